@@ -1,0 +1,2 @@
+//! Measures memcached servers.
+fn main() {}

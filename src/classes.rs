@@ -1,0 +1,57 @@
+//! memcached's slab class table, kept as a size scale: statistics, dumps and log lines name classes, the store has none.
+
+/// The sizes of memcached's classes; class numbers start at 1.
+#[derive(Clone, Debug)]
+pub struct Classes {
+    chunk_bytes: Vec<u32>,
+}
+
+/// Bytes memcached adds to key, value and line end: item struct and key terminator (48 + 1).
+const ITEM_STRUCT_BYTES: u64 = 48;
+const CLASSES_MAX: usize = 63;
+
+impl Classes {
+    /// The default table: `-f factor`, `-n chunk_bytes_min`, `-o slab_chunk_max`.
+    pub fn new(factor: f64, chunk_bytes_min: u32, chunk_bytes_max: u32) -> Self {
+        let mut sizes = Vec::new();
+        let mut size = ITEM_STRUCT_BYTES as u32 + chunk_bytes_min;
+        while sizes.len() < CLASSES_MAX - 1 && f64::from(size) <= f64::from(chunk_bytes_max) / factor {
+            size = size.next_multiple_of(8);
+            sizes.push(size);
+            size = (f64::from(size) * factor) as u32;
+        }
+        sizes.push(chunk_bytes_max);
+        Self { chunk_bytes: sizes }
+    }
+
+    /// Chunk sizes of classes 1, 2, …, bytes.
+    pub fn chunk_bytes(&self) -> &[u32] {
+        &self.chunk_bytes
+    }
+
+    /// The class that an item of `bytes` (see [`item_bytes`]) belongs to; the last one takes all larger items.
+    pub fn of(&self, bytes: u64) -> u8 {
+        let at = self.chunk_bytes.partition_point(|&chunk| u64::from(chunk) < bytes);
+        (at.min(self.chunk_bytes.len() - 1) + 1) as u8
+    }
+}
+
+/// What memcached counts for an item: struct, key and its terminator, cas, flags when not zero, value, line end.
+pub fn item_bytes(key_bytes: usize, flags: u32, value_bytes: usize) -> u64 {
+    ITEM_STRUCT_BYTES + key_bytes as u64 + 1 + 8 + if flags == 0 { 0 } else { 4 } + value_bytes as u64 + 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_table_is_memcacheds() {
+        let classes = Classes::new(1.25, 48, 512 * 1024);
+        assert_eq!(&classes.chunk_bytes()[..11], &[96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944]);
+        assert_eq!(classes.chunk_bytes().len(), 39);
+        assert_eq!(classes.of(96), 1);
+        assert_eq!(classes.of(97), 2);
+        assert_eq!(classes.of(1 << 30), 39);
+    }
+}

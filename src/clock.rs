@@ -1,0 +1,54 @@
+//! Coarse time as a value that is passed in; the only caller of the operating system's clock.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seconds on the server's own clock. It starts at 2, so that 0 can mean "never" as an expiry time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Secs(pub u32);
+
+impl Secs {
+    /// "No expiry".
+    pub const NEVER: Self = Self(0);
+    /// An expiry that has always passed (the clock starts at 2).
+    pub const PAST: Self = Self(1);
+}
+
+/// The process's clock: monotonic seconds since start, and what Unix time that start was.
+#[derive(Debug)]
+pub struct Clock {
+    started: Instant,
+    /// Unix time at which this clock read 0.
+    unix_start: u64,
+    /// Seconds added by `debugtime`.
+    moved: AtomicI64,
+}
+
+impl Clock {
+    /// A clock that starts at 2 this instant.
+    pub fn start() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        Self { started: Instant::now(), unix_start: unix.saturating_sub(2), moved: AtomicI64::new(0) }
+    }
+
+    /// Seconds since start, plus 2.
+    pub fn now(&self) -> Secs {
+        let secs = self.started.elapsed().as_secs() as i64 + 2 + self.moved.load(Ordering::Relaxed);
+        Secs(secs.clamp(2, i64::from(u32::MAX)) as u32)
+    }
+
+    /// Unix time at which this clock read 0.
+    pub fn unix_start(&self) -> u64 {
+        self.unix_start
+    }
+
+    /// The Unix time of `at`.
+    pub fn unix(&self, at: Secs) -> u64 {
+        self.unix_start + u64::from(at.0)
+    }
+
+    /// Moves the clock by `secs`; for tests.
+    pub fn shift(&self, secs: i64) {
+        self.moved.fetch_add(secs, Ordering::Relaxed);
+    }
+}

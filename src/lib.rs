@@ -1,0 +1,10 @@
+//! memcrsd: a memcached server on io_uring.
+
+pub mod classes;
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod limits;
+pub mod output;
+pub mod session;
+pub mod store;

@@ -1,0 +1,2 @@
+//! The memcrsd binary.
+fn main() {}

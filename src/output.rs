@@ -1,0 +1,51 @@
+//! What a connection has to send: staged bytes, and values that are sent from item memory.
+//!
+//! Pieces are kept in wire order. Small replies are copied into one growing buffer; a large value becomes a piece of its
+//! own that pins the item until the kernel has sent it.
+
+use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_PIECES_MAX};
+use crate::store::Pin;
+
+/// The bytes a connection has staged since its last send.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Replies that were copied. Encoders append here.
+    pub staged: Vec<u8>,
+    /// Where in `staged` the pinned values stand: (position in `staged`, value), in order.
+    pinned: Vec<(usize, Pin)>,
+    pinned_bytes: usize,
+}
+
+impl Output {
+    /// Places a value that is sent from item memory behind everything staged so far.
+    pub fn pin(&mut self, pin: Pin) {
+        self.pinned_bytes += pin.bytes().len();
+        self.pinned.push((self.staged.len(), pin));
+    }
+
+    /// True if nothing is staged.
+    pub fn is_empty(&self) -> bool {
+        self.staged.is_empty() && self.pinned.is_empty()
+    }
+
+    /// True if no value is pinned: `staged` is the whole output.
+    pub fn is_flat(&self) -> bool {
+        self.pinned.is_empty()
+    }
+
+    /// Bytes to send.
+    pub fn len(&self) -> usize {
+        self.staged.len() + self.pinned_bytes
+    }
+
+    /// True once so much is staged that it should be sent before more commands run.
+    pub fn is_full(&self) -> bool {
+        self.staged.len() >= OUTPUT_BYTES_MAX || self.pinned.len() >= OUTPUT_PIECES_MAX
+    }
+
+    /// Takes the pinned values with their places; `staged` stays to be taken by the sender.
+    pub fn take_pinned(&mut self) -> Vec<(usize, Pin)> {
+        self.pinned_bytes = 0;
+        std::mem::take(&mut self.pinned)
+    }
+}

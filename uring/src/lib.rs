@@ -1,0 +1,1 @@
+//! Completion I/O on io_uring; knows nothing of memcached.
