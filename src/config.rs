@@ -3,7 +3,11 @@
 
 /// Which protocol a listener speaks (-B).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol { Auto, Ascii, Binary }
+pub enum Protocol {
+    Auto,
+    Ascii,
+    Binary,
+}
 
 /// The server's settings, as memcached's `stats settings` names them where it has a name.
 #[derive(Clone, Debug)]
@@ -67,16 +71,57 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            maxbytes: 64 << 20, maxconns: 1024, tcpport: Some(11211), udpport: None, inter: None, socketpath: None, access: 0o700,
-            verbosity: 0, evictions: true, shutdown_command: false, factor: 1.25, chunk_size: 48, num_threads: 4,
-            prefix_delimiter: b':', detail_enabled: false, reqs_per_event: 20, cas_enabled: true, backlog: 1024,
-            protocol: Protocol::Auto, sasl: false, auth_file: None, item_size_max: 1 << 20, maxconns_fast: true,
-            hashpower_init: 0, slab_reassign: true, slab_automove: 1, slab_automove_ratio: 0.8, slab_automove_window: 10,
-            slab_chunk_size_max: 512 << 10, lru_crawler: true, lru_crawler_sleep: 100, lru_crawler_tocrawl: 0,
-            tail_repair_time: 0, flush_enabled: true, dump_enabled: true, watch_enabled: true, hash_algorithm: "murmur3",
-            lru_maintainer_thread: true, lru_segmented: true, hot_lru_pct: 20, warm_lru_pct: 40, hot_max_factor: 0.2,
-            warm_max_factor: 2.0, temp_lru: false, temporary_ttl: 61, idle_timeout: 0, logger_watcher_buf_size: 256 << 10,
-            logger_buf_size: 64 << 10, read_buf_mem_limit: 0, track_sizes: false, ssl_enabled: false,
+            maxbytes: 64 << 20,
+            maxconns: 1024,
+            tcpport: Some(11211),
+            udpport: None,
+            inter: None,
+            socketpath: None,
+            access: 0o700,
+            verbosity: 0,
+            evictions: true,
+            shutdown_command: false,
+            factor: 1.25,
+            chunk_size: 48,
+            num_threads: 4,
+            prefix_delimiter: b':',
+            detail_enabled: false,
+            reqs_per_event: 20,
+            cas_enabled: true,
+            backlog: 1024,
+            protocol: Protocol::Auto,
+            sasl: false,
+            auth_file: None,
+            item_size_max: 1 << 20,
+            maxconns_fast: true,
+            hashpower_init: 0,
+            slab_reassign: true,
+            slab_automove: 1,
+            slab_automove_ratio: 0.8,
+            slab_automove_window: 10,
+            slab_chunk_size_max: 512 << 10,
+            lru_crawler: true,
+            lru_crawler_sleep: 100,
+            lru_crawler_tocrawl: 0,
+            tail_repair_time: 0,
+            flush_enabled: true,
+            dump_enabled: true,
+            watch_enabled: true,
+            hash_algorithm: "murmur3",
+            lru_maintainer_thread: true,
+            lru_segmented: true,
+            hot_lru_pct: 20,
+            warm_lru_pct: 40,
+            hot_max_factor: 0.2,
+            warm_max_factor: 2.0,
+            temp_lru: false,
+            temporary_ttl: 61,
+            idle_timeout: 0,
+            logger_watcher_buf_size: 256 << 10,
+            logger_buf_size: 64 << 10,
+            read_buf_mem_limit: 0,
+            track_sizes: false,
+            ssl_enabled: false,
         }
     }
 }

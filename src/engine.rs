@@ -10,15 +10,21 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Shared;
 impl Shared {
-    pub fn new(config: Config, clock: Clock, rings: usize) -> Arc<Shared> { todo!() }
+    pub fn new(config: Config, clock: Clock, rings: usize) -> Arc<Shared> {
+        todo!()
+    }
 }
 
 /// One ring's executor.
 #[derive(Debug)]
 pub struct Engine;
 impl Engine {
-    pub fn new(shared: Arc<Shared>, shard: Shard, ring: usize) -> Self { todo!() }
+    pub fn new(shared: Arc<Shared>, shard: Shard, ring: usize) -> Self {
+        todo!()
+    }
     /// Once per completion batch: takes the coarse time.
     pub fn set_now(&mut self, now: Secs) {}
-    pub fn shard_mut(&mut self) -> &mut Shard { todo!() }
+    pub fn shard_mut(&mut self) -> &mut Shard {
+        todo!()
+    }
 }

@@ -33,13 +33,23 @@ pub struct Session;
 
 impl Session {
     /// `id` is the number of the connection in logs, `stats conns` and watch lines (its descriptor).
-    pub fn new(engine: &Engine, id: u32) -> Self { todo!() }
+    pub fn new(engine: &Engine, id: u32) -> Self {
+        todo!()
+    }
     /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
-    pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress { todo!() }
+    pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
+        todo!()
+    }
     /// The draft of the value being received, for the kernel to write into.
-    pub fn lend_draft(&mut self) -> Option<Draft> { todo!() }
+    pub fn lend_draft(&mut self) -> Option<Draft> {
+        todo!()
+    }
     /// Gives the draft back, `received` more bytes filled (already `advance`d).
-    pub fn return_draft(&mut self, draft: Draft) { todo!() }
+    pub fn return_draft(&mut self, draft: Draft) {
+        todo!()
+    }
     /// Watchers: stages pending log lines.
-    pub fn pump(&mut self, engine: &mut Engine, out: &mut Output) { todo!() }
+    pub fn pump(&mut self, engine: &mut Engine, out: &mut Output) {
+        todo!()
+    }
 }
