@@ -1,5 +1,6 @@
 //! memcrsd: a memcached server on io_uring.
 
+pub mod auth;
 pub mod classes;
 pub mod clock;
 pub mod config;
