@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod limits;
+pub mod log;
 pub mod output;
 pub mod session;
 pub mod store;
