@@ -8,5 +8,6 @@ pub mod engine;
 pub mod limits;
 pub mod log;
 pub mod output;
+pub mod process;
 pub mod session;
 pub mod store;
