@@ -146,9 +146,8 @@ fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, 
             config.temporary_ttl = atoi(given()?) as u32;
         }
         "slab_sizes" => {
-            // A word that is no number is 0, which is out of every range.
-            let sizes = given()?.split('-').filter(|size| !size.is_empty());
-            config.slab_sizes = sizes.map(|size| exact(size).unwrap_or(0)).collect();
+            // A word that is no number is 0, which is out of every range; so is no word at all.
+            config.slab_sizes = given()?.split('-').map(|size| exact(size).unwrap_or(0)).collect();
         }
         "slab_chunk_max" => match atoi(given()?) {
             ..=0 => return bad("slab_chunk_max must be >= 0"),
@@ -229,16 +228,16 @@ fn tls(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Ref
         "ssl_ca_cert" => config.ssl.ca_cert = Some(given()?),
         "ssl_ciphers" => config.ssl.ciphers = Some(given()?),
         "ssl_verify_mode" => {
-            config.ssl.verify_mode = match exact(&given()?) {
-                Some(0) => VerifyMode::None,
-                Some(1) => VerifyMode::Request,
-                Some(2) => VerifyMode::Require,
-                Some(3) => VerifyMode::Once,
+            config.ssl.verify_mode = match number(name, value)? {
+                0 => VerifyMode::None,
+                1 => VerifyMode::Request,
+                2 => VerifyMode::Require,
+                3 => VerifyMode::Once,
                 _ => return bad("Invalid ssl_verify_mode. Use help to see valid options."),
             }
         }
-        "ssl_min_version" => match exact(&given()?) {
-            Some(version @ 0..=3) => config.ssl.min_version = version,
+        "ssl_min_version" => match number(name, value)? {
+            version @ 0..=3 => config.ssl.min_version = version,
             _ => return bad("Invalid ssl_min_version. Use help to see valid options."),
         },
         "ssl_keyformat" => config.ssl.keyformat = number(name, value)?,

@@ -20,10 +20,11 @@ pub(super) fn licence() -> String {
     format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n\n{LICENCE}")
 }
 
-/// Text of `-h`, in the shape of memcached's.
-pub(super) fn help() -> String {
+/// Text of `-h`, in the shape of memcached's; a build without `tls` does not speak of it.
+pub(super) fn help(tls: bool) -> String {
     let mut text = format!("memcached {MEMCACHED_VERSION}\n");
-    for spec in SPECS.iter().filter(|spec| !spec.help.is_empty()) {
+    let exists = |spec: &&Spec| !spec.help.is_empty() && (tls || spec.long != "enable-ssl");
+    for spec in SPECS.iter().filter(exists) {
         let mut name = match spec.short {
             Some(letter) => format!("-{letter}, --{}", spec.long),
             None => format!("    --{}", spec.long),
@@ -39,6 +40,10 @@ pub(super) fn help() -> String {
         }
     }
     text.push_str(EXTENDED);
+    if tls {
+        text.push_str(EXTENDED_TLS);
+    }
+    text.push_str(EXTENDED_WITHOUT_EFFECT);
     text
 }
 
@@ -184,7 +189,9 @@ most options have a 'no_' prefix to disable
                           read by background thread, then written to watchers. (default: 64)
    - track_sizes:         enable dynamic reports for 'stats sizes' command.
    - sock_cookie_id:      attributes an ID to a socket for ip filtering/firewalls
-   - ssl_chain_cert:      certificate chain file in PEM format
+";
+
+const EXTENDED_TLS: &str = "   - ssl_chain_cert:      certificate chain file in PEM format
    - ssl_key:             private key, if not part of the -ssl_chain_cert
    - ssl_verify_mode:     peer certificate verification mode, default is 0(None).
                           valid values are 0(None), 1(Request), 2(Require)
@@ -192,14 +199,18 @@ most options have a 'no_' prefix to disable
    - ssl_ca_cert:         PEM format file of acceptable client CA's
    - ssl_min_version:     minimum protocol version to accept (default: tlsv1.2)
                           valid values are 0(tlsv1.0), 1(tlsv1.1), 2(tlsv1.2), or 3(tlsv1.3).
-   Accepted and checked, shown in \"stats settings\", without effect: they steer
+";
+
+const EXTENDED_WITHOUT_EFFECT: &str =
+    "   Accepted and checked, shown in \"stats settings\", without effect: they steer
    memcached's slab allocator, hash table and LRU threads, which are not here.
    - hashpower, no_hashexpand, hash_algorithm, tail_repair_time, slab_sizes,
      slab_automove, slab_automove_ratio, slab_automove_window,
      slab_automove_freeratio, lru_crawler_sleep, lru_crawler_tocrawl,
      hot_lru_pct, warm_lru_pct, hot_max_factor, warm_max_factor, temporary_ttl,
      no_chunked_items, inline_ascii_resp, resp_obj_mem_limit, modern, no_modern,
-     ssl_keyformat, ssl_ciphers, ssl_wbuf_size, ssl_session_cache, ssl_kernel_tls
+     ssl_* without TLS; of them always ssl_keyformat, ssl_ciphers, ssl_wbuf_size,
+     ssl_session_cache, ssl_kernel_tls
    Refused: ext_* (external storage), proxy_* (the Lua proxy), and -N.
 ";
 
@@ -209,7 +220,7 @@ mod tests {
 
     #[test]
     fn tools_find_the_version_in_the_first_line() {
-        assert_eq!(help().lines().next(), Some("memcached 1.6.45"));
+        assert_eq!(help(true).lines().next(), Some("memcached 1.6.45"));
         assert_eq!(version().lines().next(), Some("memcached 1.6.45"));
         assert_eq!(version().lines().nth(1), Some(concat!("memcrsd ", env!("CARGO_PKG_VERSION"))));
         assert!(licence().contains("MIT"));
@@ -217,7 +228,8 @@ mod tests {
 
     #[test]
     fn help_names_every_option_and_fits_a_screen() {
-        let help = help();
+        assert!(!help(false).contains("--enable-ssl") && !help(false).contains("ssl_key:"));
+        let help = help(true);
         for spec in SPECS.iter().filter(|spec| spec.long != "napi-ids") {
             assert!(help.contains(&format!("--{}", spec.long)), "{}", spec.long);
         }

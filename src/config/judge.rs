@@ -253,7 +253,7 @@ fn authentication(config: &mut Config, options: &Options) -> Result<(), Refusal>
             );
         }
         if udp {
-            return usage("ERROR: Cannot enable UDP while using ascii authentication tokens.");
+            return usage("Cannot use UDP with ascii authentication enabled (-U 0 to disable)");
         }
         config.protocol = Protocol::Ascii;
     }

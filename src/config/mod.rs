@@ -387,7 +387,7 @@ pub fn parse(args: &[String], surroundings: &Surroundings) -> Result<Request, Re
     let config = judge::values(&options, surroundings)?;
     match line.end {
         getopt::End::Run => Ok(Request::Run(Box::new(judge::whole(config, &options)?))),
-        getopt::End::Help => Ok(Request::Print(help::help())),
+        getopt::End::Help => Ok(Request::Print(help::help(surroundings.tls))),
         getopt::End::Licence => Ok(Request::Print(help::licence())),
         getopt::End::Version => Ok(Request::Print(help::version())),
         getopt::End::Refused(refusal) => Err(refusal),

@@ -4,6 +4,7 @@ use super::denied;
 use crate::config::{EX_NOUSER, EX_USAGE, Refusal};
 use nix::errno::Errno;
 use nix::unistd::{self, Gid, Uid, User};
+use std::fs;
 
 /// A user to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +26,30 @@ pub(super) fn to_become(name: Option<&str>) -> Result<Option<Identity>, Refusal>
 }
 
 fn find(name: &str) -> Result<Identity, Refusal> {
-    match User::from_name(name) {
-        Ok(Some(user)) => Ok(Identity { name: user.name, uid: user.uid, gid: user.gid }),
-        Ok(None) | Err(_) => Err(Refusal::new(EX_NOUSER, format!("can't find the user {name} to switch to"))),
-    }
+    // A static glibc loads what nsswitch.conf names beside the files from the system's shared libraries, and crashes
+    // where they are not its own; so a static build reads the file itself.
+    let found = if cfg!(target_feature = "crt-static") {
+        fs::read_to_string("/etc/passwd").ok().and_then(|file| listed(&file, name))
+    } else {
+        let user = User::from_name(name).ok().flatten();
+        user.map(|user| Identity { name: user.name, uid: user.uid, gid: user.gid })
+    };
+    found.ok_or_else(|| Refusal::new(EX_NOUSER, format!("can't find the user {name} to switch to")))
+}
+
+/// The user `name` of a passwd file. Source: passwd(5).
+fn listed(file: &str, name: &str) -> Option<Identity> {
+    let fields_of = |line: &str| {
+        let mut fields = line.split(':');
+        let (listed, _password) = (fields.next()?, fields.next()?);
+        let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        (listed == name).then(|| Identity {
+            name: name.to_owned(),
+            uid: Uid::from_raw(uid),
+            gid: Gid::from_raw(gid),
+        })
+    };
+    file.lines().find_map(fields_of)
 }
 
 impl Identity {
@@ -63,6 +84,18 @@ mod tests {
         let refusal = find("no such user").unwrap_err();
         assert_eq!(refusal.lines, ["can't find the user no such user to switch to"]);
         assert_eq!(refusal.status, 67);
+    }
+
+    #[test]
+    fn a_static_build_reads_the_file_itself() {
+        let file = "# comment\nroot:x:0:0:root:/root:/bin/sh\nbroken:x:y:0\nmemcache:x:11211:11212::/:\n";
+        let memcache = listed(file, "memcache").unwrap();
+        assert_eq!((memcache.uid, memcache.gid), (Uid::from_raw(11211), Gid::from_raw(11212)));
+        for name in ["mem", "memcache:x", "broken", "# comment", "x"] {
+            assert_eq!(listed(file, name), None, "{name}");
+        }
+        let here = fs::read_to_string("/etc/passwd").unwrap();
+        assert_eq!(listed(&here, "nobody").ok_or(()), find("nobody").map_err(|_| ()));
     }
 
     #[test]
