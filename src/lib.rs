@@ -6,5 +6,6 @@ pub mod config;
 pub mod engine;
 pub mod limits;
 pub mod output;
+pub mod server;
 pub mod session;
 pub mod store;
