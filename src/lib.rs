@@ -9,5 +9,6 @@ pub mod limits;
 pub mod log;
 pub mod output;
 pub mod process;
+pub mod server;
 pub mod session;
 pub mod store;
