@@ -3,7 +3,9 @@
 //! ```text
 //! prepare: who -u is ─ limits ─ (user, if files are made in its name) ─ fork ─ mlockall ─ users and passwords
 //!    the server binds its ports
-//! Prepared::after_bind: user ─ pid file ─ port file
+//! Prepared::after_bind: user
+//!    the server starts its rings
+//! Prepared::after_start: pid file ─ port file
 //!    … serves …
 //! Prepared::end: pid file
 //! ```
@@ -25,6 +27,7 @@ use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, Refusal};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A process that is ready to bind its ports.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub struct Prepared {
     /// Connections there are descriptors for; at most -c.
     pub connections_max: u32,
     /// Who may log in (-Y or -S); `None` lets everybody in.
-    pub users: Option<UserFile>,
+    pub users: Option<Arc<UserFile>>,
     /// The user still to become.
     user: Option<user::Identity>,
 }
@@ -66,16 +69,21 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
     if config.lock_memory {
         lock_memory(config, lockable_bytes);
     }
-    Ok(Prepared { users: users(config)?, ..prepared })
+    Ok(Prepared { users: users(config)?.map(Arc::new), ..prepared })
 }
 
 impl Prepared {
-    /// The steps that wait for the ports: leaves root behind, writes the pid file and the port file.
+    /// The step that waits for the ports: leaves root behind.
     ///
     /// # Errors
-    /// Exit status 71 when the user cannot be changed. Files that cannot be written are only complained about.
-    pub fn after_bind(&mut self, config: &Config, ports: &[BoundPort]) -> Result<(), Refusal> {
-        self.become_user(config)?;
+    /// Exit status 71 when the user cannot be changed.
+    pub fn after_bind(&mut self, config: &Config) -> Result<(), Refusal> {
+        self.become_user(config)
+    }
+
+    /// The steps that wait until connections are accepted: writes the pid file and the port file. Files that cannot be
+    /// written are complained about and stop nothing.
+    pub fn after_start(&self, config: &Config, ports: &[BoundPort]) {
         if let Some(path) = &config.pid_file {
             files::write_pid(Path::new(path), complain);
         }
@@ -84,7 +92,13 @@ impl Prepared {
         {
             complain(&format!("Failed to write the port file \"{path}\": {error}"));
         }
-        Ok(())
+    }
+
+    /// Reads the file of users again (HUP); where it cannot be used the old users stay.
+    pub fn reload(&self) {
+        if let Some(Err(error)) = self.users.as_ref().map(|users| users.reload()) {
+            complain(&error.to_string());
+        }
     }
 
     /// What a normal end undoes: the pid file of a daemon goes.

@@ -47,7 +47,7 @@ fn child_leaves_root() {
     let config = Config { user: Some(NOBODY.to_owned()), core_dumps: true, ..Config::default() };
     let mut prepared = prepare(&config).unwrap();
     assert!(unistd::geteuid().is_root(), "low ports need it");
-    prepared.after_bind(&config, &[]).unwrap();
+    prepared.after_bind(&config).unwrap();
     let nobody = unistd::User::from_name(NOBODY).unwrap().unwrap();
     let (uid, gid) = (nobody.uid, nobody.gid);
     assert_eq!(status_line("Uid:"), format!("{uid} {uid} {uid} {uid}"));
@@ -56,7 +56,7 @@ fn child_leaves_root() {
     assert_eq!(status_line("CapEff:"), "0000000000000000");
     assert!(unistd::setuid(unistd::Uid::from_raw(0)).is_err(), "there is no way back");
     assert_eq!(nix::sys::prctl::get_dumpable(), Ok(true), "-r outlives the change of user");
-    prepared.after_bind(&config, &[]).unwrap();
+    prepared.after_bind(&config).unwrap();
 }
 
 #[test]
