@@ -8,8 +8,7 @@
 //!        └─► …         └── Adopt ───┘ (and wakes, from the store of any ring)
 //! ```
 //!
-//! The order of a start: what the kernel allows, descriptors, ports, store, threads; connections are accepted when
-//! all rings stand. The order of an end: listeners, idle connections, replies on their way, then the process:
+//! The order of a start: ports, what the kernel allows, store, threads; connections are accepted when all rings stand. The order of an end: listeners, idle connections, replies on their way, then the process:
 //! rings are never taken down (see `uring::Ring`).
 
 mod accept;
@@ -32,6 +31,7 @@ use host::Host;
 use live::Live;
 use ring::{Message, Parts, Settings};
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,9 +43,6 @@ pub use signals::Request;
 
 /// Registered read buffers per ring, if locked memory allows; busier rings read into heap memory besides.
 const BUFFERS_MAX: usize = 256;
-/// Descriptors a ring needs for itself, and the process for files, store and log.
-const DESCRIPTORS_PER_RING: u64 = 16;
-const DESCRIPTORS_SPARE: u64 = 64;
 /// How long the end waits for rings; each gives itself less.
 const END: Duration = Duration::from_millis(900);
 
@@ -75,50 +72,66 @@ impl From<uring::StartError> for StartError {
     }
 }
 
-/// A running server.
+/// Ports that are bound, before anybody is served: the time to leave root behind.
 #[derive(Debug)]
-pub struct Server {
-    wakers: Arc<[Waker<Message>]>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-    shared: Arc<Shared>,
-    listening: Vec<std::net::SocketAddr>,
+pub struct Ports {
+    listeners: Listeners,
 }
 
-impl Server {
-    /// Starts a server: its listeners accept when this returns.
-    ///
-    /// Signals are held from here on, and are taken by [`Server::next_request`]; so this is called before any other
-    /// thread exists.
+impl Ports {
+    /// Binds what `config` asks for.
     ///
     /// # Errors
-    /// The kernel, a limit, a port or the memory stands in the way.
-    pub fn start(config: &Config) -> Result<Self, StartError> {
+    /// memcached's words for the port or path that cannot be had.
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self { listeners: listen(config, rings(config))? })
+    }
+
+    /// The TCP addresses that are bound, with the ports the kernel chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.listeners.addresses
+    }
+
+    /// Starts the server: its listeners accept when this returns, up to `connections_max` connections at a time.
+    ///
+    /// Signals are held from here on, and are taken by [`Server::next_request`]; so this is called before there is any
+    /// other thread.
+    ///
+    /// # Errors
+    /// The kernel, the container or the memory stands in the way.
+    pub fn start(self, config: &Config, connections_max: u32) -> Result<Server, StartError> {
         let support = uring::probe()?;
         signals::hold();
-        let rings = config.num_threads.max(1);
-        allow_descriptors(config, rings)?;
-        let listeners = listen(config, rings)?;
-        let listening = listeners.addresses.clone();
+        let rings = rings(config);
         let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();
         let wakers: Arc<[Waker<Message>]> = wakers.into();
         let epoch = Instant::now();
         let clock = Arc::new(Clock::start());
         let store = open_store(config, rings, Arc::clone(&wakers))?;
         let shared = Shared::new(config.clone(), Clock::start(), rings);
-        let crew = Crew { support, config, wakers: &wakers, epoch };
+        let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
         let make = |ring: usize| {
             let (shared, clock, shard) = (Arc::clone(&shared), Arc::clone(&clock), store.shard(ring));
             move || Live::new(shared, clock, shard, ring)
         };
-        let threads = crew.start(mailboxes, listeners.by_ring, make)?;
-        Ok(Self { wakers, threads, shared, listening })
+        let threads = crew.start(mailboxes, self.listeners.by_ring, make)?;
+        Ok(Server { wakers, threads, shared })
     }
+}
 
-    /// The TCP addresses that are listened on, with the ports the kernel chose.
-    pub fn listening(&self) -> &[std::net::SocketAddr] {
-        &self.listening
-    }
+fn rings(config: &Config) -> usize {
+    config.num_threads.max(1)
+}
 
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    wakers: Arc<[Waker<Message>]>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+impl Server {
     /// What the rings share: configuration, counters, clock.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -151,6 +164,7 @@ fn stop(wakers: &[Waker<Message>], threads: &[std::thread::JoinHandle<()>]) {
 struct Crew<'a> {
     support: Support,
     config: &'a Config,
+    connections_max: u32,
     wakers: &'a Arc<[Waker<Message>]>,
     epoch: Instant,
 }
@@ -174,7 +188,7 @@ impl Crew<'_> {
             idle_timeout_secs: self.config.idle_timeout,
             refuse_when_full: self.config.maxconns_fast,
         };
-        let load = Load::new(rings, self.config.maxconns as usize);
+        let load = Load::new(rings, self.connections_max as usize);
         let (ready, readiness) = mpsc::channel();
         let mut starts = Vec::new();
         let mut threads = Vec::new();
@@ -231,21 +245,11 @@ fn random_seed() -> u64 {
     RandomState::new().hash_one(0)
 }
 
-/// # Errors
-/// memcached's words.
-fn allow_descriptors(config: &Config, rings: usize) -> Result<(), StartError> {
-    let count = u64::from(config.maxconns) + rings as u64 * DESCRIPTORS_PER_RING + DESCRIPTORS_SPARE;
-    uring::allow_descriptors(count).map_err(|_| {
-        StartError::new(
-            "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.",
-        )
-    })
-}
-
 /// All listeners, each with its place in the configuration.
+#[derive(Debug)]
 struct Listeners {
     by_ring: Vec<Vec<(usize, Listener)>>,
-    addresses: Vec<std::net::SocketAddr>,
+    addresses: Vec<SocketAddr>,
 }
 
 /// Binds what `config` asks for: TCP once per ring, a path once.
@@ -281,12 +285,7 @@ fn listen(config: &Config, rings: usize) -> Result<Listeners, StartError> {
 
 impl Listeners {
     /// Binds all of `addresses`. A family this machine does not have is passed over if there is another.
-    fn bind_tcp(
-        &mut self,
-        place: usize,
-        addresses: &[std::net::SocketAddr],
-        backlog: i32,
-    ) -> std::io::Result<()> {
+    fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
         let mut missing = Err(std::io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
         for &address in addresses {
             let bound = match Listener::bind_each(address, self.by_ring.len(), backlog) {

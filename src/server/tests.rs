@@ -168,7 +168,13 @@ impl Toys {
         let wakers: Arc<[_]> = wakers.into();
         let board = Arc::new(Board::default());
         let support = uring::probe().expect("tests need io_uring");
-        let crew = Crew { support, config: &config, wakers: &wakers, epoch: Instant::now() };
+        let crew = Crew {
+            support,
+            config: &config,
+            connections_max: config.maxconns,
+            wakers: &wakers,
+            epoch: Instant::now(),
+        };
         let make = |ring| {
             let board = Arc::clone(&board);
             move || ToyCore { board, ring }

@@ -39,4 +39,3 @@ pub use op::{Pieces, Receive};
 pub use probe::{StartError, Support, probe};
 pub use ring::{Options, Ring, Task, sleep, spawn, turn};
 pub use stream::Stream;
-pub use sys::allow_descriptors;

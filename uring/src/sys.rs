@@ -1,7 +1,6 @@
-//! What this process may use: locked memory, descriptors, and what stands in its way.
+//! What this process may use, and what stands in its way.
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-use std::io;
 
 /// Bit of `CAP_IPC_LOCK` in a capability set. Source: capabilities(7).
 const CAP_IPC_LOCK: u64 = 1 << 14;
@@ -31,18 +30,6 @@ pub(crate) fn memlock_text() -> String {
         Ok((soft, _)) => format!("{} KiB", soft / 1024),
         Err(error) => error.to_string(),
     }
-}
-
-/// Lets the process have `count` descriptors open.
-///
-/// # Errors
-/// The hard limit is lower and may not be raised.
-pub fn allow_descriptors(count: u64) -> io::Result<()> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft < count {
-        setrlimit(Resource::RLIMIT_NOFILE, count, hard.max(count))?;
-    }
-    Ok(())
 }
 
 /// The rest of the line of /proc/self/status that begins with `name`.
