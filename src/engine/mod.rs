@@ -5,11 +5,13 @@
 
 mod arith;
 pub mod counters;
+mod meta;
 mod settings;
 mod shared;
 mod stats;
 mod storage;
 
+pub use meta::{Discard, Fetch, Seen};
 pub use shared::{Gauges, Shared};
 pub use stats::Sink;
 

@@ -186,6 +186,7 @@ impl Turn<'_> {
 fn compare(store: &Store<'_>, old: Option<&Item<'_>>) -> Compared {
     match old {
         None if store.compare != 0 || store.mode == Mode::Cas => Compared::Missing,
+        Some(_) if store.compare == 0 && store.mode == Mode::Cas => Compared::Differs,
         _ if store.compare == 0 => Compared::None,
         None => Compared::Missing,
         Some(old) if old.cas() == store.compare => Compared::Match,

@@ -12,6 +12,7 @@
 
 mod admin;
 mod binary;
+mod meta;
 mod text;
 
 use crate::command::{Mode, Store, Stored};

@@ -4,11 +4,11 @@ use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
 use crate::command::{Count, Counted, Deleted, Direction, Exptime, Replies, Store, Stored};
 use crate::limits::{COPY_BYTES_MAX, KEY_BYTES_MAX, LINE_BYTES_MAX};
 use crate::output::Output;
-use crate::proto::text::{self, Command, Words, reply};
+use crate::proto::text::{self, Command, Verb, Words, reply};
 use crate::store::{Data, Item};
 
 /// Length of the line end behind a value, bytes.
-const LINE_END: &[u8] = b"\r\n";
+pub(super) const LINE_END: &[u8] = b"\r\n";
 
 /// How the keys of a get are answered, while its line is worked through.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +20,9 @@ pub(super) struct Keys {
 }
 
 /// A line without its end, and how long it is with it.
-struct Line<'i> {
-    text: &'i [u8],
-    bytes: usize,
+pub(super) struct Line<'i> {
+    pub(super) text: &'i [u8],
+    pub(super) bytes: usize,
 }
 
 impl Session {
@@ -53,6 +53,7 @@ impl Session {
                 );
             }
             Command::Store(block) => return self.block(feed, &line, &block),
+            Command::Meta(verb) => return self.meta(feed, &line, verb),
             command => {
                 feed.at += line.bytes;
                 return self.simple(feed, command);
@@ -230,6 +231,7 @@ impl Session {
             Command::Store(block @ text::Block { store: Ok(store), .. }) => {
                 self.store(feed, &store, &block, Data::Draft(draft), end);
             }
+            Command::Meta(Verb::Set) => self.meta_received(feed, line, Data::Draft(draft), end),
             // The head was a storage command when its value was announced.
             _ => return Step::Stop(Next::Close),
         }
@@ -306,7 +308,7 @@ impl Session {
             Command::Quit => return Step::Stop(Next::Close),
             Command::Http => return Step::Stop(Next::Close),
             Command::Version => reply::version(&mut feed.out.staged),
-            Command::Noop => self.say(feed, b"MN\r\n"),
+            Command::Noop => self.say(feed, reply::MN),
             Command::Admin(admin, words) => return self.admin(feed, admin, words),
             Command::Meta(_) | Command::Get(_) | Command::Store(_) => self.say(feed, reply::ERROR),
         }
