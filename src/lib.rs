@@ -5,6 +5,8 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod limits;
 pub mod output;
 pub mod proto;

@@ -104,11 +104,10 @@ impl Turn<'_> {
 
     fn count_compared(&self, store: &Store<'_>, decision: Decision) {
         match decision.compared {
-            Compared::None => {}
             Compared::Match | Compared::Stale => self.class(decision.class).cas_hits.add(1),
             Compared::Differs => self.class(decision.class).cas_badval.add(1),
             Compared::Missing if store.mode == Mode::Cas => self.counters.ring.cas_misses.add(1),
-            Compared::Missing => {}
+            Compared::None | Compared::Missing => {}
         }
     }
 
@@ -230,8 +229,6 @@ fn decide(
                 flags: old.flags(),
                 exptime: old.exptime(),
                 value: if store.mode == Mode::Append { Value::OldThenData } else { Value::DataThenOld },
-                stale: old.stale(),
-                won: old.won(),
                 key_is_binary: old.key_is_binary(),
                 ..fresh
             }),

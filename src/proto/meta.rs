@@ -189,9 +189,8 @@ impl Request<'_> {
             b'u' => self.unused = true,
             b'I' => self.stale = true,
             b'x' => self.empty = true,
-            b'c' | b'f' | b'h' | b'k' | b'l' | b's' | b't' | b'L' | b'P' => {}
             b'O' if token.len() > OPAQUE_BYTES_MAX => return Err(reply::OPAQUE_TOO_LONG),
-            b'O' => {}
+            b'c' | b'f' | b'h' | b'k' | b'l' | b's' | b't' | b'L' | b'O' | b'P' => {}
             b'C' => self.compare = Some(number::c_unsigned(token).ok_or(reply::BAD_TOKEN)?),
             b'E' => self.cas = Some(number::c_unsigned(token).ok_or(reply::BAD_TOKEN)?),
             b'T' => {

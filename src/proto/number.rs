@@ -27,9 +27,8 @@ pub fn signed_32(token: &[u8]) -> Option<i32> {
 pub fn c_unsigned(token: &[u8]) -> Option<u64> {
     match token {
         [] => None,
-        [b'+', magnitude @ ..] => some_digits(magnitude),
         [b'-', magnitude @ ..] => some_digits(magnitude).filter(|&number| number == 0),
-        magnitude => some_digits(magnitude),
+        [b'+', magnitude @ ..] | magnitude => some_digits(magnitude),
     }
 }
 
@@ -38,8 +37,7 @@ pub fn c_signed(token: &[u8]) -> Option<i64> {
     match token {
         [] => None,
         [b'-', magnitude @ ..] => 0i64.checked_sub_unsigned(some_digits(magnitude)?),
-        [b'+', magnitude @ ..] => i64::try_from(some_digits(magnitude)?).ok(),
-        magnitude => i64::try_from(some_digits(magnitude)?).ok(),
+        [b'+', magnitude @ ..] | magnitude => i64::try_from(some_digits(magnitude)?).ok(),
     }
 }
 

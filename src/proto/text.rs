@@ -46,6 +46,7 @@ impl<'a> Words<'a> {
     }
 }
 
+#[expect(clippy::copy_iterator, reason = "a slice; what is walked is a copy on purpose")]
 impl<'a> Iterator for Words<'a> {
     type Item = &'a [u8];
 

@@ -150,8 +150,8 @@ impl Session {
         let (number, cas, created, ttl) = match feed.turn.count(&count) {
             Counted::Number { .. } if request.replies.quiet() => return,
             Counted::Number { number, cas, created, ttl } => (number, cas, created, ttl),
-            Counted::NotFound => return code_line(feed, b"NF", request, key),
-            Counted::Exists => return code_line(feed, b"EX", request, key),
+            Counted::NotFound => return code_line(feed, *b"NF", request, key),
+            Counted::Exists => return code_line(feed, *b"EX", request, key),
             Counted::NotNumeric => return self.say(feed, reply::NOT_NUMERIC),
             Counted::NoMemory => return self.say(feed, reply::NO_MEMORY),
             Counted::NoMemoryToCreate => return self.say(feed, reply::NO_MEMORY_CREATING),
@@ -213,7 +213,7 @@ fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
         }
     });
     if seen.is_none() && !request.replies.quiet() {
-        code_line(feed, b"EN", request, key);
+        code_line(feed, *b"EN", request, key);
     }
 }
 
@@ -272,18 +272,18 @@ fn meta_delete(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
     };
     let code = match feed.turn.discard(&discard) {
         Deleted::Deleted if request.replies == Replies::Quiet => return,
-        Deleted::Deleted => b"HD",
-        Deleted::NotFound => b"NF",
-        Deleted::Exists => b"EX",
+        Deleted::Deleted => *b"HD",
+        Deleted::NotFound => *b"NF",
+        Deleted::Exists => *b"EX",
         Deleted::NoMemory => return feed.out.staged.extend_from_slice(reply::NO_MEMORY),
     };
     code_line(feed, code, request, key);
 }
 
 /// Stages a code with the opaque and the key.
-fn code_line(feed: &mut Feed<'_, '_>, code: &[u8; 2], request: &Request<'_>, key: &[u8]) {
+fn code_line(feed: &mut Feed<'_, '_>, code: [u8; 2], request: &Request<'_>, key: &[u8]) {
     let out = &mut feed.out.staged;
-    out.extend_from_slice(code);
+    out.extend_from_slice(&code);
     meta::push_opaque_and_key(out, request, key);
     out.extend_from_slice(LINE_END);
 }

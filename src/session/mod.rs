@@ -276,3 +276,6 @@ struct Block<'a> {
 fn drops_old(store: &Store<'_>) -> bool {
     store.mode == Mode::Set
 }
+
+#[cfg(test)]
+mod tests;

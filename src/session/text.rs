@@ -45,18 +45,14 @@ impl Session {
                 }
                 // The keys are the end of the line.
                 feed.at += line.text.len() - get.keys.rest().len();
-                return self.keys(
-                    feed,
-                    keys,
-                    &line.text[line.text.len() - get.keys.rest().len()..],
-                    line.bytes - line.text.len(),
-                );
+                let words = &line.text[line.text.len() - get.keys.rest().len()..];
+                self.keys(feed, keys, words, line.bytes - line.text.len())
             }
-            Command::Store(block) => return self.block(feed, &line, &block),
-            Command::Meta(verb) => return self.meta(feed, &line, verb),
+            Command::Store(block) => self.block(feed, &line, &block),
+            Command::Meta(verb) => self.meta(feed, &line, verb),
             command => {
                 feed.at += line.bytes;
-                return self.simple(feed, command);
+                self.simple(feed, command)
             }
         }
     }
@@ -111,8 +107,8 @@ impl Session {
             return self.bad_key(feed, keys);
         }
         match self.answer_keys(feed, keys, &rest[..whole]) {
-            Step::Done => Step::Need,
-            step => step,
+            Ok(()) => Step::Need,
+            Err(step) => step,
         }
     }
 
@@ -124,9 +120,8 @@ impl Session {
             self.state = State::Command;
             return Step::Done;
         }
-        match self.answer_keys(feed, keys, words) {
-            Step::Done => {}
-            step => return step,
+        if let Err(step) = self.answer_keys(feed, keys, words) {
+            return step;
         }
         feed.at += line_end_bytes;
         self.state = State::Command;
@@ -137,25 +132,25 @@ impl Session {
         Step::Done
     }
 
-    /// Answers `words`, the next bytes of the input, and uses them up.
+    /// Answers `words`, the next bytes of the input, and uses them up; `Err` if it stops before their end.
     #[inline]
-    fn answer_keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys, words: &[u8]) -> Step {
+    fn answer_keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys, words: &[u8]) -> Result<(), Step> {
         let mut words = Words::of(words);
         let mut left = words.rest().len();
         while let Some(key) = words.next() {
             if key.len() > KEY_BYTES_MAX {
-                return self.bad_key(feed, keys);
+                return Err(self.bad_key(feed, keys));
             }
             self.answer_key(feed, keys, key);
             feed.at += left - words.rest().len();
             left = words.rest().len();
             if left > 0 && feed.out.is_full() {
                 self.state = State::Keys(keys);
-                return Step::Stop(Next::Resume);
+                return Err(Step::Stop(Next::Resume));
             }
         }
         feed.at += left;
-        Step::Done
+        Ok(())
     }
 
     #[inline]
@@ -278,7 +273,7 @@ impl Session {
                 self.answer(feed, replies, line);
             }
             Command::Count(key, direction, delta, replies) => {
-                self.count(feed, (key, direction, delta), replies)
+                self.count(feed, (key, direction, delta), replies);
             }
             Command::Touch(key, exptime, replies) => {
                 let line =
@@ -305,8 +300,7 @@ impl Session {
                 self.answer(feed, replies, reply::OK);
             }
             Command::Refused(line, replies) => self.answer(feed, replies, line),
-            Command::Quit => return Step::Stop(Next::Close),
-            Command::Http => return Step::Stop(Next::Close),
+            Command::Quit | Command::Http => return Step::Stop(Next::Close),
             Command::Version => reply::version(&mut feed.out.staged),
             Command::Noop => self.say(feed, reply::MN),
             Command::Admin(admin, words) => return self.admin(feed, admin, words),
