@@ -235,8 +235,9 @@ fn open_store(
         rings,
         classes: crate::classes::Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
         seed: random_seed(),
+        log_entries: None,
     };
-    Store::new(options, Box::new(Host { wakers })).map_err(|error| StartError::new(error.0))
+    Store::new(options, Box::new(Host { wakers })).map_err(|error| StartError::new(error.to_string()))
 }
 
 /// A number nobody outside can know, so that nobody can choose keys that collide.

@@ -336,6 +336,8 @@ pub struct Totals {
     pub moves_to_warm: u64,
     /// Items copied within a queue.
     pub moves_within_lru: u64,
+    /// Slices of eviction that a write had to wait for.
+    pub direct_reclaims: u64,
     /// Writes that had to make room themselves and failed.
     pub no_room: u64,
 }

@@ -160,6 +160,7 @@ impl Shard {
             }
             let shed = turn.ledger.must_shed(need) && turn.ledger.shed(space);
             let slice = if shed { Slice::Worked } else { turn.evict(SLICE_ITEMS) };
+            turn.ledger.totals.direct_reclaims += u64::from(slice == Slice::Worked);
             drop(turn);
             match slice {
                 Slice::Worked => {}
