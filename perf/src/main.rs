@@ -1,2 +1,41 @@
-//! Measures memcached servers.
-fn main() {}
+//! Measures memcached servers: load, side-by-side runs, trace replay, capacity. It speaks the wire protocols only, so
+//! it can be pointed at any server. `perf --help` lists the commands; README.md and the justfile show common uses.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
+
+mod load;
+mod process;
+mod proto;
+mod size;
+mod value;
+mod zipf;
+
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+/// Measure memcached servers.
+#[derive(FromArgs, Debug)]
+struct Args {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+enum Command {
+    Load(load::Flags),
+}
+
+fn main() -> ExitCode {
+    process::raise_open_files();
+    let result = match argh::from_env::<Args>().command {
+        Command::Load(flags) => load::command(&flags),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(words) => {
+            eprintln!("perf: {words}");
+            ExitCode::FAILURE
+        }
+    }
+}
