@@ -2,10 +2,15 @@
 //! it can be pointed at any server. `perf --help` lists the commands; README.md and the justfile show common uses.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
 
+mod client;
+mod compare;
 mod load;
 mod process;
 mod proto;
+mod record;
+mod server;
 mod size;
+mod table;
 mod value;
 mod zipf;
 
@@ -24,12 +29,14 @@ struct Args {
 #[argh(subcommand)]
 enum Command {
     Load(load::Flags),
+    Compare(compare::Flags),
 }
 
 fn main() -> ExitCode {
     process::raise_open_files();
     let result = match argh::from_env::<Args>().command {
         Command::Load(flags) => load::command(&flags),
+        Command::Compare(flags) => compare::command(&flags),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

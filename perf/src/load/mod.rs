@@ -93,7 +93,7 @@ struct Mark {
 impl Supervisor<'_> {
     fn run(&mut self) -> Result<Report, String> {
         let mut start = self.mark()?;
-        let mut end = start;
+        let end;
         match self.plan.span {
             Span::Seconds { warmup, measured } => {
                 self.wait("warm-up", warmup)?;
