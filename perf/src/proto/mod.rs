@@ -33,14 +33,6 @@ impl Protocol {
     pub(crate) fn single_get_has_end(self) -> bool {
         self == Self::Text
     }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Meta => "meta",
-            Self::Binary => "binary",
-        }
-    }
 }
 
 impl FromStr for Protocol {
