@@ -1,7 +1,8 @@
 //! `perf replay`: plays a trace against a server as a look-aside cache would be used, and reports the hit ratio.
 //!
 //! Requests go out in windows. All replies of a window are read before the next one; what was missed is set at the start
-//! of the next window, so the server sees the order that an application with some concurrency would give it.
+//! of the next window. A second miss of the same object in a window is no miss of the server's: the set was on its way.
+//! It is asked again behind that set and counted then, so that hit ratios do not depend on the window.
 //!
 //! Every object has a version that grows with every set, and its value follows from object and version. So each hit
 //! can be told to be the last value set, an older one (stale), one that should have expired or been deleted (stale
@@ -37,7 +38,7 @@ pub(crate) struct Flags {
     /// multiply value sizes by this (1)
     #[argh(option, default = "1.0")]
     scale: f64,
-    /// cut value sizes to so many bytes
+    /// leave out requests for values of more bytes than this (after --scale)
     #[argh(option)]
     max: Option<u32>,
     /// requests in flight (64)

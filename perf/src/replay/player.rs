@@ -17,7 +17,7 @@ pub(crate) struct Play {
     pub(crate) protocol: Protocol,
     /// Multiplies value sizes.
     pub(crate) scale: f64,
-    /// Cuts them, after scaling.
+    /// Requests for larger values (after scaling) are left out.
     pub(crate) value_len_max: Option<u32>,
     /// Requests in flight.
     pub(crate) window: usize,
@@ -65,6 +65,8 @@ pub(crate) struct Player<'a> {
     awaited: VecDeque<Awaited>,
     /// Missed in the last window, to be set at the start of this one.
     missed: Vec<Request>,
+    /// Missed while the set of the same object was still to come: asked again behind that set.
+    again: Vec<(Request, bool)>,
     window: u32,
     start: Instant,
     report: Report,
@@ -124,9 +126,10 @@ impl<'a> Player<'a> {
             held: vec![Held::default(); trace.sizes.len()],
             awaited: VecDeque::new(),
             missed: Vec::new(),
+            again: Vec::new(),
             window: 0,
             start: Instant::now(),
-            report: Report { requests: trace.requests.len() as u64, ..Report::default() },
+            report: Report::default(),
         })
     }
 
@@ -136,15 +139,25 @@ impl<'a> Player<'a> {
     /// In words, when the server breaks off. Wrong values are counted in the report.
     pub(crate) fn run(mut self) -> Result<Report, String> {
         let count = self.trace.requests.len();
-        for first in (0..count).step_by(self.play.window) {
-            self.wait_for_turn(first);
+        let mut next = 0;
+        while next < count || !self.again.is_empty() {
+            self.wait_for_turn(next);
             self.window += 1;
             for request in std::mem::take(&mut self.missed) {
                 self.fill(request);
             }
-            for index in first..count.min(first + self.play.window) {
-                self.send(index);
+            for (request, second_half) in std::mem::take(&mut self.again) {
+                self.send(request, second_half);
             }
+            let end = count.min(next + self.play.window);
+            for index in next..end {
+                let request = self.scaled(self.trace.request(index));
+                if self.play.value_len_max.is_none_or(|max| request.value_len <= max) {
+                    self.report.requests += 1;
+                    self.send(request, index >= count / 2);
+                }
+            }
+            next = end;
             while let Some(awaited) = self.awaited.pop_front() {
                 self.receive(awaited)?;
             }
@@ -168,9 +181,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn send(&mut self, index: usize) {
-        let request = self.scaled(self.trace.request(index));
-        let second_half = index >= self.trace.requests.len() / 2;
+    fn send(&mut self, request: Request, second_half: bool) {
         match request.op {
             Op::Set => return self.send_set(request, second_half),
             Op::Get => {
@@ -190,7 +201,7 @@ impl<'a> Player<'a> {
 
     fn scaled(&self, request: Request) -> Request {
         let value_len = (f64::from(request.value_len) * self.play.scale) as u32;
-        Request { value_len: value_len.min(self.play.value_len_max.unwrap_or(u32::MAX)), ..request }
+        Request { value_len, ..request }
     }
 
     fn send_set(&mut self, request: Request, second_half: bool) {
@@ -247,10 +258,14 @@ impl<'a> Player<'a> {
             other => return Err(format!("{other:?} is no answer to {request:?}")),
         }
         if request.op == Op::Get {
-            self.count(&awaited, hit_bytes);
-            if hit_bytes.is_none() && !self.missed.iter().any(|missed| missed.object == request.object) {
+            if hit_bytes.is_none() {
+                if self.missed.iter().any(|missed| missed.object == request.object) {
+                    self.again.push((request, awaited.second_half));
+                    return Ok(());
+                }
                 self.missed.push(request);
             }
+            self.count(&awaited, hit_bytes);
         }
         Ok(())
     }
