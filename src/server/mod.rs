@@ -22,7 +22,7 @@ mod signals;
 mod tests;
 
 use crate::clock::Clock;
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, Protocol};
 use crate::engine::Shared;
 use crate::limits::READ_BUFFER_BYTES;
 use crate::store::Store;
@@ -186,6 +186,7 @@ impl Crew<'_> {
         let settings = Settings {
             idle_timeout_secs: self.config.idle_timeout,
             refuse_when_full: self.config.maxconns_fast,
+            protocols: self.config.listen.iter().map(|spec| protocol_words(spec.protocol)).collect(),
         };
         let load = Load::new(rings, self.connections_max as usize);
         let (ready, readiness) = mpsc::channel();
@@ -195,7 +196,7 @@ impl Crew<'_> {
             let (go, wait) = mpsc::channel::<()>();
             starts.push(go);
             let (ready, support, epoch, make) = (ready.clone(), self.support, self.epoch, make(index));
-            let (wakers, load) = (Arc::clone(self.wakers), Arc::clone(&load));
+            let (wakers, load, settings) = (Arc::clone(self.wakers), Arc::clone(&load), settings.clone());
             let body = move || {
                 let ring = match uring::Ring::build(support, &options) {
                     Ok(ring) => ring,
@@ -219,6 +220,15 @@ impl Crew<'_> {
             let _ = go.send(());
         }
         Ok(threads)
+    }
+}
+
+/// How memcached's log calls a protocol.
+fn protocol_words(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Auto => "auto-negotiating",
+        Protocol::Ascii => "ascii",
+        Protocol::Binary => "binary",
     }
 }
 
