@@ -9,7 +9,7 @@
 //! the environment contribute comes in as [`Surroundings`], and a refusal goes out as lines and a status.
 //!
 //! The options that steer mechanisms which are not here (slab allocator, LRU threads, hash table) are read, checked and
-//! shown like the rest; `-h` names them as without effect.
+//! shown like the rest; `-h` names them as without effect. Two whose effect would be missed, -L and -e, warn at the start.
 
 mod extended;
 mod getopt;
@@ -204,8 +204,6 @@ pub struct Config {
     pub ssl_enabled: bool,
     /// `-o ssl_*`.
     pub ssl: Tls,
-    /// `SO_MARK` of the listeners; 0 = not set.
-    pub sock_cookie_id: u32,
     /// -u.
     pub user: Option<String>,
     /// -d.
@@ -342,7 +340,6 @@ impl Default for Config {
             track_sizes: false,
             ssl_enabled: false,
             ssl: Tls::default(),
-            sock_cookie_id: 0,
             user: None,
             daemonize: false,
             pid_file: None,
