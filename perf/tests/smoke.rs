@@ -1,6 +1,10 @@
 //! Runs every command briefly against the memcached of the search path (nothing is tested where there is none), and
 //! the load against servers that lie or hang up: a check that cannot fail is none.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and talks to its reader")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and talks to its reader"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
