@@ -29,7 +29,7 @@ pub(crate) struct Flags {
     #[argh(option)]
     pub(crate) peer: Vec<Recipe>,
     #[argh(positional, greedy)]
-    /// parts of the ids of the rows to run (all)
+    /// ids, or parts of ids, of the rows to run (all)
     pub(crate) rows: Vec<String>,
     /// rounds (3)
     #[argh(option, default = "3")]
