@@ -83,9 +83,7 @@ pub(crate) fn command(flags: &Flags) -> Result<(), String> {
 /// # Errors
 /// In words, when no row matches or a server cannot be started at all.
 pub(crate) fn run(servers: &[Recipe], flags: &Flags) -> Result<Record, String> {
-    let wanted =
-        |row: &Row| flags.rows.is_empty() || flags.rows.iter().any(|part| row.id.contains(part.as_str()));
-    let rows: Vec<Row> = rows::all().into_iter().filter(wanted).collect();
+    let rows = rows::matching(&flags.rows);
     if rows.is_empty() {
         return Err("no row has such an id; see perf compare --list".into());
     }
