@@ -16,7 +16,7 @@ pub(crate) struct Flags {
     #[argh(positional)]
     base: String,
     /// ids, or parts of ids, of the rows to run (all)
-    #[argh(positional, greedy)]
+    #[argh(positional)]
     rows: Vec<String>,
     /// the revision whose figures stand first (the working tree as it is)
     #[argh(option)]

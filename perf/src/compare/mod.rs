@@ -28,7 +28,7 @@ pub(crate) struct Flags {
     /// what it is compared with, in the same form; may be repeated (memcached of the search path)
     #[argh(option)]
     pub(crate) peer: Vec<Recipe>,
-    #[argh(positional, greedy)]
+    #[argh(positional)]
     /// ids, or parts of ids, of the rows to run (all)
     pub(crate) rows: Vec<String>,
     /// rounds (3)
