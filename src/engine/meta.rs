@@ -3,6 +3,7 @@
 use crate::clock::Secs;
 use crate::command::{Deleted, Exptime};
 use crate::engine::Turn;
+use crate::engine::observe::Found;
 use crate::store::{Amend, Data, Edit, Item, Lookup, Put, Value};
 
 /// A meta get.
@@ -74,7 +75,11 @@ impl Turn<'_> {
     /// Looks `fetch.key` up with all that a meta get may change on the way, and shows the item; None is a miss.
     ///
     /// `show` may be called more than once: the last call counts. It gets no item if the get has created it, empty.
-    pub fn fetch(&mut self, fetch: &Fetch<'_>, mut show: impl FnMut(&Seen, Option<&Item<'_>>)) -> Option<Seen> {
+    pub fn fetch(
+        &mut self,
+        fetch: &Fetch<'_>,
+        mut show: impl FnMut(&Seen, Option<&Item<'_>>),
+    ) -> Option<Seen> {
         let (now, shared) = (self.now, self.shared);
         let cas_enabled = shared.config.cas_enabled;
         match self.fresh.find(fetch.key) {
@@ -88,20 +93,29 @@ impl Turn<'_> {
                     }
                     let class = shared.class_of(&item);
                     self.class(class).get_hits.add(1);
+                    if let Some(observer) = self.observer() {
+                        observer.fetched(fetch.key, Found::Yes(class, seen.value_bytes));
+                    }
                     return Some(seen);
                 }
             }
             missed => {
-                let missed = match missed {
-                    Lookup::Expired => Some(&self.counters.ring.get_expired),
-                    Lookup::Flushed => Some(&self.counters.ring.get_flushed),
-                    _ => None,
+                let found = match missed {
+                    Lookup::Expired => {
+                        self.counters.ring.get_expired.add(1);
+                        Found::Expired
+                    }
+                    Lookup::Flushed => {
+                        self.counters.ring.get_flushed.add(1);
+                        Found::Flushed
+                    }
+                    _ => Found::No,
                 };
-                if let Some(counter) = missed {
-                    counter.add(1);
-                }
                 if fetch.vivify.is_none() {
                     self.counters.ring.get_misses.add(1);
+                    if let Some(observer) = self.observer() {
+                        observer.fetched(fetch.key, found);
+                    }
                     return None;
                 }
             }
@@ -110,7 +124,9 @@ impl Turn<'_> {
     }
 
     fn fetch_and_change(
-        &mut self, fetch: &Fetch<'_>, mut show: impl FnMut(&Seen, Option<&Item<'_>>),
+        &mut self,
+        fetch: &Fetch<'_>,
+        mut show: impl FnMut(&Seen, Option<&Item<'_>>),
     ) -> Option<Seen> {
         let (shared, now) = (self.shared, self.now);
         let cas_enabled = shared.config.cas_enabled;
@@ -129,10 +145,14 @@ impl Turn<'_> {
                     won: true,
                     key_is_binary: fetch.key_is_binary,
                 };
-                (Edit::Put(put), Some((created(now), shared.classes.of(shared.bytes_of(fetch.key.len(), 0, 0)))))
+                (
+                    Edit::Put(put),
+                    Some((created(now), shared.classes.of(shared.bytes_of(fetch.key.len(), 0, 0)))),
+                )
             }
             (Some(old), _) => {
-                let exptime = if fetch.recache_sees_touch { touch.unwrap_or(old.exptime()) } else { old.exptime() };
+                let exptime =
+                    if fetch.recache_sees_touch { touch.unwrap_or(old.exptime()) } else { old.exptime() };
                 let recached =
                     recache.is_some_and(|recache| exptime != Secs::NEVER && exptime < recache) && !old.won();
                 let won = recached || (old.stale() && !old.won());
@@ -150,16 +170,31 @@ impl Turn<'_> {
             edited.ok().and_then(|edited| edited.outcome.map(|(seen, class)| (seen, class, edited.cas)))
         else {
             self.counters.ring.get_misses.add(1);
+            if let Some(observer) = self.observer() {
+                observer.fetched(fetch.key, Found::No);
+            }
             return None;
         };
+        if let Some(observer) = self.observer() {
+            observer.fetched(
+                fetch.key,
+                if seen.created { Found::No } else { Found::Yes(class, seen.value_bytes) },
+            );
+        }
         if seen.created {
             seen.cas = self.shown_cas(cas);
             show(&seen, None);
-        } else if !fetch.unused && let Lookup::Hit(item) = self.fresh.find(fetch.key) {
+        } else if !fetch.unused
+            && let Lookup::Hit(item) = self.fresh.find(fetch.key)
+        {
             item.touch_use(now);
         }
         let class = self.class(class);
-        if fetch.touch.is_some() { class.touch_hits.add(1) } else { class.get_hits.add(1) }
+        if fetch.touch.is_some() {
+            class.touch_hits.add(1)
+        } else {
+            class.get_hits.add(1)
+        }
         Some(seen)
     }
 
@@ -168,9 +203,9 @@ impl Turn<'_> {
         let shared = self.shared;
         let touch = discard.touch.map(|exptime| self.deadline(exptime));
         let edited = self.fresh.edit(discard.key, Data::None, |old| {
-            let Some(old) = old else { return (Edit::Keep, (Deleted::NotFound, 0)) };
+            let Some(old) = old else { return (Edit::Keep, (Deleted::NotFound, (0, 0))) };
             if discard.compare.is_some_and(|cas| cas != old.cas()) {
-                return (Edit::Keep, (Deleted::Exists, 0));
+                return (Edit::Keep, (Deleted::Exists, (0, 0)));
             }
             let kept = Put {
                 flags: old.flags(),
@@ -193,10 +228,15 @@ impl Turn<'_> {
                     ..kept
                 }),
             };
-            (edit, (Deleted::Deleted, shared.class_of(old)))
+            (edit, (Deleted::Deleted, (shared.class_of(old), old.value().len())))
         });
         let Ok(edited) = edited else { return Deleted::NoMemory };
-        let (deleted, class) = edited.outcome;
+        let (deleted, (class, bytes)) = edited.outcome;
+        if let Some(observer) = self.observer()
+            && !(discard.stale && deleted == Deleted::Deleted)
+        {
+            observer.deleted(discard.key, "md", (deleted == Deleted::Deleted).then_some((class, bytes)));
+        }
         match deleted {
             // What is marked stale is not counted at all.
             Deleted::Deleted if discard.stale => {}

@@ -100,7 +100,9 @@ impl<'a> Line<'a> {
     /// # Errors
     /// The line to answer. Errors are answered whatever `q` says.
     pub fn request<'k>(
-        &self, verb: Verb, buffer: &'k mut KeyBuffer,
+        &self,
+        verb: Verb,
+        buffer: &'k mut KeyBuffer,
     ) -> Result<(&'k [u8], Request<'a>), &'static [u8]>
     where
         'a: 'k,

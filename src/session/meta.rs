@@ -70,7 +70,12 @@ impl Session {
     }
 
     fn meta_set(
-        &mut self, feed: &mut Feed<'_, '_>, line: &Line<'_>, key: &[u8], request: &Request<'_>, value_bytes: usize,
+        &mut self,
+        feed: &mut Feed<'_, '_>,
+        line: &Line<'_>,
+        key: &[u8],
+        request: &Request<'_>,
+        value_bytes: usize,
     ) -> Step {
         let block_bytes = value_bytes + LINE_END.len();
         let store = match request.store(key) {
@@ -109,7 +114,10 @@ impl Session {
     }
 
     fn meta_store(
-        &self, feed: &mut Feed<'_, '_>, store: &Store<'_>, request: &Request<'_>,
+        &self,
+        feed: &mut Feed<'_, '_>,
+        store: &Store<'_>,
+        request: &Request<'_>,
         (value_bytes, data, end): (usize, Data<'_>, &[u8]),
     ) {
         if end != LINE_END {
@@ -165,9 +173,12 @@ impl Session {
             match flag[0] {
                 b'c' => meta::push_number(out, b'c', cas),
                 b't' => meta::push_ttl(out, ttl_now),
-                b'T' => ttl_now = request.touch.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now())),
+                b'T' => {
+                    ttl_now = request.touch.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()))
+                }
                 b'N' if created => {
-                    ttl_now = request.vivify.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()));
+                    ttl_now =
+                        request.vivify.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()));
                 }
                 b'O' => meta::push_flag(out, flag),
                 b'k' => meta::push_key(out, key, request.key_is_binary),
@@ -227,7 +238,11 @@ struct Expiries {
 
 /// Appends the rest of a hit's first line.
 fn push_flags(
-    out: &mut Vec<u8>, request: &Request<'_>, (key, item): (&[u8], Option<&Item<'_>>), seen: &Seen, at: Expiries,
+    out: &mut Vec<u8>,
+    request: &Request<'_>,
+    (key, item): (&[u8], Option<&Item<'_>>),
+    seen: &Seen,
+    at: Expiries,
 ) {
     let mut exptime = seen.exptime;
     for flag in request.flags {
