@@ -149,6 +149,12 @@ impl<'e> Turn<'e> {
         }
     }
 
+    /// Says which keys are looked up next, so that they can be fetched from memory together.
+    #[inline]
+    pub fn expect(&mut self, keys: &[&[u8]]) {
+        self.fresh.expect(keys);
+    }
+
     /// Looks `key` up as get does: counts, and marks a hit as used.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<Item<'_>> {

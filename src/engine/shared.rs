@@ -206,11 +206,13 @@ impl Shared {
     }
 
     /// What memcached counts for an item, bytes.
+    #[inline]
     pub fn item_bytes(&self, item: &Item<'_>) -> u64 {
         self.bytes_of(item.key().len(), item.flags(), item.value().len())
     }
 
     /// What memcached would count for an item of these parts, bytes.
+    #[inline]
     pub fn bytes_of(&self, key_bytes: usize, flags: u32, value_bytes: usize) -> u64 {
         item_bytes(key_bytes, flags, value_bytes) - if self.config.cas_enabled { 0 } else { 8 }
     }

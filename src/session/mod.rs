@@ -111,6 +111,8 @@ struct Feed<'f, 'e> {
     input: &'f [u8],
     /// Bytes of `input` used up.
     at: usize,
+    /// Commands that may still run before other connections have their turn.
+    budget: u32,
     out: &'f mut Output,
 }
 
@@ -158,7 +160,9 @@ impl Session {
 
     /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
     pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
-        let mut feed = Feed { turn: engine.fresh(), input, at: 0, out };
+        let turn = engine.fresh();
+        let budget = turn.shared().config.reqs_per_event;
+        let mut feed = Feed { turn, input, at: 0, budget, out };
         feed.turn.set_connection(self.id);
         self.verbose = feed.turn.shared().verbosity() > 1;
         if self.dialect == Dialect::Undecided {
@@ -172,17 +176,16 @@ impl Session {
                 tracing::debug!(target: "wire", "{}: Client using the {name} protocol", self.id);
             }
         }
-        let mut commands = feed.turn.shared().config.reqs_per_event;
         let next = loop {
             if feed.out.is_full() {
                 break Next::Resume;
             }
-            if commands == 0 && !feed.rest().is_empty() {
+            if feed.budget == 0 && !feed.rest().is_empty() {
                 feed.turn.counters().conn_yields.add(1);
                 break Next::Resume;
             }
             match self.step(&mut feed) {
-                Step::Done => commands = commands.saturating_sub(1),
+                Step::Done => feed.budget = feed.budget.saturating_sub(1),
                 Step::Need => break Next::Read,
                 Step::Stop(next) => break next,
             }

@@ -82,9 +82,14 @@ lines! {
     NO_MEMORY = "SERVER_ERROR out of memory";
 }
 
+/// Longest line of a hit without its key, bytes.
+const HEAD_BYTES_MAX: usize = "VALUE  4294967295 1073741824 18446744073709551615\r\n".len();
+
 /// Appends `VALUE <key> <flags> <bytes>[ <cas>]\r\n`.
 #[inline]
 pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>) {
+    // One growth at most: the longest numbers take less than this.
+    out.reserve(key.len() + HEAD_BYTES_MAX);
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     if flags == 0 {
