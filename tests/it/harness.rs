@@ -260,16 +260,20 @@ impl Client {
 
     /// Receives once more; `false` at the end of the stream, be it orderly or a reset.
     pub fn fill(&mut self) -> bool {
+        self.try_fill().unwrap_or_else(|error| panic!("no answer: {error}; so far: {}", show(&self.buffer)))
+    }
+
+    /// As [`Client::fill`], with the deadline as an error.
+    pub fn try_fill(&mut self) -> io::Result<bool> {
         let mut chunk = [0; 65536];
         match self.stream.read(&mut chunk) {
-            Ok(0) => false,
             Ok(len) => {
                 self.buffer.extend_from_slice(&chunk[..len]);
-                true
+                Ok(len > 0)
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
-            Err(error) => panic!("no answer: {error}; received so far: {}", show(&self.buffer)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error),
         }
     }
 

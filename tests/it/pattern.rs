@@ -79,6 +79,7 @@ impl Pattern {
             b'n' => b'\n',
             b't' => b'\t',
             b'0' => 0,
+            b's' => b' ',
             b'x' => {
                 self.bytes(&[u8::from_str_radix(&rest[1..3], 16).unwrap()]);
                 return &rest[3..];
@@ -134,11 +135,11 @@ impl Pattern {
                         break;
                     }
                     Match::No => return Err(format!("not {}", show_piece(piece))),
-                    Match::Need => {
-                        if !client.fill() {
-                            return Err("closed by the server".to_owned());
-                        }
-                    }
+                    Match::Need => match client.try_fill() {
+                        Ok(true) => {}
+                        Ok(false) => return Err("closed by the server".to_owned()),
+                        Err(error) => return Err(format!("no answer: {error}")),
+                    },
                 }
             }
         }

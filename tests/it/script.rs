@@ -14,14 +14,14 @@
 //! = close                        the server closes, having sent nothing more
 //! = half-close                   the client has sent all it wants to
 //! = drop                         the client goes away without looking
-//! = until                        the next exchange is repeated until its answer is the expected one
+//! = until                        what follows, up to `= sync`, is repeated until the answers are the expected ones
 //! = sync                         what stands above is answered before what stands below is sent
 //! = stat NAME VALUE              what `stats` says on another connection (VALUE may be >=N)
 //! = signal HUP                   sent to the server
 //! = file auth.txt user:new\n     writes it again
 //! ```
 //!
-//! Escapes: `\r \n \t \0 \\ \{ \xNN`. Placeholders: `{repeat:x,100}`; in what is expected `{num}`, `{word}`,
+//! Escapes: `\r \n \t \0 \s (space) \\ \{ \xNN`. Placeholders: `{repeat:x,100}`; in what is expected `{num}`, `{word}`,
 //! `{rest}` (of the line), `{cas:NAME}` (digits to remember), `{through:TEXT}` (anything up to and including TEXT);
 //! in both `{=NAME}` (what was remembered).
 //!
@@ -202,7 +202,7 @@ impl Run<'_> {
         while let Some((number, step)) = self.script.steps.get(at) {
             match step {
                 Step::Send(_) | Step::Expect(_) => {
-                    let len = self.group_len(at);
+                    let len = self.group_len(at, if until { Mode::Pipelined } else { self.mode });
                     if until {
                         self.exchange_until(&conn, at, len);
                     } else {
@@ -231,14 +231,14 @@ impl Run<'_> {
     }
 
     /// How many steps from `at` on can be sent in one go.
-    fn group_len(&self, at: usize) -> usize {
+    fn group_len(&self, at: usize, mode: Mode) -> usize {
         let mut remembered = Vec::new();
         let mut expecting = false;
         let steps = &self.script.steps[at..];
         steps
             .iter()
             .position(|(_, step)| match step {
-                Step::Send(pattern) if self.mode == Mode::Pipelined => {
+                Step::Send(pattern) if mode == Mode::Pipelined => {
                     pattern.uses().any(|name| remembered.contains(&name))
                 }
                 Step::Send(_) => expecting,
