@@ -15,5 +15,6 @@
 mod binary;
 mod harness;
 mod pattern;
+mod protocols;
 mod script;
 mod scripts;
