@@ -14,7 +14,10 @@
 
 mod binary;
 mod harness;
+mod linearize;
 mod pattern;
 mod protocols;
+mod random;
+mod rings;
 mod script;
 mod scripts;
