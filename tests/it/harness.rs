@@ -314,6 +314,16 @@ impl Client {
         String::from_utf8_lossy(&line).into_owned()
     }
 
+    /// Reads one line, or what there is before the end of the stream.
+    pub fn read_line_or_end(&mut self) -> String {
+        while find(&self.buffer, b"\r\n").is_none() {
+            if !self.fill() {
+                return String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned();
+            }
+        }
+        self.line()
+    }
+
     /// Sends a command and reads the one line it answers.
     pub fn ask(&mut self, command: &str) -> String {
         self.send(command.as_bytes());

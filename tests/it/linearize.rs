@@ -223,7 +223,7 @@ fn round(workers: &mut [Worker], operations: usize) -> Vec<Vec<Event>> {
 
 fn one(worker: &mut Worker, start: Instant) -> (usize, Event) {
     let key = worker.random.below(KEYS);
-    // memcached flushes by the second and the cas number; between two threads that is not one moment.
+    // memcached's flush_all is not one moment: about one round in a thousand has no order.
     let flush = worker.random.one_in(100) && dialect() == Dialect::V45;
     let ask = if flush { Ask::Flush } else { worker.choose(key) };
     let sent = start.elapsed().as_nanos() as u64;

@@ -12,7 +12,10 @@
 )]
 #![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "nothing outside imports this")]
 
+mod abuse;
 mod binary;
+mod differential;
+mod generate;
 mod harness;
 mod linearize;
 mod pattern;
