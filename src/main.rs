@@ -1,2 +1,54 @@
-//! The memcrsd binary.
-fn main() {}
+//! The memcrsd binary: words to a configuration, the process made ready, the server run to its end, an exit status.
+
+use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Refusal, Surroundings};
+use memcrsd::process::{self, BoundPort, Transport};
+use memcrsd::server::{Ports, Request, StartError};
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            refusal.lines.iter().for_each(|line| process::complain(line));
+            ExitCode::from(refusal.status)
+        }
+    }
+}
+
+fn run() -> Result<(), Refusal> {
+    let mut words = words()?.into_iter();
+    let program = words.next().unwrap_or_else(|| "memcached".to_owned());
+    match config::parse(&words.collect::<Vec<_>>(), &Surroundings::probe(program))? {
+        config::Request::Run(config) => serve(&config),
+        config::Request::Print(text) => {
+            // A reader that has gone away has read enough.
+            let _ = io::stdout().write_all(text.as_bytes());
+            Ok(())
+        }
+    }
+}
+
+fn serve(config: &Config) -> Result<(), Refusal> {
+    let denied = |error: StartError| Refusal::new(EX_OSERR, error.to_string());
+    let mut prepared = process::prepare(config)?;
+    let ports = Ports::bind(config).map_err(denied)?;
+    prepared.after_bind(config)?;
+    let tcp = |&address| BoundPort { transport: Transport::Tcp, address };
+    let bound: Vec<BoundPort> = ports.addresses().iter().map(tcp).collect();
+    let server = ports.start(config, prepared.connections_max).map_err(denied)?;
+    prepared.after_start(config, &bound);
+    while server.next_request() == Request::Reload {
+        prepared.reload();
+    }
+    server.stop();
+    prepared.end(config);
+    Ok(())
+}
+
+fn words() -> Result<Vec<String>, Refusal> {
+    let refused = |word: &std::ffi::OsStr| format!("Not valid UTF-8: {}", word.display());
+    std::env::args_os()
+        .map(|word| word.into_string().map_err(|word| Refusal::new(EX_BAD_VALUE, refused(&word))))
+        .collect()
+}

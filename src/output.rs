@@ -16,11 +16,31 @@ pub struct Output {
     pinned_bytes: usize,
 }
 
+/// A place in an [`Output`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    staged: usize,
+    pinned: usize,
+}
+
 impl Output {
     /// Places a value that is sent from item memory behind everything staged so far.
     pub fn pin(&mut self, pin: Pin) {
         self.pinned_bytes += pin.bytes().len();
         self.pinned.push((self.staged.len(), pin));
+    }
+
+    /// Where the output stands, for [`Output::rewind`].
+    pub fn mark(&self) -> Mark {
+        Mark { staged: self.staged.len(), pinned: self.pinned.len() }
+    }
+
+    /// Takes back what was staged since `mark`.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.staged.truncate(mark.staged);
+        for (_, pin) in self.pinned.drain(mark.pinned..) {
+            self.pinned_bytes -= pin.bytes().len();
+        }
     }
 
     /// True if nothing is staged.

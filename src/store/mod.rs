@@ -1,4 +1,510 @@
-//! The store: shared segments, a replication log, one replica per ring. (Interface; see `shard.rs` for the face.)
+//! The store: items once in shared segments, an index of them in every ring, a log that keeps the indexes equal.
+//!
+//! ```text
+//!        ring 0                 ring 1                         one for all
+//!   ┌─ Shard ───────┐      ┌─ Shard ───────┐        ┌─ Store ────────────────────────────┐
+//!   │ Replica       │      │ Replica       │        │ Space   mapping, pin counts, Log   │
+//!   │  hash → item  │      │  hash → item  │        │ Ledger  (writer lock) segments,    │
+//!   └──────┬────────┘      └──────┬────────┘        │         large items, queues, ghost │
+//!          │ replay               │ replay          └──────▲─────────────────────────────┘
+//!          └──────────────◄───────┴───── deltas ◄──────────┘ Turn (a writer's): decide, append, apply
+//! ```
+//!
+//! *Reading.* [`Shard::fresh`] replays the log to its tail; only the [`Fresh`] it returns can look up. So a read sees
+//! every write that was acknowledged before it began, on whichever ring: that is its place in the one order of all
+//! operations, the log's. A read takes no lock and shares no cache line but the log's tail.
+//!
+//! *Writing.* [`Fresh::edit`] takes the writer lock, replays to the tail, lets the caller decide on the newest state,
+//! writes the new item, appends one delta and applies it to the own replica. Add, replace, cas, append, incr are all such
+//! decisions, hence atomic. The lock is held for one decision and a few items of eviction; what must wait for other
+//! rings (log full, memory not yet free) waits outside.
+//!
+//! *Memory.* An item is written once and never changed (but for its expiry and use marks, which are atomics), so a
+//! reader needs no protection but that the memory is not reused: see `ledger`, "When memory is reused". Replies may go
+//! on reading an item that has been overwritten or evicted: [`Pin`].
+//!
+//! Reading order: `item_ref`, `item`, `log`, `replica`, `ledger`, `turn`, `evict`, `shard`.
+//!
+//! # Invariants
+//! 1. All replicas that have applied the log to the same place hold the same entries.
+//! 2. An entry names an item whose memory is not reused before the entry's ring has applied the delta that removes it.
+//! 3. A key has at most one entry per replica; the CAS uniques of its versions grow.
+//! 4. Segments in use + large items + indexes + ghosts ≤ limit, but for what one slice of eviction is behind.
+//!
+//! # Assumed
+//! Of the kernel: anonymous memory reads as zero, a discarded page too. Of the clock passed in: it does not go back.
+//! Of the machine: a thread that is runnable runs within a second (a writer that waits longer for a ring gives up).
 
-mod face;
-pub use face::*;
+mod evict;
+mod ghost;
+mod item;
+mod item_ref;
+mod large;
+mod ledger;
+mod log;
+mod pin;
+mod prefetch;
+mod region;
+mod replica;
+mod shard;
+mod space;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+pub use item::Item;
+pub use pin::{Draft, Pin};
+use prefetch::prefetch;
+pub use shard::{Fresh, Shard};
+
+use crate::classes::Classes;
+use crate::clock::Secs;
+use item_ref::{ItemRef, KeyHasher};
+use ledger::Ledger;
+use log::Log;
+use parking_lot::Mutex;
+use pin::Counts;
+use space::Space;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Deltas the log holds: the most that a ring may lag.
+const LOG_ENTRIES: usize = 16 * 1024;
+
+/// What a store is made with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `-m`, bytes: everything that grows with items.
+    pub memory_limit: u64,
+    /// `-I`, bytes, counted as memcached counts an item ([`crate::classes::item_bytes`]).
+    pub item_size_max: u64,
+    /// Without `-M`.
+    pub evict: bool,
+    /// Number of shards that will be taken.
+    pub rings: usize,
+    /// Size classes for the per-class counters.
+    pub classes: Classes,
+    /// Seed of the key hash.
+    pub seed: u64,
+    /// Deltas the log holds, a power of two; `None` for the default. Small ones are for tests.
+    pub log_entries: Option<usize>,
+}
+
+/// What the store asks of the outside.
+pub trait Host: Send + Sync {
+    /// Wakes ring `ring` so that it calls [`Shard::fresh`] soon. May be spurious and frequent, must not block.
+    fn wake(&self, ring: usize);
+    /// True while somebody wants [`Host::evicted`].
+    fn watches_evictions(&self) -> bool {
+        false
+    }
+    /// A live item is being evicted. Called with the writer lock held: copy what is needed, call nothing of the store.
+    fn evicted(&self, _item: &Item<'_>, _now: Secs) {}
+}
+
+/// The address space for the store could not be reserved.
+#[derive(Clone, Copy, Debug)]
+pub struct StartError {
+    /// Bytes of `-m`.
+    pub memory_limit: u64,
+    /// What the kernel said.
+    pub errno: nix::errno::Errno,
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { memory_limit, errno } = self;
+        let mib = memory_limit >> 20;
+        write!(f, "failed to reserve address space for -m {mib}: {errno}; lower -m or raise `ulimit -v`")
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The part of the store that all rings share.
+pub struct Store {
+    space: Space,
+    ledger: Mutex<Ledger>,
+    hasher: KeyHasher,
+    host: Box<dyn Host>,
+    evict: bool,
+    item_size_max: u64,
+    limit: AtomicU64,
+    /// Bytes of each ring's index, as it last said.
+    index_bytes: Box<[AtomicU64]>,
+    /// When a delayed flush is due; 0 = none is.
+    flush_at: AtomicU32,
+    /// Drafts that were dropped unpublished, for the next turn to take back.
+    abandoned: Mutex<Vec<ItemRef>>,
+    abandoned_count: AtomicU32,
+    no_room: AtomicU64,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("memory", &self.memory()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// An empty store.
+    ///
+    /// # Errors
+    /// [`StartError`] if the address space cannot be reserved.
+    pub fn new(options: Options, host: Box<dyn Host>) -> Result<Arc<Self>, StartError> {
+        let Options { memory_limit, item_size_max, evict, rings, classes, seed, log_entries } = options;
+        let log = Log::new(log_entries.unwrap_or(LOG_ENTRIES), rings);
+        let space = Space::reserve(memory_limit, log).map_err(|errno| StartError { memory_limit, errno })?;
+        let ledger = Mutex::new(Ledger::new(&space, memory_limit, classes));
+        Ok(Arc::new(Self {
+            space,
+            ledger,
+            hasher: KeyHasher::new(seed),
+            host,
+            evict,
+            item_size_max,
+            limit: AtomicU64::new(memory_limit),
+            index_bytes: (0..rings).map(|_| AtomicU64::new(0)).collect(),
+            flush_at: AtomicU32::new(Secs::NEVER.0),
+            abandoned: Mutex::new(Vec::new()),
+            abandoned_count: AtomicU32::new(0),
+            no_room: AtomicU64::new(0),
+        }))
+    }
+
+    /// The shard of `ring`, which must be taken once: the log waits for every ring.
+    pub fn shard(self: &Arc<Self>, ring: usize) -> Shard {
+        Shard::new(Arc::clone(self), ring)
+    }
+
+    /// `-m`, bytes.
+    pub fn memory_limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes `-m`; memory above a lowered limit is freed by the next writes and by [`Shard::maintain`]. False if
+    /// `bytes` is more than the reserved address space can serve.
+    pub fn set_memory_limit(&self, bytes: u64) -> bool {
+        if bytes > self.space.limit_max() {
+            return false;
+        }
+        self.ledger.lock().limit = bytes;
+        self.limit.store(bytes, Ordering::Relaxed);
+        true
+    }
+
+    /// Sums over the whole store.
+    pub fn totals(&self) -> Totals {
+        let ledger = self.ledger.lock();
+        let mut totals = ledger.totals.clone();
+        for class in &ledger.class_totals {
+            totals.evictions += class.evicted;
+            totals.evicted_unfetched += class.evicted_unfetched;
+            totals.expired_unfetched += class.expired_unfetched;
+            totals.reclaimed += class.reclaimed;
+            totals.crawler_reclaimed += class.crawler_reclaimed;
+        }
+        totals.no_room = self.no_room.load(Ordering::Relaxed);
+        totals
+    }
+
+    /// Per-class gauges and counters; the index is the class number, 0 is not used.
+    pub fn class_totals(&self) -> Vec<ClassTotals> {
+        self.ledger.lock().class_totals.clone()
+    }
+
+    /// Clears the counters, not the gauges.
+    pub fn reset_counters(&self) {
+        let mut ledger = self.ledger.lock();
+        for class in &mut ledger.class_totals {
+            *class = ClassTotals { items: class.items, bytes: class.bytes, ..ClassTotals::default() };
+        }
+        let Totals { curr_items, bytes, .. } = ledger.totals;
+        ledger.totals = Totals { curr_items, bytes, ..Totals::default() };
+        self.no_room.store(0, Ordering::Relaxed);
+    }
+
+    /// The parts of the budget, and what else the store holds.
+    pub fn memory(&self) -> Memory {
+        let ledger = self.ledger.lock();
+        let (segments, segments_free) = ledger.segment_counts();
+        let counts = self.space.held_counts(&ledger);
+        Memory {
+            limit: ledger.limit,
+            segments: segments * self.space.segment_bytes(),
+            large: ledger.large_bytes(),
+            index: self.index_bytes(),
+            ghost: ledger.ghost.bytes(),
+            log: self.space.log().bytes(),
+            segment_bytes: self.space.segment_bytes(),
+            segments_in_use: segments,
+            segments_free,
+            pending: ledger.pending_bytes(),
+            pins: counts.0,
+            drafts: counts.1,
+        }
+    }
+
+    fn log(&self) -> &Log {
+        self.space.log()
+    }
+
+    fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
+
+    #[inline]
+    fn address(&self, item: ItemRef) -> NonNull<u8> {
+        self.space.address(item)
+    }
+
+    fn counts_of(&self, at: NonNull<u8>) -> &Counts {
+        self.space.counts_of(at)
+    }
+
+    fn set_index_bytes(&self, ring: usize, bytes: u64) {
+        self.index_bytes[ring].store(bytes, Ordering::Relaxed);
+    }
+
+    fn index_bytes(&self) -> u64 {
+        self.index_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    fn abandon(&self, item: ItemRef) {
+        self.abandoned.lock().push(item);
+        self.abandoned_count.fetch_add(1, Ordering::Release);
+    }
+
+    fn has_abandoned(&self) -> bool {
+        self.abandoned_count.load(Ordering::Acquire) != 0
+    }
+
+    fn take_abandoned(&self) -> Vec<ItemRef> {
+        let mut abandoned = self.abandoned.lock();
+        self.abandoned_count.store(0, Ordering::Relaxed);
+        std::mem::take(&mut abandoned)
+    }
+
+    fn count_no_room(&self) {
+        self.no_room.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.ledger.is_locked()
+    }
+
+    fn wake_rings_before(&self, place: u64, except: usize) {
+        let log = self.log();
+        for ring in (0..log.rings()).filter(|&ring| ring != except && log.cursor(ring) < place) {
+            self.host.wake(ring);
+        }
+    }
+
+    #[inline]
+    fn flush_is_due(&self, now: Secs) -> bool {
+        let at = self.flush_at.load(Ordering::Relaxed);
+        at != Secs::NEVER.0 && at <= now.0
+    }
+
+    fn set_flush_at(&self, at: Secs) {
+        self.flush_at.store(at.0, Ordering::Relaxed);
+    }
+
+    /// True for the one caller that must carry out the flush that is due.
+    fn take_due_flush(&self, now: Secs) -> bool {
+        let due = |at| (at != Secs::NEVER.0 && at <= now.0).then_some(Secs::NEVER.0);
+        self.flush_at.try_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
+    }
+}
+
+/// Sums over the whole store, as memcached's statistics name them.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "protocol.txt, \"General-purpose statistics\", defines them")]
+pub struct Totals {
+    pub curr_items: u64,
+    pub total_items: u64,
+    pub bytes: u64,
+    pub evictions: u64,
+    pub evicted_unfetched: u64,
+    pub expired_unfetched: u64,
+    pub reclaimed: u64,
+    pub crawler_reclaimed: u64,
+    pub crawler_items_checked: u64,
+    /// Survivors copied from small to main.
+    pub moves_to_warm: u64,
+    /// Items copied within a queue.
+    pub moves_within_lru: u64,
+    /// Slices of eviction that a write had to wait for.
+    pub direct_reclaims: u64,
+    /// Writes that had to make room themselves and failed.
+    pub no_room: u64,
+}
+
+/// Gauges and counters of one size class.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "protocol.txt, \"Item statistics\", defines them")]
+pub struct ClassTotals {
+    pub items: u64,
+    pub bytes: u64,
+    pub evicted: u64,
+    pub evicted_nonzero: u64,
+    pub evicted_unfetched: u64,
+    pub evicted_time: u64,
+    pub expired_unfetched: u64,
+    pub reclaimed: u64,
+    pub crawler_reclaimed: u64,
+}
+
+/// The parts of the `-m` budget and what else the store holds; bytes unless said.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// `-m`.
+    pub limit: u64,
+    /// Segments in use.
+    pub segments: u64,
+    /// Large items.
+    pub large: u64,
+    /// The indexes of all rings.
+    pub index: u64,
+    /// The ghost table.
+    pub ghost: u64,
+    /// The replication log, not part of the budget.
+    pub log: u64,
+    /// Size of one segment.
+    pub segment_bytes: u64,
+    /// Number of segments in use.
+    pub segments_in_use: u64,
+    /// Number of free segments with memory behind them.
+    pub segments_free: u64,
+    /// Retired, waiting for rings and sends.
+    pub pending: u64,
+    /// Number of values being sent from item memory.
+    pub pins: u64,
+    /// Number of values being received into item memory.
+    pub drafts: u64,
+}
+
+/// What a look-up finds.
+#[derive(Debug)]
+pub enum Lookup<'a> {
+    /// The live item.
+    Hit(Item<'a>),
+    /// It was there, its time had passed. Reported once, then it is a miss.
+    Expired,
+    /// It was there, but is older than the last flush. Reported once, as long as the index has not been tidied.
+    Flushed,
+    /// Nothing.
+    Miss,
+}
+
+/// A place in a walk over all items; the default is the beginning.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walk {
+    table: usize,
+}
+
+/// The request's value.
+#[derive(Debug)]
+pub enum Data<'d> {
+    /// It has none.
+    None,
+    /// In the read buffer.
+    Bytes(&'d [u8]),
+    /// Received into item memory; published in place if the edit's value is [`Value::Data`].
+    Draft(Draft),
+}
+
+impl Data<'_> {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::None => &[],
+            Self::Bytes(bytes) => bytes,
+            Self::Draft(draft) => draft.bytes(),
+        }
+    }
+}
+
+/// What an edit does to its key.
+#[derive(Debug)]
+pub enum Edit {
+    /// Nothing.
+    Keep,
+    /// Removes the item.
+    Remove,
+    /// Stores a new version.
+    Put(Put),
+    /// Changes the item's fields in place: ordered like a write, cas stays.
+    Amend(Amend),
+}
+
+/// A new version of an item.
+#[derive(Debug)]
+pub struct Put {
+    /// Client flags.
+    pub flags: u32,
+    /// When it expires.
+    pub exptime: Secs,
+    /// Its value.
+    pub value: Value,
+    /// An explicit CAS unique (meta `E`), else the next number.
+    pub cas: Option<u64>,
+    /// Marked stale.
+    pub stale: bool,
+    /// Somebody has been told to recache it.
+    pub won: bool,
+    /// The key came in base64.
+    pub key_is_binary: bool,
+}
+
+/// A new version's value.
+#[derive(Debug)]
+pub enum Value {
+    /// The request's data.
+    Data,
+    /// The old value, then the data (append).
+    OldThenData,
+    /// The data, then the old value (prepend).
+    DataThenOld,
+    /// The old value.
+    Old,
+    /// Nothing.
+    Empty,
+    /// The first so many bytes of this buffer (incr, decr).
+    Digits([u8; 24], u8),
+}
+
+/// Changes of an item's own fields.
+#[derive(Debug, Default)]
+pub struct Amend {
+    /// Sets the expiry.
+    pub exptime: Option<Secs>,
+    /// Sets or clears the stale mark.
+    pub stale: Option<bool>,
+    /// Sets or clears the won mark.
+    pub won: Option<bool>,
+}
+
+/// An edit that was carried out.
+#[derive(Debug)]
+pub struct Edited<R> {
+    /// What `decide` returned in its last call.
+    pub outcome: R,
+    /// The CAS unique of the item after the edit; 0 if there is none.
+    pub cas: u64,
+}
+
+/// No memory: -M and full, or everything is in use. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// Why an edit was not carried out. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditError {
+    /// See [`NoRoom`].
+    NoRoom,
+    /// The new version is over `-I`.
+    TooLarge,
+}

@@ -1,0 +1,263 @@
+//! Who may log in: the files of users and passwords, and the check against them. No protocol.
+//!
+//! Two files, two grammars, both memcached's:
+//!
+//! - `-Y`: lines `user:password`, at most [`ASCII_USERS_MAX`], each under [`ASCII_LINE_BYTES_MAX`] bytes. A line without a
+//!   colon spoils the file.
+//! - `MEMCACHED_SASL_PWDB`: lines `user:password` or `user:password:whatever`; a line without a colon names nobody.
+//!
+//! A check compares every entry in time that depends on lengths alone, so an answer's delay tells neither a user's name
+//! nor how much of a password was right.
+//!
+//! Source: memcached 1.6.45, `authfile.c` and `sasl_defs.c`.
+
+use nix::errno::Errno;
+use parking_lot::RwLock;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use subtle::{Choice, ConstantTimeEq as _};
+
+/// Entries of a `-Y` file that count; more are ignored.
+pub const ASCII_USERS_MAX: usize = 8;
+/// Longest line of a `-Y` file with its end, bytes.
+pub const ASCII_LINE_BYTES_MAX: usize = 256;
+
+/// Why a file of users cannot be used; its text is memcached's line.
+#[derive(Debug)]
+pub enum UserFileError {
+    /// It cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// A line is not `user:password`.
+    Malformed(PathBuf),
+}
+
+impl fmt::Display for UserFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(path, error) => {
+                let cause = error.raw_os_error().map(Errno::from_raw);
+                write!(f, "Could not open authfile [{}] for reading, error ", path.display())?;
+                match cause {
+                    Some(errno) => f.write_str(errno.desc()),
+                    None => error.fmt(f),
+                }
+            }
+            Self::Malformed(path) => {
+                write!(f, "Authfile [{}] has a malformed entry. Should be 'user:password'", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for UserFileError {}
+
+/// A file of users, read at the start and again on request.
+#[derive(Debug)]
+pub struct UserFile {
+    path: PathBuf,
+    parse: fn(&[u8]) -> Option<Users>,
+    users: RwLock<Users>,
+}
+
+impl UserFile {
+    /// Reads the file of -Y.
+    ///
+    /// # Errors
+    /// [`UserFileError`].
+    pub fn ascii(path: impl Into<PathBuf>) -> Result<Self, UserFileError> {
+        Self::read(path.into(), Users::ascii)
+    }
+
+    /// Reads the file of `MEMCACHED_SASL_PWDB`.
+    ///
+    /// # Errors
+    /// [`UserFileError::Unreadable`].
+    pub fn sasl(path: impl Into<PathBuf>) -> Result<Self, UserFileError> {
+        Self::read(path.into(), |text| Some(Users::sasl(text)))
+    }
+
+    fn read(path: PathBuf, parse: fn(&[u8]) -> Option<Users>) -> Result<Self, UserFileError> {
+        let users = load(&path, parse)?;
+        Ok(Self { path, parse, users: RwLock::new(users) })
+    }
+
+    /// Reads the file again. Who is logged in stays so.
+    ///
+    /// # Errors
+    /// [`UserFileError`]; the old users stay.
+    pub fn reload(&self) -> Result<(), UserFileError> {
+        let users = load(&self.path, self.parse)?;
+        *self.users.write() = users;
+        Ok(())
+    }
+
+    /// Whether `user` may log in with `password`.
+    pub fn allows(&self, user: &[u8], password: &[u8]) -> bool {
+        self.users.read().allows(user, password)
+    }
+}
+
+fn load(path: &PathBuf, parse: fn(&[u8]) -> Option<Users>) -> Result<Users, UserFileError> {
+    let text = fs::read(path).map_err(|error| UserFileError::Unreadable(path.clone(), error))?;
+    parse(&text).ok_or_else(|| UserFileError::Malformed(path.clone()))
+}
+
+/// Users and their passwords.
+#[derive(PartialEq, Eq)]
+pub struct Users {
+    entries: Vec<Entry>,
+}
+
+/// Passwords are not for logs.
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").field("count", &self.entries.len()).finish_non_exhaustive()
+    }
+}
+
+#[derive(PartialEq, Eq)]
+struct Entry {
+    user: Vec<u8>,
+    /// Everything behind the user's colon.
+    rest: Vec<u8>,
+    /// A colon in `rest` may end the password.
+    tokens: bool,
+}
+
+impl Users {
+    /// Reads the text of a `-Y` file; `None` if a line is not `user:password`.
+    pub fn ascii(text: &[u8]) -> Option<Self> {
+        let mut entries = Vec::new();
+        for line in lines(text) {
+            if line.len() >= ASCII_LINE_BYTES_MAX {
+                return None;
+            }
+            let entry = Entry::parse(line, false)?;
+            if entries.len() < ASCII_USERS_MAX {
+                entries.push(entry);
+            }
+        }
+        Some(Self { entries })
+    }
+
+    /// Reads the text of a SASL password file.
+    pub fn sasl(text: &[u8]) -> Self {
+        let mut entries: Vec<Entry> = Vec::new();
+        for entry in lines(text).filter_map(|line| Entry::parse(line, true)) {
+            // The first line of a user is the one that counts.
+            if entries.iter().all(|known| known.user != entry.user) {
+                entries.push(entry);
+            }
+        }
+        Self { entries }
+    }
+
+    /// Whether `user` may log in with `password`.
+    pub fn allows(&self, user: &[u8], password: &[u8]) -> bool {
+        self.entries
+            .iter()
+            .fold(Choice::from(0), |found, entry| {
+                found | (entry.user.ct_eq(user) & entry.is_password(password))
+            })
+            .into()
+    }
+}
+
+impl Entry {
+    fn parse(line: &[u8], tokens: bool) -> Option<Self> {
+        let colon = memchr::memchr(b':', line)?;
+        let rest = &line[colon + 1..];
+        let end = memchr::memchr2(b'\r', 0, rest).unwrap_or(rest.len());
+        Some(Self { user: line[..colon].to_vec(), rest: rest[..end].to_vec(), tokens })
+    }
+
+    fn is_password(&self, password: &[u8]) -> Choice {
+        let whole = self.rest.ct_eq(password);
+        if !self.tokens || self.rest.get(password.len()) != Some(&b':') {
+            return whole;
+        }
+        self.rest[..password.len()].ct_eq(password)
+    }
+}
+
+/// The lines of `text`; the last one may lack its end.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    text.split(|&byte| byte == b'\n').take(if text.is_empty() { 0 } else { usize::MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascii_users() {
+        let users = Users::ascii(b"foo:bar\nbaz:a:b\r\nlast:").unwrap();
+        assert!(users.allows(b"foo", b"bar"));
+        assert!(users.allows(b"baz", b"a:b"), "a password may hold colons");
+        assert!(users.allows(b"last", b""));
+        for (user, password) in [
+            ("foo", "ba"),
+            ("foo", "barr"),
+            ("fo", "bar"),
+            ("baz", "a"),
+            ("", ""),
+            ("foo", ""),
+            ("baz", "bar"),
+        ] {
+            assert!(!users.allows(user.as_bytes(), password.as_bytes()), "{user}:{password}");
+        }
+        assert!(!Users::ascii(b"").unwrap().allows(b"", b""));
+    }
+
+    #[test]
+    fn ascii_files_that_are_spoiled() {
+        assert_eq!(Users::ascii(b"foo\n"), None);
+        assert_eq!(Users::ascii(b"foo:bar\n\nbaz:x\n"), None);
+        let line = |bytes: usize| [b"u:".as_slice(), &vec![b'p'; bytes - 2], b"\n"].concat();
+        assert!(Users::ascii(&line(255)).is_some());
+        assert_eq!(Users::ascii(&line(256)), None);
+        let nine: Vec<u8> = (0..9).flat_map(|n| format!("u{n}:p\n").into_bytes()).collect();
+        let users = Users::ascii(&nine).unwrap();
+        assert!(users.allows(b"u7", b"p") && !users.allows(b"u8", b"p"));
+    }
+
+    #[test]
+    fn sasl_users() {
+        let users = Users::sasl(b"# nobody\nfoo:bar:plain\nfoo:second\r\nbaz:x\r\n");
+        assert!(users.allows(b"foo", b"bar"));
+        assert!(users.allows(b"foo", b"bar:plain"));
+        assert!(users.allows(b"baz", b"x"));
+        for (user, password) in
+            [("foo", "second"), ("foo", "ba"), ("foo", ""), ("baz", "x\r"), ("# nobody", "")]
+        {
+            assert!(!users.allows(user.as_bytes(), password.as_bytes()), "{user}:{password}");
+        }
+    }
+
+    #[test]
+    fn a_reload_takes_effect_or_changes_nothing() {
+        let path = std::env::temp_dir().join(format!("memcrsd-users-{}", std::process::id()));
+        fs::write(&path, "a:1\n").unwrap();
+        let file = UserFile::ascii(&path).unwrap();
+        assert!(file.allows(b"a", b"1"));
+        fs::write(&path, "a:2\n").unwrap();
+        assert!(file.allows(b"a", b"1"), "not before it is asked for");
+        file.reload().unwrap();
+        assert!(file.allows(b"a", b"2") && !file.allows(b"a", b"1"));
+        fs::write(&path, "spoiled\n").unwrap();
+        let error = file.reload().unwrap_err().to_string();
+        let name = path.display();
+        assert_eq!(error, format!("Authfile [{name}] has a malformed entry. Should be 'user:password'"));
+        assert!(file.allows(b"a", b"2"), "the old users stay");
+        fs::remove_file(&path).unwrap();
+        let error = file.reload().unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("Could not open authfile [{name}] for reading, error ")),
+            "{error}"
+        );
+        assert!(!format!("{file:?}").contains("a:2"), "passwords stay out of logs");
+    }
+}

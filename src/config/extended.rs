@@ -1,0 +1,248 @@
+//! `-o`: a comma separated list of `name` and `name=value`, as getsubopt(3) reads it.
+//!
+//! A value on a name that takes none is ignored; of settings given twice the last holds; every refusal ends with 1.
+
+use super::number::{atof, atoi, exact};
+use super::{Config, EX_BAD_VALUE, Refusal, VerifyMode};
+
+/// Applies one `-o` list.
+pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), Refusal> {
+    // As getsubopt has it, a comma at the end begins nothing; one in the middle begins an empty name.
+    let list = list.strip_suffix(',').unwrap_or(list);
+    if list.is_empty() {
+        return Ok(());
+    }
+    for text in list.split(',') {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let taken = flag(config, name)
+            || tuning(config, name, value)?
+            || buffers(config, name, value)?
+            || tls(config, name, value)?;
+        if !taken {
+            return bad(match name {
+                _ if name.starts_with("ext_") => {
+                    format!("{name} is not supported: this server has no external storage")
+                }
+                _ if name.starts_with("proxy_") => {
+                    format!("{name} is not supported: this server has no proxy")
+                }
+                _ => format!("Illegal suboption \"{text}\""),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn bad<T>(line: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(EX_BAD_VALUE, line))
+}
+
+/// Takes the names that stand alone; says whether `name` was one.
+fn flag(config: &mut Config, name: &str) -> bool {
+    match name {
+        "maxconns_fast" => config.maxconns_fast = true,
+        "no_maxconns_fast" => config.maxconns_fast = false,
+        "slab_reassign" => config.slab_reassign = true,
+        "no_slab_reassign" => config.slab_reassign = false,
+        "no_slab_automove" => config.slab_automove = 0,
+        "lru_crawler" => config.lru_crawler = true,
+        "no_lru_crawler" => config.lru_crawler = false,
+        "lru_maintainer" => {
+            config.lru_maintainer_thread = true;
+            config.lru_segmented = true;
+        }
+        "no_lru_maintainer" => {
+            config.lru_maintainer_thread = false;
+            config.lru_segmented = false;
+        }
+        "track_sizes" => config.track_sizes = true,
+        "no_modern" => no_modern(config),
+        "resp_obj_mem_limit" => {
+            let line = "DEPRECATED: resp_obj_mem_limit no longer used. See read_buf_mem_limit,";
+            config.warnings.push(line.to_owned());
+        }
+        "ssl_session_cache" => config.ssl.session_cache = true,
+        "ssl_kernel_tls" => config.ssl.kernel_tls = true,
+        // They name mechanisms of memcached that are not here; nothing shows them. No privileges are dropped beyond
+        // -u, so `drop_privileges` itself is not among them.
+        "no_hashexpand"
+        | "no_chunked_items"
+        | "inline_ascii_resp"
+        | "no_inline_ascii_resp"
+        | "modern"
+        | "no_drop_privileges"
+        | "slab_automove_freeratio" => {}
+        "relaxed_privileges" => return cfg!(feature = "debug"),
+        _ => return false,
+    }
+    true
+}
+
+/// The defaults of memcached 1.4.
+fn no_modern(config: &mut Config) {
+    config.slab_chunk_size_max = 1 << 20;
+    config.slab_reassign = false;
+    config.slab_automove = 0;
+    config.maxconns_fast = false;
+    config.lru_segmented = false;
+    config.hash_algorithm = "jenkins";
+    config.lru_crawler = false;
+    config.lru_maintainer_thread = false;
+}
+
+/// Takes the names that tune memcached's allocator, hash table and LRU; says whether `name` was one.
+fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Refusal> {
+    let given = || value.map_or_else(|| bad(format!("Missing {name} argument")), Ok);
+    let numeric = || value.map_or_else(|| bad(format!("Missing numeric argument for {name}")), Ok);
+    match name {
+        "hashpower" => config.hashpower_init = hashpower(atoi(numeric()?))?,
+        "slab_automove" => match value.map(atoi) {
+            None => config.slab_automove = 1,
+            Some(mode @ 0..=2) => config.slab_automove = mode as u32,
+            Some(_) => return bad("slab_automove must be between 0 and 2"),
+        },
+        "slab_automove_ratio" => {
+            let ratio = atof(given()?);
+            if ratio <= 0.0 || ratio > 1.0 {
+                return bad("slab_automove_ratio must be > 0 and < 1");
+            }
+            config.slab_automove_ratio = ratio;
+        }
+        "slab_automove_window" => match atoi(given()?) {
+            window @ 3..=1800 => config.slab_automove_window = window as u32,
+            _ => return bad("slab_automove_window must be > 2 and < 1800"),
+        },
+        "tail_repair_time" => match atoi(numeric()?) {
+            ..10 => return bad("Cannot set tail_repair_time to less than 10 seconds"),
+            secs => config.tail_repair_time = secs as u32,
+        },
+        "hash_algorithm" => {
+            let known = ["jenkins", "murmur3", "xxh3"].into_iter().find(|&known| Some(known) == value);
+            given()?;
+            match known {
+                Some(known) => config.hash_algorithm = known,
+                None => return bad("Unknown hash_algorithm option (jenkins, murmur3, xxh3)"),
+            }
+        }
+        "lru_crawler_sleep" => match value.map(atoi) {
+            None => return bad("Missing lru_crawler_sleep value"),
+            Some(micros @ 0..=1_000_000) => config.lru_crawler_sleep = micros as u32,
+            Some(_) => return bad("LRU crawler sleep must be between 0 and 1 second"),
+        },
+        "lru_crawler_tocrawl" => match value.map(exact) {
+            None => return bad("Missing lru_crawler_tocrawl value"),
+            Some(Some(items)) => config.lru_crawler_tocrawl = items,
+            Some(None) => return bad("lru_crawler_tocrawl takes a numeric 32bit value"),
+        },
+        "hot_lru_pct" => config.hot_lru_pct = percent(name, given()?)?,
+        "warm_lru_pct" => config.warm_lru_pct = percent(name, given()?)?,
+        "hot_max_factor" => config.hot_max_factor = factor(name, given()?)?,
+        "warm_max_factor" => config.warm_max_factor = factor(name, given()?)?,
+        "temporary_ttl" => {
+            config.temp_lru = true;
+            config.temporary_ttl = atoi(given()?) as u32;
+        }
+        "slab_sizes" => {
+            // A word that is no number is 0, which is out of every range; so is no word at all.
+            config.slab_sizes = given()?.split('-').map(|size| exact(size).unwrap_or(0)).collect();
+        }
+        "slab_chunk_max" => match atoi(given()?) {
+            ..=0 => return bad("slab_chunk_max must be >= 0"),
+            kilobytes @ ..=1024 => config.slab_chunk_size_max = (kilobytes as u32) << 10,
+            _ => return bad("slab_chunk_max must be specified in kilobytes."),
+        },
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn hashpower(power: i32) -> Result<u32, Refusal> {
+    match power {
+        ..12 => bad(format!("Initial hashtable multiplier of {power} is too low")),
+        12..=32 => Ok(power as u32),
+        _ => Err(Refusal {
+            lines: vec![
+                format!("Initial hashtable multiplier of {power} is too high"),
+                "Choose a value based on \"STAT hash_power_level\" from a running instance".to_owned(),
+            ],
+            status: EX_BAD_VALUE,
+        }),
+    }
+}
+
+fn percent(name: &str, value: &str) -> Result<u32, Refusal> {
+    match atoi(value) {
+        percent @ 1..80 => Ok(percent as u32),
+        _ => bad(format!("{name} must be > 1 and < 80")),
+    }
+}
+
+fn factor(name: &str, value: &str) -> Result<f64, Refusal> {
+    let factor = atof(value);
+    if factor > 0.0 { Ok(factor) } else { bad(format!("{name} must be > 0")) }
+}
+
+/// Takes the names that bound time and memory of connections and logs; says whether `name` was one.
+fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Refusal> {
+    match name {
+        "idle_timeout" => match value {
+            None => return bad("Missing numeric argument for idle_timeout"),
+            // A negative time is none.
+            Some(secs) => config.idle_timeout = u32::try_from(atoi(secs)).unwrap_or(0),
+        },
+        "watcher_logbuf_size" => config.logger_watcher_buf_size = kilobytes(name, value)?,
+        "worker_logbuf_size" => config.logger_buf_size = kilobytes(name, value)?,
+        "read_buf_mem_limit" => config.read_buf_mem_limit = u64::from(number(name, value)?) << 20,
+        "sock_cookie_id" => config.sock_cookie_id = number(name, value)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// A whole number, which the name must have.
+fn number(name: &str, value: Option<&str>) -> Result<u32, Refusal> {
+    match value.map(exact) {
+        None => bad(format!("Missing {name} argument")),
+        Some(None) => bad(format!("could not parse argument to {name}")),
+        Some(Some(number)) => Ok(number),
+    }
+}
+
+/// A number of kilobytes, as bytes.
+fn kilobytes(name: &str, value: Option<&str>) -> Result<u32, Refusal> {
+    match number(name, value)?.checked_mul(1 << 10) {
+        Some(bytes) => Ok(bytes),
+        None => bad(format!("could not parse argument to {name}")),
+    }
+}
+
+/// Takes the names of TLS; says whether `name` was one.
+fn tls(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Refusal> {
+    let given = || value.map_or_else(|| bad(format!("Missing {name} argument")), |text| Ok(text.to_owned()));
+    match name {
+        "ssl_chain_cert" => config.ssl.chain_cert = Some(given()?),
+        "ssl_key" => config.ssl.key = Some(given()?),
+        "ssl_ca_cert" => config.ssl.ca_cert = Some(given()?),
+        "ssl_ciphers" => config.ssl.ciphers = Some(given()?),
+        "ssl_verify_mode" => {
+            config.ssl.verify_mode = match number(name, value)? {
+                0 => VerifyMode::None,
+                1 => VerifyMode::Request,
+                2 => VerifyMode::Require,
+                3 => VerifyMode::Once,
+                _ => return bad("Invalid ssl_verify_mode. Use help to see valid options."),
+            }
+        }
+        "ssl_min_version" => match number(name, value)? {
+            version @ 0..=3 => config.ssl.min_version = version,
+            _ => return bad("Invalid ssl_min_version. Use help to see valid options."),
+        },
+        "ssl_keyformat" => config.ssl.keyformat = number(name, value)?,
+        "ssl_wbuf_size" => config.ssl.wbuf_bytes = kilobytes(name, value)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}

@@ -1,0 +1,237 @@
+//! `getopt_long` as glibc has it, in front of argh: every spelling of the command line to one spelling.
+//!
+//! memcached's users write `-vv`, `-m64`, `-dp 11211`, `--port=11211`, `--po 11211`, and words that mean nothing. argh
+//! takes only `--port 11211`, so that is what comes out: `--name` or `--name value`, in the order given, values without
+//! their leading spaces. What argh cannot say (getopt's own messages, and that `-h` acts where it stands) is said here.
+//!
+//! Source: getopt(3), "Argument scanning"; the messages are those of glibc's `getopt.c`.
+
+use super::Refusal;
+use std::fmt::Write as _;
+
+/// Whether an option is followed by a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    Nothing,
+    Value,
+    /// A value only as `--name=value`; it is dropped.
+    Ignored,
+}
+
+/// One option: its spellings, its value, and its lines in `-h`.
+#[derive(Debug)]
+pub(super) struct Spec {
+    pub(super) short: Option<char>,
+    /// The long name, which is also argh's.
+    pub(super) long: &'static str,
+    pub(super) takes: Takes,
+    /// The value's name in the help.
+    pub(super) value: &'static str,
+    pub(super) help: &'static [&'static str],
+}
+
+/// What the words end in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Nothing stopped them: the server is to run.
+    Run,
+    Help,
+    Licence,
+    Version,
+    /// A word getopt refuses.
+    Refused(Refusal),
+}
+
+/// The words in argh's spelling, up to the first that acts at once.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) words: Vec<String>,
+    pub(super) end: End,
+}
+
+/// Spells `args` (without the program's name) as argh wants them.
+///
+/// `program` is the name getopt puts in front of its messages.
+pub(super) fn normalise(specs: &[Spec], program: &str, args: &[String]) -> Line {
+    let mut words = Vec::with_capacity(args.len() * 2);
+    let mut rest = args.iter();
+    let mut end = End::Run;
+    while let Some(arg) = rest.next() {
+        if arg == "--" {
+            break;
+        }
+        let step = if let Some(long) = arg.strip_prefix("--") {
+            long_option(specs, long, &mut rest, &mut words)
+        } else if let Some(group) = arg.strip_prefix('-').filter(|group| !group.is_empty()) {
+            short_options(specs, group, &mut rest, &mut words)
+        } else {
+            continue;
+        };
+        match step {
+            Ok(End::Run) => {}
+            Ok(stop) => {
+                end = stop;
+                break;
+            }
+            Err(complaint) => {
+                let lines = vec![format!("{program}: {complaint}"), "Illegal argument \"?\"".to_owned()];
+                end = End::Refused(Refusal { lines, status: 1 });
+                break;
+            }
+        }
+    }
+    Line { words, end }
+}
+
+/// Takes `--name`, `--name=value` or `--name value`; a beginning of a name will do where it is the only one.
+fn long_option<'a>(
+    specs: &[Spec],
+    long: &str,
+    rest: &mut impl Iterator<Item = &'a String>,
+    words: &mut Vec<String>,
+) -> Result<End, String> {
+    let (name, joined) = match long.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (long, None),
+    };
+    let spec = match specs.iter().find(|spec| spec.long == name) {
+        Some(spec) => spec,
+        None => only_match(specs, name)?,
+    };
+    match (spec.takes, joined) {
+        (Takes::Nothing, Some(_)) => Err(format!("option '--{}' doesn't allow an argument", spec.long)),
+        (Takes::Nothing | Takes::Ignored, _) => Ok(push_flag(spec, words)),
+        (Takes::Value, Some(value)) => {
+            push_value(spec, value, words);
+            Ok(End::Run)
+        }
+        (Takes::Value, None) => {
+            let value =
+                rest.next().ok_or_else(|| format!("option '--{}' requires an argument", spec.long))?;
+            push_value(spec, value, words);
+            Ok(End::Run)
+        }
+    }
+}
+
+fn only_match<'s>(specs: &'s [Spec], name: &str) -> Result<&'s Spec, String> {
+    let mut matches = specs.iter().filter(|spec| spec.long.starts_with(name));
+    let Some(first) = matches.next() else {
+        return Err(format!("unrecognized option '--{name}'"));
+    };
+    let mut ambiguous = matches.peekable();
+    if ambiguous.peek().is_none() {
+        return Ok(first);
+    }
+    let mut complaint = format!("option '--{name}' is ambiguous; possibilities: '--{}'", first.long);
+    for spec in ambiguous {
+        let _ = write!(complaint, " '--{}'", spec.long);
+    }
+    Err(complaint)
+}
+
+/// Takes a group of letters (`dvm64`): flags up to the first letter with a value, which the rest or the next word is.
+fn short_options<'a>(
+    specs: &[Spec],
+    group: &str,
+    rest: &mut impl Iterator<Item = &'a String>,
+    words: &mut Vec<String>,
+) -> Result<End, String> {
+    for (at, letter) in group.char_indices() {
+        let spec = specs
+            .iter()
+            .find(|spec| spec.short == Some(letter))
+            .ok_or_else(|| format!("invalid option -- '{letter}'"))?;
+        if spec.takes == Takes::Value {
+            let joined = &group[at + letter.len_utf8()..];
+            let value = match joined {
+                "" => {
+                    rest.next().ok_or_else(|| format!("option requires an argument -- '{letter}'"))?.as_str()
+                }
+                joined => joined,
+            };
+            push_value(spec, value, words);
+            return Ok(End::Run);
+        }
+        match push_flag(spec, words) {
+            End::Run => {}
+            stop => return Ok(stop),
+        }
+    }
+    Ok(End::Run)
+}
+
+fn push_flag(spec: &Spec, words: &mut Vec<String>) -> End {
+    match spec.long {
+        "help" => End::Help,
+        "license" => End::Licence,
+        "version" => End::Version,
+        long => {
+            words.push(format!("--{long}"));
+            End::Run
+        }
+    }
+}
+
+fn push_value(spec: &Spec, value: &str, words: &mut Vec<String>) {
+    words.push(format!("--{}", spec.long));
+    words.push(value.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b').to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::help::SPECS;
+
+    fn line(args: &[&str]) -> Line {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        normalise(SPECS, "memcached", &args)
+    }
+
+    #[test]
+    fn every_spelling_comes_out_the_same() {
+        for args in [
+            &["-m64"][..],
+            &["-m", "64"],
+            &["-m", "  64"],
+            &["--memory-limit=64"],
+            &["--memory-limit", "64"],
+            &["--memory-l=64"],
+            &["stray", "-m", "64", "words"],
+            &["-m64", "--", "-p", "1"],
+            &["-", "-m64"],
+        ] {
+            assert_eq!(line(args).words, ["--memory-limit", "64"], "{args:?}");
+        }
+        assert_eq!(line(&["-dvvm64"]).words, ["--daemon", "--verbose", "--verbose", "--memory-limit", "64"]);
+        assert_eq!(line(&["--verbose=3"]).words, ["--verbose"]);
+        assert_eq!(line(&["-p", "-1"]).words, ["--port", "-1"]);
+        assert_eq!(line(&["--pid", "x"]).words, ["--pidfile", "x"]);
+    }
+
+    #[test]
+    fn getopts_own_messages() {
+        for (args, message) in [
+            (&["-q"][..], "memcached: invalid option -- 'q'"),
+            (&["-dq"], "memcached: invalid option -- 'q'"),
+            (&["--foo=1"], "memcached: unrecognized option '--foo'"),
+            (&["-p"], "memcached: option requires an argument -- 'p'"),
+            (&["--port"], "memcached: option '--port' requires an argument"),
+            (&["--daemon=3"], "memcached: option '--daemon' doesn't allow an argument"),
+            (&["--ver"], "memcached: option '--ver' is ambiguous; possibilities: '--verbose' '--version'"),
+        ] {
+            let End::Refused(refusal) = line(args).end else { panic!("{args:?} was taken") };
+            assert_eq!(refusal.lines, [message, "Illegal argument \"?\""]);
+            assert_eq!(refusal.status, 1);
+        }
+    }
+
+    #[test]
+    fn help_version_and_licence_act_where_they_stand() {
+        let stopped = line(&["-t", "2", "-vhq", "-p"]);
+        assert_eq!(stopped.words, ["--threads", "2", "--verbose"]);
+        assert_eq!(stopped.end, End::Help);
+        assert_eq!(line(&["-V"]).end, End::Version);
+        assert_eq!(line(&["--license"]).end, End::Licence);
+    }
+}

@@ -1,0 +1,249 @@
+//! What `-h`, `-V` and `-i` print, and the table of options they and the normaliser share.
+
+use super::getopt::{Spec, Takes};
+use std::fmt::Write as _;
+
+/// The version of memcached this server stands in for: clients and tools decide by it what they may send.
+pub const MEMCACHED_VERSION: &str = "1.6.45";
+/// This server's own version.
+pub const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+const LICENCE: &str = include_str!("licence.txt");
+
+/// Text of `-V`. The first line is memcached's, to the byte: scripts cut the version out of it.
+pub(super) fn version() -> String {
+    format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n")
+}
+
+/// Text of `-i`.
+pub(super) fn licence() -> String {
+    format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n\n{LICENCE}")
+}
+
+/// Text of `-h`, in the shape of memcached's; a build without `tls` does not speak of it.
+pub(super) fn help(tls: bool) -> String {
+    let mut text = format!("memcached {MEMCACHED_VERSION}\n");
+    let exists = |spec: &&Spec| !spec.help.is_empty() && (tls || spec.long != "enable-ssl");
+    for spec in SPECS.iter().filter(exists) {
+        let mut name = match spec.short {
+            Some(letter) => format!("-{letter}, --{}", spec.long),
+            None => format!("    --{}", spec.long),
+        };
+        if spec.takes == Takes::Value {
+            let _ = write!(name, "=<{}>", spec.value);
+        }
+        for (line, help) in spec.help.iter().enumerate() {
+            let _ = writeln!(text, "{:<25} {help}", if line == 0 { name.as_str() } else { "" });
+        }
+        if spec.long == "verbose" {
+            text.push_str(MORE_VERBOSE);
+        }
+    }
+    text.push_str(EXTENDED);
+    if tls {
+        text.push_str(EXTENDED_TLS);
+    }
+    text.push_str(EXTENDED_WITHOUT_EFFECT);
+    text
+}
+
+const fn flag(short: char, long: &'static str, help: &'static [&'static str]) -> Spec {
+    Spec { short: Some(short), long, takes: Takes::Nothing, value: "", help }
+}
+
+const fn value(short: char, long: &'static str, value: &'static str, help: &'static [&'static str]) -> Spec {
+    Spec { short: Some(short), long, takes: Takes::Value, value, help }
+}
+
+/// Every option, in the order of the help. One without help is known only so that it can be refused by name.
+pub(super) const SPECS: &[Spec] = &[
+    value('p', "port", "num", &["TCP port to listen on (default: 11211; 0: off, -1: any free one)"]),
+    value('U', "udp-port", "num", &["UDP port to listen on (default: 0, off)"]),
+    value('s', "unix-socket", "file", &["UNIX socket to listen on (disables network support)"]),
+    value('a', "unix-mask", "mask", &["access mask for UNIX socket, in octal (default: 700)"]),
+    flag('A', "enable-shutdown", &["enable ascii \"shutdown\" command"]),
+    value(
+        'l',
+        "listen",
+        "addr",
+        &[
+            "interface to listen on (default: INADDR_ANY), as",
+            "[notls:|btls:|mtls:][proto[ascii|binary|negotiating]:]host[:port];",
+            "several with commas or by repeating -l",
+        ],
+    ),
+    flag('d', "daemon", &["run as a daemon"]),
+    flag('r', "enable-coredumps", &["maximize core file limit"]),
+    value('u', "user", "user", &["assume identity of <username> (only when run as root)"]),
+    value(
+        'm',
+        "memory-limit",
+        "num",
+        &[
+            "memory in megabytes for everything that grows with items:",
+            "items, every thread's index, eviction history (default: 64)",
+        ],
+    ),
+    flag('M', "disable-evictions", &["return error on memory exhausted instead of evicting"]),
+    value('c', "conn-limit", "num", &["max simultaneous connections (default: 1024)"]),
+    flag('k', "lock-memory", &["lock down all paged memory"]),
+    Spec {
+        short: Some('v'),
+        long: "verbose",
+        takes: Takes::Ignored,
+        value: "",
+        help: &["verbose (print errors/warnings while in event loop)"],
+    },
+    flag('h', "help", &["print this help and exit"]),
+    flag('i', "license", &["print the licence and exit"]),
+    flag('V', "version", &["print version and exit"]),
+    value('P', "pidfile", "file", &["save PID in <file>"]),
+    value(
+        'f',
+        "slab-growth-factor",
+        "num",
+        &[
+            "growth factor of the size classes that statistics",
+            "name (default: 1.25); items are not rounded up to them",
+        ],
+    ),
+    value(
+        'n',
+        "slab-min-size",
+        "bytes",
+        &["smallest size class that statistics name", "(key+value+flags, default: 48)"],
+    ),
+    flag('L', "enable-largepages", &["try to use large memory pages (if available)"]),
+    value(
+        'D',
+        "delimiter",
+        "char",
+        &[
+            "use <char> as the delimiter between key prefixes and",
+            "IDs in per-prefix stats (default: \":\") and turn them on",
+        ],
+    ),
+    value(
+        't',
+        "threads",
+        "num",
+        &["number of threads, one ring each (default: 4, or the", "number of cores where that is less)"],
+    ),
+    value(
+        'R',
+        "max-reqs-per-event",
+        "num",
+        &["maximum number of requests of one connection before", "the others get a turn (default: 20)"],
+    ),
+    flag('C', "disable-cas", &["disable use of CAS"]),
+    value('b', "listen-backlog", "num", &["set the backlog queue limit (default: 1024)"]),
+    value(
+        'B',
+        "protocol",
+        "name",
+        &["protocol - one of ascii, binary, or auto (default:", "auto-negotiate)"],
+    ),
+    value('I', "max-item-size", "num", &["adjusts max item size (default: 1m, min: 1k, max: 1024m)"]),
+    flag(
+        'S',
+        "enable-sasl",
+        &["turn on SASL authentication (PLAIN; passwords in the", "file that MEMCACHED_SASL_PWDB names)"],
+    ),
+    flag('F', "disable-flush-all", &["disable flush_all command"]),
+    flag('X', "disable-dumping", &["disable stats cachedump and lru_crawler metadump"]),
+    flag('W', "disable-watch", &["disable watch commands (live logging)"]),
+    value(
+        'Y',
+        "auth-file",
+        "file",
+        &["enable ASCII protocol authentication. format:", "user:pass\\nuser2:pass2\\n"],
+    ),
+    value(
+        'e',
+        "memory-file",
+        "file",
+        &["keep the items over a planned restart (stop with", "SIGUSR1); use only on ram disks"],
+    ),
+    flag('Z', "enable-ssl", &["enable TLS/SSL"]),
+    value('o', "extended", "list", &["comma separated list of extended options"]),
+    value('N', "napi-ids", "num", &[]),
+];
+
+const MORE_VERBOSE: &str = "\
+-vv                       very verbose (also print client commands/responses)
+-vvv                      extremely verbose (internal state transitions)
+";
+
+const EXTENDED: &str = "                          \
+most options have a 'no_' prefix to disable
+   - maxconns_fast:       immediately close new connections after limit (default: enabled)
+   - no_slab_reassign:    refuse the \"slabs reassign\" command
+   - no_lru_crawler:      disable the background sweep for expired items
+   - no_lru_maintainer:   hide the statistics of memcached's LRU thread
+   - idle_timeout:        timeout for idle connections in seconds (default: 0, no timeout)
+   - read_buf_mem_limit:  limit in megabytes for connection read/response buffers
+                          (default: 0, unlimited)
+   - slab_chunk_max:      largest size class that statistics name, in kilobytes (default: 512)
+   - watcher_logbuf_size: size in kilobytes of per-watcher write buffer. (default: 256)
+   - worker_logbuf_size:  size in kilobytes of per-worker-thread buffer
+                          read by background thread, then written to watchers. (default: 64)
+   - track_sizes:         enable dynamic reports for 'stats sizes' command.
+   - sock_cookie_id:      attributes an ID to a socket for ip filtering/firewalls
+";
+
+const EXTENDED_TLS: &str = "   - ssl_chain_cert:      certificate chain file in PEM format
+   - ssl_key:             private key, if not part of the -ssl_chain_cert
+   - ssl_verify_mode:     peer certificate verification mode, default is 0(None).
+                          valid values are 0(None), 1(Request), 2(Require)
+                          or 3(Once)
+   - ssl_ca_cert:         PEM format file of acceptable client CA's
+   - ssl_min_version:     minimum protocol version to accept (default: tlsv1.2)
+                          valid values are 0(tlsv1.0), 1(tlsv1.1), 2(tlsv1.2), or 3(tlsv1.3).
+";
+
+const EXTENDED_WITHOUT_EFFECT: &str =
+    "   Accepted and checked, shown in \"stats settings\", without effect: they steer
+   memcached's slab allocator, hash table and LRU threads, which are not here.
+   - hashpower, no_hashexpand, hash_algorithm, tail_repair_time, slab_sizes,
+     slab_automove, slab_automove_ratio, slab_automove_window,
+     slab_automove_freeratio, lru_crawler_sleep, lru_crawler_tocrawl,
+     hot_lru_pct, warm_lru_pct, hot_max_factor, warm_max_factor, temporary_ttl,
+     no_chunked_items, inline_ascii_resp, resp_obj_mem_limit, modern, no_modern,
+     ssl_* without TLS; of them always ssl_keyformat, ssl_ciphers, ssl_wbuf_size,
+     ssl_session_cache, ssl_kernel_tls
+   Refused: ext_* (external storage), proxy_* (the Lua proxy), and -N.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_find_the_version_in_the_first_line() {
+        assert_eq!(help(true).lines().next(), Some("memcached 1.6.45"));
+        assert_eq!(version().lines().next(), Some("memcached 1.6.45"));
+        assert_eq!(version().lines().nth(1), Some(concat!("memcrsd ", env!("CARGO_PKG_VERSION"))));
+        assert!(licence().contains("MIT"));
+    }
+
+    #[test]
+    fn help_names_every_option_and_fits_a_screen() {
+        assert!(!help(false).contains("--enable-ssl") && !help(false).contains("ssl_key:"));
+        let help = help(true);
+        for spec in SPECS.iter().filter(|spec| spec.long != "napi-ids") {
+            assert!(help.contains(&format!("--{}", spec.long)), "{}", spec.long);
+        }
+        for line in help.lines() {
+            assert!(line.chars().count() <= 96, "{line}");
+        }
+    }
+
+    #[test]
+    fn spellings_are_unique() {
+        for (at, spec) in SPECS.iter().enumerate() {
+            for other in &SPECS[at + 1..] {
+                assert!(spec.long != other.long && spec.short != other.short, "{}", spec.long);
+            }
+        }
+    }
+}

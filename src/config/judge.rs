@@ -1,0 +1,281 @@
+//! From what was given to what holds: each value by itself ([`values`]), then all of them together ([`whole`]).
+//!
+//! The order of the two is memcached's: a value that is bad by itself ends the start even in front of `-h`; settings
+//! that do not go together are seen at the end.
+
+use super::options::Options;
+use super::{Config, EX_BAD_VALUE, EX_USAGE, Protocol, Refusal, Surroundings, extended, listen};
+
+/// More threads than this make memcached warn.
+const THREADS_ADVISED_MAX: usize = 64;
+/// Rings a server can have at all: each costs an index and a place in the log's cursors.
+const THREADS_MAX: i32 = 1024;
+const ITEM_BYTES_MIN: i64 = 1 << 10;
+const ITEM_BYTES_MAX: i64 = 1 << 30;
+const SLAB_PAGE_BYTES: u32 = 1 << 20;
+/// Classes memcached has room for, the last being the largest chunk.
+const SLAB_SIZES_MAX: usize = 62;
+const SLAB_SIZE_STEP_BYTES: u32 = 8;
+
+/// Judges each value by itself and puts it in its place.
+pub(super) fn values(options: &Options, surroundings: &Surroundings) -> Result<Config, Refusal> {
+    let mut config = Config {
+        num_threads: surroundings.cores.clamp(1, Config::default().num_threads),
+        port_file: surroundings.port_file.clone(),
+        ..Config::default()
+    };
+    switches(&mut config, options);
+    numbers(&mut config, options)?;
+    texts(&mut config, options)?;
+    if config.large_pages && !surroundings.large_pages {
+        return Err(Refusal::new(EX_BAD_VALUE, "Cannot enable large pages on this system"));
+    }
+    if options.enable_ssl > 0 && !surroundings.tls {
+        return Err(Refusal::new(EX_USAGE, "This server is not built with TLS support."));
+    }
+    if !options.napi_ids.is_empty() {
+        let line = "-N is not supported: connections are not placed by NAPI id in this server.";
+        return Err(Refusal::new(EX_USAGE, line));
+    }
+    if config.sasl {
+        config.sasl_pwdb.clone_from(&surroundings.sasl_pwdb);
+    }
+    for list in &options.extended {
+        extended::apply(&mut config, list)?;
+    }
+    Ok(config)
+}
+
+fn switches(config: &mut Config, options: &Options) {
+    config.shutdown_command = options.enable_shutdown > 0;
+    config.daemonize = options.daemon > 0;
+    config.core_dumps = options.enable_coredumps > 0;
+    config.evictions = options.disable_evictions == 0;
+    config.lock_memory = options.lock_memory > 0;
+    config.verbosity = u8::try_from(options.verbose).unwrap_or(u8::MAX);
+    config.large_pages = options.enable_largepages > 0;
+    config.cas_enabled = options.disable_cas == 0;
+    config.sasl = options.enable_sasl > 0;
+    config.flush_enabled = options.disable_flush_all == 0;
+    config.dump_enabled = options.disable_dumping == 0;
+    config.watch_enabled = options.disable_watch == 0;
+    config.ssl_enabled = options.enable_ssl > 0;
+}
+
+/// Judges the options whose value is a number; a repeated option is judged each time, and the last one holds.
+fn numbers(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+    for mask in &options.unix_mask {
+        config.access = mask.0;
+    }
+    for connections in &options.conn_limit {
+        config.maxconns = above_zero(connections.0, "Maximum connections must be greater than 0")?;
+    }
+    for factor in &options.slab_growth_factor {
+        if factor.0 <= 1.0 {
+            return Err(Refusal::new(EX_BAD_VALUE, "Factor must be greater than 1"));
+        }
+        config.factor = factor.0;
+    }
+    for bytes in &options.slab_min_size {
+        config.chunk_size = above_zero(bytes.0, "Chunk size must be greater than 0")?;
+    }
+    for threads in &options.threads {
+        config.num_threads = above_zero(threads.0, "Number of threads must be greater than 0")? as usize;
+        if threads.0 > THREADS_MAX {
+            let line = format!("Number of threads cannot be greater than {THREADS_MAX}");
+            return Err(Refusal::new(EX_BAD_VALUE, line));
+        }
+        if config.num_threads > THREADS_ADVISED_MAX {
+            config
+                .warnings
+                .push("WARNING: Setting a high number of worker threads is not recommended.".into());
+            config.warnings.push(" Set this value to the number of cores in your machine or less.".into());
+        }
+    }
+    for requests in &options.max_reqs_per_event {
+        config.reqs_per_event =
+            above_zero(requests.0, "Number of requests per event must be greater than 0")?;
+    }
+    for backlog in &options.listen_backlog {
+        config.backlog = backlog.0;
+    }
+    Ok(())
+}
+
+fn above_zero(number: i32, line: &str) -> Result<u32, Refusal> {
+    match u32::try_from(number) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(Refusal::new(EX_BAD_VALUE, line)),
+    }
+}
+
+/// Judges the options whose value is a text.
+fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+    let last = |given: &[String]| given.last().cloned();
+    config.socketpath = last(&options.unix_socket);
+    config.user = last(&options.user);
+    config.pid_file = last(&options.pidfile);
+    config.auth_file = last(&options.auth_file);
+    config.memory_file = last(&options.memory_file);
+    for list in &options.listen {
+        match &mut config.inter {
+            None => config.inter = Some(list.clone()),
+            // memcached leaves out what it has seen, by substring.
+            Some(seen) if seen.contains(list.as_str()) => {}
+            Some(seen) => {
+                seen.push(',');
+                seen.push_str(list);
+            }
+        }
+    }
+    for delimiter in &options.delimiter {
+        config.prefix_delimiter = *delimiter
+            .as_bytes()
+            .first()
+            .ok_or_else(|| Refusal::new(EX_BAD_VALUE, "No delimiter specified"))?;
+        config.detail_enabled = true;
+    }
+    for name in &options.protocol {
+        config.protocol = match name.as_str() {
+            "auto" => Protocol::Auto,
+            "ascii" => Protocol::Ascii,
+            "binary" => Protocol::Binary,
+            name => {
+                let lines = vec![
+                    format!("Invalid value for binding protocol: {name}"),
+                    " -- should be one of auto, binary, or ascii".to_owned(),
+                ];
+                return Err(Refusal { lines, status: EX_USAGE });
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Judges the settings together, and works out what follows from several of them.
+pub(super) fn whole(mut config: Config, options: &Options) -> Result<Config, Refusal> {
+    sizes(&mut config, options)?;
+    slab_sizes(&config)?;
+    if config.hot_lru_pct + config.warm_lru_pct > 80 {
+        let line = "hot_lru_pct + warm_lru_pct cannot be more than 80% combined";
+        return Err(Refusal::new(EX_USAGE, line));
+    }
+    if config.temp_lru && !config.lru_maintainer_thread {
+        return Err(Refusal::new(EX_USAGE, "temporary_ttl requires lru_maintainer to be enabled"));
+    }
+    authentication(&mut config, options)?;
+    ports(&mut config, options)?;
+    if config.ssl_enabled && config.tcpport.is_none() {
+        return Err(Refusal::new(EX_USAGE, "ERROR: You cannot enable SSL without a TCP port."));
+    }
+    let separate = config.inter.as_ref().is_some_and(|list| list.contains(','));
+    config.num_threads_per_udp = if separate { 1 } else { config.num_threads };
+    config.listen = listen::specs(&config)?;
+    Ok(config)
+}
+
+fn sizes(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+    let usage = |line: String| Err(Refusal::new(EX_USAGE, line));
+    if let Some(megabytes) = options.memory_limit.last() {
+        // A negative limit is no limit that could hold an item.
+        config.maxbytes = u64::try_from(megabytes.0).unwrap_or(0) << 20;
+    }
+    let item = options.max_item_size.last().map_or(config.item_size_max as i64, |bytes| bytes.0);
+    if item < ITEM_BYTES_MIN {
+        return usage("Item max size cannot be less than 1024 bytes.".to_owned());
+    }
+    if item as u64 > config.maxbytes / 2 {
+        return usage("Cannot set item size limit higher than 1/2 of memory max.".to_owned());
+    }
+    if item > ITEM_BYTES_MAX {
+        return usage("Cannot set item size limit higher than a gigabyte.".to_owned());
+    }
+    config.item_size_max = item as u64;
+    let chunk = config.slab_chunk_size_max;
+    if i64::from(chunk) > item {
+        return usage(format!(
+            "slab_chunk_max (bytes: {chunk}) cannot be larger than -I (item_size_max {item})"
+        ));
+    }
+    if item % i64::from(chunk) != 0 {
+        return usage(format!(
+            "-I (item_size_max: {item}) must be evenly divisible by slab_chunk_max (bytes: {chunk})"
+        ));
+    }
+    if !SLAB_PAGE_BYTES.is_multiple_of(chunk) {
+        return usage(format!(
+            "slab_chunk_max (bytes: {chunk}) must divide evenly into {SLAB_PAGE_BYTES} (slab_page_size)"
+        ));
+    }
+    Ok(())
+}
+
+fn slab_sizes(config: &Config) -> Result<(), Refusal> {
+    let usage = |line: String| Err(Refusal::new(EX_USAGE, line));
+    let mut last = 0;
+    for &size in &config.slab_sizes {
+        if size < config.chunk_size || size > config.slab_chunk_size_max {
+            return usage(format!("slab size {size} is out of valid range"));
+        }
+        if size <= last {
+            return usage(format!("slab size {size} cannot be lower than or equal to a previous class size"));
+        }
+        if size <= last + SLAB_SIZE_STEP_BYTES {
+            return usage(format!(
+                "slab size {size} must be at least {SLAB_SIZE_STEP_BYTES} bytes larger than previous class"
+            ));
+        }
+        last = size;
+    }
+    if config.slab_sizes.len() > SLAB_SIZES_MAX {
+        return usage("too many slab classes specified".to_owned());
+    }
+    Ok(())
+}
+
+fn authentication(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+    let usage = |line: &str| Err(Refusal::new(EX_USAGE, line));
+    let udp = options.udp_port.last().is_some_and(|port| port.0 != 0);
+    let chosen = !options.protocol.is_empty();
+    if config.sasl {
+        if chosen && config.protocol != Protocol::Binary {
+            return usage("ERROR: You cannot allow the ASCII protocol while using SASL.");
+        }
+        if udp {
+            return usage("ERROR: Cannot enable UDP while using binary SASL authentication.");
+        }
+        config.protocol = Protocol::Binary;
+    }
+    if config.auth_file.is_some() {
+        if config.protocol == Protocol::Binary {
+            return usage(
+                "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
+            );
+        }
+        if udp {
+            return usage("Cannot use UDP with ascii authentication enabled (-U 0 to disable)");
+        }
+        config.protocol = Protocol::Ascii;
+    }
+    Ok(())
+}
+
+/// -p and -U: 0 is off, -1 any free port, and -U alone moves TCP along.
+fn ports(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+    let port = |number: i32| match number {
+        0 => Ok(None),
+        -1 => Ok(Some(0)),
+        number => u16::try_from(number)
+            .map(Some)
+            .map_err(|_| Refusal::new(EX_USAGE, format!("ERROR: Invalid port number {number}."))),
+    };
+    if let Some(number) = options.udp_port.last() {
+        config.udpport = port(number.0)?;
+    }
+    match options.port.last() {
+        Some(number) => config.tcpport = port(number.0)?,
+        None if config.udpport.is_some() => config.tcpport = config.udpport,
+        None => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! C's reading of numbers, which the command line of memcached is: `atoi`, `atof`, `strtoul` with a check, `-I`'s suffix.
+//!
+//! Garbage is 0 and never an error by itself; what follows the number is ignored. Only [`exact`] refuses.
+
+use argh::FromArgValue;
+
+/// `atoi`: an i32, by C's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Int(pub(super) i32);
+
+/// `atof`: a double, by C's rules for decimal numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Float(pub(super) f64);
+
+/// `strtol(…, 8)`: file permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Octal(pub(super) u32);
+
+/// A number of bytes that may end in k, K, m or M (and in nothing else: `2g` is 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bytes(pub(super) i64);
+
+impl FromArgValue for Int {
+    fn from_arg_value(value: &str) -> Result<Self, String> {
+        Ok(Self(atoi(value)))
+    }
+}
+
+impl FromArgValue for Float {
+    fn from_arg_value(value: &str) -> Result<Self, String> {
+        Ok(Self(atof(value)))
+    }
+}
+
+impl FromArgValue for Octal {
+    fn from_arg_value(value: &str) -> Result<Self, String> {
+        Ok(Self(leading_integer(value, 8) as u32 & 0o777))
+    }
+}
+
+impl FromArgValue for Bytes {
+    fn from_arg_value(value: &str) -> Result<Self, String> {
+        let unit = match value.as_bytes().last() {
+            Some(b'k' | b'K') => 1 << 10,
+            Some(b'm' | b'M') => 1 << 20,
+            _ => 1,
+        };
+        Ok(Self(i64::from(atoi(value)) * unit))
+    }
+}
+
+/// The integer at the front of `text`, 0 where there is none. Out of range wraps as glibc's does: saturate at 64
+/// bits, keep the lower 32.
+pub(super) fn atoi(text: &str) -> i32 {
+    leading_integer(text, 10) as i32
+}
+
+/// The decimal number at the front of `text`, 0 where there is none.
+pub(super) fn atof(text: &str) -> f64 {
+    let text = text.trim_start();
+    let bytes = text.as_bytes();
+    let digits_from = |at: usize| bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let mut end = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
+    end += digits_from(end);
+    if bytes.get(end) == Some(&b'.') {
+        end += 1 + digits_from(end + 1);
+    }
+    if matches!(bytes.get(end), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+        let exponent = digits_from((end + 1 + sign).min(bytes.len()));
+        if exponent > 0 {
+            end += 1 + sign + exponent;
+        }
+    }
+    text[..end].parse().unwrap_or(0.0)
+}
+
+/// A whole number of 32 bits with nothing behind it but space, as memcached's `safe_strtoul` takes it.
+pub(super) fn exact(text: &str) -> Option<u32> {
+    let text = text.trim_start();
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let end = digits.bytes().take_while(u8::is_ascii_digit).count();
+    let behind = digits[end..].bytes().next();
+    if behind.is_some_and(|byte| !byte.is_ascii_whitespace()) {
+        return None;
+    }
+    digits[..end].parse().ok()
+}
+
+fn leading_integer(text: &str, radix: u32) -> i64 {
+    let text = text.trim_start();
+    let (negative, digits) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let mut value = 0i64;
+    for digit in digits.chars().map_while(|c| c.to_digit(radix)) {
+        value = value.saturating_mul(i64::from(radix));
+        value = if negative {
+            value.saturating_sub(i64::from(digit))
+        } else {
+            value.saturating_add(i64::from(digit))
+        };
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_c_reads_them() {
+        for (text, value) in [
+            ("", 0),
+            ("abc", 0),
+            ("12abc", 12),
+            (" \t12", 12),
+            ("-1", -1),
+            ("+7", 7),
+            ("-", 0),
+            ("2147483648", i32::MIN),
+            ("99999999999999999999", -1),
+        ] {
+            assert_eq!(atoi(text), value, "{text:?}");
+        }
+        for (text, value) in [
+            ("1.25", 1.25),
+            ("x", 0.0),
+            ("2", 2.0),
+            (".5x", 0.5),
+            ("1e1z", 10.0),
+            ("1e", 1.0),
+            ("-", 0.0),
+            ("", 0.0),
+            ("1.e+", 1.0),
+        ] {
+            assert!((atof(text) - value).abs() < 1e-9, "{text:?}");
+        }
+        assert_eq!(exact("12"), Some(12));
+        assert_eq!(exact("12 "), Some(12));
+        for text in ["", "12x", "x", "-1", "4294967296"] {
+            assert_eq!(exact(text), None, "{text:?}");
+        }
+        let bytes = |text| Bytes::from_arg_value(text).map(|bytes| bytes.0);
+        assert_eq!(bytes("2k"), Ok(2048));
+        assert_eq!(bytes("3M"), Ok(3 << 20));
+        assert_eq!(bytes("2g"), Ok(2));
+        assert_eq!(bytes("1048576"), Ok(1 << 20));
+        assert_eq!(Octal::from_arg_value("777"), Ok(Octal(0o777)));
+        assert_eq!(Octal::from_arg_value("9"), Ok(Octal(0)));
+    }
+}

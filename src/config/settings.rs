@@ -1,0 +1,193 @@
+//! The lines of `stats settings`, in memcached's order.
+
+use super::{Config, Protocol, VerifyMode};
+
+/// The settings that commands change while the server runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveSettings {
+    /// `cache_memlimit`, bytes.
+    pub maxbytes: u64,
+    /// `verbosity`.
+    pub verbosity: u8,
+    /// Server time of the oldest item that `flush_all` left alive.
+    pub oldest: u32,
+    /// `stats detail on`.
+    pub detail_enabled: bool,
+    /// `slabs automove`.
+    pub slab_automove: u32,
+    /// `lru_crawler enable`.
+    pub lru_crawler: bool,
+    /// `lru_crawler sleep`, microseconds.
+    pub lru_crawler_sleep: u32,
+    /// `lru_crawler tocrawl`.
+    pub lru_crawler_tocrawl: u32,
+    /// `lru mode`.
+    pub lru_segmented: bool,
+    /// `lru tune`.
+    pub hot_lru_pct: u32,
+    /// `lru tune`.
+    pub warm_lru_pct: u32,
+    /// `lru tune`.
+    pub hot_max_factor: f64,
+    /// `lru tune`.
+    pub warm_max_factor: f64,
+    /// `lru temp_ttl`.
+    pub temp_lru: bool,
+    /// `lru temp_ttl`, seconds.
+    pub temporary_ttl: u32,
+}
+
+impl LiveSettings {
+    /// As they are at the start.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            maxbytes: config.maxbytes,
+            verbosity: config.verbosity,
+            oldest: 0,
+            detail_enabled: config.detail_enabled,
+            slab_automove: config.slab_automove,
+            lru_crawler: config.lru_crawler,
+            lru_crawler_sleep: config.lru_crawler_sleep,
+            lru_crawler_tocrawl: config.lru_crawler_tocrawl,
+            lru_segmented: config.lru_segmented,
+            hot_lru_pct: config.hot_lru_pct,
+            warm_lru_pct: config.warm_lru_pct,
+            hot_max_factor: config.hot_max_factor,
+            warm_max_factor: config.warm_max_factor,
+            temp_lru: config.temp_lru,
+            temporary_ttl: config.temporary_ttl,
+        }
+    }
+}
+
+/// The names and values of `stats settings`.
+///
+/// Source: `process_stat_settings` of memcached 1.6.45, for a build with TLS where `config` has it, and without
+/// external storage, seccomp and proxy.
+pub fn settings(config: &Config, live: &LiveSettings) -> impl Iterator<Item = (&'static str, String)> {
+    let mut lines = Vec::with_capacity(80);
+    connections(&mut lines, config, live);
+    memory(&mut lines, config, live);
+    lru(&mut lines, config, live);
+    if super::HAS_TLS {
+        tls(&mut lines, config);
+    }
+    lines.push(("num_napi_ids", "(null)".to_owned()));
+    lines.push(("memory_file", or(config.memory_file.as_ref(), "(null)")));
+    lines.push(("client_flags_size", size_of::<u32>().to_string()));
+    lines.into_iter()
+}
+
+type Lines = Vec<(&'static str, String)>;
+
+fn yes(is: bool) -> String {
+    if is { "yes" } else { "no" }.to_owned()
+}
+
+fn or(text: Option<&String>, none: &str) -> String {
+    text.map_or_else(|| none.to_owned(), Clone::clone)
+}
+
+/// A port as -p takes it.
+fn port(port: Option<u16>) -> String {
+    match port {
+        None => "0".to_owned(),
+        Some(0) => "-1".to_owned(),
+        Some(port) => port.to_string(),
+    }
+}
+
+fn connections(lines: &mut Lines, config: &Config, live: &LiveSettings) {
+    let protocol = match config.protocol {
+        Protocol::Auto => "auto-negotiate",
+        Protocol::Ascii => "ascii",
+        Protocol::Binary => "binary",
+    };
+    lines.extend([
+        ("maxbytes", live.maxbytes.to_string()),
+        ("maxconns", config.maxconns.to_string()),
+        ("tcpport", port(config.tcpport)),
+        ("udpport", port(config.udpport)),
+        ("inter", or(config.inter.as_ref(), "NULL")),
+        ("verbosity", live.verbosity.to_string()),
+        ("oldest", live.oldest.to_string()),
+        ("evictions", if config.evictions { "on" } else { "off" }.to_owned()),
+        ("domain_socket", or(config.socketpath.as_ref(), "NULL")),
+        ("umask", format!("{:o}", config.access)),
+        ("shutdown_command", yes(config.shutdown_command)),
+        ("growth_factor", format!("{:.2}", config.factor)),
+        ("chunk_size", config.chunk_size.to_string()),
+        ("num_threads", config.num_threads.to_string()),
+        ("num_threads_per_udp", config.num_threads_per_udp.to_string()),
+        ("stat_key_prefix", char::from(config.prefix_delimiter).to_string()),
+        ("detail_enabled", yes(live.detail_enabled)),
+        ("reqs_per_event", config.reqs_per_event.to_string()),
+        ("cas_enabled", yes(config.cas_enabled)),
+        ("tcp_backlog", config.backlog.to_string()),
+        ("binding_protocol", protocol.to_owned()),
+        ("auth_enabled_sasl", yes(config.sasl)),
+        ("auth_enabled_ascii", or(config.auth_file.as_ref(), "no")),
+    ]);
+}
+
+fn memory(lines: &mut Lines, config: &Config, live: &LiveSettings) {
+    lines.extend([
+        ("item_size_max", config.item_size_max.to_string()),
+        ("maxconns_fast", yes(config.maxconns_fast)),
+        ("hashpower_init", config.hashpower_init.to_string()),
+        ("slab_reassign", yes(config.slab_reassign)),
+        ("slab_automove", live.slab_automove.to_string()),
+        ("slab_automove_ratio", format!("{:.2}", config.slab_automove_ratio)),
+        ("slab_automove_window", config.slab_automove_window.to_string()),
+        ("slab_chunk_max", config.slab_chunk_size_max.to_string()),
+        ("lru_crawler", yes(live.lru_crawler)),
+        ("lru_crawler_sleep", live.lru_crawler_sleep.to_string()),
+        ("lru_crawler_tocrawl", live.lru_crawler_tocrawl.to_string()),
+        ("tail_repair_time", config.tail_repair_time.to_string()),
+        ("flush_enabled", yes(config.flush_enabled)),
+        ("dump_enabled", yes(config.dump_enabled)),
+        ("hash_algorithm", config.hash_algorithm.to_owned()),
+    ]);
+}
+
+fn lru(lines: &mut Lines, config: &Config, live: &LiveSettings) {
+    lines.extend([
+        ("lru_maintainer_thread", yes(config.lru_maintainer_thread)),
+        ("lru_segmented", yes(live.lru_segmented)),
+        ("hot_lru_pct", live.hot_lru_pct.to_string()),
+        ("warm_lru_pct", live.warm_lru_pct.to_string()),
+        ("hot_max_factor", format!("{:.2}", live.hot_max_factor)),
+        ("warm_max_factor", format!("{:.2}", live.warm_max_factor)),
+        ("temp_lru", yes(live.temp_lru)),
+        ("temporary_ttl", live.temporary_ttl.to_string()),
+        ("idle_timeout", config.idle_timeout.to_string()),
+        ("watcher_logbuf_size", config.logger_watcher_buf_size.to_string()),
+        ("worker_logbuf_size", config.logger_buf_size.to_string()),
+        ("read_buf_mem_limit", config.read_buf_mem_limit.to_string()),
+        ("track_sizes", yes(config.track_sizes)),
+        ("inline_ascii_response", "no".to_owned()),
+    ]);
+}
+
+fn tls(lines: &mut Lines, config: &Config) {
+    let ssl = &config.ssl;
+    let verify_mode = match ssl.verify_mode {
+        VerifyMode::None => 0,
+        VerifyMode::Request => 1,
+        VerifyMode::Require => 2,
+        VerifyMode::Once => 3,
+    };
+    lines.extend([
+        ("ssl_enabled", yes(config.ssl_enabled)),
+        ("ssl_chain_cert", or(ssl.chain_cert.as_ref(), "(null)")),
+        ("ssl_key", or(ssl.key.as_ref(), "(null)")),
+        ("ssl_verify_mode", verify_mode.to_string()),
+        ("ssl_keyformat", ssl.keyformat.to_string()),
+        ("ssl_ciphers", or(ssl.ciphers.as_ref(), "NULL")),
+        ("ssl_ca_cert", or(ssl.ca_cert.as_ref(), "NULL")),
+        ("ssl_wbuf_size", ssl.wbuf_bytes.to_string()),
+        ("ssl_session_cache", yes(ssl.session_cache)),
+        ("ssl_kernel_tls", yes(ssl.kernel_tls)),
+        ("ssl_min_version", format!("tlsv1.{}", ssl.min_version)),
+    ]);
+}

@@ -1,0 +1,417 @@
+//! The whole command line: what starts, with which settings, and what is refused, with which words and status.
+
+use super::*;
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        program: "memcached".to_owned(),
+        cores: 8,
+        large_pages: true,
+        tls: true,
+        sasl_pwdb: None,
+        port_file: None,
+    }
+}
+
+fn parse_words(args: &[&str]) -> Result<Request, Refusal> {
+    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+    parse(&args, &surroundings())
+}
+
+fn config(args: &[&str]) -> Config {
+    match parse_words(args) {
+        Ok(Request::Run(config)) => *config,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+/// A line as a shell would cut it, with `''` for an empty word.
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').map(|word| if word == "''" { "" } else { word }).collect()
+}
+
+#[test]
+fn nothing_given_is_memcacheds_defaults() {
+    assert_eq!(config(&[]), Config::default());
+}
+
+#[test]
+fn every_short_option_starts() {
+    type Check = fn(&Config) -> bool;
+    let cases: &[(&str, Check)] = &[
+        ("-p 11212", |c| c.tcpport == Some(11212)),
+        ("-p 0", |c| c.tcpport.is_none() && c.listen.is_empty()),
+        ("-p abc", |c| c.tcpport.is_none()),
+        ("-p -1", |c| c.tcpport == Some(0)),
+        ("-p 1 -p 2", |c| c.tcpport == Some(2)),
+        ("-U 5", |c| c.udpport == Some(5) && c.tcpport == Some(5)),
+        ("-U 5 -p 6", |c| c.udpport == Some(5) && c.tcpport == Some(6)),
+        ("-U 0", |c| c.udpport.is_none() && c.tcpport == Some(11211)),
+        ("-U -1 -p 6", |c| c.udpport == Some(0)),
+        ("-s /tmp/s -a 0777", |c| c.access == 0o777 && c.listen.len() == 1),
+        ("-a 9", |c| c.access == 0),
+        ("-A", |c| c.shutdown_command),
+        ("-l ::1 -l h:7,*", |c| c.inter.as_deref() == Some("::1,h:7,*") && c.listen.len() == 3),
+        ("-l 127.0.0.1 -l 127.0.0", |c| c.inter.as_deref() == Some("127.0.0.1")),
+        ("-l a;b", |c| c.listen.len() == 2 && c.num_threads_per_udp == 4),
+        ("-l a,b", |c| c.num_threads_per_udp == 1),
+        ("-d", |c| c.daemonize),
+        ("-r", |c| c.core_dumps),
+        ("-u memcache", |c| c.user.as_deref() == Some("memcache")),
+        ("-m 100", |c| c.maxbytes == 100 << 20),
+        ("-m 2", |c| c.maxbytes == 2 << 20),
+        ("-M", |c| !c.evictions),
+        ("-c 1", |c| c.maxconns == 1),
+        ("-k", |c| c.lock_memory),
+        ("-v", |c| c.verbosity == 1),
+        ("-vvv -v --verbose=7", |c| c.verbosity == 5),
+        ("-P /run/x", |c| c.pid_file.as_deref() == Some("/run/x")),
+        ("-f 1.08", |c| (c.factor - 1.08).abs() < 1e-9),
+        ("-n 480", |c| c.chunk_size == 480),
+        ("-L", |c| c.large_pages),
+        ("-D ,x", |c| c.prefix_delimiter == b',' && c.detail_enabled),
+        ("-t 1", |c| c.num_threads == 1),
+        ("-t 65", |c| c.num_threads == 65 && c.warnings.len() == 2),
+        ("-R 1", |c| c.reqs_per_event == 1),
+        ("-C", |c| !c.cas_enabled),
+        ("-b 10", |c| c.backlog == 10),
+        ("-b abc", |c| c.backlog == 0),
+        ("-B auto", |c| c.protocol == Protocol::Auto),
+        ("-B ascii", |c| c.protocol == Protocol::Ascii),
+        ("-B binary", |c| c.protocol == Protocol::Binary),
+        ("-I 8m", |c| c.item_size_max == 8 << 20),
+        ("-I 512K", |c| c.item_size_max == 512 << 10),
+        ("-I 1024m -m 2048", |c| c.item_size_max == 1 << 30),
+        ("-S", |c| c.sasl && c.protocol == Protocol::Binary),
+        ("-S -B binary", |c| c.protocol == Protocol::Binary),
+        ("-F", |c| !c.flush_enabled),
+        ("-X", |c| !c.dump_enabled),
+        ("-W", |c| !c.watch_enabled),
+        ("-Y /etc/users", |c| c.auth_file.is_some() && c.protocol == Protocol::Ascii),
+        ("-e /mnt/items", |c| c.memory_file.is_some()),
+        ("-Z", |c| c.ssl_enabled && c.listen[0].tls == ListenTls::On),
+        ("-Z -l notls:h -U 7", |c| c.listen.iter().all(|listener| listener.tls == ListenTls::Off)),
+        ("memcached -m 64", |c| c.maxbytes == 64 << 20),
+    ];
+    for (line, holds) in cases {
+        assert!(holds(&config(&words(line))), "{line}");
+    }
+}
+
+#[test]
+fn every_suboption_starts() {
+    type Check = fn(&Config) -> bool;
+    let cases: &[(&str, Check)] = &[
+        ("no_maxconns_fast", |c| !c.maxconns_fast),
+        ("no_maxconns_fast,maxconns_fast", |c| c.maxconns_fast),
+        ("hashpower=12", |c| c.hashpower_init == 12),
+        ("hashpower=32,", |c| c.hashpower_init == 32),
+        ("no_hashexpand", |_| true),
+        ("no_slab_reassign", |c| !c.slab_reassign),
+        ("no_slab_reassign,slab_reassign", |c| c.slab_reassign),
+        ("slab_automove", |c| c.slab_automove == 1),
+        ("slab_automove=2", |c| c.slab_automove == 2),
+        ("no_slab_automove", |c| c.slab_automove == 0),
+        ("slab_automove_ratio=1", |c| (c.slab_automove_ratio - 1.0).abs() < 1e-9),
+        ("slab_automove_window=3", |c| c.slab_automove_window == 3),
+        ("slab_automove_freeratio=0.1", |_| true),
+        ("tail_repair_time=10", |c| c.tail_repair_time == 10),
+        ("hash_algorithm=xxh3", |c| c.hash_algorithm == "xxh3"),
+        ("no_lru_crawler", |c| !c.lru_crawler),
+        ("no_lru_crawler,lru_crawler", |c| c.lru_crawler),
+        ("lru_crawler_sleep=1000000", |c| c.lru_crawler_sleep == 1_000_000),
+        ("lru_crawler_tocrawl=7", |c| c.lru_crawler_tocrawl == 7),
+        ("no_lru_maintainer", |c| !c.lru_maintainer_thread && !c.lru_segmented),
+        ("no_lru_maintainer,lru_maintainer", |c| c.lru_maintainer_thread),
+        ("hot_lru_pct=1,warm_lru_pct=79", |c| c.hot_lru_pct == 1 && c.warm_lru_pct == 79),
+        ("hot_max_factor=0.5,warm_max_factor=3", |c| c.hot_max_factor > 0.4 && c.warm_max_factor > 2.5),
+        ("temporary_ttl=30", |c| c.temp_lru && c.temporary_ttl == 30),
+        ("idle_timeout=30", |c| c.idle_timeout == 30),
+        ("idle_timeout=x", |c| c.idle_timeout == 0),
+        ("watcher_logbuf_size=1,worker_logbuf_size=2", |c| c.logger_buf_size == 2048),
+        ("slab_sizes=100-200-300", |c| c.slab_sizes == [100, 200, 300]),
+        ("slab_chunk_max=1024", |c| c.slab_chunk_size_max == 1 << 20),
+        ("track_sizes", |c| c.track_sizes),
+        ("no_chunked_items,inline_ascii_resp,no_inline_ascii_resp", |_| true),
+        ("modern", |_| true),
+        ("modern=1", |_| true),
+        ("no_modern", |c| {
+            c.slab_chunk_size_max == 1 << 20 && c.hash_algorithm == "jenkins" && !c.maxconns_fast
+        }),
+        ("no_drop_privileges", |_| true),
+        ("resp_obj_mem_limit=3", |c| c.warnings.len() == 1),
+        ("read_buf_mem_limit=3", |c| c.read_buf_mem_limit == 3 << 20),
+        ("sock_cookie_id=3", |c| c.sock_cookie_id == 3),
+        ("ssl_chain_cert=c,ssl_key=k,ssl_ca_cert=a,ssl_ciphers=x", |c| c.ssl.ca_cert.as_deref() == Some("a")),
+        ("ssl_verify_mode=3", |c| c.ssl.verify_mode == VerifyMode::Once),
+        ("ssl_keyformat=2,ssl_wbuf_size=8", |c| c.ssl.keyformat == 2 && c.ssl.wbuf_bytes == 8192),
+        ("ssl_session_cache,ssl_kernel_tls", |c| c.ssl.session_cache && c.ssl.kernel_tls),
+        ("ssl_min_version=3", |c| c.ssl.min_version == 3),
+        ("''", |_| true),
+    ];
+    for (list, holds) in cases {
+        let list = if *list == "''" { "" } else { list };
+        assert!(holds(&config(&["-o", list])), "{list}");
+    }
+    let two = config(&["-o", "idle_timeout=1", "-o", "track_sizes,idle_timeout=2"]);
+    assert!(two.track_sizes && two.idle_timeout == 2, "-o accumulates");
+    let relaxed = parse_words(&["-o", "relaxed_privileges"]);
+    assert_eq!(relaxed.is_ok(), cfg!(feature = "debug"));
+}
+
+#[test]
+fn options_are_refused_in_memcacheds_words() {
+    let cases: &[(&str, u8, &str)] = &[
+        ("-q", 1, "memcached: invalid option -- 'q'\nIllegal argument \"?\""),
+        ("-p", 1, "memcached: option requires an argument -- 'p'\nIllegal argument \"?\""),
+        ("-p 65536", 64, "ERROR: Invalid port number 65536."),
+        ("-U 99999", 64, "ERROR: Invalid port number 99999."),
+        ("-p -2", 64, "ERROR: Invalid port number -2."),
+        ("-m 0", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+        ("-m 1", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+        ("-m abc", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+        ("-m -5", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+        ("-c 0", 1, "Maximum connections must be greater than 0"),
+        ("-c -1", 1, "Maximum connections must be greater than 0"),
+        ("-f 1", 1, "Factor must be greater than 1"),
+        ("-f x", 1, "Factor must be greater than 1"),
+        ("-n 0", 1, "Chunk size must be greater than 0"),
+        ("-D ''", 1, "No delimiter specified"),
+        ("-t 0", 1, "Number of threads must be greater than 0"),
+        ("-t 0 -h", 1, "Number of threads must be greater than 0"),
+        ("-t 0 -q", 1, "Number of threads must be greater than 0"),
+        ("-t 0 -t 4", 1, "Number of threads must be greater than 0"),
+        ("-t 1025", 1, "Number of threads cannot be greater than 1024"),
+        ("-R 0", 1, "Number of requests per event must be greater than 0"),
+        (
+            "-B foo",
+            64,
+            "Invalid value for binding protocol: foo\n -- should be one of auto, binary, or ascii",
+        ),
+        ("-I 1023", 64, "Item max size cannot be less than 1024 bytes."),
+        ("-I 2g", 64, "Item max size cannot be less than 1024 bytes."),
+        ("-I 1025m -m 4000", 64, "Cannot set item size limit higher than a gigabyte."),
+        ("-I 33m", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+        ("-I 4k", 64, "slab_chunk_max (bytes: 524288) cannot be larger than -I (item_size_max 4096)"),
+        (
+            "-I 600k",
+            64,
+            "-I (item_size_max: 614400) must be evenly divisible by slab_chunk_max (bytes: 524288)",
+        ),
+        ("-S -B auto", 64, "ERROR: You cannot allow the ASCII protocol while using SASL."),
+        ("-B ascii -S", 64, "ERROR: You cannot allow the ASCII protocol while using SASL."),
+        ("-S -U 7", 64, "ERROR: Cannot enable UDP while using binary SASL authentication."),
+        (
+            "-Y f -B binary",
+            64,
+            "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
+        ),
+        ("-Y f -U 7", 64, "Cannot use UDP with ascii authentication enabled (-U 0 to disable)"),
+        ("-Z -p 0", 64, "ERROR: You cannot enable SSL without a TCP port."),
+        ("-N 2", 64, "-N is not supported: connections are not placed by NAPI id in this server."),
+        (
+            "-l h:x",
+            71,
+            "Invalid port number: \"x\"\nfailed to listen on one of interface(s) h:x: Invalid argument",
+        ),
+    ];
+    for (line, status, message) in cases {
+        let refusal = parse_words(&words(line)).expect_err(line);
+        assert_eq!((refusal.lines.join("\n").as_str(), refusal.status), (*message, *status), "{line}");
+    }
+}
+
+#[test]
+fn suboptions_are_refused_in_memcacheds_words() {
+    let cases: &[(&str, u8, &str)] = &[
+        ("bogus=3", 1, "Illegal suboption \"bogus=3\""),
+        ("modern,,modern", 1, "Illegal suboption \"\""),
+        ("drop_privileges", 1, "Illegal suboption \"drop_privileges\""),
+        ("hashpower", 1, "Missing numeric argument for hashpower"),
+        ("hashpower=11", 1, "Initial hashtable multiplier of 11 is too low"),
+        (
+            "hashpower=33",
+            1,
+            "Initial hashtable multiplier of 33 is too high\nChoose a value based on \"STAT hash_power_level\" \
+             from a running instance",
+        ),
+        ("slab_automove=3", 1, "slab_automove must be between 0 and 2"),
+        ("slab_automove_ratio", 1, "Missing slab_automove_ratio argument"),
+        ("slab_automove_ratio=0", 1, "slab_automove_ratio must be > 0 and < 1"),
+        ("slab_automove_window", 1, "Missing slab_automove_window argument"),
+        ("slab_automove_window=2", 1, "slab_automove_window must be > 2 and < 1800"),
+        ("slab_automove_window=1801", 1, "slab_automove_window must be > 2 and < 1800"),
+        ("tail_repair_time", 1, "Missing numeric argument for tail_repair_time"),
+        ("tail_repair_time=9", 1, "Cannot set tail_repair_time to less than 10 seconds"),
+        ("hash_algorithm", 1, "Missing hash_algorithm argument"),
+        ("hash_algorithm=x", 1, "Unknown hash_algorithm option (jenkins, murmur3, xxh3)"),
+        ("lru_crawler_sleep", 1, "Missing lru_crawler_sleep value"),
+        ("lru_crawler_sleep=1000001", 1, "LRU crawler sleep must be between 0 and 1 second"),
+        ("lru_crawler_tocrawl", 1, "Missing lru_crawler_tocrawl value"),
+        ("lru_crawler_tocrawl=x", 1, "lru_crawler_tocrawl takes a numeric 32bit value"),
+        ("hot_lru_pct", 1, "Missing hot_lru_pct argument"),
+        ("hot_lru_pct=80", 1, "hot_lru_pct must be > 1 and < 80"),
+        ("warm_lru_pct=0", 1, "warm_lru_pct must be > 1 and < 80"),
+        ("warm_lru_pct=61", 64, "hot_lru_pct + warm_lru_pct cannot be more than 80% combined"),
+        ("hot_max_factor=0", 1, "hot_max_factor must be > 0"),
+        ("warm_max_factor", 1, "Missing warm_max_factor argument"),
+        ("temporary_ttl", 1, "Missing temporary_ttl argument"),
+        ("temporary_ttl=5,no_lru_maintainer", 64, "temporary_ttl requires lru_maintainer to be enabled"),
+        ("idle_timeout", 1, "Missing numeric argument for idle_timeout"),
+        ("watcher_logbuf_size", 1, "Missing watcher_logbuf_size argument"),
+        ("watcher_logbuf_size=x", 1, "could not parse argument to watcher_logbuf_size"),
+        ("worker_logbuf_size=-1", 1, "could not parse argument to worker_logbuf_size"),
+        ("read_buf_mem_limit=1x", 1, "could not parse argument to read_buf_mem_limit"),
+        ("slab_sizes", 1, "Missing slab_sizes argument"),
+        ("slab_sizes=100-50", 64, "slab size 50 cannot be lower than or equal to a previous class size"),
+        ("slab_sizes=100-102", 64, "slab size 102 must be at least 8 bytes larger than previous class"),
+        ("slab_sizes=0", 64, "slab size 0 is out of valid range"),
+        ("slab_sizes=", 64, "slab size 0 is out of valid range"),
+        ("slab_sizes=100-99999999", 64, "slab size 99999999 is out of valid range"),
+        ("slab_chunk_max", 1, "Missing slab_chunk_max argument"),
+        ("slab_chunk_max=0", 1, "slab_chunk_max must be >= 0"),
+        ("slab_chunk_max=1025", 1, "slab_chunk_max must be specified in kilobytes."),
+        (
+            "slab_chunk_max=300",
+            64,
+            "-I (item_size_max: 1048576) must be evenly divisible by slab_chunk_max (bytes: 307200)",
+        ),
+        ("sock_cookie_id", 1, "Missing sock_cookie_id argument"),
+        ("ssl_chain_cert", 1, "Missing ssl_chain_cert argument"),
+        ("ssl_key", 1, "Missing ssl_key argument"),
+        ("ssl_verify_mode=4", 1, "Invalid ssl_verify_mode. Use help to see valid options."),
+        ("ssl_verify_mode=x", 1, "could not parse argument to ssl_verify_mode"),
+        ("ssl_min_version=4", 1, "Invalid ssl_min_version. Use help to see valid options."),
+        ("ssl_keyformat=x", 1, "could not parse argument to ssl_keyformat"),
+        ("ssl_wbuf_size=x", 1, "could not parse argument to ssl_wbuf_size"),
+        ("ext_path=/x:1G", 1, "ext_path is not supported: this server has no external storage"),
+        ("proxy_config=x", 1, "proxy_config is not supported: this server has no proxy"),
+    ];
+    for (list, status, message) in cases {
+        let refusal = parse_words(&["-o", list]).expect_err(list);
+        assert_eq!((refusal.lines.join("\n").as_str(), refusal.status), (*message, *status), "{list}");
+    }
+    let alone = parse_words(&["-I", "1536k", "-o", "slab_chunk_max=768"]).expect_err("no page divides so");
+    assert_eq!(
+        alone.lines,
+        ["slab_chunk_max (bytes: 786432) must divide evenly into 1048576 (slab_page_size)"]
+    );
+}
+
+#[test]
+fn help_version_and_licence_are_printed() {
+    for (option, first) in
+        [("-h", "memcached 1.6.45"), ("-V", "memcached 1.6.45"), ("-i", "memcached 1.6.45")]
+    {
+        let Ok(Request::Print(text)) = parse_words(&["-v", option, "-q"]) else { panic!("{option}") };
+        assert_eq!(text.lines().next(), Some(first));
+    }
+}
+
+#[test]
+fn the_machine_has_its_say() {
+    let lesser = Surroundings { cores: 2, large_pages: false, tls: false, ..surroundings() };
+    let parse_in = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        parse(&args, &lesser)
+    };
+    let threads = |args| match parse_in(args) {
+        Ok(Request::Run(config)) => config.num_threads,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(threads(&[]), 2, "no more rings than cores");
+    assert_eq!(threads(&["-t", "6"]), 6, "unless asked for");
+    assert_eq!(parse_in(&["-L"]), Err(Refusal::new(1, "Cannot enable large pages on this system")));
+    assert_eq!(parse_in(&["-Z"]), Err(Refusal::new(64, "This server is not built with TLS support.")));
+}
+
+#[test]
+fn listeners_follow_from_the_settings() {
+    let tcp = |host: Option<&str>, port| Endpoint::Tcp { host: host.map(str::to_owned), port };
+    let endpoints = |args: &[&str]| -> Vec<Endpoint> {
+        config(args).listen.into_iter().map(|listener| listener.endpoint).collect()
+    };
+    assert_eq!(endpoints(&[]), [tcp(None, 11211)]);
+    assert_eq!(endpoints(&["-l", "h,[::1]:7"]), [tcp(Some("h"), 11211), tcp(Some("::1"), 7)]);
+    let udp = Endpoint::Udp { host: None, port: 9 };
+    assert_eq!(endpoints(&["-U", "9", "-p", "8"]), [tcp(None, 8), udp]);
+    let unix = Endpoint::Unix { path: "/tmp/s".to_owned(), mode: 0o700 };
+    assert_eq!(endpoints(&["-s", "/tmp/s", "-U", "9"]), [unix]);
+    let listen = &config(&["-B", "binary", "-l", "proto[ascii]:tag[x]:h"]).listen[0];
+    assert_eq!((listen.protocol, listen.tag.as_deref()), (Protocol::Ascii, Some("x")));
+    assert_eq!(config(&["-S"]).listen[0].protocol, Protocol::Binary);
+}
+
+/// What Debian's `systemd-memcached-wrapper` makes of the stock `/etc/memcached.conf`: the file's lines that begin
+/// with a dash, without `-d` and comments, joined by spaces.
+#[test]
+fn debians_stock_configuration_starts() {
+    let stock = "-d\nlogfile /var/log/memcached.log\n# -v\n-m 64\n-p 11211\n-u memcache\n-l 127.0.0.1\n# -c 1024\n\
+                 -P /var/run/memcached/memcached.pid\n";
+    let kept: Vec<&str> = stock
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or("").trim())
+        .filter(|line| line.starts_with('-') && !line.starts_with("-d") && !line.starts_with("-h"))
+        .collect();
+    let config = config(&words(&kept.join(" ")));
+    assert_eq!(config.user.as_deref(), Some("memcache"));
+    assert_eq!(config.inter.as_deref(), Some("127.0.0.1"));
+    assert_eq!(config.pid_file.as_deref(), Some("/var/run/memcached/memcached.pid"));
+    assert!(!config.daemonize && config.maxbytes == 64 << 20);
+}
+
+/// The unit that is shipped, with the settings that are shipped, put together as systemd does it.
+#[test]
+fn the_shipped_unit_starts() {
+    let unit = include_str!("../ship/memcrsd.service");
+    let settings: Vec<(&str, &str)> = include_str!("../ship/memcrsd.env")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split_once('=').expect("NAME=value"))
+        .collect();
+    let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
+    let mut command = command.to_owned();
+    for (name, value) in settings {
+        assert!(unit.contains(&format!("{name}=")), "the unit has a default for {name}");
+        command = command.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);
+    }
+    assert!(!command.contains('$'), "{command}");
+    let config = config(&words(&command)[1..]);
+    assert_eq!((config.tcpport, config.maxconns, config.maxbytes), (Some(11211), 1024, 64 << 20));
+    assert_eq!(config.inter.as_deref(), Some("127.0.0.1,::1"));
+    assert!(config.user.is_none() && !config.daemonize, "systemd sees to both");
+}
+
+#[test]
+fn stats_settings_are_memcacheds_in_its_order() {
+    let config = config(&["-m", "100", "-D", "#", "-a", "0770", "-Y", "/etc/users"]);
+    let lines: Vec<_> = settings(&config, &LiveSettings::new(&config)).collect();
+    let names: Vec<&str> = lines.iter().map(|&(name, _)| name).collect();
+    let expected = "maxbytes maxconns tcpport udpport inter verbosity oldest evictions domain_socket umask \
+        shutdown_command growth_factor chunk_size num_threads num_threads_per_udp stat_key_prefix detail_enabled \
+        reqs_per_event cas_enabled tcp_backlog binding_protocol auth_enabled_sasl auth_enabled_ascii item_size_max \
+        maxconns_fast hashpower_init slab_reassign slab_automove slab_automove_ratio slab_automove_window \
+        slab_chunk_max lru_crawler lru_crawler_sleep lru_crawler_tocrawl tail_repair_time flush_enabled dump_enabled \
+        hash_algorithm lru_maintainer_thread lru_segmented hot_lru_pct warm_lru_pct hot_max_factor warm_max_factor \
+        temp_lru temporary_ttl idle_timeout watcher_logbuf_size worker_logbuf_size read_buf_mem_limit track_sizes \
+        inline_ascii_response num_napi_ids memory_file client_flags_size";
+    let tls = names.iter().filter(|name| name.starts_with("ssl_")).count();
+    assert_eq!(tls, if HAS_TLS { 11 } else { 0 });
+    let plain: Vec<&str> = names.into_iter().filter(|name| !name.starts_with("ssl_")).collect();
+    assert_eq!(plain, expected.split_whitespace().collect::<Vec<_>>());
+    for (name, value) in [
+        ("maxbytes", "104857600"),
+        ("inter", "NULL"),
+        ("evictions", "on"),
+        ("umask", "770"),
+        ("growth_factor", "1.25"),
+        ("stat_key_prefix", "#"),
+        ("detail_enabled", "yes"),
+        ("binding_protocol", "ascii"),
+        ("auth_enabled_ascii", "/etc/users"),
+        ("slab_automove_ratio", "0.80"),
+        ("memory_file", "(null)"),
+    ] {
+        assert!(lines.contains(&(name, value.to_owned())), "{name} {value}");
+    }
+}

@@ -1,0 +1,210 @@
+//! incr and decr.
+
+use crate::clock::Secs;
+use crate::command::{Count, Counted, Direction};
+use crate::engine::Turn;
+use crate::store::{Data, Edit, EditError, Item, Put, Value};
+
+/// Length of [`Value::Digits`]' buffer.
+const DIGITS: usize = 24;
+
+/// What one look at the item came to.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    Missing,
+    NotNumeric,
+    Exists,
+    Done {
+        number: u64,
+        class: u8,
+        ttl: Option<u32>,
+    },
+    /// The padded number is longer than [`DIGITS`]: it has to be brought along as data of this length, for the item with
+    /// this cas.
+    Long {
+        number: u64,
+        value_bytes: usize,
+        cas: u64,
+    },
+}
+
+impl Turn<'_> {
+    /// Adds to or takes from a number.
+    ///
+    /// A number that is not longer than what it replaces is padded with spaces to the old length.
+    pub fn count(&mut self, count: &Count<'_>) -> Counted {
+        let touch = count.touch.map(|exptime| self.deadline(exptime));
+        let (now, shared) = (self.now, self.shared);
+        let mut padded = Vec::new();
+        let mut padded_for = 0;
+        loop {
+            let data = if padded.is_empty() { Data::None } else { Data::Bytes(&padded) };
+            let edited = self.fresh.edit(count.key, data, |old| {
+                let Some(old) = old else { return (Edit::Keep, Look::Missing) };
+                if count.compare != 0 && count.compare != old.cas() {
+                    return (Edit::Keep, Look::Exists);
+                }
+                let Some(number) = stored_number(old.value()) else { return (Edit::Keep, Look::NotNumeric) };
+                let number = match count.direction {
+                    Direction::Up => number.wrapping_add(count.delta),
+                    Direction::Down => number.saturating_sub(count.delta),
+                };
+                let value = match digits(number, old.value().len()) {
+                    Some(value) => value,
+                    None if padded_for == old.cas() => Value::Data,
+                    None => {
+                        return (
+                            Edit::Keep,
+                            Look::Long { number, value_bytes: old.value().len(), cas: old.cas() },
+                        );
+                    }
+                };
+                let class = shared.class_of(old);
+                let ttl = ttl(old, now);
+                (
+                    Edit::Put(Put {
+                        exptime: touch.unwrap_or(old.exptime()),
+                        ..again(old, value, count.cas)
+                    }),
+                    Look::Done { number, class, ttl },
+                )
+            });
+            let (look, cas) = match edited {
+                Ok(edited) => (edited.outcome, edited.cas),
+                Err(EditError::NoRoom | EditError::TooLarge) => return Counted::NoMemory,
+            };
+            match look {
+                Look::Long { number, value_bytes, cas } => {
+                    padded.clear();
+                    padded.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+                    padded.resize(value_bytes, b' ');
+                    padded_for = cas;
+                }
+                Look::Missing => return self.count_missing(count),
+                Look::NotNumeric => return Counted::NotNumeric,
+                Look::Exists => return Counted::Exists,
+                Look::Done { number, class, ttl } => {
+                    match count.direction {
+                        Direction::Up => self.class(class).incr_hits.add(1),
+                        Direction::Down => self.class(class).decr_hits.add(1),
+                    }
+                    return Counted::Number { number, cas: self.shown_cas(cas), created: false, ttl };
+                }
+            }
+        }
+    }
+
+    fn count_missing(&mut self, count: &Count<'_>) -> Counted {
+        let Some((initial, exptime)) = count.create else {
+            match count.direction {
+                Direction::Up => self.counters.ring.incr_misses.add(1),
+                Direction::Down => self.counters.ring.decr_misses.add(1),
+            }
+            return Counted::NotFound;
+        };
+        let deadline = self.deadline(exptime);
+        let edited = self.fresh.edit(count.key, Data::None, |old| {
+            if old.is_some() {
+                return (Edit::Keep, false);
+            }
+            let Some(value) = digits(initial, 0) else { return (Edit::Keep, false) };
+            let put = Put {
+                flags: 0,
+                exptime: deadline,
+                value,
+                cas: count.cas,
+                stale: false,
+                won: false,
+                key_is_binary: count.key_is_binary,
+            };
+            (Edit::Put(put), true)
+        });
+        match edited {
+            Ok(edited) if edited.outcome => Counted::Number {
+                number: initial,
+                cas: self.shown_cas(edited.cas),
+                created: true,
+                ttl: match deadline {
+                    Secs::NEVER => None,
+                    deadline => Some(deadline.0.wrapping_sub(self.now.0)),
+                },
+            },
+            // Another ring was faster: the item is there, so count on it.
+            Ok(_) => self.count(&Count { create: None, ..*count }),
+            Err(_) => Counted::NoMemoryToCreate,
+        }
+    }
+}
+
+/// `old` with another value.
+fn again(old: &Item<'_>, value: Value, cas: Option<u64>) -> Put {
+    Put {
+        flags: old.flags(),
+        exptime: old.exptime(),
+        value,
+        cas,
+        stale: old.stale(),
+        won: old.won(),
+        key_is_binary: old.key_is_binary(),
+    }
+}
+
+fn ttl(item: &Item<'_>, now: Secs) -> Option<u32> {
+    match item.exptime() {
+        Secs::NEVER => None,
+        exptime => Some(exptime.0.wrapping_sub(now.0)),
+    }
+}
+
+/// `number` in decimal, padded with spaces to `length`; None if that is too long for [`Value::Digits`].
+fn digits(number: u64, length: usize) -> Option<Value> {
+    if length > DIGITS {
+        return None;
+    }
+    let mut bytes = [b' '; DIGITS];
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(number).as_bytes();
+    bytes[..text.len()].copy_from_slice(text);
+    Some(Value::Digits(bytes, text.len().max(length) as u8))
+}
+
+/// Reads a stored value as `incr` does: leading blanks and a `+` are allowed, and white space, a NUL or the end must follow.
+fn stored_number(value: &[u8]) -> Option<u64> {
+    let start = value.iter().position(|byte| !is_space(*byte))?;
+    let value = &value[start..];
+    let value = value.strip_prefix(b"+").unwrap_or(value);
+    let end = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
+    match value.get(end) {
+        Some(&byte) if byte != 0 && !is_space(byte) => None,
+        // Only digits are left, so this fails for too many and for none.
+        _ => std::str::from_utf8(&value[..end]).ok()?.parse().ok(),
+    }
+}
+
+/// What C's `isspace` calls white space.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_numbers() {
+        for (value, number) in [
+            (&b"1 x"[..], Some(1)),
+            (b"1\t2", Some(1)),
+            (b"12\r\n", Some(12)),
+            (b"  +7", Some(7)),
+            (b"7\0junk", Some(7)),
+            (b"-1", None),
+            (b"", None),
+            (b" ", None),
+            (b"1x", None),
+            (b"18446744073709551616", None),
+        ] {
+            assert_eq!(stored_number(value), number, "{:?}", value.escape_ascii().to_string());
+        }
+    }
+}

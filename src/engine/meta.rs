@@ -1,0 +1,268 @@
+//! What the meta commands do that the classic ones cannot.
+
+use crate::clock::Secs;
+use crate::command::{Deleted, Exptime};
+use crate::engine::Turn;
+use crate::store::{Amend, Data, Edit, Item, Lookup, Put, Value};
+
+/// A meta get.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetch<'a> {
+    /// 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// A new expiry (`T`).
+    pub touch: Option<Exptime>,
+    /// Create a missing item with this expiry (`N`).
+    pub vivify: Option<Exptime>,
+    /// Hand out a win if the item expires before this (`R`).
+    pub recache: Option<Exptime>,
+    /// [`Fetch::recache`] looks at the expiry that [`Fetch::touch`] has set.
+    pub recache_sees_touch: bool,
+    /// Cas of a created item, if the client chooses it.
+    pub cas: Option<u64>,
+    /// Does not count as a use (`u`).
+    pub unused: bool,
+    /// The key came in base64.
+    pub key_is_binary: bool,
+}
+
+/// An item as a meta get found it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Client flags.
+    pub flags: u32,
+    /// Cas as clients see it.
+    pub cas: u64,
+    /// Length of the value, bytes.
+    pub value_bytes: usize,
+    /// When it expires, before this get changed that.
+    pub exptime: Secs,
+    /// When it was last used before this get.
+    pub last_access: Secs,
+    /// Whether it had been fetched before this get.
+    pub fetched: bool,
+    /// It is stale.
+    pub stale: bool,
+    /// The win had been handed out before this get.
+    pub was_won: bool,
+    /// This get has won.
+    pub won: bool,
+    /// This get has created it.
+    pub created: bool,
+}
+
+/// How an md treats an item that it finds.
+#[derive(Clone, Copy, Debug)]
+pub struct Discard<'a> {
+    /// 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// The cas that it must have.
+    pub compare: Option<u64>,
+    /// Keep it, marked stale (`I`).
+    pub stale: bool,
+    /// Keep it without its value (`x`).
+    pub empty: bool,
+    /// A new expiry for what is kept.
+    pub touch: Option<Exptime>,
+    /// Client flags of what is kept empty.
+    pub flags: u32,
+    /// Cas of what is kept, if the client chooses it.
+    pub cas: Option<u64>,
+}
+
+impl Turn<'_> {
+    /// Looks `fetch.key` up with all that a meta get may change on the way, and shows the item; None is a miss.
+    ///
+    /// `show` may be called more than once: the last call counts. It gets no item if the get has created it, empty.
+    pub fn fetch(
+        &mut self,
+        fetch: &Fetch<'_>,
+        mut show: impl FnMut(&Seen, Option<&Item<'_>>),
+    ) -> Option<Seen> {
+        let (now, shared) = (self.now, self.shared);
+        let cas_enabled = shared.config.cas_enabled;
+        match self.fresh.find(fetch.key) {
+            Lookup::Hit(item) => {
+                // Almost all gets change nothing and need no writer's lock.
+                if fetch.touch.is_none() && fetch.recache.is_none() && (!item.stale() || item.won()) {
+                    let seen = seen(&item, cas_enabled, false);
+                    show(&seen, Some(&item));
+                    if !fetch.unused {
+                        item.touch_use(now);
+                    }
+                    let class = shared.class_of(&item);
+                    self.class(class).get_hits.add(1);
+                    return Some(seen);
+                }
+            }
+            missed => {
+                let missed = match missed {
+                    Lookup::Expired => Some(&self.counters.ring.get_expired),
+                    Lookup::Flushed => Some(&self.counters.ring.get_flushed),
+                    _ => None,
+                };
+                if let Some(counter) = missed {
+                    counter.add(1);
+                }
+                if fetch.vivify.is_none() {
+                    self.counters.ring.get_misses.add(1);
+                    return None;
+                }
+            }
+        }
+        self.fetch_and_change(fetch, show)
+    }
+
+    fn fetch_and_change(
+        &mut self,
+        fetch: &Fetch<'_>,
+        mut show: impl FnMut(&Seen, Option<&Item<'_>>),
+    ) -> Option<Seen> {
+        let (shared, now) = (self.shared, self.now);
+        let cas_enabled = shared.config.cas_enabled;
+        let touch = fetch.touch.map(|exptime| self.deadline(exptime));
+        let vivify = fetch.vivify.map(|exptime| self.deadline(exptime));
+        let recache = fetch.recache.map(|exptime| self.deadline(exptime));
+        let edited = self.fresh.edit(fetch.key, Data::None, |old| match (old, vivify) {
+            (None, None) => (Edit::Keep, None),
+            (None, Some(exptime)) => {
+                let put = Put {
+                    flags: 0,
+                    exptime,
+                    value: Value::Empty,
+                    cas: fetch.cas,
+                    stale: false,
+                    won: true,
+                    key_is_binary: fetch.key_is_binary,
+                };
+                (
+                    Edit::Put(put),
+                    Some((created(now), shared.classes.of(shared.bytes_of(fetch.key.len(), 0, 0)))),
+                )
+            }
+            (Some(old), _) => {
+                let exptime =
+                    if fetch.recache_sees_touch { touch.unwrap_or(old.exptime()) } else { old.exptime() };
+                let recached =
+                    recache.is_some_and(|recache| exptime != Secs::NEVER && exptime < recache) && !old.won();
+                let won = recached || (old.stale() && !old.won());
+                let seen = seen(old, cas_enabled, won);
+                show(&seen, Some(old));
+                let edit = if won || touch.is_some() {
+                    Edit::Amend(Amend { exptime: touch, won: won.then_some(true), stale: None })
+                } else {
+                    Edit::Keep
+                };
+                (edit, Some((seen, shared.class_of(old))))
+            }
+        });
+        let Some((mut seen, class, cas)) =
+            edited.ok().and_then(|edited| edited.outcome.map(|(seen, class)| (seen, class, edited.cas)))
+        else {
+            self.counters.ring.get_misses.add(1);
+            return None;
+        };
+        if seen.created {
+            seen.cas = self.shown_cas(cas);
+            show(&seen, None);
+        } else if !fetch.unused
+            && let Lookup::Hit(item) = self.fresh.find(fetch.key)
+        {
+            item.touch_use(now);
+        }
+        let class = self.class(class);
+        if fetch.touch.is_some() {
+            class.touch_hits.add(1)
+        } else {
+            class.get_hits.add(1)
+        }
+        Some(seen)
+    }
+
+    /// Deletes, marks stale, or empties an item.
+    pub fn discard(&mut self, discard: &Discard<'_>) -> Deleted {
+        let shared = self.shared;
+        let touch = discard.touch.map(|exptime| self.deadline(exptime));
+        let edited = self.fresh.edit(discard.key, Data::None, |old| {
+            let Some(old) = old else { return (Edit::Keep, (Deleted::NotFound, 0)) };
+            if discard.compare.is_some_and(|cas| cas != old.cas()) {
+                return (Edit::Keep, (Deleted::Exists, 0));
+            }
+            let kept = Put {
+                flags: old.flags(),
+                exptime: touch.unwrap_or(old.exptime()),
+                value: Value::Old,
+                cas: discard.cas,
+                stale: discard.stale,
+                won: false,
+                key_is_binary: old.key_is_binary(),
+            };
+            let edit = match (discard.empty, discard.stale) {
+                (false, false) => Edit::Remove,
+                (false, true) => Edit::Put(kept),
+                // What is emptied keeps its cas, unless it is also marked stale.
+                (true, stale) => Edit::Put(Put {
+                    flags: discard.flags,
+                    exptime: touch.unwrap_or(Secs::NEVER),
+                    value: Value::Empty,
+                    cas: discard.cas.or((!stale).then(|| old.cas())),
+                    ..kept
+                }),
+            };
+            (edit, (Deleted::Deleted, shared.class_of(old)))
+        });
+        let Ok(edited) = edited else { return Deleted::NoMemory };
+        let (deleted, class) = edited.outcome;
+        match deleted {
+            // What is marked stale is not counted at all.
+            Deleted::Deleted if discard.stale => {}
+            Deleted::Deleted => self.class(class).delete_hits.add(1),
+            _ => self.counters.ring.delete_misses.add(1),
+        }
+        deleted
+    }
+
+    /// Looks at an item without using it or counting anything but the question.
+    pub fn inspect(&mut self, key: &[u8]) -> Option<(Item<'_>, u8)> {
+        let shared = self.shared;
+        self.counters.ring.cmd_meta.add(1);
+        match self.fresh.find(key) {
+            Lookup::Hit(item) => {
+                let class = shared.class_of(&item);
+                Some((item, class))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn seen(item: &Item<'_>, cas_enabled: bool, won: bool) -> Seen {
+    Seen {
+        flags: item.flags(),
+        cas: if cas_enabled { item.cas() } else { 0 },
+        value_bytes: item.value().len(),
+        exptime: item.exptime(),
+        last_access: item.last_access(),
+        fetched: item.fetched(),
+        stale: item.stale(),
+        was_won: item.won(),
+        won,
+        created: false,
+    }
+}
+
+/// A created item before `N` has given it an expiry.
+fn created(now: Secs) -> Seen {
+    Seen {
+        flags: 0,
+        cas: 0,
+        value_bytes: 0,
+        exptime: Secs::NEVER,
+        last_access: now,
+        fetched: false,
+        stale: false,
+        was_won: false,
+        won: true,
+        created: true,
+    }
+}

@@ -1,0 +1,157 @@
+//! What commands mean. Sees items and numbers, no bytes of any protocol.
+//!
+//! A ring has one [`Engine`]. A session takes a [`Turn`] for each piece of input: the replica is brought up to date once,
+//! and every command in that input runs on it.
+
+mod arith;
+pub mod counters;
+mod meta;
+mod settings;
+mod shared;
+mod stats;
+mod storage;
+
+pub use meta::{Discard, Fetch, Seen};
+pub use shared::{Gauges, Shared};
+pub use stats::Sink;
+
+use crate::clock::Secs;
+use crate::command::Exptime;
+use crate::engine::counters::{ClassCounters, Counters, RingCounters};
+use crate::limits::EXPTIME_RELATIVE_MAX;
+use crate::store::{Fresh, Item, Lookup, Shard, Store};
+use std::sync::Arc;
+
+/// One ring's executor.
+#[derive(Debug)]
+pub struct Engine {
+    shard: Shard,
+    store: Arc<Store>,
+    shared: Arc<Shared>,
+    counters: Arc<RingCounters>,
+    now: Secs,
+}
+
+impl Engine {
+    /// The executor of `ring`, which must be below the number of rings `shared` was made for.
+    pub fn new(shared: Arc<Shared>, shard: Shard, ring: usize) -> Self {
+        let counters = Arc::clone(shared.ring_counters(ring));
+        let now = shared.clock.now();
+        let store = Arc::clone(shard.store());
+        Self { shard, store, shared, counters, now }
+    }
+
+    /// Takes the coarse time; once per completion batch.
+    pub fn set_now(&mut self, now: Secs) {
+        self.now = now;
+    }
+
+    /// The ring's handle on the store.
+    pub fn shard_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+
+    /// What this ring counts.
+    pub fn counters(&self) -> &Counters {
+        &self.counters.ring
+    }
+
+    /// What all rings share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Brings the replica up to date and opens it for commands.
+    #[inline]
+    pub fn fresh(&mut self) -> Turn<'_> {
+        Turn {
+            fresh: self.shard.fresh(self.now),
+            store: &self.store,
+            counters: &self.counters,
+            shared: &self.shared,
+            now: self.now,
+        }
+    }
+}
+
+/// A ring's turn to run commands on an up-to-date replica.
+#[expect(missing_debug_implementations, reason = "a loan of the store")]
+pub struct Turn<'e> {
+    fresh: Fresh<'e>,
+    store: &'e Store,
+    counters: &'e RingCounters,
+    shared: &'e Arc<Shared>,
+    now: Secs,
+}
+
+impl<'e> Turn<'e> {
+    /// The coarse time.
+    pub fn now(&self) -> Secs {
+        self.now
+    }
+
+    /// What all rings share.
+    pub fn shared(&self) -> &'e Arc<Shared> {
+        self.shared
+    }
+
+    /// What this ring counts.
+    pub fn counters(&self) -> &'e Counters {
+        &self.counters.ring
+    }
+
+    #[inline]
+    fn class(&self, class: u8) -> &'e ClassCounters {
+        &self.counters.classes[usize::from(class) % counters::CLASSES]
+    }
+
+    /// The second at which something with `exptime` expires.
+    ///
+    /// Source: memcached's `realtime`: a Unix time before the server's start has passed.
+    pub fn deadline(&self, exptime: Exptime) -> Secs {
+        match exptime.0 {
+            0 => Secs::NEVER,
+            i64::MIN..0 => Secs::PAST,
+            secs if secs <= i64::from(EXPTIME_RELATIVE_MAX) => Secs(self.now.0.saturating_add(secs as u32)),
+            unix => match (unix as u64).checked_sub(self.shared.clock.unix_start()) {
+                None | Some(0) => Secs::PAST,
+                Some(secs) => Secs(u32::try_from(secs).unwrap_or(u32::MAX)),
+            },
+        }
+    }
+
+    /// Seconds `item` has left to live; None is for ever.
+    pub fn ttl(&self, item: &Item<'_>) -> Option<u32> {
+        match item.exptime() {
+            Secs::NEVER => None,
+            exptime => Some(exptime.0.wrapping_sub(self.now.0)),
+        }
+    }
+
+    /// Looks `key` up as get does: counts, and marks a hit as used.
+    #[inline]
+    pub fn get(&mut self, key: &[u8]) -> Option<Item<'_>> {
+        let (counters, shared) = (self.counters, self.shared);
+        match self.fresh.find(key) {
+            Lookup::Hit(item) => {
+                counters.classes[usize::from(shared.class_of(&item)) % counters::CLASSES].get_hits.add(1);
+                item.touch_use(self.now);
+                Some(item)
+            }
+            Lookup::Miss => {
+                counters.ring.get_misses.add(1);
+                None
+            }
+            Lookup::Expired => {
+                counters.ring.get_misses.add(1);
+                counters.ring.get_expired.add(1);
+                None
+            }
+            Lookup::Flushed => {
+                counters.ring.get_misses.add(1);
+                counters.ring.get_flushed.add(1);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `stats`: names and values, in memcached's order. Shared by the text and the binary protocol.
+
+use crate::command::VERSION;
+use crate::engine::Turn;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::Ordering;
+
+/// Takes statistics one by one: name and value.
+pub type Sink<'s> = dyn FnMut(&str, &str) + 's;
+
+/// Writes statistics of any type into a sink.
+pub(super) struct Writer<'w, 's> {
+    sink: &'w mut Sink<'s>,
+    name: String,
+    value: String,
+}
+
+impl<'w, 's> Writer<'w, 's> {
+    pub(super) fn new(sink: &'w mut Sink<'s>) -> Self {
+        Self { sink, name: String::new(), value: String::new() }
+    }
+
+    pub(super) fn put(&mut self, name: impl Display, value: impl Display) {
+        self.name.clear();
+        self.value.clear();
+        // Writing to a String cannot fail.
+        let _ = write!(self.name, "{name}");
+        let _ = write!(self.value, "{value}");
+        (self.sink)(&self.name, &self.value);
+    }
+}
+
+impl Turn<'_> {
+    /// `stats`.
+    pub fn stats(&self, sink: &mut Sink<'_>) {
+        let mut to = Writer::new(sink);
+        self.process(&mut to);
+        self.connections(&mut to);
+        self.commands(&mut to);
+        self.traffic(&mut to);
+        self.mechanism(&mut to);
+        self.items_summary(&mut to);
+    }
+
+    fn process(&self, to: &mut Writer<'_, '_>) {
+        let clock = &self.shared.clock;
+        to.put("pid", std::process::id());
+        to.put("uptime", self.now.0);
+        to.put("time", clock.unix(self.now));
+        to.put("version", VERSION);
+        to.put("libevent", "none");
+        to.put("pointer_size", usize::BITS);
+        if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
+            to.put("rusage_user", Seconds(usage.user_time()));
+            to.put("rusage_system", Seconds(usage.system_time()));
+        }
+    }
+
+    fn connections(&self, to: &mut Writer<'_, '_>) {
+        let config = &self.shared.config;
+        let sums = self.shared.sums();
+        let open = self.shared.open_connections();
+        to.put("max_connections", config.maxconns);
+        to.put("curr_connections", open);
+        to.put("total_connections", sums.ring.total_connections);
+        if config.maxconns_fast {
+            to.put("rejected_connections", sums.ring.rejected_connections);
+        }
+        to.put("connection_structures", open);
+        for name in [
+            "response_obj_oom",
+            "response_obj_count",
+            "response_obj_bytes",
+            "read_buf_count",
+            "read_buf_bytes",
+            "read_buf_bytes_free",
+            "read_buf_oom",
+            "reserved_fds",
+        ] {
+            to.put(name, 0);
+        }
+    }
+
+    fn commands(&self, to: &mut Writer<'_, '_>) {
+        let sums = self.shared.sums();
+        let (ring, class) = (&sums.ring, sums.all_classes());
+        to.put("cmd_get", class.get_hits + ring.get_misses);
+        to.put("cmd_set", class.cmd_set);
+        to.put("cmd_flush", ring.cmd_flush);
+        to.put("cmd_touch", class.touch_hits + ring.touch_misses);
+        to.put("cmd_meta", ring.cmd_meta);
+        to.put("get_hits", class.get_hits);
+        to.put("get_misses", ring.get_misses);
+        to.put("get_expired", ring.get_expired);
+        to.put("get_flushed", ring.get_flushed);
+        to.put("delete_misses", ring.delete_misses);
+        to.put("delete_hits", class.delete_hits);
+        to.put("incr_misses", ring.incr_misses);
+        to.put("incr_hits", class.incr_hits);
+        to.put("decr_misses", ring.decr_misses);
+        to.put("decr_hits", class.decr_hits);
+        to.put("cas_misses", ring.cas_misses);
+        to.put("cas_hits", class.cas_hits);
+        to.put("cas_badval", class.cas_badval);
+        to.put("touch_hits", class.touch_hits);
+        to.put("touch_misses", ring.touch_misses);
+        to.put("store_too_large", ring.store_too_large);
+        to.put("store_no_memory", ring.store_no_memory);
+        to.put("auth_cmds", ring.auth_cmds);
+        to.put("auth_errors", ring.auth_errors);
+        if self.shared.config.idle_timeout > 0 {
+            to.put("idle_kicks", ring.idle_kicks);
+        }
+    }
+
+    fn traffic(&self, to: &mut Writer<'_, '_>) {
+        let sums = self.shared.sums();
+        let gauges = &self.shared.gauges;
+        to.put("bytes_read", sums.ring.bytes_read);
+        to.put("bytes_written", sums.ring.bytes_written);
+        to.put("limit_maxbytes", self.store.memory_limit());
+        to.put("accepting_conns", u8::from(gauges.accepting.load(Ordering::Relaxed)));
+        to.put("listen_disabled_num", gauges.listen_disabled_count.load(Ordering::Relaxed));
+        to.put("time_in_listen_disabled_us", gauges.listen_disabled_us.load(Ordering::Relaxed));
+        to.put("threads", self.shared.config.num_threads);
+        to.put("conn_yields", sums.ring.conn_yields);
+    }
+
+    /// What memcached says about its hash table, slabs and threads. There is nothing behind most of it here.
+    fn mechanism(&self, to: &mut Writer<'_, '_>) {
+        let (config, store) = (&self.shared.config, self.store);
+        let (memory, totals, sums) = (store.memory(), store.totals(), self.shared.sums());
+        to.put("hash_power_level", hash_power(totals.curr_items, config.hashpower_init));
+        to.put("hash_bytes", memory.index);
+        to.put("hash_is_expanding", 0);
+        if config.slab_reassign {
+            for name in [
+                "slab_reassign_rescues",
+                "slab_reassign_chunk_rescues",
+                "slab_reassign_inline_reclaim",
+                "slab_reassign_busy_items",
+                "slab_reassign_busy_deletes",
+                "slab_reassign_busy_nomem",
+            ] {
+                to.put(name, 0);
+            }
+            to.put("slab_reassign_last_busy_status", "none");
+            to.put("slab_reassign_running", 0);
+            to.put("slabs_moved", 0);
+        }
+        if config.lru_crawler {
+            to.put("lru_crawler_running", 0);
+            to.put("lru_crawler_starts", 0);
+        }
+        if config.lru_maintainer_thread {
+            to.put("lru_maintainer_juggles", 0);
+        }
+        to.put("malloc_fails", 0);
+        to.put("log_worker_dropped", sums.ring.log_worker_dropped);
+        to.put("log_worker_written", sums.ring.log_worker_written);
+        to.put("log_watcher_skipped", 0);
+        to.put("log_watcher_sent", 0);
+        to.put("log_watchers", 0);
+        to.put("unexpected_napi_ids", 0);
+        to.put("round_robin_fallback", 0);
+    }
+
+    fn items_summary(&self, to: &mut Writer<'_, '_>) {
+        let store = self.store;
+        let (memory, totals) = (store.memory(), store.totals());
+        let maintainer = self.shared.config.lru_maintainer_thread;
+        to.put("bytes", totals.bytes);
+        to.put("curr_items", totals.curr_items);
+        to.put("total_items", totals.total_items);
+        to.put("slab_global_page_pool", memory.segments_free);
+        to.put("expired_unfetched", totals.expired_unfetched);
+        to.put("evicted_unfetched", totals.evicted_unfetched);
+        if maintainer {
+            to.put("evicted_active", 0);
+        }
+        to.put("evictions", totals.evictions);
+        to.put("reclaimed", totals.reclaimed);
+        to.put("crawler_reclaimed", totals.crawler_reclaimed);
+        to.put("crawler_items_checked", totals.crawler_items_checked);
+        to.put("lrutail_reflocked", 0);
+        if maintainer {
+            to.put("moves_to_cold", 0);
+            to.put("moves_to_warm", totals.moves_to_warm);
+            to.put("moves_within_lru", totals.moves_within_lru);
+            to.put("direct_reclaims", totals.direct_reclaims);
+            to.put("lru_bumps_dropped", 0);
+        }
+    }
+
+    /// `stats reset`.
+    pub fn reset_stats(&self) {
+        self.shared.reset_counters();
+        self.store.reset_counters();
+    }
+}
+
+/// Seconds and microseconds with a point between.
+struct Seconds(TimeVal);
+
+impl Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:06}", self.0.tv_sec(), self.0.tv_usec())
+    }
+}
+
+/// The power of two that memcached's hash table would have: it grows at one and a half items a bucket.
+fn hash_power(items: u64, initial: u32) -> u32 {
+    let start = if initial == 0 { 16 } else { initial };
+    start.max((items / 3 * 2).max(1).ilog2() + 1)
+}

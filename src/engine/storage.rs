@@ -1,0 +1,238 @@
+//! Storing, deleting, touching, flushing.
+
+use crate::clock::Secs;
+use crate::command::{Deleted, Exptime, Mode, Store, Stored, Written};
+use crate::engine::Turn;
+use crate::store::{Amend, Data, Draft, Edit, EditError, Item, Put, Value};
+
+/// How a store's cas compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compared {
+    /// Nothing was to be compared.
+    None,
+    Match,
+    /// The given one is older, and that is allowed.
+    Stale,
+    Differs,
+    /// There is nothing to compare with.
+    Missing,
+}
+
+/// What the store decided, for counting.
+#[derive(Clone, Copy, Debug)]
+struct Decision {
+    stored: Stored,
+    compared: Compared,
+    /// Class of the item that was there.
+    class: u8,
+}
+
+impl Turn<'_> {
+    /// Whether an item of this store and `value_bytes` is over the item size limit.
+    pub fn is_too_large(&self, store: &Store<'_>, value_bytes: usize) -> bool {
+        self.shared.bytes_of(store.key.len(), store.flags, value_bytes) > self.shared.config.item_size_max
+    }
+
+    /// Counts a store that is refused before its value is read, and drops the item it would have replaced, so that a
+    /// failed set leaves no stale data.
+    pub fn refuse_store(&mut self, store: &Store<'_>, why: Stored, drop_old: bool) {
+        match why {
+            Stored::TooLarge => self.counters.ring.store_too_large.add(1),
+            _ => self.counters.ring.store_no_memory.add(1),
+        }
+        if drop_old {
+            // Removing takes no memory, so it cannot fail.
+            let _ =
+                self.fresh.edit(store.key, Data::None, |old| (old.map_or(Edit::Keep, |_| Edit::Remove), ()));
+        }
+    }
+
+    /// Item memory for a value that has still to be received; None if there is none.
+    pub fn reserve(&mut self, key: &[u8], value_bytes: usize) -> Option<Draft> {
+        self.fresh.reserve(key, value_bytes).ok()
+    }
+
+    /// Counts a storage command whose value was read.
+    pub fn count_set(&self, store: &Store<'_>, value_bytes: usize) {
+        let class = self.shared.classes.of(self.shared.bytes_of(store.key.len(), store.flags, value_bytes));
+        self.class(class).cmd_set.add(1);
+    }
+
+    /// Stores `data`, which is `value_bytes` long.
+    pub fn store(&mut self, store: &Store<'_>, value_bytes: usize, data: Data<'_>) -> Stored {
+        let (now, shared) = (self.now, self.shared);
+        let deadline = self.deadline(store.exptime);
+        let vivify = store.vivify.map(|exptime| self.deadline(exptime));
+        let edited = self.fresh.edit(store.key, data, |old| {
+            let compared = compare(store, old);
+            let edit = decide(store, old, compared, deadline, vivify);
+            if let (Some(old), Mode::Add, Err(Stored::NotStored)) = (old, store.mode, &edit) {
+                // A failed add counts as interest in the item.
+                old.touch_use(now);
+            }
+            let (edit, stored) = match edit {
+                Ok(put) => {
+                    let old_bytes = old.map_or(0, |old| old.value().len());
+                    let joined = matches!(put.value, Value::OldThenData | Value::DataThenOld);
+                    let bytes = value_bytes + if joined { old_bytes } else { 0 };
+                    (Edit::Put(put), Stored::Stored(Written { cas: 0, value_bytes: bytes }))
+                }
+                Err(refused) => (Edit::Keep, refused),
+            };
+            (edit, Decision { stored, compared, class: old.map_or(0, |old| shared.class_of(old)) })
+        });
+        match edited {
+            Ok(edited) => {
+                self.count_set(store, value_bytes);
+                self.count_compared(store, edited.outcome);
+                match edited.outcome.stored {
+                    Stored::Stored(written) => {
+                        Stored::Stored(Written { cas: self.shown_cas(edited.cas), ..written })
+                    }
+                    refused => refused,
+                }
+            }
+            // An append that finds no room leaves what is there.
+            Err(_) if matches!(store.mode, Mode::Append | Mode::Prepend) => {
+                self.count_set(store, value_bytes);
+                Stored::NotStored
+            }
+            Err(EditError::TooLarge) => Stored::TooLarge,
+            Err(EditError::NoRoom) => Stored::NoMemory,
+        }
+    }
+
+    fn count_compared(&self, store: &Store<'_>, decision: Decision) {
+        match decision.compared {
+            Compared::Match | Compared::Stale => self.class(decision.class).cas_hits.add(1),
+            Compared::Differs => self.class(decision.class).cas_badval.add(1),
+            Compared::Missing if store.mode == Mode::Cas => self.counters.ring.cas_misses.add(1),
+            Compared::None | Compared::Missing => {}
+        }
+    }
+
+    /// A cas as clients see it: 0 under -C.
+    #[inline]
+    pub fn shown_cas(&self, cas: u64) -> u64 {
+        if self.shared.config.cas_enabled { cas } else { 0 }
+    }
+
+    /// Deletes `key`; with `compare` only if its cas is that.
+    pub fn delete(&mut self, key: &[u8], compare: Option<u64>) -> Deleted {
+        let shared = self.shared;
+        let edited = self.fresh.edit(key, Data::None, |old| match old {
+            None => (Edit::Keep, (Deleted::NotFound, 0)),
+            Some(old) if compare.is_some_and(|cas| cas != old.cas()) => (Edit::Keep, (Deleted::Exists, 0)),
+            Some(old) => (Edit::Remove, (Deleted::Deleted, shared.class_of(old))),
+        });
+        let Ok(edited) = edited else { return Deleted::NoMemory };
+        let (deleted, class) = edited.outcome;
+        match deleted {
+            Deleted::Deleted => self.class(class).delete_hits.add(1),
+            Deleted::NotFound => self.counters.ring.delete_misses.add(1),
+            Deleted::Exists | Deleted::NoMemory => {}
+        }
+        deleted
+    }
+
+    /// Gives `key` a new expiry and shows the item; false if it is not there. `show` may be called more than once: the
+    /// last call counts.
+    pub fn touch(&mut self, key: &[u8], exptime: Exptime, mut show: impl FnMut(&Item<'_>)) -> bool {
+        let (now, shared) = (self.now, self.shared);
+        let deadline = self.deadline(exptime);
+        let edited = self.fresh.edit(key, Data::None, |old| match old {
+            None => (Edit::Keep, None),
+            Some(old) => {
+                old.touch_use(now);
+                show(old);
+                let amend = Amend { exptime: Some(deadline), ..Amend::default() };
+                (Edit::Amend(amend), Some(shared.class_of(old)))
+            }
+        });
+        match edited {
+            Ok(edited) if edited.outcome.is_some() => {
+                self.class(edited.outcome.unwrap_or(0)).touch_hits.add(1);
+                true
+            }
+            _ => {
+                self.counters.ring.touch_misses.add(1);
+                false
+            }
+        }
+    }
+
+    /// `flush_all`; false if the server does not allow it.
+    pub fn flush(&mut self, exptime: Exptime) -> bool {
+        self.count_flush();
+        if !self.shared.config.flush_enabled {
+            return false;
+        }
+        if exptime.0 <= 0 {
+            self.fresh.flush();
+        } else {
+            let at = self.deadline(exptime);
+            if at <= self.now { self.fresh.flush() } else { self.fresh.flush_at(at) }
+        }
+        true
+    }
+
+    /// Counts a flush; bad ones count too.
+    pub fn count_flush(&self) {
+        self.counters.ring.cmd_flush.add(1);
+    }
+}
+
+fn compare(store: &Store<'_>, old: Option<&Item<'_>>) -> Compared {
+    match old {
+        None if store.compare != 0 || store.mode == Mode::Cas => Compared::Missing,
+        Some(_) if store.compare == 0 && store.mode == Mode::Cas => Compared::Differs,
+        _ if store.compare == 0 => Compared::None,
+        None => Compared::Missing,
+        Some(old) if old.cas() == store.compare => Compared::Match,
+        Some(old) if store.allow_stale && store.compare < old.cas() => Compared::Stale,
+        Some(_) => Compared::Differs,
+    }
+}
+
+/// What to put, or why nothing is.
+fn decide(
+    store: &Store<'_>,
+    old: Option<&Item<'_>>,
+    compared: Compared,
+    deadline: Secs,
+    vivify: Option<Secs>,
+) -> Result<Put, Stored> {
+    let fresh = Put {
+        flags: store.flags,
+        exptime: deadline,
+        value: Value::Data,
+        cas: store.cas,
+        stale: false,
+        won: false,
+        key_is_binary: store.key_is_binary,
+    };
+    match (store.mode, old) {
+        (Mode::Set, _) | (Mode::Add, None) | (Mode::Replace, Some(_)) => Ok(fresh),
+        (Mode::Add, Some(_)) | (Mode::Replace, None) => Err(Stored::NotStored),
+        (Mode::Cas, None) => Err(Stored::NotFound),
+        (Mode::Cas, Some(old)) => match compared {
+            Compared::Match => Ok(fresh),
+            Compared::Stale => Ok(Put { exptime: old.exptime(), stale: true, won: old.won(), ..fresh }),
+            _ => Err(Stored::Exists),
+        },
+        (Mode::Append | Mode::Prepend, None) => match vivify {
+            Some(deadline) => Ok(Put { exptime: deadline, ..fresh }),
+            None => Err(Stored::NotStored),
+        },
+        (Mode::Append | Mode::Prepend, Some(old)) => match compared {
+            Compared::None | Compared::Match => Ok(Put {
+                flags: old.flags(),
+                exptime: old.exptime(),
+                value: if store.mode == Mode::Append { Value::OldThenData } else { Value::DataThenOld },
+                key_is_binary: old.key_is_binary(),
+                ..fresh
+            }),
+            _ => Err(Stored::Exists),
+        },
+    }
+}

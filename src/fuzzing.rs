@@ -1,0 +1,191 @@
+//! Bodies of the fuzz targets, and the peer they share with the unit tests: a client at the other end of a session.
+//!
+//! Each target takes arbitrary bytes and panics if a promise is broken.
+
+use crate::classes::Classes;
+use crate::clock::{Clock, Secs};
+use crate::config::Config;
+use crate::engine::{Engine, Shared};
+use crate::limits::LINE_BYTES_MAX;
+use crate::output::Output;
+use crate::proto::meta::KeyBuffer;
+use crate::proto::text::{Command, Verb};
+use crate::session::{Next, Session};
+use crate::store::{Host, Options, Store};
+use std::sync::Arc;
+
+/// Nobody to wake.
+struct Alone;
+
+impl Host for Alone {
+    fn wake(&self, _ring: usize) {}
+}
+
+/// A client that sees what a session answers.
+#[derive(Debug)]
+pub struct Peer {
+    engine: Engine,
+    session: Session,
+    /// Sent, not yet used up.
+    carry: Vec<u8>,
+    out: Output,
+    /// All that was answered and not taken.
+    answers: Vec<u8>,
+    closed: bool,
+}
+
+impl Peer {
+    /// A client of a server of its own.
+    pub fn new(config: Config) -> Self {
+        let options = Options {
+            memory_limit: config.maxbytes,
+            item_size_max: config.item_size_max,
+            evict: config.evictions,
+            rings: 1,
+            classes: Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+            seed: 7,
+            log_entries: None,
+        };
+        let store = Store::new(options, Box::new(Alone)).unwrap_or_else(|_| panic!("no memory for a store"));
+        let shared = Shared::new(config, Clock::start(), 1);
+        let mut engine = Engine::new(shared, store.shard(0), 0);
+        engine.set_now(Secs(100));
+        let session = Session::new(&engine, 30);
+        Self {
+            engine,
+            session,
+            carry: Vec::new(),
+            out: Output::default(),
+            answers: Vec::new(),
+            closed: false,
+        }
+    }
+
+    /// What all rings share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        self.engine.shared()
+    }
+
+    /// Hangs up and connects again.
+    pub fn reconnect(&mut self) {
+        self.session = Session::new(&self.engine, 31);
+        self.carry.clear();
+        self.closed = false;
+    }
+
+    /// Moves the clock.
+    pub fn set_now(&mut self, now: Secs) {
+        self.engine.set_now(now);
+    }
+
+    /// Sends `bytes` in one piece. Values on their way are received as the kernel would: into their drafts.
+    pub fn send(&mut self, bytes: &[u8]) {
+        if self.closed {
+            return;
+        }
+        let mut bytes = bytes;
+        if self.carry.is_empty()
+            && let Some(mut draft) = self.session.lend_draft()
+        {
+            bytes = &bytes[draft.fill(bytes)..];
+            self.session.return_draft(draft);
+        }
+        self.carry.extend_from_slice(bytes);
+        loop {
+            let progress = self.session.feed(&mut self.engine, &self.carry, &mut self.out);
+            assert!(progress.consumed <= self.carry.len());
+            self.carry.drain(..progress.consumed);
+            self.collect();
+            match progress.next {
+                Next::Close => self.closed = true,
+                Next::Receive => assert!(self.carry.is_empty(), "a draft is filled before more is asked for"),
+                Next::Read | Next::Resume | Next::Watch => {}
+            }
+            if progress.next != Next::Resume {
+                break;
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        let mut at = 0;
+        for (place, pin) in self.out.take_pinned() {
+            self.answers.extend_from_slice(&self.out.staged[at..place]);
+            self.answers.extend_from_slice(pin.bytes());
+            at = place;
+        }
+        self.answers.extend_from_slice(&self.out.staged[at..]);
+        self.out.staged.clear();
+    }
+
+    /// Takes what was answered.
+    pub fn answers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Whether the server has closed the connection.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+/// The text parser takes any line.
+pub fn text(data: &[u8]) {
+    for line in data.split(|&byte| byte == b'\n') {
+        if let Command::Get(get) = crate::proto::text::parse(line, 2) {
+            assert!(get.keys.into_iter().all(|key| !key.is_empty() && !key.contains(&b' ')));
+        }
+    }
+}
+
+/// The meta parser takes any line.
+pub fn meta(data: &[u8]) {
+    for line in data.split(|&byte| byte == b'\n') {
+        for verb in [Verb::Get, Verb::Set, Verb::Delete, Verb::Count, Verb::Debug] {
+            let Some(line) = crate::proto::meta::line(verb, line) else { continue };
+            let mut buffer = KeyBuffer::default();
+            let _ = line.debug_key(&mut buffer);
+            if let Ok((key, request)) = line.request(verb, &mut buffer) {
+                assert!(!key.is_empty());
+                let _ = (request.store(key), request.count(key));
+            }
+        }
+    }
+}
+
+/// The binary parser takes any bytes, and never looks behind the packet's head.
+pub fn binary(data: &[u8]) {
+    use crate::proto::binary::{Parsed, parse};
+    if let Parsed::Packet(packet) = parse(data) {
+        assert!(matches!(parse(&data[..packet.head_bytes.min(data.len())]), Parsed::Packet(_)));
+    }
+}
+
+/// Arbitrary bytes in arbitrary pieces are answered as they are in one piece. The first byte says how many of the next
+/// are lengths of pieces.
+pub fn session(data: &[u8]) {
+    let Some((&count, data)) = data.split_first() else { return };
+    let (lengths, data) = data.split_at(usize::from(count).min(data.len()));
+    let mut whole = Peer::new(Config::default());
+    whole.send(data);
+    let mut pieces = Peer::new(Config::default());
+    let mut rest = data;
+    for &length in lengths {
+        let (piece, behind) = rest.split_at((usize::from(length) * 16 + 1).min(rest.len()));
+        pieces.send(piece);
+        rest = behind;
+    }
+    pieces.send(rest);
+    let (whole_answers, pieces_answers) = (whole.answers(), pieces.answers());
+    // General statistics tell the processor time used so far, which is never twice the same.
+    if memchr::memmem::find(&whole_answers, b"rusage_").is_some() {
+        return;
+    }
+    // Whether a very long line closes the connection depends on how much of it there is to see, as it does in memcached.
+    let long_line = data.split(|&byte| byte == b'\n').any(|line| line.len() > LINE_BYTES_MAX);
+    if long_line && pieces.is_closed() {
+        return assert!(whole_answers.starts_with(&pieces_answers));
+    }
+    assert_eq!(whole_answers.escape_ascii().to_string(), pieces_answers.escape_ascii().to_string());
+    assert_eq!(whole.is_closed(), pieces.is_closed());
+}

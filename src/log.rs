@@ -1,0 +1,135 @@
+//! Lines on standard error, as memcached writes them: the message alone, and nothing unless something is wrong or -v asked.
+//!
+//! | verbosity | tracing level |
+//! |---|---|
+//! | 0 | `WARN`: what an operator must know even if nobody asked |
+//! | 1 (-v) | `INFO`: errors and warnings of single connections |
+//! | 2 (-vv) | `DEBUG`: commands and replies |
+//! | 3 (-vvv) | `TRACE`: state changes |
+//!
+//! The `verbosity` command changes it while the server runs; a disabled event costs one relaxed load.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Registry, reload};
+
+static VERBOSITY: AtomicU8 = AtomicU8::new(0);
+static FILTER: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
+/// Starts logging to standard error. Only the first call of a process does.
+pub fn start(verbosity: u8) {
+    let (filter, handle) = reload::Layer::new(level(verbosity));
+    if FILTER.set(handle).is_ok() {
+        let subscriber = subscriber(filter, std::io::stderr);
+        // Another subscriber (a test's) may stand already; then it gets the lines.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+    }
+    set_verbosity(verbosity);
+}
+
+/// How many times -v holds. Relaxed: a ring that sees a change a moment later logs a line more or less.
+pub fn verbosity() -> u8 {
+    VERBOSITY.load(Ordering::Relaxed)
+}
+
+/// Changes how much is logged, for all threads.
+pub fn set_verbosity(verbosity: u8) {
+    VERBOSITY.store(verbosity, Ordering::Relaxed);
+    if let Some(filter) = FILTER.get() {
+        // It fails only when the subscriber is gone, and it is there to the end.
+        let _ = filter.reload(level(verbosity));
+    }
+}
+
+fn level(verbosity: u8) -> LevelFilter {
+    match verbosity {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    }
+}
+
+fn subscriber<W>(filter: reload::Layer<LevelFilter, Registry>, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().event_format(BareLine).with_ansi(false).with_writer(writer);
+    tracing_subscriber::registry().with(filter).with(lines)
+}
+
+/// The message, and nothing in front of it.
+struct BareLine;
+
+impl<S, N> FormatEvent<S, N> for BareLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::io::{self, Write};
+    use std::sync::Arc;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_bare_and_the_level_follows() {
+        let sink = Sink::default();
+        let (filter, handle) = reload::Layer::new(level(0));
+        let writer = sink.clone();
+        tracing::subscriber::with_default(subscriber(filter, move || writer.clone()), || {
+            tracing::warn!("warning: {}", 1);
+            tracing::info!("not yet");
+            tracing::debug!("<26 get k");
+            handle.reload(level(2)).unwrap();
+            tracing::debug!("<26 get k");
+            tracing::trace!("26: going from conn_new_cmd to conn_waiting");
+            handle.reload(level(3)).unwrap();
+            tracing::trace!("26: going from conn_new_cmd to conn_waiting");
+        });
+        let text = String::from_utf8(sink.0.lock().clone()).unwrap();
+        assert_eq!(text, "warning: 1\n<26 get k\n26: going from conn_new_cmd to conn_waiting\n");
+    }
+
+    #[test]
+    fn verbosity_is_seen_by_all() {
+        start(0);
+        set_verbosity(2);
+        assert_eq!(std::thread::spawn(verbosity).join().unwrap(), 2);
+        assert_eq!(LevelFilter::current(), LevelFilter::DEBUG);
+        set_verbosity(0);
+        assert_eq!(LevelFilter::current(), LevelFilter::WARN);
+    }
+}

@@ -1,0 +1,131 @@
+//! The files a start leaves: the pid file (-P) and the port file (`MEMCACHED_PORT_FILENAME`).
+//!
+//! Both are written beside their place and renamed into it, so a reader sees all or nothing.
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// What a bound port carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A port that was bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BoundPort {
+    /// What it carries.
+    pub transport: Transport,
+    /// As getsockname tells it.
+    pub address: SocketAddr,
+}
+
+/// Writes the process's number. Trouble is told to `complain` and stops nothing.
+pub(super) fn write_pid(path: &Path, complain: impl Fn(&str)) {
+    if let Some(pid) = running(path) {
+        complain(&format!("WARNING: The pid file contained the following (running) pid: {pid}"));
+    }
+    let written = beside(path, ".tmp");
+    if let Err(error) = fs::write(&written, format!("{}\n", Pid::this())) {
+        complain(&format!("Could not open the pid file {} for writing: {error}", written.display()));
+        return;
+    }
+    if let Err(error) = fs::rename(&written, path) {
+        let (from, to) = (written.display(), path.display());
+        complain(&format!("Could not rename the pid file from {from} to {to}: {error}"));
+    }
+}
+
+/// The process that the pid file names, if there is one.
+fn running(path: &Path) -> Option<Pid> {
+    let pid = fs::read_to_string(path).ok()?.trim().parse().ok().filter(|&pid| pid > 0).map(Pid::from_raw)?;
+    // A process of another user answers EPERM, and runs.
+    matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM)).then_some(pid)
+}
+
+/// Writes one line for each bound port, as memcached's test-suite and init scripts read them: `TCP INET: 11211`.
+pub(super) fn write_ports(path: &Path, ports: &[BoundPort]) -> io::Result<()> {
+    let mut text = String::new();
+    for port in ports {
+        let transport = match port.transport {
+            Transport::Tcp => "TCP",
+            Transport::Udp => "UDP",
+        };
+        let family = if port.address.is_ipv4() { "INET" } else { "INET6" };
+        let _ = writeln!(text, "{transport} {family}: {}", port.address.port());
+    }
+    let written = beside(path, ".lck");
+    fs::write(&written, text)?;
+    fs::rename(&written, path)
+}
+
+/// `path` with `suffix` behind it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    fn scratch(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("memcrsd-{}-{name}", Pid::this()));
+        fs::create_dir_all(&directory).unwrap();
+        directory
+    }
+
+    #[test]
+    fn the_pid_file_holds_the_pid_and_warns_of_a_running_one() {
+        let directory = scratch("pid");
+        let path = directory.join("memcached.pid");
+        let said = RefCell::new(Vec::new());
+        let complain = |line: &str| said.borrow_mut().push(line.to_owned());
+        write_pid(&path, complain);
+        let pid = Pid::this();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{pid}\n"));
+        assert!(said.borrow().is_empty());
+        write_pid(&path, complain);
+        let warning = format!("WARNING: The pid file contained the following (running) pid: {pid}");
+        assert_eq!(*said.borrow(), [warning]);
+        said.borrow_mut().clear();
+        for stale in ["0\n", "-1\n", "2147483647\n", "garbage"] {
+            fs::write(&path, stale).unwrap();
+            write_pid(&path, complain);
+            assert!(said.borrow().is_empty(), "{stale:?}: {said:?}");
+        }
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is left beside it");
+        write_pid(&directory.join("no/such/place"), complain);
+        assert!(said.borrow()[0].starts_with("Could not open the pid file"));
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn the_port_file_names_every_port() {
+        let directory = scratch("ports");
+        let path = directory.join("ports");
+        let port = |transport, address: &str| BoundPort { transport, address: address.parse().unwrap() };
+        let ports = [
+            port(Transport::Tcp, "[::1]:7"),
+            port(Transport::Tcp, "127.0.0.1:11211"),
+            port(Transport::Udp, "127.0.0.1:11212"),
+        ];
+        write_ports(&path, &ports).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "TCP INET6: 7\nTCP INET: 11211\nUDP INET: 11212\n");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is left beside it");
+        fs::remove_dir_all(directory).unwrap();
+    }
+}

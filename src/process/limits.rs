@@ -1,0 +1,91 @@
+//! Resource limits: descriptors for -c, core files for -r, lockable memory for the rings.
+
+use super::denied;
+use crate::config::{Config, Refusal};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
+/// Descriptors the process has before any ring: standard streams, timers, files, and room to look around.
+const DESCRIPTORS_BASE: u64 = 32;
+/// Descriptors one ring has: the ring, its wakers, the spare one for refusing; listeners come on top.
+const DESCRIPTORS_PER_RING: u64 = 8;
+
+/// Descriptors the server needs for itself, beside its connections.
+fn own_descriptors(config: &Config) -> u64 {
+    // A name may stand for several addresses: two of each is both families.
+    let per_ring = DESCRIPTORS_PER_RING + 2 * config.listen.len() as u64;
+    DESCRIPTORS_BASE + per_ring * config.num_threads as u64
+}
+
+/// Raises the limit of open files for -c connections and the server's own; returns the connections that fit.
+///
+/// memcached sets the limit to exactly -c, so its own descriptors count against the connections; here they come on top.
+/// Where the hard limit is in the way, between the two, fewer connections fit, as in memcached.
+pub(super) fn raise_descriptors(config: &Config) -> Result<u32, Refusal> {
+    let refusal = || {
+        denied(
+            "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.",
+        )
+    };
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|_| refusal())?;
+    let wanted = u64::from(config.maxconns) + own_descriptors(config);
+    if wanted <= soft || setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_ok() {
+        return Ok(config.maxconns);
+    }
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    let (reached, _) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|_| refusal())?;
+    connections_within(reached, config).ok_or_else(refusal)
+}
+
+/// The connections that fit under a limit of `descriptors`; `None` where memcached would refuse -c as well.
+fn connections_within(descriptors: u64, config: &Config) -> Option<u32> {
+    let maxconns = u64::from(config.maxconns);
+    if descriptors < maxconns {
+        return None;
+    }
+    match descriptors.saturating_sub(own_descriptors(config)).min(maxconns) {
+        0 => None,
+        connections => Some(connections as u32),
+    }
+}
+
+/// Raises the limit of core files as far as it goes.
+pub(super) fn raise_core() -> Result<(), Refusal> {
+    let refusal = || denied("failed to ensure corefile creation");
+    let (_, hard) = getrlimit(Resource::RLIMIT_CORE).map_err(|_| refusal())?;
+    if setrlimit(Resource::RLIMIT_CORE, RLIM_INFINITY, RLIM_INFINITY).is_err() {
+        setrlimit(Resource::RLIMIT_CORE, hard, hard).map_err(|_| refusal())?;
+    }
+    match getrlimit(Resource::RLIMIT_CORE) {
+        Ok((soft, _)) if soft > 0 => Ok(()),
+        _ => Err(refusal()),
+    }
+}
+
+/// Raises the limit of locked memory as far as it goes and returns it, bytes: registered buffers and the rings count
+/// against it. What is too little is met by smaller buffers, so nothing is refused here.
+pub(super) fn raise_lockable() -> u64 {
+    if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err()
+        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK)
+    {
+        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard);
+    }
+    getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_descriptors_come_on_top_of_connections_where_they_fit() {
+        let config = Config::default();
+        let own = own_descriptors(&config);
+        assert_eq!(own, 32 + 10 * 4);
+        assert_eq!(connections_within(1024 + own, &config), Some(1024));
+        assert_eq!(connections_within(1024, &config), Some(1024 - own as u32), "memcached starts here too");
+        assert_eq!(connections_within(1023, &config), None, "memcached refuses here too");
+        let tiny = Config { maxconns: 10, ..Config::default() };
+        assert_eq!(connections_within(own, &tiny), None);
+        assert_eq!(connections_within(own + 1, &tiny), Some(1));
+    }
+}

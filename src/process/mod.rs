@@ -1,0 +1,168 @@
+//! Being a daemon, as far as no connection is involved: limits, the background, the user, the files a start leaves.
+//!
+//! ```text
+//! prepare: who -u is ─ limits ─ (user, if files are made in its name) ─ fork ─ mlockall ─ users and passwords
+//!    the server binds its ports
+//! Prepared::after_bind: user
+//!    the server starts its rings
+//! Prepared::after_start: pid file ─ port file
+//!    … serves …
+//! Prepared::end: pid file
+//! ```
+//!
+//! The user is changed after the ports are bound, so that low ones may be asked for; but before anything is made in the
+//! file system in its name (`-s`, `-e`): under systemd's usual sandbox root has no right to write in the user's
+//! directories, and a socket of root's would shut the user's clients out.
+//!
+//! [`prepare`] forks, so it runs before there is any thread.
+
+mod files;
+mod limits;
+mod user;
+
+pub use files::{BoundPort, Transport};
+
+use crate::auth::UserFile;
+use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, Refusal};
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A process that is ready to bind its ports.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Connections there are descriptors for; at most -c.
+    pub connections_max: u32,
+    /// Who may log in (-Y or -S); `None` lets everybody in.
+    pub users: Option<Arc<UserFile>>,
+    /// The user still to become.
+    user: Option<user::Identity>,
+}
+
+/// Makes the process what `config` wants it to be, up to the binding of ports.
+///
+/// With -d this returns in the child; the parent has exited with status 0.
+///
+/// # Errors
+/// memcached's line and exit status: root without -u, an unknown user, a limit that cannot be raised, a file of users
+/// that cannot be read.
+pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
+    for warning in &config.warnings {
+        complain(warning);
+    }
+    let identity = user::to_become(config.user.as_deref())?;
+    if config.core_dumps {
+        limits::raise_core()?;
+    }
+    let connections_max = limits::raise_descriptors(config)?;
+    let lockable_bytes = limits::raise_lockable();
+    let mut prepared = Prepared { connections_max, users: None, user: identity };
+    if config.socketpath.is_some() || config.memory_file.is_some() {
+        prepared.become_user(config)?;
+    }
+    if config.daemonize {
+        nix::unistd::daemon(config.core_dumps, config.verbosity > 0).map_err(|errno| {
+            Refusal::new(EX_BAD_VALUE, format!("failed to daemon() in order to daemonize: {errno}"))
+        })?;
+    }
+    if config.lock_memory {
+        lock_memory(config, lockable_bytes);
+    }
+    Ok(Prepared { users: users(config)?.map(Arc::new), ..prepared })
+}
+
+impl Prepared {
+    /// The step that waits for the ports: leaves root behind.
+    ///
+    /// # Errors
+    /// Exit status 71 when the user cannot be changed.
+    pub fn after_bind(&mut self, config: &Config) -> Result<(), Refusal> {
+        self.become_user(config)
+    }
+
+    /// The steps that wait until connections are accepted: writes the pid file and the port file. Files that cannot be
+    /// written are complained about and stop nothing.
+    pub fn after_start(&self, config: &Config, ports: &[BoundPort]) {
+        if let Some(path) = &config.pid_file {
+            files::write_pid(Path::new(path), complain);
+        }
+        if let Some(path) = &config.port_file
+            && let Err(error) = files::write_ports(Path::new(path), ports)
+        {
+            complain(&format!("Failed to write the port file \"{path}\": {error}"));
+        }
+    }
+
+    /// Reads the file of users again (HUP); where it cannot be used the old users stay.
+    pub fn reload(&self) {
+        if let Some(Err(error)) = self.users.as_ref().map(|users| users.reload()) {
+            complain(&error.to_string());
+        }
+    }
+
+    /// What a normal end undoes: the pid file of a daemon goes.
+    pub fn end(&self, config: &Config) {
+        if let Some(path) = config.pid_file.as_ref().filter(|_| config.daemonize)
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            complain(&format!("Could not remove the pid file {path}: {error}"));
+        }
+    }
+
+    /// Leaves root behind, once.
+    fn become_user(&mut self, config: &Config) -> Result<(), Refusal> {
+        match self.user.take() {
+            Some(identity) => identity.assume(config.core_dumps, complain),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes a line to standard error, whatever the verbosity; without a standard error it is lost.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Who may log in, by -Y or -S.
+fn users(config: &Config) -> Result<Option<UserFile>, Refusal> {
+    if let Some(path) = &config.auth_file {
+        return UserFile::ascii(path)
+            .map(Some)
+            .map_err(|error| Refusal::new(EX_BAD_VALUE, error.to_string()));
+    }
+    if !config.sasl {
+        return Ok(None);
+    }
+    let path = config.sasl_pwdb.as_ref().ok_or_else(|| {
+        let cause = "MEMCACHED_SASL_PWDB names no file of users and passwords.";
+        Refusal { lines: vec![cause.to_owned(), "Error initializing sasl.".to_owned()], status: EX_BAD_VALUE }
+    })?;
+    UserFile::sasl(path).map(Some).map_err(|error| Refusal {
+        lines: vec![error.to_string(), "Error initializing sasl.".to_owned()],
+        status: EX_BAD_VALUE,
+    })
+}
+
+/// Locks all memory, now and later; what cannot be locked stays unlocked, with a warning.
+///
+/// `lockable_bytes` is the limit that will hold once root is left. Where the memory of `-m` does not fit under it
+/// nothing is locked: the kernel would take the lock now and refuse the memory later.
+fn lock_memory(config: &Config, lockable_bytes: u64) {
+    let locked = if lockable_bytes < config.maxbytes {
+        Err(nix::errno::Errno::ENOMEM)
+    } else {
+        mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)
+    };
+    if let Err(errno) = locked {
+        complain(&format!("warning: -k invalid, mlockall() failed: {}", errno.desc()));
+    }
+}
+
+/// The refusal of something the operating system denied.
+fn denied(line: impl Into<String>) -> Refusal {
+    Refusal::new(EX_OSERR, line)
+}
+
+#[cfg(test)]
+mod tests;

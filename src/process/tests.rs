@@ -1,0 +1,131 @@
+//! The steps on the real process, each in a child of its own: a test process changes its user only once.
+
+use super::*;
+use crate::config::Config;
+use nix::unistd;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Runs the ignored test `name` of this file in a child and returns whether it passed, and what it said.
+fn in_child(name: &str) -> (bool, String) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("process::tests::{name}"), "--ignored", "--nocapture", "--test-threads=1"])
+        .output()
+        .unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success() && said.contains("1 passed"), said)
+}
+
+/// Where the daemon that the test process `parent` started says what it has become.
+fn background_report(parent: unistd::Pid) -> PathBuf {
+    std::env::temp_dir().join(format!("memcrsd-daemon-{parent}"))
+}
+
+/// A user every Linux has and nobody is.
+const NOBODY: &str = "nobody";
+
+fn status_line(field: &str) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn root_is_left_behind_after_the_ports_are_bound() {
+    if !unistd::geteuid().is_root() {
+        return;
+    }
+    let (passed, said) = in_child("child_leaves_root");
+    assert!(passed, "{said}");
+}
+
+#[test]
+#[ignore = "changes its own user: run as a child by the test above"]
+fn child_leaves_root() {
+    let config = Config { user: Some(NOBODY.to_owned()), core_dumps: true, ..Config::default() };
+    let mut prepared = prepare(&config).unwrap();
+    assert!(unistd::geteuid().is_root(), "low ports need it");
+    prepared.after_bind(&config).unwrap();
+    let nobody = unistd::User::from_name(NOBODY).unwrap().unwrap();
+    let (uid, gid) = (nobody.uid, nobody.gid);
+    assert_eq!(status_line("Uid:"), format!("{uid} {uid} {uid} {uid}"));
+    assert_eq!(status_line("Gid:"), format!("{gid} {gid} {gid} {gid}"));
+    assert_eq!(status_line("Groups:"), "");
+    assert_eq!(status_line("CapEff:"), "0000000000000000");
+    assert!(unistd::setuid(unistd::Uid::from_raw(0)).is_err(), "there is no way back");
+    assert_eq!(nix::sys::prctl::get_dumpable(), Ok(true), "-r outlives the change of user");
+    prepared.after_bind(&config).unwrap();
+}
+
+#[test]
+fn a_unix_socket_is_made_in_the_users_name() {
+    if !unistd::geteuid().is_root() {
+        return;
+    }
+    let (passed, said) = in_child("child_leaves_root_early");
+    assert!(passed, "{said}");
+}
+
+#[test]
+#[ignore = "changes its own user: run as a child by the test above"]
+fn child_leaves_root_early() {
+    let socketpath = Some("/tmp/never-made".to_owned());
+    let config = Config { user: Some(NOBODY.to_owned()), socketpath, ..Config::default() };
+    let _prepared = prepare(&config).unwrap();
+    assert!(!unistd::geteuid().is_root());
+}
+
+#[test]
+fn a_daemon_is_another_session_without_streams() {
+    let report = background_report(unistd::Pid::this());
+    let (passed, said) = in_child("child_goes_into_the_background");
+    assert!(!passed && !said.contains("FAILED"), "the parent ends in the middle of the test: {said}");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !report.exists() {
+        assert!(Instant::now() < deadline, "the daemon never spoke: {said}");
+        std::thread::yield_now();
+    }
+    assert_eq!(std::fs::read_to_string(&report).unwrap(), "leads its session: true, in /, says to /dev/null");
+    std::fs::remove_file(report).unwrap();
+}
+
+#[test]
+#[ignore = "forks and exits: run as a child by the test above"]
+fn child_goes_into_the_background() {
+    let report = background_report(unistd::Pid::parent());
+    let user = Some("root".to_owned());
+    let config = Config { daemonize: true, user, ..Config::default() };
+    prepare(&config).unwrap();
+    let facts = format!(
+        "leads its session: {}, in {}, says to {}",
+        unistd::getsid(None) == Ok(unistd::Pid::this()),
+        std::env::current_dir().unwrap().display(),
+        std::fs::read_link("/proc/self/fd/2").unwrap().display()
+    );
+    let unfinished = report.with_extension("unfinished");
+    std::fs::write(&unfinished, facts).unwrap();
+    std::fs::rename(unfinished, report).unwrap();
+    // There is nobody to report to as a test.
+    std::process::exit(0);
+}
+
+#[test]
+fn users_come_from_the_file_of_the_protocol() {
+    let path = std::env::temp_dir().join(format!("memcrsd-process-users-{}", std::process::id()));
+    std::fs::write(&path, "a:1\n").unwrap();
+    let name = Some(path.display().to_string());
+    assert!(users(&Config::default()).unwrap().is_none());
+    let ascii = users(&Config { auth_file: name.clone(), ..Config::default() }).unwrap().unwrap();
+    let sasl = users(&Config { sasl: true, sasl_pwdb: name, ..Config::default() }).unwrap().unwrap();
+    assert!(ascii.allows(b"a", b"1") && sasl.allows(b"a", b"1"));
+    std::fs::remove_file(&path).unwrap();
+    let refusal = users(&Config { sasl: true, ..Config::default() }).unwrap_err();
+    assert_eq!(refusal.lines.last().unwrap(), "Error initializing sasl.");
+    assert_eq!(refusal.status, 1);
+    let missing = Config { auth_file: Some("/no/such/file".to_owned()), ..Config::default() };
+    let refusal = users(&missing).unwrap_err();
+    assert!(refusal.lines[0].starts_with("Could not open authfile [/no/such/file] for reading, error "));
+    assert_eq!(refusal.status, 1);
+}

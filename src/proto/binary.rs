@@ -1,0 +1,356 @@
+//! The binary protocol: packets to commands, replies to packets.
+//!
+//! ```text
+//!   0 magic   1 opcode   2 key length (2)   4 extras length   5 data type   6 vbucket or status (2)
+//!   8 body length (4)    12 opaque (4)      16 cas (8)        24 extras, key, value
+//! ```
+//!
+//! Source: protocol-binary.txt (docs.memcached.org, "Binary Protocol"), and memcached 1.6.45 where that is silent.
+
+use crate::command::{Count, Direction, Exptime, Mode, Replies, Store};
+use crate::limits::{KEY_BYTES_MAX, PACKET_HEAD_BYTES_MAX};
+
+/// First byte of a request, and so of a connection that speaks binary.
+pub const MAGIC_REQUEST: u8 = 0x80;
+const MAGIC_REPLY: u8 = 0x81;
+/// Length of a packet's header, bytes.
+pub const HEADER_BYTES: usize = 24;
+/// Largest body, bytes.
+const BODY_BYTES_MAX: u32 = 1024 * 1024 * 1024;
+/// The expiry of an increment that must not create.
+const NO_CREATE: u32 = u32::MAX;
+
+/// What a reply says besides its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Status {
+    /// Done.
+    Ok = 0x0000,
+    /// Nothing is there.
+    NotFound = 0x0001,
+    /// The cas differs, or something is there.
+    Exists = 0x0002,
+    /// Over the item size limit.
+    TooLarge = 0x0003,
+    /// The packet's layout is not that of its opcode.
+    Invalid = 0x0004,
+    /// The condition did not hold.
+    NotStored = 0x0005,
+    /// The value is not a number.
+    NotNumeric = 0x0006,
+    /// Not authenticated, or not allowed.
+    Auth = 0x0020,
+    /// Authentication goes on.
+    AuthContinue = 0x0021,
+    /// No such command.
+    Unknown = 0x0081,
+    /// No memory.
+    NoMemory = 0x0082,
+}
+
+impl Status {
+    /// The body of an error reply.
+    pub fn text(self) -> &'static [u8] {
+        match self {
+            Self::Ok | Self::AuthContinue => b"",
+            Self::NotFound => b"Not found",
+            Self::Exists => b"Data exists for key.",
+            Self::TooLarge => b"Too large.",
+            Self::Invalid => b"Invalid arguments",
+            Self::NotStored => b"Not stored.",
+            Self::NotNumeric => b"Non-numeric server-side value for incr or decr",
+            Self::Auth => b"Auth failure.",
+            Self::Unknown => b"Unknown command",
+            Self::NoMemory => NO_MEMORY,
+        }
+    }
+}
+
+/// Body of [`Status::NoMemory`] when an item finds no room.
+pub const NO_MEMORY: &[u8] = b"Out of memory allocating item";
+/// Body of [`Status::NoMemory`] when a longer number finds no room.
+pub const NO_MEMORY_COUNTING: &[u8] = b"Out of memory incrementing value";
+/// Body of [`Status::NoMemory`] when a counter cannot be created.
+pub const NO_MEMORY_CREATING: &[u8] = b"Out of memory allocating new item";
+/// Body of a successful authentication.
+pub const AUTHENTICATED: &[u8] = b"Authenticated";
+
+/// What a reply repeats of its request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Echo {
+    /// The opcode, quiet ones too.
+    pub opcode: u8,
+    /// The client's own number.
+    pub opaque: [u8; 4],
+}
+
+/// A request packet up to its value.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// What its reply repeats.
+    pub echo: Echo,
+    /// What it asks for.
+    pub command: Command<'a>,
+    /// Whether success (for retrievals: a miss) is answered.
+    pub replies: Replies,
+    /// Length of header, extras and key, bytes.
+    pub head_bytes: usize,
+    /// Length of the value behind them, bytes.
+    pub value_bytes: usize,
+}
+
+/// What a packet asks for.
+#[derive(Clone, Copy, Debug)]
+pub enum Command<'a> {
+    /// get, getk, gat, gatk.
+    Get {
+        /// The key.
+        key: &'a [u8],
+        /// Whether the reply has the key, even on a miss.
+        with_key: bool,
+        /// A new expiry.
+        touch: Option<Exptime>,
+    },
+    /// set, add, replace, append, prepend; the value follows.
+    Store(Store<'a>),
+    /// delete: key, and the cas that it must have unless that is 0.
+    Delete(&'a [u8], u64),
+    /// increment, decrement.
+    Count(Count<'a>),
+    /// touch.
+    Touch(&'a [u8], Exptime),
+    /// flush.
+    Flush(Exptime),
+    /// noop.
+    Noop,
+    /// version.
+    Version,
+    /// quit.
+    Quit,
+    /// stat.
+    Stat(&'a [u8]),
+    /// sasl list mechanisms.
+    SaslList,
+    /// sasl auth and step: the mechanism; the value follows.
+    SaslAuth(&'a [u8]),
+    /// No such command.
+    Unknown,
+    /// The lengths contradict each other: answered, then closed.
+    Torn,
+    /// Not the layout of its opcode: answered, then closed.
+    Invalid,
+}
+
+/// What stands at the front of the input.
+#[derive(Clone, Copy, Debug)]
+pub enum Parsed<'a> {
+    /// Less than header, extras and key.
+    Need,
+    /// Not a packet, or one that no command has: close.
+    Bad,
+    /// A packet up to its value.
+    Packet(Packet<'a>),
+}
+
+/// Reads the packet at the front of `input`.
+pub fn parse(input: &[u8]) -> Parsed<'_> {
+    let Some((header, behind)) = input.split_first_chunk::<HEADER_BYTES>() else { return Parsed::Need };
+    let [magic, opcode, k0, k1, extras_bytes, _, _, _, b0, b1, b2, b3, o0, o1, o2, o3, cas @ ..] = *header;
+    if magic != MAGIC_REQUEST {
+        return Parsed::Bad;
+    }
+    let key_bytes = usize::from(u16::from_be_bytes([k0, k1]));
+    let extras_bytes = usize::from(extras_bytes);
+    let body_bytes = u32::from_be_bytes([b0, b1, b2, b3]);
+    let cas = u64::from_be_bytes(cas);
+    let head_bytes = HEADER_BYTES + extras_bytes + key_bytes;
+    if head_bytes > PACKET_HEAD_BYTES_MAX {
+        return Parsed::Bad;
+    }
+    let echo = Echo { opcode, opaque: [o0, o1, o2, o3] };
+    let (kind, replies) = opcode_kind(opcode);
+    let mut packet = Packet { echo, command: Command::Torn, replies, head_bytes, value_bytes: 0 };
+    let Some(value_bytes) = (body_bytes as usize).checked_sub(extras_bytes + key_bytes) else {
+        return Parsed::Packet(packet);
+    };
+    let Some((extras, behind)) = behind.split_at_checked(extras_bytes) else { return Parsed::Need };
+    let Some(key) = behind.get(..key_bytes) else { return Parsed::Need };
+    packet.value_bytes = value_bytes;
+    packet.command = if key_bytes > KEY_BYTES_MAX || body_bytes > BODY_BYTES_MAX {
+        Command::Invalid
+    } else {
+        command(kind, extras, key, value_bytes, cas)
+    };
+    Parsed::Packet(packet)
+}
+
+/// The commands behind the opcodes, quiet ones folded in.
+#[derive(Clone, Copy)]
+enum Kind {
+    Get { with_key: bool, touch: bool },
+    Store(Mode),
+    Delete,
+    Count(Direction),
+    Touch,
+    Flush,
+    Noop,
+    Version,
+    Quit,
+    Stat,
+    SaslList,
+    SaslAuth,
+    Unknown,
+}
+
+fn opcode_kind(opcode: u8) -> (Kind, Replies) {
+    let (loud, quiet) = (Replies::Sent, Replies::Quiet);
+    match opcode {
+        0x00 => (Kind::Get { with_key: false, touch: false }, loud),
+        0x09 => (Kind::Get { with_key: false, touch: false }, quiet),
+        0x0c => (Kind::Get { with_key: true, touch: false }, loud),
+        0x0d => (Kind::Get { with_key: true, touch: false }, quiet),
+        0x1d => (Kind::Get { with_key: false, touch: true }, loud),
+        0x1e => (Kind::Get { with_key: false, touch: true }, quiet),
+        0x23 => (Kind::Get { with_key: true, touch: true }, loud),
+        0x24 => (Kind::Get { with_key: true, touch: true }, quiet),
+        0x01 => (Kind::Store(Mode::Set), loud),
+        0x11 => (Kind::Store(Mode::Set), quiet),
+        0x02 => (Kind::Store(Mode::Add), loud),
+        0x12 => (Kind::Store(Mode::Add), quiet),
+        0x03 => (Kind::Store(Mode::Replace), loud),
+        0x13 => (Kind::Store(Mode::Replace), quiet),
+        0x0e => (Kind::Store(Mode::Append), loud),
+        0x19 => (Kind::Store(Mode::Append), quiet),
+        0x0f => (Kind::Store(Mode::Prepend), loud),
+        0x1a => (Kind::Store(Mode::Prepend), quiet),
+        0x04 => (Kind::Delete, loud),
+        0x14 => (Kind::Delete, quiet),
+        0x05 => (Kind::Count(Direction::Up), loud),
+        0x15 => (Kind::Count(Direction::Up), quiet),
+        0x06 => (Kind::Count(Direction::Down), loud),
+        0x16 => (Kind::Count(Direction::Down), quiet),
+        0x07 => (Kind::Quit, loud),
+        0x17 => (Kind::Quit, quiet),
+        0x08 => (Kind::Flush, loud),
+        0x18 => (Kind::Flush, quiet),
+        0x0a => (Kind::Noop, loud),
+        0x0b => (Kind::Version, loud),
+        0x10 => (Kind::Stat, loud),
+        0x1c => (Kind::Touch, loud),
+        0x20 => (Kind::SaslList, loud),
+        0x21 | 0x22 => (Kind::SaslAuth, loud),
+        _ => (Kind::Unknown, loud),
+    }
+}
+
+/// The command, if extras, key and value are those its opcode has.
+fn command<'a>(kind: Kind, extras: &[u8], key: &'a [u8], value_bytes: usize, cas: u64) -> Command<'a> {
+    match (kind, extras, key, value_bytes) {
+        (Kind::Get { with_key, touch: false }, [], [_, ..], 0) => Command::Get { key, with_key, touch: None },
+        (Kind::Get { with_key, touch: true }, &[a, b, c, d], [_, ..], _) => {
+            Command::Get { key, with_key, touch: Some(exptime([a, b, c, d])) }
+        }
+        (Kind::Touch, &[a, b, c, d], [_, ..], _) => Command::Touch(key, exptime([a, b, c, d])),
+        (Kind::Store(mode @ (Mode::Append | Mode::Prepend)), [], [_, ..], _) => {
+            Command::Store(store(key, mode, 0, Exptime::NEVER, cas))
+        }
+        (Kind::Store(mode), &[f0, f1, f2, f3, e0, e1, e2, e3], [_, ..], _) => {
+            // Any of them with a cas replaces exactly that version.
+            let mode = if cas == 0 { mode } else { Mode::Cas };
+            let flags = u32::from_be_bytes([f0, f1, f2, f3]);
+            Command::Store(store(key, mode, flags, exptime([e0, e1, e2, e3]), cas))
+        }
+        (Kind::Delete, [], [_, ..], 0) => Command::Delete(key, cas),
+        (Kind::Count(direction), extras, [_, ..], 0) => match count(key, direction, extras, cas) {
+            Some(count) => Command::Count(count),
+            None => Command::Invalid,
+        },
+        (Kind::Flush, [], [], 0) => Command::Flush(Exptime(0)),
+        (Kind::Flush, &[a, b, c, d], [], 0) => Command::Flush(exptime([a, b, c, d])),
+        (Kind::Noop, [], [], 0) => Command::Noop,
+        (Kind::Version, [], [], 0) => Command::Version,
+        (Kind::Quit, [], [], 0) => Command::Quit,
+        (Kind::Stat, [], _, 0) => Command::Stat(key),
+        (Kind::SaslList, [], [], 0) => Command::SaslList,
+        (Kind::SaslAuth, [], [_, ..], _) => Command::SaslAuth(key),
+        (Kind::Unknown, ..) => Command::Unknown,
+        _ => Command::Invalid,
+    }
+}
+
+fn exptime(bytes: [u8; 4]) -> Exptime {
+    Exptime(i64::from(u32::from_be_bytes(bytes)))
+}
+
+fn store(key: &[u8], mode: Mode, flags: u32, exptime: Exptime, compare: u64) -> Store<'_> {
+    Store {
+        key,
+        mode,
+        flags,
+        exptime,
+        compare,
+        cas: None,
+        allow_stale: false,
+        vivify: None,
+        key_is_binary: false,
+    }
+}
+
+fn count<'a>(key: &'a [u8], direction: Direction, extras: &[u8], compare: u64) -> Option<Count<'a>> {
+    let (delta, extras) = extras.split_first_chunk::<8>()?;
+    let (initial, extras) = extras.split_first_chunk::<8>()?;
+    let exptime = u32::from_be_bytes(extras.try_into().ok()?);
+    Some(Count {
+        key,
+        direction,
+        delta: u64::from_be_bytes(*delta),
+        compare,
+        cas: None,
+        touch: None,
+        create: (exptime != NO_CREATE).then(|| (u64::from_be_bytes(*initial), Exptime(i64::from(exptime)))),
+        key_is_binary: false,
+    })
+}
+
+/// A reply's lengths and cas.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts {
+    /// Length of the extras, bytes.
+    pub extras_bytes: usize,
+    /// Length of the key, bytes.
+    pub key_bytes: usize,
+    /// Length of the value, bytes.
+    pub value_bytes: usize,
+    /// The item's cas.
+    pub cas: u64,
+}
+
+/// Appends a reply's header; extras, key and value follow.
+#[inline]
+pub fn push_header(out: &mut Vec<u8>, echo: Echo, status: Status, parts: Parts) {
+    let mut header = [0; HEADER_BYTES];
+    header[0] = MAGIC_REPLY;
+    header[1] = echo.opcode;
+    header[2..4].copy_from_slice(&(parts.key_bytes as u16).to_be_bytes());
+    header[4] = parts.extras_bytes as u8;
+    header[6..8].copy_from_slice(&(status as u16).to_be_bytes());
+    let body_bytes = (parts.extras_bytes + parts.key_bytes + parts.value_bytes) as u32;
+    header[8..12].copy_from_slice(&body_bytes.to_be_bytes());
+    header[12..16].copy_from_slice(&echo.opaque);
+    header[16..].copy_from_slice(&parts.cas.to_be_bytes());
+    out.extend_from_slice(&header);
+}
+
+/// Appends a reply without extras and key.
+pub fn push_reply(out: &mut Vec<u8>, echo: Echo, status: Status, body: &[u8], cas: u64) {
+    push_header(out, echo, status, Parts { value_bytes: body.len(), cas, ..Parts::default() });
+    out.extend_from_slice(body);
+}
+
+/// Appends one statistic; an empty name and value end the list.
+pub fn push_stat(out: &mut Vec<u8>, echo: Echo, name: &[u8], value: &[u8]) {
+    let parts = Parts { key_bytes: name.len(), value_bytes: value.len(), ..Parts::default() };
+    push_header(out, echo, Status::Ok, parts);
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+}

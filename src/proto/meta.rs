@@ -1,0 +1,345 @@
+//! The meta commands: flags to a request, and the pieces of a reply.
+//!
+//! A line is `<verb> <key> [<datalen>] <flag>*`; a flag is one letter, some with a token right behind it. All verbs know
+//! all letters and pass over those that mean nothing to them. The reply repeats what was asked for in the order of the
+//! request, so a request keeps its flags as they came.
+//!
+//! Source: protocol.txt of memcached 1.6.45, "Meta Commands".
+
+use crate::command::{Count, Direction, Exptime, Mode, Replies, Store};
+use crate::limits::{KEY_BYTES_MAX, META_TOKENS_MAX, OPAQUE_BYTES_MAX};
+use crate::proto::number;
+use crate::proto::text::{Verb, Words, reply, value_length};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+/// A meta command line, read.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The flags in the order of the request.
+    pub flags: Words<'a>,
+    /// `q`.
+    pub replies: Replies,
+    /// `v`: the value is wanted.
+    pub value: bool,
+    /// `b`: the key came in base64.
+    pub key_is_binary: bool,
+    /// `u`: not to count as a use.
+    pub unused: bool,
+    /// `I`.
+    pub stale: bool,
+    /// `x`.
+    pub empty: bool,
+    /// `C`.
+    pub compare: Option<u64>,
+    /// `E`.
+    pub cas: Option<u64>,
+    /// `T`.
+    pub touch: Option<Exptime>,
+    /// `N`.
+    pub vivify: Option<Exptime>,
+    /// `R`.
+    pub recache: Option<Exptime>,
+    /// `T` stands in front of `R`, which so sees its effect.
+    pub recache_sees_touch: bool,
+    /// `T` stands behind `N`, and so overrides it.
+    pub touch_follows_vivify: bool,
+    /// `F`.
+    pub client_flags: u32,
+    /// `M`: the first byte of its token, 0 if there is none; None without `M`.
+    mode: Option<u8>,
+    initial: u64,
+    delta: u64,
+    seen: u128,
+}
+
+/// What stands at the front of a meta line.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// The key as it came.
+    pub key: &'a [u8],
+    /// ms: the value's length, bytes.
+    pub value_bytes: usize,
+    flags: Words<'a>,
+    words: usize,
+}
+
+/// A decoded key's place.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyBuffer([u8; KEY_BYTES_MAX]);
+
+impl Default for KeyBuffer {
+    fn default() -> Self {
+        Self([0; KEY_BYTES_MAX])
+    }
+}
+
+/// Reads a line up to its flags; None is a line that cannot be followed by a value.
+pub fn line(verb: Verb, text: &[u8]) -> Option<Line<'_>> {
+    let mut words = Words::of(text);
+    words.next()?;
+    let key = words.next()?;
+    let value_bytes = match verb {
+        Verb::Set => value_length(words.next()?)?,
+        _ => 0,
+    };
+    let flags = words;
+    let mut count = if verb == Verb::Set { 3 } else { 2 };
+    for flag in words {
+        if !matches!(flag[0], b'A'..=b'z' | b'0'..=b'9') && verb != Verb::Debug {
+            return None;
+        }
+        count += 1;
+    }
+    Some(Line { key, value_bytes, flags, words: count })
+}
+
+impl<'a> Line<'a> {
+    /// Reads the flags, and the key into `buffer` if it is in base64.
+    ///
+    /// # Errors
+    /// The line to answer. Errors are answered whatever `q` says.
+    pub fn request<'k>(
+        &self,
+        verb: Verb,
+        buffer: &'k mut KeyBuffer,
+    ) -> Result<(&'k [u8], Request<'a>), &'static [u8]>
+    where
+        'a: 'k,
+    {
+        let count_error = |error| if verb == Verb::Count { reply::INVALID_OR_DUPLICATE_FLAG } else { error };
+        if self.key.len() > KEY_BYTES_MAX {
+            return Err(count_error(reply::BAD_FORMAT));
+        }
+        if self.words > META_TOKENS_MAX {
+            return Err(reply::TOO_MANY_FLAGS);
+        }
+        let request = flags(self.flags).map_err(count_error)?;
+        if !request.key_is_binary {
+            return Ok((self.key, request));
+        }
+        match BASE64.decode_slice(self.key, &mut buffer.0) {
+            Ok(bytes) if bytes > 0 => Ok((&buffer.0[..bytes], request)),
+            _ => Err(count_error(reply::BAD_KEY_ENCODING)),
+        }
+    }
+
+    /// The key of a `me`, whose other words are not looked at but for a `b`.
+    pub fn debug_key<'k>(&self, buffer: &'k mut KeyBuffer) -> Result<&'k [u8], &'static [u8]>
+    where
+        'a: 'k,
+    {
+        if self.key.len() > KEY_BYTES_MAX {
+            return Err(reply::BAD_FORMAT);
+        }
+        if !self.flags.into_iter().any(|flag| flag == b"b") {
+            return Ok(self.key);
+        }
+        match BASE64.decode_slice(self.key, &mut buffer.0) {
+            Ok(bytes) if bytes > 0 => Ok(&buffer.0[..bytes]),
+            _ => Err(reply::BAD_KEY_ENCODING),
+        }
+    }
+}
+
+fn flags(words: Words<'_>) -> Result<Request<'_>, &'static [u8]> {
+    let mut request = Request {
+        flags: words,
+        replies: Replies::Sent,
+        value: false,
+        key_is_binary: false,
+        unused: false,
+        stale: false,
+        empty: false,
+        compare: None,
+        cas: None,
+        touch: None,
+        vivify: None,
+        recache: None,
+        recache_sees_touch: false,
+        touch_follows_vivify: false,
+        client_flags: 0,
+        mode: None,
+        initial: 0,
+        delta: 1,
+        seen: 0,
+    };
+    // A bad token is reported once the letters are known to be good; the last one counts.
+    let mut error = None;
+    for word in words {
+        let (&letter, token) = word.split_first().ok_or(reply::BAD_FORMAT)?;
+        if letter >= 127 || request.seen & (1 << letter) != 0 {
+            return Err(reply::DUPLICATE_FLAG);
+        }
+        request.seen |= 1 << letter;
+        if let Err(bad) = request.flag(letter, token) {
+            if bad == reply::INVALID_FLAG {
+                return Err(bad);
+            }
+            error = Some(bad);
+        }
+    }
+    error.map_or(Ok(request), Err)
+}
+
+impl Request<'_> {
+    fn flag(&mut self, letter: u8, token: &[u8]) -> Result<(), &'static [u8]> {
+        match letter {
+            b'q' => self.replies = Replies::Quiet,
+            b'v' => self.value = true,
+            b'b' => self.key_is_binary = true,
+            b'u' => self.unused = true,
+            b'I' => self.stale = true,
+            b'x' => self.empty = true,
+            b'O' if token.len() > OPAQUE_BYTES_MAX => return Err(reply::OPAQUE_TOO_LONG),
+            b'c' | b'f' | b'h' | b'k' | b'l' | b's' | b't' | b'L' | b'O' | b'P' => {}
+            b'C' => self.compare = Some(number::c_unsigned(token).ok_or(reply::BAD_TOKEN)?),
+            b'E' => self.cas = Some(number::c_unsigned(token).ok_or(reply::BAD_TOKEN)?),
+            b'T' => {
+                self.touch = Some(seconds(token)?);
+                self.touch_follows_vivify = self.vivify.is_some();
+            }
+            b'N' => self.vivify = Some(seconds(token)?),
+            b'R' => {
+                self.recache = Some(seconds(token)?);
+                self.recache_sees_touch = self.touch.is_some();
+            }
+            b'F' => {
+                let flags = number::c_unsigned(token).and_then(|flags| u32::try_from(flags).ok());
+                self.client_flags = flags.ok_or(reply::BAD_FORMAT)?;
+            }
+            b'J' => self.initial = number::c_unsigned(token).ok_or(reply::BAD_INITIAL)?,
+            b'D' => self.delta = number::c_unsigned(token).ok_or(reply::BAD_DELTA_FLAG)?,
+            b'M' => self.mode = Some(token.first().copied().unwrap_or(0)),
+            _ => return Err(reply::INVALID_FLAG),
+        }
+        Ok(())
+    }
+
+    /// The ms that is asked for.
+    ///
+    /// # Errors
+    /// The line to answer to a mode that ms does not have.
+    pub fn store<'k>(&self, key: &'k [u8]) -> Result<Store<'k>, &'static [u8]> {
+        let mode = match self.mode {
+            None | Some(0 | b'S') => Mode::Set,
+            Some(b'E') => Mode::Add,
+            Some(b'A') => Mode::Append,
+            Some(b'P') => Mode::Prepend,
+            Some(b'R') => Mode::Replace,
+            Some(_) => return Err(reply::BAD_SET_MODE),
+        };
+        // A set or replace with a cas is a cas.
+        let mode = match mode {
+            Mode::Set | Mode::Replace if self.compare.is_some() => Mode::Cas,
+            mode => mode,
+        };
+        let joins = matches!(mode, Mode::Append | Mode::Prepend);
+        Ok(Store {
+            key,
+            mode,
+            flags: self.client_flags,
+            exptime: self.touch.unwrap_or(Exptime::NEVER),
+            compare: if mode == Mode::Add { 0 } else { self.compare.unwrap_or(0) },
+            cas: self.cas,
+            allow_stale: self.stale && mode == Mode::Cas,
+            vivify: self.vivify.filter(|_| joins),
+            key_is_binary: self.key_is_binary,
+        })
+    }
+
+    /// The ma that is asked for.
+    ///
+    /// # Errors
+    /// The line to answer to a mode that ma does not have.
+    pub fn count<'k>(&self, key: &'k [u8]) -> Result<Count<'k>, &'static [u8]> {
+        let direction = match self.mode {
+            None | Some(0 | b'I' | b'+') => Direction::Up,
+            Some(b'D' | b'-') => Direction::Down,
+            Some(_) => return Err(reply::BAD_COUNT_MODE),
+        };
+        Ok(Count {
+            key,
+            direction,
+            delta: self.delta,
+            compare: self.compare.unwrap_or(0),
+            cas: self.cas,
+            touch: self.touch,
+            create: self.vivify.map(|exptime| (self.initial, self.expiry_of_created(exptime))),
+            key_is_binary: self.key_is_binary,
+        })
+    }
+
+    /// The expiry of an item that `N` with `exptime` creates.
+    pub fn expiry_of_created(&self, exptime: Exptime) -> Exptime {
+        match self.touch {
+            Some(touch) if self.touch_follows_vivify => touch,
+            _ => exptime,
+        }
+    }
+
+    /// True if `letter` was among the flags.
+    pub fn has(&self, letter: u8) -> bool {
+        letter < 127 && self.seen & (1 << letter) != 0
+    }
+}
+
+/// A token that is a signed 32-bit number of seconds.
+fn seconds(token: &[u8]) -> Result<Exptime, &'static [u8]> {
+    match number::c_signed(token).and_then(|secs| i32::try_from(secs).ok()) {
+        Some(secs) => Ok(Exptime(i64::from(secs))),
+        None => Err(reply::BAD_TOKEN),
+    }
+}
+
+/// Appends a space, `letter`, and `number`.
+pub fn push_number(out: &mut Vec<u8>, letter: u8, number: impl itoa::Integer) {
+    out.extend_from_slice(&[b' ', letter]);
+    number::push(out, number);
+}
+
+/// Appends seconds left to live, -1 for ever, behind ` t`.
+pub fn push_ttl(out: &mut Vec<u8>, ttl: Option<u32>) {
+    match ttl {
+        None => out.extend_from_slice(b" t-1"),
+        Some(secs) => push_number(out, b't', secs),
+    }
+}
+
+/// Appends ` k<key>`, or ` k<base64> b`.
+pub fn push_key(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) {
+    out.extend_from_slice(b" k");
+    push_key_text(out, key, key_is_binary);
+    if key_is_binary {
+        out.extend_from_slice(b" b");
+    }
+}
+
+/// Appends `key`, in base64 if it is binary.
+pub fn push_key_text(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) {
+    if !key_is_binary {
+        return out.extend_from_slice(key);
+    }
+    let mut encoded = [0; KEY_BYTES_MAX.div_ceil(3) * 4];
+    // The buffer holds the longest key.
+    if let Ok(bytes) = BASE64.encode_slice(key, &mut encoded) {
+        out.extend_from_slice(&encoded[..bytes]);
+    }
+}
+
+/// Appends a flag as it came.
+pub fn push_flag(out: &mut Vec<u8>, flag: &[u8]) {
+    out.push(b' ');
+    out.extend_from_slice(flag);
+}
+
+/// Appends the opaque and the key, as far as they were asked for, in their order.
+pub fn push_opaque_and_key(out: &mut Vec<u8>, request: &Request<'_>, key: &[u8]) {
+    for flag in request.flags {
+        match flag[0] {
+            b'O' => push_flag(out, flag),
+            b'k' => push_key(out, key, request.key_is_binary),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Bytes to commands and replies to bytes. Pure: parses in place, sees no store, allocates nothing but reply bytes.
+
+pub mod binary;
+pub mod meta;
+pub mod number;
+pub mod text;

@@ -1,0 +1,96 @@
+//! Numbers of the text protocols: the two dialects memcached reads, and the writer.
+
+/// Longest digit string of a 32-bit number, sign included.
+const DIGITS_32_MAX: usize = 11;
+/// Longest digit string of a 64-bit number.
+const DIGITS_64_MAX: usize = 22;
+
+/// Reads a token of digits alone: at most 22 of them. No digits is 0, as memcached's tokenizer has it.
+pub fn unsigned(token: &[u8]) -> Option<u64> {
+    if token.len() > DIGITS_64_MAX { None } else { digits(token) }
+}
+
+/// Reads a signed 32-bit number: digits with an optional `-`, at most 11 characters. No digits is 0.
+pub fn signed_32(token: &[u8]) -> Option<i32> {
+    if token.len() > DIGITS_32_MAX {
+        return None;
+    }
+    let number = match token.strip_prefix(b"-") {
+        Some(magnitude) => -(digits(magnitude)? as i64),
+        None => digits(token)? as i64,
+    };
+    i32::try_from(number).ok()
+}
+
+/// Reads what C's `strtoul` reads to the end of the token: an optional sign, then digits, at least one; no overflow.
+/// A negative number other than 0 is refused.
+pub fn c_unsigned(token: &[u8]) -> Option<u64> {
+    match token {
+        [] => None,
+        [b'-', magnitude @ ..] => some_digits(magnitude).filter(|&number| number == 0),
+        [b'+', magnitude @ ..] | magnitude => some_digits(magnitude),
+    }
+}
+
+/// Reads what C's `strtol` reads to the end of the token.
+pub fn c_signed(token: &[u8]) -> Option<i64> {
+    match token {
+        [] => None,
+        [b'-', magnitude @ ..] => 0i64.checked_sub_unsigned(some_digits(magnitude)?),
+        [b'+', magnitude @ ..] | magnitude => i64::try_from(some_digits(magnitude)?).ok(),
+    }
+}
+
+/// Appends `number` in decimal.
+pub fn push(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn some_digits(token: &[u8]) -> Option<u64> {
+    if token.is_empty() { None } else { digits(token) }
+}
+
+fn digits(token: &[u8]) -> Option<u64> {
+    let mut number = 0u64;
+    for &byte in token {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokenizer_numbers() {
+        assert_eq!(unsigned(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(unsigned(b"18446744073709551616"), None);
+        assert_eq!(unsigned(b"0000000000000000000001"), Some(1));
+        assert_eq!(unsigned(b"00000000000000000000001"), None);
+        assert_eq!(unsigned(b"+5"), None);
+        assert_eq!(unsigned(b"-1"), None);
+        assert_eq!(signed_32(b"-"), Some(0));
+        assert_eq!(signed_32(b"-2147483648"), Some(i32::MIN));
+        assert_eq!(signed_32(b"2147483648"), None);
+        assert_eq!(signed_32(b"1a"), None);
+        assert_eq!(signed_32(b"000000000001"), None);
+    }
+
+    #[test]
+    fn c_numbers() {
+        assert_eq!(c_unsigned(b"+5"), Some(5));
+        assert_eq!(c_unsigned(b"0x10"), None);
+        assert_eq!(c_unsigned(b"5.5"), None);
+        assert_eq!(c_unsigned(b"-1"), None);
+        assert_eq!(c_unsigned(b""), None);
+        assert_eq!(c_signed(b"-1"), Some(-1));
+        assert_eq!(c_signed(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(c_signed(b"9223372036854775808"), None);
+        assert_eq!(c_signed(b"-"), None);
+    }
+}

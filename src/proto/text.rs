@@ -1,0 +1,343 @@
+//! The classic text protocol: lines to commands.
+//!
+//! A line is `command word word …`; words are separated by spaces and by nothing else. Nothing is collected: a command
+//! holds slices of the line it came from.
+//!
+//! Source: protocol.txt of memcached 1.6.45.
+
+pub mod reply;
+
+use crate::command::{Direction, Exptime, Mode, Replies, Store};
+use crate::limits::{KEY_BYTES_MAX, LINE_TOKENS_MAX, VALUE_BYTES_ANNOUNCED_MAX};
+use crate::proto::number;
+
+/// The shortest line that can be a command, its line end included, bytes.
+const LINE_BYTES_MIN: usize = 4;
+/// A line that is only an HTTP request's first line ends in this word.
+const HTTP: &[u8] = b"HTTP/";
+const NOREPLY: &[u8] = b"noreply";
+
+/// The words of a line that are still to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Words<'a> {
+    /// All words of `line`, which has no line end.
+    pub fn of(line: &'a [u8]) -> Self {
+        Self { rest: line }
+    }
+
+    /// What is behind the last word that was taken.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The last word, unless more than `room` words are left: then the last of those that are looked at.
+    fn last_of(self, room: usize) -> Option<&'a [u8]> {
+        // `room` words need at least twice as many bytes, so almost every line is decided from its end.
+        if self.rest.len() < room * 2 {
+            let end = self.rest.iter().rposition(|&byte| byte != b' ')? + 1;
+            let start = memchr::memrchr(b' ', &self.rest[..end]).map_or(0, |space| space + 1);
+            return Some(&self.rest[start..end]);
+        }
+        self.take(room).last()
+    }
+}
+
+#[expect(clippy::copy_iterator, reason = "a slice; what is walked is a copy on purpose")]
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let start = self.rest.iter().position(|&byte| byte != b' ')?;
+        let rest = &self.rest[start..];
+        let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+        let (word, rest) = rest.split_at(end);
+        self.rest = rest;
+        Some(word)
+    }
+}
+
+/// A command line.
+#[derive(Clone, Copy, Debug)]
+pub enum Command<'a> {
+    /// get, gets, gat, gats.
+    Get(Get<'a>),
+    /// set, add, replace, append, prepend, cas: the value's block follows.
+    Store(Block<'a>),
+    /// delete.
+    Delete(&'a [u8], Replies),
+    /// incr, decr.
+    Count(&'a [u8], Direction, u64, Replies),
+    /// touch.
+    Touch(&'a [u8], Exptime, Replies),
+    /// mg, ms, md, ma, me: read from the line by [`crate::proto::meta`].
+    Meta(Verb),
+    /// mn.
+    Noop,
+    /// version.
+    Version,
+    /// quit.
+    Quit,
+    /// `flush_all`; None is a bad number.
+    Flush(Option<Exptime>, Replies),
+    /// verbosity.
+    Verbosity(u32, Replies),
+    /// `stats`, `lru_crawler` and other administration, with their words.
+    Admin(Admin, Words<'a>),
+    /// Answered at once with this line.
+    Refused(&'static [u8], Replies),
+    /// Somebody speaks HTTP: close without a word.
+    Http,
+}
+
+/// The meta commands with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// mg.
+    Get,
+    /// ms.
+    Set,
+    /// md.
+    Delete,
+    /// ma.
+    Count,
+    /// me.
+    Debug,
+}
+
+/// Commands for administrators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// `stats`.
+    Stats,
+    /// `watch`.
+    Watch,
+    /// `shutdown`.
+    Shutdown,
+    /// `cache_memlimit`.
+    CacheMemlimit,
+    /// `lru`.
+    Lru,
+    /// `lru_crawler`.
+    LruCrawler,
+    /// `slabs`.
+    Slabs,
+    /// `extstore`.
+    Extstore,
+    /// `refresh_certs`.
+    RefreshCerts,
+    /// `debugtime`.
+    DebugTime,
+}
+
+/// A retrieval and its keys, of which there is at least one word.
+#[derive(Clone, Copy, Debug)]
+pub struct Get<'a> {
+    /// The keys, not looked at.
+    pub keys: Words<'a>,
+    /// Show each item's cas.
+    pub with_cas: bool,
+    /// A new expiry for each item (gat, gats).
+    pub touch: Option<Exptime>,
+}
+
+/// A storage command's line and its data block.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// The command, or the line it is refused with once its block has been skipped.
+    pub store: Result<Store<'a>, &'static [u8]>,
+    /// The value's length without its line end, bytes.
+    pub value_bytes: usize,
+    /// `noreply`.
+    pub replies: Replies,
+}
+
+/// Reads a line that has no line end; `line_end_bytes` (1 or 2) is how long that was.
+#[inline]
+pub fn parse(line: &[u8], line_end_bytes: usize) -> Command<'_> {
+    if let Some(keys) = line.strip_prefix(b"get ") {
+        return get(Words::of(keys), false);
+    }
+    if line.len() + line_end_bytes < LINE_BYTES_MIN {
+        return Command::Refused(reply::BAD_FORMAT, Replies::Sent);
+    }
+    let end = memchr::memchr(b' ', line).unwrap_or(line.len());
+    let (name, rest) = line.split_at(end);
+    let words = Words::of(rest);
+    match name {
+        b"set" => store(Mode::Set, words),
+        b"add" => store(Mode::Add, words),
+        b"replace" => store(Mode::Replace, words),
+        b"append" => store(Mode::Append, words),
+        b"prepend" => store(Mode::Prepend, words),
+        b"cas" => store(Mode::Cas, words),
+        b"mg" => Command::Meta(Verb::Get),
+        b"ms" => Command::Meta(Verb::Set),
+        b"md" => Command::Meta(Verb::Delete),
+        b"ma" => Command::Meta(Verb::Count),
+        b"me" => Command::Meta(Verb::Debug),
+        b"mn" => Command::Noop,
+        b"get" => get(words, false),
+        b"gets" => get(words, true),
+        b"gat" => get_touch(words, false),
+        b"gats" => get_touch(words, true),
+        b"delete" => delete(words),
+        b"incr" => count(words, Direction::Up),
+        b"decr" => count(words, Direction::Down),
+        b"touch" => touch(words),
+        _ => administration(name, words),
+    }
+}
+
+fn administration<'a>(name: &[u8], words: Words<'a>) -> Command<'a> {
+    match name {
+        b"version" => Command::Version,
+        b"quit" => Command::Quit,
+        b"flush_all" => flush(words),
+        b"verbosity" => verbosity(words),
+        b"stats" => Command::Admin(Admin::Stats, words),
+        b"watch" => Command::Admin(Admin::Watch, words),
+        b"shutdown" => Command::Admin(Admin::Shutdown, words),
+        b"cache_memlimit" => Command::Admin(Admin::CacheMemlimit, words),
+        b"lru" => Command::Admin(Admin::Lru, words),
+        b"lru_crawler" => Command::Admin(Admin::LruCrawler, words),
+        b"slabs" => Command::Admin(Admin::Slabs, words),
+        b"extstore" => Command::Admin(Admin::Extstore, words),
+        b"refresh_certs" => Command::Admin(Admin::RefreshCerts, words),
+        #[cfg(feature = "debug")]
+        b"debugtime" => Command::Admin(Admin::DebugTime, words),
+        _ => match words.last_of(LINE_TOKENS_MAX - 1) {
+            Some(last) if last.starts_with(HTTP) => Command::Http,
+            _ => Command::Refused(reply::ERROR, replies(words, 1)),
+        },
+    }
+}
+
+/// `noreply` is the last word of a line, or it is an ordinary word. `taken` words stand in front of `words`.
+pub fn replies(words: Words<'_>, taken: usize) -> Replies {
+    match words.last_of(LINE_TOKENS_MAX - taken) {
+        Some(NOREPLY) => Replies::Quiet,
+        _ => Replies::Sent,
+    }
+}
+
+fn too_few() -> Command<'static> {
+    Command::Refused(reply::BAD_FORMAT, Replies::Sent)
+}
+
+#[inline]
+fn get(keys: Words<'_>, with_cas: bool) -> Command<'_> {
+    if keys.clone().next().is_none() { too_few() } else { Command::Get(Get { keys, with_cas, touch: None }) }
+}
+
+fn get_touch(mut words: Words<'_>, with_cas: bool) -> Command<'_> {
+    let Some(exptime) = words.next() else { return too_few() };
+    let Command::Get(get) = get(words, with_cas) else { return too_few() };
+    match number::signed_32(exptime) {
+        Some(exptime) => Command::Get(Get { touch: Some(Exptime(i64::from(exptime))), ..get }),
+        None => Command::Refused(reply::BAD_EXPTIME, Replies::Sent),
+    }
+}
+
+#[inline]
+fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
+    let (Some(key), Some(flags), Some(exptime), Some(bytes)) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return too_few();
+    };
+    let Some(value_bytes) = value_length(bytes) else { return too_few() };
+    let replies = replies(words, 5);
+    let compare = match mode {
+        Mode::Cas => match words.next() {
+            // A cas command without its number is refused, but its block is known and skipped.
+            Some(unique) => number::unsigned(unique),
+            None => None,
+        },
+        _ => Some(0),
+    };
+    let store = match (number::c_unsigned(flags), number::c_signed(exptime), compare) {
+        (Some(flags), Some(exptime), Some(compare)) if key.len() <= KEY_BYTES_MAX => Ok(Store {
+            key,
+            mode,
+            flags: flags as u32,
+            exptime: Exptime(i64::from(exptime as i32)),
+            compare,
+            cas: None,
+            allow_stale: false,
+            vivify: None,
+            key_is_binary: false,
+        }),
+        _ => Err(reply::BAD_FORMAT),
+    };
+    Command::Store(Block { store, value_bytes, replies })
+}
+
+/// A value length that may be announced, bytes.
+pub fn value_length(token: &[u8]) -> Option<usize> {
+    let bytes = u32::try_from(number::signed_32(token)?).ok()?;
+    (bytes <= VALUE_BYTES_ANNOUNCED_MAX).then_some(bytes as usize)
+}
+
+/// The first of `words` as a key, and who is answered; `Err` is what to say instead.
+fn key<'a>(words: &mut Words<'a>) -> Result<(&'a [u8], Replies), Command<'static>> {
+    let all = *words;
+    let key = words.next().ok_or_else(too_few)?;
+    let replies = replies(all, 1);
+    if key.len() > KEY_BYTES_MAX {
+        return Err(Command::Refused(reply::BAD_FORMAT, replies));
+    }
+    Ok((key, replies))
+}
+
+/// A time behind the key and `noreply` behind that are old usage, and ignored; more words are a mistake.
+fn delete(mut words: Words<'_>) -> Command<'_> {
+    match key(&mut words) {
+        Ok((_, replies)) if words.nth(2).is_some() => Command::Refused(reply::DELETE_USAGE, replies),
+        Ok((key, replies)) => Command::Delete(key, replies),
+        Err(refused) => refused,
+    }
+}
+
+fn count(mut words: Words<'_>, direction: Direction) -> Command<'_> {
+    match (key(&mut words), words.next()) {
+        (_, None) => too_few(),
+        (Err(refused), _) => refused,
+        (Ok((key, replies)), Some(delta)) => match number::unsigned(delta) {
+            Some(delta) => Command::Count(key, direction, delta, replies),
+            None => Command::Refused(reply::BAD_DELTA, replies),
+        },
+    }
+}
+
+fn touch(mut words: Words<'_>) -> Command<'_> {
+    match (key(&mut words), words.next()) {
+        (_, None) => too_few(),
+        (Err(refused), _) => refused,
+        (Ok((key, replies)), Some(exptime)) => match number::signed_32(exptime) {
+            Some(exptime) => Command::Touch(key, Exptime(i64::from(exptime)), replies),
+            None => Command::Refused(reply::BAD_EXPTIME, replies),
+        },
+    }
+}
+
+fn flush(mut words: Words<'_>) -> Command<'_> {
+    let replies = replies(words, 1);
+    match words.next() {
+        None => Command::Flush(Some(Exptime(0)), replies),
+        Some(NOREPLY) if replies.quiet() => Command::Flush(Some(Exptime(0)), replies),
+        Some(exptime) => Command::Flush(number::signed_32(exptime).map(|n| Exptime(i64::from(n))), replies),
+    }
+}
+
+fn verbosity(mut words: Words<'_>) -> Command<'_> {
+    let replies = replies(words, 1);
+    match words.next().and_then(number::unsigned).and_then(|level| u32::try_from(level).ok()) {
+        Some(level) => Command::Verbosity(level, replies),
+        None => Command::Refused(reply::BAD_FORMAT, replies),
+    }
+}

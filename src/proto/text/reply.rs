@@ -1,0 +1,89 @@
+//! What the text protocols answer: every reply line, once, and the writers of those with parts.
+
+use crate::command::VERSION;
+use crate::proto::number;
+
+macro_rules! lines {
+    ($($(#[$meta:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$meta])* #[doc = concat!("`", $text, "`")] pub const $name: &[u8] = concat!($text, "\r\n").as_bytes();)*
+    };
+}
+
+lines! {
+    STORED = "STORED";
+    NOT_STORED = "NOT_STORED";
+    EXISTS = "EXISTS";
+    NOT_FOUND = "NOT_FOUND";
+    DELETED = "DELETED";
+    TOUCHED = "TOUCHED";
+    OK = "OK";
+    END = "END";
+    RESET = "RESET";
+    ERROR = "ERROR";
+    BAD_FORMAT = "CLIENT_ERROR bad command line format";
+    DELETE_USAGE = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]";
+    BAD_CHUNK = "CLIENT_ERROR bad data chunk";
+    BAD_EXPTIME = "CLIENT_ERROR invalid exptime argument";
+    BAD_DELTA = "CLIENT_ERROR invalid numeric delta argument";
+    NOT_NUMERIC = "CLIENT_ERROR cannot increment or decrement non-numeric value";
+    FLUSH_NOT_ALLOWED = "CLIENT_ERROR flush_all not allowed";
+    DUPLICATE_FLAG = "CLIENT_ERROR duplicate flag";
+    INVALID_FLAG = "CLIENT_ERROR invalid flag";
+    INVALID_OR_DUPLICATE_FLAG = "CLIENT_ERROR invalid or duplicate flag";
+    BAD_TOKEN = "CLIENT_ERROR bad token in command line format";
+    BAD_INITIAL = "CLIENT_ERROR invalid numeric initial value";
+    BAD_DELTA_FLAG = "CLIENT_ERROR invalid numeric delta value";
+    BAD_KEY_ENCODING = "CLIENT_ERROR error decoding key";
+    OPAQUE_TOO_LONG = "CLIENT_ERROR opaque token too long";
+    TOO_MANY_FLAGS = "CLIENT_ERROR options flags are too long";
+    BAD_SET_MODE = "CLIENT_ERROR invalid mode for ms M token";
+    BAD_COUNT_MODE = "CLIENT_ERROR invalid mode for ma M token";
+    NO_MEMORY_CREATING = "SERVER_ERROR Out of memory allocating new item";
+    MN = "MN";
+    EN = "EN";
+    TOO_LARGE = "SERVER_ERROR object too large for cache";
+    NO_MEMORY_STORING = "SERVER_ERROR out of memory storing object";
+    NO_MEMORY = "SERVER_ERROR out of memory";
+}
+
+/// Appends `VALUE <key> <flags> <bytes>[ <cas>]\r\n`.
+#[inline]
+pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>) {
+    out.extend_from_slice(b"VALUE ");
+    out.extend_from_slice(key);
+    if flags == 0 {
+        out.extend_from_slice(b" 0 ");
+    } else {
+        out.push(b' ');
+        number::push(out, flags);
+        out.push(b' ');
+    }
+    number::push(out, value_bytes);
+    if let Some(cas) = cas {
+        out.push(b' ');
+        number::push(out, cas);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number as a line.
+pub fn number_line(out: &mut Vec<u8>, number: u64) {
+    number::push(out, number);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the answer to `version`.
+pub fn version(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"VERSION ");
+    out.extend_from_slice(VERSION.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends one statistic.
+pub fn stat(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(b"STAT ");
+    out.extend_from_slice(name);
+    out.push(b' ');
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,266 @@
+//! One connection: read, feed, send, and again.
+//!
+//! ```text
+//!        ┌──────────────── Read ───────────────┐        Resume ──► feed the rest
+//!        ▼                                     │        Receive ─► into the draft, then feed
+//!   read into a buffer ──► feed in place ──► send all ─ Watch ───► pump until the client goes
+//!    (or park first)        (+ carry)                   Close ───► end
+//! ```
+//!
+//! A reply is sent before anything more is read: a client that does not read its replies stops being served, and costs
+//! one output. A command is parsed where it was read; what is left of an unfinished one moves to the carry, a small heap
+//! buffer, so that the read buffer is free between commands.
+
+use super::core::{Conversation, Core, Draft as _, End};
+use super::ring::{Entry, Local, Phase};
+use crate::limits::OUTPUT_BYTES_MAX;
+use crate::output::Output;
+use crate::session::Next;
+use crate::store::Pin;
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use uring::{Buffer, Stream};
+
+/// A carry or an output that grew beyond this is given back once it is empty, bytes.
+const KEPT_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
+
+/// Serves one client to the end.
+pub(super) struct Connection<C: Core> {
+    local: Rc<Local<C>>,
+    entry: Rc<Entry>,
+    talk: C::Talk,
+    out: Output,
+    /// The front of an unfinished command, and what came behind it.
+    carry: Vec<u8>,
+    /// Held between two reads of a busy client.
+    buffer: Option<Buffer>,
+}
+
+impl<C: Core> Connection<C> {
+    pub(super) fn new(local: Rc<Local<C>>, entry: Rc<Entry>, talk: C::Talk) -> Self {
+        let buffer = (!local.buffers.scarce()).then(|| local.buffers.take());
+        Self { local, entry, talk, out: Output::default(), carry: Vec::new(), buffer }
+    }
+
+    /// Runs until the connection ends, and says how it did.
+    pub(super) async fn run(mut self) -> End {
+        let end = loop {
+            if let Err(end) = self.round().await {
+                break end;
+            }
+        };
+        // First of all, since whatever still waits on the socket would keep it open.
+        self.entry.stream.shutdown();
+        end
+    }
+
+    /// One read and everything that follows from it.
+    async fn round(&mut self) -> Result<(), End> {
+        let buffer = self.read().await?;
+        if self.carry.is_empty() {
+            let used = self.serve(buffer.bytes()).await?;
+            self.carry.extend_from_slice(&buffer.bytes()[used..]);
+        } else {
+            let mut carry = std::mem::take(&mut self.carry);
+            carry.extend_from_slice(buffer.bytes());
+            let used = self.serve(&carry).await?;
+            carry.drain(..used);
+            if carry.is_empty() && carry.capacity() > KEPT_BYTES_MAX {
+                carry = Vec::new();
+            }
+            self.carry = carry;
+        }
+        self.buffer = Some(buffer);
+        Ok(())
+    }
+
+    /// The next bytes of the client. A busy client's read holds its buffer while it waits; an idle one, or any if
+    /// buffers are scarce, waits without and takes one when there is something to read.
+    async fn read(&mut self) -> Result<Buffer, End> {
+        self.entry.mid_command.set(!self.carry.is_empty());
+        loop {
+            self.goes_on()?;
+            let buffer = match self.buffer.take() {
+                Some(buffer) if !self.local.buffers.scarce() => buffer,
+                _ => {
+                    self.let_go();
+                    self.entry.phase.set(Phase::Parked);
+                    match self.entry.stream.parked().await {
+                        Err(error) if !Stream::is_interrupted(&error) => return Err(End::Broken),
+                        Err(_) => continue,
+                        Ok(()) => self.local.buffers.take(),
+                    }
+                }
+            };
+            self.entry.phase.set(Phase::Reading);
+            let (result, buffer) = self.entry.stream.read(buffer).await;
+            match result {
+                Ok(0) => return Err(self.entry.end.get().unwrap_or(End::Normal)),
+                Ok(_) => {
+                    self.entry.phase.set(Phase::Working);
+                    self.entry.last_active.set(self.local.now());
+                    return Ok(buffer);
+                }
+                // The sweeper wants the buffer back.
+                Err(error) if Stream::is_interrupted(&error) => drop(buffer),
+                Err(error) => return Err(self.broken(&error)),
+            }
+        }
+    }
+
+    /// Feeds `input` and does what it asks for; returns how much of it is used up.
+    async fn serve(&mut self, input: &[u8]) -> Result<usize, End> {
+        let mut used = 0;
+        loop {
+            let progress = self.talk.feed(&input[used..], &mut self.out);
+            used += progress.consumed;
+            let has_sent = self.send().await?;
+            match progress.next {
+                Next::Read => return Ok(used),
+                Next::Resume => {
+                    self.goes_on()?;
+                    // A send lets the others run; where there is none, this does.
+                    if !has_sent {
+                        uring::turn().await;
+                    }
+                }
+                Next::Receive => self.receive().await?,
+                Next::Watch => return Err(self.watch().await),
+                Next::Close => return Err(End::Normal),
+            }
+        }
+    }
+
+    /// Sends all that is staged; false if that was nothing.
+    async fn send(&mut self) -> Result<bool, End> {
+        if self.out.is_empty() {
+            return Ok(false);
+        }
+        let staged = std::mem::take(&mut self.out.staged);
+        let (result, mut staged) = if self.out.is_flat() {
+            self.entry.stream.send(staged).await
+        } else {
+            let reply = Reply { staged, pinned: self.out.take_pinned() };
+            let (result, reply) = self.entry.stream.send_gather(reply).await;
+            (result, reply.staged)
+        };
+        staged.clear();
+        if staged.capacity() > KEPT_BYTES_MAX {
+            staged = Vec::new();
+        }
+        self.out.staged = staged;
+        result.map_err(|error| self.broken(&error))?;
+        Ok(true)
+    }
+
+    /// Receives into the draft until it is full.
+    async fn receive(&mut self) -> Result<(), End> {
+        self.entry.phase.set(Phase::Receiving);
+        while let Some(mut draft) = self.talk.lend_draft() {
+            if uring::Receive::spare(&mut draft).1 == 0 {
+                self.talk.return_draft(draft);
+                break;
+            }
+            self.goes_on()?;
+            let (result, mut draft) = self.entry.stream.recv_into(draft).await;
+            match result {
+                Ok(0) => return Err(self.entry.end.get().unwrap_or(End::Normal)),
+                Ok(count) => draft.advance(count),
+                Err(error) => return Err(self.broken(&error)),
+            }
+            self.talk.return_draft(draft);
+        }
+        self.entry.phase.set(Phase::Working);
+        self.entry.last_active.set(self.local.now());
+        Ok(())
+    }
+
+    /// Sends log lines whenever the ring's bell has rung, until the client goes.
+    async fn watch(&mut self) -> End {
+        self.entry.phase.set(Phase::Watching);
+        self.let_go();
+        let has_gone = Rc::new(Cell::new(false));
+        let reader =
+            uring::spawn(read_away(Rc::clone(&self.local), Rc::clone(&self.entry), Rc::clone(&has_gone)));
+        let local = Rc::clone(&self.local);
+        let end = loop {
+            // Before pumping, so that what is logged during the send is not slept over.
+            let heard = local.bell.heard();
+            self.talk.pump(&mut self.out);
+            if let Err(end) = self.send().await {
+                break end;
+            }
+            if has_gone.get() {
+                break self.entry.end.get().unwrap_or(End::Normal);
+            }
+            heard.await;
+        };
+        self.entry.stream.shutdown();
+        let _ = reader.await;
+        end
+    }
+
+    /// Gives back the memory that only a busy connection needs.
+    fn let_go(&mut self) {
+        self.buffer = None;
+        self.out.staged = Vec::new();
+        self.entry.stream.trim();
+        if self.carry.is_empty() {
+            self.carry = Vec::new();
+        }
+    }
+
+    /// # Errors
+    /// The server is stopping, or the sweeper has ended this connection.
+    fn goes_on(&self) -> Result<(), End> {
+        match self.entry.end.get() {
+            Some(end) => Err(end),
+            None if self.local.is_stopping() => Err(End::Stopped),
+            None => Ok(()),
+        }
+    }
+
+    fn broken(&self, error: &io::Error) -> End {
+        tracing::debug!(id = self.entry.stream.id(), %error, "connection broken");
+        self.entry.end.get().unwrap_or(End::Broken)
+    }
+}
+
+/// Reads and forgets what a watcher says, until it has gone.
+async fn read_away<C: Core>(local: Rc<Local<C>>, entry: Rc<Entry>, has_gone: Rc<Cell<bool>>) {
+    loop {
+        match entry.stream.parked().await {
+            Ok(()) => match entry.stream.read(local.buffers.take()).await {
+                (Ok(1..), _) => {}
+                (Err(error), _) if Stream::is_interrupted(&error) => {}
+                _ => break,
+            },
+            Err(error) if Stream::is_interrupted(&error) => {}
+            Err(_) => break,
+        }
+    }
+    has_gone.set(true);
+    local.bell.ring();
+}
+
+/// A reply with values in it that are sent from their place in the store.
+struct Reply {
+    staged: Vec<u8>,
+    pinned: Vec<(usize, Pin)>,
+}
+
+#[expect(unsafe_code, reason = "the kernel reads pinned values while they are sent")]
+// SAFETY: `staged` and `pinned` are mutated by nobody while the reply is lent (they are private, and nothing here
+// does); the vector's bytes are on the heap, and a pin keeps its value's bytes in place and unchanged until it is dropped.
+unsafe impl uring::Pieces for Reply {
+    fn each(&self, visit: &mut dyn FnMut(&[u8])) {
+        let mut from = 0;
+        for (at, pin) in &self.pinned {
+            visit(&self.staged[from..*at]);
+            visit(pin.bytes());
+            from = *at;
+        }
+        visit(&self.staged[from..]);
+    }
+}

@@ -1,0 +1,80 @@
+//! What the edge needs from the inside: one core per ring, one conversation per connection.
+//!
+//! The server's own are in `live`; tests put doubles here, so that the edge can be tested without a store.
+
+use crate::clock::Secs;
+use crate::output::Output;
+use crate::session::Progress;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// What one ring's connections share.
+pub(crate) trait Core: 'static {
+    type Talk: Conversation;
+
+    /// A conversation with a client that has just connected.
+    fn talk(self: &Rc<Self>, origin: &Origin) -> Self::Talk;
+    /// Looks at the clock: called every second and at the start.
+    fn tick(&self) -> Secs;
+    /// Catches up with the other rings: called when the ring has been woken.
+    fn catch_up(&self);
+    /// A slice of background work, 100 µs at most; true if there is more.
+    fn maintain(&self) -> bool;
+    /// Something happened to a connection that `stats` shows.
+    fn count(&self, event: Event);
+}
+
+/// One connection's side of the protocol, without I/O. See `session::Session`, whose methods these are.
+pub(crate) trait Conversation: 'static {
+    type Draft: Draft;
+
+    fn feed(&mut self, input: &[u8], out: &mut Output) -> Progress;
+    fn lend_draft(&mut self) -> Option<Self::Draft>;
+    fn return_draft(&mut self, draft: Self::Draft);
+    fn pump(&mut self, out: &mut Output);
+}
+
+/// A value on its way into its place.
+pub(crate) trait Draft: uring::Receive {
+    /// `count` more bytes have been received into the front of the spare memory.
+    fn advance(&mut self, count: usize);
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The number of its descriptor.
+    pub(crate) id: u32,
+    /// The client; `None` on a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Place of the listener that took it, in the order of the configuration.
+    pub(crate) listener: usize,
+}
+
+/// What `stats` counts about connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Accepted and given a place.
+    Opened,
+    /// Over.
+    Closed(End),
+    /// Refused, because `-c` are there already or descriptors have run out.
+    Rejected,
+    /// Nothing is accepted from now on, until a place is free.
+    Full,
+    /// Accepting again, after so many microseconds.
+    FullNoMore(u64),
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client closed, or asked to be closed.
+    Normal,
+    /// The connection broke.
+    Broken,
+    /// Silent for longer than the idle timeout.
+    Idle,
+    /// The server stops.
+    Stopped,
+}

@@ -1,0 +1,318 @@
+//! The async edge: rings, accepting, connections, signals, the end. Everything below it runs to completion.
+//!
+//! ```text
+//!   main thread ── signals ──────────────────────────┐ Stop
+//!        │ start                                     ▼
+//!        ├─► ring 0: mailbox ── accept ── connection, connection, …  ── heartbeat ── maintenance
+//!        ├─► ring 1:   ▲  …         │
+//!        └─► …         └── Adopt ───┘ (and wakes, from the store of any ring)
+//! ```
+//!
+//! The order of a start: ports, what the kernel allows, store, threads; connections are accepted when all rings stand. The order of an end: listeners, idle connections, replies on their way, then the process:
+//! rings are never taken down (see `uring::Ring`).
+
+mod accept;
+mod conn;
+mod core;
+mod host;
+mod live;
+mod ring;
+mod signals;
+#[cfg(test)]
+mod tests;
+
+use crate::clock::Clock;
+use crate::config::{Config, Endpoint};
+use crate::engine::Shared;
+use crate::limits::READ_BUFFER_BYTES;
+use crate::store::Store;
+use accept::Load;
+use host::Host;
+use live::Live;
+use ring::{Message, Parts, Settings};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use uring::{Listener, Mailbox, Support, Waker};
+
+pub use signals::Request;
+
+/// Registered read buffers per ring, if locked memory allows; busier rings read into heap memory besides.
+const BUFFERS_MAX: usize = 256;
+/// How long the end waits for rings; each gives itself less.
+const END: Duration = Duration::from_millis(900);
+
+/// Why the server cannot start: one line for the operator, exit status 71.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    message: String,
+}
+
+impl StartError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<uring::StartError> for StartError {
+    fn from(error: uring::StartError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// Ports that are bound, before anybody is served: the time to leave root behind.
+#[derive(Debug)]
+pub struct Ports {
+    listeners: Listeners,
+}
+
+impl Ports {
+    /// Binds what `config` asks for.
+    ///
+    /// # Errors
+    /// memcached's words for the port or path that cannot be had.
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self { listeners: listen(config, rings(config))? })
+    }
+
+    /// The TCP addresses that are bound, with the ports the kernel chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.listeners.addresses
+    }
+
+    /// Starts the server: its listeners accept when this returns, up to `connections_max` connections at a time.
+    ///
+    /// Signals are held from here on, and are taken by [`Server::next_request`]; so this is called before there is any
+    /// other thread.
+    ///
+    /// # Errors
+    /// The kernel, the container or the memory stands in the way.
+    pub fn start(self, config: &Config, connections_max: u32) -> Result<Server, StartError> {
+        let support = uring::probe()?;
+        signals::hold();
+        let rings = rings(config);
+        let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();
+        let wakers: Arc<[Waker<Message>]> = wakers.into();
+        let epoch = Instant::now();
+        let clock = Arc::new(Clock::start());
+        let store = open_store(config, rings, Arc::clone(&wakers))?;
+        let shared = Shared::new(config.clone(), Clock::start(), rings);
+        let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
+        let make = |ring: usize| {
+            let (shared, clock, shard) = (Arc::clone(&shared), Arc::clone(&clock), store.shard(ring));
+            move || Live::new(shared, clock, shard, ring)
+        };
+        let threads = crew.start(mailboxes, self.listeners.by_ring, make)?;
+        Ok(Server { wakers, threads, shared })
+    }
+}
+
+fn rings(config: &Config) -> usize {
+    config.num_threads.max(1)
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    wakers: Arc<[Waker<Message>]>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// What the rings share: configuration, counters, clock.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Waits for the operator's next signal.
+    pub fn next_request(&self) -> Request {
+        signals::next()
+    }
+
+    /// Ends all connections (replies on their way arrive if the client reads them) and the rings, in less than a
+    /// second. The process must exit afterwards: rings leave behind what they could not end.
+    pub fn stop(self) {
+        stop(&self.wakers, &self.threads);
+    }
+}
+
+fn stop(wakers: &[Waker<Message>], threads: &[std::thread::JoinHandle<()>]) {
+    for waker in wakers {
+        // A ring that is gone needs no telling.
+        let _ = waker.post(Message::Stop);
+    }
+    let deadline = Instant::now() + END;
+    while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What all ring threads are started with.
+struct Crew<'a> {
+    support: Support,
+    config: &'a Config,
+    connections_max: u32,
+    wakers: &'a Arc<[Waker<Message>]>,
+    epoch: Instant,
+}
+
+impl Crew<'_> {
+    /// Starts a thread per mailbox; they accept once all of them have their ring. `make` gives what makes a ring's core on
+    /// the ring's thread.
+    fn start<C, M>(
+        &self,
+        mailboxes: Vec<Mailbox<Message>>,
+        listeners: Vec<Vec<(usize, Listener)>>,
+        make: impl Fn(usize) -> M,
+    ) -> Result<Vec<std::thread::JoinHandle<()>>, StartError>
+    where
+        C: core::Core,
+        M: FnOnce() -> C + Send + 'static,
+    {
+        let rings = mailboxes.len();
+        let options = uring::Options { rings, buffer_bytes: READ_BUFFER_BYTES, buffers_max: BUFFERS_MAX };
+        let settings = Settings {
+            idle_timeout_secs: self.config.idle_timeout,
+            refuse_when_full: self.config.maxconns_fast,
+        };
+        let load = Load::new(rings, self.connections_max as usize);
+        let (ready, readiness) = mpsc::channel();
+        let mut starts = Vec::new();
+        let mut threads = Vec::new();
+        for (index, (mailbox, listeners)) in mailboxes.into_iter().zip(listeners).enumerate() {
+            let (go, wait) = mpsc::channel::<()>();
+            starts.push(go);
+            let (ready, support, epoch, make) = (ready.clone(), self.support, self.epoch, make(index));
+            let (wakers, load) = (Arc::clone(self.wakers), Arc::clone(&load));
+            let body = move || {
+                let ring = match uring::Ring::build(support, &options) {
+                    Ok(ring) => ring,
+                    Err(error) => return drop(ready.send(Err(error))),
+                };
+                // Should the start fail elsewhere, nobody listens and nobody says go.
+                if ready.send(Ok(())).is_err() || wait.recv().is_err() {
+                    return;
+                }
+                let core = Rc::new(make());
+                ring::run(ring, Parts { core, index, load, wakers, mailbox, listeners, settings, epoch });
+            };
+            let thread = std::thread::Builder::new().name(format!("ring-{index}")).spawn(body);
+            threads.push(thread.map_err(|error| StartError::new(format!("can't create thread: {error}")))?);
+        }
+        drop(ready);
+        for _ in 0..rings {
+            readiness.recv().map_err(|_| StartError::new("a ring's thread ended at its start"))??;
+        }
+        for go in starts {
+            let _ = go.send(());
+        }
+        Ok(threads)
+    }
+}
+
+fn open_store(
+    config: &Config,
+    rings: usize,
+    wakers: Arc<[Waker<Message>]>,
+) -> Result<Arc<Store>, StartError> {
+    let options = crate::store::Options {
+        memory_limit: config.maxbytes,
+        item_size_max: config.item_size_max,
+        evict: config.evictions,
+        rings,
+        classes: crate::classes::Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+        seed: random_seed(),
+        log_entries: None,
+    };
+    Store::new(options, Box::new(Host { wakers })).map_err(|error| StartError::new(error.to_string()))
+}
+
+/// A number nobody outside can know, so that nobody can choose keys that collide.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+/// All listeners, each with its place in the configuration.
+#[derive(Debug)]
+struct Listeners {
+    by_ring: Vec<Vec<(usize, Listener)>>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Binds what `config` asks for: TCP once per ring, a path once.
+fn listen(config: &Config, rings: usize) -> Result<Listeners, StartError> {
+    let mut listeners =
+        Listeners { by_ring: (0..rings).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+    for (place, spec) in config.listen.iter().enumerate() {
+        match &spec.endpoint {
+            Endpoint::Tcp { host, port } => {
+                let refused = |error: &std::io::Error| match host {
+                    None => StartError::new(format!("failed to listen on TCP port {port}: {}", words(error))),
+                    Some(host) => StartError::new(format!(
+                        "failed to listen on one of interface(s) {host}: {}",
+                        words(error)
+                    )),
+                };
+                let addresses = spec.endpoint.addresses().map_err(|error| refused(&error))?;
+                listeners.bind_tcp(place, &addresses, config.backlog).map_err(|error| refused(&error))?;
+            }
+            Endpoint::Unix { path, mode } => {
+                let bound = Listener::bind_path(Path::new(path), *mode, config.backlog).map_err(|error| {
+                    StartError::new(format!("failed to listen on UNIX socket: {path}: {}", words(&error)))
+                })?;
+                listeners.by_ring[0].push((place, bound));
+            }
+            Endpoint::Udp { .. } => {
+                return Err(StartError::new("UDP is not available in this build"));
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+impl Listeners {
+    /// Binds all of `addresses`. A family this machine does not have is passed over if there is another.
+    fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
+        let mut missing = Err(std::io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
+        for &address in addresses {
+            let bound = match Listener::bind_each(address, self.by_ring.len(), backlog) {
+                Ok(bound) => bound,
+                Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                    if missing.is_err() {
+                        missing = Err(error);
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            missing = Ok(());
+            self.addresses.extend(bound.first().and_then(Listener::local));
+            for (ring, listener) in self.by_ring.iter_mut().zip(bound) {
+                ring.push((place, listener));
+            }
+        }
+        missing
+    }
+}
+
+/// The error as strerror(3) words it.
+fn words(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,264 @@
+//! Binary packets on a connection.
+
+use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
+use crate::command::{Counted, Deleted, Exptime, Mode, Replies, Store, Stored, VERSION};
+use crate::output::Output;
+use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
+
+use crate::session::text::stage_bytes;
+use crate::store::{Data, Item};
+
+/// Length of a hit's extras: the client flags, bytes.
+const FLAGS_BYTES: usize = 4;
+
+impl Session {
+    /// Runs the packet at the front of the input.
+    pub(super) fn binary(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+        let packet = match binary::parse(feed.rest()) {
+            Parsed::Need => return Step::Need,
+            Parsed::Bad => return Step::Stop(Next::Close),
+            Parsed::Packet(packet) => packet,
+        };
+        if self.verbose {
+            self.trace_packet('<', &feed.rest()[..HEADER_BYTES]);
+        }
+        let Packet { echo, replies, head_bytes, value_bytes, .. } = packet;
+        match packet.command {
+            Command::Store(store) => return self.packet_block(feed, &packet, &store),
+            Command::Get { key, with_key, touch } => {
+                feed.at += head_bytes;
+                packet_get(feed, echo, replies, (key, with_key, touch));
+                // A gat may carry a value that means nothing.
+                self.skip(value_bytes);
+            }
+            Command::Touch(key, exptime) => {
+                feed.at += head_bytes;
+                packet_touch(feed, echo, key, exptime);
+                self.skip(value_bytes);
+            }
+            Command::Unknown | Command::SaslList | Command::SaslAuth(_) => {
+                feed.at += head_bytes;
+                self.swallow(value_bytes, Answer::Packet(echo, Status::Unknown));
+            }
+            Command::Torn => {
+                Self::refuse_packet(feed, echo, Status::Unknown);
+                return Step::Stop(Next::Close);
+            }
+            Command::Invalid => {
+                Self::refuse_packet(feed, echo, Status::Invalid);
+                return Step::Stop(Next::Close);
+            }
+            command => {
+                feed.at += head_bytes;
+                return self.packet(feed, echo, replies, command);
+            }
+        }
+        Step::Done
+    }
+
+    /// Skips a value that means nothing.
+    fn skip(&mut self, value_bytes: usize) {
+        if value_bytes > 0 {
+            self.swallow(value_bytes, Answer::Nothing);
+        }
+    }
+
+    /// Runs a command that has no value.
+    fn packet(
+        &mut self,
+        feed: &mut Feed<'_, '_>,
+        echo: Echo,
+        replies: Replies,
+        command: Command<'_>,
+    ) -> Step {
+        match command {
+            Command::Delete(key, cas) => {
+                let status = match feed.turn.delete(key, (cas != 0).then_some(cas)) {
+                    Deleted::Deleted => Status::Ok,
+                    Deleted::NotFound => Status::NotFound,
+                    Deleted::Exists => Status::Exists,
+                    Deleted::NoMemory => Status::NoMemory,
+                };
+                conclude(feed, echo, replies, status, 0);
+            }
+            Command::Count(count) => match feed.turn.count(&count) {
+                Counted::Number { number, cas, .. } => {
+                    if !replies.quiet() {
+                        binary::push_reply(
+                            &mut feed.out.staged,
+                            echo,
+                            Status::Ok,
+                            &number.to_be_bytes(),
+                            cas,
+                        );
+                    }
+                }
+                Counted::NotFound => Self::refuse_packet(feed, echo, Status::NotFound),
+                Counted::Exists => Self::refuse_packet(feed, echo, Status::Exists),
+                Counted::NotNumeric => Self::refuse_packet(feed, echo, Status::NotNumeric),
+                Counted::NoMemory => no_memory(feed, echo, binary::NO_MEMORY_COUNTING),
+                Counted::NoMemoryToCreate => no_memory(feed, echo, binary::NO_MEMORY_CREATING),
+            },
+            Command::Flush(exptime) => {
+                let status = if feed.turn.flush(exptime) { Status::Ok } else { Status::Auth };
+                conclude(feed, echo, replies, status, 0);
+            }
+            Command::Noop => conclude(feed, echo, Replies::Sent, Status::Ok, 0),
+            Command::Version => {
+                binary::push_reply(&mut feed.out.staged, echo, Status::Ok, VERSION.as_bytes(), 0);
+            }
+            Command::Quit => {
+                conclude(feed, echo, replies, Status::Ok, 0);
+                return Step::Stop(Next::Close);
+            }
+            Command::Stat(key) => return self.packet_stat(feed, echo, key),
+            // The rest was run by the caller.
+            _ => Self::refuse_packet(feed, echo, Status::Unknown),
+        }
+        Step::Done
+    }
+
+    fn packet_block(&mut self, feed: &mut Feed<'_, '_>, packet: &Packet<'_>, store: &Store<'_>) -> Step {
+        let Packet { echo, replies, head_bytes, value_bytes, .. } = *packet;
+        let head = &feed.rest()[..head_bytes];
+        match self.intake(feed, store, value_bytes, Block { head, bytes: value_bytes }) {
+            Intake::Here(value) => {
+                feed.at += head_bytes + value_bytes;
+                packet_store(feed, (echo, replies), store, value_bytes, Data::Bytes(value));
+            }
+            Intake::Need => return Step::Need,
+            Intake::Receiving => {}
+            Intake::Refused(why) => {
+                feed.turn.refuse_store(store, why, drops_old(store));
+                feed.at += head_bytes;
+                let status = if why == Stored::TooLarge { Status::TooLarge } else { Status::NoMemory };
+                self.swallow(value_bytes, Answer::Packet(echo, status));
+            }
+        }
+        Step::Done
+    }
+
+    /// The value whose packet head is in `self.head` has come.
+    pub(super) fn binary_received(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+        let State::Receive(Some(draft)) = std::mem::take(&mut self.state) else {
+            return Step::Stop(Next::Close);
+        };
+        let head = std::mem::take(&mut self.head);
+        let Parsed::Packet(packet @ Packet { command: Command::Store(store), .. }) = binary::parse(&head)
+        else {
+            // The head was a storage command when its value was announced.
+            return Step::Stop(Next::Close);
+        };
+        packet_store(feed, (packet.echo, packet.replies), &store, packet.value_bytes, Data::Draft(draft));
+        self.head = head;
+        Step::Done
+    }
+
+    /// Stages an error.
+    pub(super) fn refuse_packet(feed: &mut Feed<'_, '_>, echo: Echo, status: Status) {
+        binary::push_reply(&mut feed.out.staged, echo, status, status.text(), 0);
+    }
+
+    /// Logs a packet as rows of four bytes.
+    fn trace_packet(&self, direction: char, packet: &[u8]) {
+        for row in packet.chunks(4) {
+            tracing::debug!(target: "wire", "{direction}{} {row:02x?}", self.id);
+        }
+    }
+}
+
+fn packet_store(
+    feed: &mut Feed<'_, '_>,
+    (echo, replies): (Echo, Replies),
+    store: &Store<'_>,
+    value_bytes: usize,
+    data: Data<'_>,
+) {
+    let status = match feed.turn.store(store, value_bytes, data) {
+        Stored::Stored(written) => return conclude(feed, echo, replies, Status::Ok, written.cas),
+        Stored::NotStored => match store.mode {
+            Mode::Add => Status::Exists,
+            Mode::Replace => Status::NotFound,
+            _ => Status::NotStored,
+        },
+        Stored::Exists => Status::Exists,
+        Stored::NotFound => Status::NotFound,
+        why @ (Stored::TooLarge | Stored::NoMemory) => {
+            feed.turn.refuse_store(store, why, drops_old(store));
+            if why == Stored::TooLarge { Status::TooLarge } else { Status::NoMemory }
+        }
+    };
+    conclude(feed, echo, replies, status, 0);
+}
+
+/// Stages the end of a command: quiet ones only say what went wrong.
+fn conclude(feed: &mut Feed<'_, '_>, echo: Echo, replies: Replies, status: Status, cas: u64) {
+    if status != Status::Ok {
+        Session::refuse_packet(feed, echo, status);
+    } else if !replies.quiet() {
+        binary::push_reply(&mut feed.out.staged, echo, Status::Ok, b"", cas);
+    }
+}
+
+fn no_memory(feed: &mut Feed<'_, '_>, echo: Echo, text: &[u8]) {
+    binary::push_reply(&mut feed.out.staged, echo, Status::NoMemory, text, 0);
+}
+
+fn packet_get(
+    feed: &mut Feed<'_, '_>,
+    echo: Echo,
+    replies: Replies,
+    (key, with_key, touch): (&[u8], bool, Option<Exptime>),
+) {
+    let cas_enabled = feed.turn.shared().config.cas_enabled;
+    let stage = |out: &mut Output, item: &Item<'_>| {
+        let value = item.value();
+        let parts = Parts {
+            extras_bytes: FLAGS_BYTES,
+            key_bytes: if with_key { key.len() } else { 0 },
+            value_bytes: value.len(),
+            cas: if cas_enabled { item.cas() } else { 0 },
+        };
+        binary::push_header(&mut out.staged, echo, Status::Ok, parts);
+        out.staged.extend_from_slice(&item.flags().to_be_bytes());
+        if with_key {
+            out.staged.extend_from_slice(key);
+        }
+        stage_bytes(out, item, value);
+    };
+    let hit = if let Some(exptime) = touch {
+        let mark = feed.out.mark();
+        feed.turn.touch(key, exptime, |item| {
+            feed.out.rewind(mark);
+            stage(feed.out, item);
+        })
+    } else if let Some(item) = feed.turn.get(key) {
+        stage(feed.out, &item);
+        true
+    } else {
+        false
+    };
+    if hit || replies.quiet() {
+        return;
+    }
+    if with_key {
+        let parts = Parts { key_bytes: key.len(), ..Parts::default() };
+        binary::push_header(&mut feed.out.staged, echo, Status::NotFound, parts);
+        feed.out.staged.extend_from_slice(key);
+    } else {
+        Session::refuse_packet(feed, echo, Status::NotFound);
+    }
+}
+
+fn packet_touch(feed: &mut Feed<'_, '_>, echo: Echo, key: &[u8], exptime: Exptime) {
+    let mut found = (0, 0);
+    let cas_enabled = feed.turn.shared().config.cas_enabled;
+    if !feed.turn.touch(key, exptime, |item| found = (item.flags(), if cas_enabled { item.cas() } else { 0 }))
+    {
+        return Session::refuse_packet(feed, echo, Status::NotFound);
+    }
+    let (flags, cas) = found;
+    let parts = Parts { extras_bytes: FLAGS_BYTES, cas, ..Parts::default() };
+    binary::push_header(&mut feed.out.staged, echo, Status::Ok, parts);
+    feed.out.staged.extend_from_slice(&flags.to_be_bytes());
+}

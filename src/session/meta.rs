@@ -1,0 +1,327 @@
+//! The meta commands on a connection.
+
+use super::text::{LINE_END, Line, refusal, stage_bytes};
+use super::{Answer, Block, Feed, Intake, Session, Step};
+use crate::clock::Secs;
+use crate::command::{Counted, Deleted, Replies, Store, Stored};
+use crate::engine::{Discard, Fetch, Seen};
+use crate::proto::meta::{self, KeyBuffer, Request};
+use crate::proto::number;
+use crate::proto::text::{Verb, reply};
+use crate::store::{Data, Item};
+
+impl Session {
+    /// Runs a meta command.
+    pub(super) fn meta(&mut self, feed: &mut Feed<'_, '_>, line: &Line<'_>, verb: Verb) -> Step {
+        let Some(meta) = meta::line(verb, line.text) else {
+            feed.at += line.bytes;
+            self.say(feed, reply::BAD_FORMAT);
+            return Step::Done;
+        };
+        let mut buffer = KeyBuffer::default();
+        if verb == Verb::Debug {
+            feed.at += line.bytes;
+            match meta.debug_key(&mut buffer) {
+                Ok(key) => self.meta_debug(feed, key),
+                Err(error) => self.say(feed, error),
+            }
+            return Step::Done;
+        }
+        let (key, request) = match meta.request(verb, &mut buffer) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                feed.at += line.bytes;
+                if verb == Verb::Set {
+                    self.swallow(meta.value_bytes + LINE_END.len(), Answer::Line(error));
+                } else {
+                    self.say(feed, error);
+                }
+                return Step::Done;
+            }
+        };
+        if verb == Verb::Set {
+            return self.meta_set(feed, line, key, &request, meta.value_bytes);
+        }
+        feed.at += line.bytes;
+        match verb {
+            Verb::Get => meta_get(feed, key, &request),
+            Verb::Delete => meta_delete(feed, key, &request),
+            _ => self.meta_count(feed, key, &request),
+        }
+        Step::Done
+    }
+
+    fn meta_debug(&self, feed: &mut Feed<'_, '_>, key: &[u8]) {
+        let (now, shared) = (feed.turn.now(), feed.turn.shared());
+        let Some((item, class)) = feed.turn.inspect(key) else { return self.say(feed, reply::EN) };
+        let out = &mut feed.out.staged;
+        out.extend_from_slice(b"ME ");
+        meta::push_key_text(out, item.key(), item.key_is_binary());
+        match ttl(item.exptime(), now) {
+            None => out.extend_from_slice(b" exp=-1"),
+            Some(secs) => push_field(out, b" exp=", u64::from(secs)),
+        }
+        push_field(out, b" la=", u64::from(now.0.saturating_sub(item.last_access().0)));
+        push_field(out, b" cas=", if shared.config.cas_enabled { item.cas() } else { 0 });
+        out.extend_from_slice(if item.fetched() { b" fetch=yes" } else { b" fetch=no" });
+        push_field(out, b" cls=", u64::from(class));
+        push_field(out, b" size=", shared.item_bytes(&item));
+        out.extend_from_slice(LINE_END);
+    }
+
+    fn meta_set(
+        &mut self,
+        feed: &mut Feed<'_, '_>,
+        line: &Line<'_>,
+        key: &[u8],
+        request: &Request<'_>,
+        value_bytes: usize,
+    ) -> Step {
+        let block_bytes = value_bytes + LINE_END.len();
+        let store = match request.store(key) {
+            Ok(store) => store,
+            Err(error) => {
+                feed.at += line.bytes;
+                self.swallow(block_bytes, Answer::Line(error));
+                return Step::Done;
+            }
+        };
+        let head = &feed.rest()[..line.bytes];
+        match self.intake(feed, &store, value_bytes, Block { head, bytes: block_bytes }) {
+            Intake::Here(here) => {
+                feed.at += line.bytes + block_bytes;
+                let (value, end) = here.split_at(value_bytes);
+                self.meta_store(feed, &store, request, (value_bytes, Data::Bytes(value), end));
+            }
+            Intake::Need => return Step::Need,
+            Intake::Receiving => {}
+            Intake::Refused(why) => {
+                feed.turn.refuse_store(&store, why, true);
+                feed.at += line.bytes;
+                self.swallow(block_bytes, Answer::Line(refusal(why)));
+            }
+        }
+        Step::Done
+    }
+
+    /// The value of the ms on `line`, which has no line end, has come.
+    pub(super) fn meta_received(&self, feed: &mut Feed<'_, '_>, line: &[u8], data: Data<'_>, end: &[u8]) {
+        let mut buffer = KeyBuffer::default();
+        let Some(meta) = meta::line(Verb::Set, line) else { return };
+        let Ok((key, request)) = meta.request(Verb::Set, &mut buffer) else { return };
+        let Ok(store) = request.store(key) else { return };
+        self.meta_store(feed, &store, &request, (meta.value_bytes, data, end));
+    }
+
+    fn meta_store(
+        &self,
+        feed: &mut Feed<'_, '_>,
+        store: &Store<'_>,
+        request: &Request<'_>,
+        (value_bytes, data, end): (usize, Data<'_>, &[u8]),
+    ) {
+        if end != LINE_END {
+            feed.turn.count_set(store, value_bytes);
+            return self.say(feed, reply::BAD_CHUNK);
+        }
+        let stored = feed.turn.store(store, value_bytes, data);
+        let (code, cas, bytes) = match stored {
+            Stored::Stored(_) if request.replies.quiet() => return,
+            Stored::Stored(written) => (b"HD", written.cas, written.value_bytes),
+            Stored::NotStored => (b"NS", 0, value_bytes),
+            Stored::Exists => (b"EX", 0, value_bytes),
+            Stored::NotFound => (b"NF", 0, value_bytes),
+            Stored::NoMemory | Stored::TooLarge => {
+                feed.turn.refuse_store(store, stored, true);
+                return self.say(feed, refusal(stored));
+            }
+        };
+        let out = &mut feed.out.staged;
+        out.extend_from_slice(code);
+        for flag in request.flags {
+            match flag[0] {
+                b'O' => meta::push_flag(out, flag),
+                b'k' => meta::push_key(out, store.key, request.key_is_binary),
+                b'c' => meta::push_number(out, b'c', cas),
+                b's' => meta::push_number(out, b's', bytes),
+                _ => {}
+            }
+        }
+        out.extend_from_slice(LINE_END);
+    }
+
+    fn meta_count(&self, feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
+        let count = match request.count(key) {
+            Ok(count) => count,
+            Err(error) => return self.say(feed, error),
+        };
+        let (number, cas, created, ttl) = match feed.turn.count(&count) {
+            Counted::Number { .. } if request.replies.quiet() => return,
+            Counted::Number { number, cas, created, ttl } => (number, cas, created, ttl),
+            Counted::NotFound => return code_line(feed, *b"NF", request, key),
+            Counted::Exists => return code_line(feed, *b"EX", request, key),
+            Counted::NotNumeric => return self.say(feed, reply::NOT_NUMERIC),
+            Counted::NoMemory => return self.say(feed, reply::NO_MEMORY),
+            Counted::NoMemoryToCreate => return self.say(feed, reply::NO_MEMORY_CREATING),
+        };
+        let mut ttl_now = if created { None } else { ttl };
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(number).as_bytes();
+        let (turn, out) = (&feed.turn, &mut feed.out.staged);
+        push_head(out, request.value, digits.len());
+        for flag in request.flags {
+            match flag[0] {
+                b'c' => meta::push_number(out, b'c', cas),
+                b't' => meta::push_ttl(out, ttl_now),
+                b'T' => {
+                    ttl_now = request.touch.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()))
+                }
+                b'N' if created => {
+                    ttl_now =
+                        request.vivify.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()));
+                }
+                b'O' => meta::push_flag(out, flag),
+                b'k' => meta::push_key(out, key, request.key_is_binary),
+                _ => {}
+            }
+        }
+        out.extend_from_slice(LINE_END);
+        if request.value {
+            out.extend_from_slice(digits);
+            out.extend_from_slice(LINE_END);
+        }
+    }
+}
+
+fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
+    let fetch = Fetch {
+        key,
+        touch: request.touch,
+        vivify: request.vivify.map(|exptime| request.expiry_of_created(exptime)),
+        recache: request.recache,
+        recache_sees_touch: request.recache_sees_touch,
+        cas: request.cas,
+        unused: request.unused,
+        key_is_binary: request.key_is_binary,
+    };
+    let now = feed.turn.now();
+    let touched = request.touch.map(|exptime| feed.turn.deadline(exptime));
+    let vivified = request.vivify.map(|exptime| feed.turn.deadline(exptime));
+    let out = &mut *feed.out;
+    let mark = out.mark();
+    let seen = feed.turn.fetch(&fetch, |seen, item| {
+        out.rewind(mark);
+        // A client that has this version already wants no value.
+        let value = request.value && request.compare != Some(seen.cas);
+        push_head(&mut out.staged, value, seen.value_bytes);
+        let expiries = Expiries { touched, vivified, now };
+        push_flags(&mut out.staged, request, (key, item), seen, expiries);
+        if value {
+            if let Some(item) = item {
+                stage_bytes(out, item, item.value());
+            }
+            out.staged.extend_from_slice(LINE_END);
+        }
+    });
+    if seen.is_none() && !request.replies.quiet() {
+        code_line(feed, *b"EN", request, key);
+    }
+}
+
+/// The expiries that `T` and `N` set, and the time.
+#[derive(Clone, Copy)]
+struct Expiries {
+    touched: Option<Secs>,
+    vivified: Option<Secs>,
+    now: Secs,
+}
+
+/// Appends the rest of a hit's first line.
+fn push_flags(
+    out: &mut Vec<u8>,
+    request: &Request<'_>,
+    (key, item): (&[u8], Option<&Item<'_>>),
+    seen: &Seen,
+    at: Expiries,
+) {
+    let mut exptime = seen.exptime;
+    for flag in request.flags {
+        match flag[0] {
+            b'T' => exptime = at.touched.unwrap_or(exptime),
+            b'N' if seen.created => exptime = at.vivified.unwrap_or(exptime),
+            b's' => meta::push_number(out, b's', seen.value_bytes),
+            b't' => meta::push_ttl(out, ttl(exptime, at.now)),
+            b'c' => meta::push_number(out, b'c', seen.cas),
+            b'f' => meta::push_number(out, b'f', seen.flags),
+            b'l' => meta::push_number(out, b'l', at.now.0.saturating_sub(seen.last_access.0)),
+            b'h' => meta::push_number(out, b'h', u8::from(seen.fetched)),
+            b'O' => meta::push_flag(out, flag),
+            b'k' => match item {
+                Some(item) => meta::push_key(out, item.key(), item.key_is_binary()),
+                None => meta::push_key(out, key, request.key_is_binary),
+            },
+            _ => {}
+        }
+    }
+    if seen.was_won {
+        out.extend_from_slice(b" Z");
+    }
+    if seen.stale {
+        out.extend_from_slice(b" X");
+    }
+    if seen.won {
+        out.extend_from_slice(b" W");
+    }
+    out.extend_from_slice(LINE_END);
+}
+
+fn meta_delete(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
+    let discard = Discard {
+        key,
+        compare: request.compare,
+        stale: request.stale,
+        empty: request.empty,
+        touch: request.touch,
+        flags: request.client_flags,
+        cas: request.cas,
+    };
+    let code = match feed.turn.discard(&discard) {
+        Deleted::Deleted if request.replies == Replies::Quiet => return,
+        Deleted::Deleted => *b"HD",
+        Deleted::NotFound => *b"NF",
+        Deleted::Exists => *b"EX",
+        Deleted::NoMemory => return feed.out.staged.extend_from_slice(reply::NO_MEMORY),
+    };
+    code_line(feed, code, request, key);
+}
+
+/// Stages a code with the opaque and the key.
+fn code_line(feed: &mut Feed<'_, '_>, code: [u8; 2], request: &Request<'_>, key: &[u8]) {
+    let out = &mut feed.out.staged;
+    out.extend_from_slice(&code);
+    meta::push_opaque_and_key(out, request, key);
+    out.extend_from_slice(LINE_END);
+}
+
+/// Appends `HD`, or `VA` and the length of the value that follows the line.
+fn push_head(out: &mut Vec<u8>, value: bool, value_bytes: usize) {
+    if value {
+        out.extend_from_slice(b"VA ");
+        number::push(out, value_bytes);
+    } else {
+        out.extend_from_slice(b"HD");
+    }
+}
+
+fn push_field(out: &mut Vec<u8>, name: &[u8], number: u64) {
+    out.extend_from_slice(name);
+    number::push(out, number);
+}
+
+/// Seconds from `now` to `exptime`, as an unsigned 32-bit number; None is for ever.
+fn ttl(exptime: Secs, now: Secs) -> Option<u32> {
+    match exptime {
+        Secs::NEVER => None,
+        exptime => Some(exptime.0.wrapping_sub(now.0)),
+    }
+}

@@ -1,0 +1,281 @@
+//! One connection without I/O: bytes in, bytes out.
+//!
+//! [`Session::feed`] runs every complete command at the front of its input and stages the replies. What is incomplete is
+//! left in the input, to be fed again with more behind it, but for two kinds of value:
+//!
+//! ```text
+//!                  ┌──────────── refused value: skipped, then answered ──────────► Swallow ──┐
+//!   Command ───────┤                                                                         ├──► Command
+//!      ▲           └── large value not all here: received into item memory ──► Receive ──────┘
+//!      └─ a get whose output is full stops between two keys: Keys
+//! ```
+
+mod admin;
+mod binary;
+mod meta;
+mod text;
+
+use crate::command::{Mode, Store, Stored};
+use crate::config::Protocol;
+use crate::engine::{Engine, Turn};
+use crate::limits::DRAFT_BYTES_MIN;
+use crate::output::Output;
+use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
+use crate::store::Draft;
+
+/// What the connection wants next, once everything in `out` has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More bytes: read. (Unconsumed input must be fed again, in front of them.)
+    Read,
+    /// Call `feed` again with the unconsumed rest (maybe empty) after the send: output was full, the -R limit was
+    /// reached, or a dump goes on.
+    Resume,
+    /// A large value is on its way: `lend_draft`, receive into it, `return_draft`, then `feed` again.
+    Receive,
+    /// The connection has become a watcher: `pump` it whenever the ring is woken or a second has passed; bytes read are ignored.
+    Watch,
+    /// Send what is staged, then close.
+    Close,
+}
+
+/// How far a feed came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the input that were used up.
+    pub consumed: usize,
+    /// What to do next.
+    pub next: Next,
+}
+
+/// The connection's protocol, fixed by its first byte unless the listener fixes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Undecided,
+    Text,
+    Binary,
+}
+
+/// What the next bytes are.
+#[derive(Debug, Default)]
+enum State {
+    /// A command.
+    #[default]
+    Command,
+    /// The rest of a get's line.
+    Keys(text::Keys),
+    /// Bytes that mean nothing, then an answer.
+    Swallow { left: u64, then: Answer },
+    /// The rest of a value whose command is in `Session::head`. None while the draft is lent.
+    Receive(Option<Draft>),
+}
+
+/// An answer that has to wait for the end of the value it refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Nothing,
+    Line(&'static [u8]),
+    Packet(Echo, Status),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    id: u32,
+    dialect: Dialect,
+    state: State,
+    /// Bytes at the front of the unconsumed input that are known to hold no line end.
+    searched: usize,
+    /// The command line or packet head of the value being received.
+    head: Vec<u8>,
+    /// Whether commands and replies are logged (-vv).
+    verbose: bool,
+}
+
+/// One call of [`Session::feed`].
+struct Feed<'f, 'e> {
+    turn: Turn<'e>,
+    input: &'f [u8],
+    /// Bytes of `input` used up.
+    at: usize,
+    out: &'f mut Output,
+}
+
+impl<'f> Feed<'f, '_> {
+    fn rest(&self) -> &'f [u8] {
+        &self.input[self.at..]
+    }
+}
+
+/// What became of a command.
+enum Step {
+    /// Done, go on.
+    Done,
+    /// More input is needed before anything can be done.
+    Need,
+    /// Stop here.
+    Stop(Next),
+}
+
+/// Where a value is.
+enum Intake<'i> {
+    /// All of its block is in the input.
+    Here(&'i [u8]),
+    /// Not all of it is, and it is to be waited for.
+    Need,
+    /// It is too long to wait for: the session receives it.
+    Receiving,
+    /// It cannot be stored: the block is being skipped.
+    Refused(Stored),
+}
+
+impl Session {
+    /// `id` is the number of the connection in logs, `stats conns` and watch lines (its descriptor).
+    pub fn new(engine: &Engine, id: u32) -> Self {
+        let dialect = match engine.shared().config.protocol {
+            Protocol::Auto => Dialect::Undecided,
+            Protocol::Ascii => Dialect::Text,
+            Protocol::Binary => Dialect::Binary,
+        };
+        Self { id, dialect, state: State::Command, searched: 0, head: Vec::new(), verbose: false }
+    }
+
+    /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
+    pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
+        let mut feed = Feed { turn: engine.fresh(), input, at: 0, out };
+        self.verbose = feed.turn.shared().verbosity() > 1;
+        if self.dialect == Dialect::Undecided {
+            match input.first() {
+                None => return Progress { consumed: 0, next: Next::Read },
+                Some(&MAGIC_REQUEST) => self.dialect = Dialect::Binary,
+                Some(_) => self.dialect = Dialect::Text,
+            }
+        }
+        let mut commands = feed.turn.shared().config.reqs_per_event;
+        let next = loop {
+            if feed.out.is_full() {
+                break Next::Resume;
+            }
+            if commands == 0 && !feed.rest().is_empty() {
+                feed.turn.counters().conn_yields.add(1);
+                break Next::Resume;
+            }
+            match self.step(&mut feed) {
+                Step::Done => commands = commands.saturating_sub(1),
+                Step::Need => break Next::Read,
+                Step::Stop(next) => break next,
+            }
+        };
+        Progress { consumed: feed.at, next }
+    }
+
+    fn step(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+        match &mut self.state {
+            State::Command if self.dialect == Dialect::Text => self.text(feed),
+            State::Command => self.binary(feed),
+            State::Keys(keys) => {
+                let keys = *keys;
+                self.text_keys(feed, keys)
+            }
+            State::Swallow { left, then } => {
+                let skipped = (*left).min(feed.rest().len() as u64);
+                *left -= skipped;
+                feed.at += skipped as usize;
+                if *left > 0 {
+                    return Step::Need;
+                }
+                let then = *then;
+                self.state = State::Command;
+                match then {
+                    Answer::Nothing => {}
+                    Answer::Line(line) => self.say(feed, line),
+                    Answer::Packet(echo, status) => Self::refuse_packet(feed, echo, status),
+                }
+                Step::Done
+            }
+            State::Receive(draft) => {
+                let Some(filling) = draft else { return Step::Stop(Next::Receive) };
+                feed.at += filling.fill(&feed.input[feed.at..]);
+                if filling.filled() < filling.len() {
+                    return Step::Stop(Next::Receive);
+                }
+                if self.dialect == Dialect::Text {
+                    self.text_received(feed)
+                } else {
+                    self.binary_received(feed)
+                }
+            }
+        }
+    }
+
+    /// Decides how the value of `store` gets in. `block_bytes` is the value with its line end, and `after` the input
+    /// behind the command; `head` is kept while the value is received.
+    fn intake<'i>(
+        &mut self,
+        feed: &mut Feed<'i, '_>,
+        store: &Store<'_>,
+        value_bytes: usize,
+        block: Block<'_>,
+    ) -> Intake<'i> {
+        let after = &feed.input[feed.at + block.head.len()..];
+        if feed.turn.is_too_large(store, value_bytes) {
+            return Intake::Refused(Stored::TooLarge);
+        }
+        if let Some(here) = after.get(..block.bytes) {
+            return Intake::Here(here);
+        }
+        if value_bytes < DRAFT_BYTES_MIN {
+            return Intake::Need;
+        }
+        match feed.turn.reserve(store.key, value_bytes) {
+            None => Intake::Refused(Stored::NoMemory),
+            Some(draft) => {
+                self.head.clear();
+                self.head.extend_from_slice(block.head);
+                self.state = State::Receive(Some(draft));
+                feed.at += block.head.len();
+                Intake::Receiving
+            }
+        }
+    }
+
+    /// Skips the next `bytes` of input, then answers.
+    fn swallow(&mut self, bytes: usize, then: Answer) {
+        self.state = State::Swallow { left: bytes as u64, then };
+    }
+
+    /// The draft of the value being received, for the kernel to write into.
+    pub fn lend_draft(&mut self) -> Option<Draft> {
+        match &mut self.state {
+            State::Receive(draft) => draft.take(),
+            _ => None,
+        }
+    }
+
+    /// Gives the draft back, `received` more bytes filled (already `advance`d).
+    pub fn return_draft(&mut self, draft: Draft) {
+        if let State::Receive(place) = &mut self.state {
+            *place = Some(draft);
+        }
+    }
+
+    /// Watchers: stages pending log lines.
+    pub fn pump(&mut self, engine: &mut Engine, out: &mut Output) {
+        let _ = (engine, out);
+    }
+}
+
+/// A command's own bytes, and how long the block behind them is.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    head: &'a [u8],
+    bytes: usize,
+}
+
+/// A refused set leaves nothing stale behind.
+fn drops_old(store: &Store<'_>) -> bool {
+    store.mode == Mode::Set
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,395 @@
+//! The classic text commands on a connection.
+
+use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
+use crate::command::{Count, Counted, Deleted, Direction, Exptime, Replies, Store, Stored};
+use crate::limits::{COPY_BYTES_MAX, KEY_BYTES_MAX, LINE_BYTES_MAX};
+use crate::output::Output;
+use crate::proto::text::{self, Command, Verb, Words, reply};
+use crate::store::{Data, Item};
+
+/// Length of the line end behind a value, bytes.
+pub(super) const LINE_END: &[u8] = b"\r\n";
+
+/// How the keys of a get are answered, while its line is worked through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keys {
+    with_cas: bool,
+    touch: Option<Exptime>,
+    /// A key was bad: the rest of the line is skipped.
+    bad: bool,
+}
+
+/// A line without its end, and how long it is with it.
+pub(super) struct Line<'i> {
+    pub(super) text: &'i [u8],
+    pub(super) bytes: usize,
+}
+
+impl Session {
+    /// Runs the command line at the front of the input.
+    pub(super) fn text(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+        let Some(line) = self.line(feed) else { return self.unfinished_line(feed) };
+        if self.verbose {
+            tracing::debug!(target: "wire", "<{} {}", self.id, line.text.escape_ascii());
+        }
+        match text::parse(line.text, line.bytes - line.text.len()) {
+            Command::Get(get) => {
+                let keys = Keys { with_cas: get.with_cas, touch: get.touch, bad: false };
+                if line.text.len() > KEY_BYTES_MAX
+                    && line.text.len() <= LINE_BYTES_MAX
+                    && has_bad_key(get.keys)
+                {
+                    feed.at += line.bytes;
+                    self.say(feed, reply::BAD_FORMAT);
+                    return Step::Done;
+                }
+                // The keys are the end of the line.
+                feed.at += line.text.len() - get.keys.rest().len();
+                let words = &line.text[line.text.len() - get.keys.rest().len()..];
+                self.keys(feed, keys, words, line.bytes - line.text.len())
+            }
+            Command::Store(block) => self.block(feed, &line, &block),
+            Command::Meta(verb) => self.meta(feed, &line, verb),
+            command => {
+                feed.at += line.bytes;
+                self.simple(feed, command)
+            }
+        }
+    }
+
+    /// The next line, if it is all there.
+    #[inline]
+    fn line<'i>(&mut self, feed: &Feed<'i, '_>) -> Option<Line<'i>> {
+        let rest = feed.rest();
+        let Some(end) = memchr::memchr(b'\n', rest.get(self.searched..).unwrap_or_default()) else {
+            self.searched = rest.len();
+            return None;
+        };
+        let end = self.searched + end;
+        self.searched = 0;
+        let text = &rest[..end];
+        Some(Line { text: text.strip_suffix(b"\r").unwrap_or(text), bytes: end + 1 })
+    }
+
+    /// A line whose end has not come. Only a get may be longer than [`LINE_BYTES_MAX`]; its keys are answered as they come.
+    fn unfinished_line(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+        let rest = feed.rest();
+        if rest.len() <= LINE_BYTES_MAX {
+            return Step::Need;
+        }
+        self.searched = 0;
+        let (name, with_cas): (&[u8], _) = if rest.starts_with(b"get ") {
+            (b"get ", false)
+        } else if rest.starts_with(b"gets ") {
+            (b"gets ", true)
+        } else {
+            return Step::Stop(Next::Close);
+        };
+        feed.at += name.len();
+        self.text_keys(feed, Keys { with_cas, touch: None, bad: false })
+    }
+
+    /// Goes on with a get's line.
+    pub(super) fn text_keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys) -> Step {
+        if let Some(line) = self.line(feed) {
+            return self.keys(feed, keys, line.text, line.bytes - line.text.len());
+        }
+        self.searched = 0;
+        self.state = State::Keys(keys);
+        let rest = feed.rest();
+        // The last word may go on; so may a line end.
+        let whole = memchr::memrchr(b' ', rest).map_or(0, |space| space + 1);
+        if keys.bad {
+            feed.at += rest.len();
+            return Step::Need;
+        }
+        if rest.len() - whole > KEY_BYTES_MAX + 1 {
+            return self.bad_key(feed, keys);
+        }
+        match self.answer_keys(feed, keys, &rest[..whole]) {
+            Ok(()) => Step::Need,
+            Err(step) => step,
+        }
+    }
+
+    /// Answers the keys that end a line, and its end.
+    #[inline]
+    fn keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys, words: &[u8], line_end_bytes: usize) -> Step {
+        if keys.bad {
+            feed.at += words.len() + line_end_bytes;
+            self.state = State::Command;
+            return Step::Done;
+        }
+        if let Err(step) = self.answer_keys(feed, keys, words) {
+            return step;
+        }
+        feed.at += line_end_bytes;
+        self.state = State::Command;
+        feed.out.staged.extend_from_slice(reply::END);
+        if self.verbose {
+            self.trace_reply(reply::END);
+        }
+        Step::Done
+    }
+
+    /// Answers `words`, the next bytes of the input, and uses them up; `Err` if it stops before their end.
+    #[inline]
+    fn answer_keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys, words: &[u8]) -> Result<(), Step> {
+        let mut words = Words::of(words);
+        let mut left = words.rest().len();
+        while let Some(key) = words.next() {
+            if key.len() > KEY_BYTES_MAX {
+                return Err(self.bad_key(feed, keys));
+            }
+            self.answer_key(feed, keys, key);
+            feed.at += left - words.rest().len();
+            left = words.rest().len();
+            if left > 0 && feed.out.is_full() {
+                self.state = State::Keys(keys);
+                return Err(Step::Stop(Next::Resume));
+            }
+        }
+        feed.at += left;
+        Ok(())
+    }
+
+    #[inline]
+    fn answer_key(&self, feed: &mut Feed<'_, '_>, keys: Keys, key: &[u8]) {
+        let show_cas = |cas| keys.with_cas.then_some(cas);
+        if let Some(exptime) = keys.touch {
+            let mark = feed.out.mark();
+            let cas_enabled = feed.turn.shared().config.cas_enabled;
+            feed.turn.touch(key, exptime, |item| {
+                feed.out.rewind(mark);
+                stage_value(feed.out, item, show_cas(if cas_enabled { item.cas() } else { 0 }));
+            });
+        } else if keys.with_cas {
+            let cas_enabled = feed.turn.shared().config.cas_enabled;
+            if let Some(item) = feed.turn.get(key) {
+                stage_value(feed.out, &item, Some(if cas_enabled { item.cas() } else { 0 }));
+            }
+        } else if let Some(item) = feed.turn.get(key) {
+            stage_value(feed.out, &item, None);
+        }
+        if self.verbose {
+            tracing::debug!(target: "wire", ">{} sending key {}", self.id, key.escape_ascii());
+        }
+    }
+
+    /// Answers a key that is too long and skips the rest of the line.
+    fn bad_key(&mut self, feed: &mut Feed<'_, '_>, keys: Keys) -> Step {
+        self.say(feed, reply::BAD_FORMAT);
+        self.state = State::Keys(Keys { bad: true, ..keys });
+        Step::Done
+    }
+
+    /// Runs a storage command.
+    fn block(&mut self, feed: &mut Feed<'_, '_>, line: &Line<'_>, block: &text::Block<'_>) -> Step {
+        let block_bytes = block.value_bytes + LINE_END.len();
+        let store = match &block.store {
+            Ok(store) => store,
+            Err(refused) => {
+                feed.at += line.bytes;
+                self.swallow(block_bytes, answer(refused, block.replies));
+                return Step::Done;
+            }
+        };
+        let head = &feed.rest()[..line.bytes];
+        match self.intake(feed, store, block.value_bytes, Block { head, bytes: block_bytes }) {
+            Intake::Here(here) => {
+                feed.at += line.bytes + block_bytes;
+                let (value, end) = here.split_at(block.value_bytes);
+                self.store(feed, store, block, Data::Bytes(value), end);
+            }
+            Intake::Need => return Step::Need,
+            Intake::Receiving => {}
+            Intake::Refused(why) => {
+                feed.turn.refuse_store(store, why, drops_old(store));
+                feed.at += line.bytes;
+                self.swallow(block_bytes, answer(refusal(why), block.replies));
+            }
+        }
+        Step::Done
+    }
+
+    /// The value whose command is in `self.head` has come.
+    pub(super) fn text_received(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+        let Some(end) = feed.rest().get(..LINE_END.len()) else { return Step::Need };
+        let State::Receive(Some(draft)) = std::mem::take(&mut self.state) else {
+            return Step::Stop(Next::Close);
+        };
+        feed.at += LINE_END.len();
+        let head = std::mem::take(&mut self.head);
+        let line = head.strip_suffix(b"\n").unwrap_or(&head);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match text::parse(line, head.len() - line.len()) {
+            Command::Store(block @ text::Block { store: Ok(store), .. }) => {
+                self.store(feed, &store, &block, Data::Draft(draft), end);
+            }
+            Command::Meta(Verb::Set) => self.meta_received(feed, line, Data::Draft(draft), end),
+            // The head was a storage command when its value was announced.
+            _ => return Step::Stop(Next::Close),
+        }
+        self.head = head;
+        Step::Done
+    }
+
+    /// Stores a value that is there, and answers. `end` is what stands where its line end must.
+    fn store(
+        &mut self,
+        feed: &mut Feed<'_, '_>,
+        store: &Store<'_>,
+        block: &text::Block<'_>,
+        data: Data<'_>,
+        end: &[u8],
+    ) {
+        let line = if end == LINE_END {
+            match feed.turn.store(store, block.value_bytes, data) {
+                Stored::Stored(_) => reply::STORED,
+                Stored::NotStored => reply::NOT_STORED,
+                Stored::Exists => reply::EXISTS,
+                Stored::NotFound => reply::NOT_FOUND,
+                why @ (Stored::NoMemory | Stored::TooLarge) => {
+                    feed.turn.refuse_store(store, why, drops_old(store));
+                    refusal(why)
+                }
+            }
+        } else {
+            feed.turn.count_set(store, block.value_bytes);
+            reply::BAD_CHUNK
+        };
+        self.answer(feed, block.replies, line);
+    }
+
+    /// Runs a command that is all on its line.
+    fn simple(&mut self, feed: &mut Feed<'_, '_>, command: Command<'_>) -> Step {
+        match command {
+            Command::Delete(key, replies) => {
+                let line = match feed.turn.delete(key, None) {
+                    Deleted::Deleted => reply::DELETED,
+                    Deleted::NoMemory => reply::NO_MEMORY,
+                    Deleted::NotFound | Deleted::Exists => reply::NOT_FOUND,
+                };
+                self.answer(feed, replies, line);
+            }
+            Command::Count(key, direction, delta, replies) => {
+                self.count(feed, (key, direction, delta), replies);
+            }
+            Command::Touch(key, exptime, replies) => {
+                let line =
+                    if feed.turn.touch(key, exptime, |_| ()) { reply::TOUCHED } else { reply::NOT_FOUND };
+                self.answer(feed, replies, line);
+            }
+            Command::Flush(exptime, replies) => {
+                let line = match exptime {
+                    None => {
+                        feed.turn.count_flush();
+                        if feed.turn.shared().config.flush_enabled {
+                            reply::BAD_EXPTIME
+                        } else {
+                            reply::FLUSH_NOT_ALLOWED
+                        }
+                    }
+                    Some(exptime) if feed.turn.flush(exptime) => reply::OK,
+                    Some(_) => reply::FLUSH_NOT_ALLOWED,
+                };
+                self.answer(feed, replies, line);
+            }
+            Command::Verbosity(level, replies) => {
+                feed.turn.shared().set_verbosity(level);
+                self.answer(feed, replies, reply::OK);
+            }
+            Command::Refused(line, replies) => self.answer(feed, replies, line),
+            Command::Quit | Command::Http => return Step::Stop(Next::Close),
+            Command::Version => reply::version(&mut feed.out.staged),
+            Command::Noop => self.say(feed, reply::MN),
+            Command::Admin(admin, words) => return self.admin(feed, admin, words),
+            Command::Meta(_) | Command::Get(_) | Command::Store(_) => self.say(feed, reply::ERROR),
+        }
+        Step::Done
+    }
+
+    fn count(
+        &self,
+        feed: &mut Feed<'_, '_>,
+        (key, direction, delta): (&[u8], Direction, u64),
+        replies: Replies,
+    ) {
+        let count = Count {
+            key,
+            direction,
+            delta,
+            compare: 0,
+            cas: None,
+            touch: None,
+            create: None,
+            key_is_binary: false,
+        };
+        let line = match feed.turn.count(&count) {
+            Counted::Number { number, .. } => {
+                if !replies.quiet() {
+                    reply::number_line(&mut feed.out.staged, number);
+                }
+                return;
+            }
+            Counted::NotFound | Counted::Exists => reply::NOT_FOUND,
+            Counted::NotNumeric => reply::NOT_NUMERIC,
+            Counted::NoMemory | Counted::NoMemoryToCreate => reply::NO_MEMORY,
+        };
+        self.answer(feed, replies, line);
+    }
+
+    /// Stages a reply line.
+    pub(super) fn say(&self, feed: &mut Feed<'_, '_>, line: &'static [u8]) {
+        feed.out.staged.extend_from_slice(line);
+        if self.verbose {
+            self.trace_reply(line);
+        }
+    }
+
+    /// Stages a reply line if replies are wanted.
+    fn answer(&self, feed: &mut Feed<'_, '_>, replies: Replies, line: &'static [u8]) {
+        if !replies.quiet() {
+            self.say(feed, line);
+        } else if self.verbose {
+            tracing::debug!(target: "wire", ">{} NOREPLY {}", self.id, line.trim_ascii_end().escape_ascii());
+        }
+    }
+
+    fn trace_reply(&self, line: &[u8]) {
+        tracing::debug!(target: "wire", ">{} {}", self.id, line.trim_ascii_end().escape_ascii());
+    }
+}
+
+/// The answer that waits for the end of a refused value.
+fn answer(line: &'static [u8], replies: Replies) -> Answer {
+    if replies.quiet() { Answer::Nothing } else { Answer::Line(line) }
+}
+
+/// The line for a store that failed for want of room.
+pub(super) fn refusal(why: Stored) -> &'static [u8] {
+    if why == Stored::TooLarge { reply::TOO_LARGE } else { reply::NO_MEMORY_STORING }
+}
+
+/// Stages one hit: a short value is copied, a long one sent from where it is.
+#[inline]
+fn stage_value(out: &mut Output, item: &Item<'_>, cas: Option<u64>) {
+    let value = item.value();
+    reply::value_head(&mut out.staged, item.key(), item.flags(), value.len(), cas);
+    stage_bytes(out, item, value);
+    out.staged.extend_from_slice(LINE_END);
+}
+
+/// Stages an item's value.
+#[inline]
+pub(super) fn stage_bytes(out: &mut Output, item: &Item<'_>, value: &[u8]) {
+    if value.len() <= COPY_BYTES_MAX {
+        out.staged.extend_from_slice(value);
+    } else {
+        out.pin(item.pin());
+    }
+}
+
+fn has_bad_key(keys: Words<'_>) -> bool {
+    keys.into_iter().any(|key| key.len() > KEY_BYTES_MAX)
+}

@@ -1,0 +1,338 @@
+//! Which items go when memory is needed: S3-FIFO over segments.
+//!
+//! ```text
+//!  new item ──────────► small (a tenth of -m) ──used, not too large for its use──┐ (copied, hits = 0)
+//!     │                        └── else: dropped, remembered in the ghost table  ▼
+//!     └─remembered by the ghost table─► main ◄──────────────────────────────────────
+//!                                        └─ used: copied to its end, hits - 1;  else: dropped
+//!  overwrite ─► the queue of the old version, with its hits
+//! ```
+//!
+//! 1. Before anything live is evicted, a segment that is at least half dead is cleaned: its live items are copied to the
+//!    open segment of the same queue, unaged. (Without this, overwrites fill the store with dead bytes.)
+//! 2. Else the oldest unit of small goes if small holds more than a tenth of the limit, or main is empty; else of main.
+//! 3. An item survives if hits > 0 and hits² × 1.5 × mean item size ≥ its size: a large item must be used more to be
+//!    worth its place. Survivors of all victims are packed into the same open segment of main.
+//! 4. An expired item is never copied.
+//!
+//! A large item is a unit by itself: it is never copied, surviving moves its mention to the end of main.
+//!
+//! All of it runs in slices of a few items under the writer lock, by whichever ring writes: a little with every write
+//! once memory is low ([`Ledger::is_low`]), and as much as needed when an allocation fails. With -M only rule 1 applies,
+//! to any segment whose dead bytes are worth it.
+//!
+//! [`Ledger::is_low`]: super::ledger::Ledger::is_low
+//!
+//! Source: Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023; the size rule, packing and
+//! cleaning were chosen by simulation on production traces.
+
+use super::item::Item;
+use super::item_ref::ItemRef;
+use super::ledger::{Purpose, Queue, State, Unit};
+use super::turn::Turn;
+use crate::clock::Secs;
+
+/// Share of the limit that small is held to: one part in this many.
+const SMALL_PART: u64 = 10;
+/// With -M a segment is compacted if at least this part of it is dead: one part in this many.
+const COMPACT_PART: u64 = 16;
+
+/// What is done with a victim's live items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// Copy them all within their queue.
+    Clean,
+    /// Keep or drop them by rule 3.
+    Evict,
+}
+
+/// A segment that is being emptied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Victim {
+    id: u32,
+    offset: u32,
+    aim: Aim,
+}
+
+/// Where the sweep for expired items is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sweep {
+    id: u32,
+    offset: u32,
+    epoch: u32,
+}
+
+/// What a slice of eviction achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slice {
+    /// Something was freed or looked at; there may be more.
+    Worked,
+    /// Other rings must catch up with the log first.
+    Stalled,
+    /// There is nothing that may be evicted.
+    Idle,
+}
+
+enum Fate {
+    Keep { queue: Queue, hits: u8 },
+    Drop,
+}
+
+impl Turn<'_> {
+    /// Looks at up to `items` items of victims.
+    pub(super) fn evict(&mut self, items: usize) -> Slice {
+        let mut worked = false;
+        for _ in 0..items {
+            if !self.has_log_room(1) {
+                return Slice::Stalled;
+            }
+            let step = match self.ledger.victim {
+                Some(victim) => self.evict_next(victim),
+                None => self.choose_victim(),
+            };
+            match step {
+                Slice::Worked => worked = true,
+                stop if !worked => return stop,
+                _ => break,
+            }
+        }
+        Slice::Worked
+    }
+
+    /// Rules 1 and 2; a large item is dealt with at once.
+    fn choose_victim(&mut self) -> Slice {
+        let space = self.space();
+        if let Some(id) = self.ledger.pop_half_dead(space) {
+            self.ledger.seize(id);
+            self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean });
+            return Slice::Worked;
+        }
+        if !self.evicts() {
+            return self.choose_compaction();
+        }
+        let small = self.ledger.queue_bytes(Queue::Small) > self.ledger.limit / SMALL_PART;
+        let order = if small { [Queue::Small, Queue::Main] } else { [Queue::Main, Queue::Small] };
+        let found =
+            order.into_iter().find_map(|queue| self.ledger.pop(queue, space).map(|unit| (queue, unit)));
+        match found {
+            Some((_, Unit::Segment(id))) => {
+                self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Evict });
+                Slice::Worked
+            }
+            Some((queue, Unit::Large(id))) => {
+                self.evict_large(id, queue);
+                Slice::Worked
+            }
+            None if self.ledger.awaits_cursors() => Slice::Stalled,
+            None => Slice::Idle,
+        }
+    }
+
+    /// With -M: the segment with the most dead bytes, if that is worth copying the rest.
+    fn choose_compaction(&mut self) -> Slice {
+        let space = self.space();
+        let sealed = |id: &u32| {
+            self.ledger.segments[*id as usize].state == State::Sealed && !space.counts(*id).is_drafted()
+        };
+        let dead = |id: u32| {
+            let segment = &self.ledger.segments[id as usize];
+            space.segment_bytes() - u64::from(segment.live)
+        };
+        let most = (1..self.ledger.segments.len() as u32).filter(sealed).max_by_key(|&id| dead(id));
+        match most {
+            Some(id) if dead(id) >= space.segment_bytes() / COMPACT_PART => {
+                self.ledger.seize(id);
+                self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean });
+                Slice::Worked
+            }
+            _ if self.ledger.awaits_cursors() => Slice::Stalled,
+            _ => Slice::Idle,
+        }
+    }
+
+    fn evict_next(&mut self, victim: Victim) -> Slice {
+        let segment = &self.ledger.segments[victim.id as usize];
+        if victim.offset >= segment.used || segment.live == 0 {
+            self.ledger.victim = None;
+            let space = self.space();
+            self.ledger.retire(Unit::Segment(victim.id), space);
+            return Slice::Worked;
+        }
+        let queue = segment.queue;
+        let (item_ref, item, bytes) = self.item_in_segment(victim.id, victim.offset);
+        if self.is_live(item_ref, &item) {
+            let fate = self.fate(&item, queue, victim.aim);
+            let copied = match fate {
+                Fate::Keep { queue, hits } => self.move_item(item_ref, &item, queue, hits),
+                Fate::Drop => false,
+            };
+            if !copied {
+                if let (Fate::Keep { .. }, Slice::Stalled) = (&fate, self.copy_failure()) {
+                    return Slice::Stalled;
+                }
+                if matches!(fate, Fate::Keep { .. }) && !self.evicts() {
+                    return Slice::Idle;
+                }
+                self.drop_item(item_ref, &item, queue);
+            }
+        }
+        self.ledger.victim = Some(Victim { offset: victim.offset + bytes, ..victim });
+        Slice::Worked
+    }
+
+    /// A survivor could not be copied: does waiting for the other rings help?
+    fn copy_failure(&self) -> Slice {
+        if self.ledger.awaits_cursors() { Slice::Stalled } else { Slice::Idle }
+    }
+
+    /// Rules 3 and 4.
+    fn fate(&self, item: &Item<'_>, queue: Queue, aim: Aim) -> Fate {
+        if item.expired(self.now) {
+            return Fate::Drop;
+        }
+        let hits = item.hits();
+        match (aim, queue) {
+            (Aim::Clean, queue) => Fate::Keep { queue, hits },
+            (Aim::Evict, _) if !self.is_worth_its_size(item, hits) => Fate::Drop,
+            (Aim::Evict, Queue::Small) => Fate::Keep { queue: Queue::Main, hits: 0 },
+            (Aim::Evict, Queue::Main) => Fate::Keep { queue: Queue::Main, hits: hits - 1 },
+        }
+    }
+
+    /// hits > 0 and hits² × 1.5 × mean size ≥ size.
+    fn is_worth_its_size(&self, item: &Item<'_>, hits: u8) -> bool {
+        let (_, bytes) = self.ledger.class_of(item);
+        let totals = &self.ledger.totals;
+        let weight = u64::from(hits) * u64::from(hits) * 3;
+        hits > 0
+            && u128::from(weight) * u128::from(totals.bytes)
+                >= u128::from(bytes) * 2 * u128::from(totals.curr_items)
+    }
+
+    fn evict_large(&mut self, id: u32, queue: Queue) {
+        let (item_ref, item) = self.item_of_large(id);
+        match self.fate(&item, queue, Aim::Evict) {
+            Fate::Keep { hits, .. } => {
+                item.set_hits(hits);
+                self.ledger.enqueue_large(id, Queue::Main);
+            }
+            Fate::Drop => self.drop_item(item_ref, &item, queue),
+        }
+    }
+
+    /// Removes a live item that was not asked to go, and counts why.
+    fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, queue: Queue) {
+        let hash = self.hash(item.key());
+        let (class, _) = self.ledger.class_of(item);
+        let expired = item.expired(self.now);
+        let counters = &mut self.ledger.class_totals[class];
+        if expired {
+            counters.reclaimed += 1;
+            counters.expired_unfetched += u64::from(!item.fetched());
+        } else {
+            counters.evicted += 1;
+            counters.evicted_unfetched += u64::from(!item.fetched());
+            counters.evicted_nonzero += u64::from(item.exptime() != Secs::NEVER);
+            counters.evicted_time = u64::from(self.now.0.saturating_sub(item.last_access().0));
+            if queue == Queue::Small {
+                let live = self.ledger.totals.curr_items as usize;
+                self.ledger.ghost.insert(hash, live);
+            }
+            self.host_evicted(item);
+        }
+        self.publish(hash, Some((item_ref, *item)), None);
+    }
+
+    /// Copies a live item to the open segment of `queue`; false if there is no room for it.
+    fn move_item(&mut self, item_ref: ItemRef, item: &Item<'_>, queue: Queue, hits: u8) -> bool {
+        let Some((copy_ref, copy)) = self.copy_item(item, queue, hits, Purpose::Copy) else { return false };
+        let hash = self.hash(item.key());
+        let from = self.queue_of(item_ref);
+        self.publish(hash, Some((item_ref, *item)), Some((copy_ref, copy, queue)));
+        match (from, queue) {
+            (Queue::Small, Queue::Main) => self.ledger.totals.moves_to_warm += 1,
+            _ => self.ledger.totals.moves_within_lru += 1,
+        }
+        true
+    }
+
+    /// Empties segments all of whose items have expired; true if there is more to do.
+    pub(super) fn expire_segments(&mut self, items: usize) -> bool {
+        let space = self.space();
+        for _ in 0..items {
+            if !self.has_log_room(1) {
+                return false;
+            }
+            if let Some(victim) = self.ledger.victim {
+                if self.evict_next(victim) != Slice::Worked {
+                    return false;
+                }
+                continue;
+            }
+            let Some(id) = self.ledger.find_expired(self.now, space) else { return false };
+            self.ledger.seize(id);
+            self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean });
+        }
+        true
+    }
+
+    /// Looks at up to `items` items for expired ones; true if the round is not over.
+    ///
+    /// Segments without an item whose time has come are passed over.
+    pub(super) fn sweep(&mut self, items: usize) -> bool {
+        let mut sweep = self.ledger.sweep;
+        let mut left = items;
+        while (sweep.id as usize) < self.ledger.segments.len() {
+            let may_publish = self.has_log_room(1);
+            let segment = &mut self.ledger.segments[sweep.id as usize];
+            let same = segment.epoch == sweep.epoch && sweep.offset > 0;
+            let worth = matches!(segment.state, State::Open | State::Sealed) && segment.live > 0;
+            if !worth || (!same && segment.earliest > self.now.0) || (same && sweep.offset >= segment.used) {
+                sweep = Sweep { id: sweep.id + 1, ..Sweep::default() };
+                continue;
+            }
+            if left == 0 || !may_publish {
+                self.ledger.sweep = sweep;
+                return true;
+            }
+            if !same {
+                // What is left will be known when the walk is over.
+                segment.earliest = u32::MAX;
+                sweep = Sweep { offset: 0, epoch: segment.epoch, ..sweep };
+            }
+            left -= 1;
+            let (item_ref, item, bytes) = self.item_in_segment(sweep.id, sweep.offset);
+            sweep.offset += bytes;
+            self.ledger.totals.crawler_items_checked += 1;
+            if self.is_live(item_ref, &item) {
+                if item.expired(self.now) {
+                    self.reclaim(item_ref, &item);
+                } else {
+                    self.ledger.segments[sweep.id as usize].expires(item.exptime());
+                }
+            }
+        }
+        self.sweep_large();
+        self.ledger.sweep = Sweep::default();
+        false
+    }
+
+    fn sweep_large(&mut self) {
+        let ids: Vec<u32> = self.ledger.larges_in_queues().collect();
+        for id in ids {
+            let (item_ref, item) = self.item_of_large(id);
+            if item.expired(self.now) && self.has_log_room(1) {
+                self.reclaim(item_ref, &item);
+            }
+        }
+    }
+
+    fn reclaim(&mut self, item_ref: ItemRef, item: &Item<'_>) {
+        let (class, _) = self.ledger.class_of(item);
+        let counters = &mut self.ledger.class_totals[class];
+        counters.crawler_reclaimed += 1;
+        counters.expired_unfetched += u64::from(!item.fetched());
+        let hash = self.hash(item.key());
+        self.publish(hash, Some((item_ref, *item)), None);
+    }
+}

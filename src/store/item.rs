@@ -1,0 +1,407 @@
+//! An item's bytes, and the views that read and write them.
+//!
+//! ```text
+//!  0  u32  exptime       atomic: seconds on the server's clock, 0 = never
+//!  4  u32  last access   atomic: same clock
+//!  8  u32  cas, low
+//! 12  u16  cas, middle
+//! 14  u16  value length, low
+//! 16  u8   key length
+//! 17  u8   marks         atomic: 1 flags stored   2 extended   4 key is binary   8 fetched
+//!                                10 stale   20 won   c0 hits (two bits, saturating)
+//! 18  [u32 client flags]              if "flags stored": they are not zero
+//!     [u32 value length, high; u32 cas, high]   if "extended": the value is 64 KiB or longer, or the cas needs 64 bits
+//!     key, value; padded to the store's unit (4 bytes up to -m 8g)
+//! ```
+//!
+//! So an item costs 18 bytes and on average 1.5 of padding over its key and value:
+//!
+//! | key + value, bytes | item | memcached's item, chunk |
+//! |---|---|---|
+//! | 30 + 10    | 60     | 99, 120 |
+//! | 30 + 100   | 148    | 189, 192 |
+//! | 30 + 1,000 | 1,048  | 1,089, 1,184 |
+//!
+//! plus an index entry per ring (`replica`: about 10 bytes).
+//!
+//! Everything but the atomics is written once, before the item's ref is published in the log, and never again until
+//! the memory is reused, which the store allows only when no ring and no pin can reach the item any more (`ledger`,
+//! "When memory is reused"). Bytes are read and written unaligned; the atomics lie at multiples of four because units do.
+
+#![expect(unsafe_code, reason = "reads and writes items in the mapping")]
+
+use super::Store;
+use super::pin::Pin;
+use crate::clock::Secs;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+const EXPTIME: usize = 0;
+const LAST_ACCESS: usize = 4;
+const CAS_LOW: usize = 8;
+const CAS_MIDDLE: usize = 12;
+const VALUE_LENGTH: usize = 14;
+const KEY_LENGTH: usize = 16;
+const MARKS: usize = 17;
+/// Bytes every item has before its key.
+pub(super) const HEADER_BYTES: usize = 18;
+const FLAGS_BYTES: usize = 4;
+const EXTENSION_BYTES: usize = 8;
+const _: () = assert!(HEADER_BYTES <= 20 && EXPTIME.is_multiple_of(4) && LAST_ACCESS.is_multiple_of(4));
+
+const MARK_FLAGS: u8 = 0x01;
+const MARK_EXTENDED: u8 = 0x02;
+const MARK_BINARY_KEY: u8 = 0x04;
+const MARK_FETCHED: u8 = 0x08;
+const MARK_STALE: u8 = 0x10;
+const MARK_WON: u8 = 0x20;
+const HITS_SHIFT: u32 = 6;
+const HITS_MAX: u8 = 3;
+
+/// What decides an item's size and where its parts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) key_bytes: usize,
+    pub(super) value_bytes: usize,
+    has_flags: bool,
+    extended: bool,
+}
+
+impl Layout {
+    /// The layout of an item with these parts.
+    pub(super) fn new(key_bytes: usize, value_bytes: usize, flags: u32, cas: u64) -> Self {
+        let extended = value_bytes > usize::from(u16::MAX) || cas >> 48 != 0;
+        Self { key_bytes, value_bytes, has_flags: flags != 0, extended }
+    }
+
+    /// A layout with room for any flags and cas, for a value that is received before they are decided.
+    pub(super) fn draft(key_bytes: usize, value_bytes: usize) -> Self {
+        Self { key_bytes, value_bytes, has_flags: true, extended: true }
+    }
+
+    #[inline]
+    fn key_at(self) -> usize {
+        HEADER_BYTES
+            + usize::from(self.has_flags) * FLAGS_BYTES
+            + usize::from(self.extended) * EXTENSION_BYTES
+    }
+
+    /// Bytes of header, key and value, without padding.
+    #[inline]
+    pub(super) fn bytes(self) -> usize {
+        self.key_at() + self.key_bytes + self.value_bytes
+    }
+}
+
+/// The fields of a new item besides key and value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields {
+    pub(super) flags: u32,
+    pub(super) exptime: Secs,
+    pub(super) last_access: Secs,
+    pub(super) cas: u64,
+    pub(super) stale: bool,
+    pub(super) won: bool,
+    pub(super) key_is_binary: bool,
+    pub(super) hits: u8,
+}
+
+/// Where the extension is.
+#[inline]
+fn extension_at(has_flags: bool) -> usize {
+    HEADER_BYTES + usize::from(has_flags) * FLAGS_BYTES
+}
+
+/// Writes an item's header and key at `at`, value left as it is.
+///
+/// # Safety
+/// - `at` is a multiple of 4 and starts `layout.bytes()` bytes of the mapping that the caller alone can reach.
+pub(super) unsafe fn write_head(at: NonNull<u8>, layout: Layout, key: &[u8], fields: &Fields) {
+    debug_assert!(key.len() == layout.key_bytes && at.as_ptr().addr().is_multiple_of(4));
+    let mut head = [0; HEADER_BYTES + FLAGS_BYTES + EXTENSION_BYTES];
+    head[EXPTIME..EXPTIME + 4].copy_from_slice(&fields.exptime.0.to_ne_bytes());
+    head[LAST_ACCESS..LAST_ACCESS + 4].copy_from_slice(&fields.last_access.0.to_ne_bytes());
+    head[CAS_LOW..CAS_LOW + 4].copy_from_slice(&(fields.cas as u32).to_ne_bytes());
+    head[CAS_MIDDLE..CAS_MIDDLE + 2].copy_from_slice(&((fields.cas >> 32) as u16).to_ne_bytes());
+    head[VALUE_LENGTH..VALUE_LENGTH + 2].copy_from_slice(&(layout.value_bytes as u16).to_ne_bytes());
+    head[KEY_LENGTH] = layout.key_bytes as u8;
+    let mark = |on: bool, mark: u8| if on { mark } else { 0 };
+    head[MARKS] = mark(layout.has_flags, MARK_FLAGS)
+        | mark(layout.extended, MARK_EXTENDED)
+        | mark(fields.key_is_binary, MARK_BINARY_KEY)
+        | mark(fields.stale, MARK_STALE)
+        | mark(fields.won, MARK_WON)
+        | fields.hits.min(HITS_MAX) << HITS_SHIFT;
+    let mut end = HEADER_BYTES;
+    if layout.has_flags {
+        head[end..end + 4].copy_from_slice(&fields.flags.to_ne_bytes());
+        end += FLAGS_BYTES;
+    }
+    if layout.extended {
+        head[end..end + 4].copy_from_slice(&((layout.value_bytes >> 16) as u32).to_ne_bytes());
+        head[end + 4..end + 8].copy_from_slice(&((fields.cas >> 48) as u32).to_ne_bytes());
+    }
+    // SAFETY: the caller owns `layout.bytes()` bytes at `at`; head and key are the first `key_at() + key_bytes` of them.
+    unsafe { at.copy_from_nonoverlapping(NonNull::from(&head).cast(), layout.key_at()) };
+    // SAFETY: as above.
+    unsafe { at.add(layout.key_at()).copy_from_nonoverlapping(NonNull::from(key).cast(), key.len()) };
+}
+
+/// Copies `parts`, one behind the other, into the value of the item at `at`.
+///
+/// # Safety
+/// - `at` starts an item of `layout` that the caller alone can reach.
+/// - `parts` do not lie in that item.
+pub(super) unsafe fn write_value(at: NonNull<u8>, layout: Layout, parts: [&[u8]; 2]) {
+    assert_eq!(parts[0].len() + parts[1].len(), layout.value_bytes, "the parts are the value");
+    let mut offset = layout.key_at() + layout.key_bytes;
+    for part in parts {
+        // SAFETY: the parts together are `value_bytes` long (asserted), which is what the item has from `offset` on.
+        unsafe { at.add(offset).copy_from_nonoverlapping(NonNull::from(part).cast(), part.len()) };
+        offset += part.len();
+    }
+}
+
+/// The value's first byte of an item of `layout` at `at`.
+///
+/// # Safety
+/// - `at` starts `layout.bytes()` bytes of the mapping.
+pub(super) unsafe fn value_at(at: NonNull<u8>, layout: Layout) -> NonNull<u8> {
+    // SAFETY: the value lies inside the item (caller).
+    unsafe { at.add(layout.key_at() + layout.key_bytes) }
+}
+
+/// A live item, borrowed from a replica that has replayed.
+///
+/// Its key and value never change; its exptime and marks may, at any time, by another ring.
+#[derive(Clone, Copy)]
+pub struct Item<'a> {
+    at: NonNull<u8>,
+    store: &'a Arc<Store>,
+}
+
+impl std::fmt::Debug for Item<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Item")
+            .field("key", &self.key().escape_ascii().to_string())
+            .field("value_bytes", &self.value().len())
+            .field("cas", &self.cas())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Item<'a> {
+    /// The item at `at`.
+    ///
+    /// # Safety
+    /// - `at` starts an item whose head has been written.
+    /// - The item's memory is not reused while `'a` lasts.
+    #[inline]
+    pub(super) unsafe fn new(at: NonNull<u8>, store: &'a Arc<Store>) -> Self {
+        Self { at, store }
+    }
+
+    #[inline]
+    fn bytes(&self, offset: usize, length: usize) -> &'a [u8] {
+        // SAFETY: private; every caller names a range inside the item by its own header, the item's memory is not reused
+        // during 'a (`new`), and outside the atomics it does not change.
+        unsafe { NonNull::slice_from_raw_parts(self.at.add(offset), length).as_ref() }
+    }
+
+    #[inline]
+    fn u16(&self, offset: usize) -> u16 {
+        // SAFETY: as in `bytes`; unaligned.
+        unsafe { self.at.add(offset).cast::<u16>().read_unaligned() }
+    }
+
+    #[inline]
+    fn u32(&self, offset: usize) -> u32 {
+        // SAFETY: as in `bytes`; unaligned.
+        unsafe { self.at.add(offset).cast::<u32>().read_unaligned() }
+    }
+
+    #[inline]
+    fn atomic_u32(&self, offset: usize) -> &'a AtomicU32 {
+        // SAFETY: `offset` is EXPTIME or LAST_ACCESS: 4-aligned (items are), inside the header, and only ever accessed
+        // as an atomic once the item can be reached by others.
+        unsafe { self.at.add(offset).cast::<AtomicU32>().as_ref() }
+    }
+
+    #[inline]
+    fn marks(&self) -> &'a AtomicU8 {
+        // SAFETY: as in `atomic_u32`; a byte has no alignment.
+        unsafe { self.at.add(MARKS).cast::<AtomicU8>().as_ref() }
+    }
+
+    #[inline]
+    fn has(&self, mark: u8) -> bool {
+        self.marks().load(Ordering::Relaxed) & mark != 0
+    }
+
+    #[inline]
+    pub(super) fn layout(&self) -> Layout {
+        let marks = self.marks().load(Ordering::Relaxed);
+        let (has_flags, extended) = (marks & MARK_FLAGS != 0, marks & MARK_EXTENDED != 0);
+        let mut value_bytes = usize::from(self.u16(VALUE_LENGTH));
+        if extended {
+            value_bytes |= (self.u32(extension_at(has_flags)) as usize) << 16;
+        }
+        Layout { key_bytes: self.key_bytes(), value_bytes, has_flags, extended }
+    }
+
+    #[inline]
+    fn key_bytes(&self) -> usize {
+        usize::from(self.bytes(KEY_LENGTH, 1)[0])
+    }
+
+    /// The key, 1 to 250 bytes.
+    #[inline]
+    pub fn key(&self) -> &'a [u8] {
+        let marks = self.marks().load(Ordering::Relaxed);
+        let key_at = HEADER_BYTES
+            + usize::from(marks & MARK_FLAGS != 0) * FLAGS_BYTES
+            + usize::from(marks & MARK_EXTENDED != 0) * EXTENSION_BYTES;
+        self.bytes(key_at, self.key_bytes())
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> &'a [u8] {
+        let layout = self.layout();
+        self.bytes(layout.key_at() + layout.key_bytes, layout.value_bytes)
+    }
+
+    /// Client flags.
+    #[inline]
+    pub fn flags(&self) -> u32 {
+        if self.has(MARK_FLAGS) { self.u32(HEADER_BYTES) } else { 0 }
+    }
+
+    /// The CAS unique.
+    #[inline]
+    pub fn cas(&self) -> u64 {
+        let low = u64::from(self.u32(CAS_LOW)) | u64::from(self.u16(CAS_MIDDLE)) << 32;
+        if !self.has(MARK_EXTENDED) {
+            return low;
+        }
+        low | u64::from(self.u32(extension_at(self.has(MARK_FLAGS)) + 4)) << 48
+    }
+
+    /// When it expires, or [`Secs::NEVER`].
+    #[inline]
+    pub fn exptime(&self) -> Secs {
+        Secs(self.atomic_u32(EXPTIME).load(Ordering::Relaxed))
+    }
+
+    /// True if its time has passed.
+    #[inline]
+    pub fn expired(&self, now: Secs) -> bool {
+        let exptime = self.exptime();
+        exptime != Secs::NEVER && exptime <= now
+    }
+
+    /// When it was last fetched, or stored.
+    #[inline]
+    pub fn last_access(&self) -> Secs {
+        Secs(self.atomic_u32(LAST_ACCESS).load(Ordering::Relaxed))
+    }
+
+    /// Has been fetched since it was stored.
+    pub fn fetched(&self) -> bool {
+        self.has(MARK_FETCHED)
+    }
+
+    /// Was marked stale (meta delete with `I`).
+    pub fn stale(&self) -> bool {
+        self.has(MARK_STALE)
+    }
+
+    /// Somebody was told to recache it.
+    pub fn won(&self) -> bool {
+        self.has(MARK_WON)
+    }
+
+    /// Its key came in base64.
+    pub fn key_is_binary(&self) -> bool {
+        self.has(MARK_BINARY_KEY)
+    }
+
+    /// Uses since it was stored or last passed by the evictor, 0 to 3.
+    pub(super) fn hits(&self) -> u8 {
+        self.marks().load(Ordering::Relaxed) >> HITS_SHIFT
+    }
+
+    /// Records a use at `now`: last access, fetched, and the evictor's hit counter.
+    ///
+    /// A hot item's cache line is written once a second and three times per pass of the evictor, not at every use.
+    #[inline]
+    pub fn touch_use(&self, now: Secs) {
+        let last_access = self.atomic_u32(LAST_ACCESS);
+        if last_access.load(Ordering::Relaxed) != now.0 {
+            last_access.store(now.0, Ordering::Relaxed);
+        }
+        let marks = self.marks().load(Ordering::Relaxed);
+        if marks & MARK_FETCHED == 0 || marks >> HITS_SHIFT < HITS_MAX {
+            self.count_use(marks);
+        }
+    }
+
+    #[cold]
+    fn count_use(&self, mut marks: u8) {
+        loop {
+            let hits = (marks >> HITS_SHIFT).saturating_add(1).min(HITS_MAX);
+            let counted = marks & !(HITS_MAX << HITS_SHIFT) | MARK_FETCHED | hits << HITS_SHIFT;
+            match self.marks().compare_exchange_weak(marks, counted, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(seen) => marks = seen,
+            }
+        }
+    }
+
+    /// Sets the expiry; under the writer lock, so that the log orders it.
+    pub(super) fn set_exptime(&self, exptime: Secs) {
+        self.atomic_u32(EXPTIME).store(exptime.0, Ordering::Relaxed);
+    }
+
+    /// Sets or clears the stale and won marks; under the writer lock.
+    pub(super) fn set_marks(&self, stale: Option<bool>, won: Option<bool>) {
+        for (value, mark) in [(stale, MARK_STALE), (won, MARK_WON)] {
+            match value {
+                Some(true) => self.marks().fetch_or(mark, Ordering::Relaxed),
+                Some(false) => self.marks().fetch_and(!mark, Ordering::Relaxed),
+                None => continue,
+            };
+        }
+    }
+
+    /// Sets the hit counter; under the writer lock. A use counted at the same moment may be lost.
+    pub(super) fn set_hits(&self, hits: u8) {
+        let marks = self.marks().load(Ordering::Relaxed) & !(HITS_MAX << HITS_SHIFT);
+        self.marks().store(marks | hits << HITS_SHIFT, Ordering::Relaxed);
+    }
+
+    /// Carries the fetched mark over to a copy, which nobody else can reach yet.
+    pub(super) fn set_fetched(&self) {
+        self.marks().fetch_or(MARK_FETCHED, Ordering::Relaxed);
+    }
+
+    /// Everything but key and value.
+    pub(super) fn fields(&self) -> Fields {
+        Fields {
+            flags: self.flags(),
+            exptime: self.exptime(),
+            last_access: self.last_access(),
+            cas: self.cas(),
+            stale: self.stale(),
+            won: self.won(),
+            key_is_binary: self.key_is_binary(),
+            hits: self.hits(),
+        }
+    }
+
+    /// Keeps the value's bytes as they are, whatever happens to the key, until the pin is dropped.
+    pub fn pin(&self) -> Pin {
+        Pin::new(self.store, self.at, self.value())
+    }
+}

@@ -1,0 +1,146 @@
+//! Where an item is, as a number, and the five bytes an index entry is made of.
+//!
+//! ```text
+//! ItemRef   address of the item in units of 4 << n bytes, 33 bits; 0 = none
+//! Entry     40 bits, little endian:  unit(33) | fragment(7)
+//! Hash      64 bits:  [63..57] hashbrown's control byte   [56..50] fragment
+//!                     [49..18] table of the replica       [17..0]  bucket in the table
+//! ```
+//!
+//! With 4-byte units the 33 bits reach 32 GiB, which serves `-m` up to 8 GiB (the mapping is four times `-m`, half for
+//! segments and half for large items); a larger `-m` takes larger units.
+
+use foldhash::quality::FixedState;
+use std::hash::{BuildHasher, Hasher};
+
+/// Bits of an item's address.
+pub(super) const UNIT_BITS: u32 = 33;
+/// Smallest unit, as a shift: items are at least 4-byte aligned, because their header holds 32-bit atomics.
+pub(super) const UNIT_SHIFT_MIN: u32 = 2;
+const FRAGMENT_BITS: u32 = 7;
+const _: () = assert!(UNIT_BITS + FRAGMENT_BITS == 40 && size_of::<Entry>() == 5);
+
+/// The address of an item: its offset in the mapping divided by the unit. 0 is no item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ItemRef(u64);
+
+impl ItemRef {
+    /// No item.
+    pub(super) const NONE: Self = Self(0);
+
+    /// The item at `offset`, which is a multiple of `1 << shift`.
+    #[inline]
+    pub(super) fn new(offset: u64, shift: u32) -> Self {
+        debug_assert!(offset.is_multiple_of(1 << shift) && offset >> shift < 1 << UNIT_BITS);
+        Self(offset >> shift)
+    }
+
+    /// A ref that went through the log.
+    #[inline]
+    pub(super) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The number itself.
+    #[inline]
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Offset in the mapping, bytes.
+    #[inline]
+    pub(super) fn offset(self, shift: u32) -> u64 {
+        self.0 << shift
+    }
+}
+
+/// An item ref and seven more bits of its key's hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry([u8; 5]);
+
+impl Entry {
+    /// The entry of the item at `item` whose key hashes to `hash`.
+    #[inline]
+    pub(super) fn new(item: ItemRef, hash: Hash) -> Self {
+        let bits = item.0 << FRAGMENT_BITS | hash.fragment();
+        let bytes = bits.to_le_bytes();
+        Self([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4]])
+    }
+
+    #[inline]
+    fn bits(self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes[..5].copy_from_slice(&self.0);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// The item.
+    #[inline]
+    pub(super) fn item(self) -> ItemRef {
+        ItemRef(self.bits() >> FRAGMENT_BITS)
+    }
+
+    /// False if the item's key cannot have this hash.
+    #[inline]
+    pub(super) fn may_be(self, hash: Hash) -> bool {
+        u64::from(self.0[0] & 0x7f) == hash.fragment()
+    }
+}
+
+/// The hash of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hash(pub(super) u64);
+
+impl Hash {
+    #[inline]
+    fn fragment(self) -> u64 {
+        self.0 >> 50 & 0x7f
+    }
+
+    /// The 32 bits that choose the table.
+    #[inline]
+    pub(super) fn table_bits(self) -> u32 {
+        (self.0 >> 18) as u32
+    }
+}
+
+/// Hashes keys; seeded, so that clients cannot choose colliding keys.
+#[derive(Clone, Debug)]
+pub(super) struct KeyHasher(FixedState);
+
+impl KeyHasher {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(FixedState::with_seed(seed))
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, key: &[u8]) -> Hash {
+        let mut hasher = self.0.build_hasher();
+        hasher.write(key);
+        Hash(hasher.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_keeps_item_and_fragment() {
+        for unit in [1, 2, 0x1_2345_6789, (1 << UNIT_BITS) - 1] {
+            let item = ItemRef::new(unit << UNIT_SHIFT_MIN, UNIT_SHIFT_MIN);
+            for hash in [0, 1 << 50, 0x7f << 50, u64::MAX] {
+                let entry = Entry::new(item, Hash(hash));
+                assert_eq!(entry.item(), item);
+                assert!(entry.may_be(Hash(hash)));
+                assert!(!entry.may_be(Hash(hash ^ 1 << 53)));
+            }
+        }
+    }
+
+    #[test]
+    fn seeds_change_hashes() {
+        assert_ne!(KeyHasher::new(1).hash(b"key"), KeyHasher::new(2).hash(b"key"));
+        assert_eq!(KeyHasher::new(1).hash(b"key"), KeyHasher::new(1).hash(b"key"));
+    }
+}

@@ -1,0 +1,139 @@
+//! Extents of whole pages, one large item each, in the upper half of the mapping.
+//!
+//! ```text
+//! extent   [u32 id][u32 0][u32 pins][u32 drafts] item …    (the item is 16 bytes into the first page)
+//! ```
+//!
+//! Address space is plentiful (twice `-m`), memory is not, so a free extent remembers whether it still has memory behind
+//! it. Such an extent is taken first (its pages need no faulting in), and is given back to the kernel as soon as the
+//! budget needs it for something else. The virtual memory does the defragmenting.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Granule of extents, bytes.
+pub(super) const PAGE_BYTES: u64 = 4096;
+/// Bytes before the item in its extent.
+pub(super) const EXTENT_HEAD_BYTES: u64 = 16;
+
+#[derive(Clone, Copy, Debug)]
+struct Free {
+    bytes: u64,
+    committed: bool,
+}
+
+/// The free extents.
+#[derive(Debug)]
+pub(super) struct Extents {
+    by_offset: BTreeMap<u64, Free>,
+    /// (bytes, offset) of those without and with memory.
+    by_size: [BTreeSet<(u64, u64)>; 2],
+    /// Bytes of free extents with memory behind them.
+    committed_bytes: u64,
+}
+
+/// Extent bytes that an item of `item_bytes` takes.
+pub(super) fn extent_bytes(item_bytes: usize) -> u64 {
+    (item_bytes as u64 + EXTENT_HEAD_BYTES).next_multiple_of(PAGE_BYTES)
+}
+
+impl Extents {
+    /// All of `offset..offset + bytes` is free and has no memory.
+    pub(super) fn new(offset: u64, bytes: u64) -> Self {
+        let mut extents =
+            Self { by_offset: BTreeMap::new(), by_size: Default::default(), committed_bytes: 0 };
+        extents.put(offset, Free { bytes, committed: false });
+        extents
+    }
+
+    /// Bytes of memory behind free extents.
+    pub(super) fn committed_bytes(&self) -> u64 {
+        self.committed_bytes
+    }
+
+    /// True if an extent with memory behind all of its `bytes` is free.
+    pub(super) fn has_warm(&self, bytes: u64) -> bool {
+        self.by_size[1].range((bytes, 0)..).next().is_some()
+    }
+
+    /// Takes an extent: the best fitting one with memory, else one without.
+    pub(super) fn take(&mut self, bytes: u64) -> Option<u64> {
+        let fitting = |set: &BTreeSet<(u64, u64)>| set.range((bytes, 0)..).next().map(|&(_, offset)| offset);
+        let offset = fitting(&self.by_size[1]).or_else(|| fitting(&self.by_size[0]))?;
+        let free = self.pull(offset)?;
+        if free.bytes > bytes {
+            self.put(offset + bytes, Free { bytes: free.bytes - bytes, ..free });
+        }
+        Some(offset)
+    }
+
+    /// Gives an extent back, memory still behind it.
+    pub(super) fn give(&mut self, offset: u64, bytes: u64) {
+        self.merge(offset, Free { bytes, committed: true });
+    }
+
+    /// Up to `bytes_max` of free memory that the caller now discards: offset and length.
+    pub(super) fn shed(&mut self, bytes_max: u64) -> Option<(u64, u64)> {
+        let &(_, offset) = self.by_size[1].first()?;
+        let free = self.pull(offset)?;
+        let bytes = free.bytes.min(bytes_max.next_multiple_of(PAGE_BYTES));
+        if free.bytes > bytes {
+            self.put(offset + bytes, Free { bytes: free.bytes - bytes, committed: true });
+        }
+        self.merge(offset, Free { bytes, committed: false });
+        Some((offset, bytes))
+    }
+
+    fn put(&mut self, offset: u64, free: Free) {
+        self.committed_bytes += if free.committed { free.bytes } else { 0 };
+        self.by_size[usize::from(free.committed)].insert((free.bytes, offset));
+        self.by_offset.insert(offset, free);
+    }
+
+    fn pull(&mut self, offset: u64) -> Option<Free> {
+        let free = self.by_offset.remove(&offset)?;
+        self.by_size[usize::from(free.committed)].remove(&(free.bytes, offset));
+        self.committed_bytes -= if free.committed { free.bytes } else { 0 };
+        Some(free)
+    }
+
+    /// Puts a free extent, merged with its neighbours of the same kind.
+    fn merge(&mut self, mut offset: u64, mut free: Free) {
+        if let Some((&before, &left)) = self.by_offset.range(..offset).next_back()
+            && before + left.bytes == offset
+            && left.committed == free.committed
+        {
+            self.pull(before);
+            (offset, free.bytes) = (before, free.bytes + left.bytes);
+        }
+        let end = offset + free.bytes;
+        if let Some(&right) = self.by_offset.get(&end)
+            && right.committed == free.committed
+        {
+            self.pull(end);
+            free.bytes += right.bytes;
+        }
+        self.put(offset, free);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_warm_memory_first_and_merges_what_comes_back() {
+        let mut extents = Extents::new(0, 100 * PAGE_BYTES);
+        let a = extents.take(10 * PAGE_BYTES).unwrap();
+        let b = extents.take(10 * PAGE_BYTES).unwrap();
+        extents.give(a, 10 * PAGE_BYTES);
+        extents.give(b, 10 * PAGE_BYTES);
+        assert!(extents.has_warm(20 * PAGE_BYTES) && !extents.has_warm(21 * PAGE_BYTES));
+        assert_eq!(extents.take(20 * PAGE_BYTES).unwrap(), a);
+        extents.give(a, 20 * PAGE_BYTES);
+        assert_eq!(extents.shed(5 * PAGE_BYTES), Some((a, 5 * PAGE_BYTES)));
+        assert_eq!(extents.committed_bytes(), 15 * PAGE_BYTES);
+        while extents.shed(u64::MAX >> 1).is_some() {}
+        assert_eq!(extents.take(100 * PAGE_BYTES).unwrap(), 0, "all is one extent again");
+        assert_eq!(extents.take(PAGE_BYTES), None);
+    }
+}

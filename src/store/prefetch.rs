@@ -1,0 +1,15 @@
+//! One hint to the processor.
+
+#![expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
+
+/// Starts loading the cache line at `at`, which may be any address.
+#[inline]
+pub(super) fn prefetch(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch reads nothing that the program can see and never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
+}

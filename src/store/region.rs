@@ -1,0 +1,93 @@
+//! The reserved mapping that holds every item: address space is claimed once, memory as it fills.
+//!
+//! ```text
+//! offset 0        one segment of nothing, so that offset 0 can mean "no item"
+//!        ...      segments 1, 2, 3, … of one size
+//! large_base ...  extents of whole pages, one large item each
+//! ```
+//!
+//! Relies on anonymous memory being zero and on the kernel overcommitting a `MAP_NORESERVE` mapping; where address
+//! space is limited (`ulimit -v`, strict overcommit) the caller asks for less. Does not know what it holds.
+
+#![expect(unsafe_code, reason = "owns the mapping and hands out its addresses")]
+
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+
+/// An anonymous mapping of address space.
+#[derive(Debug)]
+pub(super) struct Region {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread; who may touch which bytes when is argued in `item`.
+unsafe impl Send for Region {}
+// SAFETY: as above; `Region` itself has no interior state.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Reserves `bytes` of address space; no memory is used yet.
+    pub(super) fn reserve(bytes: usize) -> nix::Result<Self> {
+        let length = NonZeroUsize::new(bytes).ok_or(nix::errno::Errno::EINVAL)?;
+        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
+        let base = unsafe { mmap_anonymous(None, length, prot, flags) }?;
+        Ok(Self { base: base.cast(), bytes })
+    }
+
+    /// Length of the mapping, bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
+    /// The address of `offset`.
+    ///
+    /// # Panics
+    /// If `offset` is outside the mapping.
+    #[inline]
+    pub(super) fn at(&self, offset: u64) -> NonNull<u8> {
+        assert!((offset as usize) < self.bytes, "offset is inside the mapping");
+        // SAFETY: the line above keeps the result inside the one mapping that `base` starts.
+        unsafe { self.base.add(offset as usize) }
+    }
+
+    /// Gives the memory behind whole pages back to the kernel; they read as zero afterwards.
+    ///
+    /// The caller owns the range: no item in it can be reached any more.
+    pub(super) fn discard(&self, offset: u64, bytes: u64) {
+        assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
+        // SAFETY: the range lies in our own private mapping; the caller gave up every reference into it.
+        let result = unsafe { madvise(self.at(offset).cast(), bytes as usize, MmapAdvise::MADV_DONTNEED) };
+        debug_assert!(result.is_ok(), "madvise on our own mapping");
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: `base` and `bytes` are the mapping made in `reserve`; pins and drafts hold the store, so none is left.
+        let result = unsafe { munmap(self.base.cast(), self.bytes) };
+        debug_assert!(result.is_ok(), "munmap of our own mapping");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserves_more_than_there_is_memory_and_reads_zero() {
+        let region = Region::reserve(1 << 40).unwrap();
+        let last = region.at((1 << 40) - 1);
+        // SAFETY: inside the mapping, nobody else holds it.
+        assert_eq!(unsafe { last.read() }, 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "inside the mapping")]
+    fn refuses_what_is_outside() {
+        Region::reserve(4096).unwrap().at(4096);
+    }
+}

@@ -1,0 +1,472 @@
+//! A ring's handle on the store, and the only ways to read and to write.
+
+use super::evict::Slice;
+use super::item::{Fields, Item};
+use super::item_ref::Hash;
+use super::ledger::{Need, Purpose, Queue};
+use super::pin::Draft;
+use super::replica::{Found, Replica};
+use super::turn::{Current, Turn};
+use super::{Amend, Data, Edit, EditError, Edited, Lookup, NoRoom, Put, Store, Value, Walk};
+use crate::classes::item_bytes;
+use crate::clock::Secs;
+use std::sync::Arc;
+
+/// Deltas a ring may lag before it is woken: catching up then takes about 100 µs.
+const LAG_MAX: u64 = 1024;
+/// Writers look for laggards once in this many deltas.
+const LAG_CHECK: u64 = 256;
+/// Items looked at by the evictor in one turn when memory is needed now.
+const SLICE_ITEMS: usize = 64;
+/// Items looked at with every write while memory is low.
+const AHEAD_ITEMS: usize = 8;
+/// Items looked at in one call of [`Shard::maintain`].
+const MAINTAIN_ITEMS: usize = 256;
+/// Tables looked at in one call of [`Shard::maintain`].
+const MAINTAIN_TABLES: usize = 16;
+/// Part of the items that the sweep may look at each second, one in this many.
+const SWEEP_PART: u64 = 32;
+/// Items the sweep may look at each second at least.
+const SWEEP_ITEMS_MIN: u64 = 8192;
+/// Times a writer asks other rings to catch up before it gives up: about a second.
+const STALLS_MAX: u32 = 20_000;
+
+/// One ring's handle: its replica and the shared store. Stays on its thread.
+#[derive(Debug)]
+pub struct Shard {
+    store: Arc<Store>,
+    replica: Replica,
+    ring: usize,
+    /// Place of the log at which laggards are looked for next.
+    lag_check_at: u64,
+    /// The second the sweep has been begun for, and the items it may still look at.
+    swept: Secs,
+    sweep_left: u64,
+    tables_left: usize,
+}
+
+impl Shard {
+    pub(super) fn new(store: Arc<Store>, ring: usize) -> Self {
+        let replica = Replica::new(ring, store.memory_limit());
+        store.set_index_bytes(ring, replica.bytes());
+        Self { store, replica, ring, lag_check_at: LAG_CHECK, swept: Secs(0), sweep_left: 0, tables_left: 0 }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Replays the log to its tail. The result is the only way to look up or to write.
+    #[inline]
+    pub fn fresh(&mut self, now: Secs) -> Fresh<'_> {
+        self.replica.catch_up(&self.store);
+        let mut fresh = Fresh { shard: self, now };
+        if fresh.shard.store.flush_is_due(now) {
+            fresh.flush_due();
+        }
+        fresh
+    }
+
+    /// A slice (at most about 100 µs) of background work: catching up, expiry, eviction ahead of need, index upkeep.
+    /// True if it should be called again soon; call it at least once a second.
+    pub fn maintain(&mut self, now: Secs) -> bool {
+        self.fresh(now);
+        if self.swept != now {
+            self.swept = now;
+            self.sweep_left = (self.store.totals().curr_items / SWEEP_PART).max(SWEEP_ITEMS_MIN);
+            self.tables_left = self.replica.tables().div_ceil(16);
+        }
+        let mut more = false;
+        if self.tables_left > 0 {
+            let tables = self.tables_left.min(MAINTAIN_TABLES);
+            self.replica.tidy(&self.store, tables);
+            self.tables_left -= tables;
+            more = self.tables_left > 0;
+        }
+        if self.store.is_busy() {
+            // Another ring is writing or maintaining; it does the same work.
+            return more;
+        }
+        let mut turn = Turn::begin(&self.store, &mut self.replica, self.ring, now);
+        let space = turn.space();
+        turn.ledger.collect(space);
+        turn.ledger.shed_excess(space);
+        more |= turn.expire_segments(MAINTAIN_ITEMS);
+        if self.sweep_left > 0 {
+            self.sweep_left = self.sweep_left.saturating_sub(MAINTAIN_ITEMS as u64);
+            if !turn.sweep(MAINTAIN_ITEMS) {
+                self.sweep_left = 0;
+            }
+            more |= self.sweep_left > 0;
+        }
+        if turn.ledger.is_low() && turn.evicts() {
+            turn.evict(AHEAD_ITEMS);
+        }
+        drop(turn);
+        self.wake_laggards();
+        more
+    }
+
+    /// The refs of all index entries, in order, for comparing replicas in tests.
+    #[doc(hidden)]
+    pub fn index(&self) -> Vec<u64> {
+        let mut refs: Vec<u64> = self.replica.refs().map(super::item_ref::ItemRef::bits).collect();
+        refs.sort_unstable();
+        refs
+    }
+
+    fn turn(&mut self, now: Secs) -> Turn<'_> {
+        Turn::begin(&self.store, &mut self.replica, self.ring, now)
+    }
+
+    /// Wakes rings that lag; after a turn.
+    #[inline]
+    fn wake_laggards(&mut self) {
+        if self.replica.cursor() >= self.lag_check_at {
+            self.lag_check_at = self.replica.cursor() + LAG_CHECK;
+            self.store.wake_rings_before(self.replica.cursor().saturating_sub(LAG_MAX), self.ring);
+        }
+    }
+
+    /// Waits, outside of any turn, for other rings to catch up; `attempt` counts from 0.
+    #[cold]
+    fn stall(&mut self, attempt: u32) -> Result<(), NoRoom> {
+        if attempt >= STALLS_MAX {
+            return Err(NoRoom);
+        }
+        self.replica.catch_up(&self.store);
+        if attempt.is_multiple_of(64) {
+            self.store.wake_rings_before(self.replica.cursor(), self.ring);
+        }
+        match attempt {
+            0..8 => std::hint::spin_loop(),
+            8..1_000 => std::thread::yield_now(),
+            _ => std::thread::sleep(std::time::Duration::from_micros(50)),
+        }
+        Ok(())
+    }
+
+    /// Evicts until an allocation that lacked `need` has a chance.
+    #[cold]
+    fn make_room(&mut self, now: Secs, need: Need) -> Result<(), NoRoom> {
+        let mut stalls = 0;
+        loop {
+            let mut turn = self.turn(now);
+            let space = turn.space();
+            turn.ledger.collect(space);
+            if turn.ledger.has(need, Purpose::Write) {
+                return Ok(());
+            }
+            let shed = turn.ledger.must_shed(need) && turn.ledger.shed(space);
+            let slice = if shed { Slice::Worked } else { turn.evict(SLICE_ITEMS) };
+            turn.ledger.totals.direct_reclaims += u64::from(slice == Slice::Worked);
+            drop(turn);
+            match slice {
+                Slice::Worked => {}
+                Slice::Stalled => {
+                    self.stall(stalls)?;
+                    stalls += 1;
+                }
+                Slice::Idle => return Err(NoRoom),
+            }
+        }
+    }
+}
+
+/// A shard that has replayed: sees every write acknowledged before [`Shard::fresh`] was called.
+#[derive(Debug)]
+pub struct Fresh<'s> {
+    shard: &'s mut Shard,
+    now: Secs,
+}
+
+/// What one attempt at an edit came to.
+enum Attempt {
+    Done { cas: u64 },
+    TooLarge,
+    Lacks(Need),
+}
+
+impl Fresh<'_> {
+    /// The time it was taken at.
+    pub fn now(&self) -> Secs {
+        self.now
+    }
+
+    /// Finds the live item of `key`. Does not count as a use: see [`Item::touch_use`].
+    #[inline]
+    pub fn find(&mut self, key: &[u8]) -> Lookup<'_> {
+        let hash = self.shard.store.hasher.hash(key);
+        match self.shard.replica.find(&self.shard.store, hash, key) {
+            Found::Nothing => Lookup::Miss,
+            Found::Flushed => {
+                self.shard.replica.forget_flushed(hash);
+                Lookup::Flushed
+            }
+            Found::Item(_, item) if item.expired(self.now) => {
+                self.purge(hash, key);
+                Lookup::Expired
+            }
+            // Named again by its ref: the arms above need the replica to themselves.
+            Found::Item(item_ref, _) => Lookup::Hit(self.shard.replica.item(&self.shard.store, item_ref)),
+        }
+    }
+
+    /// Starts loading what looking up `keys` will touch: for pipelines and multigets, called a few keys ahead.
+    pub fn expect(&mut self, keys: &[&[u8]]) {
+        let mut hashes = [Hash(0); 32];
+        for keys in keys.chunks(hashes.len()) {
+            for (hash, key) in hashes.iter_mut().zip(keys) {
+                *hash = self.shard.store.hasher.hash(key);
+                self.shard.replica.prefetch_table(*hash);
+            }
+            for hash in &hashes[..keys.len()] {
+                self.shard.replica.prefetch_item(&self.shard.store, *hash);
+            }
+        }
+    }
+
+    /// Removes an expired item, if it still is what the index names.
+    #[cold]
+    fn purge(&mut self, hash: Hash, key: &[u8]) {
+        let mut turn = self.shard.turn(self.now);
+        if !turn.has_log_room(1) {
+            return;
+        }
+        if let Some((item_ref, item)) = turn.find(hash, key)
+            && item.expired(self.now)
+        {
+            turn.publish(hash, Some((item_ref, item)), None);
+        }
+        drop(turn);
+        self.shard.wake_laggards();
+    }
+
+    /// Decides under the writer lock, on the newest state, and applies what `decide` says.
+    ///
+    /// `decide` gets the live item (an expired one is `None`) and may be called more than once; the last call counts.
+    /// `data` is what [`Value::Data`] and its kin refer to.
+    ///
+    /// # Errors
+    /// [`EditError`]; nothing was changed.
+    pub fn edit<R>(
+        &mut self,
+        key: &[u8],
+        mut data: Data<'_>,
+        mut decide: impl FnMut(Option<&Item<'_>>) -> (Edit, R),
+    ) -> Result<Edited<R>, EditError> {
+        let hash = self.shard.store.hasher.hash(key);
+        let mut stalls = 0;
+        loop {
+            let mut turn = self.shard.turn(self.now);
+            if !turn.has_log_room(1) {
+                drop(turn);
+                self.shard.stall(stalls)?;
+                stalls += 1;
+                continue;
+            }
+            let old = turn.find(hash, key);
+            let live = old.filter(|(_, item)| !item.expired(self.now));
+            let (edit, outcome) = decide(live.as_ref().map(|(_, item)| item));
+            let attempt = turn.apply(hash, key, old, live, &edit, &mut data);
+            if turn.ledger.is_low() && turn.evicts() {
+                turn.evict(AHEAD_ITEMS);
+            }
+            drop(turn);
+            self.shard.wake_laggards();
+            match attempt {
+                Attempt::Done { cas } => return Ok(Edited { outcome, cas }),
+                Attempt::TooLarge => return Err(EditError::TooLarge),
+                Attempt::Lacks(need) => {
+                    // A value that is not stored for lack of room must not be found by its old version's queue later.
+                    if let Err(NoRoom) = self.shard.make_room(self.now, need) {
+                        self.shard.store.count_no_room();
+                        return Err(EditError::NoRoom);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reserves item memory for a value of `value_bytes` that is still to be received.
+    ///
+    /// # Errors
+    /// [`NoRoom`] if there is no memory for it.
+    pub fn reserve(&mut self, key: &[u8], value_bytes: usize) -> Result<Draft, NoRoom> {
+        let hash = self.shard.store.hasher.hash(key);
+        loop {
+            let mut turn = self.shard.turn(self.now);
+            let queue = match turn.find(hash, key) {
+                Some((item_ref, _)) => turn.queue_of(item_ref),
+                None => turn.queue_for(hash, None),
+            };
+            match turn.reserve(queue, key, value_bytes) {
+                Ok(draft) => return Ok(draft),
+                Err(need) => {
+                    drop(turn);
+                    self.shard.make_room(self.now, need)?;
+                }
+            }
+        }
+    }
+
+    /// Every item acknowledged before is gone, at once (`flush_all`).
+    pub fn flush(&mut self) {
+        self.shard.store.set_flush_at(Secs::NEVER);
+        self.flush_now();
+    }
+
+    fn flush_now(&mut self) {
+        let mut stalls = 0;
+        loop {
+            let mut turn = self.shard.turn(self.now);
+            if turn.has_log_room(1) {
+                turn.flush();
+                return;
+            }
+            drop(turn);
+            if self.shard.stall(stalls).is_err() {
+                stalls = 0;
+            }
+            stalls += 1;
+        }
+    }
+
+    /// The flush happens when the clock reaches `at`; a later call replaces it (`flush_all` with a delay).
+    pub fn flush_at(&mut self, at: Secs) {
+        self.shard.store.set_flush_at(at);
+    }
+
+    #[cold]
+    fn flush_due(&mut self) {
+        if self.shard.store.take_due_flush(self.now) {
+            self.flush_now();
+        }
+    }
+
+    /// Visits the live items of the next slice of a walk; false when the walk is over.
+    ///
+    /// An item that is present throughout the walk is visited once, however often it is moved meanwhile.
+    pub fn walk(&mut self, walk: &mut Walk, mut visit: impl FnMut(&Item<'_>)) -> bool {
+        if walk.table >= self.shard.replica.tables() {
+            return false;
+        }
+        for item in self.shard.replica.items_of(&self.shard.store, walk.table) {
+            if !item.expired(self.now) {
+                visit(&item);
+            }
+        }
+        walk.table += 1;
+        true
+    }
+}
+
+impl From<NoRoom> for EditError {
+    fn from(NoRoom: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}
+
+impl Turn<'_> {
+    fn apply(
+        &mut self,
+        hash: Hash,
+        key: &[u8],
+        old: Current<'_>,
+        live: Current<'_>,
+        edit: &Edit,
+        data: &mut Data<'_>,
+    ) -> Attempt {
+        match edit {
+            Edit::Keep => Attempt::Done { cas: live.map_or(0, |(_, item)| item.cas()) },
+            Edit::Remove => {
+                if old.is_some() {
+                    self.publish(hash, old, None);
+                }
+                Attempt::Done { cas: 0 }
+            }
+            Edit::Amend(amend) => self.amend(hash, live, amend),
+            Edit::Put(put) => self.put(hash, key, old, live, put, data),
+        }
+    }
+
+    fn amend(&mut self, hash: Hash, live: Current<'_>, amend: &Amend) -> Attempt {
+        let Some((item_ref, item)) = live else { return Attempt::Done { cas: 0 } };
+        if let Some(exptime) = amend.exptime {
+            item.set_exptime(exptime);
+            let space = self.space();
+            self.ledger.expires(space, item_ref, exptime);
+        }
+        item.set_marks(amend.stale, amend.won);
+        self.publish_amended(hash, item_ref);
+        Attempt::Done { cas: item.cas() }
+    }
+
+    fn put(
+        &mut self,
+        hash: Hash,
+        key: &[u8],
+        old: Current<'_>,
+        live: Current<'_>,
+        put: &Put,
+        data: &mut Data<'_>,
+    ) -> Attempt {
+        let old_value = live.map_or(&[][..], |(_, item)| item.value());
+        let new_value = data.bytes();
+        let value: [&[u8]; 2] = match &put.value {
+            Value::Data => [new_value, &[]],
+            Value::OldThenData => [old_value, new_value],
+            Value::DataThenOld => [new_value, old_value],
+            Value::Old => [old_value, &[]],
+            Value::Empty => [&[], &[]],
+            Value::Digits(digits, length) => [&digits[..usize::from(*length)], &[]],
+        };
+        let value_bytes = value[0].len() + value[1].len();
+        if item_bytes(key.len(), put.flags, value_bytes) > self.item_size_max() {
+            return Attempt::TooLarge;
+        }
+        let queue = self.queue_for(hash, old);
+        let fields = self.fields(put, old);
+        let written = match (&put.value, &*data) {
+            (Value::Data, Data::Draft(draft)) => Ok(self.finish_draft(draft, key, &fields)),
+            _ => self.write_item(queue, key, value, &fields),
+        };
+        let (item_ref, item) = match written {
+            Ok(written) => written,
+            Err(need) => {
+                self.forget_queue_choice(hash, queue, old);
+                return Attempt::Lacks(need);
+            }
+        };
+        self.publish(hash, old, Some((item_ref, item, queue)));
+        self.ledger.totals.total_items += 1;
+        if let (Value::Data, Data::Draft(_)) = (&put.value, &*data)
+            && let Data::Draft(draft) = std::mem::replace(data, Data::None)
+        {
+            draft.publish();
+        }
+        Attempt::Done { cas: fields.cas }
+    }
+
+    fn fields(&mut self, put: &Put, old: Current<'_>) -> Fields {
+        Fields {
+            flags: put.flags,
+            exptime: put.exptime,
+            last_access: self.now,
+            cas: put.cas.unwrap_or_else(|| self.ledger.next_cas()),
+            stale: put.stale,
+            won: put.won,
+            key_is_binary: put.key_is_binary,
+            hits: old.map_or(0, |(_, item)| item.hits()),
+        }
+    }
+
+    /// The allocation failed and will be tried again: a ghost that was taken must be found again.
+    fn forget_queue_choice(&mut self, hash: Hash, queue: Queue, old: Current<'_>) {
+        if queue == Queue::Main && old.is_none() {
+            let live = self.ledger.totals.curr_items as usize;
+            self.ledger.ghost.insert(hash, live);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What every ring shares without a lock: the mapping, how it is cut up, the counts that hold memory, and the log.
+//!
+//! | | segments | large items |
+//! |---|---|---|
+//! | unit | `clamp(-m / 256, 64 KiB, 2 MiB)`, power of two | whole pages |
+//! | an item is this if it is | at most an eighth of a segment | longer |
+//! | address space | half of the mapping | the other half |
+
+#![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
+
+use super::item_ref::{ItemRef, UNIT_BITS, UNIT_SHIFT_MIN};
+use super::large::{EXTENT_HEAD_BYTES, PAGE_BYTES};
+use super::ledger::Ledger;
+use super::log::Log;
+use super::pin::Counts;
+use super::region::Region;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+const SEGMENT_BYTES_MAX: u64 = 2 << 20;
+/// Segments that `-m` is cut into, if their size allows.
+const SEGMENTS: u64 = 256;
+/// An item above this part of a segment is large.
+const LARGE_PART: u64 = 8;
+/// Address space reserved, as a multiple of `-m`: half for segments, half for large items.
+const RESERVE_FACTOR: u64 = 4;
+/// Less address space than this is not reserved unless the system refuses, so that `cache_memlimit` can grow the store.
+const RESERVE_BYTES_MIN: u64 = 32 << 30;
+
+/// The head of a large item's extent.
+#[repr(C)]
+struct ExtentHead {
+    id: AtomicU32,
+    unused: u32,
+    counts: Counts,
+}
+
+const _: () = assert!(size_of::<ExtentHead>() as u64 == EXTENT_HEAD_BYTES);
+
+/// What an item lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    Segment(u32),
+    Large(u32),
+}
+
+/// The shared space.
+#[derive(Debug)]
+pub(super) struct Space {
+    region: Region,
+    unit_shift: u32,
+    segment_shift: u32,
+    large_base: u64,
+    counts: Box<[Counts]>,
+    log: Log,
+}
+
+impl Counts {
+    /// True while a send or a receive uses the memory.
+    pub(super) fn is_held(&self) -> bool {
+        // Acquire; pairs with the Release of the drops in `pin`: their accesses are over before ours begin.
+        self.pins.load(Ordering::Acquire) != 0 || self.is_drafted()
+    }
+
+    /// True while a value is being received into the memory.
+    pub(super) fn is_drafted(&self) -> bool {
+        self.drafts.load(Ordering::Acquire) != 0
+    }
+}
+
+impl Space {
+    /// Reserves the address space for a store of `memory_limit` bytes.
+    pub(super) fn reserve(memory_limit: u64, log: Log) -> nix::Result<Self> {
+        let segment_bytes =
+            (memory_limit / SEGMENTS).next_power_of_two().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        let wanted = (memory_limit * RESERVE_FACTOR).max(if cfg!(miri) { 0 } else { RESERVE_BYTES_MIN });
+        let least = memory_limit * 2 + 4 * SEGMENT_BYTES_MAX;
+        let mut bytes = wanted.next_multiple_of(4 * SEGMENT_BYTES_MAX);
+        let region = loop {
+            match Region::reserve(bytes as usize) {
+                Ok(region) => break region,
+                Err(errno) if bytes <= least => return Err(errno),
+                Err(_) => bytes = (bytes / 2).max(least).next_multiple_of(4 * SEGMENT_BYTES_MAX),
+            }
+        };
+        let mut unit_shift = UNIT_SHIFT_MIN;
+        while bytes >> unit_shift > 1 << UNIT_BITS {
+            unit_shift += 1;
+        }
+        let large_base = bytes / 2;
+        let counts = (0..large_base / segment_bytes).map(|_| Counts::default()).collect();
+        let segment_shift = segment_bytes.trailing_zeros();
+        Ok(Self { region, unit_shift, segment_shift, large_base, counts, log })
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(super) fn unit_shift(&self) -> u32 {
+        self.unit_shift
+    }
+
+    pub(super) fn segment_bytes(&self) -> u64 {
+        1 << self.segment_shift
+    }
+
+    /// One more than the last segment there is address space for; 0 is not used.
+    pub(super) fn segment_ids(&self) -> u64 {
+        self.counts.len() as u64
+    }
+
+    /// Items longer than this are large, bytes.
+    pub(super) fn large_item_bytes(&self) -> u64 {
+        self.segment_bytes() / LARGE_PART
+    }
+
+    pub(super) fn large_base(&self) -> u64 {
+        self.large_base
+    }
+
+    /// Bytes of address space for large items.
+    pub(super) fn large_bytes(&self) -> u64 {
+        self.region.bytes() - self.large_base
+    }
+
+    /// The largest `-m` that this address space can serve, bytes.
+    pub(super) fn limit_max(&self) -> u64 {
+        self.large_base / 5 * 4
+    }
+
+    #[inline]
+    pub(super) fn address(&self, item: ItemRef) -> NonNull<u8> {
+        self.region.at(item.offset(self.unit_shift))
+    }
+
+    pub(super) fn segment_offset(&self, id: u32) -> u64 {
+        u64::from(id) << self.segment_shift
+    }
+
+    pub(super) fn discard(&self, offset: u64, bytes: u64) {
+        self.region.discard(offset, bytes);
+    }
+
+    fn extent_head(&self, offset: u64) -> &ExtentHead {
+        debug_assert!(offset >= self.large_base && offset.is_multiple_of(PAGE_BYTES));
+        // SAFETY: an extent starts at a page of the mapping, its first 16 bytes hold nothing but this head, whose fields
+        // are atomics (all zeros are valid), and the mapping lives as long as `self`.
+        unsafe { self.region.at(offset).cast::<ExtentHead>().as_ref() }
+    }
+
+    /// Makes the extent at `offset` the home of large item `id`, with all counts 0.
+    pub(super) fn write_extent_head(&self, offset: u64, id: u32) {
+        let head = self.extent_head(offset);
+        head.id.store(id, Ordering::Relaxed);
+        head.counts.pins.store(0, Ordering::Relaxed);
+        head.counts.drafts.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn extent_counts(&self, offset: u64) -> &Counts {
+        &self.extent_head(offset).counts
+    }
+
+    /// Pins and drafts of all homes.
+    pub(super) fn held_counts(&self, ledger: &Ledger) -> (u64, u64) {
+        let larges = ledger.larges.iter().map(|(_, large)| self.extent_counts(large.offset));
+        let sum = |(pins, drafts), counts: &Counts| {
+            let pinned = u64::from(counts.pins.load(Ordering::Relaxed));
+            (pins + pinned, drafts + u64::from(counts.drafts.load(Ordering::Relaxed)))
+        };
+        self.counts[..ledger.segments.len()].iter().chain(larges).fold((0, 0), sum)
+    }
+
+    /// What the item at `item` lies in.
+    pub(super) fn home(&self, item: ItemRef) -> Home {
+        let offset = item.offset(self.unit_shift);
+        if offset < self.large_base {
+            return Home::Segment((offset >> self.segment_shift) as u32);
+        }
+        Home::Large(self.extent_head(offset - EXTENT_HEAD_BYTES).id.load(Ordering::Relaxed))
+    }
+
+    /// The counts of segment `id`.
+    pub(super) fn counts(&self, id: u32) -> &Counts {
+        &self.counts[id as usize]
+    }
+
+    /// The counts of the home that the item at address `at` lies in.
+    pub(super) fn counts_of(&self, at: NonNull<u8>) -> &Counts {
+        let offset = at.addr().get() as u64 - self.region.at(0).addr().get() as u64;
+        if offset < self.large_base {
+            return &self.counts[(offset >> self.segment_shift) as usize];
+        }
+        self.extent_counts(offset - EXTENT_HEAD_BYTES)
+    }
+}

@@ -1,0 +1,265 @@
+//! A writer's turn: the writer lock held, the own replica at the log's tail.
+//!
+//! Whoever holds a turn decides on the newest state. Its length is bounded: a few items of eviction and one write. Nobody
+//! waits for another ring during a turn; if the log or the memory needs other rings to move on first, the turn ends and
+//! the shard waits outside ([`super::Shard`]).
+
+#![expect(unsafe_code, reason = "reads and writes items under the lock that protects them")]
+
+use super::Store;
+use super::item::{self, Fields, Item, Layout};
+use super::item_ref::{Hash, ItemRef};
+use super::ledger::{Ledger, Need, Purpose, Queue};
+use super::log::Delta;
+use super::pin::Draft;
+use super::replica::{Found, Replica};
+use super::space::{Home, Space};
+use crate::clock::Secs;
+use parking_lot::MutexGuard;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The lock, the replica, the time.
+pub(super) struct Turn<'t> {
+    store: &'t Arc<Store>,
+    pub(super) ledger: MutexGuard<'t, Ledger>,
+    replica: &'t mut Replica,
+    pub(super) now: Secs,
+    ring: usize,
+    /// Log places known to be free without asking the cursors again.
+    log_room: u64,
+}
+
+/// The key's newest version, if there is one.
+pub(super) type Current<'t> = Option<(ItemRef, Item<'t>)>;
+
+impl<'t> Turn<'t> {
+    /// Takes the writer lock and replays to the tail.
+    pub(super) fn begin(store: &'t Arc<Store>, replica: &'t mut Replica, ring: usize, now: Secs) -> Self {
+        let ledger = store.ledger.lock();
+        replica.catch_up(store);
+        let mut turn = Self { store, ledger, replica, now, ring, log_room: 0 };
+        if store.has_abandoned() {
+            turn.take_abandoned();
+        }
+        turn.ledger.index_bytes = store.index_bytes();
+        turn
+    }
+
+    #[cold]
+    fn take_abandoned(&mut self) {
+        for item in self.store.take_abandoned() {
+            self.ledger.abandon(&self.store.space, item);
+        }
+    }
+
+    pub(super) fn space(&self) -> &'t Space {
+        &self.store.space
+    }
+
+    pub(super) fn evicts(&self) -> bool {
+        self.store.evict
+    }
+
+    /// `-I`, bytes.
+    pub(super) fn item_size_max(&self) -> u64 {
+        self.store.item_size_max
+    }
+
+    pub(super) fn hash(&self, key: &[u8]) -> Hash {
+        self.store.hasher.hash(key)
+    }
+
+    /// True if `count` deltas can be appended.
+    pub(super) fn has_log_room(&mut self, count: u64) -> bool {
+        if self.log_room < count {
+            let log = self.space().log();
+            self.log_room = log.capacity() - (log.tail() - log.cursor_min());
+        }
+        self.log_room >= count
+    }
+
+    /// The key's newest version, expired or not.
+    pub(super) fn find(&self, hash: Hash, key: &[u8]) -> Current<'t> {
+        let Found::Item(item_ref, _) = self.replica.find(self.store, hash, key) else { return None };
+        Some((item_ref, self.item(item_ref)))
+    }
+
+    /// True if the index names this very item.
+    pub(super) fn is_live(&self, item_ref: ItemRef, item: &Item<'_>) -> bool {
+        self.replica.says(self.hash(item.key()), item_ref)
+    }
+
+    fn item(&self, item_ref: ItemRef) -> Item<'t> {
+        // SAFETY: callers name items that the index names, that lie in a unit which is not free, or that were just
+        // allocated. Memory retired in this turn or later is not collected before this ring's cursor moves, which
+        // happens at the end of the turn ('t at the latest); memory retired earlier is named by nobody in the turn.
+        unsafe { Item::new(self.space().address(item_ref), self.store) }
+    }
+
+    /// The item `offset` bytes into segment `id`, and the bytes it takes there.
+    pub(super) fn item_in_segment(&self, id: u32, offset: u32) -> (ItemRef, Item<'t>, u32) {
+        let space = self.space();
+        let item_ref = ItemRef::new(space.segment_offset(id) + u64::from(offset), space.unit_shift());
+        let item = self.item(item_ref);
+        (item_ref, item, item.layout().bytes().next_multiple_of(1 << space.unit_shift()) as u32)
+    }
+
+    /// The item of large `id`.
+    pub(super) fn item_of_large(&self, id: u32) -> (ItemRef, Item<'t>) {
+        let offset = self.ledger.larges[id as usize].offset + super::large::EXTENT_HEAD_BYTES;
+        let item_ref = ItemRef::new(offset, self.space().unit_shift());
+        (item_ref, self.item(item_ref))
+    }
+
+    /// The queue an item stands in.
+    pub(super) fn queue_of(&self, item_ref: ItemRef) -> Queue {
+        match self.space().home(item_ref) {
+            Home::Segment(id) => self.ledger.segments[id as usize].queue,
+            Home::Large(id) => self.ledger.large_queue(id).unwrap_or(Queue::Small),
+        }
+    }
+
+    /// The queue a new version of a key goes to: that of the old one, or main for a key that comes back.
+    pub(super) fn queue_for(&mut self, hash: Hash, old: Current<'_>) -> Queue {
+        match old {
+            Some((item_ref, _)) => self.queue_of(item_ref),
+            None if self.ledger.ghost.take(hash) => Queue::Main,
+            None => Queue::Small,
+        }
+    }
+
+    /// Writes a new item that nobody can find yet.
+    pub(super) fn write_item(
+        &mut self,
+        queue: Queue,
+        key: &[u8],
+        value: [&[u8]; 2],
+        fields: &Fields,
+    ) -> Result<(ItemRef, Item<'t>), Need> {
+        let layout = Layout::new(key.len(), value[0].len() + value[1].len(), fields.flags, fields.cas);
+        self.write(queue, layout, key, value, fields, Purpose::Write)
+    }
+
+    fn write(
+        &mut self,
+        queue: Queue,
+        layout: Layout,
+        key: &[u8],
+        value: [&[u8]; 2],
+        fields: &Fields,
+        purpose: Purpose,
+    ) -> Result<(ItemRef, Item<'t>), Need> {
+        let space = self.space();
+        let item_ref = self.ledger.allocate(space, queue, layout, purpose)?;
+        let at = space.address(item_ref);
+        // SAFETY: the ledger just handed these bytes out, to this turn alone; units are at least 4-aligned.
+        unsafe { item::write_head(at, layout, key, fields) };
+        // SAFETY: as above; `value` lies in other items or outside the mapping.
+        unsafe { item::write_value(at, layout, value) };
+        Ok((item_ref, self.item(item_ref)))
+    }
+
+    /// Copies an item for the evictor, with other hits; `None` if there is no memory for it.
+    pub(super) fn copy_item(
+        &mut self,
+        item: &Item<'_>,
+        queue: Queue,
+        hits: u8,
+        purpose: Purpose,
+    ) -> Option<(ItemRef, Item<'t>)> {
+        let fields = Fields { hits, ..item.fields() };
+        let layout = Layout::new(item.key().len(), item.value().len(), fields.flags, fields.cas);
+        let copied = self.write(queue, layout, item.key(), [item.value(), &[]], &fields, purpose).ok()?;
+        if item.fetched() {
+            copied.1.set_fetched();
+        }
+        Some(copied)
+    }
+
+    /// Reserves an item whose value is still to come.
+    pub(super) fn reserve(&mut self, queue: Queue, key: &[u8], value_bytes: usize) -> Result<Draft, Need> {
+        let layout = Layout::draft(key.len(), value_bytes);
+        let space = self.space();
+        let item_ref = self.ledger.allocate(space, queue, layout, Purpose::Write)?;
+        let at = space.address(item_ref);
+        space.counts_of(at).drafts.fetch_add(1, Ordering::Relaxed);
+        let fields = Fields {
+            flags: 0,
+            exptime: Secs::NEVER,
+            last_access: self.now,
+            cas: 0,
+            stale: false,
+            won: false,
+            key_is_binary: false,
+            hits: 0,
+        };
+        // SAFETY: the ledger just handed these bytes out, and the draft count keeps them.
+        unsafe { item::write_head(at, layout, key, &fields) };
+        Ok(Draft::new(self.store, item_ref, layout))
+    }
+
+    /// Writes the final head of a complete draft.
+    pub(super) fn finish_draft(&mut self, draft: &Draft, key: &[u8], fields: &Fields) -> (ItemRef, Item<'t>) {
+        assert!(
+            draft.filled() == draft.len() && key.len() == draft.layout().key_bytes,
+            "the draft is complete"
+        );
+        let at = self.space().address(draft.item());
+        // SAFETY: an unpublished draft's item can be reached by its owner alone, who lent it to us.
+        unsafe { item::write_head(at, draft.layout(), key, fields) };
+        (draft.item(), self.item(draft.item()))
+    }
+
+    /// Appends the delta that makes the index say `new` where it said `old`, and keeps the books.
+    pub(super) fn publish(
+        &mut self,
+        hash: Hash,
+        old: Option<(ItemRef, Item<'_>)>,
+        new: Option<(ItemRef, Item<'_>, Queue)>,
+    ) {
+        let (old_ref, new_ref) =
+            (old.map_or(ItemRef::NONE, |old| old.0), new.map_or(ItemRef::NONE, |new| new.0));
+        self.append(Delta::Entry { hash, old: old_ref, new: new_ref });
+        let space = self.space();
+        if let Some((item_ref, item, queue)) = new {
+            self.ledger.link(space, item_ref, &item, queue);
+        }
+        if let Some((item_ref, item)) = old {
+            self.ledger.unlink(space, item_ref, &item);
+        }
+    }
+
+    /// Orders a change of the item's own fields for readers on other rings.
+    pub(super) fn publish_amended(&mut self, hash: Hash, item_ref: ItemRef) {
+        self.append(Delta::Entry { hash, old: item_ref, new: item_ref });
+    }
+
+    /// Removes every item.
+    pub(super) fn flush(&mut self) {
+        self.append(Delta::Flush);
+        let space = self.space();
+        self.ledger.flush(space);
+    }
+
+    fn append(&mut self, delta: Delta) {
+        assert!(self.has_log_room(1), "room in the log was checked before the turn began to change anything");
+        self.log_room -= 1;
+        self.space().log().append(delta);
+        self.replica.apply_own(self.store, delta);
+    }
+
+    pub(super) fn host_evicted(&self, item: &Item<'_>) {
+        if self.store.host.watches_evictions() {
+            self.store.host.evicted(item, self.now);
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// References into the store end with the turn: the cursor may move on.
+    fn drop(&mut self) {
+        self.store.set_index_bytes(self.ring, self.replica.bytes());
+        self.space().log().passed(self.ring, self.replica.cursor());
+    }
+}

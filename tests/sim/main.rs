@@ -1,0 +1,55 @@
+//! A seeded simulation of several rings on one thread: replicas are stepped in random order, the log and the memory are
+//! tiny, so that wrap-around, laggards, eviction, compaction and expiry happen all the time.
+//!
+//! The oracle is a plain map that follows the same operations in the order of the log. Every read must agree with it
+//! exactly: a hit is the current value, a miss is a key that was deleted, expired, flushed, or reported as evicted.
+//!
+//! `SIM_SEED=n` repeats a run, `SIM_OPS=n` makes it longer. Built with the feature `canary`, ring 1 skips one delta and
+//! the simulation must fail: that is how the checker is checked.
+
+#![expect(clippy::print_stdout, reason = "a run that fails is repeated by the seed it printed")]
+
+mod model;
+mod world;
+
+use world::{Kind, World};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+fn run(kind: Kind) {
+    let seed = number("SIM_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let ops = number("SIM_OPS").unwrap_or(60_000);
+    println!("SIM_SEED={seed} SIM_OPS={ops} {kind:?}");
+    let mut world = World::new(seed, kind);
+    for op in 0..ops {
+        world.step(op);
+    }
+    world.finish();
+}
+
+#[test]
+fn small_items_one_ring() {
+    run(Kind { rings: 1, keys: 20_000, value_bytes_max: 600, large: false, evict: true });
+}
+
+#[test]
+fn small_items_four_rings() {
+    run(Kind { rings: 4, keys: 20_000, value_bytes_max: 900, large: false, evict: true });
+}
+
+#[test]
+fn mixed_sizes_three_rings() {
+    run(Kind { rings: 3, keys: 500, value_bytes_max: 6_000, large: true, evict: true });
+}
+
+#[test]
+fn refusing_when_full() {
+    run(Kind { rings: 3, keys: 3_000, value_bytes_max: 2_000, large: true, evict: false });
+}
+
+#[test]
+fn few_hot_keys_eight_rings() {
+    run(Kind { rings: 8, keys: 20, value_bytes_max: 300, large: false, evict: true });
+}

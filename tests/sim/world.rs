@@ -1,0 +1,471 @@
+//! The rings, the clock, the random choices, and the comparison with the model.
+
+use crate::model::{Entry, Model};
+use memcrsd::classes::Classes;
+use memcrsd::clock::Secs;
+use memcrsd::store::{
+    Amend, Data, Draft, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Shard, Store, Value,
+    Walk,
+};
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+thread_local! {
+    /// The shards that are not in use at the moment: waking one steps it at once.
+    static SHARDS: RefCell<Vec<Option<Shard>>> = const { RefCell::new(Vec::new()) };
+    /// Key and cas of what the evictor dropped during the current step.
+    static EVICTED: RefCell<Vec<(Vec<u8>, u64)>> = const { RefCell::new(Vec::new()) };
+    static NOW: Cell<Secs> = const { Cell::new(Secs(2)) };
+}
+
+/// Shape of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) rings: usize,
+    pub(crate) keys: u32,
+    pub(crate) value_bytes_max: usize,
+    pub(crate) large: bool,
+    pub(crate) evict: bool,
+}
+
+struct Rings;
+
+impl Host for Rings {
+    fn wake(&self, ring: usize) {
+        let shard = SHARDS.with_borrow_mut(|shards| shards[ring].take());
+        if let Some(mut shard) = shard {
+            shard.fresh(NOW.get());
+            SHARDS.with_borrow_mut(|shards| shards[ring] = Some(shard));
+        }
+    }
+
+    fn watches_evictions(&self) -> bool {
+        true
+    }
+
+    fn evicted(&self, item: &Item<'_>, _now: Secs) {
+        EVICTED.with_borrow_mut(|evicted| evicted.push((item.key().to_vec(), item.cas())));
+    }
+}
+
+fn with_shard<R>(ring: usize, body: impl FnOnce(&mut Shard) -> R) -> R {
+    let mut shard =
+        SHARDS.with_borrow_mut(|shards| shards[ring].take()).expect("a shard is used once at a time");
+    let result = body(&mut shard);
+    SHARDS.with_borrow_mut(|shards| shards[ring] = Some(shard));
+    result
+}
+
+fn put(flags: u32, exptime: Secs, value: Value) -> Edit {
+    Edit::Put(Put { flags, exptime, value, cas: None, stale: false, won: false, key_is_binary: false })
+}
+
+/// A reply on its way out: the pinned bytes must stay what they were.
+struct Sending {
+    pin: Pin,
+    bytes: Vec<u8>,
+}
+
+/// A value on its way in.
+struct Receiving {
+    ring: usize,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    draft: Draft,
+}
+
+pub(crate) struct World {
+    random: fastrand::Rng,
+    kind: Kind,
+    model: Model,
+    sending: Vec<Sending>,
+    receiving: Vec<Receiving>,
+    store: Arc<Store>,
+    evictions: u64,
+    refusals: u64,
+    hits: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, kind: Kind) -> Self {
+        NOW.set(Secs(2));
+        let options = Options {
+            memory_limit: 2 << 20,
+            item_size_max: 1 << 20,
+            evict: kind.evict,
+            rings: kind.rings,
+            classes: Classes::new(1.25, 48, 512 << 10),
+            seed,
+            log_entries: Some(64),
+        };
+        let store = Store::new(options, Box::new(Rings)).expect("address space");
+        SHARDS.set((0..kind.rings).map(|ring| Some(store.shard(ring))).collect());
+        EVICTED.take();
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            kind,
+            model: Model::default(),
+            sending: Vec::new(),
+            receiving: Vec::new(),
+            store,
+            evictions: 0,
+            refusals: 0,
+            hits: 0,
+        }
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        // Half of the traffic on an eighth of the keys.
+        let span = if self.random.bool() { self.kind.keys } else { (self.kind.keys / 8).max(1) };
+        format!("key:{}", self.random.u32(..span)).into_bytes()
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        let large = self.kind.large && self.random.u8(..) < 8;
+        let max = if large { 120_000 } else { self.kind.value_bytes_max };
+        let length = self.random.usize(..=max);
+        let byte = self.random.u8(..);
+        vec![byte; length]
+    }
+
+    fn exptime(&mut self) -> Secs {
+        match self.random.u8(..4) {
+            0 => Secs(NOW.get().0 + self.random.u32(1..20)),
+            _ => Secs::NEVER,
+        }
+    }
+
+    pub(crate) fn step(&mut self, op: u64) {
+        let ring = self.random.usize(..self.kind.rings);
+        match self.random.u8(..100) {
+            0..35 => self.read(ring),
+            35..60 => self.set(ring),
+            60..66 => self.concat(ring),
+            66..70 => self.add(ring),
+            70..74 => self.delete(ring),
+            74..78 => self.touch(ring),
+            78..82 => self.cas(ring),
+            82..86 => self.count(ring),
+            86..90 => self.begin_draft(ring),
+            90..94 => self.continue_draft(),
+            94..97 => self.end_send(),
+            97 => {
+                with_shard(ring, |shard| shard.maintain(NOW.get()));
+            }
+            98 => self.rare(ring, op),
+            _ => with_shard(ring, |shard| {
+                shard.fresh(NOW.get());
+            }),
+        }
+        self.take_evicted();
+    }
+
+    fn rare(&mut self, ring: usize, op: u64) {
+        match self.random.u8(..12) {
+            0..6 => {
+                NOW.set(Secs(NOW.get().0 + 1));
+                if self.model.flush_at.is_some_and(|at| at <= NOW.get()) {
+                    // The next operation on any ring carries it out; nothing is readable in between.
+                    self.model.flush();
+                }
+            }
+            6 if op.is_multiple_of(64) => {
+                with_shard(ring, |shard| shard.fresh(NOW.get()).flush());
+                self.model.flush();
+            }
+            7 if op.is_multiple_of(64) => {
+                let at = Secs(NOW.get().0 + 2);
+                with_shard(ring, |shard| shard.fresh(NOW.get()).flush_at(at));
+                self.model.flush_at = Some(at);
+            }
+            8 => {
+                let limit = if self.kind.evict { self.random.u64(1..=2) << 20 } else { 2 << 20 };
+                assert!(self.store.set_memory_limit(limit + (512 << 10)));
+            }
+            9 => self.walk(ring),
+            _ => {}
+        }
+    }
+
+    /// Follows the evictions of this step in the model. They may have come before or after the step's own change, so a
+    /// version is named by its cas.
+    fn take_evicted(&mut self) {
+        for (key, cas) in EVICTED.take() {
+            self.evictions += 1;
+            if self.model.get(&key, NOW.get()).is_some_and(|entry| entry.cas == cas) {
+                self.model.remove(&key);
+            }
+        }
+    }
+
+    /// The key's entry as the step's decision must have seen it: `seen` is its cas. Only an eviction in the same step
+    /// explains that nothing was seen.
+    fn check_seen(&self, key: &[u8], seen: Option<u64>) -> Option<Entry> {
+        let current = self.model.get(key, NOW.get());
+        let evicted =
+            |cas| EVICTED.with_borrow(|evicted| evicted.iter().any(|each| each.0 == key && each.1 == cas));
+        match (seen, current) {
+            (None, Some(entry)) => assert!(evicted(entry.cas), "missed {}: {entry:?}", key.escape_ascii()),
+            (seen, current) => assert_eq!(seen, current.map(|entry| entry.cas), "{}", key.escape_ascii()),
+        }
+        seen.and(current).cloned()
+    }
+
+    fn read(&mut self, ring: usize) {
+        let key = self.key();
+        let now = NOW.get();
+        let (found, sending) = with_shard(ring, |shard| {
+            let mut fresh = shard.fresh(now);
+            match fresh.find(&key) {
+                Lookup::Hit(item) => {
+                    assert_eq!(item.key(), key);
+                    item.touch_use(now);
+                    let entry = Entry {
+                        value: item.value().to_vec(),
+                        flags: item.flags(),
+                        exptime: item.exptime(),
+                        cas: item.cas(),
+                    };
+                    let sending = Sending { pin: item.pin(), bytes: entry.value.clone() };
+                    (Some(entry), Some(sending))
+                }
+                _ => (None, None),
+            }
+        });
+        assert_eq!(found.as_ref(), self.model.get(&key, now), "{}", key.escape_ascii());
+        self.hits += u64::from(found.is_some());
+        if let Some(sending) = sending
+            && self.random.u8(..8) == 0
+            && self.sending.len() < 8
+        {
+            self.sending.push(sending);
+        }
+    }
+
+    /// Runs an edit and follows it in the model; `next` says what the model's entry becomes.
+    fn edit(
+        &mut self,
+        ring: usize,
+        key: &[u8],
+        data: Data<'_>,
+        edit: Edit,
+        next: impl FnOnce(Option<&Entry>) -> Option<Entry>,
+    ) {
+        let now = NOW.get();
+        let mut edit = Some(edit);
+        let mut seen = None;
+        let result = with_shard(ring, |shard| {
+            let mut fresh = shard.fresh(now);
+            fresh.edit(key, data, |item| {
+                seen = item.map(Item::cas);
+                (edit.take().unwrap_or(Edit::Keep), ())
+            })
+        });
+        match result {
+            Ok(done) => {
+                let current = self.check_seen(key, seen);
+                match next(current.as_ref()).map(|entry| Entry { cas: done.cas, ..entry }) {
+                    Some(entry) => self.model.put(key, entry),
+                    None => self.model.remove(key),
+                }
+            }
+            Err(EditError::NoRoom) => self.refusals += 1,
+            Err(EditError::TooLarge) => {}
+        }
+    }
+
+    fn set(&mut self, ring: usize) {
+        let (key, value, exptime, flags) = (self.key(), self.value(), self.exptime(), self.random.u32(..3));
+        self.write(ring, &key, flags, exptime, &value);
+    }
+
+    fn write(&mut self, ring: usize, key: &[u8], flags: u32, exptime: Secs, value: &[u8]) {
+        let now = NOW.get();
+        let result = with_shard(ring, |shard| {
+            shard.fresh(now).edit(key, Data::Bytes(value), |_| (put(flags, exptime, Value::Data), ()))
+        });
+        match result {
+            Ok(done) => {
+                let entry = Entry { value: value.to_vec(), flags, exptime, cas: done.cas };
+                self.model.put(key, entry);
+            }
+            Err(error) => {
+                assert_eq!(error, EditError::NoRoom);
+                assert!(
+                    !self.kind.evict || !self.receiving.is_empty() || !self.sending.is_empty(),
+                    "room can be made"
+                );
+                self.refusals += 1;
+            }
+        }
+    }
+
+    fn concat(&mut self, ring: usize) {
+        let (key, more, front) = (self.key(), self.value(), self.random.bool());
+        let now = NOW.get();
+        let Some(old) = self.model.get(&key, now).cloned() else { return };
+        let value = if front { [&more[..], &old.value].concat() } else { [&old.value[..], &more].concat() };
+        if value.len() > 200_000 {
+            return;
+        }
+        let result = with_shard(ring, |shard| {
+            shard.fresh(now).edit(&key, Data::Bytes(&more), |item| {
+                let Some(item) = item else { return (Edit::Keep, false) };
+                let value = if front { Value::DataThenOld } else { Value::OldThenData };
+                (put(item.flags(), item.exptime(), value), true)
+            })
+        });
+        match result {
+            Ok(done) if done.outcome => self.model.put(&key, Entry { value, cas: done.cas, ..old }),
+            Ok(_) => drop(self.check_seen(&key, None)),
+            Err(_) => self.refusals += 1,
+        }
+    }
+
+    fn add(&mut self, ring: usize) {
+        let (key, value) = (self.key(), self.value());
+        let now = NOW.get();
+        if self.model.get(&key, now).is_none() {
+            self.write(ring, &key, 0, Secs::NEVER, &value);
+        } else {
+            self.edit(ring, &key, Data::Bytes(&value), Edit::Keep, |entry| entry.map(Entry::clone));
+        }
+    }
+
+    fn delete(&mut self, ring: usize) {
+        let key = self.key();
+        self.edit(ring, &key, Data::None, Edit::Remove, |_| None);
+    }
+
+    fn touch(&mut self, ring: usize) {
+        let (key, exptime) = (self.key(), self.exptime());
+        let amend = Edit::Amend(Amend { exptime: Some(exptime), ..Amend::default() });
+        self.edit(ring, &key, Data::None, amend, |entry| {
+            entry.map(|entry| Entry { exptime, ..entry.clone() })
+        });
+    }
+
+    fn cas(&mut self, ring: usize) {
+        let key = self.key();
+        let now = NOW.get();
+        let wanted = self.model.get(&key, now).map_or(1, |entry| entry.cas);
+        let result = with_shard(ring, |shard| {
+            shard.fresh(now).edit(&key, Data::Bytes(b"swapped"), |item| match item {
+                Some(item) if item.cas() == wanted => (put(9, Secs::NEVER, Value::Data), true),
+                _ => (Edit::Keep, false),
+            })
+        });
+        if let Ok(done) = result
+            && done.outcome
+        {
+            assert!(done.cas > wanted, "cas grows");
+            let entry = Entry { value: b"swapped".to_vec(), flags: 9, exptime: Secs::NEVER, cas: done.cas };
+            self.model.put(&key, entry);
+        }
+    }
+
+    fn count(&mut self, ring: usize) {
+        let key = self.key();
+        let now = NOW.get();
+        let mut digits = [0; 24];
+        digits[..3].copy_from_slice(b"123");
+        let result = with_shard(ring, |shard| {
+            shard.fresh(now).edit(&key, Data::None, |item| {
+                let Some(item) = item else { return (Edit::Keep, None) };
+                let (flags, exptime) = (item.flags(), item.exptime());
+                (put(flags, exptime, Value::Digits(digits, 3)), Some((flags, exptime)))
+            })
+        });
+        match result {
+            Ok(Edited { outcome: Some((flags, exptime)), cas }) => {
+                self.model.put(&key, Entry { value: b"123".to_vec(), flags, exptime, cas });
+            }
+            Ok(_) => drop(self.check_seen(&key, None)),
+            Err(_) => self.refusals += 1,
+        }
+    }
+
+    fn begin_draft(&mut self, ring: usize) {
+        if self.receiving.len() >= 3 {
+            return;
+        }
+        let (key, mut value) = (self.key(), self.value());
+        value.push(b'!');
+        let draft = with_shard(ring, |shard| shard.fresh(NOW.get()).reserve(&key, value.len()));
+        match draft {
+            Ok(draft) => self.receiving.push(Receiving { ring, key, value, draft }),
+            Err(_) => self.refusals += 1,
+        }
+    }
+
+    fn continue_draft(&mut self) {
+        if self.receiving.is_empty() {
+            return;
+        }
+        let at = self.random.usize(..self.receiving.len());
+        let receiving = &mut self.receiving[at];
+        let filled = receiving.draft.filled();
+        let count = self.random.usize(1..=receiving.value.len() - filled);
+        receiving.draft.fill(&receiving.value[filled..filled + count]);
+        if receiving.draft.filled() == receiving.draft.len() {
+            let Receiving { ring, key, value, draft } = self.receiving.swap_remove(at);
+            if self.random.u8(..4) == 0 {
+                return;
+            }
+            let put = put(5, Secs::NEVER, Value::Data);
+            let entry = Entry { value, flags: 5, exptime: Secs::NEVER, cas: 0 };
+            self.edit(ring, &key, Data::Draft(draft), put, |_| Some(entry));
+        }
+    }
+
+    fn end_send(&mut self) {
+        for sending in &self.sending {
+            assert_eq!(sending.pin.bytes(), sending.bytes, "a reply in flight keeps its bytes");
+        }
+        if !self.sending.is_empty() {
+            let at = self.random.usize(..self.sending.len());
+            self.sending.swap_remove(at);
+        }
+    }
+
+    fn walk(&mut self, ring: usize) {
+        let mut seen = Vec::new();
+        with_shard(ring, |shard| {
+            let mut walk = Walk::default();
+            let mut fresh = shard.fresh(NOW.get());
+            while fresh.walk(&mut walk, |item| seen.push(item.key().to_vec())) {}
+        });
+        seen.sort();
+        assert!(seen == self.model.keys(NOW.get()), "a walk sees every live key once");
+    }
+
+    /// At rest all replicas are equal, nothing is held, and the books agree with the model.
+    pub(crate) fn finish(mut self) {
+        self.sending.clear();
+        self.receiving.clear();
+        let now = NOW.get();
+        let maintain = |ring| while with_shard(ring, |shard| shard.maintain(now)) {};
+        (0..self.kind.rings).for_each(maintain);
+        (0..self.kind.rings).for_each(maintain);
+        self.take_evicted();
+        self.walk(0);
+        for ring in 0..self.kind.rings {
+            with_shard(ring, |shard| {
+                shard.fresh(now);
+            });
+        }
+        let first = with_shard(0, |shard| shard.index());
+        for ring in 1..self.kind.rings {
+            assert!(first == with_shard(ring, |shard| shard.index()), "replica {ring} equals replica 0");
+        }
+        let memory = self.store.memory();
+        assert_eq!((memory.pins, memory.drafts), (0, 0));
+        let totals = self.store.totals();
+        assert_eq!(totals.curr_items, first.len() as u64, "the books count what the index holds");
+        println!(
+            "{} hits, {} evictions, {} refusals, {totals:?}, {memory:?}",
+            self.hits, self.evictions, self.refusals
+        );
+        SHARDS.take();
+    }
+}

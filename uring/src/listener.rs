@@ -1,0 +1,180 @@
+//! Listeners and the sockets they give.
+
+use crate::op;
+use socket2::{Domain, Protocol, SockAddr, Type};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::rc::Rc;
+
+/// A connected socket that belongs to no ring yet; it can be sent to the thread of any.
+#[derive(Debug)]
+pub struct Socket(socket2::Socket);
+
+impl Socket {
+    pub(crate) fn into_inner(self) -> socket2::Socket {
+        self.0
+    }
+
+    /// The number of the descriptor.
+    pub fn id(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// The peer's address; `None` for a unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer_addr().ok()?.as_socket()
+    }
+
+    /// Sends `words` if the socket takes them without waiting, then closes.
+    pub fn refuse(self, words: &[u8]) {
+        let _ = self.0.send_with_flags(words, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+impl From<std::net::TcpStream> for Socket {
+    fn from(stream: std::net::TcpStream) -> Self {
+        Self(stream.into())
+    }
+}
+
+/// True for the errors of an accept that mean "out of descriptors or memory": they come back at once until
+/// something is closed, so whoever meets one must pause.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// A listening socket. It may be made on one thread and used on another.
+#[derive(Debug)]
+pub struct Listener {
+    socket: socket2::Socket,
+    local: Option<SocketAddr>,
+    /// A descriptor in reserve: given up for a moment, it lets one connection in that is then refused in words.
+    spare: Option<File>,
+}
+
+impl Listener {
+    /// Binds `count` listeners to one address; the kernel spreads connections over them. Port 0 is one free port
+    /// for all.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` also when the other listener would share: it is asked for exclusively first.
+    pub fn bind_each(address: SocketAddr, count: usize, backlog: i32) -> io::Result<Vec<Self>> {
+        // A second server of the same kind could join the group unseen and take part of the connections.
+        let exclusive = unbound(address)?;
+        exclusive.bind(&SockAddr::from(address))?;
+        let mut bound = address;
+        if let Some(local) = exclusive.local_addr()?.as_socket() {
+            bound.set_port(local.port());
+        }
+        let sockets = (0..count)
+            .map(|_| {
+                let socket = unbound(bound)?;
+                socket.set_reuse_port(true)?;
+                socket.bind(&SockAddr::from(bound))?;
+                Ok(socket)
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        // Listening conflicts with a socket that would not share, bound or not.
+        drop(exclusive);
+        sockets
+            .into_iter()
+            .map(|socket| {
+                socket.listen(backlog)?;
+                Self::new(socket, Some(bound))
+            })
+            .collect()
+    }
+
+    /// Binds one listener to a path, replacing a socket that is already there. `mode` is the file's, within 0777.
+    ///
+    /// # Errors
+    /// Also when something other than a socket is at `path`.
+    pub fn bind_path(path: &Path, mode: u32, backlog: i32) -> io::Result<Self> {
+        if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
+            std::fs::remove_file(path)?;
+        }
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // The mask is the process's; between bind and chmod the file would be open to more than it should.
+        let mask = nix::sys::stat::Mode::from_bits_truncate(!mode & 0o777);
+        let before = nix::sys::stat::umask(mask);
+        let bound = socket.bind(&SockAddr::unix(path)?);
+        nix::sys::stat::umask(before);
+        bound?;
+        socket.listen(backlog)?;
+        Self::new(socket, None)
+    }
+
+    fn new(socket: socket2::Socket, local: Option<SocketAddr>) -> io::Result<Self> {
+        Ok(Self { socket, local, spare: Some(File::open("/dev/null")?) })
+    }
+
+    /// The address it is bound to, with the port the kernel chose; `None` for a path.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// Brings the listener to this thread's ring.
+    pub fn open(self) -> Accepts {
+        Accepts { socket: Rc::new(self.socket), spare: RefCell::new(self.spare) }
+    }
+}
+
+/// A socket for `address` with what connections inherit from their listener: no delay, keepalive.
+///
+/// Lingering is left off, which is the default: closing never waits and never resets.
+fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_keepalive(true)?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+/// A listener of this thread's ring; clones share the socket.
+#[derive(Debug)]
+pub struct Accepts {
+    socket: Rc<socket2::Socket>,
+    spare: RefCell<Option<File>>,
+}
+
+impl Accepts {
+    /// The next connection. Await it to the end; [`Accepts::close`] makes it fail.
+    ///
+    /// # Errors
+    /// [`is_exhaustion`]: pause, then go on. `ECONNABORTED` and the like: the peer has gone, go on.
+    pub async fn accept(&self) -> io::Result<Socket> {
+        let fd = op::accept(Rc::clone(&self.socket)).await?;
+        Ok(Socket(fd.into()))
+    }
+
+    /// Out of descriptors: takes one waiting connection with the spare descriptor and refuses it with `words`.
+    /// False if none was waiting or could be taken.
+    pub fn refuse_one(&self, words: &[u8]) -> bool {
+        let mut spare = self.spare.borrow_mut();
+        if spare.take().is_none() {
+            // Another part of the process was faster the last time.
+            *spare = File::open("/dev/null").ok();
+            return false;
+        }
+        // The flag is for this accept alone: operations of the ring wait on blocking sockets.
+        let taken = self.socket.set_nonblocking(true).and_then(|()| self.socket.accept());
+        let _ = self.socket.set_nonblocking(false);
+        let refused = taken.map(|(socket, _)| Socket(socket).refuse(words)).is_ok();
+        *spare = File::open("/dev/null").ok();
+        refused
+    }
+
+    /// Stops listening: a waiting [`Accepts::accept`] fails, connections not yet taken are reset.
+    pub fn close(&self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}

@@ -1,0 +1,138 @@
+//! A connection: bytes in, bytes out, memory by ownership.
+
+use crate::op::{self, Pieces, Receive, Vectors};
+use crate::{Buffer, Socket};
+use std::cell::Cell;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+
+/// Most bytes one operation moves. Copying these takes the kernel about 20 µs, which is how long one connection may
+/// hold up the others of its ring.
+const OPERATION_BYTES_MAX: usize = 128 * 1024;
+
+/// One connection of this thread's ring.
+///
+/// At most one operation runs at a time (beside [`Stream::interrupt`]). The futures own the descriptor and the memory
+/// they were given; a future that is dropped unfinished keeps both until the peer does something. So the end of a
+/// connection is [`Stream::shutdown`], then the end of its task.
+pub struct Stream {
+    socket: Rc<socket2::Socket>,
+    vectors: Cell<Option<Box<Vectors>>>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// Brings a socket to this thread's ring.
+    pub fn new(socket: Socket) -> Self {
+        Self { socket: Rc::new(socket.into_inner()), vectors: Cell::new(None) }
+    }
+
+    /// The number of the descriptor.
+    pub fn id(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Waits for bytes and reads them into `buffer`; 0 is the end of the peer's bytes.
+    ///
+    /// # Errors
+    /// `ECANCELED` ([`is_interrupted`](Self::is_interrupted)): somebody called [`Stream::interrupt`]; no bytes were lost.
+    /// Others: the connection is broken.
+    pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        op::read(Rc::clone(&self.socket), buffer).await
+    }
+
+    /// Waits, without a buffer, until a read would not wait.
+    ///
+    /// # Errors
+    /// As [`Stream::read`].
+    pub async fn parked(&self) -> io::Result<()> {
+        op::readable(Rc::clone(&self.socket)).await
+    }
+
+    /// Receives up to what `target` has spare; 0 is the end of the peer's bytes. The caller accounts for the bytes.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn recv_into<T: Receive>(&self, mut target: T) -> (io::Result<usize>, T) {
+        loop {
+            let result;
+            (result, target) = op::receive(Rc::clone(&self.socket), target, OPERATION_BYTES_MAX).await;
+            // An interrupt is for idle connections; it can arrive late, when this one no longer is.
+            if !result.as_ref().is_err_and(Self::is_interrupted) {
+                return (result, target);
+            }
+        }
+    }
+
+    /// Sends all of `bytes`, waiting as long as the peer makes it wait.
+    ///
+    /// # Errors
+    /// The connection is broken; some of the bytes may have been sent.
+    pub async fn send(&self, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let to = bytes.len().min(sent + OPERATION_BYTES_MAX);
+            let result;
+            (result, bytes) = op::send(Rc::clone(&self.socket), bytes, sent, to).await;
+            match result {
+                Ok(count) => sent += count,
+                Err(error) if Self::is_interrupted(&error) => {}
+                Err(error) => return (Err(error), bytes),
+            }
+        }
+        (Ok(()), bytes)
+    }
+
+    /// Sends all pieces in order, without copying them together.
+    ///
+    /// # Errors
+    /// As [`Stream::send`].
+    pub async fn send_gather<P: Pieces>(&self, mut pieces: P) -> (io::Result<()>, P) {
+        let mut vectors = self.vectors.take().unwrap_or_default();
+        let mut sent = 0;
+        let result = loop {
+            let result;
+            (result, pieces, vectors) =
+                op::gather(Rc::clone(&self.socket), pieces, vectors, sent, OPERATION_BYTES_MAX).await;
+            match result {
+                Ok(0) => break Ok(()),
+                Ok(count) => sent += count,
+                Err(error) if Self::is_interrupted(&error) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.vectors.set(Some(vectors));
+        (result, pieces)
+    }
+
+    /// Makes a waiting [`Stream::read`] or [`Stream::parked`] return with an error that
+    /// [`is_interrupted`](Self::is_interrupted). It may come late and meet the next one; sends and receives into
+    /// memory go on by themselves. Costs the kernel a walk over all that wait: some tens of microseconds among 10,000.
+    pub async fn interrupt(&self) {
+        op::cancel(Rc::clone(&self.socket)).await;
+    }
+
+    /// True for the error of an interrupted wait.
+    pub fn is_interrupted(error: &io::Error) -> bool {
+        error.raw_os_error() == Some(libc::ECANCELED)
+    }
+
+    /// Ends the connection both ways: what waits on it completes, and the peer sees the end behind what was sent.
+    /// Without it, a dropped future would keep the socket open.
+    pub fn shutdown(&self) {
+        // The only failure is that there is nothing left to shut down.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Drops what of the stream's memory is kept for reuse; for a connection that has gone idle.
+    pub fn trim(&self) {
+        self.vectors.set(None);
+    }
+}

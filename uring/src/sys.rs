@@ -1,0 +1,39 @@
+//! What this process may use, and what stands in its way.
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
+/// Bit of `CAP_IPC_LOCK` in a capability set. Source: capabilities(7).
+const CAP_IPC_LOCK: u64 = 1 << 14;
+
+/// Bytes this process may lock, for all its rings together; `None` is no limit. Raises the soft limit to the hard one
+/// first.
+///
+/// The kernel counts per user, over all processes, so less may be left; and a capability in a user namespace does
+/// not count. What is said here is a plan, not a promise.
+pub(crate) fn lockable_bytes() -> Option<u64> {
+    if status_field("CapEff:")
+        .and_then(|set| u64::from_str_radix(&set, 16).ok())
+        .is_some_and(|set| set & CAP_IPC_LOCK != 0)
+    {
+        return None;
+    }
+    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+    let limit =
+        if soft != hard && setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard).is_ok() { hard } else { soft };
+    (limit != RLIM_INFINITY).then_some(limit)
+}
+
+/// The limits on locked memory as they are, in bytes, for messages.
+pub(crate) fn memlock_text() -> String {
+    match getrlimit(Resource::RLIMIT_MEMLOCK) {
+        Ok((RLIM_INFINITY, _)) => "unlimited".to_owned(),
+        Ok((soft, _)) => format!("{} KiB", soft / 1024),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The rest of the line of /proc/self/status that begins with `name`.
+pub(crate) fn status_field(name: &str) -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.trim().to_owned())
+}

@@ -1,0 +1,207 @@
+//! Machines that refuse: filters, limits, restarts. Each case runs in a process of its own, which is this test program
+//! again with one of its ignored tests.
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Uid, setgid, setuid};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+use uring::{Listener, Options, Ring, Stream};
+
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// Runs the ignored test `name` in a new process; returns what it printed.
+fn in_a_process(name: &str) -> String {
+    let program = std::env::current_exe().expect("this program");
+    let output = Command::new(program)
+        .args(["--exact", name, "--ignored", "--nocapture"])
+        .output()
+        .expect("a process");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{name}: {printed}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains("1 passed"), "{name} did not run");
+    printed
+}
+
+/// Makes `calls` fail with `errno` in this process, like a container's profile.
+fn forbid(calls: &[i64], errno: i32) {
+    let rules = calls.iter().map(|&call| (call, Vec::new())).collect();
+    let arch = TargetArch::try_from(std::env::consts::ARCH).expect("a known machine");
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), arch)
+        .expect("a filter");
+    let program: BpfProgram = filter.try_into().expect("a program");
+    seccompiler::apply_filter_all_threads(&program).expect("filters are possible");
+}
+
+#[test]
+fn a_filter_is_named_as_the_cause() {
+    for name in ["filtered_with_eperm", "filtered_with_enosys", "filtered_but_for_setup"] {
+        let printed = in_a_process(name);
+        assert!(printed.contains("a seccomp filter blocks it"), "{printed}");
+        assert!(printed.contains("--security-opt seccomp=unconfined"), "{printed}");
+    }
+}
+
+#[test]
+#[ignore = "run by a_filter_is_named_as_the_cause"]
+fn filtered_with_eperm() {
+    forbid(&[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register], libc::EPERM);
+    println!("{}", uring::probe().expect_err("forbidden"));
+}
+
+#[test]
+#[ignore = "run by a_filter_is_named_as_the_cause"]
+fn filtered_with_enosys() {
+    forbid(&[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register], libc::ENOSYS);
+    println!("{}", uring::probe().expect_err("forbidden"));
+}
+
+#[test]
+#[ignore = "run by a_filter_is_named_as_the_cause"]
+fn filtered_but_for_setup() {
+    forbid(&[libc::SYS_io_uring_enter], libc::EPERM);
+    println!("{}", uring::probe().expect_err("forbidden"));
+}
+
+/// Leaves root behind, if it is here, with `memlock_bytes` of locked memory. Each test has a user of its own, because the
+/// limit is one for all processes of a user.
+fn become_ordinary(user: u32, memlock_bytes: u64) {
+    setrlimit(Resource::RLIMIT_MEMLOCK, memlock_bytes, memlock_bytes).expect("a lower limit");
+    if Uid::effective().is_root() {
+        setgid(Gid::from_raw(65534)).expect("a group");
+        setuid(Uid::from_raw(user)).expect("a user");
+    }
+}
+
+/// Builds `rings` rings at the same time, as a server does, and sends bytes through each; returns how many buffers each
+/// could register.
+fn rings_that_work(rings: usize) -> Result<Vec<usize>, uring::StartError> {
+    let support = uring::probe()?;
+    let all_built = Arc::new(Barrier::new(rings));
+    let threads: Vec<_> = (0..rings)
+        .map(|_| {
+            let all_built = Arc::clone(&all_built);
+            std::thread::spawn(move || {
+                let options = Options { rings, buffer_bytes: BUFFER_BYTES, buffers_max: 256 };
+                let ring = Ring::build(support, &options);
+                all_built.wait();
+                let ring = ring?;
+                let buffers = ring.buffers();
+                let registered = buffers.registered();
+                let listener = Listener::bind_each(SocketAddr::from(([127, 0, 0, 1], 0)), 1, 8)
+                    .expect("a port")
+                    .remove(0);
+                let address = listener.local().expect("an address");
+                ring.run(async move {
+                    let mut client = TcpStream::connect(address).expect("a listener");
+                    let stream = Stream::new(listener.open().accept().await.expect("a connection"));
+                    client.write_all(b"bytes").expect("a write");
+                    let (result, buffer) = stream.read(buffers.take()).await;
+                    assert_eq!((result.expect("a read"), buffer.bytes()), (5, &b"bytes"[..]));
+                });
+                Ok(registered)
+            })
+        })
+        .collect();
+    threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+}
+
+#[test]
+fn under_eight_mebibytes_rings_share_buffers() {
+    for _ in 0..5 {
+        // At once after the last one has gone: its memory may still be charged.
+        in_a_process("under_8_mib");
+    }
+}
+
+#[test]
+#[ignore = "run by under_eight_mebibytes_rings_share_buffers"]
+fn under_8_mib() {
+    become_ordinary(65534, 8 << 20);
+    let registered = rings_that_work(4).expect("room for rings");
+    assert!(registered.iter().all(|&count| count >= 32), "{registered:?}");
+    println!("registered: {registered:?}");
+}
+
+#[test]
+fn under_little_memory_buffers_are_not_registered() {
+    in_a_process("under_128_kib");
+}
+
+#[test]
+#[ignore = "run by under_little_memory_buffers_are_not_registered"]
+fn under_128_kib() {
+    become_ordinary(65533, 128 << 10);
+    let registered = rings_that_work(2).expect("room for small rings");
+    assert!(registered.iter().all(|&count| count <= 1), "{registered:?}");
+}
+
+#[test]
+fn no_memory_at_all_is_named_as_the_cause() {
+    let printed = in_a_process("under_0");
+    assert!(printed.contains("limit on locked memory (0 KiB)"), "{printed}");
+    assert!(printed.contains("--ulimit memlock"), "{printed}");
+}
+
+#[test]
+#[ignore = "run by no_memory_at_all_is_named_as_the_cause"]
+fn under_0() {
+    become_ordinary(65532, 0);
+    println!("{}", rings_that_work(2).expect_err("no room"));
+}
+
+#[test]
+fn out_of_descriptors_a_client_is_refused_in_words_and_later_ones_are_served() {
+    in_a_process("out_of_descriptors");
+}
+
+#[test]
+#[ignore = "run by out_of_descriptors_a_client_is_refused_in_words_and_later_ones_are_served"]
+fn out_of_descriptors() {
+    let support = uring::probe().expect("tests need io_uring");
+    let ring =
+        Ring::build(support, &Options { rings: 1, buffer_bytes: 4096, buffers_max: 1 }).expect("a ring");
+    let listener =
+        Listener::bind_each(SocketAddr::from(([127, 0, 0, 1], 0)), 1, 8).expect("a port").remove(0);
+    let address = listener.local().expect("an address");
+    ring.run(async move {
+        let accepts = Rc::new(listener.open());
+        let mut hungry = TcpStream::connect(address).expect("a listener");
+        hungry.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        // All descriptors are taken, to the limit.
+        let (soft, hard) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+        setrlimit(Resource::RLIMIT_NOFILE, soft.min(256), hard).expect("a lower limit");
+        let mut taken: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        let error = accepts.accept().await.expect_err("no descriptors");
+        assert!(uring::is_exhaustion(&error), "{error}");
+        // A naive server would spin here: the same error comes back at once.
+        assert!(uring::is_exhaustion(&accepts.accept().await.expect_err("still none")));
+        assert!(accepts.refuse_one(b"no room\r\n"));
+        let mut words = String::new();
+        hungry.read_to_string(&mut words).expect("words, then the end");
+        assert_eq!(words, "no room\r\n");
+        assert!(!accepts.refuse_one(b"no room\r\n"), "nobody is waiting");
+        taken.truncate(taken.len() - 3);
+        let client = TcpStream::connect(address).expect("a listener");
+        accepts.accept().await.expect("descriptors are back");
+        drop(client);
+    });
+}
+
+#[test]
+fn a_start_without_descriptors_says_so() {
+    let printed = in_a_process("start_without_descriptors");
+    assert!(printed.contains("ulimit -n"), "{printed}");
+}
+
+#[test]
+#[ignore = "run by a_start_without_descriptors_says_so"]
+fn start_without_descriptors() {
+    setrlimit(Resource::RLIMIT_NOFILE, 64, 64).expect("a lower limit");
+    let _taken: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    println!("{}", uring::probe().expect_err("no descriptors"));
+}
