@@ -36,9 +36,14 @@ const RULES: &[Rule] = &[
     Rule {
         name: "numbers are digits, at most 11 or 22 of them, and a lone minus sign is 0",
         explains: |request, old, new| {
-            let line = lines(request).next().unwrap_or_default().trim_ascii_end();
+            let line = lines(request).next().unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
             line.iter().any(|byte| b"+-\t\0x\r\x0b\x0c".contains(byte)) && (errors(new) > 0 || errors(old) > 0)
         },
+    },
+    Rule {
+        name: "gat without a key is refused",
+        explains: |request, old, new| find(request, b"gat").is_some() && errors(new) > 0 && errors(old) < errors(new),
     },
     Rule {
         name: "a space in front of a command makes it unknown",
@@ -76,6 +81,17 @@ const BINARY_RULES: &[Rule] = &[
         },
     },
     Rule {
+        name: "what was answered before garbage is sent (memcached drops it)",
+        explains: |request, old, new| {
+            let body = request.get(8..12).map_or(0, |body| u32::from_be_bytes(body.try_into().unwrap()));
+            request.len() > 24 + body as usize && new.starts_with(old)
+        },
+    },
+    Rule {
+        name: "a body of more than 1 GiB is refused",
+        explains: |request, _, new| request.get(8).is_some_and(|&byte| byte >= 0x40) && new.len() > 24 && new[7] == 4,
+    },
+    Rule {
         name: "lengths that contradict each other are refused before all of them has come",
         explains: |request, old, new| {
             let Some(header) = request.first_chunk::<24>() else { return false };
@@ -91,7 +107,7 @@ fn explained(step: &Step, request: &[u8], old: &[u8], new: &[u8]) -> bool {
     if !step.broken || dialect() == Dialect::V18 {
         return false;
     }
-    let rules = if step.protocol == Protocol::Text { RULES } else { BINARY_RULES };
+    let rules = if request.first() == Some(&0x80) { BINARY_RULES } else { RULES };
     let rule = rules.iter().find(|rule| (rule.explains)(request, old, new));
     if let Some(rule) = rule {
         println!("{}: {}", show(&request[..request.len().min(60)]), rule.name);
@@ -250,7 +266,7 @@ fn run(steps: &[Step]) -> Result<(), (usize, String)> {
         }
         // What was done on one side only is undone.
         for side in [&mut old, &mut new] {
-            side.text.send(&[b"delete ", &step.key[..], b"\r\n"].concat());
+            side.text.send(b"flush_all\r\n");
             side.text.line();
         }
     }
