@@ -11,7 +11,7 @@
 //!
 //! Source: memcached 1.6.45, `authfile.c` and `sasl_defs.c`.
 
-use nix::errno::Errno;
+use crate::log;
 use parking_lot::RwLock;
 use std::fmt;
 use std::fs;
@@ -37,12 +37,8 @@ impl fmt::Display for UserFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(path, error) => {
-                let cause = error.raw_os_error().map(Errno::from_raw);
-                write!(f, "Could not open authfile [{}] for reading, error ", path.display())?;
-                match cause {
-                    Some(errno) => f.write_str(errno.desc()),
-                    None => error.fmt(f),
-                }
+                let (path, reason) = (path.display(), log::reason(error));
+                write!(f, "Could not open authfile [{path}] for reading, error {reason}")
             }
             Self::Malformed(path) => {
                 write!(f, "Authfile [{}] has a malformed entry. Should be 'user:password'", path.display())

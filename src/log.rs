@@ -10,6 +10,7 @@
 //! The `verbosity` command changes it while the server runs; a disabled event costs one relaxed load.
 
 use std::fmt;
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use tracing::level_filters::LevelFilter;
@@ -27,7 +28,7 @@ static FILTER: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new()
 pub fn start(verbosity: u8) {
     let (filter, handle) = reload::Layer::new(level(verbosity));
     if FILTER.set(handle).is_ok() {
-        let subscriber = subscriber(filter, std::io::stderr);
+        let subscriber = subscriber(filter, io::stderr);
         // Another subscriber (a test's) may stand already; then it gets the lines.
         let _ = tracing::subscriber::set_global_default(subscriber);
     }
@@ -45,6 +46,15 @@ pub fn set_verbosity(verbosity: u8) {
     if let Some(filter) = FILTER.get() {
         // It fails only when the subscriber is gone, and it is there to the end.
         let _ = filter.reload(level(verbosity));
+    }
+}
+
+/// What went wrong, as strerror(3) words it and people look it up: without Rust's `(os error 2)`.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match error.raw_os_error().and_then(|errno| text.strip_suffix(&format!(" (os error {errno})"))) {
+        Some(reason) => reason.to_owned(),
+        None => text,
     }
 }
 
@@ -88,7 +98,7 @@ where
 mod tests {
     use super::*;
     use parking_lot::Mutex;
-    use std::io::{self, Write};
+    use std::io::Write;
     use std::sync::Arc;
 
     #[derive(Clone, Default)]
@@ -121,6 +131,12 @@ mod tests {
         });
         let text = String::from_utf8(sink.0.lock().clone()).unwrap();
         assert_eq!(text, "warning: 1\n<26 get k\n26: going from conn_new_cmd to conn_waiting\n");
+    }
+
+    #[test]
+    fn reasons_are_the_systems() {
+        assert_eq!(reason(&io::Error::from_raw_os_error(libc::ENOMEM)), "Cannot allocate memory");
+        assert_eq!(reason(&io::Error::other("of ours")), "of ours");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The memcrsd binary: words to a configuration, the process made ready, the server run to its end, an exit status.
 
 use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Refusal, Surroundings};
+use memcrsd::log;
 use memcrsd::process::{self, BoundPort, Transport};
 use memcrsd::server::{Ports, Request, StartError};
 use std::io::{self, Write as _};
@@ -32,14 +33,19 @@ fn run() -> Result<(), Refusal> {
 fn serve(config: &Config) -> Result<(), Refusal> {
     let denied = |error: StartError| Refusal::new(EX_OSERR, error.to_string());
     let mut prepared = process::prepare(config)?;
+    log::start(config.verbosity);
     let ports = Ports::bind(config).map_err(denied)?;
     prepared.after_bind(config)?;
     let tcp = |&address| BoundPort { transport: Transport::Tcp, address };
     let bound: Vec<BoundPort> = ports.addresses().iter().map(tcp).collect();
     let server = ports.start(config, prepared.connections_max).map_err(denied)?;
     prepared.after_start(config, &bound);
-    while server.next_request() == Request::Reload {
-        prepared.reload();
+    loop {
+        match server.next_request() {
+            Request::Reload => prepared.reload(),
+            Request::StopGracefully => break process::complain("Gracefully stopping"),
+            Request::Stop => break tracing::info!("Exiting normally"),
+        }
     }
     server.stop();
     prepared.end(config);

@@ -1,2 +1,69 @@
-//! Measures memcached servers.
-fn main() {}
+//! Measures memcached servers: load, side-by-side runs, trace replay, capacity. It speaks the wire protocols only, so
+//! it can be pointed at any server. `perf --help` lists the commands; README.md and the justfile show common uses.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
+
+mod ab;
+mod client;
+mod compare;
+mod fill;
+mod growth;
+mod load;
+mod plot;
+mod process;
+mod proto;
+mod record;
+mod replay;
+mod server;
+mod size;
+mod synthetic;
+mod table;
+mod trace;
+mod value;
+mod zipf;
+
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+/// Measure memcached servers.
+#[derive(FromArgs, Debug)]
+struct Args {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+enum Command {
+    Load(load::Flags),
+    Compare(compare::Flags),
+    Replay(replay::Flags),
+    ReplayCompare(replay::CompareFlags),
+    Gen(synthetic::Flags),
+    Fill(fill::Flags),
+    Growth(growth::Flags),
+    Ab(ab::Flags),
+    Plot(plot::Flags),
+}
+
+fn main() -> ExitCode {
+    process::raise_open_files();
+    let result = match argh::from_env::<Args>().command {
+        Command::Load(flags) => load::command(&flags),
+        Command::Compare(flags) => compare::command(&flags),
+        Command::Replay(flags) => replay::command(&flags),
+        Command::ReplayCompare(flags) => replay::compare_command(&flags),
+        Command::Gen(flags) => synthetic::command(&flags),
+        Command::Fill(flags) => fill::command(&flags),
+        Command::Growth(flags) => growth::command(&flags),
+        Command::Ab(flags) => ab::command(&flags),
+        Command::Plot(flags) => plot::command(&flags),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(words) => {
+            eprintln!("perf: {words}");
+            ExitCode::FAILURE
+        }
+    }
+}

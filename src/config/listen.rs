@@ -23,7 +23,7 @@ pub struct ListenSpec {
 /// The place of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A TCP port; port 0 is any free one, host `None` is every address, IPv6 and IPv4.
+    /// A TCP port; port 0 is any free one, host `None` is every address, IPv4 and IPv6.
     Tcp {
         /// Name or address.
         host: Option<String>,
@@ -70,12 +70,21 @@ impl Endpoint {
             Self::Unix { .. } => return Err(io::Error::other("a unix socket has no address")),
         };
         match host {
-            None => Ok([IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)]
+            None => Ok([IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
                 .map(|any| SocketAddr::new(any, port))
                 .to_vec()),
-            Some(host) => (host.as_str(), port).to_socket_addrs().map(Iterator::collect),
+            Some(host) => match (host.as_str(), port).to_socket_addrs() {
+                Ok(addresses) => Ok(addresses.collect()),
+                Err(error) => Err(io::Error::other(format!("getaddrinfo(): {}", gai_strerror(&error)))),
+            },
         }
     }
+}
+
+/// The resolver's words, without std's in front of them.
+fn gai_strerror(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
 
 /// The listeners that the settings of `config` ask for.
@@ -264,12 +273,14 @@ mod tests {
     #[test]
     fn any_is_both_families_and_names_resolve() {
         let any = Endpoint::Tcp { host: None, port: 7 }.addresses().unwrap();
-        assert_eq!(any, ["[::]:7".parse().unwrap(), "0.0.0.0:7".parse().unwrap()]);
+        assert_eq!(any, ["0.0.0.0:7".parse().unwrap(), "[::]:7".parse().unwrap()]);
         let named = Endpoint::Udp { host: Some("localhost".to_owned()), port: 7 }.addresses().unwrap();
         assert!(
             named.iter().all(|address| address.ip().is_loopback() && address.port() == 7)
                 && !named.is_empty()
         );
+        let unknown = Endpoint::Tcp { host: Some("no name".to_owned()), port: 7 }.addresses().unwrap_err();
+        assert_eq!(unknown.to_string(), "getaddrinfo(): Name or service not known");
         assert!(Endpoint::Unix { path: "x".to_owned(), mode: 0o700 }.addresses().is_err());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Both are written beside their place and renamed into it, so a reader sees all or nothing.
 
+use crate::log;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -37,12 +38,13 @@ pub(super) fn write_pid(path: &Path, complain: impl Fn(&str)) {
     }
     let written = beside(path, ".tmp");
     if let Err(error) = fs::write(&written, format!("{}\n", Pid::this())) {
-        complain(&format!("Could not open the pid file {} for writing: {error}", written.display()));
+        let (path, reason) = (written.display(), log::reason(&error));
+        complain(&format!("Could not open the pid file {path} for writing: {reason}"));
         return;
     }
     if let Err(error) = fs::rename(&written, path) {
-        let (from, to) = (written.display(), path.display());
-        complain(&format!("Could not rename the pid file from {from} to {to}: {error}"));
+        let (from, to, reason) = (written.display(), path.display(), log::reason(&error));
+        complain(&format!("Could not rename the pid file from {from} to {to}: {reason}"));
     }
 }
 

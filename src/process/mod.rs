@@ -24,6 +24,7 @@ pub use files::{BoundPort, Transport};
 
 use crate::auth::UserFile;
 use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, Refusal};
+use crate::log;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -63,7 +64,10 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
     }
     if config.daemonize {
         nix::unistd::daemon(config.core_dumps, config.verbosity > 0).map_err(|errno| {
-            Refusal::new(EX_BAD_VALUE, format!("failed to daemon() in order to daemonize: {errno}"))
+            Refusal::new(
+                EX_BAD_VALUE,
+                format!("failed to daemon() in order to daemonize: {}", log::reason(&errno.into())),
+            )
         })?;
     }
     if config.lock_memory {
@@ -90,7 +94,7 @@ impl Prepared {
         if let Some(path) = &config.port_file
             && let Err(error) = files::write_ports(Path::new(path), ports)
         {
-            complain(&format!("Failed to write the port file \"{path}\": {error}"));
+            complain(&format!("Failed to write the port file \"{path}\": {}", log::reason(&error)));
         }
     }
 
@@ -106,7 +110,7 @@ impl Prepared {
         if let Some(path) = config.pid_file.as_ref().filter(|_| config.daemonize)
             && let Err(error) = std::fs::remove_file(path)
         {
-            complain(&format!("Could not remove the pid file {path}: {error}"));
+            complain(&format!("Could not remove the pid file {path}: {}", log::reason(&error)));
         }
     }
 
@@ -155,7 +159,7 @@ fn lock_memory(config: &Config, lockable_bytes: u64) {
         mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)
     };
     if let Err(errno) = locked {
-        complain(&format!("warning: -k invalid, mlockall() failed: {}", errno.desc()));
+        complain(&format!("warning: -k invalid, mlockall() failed: {}", log::reason(&errno.into())));
     }
 }
 

@@ -124,7 +124,9 @@ pub(super) struct Ledger {
     half_dead: Vec<(u32, u32)>,
     retired: VecDeque<(Unit, u64)>,
     held: Vec<Unit>,
+    /// Bytes of `retired` and of `held`.
     pending_bytes: u64,
+    held_bytes: u64,
     pub(super) ghost: Ghost,
     pub(super) victim: Option<super::evict::Victim>,
     pub(super) sweep: super::evict::Sweep,
@@ -157,6 +159,7 @@ impl Ledger {
             retired: VecDeque::new(),
             held: Vec::new(),
             pending_bytes: 0,
+            held_bytes: 0,
             ghost: Ghost::default(),
             victim: None,
             sweep: super::evict::Sweep::default(),
@@ -238,6 +241,16 @@ impl Ledger {
             Need::Extent(bytes) => bytes,
         };
         self.room() >= (bytes + reserve) as i64 && !self.must_shed(need)
+    }
+
+    /// True if `need` will be there as soon as the other rings have caught up: nothing more has to be evicted.
+    pub(super) fn will_have(&self, need: Need) -> bool {
+        let bytes = match need {
+            Need::Segment => self.segment_bytes,
+            Need::Extent(bytes) => bytes,
+        };
+        let coming = self.room() + (self.pending_bytes - self.held_bytes) as i64;
+        self.awaits_cursors() && coming >= (bytes + self.segment_bytes) as i64
     }
 
     /// True if free memory of the other kind must be given back before `need` can be committed.
@@ -557,6 +570,7 @@ impl Ledger {
             return;
         }
         let passed = space.log().cursor_min();
+        self.held_bytes = 0;
         for unit in std::mem::take(&mut self.held) {
             self.release(unit, space);
         }
@@ -576,6 +590,10 @@ impl Ledger {
         };
         if counts.is_held() {
             self.held.push(unit);
+            self.held_bytes += match unit {
+                Unit::Segment(_) => self.segment_bytes,
+                Unit::Large(id) => self.larges[id as usize].bytes,
+            };
             return;
         }
         match unit {

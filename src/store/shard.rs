@@ -158,8 +158,13 @@ impl Shard {
             if turn.ledger.has(need, Purpose::Write) {
                 return Ok(());
             }
-            let shed = turn.ledger.must_shed(need) && turn.ledger.shed(space);
-            let slice = if shed { Slice::Worked } else { turn.evict(SLICE_ITEMS) };
+            let slice = if turn.ledger.will_have(need) {
+                Slice::Stalled
+            } else if turn.ledger.must_shed(need) && turn.ledger.shed(space) {
+                Slice::Worked
+            } else {
+                turn.evict(SLICE_ITEMS)
+            };
             turn.ledger.totals.direct_reclaims += u64::from(slice == Slice::Worked);
             drop(turn);
             match slice {

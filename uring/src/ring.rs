@@ -48,6 +48,10 @@ const QUEUES: [Queues; 3] = [
 /// Left for other processes of the same user and for the kernel's rounding, bytes.
 const MEMLOCK_SPARE_BYTES: u64 = 64 << 10;
 
+/// Buffers take at most this part of a limited amount of locked memory, one in so many: the limit is per user, and a
+/// second server of the same user, or this one restarted, must find room for its rings.
+const BUFFERS_PART: u64 = 4;
+
 /// What one ring takes of the locked memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
@@ -61,8 +65,8 @@ impl Options {
         let Some(lockable) = lockable else { return Share { queues: QUEUES[0], buffers: self.buffers_max } };
         let mine = lockable.saturating_sub(MEMLOCK_SPARE_BYTES) / self.rings.max(1) as u64;
         let queues = QUEUES.into_iter().find(|queues| queues.charged_bytes <= mine / 2).unwrap_or(QUEUES[2]);
-        let buffers =
-            (mine.saturating_sub(queues.charged_bytes) as usize / self.buffer_bytes).min(self.buffers_max);
+        let room = mine.saturating_sub(queues.charged_bytes).min(mine / BUFFERS_PART) as usize;
+        let buffers = (room / self.buffer_bytes).min(self.buffers_max);
         Share { queues, buffers }
     }
 }
@@ -191,8 +195,8 @@ mod tests {
     fn locked_memory_is_shared_out() {
         assert_eq!(options(4).share(None), Share { queues: QUEUES[0], buffers: 256 });
         // 8 MiB: (8192 - 64) / 4 - 136 KiB = 1896 KiB = 118 buffers.
-        assert_eq!(options(4).share(Some(8 << 20)), Share { queues: QUEUES[0], buffers: 118 });
-        assert_eq!(options(16).share(Some(8 << 20)), Share { queues: QUEUES[0], buffers: 23 });
+        assert_eq!(options(4).share(Some(8 << 20)), Share { queues: QUEUES[0], buffers: 31 });
+        assert_eq!(options(16).share(Some(8 << 20)), Share { queues: QUEUES[0], buffers: 7 });
         // 64 KiB, as in many containers: small queues and no buffers.
         assert_eq!(options(4).share(Some(64 << 10)), Share { queues: QUEUES[2], buffers: 0 });
         for rings in 1..64 {

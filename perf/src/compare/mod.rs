@@ -1,0 +1,179 @@
+//! `perf compare`: the same loads against several servers in turn, round by round, and the ratio of each round.
+//!
+//! A machine's speed drifts over minutes, by its neighbours and its temperature. So the servers take turns within each
+//! round, and what is compared is the ratio within a round; the median over the rounds is the result.
+
+mod rows;
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use crate::client;
+use crate::load::{self, Mix, Plan, Report, Span};
+use crate::process;
+use crate::record::{self, Cell, Machine, Record, RowRecord, ServerRecord};
+use crate::server::{Layout, Recipe, Server, Settings};
+use crate::table;
+use crate::value::Pattern;
+use rows::Row;
+
+/// Run a table of loads against memcrsd and memcached in turn.
+#[derive(FromArgs, Clone, Debug)]
+#[argh(subcommand, name = "compare")]
+pub(crate) struct Flags {
+    /// the subject, NAME=COMMAND with {port}, {threads} and {memory} in it (memcrsd of the target directory)
+    #[argh(option, default = "Recipe::memcrsd()")]
+    pub(crate) server: Recipe,
+    /// what it is compared with, in the same form; may be repeated (memcached of the search path)
+    #[argh(option)]
+    pub(crate) peer: Vec<Recipe>,
+    #[argh(positional, greedy)]
+    /// parts of the ids of the rows to run (all)
+    pub(crate) rows: Vec<String>,
+    /// rounds (3)
+    #[argh(option, default = "3")]
+    pub(crate) rounds: usize,
+    /// seconds measured in each round (1.5)
+    #[argh(option, default = "1.5")]
+    pub(crate) seconds: f64,
+    /// seconds of warm-up before that (0.3)
+    #[argh(option, default = "0.3")]
+    pub(crate) warmup: f64,
+    /// memory of a server, MiB (1024)
+    #[argh(option, default = "1024")]
+    pub(crate) memory: usize,
+    /// folder for the record (perf/records)
+    #[argh(option, default = "PathBuf::from(\"perf/records\")")]
+    pub(crate) records: PathBuf,
+    /// keep no record
+    #[argh(switch)]
+    pub(crate) no_record: bool,
+    /// print the ids of the rows and end
+    #[argh(switch)]
+    pub(crate) list: bool,
+}
+
+/// # Errors
+/// In words: no such row, or a server that failed in one of them.
+pub(crate) fn command(flags: &Flags) -> Result<(), String> {
+    if flags.list {
+        for row in rows::all() {
+            println!("{:16} {}", row.id, row.title);
+        }
+        return Ok(());
+    }
+    let peers = if flags.peer.is_empty() { vec![Recipe::memcached()] } else { flags.peer.clone() };
+    let servers: Vec<Recipe> = std::iter::once(flags.server.clone()).chain(peers).collect();
+    let record = run(&servers, flags)?;
+    let text = table::render(&record);
+    print!("{text}");
+    if !flags.no_record {
+        println!("\nrecord: {}", record.save(&flags.records, &text)?.display());
+    }
+    let failed = |row: &&RowRecord| (0..servers.len()).any(|server| row.error(server).is_some());
+    match record.rows.iter().find(failed) {
+        Some(row) => Err(format!("{}: a server failed, see the table", row.id)),
+        None => Ok(()),
+    }
+}
+
+/// Runs the rows that the flags name against `servers`, the first of which is the subject.
+///
+/// # Errors
+/// In words, when no row matches or a server cannot be started at all.
+pub(crate) fn run(servers: &[Recipe], flags: &Flags) -> Result<Record, String> {
+    let wanted =
+        |row: &Row| flags.rows.is_empty() || flags.rows.iter().any(|part| row.id.contains(part.as_str()));
+    let rows: Vec<Row> = rows::all().into_iter().filter(wanted).collect();
+    if rows.is_empty() {
+        return Err("no row has such an id; see perf compare --list".into());
+    }
+    let cores = process::allowed_cores();
+    let bench = Bench { flags, servers, pattern: Pattern::new(), cores: cores.clone() };
+    let mut record = Record {
+        date: record::now(),
+        machine: Machine::here(),
+        rounds: flags.rounds,
+        seconds: flags.seconds,
+        servers: servers.iter().map(|recipe| bench.describe(recipe)).collect::<Result<_, _>>()?,
+        rows: Vec::new(),
+    };
+    for (index, row) in rows.iter().enumerate() {
+        eprintln!("{:2} of {}  {}", index + 1, rows.len(), row.title);
+        let result = bench.row(row);
+        process::pin(&cores)?;
+        record.rows.push(result);
+    }
+    Ok(record)
+}
+
+/// What every row needs.
+#[derive(Debug)]
+struct Bench<'a> {
+    flags: &'a Flags,
+    servers: &'a [Recipe],
+    pattern: Pattern,
+    cores: Vec<usize>,
+}
+
+impl Bench<'_> {
+    fn describe(&self, recipe: &Recipe) -> Result<ServerRecord, String> {
+        let settings = Settings { threads: 1, memory_mib: self.flags.memory, cores: self.cores.clone() };
+        let server = Server::start(recipe, &settings)?;
+        let version = client::version(&server.address)?;
+        Ok(ServerRecord { name: recipe.name.clone(), command: recipe.command.clone(), version })
+    }
+
+    fn row(&self, row: &Row) -> RowRecord {
+        let layout = Layout::new(&self.cores, row.server_threads);
+        let mut cells = vec![Vec::new(); self.servers.len()];
+        for _ in 0..self.flags.rounds {
+            for (index, recipe) in self.servers.iter().enumerate() {
+                let cell = match self.cell(row, &layout, recipe) {
+                    Ok(report) => Cell { error: report.verdict().err(), report: Some(report) },
+                    Err(words) => Cell { report: None, error: Some(words) },
+                };
+                cells[index].push(cell);
+            }
+        }
+        RowRecord {
+            id: row.id.clone(),
+            title: row.title.clone(),
+            server_cores: layout.server,
+            load_cores: layout.load,
+            cells,
+        }
+    }
+
+    /// One run of one server, which is started for it and stopped after it.
+    fn cell(&self, row: &Row, layout: &Layout, recipe: &Recipe) -> Result<Report, String> {
+        process::pin(&self.cores)?;
+        let settings = Settings {
+            threads: row.server_threads,
+            memory_mib: self.flags.memory,
+            cores: layout.server.clone(),
+        };
+        let mut server = Server::start(recipe, &settings)?;
+        process::pin(&layout.load)?;
+        let plan = Plan {
+            server: server.address.clone(),
+            pid: Some(server.pid()),
+            threads: layout.load_threads.min(row.plan.connections),
+            span: Span::Seconds { warmup: self.flags.warmup, measured: self.flags.seconds },
+            ..row.plan.clone()
+        };
+        let result = self.preload_and_run(&plan);
+        match server.ended() {
+            Some(status) => Err(format!("the server ended: {status}")),
+            None => result,
+        }
+    }
+
+    fn preload_and_run(&self, plan: &Plan) -> Result<Report, String> {
+        if plan.mix != Mix::Set {
+            load::run(&plan.preload(), &self.pattern)?.verdict()?;
+        }
+        load::run(plan, &self.pattern)
+    }
+}

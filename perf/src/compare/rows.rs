@@ -1,0 +1,85 @@
+//! The rows of the comparison: what is run, and under which name.
+
+use crate::load::{Mix, Plan};
+use crate::proto::Protocol;
+use crate::zipf::Choice;
+
+/// One row. What it does not name is as in [`Plan::new`]: 50 connections, depth 1, 100,000 keys, 100-byte values.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    /// Short, for `--rows` and records.
+    pub(super) id: String,
+    /// For people.
+    pub(super) title: String,
+    pub(super) server_threads: usize,
+    pub(super) plan: Plan,
+}
+
+pub(super) fn all() -> Vec<Row> {
+    use Protocol::{Binary, Meta, Text};
+    let get = |protocol, connections, depth| Plan { protocol, connections, depth, ..Plan::new("") };
+    let row =
+        |id: &str, title: &str, plan| Row { id: id.into(), title: title.into(), server_threads: 1, plan };
+    let mixed = Mix::Mixed { set_share: 0.1 };
+    let mut rows = vec![
+        row("get-1c", "get, text, 1 connection", get(Text, 1, 1)),
+        row("get-text", "get, text", get(Text, 50, 1)),
+        row("get-binary", "get, binary", get(Binary, 50, 1)),
+        row("get-1000c", "get, text, 1,000 connections", get(Text, 1000, 1)),
+        row("get-text-16", "get, text, depth 16", get(Text, 50, 16)),
+        row("get-binary-16", "get, binary, depth 16", get(Binary, 50, 16)),
+        row("get-meta-16", "get, meta, depth 16", get(Meta, 50, 16)),
+        row("get-text-50", "get, text, 10 connections, depth 50", get(Text, 10, 50)),
+        row(
+            "multiget",
+            "get of 100 keys, text, per key",
+            Plan { mix: Mix::Multiget(100), ..get(Text, 50, 1) },
+        ),
+        row("mixed", "10 % set, text", Plan { mix: mixed, ..get(Text, 50, 1) }),
+        row("mixed-16", "10 % set, text, depth 16", Plan { mix: mixed, ..get(Text, 50, 16) }),
+        row("set-text-16", "set, text, depth 16", Plan { mix: Mix::Set, ..get(Text, 50, 16) }),
+        row("set-binary", "set, binary", Plan { mix: Mix::Set, ..get(Binary, 50, 1) }),
+        row(
+            "get-1m-16",
+            "get, text, depth 16, 1,000,000 keys zipf 0.99",
+            Plan { keys: 1_000_000, choice: Choice::Zipf(0.99), ..get(Text, 50, 16) },
+        ),
+        row("get-10k-4", "get of 10 KB, text, depth 4", sized("10000", 10_000, get(Text, 50, 4))),
+        row("get-500k", "get of 500 KB, text, 10 connections", sized("500000", 400, get(Text, 10, 1))),
+        row(
+            "set-500k",
+            "set of 500 KB, text, 10 connections",
+            sized("500000", 400, Plan { mix: Mix::Set, ..get(Text, 10, 1) }),
+        ),
+    ];
+    for id in ["get-text", "get-text-16", "mixed-16", "set-text-16"] {
+        let Some(one) = rows.iter().find(|row| row.id == id) else { continue };
+        let two = Row {
+            id: format!("{id}-t2"),
+            title: format!("{}, -t 2", one.title),
+            server_threads: 2,
+            plan: one.plan.clone(),
+        };
+        rows.push(two);
+    }
+    rows
+}
+
+fn sized(size: &str, keys: u64, plan: Plan) -> Plan {
+    Plan { sizes: size.parse().expect("a number is a size"), keys, ..plan }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique() {
+        let mut ids: Vec<String> = all().into_iter().map(|row| row.id).collect();
+        let count = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+        assert_eq!(count, 21);
+    }
+}

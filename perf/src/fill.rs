@@ -1,0 +1,171 @@
+//! `perf fill`: how many items fit. Sets distinct items until the server evicts for the first time, goes on for half as
+//! many again, then reads everything back: what can be read is what is held.
+
+use argh::FromArgs;
+
+use crate::client::{self, Answer, Client};
+use crate::load::{self, Mix, Plan, Span};
+use crate::process;
+use crate::proto::{self, Protocol, Reply};
+use crate::record::{self, Machine};
+use crate::server::{Recipe, Server, Settings};
+use crate::value::{KEY_LEN_MAX, KEY_LEN_MIN, Keys, Pattern};
+use crate::zipf::Choice;
+
+/// Set distinct items until the first eviction and print how many are held.
+#[derive(FromArgs, Clone, Debug)]
+#[argh(subcommand, name = "fill")]
+pub(crate) struct Flags {
+    /// value sizes, bytes (10,100,1000,10000)
+    #[argh(option, default = "String::from(\"10,100,1000,10000\")")]
+    value_bytes: String,
+    /// key length, bytes (30)
+    #[argh(option, default = "30")]
+    key_bytes: usize,
+    /// a server, NAME=COMMAND with {port}, {threads} and {memory} in it; may be repeated (memcrsd and memcached)
+    #[argh(option)]
+    server: Vec<Recipe>,
+    /// memory of a server, MiB (64)
+    #[argh(option, default = "64")]
+    memory: usize,
+    /// threads of a server (4)
+    #[argh(option, default = "4")]
+    threads: usize,
+}
+
+/// # Errors
+/// In words, when a server fails or gives a wrong value.
+pub(crate) fn command(flags: &Flags) -> Result<(), String> {
+    if !(KEY_LEN_MIN..=KEY_LEN_MAX).contains(&flags.key_bytes) {
+        return Err(format!("--key-bytes is {KEY_LEN_MIN} to {KEY_LEN_MAX}"));
+    }
+    let servers = match &flags.server[..] {
+        [] => vec![Recipe::memcrsd(), Recipe::memcached()],
+        some => some.to_vec(),
+    };
+    let machine = Machine::here();
+    println!("{}  {}, Linux {}", record::now(), machine.cpu, machine.kernel);
+    println!("-m {}, {} threads, keys of {} bytes\n", flags.memory, flags.threads, flags.key_bytes);
+    println!(
+        "{:>7} {:12} {:>16} {:>8} {:>8} {:>13} {:>10} {:>8} {:>9}",
+        "value",
+        "server",
+        "1st eviction at",
+        "payload",
+        "RSS MiB",
+        "held after x1.5",
+        "curr_items",
+        "payload",
+        "RSS MiB"
+    );
+    for size in flags.value_bytes.split(',') {
+        let value_len = size.trim().parse().map_err(|e| format!("--value-bytes {size}: {e}"))?;
+        for recipe in &servers {
+            let filled = fill(recipe, value_len, flags)?;
+            let payload = |items: u64| {
+                let bytes = items * (flags.key_bytes + value_len) as u64;
+                format!("{:.1} %", 100.0 * bytes as f64 / (flags.memory << 20) as f64)
+            };
+            println!(
+                "{value_len:>7} {:12} {:>16} {:>8} {:>8.1} {:>15} {:>10} {:>8} {:>9.1}",
+                recipe.name,
+                filled.first_eviction,
+                payload(filled.first_eviction),
+                filled.first_rss_bytes as f64 / 1_048_576.0,
+                filled.held,
+                filled.claimed,
+                payload(filled.held),
+                filled.rss_bytes as f64 / 1_048_576.0
+            );
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Filled {
+    /// Items the server said it held when it had evicted for the first time.
+    first_eviction: u64,
+    first_rss_bytes: u64,
+    /// Items that could be read at the end, and those the server spoke of.
+    held: u64,
+    claimed: u64,
+    rss_bytes: u64,
+}
+
+/// Items between two looks at the statistics: an error of at most this many, and no more than a MiB of values.
+const BATCH_MAX: usize = 500;
+
+fn fill(recipe: &Recipe, value_len: usize, flags: &Flags) -> Result<Filled, String> {
+    let settings =
+        Settings { threads: flags.threads, memory_mib: flags.memory, cores: process::allowed_cores() };
+    let server = Server::start(recipe, &settings)?;
+    let pattern = Pattern::new();
+    let mut filler = Filler {
+        client: Client::connect(&server.address, Protocol::Text)?,
+        keys: Keys::new(flags.key_bytes),
+        next: 0,
+    };
+    let batch = ((1 << 20) / (value_len + 100)).clamp(8, BATCH_MAX) as u64;
+    // Twice the memory in values alone: a server that has not evicted by then does not.
+    let end = 2 * ((flags.memory as u64) << 20) / value_len.max(1) as u64 + batch;
+    while client::stat(&server.address, "evictions")? == 0 {
+        if filler.next > end {
+            return Err(format!(
+                "{} evicts nothing: {} items of {value_len} bytes are in",
+                recipe.name, filler.next
+            ));
+        }
+        filler.set(&pattern, batch, value_len)?;
+    }
+    let first_eviction = client::stat(&server.address, "curr_items")?;
+    let first_rss_bytes = process::sample(server.pid())?.rss_bytes;
+    filler.set(&pattern, filler.next / 2, value_len)?;
+    let claimed = client::stat(&server.address, "curr_items")?;
+    let rss_bytes = process::sample(server.pid())?.rss_bytes;
+    let read = Plan {
+        mix: Mix::Get,
+        connections: 4,
+        depth: 16,
+        keys: filler.next,
+        choice: Choice::Sequential,
+        key_bytes: flags.key_bytes,
+        sizes: value_len.to_string().parse()?,
+        span: Span::Requests(filler.next),
+        ..Plan::new(&server.address)
+    };
+    let report = load::run(&read, &pattern)?;
+    report.verdict()?;
+    Ok(Filled { first_eviction, first_rss_bytes, held: report.hits, claimed, rss_bytes })
+}
+
+#[derive(Debug)]
+struct Filler {
+    client: Client,
+    keys: Keys,
+    next: u64,
+}
+
+impl Filler {
+    fn set(&mut self, pattern: &Pattern, count: u64, value_len: usize) -> Result<(), String> {
+        const WINDOW: u64 = 64;
+        let end = self.next + count;
+        while self.next < end {
+            let window = self.next..end.min(self.next + WINDOW);
+            for object in window.clone() {
+                let key = self.keys.key(object);
+                proto::encode_set(Protocol::Text, &mut self.client.out, key, 0, value_len);
+                pattern.append(&mut self.client.out, Pattern::start(object, 0), value_len);
+                self.client.out.extend_from_slice(Protocol::Text.value_tail());
+            }
+            for object in window.clone() {
+                match self.client.answer()? {
+                    Answer::Other(Reply::Done) => {}
+                    other => return Err(format!("{other:?} to the set of item {object}")),
+                }
+            }
+            self.next = window.end;
+        }
+        Ok(())
+    }
+}

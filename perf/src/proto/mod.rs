@@ -1,0 +1,153 @@
+//! Requests and replies of memcached's three protocols, as a client sees them. Bytes only, no sockets.
+//!
+//! A reply is read in two steps. [`decode`] takes the head of a reply and says what it is; when it is a value, the
+//! caller walks over `value_len` value bytes and [`Protocol::value_tail`] after it by itself, so that a large value
+//! can be checked while it arrives.
+
+mod binary;
+mod line;
+
+use std::str::FromStr;
+
+/// A protocol of memcached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// The classic text commands: `get`, `set`.
+    Text,
+    /// The meta commands: `mg`, `ms`.
+    Meta,
+    /// The binary protocol.
+    Binary,
+}
+
+impl Protocol {
+    /// What follows the value bytes of a reply, and of a set.
+    pub(crate) fn value_tail(self) -> &'static [u8] {
+        match self {
+            Self::Text | Self::Meta => b"\r\n",
+            Self::Binary => b"",
+        }
+    }
+
+    /// Whether every get ends with a terminator of its own, whatever values came before it.
+    pub(crate) fn single_get_has_end(self) -> bool {
+        self == Self::Text
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "text" | "ascii" => Ok(Self::Text),
+            "meta" => Ok(Self::Meta),
+            "binary" => Ok(Self::Binary),
+            _ => Err(format!("no protocol is called {word}: text, meta or binary")),
+        }
+    }
+}
+
+/// One reply, or the part of a reply that precedes value bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply<'a> {
+    /// A hit; `value_len` bytes and the protocol's tail follow.
+    Value { name: Name<'a>, value_len: usize, flags: Option<u32> },
+    /// `EN`, or the binary status for key not found.
+    Miss,
+    /// `END`, `MN`, or the reply to the binary noop: nothing more comes for this request.
+    End,
+    /// `STORED`, `HD`, or a binary success without a value.
+    Done,
+    /// `DELETED`
+    Deleted,
+    /// `NOT_FOUND`, `NF`
+    NotFound,
+    /// A refusal, in the server's words (binary: the text in the body, or the status).
+    Refused(String),
+}
+
+/// What a value reply says about the key it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name<'a> {
+    /// The key itself.
+    Key(&'a [u8]),
+    /// The opaque that was sent.
+    Opaque(u32),
+    /// Nothing: replies come in order.
+    None,
+}
+
+/// The server sent something that is no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Garbage(pub(crate) String);
+
+/// Reads the head of the reply that starts at `bytes[0]`. `Ok(None)` when more bytes are needed.
+///
+/// The number is how many bytes the head takes; for everything but a value that is the whole reply.
+///
+/// # Errors
+/// [`Garbage`]: framing is lost, close the connection.
+pub(crate) fn decode(protocol: Protocol, bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, Garbage> {
+    match protocol {
+        Protocol::Text | Protocol::Meta => line::decode(bytes),
+        Protocol::Binary => binary::decode(bytes),
+    }
+}
+
+/// Appends a get of one key. `opaque` comes back in the binary protocol only.
+pub(crate) fn encode_get(protocol: Protocol, out: &mut Vec<u8>, key: &[u8], opaque: u32) {
+    match protocol {
+        Protocol::Text => line::get(out, &[key]),
+        Protocol::Meta => line::meta_get(out, key, b" v\r\n"),
+        Protocol::Binary => binary::get(out, binary::GET, key, opaque),
+    }
+}
+
+/// Appends one part of a get of several keys; `place` says which.
+pub(crate) fn encode_multiget(protocol: Protocol, out: &mut Vec<u8>, place: Place, key: &[u8], opaque: u32) {
+    match protocol {
+        Protocol::Text => {
+            out.extend_from_slice(if place == Place::First { b"get " } else { b" " });
+            out.extend_from_slice(key);
+        }
+        Protocol::Meta => line::meta_get(out, key, b" k v q\r\n"),
+        Protocol::Binary => binary::get(out, binary::GETKQ, key, opaque),
+    }
+}
+
+/// Where a key stands in a get of several keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It opens the request.
+    First,
+    /// It follows another.
+    Later,
+}
+
+/// Ends a get of several keys.
+pub(crate) fn encode_multiget_end(protocol: Protocol, out: &mut Vec<u8>) {
+    match protocol {
+        Protocol::Text => out.extend_from_slice(b"\r\n"),
+        Protocol::Meta => out.extend_from_slice(b"mn\r\n"),
+        Protocol::Binary => binary::get(out, binary::NOOP, b"", 0),
+    }
+}
+
+/// Appends the head of a set; the value and [`Protocol::value_tail`] follow it. Client flags are 0.
+pub(crate) fn encode_set(protocol: Protocol, out: &mut Vec<u8>, key: &[u8], ttl_secs: u32, value_len: usize) {
+    match protocol {
+        Protocol::Text => line::set(out, key, ttl_secs, value_len),
+        Protocol::Meta => line::meta_set(out, key, ttl_secs, value_len),
+        Protocol::Binary => binary::set(out, key, ttl_secs, value_len),
+    }
+}
+
+/// Appends a delete.
+pub(crate) fn encode_delete(protocol: Protocol, out: &mut Vec<u8>, key: &[u8]) {
+    match protocol {
+        Protocol::Text => line::command(out, b"delete ", key),
+        Protocol::Meta => line::command(out, b"md ", key),
+        Protocol::Binary => binary::get(out, binary::DELETE, key, 0),
+    }
+}

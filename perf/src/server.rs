@@ -1,0 +1,178 @@
+//! Starts and stops the servers that are measured.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use crate::client;
+use crate::process;
+
+/// A server by name, and how it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recipe {
+    pub(crate) name: String,
+    /// Words; `{port}`, `{threads}` and `{memory}` (MiB) are filled in.
+    pub(crate) command: String,
+}
+
+impl FromStr for Recipe {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, command)) if !name.is_empty() && command.contains("{port}") => {
+                Ok(Self { name: name.into(), command: command.into() })
+            }
+            _ => Err(format!("a server is NAME=COMMAND with {{port}} in the command, not {text}")),
+        }
+    }
+}
+
+impl Recipe {
+    /// `program` with the flags that memcached and memcrsd share. Root must say whom it wants to be.
+    pub(crate) fn usual(name: &str, program: &str) -> Self {
+        let user = if nix::unistd::geteuid().is_root() { " -u root" } else { "" };
+        let command =
+            format!("{program} -p {{port}} -t {{threads}} -m {{memory}} -c 8192 -U 0 -l 127.0.0.1{user}");
+        Self { name: name.into(), command }
+    }
+
+    /// memcrsd as `cargo build --release` leaves it.
+    pub(crate) fn memcrsd() -> Self {
+        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+        Self::usual("memcrsd", &format!("{target}/release/memcrsd"))
+    }
+
+    /// The memcached of the search path.
+    pub(crate) fn memcached() -> Self {
+        Self::usual("memcached", "memcached")
+    }
+}
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) threads: usize,
+    pub(crate) memory_mib: usize,
+    /// Where it may run.
+    pub(crate) cores: Vec<usize>,
+}
+
+/// A running server; killed and reaped when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    /// HOST:PORT
+    pub(crate) address: String,
+}
+
+const START_SECS_MAX: u64 = 10;
+
+impl Server {
+    /// Starts a server on a free port of 127.0.0.1 and waits until it answers.
+    ///
+    /// # Errors
+    /// In words, when it cannot be started, ends, or does not answer within ten seconds.
+    pub(crate) fn start(recipe: &Recipe, settings: &Settings) -> Result<Self, String> {
+        let failed = |e: &dyn std::fmt::Display| format!("cannot start {}: {e}", recipe.name);
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| failed(&e))?;
+        let port = listener.local_addr().map_err(|e| failed(&e))?.port();
+        drop(listener);
+        let command = recipe
+            .command
+            .replace("{port}", &port.to_string())
+            .replace("{threads}", &settings.threads.to_string())
+            .replace("{memory}", &settings.memory_mib.to_string());
+        let mut words = command.split_whitespace();
+        let program = words.next().ok_or_else(|| failed(&"the command is empty"))?;
+        // A child inherits the cores of the thread that starts it.
+        let before = process::allowed_cores();
+        process::pin(&settings.cores)?;
+        let child = Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        process::pin(&before)?;
+        let child = child.map_err(|e| failed(&format!("{program}: {e}")))?;
+        let mut server = Self { child, address: format!("127.0.0.1:{port}") };
+        server.wait_until_ready().map_err(|e| failed(&e))?;
+        Ok(server)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(START_SECS_MAX);
+        loop {
+            let Err(refused) = client::version(&self.address) else { return Ok(()) };
+            if let Some(status) = self.child.try_wait().map_err(|e| e.to_string())? {
+                return Err(format!("it ended: {status}"));
+            }
+            if Instant::now() > deadline {
+                return Err(refused);
+            }
+            // There is no event for another process's listen(2).
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Whether the process still runs; a crash shows here before it shows as a broken connection.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        self.child.try_wait().ok().flatten().map(|status| status.to_string())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way there is nobody left to tell.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Which cores the server gets and which the load, and with how many threads the load runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) server: Vec<usize>,
+    pub(crate) load: Vec<usize>,
+    pub(crate) load_threads: usize,
+}
+
+impl Layout {
+    /// The first `threads` of `cores` for the server and the others for the load, when any are left; all for both otherwise.
+    pub(crate) fn new(cores: &[usize], threads: usize) -> Self {
+        if threads < cores.len() {
+            let (server, load) = cores.split_at(threads);
+            return Self {
+                server: server.into(),
+                load: load.into(),
+                load_threads: load.len().min(2 * threads),
+            };
+        }
+        Self { server: cores.into(), load: cores.into(), load_threads: threads.min(cores.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_has_a_name_and_a_port() {
+        let recipe: Recipe = "x=/bin/x -p {port}".parse().unwrap();
+        assert_eq!((&recipe.name[..], &recipe.command[..]), ("x", "/bin/x -p {port}"));
+        for text in ["x", "=a {port}", "x=/bin/x"] {
+            assert!(text.parse::<Recipe>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn server_and_load_have_cores_of_their_own_when_there_are_enough() {
+        let two = Layout::new(&[0, 1], 1);
+        assert_eq!(two, Layout { server: vec![0], load: vec![1], load_threads: 1 });
+        let full = Layout::new(&[0, 1], 2);
+        assert_eq!(full, Layout { server: vec![0, 1], load: vec![0, 1], load_threads: 2 });
+        let wide = Layout::new(&[0, 1, 2, 3, 4, 5, 6, 7], 2);
+        assert_eq!(wide, Layout { server: vec![0, 1], load: vec![2, 3, 4, 5, 6, 7], load_threads: 4 });
+    }
+}
