@@ -43,6 +43,9 @@ impl Turn<'_> {
             let data = if padded.is_empty() { Data::None } else { Data::Bytes(&padded) };
             let edited = self.fresh.edit(count.key, data, |old| {
                 let Some(old) = old else { return (Edit::Keep, Look::Missing) };
+                if old.value().is_empty() {
+                    return (Edit::Keep, Look::NotNumeric);
+                }
                 if count.compare != 0 && count.compare != old.cas() {
                     return (Edit::Keep, Look::Exists);
                 }

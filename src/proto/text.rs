@@ -274,8 +274,8 @@ fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
     else {
         return too_few();
     };
-    let Some(value_bytes) = value_length(bytes) else { return too_few() };
     let replies = replies(words, 5);
+    let Some(value_bytes) = value_length(bytes) else { return Command::Refused(reply::BAD_FORMAT, replies) };
     let compare = match mode {
         Mode::Cas => match words.next() {
             // A cas command without its number is refused, but its block is known and skipped.
