@@ -61,6 +61,8 @@ pub(crate) struct Medians {
     pub(crate) operations_per_sec: f64,
     pub(crate) cpu_us: f64,
     pub(crate) cores_busy: f64,
+    /// Of the generator.
+    pub(crate) load_cores_busy: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) rss_bytes: f64,
@@ -82,6 +84,7 @@ impl RowRecord {
             operations_per_sec: of(|report| report.operations_per_sec)?,
             cpu_us: of(|report| report.server.map_or(f64::NAN, |server| server.cpu_us_per_operation))?,
             cores_busy: of(|report| report.server.map_or(f64::NAN, |server| server.cores_busy))?,
+            load_cores_busy: of(|report| report.load_cores_busy)?,
             p50_us: of(|report| report.latency.p50)?,
             p99_us: of(|report| report.latency.p99)?,
             rss_bytes: of(|report| report.server.map_or(f64::NAN, |server| server.rss_bytes as f64))?,
