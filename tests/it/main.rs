@@ -24,6 +24,7 @@ mod generate;
 mod harness;
 mod linearize;
 mod pattern;
+mod process;
 mod protocols;
 mod random;
 mod rings;
