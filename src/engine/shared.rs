@@ -1,5 +1,6 @@
 //! What all rings share besides the store.
 
+use crate::auth::Users;
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -7,6 +8,7 @@ use crate::engine::connections::Connections;
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::prefixes::Prefixes;
 use crate::engine::watch::Hub;
+use crate::log;
 use crate::store::Item;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -37,26 +39,11 @@ pub struct Shared {
     /// Whether the crawler was switched off (`lru_crawler disable`). The sweep for expired items goes on.
     crawler: AtomicBool,
     stop: AtomicU8,
-    credentials: RwLock<Vec<Credentials>>,
+    users: RwLock<Users>,
     counters: Vec<Arc<RingCounters>>,
     /// What the counters stood at when `stats reset` was last run: rings never write each other's counters.
     base: Mutex<Sums>,
     verbosity: AtomicU8,
-}
-
-/// A user and a password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user's name.
-    pub user: Vec<u8>,
-    /// The password.
-    pub password: Vec<u8>,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").finish_non_exhaustive()
-    }
 }
 
 /// How a client asked the server to stop.
@@ -106,7 +93,7 @@ impl Shared {
             detail: AtomicU32::new(if config.detail_enabled { PREFIXES } else { 0 }),
             crawler: AtomicBool::new(config.lru_crawler),
             stop: AtomicU8::new(0),
-            credentials: RwLock::default(),
+            users: RwLock::default(),
             config,
         })
     }
@@ -182,16 +169,14 @@ impl Shared {
         }
     }
 
-    /// Replaces the users who may log in.
-    pub fn set_credentials(&self, credentials: Vec<Credentials>) {
-        *self.credentials.write() = credentials;
+    /// Replaces the users who may log in; at first there are none.
+    pub fn set_users(&self, users: Users) {
+        *self.users.write() = users;
     }
 
-    /// Whether `user` may log in with `password`. Takes as long for a wrong password as for a right one of its length.
+    /// Whether `user` may log in with `password`.
     pub fn authenticates(&self, user: &[u8], password: &[u8]) -> bool {
-        self.credentials.read().iter().fold(false, |found, credentials| {
-            found | (same(&credentials.user, user) & same(&credentials.password, password))
-        })
+        self.users.read().allows(user, password)
     }
 
     /// How much is logged: 0 to 2.
@@ -202,7 +187,9 @@ impl Shared {
 
     /// Sets the verbosity; above 2 is 2.
     pub fn set_verbosity(&self, level: u32) {
-        self.verbosity.store(level.min(2) as u8, Ordering::Relaxed);
+        let level = level.min(2) as u8;
+        self.verbosity.store(level, Ordering::Relaxed);
+        log::set_verbosity(level);
     }
 
     /// What memcached counts for an item, bytes.
@@ -222,9 +209,4 @@ impl Shared {
     pub fn class_of(&self, item: &Item<'_>) -> u8 {
         self.classes.of(self.item_bytes(item))
     }
-}
-
-/// Compares without stopping at the first difference.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
