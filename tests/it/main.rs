@@ -24,3 +24,4 @@ mod random;
 mod rings;
 mod script;
 mod scripts;
+mod tidy;
