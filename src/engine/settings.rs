@@ -34,7 +34,7 @@ impl Turn<'_> {
         to.put("num_threads", config.num_threads);
         to.put("num_threads_per_udp", config.num_threads);
         to.put("stat_key_prefix", char::from(config.prefix_delimiter));
-        to.put("detail_enabled", yes(config.detail_enabled));
+        to.put("detail_enabled", yes(self.shared.detail()));
         to.put("reqs_per_event", config.reqs_per_event);
         to.put("cas_enabled", yes(config.cas_enabled));
         to.put("tcp_backlog", config.backlog);
@@ -58,7 +58,7 @@ impl Turn<'_> {
         to.put("slab_automove_ratio", format_args!("{:.2}", config.slab_automove_ratio));
         to.put("slab_automove_window", config.slab_automove_window);
         to.put("slab_chunk_max", config.slab_chunk_size_max);
-        to.put("lru_crawler", yes(config.lru_crawler));
+        to.put("lru_crawler", yes(self.shared.crawler()));
         to.put("lru_crawler_sleep", config.lru_crawler_sleep);
         to.put("lru_crawler_tocrawl", config.lru_crawler_tocrawl);
         to.put("tail_repair_time", config.tail_repair_time);

@@ -160,9 +160,10 @@ impl Turn<'_> {
         to.put("malloc_fails", 0);
         to.put("log_worker_dropped", sums.ring.log_worker_dropped);
         to.put("log_worker_written", sums.ring.log_worker_written);
-        to.put("log_watcher_skipped", 0);
-        to.put("log_watcher_sent", 0);
-        to.put("log_watchers", 0);
+        let (skipped, sent, watchers) = self.shared.watch.counts();
+        to.put("log_watcher_skipped", skipped);
+        to.put("log_watcher_sent", sent);
+        to.put("log_watchers", watchers);
         to.put("unexpected_napi_ids", 0);
         to.put("round_robin_fallback", 0);
     }
@@ -198,6 +199,7 @@ impl Turn<'_> {
     pub fn reset_stats(&self) {
         self.shared.reset_counters();
         self.store.reset_counters();
+        self.shared.prefixes.reset();
     }
 }
 

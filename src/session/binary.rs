@@ -5,6 +5,7 @@ use crate::command::{Counted, Deleted, Exptime, Mode, Replies, Store, Stored, VE
 use crate::output::Output;
 use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
 
+use crate::session::auth::{MECHANISM, SASL_BYTES_MAX};
 use crate::session::text::stage_bytes;
 use crate::store::{Data, Item};
 
@@ -23,7 +24,18 @@ impl Session {
             self.trace_packet('<', &feed.rest()[..HEADER_BYTES]);
         }
         let Packet { echo, replies, head_bytes, value_bytes, .. } = packet;
+        let sasl = feed.turn.shared().config.sasl;
         match packet.command {
+            Command::Torn | Command::Invalid => {
+                let status =
+                    if matches!(packet.command, Command::Torn) { Status::Unknown } else { Status::Invalid };
+                Self::refuse_packet(feed, echo, status);
+                return Step::Stop(Next::Close);
+            }
+            command if !self.may(&command) => {
+                Self::refuse_packet(feed, echo, Status::Auth);
+                return Step::Stop(Next::Close);
+            }
             Command::Store(store) => return self.packet_block(feed, &packet, &store),
             Command::Get { key, with_key, touch } => {
                 feed.at += head_bytes;
@@ -36,24 +48,37 @@ impl Session {
                 packet_touch(feed, echo, key, exptime);
                 self.skip(value_bytes);
             }
+            Command::SaslList if sasl => {
+                feed.at += head_bytes;
+                binary::push_reply(&mut feed.out.staged, echo, Status::Ok, MECHANISM, 0);
+            }
+            Command::SaslAuth(mechanism) if sasl => {
+                if value_bytes > SASL_BYTES_MAX {
+                    feed.at += head_bytes;
+                    self.refuse_sasl(value_bytes, echo);
+                    return Step::Done;
+                }
+                let Some(value) = feed.rest().get(head_bytes..head_bytes + value_bytes) else {
+                    return Step::Need;
+                };
+                feed.at += head_bytes + value_bytes;
+                self.sasl(feed, echo, mechanism, value);
+            }
             Command::Unknown | Command::SaslList | Command::SaslAuth(_) => {
                 feed.at += head_bytes;
                 self.swallow(value_bytes, Answer::Packet(echo, Status::Unknown));
             }
-            Command::Torn => {
-                Self::refuse_packet(feed, echo, Status::Unknown);
-                return Step::Stop(Next::Close);
-            }
-            Command::Invalid => {
-                Self::refuse_packet(feed, echo, Status::Invalid);
-                return Step::Stop(Next::Close);
-            }
             command => {
                 feed.at += head_bytes;
-                return self.packet(feed, echo, replies, command);
+                return Self::packet(feed, echo, replies, command);
             }
         }
         Step::Done
+    }
+
+    /// Whether `command` is served to a client that may not have logged in.
+    fn may(&self, command: &Command<'_>) -> bool {
+        self.authenticated || matches!(command, Command::SaslList | Command::SaslAuth(_) | Command::Version)
     }
 
     /// Skips a value that means nothing.
@@ -64,13 +89,7 @@ impl Session {
     }
 
     /// Runs a command that has no value.
-    fn packet(
-        &mut self,
-        feed: &mut Feed<'_, '_>,
-        echo: Echo,
-        replies: Replies,
-        command: Command<'_>,
-    ) -> Step {
+    fn packet(feed: &mut Feed<'_, '_>, echo: Echo, replies: Replies, command: Command<'_>) -> Step {
         match command {
             Command::Delete(key, cas) => {
                 let status = match feed.turn.delete(key, (cas != 0).then_some(cas)) {
@@ -111,7 +130,7 @@ impl Session {
                 conclude(feed, echo, replies, Status::Ok, 0);
                 return Step::Stop(Next::Close);
             }
-            Command::Stat(key) => return self.packet_stat(feed, echo, key),
+            Command::Stat(key) => Self::packet_stat(feed, echo, key),
             // The rest was run by the caller.
             _ => Self::refuse_packet(feed, echo, Status::Unknown),
         }
