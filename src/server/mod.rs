@@ -108,14 +108,13 @@ impl Ports {
         let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();
         let wakers: Arc<[Waker<Message>]> = wakers.into();
         let epoch = Instant::now();
-        let clock = Arc::new(Clock::start());
         let store = open_store(config, rings, Arc::clone(&wakers))?;
         let shared = Shared::new(config.clone(), Clock::start(), rings);
         shared.set_users(users);
         let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
         let make = |ring: usize| {
-            let (shared, clock, shard) = (Arc::clone(&shared), Arc::clone(&clock), store.shard(ring));
-            move || Live::new(shared, clock, shard, ring)
+            let (shared, shard) = (Arc::clone(&shared), store.shard(ring));
+            move || Live::new(shared, shard, ring)
         };
         let threads = crew.start(mailboxes, self.listeners.by_ring, make)?;
         Ok(Server { wakers, threads, shared })
@@ -236,7 +235,7 @@ fn open_store(
         item_size_max: config.item_size_max,
         evict: config.evictions,
         rings,
-        classes: crate::classes::Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+        classes: crate::engine::classes(config),
         seed: random_seed(),
         log_entries: None,
     };

@@ -30,3 +30,4 @@ mod random;
 mod rings;
 mod script;
 mod scripts;
+mod tidy;
