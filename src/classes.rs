@@ -4,7 +4,12 @@
 #[derive(Clone, Debug)]
 pub struct Classes {
     chunk_bytes: Vec<u32>,
+    /// The classes of sizes up to [`SMALL_BYTES`], by eighths: chunk sizes are multiples of 8, so this is exact.
+    small: [u8; SMALL_BYTES / 8 + 1],
 }
+
+/// Sizes up to this are looked up, larger ones searched; bytes.
+const SMALL_BYTES: usize = 2048;
 
 /// Bytes memcached adds to key, value and line end: item struct and key terminator (48 + 1).
 const ITEM_STRUCT_BYTES: u64 = 48;
@@ -21,7 +26,21 @@ impl Classes {
             size = (f64::from(size) * factor) as u32;
         }
         sizes.push(chunk_bytes_max);
-        Self { chunk_bytes: sizes }
+        Self::of_chunks(sizes)
+    }
+
+    /// The table of `-o slab_sizes`, and `-o slab_chunk_max`.
+    pub fn with_sizes(sizes: &[u32], chunk_bytes_max: u32) -> Self {
+        let sizes = sizes.iter().take(CLASSES_MAX - 1).map(|size| size.next_multiple_of(8));
+        Self::of_chunks(sizes.filter(|&size| size < chunk_bytes_max).chain([chunk_bytes_max]).collect())
+    }
+
+    fn of_chunks(chunk_bytes: Vec<u32>) -> Self {
+        let mut classes = Self { chunk_bytes, small: [0; SMALL_BYTES / 8 + 1] };
+        for eighths in 0..=SMALL_BYTES / 8 {
+            classes.small[eighths] = classes.search(eighths as u64 * 8);
+        }
+        classes
     }
 
     /// Chunk sizes of classes 1, 2, …, bytes.
@@ -30,7 +49,15 @@ impl Classes {
     }
 
     /// The class that an item of `bytes` (see [`item_bytes`]) belongs to; the last one takes all larger items.
+    #[inline]
     pub fn of(&self, bytes: u64) -> u8 {
+        match self.small.get((bytes as usize).div_ceil(8)) {
+            Some(&class) => class,
+            None => self.search(bytes),
+        }
+    }
+
+    fn search(&self, bytes: u64) -> u8 {
         let at = self.chunk_bytes.partition_point(|&chunk| u64::from(chunk) < bytes);
         (at.min(self.chunk_bytes.len() - 1) + 1) as u8
     }
@@ -46,6 +73,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sizes_may_be_given() {
+        let classes = Classes::with_sizes(&[100, 200], 1024);
+        assert_eq!(classes.chunk_bytes(), &[104, 200, 1024]);
+        assert_eq!((classes.of(104), classes.of(105), classes.of(5000)), (1, 2, 3));
+    }
+
+    #[test]
     fn default_table_is_memcacheds() {
         let classes = Classes::new(1.25, 48, 512 * 1024);
         assert_eq!(&classes.chunk_bytes()[..11], &[96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944]);
@@ -53,5 +87,8 @@ mod tests {
         assert_eq!(classes.of(96), 1);
         assert_eq!(classes.of(97), 2);
         assert_eq!(classes.of(1 << 30), 39);
+        for bytes in 0..5000 {
+            assert_eq!(classes.of(bytes), classes.search(bytes), "{bytes}");
+        }
     }
 }

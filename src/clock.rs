@@ -47,6 +47,11 @@ impl Clock {
         self.unix_start + u64::from(at.0)
     }
 
+    /// The Unix time, to the microsecond; for log lines.
+    pub fn precise_unix(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
+    }
+
     /// Moves the clock by `secs`; for tests.
     pub fn shift(&self, secs: i64) {
         self.moved.fetch_add(secs, Ordering::Relaxed);

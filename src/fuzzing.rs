@@ -2,7 +2,6 @@
 //!
 //! Each target takes arbitrary bytes and panics if a promise is broken.
 
-use crate::classes::Classes;
 use crate::clock::{Clock, Secs};
 use crate::config::Config;
 use crate::engine::{Engine, Shared};
@@ -42,7 +41,7 @@ impl Peer {
             item_size_max: config.item_size_max,
             evict: config.evictions,
             rings: 1,
-            classes: Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+            classes: crate::engine::classes(&config),
             seed: 7,
             log_entries: None,
         };
@@ -118,6 +117,21 @@ impl Peer {
         self.out.staged.clear();
     }
 
+    /// Lets a watcher's lines come.
+    pub fn pump(&mut self) {
+        self.session.pump(&mut self.engine, &mut self.out);
+        self.collect();
+    }
+
+    /// Another client of the same server, with its own session; `other` runs with it as the current one.
+    pub fn aside(&mut self, other: impl FnOnce(&mut Self)) {
+        let session = std::mem::replace(&mut self.session, Session::new(&self.engine, 32));
+        let answers = std::mem::take(&mut self.answers);
+        other(self);
+        self.session = session;
+        self.answers = answers;
+    }
+
     /// Takes what was answered.
     pub fn answers(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.answers)
@@ -177,9 +191,14 @@ pub fn session(data: &[u8]) {
     }
     pieces.send(rest);
     let (whole_answers, pieces_answers) = (whole.answers(), pieces.answers());
-    // General statistics tell the processor time used so far, which is never twice the same.
-    if memchr::memmem::find(&whole_answers, b"rusage_").is_some() {
-        return;
+    // General statistics tell the processor time used so far, which is never twice the same; dumps and watchers refuse to
+    // start behind replies that have not been sent.
+    for marks in [&b"rusage_"[..], b"cannot pipeline"] {
+        for answers in [&whole_answers, &pieces_answers] {
+            if memchr::memmem::find(answers, marks).is_some() {
+                return;
+            }
+        }
     }
     // Whether a very long line closes the connection depends on how much of it there is to see, as it does in memcached.
     let long_line = data.split(|&byte| byte == b'\n').any(|line| line.len() > LINE_BYTES_MAX);

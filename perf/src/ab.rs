@@ -15,8 +15,8 @@ pub(crate) struct Flags {
     /// the revision to compare with: anything git rev-parse knows
     #[argh(positional)]
     base: String,
-    /// parts of the ids of the rows to run (all)
-    #[argh(positional, greedy)]
+    /// ids, or parts of ids, of the rows to run (all)
+    #[argh(positional)]
     rows: Vec<String>,
     /// the revision whose figures stand first (the working tree as it is)
     #[argh(option)]

@@ -16,21 +16,24 @@ pub(crate) struct Sample {
     pub(crate) rss_bytes: u64,
 }
 
+/// utime + stime of a process, all its threads, ns.
+///
+/// # Errors
+/// In words, when there is no such process.
+pub(crate) fn cpu_ns(pid: i32) -> Result<u64, String> {
+    let time = clock_getcpuclockid(Pid::from_raw(pid)).and_then(clock_gettime);
+    let time = time.map_err(|e| format!("cannot measure process {pid}: {e}"))?;
+    Ok(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
 /// # Errors
 /// In words, when there is no such process or it is not ours to look at.
 pub(crate) fn sample(pid: i32) -> Result<Sample, String> {
     let failed = |e: &dyn std::fmt::Display| format!("cannot measure process {pid}: {e}");
-    let clock = clock_getcpuclockid(Pid::from_raw(pid)).map_err(|e| failed(&e))?;
-    let time = clock_gettime(clock).map_err(|e| failed(&e))?;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|e| failed(&e))?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| failed(&e))?;
     let (user_ticks, kernel_ticks) = ticks(&stat).ok_or_else(|| failed(&"unknown form of /proc/PID/stat"))?;
-    Ok(Sample {
-        cpu_ns: time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64,
-        user_ticks,
-        kernel_ticks,
-        rss_bytes: resident(&status).unwrap_or(0),
-    })
+    Ok(Sample { cpu_ns: cpu_ns(pid)?, user_ticks, kernel_ticks, rss_bytes: resident(&status).unwrap_or(0) })
 }
 
 /// utime and stime: fields 14 and 15, counted behind the name, which may hold anything. Source: `proc_pid_stat(5)`.

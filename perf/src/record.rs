@@ -1,6 +1,7 @@
 //! What a comparison has measured and where: the record that is kept, as JSON.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use crate::load::Report;
 pub(crate) struct Record {
     /// When it began, UTC.
     pub(crate) date: String,
+    /// `git describe` of where it was run; empty outside a checkout.
+    #[serde(default)]
+    pub(crate) revision: String,
     pub(crate) machine: Machine,
     pub(crate) rounds: usize,
     /// Time measured in each round, seconds.
@@ -61,6 +65,8 @@ pub(crate) struct Medians {
     pub(crate) operations_per_sec: f64,
     pub(crate) cpu_us: f64,
     pub(crate) cores_busy: f64,
+    /// Of the generator.
+    pub(crate) load_cores_busy: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) rss_bytes: f64,
@@ -82,6 +88,7 @@ impl RowRecord {
             operations_per_sec: of(|report| report.operations_per_sec)?,
             cpu_us: of(|report| report.server.map_or(f64::NAN, |server| server.cpu_us_per_operation))?,
             cores_busy: of(|report| report.server.map_or(f64::NAN, |server| server.cores_busy))?,
+            load_cores_busy: of(|report| report.load_cores_busy)?,
             p50_us: of(|report| report.latency.p50)?,
             p99_us: of(|report| report.latency.p99)?,
             rss_bytes: of(|report| report.server.map_or(f64::NAN, |server| server.rss_bytes as f64))?,
@@ -134,6 +141,12 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         }
     }
+}
+
+/// What `git describe` calls the checkout this runs in; empty when it is none.
+pub(crate) fn revision() -> String {
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Now, UTC, to the second.

@@ -14,8 +14,14 @@ pub(crate) fn render(record: &Record) -> String {
     // Writing into a String cannot fail.
     let _ = writeln!(
         out,
-        "{}  {}: {}, {} cores, {} MiB, Linux {}",
-        record.date, machine.name, machine.cpu, machine.cores, machine.memory_mib, machine.kernel
+        "{}  {}: {}, {} cores, {} MiB, Linux {}; checkout {}",
+        record.date,
+        machine.name,
+        machine.cpu,
+        machine.cores,
+        machine.memory_mib,
+        machine.kernel,
+        record.revision
     );
     for server in &record.servers {
         let _ = writeln!(out, "{}  {}  {}", server.name, server.version, server.command);
@@ -23,7 +29,7 @@ pub(crate) fn render(record: &Record) -> String {
     let _ = writeln!(
         out,
         "{} rounds of {} s each. rate: keys a second; CPU: us of the server per key; busy: cores the server used, \
-         * when that is under {:.0} % of what it had (the load was the limit: compare CPU); x: {} / peer, median \
+         * when that is under {:.0} % of what it had (it was not the limit: compare CPU); load: cores of the load; x: {} / peer, median \
          (of each round)\n",
         record.rounds,
         record.seconds,
@@ -46,11 +52,12 @@ fn line(record: &Record, row: &RowRecord, index: usize) -> String {
     };
     let limited = medians.cores_busy < BUSY_MIN * row.server_cores.len() as f64;
     let mut line = format!(
-        "  {name:<12} {:>9.0}/s  CPU {:>6.2}  busy {:.2}{}  p50 {:>6.0}  p99 {:>6.0} us",
+        "  {name:<12} {:>9.0}/s  CPU {:>6.2}  busy {:.2}{} load {:.2}  p50 {:>6.0}  p99 {:>6.0} us",
         medians.operations_per_sec,
         medians.cpu_us,
         medians.cores_busy,
         if limited { '*' } else { ' ' },
+        medians.load_cores_busy,
         medians.p50_us,
         medians.p99_us,
     );

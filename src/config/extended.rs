@@ -29,6 +29,7 @@ pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), Refusal> {
                 _ if name.starts_with("proxy_") => {
                     format!("{name} is not supported: this server has no proxy")
                 }
+                "sock_cookie_id" => format!("{name} is not supported: this server marks no sockets"),
                 _ => format!("Illegal suboption \"{text}\""),
             });
         }
@@ -196,7 +197,6 @@ fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool,
         "watcher_logbuf_size" => config.logger_watcher_buf_size = kilobytes(name, value)?,
         "worker_logbuf_size" => config.logger_buf_size = kilobytes(name, value)?,
         "read_buf_mem_limit" => config.read_buf_mem_limit = u64::from(number(name, value)?) << 20,
-        "sock_cookie_id" => config.sock_cookie_id = number(name, value)?,
         _ => return Ok(false),
     }
     Ok(true)

@@ -4,7 +4,7 @@ use super::getopt::{Spec, Takes};
 use std::fmt::Write as _;
 
 /// The version of memcached this server stands in for: clients and tools decide by it what they may send.
-pub const MEMCACHED_VERSION: &str = "1.6.45";
+pub const MEMCACHED_VERSION: &str = crate::command::VERSION;
 /// This server's own version.
 pub const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -113,7 +113,7 @@ pub(super) const SPECS: &[Spec] = &[
         "bytes",
         &["smallest size class that statistics name", "(key+value+flags, default: 48)"],
     ),
-    flag('L', "enable-largepages", &["try to use large memory pages (if available)"]),
+    flag('L', "enable-largepages", &["accepted, without effect (warns)"]),
     value(
         'D',
         "delimiter",
@@ -162,7 +162,7 @@ pub(super) const SPECS: &[Spec] = &[
         'e',
         "memory-file",
         "file",
-        &["keep the items over a planned restart (stop with", "SIGUSR1); use only on ram disks"],
+        &["accepted, without effect (warns): the cache starts", "empty after a restart"],
     ),
     flag('Z', "enable-ssl", &["enable TLS/SSL"]),
     value('o', "extended", "list", &["comma separated list of extended options"]),
@@ -181,14 +181,9 @@ most options have a 'no_' prefix to disable
    - no_lru_crawler:      disable the background sweep for expired items
    - no_lru_maintainer:   hide the statistics of memcached's LRU thread
    - idle_timeout:        timeout for idle connections in seconds (default: 0, no timeout)
-   - read_buf_mem_limit:  limit in megabytes for connection read/response buffers
-                          (default: 0, unlimited)
    - slab_chunk_max:      largest size class that statistics name, in kilobytes (default: 512)
    - watcher_logbuf_size: size in kilobytes of per-watcher write buffer. (default: 256)
-   - worker_logbuf_size:  size in kilobytes of per-worker-thread buffer
-                          read by background thread, then written to watchers. (default: 64)
    - track_sizes:         enable dynamic reports for 'stats sizes' command.
-   - sock_cookie_id:      attributes an ID to a socket for ip filtering/firewalls
 ";
 
 const EXTENDED_TLS: &str = "   - ssl_chain_cert:      certificate chain file in PEM format
@@ -208,10 +203,11 @@ const EXTENDED_WITHOUT_EFFECT: &str =
      slab_automove, slab_automove_ratio, slab_automove_window,
      slab_automove_freeratio, lru_crawler_sleep, lru_crawler_tocrawl,
      hot_lru_pct, warm_lru_pct, hot_max_factor, warm_max_factor, temporary_ttl,
-     no_chunked_items, inline_ascii_resp, resp_obj_mem_limit, modern, no_modern,
+     read_buf_mem_limit, worker_logbuf_size, no_chunked_items, inline_ascii_resp,
+     resp_obj_mem_limit, modern, no_modern,
      ssl_* without TLS; of them always ssl_keyformat, ssl_ciphers, ssl_wbuf_size,
      ssl_session_cache, ssl_kernel_tls
-   Refused: ext_* (external storage), proxy_* (the Lua proxy), and -N.
+   Refused: ext_* (external storage), proxy_* (the Lua proxy), sock_cookie_id, and -N.
 ";
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! the environment contribute comes in as [`Surroundings`], and a refusal goes out as lines and a status.
 //!
 //! The options that steer mechanisms which are not here (slab allocator, LRU threads, hash table) are read, checked and
-//! shown like the rest; `-h` names them as without effect.
+//! shown like the rest; `-h` names them as without effect. Two whose effect would be missed, -L and -e, warn at the start.
 
 mod extended;
 mod getopt;
@@ -27,6 +27,7 @@ pub use listen::{Endpoint, ListenSpec, ListenTls};
 pub use settings::{LiveSettings, settings};
 
 use argh::FromArgs as _;
+use std::ffi::OsString;
 
 /// Exit status of a value that is bad by itself.
 pub const EX_BAD_VALUE: u8 = 1;
@@ -204,8 +205,6 @@ pub struct Config {
     pub ssl_enabled: bool,
     /// `-o ssl_*`.
     pub ssl: Tls,
-    /// `SO_MARK` of the listeners; 0 = not set.
-    pub sock_cookie_id: u32,
     /// -u.
     pub user: Option<String>,
     /// -d.
@@ -342,7 +341,6 @@ impl Default for Config {
             track_sizes: false,
             ssl_enabled: false,
             ssl: Tls::default(),
-            sock_cookie_id: 0,
             user: None,
             daemonize: false,
             pid_file: None,
@@ -373,6 +371,17 @@ impl Default for Tls {
             min_version: 2,
         }
     }
+}
+
+/// The words of a command line as text: the program's name, and the rest.
+///
+/// # Errors
+/// A word is not UTF-8.
+pub fn words(words: impl Iterator<Item = OsString>) -> Result<(String, Vec<String>), Refusal> {
+    let refused = |word: OsString| Refusal::new(EX_BAD_VALUE, format!("Not valid UTF-8: {}", word.display()));
+    let mut words = words.map(|word| word.into_string().map_err(refused));
+    let program = words.next().unwrap_or_else(|| Ok("memcached".to_owned()))?;
+    Ok((program, words.collect::<Result<_, _>>()?))
 }
 
 /// Reads a command line, without the program's name.

@@ -3,6 +3,7 @@
 use crate::clock::Secs;
 use crate::command::{Count, Counted, Direction};
 use crate::engine::Turn;
+use crate::engine::observe::Found;
 use crate::store::{Data, Edit, EditError, Item, Put, Value};
 
 /// Length of [`Value::Digits`]' buffer.
@@ -17,6 +18,7 @@ enum Look {
     Done {
         number: u64,
         class: u8,
+        value_bytes: usize,
         ttl: Option<u32>,
     },
     /// The padded number is longer than [`DIGITS`]: it has to be brought along as data of this length, for the item with
@@ -41,6 +43,9 @@ impl Turn<'_> {
             let data = if padded.is_empty() { Data::None } else { Data::Bytes(&padded) };
             let edited = self.fresh.edit(count.key, data, |old| {
                 let Some(old) = old else { return (Edit::Keep, Look::Missing) };
+                if old.value().is_empty() {
+                    return (Edit::Keep, Look::NotNumeric);
+                }
                 if count.compare != 0 && count.compare != old.cas() {
                     return (Edit::Keep, Look::Exists);
                 }
@@ -66,13 +71,22 @@ impl Turn<'_> {
                         exptime: touch.unwrap_or(old.exptime()),
                         ..again(old, value, count.cas)
                     }),
-                    Look::Done { number, class, ttl },
+                    Look::Done { number, class, value_bytes: old.value().len(), ttl },
                 )
             });
             let (look, cas) = match edited {
                 Ok(edited) => (edited.outcome, edited.cas),
                 Err(EditError::NoRoom | EditError::TooLarge) => return Counted::NoMemory,
             };
+            if let Some(observer) = self.observer()
+                && matches!(look, Look::Missing | Look::Done { .. })
+            {
+                let found = match look {
+                    Look::Done { class, value_bytes, .. } => Found::Yes(class, value_bytes),
+                    _ => Found::No,
+                };
+                observer.looked_up(count.key, found);
+            }
             match look {
                 Look::Long { number, value_bytes, cas } => {
                     padded.clear();
@@ -83,7 +97,7 @@ impl Turn<'_> {
                 Look::Missing => return self.count_missing(count),
                 Look::NotNumeric => return Counted::NotNumeric,
                 Look::Exists => return Counted::Exists,
-                Look::Done { number, class, ttl } => {
+                Look::Done { number, class, ttl, .. } => {
                     match count.direction {
                         Direction::Up => self.class(class).incr_hits.add(1),
                         Direction::Down => self.class(class).decr_hits.add(1),

@@ -3,6 +3,7 @@
 use crate::clock::Secs;
 use crate::command::{Deleted, Exptime};
 use crate::engine::Turn;
+use crate::engine::observe::Found;
 use crate::store::{Amend, Data, Edit, Item, Lookup, Put, Value};
 
 /// A meta get.
@@ -92,20 +93,29 @@ impl Turn<'_> {
                     }
                     let class = shared.class_of(&item);
                     self.class(class).get_hits.add(1);
+                    if let Some(observer) = self.observer() {
+                        observer.fetched(fetch.key, Found::Yes(class, seen.value_bytes));
+                    }
                     return Some(seen);
                 }
             }
             missed => {
-                let missed = match missed {
-                    Lookup::Expired => Some(&self.counters.ring.get_expired),
-                    Lookup::Flushed => Some(&self.counters.ring.get_flushed),
-                    _ => None,
+                let found = match missed {
+                    Lookup::Expired => {
+                        self.counters.ring.get_expired.add(1);
+                        Found::Expired
+                    }
+                    Lookup::Flushed => {
+                        self.counters.ring.get_flushed.add(1);
+                        Found::Flushed
+                    }
+                    _ => Found::No,
                 };
-                if let Some(counter) = missed {
-                    counter.add(1);
-                }
                 if fetch.vivify.is_none() {
                     self.counters.ring.get_misses.add(1);
+                    if let Some(observer) = self.observer() {
+                        observer.fetched(fetch.key, found);
+                    }
                     return None;
                 }
             }
@@ -160,8 +170,17 @@ impl Turn<'_> {
             edited.ok().and_then(|edited| edited.outcome.map(|(seen, class)| (seen, class, edited.cas)))
         else {
             self.counters.ring.get_misses.add(1);
+            if let Some(observer) = self.observer() {
+                observer.fetched(fetch.key, Found::No);
+            }
             return None;
         };
+        if let Some(observer) = self.observer() {
+            observer.fetched(
+                fetch.key,
+                if seen.created { Found::No } else { Found::Yes(class, seen.value_bytes) },
+            );
+        }
         if seen.created {
             seen.cas = self.shown_cas(cas);
             show(&seen, None);
@@ -184,9 +203,9 @@ impl Turn<'_> {
         let shared = self.shared;
         let touch = discard.touch.map(|exptime| self.deadline(exptime));
         let edited = self.fresh.edit(discard.key, Data::None, |old| {
-            let Some(old) = old else { return (Edit::Keep, (Deleted::NotFound, 0)) };
+            let Some(old) = old else { return (Edit::Keep, (Deleted::NotFound, (0, 0))) };
             if discard.compare.is_some_and(|cas| cas != old.cas()) {
-                return (Edit::Keep, (Deleted::Exists, 0));
+                return (Edit::Keep, (Deleted::Exists, (0, 0)));
             }
             let kept = Put {
                 flags: old.flags(),
@@ -209,10 +228,15 @@ impl Turn<'_> {
                     ..kept
                 }),
             };
-            (edit, (Deleted::Deleted, shared.class_of(old)))
+            (edit, (Deleted::Deleted, (shared.class_of(old), old.value().len())))
         });
         let Ok(edited) = edited else { return Deleted::NoMemory };
-        let (deleted, class) = edited.outcome;
+        let (deleted, (class, bytes)) = edited.outcome;
+        if let Some(observer) = self.observer()
+            && !(discard.stale && deleted == Deleted::Deleted)
+        {
+            observer.deleted(discard.key, "md", (deleted == Deleted::Deleted).then_some((class, bytes)));
+        }
         match deleted {
             // What is marked stale is not counted at all.
             Deleted::Deleted if discard.stale => {}

@@ -4,20 +4,28 @@
 //! and every command in that input runs on it.
 
 mod arith;
+mod class_stats;
+pub mod connections;
 pub mod counters;
+mod dump;
 mod meta;
-mod settings;
+mod observe;
+pub mod prefixes;
 mod shared;
 mod stats;
 mod storage;
+pub mod watch;
 
+pub use dump::ClassSet;
 pub use meta::{Discard, Fetch, Seen};
-pub use shared::{Gauges, Shared};
+pub use observe::Reason;
+pub use shared::{Gauges, Shared, Stop, classes};
 pub use stats::Sink;
 
 use crate::clock::Secs;
 use crate::command::Exptime;
 use crate::engine::counters::{ClassCounters, Counters, RingCounters};
+use crate::engine::observe::Found;
 use crate::limits::EXPTIME_RELATIVE_MAX;
 use crate::store::{Fresh, Item, Lookup, Shard, Store};
 use std::sync::Arc;
@@ -70,6 +78,8 @@ impl Engine {
             counters: &self.counters,
             shared: &self.shared,
             now: self.now,
+            observers: self.shared.observers(),
+            connection: 0,
         }
     }
 }
@@ -82,12 +92,22 @@ pub struct Turn<'e> {
     counters: &'e RingCounters,
     shared: &'e Arc<Shared>,
     now: Secs,
+    /// Who wants to know of commands: bits of [`watch::Stream`] and [`shared::PREFIXES`]; nearly always 0.
+    observers: u32,
+    /// Number of the connection whose commands these are.
+    connection: u32,
 }
 
 impl<'e> Turn<'e> {
     /// The coarse time.
     pub fn now(&self) -> Secs {
         self.now
+    }
+
+    /// Says whose commands these are; watchers are told.
+    #[inline]
+    pub fn set_connection(&mut self, id: u32) {
+        self.connection = id;
     }
 
     /// What all rings share.
@@ -128,30 +148,40 @@ impl<'e> Turn<'e> {
         }
     }
 
+    /// Says which keys are looked up next, so that they can be fetched from memory together.
+    #[inline]
+    pub fn expect(&mut self, keys: &[&[u8]]) {
+        self.fresh.expect(keys);
+    }
+
     /// Looks `key` up as get does: counts, and marks a hit as used.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<Item<'_>> {
-        let (counters, shared) = (self.counters, self.shared);
-        match self.fresh.find(key) {
+        let (counters, shared, observer) = (self.counters, self.shared, self.observer());
+        let found = match self.fresh.find(key) {
             Lookup::Hit(item) => {
-                counters.classes[usize::from(shared.class_of(&item)) % counters::CLASSES].get_hits.add(1);
+                let class = shared.class_of(&item);
+                counters.classes[usize::from(class) % counters::CLASSES].get_hits.add(1);
                 item.touch_use(self.now);
-                Some(item)
+                if let Some(observer) = observer {
+                    observer.fetched(key, Found::Yes(class, item.value().len()));
+                }
+                return Some(item);
             }
-            Lookup::Miss => {
-                counters.ring.get_misses.add(1);
-                None
-            }
+            Lookup::Miss => Found::No,
             Lookup::Expired => {
-                counters.ring.get_misses.add(1);
                 counters.ring.get_expired.add(1);
-                None
+                Found::Expired
             }
             Lookup::Flushed => {
-                counters.ring.get_misses.add(1);
                 counters.ring.get_flushed.add(1);
-                None
+                Found::Flushed
             }
+        };
+        counters.ring.get_misses.add(1);
+        if let Some(observer) = observer {
+            observer.fetched(key, found);
         }
+        None
     }
 }

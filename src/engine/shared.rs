@@ -1,13 +1,21 @@
 //! What all rings share besides the store.
 
+use crate::auth::Users;
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LiveSettings};
+use crate::engine::connections::Connections;
 use crate::engine::counters::{RingCounters, Sums};
+use crate::engine::prefixes::Prefixes;
+use crate::engine::watch::Hub;
+use crate::log;
 use crate::store::Item;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// Beside the bits of [`crate::engine::watch::Stream`]: keys are counted by prefix.
+pub(super) const PREFIXES: u32 = 1 << 31;
 
 /// Configuration, run-time settings, and every ring's counters.
 #[derive(Debug)]
@@ -20,10 +28,32 @@ pub struct Shared {
     pub classes: Classes,
     /// The connections' and listeners' share of the statistics, kept by the server.
     pub gauges: Gauges,
+    /// The open connections.
+    pub connections: Connections,
+    /// The watchers.
+    pub watch: Hub,
+    /// Counts by key prefix.
+    pub prefixes: Prefixes,
+    /// [`PREFIXES`], or 0.
+    detail: AtomicU32,
+    /// What commands have changed. Much of it steers machinery that is not there, and is only shown.
+    live: Mutex<LiveSettings>,
+    stop: AtomicU8,
+    users: RwLock<Users>,
     counters: Vec<Arc<RingCounters>>,
     /// What the counters stood at when `stats reset` was last run: rings never write each other's counters.
     base: Mutex<Sums>,
     verbosity: AtomicU8,
+}
+
+/// How a client asked the server to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stop {
+    /// As SIGINT does.
+    Now = 1,
+    /// As SIGUSR1 does.
+    Graceful = 2,
 }
 
 /// Gauges that the server sets and `stats` shows.
@@ -51,12 +81,19 @@ impl Shared {
     /// Shared state for `rings` rings.
     pub fn new(config: Config, clock: Clock, rings: usize) -> Arc<Self> {
         Arc::new(Self {
-            classes: Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+            classes: classes(&config),
+            live: Mutex::new(LiveSettings::new(&config)),
             verbosity: AtomicU8::new(config.verbosity),
             clock,
             gauges: Gauges::default(),
             counters: (0..rings).map(|_| Arc::default()).collect(),
             base: Mutex::default(),
+            connections: Connections::default(),
+            watch: Hub::new(config.logger_watcher_buf_size as usize),
+            prefixes: Prefixes::default(),
+            detail: AtomicU32::new(if config.detail_enabled { PREFIXES } else { 0 }),
+            stop: AtomicU8::new(0),
+            users: RwLock::default(),
             config,
         })
     }
@@ -92,6 +129,66 @@ impl Shared {
         sums
     }
 
+    /// Who wants to know of commands.
+    #[inline]
+    pub(super) fn observers(&self) -> u32 {
+        self.watch.streams() | self.detail.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_detail(&self, on: bool) {
+        self.detail.store(if on { PREFIXES } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// Whether keys are counted by prefix.
+    pub fn detail(&self) -> bool {
+        self.detail.load(Ordering::Relaxed) != 0
+    }
+
+    /// Changes a setting.
+    pub fn change<R>(&self, change: impl FnOnce(&mut LiveSettings) -> R) -> R {
+        change(&mut self.live.lock())
+    }
+
+    /// The settings at this moment.
+    pub fn live_settings(&self, maxbytes: u64) -> LiveSettings {
+        LiveSettings {
+            maxbytes,
+            verbosity: self.verbosity(),
+            detail_enabled: self.detail(),
+            ..self.live.lock().clone()
+        }
+    }
+
+    /// Whether the crawler is on. The sweep for expired items goes on without it.
+    pub fn crawler(&self) -> bool {
+        self.live.lock().lru_crawler
+    }
+
+    /// `shutdown`: asks the server to stop.
+    pub fn request_stop(&self, stop: Stop) {
+        self.stop.store(stop as u8, Ordering::Release);
+    }
+
+    /// Whether and how a client asked the server to stop.
+    pub fn stop_requested(&self) -> Option<Stop> {
+        // Acquire; pairs with the Release in `request_stop`.
+        match self.stop.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(Stop::Now),
+            _ => Some(Stop::Graceful),
+        }
+    }
+
+    /// Replaces the users who may log in; at first there are none.
+    pub fn set_users(&self, users: Users) {
+        *self.users.write() = users;
+    }
+
+    /// Whether `user` may log in with `password`.
+    pub fn authenticates(&self, user: &[u8], password: &[u8]) -> bool {
+        self.users.read().allows(user, password)
+    }
+
     /// How much is logged: 0 to 2.
     #[inline]
     pub fn verbosity(&self) -> u8 {
@@ -100,15 +197,19 @@ impl Shared {
 
     /// Sets the verbosity; above 2 is 2.
     pub fn set_verbosity(&self, level: u32) {
-        self.verbosity.store(level.min(2) as u8, Ordering::Relaxed);
+        let level = level.min(2) as u8;
+        self.verbosity.store(level, Ordering::Relaxed);
+        log::set_verbosity(level);
     }
 
     /// What memcached counts for an item, bytes.
+    #[inline]
     pub fn item_bytes(&self, item: &Item<'_>) -> u64 {
         self.bytes_of(item.key().len(), item.flags(), item.value().len())
     }
 
     /// What memcached would count for an item of these parts, bytes.
+    #[inline]
     pub fn bytes_of(&self, key_bytes: usize, flags: u32, value_bytes: usize) -> u64 {
         item_bytes(key_bytes, flags, value_bytes) - if self.config.cas_enabled { 0 } else { 8 }
     }
@@ -117,5 +218,14 @@ impl Shared {
     #[inline]
     pub fn class_of(&self, item: &Item<'_>) -> u8 {
         self.classes.of(self.item_bytes(item))
+    }
+}
+
+/// The size classes of `config`.
+pub fn classes(config: &Config) -> Classes {
+    if config.slab_sizes.is_empty() {
+        Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max)
+    } else {
+        Classes::with_sizes(&config.slab_sizes, config.slab_chunk_size_max)
     }
 }

@@ -3,6 +3,7 @@
 use crate::clock::Secs;
 use crate::command::{Deleted, Exptime, Mode, Store, Stored, Written};
 use crate::engine::Turn;
+use crate::engine::observe::Found;
 use crate::store::{Amend, Data, Draft, Edit, EditError, Item, Put, Value};
 
 /// How a store's cas compared.
@@ -23,8 +24,8 @@ enum Compared {
 struct Decision {
     stored: Stored,
     compared: Compared,
-    /// Class of the item that was there.
-    class: u8,
+    /// Class and value length of the item that was there.
+    old: Option<(u8, usize)>,
 }
 
 impl Turn<'_> {
@@ -39,6 +40,10 @@ impl Turn<'_> {
         match why {
             Stored::TooLarge => self.counters.ring.store_too_large.add(1),
             _ => self.counters.ring.store_no_memory.add(1),
+        }
+        if let Some(observer) = self.observer() {
+            let status = if why == Stored::TooLarge { "too_large" } else { "no_memory" };
+            observer.stored(store.key, store.mode, status, (0, 0, 0));
         }
         if drop_old {
             // Removing takes no memory, so it cannot fail.
@@ -79,12 +84,16 @@ impl Turn<'_> {
                 }
                 Err(refused) => (Edit::Keep, refused),
             };
-            (edit, Decision { stored, compared, class: old.map_or(0, |old| shared.class_of(old)) })
+            (
+                edit,
+                Decision { stored, compared, old: old.map(|old| (shared.class_of(old), old.value().len())) },
+            )
         });
         match edited {
             Ok(edited) => {
                 self.count_set(store, value_bytes);
                 self.count_compared(store, edited.outcome);
+                self.observe(store, value_bytes, edited.outcome);
                 match edited.outcome.stored {
                     Stored::Stored(written) => {
                         Stored::Stored(Written { cas: self.shown_cas(edited.cas), ..written })
@@ -103,12 +112,31 @@ impl Turn<'_> {
     }
 
     fn count_compared(&self, store: &Store<'_>, decision: Decision) {
+        let class = decision.old.map_or(0, |(class, _)| class);
         match decision.compared {
-            Compared::Match | Compared::Stale => self.class(decision.class).cas_hits.add(1),
-            Compared::Differs => self.class(decision.class).cas_badval.add(1),
+            Compared::Match | Compared::Stale => self.class(class).cas_hits.add(1),
+            Compared::Differs => self.class(class).cas_badval.add(1),
             Compared::Missing if store.mode == Mode::Cas => self.counters.ring.cas_misses.add(1),
             Compared::None | Compared::Missing => {}
         }
+    }
+
+    fn observe(&self, store: &Store<'_>, value_bytes: usize, decision: Decision) {
+        let Some(observer) = self.observer() else { return };
+        observer
+            .looked_up(store.key, decision.old.map_or(Found::No, |(class, bytes)| Found::Yes(class, bytes)));
+        let (status, value_bytes) = match decision.stored {
+            Stored::Stored(written) => ("stored", written.value_bytes),
+            Stored::Exists => ("exists", value_bytes),
+            Stored::NotFound => ("not_found", value_bytes),
+            _ => ("not_stored", value_bytes),
+        };
+        let class = self.shared.classes.of(self.shared.bytes_of(store.key.len(), store.flags, value_bytes));
+        let ttl = match self.deadline(store.exptime) {
+            Secs::NEVER => 0,
+            deadline => deadline.0.saturating_sub(self.now.0),
+        };
+        observer.stored(store.key, store.mode, status, (class, value_bytes, ttl));
     }
 
     /// A cas as clients see it: 0 under -C.
@@ -121,12 +149,17 @@ impl Turn<'_> {
     pub fn delete(&mut self, key: &[u8], compare: Option<u64>) -> Deleted {
         let shared = self.shared;
         let edited = self.fresh.edit(key, Data::None, |old| match old {
-            None => (Edit::Keep, (Deleted::NotFound, 0)),
-            Some(old) if compare.is_some_and(|cas| cas != old.cas()) => (Edit::Keep, (Deleted::Exists, 0)),
-            Some(old) => (Edit::Remove, (Deleted::Deleted, shared.class_of(old))),
+            None => (Edit::Keep, (Deleted::NotFound, (0, 0))),
+            Some(old) if compare.is_some_and(|cas| cas != old.cas()) => {
+                (Edit::Keep, (Deleted::Exists, (0, 0)))
+            }
+            Some(old) => (Edit::Remove, (Deleted::Deleted, (shared.class_of(old), old.value().len()))),
         });
         let Ok(edited) = edited else { return Deleted::NoMemory };
-        let (deleted, class) = edited.outcome;
+        let (deleted, (class, bytes)) = edited.outcome;
+        if let Some(observer) = self.observer() {
+            observer.deleted(key, "delete", (deleted == Deleted::Deleted).then_some((class, bytes)));
+        }
         match deleted {
             Deleted::Deleted => self.class(class).delete_hits.add(1),
             Deleted::NotFound => self.counters.ring.delete_misses.add(1),
@@ -146,19 +179,23 @@ impl Turn<'_> {
                 old.touch_use(now);
                 show(old);
                 let amend = Amend { exptime: Some(deadline), ..Amend::default() };
-                (Edit::Amend(amend), Some(shared.class_of(old)))
+                (Edit::Amend(amend), Some((shared.class_of(old), old.value().len())))
             }
         });
-        match edited {
-            Ok(edited) if edited.outcome.is_some() => {
-                self.class(edited.outcome.unwrap_or(0)).touch_hits.add(1);
-                true
-            }
-            _ => {
-                self.counters.ring.touch_misses.add(1);
-                false
-            }
+        let found = edited.ok().and_then(|edited| edited.outcome);
+        if let Some(observer) = self.observer() {
+            observer.fetched(key, found.map_or(Found::No, |(class, bytes)| Found::Yes(class, bytes)));
         }
+        match found {
+            Some((class, _)) => self.class(class).touch_hits.add(1),
+            None => self.counters.ring.touch_misses.add(1),
+        }
+        found.is_some()
+    }
+
+    /// `cache_memlimit`: false if the store cannot have that limit.
+    pub fn set_memory_limit(&self, bytes: u64) -> bool {
+        self.store.set_memory_limit(bytes)
     }
 
     /// `flush_all`; false if the server does not allow it.
@@ -167,12 +204,13 @@ impl Turn<'_> {
         if !self.shared.config.flush_enabled {
             return false;
         }
-        if exptime.0 <= 0 {
-            self.fresh.flush();
+        let at = if exptime.0 <= 0 { self.now } else { self.deadline(exptime) };
+        if at <= self.now {
+            self.fresh.flush()
         } else {
-            let at = self.deadline(exptime);
-            if at <= self.now { self.fresh.flush() } else { self.fresh.flush_at(at) }
+            self.fresh.flush_at(at)
         }
+        self.shared.change(|live| live.oldest = at.0.saturating_sub(1));
         true
     }
 

@@ -254,6 +254,7 @@ fn command<'a>(kind: Kind, extras: &[u8], key: &'a [u8], value_bytes: usize, cas
         (Kind::Store(mode @ (Mode::Append | Mode::Prepend)), [], [_, ..], _) => {
             Command::Store(store(key, mode, 0, Exptime::NEVER, cas))
         }
+        (Kind::Store(Mode::Append | Mode::Prepend), ..) => Command::Invalid,
         (Kind::Store(mode), &[f0, f1, f2, f3, e0, e1, e2, e3], [_, ..], _) => {
             // Any of them with a cas replaces exactly that version.
             let mode = if cas == 0 { mode } else { Mode::Cas };

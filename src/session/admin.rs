@@ -1,59 +1,339 @@
-//! Commands for administrators: statistics, settings, dumps.
+//! Commands for administrators. Those that steer slabs and LRUs, of which there are none here, are checked and accepted.
 
-use super::{Feed, Session, Step};
-use crate::proto::binary::{self, Echo, Status};
-use crate::proto::text::{Admin, Words, reply};
+use super::dump::Form;
+use super::{Feed, Next, Session, State, Step};
+use crate::engine::watch::{Stream, WatcherId};
+use crate::engine::{ClassSet, Shared, Stop};
+use crate::output::Output;
+use crate::proto::number;
+use crate::proto::text::{Admin, Words, replies, reply};
+use std::sync::Arc;
+
+/// Largest memory limit a client may set, MB.
+const MEMLIMIT_MB_MAX: u64 = 1_000_000_000;
+/// Smallest memory limit a client may set, MB.
+const MEMLIMIT_MB_MIN: u64 = 8;
+/// Longest sleep of the crawler, microseconds.
+const CRAWLER_SLEEP_US_MAX: u64 = 1_000_000;
+/// Percentages of `lru tune` must not add up to more.
+const LRU_PERCENT_MAX: u64 = 80;
+/// Classes of `slabs reassign`.
+const SLAB_CLASSES: std::ops::RangeInclusive<i32> = 1..=63;
+
+/// A connection's place among the watchers, given up when the connection goes.
+#[derive(Debug)]
+pub(super) struct Watching {
+    shared: Arc<Shared>,
+    id: WatcherId,
+}
+
+impl Watching {
+    pub(super) fn take(&self, shared: &Shared, out: &mut Output) {
+        shared.watch.take(self.id, &mut out.staged);
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.shared.watch.remove(self.id);
+    }
+}
+
+/// True if the beginning of `name` is `word`: memcached compares as many bytes as the word has.
+fn names(name: &[u8], word: &[u8]) -> bool {
+    name.starts_with(word)
+}
 
 impl Session {
     /// Runs an administration command; its line is used up.
     pub(super) fn admin(&mut self, feed: &mut Feed<'_, '_>, admin: Admin, words: Words<'_>) -> Step {
-        match admin {
-            Admin::Stats => self.stats(feed, words),
-            _ => {
-                self.say(feed, reply::ERROR);
-                Step::Done
+        let line = match admin {
+            Admin::Stats => return self.stats(feed, words),
+            Admin::Watch => return self.watch(feed, words),
+            Admin::LruCrawler => return self.lru_crawler(feed, words),
+            Admin::Shutdown => return self.shutdown(feed, words),
+            Admin::CacheMemlimit => {
+                let line = memory_limit(feed, words);
+                if replies(words, 1).quiet() {
+                    return Step::Done;
+                }
+                line
+            }
+            Admin::Lru => lru(feed.turn.shared(), words),
+            Admin::Slabs => slabs(feed.turn.shared(), words),
+            Admin::Extstore => extstore(words),
+            Admin::RefreshCerts => reply::TLS_NOT_ENABLED,
+            Admin::DebugTime => debug_time(feed.turn.shared(), words),
+        };
+        self.say(feed, line);
+        Step::Done
+    }
+
+    fn shutdown(&self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) -> Step {
+        let shared = feed.turn.shared();
+        let stop = match words.next() {
+            _ if !shared.config.shutdown_command => {
+                self.say(feed, reply::SHUTDOWN_NOT_ENABLED);
+                return Step::Done;
+            }
+            None => Stop::Now,
+            Some(word) if names(b"graceful", word) => Stop::Graceful,
+            Some(_) => {
+                self.say(feed, reply::BAD_SHUTDOWN_MODE);
+                return Step::Done;
+            }
+        };
+        shared.request_stop(stop);
+        Step::Stop(Next::Close)
+    }
+
+    fn watch(&mut self, feed: &mut Feed<'_, '_>, words: Words<'_>) -> Step {
+        let shared = feed.turn.shared();
+        let mut streams = 0;
+        let mut known = true;
+        for word in words {
+            match Stream::named(word) {
+                Some(stream) => streams |= stream as u32,
+                None => known = false,
             }
         }
-    }
-
-    fn stats(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) -> Step {
-        let Some(word) = words.next() else {
-            let (turn, out) = (&feed.turn, &mut feed.out.staged);
-            turn.stats(&mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
-            self.say(feed, reply::END);
-            return Step::Done;
-        };
-        // memcached compares as many bytes as the word has.
-        if b"reset".starts_with(word) {
-            feed.turn.reset_stats();
-            self.say(feed, reply::RESET);
-        } else if b"settings".starts_with(word) {
-            let (turn, out) = (&feed.turn, &mut feed.out.staged);
-            turn.settings(&mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
-            self.say(feed, reply::END);
-        } else {
-            self.say(feed, reply::ERROR);
+        if streams == 0 {
+            streams = Stream::Fetchers as u32;
         }
+        let refusal = if !shared.config.watch_enabled {
+            reply::WATCH_NOT_ALLOWED
+        } else if !feed.out.is_empty() {
+            reply::WATCH_PIPELINED
+        } else if !known {
+            reply::ERROR
+        } else if let Some(id) = shared.watch.add(streams) {
+            self.say(feed, reply::OK);
+            self.state = State::Watch(Watching { shared: Arc::clone(shared), id });
+            return Step::Done;
+        } else {
+            reply::WATCH_TOO_MANY
+        };
+        self.say(feed, refusal);
         Step::Done
     }
 
-    /// The binary stat command.
-    pub(super) fn packet_stat(&mut self, feed: &mut Feed<'_, '_>, echo: Echo, key: &[u8]) -> Step {
-        let (turn, out) = (&feed.turn, &mut feed.out.staged);
-        let mut sink = |name: &str, value: &str| {
-            binary::push_stat(out, echo, name.as_bytes(), value.as_bytes());
+    fn lru_crawler(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) -> Step {
+        let shared = feed.turn.shared();
+        let line = match (words.next(), words.next(), words.next()) {
+            (Some(word), Some(classes), None) => {
+                if names(b"crawl", word) {
+                    crawl(shared, classes)
+                } else if names(b"metadump", word) {
+                    match may_dump(feed, classes, (reply::METADUMP_NOT_ALLOWED, reply::METADUMP_PIPELINED)) {
+                        Ok(classes) => {
+                            self.start_dump(classes, Form::Everything);
+                            reply::OK
+                        }
+                        Err(line) => line,
+                    }
+                } else if names(b"mgdump", word) {
+                    match may_dump(feed, classes, (reply::MGDUMP_NOT_ALLOWED, reply::MGDUMP_PIPELINED)) {
+                        Ok(classes) => {
+                            self.start_dump(classes, Form::Keys);
+                            reply::OK
+                        }
+                        Err(line) => line,
+                    }
+                } else if names(b"tocrawl", word) {
+                    match small_number(classes) {
+                        None => reply::BAD_FORMAT,
+                        Some(items) => shared.change(|live| {
+                            live.lru_crawler_tocrawl = items as u32;
+                            reply::OK
+                        }),
+                    }
+                } else if names(b"sleep", word) {
+                    match small_number(classes) {
+                        None => reply::BAD_FORMAT,
+                        Some(micros) if micros > CRAWLER_SLEEP_US_MAX => reply::CRAWLER_BAD_SLEEP,
+                        Some(micros) => shared.change(|live| {
+                            live.lru_crawler_sleep = micros as u32;
+                            reply::OK
+                        }),
+                    }
+                } else {
+                    reply::ERROR
+                }
+            }
+            (Some(word), None, _) if names(b"enable", word) => {
+                if shared.change(|live| std::mem::replace(&mut live.lru_crawler, true)) {
+                    reply::CRAWLER_RUNNING
+                } else {
+                    reply::OK
+                }
+            }
+            (Some(word), None, _) if names(b"disable", word) => {
+                shared.change(|live| live.lru_crawler = false);
+                reply::OK
+            }
+            _ => reply::ERROR,
         };
-        if key.is_empty() {
-            turn.stats(&mut sink);
-        } else if b"reset".starts_with(key) {
-            turn.reset_stats();
-        } else if b"settings".starts_with(key) {
-            turn.settings(&mut sink);
-        } else {
-            Self::refuse_packet(feed, echo, Status::NotFound);
-            return Step::Done;
-        }
-        binary::push_stat(&mut feed.out.staged, echo, b"", b"");
+        self.say(feed, line);
         Step::Done
+    }
+}
+
+/// The classes to dump, or why not.
+fn may_dump(
+    feed: &Feed<'_, '_>,
+    classes: &[u8],
+    (not_allowed, pipelined): (&'static [u8], &'static [u8]),
+) -> Result<ClassSet, &'static [u8]> {
+    let shared = feed.turn.shared();
+    if !shared.crawler() {
+        Err(reply::CRAWLER_DISABLED)
+    } else if !shared.config.dump_enabled {
+        Err(not_allowed)
+    } else if !feed.out.is_empty() {
+        Err(pipelined)
+    } else if classes == b"all" || classes == b"hash" {
+        Ok(ClassSet::ALL)
+    } else {
+        ClassSet::parse(classes).ok_or(reply::BAD_CLASS)
+    }
+}
+
+/// A 32-bit number.
+fn small_number(word: &[u8]) -> Option<u64> {
+    number::unsigned(word).filter(|&number| u32::try_from(number).is_ok())
+}
+
+/// Expired items are swept all the time, so a crawl has been done when it is asked for.
+fn crawl(shared: &Shared, classes: &[u8]) -> &'static [u8] {
+    if !shared.crawler() {
+        return reply::CRAWLER_DISABLED;
+    }
+    match classes {
+        b"all" => reply::OK,
+        b"hash" => reply::CRAWLER_UNKNOWN_ERROR,
+        classes => ClassSet::parse(classes).map_or(reply::BAD_CLASS, |_| reply::OK),
+    }
+}
+
+fn memory_limit(feed: &Feed<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
+    match words.next().and_then(small_number) {
+        None => reply::ERROR,
+        Some(megabytes) if megabytes < MEMLIMIT_MB_MIN => reply::MEMLIMIT_TOO_SMALL,
+        Some(megabytes) if megabytes > MEMLIMIT_MB_MAX => reply::MEMLIMIT_NOT_BYTES,
+        Some(megabytes) if feed.turn.set_memory_limit(megabytes << 20) => reply::OK,
+        Some(_) => reply::MEMLIMIT_FAILED,
+    }
+}
+
+fn lru(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
+    let (Some(word), Some(first)) = (words.next(), words.next()) else { return reply::ERROR };
+    if names(b"tune", word) {
+        let (Some(warm), Some(hot_factor), Some(warm_factor)) = (words.next(), words.next(), words.next())
+        else {
+            return reply::ERROR;
+        };
+        return match (small_number(first), small_number(warm), factor(hot_factor), factor(warm_factor)) {
+            (Some(hot), Some(warm), Some(_), Some(_)) if hot + warm > LRU_PERCENT_MAX => reply::LRU_TOO_MUCH,
+            (Some(_), Some(_), Some(hot), Some(warm)) if hot <= 0.0 || warm <= 0.0 => reply::LRU_BAD_FACTOR,
+            (Some(hot), Some(warm), Some(hot_factor), Some(warm_factor)) => shared.change(|live| {
+                (live.hot_lru_pct, live.warm_lru_pct) = (hot as u32, warm as u32);
+                (live.hot_max_factor, live.warm_max_factor) = (hot_factor, warm_factor);
+                reply::OK
+            }),
+            _ => reply::ERROR,
+        };
+    }
+    if !shared.config.lru_maintainer_thread {
+        return reply::ERROR;
+    }
+    if names(b"mode", word) && (names(b"flat", first) || names(b"segmented", first)) {
+        shared.change(|live| live.lru_segmented = names(b"segmented", first));
+        return reply::OK;
+    }
+    match number::signed_32(first) {
+        Some(ttl) if names(b"temp_ttl", word) => shared.change(|live| {
+            live.temp_lru = ttl >= 0;
+            live.temporary_ttl = ttl.max(0) as u32;
+            reply::OK
+        }),
+        _ => reply::ERROR,
+    }
+}
+
+fn factor(word: &[u8]) -> Option<f64> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
+    match (words.next(), words.next(), words.next()) {
+        (Some(word), Some(from), Some(to)) if names(b"reassign", word) => {
+            if !shared.config.slab_reassign {
+                return reply::SLABS_DISABLED;
+            }
+            match (number::signed_32(from), number::signed_32(to)) {
+                (Some(from), Some(to)) if from == to => reply::SLABS_SAME,
+                (Some(from), Some(to))
+                    if !SLAB_CLASSES.contains(&to) || (from != -1 && !SLAB_CLASSES.contains(&from)) =>
+                {
+                    reply::SLABS_BAD_CLASS
+                }
+                // No class has pages of its own, so none can give one away.
+                (Some(_), Some(_)) => reply::SLABS_NO_SPARE,
+                _ => reply::BAD_FORMAT,
+            }
+        }
+        (Some(word), Some(what), value) if names(b"automove", word) => match (what, value) {
+            (what, Some(value)) if names(b"ratio", what) || names(b"freeratio", what) => {
+                factor(value).map_or(reply::BAD_FORMAT, |_| reply::OK)
+            }
+            (what, Some(value)) if names(b"window", what) => match small_number(value) {
+                None => reply::BAD_FORMAT,
+                Some(3..=1800) => reply::OK,
+                Some(_) => reply::AUTOMOVE_BAD_WINDOW,
+            },
+            (level, _) => match small_number(level) {
+                None => reply::BAD_FORMAT,
+                Some(level @ 0..=2) => shared.change(|live| {
+                    live.slab_automove = level as u32;
+                    reply::OK
+                }),
+                Some(_) => reply::ERROR,
+            },
+        },
+        _ => reply::ERROR,
+    }
+}
+
+fn extstore(mut words: Words<'_>) -> &'static [u8] {
+    const SETTINGS: [&[u8]; 10] = [
+        b"free_memchunks",
+        b"item_size",
+        b"item_age",
+        b"low_ttl",
+        b"recache_rate",
+        b"compact_under",
+        b"drop_under",
+        b"max_sleep",
+        b"max_frag",
+        b"drop_unread",
+    ];
+    match (words.next(), words.next()) {
+        (Some(word), Some(value))
+            if SETTINGS.iter().any(|name| names(name, word)) && factor(value).is_some() =>
+        {
+            reply::OK
+        }
+        _ => reply::ERROR,
+    }
+}
+
+/// Moves the clock. Only builds with the feature `debug` know the command.
+fn debug_time(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
+    match words.next().and_then(number::signed_32) {
+        Some(secs) => {
+            shared.clock.shift(i64::from(secs));
+            reply::OK
+        }
+        None => reply::ERROR,
     }
 }

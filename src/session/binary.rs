@@ -5,6 +5,7 @@ use crate::command::{Counted, Deleted, Exptime, Mode, Replies, Store, Stored, VE
 use crate::output::Output;
 use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
 
+use crate::session::auth::{MECHANISM, SASL_BYTES_MAX};
 use crate::session::text::stage_bytes;
 use crate::store::{Data, Item};
 
@@ -19,11 +20,31 @@ impl Session {
             Parsed::Bad => return Step::Stop(Next::Close),
             Parsed::Packet(packet) => packet,
         };
-        if self.verbose {
-            self.trace_packet('<', &feed.rest()[..HEADER_BYTES]);
+        if !self.verbose {
+            return self.run_packet(feed, packet);
         }
+        self.trace_packet('<', "Read binary protocol data:", feed.rest());
+        let staged = feed.out.staged.len();
+        let step = self.run_packet(feed, packet);
+        self.trace_packet('>', "Writing bin response:", &feed.out.staged[staged..]);
+        step
+    }
+
+    #[inline]
+    fn run_packet(&mut self, feed: &mut Feed<'_, '_>, packet: Packet<'_>) -> Step {
         let Packet { echo, replies, head_bytes, value_bytes, .. } = packet;
+        let sasl = feed.turn.shared().config.sasl;
         match packet.command {
+            Command::Torn | Command::Invalid => {
+                let status =
+                    if matches!(packet.command, Command::Torn) { Status::Unknown } else { Status::Invalid };
+                Self::refuse_packet(feed, echo, status);
+                return Step::Stop(Next::Close);
+            }
+            command if !self.may(&command) => {
+                Self::refuse_packet(feed, echo, Status::Auth);
+                return Step::Stop(Next::Close);
+            }
             Command::Store(store) => return self.packet_block(feed, &packet, &store),
             Command::Get { key, with_key, touch } => {
                 feed.at += head_bytes;
@@ -36,24 +57,37 @@ impl Session {
                 packet_touch(feed, echo, key, exptime);
                 self.skip(value_bytes);
             }
+            Command::SaslList if sasl => {
+                feed.at += head_bytes;
+                binary::push_reply(&mut feed.out.staged, echo, Status::Ok, MECHANISM, 0);
+            }
+            Command::SaslAuth(mechanism) if sasl => {
+                if value_bytes > SASL_BYTES_MAX {
+                    feed.at += head_bytes;
+                    self.refuse_sasl(value_bytes, echo);
+                    return Step::Done;
+                }
+                let Some(value) = feed.rest().get(head_bytes..head_bytes + value_bytes) else {
+                    return Step::Need;
+                };
+                feed.at += head_bytes + value_bytes;
+                self.sasl(feed, echo, mechanism, value);
+            }
             Command::Unknown | Command::SaslList | Command::SaslAuth(_) => {
                 feed.at += head_bytes;
                 self.swallow(value_bytes, Answer::Packet(echo, Status::Unknown));
             }
-            Command::Torn => {
-                Self::refuse_packet(feed, echo, Status::Unknown);
-                return Step::Stop(Next::Close);
-            }
-            Command::Invalid => {
-                Self::refuse_packet(feed, echo, Status::Invalid);
-                return Step::Stop(Next::Close);
-            }
             command => {
                 feed.at += head_bytes;
-                return self.packet(feed, echo, replies, command);
+                return Self::packet(feed, echo, replies, command);
             }
         }
         Step::Done
+    }
+
+    /// Whether `command` is served to a client that may not have logged in.
+    fn may(&self, command: &Command<'_>) -> bool {
+        self.authenticated || matches!(command, Command::SaslList | Command::SaslAuth(_) | Command::Version)
     }
 
     /// Skips a value that means nothing.
@@ -64,13 +98,7 @@ impl Session {
     }
 
     /// Runs a command that has no value.
-    fn packet(
-        &mut self,
-        feed: &mut Feed<'_, '_>,
-        echo: Echo,
-        replies: Replies,
-        command: Command<'_>,
-    ) -> Step {
+    fn packet(feed: &mut Feed<'_, '_>, echo: Echo, replies: Replies, command: Command<'_>) -> Step {
         match command {
             Command::Delete(key, cas) => {
                 let status = match feed.turn.delete(key, (cas != 0).then_some(cas)) {
@@ -111,7 +139,7 @@ impl Session {
                 conclude(feed, echo, replies, Status::Ok, 0);
                 return Step::Stop(Next::Close);
             }
-            Command::Stat(key) => return self.packet_stat(feed, echo, key),
+            Command::Stat(key) => Self::packet_stat(feed, echo, key),
             // The rest was run by the caller.
             _ => Self::refuse_packet(feed, echo, Status::Unknown),
         }
@@ -159,10 +187,14 @@ impl Session {
         binary::push_reply(&mut feed.out.staged, echo, status, status.text(), 0);
     }
 
-    /// Logs a packet as rows of four bytes.
-    fn trace_packet(&self, direction: char, packet: &[u8]) {
-        for row in packet.chunks(4) {
-            tracing::debug!(target: "wire", "{direction}{} {row:02x?}", self.id);
+    /// Logs a packet's header as rows of four bytes.
+    fn trace_packet(&self, direction: char, what: &str, packet: &[u8]) {
+        let Some(header) = packet.get(..HEADER_BYTES) else { return };
+        let id = self.id;
+        tracing::debug!(target: "wire", "{direction}{id} {what}");
+        for row in header.chunks(4) {
+            let [a, b, c, d] = row else { continue };
+            tracing::debug!(target: "wire", "{direction}{id}   0x{a:02x} 0x{b:02x} 0x{c:02x} 0x{d:02x}");
         }
     }
 }

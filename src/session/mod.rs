@@ -11,8 +11,11 @@
 //! ```
 
 mod admin;
+mod auth;
 mod binary;
+mod dump;
 mod meta;
+mod stats;
 mod text;
 
 use crate::command::{Mode, Store, Stored};
@@ -68,6 +71,14 @@ enum State {
     Swallow { left: u64, then: Answer },
     /// The rest of a value whose command is in `Session::head`. None while the draft is lent.
     Receive(Option<Draft>),
+    /// Nothing, until all items have been walked.
+    Dump(Box<dump::Dump>),
+    /// Nothing, ever: the connection is a watcher.
+    Watch(admin::Watching),
+    /// A user and a password, in the text protocol.
+    Login,
+    /// They are on the way: this many bytes.
+    Token(usize),
 }
 
 /// An answer that has to wait for the end of the value it refuses.
@@ -90,6 +101,8 @@ pub struct Session {
     head: Vec<u8>,
     /// Whether commands and replies are logged (-vv).
     verbose: bool,
+    /// Whether binary commands are served.
+    authenticated: bool,
 }
 
 /// One call of [`Session::feed`].
@@ -98,6 +111,8 @@ struct Feed<'f, 'e> {
     input: &'f [u8],
     /// Bytes of `input` used up.
     at: usize,
+    /// Commands that may still run before other connections have their turn.
+    budget: u32,
     out: &'f mut Output,
 }
 
@@ -137,12 +152,18 @@ impl Session {
             Protocol::Ascii => Dialect::Text,
             Protocol::Binary => Dialect::Binary,
         };
-        Self { id, dialect, state: State::Command, searched: 0, head: Vec::new(), verbose: false }
+        let config = &engine.shared().config;
+        let state = if config.auth_file.is_some() { State::Login } else { State::Command };
+        let authenticated = !config.sasl;
+        Self { id, dialect, state, searched: 0, head: Vec::new(), verbose: false, authenticated }
     }
 
     /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
     pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
-        let mut feed = Feed { turn: engine.fresh(), input, at: 0, out };
+        let turn = engine.fresh();
+        let budget = turn.shared().config.reqs_per_event;
+        let mut feed = Feed { turn, input, at: 0, budget, out };
+        feed.turn.set_connection(self.id);
         self.verbose = feed.turn.shared().verbosity() > 1;
         if self.dialect == Dialect::Undecided {
             match input.first() {
@@ -150,18 +171,21 @@ impl Session {
                 Some(&MAGIC_REQUEST) => self.dialect = Dialect::Binary,
                 Some(_) => self.dialect = Dialect::Text,
             }
+            if self.verbose {
+                let name = if self.dialect == Dialect::Text { "ascii" } else { "binary" };
+                tracing::debug!(target: "wire", "{}: Client using the {name} protocol", self.id);
+            }
         }
-        let mut commands = feed.turn.shared().config.reqs_per_event;
         let next = loop {
             if feed.out.is_full() {
                 break Next::Resume;
             }
-            if commands == 0 && !feed.rest().is_empty() {
+            if feed.budget == 0 && !feed.rest().is_empty() {
                 feed.turn.counters().conn_yields.add(1);
                 break Next::Resume;
             }
             match self.step(&mut feed) {
-                Step::Done => commands = commands.saturating_sub(1),
+                Step::Done => feed.budget = feed.budget.saturating_sub(1),
                 Step::Need => break Next::Read,
                 Step::Stop(next) => break next,
             }
@@ -169,10 +193,18 @@ impl Session {
         Progress { consumed: feed.at, next }
     }
 
+    #[inline]
     fn step(&mut self, feed: &mut Feed<'_, '_>) -> Step {
         match &mut self.state {
             State::Command if self.dialect == Dialect::Text => self.text(feed),
             State::Command => self.binary(feed),
+            State::Dump(_) => self.dump(feed),
+            State::Watch(_) => {
+                feed.at = feed.input.len();
+                Step::Stop(Next::Watch)
+            }
+            State::Login => self.login(feed),
+            &mut State::Token(bytes) => self.token(feed, bytes),
             State::Keys(keys) => {
                 let keys = *keys;
                 self.text_keys(feed, keys)
@@ -261,7 +293,9 @@ impl Session {
 
     /// Watchers: stages pending log lines.
     pub fn pump(&mut self, engine: &mut Engine, out: &mut Output) {
-        let _ = (engine, out);
+        if let State::Watch(watching) = &self.state {
+            watching.take(engine.shared(), out);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Scripts of bytes sent and expected. Each runs line by line, whole, and byte by byte, and must answer the same.
 
+mod admin;
+mod auth;
 mod binary;
 mod meta;
 mod pieces;

@@ -10,6 +10,9 @@ use crate::store::{Data, Item};
 /// Length of the line end behind a value, bytes.
 pub(super) const LINE_END: &[u8] = b"\r\n";
 
+/// Keys that are looked up together.
+const BATCH: usize = 16;
+
 /// How the keys of a get are answered, while its line is worked through.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keys {
@@ -28,6 +31,11 @@ pub(super) struct Line<'i> {
 impl Session {
     /// Runs the command line at the front of the input.
     pub(super) fn text(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+        if let Some((key, line_bytes)) = text::single_get(feed.rest())
+            && !self.verbose
+        {
+            return self.gets(feed, key, line_bytes);
+        }
         let Some(line) = self.line(feed) else { return self.unfinished_line(feed) };
         if self.verbose {
             tracing::debug!(target: "wire", "<{} {}", self.id, line.text.escape_ascii());
@@ -55,6 +63,42 @@ impl Session {
                 self.simple(feed, command)
             }
         }
+    }
+
+    /// Answers a get of one key, and the gets of one key behind it that are in the input too.
+    #[inline]
+    fn gets(&mut self, feed: &mut Feed<'_, '_>, key: &[u8], line_bytes: usize) -> Step {
+        self.searched = 0;
+        let rest = feed.rest();
+        let Some((second, second_bytes)) = text::single_get(&rest[line_bytes..]) else {
+            feed.at += line_bytes;
+            stage_get(feed, key);
+            return Step::Done;
+        };
+        let mut keys = [key; BATCH];
+        let mut lines = [line_bytes; BATCH];
+        (keys[1], lines[1]) = (second, second_bytes);
+        let (mut count, mut end) = (2, line_bytes + second_bytes);
+        while count < BATCH.min(feed.budget as usize)
+            && let Some((key, line_bytes)) = text::single_get(&rest[end..])
+        {
+            (keys[count], lines[count]) = (key, line_bytes);
+            count += 1;
+            end += line_bytes;
+        }
+        feed.turn.expect(&keys[..count]);
+        for (place, (key, line_bytes)) in keys.into_iter().zip(lines).take(count).enumerate() {
+            // The last one is counted by the caller.
+            if place > 0 {
+                if feed.budget <= 1 || feed.out.is_full() {
+                    break;
+                }
+                feed.budget -= 1;
+            }
+            feed.at += line_bytes;
+            stage_get(feed, key);
+        }
+        Step::Done
     }
 
     /// The next line, if it is all there.
@@ -137,41 +181,56 @@ impl Session {
     fn answer_keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys, words: &[u8]) -> Result<(), Step> {
         let mut words = Words::of(words);
         let mut left = words.rest().len();
-        while let Some(key) = words.next() {
-            if key.len() > KEY_BYTES_MAX {
-                return Err(self.bad_key(feed, keys));
+        loop {
+            let mut batch: [(&[u8], usize); BATCH] = [(b"", 0); BATCH];
+            let mut expected: [&[u8]; BATCH] = [b""; BATCH];
+            let mut count = 0;
+            while count < BATCH
+                && let Some(key) = words.next()
+            {
+                batch[count] = (key, words.rest().len());
+                expected[count] = key;
+                count += 1;
             }
-            self.answer_key(feed, keys, key);
-            feed.at += left - words.rest().len();
-            left = words.rest().len();
-            if left > 0 && feed.out.is_full() {
-                self.state = State::Keys(keys);
-                return Err(Step::Stop(Next::Resume));
+            if count > 1 {
+                feed.turn.expect(&expected[..count]);
+            }
+            for &(key, behind) in &batch[..count] {
+                if key.len() > KEY_BYTES_MAX {
+                    return Err(self.bad_key(feed, keys));
+                }
+                self.answer_key(feed, keys, key);
+                feed.at += left - behind;
+                left = behind;
+                if left > 0 && feed.out.is_full() {
+                    self.state = State::Keys(keys);
+                    return Err(Step::Stop(Next::Resume));
+                }
+            }
+            if count < BATCH {
+                feed.at += left;
+                return Ok(());
             }
         }
-        feed.at += left;
-        Ok(())
     }
 
     #[inline]
     fn answer_key(&self, feed: &mut Feed<'_, '_>, keys: Keys, key: &[u8]) {
-        let show_cas = |cas| keys.with_cas.then_some(cas);
-        if let Some(exptime) = keys.touch {
+        let cas_enabled = feed.turn.shared().config.cas_enabled;
+        let cas = |item: &Item<'_>| keys.with_cas.then(|| if cas_enabled { item.cas() } else { 0 });
+        let hit = if let Some(exptime) = keys.touch {
             let mark = feed.out.mark();
-            let cas_enabled = feed.turn.shared().config.cas_enabled;
             feed.turn.touch(key, exptime, |item| {
                 feed.out.rewind(mark);
-                stage_value(feed.out, item, show_cas(if cas_enabled { item.cas() } else { 0 }));
-            });
-        } else if keys.with_cas {
-            let cas_enabled = feed.turn.shared().config.cas_enabled;
-            if let Some(item) = feed.turn.get(key) {
-                stage_value(feed.out, &item, Some(if cas_enabled { item.cas() } else { 0 }));
-            }
+                stage_value(feed.out, item, cas(item));
+            })
         } else if let Some(item) = feed.turn.get(key) {
-            stage_value(feed.out, &item, None);
-        }
-        if self.verbose {
+            stage_value(feed.out, &item, cas(&item));
+            true
+        } else {
+            false
+        };
+        if hit && self.verbose {
             tracing::debug!(target: "wire", ">{} sending key {}", self.id, key.escape_ascii());
         }
     }
@@ -369,6 +428,15 @@ fn answer(line: &'static [u8], replies: Replies) -> Answer {
 /// The line for a store that failed for want of room.
 pub(super) fn refusal(why: Stored) -> &'static [u8] {
     if why == Stored::TooLarge { reply::TOO_LARGE } else { reply::NO_MEMORY_STORING }
+}
+
+/// Stages the whole answer to a get of one key.
+#[inline]
+fn stage_get(feed: &mut Feed<'_, '_>, key: &[u8]) {
+    if let Some(item) = feed.turn.get(key) {
+        stage_value(feed.out, &item, None);
+    }
+    feed.out.staged.extend_from_slice(reply::END);
 }
 
 /// Stages one hit: a short value is copied, a long one sent from where it is.

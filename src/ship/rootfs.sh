@@ -26,18 +26,21 @@ make_tree() {
     ldd "$binary" 2>&1 | grep -Eq 'statically linked|not a dynamic executable' || fail "$binary is not static"
     install -D -m 0755 "$binary" "$root/usr/local/bin/memcrsd"
     ln -sfn memcrsd "$root/usr/local/bin/memcached"
-    mkdir -p "$root/etc"
+    # Where a container's runtime mounts its own.
+    mkdir -p "$root/etc" "$root/dev" "$root/proc" "$root/sys"
     echo "memcache:x:$id:$id:memcache:/nonexistent:/sbin/nologin" >"$root/etc/passwd"
     echo "memcache:x:$id:" >"$root/etc/group"
 }
 
-# Becomes a program of the tree as the image runs it: root not writable, nobody's rights, nothing but the tree.
+# Becomes a program of the tree as the image runs it: root not writable, nobody's rights, nothing but the tree and
+# what every runtime mounts into it.
 become() {
     local root=$1
     shift
     # shellcheck disable=SC2016
     exec unshare --mount -- bash -c '
-        mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" &&
+        mount --bind "$1" "$1" && mount --bind /dev "$1/dev" && mount --bind /proc "$1/proc" &&
+        mount -o remount,bind,ro "$1" &&
         exec setpriv --no-new-privs chroot --userspec='$id:$id' --groups= "$@"' bash "$root" "$@"
 }
 
@@ -72,7 +75,7 @@ try_tree() {
     local root=$1 version
     version=$(become "$root" /usr/local/bin/memcached -V)
     [ "${version%%$'\n'*}" = 'memcached 1.6.45' ] || fail "-V says: $version"
-    if become "$root" /usr/local/bin/memcached -t 0 2>/dev/null; then
+    if (become "$root" /usr/local/bin/memcached -t 0) 2>/dev/null; then
         fail 'a bad option is taken'
     fi
     # The entry point with nothing, with options, and with the name of a command in front of them.

@@ -61,6 +61,8 @@ pub(super) struct Segment {
     pub(super) used: u32,
     /// Bytes of items that the index names.
     pub(super) live: u32,
+    /// When it was opened.
+    opened: Secs,
     /// Earliest and latest expiry of items ever in it; `u32::MAX` = never.
     pub(super) earliest: u32,
     pub(super) latest: u32,
@@ -118,13 +120,17 @@ pub(super) struct Ledger {
     pub(super) larges: Slab<Large>,
     large_bytes: u64,
     epochs: u32,
+    /// Time of the turn.
+    pub(super) now: Secs,
     extents: Extents,
     queues: [VecDeque<(Unit, u32)>; 2],
     queue_bytes: [u64; 2],
     half_dead: Vec<(u32, u32)>,
     retired: VecDeque<(Unit, u64)>,
     held: Vec<Unit>,
+    /// Bytes of `retired` and of `held`.
     pending_bytes: u64,
+    held_bytes: u64,
     pub(super) ghost: Ghost,
     pub(super) victim: Option<super::evict::Victim>,
     pub(super) sweep: super::evict::Sweep,
@@ -150,6 +156,7 @@ impl Ledger {
             larges: Slab::new(),
             large_bytes: 0,
             epochs: 0,
+            now: Secs(0),
             extents: Extents::new(space.large_base(), space.large_bytes()),
             queues: [VecDeque::new(), VecDeque::new()],
             queue_bytes: [0; 2],
@@ -157,6 +164,7 @@ impl Ledger {
             retired: VecDeque::new(),
             held: Vec::new(),
             pending_bytes: 0,
+            held_bytes: 0,
             ghost: Ghost::default(),
             victim: None,
             sweep: super::evict::Sweep::default(),
@@ -240,6 +248,16 @@ impl Ledger {
         self.room() >= (bytes + reserve) as i64 && !self.must_shed(need)
     }
 
+    /// True if `need` will be there as soon as the other rings have caught up: nothing more has to be evicted.
+    pub(super) fn will_have(&self, need: Need) -> bool {
+        let bytes = match need {
+            Need::Segment => self.segment_bytes,
+            Need::Extent(bytes) => bytes,
+        };
+        let coming = self.room() + (self.pending_bytes - self.held_bytes) as i64;
+        self.awaits_cursors() && coming >= (bytes + self.segment_bytes) as i64
+    }
+
     /// True if free memory of the other kind must be given back before `need` can be committed.
     pub(super) fn must_shed(&self, need: Need) -> bool {
         let (warm, bytes) = match need {
@@ -308,8 +326,8 @@ impl Ledger {
         };
         self.seal(queue, space);
         let segment = &mut self.segments[id as usize];
-        let epoch = segment.epoch;
-        *segment = Segment { state: State::Open, queue, epoch, ..Segment::free() };
+        let (epoch, opened) = (segment.epoch, self.now);
+        *segment = Segment { state: State::Open, queue, epoch, opened, ..Segment::free() };
         self.segments_in_use += 1;
         self.open[queue as usize] = Some(id);
         self.queues[queue as usize].push_back((Unit::Segment(id), epoch));
@@ -397,6 +415,22 @@ impl Ledger {
         let layout = item.layout();
         let bytes = item_bytes(layout.key_bytes, item.flags(), layout.value_bytes);
         (usize::from(self.classes.of(bytes)), bytes)
+    }
+
+    /// When the oldest segment was opened.
+    pub(super) fn oldest(&self) -> Secs {
+        let opened = |(unit, _): &(Unit, u32)| match unit {
+            Unit::Segment(id) => Some(self.segments[*id as usize].opened),
+            Unit::Large(_) => None,
+        };
+        self.queues.iter().filter_map(|queue| queue.iter().find_map(opened)).min().unwrap_or(self.now)
+    }
+
+    /// An item of `bytes`, as memcached counts, was refused for lack of memory.
+    pub(super) fn count_no_room(&mut self, bytes: u64) {
+        self.totals.no_room += 1;
+        let class = usize::from(self.classes.of(bytes));
+        self.class_totals[class].outofmemory += 1;
     }
 
     /// A sealed segment that is all dead is free at once; one that is half dead is listed for cleaning.
@@ -557,6 +591,7 @@ impl Ledger {
             return;
         }
         let passed = space.log().cursor_min();
+        self.held_bytes = 0;
         for unit in std::mem::take(&mut self.held) {
             self.release(unit, space);
         }
@@ -576,6 +611,10 @@ impl Ledger {
         };
         if counts.is_held() {
             self.held.push(unit);
+            self.held_bytes += match unit {
+                Unit::Segment(_) => self.segment_bytes,
+                Unit::Large(id) => self.larges[id as usize].bytes,
+            };
             return;
         }
         match unit {
@@ -632,6 +671,7 @@ impl Segment {
             queue: Queue::Small,
             used: 0,
             live: 0,
+            opened: Secs(0),
             earliest: u32::MAX,
             latest: 0,
             epoch: 0,

@@ -28,8 +28,8 @@ pub(crate) struct Flags {
     /// what it is compared with, in the same form; may be repeated (memcached of the search path)
     #[argh(option)]
     pub(crate) peer: Vec<Recipe>,
-    #[argh(positional, greedy)]
-    /// parts of the ids of the rows to run (all)
+    #[argh(positional)]
+    /// ids, or parts of ids, of the rows to run (all)
     pub(crate) rows: Vec<String>,
     /// rounds (3)
     #[argh(option, default = "3")]
@@ -83,9 +83,7 @@ pub(crate) fn command(flags: &Flags) -> Result<(), String> {
 /// # Errors
 /// In words, when no row matches or a server cannot be started at all.
 pub(crate) fn run(servers: &[Recipe], flags: &Flags) -> Result<Record, String> {
-    let wanted =
-        |row: &Row| flags.rows.is_empty() || flags.rows.iter().any(|part| row.id.contains(part.as_str()));
-    let rows: Vec<Row> = rows::all().into_iter().filter(wanted).collect();
+    let rows = rows::matching(&flags.rows);
     if rows.is_empty() {
         return Err("no row has such an id; see perf compare --list".into());
     }
@@ -93,6 +91,7 @@ pub(crate) fn run(servers: &[Recipe], flags: &Flags) -> Result<Record, String> {
     let bench = Bench { flags, servers, pattern: Pattern::new(), cores: cores.clone() };
     let mut record = Record {
         date: record::now(),
+        revision: record::revision(),
         machine: Machine::here(),
         rounds: flags.rounds,
         seconds: flags.seconds,

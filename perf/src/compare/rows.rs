@@ -65,6 +65,18 @@ pub(super) fn all() -> Vec<Row> {
     rows
 }
 
+/// The rows with these ids, or with these parts in their ids; all when there are none.
+pub(super) fn matching(words: &[String]) -> Vec<Row> {
+    let all = all();
+    let names_one = |word: &String| all.iter().any(|row| row.id == *word);
+    let wanted = |row: &&Row| {
+        let fits =
+            |word: &String| if names_one(word) { row.id == *word } else { row.id.contains(word.as_str()) };
+        words.is_empty() || words.iter().any(fits)
+    };
+    all.iter().filter(wanted).cloned().collect()
+}
+
 fn sized(size: &str, keys: u64, plan: Plan) -> Plan {
     Plan { sizes: size.parse().expect("a number is a size"), keys, ..plan }
 }
@@ -72,6 +84,18 @@ fn sized(size: &str, keys: u64, plan: Plan) -> Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_an_id_or_a_part_of_some() {
+        let ids = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            matching(&words).into_iter().map(|row| row.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&["get-text"]), ["get-text"]);
+        assert_eq!(ids(&["500k", "binary-16"]), ["get-binary-16", "get-500k", "set-500k"]);
+        assert_eq!(ids(&[]).len(), all().len());
+        assert!(ids(&["no such row"]).is_empty());
+    }
 
     #[test]
     fn ids_are_unique() {

@@ -88,6 +88,8 @@ struct Mark {
     requests: u64,
     operations: u64,
     process: Option<Sample>,
+    /// CPU time of this process.
+    own_cpu_ns: u64,
 }
 
 impl Supervisor<'_> {
@@ -128,6 +130,7 @@ impl Supervisor<'_> {
     fn mark(&self) -> Result<Mark, String> {
         Ok(Mark {
             process: self.plan.pid.map(process::sample).transpose()?,
+            own_cpu_ns: process::cpu_ns(std::process::id() as i32)?,
             at: Instant::now(),
             requests: self.control.requests.load(Ordering::Relaxed),
             operations: self.control.operations.load(Ordering::Relaxed),

@@ -27,6 +27,9 @@ pub(crate) struct Report {
     pub(crate) refused: u64,
     /// The first thing that went wrong.
     pub(crate) complaint: Option<String>,
+    /// Cores the generator kept busy. Near its number of threads, it was the limit and not the server; an open loop
+    /// spins while it waits.
+    pub(crate) load_cores_busy: f64,
     pub(crate) server: Option<Server>,
 }
 
@@ -67,6 +70,7 @@ impl Report {
             wrong: tally.wrong,
             refused: tally.refused,
             complaint: tally.complaint,
+            load_cores_busy: (end.own_cpu_ns - start.own_cpu_ns) as f64 / 1e9 / seconds,
             server: server(start, end, seconds),
         }
     }
@@ -139,6 +143,7 @@ impl fmt::Display for Report {
             )?;
             writeln!(f, "server memory   {:>12.1}  MiB resident", server.rss_bytes as f64 / 1_048_576.0)?;
         }
+        writeln!(f, "load cores      {:>12.2}  busy", self.load_cores_busy)?;
         writeln!(f, "wrong, refused  {:>12}  {}", self.wrong, self.refused)
     }
 }

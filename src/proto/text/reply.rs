@@ -41,14 +41,55 @@ lines! {
     NO_MEMORY_CREATING = "SERVER_ERROR Out of memory allocating new item";
     MN = "MN";
     EN = "EN";
+    BAD_USAGE_DETAIL = "CLIENT_ERROR usage: stats detail on|off|dump";
+    DETAIL_NOT_ALLOWED = "CLIENT_ERROR stats detail not allowed";
+    CACHEDUMP_NOT_ALLOWED = "CLIENT_ERROR stats cachedump not allowed";
+    BAD_COMMAND_LINE = "CLIENT_ERROR bad command line";
+    ILLEGAL_SLAB_ID = "CLIENT_ERROR Illegal slab id";
+    SIZES_DISABLED = "STAT sizes_status disabled";
+    SHUTDOWN_NOT_ENABLED = "SERVER_ERROR: shutdown not enabled";
+    BAD_SHUTDOWN_MODE = "CLIENT_ERROR invalid shutdown mode";
+    MEMLIMIT_TOO_SMALL = "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m";
+    MEMLIMIT_NOT_BYTES = "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes";
+    MEMLIMIT_FAILED = "MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust";
+    LRU_TOO_MUCH = "ERROR hot and warm pcts must not exceed 80";
+    LRU_BAD_FACTOR = "ERROR hot/warm age factors must be greater than 0";
+    CRAWLER_RUNNING = "ERROR failed to start lru crawler thread";
+    CRAWLER_DISABLED = "CLIENT_ERROR lru crawler disabled";
+    CRAWLER_BAD_SLEEP = "CLIENT_ERROR sleep must be one second or less";
+    CRAWLER_UNKNOWN_ERROR = "ERROR an unknown error happened";
+    BAD_CLASS = "BADCLASS invalid class id";
+    METADUMP_NOT_ALLOWED = "ERROR metadump not allowed";
+    MGDUMP_NOT_ALLOWED = "ERROR key dump not allowed";
+    METADUMP_PIPELINED = "ERROR cannot pipeline other commands before metadump";
+    MGDUMP_PIPELINED = "ERROR cannot pipeline other commands before mgdump";
+    SLABS_BAD_CLASS = "BADCLASS invalid src or dst class id";
+    SLABS_NO_SPARE = "NOSPARE source class has no spare pages";
+    SLABS_SAME = "SAME src and dst class are identical";
+    SLABS_DISABLED = "CLIENT_ERROR slab reassignment disabled";
+    AUTOMOVE_BAD_WINDOW = "CLIENT_ERROR automove window too low or too high";
+    TLS_NOT_ENABLED = "Error TLS not enabled";
+    WATCH_NOT_ALLOWED = "CLIENT_ERROR watch commands not allowed";
+    WATCH_PIPELINED = "ERROR cannot pipeline other commands before watch";
+    WATCH_TOO_MANY = "WATCHER_TOO_MANY log watcher limit reached";
+    UNAUTHENTICATED = "CLIENT_ERROR unauthenticated";
+    AUTH_FAILED = "CLIENT_ERROR authentication failure";
+    AUTH_TOO_LONG = "CLIENT_ERROR auth token too long";
+    AUTH_BAD_TOKEN = "CLIENT_ERROR bad authentication token format";
+    AUTH_BAD_END = "CLIENT_ERROR bad command line termination";
     TOO_LARGE = "SERVER_ERROR object too large for cache";
     NO_MEMORY_STORING = "SERVER_ERROR out of memory storing object";
     NO_MEMORY = "SERVER_ERROR out of memory";
 }
 
+/// Longest line of a hit without its key, bytes.
+const HEAD_BYTES_MAX: usize = "VALUE  4294967295 1073741824 18446744073709551615\r\n".len();
+
 /// Appends `VALUE <key> <flags> <bytes>[ <cas>]\r\n`.
 #[inline]
 pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>) {
+    // One growth at most: the longest numbers take less than this.
+    out.reserve(key.len() + HEAD_BYTES_MAX);
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     if flags == 0 {

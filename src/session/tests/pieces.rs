@@ -135,7 +135,7 @@ fn binary(random: &mut fastrand::Rng) -> Vec<u8> {
             _ => 0,
         };
         let stores = matches!(opcode, 1..=3 | 0x11..=0x13 | 0x0e | 0x0f | 0x19 | 0x1a);
-        let key = if matches!(opcode, 7 | 8 | 10 | 11 | 0x17 | 0x18) { 0 } else { 1 };
+        let key = usize::from(!matches!(opcode, 7 | 8 | 10 | 11 | 0x17 | 0x18));
         let value = if stores { [0, 5, 9000][random.usize(..3)] } else { 0 };
         let slip = usize::from(random.u8(..15) == 0);
         bytes.extend_from_slice(&[0x80, opcode, 0, key as u8, extras as u8, 0, 0, 0]);

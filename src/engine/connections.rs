@@ -1,0 +1,128 @@
+//! The open connections and listeners, as `stats conns` shows them. The server keeps the list.
+
+use crate::clock::Secs;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt::{Display, Formatter};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// UDP.
+    Udp(SocketAddr),
+    /// A unix socket's path.
+    Unix(String),
+    /// A client of a unix socket, which has no address.
+    UnixPeer,
+}
+
+impl Display for Address {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let (name, address) = match self {
+            Self::Tcp(address) => ("tcp", address),
+            Self::Udp(address) => ("udp", address),
+            Self::Unix(path) => return write!(f, "unix:{path}"),
+            Self::UnixPeer => return f.write_str("?:<AF 0>"),
+        };
+        // SocketAddr writes IPv6 addresses in brackets.
+        write!(f, "{name}{}:{address}", if address.is_ipv6() { "6" } else { "" })
+    }
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Accepting.
+    Listening,
+    /// Waiting for a command.
+    Waiting,
+    /// Running commands.
+    Parsing,
+    /// Receiving a value.
+    Receiving,
+    /// Sending.
+    Writing,
+    /// Watching.
+    Watching,
+    /// On the way out.
+    Closing,
+}
+
+/// An open connection or listener.
+#[derive(Debug)]
+pub struct Connection {
+    /// The other end; a listener's own.
+    pub address: Address,
+    /// The listener's address; None for listeners.
+    pub listener: Option<Address>,
+    state: AtomicU8,
+    last_command: AtomicU32,
+}
+
+impl Connection {
+    /// An entry for a connection that is waiting, or a listener.
+    pub fn new(address: Address, listener: Option<Address>, now: Secs) -> Self {
+        let state = if listener.is_some() { State::Waiting } else { State::Listening };
+        Self { address, listener, state: AtomicU8::new(state as u8), last_command: AtomicU32::new(now.0) }
+    }
+
+    /// Notes what the connection is doing.
+    #[inline]
+    pub fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that commands were run.
+    #[inline]
+    pub fn set_last_command(&self, now: Secs) {
+        self.last_command.store(now.0, Ordering::Relaxed);
+    }
+
+    /// The name of what it is doing, as memcached has it.
+    pub fn state_name(&self) -> &'static str {
+        const NAMES: [&str; 7] = [
+            "conn_listening",
+            "conn_waiting",
+            "conn_parse_cmd",
+            "conn_nread",
+            "conn_mwrite",
+            "conn_watch",
+            "conn_closing",
+        ];
+        NAMES[usize::from(self.state.load(Ordering::Relaxed)).min(NAMES.len() - 1)]
+    }
+
+    /// Seconds since commands were last run.
+    pub fn idle_secs(&self, now: Secs) -> u32 {
+        now.0.saturating_sub(self.last_command.load(Ordering::Relaxed))
+    }
+}
+
+/// All open connections and listeners, by number.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: Mutex<BTreeMap<u32, Arc<Connection>>>,
+}
+
+impl Connections {
+    /// Adds a connection; `id` is its number in logs and statistics.
+    pub fn insert(&self, id: u32, connection: Arc<Connection>) {
+        self.open.lock().insert(id, connection);
+    }
+
+    /// Takes a connection away.
+    pub fn remove(&self, id: u32) {
+        self.open.lock().remove(&id);
+    }
+
+    /// The connections of this moment, in order.
+    pub fn list(&self) -> Vec<(u32, Arc<Connection>)> {
+        self.open.lock().iter().map(|(&id, connection)| (id, Arc::clone(connection))).collect()
+    }
+}

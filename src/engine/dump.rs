@@ -1,0 +1,45 @@
+//! Walks over all items, a slice at a time.
+
+use crate::clock::Secs;
+use crate::engine::Turn;
+use crate::store::{Item, Walk};
+
+/// A set of class numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassSet(u64);
+
+impl ClassSet {
+    /// All classes.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// The classes of a list of numbers from 1 to 63 with commas between; None if it is not one.
+    pub fn parse(list: &[u8]) -> Option<Self> {
+        let mut set = 0;
+        for number in list.split(|&byte| byte == b',') {
+            match std::str::from_utf8(number).ok()?.parse() {
+                Ok(class @ 1..=63) => set |= 1u64 << class,
+                _ => return None,
+            }
+        }
+        Some(Self(set))
+    }
+
+    /// Whether `class` is one of them.
+    pub fn has(self, class: u8) -> bool {
+        class < 64 && self.0 & (1 << class) != 0
+    }
+}
+
+impl Turn<'_> {
+    /// Shows the live items of `classes` in the next slice of `walk`, with their classes; false when the walk is over.
+    pub fn walk(&mut self, walk: &mut Walk, classes: ClassSet, mut show: impl FnMut(&Item<'_>, u8)) -> bool {
+        let (now, shared) = (self.now, self.shared);
+        self.fresh.walk(walk, |item| {
+            let class = shared.class_of(item);
+            let live = item.exptime() == Secs::NEVER || item.exptime() > now;
+            if live && classes.has(class) {
+                show(item, class);
+            }
+        })
+    }
+}

@@ -1,0 +1,190 @@
+//! What is told to watchers, and counted by key prefix. Nothing here runs unless somebody asked for it.
+
+use crate::command::Mode;
+use crate::engine::counters::RingCounters;
+use crate::engine::prefixes::Use;
+use crate::engine::shared::PREFIXES;
+use crate::engine::watch::{Stream, encoded};
+use crate::engine::{Shared, Turn};
+use crate::store::Item;
+use std::net::SocketAddr;
+
+/// How a lookup went, as watchers see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Class and length of the value, bytes.
+    Yes(u8, usize),
+    No,
+    Flushed,
+    Expired,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The client has hung up, or was hung up on for what it sent.
+    Error,
+    /// quit.
+    Normal,
+    /// Idle for too long.
+    IdleTimeout,
+    /// The server is going.
+    Shutdown,
+}
+
+/// Tells who wants to know. A copy of a turn's references, so that it can be used while the turn has lent an item.
+#[derive(Clone, Copy)]
+pub(super) struct Observer<'e> {
+    shared: &'e Shared,
+    counters: &'e RingCounters,
+    observers: u32,
+    connection: u32,
+}
+
+impl<'e> Turn<'e> {
+    /// `stats detail on` and `off`.
+    pub fn set_detail(&mut self, on: bool) {
+        self.shared.set_detail(on);
+        self.observers = self.shared.observers();
+    }
+
+    /// Somebody who wants to know of commands, if there is anybody.
+    #[inline(always)]
+    pub(super) fn observer(&self) -> Option<Observer<'e>> {
+        if self.observers == 0 {
+            return None;
+        }
+        let (shared, counters) = (&**self.shared, self.counters);
+        Some(Observer { shared, counters, observers: self.observers, connection: self.connection })
+    }
+}
+
+impl Observer<'_> {
+    /// A lookup that a client asked for: counted by prefix too.
+    #[cold]
+    pub(super) fn fetched(&self, key: &[u8], found: Found) {
+        self.count(key, Use::Get(matches!(found, Found::Yes(..))));
+        self.looked_up(key, found);
+    }
+
+    fn count(&self, key: &[u8], used: Use) {
+        if self.observers & PREFIXES != 0 {
+            self.shared.prefixes.count(key, self.shared.config.prefix_delimiter, used);
+        }
+    }
+
+    /// A lookup.
+    #[cold]
+    pub(super) fn looked_up(&self, key: &[u8], found: Found) {
+        if self.observers & Stream::Fetchers as u32 != 0 {
+            let (status, class, bytes) = match found {
+                Found::Yes(class, bytes) => ("found", class, bytes),
+                Found::No => ("not_found", 0, 0),
+                Found::Flushed => ("flushed", 0, 0),
+                Found::Expired => ("expired", 0, 0),
+            };
+            let line = format_args!(
+                "type=item_get key={} status={status} clsid={class} cfd={} size={bytes}",
+                encoded(key),
+                self.connection
+            );
+            self.send(Stream::Fetchers, line);
+        }
+    }
+
+    /// A storage command of this class, value length and seconds to live.
+    #[cold]
+    pub(super) fn stored(&self, key: &[u8], mode: Mode, status: &str, (class, bytes, ttl): (u8, usize, u32)) {
+        self.count(key, Use::Set);
+        if self.observers & Stream::Mutations as u32 != 0 {
+            let command = match mode {
+                Mode::Set => "set",
+                Mode::Add => "add",
+                Mode::Replace => "replace",
+                Mode::Append => "append",
+                Mode::Prepend => "prepend",
+                Mode::Cas => "cas",
+            };
+            let line = format_args!(
+                "type=item_store key={} status={status} cmd={command} ttl={ttl} clsid={class} cfd={} size={bytes}",
+                encoded(key),
+                self.connection
+            );
+            self.send(Stream::Mutations, line);
+        }
+    }
+
+    /// A delete, of an item of this class and value length if there was one.
+    #[cold]
+    pub(super) fn deleted(&self, key: &[u8], command: &str, item: Option<(u8, usize)>) {
+        self.count(key, Use::Delete);
+        let Some((class, bytes)) = item else { return self.looked_up(key, Found::No) };
+        self.looked_up(key, Found::Yes(class, bytes));
+        if self.observers & Stream::Deletions as u32 != 0 {
+            let line =
+                format_args!("type=deleted key={} cmd={command} clsid={class} size={bytes}", encoded(key));
+            self.send(Stream::Deletions, line);
+        }
+    }
+
+    fn send(&self, stream: Stream, line: std::fmt::Arguments<'_>) {
+        self.counters.ring.log_worker_written.add(1);
+        self.shared.watch.send(&self.shared.clock, stream, line);
+    }
+}
+
+impl Shared {
+    /// Tells watchers that a live item is being evicted.
+    pub fn log_eviction(&self, item: &Item<'_>) {
+        if !self.watch.wants(Stream::Evictions) {
+            return;
+        }
+        let now = self.clock.now();
+        let ttl = match item.exptime().0 {
+            0 => -1,
+            exptime => i64::from(exptime) - i64::from(now.0),
+        };
+        let line = format_args!(
+            "type=eviction key={} fetch={} ttl={ttl} la={} clsid={} size={}",
+            encoded(item.key()),
+            if item.fetched() { "yes" } else { "no" },
+            now.0.saturating_sub(item.last_access().0),
+            self.class_of(item),
+            item.value().len()
+        );
+        self.watch.send(&self.clock, Stream::Evictions, line);
+    }
+
+    /// Tells watchers of a new connection; `peer` is None on unix sockets.
+    pub fn log_connection(&self, id: u32, peer: Option<SocketAddr>) {
+        if self.watch.wants(Stream::Connections) {
+            let line = format_args!("type=conn_new {} cfd={id}", Peer(peer));
+            self.watch.send(&self.clock, Stream::Connections, line);
+        }
+    }
+
+    /// Tells watchers that a connection has ended.
+    pub fn log_disconnection(&self, id: u32, peer: Option<SocketAddr>, reason: Reason) {
+        if self.watch.wants(Stream::Connections) {
+            let reason = match reason {
+                Reason::Error => "error",
+                Reason::Normal => "normal",
+                Reason::IdleTimeout => "idle_timeout",
+                Reason::Shutdown => "shutdown",
+            };
+            let line = format_args!("type=conn_close {} reason={reason} cfd={id}", Peer(peer));
+            self.watch.send(&self.clock, Stream::Connections, line);
+        }
+    }
+}
+
+struct Peer(Option<SocketAddr>);
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(peer) => write!(f, "rip={} rport={} transport=tcp", peer.ip(), peer.port()),
+            None => f.write_str("rip=unix rport=0 transport=local"),
+        }
+    }
+}

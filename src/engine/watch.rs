@@ -1,0 +1,171 @@
+//! Watchers: clients that see what happens on the server as lines of text.
+//!
+//! Every ring asks [`Hub::wants`] before it makes a line, which is one relaxed load. A line is made once, under the hub's
+//! lock, and put into the buffer of each watcher that wants its kind. A watcher that does not keep up loses lines and is
+//! told how many.
+
+use crate::clock::Clock;
+use parking_lot::Mutex;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Bytes of keys that are shown as they are, besides letters and digits.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Clients that may watch at a time.
+const WATCHERS_MAX: usize = 20;
+
+/// A key as dumps and watchers see it: percent-encoded.
+pub fn encoded(key: &[u8]) -> impl Display {
+    percent_encode(key, ENCODED)
+}
+
+/// What can be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stream {
+    /// Lookups.
+    Fetchers = 1,
+    /// Stores.
+    Mutations = 2,
+    /// Evictions.
+    Evictions = 4,
+    /// Connections.
+    Connections = 8,
+    /// Deletions.
+    Deletions = 16,
+    /// Background work.
+    System = 32,
+    /// Commands as they came; nothing is sent.
+    Raw = 64,
+}
+
+impl Stream {
+    /// The first stream whose name begins with `word`.
+    pub fn named(word: &[u8]) -> Option<Self> {
+        [
+            (&b"fetchers"[..], Self::Fetchers),
+            (b"mutations", Self::Mutations),
+            (b"evictions", Self::Evictions),
+            (b"connevents", Self::Connections),
+            (b"deletions", Self::Deletions),
+            (b"sysevents", Self::System),
+            (b"rawcmds", Self::Raw),
+        ]
+        .into_iter()
+        .find_map(|(name, stream)| name.starts_with(word).then_some(stream))
+    }
+}
+
+/// A watcher's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatcherId(u64);
+
+#[derive(Debug)]
+struct Watcher {
+    id: WatcherId,
+    streams: u32,
+    lines: Vec<u8>,
+    skipped: u64,
+}
+
+/// All watchers.
+#[derive(Debug)]
+pub struct Hub {
+    /// Union of what is watched.
+    streams: AtomicU32,
+    watchers: Mutex<Vec<Watcher>>,
+    /// Number of the last line.
+    line: AtomicU64,
+    /// Number of the last watcher.
+    watcher: AtomicU64,
+    buffer_bytes: usize,
+    skipped: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Hub {
+    /// A hub whose watchers have buffers of `buffer_bytes`.
+    pub fn new(buffer_bytes: usize) -> Self {
+        Self {
+            streams: AtomicU32::new(0),
+            watchers: Mutex::default(),
+            line: AtomicU64::new(0),
+            watcher: AtomicU64::new(0),
+            buffer_bytes,
+            skipped: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    /// What is watched: bits of [`Stream`].
+    #[inline(always)]
+    pub fn streams(&self) -> u32 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether anybody watches `stream`.
+    #[inline(always)]
+    pub fn wants(&self, stream: Stream) -> bool {
+        self.streams() & stream as u32 != 0
+    }
+
+    /// Adds a watcher of `streams`; None if there are too many.
+    pub fn add(&self, streams: u32) -> Option<WatcherId> {
+        let mut watchers = self.watchers.lock();
+        if watchers.len() >= WATCHERS_MAX {
+            return None;
+        }
+        let id = WatcherId(self.watcher.fetch_add(1, Ordering::Relaxed));
+        watchers.push(Watcher { id, streams, lines: Vec::new(), skipped: 0 });
+        self.publish(&watchers);
+        Some(id)
+    }
+
+    /// Takes a watcher away.
+    pub fn remove(&self, id: WatcherId) {
+        let mut watchers = self.watchers.lock();
+        watchers.retain(|watcher| watcher.id != id);
+        self.publish(&watchers);
+    }
+
+    fn publish(&self, watchers: &[Watcher]) {
+        let streams = watchers.iter().fold(0, |streams, watcher| streams | watcher.streams);
+        self.streams.store(streams, Ordering::Relaxed);
+    }
+
+    /// Sends a line of `stream`: what follows its time and number.
+    pub fn send(&self, clock: &Clock, stream: Stream, line: impl Display) {
+        let mut watchers = self.watchers.lock();
+        let number = self.line.fetch_add(1, Ordering::Relaxed) + 1;
+        let at = clock.precise_unix();
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "ts={}.{} gid={number} {line}", at.as_secs(), at.subsec_micros());
+        for watcher in watchers.iter_mut().filter(|watcher| watcher.streams & stream as u32 != 0) {
+            if watcher.lines.len() + text.len() > self.buffer_bytes {
+                watcher.skipped += 1;
+                self.skipped.fetch_add(1, Ordering::Relaxed);
+            } else {
+                watcher.lines.extend_from_slice(text.as_bytes());
+                self.sent.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Moves a watcher's lines to the end of `out`.
+    pub fn take(&self, id: WatcherId, out: &mut Vec<u8>) {
+        let mut watchers = self.watchers.lock();
+        let Some(watcher) = watchers.iter_mut().find(|watcher| watcher.id == id) else { return };
+        out.append(&mut watcher.lines);
+        if watcher.skipped > 0 {
+            out.extend_from_slice(format!("skipped={}\n", watcher.skipped).as_bytes());
+            watcher.skipped = 0;
+        }
+    }
+
+    /// Lines lost, lines sent, watchers.
+    pub fn counts(&self) -> (u64, u64, usize) {
+        (self.skipped.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed), self.watchers.lock().len())
+    }
+}

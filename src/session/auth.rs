@@ -1,0 +1,102 @@
+//! Logging in: by a set in the text protocol (-Y), by SASL PLAIN in the binary one (-S).
+
+use super::{Answer, Feed, Next, Session, State, Step};
+use crate::limits::LINE_BYTES_MAX;
+use crate::proto::binary::{AUTHENTICATED, Echo, Status, push_reply};
+use crate::proto::number;
+use crate::proto::text::{Words, reply};
+use crate::session::text::LINE_END;
+
+/// Lines shorter than this cannot log in, bytes.
+const LOGIN_LINE_BYTES_MIN: usize = 6;
+/// Longest user, space and password, bytes.
+const TOKEN_BYTES_MAX: u64 = 16_384;
+/// The mechanism that is offered.
+pub(super) const MECHANISM: &[u8] = b"PLAIN";
+/// Longest name of a mechanism, bytes.
+const MECHANISM_BYTES_MAX: usize = 32;
+/// Longest user and password in SASL, bytes.
+pub(super) const SASL_BYTES_MAX: usize = 4096;
+
+impl Session {
+    /// Waits for `set <any> <any> <any> <bytes>`.
+    pub(super) fn login(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+        let rest = feed.rest();
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            return if rest.len() > LINE_BYTES_MAX { Step::Stop(Next::Close) } else { Step::Need };
+        };
+        feed.at += end + 1;
+        if end + 1 < LOGIN_LINE_BYTES_MIN {
+            return Step::Stop(Next::Close);
+        }
+        let line = &rest[..end];
+        let mut words = Words::of(line.strip_suffix(b"\r").unwrap_or(line));
+        match (words.next(), words.nth(3).and_then(number::unsigned)) {
+            (Some(b"set"), Some(bytes)) if bytes <= TOKEN_BYTES_MAX => {
+                self.state = State::Token(bytes as usize)
+            }
+            (Some(b"set"), Some(_)) => self.say(feed, reply::AUTH_TOO_LONG),
+            _ => self.say(feed, reply::UNAUTHENTICATED),
+        }
+        Step::Done
+    }
+
+    /// Waits for `user password`, which is `bytes` long.
+    pub(super) fn token(&mut self, feed: &mut Feed<'_, '_>, bytes: usize) -> Step {
+        let Some(block) = feed.rest().get(..bytes + LINE_END.len()) else { return Step::Need };
+        feed.at += block.len();
+        self.state = State::Login;
+        let Some(token) = block.strip_suffix(LINE_END) else {
+            self.say(feed, reply::AUTH_BAD_END);
+            return Step::Done;
+        };
+        let mut words = Words::of(token);
+        let (Some(user), Some(password)) = (words.next(), words.next()) else {
+            self.say(feed, reply::AUTH_BAD_TOKEN);
+            return Step::Done;
+        };
+        if authenticates(feed, user, password) {
+            self.state = State::Command;
+            self.say(feed, reply::STORED);
+        } else {
+            self.say(feed, reply::AUTH_FAILED);
+        }
+        Step::Done
+    }
+
+    /// sasl auth and step.
+    pub(super) fn sasl(&mut self, feed: &mut Feed<'_, '_>, echo: Echo, mechanism: &[u8], value: &[u8]) {
+        if mechanism.len() > MECHANISM_BYTES_MAX {
+            return Self::refuse_packet(feed, echo, Status::Invalid);
+        }
+        // PLAIN: who to act as, a NUL, the user, a NUL, the password.
+        let mut parts = value.splitn(3, |&byte| byte == 0).skip(1);
+        let (user, password) = match (mechanism, parts.next(), parts.next()) {
+            (MECHANISM, Some(user), Some(password)) => (user, password),
+            // Nobody has an empty name.
+            _ => (&b""[..], &b""[..]),
+        };
+        if authenticates(feed, user, password) {
+            self.authenticated = true;
+            push_reply(&mut feed.out.staged, echo, Status::Ok, AUTHENTICATED, 0);
+        } else {
+            self.authenticated = false;
+            Self::refuse_packet(feed, echo, Status::Auth);
+        }
+    }
+
+    /// Skips a SASL value that is too long to be one.
+    pub(super) fn refuse_sasl(&mut self, value_bytes: usize, echo: Echo) {
+        self.swallow(value_bytes, Answer::Packet(echo, Status::Auth));
+    }
+}
+
+fn authenticates(feed: &Feed<'_, '_>, user: &[u8], password: &[u8]) -> bool {
+    let counters = feed.turn.counters();
+    counters.auth_cmds.add(1);
+    let good = !user.is_empty() && feed.turn.shared().authenticates(user, password);
+    if !good {
+        counters.auth_errors.add(1);
+    }
+    good
+}

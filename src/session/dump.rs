@@ -1,0 +1,121 @@
+//! Dumps of all items, a slice at a time: `lru_crawler metadump` and `mgdump`, `stats cachedump`, `stats sizes`.
+
+use super::{Feed, Next, Session, State, Step};
+use crate::engine::ClassSet;
+use crate::engine::watch::encoded;
+use crate::proto::meta;
+use crate::proto::text::reply;
+use crate::store::{Item, Walk};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+/// Bytes of text after which a cachedump ends.
+const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Item sizes are counted in steps of this many bytes.
+const SIZE_STEP_BYTES: u64 = 32;
+
+/// A dump under way.
+#[derive(Debug)]
+pub(super) struct Dump {
+    walk: Walk,
+    classes: ClassSet,
+    form: Form,
+}
+
+/// What a dump writes.
+#[derive(Debug)]
+pub(super) enum Form {
+    /// A line of everything that is known of each item.
+    Everything,
+    /// Each key as an mg.
+    Keys,
+    /// Key, length and expiry, of at most this many items and bytes.
+    Cachedump { items_left: u64, bytes_left: usize },
+    /// How many items there are of each size.
+    Sizes(BTreeMap<u64, u64>),
+}
+
+impl Form {
+    /// A cachedump of at most `items` items; 0 is all.
+    pub(super) fn cachedump(items: u32) -> Self {
+        let items_left = if items == 0 { u64::MAX } else { u64::from(items) };
+        Self::Cachedump { items_left, bytes_left: CACHEDUMP_BYTES_MAX }
+    }
+}
+
+impl Session {
+    /// Begins a dump; nothing else runs on the connection until it has ended.
+    pub(super) fn start_dump(&mut self, classes: ClassSet, form: Form) {
+        self.state = State::Dump(Box::new(Dump { walk: Walk::default(), classes, form }));
+    }
+
+    /// Dumps the next slice.
+    pub(super) fn dump(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+        let State::Dump(dump) = &mut self.state else { return Step::Done };
+        let shared = feed.turn.shared();
+        let out = &mut feed.out.staged;
+        let unix = |secs| shared.clock.unix(secs);
+        let form = &mut dump.form;
+        let more = feed.turn.walk(&mut dump.walk, dump.classes, |item, class| match form {
+            Form::Everything => push_everything(out, item, class, (unix, shared.item_bytes(item))),
+            Form::Keys => {
+                out.extend_from_slice(b"mg ");
+                meta::push_key_text(out, item.key(), item.key_is_binary());
+                out.extend_from_slice(if item.key_is_binary() { b" b\r\n" } else { b"\r\n" });
+            }
+            Form::Cachedump { items_left, bytes_left } => {
+                if *items_left > 0 && *bytes_left > 0 {
+                    *items_left -= 1;
+                    let before = out.len();
+                    let exptime = if item.exptime().0 == 0 { 0 } else { unix(item.exptime()) };
+                    out.extend_from_slice(b"ITEM ");
+                    out.extend_from_slice(item.key());
+                    let _ = write!(out, " [{} b; {exptime} s]\r\n", item.value().len());
+                    *bytes_left = bytes_left.saturating_sub(out.len() - before);
+                }
+            }
+            Form::Sizes(sizes) => {
+                *sizes.entry(shared.item_bytes(item).next_multiple_of(SIZE_STEP_BYTES)).or_default() += 1;
+            }
+        });
+        let done = matches!(
+            dump.form,
+            Form::Cachedump { items_left: 0, .. } | Form::Cachedump { bytes_left: 0, .. }
+        );
+        if more && !done {
+            return Step::Stop(Next::Resume);
+        }
+        let State::Dump(dump) = std::mem::take(&mut self.state) else { return Step::Done };
+        let end = match dump.form {
+            Form::Keys => reply::EN,
+            Form::Sizes(sizes) => {
+                for (size, count) in sizes {
+                    let _ = write!(feed.out.staged, "STAT {size} {count}\r\n");
+                }
+                reply::END
+            }
+            Form::Everything | Form::Cachedump { .. } => reply::END,
+        };
+        self.say(feed, end);
+        Step::Done
+    }
+}
+
+fn push_everything(
+    out: &mut Vec<u8>,
+    item: &Item<'_>,
+    class: u8,
+    (unix, item_bytes): (impl Fn(crate::clock::Secs) -> u64, u64),
+) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "key={} exp=", encoded(item.key()));
+    let _ = if item.exptime().0 == 0 { write!(out, "-1") } else { write!(out, "{}", unix(item.exptime())) };
+    let _ = writeln!(
+        out,
+        " la={} cas={} fetch={} cls={class} size={item_bytes} flags={} ",
+        unix(item.last_access()),
+        item.cas(),
+        if item.fetched() { "yes" } else { "no" },
+        item.flags(),
+    );
+}

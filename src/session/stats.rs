@@ -1,0 +1,115 @@
+//! The stats family, in both protocols.
+
+use super::dump::Form;
+use super::{Feed, Session, Step};
+use crate::engine::{ClassSet, Sink, Turn};
+use crate::proto::binary::{self, Echo, Status};
+use crate::proto::number;
+use crate::proto::text::{Words, reply};
+
+/// Largest class number.
+const CLASS_MAX: u64 = 63;
+
+impl Session {
+    /// `stats …`.
+    pub(super) fn stats(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) -> Step {
+        let Some(word) = words.next() else { return self.list(feed, Turn::stats) };
+        // memcached compares as many bytes as the word has, in this order.
+        let is = |name: &[u8]| name.starts_with(word);
+        if is(b"reset") {
+            feed.turn.reset_stats();
+            self.say(feed, reply::RESET);
+        } else if is(b"detail") {
+            self.detail(feed, words);
+        } else if is(b"settings") {
+            return self.list(feed, Turn::settings);
+        } else if is(b"cachedump") {
+            self.cachedump(feed, words);
+        } else if is(b"conns") {
+            return self.list(feed, Turn::stats_conns);
+        } else if is(b"extstore") {
+            self.say(feed, reply::END);
+        } else {
+            match word {
+                b"items" => return self.list(feed, Turn::stats_items),
+                b"slabs" => return self.list(feed, Turn::stats_slabs),
+                b"sizes" if feed.turn.shared().config.track_sizes => {
+                    self.start_dump(ClassSet::ALL, Form::Sizes(std::collections::BTreeMap::new()));
+                }
+                b"sizes" => {
+                    self.say(feed, reply::SIZES_DISABLED);
+                    self.say(feed, reply::END);
+                }
+                _ => self.say(feed, reply::ERROR),
+            }
+        }
+        Step::Done
+    }
+
+    fn list<'e>(&self, feed: &mut Feed<'_, 'e>, list: impl Fn(&Turn<'e>, &mut Sink<'_>)) -> Step {
+        let out = &mut feed.out.staged;
+        list(&feed.turn, &mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
+        self.say(feed, reply::END);
+        Step::Done
+    }
+
+    fn detail(&self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) {
+        let shared = feed.turn.shared();
+        if !shared.config.dump_enabled {
+            return self.say(feed, reply::DETAIL_NOT_ALLOWED);
+        }
+        match words.next() {
+            Some(b"on") => feed.turn.set_detail(true),
+            Some(b"off") => feed.turn.set_detail(false),
+            Some(b"dump") => return feed.out.staged.extend_from_slice(&shared.prefixes.dump()),
+            _ => return self.say(feed, reply::BAD_USAGE_DETAIL),
+        }
+        self.say(feed, reply::OK);
+    }
+
+    fn cachedump(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) {
+        if !feed.turn.shared().config.dump_enabled {
+            return self.say(feed, reply::CACHEDUMP_NOT_ALLOWED);
+        }
+        let (Some(class), Some(limit)) = (words.next(), words.next()) else {
+            return self.say(feed, reply::BAD_COMMAND_LINE);
+        };
+        let limit = number::unsigned(limit).and_then(|limit| u32::try_from(limit).ok());
+        match (number::unsigned(class), limit) {
+            (Some(class), Some(_)) if class > CLASS_MAX => self.say(feed, reply::ILLEGAL_SLAB_ID),
+            (Some(_), Some(limit)) => match ClassSet::parse(class) {
+                Some(classes) => self.start_dump(classes, Form::cachedump(limit)),
+                None => self.say(feed, reply::END),
+            },
+            _ => self.say(feed, reply::BAD_FORMAT),
+        }
+    }
+
+    /// The binary stat command.
+    pub(super) fn packet_stat(feed: &mut Feed<'_, '_>, echo: Echo, key: &[u8]) {
+        let dump_enabled = feed.turn.shared().config.dump_enabled;
+        match key {
+            b"detail on" if dump_enabled => feed.turn.set_detail(true),
+            b"detail off" if dump_enabled => feed.turn.set_detail(false),
+            _ => {}
+        }
+        let (turn, out) = (&feed.turn, &mut feed.out.staged);
+        let mut sink = |name: &str, value: &str| {
+            binary::push_stat(out, echo, name.as_bytes(), value.as_bytes());
+        };
+        match key {
+            b"" => turn.stats(&mut sink),
+            b"items" => turn.stats_items(&mut sink),
+            b"slabs" => turn.stats_slabs(&mut sink),
+            b"sizes" => sink("sizes_status", "disabled"),
+            b"detail on" | b"detail off" if dump_enabled => {}
+            b"detail dump" if dump_enabled => {
+                binary::push_stat(&mut feed.out.staged, echo, b"detailed", &turn.shared().prefixes.dump());
+            }
+            key if b"reset".starts_with(key) => turn.reset_stats(),
+            key if b"settings".starts_with(key) => turn.settings(&mut sink),
+            _ => return Self::refuse_packet(feed, echo, Status::NotFound),
+        }
+        binary::push_stat(&mut feed.out.staged, echo, b"", b"");
+    }
+}

@@ -1,0 +1,127 @@
+"""What prometheus/memcached_exporter 0.16.0 reads, by its rules.
+
+Source: memcached_exporter pkg/exporter/exporter.go and grobie/gomemcache memcache.go: `stats`, `stats slabs`,
+`stats items`, `stats settings` in this order on one connection; a line counts when one space splits it into exactly
+three parts; every answer ends with END; a value that is there must be a number.
+"""
+
+import re
+import socket
+
+from suite import PORT, check, finish, same
+
+GLOBAL = """version uptime time rusage_user rusage_system get_hits get_misses delete_hits delete_misses incr_hits
+incr_misses decr_hits decr_misses cas_hits cas_misses cas_badval touch_hits touch_misses cmd_set cmd_flush bytes
+limit_maxbytes curr_items total_items bytes_read bytes_written curr_connections total_connections rejected_connections
+conn_yields listen_disabled_num evictions reclaimed store_too_large store_no_memory lru_crawler_starts direct_reclaims
+crawler_items_checked crawler_reclaimed moves_to_cold moves_to_warm moves_within_lru accepting_conns""".split()
+ITEMS = """number age hits_to_hot hits_to_warm hits_to_cold hits_to_temp crawler_reclaimed evicted evicted_nonzero
+evicted_time evicted_unfetched expired_unfetched outofmemory reclaimed tailrepairs mem_requested moves_to_cold
+moves_to_warm moves_within_lru number_hot number_warm number_cold age_hot age_warm""".split()
+SLABS = """chunk_size chunks_per_page total_pages total_chunks used_chunks free_chunks free_chunks_end cmd_set get_hits
+delete_hits incr_hits decr_hits cas_hits cas_badval touch_hits""".split()
+SETTINGS = """maxconns lru_crawler lru_crawler_sleep lru_crawler_tocrawl lru_maintainer_thread hot_lru_pct
+warm_lru_pct hot_max_factor warm_max_factor""".split()
+
+connection = socket.create_connection(("127.0.0.1", PORT), timeout=5)
+reader = connection.makefile("rb")
+
+
+def ask(command):
+    """Sends one stats command as gomemcache does and keeps the lines of three parts."""
+    connection.sendall(command.encode() + b"\r\n")
+    found = {}
+    for line in iter(reader.readline, b"END\r\n"):
+        assert line.startswith(b"STAT ") and line.endswith(b"\r\n"), line
+        parts = line[:-2].decode().split(" ")
+        if len(parts) == 3:
+            found[parts[1]] = parts[2]
+    return found
+
+
+connection.sendall(b"set exporter:key 0 0 5\r\nhello\r\nget exporter:key\r\n")
+for _ in range(4):
+    reader.readline()
+general, slabs, items, options = (ask(c) for c in ("stats", "stats slabs", "stats items", "stats settings"))
+
+
+def group(values, pattern):
+    """Values by class number."""
+    classes = {}
+    for name, value in values.items():
+        if match := re.fullmatch(pattern, name):
+            classes.setdefault(int(match[1]), {})[match[2]] = value
+    return classes
+
+
+item_classes = group(items, r"items:(\d+):(\w+)")
+slab_classes = group(slabs, r"(\d+):(\w+)")
+
+
+@check("every general value is there")
+def _():
+    same([name for name in GLOBAL if name not in general], [])
+
+
+@check("general values are numbers")
+def _():
+    for name in GLOBAL:
+        if name not in ("version", "rusage_user", "rusage_system"):
+            float(general[name])
+
+
+@check("rusage is seconds.microseconds")
+def _():
+    for name in ("rusage_user", "rusage_system"):
+        assert re.fullmatch(r"\d+\.\d{6}", general[name]), general[name]
+
+
+@check("the version has no space and a major number")
+def _():
+    assert re.fullmatch(r"[1-9]\d*\.\d+\.\d+", general["version"]), general["version"]
+
+
+@check("items by class")
+def _():
+    assert item_classes
+    for values in item_classes.values():
+        same([name for name in ITEMS if name not in values], [])
+        for name in ITEMS:
+            float(values[name])
+
+
+@check("slabs by class")
+def _():
+    assert slab_classes
+    for values in slab_classes.values():
+        same([name for name in SLABS if name not in values], [])
+        for name in SLABS:
+            float(values[name])
+
+
+@check("slab totals")
+def _():
+    float(slabs["total_malloced"])
+    same(int(slabs["active_slabs"]), len(slab_classes))
+
+
+@check("settings")
+def _():
+    same([name for name in SETTINGS if name not in options], [])
+    float(options["maxconns"])
+    assert options["lru_crawler"] in ("yes", "no")
+    assert options["lru_maintainer_thread"] in ("yes", "no")
+
+
+@check("an item's class is in both tables")
+def _():
+    assert set(item_classes) <= set(slab_classes), (item_classes.keys(), slab_classes.keys())
+
+
+@check("no storage or proxy values, whose halves would be read")
+def _():
+    assert "extstore_limit_maxbytes" not in general
+    assert "proxy_backend_total" not in general
+
+
+finish()

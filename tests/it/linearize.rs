@@ -1,0 +1,327 @@
+//! Is a concurrent history of one key what a single copy of it could have done?
+//!
+//! Many connections, spread over all rings, work on a few hot keys. For each operation the moments before it was sent
+//! and after it was answered are noted. The history of a key is right when its operations can be put into an order
+//! that respects these moments and in which each answer follows from a plain register. The search is that of Wing and
+//! Gong with Lowe's memory of states already seen ("Testing for linearizability", 2017).
+
+use std::collections::HashSet;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use crate::harness::{Client, Dialect, Server, dialect};
+use crate::random::{Random, seed};
+
+/// What was asked for, with what it writes. Numbers written are unique, so a value names its write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Get,
+    Set(u64),
+    Add(u64),
+    Replace(u64),
+    /// Write the second if the first is the cas number of what stands there.
+    Cas(u64, u64),
+    Incr(u64),
+    Decr(u64),
+    Delete,
+    Flush,
+}
+
+/// What was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// By a read: the value and its cas number.
+    Read(u64, u64),
+    /// By incr or decr.
+    Value(u64),
+    Missing,
+    Done,
+    NotStored,
+    Exists,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    ask: Ask,
+    told: Told,
+    /// Nanoseconds since the start of the round.
+    sent: u64,
+    answered: u64,
+}
+
+/// What stands in the register: a value, and its cas number once a read has shown it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Item {
+    value: u64,
+    cas: Option<u64>,
+}
+
+fn item(value: u64) -> Option<Item> {
+    Some(Item { value, cas: None })
+}
+
+/// The register after `ask`, if it could have answered `told`.
+///
+/// A cas number is known from a read that was answered before, so an item that no read has shown has another one.
+fn step(state: Option<Item>, ask: Ask, told: Told) -> Option<Option<Item>> {
+    let (next, answer) = match (ask, state) {
+        (Ask::Get, Some(Item { value, cas })) => {
+            let Told::Read(_, shown) = told else { return None };
+            let cas = cas.unwrap_or(shown);
+            (Some(Item { value, cas: Some(cas) }), Told::Read(value, cas))
+        }
+        (Ask::Get | Ask::Replace(_) | Ask::Incr(_) | Ask::Decr(_) | Ask::Delete | Ask::Cas(..), None) => {
+            let answer = if matches!(ask, Ask::Replace(_)) { Told::NotStored } else { Told::Missing };
+            (None, answer)
+        }
+        (Ask::Set(new), _) | (Ask::Add(new), None) | (Ask::Replace(new), Some(_)) => (item(new), Told::Done),
+        (Ask::Add(_), Some(_)) => (state, Told::NotStored),
+        (Ask::Cas(old, new), Some(Item { cas, .. })) if cas == Some(old) => (item(new), Told::Done),
+        (Ask::Cas(..), Some(_)) => (state, Told::Exists),
+        (Ask::Incr(by), Some(Item { value, .. })) => {
+            let sum = value.wrapping_add(by);
+            (item(sum), Told::Value(sum))
+        }
+        (Ask::Decr(by), Some(Item { value, .. })) => {
+            let rest = value.saturating_sub(by);
+            (item(rest), Told::Value(rest))
+        }
+        (Ask::Delete, Some(_)) | (Ask::Flush, _) => (None, Told::Done),
+    };
+    (answer == told).then_some(next)
+}
+
+/// Whether `events` have an order that explains every answer, beginning with `state`.
+fn linearizable(events: &[Event], state: Option<Item>) -> bool {
+    let mut order: Vec<usize> = (0..events.len()).collect();
+    order.sort_by_key(|&index| events[index].sent);
+    let mut seen = HashSet::new();
+    let words = events.len().div_ceil(64);
+    // Depth first, with the choices still open at each depth.
+    let mut stack = vec![(vec![0_u64; words], state, 0)];
+    while let Some((done, state, from)) = stack.pop() {
+        let is_done = |index: usize| done[index / 64] >> (index % 64) & 1 == 1;
+        let open = || order.iter().copied().filter(|&index| !is_done(index));
+        let Some(horizon) = open().map(|index| events[index].answered).min() else { return true };
+        // An operation may be next when nothing open was answered before it was sent.
+        let candidates = open().take_while(|&index| events[index].sent <= horizon);
+        for (nth, index) in candidates.enumerate().skip(from) {
+            let Some(next) = step(state, events[index].ask, events[index].told) else { continue };
+            let mut after = done.clone();
+            after[index / 64] |= 1 << (index % 64);
+            if seen.insert((after.clone(), next)) {
+                stack.push((done, state, nth + 1));
+                stack.push((after, next, 0));
+                break;
+            }
+        }
+    }
+    false
+}
+
+struct Worker {
+    client: Client,
+    random: Random,
+    /// Makes this worker's values differ from all others'.
+    next_value: u64,
+    /// The cas number the last `gets` saw of each key.
+    last: Vec<Option<u64>>,
+}
+
+impl Worker {
+    fn value(&mut self) -> u64 {
+        self.next_value += 1 << 20;
+        self.next_value
+    }
+
+    fn choose(&mut self, key: usize) -> Ask {
+        match self.random.below(20) {
+            0..=5 => Ask::Get,
+            6..=8 => Ask::Set(self.value()),
+            9 => Ask::Add(self.value()),
+            10 => Ask::Replace(self.value()),
+            11..=13 => match self.last[key] {
+                Some(cas) => Ask::Cas(cas, self.value()),
+                None => Ask::Get,
+            },
+            14..=16 => Ask::Incr(1),
+            17 => Ask::Decr(1),
+            _ => Ask::Delete,
+        }
+    }
+
+    fn perform(&mut self, ask: Ask, key: usize) -> Told {
+        let name = format!("hot{key}");
+        let store = |command: &str, value: u64, cas: &str| {
+            let text = value.to_string();
+            format!("{command} {name} 0 0 {}{cas}\r\n{text}", text.len())
+        };
+        let command = match ask {
+            Ask::Get => return self.gets(&name, key),
+            Ask::Set(value) => store("set", value, ""),
+            Ask::Add(value) => store("add", value, ""),
+            Ask::Replace(value) => store("replace", value, ""),
+            Ask::Cas(cas, value) => store("cas", value, &format!(" {cas}")),
+            Ask::Incr(by) => format!("incr {name} {by}"),
+            Ask::Decr(by) => format!("decr {name} {by}"),
+            Ask::Delete => format!("delete {name}"),
+            Ask::Flush => "flush_all".to_owned(),
+        };
+        match self.client.ask(&command).as_str() {
+            "STORED" | "DELETED" | "OK" => Told::Done,
+            "NOT_STORED" => Told::NotStored,
+            "NOT_FOUND" => Told::Missing,
+            "EXISTS" => Told::Exists,
+            number => Told::Value(number.parse().unwrap_or_else(|_| panic!("{command:?}: {number}"))),
+        }
+    }
+
+    fn gets(&mut self, name: &str, key: usize) -> Told {
+        let head = self.client.ask(&format!("gets {name}"));
+        if head == "END" {
+            self.last[key] = None;
+            return Told::Missing;
+        }
+        let cas = head.rsplit(' ').next().unwrap().parse().unwrap();
+        let value = self.client.line().trim_end().parse().unwrap();
+        assert_eq!(self.client.line(), "END");
+        self.last[key] = Some(cas);
+        Told::Read(value, cas)
+    }
+}
+
+const WORKERS: usize = 8;
+const KEYS: usize = 3;
+
+/// One round: all workers at once, a history for each key.
+fn round(workers: &mut [Worker], operations: usize) -> Vec<Vec<Event>> {
+    let barrier = Barrier::new(workers.len());
+    let start = Instant::now();
+    let mut histories = vec![Vec::new(); KEYS];
+    let parts: Vec<Vec<(usize, Event)>> = std::thread::scope(|scope| {
+        let barrier = &barrier;
+        let threads: Vec<_> = workers
+            .iter_mut()
+            .map(|worker| {
+                scope.spawn(move || {
+                    barrier.wait();
+                    (0..operations).map(|_| one(worker, start)).collect()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (key, event) in parts.into_iter().flatten() {
+        if event.ask == Ask::Flush {
+            histories.iter_mut().for_each(|history| history.push(event));
+        } else {
+            histories[key].push(event);
+        }
+    }
+    histories
+}
+
+fn one(worker: &mut Worker, start: Instant) -> (usize, Event) {
+    let key = worker.random.below(KEYS);
+    // memcached's flush_all is not one moment: about one round in a thousand has no order.
+    let flush = worker.random.one_in(100) && dialect() == Dialect::V45;
+    let ask = if flush { Ask::Flush } else { worker.choose(key) };
+    let sent = start.elapsed().as_nanos() as u64;
+    let told = worker.perform(ask, key);
+    (key, Event { ask, told, sent, answered: start.elapsed().as_nanos() as u64 })
+}
+
+/// Rounds of 8 connections by 30 operations; more with `MEMCRSD_LINEARIZE_ROUNDS`.
+#[test]
+fn histories_over_all_rings_are_linearizable() {
+    let seed = seed();
+    println!("MEMCRSD_TEST_SEED={seed}");
+    let rounds = std::env::var("MEMCRSD_LINEARIZE_ROUNDS").map_or(200, |text| text.parse().unwrap());
+    let server = Server::start(&["-t", "4"]);
+    let mut random = Random::new(seed);
+    for number in 0..rounds {
+        // New connections each round: other rings, other neighbours.
+        let mut workers: Vec<_> = (0..WORKERS)
+            .map(|index| Worker {
+                client: server.connect(),
+                random: Random::new(random.next()),
+                next_value: 1_000_000 + index as u64 * 1000,
+                last: vec![None; KEYS],
+            })
+            .collect();
+        let mut observer = server.connect();
+        for key in 0..KEYS {
+            observer.set(&format!("hot{key}"), &format!("{key}"));
+        }
+        let histories = round(&mut workers, 30);
+        for (key, history) in histories.iter().enumerate() {
+            assert!(
+                linearizable(history, item(key as u64)),
+                "round {number}, key hot{key}, seed {seed}: no order explains {history:#?}"
+            );
+        }
+    }
+}
+
+fn event(ask: Ask, told: Told, sent: u64, answered: u64) -> Event {
+    Event { ask, told, sent, answered }
+}
+
+#[test]
+fn the_checker_accepts_overlapping_operations() {
+    // The read overlaps the write: old or new, both are right.
+    for seen in [1, 2] {
+        let history = [event(Ask::Set(2), Told::Done, 0, 10), event(Ask::Get, Told::Read(seen, 9), 5, 6)];
+        assert!(linearizable(&history, item(1)));
+    }
+}
+
+#[test]
+fn the_checker_refuses_a_stale_read() {
+    let history = [event(Ask::Set(2), Told::Done, 0, 10), event(Ask::Get, Told::Read(1, 9), 11, 12)];
+    assert!(!linearizable(&history, item(1)));
+}
+
+#[test]
+fn the_checker_refuses_two_successes_of_one_cas() {
+    let read = event(Ask::Get, Told::Read(1, 9), 0, 1);
+    let history = [read, event(Ask::Cas(9, 2), Told::Done, 2, 10), event(Ask::Cas(9, 3), Told::Done, 2, 10)];
+    assert!(!linearizable(&history, item(1)));
+}
+
+#[test]
+fn the_checker_refuses_reads_that_go_back_and_forth() {
+    let history = [
+        event(Ask::Set(2), Told::Done, 0, 100),
+        event(Ask::Get, Told::Read(2, 10), 1, 2),
+        event(Ask::Get, Told::Read(1, 9), 3, 4),
+    ];
+    assert!(!linearizable(&history, item(1)));
+}
+
+#[test]
+fn the_checker_refuses_a_lost_increment() {
+    let history = [event(Ask::Incr(1), Told::Value(2), 0, 10), event(Ask::Incr(1), Told::Value(2), 0, 10)];
+    assert!(!linearizable(&history, item(1)));
+}
+
+/// A real history in which one answer is changed must be refused.
+#[test]
+fn the_checker_refuses_a_corrupted_recording() {
+    let server = Server::start(&["-t", "4"]);
+    let mut random = Random::new(7);
+    let mut worker = Worker {
+        client: server.connect(),
+        random: Random::new(random.next()),
+        next_value: 1_000_000,
+        last: vec![None; KEYS],
+    };
+    for key in 0..KEYS {
+        worker.client.set(&format!("hot{key}"), &key.to_string());
+    }
+    let mut history = round(std::slice::from_mut(&mut worker), 200).remove(0);
+    assert!(linearizable(&history, item(0)));
+    let read = history.iter().position(|event| matches!(event.told, Told::Read(..))).unwrap();
+    history[read].told = Told::Read(42, 42);
+    assert!(!linearizable(&history, item(0)));
+}

@@ -1,0 +1,33 @@
+//! The integration tests: one binary that starts real servers on loopback and talks to them.
+//!
+//! `MEMCRSD_UNDER_TEST=/usr/bin/memcached` runs the suite against another server. What memcached 1.6.18 answers
+//! differently from 1.6.45 is marked where it is expected, so that a run against Debian's memcached proves the
+//! expectations and a run against memcrsd proves memcrsd. `MEMCRSD_TEST_DEADLINE_MS` bounds every read (30 s).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test may panic and may talk"
+)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "nothing outside imports this"
+)]
+
+mod abuse;
+mod binary;
+mod differential;
+mod generate;
+mod harness;
+mod linearize;
+mod pattern;
+mod process;
+mod protocols;
+mod random;
+mod rings;
+mod script;
+mod scripts;
+mod tidy;
