@@ -61,6 +61,8 @@ pub(super) struct Segment {
     pub(super) used: u32,
     /// Bytes of items that the index names.
     pub(super) live: u32,
+    /// When it was opened.
+    opened: Secs,
     /// Earliest and latest expiry of items ever in it; `u32::MAX` = never.
     pub(super) earliest: u32,
     pub(super) latest: u32,
@@ -118,6 +120,8 @@ pub(super) struct Ledger {
     pub(super) larges: Slab<Large>,
     large_bytes: u64,
     epochs: u32,
+    /// Time of the turn.
+    pub(super) now: Secs,
     extents: Extents,
     queues: [VecDeque<(Unit, u32)>; 2],
     queue_bytes: [u64; 2],
@@ -152,6 +156,7 @@ impl Ledger {
             larges: Slab::new(),
             large_bytes: 0,
             epochs: 0,
+            now: Secs(0),
             extents: Extents::new(space.large_base(), space.large_bytes()),
             queues: [VecDeque::new(), VecDeque::new()],
             queue_bytes: [0; 2],
@@ -321,8 +326,8 @@ impl Ledger {
         };
         self.seal(queue, space);
         let segment = &mut self.segments[id as usize];
-        let epoch = segment.epoch;
-        *segment = Segment { state: State::Open, queue, epoch, ..Segment::free() };
+        let (epoch, opened) = (segment.epoch, self.now);
+        *segment = Segment { state: State::Open, queue, epoch, opened, ..Segment::free() };
         self.segments_in_use += 1;
         self.open[queue as usize] = Some(id);
         self.queues[queue as usize].push_back((Unit::Segment(id), epoch));
@@ -410,6 +415,22 @@ impl Ledger {
         let layout = item.layout();
         let bytes = item_bytes(layout.key_bytes, item.flags(), layout.value_bytes);
         (usize::from(self.classes.of(bytes)), bytes)
+    }
+
+    /// When the oldest segment was opened.
+    pub(super) fn oldest(&self) -> Secs {
+        let opened = |(unit, _): &(Unit, u32)| match unit {
+            Unit::Segment(id) => Some(self.segments[*id as usize].opened),
+            Unit::Large(_) => None,
+        };
+        self.queues.iter().filter_map(|queue| queue.iter().find_map(opened)).min().unwrap_or(self.now)
+    }
+
+    /// An item of `bytes`, as memcached counts, was refused for lack of memory.
+    pub(super) fn count_no_room(&mut self, bytes: u64) {
+        self.totals.no_room += 1;
+        let class = usize::from(self.classes.of(bytes));
+        self.class_totals[class].outofmemory += 1;
     }
 
     /// A sealed segment that is all dead is free at once; one that is half dead is listed for cleaning.
@@ -650,6 +671,7 @@ impl Segment {
             queue: Queue::Small,
             used: 0,
             live: 0,
+            opened: Secs(0),
             earliest: u32::MAX,
             latest: 0,
             epoch: 0,

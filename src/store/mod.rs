@@ -139,7 +139,6 @@ pub struct Store {
     /// Drafts that were dropped unpublished, for the next turn to take back.
     abandoned: Mutex<Vec<ItemRef>>,
     abandoned_count: AtomicU32,
-    no_room: AtomicU64,
 }
 
 impl std::fmt::Debug for Store {
@@ -170,7 +169,6 @@ impl Store {
             flush_at: AtomicU32::new(Secs::NEVER.0),
             abandoned: Mutex::new(Vec::new()),
             abandoned_count: AtomicU32::new(0),
-            no_room: AtomicU64::new(0),
         }))
     }
 
@@ -206,13 +204,14 @@ impl Store {
             totals.reclaimed += class.reclaimed;
             totals.crawler_reclaimed += class.crawler_reclaimed;
         }
-        totals.no_room = self.no_room.load(Ordering::Relaxed);
         totals
     }
 
     /// Per-class gauges and counters; the index is the class number, 0 is not used.
     pub fn class_totals(&self) -> Vec<ClassTotals> {
-        self.ledger.lock().class_totals.clone()
+        let ledger = self.ledger.lock();
+        let oldest = ledger.oldest();
+        ledger.class_totals.iter().map(|class| ClassTotals { oldest, ..class.clone() }).collect()
     }
 
     /// Clears the counters, not the gauges.
@@ -223,7 +222,6 @@ impl Store {
         }
         let Totals { curr_items, bytes, .. } = ledger.totals;
         ledger.totals = Totals { curr_items, bytes, ..Totals::default() };
-        self.no_room.store(0, Ordering::Relaxed);
     }
 
     /// The parts of the budget, and what else the store holds.
@@ -287,8 +285,9 @@ impl Store {
         std::mem::take(&mut abandoned)
     }
 
-    fn count_no_room(&self) {
-        self.no_room.fetch_add(1, Ordering::Relaxed);
+    /// An item of `bytes` was refused for lack of memory.
+    fn count_no_room(&self, bytes: u64) {
+        self.ledger.lock().count_no_room(bytes);
     }
 
     fn is_busy(&self) -> bool {
@@ -355,6 +354,9 @@ pub struct ClassTotals {
     pub expired_unfetched: u64,
     pub reclaimed: u64,
     pub crawler_reclaimed: u64,
+    pub outofmemory: u64,
+    /// When the oldest segment of the store was opened: the same for all classes, which share segments.
+    pub oldest: Secs,
 }
 
 /// The parts of the `-m` budget and what else the store holds; bytes unless said.

@@ -190,7 +190,7 @@ pub struct Fresh<'s> {
 enum Attempt {
     Done { cas: u64 },
     TooLarge,
-    Lacks(Need),
+    Lacks { need: Need, item_bytes: u64 },
 }
 
 impl Fresh<'_> {
@@ -283,13 +283,7 @@ impl Fresh<'_> {
             match attempt {
                 Attempt::Done { cas } => return Ok(Edited { outcome, cas }),
                 Attempt::TooLarge => return Err(EditError::TooLarge),
-                Attempt::Lacks(need) => {
-                    // A value that is not stored for lack of room must not be found by its old version's queue later.
-                    if let Err(NoRoom) = self.shard.make_room(self.now, need) {
-                        self.shard.store.count_no_room();
-                        return Err(EditError::NoRoom);
-                    }
-                }
+                Attempt::Lacks { need, item_bytes } => self.make_room(need, item_bytes)?,
             }
         }
     }
@@ -310,10 +304,14 @@ impl Fresh<'_> {
                 Ok(draft) => return Ok(draft),
                 Err(need) => {
                     drop(turn);
-                    self.shard.make_room(self.now, need)?;
+                    self.make_room(need, item_bytes(key.len(), 0, value_bytes))?;
                 }
             }
         }
+    }
+
+    fn make_room(&mut self, need: Need, item_bytes: u64) -> Result<(), NoRoom> {
+        self.shard.make_room(self.now, need).inspect_err(|NoRoom| self.shard.store.count_no_room(item_bytes))
     }
 
     /// Every item acknowledged before is gone, at once (`flush_all`).
@@ -428,7 +426,8 @@ impl Turn<'_> {
             Value::Digits(digits, length) => [&digits[..usize::from(*length)], &[]],
         };
         let value_bytes = value[0].len() + value[1].len();
-        if item_bytes(key.len(), put.flags, value_bytes) > self.item_size_max() {
+        let item_bytes = item_bytes(key.len(), put.flags, value_bytes);
+        if item_bytes > self.item_size_max() {
             return Attempt::TooLarge;
         }
         let queue = self.queue_for(hash, old);
@@ -441,7 +440,7 @@ impl Turn<'_> {
             Ok(written) => written,
             Err(need) => {
                 self.forget_queue_choice(hash, queue, old);
-                return Attempt::Lacks(need);
+                return Attempt::Lacks { need, item_bytes };
             }
         };
         self.publish(hash, old, Some((item_ref, item, queue)));

@@ -298,7 +298,10 @@ fn a_full_server_without_eviction_says_so() {
     for number in 0..stored {
         assert_eq!(client.get(&format!("full:{number}")).map(|value| value.len()), Some(100_000), "{number}");
     }
-    assert_eq!(client.ask(&format!("set full:0 0 0 100000\r\n{value}")), "SERVER_ERROR out of memory storing object");
+    assert_eq!(
+        client.ask(&format!("set full:0 0 0 100000\r\n{value}")),
+        "SERVER_ERROR out of memory storing object"
+    );
     assert_eq!(client.get("full:0"), None);
     assert!(server.count("store_no_memory") >= 2);
     assert_eq!(server.count("evictions"), 0);

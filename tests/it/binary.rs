@@ -132,8 +132,7 @@ fn packet(magic: u8, op: u8, status: u16, extras: &[u8], words: &Words<'_>, body
     let [key, value] = body;
     let key_len = words.number("keylen").unwrap_or(len(&key) as u64) as u16;
     let extras_len = words.number("extlen").unwrap_or(extras.len() as u64) as u8;
-    let body_len =
-        words.number("bodylen").unwrap_or((len(&key) + len(&value) + extras.len()) as u64) as u32;
+    let body_len = words.number("bodylen").unwrap_or((len(&key) + len(&value) + extras.len()) as u64) as u32;
     let mut head = vec![words.number("magic").map_or(magic, |magic| magic as u8), op];
     head.extend_from_slice(&key_len.to_be_bytes());
     head.extend_from_slice(&[extras_len, words.number("datatype").unwrap_or(0) as u8]);
@@ -177,10 +176,8 @@ pub fn response(line: &str) -> Pattern {
     }
     let status = words.next().unwrap();
     let words = Words::new(words);
-    let (_, code, text) = *STATUSES
-        .iter()
-        .find(|(known, ..)| *known == status)
-        .unwrap_or_else(|| panic!("status {status}"));
+    let (_, code, text) =
+        *STATUSES.iter().find(|(known, ..)| *known == status).unwrap_or_else(|| panic!("status {status}"));
     let extras = match (words.0.get("extras"), words.number("flags")) {
         (Some(text), _) => hex(text),
         (None, Some(flags)) => (flags as u32).to_be_bytes().to_vec(),

@@ -38,31 +38,32 @@ const RULES: &[Rule] = &[
         explains: |request, old, new| {
             let line = lines(request).next().unwrap_or_default();
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            line.iter().any(|byte| b"+-\t\0x\r\x0b\x0c".contains(byte)) && (errors(new) > 0 || errors(old) > 0)
+            line.iter().any(|byte| b"+-\t\0x\r\x0b\x0c".contains(byte))
+                && (errors(new) > 0 || errors(old) > 0)
         },
     },
     Rule {
         name: "gat without a key is refused",
-        explains: |request, old, new| find(request, b"gat").is_some() && errors(new) > 0 && errors(old) < errors(new),
+        explains: |request, old, new| {
+            find(request, b"gat").is_some() && errors(new) > 0 && errors(old) < errors(new)
+        },
     },
     Rule {
         name: "a space in front of a command makes it unknown",
         explains: |request, _, new| request.first() == Some(&b' ') && errors(new) > 0,
     },
-    Rule {
-        name: "NUL is an ordinary byte of a line",
-        explains: |request, _, _| request.contains(&0),
-    },
+    Rule { name: "NUL is an ordinary byte of a line", explains: |request, _, _| request.contains(&0) },
     Rule {
         name: "meta flags that 1.6.18 does not know, or knows in fewer commands",
-        explains: |request, old, new| {
-            request.starts_with(b"m") && (errors(old) > 0 || errors(new) > 0)
-        },
+        explains: |request, old, new| request.starts_with(b"m") && (errors(old) > 0 || errors(new) > 0),
     },
     Rule {
         name: "q silences a ma that makes its item",
         explains: |request, old, new| {
-            request.starts_with(b"ma ") && find(request, b" q").is_some() && old.len() > new.len() && new.is_empty()
+            request.starts_with(b"ma ")
+                && find(request, b" q").is_some()
+                && old.len() > new.len()
+                && new.is_empty()
         },
     },
     Rule {
@@ -91,7 +92,9 @@ const BINARY_RULES: &[Rule] = &[
     },
     Rule {
         name: "a body of more than 1 GiB is refused",
-        explains: |request, _, new| request.get(8).is_some_and(|&byte| byte >= 0x40) && new.len() > 24 && new[7] == 4,
+        explains: |request, _, new| {
+            request.get(8).is_some_and(|&byte| byte >= 0x40) && new.len() > 24 && new[7] == 4
+        },
     },
     Rule {
         name: "lengths that contradict each other are refused before all of them has come",
@@ -223,9 +226,9 @@ fn same_word(step: &Step, old: &[u8], new: &[u8]) -> bool {
         {
             // What is over shows as a number below 2^32, how much is the clock's business.
             let past = |number: u64| number > 1 << 31;
-            number(old).zip(number(new)).is_some_and(|(old, new)| {
-                old.abs_diff(new) <= 2 || (past(old) && past(new))
-            })
+            number(old)
+                .zip(number(new))
+                .is_some_and(|(old, new)| old.abs_diff(new) <= 2 || (past(old) && past(new)))
         }
         (Some((b'c', old)), Some((b'c', new))) => {
             number(old).is_some_and(|cas| cas > 0) && number(new).is_some_and(|cas| cas > 0)

@@ -174,15 +174,29 @@ fn meta(random: &mut Random) -> Step {
     match random.below(10) {
         0..=3 => {
             const FLAGS: &[&str] = &[
-                "v", "v", "t", "c", "f", "k", "s", "Oopaque", "q", "h", "l", "u", "T0", "T1000", "T-1", "N100", "N0", "R30",
-                "R5000000",
+                "v", "v", "t", "c", "f", "k", "s", "Oopaque", "q", "h", "l", "u", "T0", "T1000", "T-1",
+                "N100", "N0", "R30", "R5000000",
             ];
             let flags = flags(random, FLAGS);
             step.push(&format!("mg {name}{flags}\r\n"));
         }
         4 | 5 => {
-            const FLAGS: &[&str] =
-                &["F7", "F4294967295", "T0", "T1000", "T-1", "ME", "MA", "MP", "MR", "MS", "c", "k", "O1", "q"];
+            const FLAGS: &[&str] = &[
+                "F7",
+                "F4294967295",
+                "T0",
+                "T1000",
+                "T-1",
+                "ME",
+                "MA",
+                "MP",
+                "MR",
+                "MS",
+                "c",
+                "k",
+                "O1",
+                "q",
+            ];
             let value = value(random);
             let mut flags = flags(random, FLAGS);
             // c is 0 for what was not stored in 1.6.45 only when it is not a set.
@@ -202,8 +216,26 @@ fn meta(random: &mut Random) -> Step {
         }
         7 | 8 => {
             const FLAGS: &[&str] = &[
-                "v", "v", "t", "c", "k", "O3", "q", "N0", "N100", "J5", "J18446744073709551615", "D0", "D100", "MI", "MD", "M+",
-                "M-", "T0", "T100", "C7",
+                "v",
+                "v",
+                "t",
+                "c",
+                "k",
+                "O3",
+                "q",
+                "N0",
+                "N100",
+                "J5",
+                "J18446744073709551615",
+                "D0",
+                "D100",
+                "MI",
+                "MD",
+                "M+",
+                "M-",
+                "T0",
+                "T100",
+                "C7",
             ];
             let mut flags = flags(random, FLAGS);
             // Whether q silences a ma that makes its item is another matter than silencing one that finds it.
@@ -222,8 +254,8 @@ fn binary(random: &mut Random) -> Step {
     let mut step = Step::text(b"", name.as_bytes());
     step.protocol = Protocol::Binary;
     let op = *random.pick(&[
-        0x00, 0x00, 0x01, 0x01, 0x01, 0x02, 0x03, 0x04, 0x05, 0x05, 0x06, 0x09, 0x0a, 0x0c, 0x0d, 0x0e, 0x0f, 0x11, 0x12, 0x13,
-        0x14, 0x15, 0x16, 0x19, 0x1a, 0x1c, 0x1d, 0x1e, 0x23, 0x24, 0x08,
+        0x00, 0x00, 0x01, 0x01, 0x01, 0x02, 0x03, 0x04, 0x05, 0x05, 0x06, 0x09, 0x0a, 0x0c, 0x0d, 0x0e, 0x0f,
+        0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x19, 0x1a, 0x1c, 0x1d, 0x1e, 0x23, 0x24, 0x08,
     ]);
     let number = |random: &mut Random| random.pick(NUMBERS).to_be_bytes();
     let exptime = *random.pick(&[0_u32, 0, 0, 100, 2_592_000, 2_592_001, u32::MAX]);
@@ -282,9 +314,15 @@ fn damage(random: &mut Random, step: &mut Step) {
             (Protocol::Text, 3) => bytes.splice(at..at, *b" extra ").for_each(drop),
             (Protocol::Text, 4) => bytes[at] = *random.pick(b" \r\n-9a\xff"),
             (Protocol::Binary, 1) => bytes[2 + random.below(2)] = random.next() as u8,
-            (Protocol::Binary, 2) => bytes.get_mut(4).into_iter().for_each(|byte| *byte = random.next() as u8),
-            (Protocol::Binary, 3) => bytes.get_mut(11).into_iter().for_each(|byte| *byte = random.next() as u8),
-            (Protocol::Binary, 4) => bytes.get_mut(1).into_iter().for_each(|byte| *byte = random.next() as u8 % 0x28),
+            (Protocol::Binary, 2) => {
+                bytes.get_mut(4).into_iter().for_each(|byte| *byte = random.next() as u8)
+            }
+            (Protocol::Binary, 3) => {
+                bytes.get_mut(11).into_iter().for_each(|byte| *byte = random.next() as u8)
+            }
+            (Protocol::Binary, 4) => {
+                bytes.get_mut(1).into_iter().for_each(|byte| *byte = random.next() as u8 % 0x28)
+            }
             _ => bytes[at] = random.next() as u8,
         }
         if step.protocol == Protocol::Binary && bytes.len() < 4 {

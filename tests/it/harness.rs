@@ -192,7 +192,9 @@ impl Server {
         let reply = client.read_through(b"END\r\n");
         String::from_utf8_lossy(&reply)
             .lines()
-            .find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
+            .find_map(|line| {
+                line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned)
+            })
             .unwrap_or_else(|| panic!("no {name} in stats"))
     }
 
@@ -242,7 +244,8 @@ pub struct Client {
 impl Client {
     pub fn connect(port: u16) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let stream = TcpStream::connect_timeout(&address, deadline()).expect("the server accepts connections");
+        let stream =
+            TcpStream::connect_timeout(&address, deadline()).expect("the server accepts connections");
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(deadline())).unwrap();
         stream.set_write_timeout(Some(deadline())).unwrap();

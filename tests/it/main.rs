@@ -10,7 +10,12 @@
     clippy::print_stdout,
     reason = "a test may panic and may talk"
 )]
-#![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "nothing outside imports this")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "nothing outside imports this"
+)]
 
 mod abuse;
 mod binary;

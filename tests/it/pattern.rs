@@ -262,7 +262,11 @@ fn stats(input: &[u8], names: &[String]) -> Match {
         let Some(header) = input[at..].first_chunk::<24>() else { return Match::Need };
         let key_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
         let body_len = u32::from_be_bytes([header[8], header[9], header[10], header[11]]) as usize;
-        if header[..2] != [0x81, 0x10] || header[4..8] != [0; 4] || header[16..] != [0; 8] || body_len < key_len {
+        if header[..2] != [0x81, 0x10]
+            || header[4..8] != [0; 4]
+            || header[16..] != [0; 8]
+            || body_len < key_len
+        {
             return Match::No;
         }
         at += 24;
