@@ -38,7 +38,7 @@ fn serve(config: &Config) -> Result<(), Refusal> {
     prepared.after_bind(config)?;
     let tcp = |&address| BoundPort { transport: Transport::Tcp, address };
     let bound: Vec<BoundPort> = ports.addresses().iter().map(tcp).collect();
-    let server = ports.start(config, prepared.connections_max).map_err(denied)?;
+    let server = ports.start(config, &prepared).map_err(denied)?;
     prepared.after_start(config, &bound);
     loop {
         match server.next_request() {

@@ -20,7 +20,7 @@ pub mod watch;
 pub use dump::ClassSet;
 pub use meta::{Discard, Fetch, Seen};
 pub use observe::Reason;
-pub use shared::{Credentials, Gauges, Shared, Stop};
+pub use shared::{Gauges, Shared, Stop};
 pub use stats::Sink;
 
 use crate::clock::Secs;

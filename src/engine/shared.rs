@@ -1,5 +1,6 @@
 //! What all rings share besides the store.
 
+use crate::auth::UserFile;
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -8,8 +9,8 @@ use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::prefixes::Prefixes;
 use crate::engine::watch::Hub;
 use crate::store::Item;
-use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Beside the bits of [`crate::engine::watch::Stream`]: keys are counted by prefix.
@@ -37,26 +38,11 @@ pub struct Shared {
     /// Whether the crawler was switched off (`lru_crawler disable`). The sweep for expired items goes on.
     crawler: AtomicBool,
     stop: AtomicU8,
-    credentials: RwLock<Vec<Credentials>>,
+    users: OnceLock<Arc<UserFile>>,
     counters: Vec<Arc<RingCounters>>,
     /// What the counters stood at when `stats reset` was last run: rings never write each other's counters.
     base: Mutex<Sums>,
     verbosity: AtomicU8,
-}
-
-/// A user and a password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user's name.
-    pub user: Vec<u8>,
-    /// The password.
-    pub password: Vec<u8>,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").finish_non_exhaustive()
-    }
 }
 
 /// How a client asked the server to stop.
@@ -106,7 +92,7 @@ impl Shared {
             detail: AtomicU32::new(if config.detail_enabled { PREFIXES } else { 0 }),
             crawler: AtomicBool::new(config.lru_crawler),
             stop: AtomicU8::new(0),
-            credentials: RwLock::default(),
+            users: OnceLock::new(),
             config,
         })
     }
@@ -182,16 +168,15 @@ impl Shared {
         }
     }
 
-    /// Replaces the users who may log in.
-    pub fn set_credentials(&self, credentials: Vec<Credentials>) {
-        *self.credentials.write() = credentials;
+    /// Says who may log in, once and before anybody tries; nobody may until then.
+    pub fn set_users(&self, users: Arc<UserFile>) {
+        // The first file stays: it is the one that is read again.
+        let _ = self.users.set(users);
     }
 
-    /// Whether `user` may log in with `password`. Takes as long for a wrong password as for a right one of its length.
+    /// Whether `user` may log in with `password`. Says nothing by the time it takes; see [`UserFile::allows`].
     pub fn authenticates(&self, user: &[u8], password: &[u8]) -> bool {
-        self.credentials.read().iter().fold(false, |found, credentials| {
-            found | (same(&credentials.user, user) & same(&credentials.password, password))
-        })
+        self.users.get().is_some_and(|users| users.allows(user, password))
     }
 
     /// How much is logged: 0 to 2.
@@ -222,9 +207,4 @@ impl Shared {
     pub fn class_of(&self, item: &Item<'_>) -> u8 {
         self.classes.of(self.item_bytes(item))
     }
-}
-
-/// Compares without stopping at the first difference.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Endpoint};
 use crate::engine::Shared;
 use crate::limits::READ_BUFFER_BYTES;
+use crate::process::Prepared;
 use crate::store::Store;
 use accept::Load;
 use host::Host;
@@ -92,14 +93,14 @@ impl Ports {
         &self.listeners.addresses
     }
 
-    /// Starts the server: its listeners accept when this returns, up to `connections_max` connections at a time.
+    /// Starts the server: its listeners accept when this returns, as many connections and whom `prepared` says.
     ///
     /// Signals are held from here on, and are taken by [`Server::next_request`]; so this is called before there is any
     /// other thread.
     ///
     /// # Errors
     /// The kernel, the container or the memory stands in the way.
-    pub fn start(self, config: &Config, connections_max: u32) -> Result<Server, StartError> {
+    pub fn start(self, config: &Config, prepared: &Prepared) -> Result<Server, StartError> {
         let support = uring::probe()?;
         signals::hold();
         let rings = rings(config);
@@ -108,6 +109,10 @@ impl Ports {
         let epoch = Instant::now();
         let store = open_store(config, rings, Arc::clone(&wakers))?;
         let shared = Shared::new(config.clone(), Clock::start(), rings);
+        if let Some(users) = &prepared.users {
+            shared.set_users(Arc::clone(users));
+        }
+        let connections_max = prepared.connections_max;
         let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
         let make = |ring: usize| {
             let (shared, shard) = (Arc::clone(&shared), store.shard(ring));

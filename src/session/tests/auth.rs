@@ -1,13 +1,21 @@
 //! Logging in.
 
+use crate::auth::UserFile;
 use crate::config::{Config, Protocol};
-use crate::engine::Credentials;
 use crate::fuzzing::Peer;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 fn guarded(config: Config) -> Peer {
     let mut peer = Peer::new(config);
-    let user = Credentials { user: b"joe".to_vec(), password: b"secret".to_vec() };
-    peer.shared().set_credentials(vec![user]);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name =
+        format!("memcrsd-session-users-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, "joe:secret\n").unwrap();
+    let users = UserFile::ascii(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    peer.shared().set_users(Arc::new(users));
     peer.reconnect();
     peer
 }
