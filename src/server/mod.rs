@@ -24,6 +24,7 @@ mod tests;
 use crate::clock::Clock;
 use crate::config::{Config, Endpoint};
 use crate::engine::Shared;
+use crate::engine::connections::{Address, Connection};
 use crate::limits::READ_BUFFER_BYTES;
 use crate::process::Prepared;
 use crate::store::Store;
@@ -114,9 +115,10 @@ impl Ports {
         }
         let connections_max = prepared.connections_max;
         let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
+        let addresses = self.listeners.enter(&shared);
         let make = |ring: usize| {
-            let (shared, shard) = (Arc::clone(&shared), store.shard(ring));
-            move || Live::new(shared, shard, ring)
+            let (shared, shard, addresses) = (Arc::clone(&shared), store.shard(ring), Arc::clone(&addresses));
+            move || Live::new(shared, shard, ring, addresses)
         };
         let threads = crew.start(mailboxes, self.listeners.by_ring, make)?;
         Ok(Server { wakers, threads, shared })
@@ -289,6 +291,21 @@ fn listen(config: &Config, rings: usize) -> Result<Listeners, StartError> {
 }
 
 impl Listeners {
+    /// Enters the listeners in the list of connections, a group that shares a port once; returns their addresses, each
+    /// with its place in the configuration.
+    fn enter(&self, shared: &Shared) -> Arc<[(usize, Address)]> {
+        let enter = |(place, listener): &(usize, Listener)| {
+            let address = match listener.local() {
+                Some(address) => Address::Tcp(address),
+                None => Address::Unix(shared.config.socketpath.clone().unwrap_or_default()),
+            };
+            let entry = Connection::new(address.clone(), None, shared.clock.now());
+            shared.connections.insert(listener.id() as u32, Arc::new(entry));
+            (*place, address)
+        };
+        self.by_ring[0].iter().map(enter).collect()
+    }
+
     /// Binds all of `addresses`. A family this machine does not have is passed over if there is another.
     fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
         let mut missing = Err(std::io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
