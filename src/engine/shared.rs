@@ -1,17 +1,18 @@
 //! What all rings share besides the store.
 
-use crate::auth::UserFile;
+use crate::auth::Users;
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LiveSettings};
 use crate::engine::connections::Connections;
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::prefixes::Prefixes;
 use crate::engine::watch::Hub;
+use crate::log;
 use crate::store::Item;
-use parking_lot::Mutex;
-use std::sync::{Arc, OnceLock};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Beside the bits of [`crate::engine::watch::Stream`]: keys are counted by prefix.
 pub(super) const PREFIXES: u32 = 1 << 31;
@@ -35,10 +36,10 @@ pub struct Shared {
     pub prefixes: Prefixes,
     /// [`PREFIXES`], or 0.
     detail: AtomicU32,
-    /// Whether the crawler was switched off (`lru_crawler disable`). The sweep for expired items goes on.
-    crawler: AtomicBool,
+    /// What commands have changed. Much of it steers machinery that is not there, and is only shown.
+    live: Mutex<LiveSettings>,
     stop: AtomicU8,
-    users: OnceLock<Arc<UserFile>>,
+    users: RwLock<Users>,
     counters: Vec<Arc<RingCounters>>,
     /// What the counters stood at when `stats reset` was last run: rings never write each other's counters.
     base: Mutex<Sums>,
@@ -93,7 +94,8 @@ impl Shared {
     /// Shared state for `rings` rings.
     pub fn new(config: Config, clock: Clock, rings: usize) -> Arc<Self> {
         Arc::new(Self {
-            classes: Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+            classes: classes(&config),
+            live: Mutex::new(LiveSettings::new(&config)),
             verbosity: AtomicU8::new(config.verbosity),
             clock,
             gauges: Gauges::default(),
@@ -103,9 +105,8 @@ impl Shared {
             watch: Hub::new(config.logger_watcher_buf_size as usize),
             prefixes: Prefixes::default(),
             detail: AtomicU32::new(if config.detail_enabled { PREFIXES } else { 0 }),
-            crawler: AtomicBool::new(config.lru_crawler),
             stop: AtomicU8::new(0),
-            users: OnceLock::new(),
+            users: RwLock::default(),
             config,
         })
     }
@@ -156,14 +157,24 @@ impl Shared {
         self.detail.load(Ordering::Relaxed) != 0
     }
 
-    /// Switches the crawler on or off; returns whether it was on.
-    pub fn set_crawler(&self, on: bool) -> bool {
-        self.crawler.swap(on, Ordering::Relaxed)
+    /// Changes a setting.
+    pub fn change<R>(&self, change: impl FnOnce(&mut LiveSettings) -> R) -> R {
+        change(&mut self.live.lock())
     }
 
-    /// Whether the crawler is on.
+    /// The settings at this moment.
+    pub fn live_settings(&self, maxbytes: u64) -> LiveSettings {
+        LiveSettings {
+            maxbytes,
+            verbosity: self.verbosity(),
+            detail_enabled: self.detail(),
+            ..self.live.lock().clone()
+        }
+    }
+
+    /// Whether the crawler is on. The sweep for expired items goes on without it.
     pub fn crawler(&self) -> bool {
-        self.crawler.load(Ordering::Relaxed)
+        self.live.lock().lru_crawler
     }
 
     /// `shutdown`: asks the server to stop.
@@ -181,15 +192,14 @@ impl Shared {
         }
     }
 
-    /// Says who may log in, once and before anybody tries; nobody may until then.
-    pub fn set_users(&self, users: Arc<UserFile>) {
-        // The first file stays: it is the one that is read again.
-        let _ = self.users.set(users);
+    /// Replaces the users who may log in; at first there are none.
+    pub fn set_users(&self, users: Users) {
+        *self.users.write() = users;
     }
 
-    /// Whether `user` may log in with `password`. Says nothing by the time it takes; see [`UserFile::allows`].
+    /// Whether `user` may log in with `password`.
     pub fn authenticates(&self, user: &[u8], password: &[u8]) -> bool {
-        self.users.get().is_some_and(|users| users.allows(user, password))
+        self.users.read().allows(user, password)
     }
 
     /// How much is logged: 0 to 2.
@@ -200,7 +210,9 @@ impl Shared {
 
     /// Sets the verbosity; above 2 is 2.
     pub fn set_verbosity(&self, level: u32) {
-        self.verbosity.store(level.min(2) as u8, Ordering::Relaxed);
+        let level = level.min(2) as u8;
+        self.verbosity.store(level, Ordering::Relaxed);
+        log::set_verbosity(level);
     }
 
     /// What memcached counts for an item, bytes.
@@ -219,5 +231,14 @@ impl Shared {
     #[inline]
     pub fn class_of(&self, item: &Item<'_>) -> u8 {
         self.classes.of(self.item_bytes(item))
+    }
+}
+
+/// The size classes of `config`.
+pub fn classes(config: &Config) -> Classes {
+    if config.slab_sizes.is_empty() {
+        Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max)
+    } else {
+        Classes::with_sizes(&config.slab_sizes, config.slab_chunk_size_max)
     }
 }
