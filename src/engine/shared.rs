@@ -12,7 +12,7 @@ use crate::log;
 use crate::store::Item;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Beside the bits of [`crate::engine::watch::Stream`]: keys are counted by prefix.
 pub(super) const PREFIXES: u32 = 1 << 31;
@@ -57,22 +57,35 @@ pub enum Stop {
 }
 
 /// Gauges that the server sets and `stats` shows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Gauges {
-    /// Whether connections are accepted at this moment.
-    pub accepting: AtomicBool,
-    /// Times accepting was stopped for want of descriptors.
+    /// Rings that accept nobody, because there is no place.
+    full_rings: AtomicU32,
+    /// Times the first of them stopped accepting.
     pub listen_disabled_count: AtomicU64,
-    /// Microseconds spent so.
+    /// Microseconds until the last of them went on.
     pub listen_disabled_us: AtomicU64,
 }
 
-impl Default for Gauges {
-    fn default() -> Self {
-        Self {
-            accepting: AtomicBool::new(true),
-            listen_disabled_count: AtomicU64::new(0),
-            listen_disabled_us: AtomicU64::new(0),
+impl Gauges {
+    // Relaxed, in all of them: numbers for `stats`, in no order.
+
+    /// Whether all rings accept connections.
+    pub fn accepting(&self) -> bool {
+        self.full_rings.load(Ordering::Relaxed) == 0
+    }
+
+    /// A ring stops accepting.
+    pub fn disable_listening(&self) {
+        if self.full_rings.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.listen_disabled_count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A ring that has stopped accepting goes on, after this many microseconds.
+    pub fn enable_listening(&self, rested_us: u64) {
+        if self.full_rings.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.listen_disabled_us.fetch_add(rested_us, Ordering::Relaxed);
         }
     }
 }

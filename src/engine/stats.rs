@@ -123,7 +123,7 @@ impl Turn<'_> {
         to.put("bytes_read", sums.ring.bytes_read);
         to.put("bytes_written", sums.ring.bytes_written);
         to.put("limit_maxbytes", self.store.memory_limit());
-        to.put("accepting_conns", u8::from(gauges.accepting.load(Ordering::Relaxed)));
+        to.put("accepting_conns", u8::from(gauges.accepting()));
         to.put("listen_disabled_num", gauges.listen_disabled_count.load(Ordering::Relaxed));
         to.put("time_in_listen_disabled_us", gauges.listen_disabled_us.load(Ordering::Relaxed));
         to.put("threads", self.shared.config.num_threads);

@@ -44,7 +44,7 @@ impl<C: Core> Connection<C> {
     }
 
     /// Runs until the connection ends, and says how it did.
-    pub(super) async fn run(mut self) -> End {
+    pub(super) async fn run(&mut self) -> End {
         let end = loop {
             if let Err(end) = self.round().await {
                 break end;
@@ -52,6 +52,7 @@ impl<C: Core> Connection<C> {
         };
         // First of all, since whatever still waits on the socket would keep it open.
         self.entry.stream.shutdown();
+        self.talk.ended(end);
         end
     }
 
@@ -75,15 +76,16 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    /// The next bytes of the client. A busy client's read holds its buffer while it waits; an idle one, or any if
-    /// buffers are scarce, waits without and takes one when there is something to read.
+    /// The next bytes of the client. A busy client's read holds its buffer while it waits, so that it costs one operation;
+    /// one whose buffer the sweeper has taken waits without and takes one when there is something to read.
     async fn read(&mut self) -> Result<Buffer, End> {
         self.entry.mid_command.set(!self.carry.is_empty());
         loop {
             self.goes_on()?;
-            let buffer = match self.buffer.take() {
-                Some(buffer) if !self.local.buffers.scarce() => buffer,
-                _ => {
+            let held = self.buffer.take();
+            let buffer = match held {
+                Some(buffer) => buffer,
+                None => {
                     self.let_go();
                     self.entry.phase.set(Phase::Parked);
                     match self.entry.stream.parked().await {
@@ -114,13 +116,17 @@ impl<C: Core> Connection<C> {
         loop {
             let progress = self.talk.feed(&input[used..], &mut self.out);
             used += progress.consumed;
-            let has_sent = self.send().await?;
+            // A client that only has to let others run gets its replies together with those that follow.
+            let makes_way = progress.next == Next::Resume && !self.out.is_full();
+            if !makes_way || self.goes_on().is_err() {
+                self.send().await?;
+            }
             match progress.next {
                 Next::Read => return Ok(used),
                 Next::Resume => {
                     self.goes_on()?;
                     // A send lets the others run; where there is none, this does.
-                    if !has_sent {
+                    if makes_way {
                         uring::turn().await;
                     }
                 }
@@ -131,10 +137,10 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Sends all that is staged; false if that was nothing.
-    async fn send(&mut self) -> Result<bool, End> {
+    /// Sends all that is staged.
+    async fn send(&mut self) -> Result<(), End> {
         if self.out.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
         let bytes = self.out.len();
         let staged = std::mem::take(&mut self.out.staged);
@@ -152,7 +158,7 @@ impl<C: Core> Connection<C> {
         self.out.staged = staged;
         result.map_err(|error| self.broken(&error))?;
         self.local.core.count(Event::Written(bytes));
-        Ok(true)
+        Ok(())
     }
 
     /// Receives into the draft until it is full.

@@ -25,6 +25,7 @@ use crate::auth::Users;
 use crate::clock::Clock;
 use crate::config::{Config, Endpoint, Protocol};
 use crate::engine::Shared;
+use crate::engine::connections::{Address, Connection};
 use crate::limits::READ_BUFFER_BYTES;
 use crate::store::Store;
 use accept::Load;
@@ -43,7 +44,7 @@ use uring::{Listener, Mailbox, Support, Waker};
 pub use signals::Request;
 
 /// Registered read buffers per ring, if locked memory allows; busier rings read into heap memory besides.
-const BUFFERS_MAX: usize = 256;
+const BUFFERS_MAX: usize = 128;
 /// How long the end waits for rings; each gives itself less.
 const END: Duration = Duration::from_millis(900);
 
@@ -112,9 +113,10 @@ impl Ports {
         let shared = Shared::new(config.clone(), Clock::start(), rings);
         shared.set_users(users);
         let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
+        let addresses = self.listeners.enter(&shared);
         let make = |ring: usize| {
-            let (shared, shard) = (Arc::clone(&shared), store.shard(ring));
-            move || Live::new(shared, shard, ring)
+            let (shared, shard, addresses) = (Arc::clone(&shared), store.shard(ring), Arc::clone(&addresses));
+            move || Live::new(shared, shard, ring, addresses)
         };
         let threads = crew.start(mailboxes, self.listeners.by_ring, make)?;
         Ok(Server { wakers, threads, shared })
@@ -297,6 +299,21 @@ fn listen(config: &Config, rings: usize) -> Result<Listeners, StartError> {
 }
 
 impl Listeners {
+    /// Enters the listeners in the list of connections, a group that shares a port once; returns their addresses, each
+    /// with its place in the configuration.
+    fn enter(&self, shared: &Shared) -> Arc<[(usize, Address)]> {
+        let enter = |(place, listener): &(usize, Listener)| {
+            let address = match listener.local() {
+                Some(address) => Address::Tcp(address),
+                None => Address::Unix(shared.config.socketpath.clone().unwrap_or_default()),
+            };
+            let entry = Connection::new(address.clone(), None, shared.clock.now());
+            shared.connections.insert(listener.id() as u32, Arc::new(entry));
+            (*place, address)
+        };
+        self.by_ring[0].iter().map(enter).collect()
+    }
+
     /// Binds all of `addresses`. A family this machine does not have is passed over if there is another.
     fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
         let mut missing = Err(std::io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
