@@ -433,10 +433,11 @@ pub(super) fn refusal(why: Stored) -> &'static [u8] {
 /// Stages the whole answer to a get of one key.
 #[inline]
 fn stage_get(feed: &mut Feed<'_, '_>, key: &[u8]) {
-    if let Some(item) = feed.turn.get(key) {
-        stage_value(feed.out, &item, None);
-    }
-    feed.out.staged.extend_from_slice(reply::END);
+    let Some(item) = feed.turn.get(key) else { return feed.out.staged.extend_from_slice(reply::END) };
+    let value = item.value();
+    reply::value_head(&mut feed.out.staged, item.key(), item.flags(), value.len(), None);
+    stage_bytes(feed.out, &item, value);
+    feed.out.staged.extend_from_slice(reply::VALUE_END);
 }
 
 /// Stages one hit: a short value is copied, a long one sent from where it is.
