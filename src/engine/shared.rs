@@ -3,7 +3,7 @@
 use crate::auth::Users;
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LiveSettings};
 use crate::engine::connections::Connections;
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::prefixes::Prefixes;
@@ -36,8 +36,8 @@ pub struct Shared {
     pub prefixes: Prefixes,
     /// [`PREFIXES`], or 0.
     detail: AtomicU32,
-    /// Whether the crawler was switched off (`lru_crawler disable`). The sweep for expired items goes on.
-    crawler: AtomicBool,
+    /// What commands have changed. Much of it steers machinery that is not there, and is only shown.
+    live: Mutex<LiveSettings>,
     stop: AtomicU8,
     users: RwLock<Users>,
     counters: Vec<Arc<RingCounters>>,
@@ -81,7 +81,8 @@ impl Shared {
     /// Shared state for `rings` rings.
     pub fn new(config: Config, clock: Clock, rings: usize) -> Arc<Self> {
         Arc::new(Self {
-            classes: Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+            classes: classes(&config),
+            live: Mutex::new(LiveSettings::new(&config)),
             verbosity: AtomicU8::new(config.verbosity),
             clock,
             gauges: Gauges::default(),
@@ -91,7 +92,6 @@ impl Shared {
             watch: Hub::new(config.logger_watcher_buf_size as usize),
             prefixes: Prefixes::default(),
             detail: AtomicU32::new(if config.detail_enabled { PREFIXES } else { 0 }),
-            crawler: AtomicBool::new(config.lru_crawler),
             stop: AtomicU8::new(0),
             users: RwLock::default(),
             config,
@@ -144,14 +144,24 @@ impl Shared {
         self.detail.load(Ordering::Relaxed) != 0
     }
 
-    /// Switches the crawler on or off; returns whether it was on.
-    pub fn set_crawler(&self, on: bool) -> bool {
-        self.crawler.swap(on, Ordering::Relaxed)
+    /// Changes a setting.
+    pub fn change<R>(&self, change: impl FnOnce(&mut LiveSettings) -> R) -> R {
+        change(&mut self.live.lock())
     }
 
-    /// Whether the crawler is on.
+    /// The settings at this moment.
+    pub fn live_settings(&self, maxbytes: u64) -> LiveSettings {
+        LiveSettings {
+            maxbytes,
+            verbosity: self.verbosity(),
+            detail_enabled: self.detail(),
+            ..self.live.lock().clone()
+        }
+    }
+
+    /// Whether the crawler is on. The sweep for expired items goes on without it.
     pub fn crawler(&self) -> bool {
-        self.crawler.load(Ordering::Relaxed)
+        self.live.lock().lru_crawler
     }
 
     /// `shutdown`: asks the server to stop.
@@ -208,5 +218,14 @@ impl Shared {
     #[inline]
     pub fn class_of(&self, item: &Item<'_>) -> u8 {
         self.classes.of(self.item_bytes(item))
+    }
+}
+
+/// The size classes of `config`.
+pub fn classes(config: &Config) -> Classes {
+    if config.slab_sizes.is_empty() {
+        Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max)
+    } else {
+        Classes::with_sizes(&config.slab_sizes, config.slab_chunk_size_max)
     }
 }

@@ -235,7 +235,7 @@ fn open_store(
         item_size_max: config.item_size_max,
         evict: config.evictions,
         rings,
-        classes: crate::classes::Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+        classes: crate::engine::classes(config),
         seed: random_seed(),
         log_entries: None,
     };
