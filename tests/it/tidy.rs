@@ -35,7 +35,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("output", &["limits", "store"]),
     ("process", &["auth", "config", "limits", "log"]),
     ("auth", &["limits", "log"]),
-    ("config", &["limits"]),
+    ("config", &["command", "limits"]),
     ("classes", &["limits"]),
     ("clock", &["limits"]),
     ("command", &["limits"]),
