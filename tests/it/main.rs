@@ -19,6 +19,7 @@
 
 mod abuse;
 mod binary;
+mod corpus;
 mod differential;
 mod generate;
 mod harness;
