@@ -266,13 +266,16 @@ fn get_touch(mut words: Words<'_>, with_cas: bool) -> Command<'_> {
 
 #[inline]
 fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
+    let all = words;
     let (Some(key), Some(flags), Some(exptime), Some(bytes)) =
         (words.next(), words.next(), words.next(), words.next())
     else {
         return too_few();
     };
     let replies = replies(words, 5);
-    let Some(value_bytes) = value_length(bytes) else { return Command::Refused(reply::BAD_FORMAT, replies) };
+    let Some(value_bytes) = value_length(bytes) else {
+        return Command::Refused(reply::BAD_FORMAT, self::replies(all, 1));
+    };
     let compare = match mode {
         Mode::Cas => match words.next() {
             // A cas command without its number is refused, but its block is known and skipped.

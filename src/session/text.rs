@@ -3,6 +3,7 @@
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
 use crate::command::{Count, Counted, Deleted, Direction, Exptime, Replies, Store, Stored};
 use crate::limits::{COPY_BYTES_MAX, KEY_BYTES_MAX, LINE_BYTES_MAX};
+use crate::log;
 use crate::output::Output;
 use crate::proto::text::{self, Command, Verb, Words, reply};
 use crate::store::{Data, Item};
@@ -356,6 +357,7 @@ impl Session {
             }
             Command::Verbosity(level, replies) => {
                 feed.turn.shared().set_verbosity(level);
+                log::set_verbosity(feed.turn.shared().verbosity());
                 self.answer(feed, replies, reply::OK);
             }
             Command::Refused(line, replies) => self.answer(feed, replies, line),

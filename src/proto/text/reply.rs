@@ -1,6 +1,6 @@
 //! What the text protocols answer: every reply line, once, and the writers of those with parts.
 
-use crate::command::VERSION;
+use crate::limits::MEMCACHED_VERSION;
 use crate::proto::number;
 
 macro_rules! lines {
@@ -149,7 +149,7 @@ pub fn number_line(out: &mut Vec<u8>, number: u64) {
 /// Appends the answer to `version`.
 pub fn version(out: &mut Vec<u8>) {
     out.extend_from_slice(b"VERSION ");
-    out.extend_from_slice(VERSION.as_bytes());
+    out.extend_from_slice(MEMCACHED_VERSION.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
