@@ -109,8 +109,8 @@ impl Ports {
         let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();
         let wakers: Arc<[Waker<Message>]> = wakers.into();
         let epoch = Instant::now();
-        let store = open_store(config, rings, Arc::clone(&wakers))?;
         let shared = Shared::new(config.clone(), Clock::start(), rings);
+        let store = open_store(config, rings, Host { wakers: Arc::clone(&wakers), shared: Arc::clone(&shared) })?;
         shared.set_users(users);
         let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
         let addresses = self.listeners.enter(&shared);
@@ -237,11 +237,7 @@ fn protocol_words(protocol: Protocol) -> &'static str {
     }
 }
 
-fn open_store(
-    config: &Config,
-    rings: usize,
-    wakers: Arc<[Waker<Message>]>,
-) -> Result<Arc<Store>, StartError> {
+fn open_store(config: &Config, rings: usize, host: Host) -> Result<Arc<Store>, StartError> {
     let options = crate::store::Options {
         memory_limit: config.maxbytes,
         item_size_max: config.item_size_max,
@@ -251,7 +247,7 @@ fn open_store(
         seed: random_seed(),
         log_entries: None,
     };
-    Store::new(options, Box::new(Host { wakers })).map_err(|error| StartError::new(error.to_string()))
+    Store::new(options, Box::new(host)).map_err(|error| StartError::new(error.to_string()))
 }
 
 /// A number nobody outside can know, so that nobody can choose keys that collide.
