@@ -82,17 +82,15 @@ impl<C: Core> Connection<C> {
         self.entry.mid_command.set(!self.carry.is_empty());
         loop {
             self.goes_on()?;
-            let held = self.buffer.take();
-            let buffer = match held {
-                Some(buffer) => buffer,
-                None => {
-                    self.let_go();
-                    self.entry.phase.set(Phase::Parked);
-                    match self.entry.stream.parked().await {
-                        Err(error) if !Stream::is_interrupted(&error) => return Err(End::Broken),
-                        Err(_) => continue,
-                        Ok(()) => self.local.buffers.take(),
-                    }
+            let buffer = if let Some(buffer) = self.buffer.take() {
+                buffer
+            } else {
+                self.let_go();
+                self.entry.phase.set(Phase::Parked);
+                match self.entry.stream.parked().await {
+                    Err(error) if !Stream::is_interrupted(&error) => return Err(End::Broken),
+                    Err(_) => continue,
+                    Ok(()) => self.local.buffers.take(),
                 }
             };
             self.entry.phase.set(Phase::Reading);
