@@ -47,7 +47,7 @@ doc:
 
 # Seeded simulation of the store's rings against a map
 sim seed="":
-    MEMCRSD_SIM_SEED={{ seed }} cargo test --test sim -- --nocapture
+    {{ if seed == "" { "" } else { "SIM_SEED=" + seed } }} cargo test --test sim -- --nocapture
 
 # Concurrent histories over four rings, checked for linearizability
 linearize rounds="5000":
