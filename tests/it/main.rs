@@ -18,12 +18,15 @@
 )]
 
 mod abuse;
+mod auth;
 mod binary;
+mod connections;
 mod differential;
 mod generate;
 mod harness;
 mod linearize;
 mod pattern;
+mod process;
 mod protocols;
 mod random;
 mod rings;
