@@ -26,6 +26,7 @@ use crate::auth::{UserFile, Users};
 use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, Refusal};
 use crate::log;
 use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::resource::RLIM_INFINITY;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -71,7 +72,9 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
         })?;
     }
     if config.lock_memory {
-        lock_memory(config, lockable_bytes);
+        let keeps_rights = prepared.user.as_ref().is_none_or(user::Identity::is_root);
+        let is_unlimited = lockable_bytes == RLIM_INFINITY || (keeps_rights && limits::locks_beyond_limits());
+        lock_memory(is_unlimited);
     }
     let (user_file, users) = users(config)?;
     Ok(Prepared { users, user_file, ..prepared })
@@ -150,15 +153,17 @@ fn users(config: &Config) -> Result<(Option<UserFile>, Users), Refusal> {
     }
 }
 
-/// Locks all memory, now and later; what cannot be locked stays unlocked, with a warning.
+/// Locks all memory, from the moment it is first used; what cannot be locked stays unlocked, with a warning.
 ///
-/// `lockable_bytes` is the limit that will hold once root is left. Where the memory of `-m` does not fit under it
-/// nothing is locked: the kernel would take the lock now and refuse the memory later.
-fn lock_memory(config: &Config, lockable_bytes: u64) {
-    let locked = if lockable_bytes < config.maxbytes {
-        Err(nix::errno::Errno::ENOMEM)
+/// Memory that is only reserved is not to be locked: that would bring all of it in, which is far more than -m.
+/// It still counts against a limit; so under one that will hold once root is left nothing is locked, because the kernel
+/// would take the lock now and refuse the memory later.
+fn lock_memory(is_unlimited: bool) {
+    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    let locked = if is_unlimited {
+        mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)
     } else {
-        mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)
+        Err(nix::errno::Errno::ENOMEM)
     };
     if let Err(errno) = locked {
         complain(&format!("warning: -k invalid, mlockall() failed: {}", log::reason(&errno.into())));

@@ -43,7 +43,8 @@ impl Live {
             (Address::Tcp(listener), Some(peer)) => listener.is_ipv4() == peer.is_ipv4(),
             _ => true,
         };
-        let listener = self.listeners.iter().find(|(place, address)| *place == origin.listener && took(address));
+        let listener =
+            self.listeners.iter().find(|(place, address)| *place == origin.listener && took(address));
         let listener = listener.map_or(Address::UnixPeer, |(_, address)| address.clone());
         let entry = Arc::new(Connection::new(address, Some(listener), self.now.get()));
         self.shared.connections.insert(origin.id, Arc::clone(&entry));

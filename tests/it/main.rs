@@ -18,7 +18,9 @@
 )]
 
 mod abuse;
+mod auth;
 mod binary;
+mod connections;
 mod corpus;
 mod differential;
 mod generate;
