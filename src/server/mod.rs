@@ -27,6 +27,7 @@ use crate::engine::Shared;
 use crate::limits::READ_BUFFER_BYTES;
 use crate::process::Prepared;
 use crate::store::Store;
+use crate::tls::Certificates;
 use accept::Load;
 use host::Host;
 use live::Live;
@@ -112,8 +113,12 @@ impl Ports {
         if let Some(users) = &prepared.users {
             shared.set_users(Arc::clone(users));
         }
+        if let Some(certificates) = &prepared.certificates {
+            shared.set_certificates(Arc::clone(certificates));
+        }
         let connections_max = prepared.connections_max;
-        let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
+        let certificates = prepared.certificates.clone();
+        let crew = Crew { support, config, connections_max, wakers: &wakers, epoch, certificates };
         let make = |ring: usize| {
             let (shared, shard) = (Arc::clone(&shared), store.shard(ring));
             move || Live::new(shared, shard, ring)
@@ -171,6 +176,7 @@ struct Crew<'a> {
     connections_max: u32,
     wakers: &'a Arc<[Waker<Message>]>,
     epoch: Instant,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Crew<'_> {
@@ -201,6 +207,7 @@ impl Crew<'_> {
             starts.push(go);
             let (ready, support, epoch, make) = (ready.clone(), self.support, self.epoch, make(index));
             let (wakers, load) = (Arc::clone(self.wakers), Arc::clone(&load));
+            let certificates = self.certificates.clone();
             let body = move || {
                 let ring = match uring::Ring::build(support, &options) {
                     Ok(ring) => ring,
@@ -211,7 +218,10 @@ impl Crew<'_> {
                     return;
                 }
                 let core = Rc::new(make());
-                ring::run(ring, Parts { core, index, load, wakers, mailbox, listeners, settings, epoch });
+                ring::run(
+                    ring,
+                    Parts { core, index, load, wakers, mailbox, listeners, settings, epoch, certificates },
+                );
             };
             let thread = std::thread::Builder::new().name(format!("ring-{index}")).spawn(body);
             threads.push(thread.map_err(|error| StartError::new(format!("can't create thread: {error}")))?);

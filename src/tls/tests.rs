@@ -1,0 +1,1 @@
+//! Channels against clients of rustls.
