@@ -114,9 +114,11 @@ impl<C: Core> Connection<C> {
         self.entry.mid_command.set(!self.carry.is_empty() | self.is_mid_value);
         loop {
             self.goes_on()?;
-            let buffer = match self.buffer.take() {
-                Some(buffer) if !self.local.buffers.scarce() => buffer,
-                _ => {
+            // Given back before the wait: what a match looks at lives to its end.
+            let held = self.buffer.take().filter(|_| !self.local.buffers.scarce());
+            let buffer = match held {
+                Some(buffer) => buffer,
+                None => {
                     self.let_go();
                     self.entry.phase.set(Phase::Parked);
                     match self.entry.stream.parked().await {

@@ -1,11 +1,12 @@
 //! The server's own core and conversations: the engine and the session behind the edge's traits.
 
 use super::core::{Conversation, Core, Draft, End, Event, Origin};
+use super::signals::{self, Request};
 use crate::clock::Secs;
 use crate::engine::counters::RingCounters;
-use crate::engine::{Engine, Shared};
+use crate::engine::{Engine, Shared, Stop};
 use crate::output::Output;
-use crate::session::{Progress, Session};
+use crate::session::{Next, Progress, Session};
 use crate::store;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -88,7 +89,16 @@ impl Conversation for Talk {
     type Draft = Place;
 
     fn feed(&mut self, input: &[u8], out: &mut Output) -> Progress {
-        self.session.feed(&mut self.live.engine.borrow_mut(), input, out)
+        let progress = self.session.feed(&mut self.live.engine.borrow_mut(), input, out);
+        if progress.next == Next::Close
+            && let Some(stop) = self.live.shared.stop_requested()
+        {
+            signals::ask(match stop {
+                Stop::Now => Request::Stop,
+                Stop::Graceful => Request::StopGracefully,
+            });
+        }
+        progress
     }
 
     fn lend_draft(&mut self) -> Option<Place> {

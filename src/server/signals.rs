@@ -1,6 +1,7 @@
 //! Signals, waited for by the main thread alone.
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
 
 /// What the operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,17 @@ const WATCHED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, 
 /// Keeps the signals for [`next`]; called before any other thread exists, which inherits it.
 pub(super) fn hold() {
     watched().thread_block().expect("the set is valid");
+}
+
+/// Asks as the operator would, from any thread.
+pub(super) fn ask(request: Request) {
+    let signal = match request {
+        Request::Stop => Signal::SIGINT,
+        Request::StopGracefully => Signal::SIGUSR1,
+        Request::Reload => Signal::SIGHUP,
+    };
+    // To the process, where it waits for `next`; a process may always signal itself.
+    let _ = kill(Pid::this(), signal);
 }
 
 /// Waits for the next request.

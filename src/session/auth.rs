@@ -7,7 +7,7 @@ use crate::proto::number;
 use crate::proto::text::{Words, reply};
 use crate::session::text::LINE_END;
 
-/// Lines shorter than this cannot log in, bytes.
+/// Lines shorter than this cannot log in, bytes with a `\r` but without the `\n`.
 const LOGIN_LINE_BYTES_MIN: usize = 6;
 /// Longest user, space and password, bytes.
 const TOKEN_BYTES_MAX: u64 = 16_384;
@@ -26,7 +26,7 @@ impl Session {
             return if rest.len() > LINE_BYTES_MAX { Step::Stop(Next::Close) } else { Step::Need };
         };
         feed.at += end + 1;
-        if end + 1 < LOGIN_LINE_BYTES_MIN {
+        if end < LOGIN_LINE_BYTES_MIN {
             return Step::Stop(Next::Close);
         }
         let line = &rest[..end];
