@@ -50,6 +50,9 @@ pub struct Channel {
     /// Records to be sent.
     outgoing: Vec<u8>,
     is_established: bool,
+    /// rustls has met an error. It may not be asked anything again: it would meet the error again, and asserts that it
+    /// has not.
+    is_broken: bool,
 }
 
 impl std::fmt::Debug for Channel {
@@ -74,7 +77,7 @@ impl Channel {
     /// Of rustls, for a configuration it cannot use.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         let tls = UnbufferedServerConnection::new(config)?;
-        Ok(Self { tls, records: Vec::new(), outgoing: Vec::new(), is_established: false })
+        Ok(Self { tls, records: Vec::new(), outgoing: Vec::new(), is_established: false, is_broken: false })
     }
 
     /// Whether the handshake is done.
@@ -90,6 +93,9 @@ impl Channel {
     /// Takes received bytes, decrypts them in place, and appends what they say to `plain`. Answers of TLS's own are
     /// outgoing afterwards, whatever the outcome.
     pub fn open(&mut self, received: &mut [u8], plain: &mut Vec<u8>) -> Opened {
+        if self.is_broken {
+            return Opened { is_established: false, ended: Some(Ended::Broken(rustls::Error::DecryptError)) };
+        }
         let ended = if self.records.is_empty() {
             let (used, ended) = self.process(received, plain);
             self.records.extend_from_slice(&received[used..]);
@@ -188,25 +194,25 @@ impl Channel {
                 Step::More => {}
                 Step::Idle => return (used, None),
                 Step::Ended(ended) => {
-                    self.last_words(&mut input[used..]);
+                    if ended != Ended::ByPeer {
+                        self.last_words();
+                    }
                     return (used, Some(ended));
                 }
             }
         }
     }
 
-    /// Lets alerts out that an error has left behind.
-    fn last_words(&mut self, input: &mut [u8]) {
-        let mut used = 0;
-        loop {
-            let UnbufferedStatus { discard, state } = self.tls.process_tls_records(&mut input[used..]);
-            match state {
+    /// Lets the alert out that an error has left behind. As long as there is something to write rustls looks at no input.
+    fn last_words(&mut self) {
+        self.is_broken = true;
+        while self.tls.wants_write() {
+            match self.tls.process_tls_records(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode(&mut self.outgoing, 0, |to| data.encode(to).map_err(Refused::from));
                 }
                 _ => return,
             }
-            used += discard;
         }
     }
 
@@ -216,6 +222,9 @@ impl Channel {
         room: usize,
         mut write: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), rustls::Error> {
+        if self.is_broken {
+            return Err(rustls::Error::EncryptError);
+        }
         loop {
             // No whole record is left in these bytes, since `open` has used them all.
             let UnbufferedStatus { discard, state } = self.tls.process_tls_records(&mut self.records);
@@ -239,6 +248,7 @@ impl Channel {
             };
             self.records.drain(..discard);
             if let Some(result) = result {
+                self.is_broken |= result.is_err();
                 return result;
             }
         }
