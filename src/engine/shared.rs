@@ -1,17 +1,18 @@
 //! What all rings share besides the store.
 
-use crate::auth::UserFile;
+use crate::auth::Users;
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LiveSettings};
 use crate::engine::connections::Connections;
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::prefixes::Prefixes;
 use crate::engine::watch::Hub;
+use crate::log;
 use crate::store::Item;
 use crate::tls::Certificates;
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use parking_lot::{Mutex, RwLock};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Beside the bits of [`crate::engine::watch::Stream`]: keys are counted by prefix.
@@ -36,10 +37,10 @@ pub struct Shared {
     pub prefixes: Prefixes,
     /// [`PREFIXES`], or 0.
     detail: AtomicU32,
-    /// Whether the crawler was switched off (`lru_crawler disable`). The sweep for expired items goes on.
-    crawler: AtomicBool,
+    /// What commands have changed. Much of it steers machinery that is not there, and is only shown.
+    live: Mutex<LiveSettings>,
     stop: AtomicU8,
-    users: OnceLock<Arc<UserFile>>,
+    users: RwLock<Users>,
     certificates: OnceLock<Arc<Certificates>>,
     counters: Vec<Arc<RingCounters>>,
     /// What the counters stood at when `stats reset` was last run: rings never write each other's counters.
@@ -58,22 +59,35 @@ pub enum Stop {
 }
 
 /// Gauges that the server sets and `stats` shows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Gauges {
-    /// Whether connections are accepted at this moment.
-    pub accepting: AtomicBool,
-    /// Times accepting was stopped for want of descriptors.
+    /// Rings that accept nobody, because there is no place.
+    full_rings: AtomicU32,
+    /// Times the first of them stopped accepting.
     pub listen_disabled_count: AtomicU64,
-    /// Microseconds spent so.
+    /// Microseconds until the last of them went on.
     pub listen_disabled_us: AtomicU64,
 }
 
-impl Default for Gauges {
-    fn default() -> Self {
-        Self {
-            accepting: AtomicBool::new(true),
-            listen_disabled_count: AtomicU64::new(0),
-            listen_disabled_us: AtomicU64::new(0),
+impl Gauges {
+    // Relaxed, in all of them: numbers for `stats`, in no order.
+
+    /// Whether all rings accept connections.
+    pub fn accepting(&self) -> bool {
+        self.full_rings.load(Ordering::Relaxed) == 0
+    }
+
+    /// A ring stops accepting.
+    pub fn disable_listening(&self) {
+        if self.full_rings.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.listen_disabled_count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A ring that has stopped accepting goes on, after this many microseconds.
+    pub fn enable_listening(&self, rested_us: u64) {
+        if self.full_rings.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.listen_disabled_us.fetch_add(rested_us, Ordering::Relaxed);
         }
     }
 }
@@ -82,7 +96,8 @@ impl Shared {
     /// Shared state for `rings` rings.
     pub fn new(config: Config, clock: Clock, rings: usize) -> Arc<Self> {
         Arc::new(Self {
-            classes: Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+            classes: classes(&config),
+            live: Mutex::new(LiveSettings::new(&config)),
             verbosity: AtomicU8::new(config.verbosity),
             clock,
             gauges: Gauges::default(),
@@ -92,9 +107,8 @@ impl Shared {
             watch: Hub::new(config.logger_watcher_buf_size as usize),
             prefixes: Prefixes::default(),
             detail: AtomicU32::new(if config.detail_enabled { PREFIXES } else { 0 }),
-            crawler: AtomicBool::new(config.lru_crawler),
             stop: AtomicU8::new(0),
-            users: OnceLock::new(),
+            users: RwLock::default(),
             certificates: OnceLock::new(),
             config,
         })
@@ -146,14 +160,24 @@ impl Shared {
         self.detail.load(Ordering::Relaxed) != 0
     }
 
-    /// Switches the crawler on or off; returns whether it was on.
-    pub fn set_crawler(&self, on: bool) -> bool {
-        self.crawler.swap(on, Ordering::Relaxed)
+    /// Changes a setting.
+    pub fn change<R>(&self, change: impl FnOnce(&mut LiveSettings) -> R) -> R {
+        change(&mut self.live.lock())
     }
 
-    /// Whether the crawler is on.
+    /// The settings at this moment.
+    pub fn live_settings(&self, maxbytes: u64) -> LiveSettings {
+        LiveSettings {
+            maxbytes,
+            verbosity: self.verbosity(),
+            detail_enabled: self.detail(),
+            ..self.live.lock().clone()
+        }
+    }
+
+    /// Whether the crawler is on. The sweep for expired items goes on without it.
     pub fn crawler(&self) -> bool {
-        self.crawler.load(Ordering::Relaxed)
+        self.live.lock().lru_crawler
     }
 
     /// `shutdown`: asks the server to stop.
@@ -171,15 +195,14 @@ impl Shared {
         }
     }
 
-    /// Says who may log in, once and before anybody tries; nobody may until then.
-    pub fn set_users(&self, users: Arc<UserFile>) {
-        // The first file stays: it is the one that is read again.
-        let _ = self.users.set(users);
+    /// Replaces the users who may log in; at first there are none.
+    pub fn set_users(&self, users: Users) {
+        *self.users.write() = users;
     }
 
-    /// Whether `user` may log in with `password`. Says nothing by the time it takes; see [`UserFile::allows`].
+    /// Whether `user` may log in with `password`.
     pub fn authenticates(&self, user: &[u8], password: &[u8]) -> bool {
-        self.users.get().is_some_and(|users| users.allows(user, password))
+        self.users.read().allows(user, password)
     }
 
     /// Says which certificates connections are encrypted with; without them there is no TLS.
@@ -201,7 +224,9 @@ impl Shared {
 
     /// Sets the verbosity; above 2 is 2.
     pub fn set_verbosity(&self, level: u32) {
-        self.verbosity.store(level.min(2) as u8, Ordering::Relaxed);
+        let level = level.min(2) as u8;
+        self.verbosity.store(level, Ordering::Relaxed);
+        log::set_verbosity(level);
     }
 
     /// What memcached counts for an item, bytes.
@@ -220,5 +245,14 @@ impl Shared {
     #[inline]
     pub fn class_of(&self, item: &Item<'_>) -> u8 {
         self.classes.of(self.item_bytes(item))
+    }
+}
+
+/// The size classes of `config`.
+pub fn classes(config: &Config) -> Classes {
+    if config.slab_sizes.is_empty() {
+        Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max)
+    } else {
+        Classes::with_sizes(&config.slab_sizes, config.slab_chunk_size_max)
     }
 }

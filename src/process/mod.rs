@@ -22,11 +22,12 @@ mod user;
 
 pub use files::{BoundPort, Transport};
 
-use crate::auth::UserFile;
+use crate::auth::{UserFile, Users};
 use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, EX_USAGE, Refusal};
 use crate::log;
 use crate::tls::Certificates;
 use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::resource::RLIM_INFINITY;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -36,8 +37,9 @@ use std::sync::Arc;
 pub struct Prepared {
     /// Connections there are descriptors for; at most -c.
     pub connections_max: u32,
-    /// Who may log in (-Y or -S); `None` lets everybody in.
-    pub users: Option<Arc<UserFile>>,
+    /// Who may log in, with -Y or -S.
+    pub users: Users,
+    user_file: Option<UserFile>,
     /// What connections are encrypted with (-Z).
     pub certificates: Option<Arc<Certificates>>,
     /// The user still to become.
@@ -63,7 +65,8 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
     }
     let connections_max = limits::raise_descriptors(config)?;
     let lockable_bytes = limits::raise_lockable();
-    let mut prepared = Prepared { connections_max, users: None, certificates, user: identity };
+    let mut prepared =
+        Prepared { connections_max, users: Users::default(), user_file: None, certificates, user: identity };
     if config.socketpath.is_some() || config.memory_file.is_some() {
         prepared.become_user(config)?;
     }
@@ -76,9 +79,10 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
         })?;
     }
     if config.lock_memory {
-        lock_memory(config, lockable_bytes);
+        lock_memory(lockable_bytes);
     }
-    Ok(Prepared { users: users(config)?.map(Arc::new), ..prepared })
+    let (user_file, users) = users(config)?;
+    Ok(Prepared { users, user_file, ..prepared })
 }
 
 impl Prepared {
@@ -103,14 +107,14 @@ impl Prepared {
         }
     }
 
-    /// Reads the file of users and the certificates again (HUP); where they cannot be used the old ones stay.
-    pub fn reload(&self) {
+    /// Reads the file of users again (HUP); `None` where there is none, or it cannot be used and the old users stay. Reads
+    /// the certificates again, too, for connections to come; where they cannot be used the old ones stay.
+    pub fn reload(&self) -> Option<Users> {
         if let Some(Err(error)) = self.certificates.as_ref().map(|certificates| certificates.refresh()) {
             complain(&error.to_string());
         }
-        if let Some(Err(error)) = self.users.as_ref().map(|users| users.reload()) {
-            complain(&error.to_string());
-        }
+        let users = self.user_file.as_ref()?.read();
+        users.inspect_err(|error| complain(&error.to_string())).ok()
     }
 
     /// What a normal end undoes: the pid file of a daemon goes.
@@ -141,35 +145,39 @@ fn certificates(config: &Config) -> Result<Option<Certificates>, Refusal> {
     Certificates::load(config).map_err(|error| Refusal::new(EX_USAGE, error.to_string()))
 }
 
-/// Who may log in, by -Y or -S.
-fn users(config: &Config) -> Result<Option<UserFile>, Refusal> {
-    if let Some(path) = &config.auth_file {
-        return UserFile::ascii(path)
-            .map(Some)
-            .map_err(|error| Refusal::new(EX_BAD_VALUE, error.to_string()));
+/// The file of those who may log in, by -Y or -S, and what it holds.
+fn users(config: &Config) -> Result<(Option<UserFile>, Users), Refusal> {
+    let refusal = |line: String, last: Option<&str>| {
+        let lines = [Some(line), last.map(str::to_owned)].into_iter().flatten().collect();
+        Refusal { lines, status: EX_BAD_VALUE }
+    };
+    const SASL: Option<&str> = Some("Error initializing sasl.");
+    let (file, last) = match (&config.auth_file, &config.sasl_pwdb) {
+        (Some(path), _) => (UserFile::ascii(path), None),
+        (None, Some(path)) if config.sasl => (UserFile::sasl(path), SASL),
+        (None, None) if config.sasl => {
+            let line = "MEMCACHED_SASL_PWDB names no file of users and passwords.";
+            return Err(refusal(line.to_owned(), SASL));
+        }
+        _ => return Ok((None, Users::default())),
+    };
+    match file.read() {
+        Ok(users) => Ok((Some(file), users)),
+        Err(error) => Err(refusal(error.to_string(), last)),
     }
-    if !config.sasl {
-        return Ok(None);
-    }
-    let path = config.sasl_pwdb.as_ref().ok_or_else(|| {
-        let cause = "MEMCACHED_SASL_PWDB names no file of users and passwords.";
-        Refusal { lines: vec![cause.to_owned(), "Error initializing sasl.".to_owned()], status: EX_BAD_VALUE }
-    })?;
-    UserFile::sasl(path).map(Some).map_err(|error| Refusal {
-        lines: vec![error.to_string(), "Error initializing sasl.".to_owned()],
-        status: EX_BAD_VALUE,
-    })
 }
 
-/// Locks all memory, now and later; what cannot be locked stays unlocked, with a warning.
+/// Locks all memory, from the moment it is first used; what cannot be locked stays unlocked, with a warning.
 ///
-/// `lockable_bytes` is the limit that will hold once root is left. Where the memory of `-m` does not fit under it
-/// nothing is locked: the kernel would take the lock now and refuse the memory later.
-fn lock_memory(config: &Config, lockable_bytes: u64) {
-    let locked = if lockable_bytes < config.maxbytes {
-        Err(nix::errno::Errno::ENOMEM)
+/// Memory that is only reserved is not to be locked: that would bring all of it in, which is far more than -m.
+/// It still counts against a limit, and `lockable_bytes` is the limit that will hold once root is left; so under any limit
+/// nothing is locked, because the kernel would take the lock now and refuse the memory later.
+fn lock_memory(lockable_bytes: u64) {
+    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    let locked = if lockable_bytes == RLIM_INFINITY {
+        mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)
     } else {
-        mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE)
+        Err(nix::errno::Errno::ENOMEM)
     };
     if let Err(errno) = locked {
         complain(&format!("warning: -k invalid, mlockall() failed: {}", log::reason(&errno.into())));

@@ -65,7 +65,7 @@ impl<C: Core> Connection<C> {
     }
 
     /// Runs until the connection ends, and says how it did.
-    pub(super) async fn run(mut self) -> End {
+    pub(super) async fn run(&mut self) -> End {
         let end = loop {
             if let Err(end) = self.round().await {
                 break end;
@@ -74,6 +74,7 @@ impl<C: Core> Connection<C> {
         self.part(end).await;
         // Before all else goes, since whatever still waits on the socket would keep it open.
         self.entry.stream.shutdown();
+        self.talk.ended(end);
         end
     }
 
@@ -149,13 +150,17 @@ impl<C: Core> Connection<C> {
         loop {
             let progress = self.talk.feed(&input[used..], &mut self.out);
             used += progress.consumed;
-            let has_sent = self.send().await?;
+            // A client that only has to let others run gets its replies together with those that follow.
+            let makes_way = progress.next == Next::Resume && !self.out.is_full();
+            if !makes_way || self.goes_on().is_err() {
+                self.send().await?;
+            }
             match progress.next {
                 Next::Read => return Ok(used),
                 Next::Resume => {
                     self.goes_on()?;
                     // A send lets the others run; where there is none, this does.
-                    if !has_sent {
+                    if makes_way {
                         uring::turn().await;
                     }
                 }
@@ -170,10 +175,10 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Sends all that is staged; false if that was nothing.
-    async fn send(&mut self) -> Result<bool, End> {
+    /// Sends all that is staged.
+    async fn send(&mut self) -> Result<(), End> {
         if self.out.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
         let bytes = self.out.len();
         let staged = std::mem::take(&mut self.out.staged);
@@ -195,7 +200,7 @@ impl<C: Core> Connection<C> {
         self.out.staged = staged;
         result.map_err(|error| self.broken(&error))?;
         self.local.core.count(Event::Written(bytes));
-        Ok(true)
+        Ok(())
     }
 
     /// Receives into the draft until it is full.

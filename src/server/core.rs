@@ -32,6 +32,8 @@ pub(crate) trait Conversation: 'static {
     fn lend_draft(&mut self) -> Option<Self::Draft>;
     fn return_draft(&mut self, draft: Self::Draft);
     fn pump(&mut self, out: &mut Output);
+    /// The connection is over.
+    fn ended(&mut self, end: End);
 }
 
 /// A value on its way into its place.

@@ -3,29 +3,52 @@
 use super::core::{Conversation, Core, Draft, End, Event, Origin};
 use super::signals::{self, Request};
 use crate::clock::Secs;
+use crate::engine::connections::{Address, Connection, State};
 use crate::engine::counters::RingCounters;
-use crate::engine::{Engine, Shared, Stop};
+use crate::engine::{Engine, Reason, Shared, Stop};
 use crate::output::Output;
 use crate::session::{Next, Progress, Session};
 use crate::store;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// One ring's engine.
 pub(super) struct Live {
     engine: RefCell<Engine>,
     shared: Arc<Shared>,
     counters: Arc<RingCounters>,
+    /// The listeners' addresses, with their places in the configuration.
+    listeners: Arc<[(usize, Address)]>,
     now: Cell<Secs>,
 }
 
 impl Live {
-    pub(super) fn new(shared: Arc<Shared>, shard: store::Shard, ring: usize) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        shard: store::Shard,
+        ring: usize,
+        listeners: Arc<[(usize, Address)]>,
+    ) -> Self {
         let engine = RefCell::new(Engine::new(Arc::clone(&shared), shard, ring));
         let counters = Arc::clone(shared.ring_counters(ring));
-        Self { engine, shared, counters, now: Cell::new(Secs::default()) }
+        Self { engine, shared, counters, listeners, now: Cell::new(Secs::default()) }
+    }
+
+    /// The list's entry for a new connection.
+    fn enter(&self, origin: &Origin) -> Arc<Connection> {
+        let address = origin.peer.map_or(Address::UnixPeer, Address::Tcp);
+        // A name may stand for an address of each family.
+        let took = |listener: &Address| match (listener, origin.peer) {
+            (Address::Tcp(listener), Some(peer)) => listener.is_ipv4() == peer.is_ipv4(),
+            _ => true,
+        };
+        let listener =
+            self.listeners.iter().find(|(place, address)| *place == origin.listener && took(address));
+        let listener = listener.map_or(Address::UnixPeer, |(_, address)| address.clone());
+        let entry = Arc::new(Connection::new(address, Some(listener), self.now.get()));
+        self.shared.connections.insert(origin.id, Arc::clone(&entry));
+        entry
     }
 }
 
@@ -33,7 +56,14 @@ impl Core for Live {
     type Talk = Talk;
 
     fn talk(self: &Rc<Self>, origin: &Origin) -> Talk {
-        Talk { session: Session::new(&self.engine.borrow(), origin.id), live: Rc::clone(self) }
+        self.shared.log_connection(origin.id, origin.peer);
+        Talk {
+            session: Session::new(&self.engine.borrow(), origin.id),
+            live: Rc::clone(self),
+            entry: self.enter(origin),
+            id: origin.id,
+            is_closed: false,
+        }
     }
 
     fn tick(&self) -> Secs {
@@ -66,14 +96,8 @@ impl Core for Live {
             Event::TlsBroken => counters.ssl_proto_errors.add(1),
             Event::Rejected => counters.rejected_connections.add(1),
             // Relaxed: numbers for `stats`, in no order.
-            Event::Full => {
-                gauges.accepting.store(false, Ordering::Relaxed);
-                gauges.listen_disabled_count.fetch_add(1, Ordering::Relaxed);
-            }
-            Event::FullNoMore { rested_us } => {
-                gauges.accepting.store(true, Ordering::Relaxed);
-                gauges.listen_disabled_us.fetch_add(rested_us, Ordering::Relaxed);
-            }
+            Event::Full => gauges.disable_listening(),
+            Event::FullNoMore { rested_us } => gauges.enable_listening(rested_us),
         }
     }
 }
@@ -83,14 +107,30 @@ impl Core for Live {
 pub(super) struct Talk {
     session: Session,
     live: Rc<Live>,
+    entry: Arc<Connection>,
+    /// The entry's number.
+    id: u32,
+    /// The session has asked for the end.
+    is_closed: bool,
 }
 
 impl Conversation for Talk {
     type Draft = Place;
 
     fn feed(&mut self, input: &[u8], out: &mut Output) -> Progress {
-        let progress = self.session.feed(&mut self.live.engine.borrow_mut(), input, out);
-        if progress.next == Next::Close
+        let live = &*self.live;
+        self.entry.set_state(State::Parsing);
+        self.entry.set_last_command(live.now.get());
+        let progress = self.session.feed(&mut live.engine.borrow_mut(), input, out);
+        self.entry.set_state(match progress.next {
+            Next::Read => State::Waiting,
+            Next::Resume => State::Writing,
+            Next::Receive => State::Receiving,
+            Next::Watch => State::Watching,
+            Next::Close => State::Closing,
+        });
+        self.is_closed = progress.next == Next::Close;
+        if self.is_closed
             && let Some(stop) = self.live.shared.stop_requested()
         {
             signals::ask(match stop {
@@ -111,6 +151,27 @@ impl Conversation for Talk {
 
     fn pump(&mut self, out: &mut Output) {
         self.session.pump(&mut self.live.engine.borrow_mut(), out);
+    }
+
+    fn ended(&mut self, end: End) {
+        let peer = match self.entry.address {
+            Address::Tcp(peer) => Some(peer),
+            _ => None,
+        };
+        let reason = match end {
+            End::Idle => Reason::IdleTimeout,
+            End::Stopped => Reason::Shutdown,
+            End::Normal if self.is_closed => Reason::Normal,
+            End::Normal | End::Broken => Reason::Error,
+        };
+        self.live.shared.log_disconnection(self.id, peer, reason);
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        // While the descriptor is open, so that no later connection has its number yet.
+        self.live.shared.connections.remove(self.id);
     }
 }
 

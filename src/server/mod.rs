@@ -21,11 +21,12 @@ mod signals;
 #[cfg(test)]
 mod tests;
 
+use crate::auth::Users;
 use crate::clock::Clock;
 use crate::config::{Config, Endpoint};
 use crate::engine::Shared;
+use crate::engine::connections::{Address, Connection};
 use crate::limits::READ_BUFFER_BYTES;
-use crate::process::Prepared;
 use crate::store::Store;
 use crate::tls::Certificates;
 use accept::Load;
@@ -94,14 +95,21 @@ impl Ports {
         &self.listeners.addresses
     }
 
-    /// Starts the server: its listeners accept when this returns, as many connections and whom `prepared` says.
+    /// Starts the server: its listeners accept when this returns, up to `connections_max` connections at a time;
+    /// with -Y or -S only `users` may log in, and `certificates` encrypt what -Z wants encrypted.
     ///
     /// Signals are held from here on, and are taken by [`Server::next_request`]; so this is called before there is any
     /// other thread.
     ///
     /// # Errors
     /// The kernel, the container or the memory stands in the way.
-    pub fn start(self, config: &Config, prepared: &Prepared) -> Result<Server, StartError> {
+    pub fn start(
+        self,
+        config: &Config,
+        connections_max: u32,
+        users: Users,
+        certificates: Option<Arc<Certificates>>,
+    ) -> Result<Server, StartError> {
         let support = uring::probe()?;
         signals::hold();
         let rings = rings(config);
@@ -110,18 +118,15 @@ impl Ports {
         let epoch = Instant::now();
         let store = open_store(config, rings, Arc::clone(&wakers))?;
         let shared = Shared::new(config.clone(), Clock::start(), rings);
-        if let Some(users) = &prepared.users {
-            shared.set_users(Arc::clone(users));
-        }
-        if let Some(certificates) = &prepared.certificates {
+        shared.set_users(users);
+        if let Some(certificates) = &certificates {
             shared.set_certificates(Arc::clone(certificates));
         }
-        let connections_max = prepared.connections_max;
-        let certificates = prepared.certificates.clone();
         let crew = Crew { support, config, connections_max, wakers: &wakers, epoch, certificates };
+        let addresses = self.listeners.enter(&shared);
         let make = |ring: usize| {
-            let (shared, shard) = (Arc::clone(&shared), store.shard(ring));
-            move || Live::new(shared, shard, ring)
+            let (shared, shard, addresses) = (Arc::clone(&shared), store.shard(ring), Arc::clone(&addresses));
+            move || Live::new(shared, shard, ring, addresses)
         };
         let threads = crew.start(mailboxes, self.listeners.by_ring, make)?;
         Ok(Server { wakers, threads, shared })
@@ -247,7 +252,7 @@ fn open_store(
         item_size_max: config.item_size_max,
         evict: config.evictions,
         rings,
-        classes: crate::classes::Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+        classes: crate::engine::classes(config),
         seed: random_seed(),
         log_entries: None,
     };
@@ -299,6 +304,21 @@ fn listen(config: &Config, rings: usize) -> Result<Listeners, StartError> {
 }
 
 impl Listeners {
+    /// Enters the listeners in the list of connections, a group that shares a port once; returns their addresses, each
+    /// with its place in the configuration.
+    fn enter(&self, shared: &Shared) -> Arc<[(usize, Address)]> {
+        let enter = |(place, listener): &(usize, Listener)| {
+            let address = match listener.local() {
+                Some(address) => Address::Tcp(address),
+                None => Address::Unix(shared.config.socketpath.clone().unwrap_or_default()),
+            };
+            let entry = Connection::new(address.clone(), None, shared.clock.now());
+            shared.connections.insert(listener.id() as u32, Arc::new(entry));
+            (*place, address)
+        };
+        self.by_ring[0].iter().map(enter).collect()
+    }
+
     /// Binds all of `addresses`. A family this machine does not have is passed over if there is another.
     fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
         let mut missing = Err(std::io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));

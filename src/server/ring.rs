@@ -184,10 +184,12 @@ impl<C: Core> Local<C> {
         });
         let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
         self.core.count(Event::Opened);
-        let connection = Connection::new(Rc::clone(self), entry, self.core.talk(&origin), channel);
+        let mut connection = Connection::new(Rc::clone(self), entry, self.core.talk(&origin), channel);
         let local = Rc::clone(self);
         uring::spawn(async move {
+            // By reference: a future holds what it is given twice, once as it came.
             let end = connection.run().await;
+            drop(connection);
             local.entries.borrow_mut().remove(key);
             local.core.count(Event::Closed(end));
             drop(seat);

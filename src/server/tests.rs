@@ -87,6 +87,8 @@ impl Draft for Value {
 impl Conversation for Toy {
     type Draft = Value;
 
+    fn ended(&mut self, _end: End) {}
+
     fn feed(&mut self, input: &[u8], out: &mut Output) -> Progress {
         let mut consumed = 0;
         loop {

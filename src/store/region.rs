@@ -59,8 +59,16 @@ impl Region {
     /// The caller owns the range: no item in it can be reached any more.
     pub(super) fn discard(&self, offset: u64, bytes: u64) {
         assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
+        let start = self.at(offset).cast();
         // SAFETY: the range lies in our own private mapping; the caller gave up every reference into it.
-        let result = unsafe { madvise(self.at(offset).cast(), bytes as usize, MmapAdvise::MADV_DONTNEED) };
+        let mut result = unsafe { madvise(start, bytes as usize, MmapAdvise::MADV_DONTNEED) };
+        if result == Err(nix::errno::Errno::EINVAL) {
+            // Locked memory (-k) wants to be asked by another name. Source: madvise(2).
+            // SAFETY: as above.
+            let refused =
+                unsafe { libc::madvise(start.as_ptr(), bytes as usize, libc::MADV_DONTNEED_LOCKED) };
+            result = nix::errno::Errno::result(refused).map(drop);
+        }
         debug_assert!(result.is_ok(), "madvise on our own mapping");
     }
 }

@@ -125,12 +125,18 @@ impl Server {
 
     /// Starts `program`; `dir` holds its port file and its stderr.
     pub fn start_program(program: &Path, flags: &[&str], dir: TempDir) -> Self {
+        Self::start_with(program, flags, dir, &[])
+    }
+
+    /// As [`Server::start_program`], with these variables in its environment.
+    pub fn start_with(program: &Path, flags: &[&str], dir: TempDir, environment: &[(&str, &str)]) -> Self {
         let port_file = dir.path().join("port");
         let mut command = command(program, &dir);
         let mut child = command
             .args(["-p", "-1", "-l", "127.0.0.1"])
             .args(flags)
             .env("MEMCACHED_PORT_FILENAME", &port_file)
+            .envs(environment.iter().copied())
             .spawn()
             .expect("the program under test can be started");
         let mut text = String::new();

@@ -18,15 +18,19 @@
 )]
 
 mod abuse;
+mod auth;
 mod binary;
+mod connections;
 mod differential;
 mod generate;
 mod harness;
 mod linearize;
 mod pattern;
+mod process;
 mod protocols;
 mod random;
 mod rings;
 mod script;
 mod scripts;
+mod tidy;
 mod tls;

@@ -114,6 +114,11 @@ impl Listener {
         Ok(Self { socket, local, spare: Some(File::open("/dev/null")?) })
     }
 
+    /// The number of the descriptor.
+    pub fn id(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
     /// The address it is bound to, with the port the kernel chose; `None` for a path.
     pub fn local(&self) -> Option<SocketAddr> {
         self.local

@@ -1,6 +1,6 @@
 //! Logging in.
 
-use crate::auth::UserFile;
+use crate::auth::Users;
 use crate::config::{Config, Protocol};
 use crate::fuzzing::Peer;
 use std::sync::Arc;
@@ -8,14 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 fn guarded(config: Config) -> Peer {
     let mut peer = Peer::new(config);
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name =
-        format!("memcrsd-session-users-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(name);
-    std::fs::write(&path, "joe:secret\n").unwrap();
-    let users = UserFile::ascii(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    peer.shared().set_users(Arc::new(users));
+    peer.shared().set_users(Users::sasl(b"joe:secret"));
     peer.reconnect();
     peer
 }

@@ -1,0 +1,206 @@
+//! Connections: limits, idleness, fairness, probes, and what one costs.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::harness::{Client, Dialect, Server, deadline, dialect, wait_until};
+
+/// Lets this process hold many connections.
+fn raise_descriptors() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+}
+
+/// The value of a statistic, asked on a connection that is there.
+fn stat(client: &mut Client, name: &str) -> u64 {
+    client.send(b"stats\r\n");
+    let text = String::from_utf8(client.read_through(b"END\r\n")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+    line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().unwrap()
+}
+
+#[test]
+fn silent_clients_are_closed_but_not_in_the_middle_of_a_command() {
+    let server = Server::start(&["-o", "idle_timeout=1"]);
+    let (mut idle, mut busy, mut watcher) = (server.connect(), server.connect(), server.connect());
+    assert_eq!(idle.ask("mn"), "MN");
+    busy.send(b"set key 0 0 5\r\nva");
+    let watched = Instant::now();
+    while watched.elapsed() < Duration::from_millis(500) {
+        assert_eq!(watcher.ask("mn"), "MN", "who talks stays");
+    }
+    assert_eq!(idle.read_to_end(), b"", "closed without a word");
+    assert!(watched.elapsed() > Duration::from_secs(1), "not before its time");
+    if dialect() == Dialect::V45 {
+        busy.send(b"lue\r\n");
+        assert_eq!(busy.line(), "STORED", "who is in a command may take its time");
+    }
+    assert!(server.count("idle_kicks") >= 1);
+}
+
+#[test]
+fn without_maxconns_fast_newcomers_wait_for_a_place() {
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    let server = Server::start(&["-t", "2", "-c", "4", "-o", "no_maxconns_fast"]);
+    let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask("mn"), "MN");
+    }
+    assert_eq!(stat(&mut clients[0], "accepting_conns"), 1);
+    let mut waiting = server.connect();
+    waiting.send(b"mn\r\n");
+    wait_until("the server is full", || stat(&mut clients[0], "accepting_conns") == 0);
+    assert_eq!(stat(&mut clients[0], "listen_disabled_num"), 1);
+    assert_eq!(stat(&mut clients[0], "curr_connections"), 4);
+    drop(clients.pop());
+    assert_eq!(waiting.line(), "MN", "its turn has come");
+    wait_until("the server accepts", || stat(&mut clients[0], "accepting_conns") == 1);
+    assert!(stat(&mut clients[0], "time_in_listen_disabled_us") > 0);
+}
+
+#[test]
+fn with_maxconns_fast_newcomers_are_turned_away_until_there_is_a_place() {
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    let server = Server::start(&["-t", "2", "-c", "4"]);
+    let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask("mn"), "MN");
+    }
+    for _ in 0..10 {
+        assert_eq!(server.connect().read_to_end(), b"ERROR Too many open connections\r\n");
+    }
+    assert_eq!(stat(&mut clients[0], "rejected_connections"), 10);
+    drop(clients.pop());
+    wait_until("there is a place", || {
+        let mut client = server.connect();
+        client.send_lossy(b"mn\r\n");
+        client.read_line_or_end() == "MN"
+    });
+}
+
+/// One client sends without end; on the same ring another one asks and is answered in between, and none of the
+/// pipeline's answers is lost.
+#[test]
+fn a_greedy_client_leaves_the_others_their_turn() {
+    const COMMANDS: usize = 400_000;
+    const ASKED: usize = 100;
+    let server = Server::start(&["-t", "1"]);
+    let greedy = server.connect().stream;
+    let mut writer = greedy.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        let batch = b"get key\r\n".repeat(1000);
+        for _ in 0..COMMANDS / 1000 {
+            writer.write_all(&batch).unwrap();
+        }
+    });
+    let receiver = thread::spawn(move || {
+        let mut greedy = greedy;
+        let mut chunk = vec![0; 1 << 16];
+        let mut bytes = 0;
+        while bytes < COMMANDS * 5 {
+            bytes += greedy.read(&mut chunk).unwrap();
+        }
+        Instant::now()
+    });
+    let mut polite = server.connect();
+    wait_until("the greedy client is at it", || stat(&mut polite, "conn_yields") > 10);
+    for _ in 0..ASKED {
+        assert_eq!(polite.ask("mn"), "MN");
+    }
+    let answered = Instant::now();
+    sender.join().unwrap();
+    let ended = receiver.join().unwrap();
+    assert!(answered < ended, "the polite client had to wait for the end of the other");
+    assert!(stat(&mut polite, "conn_yields") >= (COMMANDS / 20 / 2) as u64, "20 commands a turn");
+}
+
+/// Load balancers and monitors knock all day: nothing is logged, nothing is left.
+#[test]
+fn probes_leave_nothing_behind() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let before = stat(&mut client, "curr_connections");
+    for number in 0..300 {
+        let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        match number % 3 {
+            0 => {}
+            1 => {
+                let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+                setsockopt(&stream, sockopt::Linger, &reset).unwrap();
+            }
+            _ => drop((&stream).write_all(b"\r")),
+        }
+    }
+    wait_until("all of them are gone", || stat(&mut client, "curr_connections") == before);
+    assert!(stat(&mut client, "total_connections") >= 300);
+    assert_eq!(server.stderr(), "");
+}
+
+#[test]
+fn connections_are_listed() {
+    let server = Server::start(&["-t", "4"]);
+    let mut client = server.connect();
+    let own = client.stream.local_addr().unwrap();
+    client.send(b"stats conns\r\n");
+    let text = String::from_utf8(client.read_through(b"END\r\n")).unwrap();
+    let port = server.port;
+    assert_eq!(text.matches(":state conn_listening").count(), 1, "{text}");
+    assert!(text.contains(&format!(":addr tcp:127.0.0.1:{port}\r\n")), "{text}");
+    let line = text.lines().find(|line| line.ends_with(&format!(":addr tcp:{own}"))).expect("its own line");
+    let id = line.strip_prefix("STAT ").unwrap().split(':').next().unwrap();
+    assert!(text.contains(&format!("STAT {id}:listen_addr tcp:127.0.0.1:{port}\r\n")), "{text}");
+    assert!(text.contains(&format!("STAT {id}:secs_since_last_cmd 0\r\n")), "{text}");
+    let mut watcher = server.connect();
+    assert_eq!(watcher.ask("watch connevents"), "OK");
+    let other = server.connect();
+    let own = other.stream.local_addr().unwrap().port();
+    let opened = watcher.read_through(b"\n");
+    let opened = String::from_utf8(opened).unwrap();
+    assert!(
+        opened.contains(&format!("type=conn_new rip=127.0.0.1 rport={own} transport=tcp cfd=")),
+        "{opened}"
+    );
+    drop(other);
+    let closed = String::from_utf8(watcher.read_through(b"\n")).unwrap();
+    assert!(closed.contains(&format!("rport={own} transport=tcp reason=error")), "{closed}");
+}
+
+/// What an idle connection costs the server in memory of its own, once it has been used.
+#[test]
+fn idle_connections_are_cheap() {
+    const CONNECTIONS: usize = 3000;
+    const IDLE_BYTES_MAX: usize = 3 << 10;
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    raise_descriptors();
+    let server = Server::start(&["-t", "2", "-c", "4000"]);
+    let mut asked: Vec<Client> = (0..700).map(|_| server.connect()).collect();
+    asked.iter_mut().for_each(|client| assert_eq!(client.ask("get a"), "END"));
+    drop(asked);
+    wait_until("the first ones are gone", || server.count("curr_connections") <= 1);
+    let before = server.resident_bytes();
+    let mut clients: Vec<Client> = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        let mut client = server.connect();
+        assert_eq!(client.ask("get a"), "END");
+        clients.push(client);
+    }
+    let each = server.resident_bytes().saturating_sub(before) / CONNECTIONS;
+    println!("{each} bytes a connection");
+    assert!(each < IDLE_BYTES_MAX, "{each} bytes a connection");
+    let end = Instant::now() + deadline();
+    for client in &mut clients {
+        assert_eq!(client.ask("mn"), "MN");
+        assert!(Instant::now() < end);
+    }
+}
