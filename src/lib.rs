@@ -16,3 +16,4 @@ pub mod proto;
 pub mod server;
 pub mod session;
 pub mod store;
+pub mod tls;

@@ -34,3 +34,4 @@ mod rings;
 mod script;
 mod scripts;
 mod tidy;
+mod tls;

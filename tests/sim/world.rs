@@ -322,7 +322,10 @@ impl World {
         }
     }
 
-    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not general enough over lifetimes")]
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is not general enough over lifetimes"
+    )]
     fn add(&mut self, ring: usize) {
         let (key, value) = (self.key(), self.value());
         let now = NOW.get();

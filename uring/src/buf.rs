@@ -183,6 +183,19 @@ impl Buffer {
         }
     }
 
+    /// As [`Buffer::bytes`], to be changed in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.memory {
+            Memory::Slot { arena, slot } => {
+                let start = arena.start_of(*slot);
+                assert!(self.filled <= arena.buffer_bytes);
+                // SAFETY: as in `bytes`; and whoever holds this `Buffer` mutably is alone with it.
+                unsafe { std::slice::from_raw_parts_mut(start, self.filled) }
+            }
+            Memory::Heap(bytes) => &mut bytes[..self.filled],
+        }
+    }
+
     /// True if the kernel knows the memory beforehand.
     pub fn is_registered(&self) -> bool {
         matches!(self.memory, Memory::Slot { .. })
