@@ -136,7 +136,7 @@ async fn seat_in_time<C: Core>(local: &Rc<Local<C>>) -> Option<Seat> {
             break Some(seat);
         }
     };
-    local.core.count(Event::FullNoMore(since.elapsed().as_micros() as u64));
+    local.core.count(Event::FullNoMore { rested_us: since.elapsed().as_micros() as u64 });
     seat
 }
 

@@ -11,7 +11,7 @@
 //! one output. A command is parsed where it was read; what is left of an unfinished one moves to the carry, a small heap
 //! buffer, so that the read buffer is free between commands.
 
-use super::core::{Conversation, Core, Draft as _, End};
+use super::core::{Conversation, Core, Draft as _, End, Event};
 use super::ring::{Entry, Local, Phase};
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::output::Output;
@@ -97,9 +97,8 @@ impl<C: Core> Connection<C> {
             let (result, buffer) = self.entry.stream.read(buffer).await;
             match result {
                 Ok(0) => return Err(self.entry.end.get().unwrap_or(End::Normal)),
-                Ok(_) => {
-                    self.entry.phase.set(Phase::Working);
-                    self.entry.last_active.set(self.local.now());
+                Ok(count) => {
+                    self.heard(count);
                     return Ok(buffer);
                 }
                 // The sweeper wants the buffer back.
@@ -137,6 +136,7 @@ impl<C: Core> Connection<C> {
         if self.out.is_empty() {
             return Ok(false);
         }
+        let bytes = self.out.len();
         let staged = std::mem::take(&mut self.out.staged);
         let (result, mut staged) = if self.out.is_flat() {
             self.entry.stream.send(staged).await
@@ -151,6 +151,7 @@ impl<C: Core> Connection<C> {
         }
         self.out.staged = staged;
         result.map_err(|error| self.broken(&error))?;
+        self.local.core.count(Event::Written(bytes));
         Ok(true)
     }
 
@@ -166,13 +167,15 @@ impl<C: Core> Connection<C> {
             let (result, mut draft) = self.entry.stream.recv_into(draft).await;
             match result {
                 Ok(0) => return Err(self.entry.end.get().unwrap_or(End::Normal)),
-                Ok(count) => draft.advance(count),
+                Ok(count) => {
+                    draft.advance(count);
+                    self.local.core.count(Event::Read(count));
+                }
                 Err(error) => return Err(self.broken(&error)),
             }
             self.talk.return_draft(draft);
         }
-        self.entry.phase.set(Phase::Working);
-        self.entry.last_active.set(self.local.now());
+        self.heard(0);
         Ok(())
     }
 
@@ -199,6 +202,13 @@ impl<C: Core> Connection<C> {
         self.entry.stream.shutdown();
         let _ = reader.await;
         end
+    }
+
+    /// The client has sent `count` bytes more, and has the ring's attention.
+    fn heard(&self, count: usize) {
+        self.entry.phase.set(Phase::Working);
+        self.entry.last_active.set(self.local.now());
+        self.local.core.count(Event::Read(count));
     }
 
     /// Gives back the memory that only a busy connection needs.

@@ -20,7 +20,7 @@ pub(crate) trait Core: 'static {
     fn catch_up(&self);
     /// A slice of background work, 100 µs at most; true if there is more.
     fn maintain(&self) -> bool;
-    /// Something happened to a connection that `stats` shows.
+    /// Something has happened that `stats` shows.
     fn count(&self, event: Event);
 }
 
@@ -51,9 +51,13 @@ pub(crate) struct Origin {
     pub(crate) listener: usize,
 }
 
-/// What `stats` counts about connections.
+/// What `stats` counts of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
+    /// So many bytes have been received.
+    Read(usize),
+    /// So many bytes have been sent.
+    Written(usize),
     /// Accepted and given a place.
     Opened,
     /// Over.
@@ -62,8 +66,11 @@ pub(crate) enum Event {
     Rejected,
     /// Nothing is accepted from now on, until a place is free.
     Full,
-    /// Accepting again, after so many microseconds.
-    FullNoMore(u64),
+    /// Accepting again.
+    FullNoMore {
+        /// How long nothing was accepted.
+        rested_us: u64,
+    },
 }
 
 /// How a connection ended.

@@ -1,7 +1,8 @@
 //! The server's own core and conversations: the engine and the session behind the edge's traits.
 
-use super::core::{Conversation, Core, Draft, Event, Origin};
-use crate::clock::{Clock, Secs};
+use super::core::{Conversation, Core, Draft, End, Event, Origin};
+use crate::clock::Secs;
+use crate::engine::counters::RingCounters;
 use crate::engine::{Engine, Shared};
 use crate::output::Output;
 use crate::session::{Progress, Session};
@@ -9,18 +10,21 @@ use crate::store;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// One ring's engine.
 pub(super) struct Live {
     engine: RefCell<Engine>,
-    clock: Arc<Clock>,
+    shared: Arc<Shared>,
+    counters: Arc<RingCounters>,
     now: Cell<Secs>,
 }
 
 impl Live {
-    pub(super) fn new(shared: Arc<Shared>, clock: Arc<Clock>, shard: store::Shard, ring: usize) -> Self {
-        let engine = RefCell::new(Engine::new(shared, shard, ring));
-        Self { engine, clock, now: Cell::new(Secs::default()) }
+    pub(super) fn new(shared: Arc<Shared>, shard: store::Shard, ring: usize) -> Self {
+        let engine = RefCell::new(Engine::new(Arc::clone(&shared), shard, ring));
+        let counters = Arc::clone(shared.ring_counters(ring));
+        Self { engine, shared, counters, now: Cell::new(Secs::default()) }
     }
 }
 
@@ -32,7 +36,7 @@ impl Core for Live {
     }
 
     fn tick(&self) -> Secs {
-        let now = self.clock.now();
+        let now = self.shared.clock.now();
         self.engine.borrow_mut().set_now(now);
         self.now.set(now);
         now
@@ -47,7 +51,26 @@ impl Core for Live {
     }
 
     fn count(&self, event: Event) {
-        tracing::trace!(?event, "connection");
+        let (counters, gauges) = (&self.counters.ring, &self.shared.gauges);
+        match event {
+            Event::Read(bytes) => counters.bytes_read.add(bytes as u64),
+            Event::Written(bytes) => counters.bytes_written.add(bytes as u64),
+            Event::Opened => counters.total_connections.add(1),
+            Event::Closed(end) => {
+                counters.closed_connections.add(1);
+                counters.idle_kicks.add(u64::from(end == End::Idle));
+            }
+            Event::Rejected => counters.rejected_connections.add(1),
+            // Relaxed: numbers for `stats`, in no order.
+            Event::Full => {
+                gauges.accepting.store(false, Ordering::Relaxed);
+                gauges.listen_disabled_count.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::FullNoMore { rested_us } => {
+                gauges.accepting.store(true, Ordering::Relaxed);
+                gauges.listen_disabled_us.fetch_add(rested_us, Ordering::Relaxed);
+            }
+        }
     }
 }
 

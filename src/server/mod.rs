@@ -106,13 +106,12 @@ impl Ports {
         let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();
         let wakers: Arc<[Waker<Message>]> = wakers.into();
         let epoch = Instant::now();
-        let clock = Arc::new(Clock::start());
         let store = open_store(config, rings, Arc::clone(&wakers))?;
         let shared = Shared::new(config.clone(), Clock::start(), rings);
         let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
         let make = |ring: usize| {
-            let (shared, clock, shard) = (Arc::clone(&shared), Arc::clone(&clock), store.shard(ring));
-            move || Live::new(shared, clock, shard, ring)
+            let (shared, shard) = (Arc::clone(&shared), store.shard(ring));
+            move || Live::new(shared, shard, ring)
         };
         let threads = crew.start(mailboxes, self.listeners.by_ring, make)?;
         Ok(Server { wakers, threads, shared })

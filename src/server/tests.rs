@@ -384,7 +384,7 @@ fn without_maxconns_fast_one_too_many_waits_for_a_place() {
     drop(first);
     assert_eq!(line(&second), "later\n");
     let events = toys.board.events.lock().expect("no poison").clone();
-    assert!(events.iter().any(|event| matches!(event, Event::FullNoMore(10_000..))));
+    assert!(events.iter().any(|event| matches!(event, Event::FullNoMore { rested_us: 10_000.. })));
     toys.stop();
 }
 

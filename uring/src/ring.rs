@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn locked_memory_is_shared_out() {
         assert_eq!(options(4).share(None), Share { queues: QUEUES[0], buffers: 256 });
-        // 8 MiB: (8192 - 64) / 4 - 136 KiB = 1896 KiB = 118 buffers.
+        // 8 MiB: (8192 - 64) / 4 = 2032 KiB a ring, a quarter of it is 31 buffers.
         assert_eq!(options(4).share(Some(8 << 20)), Share { queues: QUEUES[0], buffers: 31 });
         assert_eq!(options(16).share(Some(8 << 20)), Share { queues: QUEUES[0], buffers: 7 });
         // 64 KiB, as in many containers: small queues and no buffers.

@@ -506,19 +506,20 @@ fn wakes_merge_and_messages_do_not() {
     }
     let listener = listen();
     let address = listener.local().expect("a TCP listener");
-    let poster = {
-        let waker = waker.clone();
-        std::thread::spawn(move || {
-            for _ in 0..2 {
-                waker.post(TcpStream::connect(address).expect("a listener").into()).expect("a ring");
-            }
-            waker.wake();
-        })
-    };
     let ring = ring_of(2);
     let buffers = ring.buffers();
     ring.run(async {
         assert!(matches!(mailbox.next().await, Some(Mail::Wake)));
+        // Only from here on is a wake a new one.
+        let poster = {
+            let waker = waker.clone();
+            std::thread::spawn(move || {
+                for _ in 0..2 {
+                    waker.post(TcpStream::connect(address).expect("a listener").into()).expect("a ring");
+                }
+                waker.wake();
+            })
+        };
         let accepts = listener.open();
         for _ in 0..2 {
             let peer = accept(&accepts).await;
