@@ -17,7 +17,8 @@ TEXT
 fi
 
 seconds=${1:-3}
-port=${PORT:-21311}
+# A free port: what the kernel gives out now.
+port=${PORT:-$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1:0")->sockport')}
 target=${CARGO_TARGET_DIR:-target}
 last=$(($(nproc) - 1))
 user=$([ "$(id -u)" = 0 ] && echo "-u root" || true)

@@ -13,7 +13,8 @@ shift
 target=${CARGO_TARGET_DIR:-target}
 load="$target/release/perf load"
 server=${SERVER:-$target/release/memcrsd}
-port=${PORT:-21312}
+# A free port: what the kernel gives out now.
+port=${PORT:-$(perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1:0")->sockport')}
 out=perf/out
 last=$(($(nproc) - 1))
 user=$([ "$(id -u)" = 0 ] && echo "-u root" || true)

@@ -12,7 +12,6 @@
 //! Source: memcached 1.6.45, `authfile.c` and `sasl_defs.c`.
 
 use crate::log;
-use parking_lot::RwLock;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -50,58 +49,36 @@ impl fmt::Display for UserFileError {
 impl std::error::Error for UserFileError {}
 
 /// A file of users, read at the start and again on request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct UserFile {
     path: PathBuf,
     parse: fn(&[u8]) -> Option<Users>,
-    users: RwLock<Users>,
 }
 
 impl UserFile {
-    /// Reads the file of -Y.
+    /// The file of -Y.
+    pub fn ascii(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), parse: Users::ascii }
+    }
+
+    /// The file of `MEMCACHED_SASL_PWDB`; no line spoils it.
+    pub fn sasl(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), parse: |text| Some(Users::sasl(text)) }
+    }
+
+    /// Reads the users.
     ///
     /// # Errors
     /// [`UserFileError`].
-    pub fn ascii(path: impl Into<PathBuf>) -> Result<Self, UserFileError> {
-        Self::read(path.into(), Users::ascii)
-    }
-
-    /// Reads the file of `MEMCACHED_SASL_PWDB`.
-    ///
-    /// # Errors
-    /// [`UserFileError::Unreadable`].
-    pub fn sasl(path: impl Into<PathBuf>) -> Result<Self, UserFileError> {
-        Self::read(path.into(), |text| Some(Users::sasl(text)))
-    }
-
-    fn read(path: PathBuf, parse: fn(&[u8]) -> Option<Users>) -> Result<Self, UserFileError> {
-        let users = load(&path, parse)?;
-        Ok(Self { path, parse, users: RwLock::new(users) })
-    }
-
-    /// Reads the file again. Who is logged in stays so.
-    ///
-    /// # Errors
-    /// [`UserFileError`]; the old users stay.
-    pub fn reload(&self) -> Result<(), UserFileError> {
-        let users = load(&self.path, self.parse)?;
-        *self.users.write() = users;
-        Ok(())
-    }
-
-    /// Whether `user` may log in with `password`.
-    pub fn allows(&self, user: &[u8], password: &[u8]) -> bool {
-        self.users.read().allows(user, password)
+    pub fn read(&self) -> Result<Users, UserFileError> {
+        let text =
+            fs::read(&self.path).map_err(|error| UserFileError::Unreadable(self.path.clone(), error))?;
+        (self.parse)(&text).ok_or_else(|| UserFileError::Malformed(self.path.clone()))
     }
 }
 
-fn load(path: &PathBuf, parse: fn(&[u8]) -> Option<Users>) -> Result<Users, UserFileError> {
-    let text = fs::read(path).map_err(|error| UserFileError::Unreadable(path.clone(), error))?;
-    parse(&text).ok_or_else(|| UserFileError::Malformed(path.clone()))
-}
-
-/// Users and their passwords.
-#[derive(PartialEq, Eq)]
+/// Users and their passwords; by default there are none, and nobody may log in.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Users {
     entries: Vec<Entry>,
 }
@@ -113,7 +90,7 @@ impl fmt::Debug for Users {
     }
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Entry {
     user: Vec<u8>,
     /// Everything behind the user's colon.
@@ -234,26 +211,22 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_takes_effect_or_changes_nothing() {
+    fn files_are_read_or_refused_in_memcacheds_words() {
         let path = std::env::temp_dir().join(format!("memcrsd-users-{}", std::process::id()));
-        fs::write(&path, "a:1\n").unwrap();
-        let file = UserFile::ascii(&path).unwrap();
-        assert!(file.allows(b"a", b"1"));
-        fs::write(&path, "a:2\n").unwrap();
-        assert!(file.allows(b"a", b"1"), "not before it is asked for");
-        file.reload().unwrap();
-        assert!(file.allows(b"a", b"2") && !file.allows(b"a", b"1"));
-        fs::write(&path, "spoiled\n").unwrap();
-        let error = file.reload().unwrap_err().to_string();
         let name = path.display();
+        fs::write(&path, "a:1:x\n").unwrap();
+        assert!(UserFile::ascii(&path).read().unwrap().allows(b"a", b"1:x"));
+        let users = UserFile::sasl(&path).read().unwrap();
+        assert!(users.allows(b"a", b"1"));
+        assert!(!format!("{users:?}").contains("1:x"), "passwords stay out of logs");
+        fs::write(&path, "spoiled\n").unwrap();
+        let error = UserFile::ascii(&path).read().unwrap_err().to_string();
         assert_eq!(error, format!("Authfile [{name}] has a malformed entry. Should be 'user:password'"));
-        assert!(file.allows(b"a", b"2"), "the old users stay");
         fs::remove_file(&path).unwrap();
-        let error = file.reload().unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!("Could not open authfile [{name}] for reading, error ")),
-            "{error}"
+        let error = UserFile::ascii(&path).read().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("Could not open authfile [{name}] for reading, error No such file or directory")
         );
-        assert!(!format!("{file:?}").contains("a:2"), "passwords stay out of logs");
     }
 }

@@ -26,7 +26,17 @@ impl Classes {
             size = (f64::from(size) * factor) as u32;
         }
         sizes.push(chunk_bytes_max);
-        let mut classes = Self { chunk_bytes: sizes, small: [0; SMALL_BYTES / 8 + 1] };
+        Self::of_chunks(sizes)
+    }
+
+    /// The table of `-o slab_sizes`, and `-o slab_chunk_max`.
+    pub fn with_sizes(sizes: &[u32], chunk_bytes_max: u32) -> Self {
+        let sizes = sizes.iter().take(CLASSES_MAX - 1).map(|size| size.next_multiple_of(8));
+        Self::of_chunks(sizes.filter(|&size| size < chunk_bytes_max).chain([chunk_bytes_max]).collect())
+    }
+
+    fn of_chunks(chunk_bytes: Vec<u32>) -> Self {
+        let mut classes = Self { chunk_bytes, small: [0; SMALL_BYTES / 8 + 1] };
         for eighths in 0..=SMALL_BYTES / 8 {
             classes.small[eighths] = classes.search(eighths as u64 * 8);
         }
@@ -61,6 +71,13 @@ pub fn item_bytes(key_bytes: usize, flags: u32, value_bytes: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_may_be_given() {
+        let classes = Classes::with_sizes(&[100, 200], 1024);
+        assert_eq!(classes.chunk_bytes(), &[104, 200, 1024]);
+        assert_eq!((classes.of(104), classes.of(105), classes.of(5000)), (1, 2, 3));
+    }
 
     #[test]
     fn default_table_is_memcacheds() {

@@ -2,7 +2,6 @@
 //!
 //! Each target takes arbitrary bytes and panics if a promise is broken.
 
-use crate::classes::Classes;
 use crate::clock::{Clock, Secs};
 use crate::config::Config;
 use crate::engine::{Engine, Shared};
@@ -42,7 +41,7 @@ impl Peer {
             item_size_max: config.item_size_max,
             evict: config.evictions,
             rings: 1,
-            classes: Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+            classes: crate::engine::classes(&config),
             seed: 7,
             log_entries: None,
         };

@@ -138,14 +138,4 @@ mod tests {
         assert_eq!(reason(&io::Error::from_raw_os_error(libc::ENOMEM)), "Cannot allocate memory");
         assert_eq!(reason(&io::Error::other("of ours")), "of ours");
     }
-
-    #[test]
-    fn verbosity_is_seen_by_all() {
-        start(0);
-        set_verbosity(2);
-        assert_eq!(std::thread::spawn(verbosity).join().unwrap(), 2);
-        assert_eq!(LevelFilter::current(), LevelFilter::DEBUG);
-        set_verbosity(0);
-        assert_eq!(LevelFilter::current(), LevelFilter::WARN);
-    }
 }

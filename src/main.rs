@@ -1,10 +1,11 @@
 //! The memcrsd binary: words to a configuration, the process made ready, the server run to its end, an exit status.
 
-use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Refusal, Surroundings};
+use memcrsd::config::{self, Config, EX_OSERR, Refusal, Surroundings};
 use memcrsd::log;
 use memcrsd::process::{self, BoundPort, Transport};
 use memcrsd::server::{Ports, Request, StartError};
 use std::io::{self, Write as _};
+use std::mem;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -18,9 +19,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Refusal> {
-    let mut words = words()?.into_iter();
-    let program = words.next().unwrap_or_else(|| "memcached".to_owned());
-    match config::parse(&words.collect::<Vec<_>>(), &Surroundings::probe(program))? {
+    let (program, words) = config::words(std::env::args_os())?;
+    match config::parse(&words, &Surroundings::probe(program))? {
         config::Request::Run(config) => serve(&config),
         config::Request::Print(text) => {
             // A reader that has gone away has read enough.
@@ -38,11 +38,16 @@ fn serve(config: &Config) -> Result<(), Refusal> {
     prepared.after_bind(config)?;
     let tcp = |&address| BoundPort { transport: Transport::Tcp, address };
     let bound: Vec<BoundPort> = ports.addresses().iter().map(tcp).collect();
-    let server = ports.start(config, prepared.connections_max).map_err(denied)?;
+    let users = mem::take(&mut prepared.users);
+    let server = ports.start(config, prepared.connections_max, users).map_err(denied)?;
     prepared.after_start(config, &bound);
     loop {
         match server.next_request() {
-            Request::Reload => prepared.reload(),
+            Request::Reload => {
+                if let Some(users) = prepared.reload() {
+                    server.shared().set_users(users);
+                }
+            }
             Request::StopGracefully => break process::complain("Gracefully stopping"),
             Request::Stop => break tracing::info!("Exiting normally"),
         }
@@ -50,11 +55,4 @@ fn serve(config: &Config) -> Result<(), Refusal> {
     server.stop();
     prepared.end(config);
     Ok(())
-}
-
-fn words() -> Result<Vec<String>, Refusal> {
-    let refused = |word: &std::ffi::OsStr| format!("Not valid UTF-8: {}", word.display());
-    std::env::args_os()
-        .map(|word| word.into_string().map_err(|word| Refusal::new(EX_BAD_VALUE, refused(&word))))
-        .collect()
 }

@@ -1,5 +1,18 @@
-//! Measures memcached servers: load, side-by-side runs, trace replay, capacity. It speaks the wire protocols only, so
-//! it can be pointed at any server. `perf --help` lists the commands; README.md and the justfile show common uses.
+//! Measures memcached servers. It speaks the wire protocols only, so it can be pointed at any of them.
+//!
+//! | command | what it tells | where |
+//! |---|---|---|
+//! | `load` | rate, latency and CPU time per request of one server under one load | `load/` |
+//! | `compare` | a table of loads on several servers in turn, as ratios; keeps a record | `compare/`, `record`, `table` |
+//! | `ab` | the same for two revisions of memcrsd | `ab` |
+//! | `plot` | a record as SVG | `plot` |
+//! | `replay`, `replay-compare` | hit ratios on a trace, and whether every value was right | `replay/`, `trace` |
+//! | `gen` | synthetic traces | `synthetic` |
+//! | `fill` | how many items fit | `fill` |
+//! | `growth` | the longest pause while the index grows and while every set evicts | `growth` |
+//!
+//! Below them: `server` starts what is measured, `process` reads its CPU time, `client` is one plain connection, `proto`
+//! the three protocols, `value` and `size` what keys and values look like, `zipf` which key is next.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
 
 mod ab;

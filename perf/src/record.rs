@@ -1,6 +1,7 @@
 //! What a comparison has measured and where: the record that is kept, as JSON.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use crate::load::Report;
 pub(crate) struct Record {
     /// When it began, UTC.
     pub(crate) date: String,
+    /// `git describe` of where it was run; empty outside a checkout.
+    #[serde(default)]
+    pub(crate) revision: String,
     pub(crate) machine: Machine,
     pub(crate) rounds: usize,
     /// Time measured in each round, seconds.
@@ -137,6 +141,12 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         }
     }
+}
+
+/// What `git describe` calls the checkout this runs in; empty when it is none.
+pub(crate) fn revision() -> String {
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Now, UTC, to the second.

@@ -14,8 +14,14 @@ pub(crate) fn render(record: &Record) -> String {
     // Writing into a String cannot fail.
     let _ = writeln!(
         out,
-        "{}  {}: {}, {} cores, {} MiB, Linux {}",
-        record.date, machine.name, machine.cpu, machine.cores, machine.memory_mib, machine.kernel
+        "{}  {}: {}, {} cores, {} MiB, Linux {}; checkout {}",
+        record.date,
+        machine.name,
+        machine.cpu,
+        machine.cores,
+        machine.memory_mib,
+        machine.kernel,
+        record.revision
     );
     for server in &record.servers {
         let _ = writeln!(out, "{}  {}  {}", server.name, server.version, server.command);

@@ -27,6 +27,7 @@ pub use listen::{Endpoint, ListenSpec, ListenTls};
 pub use settings::{LiveSettings, settings};
 
 use argh::FromArgs as _;
+use std::ffi::OsString;
 
 /// Exit status of a value that is bad by itself.
 pub const EX_BAD_VALUE: u8 = 1;
@@ -370,6 +371,17 @@ impl Default for Tls {
             min_version: 2,
         }
     }
+}
+
+/// The words of a command line as text: the program's name, and the rest.
+///
+/// # Errors
+/// A word is not UTF-8.
+pub fn words(words: impl Iterator<Item = OsString>) -> Result<(String, Vec<String>), Refusal> {
+    let refused = |word: OsString| Refusal::new(EX_BAD_VALUE, format!("Not valid UTF-8: {}", word.display()));
+    let mut words = words.map(|word| word.into_string().map_err(refused));
+    let program = words.next().unwrap_or_else(|| Ok("memcached".to_owned()))?;
+    Ok((program, words.collect::<Result<_, _>>()?))
 }
 
 /// Reads a command line, without the program's name.

@@ -414,3 +414,69 @@ fn stats_settings_are_memcacheds_in_its_order() {
         assert!(lines.contains(&(name, value.to_owned())), "{name} {value}");
     }
 }
+
+/// What random words are put together from, besides the options themselves.
+#[rustfmt::skip]
+const PIECES: &[&str] = &[
+    "-1", "0", "1", "2", "8", "12", "79", "1024", "11211", "65535", "65536", "2147483647", "99999999999", "-", "--",
+    "=", ",", ":", ";", "[", "]", "[::1]", "*", "h", "é", "k", "m", "M", ".", "e", "1e9", "nan", "inf", " ", "",
+    "binary", "tag[x]:", "tag_", "notls:", "proto[ascii]:", "slab_sizes=", "100-200", "hashpower=", "no_modern",
+    "slab_chunk_max=", "temporary_ttl=", "hot_lru_pct=", "ssl_min_version=", "idle_timeout=",
+];
+
+fn random_word(random: &mut fastrand::Rng) -> String {
+    let spec = &help::SPECS[random.usize(..help::SPECS.len())];
+    let mut word = match (random.u8(..4), spec.short) {
+        (0, Some(short)) => format!("-{short}"),
+        (1, _) => format!("--{}", spec.long),
+        (2, _) => format!("--{}=", spec.long),
+        _ => String::new(),
+    };
+    for _ in 0..random.usize(..3) {
+        word.push_str(PIECES[random.usize(..PIECES.len())]);
+    }
+    word
+}
+
+fn holds_together(config: &Config) -> bool {
+    (1..=1024).contains(&config.num_threads)
+        && config.maxconns > 0
+        && config.reqs_per_event > 0
+        && config.factor > 1.0
+        && config.chunk_size > 0
+        && (1024..=1 << 30).contains(&config.item_size_max)
+        && config.item_size_max <= config.maxbytes / 2
+        && config.slab_chunk_size_max > 0
+        && config.hot_lru_pct + config.warm_lru_pct <= 80
+        && !(config.sasl && config.protocol != Protocol::Binary)
+        && !(config.auth_file.is_some() && config.protocol != Protocol::Ascii)
+        && !(config.socketpath.is_some() && config.listen.len() != 1)
+}
+
+/// A refusal in words of memcached's kind, not of argh's.
+fn is_in_words(refusal: &Refusal) -> bool {
+    let of_argh = |line: &String| line.contains("rror parsing") || line.contains("nrecognized argument");
+    [1, 64, 71].contains(&refusal.status)
+        && !refusal.lines.is_empty()
+        && !refusal.lines.iter().any(|line| line.is_empty() || of_argh(line))
+}
+
+/// Whatever is typed, the answer is a refusal with words or settings that hold together.
+#[test]
+fn no_words_make_a_wrong_configuration() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut started = 0;
+    for _ in 0..20_000 {
+        let args: Vec<String> = (0..random.usize(..6)).map(|_| random_word(&mut random)).collect();
+        match parse(&args, &surroundings()) {
+            Err(refusal) => assert!(is_in_words(&refusal), "seed {seed}: {args:?}: {refusal:?}"),
+            Ok(Request::Print(text)) => assert!(text.starts_with("memcached 1.6.45\n")),
+            Ok(Request::Run(config)) => {
+                assert!(holds_together(&config), "seed {seed}: {args:?}: {config:?}");
+                started += 1;
+            }
+        }
+    }
+    assert!(started > 1_000, "seed {seed}: only {started} of 20000 lines start");
+}

@@ -11,7 +11,6 @@ mod dump;
 mod meta;
 mod observe;
 pub mod prefixes;
-mod settings;
 mod shared;
 mod stats;
 mod storage;
@@ -20,7 +19,7 @@ pub mod watch;
 pub use dump::ClassSet;
 pub use meta::{Discard, Fetch, Seen};
 pub use observe::Reason;
-pub use shared::{Credentials, Gauges, Shared, Stop};
+pub use shared::{Gauges, Shared, Stop, classes};
 pub use stats::Sink;
 
 use crate::clock::Secs;

@@ -1,12 +1,14 @@
 //! What all rings share besides the store.
 
+use crate::auth::Users;
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LiveSettings};
 use crate::engine::connections::Connections;
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::prefixes::Prefixes;
 use crate::engine::watch::Hub;
+use crate::log;
 use crate::store::Item;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -34,29 +36,14 @@ pub struct Shared {
     pub prefixes: Prefixes,
     /// [`PREFIXES`], or 0.
     detail: AtomicU32,
-    /// Whether the crawler was switched off (`lru_crawler disable`). The sweep for expired items goes on.
-    crawler: AtomicBool,
+    /// What commands have changed. Much of it steers machinery that is not there, and is only shown.
+    live: Mutex<LiveSettings>,
     stop: AtomicU8,
-    credentials: RwLock<Vec<Credentials>>,
+    users: RwLock<Users>,
     counters: Vec<Arc<RingCounters>>,
     /// What the counters stood at when `stats reset` was last run: rings never write each other's counters.
     base: Mutex<Sums>,
     verbosity: AtomicU8,
-}
-
-/// A user and a password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user's name.
-    pub user: Vec<u8>,
-    /// The password.
-    pub password: Vec<u8>,
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").finish_non_exhaustive()
-    }
 }
 
 /// How a client asked the server to stop.
@@ -94,7 +81,8 @@ impl Shared {
     /// Shared state for `rings` rings.
     pub fn new(config: Config, clock: Clock, rings: usize) -> Arc<Self> {
         Arc::new(Self {
-            classes: Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+            classes: classes(&config),
+            live: Mutex::new(LiveSettings::new(&config)),
             verbosity: AtomicU8::new(config.verbosity),
             clock,
             gauges: Gauges::default(),
@@ -104,9 +92,8 @@ impl Shared {
             watch: Hub::new(config.logger_watcher_buf_size as usize),
             prefixes: Prefixes::default(),
             detail: AtomicU32::new(if config.detail_enabled { PREFIXES } else { 0 }),
-            crawler: AtomicBool::new(config.lru_crawler),
             stop: AtomicU8::new(0),
-            credentials: RwLock::default(),
+            users: RwLock::default(),
             config,
         })
     }
@@ -157,14 +144,24 @@ impl Shared {
         self.detail.load(Ordering::Relaxed) != 0
     }
 
-    /// Switches the crawler on or off; returns whether it was on.
-    pub fn set_crawler(&self, on: bool) -> bool {
-        self.crawler.swap(on, Ordering::Relaxed)
+    /// Changes a setting.
+    pub fn change<R>(&self, change: impl FnOnce(&mut LiveSettings) -> R) -> R {
+        change(&mut self.live.lock())
     }
 
-    /// Whether the crawler is on.
+    /// The settings at this moment.
+    pub fn live_settings(&self, maxbytes: u64) -> LiveSettings {
+        LiveSettings {
+            maxbytes,
+            verbosity: self.verbosity(),
+            detail_enabled: self.detail(),
+            ..self.live.lock().clone()
+        }
+    }
+
+    /// Whether the crawler is on. The sweep for expired items goes on without it.
     pub fn crawler(&self) -> bool {
-        self.crawler.load(Ordering::Relaxed)
+        self.live.lock().lru_crawler
     }
 
     /// `shutdown`: asks the server to stop.
@@ -182,16 +179,14 @@ impl Shared {
         }
     }
 
-    /// Replaces the users who may log in.
-    pub fn set_credentials(&self, credentials: Vec<Credentials>) {
-        *self.credentials.write() = credentials;
+    /// Replaces the users who may log in; at first there are none.
+    pub fn set_users(&self, users: Users) {
+        *self.users.write() = users;
     }
 
-    /// Whether `user` may log in with `password`. Takes as long for a wrong password as for a right one of its length.
+    /// Whether `user` may log in with `password`.
     pub fn authenticates(&self, user: &[u8], password: &[u8]) -> bool {
-        self.credentials.read().iter().fold(false, |found, credentials| {
-            found | (same(&credentials.user, user) & same(&credentials.password, password))
-        })
+        self.users.read().allows(user, password)
     }
 
     /// How much is logged: 0 to 2.
@@ -202,7 +197,9 @@ impl Shared {
 
     /// Sets the verbosity; above 2 is 2.
     pub fn set_verbosity(&self, level: u32) {
-        self.verbosity.store(level.min(2) as u8, Ordering::Relaxed);
+        let level = level.min(2) as u8;
+        self.verbosity.store(level, Ordering::Relaxed);
+        log::set_verbosity(level);
     }
 
     /// What memcached counts for an item, bytes.
@@ -224,7 +221,11 @@ impl Shared {
     }
 }
 
-/// Compares without stopping at the first difference.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+/// The size classes of `config`.
+pub fn classes(config: &Config) -> Classes {
+    if config.slab_sizes.is_empty() {
+        Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max)
+    } else {
+        Classes::with_sizes(&config.slab_sizes, config.slab_chunk_size_max)
+    }
 }

@@ -1,6 +1,7 @@
 //! `stats`: names and values, in memcached's order. Shared by the text and the binary protocol.
 
 use crate::command::VERSION;
+use crate::config::{OWN_VERSION, settings};
 use crate::engine::Turn;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
@@ -42,6 +43,7 @@ impl Turn<'_> {
         self.traffic(&mut to);
         self.mechanism(&mut to);
         self.items_summary(&mut to);
+        self.own(&mut to);
     }
 
     fn process(&self, to: &mut Writer<'_, '_>) {
@@ -193,6 +195,28 @@ impl Turn<'_> {
             to.put("direct_reclaims", totals.direct_reclaims);
             to.put("lru_bumps_dropped", 0);
         }
+    }
+
+    /// `stats settings`.
+    pub fn settings(&self, sink: &mut Sink<'_>) {
+        let live = self.shared.live_settings(self.store.memory_limit());
+        for (name, value) in settings(&self.shared.config, &live) {
+            sink(name, &value);
+        }
+    }
+
+    /// What memcached has no name for: the parts of the memory budget.
+    fn own(&self, to: &mut Writer<'_, '_>) {
+        let memory = self.store.memory();
+        to.put("memcrsd_version", OWN_VERSION);
+        to.put("memcrsd_segments_bytes", memory.segments);
+        to.put("memcrsd_large_bytes", memory.large);
+        to.put("memcrsd_index_bytes", memory.index);
+        to.put("memcrsd_ghost_bytes", memory.ghost);
+        to.put("memcrsd_log_bytes", memory.log);
+        to.put("memcrsd_segments_in_use", memory.segments_in_use);
+        to.put("memcrsd_segments_free", memory.segments_free);
+        to.put("memcrsd_pins", memory.pins);
     }
 
     /// `stats reset`.

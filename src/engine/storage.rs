@@ -204,12 +204,13 @@ impl Turn<'_> {
         if !self.shared.config.flush_enabled {
             return false;
         }
-        if exptime.0 <= 0 {
-            self.fresh.flush();
+        let at = if exptime.0 <= 0 { self.now } else { self.deadline(exptime) };
+        if at <= self.now {
+            self.fresh.flush()
         } else {
-            let at = self.deadline(exptime);
-            if at <= self.now { self.fresh.flush() } else { self.fresh.flush_at(at) }
+            self.fresh.flush_at(at)
         }
+        self.shared.change(|live| live.oldest = at.0.saturating_sub(1));
         true
     }
 

@@ -22,21 +22,21 @@ mod user;
 
 pub use files::{BoundPort, Transport};
 
-use crate::auth::UserFile;
+use crate::auth::{UserFile, Users};
 use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, Refusal};
 use crate::log;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::Arc;
 
 /// A process that is ready to bind its ports.
 #[derive(Debug)]
 pub struct Prepared {
     /// Connections there are descriptors for; at most -c.
     pub connections_max: u32,
-    /// Who may log in (-Y or -S); `None` lets everybody in.
-    pub users: Option<Arc<UserFile>>,
+    /// Who may log in, with -Y or -S.
+    pub users: Users,
+    user_file: Option<UserFile>,
     /// The user still to become.
     user: Option<user::Identity>,
 }
@@ -58,7 +58,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
     }
     let connections_max = limits::raise_descriptors(config)?;
     let lockable_bytes = limits::raise_lockable();
-    let mut prepared = Prepared { connections_max, users: None, user: identity };
+    let mut prepared = Prepared { connections_max, users: Users::default(), user_file: None, user: identity };
     if config.socketpath.is_some() || config.memory_file.is_some() {
         prepared.become_user(config)?;
     }
@@ -73,7 +73,8 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
     if config.lock_memory {
         lock_memory(config, lockable_bytes);
     }
-    Ok(Prepared { users: users(config)?.map(Arc::new), ..prepared })
+    let (user_file, users) = users(config)?;
+    Ok(Prepared { users, user_file, ..prepared })
 }
 
 impl Prepared {
@@ -98,11 +99,10 @@ impl Prepared {
         }
     }
 
-    /// Reads the file of users again (HUP); where it cannot be used the old users stay.
-    pub fn reload(&self) {
-        if let Some(Err(error)) = self.users.as_ref().map(|users| users.reload()) {
-            complain(&error.to_string());
-        }
+    /// Reads the file of users again (HUP); `None` where there is none, or it cannot be used and the old users stay.
+    pub fn reload(&self) -> Option<Users> {
+        let users = self.user_file.as_ref()?.read();
+        users.inspect_err(|error| complain(&error.to_string())).ok()
     }
 
     /// What a normal end undoes: the pid file of a daemon goes.
@@ -128,24 +128,26 @@ pub fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Who may log in, by -Y or -S.
-fn users(config: &Config) -> Result<Option<UserFile>, Refusal> {
-    if let Some(path) = &config.auth_file {
-        return UserFile::ascii(path)
-            .map(Some)
-            .map_err(|error| Refusal::new(EX_BAD_VALUE, error.to_string()));
+/// The file of those who may log in, by -Y or -S, and what it holds.
+fn users(config: &Config) -> Result<(Option<UserFile>, Users), Refusal> {
+    let refusal = |line: String, last: Option<&str>| {
+        let lines = [Some(line), last.map(str::to_owned)].into_iter().flatten().collect();
+        Refusal { lines, status: EX_BAD_VALUE }
+    };
+    const SASL: Option<&str> = Some("Error initializing sasl.");
+    let (file, last) = match (&config.auth_file, &config.sasl_pwdb) {
+        (Some(path), _) => (UserFile::ascii(path), None),
+        (None, Some(path)) if config.sasl => (UserFile::sasl(path), SASL),
+        (None, None) if config.sasl => {
+            let line = "MEMCACHED_SASL_PWDB names no file of users and passwords.";
+            return Err(refusal(line.to_owned(), SASL));
+        }
+        _ => return Ok((None, Users::default())),
+    };
+    match file.read() {
+        Ok(users) => Ok((Some(file), users)),
+        Err(error) => Err(refusal(error.to_string(), last)),
     }
-    if !config.sasl {
-        return Ok(None);
-    }
-    let path = config.sasl_pwdb.as_ref().ok_or_else(|| {
-        let cause = "MEMCACHED_SASL_PWDB names no file of users and passwords.";
-        Refusal { lines: vec![cause.to_owned(), "Error initializing sasl.".to_owned()], status: EX_BAD_VALUE }
-    })?;
-    UserFile::sasl(path).map(Some).map_err(|error| Refusal {
-        lines: vec![error.to_string(), "Error initializing sasl.".to_owned()],
-        status: EX_BAD_VALUE,
-    })
 }
 
 /// Locks all memory, now and later; what cannot be locked stays unlocked, with a warning.

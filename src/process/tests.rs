@@ -116,9 +116,10 @@ fn users_come_from_the_file_of_the_protocol() {
     let path = std::env::temp_dir().join(format!("memcrsd-process-users-{}", std::process::id()));
     std::fs::write(&path, "a:1\n").unwrap();
     let name = Some(path.display().to_string());
-    assert!(users(&Config::default()).unwrap().is_none());
-    let ascii = users(&Config { auth_file: name.clone(), ..Config::default() }).unwrap().unwrap();
-    let sasl = users(&Config { sasl: true, sasl_pwdb: name, ..Config::default() }).unwrap().unwrap();
+    let (none, nobody) = users(&Config::default()).unwrap();
+    assert!(none.is_none() && !nobody.allows(b"", b""));
+    let (_, ascii) = users(&Config { auth_file: name.clone(), ..Config::default() }).unwrap();
+    let (_, sasl) = users(&Config { sasl: true, sasl_pwdb: name, ..Config::default() }).unwrap();
     assert!(ascii.allows(b"a", b"1") && sasl.allows(b"a", b"1"));
     std::fs::remove_file(&path).unwrap();
     let refusal = users(&Config { sasl: true, ..Config::default() }).unwrap_err();

@@ -21,6 +21,7 @@ mod signals;
 #[cfg(test)]
 mod tests;
 
+use crate::auth::Users;
 use crate::clock::Clock;
 use crate::config::{Config, Endpoint};
 use crate::engine::Shared;
@@ -92,14 +93,15 @@ impl Ports {
         &self.listeners.addresses
     }
 
-    /// Starts the server: its listeners accept when this returns, up to `connections_max` connections at a time.
+    /// Starts the server: its listeners accept when this returns, up to `connections_max` connections at a time;
+    /// with -Y or -S only `users` may log in.
     ///
     /// Signals are held from here on, and are taken by [`Server::next_request`]; so this is called before there is any
     /// other thread.
     ///
     /// # Errors
     /// The kernel, the container or the memory stands in the way.
-    pub fn start(self, config: &Config, connections_max: u32) -> Result<Server, StartError> {
+    pub fn start(self, config: &Config, connections_max: u32, users: Users) -> Result<Server, StartError> {
         let support = uring::probe()?;
         signals::hold();
         let rings = rings(config);
@@ -108,6 +110,7 @@ impl Ports {
         let epoch = Instant::now();
         let store = open_store(config, rings, Arc::clone(&wakers))?;
         let shared = Shared::new(config.clone(), Clock::start(), rings);
+        shared.set_users(users);
         let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
         let make = |ring: usize| {
             let (shared, shard) = (Arc::clone(&shared), store.shard(ring));
@@ -232,7 +235,7 @@ fn open_store(
         item_size_max: config.item_size_max,
         evict: config.evictions,
         rings,
-        classes: crate::classes::Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max),
+        classes: crate::engine::classes(config),
         seed: random_seed(),
         log_entries: None,
     };

@@ -140,26 +140,35 @@ impl Session {
                         Err(line) => line,
                     }
                 } else if names(b"tocrawl", word) {
-                    small_number(classes).map_or(reply::BAD_FORMAT, |_| reply::OK)
+                    match small_number(classes) {
+                        None => reply::BAD_FORMAT,
+                        Some(items) => shared.change(|live| {
+                            live.lru_crawler_tocrawl = items as u32;
+                            reply::OK
+                        }),
+                    }
                 } else if names(b"sleep", word) {
                     match small_number(classes) {
                         None => reply::BAD_FORMAT,
                         Some(micros) if micros > CRAWLER_SLEEP_US_MAX => reply::CRAWLER_BAD_SLEEP,
-                        Some(_) => reply::OK,
+                        Some(micros) => shared.change(|live| {
+                            live.lru_crawler_sleep = micros as u32;
+                            reply::OK
+                        }),
                     }
                 } else {
                     reply::ERROR
                 }
             }
             (Some(word), None, _) if names(b"enable", word) => {
-                if shared.set_crawler(true) {
+                if shared.change(|live| std::mem::replace(&mut live.lru_crawler, true)) {
                     reply::CRAWLER_RUNNING
                 } else {
                     reply::OK
                 }
             }
             (Some(word), None, _) if names(b"disable", word) => {
-                shared.set_crawler(false);
+                shared.change(|live| live.lru_crawler = false);
                 reply::OK
             }
             _ => reply::ERROR,
@@ -226,16 +235,29 @@ fn lru(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
         return match (small_number(first), small_number(warm), factor(hot_factor), factor(warm_factor)) {
             (Some(hot), Some(warm), Some(_), Some(_)) if hot + warm > LRU_PERCENT_MAX => reply::LRU_TOO_MUCH,
             (Some(_), Some(_), Some(hot), Some(warm)) if hot <= 0.0 || warm <= 0.0 => reply::LRU_BAD_FACTOR,
-            (Some(_), Some(_), Some(_), Some(_)) => reply::OK,
+            (Some(hot), Some(warm), Some(hot_factor), Some(warm_factor)) => shared.change(|live| {
+                (live.hot_lru_pct, live.warm_lru_pct) = (hot as u32, warm as u32);
+                (live.hot_max_factor, live.warm_max_factor) = (hot_factor, warm_factor);
+                reply::OK
+            }),
             _ => reply::ERROR,
         };
     }
-    let known = if names(b"mode", word) {
-        names(b"flat", first) || names(b"segmented", first)
-    } else {
-        names(b"temp_ttl", word) && number::signed_32(first).is_some()
-    };
-    if known && shared.config.lru_maintainer_thread { reply::OK } else { reply::ERROR }
+    if !shared.config.lru_maintainer_thread {
+        return reply::ERROR;
+    }
+    if names(b"mode", word) && (names(b"flat", first) || names(b"segmented", first)) {
+        shared.change(|live| live.lru_segmented = names(b"segmented", first));
+        return reply::OK;
+    }
+    match number::signed_32(first) {
+        Some(ttl) if names(b"temp_ttl", word) => shared.change(|live| {
+            live.temp_lru = ttl >= 0;
+            live.temporary_ttl = ttl.max(0) as u32;
+            reply::OK
+        }),
+        _ => reply::ERROR,
+    }
 }
 
 fn factor(word: &[u8]) -> Option<f64> {
@@ -271,7 +293,10 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
             },
             (level, _) => match small_number(level) {
                 None => reply::BAD_FORMAT,
-                Some(0..=2) => reply::OK,
+                Some(level @ 0..=2) => shared.change(|live| {
+                    live.slab_automove = level as u32;
+                    reply::OK
+                }),
                 Some(_) => reply::ERROR,
             },
         },

@@ -20,9 +20,18 @@ impl Session {
             Parsed::Bad => return Step::Stop(Next::Close),
             Parsed::Packet(packet) => packet,
         };
-        if self.verbose {
-            self.trace_packet('<', &feed.rest()[..HEADER_BYTES]);
+        if !self.verbose {
+            return self.run_packet(feed, packet);
         }
+        self.trace_packet('<', "Read binary protocol data:", feed.rest());
+        let staged = feed.out.staged.len();
+        let step = self.run_packet(feed, packet);
+        self.trace_packet('>', "Writing bin response:", &feed.out.staged[staged..]);
+        step
+    }
+
+    #[inline]
+    fn run_packet(&mut self, feed: &mut Feed<'_, '_>, packet: Packet<'_>) -> Step {
         let Packet { echo, replies, head_bytes, value_bytes, .. } = packet;
         let sasl = feed.turn.shared().config.sasl;
         match packet.command {
@@ -178,10 +187,14 @@ impl Session {
         binary::push_reply(&mut feed.out.staged, echo, status, status.text(), 0);
     }
 
-    /// Logs a packet as rows of four bytes.
-    fn trace_packet(&self, direction: char, packet: &[u8]) {
-        for row in packet.chunks(4) {
-            tracing::debug!(target: "wire", "{direction}{} {row:02x?}", self.id);
+    /// Logs a packet's header as rows of four bytes.
+    fn trace_packet(&self, direction: char, what: &str, packet: &[u8]) {
+        let Some(header) = packet.get(..HEADER_BYTES) else { return };
+        let id = self.id;
+        tracing::debug!(target: "wire", "{direction}{id} {what}");
+        for row in header.chunks(4) {
+            let [a, b, c, d] = row else { continue };
+            tracing::debug!(target: "wire", "{direction}{id}   0x{a:02x} 0x{b:02x} 0x{c:02x} 0x{d:02x}");
         }
     }
 }

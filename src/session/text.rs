@@ -216,23 +216,21 @@ impl Session {
 
     #[inline]
     fn answer_key(&self, feed: &mut Feed<'_, '_>, keys: Keys, key: &[u8]) {
-        let show_cas = |cas| keys.with_cas.then_some(cas);
-        if let Some(exptime) = keys.touch {
+        let cas_enabled = feed.turn.shared().config.cas_enabled;
+        let cas = |item: &Item<'_>| keys.with_cas.then(|| if cas_enabled { item.cas() } else { 0 });
+        let hit = if let Some(exptime) = keys.touch {
             let mark = feed.out.mark();
-            let cas_enabled = feed.turn.shared().config.cas_enabled;
             feed.turn.touch(key, exptime, |item| {
                 feed.out.rewind(mark);
-                stage_value(feed.out, item, show_cas(if cas_enabled { item.cas() } else { 0 }));
-            });
-        } else if keys.with_cas {
-            let cas_enabled = feed.turn.shared().config.cas_enabled;
-            if let Some(item) = feed.turn.get(key) {
-                stage_value(feed.out, &item, Some(if cas_enabled { item.cas() } else { 0 }));
-            }
+                stage_value(feed.out, item, cas(item));
+            })
         } else if let Some(item) = feed.turn.get(key) {
-            stage_value(feed.out, &item, None);
-        }
-        if self.verbose {
+            stage_value(feed.out, &item, cas(&item));
+            true
+        } else {
+            false
+        };
+        if hit && self.verbose {
             tracing::debug!(target: "wire", ">{} sending key {}", self.id, key.escape_ascii());
         }
     }

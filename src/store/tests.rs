@@ -1,1 +1,297 @@
-//! Tests of the store as a whole.
+//! Promises of the store as a whole, kept by one thread with one to four shards.
+
+use super::*;
+
+const NOW: Secs = Secs(2);
+
+struct Quiet;
+
+impl Host for Quiet {
+    fn wake(&self, _ring: usize) {}
+}
+
+fn options(memory_limit: u64, rings: usize) -> Options {
+    Options {
+        memory_limit,
+        item_size_max: 1 << 20,
+        evict: true,
+        rings,
+        classes: Classes::new(1.25, 48, 512 << 10),
+        seed: 1,
+        log_entries: None,
+    }
+}
+
+fn alone(options: Options) -> Shard {
+    Store::new(options, Box::new(Quiet)).unwrap().shard(0)
+}
+
+fn put(value: Value, exptime: Secs) -> Edit {
+    Edit::Put(Put { flags: 0, exptime, value, cas: None, stale: false, won: false, key_is_binary: false })
+}
+
+fn set_at(shard: &mut Shard, now: Secs, key: &str, value: &[u8], exptime: Secs) -> Result<u64, EditError> {
+    let edit = |_: Option<&Item<'_>>| (put(Value::Data, exptime), ());
+    shard.fresh(now).edit(key.as_bytes(), Data::Bytes(value), edit).map(|done| done.cas)
+}
+
+fn set(shard: &mut Shard, key: &str, value: &[u8]) -> Result<u64, EditError> {
+    set_at(shard, NOW, key, value, Secs::NEVER)
+}
+
+fn get(shard: &mut Shard, key: &str) -> Option<Vec<u8>> {
+    match shard.fresh(NOW).find(key.as_bytes()) {
+        Lookup::Hit(item) => Some(item.value().to_vec()),
+        _ => None,
+    }
+}
+
+/// Items of `value_bytes` that a store of `memory_limit` holds when it evicts for the first time.
+fn held_at_first_eviction(memory_limit: u64, rings: usize, value_bytes: usize) -> u64 {
+    let store = Store::new(options(memory_limit, rings), Box::new(Quiet)).unwrap();
+    let mut shards: Vec<Shard> = (0..rings).map(|ring| store.shard(ring)).collect();
+    let value = vec![b'v'; value_bytes];
+    for n in 0.. {
+        let stored = set(&mut shards[0], &format!("key-of-thirty-bytes-{n:010}"), &value);
+        for shard in &mut shards[1..] {
+            shard.fresh(NOW);
+        }
+        // With several shards on one thread a write that has to evict cannot wait for the others.
+        if stored.is_err() || ((n % 1_000 == 0 || value_bytes > 5_000) && store.totals().evictions > 0) {
+            break;
+        }
+    }
+    store.totals().curr_items
+}
+
+/// memcached 1.6 holds 559,232 / 349,504 / 56,640 / 6,016 items of a 30-byte key and these values at -m 64.
+#[test]
+fn holds_more_than_memcached() {
+    for (value_bytes, memcached) in [(10, 559_232), (100, 349_504), (1_000, 56_640), (10_000, 6_016)] {
+        let one = held_at_first_eviction(64 << 20, 1, value_bytes);
+        assert!(one * 10 >= memcached * 11 || value_bytes == 10_000, "{value_bytes} B, 1 ring: {one}");
+        let four = held_at_first_eviction(64 << 20, 4, value_bytes);
+        assert!(four >= memcached, "{value_bytes} B, 4 rings: {four}");
+    }
+}
+
+/// Incr at full speed on one key once filled a log-structured cache with dead versions.
+#[test]
+fn a_counter_does_not_push_the_rest_out() {
+    let mut shard = alone(options(8 << 20, 1));
+    let mut kept = 0;
+    while shard.store().totals().evictions == 0 {
+        set(&mut shard, &format!("cold-{kept}"), &[b'c'; 100]).unwrap();
+        kept += 1;
+    }
+    let before = shard.store().totals().curr_items;
+    let digits = *b"18446744073709551615\0\0\0\0";
+    for _ in 0..500_000 {
+        let count = |_: Option<&Item<'_>>| (put(Value::Digits(digits, 20), Secs::NEVER), ());
+        shard.fresh(NOW).edit(b"counter", Data::None, count).unwrap();
+    }
+    let after = shard.store().totals().curr_items;
+    assert!(after * 10 >= before * 9, "{before} items, then {after}");
+}
+
+#[test]
+fn rewriting_the_same_keys_does_not_push_the_rest_out() {
+    let mut shard = alone(options(8 << 20, 1));
+    let mut kept = 0;
+    while shard.store().totals().evictions == 0 {
+        set(&mut shard, &format!("cold-{kept}"), &[b'c'; 100]).unwrap();
+        kept += 1;
+    }
+    let before = shard.store().totals().curr_items;
+    for n in 0..600_000 {
+        set(&mut shard, &format!("hot-{}", n % 1_000), &[b'h'; 100]).unwrap();
+    }
+    let after = shard.store().totals().curr_items;
+    assert!(after * 10 >= before * 9, "{before} items, then {after}");
+}
+
+#[test]
+fn a_value_grows_by_appends_for_ever() {
+    let mut shard = alone(options(8 << 20, 1));
+    set(&mut shard, "log", b"").unwrap();
+    for n in 1..=8_000_usize {
+        let append = |_: Option<&Item<'_>>| (put(Value::OldThenData, Secs::NEVER), ());
+        shard.fresh(NOW).edit(b"log", Data::Bytes(b"0123456789"), append).unwrap();
+        if n.is_multiple_of(1_000) {
+            assert_eq!(get(&mut shard, "log").map(|value| value.len()), Some(10 * n));
+        }
+    }
+}
+
+/// memcached strands memory in the size class it once went to.
+#[test]
+fn any_mix_of_sizes_can_follow_any_other() {
+    let mut shard = alone(options(64 << 20, 1));
+    for (round, bytes) in [100, 500_000, 100, 20_000, 900_000, 1, 40_000, 300].into_iter().enumerate() {
+        let count = (100 << 20) / (bytes + 100);
+        for n in 0..count {
+            let value = vec![b'v'; bytes];
+            set(&mut shard, &format!("{round}-{n}"), &value).unwrap_or_else(|error| {
+                panic!("{error:?} at item {n} of {bytes} bytes: {:?}", shard.store().memory());
+            });
+        }
+        let memory = shard.store().memory();
+        let used = memory.segments + memory.large + memory.index + memory.ghost;
+        assert!(used <= memory.limit + (memory.limit >> 8), "{memory:?}");
+    }
+}
+
+#[test]
+fn very_small_caches_work() {
+    for (memory, bytes, count) in
+        [(2 << 20, 66_000, 3_000), (3 << 20, 1_000, 20_000), (2 << 20, 900_000, 200)]
+    {
+        let mut shard = alone(options(memory, 1));
+        let value = vec![b'v'; bytes];
+        for n in 0..count {
+            let key = format!("key-{}", n % 100);
+            set(&mut shard, &key, &value).unwrap();
+            assert_eq!(get(&mut shard, &key).map(|value| value.len()), Some(bytes));
+        }
+    }
+}
+
+#[test]
+fn without_eviction_nothing_accepted_is_lost() {
+    let mut shard = alone(Options { evict: false, ..options(4 << 20, 1) });
+    let mut accepted = 0;
+    while set(&mut shard, &format!("key-{accepted}"), &[b'v'; 500]).is_ok() {
+        accepted += 1;
+    }
+    assert!(accepted > 6_500, "{accepted}");
+    for n in 0..accepted {
+        assert!(get(&mut shard, &format!("key-{n}")).is_some(), "key-{n}");
+    }
+    // Dead space is compacted before a write is refused: every other item goes, as many new ones fit.
+    for n in (0..accepted).step_by(2) {
+        shard.fresh(NOW).edit(format!("key-{n}").as_bytes(), Data::None, |_| (Edit::Remove, ())).unwrap();
+    }
+    let mut again = 0;
+    while set(&mut shard, &format!("new-{again}"), &[b'v'; 500]).is_ok() {
+        again += 1;
+    }
+    assert!(again * 10 >= accepted * 4, "{again} of {accepted}");
+    for n in (1..accepted).step_by(2) {
+        assert!(get(&mut shard, &format!("key-{n}")).is_some(), "key-{n}");
+    }
+}
+
+#[test]
+fn what_has_expired_is_reclaimed_without_traffic() {
+    let mut shard = alone(options(64 << 20, 1));
+    for n in 0..100_000 {
+        set_at(&mut shard, NOW, &format!("key-{n}"), &[b'v'; 200], Secs(10)).unwrap();
+    }
+    set_at(&mut shard, NOW, "large", &[b'v'; 300_000], Secs(10)).unwrap();
+    while shard.maintain(Secs(9)) {}
+    assert_eq!(shard.store().totals().curr_items, 100_001);
+    while shard.maintain(Secs(10)) {}
+    while shard.maintain(Secs(11)) {}
+    let (totals, memory) = (shard.store().totals(), shard.store().memory());
+    assert_eq!(totals.curr_items, 0, "{memory:?}");
+    assert!(memory.segments_in_use <= 2 && memory.large == 0, "{memory:?}");
+}
+
+#[test]
+fn a_reply_in_flight_outlives_its_item() {
+    let mut shard = alone(options(16 << 20, 1));
+    for bytes in [1_000, 256_000, 900_000] {
+        let old = vec![b'o'; bytes];
+        set(&mut shard, "key", &old).unwrap();
+        let pin = match shard.fresh(NOW).find(b"key") {
+            Lookup::Hit(item) => item.pin(),
+            other => panic!("{other:?}"),
+        };
+        for n in 0..60_000_000 / bytes {
+            set(&mut shard, "key", &vec![b'n'; bytes]).unwrap();
+            set(&mut shard, &format!("other-{n}"), &vec![b'x'; bytes]).unwrap();
+        }
+        assert!(pin.bytes() == old, "{bytes} bytes");
+    }
+}
+
+#[test]
+fn a_draft_that_is_dropped_leaves_nothing() {
+    let mut shard = alone(options(8 << 20, 1));
+    for bytes in [10_000, 600_000] {
+        for _ in 0..200 {
+            let mut draft = shard.fresh(NOW).reserve(b"key", bytes).unwrap();
+            assert_eq!(draft.fill(&vec![b'd'; 5_000]), 5_000);
+        }
+    }
+    assert_eq!(get(&mut shard, "key"), None);
+    while shard.maintain(Secs(3)) {}
+    while shard.maintain(Secs(4)) {}
+    let memory = shard.store().memory();
+    assert_eq!((memory.drafts, memory.large), (0, 0), "{memory:?}");
+}
+
+#[test]
+fn the_limit_can_shrink_and_grow() {
+    let mut shard = alone(options(64 << 20, 1));
+    let fill = |shard: &mut Shard, round: u32| {
+        for n in 0..400_000 {
+            set(shard, &format!("{round}-{n}"), &[b'v'; 150]).unwrap();
+        }
+        shard.store().totals().curr_items
+    };
+    let full = fill(&mut shard, 0);
+    assert!(shard.store().set_memory_limit(16 << 20));
+    let quarter = fill(&mut shard, 1);
+    assert!(quarter < full / 3, "{quarter} of {full}");
+    assert!(shard.store().set_memory_limit(64 << 20));
+    assert!(fill(&mut shard, 2) * 10 > full * 9);
+    assert!(!shard.store().set_memory_limit(1 << 50));
+}
+
+#[test]
+fn every_field_comes_back() {
+    let mut shard = alone(options(64 << 20, 1));
+    for (flags, cas, bytes) in
+        [(0, None, 0), (7, None, 65_535), (u32::MAX, Some(u64::MAX), 65_536), (0, Some(1 << 48), 9)]
+    {
+        let fields = Put {
+            flags,
+            exptime: Secs(77),
+            value: Value::Data,
+            cas,
+            stale: true,
+            won: bytes > 9,
+            key_is_binary: flags == 7,
+        };
+        let mut fields = Some(fields);
+        let value = vec![b'v'; bytes];
+        let done = shard.fresh(NOW).edit(b"key", Data::Bytes(&value), |_| match fields.take() {
+            Some(fields) => (Edit::Put(fields), ()),
+            None => (Edit::Keep, ()),
+        });
+        let cas = done.map(|done| done.cas).unwrap();
+        let mut fresh = shard.fresh(NOW);
+        let Lookup::Hit(item) = fresh.find(b"key") else { panic!("stored") };
+        assert_eq!(
+            (item.key(), item.value(), item.flags(), item.cas()),
+            (&b"key"[..], &value[..], flags, cas)
+        );
+        assert_eq!((item.exptime(), item.last_access(), item.fetched()), (Secs(77), NOW, false));
+        assert_eq!((item.stale(), item.won(), item.key_is_binary()), (true, bytes > 9, flags == 7));
+        item.touch_use(Secs(5));
+        assert!(item.fetched() && item.last_access() == Secs(5));
+    }
+}
+
+#[test]
+fn a_flushed_key_is_reported_once() {
+    let mut shard = alone(options(8 << 20, 1));
+    set(&mut shard, "key", b"v").unwrap();
+    shard.fresh(NOW).flush();
+    assert!(matches!(shard.fresh(NOW).find(b"key"), Lookup::Flushed));
+    assert!(matches!(shard.fresh(NOW).find(b"key"), Lookup::Miss));
+    set_at(&mut shard, NOW, "key", b"v", Secs(3)).unwrap();
+    assert!(matches!(shard.fresh(Secs(3)).find(b"key"), Lookup::Expired));
+    assert!(matches!(shard.fresh(Secs(3)).find(b"key"), Lookup::Miss));
+}

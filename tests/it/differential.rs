@@ -43,6 +43,13 @@ const RULES: &[Rule] = &[
         },
     },
     Rule {
+        name: "noreply is noreply even where a key should be",
+        explains: |request, _, new| {
+            let line = lines(request).next().unwrap_or_default();
+            words(line) == 2 && line.trim_ascii().ends_with(b" noreply") && new.is_empty()
+        },
+    },
+    Rule {
         name: "gat without a key is refused",
         explains: |request, old, new| {
             find(request, b"gat").is_some() && errors(new) > 0 && errors(old) < errors(new)

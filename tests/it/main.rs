@@ -29,3 +29,4 @@ mod random;
 mod rings;
 mod script;
 mod scripts;
+mod tidy;

@@ -91,6 +91,7 @@ pub(crate) fn run(servers: &[Recipe], flags: &Flags) -> Result<Record, String> {
     let bench = Bench { flags, servers, pattern: Pattern::new(), cores: cores.clone() };
     let mut record = Record {
         date: record::now(),
+        revision: record::revision(),
         machine: Machine::here(),
         rounds: flags.rounds,
         seconds: flags.seconds,

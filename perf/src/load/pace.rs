@@ -29,9 +29,14 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// `rate` in requests a second; the first is due at `start_ns`.
-    pub(super) fn new(rate: f64, arrivals: Arrivals, start_ns: u64) -> Self {
-        Self { arrivals, gap_ns: 1e9 / rate, next_ns: start_ns as f64, waiting: VecDeque::new() }
+    /// `rate` in requests a second; the first is due at 0.
+    pub(super) fn new(rate: f64, arrivals: Arrivals) -> Self {
+        Self { arrivals, gap_ns: 1e9 / rate, next_ns: 0.0, waiting: VecDeque::new() }
+    }
+
+    /// Makes the next request due at `now_ns`.
+    pub(super) fn start(&mut self, now_ns: u64) {
+        self.next_ns = now_ns as f64;
     }
 
     /// Moves what has become due by `now_ns` into the queue.
@@ -85,7 +90,7 @@ mod tests {
     #[test]
     fn a_stall_is_felt_by_every_request_that_was_due_in_it() {
         // 50 us gaps leave room: without the stall every latency is 10 us.
-        let latencies = latencies(&mut Pace::new(20_000.0, Arrivals::Even, 0));
+        let latencies = latencies(&mut Pace::new(20_000.0, Arrivals::Even));
         let late = latencies.count_between(1_000_000, u64::MAX);
         assert!((20_000..30_000).contains(&late), "{late}");
         assert!(latencies.value_at_quantile(0.99) > 800_000_000);
@@ -94,7 +99,7 @@ mod tests {
 
     #[test]
     fn poisson_keeps_the_rate() {
-        let mut pace = Pace::new(1e6, Arrivals::Poisson, 0);
+        let mut pace = Pace::new(1e6, Arrivals::Poisson);
         pace.advance(1_000_000_000, &mut SmallRng::seed_from_u64(2));
         let count = std::iter::from_fn(|| pace.take()).count();
         assert!((990_000..1_010_000).contains(&count), "{count}");

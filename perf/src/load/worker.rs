@@ -204,8 +204,7 @@ impl<'a> Worker<'a> {
             rng: SmallRng::seed_from_u64(plan.seed << 16 | share.index as u64),
             clock: control.clock,
         };
-        let pace =
-            plan.rate.map(|(rate, arrivals)| Pace::new(rate / share.of as f64, arrivals, kit.now_ns()));
+        let pace = plan.rate.map(|(rate, arrivals)| Pace::new(rate / share.of as f64, arrivals));
         Ok(Self { kit, control, conns, poll, pace, budget, turn: 0, dirty: Vec::new(), published: (0, 0) })
     }
 
@@ -214,10 +213,23 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// [`Broken`] when a connection broke or the server fell silent.
     pub(super) fn run(mut self) -> Result<(Tally, Histogram<u64>), Broken> {
+        match (self.work(), &self.kit.tally.complaint) {
+            (Ok(()), _) => Ok((self.kit.tally, self.kit.latency)),
+            // A server that hangs up often says why first.
+            (Err(Broken(words)), Some(complaint)) => {
+                Err(Broken(format!("{words}; before that: {complaint}")))
+            }
+            (Err(broken), None) => Err(broken),
+        }
+    }
+
+    fn work(&mut self) -> Result<(), Broken> {
         let mut phase = self.control.phase();
         let mut events = vec![EpollEvent::empty(); 1024];
         let mut heard_ns = self.kit.now_ns();
-        if self.pace.is_none() {
+        if let Some(pace) = &mut self.pace {
+            pace.start(heard_ns);
+        } else {
             for index in 0..self.conns.len() {
                 self.top_up(index)?;
             }
@@ -254,7 +266,7 @@ impl<'a> Worker<'a> {
                 phase = entered;
             }
             if (phase == Phase::Stop || self.budget == 0) && self.conns.iter().all(|c| c.in_flight() == 0) {
-                return Ok((self.kit.tally, self.kit.latency));
+                return Ok(());
             }
             let now_ns = self.kit.now_ns();
             if count > 0 || self.pace.is_some() && self.conns.iter().all(|c| c.in_flight() == 0) {

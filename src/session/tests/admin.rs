@@ -183,7 +183,9 @@ fn general_statistics_have_memcacheds_names_in_its_order() {
         log_worker_written log_watcher_skipped log_watcher_sent log_watchers unexpected_napi_ids \
         round_robin_fallback bytes curr_items total_items slab_global_page_pool expired_unfetched \
         evicted_unfetched evicted_active evictions reclaimed crawler_reclaimed crawler_items_checked \
-        lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped";
+        lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped \
+        memcrsd_version memcrsd_segments_bytes memcrsd_large_bytes memcrsd_index_bytes memcrsd_ghost_bytes \
+        memcrsd_log_bytes memcrsd_segments_in_use memcrsd_segments_free memcrsd_pins";
     let mut peer = Peer::new(Config::default());
     text(&mut peer, "set a 0 0 1\r\nx\r\nget a\r\n");
     let stats = text(&mut peer, "stats\r\n");
@@ -219,6 +221,26 @@ fn settings() {
         assert!(settings.contains(&format!("STAT {line}\r\n")), "{line}");
     }
     assert_eq!(text(&mut peer, "stats se\r\n"), settings);
+    text(
+        &mut peer,
+        "lru tune 10 25 0.5 1.5\r\nlru temp_ttl 9\r\nslabs automove 0\r\nlru_crawler sleep 7\r\n",
+    );
+    text(&mut peer, "lru_crawler disable\r\nstats detail on\r\ncache_memlimit 100\r\nflush_all\r\n");
+    let settings = text(&mut peer, "stats settings\r\n");
+    for line in [
+        "maxbytes 104857600",
+        "oldest 99",
+        "detail_enabled yes",
+        "slab_automove 0",
+        "lru_crawler no",
+        "lru_crawler_sleep 7",
+        "hot_lru_pct 10",
+        "warm_max_factor 1.50",
+        "temp_lru yes",
+        "temporary_ttl 9",
+    ] {
+        assert!(settings.contains(&format!("STAT {line}\r\n")), "{line}: {settings}");
+    }
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! Logging in.
 
+use crate::auth::Users;
 use crate::config::{Config, Protocol};
-use crate::engine::Credentials;
 use crate::fuzzing::Peer;
 
 fn guarded(config: Config) -> Peer {
     let mut peer = Peer::new(config);
-    let user = Credentials { user: b"joe".to_vec(), password: b"secret".to_vec() };
-    peer.shared().set_credentials(vec![user]);
+    peer.shared().set_users(Users::sasl(b"joe:secret"));
     peer.reconnect();
     peer
 }

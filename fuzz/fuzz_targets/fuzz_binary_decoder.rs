@@ -1,0 +1,5 @@
+//! The binary parser takes any bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| memcrsd::fuzzing::binary(data));

@@ -1,0 +1,5 @@
+//! The meta parser takes any line.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| memcrsd::fuzzing::meta(data));

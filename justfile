@@ -1,0 +1,74 @@
+# Every task of the project; `just` lists them. A recipe is thin: what it runs can be typed as well.
+
+port := env("PORT", "11211")
+
+# List the recipes
+default:
+    @just --list --unsorted
+
+# Run the server, with any of memcached's flags
+run *flags:
+    cargo run --release -- -p {{ port }} {{ flags }}
+
+# The gate before each commit: format, lints, documentation, tests
+check: fmt-check lint doc test
+
+# Unit and integration tests whose names contain the filter
+test *filter:
+    cargo test --workspace {{ filter }}
+
+# All tests and all real clients, as CI runs them
+test-all:
+    tests/run
+
+# One real client against a running server, e.g. `just client pymemcache 11211`
+client name port=port:
+    tests/clients/setup && tests/clients/run {{ name }} {{ port }}
+
+# The integration tests against another memcached
+test-against binary="/usr/bin/memcached":
+    MEMCRSD_UNDER_TEST={{ binary }} cargo test --test it -- --skip tidy
+
+# Format the sources
+fmt:
+    cargo fmt --all
+
+# Check the format
+fmt-check:
+    cargo fmt --all --check
+
+# Lints, warnings denied
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Documentation, warnings denied
+doc:
+    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
+
+# Seeded simulation of the store's rings against a map
+sim seed="":
+    MEMCRSD_SIM_SEED={{ seed }} cargo test --test sim -- --nocapture
+
+# Concurrent histories over four rings, checked for linearizability
+linearize rounds="5000":
+    MEMCRSD_LINEARIZE_ROUNDS={{ rounds }} cargo test --test it linearize -- --nocapture
+
+# Generated commands against memcached; the seed of a failure repeats it
+differential steps="100000" seed="":
+    MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} {{ if seed == "" { "" } else { "MEMCRSD_TEST_SEED=" + seed } }} cargo test --test it differential -- --nocapture
+
+# Fuzz a target (fuzz_binary_decoder, fuzz_text_decoder, fuzz_meta_decoder, fuzz_session) for some seconds
+fuzz target="fuzz_binary_decoder" secs="60":
+    fuzz/run {{ target }} {{ secs }}
+
+# Line coverage of the unit tests (needs cargo-llvm-cov)
+coverage:
+    cargo llvm-cov --workspace --lib --bins
+
+# The root file system of the container image
+image-rootfs dir="target/rootfs":
+    src/ship/rootfs.sh make {{ dir }}
+
+# Exactly what CI runs
+ci:
+    .ci/run

@@ -1,0 +1,304 @@
+//! The house rules that a compiler does not check: who imports whom, where `unsafe`, `async` and sockets may stand, how
+//! long a file may be, that each says at its top what it is.
+//!
+//! Each rule is a function over a path and a text, so that it can be shown to fail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Longest a file may be without its tests, lines.
+const LINES_MAX: usize = 600;
+
+/// Longer files, with their length. The list and the numbers may only shrink.
+const LONG_FILES: &[(&str, usize)] = &[("src/store/ledger.rs", 670), ("uring/tests/loopback.rs", 620)];
+
+/// Which modules of ours a module may import besides itself. Layers import downwards only.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("main", &["config", "log", "process", "server"]),
+    ("lib", &[]),
+    (
+        "server",
+        &["auth", "classes", "clock", "config", "engine", "limits", "log", "output", "process", "session", "store"],
+    ),
+    (
+        "session",
+        &["auth", "clock", "command", "config", "engine", "limits", "log", "output", "proto", "store"],
+    ),
+    ("engine", &["auth", "classes", "clock", "command", "config", "limits", "store"]),
+    ("proto", &["command", "limits"]),
+    ("store", &["classes", "clock", "limits"]),
+    ("output", &["limits", "store"]),
+    ("process", &["auth", "config", "limits", "log"]),
+    ("auth", &["limits", "log"]),
+    ("config", &["limits"]),
+    ("classes", &["limits"]),
+    ("clock", &["limits"]),
+    ("command", &["limits"]),
+    ("limits", &[]),
+    ("log", &["limits"]),
+    (
+        "fuzzing",
+        &["classes", "clock", "command", "config", "engine", "limits", "output", "proto", "session", "store"],
+    ),
+];
+
+/// How often the word `unsafe` stands in the code of each file that has it. It goes up only with a reason.
+const UNSAFE: &[(&str, usize)] = &[];
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if !path.ends_with("target") {
+                sources(&path, found);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every source file: its path below the root, and its text.
+fn files() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for dir in ["src", "uring", "perf", "tests", "fuzz"] {
+        sources(&Path::new(ROOT).join(dir), &mut found);
+    }
+    found.sort();
+    found
+        .iter()
+        .map(|path| {
+            let name = path.strip_prefix(ROOT).unwrap().to_str().unwrap().to_owned();
+            (name, fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+/// The part of a file in front of its tests.
+fn without_tests(text: &str) -> &str {
+    let end = text.match_indices("#[cfg(test)]\n").map(|(at, _)| at).find(|&at| {
+        let module = text[at..].lines().find(|line| line.starts_with("mod ")).unwrap_or_default();
+        module.ends_with('{')
+    });
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// Lines of code, comments and strings taken out.
+fn code(text: &str) -> impl Iterator<Item = (usize, String)> {
+    text.lines().enumerate().map(|(index, line)| (index + 1, bare(line)))
+}
+
+fn bare(line: &str) -> String {
+    let mut out = String::new();
+    let mut chars = line.chars().peekable();
+    let mut in_string = false;
+    while let Some(char) = chars.next() {
+        match char {
+            '\\' if in_string => {
+                chars.next();
+            }
+            '"' => in_string = !in_string,
+            '/' if !in_string && chars.peek() == Some(&'/') => break,
+            _ if in_string => {}
+            _ => out.push(char),
+        }
+    }
+    out
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|char: char| !char.is_alphanumeric() && char != '_').filter(|word| !word.is_empty())
+}
+
+/// The module a file of the main package belongs to.
+fn module(path: &str) -> Option<&str> {
+    let path = path.strip_prefix("src/")?;
+    path.split('/').next().map(|first| first.trim_end_matches(".rs"))
+}
+
+fn is_test(path: &str) -> bool {
+    path.contains("/tests/") || path.ends_with("/tests.rs") || path.starts_with("tests/")
+}
+
+fn opens_with_a_header(path: &str, text: &str) -> Option<String> {
+    (!text.starts_with("//!")).then(|| format!("{path}: does not open with //!"))
+}
+
+fn is_not_too_long(path: &str, text: &str) -> Option<String> {
+    let lines = without_tests(text).lines().count();
+    let listed = LONG_FILES.iter().find(|(long, _)| *long == path);
+    match listed {
+        Some((_, max)) if lines > *max => Some(format!("{path}: {lines} lines, more than its {max}")),
+        Some(_) if lines <= LINES_MAX => Some(format!("{path}: {lines} lines, no exception any more")),
+        None if lines > LINES_MAX => Some(format!("{path}: {lines} lines, more than {LINES_MAX}")),
+        _ => None,
+    }
+}
+
+fn imports_downwards(path: &str, text: &str) -> Option<String> {
+    let module = module(path)?;
+    if is_test(path) {
+        return None;
+    }
+    let allowed = IMPORTS.iter().find(|(name, _)| *name == module);
+    let Some((_, allowed)) = allowed else { return Some(format!("{path}: no line in the table of imports")) };
+    code(without_tests(text)).find_map(|(number, line)| {
+        let imported = line.split("crate::").skip(1).chain(line.split("memcrsd::").skip(1));
+        let wrong = imported.filter_map(|rest| words(rest).next()).find(|name| {
+            // A name that is no module of ours stands in the crate's root.
+            *name != module && IMPORTS.iter().any(|(known, _)| known == name) && !allowed.contains(name)
+        });
+        wrong.map(|name| format!("{path}:{number}: {module} may not import {name}"))
+    })
+}
+
+/// Only the edge waits, and only the edge has sockets.
+fn keeps_the_edge_outside(path: &str, text: &str) -> Option<String> {
+    const SOCKETS: &[&str] =
+        &["async", "await", "TcpStream", "TcpListener", "UdpSocket", "UnixStream", "UnixListener", "tokio"];
+    if !path.starts_with("src/") || module(path) == Some("server") || is_test(path) {
+        return None;
+    }
+    code(without_tests(text)).find_map(|(number, line)| {
+        let word = words(&line).find(|word| SOCKETS.contains(word) || *word == "uring")?;
+        Some(format!("{path}:{number}: {word} outside server/ and uring/"))
+    })
+}
+
+/// The ring crate knows nothing of memcached, and only it knows tokio-uring.
+fn keeps_the_ring_apart(path: &str, text: &str) -> Option<String> {
+    let (forbidden, why): (&[&str], _) = if path.starts_with("uring/src/") {
+        (&["memcrsd"], "uring knows nothing of memcached")
+    } else if path.starts_with("src/") || path.starts_with("perf/src/") {
+        (&["tokio_uring", "io_uring"], "only uring knows the driver")
+    } else {
+        return None;
+    };
+    code(text).find_map(|(number, line)| {
+        let word = words(&line).find(|word| forbidden.contains(word))?;
+        Some(format!("{path}:{number}: {word}: {why}"))
+    })
+}
+
+fn unsafe_count(text: &str) -> usize {
+    code(text).map(|(_, line)| words(&line).filter(|word| *word == "unsafe").count()).sum()
+}
+
+fn has_the_unsafe_it_says(path: &str, text: &str) -> Option<String> {
+    let said = UNSAFE.iter().find(|(name, _)| *name == path).map_or(0, |(_, count)| *count);
+    let found = unsafe_count(text);
+    (found != said).then(|| format!("{path}: {found} times unsafe, the table says {said}"))
+}
+
+fn leaves_nothing_for_later(path: &str, text: &str) -> Option<String> {
+    let notes = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("INTERFACE ", "SKETCH")];
+    text.lines().enumerate().find_map(|(index, line)| {
+        let note = notes.iter().find(|note| line.contains(*note))?;
+        Some(format!("{path}:{}: {note}", index + 1))
+    })
+}
+
+fn is_plain_text(path: &str, text: &str) -> Option<String> {
+    text.lines().enumerate().find_map(|(index, line)| {
+        let number = index + 1;
+        if !bare(line).is_ascii() {
+            return Some(format!("{path}:{number}: code is ASCII"));
+        }
+        if line.contains('\t') || line.ends_with(' ') {
+            return Some(format!("{path}:{number}: a tab, or a space at the end of the line"));
+        }
+        None
+    })
+}
+
+type Check = fn(&str, &str) -> Option<String>;
+
+fn all_files_pass(check: Check) {
+    let broken: Vec<_> = files().iter().filter_map(|(path, text)| check(path, text)).collect();
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+#[test]
+fn every_file_opens_with_a_header() {
+    all_files_pass(opens_with_a_header);
+}
+
+#[test]
+fn no_file_is_too_long() {
+    all_files_pass(is_not_too_long);
+}
+
+#[test]
+fn layers_import_downwards() {
+    all_files_pass(imports_downwards);
+}
+
+#[test]
+fn async_and_sockets_stay_at_the_edge() {
+    all_files_pass(keeps_the_edge_outside);
+}
+
+#[test]
+fn the_ring_crate_stands_apart() {
+    all_files_pass(keeps_the_ring_apart);
+}
+
+#[test]
+fn unsafe_is_where_the_table_says() {
+    all_files_pass(has_the_unsafe_it_says);
+    for (path, _) in UNSAFE {
+        assert!(Path::new(ROOT).join(path).exists(), "{path} is in the table of unsafe and not in the tree");
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    all_files_pass(leaves_nothing_for_later);
+}
+
+#[test]
+fn code_is_plain_text() {
+    all_files_pass(is_plain_text);
+}
+
+/// Each rule, broken once.
+#[test]
+fn the_rules_can_be_broken() {
+    let broken = |check: Check, path: &str, text: &str| {
+        assert!(check(path, text).is_some(), "{path}: {text:?} passes");
+    };
+    broken(opens_with_a_header, "src/a.rs", "fn main() {}\n");
+    broken(is_not_too_long, "src/a.rs", &"//!\n".repeat(LINES_MAX + 1));
+    broken(imports_downwards, "src/proto/text.rs", "use crate::store::Store;\n");
+    broken(imports_downwards, "src/store/log.rs", "fn f() -> crate::proto::Parsed {}\n");
+    broken(imports_downwards, "src/main.rs", "use memcrsd::store::Store;\n");
+    broken(imports_downwards, "src/unheard.rs", "//!\n");
+    broken(keeps_the_edge_outside, "src/session/mod.rs", "pub async fn f() {}\n");
+    broken(keeps_the_edge_outside, "src/engine/mod.rs", "use std::net::TcpStream;\n");
+    broken(keeps_the_ring_apart, "uring/src/lib.rs", "use memcrsd::limits;\n");
+    broken(keeps_the_ring_apart, "src/server/ring.rs", "use tokio_uring::start;\n");
+    broken(has_the_unsafe_it_says, "src/session/mod.rs", "unsafe { f() }\n");
+    broken(leaves_nothing_for_later, "src/a.rs", concat!("// TO", "DO: later\n"));
+    broken(is_plain_text, "src/a.rs", "let x = 1; \n");
+    broken(is_plain_text, "src/a.rs", "let \u{e4} = 1;\n");
+}
+
+#[test]
+fn the_rules_leave_right_code_alone() {
+    let text = "//! A header: async, unsafe and tokio in words.\n\nfn f() {}\n\n#[cfg(test)]\nmod tests {\n    use crate::store;\n}\n";
+    let checks: [Check; 8] = [
+        opens_with_a_header,
+        is_not_too_long,
+        imports_downwards,
+        keeps_the_edge_outside,
+        keeps_the_ring_apart,
+        has_the_unsafe_it_says,
+        leaves_nothing_for_later,
+        is_plain_text,
+    ];
+    for check in checks {
+        assert_eq!(check("src/proto/text.rs", text), None);
+    }
+}
