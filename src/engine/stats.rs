@@ -225,6 +225,7 @@ impl Turn<'_> {
         to.put("memcrsd_segments_in_use", memory.segments_in_use);
         to.put("memcrsd_segments_free", memory.segments_free);
         to.put("memcrsd_pins", memory.pins);
+        to.put("memcrsd_drafts", memory.drafts);
     }
 
     /// `stats reset`.
