@@ -84,16 +84,15 @@ impl<C: Core> Connection<C> {
             self.goes_on()?;
             // Given back before the wait: what a match looks at lives to its end.
             let held = self.buffer.take().filter(|_| !self.local.buffers.scarce());
-            let buffer = match held {
-                Some(buffer) => buffer,
-                None => {
-                    self.let_go();
-                    self.entry.phase.set(Phase::Parked);
-                    match self.entry.stream.parked().await {
-                        Err(error) if !Stream::is_interrupted(&error) => return Err(End::Broken),
-                        Err(_) => continue,
-                        Ok(()) => self.local.buffers.take(),
-                    }
+            let buffer = if let Some(buffer) = held {
+                buffer
+            } else {
+                self.let_go();
+                self.entry.phase.set(Phase::Parked);
+                match self.entry.stream.parked().await {
+                    Err(error) if !Stream::is_interrupted(&error) => return Err(End::Broken),
+                    Err(_) => continue,
+                    Ok(()) => self.local.buffers.take(),
                 }
             };
             self.entry.phase.set(Phase::Reading);

@@ -185,7 +185,9 @@ fn idle_connections_are_cheap() {
     raise_descriptors();
     let server = Server::start(&["-t", "2", "-c", "4000"]);
     let mut asked: Vec<Client> = (0..700).map(|_| server.connect()).collect();
-    asked.iter_mut().for_each(|client| assert_eq!(client.ask("get a"), "END"));
+    for client in &mut asked {
+        assert_eq!(client.ask("get a"), "END");
+    }
     drop(asked);
     wait_until("the first ones are gone", || server.count("curr_connections") <= 1);
     let before = server.resident_bytes();
