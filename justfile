@@ -1,5 +1,7 @@
 # Every task of the project; `just` lists them. A recipe is thin: what it runs can be typed as well.
 
+import 'perf/recipes.just'
+
 port := env("PORT", "11211")
 
 # List the recipes
@@ -46,8 +48,12 @@ doc:
     RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 
 # Seeded simulation of the store's rings against a map
-sim seed="":
-    MEMCRSD_SIM_SEED={{ seed }} cargo test --test sim -- --nocapture
+sim ops="1000000" seed="":
+    SIM_OPS={{ ops }} {{ if seed == "" { "" } else { "SIM_SEED=" + seed } }} cargo test --test sim -- --nocapture
+
+# The simulation with a ring that skips a delta: must fail
+canary:
+    ! cargo test --features canary --test sim
 
 # Concurrent histories over four rings, checked for linearizability
 linearize rounds="5000":

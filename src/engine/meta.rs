@@ -191,9 +191,9 @@ impl Turn<'_> {
         }
         let class = self.class(class);
         if fetch.touch.is_some() {
-            class.touch_hits.add(1)
+            class.touch_hits.add(1);
         } else {
-            class.get_hits.add(1)
+            class.get_hits.add(1);
         }
         Some(seen)
     }

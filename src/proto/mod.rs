@@ -3,4 +3,5 @@
 pub mod binary;
 pub mod meta;
 pub mod number;
+pub mod scan;
 pub mod text;

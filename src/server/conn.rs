@@ -25,6 +25,9 @@ use uring::{Buffer, Stream};
 /// A carry or an output that grew beyond this is given back once it is empty, bytes.
 const KEPT_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 
+/// So many reads within one second make a client busy.
+const BUSY_READS: u32 = 4;
+
 /// Serves one client to the end.
 pub(super) struct Connection<C: Core> {
     local: Rc<Local<C>>,
@@ -35,12 +38,14 @@ pub(super) struct Connection<C: Core> {
     carry: Vec<u8>,
     /// Held between two reads of a busy client.
     buffer: Option<Buffer>,
+    /// Reads in a row that came within the same second of the clock.
+    streak: u32,
 }
 
 impl<C: Core> Connection<C> {
     pub(super) fn new(local: Rc<Local<C>>, entry: Rc<Entry>, talk: C::Talk) -> Self {
         let buffer = (!local.buffers.scarce()).then(|| local.buffers.take());
-        Self { local, entry, talk, out: Output::default(), carry: Vec::new(), buffer }
+        Self { local, entry, talk, out: Output::default(), carry: Vec::new(), buffer, streak: 0 }
     }
 
     /// Runs until the connection ends, and says how it did.
@@ -76,14 +81,15 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    /// The next bytes of the client. A busy client's read holds its buffer while it waits; an idle one, or any if
-    /// buffers are scarce, waits without and takes one when there is something to read.
+    /// The next bytes of the client. A busy client's read holds its buffer while it waits, so that it costs one operation.
+    /// Where buffers are scarce one that is not busy waits without, and takes one when there is something to read; so does
+    /// one whose buffer the sweeper has taken.
     async fn read(&mut self) -> Result<Buffer, End> {
         self.entry.mid_command.set(!self.carry.is_empty());
         loop {
             self.goes_on()?;
             // Given back before the wait: what a match looks at lives to its end.
-            let held = self.buffer.take().filter(|_| !self.local.buffers.scarce());
+            let held = self.buffer.take().filter(|_| self.is_busy() || !self.local.buffers.scarce());
             let buffer = if let Some(buffer) = held {
                 buffer
             } else {
@@ -211,10 +217,16 @@ impl<C: Core> Connection<C> {
     }
 
     /// The client has sent `count` bytes more, and has the ring's attention.
-    fn heard(&self, count: usize) {
+    fn heard(&mut self, count: usize) {
         self.entry.phase.set(Phase::Working);
-        self.entry.last_active.set(self.local.now());
+        let before = self.entry.last_active.replace(self.local.now());
+        self.streak = if before == self.local.now() { self.streak.saturating_add(1) } else { 0 };
         self.local.core.count(Event::Read(count));
+    }
+
+    /// Many clients that say little are not worth a buffer each; few that say much are.
+    fn is_busy(&self) -> bool {
+        self.streak >= BUSY_READS
     }
 
     /// Gives back the memory that only a busy connection needs.

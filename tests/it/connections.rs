@@ -145,6 +145,24 @@ fn probes_leave_nothing_behind() {
     assert_eq!(server.stderr(), "");
 }
 
+/// -vv, which people read and scripts grep.
+#[test]
+fn connections_are_told_of_with_two_v() {
+    let server = Server::start(&["-vv", "-t", "2"]);
+    let mut client = server.connect();
+    assert_eq!(client.ask("mn"), "MN");
+    client.send(b"quit\r\n");
+    assert_eq!(client.read_to_end(), b"");
+    for line in [
+        "server listening (auto-negotiate)",
+        "new auto-negotiating client connection",
+        "Client using the ascii protocol",
+        "connection closed.",
+    ] {
+        wait_until(line, || server.stderr().lines().any(|said| said.ends_with(line)));
+    }
+}
+
 #[test]
 fn connections_are_listed() {
     let server = Server::start(&["-t", "4"]);

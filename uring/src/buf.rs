@@ -23,6 +23,9 @@ use std::rc::Rc;
 use tokio_uring::buf::fixed::FixedBufRegistry;
 use tokio_uring::buf::{IoBuf, IoBufMut};
 
+/// Size of a buffer from the heap: small, since thousands of busy connections may each hold one.
+const HEAP_BYTES_MAX: usize = 4096;
+
 /// The index under which the arena is registered with its ring.
 const ARENA_INDEX: u16 = 0;
 
@@ -123,7 +126,7 @@ impl Buffers {
                 return Buffer { memory: Memory::Slot { arena: Rc::clone(arena), slot }, filled: 0 };
             }
         }
-        Buffer { memory: Memory::Heap(vec![0; self.buffer_bytes]), filled: 0 }
+        Buffer { memory: Memory::Heap(vec![0; self.buffer_bytes.min(HEAP_BYTES_MAX)]), filled: 0 }
     }
 
     /// True if less than a quarter of the registered buffers is free: who waits should not hold one.
