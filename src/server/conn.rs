@@ -28,6 +28,9 @@ use uring::{Buffer, Stream};
 /// A carry or an output that grew beyond this is given back once it is empty, bytes.
 const KEPT_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 
+/// So many reads within one second make a client busy.
+const BUSY_READS: u32 = 4;
+
 /// Serves one client to the end.
 pub(super) struct Connection<C: Core> {
     local: Rc<Local<C>>,
@@ -42,6 +45,8 @@ pub(super) struct Connection<C: Core> {
     channel: Option<Box<Channel>>,
     /// Part of a value has come that is not received into its place.
     is_mid_value: bool,
+    /// Reads in a row that came within the same second of the clock.
+    streak: u32,
 }
 
 impl<C: Core> Connection<C> {
@@ -61,6 +66,7 @@ impl<C: Core> Connection<C> {
             buffer,
             channel,
             is_mid_value: false,
+            streak: 0,
         }
     }
 
@@ -109,13 +115,16 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    /// The next bytes of the client. A busy client's read holds its buffer while it waits, so that it costs one operation;
-    /// one whose buffer the sweeper has taken waits without and takes one when there is something to read.
+    /// The next bytes of the client. A busy client's read holds its buffer while it waits, so that it costs one operation.
+    /// Where buffers are scarce one that is not busy waits without, and takes one when there is something to read; so does
+    /// one whose buffer the sweeper has taken.
     async fn read(&mut self) -> Result<Buffer, End> {
         self.entry.mid_command.set(!self.carry.is_empty() | self.is_mid_value);
         loop {
             self.goes_on()?;
-            let buffer = if let Some(buffer) = self.buffer.take() {
+            // Given back before the wait: what a match looks at lives to its end.
+            let held = self.buffer.take().filter(|_| self.is_busy() || !self.local.buffers.scarce());
+            let buffer = if let Some(buffer) = held {
                 buffer
             } else {
                 self.let_go();
@@ -250,9 +259,15 @@ impl<C: Core> Connection<C> {
     }
 
     /// The client has sent something, and has the ring's attention.
-    fn heard(&self) {
+    fn heard(&mut self) {
         self.entry.phase.set(Phase::Working);
-        self.entry.last_active.set(self.local.now());
+        let before = self.entry.last_active.replace(self.local.now());
+        self.streak = if before == self.local.now() { self.streak.saturating_add(1) } else { 0 };
+    }
+
+    /// Many clients that say little are not worth a buffer each; few that say much are.
+    fn is_busy(&self) -> bool {
+        self.streak >= BUSY_READS
     }
 
     /// Gives back the memory that only a busy connection needs.

@@ -319,6 +319,12 @@ impl Listeners {
                 Some(address) => Address::Tcp(address),
                 None => Address::Unix(shared.config.socketpath.clone().unwrap_or_default()),
             };
+            let protocol = match shared.config.protocol {
+                Protocol::Auto => "auto-negotiate",
+                Protocol::Ascii => "ascii",
+                Protocol::Binary => "binary",
+            };
+            tracing::debug!("<{} server listening ({protocol})", listener.id());
             let entry = Connection::new(address.clone(), None, shared.clock.now());
             shared.connections.insert(listener.id() as u32, Arc::new(entry));
             (*place, address)

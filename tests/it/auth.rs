@@ -210,10 +210,9 @@ fn sasl_serves_nothing_before_the_login() {
         let mut client = Packets::connect(&server);
         // Well-formed: key, and the extras or the value that the opcode wants.
         let (extras, key) = match opcode {
-            0x00 | 0x04 => (0, "k"),
+            0x00 | 0x04 | 0x0e => (0, "k"),
             0x01 => (8, "k"),
             0x05 => (20, "k"),
-            0x0e => (0, "k"),
             0x1c | 0x1d => (4, "k"),
             _ => (0, ""),
         };

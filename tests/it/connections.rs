@@ -145,6 +145,24 @@ fn probes_leave_nothing_behind() {
     assert_eq!(server.stderr(), "");
 }
 
+/// -vv, which people read and scripts grep.
+#[test]
+fn connections_are_told_of_with_two_v() {
+    let server = Server::start(&["-vv", "-t", "2"]);
+    let mut client = server.connect();
+    assert_eq!(client.ask("mn"), "MN");
+    client.send(b"quit\r\n");
+    assert_eq!(client.read_to_end(), b"");
+    for line in [
+        "server listening (auto-negotiate)",
+        "new auto-negotiating client connection",
+        "Client using the ascii protocol",
+        "connection closed.",
+    ] {
+        wait_until(line, || server.stderr().lines().any(|said| said.ends_with(line)));
+    }
+}
+
 #[test]
 fn connections_are_listed() {
     let server = Server::start(&["-t", "4"]);
@@ -185,7 +203,9 @@ fn idle_connections_are_cheap() {
     raise_descriptors();
     let server = Server::start(&["-t", "2", "-c", "4000"]);
     let mut asked: Vec<Client> = (0..700).map(|_| server.connect()).collect();
-    asked.iter_mut().for_each(|client| assert_eq!(client.ask("get a"), "END"));
+    for client in &mut asked {
+        assert_eq!(client.ask("get a"), "END");
+    }
     drop(asked);
     wait_until("the first ones are gone", || server.count("curr_connections") <= 1);
     let before = server.resident_bytes();

@@ -33,5 +33,6 @@ mod random;
 mod rings;
 mod script;
 mod scripts;
+mod startup;
 mod tidy;
 mod tls;
