@@ -4,3 +4,4 @@ pub mod binary;
 pub mod meta;
 pub mod number;
 pub mod text;
+pub mod udp;

@@ -34,3 +34,4 @@ mod script;
 mod scripts;
 mod tidy;
 mod tls;
+mod udp;

@@ -23,6 +23,7 @@
 
 mod bell;
 mod buf;
+mod datagram;
 mod listener;
 mod mail;
 mod op;
@@ -33,6 +34,7 @@ mod sys;
 
 pub use bell::Bell;
 pub use buf::{Buffer, Buffers};
+pub use datagram::{DatagramSocket, Datagrams};
 pub use listener::{Accepts, Listener, Socket, is_exhaustion};
 pub use mail::{Mail, Mailbox, Waker, mailbox};
 pub use op::{Pieces, Receive};

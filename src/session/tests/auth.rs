@@ -3,8 +3,6 @@
 use crate::auth::Users;
 use crate::config::{Config, Protocol};
 use crate::fuzzing::Peer;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 fn guarded(config: Config) -> Peer {
     let mut peer = Peer::new(config);

@@ -9,12 +9,14 @@
 #![expect(unsafe_code, reason = "the kernel reads and writes memory that operations name by address")]
 
 mod accept;
+mod datagram;
 mod memory;
 mod read;
 mod send;
 mod wait;
 
 pub(crate) use accept::accept;
+pub(crate) use datagram::{Envelope, receive_datagram, send_datagram};
 pub use memory::{Pieces, Receive};
 pub(crate) use read::{read, receive};
 pub(crate) use send::{Vectors, gather, send};
