@@ -63,7 +63,7 @@ linearize rounds="5000":
 differential steps="100000" seed="":
     MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} {{ if seed == "" { "" } else { "MEMCRSD_TEST_SEED=" + seed } }} cargo test --test it differential -- --nocapture
 
-# Fuzz a target (fuzz_binary_decoder, fuzz_text_decoder, fuzz_meta_decoder, fuzz_session) for some seconds
+# Fuzz a target (fuzz_binary_decoder, fuzz_text_decoder, fuzz_meta_decoder, fuzz_session, fuzz_udp) for some seconds
 fuzz target="fuzz_binary_decoder" secs="60":
     fuzz/run {{ target }} {{ secs }}
 

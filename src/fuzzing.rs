@@ -9,6 +9,7 @@ use crate::limits::LINE_BYTES_MAX;
 use crate::output::Output;
 use crate::proto::meta::KeyBuffer;
 use crate::proto::text::{Command, Verb};
+use crate::session::udp::Datagrams;
 use crate::session::{Next, Session};
 use crate::store::{Host, Options, Store};
 use std::sync::Arc;
@@ -63,6 +64,13 @@ impl Peer {
     /// What all rings share.
     pub fn shared(&self) -> &Arc<Shared> {
         self.engine.shared()
+    }
+
+    /// Sends a datagram of its own to the same server.
+    pub fn datagram(&mut self, datagram: &[u8]) -> Datagrams {
+        let mut answers = Datagrams::default();
+        crate::session::udp::serve(&mut self.engine, 33, datagram, &mut answers);
+        answers
     }
 
     /// Hangs up and connects again.
@@ -173,6 +181,33 @@ pub fn binary(data: &[u8]) {
     if let Parsed::Packet(packet) = parse(data) {
         assert!(matches!(parse(&data[..packet.head_bytes.min(data.len())]), Parsed::Packet(_)));
     }
+}
+
+/// Any datagram is answered with datagrams that can be put together again, or not at all.
+pub fn udp(data: &[u8]) {
+    let mut peer = Peer::new(Config::default());
+    for datagram in data.chunks(3000) {
+        check(&peer.datagram(datagram));
+    }
+}
+
+/// Messages come whole, their datagrams counted.
+fn check(answers: &Datagrams) {
+    use crate::proto::udp::{DATAGRAM_BYTES_MAX, FRAME_BYTES};
+    let mut from = 0;
+    let mut last = (0, 0);
+    for &end in &answers.ends {
+        let datagram = &answers.bytes[from..end];
+        assert!((FRAME_BYTES..=DATAGRAM_BYTES_MAX).contains(&datagram.len()));
+        let number = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
+        let (sequence, total) = (number(2), number(4));
+        assert!(sequence == 0 || last == (sequence - 1, total), "counted from 0 without a gap");
+        assert!(sequence < total || total == 0 && datagram.len() == FRAME_BYTES);
+        assert!(last.0 + 1 >= last.1 || sequence > 0, "a message comes whole");
+        last = (sequence, total);
+        from = end;
+    }
+    assert!(last.0 + 1 >= last.1);
 }
 
 /// Arbitrary bytes in arbitrary pieces are answered as they are in one piece. The first byte says how many of the next

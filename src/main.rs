@@ -37,7 +37,9 @@ fn serve(config: &Config) -> Result<(), Refusal> {
     let ports = Ports::bind(config).map_err(denied)?;
     prepared.after_bind(config)?;
     let tcp = |&address| BoundPort { transport: Transport::Tcp, address };
-    let bound: Vec<BoundPort> = ports.addresses().iter().map(tcp).collect();
+    let udp = |&address| BoundPort { transport: Transport::Udp, address };
+    let bound: Vec<BoundPort> =
+        ports.addresses().iter().map(tcp).chain(ports.udp_addresses().iter().map(udp)).collect();
     let users = mem::take(&mut prepared.users);
     let certificates = prepared.certificates.clone();
     let server = ports.start(config, prepared.connections_max, users, certificates).map_err(denied)?;

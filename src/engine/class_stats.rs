@@ -4,6 +4,7 @@
 //! tools that draw classes have something true to draw: items, their bytes, and the pages memcached would have needed.
 
 use crate::engine::Turn;
+use crate::engine::connections::Address;
 use crate::engine::stats::{Sink, Writer};
 
 /// Size of memcached's slab pages, bytes.
@@ -100,6 +101,9 @@ impl Turn<'_> {
     pub fn stats_conns(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         for (id, connection) in self.shared.connections.list() {
+            if let Address::Udp(_) = connection.address {
+                to.put(format_args!("{id}:UDP"), "UDP");
+            }
             to.put(format_args!("{id}:addr"), &connection.address);
             if let Some(listener) = &connection.listener {
                 to.put(format_args!("{id}:listen_addr"), listener);

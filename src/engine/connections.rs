@@ -52,6 +52,8 @@ pub enum State {
     Watching,
     /// On the way out.
     Closing,
+    /// Waiting for datagrams.
+    Receptive,
 }
 
 /// An open connection or listener.
@@ -86,7 +88,7 @@ impl Connection {
 
     /// The name of what it is doing, as memcached has it.
     pub fn state_name(&self) -> &'static str {
-        const NAMES: [&str; 7] = [
+        const NAMES: [&str; 8] = [
             "conn_listening",
             "conn_waiting",
             "conn_parse_cmd",
@@ -94,6 +96,7 @@ impl Connection {
             "conn_mwrite",
             "conn_watch",
             "conn_closing",
+            "conn_read",
         ];
         NAMES[usize::from(self.state.load(Ordering::Relaxed)).min(NAMES.len() - 1)]
     }

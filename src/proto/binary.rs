@@ -12,7 +12,8 @@ use crate::limits::{KEY_BYTES_MAX, PACKET_HEAD_BYTES_MAX};
 
 /// First byte of a request, and so of a connection that speaks binary.
 pub const MAGIC_REQUEST: u8 = 0x80;
-const MAGIC_REPLY: u8 = 0x81;
+/// First byte of a reply.
+pub const MAGIC_REPLY: u8 = 0x81;
 /// Length of a packet's header, bytes.
 pub const HEADER_BYTES: usize = 24;
 /// Largest body, bytes.

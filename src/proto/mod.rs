@@ -5,3 +5,4 @@ pub mod meta;
 pub mod number;
 pub mod scan;
 pub mod text;
+pub mod udp;

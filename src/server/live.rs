@@ -8,6 +8,7 @@ use crate::engine::connections::{Address, Connection, State};
 use crate::engine::counters::RingCounters;
 use crate::engine::{Engine, Reason, Shared, Stop};
 use crate::output::Output;
+use crate::session::udp::{self, Datagrams};
 use crate::session::{Next, Progress, Session};
 use crate::store;
 use std::cell::{Cell, RefCell};
@@ -88,6 +89,12 @@ impl Core for Live {
 
     fn maintain(&self) -> bool {
         self.engine.borrow_mut().shard_mut().maintain(self.now.get())
+    }
+
+    fn datagram(&self, id: u32, datagram: &[u8], answers: &mut Datagrams) {
+        self.count(Event::Read(datagram.len()));
+        udp::serve(&mut self.engine.borrow_mut(), id, datagram, answers);
+        self.count(Event::Written(answers.bytes.len()));
     }
 
     fn count(&self, event: Event) {

@@ -20,12 +20,13 @@ mod ring;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod udp;
 
 use crate::auth::Users;
 use crate::clock::Clock;
 use crate::config::{Config, Endpoint, Protocol};
 use crate::engine::Shared;
-use crate::engine::connections::{Address, Connection};
+use crate::engine::connections::{Address, Connection, State};
 use crate::limits::READ_BUFFER_BYTES;
 use crate::store::Store;
 use crate::tls::Certificates;
@@ -40,7 +41,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use uring::{Listener, Mailbox, Support, Waker};
+use uring::{DatagramSocket, Listener, Mailbox, Support, Waker};
 
 pub use signals::Request;
 
@@ -93,6 +94,11 @@ impl Ports {
     /// The TCP addresses that are bound, with the ports the kernel chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.listeners.addresses
+    }
+
+    /// The UDP addresses that are bound, likewise.
+    pub fn udp_addresses(&self) -> &[SocketAddr] {
+        &self.listeners.udp_addresses
     }
 
     /// Starts the server: its listeners accept when this returns, up to `connections_max` connections at a time;
@@ -191,7 +197,7 @@ impl Crew<'_> {
     fn start<C, M>(
         &self,
         mailboxes: Vec<Mailbox<Message>>,
-        listeners: Vec<Vec<(usize, Listener)>>,
+        bound: Vec<Bound>,
         make: impl Fn(usize) -> M,
     ) -> Result<Vec<std::thread::JoinHandle<()>>, StartError>
     where
@@ -209,7 +215,7 @@ impl Crew<'_> {
         let (ready, readiness) = mpsc::channel();
         let mut starts = Vec::new();
         let mut threads = Vec::new();
-        for (index, (mailbox, listeners)) in mailboxes.into_iter().zip(listeners).enumerate() {
+        for (index, (mailbox, bound)) in mailboxes.into_iter().zip(bound).enumerate() {
             let (go, wait) = mpsc::channel::<()>();
             starts.push(go);
             let (ready, support, epoch, make) = (ready.clone(), self.support, self.epoch, make(index));
@@ -227,7 +233,7 @@ impl Crew<'_> {
                 let core = Rc::new(make());
                 ring::run(
                     ring,
-                    Parts { core, index, load, wakers, mailbox, listeners, settings, epoch, certificates },
+                    Parts { core, index, load, wakers, mailbox, bound, settings, epoch, certificates },
                 );
             };
             let thread = std::thread::Builder::new().name(format!("ring-{index}")).spawn(body);
@@ -272,38 +278,43 @@ fn random_seed() -> u64 {
     RandomState::new().hash_one(0)
 }
 
-/// All listeners, each with its place in the configuration.
-#[derive(Debug)]
-struct Listeners {
-    by_ring: Vec<Vec<(usize, Listener)>>,
-    addresses: Vec<SocketAddr>,
+/// What one ring listens to.
+#[derive(Debug, Default)]
+struct Bound {
+    /// Each with its place in the configuration.
+    listeners: Vec<(usize, Listener)>,
+    sockets: Vec<DatagramSocket>,
 }
 
-/// Binds what `config` asks for: TCP once per ring, a path once.
+/// All that is bound.
+#[derive(Debug)]
+struct Listeners {
+    by_ring: Vec<Bound>,
+    addresses: Vec<SocketAddr>,
+    udp_addresses: Vec<SocketAddr>,
+}
+
+/// Binds what `config` asks for: TCP once per ring, UDP as often as there are threads for it, a path once.
 fn listen(config: &Config, rings: usize) -> Result<Listeners, StartError> {
-    let mut listeners =
-        Listeners { by_ring: (0..rings).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+    let by_ring = (0..rings).map(|_| Bound::default()).collect();
+    let mut listeners = Listeners { by_ring, addresses: Vec::new(), udp_addresses: Vec::new() };
     for (place, spec) in config.listen.iter().enumerate() {
         match &spec.endpoint {
             Endpoint::Tcp { host, port } => {
-                let refused = |error: &std::io::Error| match host {
-                    None => StartError::new(format!("failed to listen on TCP port {port}: {}", words(error))),
-                    Some(host) => StartError::new(format!(
-                        "failed to listen on one of interface(s) {host}: {}",
-                        words(error)
-                    )),
-                };
-                let addresses = spec.endpoint.addresses().map_err(|error| refused(&error))?;
-                listeners.bind_tcp(place, &addresses, config.backlog).map_err(|error| refused(&error))?;
+                let refused = |error| refused("TCP", host.as_deref(), *port, &error);
+                let addresses = spec.endpoint.addresses().map_err(refused)?;
+                listeners.bind_tcp(place, &addresses, config.backlog).map_err(refused)?;
             }
             Endpoint::Unix { path, mode } => {
                 let bound = Listener::bind_path(Path::new(path), *mode, config.backlog).map_err(|error| {
                     StartError::new(format!("failed to listen on UNIX socket: {path}: {}", words(&error)))
                 })?;
-                listeners.by_ring[0].push((place, bound));
+                listeners.by_ring[0].listeners.push((place, bound));
             }
-            Endpoint::Udp { .. } => {
-                return Err(StartError::new("UDP is not available in this build"));
+            Endpoint::Udp { host, port } => {
+                let refused = |error| refused("UDP", host.as_deref(), *port, &error);
+                let addresses = spec.endpoint.addresses().map_err(refused)?;
+                listeners.bind_udp(&addresses, config.num_threads_per_udp).map_err(refused)?;
             }
         }
     }
@@ -329,31 +340,63 @@ impl Listeners {
             shared.connections.insert(listener.id() as u32, Arc::new(entry));
             (*place, address)
         };
-        self.by_ring[0].iter().map(enter).collect()
+        for socket in self.by_ring.iter().flat_map(|bound| &bound.sockets) {
+            let entry = Connection::new(Address::Udp(socket.local()), None, shared.clock.now());
+            entry.set_state(State::Receptive);
+            shared.connections.insert(socket.id() as u32, Arc::new(entry));
+        }
+        self.by_ring[0].listeners.iter().map(enter).collect()
     }
 
     /// Binds all of `addresses`. A family this machine does not have is passed over if there is another.
     fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
-        let mut missing = Err(std::io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
-        for &address in addresses {
-            let bound = match Listener::bind_each(address, self.by_ring.len(), backlog) {
-                Ok(bound) => bound,
-                Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                    if missing.is_err() {
-                        missing = Err(error);
-                    }
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            missing = Ok(());
+        let rings = self.by_ring.len();
+        for bound in each_family(addresses, |address| Listener::bind_each(address, rings, backlog))? {
             self.addresses.extend(bound.first().and_then(Listener::local));
             for (ring, listener) in self.by_ring.iter_mut().zip(bound) {
-                ring.push((place, listener));
+                ring.listeners.push((place, listener));
             }
         }
-        missing
+        Ok(())
     }
+
+    /// As [`Listeners::bind_tcp`], for the first `count` rings.
+    fn bind_udp(&mut self, addresses: &[SocketAddr], count: usize) -> std::io::Result<()> {
+        let count = count.min(self.by_ring.len());
+        for bound in each_family(addresses, |address| DatagramSocket::bind_each(address, count))? {
+            self.udp_addresses.extend(bound.first().map(DatagramSocket::local));
+            for (ring, socket) in self.by_ring.iter_mut().zip(bound) {
+                ring.sockets.push(socket);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Binds each of `addresses`, but for those of a family this machine does not have, as long as there is another.
+fn each_family<B>(
+    addresses: &[SocketAddr],
+    bind: impl Fn(SocketAddr) -> std::io::Result<B>,
+) -> std::io::Result<Vec<B>> {
+    let mut missing = std::io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
+    let mut all = Vec::new();
+    for &address in addresses {
+        match bind(address) {
+            Ok(bound) => all.push(bound),
+            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => missing = error,
+            Err(error) => return Err(error),
+        }
+    }
+    if all.is_empty() { Err(missing) } else { Ok(all) }
+}
+
+/// memcached's words for a port that cannot be had.
+fn refused(transport: &str, host: Option<&str>, port: u16, error: &std::io::Error) -> StartError {
+    let reason = words(error);
+    StartError::new(match host {
+        None => format!("failed to listen on {transport} port {port}: {reason}"),
+        Some(host) => format!("failed to listen on one of interface(s) {host}: {reason}"),
+    })
 }
 
 /// The error as strerror(3) words it.

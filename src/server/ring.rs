@@ -1,15 +1,17 @@
 //! One ring's thread: its connections, its mailbox, its seconds, its end.
 
+use super::Bound;
 use super::accept::{self, Load, Seat};
 use super::conn::Connection;
 use super::core::{Core, End, Event, Origin};
+use super::udp;
 use crate::clock::Secs;
 use crate::tls::Certificates;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use uring::{Accepts, Bell, Buffers, Listener, Mail, Mailbox, Socket, Stream, Waker};
+use uring::{Accepts, Bell, Buffers, Mail, Mailbox, Socket, Stream, Waker};
 
 /// A ring's mail.
 #[derive(Debug)]
@@ -113,8 +115,7 @@ pub(super) struct Parts<C: Core> {
     pub(super) load: Arc<Load>,
     pub(super) wakers: Arc<[Waker<Message>]>,
     pub(super) mailbox: Mailbox<Message>,
-    /// With their place in the configuration.
-    pub(super) listeners: Vec<(usize, Listener)>,
+    pub(super) bound: Bound,
     pub(super) settings: Settings,
     /// When the server's clock started: seconds begin at whole seconds from here.
     pub(super) epoch: Instant,
@@ -124,7 +125,8 @@ pub(super) struct Parts<C: Core> {
 
 /// Runs `ring` until it is told to stop and its connections have ended.
 pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
-    let Parts { core, index, load, wakers, mut mailbox, listeners, settings, epoch, certificates } = parts;
+    let Parts { core, index, load, wakers, mut mailbox, bound, settings, epoch, certificates } = parts;
+    let Bound { listeners, sockets } = bound;
     let now = Cell::new(core.tick());
     let local = Rc::new(Local {
         core,
@@ -144,6 +146,9 @@ pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
             listeners.into_iter().map(|(place, listener)| (place, Rc::new(listener.open()))).collect();
         for (place, accepts) in &listeners {
             uring::spawn(accept::accept_all(Rc::clone(&local), Rc::clone(accepts), *place));
+        }
+        for socket in sockets {
+            uring::spawn(udp::serve(Rc::clone(&local), socket));
         }
         uring::spawn(heartbeat(Rc::clone(&local), epoch));
         uring::spawn(maintain(Rc::clone(&local)));

@@ -43,6 +43,7 @@ impl Core for ToyCore {
     fn tick(&self) -> Secs {
         Secs(self.board.now.load(Ordering::Relaxed))
     }
+    fn datagram(&self, _id: u32, _datagram: &[u8], _answers: &mut crate::session::udp::Datagrams) {}
     fn catch_up(&self) {
         self.board.catch_ups.fetch_add(1, Ordering::Relaxed);
     }
@@ -165,7 +166,7 @@ impl Toys {
         let listen_spec = ListenSpec { endpoint, protocol: Protocol::Auto, tls: ListenTls::Off, tag: None };
         let mut config = Config { listen: vec![listen_spec], ..Config::default() };
         adjust(&mut config);
-        let Listeners { by_ring, addresses } = listen(&config, rings).expect("a free port");
+        let Listeners { by_ring, addresses, .. } = listen(&config, rings).expect("a free port");
         let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();
         let wakers: Arc<[_]> = wakers.into();
         let board = Arc::new(Board::default());

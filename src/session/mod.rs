@@ -17,6 +17,7 @@ mod dump;
 mod meta;
 mod stats;
 mod text;
+pub mod udp;
 
 use crate::command::{Mode, Store, Stored};
 use crate::config::Protocol;

@@ -6,6 +6,7 @@ mod binary;
 mod meta;
 mod pieces;
 mod text;
+mod udp;
 
 use crate::config::Config;
 use crate::fuzzing::Peer;

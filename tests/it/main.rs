@@ -36,3 +36,4 @@ mod scripts;
 mod startup;
 mod tidy;
 mod tls;
+mod udp;

@@ -24,6 +24,7 @@
 mod bell;
 mod buf;
 mod completion;
+mod datagram;
 mod engine;
 mod listener;
 mod mail;
@@ -36,6 +37,7 @@ mod sys;
 pub use bell::Bell;
 pub use buf::{Buffer, Buffers};
 pub use completion::{StartError, probe};
+pub use datagram::{DatagramSocket, Datagrams};
 pub use engine::{Engine, Support};
 pub use listener::{Accepts, Listener, Socket, is_exhaustion};
 pub use mail::{Mail, Mailbox, Waker, mailbox};

@@ -9,6 +9,7 @@
 #![expect(unsafe_code, reason = "the kernel reads and writes memory that operations name by address")]
 
 mod accept;
+mod datagram;
 mod probe;
 mod read;
 mod send;
@@ -16,6 +17,7 @@ mod setup;
 mod wait;
 
 pub(crate) use accept::accept;
+pub(crate) use datagram::{Envelope, receive_datagram, send_datagram};
 pub(crate) use probe::Setup;
 pub use probe::{StartError, probe};
 pub(crate) use read::{read, receive};

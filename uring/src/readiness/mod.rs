@@ -8,11 +8,13 @@
 //! - Calls that need not wait never let another task run, which operations of the other engine always do ([`pace`]).
 
 mod acceptor;
+mod datagram;
 mod pace;
 mod runtime;
 mod socket;
 mod watched;
 
 pub(crate) use acceptor::Acceptor;
+pub(crate) use datagram::DatagramSocket;
 pub(crate) use runtime::{Runtime, build};
 pub(crate) use socket::Socket;

@@ -1,0 +1,176 @@
+//! Datagrams: text and binary, replies of many, requests that are none.
+
+use std::fs;
+use std::io;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use crate::harness::{Server, deadline, find, wait_until};
+
+/// The id of requests that are answered.
+const ID: u16 = 0x1234;
+
+fn start(flags: &[&str]) -> (Server, UdpSocket) {
+    let mut all = vec!["-U", "-1"];
+    all.extend(flags);
+    let server = Server::start(&all);
+    let text = fs::read_to_string(server.dir.path().join("port")).unwrap();
+    let port: u16 =
+        text.lines().find_map(|line| line.strip_prefix("UDP INET: ")).unwrap().trim().parse().unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(deadline())).unwrap();
+    (server, socket)
+}
+
+fn request(id: u16, commands: &[u8]) -> Vec<u8> {
+    let mut datagram = Vec::new();
+    for number in [id, 0, 1, 0] {
+        datagram.extend_from_slice(&number.to_be_bytes());
+    }
+    datagram.extend_from_slice(commands);
+    datagram
+}
+
+/// The next message: its id, and its parts put together.
+fn message(socket: &UdpSocket) -> (u16, Vec<u8>) {
+    let mut message = Vec::new();
+    let mut next = 0;
+    loop {
+        let mut datagram = [0; 65536];
+        let len = socket.recv(&mut datagram).expect("a reply");
+        assert!((8..=1400).contains(&len), "{len} bytes");
+        let number = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
+        assert_eq!((number(2), number(6)), (next, 0));
+        message.extend_from_slice(&datagram[8..len]);
+        next += 1;
+        if next >= number(4) {
+            return (number(0), message);
+        }
+        assert_eq!(len, 1400, "only the last part is shorter");
+    }
+}
+
+fn ask(socket: &UdpSocket, commands: &[u8]) -> Vec<u8> {
+    socket.send(&request(ID, commands)).unwrap();
+    let (id, message) = message(socket);
+    assert_eq!(id, ID);
+    message
+}
+
+#[test]
+fn text_commands_are_answered() {
+    let (server, socket) = start(&["-t", "2"]);
+    assert_eq!(ask(&socket, b"set a 5 0 1\r\n1\r\n"), b"STORED\r\n");
+    assert_eq!(ask(&socket, b"get a\r\n"), b"VALUE a 5 1\r\n1\r\nEND\r\n");
+    assert_eq!(ask(&socket, b"incr a 41\r\n"), b"42\r\n");
+    assert_eq!(ask(&socket, b"nonsense\r\n"), b"ERROR\r\n");
+    assert_eq!(ask(&socket, b"quit\r\n"), b"");
+    // Several commands in a datagram have a message each.
+    assert_eq!(ask(&socket, b"get a\r\nmn\r\nget none\r\n"), b"VALUE a 5 2\r\n42\r\nEND\r\n");
+    assert_eq!(message(&socket).1, b"MN\r\n");
+    assert_eq!(message(&socket).1, b"END\r\n");
+    let stats = ask(&socket, b"stats\r\n");
+    assert!(stats.starts_with(b"STAT pid ") && stats.ends_with(b"\r\nEND\r\n"));
+    // What was stored by datagram is there for everybody.
+    assert_eq!(server.connect().get("a").as_deref(), Some("42"));
+    let mut client = server.connect();
+    client.send(b"stats conns\r\n");
+    let conns = client.read_through(b"END\r\n");
+    assert!(find(&conns, b":addr udp:127.0.0.1:").is_some(), "{}", conns.escape_ascii());
+}
+
+#[test]
+fn binary_packets_are_answered() {
+    let (_server, socket) = start(&[]);
+    let noop = b"\x80\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0";
+    let answer = ask(&socket, noop);
+    assert_eq!((answer.len(), &answer[..2], answer[15]), (24, &b"\x81\x0a"[..], 7));
+    let set = b"\x80\x01\0\x01\x08\0\0\0\0\0\0\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0av";
+    assert_eq!(ask(&socket, set)[..2], *b"\x81\x01");
+    assert_eq!(ask(&socket, b"get a\r\n"), b"VALUE a 0 1\r\nv\r\nEND\r\n");
+    // A quiet get that misses says nothing; the noop behind it does.
+    let getq = b"\x80\x09\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0z";
+    assert_eq!(ask(&socket, &[&getq[..], noop].concat())[..2], *b"\x81\x0a");
+    let stats = ask(&socket, b"\x80\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert!(stats.len() > 1400);
+}
+
+/// Values longer than a datagram come in many, of which none gets lost on loopback as long as the client's buffer lasts.
+#[test]
+fn long_values_come_in_many_datagrams() {
+    let (server, socket) = start(&["-t", "1"]);
+    let mut client = server.connect();
+    for len in [1300, 1371, 1372, 1373, 5000, 20_000, 60_000] {
+        let value: String = (0..len).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
+        client.set("long", &value);
+        let expected = format!("VALUE long 0 {len}\r\n{value}\r\nEND\r\n");
+        assert!(ask(&socket, b"get long\r\n") == expected.as_bytes(), "{len}");
+    }
+    // And so do requests, as long as a datagram can be.
+    let value = "x".repeat(60_000);
+    let set = format!("set back 0 0 60000\r\n{value}\r\n");
+    assert_eq!(ask(&socket, set.as_bytes()), b"STORED\r\n");
+    assert_eq!(client.get("back"), Some(value));
+}
+
+/// What is no request is passed over, and nothing of it is left for the next.
+#[test]
+fn malformed_datagrams_are_passed_over() {
+    let (server, socket) = start(&["-t", "1"]);
+    let mut headers: Vec<Vec<u8>> = (0..8).map(|len| vec![0; len]).collect();
+    headers.push(request(1, b""));
+    headers.push(b"\0\x01\0\0\0\x02\0\0get a\r\n".to_vec());
+    headers.push(b"\0\x01\0\0\0\0\0\0get a\r\n".to_vec());
+    headers.push(b"\0\x01\0\0\xff\xff\0\0get a\r\n".to_vec());
+    // Unfinished or silent.
+    for commands in [
+        &b"get a"[..],
+        b"set a 0 0 10\r\nabc",
+        b"set a 0 0 20000\r\nabc",
+        b"set a 0 0 1 noreply\r\n1\r\n",
+        b"\x80\x00\x00",
+        b"\x80zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz",
+        b"xxxxxxx HTTP/1.1\r\n",
+    ] {
+        headers.push(request(1, commands));
+    }
+    headers.push(request(1, &[b'x'; 3000]));
+    for datagram in &headers {
+        socket.send(datagram).unwrap();
+    }
+    // The next answer is that to the next request: sequence and reserved may hold anything.
+    socket.send(b"\x12\x34\0\x05\0\x01\0\x09mn\r\n").unwrap();
+    assert_eq!(message(&socket), (ID, b"MN\r\n".to_vec()));
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let error = socket.recv(&mut [0; 10]).unwrap_err();
+    assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{error}");
+    assert_eq!(server.connect().get("a").as_deref(), Some("1"));
+}
+
+/// Many clients at once, over several rings.
+#[test]
+fn every_client_gets_its_own_answers() {
+    let (server, first) = start(&["-t", "4"]);
+    let port = first.peer_addr().unwrap();
+    let sockets: Vec<UdpSocket> = (0..32)
+        .map(|_| {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect(port).unwrap();
+            socket.set_read_timeout(Some(deadline())).unwrap();
+            socket
+        })
+        .collect();
+    for round in 0..20 {
+        for (at, socket) in sockets.iter().enumerate() {
+            let set = format!("set k{at} 0 0 4\r\n{:04}\r\nget k{at}\r\n", at + round);
+            socket.send(&request(at as u16, set.as_bytes())).unwrap();
+        }
+        for (at, socket) in sockets.iter().enumerate() {
+            assert_eq!(message(socket), (at as u16, b"STORED\r\n".to_vec()));
+            let expected = format!("VALUE k{at} 0 4\r\n{:04}\r\nEND\r\n", at + round);
+            assert_eq!(message(socket), (at as u16, expected.into_bytes()));
+        }
+    }
+    wait_until("everything is there", || server.count("curr_items") == 32);
+}

@@ -1,0 +1,163 @@
+//! Sockets of datagrams.
+
+use crate::completion::{self, Envelope};
+use crate::engine::Engine;
+use crate::readiness;
+use socket2::{Domain, Protocol, SockAddr, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+
+/// Longest datagram there is over IP, rounded up, bytes.
+const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
+
+/// A bound socket of datagrams. It may be made on one thread and used on another.
+#[derive(Debug)]
+pub struct DatagramSocket {
+    socket: socket2::Socket,
+    local: SocketAddr,
+}
+
+impl DatagramSocket {
+    /// Binds `count` sockets to one address; the kernel spreads senders over them. Port 0 is one free port for all.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` also when the other socket would share: it is asked for exclusively first.
+    pub fn bind_each(address: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        let exclusive = unbound(address)?;
+        exclusive.bind(&SockAddr::from(address))?;
+        let mut bound = address;
+        if let Some(local) = exclusive.local_addr()?.as_socket() {
+            bound.set_port(local.port());
+        }
+        // Sockets that share are refused beside one that would not, unlike sockets that listen.
+        drop(exclusive);
+        (0..count)
+            .map(|_| {
+                let socket = unbound(bound)?;
+                socket.set_reuse_port(true)?;
+                socket.bind(&SockAddr::from(bound))?;
+                Ok(Self { socket, local: bound })
+            })
+            .collect()
+    }
+
+    /// The address it is bound to, with the port the kernel chose.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The number of the descriptor.
+    pub fn id(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Brings the socket to this thread's ring.
+    pub fn open(self) -> Datagrams {
+        let socket = match Engine::current() {
+            Engine::Uring => Bound::Completion(Rc::new(self.socket)),
+            Engine::Epoll => Bound::Readiness(readiness::DatagramSocket::new(self.socket)),
+        };
+        Datagrams { socket, room: vec![0; DATAGRAM_BYTES_MAX], filled: 0, received: None, sent: None }
+    }
+}
+
+fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+#[derive(Debug)]
+enum Bound {
+    Completion(Rc<socket2::Socket>),
+    Readiness(readiness::DatagramSocket),
+}
+
+/// A socket of datagrams of this thread's ring, with room for one.
+///
+/// As everywhere in this crate, a future must not be dropped before it is ready: the room would be lost.
+pub struct Datagrams {
+    socket: Bound,
+    room: Vec<u8>,
+    filled: usize,
+    received: Option<Box<Envelope>>,
+    sent: Option<Box<Envelope>>,
+}
+
+impl std::fmt::Debug for Datagrams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Datagrams").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+impl Datagrams {
+    /// The number of the descriptor.
+    pub fn id(&self) -> RawFd {
+        match &self.socket {
+            Bound::Completion(socket) => socket.as_raw_fd(),
+            Bound::Readiness(socket) => socket.id(),
+        }
+    }
+
+    /// Waits for the next datagram; returns its sender. [`Datagrams::bytes`] has it until the next call.
+    ///
+    /// # Errors
+    /// One of the kernel's; also what a peer has answered to an earlier send (`ECONNREFUSED`).
+    pub async fn receive(&mut self) -> io::Result<SocketAddr> {
+        loop {
+            let (result, sender) = match &self.socket {
+                Bound::Completion(socket) => {
+                    let room = std::mem::take(&mut self.room);
+                    let envelope = self.received.take().unwrap_or_default();
+                    let (result, room, mut envelope) =
+                        completion::receive_datagram(Rc::clone(socket), room, envelope).await;
+                    self.room = room;
+                    // What does not fit cannot have come over IP.
+                    let sender = if envelope.is_cut() { None } else { envelope.take_address() };
+                    self.received = Some(envelope);
+                    (result, sender)
+                }
+                Bound::Readiness(socket) => match socket.receive(&mut self.room).await {
+                    Ok((count, sender)) => (Ok(count), sender),
+                    Err(error) => (Err(error), None),
+                },
+            };
+            self.filled = result?;
+            if let Some(sender) = sender {
+                return Ok(sender);
+            }
+        }
+    }
+
+    /// The datagram that was received last.
+    pub fn bytes(&self) -> &[u8] {
+        &self.room[..self.filled]
+    }
+
+    /// Sends `bytes[range]` as one datagram.
+    ///
+    /// # Errors
+    /// One of the kernel's.
+    pub async fn send(
+        &mut self,
+        bytes: Vec<u8>,
+        range: Range<usize>,
+        to: SocketAddr,
+    ) -> (io::Result<()>, Vec<u8>) {
+        match &self.socket {
+            Bound::Completion(socket) => {
+                let envelope = self.sent.take().unwrap_or_default();
+                let (result, bytes, envelope) =
+                    completion::send_datagram(Rc::clone(socket), bytes, range, envelope, to).await;
+                self.sent = Some(envelope);
+                (result.map(drop), bytes)
+            }
+            Bound::Readiness(socket) => (socket.send(&bytes[range], to).await, bytes),
+        }
+    }
+}
