@@ -4,7 +4,7 @@
 //! that do not go together are seen at the end.
 
 use super::options::Options;
-use super::{Config, EX_BAD_VALUE, EX_USAGE, Protocol, Refusal, Surroundings, extended, listen};
+use super::{Config, EX_BAD_VALUE, EX_USAGE, IoEngine, Protocol, Refusal, Surroundings, extended, listen};
 
 /// More threads than this make memcached warn.
 const THREADS_ADVISED_MAX: usize = 64;
@@ -150,6 +150,20 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
                 let lines = vec![
                     format!("Invalid value for binding protocol: {name}"),
                     " -- should be one of auto, binary, or ascii".to_owned(),
+                ];
+                return Err(Refusal { lines, status: EX_USAGE });
+            }
+        };
+    }
+    for name in &options.io_engine {
+        config.io_engine = match name.as_str() {
+            "auto" => IoEngine::Auto,
+            "uring" => IoEngine::Uring,
+            "epoll" => IoEngine::Epoll,
+            name => {
+                let lines = vec![
+                    format!("Invalid value for I/O engine: {name}"),
+                    " -- should be one of auto, uring, or epoll".to_owned(),
                 ];
                 return Err(Refusal { lines, status: EX_USAGE });
             }

@@ -52,6 +52,28 @@ pub enum Protocol {
     Binary,
 }
 
+/// What does the I/O (--io-engine).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoEngine {
+    /// io_uring where it is allowed, else epoll.
+    Auto,
+    /// io_uring, or no start.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+impl IoEngine {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
 /// Which certificates a TLS listener asks its clients for (`-o ssl_verify_mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyMode {
@@ -123,6 +145,8 @@ pub struct Config {
     pub chunk_size: u32,
     /// -t.
     pub num_threads: usize,
+    /// --io-engine.
+    pub io_engine: IoEngine,
     /// -D.
     pub prefix_delimiter: u8,
     /// -D turns `stats detail` on.
@@ -300,6 +324,7 @@ impl Default for Config {
             factor: 1.25,
             chunk_size: 48,
             num_threads: 4,
+            io_engine: IoEngine::Auto,
             prefix_delimiter: b':',
             detail_enabled: false,
             reqs_per_event: 20,

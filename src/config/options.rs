@@ -105,6 +105,9 @@ pub(super) struct Options {
     /// extended options
     #[argh(option)]
     pub(super) extended: Vec<String>,
+    /// what does the I/O
+    #[argh(option)]
+    pub(super) io_engine: Vec<String>,
     /// refused
     #[argh(option)]
     pub(super) napi_ids: Vec<Int>,

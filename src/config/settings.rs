@@ -35,6 +35,8 @@ pub struct LiveSettings {
     pub temp_lru: bool,
     /// `lru temp_ttl`, seconds.
     pub temporary_ttl: u32,
+    /// What does the I/O; the wish until the server has started.
+    pub io_engine: &'static str,
 }
 
 impl LiveSettings {
@@ -56,6 +58,7 @@ impl LiveSettings {
             warm_max_factor: config.warm_max_factor,
             temp_lru: config.temp_lru,
             temporary_ttl: config.temporary_ttl,
+            io_engine: config.io_engine.name(),
         }
     }
 }
@@ -63,7 +66,7 @@ impl LiveSettings {
 /// The names and values of `stats settings`.
 ///
 /// Source: `process_stat_settings` of memcached 1.6.45, for a build with TLS where `config` has it, and without
-/// external storage, seccomp and proxy.
+/// external storage, seccomp and proxy. What memcached does not have comes last.
 pub fn settings(config: &Config, live: &LiveSettings) -> impl Iterator<Item = (&'static str, String)> {
     let mut lines = Vec::with_capacity(80);
     connections(&mut lines, config, live);
@@ -75,6 +78,7 @@ pub fn settings(config: &Config, live: &LiveSettings) -> impl Iterator<Item = (&
     lines.push(("num_napi_ids", "0".to_owned()));
     lines.push(("memory_file", or(config.memory_file.as_ref(), "(null)")));
     lines.push(("client_flags_size", size_of::<u32>().to_string()));
+    lines.push(("io_engine", live.io_engine.to_owned()));
     lines.into_iter()
 }
 

@@ -69,6 +69,9 @@ fn every_short_option_starts() {
         ("-f 1.08", |c| (c.factor - 1.08).abs() < 1e-9),
         ("-n 480", |c| c.chunk_size == 480),
         ("-L", |c| c.large_pages && c.warnings.len() == 1),
+        ("--io-engine=epoll", |c| c.io_engine == IoEngine::Epoll),
+        ("--io-engine epoll --io-engine uring", |c| c.io_engine == IoEngine::Uring),
+        ("--io auto", |c| c.io_engine == IoEngine::Auto),
         ("-D ,x", |c| c.prefix_delimiter == b',' && c.detail_enabled),
         ("-t 1", |c| c.num_threads == 1),
         ("-t 65", |c| c.num_threads == 65 && c.warnings.len() == 2),
@@ -186,6 +189,11 @@ fn options_are_refused_in_memcacheds_words() {
             "-B foo",
             64,
             "Invalid value for binding protocol: foo\n -- should be one of auto, binary, or ascii",
+        ),
+        (
+            "--io-engine=kqueue",
+            64,
+            "Invalid value for I/O engine: kqueue\n -- should be one of auto, uring, or epoll",
         ),
         ("-I 1023", 64, "Item max size cannot be less than 1024 bytes."),
         ("-I 2g", 64, "Item max size cannot be less than 1024 bytes."),
@@ -393,7 +401,7 @@ fn stats_settings_are_memcacheds_in_its_order() {
         slab_chunk_max lru_crawler lru_crawler_sleep lru_crawler_tocrawl tail_repair_time flush_enabled dump_enabled \
         hash_algorithm lru_maintainer_thread lru_segmented hot_lru_pct warm_lru_pct hot_max_factor warm_max_factor \
         temp_lru temporary_ttl idle_timeout watcher_logbuf_size worker_logbuf_size read_buf_mem_limit track_sizes \
-        inline_ascii_response num_napi_ids memory_file client_flags_size";
+        inline_ascii_response num_napi_ids memory_file client_flags_size io_engine";
     let tls = names.iter().filter(|name| name.starts_with("ssl_")).count();
     assert_eq!(tls, if HAS_TLS { 11 } else { 0 });
     let plain: Vec<&str> = names.into_iter().filter(|name| !name.starts_with("ssl_")).collect();

@@ -14,6 +14,7 @@
 mod accept;
 mod conn;
 mod core;
+mod engines;
 mod host;
 mod live;
 mod ring;
@@ -41,7 +42,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use uring::{DatagramSocket, Listener, Mailbox, Support, Waker};
+use uring::{DatagramSocket, Engine, Listener, Mailbox, Support, Waker};
 
 pub use signals::Request;
 
@@ -116,7 +117,7 @@ impl Ports {
         users: Users,
         certificates: Option<Arc<Certificates>>,
     ) -> Result<Server, StartError> {
-        let support = uring::probe()?;
+        let support = engines::choose(config.io_engine)?;
         signals::hold();
         let rings = rings(config);
         let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();
@@ -135,7 +136,8 @@ impl Ports {
             let (shared, shard, addresses) = (Arc::clone(&shared), store.shard(ring), Arc::clone(&addresses));
             move || Live::new(shared, shard, ring, addresses)
         };
-        let threads = crew.start(mailboxes, self.listeners.by_ring, make)?;
+        let (threads, engine) = crew.start(mailboxes, self.listeners.by_ring, make)?;
+        shared.change(|live| live.io_engine = engine.name());
         Ok(Server { wakers, threads, shared })
     }
 }
@@ -192,14 +194,14 @@ struct Crew<'a> {
 }
 
 impl Crew<'_> {
-    /// Starts a thread per mailbox; they accept once all of them have their ring. `make` gives what makes a ring's core on
-    /// the ring's thread.
+    /// Starts a thread per mailbox; they accept once all of them have their ring, all with the engine that is returned.
+    /// `make` gives what makes a ring's core on the ring's thread.
     fn start<C, M>(
         &self,
         mailboxes: Vec<Mailbox<Message>>,
         bound: Vec<Bound>,
         make: impl Fn(usize) -> M,
-    ) -> Result<Vec<std::thread::JoinHandle<()>>, StartError>
+    ) -> Result<(Vec<std::thread::JoinHandle<()>>, Engine), StartError>
     where
         C: core::Core,
         M: FnOnce() -> C + Send + 'static,
@@ -213,23 +215,16 @@ impl Crew<'_> {
         };
         let load = Load::new(rings, self.connections_max as usize);
         let (ready, readiness) = mpsc::channel();
-        let mut starts = Vec::new();
+        let mut foremen = Vec::new();
         let mut threads = Vec::new();
         for (index, (mailbox, bound)) in mailboxes.into_iter().zip(bound).enumerate() {
-            let (go, wait) = mpsc::channel::<()>();
-            starts.push(go);
+            let (foreman, orders) = mpsc::channel();
+            foremen.push(foreman);
             let (ready, support, epoch, make) = (ready.clone(), self.support, self.epoch, make(index));
             let (wakers, load, settings) = (Arc::clone(self.wakers), Arc::clone(&load), settings.clone());
             let certificates = self.certificates.clone();
             let body = move || {
-                let ring = match uring::Ring::build(support, &options) {
-                    Ok(ring) => ring,
-                    Err(error) => return drop(ready.send(Err(error))),
-                };
-                // Should the start fail elsewhere, nobody listens and nobody says go.
-                if ready.send(Ok(())).is_err() || wait.recv().is_err() {
-                    return;
-                }
+                let Some(ring) = engines::build(support, &options, &ready, &orders) else { return };
                 let core = Rc::new(make());
                 ring::run(
                     ring,
@@ -240,13 +235,8 @@ impl Crew<'_> {
             threads.push(thread.map_err(|error| StartError::new(format!("can't create thread: {error}")))?);
         }
         drop(ready);
-        for _ in 0..rings {
-            readiness.recv().map_err(|_| StartError::new("a ring's thread ended at its start"))??;
-        }
-        for go in starts {
-            let _ = go.send(());
-        }
-        Ok(threads)
+        let engine = engines::settle(self.config.io_engine, self.support, &readiness, &foremen)?;
+        Ok((threads, engine))
     }
 }
 

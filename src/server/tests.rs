@@ -183,7 +183,7 @@ impl Toys {
             let board = Arc::clone(&board);
             move || ToyCore { board, ring }
         };
-        let threads = crew.start(mailboxes, by_ring, make).expect("rings");
+        let (threads, _) = crew.start(mailboxes, by_ring, make).expect("rings");
         Self { board, address: addresses[0], wakers, threads }
     }
 

@@ -130,19 +130,24 @@ impl Server {
 
     /// As [`Server::start_program`], with these variables in its environment.
     pub fn start_with(program: &Path, flags: &[&str], dir: TempDir, environment: &[(&str, &str)]) -> Self {
-        let port_file = dir.path().join("port");
         let mut command = command(program, &dir);
+        command.envs(environment.iter().copied());
+        Self::start_command(command, flags, dir)
+    }
+
+    /// Starts what `command` says, which [`command`] has made for `dir`.
+    pub fn start_command(mut command: Command, flags: &[&str], dir: TempDir) -> Self {
+        let port_file = dir.path().join("port");
         let mut child = command
             .args(["-p", "-1", "-l", "127.0.0.1"])
             .args(flags)
             .env("MEMCACHED_PORT_FILENAME", &port_file)
-            .envs(environment.iter().copied())
             .spawn()
             .expect("the program under test can be started");
         let mut text = String::new();
         wait_until("the server announces its port", || {
             if let Some(status) = child.try_wait().unwrap() {
-                panic!("{} {flags:?} ended at start: {status}\n{}", program.display(), stderr(&dir));
+                panic!("{command:?} ended at start: {status}\n{}", stderr(&dir));
             }
             text = fs::read_to_string(&port_file).unwrap_or_default();
             !text.is_empty()
@@ -224,13 +229,19 @@ impl Drop for Server {
     }
 }
 
-/// A command for `program` with its stderr in `dir`; as root it is told to stay root.
+/// A command for `program` with its stderr in `dir`; as root it is told to stay root, and the program under test is told
+/// the engine that `MEMCRSD_IO_ENGINE` names.
 pub fn command(program: &Path, dir: &TempDir) -> Command {
     let mut command = Command::new(program);
     let log = fs::File::create(dir.path().join("stderr")).unwrap();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     if nix::unistd::geteuid().is_root() {
         command.args(["-u", "root"]);
+    }
+    if program == self::program()
+        && let Some(engine) = std::env::var_os("MEMCRSD_IO_ENGINE")
+    {
+        command.arg("--io-engine").arg(engine);
     }
     command
 }

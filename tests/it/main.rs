@@ -3,6 +3,7 @@
 //! `MEMCRSD_UNDER_TEST=/usr/bin/memcached` runs the suite against another server. What memcached 1.6.18 answers
 //! differently from 1.6.45 is marked where it is expected, so that a run against Debian's memcached proves the
 //! expectations and a run against memcrsd proves memcrsd. `MEMCRSD_TEST_DEADLINE_MS` bounds every read (30 s).
+//! `MEMCRSD_IO_ENGINE=epoll` runs it on that engine.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +24,7 @@ mod binary;
 mod connections;
 mod corpus;
 mod differential;
+mod engines;
 mod generate;
 mod harness;
 mod linearize;

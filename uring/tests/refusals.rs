@@ -6,9 +6,11 @@ use nix::unistd::{Gid, Uid, setgid, setuid};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::pin::pin;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
+use std::task::{Context, Waker};
 use std::time::Duration;
 use uring::{Listener, Options, Ring, Stream};
 
@@ -195,18 +197,15 @@ fn refuse_and_go_on(support: uring::Support) {
         hungry.read_to_string(&mut words).expect("words, then the end");
         assert_eq!(words, "no room\r\n");
         assert!(!accepts.refuse_one(b"no room\r\n"), "nobody is waiting");
-        // An accept with nobody there is no error, although there is still no descriptor.
-        let later = Rc::clone(&accepts);
-        let accepting = uring::spawn(async move {
-            later.accept().await.expect("descriptors are back");
-        });
-        for _ in 0..10 {
-            uring::turn().await;
+        if support.engine() == uring::Engine::Epoll {
+            // With nobody there this engine waits. (On io_uring the kernel wants a descriptor before it looks.)
+            let mut accepting = pin!(accepts.accept());
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(accepting.as_mut().poll(&mut context).is_pending());
         }
-        assert!(!accepting.is_finished());
         taken.truncate(taken.len() - 3);
         let client = TcpStream::connect(address).expect("a listener");
-        accepting.await.expect("no panic");
+        accepts.accept().await.expect("descriptors are back");
         drop(client);
     });
 }
