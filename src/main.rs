@@ -39,7 +39,8 @@ fn serve(config: &Config) -> Result<(), Refusal> {
     let tcp = |&address| BoundPort { transport: Transport::Tcp, address };
     let bound: Vec<BoundPort> = ports.addresses().iter().map(tcp).collect();
     let users = mem::take(&mut prepared.users);
-    let server = ports.start(config, prepared.connections_max, users).map_err(denied)?;
+    let certificates = prepared.certificates.clone();
+    let server = ports.start(config, prepared.connections_max, users, certificates).map_err(denied)?;
     prepared.after_start(config, &bound);
     loop {
         match server.next_request() {

@@ -193,7 +193,10 @@ const EXTENDED_TLS: &str = "   - ssl_chain_cert:      certificate chain file in 
                           or 3(Once)
    - ssl_ca_cert:         PEM format file of acceptable client CA's
    - ssl_min_version:     minimum protocol version to accept (default: tlsv1.2)
-                          valid values are 0(tlsv1.0), 1(tlsv1.1), 2(tlsv1.2), or 3(tlsv1.3).
+                          valid values are 0(tlsv1.0), 1(tlsv1.1), 2(tlsv1.2), or 3(tlsv1.3);
+                          1.0 and 1.1 are not spoken any more: 0 and 1 mean 2
+   - ssl_keyformat:       format of the private key: 1(PEM, the default) or 2(DER)
+   - ssl_session_cache:   let clients resume sessions, by tickets (default: off)
 ";
 
 const EXTENDED_WITHOUT_EFFECT: &str =
@@ -205,8 +208,7 @@ const EXTENDED_WITHOUT_EFFECT: &str =
      hot_lru_pct, warm_lru_pct, hot_max_factor, warm_max_factor, temporary_ttl,
      read_buf_mem_limit, worker_logbuf_size, no_chunked_items, inline_ascii_resp,
      resp_obj_mem_limit, modern, no_modern,
-     ssl_* without TLS; of them always ssl_keyformat, ssl_ciphers, ssl_wbuf_size,
-     ssl_session_cache, ssl_kernel_tls
+     ssl_* without -Z; with it ssl_ciphers (warns), ssl_wbuf_size, ssl_kernel_tls
    Refused: ext_* (external storage), proxy_* (the Lua proxy), sock_cookie_id, and -N.
 ";
 

@@ -174,6 +174,11 @@ pub(super) fn whole(mut config: Config, options: &Options) -> Result<Config, Ref
     if config.ssl_enabled && config.tcpport.is_none() {
         return Err(Refusal::new(EX_USAGE, "ERROR: You cannot enable SSL without a TCP port."));
     }
+    if config.ssl_enabled && config.ssl.ciphers.is_some() {
+        let line =
+            "WARNING: ssl_ciphers has no effect: only forward secret, authenticated suites are spoken.";
+        config.warnings.push(line.to_owned());
+    }
     let separate = config.inter.as_ref().is_some_and(|list| list.contains(','));
     config.num_threads_per_udp = if separate { 1 } else { config.num_threads };
     config.listen = listen::specs(&config)?;

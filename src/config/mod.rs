@@ -39,7 +39,7 @@ pub const EX_NOUSER: u8 = 67;
 pub const EX_OSERR: u8 = 71;
 
 /// Whether this build can encrypt (`-Z`).
-pub const HAS_TLS: bool = false;
+pub const HAS_TLS: bool = true;
 
 /// Which protocol a listener speaks (-B).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

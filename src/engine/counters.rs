@@ -122,6 +122,12 @@ counters! {
         rejected_connections,
         /// Connections closed for being idle.
         idle_kicks,
+        /// TLS sessions that were not resumed.
+        ssl_new_sessions,
+        /// TLS handshakes that failed.
+        ssl_handshake_errors,
+        /// TLS connections that broke after their handshake.
+        ssl_proto_errors,
         /// Log lines put into watchers' buffers.
         log_worker_written,
         /// Log lines no buffer had room for.

@@ -184,7 +184,8 @@ impl Turn<'_> {
         if seen.created {
             seen.cas = self.shown_cas(cas);
             show(&seen, None);
-        } else if !fetch.unused
+        }
+        if !fetch.unused
             && let Lookup::Hit(item) = self.fresh.find(fetch.key)
         {
             item.touch_use(now);

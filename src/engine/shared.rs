@@ -9,9 +9,10 @@ use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::prefixes::Prefixes;
 use crate::engine::watch::Hub;
 use crate::store::Item;
+use crate::tls::Certificates;
 use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Beside the bits of [`crate::engine::watch::Stream`]: keys are counted by prefix.
 pub(super) const PREFIXES: u32 = 1 << 31;
@@ -39,6 +40,7 @@ pub struct Shared {
     live: Mutex<LiveSettings>,
     stop: AtomicU8,
     users: RwLock<Users>,
+    certificates: OnceLock<Arc<Certificates>>,
     counters: Vec<Arc<RingCounters>>,
     /// What the counters stood at when `stats reset` was last run: rings never write each other's counters.
     base: Mutex<Sums>,
@@ -106,6 +108,7 @@ impl Shared {
             detail: AtomicU32::new(if config.detail_enabled { PREFIXES } else { 0 }),
             stop: AtomicU8::new(0),
             users: RwLock::default(),
+            certificates: OnceLock::new(),
             config,
         })
     }
@@ -199,6 +202,17 @@ impl Shared {
     /// Whether `user` may log in with `password`.
     pub fn authenticates(&self, user: &[u8], password: &[u8]) -> bool {
         self.users.read().allows(user, password)
+    }
+
+    /// Says which certificates connections are encrypted with; without them there is no TLS.
+    pub fn set_certificates(&self, certificates: Arc<Certificates>) {
+        // A second call would be a second server in one.
+        let _ = self.certificates.set(certificates);
+    }
+
+    /// The certificates connections are encrypted with; `None` without TLS.
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.get().map(|certificates| &**certificates)
     }
 
     /// How much is logged: 0 to 2.

@@ -166,6 +166,14 @@ impl Turn<'_> {
         to.put("log_watcher_skipped", skipped);
         to.put("log_watcher_sent", sent);
         to.put("log_watchers", watchers);
+        if let Some(certificates) = self.shared.certificates() {
+            if config.ssl.session_cache {
+                to.put("ssl_new_sessions", sums.ring.ssl_new_sessions);
+            }
+            to.put("ssl_handshake_errors", sums.ring.ssl_handshake_errors);
+            to.put("ssl_proto_errors", sums.ring.ssl_proto_errors);
+            to.put("time_since_server_cert_refresh", certificates.age_secs());
+        }
         to.put("unexpected_napi_ids", 0);
         to.put("round_robin_fallback", 0);
     }
@@ -217,6 +225,7 @@ impl Turn<'_> {
         to.put("memcrsd_segments_in_use", memory.segments_in_use);
         to.put("memcrsd_segments_free", memory.segments_free);
         to.put("memcrsd_pins", memory.pins);
+        to.put("memcrsd_drafts", memory.drafts);
     }
 
     /// `stats reset`.

@@ -1,7 +1,7 @@
 //! Being a daemon, as far as no connection is involved: limits, the background, the user, the files a start leaves.
 //!
 //! ```text
-//! prepare: who -u is ─ limits ─ (user, if files are made in its name) ─ fork ─ mlockall ─ users and passwords
+//! prepare: certificates ─ who -u is ─ limits ─ (user, if files are made in its name) ─ fork ─ mlockall ─ users and passwords
 //!    the server binds its ports
 //! Prepared::after_bind: user
 //!    the server starts its rings
@@ -23,12 +23,14 @@ mod user;
 pub use files::{BoundPort, Transport};
 
 use crate::auth::{UserFile, Users};
-use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, Refusal};
+use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, EX_USAGE, Refusal};
 use crate::log;
+use crate::tls::Certificates;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::RLIM_INFINITY;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A process that is ready to bind its ports.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct Prepared {
     /// Who may log in, with -Y or -S.
     pub users: Users,
     user_file: Option<UserFile>,
+    /// What connections are encrypted with (-Z).
+    pub certificates: Option<Arc<Certificates>>,
     /// The user still to become.
     user: Option<user::Identity>,
 }
@@ -53,13 +57,16 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
     for warning in &config.warnings {
         complain(warning);
     }
+    // Here, because keys are often root's alone.
+    let certificates = certificates(config)?.map(Arc::new);
     let identity = user::to_become(config.user.as_deref())?;
     if config.core_dumps {
         limits::raise_core()?;
     }
     let connections_max = limits::raise_descriptors(config)?;
     let lockable_bytes = limits::raise_lockable();
-    let mut prepared = Prepared { connections_max, users: Users::default(), user_file: None, user: identity };
+    let mut prepared =
+        Prepared { connections_max, users: Users::default(), user_file: None, certificates, user: identity };
     if config.socketpath.is_some() || config.memory_file.is_some() {
         prepared.become_user(config)?;
     }
@@ -102,8 +109,12 @@ impl Prepared {
         }
     }
 
-    /// Reads the file of users again (HUP); `None` where there is none, or it cannot be used and the old users stay.
+    /// Reads the file of users again (HUP); `None` where there is none, or it cannot be used and the old users stay. Reads
+    /// the certificates again, too, for connections to come; where they cannot be used the old ones stay.
     pub fn reload(&self) -> Option<Users> {
+        if let Some(Err(error)) = self.certificates.as_ref().map(|certificates| certificates.refresh()) {
+            complain(&error.to_string());
+        }
         let users = self.user_file.as_ref()?.read();
         users.inspect_err(|error| complain(&error.to_string())).ok()
     }
@@ -129,6 +140,11 @@ impl Prepared {
 /// Writes a line to standard error, whatever the verbosity; without a standard error it is lost.
 pub fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// What connections are encrypted with, by -Z.
+fn certificates(config: &Config) -> Result<Option<Certificates>, Refusal> {
+    Certificates::load(config).map_err(|error| Refusal::new(EX_USAGE, error.to_string()))
 }
 
 /// The file of those who may log in, by -Y or -S, and what it holds.

@@ -11,12 +11,15 @@
 //! one output. A command is parsed where it was read; what is left of an unfinished one moves to the carry, a small heap
 //! buffer, so that the read buffer is free between commands.
 
+mod tls;
+
 use super::core::{Conversation, Core, Draft as _, End, Event};
 use super::ring::{Entry, Local, Phase};
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::output::Output;
 use crate::session::Next;
 use crate::store::Pin;
+use crate::tls::Channel;
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
@@ -40,12 +43,31 @@ pub(super) struct Connection<C: Core> {
     buffer: Option<Buffer>,
     /// Reads in a row that came within the same second of the clock.
     streak: u32,
+    /// The encryption, if there is any. Boxed, so that a plain connection does not pay for it.
+    channel: Option<Box<Channel>>,
+    /// Part of a value has come that is not received into its place.
+    is_mid_value: bool,
 }
 
 impl<C: Core> Connection<C> {
-    pub(super) fn new(local: Rc<Local<C>>, entry: Rc<Entry>, talk: C::Talk) -> Self {
+    pub(super) fn new(
+        local: Rc<Local<C>>,
+        entry: Rc<Entry>,
+        talk: C::Talk,
+        channel: Option<Box<Channel>>,
+    ) -> Self {
         let buffer = (!local.buffers.scarce()).then(|| local.buffers.take());
-        Self { local, entry, talk, out: Output::default(), carry: Vec::new(), buffer, streak: 0 }
+        Self {
+            local,
+            entry,
+            talk,
+            out: Output::default(),
+            carry: Vec::new(),
+            buffer,
+            channel,
+            is_mid_value: false,
+            streak: 0,
+        }
     }
 
     /// Runs until the connection ends, and says how it did.
@@ -55,7 +77,8 @@ impl<C: Core> Connection<C> {
                 break end;
             }
         };
-        // First of all, since whatever still waits on the socket would keep it open.
+        self.part(end).await;
+        // Before all else goes, since whatever still waits on the socket would keep it open.
         self.entry.stream.shutdown();
         self.talk.ended(end);
         end
@@ -63,21 +86,32 @@ impl<C: Core> Connection<C> {
 
     /// One read and everything that follows from it.
     async fn round(&mut self) -> Result<(), End> {
-        let buffer = self.read().await?;
-        if self.carry.is_empty() {
-            let used = self.serve(buffer.bytes()).await?;
-            self.carry.extend_from_slice(&buffer.bytes()[used..]);
+        let mut buffer = self.read().await?;
+        if self.channel.is_some() {
+            self.open(&mut buffer).await?;
         } else {
-            let mut carry = std::mem::take(&mut self.carry);
-            carry.extend_from_slice(buffer.bytes());
-            let used = self.serve(&carry).await?;
-            carry.drain(..used);
-            if carry.is_empty() && carry.capacity() > KEPT_BYTES_MAX {
-                carry = Vec::new();
+            self.local.core.count(Event::Read(buffer.bytes().len()));
+            if self.carry.is_empty() {
+                let used = self.serve(buffer.bytes()).await?;
+                self.carry.extend_from_slice(&buffer.bytes()[used..]);
+            } else {
+                self.carry.extend_from_slice(buffer.bytes());
+                self.serve_carry().await?;
             }
-            self.carry = carry;
         }
         self.buffer = Some(buffer);
+        Ok(())
+    }
+
+    /// Feeds the carry, and keeps what is left of it.
+    async fn serve_carry(&mut self) -> Result<(), End> {
+        let mut carry = std::mem::take(&mut self.carry);
+        let used = self.serve(&carry).await?;
+        carry.drain(..used);
+        if carry.is_empty() && carry.capacity() > KEPT_BYTES_MAX {
+            carry = Vec::new();
+        }
+        self.carry = carry;
         Ok(())
     }
 
@@ -85,7 +119,7 @@ impl<C: Core> Connection<C> {
     /// Where buffers are scarce one that is not busy waits without, and takes one when there is something to read; so does
     /// one whose buffer the sweeper has taken.
     async fn read(&mut self) -> Result<Buffer, End> {
-        self.entry.mid_command.set(!self.carry.is_empty());
+        self.entry.mid_command.set(!self.carry.is_empty() | self.is_mid_value);
         loop {
             self.goes_on()?;
             // Given back before the wait: what a match looks at lives to its end.
@@ -105,8 +139,8 @@ impl<C: Core> Connection<C> {
             let (result, buffer) = self.entry.stream.read(buffer).await;
             match result {
                 Ok(0) => return Err(self.entry.end.get().unwrap_or(End::Normal)),
-                Ok(count) => {
-                    self.heard(count);
+                Ok(_) => {
+                    self.heard();
                     return Ok(buffer);
                 }
                 // The sweeper wants the buffer back.
@@ -136,6 +170,10 @@ impl<C: Core> Connection<C> {
                         uring::turn().await;
                     }
                 }
+                Next::Receive if self.channel.is_some() => {
+                    self.is_mid_value = true;
+                    return Ok(used);
+                }
                 Next::Receive => self.receive().await?,
                 Next::Watch => return Err(self.watch().await),
                 Next::Close => return Err(End::Normal),
@@ -150,7 +188,11 @@ impl<C: Core> Connection<C> {
         }
         let bytes = self.out.len();
         let staged = std::mem::take(&mut self.out.staged);
-        let (result, mut staged) = if self.out.is_flat() {
+        let (result, mut staged) = if let Some(channel) = &mut self.channel {
+            let reply = Reply { staged, pinned: self.out.take_pinned() };
+            let (result, reply) = tls::send(&self.entry.stream, channel, reply).await;
+            (result, reply.staged)
+        } else if self.out.is_flat() {
             self.entry.stream.send(staged).await
         } else {
             let reply = Reply { staged, pinned: self.out.take_pinned() };
@@ -187,7 +229,7 @@ impl<C: Core> Connection<C> {
             }
             self.talk.return_draft(draft);
         }
-        self.heard(0);
+        self.heard();
         Ok(())
     }
 
@@ -216,12 +258,11 @@ impl<C: Core> Connection<C> {
         end
     }
 
-    /// The client has sent `count` bytes more, and has the ring's attention.
-    fn heard(&mut self, count: usize) {
+    /// The client has sent something, and has the ring's attention.
+    fn heard(&mut self) {
         self.entry.phase.set(Phase::Working);
         let before = self.entry.last_active.replace(self.local.now());
         self.streak = if before == self.local.now() { self.streak.saturating_add(1) } else { 0 };
-        self.local.core.count(Event::Read(count));
     }
 
     /// Many clients that say little are not worth a buffer each; few that say much are.
@@ -236,6 +277,9 @@ impl<C: Core> Connection<C> {
         self.entry.stream.trim();
         if self.carry.is_empty() {
             self.carry = Vec::new();
+        }
+        if let Some(channel) = &mut self.channel {
+            channel.trim();
         }
     }
 

@@ -66,6 +66,15 @@ pub(crate) enum Event {
     Closed(End),
     /// Refused, because `-c` are there already or descriptors have run out.
     Rejected,
+    /// A TLS handshake is done; of a new session, or of one that was resumed.
+    TlsEstablished {
+        /// The session is new.
+        is_new: bool,
+    },
+    /// A TLS handshake has failed.
+    TlsRefused,
+    /// TLS broke after its handshake.
+    TlsBroken,
     /// Nothing is accepted from now on, until a place is free.
     Full,
     /// Accepting again.

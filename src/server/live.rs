@@ -100,6 +100,9 @@ impl Core for Live {
                 counters.closed_connections.add(1);
                 counters.idle_kicks.add(u64::from(end == End::Idle));
             }
+            Event::TlsEstablished { is_new } => counters.ssl_new_sessions.add(u64::from(is_new)),
+            Event::TlsRefused => counters.ssl_handshake_errors.add(1),
+            Event::TlsBroken => counters.ssl_proto_errors.add(1),
             Event::Rejected => counters.rejected_connections.add(1),
             // Relaxed: numbers for `stats`, in no order.
             Event::Full => gauges.disable_listening(),

@@ -28,6 +28,7 @@ use crate::engine::Shared;
 use crate::engine::connections::{Address, Connection};
 use crate::limits::READ_BUFFER_BYTES;
 use crate::store::Store;
+use crate::tls::Certificates;
 use accept::Load;
 use host::Host;
 use live::Live;
@@ -95,14 +96,20 @@ impl Ports {
     }
 
     /// Starts the server: its listeners accept when this returns, up to `connections_max` connections at a time;
-    /// with -Y or -S only `users` may log in.
+    /// with -Y or -S only `users` may log in, and `certificates` encrypt what -Z wants encrypted.
     ///
     /// Signals are held from here on, and are taken by [`Server::next_request`]; so this is called before there is any
     /// other thread.
     ///
     /// # Errors
     /// The kernel, the container or the memory stands in the way.
-    pub fn start(self, config: &Config, connections_max: u32, users: Users) -> Result<Server, StartError> {
+    pub fn start(
+        self,
+        config: &Config,
+        connections_max: u32,
+        users: Users,
+        certificates: Option<Arc<Certificates>>,
+    ) -> Result<Server, StartError> {
         let support = uring::probe()?;
         signals::hold();
         let rings = rings(config);
@@ -113,7 +120,10 @@ impl Ports {
         let store =
             open_store(config, rings, Host { wakers: Arc::clone(&wakers), shared: Arc::clone(&shared) })?;
         shared.set_users(users);
-        let crew = Crew { support, config, connections_max, wakers: &wakers, epoch };
+        if let Some(certificates) = &certificates {
+            shared.set_certificates(Arc::clone(certificates));
+        }
+        let crew = Crew { support, config, connections_max, wakers: &wakers, epoch, certificates };
         let addresses = self.listeners.enter(&shared);
         let make = |ring: usize| {
             let (shared, shard, addresses) = (Arc::clone(&shared), store.shard(ring), Arc::clone(&addresses));
@@ -172,6 +182,7 @@ struct Crew<'a> {
     connections_max: u32,
     wakers: &'a Arc<[Waker<Message>]>,
     epoch: Instant,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl Crew<'_> {
@@ -203,6 +214,7 @@ impl Crew<'_> {
             starts.push(go);
             let (ready, support, epoch, make) = (ready.clone(), self.support, self.epoch, make(index));
             let (wakers, load, settings) = (Arc::clone(self.wakers), Arc::clone(&load), settings.clone());
+            let certificates = self.certificates.clone();
             let body = move || {
                 let ring = match uring::Ring::build(support, &options) {
                     Ok(ring) => ring,
@@ -213,7 +225,10 @@ impl Crew<'_> {
                     return;
                 }
                 let core = Rc::new(make());
-                ring::run(ring, Parts { core, index, load, wakers, mailbox, listeners, settings, epoch });
+                ring::run(
+                    ring,
+                    Parts { core, index, load, wakers, mailbox, listeners, settings, epoch, certificates },
+                );
             };
             let thread = std::thread::Builder::new().name(format!("ring-{index}")).spawn(body);
             threads.push(thread.map_err(|error| StartError::new(format!("can't create thread: {error}")))?);

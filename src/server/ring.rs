@@ -4,6 +4,7 @@ use super::accept::{self, Load, Seat};
 use super::conn::Connection;
 use super::core::{Core, End, Event, Origin};
 use crate::clock::Secs;
+use crate::tls::Certificates;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -99,6 +100,7 @@ pub(super) struct Local<C: Core> {
     pub(super) buffers: Buffers,
     /// Rings when the ring has been woken and every second.
     pub(super) bell: Bell,
+    certificates: Option<Arc<Certificates>>,
     entries: RefCell<slab::Slab<Rc<Entry>>>,
     now: Cell<Secs>,
     stopping: Cell<bool>,
@@ -116,11 +118,13 @@ pub(super) struct Parts<C: Core> {
     pub(super) settings: Settings,
     /// When the server's clock started: seconds begin at whole seconds from here.
     pub(super) epoch: Instant,
+    /// What connections of TLS listeners are encrypted with.
+    pub(super) certificates: Option<Arc<Certificates>>,
 }
 
 /// Runs `ring` until it is told to stop and its connections have ended.
 pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
-    let Parts { core, index, load, wakers, mut mailbox, listeners, settings, epoch } = parts;
+    let Parts { core, index, load, wakers, mut mailbox, listeners, settings, epoch, certificates } = parts;
     let now = Cell::new(core.tick());
     let local = Rc::new(Local {
         core,
@@ -130,6 +134,7 @@ pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
         settings,
         buffers: ring.buffers(),
         bell: Bell::default(),
+        certificates,
         entries: RefCell::default(),
         now,
         stopping: Cell::new(false),
@@ -165,6 +170,12 @@ impl<C: Core> Local<C> {
         if self.is_stopping() {
             return;
         }
+        let channel =
+            match self.certificates.as_ref().and_then(|all| all.channel(origin.listener)).transpose() {
+                Ok(channel) => channel,
+                Err(error) => return tracing::warn!(%error, "cannot encrypt"),
+            };
+        let channel = channel.map(Box::new);
         let entry = Rc::new(Entry {
             stream: Stream::new(socket),
             phase: Cell::new(Phase::Working),
@@ -175,7 +186,7 @@ impl<C: Core> Local<C> {
         });
         let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
         self.core.count(Event::Opened);
-        let mut connection = Connection::new(Rc::clone(self), entry, self.core.talk(&origin));
+        let mut connection = Connection::new(Rc::clone(self), entry, self.core.talk(&origin), channel);
         let local = Rc::clone(self);
         uring::spawn(async move {
             // By reference: a future holds what it is given twice, once as it came.

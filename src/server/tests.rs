@@ -176,6 +176,7 @@ impl Toys {
             connections_max: config.maxconns,
             wakers: &wakers,
             epoch: Instant::now(),
+            certificates: None,
         };
         let make = |ring| {
             let board = Arc::clone(&board);

@@ -7,6 +7,7 @@ use crate::engine::{ClassSet, Shared, Stop};
 use crate::output::Output;
 use crate::proto::number;
 use crate::proto::text::{Admin, Words, replies, reply};
+use crate::tls::Certificates;
 use std::sync::Arc;
 
 /// Largest memory limit a client may set, MB.
@@ -62,7 +63,14 @@ impl Session {
             Admin::Lru => lru(feed.turn.shared(), words),
             Admin::Slabs => slabs(feed.turn.shared(), words),
             Admin::Extstore => extstore(words),
-            Admin::RefreshCerts => reply::TLS_NOT_ENABLED,
+            Admin::RefreshCerts => match feed.turn.shared().certificates().map(Certificates::refresh) {
+                None => reply::TLS_NOT_ENABLED,
+                Some(Ok(())) => reply::OK,
+                Some(Err(error)) => {
+                    reply::sentence(&mut feed.out.staged, &error);
+                    return Step::Done;
+                }
+            },
             Admin::DebugTime => debug_time(feed.turn.shared(), words),
         };
         self.say(feed, line);

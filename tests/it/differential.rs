@@ -237,10 +237,6 @@ fn same_word(step: &Step, old: &[u8], new: &[u8]) -> bool {
                 .zip(number(new))
                 .is_some_and(|(old, new)| old.abs_diff(new) <= 2 || (past(old) && past(new)))
         }
-        // incr, and a mg that makes its item, leave a version that nobody has fetched; memcached writes in place.
-        (Some((b'h', old)), Some((b'h', new))) => {
-            dialect() == Dialect::V45 && old.len() == 1 && new.len() == 1
-        }
         (Some((b'c', old)), Some((b'c', new))) => {
             number(old).is_some_and(|cas| cas > 0) && number(new).is_some_and(|cas| cas > 0)
         }

@@ -211,7 +211,7 @@ fn meta(random: &mut Random) -> Step {
             step.parts.push(Part::Bytes([&value[..], b"\r\n"].concat()));
         }
         6 => {
-            let flags = flags(random, &["q", "k", "O2", "I", "T100", "C5"]);
+            let flags = flags(random, &["q", "k", "O2", "I", "T100", "C987654321"]);
             step.push(&format!("md {name}{flags}\r\n"));
         }
         7 | 8 => {
@@ -235,7 +235,7 @@ fn meta(random: &mut Random) -> Step {
                 "M-",
                 "T0",
                 "T100",
-                "C7",
+                "C987654321",
             ];
             let mut flags = flags(random, FLAGS);
             // Whether q silences a ma that makes its item is another matter than silencing one that finds it.
@@ -295,7 +295,7 @@ fn damage(random: &mut Random, step: &mut Step) {
     step.shows_cas = true;
     for part in &mut step.parts {
         if let Part::Cas(_) | Part::Cas8(_) = part {
-            *part = Part::Bytes(vec![b'1'; if step.protocol == Protocol::Text { 1 } else { 8 }]);
+            *part = Part::Bytes(vec![b'1'; if step.protocol == Protocol::Text { 9 } else { 8 }]);
         }
     }
     let mut bytes: Vec<u8> = step.parts.drain(..).flat_map(bytes_of).collect();

@@ -33,5 +33,5 @@ mod random;
 mod rings;
 mod script;
 mod scripts;
-mod startup;
 mod tidy;
+mod tls;

@@ -153,6 +153,12 @@ pub fn version(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends what somebody else has put into words, as a line.
+pub fn sentence(out: &mut Vec<u8>, words: &impl std::fmt::Display) {
+    out.extend_from_slice(words.to_string().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends one statistic.
 pub fn stat(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"STAT ");

@@ -1,0 +1,278 @@
+//! The server's certificates: read at the start, and again on request for connections that come afterwards.
+
+use crate::config::{Config, ListenTls, Tls, VerifyMode};
+use crate::log;
+use crate::tls::Channel;
+use parking_lot::RwLock;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// OpenSSL's number of a PEM file, as `ssl_keyformat` takes it.
+const KEY_PEM: u32 = 1;
+/// OpenSSL's number of a DER file.
+const KEY_DER: u32 = 2;
+/// `ssl_min_version` of TLS 1.3.
+const VERSION_TLS13: u32 = 3;
+
+/// Why certificates cannot be used: which of them and what is wrong with it. The text begins as memcached's does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateError {
+    message: String,
+}
+
+impl CertificateError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
+
+    fn in_file(problem: &str, path: &Path, reason: impl fmt::Display) -> Self {
+        Self::new(format!("{problem}: {}: {reason}", path.display()))
+    }
+}
+
+impl fmt::Display for CertificateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CertificateError {}
+
+/// What a listener asks of its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clients {
+    /// No certificate.
+    Anyone,
+    /// A certificate, if they have one.
+    MayShow,
+    /// A certificate.
+    MustShow,
+}
+
+impl Clients {
+    /// Of a listener with `tls`; `None` is one that does not encrypt.
+    fn of(tls: ListenTls, settings: &Tls) -> Option<Self> {
+        match (tls, settings.verify_mode) {
+            (ListenTls::Off, _) => None,
+            (ListenTls::Basic, _) | (ListenTls::On, VerifyMode::None) => Some(Self::Anyone),
+            (ListenTls::On, VerifyMode::Request) => Some(Self::MayShow),
+            (ListenTls::Mutual, _) | (ListenTls::On, VerifyMode::Require | VerifyMode::Once) => {
+                Some(Self::MustShow)
+            }
+        }
+    }
+}
+
+/// A configuration per kind of listener there is.
+#[derive(Debug)]
+struct Loaded {
+    at: Instant,
+    anyone: Option<Arc<ServerConfig>>,
+    may_show: Option<Arc<ServerConfig>>,
+    must_show: Option<Arc<ServerConfig>>,
+}
+
+impl Loaded {
+    fn nothing() -> Self {
+        Self { at: Instant::now(), anyone: None, may_show: None, must_show: None }
+    }
+
+    fn place(&mut self, clients: Clients) -> &mut Option<Arc<ServerConfig>> {
+        match clients {
+            Clients::Anyone => &mut self.anyone,
+            Clients::MayShow => &mut self.may_show,
+            Clients::MustShow => &mut self.must_show,
+        }
+    }
+
+    fn get(&self, clients: Clients) -> Option<&Arc<ServerConfig>> {
+        match clients {
+            Clients::Anyone => self.anyone.as_ref(),
+            Clients::MayShow => self.may_show.as_ref(),
+            Clients::MustShow => self.must_show.as_ref(),
+        }
+    }
+}
+
+/// The certificates of a server, and what its listeners do with them. All rings share them.
+#[derive(Debug)]
+pub struct Certificates {
+    settings: Tls,
+    chain: PathBuf,
+    key: PathBuf,
+    authorities: Option<PathBuf>,
+    /// By the listener's place in the configuration.
+    listeners: Vec<Option<Clients>>,
+    loaded: RwLock<Loaded>,
+}
+
+impl Certificates {
+    /// Reads the files `config` names; `None` without `-Z`.
+    ///
+    /// Paths are made absolute, so that a daemon, which changes its directory, still finds them for
+    /// [`Certificates::refresh`].
+    ///
+    /// # Errors
+    /// A file is missing or cannot be read, the key is not the certificate's, or client certificates are required and
+    /// no CA is given.
+    pub fn load(config: &Config) -> Result<Option<Self>, CertificateError> {
+        if !config.ssl_enabled {
+            return Ok(None);
+        }
+        let settings = config.ssl.clone();
+        let absolute = |path: &String| {
+            std::path::absolute(path).map_err(|error| CertificateError::new(format!("{path}: {error}")))
+        };
+        let chain = settings.chain_cert.as_ref().ok_or_else(|| {
+            CertificateError::new("Error loading the certificate chain: -o ssl_chain_cert=FILE is not given")
+        })?;
+        let chain = absolute(chain)?;
+        let key = settings.key.as_ref().map_or_else(|| Ok(chain.clone()), absolute)?;
+        let authorities = settings.ca_cert.as_ref().map(absolute).transpose()?;
+        let listeners = config.listen.iter().map(|listener| Clients::of(listener.tls, &settings)).collect();
+        let certificates =
+            Self { settings, chain, key, authorities, listeners, loaded: RwLock::new(Loaded::nothing()) };
+        certificates.refresh()?;
+        Ok(Some(certificates))
+    }
+
+    /// Reads the files again, for connections that come from now on; if that fails, everything stays as it was. Takes
+    /// half a millisecond, and as long as the files take to be read.
+    ///
+    /// # Errors
+    /// As [`Certificates::load`].
+    pub fn refresh(&self) -> Result<(), CertificateError> {
+        let chain = self.read_chain()?;
+        let key = self.read_key()?;
+        let mut loaded = Loaded::nothing();
+        for &clients in self.listeners.iter().flatten() {
+            if loaded.get(clients).is_none() {
+                let config = self.configure(clients, chain.clone(), key.clone_key())?;
+                *loaded.place(clients) = Some(Arc::new(config));
+            }
+        }
+        *self.loaded.write() = loaded;
+        Ok(())
+    }
+
+    /// The channel of a new connection from the listener at `place` of the configuration; `None` if that one does not
+    /// encrypt.
+    ///
+    /// # Errors
+    /// Of rustls, for a configuration it cannot use; none is known.
+    pub fn channel(&self, place: usize) -> Option<Result<Channel, rustls::Error>> {
+        let clients = self.listeners.get(place).copied().flatten()?;
+        let config = Arc::clone(self.loaded.read().get(clients)?);
+        Some(Channel::new(config))
+    }
+
+    /// Seconds since the files were last read with success.
+    pub fn age_secs(&self) -> u64 {
+        self.loaded.read().at.elapsed().as_secs()
+    }
+
+    fn read_chain(&self) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+        certificates_in(&self.chain).map_err(|reason| {
+            CertificateError::in_file("Error loading the certificate chain", &self.chain, reason)
+        })
+    }
+
+    fn read_key(&self) -> Result<PrivateKeyDer<'static>, CertificateError> {
+        let refused = |reason: String| CertificateError::in_file("Error loading the key", &self.key, reason);
+        match self.settings.keyformat {
+            KEY_PEM => PrivateKeyDer::from_pem_file(&self.key)
+                .map_err(|error| refused(reason(&error, "there is no unencrypted private key in it"))),
+            KEY_DER => {
+                let bytes = std::fs::read(&self.key).map_err(|error| refused(log::reason(&error)))?;
+                PrivateKeyDer::try_from(bytes).map_err(|cause| refused(cause.to_owned()))
+            }
+            other => Err(refused(format!("ssl_keyformat is 1 (PEM) or 2 (DER), not {other}"))),
+        }
+    }
+
+    fn configure(
+        &self,
+        clients: Clients,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<ServerConfig, CertificateError> {
+        static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        let versions = if self.settings.min_version == VERSION_TLS13 { &BOTH[..1] } else { &BOTH[..] };
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .map_err(|error| CertificateError::new(format!("Error initializing TLS: {error}")))?;
+        let builder = match self.verifier(clients, provider)? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+            CertificateError::in_file("Error validating the certificate", &self.chain, error)
+        })?;
+        // Sessions are resumed from tickets, which the clients keep: a cache would be memory outside of -m.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        if self.settings.session_cache {
+            config.ticketer = ring::Ticketer::new()
+                .map_err(|error| CertificateError::new(format!("Error initializing TLS: {error}")))?;
+        } else {
+            config.send_tls13_tickets = 0;
+        }
+        Ok(config)
+    }
+
+    /// What checks the certificates of `clients`.
+    fn verifier(
+        &self,
+        clients: Clients,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, CertificateError> {
+        let path = match (&self.authorities, clients) {
+            (_, Clients::Anyone) => return Ok(None),
+            // Nobody could be checked, and nobody must be.
+            (None, Clients::MayShow) => return Ok(None),
+            (None, Clients::MustShow) => {
+                return Err(CertificateError::new(
+                    "Error loading the CA certificate: client certificates are required, and \
+                     -o ssl_ca_cert=FILE is not given",
+                ));
+            }
+            (Some(path), _) => path,
+        };
+        let refused =
+            |reason: String| CertificateError::in_file("Error loading the CA certificate", path, reason);
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates_in(path).map_err(refused)? {
+            roots.add(certificate).map_err(|error| refused(error.to_string()))?;
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let builder = if clients == Clients::MayShow { builder.allow_unauthenticated() } else { builder };
+        builder.build().map(Some).map_err(|error| refused(error.to_string()))
+    }
+}
+
+/// All certificates in a PEM file, of which there must be one; or the reason in words.
+fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let none = "there is no certificate in it";
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| reason(&error, none))?;
+    if found.is_empty() { Err(none.to_owned()) } else { Ok(found) }
+}
+
+/// `error` in words; `none` is what an empty file lacks.
+fn reason(error: &pem::Error, none: &str) -> String {
+    match error {
+        pem::Error::Io(error) => log::reason(error),
+        pem::Error::NoItemsFound => none.to_owned(),
+        error => error.to_string(),
+    }
+}
