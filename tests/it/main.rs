@@ -35,7 +35,6 @@ mod random;
 mod rings;
 mod script;
 mod scripts;
-mod startup;
 mod tidy;
 mod tls;
 mod udp;

@@ -1,110 +1,582 @@
-//! The server as a process: the command line's refusals, the files it leaves, signals, users.
+//! The process around the server: what starts and what is refused, by the real binary; signals, files, users, wrappers.
 
 use std::fs;
-use std::process::Command;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, Uid, User, geteuid};
 
-use crate::harness::{Dialect, Server, TempDir, command, dialect, program, wait_until};
+use crate::harness::{Client, Dialect, Server, TempDir, deadline, dialect, program, wait_until};
 
-/// Runs the program with `flags` until it ends; its status and what it said.
-fn refused(flags: &[&str]) -> (Option<i32>, String) {
-    let dir = TempDir::new();
-    let status = command(program(), &dir).args(flags).status().unwrap();
-    (status.code(), fs::read_to_string(dir.path().join("stderr")).unwrap())
+/// What ends in time ends within this.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// Runs what is expected to end by itself, to its end.
+fn run(program: &Path, args: &[&str]) -> Output {
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + deadline();
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > end {
+            let _ = child.kill();
+            panic!("{args:?} went on: it should have been refused");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().unwrap()
 }
 
-/// Statuses are the contract of init scripts; the words are what people search for.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').map(|word| if word == "''" { "" } else { word }).collect()
+}
+
+/// A command line as root may use it.
+fn as_root<'w>(words: &[&'w str]) -> Vec<&'w str> {
+    let user: &[&str] = if geteuid().is_root() { &["-u", "root"] } else { &[] };
+    [user, words].concat()
+}
+
+/// Refused: exit status, and a line of standard error. Source: memcached 1.6.45, `main`.
+const REFUSED: &[(&str, i32, &str)] = &[
+    ("-q", 1, "Illegal argument \"?\""),
+    ("-p", 1, "Illegal argument \"?\""),
+    ("--no-such-option", 1, "Illegal argument \"?\""),
+    ("-p 65536", 64, "ERROR: Invalid port number 65536."),
+    ("-m 0", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+    ("-m 1", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+    ("-m abc", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+    ("-c 0", 1, "Maximum connections must be greater than 0"),
+    ("-f 1", 1, "Factor must be greater than 1"),
+    ("-n 0", 1, "Chunk size must be greater than 0"),
+    ("-D ''", 1, "No delimiter specified"),
+    ("-t 0", 1, "Number of threads must be greater than 0"),
+    ("-R 0", 1, "Number of requests per event must be greater than 0"),
+    ("-B foo", 64, " -- should be one of auto, binary, or ascii"),
+    ("-I 1023", 64, "Item max size cannot be less than 1024 bytes."),
+    ("-I 2g", 64, "Item max size cannot be less than 1024 bytes."),
+    ("-I 1025m -m 4096", 64, "Cannot set item size limit higher than a gigabyte."),
+    ("-I 33m", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+    ("-S -B auto", 64, "ERROR: You cannot allow the ASCII protocol while using SASL."),
+    ("-S -B ascii", 64, "ERROR: You cannot allow the ASCII protocol while using SASL."),
+    ("-S -U 11211", 64, "ERROR: Cannot enable UDP while using binary SASL authentication."),
+    ("-S", 1, "Error initializing sasl."),
+    (
+        "-Y /no/such/file",
+        1,
+        "Could not open authfile [/no/such/file] for reading, error No such file or directory",
+    ),
+    ("-Y /etc/hosts", 1, "Authfile [/etc/hosts] has a malformed entry. Should be 'user:password'"),
+    (
+        "-Y /etc/hosts -B binary",
+        64,
+        "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
+    ),
+    ("-Y /etc/hosts -U 7", 64, "Cannot use UDP with ascii authentication enabled (-U 0 to disable)"),
+    (
+        "-l 192.0.2.1",
+        71,
+        "failed to listen on one of interface(s) 192.0.2.1: Cannot assign requested address",
+    ),
+    ("-l 127.0.0.1:x", 71, "Invalid port number: \"x\""),
+    (
+        "-c 2147483647",
+        71,
+        "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.",
+    ),
+    ("-s /no/such/directory/socket", 71, "failed to listen on UNIX socket: /no/such/directory/socket"),
+    ("-o bogus", 1, "Illegal suboption \"bogus\""),
+    ("-o hashpower=11", 1, "Initial hashtable multiplier of 11 is too low"),
+    ("-o slab_automove=3", 1, "slab_automove must be between 0 and 2"),
+    ("-o slab_automove_window=2", 1, "slab_automove_window must be > 2 and < 1800"),
+    ("-o tail_repair_time=9", 1, "Cannot set tail_repair_time to less than 10 seconds"),
+    ("-o hash_algorithm=md5", 1, "Unknown hash_algorithm option (jenkins, murmur3, xxh3)"),
+    ("-o lru_crawler_sleep=1000001", 1, "LRU crawler sleep must be between 0 and 1 second"),
+    ("-o hot_lru_pct=80", 1, "hot_lru_pct must be > 1 and < 80"),
+    ("-o warm_lru_pct=61", 64, "hot_lru_pct + warm_lru_pct cannot be more than 80% combined"),
+    ("-o hot_max_factor=0", 1, "hot_max_factor must be > 0"),
+    ("-o temporary_ttl=5,no_lru_maintainer", 64, "temporary_ttl requires lru_maintainer to be enabled"),
+    ("-o idle_timeout", 1, "Missing numeric argument for idle_timeout"),
+    ("-o watcher_logbuf_size=x", 1, "could not parse argument to watcher_logbuf_size"),
+    ("-o slab_sizes=100-50", 64, "slab size 50 cannot be lower than or equal to a previous class size"),
+];
+
 #[test]
-fn refusals_end_with_memcacheds_status_and_words() {
-    let missing = "Could not open authfile [/no/such/file] for reading, error No such file or directory";
-    for (flags, status, words) in [
-        (&["-t", "0"][..], 1, "Number of threads must be greater than 0"),
-        (&["-o", "bogus=1"], 1, "Illegal suboption \"bogus=1\""),
-        (&["-Y", "/no/such/file"], 1, missing),
-        (&["-m", "1"], 64, "Cannot set item size limit higher than 1/2 of memory max."),
-        (&["-p", "65536"], 64, "ERROR: Invalid port number 65536."),
-        (&["-l", "127.0.0.1:x"], 71, "Invalid port number: \"x\""),
-    ] {
-        let (code, said) = refused(flags);
-        assert_eq!(code, Some(status), "{flags:?}: {said}");
-        assert!(said.contains(words), "{flags:?}: {said}");
+fn what_is_refused_ends_with_the_right_status_and_words() {
+    if dialect() == Dialect::V18 {
+        return;
     }
-    if nix::unistd::geteuid().is_root() {
-        let (code, said) = refused(&["-u", "no such user"]);
-        assert_eq!((code, said.as_str()), (Some(67), "can't find the user no such user to switch to\n"));
+    for (line, status, message) in REFUSED {
+        let output = run(program(), &as_root(&words(line)));
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(*status), "{line}: {said}");
+        let is_there = said.lines().any(|said| said == *message || said.starts_with(&format!("{message}: ")));
+        assert!(is_there, "{line} should say {message:?}, said:\n{said}");
+        assert_eq!(text(&output.stdout), "", "{line}");
     }
 }
 
 #[test]
-fn a_port_that_is_taken_is_told() {
+fn root_names_a_user_that_exists() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let output = run(program(), &["-p", "-1"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output.stderr).contains("must add '-u root' to start as root"), "{output:?}");
+    let output = run(program(), &["-p", "-1", "-u", "no-such-user"]);
+    assert_eq!(output.status.code(), Some(67));
+    assert!(text(&output.stderr).contains("can't find the user no-such-user to switch to"), "{output:?}");
+}
+
+#[test]
+fn help_licence_and_version_are_printed_even_by_root() {
+    for (flag, start) in [("-h", "memcached 1.6."), ("-i", "memcached 1.6."), ("-V", "memcached 1.6.")] {
+        let output = run(program(), &[flag]);
+        assert_eq!(output.status.code(), Some(0), "{flag}");
+        assert!(text(&output.stdout).starts_with(start), "{flag}: {output:?}");
+        assert_eq!(text(&output.stderr), "", "{flag}");
+    }
+}
+
+/// What every one of these command lines starts: a server that answers, and ends when it is told to.
+#[test]
+fn what_is_allowed_starts_serves_and_ends() {
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    let lines = [
+        "",
+        "memcached",
+        "-U 0",
+        "-A",
+        "-a 777",
+        "-r",
+        "-m 2",
+        "-m 100 -M",
+        "-c 1",
+        "-k -m 8",
+        "-v",
+        "-vv",
+        "-vvv",
+        "-f 1.08 -n 480",
+        "-L",
+        "-D ,",
+        "-t 1",
+        "-R 1",
+        "-C",
+        "-b 10",
+        "-b abc",
+        "-B auto",
+        "-B ascii",
+        "-I 8m",
+        "-I 1024m -m 2048",
+        "-F -X -W",
+        "-l localhost",
+        "--listen=127.0.0.1 --threads=2 --memory-limit=64 --conn-limit=100",
+        "-o no_maxconns_fast,hashpower=12,no_hashexpand,slab_reassign,slab_automove=2,slab_automove_ratio=0.5",
+        "-o no_modern",
+        "-o modern,track_sizes,no_lru_crawler,no_lru_maintainer",
+        "-o tail_repair_time=10,hash_algorithm=jenkins,lru_crawler_sleep=1,lru_crawler_tocrawl=1",
+        "-o hot_lru_pct=1,warm_lru_pct=2,hot_max_factor=0.1,warm_max_factor=1,temporary_ttl=9,idle_timeout=9",
+        "-o watcher_logbuf_size=1,worker_logbuf_size=1,read_buf_mem_limit=9,slab_sizes=100-200,slab_chunk_max=512",
+        "-o no_chunked_items,inline_ascii_resp,no_inline_ascii_resp,resp_obj_mem_limit=1,no_drop_privileges",
+    ];
+    for line in lines {
+        let flags: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
+        let mut server = Server::start(&flags);
+        assert!(server.connect().ask("version").starts_with("VERSION 1.6."), "{line}");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait().code(), Some(0), "{line}");
+    }
+}
+
+#[test]
+fn a_second_server_on_a_port_says_so_and_leaves() {
     let server = Server::start(&[]);
     let port = server.port.to_string();
-    let (code, said) = refused(&["-p", &port, "-l", "127.0.0.1"]);
-    assert_eq!(code, Some(71));
-    assert!(
-        said.contains("failed to listen on one of interface(s) 127.0.0.1: Address already in use"),
-        "{said}"
-    );
+    let second = run(program(), &as_root(&["-p", &port]));
+    assert_eq!(second.status.code(), Some(71));
+    let expected = format!("failed to listen on TCP port {port}: Address already in use");
+    assert!(text(&second.stderr).lines().any(|line| line == expected), "{second:?}");
+    let second = run(program(), &as_root(&["-p", &port, "-l", "127.0.0.1"]));
+    assert_eq!(second.status.code(), Some(71));
+    let expected = "failed to listen on one of interface(s) 127.0.0.1: Address already in use";
+    assert!(text(&second.stderr).lines().any(|line| line == expected), "{second:?}");
+    assert_eq!(server.connect().ask("mn"), "MN", "the first one serves on");
 }
 
+/// Signals and what they do: exit status, and what standard error holds with -v.
 #[test]
-fn version_and_help_are_printed() {
-    let printed = |flag| {
-        let output = Command::new(program()).arg(flag).output().unwrap();
-        assert!(output.status.success() && output.stderr.is_empty());
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let version = printed("-V");
-    assert!(version.starts_with("memcached 1.6."));
-    assert_eq!(printed("-h").lines().next(), version.lines().next());
-    assert_eq!(printed("-i").lines().next(), version.lines().next());
-}
-
-#[test]
-fn the_pid_file_outlives_a_server_in_the_foreground() {
-    let dir = TempDir::new();
-    let path = dir.path().join("pid");
-    let mut server = Server::start(&["-P", path.to_str().unwrap()]);
-    wait_until("the pid file is written", || path.exists());
-    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", server.pid()));
-    server.signal(Signal::SIGTERM);
-    assert!(server.wait().success());
-    assert!(path.exists(), "only a daemon's is removed");
-}
-
-#[test]
-fn usr1_ends_gracefully() {
-    let mut server = Server::start(&[]);
-    server.signal(Signal::SIGUSR1);
-    assert!(server.wait().success());
-    assert!(server.stderr().contains("Gracefully stopping"), "{}", server.stderr());
-}
-
-#[test]
-fn users_log_in_and_hup_reads_them_again() {
-    let dir = TempDir::new();
-    let path = dir.path().join("users");
-    fs::write(&path, "joe:old\n").unwrap();
-    let mut server = Server::start(&["-Y", path.to_str().unwrap()]);
-    let login = |server: &Server, password: &str| {
-        let mut client = server.connect();
-        let token = format!("joe {password}");
-        client.ask(&format!("set auth 0 0 {}\r\n{token}", token.len()))
-    };
-    assert_eq!(server.connect().ask("get k"), "CLIENT_ERROR unauthenticated");
-    assert_eq!(login(&server, "new"), "CLIENT_ERROR authentication failure");
-    assert_eq!(login(&server, "old"), "STORED");
-    fs::write(&path, "joe:new\n").unwrap();
-    server.signal(Signal::SIGHUP);
-    wait_until("the new password holds", || login(&server, "new") == "STORED");
-    assert_eq!(login(&server, "old"), "CLIENT_ERROR authentication failure");
-    fs::write(&path, "spoiled\n").unwrap();
-    server.signal(Signal::SIGHUP);
-    if dialect() == Dialect::V45 {
-        wait_until("the spoiled file is told", || server.stderr().contains("malformed entry"));
+fn signals_end_the_server_promptly() {
+    let mut cases = vec![
+        (Signal::SIGINT, Some(0), "Exiting normally"),
+        (Signal::SIGTERM, Some(0), "Exiting normally"),
+        (Signal::SIGUSR1, Some(0), "Gracefully stopping"),
+        (Signal::SIGUSR2, None, ""),
+    ];
+    if dialect() == Dialect::V18 {
+        cases.retain(|case| case.0 != Signal::SIGINT && case.0 != Signal::SIGTERM);
     }
-    assert_eq!(login(&server, "new"), "STORED");
+    for (signal, code, said) in cases {
+        let mut server = Server::start(&["-v", "-t", "4"]);
+        let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            client.set("key", "value");
+        }
+        let since = Instant::now();
+        server.signal(signal);
+        let status = server.wait();
+        assert!(since.elapsed() < PROMPT, "{signal}: {:?}", since.elapsed());
+        assert_eq!(status.code(), code, "{signal}");
+        if code.is_none() {
+            assert_eq!(status.signal(), Some(signal as i32));
+        }
+        assert!(server.stderr().contains(said), "{signal}: {}", server.stderr());
+        for mut client in clients {
+            assert_eq!(client.read_to_end(), b"", "{signal}");
+        }
+    }
+}
+
+#[test]
+fn hup_and_pipe_end_nothing() {
+    let mut server = Server::start(&[]);
+    let mut client = server.connect();
+    for signal in [Signal::SIGHUP, Signal::SIGPIPE, Signal::SIGHUP] {
+        server.signal(signal);
+        assert_eq!(client.ask("mn"), "MN");
+    }
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// `dir` and `file` in it.
+fn path(dir: &TempDir, file: &str) -> String {
+    dir.path().join(file).display().to_string()
+}
+
+#[test]
+fn the_pid_file_stays_in_the_foreground_and_goes_with_a_daemon() {
+    let dir = TempDir::new();
+    let file = path(&dir, "pid");
+    let mut server = Server::start(&["-P", &file]);
+    wait_until("the pid file is there", || Path::new(&file).exists());
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", server.pid()));
+    let second = Server::start(&["-P", &file]);
+    let warning = format!("WARNING: The pid file contained the following (running) pid: {}\n", server.pid());
+    wait_until("the second server warns", || second.stderr().contains(&warning));
+    drop(second);
+    server.signal(Signal::SIGTERM);
+    server.wait();
+    assert!(Path::new(&file).exists());
+
+    // A daemon's end is seen by whom orphans go to.
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+    let ports = path(&dir, "ports");
+    fs::remove_file(&file).unwrap();
+    let mut parent = Command::new(program())
+        .args(as_root(&["-d", "-P", &file, "-p", "-1", "-l", "127.0.0.1"]))
+        .env("MEMCACHED_PORT_FILENAME", &ports)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(parent.wait().unwrap().success(), "the parent ends at once");
+    wait_until("the daemon is ready", || Path::new(&file).exists() && Path::new(&ports).exists());
+    let daemon = Pid::from_raw(fs::read_to_string(&file).unwrap().trim().parse().unwrap());
+    assert_eq!(connect(&ports).ask("mn"), "MN");
+    let since = Instant::now();
+    kill(daemon, Signal::SIGTERM).unwrap();
+    assert_eq!(waitpid(daemon, None).unwrap(), WaitStatus::Exited(daemon, 0));
+    assert!(since.elapsed() < PROMPT, "{:?}", since.elapsed());
+    assert!(!Path::new(&file).exists(), "a daemon takes its pid file along");
+}
+
+/// The ports of a port file: family and number.
+fn ports(file: &str) -> Vec<(String, u16)> {
+    let text = fs::read_to_string(file).unwrap();
+    let port = |line: &str| {
+        let (family, port) = line.split_once(": ").unwrap();
+        (family.to_owned(), port.parse().unwrap())
+    };
+    text.lines().map(port).collect()
+}
+
+fn connect(port_file: &str) -> Client {
+    let ports = ports(port_file);
+    let (_, port) = ports.iter().find(|(family, _)| family == "TCP INET").unwrap();
+    Client::connect(*port)
+}
+
+/// Something started here that listens where its port file says; killed when dropped.
+struct Started {
+    child: Child,
+    ports: String,
+}
+
+impl Started {
+    fn new(command: &mut Command, dir: &TempDir) -> Self {
+        let ports = path(dir, "ports");
+        let stderr = fs::File::create(dir.path().join("said")).unwrap();
+        let child = command
+            .env("MEMCACHED_PORT_FILENAME", &ports)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let mut started = Self { child, ports };
+        let said = dir.path().join("said");
+        wait_until("the server announces its ports", || {
+            if let Some(status) = started.child.try_wait().unwrap() {
+                panic!("ended at start: {status}\n{}", fs::read_to_string(&said).unwrap());
+            }
+            Path::new(&started.ports).exists()
+        });
+        started
+    }
+
+    fn end(mut self) -> ExitStatus {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// The rest of the line of its /proc/status that begins with `field`.
+    fn status(&self, field: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let rest = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        rest.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory everybody may write in, with the program in it as `memcached`.
+fn installed() -> (TempDir, PathBuf) {
+    let dir = TempDir::new();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let link = dir.path().join("memcached");
+    symlink(fs::canonicalize(program()).unwrap(), &link).unwrap();
+    (dir, link)
+}
+
+#[test]
+fn the_port_file_names_every_family() {
+    let dir = TempDir::new();
+    let server = Started::new(Command::new(program()).args(as_root(&["-p", "-1"])), &dir);
+    let found = ports(&server.ports);
+    assert!(found.iter().any(|(family, _)| family == "TCP INET"), "{found:?}");
+    if Path::new("/proc/net/if_inet6").exists() {
+        assert!(found.iter().any(|(family, _)| family == "TCP INET6"), "{found:?}");
+    }
+    assert_eq!(connect(&server.ports).ask("mn"), "MN");
+    assert_eq!(server.end().code(), Some(0));
+}
+
+/// Debian's unit starts memcached by a wrapper that reads /etc/memcached.conf. Only paths and the port are changed.
+#[test]
+fn debians_wrapper_starts_it() {
+    let wrapper = Path::new("/usr/share/memcached/scripts/systemd-memcached-wrapper");
+    if !geteuid().is_root() || !wrapper.exists() {
+        return;
+    }
+    let (dir, link) = installed();
+    let script = fs::read_to_string(wrapper).unwrap();
+    let script = script.replace("/usr/bin/memcached", link.to_str().unwrap());
+    let conf = fs::read_to_string("/etc/memcached.conf").unwrap();
+    let pid_file = path(&dir, "memcached.pid");
+    let conf = conf.replace("-p 11211", "-p -1").replace("/var/run/memcached/memcached.pid", &pid_file);
+    fs::write(dir.path().join("wrapper"), script).unwrap();
+    fs::write(dir.path().join("memcached.conf"), &conf).unwrap();
+    let server = Started::new(
+        Command::new("perl").arg(dir.path().join("wrapper")).arg(dir.path().join("memcached.conf")),
+        &dir,
+    );
+    let mut client = connect(&server.ports);
+    client.set("key", "value");
+    wait_until("the pid file is there", || Path::new(&pid_file).exists());
+    assert_eq!(fs::read_to_string(&pid_file).unwrap(), format!("{}\n", server.child.id()));
+    let user = User::from_name("memcache").unwrap().unwrap();
+    let uid = user.uid;
+    assert_eq!(server.status("Uid:"), format!("{uid} {uid} {uid} {uid}"));
+    assert_eq!(server.status("Groups:"), "");
+    assert_eq!(server.status("CapEff:"), "0000000000000000", "nothing of root is left");
+    assert_eq!(server.end().code(), Some(0));
+}
+
+/// The official image's entry point puts `memcached` in front of what begins with a dash, and runs the rest as it is.
+#[test]
+fn the_images_entry_point_starts_it() {
+    let (dir, link) = installed();
+    let entry =
+        "#!/bin/sh\nset -e\nif [ \"${1#-}\" != \"$1\" ]; then\n\tset -- memcached \"$@\"\nfi\nexec \"$@\"\n";
+    fs::write(dir.path().join("docker-entrypoint.sh"), entry).unwrap();
+    let search = format!("{}:/usr/bin:/bin", link.parent().unwrap().display());
+    for arguments in [["-m", "64"].as_slice(), &["memcached", "-m", "64"]] {
+        let _ = fs::remove_file(dir.path().join("ports"));
+        let server = Started::new(
+            Command::new("sh")
+                .arg(dir.path().join("docker-entrypoint.sh"))
+                .args(arguments)
+                .args(as_root(&["-p", "-1", "-l", "127.0.0.1"]))
+                .env("PATH", &search),
+            &dir,
+        );
+        assert_eq!(connect(&server.ports).ask("mn"), "MN", "{arguments:?}");
+        assert_eq!(server.end().code(), Some(0), "{arguments:?}");
+    }
+}
+
+/// systemd's default and many containers: a user without rights who may lock 8 MiB.
+#[test]
+fn nobody_with_little_lockable_memory_serves() {
+    if !geteuid().is_root() || !Path::new("/usr/bin/setpriv").exists() {
+        return;
+    }
+    let dir = TempDir::new();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let copy = dir.path().join("memcached");
+    fs::copy(program(), &copy).unwrap();
+    let server = Started::new(
+        Command::new("setpriv")
+            .args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+            ])
+            .args(["sh", "-c", "ulimit -l 8192; exec \"$0\" \"$@\""])
+            .arg(&copy)
+            .args(["-p", "-1", "-l", "127.0.0.1", "-t", "4"]),
+        &dir,
+    );
+    assert_eq!(server.status("Uid:"), "65534 65534 65534 65534");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.child.id())).unwrap();
+    let locked = limits.lines().find(|line| line.starts_with("Max locked memory")).unwrap();
+    assert!(locked.contains("8388608"), "{locked}");
+    for number in 0..50 {
+        connect(&server.ports).set(&format!("key{number}"), "value");
+    }
+    assert_eq!(server.end().code(), Some(0));
+}
+
+/// Asks over a unix socket.
+fn ask(socket: &str, command: &str) -> Option<String> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(deadline())).unwrap();
+    stream.write_all(format!("{command}\r\nquit\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn a_unix_socket_is_made_shared_out_and_left_behind() {
+    let dir = TempDir::new();
+    let socket = path(&dir, "socket");
+    // Left behind by a server that is gone.
+    drop(UnixListener::bind(&socket).unwrap());
+    let stale = fs::metadata(&socket).unwrap().ino();
+    let mut child = Command::new(program())
+        .args(as_root(&["-s", &socket, "-a", "0766", "-t", "4"]))
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the socket answers", || ask(&socket, "mn").is_some_and(|answer| answer == "MN\r\n"));
+    let made = fs::metadata(&socket).unwrap();
+    assert!(made.file_type().is_socket());
+    assert_ne!((made.ino(), made.ctime_nsec()), (stale, 0));
+    assert_eq!(made.permissions().mode() & 0o777, 0o766);
+    // One acceptor, four rings: what one client stores every other one sees.
+    let mut held: Vec<UnixStream> = (0..8).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    for (number, stream) in held.iter_mut().enumerate() {
+        stream.write_all(format!("set k{number} 0 0 1\r\nv\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"STORED\r\n");
+    }
+    for number in 0..8 {
+        assert_eq!(
+            ask(&socket, &format!("get k{number}")).unwrap(),
+            format!("VALUE k{number} 0 1\r\nv\r\nEND\r\n")
+        );
+    }
+    let conns = ask(&socket, "stats conns").unwrap();
+    assert!(conns.contains(&format!(":listen_addr unix:{socket}")), "{conns}");
+    assert!(conns.contains(":addr ?:<AF 0>"), "{conns}");
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(Path::new(&socket).exists(), "the file stays");
+}
+
+#[test]
+fn a_file_in_the_place_of_the_socket_is_not_overwritten() {
+    let dir = TempDir::new();
+    let file = path(&dir, "file");
+    fs::write(&file, "precious").unwrap();
+    let output = run(program(), &as_root(&["-s", &file]));
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+}
+
+/// With -u the socket belongs to the user, whose clients shall reach it.
+#[test]
+fn a_unix_socket_belongs_to_the_user() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let dir = TempDir::new();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let socket = path(&dir, "socket");
+    let mut child = Command::new(program()).args(["-u", "nobody", "-s", &socket]).spawn().unwrap();
+    wait_until("the socket answers", || ask(&socket, "mn").is_some());
+    let nobody = User::from_name("nobody").unwrap().unwrap();
+    assert_eq!(Uid::from_raw(fs::metadata(&socket).unwrap().uid()), nobody.uid);
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// -k locks what is used. What is only reserved would be more than the machine has.
+#[test]
+fn locked_memory_is_the_used_one() {
+    const MIB: usize = 1 << 20;
+    if !geteuid().is_root() || dialect() == Dialect::V18 {
+        return;
+    }
+    let server = Server::start(&["-k", "-m", "16"]);
+    let value = "x".repeat(500_000);
+    let mut client = server.connect();
+    for number in 0..200 {
+        client.set(&format!("key{number}"), &value);
+    }
+    assert_eq!(client.ask("flush_all"), "OK");
+    client.set("key", "value");
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let locked = status.lines().find(|line| line.starts_with("VmLck:")).unwrap();
+    assert!(!locked.contains(" 0 kB"), "{locked}");
+    assert!(server.resident_bytes() < 100 * MIB, "{} bytes", server.resident_bytes());
+    assert_eq!(server.stderr(), "");
 }
 
 #[test]
