@@ -1,5 +1,7 @@
 # Every task of the project; `just` lists them. A recipe is thin: what it runs can be typed as well.
 
+import 'perf/recipes.just'
+
 port := env("PORT", "11211")
 
 # List the recipes
@@ -46,8 +48,12 @@ doc:
     RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 
 # Seeded simulation of the store's rings against a map
-sim seed="":
-    MEMCRSD_SIM_SEED={{ seed }} cargo test --test sim -- --nocapture
+sim ops="1000000" seed="":
+    SIM_OPS={{ ops }} {{ if seed == "" { "" } else { "SIM_SEED=" + seed } }} cargo test --test sim -- --nocapture
+
+# The simulation with a ring that skips a delta: must fail
+canary:
+    ! cargo test --features canary --test sim
 
 # Concurrent histories over four rings, checked for linearizability
 linearize rounds="5000":
@@ -72,3 +78,40 @@ image-rootfs dir="target/rootfs":
 # Exactly what CI runs
 ci:
     .ci/run
+
+# Measurements. They are worth something on a quiet machine only.
+
+# The table of figures, memcrsd beside memcached: `just bench --help`
+bench *flags:
+    cargo build --release
+    cargo run --release -p perf -- compare {{ flags }}
+
+# This revision against another one, on this machine, rounds interleaved
+ab base *flags:
+    cargo run --release -p perf -- ab {{ base }} {{ flags }}
+
+# A cache trace against a server: `just replay --help`
+replay *flags:
+    cargo run --release -p perf -- replay {{ flags }}
+
+# Load on a running server: `just load --help`
+load *flags:
+    cargo run --release -p perf -- load {{ flags }}
+
+# memtier_benchmark against a running server
+memtier port=port:
+    memtier_benchmark --protocol=memcache_text --port={{ port }} --hide-histogram --test-time=10
+
+# Where a running server spends its time, for 10 seconds
+perf-record pid:
+    perf record -g -p {{ pid }} -o target/perf.data -- sleep 10
+    perf report -i target/perf.data --stdio | head -60
+
+# The same as a flame graph (needs inferno)
+flamegraph pid:
+    perf record -g -p {{ pid }} -o target/perf.data -- sleep 10
+    perf script -i target/perf.data | inferno-collapse-perf | inferno-flamegraph > target/flamegraph.svg
+
+# Counters of a running server, for 10 seconds
+perf-stat pid:
+    perf stat -p {{ pid }} -- sleep 10

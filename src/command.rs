@@ -161,7 +161,3 @@ impl Replies {
         self == Self::Quiet
     }
 }
-
-/// The version that clients are told, which is that of the memcached whose bytes are answered. Clients choose features
-/// by it; libmemcached takes a major version of 0 for an error.
-pub const VERSION: &str = "1.6.45";

@@ -1,5 +1,8 @@
 //! Every bound of the protocol and the server, with its unit and its reason.
 
+/// The version that clients are told: that of the memcached whose bytes are answered. Clients choose features by it, and
+/// libmemcached takes a major version of 0 for an error.
+pub const MEMCACHED_VERSION: &str = "1.6.45";
 /// Longest key, bytes. Source: protocol.txt, "Keys".
 pub const KEY_BYTES_MAX: usize = 250;
 /// Longest command line without its line end before the connection is closed, bytes; `get` and `gets` are exempt.

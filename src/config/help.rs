@@ -4,7 +4,7 @@ use super::getopt::{Spec, Takes};
 use std::fmt::Write as _;
 
 /// The version of memcached this server stands in for: clients and tools decide by it what they may send.
-pub const MEMCACHED_VERSION: &str = crate::command::VERSION;
+pub use crate::limits::MEMCACHED_VERSION;
 /// This server's own version.
 pub const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -72,7 +72,7 @@ pub fn settings(config: &Config, live: &LiveSettings) -> impl Iterator<Item = (&
     if super::HAS_TLS {
         tls(&mut lines, config);
     }
-    lines.push(("num_napi_ids", "(null)".to_owned()));
+    lines.push(("num_napi_ids", "0".to_owned()));
     lines.push(("memory_file", or(config.memory_file.as_ref(), "(null)")));
     lines.push(("client_flags_size", size_of::<u32>().to_string()));
     lines.into_iter()

@@ -150,15 +150,16 @@ impl Turn<'_> {
     }
 }
 
-/// `old` with another value.
+/// `old` with another value. A number that has become longer makes a new item, which is neither stale nor won.
 fn again(old: &Item<'_>, value: Value, cas: Option<u64>) -> Put {
+    let longer = matches!(value, Value::Digits(_, length) if usize::from(length) > old.value().len());
     Put {
         flags: old.flags(),
         exptime: old.exptime(),
         value,
         cas,
-        stale: old.stale(),
-        won: old.won(),
+        stale: old.stale() && !longer,
+        won: old.won() && !longer,
         key_is_binary: old.key_is_binary(),
     }
 }

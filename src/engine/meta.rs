@@ -184,16 +184,17 @@ impl Turn<'_> {
         if seen.created {
             seen.cas = self.shown_cas(cas);
             show(&seen, None);
-        } else if !fetch.unused
+        }
+        if !fetch.unused
             && let Lookup::Hit(item) = self.fresh.find(fetch.key)
         {
             item.touch_use(now);
         }
         let class = self.class(class);
         if fetch.touch.is_some() {
-            class.touch_hits.add(1)
+            class.touch_hits.add(1);
         } else {
-            class.get_hits.add(1)
+            class.get_hits.add(1);
         }
         Some(seen)
     }

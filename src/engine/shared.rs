@@ -8,7 +8,6 @@ use crate::engine::connections::Connections;
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::prefixes::Prefixes;
 use crate::engine::watch::Hub;
-use crate::log;
 use crate::store::Item;
 use crate::tls::Certificates;
 use parking_lot::{Mutex, RwLock};
@@ -224,9 +223,7 @@ impl Shared {
 
     /// Sets the verbosity; above 2 is 2.
     pub fn set_verbosity(&self, level: u32) {
-        let level = level.min(2) as u8;
-        self.verbosity.store(level, Ordering::Relaxed);
-        log::set_verbosity(level);
+        self.verbosity.store(level.min(2) as u8, Ordering::Relaxed);
     }
 
     /// What memcached counts for an item, bytes.

@@ -1,8 +1,8 @@
 //! `stats`: names and values, in memcached's order. Shared by the text and the binary protocol.
 
-use crate::command::VERSION;
 use crate::config::{OWN_VERSION, settings};
 use crate::engine::Turn;
+use crate::limits::MEMCACHED_VERSION;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use std::fmt::{Display, Write as _};
@@ -51,7 +51,7 @@ impl Turn<'_> {
         to.put("pid", std::process::id());
         to.put("uptime", self.now.0);
         to.put("time", clock.unix(self.now));
-        to.put("version", VERSION);
+        to.put("version", MEMCACHED_VERSION);
         to.put("libevent", "none");
         to.put("pointer_size", usize::BITS);
         if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
@@ -225,6 +225,7 @@ impl Turn<'_> {
         to.put("memcrsd_segments_in_use", memory.segments_in_use);
         to.put("memcrsd_segments_free", memory.segments_free);
         to.put("memcrsd_pins", memory.pins);
+        to.put("memcrsd_drafts", memory.drafts);
     }
 
     /// `stats reset`.

@@ -206,9 +206,9 @@ impl Turn<'_> {
         }
         let at = if exptime.0 <= 0 { self.now } else { self.deadline(exptime) };
         if at <= self.now {
-            self.fresh.flush()
+            self.fresh.flush();
         } else {
-            self.fresh.flush_at(at)
+            self.fresh.flush_at(at);
         }
         self.shared.change(|live| live.oldest = at.0.saturating_sub(1));
         true

@@ -72,6 +72,16 @@ pub(super) fn raise_lockable() -> u64 {
     getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft)
 }
 
+/// Bit of `CAP_IPC_LOCK` in a capability set. Source: capabilities(7).
+const CAP_IPC_LOCK: u64 = 1 << 14;
+
+/// Whether the process may lock memory beyond any limit, as long as it is who it is.
+pub(super) fn locks_beyond_limits() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_some_and(|set| set & CAP_IPC_LOCK != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -79,7 +79,9 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
         })?;
     }
     if config.lock_memory {
-        lock_memory(lockable_bytes);
+        let keeps_rights = prepared.user.as_ref().is_none_or(user::Identity::is_root);
+        let is_unlimited = lockable_bytes == RLIM_INFINITY || (keeps_rights && limits::locks_beyond_limits());
+        lock_memory(is_unlimited);
     }
     let (user_file, users) = users(config)?;
     Ok(Prepared { users, user_file, ..prepared })
@@ -170,11 +172,11 @@ fn users(config: &Config) -> Result<(Option<UserFile>, Users), Refusal> {
 /// Locks all memory, from the moment it is first used; what cannot be locked stays unlocked, with a warning.
 ///
 /// Memory that is only reserved is not to be locked: that would bring all of it in, which is far more than -m.
-/// It still counts against a limit, and `lockable_bytes` is the limit that will hold once root is left; so under any limit
-/// nothing is locked, because the kernel would take the lock now and refuse the memory later.
-fn lock_memory(lockable_bytes: u64) {
+/// It still counts against a limit; so under one that will hold once root is left nothing is locked, because the kernel
+/// would take the lock now and refuse the memory later.
+fn lock_memory(is_unlimited: bool) {
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
-    let locked = if lockable_bytes == RLIM_INFINITY {
+    let locked = if is_unlimited {
         mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)
     } else {
         Err(nix::errno::Errno::ENOMEM)

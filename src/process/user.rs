@@ -53,6 +53,11 @@ fn listed(file: &str, name: &str) -> Option<Identity> {
 }
 
 impl Identity {
+    /// True if becoming it changes nothing.
+    pub(super) fn is_root(&self) -> bool {
+        self.uid.is_root()
+    }
+
     /// Becomes the user for good, in all threads, with its main group and no other.
     ///
     /// With `core_dumps` the process stays one the kernel dumps; a change of user ends that otherwise.

@@ -3,5 +3,6 @@
 pub mod binary;
 pub mod meta;
 pub mod number;
+pub mod scan;
 pub mod text;
 pub mod udp;

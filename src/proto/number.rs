@@ -5,6 +5,9 @@ const DIGITS_32_MAX: usize = 11;
 /// Longest digit string of a 64-bit number.
 const DIGITS_64_MAX: usize = 22;
 
+/// Numbers of this many digits may be over 2^64.
+const OVERFLOW_DIGITS: usize = 20;
+
 /// Reads a token of digits alone: at most 22 of them. No digits is 0, as memcached's tokenizer has it.
 pub fn unsigned(token: &[u8]) -> Option<u64> {
     if token.len() > DIGITS_64_MAX { None } else { digits(token) }
@@ -52,6 +55,17 @@ fn some_digits(token: &[u8]) -> Option<u64> {
 
 fn digits(token: &[u8]) -> Option<u64> {
     let mut number = 0u64;
+    if token.len() < OVERFLOW_DIGITS {
+        // Too short to overflow.
+        for &byte in token {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return None;
+            }
+            number = number * 10 + u64::from(digit);
+        }
+        return Some(number);
+    }
     for &byte in token {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {

@@ -9,7 +9,7 @@ pub mod reply;
 
 use crate::command::{Direction, Exptime, Mode, Replies, Store};
 use crate::limits::{KEY_BYTES_MAX, LINE_TOKENS_MAX, VALUE_BYTES_ANNOUNCED_MAX};
-use crate::proto::number;
+use crate::proto::{number, scan};
 
 /// The shortest line that can be a command, its line end included, bytes.
 const LINE_BYTES_MIN: usize = 4;
@@ -17,9 +17,6 @@ const LINE_BYTES_MIN: usize = 4;
 const HTTP: &[u8] = b"HTTP/";
 const GET: &[u8] = b"get ";
 const NOREPLY: &[u8] = b"noreply";
-
-/// Words up to this length are looked at byte by byte.
-const SHORT_BYTES: usize = 8;
 
 /// The words of a line that are still to be read.
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +53,14 @@ impl<'a> Iterator for Words<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
-        let start = self.rest.iter().position(|&byte| byte != b' ')?;
-        let rest = &self.rest[start..];
-        // Numbers end before a search for their end would have begun.
-        let end = match rest.iter().take(SHORT_BYTES).position(|&byte| byte == b' ') {
-            Some(end) => end,
-            None if rest.len() <= SHORT_BYTES => rest.len(),
-            None => memchr::memchr(b' ', &rest[SHORT_BYTES..]).map_or(rest.len(), |end| end + SHORT_BYTES),
-        };
+        let mut rest = self.rest;
+        while let [b' ', behind @ ..] = rest {
+            rest = behind;
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        let end = scan::space(rest);
         let (word, rest) = rest.split_at(end);
         self.rest = rest;
         Some(word)
@@ -170,14 +167,15 @@ pub struct Block<'a> {
 /// The short cut of the most frequent command: one search finds both the end of the key and the end of the line.
 #[inline]
 pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
-    let words = input.strip_prefix(b"get ")?;
-    let end = memchr::memchr2(b' ', b'\n', words)?;
+    let words = input.strip_prefix(GET)?;
+    let end = scan::blank(words);
     let (key, behind) = words.split_at(end);
-    if behind[0] != b'\n' {
-        return None;
-    }
-    let key = key.strip_suffix(b"\r").unwrap_or(key);
-    (!key.is_empty() && key.len() <= KEY_BYTES_MAX).then_some((key, GET.len() + end + 1))
+    let line_end_bytes = match behind {
+        [b'\r', b'\n', ..] => 2,
+        [b'\n', ..] => 1,
+        _ => return None,
+    };
+    (!key.is_empty() && key.len() <= KEY_BYTES_MAX).then_some((key, GET.len() + end + line_end_bytes))
 }
 
 /// Reads a line that has no line end; `line_end_bytes` (1 or 2) is how long that was.
@@ -189,8 +187,7 @@ pub fn parse(line: &[u8], line_end_bytes: usize) -> Command<'_> {
     if line.len() + line_end_bytes < LINE_BYTES_MIN {
         return Command::Refused(reply::BAD_FORMAT, Replies::Sent);
     }
-    let end = memchr::memchr(b' ', line).unwrap_or(line.len());
-    let (name, rest) = line.split_at(end);
+    let (name, rest) = line.split_at(scan::space(line));
     let words = Words::of(rest);
     match name {
         b"set" => store(Mode::Set, words),
@@ -269,13 +266,16 @@ fn get_touch(mut words: Words<'_>, with_cas: bool) -> Command<'_> {
 
 #[inline]
 fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
+    let all = words;
     let (Some(key), Some(flags), Some(exptime), Some(bytes)) =
         (words.next(), words.next(), words.next(), words.next())
     else {
         return too_few();
     };
     let replies = replies(words, 5);
-    let Some(value_bytes) = value_length(bytes) else { return Command::Refused(reply::BAD_FORMAT, replies) };
+    let Some(value_bytes) = value_length(bytes) else {
+        return Command::Refused(reply::BAD_FORMAT, self::replies(all, 1));
+    };
     let compare = match mode {
         Mode::Cas => match words.next() {
             // A cas command without its number is refused, but its block is known and skipped.

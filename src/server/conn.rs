@@ -109,24 +109,21 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    /// The next bytes of the client. A busy client's read holds its buffer while it waits; an idle one, or any if
-    /// buffers are scarce, waits without and takes one when there is something to read.
+    /// The next bytes of the client. A busy client's read holds its buffer while it waits, so that it costs one operation;
+    /// one whose buffer the sweeper has taken waits without and takes one when there is something to read.
     async fn read(&mut self) -> Result<Buffer, End> {
         self.entry.mid_command.set(!self.carry.is_empty() | self.is_mid_value);
         loop {
             self.goes_on()?;
-            // Given back before the wait: what a match looks at lives to its end.
-            let held = self.buffer.take().filter(|_| !self.local.buffers.scarce());
-            let buffer = match held {
-                Some(buffer) => buffer,
-                None => {
-                    self.let_go();
-                    self.entry.phase.set(Phase::Parked);
-                    match self.entry.stream.parked().await {
-                        Err(error) if !Stream::is_interrupted(&error) => return Err(End::Broken),
-                        Err(_) => continue,
-                        Ok(()) => self.local.buffers.take(),
-                    }
+            let buffer = if let Some(buffer) = self.buffer.take() {
+                buffer
+            } else {
+                self.let_go();
+                self.entry.phase.set(Phase::Parked);
+                match self.entry.stream.parked().await {
+                    Err(error) if !Stream::is_interrupted(&error) => return Err(End::Broken),
+                    Err(_) => continue,
+                    Ok(()) => self.local.buffers.take(),
                 }
             };
             self.entry.phase.set(Phase::Reading);

@@ -1,17 +1,29 @@
-//! What the store asks of the rings.
+//! What the store asks of the rings and of those who watch.
 
 use super::ring::Message;
-use crate::store;
+use crate::clock::Secs;
+use crate::engine::Shared;
+use crate::engine::watch::Stream;
+use crate::store::{self, Item};
 use std::sync::Arc;
 use uring::Waker;
 
-/// Wakes rings for the store.
+/// Wakes rings for the store, and tells watchers of evictions.
 pub(super) struct Host {
     pub(super) wakers: Arc<[Waker<Message>]>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl store::Host for Host {
     fn wake(&self, ring: usize) {
         self.wakers[ring].wake();
+    }
+
+    fn watches_evictions(&self) -> bool {
+        self.shared.watch.wants(Stream::Evictions)
+    }
+
+    fn evicted(&self, item: &Item<'_>, _now: Secs) {
+        self.shared.log_eviction(item);
     }
 }

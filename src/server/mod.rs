@@ -24,7 +24,7 @@ mod udp;
 
 use crate::auth::Users;
 use crate::clock::Clock;
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, Protocol};
 use crate::engine::Shared;
 use crate::engine::connections::{Address, Connection, State};
 use crate::limits::READ_BUFFER_BYTES;
@@ -46,7 +46,7 @@ use uring::{DatagramSocket, Listener, Mailbox, Support, Waker};
 pub use signals::Request;
 
 /// Registered read buffers per ring, if locked memory allows; busier rings read into heap memory besides.
-const BUFFERS_MAX: usize = 256;
+const BUFFERS_MAX: usize = 128;
 /// How long the end waits for rings; each gives itself less.
 const END: Duration = Duration::from_millis(900);
 
@@ -122,8 +122,9 @@ impl Ports {
         let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();
         let wakers: Arc<[Waker<Message>]> = wakers.into();
         let epoch = Instant::now();
-        let store = open_store(config, rings, Arc::clone(&wakers))?;
         let shared = Shared::new(config.clone(), Clock::start(), rings);
+        let store =
+            open_store(config, rings, Host { wakers: Arc::clone(&wakers), shared: Arc::clone(&shared) })?;
         shared.set_users(users);
         if let Some(certificates) = &certificates {
             shared.set_certificates(Arc::clone(certificates));
@@ -208,6 +209,7 @@ impl Crew<'_> {
         let settings = Settings {
             idle_timeout_secs: self.config.idle_timeout,
             refuse_when_full: self.config.maxconns_fast,
+            protocols: self.config.listen.iter().map(|spec| protocol_words(spec.protocol)).collect(),
         };
         let load = Load::new(rings, self.connections_max as usize);
         let (ready, readiness) = mpsc::channel();
@@ -217,7 +219,7 @@ impl Crew<'_> {
             let (go, wait) = mpsc::channel::<()>();
             starts.push(go);
             let (ready, support, epoch, make) = (ready.clone(), self.support, self.epoch, make(index));
-            let (wakers, load) = (Arc::clone(self.wakers), Arc::clone(&load));
+            let (wakers, load, settings) = (Arc::clone(self.wakers), Arc::clone(&load), settings.clone());
             let certificates = self.certificates.clone();
             let body = move || {
                 let ring = match uring::Ring::build(support, &options) {
@@ -248,11 +250,16 @@ impl Crew<'_> {
     }
 }
 
-fn open_store(
-    config: &Config,
-    rings: usize,
-    wakers: Arc<[Waker<Message>]>,
-) -> Result<Arc<Store>, StartError> {
+/// How memcached's log calls a protocol.
+fn protocol_words(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Auto => "auto-negotiating",
+        Protocol::Ascii => "ascii",
+        Protocol::Binary => "binary",
+    }
+}
+
+fn open_store(config: &Config, rings: usize, host: Host) -> Result<Arc<Store>, StartError> {
     let options = crate::store::Options {
         memory_limit: config.maxbytes,
         item_size_max: config.item_size_max,
@@ -262,7 +269,7 @@ fn open_store(
         seed: random_seed(),
         log_entries: None,
     };
-    Store::new(options, Box::new(Host { wakers })).map_err(|error| StartError::new(error.to_string()))
+    Store::new(options, Box::new(host)).map_err(|error| StartError::new(error.to_string()))
 }
 
 /// A number nobody outside can know, so that nobody can choose keys that collide.

@@ -31,8 +31,10 @@ pub(crate) struct Newcomer {
 }
 
 /// What the configuration says to the edge.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// What the connections of each listener speak, in memcached's words for the log.
+    pub(crate) protocols: Arc<[&'static str]>,
     /// A TCP connection that is silent between commands for longer is closed, seconds; 0 is never.
     pub(crate) idle_timeout_secs: u32,
     /// Refuse whom there is no place for; else keep them waiting.
@@ -169,7 +171,7 @@ impl<C: Core> Local<C> {
     /// Starts the task of a connection.
     pub(super) fn adopt(self: &Rc<Self>, newcomer: Newcomer) {
         let Newcomer { socket, seat, origin } = newcomer;
-        tracing::trace!(ring = self.index, id = origin.id, peer = ?origin.peer, listener = origin.listener, "connection");
+        tracing::debug!("<{} new {} client connection", origin.id, self.settings.protocols[origin.listener]);
         if self.is_stopping() {
             return;
         }
@@ -195,6 +197,7 @@ impl<C: Core> Local<C> {
             // By reference: a future holds what it is given twice, once as it came.
             let end = connection.run().await;
             drop(connection);
+            tracing::debug!("<{} connection closed.", origin.id);
             local.entries.borrow_mut().remove(key);
             local.core.count(Event::Closed(end));
             drop(seat);

@@ -33,7 +33,7 @@ impl Session {
         let mut words = Words::of(line.strip_suffix(b"\r").unwrap_or(line));
         match (words.next(), words.nth(3).and_then(number::unsigned)) {
             (Some(b"set"), Some(bytes)) if bytes <= TOKEN_BYTES_MAX => {
-                self.state = State::Token(bytes as usize)
+                self.state = State::Token(bytes as usize);
             }
             (Some(b"set"), Some(_)) => self.say(feed, reply::AUTH_TOO_LONG),
             _ => self.say(feed, reply::UNAUTHENTICATED),

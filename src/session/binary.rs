@@ -1,7 +1,8 @@
 //! Binary packets on a connection.
 
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
-use crate::command::{Counted, Deleted, Exptime, Mode, Replies, Store, Stored, VERSION};
+use crate::command::{Counted, Deleted, Exptime, Mode, Replies, Store, Stored};
+use crate::limits::MEMCACHED_VERSION;
 use crate::output::Output;
 use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
 
@@ -133,7 +134,7 @@ impl Session {
             }
             Command::Noop => conclude(feed, echo, Replies::Sent, Status::Ok, 0),
             Command::Version => {
-                binary::push_reply(&mut feed.out.staged, echo, Status::Ok, VERSION.as_bytes(), 0);
+                binary::push_reply(&mut feed.out.staged, echo, Status::Ok, MEMCACHED_VERSION.as_bytes(), 0);
             }
             Command::Quit => {
                 conclude(feed, echo, replies, Status::Ok, 0);

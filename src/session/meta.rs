@@ -174,7 +174,7 @@ impl Session {
                 b'c' => meta::push_number(out, b'c', cas),
                 b't' => meta::push_ttl(out, ttl_now),
                 b'T' => {
-                    ttl_now = request.touch.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()))
+                    ttl_now = request.touch.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()));
                 }
                 b'N' if created => {
                     ttl_now =

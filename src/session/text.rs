@@ -3,6 +3,7 @@
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
 use crate::command::{Count, Counted, Deleted, Direction, Exptime, Replies, Store, Stored};
 use crate::limits::{COPY_BYTES_MAX, KEY_BYTES_MAX, LINE_BYTES_MAX};
+use crate::log;
 use crate::output::Output;
 use crate::proto::text::{self, Command, Verb, Words, reply};
 use crate::store::{Data, Item};
@@ -356,6 +357,7 @@ impl Session {
             }
             Command::Verbosity(level, replies) => {
                 feed.turn.shared().set_verbosity(level);
+                log::set_verbosity(feed.turn.shared().verbosity());
                 self.answer(feed, replies, reply::OK);
             }
             Command::Refused(line, replies) => self.answer(feed, replies, line),
@@ -433,10 +435,11 @@ pub(super) fn refusal(why: Stored) -> &'static [u8] {
 /// Stages the whole answer to a get of one key.
 #[inline]
 fn stage_get(feed: &mut Feed<'_, '_>, key: &[u8]) {
-    if let Some(item) = feed.turn.get(key) {
-        stage_value(feed.out, &item, None);
-    }
-    feed.out.staged.extend_from_slice(reply::END);
+    let Some(item) = feed.turn.get(key) else { return feed.out.staged.extend_from_slice(reply::END) };
+    let value = item.value();
+    reply::value_head(&mut feed.out.staged, item.key(), item.flags(), value.len(), None);
+    stage_bytes(feed.out, &item, value);
+    feed.out.staged.extend_from_slice(reply::VALUE_END);
 }
 
 /// Stages one hit: a short value is copied, a long one sent from where it is.

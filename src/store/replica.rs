@@ -27,6 +27,9 @@ use std::sync::Arc;
 
 /// Memory a table is made for, bytes of `-m`: about 1,000 items of 64 bytes.
 const BYTES_PER_TABLE: u64 = 64 << 10;
+const CACHE_LINE_BYTES: usize = 64;
+/// Lines of an item that are loaded ahead: all of one with a 30-byte key and a value of 100 bytes.
+const PREFETCHED_LINES: usize = 3;
 const TABLES_MIN: usize = 64;
 const TABLES_MAX: usize = 1 << 17;
 
@@ -216,12 +219,15 @@ impl Replica {
         super::prefetch(std::ptr::from_ref(table).cast());
     }
 
-    /// Starts loading the item that `hash` probably is.
+    /// Starts loading the item that `hash` probably is: the lines of its header, key and the front of its value.
     #[inline]
     pub(super) fn prefetch_item(&self, store: &Arc<Store>, hash: Hash) {
         let table = &self.tables[table_of(hash, self.tables.len())];
         if let Some(entry) = table.entries.find(hash.0, |entry| entry.may_be(hash)) {
-            super::prefetch(store.address(entry.item()).as_ptr());
+            let at = store.address(entry.item()).as_ptr().cast_const();
+            for line in 0..PREFETCHED_LINES {
+                super::prefetch(at.wrapping_add(line * CACHE_LINE_BYTES));
+            }
         }
     }
 

@@ -443,6 +443,10 @@ impl Turn<'_> {
                 return Attempt::Lacks { need, item_bytes };
             }
         };
+        // A count is the same item with another number: memcached writes it in place.
+        if matches!(put.value, Value::Digits(..)) && live.is_some_and(|(_, old)| old.fetched()) {
+            item.set_fetched();
+        }
         self.publish(hash, old, Some((item_ref, item, queue)));
         self.ledger.totals.total_items += 1;
         if let (Value::Data, Data::Draft(_)) = (&put.value, &*data)

@@ -187,7 +187,7 @@ fn what_has_expired_is_reclaimed_without_traffic() {
     for n in 0..100_000 {
         set_at(&mut shard, NOW, &format!("key-{n}"), &[b'v'; 200], Secs(10)).unwrap();
     }
-    set_at(&mut shard, NOW, "large", &[b'v'; 300_000], Secs(10)).unwrap();
+    set_at(&mut shard, NOW, "large", &vec![b'v'; 300_000], Secs(10)).unwrap();
     while shard.maintain(Secs(9)) {}
     assert_eq!(shard.store().totals().curr_items, 100_001);
     while shard.maintain(Secs(10)) {}

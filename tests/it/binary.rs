@@ -53,7 +53,7 @@ const OPCODES: &[(&str, u8)] = &[
     ("gatkq", 0x24),
 ];
 
-/// Name, code, text. Source: COMPAT of protocol_binary.h and the 1.6.45 texts.
+/// Name, code, text. Source: `protocol_binary.h` and `proto_bin.c` of memcached 1.6.45.
 const STATUSES: &[(&str, u16, &str)] = &[
     ("ok", 0x00, ""),
     ("not_found", 0x01, "Not found"),

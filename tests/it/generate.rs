@@ -211,7 +211,7 @@ fn meta(random: &mut Random) -> Step {
             step.parts.push(Part::Bytes([&value[..], b"\r\n"].concat()));
         }
         6 => {
-            let flags = flags(random, &["q", "k", "O2", "I", "T100", "C5"]);
+            let flags = flags(random, &["q", "k", "O2", "I", "T100", "C987654321"]);
             step.push(&format!("md {name}{flags}\r\n"));
         }
         7 | 8 => {
@@ -235,7 +235,7 @@ fn meta(random: &mut Random) -> Step {
                 "M-",
                 "T0",
                 "T100",
-                "C7",
+                "C987654321",
             ];
             let mut flags = flags(random, FLAGS);
             // Whether q silences a ma that makes its item is another matter than silencing one that finds it.
@@ -295,7 +295,7 @@ fn damage(random: &mut Random, step: &mut Step) {
     step.shows_cas = true;
     for part in &mut step.parts {
         if let Part::Cas(_) | Part::Cas8(_) = part {
-            *part = Part::Bytes(vec![b'1'; if step.protocol == Protocol::Text { 1 } else { 8 }]);
+            *part = Part::Bytes(vec![b'1'; if step.protocol == Protocol::Text { 9 } else { 8 }]);
         }
     }
     let mut bytes: Vec<u8> = step.parts.drain(..).flat_map(bytes_of).collect();
@@ -314,15 +314,9 @@ fn damage(random: &mut Random, step: &mut Step) {
             (Protocol::Text, 3) => bytes.splice(at..at, *b" extra ").for_each(drop),
             (Protocol::Text, 4) => bytes[at] = *random.pick(b" \r\n-9a\xff"),
             (Protocol::Binary, 1) => bytes[2 + random.below(2)] = random.next() as u8,
-            (Protocol::Binary, 2) => {
-                bytes.get_mut(4).into_iter().for_each(|byte| *byte = random.next() as u8)
-            }
-            (Protocol::Binary, 3) => {
-                bytes.get_mut(11).into_iter().for_each(|byte| *byte = random.next() as u8)
-            }
-            (Protocol::Binary, 4) => {
-                bytes.get_mut(1).into_iter().for_each(|byte| *byte = random.next() as u8 % 0x28)
-            }
+            (Protocol::Binary, 2) => set(&mut bytes, 4, random.next() as u8),
+            (Protocol::Binary, 3) => set(&mut bytes, 11, random.next() as u8),
+            (Protocol::Binary, 4) => set(&mut bytes, 1, random.next() as u8 % 0x28),
             _ => bytes[at] = random.next() as u8,
         }
         if step.protocol == Protocol::Binary && bytes.len() < 4 {
@@ -334,6 +328,12 @@ fn damage(random: &mut Random, step: &mut Step) {
         bytes[1] = 0x1f;
     }
     step.parts = vec![Part::Bytes(bytes)];
+}
+
+fn set(bytes: &mut [u8], at: usize, byte: u8) {
+    if let Some(place) = bytes.get_mut(at) {
+        *place = byte;
+    }
 }
 
 fn bytes_of(part: Part) -> Vec<u8> {

@@ -274,7 +274,7 @@ impl Client {
 
     /// As [`Client::fill`], with the deadline as an error.
     pub fn try_fill(&mut self) -> io::Result<bool> {
-        let mut chunk = [0; 65536];
+        let mut chunk = [0; 16384];
         match self.stream.read(&mut chunk) {
             Ok(len) => {
                 self.buffer.extend_from_slice(&chunk[..len]);

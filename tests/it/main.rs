@@ -21,6 +21,7 @@ mod abuse;
 mod auth;
 mod binary;
 mod connections;
+mod corpus;
 mod differential;
 mod generate;
 mod harness;

@@ -323,13 +323,21 @@ impl Run<'_> {
         assert!(rest.is_empty(), "{place}: expected the end of the stream, got {}", show(&rest));
     }
 
+    /// Waits a little for the value: it is counted on another thread, maybe after the client has seen the effect.
     fn stat(&self, number: usize, name: &str, value: &str) {
-        let found = self.server.stat(name);
-        let right = match value.strip_prefix(">=") {
-            Some(least) => found.parse::<f64>().unwrap() >= least.parse().unwrap(),
-            None => found == value,
-        };
-        assert!(right, "{}: {name} is {found}, expected {value}", self.place(number));
+        let end = Instant::now() + Duration::from_secs(1);
+        loop {
+            let found = self.server.stat(name);
+            let right = match value.strip_prefix(">=") {
+                Some(least) => found.parse::<f64>().unwrap() >= least.parse().unwrap(),
+                None => found == value,
+            };
+            if right {
+                return;
+            }
+            assert!(Instant::now() < end, "{}: {name} is {found}, expected {value}", self.place(number));
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn place(&self, number: usize) -> String {

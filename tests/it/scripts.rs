@@ -30,6 +30,7 @@ scripts! {
     arith: "arith.txt",
     auth: "auth.txt",
     binary_arith: "binary-arith.txt",
+    binary_auth: "binary-auth.txt",
     binary_errors: "binary-errors.txt",
     binary_stats: "binary-stats.txt",
     binary_store: "binary-store.txt",
@@ -40,6 +41,7 @@ scripts! {
     flush_disabled: "flush-disabled.txt",
     flush: "flush.txt",
     half_close: "half-close.txt",
+    idle_timeout: "idle-timeout.txt",
     meta_arith: "meta-arith.txt",
     meta_delete: "meta-delete.txt",
     meta_errors: "meta-errors.txt",
@@ -51,6 +53,8 @@ scripts! {
     protocol_binary: "protocol-binary.txt",
     retrieval: "retrieval.txt",
     shutdown: "shutdown.txt",
+    stats_detail: "stats-detail.txt",
+    stats_settings: "stats-settings.txt",
     stats: "stats.txt",
     storage_limits: "storage-limits.txt",
     storage: "storage.txt",
@@ -58,6 +62,7 @@ scripts! {
     touch_delete: "touch-delete.txt",
     watch_refused: "watch-refused.txt",
     watch: "watch.txt",
+    yield_counts: "yield-counts.txt",
     yielding: "yielding.txt",
 }
 

@@ -322,13 +322,17 @@ impl World {
         }
     }
 
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is not general enough over lifetimes"
+    )]
     fn add(&mut self, ring: usize) {
         let (key, value) = (self.key(), self.value());
         let now = NOW.get();
         if self.model.get(&key, now).is_none() {
             self.write(ring, &key, 0, Secs::NEVER, &value);
         } else {
-            self.edit(ring, &key, Data::Bytes(&value), Edit::Keep, |entry| entry.map(Entry::clone));
+            self.edit(ring, &key, Data::Bytes(&value), Edit::Keep, |entry| entry.cloned());
         }
     }
 

@@ -1,14 +1,14 @@
-//! Read buffers: one registered arena per ring, cut into slots that are lent one by one; heap memory beyond that.
+//! Read buffers: one arena per ring, cut into slots that are lent one by one; heap memory beyond that.
 //!
 //! ```text
-//!   arena (one mapping, registered as buffer 0)   free: [2, 0, ..]      a stack: the slot used last is the warmest
+//!   arena (one mapping; on io_uring buffer 0)     free: [2, 0, ..]      a stack: the slot used last is the warmest
 //!   ┌────────┬────────┬────────┬────────┐
 //!   │ slot 0 │ slot 1 │ slot 2 │  ...   │         a slot is in `free` or in exactly one `Buffer`
 //!   └────────┴────────┴────────┴────────┘
 //! ```
 //!
-//! A read names the arena's registration and an address inside it, so slots need no registration of their own and
-//! their number is bounded by memory alone.
+//! On io_uring the arena is registered with the kernel. A read names that registration and an address inside it, so slots
+//! need no registration of their own and their number is bounded by memory alone.
 //!
 //! Nobody ever waits for a slot (an idle holder could make that a deadlock): when all are lent, [`Buffers::take`]
 //! gives heap memory, which is read into the ordinary way.
@@ -22,6 +22,9 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use tokio_uring::buf::fixed::FixedBufRegistry;
 use tokio_uring::buf::{IoBuf, IoBufMut};
+
+/// Size of a buffer from the heap: small, since thousands of busy connections may each hold one.
+const HEAP_BYTES_MAX: usize = 4096;
 
 /// The index under which the arena is registered with its ring.
 const ARENA_INDEX: u16 = 0;
@@ -77,6 +80,7 @@ unsafe impl IoBufMut for Registered {
 }
 
 struct Arena {
+    is_registered: bool,
     mapping: Rc<Mapping>,
     buffer_bytes: usize,
     count: usize,
@@ -92,7 +96,7 @@ pub struct Buffers {
 
 impl std::fmt::Debug for Buffers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffers").field("registered", &self.registered()).field("free", &self.free()).finish()
+        f.debug_struct("Buffers").field("pooled", &self.pooled()).field("free", &self.free()).finish()
     }
 }
 
@@ -107,15 +111,33 @@ impl Buffers {
     /// # Errors
     /// `ENOMEM`: over the limit on locked memory.
     pub(crate) fn register(count: usize, buffer_bytes: usize) -> io::Result<Self> {
+        Self::map(count, buffer_bytes, |mapping| {
+            FixedBufRegistry::new([Registered(Rc::clone(mapping))]).register().map(|()| true)
+        })
+    }
+
+    /// Maps `count` buffers of `buffer_bytes` without telling the kernel of them.
+    ///
+    /// # Errors
+    /// `ENOMEM`: out of memory.
+    pub(crate) fn unregistered(count: usize, buffer_bytes: usize) -> io::Result<Self> {
+        Self::map(count, buffer_bytes, |_| Ok(false))
+    }
+
+    fn map(
+        count: usize,
+        buffer_bytes: usize,
+        register: impl FnOnce(&Rc<Mapping>) -> io::Result<bool>,
+    ) -> io::Result<Self> {
         let Some(len) = NonZeroUsize::new(count * buffer_bytes) else { return Ok(Self::heap(buffer_bytes)) };
         let mapping = Rc::new(Mapping::new(len)?);
-        FixedBufRegistry::new([Registered(Rc::clone(&mapping))]).register()?;
+        let is_registered = register(&mapping)?;
         let free = RefCell::new((0..count as u32).rev().collect());
-        let arena = Rc::new(Arena { mapping, buffer_bytes, count, free });
+        let arena = Rc::new(Arena { is_registered, mapping, buffer_bytes, count, free });
         Ok(Self { arena: Some(arena), buffer_bytes })
     }
 
-    /// A buffer: registered if one is free, else from the heap.
+    /// A buffer: from the pool if one is free, else from the heap.
     pub fn take(&self) -> Buffer {
         if let Some(arena) = &self.arena {
             let slot = arena.free.borrow_mut().pop();
@@ -123,20 +145,20 @@ impl Buffers {
                 return Buffer { memory: Memory::Slot { arena: Rc::clone(arena), slot }, filled: 0 };
             }
         }
-        Buffer { memory: Memory::Heap(vec![0; self.buffer_bytes]), filled: 0 }
+        Buffer { memory: Memory::Heap(vec![0; self.buffer_bytes.min(HEAP_BYTES_MAX)]), filled: 0 }
     }
 
-    /// True if less than a quarter of the registered buffers is free: who waits should not hold one.
+    /// True if less than a quarter of the pool is free: who waits should not hold one.
     pub fn scarce(&self) -> bool {
-        self.free() < self.registered().div_ceil(4)
+        self.free() < self.pooled().div_ceil(4)
     }
 
-    /// Number of registered buffers; 0 if everything is on the heap.
-    pub fn registered(&self) -> usize {
+    /// Number of buffers in the pool; 0 if everything is on the heap.
+    pub fn pooled(&self) -> usize {
         self.arena.as_ref().map_or(0, |arena| arena.count)
     }
 
-    /// Number of registered buffers that nobody holds.
+    /// Number of buffers in the pool that nobody holds.
     pub fn free(&self) -> usize {
         self.arena.as_ref().map_or(0, |arena| arena.free.borrow().len())
     }
@@ -158,7 +180,7 @@ pub struct Buffer {
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Buffer")
-            .field("registered", &self.is_registered())
+            .field("pooled", &self.is_pooled())
             .field("filled", &self.filled)
             .finish_non_exhaustive()
     }
@@ -193,13 +215,14 @@ impl Buffer {
         }
     }
 
-    /// True if the kernel knows the memory beforehand.
-    pub fn is_registered(&self) -> bool {
+    /// True if it belongs to the ring's pool, false if it was allocated because none was free.
+    pub fn is_pooled(&self) -> bool {
         matches!(self.memory, Memory::Slot { .. })
     }
 
+    /// The registration of the memory, if the kernel knows it beforehand.
     pub(crate) fn registered_index(&self) -> Option<u16> {
-        self.is_registered().then_some(ARENA_INDEX)
+        matches!(&self.memory, Memory::Slot { arena, .. } if arena.is_registered).then_some(ARENA_INDEX)
     }
 
     /// The whole memory, to be written by the kernel; forgets what it held.

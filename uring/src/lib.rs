@@ -1,18 +1,18 @@
-//! Completion I/O: rings, registered buffers, listeners, streams, wakers. Knows nothing of memcached.
+//! Asynchronous I/O with owned memory: rings, their buffers, listeners, streams, wakers. Knows nothing of memcached.
 //!
 //! ```text
 //!   probe ──► Support ──► Ring::build ──► Ring::run(main future)        one per thread
 //!                                           │ spawn, turn, sleep        tasks of that thread
-//!                                           │ Buffers ─► Buffer         registered memory, lent one by one
+//!                                           │ Buffers ─► Buffer         the pool, lent one by one
 //!   Listener::bind_each ─► Accepts::accept ─► Socket ─► Stream          read, parked, send, send_gather, recv_into
 //!                                                │
 //!                       mailbox: Waker::post ────┘ to another thread's Mailbox
 //! ```
 //!
-//! The face names no kernel interface, so that an engine of another kind can stand behind it: everything is "give me
-//! the memory, get it back with the result".
+//! Everything is "give me the memory, get it back with the result", so that two engines can stand behind one face:
+//! io_uring, and epoll for where io_uring is refused (see [`Engine`]). Callers see no difference but the speed.
 //!
-//! Rules this crate keeps, because the runtime below it does not:
+//! Rules this crate keeps, because the io_uring runtime below it does not:
 //!
 //! - Memory lent to the kernel is owned by the operation until it completes. A [`Ring`] is never torn down: it is
 //!   leaked when [`Ring::run`] ends, and the process exits. See [`ring`](Ring), "The end".
@@ -23,21 +23,24 @@
 
 mod bell;
 mod buf;
+mod completion;
 mod datagram;
+mod engine;
 mod listener;
 mod mail;
-mod op;
-mod probe;
+mod memory;
+mod readiness;
 mod ring;
 mod stream;
 mod sys;
 
 pub use bell::Bell;
 pub use buf::{Buffer, Buffers};
+pub use completion::{StartError, probe};
 pub use datagram::{DatagramSocket, Datagrams};
+pub use engine::{Engine, Support};
 pub use listener::{Accepts, Listener, Socket, is_exhaustion};
 pub use mail::{Mail, Mailbox, Waker, mailbox};
-pub use op::{Pieces, Receive};
-pub use probe::{StartError, Support, probe};
+pub use memory::{Pieces, Receive};
 pub use ring::{Options, Ring, Task, sleep, spawn, turn};
 pub use stream::Stream;

@@ -1,6 +1,8 @@
 //! Listeners and the sockets they give.
 
-use crate::op;
+use crate::completion;
+use crate::engine::Engine;
+use crate::readiness::Acceptor;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::cell::RefCell;
 use std::fs::File;
@@ -125,8 +127,15 @@ impl Listener {
     }
 
     /// Brings the listener to this thread's ring.
+    ///
+    /// # Panics
+    /// Outside of [`crate::Ring::run`].
     pub fn open(self) -> Accepts {
-        Accepts { socket: Rc::new(self.socket), spare: RefCell::new(self.spare) }
+        let socket = match Engine::current() {
+            Engine::Uring => Listening::Completion(Rc::new(self.socket)),
+            Engine::Epoll => Listening::Readiness(Acceptor::new(self.socket)),
+        };
+        Accepts { socket, spare: RefCell::new(self.spare) }
     }
 }
 
@@ -144,11 +153,17 @@ fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// A listener of this thread's ring; clones share the socket.
+/// A listener of this thread's ring.
 #[derive(Debug)]
 pub struct Accepts {
-    socket: Rc<socket2::Socket>,
+    socket: Listening,
     spare: RefCell<Option<File>>,
+}
+
+#[derive(Debug)]
+enum Listening {
+    Completion(Rc<socket2::Socket>),
+    Readiness(Acceptor),
 }
 
 impl Accepts {
@@ -157,8 +172,12 @@ impl Accepts {
     /// # Errors
     /// [`is_exhaustion`]: pause, then go on. `ECONNABORTED` and the like: the peer has gone, go on.
     pub async fn accept(&self) -> io::Result<Socket> {
-        let fd = op::accept(Rc::clone(&self.socket)).await?;
-        Ok(Socket(fd.into()))
+        match &self.socket {
+            Listening::Completion(socket) => {
+                completion::accept(Rc::clone(socket)).await.map(|fd| Socket(fd.into()))
+            }
+            Listening::Readiness(acceptor) => acceptor.accept().await.map(Socket),
+        }
     }
 
     /// Out of descriptors: takes one waiting connection with the spare descriptor and refuses it with `words`.
@@ -170,16 +189,26 @@ impl Accepts {
             *spare = File::open("/dev/null").ok();
             return false;
         }
-        // The flag is for this accept alone: operations of the ring wait on blocking sockets.
-        let taken = self.socket.set_nonblocking(true).and_then(|()| self.socket.accept());
-        let _ = self.socket.set_nonblocking(false);
-        let refused = taken.map(|(socket, _)| Socket(socket).refuse(words)).is_ok();
+        let taken = match &self.socket {
+            Listening::Completion(socket) => {
+                // The flag is for this accept alone: operations of the ring wait on blocking sockets.
+                let taken = socket.set_nonblocking(true).and_then(|()| socket.accept());
+                let _ = socket.set_nonblocking(false);
+                taken.map(|(socket, _)| socket)
+            }
+            Listening::Readiness(acceptor) => acceptor.accept_now(),
+        };
+        let refused = taken.map(|socket| Socket(socket).refuse(words)).is_ok();
         *spare = File::open("/dev/null").ok();
         refused
     }
 
     /// Stops listening: a waiting [`Accepts::accept`] fails, connections not yet taken are reset.
     pub fn close(&self) {
-        let _ = self.socket.shutdown(Shutdown::Both);
+        let socket = match &self.socket {
+            Listening::Completion(socket) => socket,
+            Listening::Readiness(acceptor) => acceptor.socket(),
+        };
+        let _ = socket.shutdown(Shutdown::Both);
     }
 }

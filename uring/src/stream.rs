@@ -1,7 +1,8 @@
 //! A connection: bytes in, bytes out, memory by ownership.
 
-use crate::op::{self, Pieces, Receive, Vectors};
-use crate::{Buffer, Socket};
+use crate::engine::Engine;
+use crate::memory::Vectors;
+use crate::{Buffer, Pieces, Receive, Socket, completion, readiness};
 use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
@@ -18,8 +19,15 @@ const OPERATION_BYTES_MAX: usize = 128 * 1024;
 /// they were given; a future that is dropped unfinished keeps both until the peer does something. So the end of a
 /// connection is [`Stream::shutdown`], then the end of its task.
 pub struct Stream {
-    socket: Rc<socket2::Socket>,
+    socket: Connected,
     vectors: Cell<Option<Box<Vectors>>>,
+}
+
+#[derive(Debug)]
+enum Connected {
+    /// Operations share the socket.
+    Completion(Rc<socket2::Socket>),
+    Readiness(readiness::Socket),
 }
 
 impl std::fmt::Debug for Stream {
@@ -30,13 +38,23 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     /// Brings a socket to this thread's ring.
+    ///
+    /// # Panics
+    /// Outside of [`crate::Ring::run`].
     pub fn new(socket: Socket) -> Self {
-        Self { socket: Rc::new(socket.into_inner()), vectors: Cell::new(None) }
+        let socket = match Engine::current() {
+            Engine::Uring => Connected::Completion(Rc::new(socket.into_inner())),
+            Engine::Epoll => Connected::Readiness(readiness::Socket::new(socket.into_inner())),
+        };
+        Self { socket, vectors: Cell::new(None) }
     }
 
     /// The number of the descriptor.
     pub fn id(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        match &self.socket {
+            Connected::Completion(socket) => socket.as_raw_fd(),
+            Connected::Readiness(socket) => socket.id(),
+        }
     }
 
     /// Waits for bytes and reads them into `buffer`; 0 is the end of the peer's bytes.
@@ -45,7 +63,10 @@ impl Stream {
     /// `ECANCELED` ([`is_interrupted`](Self::is_interrupted)): somebody called [`Stream::interrupt`]; no bytes were lost.
     /// Others: the connection is broken.
     pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
-        op::read(Rc::clone(&self.socket), buffer).await
+        match &self.socket {
+            Connected::Completion(socket) => completion::read(Rc::clone(socket), buffer).await,
+            Connected::Readiness(socket) => socket.read(buffer).await,
+        }
     }
 
     /// Waits, without a buffer, until a read would not wait.
@@ -53,7 +74,10 @@ impl Stream {
     /// # Errors
     /// As [`Stream::read`].
     pub async fn parked(&self) -> io::Result<()> {
-        op::readable(Rc::clone(&self.socket)).await
+        match &self.socket {
+            Connected::Completion(socket) => completion::readable(Rc::clone(socket)).await,
+            Connected::Readiness(socket) => socket.parked().await,
+        }
     }
 
     /// Receives up to what `target` has spare; 0 is the end of the peer's bytes. The caller accounts for the bytes.
@@ -63,7 +87,14 @@ impl Stream {
     pub async fn recv_into<T: Receive>(&self, mut target: T) -> (io::Result<usize>, T) {
         loop {
             let result;
-            (result, target) = op::receive(Rc::clone(&self.socket), target, OPERATION_BYTES_MAX).await;
+            (result, target) = match &self.socket {
+                Connected::Completion(socket) => {
+                    completion::receive(Rc::clone(socket), target, OPERATION_BYTES_MAX).await
+                }
+                Connected::Readiness(socket) => {
+                    (socket.receive(&mut target, OPERATION_BYTES_MAX).await, target)
+                }
+            };
             // An interrupt is for idle connections; it can arrive late, when this one no longer is.
             if !result.as_ref().is_err_and(Self::is_interrupted) {
                 return (result, target);
@@ -80,7 +111,10 @@ impl Stream {
         while sent < bytes.len() {
             let to = bytes.len().min(sent + OPERATION_BYTES_MAX);
             let result;
-            (result, bytes) = op::send(Rc::clone(&self.socket), bytes, sent, to).await;
+            (result, bytes) = match &self.socket {
+                Connected::Completion(socket) => completion::send(Rc::clone(socket), bytes, sent, to).await,
+                Connected::Readiness(socket) => (socket.send(&bytes[sent..to]).await, bytes),
+            };
             match result {
                 Ok(count) => sent += count,
                 Err(error) if Self::is_interrupted(&error) => {}
@@ -99,8 +133,15 @@ impl Stream {
         let mut sent = 0;
         let result = loop {
             let result;
-            (result, pieces, vectors) =
-                op::gather(Rc::clone(&self.socket), pieces, vectors, sent, OPERATION_BYTES_MAX).await;
+            (result, pieces, vectors) = match &self.socket {
+                Connected::Completion(socket) => {
+                    completion::gather(Rc::clone(socket), pieces, vectors, sent, OPERATION_BYTES_MAX).await
+                }
+                Connected::Readiness(socket) => {
+                    let result = socket.gather(&pieces, &mut vectors, sent, OPERATION_BYTES_MAX).await;
+                    (result, pieces, vectors)
+                }
+            };
             match result {
                 Ok(0) => break Ok(()),
                 Ok(count) => sent += count,
@@ -116,7 +157,10 @@ impl Stream {
     /// [`is_interrupted`](Self::is_interrupted). It may come late and meet the next one; sends and receives into
     /// memory go on by themselves. Costs the kernel a walk over all that wait: some tens of microseconds among 10,000.
     pub async fn interrupt(&self) {
-        op::cancel(Rc::clone(&self.socket)).await;
+        match &self.socket {
+            Connected::Completion(socket) => completion::cancel(Rc::clone(socket)).await,
+            Connected::Readiness(socket) => socket.interrupt(),
+        }
     }
 
     /// True for the error of an interrupted wait.
@@ -128,7 +172,10 @@ impl Stream {
     /// Without it, a dropped future would keep the socket open.
     pub fn shutdown(&self) {
         // The only failure is that there is nothing left to shut down.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        let _ = match &self.socket {
+            Connected::Completion(socket) => socket.shutdown(Shutdown::Both),
+            Connected::Readiness(socket) => socket.shutdown(),
+        };
     }
 
     /// Drops what of the stream's memory is kept for reuse; for a connection that has gone idle.

@@ -1,4 +1,5 @@
-//! The face over loopback: each promise of the crate, and each trap of the runtime below that it must avoid.
+//! The face over loopback, on each engine: each promise of the crate, and each trap of the runtime below that it must
+//! avoid.
 #![expect(unsafe_code, reason = "test doubles of lent memory")]
 
 use std::cell::Cell;
@@ -6,26 +7,62 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use uring::{Accepts, Buffers, Listener, Mail, Options, Pieces, Receive, Ring, Socket, Stream};
+use uring::{Accepts, Buffers, Listener, Mail, Options, Pieces, Receive, Ring, Socket, Stream, Support};
 
 const BUFFER_BYTES: usize = 4096;
 
-fn ring_of(buffers_max: usize) -> Ring {
-    let support = uring::probe().expect("tests need io_uring");
-    Ring::build(support, &Options { rings: 8, buffer_bytes: BUFFER_BYTES, buffers_max }).expect("a ring")
+/// Makes a test of each function, once per engine.
+macro_rules! on_each_engine {
+    ($($name:ident,)*) => {
+        mod on_uring {
+            $(#[test] fn $name() { super::$name(uring::probe().expect("tests need io_uring")); })*
+        }
+        mod on_epoll {
+            $(#[test] fn $name() { super::$name(uring::Support::epoll()); })*
+        }
+    };
+}
+
+on_each_engine! {
+    bytes_go_there_and_back,
+    a_short_read_does_not_show_what_was_there_before,
+    more_connections_than_pooled_buffers_are_read_from_the_heap,
+    a_gathered_reply_arrives_whole_at_a_slow_reader,
+    more_pieces_than_the_kernel_takes_at_once,
+    a_slow_reader_gets_all_of_a_plain_send,
+    sending_to_a_peer_that_has_gone_is_an_error_not_a_signal,
+    a_large_value_is_received_in_place,
+    a_parked_connection_holds_no_buffer_and_wakes_for_bytes_and_for_the_end,
+    an_interrupted_read_gives_its_buffer_back_and_loses_nothing,
+    shutdown_ends_what_waits_and_the_peer_sees_it,
+    a_closed_listener_ends_its_accept_and_refuses_clients,
+    connections_inherit_nodelay_and_keepalive,
+    a_path_can_be_listened_on_and_its_old_socket_is_replaced,
+    turns_do_not_starve_a_read,
+    wakes_merge_and_messages_do_not,
+    a_bell_is_heard_from_the_moment_one_listens,
+    the_end_of_a_ring_frees_nothing_that_is_lent,
+    thousands_of_completions_at_once,
+    a_park_after_a_full_buffer_waits_for_more,
+    a_connection_that_never_waits_lets_others_run,
+}
+
+fn ring_of(on: Support, buffers_max: usize) -> Ring {
+    Ring::build(on, &Options { rings: 8, buffer_bytes: BUFFER_BYTES, buffers_max }).expect("a ring")
 }
 
 /// Runs `serve` on a ring of its own thread while `client` talks to its listener from this one.
 fn with_client<F: Future<Output = ()>>(
+    on: Support,
     serve: impl FnOnce(Accepts, Buffers) -> F + Send + 'static,
     client: impl FnOnce(SocketAddr),
 ) {
     let listener = listen();
     let address = listener.local().expect("a TCP listener");
     let server = std::thread::spawn(move || {
-        let ring = ring_of(8);
+        let ring = ring_of(on, 8);
         let buffers = ring.buffers();
-        assert_eq!(buffers.registered(), 8);
+        assert_eq!(buffers.pooled(), 8);
         ring.run(async { serve(listener.open(), buffers).await });
     });
     client(address);
@@ -58,13 +95,13 @@ fn at_end(mut stream: &TcpStream) -> bool {
     matches!(stream.read(&mut [0; 1]), Ok(0))
 }
 
-#[test]
-fn bytes_go_there_and_back() {
+fn bytes_go_there_and_back(on: Support) {
     with_client(
+        on,
         |accepts, buffers| async move {
             let stream = accept(&accepts).await;
             let mut buffer = buffers.take();
-            assert!(buffer.is_registered());
+            assert!(buffer.is_pooled());
             let mut reply = Vec::new();
             loop {
                 let result;
@@ -88,9 +125,9 @@ fn bytes_go_there_and_back() {
 }
 
 /// A buffer that held one client's long read shows the next client's short read alone.
-#[test]
-fn a_short_read_does_not_show_what_was_there_before() {
+fn a_short_read_does_not_show_what_was_there_before(on: Support) {
     with_client(
+        on,
         |accepts, buffers| async move {
             for expected in [&b"secret of the first client"[..], b"hi"] {
                 let stream = accept(&accepts).await;
@@ -112,21 +149,21 @@ fn a_short_read_does_not_show_what_was_there_before() {
     );
 }
 
-#[test]
-fn more_connections_than_registered_buffers_are_read_from_the_heap() {
+fn more_connections_than_pooled_buffers_are_read_from_the_heap(on: Support) {
     with_client(
+        on,
         |accepts, buffers| async move {
-            let held: Vec<_> = (0..buffers.registered()).map(|_| buffers.take()).collect();
+            let held: Vec<_> = (0..buffers.pooled()).map(|_| buffers.take()).collect();
             assert_eq!(buffers.free(), 0);
             assert!(buffers.scarce());
             let stream = accept(&accepts).await;
             let buffer = buffers.take();
-            assert!(!buffer.is_registered());
+            assert!(!buffer.is_pooled());
             let (result, buffer) = stream.read(buffer).await;
             assert_eq!(result.expect("a read"), 3);
             assert_eq!(buffer.bytes(), b"abc");
             drop(held);
-            assert_eq!(buffers.free(), buffers.registered());
+            assert_eq!(buffers.free(), buffers.pooled());
         },
         |address| connect(address).write_all(b"abc").expect("a write"),
     );
@@ -156,13 +193,13 @@ impl Drop for Reply {
 }
 
 /// Larger than any socket's buffers: the send goes on in pieces while the client is slow to read.
-#[test]
-fn a_gathered_reply_arrives_whole_at_a_slow_reader() {
+fn a_gathered_reply_arrives_whole_at_a_slow_reader(on: Support) {
     const VALUE_BYTES: usize = 24 << 20;
     let value: std::sync::Arc<Vec<u8>> =
         std::sync::Arc::new((0..VALUE_BYTES).map(|at| (at / 7 % 251) as u8).collect());
     let copy = std::sync::Arc::clone(&value);
     with_client(
+        on,
         move |accepts, _| async move {
             let stream = accept(&accepts).await;
             for _ in 0..2 {
@@ -187,8 +224,7 @@ fn a_gathered_reply_arrives_whole_at_a_slow_reader() {
     );
 }
 
-#[test]
-fn more_pieces_than_the_kernel_takes_at_once() {
+fn more_pieces_than_the_kernel_takes_at_once(on: Support) {
     struct Many(Vec<Vec<u8>>);
     // SAFETY: as for `Reply`.
     unsafe impl Pieces for Many {
@@ -199,6 +235,7 @@ fn more_pieces_than_the_kernel_takes_at_once() {
     let pieces: Vec<_> = (0..3000u32).map(|at| at.to_le_bytes().to_vec()).collect();
     let expected = pieces.concat();
     with_client(
+        on,
         |accepts, _| async move {
             let stream = accept(&accepts).await;
             let (result, _) = stream.send_gather(Many(pieces)).await;
@@ -208,10 +245,10 @@ fn more_pieces_than_the_kernel_takes_at_once() {
     );
 }
 
-#[test]
-fn a_slow_reader_gets_all_of_a_plain_send() {
+fn a_slow_reader_gets_all_of_a_plain_send(on: Support) {
     const BYTES: usize = 16 << 20;
     with_client(
+        on,
         |accepts, _| async move {
             let stream = accept(&accepts).await;
             let (result, _) = stream.send(vec![7; BYTES]).await;
@@ -225,9 +262,9 @@ fn a_slow_reader_gets_all_of_a_plain_send() {
     );
 }
 
-#[test]
-fn sending_to_a_peer_that_has_gone_is_an_error_not_a_signal() {
+fn sending_to_a_peer_that_has_gone_is_an_error_not_a_signal(on: Support) {
     with_client(
+        on,
         |accepts, _| async move {
             let stream = accept(&accepts).await;
             let (result, _) = stream.send(vec![7; 64 << 20]).await;
@@ -251,10 +288,10 @@ unsafe impl Receive for Value {
     }
 }
 
-#[test]
-fn a_large_value_is_received_in_place() {
+fn a_large_value_is_received_in_place(on: Support) {
     const BYTES: usize = 3 << 20;
     with_client(
+        on,
         |accepts, _| async move {
             let stream = accept(&accepts).await;
             let mut value = Value { bytes: vec![0; BYTES], filled: 0 };
@@ -281,13 +318,13 @@ fn a_large_value_is_received_in_place() {
     );
 }
 
-#[test]
-fn a_parked_connection_holds_no_buffer_and_wakes_for_bytes_and_for_the_end() {
+fn a_parked_connection_holds_no_buffer_and_wakes_for_bytes_and_for_the_end(on: Support) {
     with_client(
+        on,
         |accepts, buffers| async move {
             let stream = accept(&accepts).await;
             stream.parked().await.expect("readable");
-            assert_eq!(buffers.free(), buffers.registered());
+            assert_eq!(buffers.free(), buffers.pooled());
             let (result, buffer) = stream.read(buffers.take()).await;
             assert_eq!((result.expect("a read"), buffer.bytes()), (4, &b"ping"[..]));
             let (result, _) = stream.send(b"pong".to_vec()).await;
@@ -305,9 +342,9 @@ fn a_parked_connection_holds_no_buffer_and_wakes_for_bytes_and_for_the_end() {
 }
 
 /// The sweeper's move: the buffer comes back, no byte is lost, and sends are not disturbed.
-#[test]
-fn an_interrupted_read_gives_its_buffer_back_and_loses_nothing() {
+fn an_interrupted_read_gives_its_buffer_back_and_loses_nothing(on: Support) {
     with_client(
+        on,
         |accepts, buffers| async move {
             let stream = Rc::new(accept(&accepts).await);
             let (reader, pool) = (Rc::clone(&stream), buffers.clone());
@@ -315,13 +352,13 @@ fn an_interrupted_read_gives_its_buffer_back_and_loses_nothing() {
                 let (result, buffer) = reader.read(pool.take()).await;
                 assert!(Stream::is_interrupted(&result.expect_err("interrupted")));
                 drop(buffer);
-                assert_eq!(pool.free(), pool.registered());
+                assert_eq!(pool.free(), pool.pooled());
                 reader.send(b"now".to_vec()).await.0.expect("a send");
                 reader.parked().await.expect("readable");
                 let (result, buffer) = reader.read(pool.take()).await;
                 assert_eq!((result.expect("a read"), buffer.bytes()), (4, &b"late"[..]));
             });
-            while buffers.free() == buffers.registered() {
+            while buffers.free() == buffers.pooled() {
                 uring::turn().await;
             }
             stream.interrupt().await;
@@ -349,9 +386,9 @@ fn an_interrupted_read_gives_its_buffer_back_and_loses_nothing() {
     );
 }
 
-#[test]
-fn shutdown_ends_what_waits_and_the_peer_sees_it() {
+fn shutdown_ends_what_waits_and_the_peer_sees_it(on: Support) {
     with_client(
+        on,
         |accepts, buffers| async move {
             for parked in [false, true] {
                 let stream = Rc::new(accept(&accepts).await);
@@ -368,7 +405,7 @@ fn shutdown_ends_what_waits_and_the_peer_sees_it() {
                 stream.shutdown();
                 waiting.await.expect("the waiter's assertions");
             }
-            assert_eq!(buffers.free(), buffers.registered());
+            assert_eq!(buffers.free(), buffers.pooled());
         },
         |address| {
             assert!(at_end(&connect(address)));
@@ -377,11 +414,10 @@ fn shutdown_ends_what_waits_and_the_peer_sees_it() {
     );
 }
 
-#[test]
-fn a_closed_listener_ends_its_accept_and_refuses_clients() {
+fn a_closed_listener_ends_its_accept_and_refuses_clients(on: Support) {
     let listener = listen();
     let address = listener.local().expect("a TCP listener");
-    ring_of(1).run(async {
+    ring_of(on, 1).run(async {
         let accepts = Rc::new(listener.open());
         let waiting = Rc::clone(&accepts);
         let loop_ended = uring::spawn(async move {
@@ -418,9 +454,9 @@ fn version_6_listeners_leave_version_4_alone() {
     Listener::bind_each(SocketAddr::from(([0, 0, 0, 0], port)), 1, 64).expect("the other family is free");
 }
 
-#[test]
-fn connections_inherit_nodelay_and_keepalive() {
+fn connections_inherit_nodelay_and_keepalive(on: Support) {
     with_client(
+        on,
         |accepts, _| async move {
             let socket = accepts.accept().await.expect("a connection");
             // SAFETY: `socket` is open until the end of this block.
@@ -439,8 +475,7 @@ fn connections_inherit_nodelay_and_keepalive() {
     );
 }
 
-#[test]
-fn a_path_can_be_listened_on_and_its_old_socket_is_replaced() {
+fn a_path_can_be_listened_on_and_its_old_socket_is_replaced(on: Support) {
     let path = std::env::temp_dir().join(format!("uring-test-{}.sock", std::process::id()));
     drop(Listener::bind_path(&path, 0o700, 64).expect("a new socket"));
     let listener = Listener::bind_path(&path, 0o600, 64).expect("the old one is replaced");
@@ -452,7 +487,7 @@ fn a_path_can_be_listened_on_and_its_old_socket_is_replaced() {
         let mut client = std::os::unix::net::UnixStream::connect(there).expect("a listener");
         client.write_all(b"abc").expect("a write");
     });
-    let ring = ring_of(1);
+    let ring = ring_of(on, 1);
     let buffers = ring.buffers();
     ring.run(async {
         let accepts = Rc::new(listener.open());
@@ -475,9 +510,9 @@ fn a_path_can_be_listened_on_and_its_old_socket_is_replaced() {
 }
 
 /// A task that is always ready lets others start operations only if its turns are operations themselves.
-#[test]
-fn turns_do_not_starve_a_read() {
+fn turns_do_not_starve_a_read(on: Support) {
     with_client(
+        on,
         |accepts, buffers| async move {
             let stream = accept(&accepts).await;
             let done = Rc::new(Cell::new(false));
@@ -498,15 +533,14 @@ fn turns_do_not_starve_a_read() {
     );
 }
 
-#[test]
-fn wakes_merge_and_messages_do_not() {
+fn wakes_merge_and_messages_do_not(on: Support) {
     let (waker, mut mailbox) = uring::mailbox::<Socket>();
     for _ in 0..1000 {
         waker.wake();
     }
     let listener = listen();
     let address = listener.local().expect("a TCP listener");
-    let ring = ring_of(2);
+    let ring = ring_of(on, 2);
     let buffers = ring.buffers();
     ring.run(async {
         assert!(matches!(mailbox.next().await, Some(Mail::Wake)));
@@ -543,9 +577,8 @@ fn unconnected() -> Socket {
     TcpStream::connect(listener.local_addr().expect("an address")).expect("a listener").into()
 }
 
-#[test]
-fn a_bell_is_heard_from_the_moment_one_listens() {
-    ring_of(1).run(async {
+fn a_bell_is_heard_from_the_moment_one_listens(on: Support) {
+    ring_of(on, 1).run(async {
         let bell = uring::Bell::default();
         bell.ring();
         let heard = bell.heard();
@@ -562,8 +595,7 @@ fn a_bell_is_heard_from_the_moment_one_listens() {
 }
 
 /// What is in flight when a ring ends keeps its memory: the kernel may write there later.
-#[test]
-fn the_end_of_a_ring_frees_nothing_that_is_lent() {
+fn the_end_of_a_ring_frees_nothing_that_is_lent(on: Support) {
     thread_local! { static DROPPED: Cell<bool> = const { Cell::new(false) }; }
     struct Lent(Value);
     // SAFETY: as for `Value`.
@@ -579,7 +611,7 @@ fn the_end_of_a_ring_frees_nothing_that_is_lent() {
     }
     let listener = listen();
     let mut client = TcpStream::connect(listener.local().expect("a TCP listener")).expect("a listener");
-    ring_of(1).run(async {
+    ring_of(on, 1).run(async {
         let stream = accept(&listener.open()).await;
         uring::spawn(async move {
             let _ = stream.recv_into(Lent(Value { bytes: vec![0; 100], filled: 0 })).await;
@@ -590,9 +622,8 @@ fn the_end_of_a_ring_frees_nothing_that_is_lent() {
     assert!(!DROPPED.get());
 }
 
-#[test]
-fn thousands_of_completions_at_once() {
-    ring_of(1).run(async {
+fn thousands_of_completions_at_once(on: Support) {
+    ring_of(on, 1).run(async {
         let done = Rc::new(Cell::new(0));
         let tasks: Vec<_> = (0..20_000)
             .map(|_| {
@@ -608,4 +639,74 @@ fn thousands_of_completions_at_once() {
         }
         assert_eq!(done.get(), 20_000);
     });
+}
+
+/// The event of bytes that have been read since does not count as news.
+fn a_park_after_a_full_buffer_waits_for_more(on: Support) {
+    with_client(
+        on,
+        |accepts, buffers| async move {
+            let stream = Rc::new(accept(&accepts).await);
+            let (result, buffer) = stream.read(buffers.take()).await;
+            assert_eq!(result.expect("a read"), BUFFER_BYTES);
+            drop(buffer);
+            let has_woken = Rc::new(Cell::new(false));
+            let (flag, parked) = (Rc::clone(&has_woken), Rc::clone(&stream));
+            let parking = uring::spawn(async move {
+                parked.parked().await.expect("readable");
+                flag.set(true);
+            });
+            for _ in 0..100 {
+                uring::turn().await;
+            }
+            assert!(!has_woken.get());
+            stream.send(b"go".to_vec()).await.0.expect("a send");
+            parking.await.expect("no panic");
+            let (result, buffer) = stream.read(buffers.take()).await;
+            assert_eq!((result.expect("a read"), buffer.bytes()), (4, &b"more"[..]));
+        },
+        |address| {
+            let mut client = connect(address);
+            client.write_all(&[1; BUFFER_BYTES]).expect("a write");
+            assert_eq!(read_exactly(&client, 2), b"go");
+            client.write_all(b"more").expect("a write");
+        },
+    );
+}
+
+fn a_connection_that_never_waits_lets_others_run(on: Support) {
+    const READS: usize = 32;
+    with_client(
+        on,
+        |accepts, buffers| async move {
+            let stream = accept(&accepts).await;
+            let turns = Rc::new(Cell::new(0));
+            let counter = Rc::clone(&turns);
+            // It ends with the ring.
+            uring::spawn(async move {
+                loop {
+                    uring::turn().await;
+                    counter.set(counter.get() + 1);
+                }
+            });
+            let mut buffer = buffers.take();
+            // Everything is there from now on.
+            stream.send(vec![0; 1]).await.0.expect("a send");
+            std::thread::sleep(Duration::from_millis(100));
+            let before = turns.get();
+            for _ in 0..READS {
+                let result;
+                (result, buffer) = stream.read(buffer).await;
+                assert_eq!(result.expect("a read"), BUFFER_BYTES);
+            }
+            assert!(turns.get() - before >= READS / 4, "{} turns", turns.get() - before);
+        },
+        |address| {
+            let mut client = connect(address);
+            client.write_all(&vec![1; READS * BUFFER_BYTES]).expect("a write");
+            assert!(read_exactly(&client, 1) == [0]);
+            // Keeps the connection until the server has read.
+            let _ = client.read(&mut [0]);
+        },
+    );
 }

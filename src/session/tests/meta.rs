@@ -169,6 +169,18 @@ fn counting() {
 }
 
 #[test]
+fn a_longer_number_is_not_stale() {
+    check(&[
+        (b"ms n 1\r\n8\r\n", b"HD\r\n"),
+        (b"md n I\r\n", b"HD\r\n"),
+        (b"ma n v\r\n", b"VA 1\r\n9\r\n"),
+        (b"mg n v\r\n", b"VA 1 X W\r\n9\r\n"),
+        (b"ma n v\r\n", b"VA 2\r\n10\r\n"),
+        (b"mg n v\r\n", b"VA 2\r\n10\r\n"),
+    ]);
+}
+
+#[test]
 fn binary_keys() {
     check(&[
         (b"ms YQ== 2 b k\r\nhi\r\n", b"HD kYQ== b\r\n"),

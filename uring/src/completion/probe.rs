@@ -1,16 +1,12 @@
-//! What the kernel and the container allow, found out before anything is built; and, if it is not enough, what to say.
+//! What the kernel and the container allow io_uring to do, found out before anything is built; and, if it is not
+//! enough, what to say.
 
+use crate::engine::Support;
 use crate::sys;
 use io_uring::{IoUring, Probe, opcode};
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
-
-/// How rings are set up on this machine; made by [`probe`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Support {
-    pub(crate) setup: Setup,
-}
 
 /// Flags that kernels learned over time, best first; each step asks for less.
 ///
@@ -71,6 +67,10 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl StartError {
+    pub(crate) fn new(message: String) -> Self {
+        Self { message }
+    }
+
     /// `step` failed with `error`; the machine is asked for the likely cause.
     pub(crate) fn diagnose(step: &str, error: &io::Error) -> Self {
         Self::explain(step, error, &Facts::of_this_machine())
@@ -184,7 +184,7 @@ pub fn probe() -> Result<Support, StartError> {
     if setup == Setup::Plain {
         tracing::warn!("this kernel's io_uring is old: Linux 5.19 or newer serves requests with less CPU");
     }
-    Ok(Support { setup })
+    Ok(Support::completion(setup))
 }
 
 fn small_ring() -> io::Result<(Setup, IoUring)> {

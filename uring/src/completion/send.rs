@@ -1,6 +1,8 @@
 //! Sending bytes: one buffer, or many pieces gathered by the kernel.
 
-use super::{Pieces, submit};
+use super::submit;
+use crate::Pieces;
+use crate::memory::Vectors;
 use io_uring::{opcode, types};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -27,43 +29,6 @@ pub(crate) async fn send(
     (result, bytes)
 }
 
-/// The kernel's description of a gathering send, kept so that its memory is reused. Valid only inside [`gather`].
-pub(crate) struct Vectors {
-    header: libc::msghdr,
-    list: Vec<libc::iovec>,
-}
-
-impl Default for Vectors {
-    fn default() -> Self {
-        // SAFETY: a msghdr is integers and pointers, for all of which zero is a value.
-        let header = unsafe { std::mem::zeroed() };
-        Self { header, list: Vec::new() }
-    }
-}
-
-impl Vectors {
-    /// Describes at most `len_max` bytes of `pieces` behind the first `skip`; returns how many.
-    fn describe<P: Pieces>(&mut self, pieces: &P, mut skip: usize, len_max: usize) -> usize {
-        self.list.clear();
-        let mut len = 0;
-        let list = &mut self.list;
-        pieces.each(&mut |piece| {
-            let passed = skip.min(piece.len());
-            skip -= passed;
-            let rest = &piece[passed..];
-            let rest = &rest[..rest.len().min(len_max - len)];
-            // The kernel takes UIO_MAXIOV vectors; what does not fit goes with the next operation.
-            if !rest.is_empty() && list.len() < libc::UIO_MAXIOV as usize {
-                len += rest.len();
-                list.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });
-            }
-        });
-        self.header.msg_iov = self.list.as_mut_ptr();
-        self.header.msg_iovlen = self.list.len();
-        len
-    }
-}
-
 /// Sends at most `len_max` bytes of `pieces` behind the first `skip`; the result may be short, and is 0 if there is
 /// nothing left.
 pub(crate) async fn gather<P: Pieces>(
@@ -76,7 +41,7 @@ pub(crate) async fn gather<P: Pieces>(
     if vectors.describe(&pieces, skip, len_max) == 0 {
         return (Ok(0), pieces, vectors);
     }
-    let header: *const libc::msghdr = &raw const vectors.header;
+    let header = vectors.header();
     let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), header).flags(FLAGS as u32).build();
     // SAFETY: the header lies in the box and its list on the heap, neither of which moves with `vectors`; the vectors name
     // bytes that `Pieces` promises to keep in place and unchanged while `pieces` lives; the operation owns all three, and

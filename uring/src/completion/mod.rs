@@ -1,4 +1,4 @@
-//! One-shot operations: what is handed to the kernel, and what it owns meanwhile.
+//! The io_uring engine: one-shot operations, what is handed to the kernel, and what it owns meanwhile.
 //!
 //! Everything goes through [`submit`], so one argument covers all of them: the operation owns its data until the
 //! completion arrives, even if the future is dropped (the runtime keeps the data then).
@@ -10,17 +10,20 @@
 
 mod accept;
 mod datagram;
-mod memory;
+mod probe;
 mod read;
 mod send;
+mod setup;
 mod wait;
 
 pub(crate) use accept::accept;
 pub(crate) use datagram::{Envelope, receive_datagram, send_datagram};
-pub use memory::{Pieces, Receive};
+pub(crate) use probe::Setup;
+pub use probe::{StartError, probe};
 pub(crate) use read::{read, receive};
-pub(crate) use send::{Vectors, gather, send};
-pub(crate) use wait::{cancel, readable};
+pub(crate) use send::{gather, send};
+pub(crate) use setup::build;
+pub(crate) use wait::{cancel, readable, turn};
 
 use io_uring::{cqueue, squeue};
 use std::io;

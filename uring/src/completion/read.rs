@@ -1,7 +1,7 @@
 //! Receiving into a buffer or into memory of the caller's.
 
-use super::{Receive, submit};
-use crate::Buffer;
+use super::submit;
+use crate::{Buffer, Receive};
 use io_uring::{opcode, types};
 use std::io;
 use std::os::fd::AsRawFd;

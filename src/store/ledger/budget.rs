@@ -1,0 +1,107 @@
+//! What the limit allows: how much is in use, what is free, what must be given back first.
+
+use super::{Ledger, Need, Purpose, Queue, SHED_BYTES};
+use crate::store::space::Space;
+
+impl Ledger {
+    /// Bytes of the budget in use.
+    pub(in crate::store) fn used(&self) -> u64 {
+        u64::from(self.segments_in_use) * self.segment_bytes + self.large_bytes + self.overhead()
+    }
+
+    pub(super) fn overhead(&self) -> u64 {
+        self.index_bytes + self.ghost.bytes()
+    }
+
+    /// Bytes of the budget that are free; negative after the limit was lowered or the index grew.
+    pub(in crate::store) fn room(&self) -> i64 {
+        self.limit as i64 - self.used() as i64
+    }
+
+    /// Memory behind items, used and free.
+    pub(super) fn committed(&self) -> u64 {
+        let warm = self.free_warm.len() as u64 + u64::from(self.segments_in_use);
+        warm * self.segment_bytes + self.large_bytes + self.extents.committed_bytes()
+    }
+
+    /// Bytes that are retired and wait for rings or pins.
+    pub(in crate::store) fn pending_bytes(&self) -> u64 {
+        self.pending_bytes
+    }
+
+    /// True while something is retired that only cursors hold back.
+    pub(in crate::store) fn awaits_cursors(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
+    /// Bytes held by large items.
+    pub(in crate::store) fn large_bytes(&self) -> u64 {
+        self.large_bytes
+    }
+
+    /// Segments in use and free ones with memory behind them.
+    pub(in crate::store) fn segment_counts(&self) -> (u64, u64) {
+        (u64::from(self.segments_in_use), self.free_warm.len() as u64)
+    }
+
+    /// Bytes of units in `queue`.
+    pub(in crate::store) fn queue_bytes(&self, queue: Queue) -> u64 {
+        self.queue_bytes[queue as usize]
+    }
+
+    /// True if eviction should run ahead of need: the next segment is not there, and the open one is mostly used.
+    pub(in crate::store) fn is_low(&self) -> bool {
+        let open_room = self.open[Queue::Small as usize]
+            .map_or(0, |id| self.segment_bytes - u64::from(self.segments[id as usize].used));
+        let coming = self.room() + self.pending_bytes as i64;
+        coming < 2 * self.segment_bytes as i64 && open_room < self.segment_bytes / 4
+    }
+
+    /// True if an allocation that lacked `need` would succeed.
+    pub(in crate::store) fn has(&self, need: Need, purpose: Purpose) -> bool {
+        let reserve = if purpose == Purpose::Write { self.segment_bytes } else { 0 };
+        let bytes = match need {
+            Need::Segment => self.segment_bytes,
+            Need::Extent(bytes) => bytes,
+        };
+        self.room() >= (bytes + reserve) as i64 && !self.must_shed(need)
+    }
+
+    /// True if `need` will be there as soon as the other rings have caught up: nothing more has to be evicted.
+    pub(in crate::store) fn will_have(&self, need: Need) -> bool {
+        let bytes = match need {
+            Need::Segment => self.segment_bytes,
+            Need::Extent(bytes) => bytes,
+        };
+        let coming = self.room() + (self.pending_bytes - self.held_bytes) as i64;
+        self.awaits_cursors() && coming >= (bytes + self.segment_bytes) as i64
+    }
+
+    /// True if free memory of the other kind must be given back before `need` can be committed.
+    pub(in crate::store) fn must_shed(&self, need: Need) -> bool {
+        let (warm, bytes) = match need {
+            Need::Segment => (!self.free_warm.is_empty(), self.segment_bytes),
+            Need::Extent(bytes) => (self.extents.has_warm(bytes), bytes),
+        };
+        !warm && self.committed() + bytes + self.overhead() > self.limit
+    }
+
+    /// Gives a bounded amount of free memory back to the kernel; false if there is none.
+    pub(in crate::store) fn shed(&mut self, space: &Space) -> bool {
+        if let Some((offset, bytes)) = self.extents.shed(SHED_BYTES) {
+            space.discard(offset, bytes);
+            return true;
+        }
+        let Some(id) = self.free_warm.pop() else { return false };
+        space.discard(space.segment_offset(id), self.segment_bytes);
+        self.free_cold.push(id);
+        true
+    }
+
+    /// Gives back what no longer fits a lowered limit or a grown index.
+    pub(in crate::store) fn shed_excess(&mut self, space: &Space) {
+        if self.committed() + self.overhead() > self.limit {
+            self.shed(space);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The two queues and the list of half-dead segments: who is next to go.
+
+use super::{Ledger, Queue, Segment, State, Unit};
+use crate::clock::Secs;
+use crate::store::space::Space;
+
+impl Ledger {
+    /// A sealed segment that is all dead is free at once; one that is half dead is listed for cleaning.
+    pub(super) fn judge(&mut self, id: u32, space: &Space) {
+        let segment = &mut self.segments[id as usize];
+        if segment.state != State::Sealed {
+            return;
+        }
+        if segment.live == 0 && !space.counts(id).is_drafted() {
+            self.retire(Unit::Segment(id), space);
+        } else if !segment.listed && segment.live <= segment.used / 2 {
+            segment.listed = true;
+            self.half_dead.push((id, segment.epoch));
+        }
+    }
+
+    /// The next segment that is still at least half dead.
+    pub(in crate::store) fn pop_half_dead(&mut self, space: &Space) -> Option<u32> {
+        while let Some((id, epoch)) = self.half_dead.pop() {
+            let segment = &mut self.segments[id as usize];
+            if segment.epoch != epoch {
+                continue;
+            }
+            segment.listed = false;
+            if segment.state == State::Sealed && !space.counts(id).is_drafted() {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Takes the oldest unit of `queue` out of it; units that values are being received into are passed over.
+    pub(in crate::store) fn pop(&mut self, queue: Queue, space: &Space) -> Option<Unit> {
+        for _ in 0..self.queues[queue as usize].len() {
+            let (unit, epoch) = self.queues[queue as usize].pop_front()?;
+            if !self.is_current(unit, epoch) {
+                continue;
+            }
+            if let Unit::Segment(id) = unit {
+                if self.open[queue as usize] == Some(id) {
+                    if self.segments[id as usize].used == 0 {
+                        self.queues[queue as usize].push_back((unit, epoch));
+                        continue;
+                    }
+                    self.open[queue as usize] = None;
+                    self.segments[id as usize].state = State::Sealed;
+                }
+                if space.counts(id).is_drafted() {
+                    self.queues[queue as usize].push_back((unit, epoch));
+                    continue;
+                }
+            }
+            self.dequeued(unit);
+            return Some(unit);
+        }
+        None
+    }
+
+    /// Books a segment out of its queue as the evictor's victim; its mention in the queue is recognised as old later.
+    pub(in crate::store) fn seize(&mut self, id: u32) {
+        self.dequeued(Unit::Segment(id));
+    }
+
+    pub(super) fn dequeued(&mut self, unit: Unit) {
+        match unit {
+            Unit::Segment(id) => {
+                let segment = &mut self.segments[id as usize];
+                segment.state = State::Victim;
+                self.queue_bytes[segment.queue as usize] -= self.segment_bytes;
+            }
+            Unit::Large(id) => {
+                let large = &mut self.larges[id as usize];
+                if let Some(queue) = large.queue.take() {
+                    self.queue_bytes[queue as usize] -= large.bytes;
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_current(&self, unit: Unit, epoch: u32) -> bool {
+        match unit {
+            Unit::Segment(id) => {
+                let segment = &self.segments[id as usize];
+                segment.epoch == epoch && matches!(segment.state, State::Open | State::Sealed)
+            }
+            Unit::Large(id) => self
+                .larges
+                .get(id as usize)
+                .is_some_and(|large| large.epoch == epoch && large.queue.is_some()),
+        }
+    }
+
+    /// A segment all of whose live items have expired, open ones included.
+    pub(in crate::store) fn find_expired(&mut self, now: Secs, space: &Space) -> Option<u32> {
+        let expired = |segment: &Segment| {
+            matches!(segment.state, State::Open | State::Sealed)
+                && segment.live > 0
+                && segment.latest <= now.0
+        };
+        let found = (1..self.segments.len() as u32)
+            .find(|&id| expired(&self.segments[id as usize]) && !space.counts(id).is_drafted())?;
+        if let Some(open) = self.open.iter_mut().find(|open| **open == Some(found)) {
+            *open = None;
+            self.segments[found as usize].state = State::Sealed;
+        }
+        Some(found)
+    }
+
+    /// The published large items.
+    pub(in crate::store) fn larges_in_queues(&self) -> impl Iterator<Item = u32> + '_ {
+        self.larges.iter().filter(|(_, large)| large.queue.is_some()).map(|(id, _)| id as u32)
+    }
+
+    /// The queue a large item stands in.
+    pub(in crate::store) fn large_queue(&self, id: u32) -> Option<Queue> {
+        self.larges[id as usize].queue
+    }
+}

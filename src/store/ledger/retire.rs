@@ -1,0 +1,119 @@
+//! From dead to free: retiring what nobody can find any more, collecting what nobody can reach.
+
+use super::{Ledger, State, Unit};
+use crate::store::item_ref::ItemRef;
+use crate::store::space::{Home, Space};
+
+impl Ledger {
+    /// Nothing of `unit` can be found any more by a ring that has applied the log up to its present tail.
+    pub(in crate::store) fn retire(&mut self, unit: Unit, space: &Space) {
+        match unit {
+            Unit::Segment(id) => {
+                let segment = &mut self.segments[id as usize];
+                if segment.state != State::Victim {
+                    self.queue_bytes[segment.queue as usize] -= self.segment_bytes;
+                }
+                segment.state = State::Retired;
+                segment.epoch = segment.epoch.wrapping_add(1);
+                segment.listed = false;
+                self.pending_bytes += self.segment_bytes;
+            }
+            Unit::Large(id) => {
+                self.dequeued(unit);
+                self.pending_bytes += self.larges[id as usize].bytes;
+            }
+        }
+        self.retired.push_back((unit, space.log().tail()));
+        self.forget_old_mentions();
+    }
+
+    /// Overwritten units leave their mentions in the queues; drops them once they outnumber the units.
+    pub(super) fn forget_old_mentions(&mut self) {
+        let units = self.segments_in_use as usize + self.larges.len();
+        for queue in 0..2 {
+            if self.queues[queue].len() > 2 * units + 64 {
+                let mut mentions = std::mem::take(&mut self.queues[queue]);
+                mentions.retain(|&(unit, epoch)| self.is_current(unit, epoch));
+                self.queues[queue] = mentions;
+            }
+        }
+    }
+
+    /// Takes back retired memory that no ring and no pin can reach any more.
+    pub(in crate::store) fn collect(&mut self, space: &Space) {
+        if self.retired.is_empty() && self.held.is_empty() {
+            return;
+        }
+        let passed = space.log().cursor_min();
+        self.held_bytes = 0;
+        for unit in std::mem::take(&mut self.held) {
+            self.release(unit, space);
+        }
+        while let Some(&(unit, place)) = self.retired.front() {
+            if place > passed {
+                break;
+            }
+            self.retired.pop_front();
+            self.release(unit, space);
+        }
+    }
+
+    pub(super) fn release(&mut self, unit: Unit, space: &Space) {
+        let counts = match unit {
+            Unit::Segment(id) => space.counts(id),
+            Unit::Large(id) => space.extent_counts(self.larges[id as usize].offset),
+        };
+        if counts.is_held() {
+            self.held.push(unit);
+            self.held_bytes += match unit {
+                Unit::Segment(_) => self.segment_bytes,
+                Unit::Large(id) => self.larges[id as usize].bytes,
+            };
+            return;
+        }
+        match unit {
+            Unit::Segment(id) => {
+                self.segments[id as usize].state = State::Free;
+                self.segments_in_use -= 1;
+                self.pending_bytes -= self.segment_bytes;
+                self.free_warm.push(id);
+            }
+            Unit::Large(id) => {
+                let large = self.larges.remove(id as usize);
+                self.pending_bytes -= large.bytes;
+                self.large_bytes -= large.bytes;
+                self.extents.give(large.offset, large.bytes);
+            }
+        }
+    }
+
+    /// A draft was dropped unpublished.
+    pub(in crate::store) fn abandon(&mut self, space: &Space, item: ItemRef) {
+        match space.home(item) {
+            Home::Segment(id) => self.judge(id, space),
+            Home::Large(id) => self.retire(Unit::Large(id), space),
+        }
+    }
+
+    /// The last delta of the log was a flush: everything published is gone.
+    pub(in crate::store) fn flush(&mut self, space: &Space) {
+        self.victim = None;
+        for id in 1..self.segments.len() as u32 {
+            let segment = &mut self.segments[id as usize];
+            segment.live = 0;
+            let drafted = space.counts(id).is_drafted();
+            match segment.state {
+                State::Sealed | State::Victim if !drafted => self.retire(Unit::Segment(id), space),
+                _ => {}
+            }
+        }
+        let larges: Vec<u32> = self.larges_in_queues().collect();
+        for id in larges {
+            self.retire(Unit::Large(id), space);
+        }
+        for class in &mut self.class_totals {
+            (class.items, class.bytes) = (0, 0);
+        }
+        (self.totals.curr_items, self.totals.bytes) = (0, 0);
+    }
+}

@@ -1,0 +1,36 @@
+//! The fuzzers' seeds, and everything they ever found, run once on the stable toolchain.
+
+use std::fs;
+use std::path::Path;
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut count = 0;
+    for entry in fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        println!("{}", path.display());
+        run(&fs::read(&path).unwrap());
+        count += 1;
+    }
+    assert!(count >= 40, "only {count} files in {}", dir.display());
+}
+
+#[test]
+fn binary_decoder() {
+    replay("fuzz_binary_decoder", memcrsd::fuzzing::binary);
+}
+
+#[test]
+fn text_decoder() {
+    replay("fuzz_text_decoder", memcrsd::fuzzing::text);
+}
+
+#[test]
+fn meta_decoder() {
+    replay("fuzz_meta_decoder", memcrsd::fuzzing::meta);
+}
+
+#[test]
+fn session() {
+    replay("fuzz_session", memcrsd::fuzzing::session);
+}

@@ -1,0 +1,81 @@
+//! The two engines behind the face, and which of them this thread runs.
+//!
+//! The engines differ in who waits: on io_uring the kernel is handed an operation with its memory and says when it is
+//! complete ([`completion`](crate::completion)); on epoll it says when an operation would not wait, and the thread does it
+//! then ([`readiness`](crate::readiness)). A thread has one engine, so choosing is a match on what its sockets were opened
+//! with, once per operation.
+
+use crate::completion::Setup;
+use std::cell::Cell;
+use std::fmt;
+
+/// What does the I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Completions of an io_uring.
+    Uring,
+    /// Readiness told by epoll: for where io_uring is not allowed.
+    Epoll,
+}
+
+impl Engine {
+    /// A word for it, as options and statistics have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        }
+    }
+
+    /// The engine of the ring that runs on this thread.
+    ///
+    /// # Panics
+    /// Outside of [`crate::Ring::run`].
+    pub(crate) fn current() -> Self {
+        CURRENT.get().expect("a ring runs on this thread")
+    }
+
+    /// What [`Engine::current`] says from now on.
+    pub(crate) fn enter(self) {
+        CURRENT.set(Some(self));
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+thread_local! {
+    static CURRENT: Cell<Option<Engine>> = const { Cell::new(None) };
+}
+
+/// What rings are made of on this machine: found by [`probe`](crate::probe), or [`Support::epoll`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Support(pub(crate) Means);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Means {
+    Completion(Setup),
+    Readiness,
+}
+
+impl Support {
+    pub(crate) fn completion(setup: Setup) -> Self {
+        Self(Means::Completion(setup))
+    }
+
+    /// Rings without io_uring, which every machine supports.
+    pub fn epoll() -> Self {
+        Self(Means::Readiness)
+    }
+
+    /// The engine that is used.
+    pub fn engine(&self) -> Engine {
+        match self.0 {
+            Means::Completion(_) => Engine::Uring,
+            Means::Readiness => Engine::Epoll,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Memory of the caller's that operations own while the kernel uses it.
+#![expect(unsafe_code, reason = "memory is described to the kernel by address")]
+
+/// Memory of the caller's that a stream receives into: see [`Stream::recv_into`](crate::Stream::recv_into).
+///
+/// # Safety
+/// What [`Receive::spare`] returns is writable for that length, stays valid and in place until the implementor is
+/// dropped or mutated (moving it is neither), and is not accessed meanwhile by anyone but the receiver.
+pub unsafe trait Receive: Unpin + 'static {
+    /// Address and length of the memory that is still to be filled.
+    fn spare(&mut self) -> (*mut u8, usize);
+}
+
+/// Pieces of memory that a stream sends one behind the other: see [`Stream::send_gather`](crate::Stream::send_gather).
+///
+/// # Safety
+/// The slices passed to `visit` are the same at each call, and stay valid, in place and unchanged until the
+/// implementor is dropped or mutated (moving it is neither).
+pub unsafe trait Pieces: Unpin + 'static {
+    /// Visits the pieces in order.
+    fn each(&self, visit: &mut dyn FnMut(&[u8]));
+}
+
+// SAFETY: one piece, on the vector's heap memory, which moves only when the vector is mutated.
+unsafe impl Pieces for Vec<u8> {
+    fn each(&self, visit: &mut dyn FnMut(&[u8])) {
+        visit(self);
+    }
+}
+
+/// The kernel's description of a gathering send, kept so that its memory is reused. It names memory
+/// of the pieces it was last made from, and is used only while they live.
+pub(crate) struct Vectors {
+    header: libc::msghdr,
+    list: Vec<libc::iovec>,
+}
+
+impl Default for Vectors {
+    fn default() -> Self {
+        // SAFETY: a msghdr is integers and pointers, for all of which zero is a value.
+        let header = unsafe { std::mem::zeroed() };
+        Self { header, list: Vec::new() }
+    }
+}
+
+impl Vectors {
+    /// Describes at most `len_max` bytes of `pieces` behind the first `skip`; returns how many.
+    pub(crate) fn describe<P: Pieces>(&mut self, pieces: &P, mut skip: usize, len_max: usize) -> usize {
+        self.list.clear();
+        let mut len = 0;
+        let list = &mut self.list;
+        pieces.each(&mut |piece| {
+            let passed = skip.min(piece.len());
+            skip -= passed;
+            let rest = &piece[passed..];
+            let rest = &rest[..rest.len().min(len_max - len)];
+            // The kernel takes UIO_MAXIOV vectors; what does not fit goes with the next operation.
+            if !rest.is_empty() && list.len() < libc::UIO_MAXIOV as usize {
+                len += rest.len();
+                list.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });
+            }
+        });
+        self.header.msg_iov = self.list.as_mut_ptr();
+        self.header.msg_iovlen = self.list.len();
+        len
+    }
+
+    /// What sendmsg(2) takes; valid until this is moved (which a box's contents are not), dropped, or describes something
+    /// else.
+    pub(crate) fn header(&self) -> *const libc::msghdr {
+        &raw const self.header
+    }
+}

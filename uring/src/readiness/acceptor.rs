@@ -1,0 +1,56 @@
+//! A listener's connections.
+
+use super::pace::Pace;
+use super::watched::{Watched, used_up};
+use crate::listener::is_exhaustion;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io;
+use std::os::fd::AsFd;
+use tokio::io::Interest;
+
+/// A listener.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    watched: Watched,
+    pace: Pace,
+}
+
+impl Acceptor {
+    pub(crate) fn new(socket: socket2::Socket) -> Self {
+        // accept(2) has no flag against waiting. The only failure is a descriptor that is none.
+        let _ = socket.set_nonblocking(true);
+        Self { watched: Watched::new(socket, Interest::READABLE), pace: Pace::default() }
+    }
+
+    pub(crate) fn socket(&self) -> &socket2::Socket {
+        self.watched.socket()
+    }
+
+    /// Waits for the next connection.
+    pub(crate) async fn accept(&self) -> io::Result<socket2::Socket> {
+        self.pace.step().await;
+        loop {
+            let mut readiness = self.watched.events()?.readable().await?;
+            match self.accept_now() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    used_up(&mut readiness)?;
+                    self.pace.has_waited();
+                }
+                // Said before the kernel looks whether anybody is there.
+                Err(error) if is_exhaustion(&error) && !self.is_waited_for() => used_up(&mut readiness)?,
+                result => return result,
+            }
+        }
+    }
+
+    /// The next connection, if one is there.
+    pub(crate) fn accept_now(&self) -> io::Result<socket2::Socket> {
+        self.socket().accept().map(|(socket, _)| socket)
+    }
+
+    /// True if there is a connection to accept, or the end of the listener.
+    fn is_waited_for(&self) -> bool {
+        let mut watched = [PollFd::new(self.socket().as_fd(), PollFlags::POLLIN)];
+        poll(&mut watched, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+}

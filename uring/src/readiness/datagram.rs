@@ -1,0 +1,47 @@
+//! A socket of datagrams: receives and sends now, or waits for the event that says it can.
+#![expect(unsafe_code, reason = "what is watched must stay the same socket")]
+
+use super::pace::Pace;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// One socket.
+#[derive(Debug)]
+pub(crate) struct Datagrams {
+    watched: AsyncFd<UdpSocket>,
+    pace: Pace,
+}
+
+impl Datagrams {
+    /// # Errors
+    /// `ENOSPC`, `ENOMEM`: the kernel refuses to watch one more.
+    ///
+    /// # Panics
+    /// Outside of [`crate::Ring::run`].
+    pub(crate) fn new(socket: socket2::Socket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        // SAFETY: a `UdpSocket` owns its descriptor, which is open and the same until the value is dropped, and nothing here
+        // replaces the value.
+        let watched = unsafe { AsyncFd::register(UdpSocket::from(socket)) }?;
+        Ok(Self { watched, pace: Pace::default() })
+    }
+
+    pub(crate) fn id(&self) -> RawFd {
+        self.watched.get_ref().as_raw_fd()
+    }
+
+    /// Receives one datagram; what does not fit into `room` is cut off.
+    pub(crate) async fn receive(&self, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.pace.step().await;
+        self.watched.async_io(Interest::READABLE, |socket| socket.recv_from(room)).await
+    }
+
+    /// Sends `bytes` as one datagram.
+    pub(crate) async fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+        self.pace.step().await;
+        self.watched.async_io(Interest::WRITABLE, |socket| socket.send_to(bytes, to)).await
+    }
+}

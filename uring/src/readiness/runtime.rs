@@ -1,0 +1,31 @@
+//! tokio's own event loop on one thread, and buffers the kernel need not know.
+
+use crate::buf::Buffers;
+use crate::completion::StartError;
+use crate::ring::Options;
+use tokio::task::LocalSet;
+
+/// A thread's event loop and its tasks.
+pub(crate) struct Runtime {
+    runtime: tokio::runtime::Runtime,
+    tasks: LocalSet,
+}
+
+impl Runtime {
+    /// Runs until `main` is ready.
+    pub(crate) fn block_on<F: Future>(&self, main: F) -> F::Output {
+        self.tasks.block_on(&self.runtime, main)
+    }
+}
+
+/// Makes this thread's event loop and maps its buffers.
+///
+/// # Errors
+/// No descriptors or no memory are left.
+pub(crate) fn build(options: &Options) -> Result<(Runtime, Buffers), StartError> {
+    let refused = |error| StartError::new(format!("cannot start an event loop: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
+    let buffers = Buffers::unregistered(options.buffers_max, options.buffer_bytes).map_err(refused)?;
+    tracing::debug!(buffers = buffers.pooled(), "event loop ready");
+    Ok((Runtime { runtime, tasks: LocalSet::new() }, buffers))
+}

@@ -1,0 +1,69 @@
+//! A socket among those whose events the thread is told.
+#![expect(unsafe_code, reason = "what is watched must stay the same socket")]
+
+use std::io;
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+
+/// A socket whose events the thread is told; or, where the kernel refuses to watch one more, the socket alone.
+pub(super) enum Watched {
+    Events(AsyncFd<socket2::Socket>),
+    Refused(socket2::Socket, io::Error),
+}
+
+impl Watched {
+    /// # Panics
+    /// Outside of [`crate::Ring::run`].
+    pub(super) fn new(socket: socket2::Socket, interest: Interest) -> Self {
+        // SAFETY: a `Socket` owns its descriptor, which is open and the same until the value is dropped, and nothing here
+        // replaces the value.
+        match unsafe { AsyncFd::register_with_interest(socket, interest) } {
+            Ok(events) => Self::Events(events),
+            Err(refused) => {
+                let (socket, error) = refused.into_parts();
+                Self::Refused(socket, error)
+            }
+        }
+    }
+
+    /// The socket, to be used without waiting.
+    pub(super) fn socket(&self) -> &socket2::Socket {
+        match self {
+            Self::Events(events) => events.get_ref(),
+            Self::Refused(socket, _) => socket,
+        }
+    }
+
+    /// What waits.
+    ///
+    /// # Errors
+    /// `ENOSPC`, `ENOMEM`: it was not to be watched.
+    pub(super) fn events(&self) -> io::Result<&AsyncFd<socket2::Socket>> {
+        match self {
+            Self::Events(events) => Ok(events),
+            Self::Refused(_, error) => match error.raw_os_error() {
+                Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+                None => Err(error.kind().into()),
+            },
+        }
+    }
+}
+
+/// A call found nothing although `event` had been told: waits for the next one.
+///
+/// # Errors
+/// There is none: the socket has been shut down, which stays told for good. (accept(2) on a unix socket finds nothing
+/// then, for ever.)
+pub(super) fn used_up(event: &mut AsyncFdReadyGuard<'_, socket2::Socket>) -> io::Result<()> {
+    if event.ready().is_read_closed() || event.ready().is_write_closed() {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    event.clear_ready();
+    Ok(())
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.socket().fmt(f)
+    }
+}
