@@ -17,7 +17,10 @@ const KEPT_BYTES_MAX: usize = 128 * 1024;
 
 /// Serves a socket as long as the ring runs.
 pub(super) async fn serve<C: Core>(local: Rc<Local<C>>, socket: DatagramSocket) {
-    let mut socket = socket.open();
+    let mut socket = match socket.open() {
+        Ok(socket) => socket,
+        Err(error) => return tracing::warn!(%error, "cannot serve datagrams"),
+    };
     let id = socket.id() as u32;
     let mut answers = Datagrams::default();
     while !local.is_stopping() {

@@ -55,12 +55,18 @@ impl DatagramSocket {
     }
 
     /// Brings the socket to this thread's ring.
-    pub fn open(self) -> Datagrams {
+    ///
+    /// # Errors
+    /// The kernel cannot watch one more.
+    ///
+    /// # Panics
+    /// Outside of [`crate::Ring::run`].
+    pub fn open(self) -> io::Result<Datagrams> {
         let socket = match Engine::current() {
-            Engine::Uring => Bound::Completion(Rc::new(self.socket)),
-            Engine::Epoll => Bound::Readiness(readiness::DatagramSocket::new(self.socket)),
+            Engine::Uring => Side::Completion(Rc::new(self.socket), Envelopes::default()),
+            Engine::Epoll => Side::Readiness(readiness::Datagrams::new(self.socket)?),
         };
-        Datagrams { socket, room: vec![0; DATAGRAM_BYTES_MAX], filled: 0, received: None, sent: None }
+        Ok(Datagrams { socket, room: vec![0; DATAGRAM_BYTES_MAX], filled: 0 })
     }
 }
 
@@ -72,26 +78,32 @@ fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-#[derive(Debug)]
-enum Bound {
-    Completion(Rc<socket2::Socket>),
-    Readiness(readiness::DatagramSocket),
-}
-
 /// A socket of datagrams of this thread's ring, with room for one.
 ///
 /// As everywhere in this crate, a future must not be dropped before it is ready: the room would be lost.
+#[derive(Debug)]
 pub struct Datagrams {
-    socket: Bound,
+    socket: Side,
     room: Vec<u8>,
     filled: usize,
+}
+
+#[derive(Debug)]
+enum Side {
+    Completion(Rc<socket2::Socket>, Envelopes),
+    Readiness(readiness::Datagrams),
+}
+
+/// Kept between operations.
+#[derive(Default)]
+struct Envelopes {
     received: Option<Box<Envelope>>,
     sent: Option<Box<Envelope>>,
 }
 
-impl std::fmt::Debug for Datagrams {
+impl std::fmt::Debug for Envelopes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Datagrams").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("Envelopes").finish_non_exhaustive()
     }
 }
 
@@ -99,8 +111,8 @@ impl Datagrams {
     /// The number of the descriptor.
     pub fn id(&self) -> RawFd {
         match &self.socket {
-            Bound::Completion(socket) => socket.as_raw_fd(),
-            Bound::Readiness(socket) => socket.id(),
+            Side::Completion(socket, _) => socket.as_raw_fd(),
+            Side::Readiness(socket) => socket.id(),
         }
     }
 
@@ -110,23 +122,22 @@ impl Datagrams {
     /// One of the kernel's; also what a peer has answered to an earlier send (`ECONNREFUSED`).
     pub async fn receive(&mut self) -> io::Result<SocketAddr> {
         loop {
-            let (result, sender) = match &self.socket {
-                Bound::Completion(socket) => {
-                    let room = std::mem::take(&mut self.room);
-                    let envelope = self.received.take().unwrap_or_default();
-                    let (result, room, mut envelope) =
-                        completion::receive_datagram(Rc::clone(socket), room, envelope).await;
-                    self.room = room;
-                    // What does not fit cannot have come over IP.
-                    let sender = if envelope.is_cut() { None } else { envelope.take_address() };
-                    self.received = Some(envelope);
-                    (result, sender)
+            let (socket, envelopes) = match &mut self.socket {
+                Side::Completion(socket, envelopes) => (socket, envelopes),
+                Side::Readiness(socket) => {
+                    let (count, sender) = socket.receive(&mut self.room).await?;
+                    self.filled = count;
+                    return Ok(sender);
                 }
-                Bound::Readiness(socket) => match socket.receive(&mut self.room).await {
-                    Ok((count, sender)) => (Ok(count), sender),
-                    Err(error) => (Err(error), None),
-                },
             };
+            let (room, envelope) =
+                (std::mem::take(&mut self.room), envelopes.received.take().unwrap_or_default());
+            let (result, room, mut envelope) =
+                completion::receive_datagram(Rc::clone(socket), room, envelope).await;
+            self.room = room;
+            // What does not fit cannot have come over IP.
+            let sender = if envelope.is_cut() { None } else { envelope.take_address() };
+            envelopes.received = Some(envelope);
             self.filled = result?;
             if let Some(sender) = sender {
                 return Ok(sender);
@@ -149,15 +160,15 @@ impl Datagrams {
         range: Range<usize>,
         to: SocketAddr,
     ) -> (io::Result<()>, Vec<u8>) {
-        match &self.socket {
-            Bound::Completion(socket) => {
-                let envelope = self.sent.take().unwrap_or_default();
+        match &mut self.socket {
+            Side::Completion(socket, envelopes) => {
+                let envelope = envelopes.sent.take().unwrap_or_default();
                 let (result, bytes, envelope) =
                     completion::send_datagram(Rc::clone(socket), bytes, range, envelope, to).await;
-                self.sent = Some(envelope);
+                envelopes.sent = Some(envelope);
                 (result.map(drop), bytes)
             }
-            Bound::Readiness(socket) => (socket.send(&bytes[range], to).await, bytes),
+            Side::Readiness(socket) => (socket.send(&bytes[range], to).await.map(drop), bytes),
         }
     }
 }

@@ -1,58 +1,47 @@
-//! Datagrams: received and sent when the socket can.
-#![expect(
-    unsafe_code,
-    reason = "receives into initialised memory through an interface for uninitialised one"
-)]
+//! A socket of datagrams: receives and sends now, or waits for the event that says it can.
+#![expect(unsafe_code, reason = "what is watched must stay the same socket")]
 
-use super::watched::{Watched, used_up};
-use socket2::SockAddr;
+use super::pace::Pace;
 use std::io;
-use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
-/// A bound socket of datagrams.
+/// One socket.
 #[derive(Debug)]
-pub(crate) struct DatagramSocket {
-    watched: Watched,
+pub(crate) struct Datagrams {
+    watched: AsyncFd<UdpSocket>,
+    pace: Pace,
 }
 
-impl DatagramSocket {
-    pub(crate) fn new(socket: socket2::Socket) -> Self {
-        Self { watched: Watched::new(socket, Interest::READABLE | Interest::WRITABLE) }
+impl Datagrams {
+    /// # Errors
+    /// `ENOSPC`, `ENOMEM`: the kernel refuses to watch one more.
+    ///
+    /// # Panics
+    /// Outside of [`crate::Ring::run`].
+    pub(crate) fn new(socket: socket2::Socket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        // SAFETY: a `UdpSocket` owns its descriptor, which is open and the same until the value is dropped, and nothing here
+        // replaces the value.
+        let watched = unsafe { AsyncFd::register(UdpSocket::from(socket)) }?;
+        Ok(Self { watched, pace: Pace::default() })
     }
 
     pub(crate) fn id(&self) -> RawFd {
-        self.watched.socket().as_raw_fd()
+        self.watched.get_ref().as_raw_fd()
     }
 
-    /// Receives one datagram into the front of `room`; what does not fit is lost.
-    pub(crate) async fn receive(&self, room: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>)> {
-        loop {
-            let mut readiness = self.watched.events()?.readable().await?;
-            // SAFETY: initialised bytes are as good as uninitialised ones, and the call writes only initialised bytes.
-            let room = unsafe { &mut *(std::ptr::from_mut(room) as *mut [MaybeUninit<u8>]) };
-            match self.watched.socket().recv_from_with_flags(room, libc::MSG_DONTWAIT) {
-                Ok((count, sender)) => return Ok((count, sender.as_socket())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => used_up(&mut readiness)?,
-                Err(error) => return Err(error),
-            }
-        }
+    /// Receives one datagram; what does not fit into `room` is cut off.
+    pub(crate) async fn receive(&self, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.pace.step().await;
+        self.watched.async_io(Interest::READABLE, |socket| socket.recv_from(room)).await
     }
 
     /// Sends `bytes` as one datagram.
-    pub(crate) async fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        let (to, flags) = (SockAddr::from(to), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
-        loop {
-            match self.watched.socket().send_to_with_flags(bytes, &to, flags) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let mut readiness = self.watched.events()?.writable().await?;
-                    used_up(&mut readiness)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+    pub(crate) async fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+        self.pace.step().await;
+        self.watched.async_io(Interest::WRITABLE, |socket| socket.send_to(bytes, to)).await
     }
 }

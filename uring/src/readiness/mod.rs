@@ -15,6 +15,6 @@ mod socket;
 mod watched;
 
 pub(crate) use acceptor::Acceptor;
-pub(crate) use datagram::DatagramSocket;
+pub(crate) use datagram::Datagrams;
 pub(crate) use runtime::{Runtime, build};
 pub(crate) use socket::Socket;
