@@ -59,8 +59,11 @@ pub fn nothing(id: u16) -> Datagram<'static> {
 }
 
 fn frame(id: u16, sequence: u16, total: u16) -> [u8; FRAME_BYTES] {
-    let ([a, b], [c, d], [e, f]) = (id.to_be_bytes(), sequence.to_be_bytes(), total.to_be_bytes());
-    [a, b, c, d, e, f, 0, 0]
+    let mut frame = [0; FRAME_BYTES];
+    for (field, value) in frame.chunks_exact_mut(2).zip([id, sequence, total]) {
+        field.copy_from_slice(&value.to_be_bytes());
+    }
+    frame
 }
 
 /// Length of the first reply in `replies`, at least 1 and at most all of it; `None` if there is none.

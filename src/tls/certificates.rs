@@ -236,9 +236,8 @@ impl Certificates {
         provider: Arc<CryptoProvider>,
     ) -> Result<Option<Arc<dyn ClientCertVerifier>>, CertificateError> {
         let path = match (&self.authorities, clients) {
-            (_, Clients::Anyone) => return Ok(None),
-            // Nobody could be checked, and nobody must be.
-            (None, Clients::MayShow) => return Ok(None),
+            // In the second case nobody could be checked, and nobody must be.
+            (_, Clients::Anyone) | (None, Clients::MayShow) => return Ok(None),
             (None, Clients::MustShow) => {
                 return Err(CertificateError::new(
                     "Error loading the CA certificate: client certificates are required, and \

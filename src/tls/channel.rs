@@ -128,6 +128,10 @@ impl Channel {
     }
 
     /// Puts the end of the connection behind what is outgoing; nothing can be sealed afterwards.
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is not general enough over lifetimes"
+    )]
     pub fn close(&mut self) {
         // Before the handshake is done there is no way to say it.
         let _ = self.write(RECORD_OVERHEAD_BYTES, |traffic, to| traffic.queue_close_notify(to));

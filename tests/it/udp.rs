@@ -37,7 +37,7 @@ fn message(socket: &UdpSocket) -> (u16, Vec<u8>) {
     let mut message = Vec::new();
     let mut next = 0;
     loop {
-        let mut datagram = [0; 65536];
+        let mut datagram = vec![0; 65536];
         let len = socket.recv(&mut datagram).expect("a reply");
         assert!((8..=1400).contains(&len), "{len} bytes");
         let number = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
