@@ -61,7 +61,7 @@ linearize rounds="5000":
 
 # Generated commands against memcached; the seed of a failure repeats it
 differential steps="100000" seed="":
-    MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} {{ if seed == "" { "" } else { "MEMCRSD_TEST_SEED=" + seed } }} cargo test --test it differential -- --nocapture
+    MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} MEMCRSD_TEST_SEED={{ if seed == "" { "random" } else { seed } }} cargo test --test it differential -- --nocapture
 
 # Fuzz a target (fuzz_binary_decoder, fuzz_text_decoder, fuzz_meta_decoder, fuzz_session, fuzz_udp) for some seconds
 fuzz target="fuzz_binary_decoder" secs="60":

@@ -299,5 +299,7 @@ fn wrong_answers_are_seen() {
     let noise = liar(usize::MAX, |_| "hello\r\n".into());
     assert!(complaint(&noise).contains("not a reply"));
     let closes = liar(3, |_| "END\r\n".into());
-    assert!(complaint(&closes).contains("closed"));
+    // With requests still unread the kernel resets instead of closing.
+    let complaint = complaint(&closes);
+    assert!(complaint.contains("closed") || complaint.contains("reset"), "{complaint}");
 }

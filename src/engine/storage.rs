@@ -73,7 +73,7 @@ impl Turn<'_> {
             let edit = decide(store, old, compared, deadline, vivify);
             if let (Some(old), Mode::Add, Err(Stored::NotStored)) = (old, store.mode, &edit) {
                 // A failed add counts as interest in the item.
-                old.touch_use(now);
+                old.refresh(now);
             }
             let (edit, stored) = match edit {
                 Ok(put) => {

@@ -332,6 +332,11 @@ impl<'a> Item<'a> {
         self.marks().load(Ordering::Relaxed) >> HITS_SHIFT
     }
 
+    /// Records at `now` that somebody cared for it without fetching it: last access only.
+    pub fn refresh(&self, now: Secs) {
+        self.atomic_u32(LAST_ACCESS).store(now.0, Ordering::Relaxed);
+    }
+
     /// Records a use at `now`: last access, fetched, and the evictor's hit counter.
     ///
     /// A hot item's cache line is written once a second and three times per pass of the evictor, not at every use.

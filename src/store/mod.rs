@@ -478,6 +478,14 @@ pub enum Value {
     Digits([u8; 24], u8),
 }
 
+impl Value {
+    /// A counted item and one marked stale are the same item to its users, whose past uses are kept: memcached writes both
+    /// in place.
+    fn is_same_item(&self) -> bool {
+        matches!(self, Self::Old | Self::Digits(..))
+    }
+}
+
 /// Changes of an item's own fields.
 #[derive(Debug, Default)]
 pub struct Amend {

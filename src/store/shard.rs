@@ -431,7 +431,7 @@ impl Turn<'_> {
             return Attempt::TooLarge;
         }
         let queue = self.queue_for(hash, old);
-        let fields = self.fields(put, old);
+        let fields = self.fields(put, old, live);
         let written = match (&put.value, &*data) {
             (Value::Data, Data::Draft(draft)) => Ok(self.finish_draft(draft, key, &fields)),
             _ => self.write_item(queue, key, value, &fields),
@@ -443,8 +443,7 @@ impl Turn<'_> {
                 return Attempt::Lacks { need, item_bytes };
             }
         };
-        // A count is the same item with another number: memcached writes it in place.
-        if matches!(put.value, Value::Digits(..)) && live.is_some_and(|(_, old)| old.fetched()) {
+        if put.value.is_same_item() && live.is_some_and(|(_, old)| old.fetched()) {
             item.set_fetched();
         }
         self.publish(hash, old, Some((item_ref, item, queue)));
@@ -457,11 +456,13 @@ impl Turn<'_> {
         Attempt::Done { cas: fields.cas }
     }
 
-    fn fields(&mut self, put: &Put, old: Current<'_>) -> Fields {
+    fn fields(&mut self, put: &Put, old: Current<'_>, live: Current<'_>) -> Fields {
         Fields {
             flags: put.flags,
             exptime: put.exptime,
-            last_access: self.now,
+            last_access: live
+                .filter(|_| put.value.is_same_item())
+                .map_or(self.now, |(_, item)| item.last_access()),
             cas: put.cas.unwrap_or_else(|| self.ledger.next_cas()),
             stale: put.stale,
             won: put.won,
