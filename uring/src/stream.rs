@@ -9,9 +9,9 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
-/// Most bytes one operation moves. Copying these takes the kernel about 20 µs, which is how long one connection may
+/// Most bytes one operation moves. Copying these takes the kernel about 80 µs, which is how long one connection may
 /// hold up the others of its ring.
-const OPERATION_BYTES_MAX: usize = 128 * 1024;
+const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
 /// One connection of this thread's ring.
 ///
