@@ -24,18 +24,19 @@ port=$(sed -n 's/^TCP INET: //p' "$dir/port" | head -1)
 ask() { exec 3<>"/dev/tcp/127.0.0.1/$port"; printf '%s\r\nquit\r\n' "$1" >&3; tr -d '\r' <&3; exec 3<&-; }
 stat() { ask stats | awk -v name="$1" '$2 == name { print $3 }'; }
 rss() { awk '/^VmRSS/ { print int($2 / 1024) }' /proc/$pid/status; }
-load() { "$target/release/perf" load --server "127.0.0.1:$port" --quiet --keys 60000 --warmup 0.2 "$@" >>"$dir/out" 2>&1; }
+load() { "$target/release/perf" load --server "127.0.0.1:$port" --quiet --warmup 0.2 "$@" >>"$dir/out" 2>&1; }
 
 end=$((SECONDS + minutes * 60)) round=0 first=0
 while [ $SECONDS -lt $end ]; do
     round=$((round + 1))
+    # Loads that disagree about an object's size would call each other's values wrong: their keys differ in length.
     loads=()
     for protocol in text binary meta; do
-        load --protocol $protocol --op mixed --set-percent 30 --choice zipf:0.9 --value-bytes 10-3000 --ttl 1-30 \
+        load --protocol $protocol --keys 60000 --op mixed --set-percent 30 --choice zipf:0.9 --value-bytes 10-3000 --ttl 1-30 \
             --depth 8 --connections 20 --seconds 12 --seed $((round * 10 + ${#protocol})) & loads+=($!)
     done
-    load --op mixed --set-percent 20 --keys 300 --value-bytes 20000-400000 --connections 6 --seconds 12 --seed $round & loads+=($!)
-    load --op multiget --connections 200 --value-bytes 100 --seconds 12 --seed $round & loads+=($!)
+    load --op mixed --set-percent 20 --keys 300 --key-bytes 40 --value-bytes 20000-400000 --connections 6 --seconds 12 --seed $round & loads+=($!)
+    load --op multiget --connections 200 --key-bytes 50 --value-bytes 100 --seconds 12 --seed $round & loads+=($!)
     for each in "${loads[@]}"; do wait "$each" || { echo "a load failed:"; tail -20 "$dir/out"; exit 1; }; done
     [ $((round % 5)) -ne 0 ] || ask flush_all >/dev/null
     [ $round -ne 3 ] || first=$(rss)
