@@ -17,7 +17,7 @@ export MEMCACHED_PORT_FILENAME=$dir/port
 # shellcheck disable=SC2086
 "$target/release/memcrsd" -p -1 -U 0 -l 127.0.0.1 -m $memory -t $threads -c 8192 $user 2>"$dir/log" &
 pid=$!
-trap 'kill $pid 2>/dev/null; rm -rf "$dir"' EXIT
+trap 'kill $pid 2>/dev/null || true; rm -rf "$dir"' EXIT
 until [ -s "$dir/port" ]; do kill -0 $pid; read -rt 0.05 <> <(:) || true; done
 port=$(sed -n 's/^TCP INET: //p' "$dir/port" | head -1)
 
