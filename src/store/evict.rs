@@ -28,7 +28,7 @@
 
 use super::item::Item;
 use super::item_ref::ItemRef;
-use super::ledger::{Purpose, Queue, State, Unit};
+use super::ledger::{Queue, State, Unit};
 use super::turn::Turn;
 use crate::clock::Secs;
 
@@ -245,7 +245,7 @@ impl Turn<'_> {
 
     /// Copies a live item to the open segment of `queue`; false if there is no room for it.
     fn move_item(&mut self, item_ref: ItemRef, item: &Item<'_>, queue: Queue, hits: u8) -> bool {
-        let Some((copy_ref, copy)) = self.copy_item(item, queue, hits, Purpose::Copy) else { return false };
+        let Some((copy_ref, copy)) = self.copy_item(item, queue, hits) else { return false };
         let hash = self.hash(item.key());
         let from = self.queue_of(item_ref);
         self.publish(hash, Some((item_ref, *item)), Some((copy_ref, copy, queue)));

@@ -48,7 +48,6 @@ mod region;
 mod replica;
 mod shard;
 mod space;
-mod sync;
 #[cfg(test)]
 mod tests;
 mod turn;

@@ -167,11 +167,11 @@ impl<'t> Turn<'t> {
         item: &Item<'_>,
         queue: Queue,
         hits: u8,
-        purpose: Purpose,
     ) -> Option<(ItemRef, Item<'t>)> {
         let fields = Fields { hits, ..item.fields() };
         let layout = Layout::new(item.key().len(), item.value().len(), fields.flags, fields.cas);
-        let copied = self.write(queue, layout, item.key(), [item.value(), &[]], &fields, purpose).ok()?;
+        let copied =
+            self.write(queue, layout, item.key(), [item.value(), &[]], &fields, Purpose::Copy).ok()?;
         if item.fetched() {
             copied.1.set_fetched();
         }
