@@ -159,7 +159,8 @@ impl<C: Core> Connection<C> {
             // A client that only has to let others run gets its replies together with those that follow.
             let makes_way = progress.next == Next::Resume && !self.out.is_full();
             if !makes_way || self.goes_on().is_err() {
-                self.send().await?;
+                // Only a send that waits lets the others run, and only a read is sure to do that after it.
+                self.send(progress.next == Next::Read && self.local.is_lone()).await?;
             }
             match progress.next {
                 Next::Read => return Ok(used),
@@ -181,8 +182,8 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Sends all that is staged.
-    async fn send(&mut self) -> Result<(), End> {
+    /// Sends all that is staged, without an operation if `at_once` and the socket takes it.
+    async fn send(&mut self, at_once: bool) -> Result<(), End> {
         if self.out.is_empty() {
             return Ok(());
         }
@@ -193,7 +194,11 @@ impl<C: Core> Connection<C> {
             let (result, reply) = tls::send(&self.entry.stream, channel, reply).await;
             (result, reply.staged)
         } else if self.out.is_flat() {
-            self.entry.stream.send(staged).await
+            if at_once {
+                self.entry.stream.send_at_once(staged).await
+            } else {
+                self.entry.stream.send(staged).await
+            }
         } else {
             let reply = Reply { staged, pinned: self.out.take_pinned() };
             let (result, reply) = self.entry.stream.send_gather(reply).await;
@@ -245,7 +250,7 @@ impl<C: Core> Connection<C> {
             // Before pumping, so that what is logged during the send is not slept over.
             let heard = local.bell.heard();
             self.talk.pump(&mut self.out);
-            if let Err(end) = self.send().await {
+            if let Err(end) = self.send(false).await {
                 break end;
             }
             if has_gone.get() {
@@ -261,6 +266,7 @@ impl<C: Core> Connection<C> {
     /// The client has sent something, and has the ring's attention.
     fn heard(&mut self) {
         self.entry.phase.set(Phase::Working);
+        self.local.heard(&self.entry.stream);
         let before = self.entry.last_active.replace(self.local.now());
         self.streak = if before == self.local.now() { self.streak.saturating_add(1) } else { 0 };
     }

@@ -51,6 +51,8 @@ const HOLD_SECS: u32 = 2;
 const INTERRUPTS_MAX: usize = 50;
 /// Connections looked at before others get a turn.
 const SWEEP_SLICE: usize = 1024;
+/// A connection that is read from so often in a row is alone.
+const LONE_READS: u32 = 8;
 /// How long the end waits for replies that are being sent.
 const DRAIN: Duration = Duration::from_millis(500);
 /// And then for the connections that were cut off.
@@ -104,6 +106,8 @@ pub(super) struct Local<C: Core> {
     pub(super) bell: Bell,
     certificates: Option<Arc<Certificates>>,
     entries: RefCell<slab::Slab<Rc<Entry>>>,
+    /// The connection that was heard last, and how many times in a row.
+    heard: Cell<(i32, u32)>,
     now: Cell<Secs>,
     stopping: Cell<bool>,
 }
@@ -138,6 +142,7 @@ pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
         bell: Bell::default(),
         certificates,
         entries: RefCell::default(),
+        heard: Cell::new((-1, 0)),
         now,
         stopping: Cell::new(false),
     });
@@ -206,6 +211,19 @@ impl<C: Core> Local<C> {
 
     pub(super) fn now(&self) -> Secs {
         self.now.get()
+    }
+
+    /// A connection has been read from.
+    pub(super) fn heard(&self, stream: &Stream) {
+        let (last, times) = self.heard.get();
+        let times = if last == stream.id() { times.saturating_add(1) } else { 0 };
+        self.heard.set((stream.id(), times));
+    }
+
+    /// True while one connection alone keeps this ring busy: then nothing can be shared with others, such as a
+    /// submission, and what it does is best done at once.
+    pub(super) fn is_lone(&self) -> bool {
+        self.heard.get().1 >= LONE_READS
     }
 
     pub(super) fn is_stopping(&self) -> bool {

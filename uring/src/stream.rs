@@ -13,6 +13,9 @@ use std::rc::Rc;
 /// hold up the others of its ring.
 const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
+/// A full socket or a broken connection is a result.
+const SEND_AT_ONCE: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
 /// One connection of this thread's ring.
 ///
 /// At most one operation runs at a time (beside [`Stream::interrupt`]). The futures own the descriptor and the memory
@@ -106,8 +109,31 @@ impl Stream {
     ///
     /// # Errors
     /// The connection is broken; some of the bytes may have been sent.
-    pub async fn send(&self, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let mut sent = 0;
+    pub async fn send(&self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        self.send_behind(0, bytes).await
+    }
+
+    /// As [`Stream::send`], but what the socket takes at once is sent by a system call of its own, so that the future is
+    /// ready when all of it was.
+    ///
+    /// For a ring with nothing else to do: an operation costs it a turn, submission, wake-up and dispatch, which is
+    /// cheap only if many share it (get with 1 connection: 21.0 µs CPU a request instead of 23.3; with 50: 7.6 instead of
+    /// 7.0).
+    ///
+    /// # Errors
+    /// As [`Stream::send`].
+    pub async fn send_at_once(&self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let sent = match &self.socket {
+            // An error is found again by the operation that sends the rest.
+            Connected::Completion(socket) => socket.send_with_flags(&bytes, SEND_AT_ONCE).unwrap_or(0),
+            // Its operations begin with such a call anyway.
+            Connected::Readiness(_) => 0,
+        };
+        self.send_behind(sent, bytes).await
+    }
+
+    /// Sends all of `bytes` behind the first `sent`.
+    async fn send_behind(&self, mut sent: usize, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         while sent < bytes.len() {
             let to = bytes.len().min(sent + OPERATION_BYTES_MAX);
             let result;

@@ -16,6 +16,7 @@ on_each_engine! {
     a_gathered_reply_arrives_whole_at_a_slow_reader,
     more_pieces_than_the_kernel_takes_at_once,
     a_slow_reader_gets_all_of_a_plain_send,
+    a_slow_reader_gets_all_of_a_send_at_once,
     sending_to_a_peer_that_has_gone_is_an_error_not_a_signal,
     a_large_value_is_received_in_place,
     a_parked_connection_holds_no_buffer_and_wakes_for_bytes_and_for_the_end,
@@ -188,6 +189,27 @@ fn a_slow_reader_gets_all_of_a_plain_send(on: Support) {
         |address| {
             let client = connect(address);
             assert!(read_exactly(&client, BYTES).iter().all(|&byte| byte == 7));
+            assert!(at_end(&client));
+        },
+    );
+}
+
+/// More than the socket takes at once: the rest follows by operations, none of it twice.
+fn a_slow_reader_gets_all_of_a_send_at_once(on: Support) {
+    const BYTES: usize = 16 << 20;
+    let sent: Vec<u8> = (0..BYTES).map(|place| (place / 251) as u8).collect();
+    let expected = sent.clone();
+    with_client(
+        on,
+        |accepts, _| async move {
+            let stream = accept(&accepts).await;
+            stream.send_at_once(b"small".to_vec()).await.0.expect("a send");
+            stream.send_at_once(sent).await.0.expect("a send");
+        },
+        move |address| {
+            let client = connect(address);
+            assert_eq!(read_exactly(&client, 5), b"small");
+            assert!(read_exactly(&client, BYTES) == expected);
             assert!(at_end(&client));
         },
     );
