@@ -61,8 +61,10 @@ pub struct Line<'a> {
     /// ms: the value's length, bytes.
     pub value_bytes: usize,
     flags: Words<'a>,
-    words: usize,
 }
+
+/// Flags that leave no trace in a reply's first line: a mask like `Request::seen`.
+const SILENT: u128 = 1 << b'v' | 1 << b'q' | 1 << b'b' | 1 << b'u' | 1 << b'E' | 1 << b'C' | 1 << b'R';
 
 /// A decoded key's place.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +76,7 @@ impl Default for KeyBuffer {
     }
 }
 
-/// Reads a line up to its flags; None is a line that cannot be followed by a value.
+/// Reads a line up to its flags; None is a line that makes no sense, and is not followed by a value.
 pub fn line(verb: Verb, text: &[u8]) -> Option<Line<'_>> {
     let mut words = Words::of(text);
     words.next()?;
@@ -83,15 +85,9 @@ pub fn line(verb: Verb, text: &[u8]) -> Option<Line<'_>> {
         Verb::Set => value_length(words.next()?)?,
         _ => 0,
     };
-    let flags = words;
-    let mut count = if verb == Verb::Set { 3 } else { 2 };
-    for flag in words {
-        if !matches!(flag[0], b'A'..=b'z' | b'0'..=b'9') && verb != Verb::Debug {
-            return None;
-        }
-        count += 1;
-    }
-    Some(Line { key, value_bytes, flags, words: count })
+    let line = Line { key, value_bytes, flags: words };
+    // Whether a value follows depends on it. For the others it is enough to look once there is an error.
+    (verb != Verb::Set || line.has_plain_flags()).then_some(line)
 }
 
 impl<'a> Line<'a> {
@@ -107,21 +103,37 @@ impl<'a> Line<'a> {
     where
         'a: 'k,
     {
-        let count_error = |error| if verb == Verb::Count { reply::INVALID_OR_DUPLICATE_FLAG } else { error };
-        if self.key.len() > KEY_BYTES_MAX {
-            return Err(count_error(reply::BAD_FORMAT));
-        }
-        if self.words > META_TOKENS_MAX {
-            return Err(reply::TOO_MANY_FLAGS);
-        }
-        let request = flags(self.flags).map_err(count_error)?;
+        let request = match flags(self.flags) {
+            Ok((request, count)) if self.key.len() <= KEY_BYTES_MAX && count <= flags_max(verb) => request,
+            wrong => return Err(self.mistake(verb, wrong.err())),
+        };
         if !request.key_is_binary {
             return Ok((self.key, request));
         }
         match BASE64.decode_slice(self.key, &mut buffer.0) {
             Ok(bytes) if bytes > 0 => Ok((&buffer.0[..bytes], request)),
-            _ => Err(count_error(reply::BAD_KEY_ENCODING)),
+            _ => Err(said_by(verb, reply::BAD_KEY_ENCODING)),
         }
+    }
+
+    /// What to answer to a line with something wrong in it; `bad_flag` is what is wrong with its flags.
+    #[cold]
+    fn mistake(&self, verb: Verb, bad_flag: Option<&'static [u8]>) -> &'static [u8] {
+        if !self.has_plain_flags() {
+            return reply::BAD_FORMAT;
+        }
+        if self.key.len() > KEY_BYTES_MAX {
+            return said_by(verb, reply::BAD_FORMAT);
+        }
+        if self.flags.count() > flags_max(verb) {
+            return reply::TOO_MANY_FLAGS;
+        }
+        said_by(verb, bad_flag.unwrap_or(reply::BAD_FORMAT))
+    }
+
+    /// True if every flag starts like one.
+    fn has_plain_flags(&self) -> bool {
+        self.flags.into_iter().all(|flag| matches!(flag[0], b'A'..=b'z' | b'0'..=b'9'))
     }
 
     /// The key of a `me`, whose other words are not looked at but for a `b`.
@@ -142,7 +154,18 @@ impl<'a> Line<'a> {
     }
 }
 
-fn flags(words: Words<'_>) -> Result<Request<'_>, &'static [u8]> {
+/// What `verb` says for `error`: ma has one text for all of them.
+fn said_by(verb: Verb, error: &'static [u8]) -> &'static [u8] {
+    if verb == Verb::Count { reply::INVALID_OR_DUPLICATE_FLAG } else { error }
+}
+
+/// Most flags a line of `verb` may have.
+fn flags_max(verb: Verb) -> usize {
+    META_TOKENS_MAX - if verb == Verb::Set { 3 } else { 2 }
+}
+
+/// Reads the flags; with them their number.
+fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
     let mut request = Request {
         flags: words,
         replies: Replies::Sent,
@@ -166,7 +189,9 @@ fn flags(words: Words<'_>) -> Result<Request<'_>, &'static [u8]> {
     };
     // A bad token is reported once the letters are known to be good; the last one counts.
     let mut error = None;
+    let mut count = 0;
     for word in words {
+        count += 1;
         let (&letter, token) = word.split_first().ok_or(reply::BAD_FORMAT)?;
         if letter >= 127 || request.seen & (1 << letter) != 0 {
             return Err(reply::DUPLICATE_FLAG);
@@ -179,7 +204,7 @@ fn flags(words: Words<'_>) -> Result<Request<'_>, &'static [u8]> {
             error = Some(bad);
         }
     }
-    error.map_or(Ok(request), Err)
+    error.map_or(Ok((request, count)), Err)
 }
 
 impl Request<'_> {
@@ -278,9 +303,9 @@ impl Request<'_> {
         }
     }
 
-    /// True if `letter` was among the flags.
-    pub fn has(&self, letter: u8) -> bool {
-        letter < 127 && self.seen & (1 << letter) != 0
+    /// True if a flag may put something into the reply's first line.
+    pub fn asks(&self) -> bool {
+        self.seen & !SILENT != 0
     }
 }
 

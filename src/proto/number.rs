@@ -9,11 +9,13 @@ const DIGITS_64_MAX: usize = 22;
 const OVERFLOW_DIGITS: usize = 20;
 
 /// Reads a token of digits alone: at most 22 of them. No digits is 0, as memcached's tokenizer has it.
+#[inline]
 pub fn unsigned(token: &[u8]) -> Option<u64> {
     if token.len() > DIGITS_64_MAX { None } else { digits(token) }
 }
 
 /// Reads a signed 32-bit number: digits with an optional `-`, at most 11 characters. No digits is 0.
+#[inline]
 pub fn signed_32(token: &[u8]) -> Option<i32> {
     if token.len() > DIGITS_32_MAX {
         return None;
@@ -27,18 +29,23 @@ pub fn signed_32(token: &[u8]) -> Option<i32> {
 
 /// Reads what C's `strtoul` reads to the end of the token: an optional sign, then digits, at least one; no overflow.
 /// A negative number other than 0 is refused.
+#[inline]
 pub fn c_unsigned(token: &[u8]) -> Option<u64> {
     match token {
         [] => None,
+        // Most flags and expiries are 0.
+        [b'0'] => Some(0),
         [b'-', magnitude @ ..] => some_digits(magnitude).filter(|&number| number == 0),
         [b'+', magnitude @ ..] | magnitude => some_digits(magnitude),
     }
 }
 
 /// Reads what C's `strtol` reads to the end of the token.
+#[inline]
 pub fn c_signed(token: &[u8]) -> Option<i64> {
     match token {
         [] => None,
+        [b'0'] => Some(0),
         [b'-', magnitude @ ..] => 0i64.checked_sub_unsigned(some_digits(magnitude)?),
         [b'+', magnitude @ ..] | magnitude => i64::try_from(some_digits(magnitude)?).ok(),
     }

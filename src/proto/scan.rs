@@ -8,22 +8,27 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 #[inline]
 pub fn space(bytes: &[u8]) -> usize {
     // A byte that is a space becomes 0, and the lowest 0 sets the lowest high bit.
-    find(bytes, |eight| {
-        let zeros = eight ^ (ONES * 0x20);
-        zeros.wrapping_sub(ONES) & !zeros & HIGHS
-    })
+    find(
+        bytes,
+        |&byte| byte == b' ',
+        |eight| {
+            let zeros = eight ^ (ONES * 0x20);
+            zeros.wrapping_sub(ONES) & !zeros & HIGHS
+        },
+    )
 }
 
 /// Place of the first space or control byte, or the length.
 #[inline]
 pub fn blank(bytes: &[u8]) -> usize {
     // Exact for the lowest byte that is below 0x21.
-    find(bytes, |eight| eight.wrapping_sub(ONES * 0x21) & !eight & HIGHS)
+    find(bytes, |&byte| byte < 0x21, |eight| eight.wrapping_sub(ONES * 0x21) & !eight & HIGHS)
 }
 
-/// Place of the first byte whose high bit `mark` sets, or the length.
+/// Place of the first byte that `is` it, which is also the first whose high bit `mark` sets; or the length.
 #[inline(always)]
-fn find(bytes: &[u8], mark: impl Fn(u64) -> u64) -> usize {
+fn find(bytes: &[u8], is: impl Fn(&u8) -> bool, mark: impl Fn(u64) -> u64) -> usize {
+    let Some(last) = bytes.last_chunk::<8>() else { return bytes.iter().position(is).unwrap_or(bytes.len()) };
     let (eights, rest) = bytes.as_chunks::<8>();
     for (place, eight) in eights.iter().enumerate() {
         let marked = mark(u64::from_le_bytes(*eight));
@@ -31,10 +36,12 @@ fn find(bytes: &[u8], mark: impl Fn(u64) -> u64) -> usize {
             return place * 8 + marked.trailing_zeros() as usize / 8;
         }
     }
-    let end = rest
-        .iter()
-        .position(|&byte| mark(u64::from_le_bytes([byte, b'x', b'x', b'x', b'x', b'x', b'x', b'x'])) != 0);
-    eights.len() * 8 + end.unwrap_or(rest.len())
+    if rest.is_empty() {
+        return bytes.len();
+    }
+    // The last eight without those that were seen; what is shifted in stands behind the end.
+    let marked = mark(u64::from_le_bytes(*last) >> (64 - 8 * rest.len()));
+    bytes.len().min(eights.len() * 8 + marked.trailing_zeros() as usize / 8)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::command::{Counted, Deleted, Replies, Store, Stored};
 use crate::engine::{Discard, Fetch, Seen};
 use crate::proto::meta::{self, KeyBuffer, Request};
 use crate::proto::number;
-use crate::proto::text::{Verb, reply};
+use crate::proto::text::{Verb, Words, reply};
 use crate::store::{Data, Item};
 
 impl Session {
@@ -245,7 +245,8 @@ fn push_flags(
     at: Expiries,
 ) {
     let mut exptime = seen.exptime;
-    for flag in request.flags {
+    let asked = if request.asks() { request.flags } else { Words::of(b"") };
+    for flag in asked {
         match flag[0] {
             b'T' => exptime = at.touched.unwrap_or(exptime),
             b'N' if seen.created => exptime = at.vivified.unwrap_or(exptime),
