@@ -27,7 +27,7 @@ use crate::command::Exptime;
 use crate::engine::counters::{ClassCounters, Counters, RingCounters};
 use crate::engine::observe::Found;
 use crate::limits::EXPTIME_RELATIVE_MAX;
-use crate::store::{Fresh, Item, Lookup, Shard, Store};
+use crate::store::{Fresh, Hash, Item, Lookup, Shard, Store};
 use std::sync::Arc;
 
 /// One ring's executor.
@@ -148,17 +148,29 @@ impl<'e> Turn<'e> {
         }
     }
 
-    /// Says which keys are looked up next, so that they can be fetched from memory together.
+    /// Says which keys are looked up next, so that they can be fetched from memory together, and tells their hashes.
     #[inline]
-    pub fn expect(&mut self, keys: &[&[u8]]) {
-        self.fresh.expect(keys);
+    pub fn expect(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
+        self.fresh.expect(keys, hashes);
+    }
+
+    /// The hash of `key`.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> Hash {
+        self.fresh.hash(key)
     }
 
     /// Looks `key` up as get does: counts, and marks a hit as used.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<Item<'_>> {
+        self.get_hashed(self.fresh.hash(key), key)
+    }
+
+    /// As [`Turn::get`], with the hash that [`Turn::expect`] told.
+    #[inline]
+    pub fn get_hashed(&mut self, hash: Hash, key: &[u8]) -> Option<Item<'_>> {
         let (counters, shared, observer) = (self.counters, self.shared, self.observer());
-        let found = match self.fresh.find(key) {
+        let found = match self.fresh.find_hashed(hash, key) {
             Lookup::Hit(item) => {
                 let class = shared.class_of(&item);
                 counters.classes[usize::from(class) % counters::CLASSES].get_hits.add(1);

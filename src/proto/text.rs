@@ -8,11 +8,13 @@
 pub mod reply;
 
 use crate::command::{Direction, Exptime, Mode, Replies, Store};
-use crate::limits::{KEY_BYTES_MAX, LINE_TOKENS_MAX, VALUE_BYTES_ANNOUNCED_MAX};
+use crate::limits::{KEY_BYTES_MAX, LINE_BYTES_MAX, LINE_TOKENS_MAX, VALUE_BYTES_ANNOUNCED_MAX};
 use crate::proto::{number, scan};
 
 /// The shortest line that can be a command, its line end included, bytes.
 const LINE_BYTES_MIN: usize = 4;
+/// Length of the line end behind a value, bytes.
+const LINE_END_BYTES: usize = 2;
 /// A line that is only an HTTP request's first line ends in this word.
 const HTTP: &[u8] = b"HTTP/";
 const GET: &[u8] = b"get ";
@@ -178,11 +180,40 @@ pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     (!key.is_empty() && key.len() <= KEY_BYTES_MAX).then_some((key, GET.len() + end + line_end_bytes))
 }
 
+/// The first word behind the command at the front of `input`, which is its key if it has one, and how long the command
+/// is with its block; None if that cannot be told from both ends of its line. For a look ahead: not all of it is checked.
+pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
+    let end = memchr::memchr(b'\n', &input[..input.len().min(LINE_BYTES_MAX)])?;
+    let line = &input[..end];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let (name, words) = line.split_at(scan::space(line));
+    let words = words.get(1..)?;
+    let key_bytes = scan::space(words);
+    let block_bytes = match name {
+        b"set" | b"add" | b"replace" | b"append" | b"prepend" => number_at_end(words)? + LINE_END_BYTES,
+        b"cas" => return None,
+        b"ms" => value_length(Words::of(&words[key_bytes..]).next()?)? + LINE_END_BYTES,
+        _ => 0,
+    };
+    Some((&words[..key_bytes], end + 1 + block_bytes))
+}
+
+/// The length at the end of a storage command's line.
+fn number_at_end(words: &[u8]) -> Option<usize> {
+    let words = words.strip_suffix(b" noreply").unwrap_or(words);
+    let start = words.iter().rposition(|byte| !byte.is_ascii_digit())? + 1;
+    // No digits would be read as 0.
+    if start < words.len() { value_length(&words[start..]) } else { None }
+}
+
 /// Reads a line that has no line end; `line_end_bytes` (1 or 2) is how long that was.
 #[inline]
 pub fn parse(line: &[u8], line_end_bytes: usize) -> Command<'_> {
     if let Some(keys) = line.strip_prefix(b"get ") {
         return get(Words::of(keys), false);
+    }
+    if line.starts_with(b"mg ") {
+        return Command::Meta(Verb::Get);
     }
     if line.len() + line_end_bytes < LINE_BYTES_MIN {
         return Command::Refused(reply::BAD_FORMAT, Replies::Sent);

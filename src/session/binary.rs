@@ -16,6 +16,15 @@ const FLAGS_BYTES: usize = 4;
 impl Session {
     /// Runs the packet at the front of the input.
     pub(super) fn binary(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+        self.look_ahead(feed);
+        if let Some((echo, replies, key, bytes)) = binary::plain_get(feed.rest())
+            && self.authenticated
+            && !self.verbose
+        {
+            feed.at += bytes;
+            packet_get(feed, echo, replies, (key, false, None));
+            return Step::Done;
+        }
         let packet = match binary::parse(feed.rest()) {
             Parsed::Need => return Step::Need,
             Parsed::Bad => return Step::Stop(Next::Close),
@@ -237,6 +246,7 @@ fn no_memory(feed: &mut Feed<'_, '_>, echo: Echo, text: &[u8]) {
     binary::push_reply(&mut feed.out.staged, echo, Status::NoMemory, text, 0);
 }
 
+#[inline]
 fn packet_get(
     feed: &mut Feed<'_, '_>,
     echo: Echo,

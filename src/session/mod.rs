@@ -11,6 +11,7 @@
 //! ```
 
 mod admin;
+mod ahead;
 mod auth;
 mod binary;
 mod dump;
@@ -112,6 +113,8 @@ struct Feed<'f, 'e> {
     input: &'f [u8],
     /// Bytes of `input` used up.
     at: usize,
+    /// The keys of the commands before this place have been announced to the store.
+    looked: usize,
     /// Commands that may still run before other connections have their turn.
     budget: u32,
     out: &'f mut Output,
@@ -163,7 +166,7 @@ impl Session {
     pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
         let turn = engine.fresh();
         let budget = turn.shared().config.reqs_per_event;
-        let mut feed = Feed { turn, input, at: 0, budget, out };
+        let mut feed = Feed { turn, input, at: 0, looked: 0, budget, out };
         feed.turn.set_connection(self.id);
         self.verbose = feed.turn.shared().verbosity() > 1;
         if self.dialect == Dialect::Undecided {

@@ -1,18 +1,16 @@
 //! The classic text commands on a connection.
 
+use super::ahead::BATCH;
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
 use crate::command::{Count, Counted, Deleted, Direction, Exptime, Replies, Store, Stored};
 use crate::limits::{COPY_BYTES_MAX, KEY_BYTES_MAX, LINE_BYTES_MAX};
 use crate::log;
 use crate::output::Output;
 use crate::proto::text::{self, Command, Verb, Words, reply};
-use crate::store::{Data, Item};
+use crate::store::{Data, Hash, Item};
 
 /// Length of the line end behind a value, bytes.
 pub(super) const LINE_END: &[u8] = b"\r\n";
-
-/// Keys that are looked up together.
-const BATCH: usize = 16;
 
 /// How the keys of a get are answered, while its line is worked through.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +35,7 @@ impl Session {
         {
             return self.gets(feed, key, line_bytes);
         }
+        self.look_ahead(feed);
         let Some(line) = self.line(feed) else { return self.unfinished_line(feed) };
         if self.verbose {
             tracing::debug!(target: "wire", "<{} {}", self.id, line.text.escape_ascii());
@@ -73,7 +72,8 @@ impl Session {
         let rest = feed.rest();
         let Some((second, second_bytes)) = text::single_get(&rest[line_bytes..]) else {
             feed.at += line_bytes;
-            stage_get(feed, key);
+            let hash = feed.turn.hash(key);
+            stage_get(feed, hash, key);
             return Step::Done;
         };
         let mut keys = [key; BATCH];
@@ -87,8 +87,11 @@ impl Session {
             count += 1;
             end += line_bytes;
         }
-        feed.turn.expect(&keys[..count]);
-        for (place, (key, line_bytes)) in keys.into_iter().zip(lines).take(count).enumerate() {
+        let mut hashes = [Hash::default(); BATCH];
+        feed.turn.expect(&keys[..count], &mut hashes);
+        for (place, ((key, line_bytes), hash)) in
+            keys.into_iter().zip(lines).zip(hashes).take(count).enumerate()
+        {
             // The last one is counted by the caller.
             if place > 0 {
                 if feed.budget <= 1 || feed.out.is_full() {
@@ -97,7 +100,7 @@ impl Session {
                 feed.budget -= 1;
             }
             feed.at += line_bytes;
-            stage_get(feed, key);
+            stage_get(feed, hash, key);
         }
         Step::Done
     }
@@ -185,6 +188,7 @@ impl Session {
         loop {
             let mut batch: [(&[u8], usize); BATCH] = [(b"", 0); BATCH];
             let mut expected: [&[u8]; BATCH] = [b""; BATCH];
+            let mut hashes = [Hash::default(); BATCH];
             let mut count = 0;
             while count < BATCH
                 && let Some(key) = words.next()
@@ -193,14 +197,12 @@ impl Session {
                 expected[count] = key;
                 count += 1;
             }
-            if count > 1 {
-                feed.turn.expect(&expected[..count]);
-            }
-            for &(key, behind) in &batch[..count] {
+            feed.turn.expect(&expected[..count], &mut hashes);
+            for (&(key, behind), hash) in batch[..count].iter().zip(hashes) {
                 if key.len() > KEY_BYTES_MAX {
                     return Err(self.bad_key(feed, keys));
                 }
-                self.answer_key(feed, keys, key);
+                self.answer_key(feed, keys, hash, key);
                 feed.at += left - behind;
                 left = behind;
                 if left > 0 && feed.out.is_full() {
@@ -216,7 +218,7 @@ impl Session {
     }
 
     #[inline]
-    fn answer_key(&self, feed: &mut Feed<'_, '_>, keys: Keys, key: &[u8]) {
+    fn answer_key(&self, feed: &mut Feed<'_, '_>, keys: Keys, hash: Hash, key: &[u8]) {
         let cas_enabled = feed.turn.shared().config.cas_enabled;
         let cas = |item: &Item<'_>| keys.with_cas.then(|| if cas_enabled { item.cas() } else { 0 });
         let hit = if let Some(exptime) = keys.touch {
@@ -225,7 +227,7 @@ impl Session {
                 feed.out.rewind(mark);
                 stage_value(feed.out, item, cas(item));
             })
-        } else if let Some(item) = feed.turn.get(key) {
+        } else if let Some(item) = feed.turn.get_hashed(hash, key) {
             stage_value(feed.out, &item, cas(&item));
             true
         } else {
@@ -434,8 +436,10 @@ pub(super) fn refusal(why: Stored) -> &'static [u8] {
 
 /// Stages the whole answer to a get of one key.
 #[inline]
-fn stage_get(feed: &mut Feed<'_, '_>, key: &[u8]) {
-    let Some(item) = feed.turn.get(key) else { return feed.out.staged.extend_from_slice(reply::END) };
+fn stage_get(feed: &mut Feed<'_, '_>, hash: Hash, key: &[u8]) {
+    let Some(item) = feed.turn.get_hashed(hash, key) else {
+        return feed.out.staged.extend_from_slice(reply::END);
+    };
     let value = item.value();
     reply::value_head(&mut feed.out.staged, item.key(), item.flags(), value.len(), None);
     stage_bytes(feed.out, &item, value);

@@ -87,9 +87,9 @@ impl Entry {
     }
 }
 
-/// The hash of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hash(pub(super) u64);
+/// The hash of a key, by the store's own seed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hash(pub(super) u64);
 
 impl Hash {
     #[inline]

@@ -53,6 +53,7 @@ mod tests;
 mod turn;
 
 pub use item::Item;
+pub use item_ref::Hash;
 pub use pin::{Draft, Pin};
 use prefetch::prefetch;
 pub use shard::{Fresh, Shard};

