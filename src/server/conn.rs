@@ -78,10 +78,21 @@ impl<C: Core> Connection<C> {
             }
         };
         self.part(end).await;
+        if end == End::Stopped {
+            self.linger().await;
+        }
         // Before all else goes, since whatever still waits on the socket would keep it open.
         self.entry.stream.shutdown();
         self.talk.ended(end);
         end
+    }
+
+    /// Reads on until the client has closed too, or the ring cuts it off: a socket that is closed with input unread is
+    /// reset, and what of its replies has not left yet is lost.
+    async fn linger(&mut self) {
+        self.entry.stream.finish();
+        self.let_go();
+        drain(&self.local, &self.entry).await;
     }
 
     /// One read and everything that follows from it.
@@ -305,8 +316,8 @@ impl<C: Core> Connection<C> {
     }
 }
 
-/// Reads and forgets what a watcher says, until it has gone.
-async fn read_away<C: Core>(local: Rc<Local<C>>, entry: Rc<Entry>, has_gone: Rc<Cell<bool>>) {
+/// Reads and forgets what a client says, until it has gone.
+async fn drain<C: Core>(local: &Local<C>, entry: &Entry) {
     loop {
         match entry.stream.parked().await {
             Ok(()) => match entry.stream.read(local.buffers.take()).await {
@@ -318,6 +329,11 @@ async fn read_away<C: Core>(local: Rc<Local<C>>, entry: Rc<Entry>, has_gone: Rc<
             Err(_) => break,
         }
     }
+}
+
+/// Waits until a watcher has gone, and rings.
+async fn read_away<C: Core>(local: Rc<Local<C>>, entry: Rc<Entry>, has_gone: Rc<Cell<bool>>) {
+    drain(&local, &entry).await;
     has_gone.set(true);
     local.bell.ring();
 }

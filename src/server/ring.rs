@@ -267,26 +267,38 @@ impl<C: Core> Local<C> {
             && matches!(entry.phase.get(), Phase::Reading | Phase::Parked)
     }
 
-    /// Accepts nobody, cuts off who waits, lets replies that are on their way arrive; then cuts off the rest.
+    /// Accepts nobody, cuts off who waits and is owed nothing, lets replies that are on their way arrive; then cuts off the
+    /// rest.
     async fn stop(&self, listeners: &[Rc<Accepts>]) {
         self.stopping.set(true);
         for accepts in listeners {
             accepts.close();
         }
-        self.cut(|phase| phase != Phase::Working);
+        let owed = self.cut_idle();
         self.bell.ring();
+        for entry in owed {
+            entry.stream.interrupt().await;
+        }
         if !self.is_empty_within(DRAIN).await {
-            self.cut(|_| true);
+            for (_, entry) in self.entries.borrow().iter() {
+                entry.end(End::Stopped);
+            }
             self.is_empty_within(CUT).await;
         }
     }
 
-    fn cut(&self, which: impl Fn(Phase) -> bool) {
+    /// Cuts off who is not being served; returns those among them whose replies have left the server and not arrived. An
+    /// interrupted wait makes them see that the server is stopping.
+    fn cut_idle(&self) -> Vec<Rc<Entry>> {
+        let mut owed = Vec::new();
         for (_, entry) in self.entries.borrow().iter() {
-            if which(entry.phase.get()) {
-                entry.end(End::Stopped);
+            match entry.phase.get() {
+                Phase::Working => {}
+                Phase::Reading | Phase::Parked if !entry.stream.has_arrived() => owed.push(Rc::clone(entry)),
+                _ => entry.end(End::Stopped),
             }
         }
+        owed
     }
 
     async fn is_empty_within(&self, time: Duration) -> bool {

@@ -238,6 +238,26 @@ fn resets_amid_large_answers_do_no_harm() {
     }
 }
 
+/// The client asks for more while the server stops. A socket that is closed with input unread is reset, and the reply that
+/// still waits behind it in the kernel would be lost.
+#[test]
+fn a_reply_on_its_way_arrives_though_more_is_asked_for() {
+    let mut server = Server::start(&["-t", "1"]);
+    let mut client = server.connect();
+    let value = "v".repeat(900_000);
+    client.set("large", &value);
+    let reply_len = format!("VALUE large 0 900000\r\n{value}\r\nEND\r\n").len();
+    client.send("get large\r\n".repeat(8).as_bytes());
+    assert!(client.fill());
+    client.send(b"get large\r\n");
+    server.signal(Signal::SIGTERM);
+    let received = client.read_to_end().len();
+    assert!(received >= 8 * reply_len, "{received} bytes of 8 replies of {reply_len}");
+    assert_eq!(received % reply_len, 0);
+    drop(client);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
 /// SIGTERM under load: every answer is whole or absent, and the server ends with status 0.
 #[test]
 fn a_terminated_server_leaves_no_half_answer() {

@@ -2,11 +2,11 @@
 
 use crate::engine::Engine;
 use crate::memory::Vectors;
-use crate::{Buffer, Pieces, Receive, Socket, completion, readiness};
+use crate::{Buffer, Pieces, Receive, Socket, completion, readiness, sys};
 use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 
 /// Most bytes one operation moves. Copying these takes the kernel about 80 µs, which is how long one connection may
@@ -197,11 +197,29 @@ impl Stream {
     /// Ends the connection both ways: what waits on it completes, and the peer sees the end behind what was sent.
     /// Without it, a dropped future would keep the socket open.
     pub fn shutdown(&self) {
+        self.end(Shutdown::Both);
+    }
+
+    /// Says that nothing more will be sent; bytes of the peer can still be read.
+    pub fn finish(&self) {
+        self.end(Shutdown::Write);
+    }
+
+    fn end(&self, which: Shutdown) {
         // The only failure is that there is nothing left to shut down.
         let _ = match &self.socket {
-            Connected::Completion(socket) => socket.shutdown(Shutdown::Both),
-            Connected::Readiness(socket) => socket.shutdown(),
+            Connected::Completion(socket) => socket.shutdown(which),
+            Connected::Readiness(socket) => socket.shutdown(which),
         };
+    }
+
+    /// Whether all that was sent has reached the peer's machine.
+    pub fn has_arrived(&self) -> bool {
+        let socket = match &self.socket {
+            Connected::Completion(socket) => socket.as_fd(),
+            Connected::Readiness(socket) => socket.as_fd(),
+        };
+        sys::unacknowledged_bytes(socket) == 0
     }
 
     /// Drops what of the stream's memory is kept for reuse; for a connection that has gone idle.

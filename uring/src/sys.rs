@@ -1,4 +1,7 @@
 //! What this process may use, and what stands in its way.
+#![expect(unsafe_code, reason = "one ioctl, for which there is no safe wrapper")]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
@@ -36,4 +39,12 @@ pub(crate) fn memlock_text() -> String {
 pub(crate) fn status_field(name: &str) -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.trim().to_owned())
+}
+
+/// Bytes that were sent to a socket and have not been acknowledged by its peer; 0 if the kernel does not say. Source: tcp(7), SIOCOUTQ.
+pub(crate) fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open, being borrowed; the kernel writes one int to where `bytes` is, and keeps nothing.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }

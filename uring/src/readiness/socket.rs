@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::task::{Poll, Waker};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFdReadyGuard;
@@ -49,6 +49,10 @@ impl Socket {
     pub(crate) fn new(socket: socket2::Socket) -> Self {
         let watched = Watched::new(socket, Interest::READABLE | Interest::WRITABLE);
         Self { watched, pace: Pace::default(), waiter: Waiter::default() }
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watched.socket().as_fd()
     }
 
     pub(crate) fn id(&self) -> RawFd {
@@ -192,8 +196,8 @@ impl Socket {
         }
     }
 
-    pub(crate) fn shutdown(&self) -> io::Result<()> {
-        self.watched.socket().shutdown(Shutdown::Both)
+    pub(crate) fn shutdown(&self, which: Shutdown) -> io::Result<()> {
+        self.watched.socket().shutdown(which)
     }
 }
 
