@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::harness::{Client, Dialect, Server, deadline, dialect, wait_until};
@@ -222,5 +223,22 @@ fn idle_connections_are_cheap() {
     for client in &mut clients {
         assert_eq!(client.ask("mn"), "MN");
         assert!(Instant::now() < end);
+    }
+}
+
+/// The rings of a killed server close its sockets a little after it is gone.
+#[test]
+fn a_killed_server_can_be_followed_at_once() {
+    let mut server = Server::start(&["-t", "4"]);
+    let port = server.port.to_string();
+    for _ in 0..5 {
+        let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            client.set("key", "value");
+        }
+        server.signal(Signal::SIGKILL);
+        server.wait();
+        server = Server::start(&["-t", "4", "-p", &port]);
+        assert_eq!(server.connect().get("key"), None);
     }
 }
