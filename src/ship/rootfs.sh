@@ -5,7 +5,9 @@
 #   rootfs.sh try DIR     runs the tree read-only, without privileges, and talks to it (as root: mounts, chroot)
 #   rootfs.sh             both, in a directory of its own that is removed at the end
 #
-# The tree is one static binary, a `memcached` link to it, and the names of the user it runs as.
+# The tree is one static binary, a `memcached` link to it, and the names of the user it runs as. It is linked with glibc
+# and its allocator: items, indexes and buffers have memory of their own, and under gets, sets, multigets and new connections
+# jemalloc, mimalloc and a dynamic binary cost the same CPU within the noise.
 set -euo pipefail
 
 target=$(uname -m)-unknown-linux-gnu
