@@ -55,6 +55,15 @@ sim ops="1000000" seed="":
 canary:
     ! cargo test --features canary --test sim
 
+# The log, the cursors and the pins in every order the memory model allows
+loom filter="":
+    RUSTFLAGS='--cfg memcrsd_loom' CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --lib store::orders::{{ filter }}
+
+# The store's unsafe code under Miri, threads and weak memory included (nightly, with its miri and rust-src)
+miri filter="store::":
+    MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/miri" \
+        cargo +nightly miri test --lib {{ filter }} -- --skip orders
+
 # Concurrent histories over four rings, checked for linearizability
 linearize rounds="5000":
     MEMCRSD_LINEARIZE_ROUNDS={{ rounds }} cargo test --test it linearize -- --nocapture
@@ -63,13 +72,17 @@ linearize rounds="5000":
 differential steps="100000" seed="":
     MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} MEMCRSD_TEST_SEED={{ if seed == "" { "random" } else { seed } }} cargo test --test it differential -- --nocapture
 
-# Fuzz a target (fuzz_binary_decoder, fuzz_text_decoder, fuzz_meta_decoder, fuzz_session, fuzz_udp) for some seconds
+# Fuzz a target for some seconds: fuzz_ and one of binary_decoder text_decoder meta_decoder session udp model storage arguments
 fuzz target="fuzz_binary_decoder" secs="60":
     fuzz/run {{ target }} {{ secs }}
 
-# Line coverage of the unit tests (needs cargo-llvm-cov)
-coverage:
-    cargo llvm-cov --workspace --lib --bins
+# Line coverage by all tests, spawned servers included; WITH_CLIENTS=1 for the real clients too
+coverage *filter:
+    tests/coverage {{ filter }}
+
+# Licences, duplicates, sources and known faults of what we depend on (cargo install cargo-deny)
+deny:
+    cargo deny check
 
 # The root file system of the container image
 image-rootfs dir="target/rootfs":

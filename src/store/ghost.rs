@@ -83,6 +83,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
     fn remembers_about_as_many_as_live_and_forgets_the_oldest() {
         let mut ghost = Ghost::default();
         for hash in hashes(0..100_000) {
@@ -95,6 +96,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
     fn follows_the_number_of_live_items() {
         let mut ghost = Ghost::default();
         for hash in hashes(0..20_000) {

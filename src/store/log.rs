@@ -18,7 +18,7 @@
 //! Source: Calciu et al., "Black-box Concurrent Data Structures for NUMA Architectures", ASPLOS 2017.
 
 use super::item_ref::{Hash, ItemRef};
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::sync::{AtomicU64, Ordering};
 
 /// "Where the index says `old`, say `new`": `old` none inserts, `new` none removes, equal ones only order the change
 /// of a field in the item's header.

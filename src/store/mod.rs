@@ -23,7 +23,7 @@
 //! reader needs no protection but that the memory is not reused: see `ledger`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `item`, `log`, `replica`, `ledger`, `turn`, `evict`, `shard`.
+//! Reading order: `item_ref`, `item`, `log`, `counts`, `replica`, `ledger`, `turn`, `evict`, `shard`.
 //!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
@@ -35,6 +35,7 @@
 //! Of the kernel: anonymous memory reads as zero, a discarded page too. Of the clock passed in: it does not go back.
 //! Of the machine: a thread that is runnable runs within a second (a writer that waits longer for a ring gives up).
 
+mod counts;
 mod evict;
 mod ghost;
 mod item;
@@ -42,12 +43,15 @@ mod item_ref;
 mod large;
 mod ledger;
 mod log;
+#[cfg(all(test, memcrsd_loom))]
+mod orders;
 mod pin;
 mod prefetch;
 mod region;
 mod replica;
 mod shard;
 mod space;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -60,11 +64,11 @@ pub use shard::{Fresh, Shard};
 
 use crate::classes::Classes;
 use crate::clock::Secs;
+use counts::Counts;
 use item_ref::{ItemRef, KeyHasher};
 use ledger::Ledger;
 use log::Log;
 use parking_lot::Mutex;
-use pin::Counts;
 use space::Space;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -288,6 +292,14 @@ impl Store {
     /// An item of `bytes` was refused for lack of memory.
     fn count_no_room(&self, bytes: u64) {
         self.ledger.lock().count_no_room(bytes);
+    }
+
+    /// Writes that `ring` has still to replay, and how many the log holds: at that many, writers wait for it.
+    pub fn lag(&self, ring: usize) -> (u64, u64) {
+        let log = self.log();
+        // The cursor first, so that the lag is never negative.
+        let cursor = log.cursor(ring);
+        (log.tail() - cursor, log.capacity())
     }
 
     fn is_busy(&self) -> bool {

@@ -10,16 +10,6 @@ use super::item::{Layout, value_at};
 use super::item_ref::ItemRef;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// The counts of one home of items.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    /// Values being sent.
-    pub(super) pins: AtomicU32,
-    /// Values being received.
-    pub(super) drafts: AtomicU32,
-}
 
 /// A value's bytes, held for a send.
 #[derive(Debug)]
@@ -35,8 +25,7 @@ unsafe impl Send for Pin {}
 impl Pin {
     /// Pins the item at `at`. The caller holds a borrow of it, so its home cannot be reused before the count is up.
     pub(super) fn new(store: &Arc<Store>, at: NonNull<u8>, value: &[u8]) -> Self {
-        // Relaxed: ordered before this ring's next cursor store (Release), which reclaiming reads first (Acquire).
-        store.counts_of(at).pins.fetch_add(1, Ordering::Relaxed);
+        store.counts_of(at).pin();
         Self { store: Arc::clone(store), at, value: NonNull::from(value) }
     }
 
@@ -49,8 +38,7 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        // Release; pairs with the Acquire of the reclaimer, so that our reads are done before the memory is reused.
-        self.store.counts_of(self.at).pins.fetch_sub(1, Ordering::Release);
+        self.store.counts_of(self.at).unpin();
     }
 }
 
@@ -85,7 +73,7 @@ impl Draft {
     /// The item has been published (or given up under the writer lock): its memory is no longer the draft's.
     pub(super) fn publish(mut self) {
         self.published = true;
-        self.store.counts_of(self.at).drafts.fetch_sub(1, Ordering::Release);
+        self.store.counts_of(self.at).undraft();
     }
 
     fn value_at(&self) -> NonNull<u8> {
@@ -141,7 +129,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if !self.published {
             // In this order: an abandoned large extent is reused at once, its counts with it.
-            self.store.counts_of(self.at).drafts.fetch_sub(1, Ordering::Release);
+            self.store.counts_of(self.at).undraft();
             self.store.abandon(self.item);
         }
     }

@@ -1,6 +1,9 @@
 //! One hint to the processor.
 
-#![expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
+#![cfg_attr(
+    all(target_arch = "x86_64", not(miri)),
+    expect(unsafe_code, reason = "the intrinsic takes a raw pointer")
+)]
 
 /// Starts loading the cache line at `at`, which may be any address.
 #[inline]

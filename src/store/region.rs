@@ -11,8 +11,10 @@
 
 #![expect(unsafe_code, reason = "owns the mapping and hands out its addresses")]
 
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
-use std::num::NonZeroUsize;
+#[cfg_attr(miri, path = "region/heap.rs")]
+#[cfg_attr(not(miri), path = "region/mapped.rs")]
+mod pages;
+
 use std::ptr::NonNull;
 
 /// An anonymous mapping of address space.
@@ -30,12 +32,7 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Reserves `bytes` of address space; no memory is used yet.
     pub(super) fn reserve(bytes: usize) -> nix::Result<Self> {
-        let length = NonZeroUsize::new(bytes).ok_or(nix::errno::Errno::EINVAL)?;
-        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
-        let base = unsafe { mmap_anonymous(None, length, prot, flags) }?;
-        Ok(Self { base: base.cast(), bytes })
+        Ok(Self { base: pages::reserve(bytes)?, bytes })
     }
 
     /// Length of the mapping, bytes.
@@ -59,25 +56,15 @@ impl Region {
     /// The caller owns the range: no item in it can be reached any more.
     pub(super) fn discard(&self, offset: u64, bytes: u64) {
         assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
-        let start = self.at(offset).cast();
-        // SAFETY: the range lies in our own private mapping; the caller gave up every reference into it.
-        let mut result = unsafe { madvise(start, bytes as usize, MmapAdvise::MADV_DONTNEED) };
-        if result == Err(nix::errno::Errno::EINVAL) {
-            // Locked memory (-k) wants to be asked by another name. Source: madvise(2).
-            // SAFETY: as above.
-            let refused =
-                unsafe { libc::madvise(start.as_ptr(), bytes as usize, libc::MADV_DONTNEED_LOCKED) };
-            result = nix::errno::Errno::result(refused).map(drop);
-        }
-        debug_assert!(result.is_ok(), "madvise on our own mapping");
+        // SAFETY: the range lies in our own mapping; the caller gave up every reference into it.
+        unsafe { pages::discard(self.at(offset), bytes as usize) };
     }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: `base` and `bytes` are the mapping made in `reserve`; pins and drafts hold the store, so none is left.
-        let result = unsafe { munmap(self.base.cast(), self.bytes) };
-        debug_assert!(result.is_ok(), "munmap of our own mapping");
+        unsafe { pages::release(self.base, self.bytes) };
     }
 }
 
@@ -86,6 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "the heap has no more than there is")]
     fn reserves_more_than_there_is_memory_and_reads_zero() {
         let region = Region::reserve(1 << 40).unwrap();
         let last = region.at((1 << 40) - 1);

@@ -282,6 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
     fn shares_of_tables_differ_by_a_factor_of_two() {
         let hasher = KeyHasher::new(3);
         let mut counts = vec![0_u32; 64];

@@ -8,11 +8,11 @@
 
 #![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
 
+use super::counts::Counts;
 use super::item_ref::{ItemRef, UNIT_BITS, UNIT_SHIFT_MIN};
 use super::large::{EXTENT_HEAD_BYTES, PAGE_BYTES};
 use super::ledger::Ledger;
 use super::log::Log;
-use super::pin::Counts;
 use super::region::Region;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -36,6 +36,7 @@ struct ExtentHead {
     counts: Counts,
 }
 
+#[cfg(not(memcrsd_loom))]
 const _: () = assert!(size_of::<ExtentHead>() as u64 == EXTENT_HEAD_BYTES);
 
 /// What an item lies in.
@@ -54,19 +55,6 @@ pub(super) struct Space {
     large_base: u64,
     counts: Box<[Counts]>,
     log: Log,
-}
-
-impl Counts {
-    /// True while a send or a receive uses the memory.
-    pub(super) fn is_held(&self) -> bool {
-        // Acquire; pairs with the Release of the drops in `pin`: their accesses are over before ours begin.
-        self.pins.load(Ordering::Acquire) != 0 || self.is_drafted()
-    }
-
-    /// True while a value is being received into the memory.
-    pub(super) fn is_drafted(&self) -> bool {
-        self.drafts.load(Ordering::Acquire) != 0
-    }
 }
 
 impl Space {
@@ -154,8 +142,7 @@ impl Space {
     pub(super) fn write_extent_head(&self, offset: u64, id: u32) {
         let head = self.extent_head(offset);
         head.id.store(id, Ordering::Relaxed);
-        head.counts.pins.store(0, Ordering::Relaxed);
-        head.counts.drafts.store(0, Ordering::Relaxed);
+        head.counts.reset();
     }
 
     pub(super) fn extent_counts(&self, offset: u64) -> &Counts {
@@ -166,8 +153,8 @@ impl Space {
     pub(super) fn held_counts(&self, ledger: &Ledger) -> (u64, u64) {
         let larges = ledger.larges.iter().map(|(_, large)| self.extent_counts(large.offset));
         let sum = |(pins, drafts), counts: &Counts| {
-            let pinned = u64::from(counts.pins.load(Ordering::Relaxed));
-            (pins + pinned, drafts + u64::from(counts.drafts.load(Ordering::Relaxed)))
+            let (pinned, drafted) = counts.read();
+            (pins + pinned, drafts + drafted)
         };
         self.counts[..ledger.segments.len()].iter().chain(larges).fold((0, 0), sum)
     }

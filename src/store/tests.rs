@@ -66,6 +66,7 @@ fn held_at_first_eviction(memory_limit: u64, rings: usize, value_bytes: usize) -
 
 /// memcached 1.6 holds 559,232 / 349,504 / 56,640 / 6,016 items of a 30-byte key and these values at -m 64.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn holds_more_than_memcached() {
     for (value_bytes, memcached) in [(10, 559_232), (100, 349_504), (1_000, 56_640), (10_000, 6_016)] {
         let one = held_at_first_eviction(64 << 20, 1, value_bytes);
@@ -77,6 +78,7 @@ fn holds_more_than_memcached() {
 
 /// Incr at full speed on one key once filled a log-structured cache with dead versions.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn a_counter_does_not_push_the_rest_out() {
     let mut shard = alone(options(8 << 20, 1));
     let mut kept = 0;
@@ -95,6 +97,7 @@ fn a_counter_does_not_push_the_rest_out() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn rewriting_the_same_keys_does_not_push_the_rest_out() {
     let mut shard = alone(options(8 << 20, 1));
     let mut kept = 0;
@@ -111,6 +114,7 @@ fn rewriting_the_same_keys_does_not_push_the_rest_out() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn a_value_grows_by_appends_for_ever() {
     let mut shard = alone(options(8 << 20, 1));
     set(&mut shard, "log", b"").unwrap();
@@ -125,6 +129,7 @@ fn a_value_grows_by_appends_for_ever() {
 
 /// memcached strands memory in the size class it once went to.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn any_mix_of_sizes_can_follow_any_other() {
     let mut shard = alone(options(64 << 20, 1));
     for (round, bytes) in [100, 500_000, 100, 20_000, 900_000, 1, 40_000, 300].into_iter().enumerate() {
@@ -142,6 +147,7 @@ fn any_mix_of_sizes_can_follow_any_other() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn very_small_caches_work() {
     for (memory, bytes, count) in
         [(2 << 20, 66_000, 3_000), (3 << 20, 1_000, 20_000), (2 << 20, 900_000, 200)]
@@ -157,6 +163,7 @@ fn very_small_caches_work() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn without_eviction_nothing_accepted_is_lost() {
     let mut shard = alone(Options { evict: false, ..options(4 << 20, 1) });
     let mut accepted = 0;
@@ -182,6 +189,7 @@ fn without_eviction_nothing_accepted_is_lost() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn what_has_expired_is_reclaimed_without_traffic() {
     let mut shard = alone(options(64 << 20, 1));
     for n in 0..100_000 {
@@ -199,15 +207,16 @@ fn what_has_expired_is_reclaimed_without_traffic() {
 
 #[test]
 fn a_reply_in_flight_outlives_its_item() {
-    let mut shard = alone(options(16 << 20, 1));
-    for bytes in [1_000, 256_000, 900_000] {
+    let mut shard = alone(options(if cfg!(miri) { 2 << 20 } else { 16 << 20 }, 1));
+    for bytes in [if cfg!(miri) { 7_000 } else { 1_000 }, 256_000, 900_000] {
         let old = vec![b'o'; bytes];
         set(&mut shard, "key", &old).unwrap();
         let pin = match shard.fresh(NOW).find(b"key") {
             Lookup::Hit(item) => item.pin(),
             other => panic!("{other:?}"),
         };
-        for n in 0..60_000_000 / bytes {
+        // Under Miri just enough that the memory would be used again.
+        for n in 0..if cfg!(miri) { 5_000_000 } else { 60_000_000 } / bytes {
             set(&mut shard, "key", &vec![b'n'; bytes]).unwrap();
             set(&mut shard, &format!("other-{n}"), &vec![b'x'; bytes]).unwrap();
         }
@@ -219,7 +228,7 @@ fn a_reply_in_flight_outlives_its_item() {
 fn a_draft_that_is_dropped_leaves_nothing() {
     let mut shard = alone(options(8 << 20, 1));
     for bytes in [10_000, 600_000] {
-        for _ in 0..200 {
+        for _ in 0..if cfg!(miri) { 10 } else { 200 } {
             let mut draft = shard.fresh(NOW).reserve(b"key", bytes).unwrap();
             assert_eq!(draft.fill(&vec![b'd'; 5_000]), 5_000);
         }
@@ -232,6 +241,7 @@ fn a_draft_that_is_dropped_leaves_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours")]
 fn the_limit_can_shrink_and_grow() {
     let mut shard = alone(options(64 << 20, 1));
     let fill = |shard: &mut Shard, round: u32| {
@@ -251,7 +261,7 @@ fn the_limit_can_shrink_and_grow() {
 
 #[test]
 fn every_field_comes_back() {
-    let mut shard = alone(options(64 << 20, 1));
+    let mut shard = alone(options(if cfg!(miri) { 2 << 20 } else { 64 << 20 }, 1));
     for (flags, cas, bytes) in
         [(0, None, 0), (7, None, 65_535), (u32::MAX, Some(u64::MAX), 65_536), (0, Some(1 << 48), 9)]
     {
@@ -294,4 +304,62 @@ fn a_flushed_key_is_reported_once() {
     set_at(&mut shard, NOW, "key", b"v", Secs(3)).unwrap();
     assert!(matches!(shard.fresh(Secs(3)).find(b"key"), Lookup::Expired));
     assert!(matches!(shard.fresh(Secs(3)).find(b"key"), Lookup::Miss));
+}
+
+/// Rings on threads of their own: what is read is what some write of that key wrote, whole, and stays so while it is
+/// pinned, with memory used again all the time.
+#[test]
+fn rings_on_threads_read_whole_values() {
+    const RINGS: usize = 3;
+    const KEYS: usize = 40;
+    let ops = if cfg!(miri) { 250 } else { 20_000 };
+    let store = Store::new(options(2 << 20, RINGS), Box::new(Quiet)).unwrap();
+    let working = AtomicU32::new(RINGS as u32);
+    let is_whole = |key: usize, value: &[u8]| {
+        value.iter().all(|&byte| byte == value[0]) && value[0] as usize % KEYS == key
+    };
+    std::thread::scope(|scope| {
+        for (ring, mut shard) in (0..RINGS).map(|ring| (ring, store.shard(ring))).collect::<Vec<_>>() {
+            let working = &working;
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(ring as u64);
+                let mut pins = std::collections::VecDeque::new();
+                for op in 0..ops {
+                    let key = random.usize(..KEYS);
+                    let name = format!("key-{key}");
+                    match random.u32(..8) {
+                        0..=2 => {
+                            let byte = (key + KEYS * random.usize(..6)) as u8;
+                            let bytes = if op % 50 == 0 { 100_000 } else { random.usize(1_000..7_900) };
+                            // It may have to wait for a ring that is slow; then there is no room.
+                            let _ = set(&mut shard, &name, &vec![byte; bytes]);
+                        }
+                        3 => {
+                            let _ =
+                                shard.fresh(NOW).edit(name.as_bytes(), Data::None, |_| (Edit::Remove, ()));
+                        }
+                        _ => {
+                            if let Lookup::Hit(item) = shard.fresh(NOW).find(name.as_bytes()) {
+                                assert!(is_whole(key, item.value()), "{name}");
+                                pins.push_back((key, item.pin()));
+                            }
+                        }
+                    }
+                    if pins.len() > 5
+                        && let Some((key, pin)) = pins.pop_front()
+                    {
+                        assert!(is_whole(key, pin.bytes()), "key-{key}, pinned");
+                    }
+                }
+                drop(pins);
+                working.fetch_sub(1, Ordering::Relaxed);
+                // The others wait for this ring as long as they write.
+                while working.load(Ordering::Relaxed) > 0 {
+                    shard.fresh(NOW);
+                    std::thread::yield_now();
+                }
+            });
+        }
+    });
+    assert_eq!(store.memory().pins, 0);
 }

@@ -17,7 +17,6 @@ use super::space::{Home, Space};
 use crate::clock::Secs;
 use parking_lot::MutexGuard;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The lock, the replica, the time.
 pub(super) struct Turn<'t> {
@@ -184,7 +183,7 @@ impl<'t> Turn<'t> {
         let space = self.space();
         let item_ref = self.ledger.allocate(space, queue, layout, Purpose::Write)?;
         let at = space.address(item_ref);
-        space.counts_of(at).drafts.fetch_add(1, Ordering::Relaxed);
+        space.counts_of(at).draft();
         let fields = Fields {
             flags: 0,
             exptime: Secs::NEVER,

@@ -1,0 +1,65 @@
+//! What keeps memory from being reused besides an index: values that are being sent from it or received into it.
+//!
+//! ```text
+//!   ring:     catch up ─ find item ─ pin ─ move the cursor on ─ … the kernel sends … ─ unpin
+//!                                     │          │ Release                              │ Release
+//!   writer:   remove the item ─ cursors past it? ┘ Acquire ───── nothing held? ─────────┘ Acquire ─ reuse
+//! ```
+
+use super::sync::{AtomicU32, Ordering};
+
+/// The counts of one home of items.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Values being sent.
+    pins: AtomicU32,
+    /// Values being received.
+    drafts: AtomicU32,
+}
+
+impl Counts {
+    /// A value is being sent. The caller holds a borrow of it, so its home cannot be reused before the count is up.
+    pub(super) fn pin(&self) {
+        // Relaxed: ordered before this ring's next cursor store (Release), which reclaiming reads first (Acquire).
+        self.pins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has been sent.
+    pub(super) fn unpin(&self) {
+        // Release; pairs with the Acquire in `is_held`, so that our reads are done before the memory is reused.
+        self.pins.fetch_sub(1, Ordering::Release);
+    }
+
+    /// A value is being received. The caller holds the writer lock, as do those who ask.
+    pub(super) fn draft(&self) {
+        self.drafts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has been received, or given up.
+    pub(super) fn undraft(&self) {
+        // Release; pairs with the Acquire in `is_drafted`.
+        self.drafts.fetch_sub(1, Ordering::Release);
+    }
+
+    /// True while a send or a receive uses the memory.
+    pub(super) fn is_held(&self) -> bool {
+        // Acquire; pairs with the Release of `unpin`: its accesses are over before ours begin.
+        self.pins.load(Ordering::Acquire) != 0 || self.is_drafted()
+    }
+
+    /// True while a value is being received into the memory.
+    pub(super) fn is_drafted(&self) -> bool {
+        self.drafts.load(Ordering::Acquire) != 0
+    }
+
+    /// Values being sent, values being received; for statistics.
+    pub(super) fn read(&self) -> (u64, u64) {
+        (u64::from(self.pins.load(Ordering::Relaxed)), u64::from(self.drafts.load(Ordering::Relaxed)))
+    }
+
+    /// Sets all to 0, in memory that is nobody's yet.
+    pub(super) fn reset(&self) {
+        self.pins.store(0, Ordering::Relaxed);
+        self.drafts.store(0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,188 @@
+//! The log, the cursors and the pins in every order of their steps that the memory model allows, by loom.
+//!
+//! Items are stood in for by cells that loom watches: a read and a write that nothing orders fail the test, as does a wrong
+//! value. The writer's side is the store's own order of steps; the lock is left to itself, since it is parking_lot's.
+
+use super::counts::Counts;
+use super::item_ref::{Hash, ItemRef};
+use super::log::{Delta, Log};
+use loom::cell::UnsafeCell;
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+
+/// What is written into an item's memory and named by the `n`th delta.
+fn delta(n: u64) -> Delta {
+    Delta::Entry { hash: Hash(n), old: ItemRef::from_bits(n), new: ItemRef::from_bits(n + 1) }
+}
+
+/// Memory of one item.
+struct Memory(UnsafeCell<u64>);
+
+impl Memory {
+    fn new(value: u64) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    #[expect(unsafe_code, reason = "loom checks the access")]
+    fn read(&self) -> u64 {
+        // SAFETY: loom fails the test if a write is not ordered before or after.
+        self.0.with(|at| unsafe { *at })
+    }
+
+    #[expect(unsafe_code, reason = "loom checks the access")]
+    fn write(&self, value: u64) {
+        // SAFETY: loom fails the test if any other access is not ordered before or after.
+        self.0.with_mut(|at| unsafe { *at = value });
+    }
+}
+
+/// What `Turn::has_log_room` asks before it appends.
+fn has_room(log: &Log) -> bool {
+    log.tail() - log.cursor_min() < log.capacity()
+}
+
+/// A delta that is seen brings its item's bytes with it, in order, on every ring.
+#[test]
+fn a_delta_that_is_seen_names_an_item_that_is_whole() {
+    loom::model(|| {
+        let log = Arc::new(Log::new(2, 3));
+        let items = Arc::new([Memory::new(0), Memory::new(0)]);
+        let reader = |ring| {
+            let (log, items) = (Arc::clone(&log), Arc::clone(&items));
+            move || {
+                let tail = log.tail();
+                for place in 0..tail {
+                    assert_eq!(log.read(place), delta(place));
+                    assert_eq!(items[place as usize].read(), place + 100);
+                }
+                log.passed(ring, tail);
+            }
+        };
+        let readers = [thread::spawn(reader(1)), thread::spawn(reader(2))];
+        for place in 0..2 {
+            items[place as usize].write(place + 100);
+            log.append(delta(place));
+            log.passed(0, place + 1);
+        }
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+}
+
+/// A place is written again only when the slowest ring has read it.
+#[test]
+fn a_place_in_use_is_not_written_again() {
+    loom::model(|| {
+        let log = Arc::new(Log::new(1, 2));
+        let reader = {
+            let log = Arc::clone(&log);
+            thread::spawn(move || {
+                let mut cursor = 0;
+                for _ in 0..2 {
+                    let tail = log.tail();
+                    assert!(tail - cursor <= log.capacity());
+                    for place in cursor..tail {
+                        assert_eq!(log.read(place), delta(place), "the place is still the reader's");
+                    }
+                    cursor = tail;
+                    log.passed(1, cursor);
+                }
+            })
+        };
+        let mut appended = 0;
+        for _ in 0..3 {
+            if has_room(&log) {
+                log.append(delta(appended));
+                appended += 1;
+                log.passed(0, appended);
+            }
+        }
+        reader.join().unwrap();
+        assert!(appended >= 1 && log.tail() == appended);
+    });
+}
+
+/// Memory that is retired at the tail is reused once every cursor has passed it and nothing holds it; a ring that found
+/// the item before, and a send that was begun then, read what they found.
+#[test]
+fn memory_is_not_reused_under_a_reader_or_a_send() {
+    loom::model(|| {
+        let log = Arc::new(Log::new(4, 2));
+        let home = Arc::new((Counts::default(), Memory::new(7)));
+        let ring = {
+            let (log, home) = (Arc::clone(&log), Arc::clone(&home));
+            thread::spawn(move || {
+                // The index named the item before the removal: it does until the removal is replayed.
+                if log.tail() == 0 {
+                    assert_eq!(home.1.read(), 7);
+                    home.0.pin();
+                    // The next completion: the ring gives up every borrow, the pin stays.
+                    log.passed(1, log.tail());
+                    assert_eq!(home.1.read(), 7);
+                    home.0.unpin();
+                }
+                log.passed(1, log.tail());
+            })
+        };
+        log.append(Delta::Entry { hash: Hash(1), old: ItemRef::from_bits(1), new: ItemRef::NONE });
+        log.passed(0, 1);
+        let retired_at = log.tail();
+        // `Ledger::collect`, which is called now and then.
+        for _ in 0..2 {
+            if log.cursor_min() >= retired_at && !home.0.is_held() {
+                home.1.write(8);
+                break;
+            }
+        }
+        ring.join().unwrap();
+    });
+}
+
+/// Drafts are counted under the writer lock and given up outside of it.
+#[test]
+fn memory_is_not_reused_under_a_receive() {
+    loom::model(|| {
+        let ledger = Arc::new(Mutex::new(()));
+        let home = Arc::new((Counts::default(), Memory::new(0)));
+        let receiver = {
+            let (ledger, home) = (Arc::clone(&ledger), Arc::clone(&home));
+            thread::spawn(move || {
+                let turn = ledger.lock().unwrap();
+                if home.1.read() != 0 {
+                    return;
+                }
+                home.0.draft();
+                drop(turn);
+                home.1.write(5);
+                home.0.undraft();
+            })
+        };
+        let turn = ledger.lock().unwrap();
+        if !home.0.is_held() {
+            home.1.write(9);
+        }
+        drop(turn);
+        receiver.join().unwrap();
+    });
+}
+
+/// Who has been told of a write by its writer, however that came about, finds the write in the log.
+#[test]
+fn an_acknowledged_write_is_seen_by_whoever_asks_next() {
+    loom::model(|| {
+        let log = Arc::new(Log::new(2, 2));
+        let wire = Arc::new(Mutex::new(false));
+        let reader = {
+            let (log, wire) = (Arc::clone(&log), Arc::clone(&wire));
+            thread::spawn(move || {
+                let was_told = *wire.lock().unwrap();
+                let tail = log.tail();
+                assert!(!was_told || tail == 1, "an acknowledged write is not there");
+            })
+        };
+        log.append(delta(0));
+        *wire.lock().unwrap() = true;
+        reader.join().unwrap();
+    });
+}

@@ -1,0 +1,35 @@
+//! Pages of the heap's, under Miri, which knows no mappings.
+
+#![expect(unsafe_code, reason = "owns the allocation")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+
+fn layout(bytes: usize) -> nix::Result<Layout> {
+    Layout::from_size_align(bytes, 4096).map_err(|_| nix::errno::Errno::ENOMEM)
+}
+
+/// `bytes` of memory that is zero.
+pub(super) fn reserve(bytes: usize) -> nix::Result<NonNull<u8>> {
+    assert!(bytes > 0, "something is reserved");
+    // SAFETY: the size is not zero.
+    NonNull::new(unsafe { alloc_zeroed(layout(bytes)?) }).ok_or(nix::errno::Errno::ENOMEM)
+}
+
+/// Makes the range read as zero.
+///
+/// # Safety
+/// The range lies in one reservation, and nothing in it is referred to.
+pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's.
+    unsafe { start.write_bytes(0, bytes) };
+}
+
+/// Gives back what [`reserve`] returned.
+///
+/// # Safety
+/// It was reserved with this length, and nothing in it is referred to.
+pub(super) unsafe fn release(base: NonNull<u8>, bytes: usize) {
+    // SAFETY: allocated with this layout.
+    unsafe { dealloc(base.as_ptr(), layout(bytes).expect("as at the reservation")) };
+}

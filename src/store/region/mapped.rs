@@ -1,0 +1,44 @@
+//! Pages of the kernel's: claimed as address space, used as they are touched.
+
+#![expect(unsafe_code, reason = "owns the mapping")]
+
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+
+/// `bytes` of address space; no memory is used yet.
+pub(super) fn reserve(bytes: usize) -> nix::Result<NonNull<u8>> {
+    let length = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
+    let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
+    let base = unsafe { mmap_anonymous(None, length, prot, flags) }?;
+    Ok(base.cast())
+}
+
+/// Gives back the memory, not the addresses; it reads as zero afterwards.
+///
+/// # Safety
+/// The range is whole pages of one reservation, and nothing in it is referred to.
+pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: the range lies in a private mapping, and the caller gave up every reference into it.
+    let mut result = unsafe { madvise(start.cast(), bytes, MmapAdvise::MADV_DONTNEED) };
+    if result == Err(Errno::EINVAL) {
+        // Locked memory (-k) wants to be asked by another name. Source: madvise(2).
+        // SAFETY: as above.
+        let refused = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED_LOCKED) };
+        result = Errno::result(refused).map(drop);
+    }
+    debug_assert!(result.is_ok(), "madvise on our own mapping");
+}
+
+/// Gives back what [`reserve`] returned.
+///
+/// # Safety
+/// It was reserved with this length, and nothing in it is referred to.
+pub(super) unsafe fn release(base: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's.
+    let result = unsafe { munmap(base.cast(), bytes) };
+    debug_assert!(result.is_ok(), "munmap of our own mapping");
+}
