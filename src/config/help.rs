@@ -176,6 +176,17 @@ pub(super) const SPECS: &[Spec] = &[
             "auto, which is uring where it is allowed)",
         ],
     },
+    Spec {
+        short: None,
+        long: "ring-timeout",
+        takes: Takes::Value,
+        value: "secs",
+        help: &[
+            "end the process when a ring has not turned for so many",
+            "seconds, so that it is restarted (default: 60, min 4,",
+            "0 never)",
+        ],
+    },
     value('N', "napi-ids", "num", &[]),
 ];
 

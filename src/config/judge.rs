@@ -10,6 +10,8 @@ use super::{Config, EX_BAD_VALUE, EX_USAGE, IoEngine, Protocol, Refusal, Surroun
 const THREADS_ADVISED_MAX: usize = 64;
 /// Rings a server can have at all: each costs an index and a place in the log's cursors.
 const THREADS_MAX: i32 = 1024;
+/// Rings are looked at once a second: less would take a busy machine for a stuck ring.
+const RING_TIMEOUT_SECS_MIN: u32 = 4;
 const ITEM_BYTES_MIN: i64 = 1 << 10;
 const ITEM_BYTES_MAX: i64 = 1 << 30;
 const SLAB_PAGE_BYTES: u32 = 1 << 20;
@@ -104,6 +106,15 @@ fn numbers(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     }
     for backlog in &options.listen_backlog {
         config.backlog = backlog.0;
+    }
+    for secs in &options.ring_timeout {
+        config.ring_timeout_secs = match u32::try_from(secs.0) {
+            Ok(secs) if secs == 0 || secs >= RING_TIMEOUT_SECS_MIN => secs,
+            _ => {
+                let line = format!("Ring timeout must be 0 or at least {RING_TIMEOUT_SECS_MIN} seconds");
+                return Err(Refusal::new(EX_BAD_VALUE, line));
+            }
+        };
     }
     Ok(())
 }

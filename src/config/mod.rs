@@ -147,6 +147,8 @@ pub struct Config {
     pub num_threads: usize,
     /// --io-engine.
     pub io_engine: IoEngine,
+    /// --ring-timeout: a ring that has not turned for so long ends the process, seconds; 0 is never.
+    pub ring_timeout_secs: u32,
     /// -D.
     pub prefix_delimiter: u8,
     /// -D turns `stats detail` on.
@@ -325,6 +327,7 @@ impl Default for Config {
             chunk_size: 48,
             num_threads: 4,
             io_engine: IoEngine::Auto,
+            ring_timeout_secs: 60,
             prefix_delimiter: b':',
             detail_enabled: false,
             reqs_per_event: 20,

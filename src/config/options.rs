@@ -108,6 +108,9 @@ pub(super) struct Options {
     /// what does the I/O
     #[argh(option)]
     pub(super) io_engine: Vec<String>,
+    /// seconds a ring may be stuck
+    #[argh(option)]
+    pub(super) ring_timeout: Vec<Int>,
     /// refused
     #[argh(option)]
     pub(super) napi_ids: Vec<Int>,

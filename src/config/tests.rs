@@ -72,6 +72,8 @@ fn every_short_option_starts() {
         ("--io-engine=epoll", |c| c.io_engine == IoEngine::Epoll),
         ("--io-engine epoll --io-engine uring", |c| c.io_engine == IoEngine::Uring),
         ("--io auto", |c| c.io_engine == IoEngine::Auto),
+        ("--ring-timeout=0", |c| c.ring_timeout_secs == 0),
+        ("--ring-timeout 5", |c| c.ring_timeout_secs == 5),
         ("-D ,x", |c| c.prefix_delimiter == b',' && c.detail_enabled),
         ("-t 1", |c| c.num_threads == 1),
         ("-t 65", |c| c.num_threads == 65 && c.warnings.len() == 2),
@@ -195,6 +197,8 @@ fn options_are_refused_in_memcacheds_words() {
             64,
             "Invalid value for I/O engine: kqueue\n -- should be one of auto, uring, or epoll",
         ),
+        ("--ring-timeout=3", 1, "Ring timeout must be 0 or at least 4 seconds"),
+        ("--ring-timeout=-1", 1, "Ring timeout must be 0 or at least 4 seconds"),
         ("-I 1023", 64, "Item max size cannot be less than 1024 bytes."),
         ("-I 2g", 64, "Item max size cannot be less than 1024 bytes."),
         ("-I 1025m -m 4000", 64, "Cannot set item size limit higher than a gigabyte."),
@@ -401,7 +405,7 @@ fn stats_settings_are_memcacheds_in_its_order() {
         slab_chunk_max lru_crawler lru_crawler_sleep lru_crawler_tocrawl tail_repair_time flush_enabled dump_enabled \
         hash_algorithm lru_maintainer_thread lru_segmented hot_lru_pct warm_lru_pct hot_max_factor warm_max_factor \
         temp_lru temporary_ttl idle_timeout watcher_logbuf_size worker_logbuf_size read_buf_mem_limit track_sizes \
-        inline_ascii_response num_napi_ids memory_file client_flags_size io_engine";
+        inline_ascii_response num_napi_ids memory_file client_flags_size io_engine ring_timeout";
     let tls = names.iter().filter(|name| name.starts_with("ssl_")).count();
     assert_eq!(tls, if HAS_TLS { 11 } else { 0 });
     let plain: Vec<&str> = names.into_iter().filter(|name| !name.starts_with("ssl_")).collect();

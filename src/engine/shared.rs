@@ -66,6 +66,10 @@ pub struct Gauges {
     pub listen_disabled_count: AtomicU64,
     /// Microseconds until the last of them went on.
     pub listen_disabled_us: AtomicU64,
+    /// Rings that do not turn.
+    pub stuck_rings: AtomicU32,
+    /// Times a ring was found not to turn.
+    pub ring_stall_count: AtomicU64,
 }
 
 impl Gauges {
@@ -88,6 +92,17 @@ impl Gauges {
         if self.full_rings.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.listen_disabled_us.fetch_add(rested_us, Ordering::Relaxed);
         }
+    }
+
+    /// A ring has stopped turning.
+    pub fn ring_is_stuck(&self) {
+        self.stuck_rings.fetch_add(1, Ordering::Relaxed);
+        self.ring_stall_count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It turns again.
+    pub fn ring_turns_again(&self) {
+        self.stuck_rings.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

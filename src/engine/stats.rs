@@ -226,6 +226,9 @@ impl Turn<'_> {
         to.put("memcrsd_segments_free", memory.segments_free);
         to.put("memcrsd_pins", memory.pins);
         to.put("memcrsd_drafts", memory.drafts);
+        let gauges = &self.shared.gauges;
+        to.put("memcrsd_stuck_rings", gauges.stuck_rings.load(Ordering::Relaxed));
+        to.put("memcrsd_ring_stalls", gauges.ring_stall_count.load(Ordering::Relaxed));
     }
 
     /// `stats reset`.

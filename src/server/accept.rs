@@ -2,10 +2,12 @@
 
 use super::core::{Core, Event, Origin};
 use super::ring::{Local, Message, Newcomer};
+use crate::clock::Secs;
+use crate::log;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use uring::{Accepts, Socket};
 
@@ -14,6 +16,12 @@ const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
 /// How long accepting rests when descriptors, memory or places have run out.
 const REST: Duration = Duration::from_millis(10);
+
+/// So many clients in a row that have gone before they were accepted are no coincidence.
+const GONE_MAX: u32 = 100;
+
+/// Failures to accept are spoken of at most this often, by all rings together, seconds.
+const WARNING_SECS: u32 = 10;
 
 /// A ring gives a new connection away if it has this many more than the least loaded one: with one, two rings could
 /// pass connections to and fro.
@@ -25,12 +33,14 @@ pub(crate) struct Load {
     rings: Box<[AtomicUsize]>,
     total: AtomicUsize,
     places: usize,
+    /// When a failure to accept may be spoken of again.
+    warning_at: AtomicU32,
 }
 
 impl Load {
     pub(crate) fn new(rings: usize, places: usize) -> Arc<Self> {
         let rings = (0..rings).map(|_| AtomicUsize::new(0)).collect();
-        Arc::new(Self { rings, total: AtomicUsize::new(0), places })
+        Arc::new(Self { rings, total: AtomicUsize::new(0), places, warning_at: AtomicU32::new(0) })
     }
 
     /// A place on `ring`, if there is one left.
@@ -42,6 +52,14 @@ impl Load {
         }
         self.rings[ring].fetch_add(1, Ordering::Relaxed);
         Some(Seat { load: Arc::clone(self), ring })
+    }
+
+    /// True for the one who may speak of a failure now.
+    fn may_warn(&self, now: Secs) -> bool {
+        let at = self.warning_at.load(Ordering::Relaxed);
+        let next = now.0 + WARNING_SECS;
+        now.0 >= at
+            && self.warning_at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The ring that a connection accepted by `own` should live on.
@@ -79,25 +97,49 @@ impl Drop for Seat {
 /// This is the only future that accepts from it, and it is never dropped: an accept that is given up would leak the
 /// connection it still takes.
 pub(super) async fn accept_all<C: Core>(local: Rc<Local<C>>, accepts: Rc<Accepts>, listener: usize) {
+    let mut gone = 0;
     while !local.is_stopping() {
         match accepts.accept().await {
-            Ok(socket) => admit(&local, socket, listener).await,
+            Ok(socket) => {
+                gone = 0;
+                admit(&local, socket, listener).await;
+            }
             Err(_) if local.is_stopping() => {}
             Err(error) if uring::is_exhaustion(&error) => {
-                if accepts.refuse_one(TOO_MANY) {
-                    local.core.count(Event::Rejected);
-                }
-                tracing::warn!(%error, "cannot accept");
-                uring::sleep(REST).await;
+                warn(&local, &error);
+                wait_for_descriptors(&local, &accepts).await;
             }
             // The client was faster, or its packets are being dropped on the way.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted && gone < GONE_MAX => gone += 1,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept");
+                warn(&local, &error);
                 uring::sleep(REST).await;
             }
         }
     }
+}
+
+fn warn<C: Core>(local: &Local<C>, error: &io::Error) {
+    if local.load.may_warn(local.now()) {
+        tracing::warn!("cannot accept connections: {}", log::reason(error));
+    }
+}
+
+/// Refuses who comes until there are descriptors again; always rests, since it may be memory that is lacking.
+async fn wait_for_descriptors<C: Core>(local: &Local<C>, accepts: &Accepts) {
+    let since = Instant::now();
+    local.core.count(Event::Full);
+    loop {
+        while accepts.refuse_one(TOO_MANY) {
+            local.core.count(Event::Rejected);
+            uring::turn().await;
+        }
+        uring::sleep(REST).await;
+        if local.is_stopping() || accepts.has_descriptors() {
+            break;
+        }
+    }
+    local.core.count(Event::FullNoMore { rested_us: since.elapsed().as_micros() as u64 });
 }
 
 /// Gives the newcomer a place, here or on the least loaded ring; or refuses it, or keeps it waiting.
@@ -154,6 +196,14 @@ mod tests {
         assert_eq!(load.total.load(Ordering::Relaxed), 0);
         assert!(load.rings.iter().all(|ring| ring.load(Ordering::Relaxed) == 0));
         assert!(load.seat(1).is_some());
+    }
+
+    #[test]
+    fn failures_are_spoken_of_once_in_a_while() {
+        let load = Load::new(1, 1);
+        let spoken: Vec<u32> =
+            (2..40).filter(|&now| load.may_warn(Secs(now)) | load.may_warn(Secs(now))).collect();
+        assert_eq!(spoken, [2, 12, 22, 32]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod signals;
 #[cfg(test)]
 mod tests;
 mod udp;
+mod watchdog;
 
 use crate::auth::Users;
 use crate::clock::Clock;
@@ -42,7 +43,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
 use uring::{DatagramSocket, Engine, Listener, Mailbox, Support, Waker};
+use watchdog::Pulses;
 
 pub use signals::Request;
 
@@ -130,7 +133,9 @@ impl Ports {
         if let Some(certificates) = &certificates {
             shared.set_certificates(Arc::clone(certificates));
         }
-        let crew = Crew { support, config, connections_max, wakers: &wakers, epoch, certificates };
+        let pulses = Pulses::new(rings);
+        let crew =
+            Crew { support, config, connections_max, wakers: &wakers, epoch, certificates, pulses: &pulses };
         let addresses = self.listeners.enter(&shared);
         let make = |ring: usize| {
             let (shared, shard, addresses) = (Arc::clone(&shared), store.shard(ring), Arc::clone(&addresses));
@@ -138,6 +143,8 @@ impl Ports {
         };
         let (threads, engine) = crew.start(mailboxes, self.listeners.by_ring, make)?;
         shared.change(|live| live.io_engine = engine.name());
+        watchdog::start(pulses, Arc::clone(&shared), store)
+            .map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
         Ok(Server { wakers, threads, shared })
     }
 }
@@ -191,6 +198,7 @@ struct Crew<'a> {
     wakers: &'a Arc<[Waker<Message>]>,
     epoch: Instant,
     certificates: Option<Arc<Certificates>>,
+    pulses: &'a Arc<Pulses>,
 }
 
 impl Crew<'_> {
@@ -222,13 +230,24 @@ impl Crew<'_> {
             foremen.push(foreman);
             let (ready, support, epoch, make) = (ready.clone(), self.support, self.epoch, make(index));
             let (wakers, load, settings) = (Arc::clone(self.wakers), Arc::clone(&load), settings.clone());
-            let certificates = self.certificates.clone();
+            let (certificates, pulses) = (self.certificates.clone(), Arc::clone(self.pulses));
             let body = move || {
                 let Some(ring) = engines::build(support, &options, &ready, &orders) else { return };
                 let core = Rc::new(make());
                 ring::run(
                     ring,
-                    Parts { core, index, load, wakers, mailbox, bound, settings, epoch, certificates },
+                    Parts {
+                        core,
+                        index,
+                        load,
+                        wakers,
+                        mailbox,
+                        bound,
+                        settings,
+                        epoch,
+                        certificates,
+                        pulses,
+                    },
                 );
             };
             let thread = std::thread::Builder::new().name(format!("ring-{index}")).spawn(body);

@@ -5,6 +5,7 @@ use super::accept::{self, Load, Seat};
 use super::conn::Connection;
 use super::core::{Core, End, Event, Origin};
 use super::udp;
+use super::watchdog::Pulses;
 use crate::clock::Secs;
 use crate::tls::Certificates;
 use std::cell::{Cell, RefCell};
@@ -125,11 +126,13 @@ pub(super) struct Parts<C: Core> {
     pub(super) epoch: Instant,
     /// What connections of TLS listeners are encrypted with.
     pub(super) certificates: Option<Arc<Certificates>>,
+    pub(super) pulses: Arc<Pulses>,
 }
 
 /// Runs `ring` until it is told to stop and its connections have ended.
 pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
-    let Parts { core, index, load, wakers, mut mailbox, bound, settings, epoch, certificates } = parts;
+    let Parts { core, index, load, wakers, mut mailbox, bound, settings, epoch, certificates, pulses } =
+        parts;
     let Bound { listeners, sockets } = bound;
     let now = Cell::new(core.tick());
     let local = Rc::new(Local {
@@ -155,7 +158,7 @@ pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
         for socket in sockets {
             uring::spawn(udp::serve(Rc::clone(&local), socket));
         }
-        uring::spawn(heartbeat(Rc::clone(&local), epoch));
+        uring::spawn(heartbeat(Rc::clone(&local), epoch, pulses));
         uring::spawn(maintain(Rc::clone(&local)));
         while let Some(mail) = mailbox.next().await {
             match mail {
@@ -314,13 +317,16 @@ impl<C: Core> Local<C> {
 }
 
 /// Every whole second of the clock: time, bell, sweep. Also the timer that a ring must have (see `uring`).
-async fn heartbeat<C: Core>(local: Rc<Local<C>>, epoch: Instant) {
+async fn heartbeat<C: Core>(local: Rc<Local<C>>, epoch: Instant, pulses: Arc<Pulses>) {
     loop {
         let into_second = Duration::from_nanos(u64::from(epoch.elapsed().subsec_nanos()));
         uring::sleep(HEARTBEAT.saturating_sub(into_second)).await;
         local.now.set(local.core.tick());
         local.bell.ring();
         local.sweep().await;
+        // There and back through the ring, so that the beat says that completions arrive.
+        uring::turn().await;
+        pulses.beat(local.index);
     }
 }
 

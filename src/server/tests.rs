@@ -178,6 +178,7 @@ impl Toys {
             wakers: &wakers,
             epoch: Instant::now(),
             certificates: None,
+            pulses: &super::watchdog::Pulses::new(rings),
         };
         let make = |ring| {
             let board = Arc::clone(&board);

@@ -222,12 +222,24 @@ impl Accepts {
         refused
     }
 
-    /// Stops listening: a waiting [`Accepts::accept`] fails, connections not yet taken are reset.
-    pub fn close(&self) {
-        let socket = match &self.socket {
+    /// Whether there is a descriptor for a connection, beside the spare one.
+    pub fn has_descriptors(&self) -> bool {
+        let mut spare = self.spare.borrow_mut();
+        if spare.is_none() {
+            *spare = File::open("/dev/null").ok();
+        }
+        spare.is_some() && self.socket().try_clone().is_ok()
+    }
+
+    fn socket(&self) -> &socket2::Socket {
+        match &self.socket {
             Listening::Completion(socket) => socket,
             Listening::Readiness(acceptor) => acceptor.socket(),
-        };
-        let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Stops listening: a waiting [`Accepts::accept`] fails, connections not yet taken are reset.
+    pub fn close(&self) {
+        let _ = self.socket().shutdown(Shutdown::Both);
     }
 }

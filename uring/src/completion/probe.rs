@@ -173,7 +173,8 @@ impl Facts {
 /// The machine does not let this process use rings; the error says why and what to do.
 pub fn probe() -> Result<Support, StartError> {
     let fail = |step: &str, error: &io::Error| StartError::diagnose(step, error);
-    let (setup, mut ring) = small_ring().map_err(|error| fail("io_uring_setup", &error))?;
+    let (setup, mut ring) =
+        best_setup(|setup| setup.builder(16).build(8)).map_err(|error| fail("io_uring_setup", &error))?;
     let mut known = Probe::new();
     ring.submitter().register_probe(&mut known).map_err(|error| fail("io_uring_register", &error))?;
     if let Some((_, name)) = NEEDED.iter().find(|(code, _)| !known.is_supported(*code)) {
@@ -187,10 +188,11 @@ pub fn probe() -> Result<Support, StartError> {
     Ok(Support::completion(setup))
 }
 
-fn small_ring() -> io::Result<(Setup, IoUring)> {
+/// What `make` makes with the best flags that the kernel knows.
+fn best_setup<T>(mut make: impl FnMut(Setup) -> io::Result<T>) -> io::Result<(Setup, T)> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
     for setup in Setup::BEST_FIRST {
-        match patiently(|| setup.builder(16).build(8)) {
+        match patiently(|| make(setup)) {
             Ok(ring) => return Ok((setup, ring)),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
             Err(error) => return Err(error),
@@ -250,6 +252,33 @@ mod tests {
         assert!(message(libc::EINVAL, &old).contains("5.4"));
         let ancient = Facts { kernel: (4, 19), disabled: None, ..facts() };
         assert!(message(libc::ENOSYS, &ancient).contains("too old"));
+    }
+
+    /// A kernel that knows only the flags of `best` and those below it.
+    fn kernel(best: usize) -> impl FnMut(Setup) -> io::Result<()> {
+        move |setup| match Setup::BEST_FIRST.iter().position(|step| *step == setup) {
+            Some(at) if at >= best => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        }
+    }
+
+    #[test]
+    fn flags_are_given_up_one_by_one() {
+        for (at, step) in Setup::BEST_FIRST.into_iter().enumerate() {
+            assert_eq!(best_setup(kernel(at)).expect("a step that is known").0, step);
+        }
+        let refused = best_setup(kernel(3)).expect_err("a kernel that knows nothing");
+        assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn other_refusals_are_not_tried_again_with_fewer_flags() {
+        let mut tries = 0;
+        let refused = best_setup(|_| -> io::Result<()> {
+            tries += 1;
+            Err(io::Error::from_raw_os_error(libc::EPERM))
+        });
+        assert_eq!((refused.expect_err("refused").raw_os_error(), tries), (Some(libc::EPERM), 1));
     }
 
     #[test]

@@ -67,9 +67,7 @@ pub(crate) fn build(setup: Setup, options: &Options) -> Result<(Runtime, Buffers
 fn runtime(setup: Setup, queues: Queues) -> Result<Runtime, StartError> {
     let mut refused = io::Error::from_raw_os_error(libc::ENOMEM);
     for queues in QUEUES.into_iter().filter(|smaller| smaller.submissions <= queues.submissions) {
-        let mut builder = tokio_uring::builder();
-        builder.entries(queues.submissions).uring_builder(&setup.builder(queues.completions));
-        match patiently(|| Runtime::new(&builder)) {
+        match patiently(|| make_runtime(setup, queues)) {
             Ok(runtime) => return Ok(runtime),
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => refused = error,
             Err(error) => return Err(StartError::diagnose("starting a ring", &error)),
@@ -78,10 +76,17 @@ fn runtime(setup: Setup, queues: Queues) -> Result<Runtime, StartError> {
     Err(StartError::diagnose("starting a ring", &refused))
 }
 
+fn make_runtime(setup: Setup, queues: Queues) -> io::Result<Runtime> {
+    let mut builder = tokio_uring::builder();
+    builder.entries(queues.submissions).uring_builder(&setup.builder(queues.completions));
+    Runtime::new(&builder)
+}
+
 /// Registers `count` buffers, or half as many until the kernel agrees.
 fn register(count: usize, options: &Options) -> Buffers {
     static WARN: Once = Once::new();
     let mut fewer = count;
+    let mut refused = None;
     while fewer > 0 {
         // Only the intended number is worth waiting for; see `patiently`.
         let registered = if fewer == count {
@@ -91,17 +96,24 @@ fn register(count: usize, options: &Options) -> Buffers {
         };
         match registered {
             Ok(buffers) => return buffers,
-            Err(error) => tracing::debug!(count = fewer, %error, "buffers not registered"),
+            Err(error) => {
+                tracing::debug!(count = fewer, %error, "buffers not registered");
+                refused = Some(error);
+            }
         }
         fewer /= 2;
     }
     if options.buffers_max > 0 {
-        WARN.call_once(|| {
-            tracing::warn!(
+        WARN.call_once(|| match refused {
+            // None was tried, because the limit leaves no room.
+            Some(error) if error.raw_os_error() != Some(libc::ENOMEM) => {
+                tracing::warn!("read buffers cannot be registered: {error}. The server works without");
+            }
+            _ => tracing::warn!(
                 "read buffers cannot be registered: the limit on locked memory ({}) is too low. The server works \
                  without; to give it room: systemd LimitMEMLOCK=infinity, docker --ulimit memlock=-1, ulimit -l unlimited",
                 sys::memlock_text()
-            );
+            ),
         });
     }
     Buffers::heap(options.buffer_bytes)
@@ -110,6 +122,54 @@ fn register(count: usize, options: &Options) -> Buffers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::completion;
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+    use std::rc::Rc;
+
+    /// A kernel that knows none of the newer flags still serves.
+    #[test]
+    fn rings_work_with_whatever_flags_there_are() {
+        for setup in [Setup::SingleIssuer, Setup::Cooperative, Setup::Plain] {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            let (runtime, buffers) = build(setup, &options(1)).expect("a ring");
+            runtime.block_on(async {
+                let socket = Rc::new(socket2::Socket::from(ours));
+                (&theirs).write_all(b"bytes").expect("a write");
+                let (result, buffer) = completion::read(Rc::clone(&socket), buffers.take()).await;
+                assert_eq!((result.expect("a read"), buffer.bytes()), (5, &b"bytes"[..]), "{setup:?}");
+                let (result, _) = completion::send(socket, b"back".to_vec(), 0, 4).await;
+                assert_eq!(result.expect("a send"), 4);
+            });
+        }
+    }
+
+    /// Far more completions at once than their queue has room for: the kernel keeps the rest, and none is lost.
+    #[test]
+    fn an_overflowing_completion_queue_loses_nothing() {
+        const PAIRS: usize = 200;
+        let queues = Queues { submissions: 8, completions: 16, charged_bytes: 0 };
+        let runtime = make_runtime(Setup::SingleIssuer, queues).expect("a ring");
+        runtime.block_on(async {
+            let (ours, theirs): (Vec<_>, Vec<_>) =
+                (0..PAIRS).map(|_| UnixStream::pair().expect("a pair")).unzip();
+            let waiting: Vec<_> = ours
+                .into_iter()
+                .map(|socket| {
+                    let socket = Rc::new(socket2::Socket::from(socket));
+                    tokio::task::spawn_local(completion::readable(socket))
+                })
+                .collect();
+            // Now all of them wait in the kernel.
+            completion::turn().await;
+            for peer in &theirs {
+                (&mut &*peer).write_all(b"x").expect("a write");
+            }
+            for task in waiting {
+                task.await.expect("no panic").expect("readable");
+            }
+        });
+    }
 
     fn options(rings: usize) -> Options {
         Options { rings, buffer_bytes: 16 << 10, buffers_max: 256 }

@@ -1,0 +1,183 @@
+//! Rings that do not turn: noticed, told of, counted, and in the end answered with the end of the process.
+//!
+//! A ring's thread is held still from outside, as a debugger does it, so that the server needs no switch for it.
+
+use std::os::unix::process::ExitStatusExt;
+
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::harness::{Client, Dialect, Server, dialect, find, wait_until};
+
+/// Deltas that the replication log holds.
+const LOG_ENTRIES: usize = 16 * 1024;
+
+/// A thread of the server that does not run. It is this thread that holds it.
+struct Held(Pid);
+
+impl Held {
+    fn ring(server: &Server, ring: usize) -> Self {
+        let name = format!("ring-{ring}");
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let id = tasks
+            .map(|task| task.unwrap().path())
+            .find(|task| std::fs::read_to_string(task.join("comm")).unwrap().trim_end() == name)
+            .expect("a ring's thread");
+        let id = Pid::from_raw(id.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        ptrace::seize(id, Options::empty()).unwrap();
+        ptrace::interrupt(id).unwrap();
+        assert!(matches!(wait(id), WaitStatus::PtraceEvent(..)));
+        Self(id)
+    }
+
+    fn release(self) {
+        ptrace::detach(self.0, None).unwrap();
+    }
+
+    /// Waits for the thread's end: until then its process is not gone.
+    fn bury(self) {
+        while !matches!(wait(self.0), WaitStatus::Exited(..) | WaitStatus::Signaled(..)) {}
+    }
+}
+
+fn wait(thread: Pid) -> WaitStatus {
+    waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap()
+}
+
+/// The one of `clients` that is answered first, hence is not on a ring that is held.
+fn who_is_answered(clients: &mut [Client]) -> usize {
+    for client in &mut *clients {
+        client.stream.set_nonblocking(true).unwrap();
+        client.send(b"mn\r\n");
+    }
+    let mut answered = None;
+    wait_until("one of them is answered", || {
+        answered = clients.iter_mut().position(|client| {
+            let _ = client.try_fill();
+            find(client.pending(), b"MN\r\n").is_some()
+        });
+        answered.is_some()
+    });
+    for client in &mut *clients {
+        client.stream.set_nonblocking(false).unwrap();
+    }
+    let first = answered.unwrap();
+    clients[first].line();
+    first
+}
+
+/// Starts a server of two rings with clients on both, and holds ring 1; the last client is on ring 0.
+fn half_stuck(flags: &[&str]) -> (Server, Held, Vec<Client>) {
+    let server = Server::start(&[&["-t", "2"], flags].concat());
+    let mut clients: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask("mn"), "MN");
+    }
+    let held = Held::ring(&server, 1);
+    let free = who_is_answered(&mut clients);
+    let last = clients.len() - 1;
+    clients.swap(free, last);
+    (server, held, clients)
+}
+
+fn stat(client: &mut Client, name: &str) -> u64 {
+    client.send(b"stats\r\n");
+    let text = String::from_utf8(client.read_through(b"END\r\n")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+    line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().unwrap()
+}
+
+/// The other ring serves on, and the one that was stuck has lost nothing.
+#[test]
+fn a_stuck_ring_is_told_of_and_counted_and_may_come_back() {
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    let (server, held, mut clients) = half_stuck(&["--ring-timeout=0"]);
+    let mut free = clients.pop().unwrap();
+    free.set("key", "value");
+    wait_until("the ring is missed", || stat(&mut free, "memcrsd_stuck_rings") == 1);
+    assert_eq!(stat(&mut free, "memcrsd_ring_stalls"), 1);
+    let said = server.stderr();
+    assert!(said.starts_with("ring 1 has not turned for 10 s: its connections wait"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    held.release();
+    wait_until("it is back", || stat(&mut free, "memcrsd_stuck_rings") == 0);
+    assert!(server.stderr().lines().nth(1).unwrap().starts_with("ring 1 turns again after "));
+    for client in &mut clients {
+        // What was asked while the ring was held.
+        assert_eq!(client.line(), "MN");
+        assert_eq!(client.get("key").as_deref(), Some("value"));
+    }
+}
+
+/// Writers wait for the stuck ring no longer than they must, and say what they could not do.
+#[test]
+fn with_the_log_full_writes_are_refused_and_reads_go_on() {
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    let (server, held, mut clients) = half_stuck(&["--ring-timeout=0"]);
+    let mut free = clients.pop().unwrap();
+    free.set("key", "value");
+    for _ in 0..LOG_ENTRIES / 1024 {
+        free.send("set filler 0 0 1 noreply\r\nx\r\n".repeat(1023).as_bytes());
+    }
+    let mut stored = 0;
+    let refusal = loop {
+        let told = free.ask("set last 0 0 1\r\nx");
+        if told != "STORED" {
+            break told;
+        }
+        stored += 1;
+        assert!(stored < 1024, "more writes than the log has room for");
+    };
+    assert_eq!(refusal, "SERVER_ERROR out of memory storing object");
+    assert_eq!(free.get("key").as_deref(), Some("value"));
+    held.release();
+    wait_until("writes are taken again", || free.ask("set last 0 0 1\r\ny") == "STORED");
+    for client in &mut clients {
+        assert_eq!(client.line(), "MN");
+        assert_eq!(client.get("last").as_deref(), Some("y"));
+    }
+    drop(server);
+}
+
+#[test]
+fn a_ring_that_stays_stuck_ends_the_process() {
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    let (mut server, held, _clients) = half_stuck(&["--ring-timeout=4"]);
+    held.bury();
+    assert_eq!(server.wait().signal(), Some(Signal::SIGABRT as i32));
+    let said = server.stderr();
+    assert!(said.contains("ring 1 has not turned for 4 s: giving up"), "{said}");
+}
+
+#[test]
+fn a_server_with_a_stuck_ring_can_be_stopped() {
+    let (mut server, held, _clients) = half_stuck(&[]);
+    server.signal(Signal::SIGTERM);
+    held.bury();
+    assert!(server.wait().success());
+}
+
+/// A process that was stopped as a whole is not stuck.
+#[test]
+fn a_stopped_and_continued_server_is_not_stuck() {
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    let mut server = Server::start(&["-t", "2", "--ring-timeout=6"]);
+    let mut client = server.connect();
+    assert_eq!(client.ask("mn"), "MN");
+    server.signal(Signal::SIGSTOP);
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    server.signal(Signal::SIGCONT);
+    let uptime = stat(&mut client, "uptime");
+    wait_until("it has gone on", || stat(&mut client, "uptime") >= uptime + 3);
+    assert!(!server.stderr().contains("giving up"), "{}", server.stderr());
+}
