@@ -2,8 +2,14 @@
 //!
 //! Each target takes arbitrary bytes and panics if a promise is broken.
 
+mod model;
+mod storage;
+
+pub use model::model;
+pub use storage::storage;
+
 use crate::clock::{Clock, Secs};
-use crate::config::Config;
+use crate::config::{self, Config, Surroundings};
 use crate::engine::{Engine, Shared};
 use crate::limits::LINE_BYTES_MAX;
 use crate::output::Output;
@@ -148,6 +154,31 @@ impl Peer {
     /// Whether the server has closed the connection.
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+}
+
+/// Any command line is taken or refused in words, and what is taken is within its bounds.
+pub fn arguments(data: &[u8]) {
+    let words: Vec<String> = String::from_utf8_lossy(data).split('\n').map(str::to_owned).collect();
+    let surroundings = Surroundings {
+        program: "memcached".to_owned(),
+        cores: 4,
+        large_pages: false,
+        tls: true,
+        sasl_pwdb: None,
+        port_file: None,
+    };
+    match config::parse(&words, &surroundings) {
+        Ok(config::Request::Run(config)) => {
+            assert!((1..=1024).contains(&config.num_threads) && config.maxconns > 0);
+            assert!(config.item_size_max <= config.maxbytes && config.reqs_per_event > 0);
+            assert!(config.factor > 1.0);
+            let _ = crate::engine::classes(&config);
+        }
+        Ok(config::Request::Print(text)) => assert!(!text.is_empty()),
+        Err(refusal) => {
+            assert!(refusal.status != 0 && refusal.lines.iter().all(|line| !line.ends_with('\n')));
+        }
     }
 }
 

@@ -16,6 +16,26 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
+fn arguments() {
+    replay("fuzz_arguments", memcrsd::fuzzing::arguments);
+}
+
+#[test]
+fn model() {
+    replay("fuzz_model", memcrsd::fuzzing::model);
+}
+
+#[test]
+fn storage() {
+    replay("fuzz_storage", memcrsd::fuzzing::storage);
+}
+
+#[test]
+fn udp() {
+    replay("fuzz_udp", memcrsd::fuzzing::udp);
+}
+
+#[test]
 fn binary_decoder() {
     replay("fuzz_binary_decoder", memcrsd::fuzzing::binary);
 }

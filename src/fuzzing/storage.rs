@@ -1,0 +1,202 @@
+//! Operations on a store of three rings against a map, with a log so short and memory so scarce that both are used up
+//! again and again.
+//!
+//! All rings are on one thread: a ring that a write waits for catches up where it is woken.
+
+use crate::classes::Classes;
+use crate::clock::Secs;
+use crate::store::{Data, Edit, EditError, Host, Item, Lookup, Options, Pin, Put, Shard, Store, Value};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+const RINGS: usize = 3;
+/// A turn of maintenance and one of eviction append this many deltas at most, beside the write.
+const LOG_ENTRIES: usize = 256;
+
+/// A value is one byte many times, so that a torn one is seen.
+fn is_whole(value: &[u8]) -> bool {
+    value.windows(2).all(|pair| pair[0] == pair[1])
+}
+
+fn put(value: Value, exptime: Secs) -> Edit {
+    Edit::Put(Put { flags: 0, exptime, value, cas: None, stale: false, won: false, key_is_binary: false })
+}
+
+thread_local! {
+    /// Each is taken out while it is used.
+    static SHARDS: RefCell<Vec<Option<Shard>>> = const { RefCell::new(Vec::new()) };
+    static NOW: Cell<Secs> = const { Cell::new(Secs(2)) };
+}
+
+struct Rings;
+
+impl Host for Rings {
+    fn wake(&self, ring: usize) {
+        let shard = SHARDS.with_borrow_mut(|shards| shards[ring].take());
+        if let Some(mut shard) = shard {
+            shard.fresh(NOW.get());
+            SHARDS.with_borrow_mut(|shards| shards[ring] = Some(shard));
+        }
+    }
+}
+
+fn with_shard<R>(ring: usize, body: impl FnOnce(&mut Shard) -> R) -> R {
+    let mut shard =
+        SHARDS.with_borrow_mut(|shards| shards[ring].take()).expect("a shard is used once at a time");
+    let result = body(&mut shard);
+    SHARDS.with_borrow_mut(|shards| shards[ring] = Some(shard));
+    result
+}
+
+/// What was stored, as far as it is known: eviction may have taken it.
+#[derive(Debug, Default)]
+struct World {
+    values: HashMap<u8, (u8, usize, Secs)>,
+    pins: Vec<(u8, usize, Pin)>,
+    evicts: bool,
+    now: Secs,
+}
+
+impl World {
+    fn new(evicts: bool) -> Self {
+        let options = Options {
+            memory_limit: 1 << 20,
+            item_size_max: 256 << 10,
+            evict: evicts,
+            rings: RINGS,
+            classes: Classes::new(1.25, 48, 128 << 10),
+            seed: 7,
+            log_entries: Some(LOG_ENTRIES),
+        };
+        let store = Store::new(options, Box::new(Rings)).unwrap_or_else(|_| panic!("no memory for a store"));
+        SHARDS.set((0..RINGS).map(|ring| Some(store.shard(ring))).collect());
+        NOW.set(Secs(2));
+        Self { evicts, now: Secs(2), ..Self::default() }
+    }
+
+    /// All rings catch up, so that nobody has to be waited for.
+    fn catch_up(&self) {
+        for ring in 0..RINGS {
+            with_shard(ring, |shard| drop(shard.fresh(self.now)));
+        }
+    }
+
+    fn step(&mut self, [verb, key, size, fill]: [u8; 4]) {
+        self.catch_up();
+        let ring = usize::from(verb >> 4) % RINGS;
+        let name = [b'k', key];
+        let bytes = usize::from(size) * if verb & 8 == 0 { 8 } else { 600 } + 1;
+        match verb & 7 {
+            0..=2 => {
+                let exptime =
+                    if verb & 7 == 2 { Secs(self.now.0 + 1 + u32::from(fill % 4)) } else { Secs::NEVER };
+                self.store(ring, name, &vec![fill; bytes], exptime);
+            }
+            3 => self.read(ring, name, fill & 1 == 1),
+            4 => {
+                let done = with_shard(ring, |shard| {
+                    shard.fresh(self.now).edit(&name, Data::None, |_| (Edit::Remove, ()))
+                });
+                if done.is_ok() {
+                    self.values.remove(&key);
+                }
+            }
+            5 => self.receive(ring, name, fill, bytes, size & 1 == 1),
+            6 if fill < 16 => {
+                with_shard(ring, |shard| shard.fresh(self.now).flush());
+                self.values.clear();
+            }
+            6 => self.pins.truncate(usize::from(fill & 7)),
+            _ => {
+                self.now.0 += u32::from(fill & 1);
+                NOW.set(self.now);
+                for _ in 0..4 {
+                    with_shard(ring, |shard| shard.maintain(self.now));
+                    self.catch_up();
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, ring: usize, name: [u8; 2], value: &[u8], exptime: Secs) {
+        let edit = |_: Option<&Item<'_>>| (put(Value::Data, exptime), ());
+        let done = with_shard(ring, |shard| shard.fresh(self.now).edit(&name, Data::Bytes(value), edit));
+        self.has_stored(name, value[0], value.len(), exptime, done.err());
+    }
+
+    fn has_stored(
+        &mut self,
+        name: [u8; 2],
+        fill: u8,
+        bytes: usize,
+        exptime: Secs,
+        refusal: Option<EditError>,
+    ) {
+        match refusal {
+            None => drop(self.values.insert(name[1], (fill, bytes, exptime))),
+            // Nothing was changed. With rings on one thread a write that must wait for the others gives up.
+            Some(EditError::NoRoom | EditError::TooLarge) => {}
+        }
+    }
+
+    fn receive(&mut self, ring: usize, name: [u8; 2], fill: u8, bytes: usize, is_abandoned: bool) {
+        let draft = with_shard(ring, |shard| shard.fresh(self.now).reserve(&name, bytes));
+        let Ok(mut draft) = draft else { return };
+        for piece in vec![fill; bytes].chunks(5_000) {
+            assert_eq!(draft.fill(piece), piece.len());
+            // Others go on meanwhile.
+            self.catch_up();
+        }
+        if is_abandoned {
+            return;
+        }
+        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+        let done = with_shard(ring, |shard| shard.fresh(self.now).edit(&name, Data::Draft(draft), edit));
+        self.has_stored(name, fill, bytes, Secs::NEVER, done.err());
+    }
+
+    fn read(&mut self, ring: usize, name: [u8; 2], pins: bool) {
+        let known =
+            self.values.get(&name[1]).filter(|(_, _, at)| *at == Secs::NEVER || *at > self.now).copied();
+        let (evicts, now, held) = (self.evicts, self.now, &mut self.pins);
+        with_shard(ring, |shard| match shard.fresh(now).find(&name) {
+            Lookup::Hit(item) => {
+                let value = item.value();
+                assert!(is_whole(value));
+                let (fill, bytes, _) = known.expect("what is found was stored and not removed");
+                assert_eq!((value[0], value.len()), (fill, bytes), "the newest version");
+                if pins && held.len() < 8 {
+                    held.push((fill, bytes, item.pin()));
+                }
+            }
+            Lookup::Expired | Lookup::Flushed | Lookup::Miss => {
+                assert!(evicts || known.is_none(), "without eviction nothing is lost");
+            }
+        });
+    }
+
+    fn check(&self) {
+        for (fill, bytes, pin) in &self.pins {
+            assert!(is_whole(pin.bytes()) && pin.bytes()[0] == *fill && pin.bytes().len() == *bytes);
+        }
+        self.catch_up();
+        let indexes: Vec<_> = (0..RINGS).map(|ring| with_shard(ring, |shard| shard.index())).collect();
+        assert!(indexes.windows(2).all(|pair| pair[0] == pair[1]), "all rings say the same");
+    }
+}
+
+/// Four bytes are one operation; the first byte says whether the store evicts.
+///
+/// # Panics
+/// A read finds what it should not, or all rings do not agree.
+pub fn storage(data: &[u8]) {
+    let Some((&first, data)) = data.split_first() else { return };
+    let mut world = World::new(first & 1 == 0);
+    for operation in data.as_chunks().0.iter().take(4_000) {
+        world.step(*operation);
+    }
+    world.check();
+    // In this order: pins hold the store, shards hold it too.
+    drop(world);
+    SHARDS.take();
+}
