@@ -80,10 +80,6 @@ fuzz target="fuzz_binary_decoder" secs="60":
 coverage *filter:
     tests/coverage {{ filter }}
 
-# Licences, duplicates, sources and known faults of what we depend on (cargo install cargo-deny)
-deny:
-    cargo deny check
-
 # The root file system of the container image
 image-rootfs dir="target/rootfs":
     src/ship/rootfs.sh make {{ dir }}

@@ -184,6 +184,107 @@ fn a_storm_of_2000_connections_is_served() {
     is_well(&server);
 }
 
+/// One after the other: no descriptor, no place and no memory is left behind.
+#[test]
+fn ten_thousand_connections_in_turn_leave_nothing() {
+    const COUNT: usize = 10_000;
+    let server = Server::start(&["-t", "2", "-c", "64"]);
+    let mut old = server.connect();
+    assert_eq!(old.ask("mn"), "MN");
+    let mut before = 0;
+    for number in 0..COUNT {
+        let mut client = server.connect();
+        // Asked, asked and cut off, cut off at once.
+        match number % 3 {
+            0 => assert_eq!(client.ask("mn"), "MN"),
+            1 => {
+                client.send(b"get key\r\n");
+                assert_eq!(client.line(), "END");
+                reset(client);
+            }
+            _ => reset(client),
+        }
+        if number == COUNT / 10 {
+            before = server.resident_bytes();
+        }
+    }
+    wait_until("they are gone", || server.count("curr_connections") <= 3);
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 4 * MIB, "grew by {grown} bytes over {COUNT} connections");
+    assert_eq!(old.ask("mn"), "MN");
+    is_well(&server);
+}
+
+/// The longest that is allowed works, one byte more gets its error, and the connection goes on with the next command.
+#[test]
+fn at_and_over_each_limit_the_next_command_is_served() {
+    let server = Server::start(&["-t", "1", "-I", "64k", "-o", "slab_chunk_max=32"]);
+    let mut client = server.connect();
+    let (key, over) = ("k".repeat(250), "k".repeat(251));
+    assert_eq!(client.ask(&format!("set {key} 0 0 1\r\nx")), "STORED");
+    assert_eq!(client.get(&key).as_deref(), Some("x"));
+    assert_eq!(client.ask(&format!("get {over}")), "CLIENT_ERROR bad command line format");
+    assert_eq!(client.ask(&format!("mg {over} v")), "CLIENT_ERROR bad command line format");
+    let mut longest = 0;
+    for bytes in 65_400..65_537 {
+        let told = client.ask(&format!("set size 0 0 {bytes}\r\n{}", "v".repeat(bytes)));
+        match told.as_str() {
+            "STORED" => longest = bytes,
+            "SERVER_ERROR object too large for cache" => {
+                assert_eq!(client.get("size"), None, "what it would have replaced is gone");
+            }
+            other => panic!("{bytes} bytes: {other}"),
+        }
+    }
+    // 48 bytes of memcached's item head, the key, the line end, and their zeros.
+    assert!((65_460..65_500).contains(&longest), "{longest}");
+    assert_eq!(client.ask(&format!("set size 0 0 {longest}\r\n{}", "v".repeat(longest))), "STORED");
+    assert_eq!(client.get("size").map(|value| value.len()), Some(longest));
+    // A line of 2,048 bytes is read; a longer one ends the connection.
+    let opaque = "x".repeat(2048 - "mn ".len());
+    client.send(format!("mn {opaque}\r\n").as_bytes());
+    assert_eq!(client.ask("mn"), "MN");
+    assert_eq!(client.line(), "MN");
+    client.send_lossy(format!("delete {}", "y".repeat(20_000)).as_bytes());
+    let told = String::from_utf8(client.read_to_end()).unwrap();
+    assert!(told.is_empty() || told.ends_with("\r\n"), "{told}");
+    is_well(&server);
+}
+
+/// SIGTERM in the middle of large values on their way in: every answer is whole, and none is given for half a value.
+#[test]
+fn a_terminated_server_answers_no_half_set() {
+    const VALUE: usize = 1_000_000;
+    let mut server = Server::start(&["-t", "4", "-m", "64"]);
+    let clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = clients
+            .into_iter()
+            .enumerate()
+            .map(|(number, mut client)| {
+                scope.spawn(move || {
+                    let mut set = format!("set key{number} 0 0 {VALUE}\r\n").into_bytes();
+                    set.resize(set.len() + VALUE, b'v');
+                    set.extend_from_slice(b"\r\n");
+                    loop {
+                        client.send_lossy(&set);
+                        let told = client.read_line_or_end();
+                        if told != "STORED" {
+                            break told;
+                        }
+                    }
+                })
+            })
+            .collect();
+        wait_until("the load is on", || server.count("cmd_set") > 50);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait().code(), Some(0));
+        for writer in writers {
+            assert_eq!(writer.join().unwrap(), "", "whole or absent");
+        }
+    });
+}
+
 /// -c: who comes when all places are taken is told so; when places are free again, the next is served.
 #[test]
 fn connections_over_the_limit_are_refused_with_a_word() {

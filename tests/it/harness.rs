@@ -218,6 +218,15 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let ended = self.child.try_wait().ok().flatten();
+        if std::env::var_os("LLVM_PROFILE_FILE").is_some() && ended.is_none() {
+            // Only who ends by itself leaves its coverage.
+            let _ = signal::kill(self.pid(), Signal::SIGTERM);
+            let _ = signal::kill(self.pid(), Signal::SIGCONT);
+            let end = Instant::now() + deadline();
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+                thread::sleep(POLL);
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Some(status) = ended

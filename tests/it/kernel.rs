@@ -216,7 +216,7 @@ fn fill_descriptors(server: &Server, clients: &mut Vec<Client>) -> u64 {
         let open = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
         let open: Vec<u64> =
             open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
-        let next = (0..).find(|number| !open.contains(number)).unwrap();
+        let next = (0..=LOW).find(|number| !open.contains(number)).unwrap_or(LOW);
         if next >= LOW {
             return next;
         }
