@@ -56,7 +56,7 @@ impl Turn<'_> {
                 };
                 let value = match digits(number, old.value().len()) {
                     Some(value) => value,
-                    None if padded_for == old.cas() => Value::Data,
+                    None if padded_for == old.cas() => Value::Padded,
                     None => {
                         return (
                             Edit::Keep,
@@ -183,17 +183,25 @@ fn digits(number: u64, length: usize) -> Option<Value> {
     Some(Value::Digits(bytes, text.len().max(length) as u8))
 }
 
-/// Reads a stored value as `incr` does: leading blanks and a `+` are allowed, and white space, a NUL or the end must follow.
+/// Reads a stored value as `incr` does: leading blanks and a sign are allowed, and white space, a NUL or the end must
+/// follow. What a minus sign makes of the number wraps, and is refused when it is 2^63 or more.
 fn stored_number(value: &[u8]) -> Option<u64> {
     let start = value.iter().position(|byte| !is_space(*byte))?;
     let value = &value[start..];
-    let value = value.strip_prefix(b"+").unwrap_or(value);
+    let (negative, value) = match value {
+        [b'-', magnitude @ ..] => (true, magnitude),
+        [b'+', magnitude @ ..] | magnitude => (false, magnitude),
+    };
     let end = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
-    match value.get(end) {
-        Some(&byte) if byte != 0 && !is_space(byte) => None,
-        // Only digits are left, so this fails for too many and for none.
-        _ => std::str::from_utf8(&value[..end]).ok()?.parse().ok(),
+    if value.get(end).is_some_and(|&byte| byte != 0 && !is_space(byte)) {
+        return None;
     }
+    // Only digits are left, so this fails for too many and for none.
+    let number: u64 = std::str::from_utf8(&value[..end]).ok()?.parse().ok()?;
+    if !negative {
+        return Some(number);
+    }
+    Some(number.wrapping_neg()).filter(|&number| number >> 63 == 0)
 }
 
 /// What C's `isspace` calls white space.
@@ -214,6 +222,9 @@ mod tests {
             (b"  +7", Some(7)),
             (b"7\0junk", Some(7)),
             (b"-1", None),
+            (b"-00", Some(0)),
+            (b"-18446744073709551615", Some(1)),
+            (b"+-1", None),
             (b"", None),
             (b" ", None),
             (b"1x", None),

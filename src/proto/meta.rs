@@ -187,7 +187,8 @@ fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
         delta: 1,
         seen: 0,
     };
-    // A bad token is reported once the letters are known to be good; the last one counts.
+    // A bad token is reported once the letters are known to be good; the last one counts, but for F's, which memcached
+    // has no words for.
     let mut error = None;
     let mut count = 0;
     for word in words {
@@ -201,7 +202,9 @@ fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
             if bad == reply::INVALID_FLAG {
                 return Err(bad);
             }
-            error = Some(bad);
+            if bad != reply::BAD_FORMAT || error.is_none() {
+                error = Some(bad);
+            }
         }
     }
     error.map_or(Ok((request, count)), Err)
@@ -247,7 +250,7 @@ impl Request<'_> {
     /// The line to answer to a mode that ms does not have.
     pub fn store<'k>(&self, key: &'k [u8]) -> Result<Store<'k>, &'static [u8]> {
         let mode = match self.mode {
-            None | Some(0 | b'S') => Mode::Set,
+            None | Some(b'S') => Mode::Set,
             Some(b'E') => Mode::Add,
             Some(b'A') => Mode::Append,
             Some(b'P') => Mode::Prepend,
@@ -279,7 +282,7 @@ impl Request<'_> {
     /// The line to answer to a mode that ma does not have.
     pub fn count<'k>(&self, key: &'k [u8]) -> Result<Count<'k>, &'static [u8]> {
         let direction = match self.mode {
-            None | Some(0 | b'I' | b'+') => Direction::Up,
+            None | Some(b'I' | b'+') => Direction::Up,
             Some(b'D' | b'-') => Direction::Down,
             Some(_) => return Err(reply::BAD_COUNT_MODE),
         };

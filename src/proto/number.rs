@@ -27,37 +27,58 @@ pub fn signed_32(token: &[u8]) -> Option<i32> {
     i32::try_from(number).ok()
 }
 
-/// Reads what C's `strtoul` reads to the end of the token: an optional sign, then digits, at least one; no overflow.
-/// A negative number other than 0 is refused.
+/// Reads what C's `strtoul` reads: an optional sign, then digits, at least one; no overflow. What a minus sign makes of
+/// a number wraps, and is refused when it is 2^63 or more, as memcached does.
+///
+/// White space in front is skipped; white space or a NUL behind the digits ends the number, whatever follows.
 #[inline]
 pub fn c_unsigned(token: &[u8]) -> Option<u64> {
-    match token {
-        [] => None,
-        // Most flags and expiries are 0.
-        [b'0'] => Some(0),
-        [b'-', magnitude @ ..] => some_digits(magnitude).filter(|&number| number == 0),
-        [b'+', magnitude @ ..] | magnitude => some_digits(magnitude),
+    match c_number(token)? {
+        (false, magnitude) => Some(magnitude),
+        (true, magnitude) => Some(magnitude.wrapping_neg()).filter(|&number| number >> 63 == 0),
     }
 }
 
-/// Reads what C's `strtol` reads to the end of the token.
+/// Reads what C's `strtol` reads, as [`c_unsigned`] does.
 #[inline]
 pub fn c_signed(token: &[u8]) -> Option<i64> {
+    match c_number(token)? {
+        (false, magnitude) => i64::try_from(magnitude).ok(),
+        (true, magnitude) => 0i64.checked_sub_unsigned(magnitude),
+    }
+}
+
+/// Whether there is a minus sign, and the number behind it.
+#[inline]
+fn c_number(token: &[u8]) -> Option<(bool, u64)> {
     match token {
-        [] => None,
-        [b'0'] => Some(0),
-        [b'-', magnitude @ ..] => 0i64.checked_sub_unsigned(some_digits(magnitude)?),
-        [b'+', magnitude @ ..] | magnitude => i64::try_from(some_digits(magnitude)?).ok(),
+        // Most flags and expiries are 0.
+        [b'0'] => Some((false, 0)),
+        [b'0'..=b'9', ..] => digits(token).map(|number| (false, number)).or_else(|| odd_number(token)),
+        _ => odd_number(token),
+    }
+}
+
+/// As [`c_number`], for what is not digits alone.
+#[cold]
+fn odd_number(token: &[u8]) -> Option<(bool, u64)> {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let token = &token[token.iter().take_while(|byte| is_space(byte)).count()..];
+    let (negative, token) = match token {
+        [b'-', magnitude @ ..] => (true, magnitude),
+        [b'+', magnitude @ ..] | magnitude => (false, magnitude),
+    };
+    let end = token.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match token.get(end) {
+        Some(byte) if *byte != 0 && !is_space(byte) => None,
+        _ if end == 0 => None,
+        _ => Some((negative, digits(&token[..end])?)),
     }
 }
 
 /// Appends `number` in decimal.
 pub fn push(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-fn some_digits(token: &[u8]) -> Option<u64> {
-    if token.is_empty() { None } else { digits(token) }
 }
 
 fn digits(token: &[u8]) -> Option<u64> {
@@ -108,7 +129,14 @@ mod tests {
         assert_eq!(c_unsigned(b"0x10"), None);
         assert_eq!(c_unsigned(b"5.5"), None);
         assert_eq!(c_unsigned(b"-1"), None);
+        assert_eq!(c_unsigned(b"-0"), Some(0));
+        assert_eq!(c_unsigned(b"-18446744073709551615"), Some(1));
         assert_eq!(c_unsigned(b""), None);
+        assert_eq!(c_unsigned(b"\t7\rx"), Some(7));
+        assert_eq!(c_unsigned(b"7\0x"), Some(7));
+        assert_eq!(c_unsigned(b"7\x01"), None);
+        assert_eq!(c_unsigned(b"\t"), None);
+        assert_eq!(c_signed(b"\x0b-7\x0c"), Some(-7));
         assert_eq!(c_signed(b"-1"), Some(-1));
         assert_eq!(c_signed(b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(c_signed(b"9223372036854775808"), None);

@@ -12,6 +12,9 @@ use crate::store::{Data, Hash, Item};
 /// Length of the line end behind a value, bytes.
 pub(super) const LINE_END: &[u8] = b"\r\n";
 
+/// So many spaces may stand in front of a get whose line is longer than others may be.
+const LEADING_SPACES_MAX: usize = 100;
+
 /// How the keys of a get are answered, while its line is worked through.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keys {
@@ -48,6 +51,7 @@ impl Session {
                     && has_bad_key(get.keys)
                 {
                     feed.at += line.bytes;
+                    self.drop_hits(feed, keys, get.keys);
                     self.say(feed, reply::BAD_FORMAT);
                     return Step::Done;
                 }
@@ -126,13 +130,24 @@ impl Session {
             return Step::Need;
         }
         self.searched = 0;
-        let (name, with_cas): (&[u8], _) = if rest.starts_with(b"get ") {
+        let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
+        let words = &rest[spaces..];
+        let (name, with_cas): (&[u8], _) = if words.starts_with(b"get ") {
             (b"get ", false)
-        } else if rest.starts_with(b"gets ") {
+        } else if words.starts_with(b"gets ") {
             (b"gets ", true)
         } else {
             return Step::Stop(Next::Close);
         };
+        if spaces > LEADING_SPACES_MAX {
+            return Step::Stop(Next::Close);
+        }
+        if spaces > 0 {
+            // It may be long all the same, though a space in front makes it no command.
+            self.say(feed, reply::ERROR);
+            feed.at += spaces + name.len();
+            return self.text_keys(feed, Keys { with_cas, touch: None, bad: true });
+        }
         feed.at += name.len();
         self.text_keys(feed, Keys { with_cas, touch: None, bad: false })
     }
@@ -235,6 +250,15 @@ impl Session {
         };
         if hit && self.verbose {
             tracing::debug!(target: "wire", ">{} sending key {}", self.id, key.escape_ascii());
+        }
+    }
+
+    /// Looks up what stands in front of a bad key and drops the answers: those keys have been used, touched and counted.
+    fn drop_hits(&self, feed: &mut Feed<'_, '_>, keys: Keys, words: Words<'_>) {
+        let mark = feed.out.mark();
+        for key in words.into_iter().take_while(|key| key.len() <= KEY_BYTES_MAX) {
+            self.answer_key(feed, keys, feed.turn.hash(key), key);
+            feed.out.rewind(mark);
         }
     }
 

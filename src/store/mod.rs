@@ -486,6 +486,8 @@ pub enum Value {
     Old,
     /// Nothing.
     Empty,
+    /// The request's data, which is the old value counted on, in its old length.
+    Padded,
     /// The first so many bytes of this buffer (incr, decr).
     Digits([u8; 24], u8),
 }
@@ -493,8 +495,13 @@ pub enum Value {
 impl Value {
     /// A counted item and one marked stale are the same item to its users, whose past uses are kept: memcached writes both
     /// in place.
-    fn is_same_item(&self) -> bool {
-        matches!(self, Self::Old | Self::Digits(..))
+    /// A number that has become longer is another item.
+    fn is_same_item(&self, old_value_bytes: usize) -> bool {
+        match self {
+            Self::Old | Self::Padded => true,
+            Self::Digits(_, length) => usize::from(*length) <= old_value_bytes,
+            _ => false,
+        }
     }
 }
 

@@ -427,7 +427,7 @@ impl Turn<'_> {
         let old_value = live.map_or(&[][..], |(_, item)| item.value());
         let new_value = data.bytes();
         let value: [&[u8]; 2] = match &put.value {
-            Value::Data => [new_value, &[]],
+            Value::Data | Value::Padded => [new_value, &[]],
             Value::OldThenData => [old_value, new_value],
             Value::DataThenOld => [new_value, old_value],
             Value::Old => [old_value, &[]],
@@ -452,7 +452,7 @@ impl Turn<'_> {
                 return Attempt::Lacks { need, item_bytes };
             }
         };
-        if put.value.is_same_item() && live.is_some_and(|(_, old)| old.fetched()) {
+        if live.is_some_and(|(_, old)| put.value.is_same_item(old.value().len()) && old.fetched()) {
             item.set_fetched();
         }
         self.publish(hash, old, Some((item_ref, item, queue)));
@@ -470,7 +470,7 @@ impl Turn<'_> {
             flags: put.flags,
             exptime: put.exptime,
             last_access: live
-                .filter(|_| put.value.is_same_item())
+                .filter(|(_, item)| put.value.is_same_item(item.value().len()))
                 .map_or(self.now, |(_, item)| item.last_access()),
             cas: put.cas.unwrap_or_else(|| self.ledger.next_cas()),
             stale: put.stale,

@@ -76,7 +76,7 @@ fn set_modes() {
         (b"ms n 1 MA N60 s\r\n1\r\n", b"HD s1\r\n"),
         (b"mg n t\r\n", b"HD t60\r\n"),
         (b"ms a 1 MX\r\nx\r\n", b"CLIENT_ERROR invalid mode for ms M token\r\n"),
-        (b"ms a 1 M\r\nx\r\n", b"HD\r\n"),
+        (b"ms a 1 M\r\nx\r\n", b"CLIENT_ERROR invalid mode for ms M token\r\n"),
     ]);
 }
 
