@@ -22,18 +22,28 @@ pub struct Clock {
     unix_start: u64,
     /// Seconds added by `debugtime`.
     moved: AtomicI64,
+    /// What it shows while `debugtime p` holds it; 0 when it runs.
+    paused: AtomicI64,
 }
 
 impl Clock {
     /// A clock that starts at 2 this instant.
     pub fn start() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-        Self { started: Instant::now(), unix_start: unix.saturating_sub(2), moved: AtomicI64::new(0) }
+        Self {
+            started: Instant::now(),
+            unix_start: unix.saturating_sub(2),
+            moved: AtomicI64::new(0),
+            paused: AtomicI64::new(0),
+        }
     }
 
     /// Seconds since start, plus 2.
     pub fn now(&self) -> Secs {
-        let secs = self.started.elapsed().as_secs() as i64 + 2 + self.moved.load(Ordering::Relaxed);
+        let secs = match self.paused.load(Ordering::Relaxed) {
+            0 => self.started.elapsed().as_secs() as i64 + 2 + self.moved.load(Ordering::Relaxed),
+            secs => secs,
+        };
         Secs(secs.clamp(2, i64::from(u32::MAX)) as u32)
     }
 
@@ -52,8 +62,37 @@ impl Clock {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
     }
 
-    /// Moves the clock by `secs`; for tests.
+    /// Moves the clock by `secs`, also while it is paused; for tests.
     pub fn shift(&self, secs: i64) {
         self.moved.fetch_add(secs, Ordering::Relaxed);
+        if self.paused.load(Ordering::Relaxed) != 0 {
+            self.paused.fetch_add(secs, Ordering::Relaxed);
+        }
+    }
+
+    /// Stops the clock; for tests.
+    pub fn pause(&self) {
+        self.paused.store(i64::from(self.now().0), Ordering::Relaxed);
+    }
+
+    /// Lets it go on, from where it would be by now.
+    pub fn resume(&self) {
+        self.paused.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paused_clock_moves_by_hand_alone() {
+        let clock = Clock::start();
+        clock.pause();
+        let before = clock.now();
+        clock.shift(100);
+        assert_eq!(clock.now(), Secs(before.0 + 100));
+        clock.resume();
+        assert!(clock.now() >= Secs(before.0 + 100));
     }
 }

@@ -104,7 +104,7 @@ impl Turn<'_> {
             if let Address::Udp(_) = connection.address {
                 to.put(format_args!("{id}:UDP"), "UDP");
             }
-            to.put(format_args!("{id}:addr"), &connection.address);
+            to.put(format_args!("{id}:addr"), connection.shown_address());
             if let Some(listener) = &connection.listener {
                 to.put(format_args!("{id}:listen_addr"), listener);
             }

@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
+/// Bytes of a listener's path in `stats conns`: what an IPv6 address has room for in memcached.
+const PATH_BYTES_SHOWN: usize = 26;
+
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -74,6 +77,17 @@ impl Connection {
         Self { address, listener, state: AtomicU8::new(state as u8), last_command: AtomicU32::new(now.0) }
     }
 
+    /// Its address as memcached shows it: of a listener's path the first bytes only.
+    pub fn shown_address(&self) -> Address {
+        match &self.address {
+            Address::Unix(path) if self.listener.is_none() => {
+                let end = path.floor_char_boundary(PATH_BYTES_SHOWN);
+                Address::Unix(path[..end].to_owned())
+            }
+            address => address.clone(),
+        }
+    }
+
     /// Notes what the connection is doing.
     #[inline]
     pub fn set_state(&self, state: State) {
@@ -90,7 +104,7 @@ impl Connection {
     pub fn state_name(&self) -> &'static str {
         const NAMES: [&str; 8] = [
             "conn_listening",
-            "conn_waiting",
+            "conn_read",
             "conn_parse_cmd",
             "conn_nread",
             "conn_mwrite",

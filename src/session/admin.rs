@@ -18,8 +18,6 @@ const MEMLIMIT_MB_MIN: u64 = 8;
 const CRAWLER_SLEEP_US_MAX: u64 = 1_000_000;
 /// Percentages of `lru tune` must not add up to more.
 const LRU_PERCENT_MAX: u64 = 80;
-/// Classes of `slabs reassign`.
-const SLAB_CLASSES: std::ops::RangeInclusive<i32> = 1..=63;
 
 /// A connection's place among the watchers, given up when the connection goes.
 #[derive(Debug)]
@@ -278,10 +276,12 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
             if !shared.config.slab_reassign {
                 return reply::SLABS_DISABLED;
             }
+            // Class 0 is memcached's pool of free pages.
+            let classes = 0..=shared.classes.chunk_bytes().len() as i32;
             match (number::signed_32(from), number::signed_32(to)) {
                 (Some(from), Some(to)) if from == to => reply::SLABS_SAME,
                 (Some(from), Some(to))
-                    if !SLAB_CLASSES.contains(&to) || (from != -1 && !SLAB_CLASSES.contains(&from)) =>
+                    if !classes.contains(&to) || (from != -1 && !classes.contains(&from)) =>
                 {
                     reply::SLABS_BAD_CLASS
                 }
@@ -335,13 +335,15 @@ fn extstore(mut words: Words<'_>) -> &'static [u8] {
     }
 }
 
-/// Moves the clock. Only builds with the feature `debug` know the command.
+/// Moves the clock, stops it, lets it go on. Only builds with the feature `debug` know the command.
 fn debug_time(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
-    match words.next().and_then(number::signed_32) {
-        Some(secs) => {
-            shared.clock.shift(i64::from(secs));
-            reply::OK
-        }
-        None => reply::ERROR,
+    match words.next() {
+        Some(b"p") => shared.clock.pause(),
+        Some(b"r") => shared.clock.resume(),
+        word => match word.and_then(number::signed_32) {
+            Some(secs) => shared.clock.shift(i64::from(secs)),
+            None => return reply::ERROR,
+        },
     }
+    reply::OK
 }

@@ -6,7 +6,9 @@ use crate::limits::MEMCACHED_VERSION;
 use crate::output::Output;
 use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
 
+use crate::engine::ClassSet;
 use crate::session::auth::{MECHANISM, SASL_BYTES_MAX};
+use crate::session::dump::Form;
 use crate::session::text::stage_bytes;
 use crate::store::{Data, Item};
 
@@ -82,6 +84,10 @@ impl Session {
                 };
                 feed.at += head_bytes + value_bytes;
                 self.sasl(feed, echo, mechanism, value);
+            }
+            Command::Stat(b"sizes") if feed.turn.shared().config.track_sizes => {
+                feed.at += head_bytes;
+                self.start_dump(ClassSet::ALL, Form::sizes(Some(echo)));
             }
             Command::Unknown | Command::SaslList | Command::SaslAuth(_) => {
                 feed.at += head_bytes;

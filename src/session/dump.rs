@@ -3,6 +3,7 @@
 use super::{Feed, Next, Session, State, Step};
 use crate::engine::ClassSet;
 use crate::engine::watch::encoded;
+use crate::proto::binary::{self, Echo};
 use crate::proto::meta;
 use crate::proto::text::reply;
 use crate::store::{Item, Walk};
@@ -31,11 +32,16 @@ pub(super) enum Form {
     Keys,
     /// Key, length and expiry, of at most this many items and bytes.
     Cachedump { items_left: u64, bytes_left: usize },
-    /// How many items there are of each size.
-    Sizes(BTreeMap<u64, u64>),
+    /// How many items there are of each size; in packets, if a packet has asked.
+    Sizes(BTreeMap<u64, u64>, Option<Echo>),
 }
 
 impl Form {
+    /// The sizes of all items, not counted yet.
+    pub(super) fn sizes(packets: Option<Echo>) -> Self {
+        Self::Sizes(BTreeMap::new(), packets)
+    }
+
     /// A cachedump of at most `items` items; 0 is all.
     pub(super) fn cachedump(items: u32) -> Self {
         let items_left = if items == 0 { u64::MAX } else { u64::from(items) };
@@ -74,7 +80,7 @@ impl Session {
                     *bytes_left = bytes_left.saturating_sub(out.len() - before);
                 }
             }
-            Form::Sizes(sizes) => {
+            Form::Sizes(sizes, _) => {
                 *sizes.entry(shared.item_bytes(item).next_multiple_of(SIZE_STEP_BYTES)).or_default() += 1;
             }
         });
@@ -88,11 +94,19 @@ impl Session {
         let State::Dump(dump) = std::mem::take(&mut self.state) else { return Step::Done };
         let end = match dump.form {
             Form::Keys => reply::EN,
-            Form::Sizes(sizes) => {
+            Form::Sizes(sizes, None) => {
                 for (size, count) in sizes {
                     let _ = write!(feed.out.staged, "STAT {size} {count}\r\n");
                 }
                 reply::END
+            }
+            Form::Sizes(sizes, Some(echo)) => {
+                for (size, count) in sizes {
+                    let (size, count) = (size.to_string(), count.to_string());
+                    binary::push_stat(&mut feed.out.staged, echo, size.as_bytes(), count.as_bytes());
+                }
+                binary::push_stat(&mut feed.out.staged, echo, b"", b"");
+                return Step::Done;
             }
             Form::Everything | Form::Cachedump { .. } => reply::END,
         };

@@ -34,7 +34,7 @@ impl Session {
                 b"items" => return self.list(feed, Turn::stats_items),
                 b"slabs" => return self.list(feed, Turn::stats_slabs),
                 b"sizes" if feed.turn.shared().config.track_sizes => {
-                    self.start_dump(ClassSet::ALL, Form::Sizes(std::collections::BTreeMap::new()));
+                    self.start_dump(ClassSet::ALL, Form::sizes(None));
                 }
                 b"sizes" => {
                     self.say(feed, reply::SIZES_DISABLED);

@@ -53,6 +53,7 @@ scripts! {
     protocol_binary: "protocol-binary.txt",
     retrieval: "retrieval.txt",
     shutdown: "shutdown.txt",
+    sizes: "sizes.txt",
     stats_detail: "stats-detail.txt",
     stats_settings: "stats-settings.txt",
     stats: "stats.txt",

@@ -266,7 +266,7 @@ fn items_slabs_and_connections() {
         text(&mut peer, "stats conns\r\n"),
         "STAT 26:addr tcp:127.0.0.1:11211\r\nSTAT 26:state conn_listening\r\nSTAT 26:secs_since_last_cmd 98\r\n\
          STAT 30:addr tcp:127.0.0.1:5555\r\nSTAT 30:listen_addr tcp:127.0.0.1:11211\r\n\
-         STAT 30:state conn_waiting\r\nSTAT 30:secs_since_last_cmd 2\r\nEND\r\n"
+         STAT 30:state conn_read\r\nSTAT 30:secs_since_last_cmd 2\r\nEND\r\n"
     );
 }
 
