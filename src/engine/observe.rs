@@ -155,6 +155,16 @@ impl Shared {
         self.watch.send(&self.clock, Stream::Evictions, line);
     }
 
+    /// Tells watchers what became of expired items within the last second, in the words of memcached's crawler, which runs
+    /// class by class where there is one sweep here.
+    pub fn log_sweep(&self, examined: u64, reclaimed: u64) {
+        let line = format_args!(
+            "type=lru_crawler crawler=0 lru=all low_mark=0 next_reclaims=0 since_run=1 next_run=1 elapsed=0 \
+            examined={examined} reclaimed={reclaimed}"
+        );
+        self.watch.send(&self.clock, Stream::System, line);
+    }
+
     /// Tells watchers of a new connection; `peer` is None on unix sockets.
     pub fn log_connection(&self, id: u32, peer: Option<SocketAddr>) {
         if self.watch.wants(Stream::Connections) {

@@ -34,7 +34,7 @@ pub enum Stream {
     Connections = 8,
     /// Deletions.
     Deletions = 16,
-    /// Background work.
+    /// Background work: expired items that are gone.
     System = 32,
     /// Commands as they came; nothing is sent.
     Raw = 64,

@@ -6,6 +6,7 @@ use crate::clock::Secs;
 use crate::config::Protocol;
 use crate::engine::connections::{Address, Connection, State};
 use crate::engine::counters::RingCounters;
+use crate::engine::watch::Stream;
 use crate::engine::{Engine, Reason, Shared, Stop};
 use crate::output::Output;
 use crate::session::udp::{self, Datagrams};
@@ -23,6 +24,9 @@ pub(super) struct Live {
     /// The listeners' addresses, with their places in the configuration.
     listeners: Arc<[(usize, Address)]>,
     now: Cell<Secs>,
+    /// Items examined and reclaimed for their expiry when the last second began, for those who watch the system.
+    swept: Cell<Option<(u64, u64)>>,
+    tells_of_sweeps: bool,
 }
 
 impl Live {
@@ -34,7 +38,26 @@ impl Live {
     ) -> Self {
         let engine = RefCell::new(Engine::new(Arc::clone(&shared), shard, ring));
         let counters = Arc::clone(shared.ring_counters(ring));
-        Self { engine, shared, counters, listeners, now: Cell::new(Secs::default()) }
+        // The rings sweep one store: one of them tells.
+        let tells_of_sweeps = ring == 0;
+        let now = Cell::new(Secs::default());
+        Self { engine, shared, counters, listeners, now, swept: Cell::new(None), tells_of_sweeps }
+    }
+
+    /// Tells watchers of expired items that are gone.
+    fn tell_of_sweeps(&self) {
+        if !self.shared.watch.wants(Stream::System) {
+            return self.swept.set(None);
+        }
+        let totals = self.engine.borrow_mut().shard_mut().store().totals();
+        // Whole segments of expired items go without each being examined.
+        let swept = (totals.crawler_items_checked, totals.reclaimed + totals.crawler_reclaimed);
+        if let Some((examined, reclaimed)) = self.swept.replace(Some(swept))
+            && swept.1 > reclaimed
+        {
+            // `stats reset` may have come between.
+            self.shared.log_sweep(swept.0.saturating_sub(examined), swept.1 - reclaimed);
+        }
     }
 
     /// The list's entry for a new connection.
@@ -80,6 +103,9 @@ impl Core for Live {
         let now = self.shared.clock.now();
         self.engine.borrow_mut().set_now(now);
         self.now.set(now);
+        if self.tells_of_sweeps {
+            self.tell_of_sweeps();
+        }
         now
     }
 

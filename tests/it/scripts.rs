@@ -63,6 +63,7 @@ scripts! {
     touch_delete: "touch-delete.txt",
     watch_refused: "watch-refused.txt",
     watch: "watch.txt",
+    watch_system: "watch-system.txt",
     yield_counts: "yield-counts.txt",
     yielding: "yielding.txt",
 }
