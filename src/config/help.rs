@@ -113,7 +113,7 @@ pub(super) const SPECS: &[Spec] = &[
         "bytes",
         &["smallest size class that statistics name", "(key+value+flags, default: 48)"],
     ),
-    flag('L', "enable-largepages", &["accepted, without effect (warns)"]),
+    flag('L', "enable-largepages", &["keep items in huge pages (madvise)"]),
     value(
         'D',
         "delimiter",
@@ -162,7 +162,7 @@ pub(super) const SPECS: &[Spec] = &[
         'e',
         "memory-file",
         "file",
-        &["accepted, without effect (warns): the cache starts", "empty after a restart"],
+        &["accepted and ignored (warns): the cache starts", "empty after a restart"],
     ),
     flag('Z', "enable-ssl", &["enable TLS/SSL"]),
     value('o', "extended", "list", &["comma separated list of extended options"]),

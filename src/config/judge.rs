@@ -32,11 +32,8 @@ pub(super) fn values(options: &Options, surroundings: &Surroundings) -> Result<C
     if config.large_pages && !surroundings.large_pages {
         return Err(Refusal::new(EX_BAD_VALUE, "Cannot enable large pages on this system"));
     }
-    if config.large_pages {
-        config.warnings.push("WARNING: -L has no effect: items are in ordinary pages.".to_owned());
-    }
     if config.memory_file.is_some() {
-        config.warnings.push("WARNING: -e has no effect: the cache starts empty after a restart.".to_owned());
+        config.warnings.push("WARNING: -e is ignored: the cache starts empty after a restart.".to_owned());
     }
     if options.enable_ssl > 0 && !surroundings.tls {
         return Err(Refusal::new(EX_USAGE, "This server is not built with TLS support."));

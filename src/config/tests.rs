@@ -68,7 +68,7 @@ fn every_short_option_starts() {
         ("-P /run/x", |c| c.pid_file.as_deref() == Some("/run/x")),
         ("-f 1.08", |c| (c.factor - 1.08).abs() < 1e-9),
         ("-n 480", |c| c.chunk_size == 480),
-        ("-L", |c| c.large_pages && c.warnings.len() == 1),
+        ("-L", |c| c.large_pages && c.warnings.is_empty()),
         ("--io-engine=epoll", |c| c.io_engine == IoEngine::Epoll),
         ("--io-engine epoll --io-engine uring", |c| c.io_engine == IoEngine::Uring),
         ("--io auto", |c| c.io_engine == IoEngine::Auto),

@@ -51,6 +51,8 @@ pub use signals::Request;
 
 /// Registered read buffers per ring, if locked memory allows; busier rings read into heap memory besides.
 const BUFFERS_MAX: usize = 128;
+/// Size of memcached's slab pages, bytes; named in the log alone.
+const PAGE_BYTES: u32 = 1 << 20;
 /// How long the end waits for rings; each gives itself less.
 const END: Duration = Duration::from_millis(900);
 
@@ -278,7 +280,17 @@ fn open_store(config: &Config, rings: usize, host: Host) -> Result<Arc<Store>, S
         seed: random_seed(),
         log_entries: None,
     };
-    Store::new(options, Box::new(host)).map_err(|error| StartError::new(error.to_string()))
+    for (index, bytes) in options.classes.chunk_bytes().iter().enumerate() {
+        let per_page = PAGE_BYTES / bytes;
+        tracing::debug!("slab class {:3}: chunk size {bytes:9} perslab {per_page:7}", index + 1);
+    }
+    let store = Store::new(options, Box::new(host)).map_err(|error| StartError::new(error.to_string()))?;
+    if config.large_pages {
+        store.use_large_pages().map_err(|errno| {
+            StartError::new(format!("Cannot enable large pages on this system: madvise: {}", errno.desc()))
+        })?;
+    }
+    Ok(store)
 }
 
 /// A number nobody outside can know, so that nobody can choose keys that collide.

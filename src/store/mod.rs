@@ -176,6 +176,14 @@ impl Store {
         }))
     }
 
+    /// Asks the kernel to keep segments in large pages. Large items, whose pages come and go, stay in small ones.
+    ///
+    /// # Errors
+    /// The kernel has no large pages.
+    pub fn use_large_pages(&self) -> nix::Result<()> {
+        self.space.use_large_pages()
+    }
+
     /// The shard of `ring`, which must be taken once: the log waits for every ring.
     pub fn shard(self: &Arc<Self>, ring: usize) -> Shard {
         Shard::new(Arc::clone(self), ring)
@@ -478,6 +486,8 @@ pub struct Put {
 pub enum Value {
     /// The request's data.
     Data,
+    /// The request's data, which is the old value counted on, in its old length.
+    Padded,
     /// The old value, then the data (append).
     OldThenData,
     /// The data, then the old value (prepend).
@@ -486,8 +496,6 @@ pub enum Value {
     Old,
     /// Nothing.
     Empty,
-    /// The request's data, which is the old value counted on, in its old length.
-    Padded,
     /// The first so many bytes of this buffer (incr, decr).
     Digits([u8; 24], u8),
 }

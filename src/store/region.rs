@@ -51,6 +51,12 @@ impl Region {
         unsafe { self.base.add(offset as usize) }
     }
 
+    /// Asks for large pages in the first `bytes`.
+    pub(super) fn advise_large_pages(&self, bytes: u64) -> nix::Result<()> {
+        assert!(bytes <= self.bytes as u64, "range is inside the mapping");
+        pages::advise_large(self.base, bytes as usize)
+    }
+
     /// Gives the memory behind whole pages back to the kernel; they read as zero afterwards.
     ///
     /// The caller owns the range: no item in it can be reached any more.

@@ -82,6 +82,11 @@ impl Space {
         Ok(Self { region, unit_shift, segment_shift, large_base, counts, log })
     }
 
+    /// Segments in large pages.
+    pub(super) fn use_large_pages(&self) -> nix::Result<()> {
+        self.region.advise_large_pages(self.large_base)
+    }
+
     pub(super) fn log(&self) -> &Log {
         &self.log
     }

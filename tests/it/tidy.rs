@@ -59,7 +59,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("src/store/prefetch.rs", 1),
     ("src/store/region.rs", 6),
     ("src/store/region/heap.rs", 5),
-    ("src/store/region/mapped.rs", 6),
+    ("src/store/region/mapped.rs", 7),
     ("src/store/replica.rs", 2),
     ("src/store/space.rs", 1),
     ("src/store/turn.rs", 5),

@@ -16,6 +16,12 @@ pub(super) fn reserve(bytes: usize) -> nix::Result<NonNull<u8>> {
     NonNull::new(unsafe { alloc_zeroed(layout(bytes)?) }).ok_or(nix::errno::Errno::ENOMEM)
 }
 
+/// Asks for large pages: the heap has none.
+#[expect(clippy::unnecessary_wraps, reason = "mappings can refuse")]
+pub(super) fn advise_large(_start: NonNull<u8>, _bytes: usize) -> nix::Result<()> {
+    Ok(())
+}
+
 /// Makes the range read as zero.
 ///
 /// # Safety

@@ -17,6 +17,12 @@ pub(super) fn reserve(bytes: usize) -> nix::Result<NonNull<u8>> {
     Ok(base.cast())
 }
 
+/// Asks for large pages.
+pub(super) fn advise_large(start: NonNull<u8>, bytes: usize) -> nix::Result<()> {
+    // SAFETY: the advice changes the contents of no memory, whosever it is.
+    unsafe { madvise(start.cast(), bytes, MmapAdvise::MADV_HUGEPAGE) }
+}
+
 /// Gives back the memory, not the addresses; it reads as zero afterwards.
 ///
 /// # Safety
