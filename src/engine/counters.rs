@@ -118,6 +118,8 @@ counters! {
         total_connections,
         /// Connections closed.
         closed_connections,
+        /// Requests refused for want of memory to receive them.
+        read_buf_oom,
         /// Connections refused because of `-c`.
         rejected_connections,
         /// Connections closed for being idle.

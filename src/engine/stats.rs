@@ -78,11 +78,11 @@ impl Turn<'_> {
             "read_buf_count",
             "read_buf_bytes",
             "read_buf_bytes_free",
-            "read_buf_oom",
-            "reserved_fds",
         ] {
             to.put(name, 0);
         }
+        to.put("read_buf_oom", sums.ring.read_buf_oom);
+        to.put("reserved_fds", 0);
     }
 
     fn commands(&self, to: &mut Writer<'_, '_>) {

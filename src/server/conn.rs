@@ -28,6 +28,9 @@ use uring::{Buffer, Stream};
 /// A carry or an output that grew beyond this is given back once it is empty, bytes.
 const KEPT_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 
+/// The last words to a client whose request there is no memory for.
+const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
+
 /// So many reads within one second make a client busy.
 const BUSY_READS: u32 = 4;
 
@@ -56,7 +59,7 @@ impl<C: Core> Connection<C> {
         talk: C::Talk,
         channel: Option<Box<Channel>>,
     ) -> Self {
-        let buffer = (!local.buffers.scarce()).then(|| local.buffers.take());
+        let buffer = if local.is_short_of_buffers() { None } else { local.read_buffer() };
         Self {
             local,
             entry,
@@ -134,7 +137,7 @@ impl<C: Core> Connection<C> {
         loop {
             self.goes_on()?;
             // Given back before the wait: what a match looks at lives to its end.
-            let held = self.buffer.take().filter(|_| self.is_busy() || !self.local.buffers.scarce());
+            let held = self.buffer.take().filter(|_| self.may_hold());
             let buffer = if let Some(buffer) = held {
                 buffer
             } else {
@@ -143,7 +146,10 @@ impl<C: Core> Connection<C> {
                 match self.entry.stream.parked().await {
                     Err(error) if !Stream::is_interrupted(&error) => return Err(End::Broken),
                     Err(_) => continue,
-                    Ok(()) => self.local.buffers.take(),
+                    Ok(()) => match self.local.read_buffer() {
+                        Some(buffer) => buffer,
+                        None => return Err(self.refuse_to_read().await),
+                    },
                 }
             };
             self.entry.phase.set(Phase::Reading);
@@ -285,6 +291,25 @@ impl<C: Core> Connection<C> {
     /// Many clients that say little are not worth a buffer each; few that say much are.
     fn is_busy(&self) -> bool {
         self.streak >= BUSY_READS
+    }
+
+    /// Whether it may keep its buffer while it waits.
+    fn may_hold(&self) -> bool {
+        match self.local.settings.read_bytes_max {
+            0 => self.is_busy() || !self.local.buffers.scarce(),
+            // Under a limit nobody is refused because others wait.
+            _ => !self.local.is_short_of_buffers(),
+        }
+    }
+
+    /// Tells the client that there is no memory to read its request into.
+    async fn refuse_to_read(&mut self) -> End {
+        self.local.core.count(Event::NoReadMemory);
+        if self.channel.as_ref().is_some_and(|channel| !channel.is_established()) {
+            return End::Broken;
+        }
+        self.out.staged.extend_from_slice(NO_READ_MEMORY);
+        self.send(false).await.err().unwrap_or(End::Broken)
     }
 
     /// Gives back the memory that only a busy connection needs.

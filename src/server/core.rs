@@ -78,6 +78,8 @@ pub(crate) enum Event {
     TlsRefused,
     /// TLS broke after its handshake.
     TlsBroken,
+    /// Refused for want of memory to receive into.
+    NoReadMemory,
     /// Nothing is accepted from now on, until a place is free.
     Full,
     /// Accepting again.

@@ -220,6 +220,7 @@ impl Crew<'_> {
         let options = uring::Options { rings, buffer_bytes: READ_BUFFER_BYTES, buffers_max: BUFFERS_MAX };
         let settings = Settings {
             idle_timeout_secs: self.config.idle_timeout,
+            read_bytes_max: self.config.read_buf_mem_limit as usize / rings,
             refuse_when_full: self.config.maxconns_fast,
             protocols: self.config.listen.iter().map(|spec| protocol_words(spec.protocol)).collect(),
         };

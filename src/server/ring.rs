@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use uring::{Accepts, Bell, Buffers, Mail, Mailbox, Socket, Stream, Waker};
+use uring::{Accepts, Bell, Buffer, Buffers, Mail, Mailbox, Socket, Stream, Waker};
 
 /// A ring's mail.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) protocols: Arc<[&'static str]>,
     /// A TCP connection that is silent between commands for longer is closed, seconds; 0 is never.
     pub(crate) idle_timeout_secs: u32,
+    /// A client whose request finds so much memory in use for receiving is refused, bytes; 0 is no limit.
+    pub(crate) read_bytes_max: usize,
     /// Refuse whom there is no place for; else keep them waiting.
     pub(crate) refuse_when_full: bool,
 }
@@ -85,6 +87,20 @@ pub(super) struct Entry {
     /// Why the ring ended the connection, if it did.
     pub(super) end: Cell<Option<End>>,
     is_tcp: bool,
+}
+
+impl<C: Core> Local<C> {
+    /// A read buffer, unless that would be more than there may be.
+    pub(super) fn read_buffer(&self) -> Option<Buffer> {
+        let most = self.settings.read_bytes_max;
+        (most == 0 || self.buffers.lent_bytes() < most).then(|| self.buffers.take())
+    }
+
+    /// Whether who waits should not hold a buffer.
+    pub(super) fn is_short_of_buffers(&self) -> bool {
+        let most = self.settings.read_bytes_max;
+        self.buffers.scarce() || (most != 0 && self.buffers.lent_bytes() >= most / 2)
+    }
 }
 
 impl Entry {

@@ -242,3 +242,43 @@ fn a_killed_server_can_be_followed_at_once() {
         assert_eq!(server.connect().get("key"), None);
     }
 }
+
+/// With `read_buf_mem_limit`, whose request finds the memory in use is told so and goes; the others stay.
+#[test]
+fn memory_for_receiving_can_be_limited() {
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    // 64 buffers of 16 KiB.
+    let server = Server::start(&["-t", "1", "-m", "256", "-o", "read_buf_mem_limit=1"]);
+    let mut client = server.connect();
+    client.set("long", &"x".repeat(1_000_000));
+    // Each holds the buffer its request came in as long as its replies are on their way, and reads none.
+    let request = b"get long\r\n".repeat(16);
+    let mut holders: Vec<Client> = Vec::new();
+    wait_until("the memory is used up", || {
+        let mut holder = server.connect();
+        holder.send(&request);
+        holders.push(holder);
+        assert!(holders.len() < 1000, "nobody is refused");
+        // The pool may have fewer buffers than the limit allows; those of the heap are small.
+        let mut late = server.connect();
+        late.send(b"mn\r\n");
+        match late.line().as_str() {
+            "MN" => false,
+            said => {
+                assert_eq!(said, "SERVER_ERROR out of memory reading request");
+                assert_eq!(late.read_to_end(), b"");
+                true
+            }
+        }
+    });
+    drop(holders);
+    wait_until("there is memory again", || {
+        let mut late = server.connect();
+        late.send(b"mn\r\n");
+        late.read_line_or_end() == "MN"
+    });
+    assert!(server.count("read_buf_oom") >= 1);
+    assert_eq!(client.ask("mn"), "MN", "who was there before still is");
+}

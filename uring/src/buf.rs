@@ -15,7 +15,7 @@
 #![expect(unsafe_code, reason = "slots of one mapping are handed to the kernel and to the caller")]
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
@@ -92,6 +92,8 @@ struct Arena {
 pub struct Buffers {
     arena: Option<Rc<Arena>>,
     buffer_bytes: usize,
+    /// Bytes of the heap that are lent.
+    heap_bytes: Rc<Cell<usize>>,
 }
 
 impl std::fmt::Debug for Buffers {
@@ -103,7 +105,7 @@ impl std::fmt::Debug for Buffers {
 impl Buffers {
     /// Buffers of `buffer_bytes` on the heap alone.
     pub(crate) fn heap(buffer_bytes: usize) -> Self {
-        Self { arena: None, buffer_bytes }
+        Self { arena: None, buffer_bytes, heap_bytes: Rc::default() }
     }
 
     /// Maps and registers `count` buffers of `buffer_bytes` with the ring whose runtime this is called in.
@@ -134,7 +136,7 @@ impl Buffers {
         let is_registered = register(&mapping)?;
         let free = RefCell::new((0..count as u32).rev().collect());
         let arena = Rc::new(Arena { is_registered, mapping, buffer_bytes, count, free });
-        Ok(Self { arena: Some(arena), buffer_bytes })
+        Ok(Self { arena: Some(arena), buffer_bytes, heap_bytes: Rc::default() })
     }
 
     /// A buffer: from the pool if one is free, else from the heap.
@@ -145,7 +147,14 @@ impl Buffers {
                 return Buffer { memory: Memory::Slot { arena: Rc::clone(arena), slot }, filled: 0 };
             }
         }
-        Buffer { memory: Memory::Heap(vec![0; self.buffer_bytes.min(HEAP_BYTES_MAX)]), filled: 0 }
+        let bytes = vec![0; self.buffer_bytes.min(HEAP_BYTES_MAX)];
+        self.heap_bytes.set(self.heap_bytes.get() + bytes.len());
+        Buffer { memory: Memory::Heap { bytes, lent: Rc::clone(&self.heap_bytes) }, filled: 0 }
+    }
+
+    /// Bytes of all buffers that are lent.
+    pub fn lent_bytes(&self) -> usize {
+        (self.pooled() - self.free()) * self.buffer_bytes + self.heap_bytes.get()
     }
 
     /// True if less than a quarter of the pool is free: who waits should not hold one.
@@ -166,7 +175,7 @@ impl Buffers {
 
 enum Memory {
     Slot { arena: Rc<Arena>, slot: u32 },
-    Heap(Vec<u8>),
+    Heap { bytes: Vec<u8>, lent: Rc<Cell<usize>> },
 }
 
 /// One read buffer; dropping it gives it back.
@@ -198,7 +207,7 @@ impl Buffer {
                 // lend it to the kernel.
                 unsafe { std::slice::from_raw_parts(start, self.filled) }
             }
-            Memory::Heap(bytes) => &bytes[..self.filled],
+            Memory::Heap { bytes, .. } => &bytes[..self.filled],
         }
     }
 
@@ -211,7 +220,7 @@ impl Buffer {
                 // SAFETY: as in `bytes`; and whoever holds this `Buffer` mutably is alone with it.
                 unsafe { std::slice::from_raw_parts_mut(start, self.filled) }
             }
-            Memory::Heap(bytes) => &mut bytes[..self.filled],
+            Memory::Heap { bytes, .. } => &mut bytes[..self.filled],
         }
     }
 
@@ -230,7 +239,7 @@ impl Buffer {
         self.filled = 0;
         match &mut self.memory {
             Memory::Slot { arena, slot } => (arena.start_of(*slot), arena.buffer_bytes as u32),
-            Memory::Heap(bytes) => (bytes.as_mut_ptr(), bytes.len() as u32),
+            Memory::Heap { bytes, .. } => (bytes.as_mut_ptr(), bytes.len() as u32),
         }
     }
 
@@ -242,8 +251,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Memory::Slot { arena, slot } = &self.memory {
-            arena.free.borrow_mut().push(*slot);
+        match &self.memory {
+            Memory::Slot { arena, slot } => arena.free.borrow_mut().push(*slot),
+            Memory::Heap { bytes, lent } => lent.set(lent.get() - bytes.len()),
         }
     }
 }
