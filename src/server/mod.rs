@@ -412,13 +412,29 @@ fn each_family<B>(
     if all.is_empty() { Err(missing) } else { Ok(all) }
 }
 
-/// memcached's words for a port that cannot be had.
+/// memcached's words for a port that cannot be had, and what helps.
 fn refused(transport: &str, host: Option<&str>, port: u16, error: &std::io::Error) -> StartError {
     let reason = words(error);
-    StartError::new(match host {
-        None => format!("failed to listen on {transport} port {port}: {reason}"),
-        Some(host) => format!("failed to listen on one of interface(s) {host}: {reason}"),
-    })
+    let what = match host {
+        None => format!("{transport} port {port}: {reason}"),
+        Some(host) => format!("one of interface(s) {host}: {reason}"),
+    };
+    let option = if transport == "UDP" { "-U" } else { "-p" };
+    let advice = match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => {
+            format!(
+                ": {transport} port {port} is taken: end who has it (ss -lpn), or choose another by {option}"
+            )
+        }
+        Some(libc::EACCES) => {
+            format!(
+                ": {transport} port {port} is root's: start as root with -u, or choose another by {option}"
+            )
+        }
+        Some(libc::EADDRNOTAVAIL) => ": no interface here has this address: see `ip address`".to_owned(),
+        _ => String::new(),
+    };
+    StartError::new(format!("failed to listen on {what}{advice}"))
 }
 
 /// The error as strerror(3) words it.

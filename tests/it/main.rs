@@ -41,3 +41,4 @@ mod stuck;
 mod tidy;
 mod tls;
 mod udp;
+mod unix;

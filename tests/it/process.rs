@@ -1,9 +1,7 @@
 //! The process around the server: what starts and what is refused, by the real binary; signals, files, users, wrappers.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -11,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, Uid, User, geteuid};
+use nix::unistd::{Pid, User, geteuid};
 
 use crate::harness::{Client, Dialect, Server, TempDir, deadline, dialect, program, wait_until};
 
@@ -19,7 +17,7 @@ use crate::harness::{Client, Dialect, Server, TempDir, deadline, dialect, progra
 const PROMPT: Duration = Duration::from_secs(1);
 
 /// Runs what is expected to end by itself, to its end.
-fn run(program: &Path, args: &[&str]) -> Output {
+pub fn run(program: &Path, args: &[&str]) -> Output {
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::null())
@@ -38,7 +36,7 @@ fn run(program: &Path, args: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -47,7 +45,7 @@ fn words(line: &str) -> Vec<&str> {
 }
 
 /// A command line as root may use it.
-fn as_root<'w>(words: &[&'w str]) -> Vec<&'w str> {
+pub fn as_root<'w>(words: &[&'w str]) -> Vec<&'w str> {
     let user: &[&str] = if geteuid().is_root() { &["-u", "root"] } else { &[] };
     [user, words].concat()
 }
@@ -213,12 +211,24 @@ fn a_second_server_on_a_port_says_so_and_leaves() {
     let second = run(program(), &as_root(&["-p", &port]));
     assert_eq!(second.status.code(), Some(71));
     let expected = format!("failed to listen on TCP port {port}: Address already in use");
-    assert!(text(&second.stderr).lines().any(|line| line == expected), "{second:?}");
+    assert!(text(&second.stderr).lines().any(|line| line.starts_with(&expected)), "{second:?}");
+    let advice = format!(": TCP port {port} is taken: end who has it (ss -lpn), or choose another by -p\n");
+    assert!(dialect() == Dialect::V18 || text(&second.stderr).ends_with(&advice), "{second:?}");
     let second = run(program(), &as_root(&["-p", &port, "-l", "127.0.0.1"]));
     assert_eq!(second.status.code(), Some(71));
     let expected = "failed to listen on one of interface(s) 127.0.0.1: Address already in use";
-    assert!(text(&second.stderr).lines().any(|line| line == expected), "{second:?}");
+    assert!(text(&second.stderr).lines().any(|line| line.starts_with(expected)), "{second:?}");
     assert_eq!(server.connect().ask("mn"), "MN", "the first one serves on");
+}
+
+/// With -vv the size classes are listed first.
+#[test]
+fn the_size_classes_are_in_the_log() {
+    let server = Server::start(&["-vv"]);
+    let said = server.stderr();
+    assert!(said.contains("slab class   1: chunk size        96 perslab   10922\n"), "{said}");
+    assert!(said.contains("slab class  39: chunk size    524288 perslab       2\n"), "{said}");
+    assert!(!Server::start(&["-v"]).stderr().contains("slab class"));
 }
 
 /// Signals and what they do: exit status, and what standard error holds with -v.
@@ -267,7 +277,7 @@ fn hup_and_pipe_end_nothing() {
 }
 
 /// `dir` and `file` in it.
-fn path(dir: &TempDir, file: &str) -> String {
+pub fn path(dir: &TempDir, file: &str) -> String {
     dir.path().join(file).display().to_string()
 }
 
@@ -481,80 +491,27 @@ fn nobody_with_little_lockable_memory_serves() {
     assert_eq!(server.end().code(), Some(0));
 }
 
-/// Asks over a unix socket.
-fn ask(socket: &str, command: &str) -> Option<String> {
-    let mut stream = UnixStream::connect(socket).ok()?;
-    stream.set_read_timeout(Some(deadline())).unwrap();
-    stream.write_all(format!("{command}\r\nquit\r\n").as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
-}
-
+/// With -L the kernel is asked to keep the items' mapping in large pages.
 #[test]
-fn a_unix_socket_is_made_shared_out_and_left_behind() {
-    let dir = TempDir::new();
-    let socket = path(&dir, "socket");
-    // Left behind by a server that is gone.
-    drop(UnixListener::bind(&socket).unwrap());
-    let stale = fs::metadata(&socket).unwrap().ino();
-    let mut child = Command::new(program())
-        .args(as_root(&["-s", &socket, "-a", "0766", "-t", "4"]))
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_until("the socket answers", || ask(&socket, "mn").is_some_and(|answer| answer == "MN\r\n"));
-    let made = fs::metadata(&socket).unwrap();
-    assert!(made.file_type().is_socket());
-    assert_ne!((made.ino(), made.ctime_nsec()), (stale, 0));
-    assert_eq!(made.permissions().mode() & 0o777, 0o766);
-    // One acceptor, four rings: what one client stores every other one sees.
-    let mut held: Vec<UnixStream> = (0..8).map(|_| UnixStream::connect(&socket).unwrap()).collect();
-    for (number, stream) in held.iter_mut().enumerate() {
-        stream.write_all(format!("set k{number} 0 0 1\r\nv\r\n").as_bytes()).unwrap();
-        let mut answer = [0; 8];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"STORED\r\n");
-    }
-    for number in 0..8 {
-        assert_eq!(
-            ask(&socket, &format!("get k{number}")).unwrap(),
-            format!("VALUE k{number} 0 1\r\nv\r\nEND\r\n")
-        );
-    }
-    let conns = ask(&socket, "stats conns").unwrap();
-    assert!(conns.contains(&format!(":listen_addr unix:{socket}")), "{conns}");
-    assert!(conns.contains(":addr ?:<AF 0>"), "{conns}");
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(Path::new(&socket).exists(), "the file stays");
-}
-
-#[test]
-fn a_file_in_the_place_of_the_socket_is_not_overwritten() {
-    let dir = TempDir::new();
-    let file = path(&dir, "file");
-    fs::write(&file, "precious").unwrap();
-    let output = run(program(), &as_root(&["-s", &file]));
-    assert_eq!(output.status.code(), Some(71), "{output:?}");
-    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
-}
-
-/// With -u the socket belongs to the user, whose clients shall reach it.
-#[test]
-fn a_unix_socket_belongs_to_the_user() {
-    if !geteuid().is_root() {
+fn items_can_be_in_large_pages() {
+    if dialect() == Dialect::V18 {
         return;
     }
-    let dir = TempDir::new();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let socket = path(&dir, "socket");
-    let mut child = Command::new(program()).args(["-u", "nobody", "-s", &socket]).spawn().unwrap();
-    wait_until("the socket answers", || ask(&socket, "mn").is_some());
-    let nobody = User::from_name("nobody").unwrap().unwrap();
-    assert_eq!(Uid::from_raw(fs::metadata(&socket).unwrap().uid()), nobody.uid);
-    let _ = child.kill();
-    let _ = child.wait();
+    let advised = |flags: &[&str]| {
+        let server = Server::start(flags);
+        server.connect().set("a", "1");
+        let maps = fs::read_to_string(format!("/proc/{}/smaps", server.pid())).unwrap();
+        maps.lines().any(|line| line.starts_with("VmFlags:") && line.split(' ').any(|flag| flag == "hg"))
+    };
+    assert!(!advised(&[]));
+    let modes = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    if modes.contains("[never]") || modes.is_empty() {
+        let output = run(program(), &as_root(&["-L"]));
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(text(&output.stderr), "Cannot enable large pages on this system\n");
+    } else {
+        assert!(advised(&["-L"]));
+    }
 }
 
 /// -k locks what is used. What is only reserved would be more than the machine has.
