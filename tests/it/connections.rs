@@ -141,8 +141,9 @@ fn probes_leave_nothing_behind() {
             _ => drop((&stream).write_all(b"\r")),
         }
     }
+    // On a busy machine some still wait to be accepted when all that have been are gone.
+    wait_until("all of them have come", || stat(&mut client, "total_connections") > 300);
     wait_until("all of them are gone", || stat(&mut client, "curr_connections") == before);
-    assert!(stat(&mut client, "total_connections") >= 300);
     assert_eq!(server.stderr(), "");
 }
 
