@@ -96,3 +96,19 @@ mod tests {
         assert!(clock.now() >= Secs(before.0 + 100));
     }
 }
+
+/// Measures a short time.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts this instant.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since the start.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}

@@ -3,14 +3,13 @@
 //! There are no slabs: items are packed one behind the other. A class is what memcached would have put an item in, so that
 //! tools that draw classes have something true to draw: items, their bytes, and the pages memcached would have needed.
 
-use crate::engine::Turn;
 use crate::engine::connections::Address;
-use crate::engine::stats::{Sink, Writer};
+use crate::engine::stats::{Report, Sink, Writer};
 
 /// Size of memcached's slab pages, bytes.
 const PAGE_BYTES: u64 = 1024 * 1024;
 
-impl Turn<'_> {
+impl Report<'_> {
     /// `stats items`.
     pub fn stats_items(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);

@@ -1,5 +1,7 @@
 //! What a ring counts. Each ring writes its own, so a count is a load and a store; `stats` adds them up.
 
+use crate::engine::hotkeys::HotKeys;
+use crate::engine::latency::Latency;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Classes are numbered from 1 to 63.
@@ -144,11 +146,46 @@ pub struct RingCounters {
     pub ring: Counters,
     /// Counts by class number.
     pub classes: [ClassCounters; CLASSES],
+    /// How long requests take.
+    pub latency: Latency,
+    /// The keys asked for most.
+    pub hotkeys: HotKeys,
+    /// What the ring's connections hold.
+    pub held: Held,
 }
 
 impl Default for RingCounters {
     fn default() -> Self {
-        Self { ring: Counters::default(), classes: std::array::from_fn(|_| ClassCounters::default()) }
+        Self {
+            ring: Counters::default(),
+            classes: std::array::from_fn(|_| ClassCounters::default()),
+            latency: Latency::default(),
+            hotkeys: HotKeys::default(),
+            held: Held::default(),
+        }
+    }
+}
+
+/// Memory of a ring's connections, as its last look through them found it.
+#[derive(Debug, Default)]
+pub struct Held {
+    connections: AtomicU64,
+    read_buffers: AtomicU64,
+}
+
+impl Held {
+    // Relaxed, in both: numbers for `stats`, in no order.
+
+    /// The ring's connections hold `connections` bytes of buffers of their own, and its shared read buffers are
+    /// `read_buffers` bytes long.
+    pub fn set(&self, connections: u64, read_buffers: u64) {
+        self.connections.store(connections, Ordering::Relaxed);
+        self.read_buffers.store(read_buffers, Ordering::Relaxed);
+    }
+
+    /// The two numbers, bytes.
+    pub fn get(&self) -> (u64, u64) {
+        (self.connections.load(Ordering::Relaxed), self.read_buffers.load(Ordering::Relaxed))
     }
 }
 

@@ -8,9 +8,13 @@ mod class_stats;
 pub mod connections;
 pub mod counters;
 mod dump;
+pub mod hotkeys;
+pub mod latency;
 mod meta;
 mod observe;
+mod own_stats;
 pub mod prefixes;
+mod sample;
 mod shared;
 mod stats;
 mod storage;
@@ -20,15 +24,18 @@ pub use dump::ClassSet;
 pub use meta::{Discard, Fetch, Seen};
 pub use observe::Reason;
 pub use shared::{Gauges, Shared, Stop, classes};
-pub use stats::Sink;
+pub use stats::{Report, Sink};
 
 use crate::clock::Secs;
 use crate::command::Exptime;
 use crate::engine::counters::{ClassCounters, Counters, RingCounters};
+use crate::engine::latency::Kind;
 use crate::engine::observe::Found;
+use crate::engine::sample::{Sample, Sampler};
 use crate::limits::EXPTIME_RELATIVE_MAX;
 use crate::store::{Fresh, Hash, Item, Lookup, Shard, Store};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One ring's executor.
 #[derive(Debug)]
@@ -37,6 +44,7 @@ pub struct Engine {
     store: Arc<Store>,
     shared: Arc<Shared>,
     counters: Arc<RingCounters>,
+    sampler: Sampler,
     now: Secs,
 }
 
@@ -46,7 +54,7 @@ impl Engine {
         let counters = Arc::clone(shared.ring_counters(ring));
         let now = shared.clock.now();
         let store = Arc::clone(shard.store());
-        Self { shard, store, shared, counters, now }
+        Self { shard, store, shared, counters, sampler: Sampler::new(ring), now }
     }
 
     /// Takes the coarse time; once per completion batch.
@@ -72,13 +80,15 @@ impl Engine {
     /// Brings the replica up to date and opens it for commands.
     #[inline]
     pub fn fresh(&mut self) -> Turn<'_> {
+        let sample = self.sampler.next();
         Turn {
             fresh: self.shard.fresh(self.now),
             store: &self.store,
             counters: &self.counters,
             shared: &self.shared,
             now: self.now,
-            observers: self.shared.observers(),
+            observers: self.shared.observers() | if sample == Sample::Keys { shared::KEYS } else { 0 },
+            is_timed: sample == Sample::Times,
             connection: 0,
         }
     }
@@ -92,8 +102,9 @@ pub struct Turn<'e> {
     counters: &'e RingCounters,
     shared: &'e Arc<Shared>,
     now: Secs,
-    /// Who wants to know of commands: bits of [`watch::Stream`] and [`shared::PREFIXES`]; nearly always 0.
+    /// Who wants to know of commands: bits of [`watch::Stream`], [`shared::PREFIXES`] and [`shared::KEYS`]; nearly always 0.
     observers: u32,
+    is_timed: bool,
     /// Number of the connection whose commands these are.
     connection: u32,
 }
@@ -108,6 +119,17 @@ impl<'e> Turn<'e> {
     #[inline]
     pub fn set_connection(&mut self, id: u32) {
         self.connection = id;
+    }
+
+    /// Whether this turn's requests are to be timed, with [`Turn::record`].
+    #[inline]
+    pub fn is_timed(&self) -> bool {
+        self.is_timed
+    }
+
+    /// Notes that `requests` took `time` together.
+    pub fn record(&self, kind: Kind, time: Duration, requests: u32) {
+        self.counters.latency.record(kind, time, requests);
     }
 
     /// What all rings share.

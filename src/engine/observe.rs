@@ -3,7 +3,7 @@
 use crate::command::Mode;
 use crate::engine::counters::RingCounters;
 use crate::engine::prefixes::Use;
-use crate::engine::shared::PREFIXES;
+use crate::engine::shared::{KEYS, PREFIXES};
 use crate::engine::watch::{Stream, encoded};
 use crate::engine::{Shared, Turn};
 use crate::store::Item;
@@ -45,7 +45,7 @@ impl<'e> Turn<'e> {
     /// `stats detail on` and `off`.
     pub fn set_detail(&mut self, on: bool) {
         self.shared.set_detail(on);
-        self.observers = self.shared.observers();
+        self.observers = self.shared.observers() | self.observers & KEYS;
     }
 
     /// Somebody who wants to know of commands, if there is anybody.
@@ -68,6 +68,9 @@ impl Observer<'_> {
     }
 
     fn count(&self, key: &[u8], used: Use) {
+        if self.observers & KEYS != 0 {
+            self.counters.hotkeys.note(key);
+        }
         if self.observers & PREFIXES != 0 {
             self.shared.prefixes.count(key, self.shared.config.prefix_delimiter, used);
         }

@@ -6,6 +6,8 @@ use crate::clock::Clock;
 use crate::config::{Config, LiveSettings};
 use crate::engine::connections::Connections;
 use crate::engine::counters::{RingCounters, Sums};
+use crate::engine::hotkeys::Hottest;
+use crate::engine::latency::Times;
 use crate::engine::prefixes::Prefixes;
 use crate::engine::watch::Hub;
 use crate::store::Item;
@@ -16,6 +18,8 @@ use std::sync::{Arc, OnceLock};
 
 /// Beside the bits of [`crate::engine::watch::Stream`]: keys are counted by prefix.
 pub(super) const PREFIXES: u32 = 1 << 31;
+/// Likewise: keys are noted for `stats hotkeys`.
+pub(super) const KEYS: u32 = 1 << 30;
 
 /// Configuration, run-time settings, and every ring's counters.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub struct Shared {
     counters: Vec<Arc<RingCounters>>,
     /// What the counters stood at when `stats reset` was last run: rings never write each other's counters.
     base: Mutex<Sums>,
+    /// The same of the times.
+    times_base: Mutex<Times>,
     verbosity: AtomicU8,
 }
 
@@ -117,6 +123,7 @@ impl Shared {
             gauges: Gauges::default(),
             counters: (0..rings).map(|_| Arc::default()).collect(),
             base: Mutex::default(),
+            times_base: Mutex::default(),
             connections: Connections::default(),
             watch: Hub::new(config.logger_watcher_buf_size as usize),
             prefixes: Prefixes::default(),
@@ -143,6 +150,37 @@ impl Shared {
     /// Sets all counters to zero.
     pub fn reset_counters(&self) {
         *self.base.lock() = self.absolute_sums();
+        *self.times_base.lock() = self.absolute_times();
+        self.counters.iter().for_each(|ring| ring.hotkeys.reset());
+    }
+
+    /// How long requests took since the last reset.
+    pub fn times(&self) -> Times {
+        let mut times = self.absolute_times();
+        times.subtract(&self.times_base.lock());
+        times
+    }
+
+    fn absolute_times(&self) -> Times {
+        let mut times = Times::default();
+        self.counters.iter().for_each(|ring| times.add(&ring.latency));
+        times
+    }
+
+    /// The `most` keys that are asked for most.
+    pub fn hottest(&self, most: usize) -> Hottest {
+        Hottest::of(self.counters.iter().map(|ring| &ring.hotkeys), most)
+    }
+
+    /// Buffers of all connections, and all rings' read buffers, bytes.
+    pub fn held(&self) -> (u64, u64) {
+        let held = self.counters.iter().map(|ring| ring.held.get());
+        held.fold((0, 0), |(connections, read), (c, r)| (connections + c, read + r))
+    }
+
+    /// Number of rings.
+    pub fn rings(&self) -> usize {
+        self.counters.len()
     }
 
     /// Connections open now.

@@ -1,8 +1,10 @@
 //! `stats`: names and values, in memcached's order. Shared by the text and the binary protocol.
 
+use crate::clock::Secs;
 use crate::config::{OWN_VERSION, settings};
-use crate::engine::Turn;
+use crate::engine::{Shared, Turn};
 use crate::limits::MEMCACHED_VERSION;
+use crate::store::Store;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use std::fmt::{Display, Write as _};
@@ -33,7 +35,36 @@ impl<'w, 's> Writer<'w, 's> {
     }
 }
 
-impl Turn<'_> {
+/// What statistics are made of. Any thread may have one: it reads what rings count, and holds up none of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'r> {
+    pub(super) store: &'r Store,
+    pub(super) shared: &'r Shared,
+    pub(super) now: Secs,
+}
+
+impl<'r> Report<'r> {
+    /// A report at the time `now`.
+    pub fn new(store: &'r Store, shared: &'r Shared, now: Secs) -> Self {
+        Self { store, shared, now }
+    }
+}
+
+impl<'e> Turn<'e> {
+    /// The statistics of this moment.
+    pub fn report(&self) -> Report<'e> {
+        Report { store: self.store, shared: self.shared, now: self.now }
+    }
+
+    /// `stats reset`.
+    pub fn reset_stats(&self) {
+        self.shared.reset_counters();
+        self.store.reset_counters();
+        self.shared.prefixes.reset();
+    }
+}
+
+impl Report<'_> {
     /// `stats`.
     pub fn stats(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
@@ -229,13 +260,6 @@ impl Turn<'_> {
         let gauges = &self.shared.gauges;
         to.put("memcrsd_stuck_rings", gauges.stuck_rings.load(Ordering::Relaxed));
         to.put("memcrsd_ring_stalls", gauges.ring_stall_count.load(Ordering::Relaxed));
-    }
-
-    /// `stats reset`.
-    pub fn reset_stats(&self) {
-        self.shared.reset_counters();
-        self.store.reset_counters();
-        self.shared.prefixes.reset();
     }
 }
 

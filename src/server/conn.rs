@@ -142,6 +142,7 @@ impl<C: Core> Connection<C> {
                 buffer
             } else {
                 self.let_go();
+                self.entry.held_bytes.set(self.own_bytes());
                 self.entry.phase.set(Phase::Parked);
                 match self.entry.stream.parked().await {
                     Err(error) if !Stream::is_interrupted(&error) => return Err(End::Broken),
@@ -153,6 +154,7 @@ impl<C: Core> Connection<C> {
                 }
             };
             self.entry.phase.set(Phase::Reading);
+            self.entry.held_bytes.set(self.own_bytes() + buffer.heap_bytes());
             let (result, buffer) = self.entry.stream.read(buffer).await;
             match result {
                 Ok(0) => return Err(self.entry.end.get().unwrap_or(End::Normal)),
@@ -205,6 +207,7 @@ impl<C: Core> Connection<C> {
             return Ok(());
         }
         let bytes = self.out.len();
+        self.entry.held_bytes.set(self.own_bytes());
         let staged = std::mem::take(&mut self.out.staged);
         let (result, mut staged) = if let Some(channel) = &mut self.channel {
             let reply = Reply { staged, pinned: self.out.take_pinned() };
@@ -323,6 +326,11 @@ impl<C: Core> Connection<C> {
         if let Some(channel) = &mut self.channel {
             channel.trim();
         }
+    }
+
+    /// Memory of the buffers that are this connection's own.
+    fn own_bytes(&self) -> usize {
+        self.carry.capacity() + self.out.staged.capacity()
     }
 
     /// # Errors

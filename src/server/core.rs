@@ -69,6 +69,13 @@ pub(crate) enum Event {
     Closed(End),
     /// Refused, because `-c` are there already or descriptors have run out.
     Rejected,
+    /// The ring has looked through its connections.
+    Held {
+        /// Memory of their own buffers, bytes.
+        connections: usize,
+        /// Memory of the ring's read buffers, bytes.
+        read_buffers: usize,
+    },
     /// A TLS handshake is done; of a new session, or of one that was resumed.
     TlsEstablished {
         /// The session is new.

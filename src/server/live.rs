@@ -133,6 +133,9 @@ impl Core for Live {
                 counters.closed_connections.add(1);
                 counters.idle_kicks.add(u64::from(end == End::Idle));
             }
+            Event::Held { connections, read_buffers } => {
+                self.counters.held.set(connections as u64, read_buffers as u64);
+            }
             Event::TlsEstablished { is_new } => counters.ssl_new_sessions.add(u64::from(is_new)),
             Event::TlsRefused => counters.ssl_handshake_errors.add(1),
             Event::TlsBroken => counters.ssl_proto_errors.add(1),

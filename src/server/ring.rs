@@ -82,6 +82,8 @@ pub(super) struct Entry {
     pub(super) phase: Cell<Phase>,
     /// When bytes last came.
     pub(super) last_active: Cell<Secs>,
+    /// Memory of the connection's buffers, without the ring's, at its last wait.
+    pub(super) held_bytes: Cell<usize>,
     /// Part of a command has come.
     pub(super) mid_command: Cell<bool>,
     /// Why the ring ended the connection, if it did.
@@ -209,6 +211,7 @@ impl<C: Core> Local<C> {
             stream: Stream::new(socket),
             phase: Cell::new(Phase::Working),
             last_active: Cell::new(self.now()),
+            held_bytes: Cell::new(0),
             mid_command: Cell::new(false),
             end: Cell::new(None),
             is_tcp: origin.peer.is_some(),
@@ -249,16 +252,18 @@ impl<C: Core> Local<C> {
         self.stopping.get()
     }
 
-    /// Ends idle connections, and takes buffers back from those that only wait, the longest waiting first.
+    /// Adds up what connections hold, ends idle ones, and takes buffers back from those that only wait, the longest waiting first.
     async fn sweep(&self) {
         let now = self.now();
         let mut holders: Vec<(u32, Rc<Entry>)> = Vec::new();
+        let mut held_bytes = 0;
         let mut next = 0;
         while next < self.entries.borrow().capacity() {
             let from = next;
             next += SWEEP_SLICE;
             for key in from..next {
                 let Some(entry) = self.entries.borrow().get(key).map(Rc::clone) else { continue };
+                held_bytes += entry.held_bytes.get();
                 let silent_secs = now.0.saturating_sub(entry.last_active.get().0);
                 if self.is_overdue(&entry, silent_secs) {
                     entry.end(End::Idle);
@@ -270,6 +275,7 @@ impl<C: Core> Local<C> {
                 uring::turn().await;
             }
         }
+        self.core.count(Event::Held { connections: held_bytes, read_buffers: self.buffers.pool_bytes() });
         holders.sort_unstable_by_key(|(silent_secs, _)| std::cmp::Reverse(*silent_secs));
         for (_, entry) in holders.iter().take(INTERRUPTS_MAX) {
             if entry.phase.get() == Phase::Reading {

@@ -18,6 +18,7 @@ mod dump;
 mod meta;
 mod stats;
 mod text;
+mod timing;
 pub mod udp;
 
 use crate::command::{Mode, Store, Stored};
@@ -180,6 +181,8 @@ impl Session {
                 tracing::debug!(target: "wire", "{}: Client using the {name} protocol", self.id);
             }
         }
+        let is_timed = feed.turn.is_timed();
+        let mut timing = None;
         let next = loop {
             if feed.out.is_full() {
                 break Next::Resume;
@@ -188,7 +191,14 @@ impl Session {
                 feed.turn.counters().conn_yields.add(1);
                 break Next::Resume;
             }
-            match self.step(&mut feed) {
+            if is_timed {
+                timing = self.begin_timing(&feed);
+            }
+            let step = self.step(&mut feed);
+            if is_timed {
+                self.end_timing(&feed, timing, &step);
+            }
+            match step {
                 Step::Done => feed.budget = feed.budget.saturating_sub(1),
                 Step::Need => break Next::Read,
                 Step::Stop(next) => break next,
@@ -197,7 +207,8 @@ impl Session {
         Progress { consumed: feed.at, next }
     }
 
-    #[inline]
+    // Always: it has one caller, and is too large for the compiler to see that by itself.
+    #[inline(always)]
     fn step(&mut self, feed: &mut Feed<'_, '_>) -> Step {
         match &mut self.state {
             State::Command if self.dialect == Dialect::Text => self.text(feed),

@@ -2,7 +2,7 @@
 
 use super::dump::Form;
 use super::{Feed, Session, Step};
-use crate::engine::{ClassSet, Sink, Turn};
+use crate::engine::{ClassSet, Report, Sink};
 use crate::proto::binary::{self, Echo, Status};
 use crate::proto::number;
 use crate::proto::text::{Words, reply};
@@ -13,7 +13,7 @@ const CLASS_MAX: u64 = 63;
 impl Session {
     /// `stats …`.
     pub(super) fn stats(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) -> Step {
-        let Some(word) = words.next() else { return self.list(feed, Turn::stats) };
+        let Some(word) = words.next() else { return self.list(feed, Report::stats) };
         // memcached compares as many bytes as the word has, in this order.
         let is = |name: &[u8]| name.starts_with(word);
         if is(b"reset") {
@@ -22,17 +22,17 @@ impl Session {
         } else if is(b"detail") {
             self.detail(feed, words);
         } else if is(b"settings") {
-            return self.list(feed, Turn::settings);
+            return self.list(feed, Report::settings);
         } else if is(b"cachedump") {
             self.cachedump(feed, words);
         } else if is(b"conns") {
-            return self.list(feed, Turn::stats_conns);
+            return self.list(feed, Report::stats_conns);
         } else if is(b"extstore") {
             self.say(feed, reply::END);
         } else {
             match word {
-                b"items" => return self.list(feed, Turn::stats_items),
-                b"slabs" => return self.list(feed, Turn::stats_slabs),
+                b"items" => return self.list(feed, Report::stats_items),
+                b"slabs" => return self.list(feed, Report::stats_slabs),
                 b"sizes" if feed.turn.shared().config.track_sizes => {
                     self.start_dump(ClassSet::ALL, Form::sizes(None));
                 }
@@ -40,15 +40,21 @@ impl Session {
                     self.say(feed, reply::SIZES_DISABLED);
                     self.say(feed, reply::END);
                 }
+                b"memory" => return self.list(feed, Report::stats_memory),
+                b"latency" => return self.list(feed, Report::stats_latency),
+                b"hotkeys" if !feed.turn.shared().config.dump_enabled => {
+                    self.say(feed, reply::HOTKEYS_NOT_ALLOWED);
+                }
+                b"hotkeys" => return self.list(feed, Report::stats_hotkeys),
                 _ => self.say(feed, reply::ERROR),
             }
         }
         Step::Done
     }
 
-    fn list<'e>(&self, feed: &mut Feed<'_, 'e>, list: impl Fn(&Turn<'e>, &mut Sink<'_>)) -> Step {
+    fn list<'e>(&self, feed: &mut Feed<'_, 'e>, list: impl Fn(&Report<'e>, &mut Sink<'_>)) -> Step {
         let out = &mut feed.out.staged;
-        list(&feed.turn, &mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
+        list(&feed.turn.report(), &mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
         self.say(feed, reply::END);
         Step::Done
     }
@@ -98,16 +104,19 @@ impl Session {
             binary::push_stat(out, echo, name.as_bytes(), value.as_bytes());
         };
         match key {
-            b"" => turn.stats(&mut sink),
-            b"items" => turn.stats_items(&mut sink),
-            b"slabs" => turn.stats_slabs(&mut sink),
+            b"" => turn.report().stats(&mut sink),
+            b"items" => turn.report().stats_items(&mut sink),
+            b"slabs" => turn.report().stats_slabs(&mut sink),
+            b"memory" => turn.report().stats_memory(&mut sink),
+            b"latency" => turn.report().stats_latency(&mut sink),
+            b"hotkeys" if dump_enabled => turn.report().stats_hotkeys(&mut sink),
             b"sizes" => sink("sizes_status", "disabled"),
             b"detail on" | b"detail off" if dump_enabled => {}
             b"detail dump" if dump_enabled => {
                 binary::push_stat(&mut feed.out.staged, echo, b"detailed", &turn.shared().prefixes.dump());
             }
             key if b"reset".starts_with(key) => turn.reset_stats(),
-            key if b"settings".starts_with(key) => turn.settings(&mut sink),
+            key if b"settings".starts_with(key) => turn.report().settings(&mut sink),
             _ => return Self::refuse_packet(feed, echo, Status::NotFound),
         }
         binary::push_stat(&mut feed.out.staged, echo, b"", b"");

@@ -4,6 +4,7 @@ mod admin;
 mod auth;
 mod binary;
 mod meta;
+mod ops;
 mod pieces;
 mod text;
 mod udp;

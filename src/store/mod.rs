@@ -241,11 +241,15 @@ impl Store {
         let ledger = self.ledger.lock();
         let (segments, segments_free) = ledger.segment_counts();
         let counts = self.space.held_counts(&ledger);
+        let index_by_ring: Box<[u64]> =
+            self.index_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).collect();
         Memory {
             limit: ledger.limit,
             segments: segments * self.space.segment_bytes(),
             large: ledger.large_bytes(),
-            index: self.index_bytes(),
+            large_free: ledger.large_free_bytes(),
+            index: index_by_ring.iter().sum(),
+            index_by_ring,
             ghost: ledger.ghost.bytes(),
             log: self.space.log().bytes(),
             segment_bytes: self.space.segment_bytes(),
@@ -388,8 +392,12 @@ pub struct Memory {
     pub segments: u64,
     /// Large items.
     pub large: u64,
+    /// Memory behind no large item that is kept for the next.
+    pub large_free: u64,
     /// The indexes of all rings.
     pub index: u64,
+    /// The parts of that, by ring.
+    pub index_by_ring: Box<[u64]>,
     /// The ghost table.
     pub ghost: u64,
     /// The replication log, not part of the budget.

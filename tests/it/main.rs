@@ -30,6 +30,7 @@ mod generate;
 mod harness;
 mod kernel;
 mod linearize;
+mod operations;
 mod pattern;
 mod process;
 mod protocols;

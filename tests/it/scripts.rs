@@ -55,6 +55,7 @@ scripts! {
     shutdown: "shutdown.txt",
     sizes: "sizes.txt",
     stats_detail: "stats-detail.txt",
+    stats_own: "stats-own.txt",
     stats_settings: "stats-settings.txt",
     stats: "stats.txt",
     storage_limits: "storage-limits.txt",

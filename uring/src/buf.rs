@@ -167,6 +167,11 @@ impl Buffers {
         self.arena.as_ref().map_or(0, |arena| arena.count)
     }
 
+    /// Memory of the pool, bytes.
+    pub fn pool_bytes(&self) -> usize {
+        self.pooled() * self.buffer_bytes
+    }
+
     /// Number of buffers in the pool that nobody holds.
     pub fn free(&self) -> usize {
         self.arena.as_ref().map_or(0, |arena| arena.free.borrow().len())
@@ -227,6 +232,14 @@ impl Buffer {
     /// True if it belongs to the ring's pool, false if it was allocated because none was free.
     pub fn is_pooled(&self) -> bool {
         matches!(self.memory, Memory::Slot { .. })
+    }
+
+    /// Memory of the buffer that is not the pool's, bytes.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.memory {
+            Memory::Slot { .. } => 0,
+            Memory::Heap { bytes, .. } => bytes.capacity(),
+        }
     }
 
     /// The registration of the memory, if the kernel knows it beforehand.

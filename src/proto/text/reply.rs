@@ -43,6 +43,7 @@ lines! {
     EN = "EN";
     BAD_USAGE_DETAIL = "CLIENT_ERROR usage: stats detail on|off|dump";
     DETAIL_NOT_ALLOWED = "CLIENT_ERROR stats detail not allowed";
+    HOTKEYS_NOT_ALLOWED = "CLIENT_ERROR stats hotkeys not allowed";
     CACHEDUMP_NOT_ALLOWED = "CLIENT_ERROR stats cachedump not allowed";
     BAD_COMMAND_LINE = "CLIENT_ERROR bad command line";
     ILLEGAL_SLAB_ID = "CLIENT_ERROR Illegal slab id";

@@ -39,6 +39,11 @@ impl Ledger {
         self.large_bytes
     }
 
+    /// Memory that large items have left behind and that is kept for the next.
+    pub(in crate::store) fn large_free_bytes(&self) -> u64 {
+        self.extents.committed_bytes()
+    }
+
     /// Segments in use and free ones with memory behind them.
     pub(in crate::store) fn segment_counts(&self) -> (u64, u64) {
         (u64::from(self.segments_in_use), self.free_warm.len() as u64)

@@ -1,0 +1,209 @@
+//! `stats hotkeys`: the keys that are asked for most, by sampling.
+//!
+//! Every key of a sampled feed ([`super::sample`]) is noted in its ring's sketch, whatever the command and whether it was
+//! found. The sketch is Space-Saving: it holds [`KEYS_MAX`] keys with their counts; a key it does not hold takes the place
+//! of the one with the smallest count, inherits that count, and remembers it as its error. So a key that is asked for
+//! more often than once in `KEYS_MAX` is held for sure, and `count - error` is what was really seen of it: that is what is
+//! told, so a share is never too high but by the luck of the sample.
+//!
+//! All counts are halved every [`HALVED_AFTER`] notes: what is told is of the last minutes under load, not of all time.
+//!
+//! A ring never waits: it takes its own sketch's lock if nobody reads it, and else lets the key go.
+//!
+//! Source: Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005.
+
+use foldhash::fast::FixedState;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher as _;
+
+/// Keys a ring's sketch holds.
+const KEYS_MAX: usize = 128;
+/// Notes after which a ring's counts are halved.
+const HALVED_AFTER: u64 = 1 << 16;
+
+#[derive(Debug, Default)]
+struct Held {
+    key: Vec<u8>,
+    /// What of the count was inherited.
+    error: u64,
+}
+
+/// One ring's sketch.
+#[derive(Debug, Default)]
+struct Sketch {
+    /// Hashes of the keys held, and their counts: in rows of their own, since notes look through all.
+    hashes: Vec<u64>,
+    counts: Vec<u64>,
+    held: Vec<Held>,
+    /// Keys noted, halved like the counts.
+    notes: u64,
+    /// Keys noted since the counts were last halved.
+    fresh_notes: u64,
+}
+
+impl Sketch {
+    fn note(&mut self, key: &[u8]) {
+        self.fresh_notes += 1;
+        if self.fresh_notes == HALVED_AFTER {
+            self.halve();
+        }
+        self.notes += 1;
+        let hash = FixedState::default().hash_one(key);
+        let known = self.hashes.iter().position(|&held| held == hash);
+        if let Some(at) = known.filter(|&at| self.held[at].key == key) {
+            self.counts[at] += 1;
+            return;
+        }
+        if self.held.len() < KEYS_MAX {
+            self.hashes.push(hash);
+            self.counts.push(1);
+            self.held.push(Held { key: key.to_vec(), error: 0 });
+            return;
+        }
+        let least = self.counts.iter().copied().min().unwrap_or_default();
+        let Some(at) = self.counts.iter().position(|&count| count == least) else { return };
+        self.hashes[at] = hash;
+        self.counts[at] = least + 1;
+        let held = &mut self.held[at];
+        held.key.clear();
+        held.key.extend_from_slice(key);
+        held.error = least;
+    }
+
+    fn halve(&mut self) {
+        self.fresh_notes = 0;
+        self.notes /= 2;
+        self.counts.iter_mut().for_each(|count| *count /= 2);
+        self.held.iter_mut().for_each(|held| held.error /= 2);
+    }
+}
+
+/// One ring's sketch, for all to read.
+#[derive(Debug, Default)]
+pub struct HotKeys(Mutex<Sketch>);
+
+impl HotKeys {
+    /// Notes that a key was asked for, unless somebody is reading.
+    pub(super) fn note(&self, key: &[u8]) {
+        if let Some(mut sketch) = self.0.try_lock() {
+            sketch.note(key);
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn reset(&self) {
+        *self.0.lock() = Sketch::default();
+    }
+}
+
+/// The keys asked for most, over all rings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hottest {
+    /// Keys noted, those of long ago counting less.
+    pub notes: u64,
+    /// Keys and how often they were seen among the notes, most seen first.
+    pub keys: Vec<(Vec<u8>, u64)>,
+}
+
+impl Hottest {
+    /// The `most` hottest keys of `rings`. A key that was noted once is not hot.
+    pub(super) fn of<'r>(rings: impl Iterator<Item = &'r HotKeys>, most: usize) -> Self {
+        let mut notes = 0;
+        let mut all: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        for ring in rings {
+            let sketch = ring.0.lock();
+            notes += sketch.notes;
+            for (held, count) in sketch.held.iter().zip(&sketch.counts) {
+                *all.entry(held.key.clone()).or_default() += count - held.error;
+            }
+        }
+        let mut keys: Vec<_> = all.into_iter().filter(|(_, count)| *count > 1).collect();
+        keys.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        keys.truncate(most);
+        Self { notes, keys }
+    }
+
+    /// A count as a part of all notes.
+    pub fn share(&self, count: u64) -> f64 {
+        count as f64 / self.notes.max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Notes keys of a made-up stream: `hot` in 10 of 100 places, `warm` in 3, others once each.
+    fn stream(ring: &HotKeys, notes: u32) {
+        for note in 0..notes {
+            match note % 100 {
+                0 | 9 | 17 | 23 | 31 | 44 | 58 | 63 | 79 | 91 => ring.note(b"hot"),
+                5 | 50 | 95 => ring.note(b"warm"),
+                _ => ring.note(format!("cold{note}").as_bytes()),
+            }
+        }
+    }
+
+    #[test]
+    fn hot_keys_rise_above_the_crowd_and_shares_are_not_too_high() {
+        let rings = [HotKeys::default(), HotKeys::default()];
+        for ring in &rings {
+            stream(ring, 50_000);
+        }
+        let hottest = Hottest::of(rings.iter(), 5);
+        assert_eq!(hottest.notes, 100_000);
+        let [(first, hot), (second, warm), ..] = &hottest.keys[..] else { panic!("{hottest:?}") };
+        assert_eq!((&first[..], &second[..]), (&b"hot"[..], &b"warm"[..]));
+        let (hot, warm) = (hottest.share(*hot), hottest.share(*warm));
+        assert!(hot > 0.095 && hot <= 0.1, "{hot}");
+        assert!(warm > 0.02 && warm <= 0.03, "{warm}");
+        for (key, count) in &hottest.keys[2..] {
+            assert!(hottest.share(*count) < 0.001, "{}: {count}", key.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn even_traffic_has_no_hot_keys() {
+        let ring = HotKeys::default();
+        for note in 0..60_000u32 {
+            ring.note(&(note % 10_000).to_be_bytes());
+        }
+        for (_, count) in Hottest::of([&ring].into_iter(), 5).keys {
+            assert!(count < 10, "{count}");
+        }
+    }
+
+    #[test]
+    fn the_past_fades() {
+        let ring = HotKeys::default();
+        for _ in 0..HALVED_AFTER {
+            ring.note(b"old");
+        }
+        for _ in 0..3 * HALVED_AFTER {
+            ring.note(b"new");
+        }
+        let hottest = Hottest::of([&ring].into_iter(), 5);
+        assert_eq!(hottest.keys[0].0, b"new");
+        let old = hottest
+            .keys
+            .iter()
+            .find(|(key, _)| key == b"old")
+            .map_or(0.0, |(_, count)| hottest.share(*count));
+        assert!(old < 0.1, "{old}");
+        assert!(hottest.notes < 3 * HALVED_AFTER);
+    }
+
+    #[test]
+    fn a_reader_holds_up_no_ring() {
+        let ring = HotKeys::default();
+        ring.note(b"k");
+        let reading = ring.0.lock();
+        ring.note(b"k");
+        drop(reading);
+        ring.note(b"k");
+        assert_eq!(Hottest::of([&ring].into_iter(), 5).keys, [(b"k".to_vec(), 2)]);
+        ring.reset();
+        assert_eq!(Hottest::of([&ring].into_iter(), 5), Hottest::default());
+    }
+}

@@ -1,0 +1,262 @@
+//! `stats latency`: how long requests take inside the session, by kind.
+//!
+//! What is timed is the session's work on a request: parsing, looking up or storing, staging the reply. Not in it: the
+//! kernel, the wait for the ring's attention, encryption. Requests are sampled ([`super::sample`]); in a sampled feed the
+//! clock is read before and after each request. Gets that are answered together share their time equally. A request that
+//! comes in pieces is timed from its last piece on.
+//!
+//! A histogram is log-linear: buckets are 1 ns wide below 16 ns, and from there on 1/16 of their power of two, so a
+//! value is told 6.25 % too high at most. Rings count for themselves; `stats` adds up.
+//!
+//! ```text
+//! value, ns   0 … 15 │ 16 … 31 │ 32 … 63 │ … │ 2^33 and more
+//! width        1     │    1    │    2    │   │
+//! bucket      0 … 15 │ 16 … 31 │ 32 … 47 │ … │ BUCKETS - 1
+//! ```
+
+use crate::engine::counters::Counter;
+use std::time::Duration;
+
+/// Kinds of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// get, gets; the binary get family.
+    Get,
+    /// set, add, replace, append, prepend, cas.
+    Set,
+    /// delete.
+    Delete,
+    /// incr, decr.
+    Arith,
+    /// touch, gat, gats.
+    Touch,
+    /// mg.
+    MetaGet,
+    /// ms.
+    MetaSet,
+    /// md.
+    MetaDelete,
+    /// ma.
+    MetaArith,
+    /// Everything else.
+    Other,
+}
+
+impl Kind {
+    /// All kinds with their names, in the order of their numbers.
+    pub const ALL: [(Self, &'static str); 10] = [
+        (Self::Get, "get"),
+        (Self::Set, "set"),
+        (Self::Delete, "delete"),
+        (Self::Arith, "arith"),
+        (Self::Touch, "touch"),
+        (Self::MetaGet, "meta_get"),
+        (Self::MetaSet, "meta_set"),
+        (Self::MetaDelete, "meta_delete"),
+        (Self::MetaArith, "meta_arith"),
+        (Self::Other, "other"),
+    ];
+}
+
+/// Bits of a value that its bucket keeps behind the highest one.
+const FINE_BITS: u32 = 4;
+const FINE: usize = 1 << FINE_BITS;
+/// Values from 2^this on share the last bucket: 8.6 s.
+const POWER_MAX: u32 = 33;
+const BUCKETS: usize = (POWER_MAX - FINE_BITS + 1) as usize * FINE + 1;
+
+const _: () = assert!(Kind::ALL.len() == Kind::Other as usize + 1);
+
+/// The bucket of a value.
+fn bucket(ns: u64) -> usize {
+    let power = ns.max(1).ilog2();
+    if power < FINE_BITS {
+        ns as usize
+    } else if power >= POWER_MAX {
+        BUCKETS - 1
+    } else {
+        let shift = power - FINE_BITS;
+        shift as usize * FINE + (ns >> shift) as usize
+    }
+}
+
+/// The largest value of a bucket; of the last one, its smallest.
+fn highest(bucket: usize) -> u64 {
+    if bucket < FINE {
+        return bucket as u64;
+    }
+    if bucket >= BUCKETS - 1 {
+        return 1 << POWER_MAX;
+    }
+    let shift = bucket / FINE - 1;
+    ((FINE + bucket % FINE + 1) as u64 * (1 << shift)) - 1
+}
+
+/// One ring's times: a histogram for each kind. The ring alone writes it.
+#[derive(Debug)]
+pub struct Latency {
+    buckets: Box<[[Counter; BUCKETS]]>,
+    /// Nanoseconds of all requests, by kind.
+    sums: [Counter; Kind::ALL.len()],
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self {
+            buckets: Kind::ALL.iter().map(|_| std::array::from_fn(|_| Counter::default())).collect(),
+            sums: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl Latency {
+    /// Counts `requests` that took `time` together.
+    pub fn record(&self, kind: Kind, time: Duration, requests: u32) {
+        let all_ns = time.as_nanos() as u64;
+        self.sums[kind as usize].add(all_ns);
+        let ns = all_ns / u64::from(requests.max(1));
+        self.buckets[kind as usize][bucket(ns)].add(u64::from(requests));
+    }
+}
+
+/// The times of all rings, added up.
+#[derive(Clone, Debug)]
+pub struct Times {
+    buckets: Box<[[u64; BUCKETS]]>,
+    sums: [u64; Kind::ALL.len()],
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { buckets: vec![[0; BUCKETS]; Kind::ALL.len()].into(), sums: [0; Kind::ALL.len()] }
+    }
+}
+
+impl Times {
+    /// Adds what one ring has counted.
+    pub fn add(&mut self, ring: &Latency) {
+        for (sum, count) in self.buckets.iter_mut().flatten().zip(ring.buckets.iter().flatten()) {
+            *sum = sum.wrapping_add(count.get());
+        }
+        for (sum, ns) in self.sums.iter_mut().zip(&ring.sums) {
+            *sum = sum.wrapping_add(ns.get());
+        }
+    }
+
+    /// Takes away what stood at the last reset.
+    pub fn subtract(&mut self, base: &Self) {
+        for (sum, base) in self.buckets.iter_mut().flatten().zip(base.buckets.iter().flatten()) {
+            *sum = sum.wrapping_sub(*base);
+        }
+        for (sum, base) in self.sums.iter_mut().zip(&base.sums) {
+            *sum = sum.wrapping_sub(*base);
+        }
+    }
+
+    /// What stands for a kind.
+    pub fn of(&self, kind: Kind) -> Summary {
+        let buckets = &self.buckets[kind as usize];
+        let count: u64 = buckets.iter().sum();
+        let at = |per_mille: u64| {
+            // The smallest value that so many of all do not exceed.
+            let rank = (count * per_mille).div_ceil(1000).max(1);
+            let mut seen = 0;
+            let found = buckets.iter().position(|&in_bucket| {
+                seen += in_bucket;
+                seen >= rank
+            });
+            Duration::from_nanos(found.map_or(0, highest))
+        };
+        Summary { count, p50: at(500), p99: at(990), p999: at(999), max: at(1000) }
+    }
+
+    /// What all requests of `kind` took together.
+    pub fn sum(&self, kind: Kind) -> Duration {
+        Duration::from_nanos(self.sums[kind as usize])
+    }
+
+    /// How many requests of `kind` took `time` at most; right where `time` is one less than a power of two ns.
+    pub fn within(&self, kind: Kind, time: Duration) -> u64 {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let buckets = &self.buckets[kind as usize];
+        buckets.iter().enumerate().filter(|(bucket, _)| highest(*bucket) <= ns).map(|(_, count)| count).sum()
+    }
+}
+
+/// The times of one kind of request. They are tops of buckets: up to 6.25 % too high.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Requests timed.
+    pub count: u64,
+    /// Half of them took no longer.
+    pub p50: Duration,
+    /// 99 % took no longer.
+    pub p99: Duration,
+    /// 99.9 % took no longer.
+    pub p999: Duration,
+    /// None took longer.
+    pub max: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_follow_one_another_and_are_narrow() {
+        let mut last = 0;
+        for ns in (0..100_000).chain((17..36).flat_map(|power| (1u64 << power) - 2..(1 << power) + 2)) {
+            let bucket = bucket(ns);
+            assert!(bucket == last || bucket == last + 1 || ns > 100_000, "{ns}");
+            assert!(bucket < BUCKETS);
+            last = bucket;
+            if ns < 1 << POWER_MAX {
+                assert!(highest(bucket) >= ns, "{ns}: {}", highest(bucket));
+                assert!(highest(bucket) as f64 <= ns as f64 * 1.0625, "{ns}: {}", highest(bucket));
+            }
+        }
+        assert_eq!(highest(bucket(u64::MAX)), 1 << POWER_MAX);
+    }
+
+    #[test]
+    fn percentiles_are_those_of_what_was_recorded() {
+        let (one, other) = (Latency::default(), Latency::default());
+        for ns in 1..=1000 {
+            let ring = if ns % 2 == 0 { &one } else { &other };
+            ring.record(Kind::Get, Duration::from_nanos(ns), 1);
+        }
+        one.record(Kind::Set, Duration::from_micros(16), 4);
+        let mut times = Times::default();
+        times.add(&one);
+        times.add(&other);
+        let get = times.of(Kind::Get);
+        assert_eq!((get.count, times.sum(Kind::Get)), (1000, Duration::from_nanos(500_500)));
+        for (found, ns) in [(get.p50, 500), (get.p99, 990), (get.p999, 999), (get.max, 1000)] {
+            let found = found.as_nanos();
+            assert!(found >= ns && found <= ns + ns / 16, "{found} for {ns}");
+        }
+        let set = times.of(Kind::Set);
+        assert_eq!((set.count, set.p50, set.max), (4, set.max, Duration::from_nanos(4095)));
+        assert_eq!((times.of(Kind::Delete).count, times.of(Kind::Delete).max), (0, Duration::ZERO));
+        assert_eq!(times.within(Kind::Get, Duration::from_nanos(511)), 511);
+        assert_eq!(times.within(Kind::Set, Duration::from_nanos(4095)), 4);
+        assert_eq!(times.within(Kind::Set, Duration::from_nanos(2047)), 0);
+    }
+
+    #[test]
+    fn a_reset_takes_away_what_was_there() {
+        let ring = Latency::default();
+        ring.record(Kind::Other, Duration::from_secs(100), 1);
+        let mut base = Times::default();
+        base.add(&ring);
+        assert_eq!(base.of(Kind::Other).max, Duration::from_nanos(1 << POWER_MAX));
+        ring.record(Kind::Other, Duration::from_nanos(5), 1);
+        let mut times = Times::default();
+        times.add(&ring);
+        times.subtract(&base);
+        assert_eq!(times.sum(Kind::Other), Duration::from_nanos(5));
+        let other = times.of(Kind::Other);
+        assert_eq!((other.count, other.max), (1, Duration::from_nanos(5)));
+    }
+}
