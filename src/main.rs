@@ -1,9 +1,9 @@
 //! The memcrsd binary: words to a configuration, the process made ready, the server run to its end, an exit status.
 
-use memcrsd::config::{self, Config, EX_OSERR, Refusal, Surroundings};
+use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Refusal, Surroundings};
 use memcrsd::log;
 use memcrsd::process::{self, BoundPort, Transport};
-use memcrsd::server::{Ports, Request, StartError};
+use memcrsd::server::{self, Ports, Request, StartError};
 use std::io::{self, Write as _};
 use std::mem;
 use std::process::ExitCode;
@@ -22,6 +22,11 @@ fn run() -> Result<(), Refusal> {
     let (program, words) = config::words(std::env::args_os())?;
     match config::parse(&words, &Surroundings::probe(program))? {
         config::Request::Run(config) => serve(&config),
+        config::Request::Probe(probe) => {
+            let line = server::health(&probe).map_err(|line| Refusal::new(EX_BAD_VALUE, line))?;
+            let _ = writeln!(io::stdout(), "{line}");
+            Ok(())
+        }
         config::Request::Print(text) => {
             // A reader that has gone away has read enough.
             let _ = io::stdout().write_all(text.as_bytes());

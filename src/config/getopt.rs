@@ -114,8 +114,12 @@ fn long_option<'a>(
     }
 }
 
+/// The option that `name` begins. Those of memcached's, which all have a letter, go first: what abbreviates one of them
+/// means it, whatever this server has besides.
 fn only_match<'s>(specs: &'s [Spec], name: &str) -> Result<&'s Spec, String> {
-    let mut matches = specs.iter().filter(|spec| spec.long.starts_with(name));
+    let begins = |spec: &&Spec| spec.long.starts_with(name);
+    let is_common = specs.iter().any(|spec| begins(&spec) && spec.short.is_some());
+    let mut matches = specs.iter().filter(|spec| begins(spec) && (!is_common || spec.short.is_some()));
     let Some(first) = matches.next() else {
         return Err(format!("unrecognized option '--{name}'"));
     };

@@ -55,6 +55,11 @@ const fn value(short: char, long: &'static str, value: &'static str, help: &'sta
     Spec { short: Some(short), long, takes: Takes::Value, value, help }
 }
 
+/// An option that memcached does not have.
+const fn own(long: &'static str, value: &'static str, help: &'static [&'static str]) -> Spec {
+    Spec { short: None, long, takes: Takes::Value, value, help }
+}
+
 /// Every option, in the order of the help. One without help is known only so that it can be refused by name.
 pub(super) const SPECS: &[Spec] = &[
     value('p', "port", "num", &["TCP port to listen on (default: 11211; 0: off, -1: any free one)"]),
@@ -166,27 +171,32 @@ pub(super) const SPECS: &[Spec] = &[
     ),
     flag('Z', "enable-ssl", &["enable TLS/SSL"]),
     value('o', "extended", "list", &["comma separated list of extended options"]),
-    Spec {
-        short: None,
-        long: "io-engine",
-        takes: Takes::Value,
-        value: "name",
-        help: &[
+    own(
+        "io-engine",
+        "name",
+        &[
             "what does the I/O - one of uring, epoll, or auto (default:",
             "auto, which is uring where it is allowed)",
         ],
-    },
-    Spec {
-        short: None,
-        long: "ring-timeout",
-        takes: Takes::Value,
-        value: "secs",
-        help: &[
+    ),
+    own(
+        "ring-timeout",
+        "secs",
+        &[
             "end the process when a ring has not turned for so many",
             "seconds, so that it is restarted (default: 60, min 4,",
             "0 never)",
         ],
-    },
+    ),
+    own(
+        "health",
+        "addr",
+        &[
+            "ask the server at <host:port>, or at the UNIX socket",
+            "<file>, whether it answers; exit with 0 if it does, else 1",
+        ],
+    ),
+    own("health-timeout", "secs", &["how long --health waits (default: 2)"]),
     value('N', "napi-ids", "num", &[]),
 ];
 

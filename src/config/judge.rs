@@ -4,7 +4,11 @@
 //! that do not go together are seen at the end.
 
 use super::options::Options;
-use super::{Config, EX_BAD_VALUE, EX_USAGE, IoEngine, Protocol, Refusal, Surroundings, extended, listen};
+use super::{
+    Config, EX_BAD_VALUE, EX_USAGE, IoEngine, Probe, ProbeTarget, Protocol, Refusal, Surroundings, extended,
+    listen,
+};
+use std::time::Duration;
 
 /// More threads than this make memcached warn.
 const THREADS_ADVISED_MAX: usize = 64;
@@ -121,6 +125,34 @@ fn above_zero(number: i32, line: &str) -> Result<u32, Refusal> {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(Refusal::new(EX_BAD_VALUE, line)),
     }
+}
+
+/// Longest wait of --health, seconds.
+const HEALTH_SECS_MAX: f64 = 3600.0;
+
+/// Reads --health and what belongs to it; none without it.
+pub(super) fn probe(options: &Options) -> Result<Option<Probe>, Refusal> {
+    let Some(target) = options.health.last() else { return Ok(None) };
+    let target = match target.strip_prefix("unix:").unwrap_or(target) {
+        path if path.contains('/') => ProbeTarget::Unix(path.to_owned()),
+        address => match address.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+            Some((host, Ok(port))) if !host.is_empty() => {
+                let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+                ProbeTarget::Tcp { host: host.to_owned(), port }
+            }
+            _ => {
+                let line = format!("Invalid address for --health: {target}");
+                let form = " -- should be host:port, or the path of a unix socket".to_owned();
+                return Err(Refusal { lines: vec![line, form], status: EX_BAD_VALUE });
+            }
+        },
+    };
+    let secs = options.health_timeout.last().map_or(2.0, |secs| secs.0);
+    if !(secs > 0.0 && secs <= HEALTH_SECS_MAX) {
+        let line = format!("--health-timeout must be greater than 0 and at most {HEALTH_SECS_MAX} seconds");
+        return Err(Refusal::new(EX_BAD_VALUE, line));
+    }
+    Ok(Some(Probe { target, timeout: Duration::from_secs_f64(secs) }))
 }
 
 /// Judges the options whose value is a text.
@@ -293,15 +325,19 @@ fn authentication(config: &mut Config, options: &Options) -> Result<(), Refusal>
     Ok(())
 }
 
-/// -p and -U: 0 is off, -1 any free port, and -U alone moves TCP along.
-fn ports(config: &mut Config, options: &Options) -> Result<(), Refusal> {
-    let port = |number: i32| match number {
+/// A port: 0 is off, -1 any free one.
+fn port(number: i32) -> Result<Option<u16>, Refusal> {
+    match number {
         0 => Ok(None),
         -1 => Ok(Some(0)),
         number => u16::try_from(number)
             .map(Some)
             .map_err(|_| Refusal::new(EX_USAGE, format!("ERROR: Invalid port number {number}."))),
-    };
+    }
+}
+
+/// -p and -U: 0 is off, -1 any free port, and -U alone moves TCP along.
+fn ports(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     if let Some(number) = options.udp_port.last() {
         config.udpport = port(number.0)?;
     }

@@ -28,6 +28,7 @@ pub use settings::{LiveSettings, settings};
 
 use argh::FromArgs as _;
 use std::ffi::OsString;
+use std::time::Duration;
 
 /// Exit status of a value that is bad by itself.
 pub const EX_BAD_VALUE: u8 = 1;
@@ -273,8 +274,33 @@ pub struct Surroundings {
 pub enum Request {
     /// To serve.
     Run(Box<Config>),
+    /// To ask another server whether it is well (--health).
+    Probe(Probe),
     /// To print this on standard output and end with status 0.
     Print(String),
+}
+
+/// A server to be asked whether it is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Where it is.
+    pub target: ProbeTarget,
+    /// How long all of it may take.
+    pub timeout: Duration,
+}
+
+/// The place of a server that is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeTarget {
+    /// A TCP port.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// The path of a unix socket.
+    Unix(String),
 }
 
 /// Why the server does not start: lines for standard error, and the exit status.
@@ -423,7 +449,10 @@ pub fn parse(args: &[String], surroundings: &Surroundings) -> Result<Request, Re
         .map_err(|exit| Refusal::new(EX_BAD_VALUE, exit.output.trim_end()))?;
     let config = judge::values(&options, surroundings)?;
     match line.end {
-        getopt::End::Run => Ok(Request::Run(Box::new(judge::whole(config, &options)?))),
+        getopt::End::Run => match judge::probe(&options)? {
+            Some(probe) => Ok(Request::Probe(probe)),
+            None => Ok(Request::Run(Box::new(judge::whole(config, &options)?))),
+        },
         getopt::End::Help => Ok(Request::Print(help::help(surroundings.tls))),
         getopt::End::Licence => Ok(Request::Print(help::licence())),
         getopt::End::Version => Ok(Request::Print(help::version())),

@@ -111,6 +111,12 @@ pub(super) struct Options {
     /// seconds a ring may be stuck
     #[argh(option)]
     pub(super) ring_timeout: Vec<Int>,
+    /// server to ask whether it is well
+    #[argh(option)]
+    pub(super) health: Vec<String>,
+    /// how long to wait for its answer
+    #[argh(option)]
+    pub(super) health_timeout: Vec<Float>,
     /// refused
     #[argh(option)]
     pub(super) napi_ids: Vec<Int>,

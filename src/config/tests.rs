@@ -74,6 +74,7 @@ fn every_short_option_starts() {
         ("--io auto", |c| c.io_engine == IoEngine::Auto),
         ("--ring-timeout=0", |c| c.ring_timeout_secs == 0),
         ("--ring-timeout 5", |c| c.ring_timeout_secs == 5),
+        ("--memory-l 100", |c| c.maxbytes == 100 << 20),
         ("-D ,x", |c| c.prefix_delimiter == b',' && c.detail_enabled),
         ("-t 1", |c| c.num_threads == 1),
         ("-t 65", |c| c.num_threads == 65 && c.warnings.len() == 2),
@@ -199,6 +200,16 @@ fn options_are_refused_in_memcacheds_words() {
         ),
         ("--ring-timeout=3", 1, "Ring timeout must be 0 or at least 4 seconds"),
         ("--ring-timeout=-1", 1, "Ring timeout must be 0 or at least 4 seconds"),
+        (
+            "--health 11211",
+            1,
+            "Invalid address for --health: 11211\n -- should be host:port, or the path of a unix socket",
+        ),
+        (
+            "--health h:1 --health-timeout 0",
+            1,
+            "--health-timeout must be greater than 0 and at most 3600 seconds",
+        ),
         ("-I 1023", 64, "Item max size cannot be less than 1024 bytes."),
         ("-I 2g", 64, "Item max size cannot be less than 1024 bytes."),
         ("-I 1025m -m 4000", 64, "Cannot set item size limit higher than a gigabyte."),
@@ -484,6 +495,7 @@ fn no_words_make_a_wrong_configuration() {
         match parse(&args, &surroundings()) {
             Err(refusal) => assert!(is_in_words(&refusal), "seed {seed}: {args:?}: {refusal:?}"),
             Ok(Request::Print(text)) => assert!(text.starts_with("memcached 1.6.45\n")),
+            Ok(Request::Probe(probe)) => assert!(!probe.timeout.is_zero()),
             Ok(Request::Run(config)) => {
                 assert!(holds_together(&config), "seed {seed}: {args:?}: {config:?}");
                 started += 1;
@@ -491,4 +503,38 @@ fn no_words_make_a_wrong_configuration() {
         }
     }
     assert!(started > 1_000, "seed {seed}: only {started} of 20000 lines start");
+}
+
+#[test]
+fn a_server_to_ask_is_named_by_address_or_path() {
+    let probe = |line: &str| match parse_words(&words(line)) {
+        Ok(Request::Probe(probe)) => probe,
+        other => panic!("{line}: {other:?}"),
+    };
+    let tcp = |host: &str, port| ProbeTarget::Tcp { host: host.to_owned(), port };
+    for (line, target) in [
+        ("--health 127.0.0.1:11211", tcp("127.0.0.1", 11211)),
+        ("--health=[::1]:7", tcp("::1", 7)),
+        ("--health cache.example:7", tcp("cache.example", 7)),
+        ("--health /run/m.sock", ProbeTarget::Unix("/run/m.sock".to_owned())),
+        ("--health unix:./m:7", ProbeTarget::Unix("./m:7".to_owned())),
+        ("-p 7 -m 64 --health h:1 --health h:2", tcp("h", 2)),
+    ] {
+        assert_eq!(probe(line), Probe { target, timeout: Duration::from_secs(2) }, "{line}");
+    }
+    assert_eq!(probe("--health h:1 --health-timeout 0.5").timeout, Duration::from_millis(500));
+}
+
+/// What abbreviates an option of memcached means it, whatever other options there are.
+#[test]
+fn abbreviations_are_memcacheds() {
+    for line in ["--h", "--he", "--hel"] {
+        assert!(
+            matches!(parse_words(&[line]), Ok(Request::Print(text)) if text.contains("--port")),
+            "{line}"
+        );
+    }
+    let refusal = parse_words(&["--me"]).unwrap_err();
+    let possible = "memcached: option '--me' is ambiguous; possibilities: '--memory-limit' '--memory-file'";
+    assert_eq!(refusal.lines[0], possible);
 }

@@ -15,6 +15,7 @@ mod accept;
 mod conn;
 mod core;
 mod engines;
+mod health;
 mod host;
 mod live;
 mod ring;
@@ -47,6 +48,7 @@ use std::time::{Duration, Instant};
 use uring::{DatagramSocket, Engine, Listener, Mailbox, Support, Waker};
 use watchdog::Pulses;
 
+pub use health::health;
 pub use signals::Request;
 
 /// Registered read buffers per ring, if locked memory allows; busier rings read into heap memory besides.

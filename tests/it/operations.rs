@@ -1,10 +1,11 @@
-//! What operators look at: memory, times, hot keys.
+//! What operators look at: memory, times, hot keys, the question for health.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::process::{Command, Output};
 use std::time::Instant;
 
-use crate::harness::{Client, Server, deadline, wait_until};
+use crate::harness::{Client, Server, TempDir, deadline, program, wait_until};
 
 /// The answer to a command of the stats family.
 fn stats(client: &mut Client, command: &str) -> BTreeMap<String, String> {
@@ -98,4 +99,67 @@ fn times_and_hot_keys_are_told() {
         }
         assert!(Instant::now() < end, "{times:?} {keys:?}");
     }
+}
+
+/// Asks for health as a container's probe does; what it says on both outputs, and its status.
+fn health(target: &str, more: &[&str]) -> (String, Option<i32>) {
+    let Output { status, stdout, stderr } =
+        Command::new(program()).args(["--health", target]).args(more).output().unwrap();
+    let said = String::from_utf8([stdout, stderr].concat()).unwrap();
+    (said, status.code())
+}
+
+/// Asks a server at `port`; what it says about it.
+fn health_of(port: u16) -> (String, Option<i32>) {
+    let target = format!("127.0.0.1:{port}");
+    // Tests share the machine: what is slow is not ill.
+    let (said, status) = health(&target, &["--health-timeout", "30"]);
+    (said.strip_prefix(&format!("{target}: ")).unwrap_or_else(|| panic!("{said}")).to_owned(), status)
+}
+
+#[test]
+fn health_is_told_in_a_line_and_a_status() {
+    let server = Server::start(&[]);
+    assert_eq!(health_of(server.port), ("healthy, version 1.6.45\n".to_owned(), Some(0)));
+    let port = server.port;
+    drop(server);
+    assert_eq!(health_of(port), ("unhealthy, Connection refused\n".to_owned(), Some(1)));
+    let binary = Server::start(&["-B", "binary"]);
+    assert_eq!(health_of(binary.port), ("healthy, speaks the binary protocol\n".to_owned(), Some(0)));
+    let full = Server::start(&["-c", "1"]);
+    let client = full.connect();
+    wait_until("the client is in", || full_of(&client));
+    assert_eq!(health_of(full.port).1, Some(1));
+}
+
+/// Whether the server has taken the client in.
+fn full_of(client: &Client) -> bool {
+    let mut stream = client.stream.try_clone().unwrap();
+    stream.write_all(b"mn\r\n").unwrap();
+    stream.read(&mut [0; 16]).unwrap() > 0
+}
+
+#[test]
+fn health_of_servers_that_want_a_login() {
+    let dir = TempDir::new();
+    let users = dir.path().join("users");
+    std::fs::write(&users, "joe:secret\n").unwrap();
+    let users = users.display().to_string();
+    let ascii = Server::start(&["-Y", &users]);
+    assert_eq!(health_of(ascii.port), ("healthy, asks for a login\n".to_owned(), Some(0)));
+    let sasl = Server::start_with(program(), &["-S"], TempDir::new(), &[("MEMCACHED_SASL_PWDB", &users)]);
+    assert_eq!(health_of(sasl.port), ("healthy, speaks the binary protocol\n".to_owned(), Some(0)));
+}
+
+#[test]
+fn health_over_a_unix_socket() {
+    let dir = TempDir::new();
+    let path = dir.path().join("socket").display().to_string();
+    let mut command = crate::harness::command(program(), &dir);
+    let mut child = command.args(["-s", &path, "-t", "1"]).spawn().unwrap();
+    wait_until("the socket is there", || std::os::unix::net::UnixStream::connect(&path).is_ok());
+    let answer = health(&path, &["--health-timeout", "30"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(answer, (format!("{path}: healthy, version 1.6.45\n"), Some(0)));
 }

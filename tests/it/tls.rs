@@ -524,3 +524,14 @@ fn openssl_is_understood() {
         assert_eq!(output.stdout, b"STORED\r\nVALUE a 0 5\r\nhello\r\nEND\r\n", "{version}");
     }
 }
+
+/// Who asks for health in the clear learns that TLS is wanted, and that the server answers.
+#[test]
+fn health_needs_no_certificate() {
+    let server = Files::new().start("", &[]);
+    let target = format!("127.0.0.1:{}", server.port);
+    let output =
+        Command::new(program()).args(["--health", &target, "--health-timeout", "30"]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{target}: healthy, asks for TLS\n"));
+    assert_eq!(output.status.code(), Some(0));
+}
