@@ -43,8 +43,10 @@ fn serve(config: &Config) -> Result<(), Refusal> {
     prepared.after_bind(config)?;
     let tcp = |&address| BoundPort { transport: Transport::Tcp, address };
     let udp = |&address| BoundPort { transport: Transport::Udp, address };
-    let bound: Vec<BoundPort> =
+    let metrics = |address| BoundPort { transport: Transport::Metrics, address };
+    let mut bound: Vec<BoundPort> =
         ports.addresses().iter().map(tcp).chain(ports.udp_addresses().iter().map(udp)).collect();
+    bound.extend(ports.metrics_address().map(metrics));
     let users = mem::take(&mut prepared.users);
     let certificates = prepared.certificates.clone();
     let server = ports.start(config, prepared.connections_max, users, certificates).map_err(denied)?;

@@ -189,6 +189,12 @@ pub(super) const SPECS: &[Spec] = &[
         ],
     ),
     own(
+        "metrics-port",
+        "num",
+        &["port to serve Prometheus metrics on, by HTTP", "(default: 0, off; -1: any free one)"],
+    ),
+    own("metrics-address", "addr", &["interface for --metrics-port (default: 127.0.0.1)"]),
+    own(
         "health",
         "addr",
         &[

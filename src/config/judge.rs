@@ -155,6 +155,17 @@ pub(super) fn probe(options: &Options) -> Result<Option<Probe>, Refusal> {
     Ok(Some(Probe { target, timeout: Duration::from_secs_f64(secs) }))
 }
 
+/// --metrics-port and --metrics-address.
+fn metrics(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+    if let Some(number) = options.metrics_port.last() {
+        config.metrics_port = port(number.0)?;
+    }
+    if let Some(host) = options.metrics_address.last() {
+        config.metrics_address.clone_from(host);
+    }
+    Ok(())
+}
+
 /// Judges the options whose value is a text.
 fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     let last = |given: &[String]| given.last().cloned();
@@ -225,6 +236,7 @@ pub(super) fn whole(mut config: Config, options: &Options) -> Result<Config, Ref
     }
     authentication(&mut config, options)?;
     ports(&mut config, options)?;
+    metrics(&mut config, options)?;
     if config.ssl_enabled && config.tcpport.is_none() {
         return Err(Refusal::new(EX_USAGE, "ERROR: You cannot enable SSL without a TCP port."));
     }

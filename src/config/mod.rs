@@ -150,6 +150,10 @@ pub struct Config {
     pub io_engine: IoEngine,
     /// --ring-timeout: a ring that has not turned for so long ends the process, seconds; 0 is never.
     pub ring_timeout_secs: u32,
+    /// --metrics-port; None = no metrics, Some(0) = ephemeral.
+    pub metrics_port: Option<u16>,
+    /// --metrics-address: a name or an address.
+    pub metrics_address: String,
     /// -D.
     pub prefix_delimiter: u8,
     /// -D turns `stats detail` on.
@@ -354,6 +358,8 @@ impl Default for Config {
             num_threads: 4,
             io_engine: IoEngine::Auto,
             ring_timeout_secs: 60,
+            metrics_port: None,
+            metrics_address: "127.0.0.1".to_owned(),
             prefix_delimiter: b':',
             detail_enabled: false,
             reqs_per_event: 20,

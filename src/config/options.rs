@@ -111,6 +111,12 @@ pub(super) struct Options {
     /// seconds a ring may be stuck
     #[argh(option)]
     pub(super) ring_timeout: Vec<Int>,
+    /// port of the metrics
+    #[argh(option)]
+    pub(super) metrics_port: Vec<Int>,
+    /// address of the metrics
+    #[argh(option)]
+    pub(super) metrics_address: Vec<String>,
     /// server to ask whether it is well
     #[argh(option)]
     pub(super) health: Vec<String>,

@@ -74,6 +74,11 @@ fn every_short_option_starts() {
         ("--io auto", |c| c.io_engine == IoEngine::Auto),
         ("--ring-timeout=0", |c| c.ring_timeout_secs == 0),
         ("--ring-timeout 5", |c| c.ring_timeout_secs == 5),
+        ("--metrics-port=9150", |c| c.metrics_port == Some(9150) && c.metrics_address == "127.0.0.1"),
+        ("--metrics-port -1 --metrics-address ::", |c| {
+            c.metrics_port == Some(0) && c.metrics_address == "::"
+        }),
+        ("--metrics-port=7 --metrics-port=0", |c| c.metrics_port.is_none()),
         ("--memory-l 100", |c| c.maxbytes == 100 << 20),
         ("-D ,x", |c| c.prefix_delimiter == b',' && c.detail_enabled),
         ("-t 1", |c| c.num_threads == 1),
@@ -200,6 +205,7 @@ fn options_are_refused_in_memcacheds_words() {
         ),
         ("--ring-timeout=3", 1, "Ring timeout must be 0 or at least 4 seconds"),
         ("--ring-timeout=-1", 1, "Ring timeout must be 0 or at least 4 seconds"),
+        ("--metrics-port=65536", 64, "ERROR: Invalid port number 65536."),
         (
             "--health 11211",
             1,
@@ -416,7 +422,7 @@ fn stats_settings_are_memcacheds_in_its_order() {
         slab_chunk_max lru_crawler lru_crawler_sleep lru_crawler_tocrawl tail_repair_time flush_enabled dump_enabled \
         hash_algorithm lru_maintainer_thread lru_segmented hot_lru_pct warm_lru_pct hot_max_factor warm_max_factor \
         temp_lru temporary_ttl idle_timeout watcher_logbuf_size worker_logbuf_size read_buf_mem_limit track_sizes \
-        inline_ascii_response num_napi_ids memory_file client_flags_size io_engine ring_timeout";
+        inline_ascii_response num_napi_ids memory_file client_flags_size io_engine ring_timeout metrics_port metrics_address";
     let tls = names.iter().filter(|name| name.starts_with("ssl_")).count();
     assert_eq!(tls, if HAS_TLS { 11 } else { 0 });
     let plain: Vec<&str> = names.into_iter().filter(|name| !name.starts_with("ssl_")).collect();

@@ -20,6 +20,8 @@ pub enum Transport {
     Tcp,
     /// UDP.
     Udp,
+    /// Metrics, by HTTP.
+    Metrics,
 }
 
 /// A port that was bound.
@@ -55,13 +57,15 @@ fn running(path: &Path) -> Option<Pid> {
     matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM)).then_some(pid)
 }
 
-/// Writes one line for each bound port, as memcached's test-suite and init scripts read them: `TCP INET: 11211`.
+/// Writes one line for each bound port, as memcached's test-suite and init scripts read them: `TCP INET: 11211`. They look
+/// for `TCP` and `UDP` and pass over the rest.
 pub(super) fn write_ports(path: &Path, ports: &[BoundPort]) -> io::Result<()> {
     let mut text = String::new();
     for port in ports {
         let transport = match port.transport {
             Transport::Tcp => "TCP",
             Transport::Udp => "UDP",
+            Transport::Metrics => "METRICS",
         };
         let family = if port.address.is_ipv4() { "INET" } else { "INET6" };
         let _ = writeln!(text, "{transport} {family}: {}", port.address.port());
@@ -123,10 +127,11 @@ mod tests {
             port(Transport::Tcp, "[::1]:7"),
             port(Transport::Tcp, "127.0.0.1:11211"),
             port(Transport::Udp, "127.0.0.1:11212"),
+            port(Transport::Metrics, "127.0.0.1:9150"),
         ];
         write_ports(&path, &ports).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "TCP INET6: 7\nTCP INET: 11211\nUDP INET: 11212\n");
+        assert_eq!(text, "TCP INET6: 7\nTCP INET: 11211\nUDP INET: 11212\nMETRICS INET: 9150\n");
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is left beside it");
         fs::remove_dir_all(directory).unwrap();
     }

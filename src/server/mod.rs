@@ -18,6 +18,7 @@ mod engines;
 mod health;
 mod host;
 mod live;
+mod metrics;
 mod ring;
 mod signals;
 #[cfg(test)]
@@ -38,7 +39,7 @@ use host::Host;
 use live::Live;
 use ring::{Message, Parts, Settings};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -88,6 +89,7 @@ impl From<uring::StartError> for StartError {
 #[derive(Debug)]
 pub struct Ports {
     listeners: Listeners,
+    metrics: Option<(TcpListener, SocketAddr)>,
 }
 
 impl Ports {
@@ -96,7 +98,14 @@ impl Ports {
     /// # Errors
     /// memcached's words for the port or path that cannot be had.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
-        Ok(Self { listeners: listen(config, rings(config))? })
+        let listeners = listen(config, rings(config))?;
+        let metrics = config.metrics_port.map(|port| {
+            metrics::bind(&config.metrics_address, port).map_err(|error| {
+                let (host, reason) = (&config.metrics_address, words(&error));
+                StartError::new(format!("failed to listen for metrics on {host} port {port}: {reason}"))
+            })
+        });
+        Ok(Self { listeners, metrics: metrics.transpose()? })
     }
 
     /// The TCP addresses that are bound, with the ports the kernel chose.
@@ -107,6 +116,11 @@ impl Ports {
     /// The UDP addresses that are bound, likewise.
     pub fn udp_addresses(&self) -> &[SocketAddr] {
         &self.listeners.udp_addresses
+    }
+
+    /// The address that serves metrics, if one does.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(_, address)| *address)
     }
 
     /// Starts the server: its listeners accept when this returns, up to `connections_max` connections at a time;
@@ -147,8 +161,12 @@ impl Ports {
         };
         let (threads, engine) = crew.start(mailboxes, self.listeners.by_ring, make)?;
         shared.change(|live| live.io_engine = engine.name());
-        watchdog::start(pulses, Arc::clone(&shared), store)
+        watchdog::start(pulses, Arc::clone(&shared), Arc::clone(&store))
             .map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
+        if let Some((listener, _)) = self.metrics {
+            metrics::serve(listener, store, Arc::clone(&shared))
+                .map_err(|error| StartError::new(format!("can't serve metrics: {}", words(&error))))?;
+        }
         Ok(Server { wakers, threads, shared })
     }
 }

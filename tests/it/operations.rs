@@ -1,7 +1,8 @@
-//! What operators look at: memory, times, hot keys, the question for health.
+//! What operators look at: memory, times, hot keys, the metrics port, the question for health.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Output};
 use std::time::Instant;
 
@@ -99,6 +100,164 @@ fn times_and_hot_keys_are_told() {
         }
         assert!(Instant::now() < end, "{times:?} {keys:?}");
     }
+}
+
+/// A server with metrics, and where they are.
+fn with_metrics(flags: &[&str]) -> (Server, SocketAddr) {
+    let server = Server::start(&[&["--metrics-port", "-1"], flags].concat());
+    let text = std::fs::read_to_string(server.dir.path().join("port")).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], format!("TCP INET: {}", server.port), "memcached's lines come first");
+    let port = lines.last().unwrap().strip_prefix("METRICS INET: ").unwrap().parse().unwrap();
+    (server, (Ipv4Addr::LOCALHOST, port).into())
+}
+
+fn dial(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, deadline()).unwrap();
+    stream.set_read_timeout(Some(deadline())).unwrap();
+    stream
+}
+
+/// Head and body of an answer.
+fn request(address: SocketAddr, request: &str) -> (String, String) {
+    let mut stream = dial(address);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    (head.to_owned(), body.to_owned())
+}
+
+fn get(address: SocketAddr, path: &str) -> (String, String) {
+    request(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"))
+}
+
+/// The samples of a page by name and labels; each must follow its metric's HELP and TYPE.
+fn samples(page: &str) -> BTreeMap<String, f64> {
+    let mut metric = String::new();
+    let mut samples = BTreeMap::new();
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            metric = String::from(rest.split(' ').next().unwrap());
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (named, kind) = rest.split_once(' ').unwrap();
+            assert_eq!(named, metric);
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+        } else {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            assert!(name.starts_with(&metric), "{line} below {metric}");
+            let again = samples.insert(name.to_owned(), value.parse().unwrap());
+            assert_eq!(again, None, "{name} twice");
+        }
+    }
+    samples
+}
+
+#[test]
+fn metrics_are_the_statistics() {
+    let (server, address) = with_metrics(&["-t", "2"]);
+    let mut client = server.connect();
+    for key in ["a", "b", "c"] {
+        client.set(key, "1");
+        client.get(key);
+    }
+    client.get("none");
+    assert_eq!(client.ask("incr a 1"), "2");
+    assert_eq!(client.ask("touch none 1"), "NOT_FOUND");
+    let general = stats(&mut client, "stats");
+    let (head, body) = get(address, "/metrics");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    let found = samples(&body);
+    let class_items: f64 = found
+        .iter()
+        .filter(|(name, _)| name.starts_with("memcached_slab_current_items{"))
+        .map(|(_, of)| of)
+        .sum();
+    assert_eq!(class_items as u64, 3);
+    for (metric, name) in [
+        ("memcached_current_items", "curr_items"),
+        ("memcached_items_total", "total_items"),
+        ("memcached_current_bytes", "bytes"),
+        ("memcached_limit_bytes", "limit_maxbytes"),
+        ("memcached_current_connections", "curr_connections"),
+        ("memcached_connections_total", "total_connections"),
+        ("memcached_read_bytes_total", "bytes_read"),
+        ("memcached_max_connections", "max_connections"),
+        ("memcached_commands_total{command=\"get\",status=\"hit\"}", "get_hits"),
+        ("memcached_commands_total{command=\"get\",status=\"miss\"}", "get_misses"),
+        ("memcached_commands_total{command=\"incr\",status=\"hit\"}", "incr_hits"),
+        ("memcached_commands_total{command=\"touch\",status=\"miss\"}", "touch_misses"),
+        ("memcached_commands_total{command=\"set\",status=\"hit\"}", "cmd_set"),
+        ("memcrsd_memory_bytes{part=\"index\"}", "hash_bytes"),
+        ("memcrsd_rings", "threads"),
+    ] {
+        assert_eq!(found[metric] as u64, number(&general, name), "{metric}");
+    }
+    assert_eq!(found["memcached_up"] as u64, 1);
+    assert_eq!(found["memcached_version{version=\"1.6.45\"}"] as u64, 1);
+    let buckets = |le: &str| found[&format!("memcrsd_request_seconds_bucket{{command=\"get\",le=\"{le}\"}}")];
+    assert!(buckets("0.000000255") <= buckets("+Inf"));
+    assert_eq!(buckets("+Inf").to_bits(), found["memcrsd_request_seconds_count{command=\"get\"}"].to_bits());
+    let (settings, port) = (stats(&mut client, "stats settings"), address.port());
+    assert_eq!((&*settings["metrics_port"], &*settings["metrics_address"]), ("-1", "127.0.0.1"), "{port}");
+}
+
+#[test]
+fn other_requests_are_told_so() {
+    let (_server, address) = with_metrics(&[]);
+    for (path, status) in [("/", "200 OK"), ("/nothing", "404 Not Found"), ("/metrics?x=1", "200 OK")] {
+        let (head, _) = get(address, path);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {head}");
+    }
+    let (head, _) = request(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+    let (head, body) = request(address, "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 ") && body.is_empty(), "{head}");
+    let (head, _) = request(address, "GET /metrics HTTP/1.0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.0 200 "), "{head}");
+    let (head, _) = request(address, "set a 0 0 1\r\n\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    let long = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+    let mut stream = dial(address);
+    // It may be closed on us before all is sent.
+    let _ = stream.write_all(long.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
+}
+
+/// Clients that say nothing take all places, but not for long; the cache itself does not notice.
+#[test]
+fn slow_clients_are_cut_off() {
+    let (server, address) = with_metrics(&[]);
+    let mut silent: Vec<_> = (0..40).map(|_| dial(address)).collect();
+    for stream in &mut silent {
+        let _ = stream.write(b"GET /met");
+    }
+    let mut client = server.connect();
+    assert_eq!(client.ask("version"), "VERSION 1.6.45");
+    let (head, _) = get(address, "/metrics");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    for stream in &mut silent {
+        // An answer, or none, and then the end.
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    }
+}
+
+#[test]
+fn a_taken_metrics_port_is_refused() {
+    let (_server, address) = with_metrics(&[]);
+    let port = address.port().to_string();
+    let dir = TempDir::new();
+    let mut command = crate::harness::command(program(), &dir);
+    let status = command.args(["-l", "127.0.0.1", "-p", "-1", "--metrics-port", &port]).status().unwrap();
+    assert_eq!(status.code(), Some(71));
+    let said = std::fs::read_to_string(dir.path().join("stderr")).unwrap();
+    let line = format!("failed to listen for metrics on 127.0.0.1 port {port}: Address already in use\n");
+    assert_eq!(said, line);
 }
 
 /// Asks for health as a container's probe does; what it says on both outputs, and its status.

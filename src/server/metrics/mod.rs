@@ -1,0 +1,114 @@
+//! `--metrics-port`: what `stats` knows as a page for Prometheus, by HTTP on a thread of its own.
+//!
+//! The thread reads what rings count and holds none of them up. It has a bounded number of connections, and each has
+//! one request and a few seconds for all of it, so that slow clients and many of them cost little and block nobody for
+//! long: who comes when all places are taken waits in the backlog.
+
+mod page;
+
+use crate::engine::{Report, Shared};
+use crate::store::Store;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Connections served at a time.
+const CONNECTIONS_MAX: usize = 16;
+/// How long a client may take to say what it wants.
+const REQUEST: Duration = Duration::from_secs(2);
+/// How long a connection may live.
+const CONNECTION: Duration = Duration::from_secs(5);
+/// Most bytes of a request that are held. hyper takes no less.
+const REQUEST_BYTES_MAX: usize = 8192;
+/// How long accepting rests when descriptors have run out.
+const REST: Duration = Duration::from_millis(100);
+
+const METRICS: &str = "/metrics";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// Binds `host`, a name or an address, and `port`.
+pub(super) fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let listener = TcpListener::bind((host, port))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Serves the metrics of `store` and `shared` until the process ends.
+///
+/// # Errors
+/// The thread or its epoll cannot be had.
+pub(super) fn serve(listener: TcpListener, store: Arc<Store>, shared: Arc<Shared>) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let body = move || runtime.block_on(accept(listener, store, shared));
+    std::thread::Builder::new().name("metrics".to_owned()).spawn(body)?;
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, store: Arc<Store>, shared: Arc<Shared>) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::warn!(%error, "no metrics"),
+    };
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // The semaphore is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "metrics: accept");
+                tokio::time::sleep(REST).await;
+                continue;
+            }
+        };
+        let (store, shared) = (Arc::clone(&store), Arc::clone(&shared));
+        tokio::spawn(async move {
+            let answer = service_fn(|request| {
+                let response = answer(&request, &store, &shared);
+                async { Ok::<_, Infallible>(response) }
+            });
+            let connection = http1::Builder::new()
+                .keep_alive(false)
+                .max_buf_size(REQUEST_BYTES_MAX)
+                .timer(TokioTimer::new())
+                .header_read_timeout(REQUEST)
+                .serve_connection(TokioIo::new(stream), answer);
+            // What a client does to its own connection is its own affair.
+            let _ = tokio::time::timeout(CONNECTION, connection).await;
+            drop(place);
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, store: &Store, shared: &Shared) -> Response<Full<Bytes>> {
+    let (status, kind, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, METRICS) => {
+            let report = Report::new(store, shared, shared.clock.now());
+            (StatusCode::OK, PROMETHEUS, page::page(&report, shared))
+        }
+        (&Method::GET | &Method::HEAD, "/") => {
+            (StatusCode::OK, PLAIN, format!("memcrsd: metrics for Prometheus are at {METRICS}\n"))
+        }
+        (&Method::GET | &Method::HEAD, _) => (StatusCode::NOT_FOUND, PLAIN, "not found\n".to_owned()),
+        _ => (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "method not allowed\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
