@@ -1,12 +1,12 @@
 //! `stats hotkeys`: the keys that are asked for most, by sampling.
 //!
-//! Every key of a sampled feed ([`super::sample`]) is noted in its ring's sketch, whatever the command and whether it was
-//! found. The sketch is Space-Saving: it holds [`KEYS_MAX`] keys with their counts; a key it does not hold takes the place
+//! Every key of a sampled feed (`engine::sample`) is noted in its ring's sketch, whatever the command and whether it was
+//! found. The sketch is Space-Saving: it holds `KEYS_MAX` keys with their counts; a key it does not hold takes the place
 //! of the one with the smallest count, inherits that count, and remembers it as its error. So a key that is asked for
 //! more often than once in `KEYS_MAX` is held for sure, and `count - error` is what was really seen of it: that is what is
 //! told, so a share is never too high but by the luck of the sample.
 //!
-//! All counts are halved every [`HALVED_AFTER`] notes: what is told is of the last minutes under load, not of all time.
+//! All counts are halved every `HALVED_AFTER` notes: what is told is of the last minutes under load, not of all time.
 //!
 //! A ring never waits: it takes its own sketch's lock if nobody reads it, and else lets the key go.
 //!

@@ -1,7 +1,7 @@
 //! `stats latency`: how long requests take inside the session, by kind.
 //!
 //! What is timed is the session's work on a request: parsing, looking up or storing, staging the reply. Not in it: the
-//! kernel, the wait for the ring's attention, encryption. Requests are sampled ([`super::sample`]); in a sampled feed the
+//! kernel, the wait for the ring's attention, encryption. Requests are sampled (`engine::sample`); in a sampled feed the
 //! clock is read before and after each request. Gets that are answered together share their time equally. A request that
 //! comes in pieces is timed from its last piece on.
 //!
