@@ -184,6 +184,11 @@ impl Session {
         let is_timed = feed.turn.is_timed();
         let mut timing = None;
         let next = loop {
+            if feed.rest().is_empty() && matches!(self.state, State::Command) {
+                // What nearly every feed ends with, told from nothing but the length.
+                self.searched = 0;
+                break Next::Read;
+            }
             if feed.out.is_full() {
                 break Next::Resume;
             }
