@@ -15,6 +15,10 @@
 //!
 //! Slots are plain atomics, so a wrong index would give a wrong delta, never undefined behaviour.
 //!
+//! What a write costs in all, the set and its replay on every other ring, over 100,000 items of 100 bytes on one core of
+//! a Xeon at 2.5 GHz (`just micro replay`): 0.49 µs with 1 ring, 0.64 with 2, 0.96 with 4, 1.68 with 8. So each further
+//! ring spends 0.15 to 0.17 µs on every write of the others, most of it waiting for its own index's memory.
+//!
 //! Source: Calciu et al., "Black-box Concurrent Data Structures for NUMA Architectures", ASPLOS 2017.
 
 use super::item_ref::{Hash, ItemRef};

@@ -30,6 +30,8 @@ const BYTES_PER_TABLE: u64 = 64 << 10;
 const CACHE_LINE_BYTES: usize = 64;
 /// Lines of an item that are loaded ahead: all of one with a 30-byte key and a value of 100 bytes.
 const PREFETCHED_LINES: usize = 3;
+/// Deltas by which tables are loaded ahead in a replay.
+const REPLAY_AHEAD: u64 = 8;
 const TABLES_MIN: usize = 64;
 const TABLES_MAX: usize = 1 << 17;
 
@@ -114,6 +116,11 @@ impl Replica {
         for place in self.cursor..tail {
             if cfg!(feature = "canary") && self.ring == 1 && place == 1_000 {
                 continue;
+            }
+            if place + REPLAY_AHEAD < tail
+                && let Delta::Entry { hash, .. } = log.read(place + REPLAY_AHEAD)
+            {
+                self.prefetch_table(hash);
             }
             self.apply(store, log.read(place));
         }
