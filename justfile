@@ -59,6 +59,10 @@ canary:
 loom filter="":
     RUSTFLAGS='--cfg memcrsd_loom' CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --lib store::orders::{{ filter }}
 
+# Licences, sources and doubles of all dependencies (cargo install cargo-deny); `just deny advisories` wants the internet
+deny what="licenses bans sources":
+    cargo deny check {{ what }}
+
 # The store's unsafe code under Miri, threads and weak memory included (nightly, with its miri and rust-src)
 miri filter="store::":
     MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/miri" \
