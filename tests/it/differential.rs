@@ -166,8 +166,10 @@ fn reads_on(step: &Step, (old, before): (&mut Side, &[u8]), (new, after): (&mut 
     let refused = |answer| find(answer, b"on-numeric").is_some();
     match (refused(before), refused(after)) {
         (true, false) => {
-            let value = String::from_utf8_lossy(&old.value(&step.key)).trim().parse::<u64>();
-            value.is_ok_and(|number| number >> 63 == 1)
+            // Only the digits: what memcached makes of a counter it creates ends in what was in that memory.
+            let value = String::from_utf8_lossy(&old.value(&step.key)).into_owned();
+            let digits = value.trim_start().split(|c: char| !c.is_ascii_digit()).next();
+            digits.and_then(|digits| digits.parse::<u64>().ok()).is_some_and(|number| number >> 63 == 1)
         }
         (false, true) => new.value(&step.key).trim_ascii().is_empty(),
         _ => false,
