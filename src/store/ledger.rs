@@ -169,7 +169,7 @@ impl Ledger {
             held: Vec::new(),
             pending_bytes: 0,
             held_bytes: 0,
-            ghost: Ghost::default(),
+            ghost: Ghost::new(limit),
             victim: None,
             sweep: super::evict::Sweep::default(),
             cas: 1,
