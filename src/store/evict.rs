@@ -17,9 +17,12 @@
 //!
 //! A large item is a unit by itself: it is never copied, surviving moves its mention to the end of main.
 //!
-//! All of it runs in slices of a few items under the writer lock, by whichever ring writes: a little with every write
-//! once memory is low ([`Ledger::is_low`]), and as much as needed when an allocation fails. With -M only rule 1 applies,
-//! to any segment whose dead bytes are worth it.
+//! All of it runs in slices of a few items under the writer lock, by whichever ring writes: with every write some four
+//! times what it wrote once memory is low ([`Ledger::is_low`]), and as much as needed when an allocation fails. With -M
+//! only rule 1 applies, to any segment whose dead bytes are worth it.
+//!
+//! A victim's items are looked up some at a time before anything is done with them: their places in the index are all
+//! over memory, and so the processor waits for several at once instead of for one after the other.
 //!
 //! [`Ledger::is_low`]: super::ledger::Ledger::is_low
 //!
@@ -27,7 +30,7 @@
 //! cleaning were chosen by simulation on production traces.
 
 use super::item::Item;
-use super::item_ref::ItemRef;
+use super::item_ref::{Hash, ItemRef};
 use super::ledger::{Queue, State, Unit};
 use super::turn::Turn;
 use crate::clock::Secs;
@@ -36,6 +39,15 @@ use crate::clock::Secs;
 const SMALL_PART: u64 = 10;
 /// With -M a segment is compacted if at least this part of it is dead: one part in this many.
 const COMPACT_PART: u64 = 16;
+
+/// Items of a victim that are looked up together.
+const LOOK_AHEAD: usize = 8;
+/// Items looked at with every write while memory is low, at least and at most.
+const AHEAD_ITEMS_MIN: usize = 8;
+const AHEAD_ITEMS_MAX: usize = 1024;
+/// Bytes of victims looked at for each byte written while memory is low. It is when a quarter of a segment is left: at
+/// this rate the next is free in time.
+const AHEAD_BYTES: u64 = 4;
 
 /// What is done with a victim's live items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,30 +85,66 @@ pub(super) enum Slice {
     Idle,
 }
 
+/// An item of a victim.
+#[derive(Clone, Copy)]
+struct Candidate<'t> {
+    item_ref: ItemRef,
+    item: Item<'t>,
+    hash: Hash,
+    /// Where the next one begins in the segment.
+    end: u32,
+    live: bool,
+}
+
 enum Fate {
     Keep { queue: Queue, hits: u8 },
     Drop,
 }
 
-impl Turn<'_> {
+impl<'t> Turn<'t> {
     /// Looks at up to `items` items of victims.
     pub(super) fn evict(&mut self, items: usize) -> Slice {
-        let mut worked = false;
-        for _ in 0..items {
-            if !self.has_log_room(1) {
-                return Slice::Stalled;
-            }
-            let step = match self.ledger.victim {
-                Some(victim) => self.evict_next(victim),
-                None => self.choose_victim(),
-            };
-            match step {
-                Slice::Worked => worked = true,
-                stop if !worked => return stop,
+        let mut left = items;
+        while left > 0 {
+            match self.evict_step(left) {
+                (Slice::Worked, looked) => left -= looked,
+                (stop, _) if left == items => return stop,
                 _ => break,
             }
         }
         Slice::Worked
+    }
+
+    /// Evicts ahead of need while memory is low, in proportion to the `written` bytes of an item.
+    #[inline]
+    pub(super) fn evict_ahead(&mut self, written: u64) {
+        if self.ledger.is_low() && self.evicts() {
+            self.evict_bytes(written * AHEAD_BYTES);
+        }
+    }
+
+    fn evict_bytes(&mut self, bytes: u64) {
+        let (mut items, mut passed) = (0, 0);
+        while (items < AHEAD_ITEMS_MIN || (passed < bytes && items < AHEAD_ITEMS_MAX)) && self.ledger.is_low()
+        {
+            let before = self.ledger.victim;
+            let (Slice::Worked, looked) = self.evict_step(AHEAD_ITEMS_MIN) else { return };
+            items += looked;
+            if let (Some(before), Some(after)) = (before, self.ledger.victim) {
+                passed += u64::from(after.offset.saturating_sub(before.offset));
+            }
+        }
+    }
+
+    /// Goes on with the victim, up to `items` of it, or finds one; and the number of items looked at, at least 1.
+    fn evict_step(&mut self, items: usize) -> (Slice, usize) {
+        if !self.has_log_room(1) {
+            return (Slice::Stalled, 1);
+        }
+        match self.ledger.victim {
+            Some(victim) => self.evict_next(victim, items),
+            None => (self.choose_victim(), 1),
+        }
     }
 
     /// Rules 1 and 2; a large item is dealt with at once.
@@ -150,39 +198,72 @@ impl Turn<'_> {
         }
     }
 
-    fn evict_next(&mut self, victim: Victim) -> Slice {
+    fn evict_next(&mut self, victim: Victim, items: usize) -> (Slice, usize) {
         let segment = &self.ledger.segments[victim.id as usize];
         if victim.offset >= segment.used || segment.live == 0 {
             self.ledger.victim = None;
             let space = self.space();
             self.ledger.retire(Unit::Segment(victim.id), space);
-            return Slice::Worked;
+            return (Slice::Worked, 1);
         }
-        let queue = segment.queue;
-        let (item_ref, item, bytes) = self.item_in_segment(victim.id, victim.offset);
-        if self.is_live(item_ref, &item) {
-            let fate = self.fate(&item, queue, victim.aim);
-            let copied = match fate {
-                Fate::Keep { queue, hits } => self.move_item(item_ref, &item, queue, hits),
-                Fate::Drop => false,
-            };
-            if !copied {
-                if let (Fate::Keep { .. }, Slice::Stalled) = (&fate, self.copy_failure()) {
-                    return Slice::Stalled;
-                }
-                if matches!(fate, Fate::Keep { .. }) && !self.evicts() {
-                    return Slice::Idle;
-                }
-                self.drop_item(item_ref, &item, queue);
+        let (queue, used) = (segment.queue, segment.used);
+        let mut looked = 0;
+        let mut candidates = [None; LOOK_AHEAD];
+        self.look_ahead(victim, used, &mut candidates[..items.min(LOOK_AHEAD)]);
+        for candidate in candidates.iter().flatten() {
+            looked += 1;
+            if !self.has_log_room(1) {
+                return (Slice::Stalled, looked);
             }
+            if candidate.live {
+                let slice = self.decide(candidate, queue, victim.aim);
+                if slice != Slice::Worked {
+                    return (slice, looked);
+                }
+            }
+            self.ledger.victim = Some(Victim { offset: candidate.end, ..victim });
         }
-        self.ledger.victim = Some(Victim { offset: victim.offset + bytes, ..victim });
-        Slice::Worked
+        (Slice::Worked, looked)
     }
 
-    /// A survivor could not be copied: does waiting for the other rings help?
-    fn copy_failure(&self) -> Slice {
-        if self.ledger.awaits_cursors() { Slice::Stalled } else { Slice::Idle }
+    /// Looks up the victim's next items, as many as `candidates` has places for.
+    fn look_ahead(&self, victim: Victim, used: u32, candidates: &mut [Option<Candidate<'t>>]) {
+        let mut offset = victim.offset;
+        for place in candidates.iter_mut() {
+            if offset >= used {
+                break;
+            }
+            let (item_ref, item, bytes) = self.item_in_segment(victim.id, offset);
+            offset += bytes;
+            let hash = self.hash(item.key());
+            self.expect(hash);
+            *place = Some(Candidate { item_ref, item, hash, end: offset, live: false });
+        }
+        for candidate in candidates.iter_mut().flatten() {
+            candidate.live = self.is_live(candidate.item_ref, candidate.hash);
+            if candidate.live && candidate.item.hits() == 0 {
+                self.ledger.ghost.prefetch(candidate.hash);
+            }
+        }
+    }
+
+    /// Moves or drops a live item of a victim.
+    fn decide(&mut self, candidate: &Candidate<'_>, queue: Queue, aim: Aim) -> Slice {
+        let &Candidate { item_ref, item, hash, .. } = candidate;
+        if let Fate::Keep { queue: to, hits } = self.fate(&item, queue, aim) {
+            if self.move_item(item_ref, &item, hash, to, hits) {
+                return Slice::Worked;
+            }
+            // There is no room for the survivor: does waiting for the other rings help?
+            if self.ledger.awaits_cursors() {
+                return Slice::Stalled;
+            }
+            if !self.evicts() {
+                return Slice::Idle;
+            }
+        }
+        self.drop_item(item_ref, &item, hash, queue);
+        Slice::Worked
     }
 
     /// Rules 3 and 4.
@@ -216,13 +297,12 @@ impl Turn<'_> {
                 item.set_hits(hits);
                 self.ledger.enqueue_large(id, Queue::Main);
             }
-            Fate::Drop => self.drop_item(item_ref, &item, queue),
+            Fate::Drop => self.drop_item(item_ref, &item, self.hash(item.key()), queue),
         }
     }
 
     /// Removes a live item that was not asked to go, and counts why.
-    fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, queue: Queue) {
-        let hash = self.hash(item.key());
+    fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue) {
         let (class, _) = self.ledger.class_of(item);
         let expired = item.expired(self.now);
         let counters = &mut self.ledger.class_totals[class];
@@ -244,9 +324,8 @@ impl Turn<'_> {
     }
 
     /// Copies a live item to the open segment of `queue`; false if there is no room for it.
-    fn move_item(&mut self, item_ref: ItemRef, item: &Item<'_>, queue: Queue, hits: u8) -> bool {
+    fn move_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue, hits: u8) -> bool {
         let Some((copy_ref, copy)) = self.copy_item(item, queue, hits) else { return false };
-        let hash = self.hash(item.key());
         let from = self.queue_of(item_ref);
         self.publish(hash, Some((item_ref, *item)), Some((copy_ref, copy, queue)));
         match (from, queue) {
@@ -259,16 +338,14 @@ impl Turn<'_> {
     /// Empties segments all of whose items have expired; true if there is more to do.
     pub(super) fn expire_segments(&mut self, items: usize) -> bool {
         let space = self.space();
-        for _ in 0..items {
-            if !self.has_log_room(1) {
-                return false;
-            }
-            if let Some(victim) = self.ledger.victim {
-                if self.evict_next(victim) != Slice::Worked {
-                    return false;
-                }
+        let mut left = items;
+        while left > 0 {
+            if self.ledger.victim.is_some() {
+                let (Slice::Worked, looked) = self.evict_step(left) else { return false };
+                left -= looked;
                 continue;
             }
+            left -= 1;
             let Some(id) = self.ledger.find_expired(self.now, space) else { return false };
             self.ledger.seize(id);
             self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean });
@@ -304,7 +381,7 @@ impl Turn<'_> {
             let (item_ref, item, bytes) = self.item_in_segment(sweep.id, sweep.offset);
             sweep.offset += bytes;
             self.ledger.totals.crawler_items_checked += 1;
-            if self.is_live(item_ref, &item) {
+            if self.is_live(item_ref, self.hash(item.key())) {
                 if item.expired(self.now) {
                     self.reclaim(item_ref, &item);
                 } else {

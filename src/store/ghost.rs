@@ -118,6 +118,13 @@ impl Ghost {
         self.bytes -= before;
     }
 
+    /// Starts loading what [`Ghost::insert`] of `hash` will touch.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: Hash) {
+        let part = &self.parts[self.place(hash)];
+        super::prefetch(std::ptr::from_ref(&part.buckets[part.place(fingerprint(hash))]).cast());
+    }
+
     /// Forgets the key and says whether it was there.
     pub(super) fn take(&mut self, hash: Hash) -> bool {
         let place = self.place(hash);

@@ -18,8 +18,6 @@ const LAG_MAX: u64 = 1024;
 const LAG_CHECK: u64 = 256;
 /// Items looked at by the evictor in one turn when memory is needed now.
 const SLICE_ITEMS: usize = 64;
-/// Items looked at with every write while memory is low.
-const AHEAD_ITEMS: usize = 8;
 /// Items looked at in one call of [`Shard::maintain`].
 const MAINTAIN_ITEMS: usize = 256;
 /// Tables looked at in one call of [`Shard::maintain`].
@@ -100,9 +98,7 @@ impl Shard {
             }
             more |= self.sweep_left > 0;
         }
-        if turn.ledger.is_low() && turn.evicts() {
-            turn.evict(AHEAD_ITEMS);
-        }
+        turn.evict_ahead(0);
         drop(turn);
         self.wake_laggards();
         more
@@ -188,9 +184,29 @@ pub struct Fresh<'s> {
 
 /// What one attempt at an edit came to.
 enum Attempt {
-    Done { cas: u64 },
+    /// `written`: bytes of the new version, if one was written.
+    Done {
+        cas: u64,
+        written: u64,
+    },
     TooLarge,
-    Lacks { need: Need, item_bytes: u64 },
+    Lacks {
+        need: Need,
+        item_bytes: u64,
+    },
+}
+
+impl Attempt {
+    fn unwritten(cas: u64) -> Self {
+        Self::Done { cas, written: 0 }
+    }
+
+    fn written(&self) -> u64 {
+        match self {
+            Self::Done { written, .. } => *written,
+            _ => 0,
+        }
+    }
 }
 
 impl Fresh<'_> {
@@ -284,13 +300,11 @@ impl Fresh<'_> {
             let live = old.filter(|(_, item)| !item.expired(self.now));
             let (edit, outcome) = decide(live.as_ref().map(|(_, item)| item));
             let attempt = turn.apply(hash, key, old, live, &edit, &mut data);
-            if turn.ledger.is_low() && turn.evicts() {
-                turn.evict(AHEAD_ITEMS);
-            }
+            turn.evict_ahead(attempt.written());
             drop(turn);
             self.shard.wake_laggards();
             match attempt {
-                Attempt::Done { cas } => return Ok(Edited { outcome, cas }),
+                Attempt::Done { cas, .. } => return Ok(Edited { outcome, cas }),
                 Attempt::TooLarge => return Err(EditError::TooLarge),
                 Attempt::Lacks { need, item_bytes } => self.make_room(need, item_bytes)?,
             }
@@ -391,12 +405,12 @@ impl Turn<'_> {
         data: &mut Data<'_>,
     ) -> Attempt {
         match edit {
-            Edit::Keep => Attempt::Done { cas: live.map_or(0, |(_, item)| item.cas()) },
+            Edit::Keep => Attempt::unwritten(live.map_or(0, |(_, item)| item.cas())),
             Edit::Remove => {
                 if old.is_some() {
                     self.publish(hash, old, None);
                 }
-                Attempt::Done { cas: 0 }
+                Attempt::unwritten(0)
             }
             Edit::Amend(amend) => self.amend(hash, live, amend),
             Edit::Put(put) => self.put(hash, key, old, live, put, data),
@@ -404,7 +418,7 @@ impl Turn<'_> {
     }
 
     fn amend(&mut self, hash: Hash, live: Current<'_>, amend: &Amend) -> Attempt {
-        let Some((item_ref, item)) = live else { return Attempt::Done { cas: 0 } };
+        let Some((item_ref, item)) = live else { return Attempt::unwritten(0) };
         if let Some(exptime) = amend.exptime {
             item.set_exptime(exptime);
             let space = self.space();
@@ -412,7 +426,7 @@ impl Turn<'_> {
         }
         item.set_marks(amend.stale, amend.won);
         self.publish_amended(hash, item_ref);
-        Attempt::Done { cas: item.cas() }
+        Attempt::unwritten(item.cas())
     }
 
     fn put(
@@ -462,7 +476,7 @@ impl Turn<'_> {
         {
             draft.publish();
         }
-        Attempt::Done { cas: fields.cas }
+        Attempt::Done { cas: fields.cas, written: item_bytes }
     }
 
     fn fields(&mut self, put: &Put, old: Current<'_>, live: Current<'_>) -> Fields {

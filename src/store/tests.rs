@@ -127,6 +127,35 @@ fn a_value_grows_by_appends_for_ever() {
     }
 }
 
+/// Items that the costliest of `writes` evicts; values of `bytes`.
+fn most_evicted_by_a_write(shard: &mut Shard, name: &str, bytes: usize, writes: usize) -> u64 {
+    let value = vec![b'v'; bytes];
+    let mut before = shard.store().totals().evictions;
+    let mut most = 0;
+    for n in 0..writes {
+        set(shard, &format!("{name}-of-thirty-bytes-{n:09}"), &value).unwrap();
+        let after = shard.store().totals().evictions;
+        most = most.max(after - before);
+        before = after;
+    }
+    assert!(before > 0, "{writes} writes of {bytes} bytes evict");
+    most
+}
+
+/// The write that evicted for the first time once made the table of ghosts and evicted its size in items, 70,000 of them
+/// at -m 64, in one go; and a write of 10 KB after small ones a whole segment of them.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn no_write_evicts_much_more_than_its_own_size() {
+    let mut shard = alone(options(64 << 20, 1));
+    let most = most_evicted_by_a_write(&mut shard, "small", 10, 1_500_000);
+    assert!(most <= 200, "small: {most}");
+    let most = most_evicted_by_a_write(&mut shard, "large", 10_000, 10_000);
+    assert!(most <= 1_100, "large: {most}");
+    let most = most_evicted_by_a_write(&mut shard, "again", 10, 300_000);
+    assert!(most <= 200, "small again: {most}");
+}
+
 /// memcached strands memory in the size class it once went to.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]

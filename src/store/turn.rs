@@ -85,9 +85,14 @@ impl<'t> Turn<'t> {
         Some((item_ref, self.item(item_ref)))
     }
 
-    /// True if the index names this very item.
-    pub(super) fn is_live(&self, item_ref: ItemRef, item: &Item<'_>) -> bool {
-        self.replica.says(self.hash(item.key()), item_ref)
+    /// Starts loading what [`Turn::is_live`] will touch.
+    pub(super) fn expect(&self, hash: Hash) {
+        self.replica.prefetch_table(hash);
+    }
+
+    /// True if the index names this very item, whose key has this hash.
+    pub(super) fn is_live(&self, item_ref: ItemRef, hash: Hash) -> bool {
+        self.replica.says(hash, item_ref)
     }
 
     fn item(&self, item_ref: ItemRef) -> Item<'t> {
