@@ -123,6 +123,11 @@ impl<'t> Turn<'t> {
         }
     }
 
+    /// Evicts up to `items` items of what a lowered limit left over; true if there may be more.
+    pub(super) fn evict_overhang(&mut self, items: usize) -> bool {
+        self.ledger.is_overhung() && self.evicts() && self.evict(items) == Slice::Worked
+    }
+
     fn evict_bytes(&mut self, bytes: u64) {
         let (mut items, mut passed) = (0, 0);
         while (items < AHEAD_ITEMS_MIN || (passed < bytes && items < AHEAD_ITEMS_MAX)) && self.ledger.is_low()

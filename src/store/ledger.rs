@@ -17,7 +17,8 @@
 //!
 //! # The budget
 //! `limit` ≥ segments in use + extents in use + every ring's index + ghosts. Memory behind free segments and extents is
-//! kept for the next use only while it fits as well.
+//! kept for the next use only while it fits as well. What a lowered limit leaves over (`overhang`) is given up little by
+//! little, so that no write has to evict it all.
 
 mod budget;
 mod queues;
@@ -114,6 +115,8 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) limit: u64,
+    /// Bytes above the limit that are tolerated, ever less, since it was lowered.
+    overhang: u64,
     /// Bytes of the rings' indexes, as last seen.
     pub(super) index_bytes: u64,
     pub(super) segments: Vec<Segment>,
@@ -151,6 +154,7 @@ impl Ledger {
         let count = classes.chunk_bytes().len() + 1;
         Self {
             limit,
+            overhang: 0,
             index_bytes: 0,
             segments: vec![Segment::free()],
             segments_in_use: 0,

@@ -194,13 +194,13 @@ impl Store {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Changes `-m`; memory above a lowered limit is freed by the next writes and by [`Shard::maintain`]. False if
+    /// Changes `-m`; memory above a lowered limit is freed a little with every write and by [`Shard::maintain`]. False if
     /// `bytes` is more than the reserved address space can serve.
     pub fn set_memory_limit(&self, bytes: u64) -> bool {
         if bytes > self.space.limit_max() {
             return false;
         }
-        self.ledger.lock().limit = bytes;
+        self.ledger.lock().set_limit(bytes, !self.evict);
         self.limit.store(bytes, Ordering::Relaxed);
         true
     }

@@ -9,8 +9,11 @@
 //! their shares differ by up to a factor of two they do so at different times: the whole is always about 60 % full,
 //! 9.7 to 10.5 bytes an item at any number of items, and growing one takes tens of microseconds.
 //!
-//! A lookup compares 14 bits of hash before it touches an item. Replay touches no item, except that a table which grows
-//! reads the keys of its items to hash them again; they are still there, because memory is reused only after this
+//! A table that is less than 3/8 of what it could hold is halved at once, so that the index follows the number of items
+//! down as well: with fewer, larger items the memory goes to them.
+//!
+//! A lookup compares 14 bits of hash before it touches an item. Replay touches no item, except that a table which changes
+//! its size reads the keys of its items to hash them again; they are still there, because memory is reused only after this
 //! replica has applied the deltas that remove its items.
 //!
 //! A flush ([`Delta::Flush`]) only moves on the generation: a table of an older one counts as empty, and is emptied when
@@ -32,6 +35,8 @@ const CACHE_LINE_BYTES: usize = 64;
 const PREFETCHED_LINES: usize = 3;
 /// Deltas by which tables are loaded ahead in a replay.
 const REPLAY_AHEAD: u64 = 8;
+/// A table of up to this many entries is not made smaller.
+const CAPACITY_KEPT: usize = 64;
 const TABLES_MIN: usize = 64;
 const TABLES_MAX: usize = 1 << 17;
 
@@ -163,7 +168,12 @@ impl Replica {
         let wanted = Entry::new(old, hash);
         let slot = entries.find_entry(hash.0, |entry| *entry == wanted);
         match (slot, new == ItemRef::NONE) {
-            (Ok(slot), true) => drop(slot.remove()),
+            (Ok(slot), true) => {
+                drop(slot.remove());
+                if is_sparse(entries) {
+                    self.bytes -= shrink(store, entries);
+                }
+            }
             (Ok(mut slot), false) => *slot.get_mut() = Entry::new(new, hash),
             (Err(_), _) => debug_assert!(cfg!(feature = "canary"), "every delta's old entry is in the index"),
         }
@@ -249,22 +259,15 @@ impl Replica {
         table.entries.iter().filter(move |_| current).map(move |entry| self.item(store, entry.item()))
     }
 
-    /// Looks after the next few tables: empties those of an older generation and shrinks those that are far too large.
+    /// Looks after the next few tables: empties those of an older generation.
     pub(super) fn tidy(&mut self, store: &Arc<Store>, tables: usize) {
         for _ in 0..tables.min(self.tables.len()) {
             let at = self.tidied;
             self.tidied = (at + 1) % self.tables.len();
-            let before = self.tables[at].entries.allocation_size() as u64;
             if self.tables[at].generation != self.generation {
+                self.bytes -= self.tables[at].entries.allocation_size() as u64;
                 self.tables[at] = Table { entries: HashTable::new(), generation: self.generation };
-            } else {
-                let entries = &mut self.tables[at].entries;
-                if entries.capacity() > 64 && entries.len() < entries.capacity() / 4 {
-                    entries.shrink_to(entries.len() * 2, |entry| rehash(store, *entry));
-                }
             }
-            self.bytes -= before;
-            self.bytes += self.tables[at].entries.allocation_size() as u64;
         }
         store.set_index_bytes(self.ring, self.bytes);
     }
@@ -274,6 +277,20 @@ impl Replica {
         let current = |table: &&Table| table.generation == self.generation;
         self.tables.iter().filter(current).flat_map(|table| table.entries.iter().map(|entry| entry.item()))
     }
+}
+
+/// True if a table has so few entries left that half its size would be enough, with room for a third more of them.
+#[inline]
+fn is_sparse(entries: &HashTable<Entry>) -> bool {
+    entries.len() < entries.capacity() / 8 * 3 && entries.capacity() > CAPACITY_KEPT
+}
+
+/// Makes a sparse table smaller; the bytes that frees.
+#[cold]
+fn shrink(store: &Arc<Store>, entries: &mut HashTable<Entry>) -> u64 {
+    let before = entries.allocation_size();
+    entries.shrink_to(entries.len() + entries.len() / 3, |entry| rehash(store, *entry));
+    (before - entries.allocation_size()) as u64
 }
 
 /// The full hash of an entry's key, read from the item.

@@ -89,7 +89,7 @@ impl Shard {
         let mut turn = Turn::begin(&self.store, &mut self.replica, self.ring, now);
         let space = turn.space();
         turn.ledger.collect(space);
-        turn.ledger.shed_excess(space);
+        more |= turn.ledger.shed_excess(space);
         more |= turn.expire_segments(MAINTAIN_ITEMS);
         if self.sweep_left > 0 {
             self.sweep_left = self.sweep_left.saturating_sub(MAINTAIN_ITEMS as u64);
@@ -98,6 +98,7 @@ impl Shard {
             }
             more |= self.sweep_left > 0;
         }
+        more |= turn.evict_overhang(MAINTAIN_ITEMS);
         turn.evict_ahead(0);
         drop(turn);
         self.wake_laggards();

@@ -194,12 +194,19 @@ fn very_small_caches_work() {
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn without_eviction_nothing_accepted_is_lost() {
-    let mut shard = alone(Options { evict: false, ..options(4 << 20, 1) });
+    for (megabytes, bytes) in [(4, 500), (4, 1), (5, 10), (6, 30), (64, 10), (64, 2_000)] {
+        keeps_what_it_accepted(megabytes << 20, bytes);
+    }
+}
+
+fn keeps_what_it_accepted(memory_limit: u64, bytes: usize) {
+    let mut shard = alone(Options { evict: false, ..options(memory_limit, 1) });
+    let value = vec![b'v'; bytes];
     let mut accepted = 0;
-    while set(&mut shard, &format!("key-{accepted}"), &[b'v'; 500]).is_ok() {
+    while set(&mut shard, &format!("key-{accepted}"), &value).is_ok() {
         accepted += 1;
     }
-    assert!(accepted > 6_500, "{accepted}");
+    assert!(accepted * (bytes as u64 + 40) > memory_limit / 10 * 8, "{accepted} of {bytes} bytes");
     for n in 0..accepted {
         assert!(get(&mut shard, &format!("key-{n}")).is_some(), "key-{n}");
     }
@@ -208,10 +215,10 @@ fn without_eviction_nothing_accepted_is_lost() {
         shard.fresh(NOW).edit(format!("key-{n}").as_bytes(), Data::None, |_| (Edit::Remove, ())).unwrap();
     }
     let mut again = 0;
-    while set(&mut shard, &format!("new-{again}"), &[b'v'; 500]).is_ok() {
+    while set(&mut shard, &format!("new-{again}"), &value).is_ok() {
         again += 1;
     }
-    assert!(again * 10 >= accepted * 4, "{again} of {accepted}");
+    assert!(again * 10 >= accepted * 4, "{again} of {accepted} of {bytes} bytes");
     for n in (1..accepted).step_by(2) {
         assert!(get(&mut shard, &format!("key-{n}")).is_some(), "key-{n}");
     }
@@ -286,6 +293,26 @@ fn the_limit_can_shrink_and_grow() {
     assert!(shard.store().set_memory_limit(64 << 20));
     assert!(fill(&mut shard, 2) * 10 > full * 9);
     assert!(!shard.store().set_memory_limit(1 << 50));
+}
+
+/// A write once had to evict everything above a lowered limit, and a server without writes kept it.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_lowered_limit_is_reached_little_by_little() {
+    let mut shard = alone(options(64 << 20, 1));
+    let mut fill = |shard: &mut Shard, name| most_evicted_by_a_write(shard, name, 10, 1_200_000);
+    fill(&mut shard, "first");
+    assert!(shard.store().set_memory_limit(16 << 20));
+    let most = fill(&mut shard, "second");
+    assert!(most <= 300, "{most}");
+    let used = |memory: &Memory| memory.segments + memory.large + memory.index + memory.ghost;
+    let memory = shard.store().memory();
+    assert!(used(&memory) <= memory.limit, "{memory:?}");
+    assert!(shard.store().set_memory_limit(8 << 20));
+    while shard.maintain(NOW) {}
+    let memory = shard.store().memory();
+    assert!(used(&memory) + memory.segments_free * memory.segment_bytes <= memory.limit, "{memory:?}");
+    assert!(used(&memory) > 6 << 20, "{memory:?}");
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl<'t> Turn<'t> {
         }
         turn.ledger.index_bytes = store.index_bytes();
         turn.ledger.now = now;
+        turn.ledger.lower_overhang();
         turn
     }
 

@@ -13,9 +13,27 @@ impl Ledger {
         self.index_bytes + self.ghost.bytes()
     }
 
-    /// Bytes of the budget that are free; negative after the limit was lowered or the index grew.
+    /// Bytes of the budget that are free; negative after the index grew.
     pub(in crate::store) fn room(&self) -> i64 {
-        self.limit as i64 - self.used() as i64
+        (self.limit + self.overhang) as i64 - self.used() as i64
+    }
+
+    /// Changes the limit. Unless `at_once`, what is in use above a lower one is tolerated until it has been evicted.
+    pub(in crate::store) fn set_limit(&mut self, limit: u64, at_once: bool) {
+        self.limit = limit;
+        self.overhang = if at_once { 0 } else { self.excess() };
+    }
+
+    /// Bytes by which less than two free segments are left under the limit: what writers need to go on.
+    fn excess(&self) -> u64 {
+        (self.used() + 2 * self.segment_bytes).saturating_sub(self.limit)
+    }
+
+    /// Does not tolerate again what has been freed.
+    pub(in crate::store) fn lower_overhang(&mut self) {
+        if self.overhang > 0 {
+            self.overhang = self.overhang.min(self.excess());
+        }
     }
 
     /// Memory behind items, used and free.
@@ -54,22 +72,31 @@ impl Ledger {
         self.queue_bytes[queue as usize]
     }
 
-    /// True if eviction should run ahead of need: the next segment is not there, and the open one is mostly used.
+    /// True if more must be evicted to come under a lowered limit.
+    pub(in crate::store) fn is_overhung(&self) -> bool {
+        self.overhang > self.pending_bytes
+    }
+
+    /// True if eviction should run ahead of need: the next segment is not there, and the open one is mostly used, or more
+    /// is in use than the limit allows.
     pub(in crate::store) fn is_low(&self) -> bool {
         let open_room = self.open[Queue::Small as usize]
             .map_or(0, |id| self.segment_bytes - u64::from(self.segments[id as usize].used));
-        let coming = self.room() + self.pending_bytes as i64;
-        coming < 2 * self.segment_bytes as i64 && open_room < self.segment_bytes / 4
+        let coming = self.room() - self.overhang as i64 + self.pending_bytes as i64;
+        coming < 2 * self.segment_bytes as i64 && (open_room < self.segment_bytes / 4 || self.overhang > 0)
     }
 
     /// True if an allocation that lacked `need` would succeed.
     pub(in crate::store) fn has(&self, need: Need, purpose: Purpose) -> bool {
-        let reserve = if purpose == Purpose::Write { self.segment_bytes } else { 0 };
         let bytes = match need {
             Need::Segment => self.segment_bytes,
             Need::Extent(bytes) => bytes,
         };
-        self.room() >= (bytes + reserve) as i64 && !self.must_shed(need)
+        match purpose {
+            Purpose::Write => self.room() >= (bytes + self.segment_bytes) as i64 && !self.must_shed(need),
+            // The index may have grown into the reserve: a little over the limit, or nothing could be freed any more.
+            Purpose::Copy => self.room() + self.segment_bytes as i64 >= 0,
+        }
     }
 
     /// True if `need` will be there as soon as the other rings have caught up: nothing more has to be evicted.
@@ -88,7 +115,7 @@ impl Ledger {
             Need::Segment => (!self.free_warm.is_empty(), self.segment_bytes),
             Need::Extent(bytes) => (self.extents.has_warm(bytes), bytes),
         };
-        !warm && self.committed() + bytes + self.overhead() > self.limit
+        !warm && self.committed() + bytes + self.overhead() > self.limit + self.overhang
     }
 
     /// Gives a bounded amount of free memory back to the kernel; false if there is none.
@@ -103,10 +130,8 @@ impl Ledger {
         true
     }
 
-    /// Gives back what no longer fits a lowered limit or a grown index.
-    pub(in crate::store) fn shed_excess(&mut self, space: &Space) {
-        if self.committed() + self.overhead() > self.limit {
-            self.shed(space);
-        }
+    /// Gives back some of what no longer fits a lowered limit or a grown index; false if there is nothing to give.
+    pub(in crate::store) fn shed_excess(&mut self, space: &Space) -> bool {
+        self.committed() + self.overhead() > self.limit && self.shed(space)
     }
 }
