@@ -146,6 +146,17 @@ pub enum Deleted {
     NoMemory,
 }
 
+/// What came of a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Everything is gone, or will be in time.
+    Done,
+    /// The server was started without it.
+    NotAllowed,
+    /// No memory for the tombstone.
+    NoMemory,
+}
+
 /// Whether nominal replies are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replies {

@@ -1,10 +1,10 @@
 //! Storing, deleting, touching, flushing.
 
 use crate::clock::Secs;
-use crate::command::{Deleted, Exptime, Mode, Store, Stored, Written};
+use crate::command::{Deleted, Exptime, Flushed, Mode, Store, Stored, Written};
 use crate::engine::Turn;
 use crate::engine::observe::Found;
-use crate::store::{Amend, Data, Draft, Edit, EditError, Item, Put, Value};
+use crate::store::{Amend, Data, Draft, Edit, EditError, Item, Put, Unreserved, Value};
 
 /// How a store's cas compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +52,12 @@ impl Turn<'_> {
         }
     }
 
-    /// Item memory for a value that has still to be received; None if there is none.
-    pub fn reserve(&mut self, key: &[u8], value_bytes: usize) -> Option<Draft> {
-        self.fresh.reserve(key, value_bytes).ok()
+    /// Item memory for a value that has still to be received. At most `turns` turns of eviction are spent on it.
+    ///
+    /// # Errors
+    /// There is none, or not yet.
+    pub fn reserve(&mut self, key: &[u8], value_bytes: usize, turns: u32) -> Result<Draft, Unreserved> {
+        self.fresh.reserve(key, value_bytes, turns)
     }
 
     /// Counts a storage command whose value was read.
@@ -198,20 +201,20 @@ impl Turn<'_> {
         self.store.set_memory_limit(bytes)
     }
 
-    /// `flush_all`; false if the server does not allow it.
-    pub fn flush(&mut self, exptime: Exptime) -> bool {
+    /// `flush_all`.
+    pub fn flush(&mut self, exptime: Exptime) -> Flushed {
         self.count_flush();
         if !self.shared.config.flush_enabled {
-            return false;
+            return Flushed::NotAllowed;
         }
         let at = if exptime.0 <= 0 { self.now } else { self.deadline(exptime) };
-        if at <= self.now {
-            self.fresh.flush();
-        } else {
+        if at > self.now {
             self.fresh.flush_at(at);
+        } else if self.fresh.flush().is_err() {
+            return Flushed::NoMemory;
         }
         self.shared.change(|live| live.oldest = at.0.saturating_sub(1));
-        true
+        Flushed::Done
     }
 
     /// Counts a flush; bad ones count too.

@@ -105,8 +105,9 @@ impl World {
             }
             5 => self.receive(ring, name, fill, bytes, size & 1 == 1),
             6 if fill < 16 => {
-                with_shard(ring, |shard| shard.fresh(self.now).flush());
-                self.values.clear();
+                if with_shard(ring, |shard| shard.fresh(self.now).flush()).is_ok() {
+                    self.values.clear();
+                }
             }
             6 => self.pins.truncate(usize::from(fill & 7)),
             _ => {
@@ -142,7 +143,7 @@ impl World {
     }
 
     fn receive(&mut self, ring: usize, name: [u8; 2], fill: u8, bytes: usize, is_abandoned: bool) {
-        let draft = with_shard(ring, |shard| shard.fresh(self.now).reserve(&name, bytes));
+        let draft = with_shard(ring, |shard| shard.fresh(self.now).reserve(&name, bytes, u32::MAX));
         let Ok(mut draft) = draft else { return };
         for piece in vec![fill; bytes].chunks(5_000) {
             assert_eq!(draft.fill(piece), piece.len());

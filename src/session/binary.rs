@@ -1,7 +1,7 @@
 //! Binary packets on a connection.
 
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
-use crate::command::{Counted, Deleted, Exptime, Mode, Replies, Store, Stored};
+use crate::command::{Counted, Deleted, Exptime, Flushed, Mode, Replies, Store, Stored};
 use crate::limits::MEMCACHED_VERSION;
 use crate::output::Output;
 use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
@@ -144,7 +144,11 @@ impl Session {
                 Counted::NoMemoryToCreate => no_memory(feed, echo, binary::NO_MEMORY_CREATING),
             },
             Command::Flush(exptime) => {
-                let status = if feed.turn.flush(exptime) { Status::Ok } else { Status::Auth };
+                let status = match feed.turn.flush(exptime) {
+                    Flushed::Done => Status::Ok,
+                    Flushed::NotAllowed => Status::Auth,
+                    Flushed::NoMemory => Status::NoMemory,
+                };
                 conclude(feed, echo, replies, status, 0);
             }
             Command::Noop => conclude(feed, echo, Replies::Sent, Status::Ok, 0),
@@ -172,6 +176,7 @@ impl Session {
             }
             Intake::Need => return Step::Need,
             Intake::Receiving => {}
+            Intake::Later => return Step::Stop(Next::Resume),
             Intake::Refused(why) => {
                 feed.turn.refuse_store(store, why, drops_old(store));
                 feed.at += head_bytes;

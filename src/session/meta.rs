@@ -1,7 +1,7 @@
 //! The meta commands on a connection.
 
 use super::text::{LINE_END, Line, refusal, stage_bytes};
-use super::{Answer, Block, Feed, Intake, Session, Step};
+use super::{Answer, Block, Feed, Intake, Next, Session, Step};
 use crate::clock::Secs;
 use crate::command::{Counted, Deleted, Replies, Store, Stored};
 use crate::engine::{Discard, Fetch, Seen};
@@ -95,6 +95,7 @@ impl Session {
             }
             Intake::Need => return Step::Need,
             Intake::Receiving => {}
+            Intake::Later => return Step::Stop(Next::Resume),
             Intake::Refused(why) => {
                 feed.turn.refuse_store(&store, why, true);
                 feed.at += line.bytes;

@@ -27,7 +27,14 @@ use crate::engine::{Engine, Turn};
 use crate::limits::DRAFT_BYTES_MIN;
 use crate::output::Output;
 use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
-use crate::store::Draft;
+use crate::store::{Draft, Unreserved};
+
+/// Turns of eviction that a value may take before others have theirs: about 100 µs.
+const RESERVE_TURNS: u32 = 4;
+/// Times a value waits for its memory: at least this often, and once more for this many of its bytes. Evicting the
+/// smallest of items takes a third of that.
+const WAITS_MIN: usize = 64;
+const BYTES_PER_WAIT: usize = 2048;
 
 /// What the connection wants next, once everything in `out` has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +42,7 @@ pub enum Next {
     /// More bytes: read. (Unconsumed input must be fed again, in front of them.)
     Read,
     /// Call `feed` again with the unconsumed rest (maybe empty) after the send: output was full, the -R limit was
-    /// reached, or a dump goes on.
+    /// reached, a dump goes on, or room is being made for a large value.
     Resume,
     /// A large value is on its way: `lend_draft`, receive into it, `return_draft`, then `feed` again.
     Receive,
@@ -102,6 +109,8 @@ pub struct Session {
     searched: usize,
     /// The command line or packet head of the value being received.
     head: Vec<u8>,
+    /// How often the next value has waited for its memory.
+    waits: usize,
     /// Whether commands and replies are logged (-vv).
     verbose: bool,
     /// Whether binary commands are served.
@@ -145,6 +154,8 @@ enum Intake<'i> {
     Need,
     /// It is too long to wait for: the session receives it.
     Receiving,
+    /// Making room for it takes long: others have their turn first.
+    Later,
     /// It cannot be stored: the block is being skipped.
     Refused(Stored),
 }
@@ -160,7 +171,7 @@ impl Session {
         let config = &engine.shared().config;
         let state = if config.auth_file.is_some() { State::Login } else { State::Command };
         let authenticated = !config.sasl;
-        Self { id, dialect, state, searched: 0, head: Vec::new(), verbose: false, authenticated }
+        Self { id, dialect, state, searched: 0, head: Vec::new(), waits: 0, verbose: false, authenticated }
     }
 
     /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
@@ -279,9 +290,19 @@ impl Session {
         if value_bytes < DRAFT_BYTES_MIN {
             return Intake::Need;
         }
-        match feed.turn.reserve(store.key, value_bytes) {
-            None => Intake::Refused(Stored::NoMemory),
-            Some(draft) => {
+        // A value that never gets its room, because others take it, makes it in one go at last.
+        let is_patient = self.waits < WAITS_MIN + value_bytes / BYTES_PER_WAIT;
+        match feed.turn.reserve(store.key, value_bytes, if is_patient { RESERVE_TURNS } else { u32::MAX }) {
+            Err(Unreserved::NoRoom) => {
+                self.waits = 0;
+                Intake::Refused(Stored::NoMemory)
+            }
+            Err(Unreserved::Later) => {
+                self.waits += 1;
+                Intake::Later
+            }
+            Ok(draft) => {
+                self.waits = 0;
                 self.head.clear();
                 self.head.extend_from_slice(block.head);
                 self.state = State::Receive(Some(draft));

@@ -2,7 +2,7 @@
 
 use super::ahead::BATCH;
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
-use crate::command::{Count, Counted, Deleted, Direction, Exptime, Replies, Store, Stored};
+use crate::command::{Count, Counted, Deleted, Direction, Exptime, Flushed, Replies, Store, Stored};
 use crate::limits::{COPY_BYTES_MAX, KEY_BYTES_MAX, LINE_BYTES_MAX};
 use crate::log;
 use crate::output::Output;
@@ -289,6 +289,7 @@ impl Session {
             }
             Intake::Need => return Step::Need,
             Intake::Receiving => {}
+            Intake::Later => return Step::Stop(Next::Resume),
             Intake::Refused(why) => {
                 feed.turn.refuse_store(store, why, drops_old(store));
                 feed.at += line.bytes;
@@ -376,8 +377,11 @@ impl Session {
                             reply::FLUSH_NOT_ALLOWED
                         }
                     }
-                    Some(exptime) if feed.turn.flush(exptime) => reply::OK,
-                    Some(_) => reply::FLUSH_NOT_ALLOWED,
+                    Some(exptime) => match feed.turn.flush(exptime) {
+                        Flushed::Done => reply::OK,
+                        Flushed::NotAllowed => reply::FLUSH_NOT_ALLOWED,
+                        Flushed::NoMemory => reply::NO_MEMORY,
+                    },
                 };
                 self.answer(feed, replies, line);
             }

@@ -545,6 +545,15 @@ pub struct Edited<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
+/// Why no memory was reserved for a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreserved {
+    /// See [`NoRoom`].
+    NoRoom,
+    /// More has to be evicted than was allowed in one call: try again when others have had their turn.
+    Later,
+}
+
 /// Why an edit was not carried out. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EditError {

@@ -7,7 +7,7 @@ use super::ledger::{Need, Purpose, Queue};
 use super::pin::Draft;
 use super::replica::{Found, Replica};
 use super::turn::{Current, Turn};
-use super::{Amend, Data, Edit, EditError, Edited, Lookup, NoRoom, Put, Store, Value, Walk};
+use super::{Amend, Data, Edit, EditError, Edited, Lookup, NoRoom, Put, Store, Unreserved, Value, Walk};
 use crate::classes::item_bytes;
 use crate::clock::Secs;
 use std::sync::Arc;
@@ -126,12 +126,14 @@ impl Shard {
         }
     }
 
-    /// Waits, outside of any turn, for other rings to catch up; `attempt` counts from 0.
+    /// Waits, outside of any turn, for other rings to catch up; `stalls` counts from 0.
     #[cold]
-    fn stall(&mut self, attempt: u32) -> Result<(), NoRoom> {
+    fn stall(&mut self, stalls: &mut u32) -> Result<(), NoRoom> {
+        let attempt = *stalls;
         if attempt >= STALLS_MAX {
             return Err(NoRoom);
         }
+        *stalls += 1;
         self.replica.catch_up(&self.store);
         if attempt.is_multiple_of(64) {
             self.store.wake_rings_before(self.replica.cursor(), self.ring);
@@ -144,9 +146,9 @@ impl Shard {
         Ok(())
     }
 
-    /// Evicts until an allocation that lacked `need` has a chance.
+    /// Evicts until an allocation that lacked `need` has a chance, for up to `turns` turns.
     #[cold]
-    fn make_room(&mut self, now: Secs, need: Need) -> Result<(), NoRoom> {
+    fn make_room(&mut self, now: Secs, need: Need, turns: &mut u32) -> Result<(), Unreserved> {
         let mut stalls = 0;
         loop {
             let mut turn = self.turn(now);
@@ -165,12 +167,10 @@ impl Shard {
             turn.ledger.totals.direct_reclaims += u64::from(slice == Slice::Worked);
             drop(turn);
             match slice {
-                Slice::Worked => {}
-                Slice::Stalled => {
-                    self.stall(stalls)?;
-                    stalls += 1;
-                }
-                Slice::Idle => return Err(NoRoom),
+                Slice::Worked if *turns == 0 => return Err(Unreserved::Later),
+                Slice::Worked => *turns -= 1,
+                Slice::Stalled => self.stall(&mut stalls)?,
+                Slice::Idle => return Err(Unreserved::NoRoom),
             }
         }
     }
@@ -288,13 +288,12 @@ impl Fresh<'_> {
         mut decide: impl FnMut(Option<&Item<'_>>) -> (Edit, R),
     ) -> Result<Edited<R>, EditError> {
         let hash = self.shard.store.hasher.hash(key);
-        let mut stalls = 0;
+        let (mut stalls, mut turns) = (0, u32::MAX);
         loop {
             let mut turn = self.shard.turn(self.now);
             if !turn.has_log_room(1) {
                 drop(turn);
-                self.shard.stall(stalls)?;
-                stalls += 1;
+                self.shard.stall(&mut stalls)?;
                 continue;
             }
             let old = turn.find(hash, key);
@@ -307,16 +306,20 @@ impl Fresh<'_> {
             match attempt {
                 Attempt::Done { cas, .. } => return Ok(Edited { outcome, cas }),
                 Attempt::TooLarge => return Err(EditError::TooLarge),
-                Attempt::Lacks { need, item_bytes } => self.make_room(need, item_bytes)?,
+                Attempt::Lacks { need, item_bytes } => {
+                    self.make_room(need, item_bytes, &mut turns).map_err(|_| EditError::NoRoom)?;
+                }
             }
         }
     }
 
-    /// Reserves item memory for a value of `value_bytes` that is still to be received.
+    /// Reserves item memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` turns of
+    /// some 20 µs.
     ///
     /// # Errors
-    /// [`NoRoom`] if there is no memory for it.
-    pub fn reserve(&mut self, key: &[u8], value_bytes: usize) -> Result<Draft, NoRoom> {
+    /// [`Unreserved`].
+    pub fn reserve(&mut self, key: &[u8], value_bytes: usize, turns: u32) -> Result<Draft, Unreserved> {
+        let mut turns = turns;
         let hash = self.shard.store.hasher.hash(key);
         loop {
             let mut turn = self.shard.turn(self.now);
@@ -328,35 +331,40 @@ impl Fresh<'_> {
                 Ok(draft) => return Ok(draft),
                 Err(need) => {
                     drop(turn);
-                    self.make_room(need, item_bytes(key.len(), 0, value_bytes))?;
+                    self.make_room(need, item_bytes(key.len(), 0, value_bytes), &mut turns)?;
                 }
             }
         }
     }
 
-    fn make_room(&mut self, need: Need, item_bytes: u64) -> Result<(), NoRoom> {
-        self.shard.make_room(self.now, need).inspect_err(|NoRoom| self.shard.store.count_no_room(item_bytes))
+    fn make_room(&mut self, need: Need, item_bytes: u64, turns: &mut u32) -> Result<(), Unreserved> {
+        let made = self.shard.make_room(self.now, need, turns);
+        if made == Err(Unreserved::NoRoom) {
+            self.shard.store.count_no_room(item_bytes);
+        }
+        made
     }
 
     /// Every item acknowledged before is gone, at once (`flush_all`).
-    pub fn flush(&mut self) {
+    ///
+    /// # Errors
+    /// [`NoRoom`] if the log is full because another ring is stuck.
+    pub fn flush(&mut self) -> Result<(), NoRoom> {
+        self.flush_now()?;
         self.shard.store.set_flush_at(Secs::NEVER);
-        self.flush_now();
+        Ok(())
     }
 
-    fn flush_now(&mut self) {
+    fn flush_now(&mut self) -> Result<(), NoRoom> {
         let mut stalls = 0;
         loop {
             let mut turn = self.shard.turn(self.now);
             if turn.has_log_room(1) {
                 turn.flush();
-                return;
+                return Ok(());
             }
             drop(turn);
-            if self.shard.stall(stalls).is_err() {
-                stalls = 0;
-            }
-            stalls += 1;
+            self.shard.stall(&mut stalls)?;
         }
     }
 
@@ -367,8 +375,9 @@ impl Fresh<'_> {
 
     #[cold]
     fn flush_due(&mut self) {
-        if self.shard.store.take_due_flush(self.now) {
-            self.flush_now();
+        if self.shard.store.take_due_flush(self.now) && self.flush_now().is_err() {
+            // Still due, then.
+            self.shard.store.set_flush_at(self.now);
         }
     }
 
@@ -386,6 +395,12 @@ impl Fresh<'_> {
         }
         walk.table += 1;
         true
+    }
+}
+
+impl From<NoRoom> for Unreserved {
+    fn from(NoRoom: NoRoom) -> Self {
+        Self::NoRoom
     }
 }
 

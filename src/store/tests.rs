@@ -265,7 +265,7 @@ fn a_draft_that_is_dropped_leaves_nothing() {
     let mut shard = alone(options(8 << 20, 1));
     for bytes in [10_000, 600_000] {
         for _ in 0..if cfg!(miri) { 10 } else { 200 } {
-            let mut draft = shard.fresh(NOW).reserve(b"key", bytes).unwrap();
+            let mut draft = shard.fresh(NOW).reserve(b"key", bytes, u32::MAX).unwrap();
             assert_eq!(draft.fill(&vec![b'd'; 5_000]), 5_000);
         }
     }
@@ -274,6 +274,46 @@ fn a_draft_that_is_dropped_leaves_nothing() {
     while shard.maintain(Secs(4)) {}
     let memory = shard.store().memory();
     assert_eq!((memory.drafts, memory.large), (0, 0), "{memory:?}");
+}
+
+/// Making room for 1 MB among items of 60 bytes means 18,000 evictions, which other connections once had to wait for.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn room_for_a_large_value_is_made_in_turns() {
+    let mut shard = alone(options(16 << 20, 1));
+    most_evicted_by_a_write(&mut shard, "small", 10, 400_000);
+    let mut before = shard.store().totals().evictions;
+    let mut calls = 0;
+    let draft = loop {
+        calls += 1;
+        let reserved = shard.fresh(NOW).reserve(b"large", 1_000_000, 4);
+        let after = shard.store().totals().evictions;
+        assert!(after - before <= 5 * 64, "{}", after - before);
+        before = after;
+        match reserved {
+            Ok(draft) => break draft,
+            Err(why) => assert_eq!(why, Unreserved::Later),
+        }
+    };
+    assert!((50..100).contains(&calls), "{calls}");
+    assert_eq!(draft.len(), 1_000_000);
+}
+
+/// A ring that never turns again fills the log: a flush once waited for it for ever.
+#[test]
+#[cfg_attr(miri, ignore = "takes a second of spinning")]
+fn a_flush_gives_up_when_another_ring_is_stuck() {
+    let store =
+        Store::new(Options { log_entries: Some(16), ..options(8 << 20, 2) }, Box::new(Quiet)).unwrap();
+    let (mut shard, mut stuck) = (store.shard(0), store.shard(1));
+    for n in 0..16 {
+        set(&mut shard, &format!("key-{n}"), b"v").unwrap();
+    }
+    assert_eq!(shard.fresh(NOW).flush(), Err(NoRoom));
+    assert_eq!(get(&mut shard, "key-0").as_deref(), Some(&b"v"[..]));
+    stuck.fresh(NOW);
+    assert_eq!(shard.fresh(NOW).flush(), Ok(()));
+    assert_eq!(get(&mut shard, "key-0"), None);
 }
 
 #[test]
@@ -300,7 +340,7 @@ fn the_limit_can_shrink_and_grow() {
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_lowered_limit_is_reached_little_by_little() {
     let mut shard = alone(options(64 << 20, 1));
-    let mut fill = |shard: &mut Shard, name| most_evicted_by_a_write(shard, name, 10, 1_200_000);
+    let fill = |shard: &mut Shard, name| most_evicted_by_a_write(shard, name, 10, 1_200_000);
     fill(&mut shard, "first");
     assert!(shard.store().set_memory_limit(16 << 20));
     let most = fill(&mut shard, "second");
@@ -354,7 +394,7 @@ fn every_field_comes_back() {
 fn a_flushed_key_is_reported_once() {
     let mut shard = alone(options(8 << 20, 1));
     set(&mut shard, "key", b"v").unwrap();
-    shard.fresh(NOW).flush();
+    shard.fresh(NOW).flush().unwrap();
     assert!(matches!(shard.fresh(NOW).find(b"key"), Lookup::Flushed));
     assert!(matches!(shard.fresh(NOW).find(b"key"), Lookup::Miss));
     set_at(&mut shard, NOW, "key", b"v", Secs(3)).unwrap();

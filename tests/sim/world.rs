@@ -4,8 +4,8 @@ use crate::model::{Entry, Model};
 use memcrsd::classes::Classes;
 use memcrsd::clock::Secs;
 use memcrsd::store::{
-    Amend, Data, Draft, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Shard, Store, Value,
-    Walk,
+    Amend, Data, Draft, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Shard, Store,
+    Unreserved, Value, Walk,
 };
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -169,10 +169,10 @@ impl World {
                     self.model.flush();
                 }
             }
-            6 if op.is_multiple_of(64) => {
-                with_shard(ring, |shard| shard.fresh(NOW.get()).flush());
-                self.model.flush();
-            }
+            6 if op.is_multiple_of(64) => match with_shard(ring, |shard| shard.fresh(NOW.get()).flush()) {
+                Ok(()) => self.model.flush(),
+                Err(_) => self.refusals += 1,
+            },
             7 if op.is_multiple_of(64) => {
                 let at = Secs(NOW.get().0 + 2);
                 with_shard(ring, |shard| shard.fresh(NOW.get()).flush_at(at));
@@ -395,10 +395,12 @@ impl World {
         }
         let (key, mut value) = (self.key(), self.value());
         value.push(b'!');
-        let draft = with_shard(ring, |shard| shard.fresh(NOW.get()).reserve(&key, value.len()));
+        let turns = self.random.u32(..3);
+        let draft = with_shard(ring, |shard| shard.fresh(NOW.get()).reserve(&key, value.len(), turns));
         match draft {
             Ok(draft) => self.receiving.push(Receiving { ring, key, value, draft }),
-            Err(_) => self.refusals += 1,
+            Err(Unreserved::Later) => {}
+            Err(Unreserved::NoRoom) => self.refusals += 1,
         }
     }
 

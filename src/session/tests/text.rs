@@ -308,3 +308,44 @@ fn counters_count_as_memcacheds() {
     let sums = peer.shared().sums();
     assert_eq!((sums.ring.get_misses, sums.all_classes().get_hits), (0, 0));
 }
+
+/// A large value among many small items: room for it is made over several calls of `feed`, with the command unconsumed.
+#[test]
+fn a_large_value_waits_for_its_room() {
+    let small: Vec<u8> =
+        (0..200_000).flat_map(|n| format!("set small-{n} 0 0 1 noreply\r\nx\r\n").into_bytes()).collect();
+    let value = vec![b'v'; 400_000];
+    let packet = [
+        &b"\x80\x01\x00\x01\x08\x00\x00\x00"[..],
+        &(9 + value.len() as u32).to_be_bytes(),
+        &[0; 20],
+        b"l",
+        &value,
+    ]
+    .concat();
+    let stored = [&b"\x81\x01"[..], &[0; 14]].concat();
+    let with = |head: &[u8]| [head, &value, b"\r\n"].concat();
+    for (sent, expected) in [
+        (with(b"set l 7 0 400000\r\n"), &b"STORED\r\n"[..]),
+        (with(b"ms l 400000 T0 Oq\r\n"), b"HD Oq\r\n"),
+        (packet, &stored),
+    ] {
+        let mut peer = Peer::new(Config { maxbytes: 8 << 20, ..Config::default() });
+        peer.send(&small);
+        peer.reconnect();
+        let before = peer.shared().sums().ring;
+        peer.send(&sent[..5_000]);
+        assert!(peer.answers().is_empty());
+        peer.send(&sent[5_000..]);
+        let answers = peer.answers();
+        assert!(answers.starts_with(expected), "{}", answers.escape_ascii());
+        assert_eq!(peer.shared().sums().ring.store_no_memory, before.store_no_memory);
+        peer.reconnect();
+        peer.send(b"get l\r\n");
+        let answers = peer.answers();
+        assert!(answers.windows(value.len()).any(|window| window == value), "{}", answers.len());
+        peer.send(b"stats\r\n");
+        let stats = String::from_utf8(peer.answers()).unwrap();
+        assert!(!stats.contains("STAT evictions 0\r"), "{stats}");
+    }
+}
