@@ -84,7 +84,7 @@ pub(crate) fn command(flags: &Flags) -> Result<(), String> {
 
 #[derive(Debug)]
 struct Filled {
-    /// Items the server said it held when it had evicted for the first time.
+    /// Items the server said it held when it was last seen not to have evicted any.
     first_eviction: u64,
     first_rss_bytes: u64,
     /// Items that could be read at the end, and those the server spoke of.
@@ -93,7 +93,7 @@ struct Filled {
     rss_bytes: u64,
 }
 
-/// Items between two looks at the statistics: an error of at most this many, and no more than a MiB of values.
+/// Items between two looks at the statistics: an error of at most this many, and no more than 64 KiB of values.
 const BATCH_MAX: usize = 500;
 
 fn fill(recipe: &Recipe, value_len: usize, flags: &Flags) -> Result<Filled, String> {
@@ -106,10 +106,12 @@ fn fill(recipe: &Recipe, value_len: usize, flags: &Flags) -> Result<Filled, Stri
         keys: Keys::new(flags.key_bytes),
         next: 0,
     };
-    let batch = ((1 << 20) / (value_len + 100)).clamp(8, BATCH_MAX) as u64;
+    let batch = ((64 << 10) / (value_len + 100)).clamp(1, BATCH_MAX) as u64;
     // Twice the memory in values alone: a server that has not evicted by then does not.
     let end = 2 * ((flags.memory as u64) << 20) / value_len.max(1) as u64 + batch;
+    let mut first_eviction = 0;
     while client::stat(&server.address, "evictions")? == 0 {
+        first_eviction = filler.next;
         if filler.next > end {
             return Err(format!(
                 "{} evicts nothing: {} items of {value_len} bytes are in",
@@ -118,7 +120,6 @@ fn fill(recipe: &Recipe, value_len: usize, flags: &Flags) -> Result<Filled, Stri
         }
         filler.set(&pattern, batch, value_len)?;
     }
-    let first_eviction = client::stat(&server.address, "curr_items")?;
     let first_rss_bytes = process::sample(server.pid())?.rss_bytes;
     filler.set(&pattern, filler.next / 2, value_len)?;
     let claimed = client::stat(&server.address, "curr_items")?;

@@ -40,14 +40,16 @@ const SMALL_PART: u64 = 10;
 /// With -M a segment is compacted if at least this part of it is dead: one part in this many.
 const COMPACT_PART: u64 = 16;
 
-/// Items of a victim that are looked up together.
+/// Items of a victim that are looked up together, and bytes after which no further one is.
 const LOOK_AHEAD: usize = 8;
-/// Items looked at with every write while memory is low, at least and at most.
-const AHEAD_ITEMS_MIN: usize = 8;
-const AHEAD_ITEMS_MAX: usize = 1024;
+const LOOK_AHEAD_BYTES: u32 = 4096;
 /// Bytes of victims looked at for each byte written while memory is low. It is when a quarter of a segment is left: at
 /// this rate the next is free in time.
-const AHEAD_BYTES: u64 = 4;
+const AHEAD_FACTOR: u64 = 4;
+/// Bytes of victims looked at with every write besides: survivors, ghosts and the index may take some of what is freed.
+const AHEAD_BYTES: u64 = 512;
+/// Items looked at with one write at most.
+const AHEAD_ITEMS_MAX: usize = 1024;
 
 /// What is done with a victim's live items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +121,7 @@ impl<'t> Turn<'t> {
     #[inline]
     pub(super) fn evict_ahead(&mut self, written: u64) {
         if self.ledger.is_low() && self.evicts() {
-            self.evict_bytes(written * AHEAD_BYTES);
+            self.evict_bytes(written * AHEAD_FACTOR + AHEAD_BYTES);
         }
     }
 
@@ -130,10 +132,9 @@ impl<'t> Turn<'t> {
 
     fn evict_bytes(&mut self, bytes: u64) {
         let (mut items, mut passed) = (0, 0);
-        while (items < AHEAD_ITEMS_MIN || (passed < bytes && items < AHEAD_ITEMS_MAX)) && self.ledger.is_low()
-        {
+        while passed < bytes && items < AHEAD_ITEMS_MAX && self.ledger.is_low() {
             let before = self.ledger.victim;
-            let (Slice::Worked, looked) = self.evict_step(AHEAD_ITEMS_MIN) else { return };
+            let (Slice::Worked, looked) = self.evict_step(LOOK_AHEAD) else { return };
             items += looked;
             if let (Some(before), Some(after)) = (before, self.ledger.victim) {
                 passed += u64::from(after.offset.saturating_sub(before.offset));
@@ -235,7 +236,7 @@ impl<'t> Turn<'t> {
     fn look_ahead(&self, victim: Victim, used: u32, candidates: &mut [Option<Candidate<'t>>]) {
         let mut offset = victim.offset;
         for place in candidates.iter_mut() {
-            if offset >= used {
+            if offset >= used || offset - victim.offset >= LOOK_AHEAD_BYTES {
                 break;
             }
             let (item_ref, item, bytes) = self.item_in_segment(victim.id, offset);

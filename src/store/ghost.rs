@@ -8,9 +8,8 @@
 //! A FIFO by bucket rather than one exact FIFO: 4 bytes a ghost instead of about 16, and no order to maintain. It holds
 //! about as many ghosts as there are live items.
 //!
-//! The table consists of small parts, each for its share of the hashes, that begin with one bucket and double by
-//! themselves. One table for all would take its megabytes out of the budget at once, and the write it happened in would
-//! have to evict as much. Some parts double earlier than others, a quarter to half full: growing costs 8 to 16 bytes an
+//! The table consists of small parts, each for its share of the hashes, that double by themselves. One table for all would take its megabytes out of the budget at once, and the write it happened in would
+//! have to evict as much. Some parts double earlier than others, a third to two thirds full: growing costs 6 to 24 bytes an
 //! eviction, less than any item frees.
 //!
 //! A fingerprint says by itself which bucket of its part it belongs to, so that it finds its place when the part grows.
@@ -21,8 +20,8 @@ use super::item_ref::Hash;
 const WAYS: usize = 8;
 type Bucket = [u32; WAYS];
 
-/// Memory a part is made for, bytes of `-m`: about 4,000 items of 64 bytes, 16 KiB of ghosts.
-const BYTES_PER_PART: u64 = 256 << 10;
+/// Memory a part is made for, bytes of `-m`: about 8,000 items of 64 bytes, 32 KiB of ghosts.
+const BYTES_PER_PART: u64 = 512 << 10;
 const PARTS_MAX: u64 = 1 << 20;
 
 /// The ghost table.
@@ -33,8 +32,9 @@ pub(super) struct Ghost {
     bytes: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Part {
+    /// None before the first insertion.
     buckets: Box<[Bucket]>,
     /// Insertions since the part last changed its size.
     inserted: usize,
@@ -75,9 +75,8 @@ impl Ghost {
     /// An empty table for a store of `memory_limit` bytes.
     pub(super) fn new(memory_limit: u64) -> Self {
         let count = (memory_limit / BYTES_PER_PART).clamp(1, PARTS_MAX) as usize;
-        let parts = vec![Part { buckets: [[0; WAYS]].into(), inserted: 0 }; count];
-        let bytes = size_of_val(&*parts) as u64 + parts.iter().map(Part::bytes).sum::<u64>();
-        Self { parts: parts.into(), bytes }
+        let parts = vec![Part::default(); count];
+        Self { bytes: size_of_val(&*parts) as u64, parts: parts.into() }
     }
 
     /// Bytes of memory.
@@ -88,9 +87,9 @@ impl Ghost {
     /// Remembers a key that was evicted; `live` is the number of items in the store.
     pub(super) fn insert(&mut self, hash: Hash, live: usize) {
         let (place, count) = (self.place(hash), self.parts.len());
-        // A quarter full for the first of the parts, half full for the last.
+        // A third full for the first of the parts, two thirds for the last.
         if self.parts[place].inserted
-            >= self.parts[place].buckets.len() * WAYS * (count + place) / (4 * count)
+            >= self.parts[place].buckets.len() * WAYS * (count + place) / (3 * count)
         {
             self.follow(place, live);
         }
@@ -110,7 +109,7 @@ impl Ghost {
         let buckets = part.buckets.len();
         let wanted = live.div_ceil(count * WAYS).max(1);
         if wanted > buckets + buckets / 2 {
-            part.resize(wanted.min(2 * buckets));
+            part.resize(wanted.min(2 * buckets).max(1));
         } else if wanted < buckets / 2 {
             part.resize(wanted);
         }
@@ -122,7 +121,9 @@ impl Ghost {
     #[inline]
     pub(super) fn prefetch(&self, hash: Hash) {
         let part = &self.parts[self.place(hash)];
-        super::prefetch(std::ptr::from_ref(&part.buckets[part.place(fingerprint(hash))]).cast());
+        if let Some(bucket) = part.buckets.get(part.place(fingerprint(hash))) {
+            super::prefetch(std::ptr::from_ref(bucket).cast());
+        }
     }
 
     /// Forgets the key and says whether it was there.
@@ -130,7 +131,8 @@ impl Ghost {
         let place = self.place(hash);
         let fingerprint = fingerprint(hash);
         let part = &mut self.parts[place];
-        let bucket = &mut part.buckets[part.place(fingerprint)];
+        let bucket = part.place(fingerprint);
+        let Some(bucket) = part.buckets.get_mut(bucket) else { return false };
         let Some(way) = bucket.iter().position(|&each| each == fingerprint) else { return false };
         bucket[way] = 0;
         true
@@ -170,7 +172,7 @@ mod tests {
             ghost.insert(hash, 100_000);
         }
         let found = hashes(0..60_000).filter(|&hash| ghost.take(hash)).count();
-        assert!(found > 55_000, "{found}");
+        assert!(found > 50_000, "{found}");
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub(super) enum Need {
 /// Who asks for memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A client's item: leaves one segment's worth for the evictor.
+    /// A client's item: leaves half a segment's worth for the evictor.
     Write,
     /// The evictor's copy of a survivor.
     Copy,

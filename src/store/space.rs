@@ -2,7 +2,7 @@
 //!
 //! | | segments | large items |
 //! |---|---|---|
-//! | unit | `clamp(-m / 256, 64 KiB, 2 MiB)`, power of two | whole pages |
+//! | unit | `clamp(-m / 512, 64 KiB, 2 MiB)`, power of two | whole pages |
 //! | an item is this if it is | at most an eighth of a segment | longer |
 //! | address space | half of the mapping | the other half |
 
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const SEGMENT_BYTES_MAX: u64 = 2 << 20;
 /// Segments that `-m` is cut into, if their size allows.
-const SEGMENTS: u64 = 256;
+const SEGMENTS: u64 = 512;
 /// An item above this part of a segment is large.
 const LARGE_PART: u64 = 8;
 /// Address space reserved, as a multiple of `-m`: half for segments, half for large items.

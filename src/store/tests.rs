@@ -70,7 +70,7 @@ fn held_at_first_eviction(memory_limit: u64, rings: usize, value_bytes: usize) -
 fn holds_more_than_memcached() {
     for (value_bytes, memcached) in [(10, 559_232), (100, 349_504), (1_000, 56_640), (10_000, 6_016)] {
         let one = held_at_first_eviction(64 << 20, 1, value_bytes);
-        assert!(one * 10 >= memcached * 11 || value_bytes == 10_000, "{value_bytes} B, 1 ring: {one}");
+        assert!(one * 10 >= memcached * 11, "{value_bytes} B, 1 ring: {one}");
         let four = held_at_first_eviction(64 << 20, 4, value_bytes);
         assert!(four >= memcached, "{value_bytes} B, 4 rings: {four}");
     }
@@ -149,11 +149,11 @@ fn most_evicted_by_a_write(shard: &mut Shard, name: &str, bytes: usize, writes: 
 fn no_write_evicts_much_more_than_its_own_size() {
     let mut shard = alone(options(64 << 20, 1));
     let most = most_evicted_by_a_write(&mut shard, "small", 10, 1_500_000);
-    assert!(most <= 200, "small: {most}");
+    assert!(most <= 64, "small: {most}");
     let most = most_evicted_by_a_write(&mut shard, "large", 10_000, 10_000);
     assert!(most <= 1_100, "large: {most}");
     let most = most_evicted_by_a_write(&mut shard, "again", 10, 300_000);
-    assert!(most <= 200, "small again: {most}");
+    assert!(most <= 64, "small again: {most}");
 }
 
 /// memcached strands memory in the size class it once went to.

@@ -83,7 +83,14 @@ impl Ledger {
         let open_room = self.open[Queue::Small as usize]
             .map_or(0, |id| self.segment_bytes - u64::from(self.segments[id as usize].used));
         let coming = self.room() - self.overhang as i64 + self.pending_bytes as i64;
-        coming < 2 * self.segment_bytes as i64 && (open_room < self.segment_bytes / 4 || self.overhang > 0)
+        // A quarter of a segment ahead of need, since the index may grow before the evictor is done.
+        let wanted = self.segment_bytes + self.reserve() + self.segment_bytes / 4;
+        coming < wanted as i64 && (open_room < self.segment_bytes / 4 || self.overhang > 0)
+    }
+
+    /// Bytes that writers leave to the evictor.
+    fn reserve(&self) -> u64 {
+        self.segment_bytes / 2
     }
 
     /// True if an allocation that lacked `need` would succeed.
@@ -93,7 +100,7 @@ impl Ledger {
             Need::Extent(bytes) => bytes,
         };
         match purpose {
-            Purpose::Write => self.room() >= (bytes + self.segment_bytes) as i64 && !self.must_shed(need),
+            Purpose::Write => self.room() >= (bytes + self.reserve()) as i64 && !self.must_shed(need),
             // The index may have grown into the reserve: a little over the limit, or nothing could be freed any more.
             Purpose::Copy => self.room() + self.segment_bytes as i64 >= 0,
         }
@@ -106,7 +113,7 @@ impl Ledger {
             Need::Extent(bytes) => bytes,
         };
         let coming = self.room() + (self.pending_bytes - self.held_bytes) as i64;
-        self.awaits_cursors() && coming >= (bytes + self.segment_bytes) as i64
+        self.awaits_cursors() && coming >= (bytes + self.reserve()) as i64
     }
 
     /// True if free memory of the other kind must be given back before `need` can be committed.
