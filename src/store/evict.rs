@@ -31,7 +31,7 @@
 
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::{Queue, State, Unit};
+use super::ledger::{Large, Queue, State, Unit};
 use super::turn::Turn;
 use crate::clock::Secs;
 
@@ -74,6 +74,8 @@ pub(super) struct Sweep {
     id: u32,
     offset: u32,
     epoch: u32,
+    /// The next large item, once all segments have been swept.
+    large: usize,
 }
 
 /// What a slice of eviction achieved.
@@ -395,19 +397,28 @@ impl<'t> Turn<'t> {
                 }
             }
         }
-        self.sweep_large();
-        self.ledger.sweep = Sweep::default();
-        false
+        self.sweep_large(sweep, left)
     }
 
-    fn sweep_large(&mut self) {
-        let ids: Vec<u32> = self.ledger.larges_in_queues().collect();
-        for id in ids {
-            let (item_ref, item) = self.item_of_large(id);
-            if item.expired(self.now) && self.has_log_room(1) {
+    /// The part of a round that is for large items.
+    fn sweep_large(&mut self, sweep: Sweep, items: usize) -> bool {
+        let end = self.ledger.larges.capacity().min(sweep.large + items);
+        for id in sweep.large..end {
+            if !self.has_log_room(1) {
+                self.ledger.sweep = Sweep { large: id, ..sweep };
+                return true;
+            }
+            if !self.ledger.larges.get(id).is_some_and(Large::is_published) {
+                continue;
+            }
+            let (item_ref, item) = self.item_of_large(id as u32);
+            if item.expired(self.now) {
                 self.reclaim(item_ref, &item);
             }
         }
+        let is_over = end == self.ledger.larges.capacity();
+        self.ledger.sweep = if is_over { Sweep::default() } else { Sweep { large: end, ..sweep } };
+        !is_over
     }
 
     fn reclaim(&mut self, item_ref: ItemRef, item: &Item<'_>) {

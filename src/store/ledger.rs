@@ -335,6 +335,13 @@ impl Ledger {
     }
 }
 
+impl Large {
+    /// True if it stands in a queue: its value is complete, and it has not been retired.
+    pub(super) fn is_published(&self) -> bool {
+        self.queue.is_some()
+    }
+}
+
 impl Segment {
     fn free() -> Self {
         Self {

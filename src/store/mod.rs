@@ -64,7 +64,6 @@ pub use shard::{Fresh, Shard};
 
 use crate::classes::Classes;
 use crate::clock::Secs;
-use counts::Counts;
 use item_ref::{ItemRef, KeyHasher};
 use ledger::Ledger;
 use log::Log;
@@ -240,7 +239,7 @@ impl Store {
     pub fn memory(&self) -> Memory {
         let ledger = self.ledger.lock();
         let (segments, segments_free) = ledger.segment_counts();
-        let counts = self.space.held_counts(&ledger);
+        let (pins, drafts) = self.space.held_counts();
         let index_by_ring: Box<[u64]> =
             self.index_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).collect();
         Memory {
@@ -256,8 +255,8 @@ impl Store {
             segments_in_use: segments,
             segments_free,
             pending: ledger.pending_bytes(),
-            pins: counts.0,
-            drafts: counts.1,
+            pins,
+            drafts,
         }
     }
 
@@ -272,10 +271,6 @@ impl Store {
     #[inline]
     fn address(&self, item: ItemRef) -> NonNull<u8> {
         self.space.address(item)
-    }
-
-    fn counts_of(&self, at: NonNull<u8>) -> &Counts {
-        self.space.counts_of(at)
     }
 
     fn set_index_bytes(&self, ring: usize, bytes: u64) {

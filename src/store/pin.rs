@@ -25,7 +25,7 @@ unsafe impl Send for Pin {}
 impl Pin {
     /// Pins the item at `at`. The caller holds a borrow of it, so its home cannot be reused before the count is up.
     pub(super) fn new(store: &Arc<Store>, at: NonNull<u8>, value: &[u8]) -> Self {
-        store.counts_of(at).pin();
+        store.space.pin(at);
         Self { store: Arc::clone(store), at, value: NonNull::from(value) }
     }
 
@@ -38,7 +38,7 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.store.counts_of(self.at).unpin();
+        self.store.space.unpin(self.at);
     }
 }
 
@@ -73,7 +73,7 @@ impl Draft {
     /// The item has been published (or given up under the writer lock): its memory is no longer the draft's.
     pub(super) fn publish(mut self) {
         self.published = true;
-        self.store.counts_of(self.at).undraft();
+        self.store.space.undraft(self.at);
     }
 
     fn value_at(&self) -> NonNull<u8> {
@@ -129,7 +129,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if !self.published {
             // In this order: an abandoned large extent is reused at once, its counts with it.
-            self.store.counts_of(self.at).undraft();
+            self.store.space.undraft(self.at);
             self.store.abandon(self.item);
         }
     }

@@ -89,6 +89,7 @@ impl Shard {
         let mut turn = Turn::begin(&self.store, &mut self.replica, self.ring, now);
         let space = turn.space();
         turn.ledger.collect(space);
+        more |= turn.ledger.has_collectable(space);
         more |= turn.ledger.shed_excess(space);
         more |= turn.expire_segments(MAINTAIN_ITEMS);
         if self.sweep_left > 0 {

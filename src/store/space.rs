@@ -11,7 +11,6 @@
 use super::counts::Counts;
 use super::item_ref::{ItemRef, UNIT_BITS, UNIT_SHIFT_MIN};
 use super::large::{EXTENT_HEAD_BYTES, PAGE_BYTES};
-use super::ledger::Ledger;
 use super::log::Log;
 use super::region::Region;
 use std::ptr::NonNull;
@@ -54,8 +53,15 @@ pub(super) struct Space {
     segment_shift: u32,
     large_base: u64,
     counts: Box<[Counts]>,
+    /// The sum of all homes', for statistics.
+    held: Held,
     log: Log,
 }
+
+/// Alone on its cache lines: every pin writes it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Held(Counts);
 
 impl Space {
     /// Reserves the address space for a store of `memory_limit` bytes.
@@ -79,7 +85,7 @@ impl Space {
         let large_base = bytes / 2;
         let counts = (0..large_base / segment_bytes).map(|_| Counts::default()).collect();
         let segment_shift = segment_bytes.trailing_zeros();
-        Ok(Self { region, unit_shift, segment_shift, large_base, counts, log })
+        Ok(Self { region, unit_shift, segment_shift, large_base, counts, held: Held::default(), log })
     }
 
     /// Segments in large pages.
@@ -154,14 +160,9 @@ impl Space {
         &self.extent_head(offset).counts
     }
 
-    /// Pins and drafts of all homes.
-    pub(super) fn held_counts(&self, ledger: &Ledger) -> (u64, u64) {
-        let larges = ledger.larges.iter().map(|(_, large)| self.extent_counts(large.offset));
-        let sum = |(pins, drafts), counts: &Counts| {
-            let (pinned, drafted) = counts.read();
-            (pins + pinned, drafts + drafted)
-        };
-        self.counts[..ledger.segments.len()].iter().chain(larges).fold((0, 0), sum)
+    /// Values being sent and values being received, of all homes.
+    pub(super) fn held_counts(&self) -> (u64, u64) {
+        self.held.0.read()
     }
 
     /// What the item at `item` lies in.
@@ -178,8 +179,32 @@ impl Space {
         &self.counts[id as usize]
     }
 
+    /// A value in the item at `at` is being sent; see [`Counts::pin`].
+    pub(super) fn pin(&self, at: NonNull<u8>) {
+        self.counts_of(at).pin();
+        self.held.0.pin();
+    }
+
+    /// It has been sent.
+    pub(super) fn unpin(&self, at: NonNull<u8>) {
+        self.counts_of(at).unpin();
+        self.held.0.unpin();
+    }
+
+    /// A value is being received into the item at `at`; see [`Counts::draft`].
+    pub(super) fn draft(&self, at: NonNull<u8>) {
+        self.counts_of(at).draft();
+        self.held.0.draft();
+    }
+
+    /// It has been received, or given up.
+    pub(super) fn undraft(&self, at: NonNull<u8>) {
+        self.counts_of(at).undraft();
+        self.held.0.undraft();
+    }
+
     /// The counts of the home that the item at address `at` lies in.
-    pub(super) fn counts_of(&self, at: NonNull<u8>) -> &Counts {
+    fn counts_of(&self, at: NonNull<u8>) -> &Counts {
         let offset = at.addr().get() as u64 - self.region.at(0).addr().get() as u64;
         if offset < self.large_base {
             return &self.counts[(offset >> self.segment_shift) as usize];

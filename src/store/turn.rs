@@ -189,7 +189,7 @@ impl<'t> Turn<'t> {
         let space = self.space();
         let item_ref = self.ledger.allocate(space, queue, layout, Purpose::Write)?;
         let at = space.address(item_ref);
-        space.counts_of(at).draft();
+        space.draft(at);
         let fields = Fields {
             flags: 0,
             exptime: Secs::NEVER,

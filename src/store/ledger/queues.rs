@@ -113,7 +113,7 @@ impl Ledger {
 
     /// The published large items.
     pub(in crate::store) fn larges_in_queues(&self) -> impl Iterator<Item = u32> + '_ {
-        self.larges.iter().filter(|(_, large)| large.queue.is_some()).map(|(id, _)| id as u32)
+        self.larges.iter().filter(|(_, large)| large.is_published()).map(|(id, _)| id as u32)
     }
 
     /// The queue a large item stands in.

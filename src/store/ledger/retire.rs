@@ -4,6 +4,9 @@ use super::{Ledger, State, Unit};
 use crate::store::item_ref::ItemRef;
 use crate::store::space::{Home, Space};
 
+/// Units taken back under the lock at a time: after a flush, all there are wait for it.
+const COLLECT_UNITS: usize = 256;
+
 impl Ledger {
     /// Nothing of `unit` can be found any more by a ring that has applied the log up to its present tail.
     pub(in crate::store) fn retire(&mut self, unit: Unit, space: &Space) {
@@ -39,7 +42,7 @@ impl Ledger {
         }
     }
 
-    /// Takes back retired memory that no ring and no pin can reach any more.
+    /// Takes back retired memory that no ring and no pin can reach any more, a bounded number of units.
     pub(in crate::store) fn collect(&mut self, space: &Space) {
         if self.retired.is_empty() && self.held.is_empty() {
             return;
@@ -49,13 +52,20 @@ impl Ledger {
         for unit in std::mem::take(&mut self.held) {
             self.release(unit, space);
         }
-        while let Some(&(unit, place)) = self.retired.front() {
-            if place > passed {
-                break;
+        for _ in 0..COLLECT_UNITS {
+            match self.retired.front() {
+                Some(&(unit, place)) if place <= passed => {
+                    self.retired.pop_front();
+                    self.release(unit, space);
+                }
+                _ => break,
             }
-            self.retired.pop_front();
-            self.release(unit, space);
         }
+    }
+
+    /// True if there is more to collect at once.
+    pub(in crate::store) fn has_collectable(&self, space: &Space) -> bool {
+        self.retired.front().is_some_and(|&(_, place)| place <= space.log().cursor_min())
     }
 
     pub(super) fn release(&mut self, unit: Unit, space: &Space) {
