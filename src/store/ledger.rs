@@ -21,6 +21,7 @@
 //! little, so that no write has to evict it all.
 
 mod budget;
+mod mentions;
 mod queues;
 mod retire;
 
@@ -32,6 +33,7 @@ use super::space::{Home, Space};
 use super::{ClassTotals, Totals};
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Secs;
+use mentions::Mentions;
 use slab::Slab;
 use std::collections::VecDeque;
 
@@ -130,7 +132,7 @@ pub(super) struct Ledger {
     /// Time of the turn.
     pub(super) now: Secs,
     extents: Extents,
-    queues: [VecDeque<(Unit, u32)>; 2],
+    queues: [Mentions; 2],
     queue_bytes: [u64; 2],
     half_dead: Vec<(u32, u32)>,
     retired: VecDeque<(Unit, u64)>,
@@ -166,7 +168,7 @@ impl Ledger {
             epochs: 0,
             now: Secs(0),
             extents: Extents::new(space.large_base(), space.large_bytes()),
-            queues: [VecDeque::new(), VecDeque::new()],
+            queues: Default::default(),
             queue_bytes: [0; 2],
             half_dead: Vec::new(),
             retired: VecDeque::new(),

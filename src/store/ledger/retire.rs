@@ -30,16 +30,14 @@ impl Ledger {
         self.forget_old_mentions();
     }
 
-    /// Overwritten units leave their mentions in the queues; drops them once they outnumber the units.
+    /// Overwritten units leave their mentions in the queues; drops some once they outnumber the units.
     pub(super) fn forget_old_mentions(&mut self) {
-        let units = self.segments_in_use as usize + self.larges.len();
-        for queue in 0..2 {
-            if self.queues[queue].len() > 2 * units + 64 {
-                let mut mentions = std::mem::take(&mut self.queues[queue]);
-                mentions.retain(|&(unit, epoch)| self.is_current(unit, epoch));
-                self.queues[queue] = mentions;
-            }
+        let len_max = 2 * (self.segments_in_use as usize + self.larges.len()) + 64;
+        let mut queues = std::mem::take(&mut self.queues);
+        for queue in &mut queues {
+            queue.drop_old(len_max, |(unit, epoch)| self.is_current(unit, epoch));
         }
+        self.queues = queues;
     }
 
     /// Takes back retired memory that no ring and no pin can reach any more, a bounded number of units.
