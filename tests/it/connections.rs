@@ -17,14 +17,6 @@ fn raise_descriptors() {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
-/// The value of a statistic, asked on a connection that is there.
-fn stat(client: &mut Client, name: &str) -> u64 {
-    client.send(b"stats\r\n");
-    let text = String::from_utf8(client.read_through(b"END\r\n")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
-    line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().unwrap()
-}
-
 #[test]
 fn silent_clients_are_closed_but_not_in_the_middle_of_a_command() {
     let server = Server::start(&["-o", "idle_timeout=1"]);
@@ -54,16 +46,16 @@ fn without_maxconns_fast_newcomers_wait_for_a_place() {
     for client in &mut clients {
         assert_eq!(client.ask("mn"), "MN");
     }
-    assert_eq!(stat(&mut clients[0], "accepting_conns"), 1);
+    assert_eq!(clients[0].count("accepting_conns"), 1);
     let mut waiting = server.connect();
     waiting.send(b"mn\r\n");
-    wait_until("the server is full", || stat(&mut clients[0], "accepting_conns") == 0);
-    assert_eq!(stat(&mut clients[0], "listen_disabled_num"), 1);
-    assert_eq!(stat(&mut clients[0], "curr_connections"), 4);
+    wait_until("the server is full", || clients[0].count("accepting_conns") == 0);
+    assert_eq!(clients[0].count("listen_disabled_num"), 1);
+    assert_eq!(clients[0].count("curr_connections"), 4);
     drop(clients.pop());
     assert_eq!(waiting.line(), "MN", "its turn has come");
-    wait_until("the server accepts", || stat(&mut clients[0], "accepting_conns") == 1);
-    assert!(stat(&mut clients[0], "time_in_listen_disabled_us") > 0);
+    wait_until("the server accepts", || clients[0].count("accepting_conns") == 1);
+    assert!(clients[0].count("time_in_listen_disabled_us") > 0);
 }
 
 #[test]
@@ -79,7 +71,7 @@ fn with_maxconns_fast_newcomers_are_turned_away_until_there_is_a_place() {
     for _ in 0..10 {
         assert_eq!(server.connect().read_to_end(), b"ERROR Too many open connections\r\n");
     }
-    assert_eq!(stat(&mut clients[0], "rejected_connections"), 10);
+    assert_eq!(clients[0].count("rejected_connections"), 10);
     drop(clients.pop());
     wait_until("there is a place", || {
         let mut client = server.connect();
@@ -113,7 +105,7 @@ fn a_greedy_client_leaves_the_others_their_turn() {
         Instant::now()
     });
     let mut polite = server.connect();
-    wait_until("the greedy client is at it", || stat(&mut polite, "conn_yields") > 10);
+    wait_until("the greedy client is at it", || polite.count("conn_yields") > 10);
     for _ in 0..ASKED {
         assert_eq!(polite.ask("mn"), "MN");
     }
@@ -121,7 +113,7 @@ fn a_greedy_client_leaves_the_others_their_turn() {
     sender.join().unwrap();
     let ended = receiver.join().unwrap();
     assert!(answered < ended, "the polite client had to wait for the end of the other");
-    assert!(stat(&mut polite, "conn_yields") >= (COMMANDS / 20 / 2) as u64, "20 commands a turn");
+    assert!(polite.count("conn_yields") >= (COMMANDS / 20 / 2) as u64, "20 commands a turn");
 }
 
 /// Load balancers and monitors knock all day: nothing is logged, nothing is left.
@@ -129,7 +121,7 @@ fn a_greedy_client_leaves_the_others_their_turn() {
 fn probes_leave_nothing_behind() {
     let server = Server::start(&[]);
     let mut client = server.connect();
-    let before = stat(&mut client, "curr_connections");
+    let before = client.count("curr_connections");
     for number in 0..300 {
         let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
         match number % 3 {
@@ -142,8 +134,8 @@ fn probes_leave_nothing_behind() {
         }
     }
     // On a busy machine some still wait to be accepted when all that have been are gone.
-    wait_until("all of them have come", || stat(&mut client, "total_connections") > 300);
-    wait_until("all of them are gone", || stat(&mut client, "curr_connections") == before);
+    wait_until("all of them have come", || client.count("total_connections") > 300);
+    wait_until("all of them are gone", || client.count("curr_connections") == before);
     assert_eq!(server.stderr(), "");
 }
 

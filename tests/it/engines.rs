@@ -57,10 +57,7 @@ fn filtered(forbidden: &Forbidden, dir: &TempDir) -> Command {
 }
 
 fn engine_of(server: &Server) -> String {
-    let mut client = server.connect();
-    client.send(b"stats settings\r\n");
-    let reply = String::from_utf8(client.read_through(b"END\r\n")).unwrap();
-    reply.lines().find_map(|line| line.strip_prefix("STAT io_engine ")).unwrap().to_owned()
+    server.connect().stats("stats settings")["io_engine"].clone()
 }
 
 fn serves(server: &Server) {

@@ -3,6 +3,7 @@
 //! A server announces its port through the file that `MEMCACHED_PORT_FILENAME` names, renamed into place once all
 //! listeners are bound, so that readiness is an event of the server and not a guess of the test.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -198,15 +199,7 @@ impl Server {
 
     /// One value of `stats`, asked on a connection of its own.
     pub fn stat(&self, name: &str) -> String {
-        let mut client = self.connect();
-        client.send(b"stats\r\n");
-        let reply = client.read_through(b"END\r\n");
-        String::from_utf8_lossy(&reply)
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned)
-            })
-            .unwrap_or_else(|| panic!("no {name} in stats"))
+        self.connect().stat(name)
     }
 
     /// A value of `stats` that is a number.
@@ -373,6 +366,24 @@ impl Client {
 
     pub fn set(&mut self, key: &str, value: &str) {
         assert_eq!(self.ask(&format!("set {key} 0 0 {}\r\n{value}", value.len())), "STORED");
+    }
+
+    /// The answer to a command of the stats family.
+    pub fn stats(&mut self, command: &str) -> BTreeMap<String, String> {
+        self.send(format!("{command}\r\n").as_bytes());
+        let reply = String::from_utf8(self.read_through(b"END\r\n")).unwrap();
+        let pairs = reply.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    /// One value of `stats`.
+    pub fn stat(&mut self, name: &str) -> String {
+        self.stats("stats").remove(name).unwrap_or_else(|| panic!("no {name} in stats"))
+    }
+
+    /// A value of `stats` that is a number.
+    pub fn count(&mut self, name: &str) -> u64 {
+        self.stat(name).parse().unwrap()
     }
 
     /// The value of `key`, if there is one.

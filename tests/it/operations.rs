@@ -8,14 +8,6 @@ use std::time::Instant;
 
 use crate::harness::{Client, Server, TempDir, deadline, program, wait_until};
 
-/// The answer to a command of the stats family.
-fn stats(client: &mut Client, command: &str) -> BTreeMap<String, String> {
-    client.send(format!("{command}\r\n").as_bytes());
-    let reply = String::from_utf8(client.read_through(b"END\r\n")).unwrap();
-    let pairs = reply.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
 fn number(stats: &BTreeMap<String, String>, name: &str) -> u64 {
     stats[name].parse().unwrap_or_else(|_| panic!("{name} {}", stats[name]))
 }
@@ -39,9 +31,9 @@ fn memory_adds_up_and_is_what_the_kernel_sees() {
     fill(&mut client, 30_000, 1000);
     // What connections hold is looked up once a second.
     wait_until("the read buffers are counted", || {
-        number(&stats(&mut client, "stats memory"), "read_buffers_bytes") > 0
+        number(&client.stats("stats memory"), "read_buffers_bytes") > 0
     });
-    let found = stats(&mut client, "stats memory");
+    let found = client.stats("stats memory");
     let of = |name: &str| number(&found, name);
     let parts = ["segments_bytes", "large_bytes", "index_bytes", "ghosts_bytes"].map(of);
     assert_eq!(parts.iter().sum::<u64>(), of("used_bytes"));
@@ -62,7 +54,7 @@ fn what_connections_hold_is_counted() {
     let server = Server::start(&["-t", "1"]);
     let mut client = server.connect();
     client.set("k", &"v".repeat(4000));
-    let held = |client: &mut Client| number(&stats(client, "stats memory"), "connections_bytes");
+    let held = |client: &mut Client| number(&client.stats("stats memory"), "connections_bytes");
     let mut slow = server.connect();
     let gets = b"get k\r\n".repeat(16);
     slow.stream.set_nonblocking(true).unwrap();
@@ -88,7 +80,7 @@ fn times_and_hot_keys_are_told() {
             assert_eq!(client.get("cold"), None);
             assert_eq!(client.get("hot").as_deref(), Some("v"));
         }
-        let (times, keys) = (stats(&mut client, "stats latency"), stats(&mut client, "stats hotkeys"));
+        let (times, keys) = (client.stats("stats latency"), client.stats("stats hotkeys"));
         if number(&times, "get:count") >= 20 && number(&keys, "sampled_keys") >= 20 {
             let times = ["p50", "p99", "p999", "max"]
                 .map(|at| times[&format!("get:{at}_us")].parse::<f64>().unwrap());
@@ -164,7 +156,7 @@ fn metrics_are_the_statistics() {
     client.get("none");
     assert_eq!(client.ask("incr a 1"), "2");
     assert_eq!(client.ask("touch none 1"), "NOT_FOUND");
-    let general = stats(&mut client, "stats");
+    let general = client.stats("stats");
     let (head, body) = get(address, "/metrics");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(head.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
@@ -199,7 +191,7 @@ fn metrics_are_the_statistics() {
     let buckets = |le: &str| found[&format!("memcrsd_request_seconds_bucket{{command=\"get\",le=\"{le}\"}}")];
     assert!(buckets("0.000000255") <= buckets("+Inf"));
     assert_eq!(buckets("+Inf").to_bits(), found["memcrsd_request_seconds_count{command=\"get\"}"].to_bits());
-    let (settings, port) = (stats(&mut client, "stats settings"), address.port());
+    let (settings, port) = (client.stats("stats settings"), address.port());
     assert_eq!((&*settings["metrics_port"], &*settings["metrics_address"]), ("-1", "127.0.0.1"), "{port}");
 }
 

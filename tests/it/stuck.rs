@@ -82,13 +82,6 @@ fn half_stuck(flags: &[&str]) -> (Server, Held, Vec<Client>) {
     (server, held, clients)
 }
 
-fn stat(client: &mut Client, name: &str) -> u64 {
-    client.send(b"stats\r\n");
-    let text = String::from_utf8(client.read_through(b"END\r\n")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
-    line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().unwrap()
-}
-
 /// The other ring serves on, and the one that was stuck has lost nothing.
 #[test]
 fn a_stuck_ring_is_told_of_and_counted_and_may_come_back() {
@@ -98,13 +91,13 @@ fn a_stuck_ring_is_told_of_and_counted_and_may_come_back() {
     let (server, held, mut clients) = half_stuck(&["--ring-timeout=0"]);
     let mut free = clients.pop().unwrap();
     free.set("key", "value");
-    wait_until("the ring is missed", || stat(&mut free, "memcrsd_stuck_rings") == 1);
-    assert_eq!(stat(&mut free, "memcrsd_ring_stalls"), 1);
+    wait_until("the ring is missed", || free.count("memcrsd_stuck_rings") == 1);
+    assert_eq!(free.count("memcrsd_ring_stalls"), 1);
     let said = server.stderr();
     assert!(said.starts_with("ring 1 has not turned for 10 s: its connections wait"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     held.release();
-    wait_until("it is back", || stat(&mut free, "memcrsd_stuck_rings") == 0);
+    wait_until("it is back", || free.count("memcrsd_stuck_rings") == 0);
     assert!(server.stderr().lines().nth(1).unwrap().starts_with("ring 1 turns again after "));
     for client in &mut clients {
         // What was asked while the ring was held.
@@ -177,7 +170,7 @@ fn a_stopped_and_continued_server_is_not_stuck() {
     server.signal(Signal::SIGSTOP);
     std::thread::sleep(std::time::Duration::from_secs(8));
     server.signal(Signal::SIGCONT);
-    let uptime = stat(&mut client, "uptime");
-    wait_until("it has gone on", || stat(&mut client, "uptime") >= uptime + 3);
+    let uptime = client.count("uptime");
+    wait_until("it has gone on", || client.count("uptime") >= uptime + 3);
     assert!(!server.stderr().contains("giving up"), "{}", server.stderr());
 }
