@@ -3,6 +3,7 @@
 //! Each target takes arbitrary bytes and panics if a promise is broken.
 
 mod model;
+pub mod rings;
 mod storage;
 
 pub use model::model;

@@ -1,12 +1,10 @@
 //! Operations on a store of three rings against a map, with a log so short and memory so scarce that both are used up
 //! again and again.
-//!
-//! All rings are on one thread: a ring that a write waits for catches up where it is woken.
 
+use super::rings::{self, with_shard};
 use crate::classes::Classes;
 use crate::clock::Secs;
-use crate::store::{Data, Edit, EditError, Host, Item, Lookup, Options, Pin, Put, Shard, Store, Value};
-use std::cell::{Cell, RefCell};
+use crate::store::{Data, Edit, EditError, Host, Item, Lookup, Options, Pin, Put, Value};
 use std::collections::HashMap;
 
 const RINGS: usize = 3;
@@ -22,30 +20,12 @@ fn put(value: Value, exptime: Secs) -> Edit {
     Edit::Put(Put { flags: 0, exptime, value, cas: None, stale: false, won: false, key_is_binary: false })
 }
 
-thread_local! {
-    /// Each is taken out while it is used.
-    static SHARDS: RefCell<Vec<Option<Shard>>> = const { RefCell::new(Vec::new()) };
-    static NOW: Cell<Secs> = const { Cell::new(Secs(2)) };
-}
-
 struct Rings;
 
 impl Host for Rings {
     fn wake(&self, ring: usize) {
-        let shard = SHARDS.with_borrow_mut(|shards| shards[ring].take());
-        if let Some(mut shard) = shard {
-            shard.fresh(NOW.get());
-            SHARDS.with_borrow_mut(|shards| shards[ring] = Some(shard));
-        }
+        rings::wake(ring);
     }
-}
-
-fn with_shard<R>(ring: usize, body: impl FnOnce(&mut Shard) -> R) -> R {
-    let mut shard =
-        SHARDS.with_borrow_mut(|shards| shards[ring].take()).expect("a shard is used once at a time");
-    let result = body(&mut shard);
-    SHARDS.with_borrow_mut(|shards| shards[ring] = Some(shard));
-    result
 }
 
 /// What was stored, as far as it is known: eviction may have taken it.
@@ -68,10 +48,9 @@ impl World {
             seed: 7,
             log_entries: Some(LOG_ENTRIES),
         };
-        let store = Store::new(options, Box::new(Rings)).unwrap_or_else(|_| panic!("no memory for a store"));
-        SHARDS.set((0..RINGS).map(|ring| Some(store.shard(ring))).collect());
-        NOW.set(Secs(2));
-        Self { evicts, now: Secs(2), ..Self::default() }
+        // The shards hold the store.
+        drop(rings::open(options, Rings));
+        Self { evicts, now: rings::now(), ..Self::default() }
     }
 
     /// All rings catch up, so that nobody has to be waited for.
@@ -112,7 +91,7 @@ impl World {
             6 => self.pins.truncate(usize::from(fill & 7)),
             _ => {
                 self.now.0 += u32::from(fill & 1);
-                NOW.set(self.now);
+                rings::set_now(self.now);
                 for _ in 0..4 {
                     with_shard(ring, |shard| shard.maintain(self.now));
                     self.catch_up();
@@ -201,5 +180,5 @@ pub fn storage(data: &[u8]) {
     world.check();
     // In this order: pins hold the store, shards hold it too.
     drop(world);
-    SHARDS.take();
+    rings::close();
 }

@@ -3,19 +3,17 @@
 use crate::model::{Entry, Model};
 use memcrsd::classes::Classes;
 use memcrsd::clock::Secs;
+use memcrsd::fuzzing::rings::{self, with_shard};
 use memcrsd::store::{
-    Amend, Data, Draft, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Shard, Store,
-    Unreserved, Value, Walk,
+    Amend, Data, Draft, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Store, Unreserved,
+    Value, Walk,
 };
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 thread_local! {
-    /// The shards that are not in use at the moment: waking one steps it at once.
-    static SHARDS: RefCell<Vec<Option<Shard>>> = const { RefCell::new(Vec::new()) };
     /// Key and cas of what the evictor dropped during the current step.
     static EVICTED: RefCell<Vec<(Vec<u8>, u64)>> = const { RefCell::new(Vec::new()) };
-    static NOW: Cell<Secs> = const { Cell::new(Secs(2)) };
 }
 
 /// Shape of a run.
@@ -32,11 +30,7 @@ struct Rings;
 
 impl Host for Rings {
     fn wake(&self, ring: usize) {
-        let shard = SHARDS.with_borrow_mut(|shards| shards[ring].take());
-        if let Some(mut shard) = shard {
-            shard.fresh(NOW.get());
-            SHARDS.with_borrow_mut(|shards| shards[ring] = Some(shard));
-        }
+        rings::wake(ring);
     }
 
     fn watches_evictions(&self) -> bool {
@@ -46,14 +40,6 @@ impl Host for Rings {
     fn evicted(&self, item: &Item<'_>, _now: Secs) {
         EVICTED.with_borrow_mut(|evicted| evicted.push((item.key().to_vec(), item.cas())));
     }
-}
-
-fn with_shard<R>(ring: usize, body: impl FnOnce(&mut Shard) -> R) -> R {
-    let mut shard =
-        SHARDS.with_borrow_mut(|shards| shards[ring].take()).expect("a shard is used once at a time");
-    let result = body(&mut shard);
-    SHARDS.with_borrow_mut(|shards| shards[ring] = Some(shard));
-    result
 }
 
 fn put(flags: u32, exptime: Secs, value: Value) -> Edit {
@@ -88,7 +74,6 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, kind: Kind) -> Self {
-        NOW.set(Secs(2));
         let options = Options {
             memory_limit: 2 << 20,
             item_size_max: 1 << 20,
@@ -98,8 +83,7 @@ impl World {
             seed,
             log_entries: Some(64),
         };
-        let store = Store::new(options, Box::new(Rings)).expect("address space");
-        SHARDS.set((0..kind.rings).map(|ring| Some(store.shard(ring))).collect());
+        let store = rings::open(options, Rings);
         EVICTED.take();
         Self {
             random: fastrand::Rng::with_seed(seed),
@@ -130,7 +114,7 @@ impl World {
 
     fn exptime(&mut self) -> Secs {
         match self.random.u8(..4) {
-            0 => Secs(NOW.get().0 + self.random.u32(1..20)),
+            0 => Secs(rings::now().0 + self.random.u32(1..20)),
             _ => Secs::NEVER,
         }
     }
@@ -150,11 +134,11 @@ impl World {
             90..94 => self.continue_draft(),
             94..97 => self.end_send(),
             97 => {
-                with_shard(ring, |shard| shard.maintain(NOW.get()));
+                with_shard(ring, |shard| shard.maintain(rings::now()));
             }
             98 => self.rare(ring, op),
             _ => with_shard(ring, |shard| {
-                shard.fresh(NOW.get());
+                shard.fresh(rings::now());
             }),
         }
         self.take_evicted();
@@ -163,19 +147,19 @@ impl World {
     fn rare(&mut self, ring: usize, op: u64) {
         match self.random.u8(..12) {
             0..6 => {
-                NOW.set(Secs(NOW.get().0 + 1));
-                if self.model.flush_at.is_some_and(|at| at <= NOW.get()) {
+                rings::set_now(Secs(rings::now().0 + 1));
+                if self.model.flush_at.is_some_and(|at| at <= rings::now()) {
                     // The next operation on any ring carries it out; nothing is readable in between.
                     self.model.flush();
                 }
             }
-            6 if op.is_multiple_of(64) => match with_shard(ring, |shard| shard.fresh(NOW.get()).flush()) {
+            6 if op.is_multiple_of(64) => match with_shard(ring, |shard| shard.fresh(rings::now()).flush()) {
                 Ok(()) => self.model.flush(),
                 Err(_) => self.refusals += 1,
             },
             7 if op.is_multiple_of(64) => {
-                let at = Secs(NOW.get().0 + 2);
-                with_shard(ring, |shard| shard.fresh(NOW.get()).flush_at(at));
+                let at = Secs(rings::now().0 + 2);
+                with_shard(ring, |shard| shard.fresh(rings::now()).flush_at(at));
                 self.model.flush_at = Some(at);
             }
             8 => {
@@ -192,7 +176,7 @@ impl World {
     fn take_evicted(&mut self) {
         for (key, cas) in EVICTED.take() {
             self.evictions += 1;
-            if self.model.get(&key, NOW.get()).is_some_and(|entry| entry.cas == cas) {
+            if self.model.get(&key, rings::now()).is_some_and(|entry| entry.cas == cas) {
                 self.model.remove(&key);
             }
         }
@@ -201,7 +185,7 @@ impl World {
     /// The key's entry as the step's decision must have seen it: `seen` is its cas. Only an eviction in the same step
     /// explains that nothing was seen.
     fn check_seen(&self, key: &[u8], seen: Option<u64>) -> Option<Entry> {
-        let current = self.model.get(key, NOW.get());
+        let current = self.model.get(key, rings::now());
         let evicted =
             |cas| EVICTED.with_borrow(|evicted| evicted.iter().any(|each| each.0 == key && each.1 == cas));
         match (seen, current) {
@@ -213,7 +197,7 @@ impl World {
 
     fn read(&mut self, ring: usize) {
         let key = self.key();
-        let now = NOW.get();
+        let now = rings::now();
         let (found, sending) = with_shard(ring, |shard| {
             let mut fresh = shard.fresh(now);
             match fresh.find(&key) {
@@ -251,7 +235,7 @@ impl World {
         edit: Edit,
         next: impl FnOnce(Option<&Entry>) -> Option<Entry>,
     ) {
-        let now = NOW.get();
+        let now = rings::now();
         let mut edit = Some(edit);
         let mut seen = None;
         let result = with_shard(ring, |shard| {
@@ -280,7 +264,7 @@ impl World {
     }
 
     fn write(&mut self, ring: usize, key: &[u8], flags: u32, exptime: Secs, value: &[u8]) {
-        let now = NOW.get();
+        let now = rings::now();
         let result = with_shard(ring, |shard| {
             shard.fresh(now).edit(key, Data::Bytes(value), |_| (put(flags, exptime, Value::Data), ()))
         });
@@ -302,7 +286,7 @@ impl World {
 
     fn concat(&mut self, ring: usize) {
         let (key, more, front) = (self.key(), self.value(), self.random.bool());
-        let now = NOW.get();
+        let now = rings::now();
         let Some(old) = self.model.get(&key, now).cloned() else { return };
         let value = if front { [&more[..], &old.value].concat() } else { [&old.value[..], &more].concat() };
         if value.len() > 200_000 {
@@ -328,7 +312,7 @@ impl World {
     )]
     fn add(&mut self, ring: usize) {
         let (key, value) = (self.key(), self.value());
-        let now = NOW.get();
+        let now = rings::now();
         if self.model.get(&key, now).is_none() {
             self.write(ring, &key, 0, Secs::NEVER, &value);
         } else {
@@ -351,7 +335,7 @@ impl World {
 
     fn cas(&mut self, ring: usize) {
         let key = self.key();
-        let now = NOW.get();
+        let now = rings::now();
         let wanted = self.model.get(&key, now).map_or(1, |entry| entry.cas);
         let result = with_shard(ring, |shard| {
             shard.fresh(now).edit(&key, Data::Bytes(b"swapped"), |item| match item {
@@ -370,7 +354,7 @@ impl World {
 
     fn count(&mut self, ring: usize) {
         let key = self.key();
-        let now = NOW.get();
+        let now = rings::now();
         let mut digits = [0; 24];
         digits[..3].copy_from_slice(b"123");
         let result = with_shard(ring, |shard| {
@@ -396,7 +380,7 @@ impl World {
         let (key, mut value) = (self.key(), self.value());
         value.push(b'!');
         let turns = self.random.u32(..3);
-        let draft = with_shard(ring, |shard| shard.fresh(NOW.get()).reserve(&key, value.len(), turns));
+        let draft = with_shard(ring, |shard| shard.fresh(rings::now()).reserve(&key, value.len(), turns));
         match draft {
             Ok(draft) => self.receiving.push(Receiving { ring, key, value, draft }),
             Err(Unreserved::Later) => {}
@@ -438,18 +422,18 @@ impl World {
         let mut seen = Vec::new();
         with_shard(ring, |shard| {
             let mut walk = Walk::default();
-            let mut fresh = shard.fresh(NOW.get());
+            let mut fresh = shard.fresh(rings::now());
             while fresh.walk(&mut walk, |item| seen.push(item.key().to_vec())) {}
         });
         seen.sort();
-        assert!(seen == self.model.keys(NOW.get()), "a walk sees every live key once");
+        assert!(seen == self.model.keys(rings::now()), "a walk sees every live key once");
     }
 
     /// At rest all replicas are equal, nothing is held, and the books agree with the model.
     pub(crate) fn finish(mut self) {
         self.sending.clear();
         self.receiving.clear();
-        let now = NOW.get();
+        let now = rings::now();
         let maintain = |ring| while with_shard(ring, |shard| shard.maintain(now)) {};
         (0..self.kind.rings).for_each(maintain);
         (0..self.kind.rings).for_each(maintain);
@@ -472,6 +456,6 @@ impl World {
             "{} hits, {} evictions, {} refusals, {totals:?}, {memory:?}",
             self.hits, self.evictions, self.refusals
         );
-        SHARDS.take();
+        rings::close();
     }
 }

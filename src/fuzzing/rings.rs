@@ -1,0 +1,60 @@
+//! All rings on one thread: a ring that a write waits for catches up where it is woken.
+
+use crate::clock::Secs;
+use crate::store::{Host, Options, Shard, Store};
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+thread_local! {
+    /// Each is taken out while it is used.
+    static SHARDS: RefCell<Vec<Option<Shard>>> = const { RefCell::new(Vec::new()) };
+    static NOW: Cell<Secs> = const { Cell::new(Secs(2)) };
+}
+
+/// Opens a store whose shards this thread holds until [`close`]; the time is 2 seconds.
+///
+/// # Panics
+/// There is no address space.
+pub fn open(options: Options, host: impl Host + 'static) -> Arc<Store> {
+    NOW.set(Secs(2));
+    let rings = options.rings;
+    let store = Store::new(options, Box::new(host)).expect("address space");
+    SHARDS.set((0..rings).map(|ring| Some(store.shard(ring))).collect());
+    store
+}
+
+/// Lets the shards go, which hold the store. Pins are dropped before.
+pub fn close() {
+    SHARDS.take();
+}
+
+/// The time at which a ring that is woken catches up.
+pub fn now() -> Secs {
+    NOW.get()
+}
+
+/// Moves the clock.
+pub fn set_now(now: Secs) {
+    NOW.set(now);
+}
+
+/// What a [`Host`] does to wake a ring: it catches up at once, unless it is in use.
+pub fn wake(ring: usize) {
+    let shard = SHARDS.with_borrow_mut(|shards| shards[ring].take());
+    if let Some(mut shard) = shard {
+        shard.fresh(now());
+        SHARDS.with_borrow_mut(|shards| shards[ring] = Some(shard));
+    }
+}
+
+/// Runs `body` on the shard of `ring`.
+///
+/// # Panics
+/// The shard is in use already.
+pub fn with_shard<R>(ring: usize, body: impl FnOnce(&mut Shard) -> R) -> R {
+    let mut shard =
+        SHARDS.with_borrow_mut(|shards| shards[ring].take()).expect("a shard is used once at a time");
+    let result = body(&mut shard);
+    SHARDS.with_borrow_mut(|shards| shards[ring] = Some(shard));
+    result
+}
