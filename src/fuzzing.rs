@@ -1,4 +1,5 @@
-//! Bodies of the fuzz targets, and the peer they share with the unit tests: a client at the other end of a session.
+//! Bodies of the fuzz targets, and what they share with tests and benchmarks: an engine without a server, and a peer, which
+//! is a client at the other end of a session.
 //!
 //! Each target takes arbitrary bytes and panics if a promise is broken.
 
@@ -28,6 +29,34 @@ impl Host for Alone {
     fn wake(&self, _ring: usize) {}
 }
 
+/// A store as the server opens it for `config`, which nobody waits for.
+///
+/// # Panics
+/// There is no address space.
+pub fn store(config: &Config, rings: usize) -> Arc<Store> {
+    let options = Options {
+        memory_limit: config.maxbytes,
+        item_size_max: config.item_size_max,
+        evict: config.evictions,
+        rings,
+        classes: crate::engine::classes(config),
+        seed: 7,
+        log_entries: None,
+    };
+    Store::new(options, Box::new(Alone)).expect("address space")
+}
+
+/// The engine of a server of one ring, 100 seconds after its start.
+///
+/// # Panics
+/// There is no address space.
+pub fn engine(config: Config) -> Engine {
+    let shard = store(&config, 1).shard(0);
+    let mut engine = Engine::new(Shared::new(config, Clock::start(), 1), shard, 0);
+    engine.set_now(Secs(100));
+    engine
+}
+
 /// A client that sees what a session answers.
 #[derive(Debug)]
 pub struct Peer {
@@ -44,19 +73,7 @@ pub struct Peer {
 impl Peer {
     /// A client of a server of its own.
     pub fn new(config: Config) -> Self {
-        let options = Options {
-            memory_limit: config.maxbytes,
-            item_size_max: config.item_size_max,
-            evict: config.evictions,
-            rings: 1,
-            classes: crate::engine::classes(&config),
-            seed: 7,
-            log_entries: None,
-        };
-        let store = Store::new(options, Box::new(Alone)).unwrap_or_else(|_| panic!("no memory for a store"));
-        let shared = Shared::new(config, Clock::start(), 1);
-        let mut engine = Engine::new(shared, store.shard(0), 0);
-        engine.set_now(Secs(100));
+        let engine = engine(config);
         let session = Session::new(&engine, 30);
         Self {
             engine,

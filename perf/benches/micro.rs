@@ -5,15 +5,15 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use memcrsd::clock::{Clock, Secs};
+use memcrsd::clock::Secs;
 use memcrsd::config::Config;
-use memcrsd::engine::{self, Engine, Shared};
+use memcrsd::engine::Engine;
+use memcrsd::fuzzing;
 use memcrsd::output::Output;
 use memcrsd::proto::{binary, meta, text};
 use memcrsd::session::{Next, Session};
-use memcrsd::store::{Data, Edit, Host, Item, Lookup, Options, Put, Shard, Store, Value};
+use memcrsd::store::{Data, Edit, Item, Lookup, Put, Shard, Value};
 use std::hint::black_box;
-use std::sync::Arc;
 
 const KEYS: usize = 100_000;
 const VALUE: [u8; 100] = [b'v'; 100];
@@ -27,24 +27,9 @@ fn main() {
     divan::main();
 }
 
-struct Alone;
-
-impl Host for Alone {
-    fn wake(&self, _ring: usize) {}
-}
-
-fn store(rings: usize) -> Arc<Store> {
-    let config = Config { maxbytes: 1 << 30, ..Config::default() };
-    let options = Options {
-        memory_limit: config.maxbytes,
-        item_size_max: config.item_size_max,
-        evict: true,
-        rings,
-        classes: engine::classes(&config),
-        seed: 7,
-        log_entries: None,
-    };
-    Store::new(options, Box::new(Alone)).expect("address space")
+/// What a server with memory for all keys is told.
+fn config() -> Config {
+    Config { maxbytes: 1 << 30, ..Config::default() }
 }
 
 fn key(n: usize) -> String {
@@ -60,8 +45,7 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        let mut engine = Engine::new(Shared::new(Config::default(), Clock::start(), 1), store(1).shard(0), 0);
-        engine.set_now(NOW);
+        let mut engine = fuzzing::engine(config());
         let mut session = Session::new(&engine, 30);
         let mut out = Output::default();
         for n in 0..KEYS {
@@ -217,7 +201,7 @@ fn put(shard: &mut Shard, n: usize) {
 /// A lookup in the store alone.
 #[divan::bench]
 fn store_find(bencher: Bencher<'_, '_>) {
-    let mut shard = store(1).shard(0);
+    let mut shard = fuzzing::store(&config(), 1).shard(0);
     (0..KEYS).for_each(|n| put(&mut shard, n));
     let keys: Vec<String> = (0..FEEDS).map(key).collect();
     let mut at = 0;
@@ -230,7 +214,7 @@ fn store_find(bencher: Bencher<'_, '_>) {
 /// What a write costs in all: the set on one ring, and its replay on every other.
 #[divan::bench(args = [1, 2, 4, 8])]
 fn store_set_and_replay(bencher: Bencher<'_, '_>, rings: usize) {
-    let store = store(rings);
+    let store = fuzzing::store(&config(), rings);
     let mut shards: Vec<Shard> = (0..rings).map(|ring| store.shard(ring)).collect();
     let mut next = 0;
     let mut write = || {

@@ -2,40 +2,16 @@
 //!
 //! In a binary of its own, because it counts with a global allocator.
 
-use memcrsd::clock::{Clock, Secs};
 use memcrsd::config::Config;
-use memcrsd::engine::{self, Engine, Shared};
+use memcrsd::engine::Engine;
+use memcrsd::fuzzing;
 use memcrsd::output::Output;
 use memcrsd::session::{Next, Session};
-use memcrsd::store::{Host, Options, Store};
 
 /// Feeds until all is warm: the sample of hot keys fills with one key in 1,024.
 const WARM: usize = 180_000;
 /// Feeds that are looked at.
 const COUNTED: usize = 10_000;
-
-struct Alone;
-
-impl Host for Alone {
-    fn wake(&self, _ring: usize) {}
-}
-
-fn engine() -> Engine {
-    let config = Config::default();
-    let options = Options {
-        memory_limit: config.maxbytes,
-        item_size_max: config.item_size_max,
-        evict: true,
-        rings: 1,
-        classes: engine::classes(&config),
-        seed: 7,
-        log_entries: None,
-    };
-    let store = Store::new(options, Box::new(Alone)).expect("address space");
-    let mut engine = Engine::new(Shared::new(config, Clock::start(), 1), store.shard(0), 0);
-    engine.set_now(Secs(100));
-    engine
-}
 
 /// Serves all of `input`, as the edge does: what is staged is sent, the buffer kept.
 fn serve(session: &mut Session, engine: &mut Engine, out: &mut Output, input: &[u8]) {
@@ -51,7 +27,7 @@ fn serve(session: &mut Session, engine: &mut Engine, out: &mut Output, input: &[
 
 /// Allocations of the counted feeds of `input`.
 fn allocations(input: &[u8]) -> u64 {
-    let mut engine = engine();
+    let mut engine = fuzzing::engine(Config::default());
     let mut session = Session::new(&engine, 30);
     let mut out = Output::default();
     for key in 0..100 {
