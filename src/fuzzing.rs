@@ -139,14 +139,8 @@ impl Peer {
     }
 
     fn collect(&mut self) {
-        let mut at = 0;
-        for (place, pin) in self.out.take_pinned() {
-            self.answers.extend_from_slice(&self.out.staged[at..place]);
-            self.answers.extend_from_slice(pin.bytes());
-            at = place;
-        }
-        self.answers.extend_from_slice(&self.out.staged[at..]);
-        self.out.staged.clear();
+        self.out.pieces().for_each(|piece| self.answers.extend_from_slice(piece));
+        self.out.clear();
     }
 
     /// Lets a watcher's lines come.

@@ -63,9 +63,27 @@ impl Output {
         self.staged.len() >= OUTPUT_BYTES_MAX || self.pinned.len() >= OUTPUT_PIECES_MAX
     }
 
+    /// The bytes to send, in wire order; pieces may be empty.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        let up_to_last_value = self.pinned.iter().flat_map(move |(at, pin)| {
+            let copied = &self.staged[from..*at];
+            from = *at;
+            [copied, pin.bytes()]
+        });
+        let last = self.pinned.last().map_or(0, |(at, _)| *at);
+        up_to_last_value.chain([&self.staged[last..]])
+    }
+
     /// Takes the pinned values with their places; `staged` stays to be taken by the sender.
     pub fn take_pinned(&mut self) -> Vec<(usize, Pin)> {
         self.pinned_bytes = 0;
         std::mem::take(&mut self.pinned)
+    }
+
+    /// Forgets what has been sent, and lets go of the values.
+    pub fn clear(&mut self) {
+        self.staged.clear();
+        self.take_pinned();
     }
 }

@@ -45,7 +45,8 @@ pub fn serve(engine: &mut Engine, id: u32, datagram: &[u8], answers: &mut Datagr
     let is_over = loop {
         let progress = session.feed(engine, commands, &mut out);
         commands = &commands[progress.consumed..];
-        take(&mut out, &mut replies);
+        out.pieces().for_each(|piece| replies.extend_from_slice(piece));
+        out.clear();
         match progress.next {
             // A dump goes on without input.
             Next::Resume if commands.is_empty() || replies.len() > bytes_max => break false,
@@ -60,16 +61,4 @@ pub fn serve(engine: &mut Engine, id: u32, datagram: &[u8], answers: &mut Datagr
     if is_over && replies.is_empty() && datagram[udp::FRAME_BYTES..].starts_with(b"quit") {
         answers.push(udp::nothing(request));
     }
-}
-
-/// Copies what is staged behind `replies`.
-fn take(out: &mut Output, replies: &mut Vec<u8>) {
-    let mut from = 0;
-    for (at, pin) in out.take_pinned() {
-        replies.extend_from_slice(&out.staged[from..at]);
-        replies.extend_from_slice(pin.bytes());
-        from = at;
-    }
-    replies.extend_from_slice(&out.staged[from..]);
-    out.staged.clear();
 }

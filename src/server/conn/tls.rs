@@ -8,7 +8,8 @@
 //! is fed, and the session copies it there. The handshake is nothing but rounds that give no bytes to feed, so it waits
 //! as every read does, and only its arithmetic (0.1 ms) holds up the ring.
 
-use super::{Connection, Reply};
+use super::Connection;
+use crate::output::Output;
 use crate::server::core::{Core, End, Event};
 use crate::tls::{Channel, Ended};
 use std::io;
@@ -59,19 +60,12 @@ impl<C: Core> Connection<C> {
     }
 }
 
-/// Encrypts and sends all of `reply`.
-pub(super) async fn send(stream: &Stream, channel: &mut Channel, reply: Reply) -> (io::Result<()>, Reply) {
-    let result = async {
-        let mut from = 0;
-        for (at, pin) in &reply.pinned {
-            seal(stream, channel, &reply.staged[from..*at]).await?;
-            seal(stream, channel, pin.bytes()).await?;
-            from = *at;
-        }
-        seal(stream, channel, &reply.staged[from..]).await?;
-        flush(stream, channel).await
-    };
-    (result.await, reply)
+/// Encrypts and sends all of `out`.
+pub(super) async fn send(stream: &Stream, channel: &mut Channel, out: &Output) -> io::Result<()> {
+    for piece in out.pieces() {
+        seal(stream, channel, piece).await?;
+    }
+    flush(stream, channel).await
 }
 
 /// Encrypts `bytes`, and sends whenever there is enough.
