@@ -5,6 +5,7 @@ use crate::engine::latency::Kind;
 use crate::engine::sample;
 use crate::engine::stats::{Report, Sink, Writer};
 use crate::engine::watch::encoded;
+use crate::store::Memory;
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ const CONNECTION_BYTES: u64 = 3 << 9;
 pub struct MemoryParts {
     /// The parts that are counted, with their names and what they are; in the order of `stats memory`.
     pub parts: Vec<(&'static str, u64)>,
-    /// Each ring's index.
-    pub index_by_ring: Box<[u64]>,
+    /// What the store said, of which most parts are made.
+    pub store: Memory,
 }
 
 impl Report<'_> {
@@ -44,42 +45,40 @@ impl Report<'_> {
             + RING_BYTES * self.shared.rings() as u64
             + CONNECTION_BYTES * self.shared.open_connections()
             + connections;
-        let parts = [
-            ("limit", Some(memory.limit)),
-            ("used", Some(used)),
-            ("segments", Some(memory.segments)),
-            ("large", Some(memory.large)),
-            ("index", Some(memory.index)),
-            ("ghosts", Some(memory.ghost)),
-            ("free", Some(memory.limit.saturating_sub(used))),
-            ("pending", Some(memory.pending)),
-            ("segments_idle", Some(memory.segments_free * memory.segment_bytes)),
-            ("large_idle", Some(memory.large_free)),
-            ("log", Some(memory.log)),
-            ("read_buffers", Some(read_buffers)),
-            ("connections", Some(connections)),
-            ("resident", resident_bytes()),
-            ("promised", Some(promised)),
+        let mut parts = vec![
+            ("limit", memory.limit),
+            ("used", used),
+            ("segments", memory.segments),
+            ("large", memory.large),
+            ("index", memory.index),
+            ("ghosts", memory.ghost),
+            ("free", memory.limit.saturating_sub(used)),
+            ("pending", memory.pending),
+            ("segments_idle", memory.segments_free * memory.segment_bytes),
+            ("large_idle", memory.large_free),
+            ("log", memory.log),
+            ("read_buffers", read_buffers),
+            ("connections", connections),
         ];
-        let parts = parts.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))).collect();
-        MemoryParts { parts, index_by_ring: memory.index_by_ring }
+        parts.extend(resident_bytes().map(|bytes| ("resident", bytes)));
+        parts.push(("promised", promised));
+        MemoryParts { parts, store: memory }
     }
 
     /// `stats memory`: see [`Report::memory_parts`].
     pub fn stats_memory(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
-        let MemoryParts { parts, index_by_ring } = self.memory_parts();
+        let MemoryParts { parts, store } = self.memory_parts();
         for (name, bytes) in parts {
             to.put(format_args!("{name}_bytes"), bytes);
         }
-        for (ring, bytes) in index_by_ring.iter().enumerate() {
+        for (ring, bytes) in store.index_by_ring.iter().enumerate() {
             to.put(format_args!("ring:{ring}:index_bytes"), bytes);
         }
-        let memory = self.store.memory();
-        to.put("segment_bytes", memory.segment_bytes);
-        to.put("segments_in_use", memory.segments_in_use);
-        to.put("pins", memory.pins);
-        to.put("drafts", memory.drafts);
+        to.put("segment_bytes", store.segment_bytes);
+        to.put("segments_in_use", store.segments_in_use);
+        to.put("pins", store.pins);
+        to.put("drafts", store.drafts);
     }
 
     /// `stats latency`: see [`crate::engine::latency`].

@@ -327,7 +327,7 @@ fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) 
         page.sample("memcrsd_memory_bytes", &[("part", part)], bytes);
     }
     page.family("memcrsd_index_bytes", GAUGE, "Memory of each ring's index.");
-    for (ring, bytes) in memory.index_by_ring.iter().enumerate() {
+    for (ring, bytes) in memory.store.index_by_ring.iter().enumerate() {
         page.sample("memcrsd_index_bytes", &[("ring", &ring.to_string())], bytes);
     }
     times(page, shared);
