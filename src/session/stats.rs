@@ -31,8 +31,6 @@ impl Session {
             self.say(feed, reply::END);
         } else {
             match word {
-                b"items" => return self.list(feed, Report::stats_items),
-                b"slabs" => return self.list(feed, Report::stats_slabs),
                 b"sizes" if feed.turn.shared().config.track_sizes => {
                     self.start_dump(ClassSet::ALL, Form::sizes(None));
                 }
@@ -40,19 +38,19 @@ impl Session {
                     self.say(feed, reply::SIZES_DISABLED);
                     self.say(feed, reply::END);
                 }
-                b"memory" => return self.list(feed, Report::stats_memory),
-                b"latency" => return self.list(feed, Report::stats_latency),
                 b"hotkeys" if !feed.turn.shared().config.dump_enabled => {
                     self.say(feed, reply::HOTKEYS_NOT_ALLOWED);
                 }
-                b"hotkeys" => return self.list(feed, Report::stats_hotkeys),
-                _ => self.say(feed, reply::ERROR),
+                name => match named_list(name) {
+                    Some(list) => return self.list(feed, list),
+                    None => self.say(feed, reply::ERROR),
+                },
             }
         }
         Step::Done
     }
 
-    fn list<'e>(&self, feed: &mut Feed<'_, 'e>, list: impl Fn(&Report<'e>, &mut Sink<'_>)) -> Step {
+    fn list<'e>(&self, feed: &mut Feed<'_, 'e>, list: List<'e>) -> Step {
         let out = &mut feed.out.staged;
         list(&feed.turn.report(), &mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
         self.say(feed, reply::END);
@@ -105,11 +103,7 @@ impl Session {
         };
         match key {
             b"" => turn.report().stats(&mut sink),
-            b"items" => turn.report().stats_items(&mut sink),
-            b"slabs" => turn.report().stats_slabs(&mut sink),
-            b"memory" => turn.report().stats_memory(&mut sink),
-            b"latency" => turn.report().stats_latency(&mut sink),
-            b"hotkeys" if dump_enabled => turn.report().stats_hotkeys(&mut sink),
+            b"hotkeys" if !dump_enabled => return Self::refuse_packet(feed, echo, Status::NotFound),
             b"sizes" => sink("sizes_status", "disabled"),
             b"detail on" | b"detail off" if dump_enabled => {}
             b"detail dump" if dump_enabled => {
@@ -117,8 +111,27 @@ impl Session {
             }
             key if b"reset".starts_with(key) => turn.reset_stats(),
             key if b"settings".starts_with(key) => turn.report().settings(&mut sink),
-            _ => return Self::refuse_packet(feed, echo, Status::NotFound),
+            name => match named_list(name) {
+                Some(list) => list(&turn.report(), &mut sink),
+                None => return Self::refuse_packet(feed, echo, Status::NotFound),
+            },
         }
         binary::push_stat(&mut feed.out.staged, echo, b"", b"");
     }
+}
+
+/// A list of names and values.
+type List<'e> = fn(&Report<'e>, &mut Sink<'_>);
+
+/// The list that both protocols give when asked for `name`.
+fn named_list<'e>(name: &[u8]) -> Option<List<'e>> {
+    let list: List<'e> = match name {
+        b"items" => Report::stats_items,
+        b"slabs" => Report::stats_slabs,
+        b"memory" => Report::stats_memory,
+        b"latency" => Report::stats_latency,
+        b"hotkeys" => Report::stats_hotkeys,
+        _ => return None,
+    };
+    Some(list)
 }
