@@ -3,7 +3,6 @@
 use super::core::{Conversation, Core, Draft, End, Event, Origin};
 use super::signals::{self, Request};
 use crate::clock::Secs;
-use crate::config::Protocol;
 use crate::engine::connections::{Address, Connection, State};
 use crate::engine::counters::RingCounters;
 use crate::engine::watch::Stream;
@@ -82,14 +81,6 @@ impl Core for Live {
 
     fn talk(self: &Rc<Self>, origin: &Origin) -> Talk {
         self.shared.log_connection(origin.id, origin.peer);
-        if self.shared.verbosity() > 1 {
-            let kind = match self.shared.config.protocol {
-                Protocol::Auto => "auto-negotiating client connection",
-                Protocol::Ascii => "ascii client connection.",
-                Protocol::Binary => "binary client connection.",
-            };
-            tracing::debug!("<{} new {kind}", origin.id);
-        }
         Talk {
             session: Session::new(&self.engine.borrow(), origin.id),
             live: Rc::clone(self),
@@ -211,7 +202,6 @@ impl Conversation for Talk {
             End::Normal | End::Broken => Reason::Error,
         };
         self.live.shared.log_disconnection(self.id, peer, reason);
-        tracing::debug!("<{} connection closed.", self.id);
     }
 }
 

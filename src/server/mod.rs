@@ -242,7 +242,7 @@ impl Crew<'_> {
             idle_timeout_secs: self.config.idle_timeout,
             read_bytes_max: self.config.read_buf_mem_limit as usize / rings,
             refuse_when_full: self.config.maxconns_fast,
-            protocols: self.config.listen.iter().map(|spec| protocol_words(spec.protocol)).collect(),
+            connection_words: self.config.listen.iter().map(|spec| connection_words(spec.protocol)).collect(),
         };
         let load = Load::new(rings, self.connections_max as usize);
         let (ready, readiness) = mpsc::channel();
@@ -282,12 +282,12 @@ impl Crew<'_> {
     }
 }
 
-/// How memcached's log calls a protocol.
-fn protocol_words(protocol: Protocol) -> &'static str {
+/// How memcached's log calls a new connection.
+fn connection_words(protocol: Protocol) -> &'static str {
     match protocol {
-        Protocol::Auto => "auto-negotiating",
-        Protocol::Ascii => "ascii",
-        Protocol::Binary => "binary",
+        Protocol::Auto => "auto-negotiating client connection",
+        Protocol::Ascii => "ascii client connection.",
+        Protocol::Binary => "binary client connection.",
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) struct Newcomer {
 /// What the configuration says to the edge.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// What the connections of each listener speak, in memcached's words for the log.
-    pub(crate) protocols: Arc<[&'static str]>,
+    /// What the log calls the connections of each listener.
+    pub(crate) connection_words: Arc<[&'static str]>,
     /// A TCP connection that is silent between commands for longer is closed, seconds; 0 is never.
     pub(crate) idle_timeout_secs: u32,
     /// A client whose request finds so much memory in use for receiving is refused, bytes; 0 is no limit.
@@ -197,7 +197,7 @@ impl<C: Core> Local<C> {
     /// Starts the task of a connection.
     pub(super) fn adopt(self: &Rc<Self>, newcomer: Newcomer) {
         let Newcomer { socket, seat, origin } = newcomer;
-        tracing::debug!("<{} new {} client connection", origin.id, self.settings.protocols[origin.listener]);
+        tracing::debug!("<{} new {}", origin.id, self.settings.connection_words[origin.listener]);
         if self.is_stopping() {
             return;
         }

@@ -142,18 +142,25 @@ fn probes_leave_nothing_behind() {
 /// -vv, which people read and scripts grep.
 #[test]
 fn connections_are_told_of_with_two_v() {
-    let server = Server::start(&["-vv", "-t", "2"]);
+    let mut server = Server::start(&["-vv", "-t", "2"]);
     let mut client = server.connect();
     assert_eq!(client.ask("mn"), "MN");
     client.send(b"quit\r\n");
     assert_eq!(client.read_to_end(), b"");
-    for line in [
+    let lines = [
         "server listening (auto-negotiate)",
         "new auto-negotiating client connection",
         "Client using the ascii protocol",
         "connection closed.",
-    ] {
+    ];
+    for line in lines {
         wait_until(line, || server.stderr().lines().any(|said| said.ends_with(line)));
+    }
+    server.signal(Signal::SIGTERM);
+    server.wait();
+    let said = server.stderr();
+    for line in lines {
+        assert_eq!(said.lines().filter(|said| said.ends_with(line)).count(), 1, "{line}: {said}");
     }
 }
 
