@@ -137,8 +137,7 @@ pub(super) fn probe(options: &Options) -> Result<Option<Probe>, Refusal> {
         path if path.contains('/') => ProbeTarget::Unix(path.to_owned()),
         address => match address.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
             Some((host, Ok(port))) if !host.is_empty() => {
-                let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-                ProbeTarget::Tcp { host: host.to_owned(), port }
+                ProbeTarget::Tcp { host: listen::without_brackets(host).to_owned(), port }
             }
             _ => {
                 let line = format!("Invalid address for --health: {target}");

@@ -81,6 +81,11 @@ impl Endpoint {
     }
 }
 
+/// `host` without the brackets that an IPv6 address may stand in.
+pub fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
 /// The resolver's words, without std's in front of them.
 fn gai_strerror(error: &io::Error) -> String {
     let text = error.to_string();

@@ -23,7 +23,7 @@ mod settings;
 mod tests;
 
 pub use help::{MEMCACHED_VERSION, OWN_VERSION};
-pub use listen::{Endpoint, ListenSpec, ListenTls};
+pub use listen::{Endpoint, ListenSpec, ListenTls, without_brackets};
 pub use settings::{LiveSettings, settings};
 
 use argh::FromArgs as _;

@@ -6,6 +6,7 @@
 
 mod page;
 
+use crate::config::without_brackets;
 use crate::engine::{Report, Shared};
 use crate::store::Store;
 use http_body_util::Full;
@@ -39,8 +40,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Binds `host`, a name or an address, and `port`.
 pub(super) fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let listener = TcpListener::bind((host, port))?;
+    let listener = TcpListener::bind((without_brackets(host), port))?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }
