@@ -107,7 +107,7 @@ pub(super) async fn accept_all<C: Core>(local: Rc<Local<C>>, accepts: Rc<Accepts
             Err(_) if local.is_stopping() => {}
             Err(error) if uring::is_exhaustion(&error) => {
                 warn(&local, &error);
-                wait_for_descriptors(&local, &accepts).await;
+                while_full(&local, wait_for_descriptors(&local, &accepts)).await;
             }
             // The client was faster, or its packets are being dropped on the way.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted && gone < GONE_MAX => gone += 1,
@@ -127,8 +127,6 @@ fn warn<C: Core>(local: &Local<C>, error: &io::Error) {
 
 /// Refuses who comes until there are descriptors again; always rests, since it may be memory that is lacking.
 async fn wait_for_descriptors<C: Core>(local: &Local<C>, accepts: &Accepts) {
-    let since = Instant::now();
-    local.core.count(Event::Full);
     loop {
         while accepts.refuse_one(TOO_MANY) {
             local.core.count(Event::Rejected);
@@ -139,7 +137,15 @@ async fn wait_for_descriptors<C: Core>(local: &Local<C>, accepts: &Accepts) {
             break;
         }
     }
+}
+
+/// Waits for `what`, and counts the time of it as one in which nobody is accepted.
+async fn while_full<C: Core, T>(local: &Local<C>, what: impl Future<Output = T>) -> T {
+    let since = Instant::now();
+    local.core.count(Event::Full);
+    let result = what.await;
     local.core.count(Event::FullNoMore { rested_us: since.elapsed().as_micros() as u64 });
+    result
 }
 
 /// Gives the newcomer a place, here or on the least loaded ring; or refuses it, or keeps it waiting.
@@ -150,7 +156,7 @@ async fn admit<C: Core>(local: &Rc<Local<C>>, socket: Socket, listener: usize) {
             local.core.count(Event::Rejected);
             return socket.refuse(TOO_MANY);
         }
-        None => match seat_in_time(local).await {
+        None => match while_full(local, seat_in_time(local)).await {
             Some(seat) => seat,
             None => return,
         },
@@ -165,21 +171,17 @@ async fn admit<C: Core>(local: &Rc<Local<C>>, socket: Socket, listener: usize) {
     let _ = local.wakers[best].post(Message::Adopt(Newcomer { socket, seat, origin }));
 }
 
-/// Waits for a place, accepting nobody meanwhile; `None` if the server stops first.
-async fn seat_in_time<C: Core>(local: &Rc<Local<C>>) -> Option<Seat> {
-    let since = Instant::now();
-    local.core.count(Event::Full);
-    let seat = loop {
+/// Waits for a place; `None` if the server stops first.
+async fn seat_in_time<C: Core>(local: &Local<C>) -> Option<Seat> {
+    loop {
         uring::sleep(REST).await;
         if local.is_stopping() {
-            break None;
+            return None;
         }
         if let Some(seat) = local.load.seat(local.index) {
-            break Some(seat);
+            return Some(seat);
         }
-    };
-    local.core.count(Event::FullNoMore { rested_us: since.elapsed().as_micros() as u64 });
-    seat
+    }
 }
 
 #[cfg(test)]
