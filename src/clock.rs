@@ -81,22 +81,6 @@ impl Clock {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_paused_clock_moves_by_hand_alone() {
-        let clock = Clock::start();
-        clock.pause();
-        let before = clock.now();
-        clock.shift(100);
-        assert_eq!(clock.now(), Secs(before.0 + 100));
-        clock.resume();
-        assert!(clock.now() >= Secs(before.0 + 100));
-    }
-}
-
 /// Measures a short time.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
@@ -110,5 +94,21 @@ impl Stopwatch {
     /// The time since the start.
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paused_clock_moves_by_hand_alone() {
+        let clock = Clock::start();
+        clock.pause();
+        let before = clock.now();
+        clock.shift(100);
+        assert_eq!(clock.now(), Secs(before.0 + 100));
+        clock.resume();
+        assert!(clock.now() >= Secs(before.0 + 100));
     }
 }
