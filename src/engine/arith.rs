@@ -4,6 +4,7 @@ use crate::clock::Secs;
 use crate::command::{Count, Counted, Direction};
 use crate::engine::Turn;
 use crate::engine::observe::Found;
+use crate::number;
 use crate::store::{Data, Edit, EditError, Item, Put, Value};
 
 /// Length of [`Value::Digits`]' buffer.
@@ -49,7 +50,9 @@ impl Turn<'_> {
                 if count.compare != 0 && count.compare != old.cas() {
                     return (Edit::Keep, Look::Exists);
                 }
-                let Some(number) = stored_number(old.value()) else { return (Edit::Keep, Look::NotNumeric) };
+                let Some(number) = number::c_unsigned(old.value()) else {
+                    return (Edit::Keep, Look::NotNumeric);
+                };
                 let number = match count.direction {
                     Direction::Up => number.wrapping_add(count.delta),
                     Direction::Down => number.saturating_sub(count.delta),
@@ -181,56 +184,4 @@ fn digits(number: u64, length: usize) -> Option<Value> {
     let text = buffer.format(number).as_bytes();
     bytes[..text.len()].copy_from_slice(text);
     Some(Value::Digits(bytes, text.len().max(length) as u8))
-}
-
-/// Reads a stored value as `incr` does: leading blanks and a sign are allowed, and white space, a NUL or the end must
-/// follow. What a minus sign makes of the number wraps, and is refused when it is 2^63 or more.
-fn stored_number(value: &[u8]) -> Option<u64> {
-    let start = value.iter().position(|byte| !is_space(*byte))?;
-    let value = &value[start..];
-    let (negative, value) = match value {
-        [b'-', magnitude @ ..] => (true, magnitude),
-        [b'+', magnitude @ ..] | magnitude => (false, magnitude),
-    };
-    let end = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
-    if value.get(end).is_some_and(|&byte| byte != 0 && !is_space(byte)) {
-        return None;
-    }
-    // Only digits are left, so this fails for too many and for none.
-    let number: u64 = std::str::from_utf8(&value[..end]).ok()?.parse().ok()?;
-    if !negative {
-        return Some(number);
-    }
-    Some(number.wrapping_neg()).filter(|&number| number >> 63 == 0)
-}
-
-/// What C's `isspace` calls white space.
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t'..=b'\r')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stored_numbers() {
-        for (value, number) in [
-            (&b"1 x"[..], Some(1)),
-            (b"1\t2", Some(1)),
-            (b"12\r\n", Some(12)),
-            (b"  +7", Some(7)),
-            (b"7\0junk", Some(7)),
-            (b"-1", None),
-            (b"-00", Some(0)),
-            (b"-18446744073709551615", Some(1)),
-            (b"+-1", None),
-            (b"", None),
-            (b" ", None),
-            (b"1x", None),
-            (b"18446744073709551616", None),
-        ] {
-            assert_eq!(stored_number(value), number, "{:?}", value.escape_ascii().to_string());
-        }
-    }
 }

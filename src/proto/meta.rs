@@ -8,7 +8,7 @@
 
 use crate::command::{Count, Direction, Exptime, Mode, Replies, Store};
 use crate::limits::{KEY_BYTES_MAX, META_TOKENS_MAX, OPAQUE_BYTES_MAX};
-use crate::proto::number;
+use crate::number;
 use crate::proto::text::{Verb, Words, reply, value_length};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -9,7 +9,8 @@ pub mod reply;
 
 use crate::command::{Direction, Exptime, Mode, Replies, Store};
 use crate::limits::{KEY_BYTES_MAX, LINE_BYTES_MAX, LINE_TOKENS_MAX, VALUE_BYTES_ANNOUNCED_MAX};
-use crate::proto::{number, scan};
+use crate::number;
+use crate::proto::scan;
 
 /// The shortest line that can be a command, its line end included, bytes.
 const LINE_BYTES_MIN: usize = 4;

@@ -130,7 +130,7 @@ fn item_bytes(replies: &[u8]) -> usize {
         Some(b"VA") => words.next(),
         _ => None,
     };
-    match announced.and_then(super::number::unsigned) {
+    match announced.and_then(crate::number::unsigned) {
         Some(value_bytes) => (line_bytes + value_bytes as usize + b"\r\n".len()).min(replies.len()),
         None => line_bytes,
     }

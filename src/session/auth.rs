@@ -2,8 +2,8 @@
 
 use super::{Answer, Feed, Next, Session, State, Step};
 use crate::limits::LINE_BYTES_MAX;
+use crate::number;
 use crate::proto::binary::{AUTHENTICATED, Echo, Status, push_reply};
-use crate::proto::number;
 use crate::proto::text::{Words, reply};
 use crate::session::text::LINE_END;
 

@@ -5,8 +5,8 @@ use super::{Answer, Block, Feed, Intake, Next, Session, Step};
 use crate::clock::Secs;
 use crate::command::{Counted, Deleted, Replies, Store, Stored};
 use crate::engine::{Discard, Fetch, Seen};
+use crate::number;
 use crate::proto::meta::{self, KeyBuffer, Request};
-use crate::proto::number;
 use crate::proto::text::{Verb, Words, reply};
 use crate::store::{Data, Item};
 

@@ -3,8 +3,8 @@
 use super::dump::Form;
 use super::{Feed, Session, Step};
 use crate::engine::{ClassSet, Report, Sink};
+use crate::number;
 use crate::proto::binary::{self, Echo, Status};
-use crate::proto::number;
 use crate::proto::text::{Words, reply};
 
 /// Largest class number.

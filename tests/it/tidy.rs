@@ -27,10 +27,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "session",
-        &["auth", "clock", "command", "config", "engine", "limits", "log", "output", "proto", "store", "tls"],
+        &[
+            "auth", "clock", "command", "config", "engine", "limits", "log", "number", "output", "proto",
+            "store", "tls",
+        ],
     ),
-    ("engine", &["auth", "classes", "clock", "command", "config", "limits", "log", "store", "tls"]),
-    ("proto", &["command", "limits"]),
+    ("engine", &["auth", "classes", "clock", "command", "config", "limits", "log", "number", "store", "tls"]),
+    ("proto", &["command", "limits", "number"]),
     ("store", &["classes", "clock", "limits"]),
     ("output", &["limits", "store"]),
     ("process", &["auth", "config", "limits", "log", "tls"]),
@@ -42,6 +45,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("command", &["limits"]),
     ("limits", &[]),
     ("log", &["limits"]),
+    ("number", &["limits"]),
     (
         "fuzzing",
         &["classes", "clock", "command", "config", "engine", "limits", "output", "proto", "session", "store"],

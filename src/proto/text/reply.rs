@@ -1,7 +1,7 @@
 //! What the text protocols answer: every reply line, once, and the writers of those with parts.
 
 use crate::limits::MEMCACHED_VERSION;
-use crate::proto::number;
+use crate::number;
 
 macro_rules! lines {
     ($($(#[$meta:meta])* $name:ident = $text:literal;)*) => {

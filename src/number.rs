@@ -1,4 +1,4 @@
-//! Numbers of the text protocols: the two dialects memcached reads, and the writer.
+//! Numbers in bytes, as clients send them and values hold them: the two dialects memcached reads, and the writer.
 
 /// Longest digit string of a 32-bit number, sign included.
 const DIGITS_32_MAX: usize = 11;
@@ -30,7 +30,8 @@ pub fn signed_32(token: &[u8]) -> Option<i32> {
 /// Reads what C's `strtoul` reads: an optional sign, then digits, at least one; no overflow. What a minus sign makes of
 /// a number wraps, and is refused when it is 2^63 or more, as memcached does.
 ///
-/// White space in front is skipped; white space or a NUL behind the digits ends the number, whatever follows.
+/// White space in front is skipped; white space or a NUL behind the digits ends the number, whatever follows. Source:
+/// memcached's util.c, `safe_strtoull`, which reads stored numbers too.
 #[inline]
 pub fn c_unsigned(token: &[u8]) -> Option<u64> {
     match c_number(token)? {
@@ -141,5 +142,26 @@ mod tests {
         assert_eq!(c_signed(b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(c_signed(b"9223372036854775808"), None);
         assert_eq!(c_signed(b"-"), None);
+    }
+
+    #[test]
+    fn stored_numbers() {
+        for (value, number) in [
+            (&b"1 x"[..], Some(1)),
+            (b"1\t2", Some(1)),
+            (b"12\r\n", Some(12)),
+            (b"  +7", Some(7)),
+            (b"7\0junk", Some(7)),
+            (b"-1", None),
+            (b"-00", Some(0)),
+            (b"-18446744073709551615", Some(1)),
+            (b"+-1", None),
+            (b"", None),
+            (b" ", None),
+            (b"1x", None),
+            (b"18446744073709551616", None),
+        ] {
+            assert_eq!(c_unsigned(value), number, "{:?}", value.escape_ascii().to_string());
+        }
     }
 }
