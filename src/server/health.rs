@@ -9,8 +9,8 @@
 //!                 ──► closed without a word ──► binary version ──► its reply: it serves (-B binary, -S)
 //! ```
 
-use super::words;
 use crate::config::{Probe, ProbeTarget};
+use crate::log;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -55,7 +55,7 @@ pub fn health(probe: &Probe) -> Result<String, String> {
         let _ = tell.send(ask(&target));
     };
     let line = match std::thread::Builder::new().spawn(body) {
-        Err(error) => Err(words(&error)),
+        Err(error) => Err(log::reason(&error)),
         Ok(_) => told
             .recv_timeout(probe.timeout)
             .unwrap_or_else(|_| Err(format!("no answer within {} s", probe.timeout.as_secs_f64()))),
@@ -74,7 +74,7 @@ fn connect(target: &ProbeTarget) -> io::Result<Box<dyn Wire>> {
 }
 
 fn ask(target: &ProbeTarget) -> Result<String, String> {
-    let trouble = |error: io::Error| words(&error);
+    let trouble = |error: io::Error| log::reason(&error);
     let mut answer = exchange(target, TEXT, |answer| answer.contains(&b'\n')).map_err(trouble)?;
     let first_line = answer.iter().position(|&byte| byte == b'\n').unwrap_or(answer.len());
     answer.truncate(first_line);

@@ -32,6 +32,7 @@ use crate::config::{Config, Endpoint, Protocol};
 use crate::engine::Shared;
 use crate::engine::connections::{Address, Connection, State};
 use crate::limits::READ_BUFFER_BYTES;
+use crate::log;
 use crate::store::Store;
 use crate::tls::Certificates;
 use accept::Load;
@@ -101,7 +102,7 @@ impl Ports {
         let listeners = listen(config, rings(config))?;
         let metrics = config.metrics_port.map(|port| {
             metrics::bind(&config.metrics_address, port).map_err(|error| {
-                let (host, reason) = (&config.metrics_address, words(&error));
+                let (host, reason) = (&config.metrics_address, log::reason(&error));
                 StartError::new(format!("failed to listen for metrics on {host} port {port}: {reason}"))
             })
         });
@@ -165,7 +166,7 @@ impl Ports {
             .map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
         if let Some((listener, _)) = self.metrics {
             metrics::serve(listener, store, Arc::clone(&shared))
-                .map_err(|error| StartError::new(format!("can't serve metrics: {}", words(&error))))?;
+                .map_err(|error| StartError::new(format!("can't serve metrics: {}", log::reason(&error))))?;
         }
         Ok(Server { wakers, threads, shared })
     }
@@ -349,7 +350,10 @@ fn listen(config: &Config, rings: usize) -> Result<Listeners, StartError> {
             }
             Endpoint::Unix { path, mode } => {
                 let bound = Listener::bind_path(Path::new(path), *mode, config.backlog).map_err(|error| {
-                    StartError::new(format!("failed to listen on UNIX socket: {path}: {}", words(&error)))
+                    StartError::new(format!(
+                        "failed to listen on UNIX socket: {path}: {}",
+                        log::reason(&error)
+                    ))
                 })?;
                 listeners.by_ring[0].listeners.push((place, bound));
             }
@@ -434,7 +438,7 @@ fn each_family<B>(
 
 /// memcached's words for a port that cannot be had, and what helps.
 fn refused(transport: &str, host: Option<&str>, port: u16, error: &std::io::Error) -> StartError {
-    let reason = words(error);
+    let reason = log::reason(error);
     let what = match host {
         None => format!("{transport} port {port}: {reason}"),
         Some(host) => format!("one of interface(s) {host}: {reason}"),
@@ -455,12 +459,4 @@ fn refused(transport: &str, host: Option<&str>, port: u16, error: &std::io::Erro
         _ => String::new(),
     };
     StartError::new(format!("failed to listen on {what}{advice}"))
-}
-
-/// The error as strerror(3) words it.
-fn words(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
-        None => error.to_string(),
-    }
 }
