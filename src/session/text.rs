@@ -201,19 +201,18 @@ impl Session {
         let mut words = Words::of(words);
         let mut left = words.rest().len();
         loop {
-            let mut batch: [(&[u8], usize); BATCH] = [(b"", 0); BATCH];
-            let mut expected: [&[u8]; BATCH] = [b""; BATCH];
+            let mut batch: [&[u8]; BATCH] = [b""; BATCH];
+            let mut bytes_behind = [0; BATCH];
             let mut hashes = [Hash::default(); BATCH];
             let mut count = 0;
             while count < BATCH
                 && let Some(key) = words.next()
             {
-                batch[count] = (key, words.rest().len());
-                expected[count] = key;
+                (batch[count], bytes_behind[count]) = (key, words.rest().len());
                 count += 1;
             }
-            feed.turn.expect(&expected[..count], &mut hashes);
-            for (&(key, behind), hash) in batch[..count].iter().zip(hashes) {
+            feed.turn.expect(&batch[..count], &mut hashes);
+            for ((&key, behind), hash) in batch[..count].iter().zip(bytes_behind).zip(hashes) {
                 if key.len() > KEY_BYTES_MAX {
                     return Err(self.bad_key(feed, keys));
                 }
