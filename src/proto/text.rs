@@ -14,8 +14,8 @@ use crate::proto::scan;
 
 /// The shortest line that can be a command, its line end included, bytes.
 const LINE_BYTES_MIN: usize = 4;
-/// Length of the line end behind a value, bytes.
-const LINE_END_BYTES: usize = 2;
+/// What ends a line and stands behind a value.
+pub const LINE_END: &[u8] = b"\r\n";
 /// A line that is only an HTTP request's first line ends in this word.
 const HTTP: &[u8] = b"HTTP/";
 const GET: &[u8] = b"get ";
@@ -191,9 +191,9 @@ pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     let words = words.get(1..)?;
     let key_bytes = scan::space(words);
     let block_bytes = match name {
-        b"set" | b"add" | b"replace" | b"append" | b"prepend" => number_at_end(words)? + LINE_END_BYTES,
+        b"set" | b"add" | b"replace" | b"append" | b"prepend" => number_at_end(words)? + LINE_END.len(),
         b"cas" => return None,
-        b"ms" => value_length(Words::of(&words[key_bytes..]).next()?)? + LINE_END_BYTES,
+        b"ms" => value_length(Words::of(&words[key_bytes..]).next()?)? + LINE_END.len(),
         _ => 0,
     };
     Some((&words[..key_bytes], end + 1 + block_bytes))

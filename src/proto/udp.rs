@@ -11,6 +11,7 @@
 //! Source: protocol.txt, "UDP protocol"; memcached 1.6.45 for what counts as one reply.
 
 use super::binary::{HEADER_BYTES, MAGIC_REPLY};
+use super::text::LINE_END;
 
 /// Bytes in front of each datagram's part.
 pub const FRAME_BYTES: usize = 8;
@@ -131,7 +132,7 @@ fn item_bytes(replies: &[u8]) -> usize {
         _ => None,
     };
     match announced.and_then(crate::number::unsigned) {
-        Some(value_bytes) => (line_bytes + value_bytes as usize + b"\r\n".len()).min(replies.len()),
+        Some(value_bytes) => (line_bytes + value_bytes as usize + LINE_END.len()).min(replies.len()),
         None => line_bytes,
     }
 }

@@ -4,8 +4,7 @@ use super::{Answer, Feed, Next, Session, State, Step};
 use crate::limits::LINE_BYTES_MAX;
 use crate::number;
 use crate::proto::binary::{AUTHENTICATED, Echo, Status, push_reply};
-use crate::proto::text::{Words, reply};
-use crate::session::text::LINE_END;
+use crate::proto::text::{LINE_END, Words, reply};
 
 /// Lines shorter than this cannot log in, bytes with a `\r` but without the `\n`.
 const LOGIN_LINE_BYTES_MIN: usize = 6;

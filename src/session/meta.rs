@@ -1,13 +1,13 @@
 //! The meta commands on a connection.
 
-use super::text::{LINE_END, Line, refusal, stage_bytes};
+use super::text::{Line, refusal, stage_bytes};
 use super::{Answer, Block, Feed, Intake, Next, Session, Step};
 use crate::clock::Secs;
 use crate::command::{Counted, Deleted, Replies, Store, Stored};
 use crate::engine::{Discard, Fetch, Seen};
 use crate::number;
 use crate::proto::meta::{self, KeyBuffer, Request};
-use crate::proto::text::{Verb, Words, reply};
+use crate::proto::text::{LINE_END, Verb, Words, reply};
 use crate::store::{Data, Item};
 
 impl Session {

@@ -6,11 +6,8 @@ use crate::command::{Count, Counted, Deleted, Direction, Exptime, Flushed, Repli
 use crate::limits::{COPY_BYTES_MAX, KEY_BYTES_MAX, LINE_BYTES_MAX};
 use crate::log;
 use crate::output::Output;
-use crate::proto::text::{self, Command, Verb, Words, reply};
+use crate::proto::text::{self, Command, LINE_END, Verb, Words, reply};
 use crate::store::{Data, Hash, Item};
-
-/// Length of the line end behind a value, bytes.
-pub(super) const LINE_END: &[u8] = b"\r\n";
 
 /// So many spaces may stand in front of a get whose line is longer than others may be.
 const LEADING_SPACES_MAX: usize = 100;

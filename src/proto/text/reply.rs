@@ -2,6 +2,7 @@
 
 use crate::limits::MEMCACHED_VERSION;
 use crate::number;
+use crate::proto::text::LINE_END;
 
 macro_rules! lines {
     ($($(#[$meta:meta])* $name:ident = $text:literal;)*) => {
@@ -115,7 +116,7 @@ pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize,
         out.push(b' ');
         number::push(out, cas);
     }
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(LINE_END);
 }
 
 /// Values below this length take the short way, bytes.
@@ -144,20 +145,20 @@ fn short_end(value_bytes: usize) -> ([u8; 9], usize) {
 /// Appends a number as a line.
 pub fn number_line(out: &mut Vec<u8>, number: u64) {
     number::push(out, number);
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(LINE_END);
 }
 
 /// Appends the answer to `version`.
 pub fn version(out: &mut Vec<u8>) {
     out.extend_from_slice(b"VERSION ");
     out.extend_from_slice(MEMCACHED_VERSION.as_bytes());
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(LINE_END);
 }
 
 /// Appends what somebody else has put into words, as a line.
 pub fn sentence(out: &mut Vec<u8>, words: &impl std::fmt::Display) {
     out.extend_from_slice(words.to_string().as_bytes());
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(LINE_END);
 }
 
 /// Appends one statistic.
@@ -166,7 +167,7 @@ pub fn stat(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.push(b' ');
     out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(LINE_END);
 }
 
 #[cfg(test)]
