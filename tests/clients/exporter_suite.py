@@ -1,14 +1,13 @@
 """What prometheus/memcached_exporter 0.16.0 reads, by its rules.
 
-Source: memcached_exporter pkg/exporter/exporter.go and grobie/gomemcache memcache.go: `stats`, `stats slabs`,
-`stats items`, `stats settings` in this order on one connection; a line counts when one space splits it into exactly
-three parts; every answer ends with END; a value that is there must be a number.
+Source: memcached_exporter pkg/exporter/exporter.go: `stats`, `stats slabs`, `stats items`, `stats settings` in this
+order on one connection; a value that is there must be a number.
 """
 
 import re
-import socket
 
-from suite import PORT, check, finish, same
+from gomemcache import ask, send
+from suite import check, finish, same
 
 GLOBAL = """version uptime time rusage_user rusage_system get_hits get_misses delete_hits delete_misses incr_hits
 incr_misses decr_hits decr_misses cas_hits cas_misses cas_badval touch_hits touch_misses cmd_set cmd_flush bytes
@@ -23,25 +22,7 @@ delete_hits incr_hits decr_hits cas_hits cas_badval touch_hits""".split()
 SETTINGS = """maxconns lru_crawler lru_crawler_sleep lru_crawler_tocrawl lru_maintainer_thread hot_lru_pct
 warm_lru_pct hot_max_factor warm_max_factor""".split()
 
-connection = socket.create_connection(("127.0.0.1", PORT), timeout=5)
-reader = connection.makefile("rb")
-
-
-def ask(command):
-    """Sends one stats command as gomemcache does and keeps the lines of three parts."""
-    connection.sendall(command.encode() + b"\r\n")
-    found = {}
-    for line in iter(reader.readline, b"END\r\n"):
-        assert line.startswith(b"STAT ") and line.endswith(b"\r\n"), line
-        parts = line[:-2].decode().split(" ")
-        if len(parts) == 3:
-            found[parts[1]] = parts[2]
-    return found
-
-
-connection.sendall(b"set exporter:key 0 0 5\r\nhello\r\nget exporter:key\r\n")
-for _ in range(4):
-    reader.readline()
+send(b"set exporter:key 0 0 5\r\nhello\r\nget exporter:key\r\n", 4)
 general, slabs, items, options = (ask(c) for c in ("stats", "stats slabs", "stats items", "stats settings"))
 
 

@@ -1,22 +1,9 @@
 // memjs with a user and a password: the server was started with -S and knows `joe:secret`.
-const memjs = require('memjs');
 const assert = require('assert');
-
-const connect = (username, password) =>
-  memjs.Client.create(`127.0.0.1:${process.argv[2]}`, { retries: 0, timeout: 5, username, password });
-let failed = 0;
-const check = async (name, body) => {
-  try {
-    await body();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`not ok ${name}: ${error}`);
-  }
-};
+const { connect, check, finish } = require('./memjs_check');
 
 (async () => {
-  const client = connect('joe', 'secret');
+  const client = connect({ username: 'joe', password: 'secret' });
   await check('set and get after a login', async () => {
     assert.strictEqual(await client.set('b', 'text', { expires: 600 }), true);
     assert.strictEqual((await client.get('b')).value.toString(), 'text');
@@ -28,9 +15,9 @@ const check = async (name, body) => {
   });
   client.close();
   await check('a wrong password is refused', async () => {
-    const other = connect('joe', 'wrong');
+    const other = connect({ username: 'joe', password: 'wrong' });
     await assert.rejects(other.get('b'));
     other.close();
   });
-  process.exit(failed ? 1 : 0);
+  finish();
 })();

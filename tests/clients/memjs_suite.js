@@ -1,18 +1,8 @@
 // memjs: the binary protocol from Node. Prints `ok` or `not ok` lines.
-const memjs = require('memjs');
 const assert = require('assert');
+const { connect, check, finish } = require('./memjs_check');
 
-const client = memjs.Client.create(`127.0.0.1:${process.argv[2]}`, { retries: 0, timeout: 5 });
-let failed = 0;
-const check = async (name, body) => {
-  try {
-    await body();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`not ok ${name}: ${error}`);
-  }
-};
+const client = connect();
 const get = async (key) => (await client.get(key)).value;
 
 (async () => {
@@ -65,5 +55,5 @@ const get = async (key) => (await client.get(key)).value;
     });
   });
   client.close();
-  process.exit(failed ? 1 : 0);
+  finish();
 })();

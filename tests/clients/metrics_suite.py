@@ -6,12 +6,12 @@ Source: memcached_exporter 0.16.0, pkg/exporter/exporter.go.
 
 import os
 import re
-import socket
 import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from suite import PORT, check, finish, same
+from gomemcache import ask, send
+from suite import check, finish, same
 
 GENERAL = {
     "uptime_seconds": ("uptime", "counter"),
@@ -88,15 +88,6 @@ SLABS = {
 }
 COMMANDS = ("get", "delete", "incr", "decr", "cas", "touch")
 
-connection = socket.create_connection(("127.0.0.1", PORT), timeout=5)
-reader = connection.makefile("rb")
-
-
-def ask(command):
-    connection.sendall(command.encode() + b"\r\n")
-    lines = iter(reader.readline, b"END\r\n")
-    return dict(line.decode().split()[1:3] for line in lines)
-
 
 def number(value):
     return {"yes": 1.0, "no": 0.0}.get(value) if value in ("yes", "no") else float(value)
@@ -151,11 +142,8 @@ def expected():
     return values, types
 
 
-connection.sendall(b"set metrics:a 0 0 1\r\n1\r\nget metrics:a\r\nincr metrics:a 1\r\ndelete metrics:none\r\n")
-for _ in range(6):
-    reader.readline()
-connection.sendall(b"set metrics:b 0 0 3000\r\n" + b"b" * 3000 + b"\r\n")
-reader.readline()
+send(b"set metrics:a 0 0 1\r\n1\r\nget metrics:a\r\nincr metrics:a 1\r\ndelete metrics:none\r\n", 6)
+send(b"set metrics:b 0 0 3000\r\n" + b"b" * 3000 + b"\r\n", 1)
 before, kinds = expected()
 with urllib.request.urlopen(f"http://127.0.0.1:{os.environ['METRICS_PORT']}/metrics", timeout=5) as answer:
     content_type, page = answer.headers["Content-Type"], answer.read().decode()
