@@ -376,7 +376,7 @@ impl Listeners {
                 Some(address) => Address::Tcp(address),
                 None => Address::Unix(shared.config.socketpath.clone().unwrap_or_default()),
             };
-            let protocol = match shared.config.protocol {
+            let protocol = match shared.config.listen[*place].protocol {
                 Protocol::Auto => "auto-negotiate",
                 Protocol::Ascii => "ascii",
                 Protocol::Binary => "binary",

@@ -164,6 +164,26 @@ fn connections_are_told_of_with_two_v() {
     }
 }
 
+/// What a listener speaks, whatever others do.
+#[test]
+fn each_listener_is_told_of_with_its_protocol() {
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    let server = Server::start(&["-vv", "-t", "2", "-l", "proto[ascii]:127.0.0.1"]);
+    let ports = std::fs::read_to_string(server.dir.path().join("port")).unwrap();
+    let last = ports.lines().filter_map(|line| line.strip_prefix("TCP INET: ")).next_back().unwrap();
+    assert_eq!(Client::connect(last.parse().unwrap()).ask("mn"), "MN");
+    for line in [
+        "server listening (auto-negotiate)",
+        "server listening (ascii)",
+        "new ascii client connection.",
+        "connection closed.",
+    ] {
+        wait_until(line, || server.stderr().lines().any(|said| said.ends_with(line)));
+    }
+}
+
 #[test]
 fn connections_are_listed() {
     let server = Server::start(&["-t", "4"]);
