@@ -91,20 +91,6 @@ pub(super) struct Entry {
     is_tcp: bool,
 }
 
-impl<C: Core> Local<C> {
-    /// A read buffer, unless that would be more than there may be.
-    pub(super) fn read_buffer(&self) -> Option<Buffer> {
-        let most = self.settings.read_bytes_max;
-        (most == 0 || self.buffers.lent_bytes() < most).then(|| self.buffers.take())
-    }
-
-    /// Whether who waits should not hold a buffer.
-    pub(super) fn is_short_of_buffers(&self) -> bool {
-        let most = self.settings.read_bytes_max;
-        self.buffers.scarce() || (most != 0 && self.buffers.lent_bytes() >= most / 2)
-    }
-}
-
 impl Entry {
     /// Ends the connection, and makes what waits on it return.
     fn end(&self, why: End) {
@@ -229,6 +215,18 @@ impl<C: Core> Local<C> {
             local.core.count(Event::Closed(end));
             drop(seat);
         });
+    }
+
+    /// A read buffer, unless that would be more than there may be.
+    pub(super) fn read_buffer(&self) -> Option<Buffer> {
+        let most = self.settings.read_bytes_max;
+        (most == 0 || self.buffers.lent_bytes() < most).then(|| self.buffers.take())
+    }
+
+    /// Whether who waits should not hold a buffer.
+    pub(super) fn is_short_of_buffers(&self) -> bool {
+        let most = self.settings.read_bytes_max;
+        self.buffers.scarce() || (most != 0 && self.buffers.lent_bytes() >= most / 2)
     }
 
     pub(super) fn now(&self) -> Secs {
