@@ -2,9 +2,10 @@
 
 use crate::clock::Secs;
 use crate::config::{OWN_VERSION, settings};
+use crate::engine::counters::Sums;
 use crate::engine::{Shared, Turn};
 use crate::limits::MEMCACHED_VERSION;
-use crate::store::Store;
+use crate::store::{Memory, Store, Totals};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use std::fmt::{Display, Write as _};
@@ -68,13 +69,14 @@ impl Report<'_> {
     /// `stats`.
     pub fn stats(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
+        let (sums, memory, totals) = (self.shared.sums(), self.store.memory(), self.store.totals());
         self.process(&mut to);
-        self.connections(&mut to);
-        self.commands(&mut to);
-        self.traffic(&mut to);
-        self.mechanism(&mut to);
-        self.items_summary(&mut to);
-        self.own(&mut to);
+        self.connections(&mut to, &sums);
+        self.commands(&mut to, &sums);
+        self.traffic(&mut to, &sums);
+        self.mechanism(&mut to, &sums, &memory, &totals);
+        self.items_summary(&mut to, &memory, &totals);
+        self.own(&mut to, &memory);
     }
 
     fn process(&self, to: &mut Writer<'_, '_>) {
@@ -91,9 +93,8 @@ impl Report<'_> {
         }
     }
 
-    fn connections(&self, to: &mut Writer<'_, '_>) {
+    fn connections(&self, to: &mut Writer<'_, '_>, sums: &Sums) {
         let config = &self.shared.config;
-        let sums = self.shared.sums();
         let open = self.shared.open_connections();
         to.put("max_connections", config.maxconns);
         to.put("curr_connections", open);
@@ -116,8 +117,7 @@ impl Report<'_> {
         to.put("reserved_fds", 0);
     }
 
-    fn commands(&self, to: &mut Writer<'_, '_>) {
-        let sums = self.shared.sums();
+    fn commands(&self, to: &mut Writer<'_, '_>, sums: &Sums) {
         let (ring, class) = (&sums.ring, sums.all_classes());
         to.put("cmd_get", class.get_hits + ring.get_misses);
         to.put("cmd_set", class.cmd_set);
@@ -148,8 +148,7 @@ impl Report<'_> {
         }
     }
 
-    fn traffic(&self, to: &mut Writer<'_, '_>) {
-        let sums = self.shared.sums();
+    fn traffic(&self, to: &mut Writer<'_, '_>, sums: &Sums) {
         let gauges = &self.shared.gauges;
         to.put("bytes_read", sums.ring.bytes_read);
         to.put("bytes_written", sums.ring.bytes_written);
@@ -162,9 +161,8 @@ impl Report<'_> {
     }
 
     /// What memcached says about its hash table, slabs and threads. There is nothing behind most of it here.
-    fn mechanism(&self, to: &mut Writer<'_, '_>) {
-        let (config, store) = (&self.shared.config, self.store);
-        let (memory, totals, sums) = (store.memory(), store.totals(), self.shared.sums());
+    fn mechanism(&self, to: &mut Writer<'_, '_>, sums: &Sums, memory: &Memory, totals: &Totals) {
+        let config = &self.shared.config;
         to.put("hash_power_level", hash_power(totals.curr_items, config.hashpower_init));
         to.put("hash_bytes", memory.index);
         to.put("hash_is_expanding", 0);
@@ -209,9 +207,7 @@ impl Report<'_> {
         to.put("round_robin_fallback", 0);
     }
 
-    fn items_summary(&self, to: &mut Writer<'_, '_>) {
-        let store = self.store;
-        let (memory, totals) = (store.memory(), store.totals());
+    fn items_summary(&self, to: &mut Writer<'_, '_>, memory: &Memory, totals: &Totals) {
         let maintainer = self.shared.config.lru_maintainer_thread;
         to.put("bytes", totals.bytes);
         to.put("curr_items", totals.curr_items);
@@ -245,8 +241,7 @@ impl Report<'_> {
     }
 
     /// What memcached has no name for: the parts of the memory budget.
-    fn own(&self, to: &mut Writer<'_, '_>) {
-        let memory = self.store.memory();
+    fn own(&self, to: &mut Writer<'_, '_>, memory: &Memory) {
         to.put("memcrsd_version", OWN_VERSION);
         to.put("memcrsd_segments_bytes", memory.segments);
         to.put("memcrsd_large_bytes", memory.large);
