@@ -132,7 +132,6 @@ impl Core for Live {
             Event::TlsBroken => counters.ssl_proto_errors.add(1),
             Event::Rejected => counters.rejected_connections.add(1),
             Event::NoReadMemory => counters.read_buf_oom.add(1),
-            // Relaxed: numbers for `stats`, in no order.
             Event::Full => gauges.disable_listening(),
             Event::FullNoMore { rested_us } => gauges.enable_listening(rested_us),
         }

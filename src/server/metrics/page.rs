@@ -150,7 +150,7 @@ const OWN: &[Row] = &[
     ("memcrsd_drafts", "memcrsd_drafts", GAUGE, "Values being received into item memory."),
 ];
 
-/// Commands with hits; all but the last five count misses too.
+/// Commands that are counted by hits and misses, the hits by class too.
 const COMMANDS: [&str; 6] = ["get", "delete", "incr", "decr", "cas", "touch"];
 
 /// Powers of two, ns, that bound the histogram's buckets: 255 ns to 1.07 s.
