@@ -17,6 +17,8 @@ pub const OPAQUE_BYTES_MAX: usize = 31;
 pub const VALUE_BYTES_ANNOUNCED_MAX: u32 = 2_147_483_645;
 /// Largest header + extras + key of a binary packet, bytes; a longer one closes the connection.
 pub const PACKET_HEAD_BYTES_MAX: usize = 16_384;
+/// Size of memcached's slab pages, bytes: shown and judged by, though there are no slabs.
+pub const SLAB_PAGE_BYTES: u32 = 1 << 20;
 /// Exptimes above this many seconds (30 days) are absolute Unix times.
 pub const EXPTIME_RELATIVE_MAX: u32 = 60 * 60 * 24 * 30;
 /// Size of one registered read buffer, bytes.

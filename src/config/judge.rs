@@ -8,6 +8,7 @@ use super::{
     Config, EX_BAD_VALUE, EX_USAGE, IoEngine, Probe, ProbeTarget, Protocol, Refusal, Surroundings, extended,
     listen,
 };
+use crate::limits::SLAB_PAGE_BYTES;
 use std::time::Duration;
 
 /// More threads than this make memcached warn.
@@ -18,7 +19,6 @@ const THREADS_MAX: i32 = 1024;
 const RING_TIMEOUT_SECS_MIN: u32 = 4;
 const ITEM_BYTES_MIN: i64 = 1 << 10;
 const ITEM_BYTES_MAX: i64 = 1 << 30;
-const SLAB_PAGE_BYTES: u32 = 1 << 20;
 /// Classes memcached has room for, the last being the largest chunk.
 const SLAB_SIZES_MAX: usize = 62;
 const SLAB_SIZE_STEP_BYTES: u32 = 8;

@@ -5,9 +5,7 @@
 
 use crate::engine::connections::Address;
 use crate::engine::stats::{Report, Sink, Writer};
-
-/// Size of memcached's slab pages, bytes.
-const PAGE_BYTES: u64 = 1024 * 1024;
+use crate::limits::SLAB_PAGE_BYTES;
 
 impl Report<'_> {
     /// `stats items`.
@@ -72,7 +70,7 @@ impl Report<'_> {
                 continue;
             }
             active += 1;
-            let per_page = (PAGE_BYTES / u64::from(chunk_bytes)).max(1);
+            let per_page = u64::from(SLAB_PAGE_BYTES / chunk_bytes).max(1);
             let pages = items.div_ceil(per_page).max(1);
             let mut put = |name: &str, value: u64| to.put(format_args!("{class}:{name}"), value);
             put("chunk_size", u64::from(chunk_bytes));

@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Endpoint, Protocol};
 use crate::engine::Shared;
 use crate::engine::connections::{Address, Connection, State};
-use crate::limits::READ_BUFFER_BYTES;
+use crate::limits::{READ_BUFFER_BYTES, SLAB_PAGE_BYTES};
 use crate::log;
 use crate::store::Store;
 use crate::tls::Certificates;
@@ -55,8 +55,6 @@ pub use signals::Request;
 
 /// Registered read buffers per ring, if locked memory allows; busier rings read into heap memory besides.
 const BUFFERS_MAX: usize = 128;
-/// Size of memcached's slab pages, bytes; named in the log alone.
-const PAGE_BYTES: u32 = 1 << 20;
 /// How long the end waits for rings; each gives itself less.
 const END: Duration = Duration::from_millis(900);
 
@@ -303,7 +301,7 @@ fn open_store(config: &Config, rings: usize, host: Host) -> Result<Arc<Store>, S
         log_entries: None,
     };
     for (index, bytes) in options.classes.chunk_bytes().iter().enumerate() {
-        let per_page = PAGE_BYTES / bytes;
+        let per_page = SLAB_PAGE_BYTES / bytes;
         tracing::debug!("slab class {:3}: chunk size {bytes:9} perslab {per_page:7}", index + 1);
     }
     let store = Store::new(options, Box::new(host)).map_err(|error| StartError::new(error.to_string()))?;
