@@ -169,7 +169,7 @@ impl Replica {
         let slot = entries.find_entry(hash.0, |entry| *entry == wanted);
         match (slot, new == ItemRef::NONE) {
             (Ok(slot), true) => {
-                drop(slot.remove());
+                let _removed = slot.remove();
                 if is_sparse(entries) {
                     self.bytes -= shrink(store, entries);
                 }

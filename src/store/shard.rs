@@ -28,6 +28,8 @@ const SWEEP_PART: u64 = 32;
 const SWEEP_ITEMS_MIN: u64 = 8192;
 /// Times a writer asks other rings to catch up before it gives up: about a second.
 const STALLS_MAX: u32 = 20_000;
+/// Times a flush that is due asks them: about a millisecond.
+const DUE_STALLS: u32 = 20;
 
 /// One ring's handle: its replica and the shared store. Stays on its thread.
 #[derive(Debug)]
@@ -351,13 +353,12 @@ impl Fresh<'_> {
     /// # Errors
     /// [`NoRoom`] if the log is full because another ring is stuck.
     pub fn flush(&mut self) -> Result<(), NoRoom> {
-        self.flush_now()?;
+        self.flush_now(0)?;
         self.shard.store.set_flush_at(Secs::NEVER);
         Ok(())
     }
 
-    fn flush_now(&mut self) -> Result<(), NoRoom> {
-        let mut stalls = 0;
+    fn flush_now(&mut self, mut stalls: u32) -> Result<(), NoRoom> {
         loop {
             let mut turn = self.shard.turn(self.now);
             if turn.has_log_room(1) {
@@ -376,8 +377,8 @@ impl Fresh<'_> {
 
     #[cold]
     fn flush_due(&mut self) {
-        if self.shard.store.take_due_flush(self.now) && self.flush_now().is_err() {
-            // Still due, then.
+        // While another ring is stuck it stays due, and every command tries again: it must not wait long.
+        if self.shard.store.take_due_flush(self.now) && self.flush_now(STALLS_MAX - DUE_STALLS).is_err() {
             self.shard.store.set_flush_at(self.now);
         }
     }

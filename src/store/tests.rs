@@ -311,7 +311,12 @@ fn a_flush_gives_up_when_another_ring_is_stuck() {
     }
     assert_eq!(shard.fresh(NOW).flush(), Err(NoRoom));
     assert_eq!(get(&mut shard, "key-0").as_deref(), Some(&b"v"[..]));
+    // A delayed one that comes due meanwhile is not forgotten.
+    shard.fresh(NOW).flush_at(NOW);
+    assert_eq!(get(&mut shard, "key-0").as_deref(), Some(&b"v"[..]));
     stuck.fresh(NOW);
+    assert_eq!(get(&mut shard, "key-0"), None);
+    set(&mut shard, "key-0", b"v").unwrap();
     assert_eq!(shard.fresh(NOW).flush(), Ok(()));
     assert_eq!(get(&mut shard, "key-0"), None);
 }
