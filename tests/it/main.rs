@@ -23,6 +23,7 @@ mod auth;
 mod binary;
 mod connections;
 mod corpus;
+mod debugger;
 mod dialect;
 mod differential;
 mod engines;

@@ -1,39 +1,26 @@
 //! Rings that do not turn: noticed, told of, counted, and in the end answered with the end of the process.
-//!
-//! A ring's thread is held still from outside, as a debugger does it, so that the server needs no switch for it.
 
 use std::os::unix::process::ExitStatusExt;
 
-use nix::sys::ptrace::{self, Options};
+use nix::sys::ptrace;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
+use crate::debugger::{ring_thread, seize, wait};
 use crate::harness::{Client, Dialect, Server, dialect, find, wait_until};
 
 /// Deltas that the replication log holds.
 const LOG_ENTRIES: usize = 16 * 1024;
 
-/// A thread of the server that does not run. It is this thread that holds it.
+/// A thread of the server that does not run until this is dropped. It is this thread that holds it.
 struct Held(Pid);
 
 impl Held {
     fn ring(server: &Server, ring: usize) -> Self {
-        let name = format!("ring-{ring}");
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-        let id = tasks
-            .map(|task| task.unwrap().path())
-            .find(|task| std::fs::read_to_string(task.join("comm")).unwrap().trim_end() == name)
-            .expect("a ring's thread");
-        let id = Pid::from_raw(id.file_name().unwrap().to_str().unwrap().parse().unwrap());
-        ptrace::seize(id, Options::empty()).unwrap();
-        ptrace::interrupt(id).unwrap();
-        assert!(matches!(wait(id), WaitStatus::PtraceEvent(..)));
+        let id = ring_thread(server, ring);
+        seize(id);
         Self(id)
-    }
-
-    fn release(self) {
-        ptrace::detach(self.0, None).unwrap();
     }
 
     /// Waits for the thread's end: until then its process is not gone.
@@ -42,8 +29,11 @@ impl Held {
     }
 }
 
-fn wait(thread: Pid) -> WaitStatus {
-    waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap()
+impl Drop for Held {
+    fn drop(&mut self) {
+        // One that has ended is held no more.
+        let _ = ptrace::detach(self.0, None);
+    }
 }
 
 /// The one of `clients` that is answered first, hence is not on a ring that is held.
@@ -96,7 +86,7 @@ fn a_stuck_ring_is_told_of_and_counted_and_may_come_back() {
     let said = server.stderr();
     assert!(said.starts_with("ring 1 has not turned for 10 s: its connections wait"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
-    held.release();
+    drop(held);
     wait_until("it is back", || free.count("memcrsd_stuck_rings") == 0);
     assert!(server.stderr().lines().nth(1).unwrap().starts_with("ring 1 turns again after "));
     for client in &mut clients {
@@ -129,7 +119,7 @@ fn with_the_log_full_writes_are_refused_and_reads_go_on() {
     };
     assert_eq!(refusal, "SERVER_ERROR out of memory storing object");
     assert_eq!(free.get("key").as_deref(), Some("value"));
-    held.release();
+    drop(held);
     wait_until("writes are taken again", || free.ask("set last 0 0 1\r\ny") == "STORED");
     for client in &mut clients {
         assert_eq!(client.line(), "MN");

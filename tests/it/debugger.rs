@@ -1,0 +1,32 @@
+//! A server's threads held and followed from outside, as a debugger does it, so that the server needs no switch for it.
+//!
+//! The kernel knows a debugger as a thread: the one that has seized a thread makes all calls that concern it.
+
+use nix::sys::ptrace::{self, Options};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::harness::Server;
+
+/// The thread of one of a server's rings.
+pub fn ring_thread(server: &Server, ring: usize) -> Pid {
+    let name = format!("ring-{ring}");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let id = tasks
+        .map(|task| task.unwrap().path())
+        .find(|task| std::fs::read_to_string(task.join("comm")).unwrap().trim_end() == name)
+        .expect("a ring's thread");
+    Pid::from_raw(id.file_name().unwrap().to_str().unwrap().parse().unwrap())
+}
+
+/// Makes `thread` stand still, to be held or followed by this one.
+pub fn seize(thread: Pid) {
+    ptrace::seize(thread, Options::PTRACE_O_TRACESYSGOOD).unwrap();
+    ptrace::interrupt(thread).unwrap();
+    assert!(matches!(wait(thread), WaitStatus::PtraceEvent(..)));
+}
+
+/// Waits for the next thing that `thread` stops for.
+pub fn wait(thread: Pid) -> WaitStatus {
+    waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap()
+}
