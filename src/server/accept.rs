@@ -17,7 +17,7 @@ const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 /// How long accepting rests when descriptors, memory or places have run out.
 const REST: Duration = Duration::from_millis(10);
 
-/// So many clients in a row that have gone before they were accepted are no coincidence.
+/// So many accepts in a row that have met nobody are no coincidence.
 const GONE_MAX: u32 = 100;
 
 /// Failures to accept are spoken of at most this often, by all rings together, seconds.
@@ -109,14 +109,20 @@ pub(super) async fn accept_all<C: Core>(local: Rc<Local<C>>, accepts: Rc<Accepts
                 warn(&local, &error);
                 while_full(&local, wait_for_descriptors(&local, &accepts)).await;
             }
-            // The client was faster, or its packets are being dropped on the way.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted && gone < GONE_MAX => gone += 1,
+            Err(error) if is_passing(&error) && gone < GONE_MAX => gone += 1,
             Err(error) => {
                 warn(&local, &error);
                 uring::sleep(REST).await;
             }
         }
     }
+}
+
+/// True for what says nothing about the next client: this one was faster, or its packets are being dropped on the way, or
+/// something else has disturbed the wait.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | Interrupted | WouldBlock)
 }
 
 fn warn<C: Core>(local: &Local<C>, error: &io::Error) {

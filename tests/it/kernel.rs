@@ -15,14 +15,14 @@ use seccompiler::{
 use crate::harness::{Client, Dialect, Server, TempDir, command, dialect, program, wait_until};
 
 /// A system call that fails, if its arguments are such.
-struct Refused {
+pub struct Refused {
     call: i64,
     errno: i32,
     /// An argument and what it must compare to.
     when: Option<(u8, SeccompCmpOp, u64)>,
 }
 
-const fn refused(call: i64, errno: i32) -> Refused {
+pub const fn refused(call: i64, errno: i32) -> Refused {
     Refused { call, errno, when: None }
 }
 
@@ -59,7 +59,7 @@ fn under(refused: &[Refused], dir: &TempDir) -> Command {
     command
 }
 
-fn start_under(refused: &[Refused], flags: &[&str]) -> Server {
+pub fn start_under(refused: &[Refused], flags: &[&str]) -> Server {
     let dir = TempDir::new();
     Server::start_command(under(refused, &dir), flags, dir)
 }
@@ -72,14 +72,14 @@ fn ticks(server: &Server) -> u64 {
 }
 
 /// It does not spin: it uses less than half of a processor while there is nothing to do.
-fn is_calm(server: &Server) {
+pub fn is_calm(server: &Server) {
     let (before, since) = (ticks(server), Instant::now());
     std::thread::sleep(Duration::from_millis(500));
     let used = ticks(server) - before;
     assert!(used < since.elapsed().as_millis() as u64 / 20, "{used} ticks in {:?}", since.elapsed());
 }
 
-fn ends_well(mut server: Server) {
+pub fn ends_well(mut server: Server) {
     server.signal(Signal::SIGTERM);
     assert!(server.wait().success(), "{}", server.stderr());
 }
@@ -156,6 +156,7 @@ fn accepting_that_fails_is_told_of_seldom_and_does_not_spin() {
         (libc::ENOBUFS, "No buffer space available"),
         (libc::ENOMEM, "Cannot allocate memory"),
         (libc::ECONNABORTED, "Software caused connection abort"),
+        (libc::EINTR, "Interrupted system call"),
         (libc::EPERM, "Operation not permitted"),
     ] {
         let accept = refused(libc::SYS_accept4, errno);
@@ -176,8 +177,10 @@ fn connections_that_fail_are_closed_and_nothing_else() {
     for (calls, errno) in [
         (&[libc::SYS_recvfrom][..], libc::ENOBUFS),
         (&[libc::SYS_recvfrom], libc::ENOMEM),
+        (&[libc::SYS_recvfrom], libc::ECONNRESET),
         (&[libc::SYS_sendto, libc::SYS_sendmsg], libc::ENOBUFS),
         (&[libc::SYS_sendto, libc::SYS_sendmsg], libc::ENOMEM),
+        (&[libc::SYS_sendto, libc::SYS_sendmsg], libc::EPIPE),
     ] {
         let all: Vec<_> = calls.iter().map(|&call| refused(call, errno)).collect();
         let server = start_under(&all, &["-t", "1", "--io-engine=epoll"]);

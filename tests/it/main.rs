@@ -21,11 +21,13 @@
 mod abuse;
 mod auth;
 mod binary;
+mod completions;
 mod connections;
 mod corpus;
 mod debugger;
 mod dialect;
 mod differential;
+mod double;
 mod engines;
 mod generate;
 mod harness;

@@ -67,6 +67,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("src/store/replica.rs", 2),
     ("src/store/space.rs", 1),
     ("src/store/turn.rs", 5),
+    ("tests/it/double.rs", 6),
     ("tests/it/engines.rs", 1),
     ("tests/it/kernel.rs", 2),
     ("uring/src/buf.rs", 9),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::harness::{Dialect, Server, deadline, dialect, find, wait_until};
 
 /// The id of requests that are answered.
-const ID: u16 = 0x1234;
+pub const ID: u16 = 0x1234;
 
 /// Each engine has its own way to receive datagrams: as the machine has it, and epoll.
 fn engines() -> &'static [&'static [&'static str]] {
@@ -19,7 +19,7 @@ fn engines() -> &'static [&'static [&'static str]] {
     }
 }
 
-fn start(flags: &[&str]) -> (Server, UdpSocket) {
+pub fn start(flags: &[&str]) -> (Server, UdpSocket) {
     let mut all = vec!["-U", "-1"];
     all.extend(flags);
     let server = Server::start(&all);
@@ -32,7 +32,7 @@ fn start(flags: &[&str]) -> (Server, UdpSocket) {
     (server, socket)
 }
 
-fn request(id: u16, commands: &[u8]) -> Vec<u8> {
+pub fn request(id: u16, commands: &[u8]) -> Vec<u8> {
     let mut datagram = Vec::new();
     for number in [id, 0, 1, 0] {
         datagram.extend_from_slice(&number.to_be_bytes());
@@ -42,7 +42,7 @@ fn request(id: u16, commands: &[u8]) -> Vec<u8> {
 }
 
 /// The next message: its id, and its parts put together.
-fn message(socket: &UdpSocket) -> (u16, Vec<u8>) {
+pub fn message(socket: &UdpSocket) -> (u16, Vec<u8>) {
     let mut message = Vec::new();
     let mut next = 0;
     loop {

@@ -63,7 +63,8 @@ impl Stream {
     /// Waits for bytes and reads them into `buffer`; 0 is the end of the peer's bytes.
     ///
     /// # Errors
-    /// `ECANCELED` ([`is_interrupted`](Self::is_interrupted)): somebody called [`Stream::interrupt`]; no bytes were lost.
+    /// [`is_interrupted`](Self::is_interrupted): somebody called [`Stream::interrupt`], or the kernel was interrupted; no
+    /// bytes were lost.
     /// Others: the connection is broken.
     pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
         match &self.socket {
@@ -191,7 +192,7 @@ impl Stream {
 
     /// True for the error of an interrupted wait.
     pub fn is_interrupted(error: &io::Error) -> bool {
-        error.raw_os_error() == Some(libc::ECANCELED)
+        matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EINTR))
     }
 
     /// Ends the connection both ways: what waits on it completes, and the peer sees the end behind what was sent.

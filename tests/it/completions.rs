@@ -1,0 +1,317 @@
+//! Operations of a ring that fail or fall short, one kind at a time. `kernel` does the same to the system calls of the other
+//! engine; what clients see is the same.
+
+use std::time::{Duration, Instant};
+
+use rustix::io_uring::IoringOp;
+
+use crate::double::{ALWAYS, Double, Fate, Socket};
+use crate::harness::{Client, Dialect, Server, dialect, wait_until};
+use crate::kernel::{ends_well, is_calm, refused, start_under};
+use crate::udp;
+
+/// Reading into a buffer of the ring's.
+const READ: IoringOp = IoringOp::ReadFixed;
+/// Receiving a large value into its place.
+const RECEIVE: IoringOp = IoringOp::Recv;
+const PARK: IoringOp = IoringOp::PollAdd;
+const SEND: IoringOp = IoringOp::Send;
+/// Sending a reply whose values lie in the store, or a datagram.
+const GATHER: IoringOp = IoringOp::Sendmsg;
+
+/// What a kernel without memory says, and what it says of a connection that is broken.
+const BREAKING: [i32; 4] = [libc::ENOBUFS, libc::ENOMEM, libc::ECONNRESET, libc::EPIPE];
+
+/// Too long for one read, or for the replies that are staged, bytes.
+const LARGE: usize = 900_000;
+
+const FLAGS: &[&str] = &["-t", "1", "--io-engine=uring"];
+
+/// A server whose only ring has a double of the kernel below it.
+fn start() -> Option<(Server, Double)> {
+    if dialect() == Dialect::V18 {
+        return None;
+    }
+    let server = Server::start(FLAGS);
+    let double = Double::of(&server);
+    Some((server, double))
+}
+
+/// A client that has been served: the accept that takes the next one is under way.
+fn served(server: &Server) -> Client {
+    let mut client = server.connect();
+    assert_eq!(client.ask("mn"), "MN");
+    client
+}
+
+/// What always fails is tried again a hundred times a second, not more: the server rests in between. (A ring that is
+/// followed is too slow to be seen spinning by its processor time.)
+fn rests(double: &Double) {
+    let (before, since) = (double.met(), Instant::now());
+    std::thread::sleep(Duration::from_millis(300));
+    let tries = u128::from(double.met() - before);
+    assert!(tries <= since.elapsed().as_millis() / 10 + 2, "{tries} in {:?}", since.elapsed());
+}
+
+fn large() -> String {
+    (0..LARGE / 10).map(|number| format!("{number:010}")).collect()
+}
+
+fn ends_unharmed(server: Server, double: Double, mut others: Client) {
+    others.set("after", "value");
+    assert_eq!(others.get("after").as_deref(), Some("value"));
+    drop(double);
+    is_calm(&server);
+    assert_eq!(server.stderr(), "");
+    ends_well(server);
+}
+
+/// Newcomers wait, which is told of once; who is there is served; and it is over when it is over.
+#[test]
+fn while_nobody_can_be_accepted_newcomers_wait() {
+    if dialect() == Dialect::V18 {
+        return;
+    }
+    for (errno, words) in [
+        (libc::EMFILE, "Too many open files"),
+        (libc::ENFILE, "Too many open files in system"),
+        (libc::ENOBUFS, "No buffer space available"),
+        (libc::ENOMEM, "Cannot allocate memory"),
+    ] {
+        // With the call refused as well, nobody can be turned away in words.
+        let server = start_under(&[refused(libc::SYS_accept4, errno)], FLAGS);
+        let double = Double::of(&server);
+        let mut old = served(&server);
+        double.order(&[IoringOp::Accept], None, Fate::Fails(errno), ALWAYS);
+        served(&server);
+        let mut waiting: Vec<_> = (0..5).map(|_| server.connect()).collect();
+        for client in &mut waiting {
+            client.send(b"mn\r\n");
+        }
+        wait_until("it does not accept", || old.count("accepting_conns") == 0);
+        let before = old.count("listen_disabled_num");
+        wait_until("it tries again", || old.count("listen_disabled_num") > before);
+        rests(&double);
+        let said = server.stderr();
+        assert!(said.starts_with(&format!("cannot accept connections: {words}\n")), "{said}");
+        assert!(said.lines().count() <= 2, "{said}");
+        double.lift();
+        for client in &mut waiting {
+            assert_eq!(client.line(), "MN");
+        }
+        wait_until("it accepts", || old.count("accepting_conns") == 1);
+        assert!(old.count("time_in_listen_disabled_us") > 0);
+        assert_eq!(old.count("rejected_connections"), 0);
+        drop(double);
+        ends_well(server);
+    }
+}
+
+/// What befell one client, or interrupted the wait for one, keeps no other from being accepted, and nobody speaks of it.
+#[test]
+fn accepting_goes_on_past_what_concerns_one_client() {
+    for errno in [libc::ECONNABORTED, libc::EINTR, libc::EAGAIN] {
+        let Some((server, double)) = start() else { return };
+        let mut old = served(&server);
+        double.order(&[IoringOp::Accept], None, Fate::Fails(errno), 50);
+        served(&server);
+        served(&server);
+        assert_eq!(double.met(), 50);
+        assert_eq!(old.count("listen_disabled_num"), 0);
+        ends_unharmed(server, double, old);
+    }
+}
+
+#[test]
+fn accepting_that_always_fails_is_told_of_seldom_and_does_not_spin() {
+    for (errno, words) in [
+        (libc::ECONNABORTED, "Software caused connection abort"),
+        (libc::EINTR, "Interrupted system call"),
+        (libc::EPERM, "Operation not permitted"),
+    ] {
+        let Some((server, double)) = start() else { return };
+        let mut old = served(&server);
+        double.order(&[IoringOp::Accept], None, Fate::Fails(errno), ALWAYS);
+        served(&server);
+        wait_until("it is told of", || !server.stderr().is_empty());
+        rests(&double);
+        let said = server.stderr();
+        assert!(said.starts_with(&format!("cannot accept connections: {words}\n")), "{said}");
+        assert!(said.lines().count() <= 2, "{said}");
+        assert_eq!(old.ask("mn"), "MN");
+        let mut waiting = server.connect();
+        double.lift();
+        assert_eq!(waiting.ask("mn"), "MN");
+        drop(double);
+        ends_well(server);
+    }
+}
+
+#[test]
+fn who_cannot_be_read_from_is_closed_and_nobody_else() {
+    for errno in BREAKING {
+        let Some((server, double)) = start() else { return };
+        let (mut victim, other) = (served(&server), served(&server));
+        let socket = Socket::of(&mut victim);
+        double.order(&[READ], Some(&socket), Fate::Fails(errno), 1);
+        // A read may be under way.
+        victim.send_lossy(b"mn\r\n");
+        assert!([&b""[..], b"MN\r\n"].contains(&&victim.read_to_end()[..]));
+        assert_eq!(double.met(), 1);
+        ends_unharmed(server, double, other);
+    }
+}
+
+/// A silent client's buffer is taken back, and the wait without one fails.
+#[test]
+fn who_cannot_be_waited_for_is_closed_and_nobody_else() {
+    let Some((server, double)) = start() else { return };
+    let (mut victim, other) = (served(&server), served(&server));
+    let socket = Socket::of(&mut victim);
+    double.order(&[PARK], Some(&socket), Fate::Fails(libc::ENOMEM), 1);
+    assert_eq!(victim.read_to_end(), b"");
+    ends_unharmed(server, double, other);
+}
+
+#[test]
+fn a_value_that_cannot_be_received_is_not_stored() {
+    let value = large();
+    for errno in BREAKING {
+        let Some((server, double)) = start() else { return };
+        let (mut victim, mut other) = (served(&server), served(&server));
+        other.set("key", "old");
+        let socket = Socket::of(&mut victim);
+        double.order(&[RECEIVE], Some(&socket), Fate::Fails(errno), 1);
+        victim.send_lossy(format!("set key 0 0 {LARGE}\r\n{value}\r\n").as_bytes());
+        assert_eq!(victim.read_to_end(), b"");
+        assert_eq!(other.get("key").as_deref(), Some("old"));
+        ends_unharmed(server, double, other);
+    }
+}
+
+#[test]
+fn who_cannot_be_sent_to_is_closed_and_nobody_else() {
+    for errno in BREAKING {
+        let Some((server, double)) = start() else { return };
+        let mut other = served(&server);
+        other.set("key", &large());
+        for (operation, request) in [(SEND, "mn\r\n"), (GATHER, "get key\r\n")] {
+            let mut victim = served(&server);
+            let socket = Socket::of(&mut victim);
+            double.order(&[operation], Some(&socket), Fate::Fails(errno), 1);
+            victim.send_lossy(request.as_bytes());
+            assert_eq!(victim.read_to_end(), b"", "no part of a reply");
+        }
+        assert_eq!(double.met(), 2);
+        assert_eq!(other.get("key").map(|value| value.len()), Some(LARGE));
+        ends_unharmed(server, double, other);
+    }
+}
+
+/// Nothing comes behind the part of a reply that could be sent.
+#[test]
+fn a_reply_that_breaks_off_is_the_last() {
+    const PART: u32 = 100_000;
+    let Some((server, double)) = start() else { return };
+    let (mut victim, mut other) = (served(&server), served(&server));
+    let value = large();
+    other.set("key", &value);
+    let socket = Socket::of(&mut victim);
+    double.order(&[GATHER], Some(&socket), Fate::IsCut(PART), 2);
+    double.order(&[GATHER], Some(&socket), Fate::Fails(libc::ENOBUFS), 1);
+    victim.send_lossy(b"get key\r\nmn\r\n");
+    let whole = format!("VALUE key 0 {LARGE}\r\n{value}\r\nEND\r\nMN\r\n");
+    let reply = victim.read_to_end();
+    // The first piece is the line in front of the value.
+    let first = whole.find('\n').unwrap() + 1;
+    assert!(reply == whole.as_bytes()[..first + PART as usize], "{} bytes", reply.len());
+    ends_unharmed(server, double, other);
+}
+
+#[test]
+fn what_is_interrupted_is_done_again() {
+    let Some((server, double)) = start() else { return };
+    let (mut client, mut other) = (served(&server), served(&server));
+    let socket = Socket::of(&mut client);
+    let value = large();
+    // Whose read was interrupted waits without a buffer next.
+    for operations in [&[READ, PARK][..], &[RECEIVE], &[SEND], &[GATHER]] {
+        let before = double.met();
+        double.order(operations, Some(&socket), Fate::Fails(libc::EINTR), 10);
+        wait_until("all of them have failed", || {
+            client.set("key", &value);
+            // A client that is alone is sent to without an operation.
+            assert_eq!(other.ask("mn"), "MN");
+            assert!(client.get("key").as_deref() == Some(&value));
+            double.met() == before + 10
+        });
+    }
+    ends_unharmed(server, double, other);
+}
+
+#[test]
+fn operations_that_fall_short_are_gone_on_with() {
+    let Some((server, double)) = start() else { return };
+    let (mut client, other) = (served(&server), served(&server));
+    let socket = Socket::of(&mut client);
+    for (most, len) in [(1, 3_000), (17, 20_000), (10_000, LARGE)] {
+        double.lift();
+        double.order(&[READ, RECEIVE, SEND, GATHER], Some(&socket), Fate::IsCut(most), ALWAYS);
+        let values = [&large()[..len], "small", &large()[LARGE - len..]];
+        for (key, value) in ["a", "b", "c"].into_iter().zip(values) {
+            client.set(key, value);
+        }
+        client.send(b"get a b c\r\n");
+        for (key, value) in ["a", "b", "c"].into_iter().zip(values) {
+            assert_eq!(client.line(), format!("VALUE {key} 0 {}", value.len()));
+            assert!(client.read_exact(value.len()) == value.as_bytes());
+            assert_eq!(client.line(), "");
+        }
+        assert_eq!(client.line(), "END");
+    }
+    ends_unharmed(server, double, other);
+}
+
+/// What has come waits in the kernel meanwhile.
+#[test]
+fn datagrams_that_cannot_be_received_are_answered_later() {
+    for errno in [libc::ENOBUFS, libc::ENOMEM, libc::EINTR] {
+        if dialect() == Dialect::V18 {
+            return;
+        }
+        let (server, socket) = udp::start(FLAGS);
+        let double = Double::of(&server);
+        let other = served(&server);
+        double.order(&[IoringOp::Recvmsg], None, Fate::Fails(errno), ALWAYS);
+        // A receive may be under way.
+        socket.send(&udp::request(udp::ID, b"mn\r\n")).unwrap();
+        socket.send(&udp::request(udp::ID, b"mn\r\n")).unwrap();
+        wait_until("it has been tried again", || double.met() > 10);
+        rests(&double);
+        double.lift();
+        for _ in 0..2 {
+            assert_eq!(udp::message(&socket), (udp::ID, b"MN\r\n".to_vec()));
+        }
+        ends_unharmed(server, double, other);
+    }
+}
+
+#[test]
+fn a_datagram_that_cannot_be_sent_is_lost_and_no_other() {
+    for errno in [libc::ENOBUFS, libc::ENOMEM, libc::EPERM] {
+        if dialect() == Dialect::V18 {
+            return;
+        }
+        let (server, socket) = udp::start(FLAGS);
+        let double = Double::of(&server);
+        let other = served(&server);
+        double.order(&[GATHER], None, Fate::Fails(errno), 1);
+        for id in [1, 2, 3] {
+            socket.send(&udp::request(id, b"mn\r\n")).unwrap();
+        }
+        for id in [2, 3] {
+            assert_eq!(udp::message(&socket), (id, b"MN\r\n".to_vec()));
+        }
+        ends_unharmed(server, double, other);
+    }
+}
