@@ -15,7 +15,7 @@
 //! Rules this crate keeps, because the io_uring runtime below it does not:
 //!
 //! - Memory lent to the kernel is owned by the operation until it completes. A [`Ring`] is never torn down: it is
-//!   leaked when [`Ring::run`] ends, and the process exits. See [`ring`](Ring), "The end".
+//!   leaked when [`Ring::run`] ends, and the process exits. Why: at the top of `ring.rs`.
 //! - No future of this crate may be dropped before it is ready. To end one, make it complete: [`Stream::shutdown`],
 //!   [`Stream::interrupt`], [`Accepts::close`].
 //! - To let others run, await [`turn`] or any operation; a future that wakes itself starves the whole ring.

@@ -189,7 +189,7 @@ impl Accepts {
     /// The next connection. Await it to the end; [`Accepts::close`] makes it fail.
     ///
     /// # Errors
-    /// [`is_exhaustion`]: pause, then go on. `ECONNABORTED` and the like: the peer has gone, go on.
+    /// [`is_exhaustion`]: pause, then go on. `ECONNABORTED`, `EINTR` and the like say nothing about the next one: go on.
     pub async fn accept(&self) -> io::Result<Socket> {
         match &self.socket {
             Listening::Completion(socket) => {
@@ -210,7 +210,8 @@ impl Accepts {
         }
         let taken = match &self.socket {
             Listening::Completion(socket) => {
-                // The flag is for this accept alone: operations of the ring wait on blocking sockets.
+                // The flag is for this accept alone: an operation would not wait on such a socket. None begins meanwhile,
+                // since this thread is the only one that has the listener.
                 let taken = socket.set_nonblocking(true).and_then(|()| socket.accept());
                 let _ = socket.set_nonblocking(false);
                 taken.map(|(socket, _)| socket)

@@ -18,9 +18,9 @@ const SEND_AT_ONCE: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// One connection of this thread's ring.
 ///
-/// At most one operation runs at a time (beside [`Stream::interrupt`]). The futures own the descriptor and the memory
-/// they were given; a future that is dropped unfinished keeps both until the peer does something. So the end of a
-/// connection is [`Stream::shutdown`], then the end of its task.
+/// At most one operation in each direction runs at a time (beside [`Stream::interrupt`]). The futures own the descriptor
+/// and the memory they were given; a future that is dropped unfinished keeps both until the peer does something. So the end
+/// of a connection is [`Stream::shutdown`], then the end of its task.
 pub struct Stream {
     socket: Connected,
     vectors: Cell<Option<Box<Vectors>>>,
@@ -64,8 +64,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`is_interrupted`](Self::is_interrupted): somebody called [`Stream::interrupt`], or the kernel was interrupted; no
-    /// bytes were lost.
-    /// Others: the connection is broken.
+    /// bytes were lost. Others: the connection is broken.
     pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
         match &self.socket {
             Connected::Completion(socket) => completion::read(Rc::clone(socket), buffer).await,

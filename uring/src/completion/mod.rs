@@ -3,9 +3,8 @@
 //! Everything goes through [`submit`], so one argument covers all of them: the operation owns its data until the
 //! completion arrives, even if the future is dropped (the runtime keeps the data then).
 //!
-//! Two kinds of operations must never be submitted here, since they complete more than once or not at all and the
-//! runtime treats either as a broken invariant: multishot operations (accept, receive, poll), zero-copy sends, and
-//! anything with the skip-success flag.
+//! What completes more than once or not at all must never be submitted here, since the runtime treats either as a broken
+//! invariant: multishot operations (accept, receive, poll), zero-copy sends, and anything with the skip-success flag.
 #![expect(unsafe_code, reason = "the kernel reads and writes memory that operations name by address")]
 
 mod accept;

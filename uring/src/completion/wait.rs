@@ -15,7 +15,7 @@ pub(crate) async fn readable(socket: Rc<socket2::Socket>) -> io::Result<()> {
     result.map(drop)
 }
 
-/// Makes the one operation that waits on `socket`, if there is one, complete with ECANCELED.
+/// Makes an operation that waits on `socket`, if there is one, complete with `ECANCELED`.
 pub(crate) async fn cancel(socket: Rc<socket2::Socket>) {
     let builder = types::CancelBuilder::fd(types::Fd(socket.as_raw_fd()));
     let entry = opcode::AsyncCancel2::new(builder).build();

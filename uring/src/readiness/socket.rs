@@ -62,7 +62,7 @@ impl Socket {
     /// One read into `buffer`, which afterwards holds exactly the bytes of this read.
     pub(crate) async fn read(&self, mut buffer: Buffer) -> (io::Result<usize>, Buffer) {
         let (start, len) = buffer.lend();
-        // SAFETY: the buffer's own memory, which nobody else reaches, and `buffer` stays here until this is ready.
+        // SAFETY: the buffer's own memory, which this one `Buffer` reaches; it is this future's, and dropped with it.
         let result = unsafe { self.fill(start, len as usize, Patience::Interruptible) }.await;
         if let Ok(count) = result {
             buffer.returned(count);
@@ -165,8 +165,8 @@ impl Socket {
             return Ok(0);
         }
         self.drain(|| {
-            // SAFETY: the header describes memory of `pieces`, which promises to keep it in place and unchanged while it is,
-            // as here, neither dropped nor mutated.
+            // SAFETY: the header and its list are those of `vectors`, made above and borrowed since; they name memory of
+            // `pieces`, which promises to keep it in place and unchanged while it is, as here, neither dropped nor mutated.
             count_or_error(unsafe { libc::sendmsg(self.id(), vectors.header(), SEND_FLAGS) })
         })
         .await
