@@ -63,7 +63,8 @@ fn slow_readers_of_large_values_do_not_grow_the_server() {
         is_well(&server);
         grown = grown.max(server.resident_bytes().saturating_sub(before));
     }
-    assert!(grown < 100 * MIB, "grew by {} MiB for readers that do not read", grown / MIB);
+    // Each holds what is staged for it, and no copy of what is not.
+    assert!(grown < 10 * MIB, "grew by {} MiB for readers that do not read", grown / MIB);
     // One of them reads after all, and gets all of it.
     let reader = &mut readers[0];
     for _ in 0..100 {
@@ -452,5 +453,7 @@ fn an_overfilled_server_evicts_and_stays_in_its_memory() {
     assert_eq!(client.get("evict:63:999").map(|value| value.len()), Some(10_000));
     assert!(server.count("evictions") > 40_000, "{} evictions", server.count("evictions"));
     let resident = server.resident_bytes();
-    assert!(resident < 160 * MIB, "{} MiB resident with -m 64", resident / MIB);
+    // As promised: 1.08 times -m, 8 MB, and 2.5 MB for each ring.
+    let most = 64 * MIB / 100 * 108 + 8_000_000 + 4 * 2_500_000;
+    assert!(resident < most, "{resident} bytes resident with -m 64");
 }
