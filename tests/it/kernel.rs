@@ -171,6 +171,22 @@ fn accepting_that_fails_is_told_of_seldom_and_does_not_spin() {
     }
 }
 
+/// A client that is alone on its ring is sent to by a call of its own; an operation does what the call cannot.
+#[test]
+fn a_send_at_once_that_fails_is_made_up_for() {
+    for errno in [libc::ENOBUFS, libc::ENOMEM, libc::EINTR] {
+        let send = refused(libc::SYS_sendto, errno);
+        let server = start_under(&[send], &["-t", "1", "--io-engine=uring"]);
+        let mut client = server.connect();
+        for number in 0..30 {
+            assert_eq!(client.ask(&format!("mn {number}")), "MN");
+        }
+        serves(&server);
+        assert_eq!(server.stderr(), "");
+        ends_well(server);
+    }
+}
+
 /// Where connections cannot be received from or sent to they end, and the server does not mind.
 #[test]
 fn connections_that_fail_are_closed_and_nothing_else() {
