@@ -105,6 +105,7 @@ fn with_the_log_full_writes_are_refused_and_reads_go_on() {
     let (server, held, mut clients) = half_stuck(&["--ring-timeout=0"]);
     let mut free = clients.pop().unwrap();
     free.set("key", "value");
+    free.set("number", "1");
     for _ in 0..LOG_ENTRIES / 1024 {
         free.send("set filler 0 0 1 noreply\r\nx\r\n".repeat(1023).as_bytes());
     }
@@ -119,11 +120,19 @@ fn with_the_log_full_writes_are_refused_and_reads_go_on() {
     };
     assert_eq!(refusal, "SERVER_ERROR out of memory storing object");
     assert_eq!(free.get("key").as_deref(), Some("value"));
+    for command in ["delete key", "incr number 1", "flush_all"] {
+        assert_eq!(free.ask(command), "SERVER_ERROR out of memory", "{command}");
+    }
+    assert_eq!(free.get("key").as_deref(), Some("value"));
     drop(held);
     wait_until("writes are taken again", || free.ask("set last 0 0 1\r\ny") == "STORED");
     for client in &mut clients {
         assert_eq!(client.line(), "MN");
         assert_eq!(client.get("last").as_deref(), Some("y"));
+    }
+    assert_eq!(free.ask("flush_all"), "OK");
+    for client in &mut clients {
+        assert_eq!(client.get("key"), None);
     }
     drop(server);
 }
