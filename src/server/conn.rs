@@ -90,10 +90,11 @@ impl<C: Core> Connection<C> {
         end
     }
 
-    /// Reads on until the client has closed too, or the ring cuts it off: a socket that is closed with input unread is
-    /// reset, and what of its replies has not left yet is lost.
+    /// Reads on until the client has closed too, or the ring cuts it off, at once if all replies have reached the client's
+    /// machine: a socket that is closed with input unread is reset, and what of its replies has not left yet is lost.
     async fn linger(&mut self) {
         self.entry.stream.finish();
+        self.entry.phase.set(Phase::Leaving);
         self.let_go();
         drain(&self.local, &self.entry).await;
     }

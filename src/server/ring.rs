@@ -74,6 +74,8 @@ pub(super) enum Phase {
     Receiving,
     /// Being sent log lines.
     Watching,
+    /// Over: its last replies are on their way.
+    Leaving,
 }
 
 /// A connection as its ring sees it.
@@ -290,8 +292,8 @@ impl<C: Core> Local<C> {
             && matches!(entry.phase.get(), Phase::Reading | Phase::Parked)
     }
 
-    /// Accepts nobody, cuts off who waits and is owed nothing, lets replies that are on their way arrive; then cuts off the
-    /// rest.
+    /// Accepts nobody, cuts off who waits and is owed nothing, lets replies that are on their way arrive, each for its own
+    /// time; then cuts off the rest.
     async fn stop(&self, listeners: &[Rc<Accepts>]) {
         self.stopping.set(true);
         for accepts in listeners {
@@ -302,11 +304,11 @@ impl<C: Core> Local<C> {
         for entry in owed {
             entry.stream.interrupt().await;
         }
-        if !self.is_empty_within(DRAIN).await {
-            for (_, entry) in self.entries.borrow().iter() {
-                entry.end(End::Stopped);
-            }
-            self.is_empty_within(CUT).await;
+        if !self
+            .is_empty_within(DRAIN, |entry| entry.phase.get() == Phase::Leaving && entry.stream.has_arrived())
+            .await
+        {
+            self.is_empty_within(CUT, |_| true).await;
         }
     }
 
@@ -324,15 +326,21 @@ impl<C: Core> Local<C> {
         owed
     }
 
-    async fn is_empty_within(&self, time: Duration) -> bool {
+    /// Waits until all have gone, cutting off those that `may_go`; false if some are left after `time`.
+    async fn is_empty_within(&self, time: Duration, may_go: impl Fn(&Entry) -> bool) -> bool {
         let deadline = Instant::now() + time;
-        while !self.entries.borrow().is_empty() {
+        loop {
+            for (_, entry) in self.entries.borrow().iter().filter(|(_, entry)| may_go(entry)) {
+                entry.end(End::Stopped);
+            }
+            if self.entries.borrow().is_empty() {
+                return true;
+            }
             if Instant::now() >= deadline {
                 return false;
             }
             uring::sleep(Duration::from_millis(1)).await;
         }
-        true
     }
 }
 
