@@ -4,11 +4,14 @@
 #   perf/profile.sh record    [LOAD FLAGS]   CPU profile; a flamegraph when inferno is installed
 #   perf/profile.sh stat      [LOAD FLAGS]   hardware counters
 #   perf/profile.sh callgrind [LOAD FLAGS]   instructions per request, with and without the kernel's part left out
+#   perf/profile.sh turns     [LOAD FLAGS]   the ring's longest turns: time between two io_uring_enter, and within one
 #
+# The server has -t 1 and MEMORY MiB (default: 1024): `MEMORY=64 perf/profile.sh turns --op set --choice sequential --keys
+# 3000000 --requests 3000000 --no-preload --value-bytes 10 --connections 10 --depth 4` shows what eviction costs at worst.
 # The server is SERVER (default: memcrsd of the target directory), e.g. SERVER=memcached; results go to perf/out.
 set -eu
 
-mode=${1:?record, stat or callgrind}
+mode=${1:?record, stat, callgrind or turns}
 shift
 target=${CARGO_TARGET_DIR:-target}
 load="$target/release/perf load"
@@ -24,7 +27,7 @@ if [ "$mode" = callgrind ]; then
     conns=1024
     ulimit -Sn $conns
 fi
-flags="-p $port -t 1 -m 1024 -c $conns -U 0 -l 127.0.0.1 $user"
+flags="-p $port -t 1 -m ${MEMORY:-1024} -c $conns -U 0 -l 127.0.0.1 $user"
 mkdir -p "$out"
 
 # start WRAPPER...: the server behind a wrapper, on core 0, ready when it answers
@@ -77,8 +80,27 @@ callgrind)
     echo "instructions per request, user mode: $((total / requests))"
     callgrind_annotate "$out/callgrind.out" 2>/dev/null | grep -E '^ *[0-9,]+ \(' | head -25
     ;;
+turns)
+    start env
+    ring=$(grep -lx ring-0 /proc/"$pid"/task/*/comm | cut -d/ -f5)
+    # The pages of the buffer first: taking them would show as turns.
+    taskset -c "$last" perf record -q -m 8192 -t "$ring" -o "$out/turns.data" \
+        -e syscalls:sys_enter_io_uring_enter,syscalls:sys_exit_io_uring_enter,sched:sched_switch -- \
+        $load --server "127.0.0.1:$port" --quiet "$@"
+    # A wait in the kernel shows as a switch: only what the ring did itself counts.
+    perf script -i "$out/turns.data" -F time,event 2>/dev/null | tr -d : | awk '
+        function longer(kind, ms) { count[kind]++; sum[kind] += ms; if (ms > most[kind]) most[kind] = ms }
+        { event = $2; time = $1 * 1e3 }
+        event ~ /sys_enter/ && before ~ /sys_exit/ { longer("own", time - at) }
+        event ~ /sys_exit/ && before ~ /sys_enter/ { longer("kernel", time - at) }
+        { before = event; at = time }
+        END {
+            for (kind in count)
+                printf "turns, %s part: %d, mean %.3f ms, longest %.2f ms\n", kind, count[kind], sum[kind] / count[kind], most[kind]
+        }'
+    ;;
 *)
-    echo "record, stat or callgrind, not $mode" >&2
+    echo "record, stat, callgrind or turns, not $mode" >&2
     exit 1
     ;;
 esac

@@ -252,7 +252,7 @@ fn a_reply_in_flight_outlives_its_item() {
             other => panic!("{other:?}"),
         };
         // Under Miri just enough that the memory would be used again.
-        for n in 0..if cfg!(miri) { 5_000_000 } else { 60_000_000 } / bytes {
+        for n in 0..if cfg!(miri) { 2_000_000 } else { 60_000_000 } / bytes {
             set(&mut shard, "key", &vec![b'n'; bytes]).unwrap();
             set(&mut shard, &format!("other-{n}"), &vec![b'x'; bytes]).unwrap();
         }
@@ -413,7 +413,7 @@ fn a_flushed_key_is_reported_once() {
 fn rings_on_threads_read_whole_values() {
     const RINGS: usize = 3;
     const KEYS: usize = 40;
-    let ops = if cfg!(miri) { 250 } else { 20_000 };
+    let ops = if cfg!(miri) { 60 } else { 20_000 };
     let store = Store::new(options(2 << 20, RINGS), Box::new(Quiet)).unwrap();
     let working = AtomicU32::new(RINGS as u32);
     let is_whole = |key: usize, value: &[u8]| {
