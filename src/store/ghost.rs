@@ -8,9 +8,10 @@
 //! A FIFO by bucket rather than one exact FIFO: 4 bytes a ghost instead of about 16, and no order to maintain. It holds
 //! about as many ghosts as there are live items.
 //!
-//! The table consists of small parts, each for its share of the hashes, that double by themselves. One table for all would take its megabytes out of the budget at once, and the write it happened in would
-//! have to evict as much. Some parts double earlier than others, a third to two thirds full: growing costs 6 to 24 bytes an
-//! eviction, less than any item frees.
+//! The table consists of small parts, each for its share of the hashes, that double by themselves. One table for all
+//! would take its megabytes out of the budget at once, and the write it happened in would have to evict as much. Some
+//! parts double earlier than others, a third to two thirds full: growing costs 6 to 24 bytes an eviction, less than any
+//! item frees.
 //!
 //! A fingerprint says by itself which bucket of its part it belongs to, so that it finds its place when the part grows.
 //! A part has some hundred buckets: of the 32 bits more than 20 are left to tell keys apart.
