@@ -24,14 +24,12 @@
 //! A victim's items are looked up some at a time before anything is done with them: their places in the index are all
 //! over memory, and so the processor waits for several at once instead of for one after the other.
 //!
-//! [`Ledger::is_low`]: super::ledger::Ledger::is_low
-//!
 //! Source: Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023; the size rule, packing and
 //! cleaning were chosen by simulation on production traces.
 
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::{Large, Queue, State, Unit};
+use super::ledger::{Large, Ledger, Queue, State, Unit};
 use super::turn::Turn;
 use crate::clock::Secs;
 
@@ -106,10 +104,10 @@ enum Fate {
 }
 
 impl<'t> Turn<'t> {
-    /// Looks at up to `items` items of victims.
-    pub(super) fn evict(&mut self, items: usize) -> Slice {
+    /// Looks at up to `items` items of victims, until there is `enough`.
+    pub(super) fn evict(&mut self, items: usize, enough: impl Fn(&Ledger) -> bool) -> Slice {
         let mut left = items;
-        while left > 0 {
+        while left > 0 && !enough(&self.ledger) {
             match self.evict_step(left) {
                 (Slice::Worked, looked) => left -= looked,
                 (stop, _) if left == items => return stop,
@@ -129,7 +127,9 @@ impl<'t> Turn<'t> {
 
     /// Evicts up to `items` items of what a lowered limit left over; true if there may be more.
     pub(super) fn evict_overhang(&mut self, items: usize) -> bool {
-        self.ledger.is_overhung() && self.evicts() && self.evict(items) == Slice::Worked
+        self.ledger.is_overhung()
+            && self.evicts()
+            && self.evict(items, |ledger| !ledger.is_overhung()) == Slice::Worked
     }
 
     fn evict_bytes(&mut self, bytes: u64) {

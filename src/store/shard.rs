@@ -165,7 +165,7 @@ impl Shard {
             } else if turn.ledger.must_shed(need) && turn.ledger.shed(space) {
                 Slice::Worked
             } else {
-                turn.evict(SLICE_ITEMS)
+                turn.evict(SLICE_ITEMS, |ledger| ledger.is_coming(need))
             };
             turn.ledger.totals.direct_reclaims += u64::from(slice == Slice::Worked);
             drop(turn);

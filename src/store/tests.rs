@@ -156,6 +156,25 @@ fn no_write_evicts_much_more_than_its_own_size() {
     assert!(most <= 64, "small again: {most}");
 }
 
+/// A large item is a unit of its own: looking at 64 of them for one that was to come once evicted half the store.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_large_value_evicts_about_its_own_size() {
+    let mut shard = alone(options(64 << 20, 1));
+    let most = most_evicted_by_a_write(&mut shard, "large", 500_000, 500);
+    assert!(most <= 2, "{most}");
+    // Received as it comes, as well.
+    for n in 0..300 {
+        let key = format!("draft-{n}");
+        let mut draft = shard.fresh(NOW).reserve(key.as_bytes(), 500_000, 4).unwrap();
+        draft.fill(&vec![b'd'; 500_000]);
+        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+        shard.fresh(NOW).edit(key.as_bytes(), Data::Draft(draft), edit).unwrap();
+        let held = shard.store().totals().curr_items;
+        assert!((125..=132).contains(&held), "{held}");
+    }
+}
+
 /// memcached strands memory in the size class it once went to.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]

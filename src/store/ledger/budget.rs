@@ -108,12 +108,17 @@ impl Ledger {
 
     /// True if `need` will be there as soon as the other rings have caught up: nothing more has to be evicted.
     pub(in crate::store) fn will_have(&self, need: Need) -> bool {
+        self.awaits_cursors() && self.is_coming(need)
+    }
+
+    /// True if what is free, and what is retired and not held, is enough for `need`.
+    pub(in crate::store) fn is_coming(&self, need: Need) -> bool {
         let bytes = match need {
             Need::Segment => self.segment_bytes,
             Need::Extent(bytes) => bytes,
         };
         let coming = self.room() + (self.pending_bytes - self.held_bytes) as i64;
-        self.awaits_cursors() && coming >= (bytes + self.reserve()) as i64
+        coming >= (bytes + self.reserve()) as i64
     }
 
     /// True if free memory of the other kind must be given back before `need` can be committed.
