@@ -304,10 +304,8 @@ impl<C: Core> Local<C> {
         for entry in owed {
             entry.stream.interrupt().await;
         }
-        if !self
-            .is_empty_within(DRAIN, |entry| entry.phase.get() == Phase::Leaving && entry.stream.has_arrived())
-            .await
-        {
+        let is_done = |entry: &Entry| entry.phase.get() == Phase::Leaving && entry.stream.has_arrived();
+        if !self.is_empty_within(DRAIN, is_done).await {
             self.is_empty_within(CUT, |_| true).await;
         }
     }

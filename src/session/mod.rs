@@ -292,17 +292,13 @@ impl Session {
         }
         // A value that never gets its room, because others take it, makes it in one go at last.
         let is_patient = self.waits < WAITS_MIN + value_bytes / BYTES_PER_WAIT;
-        match feed.turn.reserve(store.key, value_bytes, if is_patient { RESERVE_TURNS } else { u32::MAX }) {
-            Err(Unreserved::NoRoom) => {
-                self.waits = 0;
-                Intake::Refused(Stored::NoMemory)
-            }
-            Err(Unreserved::Later) => {
-                self.waits += 1;
-                Intake::Later
-            }
+        let turns = if is_patient { RESERVE_TURNS } else { u32::MAX };
+        let reserved = feed.turn.reserve(store.key, value_bytes, turns);
+        self.waits = if matches!(reserved, Err(Unreserved::Later)) { self.waits + 1 } else { 0 };
+        match reserved {
+            Err(Unreserved::NoRoom) => Intake::Refused(Stored::NoMemory),
+            Err(Unreserved::Later) => Intake::Later,
             Ok(draft) => {
-                self.waits = 0;
                 self.head.clear();
                 self.head.extend_from_slice(block.head);
                 self.state = State::Receive(Some(draft));

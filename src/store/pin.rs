@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 
 use super::Store;
+use super::counts::Counts;
 use super::item::{Layout, value_at};
 use super::item_ref::ItemRef;
 use std::ptr::NonNull;
@@ -25,7 +26,7 @@ unsafe impl Send for Pin {}
 impl Pin {
     /// Pins the item at `at`. The caller holds a borrow of it, so its home cannot be reused before the count is up.
     pub(super) fn new(store: &Arc<Store>, at: NonNull<u8>, value: &[u8]) -> Self {
-        store.space.pin(at);
+        store.space.count(at, Counts::pin);
         Self { store: Arc::clone(store), at, value: NonNull::from(value) }
     }
 
@@ -38,7 +39,7 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.store.space.unpin(self.at);
+        self.store.space.count(self.at, Counts::unpin);
     }
 }
 
@@ -73,7 +74,7 @@ impl Draft {
     /// The item has been published (or given up under the writer lock): its memory is no longer the draft's.
     pub(super) fn publish(mut self) {
         self.published = true;
-        self.store.space.undraft(self.at);
+        self.store.space.count(self.at, Counts::undraft);
     }
 
     fn value_at(&self) -> NonNull<u8> {
@@ -129,7 +130,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if !self.published {
             // In this order: an abandoned large extent is reused at once, its counts with it.
-            self.store.space.undraft(self.at);
+            self.store.space.count(self.at, Counts::undraft);
             self.store.abandon(self.item);
         }
     }

@@ -321,8 +321,7 @@ impl Fresh<'_> {
     ///
     /// # Errors
     /// [`Unreserved`].
-    pub fn reserve(&mut self, key: &[u8], value_bytes: usize, turns: u32) -> Result<Draft, Unreserved> {
-        let mut turns = turns;
+    pub fn reserve(&mut self, key: &[u8], value_bytes: usize, mut turns: u32) -> Result<Draft, Unreserved> {
         let hash = self.shard.store.hasher.hash(key);
         loop {
             let mut turn = self.shard.turn(self.now);

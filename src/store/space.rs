@@ -179,28 +179,10 @@ impl Space {
         &self.counts[id as usize]
     }
 
-    /// A value in the item at `at` is being sent; see [`Counts::pin`].
-    pub(super) fn pin(&self, at: NonNull<u8>) {
-        self.counts_of(at).pin();
-        self.held.0.pin();
-    }
-
-    /// It has been sent.
-    pub(super) fn unpin(&self, at: NonNull<u8>) {
-        self.counts_of(at).unpin();
-        self.held.0.unpin();
-    }
-
-    /// A value is being received into the item at `at`; see [`Counts::draft`].
-    pub(super) fn draft(&self, at: NonNull<u8>) {
-        self.counts_of(at).draft();
-        self.held.0.draft();
-    }
-
-    /// It has been received, or given up.
-    pub(super) fn undraft(&self, at: NonNull<u8>) {
-        self.counts_of(at).undraft();
-        self.held.0.undraft();
+    /// Makes one change ([`Counts::pin`] and its kin) to the counts of the home of the item at `at`, and to the sum.
+    pub(super) fn count(&self, at: NonNull<u8>, change: impl Fn(&Counts)) {
+        change(self.counts_of(at));
+        change(&self.held.0);
     }
 
     /// The counts of the home that the item at address `at` lies in.

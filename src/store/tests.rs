@@ -127,6 +127,11 @@ fn a_value_grows_by_appends_for_ever() {
     }
 }
 
+/// Bytes of the budget that are in use.
+fn used(memory: &Memory) -> u64 {
+    memory.segments + memory.large + memory.index + memory.ghost
+}
+
 /// Items that the costliest of `writes` evicts; values of `bytes`.
 fn most_evicted_by_a_write(shard: &mut Shard, name: &str, bytes: usize, writes: usize) -> u64 {
     let value = vec![b'v'; bytes];
@@ -148,12 +153,12 @@ fn most_evicted_by_a_write(shard: &mut Shard, name: &str, bytes: usize, writes: 
 #[cfg_attr(miri, ignore = "takes hours")]
 fn no_write_evicts_much_more_than_its_own_size() {
     let mut shard = alone(options(64 << 20, 1));
-    let most = most_evicted_by_a_write(&mut shard, "small", 10, 1_500_000);
-    assert!(most <= 64, "small: {most}");
-    let most = most_evicted_by_a_write(&mut shard, "large", 10_000, 10_000);
-    assert!(most <= 1_100, "large: {most}");
-    let most = most_evicted_by_a_write(&mut shard, "again", 10, 300_000);
-    assert!(most <= 64, "small again: {most}");
+    for (name, bytes, writes, bound) in
+        [("small", 10, 1_500_000, 64), ("large", 10_000, 10_000, 1_100), ("again", 10, 300_000, 64)]
+    {
+        let most = most_evicted_by_a_write(&mut shard, name, bytes, writes);
+        assert!(most <= bound, "{name}: {most}");
+    }
 }
 
 /// A large item is a unit of its own: looking at 64 of them for one that was to come once evicted half the store.
@@ -189,8 +194,7 @@ fn any_mix_of_sizes_can_follow_any_other() {
             });
         }
         let memory = shard.store().memory();
-        let used = memory.segments + memory.large + memory.index + memory.ghost;
-        assert!(used <= memory.limit + (memory.limit >> 8), "{memory:?}");
+        assert!(used(&memory) <= memory.limit + (memory.limit >> 8), "{memory:?}");
     }
 }
 
@@ -369,7 +373,6 @@ fn a_lowered_limit_is_reached_little_by_little() {
     assert!(shard.store().set_memory_limit(16 << 20));
     let most = fill(&mut shard, "second");
     assert!(most <= 300, "{most}");
-    let used = |memory: &Memory| memory.segments + memory.large + memory.index + memory.ghost;
     let memory = shard.store().memory();
     assert!(used(&memory) <= memory.limit, "{memory:?}");
     assert!(shard.store().set_memory_limit(8 << 20));

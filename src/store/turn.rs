@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "reads and writes items under the lock that protects them")]
 
 use super::Store;
+use super::counts::Counts;
 use super::item::{self, Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
 use super::ledger::{Ledger, Need, Purpose, Queue};
@@ -189,7 +190,7 @@ impl<'t> Turn<'t> {
         let space = self.space();
         let item_ref = self.ledger.allocate(space, queue, layout, Purpose::Write)?;
         let at = space.address(item_ref);
-        space.draft(at);
+        space.count(at, Counts::draft);
         let fields = Fields {
             flags: 0,
             exptime: Secs::NEVER,

@@ -24,7 +24,7 @@ impl Ledger {
         self.overhang = if at_once { 0 } else { self.excess() };
     }
 
-    /// Bytes by which less than two free segments are left under the limit: what writers need to go on.
+    /// Bytes by which less than two free segments are left under the limit: more than writers need to go on.
     fn excess(&self) -> u64 {
         (self.used() + 2 * self.segment_bytes).saturating_sub(self.limit)
     }
@@ -84,23 +84,23 @@ impl Ledger {
             .map_or(0, |id| self.segment_bytes - u64::from(self.segments[id as usize].used));
         let coming = self.room() - self.overhang as i64 + self.pending_bytes as i64;
         // A quarter of a segment ahead of need, since the index may grow before the evictor is done.
-        let wanted = self.segment_bytes + self.reserve() + self.segment_bytes / 4;
-        coming < wanted as i64 && (open_room < self.segment_bytes / 4 || self.overhang > 0)
+        let wanted = self.wanted_for(Need::Segment) + self.segment_bytes as i64 / 4;
+        coming < wanted && (open_room < self.segment_bytes / 4 || self.overhang > 0)
     }
 
-    /// Bytes that writers leave to the evictor.
-    fn reserve(&self) -> u64 {
-        self.segment_bytes / 2
-    }
-
-    /// True if an allocation that lacked `need` would succeed.
-    pub(in crate::store) fn has(&self, need: Need, purpose: Purpose) -> bool {
+    /// Bytes that must be free for a writer's `need`: half a segment is left to the evictor.
+    fn wanted_for(&self, need: Need) -> i64 {
         let bytes = match need {
             Need::Segment => self.segment_bytes,
             Need::Extent(bytes) => bytes,
         };
+        (bytes + self.segment_bytes / 2) as i64
+    }
+
+    /// True if an allocation that lacked `need` would succeed.
+    pub(in crate::store) fn has(&self, need: Need, purpose: Purpose) -> bool {
         match purpose {
-            Purpose::Write => self.room() >= (bytes + self.reserve()) as i64 && !self.must_shed(need),
+            Purpose::Write => self.room() >= self.wanted_for(need) && !self.must_shed(need),
             // The index may have grown into the reserve: a little over the limit, or nothing could be freed any more.
             Purpose::Copy => self.room() + self.segment_bytes as i64 >= 0,
         }
@@ -113,12 +113,7 @@ impl Ledger {
 
     /// True if what is free, and what is retired and not held, is enough for `need`.
     pub(in crate::store) fn is_coming(&self, need: Need) -> bool {
-        let bytes = match need {
-            Need::Segment => self.segment_bytes,
-            Need::Extent(bytes) => bytes,
-        };
-        let coming = self.room() + (self.pending_bytes - self.held_bytes) as i64;
-        coming >= (bytes + self.reserve()) as i64
+        self.room() + (self.pending_bytes - self.held_bytes) as i64 >= self.wanted_for(need)
     }
 
     /// True if free memory of the other kind must be given back before `need` can be committed.

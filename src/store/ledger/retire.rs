@@ -51,19 +51,20 @@ impl Ledger {
             self.release(unit, space);
         }
         for _ in 0..COLLECT_UNITS {
-            match self.retired.front() {
-                Some(&(unit, place)) if place <= passed => {
-                    self.retired.pop_front();
-                    self.release(unit, space);
-                }
-                _ => break,
-            }
+            let Some(unit) = self.collectable(passed) else { break };
+            self.retired.pop_front();
+            self.release(unit, space);
         }
     }
 
     /// True if there is more to collect at once.
     pub(in crate::store) fn has_collectable(&self, space: &Space) -> bool {
-        self.retired.front().is_some_and(|&(_, place)| place <= space.log().cursor_min())
+        self.collectable(space.log().cursor_min()).is_some()
+    }
+
+    /// The unit that was retired first, if every ring has passed `passed` and that is past its retirement.
+    fn collectable(&self, passed: u64) -> Option<Unit> {
+        self.retired.front().filter(|&&(_, place)| place <= passed).map(|&(unit, _)| unit)
     }
 
     pub(super) fn release(&mut self, unit: Unit, space: &Space) {
