@@ -1,88 +1,31 @@
 //! Which engine does the I/O: what is asked for, what the machine allows, and what is said about it.
-#![expect(unsafe_code, reason = "a filter is set between fork and exec")]
 
-use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use seccompiler::SeccompCmpOp;
 
-use nix::sys::signal::Signal;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-};
-
-use crate::harness::{Server, TempDir, command, program, wait_until};
+use crate::harness::{Server, TempDir, wait_until};
+use crate::kernel::{Refused, ends_well, refused, serves, start_under, under};
 
 /// Queues of the ring that the server tries first have fewer entries, those it serves with have more.
 const ENTRIES_OF_A_TRY: u64 = 16;
 
-/// What a filter keeps from a process.
-enum Forbidden {
-    /// io_uring, as containers' default profiles do.
-    All,
-    /// Only rings that are large enough to serve with.
-    Serving,
-}
-
-impl Forbidden {
-    fn program(&self) -> BpfProgram {
-        let whole = || {
-            [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register]
-                .map(|call| (call, Vec::new()))
-                .into()
-        };
-        let rules = match self {
-            Self::All => whole(),
-            Self::Serving => {
-                let large =
-                    SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Gt, ENTRIES_OF_A_TRY)
-                        .unwrap();
-                [(libc::SYS_io_uring_setup, vec![SeccompRule::new(vec![large]).unwrap()])].into()
-            }
-        };
-        let refused = SeccompAction::Errno(libc::EPERM as u32);
-        let arch = std::env::consts::ARCH.try_into().unwrap();
-        SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap().try_into().unwrap()
-    }
-}
-
-/// The program under test in a process that is forbidden something. No engine is asked for yet.
-fn filtered(forbidden: &Forbidden, dir: &TempDir) -> Command {
-    let filter = forbidden.program();
-    let mut command = command(program(), dir);
-    // SAFETY: between fork and exec only system calls are made, with memory that was allocated before.
-    unsafe {
-        command.pre_exec(move || seccompiler::apply_filter(&filter).map_err(|_| io::Error::last_os_error()));
-    }
-    command
+/// What a filter may keep from a process: io_uring, as containers' default profiles do; or only rings that are large
+/// enough to serve with.
+fn forbidden() -> [Vec<Refused>; 2] {
+    let calls = [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+    let all = calls.map(|call| refused(call, libc::EPERM)).into();
+    let serving = refused(libc::SYS_io_uring_setup, libc::EPERM).when(0, SeccompCmpOp::Gt, ENTRIES_OF_A_TRY);
+    [all, vec![serving]]
 }
 
 fn engine_of(server: &Server) -> String {
     server.connect().stats("stats settings")["io_engine"].clone()
 }
 
-fn serves(server: &Server) {
-    let mut client = server.connect();
-    client.set("key", "value");
-    assert_eq!(client.get("key").as_deref(), Some("value"));
-    // More than a socket takes at once, both ways.
-    let large = "x".repeat(900_000);
-    client.set("large", &large);
-    assert_eq!(client.get("large"), Some(large));
-}
-
-fn ends_well(mut server: Server) {
-    server.signal(Signal::SIGTERM);
-    assert!(server.wait().success());
-}
-
 /// As in a container with the default profile: nothing but a line on standard error is different.
 #[test]
 fn without_io_uring_epoll_serves_and_says_why() {
-    for (forbidden, step) in
-        [(Forbidden::All, "a seccomp filter blocks it"), (Forbidden::Serving, "starting a ring")]
-    {
-        let dir = TempDir::new();
-        let server = Server::start_command(filtered(&forbidden, &dir), &["-t", "3", "--io-engine=auto"], dir);
+    for (refused, step) in forbidden().iter().zip(["a seccomp filter blocks it", "starting a ring"]) {
+        let server = start_under(refused, &["-t", "3", "--io-engine=auto"]);
         assert_eq!(engine_of(&server), "epoll");
         serves(&server);
         let said = server.stderr();
@@ -95,12 +38,10 @@ fn without_io_uring_epoll_serves_and_says_why() {
 
 #[test]
 fn io_uring_demanded_and_refused_is_no_start() {
-    for forbidden in [Forbidden::All, Forbidden::Serving] {
+    for refused in forbidden() {
         let dir = TempDir::new();
-        let mut child = filtered(&forbidden, &dir)
-            .args(["-p", "-1", "-l", "127.0.0.1", "--io-engine=uring"])
-            .spawn()
-            .unwrap();
+        let mut child =
+            under(&refused, &dir).args(["-p", "-1", "-l", "127.0.0.1", "--io-engine=uring"]).spawn().unwrap();
         let mut status = None;
         wait_until("the server gives up", || {
             status = child.try_wait().unwrap();

@@ -27,7 +27,7 @@ pub const fn refused(call: i64, errno: i32) -> Refused {
 }
 
 impl Refused {
-    const fn when(self, argument: u8, comparison: SeccompCmpOp, value: u64) -> Self {
+    pub const fn when(self, argument: u8, comparison: SeccompCmpOp, value: u64) -> Self {
         Self { when: Some((argument, comparison, value)), ..self }
     }
 
@@ -45,7 +45,7 @@ impl Refused {
 }
 
 /// The program under test, in a process to which all of `refused` happens.
-fn under(refused: &[Refused], dir: &TempDir) -> Command {
+pub fn under(refused: &[Refused], dir: &TempDir) -> Command {
     let filters: Vec<_> = refused.iter().map(Refused::program).collect();
     let mut command = command(program(), dir);
     // SAFETY: between fork and exec only system calls are made, with memory that was allocated before.
@@ -84,9 +84,11 @@ pub fn ends_well(mut server: Server) {
     assert!(server.wait().success(), "{}", server.stderr());
 }
 
-fn serves(server: &Server) {
+pub fn serves(server: &Server) {
     let mut client = server.connect();
     client.set("key", "value");
+    assert_eq!(client.get("key").as_deref(), Some("value"));
+    // More than a socket takes at once, both ways.
     let large = "x".repeat(900_000);
     client.set("large", &large);
     assert_eq!(client.get("large"), Some(large));
@@ -144,29 +146,40 @@ fn a_ring_whose_submissions_are_refused_ends_the_process() {
     assert!(said.contains("ring 0 has not turned for 4 s: giving up"), "{said}");
 }
 
-/// What accept(2) may answer, again and again: one line in ten seconds, little processor time, an end in order.
+/// What accept(2) may answer when nobody can be accepted, and in what words the server tells of it.
+pub const EXHAUSTED: [(i32, &str); 4] = [
+    (libc::EMFILE, "Too many open files"),
+    (libc::ENFILE, "Too many open files in system"),
+    (libc::ENOBUFS, "No buffer space available"),
+    (libc::ENOMEM, "Cannot allocate memory"),
+];
+/// What else it may answer, again and again.
+pub const FAILING: [(i32, &str); 3] = [
+    (libc::ECONNABORTED, "Software caused connection abort"),
+    (libc::EINTR, "Interrupted system call"),
+    (libc::EPERM, "Operation not permitted"),
+];
+
+/// That nobody is accepted is told of in these words, once in ten seconds.
+pub fn is_told_of_seldom(server: &Server, words: &str) {
+    let said = server.stderr();
+    assert!(said.starts_with(&format!("cannot accept connections: {words}\n")), "{said}");
+    assert!(said.lines().count() <= 2, "{said}");
+}
+
+/// One line in ten seconds, little processor time, an end in order.
 #[test]
 fn accepting_that_fails_is_told_of_seldom_and_does_not_spin() {
     if dialect() == Dialect::V18 {
         return;
     }
-    for (errno, words) in [
-        (libc::EMFILE, "Too many open files"),
-        (libc::ENFILE, "Too many open files in system"),
-        (libc::ENOBUFS, "No buffer space available"),
-        (libc::ENOMEM, "Cannot allocate memory"),
-        (libc::ECONNABORTED, "Software caused connection abort"),
-        (libc::EINTR, "Interrupted system call"),
-        (libc::EPERM, "Operation not permitted"),
-    ] {
+    for (errno, words) in EXHAUSTED.into_iter().chain(FAILING) {
         let accept = refused(libc::SYS_accept4, errno);
         let server = start_under(&[accept], &["-t", "1", "--io-engine=epoll"]);
         let _waiting: Vec<_> = (0..5).map(|_| server.connect()).collect();
         wait_until("it is told of", || !server.stderr().is_empty());
         is_calm(&server);
-        let said = server.stderr();
-        assert!(said.starts_with(&format!("cannot accept connections: {words}\n")), "{said}");
-        assert!(said.lines().count() <= 2, "{said}");
+        is_told_of_seldom(&server, words);
         ends_well(server);
     }
 }

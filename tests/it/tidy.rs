@@ -68,7 +68,6 @@ const UNSAFE: &[(&str, usize)] = &[
     ("src/store/space.rs", 1),
     ("src/store/turn.rs", 5),
     ("tests/it/double.rs", 6),
-    ("tests/it/engines.rs", 1),
     ("tests/it/kernel.rs", 2),
     ("uring/src/buf.rs", 9),
     ("uring/src/completion/accept.rs", 2),
