@@ -28,6 +28,7 @@ pub mod engine;
 pub mod fuzzing;
 pub mod limits;
 pub mod log;
+pub mod manual;
 pub mod number;
 pub mod output;
 pub mod process;

@@ -33,6 +33,7 @@ mod generate;
 mod harness;
 mod kernel;
 mod linearize;
+mod manual;
 mod operations;
 mod pattern;
 mod process;

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Longest a file may be without its tests, lines.
 const LINES_MAX: usize = 600;
@@ -45,6 +45,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("command", &["limits"]),
     ("limits", &[]),
     ("log", &["limits"]),
+    ("manual", &[]),
     ("number", &["limits"]),
     (
         "fuzzing",
@@ -100,7 +101,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Every source file: its path below the root, and its text.
-fn files() -> Vec<(String, String)> {
+pub(crate) fn files() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for dir in ["src", "uring", "perf", "tests", "fuzz"] {
         sources(&Path::new(ROOT).join(dir), &mut found);
@@ -301,33 +302,6 @@ fn nothing_is_left_for_later() {
 #[test]
 fn code_is_plain_text() {
     all_files_pass(is_plain_text);
-}
-
-/// Names like `abuse::a_test` in the tables of a text that no file of that module has.
-fn tests_named_in_vain(text: &str, files: &[(String, String)]) -> Vec<String> {
-    let tables = text.lines().filter(|line| line.starts_with('|'));
-    let named = tables.flat_map(|line| line.split('`').skip(1).step_by(2));
-    let is_path = |name: &&str| {
-        name.contains("::")
-            && name.chars().all(|char| char.is_ascii_lowercase() || "_:0123456789".contains(char))
-    };
-    let exists = |name: &str| {
-        let (module, test) = name.rsplit_once("::").unwrap_or(("", name));
-        let module = module.rsplit("::").next().unwrap_or(module);
-        files.iter().any(|(path, text)| {
-            path.rsplit('/').next().is_some_and(|file| file == format!("{module}.rs"))
-                && text.contains(&format!("fn {test}("))
-        })
-    };
-    named.filter(is_path).filter(|name| !exists(name)).map(str::to_owned).collect()
-}
-
-#[test]
-fn the_readme_names_tests_that_exist() {
-    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
-    let files = files();
-    assert_eq!(tests_named_in_vain(&readme, &files), Vec::<String>::new());
-    assert_eq!(tests_named_in_vain("| a | `tidy::no_such_test` |", &files), ["tidy::no_such_test"]);
 }
 
 /// Each rule, broken once.

@@ -1,0 +1,157 @@
+//! README and the manual against the tree: tests, files and pages they name exist, links lead somewhere, and README stays
+//! a front door.
+//!
+//! Each rule is a function over a text, so that it can be shown to fail.
+
+use std::fs;
+use std::path::Path;
+
+use crate::tidy::{ROOT, files};
+
+const PAGES: &str = "src/manual";
+
+/// README is read in one go; what is longer belongs on a page of the manual.
+const README_LINES_MAX: usize = 150;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+/// Names of the manual's pages, without their ending.
+fn pages() -> Vec<String> {
+    let entries = fs::read_dir(Path::new(ROOT).join(PAGES)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut pages: Vec<_> = names.filter_map(|name| name.strip_suffix(".md").map(str::to_owned)).collect();
+    pages.sort();
+    pages
+}
+
+/// Every text for users: its path below the root, and its content.
+fn texts() -> Vec<(String, String)> {
+    let mut paths =
+        vec!["README.md".to_owned(), ".github/CONTRIBUTING.md".to_owned(), ".github/SECURITY.md".to_owned()];
+    paths.extend(pages().iter().map(|page| format!("{PAGES}/{page}.md")));
+    paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
+}
+
+/// Code spans of a text, fenced blocks left out.
+fn code_spans(text: &str) -> impl Iterator<Item = &str> {
+    let mut fenced = false;
+    let prose = text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    });
+    prose.flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// Names like `abuse::a_test` that no file of that module has.
+fn missing_tests(text: &str, files: &[(String, String)]) -> Vec<String> {
+    let is_path = |name: &&str| {
+        name.contains("::")
+            && name.chars().all(|char| char.is_ascii_lowercase() || "_:0123456789".contains(char))
+    };
+    let exists = |name: &str| {
+        let (module, test) = name.rsplit_once("::").unwrap_or(("", name));
+        let module = module.rsplit("::").next().unwrap_or(module);
+        files.iter().any(|(path, text)| {
+            path.rsplit('/').next().is_some_and(|file| file == format!("{module}.rs"))
+                && text.contains(&format!("fn {test}("))
+        })
+    };
+    code_spans(text).filter(is_path).filter(|name| !exists(name)).map(str::to_owned).collect()
+}
+
+/// Names like `src/ship/seccomp.json` of files that are not there.
+fn missing_files(text: &str) -> Vec<String> {
+    const FOLDERS: &[&str] = &["src/", "uring/", "tests/", "fuzz/", "perf/", ".ci/", ".github/"];
+    let is_path = |name: &&str| {
+        FOLDERS.iter().any(|folder| name.starts_with(folder))
+            && name.chars().all(|char| char.is_ascii_alphanumeric() || "_-./".contains(char))
+    };
+    let exists = |name: &str| Path::new(ROOT).join(name).exists();
+    code_spans(text).filter(is_path).filter(|name| !exists(name)).map(str::to_owned).collect()
+}
+
+/// The anchor that a heading gets: lower case, blanks become hyphens, other signs go.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.trim().chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
+    kept.map(|char| if char == ' ' { '-' } else { char }).collect()
+}
+
+fn has_anchor(text: &str, wanted: &str) -> bool {
+    text.lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .any(|heading| anchor(heading.trim_start_matches('#')) == wanted)
+}
+
+/// Targets of links, written in place (`](target)`) or at the foot (`[name]: target`).
+fn link_targets(text: &str) -> Vec<&str> {
+    let inline = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    let at_foot = text.lines().filter(|line| line.starts_with('['));
+    let at_foot = at_foot.filter_map(|line| line.split_once("]: ")).map(|(_, target)| target);
+    inline.chain(at_foot).collect()
+}
+
+/// Links to files or headings that are not there.
+fn dead_links(path: &str, text: &str) -> Vec<String> {
+    let folder = Path::new(ROOT).join(path);
+    let folder = folder.parent().unwrap();
+    let leads_somewhere = |target: &&str| {
+        let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+        let linked = if file.is_empty() {
+            Some(text.to_owned())
+        } else {
+            let path = folder.join(file);
+            if path.is_dir() { Some(String::new()) } else { fs::read_to_string(path).ok() }
+        };
+        linked.is_some_and(|linked| heading.is_empty() || has_anchor(&linked, heading))
+    };
+    let within = link_targets(text).into_iter().filter(|target| !target.contains("://"));
+    within.filter(|target| !leads_somewhere(target)).map(|target| format!("{path}: {target}")).collect()
+}
+
+fn no_text_has(broken: impl Fn(&str, &str) -> Vec<String>) {
+    let found: Vec<_> = texts().iter().flat_map(|(path, text)| broken(path, text)).collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn tests_that_are_named_exist() {
+    let files = files();
+    no_text_has(|_, text| missing_tests(text, &files));
+    assert_eq!(missing_tests("| a | `manual::no_such_test` |", &files), ["manual::no_such_test"]);
+}
+
+#[test]
+fn files_that_are_named_exist() {
+    no_text_has(|_, text| missing_files(text));
+    assert_eq!(missing_files("see `src/no_such_file.rs`"), ["src/no_such_file.rs"]);
+    assert_eq!(missing_files("```\n`src/no_such_file.rs`\n```"), Vec::<String>::new());
+}
+
+#[test]
+fn links_lead_somewhere() {
+    no_text_has(dead_links);
+    let broken = ["[a](no-such-file.md)", "[a](README.md#no-such-heading)", "[a]: no-such-file.md"];
+    for text in broken {
+        assert_eq!(dead_links("README.md", text).len(), 1, "{text}");
+    }
+}
+
+/// A page that is neither part of `cargo doc` nor linked from README would be found by nobody.
+#[test]
+fn every_page_is_in_the_manual_and_in_readme() {
+    let (manual, readme) = (read("src/manual/mod.rs"), read("README.md"));
+    for page in pages() {
+        assert!(manual.contains(&format!("{page} \"{page}.md\"")), "{page} is not in src/manual/mod.rs");
+        assert!(manual.contains(&format!("[{page}]: crate::manual::{page}")), "{page} cannot be linked to");
+        assert!(readme.contains(&format!("({PAGES}/{page}.md)")), "README does not link {page}");
+    }
+}
+
+#[test]
+fn readme_is_a_front_door() {
+    assert!(read("README.md").lines().count() <= README_LINES_MAX, "move something to {PAGES}");
+}
