@@ -10,6 +10,8 @@ use std::collections::HashMap;
 const RINGS: usize = 3;
 /// A turn of maintenance and one of eviction append this many deltas at most, beside the write.
 const LOG_ENTRIES: usize = 256;
+/// Operations after which everything is compared.
+const CHECK_STEPS: usize = 512;
 
 /// A value is one byte many times, so that a torn one is seen.
 fn is_whole(value: &[u8]) -> bool {
@@ -164,6 +166,9 @@ impl World {
         self.catch_up();
         let indexes: Vec<_> = (0..RINGS).map(|ring| with_shard(ring, |shard| shard.index())).collect();
         assert!(indexes.windows(2).all(|pair| pair[0] == pair[1]), "all rings say the same");
+        for ring in 0..RINGS {
+            assert_eq!(with_shard(ring, |shard| shard.check(self.now)), Ok(()), "the books add up");
+        }
     }
 }
 
@@ -174,8 +179,11 @@ impl World {
 pub fn storage(data: &[u8]) {
     let Some((&first, data)) = data.split_first() else { return };
     let mut world = World::new(first & 1 == 0);
-    for operation in data.as_chunks().0.iter().take(4_000) {
+    for (step, operation) in data.as_chunks().0.iter().take(4_000).enumerate() {
         world.step(*operation);
+        if step % CHECK_STEPS == CHECK_STEPS - 1 {
+            world.check();
+        }
     }
     world.check();
     // In this order: pins hold the store, shards hold it too.

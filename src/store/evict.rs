@@ -66,6 +66,17 @@ pub(super) struct Victim {
     aim: Aim,
 }
 
+impl Victim {
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Where the next item to look at begins.
+    pub(super) fn offset(&self) -> u32 {
+        self.offset
+    }
+}
+
 /// Where the sweep for expired items is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sweep {

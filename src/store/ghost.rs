@@ -85,6 +85,11 @@ impl Ghost {
         self.bytes
     }
 
+    /// [`Ghost::bytes`], counted anew.
+    pub(super) fn counted_bytes(&self) -> u64 {
+        size_of_val(&*self.parts) as u64 + self.parts.iter().map(Part::bytes).sum::<u64>()
+    }
+
     /// Remembers a key that was evicted; `live` is the number of items in the store.
     pub(super) fn insert(&mut self, hash: Hash, live: usize) {
         let (place, count) = (self.place(hash), self.parts.len());

@@ -8,6 +8,7 @@
 //! it. Such an extent is taken first (its pages need no faulting in), and is given back to the kernel as soon as the
 //! budget needs it for something else. The virtual memory does the defragmenting.
 
+use super::check::Faults;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Granule of extents, bytes.
@@ -81,6 +82,31 @@ impl Extents {
         }
         self.merge(offset, Free { bytes, committed: false });
         Some((offset, bytes))
+    }
+
+    /// Compares the free extents with `used` ones, which together fill `range`, and with their own sums.
+    pub(super) fn check(
+        &self,
+        used: impl Iterator<Item = (u64, u64)>,
+        range: std::ops::Range<u64>,
+        faults: &mut Faults,
+    ) {
+        let free = self.by_offset.iter().map(|(&offset, free)| (offset, free.bytes));
+        let mut all: Vec<(u64, u64)> = used.chain(free).collect();
+        all.sort_unstable();
+        let mut end = range.start;
+        for (offset, bytes) in all {
+            faults.compare(format_args!("an extent of {bytes} bytes"), offset, end);
+            end = offset + bytes;
+        }
+        faults.compare("the end of the extents", end, range.end);
+        let committed = self.by_offset.values().filter(|free| free.committed).map(|free| free.bytes).sum();
+        faults.compare("bytes of free extents with memory", self.committed_bytes, committed);
+        for (committed, set) in [false, true].into_iter().zip(&self.by_size) {
+            let by_offset = self.by_offset.iter().filter(|(_, free)| free.committed == committed);
+            let by_offset = by_offset.map(|(&offset, free)| (free.bytes, offset)).collect();
+            faults.compare(format_args!("free extents by size, committed {committed}"), set, &by_offset);
+        }
     }
 
     fn put(&mut self, offset: u64, free: Free) {

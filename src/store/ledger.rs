@@ -21,6 +21,7 @@
 //! little, so that no write has to evict it all.
 
 mod budget;
+mod check;
 mod mentions;
 mod queues;
 mod retire;
@@ -89,7 +90,7 @@ pub(super) struct Large {
 }
 
 /// A member of a queue, or of the list of the retired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Unit {
     Segment(u32),
     Large(u32),

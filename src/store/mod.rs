@@ -35,6 +35,7 @@
 //! Of the kernel: anonymous memory reads as zero, a discarded page too. Of the clock passed in: it does not go back.
 //! Of the machine: a thread that is runnable runs within a second (a writer that waits longer for a ring gives up).
 
+mod check;
 mod counts;
 mod evict;
 mod ghost;

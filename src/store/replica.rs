@@ -272,10 +272,22 @@ impl Replica {
         store.set_index_bytes(self.ring, self.bytes);
     }
 
-    /// Every entry's item ref, for comparing replicas.
-    pub(super) fn refs(&self) -> impl Iterator<Item = ItemRef> + '_ {
-        let current = |table: &&Table| table.generation == self.generation;
-        self.tables.iter().filter(current).flat_map(|table| table.entries.iter().map(|entry| entry.item()))
+    /// Every entry's table and item ref, for comparing replicas and for [`Turn::check`](super::turn::Turn).
+    pub(super) fn entries(&self) -> impl Iterator<Item = (usize, ItemRef)> + '_ {
+        let current = |(_, table): &(usize, &Table)| table.generation == self.generation;
+        let tables = self.tables.iter().enumerate().filter(current);
+        tables.flat_map(|(at, table)| table.entries.iter().map(move |entry| (at, entry.item())))
+    }
+
+    /// True if table `table` is that of `hash` and finds `item` there.
+    pub(super) fn is_in(&self, table: usize, hash: Hash, item: ItemRef) -> bool {
+        table_of(hash, self.tables.len()) == table && self.says(hash, item)
+    }
+
+    /// [`Replica::bytes`], counted anew.
+    pub(super) fn counted_bytes(&self) -> u64 {
+        let entries: usize = self.tables.iter().map(|table| table.entries.allocation_size()).sum();
+        (size_of_val(&*self.tables) + entries) as u64
     }
 }
 

@@ -111,9 +111,19 @@ impl Shard {
     /// The refs of all index entries, in order, for comparing replicas in tests.
     #[doc(hidden)]
     pub fn index(&self) -> Vec<u64> {
-        let mut refs: Vec<u64> = self.replica.refs().map(super::item_ref::ItemRef::bits).collect();
+        let mut refs: Vec<u64> = self.replica.entries().map(|(_, item)| item.bits()).collect();
         refs.sort_unstable();
         refs
+    }
+
+    /// Recounts all that the store keeps account of, and follows every entry of this ring's index: see `store/check.rs`.
+    /// For tests; takes the writer lock for as long as it takes.
+    ///
+    /// # Errors
+    /// What does not add up, a difference a line.
+    #[doc(hidden)]
+    pub fn check(&mut self, now: Secs) -> Result<(), String> {
+        self.turn(now).check()
     }
 
     fn turn(&mut self, now: Secs) -> Turn<'_> {

@@ -165,11 +165,16 @@ impl Space {
         self.held.0.read()
     }
 
+    /// The segment that `item`, which is not large, lies in.
+    pub(super) fn segment_of(&self, item: ItemRef) -> u32 {
+        (item.offset(self.unit_shift) >> self.segment_shift) as u32
+    }
+
     /// What the item at `item` lies in.
     pub(super) fn home(&self, item: ItemRef) -> Home {
         let offset = item.offset(self.unit_shift);
         if offset < self.large_base {
-            return Home::Segment((offset >> self.segment_shift) as u32);
+            return Home::Segment(self.segment_of(item));
         }
         Home::Large(self.extent_head(offset - EXTENT_HEAD_BYTES).id.load(Ordering::Relaxed))
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const NOW: Secs = Secs(2);
+pub(super) const NOW: Secs = Secs(2);
 
 struct Quiet;
 
@@ -10,7 +10,7 @@ impl Host for Quiet {
     fn wake(&self, _ring: usize) {}
 }
 
-fn options(memory_limit: u64, rings: usize) -> Options {
+pub(super) fn options(memory_limit: u64, rings: usize) -> Options {
     Options {
         memory_limit,
         item_size_max: 1 << 20,
@@ -22,8 +22,41 @@ fn options(memory_limit: u64, rings: usize) -> Options {
     }
 }
 
-fn alone(options: Options) -> Shard {
-    Store::new(options, Box::new(Quiet)).unwrap().shard(0)
+/// A shard whose books are recounted when its test is over.
+pub(super) struct Checked {
+    shard: Shard,
+    /// The test has planted an error.
+    pub(super) is_spoiled: bool,
+}
+
+impl std::ops::Deref for Checked {
+    type Target = Shard;
+
+    fn deref(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl std::ops::DerefMut for Checked {
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+}
+
+impl Drop for Checked {
+    fn drop(&mut self) {
+        if !self.is_spoiled && !std::thread::panicking() {
+            assert_eq!(self.shard.check(NOW), Ok(()));
+        }
+    }
+}
+
+fn shard(store: &Arc<Store>, ring: usize) -> Checked {
+    Checked { shard: store.shard(ring), is_spoiled: false }
+}
+
+pub(super) fn alone(options: Options) -> Checked {
+    shard(&Store::new(options, Box::new(Quiet)).unwrap(), 0)
 }
 
 fn put(value: Value, exptime: Secs) -> Edit {
@@ -35,7 +68,7 @@ fn set_at(shard: &mut Shard, now: Secs, key: &str, value: &[u8], exptime: Secs) 
     shard.fresh(now).edit(key.as_bytes(), Data::Bytes(value), edit).map(|done| done.cas)
 }
 
-fn set(shard: &mut Shard, key: &str, value: &[u8]) -> Result<u64, EditError> {
+pub(super) fn set(shard: &mut Shard, key: &str, value: &[u8]) -> Result<u64, EditError> {
     set_at(shard, NOW, key, value, Secs::NEVER)
 }
 
@@ -49,7 +82,7 @@ fn get(shard: &mut Shard, key: &str) -> Option<Vec<u8>> {
 /// Items of `value_bytes` that a store of `memory_limit` holds when it evicts for the first time.
 fn held_at_first_eviction(memory_limit: u64, rings: usize, value_bytes: usize) -> u64 {
     let store = Store::new(options(memory_limit, rings), Box::new(Quiet)).unwrap();
-    let mut shards: Vec<Shard> = (0..rings).map(|ring| store.shard(ring)).collect();
+    let mut shards: Vec<Checked> = (0..rings).map(|ring| shard(&store, ring)).collect();
     let value = vec![b'v'; value_bytes];
     for n in 0.. {
         let stored = set(&mut shards[0], &format!("key-of-thirty-bytes-{n:010}"), &value);
@@ -328,7 +361,7 @@ fn room_for_a_large_value_is_made_in_turns() {
 fn a_flush_gives_up_when_another_ring_is_stuck() {
     let store =
         Store::new(Options { log_entries: Some(16), ..options(8 << 20, 2) }, Box::new(Quiet)).unwrap();
-    let (mut shard, mut stuck) = (store.shard(0), store.shard(1));
+    let (mut shard, mut stuck) = (shard(&store, 0), shard(&store, 1));
     for n in 0..16 {
         set(&mut shard, &format!("key-{n}"), b"v").unwrap();
     }
@@ -442,7 +475,7 @@ fn rings_on_threads_read_whole_values() {
         value.iter().all(|&byte| byte == value[0]) && value[0] as usize % KEYS == key
     };
     std::thread::scope(|scope| {
-        for (ring, mut shard) in (0..RINGS).map(|ring| (ring, store.shard(ring))).collect::<Vec<_>>() {
+        for (ring, mut shard) in (0..RINGS).map(|ring| (ring, shard(&store, ring))).collect::<Vec<_>>() {
             let working = &working;
             scope.spawn(move || {
                 let mut random = fastrand::Rng::with_seed(ring as u64);

@@ -18,6 +18,7 @@ use super::space::{Home, Space};
 use crate::clock::Secs;
 use parking_lot::MutexGuard;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The lock, the replica, the time.
 pub(super) struct Turn<'t> {
@@ -59,6 +60,15 @@ impl<'t> Turn<'t> {
         &self.store.space
     }
 
+    pub(super) fn replica(&self) -> &Replica {
+        self.replica
+    }
+
+    /// Bytes of the own index as the store has them.
+    pub(super) fn shared_index_bytes(&self) -> u64 {
+        self.store.index_bytes[self.ring].load(Ordering::Relaxed)
+    }
+
     pub(super) fn evicts(&self) -> bool {
         self.store.evict
     }
@@ -97,7 +107,7 @@ impl<'t> Turn<'t> {
         self.replica.says(hash, item_ref)
     }
 
-    fn item(&self, item_ref: ItemRef) -> Item<'t> {
+    pub(super) fn item(&self, item_ref: ItemRef) -> Item<'t> {
         // SAFETY: callers name items that the index names, that lie in a unit which is not free, or that were just
         // allocated. Memory retired in this turn or later is not collected before this ring's cursor moves, which
         // happens at the end of the turn ('t at the latest); memory retired earlier is named by nobody in the turn.

@@ -11,6 +11,9 @@ use memcrsd::store::{
 use std::cell::RefCell;
 use std::sync::Arc;
 
+/// Steps after which the store's books are recounted.
+const CHECK_STEPS: u64 = 256;
+
 thread_local! {
     /// Key and cas of what the evictor dropped during the current step.
     static EVICTED: RefCell<Vec<(Vec<u8>, u64)>> = const { RefCell::new(Vec::new()) };
@@ -141,6 +144,15 @@ impl World {
                 shard.fresh(rings::now());
             }),
         }
+        self.take_evicted();
+        if op.is_multiple_of(CHECK_STEPS) {
+            self.check_books(ring);
+        }
+    }
+
+    /// The books add up, with rings behind, sends and receives under way.
+    fn check_books(&mut self, ring: usize) {
+        assert_eq!(with_shard(ring, |shard| shard.check(rings::now())), Ok(()), "seen by ring {ring}");
         self.take_evicted();
     }
 
@@ -448,6 +460,7 @@ impl World {
         for ring in 1..self.kind.rings {
             assert!(first == with_shard(ring, |shard| shard.index()), "replica {ring} equals replica 0");
         }
+        (0..self.kind.rings).for_each(|ring| self.check_books(ring));
         let memory = self.store.memory();
         assert_eq!((memory.pins, memory.drafts), (0, 0));
         let totals = self.store.totals();

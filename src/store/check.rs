@@ -1,0 +1,142 @@
+//! The books recounted, for tests, the simulation and the fuzzers: every sum that the store keeps is computed anew from
+//! what it is a sum of, and every name is followed to what it names.
+//!
+//! 1. The segments are walked: their items end where the segment does.
+//! 2. The replica is walked: each entry names an item found in 1, or a large item in a queue, whose key hashes to the
+//!    entry's place, and every key has one entry.
+//! 3. Live bytes, items and bytes by class follow from 2; the ledger compares them with its own, and recounts its queues,
+//!    lists and extents ([`Ledger::check`](super::ledger::Ledger)).
+
+use super::item_ref::ItemRef;
+use super::ledger::State;
+use super::turn::Turn;
+use std::collections::{HashMap, HashSet};
+use std::fmt::{Debug, Display};
+
+/// Faults shown of those found.
+const FAULTS_SHOWN: usize = 12;
+
+/// What does not add up.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<String>);
+
+impl Faults {
+    pub(super) fn push(&mut self, fault: impl Display) {
+        self.0.push(fault.to_string());
+    }
+
+    pub(super) fn unless(&mut self, holds: bool, fault: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(fault());
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "most are numbers")]
+    pub(super) fn compare<T: PartialEq + Debug>(&mut self, what: impl Display, kept: T, counted: T) {
+        self.unless(kept == counted, || format!("{what}: the books say {kept:?}, counted {counted:?}"));
+    }
+
+    fn into_result(self) -> Result<(), String> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let more = self.0.len().saturating_sub(FAULTS_SHOWN);
+        let shown = self.0[..self.0.len() - more].join("\n");
+        Err(if more > 0 { format!("{shown}\nand {more} more") } else { shown })
+    }
+}
+
+/// What the index says of the items.
+#[derive(Debug)]
+pub(super) struct Recount {
+    /// Bytes of live items by segment.
+    pub(super) live: Vec<u64>,
+    /// Entries by large item.
+    pub(super) larges: HashMap<u32, u32>,
+    /// Items and bytes by class.
+    pub(super) classes: Vec<(u64, u64)>,
+}
+
+impl Turn<'_> {
+    /// Compares all that is kept with what is; an error names each difference.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let mut faults = Faults::default();
+        let starts = self.walk_segments(&mut faults);
+        let recount = self.walk_index(&starts, &mut faults);
+        self.ledger.check(self.space(), &recount, &mut faults);
+        self.check_index_bytes(&mut faults);
+        faults.into_result()
+    }
+
+    /// Where the items of all segments in use begin, dead ones included; 1.
+    fn walk_segments(&self, faults: &mut Faults) -> HashSet<u64> {
+        let mut starts = HashSet::new();
+        for id in 1..self.ledger.segments.len() as u32 {
+            let segment = &self.ledger.segments[id as usize];
+            if !matches!(segment.state, State::Open | State::Sealed | State::Victim) {
+                continue;
+            }
+            let mut offset = 0;
+            while offset < segment.used {
+                let (item_ref, _, bytes) = self.item_in_segment(id, offset);
+                starts.insert(item_ref.bits());
+                offset += bytes;
+            }
+            faults.compare(format_args!("bytes used of segment {id}"), segment.used, offset);
+            if let Some(offset) = self.victim_offset(id) {
+                let item = self.space().segment_offset(id) + u64::from(offset);
+                let item = ItemRef::new(item, self.space().unit_shift());
+                faults.unless(offset == segment.used || starts.contains(&item.bits()), || {
+                    format!("the victim {id} is at {offset}, where no item begins")
+                });
+            }
+        }
+        starts
+    }
+
+    fn victim_offset(&self, id: u32) -> Option<u32> {
+        self.ledger.victim.filter(|victim| victim.id() == id).map(|victim| victim.offset())
+    }
+
+    /// 2.
+    fn walk_index(&self, starts: &HashSet<u64>, faults: &mut Faults) -> Recount {
+        let larges: HashMap<u64, u32> =
+            self.ledger.larges_in_queues().map(|id| (self.item_of_large(id).0.bits(), id)).collect();
+        let mut recount = Recount {
+            live: vec![0; self.ledger.segments.len()],
+            larges: HashMap::new(),
+            classes: vec![(0, 0); self.ledger.class_totals.len()],
+        };
+        for (table, item_ref) in self.replica().entries() {
+            let large = larges.get(&item_ref.bits());
+            if large.is_none() && !starts.contains(&item_ref.bits()) {
+                faults.push(format_args!("table {table} names {item_ref:?}, where no item begins"));
+                continue;
+            }
+            let item = self.item(item_ref);
+            let hash = self.hash(item.key());
+            let key = item.key().escape_ascii();
+            faults.unless(self.replica().is_in(table, hash, item_ref), || {
+                format!("{key} at {item_ref:?} does not belong to table {table} or to its place there")
+            });
+            let found = self.find(hash, item.key()).map(|(found, _)| found);
+            faults.compare(format_args!("entry of {key}"), found, Some(item_ref));
+            if let Some(&id) = large {
+                *recount.larges.entry(id).or_default() += 1;
+            } else {
+                let id = self.space().segment_of(item_ref);
+                recount.live[id as usize] += self.ledger.padded_bytes(&item);
+            }
+            let (class, bytes) = self.ledger.class_of(&item);
+            recount.classes[class].0 += 1;
+            recount.classes[class].1 += bytes;
+        }
+        recount
+    }
+
+    fn check_index_bytes(&self, faults: &mut Faults) {
+        let counted = self.replica().counted_bytes();
+        faults.compare("bytes of the own index", self.replica().bytes(), counted);
+        faults.compare("bytes of the own index, as others see it", self.shared_index_bytes(), counted);
+    }
+}
