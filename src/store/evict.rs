@@ -3,7 +3,7 @@
 //! ```text
 //!  new item ──────────► small (a tenth of -m) ──used, not too large for its use──┐ (copied, hits = 0)
 //!     │                        └── else: dropped, remembered in the ghost table  ▼
-//!     └─remembered by the ghost table─► main ◄──────────────────────────────────────
+//!     └─remembered, not too large─────► main ◄──────────────────────────────────────
 //!                                        └─ used: copied to its end, hits - 1;  else: dropped
 //!  overwrite ─► the queue of the old version, with its hits
 //! ```
@@ -12,7 +12,8 @@
 //!    open segment of the same queue, unaged. (Without this, overwrites fill the store with dead bytes.)
 //! 2. Else the oldest unit of small goes if small holds more than a tenth of the limit, or main is empty; else of main.
 //! 3. An item survives if hits > 0 and hits² × 1.5 × mean item size ≥ its size: a large item must be used more to be
-//!    worth its place. Survivors of all victims are packed into the same open segment of main.
+//!    worth its place. Survivors of all victims are packed into the same open segment of main. A key that comes back goes
+//!    to main by the same rule, as if it had been used twice.
 //! 4. An expired item is never copied.
 //!
 //! A large item is a unit by itself: it is never copied, surviving moves its mention to the end of main.
@@ -291,22 +292,13 @@ impl<'t> Turn<'t> {
             return Fate::Drop;
         }
         let hits = item.hits();
+        let (_, bytes) = self.ledger.class_of(item);
         match (aim, queue) {
             (Aim::Clean, queue) => Fate::Keep { queue, hits },
-            (Aim::Evict, _) if !self.is_worth_its_size(item, hits) => Fate::Drop,
+            (Aim::Evict, _) if !self.ledger.is_worth_its_size(bytes, hits) => Fate::Drop,
             (Aim::Evict, Queue::Small) => Fate::Keep { queue: Queue::Main, hits: 0 },
             (Aim::Evict, Queue::Main) => Fate::Keep { queue: Queue::Main, hits: hits - 1 },
         }
-    }
-
-    /// hits > 0 and hits² × 1.5 × mean size ≥ size.
-    fn is_worth_its_size(&self, item: &Item<'_>, hits: u8) -> bool {
-        let (_, bytes) = self.ledger.class_of(item);
-        let totals = &self.ledger.totals;
-        let weight = u64::from(hits) * u64::from(hits) * 3;
-        hits > 0
-            && u128::from(weight) * u128::from(totals.bytes)
-                >= u128::from(bytes) * 2 * u128::from(totals.curr_items)
     }
 
     fn evict_large(&mut self, id: u32, queue: Queue) {

@@ -314,6 +314,14 @@ impl Ledger {
         }
     }
 
+    /// hits > 0 and hits² × 1.5 × mean size ≥ size.
+    pub(super) fn is_worth_its_size(&self, bytes: u64, hits: u8) -> bool {
+        let weight = u64::from(hits) * u64::from(hits) * 3;
+        hits > 0
+            && u128::from(weight) * u128::from(self.totals.bytes)
+                >= u128::from(bytes) * 2 * u128::from(self.totals.curr_items)
+    }
+
     /// Size class and memcached's size of an item.
     pub(super) fn class_of(&self, item: &Item<'_>) -> (usize, u64) {
         let layout = item.layout();

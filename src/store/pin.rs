@@ -9,6 +9,7 @@ use super::Store;
 use super::counts::Counts;
 use super::item::{Layout, value_at};
 use super::item_ref::ItemRef;
+use super::ledger::Queue;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -50,6 +51,8 @@ pub struct Draft {
     item: ItemRef,
     at: NonNull<u8>,
     layout: Layout,
+    /// Where it was decided to go: its memory lies in a segment of this queue.
+    queue: Queue,
     filled: usize,
     published: bool,
 }
@@ -59,8 +62,9 @@ unsafe impl Send for Draft {}
 
 impl Draft {
     /// A draft over an allocated item whose head has been written and whose home's draft count includes it.
-    pub(super) fn new(store: &Arc<Store>, item: ItemRef, layout: Layout) -> Self {
-        Self { store: Arc::clone(store), item, at: store.address(item), layout, filled: 0, published: false }
+    pub(super) fn new(store: &Arc<Store>, item: ItemRef, layout: Layout, queue: Queue) -> Self {
+        let at = store.address(item);
+        Self { store: Arc::clone(store), item, at, layout, queue, filled: 0, published: false }
     }
 
     pub(super) fn item(&self) -> ItemRef {
@@ -69,6 +73,10 @@ impl Draft {
 
     pub(super) fn layout(&self) -> Layout {
         self.layout
+    }
+
+    pub(super) fn queue(&self) -> Queue {
+        self.queue
     }
 
     /// The item has been published (or given up under the writer lock): its memory is no longer the draft's.

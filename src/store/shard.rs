@@ -126,7 +126,7 @@ impl Shard {
         self.turn(now).check()
     }
 
-    fn turn(&mut self, now: Secs) -> Turn<'_> {
+    pub(super) fn turn(&mut self, now: Secs) -> Turn<'_> {
         Turn::begin(&self.store, &mut self.replica, self.ring, now)
     }
 
@@ -335,10 +335,7 @@ impl Fresh<'_> {
         let hash = self.shard.store.hasher.hash(key);
         loop {
             let mut turn = self.shard.turn(self.now);
-            let queue = match turn.find(hash, key) {
-                Some((item_ref, _)) => turn.queue_of(item_ref),
-                None => turn.queue_for(hash, None),
-            };
+            let queue = turn.queue_for(hash, turn.find(hash, key), item_bytes(key.len(), 0, value_bytes));
             match turn.reserve(queue, key, value_bytes) {
                 Ok(draft) => return Ok(draft),
                 Err(need) => {
@@ -480,19 +477,23 @@ impl Turn<'_> {
         if item_bytes > self.item_size_max() {
             return Attempt::TooLarge;
         }
-        let queue = self.queue_for(hash, old);
         let fields = self.fields(put, old, live);
+        let queue = match (&put.value, &*data) {
+            // Its memory was taken from this queue, and the ghost may have been forgotten since.
+            (Value::Data, Data::Draft(draft)) if old.is_none() => draft.queue(),
+            _ => self.queue_for(hash, old, item_bytes),
+        };
         let written = match (&put.value, &*data) {
             (Value::Data, Data::Draft(draft)) => Ok(self.finish_draft(draft, key, &fields)),
             _ => self.write_item(queue, key, value, &fields),
         };
         let (item_ref, item) = match written {
             Ok(written) => written,
-            Err(need) => {
-                self.forget_queue_choice(hash, queue, old);
-                return Attempt::Lacks { need, item_bytes };
-            }
+            Err(need) => return Attempt::Lacks { need, item_bytes },
         };
+        if old.is_none() && queue == Queue::Main {
+            self.ledger.ghost.remove(hash);
+        }
         if live.is_some_and(|(_, old)| put.value.is_same_item(old.value().len()) && old.fetched()) {
             item.set_fetched();
         }
@@ -518,14 +519,6 @@ impl Turn<'_> {
             won: put.won,
             key_is_binary: put.key_is_binary,
             hits: old.map_or(0, |(_, item)| item.hits()),
-        }
-    }
-
-    /// The allocation failed and will be tried again: a ghost that was taken must be found again.
-    fn forget_queue_choice(&mut self, hash: Hash, queue: Queue, old: Current<'_>) {
-        if queue == Queue::Main && old.is_none() {
-            let live = self.ledger.totals.curr_items as usize;
-            self.ledger.ghost.insert(hash, live);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod policy;
+
 pub(super) const NOW: Secs = Secs(2);
 
 struct Quiet;

@@ -20,6 +20,9 @@ use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Uses that a key counts as having had when it comes back: it was stored twice.
+const GHOST_HITS: u8 = 2;
+
 /// The lock, the replica, the time.
 pub(super) struct Turn<'t> {
     store: &'t Arc<Store>,
@@ -137,11 +140,14 @@ impl<'t> Turn<'t> {
         }
     }
 
-    /// The queue a new version of a key goes to: that of the old one, or main for a key that comes back.
-    pub(super) fn queue_for(&mut self, hash: Hash, old: Current<'_>) -> Queue {
+    /// The queue a new version of a key goes to: that of the old one, or main for a key that comes back and is worth its
+    /// size. `bytes` is the new version's size as memcached counts it.
+    pub(super) fn queue_for(&self, hash: Hash, old: Current<'_>, bytes: u64) -> Queue {
         match old {
             Some((item_ref, _)) => self.queue_of(item_ref),
-            None if self.ledger.ghost.take(hash) => Queue::Main,
+            None if self.ledger.ghost.contains(hash) && self.ledger.is_worth_its_size(bytes, GHOST_HITS) => {
+                Queue::Main
+            }
             None => Queue::Small,
         }
     }
@@ -213,7 +219,7 @@ impl<'t> Turn<'t> {
         };
         // SAFETY: the ledger just handed these bytes out, and the draft count keeps them.
         unsafe { item::write_head(at, layout, key, &fields) };
-        Ok(Draft::new(self.store, item_ref, layout))
+        Ok(Draft::new(self.store, item_ref, layout, queue))
     }
 
     /// Writes the final head of a complete draft.
