@@ -17,7 +17,7 @@ use crate::limits::LINE_BYTES_MAX;
 use crate::output::Output;
 use crate::proto::meta::KeyBuffer;
 use crate::proto::text::{Command, Verb};
-use crate::session::udp::Datagrams;
+use crate::session::udp::{Datagrams, Exchange};
 use crate::session::{Next, Session};
 use crate::store::{Host, Options, Store};
 use std::sync::Arc;
@@ -93,8 +93,20 @@ impl Peer {
     /// Sends a datagram of its own to the same server.
     pub fn datagram(&mut self, datagram: &[u8]) -> Datagrams {
         let mut answers = Datagrams::default();
-        crate::session::udp::serve(&mut self.engine, 33, datagram, &mut answers);
+        let Some(mut exchange) = self.exchange(datagram) else { return answers };
+        while self.step(&mut exchange, datagram) {}
+        exchange.cut(&mut answers, usize::MAX);
         answers
+    }
+
+    /// Begins to serve a datagram.
+    pub fn exchange(&self, datagram: &[u8]) -> Option<Exchange> {
+        Exchange::new(&self.engine, 33, datagram)
+    }
+
+    /// Goes on serving it.
+    pub fn step(&mut self, exchange: &mut Exchange, datagram: &[u8]) -> bool {
+        exchange.step(&mut self.engine, datagram)
     }
 
     /// Hangs up and connects again.

@@ -23,6 +23,16 @@ pub struct Mark {
     pinned: usize,
 }
 
+/// How far an [`Output`] has been read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor {
+    staged: usize,
+    /// Values that have been read.
+    pinned: usize,
+    /// Bytes of the next value that have been read.
+    in_pin: usize,
+}
+
 impl Output {
     /// Places a value that is sent from item memory behind everything staged so far.
     pub fn pin(&mut self, pin: Pin) {
@@ -73,6 +83,43 @@ impl Output {
         });
         let last = self.pinned.last().map_or(0, |(at, _)| *at);
         up_to_last_value.chain([&self.staged[last..]])
+    }
+
+    /// Moves all of `other` behind what is here.
+    pub fn append(&mut self, mut other: Self) {
+        let from = self.staged.len();
+        self.staged.append(&mut other.staged);
+        self.pinned_bytes += other.pinned_bytes;
+        self.pinned.extend(other.take_pinned().into_iter().map(|(at, pin)| (from + at, pin)));
+    }
+
+    /// Where in `staged` the pinned values stand, and how long they are.
+    pub fn pinned(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.pinned.iter().map(|(at, pin)| (*at, pin.bytes().len()))
+    }
+
+    /// Shows the next `bytes` behind `cursor`, fewer at the end, in pieces, and moves it on.
+    pub fn read(&self, cursor: &mut Cursor, mut bytes: usize, mut show: impl FnMut(&[u8])) {
+        while bytes > 0 {
+            let next_pin = self.pinned.get(cursor.pinned);
+            let end = next_pin.map_or(self.staged.len(), |(at, _)| *at);
+            let rest = match next_pin {
+                Some((_, pin)) if cursor.staged == end => &pin.bytes()[cursor.in_pin..],
+                _ => &self.staged[cursor.staged..end],
+            };
+            let piece = &rest[..rest.len().min(bytes)];
+            show(piece);
+            bytes -= piece.len();
+            if cursor.staged < end {
+                cursor.staged += piece.len();
+            } else if next_pin.is_none() {
+                return;
+            } else if piece.len() < rest.len() {
+                cursor.in_pin += piece.len();
+            } else {
+                (cursor.pinned, cursor.in_pin) = (cursor.pinned + 1, 0);
+            }
+        }
     }
 
     /// Takes the pinned values with their places; `staged` stays to be taken by the sender.

@@ -31,15 +31,24 @@ impl ClassSet {
 }
 
 impl Turn<'_> {
-    /// Shows the live items of `classes` in the next slice of `walk`, with their classes; false when the walk is over.
-    pub fn walk(&mut self, walk: &mut Walk, classes: ClassSet, mut show: impl FnMut(&Item<'_>, u8)) -> bool {
+    /// Shows the live items of `classes` in the next slice of `walk`, with their classes; returns how many items it has
+    /// looked at, or `None` when the walk is over.
+    pub fn walk(
+        &mut self,
+        walk: &mut Walk,
+        classes: ClassSet,
+        mut show: impl FnMut(&Item<'_>, u8),
+    ) -> Option<u32> {
         let (now, shared) = (self.now, self.shared);
-        self.fresh.walk(walk, |item| {
+        let mut looked_at = 0;
+        let more = self.fresh.walk(walk, |item| {
+            looked_at += 1;
             let class = shared.class_of(item);
             let live = item.exptime() == Secs::NEVER || item.exptime() > now;
             if live && classes.has(class) {
                 show(item, class);
             }
-        })
+        });
+        more.then_some(looked_at)
     }
 }

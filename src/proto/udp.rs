@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A request is one datagram. Each reply to it is a message of its own with the request's id, cut into datagrams that
-//! are counted from 0.
+//! are counted from 0. Values need not be copied to be cut: see [`Gap`].
 //!
 //! Source: protocol.txt, "UDP protocol"; memcached 1.6.45 for what counts as one reply.
 
@@ -18,11 +18,9 @@ pub const FRAME_BYTES: usize = 8;
 /// Longest datagram of a reply, bytes: it fits any usual path without being cut.
 pub const DATAGRAM_BYTES_MAX: usize = 1400;
 /// Most of a reply that one datagram carries, bytes.
-const PART_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - FRAME_BYTES;
+pub const PART_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - FRAME_BYTES;
 /// The binary command whose replies are several packets.
 const OPCODE_STAT: u8 = 0x10;
-/// Datagrams that a frame can count.
-const PARTS_MAX: usize = u16::MAX as usize;
 
 /// The id and the commands of a request; `None` if it is none that is served: cut off, empty, or one of several
 /// datagrams.
@@ -33,33 +31,11 @@ pub fn request(datagram: &[u8]) -> Option<(u16, &[u8])> {
     (total == 1 && !commands.is_empty()).then(|| (u16::from_be_bytes([id_high, id_low]), commands))
 }
 
-/// The frame and the part of one datagram.
-pub type Datagram<'r> = ([u8; FRAME_BYTES], &'r [u8]);
+/// A datagram's frame.
+pub type Frame = [u8; FRAME_BYTES];
 
-/// The datagrams that answer the request `id` with `replies`, each reply a message. One that needs more datagrams than
-/// can be counted is left out.
-pub fn answer(id: u16, replies: &[u8]) -> impl Iterator<Item = Datagram<'_>> {
-    let mut rest = replies;
-    let mut end = End::Alone;
-    let messages = std::iter::from_fn(move || {
-        let (reply, behind) = rest.split_at_checked(reply_bytes(rest, end)?)?;
-        rest = behind;
-        end = if reply.starts_with(VALUE) && !reply.ends_with(END) { End::Apart } else { End::Alone };
-        Some(reply)
-    });
-    messages.flat_map(move |reply| {
-        let total = reply.len().div_ceil(PART_BYTES_MAX);
-        let parts = if total <= PARTS_MAX { reply } else { &[] }.chunks(PART_BYTES_MAX);
-        parts.enumerate().map(move |(sequence, part)| (frame(id, sequence as u16, total as u16), part))
-    })
-}
-
-/// The datagram that says that there is no reply.
-pub fn nothing(id: u16) -> Datagram<'static> {
-    (frame(id, 0, 0), b"")
-}
-
-fn frame(id: u16, sequence: u16, total: u16) -> [u8; FRAME_BYTES] {
+/// The frame of datagram `sequence` of the `total` that answer the request `id`.
+pub fn frame(id: u16, sequence: u16, total: u16) -> Frame {
     let mut frame = [0; FRAME_BYTES];
     for (field, value) in frame.chunks_exact_mut(2).zip([id, sequence, total]) {
         field.copy_from_slice(&value.to_be_bytes());
@@ -67,17 +43,95 @@ fn frame(id: u16, sequence: u16, total: u16) -> [u8; FRAME_BYTES] {
     frame
 }
 
-/// Length of the first reply in `replies`, at least 1 and at most all of it; `None` if there is none.
-fn reply_bytes(replies: &[u8], end: End) -> Option<usize> {
-    let is_binary = *replies.first()? == MAGIC_REPLY;
-    Some(if is_binary { packets_bytes(replies) } else { text_bytes(replies, end) })
+/// Datagrams that a message of `bytes` takes; `None` if they cannot be counted.
+pub fn datagrams(bytes: usize) -> Option<u16> {
+    u16::try_from(bytes.div_ceil(PART_BYTES_MAX)).ok()
+}
+
+/// A value that does not stand among the copied bytes of the replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Where among the copied bytes it belongs.
+    pub at: usize,
+    /// Its length.
+    pub bytes: usize,
+}
+
+/// Cuts replies into messages: each reply is one.
+#[derive(Debug)]
+pub struct Messages {
+    /// Copied bytes and gaps that belong to the messages so far.
+    at: usize,
+    gap: usize,
+    end: End,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self { at: 0, gap: 0, end: End::Alone }
+    }
+}
+
+impl Messages {
+    /// Length of the next message of the replies that `copied` is, but for `gaps`; `None` behind the last.
+    pub fn next_bytes(&mut self, copied: &[u8], gaps: &[Gap]) -> Option<usize> {
+        let replies = Replies { copied, at: self.at, gaps: &gaps[self.gap..] };
+        let behind = behind_reply(replies, self.end)?;
+        let message = &copied[self.at..behind.at];
+        self.end =
+            if message.starts_with(VALUE) && !message.ends_with(END) { End::Apart } else { End::Alone };
+        let passed = gaps.len() - behind.gaps.len();
+        let left_out: usize = gaps[self.gap..passed].iter().map(|gap| gap.bytes).sum();
+        (self.at, self.gap) = (behind.at, passed);
+        Some(message.len() + left_out)
+    }
+}
+
+/// The replies from some place on.
+#[derive(Clone, Copy)]
+struct Replies<'r> {
+    copied: &'r [u8],
+    at: usize,
+    /// Those that are not passed.
+    gaps: &'r [Gap],
+}
+
+impl<'r> Replies<'r> {
+    /// The copied bytes from here on.
+    fn text(self) -> &'r [u8] {
+        &self.copied[self.at..]
+    }
+
+    /// The replies behind the next `bytes`, of which gaps are passed whole.
+    fn behind(mut self, mut bytes: usize) -> Self {
+        while let Some((gap, further)) = self.gaps.split_first()
+            && gap.at - self.at < bytes
+        {
+            bytes -= (gap.at - self.at).min(bytes);
+            self.at = gap.at;
+            bytes = bytes.saturating_sub(gap.bytes);
+            self.gaps = further;
+        }
+        self.at = self.at.saturating_add(bytes).min(self.copied.len());
+        self
+    }
+
+    fn behind_line(self) -> Self {
+        self.behind(line_bytes(self.text()))
+    }
+}
+
+/// What is behind the first reply, which has at least one byte; `None` if there is none.
+fn behind_reply(replies: Replies<'_>, end: End) -> Option<Replies<'_>> {
+    let is_binary = *replies.text().first()? == MAGIC_REPLY;
+    Some(if is_binary { behind_packets(replies) } else { behind_text(replies, end) })
 }
 
 const VALUE: &[u8] = b"VALUE ";
 const END: &[u8] = b"END\r\n";
 
 /// Where the end of a get stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// With the only value.
     Alone,
@@ -85,55 +139,59 @@ enum End {
     Apart,
 }
 
-/// A packet; of statistics, all packets up to the one without a key, which ends them.
-fn packets_bytes(replies: &[u8]) -> usize {
-    let mut end = 0;
+/// Behind a packet; of statistics, behind all packets up to the one without a key, which ends them.
+fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
     loop {
-        let Some(header) = replies[end..].first_chunk::<HEADER_BYTES>() else { return replies.len() };
+        let Some(header) = replies.text().first_chunk::<HEADER_BYTES>() else {
+            return replies.behind(replies.text().len());
+        };
         let body_bytes = u32::from_be_bytes([header[8], header[9], header[10], header[11]]) as usize;
-        end += HEADER_BYTES + body_bytes;
-        if end >= replies.len() {
-            return replies.len();
-        }
+        replies = replies.behind(HEADER_BYTES + body_bytes);
         let ends_statistics = header[2] == 0 && header[3] == 0;
-        if header[1] != OPCODE_STAT || ends_statistics {
-            return end;
+        if header[1] != OPCODE_STAT || ends_statistics || replies.text().is_empty() {
+            return replies;
         }
     }
 }
 
-/// A line, with its value if it announces one. A list of statistics goes with its end, and so does a lone value.
-fn text_bytes(replies: &[u8], place: End) -> usize {
-    let end = item_bytes(replies);
-    let behind = &replies[end..];
-    if replies.starts_with(VALUE) {
-        return if behind.starts_with(END) && place == End::Alone { end + END.len() } else { end };
+/// Behind a line, with its value if it announces one. A list of statistics goes with its end, and so does a lone value.
+fn behind_text(replies: Replies<'_>, place: End) -> Replies<'_> {
+    let mut behind = behind_item(replies);
+    if replies.text().starts_with(VALUE) {
+        return if place == End::Alone { behind_end(behind) } else { behind };
     }
-    if !LISTED.iter().any(|name| replies.starts_with(name)) {
-        return end;
+    let is_listed = |text: &[u8]| LISTED.iter().any(|name| text.starts_with(name));
+    if !is_listed(replies.text()) {
+        return behind;
     }
-    let mut end = end;
-    while LISTED.iter().any(|name| replies[end..].starts_with(name)) {
-        end += line_bytes(&replies[end..]);
+    while is_listed(behind.text()) {
+        behind = behind.behind_line();
     }
-    if replies[end..].starts_with(END) { end + END.len() } else { end }
+    behind_end(behind)
+}
+
+/// Behind the end of a list, if that is what comes next.
+fn behind_end(replies: Replies<'_>) -> Replies<'_> {
+    if replies.text().starts_with(END) { replies.behind(END.len()) } else { replies }
 }
 
 /// Lines that belong to the line in front of them.
 const LISTED: [&[u8]; 3] = [b"STAT ", b"ITEM ", b"PREFIX "];
 
-/// A line with its value.
-fn item_bytes(replies: &[u8]) -> usize {
-    let line_bytes = line_bytes(replies);
-    let mut words = replies[..line_bytes].trim_ascii_end().split(|&byte| byte == b' ');
+/// Behind a line with its value.
+fn behind_item(replies: Replies<'_>) -> Replies<'_> {
+    let line_bytes = line_bytes(replies.text());
+    let mut words = replies.text()[..line_bytes].trim_ascii_end().split(|&byte| byte == b' ');
     let announced = match words.next() {
         Some(b"VALUE") => words.nth(2),
         Some(b"VA") => words.next(),
         _ => None,
     };
     match announced.and_then(crate::number::unsigned) {
-        Some(value_bytes) => (line_bytes + value_bytes as usize + LINE_END.len()).min(replies.len()),
-        None => line_bytes,
+        Some(value_bytes) => {
+            replies.behind((value_bytes as usize).saturating_add(line_bytes + LINE_END.len()))
+        }
+        None => replies.behind(line_bytes),
     }
 }
 
@@ -145,17 +203,28 @@ fn line_bytes(replies: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    /// The messages of `replies`, of which the bytes that are `x` are left out.
     fn messages(replies: &[u8]) -> Vec<Vec<u8>> {
-        let mut messages: Vec<Vec<u8>> = Vec::new();
-        for (frame, part) in answer(0x107, replies) {
-            assert!(frame.len() + part.len() <= DATAGRAM_BYTES_MAX);
-            assert_eq!(frame[..2], [1, 7]);
-            if frame[2..4] == [0, 0] {
-                messages.push(Vec::new());
+        let mut messages = Messages::default();
+        let mut cut = Vec::new();
+        let mut rest = replies;
+        let copied: Vec<u8> = replies.iter().copied().filter(|&byte| byte != b'x').collect();
+        let mut gaps: Vec<Gap> = Vec::new();
+        let mut at = 0;
+        for run in replies.chunk_by(|one, other| (*one == b'x') == (*other == b'x')) {
+            if run[0] == b'x' {
+                gaps.push(Gap { at, bytes: run.len() });
+            } else {
+                at += run.len();
             }
-            messages.last_mut().unwrap().extend_from_slice(part);
         }
-        messages
+        while let Some(bytes) = messages.next_bytes(&copied, &gaps) {
+            let (message, behind) = rest.split_at(bytes);
+            cut.push(message.to_vec());
+            rest = behind;
+        }
+        assert_eq!(rest, b"");
+        cut
     }
 
     #[test]
@@ -170,9 +239,12 @@ mod tests {
 
     #[test]
     fn each_reply_is_a_message() {
-        let cases: [&[&[u8]]; 9] = [
+        let cases: [&[&[u8]]; 12] = [
             &[b"STORED\r\n"],
             &[b"VALUE a 0 1\r\n1\r\nEND\r\n"],
+            &[b"VALUE a 0 9\r\nxxxxxxxxx\r\nEND\r\n", b"HD\r\n"],
+            &[b"VALUE a 0 4\r\nxxxx\r\n", b"VALUE b 0 2\r\nxx\r\n", b"END\r\n", b"VA 1\r\nx\r\n"],
+            &[b"VA 4 f0\r\nxxxx\r\n", b"\x81\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0x", b"MN\r\n"],
             &[b"VALUE a 0 6\r\nEND\r\n!\r\n", b"VALUE b 0 1 9\r\n2\r\n", b"END\r\n"],
             &[b"END\r\n", b"END\r\n", b"VALUE a 0 0\r\n\r\nEND\r\n"],
             &[b"VA 4 f0 s4\r\nMN\r\n\r\n", b"HD\r\n", b"MN\r\n"],
@@ -187,17 +259,11 @@ mod tests {
     }
 
     #[test]
-    fn long_replies_are_cut_and_counted() {
-        for len in [1391, 1392, 1393, 100_000] {
-            let reply = vec![b'x'; len];
-            let total = len.div_ceil(1392) as u16;
-            let frames: Vec<_> = answer(7, &reply).map(|(frame, _)| frame).collect();
-            let expected: Vec<_> = (0..total).map(|sequence| frame(7, sequence, total)).collect();
-            assert_eq!(frames, expected);
-            assert_eq!(messages(&reply), [reply]);
+    fn datagrams_are_counted() {
+        for (bytes, count) in [(0, 0), (1, 1), (1392, 1), (1393, 2), (65_535 * 1392, 65_535)] {
+            assert_eq!(datagrams(bytes), Some(count), "{bytes}");
         }
-        assert_eq!(answer(7, &vec![b'x'; PARTS_MAX * PART_BYTES_MAX + 1]).count(), 0);
-        assert_eq!(answer(7, b"").count(), 0);
-        assert_eq!(nothing(0x107), ([1, 7, 0, 0, 0, 0, 0, 0], &b""[..]));
+        assert_eq!(datagrams(65_535 * 1392 + 1), None);
+        assert_eq!(frame(0x107, 2, 0x304), [1, 7, 0, 2, 3, 4, 0, 0]);
     }
 }

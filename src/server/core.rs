@@ -5,7 +5,7 @@
 use crate::clock::Secs;
 use crate::output::Output;
 use crate::session::Progress;
-use crate::session::udp::Datagrams;
+use crate::session::udp::Exchange;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -21,8 +21,10 @@ pub(crate) trait Core: 'static {
     fn catch_up(&self);
     /// A slice of background work, 100 µs at most; true if there is more.
     fn maintain(&self) -> bool;
-    /// Answers a datagram; `id` is the number of its socket.
-    fn datagram(&self, id: u32, datagram: &[u8], answers: &mut Datagrams);
+    /// Begins to serve a datagram, if it is a request; `id` is the number of its socket.
+    fn datagram(&self, id: u32, datagram: &[u8]) -> Option<Exchange>;
+    /// Goes on serving it, 100 µs at most; true if there is more.
+    fn step(&self, exchange: &mut Exchange, datagram: &[u8]) -> bool;
     /// Something has happened that `stats` shows.
     fn count(&self, event: Event);
 }

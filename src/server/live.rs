@@ -8,7 +8,7 @@ use crate::engine::counters::RingCounters;
 use crate::engine::watch::Stream;
 use crate::engine::{Engine, Reason, Shared, Stop};
 use crate::output::Output;
-use crate::session::udp::{self, Datagrams};
+use crate::session::udp::Exchange;
 use crate::session::{Next, Progress, Session};
 use crate::store;
 use std::cell::{Cell, RefCell};
@@ -108,10 +108,12 @@ impl Core for Live {
         self.engine.borrow_mut().shard_mut().maintain(self.now.get())
     }
 
-    fn datagram(&self, id: u32, datagram: &[u8], answers: &mut Datagrams) {
-        self.count(Event::Read(datagram.len()));
-        udp::serve(&mut self.engine.borrow_mut(), id, datagram, answers);
-        self.count(Event::Written(answers.bytes.len()));
+    fn datagram(&self, id: u32, datagram: &[u8]) -> Option<Exchange> {
+        Exchange::new(&self.engine.borrow(), id, datagram)
+    }
+
+    fn step(&self, exchange: &mut Exchange, datagram: &[u8]) -> bool {
+        exchange.step(&mut self.engine.borrow_mut(), datagram)
     }
 
     fn count(&self, event: Event) {

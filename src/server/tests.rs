@@ -6,6 +6,7 @@ use super::{Crew, Listeners, listen, stop};
 use crate::clock::Secs;
 use crate::config::{Config, Endpoint, ListenSpec, ListenTls, Protocol};
 use crate::output::Output;
+use crate::session::udp::Exchange;
 use crate::session::{Next, Progress};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -43,7 +44,12 @@ impl Core for ToyCore {
     fn tick(&self) -> Secs {
         Secs(self.board.now.load(Ordering::Relaxed))
     }
-    fn datagram(&self, _id: u32, _datagram: &[u8], _answers: &mut crate::session::udp::Datagrams) {}
+    fn datagram(&self, _id: u32, _datagram: &[u8]) -> Option<Exchange> {
+        None
+    }
+    fn step(&self, _exchange: &mut Exchange, _datagram: &[u8]) -> bool {
+        false
+    }
     fn catch_up(&self) {
         self.board.catch_ups.fetch_add(1, Ordering::Relaxed);
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 /// Bytes of text after which a cachedump ends.
-const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(super) const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Item sizes are counted in steps of this many bytes.
 const SIZE_STEP_BYTES: u64 = 32;
 
@@ -62,7 +62,7 @@ impl Session {
         let out = &mut feed.out.staged;
         let unix = |secs| shared.clock.unix(secs);
         let form = &mut dump.form;
-        let more = feed.turn.walk(&mut dump.walk, dump.classes, |item, class| match form {
+        let looked_at = feed.turn.walk(&mut dump.walk, dump.classes, |item, class| match form {
             Form::Everything => push_everything(out, item, class, (unix, shared.item_bytes(item))),
             Form::Keys => {
                 out.extend_from_slice(b"mg ");
@@ -88,7 +88,10 @@ impl Session {
             dump.form,
             Form::Cachedump { items_left: 0, .. } | Form::Cachedump { bytes_left: 0, .. }
         );
-        if more && !done {
+        if let Some(looked_at) = looked_at
+            && !done
+            && self.may_look_further(looked_at)
+        {
             return Step::Stop(Next::Resume);
         }
         let State::Dump(dump) = std::mem::take(&mut self.state) else { return Step::Done };
@@ -112,6 +115,15 @@ impl Session {
         };
         self.say(feed, end);
         Step::Done
+    }
+}
+
+impl Session {
+    /// Whether a dump that has looked at this many more items goes on: in a datagram it does not for long.
+    fn may_look_further(&mut self, items: u32) -> bool {
+        let Some(left) = &mut self.datagram else { return true };
+        *left = left.saturating_sub(items);
+        *left > 0
     }
 }
 

@@ -115,6 +115,8 @@ pub struct Session {
     verbose: bool,
     /// Whether binary commands are served.
     authenticated: bool,
+    /// In a datagram, behind which nothing comes: items that its dumps may still look at. None on a connection.
+    datagram: Option<u32>,
 }
 
 /// One call of [`Session::feed`].
@@ -171,7 +173,22 @@ impl Session {
         let config = &engine.shared().config;
         let state = if config.auth_file.is_some() { State::Login } else { State::Command };
         let authenticated = !config.sasl;
-        Self { id, dialect, state, searched: 0, head: Vec::new(), waits: 0, verbose: false, authenticated }
+        Self {
+            id,
+            dialect,
+            state,
+            searched: 0,
+            head: Vec::new(),
+            waits: 0,
+            verbose: false,
+            authenticated,
+            datagram: None,
+        }
+    }
+
+    /// The session of one datagram; `id` is the number of its socket.
+    fn for_datagram(engine: &Engine, id: u32) -> Self {
+        Self { datagram: Some(udp::DUMP_ITEMS_MAX), ..Self::new(engine, id) }
     }
 
     /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
@@ -287,7 +304,7 @@ impl Session {
         if let Some(here) = after.get(..block.bytes) {
             return Intake::Here(here);
         }
-        if value_bytes < DRAFT_BYTES_MIN {
+        if value_bytes < DRAFT_BYTES_MIN || self.datagram.is_some() {
             return Intake::Need;
         }
         // A value that never gets its room, because others take it, makes it in one go at last.

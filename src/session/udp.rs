@@ -1,13 +1,20 @@
 //! A client of datagrams: each is a conversation of its own, whose replies are datagrams again.
+//!
+//! Whoever sends one may forge its sender's address and expects nothing back, so what a datagram costs is bounded by its
+//! length: values are counted and never copied before their reply is cut, dumps look at a bounded number of items, and
+//! no memory is reserved for a value that is not there.
 
+use super::dump::CACHEDUMP_BYTES_MAX;
 use super::{Next, Session};
 use crate::engine::Engine;
-use crate::output::Output;
-use crate::proto::udp;
+use crate::output::{Cursor, Output};
+use crate::proto::udp::{self, Gap, Messages, PART_BYTES_MAX};
 
-/// Most that one request may be answered with beside a largest item, bytes: a bound on what a forged sender address can
-/// make the server send.
-const REPLY_BYTES_MAX: usize = 1 << 20;
+/// Most that one request is answered with beside its largest value, bytes: the longest cachedump, and a little more. A
+/// request that asks for more gets nothing.
+const REPLY_BYTES_MAX: usize = CACHEDUMP_BYTES_MAX + 128 * 1024;
+/// Items that the dumps of one request look at, about; it takes some 2 ms, in slices.
+pub(super) const DUMP_ITEMS_MAX: u32 = 32 * 1024;
 
 /// Datagrams, one behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,41 +31,98 @@ impl Datagrams {
         self.bytes.clear();
         self.ends.clear();
     }
-
-    fn push(&mut self, (frame, part): udp::Datagram<'_>) {
-        self.bytes.extend_from_slice(&frame);
-        self.bytes.extend_from_slice(part);
-        self.ends.push(self.bytes.len());
-    }
 }
 
-/// Serves the request in `datagram`, appending its replies to `answers`. `id` is the socket's number in logs.
-///
-/// What is no request, and what is unfinished at its end, is passed over in silence. Watching and dumps of all keys need a
-/// connection: they are ended.
-pub fn serve(engine: &mut Engine, id: u32, datagram: &[u8], answers: &mut Datagrams) {
-    let Some((request, mut commands)) = udp::request(datagram) else { return };
-    let mut session = Session::new(engine, id);
-    let mut out = Output::default();
-    let mut replies = Vec::new();
-    let bytes_max = engine.shared().config.item_size_max as usize + REPLY_BYTES_MAX;
-    let is_over = loop {
-        let progress = session.feed(engine, commands, &mut out);
-        commands = &commands[progress.consumed..];
-        out.pieces().for_each(|piece| replies.extend_from_slice(piece));
-        out.clear();
-        match progress.next {
-            // A dump goes on without input.
-            Next::Resume if commands.is_empty() || replies.len() > bytes_max => break false,
-            Next::Resume => {}
-            Next::Close => break true,
-            Next::Read | Next::Receive | Next::Watch => break false,
-        }
-    };
-    if replies.len() <= bytes_max {
-        udp::answer(request, &replies).for_each(|datagram| answers.push(datagram));
+/// A request and its replies: run with [`Exchange::step`], then cut with [`Exchange::cut`].
+#[derive(Debug)]
+pub struct Exchange {
+    request: u16,
+    session: Session,
+    /// Bytes of the datagram that are used up.
+    at: usize,
+    replies: Output,
+    /// The largest value in `replies`, bytes.
+    largest_value: usize,
+    /// The client has said quit and nothing else.
+    is_goodbye: bool,
+    gaps: Vec<Gap>,
+    messages: Messages,
+    /// How much of `replies` has been cut.
+    cut: Cursor,
+    /// Of the message that is being cut: bytes left, the number of its next datagram, and how many it takes.
+    left: usize,
+    sequence: u16,
+    total: u16,
+}
+
+impl Exchange {
+    /// Begins to serve the request in `datagram`, if there is one. `id` is the socket's number in logs.
+    pub fn new(engine: &Engine, id: u32, datagram: &[u8]) -> Option<Self> {
+        let (request, commands) = udp::request(datagram)?;
+        Some(Self {
+            request,
+            session: Session::for_datagram(engine, id),
+            at: datagram.len() - commands.len(),
+            replies: Output::default(),
+            largest_value: 0,
+            is_goodbye: false,
+            gaps: Vec::new(),
+            messages: Messages::default(),
+            cut: Cursor::default(),
+            left: 0,
+            sequence: 0,
+            total: 0,
+        })
     }
-    if is_over && replies.is_empty() && datagram[udp::FRAME_BYTES..].starts_with(b"quit") {
-        answers.push(udp::nothing(request));
+
+    /// Runs some of the commands in `datagram`, which is the one it began with; true if there are more.
+    ///
+    /// What is unfinished at its end is passed over in silence. Watching needs a connection: it is ended.
+    pub fn step(&mut self, engine: &mut Engine, datagram: &[u8]) -> bool {
+        let mut out = Output::default();
+        let progress = self.session.feed(engine, &datagram[self.at..], &mut out);
+        self.at += progress.consumed;
+        let largest = out.pinned().map(|(_, bytes)| bytes).max().unwrap_or(0);
+        self.largest_value = self.largest_value.max(largest);
+        self.replies.append(out);
+        if self.replies.len() - self.largest_value > REPLY_BYTES_MAX {
+            self.replies.clear();
+            return false;
+        }
+        if progress.next == Next::Resume {
+            return true;
+        }
+        let is_quit = datagram[udp::FRAME_BYTES..].starts_with(b"quit");
+        self.is_goodbye = progress.next == Next::Close && is_quit && self.replies.is_empty();
+        self.gaps = self.replies.pinned().map(|(at, bytes)| Gap { at, bytes }).collect();
+        false
+    }
+
+    /// Appends the next replies to `answers`, until there are `count` datagrams in it or none is left.
+    pub fn cut(&mut self, answers: &mut Datagrams, count: usize) {
+        while answers.ends.len() < count && (self.left > 0 || self.next_message()) {
+            let part_bytes = self.left.min(PART_BYTES_MAX);
+            answers.bytes.extend_from_slice(&udp::frame(self.request, self.sequence, self.total));
+            self.replies.read(&mut self.cut, part_bytes, |piece| answers.bytes.extend_from_slice(piece));
+            answers.ends.push(answers.bytes.len());
+            self.left -= part_bytes;
+            self.sequence = self.sequence.wrapping_add(1);
+        }
+        if answers.ends.len() < count && std::mem::take(&mut self.is_goodbye) {
+            answers.bytes.extend_from_slice(&udp::frame(self.request, 0, 0));
+            answers.ends.push(answers.bytes.len());
+        }
+    }
+
+    /// Goes on to the next message, past those of which the datagrams cannot be counted; false if there is none.
+    fn next_message(&mut self) -> bool {
+        while let Some(bytes) = self.messages.next_bytes(&self.replies.staged, &self.gaps) {
+            if let Some(total) = udp::datagrams(bytes) {
+                (self.left, self.sequence, self.total) = (bytes, 0, total);
+                return true;
+            }
+            self.replies.read(&mut self.cut, bytes, |_| {});
+        }
+        false
     }
 }

@@ -197,6 +197,13 @@ impl Server {
         text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
     }
 
+    /// The most resident memory the server has had, bytes.
+    pub fn peak_resident_bytes(&self) -> usize {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
     /// One value of `stats`, asked on a connection of its own.
     pub fn stat(&self, name: &str) -> String {
         self.connect().stat(name)

@@ -181,6 +181,23 @@ fn malformed_datagrams(flags: &[&str]) {
     assert_eq!(server.connect().get("a").as_deref(), Some("1"));
 }
 
+/// A datagram of 141 bytes asked 64 times for a value of 1 MB: all 64 MB were copied before it was seen that this is more
+/// than a request is answered with.
+#[test]
+fn a_small_datagram_takes_no_large_memory() {
+    for flags in engines() {
+        let (server, socket) = start(flags);
+        server.connect().set("k", &"v".repeat(1_000_000));
+        let before = server.peak_resident_bytes();
+        for _ in 0..20 {
+            socket.send(&request(ID, format!("get{}\r\n", " k".repeat(64)).as_bytes())).unwrap();
+        }
+        assert_eq!(ask(&socket, b"mn\r\n"), b"MN\r\n");
+        let grown = server.peak_resident_bytes() - before;
+        assert!(grown < 8 << 20, "{grown} bytes");
+    }
+}
+
 /// Many clients at once, over several rings.
 #[test]
 fn every_client_gets_its_own_answers() {
