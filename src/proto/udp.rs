@@ -22,13 +22,20 @@ pub const PART_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - FRAME_BYTES;
 /// The binary command whose replies are several packets.
 const OPCODE_STAT: u8 = 0x10;
 
-/// The id and the commands of a request; `None` if it is none that is served: cut off, empty, or one of several
-/// datagrams.
+/// The id and the commands of a request; `None` if it is none that is served: cut off, empty, one of several datagrams,
+/// or a server's reply.
 pub fn request(datagram: &[u8]) -> Option<(u16, &[u8])> {
     let (frame, commands) = datagram.split_first_chunk::<FRAME_BYTES>()?;
     let [id_high, id_low, _, _, total_high, total_low, _, _] = *frame;
     let total = u16::from_be_bytes([total_high, total_low]);
-    (total == 1 && !commands.is_empty()).then(|| (u16::from_be_bytes([id_high, id_low]), commands))
+    (total == 1 && !is_reply(*commands.first()?)).then(|| (u16::from_be_bytes([id_high, id_low]), commands))
+}
+
+/// True if a datagram whose payload starts with `first` is a server's reply: replies start with a capital or a digit,
+/// commands with neither. A reply that were answered would be answered too: a request with a forged sender could make two
+/// servers talk to each other for ever.
+fn is_reply(first: u8) -> bool {
+    first == MAGIC_REPLY || first.is_ascii_uppercase() || first.is_ascii_digit()
 }
 
 /// A datagram's frame.
@@ -235,6 +242,17 @@ mod tests {
         {
             assert_eq!(request(none), None);
         }
+    }
+
+    #[test]
+    fn replies_are_no_requests() {
+        for reply in ["END", "ERROR", "STORED", "VALUE a 0 1\r\n1", "HD", "42", "0", "STAT pid 1", "\u{81}"] {
+            let datagram = [&b"\0\0\0\0\0\x01\0\0"[..], reply.as_bytes(), b"\r\n"].concat();
+            let is_request = request(&datagram).is_some();
+            // The last is two bytes in UTF-8, as which no packet begins.
+            assert_eq!(is_request, reply == "\u{81}", "{reply}");
+        }
+        assert_eq!(request(b"\0\0\0\0\0\x01\0\0\x81\x0a"), None);
     }
 
     #[test]

@@ -118,3 +118,52 @@ fn a_datagram_makes_no_room_for_a_value_that_is_not_in_it() {
     peer.send(b"stats\r\n");
     assert_eq!(items(String::from_utf8(peer.answers()).unwrap()), before);
 }
+
+/// A request with a forged sender makes a server send its reply to another, whose ERROR is sent back, and so on for ever.
+#[test]
+fn two_servers_do_not_answer_each_other() {
+    let commands = [
+        "get a\r\n",
+        "get k k\r\n",
+        "mg k v\r\n",
+        "incr n 1\r\n",
+        "nonsense\r\n",
+        "set k 0 0 5\r\nget a\r\n",
+        "stats\r\n",
+        "version\r\n",
+        "lru_crawler metadump all\r\n",
+        "lru_crawler mgdump all\r\n",
+        "stats cachedump 1 0\r\n",
+        "\u{1}\u{2}\r\n\r\n",
+        "refresh_certs\r\n",
+        "verbosity\r\n",
+        "quit\r\n",
+        "watch\r\n",
+        "me k\r\n",
+        "set k 0 0 9999999\r\n",
+    ];
+    let mut peers = [Peer::new(Config::default()), Peer::new(Config::default())];
+    for peer in &mut peers {
+        peer.send(b"set k 0 0 7\r\nget a\r\n\r\nset n 0 0 1\r\n1\r\n");
+        peer.answers();
+    }
+    for command in commands {
+        let mut datagrams = vec![[b"\0\x01\0\0\0\x01\0\0", command.as_bytes()].concat()];
+        for round in 0.. {
+            assert!(round < 4, "{command:?} goes to and fro");
+            let mut next = Vec::new();
+            for datagram in &datagrams {
+                let answers = peers[round % 2].datagram(datagram);
+                let mut from = 0;
+                for end in answers.ends {
+                    next.push(answers.bytes[from..end].to_vec());
+                    from = end;
+                }
+            }
+            if next.is_empty() {
+                break;
+            }
+            datagrams = next;
+        }
+    }
+}
