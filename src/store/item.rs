@@ -33,6 +33,7 @@
 use super::Store;
 use super::pin::Pin;
 use crate::clock::Secs;
+use crate::limits::KEY_BYTES_MAX;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -48,6 +49,7 @@ const MARKS: usize = 17;
 pub(super) const HEADER_BYTES: usize = 18;
 const FLAGS_BYTES: usize = 4;
 const EXTENSION_BYTES: usize = 8;
+const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(HEADER_BYTES <= 20 && EXPTIME.is_multiple_of(4) && LAST_ACCESS.is_multiple_of(4));
 
 const MARK_FLAGS: u8 = 0x01;
@@ -71,12 +73,14 @@ pub(super) struct Layout {
 impl Layout {
     /// The layout of an item with these parts.
     pub(super) fn new(key_bytes: usize, value_bytes: usize, flags: u32, cas: u64) -> Self {
+        assert!(key_bytes <= KEY_BYTES_MAX, "the length of a key is a byte");
         let extended = value_bytes > usize::from(u16::MAX) || cas >> 48 != 0;
         Self { key_bytes, value_bytes, has_flags: flags != 0, extended }
     }
 
     /// A layout with room for any flags and cas, for a value that is received before they are decided.
     pub(super) fn draft(key_bytes: usize, value_bytes: usize) -> Self {
+        assert!(key_bytes <= KEY_BYTES_MAX, "the length of a key is a byte");
         Self { key_bytes, value_bytes, has_flags: true, extended: true }
     }
 
@@ -118,7 +122,7 @@ fn extension_at(has_flags: bool) -> usize {
 /// # Safety
 /// - `at` is a multiple of 4 and starts `layout.bytes()` bytes of the mapping that the caller alone can reach.
 pub(super) unsafe fn write_head(at: NonNull<u8>, layout: Layout, key: &[u8], fields: &Fields) {
-    debug_assert!(key.len() == layout.key_bytes && at.as_ptr().addr().is_multiple_of(4));
+    assert!(key.len() == layout.key_bytes && at.as_ptr().addr().is_multiple_of(4), "as laid out");
     let mut head = [0; HEADER_BYTES + FLAGS_BYTES + EXTENSION_BYTES];
     head[EXPTIME..EXPTIME + 4].copy_from_slice(&fields.exptime.0.to_ne_bytes());
     head[LAST_ACCESS..LAST_ACCESS + 4].copy_from_slice(&fields.last_access.0.to_ne_bytes());

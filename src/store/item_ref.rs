@@ -8,17 +8,24 @@
 //! ```
 //!
 //! With 4-byte units the 33 bits reach 32 GiB, which serves `-m` up to 8 GiB (the mapping is four times `-m`, half for
-//! segments and half for large items); a larger `-m` takes larger units.
+//! segments and half for large items); each doubling of `-m` above that doubles the unit. Everything an item ref can name
+//! lies at a multiple of the unit, whatever the unit is: see `space`.
 
 use foldhash::quality::FixedState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::AtomicU32;
 
 /// Bits of an item's address.
 pub(super) const UNIT_BITS: u32 = 33;
 /// Smallest unit, as a shift: items are at least 4-byte aligned, because their header holds 32-bit atomics.
 pub(super) const UNIT_SHIFT_MIN: u32 = 2;
+/// Largest unit, as a shift: 256 bytes, which reach 2 TiB.
+pub(super) const UNIT_SHIFT_MAX: u32 = 8;
+/// The longest mapping whose every item a ref can name, bytes.
+pub(super) const REACH_MAX: u64 = 1 << (UNIT_BITS + UNIT_SHIFT_MAX);
 const FRAGMENT_BITS: u32 = 7;
 const _: () = assert!(UNIT_BITS + FRAGMENT_BITS == 40 && size_of::<Entry>() == 5);
+const _: () = assert!((1_usize << UNIT_SHIFT_MIN).is_multiple_of(align_of::<AtomicU32>()));
 
 /// The address of an item: its offset in the mapping divided by the unit. 0 is no item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +35,15 @@ impl ItemRef {
     /// No item.
     pub(super) const NONE: Self = Self(0);
 
-    /// The item at `offset`, which is a multiple of `1 << shift`.
+    /// The item at `offset`.
+    ///
+    /// # Panics
+    /// If no ref can name it: it is not a multiple of `1 << shift`, or too far away.
     #[inline]
     pub(super) fn new(offset: u64, shift: u32) -> Self {
-        debug_assert!(offset.is_multiple_of(1 << shift) && offset >> shift < 1 << UNIT_BITS);
-        Self(offset >> shift)
+        let units = offset >> shift;
+        assert!(units << shift == offset && units < 1 << UNIT_BITS, "an item lies where a ref can name it");
+        Self(units)
     }
 
     /// A ref that went through the log.

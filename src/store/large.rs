@@ -1,7 +1,7 @@
 //! Extents of whole pages, one large item each, in the upper half of the mapping.
 //!
 //! ```text
-//! extent   [u32 id][u32 0][u32 pins][u32 drafts] item …    (the item is 16 bytes into the first page)
+//! extent   [u32 id][u32 0][u32 pins][u32 drafts] item …    (the item begins at the first unit behind the head)
 //! ```
 //!
 //! Address space is plentiful (twice `-m`), memory is not, so a free extent remembers whether it still has memory behind
@@ -13,8 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Granule of extents, bytes.
 pub(super) const PAGE_BYTES: u64 = 4096;
-/// Bytes before the item in its extent.
-pub(super) const EXTENT_HEAD_BYTES: u64 = 16;
 
 #[derive(Clone, Copy, Debug)]
 struct Free {
@@ -30,11 +28,6 @@ pub(super) struct Extents {
     by_size: [BTreeSet<(u64, u64)>; 2],
     /// Bytes of free extents with memory behind them.
     committed_bytes: u64,
-}
-
-/// Extent bytes that an item of `item_bytes` takes.
-pub(super) fn extent_bytes(item_bytes: usize) -> u64 {
-    (item_bytes as u64 + EXTENT_HEAD_BYTES).next_multiple_of(PAGE_BYTES)
 }
 
 impl Extents {

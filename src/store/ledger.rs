@@ -29,7 +29,7 @@ mod retire;
 use super::ghost::Ghost;
 use super::item::{Item, Layout};
 use super::item_ref::ItemRef;
-use super::large::{EXTENT_HEAD_BYTES, Extents, extent_bytes};
+use super::large::Extents;
 use super::space::{Home, Space};
 use super::{ClassTotals, Totals};
 use crate::classes::{Classes, item_bytes};
@@ -249,7 +249,7 @@ impl Ledger {
     }
 
     fn allocate_large(&mut self, space: &Space, bytes: usize) -> Result<ItemRef, Need> {
-        let bytes = extent_bytes(bytes);
+        let bytes = space.extent_bytes(bytes);
         self.collect(space);
         if !self.has(Need::Extent(bytes), Purpose::Write) {
             return Err(Need::Extent(bytes));
@@ -259,14 +259,28 @@ impl Ledger {
         let id = self.larges.insert(Large { offset, bytes, queue: None, epoch: self.epochs }) as u32;
         self.large_bytes += bytes;
         space.write_extent_head(offset, id);
-        Ok(ItemRef::new(offset + EXTENT_HEAD_BYTES, self.unit_shift))
+        Ok(self.large_ref(space, id))
+    }
+
+    /// The item of large `id`.
+    pub(super) fn large_ref(&self, space: &Space, id: u32) -> ItemRef {
+        ItemRef::new(self.larges[id as usize].offset + space.extent_head_bytes(), self.unit_shift)
+    }
+
+    /// What the item at `item_ref` lies in.
+    pub(super) fn home(&self, space: &Space, item_ref: ItemRef) -> Home {
+        let home = space.home(item_ref);
+        if let Home::Large(id) = home {
+            assert_eq!(self.large_ref(space, id), item_ref, "an extent's head names the item behind it");
+        }
+        home
     }
 
     /// An item has been published: counts it, and puts a large one into its queue.
     pub(super) fn link(&mut self, space: &Space, item_ref: ItemRef, item: &Item<'_>, queue: Queue) {
         let (class, bytes) = self.class_of(item);
         let exptime = item.exptime();
-        match space.home(item_ref) {
+        match self.home(space, item_ref) {
             Home::Segment(id) => {
                 let segment = &mut self.segments[id as usize];
                 segment.live += item.layout().bytes().next_multiple_of(1 << self.unit_shift) as u32;
@@ -291,7 +305,7 @@ impl Ledger {
 
     /// An item's expiry changed.
     pub(super) fn expires(&mut self, space: &Space, item_ref: ItemRef, exptime: Secs) {
-        if let Home::Segment(id) = space.home(item_ref) {
+        if let Home::Segment(id) = self.home(space, item_ref) {
             self.segments[id as usize].expires(exptime);
         }
     }
@@ -304,7 +318,7 @@ impl Ledger {
         class.bytes -= bytes;
         self.totals.curr_items -= 1;
         self.totals.bytes -= bytes;
-        match space.home(item_ref) {
+        match self.home(space, item_ref) {
             Home::Segment(id) => {
                 let bytes = item.layout().bytes().next_multiple_of(1 << self.unit_shift) as u32;
                 self.segments[id as usize].live -= bytes;

@@ -5,14 +5,18 @@
 //! | unit | `clamp(-m / 512, 64 KiB, 2 MiB)`, power of two | whole pages |
 //! | an item is this if it is | at most an eighth of a segment | longer |
 //! | address space | half of the mapping | the other half |
+//!
+//! An item ref counts in units of 4 to 256 bytes, by the length of the mapping. Segments and pages are whole units; items in
+//! segments are padded to them; in an extent the item begins at the first unit behind the head.
 
 #![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
 
 use super::counts::Counts;
-use super::item_ref::{ItemRef, UNIT_BITS, UNIT_SHIFT_MIN};
-use super::large::{EXTENT_HEAD_BYTES, PAGE_BYTES};
+use super::item_ref::{ItemRef, REACH_MAX, UNIT_BITS, UNIT_SHIFT_MAX, UNIT_SHIFT_MIN};
+use super::large::PAGE_BYTES;
 use super::log::Log;
 use super::region::Region;
+use nix::errno::Errno;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -35,8 +39,11 @@ struct ExtentHead {
     counts: Counts,
 }
 
-#[cfg(not(memcrsd_loom))]
-const _: () = assert!(size_of::<ExtentHead>() as u64 == EXTENT_HEAD_BYTES);
+const UNIT_BYTES_MAX: u64 = 1 << UNIT_SHIFT_MAX;
+const _: () =
+    assert!(PAGE_BYTES.is_multiple_of(UNIT_BYTES_MAX) && SEGMENT_BYTES_MIN.is_multiple_of(UNIT_BYTES_MAX));
+const _: () = assert!(SEGMENT_BYTES_MIN.is_multiple_of(PAGE_BYTES) && SEGMENT_BYTES_MAX <= u32::MAX as u64);
+const _: () = assert!(PAGE_BYTES.is_multiple_of(align_of::<ExtentHead>() as u64));
 
 /// What an item lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +70,24 @@ pub(super) struct Space {
 #[repr(align(128))]
 struct Held(Counts);
 
+/// The smallest unit, as a shift, in which 33 bits reach to the end of a mapping of `bytes`.
+fn unit_shift(bytes: u64) -> u32 {
+    let shift = bytes.next_power_of_two().trailing_zeros().saturating_sub(UNIT_BITS).max(UNIT_SHIFT_MIN);
+    assert!(shift <= UNIT_SHIFT_MAX, "no longer mapping is reserved");
+    shift
+}
+
 impl Space {
     /// Reserves the address space for a store of `memory_limit` bytes.
     pub(super) fn reserve(memory_limit: u64, log: Log) -> nix::Result<Self> {
         let segment_bytes =
             (memory_limit / SEGMENTS).next_power_of_two().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        let wanted = (memory_limit * RESERVE_FACTOR).max(if cfg!(miri) { 0 } else { RESERVE_BYTES_MIN });
-        let least = memory_limit * 2 + 4 * SEGMENT_BYTES_MAX;
+        let least = memory_limit.saturating_mul(2).saturating_add(4 * SEGMENT_BYTES_MAX);
+        if least > REACH_MAX {
+            return Err(Errno::ENOMEM);
+        }
+        let wanted = memory_limit.saturating_mul(RESERVE_FACTOR).min(REACH_MAX);
+        let wanted = wanted.max(if cfg!(miri) { 0 } else { RESERVE_BYTES_MIN });
         let mut bytes = wanted.next_multiple_of(4 * SEGMENT_BYTES_MAX);
         let region = loop {
             match Region::reserve(bytes as usize) {
@@ -78,10 +96,7 @@ impl Space {
                 Err(_) => bytes = (bytes / 2).max(least).next_multiple_of(4 * SEGMENT_BYTES_MAX),
             }
         };
-        let mut unit_shift = UNIT_SHIFT_MIN;
-        while bytes >> unit_shift > 1 << UNIT_BITS {
-            unit_shift += 1;
-        }
+        let unit_shift = unit_shift(bytes);
         let large_base = bytes / 2;
         let counts = (0..large_base / segment_bytes).map(|_| Counts::default()).collect();
         let segment_shift = segment_bytes.trailing_zeros();
@@ -142,10 +157,20 @@ impl Space {
         self.region.discard(offset, bytes);
     }
 
+    /// Bytes before the item in its extent: whole units.
+    pub(super) fn extent_head_bytes(&self) -> u64 {
+        (size_of::<ExtentHead>() as u64).next_multiple_of(1 << self.unit_shift)
+    }
+
+    /// Extent bytes that an item of `item_bytes` takes.
+    pub(super) fn extent_bytes(&self, item_bytes: usize) -> u64 {
+        (item_bytes as u64 + self.extent_head_bytes()).next_multiple_of(PAGE_BYTES)
+    }
+
     fn extent_head(&self, offset: u64) -> &ExtentHead {
-        debug_assert!(offset >= self.large_base && offset.is_multiple_of(PAGE_BYTES));
-        // SAFETY: an extent starts at a page of the mapping, its first 16 bytes hold nothing but this head, whose fields
-        // are atomics (all zeros are valid), and the mapping lives as long as `self`.
+        assert!(offset >= self.large_base && offset.is_multiple_of(PAGE_BYTES), "extents are whole pages");
+        // SAFETY: an extent starts at a page of the mapping (the line above), where its item does not begin yet and nothing
+        // but this head lies, whose fields are atomics (all zeros are valid); the mapping lives as long as `self`.
         unsafe { self.region.at(offset).cast::<ExtentHead>().as_ref() }
     }
 
@@ -176,7 +201,7 @@ impl Space {
         if offset < self.large_base {
             return Home::Segment(self.segment_of(item));
         }
-        Home::Large(self.extent_head(offset - EXTENT_HEAD_BYTES).id.load(Ordering::Relaxed))
+        Home::Large(self.extent_head(offset - self.extent_head_bytes()).id.load(Ordering::Relaxed))
     }
 
     /// The counts of segment `id`.
@@ -196,6 +221,6 @@ impl Space {
         if offset < self.large_base {
             return &self.counts[(offset >> self.segment_shift) as usize];
         }
-        self.extent_counts(offset - EXTENT_HEAD_BYTES)
+        self.extent_counts(offset - self.extent_head_bytes())
     }
 }

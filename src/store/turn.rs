@@ -127,14 +127,13 @@ impl<'t> Turn<'t> {
 
     /// The item of large `id`.
     pub(super) fn item_of_large(&self, id: u32) -> (ItemRef, Item<'t>) {
-        let offset = self.ledger.larges[id as usize].offset + super::large::EXTENT_HEAD_BYTES;
-        let item_ref = ItemRef::new(offset, self.space().unit_shift());
+        let item_ref = self.ledger.large_ref(self.space(), id);
         (item_ref, self.item(item_ref))
     }
 
     /// The queue an item stands in.
     pub(super) fn queue_of(&self, item_ref: ItemRef) -> Queue {
-        match self.space().home(item_ref) {
+        match self.ledger.home(self.space(), item_ref) {
             Home::Segment(id) => self.ledger.segments[id as usize].queue,
             Home::Large(id) => self.ledger.large_queue(id).unwrap_or(Queue::Small),
         }

@@ -98,7 +98,7 @@ impl Ledger {
 
     /// A draft was dropped unpublished.
     pub(in crate::store) fn abandon(&mut self, space: &Space, item: ItemRef) {
-        match space.home(item) {
+        match self.home(space, item) {
             Home::Segment(id) => self.judge(id, space),
             Home::Large(id) => self.retire(Unit::Large(id), space),
         }
