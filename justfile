@@ -47,21 +47,22 @@ lint:
 doc:
     RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 
-# Seeded simulation of the store's rings against a map
-sim ops="1000000" seed="":
-    SIM_OPS={{ ops }} {{ if seed == "" { "" } else { "SIM_SEED=" + seed } }} cargo test --test sim -- --nocapture
+# Simulation of the store's rings against a map, with a new seed or a given one
+sim ops="1000000" seed="random":
+    SIM_OPS={{ ops }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test sim -- --nocapture
 
-# The simulation with a ring that skips a delta: must fail
+# The simulation with a ring that skips a delta: it must be built, and it must fail
 canary:
-    ! cargo test --features canary --test sim
+    cargo test --features canary --test sim --no-run
+    ! cargo test --quiet --features canary --test sim >/dev/null 2>&1
 
 # The log, the cursors and the pins in every order the memory model allows
 loom filter="":
     RUSTFLAGS='--cfg memcrsd_loom' CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --lib store::orders::{{ filter }}
 
-# Licences, sources and doubles of all dependencies (cargo install cargo-deny); `just deny advisories` wants the internet
-deny what="licenses bans sources":
-    cargo deny check {{ what }}
+# Licences, sources and duplicates of all dependencies; `just deny advisories` needs the internet
+deny *what:
+    .ci/deny {{ what }}
 
 # The store's unsafe code under Miri, threads and weak memory included (nightly, with its miri and rust-src)
 miri filter="store::":
@@ -69,14 +70,14 @@ miri filter="store::":
         cargo +nightly miri test --lib {{ filter }} -- --skip orders
 
 # Concurrent histories over four rings, checked for linearizability
-linearize rounds="5000":
-    MEMCRSD_LINEARIZE_ROUNDS={{ rounds }} cargo test --test it linearize -- --nocapture
+linearize rounds="5000" seed="random":
+    MEMCRSD_LINEARIZE_ROUNDS={{ rounds }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test it linearize -- --nocapture
 
 # Generated commands against memcached; the seed of a failure repeats it
-differential steps="100000" seed="":
-    MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} MEMCRSD_TEST_SEED={{ if seed == "" { "random" } else { seed } }} cargo test --test it differential -- --nocapture
+differential steps="100000" seed="random":
+    MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test it differential -- --nocapture
 
-# Fuzz a target for some seconds: fuzz_ and one of binary_decoder text_decoder meta_decoder session udp model storage arguments
+# Fuzz a target for some seconds: `all`, or fuzz_ and one of binary_decoder text_decoder meta_decoder session udp model storage arguments
 fuzz target="fuzz_binary_decoder" secs="60":
     fuzz/run {{ target }} {{ secs }}
 

@@ -5,9 +5,11 @@
 
 mod model;
 pub mod rings;
+mod seed;
 mod storage;
 
 pub use model::model;
+pub use seed::seed;
 pub use storage::storage;
 
 use crate::clock::{Clock, Secs};

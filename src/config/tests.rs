@@ -493,7 +493,7 @@ fn is_in_words(refusal: &Refusal) -> bool {
 /// Whatever is typed, the answer is a refusal with words or settings that hold together.
 #[test]
 fn no_words_make_a_wrong_configuration() {
-    let seed = fastrand::u64(..);
+    let seed = crate::fuzzing::seed(1);
     let mut random = fastrand::Rng::with_seed(seed);
     let mut started = 0;
     for _ in 0..20_000 {

@@ -1,6 +1,4 @@
-//! A small random generator with a seed that can be printed and given again.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! A small random generator, the same on every machine and in every version.
 
 /// `SplitMix64`. Source: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
 #[derive(Clone, Debug)]
@@ -32,11 +30,4 @@ impl Random {
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
-}
-
-/// `MEMCRSD_TEST_SEED`, or one from the clock; the caller prints it.
-pub fn seed() -> u64 {
-    std::env::var("MEMCRSD_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
-    })
 }

@@ -4,7 +4,7 @@
 //! The oracle is a plain map that follows the same operations in the order of the log. Every read must agree with it
 //! exactly: a hit is the current value, a miss is a key that was deleted, expired, flushed, or reported as evicted.
 //!
-//! `SIM_SEED=n` repeats a run, `SIM_OPS=n` makes it longer. Built with the feature `canary`, ring 1 skips one delta and
+//! `MEMCRSD_TEST_SEED=n` repeats a run (`random` draws a seed), `SIM_OPS=n` makes it longer. Built with the feature `canary`, ring 1 skips one delta and
 //! the simulation must fail: that is how the checker is checked.
 
 #![expect(clippy::print_stdout, reason = "a run that fails is repeated by the seed it printed")]
@@ -14,14 +14,10 @@ mod world;
 
 use world::{Kind, World};
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
 fn run(kind: Kind) {
-    let seed = number("SIM_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let ops = number("SIM_OPS").unwrap_or(60_000);
-    println!("SIM_SEED={seed} SIM_OPS={ops} {kind:?}");
+    let seed = memcrsd::fuzzing::seed(1);
+    let ops = std::env::var("SIM_OPS").map_or(60_000, |text| text.parse().expect("SIM_OPS is a number"));
+    println!("SIM_OPS={ops} {kind:?}");
     let mut world = World::new(seed, kind);
     for op in 0..ops {
         world.step(op);

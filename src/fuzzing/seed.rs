@@ -1,0 +1,42 @@
+//! The seed of a test that draws its input: the same in every run, so that a change is judged by itself, unless
+//! `MEMCRSD_TEST_SEED` says otherwise.
+
+use std::hash::{BuildHasher, RandomState};
+
+const VARIABLE: &str = "MEMCRSD_TEST_SEED";
+
+/// `fixed`; or the number in `MEMCRSD_TEST_SEED`; or, if that says `random`, a new one. Printed, so that a failure can be
+/// repeated.
+///
+/// # Panics
+/// The variable is neither a number nor `random`.
+pub fn seed(fixed: u64) -> u64 {
+    let wanted = std::env::var(VARIABLE).ok();
+    let seed = choose(wanted.as_deref(), fixed).expect("MEMCRSD_TEST_SEED is a number or `random`");
+    #[expect(clippy::print_stdout, reason = "only tests call this")]
+    {
+        println!("{VARIABLE}={seed}");
+    }
+    seed
+}
+
+fn choose(wanted: Option<&str>, fixed: u64) -> Option<u64> {
+    match wanted {
+        None => Some(fixed),
+        Some("random") => Some(RandomState::new().hash_one(0)),
+        Some(number) => number.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_fixed_given_or_drawn() {
+        assert_eq!(choose(None, 7), Some(7));
+        assert_eq!(choose(Some("8"), 7), Some(8));
+        assert_ne!(choose(Some("random"), 7), choose(Some("random"), 7));
+        assert_eq!(choose(Some("eight"), 7), None);
+    }
+}
