@@ -76,7 +76,7 @@ impl Peer {
     /// A client of a server of its own.
     pub fn new(config: Config) -> Self {
         let engine = engine(config);
-        let session = Session::new(&engine, 30);
+        let session = Session::new(&engine, 30, engine.shared().config.protocol);
         Self {
             engine,
             session,
@@ -111,9 +111,13 @@ impl Peer {
         exchange.step(&mut self.engine, datagram)
     }
 
+    fn new_session(&self, id: u32) -> Session {
+        Session::new(&self.engine, id, self.shared().config.protocol)
+    }
+
     /// Hangs up and connects again.
     pub fn reconnect(&mut self) {
-        self.session = Session::new(&self.engine, 31);
+        self.session = self.new_session(31);
         self.carry.clear();
         self.closed = false;
     }
@@ -165,7 +169,8 @@ impl Peer {
 
     /// Another client of the same server, with its own session; `other` runs with it as the current one.
     pub fn aside(&mut self, other: impl FnOnce(&mut Self)) {
-        let session = std::mem::replace(&mut self.session, Session::new(&self.engine, 32));
+        let aside = self.new_session(32);
+        let session = std::mem::replace(&mut self.session, aside);
         let answers = std::mem::take(&mut self.answers);
         other(self);
         self.session = session;

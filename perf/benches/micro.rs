@@ -6,7 +6,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use memcrsd::clock::Secs;
-use memcrsd::config::Config;
+use memcrsd::config::{Config, Protocol};
 use memcrsd::engine::Engine;
 use memcrsd::fuzzing;
 use memcrsd::output::Output;
@@ -46,14 +46,14 @@ struct Client {
 impl Client {
     fn new() -> Self {
         let mut engine = fuzzing::engine(config());
-        let mut session = Session::new(&engine, 30);
+        let mut session = Session::new(&engine, 30, Protocol::Auto);
         let mut out = Output::default();
         for n in 0..KEYS {
             let progress = session.feed(&mut engine, set(n).as_bytes(), &mut out);
             assert_eq!(progress.next, Next::Read);
             out.staged.clear();
         }
-        let session = Session::new(&engine, 31);
+        let session = Session::new(&engine, 31, Protocol::Auto);
         Self { engine, session, out }
     }
 

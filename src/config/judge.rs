@@ -323,7 +323,7 @@ fn authentication(config: &mut Config, options: &Options) -> Result<(), Refusal>
         config.protocol = Protocol::Binary;
     }
     if config.auth_file.is_some() {
-        if config.protocol == Protocol::Binary {
+        if chosen && config.protocol != Protocol::Ascii {
             return usage(
                 "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
             );

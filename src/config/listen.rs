@@ -112,16 +112,28 @@ pub(super) fn specs(config: &Config) -> Result<Vec<ListenSpec>, Refusal> {
         let Some(port) = port else { continue };
         for &text in &elements {
             let element = Element::parse(text, config.ssl_enabled).map_err(|line| refusal(config, line))?;
+            let protocol = protocol(config, &element).map_err(|line| refusal(config, line))?;
             let (host, port) = (element.host.map(str::to_owned), element.port.unwrap_or(port));
             specs.push(ListenSpec {
                 endpoint: if udp { Endpoint::Udp { host, port } } else { Endpoint::Tcp { host, port } },
-                protocol: element.protocol.unwrap_or(config.protocol),
+                protocol,
                 tls: if udp { ListenTls::Off } else { element.tls },
                 tag: element.tag.map(str::to_owned),
             });
         }
     }
     Ok(specs)
+}
+
+/// What a listener speaks: with -Y only text, since the binary protocol would pass the login by.
+fn protocol(config: &Config, element: &Element<'_>) -> Result<Protocol, String> {
+    match element.protocol.unwrap_or(config.protocol) {
+        Protocol::Binary if config.auth_file.is_some() => {
+            Err("Cannot use binary protocol when ascii authentication enabled".to_owned())
+        }
+        Protocol::Auto if config.auth_file.is_some() => Ok(Protocol::Ascii),
+        protocol => Ok(protocol),
+    }
 }
 
 fn refusal(config: &Config, line: String) -> Refusal {

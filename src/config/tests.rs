@@ -249,6 +249,27 @@ fn options_are_refused_in_memcacheds_words() {
     }
 }
 
+/// The binary protocol would get around the login of -Y, so nothing may speak it.
+#[test]
+fn a_text_login_refuses_other_protocols() {
+    for (line, status, message) in [
+        (
+            "-Y f -B auto",
+            64,
+            "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
+        ),
+        (
+            "-Y f -l h,proto[binary]:g",
+            71,
+            "Cannot use binary protocol when ascii authentication enabled\n\
+             failed to listen on one of interface(s) h,proto[binary]:g: Invalid argument",
+        ),
+    ] {
+        let refusal = parse_words(&words(line)).expect_err(line);
+        assert_eq!((refusal.lines.join("\n").as_str(), refusal.status), (message, status), "{line}");
+    }
+}
+
 #[test]
 fn suboptions_are_refused_in_memcacheds_words() {
     let cases: &[(&str, u8, &str)] = &[
@@ -368,6 +389,8 @@ fn listeners_follow_from_the_settings() {
     let listen = &config(&["-B", "binary", "-l", "proto[ascii]:tag[x]:h"]).listen[0];
     assert_eq!((listen.protocol, listen.tag.as_deref()), (Protocol::Ascii, Some("x")));
     assert_eq!(config(&["-S"]).listen[0].protocol, Protocol::Binary);
+    assert_eq!(config(&["-S", "-Y", "f"]).listen[0].protocol, Protocol::Ascii);
+    assert_eq!(config(&["-Y", "f", "-l", "proto[negotiating]:h"]).listen[0].protocol, Protocol::Ascii);
 }
 
 /// What Debian's `systemd-memcached-wrapper` makes of the stock `/etc/memcached.conf`: the file's lines that begin
@@ -477,7 +500,8 @@ fn holds_together(config: &Config) -> bool {
         && config.item_size_max <= config.maxbytes / 2
         && config.slab_chunk_size_max > 0
         && config.hot_lru_pct + config.warm_lru_pct <= 80
-        && !(config.sasl && config.protocol != Protocol::Binary)
+        && !(config.sasl && config.auth_file.is_none() && config.protocol != Protocol::Binary)
+        && !(config.auth_file.is_some() && config.protocol != Protocol::Ascii)
         && !(config.auth_file.is_some() && config.protocol != Protocol::Ascii)
         && !(config.socketpath.is_some() && config.listen.len() != 1)
 }

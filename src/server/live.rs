@@ -81,8 +81,9 @@ impl Core for Live {
 
     fn talk(self: &Rc<Self>, origin: &Origin) -> Talk {
         self.shared.log_connection(origin.id, origin.peer);
+        let protocol = self.shared.config.listen[origin.listener].protocol;
         Talk {
-            session: Session::new(&self.engine.borrow(), origin.id),
+            session: Session::new(&self.engine.borrow(), origin.id, protocol),
             live: Rc::clone(self),
             entry: self.enter(origin),
             id: origin.id,

@@ -163,9 +163,10 @@ enum Intake<'i> {
 }
 
 impl Session {
-    /// `id` is the number of the connection in logs, `stats conns` and watch lines (its descriptor).
-    pub fn new(engine: &Engine, id: u32) -> Self {
-        let dialect = match engine.shared().config.protocol {
+    /// `id` is the number of the connection in logs, `stats conns` and watch lines (its descriptor), `protocol` what its
+    /// listener speaks.
+    pub fn new(engine: &Engine, id: u32, protocol: Protocol) -> Self {
+        let dialect = match protocol {
             Protocol::Auto => Dialect::Undecided,
             Protocol::Ascii => Dialect::Text,
             Protocol::Binary => Dialect::Binary,
@@ -186,9 +187,9 @@ impl Session {
         }
     }
 
-    /// The session of one datagram; `id` is the number of its socket.
+    /// The session of one datagram, which speaks what it begins with whatever `-B` says; `id` is the number of its socket.
     fn for_datagram(engine: &Engine, id: u32) -> Self {
-        Self { datagram: Some(udp::DUMP_ITEMS_MAX), ..Self::new(engine, id) }
+        Self { datagram: Some(udp::DUMP_ITEMS_MAX), ..Self::new(engine, id, Protocol::Auto) }
     }
 
     /// Runs the complete commands at the front of `input` in place, staging replies in `out`.

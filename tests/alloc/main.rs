@@ -2,7 +2,7 @@
 //!
 //! In a binary of its own, because it counts with a global allocator.
 
-use memcrsd::config::Config;
+use memcrsd::config::{Config, Protocol};
 use memcrsd::engine::Engine;
 use memcrsd::fuzzing;
 use memcrsd::output::Output;
@@ -28,7 +28,7 @@ fn serve(session: &mut Session, engine: &mut Engine, out: &mut Output, input: &[
 /// Allocations of the counted feeds of `input`.
 fn allocations(input: &[u8]) -> u64 {
     let mut engine = fuzzing::engine(Config::default());
-    let mut session = Session::new(&engine, 30);
+    let mut session = Session::new(&engine, 30, Protocol::Auto);
     let mut out = Output::default();
     for key in 0..100 {
         serve(
@@ -38,7 +38,7 @@ fn allocations(input: &[u8]) -> u64 {
             format!("set key{key:03} 0 0 9\r\nsome data\r\n").as_bytes(),
         );
     }
-    let mut session = Session::new(&engine, 31);
+    let mut session = Session::new(&engine, 31, Protocol::Auto);
     for _ in 0..WARM / input.len().div_ceil(100) {
         serve(&mut session, &mut engine, &mut out, input);
     }

@@ -35,6 +35,23 @@ fn text_logins_are_counted() {
     assert_eq!(client.ask("get auth"), "END", "a login stores nothing");
 }
 
+/// -S with -Y asks for the login of -Y: both were refused together, which starts memcached.
+#[test]
+fn a_text_login_goes_before_sasl() {
+    let dir = TempDir::new();
+    let users = dir.path().join("users");
+    fs::write(&users, USERS).unwrap();
+    // memcached looks for SASL's files all the same.
+    fs::write(dir.path().join("memcached.conf"), "mech_list: plain\n").unwrap();
+    let (users, conf) = (users.display().to_string(), dir.path().display().to_string());
+    let environment = [("MEMCACHED_SASL_PWDB", &*users), ("SASL_CONF_PATH", &*conf)];
+    let server = Server::start_with(program(), &["-S", "-Y", &users], dir, &environment);
+    let mut client = server.connect();
+    assert_eq!(client.ask("version"), "CLIENT_ERROR unauthenticated");
+    assert_eq!(login(&mut client, "luser lpass"), "STORED");
+    assert_eq!(client.ask("get a"), "END");
+}
+
 /// -Y is for the text protocol: packets are lines to it.
 #[test]
 fn no_packet_gets_around_a_text_login() {

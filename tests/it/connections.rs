@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::harness::{Client, Dialect, Server, deadline, dialect, wait_until};
+use crate::harness::{Client, Dialect, Server, deadline, dialect, show, wait_until};
 
 /// Lets this process hold many connections.
 fn raise_descriptors() {
@@ -161,6 +161,37 @@ fn connections_are_told_of_with_two_v() {
     let said = server.stderr();
     for line in lines {
         assert_eq!(said.lines().filter(|said| said.ends_with(line)).count(), 1, "{line}: {said}");
+    }
+}
+
+/// `proto[binary]:` spoke text and `proto[ascii]:` took packets: every listener spoke what -B said.
+#[test]
+fn each_listener_speaks_its_own_protocol() {
+    let noop = [&b"\x80\x0a"[..], &[0; 22]].concat();
+    let list = "proto[ascii]:127.0.0.1,proto[binary]:127.0.0.1,proto[negotiating]:127.0.0.1";
+    for protocol in ["auto", "ascii", "binary"] {
+        let server = Server::start(&["-B", protocol, "-l", list]);
+        let ports = std::fs::read_to_string(server.dir.path().join("port")).unwrap();
+        let ports: Vec<u16> =
+            ports.lines().filter_map(|line| line.strip_prefix("TCP INET: ")?.trim().parse().ok()).collect();
+        let [first, ascii, binary, negotiating] = ports[..] else { panic!("{ports:?}") };
+        let mut client = Client::connect(ascii);
+        client.send(&noop);
+        client.send(b"\r\nmn\r\n");
+        let answer = client.read_through(b"MN\r\n");
+        assert!(answer.starts_with(b"CLIENT_ERROR bad command line format\r\n"), "{}", show(&answer));
+        let mut client = Client::connect(negotiating);
+        assert_eq!(client.ask("mn"), "MN");
+        for port in [binary, negotiating] {
+            let mut client = Client::connect(port);
+            client.send(&noop);
+            assert_eq!(client.read_exact(24)[..2], *b"\x81\x0a");
+        }
+        for (port, is_text) in [(binary, false), (first, protocol != "binary")] {
+            let mut client = Client::connect(port);
+            client.send_lossy(b"mn                                      \r\n");
+            assert_eq!(client.read_line_or_end(), if is_text { "MN" } else { "" }, "{protocol}");
+        }
     }
 }
 

@@ -85,6 +85,11 @@ const REFUSED: &[(&str, i32, &str)] = &[
         64,
         "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
     ),
+    (
+        "-Y /etc/hosts -B auto",
+        64,
+        "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.",
+    ),
     ("-Y /etc/hosts -U 7", 64, "Cannot use UDP with ascii authentication enabled (-U 0 to disable)"),
     (
         "-l 192.0.2.1",

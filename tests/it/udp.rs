@@ -117,6 +117,16 @@ fn binary_packets(flags: &[&str]) {
     assert!(stats.len() > 1400);
 }
 
+/// Each datagram speaks what it begins with, whatever -B says, which held for datagrams too.
+#[test]
+fn every_datagram_chooses_its_protocol() {
+    for protocol in ["ascii", "binary"] {
+        let (_server, socket) = start(&["-B", protocol]);
+        assert_eq!(ask(&socket, b"mn\r\n"), b"MN\r\n");
+        assert_eq!(ask(&socket, &[&b"\x80\x0a"[..], &[0; 22]].concat())[..2], *b"\x81\x0a");
+    }
+}
+
 /// Values longer than a datagram come in many, of which none gets lost on loopback as long as the client's buffer lasts.
 #[test]
 fn long_values_come_in_many_datagrams() {
