@@ -42,7 +42,7 @@ pub fn store(config: &Config, rings: usize) -> Arc<Store> {
         evict: config.evictions,
         rings,
         classes: crate::engine::classes(config),
-        seed: 7,
+        seed: Some(7),
         log_entries: None,
     };
     Store::new(options, Box::new(Alone)).expect("address space")

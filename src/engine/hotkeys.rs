@@ -12,10 +12,9 @@
 //!
 //! Source: Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005.
 
-use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, RandomState};
 
 /// Keys a ring's sketch holds.
 const KEYS_MAX: usize = 128;
@@ -32,6 +31,7 @@ struct Held {
 /// One ring's sketch.
 #[derive(Debug, Default)]
 struct Sketch {
+    hasher: RandomState,
     /// Hashes of the keys held, and their counts: in rows of their own, since notes look through all.
     hashes: Vec<u64>,
     counts: Vec<u64>,
@@ -49,9 +49,9 @@ impl Sketch {
             self.halve();
         }
         self.notes += 1;
-        let hash = FixedState::default().hash_one(key);
-        let known = self.hashes.iter().position(|&held| held == hash);
-        if let Some(at) = known.filter(|&at| self.held[at].key == key) {
+        let hash = self.hasher.hash_one(key);
+        let mut places = self.hashes.iter().zip(&self.held);
+        if let Some(at) = places.position(|(&known, held)| known == hash && held.key == key) {
             self.counts[at] += 1;
             return;
         }

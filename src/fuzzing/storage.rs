@@ -47,7 +47,7 @@ impl World {
             evict: evicts,
             rings: RINGS,
             classes: Classes::new(1.25, 48, 128 << 10),
-            seed: 7,
+            seed: Some(7),
             log_entries: Some(LOG_ENTRIES),
         };
         // The shards hold the store.

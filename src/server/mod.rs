@@ -297,7 +297,7 @@ fn open_store(config: &Config, rings: usize, host: Host) -> Result<Arc<Store>, S
         evict: config.evictions,
         rings,
         classes: crate::engine::classes(config),
-        seed: random_seed(),
+        seed: None,
         log_entries: None,
     };
     for (index, bytes) in options.classes.chunk_bytes().iter().enumerate() {
@@ -311,12 +311,6 @@ fn open_store(config: &Config, rings: usize, host: Host) -> Result<Arc<Store>, S
         })?;
     }
     Ok(store)
-}
-
-/// A number nobody outside can know, so that nobody can choose keys that collide.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
 }
 
 /// What one ring listens to.

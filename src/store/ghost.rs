@@ -155,13 +155,13 @@ impl Ghost {
 
 #[cfg(test)]
 mod tests {
-    use super::super::item_ref::KeyHasher;
+    use super::super::key_hash::KeyHasher;
     use super::*;
 
     const MIB: u64 = 1 << 20;
 
     fn hashes(range: std::ops::Range<u32>) -> impl Iterator<Item = Hash> {
-        let hasher = KeyHasher::new(7);
+        let hasher = KeyHasher::from_seed(7);
         range.map(move |n| hasher.hash(&n.to_le_bytes()))
     }
 
@@ -217,11 +217,11 @@ mod tests {
         let mut evicted = hashes(0..2_000_000);
         while let Some(hash) = evicted.next() {
             ghost.insert(hash, 1_000_000);
-            for hash in evicted.by_ref().take(1_999) {
+            for hash in evicted.by_ref().take(7_999) {
                 ghost.insert(hash, 1_000_000);
             }
             let grown = ghost.bytes().saturating_sub(before);
-            assert!(grown < 2_000 * 24, "{grown} bytes in 2,000 evictions");
+            assert!(grown < 8_000 * 24, "{grown} bytes in 8,000 evictions");
             before = ghost.bytes();
         }
     }

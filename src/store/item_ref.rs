@@ -11,8 +11,6 @@
 //! segments and half for large items); each doubling of `-m` above that doubles the unit. Everything an item ref can name
 //! lies at a multiple of the unit, whatever the unit is: see `space`.
 
-use foldhash::quality::FixedState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::AtomicU32;
 
 /// Bits of an item's address.
@@ -98,7 +96,7 @@ impl Entry {
     }
 }
 
-/// The hash of a key, by the store's own seed.
+/// The hash of a key: see `key_hash`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hash(pub(super) u64);
 
@@ -112,23 +110,6 @@ impl Hash {
     #[inline]
     pub(super) fn table_bits(self) -> u32 {
         (self.0 >> 18) as u32
-    }
-}
-
-/// Hashes keys; seeded, so that clients cannot choose colliding keys.
-#[derive(Clone, Debug)]
-pub(super) struct KeyHasher(FixedState);
-
-impl KeyHasher {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(FixedState::with_seed(seed))
-    }
-
-    #[inline]
-    pub(super) fn hash(&self, key: &[u8]) -> Hash {
-        let mut hasher = self.0.build_hasher();
-        hasher.write(key);
-        Hash(hasher.finish())
     }
 }
 
@@ -147,11 +128,5 @@ mod tests {
                 assert!(!entry.may_be(Hash(hash ^ 1 << 53)));
             }
         }
-    }
-
-    #[test]
-    fn seeds_change_hashes() {
-        assert_ne!(KeyHasher::new(1).hash(b"key"), KeyHasher::new(2).hash(b"key"));
-        assert_eq!(KeyHasher::new(1).hash(b"key"), KeyHasher::new(1).hash(b"key"));
     }
 }

@@ -23,7 +23,7 @@
 //! reader needs no protection but that the memory is not reused: see `ledger`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `item`, `log`, `counts`, `replica`, `ledger`, `turn`, `evict`, `shard`.
+//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `counts`, `replica`, `ledger`, `turn`, `evict`, `shard`.
 //!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
@@ -41,6 +41,7 @@ mod evict;
 mod ghost;
 mod item;
 mod item_ref;
+mod key_hash;
 mod large;
 mod ledger;
 mod log;
@@ -65,7 +66,8 @@ pub use shard::{Fresh, Shard};
 
 use crate::classes::Classes;
 use crate::clock::Secs;
-use item_ref::{ItemRef, KeyHasher};
+use item_ref::ItemRef;
+use key_hash::KeyHasher;
 use ledger::Ledger;
 use log::Log;
 use parking_lot::Mutex;
@@ -90,8 +92,8 @@ pub struct Options {
     pub rings: usize,
     /// Size classes for the per-class counters.
     pub classes: Classes,
-    /// Seed of the key hash.
-    pub seed: u64,
+    /// Makes the key hash the same in each run, for tests; `None` keys it at random.
+    pub seed: Option<u64>,
     /// Deltas the log holds, a power of two; `None` for the default. Small ones are for tests.
     pub log_entries: Option<usize>,
 }
@@ -164,7 +166,7 @@ impl Store {
         Ok(Arc::new(Self {
             space,
             ledger,
-            hasher: KeyHasher::new(seed),
+            hasher: seed.map_or_else(KeyHasher::random, KeyHasher::from_seed),
             host,
             evict,
             item_size_max,

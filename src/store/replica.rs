@@ -75,7 +75,7 @@ pub(super) enum Found<'a> {
 /// The shares follow dx/dy of y = x (1 + b - b x), a cheap stand-in for y = log2(1 + x); b = 0.3465 makes the largest
 /// share twice the smallest.
 #[inline]
-fn table_of(hash: Hash, tables: usize) -> usize {
+pub(super) fn table_of(hash: Hash, tables: usize) -> usize {
     const B: u64 = 744_103_083;
     let x = u64::from(hash.table_bits());
     let y = (x * ((1 << 31) + B - 1 - ((x * B) >> 32))) >> 31;
@@ -314,13 +314,13 @@ fn rehash(store: &Arc<Store>, entry: Entry) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::item_ref::KeyHasher;
+    use super::super::key_hash::KeyHasher;
     use super::*;
 
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn shares_of_tables_differ_by_a_factor_of_two() {
-        let hasher = KeyHasher::new(3);
+        let hasher = KeyHasher::from_seed(3);
         let mut counts = vec![0_u32; 64];
         for n in 0..1_000_000_u32 {
             counts[table_of(hasher.hash(&n.to_le_bytes()), 64)] += 1;

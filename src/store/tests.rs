@@ -20,7 +20,7 @@ pub(super) fn options(memory_limit: u64, rings: usize) -> Options {
         evict: true,
         rings,
         classes: Classes::new(1.25, 48, 512 << 10),
-        seed: 1,
+        seed: Some(1),
         log_entries: None,
     }
 }

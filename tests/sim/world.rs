@@ -83,7 +83,7 @@ impl World {
             evict: kind.evict,
             rings: kind.rings,
             classes: Classes::new(1.25, 48, 512 << 10),
-            seed,
+            seed: Some(seed),
             log_entries: Some(64),
         };
         let store = rings::open(options, Rings);
