@@ -27,9 +27,13 @@ test-all:
 client name port=port:
     tests/clients/setup && tests/clients/run {{ name }} {{ port }}
 
-# The integration tests against another memcached
-test-against binary="/usr/bin/memcached":
-    MEMCRSD_UNDER_TEST={{ binary }} cargo test --test it -- --skip tidy
+# The transcripts against another memcached: the yardstick proves what they expect
+test-against binary=`tests/yardstick path`:
+    MEMCRSD_UNDER_TEST={{ binary }} cargo test --test it -- scripts:: differential::
+
+# Fetch the memcached to compare with (Debian unstable's, into the tests' cache folder), or what is there now anew
+yardstick:
+    tests/yardstick fetch
 
 # Format the sources
 fmt:
@@ -76,6 +80,10 @@ linearize rounds="5000" seed="random":
 # Generated commands against memcached; the seed of a failure repeats it
 differential steps="100000" seed="random":
     MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test it differential -- --nocapture
+
+# Every difference between the two for generated commands that are broken, as a list
+differences steps="20000" seed="random":
+    MEMCRSD_DIFFERENTIAL_ALL=1 MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test it differential::broken -- --nocapture
 
 # Fuzz a target for some seconds: `all`, or fuzz_ and one of binary_decoder text_decoder meta_decoder session udp model storage arguments
 fuzz target="fuzz_binary_decoder" secs="60":

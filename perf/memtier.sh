@@ -30,7 +30,7 @@ memtier() {
         --key-minimum 1 --key-maximum 100000 "$@" >"$dir/result" 2>"$dir/errors" || { cat "$dir/errors" >&2; exit 1; }
 }
 
-for server in "$target/release/memcrsd" memcached; do
+for server in "$target/release/memcrsd" "$(tests/yardstick path)"; do
     # $user is two words.
     # shellcheck disable=SC2086
     MEMCACHED_PORT_FILENAME="$dir/port" taskset -c 0 "$server" -p -1 -t 1 -m 2048 -c 4096 -U 0 -l 127.0.0.1 $user &

@@ -8,7 +8,7 @@
 #
 # The server has -t 1 and MEMORY MiB (default: 1024): `MEMORY=64 perf/profile.sh turns --op set --choice sequential --keys
 # 3000000 --requests 3000000 --no-preload --value-bytes 10 --connections 10 --depth 4` shows what eviction costs at worst.
-# The server is SERVER (default: memcrsd of the target directory), e.g. SERVER=memcached; results go to perf/out.
+# The server is SERVER (default: memcrsd of the target directory), e.g. SERVER=$(tests/yardstick path); results go to perf/out.
 set -eu
 
 mode=${1:?record, stat, callgrind or turns}

@@ -39,12 +39,10 @@ pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     if !(KEY_LEN_MIN..=KEY_LEN_MAX).contains(&flags.key_bytes) {
         return Err(format!("--key-bytes is {KEY_LEN_MIN} to {KEY_LEN_MAX}"));
     }
-    let servers = match &flags.server[..] {
-        [] => vec![Recipe::memcrsd(), Recipe::memcached()],
-        some => some.to_vec(),
-    };
+    let servers = Recipe::named_or_usual(&flags.server);
     let machine = Machine::here();
     println!("{}  {}, Linux {}", record::now(), machine.cpu, machine.kernel);
+    Recipe::introduce(&servers, flags.memory)?;
     println!("-m {}, {} threads, keys of {} bytes\n", flags.memory, flags.threads, flags.key_bytes);
     println!(
         "{:>7} {:12} {:>16} {:>8} {:>8} {:>13} {:>10} {:>8} {:>9}",

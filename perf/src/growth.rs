@@ -41,12 +41,10 @@ const MILLION: u64 = 1_000_000;
 /// # Errors
 /// In words, when a server fails.
 pub(crate) fn command(flags: &Flags) -> Result<(), String> {
-    let servers = match &flags.server[..] {
-        [] => vec![Recipe::memcrsd(), Recipe::memcached()],
-        some => some.to_vec(),
-    };
+    let servers = Recipe::named_or_usual(&flags.server);
     let machine = Machine::here();
     println!("{}  {}, Linux {}", record::now(), machine.cpu, machine.kernel);
+    Recipe::introduce(&servers, flags.memory)?;
     println!("10 connections, depth 4, values of {} bytes; latencies in us\n", flags.value_bytes);
     println!(
         "{:12} {:24} {:>9} {:>8} {:>8} {:>8} {:>9} {:>9} {:>9}",

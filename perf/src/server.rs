@@ -44,9 +44,38 @@ impl Recipe {
         Self::usual("memcrsd", &format!("{target}/release/memcrsd"))
     }
 
-    /// The memcached of the search path.
+    /// The memcached that `tests/yardstick` has fetched, else the installed one.
     pub(crate) fn memcached() -> Self {
-        Self::usual("memcached", "memcached")
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/yardstick");
+        let said = Command::new(script).arg("path").output();
+        let path = said.ok().and_then(|said| String::from_utf8(said.stdout).ok()).unwrap_or_default();
+        let path = path.trim_end();
+        Self::usual("memcached", if path.is_empty() { "memcached" } else { path })
+    }
+
+    /// The servers that were named, memcrsd and memcached if none was.
+    pub(crate) fn named_or_usual(named: &[Self]) -> Vec<Self> {
+        if named.is_empty() { vec![Self::memcrsd(), Self::memcached()] } else { named.to_vec() }
+    }
+
+    /// What the server says its version is.
+    ///
+    /// # Errors
+    /// In words, when it cannot be started.
+    pub(crate) fn version(&self, memory_mib: usize) -> Result<String, String> {
+        let settings = Settings { threads: 1, memory_mib, cores: process::allowed_cores() };
+        client::version(&Server::start(self, &settings)?.address)
+    }
+
+    /// Prints which servers a table compares.
+    ///
+    /// # Errors
+    /// In words, when one cannot be started.
+    pub(crate) fn introduce(servers: &[Self], memory_mib: usize) -> Result<(), String> {
+        for recipe in servers {
+            println!("{}  {}  {}", recipe.name, recipe.version(memory_mib)?, recipe.command);
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
-//! Runs every command briefly against the memcached of the search path (nothing is tested where there is none), and
-//! the load against servers that lie or hang up: a check that cannot fail is none.
+//! Runs every command briefly against the memcached that `tests/yardstick` names (nothing is tested where there is none),
+//! and the load against servers that lie or hang up: a check that cannot fail is none.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -35,13 +35,21 @@ struct Memcached {
     address: String,
 }
 
-const COMMAND: &str = "memcached -p {port} -t {threads} -m {memory} -U 0 -l 127.0.0.1 -u root";
+const FLAGS: &str = " -p {port} -t {threads} -m {memory} -U 0 -l 127.0.0.1 -u root";
+
+fn command() -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/yardstick");
+    let said = Command::new(script).arg("path").output().unwrap();
+    String::from_utf8(said.stdout).unwrap().trim_end().to_owned() + FLAGS
+}
 
 impl Memcached {
     fn start() -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let words =
-            COMMAND.replace("{port}", &port.to_string()).replace("{threads}", "1").replace("{memory}", "64");
+        let words = command()
+            .replace("{port}", &port.to_string())
+            .replace("{threads}", "1")
+            .replace("{memory}", "64");
         let mut words = words.split(' ');
         let child = Command::new(words.next().unwrap()).args(words).stderr(Stdio::null()).spawn();
         let Ok(child) = child else {
@@ -207,7 +215,7 @@ fn comparison_fill_and_growth_run() {
         return;
     }
     let records = folder("records");
-    let (one, two) = (format!("one={COMMAND}"), format!("two={COMMAND}"));
+    let (one, two) = (format!("one={}", command()), format!("two={}", command()));
     let args = [
         "compare",
         "--server",

@@ -14,7 +14,7 @@ import time
 SECONDS_MAX = 30
 ROOT = ["-u", "root"] if os.geteuid() == 0 else []
 MEMCRSD = os.environ["MEMCRSD_UNDER_TEST"]
-PROGRAMS = {"memcached": "/usr/bin/memcached", "memcrsd": MEMCRSD}
+PROGRAMS = {"memcached": os.environ["MEMCACHED"], "memcrsd": MEMCRSD}
 
 # timeout(1) ends the suite with TERM: leave by an exception, so that `with` ends the children.
 signal.signal(signal.SIGTERM, lambda *_: exit(1))

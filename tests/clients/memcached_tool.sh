@@ -1,6 +1,6 @@
 # memcached-tool as operators use it: tests/clients/run memcached-tool PORT. Prints `ok` or `not ok` lines.
 server=127.0.0.1:$1
-tool=/usr/share/memcached/scripts/memcached-tool
+tool=$2
 say() { # name, whether
     if [ "$2" = 0 ]; then echo "ok $1"; else echo "not ok $1: $output"; fi
 }

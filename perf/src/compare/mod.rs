@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use crate::client;
 use crate::load::{self, Mix, Plan, Report, Span};
 use crate::process;
 use crate::record::{self, Cell, Machine, Record, RowRecord, ServerRecord};
@@ -25,7 +24,7 @@ pub(crate) struct Flags {
     /// the subject, NAME=COMMAND with {port}, {threads} and {memory} in it (memcrsd of the target directory)
     #[argh(option, default = "Recipe::memcrsd()")]
     pub(crate) server: Recipe,
-    /// what it is compared with, in the same form; may be repeated (memcached of the search path)
+    /// what it is compared with, in the same form; may be repeated (memcached, the one that tests/yardstick fetches)
     #[argh(option)]
     pub(crate) peer: Vec<Recipe>,
     #[argh(positional)]
@@ -118,9 +117,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn describe(&self, recipe: &Recipe) -> Result<ServerRecord, String> {
-        let settings = Settings { threads: 1, memory_mib: self.flags.memory, cores: self.cores.clone() };
-        let server = Server::start(recipe, &settings)?;
-        let version = client::version(&server.address)?;
+        let version = recipe.version(self.flags.memory)?;
         Ok(ServerRecord { name: recipe.name.clone(), command: recipe.command.clone(), version })
     }
 

@@ -42,16 +42,14 @@ const USUAL: [&str; 8] =
 /// # Errors
 /// In words: no such trace, or a server that failed or gave a wrong value.
 pub(crate) fn command(flags: &CompareFlags) -> Result<(), String> {
-    let servers = match &flags.server[..] {
-        [] => vec![Recipe::memcrsd(), Recipe::memcached()],
-        some => some.to_vec(),
-    };
+    let servers = Recipe::named_or_usual(&flags.server);
     let traces = match &flags.traces[..] {
         [] => USUAL.map(String::from).to_vec(),
         some => some.to_vec(),
     };
     let machine = Machine::here();
     println!("{}  {}: {}, Linux {}", record::now(), machine.name, machine.cpu, machine.kernel);
+    Recipe::introduce(&servers, flags.memory)?;
     println!("-m {}, {} threads, window {}\n", flags.memory, flags.threads, flags.window);
     println!(
         "{:26} {:12} {:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>7} {:>6}",
