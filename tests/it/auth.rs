@@ -94,7 +94,7 @@ fn hup_reads_the_users_again() {
     server.signal(Signal::SIGHUP);
     wait_until("the server complains", || !server.stderr().is_empty());
     assert_eq!(login(&mut server.connect(), "new word"), "STORED");
-    if dialect() == Dialect::V45 {
+    if dialect() == Dialect::Memcrsd {
         assert!(
             server.stderr().contains("has a malformed entry. Should be 'user:password'"),
             "{}",
@@ -176,7 +176,7 @@ const REFUSED: u16 = 0x20;
 /// A server that asks for a login in the binary protocol, with this file of users; `None` where the program under test
 /// has no SASL of its own.
 fn sasl_server(users: &str) -> Option<Server> {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         // Debian's has Cyrus SASL, which keeps its users elsewhere.
         return None;
     }

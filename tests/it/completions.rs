@@ -33,7 +33,7 @@ const FLAGS: &[&str] = &["-t", "1", "--io-engine=uring"];
 
 /// A server whose only ring has a double of the kernel below it.
 fn start() -> Option<(Server, Double)> {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return None;
     }
     let server = Server::start(FLAGS);
@@ -43,7 +43,7 @@ fn start() -> Option<(Server, Double)> {
 
 /// The same with a port for datagrams, and a socket to send them from.
 fn start_with_datagrams() -> Option<(Server, UdpSocket, Double)> {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return None;
     }
     let (server, socket) = udp::start(FLAGS);
@@ -83,7 +83,7 @@ fn ends_unharmed(server: Server, double: Double, mut others: Client) {
 /// Newcomers wait, which is told of once; who is there is served; and it is over when it is over.
 #[test]
 fn while_nobody_can_be_accepted_newcomers_wait() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     for (errno, words) in EXHAUSTED {

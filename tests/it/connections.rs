@@ -29,7 +29,7 @@ fn silent_clients_are_closed_but_not_in_the_middle_of_a_command() {
     }
     assert_eq!(idle.read_to_end(), b"", "closed without a word");
     assert!(watched.elapsed() > Duration::from_secs(1), "not before its time");
-    if dialect() == Dialect::V45 {
+    if dialect() == Dialect::Memcrsd {
         busy.send(b"lue\r\n");
         assert_eq!(busy.line(), "STORED", "who is in a command may take its time");
     }
@@ -38,7 +38,7 @@ fn silent_clients_are_closed_but_not_in_the_middle_of_a_command() {
 
 #[test]
 fn without_maxconns_fast_newcomers_wait_for_a_place() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     let server = Server::start(&["-t", "2", "-c", "4", "-o", "no_maxconns_fast"]);
@@ -60,7 +60,7 @@ fn without_maxconns_fast_newcomers_wait_for_a_place() {
 
 #[test]
 fn with_maxconns_fast_newcomers_are_turned_away_until_there_is_a_place() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     let server = Server::start(&["-t", "2", "-c", "4"]);
@@ -198,7 +198,7 @@ fn each_listener_speaks_its_own_protocol() {
 /// What a listener speaks, whatever others do.
 #[test]
 fn each_listener_is_told_of_with_its_protocol() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     let server = Server::start(&["-vv", "-t", "2", "-l", "proto[ascii]:127.0.0.1"]);
@@ -249,7 +249,7 @@ fn connections_are_listed() {
 fn idle_connections_are_cheap() {
     const CONNECTIONS: usize = 3000;
     const IDLE_BYTES_MAX: usize = 3 << 10;
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     raise_descriptors();
@@ -297,7 +297,7 @@ fn a_killed_server_can_be_followed_at_once() {
 /// With `read_buf_mem_limit`, whose request finds the memory in use is told so and goes; the others stay.
 #[test]
 fn memory_for_receiving_can_be_limited() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     // 64 buffers of 16 KiB.

@@ -42,10 +42,9 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 /// Whose answers are expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// memcached 1.6.18, Debian's.
-    V18,
-    /// memcached 1.6.45, hence memcrsd.
-    V45,
+    /// memcached's own: it proves what is expected of both.
+    Memcached,
+    Memcrsd,
 }
 
 /// The program under test.
@@ -57,29 +56,39 @@ pub fn program() -> &'static Path {
     })
 }
 
-/// The memcached to compare with.
-///
-/// # Panics
-/// When it is not installed; `tests/run` installs it.
-pub fn reference() -> &'static Path {
-    let path = Path::new("/usr/bin/memcached");
-    assert!(path.exists(), "Debian's memcached is needed to compare with: apt-get install memcached");
-    path
+/// What `tests/yardstick` names: the memcached it has fetched, else the installed one.
+pub fn yardstick() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/yardstick");
+        let output = Command::new(script).arg("path").output().expect("tests/yardstick can be run");
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end())
+    })
 }
 
-/// What the program under test claims to be.
+/// The memcached to compare with: of the version that memcrsd claims to be, or a later one.
+///
+/// Where there is none, nothing is compared, and a line says so.
+pub fn reference() -> Option<&'static Path> {
+    let output = Command::new(yardstick()).arg("-V").output().ok();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let version = text.trim_end().strip_prefix("memcached ").unwrap_or("none");
+    let numbers = |text: &str| text.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>();
+    if numbers(version) < numbers(memcrsd::limits::MEMCACHED_VERSION) {
+        println!("nothing is compared: the memcached at hand is {version}, see tests/yardstick");
+        return None;
+    }
+    Some(yardstick())
+}
+
+/// What the program under test is.
 pub fn dialect() -> Dialect {
     static DIALECT: OnceLock<Dialect> = OnceLock::new();
-    *DIALECT.get_or_init(|| dialect_of(program()))
-}
-
-fn dialect_of(program: &Path) -> Dialect {
-    let output = Command::new(program).arg("-V").output().expect("the program under test can be run");
-    if String::from_utf8_lossy(&output.stdout).trim_end() == "memcached 1.6.18" {
-        Dialect::V18
-    } else {
-        Dialect::V45
-    }
+    *DIALECT.get_or_init(|| {
+        let output = Command::new(program()).arg("-V").output().expect("the program under test can be run");
+        let is_ours = String::from_utf8_lossy(&output.stdout).contains("memcrsd");
+        if is_ours { Dialect::Memcrsd } else { Dialect::Memcached }
+    })
 }
 
 /// A directory that is gone when the value is.

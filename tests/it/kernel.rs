@@ -170,7 +170,7 @@ pub fn is_told_of_seldom(server: &Server, words: &str) {
 /// One line in ten seconds, little processor time, an end in order.
 #[test]
 fn accepting_that_fails_is_told_of_seldom_and_does_not_spin() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     for (errno, words) in EXHAUSTED.into_iter().chain(FAILING) {
@@ -254,7 +254,7 @@ fn fill_descriptors(server: &Server, clients: &mut Vec<Client>) -> u64 {
 /// Newcomers are refused in words, which is told of once; who is there is served; and it is over when it is over.
 #[test]
 fn out_of_descriptors_newcomers_are_refused_and_later_ones_are_served() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     for engine in ["uring", "epoll"] {

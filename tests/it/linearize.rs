@@ -231,7 +231,7 @@ fn round(workers: &mut [Worker], operations: usize) -> Vec<Vec<Event>> {
 fn one(worker: &mut Worker, start: Instant) -> (usize, Event) {
     let key = worker.random.below(KEYS);
     // memcached's flush_all is not one moment: about one round in a thousand has no order.
-    let flush = worker.random.one_in(100) && dialect() == Dialect::V45;
+    let flush = worker.random.one_in(100) && dialect() == Dialect::Memcrsd;
     let ask = if flush { Ask::Flush } else { worker.choose(key) };
     let sent = start.elapsed().as_nanos() as u64;
     let told = worker.perform(ask, key);

@@ -1,8 +1,8 @@
 //! The integration tests: one binary that starts real servers on loopback and talks to them.
 //!
-//! `MEMCRSD_UNDER_TEST=/usr/bin/memcached` runs the suite against another server. What memcached 1.6.18 answers
-//! differently from 1.6.45 is marked where it is expected, so that a run against Debian's memcached proves the
-//! expectations and a run against memcrsd proves memcrsd. `MEMCRSD_TEST_DEADLINE_MS` bounds every read (30 s).
+//! `MEMCRSD_UNDER_TEST=$(tests/yardstick path)` runs the transcripts against memcached (`just test-against`): that proves
+//! what they expect, as a run against memcrsd proves memcrsd. What the two are meant to answer differently is marked.
+//! `MEMCRSD_TEST_DEADLINE_MS` bounds every read (30 s).
 //! `MEMCRSD_IO_ENGINE=epoll` runs it on that engine.
 
 #![allow(
@@ -25,7 +25,6 @@ mod completions;
 mod connections;
 mod corpus;
 mod debugger;
-mod dialect;
 mod differential;
 mod double;
 mod engines;

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, User, geteuid};
 
-use crate::harness::{Client, Dialect, Server, TempDir, deadline, dialect, program, wait_until};
+use crate::harness::{Client, Dialect, Server, TempDir, deadline, dialect, program, wait_until, yardstick};
 
 /// What ends in time ends within this.
 const PROMPT: Duration = Duration::from_secs(1);
@@ -121,7 +121,7 @@ const REFUSED: &[(&str, i32, &str)] = &[
 
 #[test]
 fn what_is_refused_ends_with_the_right_status_and_words() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     for (line, status, message) in REFUSED {
@@ -160,7 +160,7 @@ fn help_licence_and_version_are_printed_even_by_root() {
 /// What every one of these command lines starts: a server that answers, and ends when it is told to.
 #[test]
 fn what_is_allowed_starts_serves_and_ends() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     let lines = [
@@ -218,7 +218,7 @@ fn a_second_server_on_a_port_says_so_and_leaves() {
     let expected = format!("failed to listen on TCP port {port}: Address already in use");
     assert!(text(&second.stderr).lines().any(|line| line.starts_with(&expected)), "{second:?}");
     let advice = format!(": TCP port {port} is taken: end who has it (ss -lpn), or choose another by -p\n");
-    assert!(dialect() == Dialect::V18 || text(&second.stderr).ends_with(&advice), "{second:?}");
+    assert!(dialect() == Dialect::Memcached || text(&second.stderr).ends_with(&advice), "{second:?}");
     let second = run(program(), &as_root(&["-p", &port, "-l", "127.0.0.1"]));
     assert_eq!(second.status.code(), Some(71));
     let expected = "failed to listen on one of interface(s) 127.0.0.1: Address already in use";
@@ -245,7 +245,7 @@ fn signals_end_the_server_promptly() {
         (Signal::SIGUSR1, Some(0), "Gracefully stopping"),
         (Signal::SIGUSR2, None, ""),
     ];
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         cases.retain(|case| case.0 != Signal::SIGINT && case.0 != Signal::SIGTERM);
     }
     for (signal, code, said) in cases {
@@ -408,17 +408,27 @@ fn the_port_file_names_every_family() {
     assert_eq!(server.end().code(), Some(0));
 }
 
-/// Debian's unit starts memcached by a wrapper that reads /etc/memcached.conf. Only paths and the port are changed.
+/// A file of Debian's memcached package: the yardstick's, else the installed one's.
+fn debians(file: &str) -> PathBuf {
+    let fetched = yardstick().parent().unwrap().join("root").join(file);
+    if fetched.exists() { fetched } else { Path::new("/").join(file) }
+}
+
+/// Debian's unit starts memcached by a wrapper that reads /etc/memcached.conf. Only paths, the port and, where Debian's
+/// package has not made its user, the user are changed.
 #[test]
 fn debians_wrapper_starts_it() {
-    let wrapper = Path::new("/usr/share/memcached/scripts/systemd-memcached-wrapper");
+    let wrapper = debians("usr/share/memcached/scripts/systemd-memcached-wrapper");
     if !geteuid().is_root() || !wrapper.exists() {
         return;
     }
+    let user = if User::from_name("memcache").unwrap().is_some() { "memcache" } else { "nobody" };
     let (dir, link) = installed();
     let script = fs::read_to_string(wrapper).unwrap();
     let script = script.replace("/usr/bin/memcached", link.to_str().unwrap());
-    let conf = fs::read_to_string("/etc/memcached.conf").unwrap();
+    let conf = ["usr/share/memcached/memcached.conf.default", "etc/memcached.conf"].map(debians);
+    let conf = fs::read_to_string(conf.iter().find(|file| file.exists()).unwrap()).unwrap();
+    let conf = conf.replace("-u memcache", &format!("-u {user}"));
     let pid_file = path(&dir, "memcached.pid");
     let conf = conf.replace("-p 11211", "-p -1").replace("/var/run/memcached/memcached.pid", &pid_file);
     fs::write(dir.path().join("wrapper"), script).unwrap();
@@ -431,8 +441,7 @@ fn debians_wrapper_starts_it() {
     client.set("key", "value");
     wait_until("the pid file is there", || Path::new(&pid_file).exists());
     assert_eq!(fs::read_to_string(&pid_file).unwrap(), format!("{}\n", server.child.id()));
-    let user = User::from_name("memcache").unwrap().unwrap();
-    let uid = user.uid;
+    let uid = User::from_name(user).unwrap().unwrap().uid;
     assert_eq!(server.status("Uid:"), format!("{uid} {uid} {uid} {uid}"));
     assert_eq!(server.status("Groups:"), "");
     assert_eq!(server.status("CapEff:"), "0000000000000000", "nothing of root is left");
@@ -499,7 +508,7 @@ fn nobody_with_little_lockable_memory_serves() {
 /// With -L the kernel is asked to keep the items' mapping in large pages.
 #[test]
 fn items_can_be_in_large_pages() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     let advised = |flags: &[&str]| {
@@ -523,7 +532,7 @@ fn items_can_be_in_large_pages() {
 #[test]
 fn locked_memory_is_the_used_one() {
     const MIB: usize = 1 << 20;
-    if !geteuid().is_root() || dialect() == Dialect::V18 {
+    if !geteuid().is_root() || dialect() == Dialect::Memcached {
         return;
     }
     let server = Server::start(&["-k", "-m", "16"]);

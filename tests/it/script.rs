@@ -4,12 +4,13 @@
 //! # comment                      a rule, and where it is written
 //! @flags -m 64 -A                server flags; {dir} is a directory of the test's own
 //! @modes whole,bytes             when a script cannot run in every way
+//! @only memcrsd                  there is nothing in it for memcached
 //! @file auth.txt user:pass\n     a file in {dir}, there before the server starts
 //! > set a 0 0 1                  sent, with \r\n behind it; a last \ leaves the line end out
 //! < STORED                       expected, in the same form
 //! >b set key=a value=1 cas=7     a binary packet; `binary.rs` knows the words
 //! <b set ok cas=new
-//! @18 < ERROR                    only when memcached 1.6.18 answers; @45: only when 1.6.45 does
+//! @memcached < ERROR             only when memcached answers; @memcrsd: only when memcrsd does
 //! = conn other                   goes on on another connection (opened when first named)
 //! = close                        the server closes, having sent nothing more
 //! = half-close                   the client has sent all it wants to
@@ -103,12 +104,19 @@ impl Script {
             steps: Vec::new(),
         };
         for (index, line) in text.lines().enumerate() {
-            let line = match line.split_at_checked(4) {
-                Some(("@18 ", rest)) if dialect == Dialect::V18 => rest,
-                Some(("@45 ", rest)) if dialect == Dialect::V45 => rest,
-                Some(("@18 " | "@45 ", _)) => continue,
+            let line = match line.split_once(' ') {
+                Some(("@memcached", rest)) if dialect == Dialect::Memcached => rest,
+                Some(("@memcrsd", rest)) if dialect == Dialect::Memcrsd => rest,
+                Some(("@memcached" | "@memcrsd", _)) => continue,
                 _ => line,
             };
+            if line == "@only memcrsd" {
+                if dialect == Dialect::Memcrsd {
+                    continue;
+                }
+                script.modes = Some(String::new());
+                break;
+            }
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }

@@ -75,7 +75,7 @@ fn half_stuck(flags: &[&str]) -> (Server, Held, Vec<Client>) {
 /// The other ring serves on, and the one that was stuck has lost nothing.
 #[test]
 fn a_stuck_ring_is_told_of_and_counted_and_may_come_back() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     let (server, held, mut clients) = half_stuck(&["--ring-timeout=0"]);
@@ -99,7 +99,7 @@ fn a_stuck_ring_is_told_of_and_counted_and_may_come_back() {
 /// Writers wait for the stuck ring no longer than they must, and say what they could not do.
 #[test]
 fn with_the_log_full_writes_are_refused_and_reads_go_on() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     let (server, held, mut clients) = half_stuck(&["--ring-timeout=0"]);
@@ -139,7 +139,7 @@ fn with_the_log_full_writes_are_refused_and_reads_go_on() {
 
 #[test]
 fn a_ring_that_stays_stuck_ends_the_process() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     let (mut server, held, _clients) = half_stuck(&["--ring-timeout=4"]);
@@ -160,7 +160,7 @@ fn a_server_with_a_stuck_ring_can_be_stopped() {
 /// A process that was stopped as a whole is not stuck.
 #[test]
 fn a_stopped_and_continued_server_is_not_stuck() {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         return;
     }
     let mut server = Server::start(&["-t", "2", "--ring-timeout=6"]);

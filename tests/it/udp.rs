@@ -12,7 +12,7 @@ pub const ID: u16 = 0x1234;
 
 /// Each engine has its own way to receive datagrams: as the machine has it, and epoll.
 fn engines() -> &'static [&'static [&'static str]] {
-    if dialect() == Dialect::V18 {
+    if dialect() == Dialect::Memcached {
         &[&["-t", "2"]]
     } else {
         &[&["-t", "2"], &["-t", "2", "--io-engine=epoll"]]
