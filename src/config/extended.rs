@@ -1,13 +1,13 @@
 //! `-o`: a comma separated list of `name` and `name=value`, as getsubopt(3) reads it.
 //!
-//! A value on a name that takes none is ignored; of settings given twice the last holds; every refusal ends with 1.
+//! A value for a name that takes none is ignored, the last of repeated settings wins, and every error exits with 1.
 
 use super::number::{atof, atoi, exact};
 use super::{Config, EX_BAD_VALUE, Refusal, VerifyMode};
 
 /// Applies one `-o` list.
 pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), Refusal> {
-    // As getsubopt has it, a comma at the end begins nothing; one in the middle begins an empty name.
+    // As in getsubopt, a trailing comma adds nothing, but a double comma adds an empty name.
     let list = list.strip_suffix(',').unwrap_or(list);
     if list.is_empty() {
         return Ok(());
@@ -41,7 +41,7 @@ fn bad<T>(line: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::new(EX_BAD_VALUE, line))
 }
 
-/// Takes the names that stand alone; says whether `name` was one.
+/// Applies `name` if it is a plain switch; returns whether it was.
 fn flag(config: &mut Config, name: &str) -> bool {
     match name {
         "maxconns_fast" => config.maxconns_fast = true,
@@ -67,8 +67,8 @@ fn flag(config: &mut Config, name: &str) -> bool {
         }
         "ssl_session_cache" => config.ssl.session_cache = true,
         "ssl_kernel_tls" => config.ssl.kernel_tls = true,
-        // They name mechanisms of memcached that are not here; nothing shows them. No privileges are dropped beyond
-        // -u, so `drop_privileges` itself is not among them.
+        // Switches for mechanisms that memcrsd does not have; no statistic shows them. `drop_privileges` is not accepted,
+        // because no privileges are dropped beyond -u.
         "no_hashexpand"
         | "no_chunked_items"
         | "inline_ascii_resp"
@@ -94,7 +94,7 @@ fn no_modern(config: &mut Config) {
     config.lru_maintainer_thread = false;
 }
 
-/// Takes the names that tune memcached's allocator, hash table and LRU; says whether `name` was one.
+/// Applies `name` if it tunes memcached's allocator, hash table or LRU; returns whether it did.
 fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Refusal> {
     let given = || value.map_or_else(|| bad(format!("Missing {name} argument")), Ok);
     let numeric = || value.map_or_else(|| bad(format!("Missing numeric argument for {name}")), Ok);
@@ -147,7 +147,7 @@ fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, 
             config.temporary_ttl = atoi(given()?) as u32;
         }
         "slab_sizes" => {
-            // A word that is no number is 0, which is out of every range; so is no word at all.
+            // What is not a number counts as 0, which is out of every range; so does a missing value.
             config.slab_sizes = given()?.split('-').map(|size| exact(size).unwrap_or(0)).collect();
         }
         "slab_chunk_max" => match atoi(given()?) {
@@ -186,12 +186,12 @@ fn factor(name: &str, value: &str) -> Result<f64, Refusal> {
     if factor > 0.0 { Ok(factor) } else { bad(format!("{name} must be > 0")) }
 }
 
-/// Takes the names that bound time and memory of connections and logs; says whether `name` was one.
+/// Applies `name` if it limits time or memory of connections and logs; returns whether it did.
 fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Refusal> {
     match name {
         "idle_timeout" => match value {
             None => return bad("Missing numeric argument for idle_timeout"),
-            // A negative time is none.
+            // Negative means no timeout.
             Some(secs) => config.idle_timeout = u32::try_from(atoi(secs)).unwrap_or(0),
         },
         "watcher_logbuf_size" => config.logger_watcher_buf_size = kilobytes(name, value)?,
@@ -202,7 +202,7 @@ fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool,
     Ok(true)
 }
 
-/// A whole number, which the name must have.
+/// The mandatory integer value of a name.
 fn number(name: &str, value: Option<&str>) -> Result<u32, Refusal> {
     match value.map(exact) {
         None => bad(format!("Missing {name} argument")),
@@ -219,7 +219,7 @@ fn kilobytes(name: &str, value: Option<&str>) -> Result<u32, Refusal> {
     }
 }
 
-/// Takes the names of TLS; says whether `name` was one.
+/// Applies `name` if it configures TLS; returns whether it did.
 fn tls(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Refusal> {
     let given = || value.map_or_else(|| bad(format!("Missing {name} argument")), |text| Ok(text.to_owned()));
     match name {

@@ -1,8 +1,8 @@
-//! `getopt_long` as glibc has it, in front of argh: every spelling of the command line to one spelling.
+//! glibc's `getopt_long` in front of argh: reduces every spelling of the command line to one.
 //!
-//! memcached's users write `-vv`, `-m64`, `-dp 11211`, `--port=11211`, `--po 11211`, and words that mean nothing. argh
-//! takes only `--port 11211`, so that is what comes out: `--name` or `--name value`, in the order given, values without
-//! their leading spaces. What argh cannot say (getopt's own messages, and that `-h` acts where it stands) is said here.
+//! memcached's users write `-vv`, `-m64`, `-dp 11211`, `--port=11211`, `--po 11211`, and stray words. argh accepts only
+//! `--port 11211`, so the output is `--name` or `--name value`, in the order given, values without leading spaces. What
+//! argh cannot do (getopt's own messages; `-h` taking effect where it stands) is done here.
 //!
 //! Source: getopt(3), "Argument scanning"; the messages are those of glibc's `getopt.c`.
 
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 pub(super) enum Takes {
     Nothing,
     Value,
-    /// A value only as `--name=value`; it is dropped.
+    /// Optional, as `--name=value`; dropped.
     Ignored,
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Takes {
 #[derive(Debug)]
 pub(super) struct Spec {
     pub(super) short: Option<char>,
-    /// The long name, which is also argh's.
+    /// The long name, also argh's.
     pub(super) long: &'static str,
     pub(super) takes: Takes,
     /// The value's name in the help.
@@ -30,28 +30,28 @@ pub(super) struct Spec {
     pub(super) help: &'static [&'static str],
 }
 
-/// What the words end in.
+/// The result of scanning the words.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Nothing stopped them: the server is to run.
+    /// All words scanned: run the server.
     Run,
     Help,
     Licence,
     Version,
-    /// A word getopt refuses.
+    /// A word that getopt rejects.
     Refused(Refusal),
 }
 
-/// The words in argh's spelling, up to the first that acts at once.
+/// The words in argh's spelling, up to the first that takes effect immediately.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) words: Vec<String>,
     pub(super) end: End,
 }
 
-/// Spells `args` (without the program's name) as argh wants them.
+/// Spells `args` (without the program's name) for argh.
 ///
-/// `program` is the name getopt puts in front of its messages.
+/// getopt's messages begin with `program`.
 pub(super) fn normalise(specs: &[Spec], program: &str, args: &[String]) -> Line {
     let mut words = Vec::with_capacity(args.len() * 2);
     let mut rest = args.iter();
@@ -83,7 +83,7 @@ pub(super) fn normalise(specs: &[Spec], program: &str, args: &[String]) -> Line 
     Line { words, end }
 }
 
-/// Takes `--name`, `--name=value` or `--name value`; a beginning of a name will do where it is the only one.
+/// Scans `--name`, `--name=value` or `--name value`; an unambiguous prefix of a name is enough.
 fn long_option<'a>(
     specs: &[Spec],
     long: &str,
@@ -114,8 +114,8 @@ fn long_option<'a>(
     }
 }
 
-/// The option that `name` begins. Those of memcached's, which all have a letter, go first: what abbreviates one of them
-/// means it, whatever this server has besides.
+/// The option that `name` abbreviates. memcached's options, all of which have a letter, take precedence: an abbreviation
+/// that is valid for memcached keeps its meaning whatever options this server adds.
 fn only_match<'s>(specs: &'s [Spec], name: &str) -> Result<&'s Spec, String> {
     let begins = |spec: &&Spec| spec.long.starts_with(name);
     let is_common = specs.iter().any(|spec| begins(&spec) && spec.short.is_some());
@@ -134,7 +134,8 @@ fn only_match<'s>(specs: &'s [Spec], name: &str) -> Result<&'s Spec, String> {
     Err(complaint)
 }
 
-/// Takes a group of letters (`dvm64`): flags up to the first letter with a value, which the rest or the next word is.
+/// Scans a group of letters (`dvm64`): flags, up to the first letter that takes a value, which is the rest of the word or
+/// the next word.
 fn short_options<'a>(
     specs: &[Spec],
     group: &str,
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_comes_out_the_same() {
+    fn every_spelling_is_normalised() {
         for args in [
             &["-m64"][..],
             &["-m", "64"],
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn getopts_own_messages() {
+    fn errors_are_worded_as_by_getopt() {
         for (args, message) in [
             (&["-q"][..], "memcached: invalid option -- 'q'"),
             (&["-dq"], "memcached: invalid option -- 'q'"),
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn help_version_and_licence_act_where_they_stand() {
+    fn help_version_and_licence_take_effect_where_they_stand() {
         let stopped = line(&["-t", "2", "-vhq", "-p"]);
         assert_eq!(stopped.words, ["--threads", "2", "--verbose"]);
         assert_eq!(stopped.end, End::Help);

@@ -1,16 +1,16 @@
-//! What `-h`, `-V` and `-i` print, and the table of options they and the normaliser share.
+//! The text of `-h`, `-V` and `-i`, and the table of options that help and getopt share.
 
 use super::getopt::{Spec, Takes};
 use std::fmt::Write as _;
 
-/// The version of memcached this server stands in for: clients and tools decide by it what they may send.
+/// The version of memcached this server stands in for; clients and tools choose features by it.
 pub use crate::limits::MEMCACHED_VERSION;
 /// This server's own version.
 pub const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const LICENCE: &str = include_str!("licence.txt");
 
-/// Text of `-V`. The first line is memcached's, to the byte: scripts cut the version out of it.
+/// Text of `-V`. The first line matches memcached's byte for byte, because scripts parse it.
 pub(super) fn version() -> String {
     format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n")
 }
@@ -20,7 +20,7 @@ pub(super) fn licence() -> String {
     format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n\n{LICENCE}")
 }
 
-/// Text of `-h`, in the shape of memcached's; a build without `tls` does not speak of it.
+/// Text of `-h`, laid out like memcached's; without `tls` the TLS options are left out.
 pub(super) fn help(tls: bool) -> String {
     let mut text = format!("memcached {MEMCACHED_VERSION}\n");
     let exists = |spec: &&Spec| !spec.help.is_empty() && (tls || spec.long != "enable-ssl");
@@ -60,7 +60,7 @@ const fn own(long: &'static str, value: &'static str, help: &'static [&'static s
     Spec { short: None, long, takes: Takes::Value, value, help }
 }
 
-/// Every option, in the order of the help. One without help is known only so that it can be refused by name.
+/// Every option, in the order of the help. One without help text exists only to be refused by name.
 pub(super) const SPECS: &[Spec] = &[
     value('p', "port", "num", &["TCP port to listen on (default: 11211; 0: off, -1: any free one)"]),
     value('U', "udp-port", "num", &["UDP port to listen on (default: 0, off)"]),
@@ -108,15 +108,15 @@ pub(super) const SPECS: &[Spec] = &[
         "slab-growth-factor",
         "num",
         &[
-            "growth factor of the size classes that statistics",
-            "name (default: 1.25); items are not rounded up to them",
+            "growth factor of the size classes in statistics",
+            "(default: 1.25); items are not rounded up to them",
         ],
     ),
     value(
         'n',
         "slab-min-size",
         "bytes",
-        &["smallest size class that statistics name", "(key+value+flags, default: 48)"],
+        &["smallest size class in statistics", "(key+value+flags, default: 48)"],
     ),
     flag('L', "enable-largepages", &["keep items in huge pages (madvise)"]),
     value(
@@ -125,20 +125,20 @@ pub(super) const SPECS: &[Spec] = &[
         "char",
         &[
             "use <char> as the delimiter between key prefixes and",
-            "IDs in per-prefix stats (default: \":\") and turn them on",
+            "IDs for stats per prefix, and enable them (default: \":\")",
         ],
     ),
     value(
         't',
         "threads",
         "num",
-        &["number of threads, one ring each (default: 4, or the", "number of cores where that is less)"],
+        &["number of threads, one ring each (default: 4, or the", "number of cores if that is less)"],
     ),
     value(
         'R',
         "max-reqs-per-event",
         "num",
-        &["maximum number of requests of one connection before", "the others get a turn (default: 20)"],
+        &["maximum number of requests of one connection before", "others are served (default: 20)"],
     ),
     flag('C', "disable-cas", &["disable use of CAS"]),
     value('b', "listen-backlog", "num", &["set the backlog queue limit (default: 1024)"]),
@@ -152,7 +152,10 @@ pub(super) const SPECS: &[Spec] = &[
     flag(
         'S',
         "enable-sasl",
-        &["turn on SASL authentication (PLAIN; passwords in the", "file that MEMCACHED_SASL_PWDB names)"],
+        &[
+            "turn on SASL authentication (PLAIN; password file in",
+            "the environment variable MEMCACHED_SASL_PWDB)",
+        ],
     ),
     flag('F', "disable-flush-all", &["disable flush_all command"]),
     flag('X', "disable-dumping", &["disable stats cachedump and lru_crawler metadump"]),
@@ -163,46 +166,40 @@ pub(super) const SPECS: &[Spec] = &[
         "file",
         &["enable ASCII protocol authentication. format:", "user:pass\\nuser2:pass2\\n"],
     ),
-    value(
-        'e',
-        "memory-file",
-        "file",
-        &["accepted and ignored (warns): the cache starts", "empty after a restart"],
-    ),
+    value('e', "memory-file", "file", &["ignored with a warning: the cache is empty after a", "restart"]),
     flag('Z', "enable-ssl", &["enable TLS/SSL"]),
     value('o', "extended", "list", &["comma separated list of extended options"]),
     own(
         "io-engine",
         "name",
         &[
-            "what does the I/O - one of uring, epoll, or auto (default:",
-            "auto, which is uring where it is allowed)",
+            "I/O engine - one of uring, epoll, or auto (default: auto,",
+            "which is uring if it is allowed, else epoll)",
         ],
     ),
     own(
         "ring-timeout",
         "secs",
         &[
-            "end the process when a ring has not turned for so many",
-            "seconds, so that it is restarted (default: 60, min 4,",
-            "0 never)",
+            "abort the process when a ring has been stuck for this",
+            "many seconds (default: 60, min: 4, 0: never)",
         ],
     ),
     own(
         "metrics-port",
         "num",
-        &["port to serve Prometheus metrics on, by HTTP", "(default: 0, off; -1: any free one)"],
+        &["port for Prometheus metrics by HTTP", "(default: 0, off; -1: any free one)"],
     ),
     own("metrics-address", "addr", &["interface for --metrics-port (default: 127.0.0.1)"]),
     own(
         "health",
         "addr",
         &[
-            "ask the server at <host:port>, or at the UNIX socket",
-            "<file>, whether it answers; exit with 0 if it does, else 1",
+            "check that the server at <host:port>, or at the UNIX",
+            "socket <file>, answers; exit with 0 if it does, else 1",
         ],
     ),
-    own("health-timeout", "secs", &["how long --health waits (default: 2)"]),
+    own("health-timeout", "secs", &["timeout of --health (default: 2)"]),
     value('N', "napi-ids", "num", &[]),
 ];
 
@@ -216,9 +213,9 @@ most options have a 'no_' prefix to disable
    - maxconns_fast:       immediately close new connections after limit (default: enabled)
    - no_slab_reassign:    refuse the \"slabs reassign\" command
    - no_lru_crawler:      disable the background sweep for expired items
-   - no_lru_maintainer:   hide the statistics of memcached's LRU thread
+   - no_lru_maintainer:   hide the statistics of the LRU maintainer
    - idle_timeout:        timeout for idle connections in seconds (default: 0, no timeout)
-   - slab_chunk_max:      largest size class that statistics name, in kilobytes (default: 512)
+   - slab_chunk_max:      largest size class in statistics, in kilobytes (default: 512)
    - watcher_logbuf_size: size in kilobytes of per-watcher write buffer. (default: 256)
    - track_sizes:         enable dynamic reports for 'stats sizes' command.
 ";
@@ -231,14 +228,14 @@ const EXTENDED_TLS: &str = "   - ssl_chain_cert:      certificate chain file in 
    - ssl_ca_cert:         PEM format file of acceptable client CA's
    - ssl_min_version:     minimum protocol version to accept (default: tlsv1.2)
                           valid values are 0(tlsv1.0), 1(tlsv1.1), 2(tlsv1.2), or 3(tlsv1.3);
-                          1.0 and 1.1 are not spoken any more: 0 and 1 mean 2
+                          1.0 and 1.1 are not supported: 0 and 1 mean 2
    - ssl_keyformat:       format of the private key: 1(PEM, the default) or 2(DER)
-   - ssl_session_cache:   let clients resume sessions, by tickets (default: off)
+   - ssl_session_cache:   let clients resume sessions by tickets (default: off)
 ";
 
 const EXTENDED_WITHOUT_EFFECT: &str =
-    "   Accepted and checked, shown in \"stats settings\", without effect: they steer
-   memcached's slab allocator, hash table and LRU threads, which are not here.
+    "   Checked and shown in \"stats settings\", but without effect: they tune
+   memcached's slab allocator, hash table and LRU threads, which memcrsd lacks.
    - hashpower, no_hashexpand, hash_algorithm, tail_repair_time, slab_sizes,
      slab_automove, slab_automove_ratio, slab_automove_window,
      slab_automove_freeratio, lru_crawler_sleep, lru_crawler_tocrawl,

@@ -1,7 +1,7 @@
-//! From what was given to what holds: each value by itself ([`values`]), then all of them together ([`whole`]).
+//! Validation: first each value by itself ([`values`]), then the combination ([`whole`]).
 //!
-//! The order of the two is memcached's: a value that is bad by itself ends the start even in front of `-h`; settings
-//! that do not go together are seen at the end.
+//! The order is memcached's: an invalid value fails even if `-h` follows it, a contradiction between settings is found
+//! at the end.
 
 use super::options::Options;
 use super::{
@@ -11,19 +11,19 @@ use super::{
 use crate::limits::SLAB_PAGE_BYTES;
 use std::time::Duration;
 
-/// More threads than this make memcached warn.
+/// memcached warns about more threads than this.
 const THREADS_ADVISED_MAX: usize = 64;
-/// Rings a server can have at all: each costs an index and a place in the log's cursors.
+/// Most rings of a server: each costs an index and a cursor of the log.
 const THREADS_MAX: i32 = 1024;
-/// Rings are looked at once a second: less would take a busy machine for a stuck ring.
+/// The watchdog checks rings once a second; with a shorter timeout a busy machine would look like a stuck ring.
 const RING_TIMEOUT_SECS_MIN: u32 = 4;
 const ITEM_BYTES_MIN: i64 = 1 << 10;
 const ITEM_BYTES_MAX: i64 = 1 << 30;
-/// Classes memcached has room for, the last being the largest chunk.
+/// Most classes in memcached, besides the last, which is the largest chunk.
 const SLAB_SIZES_MAX: usize = 62;
 const SLAB_SIZE_STEP_BYTES: u32 = 8;
 
-/// Judges each value by itself and puts it in its place.
+/// Validates each value by itself and stores it.
 pub(super) fn values(options: &Options, surroundings: &Surroundings) -> Result<Config, Refusal> {
     let mut config = Config {
         num_threads: surroundings.cores.clamp(1, Config::default().num_threads),
@@ -43,7 +43,7 @@ pub(super) fn values(options: &Options, surroundings: &Surroundings) -> Result<C
         return Err(Refusal::new(EX_USAGE, "This server is not built with TLS support."));
     }
     if !options.napi_ids.is_empty() {
-        let line = "-N is not supported: connections are not placed by NAPI id in this server.";
+        let line = "-N is not supported: this server does not assign connections by NAPI id.";
         return Err(Refusal::new(EX_USAGE, line));
     }
     if config.sasl {
@@ -71,7 +71,7 @@ fn switches(config: &mut Config, options: &Options) {
     config.ssl_enabled = options.enable_ssl > 0;
 }
 
-/// Judges the options whose value is a number; a repeated option is judged each time, and the last one holds.
+/// Validates numeric options; each occurrence is checked, and the last one wins.
 fn numbers(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     for mask in &options.unix_mask {
         config.access = mask.0;
@@ -127,10 +127,10 @@ fn above_zero(number: i32, line: &str) -> Result<u32, Refusal> {
     }
 }
 
-/// Longest wait of --health, seconds.
+/// Longest --health-timeout, seconds.
 const HEALTH_SECS_MAX: f64 = 3600.0;
 
-/// Reads --health and what belongs to it; none without it.
+/// Validates --health and --health-timeout; `None` without --health.
 pub(super) fn probe(options: &Options) -> Result<Option<Probe>, Refusal> {
     let Some(target) = options.health.last() else { return Ok(None) };
     let target = match target.strip_prefix("unix:").unwrap_or(target) {
@@ -141,7 +141,7 @@ pub(super) fn probe(options: &Options) -> Result<Option<Probe>, Refusal> {
             }
             _ => {
                 let line = format!("Invalid address for --health: {target}");
-                let form = " -- should be host:port, or the path of a unix socket".to_owned();
+                let form = " -- should be host:port, or the path of a UNIX socket".to_owned();
                 return Err(Refusal { lines: vec![line, form], status: EX_BAD_VALUE });
             }
         },
@@ -165,7 +165,7 @@ fn metrics(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Judges the options whose value is a text.
+/// Validates the options whose value is text.
 fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     let last = |given: &[String]| given.last().cloned();
     config.socketpath = last(&options.unix_socket);
@@ -176,7 +176,7 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     for list in &options.listen {
         match &mut config.inter {
             None => config.inter = Some(list.clone()),
-            // memcached leaves out what it has seen, by substring.
+            // memcached drops repetitions, found as substrings.
             Some(seen) if seen.contains(list.as_str()) => {}
             Some(seen) => {
                 seen.push(',');
@@ -222,7 +222,7 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Judges the settings together, and works out what follows from several of them.
+/// Validates the combination of settings, and derives what depends on several of them.
 pub(super) fn whole(mut config: Config, options: &Options) -> Result<Config, Refusal> {
     sizes(&mut config, options)?;
     slab_sizes(&config)?;
@@ -240,8 +240,7 @@ pub(super) fn whole(mut config: Config, options: &Options) -> Result<Config, Ref
         return Err(Refusal::new(EX_USAGE, "ERROR: You cannot enable SSL without a TCP port."));
     }
     if config.ssl_enabled && config.ssl.ciphers.is_some() {
-        let line =
-            "WARNING: ssl_ciphers has no effect: only forward secret, authenticated suites are spoken.";
+        let line = "WARNING: ssl_ciphers has no effect: only forward secret, authenticated suites are used.";
         config.warnings.push(line.to_owned());
     }
     let separate = config.inter.as_ref().is_some_and(|list| list.contains(','));
@@ -253,7 +252,7 @@ pub(super) fn whole(mut config: Config, options: &Options) -> Result<Config, Ref
 fn sizes(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     let usage = |line: String| Err(Refusal::new(EX_USAGE, line));
     if let Some(megabytes) = options.memory_limit.last() {
-        // A negative limit is no limit that could hold an item.
+        // A negative limit holds no item, and is rejected below.
         config.maxbytes = u64::try_from(megabytes.0).unwrap_or(0) << 20;
     }
     let item = options.max_item_size.last().map_or(config.item_size_max as i64, |bytes| bytes.0);
@@ -336,7 +335,7 @@ fn authentication(config: &mut Config, options: &Options) -> Result<(), Refusal>
     Ok(())
 }
 
-/// A port: 0 is off, -1 any free one.
+/// A port: 0 = off, -1 = any free one.
 fn port(number: i32) -> Result<Option<u16>, Refusal> {
     match number {
         0 => Ok(None),
@@ -347,7 +346,7 @@ fn port(number: i32) -> Result<Option<u16>, Refusal> {
     }
 }
 
-/// -p and -U: 0 is off, -1 any free port, and -U alone moves TCP along.
+/// -p and -U: 0 = off, -1 = any free port; -U alone sets the TCP port too.
 fn ports(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     if let Some(number) = options.udp_port.last() {
         config.udpport = port(number.0)?;

@@ -1,29 +1,29 @@
-//! Where to listen: the grammar of `-l`, and the addresses its names stand for.
+//! Listeners: the grammar of `-l`, and name resolution.
 //!
 //! An element is `[notls:|btls:|mtls:][proto[NAME]:][tag[NAME]:|tag_NAME_:]HOST[:PORT]`; HOST is a name, an IPv4
-//! address, `[IPv6]`, a bare IPv6 address (then without a port), or `*`. No socket is made here.
+//! address, `[IPv6]`, a bare IPv6 address (then without a port), or `*`. No sockets are created here.
 
 use super::{Config, EX_OSERR, Protocol, Refusal};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
-/// One listener asked for; a name in it may stand for several addresses.
+/// A requested listener; its name may resolve to several addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenSpec {
-    /// Where.
+    /// Its address.
     pub endpoint: Endpoint,
-    /// What its connections speak; `-B` unless the element says otherwise.
+    /// Its protocol; `-B` unless the element overrides it.
     pub protocol: Protocol,
-    /// Whether they are encrypted.
+    /// Its TLS mode.
     pub tls: ListenTls,
-    /// The name that `stats conns` shows for it, 1 to 8 bytes.
+    /// Its name in `stats conns`, 1 to 8 bytes.
     pub tag: Option<String>,
 }
 
-/// The place of a listener.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A TCP port; port 0 is any free one, host `None` is every address, IPv4 and IPv6.
+    /// A TCP port. Port 0 = any free one; host `None` = all addresses, IPv4 and IPv6.
     Tcp {
         /// Name or address.
         host: Option<String>,
@@ -39,31 +39,31 @@ pub enum Endpoint {
     },
     /// A stream socket in the file system.
     Unix {
-        /// Its path; a socket left there by a dead server is replaced.
+        /// Its path; a stale socket there is replaced.
         path: String,
         /// Its permissions (-a).
         mode: u32,
     },
 }
 
-/// Whether and how a listener encrypts.
+/// TLS mode of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenTls {
     /// Plain.
     Off,
-    /// As `-o ssl_verify_mode` says.
+    /// TLS; client certificates by `-o ssl_verify_mode`.
     On,
-    /// Without a client certificate (`btls:`).
+    /// TLS without client certificates (`btls:`).
     Basic,
-    /// With a client certificate required (`mtls:`).
+    /// TLS with required client certificates (`mtls:`).
     Mutual,
 }
 
 impl Endpoint {
-    /// The addresses to bind, resolved by the system (it may ask a name server, so: before any ring runs).
+    /// The addresses to bind. Resolution may block on a name server, so call this before any ring runs.
     ///
     /// # Errors
-    /// What getaddrinfo says; and a unix socket has no address.
+    /// The error of getaddrinfo; a UNIX socket has no address.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let (host, port) = match self {
             Self::Tcp { host, port } | Self::Udp { host, port } => (host, *port),
@@ -81,23 +81,23 @@ impl Endpoint {
     }
 }
 
-/// `host` without the brackets that an IPv6 address may stand in.
+/// `host` without the brackets around an IPv6 address.
 pub fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// The resolver's words, without std's in front of them.
+/// The resolver's message without std's prefix.
 fn gai_strerror(error: &io::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
 
-/// The listeners that the settings of `config` ask for.
+/// The listeners requested by `config`.
 ///
-/// `-s` switches TCP and UDP off; otherwise every element of `-l` listens on TCP and, with `-U`, on UDP.
+/// `-s` disables TCP and UDP. Otherwise every element of `-l` listens on TCP and, with `-U`, on UDP.
 ///
 /// # Errors
-/// memcached's line for the element that does not parse, and exit status 71, as when a port is taken.
+/// memcached's message for an element that does not parse, with exit status 71, as for a port that is taken.
 pub(super) fn specs(config: &Config) -> Result<Vec<ListenSpec>, Refusal> {
     if let Some(path) = &config.socketpath {
         let endpoint = Endpoint::Unix { path: path.clone(), mode: config.access };
@@ -142,7 +142,7 @@ fn refusal(config: &Config, line: String) -> Refusal {
     Refusal { lines, status: EX_OSERR }
 }
 
-/// One element of `-l`, taken apart.
+/// One parsed element of `-l`.
 #[derive(Debug, PartialEq, Eq)]
 struct Element<'a> {
     tls: ListenTls,
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_ports() {
+    fn hosts_and_ports_are_parsed() {
         for (text, host, port) in [
             ("127.0.0.1", Some("127.0.0.1"), None),
             ("127.0.0.1:1", Some("127.0.0.1"), Some(1)),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes() {
+    fn prefixes_are_parsed() {
         let all = element("mtls:proto[binary]:tag[a]:[::1]:7").unwrap();
         assert_eq!(
             all,
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_memcacheds() {
+    fn errors_are_worded_as_by_memcached() {
         for (text, line) in [
             ("127.0.0.1:x", "Invalid port number: \"x\""),
             ("127.0.0.1:", "Invalid port number: \"\""),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn any_is_both_families_and_names_resolve() {
+    fn any_address_is_both_families_and_names_resolve() {
         let any = Endpoint::Tcp { host: None, port: 7 }.addresses().unwrap();
         assert_eq!(any, ["0.0.0.0:7".parse().unwrap(), "[::]:7".parse().unwrap()]);
         let named = Endpoint::Udp { host: Some("localhost".to_owned()), port: 7 }.addresses().unwrap();

@@ -1,15 +1,15 @@
-//! Command line to a configuration that cannot be wrong.
+//! Turns the command line into a configuration that is known to be valid.
 //!
 //! ```text
-//! words ─ getopt: every spelling to one ─► options: argh's struct ─► judge: defaults, refusals, listeners ─► Config
-//!         (help: the table of options)      (number: C's numbers)     (extended: -o; listen: -l)       settings ─► `stats settings`
+//! words ─ getopt: one spelling for all ─► options: argh's struct ─► judge: defaults, checks, listeners ─► Config
+//!         (help: the table of options)     (number: C's numbers)     (extended: -o; listen: -l)    settings ─► `stats settings`
 //! ```
 //!
-//! Meaning, defaults, messages and exit statuses are memcached 1.6.45's. Everything here is pure: what the machine and
-//! the environment contribute comes in as [`Surroundings`], and a refusal goes out as lines and a status.
+//! Meaning, defaults, messages and exit statuses are those of memcached 1.6.45. Everything here is pure: the machine and
+//! the environment come in as [`Surroundings`], an error goes out as lines and a status.
 //!
-//! The options that steer mechanisms which are not here (slab allocator, LRU threads, hash table) are read, checked and
-//! shown like the rest; `-h` names them as without effect. Two whose effect would be missed, -L and -e, warn at the start.
+//! Options for memcached's slab allocator, LRU threads and hash table are parsed, checked and shown like the rest; `-h`
+//! lists them as without effect. `-e`, whose effect an operator would miss, warns at startup.
 
 mod extended;
 mod getopt;
@@ -30,22 +30,22 @@ use argh::FromArgs as _;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// Exit status of a value that is bad by itself.
+/// Exit status for an invalid value.
 pub const EX_BAD_VALUE: u8 = 1;
-/// Exit status of settings that do not go together. Source: sysexits(3).
+/// Exit status for settings that contradict each other. Source: sysexits(3).
 pub const EX_USAGE: u8 = 64;
-/// Exit status of an unknown `-u` user. Source: sysexits(3).
+/// Exit status for an unknown `-u` user. Source: sysexits(3).
 pub const EX_NOUSER: u8 = 67;
-/// Exit status of what the operating system denied. Source: sysexits(3).
+/// Exit status when the operating system denies something. Source: sysexits(3).
 pub const EX_OSERR: u8 = 71;
 
-/// Whether this build can encrypt (`-Z`).
+/// Whether this build has TLS (`-Z`).
 pub const HAS_TLS: bool = true;
 
 /// Which protocol a listener speaks (-B).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// Told from the first byte of each connection.
+    /// Detected from the first byte of each connection.
     Auto,
     /// Text and meta commands.
     Ascii,
@@ -53,19 +53,19 @@ pub enum Protocol {
     Binary,
 }
 
-/// What does the I/O (--io-engine).
+/// I/O engine (--io-engine).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoEngine {
-    /// io_uring where it is allowed, else epoll.
+    /// io_uring if it is allowed, otherwise epoll.
     Auto,
-    /// io_uring, or no start.
+    /// io_uring; startup fails without it.
     Uring,
     /// epoll.
     Epoll,
 }
 
 impl IoEngine {
-    /// The word for it.
+    /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -75,52 +75,52 @@ impl IoEngine {
     }
 }
 
-/// Which certificates a TLS listener asks its clients for (`-o ssl_verify_mode`).
+/// Client certificates that a TLS listener asks for (`-o ssl_verify_mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyMode {
     /// None.
     None,
-    /// Asks, and takes clients without one.
+    /// Optional.
     Request,
-    /// Refuses clients without one.
+    /// Required.
     Require,
-    /// As `Require`, at the first handshake only.
+    /// Required, at the first handshake only.
     Once,
 }
 
-/// The settings of TLS; they mean something with `-Z`.
+/// TLS settings; they apply with `-Z`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Certificate chain file, PEM.
     pub chain_cert: Option<String>,
-    /// Key file, where the chain file does not hold the key.
+    /// Key file, if the key is not in the chain file.
     pub key: Option<String>,
     /// File of the CAs that sign client certificates, PEM.
     pub ca_cert: Option<String>,
     /// OpenSSL's cipher list.
     pub ciphers: Option<String>,
-    /// What clients must show.
+    /// Client certificates.
     pub verify_mode: VerifyMode,
     /// OpenSSL's number of the key's format; 1 is PEM.
     pub keyformat: u32,
     /// Output buffer of one connection, bytes.
     pub wbuf_bytes: u32,
-    /// Sessions may be resumed.
+    /// Clients may resume sessions.
     pub session_cache: bool,
-    /// Encryption may be left to the kernel.
+    /// The kernel may encrypt.
     pub kernel_tls: bool,
-    /// Oldest protocol taken: 0 to 3 for TLS 1.0 to 1.3.
+    /// Oldest protocol accepted: 0 to 3 for TLS 1.0 to 1.3.
     pub min_version: u32,
 }
 
-/// The server's settings, as memcached's `stats settings` names them where it has a name.
+/// The server's settings, under memcached's names in `stats settings` where it has one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// -m, bytes.
     pub maxbytes: u64,
     /// -c.
     pub maxconns: u32,
-    /// -p; None = no TCP, Some(0) = ephemeral. With `-s`, `listen` has no TCP all the same.
+    /// -p; None = off, Some(0) = ephemeral. With `-s`, `listen` has no TCP even so.
     pub tcpport: Option<u16>,
     /// -U, likewise.
     pub udpport: Option<u16>,
@@ -130,7 +130,7 @@ pub struct Config {
     pub socketpath: Option<String>,
     /// -a.
     pub access: u32,
-    /// Every listener that the settings above come to.
+    /// The listeners that follow from the settings above.
     pub listen: Vec<ListenSpec>,
     /// Threads that serve one UDP port.
     pub num_threads_per_udp: usize,
@@ -148,7 +148,7 @@ pub struct Config {
     pub num_threads: usize,
     /// --io-engine.
     pub io_engine: IoEngine,
-    /// --ring-timeout: a ring that has not turned for so long ends the process, seconds; 0 is never.
+    /// --ring-timeout: a ring that makes no progress for this long aborts the process, seconds; 0 = never.
     pub ring_timeout_secs: u32,
     /// --metrics-port; None = no metrics, Some(0) = ephemeral.
     pub metrics_port: Option<u16>,
@@ -164,7 +164,7 @@ pub struct Config {
     pub cas_enabled: bool,
     /// -b.
     pub backlog: i32,
-    /// -B, or what -S and -Y make of it.
+    /// -B, as -S and -Y change it.
     pub protocol: Protocol,
     /// -S.
     pub sasl: bool,
@@ -174,11 +174,11 @@ pub struct Config {
     pub auth_file: Option<String>,
     /// -I, bytes.
     pub item_size_max: u64,
-    /// Connections beyond -c are told so and closed; otherwise they wait in the backlog.
+    /// Connections over -c get an error and are closed; otherwise they wait in the backlog.
     pub maxconns_fast: bool,
     /// Shown only.
     pub hashpower_init: u32,
-    /// `slabs reassign` is answered, not refused.
+    /// `slabs reassign` is accepted.
     pub slab_reassign: bool,
     /// Shown, and set by `slabs automove`; no effect.
     pub slab_automove: u32,
@@ -188,7 +188,7 @@ pub struct Config {
     pub slab_automove_window: u32,
     /// The largest size class, bytes.
     pub slab_chunk_size_max: u32,
-    /// The size classes given by `-o slab_sizes`, bytes; empty where -f and -n make them.
+    /// The size classes given by `-o slab_sizes`, bytes; empty if -f and -n define them.
     pub slab_sizes: Vec<u32>,
     /// Expired items are swept in the background.
     pub lru_crawler: bool,
@@ -206,7 +206,7 @@ pub struct Config {
     pub watch_enabled: bool,
     /// Shown only.
     pub hash_algorithm: &'static str,
-    /// memcached's statistics of this thread are shown.
+    /// The statistics of memcached's LRU maintainer are shown.
     pub lru_maintainer_thread: bool,
     /// Shown only.
     pub lru_segmented: bool,
@@ -222,15 +222,15 @@ pub struct Config {
     pub temp_lru: bool,
     /// Shown only, seconds.
     pub temporary_ttl: u32,
-    /// Seconds of silence after which a TCP connection is closed; 0 = never.
+    /// Idle seconds after which a TCP connection is closed; 0 = never.
     pub idle_timeout: u32,
-    /// Buffer of one `watch`, bytes.
+    /// Buffer of one watcher, bytes.
     pub logger_watcher_buf_size: u32,
     /// Log buffer of one thread, bytes.
     pub logger_buf_size: u32,
-    /// Bound of the memory for reading and replying, bytes; 0 = none.
+    /// Limit on read buffers, bytes; 0 = none.
     pub read_buf_mem_limit: u64,
-    /// `stats sizes` counts.
+    /// `stats sizes` is enabled.
     pub track_sizes: bool,
     /// -Z.
     pub ssl_enabled: bool,
@@ -250,22 +250,22 @@ pub struct Config {
     pub large_pages: bool,
     /// -e.
     pub memory_file: Option<String>,
-    /// Where the ports bound are written, from `MEMCACHED_PORT_FILENAME`.
+    /// File that lists the bound ports, from `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<String>,
-    /// Lines for standard error at the start.
+    /// Lines for standard error at startup.
     pub warnings: Vec<String>,
 }
 
-/// What the machine and the environment say, as far as the command line depends on it.
+/// What the command line depends on besides its words: machine and environment.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
-    /// The name the program was called by; getopt's messages begin with it.
+    /// The program's name as called; getopt's messages begin with it.
     pub program: String,
-    /// Cores this process may use.
+    /// Cores available to this process.
     pub cores: usize,
-    /// The kernel has large pages for those who ask (-L).
+    /// The kernel offers huge pages on request (-L).
     pub large_pages: bool,
-    /// The build can encrypt ([`HAS_TLS`]).
+    /// The build has TLS ([`HAS_TLS`]).
     pub tls: bool,
     /// `MEMCACHED_SASL_PWDB`.
     pub sasl_pwdb: Option<String>,
@@ -273,27 +273,27 @@ pub struct Surroundings {
     pub port_file: Option<String>,
 }
 
-/// What a command line asks for.
+/// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// To serve.
+    /// Run the server.
     Run(Box<Config>),
-    /// To ask another server whether it is well (--health).
+    /// Check the health of another server (--health).
     Probe(Probe),
-    /// To print this on standard output and end with status 0.
+    /// Print this on standard output and exit with status 0.
     Print(String),
 }
 
-/// A server to be asked whether it is well.
+/// A health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Where it is.
+    /// The server to check.
     pub target: ProbeTarget,
-    /// How long all of it may take.
+    /// Time limit for the whole check.
     pub timeout: Duration,
 }
 
-/// The place of a server that is asked.
+/// Address of the server to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeTarget {
     /// A TCP port.
@@ -303,7 +303,7 @@ pub enum ProbeTarget {
         /// Port.
         port: u16,
     },
-    /// The path of a unix socket.
+    /// The path of a UNIX socket.
     Unix(String),
 }
 
@@ -317,14 +317,14 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal in one line.
+    /// A refusal of one line.
     pub fn new(status: u8, line: impl Into<String>) -> Self {
         Self { lines: vec![line.into()], status }
     }
 }
 
 impl Surroundings {
-    /// Asks the machine and the environment. `program` is the first word of the command line.
+    /// Reads machine and environment. `program` is the first word of the command line.
     pub fn probe(program: String) -> Self {
         let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
         Self {
@@ -433,7 +433,7 @@ impl Default for Tls {
     }
 }
 
-/// The words of a command line as text: the program's name, and the rest.
+/// The command line as text: the program's name, and the rest.
 ///
 /// # Errors
 /// A word is not UTF-8.
@@ -447,7 +447,7 @@ pub fn words(words: impl Iterator<Item = OsString>) -> Result<(String, Vec<Strin
 /// Reads a command line, without the program's name.
 ///
 /// # Errors
-/// The [`Refusal`] of the first thing that is wrong.
+/// The [`Refusal`] for the first error found.
 pub fn parse(args: &[String], surroundings: &Surroundings) -> Result<Request, Refusal> {
     let line = getopt::normalise(help::SPECS, &surroundings.program, args);
     let words: Vec<&str> = line.words.iter().map(String::as_str).collect();

@@ -1,6 +1,6 @@
-//! C's reading of numbers, which the command line of memcached is: `atoi`, `atof`, `strtoul` with a check, `-I`'s suffix.
+//! Numbers as C parses them, because memcached's command line does: `atoi`, `atof`, checked `strtoul`, `-I`'s suffix.
 //!
-//! Garbage is 0 and never an error by itself; what follows the number is ignored. Only [`exact`] refuses.
+//! Garbage is 0 and not an error, and anything after the number is ignored. Only [`exact`] rejects.
 
 use argh::FromArgValue;
 
@@ -16,7 +16,7 @@ pub(super) struct Float(pub(super) f64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Octal(pub(super) u32);
 
-/// A number of bytes that may end in k, K, m or M (and in nothing else: `2g` is 2).
+/// A number of bytes with an optional suffix k, K, m or M (no other: `2g` is 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bytes(pub(super) i64);
 
@@ -49,13 +49,13 @@ impl FromArgValue for Bytes {
     }
 }
 
-/// The integer at the front of `text`, 0 where there is none. Out of range wraps as glibc's does: saturate at 64
-/// bits, keep the lower 32.
+/// The integer at the start of `text`, 0 if there is none. Out of range it behaves as glibc's: saturate at 64 bits, keep
+/// the lower 32.
 pub(super) fn atoi(text: &str) -> i32 {
     leading_integer(text, 10) as i32
 }
 
-/// The decimal number at the front of `text`, 0 where there is none.
+/// The decimal number at the start of `text`, 0 if there is none.
 pub(super) fn atof(text: &str) -> f64 {
     let text = text.trim_start();
     let bytes = text.as_bytes();
@@ -75,7 +75,7 @@ pub(super) fn atof(text: &str) -> f64 {
     text[..end].parse().unwrap_or(0.0)
 }
 
-/// A whole number of 32 bits with nothing behind it but space, as memcached's `safe_strtoul` takes it.
+/// A 32-bit integer followed by nothing but white space, as memcached's `safe_strtoul` accepts it.
 pub(super) fn exact(text: &str) -> Option<u32> {
     let text = text.trim_start();
     let digits = text.strip_prefix('+').unwrap_or(text);
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_c_reads_them() {
+    fn numbers_are_parsed_as_in_c() {
         for (text, value) in [
             ("", 0),
             ("abc", 0),

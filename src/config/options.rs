@@ -1,4 +1,4 @@
-//! The options as argh reads them: each field is what was given, in the order given, not yet judged.
+//! The options as argh parses them: each field holds the values given, in order, not yet validated.
 
 use super::number::{Bytes, Float, Int, Octal};
 use argh::FromArgs;
@@ -105,22 +105,22 @@ pub(super) struct Options {
     /// extended options
     #[argh(option)]
     pub(super) extended: Vec<String>,
-    /// what does the I/O
+    /// engine for input and output
     #[argh(option)]
     pub(super) io_engine: Vec<String>,
-    /// seconds a ring may be stuck
+    /// seconds until a stuck ring aborts
     #[argh(option)]
     pub(super) ring_timeout: Vec<Int>,
-    /// port of the metrics
+    /// metrics port
     #[argh(option)]
     pub(super) metrics_port: Vec<Int>,
-    /// address of the metrics
+    /// metrics address
     #[argh(option)]
     pub(super) metrics_address: Vec<String>,
-    /// server to ask whether it is well
+    /// server to check
     #[argh(option)]
     pub(super) health: Vec<String>,
-    /// how long to wait for its answer
+    /// seconds to wait for it
     #[argh(option)]
     pub(super) health_timeout: Vec<Float>,
     /// refused

@@ -2,14 +2,14 @@
 
 use super::{Config, Protocol, VerifyMode};
 
-/// The settings that commands change while the server runs.
+/// The settings that commands change at run time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveSettings {
     /// `cache_memlimit`, bytes.
     pub maxbytes: u64,
     /// `verbosity`.
     pub verbosity: u8,
-    /// Server time of the oldest item that `flush_all` left alive.
+    /// Server time of the oldest item that `flush_all` left.
     pub oldest: u32,
     /// `stats detail on`.
     pub detail_enabled: bool,
@@ -35,12 +35,12 @@ pub struct LiveSettings {
     pub temp_lru: bool,
     /// `lru temp_ttl`, seconds.
     pub temporary_ttl: u32,
-    /// What does the I/O; the wish until the server has started.
+    /// The I/O engine: the one requested until the server has started, then the one in use.
     pub io_engine: &'static str,
 }
 
 impl LiveSettings {
-    /// As they are at the start.
+    /// Their values at startup.
     pub fn new(config: &Config) -> Self {
         Self {
             maxbytes: config.maxbytes,
@@ -65,8 +65,8 @@ impl LiveSettings {
 
 /// The names and values of `stats settings`.
 ///
-/// Source: `process_stat_settings` of memcached 1.6.45, for a build with TLS where `config` has it, and without
-/// external storage, seccomp and proxy. What memcached does not have comes last.
+/// Source: `process_stat_settings` of memcached 1.6.45, for a build with TLS if `config` uses it, and without
+/// external storage, seccomp and proxy. memcrsd's own settings come last.
 pub fn settings(config: &Config, live: &LiveSettings) -> impl Iterator<Item = (&'static str, String)> {
     let mut lines = Vec::with_capacity(80);
     connections(&mut lines, config, live);
@@ -95,7 +95,7 @@ fn or(text: Option<&String>, none: &str) -> String {
     text.map_or_else(|| none.to_owned(), Clone::clone)
 }
 
-/// A port as -p takes it.
+/// A port in the form of -p.
 fn port(port: Option<u16>) -> String {
     match port {
         None => "0".to_owned(),

@@ -1,4 +1,5 @@
-//! The whole command line: what starts, with which settings, and what is refused, with which words and status.
+//! The command line as a whole: which lines are accepted, with which settings, and which are refused, with which message
+//! and status.
 
 use super::*;
 
@@ -25,18 +26,18 @@ fn config(args: &[&str]) -> Config {
     }
 }
 
-/// A line as a shell would cut it, with `''` for an empty word.
+/// Splits a line as a shell does; `''` is an empty word.
 fn words(line: &str) -> Vec<&str> {
     line.split(' ').map(|word| if word == "''" { "" } else { word }).collect()
 }
 
 #[test]
-fn nothing_given_is_memcacheds_defaults() {
+fn defaults_match_memcached() {
     assert_eq!(config(&[]), Config::default());
 }
 
 #[test]
-fn every_short_option_starts() {
+fn every_short_option_is_accepted() {
     type Check = fn(&Config) -> bool;
     let cases: &[(&str, Check)] = &[
         ("-p 11212", |c| c.tcpport == Some(11212)),
@@ -110,7 +111,7 @@ fn every_short_option_starts() {
 }
 
 #[test]
-fn every_suboption_starts() {
+fn every_suboption_is_accepted() {
     type Check = fn(&Config) -> bool;
     let cases: &[(&str, Check)] = &[
         ("no_maxconns_fast", |c| !c.maxconns_fast),
@@ -170,7 +171,7 @@ fn every_suboption_starts() {
 }
 
 #[test]
-fn options_are_refused_in_memcacheds_words() {
+fn option_errors_are_worded_as_by_memcached() {
     let cases: &[(&str, u8, &str)] = &[
         ("-q", 1, "memcached: invalid option -- 'q'\nIllegal argument \"?\""),
         ("-p", 1, "memcached: option requires an argument -- 'p'\nIllegal argument \"?\""),
@@ -209,7 +210,7 @@ fn options_are_refused_in_memcacheds_words() {
         (
             "--health 11211",
             1,
-            "Invalid address for --health: 11211\n -- should be host:port, or the path of a unix socket",
+            "Invalid address for --health: 11211\n -- should be host:port, or the path of a UNIX socket",
         ),
         (
             "--health h:1 --health-timeout 0",
@@ -236,7 +237,7 @@ fn options_are_refused_in_memcacheds_words() {
         ),
         ("-Y f -U 7", 64, "Cannot use UDP with ascii authentication enabled (-U 0 to disable)"),
         ("-Z -p 0", 64, "ERROR: You cannot enable SSL without a TCP port."),
-        ("-N 2", 64, "-N is not supported: connections are not placed by NAPI id in this server."),
+        ("-N 2", 64, "-N is not supported: this server does not assign connections by NAPI id."),
         (
             "-l h:x",
             71,
@@ -271,7 +272,7 @@ fn a_text_login_refuses_other_protocols() {
 }
 
 #[test]
-fn suboptions_are_refused_in_memcacheds_words() {
+fn suboption_errors_are_worded_as_by_memcached() {
     let cases: &[(&str, u8, &str)] = &[
         ("bogus=3", 1, "Illegal suboption \"bogus=3\""),
         ("modern,,modern", 1, "Illegal suboption \"\""),
@@ -358,7 +359,7 @@ fn help_version_and_licence_are_printed() {
 }
 
 #[test]
-fn the_machine_has_its_say() {
+fn machine_and_environment_count() {
     let lesser = Surroundings { cores: 2, large_pages: false, tls: false, ..surroundings() };
     let parse_in = |args: &[&str]| {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
@@ -396,7 +397,7 @@ fn listeners_follow_from_the_settings() {
 /// What Debian's `systemd-memcached-wrapper` makes of the stock `/etc/memcached.conf`: the file's lines that begin
 /// with a dash, without `-d` and comments, joined by spaces.
 #[test]
-fn debians_stock_configuration_starts() {
+fn debians_stock_configuration_is_accepted() {
     let stock = "-d\nlogfile /var/log/memcached.log\n# -v\n-m 64\n-p 11211\n-u memcache\n-l 127.0.0.1\n# -c 1024\n\
                  -P /var/run/memcached/memcached.pid\n";
     let kept: Vec<&str> = stock
@@ -411,9 +412,9 @@ fn debians_stock_configuration_starts() {
     assert!(!config.daemonize && config.maxbytes == 64 << 20);
 }
 
-/// The unit that is shipped, with the settings that are shipped, put together as systemd does it.
+/// The shipped unit and its settings file, combined as systemd does.
 #[test]
-fn the_shipped_unit_starts() {
+fn the_shipped_unit_is_accepted() {
     let unit = include_str!("../ship/memcrsd.service");
     let settings: Vec<(&str, &str)> = include_str!("../ship/memcrsd.env")
         .lines()
@@ -434,7 +435,7 @@ fn the_shipped_unit_starts() {
 }
 
 #[test]
-fn stats_settings_are_memcacheds_in_its_order() {
+fn stats_settings_match_memcached_in_names_and_order() {
     let config = config(&["-m", "100", "-D", "#", "-a", "0770", "-Y", "/etc/users"]);
     let lines: Vec<_> = settings(&config, &LiveSettings::new(&config)).collect();
     let names: Vec<&str> = lines.iter().map(|&(name, _)| name).collect();
@@ -467,7 +468,7 @@ fn stats_settings_are_memcacheds_in_its_order() {
     }
 }
 
-/// What random words are put together from, besides the options themselves.
+/// Parts of random words, besides the options themselves.
 #[rustfmt::skip]
 const PIECES: &[&str] = &[
     "-1", "0", "1", "2", "8", "12", "79", "1024", "11211", "65535", "65536", "2147483647", "99999999999", "-", "--",
@@ -506,7 +507,7 @@ fn holds_together(config: &Config) -> bool {
         && !(config.socketpath.is_some() && config.listen.len() != 1)
 }
 
-/// A refusal in words of memcached's kind, not of argh's.
+/// True for a refusal worded like memcached's, not like argh's.
 fn is_in_words(refusal: &Refusal) -> bool {
     let of_argh = |line: &String| line.contains("rror parsing") || line.contains("nrecognized argument");
     [1, 64, 71].contains(&refusal.status)
@@ -514,9 +515,9 @@ fn is_in_words(refusal: &Refusal) -> bool {
         && !refusal.lines.iter().any(|line| line.is_empty() || of_argh(line))
 }
 
-/// Whatever is typed, the answer is a refusal with words or settings that hold together.
+/// Any command line gives either a refusal with a message, or a consistent configuration.
 #[test]
-fn no_words_make_a_wrong_configuration() {
+fn no_command_line_gives_an_inconsistent_configuration() {
     let seed = crate::fuzzing::seed(1);
     let mut random = fastrand::Rng::with_seed(seed);
     let mut started = 0;
@@ -536,7 +537,7 @@ fn no_words_make_a_wrong_configuration() {
 }
 
 #[test]
-fn a_server_to_ask_is_named_by_address_or_path() {
+fn health_takes_an_address_or_a_path() {
     let probe = |line: &str| match parse_words(&words(line)) {
         Ok(Request::Probe(probe)) => probe,
         other => panic!("{line}: {other:?}"),
@@ -555,9 +556,9 @@ fn a_server_to_ask_is_named_by_address_or_path() {
     assert_eq!(probe("--health h:1 --health-timeout 0.5").timeout, Duration::from_millis(500));
 }
 
-/// What abbreviates an option of memcached means it, whatever other options there are.
+/// An abbreviation of a memcached option keeps its meaning beside the options memcrsd adds.
 #[test]
-fn abbreviations_are_memcacheds() {
+fn abbreviations_keep_memcacheds_meaning() {
     for line in ["--h", "--he", "--hel"] {
         assert!(
             matches!(parse_words(&[line]), Ok(Request::Print(text)) if text.contains("--port")),
