@@ -1,12 +1,12 @@
-//! Who may log in: the files of users and passwords, and the check against them. No protocol.
+//! Users and passwords: the files that hold them, and the check. Knows no protocol.
 //!
 //! Two files, two grammars, both memcached's:
 //!
 //! - `-Y`: lines `user:password`, at most [`ASCII_USERS_MAX`], each under [`ASCII_LINE_BYTES_MAX`] bytes. A line without a
-//!   colon spoils the file.
-//! - `MEMCACHED_SASL_PWDB`: lines `user:password` or `user:password:whatever`; a line without a colon names nobody.
+//!   colon invalidates the file.
+//! - `MEMCACHED_SASL_PWDB`: lines `user:password` or `user:password:anything`; a line without a colon is ignored.
 //!
-//! A check compares every entry in time that depends on lengths alone, so an answer's delay tells neither a user's name
+//! A check compares every entry, in time that depends only on lengths, so the time of a reply reveals neither the user names
 //! nor how much of a password was right.
 //!
 //! Source: memcached 1.6.45, `authfile.c` and `sasl_defs.c`.
@@ -18,12 +18,12 @@ use std::io;
 use std::path::PathBuf;
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// Entries of a `-Y` file that count; more are ignored.
+/// Most entries of a `-Y` file; the rest is ignored.
 pub const ASCII_USERS_MAX: usize = 8;
-/// Longest line of a `-Y` file with its end, bytes.
+/// Longest line of a `-Y` file with its line end, bytes.
 pub const ASCII_LINE_BYTES_MAX: usize = 256;
 
-/// Why a file of users cannot be used; its text is memcached's line.
+/// Why a password file cannot be used; its text is memcached's message.
 #[derive(Debug)]
 pub enum UserFileError {
     /// It cannot be read.
@@ -48,7 +48,7 @@ impl fmt::Display for UserFileError {
 
 impl std::error::Error for UserFileError {}
 
-/// A file of users, read at the start and again on request.
+/// A password file, read at startup and again on request.
 #[derive(Clone, Debug)]
 pub struct UserFile {
     path: PathBuf,
@@ -61,7 +61,7 @@ impl UserFile {
         Self { path: path.into(), parse: Users::ascii }
     }
 
-    /// The file of `MEMCACHED_SASL_PWDB`; no line spoils it.
+    /// The file of `MEMCACHED_SASL_PWDB`; no line invalidates it.
     pub fn sasl(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), parse: |text| Some(Users::sasl(text)) }
     }
@@ -77,13 +77,13 @@ impl UserFile {
     }
 }
 
-/// Users and their passwords; by default there are none, and nobody may log in.
+/// Users and their passwords. The default has none and allows no login.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Users {
     entries: Vec<Entry>,
 }
 
-/// Passwords are not for logs.
+/// Keeps passwords out of logs.
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Users").field("count", &self.entries.len()).finish_non_exhaustive()
@@ -93,14 +93,14 @@ impl fmt::Debug for Users {
 #[derive(Clone, PartialEq, Eq)]
 struct Entry {
     user: Vec<u8>,
-    /// Everything behind the user's colon.
+    /// Everything after the user's colon.
     rest: Vec<u8>,
-    /// A colon in `rest` may end the password.
+    /// The password may end at a colon in `rest`.
     tokens: bool,
 }
 
 impl Users {
-    /// Reads the text of a `-Y` file; `None` if a line is not `user:password`.
+    /// Parses a `-Y` file; `None` if a line is not `user:password`.
     pub fn ascii(text: &[u8]) -> Option<Self> {
         let mut entries = Vec::new();
         for line in lines(text) {
@@ -115,11 +115,11 @@ impl Users {
         Some(Self { entries })
     }
 
-    /// Reads the text of a SASL password file.
+    /// Parses a SASL password file.
     pub fn sasl(text: &[u8]) -> Self {
         let mut entries: Vec<Entry> = Vec::new();
         for entry in lines(text).filter_map(|line| Entry::parse(line, true)) {
-            // The first line of a user is the one that counts.
+            // A user's first line wins.
             if entries.iter().all(|known| known.user != entry.user) {
                 entries.push(entry);
             }
@@ -127,7 +127,7 @@ impl Users {
         Self { entries }
     }
 
-    /// Whether `user` may log in with `password`.
+    /// True if `user` may log in with `password`.
     pub fn allows(&self, user: &[u8], password: &[u8]) -> bool {
         self.entries
             .iter()
@@ -166,10 +166,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ascii_users() {
+    fn users_of_an_ascii_file() {
         let users = Users::ascii(b"foo:bar\nbaz:a:b\r\nlast:").unwrap();
         assert!(users.allows(b"foo", b"bar"));
-        assert!(users.allows(b"baz", b"a:b"), "a password may hold colons");
+        assert!(users.allows(b"baz", b"a:b"), "a password may contain colons");
         assert!(users.allows(b"last", b""));
         for (user, password) in [
             ("foo", "ba"),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn ascii_files_that_are_spoiled() {
+    fn invalid_ascii_files_are_rejected() {
         assert_eq!(Users::ascii(b"foo\n"), None);
         assert_eq!(Users::ascii(b"foo:bar\n\nbaz:x\n"), None);
         let line = |bytes: usize| [b"u:".as_slice(), &vec![b'p'; bytes - 2], b"\n"].concat();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn sasl_users() {
+    fn users_of_a_sasl_file() {
         let users = Users::sasl(b"# nobody\nfoo:bar:plain\nfoo:second\r\nbaz:x\r\n");
         assert!(users.allows(b"foo", b"bar"));
         assert!(users.allows(b"foo", b"bar:plain"));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_read_or_refused_in_memcacheds_words() {
+    fn file_errors_are_worded_as_by_memcached() {
         let path = std::env::temp_dir().join(format!("memcrsd-users-{}", std::process::id()));
         let name = path.display();
         fs::write(&path, "a:1:x\n").unwrap();

@@ -1,14 +1,14 @@
-//! memcached's slab class table, kept as a size scale: statistics, dumps and log lines name classes, the store has none.
+//! memcached's slab class table, as a scale of sizes: statistics, dumps and log lines refer to classes; the store has none.
 
-/// The sizes of memcached's classes; class numbers start at 1.
+/// The chunk sizes of memcached's classes, which are numbered from 1.
 #[derive(Clone, Debug)]
 pub struct Classes {
     chunk_bytes: Vec<u32>,
-    /// The classes of sizes up to [`SMALL_BYTES`], by eighths: chunk sizes are multiples of 8, so this is exact.
+    /// Class by size / 8, up to [`SMALL_BYTES`]; exact, because chunk sizes are multiples of 8.
     small: [u8; SMALL_BYTES / 8 + 1],
 }
 
-/// Sizes up to this are looked up, larger ones searched; bytes.
+/// Sizes up to this are looked up, larger ones are searched for; bytes.
 const SMALL_BYTES: usize = 2048;
 
 /// Bytes memcached adds to key, value and line end: item struct and key terminator (48 + 1).
@@ -48,7 +48,7 @@ impl Classes {
         &self.chunk_bytes
     }
 
-    /// The class that an item of `bytes` (see [`item_bytes`]) belongs to; the last one takes all larger items.
+    /// The class of an item of `bytes` (see [`item_bytes`]); the last class takes all larger items.
     #[inline]
     pub fn of(&self, bytes: u64) -> u8 {
         match self.small.get((bytes as usize).div_ceil(8)) {
@@ -63,7 +63,7 @@ impl Classes {
     }
 }
 
-/// What memcached counts for an item: struct, key and its terminator, cas, flags when not zero, value, line end.
+/// The size memcached accounts for an item: struct, key and its terminator, cas, flags if not zero, value, line end.
 pub fn item_bytes(key_bytes: usize, flags: u32, value_bytes: usize) -> u64 {
     ITEM_STRUCT_BYTES + key_bytes as u64 + 1 + 8 + if flags == 0 { 0 } else { 4 } + value_bytes as u64 + 2
 }
@@ -73,14 +73,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_may_be_given() {
+    fn a_table_follows_the_given_sizes() {
         let classes = Classes::with_sizes(&[100, 200], 1024);
         assert_eq!(classes.chunk_bytes(), &[104, 200, 1024]);
         assert_eq!((classes.of(104), classes.of(105), classes.of(5000)), (1, 2, 3));
     }
 
     #[test]
-    fn default_table_is_memcacheds() {
+    fn the_default_table_matches_memcached() {
         let classes = Classes::new(1.25, 48, 512 * 1024);
         assert_eq!(&classes.chunk_bytes()[..11], &[96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944]);
         assert_eq!(classes.chunk_bytes().len(), 39);

@@ -1,9 +1,9 @@
-//! Coarse time as a value that is passed in; the only caller of the operating system's clock.
+//! Coarse time, passed to its users as a value. The only code that reads the operating system's clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Seconds on the server's own clock. It starts at 2, so that 0 can mean "never" as an expiry time.
+/// A time on the server's own clock, seconds. It starts at 2, so that as an expiry time 0 can mean "never".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Secs(pub u32);
 
@@ -14,7 +14,7 @@ impl Secs {
     pub const PAST: Self = Self(1);
 }
 
-/// The process's clock: monotonic seconds since start, and what Unix time that start was.
+/// The process's clock: monotonic seconds since startup, and the Unix time of startup.
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
@@ -22,12 +22,12 @@ pub struct Clock {
     unix_start: u64,
     /// Seconds added by `debugtime`.
     moved: AtomicI64,
-    /// What it shows while `debugtime p` holds it; 0 when it runs.
+    /// The time at which `debugtime p` stopped it; 0 while it runs.
     paused: AtomicI64,
 }
 
 impl Clock {
-    /// A clock that starts at 2 this instant.
+    /// A clock that reads 2 now.
     pub fn start() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         Self {
@@ -38,7 +38,7 @@ impl Clock {
         }
     }
 
-    /// Seconds since start, plus 2.
+    /// Seconds since startup, plus 2.
     pub fn now(&self) -> Secs {
         let secs = match self.paused.load(Ordering::Relaxed) {
             0 => self.started.elapsed().as_secs() as i64 + 2 + self.moved.load(Ordering::Relaxed),
@@ -57,12 +57,12 @@ impl Clock {
         self.unix_start + u64::from(at.0)
     }
 
-    /// The Unix time, to the microsecond; for log lines.
+    /// The Unix time in microseconds, for log lines.
     pub fn precise_unix(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
     }
 
-    /// Moves the clock by `secs`, also while it is paused; for tests.
+    /// Moves the clock by `secs`, even while it is paused; for tests.
     pub fn shift(&self, secs: i64) {
         self.moved.fetch_add(secs, Ordering::Relaxed);
         if self.paused.load(Ordering::Relaxed) != 0 {
@@ -75,7 +75,7 @@ impl Clock {
         self.paused.store(i64::from(self.now().0), Ordering::Relaxed);
     }
 
-    /// Lets it go on, from where it would be by now.
+    /// Lets it continue from the time it would show by now.
     pub fn resume(&self) {
         self.paused.store(0, Ordering::Relaxed);
     }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_paused_clock_moves_by_hand_alone() {
+    fn a_paused_clock_moves_only_on_request() {
         let clock = Clock::start();
         clock.pause();
         let before = clock.now();

@@ -1,6 +1,6 @@
-//! The vocabulary between protocols and engine: what a request asks for and what came of it. No bytes of a protocol, no store.
+//! The vocabulary between protocols and engine: requests and their results. Independent of protocol bytes and of the store.
 
-/// An expiry time as clients send it: 0 is never, negative has passed, up to 30 days is relative, more is Unix time.
+/// An expiry time as sent by clients: 0 = never, negative = already expired, up to 30 days = relative, more = Unix time.
 ///
 /// Source: protocol.txt, "Expiration times".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,20 +11,20 @@ impl Exptime {
     pub const NEVER: Self = Self(0);
 }
 
-/// The condition and the manner of a storage command.
+/// The condition and mode of a storage command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Whatever is there.
+    /// Unconditional.
     Set,
-    /// Only if nothing is there.
+    /// Only if the key is absent.
     Add,
-    /// Only if something is there.
+    /// Only if the key is present.
     Replace,
-    /// Behind what is there; its flags and expiry stay.
+    /// After the present value; flags and expiry stay.
     Append,
-    /// In front of what is there; its flags and expiry stay.
+    /// Before the present value; flags and expiry stay.
     Prepend,
-    /// Only if the item there has the given cas.
+    /// Only if the present item has the given cas.
     Cas,
 }
 
@@ -33,17 +33,17 @@ pub enum Mode {
 pub struct Store<'a> {
     /// 1 to 250 bytes.
     pub key: &'a [u8],
-    /// Condition and manner.
+    /// Condition and mode.
     pub mode: Mode,
     /// Client flags.
     pub flags: u32,
-    /// When it expires.
+    /// Expiry.
     pub exptime: Exptime,
     /// The cas that the present item must have; 0 compares nothing (and never matches for [`Mode::Cas`]).
     pub compare: u64,
     /// The new version's cas, if the client chooses it.
     pub cas: Option<u64>,
-    /// An older `compare` stores too, marked stale (meta `I`).
+    /// If `compare` is older than the item, store anyway and mark the item stale (meta `I`).
     pub allow_stale: bool,
     /// Append and prepend create a missing item with this expiry (meta `N`).
     pub vivify: Option<Exptime>,
@@ -51,16 +51,16 @@ pub struct Store<'a> {
     pub key_is_binary: bool,
 }
 
-/// What came of a storage command.
+/// Result of a storage command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
     /// Stored under this cas.
     Stored(Written),
-    /// The condition of add, replace, append or prepend did not hold.
+    /// The condition of add, replace, append or prepend failed.
     NotStored,
     /// The cas differs.
     Exists,
-    /// A cas was asked for and nothing is there.
+    /// The cas of an absent key was compared.
     NotFound,
     /// No memory; nothing was stored.
     NoMemory,
@@ -73,7 +73,7 @@ pub enum Stored {
 pub struct Written {
     /// Its cas.
     pub cas: u64,
-    /// Its value's length, bytes.
+    /// Length of its value, bytes.
     pub value_bytes: usize,
 }
 
@@ -93,13 +93,13 @@ pub struct Count<'a> {
     pub key: &'a [u8],
     /// Up or down.
     pub direction: Direction,
-    /// By how much.
+    /// The amount.
     pub delta: u64,
     /// The cas that the present item must have; 0 compares nothing.
     pub compare: u64,
     /// The new version's cas, if the client chooses it.
     pub cas: Option<u64>,
-    /// A new expiry for an item that is there (meta `T`).
+    /// A new expiry for a present item (meta `T`).
     pub touch: Option<Exptime>,
     /// Create a missing item: initial value and expiry.
     pub create: Option<(u64, Exptime)>,
@@ -107,21 +107,21 @@ pub struct Count<'a> {
     pub key_is_binary: bool,
 }
 
-/// What came of a [`Count`].
+/// Result of a [`Count`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counted {
-    /// The number stored and its cas; `created` if it is the initial one.
+    /// Stored; `created` if it is the initial value.
     Number {
         /// The new value.
         number: u64,
         /// The item's cas.
         cas: u64,
-        /// Whether the item was created.
+        /// True if the item was created.
         created: bool,
-        /// Seconds left to live before [`Count::touch`] took effect; None is for ever.
+        /// Time to live before [`Count::touch`] took effect, seconds; None = for ever.
         ttl: Option<u32>,
     },
-    /// Nothing is there.
+    /// The key is absent.
     NotFound,
     /// The value is not a number.
     NotNumeric,
@@ -133,12 +133,12 @@ pub enum Counted {
     NoMemoryToCreate,
 }
 
-/// What came of a delete.
+/// Result of a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    /// Gone.
+    /// Deleted.
     Deleted,
-    /// Nothing was there.
+    /// The key was absent.
     NotFound,
     /// The cas differs.
     Exists,
@@ -146,18 +146,18 @@ pub enum Deleted {
     NoMemory,
 }
 
-/// What came of a flush.
+/// Result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
-    /// Everything is gone, or will be in time.
+    /// All items are invalid, now or at the given time.
     Done,
-    /// The server was started without it.
+    /// The server was started with -F.
     NotAllowed,
     /// No memory for the tombstone.
     NoMemory,
 }
 
-/// Whether nominal replies are sent.
+/// Which replies are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replies {
     /// All.

@@ -1,13 +1,13 @@
-//! Lines on standard error, as memcached writes them: the message alone, and nothing unless something is wrong or -v asked.
+//! Logging to standard error in memcached's form: bare messages, and none unless something is wrong or -v is given.
 //!
 //! | verbosity | tracing level |
 //! |---|---|
-//! | 0 | `WARN`: what an operator must know even if nobody asked |
+//! | 0 | `WARN`: what an operator must know |
 //! | 1 (-v) | `INFO`: errors and warnings of single connections |
 //! | 2 (-vv) | `DEBUG`: commands and replies |
 //! | 3 (-vvv) | `TRACE`: state changes |
 //!
-//! The `verbosity` command changes it while the server runs; a disabled event costs one relaxed load.
+//! The `verbosity` command changes it at run time. A disabled event costs one relaxed load.
 
 use std::fmt;
 use std::io;
@@ -24,32 +24,32 @@ use tracing_subscriber::{Registry, reload};
 static VERBOSITY: AtomicU8 = AtomicU8::new(0);
 static FILTER: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
-/// Starts logging to standard error. Only the first call of a process does.
+/// Starts logging to standard error. Only the first call in a process has an effect.
 pub fn start(verbosity: u8) {
     let (filter, handle) = reload::Layer::new(level(verbosity));
     if FILTER.set(handle).is_ok() {
         let subscriber = subscriber(filter, io::stderr);
-        // Another subscriber (a test's) may stand already; then it gets the lines.
+        // If there is a subscriber already (a test's), it gets the lines.
         let _ = tracing::subscriber::set_global_default(subscriber);
     }
     set_verbosity(verbosity);
 }
 
-/// How many times -v holds. Relaxed: a ring that sees a change a moment later logs a line more or less.
+/// The verbosity, as a count of -v. Relaxed: a ring that sees a change late logs a line more or less.
 pub fn verbosity() -> u8 {
     VERBOSITY.load(Ordering::Relaxed)
 }
 
-/// Changes how much is logged, for all threads.
+/// Changes the verbosity of all threads.
 pub fn set_verbosity(verbosity: u8) {
     VERBOSITY.store(verbosity, Ordering::Relaxed);
     if let Some(filter) = FILTER.get() {
-        // It fails only when the subscriber is gone, and it is there to the end.
+        // Fails only if the subscriber is gone, and it lives as long as the process.
         let _ = filter.reload(level(verbosity));
     }
 }
 
-/// What went wrong, as strerror(3) words it and people look it up: without Rust's `(os error 2)`.
+/// The message of strerror(3), without Rust's `(os error 2)`.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match error.raw_os_error().and_then(|errno| text.strip_suffix(&format!(" (os error {errno})"))) {
@@ -75,7 +75,7 @@ where
     tracing_subscriber::registry().with(filter).with(lines)
 }
 
-/// The message, and nothing in front of it.
+/// Formats an event as its bare message.
 struct BareLine;
 
 impl<S, N> FormatEvent<S, N> for BareLine
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_bare_and_the_level_follows() {
+    fn lines_are_bare_and_levels_follow_the_verbosity() {
         let sink = Sink::default();
         let (filter, handle) = reload::Layer::new(level(0));
         let writer = sink.clone();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_the_systems() {
+    fn reasons_are_worded_by_the_system() {
         assert_eq!(reason(&io::Error::from_raw_os_error(libc::ENOMEM)), "Cannot allocate memory");
         assert_eq!(reason(&io::Error::other("of ours")), "of ours");
     }

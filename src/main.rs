@@ -1,4 +1,4 @@
-//! The memcrsd binary: words to a configuration, the process made ready, the server run to its end, an exit status.
+//! The memcrsd binary: parses the command line, sets the process up, runs the server, returns an exit status.
 
 use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Refusal, Surroundings};
 use memcrsd::log;
@@ -28,7 +28,7 @@ fn run() -> Result<(), Refusal> {
             Ok(())
         }
         config::Request::Print(text) => {
-            // A reader that has gone away has read enough.
+            // Standard output may be closed by its reader.
             let _ = io::stdout().write_all(text.as_bytes());
             Ok(())
         }

@@ -1,20 +1,20 @@
-//! Numbers in bytes, as clients send them and values hold them: the two dialects memcached reads, and the writer.
+//! Decimal numbers in requests and values: the two grammars that memcached parses, and the writer.
 
-/// Longest digit string of a 32-bit number, sign included.
+/// Most characters of a 32-bit number, sign included.
 const DIGITS_32_MAX: usize = 11;
-/// Longest digit string of a 64-bit number.
+/// Most characters of a 64-bit number.
 const DIGITS_64_MAX: usize = 22;
 
-/// Numbers of this many digits may be over 2^64.
+/// Numbers with this many digits may exceed 2^64.
 const OVERFLOW_DIGITS: usize = 20;
 
-/// Reads a token of digits alone: at most 22 of them. No digits is 0, as memcached's tokenizer has it.
+/// Parses a token of digits only, at most 22 of them. No digits is 0, as in memcached's tokenizer.
 #[inline]
 pub fn unsigned(token: &[u8]) -> Option<u64> {
     if token.len() > DIGITS_64_MAX { None } else { digits(token) }
 }
 
-/// Reads a signed 32-bit number: digits with an optional `-`, at most 11 characters. No digits is 0.
+/// Parses a signed 32-bit number: digits with an optional `-`, at most 11 characters. No digits is 0.
 #[inline]
 pub fn signed_32(token: &[u8]) -> Option<i32> {
     if token.len() > DIGITS_32_MAX {
@@ -27,11 +27,11 @@ pub fn signed_32(token: &[u8]) -> Option<i32> {
     i32::try_from(number).ok()
 }
 
-/// Reads what C's `strtoul` reads: an optional sign, then digits, at least one; no overflow. What a minus sign makes of
-/// a number wraps, and is refused when it is 2^63 or more, as memcached does.
+/// Parses what C's `strtoul` accepts: an optional sign, then at least one digit; no overflow. A negative number wraps, and
+/// is rejected if the result is 2^63 or more, as memcached does.
 ///
-/// White space in front is skipped; white space or a NUL behind the digits ends the number, whatever follows. Source:
-/// memcached's util.c, `safe_strtoull`, which reads stored numbers too.
+/// White space before the number is skipped; white space or a NUL after the digits ends it, whatever follows. Source:
+/// memcached's util.c, `safe_strtoull`, which parses stored numbers too.
 #[inline]
 pub fn c_unsigned(token: &[u8]) -> Option<u64> {
     match c_number(token)? {
@@ -40,7 +40,7 @@ pub fn c_unsigned(token: &[u8]) -> Option<u64> {
     }
 }
 
-/// Reads what C's `strtol` reads, as [`c_unsigned`] does.
+/// Parses what C's `strtol` accepts, otherwise like [`c_unsigned`].
 #[inline]
 pub fn c_signed(token: &[u8]) -> Option<i64> {
     match c_number(token)? {
@@ -49,7 +49,7 @@ pub fn c_signed(token: &[u8]) -> Option<i64> {
     }
 }
 
-/// Whether there is a minus sign, and the number behind it.
+/// Whether there is a minus sign, and the number after it.
 #[inline]
 fn c_number(token: &[u8]) -> Option<(bool, u64)> {
     match token {
@@ -60,7 +60,7 @@ fn c_number(token: &[u8]) -> Option<(bool, u64)> {
     }
 }
 
-/// As [`c_number`], for what is not digits alone.
+/// Like [`c_number`], for input that is not only digits.
 #[cold]
 fn odd_number(token: &[u8]) -> Option<(bool, u64)> {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokenizer_numbers() {
+    fn tokenizer_numbers_are_parsed() {
         assert_eq!(unsigned(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(unsigned(b"18446744073709551616"), None);
         assert_eq!(unsigned(b"0000000000000000000001"), Some(1));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn c_numbers() {
+    fn c_numbers_are_parsed() {
         assert_eq!(c_unsigned(b"+5"), Some(5));
         assert_eq!(c_unsigned(b"0x10"), None);
         assert_eq!(c_unsigned(b"5.5"), None);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_numbers() {
+    fn stored_numbers_are_parsed() {
         for (value, number) in [
             (&b"1 x"[..], Some(1)),
             (b"1\t2", Some(1)),

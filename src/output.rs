@@ -1,7 +1,7 @@
-//! What a connection has to send: staged bytes, and values that are sent from item memory.
+//! The output of a connection: staged bytes, and values that are sent from item memory.
 //!
-//! Pieces are kept in wire order. Small replies are copied into one growing buffer; a large value becomes a piece of its
-//! own that pins the item until the kernel has sent it.
+//! Pieces are in wire order. Small replies are copied into one growing buffer; a large value is a piece of its own, which
+//! pins the item until the kernel has sent it.
 
 use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_PIECES_MAX};
 use crate::store::Pin;
@@ -9,43 +9,43 @@ use crate::store::Pin;
 /// The bytes a connection has staged since its last send.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Replies that were copied. Encoders append here.
+    /// Copied replies. Encoders append here.
     pub staged: Vec<u8>,
-    /// Where in `staged` the pinned values stand: (position in `staged`, value), in order.
+    /// Pinned values in order, each with its position in `staged`.
     pinned: Vec<(usize, Pin)>,
     pinned_bytes: usize,
 }
 
-/// A place in an [`Output`].
+/// A position in an [`Output`], to return to.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     staged: usize,
     pinned: usize,
 }
 
-/// How far an [`Output`] has been read.
+/// A read position in an [`Output`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
     staged: usize,
-    /// Values that have been read.
+    /// Values already read.
     pinned: usize,
-    /// Bytes of the next value that have been read.
+    /// Bytes already read of the next value.
     in_pin: usize,
 }
 
 impl Output {
-    /// Places a value that is sent from item memory behind everything staged so far.
+    /// Appends a value that is sent from item memory.
     pub fn pin(&mut self, pin: Pin) {
         self.pinned_bytes += pin.bytes().len();
         self.pinned.push((self.staged.len(), pin));
     }
 
-    /// Where the output stands, for [`Output::rewind`].
+    /// The current position, for [`Output::rewind`].
     pub fn mark(&self) -> Mark {
         Mark { staged: self.staged.len(), pinned: self.pinned.len() }
     }
 
-    /// Takes back what was staged since `mark`.
+    /// Drops what was staged since `mark`.
     pub fn rewind(&mut self, mark: Mark) {
         self.staged.truncate(mark.staged);
         for (_, pin) in self.pinned.drain(mark.pinned..) {
@@ -68,7 +68,7 @@ impl Output {
         self.staged.len() + self.pinned_bytes
     }
 
-    /// True once so much is staged that it should be sent before more commands run.
+    /// True if the output must be sent before more commands run.
     pub fn is_full(&self) -> bool {
         self.staged.len() >= OUTPUT_BYTES_MAX || self.pinned.len() >= OUTPUT_PIECES_MAX
     }
@@ -85,7 +85,7 @@ impl Output {
         up_to_last_value.chain([&self.staged[last..]])
     }
 
-    /// Moves all of `other` behind what is here.
+    /// Appends all of `other` and leaves it empty.
     pub fn append(&mut self, mut other: Self) {
         let from = self.staged.len();
         self.staged.append(&mut other.staged);
@@ -93,12 +93,12 @@ impl Output {
         self.pinned.extend(other.take_pinned().into_iter().map(|(at, pin)| (from + at, pin)));
     }
 
-    /// Where in `staged` the pinned values stand, and how long they are.
+    /// Position in `staged` and length of each pinned value.
     pub fn pinned(&self) -> impl Iterator<Item = (usize, usize)> {
         self.pinned.iter().map(|(at, pin)| (*at, pin.bytes().len()))
     }
 
-    /// Shows the next `bytes` behind `cursor`, fewer at the end, in pieces, and moves it on.
+    /// Passes the next `bytes` after `cursor`, fewer at the end, in pieces, and advances the cursor.
     pub fn read(&self, cursor: &mut Cursor, mut bytes: usize, mut show: impl FnMut(&[u8])) {
         while bytes > 0 {
             let next_pin = self.pinned.get(cursor.pinned);
@@ -122,13 +122,13 @@ impl Output {
         }
     }
 
-    /// Takes the pinned values with their places; `staged` stays to be taken by the sender.
+    /// Takes the pinned values with their positions; the sender takes `staged` itself.
     pub fn take_pinned(&mut self) -> Vec<(usize, Pin)> {
         self.pinned_bytes = 0;
         std::mem::take(&mut self.pinned)
     }
 
-    /// Forgets what has been sent, and lets go of the values.
+    /// Clears what has been sent, and unpins the values.
     pub fn clear(&mut self) {
         self.staged.clear();
         self.take_pinned();

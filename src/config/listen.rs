@@ -204,10 +204,10 @@ fn tag_prefix(text: &str) -> Result<(Option<&str>, &str), String> {
 fn host_and_port(text: &str) -> Result<(&str, Option<&str>), String> {
     if let Some(rest) = text.strip_prefix('[') {
         let bad = || format!("Invalid IPV6 address: \"{text}\"");
-        let (host, behind) = rest.split_once(']').ok_or_else(bad)?;
-        return match behind {
+        let (host, after) = rest.split_once(']').ok_or_else(bad)?;
+        return match after {
             "" => Ok((host, None)),
-            behind => Ok((host, Some(behind.strip_prefix(':').ok_or_else(bad)?))),
+            after => Ok((host, Some(after.strip_prefix(':').ok_or_else(bad)?))),
         };
     }
     match text.split_once(':') {

@@ -80,8 +80,8 @@ pub(super) fn exact(text: &str) -> Option<u32> {
     let text = text.trim_start();
     let digits = text.strip_prefix('+').unwrap_or(text);
     let end = digits.bytes().take_while(u8::is_ascii_digit).count();
-    let behind = digits[end..].bytes().next();
-    if behind.is_some_and(|byte| !byte.is_ascii_whitespace()) {
+    let after = digits[end..].bytes().next();
+    if after.is_some_and(|byte| !byte.is_ascii_whitespace()) {
         return None;
     }
     digits[..end].parse().ok()

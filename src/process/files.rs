@@ -1,6 +1,6 @@
-//! The files a start leaves: the pid file (-P) and the port file (`MEMCACHED_PORT_FILENAME`).
+//! The files written at startup: the pid file (-P) and the port file (`MEMCACHED_PORT_FILENAME`).
 //!
-//! Both are written beside their place and renamed into it, so a reader sees all or nothing.
+//! Both are written under a temporary name and renamed, so a reader sees all or nothing.
 
 use crate::log;
 use nix::errno::Errno;
@@ -13,27 +13,27 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// What a bound port carries.
+/// The transport of a bound port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// TCP.
     Tcp,
     /// UDP.
     Udp,
-    /// Metrics, by HTTP.
+    /// HTTP, for metrics.
     Metrics,
 }
 
-/// A port that was bound.
+/// A bound port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BoundPort {
-    /// What it carries.
+    /// Its transport.
     pub transport: Transport,
-    /// As getsockname tells it.
+    /// Its address, by getsockname.
     pub address: SocketAddr,
 }
 
-/// Writes the process's number. Trouble is told to `complain` and stops nothing.
+/// Writes the pid file. Errors go to `complain` and are otherwise ignored.
 pub(super) fn write_pid(path: &Path, complain: impl Fn(&str)) {
     if let Some(pid) = running(path) {
         complain(&format!("WARNING: The pid file contained the following (running) pid: {pid}"));
@@ -50,15 +50,15 @@ pub(super) fn write_pid(path: &Path, complain: impl Fn(&str)) {
     }
 }
 
-/// The process that the pid file names, if there is one.
+/// The process named in the pid file, if it runs.
 fn running(path: &Path) -> Option<Pid> {
     let pid = fs::read_to_string(path).ok()?.trim().parse().ok().filter(|&pid| pid > 0).map(Pid::from_raw)?;
-    // A process of another user answers EPERM, and runs.
+    // EPERM: the process runs as another user.
     matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM)).then_some(pid)
 }
 
-/// Writes one line for each bound port, as memcached's test-suite and init scripts read them: `TCP INET: 11211`. They look
-/// for `TCP` and `UDP` and pass over the rest.
+/// Writes a line for each bound port in the form that memcached's test suite and init scripts read: `TCP INET: 11211`. They
+/// look for `TCP` and `UDP` and skip the rest.
 pub(super) fn write_ports(path: &Path, ports: &[BoundPort]) -> io::Result<()> {
     let mut text = String::new();
     for port in ports {
@@ -75,7 +75,7 @@ pub(super) fn write_ports(path: &Path, ports: &[BoundPort]) -> io::Result<()> {
     fs::rename(&written, path)
 }
 
-/// `path` with `suffix` behind it.
+/// `path` with `suffix` appended.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);

@@ -4,22 +4,22 @@ use super::denied;
 use crate::config::{Config, Refusal};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-/// Descriptors the process has before any ring: standard streams, timers, files, and room to look around.
+/// Descriptors of the process itself: standard streams, timers, files, and some to spare.
 const DESCRIPTORS_BASE: u64 = 32;
-/// Descriptors one ring has: the ring, its wakers, the spare one for refusing; listeners come on top.
+/// Descriptors of one ring, without its listeners: the ring, its wakers, and a spare one for rejecting connections.
 const DESCRIPTORS_PER_RING: u64 = 8;
 
-/// Descriptors the server needs for itself, beside its connections.
+/// Descriptors the server needs besides its connections.
 fn own_descriptors(config: &Config) -> u64 {
-    // A name may stand for several addresses: two of each is both families.
+    // A name may resolve to both address families.
     let per_ring = DESCRIPTORS_PER_RING + 2 * config.listen.len() as u64;
     DESCRIPTORS_BASE + per_ring * config.num_threads as u64
 }
 
-/// Raises the limit of open files for -c connections and the server's own; returns the connections that fit.
+/// Raises the limit on open files to fit -c connections and the server's own; returns the connections that fit.
 ///
-/// memcached sets the limit to exactly -c, so its own descriptors count against the connections; here they come on top.
-/// Where the hard limit is in the way, between the two, fewer connections fit, as in memcached.
+/// memcached sets the limit to exactly -c, so its own descriptors are taken from the connections; here they are added. If
+/// the hard limit lies between the two, fewer connections fit, as in memcached.
 pub(super) fn raise_descriptors(config: &Config) -> Result<u32, Refusal> {
     let refusal = || {
         denied(
@@ -36,7 +36,7 @@ pub(super) fn raise_descriptors(config: &Config) -> Result<u32, Refusal> {
     connections_within(reached, config).ok_or_else(refusal)
 }
 
-/// The connections that fit under a limit of `descriptors`; `None` where memcached would refuse -c as well.
+/// The connections that fit under a limit of `descriptors`; `None` if memcached would refuse -c too.
 fn connections_within(descriptors: u64, config: &Config) -> Option<u32> {
     let maxconns = u64::from(config.maxconns);
     if descriptors < maxconns {
@@ -48,7 +48,7 @@ fn connections_within(descriptors: u64, config: &Config) -> Option<u32> {
     }
 }
 
-/// Raises the limit of core files as far as it goes.
+/// Raises the limit on core files as far as possible.
 pub(super) fn raise_core() -> Result<(), Refusal> {
     let refusal = || denied("failed to ensure corefile creation");
     let (_, hard) = getrlimit(Resource::RLIMIT_CORE).map_err(|_| refusal())?;
@@ -61,8 +61,8 @@ pub(super) fn raise_core() -> Result<(), Refusal> {
     }
 }
 
-/// Raises the limit of locked memory as far as it goes and returns it, bytes: registered buffers and the rings count
-/// against it. What is too little is met by smaller buffers, so nothing is refused here.
+/// Raises the limit on locked memory as far as possible and returns it, bytes. Registered buffers and rings count against
+/// it; a low limit means fewer buffers, so it is no error.
 pub(super) fn raise_lockable() -> u64 {
     if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err()
         && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK)
@@ -75,7 +75,7 @@ pub(super) fn raise_lockable() -> u64 {
 /// Bit of `CAP_IPC_LOCK` in a capability set. Source: capabilities(7).
 const CAP_IPC_LOCK: u64 = 1 << 14;
 
-/// Whether the process may lock memory beyond any limit, as long as it is who it is.
+/// True if the process may lock memory beyond any limit while it keeps its user.
 pub(super) fn locks_beyond_limits() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_descriptors_come_on_top_of_connections_where_they_fit() {
+    fn own_descriptors_are_added_to_connections_if_they_fit() {
         let config = Config::default();
         let own = own_descriptors(&config);
         assert_eq!(own, 32 + 10 * 4);

@@ -1,20 +1,20 @@
-//! Being a daemon, as far as no connection is involved: limits, the background, the user, the files a start leaves.
+//! Process setup: limits, daemonizing, privileges, password and certificate files, pid and port files.
 //!
 //! ```text
-//! prepare: certificates ─ who -u is ─ limits ─ (user, if files are made in its name) ─ fork ─ mlockall ─ users and passwords
+//! prepare: certificates ─ look -u up ─ limits ─ (become -u, if it will own files) ─ fork ─ mlockall ─ password file
 //!    the server binds its ports
-//! Prepared::after_bind: user
+//! Prepared::after_bind: become -u
 //!    the server starts its rings
 //! Prepared::after_start: pid file ─ port file
-//!    … serves …
-//! Prepared::end: pid file
+//!    … it serves …
+//! Prepared::end: remove the pid file
 //! ```
 //!
-//! The user is changed after the ports are bound, so that low ones may be asked for; but before anything is made in the
-//! file system in its name (`-s`, `-e`): under systemd's usual sandbox root has no right to write in the user's
-//! directories, and a socket of root's would shut the user's clients out.
+//! The user changes after the ports are bound, so that low ports can be used, but before files are created for that user
+//! (`-s`, `-e`): in systemd's usual sandbox root may not write to the user's directories, and the user's clients cannot
+//! connect to a socket owned by root.
 //!
-//! [`prepare`] forks, so it runs before there is any thread.
+//! [`prepare`] forks, so it must run before there are threads.
 
 mod files;
 mod limits;
@@ -32,32 +32,32 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A process that is ready to bind its ports.
+/// A process that is ready to bind ports.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Connections there are descriptors for; at most -c.
+    /// Connections that the descriptors allow; at most -c.
     pub connections_max: u32,
-    /// Who may log in, with -Y or -S.
+    /// Users that may log in, by -Y or -S.
     pub users: Users,
     user_file: Option<UserFile>,
-    /// What connections are encrypted with (-Z).
+    /// TLS certificates (-Z).
     pub certificates: Option<Arc<Certificates>>,
-    /// The user still to become.
+    /// The user to become, until it is done.
     user: Option<user::Identity>,
 }
 
-/// Makes the process what `config` wants it to be, up to the binding of ports.
+/// Sets the process up as `config` says, up to binding ports.
 ///
 /// With -d this returns in the child; the parent has exited with status 0.
 ///
 /// # Errors
-/// memcached's line and exit status: root without -u, an unknown user, a limit that cannot be raised, a file of users
+/// memcached's message and exit status: root without -u, an unknown user, a limit that cannot be raised, a password file
 /// that cannot be read.
 pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
     for warning in &config.warnings {
         complain(warning);
     }
-    // Here, because keys are often root's alone.
+    // First, because often only root may read the key.
     let certificates = certificates(config)?.map(Arc::new);
     let identity = user::to_become(config.user.as_deref())?;
     if config.core_dumps {
@@ -88,16 +88,16 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
 }
 
 impl Prepared {
-    /// The step that waits for the ports: leaves root behind.
+    /// Once the ports are bound: drops root.
     ///
     /// # Errors
-    /// Exit status 71 when the user cannot be changed.
+    /// Exit status 71 if the user cannot be changed.
     pub fn after_bind(&mut self, config: &Config) -> Result<(), Refusal> {
         self.become_user(config)
     }
 
-    /// The steps that wait until connections are accepted: writes the pid file and the port file. Files that cannot be
-    /// written are complained about and stop nothing.
+    /// Once connections are accepted: writes the pid file and the port file. A file that cannot be written is only
+    /// reported.
     pub fn after_start(&self, config: &Config, ports: &[BoundPort]) {
         if let Some(path) = &config.pid_file {
             files::write_pid(Path::new(path), complain);
@@ -109,8 +109,8 @@ impl Prepared {
         }
     }
 
-    /// Reads the file of users again (HUP); `None` where there is none, or it cannot be used and the old users stay. Reads
-    /// the certificates again, too, for connections to come; where they cannot be used the old ones stay.
+    /// Reloads (HUP): returns the users of the password file, or `None` if there is no file or it cannot be used, in which
+    /// case the old users stay. Also reloads the certificates for later connections, or keeps the old ones.
     pub fn reload(&self) -> Option<Users> {
         if let Some(Err(error)) = self.certificates.as_ref().map(|certificates| certificates.refresh()) {
             complain(&error.to_string());
@@ -119,7 +119,7 @@ impl Prepared {
         users.inspect_err(|error| complain(&error.to_string())).ok()
     }
 
-    /// What a normal end undoes: the pid file of a daemon goes.
+    /// At a normal exit: removes the pid file of a daemon.
     pub fn end(&self, config: &Config) {
         if let Some(path) = config.pid_file.as_ref().filter(|_| config.daemonize)
             && let Err(error) = std::fs::remove_file(path)
@@ -128,7 +128,7 @@ impl Prepared {
         }
     }
 
-    /// Leaves root behind, once.
+    /// Drops root, once.
     fn become_user(&mut self, config: &Config) -> Result<(), Refusal> {
         match self.user.take() {
             Some(identity) => identity.assume(config.core_dumps, complain),
@@ -137,17 +137,17 @@ impl Prepared {
     }
 }
 
-/// Writes a line to standard error, whatever the verbosity; without a standard error it is lost.
+/// Writes a line to standard error at any verbosity. Without a standard error it is lost.
 pub fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// What connections are encrypted with, by -Z.
+/// The certificates of -Z.
 fn certificates(config: &Config) -> Result<Option<Certificates>, Refusal> {
     Certificates::load(config).map_err(|error| Refusal::new(EX_USAGE, error.to_string()))
 }
 
-/// The file of those who may log in, by -Y or -S, and what it holds.
+/// The password file of -Y or -S, and its users.
 fn users(config: &Config) -> Result<(Option<UserFile>, Users), Refusal> {
     let refusal = |line: String, last: Option<&str>| {
         let lines = [Some(line), last.map(str::to_owned)].into_iter().flatten().collect();
@@ -158,7 +158,7 @@ fn users(config: &Config) -> Result<(Option<UserFile>, Users), Refusal> {
         (Some(path), _) => (UserFile::ascii(path), None),
         (None, Some(path)) if config.sasl => (UserFile::sasl(path), SASL),
         (None, None) if config.sasl => {
-            let line = "MEMCACHED_SASL_PWDB names no file of users and passwords.";
+            let line = "Set MEMCACHED_SASL_PWDB to a password file with lines user:password.";
             return Err(refusal(line.to_owned(), SASL));
         }
         _ => return Ok((None, Users::default())),
@@ -169,11 +169,11 @@ fn users(config: &Config) -> Result<(Option<UserFile>, Users), Refusal> {
     }
 }
 
-/// Locks all memory, from the moment it is first used; what cannot be locked stays unlocked, with a warning.
+/// Locks all memory, each page on first use. If that fails, memory stays unlocked, with a warning.
 ///
-/// Memory that is only reserved is not to be locked: that would bring all of it in, which is far more than -m.
-/// It still counts against a limit; so under one that will hold once root is left nothing is locked, because the kernel
-/// would take the lock now and refuse the memory later.
+/// Locking immediately would populate the whole reservation, which is far larger than -m. The reservation counts against
+/// the limit even so. Under a limit that will apply once root is dropped nothing is locked, because the kernel would
+/// accept the lock now and refuse the memory later.
 fn lock_memory(is_unlimited: bool) {
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
     let locked = if is_unlimited {
@@ -186,7 +186,7 @@ fn lock_memory(is_unlimited: bool) {
     }
 }
 
-/// The refusal of something the operating system denied.
+/// The error for something the operating system denies.
 fn denied(line: impl Into<String>) -> Refusal {
     Refusal::new(EX_OSERR, line)
 }

@@ -1,4 +1,4 @@
-//! The steps on the real process, each in a child of its own: a test process changes its user only once.
+//! The steps on a real process, each in a child, because a test process can change its user only once.
 
 use super::*;
 use crate::config::Config;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Runs the ignored test `name` of this file in a child and returns whether it passed, and what it said.
+/// Runs the ignored test `name` of this file in a child; returns whether it passed, and its output.
 fn in_child(name: &str) -> (bool, String) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("process::tests::{name}"), "--ignored", "--nocapture", "--test-threads=1"])
@@ -18,12 +18,12 @@ fn in_child(name: &str) -> (bool, String) {
     (output.status.success() && said.contains("1 passed"), said)
 }
 
-/// Where the daemon that the test process `parent` started says what it has become.
+/// The file in which the daemon started by the test process `parent` reports its state.
 fn background_report(parent: unistd::Pid) -> PathBuf {
     std::env::temp_dir().join(format!("memcrsd-daemon-{parent}"))
 }
 
-/// A user every Linux has and nobody is.
+/// A user that exists on every Linux.
 const NOBODY: &str = "nobody";
 
 fn status_line(field: &str) -> String {
@@ -33,20 +33,20 @@ fn status_line(field: &str) -> String {
 }
 
 #[test]
-fn root_is_left_behind_after_the_ports_are_bound() {
+fn root_is_dropped_after_the_ports_are_bound() {
     if !unistd::geteuid().is_root() {
         return;
     }
-    let (passed, said) = in_child("child_leaves_root");
+    let (passed, said) = in_child("child_drops_root");
     assert!(passed, "{said}");
 }
 
 #[test]
-#[ignore = "changes its own user: run as a child by the test above"]
-fn child_leaves_root() {
+#[ignore = "changes its user: run as a child by the test above"]
+fn child_drops_root() {
     let config = Config { user: Some(NOBODY.to_owned()), core_dumps: true, ..Config::default() };
     let mut prepared = prepare(&config).unwrap();
-    assert!(unistd::geteuid().is_root(), "low ports need it");
+    assert!(unistd::geteuid().is_root(), "low ports need root");
     prepared.after_bind(&config).unwrap();
     let nobody = unistd::User::from_name(NOBODY).unwrap().unwrap();
     let (uid, gid) = (nobody.uid, nobody.gid);
@@ -54,23 +54,23 @@ fn child_leaves_root() {
     assert_eq!(status_line("Gid:"), format!("{gid} {gid} {gid} {gid}"));
     assert_eq!(status_line("Groups:"), "");
     assert_eq!(status_line("CapEff:"), "0000000000000000");
-    assert!(unistd::setuid(unistd::Uid::from_raw(0)).is_err(), "there is no way back");
+    assert!(unistd::setuid(unistd::Uid::from_raw(0)).is_err(), "dropping root is final");
     assert_eq!(nix::sys::prctl::get_dumpable(), Ok(true), "-r outlives the change of user");
     prepared.after_bind(&config).unwrap();
 }
 
 #[test]
-fn a_unix_socket_is_made_in_the_users_name() {
+fn a_unix_socket_is_owned_by_the_user() {
     if !unistd::geteuid().is_root() {
         return;
     }
-    let (passed, said) = in_child("child_leaves_root_early");
+    let (passed, said) = in_child("child_drops_root_early");
     assert!(passed, "{said}");
 }
 
 #[test]
-#[ignore = "changes its own user: run as a child by the test above"]
-fn child_leaves_root_early() {
+#[ignore = "changes its user: run as a child by the test above"]
+fn child_drops_root_early() {
     let socketpath = Some("/tmp/never-made".to_owned());
     let config = Config { user: Some(NOBODY.to_owned()), socketpath, ..Config::default() };
     let _prepared = prepare(&config).unwrap();
@@ -78,13 +78,13 @@ fn child_leaves_root_early() {
 }
 
 #[test]
-fn a_daemon_is_another_session_without_streams() {
+fn a_daemon_has_its_own_session_and_no_streams() {
     let report = background_report(unistd::Pid::this());
     let (passed, said) = in_child("child_goes_into_the_background");
-    assert!(!passed && !said.contains("FAILED"), "the parent ends in the middle of the test: {said}");
+    assert!(!passed && !said.contains("FAILED"), "the parent exits in the middle of the test: {said}");
     let deadline = Instant::now() + Duration::from_secs(10);
     while !report.exists() {
-        assert!(Instant::now() < deadline, "the daemon never spoke: {said}");
+        assert!(Instant::now() < deadline, "no report by the daemon: {said}");
         std::thread::yield_now();
     }
     assert_eq!(std::fs::read_to_string(&report).unwrap(), "leads its session: true, in /, says to /dev/null");
@@ -107,12 +107,12 @@ fn child_goes_into_the_background() {
     let unfinished = report.with_extension("unfinished");
     std::fs::write(&unfinished, facts).unwrap();
     std::fs::rename(unfinished, report).unwrap();
-    // There is nobody to report to as a test.
+    // The test harness is gone with the parent.
     std::process::exit(0);
 }
 
 #[test]
-fn users_come_from_the_file_of_the_protocol() {
+fn each_protocol_has_its_password_file() {
     let path = std::env::temp_dir().join(format!("memcrsd-process-users-{}", std::process::id()));
     std::fs::write(&path, "a:1\n").unwrap();
     let name = Some(path.display().to_string());

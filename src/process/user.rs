@@ -1,4 +1,4 @@
-//! -u: who the process becomes when it was started as root.
+//! -u: the user that a process started as root becomes.
 
 use super::denied;
 use crate::config::{EX_NOUSER, EX_USAGE, Refusal};
@@ -14,7 +14,7 @@ pub(super) struct Identity {
     gid: Gid,
 }
 
-/// The user that `name` (-u) stands for; `None` where the process is not root's and -u means nothing.
+/// Looks up the user `name` (-u); `None` if the process is not root, where -u has no effect.
 pub(super) fn to_become(name: Option<&str>) -> Result<Option<Identity>, Refusal> {
     if !unistd::getuid().is_root() && !unistd::geteuid().is_root() {
         return Ok(None);
@@ -26,8 +26,8 @@ pub(super) fn to_become(name: Option<&str>) -> Result<Option<Identity>, Refusal>
 }
 
 fn find(name: &str) -> Result<Identity, Refusal> {
-    // A static glibc loads what nsswitch.conf names beside the files from the system's shared libraries, and crashes
-    // where they are not its own; so a static build reads the file itself.
+    // For anything but files in nsswitch.conf a static glibc loads the system's shared libraries, and crashes if they are
+    // of another version. So a static build reads the file itself.
     let found = if cfg!(target_feature = "crt-static") {
         fs::read_to_string("/etc/passwd").ok().and_then(|file| listed(&file, name))
     } else {
@@ -53,18 +53,18 @@ fn listed(file: &str, name: &str) -> Option<Identity> {
 }
 
 impl Identity {
-    /// True if becoming it changes nothing.
+    /// True if it is root, so that nothing changes.
     pub(super) fn is_root(&self) -> bool {
         self.uid.is_root()
     }
 
-    /// Becomes the user for good, in all threads, with its main group and no other.
+    /// Becomes the user for good, in all threads, with its primary group and no other.
     ///
-    /// With `core_dumps` the process stays one the kernel dumps; a change of user ends that otherwise.
+    /// With `core_dumps` the process stays dumpable, which a change of user would end.
     pub(super) fn assume(self, core_dumps: bool, complain: impl Fn(&str)) -> Result<(), Refusal> {
         match unistd::setgroups(&[]) {
             Ok(()) => {}
-            // Fewer rights than root's already: nothing to drop.
+            // Already less privileged than root: nothing to drop.
             Err(Errno::EPERM) => complain("failed to drop supplementary groups"),
             Err(_) => return Err(denied("failed to drop supplementary groups")),
         }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_found_by_name() {
+    fn users_are_looked_up_by_name() {
         let root = find("root").unwrap();
         assert_eq!((root.uid, root.gid), (Uid::from_raw(0), Gid::from_raw(0)));
         let refusal = find("no such user").unwrap_err();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn root_says_so() {
+    fn root_without_a_user_is_refused() {
         let refused = to_become(None);
         if unistd::geteuid().is_root() {
             let refusal = refused.unwrap_err();
@@ -113,7 +113,7 @@ mod tests {
             assert_eq!(to_become(Some("")).unwrap_err().status, 64);
         } else {
             assert_eq!(refused, Ok(None));
-            assert_eq!(to_become(Some("no such user")), Ok(None), "-u means nothing to others");
+            assert_eq!(to_become(Some("no such user")), Ok(None), "-u has no effect without root");
         }
     }
 }

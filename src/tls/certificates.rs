@@ -1,4 +1,4 @@
-//! The server's certificates: read at the start, and again on request for connections that come afterwards.
+//! The server's certificates: loaded at startup, and reloaded on request for later connections.
 
 use crate::config::{Config, ListenTls, Tls, VerifyMode};
 use crate::log;
@@ -16,14 +16,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// OpenSSL's number of a PEM file, as `ssl_keyformat` takes it.
+/// OpenSSL's number for a PEM file in `ssl_keyformat`.
 const KEY_PEM: u32 = 1;
-/// OpenSSL's number of a DER file.
+/// OpenSSL's number for a DER file.
 const KEY_DER: u32 = 2;
-/// `ssl_min_version` of TLS 1.3.
+/// `ssl_min_version` for TLS 1.3.
 const VERSION_TLS13: u32 = 3;
 
-/// Why certificates cannot be used: which of them and what is wrong with it. The text begins as memcached's does.
+/// Which certificate file cannot be used, and why. The text begins like memcached's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateError {
     message: String,
@@ -47,19 +47,19 @@ impl fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
-/// What a listener asks of its clients.
+/// Client certificates that a listener asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clients {
-    /// No certificate.
+    /// None.
     Anyone,
-    /// A certificate, if they have one.
+    /// Optional.
     MayShow,
-    /// A certificate.
+    /// Required.
     MustShow,
 }
 
 impl Clients {
-    /// Of a listener with `tls`; `None` is one that does not encrypt.
+    /// For a listener with `tls`; `None` if it does not encrypt.
     fn of(tls: ListenTls, settings: &Tls) -> Option<Self> {
         match (tls, settings.verify_mode) {
             (ListenTls::Off, _) => None,
@@ -72,7 +72,7 @@ impl Clients {
     }
 }
 
-/// A configuration per kind of listener there is.
+/// A configuration for each kind of listener.
 #[derive(Debug)]
 struct Loaded {
     at: Instant,
@@ -103,27 +103,26 @@ impl Loaded {
     }
 }
 
-/// The certificates of a server, and what its listeners do with them. All rings share them.
+/// The certificates of a server, and which of its listeners use them. Shared by all rings.
 #[derive(Debug)]
 pub struct Certificates {
     settings: Tls,
     chain: PathBuf,
     key: PathBuf,
     authorities: Option<PathBuf>,
-    /// By the listener's place in the configuration.
+    /// Indexed by the listener's position in the configuration.
     listeners: Vec<Option<Clients>>,
     loaded: RwLock<Loaded>,
 }
 
 impl Certificates {
-    /// Reads the files `config` names; `None` without `-Z`.
+    /// Loads the files named in `config`; `None` without `-Z`.
     ///
-    /// Paths are made absolute, so that a daemon, which changes its directory, still finds them for
-    /// [`Certificates::refresh`].
+    /// Paths are made absolute, so that [`Certificates::refresh`] finds them after a daemon has changed its directory.
     ///
     /// # Errors
-    /// A file is missing or cannot be read, the key is not the certificate's, or client certificates are required and
-    /// no CA is given.
+    /// A file is missing or unreadable, the key does not match the certificate, or client certificates are required without
+    /// a CA.
     pub fn load(config: &Config) -> Result<Option<Self>, CertificateError> {
         if !config.ssl_enabled {
             return Ok(None);
@@ -133,7 +132,7 @@ impl Certificates {
             std::path::absolute(path).map_err(|error| CertificateError::new(format!("{path}: {error}")))
         };
         let chain = settings.chain_cert.as_ref().ok_or_else(|| {
-            CertificateError::new("Error loading the certificate chain: -o ssl_chain_cert=FILE is not given")
+            CertificateError::new("Error loading the certificate chain: -o ssl_chain_cert=FILE is missing")
         })?;
         let chain = absolute(chain)?;
         let key = settings.key.as_ref().map_or_else(|| Ok(chain.clone()), absolute)?;
@@ -145,8 +144,8 @@ impl Certificates {
         Ok(Some(certificates))
     }
 
-    /// Reads the files again, for connections that come from now on; if that fails, everything stays as it was. Takes
-    /// half a millisecond, and as long as the files take to be read.
+    /// Reloads the files, for later connections; if that fails, everything stays as it was. Blocks for about half a
+    /// millisecond, plus the time to read the files.
     ///
     /// # Errors
     /// As [`Certificates::load`].
@@ -164,18 +163,18 @@ impl Certificates {
         Ok(())
     }
 
-    /// The channel of a new connection from the listener at `place` of the configuration; `None` if that one does not
+    /// A channel for a new connection of the listener at `place` in the configuration; `None` if that listener does not
     /// encrypt.
     ///
     /// # Errors
-    /// Of rustls, for a configuration it cannot use; none is known.
+    /// rustls's, for a configuration it cannot use; none is known.
     pub fn channel(&self, place: usize) -> Option<Result<Channel, rustls::Error>> {
         let clients = self.listeners.get(place).copied().flatten()?;
         let config = Arc::clone(self.loaded.read().get(clients)?);
         Some(Channel::new(config))
     }
 
-    /// Seconds since the files were last read with success.
+    /// Seconds since the files were last loaded successfully.
     pub fn age_secs(&self) -> u64 {
         self.loaded.read().at.elapsed().as_secs()
     }
@@ -190,12 +189,12 @@ impl Certificates {
         let refused = |reason: String| CertificateError::in_file("Error loading the key", &self.key, reason);
         match self.settings.keyformat {
             KEY_PEM => PrivateKeyDer::from_pem_file(&self.key)
-                .map_err(|error| refused(reason(&error, "there is no unencrypted private key in it"))),
+                .map_err(|error| refused(reason(&error, "it contains no unencrypted private key"))),
             KEY_DER => {
                 let bytes = std::fs::read(&self.key).map_err(|error| refused(log::reason(&error)))?;
                 PrivateKeyDer::try_from(bytes).map_err(|cause| refused(cause.to_owned()))
             }
-            other => Err(refused(format!("ssl_keyformat is 1 (PEM) or 2 (DER), not {other}"))),
+            other => Err(refused(format!("ssl_keyformat must be 1 (PEM) or 2 (DER), not {other}"))),
         }
     }
 
@@ -218,7 +217,7 @@ impl Certificates {
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
             CertificateError::in_file("Error validating the certificate", &self.chain, error)
         })?;
-        // Sessions are resumed from tickets, which the clients keep: a cache would be memory outside of -m.
+        // Sessions are resumed by tickets, which the clients store; a session cache would be memory outside of -m.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if self.settings.session_cache {
             config.ticketer = ring::Ticketer::new()
@@ -229,7 +228,7 @@ impl Certificates {
         Ok(config)
     }
 
-    /// What checks the certificates of `clients`.
+    /// The verifier for the certificates of `clients`.
     fn verifier(
         &self,
         clients: Clients,
@@ -241,7 +240,7 @@ impl Certificates {
             (None, Clients::MustShow) => {
                 return Err(CertificateError::new(
                     "Error loading the CA certificate: client certificates are required, and \
-                     -o ssl_ca_cert=FILE is not given",
+                     -o ssl_ca_cert=FILE is missing",
                 ));
             }
             (Some(path), _) => path,
@@ -258,16 +257,16 @@ impl Certificates {
     }
 }
 
-/// All certificates in a PEM file, of which there must be one; or the reason in words.
+/// All certificates in a PEM file, at least one; or the reason as text.
 fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let none = "there is no certificate in it";
+    let none = "it contains no certificate";
     let found: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|error| reason(&error, none))?;
     if found.is_empty() { Err(none.to_owned()) } else { Ok(found) }
 }
 
-/// `error` in words; `none` is what an empty file lacks.
+/// `error` as text; `none` is the text for an empty file.
 fn reason(error: &pem::Error, none: &str) -> String {
     match error {
         pem::Error::Io(error) => log::reason(error),

@@ -1,12 +1,12 @@
-//! One connection's encryption: records in, bytes out, and back. No I/O.
+//! TLS for one connection: records in, plain bytes out, and back. No I/O.
 //!
 //! ```text
-//!   read ──► open ─┬─► plain bytes                  of whole records; the front of an unfinished one is kept
+//!   read ──► open ─┬─► plain bytes                  of whole records; a partial record is kept
 //!                  └─► outgoing ──► send            handshake, alerts
 //!   reply ─► seal ───► outgoing ──► send
 //! ```
 //!
-//! The handshake is no state of its own to the owner: until it is done, `open` gives no plain bytes.
+//! The owner need not track the handshake: until it is complete, `open` yields no plain bytes.
 
 use rustls::HandshakeKind;
 use rustls::ServerConfig;
@@ -16,42 +16,41 @@ use rustls::unbuffered::{
 };
 use std::sync::Arc;
 
-/// Bytes that a record may take beside its contents: header, nonce, type and tag of any suite, rounded up.
+/// Overhead of a record: header, nonce, type and tag of any suite, rounded up; bytes.
 const RECORD_OVERHEAD_BYTES: usize = 64;
-/// Most contents of one record, bytes. Source: RFC 8446, section 5.1.
+/// Most plain bytes in one record. Source: RFC 8446, section 5.1.
 const RECORD_CONTENT_BYTES_MAX: usize = 16 * 1024;
-/// An empty outgoing or records buffer that grew beyond this is given back, bytes.
+/// An empty buffer that has grown beyond this is freed, bytes.
 const KEPT_BYTES_MAX: usize = 128 * 1024;
 
-/// Why nothing more will come out of a channel.
+/// Why a channel has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ended {
-    /// The client has said that it is done.
+    /// The client has closed it.
     ByPeer,
-    /// The client has broken the rules of TLS, or could not be authenticated; an alert that says so may be outgoing.
+    /// The client has violated TLS or failed authentication; an alert may be outgoing.
     Broken(rustls::Error),
 }
 
-/// What became of received bytes.
+/// Result of decrypting received bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Opened {
-    /// The handshake has just been completed.
+    /// The handshake was completed by these bytes.
     pub is_established: bool,
-    /// Nothing more will come.
+    /// The channel has ended.
     pub ended: Option<Ended>,
 }
 
-/// The encryption of one connection.
+/// The TLS state of one connection.
 pub struct Channel {
     tls: UnbufferedServerConnection,
-    /// The front of an unfinished record. rustls remembers how far into it it has looked, so it is shown these bytes at
-    /// every call.
+    /// The start of a partial record. rustls remembers how far it has parsed it, so every call must pass these bytes
+    /// again.
     records: Vec<u8>,
-    /// Records to be sent.
+    /// Records to send.
     outgoing: Vec<u8>,
     is_established: bool,
-    /// rustls has met an error. It may not be asked anything again: it would meet the error again, and asserts that it
-    /// has not.
+    /// rustls has returned an error. It must not be called again, because it asserts that an error is not met twice.
     is_broken: bool,
 }
 
@@ -61,37 +60,37 @@ impl std::fmt::Debug for Channel {
     }
 }
 
-/// Where rustls has come to.
+/// What rustls does next.
 enum Step {
-    /// It goes on.
+    /// It continues.
     More,
-    /// It needs more bytes, or it may send.
+    /// It needs more input, or is ready to send.
     Idle,
     Ended(Ended),
 }
 
 impl Channel {
-    /// A channel whose client has sent nothing yet.
+    /// A new channel.
     ///
     /// # Errors
-    /// Of rustls, for a configuration it cannot use.
+    /// rustls's, for a configuration it cannot use.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         let tls = UnbufferedServerConnection::new(config)?;
         Ok(Self { tls, records: Vec::new(), outgoing: Vec::new(), is_established: false, is_broken: false })
     }
 
-    /// Whether the handshake is done.
+    /// True if the handshake is complete.
     pub fn is_established(&self) -> bool {
         self.is_established
     }
 
-    /// Whether the session is a new one, not one that was resumed.
+    /// True if the session is new, not resumed.
     pub fn is_new_session(&self) -> bool {
         self.tls.handshake_kind() != Some(HandshakeKind::Resumed)
     }
 
-    /// Takes received bytes, decrypts them in place, and appends what they say to `plain`. Answers of TLS's own are
-    /// outgoing afterwards, whatever the outcome.
+    /// Decrypts received bytes in place and appends the plain bytes to `plain`. Whatever the result, there may be handshake
+    /// bytes or alerts to send afterwards.
     pub fn open(&mut self, received: &mut [u8], plain: &mut Vec<u8>) -> Opened {
         if self.is_broken {
             return Opened { is_established: false, ended: Some(Ended::Broken(rustls::Error::DecryptError)) };
@@ -109,7 +108,7 @@ impl Channel {
             ended
         };
         if self.records.is_empty() && self.records.capacity() > 0 {
-            // Most reads end with a record; those that do not are a large value on its way, or rare.
+            // Most reads end at a record boundary, except while a large value is received.
             self.records = Vec::new();
         }
         let is_established = !self.is_established && !self.tls.is_handshaking() && ended.is_none();
@@ -117,37 +116,37 @@ impl Channel {
         Opened { is_established, ended }
     }
 
-    /// Encrypts `bytes` behind what is outgoing.
+    /// Encrypts `bytes` and appends them to the outgoing bytes.
     ///
     /// # Errors
-    /// The handshake is not done, or the connection's keys are used up and the client has not agreed to new ones.
+    /// The handshake is incomplete, or the keys are used up and the client has not agreed to new ones.
     pub fn seal(&mut self, bytes: &[u8]) -> Result<(), rustls::Error> {
         let records = bytes.len().div_ceil(RECORD_CONTENT_BYTES_MAX);
         let room = bytes.len() + records * RECORD_OVERHEAD_BYTES;
         self.write(room, |traffic, to| traffic.encrypt(bytes, to))
     }
 
-    /// Puts the end of the connection behind what is outgoing; nothing can be sealed afterwards.
+    /// Appends the close alert to the outgoing bytes; nothing can be sealed afterwards.
     #[expect(
         clippy::redundant_closure_for_method_calls,
         reason = "the method is not general enough over lifetimes"
     )]
     pub fn close(&mut self) {
-        // Before the handshake is done there is no way to say it.
+        // Before the handshake is complete there is no close alert.
         let _ = self.write(RECORD_OVERHEAD_BYTES, |traffic, to| traffic.queue_close_notify(to));
     }
 
-    /// Bytes to be sent.
+    /// Bytes to send.
     pub fn outgoing_bytes(&self) -> usize {
         self.outgoing.len()
     }
 
-    /// Takes what is to be sent.
+    /// Takes the bytes to send.
     pub fn take_outgoing(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.outgoing)
     }
 
-    /// Gives the memory of what has been sent back for the next.
+    /// Returns the buffer of bytes that were sent, for reuse.
     pub fn reuse(&mut self, mut sent: Vec<u8>) {
         sent.clear();
         if self.outgoing.is_empty() && sent.capacity() <= KEPT_BYTES_MAX {
@@ -155,14 +154,14 @@ impl Channel {
         }
     }
 
-    /// Gives back the memory that only a busy connection needs.
+    /// Frees the memory that only a busy connection needs.
     pub fn trim(&mut self) {
         if self.outgoing.is_empty() {
             self.outgoing = Vec::new();
         }
     }
 
-    /// Runs rustls over whole records; returns how many bytes of `input` they were.
+    /// Runs rustls over the whole records in `input`; returns their length in bytes.
     fn process(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> (usize, Option<Ended>) {
         let mut used = 0;
         loop {
@@ -183,13 +182,13 @@ impl Channel {
                     Step::More
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
-                    // What is outgoing is sent before anything else, so it is as good as sent.
+                    // Outgoing bytes are sent before anything else, so they count as sent.
                     data.done();
                     Step::More
                 }
                 Ok(ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake) => Step::Idle,
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Step::Ended(Ended::ByPeer),
-                // Early data, which is never offered; and whatever comes to be added.
+                // Early data, which is never offered, and states added by later versions.
                 Ok(_) => Step::Ended(Ended::Broken(rustls::Error::General("unexpected state".to_owned()))),
                 Err(error) => Step::Ended(Ended::Broken(error)),
             };
@@ -207,7 +206,7 @@ impl Channel {
         }
     }
 
-    /// Lets the alert out that an error has left behind. As long as there is something to write rustls looks at no input.
+    /// Queues the alert that follows an error. While there is something to write, rustls reads no input.
     fn last_words(&mut self) {
         self.is_broken = true;
         while self.tls.wants_write() {
@@ -220,7 +219,7 @@ impl Channel {
         }
     }
 
-    /// Runs `write` when rustls is ready to send.
+    /// Runs `write` if rustls is ready to send.
     fn write(
         &mut self,
         room: usize,
@@ -230,7 +229,7 @@ impl Channel {
             return Err(rustls::Error::EncryptError);
         }
         loop {
-            // No whole record is left in these bytes, since `open` has used them all.
+            // These bytes hold no whole record, because `open` has consumed them all.
             let UnbufferedStatus { discard, state } = self.tls.process_tls_records(&mut self.records);
             let result = match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
@@ -261,9 +260,9 @@ impl Channel {
 
 type Traffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
 
-/// Why rustls has not written.
+/// Why rustls wrote nothing.
 enum Refused {
-    /// It needs so many bytes.
+    /// It needs this many bytes of room.
     Room(usize),
     Never,
 }
@@ -290,7 +289,7 @@ impl From<EncryptError> for Refused {
     }
 }
 
-/// Appends to `outgoing` what `write` puts into `room` bytes, or into as many as it asks for; false if it never does.
+/// Appends to `outgoing` what `write` puts into `room` bytes, or into as many as it then asks for; false if it fails.
 fn encode(
     outgoing: &mut Vec<u8>,
     room: usize,

@@ -1,12 +1,12 @@
-//! TLS without I/O: certificates to configurations, records to bytes and back. Sees no socket and no protocol.
+//! TLS without I/O: certificates to configurations, records to bytes and back. Knows no socket and no protocol.
 //!
 //! ```text
 //!   files ──► Certificates ──(one per kind of listener)──► Channel      one per connection
-//!                  ▲ refresh                                  open: records, decrypted where they were read
-//!                                                             seal: replies, encrypted into one output
+//!                  ▲ refresh                                  open: decrypts records where they were read
+//!                                                             seal: encrypts replies into one buffer
 //! ```
 //!
-//! TLS 1.2 and 1.3 are spoken, by rustls with ring's cryptography; cipher suites are rustls's own choice.
+//! TLS 1.2 and 1.3 by rustls with ring's cryptography; rustls chooses the cipher suites.
 
 mod certificates;
 mod channel;

@@ -1,4 +1,4 @@
-//! A channel and a client of rustls, back to back.
+//! A channel connected to a rustls client.
 
 use super::{Channel, Ended};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -42,7 +42,7 @@ impl Pair {
         (Channel::new(Arc::clone(&self.server)).unwrap(), client)
     }
 
-    /// A connection whose handshake is done.
+    /// A connection with its handshake complete.
     fn established(&self) -> (Channel, ClientConnection) {
         let (mut channel, mut client) = self.connect();
         let mut plain = Vec::new();
@@ -55,7 +55,7 @@ impl Pair {
     }
 }
 
-/// What the client has to send.
+/// The bytes the client wants to send.
 fn said(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     while client.wants_write() {
@@ -71,7 +71,7 @@ fn hear(client: &mut ClientConnection, mut bytes: &[u8]) {
     }
 }
 
-/// What the client has heard.
+/// The bytes the client has received.
 fn heard(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = client.reader().read_to_end(&mut bytes);
@@ -79,7 +79,7 @@ fn heard(client: &mut ClientConnection) -> Vec<u8> {
 }
 
 #[test]
-fn bytes_go_through_however_they_are_cut() {
+fn bytes_pass_however_they_are_split() {
     for version in [&TLS12, &TLS13] {
         let pair = Pair::new(version);
         for piece_bytes in [1, 2, 7, 1000, usize::MAX] {
@@ -97,7 +97,7 @@ fn bytes_go_through_however_they_are_cut() {
                 assert!(turns < 10, "the handshake goes on");
             }
             assert_eq!((plain, established), (vec![b'x'; 5000], 1));
-            // The front of a record is no obstacle to sending.
+            // A partial record does not keep the server from sending.
             client.writer().write_all(b"ab").unwrap();
             let mut record = said(&mut client);
             let (front, rest) = record.split_at_mut(9);
@@ -120,7 +120,7 @@ fn bytes_go_through_however_they_are_cut() {
 }
 
 #[test]
-fn new_keys_are_agreed_on() {
+fn keys_are_updated() {
     let pair = Pair::new(&TLS13);
     let (mut channel, mut client) = pair.established();
     let mut plain = Vec::new();
@@ -140,7 +140,7 @@ fn new_keys_are_agreed_on() {
 }
 
 #[test]
-fn the_end_of_either_side_leaves_the_other_open() {
+fn either_side_can_close_alone() {
     for version in [&TLS12, &TLS13] {
         let (mut channel, mut client) = Pair::new(version).established();
         client.writer().write_all(b"last").unwrap();
@@ -155,10 +155,10 @@ fn the_end_of_either_side_leaves_the_other_open() {
     }
 }
 
-/// Every byte of a handshake and of what follows, spoiled in turn: the channel ends with an error or goes on, and after
-/// an error neither opens nor seals.
+/// Corrupts every byte of a handshake and of the data after it in turn: the channel fails or continues, and after a
+/// failure neither opens nor seals.
 #[test]
-fn no_spoiled_byte_is_fatal_to_the_server() {
+fn no_corrupt_byte_is_fatal_to_the_server() {
     for version in [&TLS12, &TLS13] {
         let pair = Pair::new(version);
         let mut refused = 0;
