@@ -235,7 +235,7 @@ impl Certificates {
         provider: Arc<CryptoProvider>,
     ) -> Result<Option<Arc<dyn ClientCertVerifier>>, CertificateError> {
         let path = match (&self.authorities, clients) {
-            // In the second case nobody could be checked, and nobody must be.
+            // In the second case there is no CA to check against, and no need to check.
             (_, Clients::Anyone) | (None, Clients::MayShow) => return Ok(None),
             (None, Clients::MustShow) => {
                 return Err(CertificateError::new(

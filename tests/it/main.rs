@@ -32,7 +32,6 @@ mod generate;
 mod harness;
 mod kernel;
 mod linearize;
-mod manual;
 mod operations;
 mod pattern;
 mod process;

@@ -3,10 +3,12 @@
 //!
 //! Each rule is a function over a path and a text, so that it can be shown to fail.
 
+mod manual;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Longest a file may be without its tests, lines.
 const LINES_MAX: usize = 600;
@@ -101,7 +103,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Every source file: its path below the root, and its text.
-pub(crate) fn files() -> Vec<(String, String)> {
+fn files() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for dir in ["src", "uring", "perf", "tests", "fuzz"] {
         sources(&Path::new(ROOT).join(dir), &mut found);

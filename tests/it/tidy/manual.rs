@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::tidy::{ROOT, files};
+use super::{ROOT, files};
 
 const PAGES: &str = "src/manual";
 
@@ -45,18 +45,21 @@ fn code_spans(text: &str) -> impl Iterator<Item = &str> {
     prose.flat_map(|line| line.split('`').skip(1).step_by(2))
 }
 
-/// Names like `abuse::a_test` that no file of that module has.
+/// Names like `abuse::a_test` that no file of that module has. `log::tests::a_test` may stand in `log.rs` or in `tests.rs`.
 fn missing_tests(text: &str, files: &[(String, String)]) -> Vec<String> {
     let is_path = |name: &&str| {
         name.contains("::")
             && name.chars().all(|char| char.is_ascii_lowercase() || "_:0123456789".contains(char))
     };
     let exists = |name: &str| {
-        let (module, test) = name.rsplit_once("::").unwrap_or(("", name));
-        let module = module.rsplit("::").next().unwrap_or(module);
+        let mut parts = name.rsplit("::");
+        let test = format!("fn {}(", parts.next().unwrap_or_default());
+        let inline = parts.clone().next() == Some("tests");
+        let modules: Vec<_> =
+            parts.take(1 + usize::from(inline)).map(|module| format!("{module}.rs")).collect();
         files.iter().any(|(path, text)| {
-            path.rsplit('/').next().is_some_and(|file| file == format!("{module}.rs"))
-                && text.contains(&format!("fn {test}("))
+            let file = path.rsplit('/').next().unwrap_or_default();
+            modules.iter().any(|module| module == file) && text.contains(&test)
         })
     };
     code_spans(text).filter(is_path).filter(|name| !exists(name)).map(str::to_owned).collect()
