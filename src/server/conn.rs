@@ -23,6 +23,7 @@ use crate::tls::Channel;
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 use uring::{Buffer, Stream};
 
 /// A carry or an output that grew beyond this is given back once it is empty, bytes.
@@ -30,6 +31,9 @@ const KEPT_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 
 /// The last words to a client whose request there is no memory for.
 const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
+
+/// How long log lines are gathered, so that a busy watcher costs one send for many of them.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// So many reads within one second make a client busy.
 const BUSY_READS: u32 = 4;
@@ -262,7 +266,7 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    /// Sends log lines whenever the ring's bell has rung, until the client goes.
+    /// Sends log lines as they come, until the client goes.
     async fn watch(&mut self) -> End {
         self.entry.phase.set(Phase::Watching);
         self.let_go();
@@ -270,6 +274,8 @@ impl<C: Core> Connection<C> {
         let reader =
             uring::spawn(read_away(Rc::clone(&self.local), Rc::clone(&self.entry), Rc::clone(&has_gone)));
         let local = Rc::clone(&self.local);
+        let waker = local.wakers[local.index].clone();
+        self.talk.wake_with(Box::new(move || waker.wake()));
         let end = loop {
             // Before pumping, so that what is logged during the send is not slept over.
             let heard = local.bell.heard();
@@ -281,6 +287,7 @@ impl<C: Core> Connection<C> {
                 break self.entry.end.get().unwrap_or(End::Normal);
             }
             heard.await;
+            uring::sleep(GATHER).await;
         };
         self.entry.stream.shutdown();
         let _ = reader.await;

@@ -36,6 +36,7 @@ pub(crate) trait Conversation: 'static {
     fn feed(&mut self, input: &[u8], out: &mut Output) -> Progress;
     fn lend_draft(&mut self) -> Option<Self::Draft>;
     fn return_draft(&mut self, draft: Self::Draft);
+    fn wake_with(&self, wake: Box<dyn Fn() + Send>);
     fn pump(&mut self, out: &mut Output);
     /// The connection is over.
     fn ended(&mut self, end: End);

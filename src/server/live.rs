@@ -188,6 +188,10 @@ impl Conversation for Talk {
         self.session.return_draft(draft.0);
     }
 
+    fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
+        self.session.wake_with(wake);
+    }
+
     fn pump(&mut self, out: &mut Output) {
         self.session.pump(&mut self.live.engine.borrow_mut(), out);
     }

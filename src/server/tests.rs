@@ -152,6 +152,8 @@ impl Conversation for Toy {
         self.draft = Some(draft);
     }
 
+    fn wake_with(&self, _wake: Box<dyn Fn() + Send>) {}
+
     fn pump(&mut self, out: &mut Output) {
         assert!(self.is_watching);
         out.staged.extend_from_slice(b"tick\n");

@@ -27,6 +27,10 @@ pub(super) struct Watching {
 }
 
 impl Watching {
+    pub(super) fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
+        self.shared.watch.wake_with(self.id, wake);
+    }
+
     pub(super) fn take(&self, shared: &Shared, out: &mut Output) {
         shared.watch.take(self.id, &mut out.staged);
     }

@@ -46,7 +46,7 @@ pub enum Next {
     Resume,
     /// A large value is on its way: `lend_draft`, receive into it, `return_draft`, then `feed` again.
     Receive,
-    /// The connection has become a watcher: `pump` it whenever the ring is woken or a second has passed; bytes read are ignored.
+    /// The connection has become a watcher: say how it is woken (`wake_with`), and `pump` it then; bytes read are ignored.
     Watch,
     /// Send what is staged, then close.
     Close,
@@ -343,6 +343,13 @@ impl Session {
     pub fn return_draft(&mut self, draft: Draft) {
         if let State::Receive(place) = &mut self.state {
             *place = Some(draft);
+        }
+    }
+
+    /// Watchers: has `wake` called when log lines are pending.
+    pub fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
+        if let State::Watch(watching) = &self.state {
+            watching.wake_with(wake);
         }
     }
 
