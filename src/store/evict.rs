@@ -20,7 +20,7 @@
 //!
 //! All of it runs in slices of a few items under the writer lock, by whichever ring writes: with every write some four
 //! times what it wrote once memory is low ([`Ledger::is_low`]), and as much as needed when an allocation fails. With -M
-//! only rule 1 applies, to any segment whose dead bytes are worth it.
+//! only rule 1 applies, to any segment of which a 16th is dead, the deadest first.
 //!
 //! A victim's items are looked up some at a time before anything is done with them: their places in the index are all
 //! over memory, and so the processor waits for several at once instead of for one after the other.
@@ -36,8 +36,6 @@ use crate::clock::Secs;
 
 /// Share of the limit that small is held to: one part in this many.
 const SMALL_PART: u64 = 10;
-/// With -M a segment is compacted if at least this part of it is dead: one part in this many.
-const COMPACT_PART: u64 = 16;
 
 /// Items of a victim that are looked up together, and bytes after which no further one is.
 const LOOK_AHEAD: usize = 8;
@@ -170,13 +168,13 @@ impl<'t> Turn<'t> {
     /// Rules 1 and 2; a large item is dealt with at once.
     fn choose_victim(&mut self) -> Slice {
         let space = self.space();
-        if let Some(id) = self.ledger.pop_half_dead(space) {
+        if let Some(id) = self.ledger.deadest(space) {
             self.ledger.seize(id);
             self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean });
             return Slice::Worked;
         }
         if !self.evicts() {
-            return self.choose_compaction();
+            return if self.ledger.awaits_cursors() { Slice::Stalled } else { Slice::Idle };
         }
         let small = self.ledger.queue_bytes(Queue::Small) > self.ledger.limit / SMALL_PART;
         let order = if small { [Queue::Small, Queue::Main] } else { [Queue::Main, Queue::Small] };
@@ -193,28 +191,6 @@ impl<'t> Turn<'t> {
             }
             None if self.ledger.awaits_cursors() => Slice::Stalled,
             None => Slice::Idle,
-        }
-    }
-
-    /// With -M: the segment with the most dead bytes, if that is worth copying the rest.
-    fn choose_compaction(&mut self) -> Slice {
-        let space = self.space();
-        let sealed = |id: &u32| {
-            self.ledger.segments[*id as usize].state == State::Sealed && !space.counts(*id).is_drafted()
-        };
-        let dead = |id: u32| {
-            let segment = &self.ledger.segments[id as usize];
-            space.segment_bytes() - u64::from(segment.live)
-        };
-        let most = (1..self.ledger.segments.len() as u32).filter(sealed).max_by_key(|&id| dead(id));
-        match most {
-            Some(id) if dead(id) >= space.segment_bytes() / COMPACT_PART => {
-                self.ledger.seize(id);
-                self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean });
-                Slice::Worked
-            }
-            _ if self.ledger.awaits_cursors() => Slice::Stalled,
-            _ => Slice::Idle,
         }
     }
 

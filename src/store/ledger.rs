@@ -24,6 +24,7 @@ mod budget;
 mod check;
 mod mentions;
 mod queues;
+mod reclaim;
 mod retire;
 
 use super::ghost::Ghost;
@@ -35,6 +36,7 @@ use super::{ClassTotals, Totals};
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Secs;
 use mentions::Mentions;
+use reclaim::{Listing, ReclaimList};
 use slab::Slab;
 use std::collections::VecDeque;
 
@@ -76,8 +78,8 @@ pub(super) struct Segment {
     pub(super) latest: u32,
     /// Counts retirements, so that an old mention in a queue is recognised.
     pub(super) epoch: u32,
-    /// Stands in `half_dead`.
-    listed: bool,
+    /// Where it stands in `reclaim_list`.
+    listing: Listing,
 }
 
 /// One large item's books.
@@ -135,7 +137,7 @@ pub(super) struct Ledger {
     extents: Extents,
     queues: [Mentions; 2],
     queue_bytes: [u64; 2],
-    half_dead: Vec<(u32, u32)>,
+    reclaim_list: ReclaimList,
     retired: VecDeque<(Unit, u64)>,
     held: Vec<Unit>,
     /// Bytes of `retired` and of `held`.
@@ -153,7 +155,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(space: &Space, limit: u64, classes: Classes) -> Self {
+    pub(super) fn new(space: &Space, limit: u64, evicts: bool, classes: Classes) -> Self {
         let count = classes.chunk_bytes().len() + 1;
         Self {
             limit,
@@ -171,7 +173,7 @@ impl Ledger {
             extents: Extents::new(space.large_base(), space.large_bytes()),
             queues: Default::default(),
             queue_bytes: [0; 2],
-            half_dead: Vec::new(),
+            reclaim_list: ReclaimList::new(evicts),
             retired: VecDeque::new(),
             held: Vec::new(),
             pending_bytes: 0,
@@ -285,6 +287,10 @@ impl Ledger {
                 let segment = &mut self.segments[id as usize];
                 segment.live += item.layout().bytes().next_multiple_of(1 << self.unit_shift) as u32;
                 segment.expires(exptime);
+                if segment.state == State::Sealed {
+                    // Its value was still being received when the segment was sealed.
+                    self.reclaim_list.update(id, &mut self.segments);
+                }
             }
             Home::Large(id) => self.enqueue_large(id, queue),
         }
@@ -378,7 +384,7 @@ impl Segment {
             earliest: u32::MAX,
             latest: 0,
             epoch: 0,
-            listed: false,
+            listing: Listing::default(),
         }
     }
 

@@ -162,7 +162,7 @@ impl Store {
         let Options { memory_limit, item_size_max, evict, rings, classes, seed, log_entries } = options;
         let log = Log::new(log_entries.unwrap_or(LOG_ENTRIES), rings);
         let space = Space::reserve(memory_limit, log).map_err(|errno| StartError { memory_limit, errno })?;
-        let ledger = Mutex::new(Ledger::new(&space, memory_limit, classes));
+        let ledger = Mutex::new(Ledger::new(&space, memory_limit, evict, classes));
         Ok(Arc::new(Self {
             space,
             ledger,

@@ -1,5 +1,6 @@
 //! The ledger's own part of the recount: see `store/check.rs`.
 
+use super::reclaim::Listing;
 use super::{Ledger, Queue, State, Unit};
 use crate::store::check::{Faults, Recount};
 use crate::store::evict::Victim;
@@ -27,10 +28,6 @@ impl Ledger {
 
     fn check_segments(&self, recount: &Recount, faults: &mut Faults) {
         let mut in_use = 0;
-        let mut listed = vec![0_u32; self.segments.len()];
-        for &(id, epoch) in &self.half_dead {
-            listed[id as usize] += u32::from(self.segments[id as usize].epoch == epoch);
-        }
         for (id, segment) in self.segments.iter().enumerate().skip(1) {
             in_use += u32::from(segment.state != State::Free);
             let is_live = matches!(segment.state, State::Open | State::Sealed | State::Victim);
@@ -40,14 +37,16 @@ impl Ledger {
                 format!("segment {id} is used beyond its end: {segment:?}")
             });
             faults.compare(
-                format_args!("mentions of segment {id} among the half dead"),
-                u32::from(segment.listed),
-                listed[id],
+                format_args!("segment {id} stands rightly in the reclaim list"),
+                self.reclaim_list.is_right(id as u32, segment, segment.state == State::Sealed),
+                true,
             );
             let open = self.open[segment.queue as usize] == Some(id as u32);
             faults.compare(format_args!("segment {id} is open"), segment.state == State::Open, open);
         }
         faults.compare("segments in use", self.segments_in_use, in_use);
+        let listed = self.segments.iter().filter(|segment| segment.listing != Listing::default()).count();
+        faults.compare("segments in the reclaim list", self.reclaim_list.len(), listed);
         for queue in [Queue::Small, Queue::Main] {
             if let Some(id) = self.open[queue as usize] {
                 faults.compare(format_args!("queue of open {id}"), self.segments[id as usize].queue, queue);
@@ -228,10 +227,11 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn every_planted_error_is_found() {
-        let planted: [(&str, Plant); 16] = [
+        let planted: [(&str, Plant); 17] = [
             ("live bytes of segment 1", |ledger| ledger.segments[1].live += 4),
             ("bytes used of segment 1", |ledger| ledger.segments[1].used -= 4),
-            ("mentions of segment 1 among the half dead", |ledger| ledger.segments[1].listed ^= true),
+            ("segments in the reclaim list", |ledger| ledger.segments[1].listing = Listing::misplaced()),
+            ("segment 1 stands rightly in the reclaim list", |ledger| ledger.segments[1].live = 0),
             ("segment 2 is open", |ledger| ledger.segments[2].state = State::Open),
             ("segments in use", |ledger| ledger.segments_in_use += 1),
             ("the victim", |ledger| ledger.segments[2].state = State::Victim),

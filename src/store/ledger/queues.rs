@@ -1,11 +1,11 @@
-//! The two queues and the list of half-dead segments: who is next to go.
+//! The two queues and the list of segments that are dead in part: which is next to go.
 
 use super::{Ledger, Queue, Segment, State, Unit};
 use crate::clock::Secs;
 use crate::store::space::Space;
 
 impl Ledger {
-    /// A sealed segment that is all dead is free at once; one that is half dead is listed for cleaning.
+    /// A sealed segment that is all dead is free at once; one that is dead enough is listed for copying the rest.
     pub(super) fn judge(&mut self, id: u32, space: &Space) {
         let segment = &mut self.segments[id as usize];
         if segment.state != State::Sealed {
@@ -13,25 +13,14 @@ impl Ledger {
         }
         if segment.live == 0 && !space.counts(id).is_drafted() {
             self.retire(Unit::Segment(id), space);
-        } else if !segment.listed && segment.live <= segment.used / 2 {
-            segment.listed = true;
-            self.half_dead.push((id, segment.epoch));
+        } else {
+            self.reclaim_list.update(id, &mut self.segments);
         }
     }
 
-    /// The next segment that is still at least half dead.
-    pub(in crate::store) fn pop_half_dead(&mut self, space: &Space) -> Option<u32> {
-        while let Some((id, epoch)) = self.half_dead.pop() {
-            let segment = &mut self.segments[id as usize];
-            if segment.epoch != epoch {
-                continue;
-            }
-            segment.listed = false;
-            if segment.state == State::Sealed && !space.counts(id).is_drafted() {
-                return Some(id);
-            }
-        }
-        None
+    /// The deadest segment that is worth copying; those that values are being received into are passed over.
+    pub(in crate::store) fn deadest(&self, space: &Space) -> Option<u32> {
+        self.reclaim_list.iter().find(|&id| !space.counts(id).is_drafted())
     }
 
     /// Takes the oldest unit of `queue` out of it; units that values are being received into are passed over.
@@ -72,6 +61,7 @@ impl Ledger {
                 let segment = &mut self.segments[id as usize];
                 segment.state = State::Victim;
                 self.queue_bytes[segment.queue as usize] -= self.segment_bytes;
+                self.reclaim_list.remove(id, &mut self.segments);
             }
             Unit::Large(id) => {
                 let large = &mut self.larges[id as usize];

@@ -18,8 +18,8 @@ impl Ledger {
                 }
                 segment.state = State::Retired;
                 segment.epoch = segment.epoch.wrapping_add(1);
-                segment.listed = false;
                 self.pending_bytes += self.segment_bytes;
+                self.reclaim_list.remove(id, &mut self.segments);
             }
             Unit::Large(id) => {
                 self.dequeued(unit);
@@ -113,6 +113,7 @@ impl Ledger {
             let drafted = space.counts(id).is_drafted();
             match segment.state {
                 State::Sealed | State::Victim if !drafted => self.retire(Unit::Segment(id), space),
+                State::Sealed => self.reclaim_list.update(id, &mut self.segments),
                 _ => {}
             }
         }
