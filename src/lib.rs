@@ -1,22 +1,69 @@
 //! memcrsd: a memcached server on io_uring.
 //!
+//! # Layers
+//!
+//! Each imports only what is below it; `tests/it/tidy.rs` holds the table.
+//!
 //! ```text
 //! main ─► config, process ─► server (the async edge: rings, accept, connections, signals)
-//!                              ├─► uring (crate beside: completion I/O, knows nothing of memcached)
+//!                              ├─► uring (a crate of its own: completion I/O, knows nothing of memcached)
 //!                              └─► session (one connection without I/O: bytes in, bytes out)
-//!                                    ├─► proto   bytes ↔ commands and replies; sees no store
-//!                                    └─► engine  what commands mean; sees no bytes
-//!                                          └─► store  segments, log, replica, eviction; sees no protocol
+//!                                    ├─► proto   bytes ↔ commands and replies; knows no store
+//!                                    └─► engine  what commands mean; knows no bytes
+//!                                          └─► store  segments, log, replicas, eviction; knows no protocol
 //! ```
 //!
-//! The life of a get: a read completes into the ring's buffer ([`server`]); [`session::Session::feed`] takes one
-//! [`engine::Engine`] turn, which replays the log once ([`store::Shard::fresh`]); [`proto::text`] yields the key where it lies in the
-//! buffer; the replica finds the item; its value is copied behind a header into the connection's [`output::Output`], or
-//! pinned there if it is large; one send takes everything the buffer asked for.
+//! # The life of a get
 //!
-//! The life of a set: the value is written from the buffer into a shared segment, under the writer lock the session's decision
-//! (set, add, cas, …) is made on the newest state, one delta is appended to the log, the reply follows
-//! ([`store::Fresh::edit`]). A large value is received straight into item memory ([`store::Draft`]).
+//! A read completes into the ring's buffer ([`server`]). [`session::Session::feed`] opens an [`engine::Engine`] batch, which
+//! replays the log once ([`store::Shard::fresh`]). [`proto::text`] parses the command and borrows the key from the buffer. The
+//! replica finds the item. Its value is copied after a header into the connection's [`output::Output`], or pinned there if
+//! it is large. One send takes the replies to all commands in the buffer.
+//!
+//! # The life of a set
+//!
+//! The value is copied from the buffer into a shared segment. Under the writer lock the command (set, add, cas, …) is decided
+//! on the newest state and one delta is appended to the log ([`store::Fresh::edit`]); then the reply is staged. A large value
+//! is received straight into item memory ([`store::Draft`]).
+//!
+//! # Where to read on
+//!
+//! [`store`] is the design essay, [`session`] the seam where tests, fuzzers and the simulation plug in, [`limits`] every bound a
+//! client can reach, [`manual`] what users are told.
+//!
+//! # Glossary
+//!
+//! | term | meaning |
+//! |---|---|
+//! | ring | a thread with its own io_uring (or epoll), connections and replica; `-t` of them |
+//! | backend | what does a ring's I/O: io_uring or epoll |
+//! | completion | the result of an I/O operation that the kernel has finished |
+//! | buffer | 16 KiB that the kernel reads into and the parser parses in place; registered with the kernel if possible |
+//! | session | the protocol state of one connection; never does I/O |
+//! | batch | the commands in one piece of input; they share one replay and one send |
+//! | output | the replies of a connection that are not sent yet: staged bytes and pinned values |
+//! | store | all items, their segments and the log; one per process |
+//! | shard | a ring's handle on the store |
+//! | replica | a ring's index of all items: key hash → item |
+//! | table | one of the many small hash tables of a replica; they double at different times |
+//! | tag | the seven bits of a key's hash beside an item's address in the index |
+//! | log | the replication log: a bounded circular array of deltas |
+//! | delta | one entry of the log: where the index has `old`, put `new` |
+//! | cursor | how far a replica has applied the log; also says which items the ring may still be reading |
+//! | replay | applying the deltas between cursor and tail; required before every read |
+//! | item | header, key and value, written once; only expiry and access marks change afterwards |
+//! | segment | a fixed-size piece of the mapping, filled with items from front to back |
+//! | large item | an item over an eighth of a segment; has pages of its own |
+//! | reservation | item memory that a value is being received into, not yet published |
+//! | pin | keeps an item's memory while a reply that refers to it is sent |
+//! | write transaction | one decision under the writer lock: look up, decide, append, apply |
+//! | budget | what `-m` bounds: segments, large items, indexes and ghosts |
+//! | victim | the segment or large item to evict from next |
+//! | ghost | the remembered hash of an evicted key; if the key returns, it goes to the main queue |
+//! | small and main queue | the two FIFOs of S3-FIFO: new items, and items that were read again |
+//! | reclaim list | evicted memory that waits until no ring reads it |
+//! | watcher | a connection that issued `watch` and receives log lines |
+//! | watchdog | the thread that checks that every ring makes progress |
 
 pub mod auth;
 pub mod classes;
