@@ -11,17 +11,13 @@
 //!
 //! Source: memcached 1.6.45, `authfile.c` and `sasl_defs.c`.
 
+use crate::limits::{ASCII_LINE_BYTES_MAX, ASCII_USERS_MAX};
 use crate::log;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use subtle::{Choice, ConstantTimeEq as _};
-
-/// Most entries of a `-Y` file; the rest is ignored.
-pub const ASCII_USERS_MAX: usize = 8;
-/// Longest line of a `-Y` file with its line end, bytes.
-pub const ASCII_LINE_BYTES_MAX: usize = 256;
 
 /// Why a password file cannot be used; its text is memcached's message.
 #[derive(Debug)]

@@ -256,7 +256,8 @@ pub fn udp(data: &[u8]) {
 
 /// Messages come whole, their datagrams counted.
 fn check(answers: &Datagrams) {
-    use crate::proto::udp::{DATAGRAM_BYTES_MAX, FRAME_BYTES};
+    use crate::limits::DATAGRAM_BYTES_MAX;
+    use crate::proto::udp::FRAME_BYTES;
     let mut from = 0;
     let mut last = (0, 0);
     for &end in &answers.ends {

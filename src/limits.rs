@@ -1,23 +1,103 @@
-//! Every bound of the protocol and the server, with its unit and its reason.
+//! Every bound that a client or an operator can reach, with its unit and its reason.
+//!
+//! Sizes that only tune the speed of one module stay in that module; those that several modules must agree on are at the
+//! end. What a client sees at each bound is in [`crate::manual::limits`].
 
-/// The version that clients are told: that of the memcached whose bytes are answered. Clients choose features by it, and
-/// libmemcached takes a major version of 0 for an error.
-pub const MEMCACHED_VERSION: &str = "1.6.45";
+use std::time::Duration;
+
+// Requests.
+
 /// Longest key, bytes. Source: protocol.txt, "Keys".
 pub const KEY_BYTES_MAX: usize = 250;
-/// Longest command line without its line end before the connection is closed, bytes; `get` and `gets` are exempt.
+/// Received bytes without a line end at which the connection is closed, as in memcached; `get` and `gets` are exempt.
 pub const LINE_BYTES_MAX: usize = 2048;
-/// Tokens of a text line that are looked at (`get` and its kin walk the whole line).
+/// Most spaces before a `get` or `gets` that is longer than other lines may be, as in memcached.
+pub const LEADING_SPACES_MAX: usize = 100;
+/// Tokens of a text line that are parsed (`get` and its kin parse the whole line).
 pub const LINE_TOKENS_MAX: usize = 23;
 /// Tokens of a meta command line, command and key included.
 pub const META_TOKENS_MAX: usize = 20;
-/// Longest opaque token of a meta command, bytes behind the `O`.
+/// Longest opaque token of a meta command, bytes after the `O`.
 pub const OPAQUE_BYTES_MAX: usize = 31;
-/// Largest value length a storage command may announce, bytes (2^31 - 3, so that the line end still fits an i32).
+/// Largest value length that a storage command may announce, bytes: 2^31 - 3, so that with the line end it fits an i32.
 pub const VALUE_BYTES_ANNOUNCED_MAX: u32 = 2_147_483_645;
-/// Largest header + extras + key of a binary packet, bytes; a longer one closes the connection.
+/// Largest header, extras and key of a binary packet, bytes; a longer packet head closes the connection.
 pub const PACKET_HEAD_BYTES_MAX: usize = 16_384;
-/// Size of memcached's slab pages, bytes: shown and judged by, though there are no slabs.
+/// Largest body of a binary packet, bytes.
+pub const PACKET_BODY_BYTES_MAX: u32 = 1 << 30;
+
+// Replies.
+
+/// Staged bytes of one connection at which its next command waits for the send.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Pinned values of one connection at which its next command waits for the send.
+pub const OUTPUT_PIECES_MAX: usize = 64;
+/// Length at which `stats cachedump` ends, bytes, as in memcached.
+pub const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Connections that may `watch` at a time, as in memcached.
+pub const WATCHERS_MAX: usize = 20;
+
+// Datagrams. A sender can forge its address, so what one datagram costs is bounded by its length.
+
+/// Largest datagram of a reply, bytes, as in memcached: it fits any usual path without fragmentation.
+pub const DATAGRAM_BYTES_MAX: usize = 1400;
+/// Longest reply to a datagram besides its largest value, bytes: a whole cachedump and a little more.
+pub const DATAGRAM_REPLY_BYTES_MAX: usize = CACHEDUMP_BYTES_MAX + 128 * 1024;
+/// Items that the dumps of one datagram examine, about; in slices, some 2 ms in all.
+pub const DATAGRAM_DUMP_ITEMS_MAX: u32 = 32 * 1024;
+
+// Logins.
+
+/// Most entries of a `-Y` file; the rest is ignored, as in memcached.
+pub const ASCII_USERS_MAX: usize = 8;
+/// Longest line of a `-Y` file with its line end, bytes.
+pub const ASCII_LINE_BYTES_MAX: usize = 256;
+/// Longest user, space and password of a text login, bytes.
+pub const LOGIN_BYTES_MAX: u64 = 16_384;
+/// Longest user and password in SASL, bytes.
+pub const SASL_BYTES_MAX: usize = 4096;
+/// Longest name of a SASL mechanism, bytes.
+pub const SASL_MECHANISM_BYTES_MAX: usize = 32;
+
+// Configuration.
+
+/// Most rings: each costs an index and a cursor of the log.
+pub const THREADS_MAX: i32 = 1024;
+/// Shortest --ring-timeout, seconds: the watchdog looks once a second, and a busy machine must not look stuck.
+pub const RING_TIMEOUT_SECS_MIN: u32 = 4;
+/// Smallest -I, bytes.
+pub const ITEM_SIZE_MIN: i64 = 1 << 10;
+/// Largest -I, bytes: lengths of items have 30 bits.
+pub const ITEM_SIZE_MAX: i64 = 1 << 30;
+/// Smallest `cache_memlimit`, MB, as in memcached.
+pub const MEMLIMIT_MB_MIN: u64 = 8;
+/// Largest `cache_memlimit` that is parsed, MB, as in memcached; how far it can grow depends on the address space.
+pub const MEMLIMIT_MB_MAX: u64 = 1_000_000_000;
+/// Longest --health-timeout, seconds.
+pub const HEALTH_SECS_MAX: f64 = 3600.0;
+
+// The store.
+
+/// Deltas that the log holds, which is how far a ring may lag behind the writers.
+pub const LOG_ENTRIES: usize = 16 * 1024;
+
+// The metrics port.
+
+/// Connections that are served at a time; more wait in the backlog.
+pub const METRICS_CONNECTIONS_MAX: usize = 16;
+/// Longest request, bytes; hyper needs at least this much.
+pub const METRICS_REQUEST_BYTES_MAX: usize = 8192;
+/// Longest wait for a request.
+pub const METRICS_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest life of a connection.
+pub const METRICS_CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+// What several modules must agree on.
+
+/// The memcached version that clients see and whose bytes are sent. Clients choose features by it, and libmemcached takes
+/// a major version of 0 for an error.
+pub const MEMCACHED_VERSION: &str = "1.6.45";
+/// Size of memcached's slab pages, bytes; shown and checked, although there are no slabs.
 pub const SLAB_PAGE_BYTES: u32 = 1 << 20;
 /// Exptimes above this many seconds (30 days) are absolute Unix times.
 pub const EXPTIME_RELATIVE_MAX: u32 = 60 * 60 * 24 * 30;
@@ -25,9 +105,5 @@ pub const EXPTIME_RELATIVE_MAX: u32 = 60 * 60 * 24 * 30;
 pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// A value at least this long that is not wholly in the read buffer is received straight into item memory, bytes.
 pub const DRAFT_BYTES_MIN: usize = 8 * 1024;
-/// Values up to this length are copied into the connection's output; longer ones are sent from item memory, bytes.
+/// Values up to this length are copied into the connection's output, longer ones are sent from item memory; bytes.
 pub const COPY_BYTES_MAX: usize = 4 * 1024;
-/// Staged output at which a session stops and waits for the send, bytes.
-pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
-/// Pinned pieces at which a session stops and waits for the send.
-pub const OUTPUT_PIECES_MAX: usize = 64;

@@ -8,17 +8,13 @@ use super::{
     Config, EX_BAD_VALUE, EX_USAGE, IoEngine, Probe, ProbeTarget, Protocol, Refusal, Surroundings, extended,
     listen,
 };
-use crate::limits::SLAB_PAGE_BYTES;
+use crate::limits::{
+    HEALTH_SECS_MAX, ITEM_SIZE_MAX, ITEM_SIZE_MIN, RING_TIMEOUT_SECS_MIN, SLAB_PAGE_BYTES, THREADS_MAX,
+};
 use std::time::Duration;
 
 /// memcached warns about more threads than this.
 const THREADS_ADVISED_MAX: usize = 64;
-/// Most rings of a server: each costs an index and a cursor of the log.
-const THREADS_MAX: i32 = 1024;
-/// The watchdog checks rings once a second; with a shorter timeout a busy machine would look like a stuck ring.
-const RING_TIMEOUT_SECS_MIN: u32 = 4;
-const ITEM_BYTES_MIN: i64 = 1 << 10;
-const ITEM_BYTES_MAX: i64 = 1 << 30;
 /// Most classes in memcached, besides the last, which is the largest chunk.
 const SLAB_SIZES_MAX: usize = 62;
 const SLAB_SIZE_STEP_BYTES: u32 = 8;
@@ -126,9 +122,6 @@ fn above_zero(number: i32, line: &str) -> Result<u32, Refusal> {
         _ => Err(Refusal::new(EX_BAD_VALUE, line)),
     }
 }
-
-/// Longest --health-timeout, seconds.
-const HEALTH_SECS_MAX: f64 = 3600.0;
 
 /// Validates --health and --health-timeout; `None` without --health.
 pub(super) fn probe(options: &Options) -> Result<Option<Probe>, Refusal> {
@@ -256,13 +249,13 @@ fn sizes(config: &mut Config, options: &Options) -> Result<(), Refusal> {
         config.maxbytes = u64::try_from(megabytes.0).unwrap_or(0) << 20;
     }
     let item = options.max_item_size.last().map_or(config.item_size_max as i64, |bytes| bytes.0);
-    if item < ITEM_BYTES_MIN {
+    if item < ITEM_SIZE_MIN {
         return usage("Item max size cannot be less than 1024 bytes.".to_owned());
     }
     if item as u64 > config.maxbytes / 2 {
         return usage("Cannot set item size limit higher than 1/2 of memory max.".to_owned());
     }
-    if item > ITEM_BYTES_MAX {
+    if item > ITEM_SIZE_MAX {
         return usage("Cannot set item size limit higher than a gigabyte.".to_owned());
     }
     config.item_size_max = item as u64;

@@ -5,6 +5,7 @@
 //! them. A watcher that does not keep up loses lines and is told how many.
 
 use crate::clock::Clock;
+use crate::limits::WATCHERS_MAX;
 use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::fmt::{Display, Write as _};
@@ -12,8 +13,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of keys that are shown as they are, besides letters and digits.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// Clients that may watch at a time.
-const WATCHERS_MAX: usize = 20;
 
 /// A key as dumps and watchers see it: percent-encoded.
 pub fn encoded(key: &[u8]) -> impl Display {

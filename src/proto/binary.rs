@@ -8,7 +8,7 @@
 //! Source: protocol-binary.txt (docs.memcached.org, "Binary Protocol"), and memcached 1.6.45 where that is silent.
 
 use crate::command::{Count, Direction, Exptime, Mode, Replies, Store};
-use crate::limits::{KEY_BYTES_MAX, PACKET_HEAD_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, PACKET_BODY_BYTES_MAX, PACKET_HEAD_BYTES_MAX};
 
 /// First byte of a request, and so of a connection that speaks binary.
 pub const MAGIC_REQUEST: u8 = 0x80;
@@ -18,8 +18,6 @@ pub const MAGIC_REPLY: u8 = 0x81;
 pub const HEADER_BYTES: usize = 24;
 const GET: u8 = 0x00;
 const GETQ: u8 = 0x09;
-/// Largest body, bytes.
-const BODY_BYTES_MAX: u32 = 1024 * 1024 * 1024;
 /// The expiry of an increment that must not create.
 const NO_CREATE: u32 = u32::MAX;
 
@@ -209,7 +207,7 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     let Some((extras, behind)) = behind.split_at_checked(extras_bytes) else { return Parsed::Need };
     let Some(key) = behind.get(..key_bytes) else { return Parsed::Need };
     packet.value_bytes = value_bytes;
-    packet.command = if key_bytes > KEY_BYTES_MAX || body_bytes > BODY_BYTES_MAX {
+    packet.command = if key_bytes > KEY_BYTES_MAX || body_bytes > PACKET_BODY_BYTES_MAX {
         Command::Invalid
     } else {
         command(kind, extras, key, value_bytes, cas)

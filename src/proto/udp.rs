@@ -12,11 +12,10 @@
 
 use super::binary::{HEADER_BYTES, MAGIC_REPLY};
 use super::text::LINE_END;
+use crate::limits::DATAGRAM_BYTES_MAX;
 
 /// Bytes in front of each datagram's part.
 pub const FRAME_BYTES: usize = 8;
-/// Longest datagram of a reply, bytes: it fits any usual path without being cut.
-pub const DATAGRAM_BYTES_MAX: usize = 1400;
 /// Most of a reply that one datagram carries, bytes.
 pub const PART_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - FRAME_BYTES;
 /// The binary command whose replies are several packets.

@@ -4,16 +4,13 @@ use super::dump::Form;
 use super::{Feed, Next, Session, State, Step};
 use crate::engine::watch::{Stream, WatcherId};
 use crate::engine::{ClassSet, Shared, Stop};
+use crate::limits::{MEMLIMIT_MB_MAX, MEMLIMIT_MB_MIN};
 use crate::number;
 use crate::output::Output;
 use crate::proto::text::{Admin, Words, replies, reply};
 use crate::tls::Certificates;
 use std::sync::Arc;
 
-/// Largest memory limit a client may set, MB.
-const MEMLIMIT_MB_MAX: u64 = 1_000_000_000;
-/// Smallest memory limit a client may set, MB.
-const MEMLIMIT_MB_MIN: u64 = 8;
 /// Longest sleep of the crawler, microseconds.
 const CRAWLER_SLEEP_US_MAX: u64 = 1_000_000;
 /// Percentages of `lru tune` must not add up to more.

@@ -1,21 +1,15 @@
 //! Logging in: by a set in the text protocol (-Y), by SASL PLAIN in the binary one (-S).
 
 use super::{Answer, Feed, Next, Session, State, Step};
-use crate::limits::LINE_BYTES_MAX;
+use crate::limits::{LINE_BYTES_MAX, LOGIN_BYTES_MAX, SASL_MECHANISM_BYTES_MAX};
 use crate::number;
 use crate::proto::binary::{AUTHENTICATED, Echo, Status, push_reply};
 use crate::proto::text::{LINE_END, Words, reply};
 
 /// Lines shorter than this cannot log in, bytes with a `\r` but without the `\n`.
 const LOGIN_LINE_BYTES_MIN: usize = 6;
-/// Longest user, space and password, bytes.
-const TOKEN_BYTES_MAX: u64 = 16_384;
 /// The mechanism that is offered.
 pub(super) const MECHANISM: &[u8] = b"PLAIN";
-/// Longest name of a mechanism, bytes.
-const MECHANISM_BYTES_MAX: usize = 32;
-/// Longest user and password in SASL, bytes.
-pub(super) const SASL_BYTES_MAX: usize = 4096;
 
 impl Session {
     /// Waits for `set <any> <any> <any> <bytes>`.
@@ -31,7 +25,7 @@ impl Session {
         let line = &rest[..end];
         let mut words = Words::of(line.strip_suffix(b"\r").unwrap_or(line));
         match (words.next(), words.nth(3).and_then(number::unsigned)) {
-            (Some(b"set"), Some(bytes)) if bytes <= TOKEN_BYTES_MAX => {
+            (Some(b"set"), Some(bytes)) if bytes <= LOGIN_BYTES_MAX => {
                 self.state = State::Token(bytes as usize);
             }
             (Some(b"set"), Some(_)) => self.say(feed, reply::AUTH_TOO_LONG),
@@ -65,7 +59,7 @@ impl Session {
 
     /// sasl auth and step.
     pub(super) fn sasl(&mut self, feed: &mut Feed<'_, '_>, echo: Echo, mechanism: &[u8], value: &[u8]) {
-        if mechanism.len() > MECHANISM_BYTES_MAX {
+        if mechanism.len() > SASL_MECHANISM_BYTES_MAX {
             return Self::refuse_packet(feed, echo, Status::Invalid);
         }
         // PLAIN: who to act as, a NUL, the user, a NUL, the password.

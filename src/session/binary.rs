@@ -2,12 +2,12 @@
 
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
 use crate::command::{Counted, Deleted, Exptime, Flushed, Mode, Replies, Store, Stored};
-use crate::limits::MEMCACHED_VERSION;
+use crate::limits::{MEMCACHED_VERSION, SASL_BYTES_MAX};
 use crate::output::Output;
 use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
 
 use crate::engine::ClassSet;
-use crate::session::auth::{MECHANISM, SASL_BYTES_MAX};
+use crate::session::auth::MECHANISM;
 use crate::session::dump::Form;
 use crate::session::text::stage_bytes;
 use crate::store::{Data, Item};

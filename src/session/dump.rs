@@ -3,6 +3,7 @@
 use super::{Feed, Next, Session, State, Step};
 use crate::engine::ClassSet;
 use crate::engine::watch::encoded;
+use crate::limits::CACHEDUMP_BYTES_MAX;
 use crate::proto::binary::{self, Echo};
 use crate::proto::meta;
 use crate::proto::text::reply;
@@ -10,8 +11,6 @@ use crate::store::{Item, Walk};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
-/// Bytes of text after which a cachedump ends.
-pub(super) const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Item sizes are counted in steps of this many bytes.
 const SIZE_STEP_BYTES: u64 = 32;
 

@@ -24,7 +24,7 @@ pub mod udp;
 use crate::command::{Mode, Store, Stored};
 use crate::config::Protocol;
 use crate::engine::{Engine, Turn};
-use crate::limits::DRAFT_BYTES_MIN;
+use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN};
 use crate::output::Output;
 use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
 use crate::store::{Draft, Unreserved};
@@ -189,7 +189,7 @@ impl Session {
 
     /// The session of one datagram, which speaks what it begins with whatever `-B` says; `id` is the number of its socket.
     fn for_datagram(engine: &Engine, id: u32) -> Self {
-        Self { datagram: Some(udp::DUMP_ITEMS_MAX), ..Self::new(engine, id, Protocol::Auto) }
+        Self { datagram: Some(DATAGRAM_DUMP_ITEMS_MAX), ..Self::new(engine, id, Protocol::Auto) }
     }
 
     /// Runs the complete commands at the front of `input` in place, staging replies in `out`.

@@ -3,14 +3,11 @@
 use super::ahead::BATCH;
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
 use crate::command::{Count, Counted, Deleted, Direction, Exptime, Flushed, Replies, Store, Stored};
-use crate::limits::{COPY_BYTES_MAX, KEY_BYTES_MAX, LINE_BYTES_MAX};
+use crate::limits::{COPY_BYTES_MAX, KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
 use crate::log;
 use crate::output::Output;
 use crate::proto::text::{self, Command, LINE_END, Verb, Words, reply};
 use crate::store::{Data, Hash, Item};
-
-/// So many spaces may stand in front of a get whose line is longer than others may be.
-const LEADING_SPACES_MAX: usize = 100;
 
 /// How the keys of a get are answered, while its line is worked through.
 #[derive(Clone, Copy, Debug)]

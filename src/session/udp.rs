@@ -4,17 +4,11 @@
 //! length: values are counted and never copied before their reply is cut, dumps look at a bounded number of items, and
 //! no memory is reserved for a value that is not there.
 
-use super::dump::CACHEDUMP_BYTES_MAX;
 use super::{Next, Session};
 use crate::engine::Engine;
+use crate::limits::DATAGRAM_REPLY_BYTES_MAX;
 use crate::output::{Cursor, Output};
 use crate::proto::udp::{self, Gap, Messages, PART_BYTES_MAX};
-
-/// Most that one request is answered with beside its largest value, bytes: the longest cachedump, and a little more. A
-/// request that asks for more gets nothing.
-const REPLY_BYTES_MAX: usize = CACHEDUMP_BYTES_MAX + 128 * 1024;
-/// Items that the dumps of one request look at, about; it takes some 2 ms, in slices.
-pub(super) const DUMP_ITEMS_MAX: u32 = 32 * 1024;
 
 /// Datagrams, one behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,7 +79,7 @@ impl Exchange {
         let largest = out.pinned().map(|(_, bytes)| bytes).max().unwrap_or(0);
         self.largest_value = self.largest_value.max(largest);
         self.replies.append(out);
-        if self.replies.len() - self.largest_value > REPLY_BYTES_MAX {
+        if self.replies.len() - self.largest_value > DATAGRAM_REPLY_BYTES_MAX {
             self.replies.clear();
             return false;
         }

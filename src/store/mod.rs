@@ -66,6 +66,7 @@ pub use shard::{Fresh, Shard};
 
 use crate::classes::Classes;
 use crate::clock::Secs;
+use crate::limits::LOG_ENTRIES;
 use item_ref::ItemRef;
 use key_hash::KeyHasher;
 use ledger::Ledger;
@@ -75,9 +76,6 @@ use space::Space;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-/// Deltas the log holds: the most that a ring may lag.
-const LOG_ENTRIES: usize = 16 * 1024;
 
 /// What a store is made with.
 #[derive(Clone, Debug)]

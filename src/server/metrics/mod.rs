@@ -8,6 +8,9 @@ mod page;
 
 use crate::config::without_brackets;
 use crate::engine::{Report, Shared};
+use crate::limits::{
+    METRICS_CONNECTION_TIMEOUT, METRICS_CONNECTIONS_MAX, METRICS_REQUEST_BYTES_MAX, METRICS_REQUEST_TIMEOUT,
+};
 use crate::store::Store;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -23,14 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Connections served at a time.
-const CONNECTIONS_MAX: usize = 16;
-/// How long a client may take to say what it wants.
-const REQUEST: Duration = Duration::from_secs(2);
-/// How long a connection may live.
-const CONNECTION: Duration = Duration::from_secs(5);
-/// Most bytes of a request that are held. hyper takes no less.
-const REQUEST_BYTES_MAX: usize = 8192;
 /// How long accepting rests when descriptors have run out.
 const REST: Duration = Duration::from_millis(100);
 
@@ -62,7 +57,7 @@ async fn accept(listener: TcpListener, store: Arc<Store>, shared: Arc<Shared>) {
         Ok(listener) => listener,
         Err(error) => return tracing::warn!(%error, "no metrics"),
     };
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(METRICS_CONNECTIONS_MAX));
     // The semaphore is never closed.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let stream = match listener.accept().await {
@@ -81,12 +76,12 @@ async fn accept(listener: TcpListener, store: Arc<Store>, shared: Arc<Shared>) {
             });
             let connection = http1::Builder::new()
                 .keep_alive(false)
-                .max_buf_size(REQUEST_BYTES_MAX)
+                .max_buf_size(METRICS_REQUEST_BYTES_MAX)
                 .timer(TokioTimer::new())
-                .header_read_timeout(REQUEST)
+                .header_read_timeout(METRICS_REQUEST_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), answer);
             // What a client does to its own connection is its own affair.
-            let _ = tokio::time::timeout(CONNECTION, connection).await;
+            let _ = tokio::time::timeout(METRICS_CONNECTION_TIMEOUT, connection).await;
             drop(place);
         });
     }

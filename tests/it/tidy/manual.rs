@@ -5,6 +5,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
+
+use memcrsd::limits;
 
 use super::{ROOT, files};
 
@@ -157,4 +160,65 @@ fn every_page_is_in_the_manual_and_in_readme() {
 #[test]
 fn readme_is_a_front_door() {
     assert!(read("README.md").lines().count() <= README_LINES_MAX, "move something to {PAGES}");
+}
+
+/// The bounds of `limits.rs` as the manual's page writes them: the start of a row, and what its bound contains.
+fn bounds() -> Vec<(&'static str, String)> {
+    let count = |number: u64| match number {
+        0..1000 => number.to_string(),
+        _ => format!("{},{:03}", number / 1000, number % 1000),
+    };
+    let bytes = |number: usize| format!("{} bytes", count(number as u64));
+    let kib = |number: usize| format!("{} KiB", number / 1024);
+    let (secs, gb) =
+        (|time: Duration| format!("{} s", time.as_secs()), |bytes: u64| format!("{} GB", bytes >> 30));
+    vec![
+        ("key", bytes(limits::KEY_BYTES_MAX)),
+        ("value", gb(limits::ITEM_SIZE_MAX as u64)),
+        ("command line", bytes(limits::LINE_BYTES_MAX)),
+        ("command line", format!("{} spaces", limits::LEADING_SPACES_MAX)),
+        ("meta command", format!("{} words", limits::META_TOKENS_MAX)),
+        ("opaque of a meta command", bytes(limits::OPAQUE_BYTES_MAX)),
+        ("binary header, extras and key", kib(limits::PACKET_HEAD_BYTES_MAX)),
+        ("body of a binary packet", gb(limits::PACKET_BODY_BYTES_MAX.into())),
+        ("staged replies of one connection", kib(limits::OUTPUT_BYTES_MAX)),
+        ("staged replies of one connection", format!("{} values", limits::OUTPUT_PIECES_MAX)),
+        ("`stats cachedump`", format!("{} MB", limits::CACHEDUMP_BYTES_MAX >> 20)),
+        ("one datagram of a reply", bytes(limits::DATAGRAM_BYTES_MAX)),
+        (
+            "replies to one datagram",
+            format!("{:.1} MB", limits::DATAGRAM_REPLY_BYTES_MAX as f64 / f64::from(1 << 20)),
+        ),
+        ("replies to one datagram", format!("{},000 items", limits::DATAGRAM_DUMP_ITEMS_MAX / 1024)),
+        ("watchers", limits::WATCHERS_MAX.to_string()),
+        ("users in the file of `-Y`", limits::ASCII_USERS_MAX.to_string()),
+        ("users in the file of `-Y`", bytes(limits::ASCII_LINE_BYTES_MAX)),
+        ("user and password of a text login", bytes(limits::LOGIN_BYTES_MAX as usize)),
+        ("user and password in SASL", bytes(limits::SASL_BYTES_MAX)),
+        ("metrics port", format!("{} connections", limits::METRICS_CONNECTIONS_MAX)),
+        ("metrics port", kib(limits::METRICS_REQUEST_BYTES_MAX)),
+        ("metrics port", secs(limits::METRICS_REQUEST_TIMEOUT)),
+        ("metrics port", secs(limits::METRICS_CONNECTION_TIMEOUT)),
+        ("`-t`", count(limits::THREADS_MAX as u64)),
+        ("lag between rings", count(limits::LOG_ENTRIES as u64)),
+    ]
+}
+
+/// Rows of a page's tables whose first cell is `name`, by their second cell.
+fn bound_of<'a>(page: &'a str, name: &str) -> Option<&'a str> {
+    let mut rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    rows.find_map(|(first, rest)| (first == name).then(|| rest.split(" | ").next().unwrap_or_default()))
+}
+
+fn wrong_bounds(page: &str) -> Vec<String> {
+    let is_stated =
+        |name: &str, bound: &String| bound_of(page, name).is_some_and(|cell| cell.contains(bound.as_str()));
+    let wrong = bounds().into_iter().filter(|(name, bound)| !is_stated(name, bound));
+    wrong.map(|(name, bound)| format!("{name}: {bound}")).collect()
+}
+
+#[test]
+fn the_limits_page_states_the_bounds_of_the_code() {
+    assert_eq!(wrong_bounds(&read("src/manual/limits.md")), Vec::<String>::new());
+    assert!(wrong_bounds("| key | 251 bytes | an error |").contains(&"key: 250 bytes".to_owned()));
 }
