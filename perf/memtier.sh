@@ -1,7 +1,7 @@
 #!/bin/sh
 # memtier_benchmark against memcrsd and memcached in turn: both protocols, sets to gets 1:10, several sizes, pipelines.
 #
-#   perf/memtier.sh [SECONDS]          each run takes so long (default 3)
+#   perf/memtier.sh [SECONDS]          length of each run (default 3)
 #   SIZES="32 1024" PIPELINES="1 16" PROTOCOLS="memcache_text" perf/memtier.sh
 set -eu
 

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Looks into a server while `perf load` runs against it.
+# Profiles a server while `perf load` runs against it.
 #
 #   perf/profile.sh record    [LOAD FLAGS]   CPU profile; a flamegraph when inferno is installed
 #   perf/profile.sh stat      [LOAD FLAGS]   hardware counters
-#   perf/profile.sh callgrind [LOAD FLAGS]   instructions per request, with and without the kernel's part left out
+#   perf/profile.sh callgrind [LOAD FLAGS]   instructions per request
 #   perf/profile.sh turns     [LOAD FLAGS]   the ring's longest turns: time between two io_uring_enter, and within one
 #
 # The server has -t 1 and MEMORY MiB (default: 1024): `MEMORY=64 perf/profile.sh turns --op set --choice sequential --keys
@@ -30,7 +30,7 @@ fi
 flags="-p $port -t 1 -m ${MEMORY:-1024} -c $conns -U 0 -l 127.0.0.1 $user"
 mkdir -p "$out"
 
-# start WRAPPER...: the server behind a wrapper, on core 0, ready when it answers
+# start WRAPPER...: the server under a wrapper, on core 0; returns when it answers
 start() {
     # $flags is many words.
     # shellcheck disable=SC2086

@@ -3,8 +3,8 @@
 #
 #   perf/soak.sh [MINUTES]             default 15
 #
-# Fails if a reply was wrong, if memory grew beyond the promise or went on growing, if a pin, draft or connection is left
-# at rest, or if the server does not stop within a second.
+# Fails if a reply was wrong, if memory exceeded its bound or kept growing, if a pin, draft or connection is left once the
+# load ends, or if the server does not stop within a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 minutes=${1:-15}

@@ -1,7 +1,7 @@
-//! What the parts of a request cost, without a kernel: parsers, sessions, the store with its log.
+//! The cost of the parts of a request, without the kernel: parsers, sessions, the store with its log.
 //!
-//! `just micro [FILTER]`. A session runs as on a connection: what it has staged is sent, that is, cut off. Keys are visited
-//! in a fixed disorder, so that lookups miss the caches as they do in a server.
+//! `just micro [FILTER]`. A session runs as on a connection; "sending" drops what it has staged. Keys are visited in a fixed
+//! random order, so that lookups miss the CPU caches as they do in a server.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -18,16 +18,16 @@ use std::hint::black_box;
 const KEYS: usize = 100_000;
 const VALUE: [u8; 100] = [b'v'; 100];
 const NOW: Secs = Secs(100);
-/// Feeds that are prepared; a power of two.
+/// Prepared inputs; a power of two.
 const FEEDS: usize = 4096;
-/// Writes of one sample: less than a ring may lag.
+/// Writes of one sample; below the lag that the log allows.
 const WRITES: usize = 1024;
 
 fn main() {
     divan::main();
 }
 
-/// What a server with memory for all keys is told.
+/// Configuration of a server with memory for all keys.
 fn config() -> Config {
     Config { maxbytes: 1 << 30, ..Config::default() }
 }
@@ -36,7 +36,7 @@ fn key(n: usize) -> String {
     format!("key-of-thirty-bytes-{:010}", n.wrapping_mul(40_503) % KEYS)
 }
 
-/// A connection to a full server.
+/// A connection to a server that holds all keys.
 struct Client {
     engine: Engine,
     session: Session,
@@ -127,7 +127,7 @@ fn touch(bencher: Bencher<'_, '_>, depth: usize) {
     session(bencher, depth, |n| format!("touch {} 0\r\n", key(n)).into_bytes());
 }
 
-/// One multiget is one feed; items are keys.
+/// One multiget is one input; an item is a key.
 #[divan::bench]
 fn multiget_of_100(bencher: Bencher<'_, '_>) {
     let feeds: Vec<String> = (0..FEEDS / 16)
@@ -211,7 +211,7 @@ fn store_find(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// What a write costs in all: the set on one ring, and its replay on every other.
+/// The whole cost of a write: the set on one ring, and its replay on every other.
 #[divan::bench(args = [1, 2, 4, 8])]
 fn store_set_and_replay(bencher: Bencher<'_, '_>, rings: usize) {
     let store = fuzzing::store(&config(), rings);

@@ -1,4 +1,4 @@
-//! `perf ab`: two revisions of memcrsd against each other, each built from its own checkout.
+//! `perf ab`: compares two revisions of memcrsd, each built from its own checkout.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::server::Recipe;
 #[derive(FromArgs, Clone, Debug)]
 #[argh(subcommand, name = "ab")]
 pub(crate) struct Flags {
-    /// the revision to compare with: anything git rev-parse knows
+    /// the revision to compare with, as git rev-parse takes it
     #[argh(positional)]
     base: String,
     /// ids, or parts of ids, of the rows to run (all)
@@ -30,7 +30,7 @@ pub(crate) struct Flags {
 }
 
 /// # Errors
-/// In words: no such revision, a build that fails, or a server that fails.
+/// A message: no such revision, a build that fails, or a server that fails.
 pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     let folder = std::env::temp_dir().join(format!("memcrsd-ab-{}", std::process::id()));
     std::fs::create_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
@@ -48,7 +48,7 @@ pub(crate) fn command(flags: &Flags) -> Result<(), String> {
             list: false,
         })
     });
-    // Binaries only; what is left behind is found in the temporary folder.
+    // Only binaries are kept; checkouts are temporary.
     let _ = std::fs::remove_dir_all(&folder);
     result
 }
@@ -75,7 +75,7 @@ fn build_revision(revision: &str, folder: &Path, name: &str) -> Result<Recipe, S
     built
 }
 
-/// Builds the tree in `from`, and keeps the binary as `folder/memcrsd-NAME`: one target directory serves all.
+/// Builds the tree in `from` and keeps the binary as `folder/memcrsd-NAME`, since all builds share a target directory.
 fn build(from: &Path, folder: &Path, name: &str, what: &str) -> Result<Recipe, String> {
     eprintln!("building {what}");
     let target = std::env::current_dir()
@@ -91,7 +91,7 @@ fn build(from: &Path, folder: &Path, name: &str, what: &str) -> Result<Recipe, S
     Ok(Recipe::usual(name, &binary.to_string_lossy()))
 }
 
-/// Runs a command to its end; what it printed, or what it complained of.
+/// Runs a command to its end; returns its output, or its errors.
 fn output(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
     if !output.status.success() {

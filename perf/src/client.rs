@@ -1,4 +1,4 @@
-//! One connection that is written and read at once, for everything that is not a load: stats, replay, filling.
+//! One connection, written and read concurrently, for everything but load: stats, replay, filling.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::proto::{self, Name, Protocol, Reply};
 
-/// A server that answers nothing for so long is given up.
+/// Silence after which a server is considered dead.
 const SILENCE_MS: u16 = 20_000;
 
 /// A connection. Requests are appended to `out` and leave while replies are awaited, so neither side can block the other.
@@ -17,21 +17,21 @@ const SILENCE_MS: u16 = 20_000;
 pub(crate) struct Client {
     stream: TcpStream,
     protocol: Protocol,
-    /// What is to be sent; append only.
+    /// Bytes to send; append only.
     pub(crate) out: Vec<u8>,
     sent: usize,
     received: Vec<u8>,
-    /// Where the first byte nobody has consumed stands in `received`.
+    /// Position of the first unconsumed byte in `received`.
     at: usize,
 }
 
-/// A whole reply.
+/// A complete reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer<'a> {
     Value {
         name: Name<'a>,
         value: &'a [u8],
-        /// Whether the protocol's tail stood behind it.
+        /// True if the protocol's tail followed it.
         well_ended: bool,
     },
     Other(Reply<'a>),
@@ -39,17 +39,17 @@ pub(crate) enum Answer<'a> {
 
 impl Client {
     /// # Errors
-    /// In words, when the server cannot be reached.
+    /// A message, when the server cannot be reached.
     pub(crate) fn connect(server: &str, protocol: Protocol) -> Result<Self, String> {
         let stream = TcpStream::connect(server).map_err(|e| format!("cannot connect to {server}: {e}"))?;
         stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).map_err(|e| e.to_string())?;
         Ok(Self { stream, protocol, out: Vec::new(), sent: 0, received: Vec::new(), at: 0 })
     }
 
-    /// The next reply, when it is whole.
+    /// The next reply, once it is complete.
     ///
     /// # Errors
-    /// In words, when the server closed, fell silent or sent what is no reply.
+    /// A message, when the server closed, fell silent or sent what is no reply.
     pub(crate) fn answer(&mut self) -> Result<Answer<'_>, String> {
         let protocol = self.protocol;
         let tail = protocol.value_tail();
@@ -80,7 +80,7 @@ impl Client {
         })
     }
 
-    /// Sends and receives what can be, once; sleeps until something can.
+    /// Sends and receives what is possible, once; sleeps until something is.
     fn turn(&mut self, wanted: usize) -> Result<(), String> {
         if self.at > 0 && (self.at == self.received.len() || self.at > 1 << 20) {
             self.received.drain(..self.at);
@@ -142,10 +142,10 @@ impl Client {
     }
 }
 
-/// The server's version, as it says it.
+/// The server's version, by its own account.
 ///
 /// # Errors
-/// In words, when it does not answer.
+/// A message, when it does not answer.
 pub(crate) fn version(server: &str) -> Result<String, String> {
     let mut client = Client::connect(server, Protocol::Text)?;
     client.out.extend_from_slice(b"version\r\n");
@@ -156,7 +156,7 @@ pub(crate) fn version(server: &str) -> Result<String, String> {
 /// The server's general statistics.
 ///
 /// # Errors
-/// In words, when it does not answer in the known form.
+/// A message, when it does not answer in the known form.
 pub(crate) fn stats(server: &str) -> Result<BTreeMap<String, String>, String> {
     let mut client = Client::connect(server, Protocol::Text)?;
     client.out.extend_from_slice(b"stats\r\n");
@@ -177,7 +177,7 @@ pub(crate) fn stats(server: &str) -> Result<BTreeMap<String, String>, String> {
 /// One number of [`stats`].
 ///
 /// # Errors
-/// In words, when the server does not have it.
+/// A message, when the server does not have it.
 pub(crate) fn stat(server: &str, name: &str) -> Result<u64, String> {
     let stats = stats(server)?;
     let value = stats.get(name).ok_or_else(|| format!("the server's stats have no {name}"))?;

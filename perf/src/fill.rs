@@ -1,5 +1,5 @@
-//! `perf fill`: how many items fit. Sets distinct items until the server evicts for the first time, goes on for half as
-//! many again, then reads everything back: what can be read is what is held.
+//! `perf fill`: how many items fit. Sets distinct items until the server evicts for the first time, continues for half as
+//! many again, then reads everything back and counts what is there.
 
 use argh::FromArgs;
 
@@ -34,7 +34,7 @@ pub(crate) struct Flags {
 }
 
 /// # Errors
-/// In words, when a server fails or gives a wrong value.
+/// A message, when a server fails or gives a wrong value.
 pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     if !(KEY_LEN_MIN..=KEY_LEN_MAX).contains(&flags.key_bytes) {
         return Err(format!("--key-bytes is {KEY_LEN_MIN} to {KEY_LEN_MAX}"));
@@ -82,16 +82,16 @@ pub(crate) fn command(flags: &Flags) -> Result<(), String> {
 
 #[derive(Debug)]
 struct Filled {
-    /// Items the server said it held when it was last seen not to have evicted any.
+    /// `curr_items` at the last check before the first eviction.
     first_eviction: u64,
     first_rss_bytes: u64,
-    /// Items that could be read at the end, and those the server spoke of.
+    /// Items that could be read at the end, and `curr_items` then.
     held: u64,
     claimed: u64,
     rss_bytes: u64,
 }
 
-/// Items between two looks at the statistics: an error of at most this many, and no more than 64 KiB of values.
+/// Items between two checks of the statistics, which bounds the error; at most 64 KiB of values.
 const BATCH_MAX: usize = 500;
 
 fn fill(recipe: &Recipe, value_len: usize, flags: &Flags) -> Result<Filled, String> {
@@ -105,7 +105,7 @@ fn fill(recipe: &Recipe, value_len: usize, flags: &Flags) -> Result<Filled, Stri
         next: 0,
     };
     let batch = ((64 << 10) / (value_len + 100)).clamp(1, BATCH_MAX) as u64;
-    // Twice the memory in values alone: a server that has not evicted by then does not.
+    // Twice the memory in values alone: a server that has not evicted by then never does.
     let end = 2 * ((flags.memory as u64) << 20) / value_len.max(1) as u64 + batch;
     let mut first_eviction = 0;
     while client::stat(&server.address, "evictions")? == 0 {

@@ -1,7 +1,7 @@
-//! `perf growth`: what the slowest request feels while the index grows, and while every set evicts.
+//! `perf growth`: the slowest requests while the index grows, and while every set evicts.
 //!
-//! Sets of new items, closed loop, on few connections, so that a pause of the server shows as the maximum of the
-//! interval it falls into.
+//! Sets of new items, closed loop, on few connections, so that a pause of the server shows as the maximum of
+//! its interval.
 
 use argh::FromArgs;
 
@@ -39,7 +39,7 @@ pub(crate) struct Flags {
 const MILLION: u64 = 1_000_000;
 
 /// # Errors
-/// In words, when a server fails.
+/// A message, when a server fails.
 pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     let servers = Recipe::named_or_usual(&flags.server);
     let machine = Machine::here();
@@ -85,7 +85,7 @@ fn phase(
             ..Plan::new(&server.address)
         };
         let report = load::run(&plan, pattern)?;
-        // memcached refuses a few sets while it evicts: a row's figure, not the end of it.
+        // memcached refuses a few sets while it evicts: that is a result, not an error.
         if report.wrong > 0 {
             report.verdict()?;
         }

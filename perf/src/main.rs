@@ -1,6 +1,6 @@
-//! Measures memcached servers. It speaks the wire protocols only, so it can be pointed at any of them.
+//! Measures memcached servers. It uses the wire protocols only, so it works with any of them.
 //!
-//! | command | what it tells | where |
+//! | command | what it measures | where |
 //! |---|---|---|
 //! | `load` | rate, latency and CPU time per request of one server under one load | `load/` |
 //! | `compare` | a table of loads on several servers in turn, as ratios; keeps a record | `compare/`, `record`, `table` |
@@ -12,7 +12,7 @@
 //! | `growth` | the longest pause while the index grows and while every set evicts | `growth` |
 //!
 //! Below them: `server` starts what is measured, `process` reads its CPU time, `client` is one plain connection, `proto`
-//! the three protocols, `value` and `size` what keys and values look like, `zipf` which key is next.
+//! has the three protocols, `value` and `size` generate keys and values, `zipf` chooses keys.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
 
 mod ab;

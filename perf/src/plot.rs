@@ -20,7 +20,7 @@ pub(crate) struct Flags {
 }
 
 /// # Errors
-/// In words, when the record cannot be read or the drawing not written.
+/// A message, when the record cannot be read or the drawing not written.
 pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     let record = Record::load(&flags.record)?;
     let out = flags.out.clone().unwrap_or_else(|| flags.record.with_extension("svg"));
@@ -31,12 +31,12 @@ pub(crate) fn command(flags: &Flags) -> Result<(), String> {
 
 const TITLE_WIDTH: usize = 320;
 const COLUMN_WIDTH: usize = 300;
-/// Room for the figure behind the longest bar.
+/// Room for the figure after the longest bar.
 const FIGURE_WIDTH: usize = 90;
 const BAR_HEIGHT: usize = 12;
 const ROW_GAP: usize = 12;
 const TOP: usize = 70;
-/// Told apart without colour vision; Okabe and Ito's palette.
+/// Okabe and Ito's palette, distinguishable without colour vision.
 const COLOURS: [&str; 5] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9"];
 
 fn draw(record: &Record) -> String {

@@ -1,10 +1,10 @@
-//! What the kernel says about a server's process: CPU time and memory. And on which cores a thread may run.
+//! CPU time and memory of a server's process, by the kernel's account, and the cores a thread may run on.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-/// CPU time and memory of a process, of all its threads, kernel threads that work for it (io-wq) included.
+/// CPU time and memory of a process: all its threads, including kernel threads that work for it (io-wq).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sample {
     /// utime + stime from the process's CPU clock, ns.
@@ -19,7 +19,7 @@ pub(crate) struct Sample {
 /// utime + stime of a process, all its threads, ns.
 ///
 /// # Errors
-/// In words, when there is no such process.
+/// A message, when there is no such process.
 pub(crate) fn cpu_ns(pid: i32) -> Result<u64, String> {
     let time = clock_getcpuclockid(Pid::from_raw(pid)).and_then(clock_gettime);
     let time = time.map_err(|e| format!("cannot measure process {pid}: {e}"))?;
@@ -27,7 +27,7 @@ pub(crate) fn cpu_ns(pid: i32) -> Result<u64, String> {
 }
 
 /// # Errors
-/// In words, when there is no such process or it is not ours to look at.
+/// A message, when there is no such process or it is not ours to look at.
 pub(crate) fn sample(pid: i32) -> Result<Sample, String> {
     let failed = |e: &dyn std::fmt::Display| format!("cannot measure process {pid}: {e}");
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|e| failed(&e))?;
@@ -36,7 +36,7 @@ pub(crate) fn sample(pid: i32) -> Result<Sample, String> {
     Ok(Sample { cpu_ns: cpu_ns(pid)?, user_ticks, kernel_ticks, rss_bytes: resident(&status).unwrap_or(0) })
 }
 
-/// utime and stime: fields 14 and 15, counted behind the name, which may hold anything. Source: `proc_pid_stat(5)`.
+/// utime and stime: fields 14 and 15, counted after the name, which may contain anything. Source: `proc_pid_stat(5)`.
 fn ticks(stat: &str) -> Option<(u64, u64)> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split(' ').skip(11);
@@ -52,7 +52,7 @@ fn resident(status: &str) -> Option<u64> {
 /// Cores as a user writes them: `1`, `0,2`, `2-5`.
 ///
 /// # Errors
-/// In words, when the text is no list of cores.
+/// A message, when the text is no list of cores.
 pub(crate) fn cores(text: &str) -> Result<Vec<usize>, String> {
     let number = |word: &str| word.trim().parse::<usize>().map_err(|e| format!("core {word:?}: {e}"));
     let mut cores = Vec::new();
@@ -72,7 +72,7 @@ pub(crate) fn allowed_cores() -> Vec<usize> {
 /// Confines this thread, and threads and processes it starts from now on, to `cores`.
 ///
 /// # Errors
-/// In words, when the machine has none of them.
+/// A message, when the machine has none of them.
 pub(crate) fn pin(cores: &[usize]) -> Result<(), String> {
     let mut set = CpuSet::new();
     for &core in cores {
@@ -81,11 +81,11 @@ pub(crate) fn pin(cores: &[usize]) -> Result<(), String> {
     sched_setaffinity(Pid::from_raw(0), &set).map_err(|e| format!("cannot run on cores {cores:?}: {e}"))
 }
 
-/// Lets this process, and what it starts, open as many files as it may: thousands of connections need it.
+/// Raises the limit on open files of this process and its children, for thousands of connections.
 pub(crate) fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // What is missing shows when a connection cannot be opened.
+        // If it is too low, opening a connection fails and says so.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }

@@ -1,4 +1,4 @@
-//! What a comparison has measured and where: the record that is kept, as JSON.
+//! The record of a comparison: what was measured and where, as JSON.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,7 +52,7 @@ pub(crate) struct RowRecord {
     pub(crate) cells: Vec<Vec<Cell>>,
 }
 
-/// One run of one server: its figures, or why there are none.
+/// One run of one server: its figures, or an error.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Cell {
     pub(crate) report: Option<Report>,
@@ -107,13 +107,13 @@ impl RowRecord {
         ratios
     }
 
-    /// The first thing that went wrong with a server in this row.
+    /// The first error of a server in this row.
     pub(crate) fn error(&self, server: usize) -> Option<&str> {
         self.cells.get(server)?.iter().find_map(|cell| cell.error.as_deref())
     }
 }
 
-/// The middle one, or the mean of the two in the middle; None when there is none.
+/// The middle value, or the mean of the two middle values; `None` if there are none.
 pub(crate) fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
@@ -143,7 +143,7 @@ impl Machine {
     }
 }
 
-/// What `git describe` calls the checkout this runs in; empty when it is none.
+/// `git describe` of the current checkout; empty outside of one.
 pub(crate) fn revision() -> String {
     let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
     output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -156,7 +156,7 @@ pub(crate) fn now() -> String {
 
 impl Record {
     /// # Errors
-    /// In words, when the file cannot be read or is no record.
+    /// A message, when the file cannot be read or is no record.
     pub(crate) fn load(path: &Path) -> Result<Self, String> {
         let text = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
         serde_json::from_slice(&text).map_err(|e| format!("{} is no record: {e}", path.display()))
@@ -165,7 +165,7 @@ impl Record {
     /// Writes `DATE-MACHINE.json` and the table beside it into `folder`; returns the path of the JSON.
     ///
     /// # Errors
-    /// In words, when a file cannot be written.
+    /// A message, when a file cannot be written.
     pub(crate) fn save(&self, folder: &Path, table: &str) -> Result<PathBuf, String> {
         let failed = |e: std::io::Error| format!("cannot write into {}: {e}", folder.display());
         std::fs::create_dir_all(folder).map_err(failed)?;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use crate::client;
 use crate::process;
 
-/// A server by name, and how it is started.
+/// A server: its name and its command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recipe {
     pub(crate) name: String,
-    /// Words; `{port}`, `{threads}` and `{memory}` (MiB) are filled in.
+    /// Command line; `{port}`, `{threads}` and `{memory}` (MiB) are substituted.
     pub(crate) command: String,
 }
 
@@ -30,7 +30,7 @@ impl FromStr for Recipe {
 }
 
 impl Recipe {
-    /// `program` with the flags that memcached and memcrsd share. Root must say whom it wants to be.
+    /// `program` with the flags that memcached and memcrsd share. Root needs -u.
     pub(crate) fn usual(name: &str, program: &str) -> Self {
         let user = if nix::unistd::geteuid().is_root() { " -u root" } else { "" };
         let command =
@@ -38,7 +38,7 @@ impl Recipe {
         Self { name: name.into(), command }
     }
 
-    /// memcrsd as `cargo build --release` leaves it.
+    /// memcrsd as built by `cargo build --release`.
     pub(crate) fn memcrsd() -> Self {
         let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
         Self::usual("memcrsd", &format!("{target}/release/memcrsd"))
@@ -53,15 +53,15 @@ impl Recipe {
         Self::usual("memcached", if path.is_empty() { "memcached" } else { path })
     }
 
-    /// The servers that were named, memcrsd and memcached if none was.
+    /// The servers named; memcrsd and memcached if there are none.
     pub(crate) fn named_or_usual(named: &[Self]) -> Vec<Self> {
         if named.is_empty() { vec![Self::memcrsd(), Self::memcached()] } else { named.to_vec() }
     }
 
-    /// What the server says its version is.
+    /// The version that the server reports.
     ///
     /// # Errors
-    /// In words, when it cannot be started.
+    /// A message, when it cannot be started.
     pub(crate) fn version(&self, memory_mib: usize) -> Result<String, String> {
         let settings = Settings { threads: 1, memory_mib, cores: process::allowed_cores() };
         client::version(&Server::start(self, &settings)?.address)
@@ -70,7 +70,7 @@ impl Recipe {
     /// Prints which servers a table compares.
     ///
     /// # Errors
-    /// In words, when one cannot be started.
+    /// A message, when one cannot be started.
     pub(crate) fn introduce(servers: &[Self], memory_mib: usize) -> Result<(), String> {
         for recipe in servers {
             println!("{}  {}  {}", recipe.name, recipe.version(memory_mib)?, recipe.command);
@@ -84,7 +84,7 @@ impl Recipe {
 pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) memory_mib: usize,
-    /// Where it may run.
+    /// The cores it may run on.
     pub(crate) cores: Vec<usize>,
 }
 
@@ -102,7 +102,7 @@ impl Server {
     /// Starts a server on a free port of 127.0.0.1 and waits until it answers.
     ///
     /// # Errors
-    /// In words, when it cannot be started, ends, or does not answer within ten seconds.
+    /// A message, when it cannot be started, ends, or does not answer within ten seconds.
     pub(crate) fn start(recipe: &Recipe, settings: &Settings) -> Result<Self, String> {
         let failed = |e: &dyn std::fmt::Display| format!("cannot start {}: {e}", recipe.name);
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| failed(&e))?;
@@ -145,7 +145,7 @@ impl Server {
         self.child.id() as i32
     }
 
-    /// Whether the process still runs; a crash shows here before it shows as a broken connection.
+    /// `None` while the process runs. A crash shows here before it shows as a broken connection.
     pub(crate) fn ended(&mut self) -> Option<String> {
         self.child.try_wait().ok().flatten().map(|status| status.to_string())
     }
@@ -153,13 +153,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself; either way there is nobody left to tell.
+        // It may have ended by itself, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Which cores the server gets and which the load, and with how many threads the load runs.
+/// Cores of the server, cores of the load, and the threads of the load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) server: Vec<usize>,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::value::mix;
 
-/// Which sizes values have.
+/// A distribution of value sizes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sizes {
     /// Cumulative share of objects, smallest and largest size in bytes.

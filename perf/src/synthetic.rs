@@ -1,4 +1,4 @@
-//! `perf gen`: synthetic traces, each of which asks one question of an eviction policy.
+//! `perf gen`: synthetic traces, each of which tests one property of an eviction policy.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub(crate) struct Flags {
     /// which trace
     #[argh(positional)]
     name: String,
-    /// where to
+    /// output file
     #[argh(positional)]
     out: PathBuf,
     /// requests (3,000,000; large 600,000)
@@ -32,7 +32,7 @@ pub(crate) struct Flags {
 }
 
 /// # Errors
-/// In words: no such trace, or the file cannot be written.
+/// A message: no such trace, or the file cannot be written.
 pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     let mut spec = Spec::named(&flags.name).ok_or_else(|| format!("no trace is called {}", flags.name))?;
     spec.requests = flags.requests.unwrap_or(spec.requests);
@@ -50,11 +50,11 @@ pub(crate) struct Spec {
     keys: usize,
     /// Exponent of the Zipf distribution.
     alpha: f64,
-    /// Share of requests for a key that is never asked for again.
+    /// Share of requests for a key that is never requested again.
     one_hit: f64,
-    /// One pass over this share of `keys`, of keys that the rest does not use, at every tenth of the run.
+    /// At every tenth of the run, one pass over this share of `keys`, which nothing else requests.
     scan: f64,
-    /// Whether each pass is over the same keys.
+    /// True if every pass uses the same keys.
     scan_repeats: bool,
     /// Cumulative share of objects, and their time to live.
     ttls: &'static [(f64, u32)],

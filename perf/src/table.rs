@@ -1,10 +1,10 @@
-//! The readable form of a record.
+//! A record as a text table.
 
 use std::fmt::Write as _;
 
 use crate::record::{Record, RowRecord, median};
 
-/// A server that is busy for less of its cores than this was not at its limit: the generator was.
+/// A server that uses less of its cores than this was limited by the generator.
 const BUSY_MIN: f64 = 0.9;
 
 /// The whole record as text.

@@ -1,11 +1,11 @@
 //! Cache traces in the MTR2 format: requests for numbered objects with sizes, and optionally times to live.
 //!
-//! Little endian, the whole file gzipped (a file that is not is read as well):
+//! Little endian, gzipped as a whole (plain files are read too):
 //!
 //! ```text
 //! "MTR2"  flags u32  objects u64  requests u64
 //! value size  u32 x objects
-//! TTL seconds u32 x objects     with flag bit 0; 0 is for ever
+//! TTL seconds u32 x objects     with flag bit 0; 0 = for ever
 //! request     u32 x requests    op << 28 | object; op 0 get (set on a miss), 1 set, 2 delete
 //! value size  u32 x requests    with flag bit 1: of this request, instead of the object's
 //! ```
@@ -44,7 +44,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// A request as the file has it.
+    /// A request as stored in the file.
     pub(crate) fn packed(self, object: u32) -> u32 {
         (self as u32) << 28 | object
     }
@@ -73,7 +73,7 @@ impl Trace {
     }
 
     /// # Errors
-    /// In words, when the file cannot be read or is no MTR2.
+    /// A message, when the file cannot be read or is no MTR2.
     pub(crate) fn load(path: &Path) -> Result<Self, String> {
         let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let mut file = BufReader::new(File::open(path).map_err(|e| failed(&e))?);
@@ -104,7 +104,7 @@ impl Trace {
         let packed = column(&mut rest, requests)?;
         let request_sizes = column(&mut rest, if flags & HAS_REQUEST_SIZES != 0 { requests } else { 0 })?;
         if packed.iter().any(|request| (request & OBJECT_MASK) as usize >= objects || request >> 28 > 2) {
-            return Err("a request names an object or an operation there is not");
+            return Err("a request has an unknown object or operation");
         }
         Ok(Self { sizes, ttls, requests: packed, request_sizes })
     }
@@ -112,7 +112,7 @@ impl Trace {
     /// Writes the trace; the same trace gives the same file.
     ///
     /// # Errors
-    /// In words, when the file cannot be written.
+    /// A message, when the file cannot be written.
     pub(crate) fn save(&self, path: &Path) -> Result<(), String> {
         let failed = |e: std::io::Error| format!("{}: {e}", path.display());
         let file = File::create(path).map_err(failed)?;

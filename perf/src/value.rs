@@ -1,11 +1,11 @@
-//! Keys and values that follow from an object's number, so that a reader can tell right bytes from wrong ones.
+//! Keys and values derived from an object's number, so that a reader can verify every byte.
 //!
 //! A value is a window of one fixed, pseudo-random text that repeats every [`PATTERN_LEN`] bytes; where the window starts is a
-//! hash of object and version. Making a value is a copy and checking it is a compare, both at memory speed, and both
-//! work piece by piece, so no value is ever held as a whole. Two objects share a window once in 262,139.
+//! hash of object and version. Making a value is a copy and checking it a comparison, both at memory speed and both
+//! piece by piece, so no value is ever held as a whole. Two objects share a window once in 262,139.
 
-/// Small enough to stay in a core's second-level cache beside the connections; with 1 MiB, waiting for it was a fifth of the
-/// generator's time. Prime, so that a displacement by a power of two does not go unseen inside a large value.
+/// Small enough to stay in a core's second-level cache beside the connections: with 1 MiB, a fifth of the generator's time
+/// was cache misses. Prime, so that a shift by a power of two inside a large value is detected.
 const PATTERN_LEN: usize = (1 << 18) - 5;
 
 /// The text that values are windows of.
@@ -14,7 +14,7 @@ pub(crate) struct Pattern {
     bytes: Vec<u8>,
 }
 
-/// Where a value's next byte stands in the pattern.
+/// Position of a value's next byte in the pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct At(usize);
 
@@ -24,7 +24,7 @@ impl Pattern {
         Self { bytes }
     }
 
-    /// The start of the value of `object` in its `version`-th edition.
+    /// The start of version `version` of the value of `object`.
     pub(crate) fn start(object: u64, version: u32) -> At {
         At((mix(object ^ u64::from(version) << 40) % PATTERN_LEN as u64) as usize)
     }
@@ -39,7 +39,7 @@ impl Pattern {
         }
     }
 
-    /// Whether `bytes` is what stands at `at`, and where the next byte stands.
+    /// Whether `bytes` is the text at `at`, and the position after it.
     pub(crate) fn check(&self, mut at: At, mut bytes: &[u8]) -> (bool, At) {
         let mut same = true;
         while !bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! Which object comes next: uniform, Zipf, or each in turn.
+//! The choice of the next object: uniform, Zipf, or sequential.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use rand_distr::{Distribution, Zipf};
 /// How objects are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Choice {
-    /// Every object is as likely as any other.
+    /// All objects are equally likely.
     Uniform,
     /// The object of rank r has a share proportional to 1 / r^theta.
     Zipf(f64),
@@ -27,9 +27,9 @@ impl FromStr for Choice {
             None if text == "zipf" => Ok(Self::Zipf(0.99)),
             Some(("zipf", theta)) => match theta.parse() {
                 Ok(theta) if (0.0..10.0).contains(&theta) => Ok(Self::Zipf(theta)),
-                _ => Err(format!("zipf's theta is a number from 0 to 10, not {theta}")),
+                _ => Err(format!("theta of zipf must be from 0 to 10, not {theta}")),
             },
-            _ => Err(format!("keys are chosen uniform, zipf:THETA or sequential, not {text}")),
+            _ => Err(format!("keys must be uniform, zipf:THETA or sequential, not {text}")),
         }
     }
 }
@@ -39,7 +39,7 @@ impl FromStr for Choice {
 pub(crate) struct Chooser {
     first: u64,
     count: u64,
-    /// Makes the popular objects lie apart: rank r is object r * stride mod count.
+    /// Spreads popular objects out: rank r is object r * stride mod count.
     stride: u64,
     next: u64,
     choice: Choice,

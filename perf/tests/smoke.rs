@@ -1,5 +1,5 @@
-//! Runs every command briefly against the memcached that `tests/yardstick` names (nothing is tested where there is none),
-//! and the load against servers that lie or hang up: a check that cannot fail is none.
+//! Runs every command briefly against the memcached named by `tests/yardstick` (skipped if there is none), and the load
+//! against servers that lie or disconnect, to show that its checks can fail.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -299,15 +299,15 @@ fn wrong_answers_are_seen() {
     let length = liar(usize::MAX, |line| format!("VALUE {} 0 4\r\nlong\r\nEND\r\n", key(line)));
     assert!(complaint(&length).contains("10 values were wrong"));
     let name = liar(usize::MAX, |_| "VALUE other 0 5\r\nwrong\r\nEND\r\n".into());
-    assert!(complaint(&name).contains("a key that was not asked for"));
+    assert!(complaint(&name).contains("a key that was not requested"));
     let refusal = liar(usize::MAX, |_| "SERVER_ERROR no\r\n".into());
     assert!(complaint(&refusal).contains("SERVER_ERROR no"));
     let twice = liar(usize::MAX, |_| "END\r\nEND\r\n".into());
-    assert!(complaint(&twice).contains("nobody asked for"));
+    assert!(complaint(&twice).contains("without a request"));
     let noise = liar(usize::MAX, |_| "hello\r\n".into());
     assert!(complaint(&noise).contains("not a reply"));
     let closes = liar(3, |_| "END\r\n".into());
-    // With requests still unread the kernel resets instead of closing.
+    // If requests are unread, the kernel resets the connection instead of closing it.
     let complaint = complaint(&closes);
     assert!(complaint.contains("closed") || complaint.contains("reset"), "{complaint}");
 }

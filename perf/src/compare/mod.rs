@@ -1,7 +1,7 @@
 //! `perf compare`: the same loads against several servers in turn, round by round, and the ratio of each round.
 //!
-//! A machine's speed drifts over minutes, by its neighbours and its temperature. So the servers take turns within each
-//! round, and what is compared is the ratio within a round; the median over the rounds is the result.
+//! A machine's speed drifts over minutes, by its neighbours and its temperature. So the servers alternate within each
+//! round and the ratio is taken within a round; the result is the median over the rounds.
 
 mod rows;
 
@@ -48,13 +48,13 @@ pub(crate) struct Flags {
     /// keep no record
     #[argh(switch)]
     pub(crate) no_record: bool,
-    /// print the ids of the rows and end
+    /// print the ids of the rows and exit
     #[argh(switch)]
     pub(crate) list: bool,
 }
 
 /// # Errors
-/// In words: no such row, or a server that failed in one of them.
+/// A message: no such row, or a server that failed in one of them.
 pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     if flags.list {
         for row in rows::all() {
@@ -80,11 +80,11 @@ pub(crate) fn command(flags: &Flags) -> Result<(), String> {
 /// Runs the rows that the flags name against `servers`, the first of which is the subject.
 ///
 /// # Errors
-/// In words, when no row matches or a server cannot be started at all.
+/// A message, when no row matches or a server cannot be started at all.
 pub(crate) fn run(servers: &[Recipe], flags: &Flags) -> Result<Record, String> {
     let rows = rows::matching(&flags.rows);
     if rows.is_empty() {
-        return Err("no row has such an id; see perf compare --list".into());
+        return Err("no row has this id; see perf compare --list".into());
     }
     let cores = process::allowed_cores();
     let bench = Bench { flags, servers, pattern: Pattern::new(), cores: cores.clone() };
@@ -106,7 +106,7 @@ pub(crate) fn run(servers: &[Recipe], flags: &Flags) -> Result<Record, String> {
     Ok(record)
 }
 
-/// What every row needs.
+/// What all rows share.
 #[derive(Debug)]
 struct Bench<'a> {
     flags: &'a Flags,
@@ -142,7 +142,7 @@ impl Bench<'_> {
         }
     }
 
-    /// One run of one server, which is started for it and stopped after it.
+    /// One run of one server, started and stopped for it.
     fn cell(&self, row: &Row, layout: &Layout, recipe: &Recipe) -> Result<Report, String> {
         process::pin(&self.cores)?;
         let settings = Settings {

@@ -1,10 +1,10 @@
-//! The rows of the comparison: what is run, and under which name.
+//! The rows of the comparison.
 
 use crate::load::{Mix, Plan};
 use crate::proto::Protocol;
 use crate::zipf::Choice;
 
-/// One row. What it does not name is as in [`Plan::new`]: 50 connections, depth 1, 100,000 keys, 100-byte values.
+/// One row. What it does not set is as in [`Plan::new`]: 50 connections, depth 1, 100,000 keys, 100-byte values.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     /// Short, for `--rows` and records.

@@ -16,18 +16,18 @@ use super::worker::Kit;
 use crate::proto::{self, Name, Place, Protocol, Reply};
 use crate::value::{At, Keys, Pattern};
 
-/// A connection is of no more use, in words for the user.
+/// A connection has failed, with a message for the user.
 #[derive(Debug)]
 pub(super) struct Broken(pub(super) String);
 
-/// A request whose reply has not come, or not whole.
+/// A request whose reply is not complete.
 #[derive(Debug)]
 struct Request {
-    /// When it was sent, or should have been (open loop); ns of the worker's clock.
+    /// Time it was sent, or was due (open loop); ns of the worker's clock.
     due_ns: u64,
-    /// How many objects it asks for whose replies have not come. A set asks for none.
+    /// Objects requested and not received yet; 0 for a set.
     objects_left: usize,
-    /// How many operations it counts for.
+    /// Number of operations it counts as.
     operations: u64,
     is_set: bool,
     /// A terminator follows the values.
@@ -47,10 +47,10 @@ pub(super) struct Conn {
     protocol: Protocol,
     out: Vec<u8>,
     sent: usize,
-    /// The part of a reply's head that came without its rest.
+    /// The start of an incomplete reply head.
     carry: Vec<u8>,
     requests: VecDeque<Request>,
-    /// What the requests ask for, oldest first.
+    /// The objects requested, oldest first.
     objects: VecDeque<u64>,
     expect: Expect,
 }
@@ -69,7 +69,7 @@ impl Conn {
         }
     }
 
-    /// Requests sent and not answered.
+    /// Requests in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.requests.len()
     }
@@ -123,7 +123,7 @@ impl Conn {
         proto::encode_multiget_end(self.protocol, &mut self.out);
     }
 
-    /// Sends what the socket takes.
+    /// Sends what the socket accepts.
     ///
     /// # Errors
     /// [`Broken`] when the server has closed.
@@ -142,10 +142,10 @@ impl Conn {
         Ok(())
     }
 
-    /// Reads and checks what has come. The poll is edge-triggered: a read that fills its buffer is repeated.
+    /// Reads and checks what has arrived. The poll is edge-triggered, so a read that fills its buffer is repeated.
     ///
     /// # Errors
-    /// [`Broken`] when the server closed or sent what is no reply.
+    /// [`Broken`] when the server closed or sent something that is not a reply.
     pub(super) fn receive(&mut self, kit: &mut Kit<'_>) -> Result<(), Broken> {
         let mut buf = std::mem::take(&mut kit.buf);
         let result = self.receive_into(kit, &mut buf);
@@ -206,7 +206,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Takes the transitions that need no further byte.
+    /// Takes the transitions that need no further bytes.
     fn settle(&mut self, kit: &mut Kit<'_>, now_ns: u64) {
         if let Expect::Value { left: 0, right, .. } = self.expect {
             self.expect = Expect::Tail { left: self.protocol.value_tail().len(), right };
@@ -226,13 +226,13 @@ impl Conn {
 
     fn reply(&mut self, kit: &mut Kit<'_>, reply: Reply<'_>, now_ns: u64) -> Result<(), Broken> {
         let Some(request) = self.requests.front_mut() else {
-            return Err(Broken(format!("a reply that nobody asked for: {reply:?}")));
+            return Err(Broken(format!("a reply without a request: {reply:?}")));
         };
         match reply {
             Reply::Value { name, value_len, flags } if !request.is_set => {
                 let object = loop {
                     let Some(object) = self.objects.pop_front().filter(|_| request.objects_left > 0) else {
-                        return Err(Broken(format!("a value for a key that was not asked for: {name:?}")));
+                        return Err(Broken(format!("a value for a key that was not requested: {name:?}")));
                     };
                     request.objects_left -= 1;
                     if is_named(&mut kit.keys, name, object) {

@@ -1,4 +1,4 @@
-//! `perf load`: runs a [`Plan`] against a server and reports rate, latency, and what the server spent.
+//! `perf load`: runs a [`Plan`] against a server and reports rate, latency, and the server's CPU time.
 
 mod conn;
 mod pace;
@@ -20,10 +20,10 @@ use crate::value::Pattern;
 use conn::Broken;
 use worker::{Control, Phase, Share, Tally, Worker};
 
-/// Runs what the flags say and prints the result.
+/// Runs the load given by the flags and prints the result.
 ///
 /// # Errors
-/// In words: bad flags, a server that cannot be reached or breaks off, or replies that were wrong.
+/// A message: bad flags, a server that cannot be reached or disconnects, or wrong replies.
 pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     let plan = Plan::from_flags(flags)?;
     if let Some(cpus) = &flags.cpus {
@@ -47,12 +47,12 @@ type Outcome = Result<(Tally, Histogram<u64>), Broken>;
 /// Runs a plan to its end.
 ///
 /// # Errors
-/// In words, when a connection could not be made or broke. Wrong and refused replies are counted in the report.
+/// A message, when a connection could not be made or broke. Wrong and refused replies are counted in the report.
 pub(crate) fn run(plan: &Plan, pattern: &Pattern) -> Result<Report, String> {
     let phase = if let Span::Seconds { .. } = plan.span { Phase::Warmup } else { Phase::Measure };
     let control = Control::new(phase);
     let (sender, outcomes) = mpsc::channel::<Outcome>();
-    // Connections are made one worker after the other, so that a listen backlog is never overrun.
+    // Workers connect one after the other, so that the listen backlog does not overflow.
     let mut workers = Vec::new();
     for index in 0..plan.threads {
         let share = Share { index, of: plan.threads };
@@ -62,7 +62,7 @@ pub(crate) fn run(plan: &Plan, pattern: &Pattern) -> Result<Report, String> {
         let mut supervisor = Supervisor { plan, control: &control, outcomes: &outcomes, ended: Vec::new() };
         for worker in workers {
             let sender = sender.clone();
-            // A supervisor that has gone away has its answer.
+            // The receiver is gone only if it has failed already.
             scope.spawn(move || drop(sender.send(worker.run())));
         }
         drop(sender);

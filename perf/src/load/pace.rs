@@ -2,7 +2,7 @@
 //!
 //! A request that cannot be sent when it is due, because every connection has its full depth in flight, waits here, and
 //! its latency counts from when it was due. So a server that stalls for a second at 1,000 requests a second gets 1,000
-//! bad latencies, as its users would, and not one. That is the cure for coordinated omission.
+//! bad latencies, as its users would, and not one. This avoids coordinated omission.
 //!
 //! Source: G. Tene, "How NOT to Measure Latency"; github.com/giltene/wrk2.
 
@@ -11,12 +11,12 @@ use std::collections::VecDeque;
 use rand::rngs::SmallRng;
 use rand_distr::{Distribution, Exp1};
 
-/// How due times lie.
+/// Distribution of due times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrivals {
-    /// One gap after the other, all alike.
+    /// Equal gaps.
     Even,
-    /// Independent of each other: exponential gaps.
+    /// A Poisson process: exponential gaps.
     Poisson,
 }
 
@@ -39,7 +39,7 @@ impl Pace {
         self.next_ns = now_ns as f64;
     }
 
-    /// Moves what has become due by `now_ns` into the queue.
+    /// Queues the requests that are due by `now_ns`.
     pub(super) fn advance(&mut self, now_ns: u64, rng: &mut SmallRng) {
         while self.next_ns <= now_ns as f64 {
             self.waiting.push_back(self.next_ns as u64);
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_stall_is_felt_by_every_request_that_was_due_in_it() {
-        // 50 us gaps leave room: without the stall every latency is 10 us.
+        // With gaps of 50 us there is no queue: without the stall every latency is 10 us.
         let latencies = latencies(&mut Pace::new(20_000.0, Arrivals::Even));
         let late = latencies.count_between(1_000_000, u64::MAX);
         assert!((20_000..30_000).contains(&late), "{late}");

@@ -1,4 +1,4 @@
-//! What a load does: the flags of `perf load`, and the checked form of them.
+//! The definition of a load: the flags of `perf load`, and their validated form.
 
 use argh::FromArgs;
 
@@ -48,7 +48,7 @@ pub(crate) struct Flags {
     /// value size: 100, 10-1000, or a mix with weights 100:70,1000:25,10000:5 (100)
     #[argh(option, default = "\"100\".parse().expect(\"a number is a size\")")]
     pub(crate) value_bytes: Sizes,
-    /// time to live of what is set: SECONDS, or a range 10-60; 0 is for ever (0)
+    /// time to live of values: SECONDS, or a range 10-60; 0 = for ever (0)
     #[argh(option, default = "String::from(\"0\")")]
     pub(crate) ttl: String,
     /// open loop: this many requests a second in all, latency counted from when each was due
@@ -72,7 +72,7 @@ pub(crate) struct Flags {
     /// seed of every choice (1)
     #[argh(option, default = "1")]
     pub(crate) seed: u64,
-    /// process whose CPU time and memory are measured with it
+    /// process whose CPU time and memory are measured
     #[argh(option)]
     pub(crate) pid: Option<i32>,
     /// cores the generator runs on: 1 or 1,3 or 2-5
@@ -105,14 +105,14 @@ pub(crate) enum Mix {
 /// When a load ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Span {
-    /// After a warm-up and so much time.
+    /// After a warm-up and this much time.
     Seconds {
         /// Not measured.
         warmup: f64,
         /// Measured.
         measured: f64,
     },
-    /// After so many requests, all measured.
+    /// After this many requests, all measured.
     Requests(u64),
 }
 
@@ -133,12 +133,12 @@ pub(crate) struct Plan {
     pub(crate) sizes: Sizes,
     /// Smallest and largest time to live, seconds; 0 is for ever.
     pub(crate) ttl_secs: (u32, u32),
-    /// Requests a second, and how they lie; None is the closed loop.
+    /// Requests a second and their distribution; `None` = closed loop.
     pub(crate) rate: Option<(f64, Arrivals)>,
     pub(crate) span: Span,
     pub(crate) seed: u64,
     pub(crate) pid: Option<i32>,
-    /// Whether a line of progress is printed every second.
+    /// Print a progress line every second.
     pub(crate) progress: bool,
 }
 
@@ -167,7 +167,7 @@ impl Plan {
     }
 
     /// # Errors
-    /// In words, when a flag is out of range or two exclude each other.
+    /// A message, when a flag is out of range or two exclude each other.
     pub(crate) fn from_flags(flags: &Flags) -> Result<Self, String> {
         if flags.connections == 0 || flags.depth == 0 || flags.threads == 0 || flags.keys == 0 {
             return Err("--connections, --depth, --threads and --keys are at least 1".into());
@@ -217,7 +217,7 @@ impl Plan {
         })
     }
 
-    /// The load that sets every key of this one once.
+    /// A load that sets every key of this one once.
     pub(crate) fn preload(&self) -> Self {
         Self {
             mix: Mix::Set,

@@ -1,4 +1,4 @@
-//! What a load has measured, for people and for programs.
+//! The results of a load, as text and as JSON.
 
 use std::fmt;
 
@@ -23,12 +23,12 @@ pub(crate) struct Report {
     pub(crate) sets: u64,
     /// Values with wrong bytes, length or flags; the warm-up included. Must be 0.
     pub(crate) wrong: u64,
-    /// Requests that were answered with an error; the warm-up included.
+    /// Requests answered with an error; the warm-up included.
     pub(crate) refused: u64,
-    /// The first thing that went wrong.
+    /// The first error.
     pub(crate) complaint: Option<String>,
-    /// Cores the generator kept busy. Near its number of threads, it was the limit and not the server; an open loop
-    /// spins while it waits.
+    /// Cores the generator kept busy. Close to its number of threads, it was the bottleneck; an open loop spins
+    /// while it waits.
     pub(crate) load_cores_busy: f64,
     pub(crate) server: Option<Server>,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Latency {
     pub(crate) max: f64,
 }
 
-/// What the server's process spent.
+/// CPU time and memory of the server's process.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Server {
     /// CPU time (user and kernel, all threads) per operation, microseconds.
@@ -76,7 +76,7 @@ impl Report {
     }
 
     /// # Errors
-    /// In words, when a reply was wrong or refused.
+    /// A message, when a reply was wrong or refused.
     pub(crate) fn verdict(&self) -> Result<(), String> {
         if self.wrong == 0 && self.refused == 0 {
             return Ok(());

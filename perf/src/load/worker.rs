@@ -14,7 +14,7 @@ use super::plan::{Plan, Span};
 use crate::value::{Keys, Pattern};
 use crate::zipf::{Choice, Chooser};
 
-/// Where a load stands; written by the thread that started it, read by the workers.
+/// Phase of a load; written by the thread that started it, read by the workers.
 #[derive(Debug)]
 pub(super) struct Control {
     phase: AtomicU8,
@@ -43,7 +43,7 @@ impl Control {
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        // Relaxed: nothing else is published with it; a worker may see it one turn later.
+        // Relaxed: nothing else is published with it, and a worker may see it a little late.
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
@@ -56,7 +56,7 @@ impl Control {
     }
 }
 
-/// What was counted; only `wrong` and `refused` also cover the warm-up.
+/// Counters; only `wrong` and `refused` include the warm-up.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) requests: u64,
@@ -66,11 +66,11 @@ pub(super) struct Tally {
     pub(super) misses: u64,
     pub(super) wrong: u64,
     pub(super) refused: u64,
-    /// The first thing that went wrong, for the user.
+    /// The first error, for the user.
     pub(super) complaint: Option<String>,
 }
 
-/// What a worker's connections share.
+/// State shared by a worker's connections.
 #[derive(Debug)]
 pub(super) struct Kit<'a> {
     pub(super) plan: &'a Plan,
@@ -112,7 +112,7 @@ impl Kit<'_> {
         }
     }
 
-    /// Forgets what was counted, but not what went wrong.
+    /// Resets the counters, except those of errors.
     fn start_measuring(&mut self) {
         self.latency.reset();
         self.tally = Tally {
@@ -125,9 +125,9 @@ impl Kit<'_> {
 }
 
 const READ_LEN: usize = 256 << 10;
-/// Latencies above are recorded as this; far above any time-out of a client.
+/// Higher latencies are recorded as this; far above any client's timeout.
 const LATENCY_NS_MAX: u64 = 300_000_000_000;
-/// A server that answers nothing for so long is given up.
+/// Silence after which a server is considered dead.
 const SILENCE_NS_MAX: u64 = 20_000_000_000;
 
 #[derive(Debug)]
@@ -139,13 +139,13 @@ pub(super) struct Worker<'a> {
     pace: Option<Pace>,
     /// Requests that may still be sent; `u64::MAX` when time ends the load.
     budget: u64,
-    /// Open loop: which connection's turn it is, and who has bytes to send.
+    /// Open loop: the next connection, and the connections with bytes to send.
     turn: usize,
     dirty: Vec<usize>,
     published: (u64, u64),
 }
 
-/// The part of the load that falls to one worker.
+/// One worker's part of the load.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
     pub(super) index: usize,
@@ -183,7 +183,7 @@ impl<'a> Worker<'a> {
             poll.add(&stream, EpollEvent::new(interest, index)).map_err(failed)?;
             conns.push(Conn::new(stream, plan.protocol));
         }
-        // In turn, each worker walks over a part of its own; otherwise all draw from the whole.
+        // Sequential: each worker has a part of its own; otherwise all draw from the whole.
         let (first, count) = match plan.choice {
             Choice::Sequential => share.part(plan.keys),
             Choice::Uniform | Choice::Zipf(_) => (0, plan.keys),
@@ -208,14 +208,14 @@ impl<'a> Worker<'a> {
         Ok(Self { kit, control, conns, poll, pace, budget, turn: 0, dirty: Vec::new(), published: (0, 0) })
     }
 
-    /// Runs until the plan's end, then waits for what is in flight.
+    /// Runs until the plan's end, then waits for the requests in flight.
     ///
     /// # Errors
     /// [`Broken`] when a connection broke or the server fell silent.
     pub(super) fn run(mut self) -> Result<(Tally, Histogram<u64>), Broken> {
         match (self.work(), &self.kit.tally.complaint) {
             (Ok(()), _) => Ok((self.kit.tally, self.kit.latency)),
-            // A server that hangs up often says why first.
+            // A server that disconnects often sends the reason first.
             (Err(Broken(words)), Some(complaint)) => {
                 Err(Broken(format!("{words}; before that: {complaint}")))
             }
@@ -320,7 +320,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Counts what was due and could not be sent: it has waited at least so long.
+    /// Records requests that were due and not sent with the time they have waited, a lower bound.
     fn give_up_waiting(&mut self) {
         let now_ns = self.kit.now_ns();
         while let Some(due_ns) = self.pace.as_mut().and_then(Pace::take) {
@@ -328,7 +328,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Sleeps while nothing is due for two milliseconds, and spins when it is nearer: the poll counts in milliseconds.
+    /// Sleeps if nothing is due for two milliseconds, otherwise spins, because the poll has millisecond resolution.
     fn timeout(&self) -> EpollTimeout {
         let wait_ms = match &self.pace {
             None => 100,
@@ -341,7 +341,7 @@ impl<'a> Worker<'a> {
 
     fn publish(&mut self) {
         let now = (self.kit.tally.requests, self.kit.tally.operations);
-        // Relaxed: counters for a rate; nothing is read through them.
+        // Relaxed: counters for a rate; nothing is published with them.
         self.control.requests.fetch_add(now.0 - self.published.0, Ordering::Relaxed);
         self.control.operations.fetch_add(now.1 - self.published.1, Ordering::Relaxed);
         self.published = now;

@@ -17,10 +17,10 @@ const REQUEST: u8 = 0x80;
 const RESPONSE: u8 = 0x81;
 const HEADER_LEN: usize = 24;
 const KEY_NOT_FOUND: u16 = 0x0001;
-/// The longest error text that is waited for; memcached's are under 40 bytes.
+/// The longest error text accepted; memcached's are under 40 bytes.
 const ERROR_LEN_MAX: usize = 1024;
 
-/// A request that is a key and nothing else.
+/// A request with a key and nothing else.
 pub(super) fn get(out: &mut Vec<u8>, opcode: u8, key: &[u8], opaque: u32) {
     header(out, opcode, key.len(), 0, 0);
     let at = out.len() - HEADER_LEN + 12;

@@ -1,4 +1,4 @@
-//! The text and the meta commands. Both answer in lines, and the words of their replies do not overlap.
+//! The text and meta commands. Both reply in lines, and their replies use different words.
 
 use super::{Garbage, Name, Reply};
 

@@ -1,8 +1,7 @@
 //! Requests and replies of memcached's three protocols, as a client sees them. Bytes only, no sockets.
 //!
-//! A reply is read in two steps. [`decode`] takes the head of a reply and says what it is; when it is a value, the
-//! caller walks over `value_len` value bytes and [`Protocol::value_tail`] after it by itself, so that a large value
-//! can be checked while it arrives.
+//! A reply is read in two steps. [`decode`] parses its head; if it is a value, the caller itself consumes `value_len` bytes
+//! and [`Protocol::value_tail`], so that a large value can be checked as it arrives.
 
 mod binary;
 mod line;
@@ -29,7 +28,7 @@ impl Protocol {
         }
     }
 
-    /// Whether every get ends with a terminator of its own, whatever values came before it.
+    /// True if every get ends with a terminator, with or without values before it.
     pub(crate) fn single_get_has_end(self) -> bool {
         self == Self::Text
     }
@@ -55,7 +54,7 @@ pub(crate) enum Reply<'a> {
     Value { name: Name<'a>, value_len: usize, flags: Option<u32> },
     /// `EN`, or the binary status for key not found.
     Miss,
-    /// `END`, `MN`, or the reply to the binary noop: nothing more comes for this request.
+    /// `END`, `MN`, or the reply to the binary noop: the request is complete.
     End,
     /// `STORED`, `HD`, or a binary success without a value.
     Done,
@@ -63,28 +62,28 @@ pub(crate) enum Reply<'a> {
     Deleted,
     /// `NOT_FOUND`, `NF`
     NotFound,
-    /// A refusal, in the server's words (binary: the text in the body, or the status).
+    /// An error, with the server's text (binary: the body, or the status).
     Refused(String),
 }
 
-/// What a value reply says about the key it belongs to.
+/// How a value reply identifies its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name<'a> {
     /// The key itself.
     Key(&'a [u8]),
     /// The opaque that was sent.
     Opaque(u32),
-    /// Nothing: replies come in order.
+    /// It does not: replies come in order.
     None,
 }
 
-/// The server sent something that is no reply.
+/// The server sent something that is not a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Garbage(pub(crate) String);
 
-/// Reads the head of the reply that starts at `bytes[0]`. `Ok(None)` when more bytes are needed.
+/// Parses the head of the reply at the start of `bytes`; `Ok(None)` if more bytes are needed.
 ///
-/// The number is how many bytes the head takes; for everything but a value that is the whole reply.
+/// The number is the length of the head in bytes, which is the whole reply unless it is a value.
 ///
 /// # Errors
 /// [`Garbage`]: framing is lost, close the connection.
@@ -116,12 +115,12 @@ pub(crate) fn encode_multiget(protocol: Protocol, out: &mut Vec<u8>, place: Plac
     }
 }
 
-/// Where a key stands in a get of several keys.
+/// Position of a key in a get of several keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// It opens the request.
+    /// The first.
     First,
-    /// It follows another.
+    /// A later one.
     Later,
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct CompareFlags {
     /// requests in flight (64)
     #[argh(option, default = "64")]
     window: usize,
-    /// requests a second (as fast as it goes)
+    /// requests a second (unlimited)
     #[argh(option)]
     rate: Option<f64>,
 }
@@ -40,7 +40,7 @@ const USUAL: [&str; 8] =
     ["zipf10:4", "scan:4", "onehit:4", "overwrite:4", "shift:4", "calcify", "large", "ttl:4"];
 
 /// # Errors
-/// In words: no such trace, or a server that failed or gave a wrong value.
+/// A message: no such trace, or a server that failed or gave a wrong value.
 pub(crate) fn command(flags: &CompareFlags) -> Result<(), String> {
     let servers = Recipe::named_or_usual(&flags.server);
     let traces = match &flags.traces[..] {
@@ -89,7 +89,7 @@ fn row(report: &Report, items: u64, rss_bytes: u64) -> String {
     )
 }
 
-/// Plays one trace against one fresh server: the report, the items it holds then, and its resident bytes.
+/// Plays one trace against a fresh server; returns the report, and the items and resident bytes at its end.
 fn one(
     trace: &Trace,
     play: &Play,

@@ -1,12 +1,11 @@
-//! `perf replay`: plays a trace against a server as a look-aside cache would be used, and reports the hit ratio.
+//! `perf replay`: plays a trace against a server used as a look-aside cache, and reports the hit ratio.
 //!
-//! Requests go out in windows. All replies of a window are read before the next one; what was missed is set at the start
-//! of the next window. A second miss of the same object in a window is no miss of the server's: the set was on its way.
-//! It is asked again behind that set and counted then, so that hit ratios do not depend on the window.
+//! Requests are sent in windows. All replies of a window are read before the next one, which starts with sets of what was
+//! missed. A second miss of an object within a window is not the server's fault, because its set was not sent yet: the get
+//! is repeated after that set and counted then, so that hit ratios do not depend on the window.
 //!
-//! Every object has a version that grows with every set, and its value follows from object and version. So each hit
-//! can be told to be the last value set, an older one (stale), one that should have expired or been deleted (stale
-//! too), or nothing that was ever set (wrong).
+//! Every set increments the version of its object, and the value is derived from object and version. So each hit is known
+//! to be the last value set, an older, expired or deleted one (stale), or one that was never set (wrong).
 
 mod compare;
 mod player;
@@ -47,7 +46,7 @@ pub(crate) struct Flags {
     /// key length, bytes (30)
     #[argh(option, default = "30")]
     key_bytes: usize,
-    /// requests a second (as fast as it goes)
+    /// requests a second (unlimited)
     #[argh(option)]
     rate: Option<f64>,
     /// print JSON instead of a table
@@ -56,7 +55,7 @@ pub(crate) struct Flags {
 }
 
 /// # Errors
-/// In words: no such trace, a server that breaks off, or values that were wrong.
+/// A message: no such trace, a server that disconnects, or wrong values.
 pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     let trace = open(&flags.trace)?;
     let play = Play {
@@ -76,7 +75,7 @@ pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     report.verdict()
 }
 
-/// A trace from a file, or made when `name` is that of a synthetic one and no file.
+/// A trace from a file, or a synthetic one if `name` is its name and not a file.
 fn open(name: &str) -> Result<Trace, String> {
     let path = PathBuf::from(name);
     match Spec::named(name) {

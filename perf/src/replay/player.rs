@@ -17,39 +17,39 @@ pub(crate) struct Play {
     pub(crate) protocol: Protocol,
     /// Multiplies value sizes.
     pub(crate) scale: f64,
-    /// Requests for larger values (after scaling) are left out.
+    /// Requests for larger values (after scaling) are skipped.
     pub(crate) value_len_max: Option<u32>,
     /// Requests in flight.
     pub(crate) window: usize,
     pub(crate) key_bytes: usize,
-    /// Requests a second; None is as fast as it goes.
+    /// Requests a second; `None` = unlimited.
     pub(crate) rate: Option<f64>,
 }
 
-/// memcached's clock ticks in seconds, so an item may live up to one longer; one more for a slow machine.
+/// Grace for expiry, seconds: memcached's clock ticks in seconds, and one more for a slow machine.
 const EXPIRY_SLACK_SECS: f64 = 2.0;
-/// How many older versions are tried before a value is called wrong instead of stale.
+/// Older versions compared before a value counts as wrong instead of stale.
 const VERSIONS_TRIED: u32 = 64;
 
-/// What the server should have for an object.
+/// The expected state of an object on the server.
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
-    /// Of the last set; 0 when there was none.
+    /// Version of the last set; 0 if there was none.
     version: u32,
     value_len: u32,
-    /// Whether a hit is right at all: set, not deleted since, not refused.
+    /// True if a hit is possible: set, not deleted since, not refused.
     live: bool,
-    /// Seconds of the player's clock; infinity without a time to live.
+    /// Expiry on the player's clock, seconds; infinity without a time to live.
     expires_secs: f64,
-    /// The last window in which it was set, or a set of it was planned.
+    /// The last window that set it or planned to.
     set_in: u32,
 }
 
-/// A request whose reply is awaited.
+/// A request in flight.
 #[derive(Clone, Copy, Debug)]
 struct Awaited {
     request: Request,
-    /// As of when it was sent.
+    /// The expected state when it was sent.
     held: Held,
     second_half: bool,
 }
@@ -65,7 +65,7 @@ pub(crate) struct Player<'a> {
     awaited: VecDeque<Awaited>,
     /// Missed in the last window, to be set at the start of this one.
     missed: Vec<Request>,
-    /// Missed while the set of the same object was still to come: asked again behind that set.
+    /// Missed before the planned set of the same object: to be repeated after that set.
     again: Vec<(Request, bool)>,
     window: u32,
     start: Instant,
@@ -79,7 +79,7 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     pub(crate) whole: Half,
     pub(crate) second_half: Half,
-    /// Sets that were answered with an error.
+    /// Sets answered with an error.
     pub(crate) refused: u64,
     /// Hits whose bytes were never set for that key. Must be 0.
     pub(crate) wrong: u64,
@@ -104,7 +104,7 @@ impl Half {
         100.0 * self.hits as f64 / self.gets.max(1) as f64
     }
 
-    /// Percent of the bytes asked for.
+    /// Percent of the bytes requested.
     pub(crate) fn byte_hits(&self) -> f64 {
         100.0 * self.hit_bytes as f64 / self.bytes.max(1) as f64
     }
@@ -112,7 +112,7 @@ impl Half {
 
 impl<'a> Player<'a> {
     /// # Errors
-    /// In words, when the server cannot be reached or a setting is out of range.
+    /// A message, when the server cannot be reached or a setting is out of range.
     pub(crate) fn new(trace: &'a Trace, play: &'a Play, server: &str) -> Result<Self, String> {
         if !(KEY_LEN_MIN..=KEY_LEN_MAX).contains(&play.key_bytes) {
             return Err(format!("--key-bytes is {KEY_LEN_MIN} to {KEY_LEN_MAX}"));
@@ -136,7 +136,7 @@ impl<'a> Player<'a> {
     /// Plays the trace to its end.
     ///
     /// # Errors
-    /// In words, when the server breaks off. Wrong values are counted in the report.
+    /// A message, when the server breaks off. Wrong values are counted in the report.
     pub(crate) fn run(mut self) -> Result<Report, String> {
         let count = self.trace.requests.len();
         let mut next = 0;
@@ -247,7 +247,7 @@ impl<'a> Player<'a> {
                 if self.play.protocol.single_get_has_end() {
                     match self.client.answer()? {
                         Answer::Other(Reply::End) => {}
-                        other => return Err(format!("{other:?} where a get ends")),
+                        other => return Err(format!("{other:?} instead of the end of a get")),
                     }
                 }
             }
@@ -255,7 +255,7 @@ impl<'a> Player<'a> {
             Answer::Other(Reply::Done) if request.op == Op::Set => {}
             Answer::Other(Reply::Deleted | Reply::NotFound | Reply::Done) if request.op == Op::Delete => {}
             Answer::Other(Reply::Refused(words)) => self.refused(&awaited, words),
-            other => return Err(format!("{other:?} is no answer to {request:?}")),
+            other => return Err(format!("{other:?} does not answer {request:?}")),
         }
         if request.op == Op::Get {
             if hit_bytes.is_none() {
@@ -270,7 +270,7 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// A refused set leaves nothing behind: memcached drops the old value, so that it is not read as the new one.
+    /// A refused set removes the item: memcached drops the old value, so that it is not read as the new one.
     fn refused(&mut self, awaited: &Awaited, words: String) {
         self.report.refused += 1;
         let held = &mut self.held[awaited.request.object as usize];
@@ -294,11 +294,11 @@ impl<'a> Player<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Judgement {
-    /// What was set last, and is still there by right.
+    /// The value set last, neither deleted nor expired.
     Last,
-    /// What was set before, or has been deleted.
+    /// An earlier value, or one deleted or expired.
     Older,
-    /// Neither.
+    /// Neither: never set.
     Unknown,
 }
 
@@ -317,7 +317,7 @@ fn judge(pattern: &Pattern, awaited: &Awaited, value: &[u8]) -> Judgement {
 
 impl Report {
     /// # Errors
-    /// In words, when a value was wrong or stale.
+    /// A message, when a value was wrong or stale.
     pub(crate) fn verdict(&self) -> Result<(), String> {
         if self.wrong + self.stale == 0 {
             return Ok(());
