@@ -1,6 +1,6 @@
-//! What serving allocates once everything has its size: nothing, be it a get, a set, a multiget or a batch.
+//! Serving allocates nothing once buffers have grown to size: neither a get nor a set, a multiget or a batch.
 //!
-//! In a binary of its own, because it counts with a global allocator.
+//! A binary of its own, because it counts with a global allocator.
 
 use memcrsd::config::{Config, Protocol};
 use memcrsd::engine::Engine;

@@ -1,4 +1,5 @@
-//! Clients that are slow, greedy, rude or many: the server keeps its memory, its other clients and its word.
+//! Slow, greedy, broken and numerous clients: the server stays within its memory, serves its other clients and keeps its
+//! promises.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};

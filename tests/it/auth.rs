@@ -1,4 +1,4 @@
-//! Logging in: -Y in the text protocol, -S in the binary one, against the real server and its files.
+//! Logins: -Y in the text protocol and -S in the binary one, with real password files.
 
 use std::fs;
 use std::io::Write;

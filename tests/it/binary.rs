@@ -1,15 +1,15 @@
-//! The words of binary packets in scripts, and packets for the tests that make them themselves.
+//! Binary packets: their notation in scripts, and constructors for other tests.
 //!
 //! ```text
 //! >b set key=a value=1 flags=5 exptime=0 cas=7 opaque=9
 //! <b set ok cas=new:NAME         cas=new: any but 0; default 0
 //! <b get ok flags=5 value=1 cas={=NAME}
-//! <b get not_found               the status brings its text along unless key= or value= is given
+//! <b get not_found               with the text of the status, unless key= or value= is given
 //! <b incr ok num=10 cas=new      an 8-byte value
-//! <b stats pid uptime            all `stat` replies up to the last, these among them
+//! <b stats pid uptime            all `stat` replies up to the last; these must be among them
 //! ```
 //!
-//! `extras=` (hex), `magic=`, `keylen=`, `extlen=`, `bodylen=`, `op=0x1f` overrule what follows from the rest.
+//! `extras=` (hex), `magic=`, `keylen=`, `extlen=`, `bodylen=`, `op=0x1f` override what is derived from the rest.
 
 use std::collections::BTreeMap;
 

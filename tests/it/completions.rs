@@ -1,5 +1,5 @@
-//! Operations of a ring that fail or fall short, one kind at a time. `kernel` does the same to the system calls of the other
-//! engine; what clients see is the same.
+//! io_uring operations that fail or complete partially, one kind at a time. `kernel` does the same to the system calls of
+//! the epoll engine; clients see the same.
 
 use std::net::UdpSocket;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Connections: limits, idleness, fairness, probes, and what one costs.
+//! Connections: limits, idle timeout, fairness, probes, and cost.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! The fuzzers' seeds, and everything they ever found, run once on the stable toolchain.
+//! Replays the fuzzers' seeds, which include everything they ever found, on the stable toolchain.
 
 use std::fs;
 use std::path::Path;

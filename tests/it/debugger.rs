@@ -1,6 +1,6 @@
-//! A server's threads held and followed from outside, as a debugger does it, so that the server needs no switch for it.
+//! Stops and traces a server's threads from outside with ptrace, so that the server needs no test hooks.
 //!
-//! The kernel knows a debugger as a thread: the one that has seized a thread makes all calls that concern it.
+//! To the kernel a tracer is a thread: the thread that seized another must make all calls about it.
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};

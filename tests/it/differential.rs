@@ -1,8 +1,8 @@
 //! The server under test and memcached get the same generated commands; their answers are compared.
 //!
-//! Well-formed commands must be answered byte for byte alike, but for cas numbers, which are drawn differently, and
-//! seconds, which may tick between the two. Broken ones run on connections of their own, half-closed behind the
-//! command, so that neither side waits; [`RULES`] says what is answered differently on purpose.
+//! Well-formed commands must get the same bytes, except for cas numbers, which are assigned differently, and seconds, which
+//! may tick in between. Broken ones run on connections of their own, half-closed after the command, so that neither side
+//! waits; [`RULES`] lists the intended differences.
 //! A failure prints the seed and the shortest list of commands found that still fails. `MEMCRSD_DIFFERENTIAL_ALL=1`
 //! lists every difference instead.
 

@@ -1,9 +1,9 @@
-//! A double of the kernel for the operations of a ring: chosen ones fail or fall short, as orders say. No filter can do
-//! that, since operations are not system calls.
+//! Fault injection for io_uring: chosen operations fail or complete partially. A seccomp filter cannot do that, because
+//! operations are not system calls.
 //!
-//! The ring's thread is followed from outside. When it enters the kernel with operations, those that shall fail are
-//! overwritten by one that does nothing, and when it leaves, what these completed with is overwritten by the error; the
-//! thread stands still meanwhile. The program under test is the one that is shipped.
+//! The ring's thread is traced. When it enters the kernel, the submission entries that shall fail are replaced by no-ops;
+//! when it leaves, their completions are replaced by the error. The thread is stopped meanwhile. The program under test is
+//! the one that is shipped.
 #![expect(unsafe_code, reason = "memory that the kernel shares is read and written by address")]
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Which engine does the I/O: what is asked for, what the machine allows, and what is said about it.
+//! The choice of the I/O engine: by flag, by what the machine allows, and the lines about it.
 
 use seccompiler::SeccompCmpOp;
 

@@ -1,4 +1,4 @@
-//! Commands made by a seed: well formed, or broken in small ways.
+//! Commands generated from a seed: well formed, or broken in small ways.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! Starts a server, waits until it listens, talks to it with deadlines, ends it by its pid.
+//! Starts a server, waits until it listens, talks to it with deadlines, and stops it by its pid.
 //!
-//! A server announces its port through the file that `MEMCACHED_PORT_FILENAME` names, renamed into place once all
-//! listeners are bound, so that readiness is an event of the server and not a guess of the test.
+//! A server announces its ports in the file named by `MEMCACHED_PORT_FILENAME`, which it renames into place once all
+//! listeners are bound. So readiness is an event, not a guess.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! A kernel that refuses: system calls that fail by a filter, descriptors that have run out. The server says so, in few
-//! words, and goes on or ends; it neither hangs nor spins.
+//! Failing system calls, by a seccomp filter, and descriptors that have run out. The server logs a line and continues or
+//! exits; it neither hangs nor spins.
 #![expect(unsafe_code, reason = "a filter is set between fork and exec; another process's limit is set")]
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};

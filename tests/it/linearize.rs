@@ -1,9 +1,8 @@
-//! Is a concurrent history of one key what a single copy of it could have done?
+//! Linearizability: could a single copy of a key have produced its concurrent history?
 //!
-//! Many connections, spread over all rings, work on a few hot keys. For each operation the moments before it was sent
-//! and after it was answered are noted. The history of a key is right when its operations can be put into an order
-//! that respects these moments and in which each answer follows from a plain register. The search is that of Wing and
-//! Gong with Lowe's memory of states already seen ("Testing for linearizability", 2017).
+//! Many connections, spread over all rings, work on a few hot keys. The times before each request and after its reply are
+//! recorded. A history is linearizable if its operations have an order that respects these times and in which every reply
+//! is that of a plain register. The search is Wing and Gong's with Lowe's cache of visited states ("Testing for linearizability", 2017).
 
 use std::collections::HashSet;
 use std::sync::Barrier;

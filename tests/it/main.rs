@@ -1,9 +1,8 @@
 //! The integration tests: one binary that starts real servers on loopback and talks to them.
 //!
-//! `MEMCRSD_UNDER_TEST=$(tests/yardstick path)` runs the transcripts against memcached (`just test-against`): that proves
-//! what they expect, as a run against memcrsd proves memcrsd. What the two are meant to answer differently is marked.
-//! `MEMCRSD_TEST_DEADLINE_MS` bounds every read (30 s).
-//! `MEMCRSD_IO_ENGINE=epoll` runs it on that engine.
+//! `MEMCRSD_UNDER_TEST=$(tests/yardstick path)` runs the transcripts against memcached (`just test-against`), which verifies
+//! their expectations; intended differences are marked. `MEMCRSD_TEST_DEADLINE_MS` bounds every read (30 s).
+//! `MEMCRSD_IO_ENGINE=epoll` runs the tests on that engine.
 
 #![allow(
     clippy::unwrap_used,

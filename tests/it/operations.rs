@@ -1,4 +1,4 @@
-//! What operators look at: memory, times, hot keys, the metrics port, the question for health.
+//! Observability: `stats memory|latency|hotkeys`, the metrics port, the health check.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Bytes with placeholders: written when sent, matched when received.
+//! Byte patterns with placeholders: expanded when sent, matched when received.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The process around the server: what starts and what is refused, by the real binary; signals, files, users, wrappers.
+//! The process: which command lines start, signals, pid and port files, users, wrappers.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,6 +1,6 @@
 //! One command, three protocols: the same outcome in text, binary and meta.
 //!
-//! Each row gives what is in the store, the command in each protocol, the answer in each, and what `get` shows after.
+//! Each row gives the content of the store, the command and its reply in each protocol, and what `get` returns afterwards.
 
 use crate::binary;
 use crate::harness::{Client, Server, show};

@@ -1,4 +1,4 @@
-//! What one connection was told has happened, every other connection sees at once, whatever ring it is on.
+//! What one connection has seen acknowledged, every other connection sees immediately, on whatever ring.
 
 use std::process::Command;
 

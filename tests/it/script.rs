@@ -1,33 +1,33 @@
-//! Wire transcripts: what is sent, what must come back, read from `tests/scripts/*.txt`.
+//! Wire transcripts: bytes to send and bytes to expect, from `tests/scripts/*.txt`.
 //!
 //! ```text
-//! # comment                      a rule, and where it is written
-//! @flags -m 64 -A                server flags; {dir} is a directory of the test's own
-//! @modes whole,bytes             when a script cannot run in every way
-//! @only memcrsd                  there is nothing in it for memcached
-//! @file auth.txt user:pass\n     a file in {dir}, there before the server starts
-//! > set a 0 0 1                  sent, with \r\n behind it; a last \ leaves the line end out
+//! # comment                      a rule and its source
+//! @flags -m 64 -A                server flags; {dir} is the test's own directory
+//! @modes whole,bytes             if a script cannot run in every mode
+//! @only memcrsd                  not for memcached
+//! @file auth.txt user:pass\n     a file in {dir}, written before the server starts
+//! > set a 0 0 1                  sent, followed by \r\n unless the line ends in \
 //! < STORED                       expected, in the same form
-//! >b set key=a value=1 cas=7     a binary packet; `binary.rs` knows the words
+//! >b set key=a value=1 cas=7     a binary packet; see `binary.rs`
 //! <b set ok cas=new
-//! @memcached < ERROR             only when memcached answers; @memcrsd: only when memcrsd does
-//! = conn other                   goes on on another connection (opened when first named)
+//! @memcached < ERROR             only if memcached is under test; @memcrsd: only if memcrsd is
+//! = conn other                   switch to another connection (opened on first use)
 //! = close                        the server closes, having sent nothing more
-//! = half-close                   the client has sent all it wants to
-//! = drop                         the client goes away without looking
-//! = until                        what follows, up to `= sync`, is repeated until the answers are the expected ones
-//! = sync                         what stands above is answered before what stands below is sent
-//! = stat NAME VALUE              what `stats` says on another connection (VALUE may be >=N)
-//! = signal HUP                   sent to the server
-//! = file auth.txt user:new\n     writes it again
+//! = half-close                   the client shuts down sending
+//! = drop                         the client closes without reading
+//! = until                        repeat the lines up to `= sync` until the replies match
+//! = sync                         wait for all replies above before sending what is below
+//! = stat NAME VALUE              check `stats` on another connection (VALUE may be >=N)
+//! = signal HUP                   signal the server
+//! = file auth.txt user:new\n     rewrite the file
 //! ```
 //!
-//! Escapes: `\r \n \t \0 \s (space) \\ \{ \xNN`. Placeholders: `{repeat:x,100}`; in what is expected `{num}`, `{word}`,
-//! `{rest}` (of the line), `{cas:NAME}` (digits to remember), `{through:TEXT}` (anything up to and including TEXT);
-//! in both `{=NAME}` (what was remembered).
+//! Escapes: `\r \n \t \0 \s (space) \\ \{ \xNN`. Placeholders: `{repeat:x,100}`; when expected `{num}`, `{word}`,
+//! `{rest}` (of the line), `{cas:NAME}` (digits, remembered), `{through:TEXT}` (anything up to and including TEXT);
+//! in both `{=NAME}` (remembered digits).
 //!
-//! Every script ends with a check that nothing unexpected was sent: the client half-closes, the server must close
-//! without another byte.
+//! Every script ends with a check for unexpected output: the client half-closes, and the server must close without another
+//! byte.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Rings that do not turn: noticed, told of, counted, and in the end answered with the end of the process.
+//! Stuck rings: detected, logged, counted, and in the end fatal to the process.
 
 use std::os::unix::process::ExitStatusExt;
 

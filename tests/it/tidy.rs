@@ -1,5 +1,5 @@
-//! The house rules that a compiler does not check: who imports whom, where `unsafe`, `async` and sockets may stand, how
-//! long a file may be, that each says at its top what it is.
+//! House rules that a compiler does not check: which module imports which, where `unsafe`, `async` and sockets may be used,
+//! how long a file may be, that each has a header.
 //!
 //! Each rule is a function over a path and a text, so that it can be shown to fail.
 

@@ -1,5 +1,5 @@
-//! Encryption: handshakes of both versions, certificates shown and asked for, refreshed while connections are open, and
-//! clients that do it wrong.
+//! TLS: handshakes of both versions, server and client certificates, refresh while connections are open, and clients that
+//! violate the protocol.
 
 use std::fs;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! Datagrams: text and binary, replies of many, requests that are none.
+//! UDP: text and binary requests, replies of several datagrams, invalid datagrams.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! Unix sockets: the file, its owner and mode, and the clients that come by it.
+//! UNIX sockets: the file, its owner and mode, and the clients that connect to it.
 
 use std::fs;
 use std::io::{Read, Write};

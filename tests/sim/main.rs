@@ -1,13 +1,13 @@
-//! A seeded simulation of several rings on one thread: replicas are stepped in random order, the log and the memory are
-//! tiny, so that wrap-around, laggards, eviction, compaction and expiry happen all the time.
+//! A seeded simulation of several rings on one thread. Replicas are stepped in random order; log and memory are tiny, so
+//! that wrap-around, lagging rings, eviction, compaction and expiry happen all the time.
 //!
-//! The oracle is a plain map that follows the same operations in the order of the log. Every read must agree with it
-//! exactly: a hit is the current value, a miss is a key that was deleted, expired, flushed, or reported as evicted.
+//! The oracle is a plain map to which the same operations are applied in log order. Every read must agree with it exactly:
+//! a hit is the current value, a miss is a key that was deleted, expired, flushed, or reported as evicted.
 //!
-//! `MEMCRSD_TEST_SEED=n` repeats a run (`random` draws a seed), `SIM_OPS=n` makes it longer. Built with the feature `canary`, ring 1 skips one delta and
-//! the simulation must fail: that is how the checker is checked.
+//! `MEMCRSD_TEST_SEED=n` repeats a run (`random` draws a seed), `SIM_OPS=n` sets its length. With the feature `canary` ring
+//! 1 skips one delta and the simulation must fail, which tests the checker.
 
-#![expect(clippy::print_stdout, reason = "a run that fails is repeated by the seed it printed")]
+#![expect(clippy::print_stdout, reason = "the printed parameters repeat a run")]
 
 mod model;
 mod world;

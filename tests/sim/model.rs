@@ -1,4 +1,4 @@
-//! What the store should hold: a plain map.
+//! The expected content of the store: a plain map.
 
 use memcrsd::clock::Secs;
 use std::collections::HashMap;

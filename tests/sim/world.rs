@@ -1,4 +1,4 @@
-//! The rings, the clock, the random choices, and the comparison with the model.
+//! The simulated rings and clock, the random choices, and the comparison with the model.
 
 use crate::model::{Entry, Model};
 use memcrsd::classes::Classes;
