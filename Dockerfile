@@ -1,6 +1,6 @@
-# memcrsd's image: one static binary, a `memcached` link to it, nothing else. Takes the arguments of memcached's official
-# image: `docker run IMAGE`, `docker run IMAGE -m 64`, `docker run IMAGE memcached -m 64`; there is no shell in it, and
-# the binary itself passes over the leading word.
+# memcrsd's image: one static binary and a `memcached` link to it, nothing else. It takes the arguments of the official
+# memcached image: `docker run IMAGE`, `docker run IMAGE -m 64`, `docker run IMAGE memcached -m 64`. There is no shell;
+# the binary itself skips the leading word.
 #
 # Docker's default seccomp profile forbids io_uring: run with --security-opt seccomp=src/ship/seccomp.json
 # (or seccomp=unconfined), and --ulimit memlock=-1 for registered buffers.
@@ -13,9 +13,9 @@ RUN bash src/ship/rootfs.sh make /rootfs
 FROM scratch
 COPY --from=build /rootfs /
 ENV PATH=/usr/local/bin
-# The number, so that Kubernetes sees that it is not root; /etc/passwd calls it memcache.
+# A number, so that Kubernetes can see that it is not root; /etc/passwd names it memcache.
 USER 11211:11211
 EXPOSE 11211
-# There is no shell and no nc in the image: the binary asks itself. Another port needs another --health-cmd.
+# The image has no shell and no nc, so the binary checks itself. Another port needs another --health-cmd.
 HEALTHCHECK --interval=10s --timeout=3s CMD ["/usr/local/bin/memcached", "--health", "127.0.0.1:11211"]
 ENTRYPOINT ["/usr/local/bin/memcached"]

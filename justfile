@@ -1,4 +1,4 @@
-# Every task of the project; `just` lists them. A recipe is thin: what it runs can be typed as well.
+# Every task of the project; `just` lists them. A recipe is one or two commands that can be typed as well.
 
 import 'perf/recipes.just'
 
@@ -55,7 +55,7 @@ doc:
 sim ops="1000000" seed="random":
     SIM_OPS={{ ops }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test sim -- --nocapture
 
-# The simulation with a ring that skips a delta: it must be built, and it must fail
+# The simulation with a ring that skips a delta: it must build, and it must fail
 canary:
     cargo test --features canary --test sim --no-run
     ! cargo test --quiet --features canary --test sim >/dev/null 2>&1
@@ -77,7 +77,7 @@ miri filter="store::":
 linearize rounds="5000" seed="random":
     MEMCRSD_LINEARIZE_ROUNDS={{ rounds }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test it linearize -- --nocapture
 
-# Generated commands against memcached; the seed of a failure repeats it
+# Generated commands against memcached; a failure prints the seed that repeats it
 differential steps="100000" seed="random":
     MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test it differential -- --nocapture
 

@@ -1,4 +1,4 @@
-//! Any command line is taken or refused in words.
+//! Any command line is accepted, or rejected with a message.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The binary parser takes any bytes.
+//! The binary parser survives any bytes.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The meta parser takes any line.
+//! The meta parser survives any line.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A conversation in any pieces is answered as a map answers.
+//! Replies match those of a map, however the input is split.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A conversation in any pieces is answered as in one piece.
+//! Replies do not depend on how the input is split.
 
 #![no_main]
 

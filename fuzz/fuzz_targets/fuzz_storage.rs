@@ -1,4 +1,4 @@
-//! Any operations on a store of several rings agree with a map.
+//! A store of several rings agrees with a map, whatever the operations.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The text parser takes any line.
+//! The text parser survives any line.
 
 #![no_main]
 

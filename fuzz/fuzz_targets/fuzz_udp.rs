@@ -1,4 +1,4 @@
-//! Datagrams are answered with datagrams, or not at all.
+//! The reply to a datagram is datagrams, or nothing.
 
 #![no_main]
 
