@@ -49,6 +49,8 @@ pub enum State {
     Parsing,
     /// Receiving a value.
     Receiving,
+    /// Receiving a value that is not stored.
+    Swallowing,
     /// Sending.
     Writing,
     /// Watching.
@@ -102,11 +104,12 @@ impl Connection {
 
     /// The name of what it is doing, as memcached has it.
     pub fn state_name(&self) -> &'static str {
-        const NAMES: [&str; 8] = [
+        const NAMES: [&str; 9] = [
             "conn_listening",
             "conn_read",
             "conn_parse_cmd",
             "conn_nread",
+            "conn_swallow",
             "conn_mwrite",
             "conn_watch",
             "conn_closing",

@@ -17,7 +17,7 @@ use super::core::{Conversation, Core, Draft as _, End, Event};
 use super::ring::{Entry, Local, Phase};
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::output::Output;
-use crate::session::Next;
+use crate::session::{Next, Owed};
 use crate::store::Pin;
 use crate::tls::Channel;
 use std::cell::Cell;
@@ -50,8 +50,6 @@ pub(super) struct Connection<C: Core> {
     buffer: Option<Buffer>,
     /// The encryption, if there is any. Boxed, so that a plain connection does not pay for it.
     channel: Option<Box<Channel>>,
-    /// Part of a value has come that is not received into its place.
-    is_mid_value: bool,
     /// Reads in a row that came within the same second of the clock.
     streak: u32,
 }
@@ -64,17 +62,7 @@ impl<C: Core> Connection<C> {
         channel: Option<Box<Channel>>,
     ) -> Self {
         let buffer = if local.is_short_of_buffers() { None } else { local.read_buffer() };
-        Self {
-            local,
-            entry,
-            talk,
-            out: Output::default(),
-            carry: Vec::new(),
-            buffer,
-            channel,
-            is_mid_value: false,
-            streak: 0,
-        }
+        Self { local, entry, talk, out: Output::default(), carry: Vec::new(), buffer, channel, streak: 0 }
     }
 
     /// Runs until the connection ends, and says how it did.
@@ -138,7 +126,7 @@ impl<C: Core> Connection<C> {
     /// Where buffers are scarce one that is not busy waits without, and takes one when there is something to read; so does
     /// one whose buffer the sweeper has taken.
     async fn read(&mut self) -> Result<Buffer, End> {
-        self.entry.mid_command.set(!self.carry.is_empty() | self.is_mid_value);
+        self.entry.is_mid_value.set(self.talk.owes() != Owed::Nothing);
         loop {
             self.goes_on()?;
             // Given back before the wait: what a match looks at lives to its end.
@@ -180,6 +168,9 @@ impl<C: Core> Connection<C> {
         loop {
             let progress = self.talk.feed(&input[used..], &mut self.out);
             used += progress.consumed;
+            if progress.consumed > 0 {
+                self.entry.last_command.set(self.local.now());
+            }
             // A client that only has to let others run gets its replies together with those that follow.
             let makes_way = progress.next == Next::Resume && !self.out.is_full();
             if !makes_way || self.goes_on().is_err() {
@@ -195,10 +186,7 @@ impl<C: Core> Connection<C> {
                         uring::turn().await;
                     }
                 }
-                Next::Receive if self.channel.is_some() => {
-                    self.is_mid_value = true;
-                    return Ok(used);
-                }
+                Next::Receive if self.channel.is_some() => return Ok(used),
                 Next::Receive => self.receive().await?,
                 Next::Watch => return Err(self.watch().await),
                 Next::Close => return Err(End::Normal),

@@ -4,8 +4,8 @@
 
 use crate::clock::Secs;
 use crate::output::Output;
-use crate::session::Progress;
 use crate::session::udp::Exchange;
+use crate::session::{Owed, Progress};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -34,6 +34,7 @@ pub(crate) trait Conversation: 'static {
     type Draft: Draft;
 
     fn feed(&mut self, input: &[u8], out: &mut Output) -> Progress;
+    fn owes(&self) -> Owed;
     fn lend_draft(&mut self) -> Option<Self::Draft>;
     fn return_draft(&mut self, draft: Self::Draft);
     fn wake_with(&self, wake: Box<dyn Fn() + Send>);

@@ -9,7 +9,7 @@ use crate::engine::watch::Stream;
 use crate::engine::{Engine, Reason, Shared, Stop};
 use crate::output::Output;
 use crate::session::udp::Exchange;
-use crate::session::{Next, Progress, Session};
+use crate::session::{Next, Owed, Progress, Session};
 use crate::store;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -162,7 +162,11 @@ impl Conversation for Talk {
         self.entry.set_last_command(live.now.get());
         let progress = self.session.feed(&mut live.engine.borrow_mut(), input, out);
         self.entry.set_state(match progress.next {
-            Next::Read => State::Waiting,
+            Next::Read => match self.session.owes() {
+                Owed::Nothing => State::Waiting,
+                Owed::Value => State::Receiving,
+                Owed::RefusedValue => State::Swallowing,
+            },
             Next::Resume => State::Writing,
             Next::Receive => State::Receiving,
             Next::Watch => State::Watching,
@@ -178,6 +182,10 @@ impl Conversation for Talk {
             });
         }
         progress
+    }
+
+    fn owes(&self) -> Owed {
+        self.session.owes()
     }
 
     fn lend_draft(&mut self) -> Option<Place> {

@@ -86,8 +86,10 @@ pub(super) struct Entry {
     pub(super) last_active: Cell<Secs>,
     /// Memory of the connection's buffers, without the ring's, at its last wait.
     pub(super) held_bytes: Cell<usize>,
-    /// Part of a command has come.
-    pub(super) mid_command: Cell<bool>,
+    /// When a command, or a part of one, was last used up.
+    pub(super) last_command: Cell<Secs>,
+    /// The client is in the middle of a value.
+    pub(super) is_mid_value: Cell<bool>,
     /// Why the ring ended the connection, if it did.
     pub(super) end: Cell<Option<End>>,
     is_tcp: bool,
@@ -200,7 +202,8 @@ impl<C: Core> Local<C> {
             phase: Cell::new(Phase::Working),
             last_active: Cell::new(self.now()),
             held_bytes: Cell::new(0),
-            mid_command: Cell::new(false),
+            last_command: Cell::new(self.now()),
+            is_mid_value: Cell::new(false),
             end: Cell::new(None),
             is_tcp: origin.peer.is_some(),
         });
@@ -265,7 +268,7 @@ impl<C: Core> Local<C> {
                 let Some(entry) = self.entries.borrow().get(key).map(Rc::clone) else { continue };
                 held_bytes += entry.held_bytes.get();
                 let silent_secs = now.0.saturating_sub(entry.last_active.get().0);
-                if self.is_overdue(&entry, silent_secs) {
+                if self.is_overdue(&entry) {
                     entry.end(End::Idle);
                 } else if entry.phase.get() == Phase::Reading && silent_secs >= HOLD_SECS {
                     holders.push((silent_secs, entry));
@@ -284,11 +287,14 @@ impl<C: Core> Local<C> {
         }
     }
 
-    fn is_overdue(&self, entry: &Entry, silent_secs: u32) -> bool {
+    /// True for a client that has given no command for too long, be it that it sends half a one; one that is in the middle
+    /// of a value may take its time. Source: memcached.c, `conn_close_idle`.
+    fn is_overdue(&self, entry: &Entry) -> bool {
+        let idle_secs = self.now().0.saturating_sub(entry.last_command.get().0);
         self.settings.idle_timeout_secs > 0
-            && silent_secs > self.settings.idle_timeout_secs
+            && idle_secs > self.settings.idle_timeout_secs
             && entry.is_tcp
-            && !entry.mid_command.get()
+            && !entry.is_mid_value.get()
             && matches!(entry.phase.get(), Phase::Reading | Phase::Parked)
     }
 

@@ -7,7 +7,7 @@ use crate::clock::Secs;
 use crate::config::{Config, Endpoint, ListenSpec, ListenTls, Protocol};
 use crate::output::Output;
 use crate::session::udp::Exchange;
-use crate::session::{Next, Progress};
+use crate::session::{Next, Owed, Progress};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
@@ -142,6 +142,10 @@ impl Conversation for Toy {
                 other => panic!("not a command: {other}"),
             }
         }
+    }
+
+    fn owes(&self) -> Owed {
+        if self.draft.is_some() { Owed::Value } else { Owed::Nothing }
     }
 
     fn lend_draft(&mut self) -> Option<Value> {
@@ -402,16 +406,18 @@ fn without_maxconns_fast_one_too_many_waits_for_a_place() {
 }
 
 #[test]
-fn silent_clients_are_closed_after_the_idle_timeout_but_not_in_a_command() {
+fn silent_clients_are_closed_after_the_idle_timeout_but_not_in_a_value() {
     let toys = Toys::start(1, |config| config.idle_timeout = 5);
-    let (idle, busy) = (toys.connect(), toys.connect());
+    let (idle, half, busy) = (toys.connect(), toys.connect(), toys.connect());
     assert_eq!(ask(&idle, "echo in\n"), "in\n");
-    assert_eq!(ask(&busy, "echo in\necho unfin"), "in\n");
+    assert_eq!(ask(&half, "echo in\necho unfin"), "in\n");
+    assert_eq!(ask(&busy, "echo in\nput 3\n\u{1}"), "in\n");
     // The test's clock: the server asks it every second.
     toys.board.now.store(6, Ordering::Relaxed);
     assert!(is_closed(&idle));
-    assert_eq!(ask(&busy, "ished\n"), "unfinished\n");
-    assert_eq!(toys.board.count(Event::Closed(End::Idle)), 1);
+    assert!(is_closed(&half));
+    assert_eq!(ask(&busy, "\u{1}\u{1}"), "sum 3\n");
+    assert_eq!(toys.board.count(Event::Closed(End::Idle)), 2);
     toys.stop();
 }
 

@@ -80,6 +80,7 @@ impl Session {
                     return Step::Done;
                 }
                 let Some(value) = feed.rest().get(head_bytes..head_bytes + value_bytes) else {
+                    self.lacks_value = true;
                     return Step::Need;
                 };
                 feed.at += head_bytes + value_bytes;

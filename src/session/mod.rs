@@ -52,6 +52,17 @@ pub enum Next {
     Close,
 }
 
+/// What a connection waits for in the middle of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// It is not in the middle of one.
+    Nothing,
+    /// The rest of a value.
+    Value,
+    /// The rest of a value that is not stored.
+    RefusedValue,
+}
+
 /// How far a feed came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -117,6 +128,8 @@ pub struct Session {
     authenticated: bool,
     /// In a datagram, behind which nothing comes: items that its dumps may still look at. None on a connection.
     datagram: Option<u32>,
+    /// What the last feed left unused is a command whose value has not all come.
+    lacks_value: bool,
 }
 
 /// One call of [`Session::feed`].
@@ -184,6 +197,7 @@ impl Session {
             verbose: false,
             authenticated,
             datagram: None,
+            lacks_value: false,
         }
     }
 
@@ -199,6 +213,7 @@ impl Session {
         let mut feed = Feed { turn, input, at: 0, looked: 0, budget, out };
         feed.turn.set_connection(self.id);
         self.verbose = feed.turn.shared().verbosity() > 1;
+        self.lacks_value = false;
         if self.dialect == Dialect::Undecided {
             match input.first() {
                 None => return Progress { consumed: 0, next: Next::Read },
@@ -306,6 +321,7 @@ impl Session {
             return Intake::Here(here);
         }
         if value_bytes < DRAFT_BYTES_MIN || self.datagram.is_some() {
+            self.lacks_value = true;
             return Intake::Need;
         }
         // A value that never gets its room, because others take it, makes it in one go at last.
@@ -329,6 +345,16 @@ impl Session {
     /// Skips the next `bytes` of input, then answers.
     fn swallow(&mut self, bytes: usize, then: Answer) {
         self.state = State::Swallow { left: bytes as u64, then };
+    }
+
+    /// What of a value the client owes before anything else.
+    pub fn owes(&self) -> Owed {
+        match self.state {
+            State::Swallow { .. } => Owed::RefusedValue,
+            State::Receive(_) => Owed::Value,
+            _ if self.lacks_value => Owed::Value,
+            _ => Owed::Nothing,
+        }
     }
 
     /// The draft of the value being received, for the kernel to write into.

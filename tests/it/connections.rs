@@ -17,23 +17,70 @@ fn raise_descriptors() {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
+/// Half a command or half a packet kept a connection open for ever.
 #[test]
-fn silent_clients_are_closed_but_not_in_the_middle_of_a_command() {
+fn silent_clients_are_closed_but_not_in_the_middle_of_a_value() {
+    let packet = [&b"\x80\x01\0\x01\x08\0\0\0\0\0\0\x0e"[..], &[0; 20], b"kvalue"].concat();
+    let long = vec![b'x'; 50_002];
     let server = Server::start(&["-o", "idle_timeout=1"]);
-    let (mut idle, mut busy, mut watcher) = (server.connect(), server.connect(), server.connect());
-    assert_eq!(idle.ask("mn"), "MN");
-    busy.send(b"set key 0 0 5\r\nva");
+    let spared: [(&[u8], &[u8], &[u8]); 6] = [
+        (b"set a 0 0 5\r\nva", b"lue\r\n", b"STORED\r\n"),
+        (b"set a 0 0 5\r\n", b"value\r\n", b"STORED\r\n"),
+        (b"ms a 5\r\nvalue", b"\r\n", b"HD\r\n"),
+        (b"set a x 0 5\r\nva", b"lue\r\n", b"CLIENT_ERROR bad command line format\r\n"),
+        (&packet[..33], &packet[33..], b"\x81\x01\0\0"),
+        (b"set a 0 0 50000\r\n", &long, b"CLIENT_ERROR bad data chunk\r\n"),
+    ];
+    let mut spared = spared.map(|(first, rest, answer)| {
+        let mut client = server.connect();
+        client.send(first);
+        (client, rest, answer)
+    });
+    let mut talker = server.connect();
+    let closed: [&[u8]; 7] =
+        [b"", b"get a", b"set a 0 0 ", b"mg a v", &packet[..4], &packet[..26], &b"get a ".repeat(500)];
+    let mut closed = closed.map(|part| {
+        let mut client = server.connect();
+        client.send(part);
+        client
+    });
     let watched = Instant::now();
     while watched.elapsed() < Duration::from_millis(500) {
-        assert_eq!(watcher.ask("mn"), "MN", "who talks stays");
+        assert_eq!(talker.ask("mn"), "MN", "who talks stays");
     }
-    assert_eq!(idle.read_to_end(), b"", "closed without a word");
+    for client in &mut closed {
+        assert_eq!(client.read_to_end(), b"", "closed without a word");
+    }
     assert!(watched.elapsed() > Duration::from_secs(1), "not before its time");
-    if dialect() == Dialect::Memcrsd {
-        busy.send(b"lue\r\n");
-        assert_eq!(busy.line(), "STORED", "who is in a command may take its time");
+    assert!(server.count("idle_kicks") >= closed.len() as u64);
+    for (client, rest, answer) in &mut spared {
+        client.send(rest);
+        assert_eq!(show(&client.read_exact(answer.len())), show(answer), "a value may take its time");
     }
-    assert!(server.count("idle_kicks") >= 1);
+}
+
+/// A client in the middle of a small value was shown as one that is silent.
+#[test]
+fn clients_in_the_middle_of_a_value_are_shown_so() {
+    let server = Server::start(&[]);
+    for (sent, state) in [
+        (&b"set a 0 0 5\r\nva"[..], "conn_nread"),
+        (b"set a 0 0 50000\r\nva", "conn_nread"),
+        (b"set a x 0 5\r\nva", "conn_swallow"),
+        (b"set a 0 0 ", "conn_read"),
+    ] {
+        let mut client = server.connect();
+        client.send(sent);
+        let own = format!(":addr tcp:{}", client.stream.local_addr().unwrap());
+        wait_until(state, || {
+            let mut other = server.connect();
+            other.send(b"stats conns\r\n");
+            let text = String::from_utf8(other.read_through(b"END\r\n")).unwrap();
+            let line = text.lines().find(|line| line.ends_with(&own));
+            let id = line.and_then(|line| line.strip_prefix("STAT ")?.split(':').next());
+            id.is_some_and(|id| text.contains(&format!("STAT {id}:state {state}\r\n")))
+        });
+    }
 }
 
 #[test]

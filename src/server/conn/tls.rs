@@ -22,7 +22,6 @@ impl<C: Core> Connection<C> {
     /// What `buffer` has received, decrypted and served.
     pub(super) async fn open(&mut self, buffer: &mut Buffer) -> Result<(), End> {
         let Some(channel) = &mut self.channel else { return Ok(()) };
-        self.is_mid_value = false;
         let before = self.carry.len();
         let opened = channel.open(buffer.bytes_mut(), &mut self.carry);
         if opened.is_established {
