@@ -77,6 +77,8 @@ pub(crate) struct Medians {
 pub(crate) struct Ratios {
     pub(crate) rate: Vec<f64>,
     pub(crate) cpu: Vec<f64>,
+    pub(crate) p50: Vec<f64>,
+    pub(crate) p99: Vec<f64>,
 }
 
 impl RowRecord {
@@ -96,10 +98,12 @@ impl RowRecord {
     }
 
     pub(crate) fn ratios(&self, peer: usize) -> Ratios {
-        let mut ratios = Ratios { rate: Vec::new(), cpu: Vec::new() };
+        let mut ratios = Ratios { rate: Vec::new(), cpu: Vec::new(), p50: Vec::new(), p99: Vec::new() };
         for (ours, theirs) in self.cells[0].iter().zip(&self.cells[peer]) {
             let (Some(ours), Some(theirs)) = (&ours.report, &theirs.report) else { continue };
             ratios.rate.push(ours.operations_per_sec / theirs.operations_per_sec);
+            ratios.p50.push(ours.latency.p50 / theirs.latency.p50);
+            ratios.p99.push(ours.latency.p99 / theirs.latency.p99);
             if let (Some(ours), Some(theirs)) = (ours.server, theirs.server) {
                 ratios.cpu.push(ours.cpu_us_per_operation / theirs.cpu_us_per_operation);
             }

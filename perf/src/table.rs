@@ -64,7 +64,9 @@ fn line(record: &Record, row: &RowRecord, index: usize) -> String {
     if index > 0 {
         let ratios = row.ratios(index);
         let each = |ratios: &[f64]| ratios.iter().map(|r| format!("{r:.2}")).collect::<Vec<_>>().join(" ");
-        for (what, ratios) in [("rate", &ratios.rate), ("CPU", &ratios.cpu)] {
+        let figures =
+            [("rate", &ratios.rate), ("CPU", &ratios.cpu), ("p50", &ratios.p50), ("p99", &ratios.p99)];
+        for (what, ratios) in figures {
             if let Some(median) = median(ratios.clone()) {
                 let _ = write!(line, "  {what} x {median:.2} ({})", each(ratios));
             }

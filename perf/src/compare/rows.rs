@@ -1,6 +1,6 @@
 //! The rows of the comparison.
 
-use crate::load::{Mix, Plan};
+use crate::load::{Arrivals, Mix, Plan};
 use crate::proto::Protocol;
 use crate::zipf::Choice;
 
@@ -52,6 +52,7 @@ pub(super) fn all() -> Vec<Row> {
             sized("500000", 400, Plan { mix: Mix::Set, ..get(Text, 10, 1) }),
         ),
     ];
+    rows.extend(open_loop());
     for id in ["get-text", "get-text-16", "mixed-16", "set-text-16"] {
         let Some(one) = rows.iter().find(|row| row.id == id) else { continue };
         let two = Row {
@@ -63,6 +64,22 @@ pub(super) fn all() -> Vec<Row> {
         rows.push(two);
     }
     rows
+}
+
+/// What most caches do: this many requests a second come, whatever the server could do.
+fn open_loop() -> impl Iterator<Item = Row> {
+    let loads = [(5_000, 200), (20_000, 200), (50_000, 200), (100_000, 200), (20_000, 8)];
+    loads.into_iter().map(|(rate, connections)| Row {
+        id: format!("open-{}k-{connections}c", rate / 1000),
+        title: format!("10 % set, text, {connections} connections, {rate} requests a second"),
+        server_threads: 1,
+        plan: Plan {
+            mix: Mix::Mixed { set_share: 0.1 },
+            connections,
+            rate: Some((f64::from(rate), Arrivals::Poisson)),
+            ..Plan::new("")
+        },
+    })
 }
 
 /// The rows with these ids, or with these parts in their ids; all when there are none.
@@ -104,6 +121,6 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), count);
-        assert_eq!(count, 21);
+        assert_eq!(count, 26);
     }
 }

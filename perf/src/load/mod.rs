@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+pub(crate) use pace::Arrivals;
 pub(crate) use plan::{Flags, Mix, Plan, Span};
 pub(crate) use report::Report;
 
