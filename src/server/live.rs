@@ -45,14 +45,13 @@ impl Live {
 
     /// Tells watchers of expired items that are gone.
     fn tell_of_sweeps(&self) {
-        if !self.shared.watch.wants(Stream::System) {
-            return self.swept.set(None);
-        }
+        // Counted with nobody watching too: what another ring sweeps in the second in which somebody begins is told as well.
         let totals = self.engine.borrow_mut().shard_mut().store().totals();
         // Whole segments of expired items go without each being examined.
         let swept = (totals.crawler_items_checked, totals.reclaimed + totals.crawler_reclaimed);
         if let Some((examined, reclaimed)) = self.swept.replace(Some(swept))
             && swept.1 > reclaimed
+            && self.shared.watch.wants(Stream::System)
         {
             // `stats reset` may have come between.
             self.shared.log_sweep(swept.0.saturating_sub(examined), swept.1 - reclaimed);
