@@ -60,9 +60,10 @@ canary:
     cargo test --features canary --test sim --no-run
     ! cargo test --quiet --features canary --test sim >/dev/null 2>&1
 
-# The log, the cursors and the pins in every order the memory model allows
+# The log, the cursors, the pins and the wakes in every order the memory model allows
 loom filter="":
     RUSTFLAGS='--cfg memcrsd_loom' CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --lib store::orders::{{ filter }}
+    RUSTFLAGS='--cfg memcrsd_loom' CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test -p uring --lib doorbell::
 
 # Licences, sources and duplicates of all dependencies; `just deny advisories` needs the internet
 deny *what:

@@ -4,7 +4,7 @@
 //!        ┌──────────────── Read ───────────────┐        Resume ──► feed the rest
 //!        ▼                                     │        Receive ─► into the draft, then feed
 //!   read into a buffer ──► feed in place ──► send all ─ Watch ───► pump until the client goes
-//!    (or park first)        (+ carry)                   Close ───► end
+//!                           (+ carry)                   Close ───► end
 //! ```
 //!
 //! A reply is sent before anything more is read: a client that does not read its replies stops being served, and costs
@@ -35,9 +35,6 @@ const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 /// How long log lines are gathered, so that a busy watcher costs one send for many of them.
 const GATHER: Duration = Duration::from_millis(1);
 
-/// So many reads within one second make a client busy.
-const BUSY_READS: u32 = 4;
-
 /// Serves one client to the end.
 pub(super) struct Connection<C: Core> {
     local: Rc<Local<C>>,
@@ -46,12 +43,8 @@ pub(super) struct Connection<C: Core> {
     out: Output,
     /// The front of an unfinished command, and what came behind it.
     carry: Vec<u8>,
-    /// Held between two reads of a busy client.
-    buffer: Option<Buffer>,
     /// The encryption, if there is any. Boxed, so that a plain connection does not pay for it.
     channel: Option<Box<Channel>>,
-    /// Reads in a row that came within the same second of the clock.
-    streak: u32,
 }
 
 impl<C: Core> Connection<C> {
@@ -61,8 +54,7 @@ impl<C: Core> Connection<C> {
         talk: C::Talk,
         channel: Option<Box<Channel>>,
     ) -> Self {
-        let buffer = if local.is_short_of_buffers() { None } else { local.read_buffer() };
-        Self { local, entry, talk, out: Output::default(), carry: Vec::new(), buffer, channel, streak: 0 }
+        Self { local, entry, talk, out: Output::default(), carry: Vec::new(), channel }
     }
 
     /// Runs until the connection ends, and says how it did.
@@ -72,6 +64,10 @@ impl<C: Core> Connection<C> {
                 break end;
             }
         };
+        if end != End::Broken {
+            // Replies come before the end.
+            let _ = self.entry.stream.settled().await;
+        }
         self.part(end).await;
         if end == End::Stopped {
             self.linger().await;
@@ -103,10 +99,10 @@ impl<C: Core> Connection<C> {
                 self.carry.extend_from_slice(&buffer.bytes()[used..]);
             } else {
                 self.carry.extend_from_slice(buffer.bytes());
+                drop(buffer);
                 self.serve_carry().await?;
             }
         }
-        self.buffer = Some(buffer);
         Ok(())
     }
 
@@ -122,41 +118,27 @@ impl<C: Core> Connection<C> {
         Ok(())
     }
 
-    /// The next bytes of the client. A busy client's read holds its buffer while it waits, so that it costs one operation.
-    /// Where buffers are scarce one that is not busy waits without, and takes one when there is something to read; so does
-    /// one whose buffer the sweeper has taken.
+    /// The next bytes of the client. While it waits it holds no memory for reading or sending.
     async fn read(&mut self) -> Result<Buffer, End> {
         self.entry.is_mid_value.set(self.talk.owes() != Owed::Nothing);
+        self.local.buffers.reuse(std::mem::take(&mut self.out.staged));
         loop {
             self.goes_on()?;
-            // Given back before the wait: what a match looks at lives to its end.
-            let held = self.buffer.take().filter(|_| self.may_hold());
-            let buffer = if let Some(buffer) = held {
-                buffer
-            } else {
-                self.let_go();
-                self.entry.held_bytes.set(self.own_bytes());
-                self.entry.phase.set(Phase::Parked);
-                match self.entry.stream.parked().await {
-                    Err(error) if !Stream::is_interrupted(&error) => return Err(End::Broken),
-                    Err(_) => continue,
-                    Ok(()) => match self.local.read_buffer() {
-                        Some(buffer) => buffer,
-                        None => return Err(self.refuse_to_read().await),
-                    },
-                }
-            };
+            self.entry.held_bytes.set(self.own_bytes());
             self.entry.phase.set(Phase::Reading);
-            self.entry.held_bytes.set(self.own_bytes() + buffer.heap_bytes());
-            let (result, buffer) = self.entry.stream.read(buffer).await;
-            match result {
-                Ok(0) => return Err(self.entry.end.get().unwrap_or(End::Normal)),
-                Ok(_) => {
+            match self.entry.stream.read(&self.local.buffers).await {
+                Ok(buffer) if buffer.bytes().is_empty() => {
+                    return Err(self.entry.end.get().unwrap_or(End::Normal));
+                }
+                Ok(buffer) => {
                     self.heard();
                     return Ok(buffer);
                 }
-                // The sweeper wants the buffer back.
-                Err(error) if Stream::is_interrupted(&error) => drop(buffer),
+                // The sweeper has found it idle.
+                Err(error) if Stream::is_interrupted(&error) => self.let_go(),
+                Err(error) if Stream::is_out_of_read_memory(&error) => {
+                    return Err(self.refuse_to_read().await);
+                }
                 Err(error) => return Err(self.broken(&error)),
             }
         }
@@ -165,6 +147,9 @@ impl<C: Core> Connection<C> {
     /// Feeds `input` and does what it asks for; returns how much of it is used up.
     async fn serve(&mut self, input: &[u8]) -> Result<usize, End> {
         let mut used = 0;
+        if self.out.staged.capacity() == 0 {
+            self.out.staged = self.local.buffers.spare();
+        }
         loop {
             let progress = self.talk.feed(&input[used..], &mut self.out);
             used += progress.consumed;
@@ -174,8 +159,8 @@ impl<C: Core> Connection<C> {
             // A client that only has to let others run gets its replies together with those that follow.
             let makes_way = progress.next == Next::Resume && !self.out.is_full();
             if !makes_way || self.goes_on().is_err() {
-                // Only a send that waits lets the others run, and only a read is sure to do that after it.
-                self.send(progress.next == Next::Read && self.local.is_lone()).await?;
+                // A read follows, which waits for what was queued, and lets the others run.
+                self.send(progress.next == Next::Read).await?;
             }
             match progress.next {
                 Next::Read => return Ok(used),
@@ -186,7 +171,9 @@ impl<C: Core> Connection<C> {
                         uring::turn().await;
                     }
                 }
-                Next::Receive if self.channel.is_some() => return Ok(used),
+                Next::Receive if self.channel.is_some() || self.entry.stream.has_read_ahead().await => {
+                    return Ok(used);
+                }
                 Next::Receive => self.receive().await?,
                 Next::Watch => return Err(self.watch().await),
                 Next::Close => return Err(End::Normal),
@@ -194,8 +181,8 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Sends all that is staged, without an operation if `at_once` and the socket takes it.
-    async fn send(&mut self, at_once: bool) -> Result<(), End> {
+    /// Sends all that is staged; returns before it has left if `is_last` and no value is pinned by it.
+    async fn send(&mut self, is_last: bool) -> Result<(), End> {
         if self.out.is_empty() {
             return Ok(());
         }
@@ -207,13 +194,13 @@ impl<C: Core> Connection<C> {
             result
         } else if self.out.is_flat() {
             let staged = std::mem::take(&mut self.out.staged);
-            let (result, staged) = if at_once {
-                self.entry.stream.send_at_once(staged).await
+            if is_last {
+                self.entry.stream.queue_send(staged, &self.local.buffers).await
             } else {
-                self.entry.stream.send(staged).await
-            };
-            self.out.staged = staged;
-            result
+                let (result, staged) = self.entry.stream.send(staged).await;
+                self.out.staged = staged;
+                result
+            }
         } else {
             let reply =
                 Reply { staged: std::mem::take(&mut self.out.staged), pinned: self.out.take_pinned() };
@@ -285,23 +272,8 @@ impl<C: Core> Connection<C> {
     /// The client has sent something, and has the ring's attention.
     fn heard(&mut self) {
         self.entry.phase.set(Phase::Working);
-        self.local.heard(&self.entry.stream);
-        let before = self.entry.last_active.replace(self.local.now());
-        self.streak = if before == self.local.now() { self.streak.saturating_add(1) } else { 0 };
-    }
-
-    /// Many clients that say little are not worth a buffer each; few that say much are.
-    fn is_busy(&self) -> bool {
-        self.streak >= BUSY_READS
-    }
-
-    /// Whether it may keep its buffer while it waits.
-    fn may_hold(&self) -> bool {
-        match self.local.settings.read_bytes_max {
-            0 => self.is_busy() || !self.local.buffers.scarce(),
-            // Under a limit nobody is refused because others wait.
-            _ => !self.local.is_short_of_buffers(),
-        }
+        self.entry.last_active.set(self.local.now());
+        self.local.heard();
     }
 
     /// Tells the client that there is no memory to read its request into.
@@ -316,7 +288,6 @@ impl<C: Core> Connection<C> {
 
     /// Gives back the memory that only a busy connection needs.
     fn let_go(&mut self) {
-        self.buffer = None;
         self.out.staged = Vec::new();
         self.entry.stream.trim();
         if self.carry.is_empty() {
@@ -351,12 +322,9 @@ impl<C: Core> Connection<C> {
 /// Reads and forgets what a client says, until it has gone.
 async fn drain<C: Core>(local: &Local<C>, entry: &Entry) {
     loop {
-        match entry.stream.parked().await {
-            Ok(()) => match entry.stream.read(local.buffers.take()).await {
-                (Ok(1..), _) => {}
-                (Err(error), _) if Stream::is_interrupted(&error) => {}
-                _ => break,
-            },
+        match entry.stream.read(&local.buffers).await {
+            Ok(buffer) if buffer.bytes().is_empty() => break,
+            Ok(_) => {}
             Err(error) if Stream::is_interrupted(&error) => {}
             Err(_) => break,
         }

@@ -236,10 +236,14 @@ impl Crew<'_> {
         M: FnOnce() -> C + Send + 'static,
     {
         let rings = mailboxes.len();
-        let options = uring::Options { rings, buffer_bytes: READ_BUFFER_BYTES, buffers_max: BUFFERS_MAX };
+        let options = uring::Options {
+            rings,
+            buffer_bytes: READ_BUFFER_BYTES,
+            buffers_max: BUFFERS_MAX,
+            read_bytes_max: self.config.read_buf_mem_limit as usize / rings,
+        };
         let settings = Settings {
             idle_timeout_secs: self.config.idle_timeout,
-            read_bytes_max: self.config.read_buf_mem_limit as usize / rings,
             refuse_when_full: self.config.maxconns_fast,
             connection_words: self.config.listen.iter().map(|spec| connection_words(spec.protocol)).collect(),
         };

@@ -7,12 +7,13 @@ use super::core::{Core, End, Event, Origin};
 use super::udp;
 use super::watchdog::Pulses;
 use crate::clock::Secs;
+use crate::log;
 use crate::tls::Certificates;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use uring::{Accepts, Bell, Buffer, Buffers, Mail, Mailbox, Socket, Stream, Waker};
+use uring::{Accepts, Bell, Buffers, Listener, Mail, Mailbox, Socket, Stream, Waker};
 
 /// A ring's mail.
 #[derive(Debug)]
@@ -38,8 +39,6 @@ pub(crate) struct Settings {
     pub(crate) connection_words: Arc<[&'static str]>,
     /// A TCP connection that is silent between commands for longer is closed, seconds; 0 is never.
     pub(crate) idle_timeout_secs: u32,
-    /// A client whose request finds so much memory in use for receiving is refused, bytes; 0 is no limit.
-    pub(crate) read_bytes_max: usize,
     /// Refuse whom there is no place for; else keep them waiting.
     pub(crate) refuse_when_full: bool,
 }
@@ -48,14 +47,11 @@ pub(crate) struct Settings {
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often background work is looked for when there was none.
 const MAINTENANCE: Duration = Duration::from_millis(100);
-/// A connection silent for longer than this waits without a buffer, seconds.
+const LOOKS_PER_BEAT: u32 = 10;
+/// A connection silent for so long gives back what memory it can, seconds.
 const HOLD_SECS: u32 = 2;
-/// Most buffers taken back per heartbeat. Each costs up to 90 µs among 20,000 connections.
-const INTERRUPTS_MAX: usize = 50;
 /// Connections looked at before others get a turn.
 const SWEEP_SLICE: usize = 1024;
-/// A connection that is read from so often in a row is alone.
-const LONE_READS: u32 = 8;
 /// How long the end waits for replies that are being sent.
 const DRAIN: Duration = Duration::from_millis(500);
 /// And then for the connections that were cut off.
@@ -64,10 +60,8 @@ const CUT: Duration = Duration::from_millis(200);
 /// What a connection is doing, for whoever wants to end or disturb it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Waiting for bytes, with a buffer.
+    /// Waiting for bytes.
     Reading,
-    /// Waiting for bytes, without.
-    Parked,
     /// Running commands or sending their replies.
     Working,
     /// Receiving a large value.
@@ -115,9 +109,11 @@ pub(super) struct Local<C: Core> {
     pub(super) bell: Bell,
     certificates: Option<Arc<Certificates>>,
     entries: RefCell<slab::Slab<Rc<Entry>>>,
-    /// The connection that was heard last, and how many times in a row.
-    heard: Cell<(i32, u32)>,
+    /// Some connection has been read from since background work was looked for.
+    has_heard: Cell<bool>,
     now: Cell<Secs>,
+    /// Whole seconds since the start.
+    beats: Cell<u32>,
     stopping: Cell<bool>,
 }
 
@@ -153,13 +149,13 @@ pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
         bell: Bell::default(),
         certificates,
         entries: RefCell::default(),
-        heard: Cell::new((-1, 0)),
+        has_heard: Cell::new(true),
         now,
+        beats: Cell::new(0),
         stopping: Cell::new(false),
     });
     ring.run(async move {
-        let listeners: Vec<_> =
-            listeners.into_iter().map(|(place, listener)| (place, Rc::new(listener.open()))).collect();
+        let listeners: Vec<_> = listeners.into_iter().filter_map(open).collect();
         for (place, accepts) in &listeners {
             uring::spawn(accept::accept_all(Rc::clone(&local), Rc::clone(accepts), *place));
         }
@@ -181,6 +177,16 @@ pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
         let accepts: Vec<_> = listeners.into_iter().map(|(_, accepts)| accepts).collect();
         local.stop(&accepts).await;
     });
+}
+
+fn open((place, listener): (usize, Listener)) -> Option<(usize, Rc<Accepts>)> {
+    match listener.open() {
+        Ok(accepts) => Some((place, Rc::new(accepts))),
+        Err(error) => {
+            tracing::error!("cannot accept connections: {}", log::reason(&error));
+            None
+        }
+    }
 }
 
 impl<C: Core> Local<C> {
@@ -222,43 +228,22 @@ impl<C: Core> Local<C> {
         });
     }
 
-    /// A read buffer, unless that would be more than there may be.
-    pub(super) fn read_buffer(&self) -> Option<Buffer> {
-        let most = self.settings.read_bytes_max;
-        (most == 0 || self.buffers.lent_bytes() < most).then(|| self.buffers.take())
-    }
-
-    /// Whether who waits should not hold a buffer.
-    pub(super) fn is_short_of_buffers(&self) -> bool {
-        let most = self.settings.read_bytes_max;
-        self.buffers.scarce() || (most != 0 && self.buffers.lent_bytes() >= most / 2)
-    }
-
     pub(super) fn now(&self) -> Secs {
         self.now.get()
     }
 
     /// A connection has been read from.
-    pub(super) fn heard(&self, stream: &Stream) {
-        let (last, times) = self.heard.get();
-        let times = if last == stream.id() { times.saturating_add(1) } else { 0 };
-        self.heard.set((stream.id(), times));
-    }
-
-    /// True while one connection alone keeps this ring busy: then nothing can be shared with others, such as a
-    /// submission, and what it does is best done at once.
-    pub(super) fn is_lone(&self) -> bool {
-        self.heard.get().1 >= LONE_READS
+    pub(super) fn heard(&self) {
+        self.has_heard.set(true);
     }
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
 
-    /// Adds up what connections hold, ends idle ones, and takes buffers back from those that only wait, the longest waiting first.
+    /// Adds up what connections hold, ends idle ones, and lets those that have become idle give memory back.
     async fn sweep(&self) {
         let now = self.now();
-        let mut holders: Vec<(u32, Rc<Entry>)> = Vec::new();
         let mut held_bytes = 0;
         let mut next = 0;
         while next < self.entries.borrow().capacity() {
@@ -266,12 +251,12 @@ impl<C: Core> Local<C> {
             next += SWEEP_SLICE;
             for key in from..next {
                 let Some(entry) = self.entries.borrow().get(key).map(Rc::clone) else { continue };
-                held_bytes += entry.held_bytes.get();
+                held_bytes += entry.held_bytes.get() + entry.stream.queued_bytes();
                 let silent_secs = now.0.saturating_sub(entry.last_active.get().0);
                 if self.is_overdue(&entry) {
                     entry.end(End::Idle);
-                } else if entry.phase.get() == Phase::Reading && silent_secs >= HOLD_SECS {
-                    holders.push((silent_secs, entry));
+                } else if entry.phase.get() == Phase::Reading && silent_secs == HOLD_SECS {
+                    entry.stream.interrupt();
                 }
             }
             if next < self.entries.borrow().capacity() {
@@ -279,12 +264,6 @@ impl<C: Core> Local<C> {
             }
         }
         self.core.count(Event::Held { connections: held_bytes, read_buffers: self.buffers.pool_bytes() });
-        holders.sort_unstable_by_key(|(silent_secs, _)| std::cmp::Reverse(*silent_secs));
-        for (_, entry) in holders.iter().take(INTERRUPTS_MAX) {
-            if entry.phase.get() == Phase::Reading {
-                entry.stream.interrupt().await;
-            }
-        }
     }
 
     /// True for a client that has given no command for too long, be it that it sends half a one; one that is in the middle
@@ -295,7 +274,7 @@ impl<C: Core> Local<C> {
             && idle_secs > self.settings.idle_timeout_secs
             && entry.is_tcp
             && !entry.is_mid_value.get()
-            && matches!(entry.phase.get(), Phase::Reading | Phase::Parked)
+            && entry.phase.get() == Phase::Reading
     }
 
     /// Accepts nobody, cuts off who waits and is owed nothing, lets replies that are on their way arrive, each for its own
@@ -308,7 +287,7 @@ impl<C: Core> Local<C> {
         let owed = self.cut_idle();
         self.bell.ring();
         for entry in owed {
-            entry.stream.interrupt().await;
+            entry.stream.interrupt();
         }
         let is_done = |entry: &Entry| entry.phase.get() == Phase::Leaving && entry.stream.has_arrived();
         if !self.is_empty_within(DRAIN, is_done).await {
@@ -323,7 +302,7 @@ impl<C: Core> Local<C> {
         for (_, entry) in self.entries.borrow().iter() {
             match entry.phase.get() {
                 Phase::Working => {}
-                Phase::Reading | Phase::Parked if !entry.stream.has_arrived() => owed.push(Rc::clone(entry)),
+                Phase::Reading if !entry.stream.has_arrived() => owed.push(Rc::clone(entry)),
                 _ => entry.end(End::Stopped),
             }
         }
@@ -354,6 +333,7 @@ async fn heartbeat<C: Core>(local: Rc<Local<C>>, epoch: Instant, pulses: Arc<Pul
         let into_second = Duration::from_nanos(u64::from(epoch.elapsed().subsec_nanos()));
         uring::sleep(HEARTBEAT.saturating_sub(into_second)).await;
         local.now.set(local.core.tick());
+        local.beats.set(local.beats.get().wrapping_add(1));
         local.bell.ring();
         local.sweep().await;
         // There and back through the ring, so that the beat says that completions arrive.
@@ -363,11 +343,22 @@ async fn heartbeat<C: Core>(local: Rc<Local<C>>, epoch: Instant, pulses: Arc<Pul
 }
 
 async fn maintain<C: Core>(local: Rc<Local<C>>) {
+    let mut looks = 1;
     while !local.is_stopping() {
         if local.core.maintain() {
             uring::turn().await;
-        } else {
+        } else if looks > 1 {
+            looks -= 1;
+            uring::turn().await;
+        } else if local.has_heard.replace(false) {
             uring::sleep(MAINTENANCE).await;
+        } else {
+            // Nobody has asked for anything: as many looks as usual, but all of a second at its beginning.
+            let beats = local.beats.get();
+            while local.beats.get() == beats && !local.is_stopping() && !local.has_heard.get() {
+                local.bell.heard().await;
+            }
+            looks = LOOKS_PER_BEAT;
         }
     }
 }

@@ -421,9 +421,9 @@ fn silent_clients_are_closed_after_the_idle_timeout_but_not_in_a_value() {
     toys.stop();
 }
 
-/// Their buffers are taken back, and they are served as before.
+/// They give back what memory they can, and are served as before; background work is looked for once a second then.
 #[test]
-fn idle_clients_are_parked_and_wake_up() {
+fn idle_clients_give_memory_back_and_wake_up() {
     let toys = Toys::start(1, |_| {});
     let clients: Vec<_> = (0..40).map(|_| toys.connect()).collect();
     for client in &clients {

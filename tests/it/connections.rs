@@ -350,7 +350,7 @@ fn idle_connections_are_cheap() {
     }
 }
 
-/// The rings of a killed server close its sockets a little after it is gone.
+/// What is left of a killed server does not keep its successor from the port.
 #[test]
 fn a_killed_server_can_be_followed_at_once() {
     let mut server = Server::start(&["-t", "4"]);
@@ -364,6 +364,33 @@ fn a_killed_server_can_be_followed_at_once() {
         server.wait();
         server = Server::start(&["-t", "4", "-p", &port]);
         assert_eq!(server.connect().get("key"), None);
+    }
+}
+
+/// Whoever connects after a server has been killed is refused, so that its client library takes the node for dead. Once an
+/// outstanding operation held the listener, and connects succeeded until the kernel had taken the rings apart.
+#[test]
+fn the_port_of_a_killed_server_refuses_at_once() {
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    for engine in ["uring", "epoll"] {
+        for _ in 0..5 {
+            let mut server = Server::start(&["-t", "2", "--io-engine", engine]);
+            let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+            for client in &mut clients {
+                assert_eq!(client.ask("mn"), "MN");
+            }
+            let address = (std::net::Ipv4Addr::LOCALHOST, server.port);
+            server.signal(Signal::SIGKILL);
+            server.wait();
+            for _ in 0..20 {
+                let refused = TcpStream::connect(address).expect_err("nobody is there");
+                assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+            }
+            // The successor of a server that has gone binds at the first try.
+            std::net::TcpListener::bind(address).expect("a free port");
+        }
     }
 }
 

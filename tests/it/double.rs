@@ -1,5 +1,5 @@
 //! Fault injection for io_uring: chosen operations fail or complete partially. A seccomp filter cannot do that, because
-//! operations are not system calls.
+//! operations are not system calls. accept4(2), which is one, fails the same way, so that the fault can end.
 //!
 //! The ring's thread is traced. When it enters the kernel, the submission entries that shall fail are replaced by no-ops;
 //! when it leaves, their completions are replaced by the error. The thread is stopped meanwhile. The program under test is
@@ -37,8 +37,39 @@ pub enum Fate {
 /// As often as it comes.
 pub const ALWAYS: u32 = u32::MAX;
 
+/// A kind of operation.
+#[derive(Clone, Copy)]
+pub struct Operation(IoringOp, fn(&Entry) -> bool);
+
+impl Operation {
+    pub const fn any(code: IoringOp) -> Self {
+        Self(code, |_| true)
+    }
+
+    /// A receive into a buffer of the kernel's choice.
+    pub const fn read() -> Self {
+        Self(IoringOp::Recv, |entry| entry.flags & BUFFER_SELECT != 0)
+    }
+
+    /// One of those that completes again and again.
+    pub const fn read_again_and_again() -> Self {
+        Self(IoringOp::Recv, |entry| entry.priority & MULTISHOT != 0)
+    }
+
+    /// A receive into memory that it names.
+    pub const fn receive() -> Self {
+        Self(IoringOp::Recv, |entry| entry.flags & BUFFER_SELECT == 0)
+    }
+
+    fn is(&self, entry: &Entry) -> bool {
+        self.0 as u8 == entry.opcode && self.1(entry)
+    }
+}
+
 struct Order {
-    operations: Vec<IoringOp>,
+    operations: Vec<Operation>,
+    /// Instead of operations, a system call.
+    call: Option<i64>,
     /// The socket it concerns; `None` is any.
     descriptor: Option<i32>,
     fate: Fate,
@@ -57,12 +88,23 @@ struct Orders {
 impl Orders {
     /// What is to happen to `entry`.
     fn fate_of(&self, entry: &Entry) -> Option<Fate> {
-        let mut pending = self.pending.lock().unwrap();
-        let order = pending.iter_mut().find(|order| {
-            order.times > 0
-                && order.operations.iter().any(|operation| *operation as u8 == entry.opcode)
+        self.fate(|order| {
+            order.operations.iter().any(|operation| operation.is(entry))
                 && order.descriptor.is_none_or(|descriptor| descriptor == entry.descriptor)
-        })?;
+        })
+    }
+
+    /// What a system call is to fail with.
+    fn error_of(&self, call: u64) -> Option<i32> {
+        match self.fate(|order| order.call == Some(call as i64))? {
+            Fate::Fails(errno) => Some(errno),
+            Fate::IsCut(_) => None,
+        }
+    }
+
+    fn fate(&self, concerns: impl Fn(&Order) -> bool) -> Option<Fate> {
+        let mut pending = self.pending.lock().unwrap();
+        let order = pending.iter_mut().find(|order| order.times > 0 && concerns(order))?;
         if order.times != ALWAYS {
             order.times -= 1;
         }
@@ -95,10 +137,17 @@ impl Double {
 
     /// From now on this happens to the next `times` such operations, on the socket of `client` or on any. Orders that were
     /// given before come first.
-    pub fn order(&self, operations: &[IoringOp], client: Option<&Socket>, fate: Fate, times: u32) {
+    pub fn order(&self, operations: &[Operation], client: Option<&Socket>, fate: Fate, times: u32) {
         let operations = operations.to_vec();
         let descriptor = client.map(|socket| socket.0);
-        self.orders.pending.lock().unwrap().push(Order { operations, descriptor, fate, times });
+        self.orders.pending.lock().unwrap().push(Order { operations, call: None, descriptor, fate, times });
+    }
+
+    /// From now on the next `times` such system calls of the ring fail.
+    pub fn order_call(&self, call: i64, errno: i32, times: u32) {
+        let (operations, fate) = (Vec::new(), Fate::Fails(errno));
+        let order = Order { operations, call: Some(call), descriptor: None, fate, times };
+        self.orders.pending.lock().unwrap().push(order);
     }
 
     /// How many operations have met their fate.
@@ -138,6 +187,7 @@ impl Socket {
 fn follow(process: Pid, thread: Pid, orders: &Orders) {
     let mut ring = None;
     let mut is_in_kernel = false;
+    let mut error = None;
     let mut signal = None;
     loop {
         ptrace::syscall(thread, signal.take()).unwrap();
@@ -148,7 +198,16 @@ fn follow(process: Pid, thread: Pid, orders: &Orders) {
                     let ring = ring.get_or_insert_with(|| Ring::of(process, descriptor as i32));
                     ring.overwrite_entries(count as u32, orders);
                 }
+                Some((nr, _)) if error.is_none() => {
+                    error = orders.error_of(nr);
+                    if error.is_some() {
+                        change(thread, |registers| registers.orig_rax = NO_CALL);
+                    }
+                }
                 _ => {
+                    if let Some(errno) = error.take() {
+                        change(thread, |registers| registers.rax = i64::from(-errno) as u64);
+                    }
                     if let Some(ring) = ring.as_mut().filter(|_| std::mem::take(&mut is_in_kernel)) {
                         ring.overwrite_completions();
                     }
@@ -162,6 +221,16 @@ fn follow(process: Pid, thread: Pid, orders: &Orders) {
             _ => {}
         }
     }
+}
+
+/// The number of a call that does nothing.
+const NO_CALL: u64 = u64::MAX;
+
+/// Changes the registers of `thread`, which stands still.
+fn change(thread: Pid, what: impl FnOnce(&mut libc::user_regs_struct)) {
+    let mut registers = ptrace::getregs(thread).unwrap();
+    what(&mut registers);
+    ptrace::setregs(thread, registers).unwrap();
 }
 
 /// Number and arguments of the call that `thread` begins; `None` if it ends one.
@@ -178,7 +247,7 @@ fn entered(thread: Pid) -> Option<(u64, [u64; 6])> {
 /// An operation as it is handed to the kernel. Source: `io_uring_enter(2)`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Entry {
+pub struct Entry {
     opcode: u8,
     flags: u8,
     priority: u16,
@@ -199,6 +268,13 @@ struct Completion {
     result: i32,
     flags: u32,
 }
+
+/// The flag of an entry that completes in silence. Source: `linux/io_uring.h`, `IOSQE_CQE_SKIP_SUCCESS`.
+const SKIP_SUCCESS: u8 = 1 << 6;
+/// Likewise, of a receive into a buffer of the kernel's choice: `IOSQE_BUFFER_SELECT`.
+const BUFFER_SELECT: u8 = 1 << 5;
+/// Likewise, among what stands for its priority: `IORING_RECV_MULTISHOT`.
+const MULTISHOT: u16 = 1 << 1;
 
 /// Where the number of pieces stands in a `msghdr`, and the address of the first in front of it, bytes.
 const PIECES_AT: u64 = std::mem::offset_of!(libc::msghdr, msg_iovlen) as u64;
@@ -274,7 +350,15 @@ impl Ring {
                     self.write(piece + LEN_AT, most);
                     self.write(entry.address + PIECES_AT, 1);
                 }
-                Some(Fate::IsCut(len)) => entry.len = entry.len.min(len),
+                Some(Fate::IsCut(len)) => {
+                    if entry.len > len {
+                        // One that would complete in silence says how much it has sent, as the kernel does if it is less
+                        // than all.
+                        entry.flags &= !SKIP_SUCCESS;
+                    }
+                    // 0 is as much as the buffer takes that the kernel will choose.
+                    entry.len = if entry.len == 0 { len } else { entry.len.min(len) };
+                }
             }
         }
     }

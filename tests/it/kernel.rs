@@ -94,8 +94,8 @@ pub fn serves(server: &Server) {
     assert_eq!(client.get("large"), Some(large));
 }
 
-/// The operation of `io_uring_register(2)` that registers buffers.
-const REGISTER_BUFFERS: u64 = 0;
+/// The operation of `io_uring_register(2)` that registers a ring of buffers.
+const REGISTER_BUFFERS: u64 = 22;
 
 #[test]
 fn without_registered_buffers_the_server_serves_and_says_so_once() {
@@ -117,7 +117,7 @@ fn without_registered_buffers_the_server_serves_and_says_so_once() {
 /// Rings as large as wished are refused: smaller ones serve.
 #[test]
 fn without_memory_for_large_queues_small_ones_serve() {
-    for entries_max in [512, 64] {
+    for entries_max in [64, 32] {
         let large = refused(libc::SYS_io_uring_setup, libc::ENOMEM).when(0, SeccompCmpOp::Gt, entries_max);
         let server = start_under(&[large], &["-t", "1", "--io-engine=uring"]);
         serves(&server);
@@ -180,22 +180,6 @@ fn accepting_that_fails_is_told_of_seldom_and_does_not_spin() {
         wait_until("it is told of", || !server.stderr().is_empty());
         is_calm(&server);
         is_told_of_seldom(&server, words);
-        ends_well(server);
-    }
-}
-
-/// A client that is alone on its ring is sent to by a call of its own; an operation does what the call cannot.
-#[test]
-fn a_send_at_once_that_fails_is_made_up_for() {
-    for errno in [libc::ENOBUFS, libc::ENOMEM, libc::EINTR] {
-        let send = refused(libc::SYS_sendto, errno);
-        let server = start_under(&[send], &["-t", "1", "--io-engine=uring"]);
-        let mut client = server.connect();
-        for number in 0..30 {
-            assert_eq!(client.ask(&format!("mn {number}")), "MN");
-        }
-        serves(&server);
-        assert_eq!(server.stderr(), "");
         ends_well(server);
     }
 }
@@ -264,16 +248,12 @@ fn out_of_descriptors_newcomers_are_refused_and_later_ones_are_served() {
         let limit = fill_descriptors(&server, &mut clients);
         let old = &mut clients[0];
         limit_descriptors(&server, limit);
-        // An accept that is already under way on io_uring goes by the limit that was when it began.
-        let mut last = server.connect();
-        last.send_lossy(b"mn\r\n");
-        let refused = u64::from(last.read_line_or_end() != "MN");
         for _ in 0..30 {
             assert_eq!(server.connect().read_to_end(), b"ERROR Too many open connections\r\n");
         }
         assert_eq!(old.count("accepting_conns"), 0);
         assert_eq!(old.count("listen_disabled_num"), 1);
-        assert_eq!(old.count("rejected_connections"), 30 + refused);
+        assert_eq!(old.count("rejected_connections"), 30);
         let said = server.stderr();
         assert_eq!(said, "cannot accept connections: Too many open files\n");
         is_calm(&server);

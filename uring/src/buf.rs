@@ -1,49 +1,52 @@
 //! Read buffers: one arena per ring, cut into slots that are lent one by one; heap memory beyond that.
 //!
 //! ```text
-//!   arena (one mapping; on io_uring buffer 0)     free: [2, 0, ..]      a stack: the slot used last is the warmest
-//!   ┌────────┬────────┬────────┬────────┐
-//!   │ slot 0 │ slot 1 │ slot 2 │  ...   │         a slot is in `free` or in exactly one `Buffer`
-//!   └────────┴────────┴────────┴────────┘
+//!   arena (one mapping)                         a slot is free, or in exactly one `Buffer`, or (on io_uring)
+//!   +--------+--------+--------+--------+       in one completion that has not been read
+//!   | slot 0 | slot 1 | slot 2 |  ...   |
+//!   +--------+--------+--------+--------+
 //! ```
 //!
-//! On io_uring the arena is registered with the kernel. A read names that registration and an address inside it, so slots
-//! need no registration of their own and their number is bounded by memory alone.
+//! On io_uring the free slots are in a ring that is shared with the kernel, which picks one when there are bytes for it. On
+//! epoll they are in a stack: the slot used last is the warmest. Either way a connection that waits holds none.
 //!
-//! Nobody ever waits for a slot (an idle holder could make that a deadlock): when all are lent, [`Buffers::take`]
-//! gives heap memory, which is read into the ordinary way.
+//! Nobody ever waits for a slot (an idle holder could make that a deadlock): when all are lent, heap memory is read into.
 #![expect(unsafe_code, reason = "slots of one mapping are handed to the kernel and to the caller")]
 
+use crate::completion::FreeRing;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use tokio_uring::buf::fixed::FixedBufRegistry;
-use tokio_uring::buf::{IoBuf, IoBufMut};
 
 /// Size of a buffer from the heap: small, since thousands of busy connections may each hold one.
 const HEAP_BYTES_MAX: usize = 4096;
 
-/// The index under which the arena is registered with its ring.
-const ARENA_INDEX: u16 = 0;
+/// Reply buffers kept for reuse, and the largest one that is, bytes.
+const SPARES_MAX: usize = 64;
+const SPARE_BYTES_MAX: usize = 32 * 1024;
 
 /// Zeroed memory of its own pages; unmapped when the last owner goes.
-struct Mapping {
+pub(crate) struct Mapping {
     start: NonNull<u8>,
     len: NonZeroUsize,
 }
 
 impl Mapping {
-    fn new(len: NonZeroUsize) -> io::Result<Self> {
+    pub(crate) fn new(len: NonZeroUsize) -> io::Result<Self> {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that exists.
         let start = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE) }?;
-        // A huge page would be charged to the lock limit as a whole. Kernels without them refuse, which is as good.
+        // A huge page would be resident as a whole. Kernels without them refuse, which is as good.
         // SAFETY: the range is the mapping just made; the advice changes no contents.
         let _ = unsafe { madvise(start, len.get(), MmapAdvise::MADV_NOHUGEPAGE) };
         Ok(Self { start: start.cast(), len })
+    }
+
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
     }
 }
 
@@ -55,36 +58,18 @@ impl Drop for Mapping {
     }
 }
 
-/// The arena as the runtime wants it for registration; the runtime keeps it as long as the ring.
-struct Registered(Rc<Mapping>);
-
-// SAFETY: the memory is mapped, zeroed, and stays in place as long as the `Mapping` it shares.
-unsafe impl IoBuf for Registered {
-    fn stable_ptr(&self) -> *const u8 {
-        self.0.start.as_ptr()
-    }
-    fn bytes_init(&self) -> usize {
-        self.0.len.get()
-    }
-    fn bytes_total(&self) -> usize {
-        self.0.len.get()
-    }
+/// Where free slots are.
+enum Free {
+    Stack(RefCell<Vec<u32>>),
+    Ring(FreeRing),
 }
 
-// SAFETY: as above; the runtime itself never writes through this pointer, it only registers it.
-unsafe impl IoBufMut for Registered {
-    fn stable_mut_ptr(&mut self) -> *mut u8 {
-        self.0.start.as_ptr()
-    }
-    unsafe fn set_init(&mut self, _pos: usize) {}
-}
-
-struct Arena {
-    is_registered: bool,
-    mapping: Rc<Mapping>,
+pub(crate) struct Arena {
+    mapping: Mapping,
     buffer_bytes: usize,
     count: usize,
-    free: RefCell<Vec<u32>>,
+    lent: Cell<usize>,
+    free: Free,
 }
 
 /// A ring's buffers; clones share them.
@@ -92,8 +77,11 @@ struct Arena {
 pub struct Buffers {
     arena: Option<Rc<Arena>>,
     buffer_bytes: usize,
+    /// Most bytes that may be lent; 0 is no limit.
+    bytes_max: usize,
     /// Bytes of the heap that are lent.
     heap_bytes: Rc<Cell<usize>>,
+    spares: Rc<RefCell<Vec<Vec<u8>>>>,
 }
 
 impl std::fmt::Debug for Buffers {
@@ -104,62 +92,72 @@ impl std::fmt::Debug for Buffers {
 
 impl Buffers {
     /// Buffers of `buffer_bytes` on the heap alone.
-    pub(crate) fn heap(buffer_bytes: usize) -> Self {
-        Self { arena: None, buffer_bytes, heap_bytes: Rc::default() }
+    pub(crate) fn on_heap(buffer_bytes: usize, bytes_max: usize) -> Self {
+        Self { arena: None, buffer_bytes, bytes_max, heap_bytes: Rc::default(), spares: Rc::default() }
     }
 
-    /// Maps and registers `count` buffers of `buffer_bytes` with the ring whose runtime this is called in.
-    ///
-    /// # Errors
-    /// `ENOMEM`: over the limit on locked memory.
-    pub(crate) fn register(count: usize, buffer_bytes: usize) -> io::Result<Self> {
-        Self::map(count, buffer_bytes, |mapping| {
-            FixedBufRegistry::new([Registered(Rc::clone(mapping))]).register().map(|()| true)
-        })
-    }
-
-    /// Maps `count` buffers of `buffer_bytes` without telling the kernel of them.
+    /// Maps `count` buffers of `buffer_bytes` that the kernel need not know.
     ///
     /// # Errors
     /// `ENOMEM`: out of memory.
-    pub(crate) fn unregistered(count: usize, buffer_bytes: usize) -> io::Result<Self> {
-        Self::map(count, buffer_bytes, |_| Ok(false))
+    pub(crate) fn in_stack(count: usize, buffer_bytes: usize, bytes_max: usize) -> io::Result<Self> {
+        if count == 0 {
+            return Ok(Self::on_heap(buffer_bytes, bytes_max));
+        }
+        let free = Free::Stack(RefCell::new((0..count as u32).rev().collect()));
+        Ok(Self::of(Rc::new(Arena::new(count, buffer_bytes, free)?), bytes_max))
     }
 
-    fn map(
-        count: usize,
-        buffer_bytes: usize,
-        register: impl FnOnce(&Rc<Mapping>) -> io::Result<bool>,
-    ) -> io::Result<Self> {
-        let Some(len) = NonZeroUsize::new(count * buffer_bytes) else { return Ok(Self::heap(buffer_bytes)) };
-        let mapping = Rc::new(Mapping::new(len)?);
-        let is_registered = register(&mapping)?;
-        let free = RefCell::new((0..count as u32).rev().collect());
-        let arena = Rc::new(Arena { is_registered, mapping, buffer_bytes, count, free });
-        Ok(Self { arena: Some(arena), buffer_bytes, heap_bytes: Rc::default() })
+    pub(crate) fn of(arena: Rc<Arena>, bytes_max: usize) -> Self {
+        let buffer_bytes = arena.buffer_bytes;
+        Self { arena: Some(arena), buffer_bytes, bytes_max, heap_bytes: Rc::default(), spares: Rc::default() }
     }
 
-    /// A buffer: from the pool if one is free, else from the heap.
-    pub fn take(&self) -> Buffer {
-        if let Some(arena) = &self.arena {
-            let slot = arena.free.borrow_mut().pop();
+    /// A buffer to read into: from the pool if one is free, else from the heap; `None` if there would be more than there may
+    /// be.
+    pub(crate) fn take(&self) -> Option<Buffer> {
+        if let Some(arena) = &self.arena
+            && let Free::Stack(free) = &arena.free
+        {
+            let slot = free.borrow_mut().pop();
             if let Some(slot) = slot {
-                return Buffer { memory: Memory::Slot { arena: Rc::clone(arena), slot }, filled: 0 };
+                return Some(Buffer::in_slot(arena, slot, 0));
             }
         }
-        let bytes = vec![0; self.buffer_bytes.min(HEAP_BYTES_MAX)];
-        self.heap_bytes.set(self.heap_bytes.get() + bytes.len());
-        Buffer { memory: Memory::Heap { bytes, lent: Rc::clone(&self.heap_bytes) }, filled: 0 }
+        self.heap()
+    }
+
+    /// A buffer of the heap; `None` as for [`Buffers::take`].
+    pub(crate) fn heap(&self) -> Option<Buffer> {
+        let len = self.buffer_bytes.min(HEAP_BYTES_MAX);
+        if self.bytes_max != 0 && self.lent_bytes() + len > self.bytes_max {
+            return None;
+        }
+        self.heap_bytes.set(self.heap_bytes.get() + len);
+        Some(Buffer {
+            memory: Memory::Heap { bytes: vec![0; len], lent: Rc::clone(&self.heap_bytes) },
+            filled: 0,
+        })
+    }
+
+    /// An empty vector to put a reply into, with memory of an earlier one if there is some. So a connection that waits keeps
+    /// no memory for replies, and the one that is served takes what is still warm.
+    pub fn spare(&self) -> Vec<u8> {
+        self.spares.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a reply for a later one.
+    pub fn reuse(&self, mut bytes: Vec<u8>) {
+        let mut spares = self.spares.borrow_mut();
+        if bytes.capacity() > 0 && bytes.capacity() <= SPARE_BYTES_MAX && spares.len() < SPARES_MAX {
+            bytes.clear();
+            spares.push(bytes);
+        }
     }
 
     /// Bytes of all buffers that are lent.
     pub fn lent_bytes(&self) -> usize {
         (self.pooled() - self.free()) * self.buffer_bytes + self.heap_bytes.get()
-    }
-
-    /// True if less than a quarter of the pool is free: who waits should not hold one.
-    pub fn scarce(&self) -> bool {
-        self.free() < self.pooled().div_ceil(4)
     }
 
     /// Number of buffers in the pool; 0 if everything is on the heap.
@@ -174,7 +172,7 @@ impl Buffers {
 
     /// Number of buffers in the pool that nobody holds.
     pub fn free(&self) -> usize {
-        self.arena.as_ref().map_or(0, |arena| arena.free.borrow().len())
+        self.arena.as_ref().map_or(0, |arena| arena.count - arena.lent.get())
     }
 }
 
@@ -201,6 +199,26 @@ impl std::fmt::Debug for Buffer {
 }
 
 impl Buffer {
+    /// The buffer in `slot`, which nobody else has, with `filled` bytes in it.
+    pub(crate) fn in_slot(arena: &Rc<Arena>, slot: u32, filled: usize) -> Self {
+        arena.lent.set(arena.lent.get() + 1);
+        Self { memory: Memory::Slot { arena: Rc::clone(arena), slot }, filled }
+    }
+
+    /// What is read at the end.
+    pub(crate) fn empty() -> Self {
+        Self { memory: Memory::Heap { bytes: Vec::new(), lent: Rc::default() }, filled: 0 }
+    }
+
+    /// Whether the read may have left bytes behind for want of room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.filled
+            == match &self.memory {
+                Memory::Slot { arena, .. } => arena.buffer_bytes,
+                Memory::Heap { bytes, .. } => bytes.len(),
+            }
+    }
+
     /// The bytes of the last read, and no other: what earlier reads left behind them is out of reach.
     pub fn bytes(&self) -> &[u8] {
         match &self.memory {
@@ -242,11 +260,6 @@ impl Buffer {
         }
     }
 
-    /// The registration of the memory, if the kernel knows it beforehand.
-    pub(crate) fn registered_index(&self) -> Option<u16> {
-        matches!(&self.memory, Memory::Slot { arena, .. } if arena.is_registered).then_some(ARENA_INDEX)
-    }
-
     /// The whole memory, to be written by the kernel; forgets what it held.
     pub(crate) fn lend(&mut self) -> (*mut u8, u32) {
         self.filled = 0;
@@ -265,13 +278,39 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         match &self.memory {
-            Memory::Slot { arena, slot } => arena.free.borrow_mut().push(*slot),
+            Memory::Slot { arena, slot } => {
+                arena.lent.set(arena.lent.get() - 1);
+                arena.take_back(*slot);
+            }
             Memory::Heap { bytes, lent } => lent.set(lent.get() - bytes.len()),
         }
     }
 }
 
 impl Arena {
+    fn new(count: usize, buffer_bytes: usize, free: Free) -> io::Result<Self> {
+        let len = NonZeroUsize::new(count * buffer_bytes).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self { mapping: Mapping::new(len)?, buffer_bytes, count, lent: Cell::new(0), free })
+    }
+
+    /// All of `count` buffers are in `free`.
+    ///
+    /// # Errors
+    /// `ENOMEM`: out of memory.
+    pub(crate) fn with_free_ring(count: usize, buffer_bytes: usize, free: FreeRing) -> io::Result<Self> {
+        let arena = Self::new(count, buffer_bytes, Free::Ring(free))?;
+        (0..count as u32).for_each(|slot| arena.take_back(slot));
+        Ok(arena)
+    }
+
+    fn take_back(&self, slot: u32) {
+        match &self.free {
+            Free::Stack(free) => free.borrow_mut().push(slot),
+            // SAFETY: the slot is mapped as long as the arena is, which has the ring, and whoever had the slot has let go.
+            Free::Ring(free) => unsafe { free.give(slot, self.start_of(slot), self.buffer_bytes as u32) },
+        }
+    }
+
     fn start_of(&self, slot: u32) -> *mut u8 {
         assert!((slot as usize) < self.count);
         // SAFETY: `count` slots of `buffer_bytes` are the mapping's length, so the offset is inside it (asserted).

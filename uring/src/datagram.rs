@@ -1,6 +1,6 @@
 //! Sockets of datagrams.
 
-use crate::completion::{self, Envelope};
+use crate::completion;
 use crate::engine::Engine;
 use crate::readiness;
 use socket2::{Domain, Protocol, SockAddr, Type};
@@ -8,7 +8,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
-use std::rc::Rc;
 
 /// Longest datagram there is over IP, rounded up, bytes.
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
@@ -63,7 +62,7 @@ impl DatagramSocket {
     /// Outside of [`crate::Ring::run`].
     pub fn open(self) -> io::Result<Datagrams> {
         let socket = match Engine::current() {
-            Engine::Uring => Side::Completion(Rc::new(self.socket), Envelopes::default()),
+            Engine::Uring => Side::Completion(completion::Datagrams::new(self.socket)?),
             Engine::Epoll => Side::Readiness(readiness::Datagrams::new(self.socket)?),
         };
         Ok(Datagrams { socket, room: vec![0; DATAGRAM_BYTES_MAX], filled: 0 })
@@ -90,28 +89,15 @@ pub struct Datagrams {
 
 #[derive(Debug)]
 enum Side {
-    Completion(Rc<socket2::Socket>, Envelopes),
+    Completion(completion::Datagrams),
     Readiness(readiness::Datagrams),
-}
-
-/// Kept between operations.
-#[derive(Default)]
-struct Envelopes {
-    received: Option<Box<Envelope>>,
-    sent: Option<Box<Envelope>>,
-}
-
-impl std::fmt::Debug for Envelopes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Envelopes").finish_non_exhaustive()
-    }
 }
 
 impl Datagrams {
     /// The number of the descriptor.
     pub fn id(&self) -> RawFd {
         match &self.socket {
-            Side::Completion(socket, _) => socket.as_raw_fd(),
+            Side::Completion(socket) => socket.id(),
             Side::Readiness(socket) => socket.id(),
         }
     }
@@ -121,28 +107,12 @@ impl Datagrams {
     /// # Errors
     /// One of the kernel's; also what a peer has answered to an earlier send (`ECONNREFUSED`).
     pub async fn receive(&mut self) -> io::Result<SocketAddr> {
-        loop {
-            let (socket, envelopes) = match &mut self.socket {
-                Side::Completion(socket, envelopes) => (socket, envelopes),
-                Side::Readiness(socket) => {
-                    let (count, sender) = socket.receive(&mut self.room).await?;
-                    self.filled = count;
-                    return Ok(sender);
-                }
-            };
-            let (room, envelope) =
-                (std::mem::take(&mut self.room), envelopes.received.take().unwrap_or_default());
-            let (result, room, mut envelope) =
-                completion::receive_datagram(Rc::clone(socket), room, envelope).await;
-            self.room = room;
-            // What does not fit cannot have come over IP.
-            let sender = if envelope.is_cut() { None } else { envelope.take_address() };
-            envelopes.received = Some(envelope);
-            self.filled = result?;
-            if let Some(sender) = sender {
-                return Ok(sender);
-            }
-        }
+        let (count, sender) = match &mut self.socket {
+            Side::Completion(socket) => socket.receive(&mut self.room).await?,
+            Side::Readiness(socket) => socket.receive(&mut self.room).await?,
+        };
+        self.filled = count;
+        Ok(sender)
     }
 
     /// The datagram that was received last.
@@ -161,13 +131,7 @@ impl Datagrams {
         to: SocketAddr,
     ) -> (io::Result<()>, Vec<u8>) {
         match &mut self.socket {
-            Side::Completion(socket, envelopes) => {
-                let envelope = envelopes.sent.take().unwrap_or_default();
-                let (result, bytes, envelope) =
-                    completion::send_datagram(Rc::clone(socket), bytes, range, envelope, to).await;
-                envelopes.sent = Some(envelope);
-                (result.map(drop), bytes)
-            }
+            Side::Completion(socket) => socket.send(bytes, range, to).await,
             Side::Readiness(socket) => (socket.send(&bytes[range], to).await.map(drop), bytes),
         }
     }

@@ -25,6 +25,7 @@ mod bell;
 mod buf;
 mod completion;
 mod datagram;
+mod doorbell;
 mod engine;
 mod listener;
 mod mail;
@@ -32,6 +33,7 @@ mod memory;
 mod readiness;
 mod ring;
 mod stream;
+mod sync;
 mod sys;
 
 pub use bell::Bell;

@@ -11,9 +11,6 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::rc::Rc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// A connected socket that belongs to no ring yet; it can be sent to the thread of any.
 #[derive(Debug)]
@@ -71,7 +68,7 @@ impl Listener {
     pub fn bind_each(address: SocketAddr, count: usize, backlog: i32) -> io::Result<Vec<Self>> {
         // A second server of the same kind could join the group unseen and take part of the connections.
         let exclusive = unbound(address)?;
-        bind_patiently(&exclusive, address)?;
+        exclusive.bind(&SockAddr::from(address))?;
         let mut bound = address;
         if let Some(local) = exclusive.local_addr()?.as_socket() {
             bound.set_port(local.port());
@@ -130,31 +127,17 @@ impl Listener {
 
     /// Brings the listener to this thread's ring.
     ///
+    /// # Errors
+    /// Out of descriptors or memory.
+    ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
-    pub fn open(self) -> Accepts {
+    pub fn open(self) -> io::Result<Accepts> {
         let socket = match Engine::current() {
-            Engine::Uring => Listening::Completion(Rc::new(self.socket)),
+            Engine::Uring => Listening::Completion(completion::Acceptor::new(self.socket)?),
             Engine::Epoll => Listening::Readiness(Acceptor::new(self.socket)),
         };
-        Accepts { socket, spare: RefCell::new(self.spare) }
-    }
-}
-
-/// How long an address may still be taken by a server that was killed. Its rings close its sockets after it is gone: 10 to
-/// 50 ms with 50 connections on a quiet machine.
-const RELEASE: Duration = Duration::from_secs(1);
-
-/// Binds to an address that a killed predecessor may be about to leave.
-fn bind_patiently(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
-    let deadline = Instant::now() + RELEASE;
-    loop {
-        match socket.bind(&SockAddr::from(address)) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(5));
-            }
-            result => return result,
-        }
+        Ok(Accepts { socket, spare: RefCell::new(self.spare) })
     }
 }
 
@@ -181,7 +164,7 @@ pub struct Accepts {
 
 #[derive(Debug)]
 enum Listening {
-    Completion(Rc<socket2::Socket>),
+    Completion(completion::Acceptor),
     Readiness(Acceptor),
 }
 
@@ -192,9 +175,7 @@ impl Accepts {
     /// [`is_exhaustion`]: pause, then go on. `ECONNABORTED`, `EINTR` and the like say nothing about the next one: go on.
     pub async fn accept(&self) -> io::Result<Socket> {
         match &self.socket {
-            Listening::Completion(socket) => {
-                completion::accept(Rc::clone(socket)).await.map(|fd| Socket(fd.into()))
-            }
+            Listening::Completion(acceptor) => acceptor.accept().await.map(Socket),
             Listening::Readiness(acceptor) => acceptor.accept().await.map(Socket),
         }
     }
@@ -209,13 +190,7 @@ impl Accepts {
             return false;
         }
         let taken = match &self.socket {
-            Listening::Completion(socket) => {
-                // The flag is for this accept alone: an operation would not wait on such a socket. None begins meanwhile,
-                // since this thread is the only one that has the listener.
-                let taken = socket.set_nonblocking(true).and_then(|()| socket.accept());
-                let _ = socket.set_nonblocking(false);
-                taken.map(|(socket, _)| socket)
-            }
+            Listening::Completion(acceptor) => acceptor.accept_now(),
             Listening::Readiness(acceptor) => acceptor.accept_now(),
         };
         let refused = taken.map(|socket| Socket(socket).refuse(words)).is_ok();
@@ -234,13 +209,16 @@ impl Accepts {
 
     fn socket(&self) -> &socket2::Socket {
         match &self.socket {
-            Listening::Completion(socket) => socket,
+            Listening::Completion(acceptor) => acceptor.socket(),
             Listening::Readiness(acceptor) => acceptor.socket(),
         }
     }
 
     /// Stops listening: a waiting [`Accepts::accept`] fails, connections not yet taken are reset.
     pub fn close(&self) {
+        if let Listening::Completion(acceptor) = &self.socket {
+            acceptor.will_close();
+        }
         let _ = self.socket().shutdown(Shutdown::Both);
     }
 }

@@ -1,7 +1,10 @@
 //! Mail between threads: pokes that merge, and messages that do not.
 
-use std::sync::Arc;
+use crate::completion::Driver;
+use crate::doorbell::Doorbell;
+use crate::engine::Engine;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 
 /// What a ring finds in its mailbox.
@@ -19,11 +22,32 @@ pub struct Waker<M> {
     sender: mpsc::UnboundedSender<Mail<M>>,
     /// A wake is in the mailbox and has not been taken out.
     woken: Arc<AtomicBool>,
+    /// Rings when this is dropped, behind the sender: the ring may be waiting for that.
+    bellpull: Bellpull,
+}
+
+/// The doorbell of the ring that reads the mail, once it does, if it sleeps in the kernel.
+#[derive(Clone, Debug, Default)]
+struct Bellpull(Arc<OnceLock<Arc<Doorbell>>>);
+
+impl Bellpull {
+    /// Wakes the ring's thread. A ring that does not read its mail yet finds it when it begins to.
+    fn ring(&self) {
+        if let Some(doorbell) = self.0.get() {
+            doorbell.ring();
+        }
+    }
+}
+
+impl Drop for Bellpull {
+    fn drop(&mut self) {
+        self.ring();
+    }
 }
 
 impl<M> Clone for Waker<M> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), woken: Arc::clone(&self.woken) }
+        Self { sender: self.sender.clone(), woken: Arc::clone(&self.woken), bellpull: self.bellpull.clone() }
     }
 }
 
@@ -32,13 +56,16 @@ impl<M> Clone for Waker<M> {
 pub struct Mailbox<M> {
     receiver: mpsc::UnboundedReceiver<Mail<M>>,
     woken: Arc<AtomicBool>,
+    doorbell: Arc<OnceLock<Arc<Doorbell>>>,
 }
 
 /// A new mailbox and its waker.
 pub fn mailbox<M: Send>() -> (Waker<M>, Mailbox<M>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let woken = Arc::new(AtomicBool::new(false));
-    (Waker { sender, woken: Arc::clone(&woken) }, Mailbox { receiver, woken })
+    let bellpull = Bellpull::default();
+    let doorbell = Arc::clone(&bellpull.0);
+    (Waker { sender, woken: Arc::clone(&woken), bellpull }, Mailbox { receiver, woken, doorbell })
 }
 
 impl<M: Send> Waker<M> {
@@ -49,6 +76,7 @@ impl<M: Send> Waker<M> {
         if !self.woken.swap(true, Ordering::AcqRel) {
             // A ring that has ended needs no wakes.
             let _ = self.sender.send(Mail::Wake);
+            self.bellpull.ring();
         }
     }
 
@@ -60,13 +88,21 @@ impl<M: Send> Waker<M> {
         self.sender.send(Mail::Message(message)).map_err(|refused| match refused.0 {
             Mail::Message(message) => message,
             Mail::Wake => unreachable!("a message was sent"),
-        })
+        })?;
+        self.bellpull.ring();
+        Ok(())
     }
 }
 
 impl<M> Mailbox<M> {
     /// The next mail, in order; `None` once all wakers are gone. May be dropped unfinished.
+    ///
+    /// # Panics
+    /// Outside of [`crate::Ring::run`].
     pub async fn next(&mut self) -> Option<Mail<M>> {
+        if self.doorbell.get().is_none() && Engine::current() == Engine::Uring {
+            let _ = self.doorbell.set(Driver::current().doorbell());
+        }
         let mail = self.receiver.recv().await;
         if matches!(mail, Some(Mail::Wake)) {
             // Before the ring acts on the wake, so that a wake from now on is a new one. Pairs with the swap in `wake`.

@@ -1,14 +1,12 @@
 //! One thread's ring: built from what [`probe`](crate::probe) found, run once, never taken down.
 //!
-//! The end. The io_uring runtime drops the memory of operations in flight before the kernel has let go of it, so
-//! dropping it with a read outstanding lets the kernel write into freed memory. [`Ring::run`] therefore leaks the
-//! runtime: what was lent stays lent until the process exits. A server ends its connections first, so that this is the
-//! little that could not be ended. On epoll nothing is lent, but the end is the same, so that callers see one.
+//! The end. [`Ring::run`] leaks the runtime with all that is in flight: what was lent to the kernel stays lent until the
+//! process exits. A server ends its connections first, so that this is the little that could not be ended. On epoll
+//! nothing is lent, but the end is the same, so that callers see one.
 //!
-//! Submission. On io_uring operations reach the kernel when the thread is about to wait, not before. So a task that keeps
-//! itself ready keeps every other task's operations from starting; [`turn`] is the way to let others run. A submission
-//! that fails (kernel out of memory) is tried again at the next wait: whoever runs a ring keeps a timer of about a second
-//! going, so that there is a next one.
+//! Submission. On io_uring operations reach the kernel when the thread is about to wait, or when there are many. So a task
+//! that keeps itself ready keeps every other task's operations from starting; [`turn`] is the way to let others run. A
+//! submission that fails (kernel out of memory) is tried again, a thousand times a second, and nothing else runs meanwhile.
 
 use crate::buf::Buffers;
 use crate::completion::{self, StartError};
@@ -26,6 +24,9 @@ pub struct Options {
     pub buffer_bytes: usize,
     /// Most buffers in a ring's pool.
     pub buffers_max: usize,
+    /// Most memory a ring may have lent for reading, bytes; 0 is no limit. Who would need more gets an error that
+    /// [`Stream::is_out_of_read_memory`](crate::Stream::is_out_of_read_memory).
+    pub read_bytes_max: usize,
 }
 
 /// A ring, on the thread that will run it. One that is dropped without having run leaves nothing behind.
@@ -36,7 +37,7 @@ pub struct Ring {
 }
 
 enum Runtime {
-    Completion(tokio_uring::Runtime),
+    Completion(completion::Runtime),
     Readiness(readiness::Runtime),
 }
 
@@ -50,8 +51,7 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl Ring {
-    /// Makes this thread's ring and its buffers. io_uring registers fewer than asked for if the limit on locked memory wants
-    /// it, if need be none (with one warning).
+    /// Makes this thread's ring and its buffers; without a pool of them, with one warning, if io_uring refuses it.
     ///
     /// # Errors
     /// Not even a small ring can be made; says why.
@@ -76,7 +76,8 @@ impl Ring {
     /// Runs `main` and what it spawns until `main` is ready. Tasks and operations that are still there then are
     /// abandoned, with all they own; exit the process soon.
     pub fn run<F: Future>(self, main: F) -> F::Output {
-        match &*ManuallyDrop::new(self.runtime) {
+        let runtime = ManuallyDrop::new(self.runtime);
+        match &*runtime {
             Runtime::Completion(runtime) => {
                 Engine::Uring.enter();
                 runtime.block_on(main)
@@ -111,7 +112,13 @@ pub async fn turn() {
     }
 }
 
-/// Waits for `time`, to the millisecond. May be dropped unfinished.
+/// Waits for `time`. May be dropped unfinished.
+///
+/// # Panics
+/// Outside of [`Ring::run`].
 pub async fn sleep(time: Duration) {
-    tokio::time::sleep(time).await;
+    match Engine::current() {
+        Engine::Uring => completion::sleep(time).await,
+        Engine::Epoll => tokio::time::sleep(time).await,
+    }
 }

@@ -2,23 +2,19 @@
 
 use crate::engine::Engine;
 use crate::memory::Vectors;
-use crate::{Buffer, Pieces, Receive, Socket, completion, readiness, sys};
+use crate::{Buffer, Buffers, Pieces, Receive, Socket, completion, readiness, sys};
 use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::rc::Rc;
 
 /// Most bytes one operation moves. Copying these takes the kernel about 80 µs, which is how long one connection may
 /// hold up the others of its ring.
-const OPERATION_BYTES_MAX: usize = 512 * 1024;
-
-/// A full socket or a broken connection is a result.
-const SEND_AT_ONCE: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
 /// One connection of this thread's ring.
 ///
-/// At most one operation in each direction runs at a time (beside [`Stream::interrupt`]). The futures own the descriptor
+/// At most one operation in each direction runs at a time. The futures own the descriptor
 /// and the memory they were given; a future that is dropped unfinished keeps both until the peer does something. So the end
 /// of a connection is [`Stream::shutdown`], then the end of its task.
 pub struct Stream {
@@ -28,8 +24,7 @@ pub struct Stream {
 
 #[derive(Debug)]
 enum Connected {
-    /// Operations share the socket.
-    Completion(Rc<socket2::Socket>),
+    Completion(completion::Handle),
     Readiness(readiness::Socket),
 }
 
@@ -46,7 +41,7 @@ impl Stream {
     /// Outside of [`crate::Ring::run`].
     pub fn new(socket: Socket) -> Self {
         let socket = match Engine::current() {
-            Engine::Uring => Connected::Completion(Rc::new(socket.into_inner())),
+            Engine::Uring => Connected::Completion(completion::Handle::new(socket.into_inner())),
             Engine::Epoll => Connected::Readiness(readiness::Socket::new(socket.into_inner())),
         };
         Self { socket, vectors: Cell::new(None) }
@@ -55,31 +50,31 @@ impl Stream {
     /// The number of the descriptor.
     pub fn id(&self) -> RawFd {
         match &self.socket {
-            Connected::Completion(socket) => socket.as_raw_fd(),
+            Connected::Completion(connection) => connection.socket().as_raw_fd(),
             Connected::Readiness(socket) => socket.id(),
         }
     }
 
-    /// Waits for bytes and reads them into `buffer`; 0 is the end of the peer's bytes.
+    /// Waits for bytes, and returns them in a buffer that was taken when they came; an empty one is the end of the peer's
+    /// bytes. A connection that waits holds no buffer.
     ///
     /// # Errors
     /// [`is_interrupted`](Self::is_interrupted): somebody called [`Stream::interrupt`], or the kernel was interrupted; no
-    /// bytes were lost. Others: the connection is broken.
-    pub async fn read(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+    /// bytes were lost. [`is_out_of_read_memory`](Self::is_out_of_read_memory): there are bytes, and no buffer for them.
+    /// Others: the connection is broken; also what a [queued send](Stream::queue_send) has met.
+    pub async fn read(&self, buffers: &Buffers) -> io::Result<Buffer> {
         match &self.socket {
-            Connected::Completion(socket) => completion::read(Rc::clone(socket), buffer).await,
-            Connected::Readiness(socket) => socket.read(buffer).await,
+            Connected::Completion(connection) => connection.read().await,
+            Connected::Readiness(socket) => socket.read(buffers).await,
         }
     }
 
-    /// Waits, without a buffer, until a read would not wait.
-    ///
-    /// # Errors
-    /// As [`Stream::read`].
-    pub async fn parked(&self) -> io::Result<()> {
+    /// To be awaited before the first [`Stream::recv_into`] behind a read: true if bytes have been received already, which
+    /// are to be read first.
+    pub async fn has_read_ahead(&self) -> bool {
         match &self.socket {
-            Connected::Completion(socket) => completion::readable(Rc::clone(socket)).await,
-            Connected::Readiness(socket) => socket.parked().await,
+            Connected::Completion(connection) => connection.stop_receiving().await,
+            Connected::Readiness(_) => false,
         }
     }
 
@@ -91,8 +86,8 @@ impl Stream {
         loop {
             let result;
             (result, target) = match &self.socket {
-                Connected::Completion(socket) => {
-                    completion::receive(Rc::clone(socket), target, OPERATION_BYTES_MAX).await
+                Connected::Completion(connection) => {
+                    completion::receive(connection, target, OPERATION_BYTES_MAX).await
                 }
                 Connected::Readiness(socket) => {
                     (socket.receive(&mut target, OPERATION_BYTES_MAX).await, target)
@@ -110,38 +105,61 @@ impl Stream {
     /// # Errors
     /// The connection is broken; some of the bytes may have been sent.
     pub async fn send(&self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        self.send_behind(0, bytes).await
+        match &self.socket {
+            Connected::Completion(connection) => match connection.settled().await {
+                Ok(()) => completion::send(connection, bytes).await,
+                Err(error) => (Err(error), bytes),
+            },
+            Connected::Readiness(socket) => Self::send_ready(socket, bytes).await,
+        }
     }
 
-    /// As [`Stream::send`], but what the socket takes at once is sent by a system call of its own, so that the future is
-    /// ready when all of it was.
-    ///
-    /// For a ring with nothing else to do: an operation costs it a turn, submission, wake-up and dispatch, which is
-    /// cheap only if many share it (get with 1 connection: 21.0 µs CPU a request instead of 23.3; with 50: 7.6 instead of
-    /// 7.0).
+    /// Sends all of `bytes`, and may be ready before they have left: the next read waits for that, and returns what went
+    /// wrong. So the send and the next receive reach the kernel together.
     ///
     /// # Errors
     /// As [`Stream::send`].
-    pub async fn send_at_once(&self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let sent = match &self.socket {
-            // An error is found again by the operation that sends the rest.
-            Connected::Completion(socket) => socket.send_with_flags(&bytes, SEND_AT_ONCE).unwrap_or(0),
-            // Its operations begin with such a call anyway.
-            Connected::Readiness(_) => 0,
-        };
-        self.send_behind(sent, bytes).await
+    pub async fn queue_send(&self, bytes: Vec<u8>, buffers: &Buffers) -> io::Result<()> {
+        match &self.socket {
+            Connected::Completion(connection) => {
+                if connection.is_sending() {
+                    connection.settled().await?;
+                }
+                connection.queue_send(bytes);
+                Ok(())
+            }
+            Connected::Readiness(socket) => {
+                let (result, bytes) = Self::send_ready(socket, bytes).await;
+                buffers.reuse(bytes);
+                result
+            }
+        }
     }
 
-    /// Sends all of `bytes` behind the first `sent`.
-    async fn send_behind(&self, mut sent: usize, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    /// Waits until what is queued has been sent.
+    ///
+    /// # Errors
+    /// As [`Stream::send`].
+    pub async fn settled(&self) -> io::Result<()> {
+        match &self.socket {
+            Connected::Completion(connection) => connection.settled().await,
+            Connected::Readiness(_) => Ok(()),
+        }
+    }
+
+    /// Memory of what is queued and has not been sent, bytes.
+    pub fn queued_bytes(&self) -> usize {
+        match &self.socket {
+            Connected::Completion(connection) => connection.queued_bytes(),
+            Connected::Readiness(_) => 0,
+        }
+    }
+
+    async fn send_ready(socket: &readiness::Socket, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let mut sent = 0;
         while sent < bytes.len() {
             let to = bytes.len().min(sent + OPERATION_BYTES_MAX);
-            let result;
-            (result, bytes) = match &self.socket {
-                Connected::Completion(socket) => completion::send(Rc::clone(socket), bytes, sent, to).await,
-                Connected::Readiness(socket) => (socket.send(&bytes[sent..to]).await, bytes),
-            };
-            match result {
+            match socket.send(&bytes[sent..to]).await {
                 Ok(count) => sent += count,
                 Err(error) if Self::is_interrupted(&error) => {}
                 Err(error) => return (Err(error), bytes),
@@ -155,13 +173,16 @@ impl Stream {
     /// # Errors
     /// As [`Stream::send`].
     pub async fn send_gather<P: Pieces>(&self, mut pieces: P) -> (io::Result<()>, P) {
+        if let Err(error) = self.settled().await {
+            return (Err(error), pieces);
+        }
         let mut vectors = self.vectors.take().unwrap_or_default();
         let mut sent = 0;
         let result = loop {
             let result;
             (result, pieces, vectors) = match &self.socket {
-                Connected::Completion(socket) => {
-                    completion::gather(Rc::clone(socket), pieces, vectors, sent, OPERATION_BYTES_MAX).await
+                Connected::Completion(connection) => {
+                    completion::gather(connection, pieces, vectors, sent, OPERATION_BYTES_MAX).await
                 }
                 Connected::Readiness(socket) => {
                     let result = socket.gather(&pieces, &mut vectors, sent, OPERATION_BYTES_MAX).await;
@@ -179,14 +200,18 @@ impl Stream {
         (result, pieces)
     }
 
-    /// Makes a waiting [`Stream::read`] or [`Stream::parked`] return with an error that
-    /// [`is_interrupted`](Self::is_interrupted). It may come late and meet the next one; sends and receives into
-    /// memory go on by themselves. Costs the kernel a walk over all that wait: some tens of microseconds among 10,000.
-    pub async fn interrupt(&self) {
+    /// Makes a waiting [`Stream::read`] return with an error that [`is_interrupted`](Self::is_interrupted). It may come late
+    /// and meet the next one; sends and receives into memory go on by themselves.
+    pub fn interrupt(&self) {
         match &self.socket {
-            Connected::Completion(socket) => completion::cancel(Rc::clone(socket)).await,
+            Connected::Completion(connection) => connection.interrupt(),
             Connected::Readiness(socket) => socket.interrupt(),
         }
+    }
+
+    /// True for the error of a read that would take more memory than there may be.
+    pub fn is_out_of_read_memory(error: &io::Error) -> bool {
+        error.raw_os_error().is_none() && error.kind() == io::ErrorKind::OutOfMemory
     }
 
     /// True for the error of an interrupted wait.
@@ -208,7 +233,10 @@ impl Stream {
     fn end(&self, which: Shutdown) {
         // The only failure is that there is nothing left to shut down.
         let _ = match &self.socket {
-            Connected::Completion(socket) => socket.shutdown(which),
+            Connected::Completion(connection) => {
+                connection.will_shut(which);
+                connection.socket().shutdown(which)
+            }
             Connected::Readiness(socket) => socket.shutdown(which),
         };
     }
@@ -216,7 +244,8 @@ impl Stream {
     /// Whether all that was sent has reached the peer's machine.
     pub fn has_arrived(&self) -> bool {
         let socket = match &self.socket {
-            Connected::Completion(socket) => socket.as_fd(),
+            Connected::Completion(connection) if connection.is_sending() => return false,
+            Connected::Completion(connection) => connection.socket().as_fd(),
             Connected::Readiness(socket) => socket.as_fd(),
         };
         sys::unacknowledged_bytes(socket) == 0

@@ -1,23 +1,81 @@
-//! Taking a connection from a listener.
+//! Taking connections from a listener.
+//!
+//! An operation holds the file it works on until the kernel has taken the ring apart, which is some milliseconds after the
+//! process is gone if that was killed. A listener held so would go on accepting connections that nobody serves. So the
+//! operation is a wait on an epoll instance that watches the listener, and holds no more than that; the accept itself is
+//! a system call.
 
-use super::submit;
-use io_uring::{opcode, types};
+use super::driver::Driver;
+use super::wait::readable;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
-/// The next connection of `listener`.
-///
-/// Must not be dropped before it is ready: the kernel would still take a connection, and its descriptor would belong
-/// to nobody for the life of the process.
-pub(crate) async fn accept(listener: Rc<socket2::Socket>) -> io::Result<OwnedFd> {
-    // No address is asked for: it would have to be boxed for each accept, and few ever look at it.
-    let entry =
-        opcode::Accept::new(types::Fd(listener.as_raw_fd()), std::ptr::null_mut(), std::ptr::null_mut())
-            .flags(libc::SOCK_CLOEXEC)
-            .build();
-    // SAFETY: the entry names no memory; `listener` keeps the descriptor open; accept without multishot completes once.
-    let (result, _listener) = unsafe { submit(listener, entry) }.await;
-    // SAFETY: the kernel made this descriptor for this completion; no one else knows it.
-    result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+/// A descriptor that is readable whenever the watched one is, and does not hold its file.
+#[derive(Debug)]
+pub(super) struct Watch(Epoll);
+
+impl Watch {
+    /// # Errors
+    /// Out of descriptors or memory.
+    pub(super) fn new(socket: &socket2::Socket) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        Ok(Self(epoll))
+    }
+}
+
+impl AsRawFd for Watch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.0.as_raw_fd()
+    }
+}
+
+/// A listener.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    socket: socket2::Socket,
+    watch: Rc<Watch>,
+    is_closed: Cell<bool>,
+}
+
+impl Acceptor {
+    /// # Errors
+    /// Out of descriptors or memory.
+    pub(crate) fn new(socket: socket2::Socket) -> io::Result<Self> {
+        // accept(2) has no flag against waiting.
+        socket.set_nonblocking(true)?;
+        let watch = Rc::new(Watch::new(&socket)?);
+        Ok(Self { socket, watch, is_closed: Cell::new(false) })
+    }
+
+    pub(crate) fn socket(&self) -> &socket2::Socket {
+        &self.socket
+    }
+
+    /// Waits for the next connection. The wait comes first even if there is one: others have their turn meanwhile.
+    pub(crate) async fn accept(&self) -> io::Result<socket2::Socket> {
+        loop {
+            readable(Driver::current(), Rc::clone(&self.watch)).await?;
+            if self.is_closed.get() {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            match self.accept_now() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// The next connection, if one is there.
+    pub(crate) fn accept_now(&self) -> io::Result<socket2::Socket> {
+        self.socket.accept().map(|(socket, _)| socket)
+    }
+
+    /// It is being shut down.
+    pub(crate) fn will_close(&self) {
+        self.is_closed.set(true);
+    }
 }

@@ -1,17 +1,23 @@
-//! One datagram in, one out, with the address of the other end.
+//! Datagrams, with the address of the other end.
+//!
+//! A receive that would have to wait is not left with the kernel: it would hold the port for some milliseconds after the
+//! process is gone (see `accept`).
 
-use super::submit;
+use super::accept::Watch;
+use super::driver::Driver;
+use super::operation::submit;
+use super::wait::readable;
 use io_uring::{opcode, types};
 use socket2::{SockAddr, SockAddrStorage};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
 /// The kernel's description of a datagram and the address beside it, kept so that their memory is reused. Boxed by its
 /// owner: the header names its neighbours by address.
-pub(crate) struct Envelope {
+struct Envelope {
     header: libc::msghdr,
     vector: libc::iovec,
     address: SockAddrStorage,
@@ -39,7 +45,7 @@ impl Envelope {
     }
 
     /// Takes the sender of the datagram that was received last.
-    pub(crate) fn take_address(&mut self) -> Option<SocketAddr> {
+    fn take_address(&mut self) -> Option<SocketAddr> {
         let address = std::mem::replace(&mut self.address, SockAddrStorage::zeroed());
         let len = self.address_bytes.min(address.size_of());
         // SAFETY: the kernel wrote an address of this length, which is inside the storage; and all bytes are initialised,
@@ -48,44 +54,99 @@ impl Envelope {
     }
 
     /// Whether the datagram that was received last was longer than its room.
-    pub(crate) fn is_cut(&self) -> bool {
+    fn is_cut(&self) -> bool {
         self.header.msg_flags & libc::MSG_TRUNC != 0
     }
 }
 
-/// Receives one datagram into `bytes`, all of which may be overwritten.
-pub(crate) async fn receive_datagram(
+/// A socket of datagrams.
+pub(crate) struct Datagrams {
+    socket: Rc<socket2::Socket>,
+    watch: Rc<Watch>,
+    /// Kept between operations.
+    received: Option<Box<Envelope>>,
+    sent: Option<Box<Envelope>>,
+}
+
+impl std::fmt::Debug for Datagrams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Datagrams").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+impl Datagrams {
+    /// # Errors
+    /// Out of descriptors or memory.
+    pub(crate) fn new(socket: socket2::Socket) -> io::Result<Self> {
+        let watch = Rc::new(Watch::new(&socket)?);
+        Ok(Self { socket: Rc::new(socket), watch, received: None, sent: None })
+    }
+
+    pub(crate) fn id(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Receives one datagram into `room`; returns its length and its sender.
+    pub(crate) async fn receive(&mut self, room: &mut Vec<u8>) -> io::Result<(usize, SocketAddr)> {
+        loop {
+            let envelope = self.received.take().unwrap_or_default();
+            let (result, bytes, mut envelope) =
+                receive_now(Rc::clone(&self.socket), std::mem::take(room), envelope).await;
+            *room = bytes;
+            // What does not fit cannot have come over IP.
+            let sender = if envelope.is_cut() { None } else { envelope.take_address() };
+            self.received = Some(envelope);
+            match (result, sender) {
+                (Ok(count), Some(sender)) => return Ok((count, sender)),
+                (Ok(_), None) => {}
+                (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => {
+                    readable(Driver::current(), Rc::clone(&self.watch)).await?;
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends `bytes[range]` as one datagram to `to`.
+    pub(crate) async fn send(
+        &mut self,
+        mut bytes: Vec<u8>,
+        range: Range<usize>,
+        to: SocketAddr,
+    ) -> (io::Result<()>, Vec<u8>) {
+        let socket = Rc::clone(&self.socket);
+        let mut envelope = self.sent.take().unwrap_or_default();
+        let to = SockAddr::from(to);
+        let address_bytes = to.len();
+        envelope.address = to.as_storage();
+        let part = &mut bytes[range];
+        envelope.describe(part.as_mut_ptr(), part.len(), address_bytes);
+        let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), &raw const envelope.header)
+            .flags(libc::MSG_NOSIGNAL as u32)
+            .build();
+        // SAFETY: as in `receive_now`; the kernel only reads.
+        let (result, (_socket, bytes, envelope)) =
+            unsafe { submit(Driver::current(), (socket, bytes, envelope), entry) }.await;
+        self.sent = Some(envelope);
+        (result.map(drop), bytes)
+    }
+}
+
+/// Receives one datagram into `bytes`, all of which may be overwritten, if there is one.
+async fn receive_now(
     socket: Rc<socket2::Socket>,
     mut bytes: Vec<u8>,
     mut envelope: Box<Envelope>,
 ) -> (io::Result<usize>, Vec<u8>, Box<Envelope>) {
     let room = envelope.address.size_of();
     envelope.describe(bytes.as_mut_ptr(), bytes.len(), room);
-    let entry = opcode::RecvMsg::new(types::Fd(socket.as_raw_fd()), &raw mut envelope.header).build();
+    let entry = opcode::RecvMsg::new(types::Fd(socket.as_raw_fd()), &raw mut envelope.header)
+        .flags(libc::MSG_DONTWAIT as u32)
+        .build();
     // SAFETY: header, vector and address lie in the box, the bytes on the vector's heap; none of them moves when its owner
     // is moved, and the operation owns both; `socket` keeps the descriptor open; a plain recvmsg completes once.
-    let (result, (_socket, bytes, mut envelope)) = unsafe { submit((socket, bytes, envelope), entry) }.await;
+    let (result, (_socket, bytes, mut envelope)) =
+        unsafe { submit(Driver::current(), (socket, bytes, envelope), entry) }.await;
     envelope.address_bytes = envelope.header.msg_namelen;
-    (result, bytes, envelope)
-}
-
-/// Sends `bytes[range]` as one datagram to `to`.
-pub(crate) async fn send_datagram(
-    socket: Rc<socket2::Socket>,
-    mut bytes: Vec<u8>,
-    range: Range<usize>,
-    mut envelope: Box<Envelope>,
-    to: SocketAddr,
-) -> (io::Result<usize>, Vec<u8>, Box<Envelope>) {
-    let to = SockAddr::from(to);
-    let address_bytes = to.len();
-    envelope.address = to.as_storage();
-    let part = &mut bytes[range];
-    envelope.describe(part.as_mut_ptr(), part.len(), address_bytes);
-    let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), &raw const envelope.header)
-        .flags(libc::MSG_NOSIGNAL as u32)
-        .build();
-    // SAFETY: as in `receive_datagram`; the kernel only reads.
-    let (result, (_socket, bytes, envelope)) = unsafe { submit((socket, bytes, envelope), entry) }.await;
     (result, bytes, envelope)
 }

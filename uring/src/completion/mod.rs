@@ -1,63 +1,40 @@
-//! The io_uring engine: one-shot operations, what is handed to the kernel, and what it owns meanwhile.
+//! The io_uring engine: what is handed to the kernel, what it owns meanwhile, and what happens when it has completed.
 //!
-//! Everything goes through [`submit`], so one argument covers all of them: the operation owns its data until the
-//! completion arrives, even if the future is dropped (the runtime keeps the data then).
+//! ```text
+//!   runtime   tokio as the executor, the driver in its park hook
+//!   driver    the two queues of the ring: submits, waits, hands out completions
+//!   operation one completion for one future                      accept, datagram, receive, send, wait
+//!   connection receives into buffers of the kernel's choice, sends that nobody waits for
+//!   pool, timers, setup, probe
+//! ```
 //!
-//! What completes more than once or not at all must never be submitted here, since the runtime treats either as a broken
-//! invariant: multishot operations (accept, receive, poll), zero-copy sends, and anything with the skip-success flag.
+//! Memory that an operation names is owned by it until it has completed, even if its future is dropped.
 #![expect(unsafe_code, reason = "the kernel reads and writes memory that operations name by address")]
 
 mod accept;
+mod connection;
 mod datagram;
+mod driver;
+mod operation;
+mod pool;
 mod probe;
-mod read;
+mod receive;
+mod runtime;
 mod send;
 mod setup;
+mod timers;
+mod trial;
 mod wait;
 
-pub(crate) use accept::accept;
-pub(crate) use datagram::{Envelope, receive_datagram, send_datagram};
+pub(crate) use accept::Acceptor;
+pub(crate) use connection::Handle;
+pub(crate) use datagram::Datagrams;
+pub(crate) use driver::Driver;
+pub(crate) use pool::FreeRing;
 pub(crate) use probe::Setup;
 pub use probe::{StartError, probe};
-pub(crate) use read::{read, receive};
+pub(crate) use receive::receive;
+pub(crate) use runtime::Runtime;
 pub(crate) use send::{gather, send};
 pub(crate) use setup::build;
-pub(crate) use wait::{cancel, readable, turn};
-
-use io_uring::{cqueue, squeue};
-use std::io;
-use std::marker::PhantomData;
-use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
-
-/// Hands the data back beside the result.
-struct Return<D>(PhantomData<fn(D) -> D>);
-
-impl<D> OneshotOutputTransform for Return<D> {
-    type Output = (io::Result<usize>, D);
-    type StoredData = D;
-
-    /// The one place where the kernel's sign convention ends: negative results are error numbers.
-    fn transform_oneshot_output(self, data: D, completion: cqueue::Entry) -> Self::Output {
-        let result = match usize::try_from(completion.result()) {
-            Ok(count) => Ok(count),
-            Err(_) => Err(io::Error::from_raw_os_error(-completion.result())),
-        };
-        (result, data)
-    }
-}
-
-/// Submits `entry` and waits for its completion; `data` is owned by the operation meanwhile.
-///
-/// # Safety
-/// - Every address in `entry` lies in memory that `data` keeps alive, at the same place even when `data` is moved.
-/// - Memory the kernel writes is not read or written by anyone else, memory it reads is not written, while `data` is owned
-///   by the operation.
-/// - The descriptor in `entry` is kept open by `data`. (It is looked up when the entry is submitted, which is later
-///   than this call: a descriptor closed in between could be another connection's.)
-/// - The operation completes exactly once.
-///
-/// # Panics
-/// Outside of [`crate::Ring::run`]; when the submission queue is full and the kernel refuses to take it (out of memory).
-async unsafe fn submit<D: Unpin + 'static>(data: D, entry: squeue::Entry) -> (io::Result<usize>, D) {
-    UnsubmittedOneshot::new(data, Return(PhantomData), entry).submit().await
-}
+pub(crate) use wait::{sleep, turn};

@@ -1,6 +1,7 @@
 //! What the kernel and the container allow io_uring to do, found out before anything is built; and, if it is not
 //! enough, what to say.
 
+use super::trial;
 use crate::engine::Support;
 use crate::sys;
 use io_uring::{IoUring, Probe, opcode};
@@ -8,12 +9,21 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Flags that kernels learned over time, best first; each step asks for less.
-///
-/// Deferred task running is in none of them: the runtime never asks for completions in the way that mode needs, so
-/// no request would ever be served.
+/// What rings of this machine are made with. Each is asked for alone, and done without where it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Setup {
+pub(crate) struct Setup {
+    pub(super) flags: Flags,
+    /// 6.0: one receive completes again and again.
+    pub(super) multishot: bool,
+    /// 5.17: a send that has sent all completes without a word; and one that must not wait says how much it has sent (6.1).
+    pub(super) silent_sends: bool,
+}
+
+/// Flags that kernels learned over time, best first; each step asks for less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flags {
+    /// 6.1: the kernel's part of a completion is done by the thread when it waits, all at once.
+    Deferred,
     /// 6.0: all of the below, and one thread submits.
     SingleIssuer,
     /// 5.19: completions are delivered when the thread enters the kernel anyway, not by interrupting it; 14 % less CPU
@@ -23,33 +33,44 @@ pub(crate) enum Setup {
     Plain,
 }
 
-impl Setup {
-    const BEST_FIRST: [Self; 3] = [Self::SingleIssuer, Self::Cooperative, Self::Plain];
+impl Flags {
+    pub(super) const BEST_FIRST: [Self; 4] =
+        [Self::Deferred, Self::SingleIssuer, Self::Cooperative, Self::Plain];
 
     /// A builder with these flags and a completion queue of `completions`, cut to what the kernel allows.
-    pub(crate) fn builder(self, completions: u32) -> io_uring::Builder {
+    pub(super) fn builder(self, completions: u32) -> io_uring::Builder {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(completions);
         if self != Self::Plain {
-            builder.setup_coop_taskrun().setup_submit_all();
+            builder.setup_submit_all();
         }
-        if self == Self::SingleIssuer {
-            builder.setup_single_issuer();
+        match self {
+            Self::Deferred => {
+                builder.setup_single_issuer().setup_defer_taskrun();
+            }
+            Self::SingleIssuer => {
+                builder.setup_coop_taskrun().setup_single_issuer();
+            }
+            Self::Cooperative => {
+                builder.setup_coop_taskrun();
+            }
+            Self::Plain => {}
         }
         builder
     }
 }
 
 /// Operations a ring cannot do without.
-const NEEDED: [(u8, &str); 8] = [
+const NEEDED: [(u8, &str); 9] = [
     (opcode::Nop::CODE, "nop"),
-    (opcode::Accept::CODE, "accept"),
-    (opcode::ReadFixed::CODE, "read_fixed"),
+    (opcode::Read::CODE, "read"),
     (opcode::Recv::CODE, "recv"),
+    (opcode::RecvMsg::CODE, "recvmsg"),
     (opcode::Send::CODE, "send"),
     (opcode::SendMsg::CODE, "sendmsg"),
     (opcode::PollAdd::CODE, "poll_add"),
     (opcode::AsyncCancel::CODE, "async_cancel"),
+    (opcode::Timeout::CODE, "timeout"),
 ];
 
 /// Why a ring cannot be started, with the cause and its cure in words for the operator.
@@ -173,8 +194,8 @@ impl Facts {
 /// The machine does not let this process use rings; the error says why and what to do.
 pub fn probe() -> Result<Support, StartError> {
     let fail = |step: &str, error: &io::Error| StartError::diagnose(step, error);
-    let (setup, mut ring) =
-        best_setup(|setup| setup.builder(16).build(8)).map_err(|error| fail("io_uring_setup", &error))?;
+    let (flags, mut ring) =
+        best_flags(|flags| flags.builder(16).build(8)).map_err(|error| fail("io_uring_setup", &error))?;
     let mut known = Probe::new();
     ring.submitter().register_probe(&mut known).map_err(|error| fail("io_uring_register", &error))?;
     if let Some((_, name)) = NEEDED.iter().find(|(code, _)| !known.is_supported(*code)) {
@@ -182,18 +203,20 @@ pub fn probe() -> Result<Support, StartError> {
         return Err(StartError { message: format!("cannot use io_uring: it does not know {name}: {why}") });
     }
     round_trip(&mut ring).map_err(|error| fail("io_uring_enter", &error))?;
-    if setup == Setup::Plain {
+    if flags == Flags::Plain {
         tracing::warn!("this kernel's io_uring is old: Linux 5.19 or newer serves requests with less CPU");
     }
-    Ok(Support::completion(setup))
+    let silent_sends = trial::has_silent_sends(&mut ring).unwrap_or(false);
+    let multishot = trial::has_multishot(&mut ring).unwrap_or(false);
+    Ok(Support::completion(Setup { flags, multishot, silent_sends }))
 }
 
 /// What `make` makes with the best flags that the kernel knows.
-fn best_setup<T>(mut make: impl FnMut(Setup) -> io::Result<T>) -> io::Result<(Setup, T)> {
+fn best_flags<T>(mut make: impl FnMut(Flags) -> io::Result<T>) -> io::Result<(Flags, T)> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
-    for setup in Setup::BEST_FIRST {
-        match patiently(|| make(setup)) {
-            Ok(ring) => return Ok((setup, ring)),
+    for flags in Flags::BEST_FIRST {
+        match patiently(|| make(flags)) {
+            Ok(ring) => return Ok((flags, ring)),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
             Err(error) => return Err(error),
         }
@@ -203,11 +226,10 @@ fn best_setup<T>(mut make: impl FnMut(Setup) -> io::Result<T>) -> io::Result<(Se
 
 /// One operation there and back: some filters allow the setup and nothing else.
 fn round_trip(ring: &mut IoUring) -> io::Result<()> {
-    // SAFETY: the operation names no memory.
-    #[expect(unsafe_code, reason = "submission entries are trusted by the kernel interface")]
-    let pushed = unsafe { ring.submission().push(&opcode::Nop::new().build()) };
-    assert!(pushed.is_ok(), "a new queue has room");
-    ring.submit_and_wait(1).map(drop)
+    trial::push(ring, &opcode::Nop::new().build());
+    ring.submit_and_wait(1)?;
+    ring.completion().for_each(drop);
+    Ok(())
 }
 
 /// Tries `make` again for a second while memory is refused: the kernel gives locked memory back only some time after
@@ -255,8 +277,8 @@ mod tests {
     }
 
     /// A kernel that knows only the flags of `best` and those below it.
-    fn kernel(best: usize) -> impl FnMut(Setup) -> io::Result<()> {
-        move |setup| match Setup::BEST_FIRST.iter().position(|step| *step == setup) {
+    fn kernel(best: usize) -> impl FnMut(Flags) -> io::Result<()> {
+        move |setup| match Flags::BEST_FIRST.iter().position(|step| *step == setup) {
             Some(at) if at >= best => Ok(()),
             _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
         }
@@ -264,17 +286,17 @@ mod tests {
 
     #[test]
     fn flags_are_given_up_one_by_one() {
-        for (at, step) in Setup::BEST_FIRST.into_iter().enumerate() {
-            assert_eq!(best_setup(kernel(at)).expect("a step that is known").0, step);
+        for (at, step) in Flags::BEST_FIRST.into_iter().enumerate() {
+            assert_eq!(best_flags(kernel(at)).expect("a step that is known").0, step);
         }
-        let refused = best_setup(kernel(3)).expect_err("a kernel that knows nothing");
+        let refused = best_flags(kernel(4)).expect_err("a kernel that knows nothing");
         assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
     }
 
     #[test]
     fn other_refusals_are_not_tried_again_with_fewer_flags() {
         let mut tries = 0;
-        let refused = best_setup(|_| -> io::Result<()> {
+        let refused = best_flags(|_| -> io::Result<()> {
             tries += 1;
             Err(io::Error::from_raw_os_error(libc::EPERM))
         });

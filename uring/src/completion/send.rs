@@ -1,8 +1,11 @@
 //! Sending bytes: one buffer, or many pieces gathered by the kernel.
 
-use super::submit;
-use crate::Pieces;
+use super::connection::Handle;
+use super::driver::Driver;
+use super::operation::submit;
 use crate::memory::Vectors;
+use crate::stream::OPERATION_BYTES_MAX;
+use crate::{Pieces, Stream};
 use io_uring::{opcode, types};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -12,9 +15,35 @@ use std::rc::Rc;
 /// a slow reader costs no completions.
 const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
+/// Sends all of `bytes`, waiting as long as the peer makes it wait.
+pub(crate) async fn send(connection: &Handle, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    all(connection.driver(), connection.socket(), bytes, 0).await
+}
+
+/// Sends all of `bytes` behind the first `sent`, waiting as long as the peer makes it wait.
+pub(super) async fn all(
+    driver: &Rc<Driver>,
+    socket: &Rc<socket2::Socket>,
+    mut bytes: Vec<u8>,
+    mut sent: usize,
+) -> (io::Result<()>, Vec<u8>) {
+    while sent < bytes.len() {
+        let to = bytes.len().min(sent + OPERATION_BYTES_MAX);
+        let result;
+        (result, bytes) = part(driver, socket, bytes, sent, to).await;
+        match result {
+            Ok(count) => sent += count,
+            Err(error) if Stream::is_interrupted(&error) => {}
+            Err(error) => return (Err(error), bytes),
+        }
+    }
+    (Ok(()), bytes)
+}
+
 /// Sends `bytes[from..to]`; the result may be short.
-pub(crate) async fn send(
-    socket: Rc<socket2::Socket>,
+async fn part(
+    driver: &Rc<Driver>,
+    socket: &Rc<socket2::Socket>,
     bytes: Vec<u8>,
     from: usize,
     to: usize,
@@ -25,14 +54,15 @@ pub(crate) async fn send(
         .build();
     // SAFETY: the slice lies in the heap memory of `bytes`, which the operation owns and which does not move with it;
     // `socket` keeps the descriptor open; a plain send completes once.
-    let (result, (_socket, bytes)) = unsafe { submit((socket, bytes), entry) }.await;
+    let (result, (_socket, bytes)) =
+        unsafe { submit(Rc::clone(driver), (Rc::clone(socket), bytes), entry) }.await;
     (result, bytes)
 }
 
 /// Sends at most `len_max` bytes of `pieces` behind the first `skip`; the result may be short, and is 0 if there is
 /// nothing left.
 pub(crate) async fn gather<P: Pieces>(
-    socket: Rc<socket2::Socket>,
+    connection: &Handle,
     pieces: P,
     mut vectors: Box<Vectors>,
     skip: usize,
@@ -41,11 +71,13 @@ pub(crate) async fn gather<P: Pieces>(
     if vectors.describe(&pieces, skip, len_max) == 0 {
         return (Ok(0), pieces, vectors);
     }
+    let socket = Rc::clone(connection.socket());
     let header = vectors.header();
     let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), header).flags(FLAGS as u32).build();
     // SAFETY: the header lies in the box and its list on the heap, neither of which moves with `vectors`; the vectors name
     // bytes that `Pieces` promises to keep in place and unchanged while `pieces` lives; the operation owns all three, and
     // `socket` keeps the descriptor open; a plain sendmsg completes once.
-    let (result, (_socket, pieces, vectors)) = unsafe { submit((socket, pieces, vectors), entry) }.await;
+    let (result, (_socket, pieces, vectors)) =
+        unsafe { submit(Rc::clone(connection.driver()), (socket, pieces, vectors), entry) }.await;
     (result, pieces, vectors)
 }

@@ -1,28 +1,21 @@
-//! Waiting without memory, and ending what waits.
+//! Waiting: for readiness, for a while, for a turn.
 
-use super::submit;
+use super::driver::Driver;
+use super::operation::submit;
+use super::timers::Sleep;
 use io_uring::{opcode, types};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
+use std::time::Duration;
 
-/// Ready once `socket` has bytes to read, its peer has closed, or it is broken.
-pub(crate) async fn readable(socket: Rc<socket2::Socket>) -> io::Result<()> {
+/// Ready once `file` has something to read, or never will.
+pub(super) async fn readable<F: AsRawFd + 'static>(driver: Rc<Driver>, file: Rc<F>) -> io::Result<()> {
     let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
-    let entry = opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), events).build();
-    // SAFETY: the entry names no memory; `socket` keeps the descriptor open; a poll without multishot completes once.
-    let (result, _socket) = unsafe { submit(socket, entry) }.await;
+    let entry = opcode::PollAdd::new(types::Fd(file.as_raw_fd()), events).build();
+    // SAFETY: the entry names no memory; `file` keeps the descriptor open; a poll without multishot completes once.
+    let (result, _file) = unsafe { submit(driver, file, entry) }.await;
     result.map(drop)
-}
-
-/// Makes an operation that waits on `socket`, if there is one, complete with `ECANCELED`.
-pub(crate) async fn cancel(socket: Rc<socket2::Socket>) {
-    let builder = types::CancelBuilder::fd(types::Fd(socket.as_raw_fd()));
-    let entry = opcode::AsyncCancel2::new(builder).build();
-    // SAFETY: the entry names no memory; `socket` keeps the descriptor open, so that it cannot have become another
-    // connection's when the kernel looks it up; a cancel completes once.
-    let (_result, _socket) = unsafe { submit(socket, entry) }.await;
-    // "Nothing to cancel" and "too late" are as good: the operation completes, or has completed, by itself.
 }
 
 /// Lets every other task run once and every waiting operation start; about 2 µs.
@@ -30,6 +23,13 @@ pub(crate) async fn cancel(socket: Rc<socket2::Socket>) {
 /// Done by an operation that does nothing. A task that only wakes itself (as `yield_now` does) would go on before
 /// anything is submitted.
 pub(crate) async fn turn() {
+    let entry = opcode::Nop::new().build();
+    // SAFETY: the entry names nothing; it completes once.
+    let (_result, ()) = unsafe { submit(Driver::current(), (), entry) }.await;
     // The operation cannot fail; should the kernel refuse it, time has passed as well.
-    let _ = tokio_uring::no_op().await;
+}
+
+/// Waits for `time`.
+pub(crate) fn sleep(time: Duration) -> impl Future<Output = ()> {
+    Sleep::new(Driver::current(), time)
 }

@@ -25,7 +25,8 @@ impl Runtime {
 pub(crate) fn build(options: &Options) -> Result<(Runtime, Buffers), StartError> {
     let refused = |error| StartError::new(format!("cannot start an event loop: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
-    let buffers = Buffers::unregistered(options.buffers_max, options.buffer_bytes).map_err(refused)?;
+    let buffers = Buffers::in_stack(options.buffers(), options.buffer_bytes, options.read_bytes_max)
+        .map_err(refused)?;
     tracing::debug!(buffers = buffers.pooled(), "event loop ready");
     Ok((Runtime { runtime, tasks: LocalSet::new() }, buffers))
 }

@@ -4,10 +4,9 @@
 use super::pace::Pace;
 use super::watched::{Watched, used_up};
 use crate::memory::Vectors;
-use crate::{Buffer, Pieces, Receive};
+use crate::{Buffer, Buffers, Pieces, Receive};
 use std::cell::Cell;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::task::{Poll, Waker};
@@ -59,15 +58,20 @@ impl Socket {
         self.watched.socket().as_raw_fd()
     }
 
-    /// One read into `buffer`, which afterwards holds exactly the bytes of this read.
-    pub(crate) async fn read(&self, mut buffer: Buffer) -> (io::Result<usize>, Buffer) {
-        let (start, len) = buffer.lend();
-        // SAFETY: the buffer's own memory, which this one `Buffer` reaches; it is this future's, and dropped with it.
-        let result = unsafe { self.fill(start, len as usize, Patience::Interruptible) }.await;
-        if let Ok(count) = result {
-            buffer.returned(count);
+    /// One read into a buffer of `buffers`, which is taken once there are bytes.
+    pub(crate) async fn read(&self, buffers: &Buffers) -> io::Result<Buffer> {
+        self.pace.step().await;
+        loop {
+            let mut readiness = self.readable(Patience::Interruptible).await?;
+            let mut buffer = buffers.take().ok_or(io::ErrorKind::OutOfMemory)?;
+            let (start, len) = buffer.lend();
+            // SAFETY: the buffer's own memory, which this one `Buffer` reaches; the call does not outlast this line.
+            let count = unsafe { libc::recv(self.id(), start.cast(), len as usize, libc::MSG_DONTWAIT) };
+            if let Some(count) = judge(count, len as usize, &mut readiness)? {
+                buffer.returned(count);
+                return Ok(buffer);
+            }
         }
-        (result, buffer)
     }
 
     /// One receive of at most `len_max` bytes into the front of `target`'s spare memory.
@@ -75,64 +79,33 @@ impl Socket {
         let (start, len) = target.spare();
         // SAFETY: `Receive` promises that the spare memory is writable and used by nobody else while `target` is, as here,
         // neither dropped nor mutated.
-        unsafe { self.fill(start, len.min(len_max), Patience::ToTheEnd) }.await
+        unsafe { self.fill(start, len.min(len_max)) }.await
     }
 
     /// One receive into `len` bytes at `start`.
     ///
     /// # Safety
     /// They are writable, and used by nobody else, until the future is ready or dropped.
-    async unsafe fn fill(&self, start: *mut u8, len: usize, patience: Patience) -> io::Result<usize> {
+    async unsafe fn fill(&self, start: *mut u8, len: usize) -> io::Result<usize> {
         self.pace.step().await;
         loop {
-            let (mut readiness, _) = self.readable(patience).await?;
+            let mut readiness = self.readable(Patience::ToTheEnd).await?;
             // SAFETY: the caller's promise; the call does not outlast this line.
             let count = unsafe { libc::recv(self.id(), start.cast(), len, libc::MSG_DONTWAIT) };
-            match count_or_error(count) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => used_up(&mut readiness)?,
-                // All there was: what comes after it is another event. The end has been told, and is not cleared.
-                Ok(count) if count < len => {
-                    readiness.clear_ready();
-                    return Ok(count);
-                }
-                result => return result,
+            if let Some(count) = judge(count, len, &mut readiness)? {
+                return Ok(count);
             }
         }
     }
 
-    /// Ready once there are bytes to read, the peer has closed, or the connection is broken.
-    pub(crate) async fn parked(&self) -> io::Result<()> {
-        loop {
-            let (mut readiness, is_news) = self.readable(Patience::Interruptible).await?;
-            // What is remembered from an earlier event may have been read since.
-            if is_news || self.has_bytes() {
-                return Ok(());
-            }
-            used_up(&mut readiness)?;
-        }
-    }
-
-    /// True if a read would not wait.
-    fn has_bytes(&self) -> bool {
-        let peeked = self
-            .watched
-            .socket()
-            .recv_with_flags(&mut [MaybeUninit::uninit()], libc::MSG_DONTWAIT | libc::MSG_PEEK);
-        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    /// Waits until a read may find something; true with it if that had to be waited for.
-    async fn readable(
-        &self,
-        patience: Patience,
-    ) -> io::Result<(AsyncFdReadyGuard<'_, socket2::Socket>, bool)> {
+    /// Waits until a read may find something.
+    async fn readable(&self, patience: Patience) -> io::Result<AsyncFdReadyGuard<'_, socket2::Socket>> {
         let events = self.watched.events()?;
-        let mut has_waited = false;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(readiness) = events.poll_read_ready(cx) {
                 self.waiter.task.set(None);
                 self.waiter.is_interrupted.set(false);
-                return Poll::Ready(readiness.map(|readiness| (readiness, has_waited)));
+                return Poll::Ready(readiness);
             }
             if patience == Patience::Interruptible {
                 if self.waiter.is_interrupted.replace(false) {
@@ -140,7 +113,6 @@ impl Socket {
                 }
                 self.waiter.task.set(Some(cx.waker().clone()));
             }
-            has_waited = true;
             self.pace.has_waited();
             Poll::Pending
         })
@@ -188,7 +160,7 @@ impl Socket {
         result
     }
 
-    /// Makes a waiting [`Socket::read`] or [`Socket::parked`] fail with `ECANCELED`.
+    /// Makes a waiting [`Socket::read`] fail with `ECANCELED`.
     pub(crate) fn interrupt(&self) {
         if let Some(waiter) = self.waiter.task.take() {
             self.waiter.is_interrupted.set(true);
@@ -198,6 +170,23 @@ impl Socket {
 
     pub(crate) fn shutdown(&self, which: Shutdown) -> io::Result<()> {
         self.watched.socket().shutdown(which)
+    }
+}
+
+/// What a receive into `len` bytes says; `None` if there was nothing.
+fn judge(
+    count: libc::ssize_t,
+    len: usize,
+    readiness: &mut AsyncFdReadyGuard<'_, socket2::Socket>,
+) -> io::Result<Option<usize>> {
+    match count_or_error(count) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => used_up(readiness).map(|()| None),
+        // All there was: what comes after it is another event. The end has been told, and is not cleared.
+        Ok(count) if count < len => {
+            readiness.clear_ready();
+            Ok(Some(count))
+        }
+        result => result.map(Some),
     }
 }
 

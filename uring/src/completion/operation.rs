@@ -1,0 +1,121 @@
+//! Operations that complete once, and what they own meanwhile.
+#![expect(unsafe_code, reason = "entries name memory by address")]
+
+use super::driver::{Driver, OPERATION, user_data};
+use io_uring::squeue;
+use slab::Slab;
+use std::any::Any;
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// An operation in flight.
+enum State {
+    Submitted(Waker),
+    /// Its future was dropped: what it owns waits here for the completion.
+    Abandoned(Box<dyn Any>),
+    Completed(i32),
+}
+
+/// The operations in flight of one ring.
+#[derive(Default)]
+pub(super) struct Operations(RefCell<Slab<State>>);
+
+impl Operations {
+    /// The operation `index` has completed; true if its task was woken.
+    pub(super) fn complete(&self, index: usize, result: i32) -> bool {
+        let mut all = self.0.borrow_mut();
+        match std::mem::replace(&mut all[index], State::Completed(result)) {
+            State::Submitted(waker) => {
+                drop(all);
+                waker.wake();
+                true
+            }
+            State::Abandoned(data) => {
+                all.remove(index);
+                // What it owned may look for the driver when it goes.
+                drop(all);
+                drop(data);
+                false
+            }
+            State::Completed(_) => false,
+        }
+    }
+}
+
+/// Completes with the result and the data.
+struct Operation<D: Unpin + 'static> {
+    driver: Rc<Driver>,
+    data: Option<D>,
+    /// Before the first poll the entry, then the place among the operations.
+    entry: Option<squeue::Entry>,
+    index: usize,
+}
+
+impl<D: Unpin + 'static> Future for Operation<D> {
+    type Output = (io::Result<usize>, D);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Some(entry) = this.entry.take() {
+            let state = State::Submitted(cx.waker().clone());
+            this.index = this.driver.operations.0.borrow_mut().insert(state);
+            // SAFETY: promised to `submit`; the data is owned by this future, or by the driver if that is dropped.
+            unsafe { this.driver.push(entry.user_data(user_data(OPERATION, this.index))) };
+            return Poll::Pending;
+        }
+        let mut all = this.driver.operations.0.borrow_mut();
+        let result = match all.get_mut(this.index) {
+            Some(State::Completed(result)) => *result,
+            Some(State::Submitted(waker)) => {
+                waker.clone_from(cx.waker());
+                return Poll::Pending;
+            }
+            _ => unreachable!("polled after it was ready"),
+        };
+        all.remove(this.index);
+        match this.data.take() {
+            Some(data) => Poll::Ready((to_result(result), data)),
+            None => unreachable!("polled after it was ready"),
+        }
+    }
+}
+
+impl<D: Unpin + 'static> Drop for Operation<D> {
+    fn drop(&mut self) {
+        if self.entry.is_some() {
+            return;
+        }
+        let Some(data) = self.data.take() else { return };
+        let mut all = self.driver.operations.0.borrow_mut();
+        if let Some(State::Submitted(_)) = all.get(self.index) {
+            all[self.index] = State::Abandoned(Box::new(data));
+        } else {
+            all.try_remove(self.index);
+        }
+    }
+}
+
+/// The one place where the kernel's sign convention ends: negative results are error numbers.
+pub(super) fn to_result(result: i32) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+/// Submits `entry` and waits for its completion; `data` is owned by the operation meanwhile, even if the future is dropped.
+///
+/// # Safety
+/// - Every address in `entry` lies in memory that `data` keeps alive, at the same place even when `data` is moved.
+/// - Memory the kernel writes is not read or written by anyone else, memory it reads is not written, while `data` is owned
+///   by the operation.
+/// - The descriptor in `entry` is kept open by `data`. (It is looked up when the entry is submitted, which is later
+///   than this call: a descriptor closed in between could be another connection's.)
+/// - The operation completes exactly once.
+pub(super) async unsafe fn submit<D: Unpin + 'static>(
+    driver: Rc<Driver>,
+    data: D,
+    entry: squeue::Entry,
+) -> (io::Result<usize>, D) {
+    Operation { driver, data: Some(data), entry: Some(entry), index: 0 }.await
+}

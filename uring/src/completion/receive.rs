@@ -1,0 +1,25 @@
+//! Receiving into memory of the caller's.
+
+use super::connection::Handle;
+use super::operation::submit;
+use crate::Receive;
+use io_uring::{opcode, types};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+/// One receive of at most `len_max` bytes into the front of `target`'s spare memory.
+pub(crate) async fn receive<T: Receive>(
+    connection: &Handle,
+    mut target: T,
+    len_max: usize,
+) -> (io::Result<usize>, T) {
+    let socket = Rc::clone(connection.socket());
+    let (start, len) = target.spare();
+    let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), start, len.min(len_max) as u32).build();
+    // SAFETY: `Receive` promises that the spare memory stays valid, in place and unused by others while `target` lives,
+    // and the operation owns `target`; `socket` keeps the descriptor open; a plain receive completes once.
+    let (result, (_socket, target)) =
+        unsafe { submit(Rc::clone(connection.driver()), (socket, target), entry) }.await;
+    (result, target)
+}

@@ -1,0 +1,142 @@
+//! Sleeping: a heap of what is waited for, and one operation of the ring for the earliest.
+#![expect(unsafe_code, reason = "an operation names its time by address")]
+
+use super::driver::{Driver, TIMER, user_data};
+use io_uring::{opcode, types};
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// The timers of one ring.
+#[derive(Default)]
+pub(super) struct Timers {
+    /// Earliest first. One whose sleeper has gone stays until its time.
+    due: RefCell<BinaryHeap<Reverse<(Instant, usize)>>>,
+    sleepers: RefCell<Slab<Sleeper>>,
+    /// The operations that are under way: seldom more than two.
+    armed: RefCell<Slab<Armed>>,
+    has_rung: Cell<bool>,
+}
+
+struct Armed {
+    at: Instant,
+    /// What the kernel reads when the operation is submitted; kept for that alone.
+    _time: Box<types::Timespec>,
+}
+
+enum Sleeper {
+    Waiting(Waker),
+    Over,
+    Gone,
+}
+
+impl Timers {
+    /// Operation `index` has completed.
+    pub(super) fn rang(&self, index: usize) {
+        self.armed.borrow_mut().remove(index);
+        self.has_rung.set(true);
+    }
+
+    /// Wakes whoever has slept long enough, if an operation has said that it is time; true if there was someone.
+    pub(super) fn fire(&self, driver: &Driver) -> bool {
+        if !self.has_rung.replace(false) {
+            return false;
+        }
+        let mut has_woken = false;
+        let now = Instant::now();
+        while let Some(index) = self.pop_due(now) {
+            let mut sleepers = self.sleepers.borrow_mut();
+            match std::mem::replace(&mut sleepers[index], Sleeper::Over) {
+                Sleeper::Waiting(waker) => {
+                    drop(sleepers);
+                    waker.wake();
+                    has_woken = true;
+                }
+                Sleeper::Over | Sleeper::Gone => drop(sleepers.remove(index)),
+            }
+        }
+        self.arm(driver, now);
+        has_woken
+    }
+
+    fn pop_due(&self, now: Instant) -> Option<usize> {
+        let mut due = self.due.borrow_mut();
+        due.peek().filter(|Reverse((at, _))| *at <= now)?;
+        due.pop().map(|Reverse((_, index))| index)
+    }
+
+    /// Sees to it that an operation completes when the earliest is due.
+    fn arm(&self, driver: &Driver, now: Instant) {
+        let Some(at) = self.due.borrow().peek().map(|Reverse((at, _))| *at) else { return };
+        let mut armed = self.armed.borrow_mut();
+        if armed.iter().any(|(_, armed)| armed.at <= at) {
+            return;
+        }
+        let left = at.saturating_duration_since(now);
+        let time = Box::new(types::Timespec::new().sec(left.as_secs()).nsec(left.subsec_nanos()));
+        let address = &raw const *time;
+        let index = armed.insert(Armed { at, _time: time });
+        drop(armed);
+        let entry = opcode::Timeout::new(address).build().user_data(user_data(TIMER, index));
+        // SAFETY: the time is on the heap, and kept until the operation has completed.
+        unsafe { driver.push(entry) };
+    }
+}
+
+/// Ready after a while.
+pub(super) struct Sleep {
+    driver: Rc<Driver>,
+    at: Instant,
+    index: Option<usize>,
+}
+
+impl Sleep {
+    pub(super) fn new(driver: Rc<Driver>, time: Duration) -> Self {
+        Self { driver, at: Instant::now() + time, index: None }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let timers = &self.driver.timers;
+        let mut sleepers = timers.sleepers.borrow_mut();
+        if let Some(index) = self.index {
+            match &mut sleepers[index] {
+                Sleeper::Waiting(waker) => waker.clone_from(cx.waker()),
+                Sleeper::Over | Sleeper::Gone => {
+                    sleepers.remove(index);
+                    drop(sleepers);
+                    self.index = None;
+                    return Poll::Ready(());
+                }
+            }
+            return Poll::Pending;
+        }
+        let index = sleepers.insert(Sleeper::Waiting(cx.waker().clone()));
+        timers.due.borrow_mut().push(Reverse((self.at, index)));
+        drop(sleepers);
+        timers.arm(&self.driver, Instant::now());
+        self.index = Some(index);
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        let Some(index) = self.index else { return };
+        let mut sleepers = self.driver.timers.sleepers.borrow_mut();
+        if matches!(sleepers[index], Sleeper::Over) {
+            sleepers.remove(index);
+        } else {
+            // Still in the heap, which is where it is removed from.
+            sleepers[index] = Sleeper::Gone;
+        }
+    }
+}
