@@ -1,5 +1,5 @@
-//! Bodies of the fuzz targets, and what they share with tests and benchmarks: an engine without a server, and a peer, which
-//! is a client at the other end of a session.
+//! Bodies of the fuzz targets, and what they share with tests and benchmarks: an engine without a server, and a client of
+//! a session.
 //!
 //! Each target takes arbitrary bytes and panics if a promise is broken.
 
@@ -24,14 +24,14 @@ use crate::session::{Next, Session};
 use crate::store::{Host, Options, Store};
 use std::sync::Arc;
 
-/// Nobody to wake.
+/// A host without other rings.
 struct Alone;
 
 impl Host for Alone {
     fn wake(&self, _ring: usize) {}
 }
 
-/// A store as the server opens it for `config`, which nobody waits for.
+/// A store as the server opens it for `config`, without a server.
 ///
 /// # Panics
 /// There is no address space.
@@ -59,21 +59,21 @@ pub fn engine(config: Config) -> Engine {
     engine
 }
 
-/// A client that sees what a session answers.
+/// A client connected to a session.
 #[derive(Debug)]
 pub struct Peer {
     engine: Engine,
     session: Session,
-    /// Sent, not yet used up.
+    /// Sent, not yet consumed.
     carry: Vec<u8>,
     out: Output,
-    /// All that was answered and not taken.
+    /// Replies not yet taken.
     answers: Vec<u8>,
     closed: bool,
 }
 
 impl Peer {
-    /// A client of a server of its own.
+    /// A client with a server of its own.
     pub fn new(config: Config) -> Self {
         let engine = engine(config);
         let session = Session::new(&engine, 30, engine.shared().config.protocol);
@@ -92,7 +92,7 @@ impl Peer {
         self.engine.shared()
     }
 
-    /// Sends a datagram of its own to the same server.
+    /// Sends a datagram to the same server.
     pub fn datagram(&mut self, datagram: &[u8]) -> Datagrams {
         let mut answers = Datagrams::default();
         let Some(mut exchange) = self.exchange(datagram) else { return answers };
@@ -101,12 +101,12 @@ impl Peer {
         answers
     }
 
-    /// Begins to serve a datagram.
+    /// Starts serving a datagram.
     pub fn exchange(&self, datagram: &[u8]) -> Option<Exchange> {
         Exchange::new(&self.engine, 33, datagram)
     }
 
-    /// Goes on serving it.
+    /// Continues serving it.
     pub fn step(&mut self, exchange: &mut Exchange, datagram: &[u8]) -> bool {
         exchange.step(&mut self.engine, datagram)
     }
@@ -115,7 +115,7 @@ impl Peer {
         Session::new(&self.engine, id, self.shared().config.protocol)
     }
 
-    /// Hangs up and connects again.
+    /// Disconnects and connects again.
     pub fn reconnect(&mut self) {
         self.session = self.new_session(31);
         self.carry.clear();
@@ -127,7 +127,7 @@ impl Peer {
         self.engine.set_now(now);
     }
 
-    /// Sends `bytes` in one piece. Values on their way are received as the kernel would: into their drafts.
+    /// Sends `bytes` in one piece. Large values are received into their drafts, as from the kernel.
     pub fn send(&mut self, bytes: &[u8]) {
         if self.closed {
             return;
@@ -161,7 +161,7 @@ impl Peer {
         self.out.clear();
     }
 
-    /// Lets a watcher's lines come.
+    /// Receives a watcher's lines.
     pub fn pump(&mut self) {
         self.session.pump(&mut self.engine, &mut self.out);
         self.collect();
@@ -177,18 +177,18 @@ impl Peer {
         self.answers = answers;
     }
 
-    /// Takes what was answered.
+    /// Takes the replies.
     pub fn answers(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.answers)
     }
 
-    /// Whether the server has closed the connection.
+    /// True if the server has closed the connection.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 }
 
-/// Any command line is taken or refused in words, and what is taken is within its bounds.
+/// Any command line is rejected with a message, or accepted with settings within their bounds.
 pub fn arguments(data: &[u8]) {
     let words: Vec<String> = String::from_utf8_lossy(data).split('\n').map(str::to_owned).collect();
     let surroundings = Surroundings {
@@ -214,7 +214,7 @@ pub fn arguments(data: &[u8]) {
     }
 }
 
-/// The text parser takes any line.
+/// The text parser survives any line.
 pub fn text(data: &[u8]) {
     for line in data.split(|&byte| byte == b'\n') {
         if let Command::Get(get) = crate::proto::text::parse(line, 2) {
@@ -223,7 +223,7 @@ pub fn text(data: &[u8]) {
     }
 }
 
-/// The meta parser takes any line.
+/// The meta parser survives any line.
 pub fn meta(data: &[u8]) {
     for line in data.split(|&byte| byte == b'\n') {
         for verb in [Verb::Get, Verb::Set, Verb::Delete, Verb::Count, Verb::Debug] {
@@ -238,7 +238,7 @@ pub fn meta(data: &[u8]) {
     }
 }
 
-/// The binary parser takes any bytes, and never looks behind the packet's head.
+/// The binary parser survives any bytes, and never reads beyond the packet's head.
 pub fn binary(data: &[u8]) {
     use crate::proto::binary::{Parsed, parse};
     if let Parsed::Packet(packet) = parse(data) {
@@ -246,7 +246,7 @@ pub fn binary(data: &[u8]) {
     }
 }
 
-/// Any datagram is answered with datagrams that can be put together again, or not at all.
+/// The reply to any datagram is datagrams that can be reassembled, or nothing.
 pub fn udp(data: &[u8]) {
     let mut peer = Peer::new(Config::default());
     for datagram in data.chunks(3000) {
@@ -254,7 +254,7 @@ pub fn udp(data: &[u8]) {
     }
 }
 
-/// Messages come whole, their datagrams counted.
+/// Checks that messages are complete and their datagrams numbered.
 fn check(answers: &Datagrams) {
     use crate::limits::DATAGRAM_BYTES_MAX;
     use crate::proto::udp::FRAME_BYTES;
@@ -274,8 +274,8 @@ fn check(answers: &Datagrams) {
     assert!(last.0 + 1 >= last.1);
 }
 
-/// Arbitrary bytes in arbitrary pieces are answered as they are in one piece. The first byte says how many of the next
-/// are lengths of pieces.
+/// Replies to arbitrary bytes do not depend on how they are split. The first byte is the number of piece lengths that
+/// follow it.
 pub fn session(data: &[u8]) {
     let Some((&count, data)) = data.split_first() else { return };
     let (lengths, data) = data.split_at(usize::from(count).min(data.len()));
@@ -290,8 +290,8 @@ pub fn session(data: &[u8]) {
     }
     pieces.send(rest);
     let (whole_answers, pieces_answers) = (whole.answers(), pieces.answers());
-    // General statistics tell the processor time used so far, which is never twice the same; dumps and watchers refuse to
-    // start behind replies that have not been sent.
+    // General statistics include the CPU time, which is never the same twice; dumps and watchers refuse to start while
+    // replies are unsent.
     for marks in [&b"rusage_"[..], b"cannot pipeline"] {
         for answers in [&whole_answers, &pieces_answers] {
             if memchr::memmem::find(answers, marks).is_some() {
@@ -299,7 +299,7 @@ pub fn session(data: &[u8]) {
             }
         }
     }
-    // Whether a very long line closes the connection depends on how much of it there is to see, as it does in memcached.
+    // Whether a very long line closes the connection depends on how much of it has arrived, as in memcached.
     let long_line = data.split(|&byte| byte == b'\n').any(|line| line.len() > LINE_BYTES_MAX);
     if long_line && pieces.is_closed() {
         return assert!(whole_answers.starts_with(&pieces_answers));

@@ -1,7 +1,7 @@
-//! `stats items`, `slabs` and `conns`: by size class, and by connection.
+//! `stats items`, `stats slabs` and `stats conns`.
 //!
-//! There are no slabs: items are packed one behind the other. A class is what memcached would have put an item in, so that
-//! tools that draw classes have something true to draw: items, their bytes, and the pages memcached would have needed.
+//! There are no slabs. An item counts under the class that memcached would use for it, so that tools which show classes get
+//! true figures: items, their bytes, and the pages memcached would need.
 
 use crate::engine::connections::Address;
 use crate::engine::stats::{Report, Sink, Writer};

@@ -1,4 +1,4 @@
-//! What a ring counts. Each ring writes its own, so a count is a load and a store; `stats` adds them up.
+//! Counters of a ring. Each ring writes its own, so counting is a load and a store; `stats` adds them up.
 
 use crate::engine::hotkeys::HotKeys;
 use crate::engine::latency::Latency;
@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Classes are numbered from 1 to 63.
 pub const CLASSES: usize = 64;
 
-/// A count that one thread writes and all may read.
+/// A counter that one thread writes and any thread may read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `n`. Only the ring that owns the counter may: there is no read-modify-write.
+    /// Adds `n`. Only for the ring that owns the counter, because this is no atomic read-modify-write.
     #[inline(always)]
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// The count.
+    /// The value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -35,7 +35,7 @@ macro_rules! counters {
         pub struct $sum { $($(#[$doc])* pub $field: u64,)* }
 
         impl $name {
-            /// The values at this moment.
+            /// The current values.
             pub fn read(&self) -> $sum {
                 $sum { $($field: self.$field.get(),)* }
             }
@@ -47,7 +47,7 @@ macro_rules! counters {
                 $(self.$field = self.$field.wrapping_add(other.$field);)*
             }
 
-            /// Takes `other` from each.
+            /// Subtracts `other` from each.
             pub fn subtract(&mut self, other: &Self) {
                 $(self.$field = self.$field.wrapping_sub(other.$field);)*
             }
@@ -59,21 +59,21 @@ counters! {
     /// Per size class; one cache line.
     #[repr(align(64))]
     ClassCounters, ClassCounts {
-        /// Hits of get and its kin, without those that touch.
+        /// Hits of get and its variants, except those that touch.
         get_hits,
         /// Storage commands whose item fits this class.
         cmd_set,
-        /// Deletes that found something.
+        /// Deletes that found an item.
         delete_hits,
         /// Increments that found a number.
         incr_hits,
         /// Decrements that found a number.
         decr_hits,
-        /// Stores whose cas was right.
+        /// Stores whose cas matched.
         cas_hits,
-        /// Stores whose cas was wrong.
+        /// Stores whose cas did not match.
         cas_badval,
-        /// Hits of touch, gat and their kin.
+        /// Hits of touch, gat and their variants.
         touch_hits,
     }
 }
@@ -82,75 +82,75 @@ counters! {
     /// Per ring.
     #[repr(align(128))]
     Counters, Counts {
-        /// Lookups that found nothing alive.
+        /// Misses of lookups.
         get_misses,
-        /// Those of the misses that found something too old.
+        /// Misses that found an expired item.
         get_expired,
-        /// Those of the misses that found something flushed.
+        /// Misses that found a flushed item.
         get_flushed,
-        /// Touches that found nothing.
+        /// Misses of touches.
         touch_misses,
-        /// Deletes that found nothing, or another cas.
+        /// Misses of deletes, and deletes whose cas did not match.
         delete_misses,
-        /// Increments that found nothing.
+        /// Misses of increments.
         incr_misses,
-        /// Decrements that found nothing.
+        /// Misses of decrements.
         decr_misses,
-        /// Stores with a cas that found nothing.
+        /// Misses of stores with a cas.
         cas_misses,
-        /// `flush_all` commands, refused ones too.
+        /// `flush_all` commands, including refused ones.
         cmd_flush,
         /// `me` commands.
         cmd_meta,
         /// Stores over the item size limit.
         store_too_large,
-        /// Stores that found no memory.
+        /// Stores that failed for lack of memory.
         store_no_memory,
-        /// Authentications tried.
+        /// Login attempts.
         auth_cmds,
-        /// Authentications that failed.
+        /// Failed logins.
         auth_errors,
         /// Bytes received from clients.
         bytes_read,
         /// Bytes sent to clients.
         bytes_written,
-        /// Times a connection had to wait because it had asked for `-R` things in one go.
+        /// Times a connection had to yield after `-R` requests.
         conn_yields,
         /// Connections accepted.
         total_connections,
         /// Connections closed.
         closed_connections,
-        /// Requests refused for want of memory to receive them.
+        /// Requests refused for lack of read buffers.
         read_buf_oom,
         /// Connections refused because of `-c`.
         rejected_connections,
         /// Connections closed for being idle.
         idle_kicks,
-        /// TLS sessions that were not resumed.
+        /// New TLS sessions, not resumed.
         ssl_new_sessions,
-        /// TLS handshakes that failed.
+        /// Failed TLS handshakes.
         ssl_handshake_errors,
-        /// TLS connections that broke after their handshake.
+        /// TLS connections that failed after their handshake.
         ssl_proto_errors,
-        /// Log lines put into watchers' buffers.
+        /// Log lines written to watchers' buffers.
         log_worker_written,
-        /// Log lines no buffer had room for.
+        /// Log lines dropped because a buffer was full.
         log_worker_dropped,
     }
 }
 
-/// Everything one ring counts.
+/// All counters of one ring.
 #[derive(Debug)]
 pub struct RingCounters {
     /// Counts of the ring as a whole.
     pub ring: Counters,
     /// Counts by class number.
     pub classes: [ClassCounters; CLASSES],
-    /// How long requests take.
+    /// Request latencies.
     pub latency: Latency,
-    /// The keys asked for most.
+    /// The most requested keys.
     pub hotkeys: HotKeys,
-    /// What the ring's connections hold.
+    /// Memory of the ring's connections.
     pub held: Held,
 }
 
@@ -166,7 +166,7 @@ impl Default for RingCounters {
     }
 }
 
-/// Memory of a ring's connections, as its last look through them found it.
+/// Memory of a ring's connections at its last check.
 #[derive(Debug, Default)]
 pub struct Held {
     connections: AtomicU64,
@@ -174,10 +174,9 @@ pub struct Held {
 }
 
 impl Held {
-    // Relaxed, in both: numbers for `stats`, in no order.
+    // Relaxed, in both: figures for `stats`, which need no order.
 
-    /// The ring's connections hold `connections` bytes of buffers of their own, and its shared read buffers are
-    /// `read_buffers` bytes long.
+    /// Records the bytes in buffers of the ring's connections, and in its shared read buffers.
     pub fn set(&self, connections: u64, read_buffers: u64) {
         self.connections.store(connections, Ordering::Relaxed);
         self.read_buffers.store(read_buffers, Ordering::Relaxed);
@@ -205,7 +204,7 @@ impl Default for Sums {
 }
 
 impl Sums {
-    /// Adds what one ring has counted.
+    /// Adds the counters of a ring.
     pub fn add(&mut self, counters: &RingCounters) {
         self.ring.add(&counters.ring.read());
         for (sum, class) in self.classes.iter_mut().zip(&counters.classes) {
@@ -213,7 +212,7 @@ impl Sums {
         }
     }
 
-    /// Takes away what stood at the last reset.
+    /// Subtracts the values at the last reset.
     pub fn subtract(&mut self, base: &Self) {
         self.ring.subtract(&base.ring);
         for (sum, class) in self.classes.iter_mut().zip(&base.classes) {
@@ -221,7 +220,7 @@ impl Sums {
         }
     }
 
-    /// All classes together.
+    /// The sum over all classes.
     pub fn all_classes(&self) -> ClassCounts {
         self.classes.iter().fold(ClassCounts::default(), |mut sum, class| {
             sum.add(class);

@@ -1,4 +1,4 @@
-//! Walks over all items, a slice at a time.
+//! Walks over all items in slices.
 
 use crate::clock::Secs;
 use crate::engine::Turn;
@@ -12,7 +12,7 @@ impl ClassSet {
     /// All classes.
     pub const ALL: Self = Self(u64::MAX);
 
-    /// The classes of a list of numbers from 1 to 63 with commas between; None if it is not one.
+    /// Parses a comma-separated list of classes from 1 to 63; `None` if it is invalid.
     pub fn parse(list: &[u8]) -> Option<Self> {
         let mut set = 0;
         for number in list.split(|&byte| byte == b',') {
@@ -24,15 +24,15 @@ impl ClassSet {
         Some(Self(set))
     }
 
-    /// Whether `class` is one of them.
+    /// True if it contains `class`.
     pub fn has(self, class: u8) -> bool {
         class < 64 && self.0 & (1 << class) != 0
     }
 }
 
 impl Turn<'_> {
-    /// Shows the live items of `classes` in the next slice of `walk`, with their classes; returns how many items it has
-    /// looked at, or `None` when the walk is over.
+    /// Passes on the live items of `classes` in the next slice of `walk`, with their classes; returns the number of items
+    /// examined, or `None` at the end of the walk.
     pub fn walk(
         &mut self,
         walk: &mut Walk,

@@ -1,14 +1,14 @@
-//! `stats hotkeys`: the keys that are asked for most, by sampling.
+//! `stats hotkeys`: the most requested keys, by sampling.
 //!
-//! Every key of a sampled feed (`engine::sample`) is noted in its ring's sketch, whatever the command and whether it was
-//! found. The sketch is Space-Saving: it holds `KEYS_MAX` keys with their counts; a key it does not hold takes the place
-//! of the one with the smallest count, inherits that count, and remembers it as its error. So a key that is asked for
-//! more often than once in `KEYS_MAX` is held for sure, and `count - error` is what was really seen of it: that is what is
-//! told, so a share is never too high but by the luck of the sample.
+//! Every key in a sampled input (`engine::sample`) is recorded in its ring's sketch, whatever the command, hit or miss. The
+//! sketch is Space-Saving: it holds `KEYS_MAX` keys with counts. A key that it does not hold replaces the one with the
+//! smallest count, inherits that count, and remembers it as its error. So a key with more than one request in `KEYS_MAX` is
+//! always held, and `count - error` requests of it were really seen. That is the figure reported, so a share is too high
+//! only by sampling error.
 //!
-//! All counts are halved every `HALVED_AFTER` notes: what is told is of the last minutes under load, not of all time.
+//! All counts are halved every `HALVED_AFTER` records, so the figures cover the last minutes under load, not all time.
 //!
-//! A ring never waits: it takes its own sketch's lock if nobody reads it, and else lets the key go.
+//! A ring never waits: if its sketch is being read, it drops the key.
 //!
 //! Source: Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005.
 
@@ -16,15 +16,15 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-/// Keys a ring's sketch holds.
+/// Keys in a ring's sketch.
 const KEYS_MAX: usize = 128;
-/// Notes after which a ring's counts are halved.
+/// Records after which a ring's counts are halved.
 const HALVED_AFTER: u64 = 1 << 16;
 
 #[derive(Debug, Default)]
 struct Held {
     key: Vec<u8>,
-    /// What of the count was inherited.
+    /// The inherited part of the count.
     error: u64,
 }
 
@@ -32,13 +32,13 @@ struct Held {
 #[derive(Debug, Default)]
 struct Sketch {
     hasher: RandomState,
-    /// Hashes of the keys held, and their counts: in rows of their own, since notes look through all.
+    /// Hashes and counts of the keys held, in arrays of their own, because each record searches all of them.
     hashes: Vec<u64>,
     counts: Vec<u64>,
     held: Vec<Held>,
-    /// Keys noted, halved like the counts.
+    /// Keys recorded, halved like the counts.
     notes: u64,
-    /// Keys noted since the counts were last halved.
+    /// Keys recorded since the counts were last halved.
     fresh_notes: u64,
 }
 
@@ -79,35 +79,35 @@ impl Sketch {
     }
 }
 
-/// One ring's sketch, for all to read.
+/// One ring's sketch, readable by any thread.
 #[derive(Debug, Default)]
 pub struct HotKeys(Mutex<Sketch>);
 
 impl HotKeys {
-    /// Notes that a key was asked for, unless somebody is reading.
+    /// Records a request for a key, unless the sketch is being read.
     pub(super) fn note(&self, key: &[u8]) {
         if let Some(mut sketch) = self.0.try_lock() {
             sketch.note(key);
         }
     }
 
-    /// Forgets everything.
+    /// Clears it.
     pub(super) fn reset(&self) {
         *self.0.lock() = Sketch::default();
     }
 }
 
-/// The keys asked for most, over all rings.
+/// The most requested keys of all rings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hottest {
-    /// Keys noted, those of long ago counting less.
+    /// Keys recorded; old ones count less.
     pub notes: u64,
-    /// Keys and how often they were seen among the notes, most seen first.
+    /// Keys with their counts, highest first.
     pub keys: Vec<(Vec<u8>, u64)>,
 }
 
 impl Hottest {
-    /// The `most` hottest keys of `rings`. A key that was noted once is not hot.
+    /// The `most` hottest keys of `rings`. A key recorded only once is not hot.
     pub(super) fn of<'r>(rings: impl Iterator<Item = &'r HotKeys>, most: usize) -> Self {
         let mut notes = 0;
         let mut all: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
@@ -124,7 +124,7 @@ impl Hottest {
         Self { notes, keys }
     }
 
-    /// A count as a part of all notes.
+    /// A count as a share of all records.
     pub fn share(&self, count: u64) -> f64 {
         count as f64 / self.notes.max(1) as f64
     }
@@ -134,7 +134,7 @@ impl Hottest {
 mod tests {
     use super::*;
 
-    /// Notes keys of a made-up stream: `hot` in 10 of 100 places, `warm` in 3, others once each.
+    /// Records a synthetic stream: of 100 keys 10 are `hot`, 3 `warm`, and the others unique.
     fn stream(ring: &HotKeys, notes: u32) {
         for note in 0..notes {
             match note % 100 {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_past_fades() {
+    fn old_counts_fade() {
         let ring = HotKeys::default();
         for _ in 0..HALVED_AFTER {
             ring.note(b"old");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_holds_up_no_ring() {
+    fn a_reader_delays_no_ring() {
         let ring = HotKeys::default();
         ring.note(b"k");
         let reading = ring.0.lock();

@@ -1,12 +1,12 @@
-//! `stats latency`: how long requests take inside the session, by kind.
+//! `stats latency`: the time of requests inside the session, by kind.
 //!
-//! What is timed is the session's work on a request: parsing, looking up or storing, staging the reply. Not in it: the
-//! kernel, the wait for the ring's attention, encryption. Requests are sampled (`engine::sample`); in a sampled feed the
-//! clock is read before and after each request. Gets that are answered together share their time equally. A request that
-//! comes in pieces is timed from its last piece on.
+//! Timed is the session's work on a request: parsing, looking up or storing, staging the reply. Not included: the kernel,
+//! waiting for the ring, encryption. Requests are sampled (`engine::sample`); in a sampled input the clock is read before
+//! and after each request. Gets that are served together share their time equally. A request that arrives in pieces is
+//! timed from its last piece.
 //!
-//! A histogram is log-linear: buckets are 1 ns wide below 16 ns, and from there on 1/16 of their power of two, so a
-//! value is told 6.25 % too high at most. Rings count for themselves; `stats` adds up.
+//! Histograms are log-linear: buckets are 1 ns wide below 16 ns, then 1/16 of their power of two, so a value reads at most
+//! 6.25 % too high. Each ring has its own; `stats` adds them up.
 //!
 //! ```text
 //! value, ns   0 … 15 │ 16 … 31 │ 32 … 63 │ … │ 2^33 and more
@@ -44,7 +44,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds with their names, in the order of their numbers.
+    /// All kinds with their names, in order.
     pub const ALL: [(Self, &'static str); 10] = [
         (Self::Get, "get"),
         (Self::Set, "set"),
@@ -59,10 +59,10 @@ impl Kind {
     ];
 }
 
-/// Bits of a value that its bucket keeps behind the highest one.
+/// Bits of a value that its bucket distinguishes after the highest one.
 const FINE_BITS: u32 = 4;
 const FINE: usize = 1 << FINE_BITS;
-/// Values from 2^this on share the last bucket: 8.6 s.
+/// Values of 2^this (8.6 s) and more share the last bucket.
 const POWER_MAX: u32 = 33;
 const BUCKETS: usize = (POWER_MAX - FINE_BITS + 1) as usize * FINE + 1;
 
@@ -93,11 +93,11 @@ fn highest(bucket: usize) -> u64 {
     ((FINE + bucket % FINE + 1) as u64 * (1 << shift)) - 1
 }
 
-/// One ring's times: a histogram for each kind. The ring alone writes it.
+/// One ring's latencies: a histogram for each kind. Only the ring writes it.
 #[derive(Debug)]
 pub struct Latency {
     buckets: Box<[[Counter; BUCKETS]]>,
-    /// Nanoseconds of all requests, by kind.
+    /// Total time of requests by kind, ns.
     sums: [Counter; Kind::ALL.len()],
 }
 
@@ -111,7 +111,7 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Counts `requests` that took `time` together.
+    /// Records `requests` that took `time` together.
     pub fn record(&self, kind: Kind, time: Duration, requests: u32) {
         let all_ns = time.as_nanos() as u64;
         self.sums[kind as usize].add(all_ns);
@@ -120,7 +120,7 @@ impl Latency {
     }
 }
 
-/// The times of all rings, added up.
+/// The latencies of all rings, added up.
 #[derive(Clone, Debug)]
 pub struct Times {
     buckets: Box<[[u64; BUCKETS]]>,
@@ -134,7 +134,7 @@ impl Default for Times {
 }
 
 impl Times {
-    /// Adds what one ring has counted.
+    /// Adds the latencies of a ring.
     pub fn add(&mut self, ring: &Latency) {
         for (sum, count) in self.buckets.iter_mut().flatten().zip(ring.buckets.iter().flatten()) {
             *sum = sum.wrapping_add(count.get());
@@ -144,7 +144,7 @@ impl Times {
         }
     }
 
-    /// Takes away what stood at the last reset.
+    /// Subtracts the values at the last reset.
     pub fn subtract(&mut self, base: &Self) {
         for (sum, base) in self.buckets.iter_mut().flatten().zip(base.buckets.iter().flatten()) {
             *sum = sum.wrapping_sub(*base);
@@ -154,12 +154,12 @@ impl Times {
         }
     }
 
-    /// What stands for a kind.
+    /// Summary of a kind.
     pub fn of(&self, kind: Kind) -> Summary {
         let buckets = &self.buckets[kind as usize];
         let count: u64 = buckets.iter().sum();
         let at = |per_mille: u64| {
-            // The smallest value that so many of all do not exceed.
+            // The smallest value that this share of all does not exceed.
             let rank = (count * per_mille).div_ceil(1000).max(1);
             let mut seen = 0;
             let found = buckets.iter().position(|&in_bucket| {
@@ -171,12 +171,12 @@ impl Times {
         Summary { count, p50: at(500), p99: at(990), p999: at(999), max: at(1000) }
     }
 
-    /// What all requests of `kind` took together.
+    /// Total time of the requests of `kind`.
     pub fn sum(&self, kind: Kind) -> Duration {
         Duration::from_nanos(self.sums[kind as usize])
     }
 
-    /// How many requests of `kind` took `time` at most; right where `time` is one less than a power of two ns.
+    /// Requests of `kind` that took at most `time`; exact if `time` is one less than a power of two ns.
     pub fn within(&self, kind: Kind, time: Duration) -> u64 {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let buckets = &self.buckets[kind as usize];
@@ -184,18 +184,18 @@ impl Times {
     }
 }
 
-/// The times of one kind of request. They are tops of buckets: up to 6.25 % too high.
+/// Latencies of one kind of request. Upper ends of buckets, so up to 6.25 % too high.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Requests timed.
     pub count: u64,
-    /// Half of them took no longer.
+    /// Median.
     pub p50: Duration,
-    /// 99 % took no longer.
+    /// 99th percentile.
     pub p99: Duration,
-    /// 99.9 % took no longer.
+    /// 99.9th percentile.
     pub p999: Duration,
-    /// None took longer.
+    /// Maximum.
     pub max: Duration,
 }
 
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_follow_one_another_and_are_narrow() {
+    fn buckets_are_contiguous_and_narrow() {
         let mut last = 0;
         for ns in (0..100_000).chain((17..36).flat_map(|power| (1u64 << power) - 2..(1 << power) + 2)) {
             let bucket = bucket(ns);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_those_of_what_was_recorded() {
+    fn percentiles_match_the_recorded_values() {
         let (one, other) = (Latency::default(), Latency::default());
         for ns in 1..=1000 {
             let ring = if ns % 2 == 0 { &one } else { &other };
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_takes_away_what_was_there() {
+    fn a_reset_starts_over() {
         let ring = Latency::default();
         ring.record(Kind::Other, Duration::from_secs(100), 1);
         let mut base = Times::default();

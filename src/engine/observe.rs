@@ -1,4 +1,4 @@
-//! What is told to watchers, and counted by key prefix. Nothing here runs unless somebody asked for it.
+//! Events for watchers, and counts by key prefix. Nothing here runs unless one of them is enabled.
 
 use crate::command::Mode;
 use crate::engine::counters::RingCounters;
@@ -9,7 +9,7 @@ use crate::engine::{Shared, Turn};
 use crate::store::Item;
 use std::net::SocketAddr;
 
-/// How a lookup went, as watchers see it.
+/// The result of a lookup, for watchers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Class and length of the value, bytes.
@@ -19,7 +19,7 @@ pub(super) enum Found {
     Expired,
 }
 
-/// Why a connection ended.
+/// Why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The client has hung up, or was hung up on for what it sent.
@@ -32,7 +32,7 @@ pub enum Reason {
     Shutdown,
 }
 
-/// Tells who wants to know. A copy of a turn's references, so that it can be used while the turn has lent an item.
+/// Reports events. A copy of the references in a turn, so that it can be used while the turn lends an item.
 #[derive(Clone, Copy)]
 pub(super) struct Observer<'e> {
     shared: &'e Shared,
@@ -48,7 +48,7 @@ impl<'e> Turn<'e> {
         self.observers = self.shared.observers() | self.observers & KEYS;
     }
 
-    /// Somebody who wants to know of commands, if there is anybody.
+    /// `Some` if commands are watched or counted.
     #[inline(always)]
     pub(super) fn observer(&self) -> Option<Observer<'e>> {
         if self.observers == 0 {
@@ -60,7 +60,7 @@ impl<'e> Turn<'e> {
 }
 
 impl Observer<'_> {
-    /// A lookup that a client asked for: counted by prefix too.
+    /// A lookup by a client's command; also counted by prefix.
     #[cold]
     pub(super) fn fetched(&self, key: &[u8], found: Found) {
         self.count(key, Use::Get(matches!(found, Found::Yes(..))));
@@ -137,7 +137,7 @@ impl Observer<'_> {
 }
 
 impl Shared {
-    /// Tells watchers that a live item is being evicted.
+    /// A live item is evicted.
     pub fn log_eviction(&self, item: &Item<'_>) {
         if !self.watch.wants(Stream::Evictions) {
             return;
@@ -158,8 +158,8 @@ impl Shared {
         self.watch.send(&self.clock, Stream::Evictions, line);
     }
 
-    /// Tells watchers what became of expired items within the last second, in the words of memcached's crawler, which runs
-    /// class by class where there is one sweep here.
+    /// Expired items were removed during the last second. The line is that of memcached's crawler, which runs once for each
+    /// class, while there is one sweep here.
     pub fn log_sweep(&self, examined: u64, reclaimed: u64) {
         let line = format_args!(
             "type=lru_crawler crawler=0 lru=all low_mark=0 next_reclaims=0 since_run=1 next_run=1 elapsed=0 \
@@ -168,7 +168,7 @@ impl Shared {
         self.watch.send(&self.clock, Stream::System, line);
     }
 
-    /// Tells watchers of a new connection; `peer` is None on unix sockets.
+    /// A new connection; `peer` is `None` on UNIX sockets.
     pub fn log_connection(&self, id: u32, peer: Option<SocketAddr>) {
         if self.watch.wants(Stream::Connections) {
             let line = format_args!("type=conn_new {} cfd={id}", Peer(peer));
@@ -176,7 +176,7 @@ impl Shared {
         }
     }
 
-    /// Tells watchers that a connection has ended.
+    /// A connection was closed.
     pub fn log_disconnection(&self, id: u32, peer: Option<SocketAddr>, reason: Reason) {
         if self.watch.wants(Stream::Connections) {
             let reason = match reason {

@@ -9,31 +9,31 @@ use crate::store::Memory;
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
 
-/// Hot keys that are shown.
+/// Hot keys shown.
 const HOTKEYS_SHOWN: usize = 20;
-/// What the process takes beside `-m`, its rings and its connections, bytes.
+/// Memory of the process besides `-m`, rings and connections, bytes.
 const BASE_BYTES: u64 = 8 << 20;
-/// What a ring takes: its io_uring, its read buffers, its stack, bytes.
+/// Memory of a ring: its io_uring, read buffers and stack, bytes.
 const RING_BYTES: u64 = 5 << 19;
-/// What a connection takes beside its buffers, bytes.
+/// Memory of a connection besides its buffers, bytes.
 const CONNECTION_BYTES: u64 = 3 << 9;
 
-/// Where the memory is, bytes.
+/// Memory by use, bytes.
 #[derive(Clone, Debug)]
 pub struct MemoryParts {
-    /// The parts that are counted, with their names and what they are; in the order of `stats memory`.
+    /// The parts with their names and descriptions, in the order of `stats memory`.
     pub parts: Vec<(&'static str, u64)>,
-    /// What the store said, of which most parts are made.
+    /// The store's figures, of which most parts are made.
     pub store: Memory,
 }
 
 impl Report<'_> {
-    /// Where the memory is.
+    /// Memory by use.
     ///
-    /// `used` is the sum of the four behind it, `free` what `limit` leaves. `segments_idle` and `large_idle` are memory
-    /// kept for items to come; `pending` is the part of `used` that waits until slow rings and sends let go of it.
-    /// Outside the limit: `log`, `read_buffers`, and `connections`, which is what connections hold in buffers of their
-    /// own, looked up once a second. `resident` is the kernel's view, and `promised` the bound it stays under.
+    /// `used` is the sum of the four after it, `free` what is left of `limit`. `segments_idle` and `large_idle` is memory
+    /// kept for new items; `pending` is the part of `used` that slow rings or sends still refer to. Outside the limit are
+    /// `log`, `read_buffers`, and `connections`, which is the connections' own buffers, updated once a second. `resident`
+    /// is the kernel's figure, and `promised` the bound it stays below.
     pub fn memory_parts(&self) -> MemoryParts {
         let memory = self.store.memory();
         let (connections, read_buffers) = self.shared.held();
@@ -109,7 +109,7 @@ impl Report<'_> {
     }
 }
 
-/// Resident memory of the process, bytes; none where there is no /proc.
+/// Resident memory of the process, bytes; `None` without /proc.
 fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;

@@ -1,39 +1,39 @@
-//! Which pieces of input are looked at closely: about one in 64 feeds of a ring, at random distances.
+//! Sampling of inputs: about one in 64 of a ring, at random distances.
 //!
-//! Of those, half on average are timed ([`super::latency`]), and one in 16 gives its keys ([`super::hotkeys`]); never both,
-//! so that the work of one does not show in the other. A feed is chosen whatever it holds, so each request has the same
-//! chance; random distances keep the choice from falling into step with what clients repeat.
+//! On average half of those are timed ([`super::latency`]), and the keys of one in 16 are recorded ([`super::hotkeys`]);
+//! never both, so that neither disturbs the other. An input is chosen regardless of its content, so each request has the
+//! same chance, and random distances avoid resonance with periodic clients.
 //!
-//! What every feed pays is one decrement and one branch.
+//! The cost for every input is one decrement and one branch.
 
-/// A feed in so many is drawn, on average.
+/// One input in this many is sampled, on average.
 const FEEDS: u64 = 64;
-/// A request in so many is timed, on average.
+/// One request in this many is timed, on average.
 pub(super) const TIMED_ONE_IN: u64 = 2 * FEEDS;
-/// A key in so many is noted, on average.
+/// One key in this many is recorded, on average.
 pub(super) const NOTED_ONE_IN: u64 = 16 * FEEDS;
 
-/// What is done with a feed besides running it.
+/// What to do with an input besides running it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
     /// Nothing.
     None,
     /// Its requests are timed.
     Times,
-    /// Its keys are noted.
+    /// Its keys are recorded.
     Keys,
 }
 
-/// A ring's choice of feeds.
+/// A ring's sampler.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    /// Feeds to the next that is chosen, that one included.
+    /// Inputs up to and including the next sample.
     left: u32,
     state: u64,
 }
 
 impl Sampler {
-    /// Rings with different numbers choose differently.
+    /// Rings with different numbers sample differently.
     pub(super) fn new(ring: usize) -> Self {
         // Any odd multiplier spreads the numbers over the state, which must not be 0.
         let mut sampler = Self { left: 0, state: (ring as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) };
@@ -41,14 +41,14 @@ impl Sampler {
         sampler
     }
 
-    /// What to do with the next feed.
+    /// What to do with the next input.
     #[inline(always)]
     pub(super) fn next(&mut self) -> Sample {
         self.left -= 1;
         if self.left > 0 { Sample::None } else { self.draw() }
     }
 
-    /// Draws the next distance, 1 to 127 feeds, and what this feed is chosen for.
+    /// Draws the next distance, 1 to 127 inputs, and what to do with this input.
     ///
     /// Source of the generator: Marsaglia, "Xorshift RNGs", 2003 (xorshift64).
     #[cold]
@@ -91,8 +91,8 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_repeat_is_sampled_evenly() {
-        // A client that alternates between two requests: both are met equally often.
+    fn periodic_clients_are_sampled_evenly() {
+        // A client that alternates between two requests: both are sampled equally often.
         let mut sampler = Sampler::new(0);
         let mut met = [0u64; 2];
         for feed in 0..1_000_000 {

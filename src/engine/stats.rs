@@ -36,7 +36,7 @@ impl<'w, 's> Writer<'w, 's> {
     }
 }
 
-/// What statistics are made of. Any thread may have one: it reads what rings count, and holds up none of them.
+/// The sources of statistics. Usable on any thread: it reads the counters of the rings and delays none of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'r> {
     pub(super) store: &'r Store,
@@ -52,7 +52,7 @@ impl<'r> Report<'r> {
 }
 
 impl<'e> Turn<'e> {
-    /// The statistics of this moment.
+    /// The current statistics.
     pub fn report(&self) -> Report<'e> {
         Report { store: self.store, shared: self.shared, now: self.now }
     }
@@ -160,7 +160,7 @@ impl Report<'_> {
         to.put("conn_yields", sums.ring.conn_yields);
     }
 
-    /// What memcached says about its hash table, slabs and threads. There is nothing behind most of it here.
+    /// memcached's statistics about its hash table, slabs and threads, most of which are constant here.
     fn mechanism(&self, to: &mut Writer<'_, '_>, sums: &Sums, memory: &Memory, totals: &Totals) {
         let config = &self.shared.config;
         to.put("hash_power_level", hash_power(totals.curr_items, config.hashpower_init));
@@ -240,7 +240,7 @@ impl Report<'_> {
         }
     }
 
-    /// What memcached has no name for: the parts of the memory budget.
+    /// The parts of the memory budget, for which memcached has no names.
     fn own(&self, to: &mut Writer<'_, '_>, memory: &Memory) {
         to.put("memcrsd_version", OWN_VERSION);
         to.put("memcrsd_segments_bytes", memory.segments);
@@ -258,7 +258,7 @@ impl Report<'_> {
     }
 }
 
-/// Seconds and microseconds with a point between.
+/// Seconds and microseconds, as `secs.micros`.
 struct Seconds(TimeVal);
 
 impl Display for Seconds {

@@ -1,8 +1,8 @@
-//! Watchers: clients that see what happens on the server as lines of text.
+//! Watchers: connections that receive log lines about other connections.
 //!
-//! Every ring asks [`Hub::wants`] before it makes a line, which is one relaxed load. A line is made once, under the hub's
-//! lock, and put into the buffer of each watcher that wants its kind. The first line in a buffer wakes the ring that sends
-//! them. A watcher that does not keep up loses lines and is told how many.
+//! A ring checks [`Hub::wants`] before it formats a line, which is one relaxed load. A line is formatted once, under the
+//! hub's lock, and copied to the buffer of each watcher of its stream. The first line in a buffer wakes the ring that sends
+//! it. A watcher that does not keep up loses lines and gets their number.
 
 use crate::clock::Clock;
 use crate::limits::WATCHERS_MAX;
@@ -11,15 +11,15 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Bytes of keys that are shown as they are, besides letters and digits.
+/// Bytes of keys that are not percent-encoded, besides letters and digits.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A key as dumps and watchers see it: percent-encoded.
+/// A key for dumps and watchers: percent-encoded.
 pub fn encoded(key: &[u8]) -> impl Display {
     percent_encode(key, ENCODED)
 }
 
-/// What can be watched.
+/// Streams that can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
@@ -33,9 +33,9 @@ pub enum Stream {
     Connections = 8,
     /// Deletions.
     Deletions = 16,
-    /// Background work: expired items that are gone.
+    /// Background work: removal of expired items.
     System = 32,
-    /// Commands as they came; nothing is sent.
+    /// Raw commands; nothing is sent.
     Raw = 64,
 }
 
@@ -83,7 +83,7 @@ impl std::fmt::Debug for Watcher {
 /// All watchers.
 #[derive(Debug)]
 pub struct Hub {
-    /// Union of what is watched.
+    /// Union of the watched streams.
     streams: AtomicU32,
     watchers: Mutex<Vec<Watcher>>,
     /// Number of the last line.
@@ -109,13 +109,13 @@ impl Hub {
         }
     }
 
-    /// What is watched: bits of [`Stream`].
+    /// The watched streams: bits of [`Stream`].
     #[inline(always)]
     pub fn streams(&self) -> u32 {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Whether anybody watches `stream`.
+    /// True if `stream` is watched.
     #[inline(always)]
     pub fn wants(&self, stream: Stream) -> bool {
         self.streams() & stream as u32 != 0
@@ -133,14 +133,14 @@ impl Hub {
         Some(id)
     }
 
-    /// Has `wake` called whenever there is something to [`take`](Self::take) where there was nothing.
+    /// Calls `wake` whenever an empty buffer gets its first line to [`take`](Self::take).
     pub fn wake_with(&self, id: WatcherId, wake: Wake) {
         if let Some(watcher) = self.watchers.lock().iter_mut().find(|watcher| watcher.id == id) {
             watcher.wake = Some(wake);
         }
     }
 
-    /// Takes a watcher away.
+    /// Removes a watcher.
     pub fn remove(&self, id: WatcherId) {
         let mut watchers = self.watchers.lock();
         watchers.retain(|watcher| watcher.id != id);
@@ -152,7 +152,7 @@ impl Hub {
         self.streams.store(streams, Ordering::Relaxed);
     }
 
-    /// Sends a line of `stream`: what follows its time and number.
+    /// Sends a line of `stream`: the part after time and number.
     pub fn send(&self, clock: &Clock, stream: Stream, line: impl Display) {
         let mut watchers = self.watchers.lock();
         let number = self.line.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,7 +1,7 @@
-//! A conversation against a model: a map that does what protocol.txt says.
+//! A session compared with a model: a map that behaves as protocol.txt says.
 //!
-//! Commands are made from the input's bytes over a few keys, so that they meet; each is told in text or meta, and the
-//! whole is sent in pieces of lengths that come from the input as well. The answers must be the model's, byte by byte.
+//! Commands are generated from the input's bytes over a few keys, so that they collide, each in text or meta form. They are
+//! sent in pieces whose lengths come from the input too. The replies must be the model's, byte for byte.
 
 use super::Peer;
 use crate::config::Config;
@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 const KEYS: u8 = 6;
 
-/// Bytes one by one; zeros when there are no more.
+/// The input, byte by byte, then zeros.
 struct Bytes<'d>(&'d [u8]);
 
 impl Bytes<'_> {
@@ -25,7 +25,7 @@ impl Bytes<'_> {
     }
 }
 
-/// What the server should hold: flags and value by key.
+/// The expected content of the server: flags and value by key.
 #[derive(Debug, Default)]
 struct Model {
     items: BTreeMap<u8, (u16, Vec<u8>)>,
@@ -44,7 +44,7 @@ impl Model {
         self.expected.extend_from_slice(b"\r\n");
     }
 
-    /// Expects `line` unless the command said that it wants no reply.
+    /// Expects `line` unless the command has noreply.
     fn reply(&mut self, quiet: bool, line: &str) {
         if !quiet {
             self.expect(line);
@@ -65,7 +65,7 @@ impl Model {
         }
     }
 
-    /// A value: mostly short, now and then one that is received into its place; a number now and then.
+    /// A value: usually short, sometimes long enough for a draft, sometimes a number.
     fn value(bytes: &mut Bytes<'_>) -> Vec<u8> {
         let (kind, fill) = (bytes.next(), bytes.next());
         match kind {
@@ -101,7 +101,7 @@ impl Model {
         self.reply(quiet, if stored { "STORED" } else { "NOT_STORED" });
     }
 
-    /// As many keys as the next byte says.
+    /// A number of keys given by the next byte.
     fn get(&mut self, bytes: &mut Bytes<'_>) {
         let count = bytes.next() % 20 + 1;
         let mut line = "get".to_owned();
@@ -132,7 +132,7 @@ impl Model {
         let (name, noreply) = (if up { "incr" } else { "decr" }, if quiet { " noreply" } else { "" });
         self.say(&format!("{name} key{key} {delta}{noreply}"));
         let Some((_, value)) = self.items.get_mut(&key) else { return self.reply(quiet, "NOT_FOUND") };
-        // A number may have spaces behind it, and after these anything.
+        // A number may be followed by spaces and then by anything.
         let text =
             value.split(|&byte| byte == b' ').next().and_then(|digits| std::str::from_utf8(digits).ok());
         let Some(number) = text.and_then(|text| text.parse::<u64>().ok()) else {
@@ -141,7 +141,7 @@ impl Model {
         let delta = u64::from(delta);
         let counted = if up { number.wrapping_add(delta) } else { number.saturating_sub(delta) };
         let text = counted.to_string();
-        // Padded with spaces to the length that was there.
+        // Padded with spaces to the old length.
         *value = format!("{text:<width$}", width = value.len()).into_bytes();
         self.reply(quiet, &text);
     }
@@ -172,11 +172,11 @@ impl Model {
     }
 }
 
-/// Commands made from `data`, in pieces made from it too, are answered as the model answers. The first byte says how many
-/// of the next are lengths of pieces.
+/// Checks the replies to commands generated from `data`, split as `data` says. The first byte is the number of piece lengths
+/// that follow it.
 ///
 /// # Panics
-/// They are not.
+/// A reply differs from the model's.
 pub fn model(data: &[u8]) {
     let Some((&count, data)) = data.split_first() else { return };
     let (lengths, data) = data.split_at(usize::from(count).min(data.len()));

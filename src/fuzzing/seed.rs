@@ -1,5 +1,5 @@
-//! The seed of a test that draws its input: the same in every run, so that a change is judged by itself, unless
-//! `MEMCRSD_TEST_SEED` says otherwise.
+//! The seed of a randomized test: the same in every run, so that only the change under test can make it fail, unless
+//! `MEMCRSD_TEST_SEED` overrides it.
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -1,4 +1,4 @@
-//! The binary protocol: packets to commands, replies to packets.
+//! The binary protocol: packets to commands, results to packets.
 //!
 //! ```text
 //!   0 magic   1 opcode   2 key length (2)   4 extras length   5 data type   6 vbucket or status (2)
@@ -10,7 +10,7 @@
 use crate::command::{Count, Direction, Exptime, Mode, Replies, Store};
 use crate::limits::{KEY_BYTES_MAX, PACKET_BODY_BYTES_MAX, PACKET_HEAD_BYTES_MAX};
 
-/// First byte of a request, and so of a connection that speaks binary.
+/// First byte of a request, and so of a binary connection.
 pub const MAGIC_REQUEST: u8 = 0x80;
 /// First byte of a reply.
 pub const MAGIC_REPLY: u8 = 0x81;
@@ -18,34 +18,34 @@ pub const MAGIC_REPLY: u8 = 0x81;
 pub const HEADER_BYTES: usize = 24;
 const GET: u8 = 0x00;
 const GETQ: u8 = 0x09;
-/// The expiry of an increment that must not create.
+/// The expiry of an increment that must not create an item.
 const NO_CREATE: u32 = u32::MAX;
 
-/// What a reply says besides its body.
+/// Status of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Status {
-    /// Done.
+    /// Success.
     Ok = 0x0000,
-    /// Nothing is there.
+    /// The key is absent.
     NotFound = 0x0001,
-    /// The cas differs, or something is there.
+    /// The cas differs, or the key is present.
     Exists = 0x0002,
     /// Over the item size limit.
     TooLarge = 0x0003,
-    /// The packet's layout is not that of its opcode.
+    /// The packet's layout does not match its opcode.
     Invalid = 0x0004,
-    /// The condition did not hold.
+    /// The condition failed.
     NotStored = 0x0005,
     /// The value is not a number.
     NotNumeric = 0x0006,
     /// Not authenticated, or not allowed.
     Auth = 0x0020,
-    /// Authentication goes on.
+    /// Authentication continues.
     AuthContinue = 0x0021,
     /// No such command.
     Unknown = 0x0081,
-    /// No memory.
+    /// Out of memory.
     NoMemory = 0x0082,
 }
 
@@ -67,19 +67,19 @@ impl Status {
     }
 }
 
-/// Body of [`Status::NoMemory`] when an item finds no room.
+/// Body of [`Status::NoMemory`] for an item.
 pub const NO_MEMORY: &[u8] = b"Out of memory allocating item";
-/// Body of [`Status::NoMemory`] when a longer number finds no room.
+/// Body of [`Status::NoMemory`] for a number that gets longer.
 pub const NO_MEMORY_COUNTING: &[u8] = b"Out of memory incrementing value";
-/// Body of [`Status::NoMemory`] when a counter cannot be created.
+/// Body of [`Status::NoMemory`] for a number that would be created.
 pub const NO_MEMORY_CREATING: &[u8] = b"Out of memory allocating new item";
 /// Body of a successful authentication.
 pub const AUTHENTICATED: &[u8] = b"Authenticated";
 
-/// What a reply repeats of its request.
+/// The fields of a request that its reply repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Echo {
-    /// The opcode, quiet ones too.
+    /// The opcode, also if quiet.
     pub opcode: u8,
     /// The client's own number.
     pub opaque: [u8; 4],
@@ -88,33 +88,33 @@ pub struct Echo {
 /// A request packet up to its value.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// What its reply repeats.
+    /// Fields for the reply.
     pub echo: Echo,
-    /// What it asks for.
+    /// The command.
     pub command: Command<'a>,
-    /// Whether success (for retrievals: a miss) is answered.
+    /// Whether success (a miss, for retrievals) gets a reply.
     pub replies: Replies,
     /// Length of header, extras and key, bytes.
     pub head_bytes: usize,
-    /// Length of the value behind them, bytes.
+    /// Length of the value after them, bytes.
     pub value_bytes: usize,
 }
 
-/// What a packet asks for.
+/// The command of a packet.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
     /// get, getk, gat, gatk.
     Get {
         /// The key.
         key: &'a [u8],
-        /// Whether the reply has the key, even on a miss.
+        /// True if the reply includes the key, even on a miss.
         with_key: bool,
         /// A new expiry.
         touch: Option<Exptime>,
     },
     /// set, add, replace, append, prepend; the value follows.
     Store(Store<'a>),
-    /// delete: key, and the cas that it must have unless that is 0.
+    /// delete: the key, and the cas it must have unless 0.
     Delete(&'a [u8], u64),
     /// increment, decrement.
     Count(Count<'a>),
@@ -136,25 +136,25 @@ pub enum Command<'a> {
     SaslAuth(&'a [u8]),
     /// No such command.
     Unknown,
-    /// The lengths contradict each other: answered, then closed.
+    /// The lengths contradict each other: error reply, then close.
     Torn,
-    /// Not the layout of its opcode: answered, then closed.
+    /// The layout does not match the opcode: error reply, then close.
     Invalid,
 }
 
-/// What stands at the front of the input.
+/// Result of parsing the start of the input.
 #[derive(Clone, Copy, Debug)]
 pub enum Parsed<'a> {
-    /// Less than header, extras and key.
+    /// Header, extras and key are incomplete.
     Need,
-    /// Not a packet, or one that no command has: close.
+    /// Not a packet, or longer than any command: close.
     Bad,
     /// A packet up to its value.
     Packet(Packet<'a>),
 }
 
-/// The key of the packet at the front of `input`, and the length of the packet with its value; None if its head is not all
-/// there. For a look ahead: not all of it is checked.
+/// The key of the packet at the start of `input`, and the length of the packet with its value; `None` if its head is
+/// incomplete. For lookahead: not everything is checked.
 #[inline]
 pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     let header = input.first_chunk::<HEADER_BYTES>()?;
@@ -164,8 +164,8 @@ pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     Some((key, HEADER_BYTES + u32::from_be_bytes([b0, b1, b2, b3]) as usize))
 }
 
-/// The get or getq at the front of `input`: what its reply repeats, who is answered, its key, and the packet's length; None
-/// if it is anything else. The short cut of the most frequent packet.
+/// A fast path for the most frequent packets: a get or getq at the start of `input`, as the fields for its reply, whether a
+/// miss gets a reply, the key, and the length of the packet; `None` if it is anything else.
 #[inline]
 pub fn plain_get(input: &[u8]) -> Option<(Echo, Replies, &[u8], usize)> {
     let header = input.first_chunk::<HEADER_BYTES>()?;
@@ -183,7 +183,7 @@ pub fn plain_get(input: &[u8]) -> Option<(Echo, Replies, &[u8], usize)> {
     Some((Echo { opcode, opaque: [o0, o1, o2, o3] }, replies, key, HEADER_BYTES + key_bytes))
 }
 
-/// Reads the packet at the front of `input`.
+/// Parses the packet at the start of `input`.
 pub fn parse(input: &[u8]) -> Parsed<'_> {
     let Some((header, behind)) = input.split_first_chunk::<HEADER_BYTES>() else { return Parsed::Need };
     let [magic, opcode, k0, k1, extras_bytes, _, _, _, b0, b1, b2, b3, o0, o1, o2, o3, cas @ ..] = *header;
@@ -215,7 +215,7 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     Parsed::Packet(packet)
 }
 
-/// The commands behind the opcodes, quiet ones folded in.
+/// Commands by opcode, without the difference of quiet ones.
 #[derive(Clone, Copy)]
 enum Kind {
     Get { with_key: bool, touch: bool },
@@ -274,7 +274,7 @@ fn opcode_kind(opcode: u8) -> (Kind, Replies) {
     }
 }
 
-/// The command, if extras, key and value are those its opcode has.
+/// The command, if extras, key and value fit its opcode.
 fn command<'a>(kind: Kind, extras: &[u8], key: &'a [u8], value_bytes: usize, cas: u64) -> Command<'a> {
     match (kind, extras, key, value_bytes) {
         (Kind::Get { with_key, touch: false }, [], [_, ..], 0) => Command::Get { key, with_key, touch: None },
@@ -287,7 +287,7 @@ fn command<'a>(kind: Kind, extras: &[u8], key: &'a [u8], value_bytes: usize, cas
         }
         (Kind::Store(Mode::Append | Mode::Prepend), ..) => Command::Invalid,
         (Kind::Store(mode), &[f0, f1, f2, f3, e0, e1, e2, e3], [_, ..], _) => {
-            // Any of them with a cas replaces exactly that version.
+            // With a cas each of them replaces exactly that version.
             let mode = if cas == 0 { mode } else { Mode::Cas };
             let flags = u32::from_be_bytes([f0, f1, f2, f3]);
             Command::Store(store(key, mode, flags, exptime([e0, e1, e2, e3]), cas))

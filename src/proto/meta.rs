@@ -1,8 +1,8 @@
-//! The meta commands: flags to a request, and the pieces of a reply.
+//! The meta commands: flags to a request, and the parts of a reply.
 //!
-//! A line is `<verb> <key> [<datalen>] <flag>*`; a flag is one letter, some with a token right behind it. All verbs know
-//! all letters and pass over those that mean nothing to them. The reply repeats what was asked for in the order of the
-//! request, so a request keeps its flags as they came.
+//! A line is `<verb> <key> [<datalen>] <flag>*`; a flag is a letter, some followed by a token without a space. Every verb
+//! accepts every letter and ignores those without a meaning for it. The reply returns the requested flags in the order of
+//! the request, so a request keeps its flags as received.
 //!
 //! Source: protocol.txt of memcached 1.6.45, "Meta Commands".
 
@@ -13,18 +13,18 @@ use crate::proto::text::{Verb, Words, reply, value_length};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-/// A meta command line, read.
+/// A parsed meta command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The flags in the order of the request.
     pub flags: Words<'a>,
     /// `q`.
     pub replies: Replies,
-    /// `v`: the value is wanted.
+    /// `v`: return the value.
     pub value: bool,
-    /// `b`: the key came in base64.
+    /// `b`: the key is in base64.
     pub key_is_binary: bool,
-    /// `u`: not to count as a use.
+    /// `u`: do not count as an access.
     pub unused: bool,
     /// `I`.
     pub stale: bool,
@@ -40,9 +40,9 @@ pub struct Request<'a> {
     pub vivify: Option<Exptime>,
     /// `R`.
     pub recache: Option<Exptime>,
-    /// `T` stands in front of `R`, which so sees its effect.
+    /// `T` comes before `R`, which therefore sees its effect.
     pub recache_sees_touch: bool,
-    /// `T` stands behind `N`, and so overrides it.
+    /// `T` comes after `N`, and therefore overrides it.
     pub touch_follows_vivify: bool,
     /// `F`.
     pub client_flags: u32,
@@ -53,20 +53,20 @@ pub struct Request<'a> {
     seen: u128,
 }
 
-/// What stands at the front of a meta line.
+/// The start of a meta line, before its flags.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
-    /// The key as it came.
+    /// The key as received.
     pub key: &'a [u8],
     /// ms: the value's length, bytes.
     pub value_bytes: usize,
     flags: Words<'a>,
 }
 
-/// Flags that leave no trace in a reply's first line: a mask like `Request::seen`.
+/// Flags without an effect on the first line of a reply: a mask like `Request::seen`.
 const SILENT: u128 = 1 << b'v' | 1 << b'q' | 1 << b'b' | 1 << b'u' | 1 << b'E' | 1 << b'C' | 1 << b'R';
 
-/// A decoded key's place.
+/// Buffer for a decoded key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyBuffer([u8; KEY_BYTES_MAX]);
 
@@ -76,7 +76,7 @@ impl Default for KeyBuffer {
     }
 }
 
-/// Reads a line up to its flags; None is a line that makes no sense, and is not followed by a value.
+/// Parses a line up to its flags; `None` if it is malformed, in which case no value follows.
 pub fn line(verb: Verb, text: &[u8]) -> Option<Line<'_>> {
     let mut words = Words::of(text);
     words.next()?;
@@ -86,15 +86,15 @@ pub fn line(verb: Verb, text: &[u8]) -> Option<Line<'_>> {
         _ => 0,
     };
     let line = Line { key, value_bytes, flags: words };
-    // Whether a value follows depends on it. For the others it is enough to look once there is an error.
+    // ms: it decides whether a value follows. For the others, checking after an error is enough.
     (verb != Verb::Set || line.has_plain_flags()).then_some(line)
 }
 
 impl<'a> Line<'a> {
-    /// Reads the flags, and the key into `buffer` if it is in base64.
+    /// Parses the flags, and decodes a base64 key into `buffer`.
     ///
     /// # Errors
-    /// The line to answer. Errors are answered whatever `q` says.
+    /// The reply line. Errors are sent even with `q`.
     pub fn request<'k>(
         &self,
         verb: Verb,
@@ -116,7 +116,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// What to answer to a line with something wrong in it; `bad_flag` is what is wrong with its flags.
+    /// The reply to a line with an error; `bad_flag` is the error in its flags.
     #[cold]
     fn mistake(&self, verb: Verb, bad_flag: Option<&'static [u8]>) -> &'static [u8] {
         if !self.has_plain_flags() {
@@ -131,12 +131,12 @@ impl<'a> Line<'a> {
         said_by(verb, bad_flag.unwrap_or(reply::BAD_FORMAT))
     }
 
-    /// True if every flag starts like one.
+    /// True if every flag starts with a letter.
     fn has_plain_flags(&self) -> bool {
         self.flags.into_iter().all(|flag| matches!(flag[0], b'A'..=b'z' | b'0'..=b'9'))
     }
 
-    /// The key of a `me`, whose other words are not looked at but for a `b`.
+    /// The key of a `me`, which ignores all other words except `b`.
     pub fn debug_key<'k>(&self, buffer: &'k mut KeyBuffer) -> Result<&'k [u8], &'static [u8]>
     where
         'a: 'k,
@@ -154,17 +154,17 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What `verb` says for `error`: ma has one text for all of them.
+/// The reply of `verb` to `error`: ma has one text for all errors.
 fn said_by(verb: Verb, error: &'static [u8]) -> &'static [u8] {
     if verb == Verb::Count { reply::INVALID_OR_DUPLICATE_FLAG } else { error }
 }
 
-/// Most flags a line of `verb` may have.
+/// Most flags in a line of `verb`.
 fn flags_max(verb: Verb) -> usize {
     META_TOKENS_MAX - if verb == Verb::Set { 3 } else { 2 }
 }
 
-/// Reads the flags; with them their number.
+/// Parses the flags and counts them.
 fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
     let mut request = Request {
         flags: words,
@@ -187,8 +187,8 @@ fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
         delta: 1,
         seen: 0,
     };
-    // A bad token is reported once the letters are known to be good; the last one counts, but for F's, which memcached
-    // has no words for.
+    // A bad token is reported only if all letters are valid. The last one wins, except F's, for which memcached has no
+    // message.
     let mut error = None;
     let mut count = 0;
     for word in words {
@@ -244,10 +244,10 @@ impl Request<'_> {
         Ok(())
     }
 
-    /// The ms that is asked for.
+    /// The requested ms.
     ///
     /// # Errors
-    /// The line to answer to a mode that ms does not have.
+    /// The reply to a mode that ms does not have.
     pub fn store<'k>(&self, key: &'k [u8]) -> Result<Store<'k>, &'static [u8]> {
         let mode = match self.mode {
             None | Some(b'S') => Mode::Set,
@@ -276,10 +276,10 @@ impl Request<'_> {
         })
     }
 
-    /// The ma that is asked for.
+    /// The requested ma.
     ///
     /// # Errors
-    /// The line to answer to a mode that ma does not have.
+    /// The reply to a mode that ma does not have.
     pub fn count<'k>(&self, key: &'k [u8]) -> Result<Count<'k>, &'static [u8]> {
         let direction = match self.mode {
             None | Some(b'I' | b'+') => Direction::Up,
@@ -306,13 +306,13 @@ impl Request<'_> {
         }
     }
 
-    /// True if a flag may put something into the reply's first line.
+    /// True if a flag may add to the first line of the reply.
     pub fn asks(&self) -> bool {
         self.seen & !SILENT != 0
     }
 }
 
-/// A token that is a signed 32-bit number of seconds.
+/// Parses a token as a signed 32-bit number of seconds.
 fn seconds(token: &[u8]) -> Result<Exptime, &'static [u8]> {
     match number::c_signed(token).and_then(|secs| i32::try_from(secs).ok()) {
         Some(secs) => Ok(Exptime(i64::from(secs))),
@@ -326,7 +326,7 @@ pub fn push_number(out: &mut Vec<u8>, letter: u8, number: impl itoa::Integer) {
     number::push(out, number);
 }
 
-/// Appends seconds left to live, -1 for ever, behind ` t`.
+/// Appends ` t` and the seconds to live, -1 for no expiry.
 pub fn push_ttl(out: &mut Vec<u8>, ttl: Option<u32>) {
     match ttl {
         None => out.extend_from_slice(b" t-1"),
@@ -349,19 +349,19 @@ pub fn push_key_text(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) {
         return out.extend_from_slice(key);
     }
     let mut encoded = [0; KEY_BYTES_MAX.div_ceil(3) * 4];
-    // The buffer holds the longest key.
+    // The buffer fits the longest key.
     if let Ok(bytes) = BASE64.encode_slice(key, &mut encoded) {
         out.extend_from_slice(&encoded[..bytes]);
     }
 }
 
-/// Appends a flag as it came.
+/// Appends a flag as received.
 pub fn push_flag(out: &mut Vec<u8>, flag: &[u8]) {
     out.push(b' ');
     out.extend_from_slice(flag);
 }
 
-/// Appends the opaque and the key, as far as they were asked for, in their order.
+/// Appends opaque and key, if requested, in the order of the request.
 pub fn push_opaque_and_key(out: &mut Vec<u8>, request: &Request<'_>, key: &[u8]) {
     for flag in request.flags {
         match flag[0] {

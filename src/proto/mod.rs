@@ -1,4 +1,4 @@
-//! Bytes to commands and replies to bytes. Pure: parses in place, sees no store, allocates nothing but reply bytes.
+//! Parsers and writers of the protocols. Pure: they parse in place, know no store, and allocate only reply bytes.
 
 pub mod binary;
 pub mod meta;

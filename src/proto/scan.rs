@@ -1,10 +1,9 @@
-//! Finding the ends of words, eight bytes at a time. Words are short: a search that has to be set up costs more than it
-//! saves on them.
+//! Finds the ends of words, eight bytes at a time. Words are short, so a search with a set-up cost would not pay.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Place of the first space, or the length.
+/// Position of the first space, or the length.
 #[inline]
 pub fn space(bytes: &[u8]) -> usize {
     // A byte that is a space becomes 0, and the lowest 0 sets the lowest high bit.
@@ -18,14 +17,14 @@ pub fn space(bytes: &[u8]) -> usize {
     )
 }
 
-/// Place of the first space or control byte, or the length.
+/// Position of the first space or control byte, or the length.
 #[inline]
 pub fn blank(bytes: &[u8]) -> usize {
     // Exact for the lowest byte that is below 0x21.
     find(bytes, |&byte| byte < 0x21, |eight| eight.wrapping_sub(ONES * 0x21) & !eight & HIGHS)
 }
 
-/// Place of the first byte that `is` it, which is also the first whose high bit `mark` sets; or the length.
+/// Position of the first byte for which `is` holds, which must also be the first whose high bit `mark` sets; or the length.
 #[inline(always)]
 fn find(bytes: &[u8], is: impl Fn(&u8) -> bool, mark: impl Fn(u64) -> u64) -> usize {
     let Some(last) = bytes.last_chunk::<8>() else { return bytes.iter().position(is).unwrap_or(bytes.len()) };
@@ -39,7 +38,7 @@ fn find(bytes: &[u8], is: impl Fn(&u8) -> bool, mark: impl Fn(u64) -> u64) -> us
     if rest.is_empty() {
         return bytes.len();
     }
-    // The last eight without those that were seen; what is shifted in stands behind the end.
+    // The last eight bytes without those already searched; zeros are shifted in after the end.
     let marked = mark(u64::from_le_bytes(*last) >> (64 - 8 * rest.len()));
     bytes.len().min(eights.len() * 8 + marked.trailing_zeros() as usize / 8)
 }
@@ -49,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agree_with_a_plain_search() {
+    fn results_agree_with_a_plain_search() {
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..20_000 {
             let bytes: Vec<u8> = (0..random.usize(..40))

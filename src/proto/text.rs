@@ -1,7 +1,6 @@
 //! The classic text protocol: lines to commands.
 //!
-//! A line is `command word word …`; words are separated by spaces and by nothing else. Nothing is collected: a command
-//! holds slices of the line it came from.
+//! A line is `command word word …`; only spaces separate words. Nothing is copied: a command borrows from its line.
 //!
 //! Source: protocol.txt of memcached 1.6.45.
 
@@ -14,14 +13,14 @@ use crate::proto::scan;
 
 /// The shortest line that can be a command, its line end included, bytes.
 const LINE_BYTES_MIN: usize = 4;
-/// What ends a line and stands behind a value.
+/// The end of a line, and of a value.
 pub const LINE_END: &[u8] = b"\r\n";
-/// A line that is only an HTTP request's first line ends in this word.
+/// The last word of a line that is an HTTP request begins with this.
 const HTTP: &[u8] = b"HTTP/";
 const GET: &[u8] = b"get ";
 const NOREPLY: &[u8] = b"noreply";
 
-/// The words of a line that are still to be read.
+/// The remaining words of a line.
 #[derive(Clone, Copy, Debug)]
 pub struct Words<'a> {
     rest: &'a [u8],
@@ -33,14 +32,14 @@ impl<'a> Words<'a> {
         Self { rest: line }
     }
 
-    /// What is behind the last word that was taken.
+    /// The rest of the line after the last word taken.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// The last word, unless more than `room` words are left: then the last of those that are looked at.
+    /// The last word, or if more than `room` words are left, the last of those that are parsed.
     fn last_of(self, room: usize) -> Option<&'a [u8]> {
-        // `room` words need at least twice as many bytes, so almost every line is decided from its end.
+        // `room` words need at least twice that many bytes, so for almost every line its end is enough.
         if self.rest.len() < room * 2 {
             let end = self.rest.iter().rposition(|&byte| byte != b' ')? + 1;
             let start = memchr::memrchr(b' ', &self.rest[..end]).map_or(0, |space| space + 1);
@@ -75,7 +74,7 @@ impl<'a> Iterator for Words<'a> {
 pub enum Command<'a> {
     /// get, gets, gat, gats.
     Get(Get<'a>),
-    /// set, add, replace, append, prepend, cas: the value's block follows.
+    /// set, add, replace, append, prepend, cas; a data block follows.
     Store(Block<'a>),
     /// delete.
     Delete(&'a [u8], Replies),
@@ -83,7 +82,7 @@ pub enum Command<'a> {
     Count(&'a [u8], Direction, u64, Replies),
     /// touch.
     Touch(&'a [u8], Exptime, Replies),
-    /// mg, ms, md, ma, me: read from the line by [`crate::proto::meta`].
+    /// mg, ms, md, ma, me; parsed by [`crate::proto::meta`].
     Meta(Verb),
     /// mn.
     Noop,
@@ -91,15 +90,15 @@ pub enum Command<'a> {
     Version,
     /// quit.
     Quit,
-    /// `flush_all`; None is a bad number.
+    /// `flush_all`; `None` for an invalid number.
     Flush(Option<Exptime>, Replies),
     /// verbosity.
     Verbosity(u32, Replies),
-    /// `stats`, `lru_crawler` and other administration, with their words.
+    /// `stats`, `lru_crawler` and other administrative commands, with their words.
     Admin(Admin, Words<'a>),
-    /// Answered at once with this line.
+    /// Rejected with this reply.
     Refused(&'static [u8], Replies),
-    /// Somebody speaks HTTP: close without a word.
+    /// An HTTP request: close without a reply.
     Http,
 }
 
@@ -118,7 +117,7 @@ pub enum Verb {
     Debug,
 }
 
-/// Commands for administrators.
+/// Administrative commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admin {
     /// `stats`.
@@ -146,28 +145,27 @@ pub enum Admin {
 /// A retrieval and its keys, of which there is at least one word.
 #[derive(Clone, Copy, Debug)]
 pub struct Get<'a> {
-    /// The keys, not looked at.
+    /// The keys, unchecked.
     pub keys: Words<'a>,
-    /// Show each item's cas.
+    /// Return each item's cas.
     pub with_cas: bool,
     /// A new expiry for each item (gat, gats).
     pub touch: Option<Exptime>,
 }
 
-/// A storage command's line and its data block.
+/// The line of a storage command, and what follows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
-    /// The command, or the line it is refused with once its block has been skipped.
+    /// The command, or the error to send once its data block has been skipped.
     pub store: Result<Store<'a>, &'static [u8]>,
-    /// The value's length without its line end, bytes.
+    /// Length of the value without its line end, bytes.
     pub value_bytes: usize,
     /// `noreply`.
     pub replies: Replies,
 }
 
-/// The key of a get of one key at the front of `input`, and the length of its line; None if it is anything else.
-///
-/// The short cut of the most frequent command: one search finds both the end of the key and the end of the line.
+/// A fast path for the most frequent command: the key of a get of one key at the start of `input`, and the length of its
+/// line; `None` if it is anything else. One search finds both the end of the key and the end of the line.
 #[inline]
 pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     let words = input.strip_prefix(GET)?;
@@ -181,8 +179,8 @@ pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     (!key.is_empty() && key.len() <= KEY_BYTES_MAX).then_some((key, GET.len() + end + line_end_bytes))
 }
 
-/// The first word behind the command at the front of `input`, which is its key if it has one, and how long the command
-/// is with its block; None if that cannot be told from both ends of its line. For a look ahead: not all of it is checked.
+/// The first word after the command at the start of `input`, which is its key if it has one, and the length of the command
+/// with its data block; `None` if both ends of the line do not tell. For lookahead: not everything is checked.
 pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memchr(b'\n', &input[..input.len().min(LINE_BYTES_MAX)])?;
     let line = &input[..end];
@@ -203,11 +201,11 @@ pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
 fn number_at_end(words: &[u8]) -> Option<usize> {
     let words = words.strip_suffix(b" noreply").unwrap_or(words);
     let start = words.iter().rposition(|byte| !byte.is_ascii_digit())? + 1;
-    // No digits would be read as 0.
+    // No digits would be parsed as 0.
     if start < words.len() { value_length(&words[start..]) } else { None }
 }
 
-/// Reads a line that has no line end; `line_end_bytes` (1 or 2) is how long that was.
+/// Parses a line without its line end, whose length was `line_end_bytes` (1 or 2).
 #[inline]
 pub fn parse(line: &[u8], line_end_bytes: usize) -> Command<'_> {
     if let Some(keys) = line.strip_prefix(b"get ") {
@@ -270,7 +268,7 @@ fn administration<'a>(name: &[u8], words: Words<'a>) -> Command<'a> {
     }
 }
 
-/// `noreply` is the last word of a line, or it is an ordinary word. `taken` words stand in front of `words`.
+/// `noreply` counts only as the last word of a line. `taken` words precede `words`.
 pub fn replies(words: Words<'_>, taken: usize) -> Replies {
     match words.last_of(LINE_TOKENS_MAX - taken) {
         Some(NOREPLY) => Replies::Quiet,
@@ -310,7 +308,7 @@ fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
     };
     let compare = match mode {
         Mode::Cas => match words.next() {
-            // A cas command without its number is refused, but its block is known and skipped.
+            // A cas command without its number is rejected, but its block length is known, so the block is skipped.
             Some(unique) => number::unsigned(unique),
             None => None,
         },
@@ -333,13 +331,13 @@ fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
     Command::Store(Block { store, value_bytes, replies })
 }
 
-/// A value length that may be announced, bytes.
+/// Parses the announced length of a value, bytes.
 pub fn value_length(token: &[u8]) -> Option<usize> {
     let bytes = u32::try_from(number::signed_32(token)?).ok()?;
     (bytes <= VALUE_BYTES_ANNOUNCED_MAX).then_some(bytes as usize)
 }
 
-/// The first of `words` as a key, and who is answered; `Err` is what to say instead.
+/// The first of `words` as a key, and whether replies are sent; `Err` is the reply to an invalid key.
 fn key<'a>(words: &mut Words<'a>) -> Result<(&'a [u8], Replies), Command<'static>> {
     let all = *words;
     let key = words.next().ok_or_else(too_few)?;
@@ -350,7 +348,7 @@ fn key<'a>(words: &mut Words<'a>) -> Result<(&'a [u8], Replies), Command<'static
     Ok((key, replies))
 }
 
-/// A time behind the key and `noreply` behind that are old usage, and ignored; more words are a mistake.
+/// A time after the key, and `noreply` after that, are old usage and ignored; more words are an error.
 fn delete(mut words: Words<'_>) -> Command<'_> {
     match key(&mut words) {
         Ok((_, replies)) if words.nth(2).is_some() => Command::Refused(reply::DELETE_USAGE, replies),

@@ -1,12 +1,12 @@
-//! The framing of datagrams: a request in one, a reply in as many as it takes.
+//! Framing of datagrams: one for a request, as many as needed for a reply.
 //!
 //! ```text
 //!   byte  0 1         2 3        4 5         6 7        8 ..
 //!         request id  sequence   datagrams   reserved   text or packets     all numbers big endian
 //! ```
 //!
-//! A request is one datagram. Each reply to it is a message of its own with the request's id, cut into datagrams that
-//! are counted from 0. Values need not be copied to be cut: see [`Gap`].
+//! Each reply to a request is a message of its own with the request's id, split into datagrams numbered from 0. Values need
+//! not be copied for splitting: see [`Gap`].
 //!
 //! Source: protocol.txt, "UDP protocol"; memcached 1.6.45 for what counts as one reply.
 
@@ -14,15 +14,15 @@ use super::binary::{HEADER_BYTES, MAGIC_REPLY};
 use super::text::LINE_END;
 use crate::limits::DATAGRAM_BYTES_MAX;
 
-/// Bytes in front of each datagram's part.
+/// Length of the frame at the start of each datagram, bytes.
 pub const FRAME_BYTES: usize = 8;
-/// Most of a reply that one datagram carries, bytes.
+/// Most bytes of a reply in one datagram.
 pub const PART_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - FRAME_BYTES;
-/// The binary command whose replies are several packets.
+/// The binary command whose reply is several packets.
 const OPCODE_STAT: u8 = 0x10;
 
-/// The id and the commands of a request; `None` if it is none that is served: cut off, empty, one of several datagrams,
-/// or a server's reply.
+/// The id and the commands of a request; `None` if it must be ignored: truncated, empty, one of several datagrams, or a
+/// server's reply.
 pub fn request(datagram: &[u8]) -> Option<(u16, &[u8])> {
     let (frame, commands) = datagram.split_first_chunk::<FRAME_BYTES>()?;
     let [id_high, id_low, _, _, total_high, total_low, _, _] = *frame;
@@ -30,9 +30,9 @@ pub fn request(datagram: &[u8]) -> Option<(u16, &[u8])> {
     (total == 1 && !is_reply(*commands.first()?)).then(|| (u16::from_be_bytes([id_high, id_low]), commands))
 }
 
-/// True if a datagram whose payload starts with `first` is a server's reply: replies start with a capital or a digit,
-/// commands with neither. A reply that were answered would be answered too: a request with a forged sender could make two
-/// servers talk to each other for ever.
+/// True if a payload that starts with `first` is a server's reply: replies start with a capital or a digit, commands with
+/// neither. Replies must not be answered, or a request with a forged sender would make two servers answer each other for
+/// ever.
 fn is_reply(first: u8) -> bool {
     first == MAGIC_REPLY || first.is_ascii_uppercase() || first.is_ascii_digit()
 }
@@ -40,7 +40,7 @@ fn is_reply(first: u8) -> bool {
 /// A datagram's frame.
 pub type Frame = [u8; FRAME_BYTES];
 
-/// The frame of datagram `sequence` of the `total` that answer the request `id`.
+/// The frame of datagram `sequence` of `total` in the reply to request `id`.
 pub fn frame(id: u16, sequence: u16, total: u16) -> Frame {
     let mut frame = [0; FRAME_BYTES];
     for (field, value) in frame.chunks_exact_mut(2).zip([id, sequence, total]) {
@@ -49,24 +49,24 @@ pub fn frame(id: u16, sequence: u16, total: u16) -> Frame {
     frame
 }
 
-/// Datagrams that a message of `bytes` takes; `None` if they cannot be counted.
+/// Number of datagrams for a message of `bytes`; `None` if it does not fit the frame.
 pub fn datagrams(bytes: usize) -> Option<u16> {
     u16::try_from(bytes.div_ceil(PART_BYTES_MAX)).ok()
 }
 
-/// A value that does not stand among the copied bytes of the replies.
+/// A value that is not among the copied bytes of the replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Where among the copied bytes it belongs.
+    /// Its position among the copied bytes.
     pub at: usize,
     /// Its length.
     pub bytes: usize,
 }
 
-/// Cuts replies into messages: each reply is one.
+/// Splits replies into messages, one for each.
 #[derive(Debug)]
 pub struct Messages {
-    /// Copied bytes and gaps that belong to the messages so far.
+    /// Copied bytes and gaps in the messages so far.
     at: usize,
     gap: usize,
     end: End,
@@ -79,7 +79,7 @@ impl Default for Messages {
 }
 
 impl Messages {
-    /// Length of the next message of the replies that `copied` is, but for `gaps`; `None` behind the last.
+    /// Length of the next message in the replies made of `copied` and `gaps`; `None` after the last.
     pub fn next_bytes(&mut self, copied: &[u8], gaps: &[Gap]) -> Option<usize> {
         let replies = Replies { copied, at: self.at, gaps: &gaps[self.gap..] };
         let behind = behind_reply(replies, self.end)?;
@@ -93,22 +93,22 @@ impl Messages {
     }
 }
 
-/// The replies from some place on.
+/// The replies from some position on.
 #[derive(Clone, Copy)]
 struct Replies<'r> {
     copied: &'r [u8],
     at: usize,
-    /// Those that are not passed.
+    /// The remaining gaps.
     gaps: &'r [Gap],
 }
 
 impl<'r> Replies<'r> {
-    /// The copied bytes from here on.
+    /// The copied bytes from here.
     fn text(self) -> &'r [u8] {
         &self.copied[self.at..]
     }
 
-    /// The replies behind the next `bytes`, of which gaps are passed whole.
+    /// The replies after the next `bytes`; gaps are passed whole.
     fn behind(mut self, mut bytes: usize) -> Self {
         while let Some((gap, further)) = self.gaps.split_first()
             && gap.at - self.at < bytes
@@ -127,7 +127,7 @@ impl<'r> Replies<'r> {
     }
 }
 
-/// What is behind the first reply, which has at least one byte; `None` if there is none.
+/// The replies after the first one, which has at least one byte; `None` if there is none.
 fn behind_reply(replies: Replies<'_>, end: End) -> Option<Replies<'_>> {
     let is_binary = *replies.text().first()? == MAGIC_REPLY;
     Some(if is_binary { behind_packets(replies) } else { behind_text(replies, end) })
@@ -136,16 +136,16 @@ fn behind_reply(replies: Replies<'_>, end: End) -> Option<Replies<'_>> {
 const VALUE: &[u8] = b"VALUE ";
 const END: &[u8] = b"END\r\n";
 
-/// Where the end of a get stands.
+/// Position of the end of a get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// With the only value.
+    /// In the message of its only value.
     Alone,
-    /// In a message of its own, behind several.
+    /// In a message of its own, after several values.
     Apart,
 }
 
-/// Behind a packet; of statistics, behind all packets up to the one without a key, which ends them.
+/// The end of a packet; of statistics, the end of all packets up to the final one without a key.
 fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
     loop {
         let Some(header) = replies.text().first_chunk::<HEADER_BYTES>() else {
@@ -160,7 +160,7 @@ fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
     }
 }
 
-/// Behind a line, with its value if it announces one. A list of statistics goes with its end, and so does a lone value.
+/// The end of a line, with its value if it announces one. A list of statistics includes its end, and so does a single value.
 fn behind_text(replies: Replies<'_>, place: End) -> Replies<'_> {
     let mut behind = behind_item(replies);
     if replies.text().starts_with(VALUE) {
@@ -176,15 +176,15 @@ fn behind_text(replies: Replies<'_>, place: End) -> Replies<'_> {
     behind_end(behind)
 }
 
-/// Behind the end of a list, if that is what comes next.
+/// Skips the end of a list, if it comes next.
 fn behind_end(replies: Replies<'_>) -> Replies<'_> {
     if replies.text().starts_with(END) { replies.behind(END.len()) } else { replies }
 }
 
-/// Lines that belong to the line in front of them.
+/// Lines that belong to the line before them.
 const LISTED: [&[u8]; 3] = [b"STAT ", b"ITEM ", b"PREFIX "];
 
-/// Behind a line with its value.
+/// The end of a line with its value.
 fn behind_item(replies: Replies<'_>) -> Replies<'_> {
     let line_bytes = line_bytes(replies.text());
     let mut words = replies.text()[..line_bytes].trim_ascii_end().split(|&byte| byte == b' ');
@@ -209,7 +209,7 @@ fn line_bytes(replies: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// The messages of `replies`, of which the bytes that are `x` are left out.
+    /// The messages of `replies`, with bytes `x` as gaps.
     fn messages(replies: &[u8]) -> Vec<Vec<u8>> {
         let mut messages = Messages::default();
         let mut cut = Vec::new();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_single_datagrams_with_something_in_them() {
+    fn requests_are_single_non_empty_datagrams() {
         assert_eq!(request(b"\x01\x02\x00\x05\x00\x01\x09\x09mn\r\n"), Some((0x102, &b"mn\r\n"[..])));
         for none in
             [&b""[..], b"\x01\x02\x00", b"\0\0\0\0\0\x01\0\0", b"\0\0\0\0\0\x02\0\0mn", b"\0\0\0\0\0\0\0\0mn"]
@@ -244,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_no_requests() {
+    fn replies_are_not_requests() {
         for reply in ["END", "ERROR", "STORED", "VALUE a 0 1\r\n1", "HD", "42", "0", "STAT pid 1", "\u{81}"] {
             let datagram = [&b"\0\0\0\0\0\x01\0\0"[..], reply.as_bytes(), b"\r\n"].concat();
             let is_request = request(&datagram).is_some();
-            // The last is two bytes in UTF-8, as which no packet begins.
+            // The last is two bytes in UTF-8, and no packet begins like that.
             assert_eq!(is_request, reply == "\u{81}", "{reply}");
         }
         assert_eq!(request(b"\0\0\0\0\0\x01\0\0\x81\x0a"), None);

@@ -1,26 +1,26 @@
-//! Which engine does the I/O: the one that is asked for, or the best that the machine allows.
+//! Choice of the I/O engine: the one requested, or the best one that the machine allows.
 //!
-//! What a machine allows is seen twice: when it is probed, and when all rings are built, since memory to be locked may
-//! suffice for the one and not for the other. Either way all rings have the same engine.
+//! What the machine allows shows at two points: when it is probed, and when all rings are built, because the memory that
+//! may be locked can be enough for the former and not for the latter. Either way all rings get the same engine.
 
 use super::StartError;
 use crate::config::IoEngine;
 use std::sync::mpsc::{Receiver, Sender};
 use uring::{Engine, Options, Ring, Support};
 
-/// What a ring's thread is to do after it has said whether its ring could be built.
+/// Instruction to a ring's thread once all have reported whether their rings could be built.
 pub(super) enum Order {
     Run,
     Rebuild(Support),
 }
 
-/// What a ring's thread says.
+/// Report of a ring's thread.
 pub(super) type Report = Result<(), uring::StartError>;
 
-/// What rings are to be built of.
+/// The engine to build rings with.
 ///
 /// # Errors
-/// io_uring is demanded, and refused.
+/// io_uring is requested and refused.
 pub(super) fn choose(wish: IoEngine) -> Result<Support, StartError> {
     match wish {
         IoEngine::Epoll => Ok(Support::epoll()),
@@ -34,7 +34,7 @@ fn instead(why: &uring::StartError) -> Support {
     Support::epoll()
 }
 
-/// In a ring's thread: builds its ring, reports, and does as it is told; `None` if the server does not start.
+/// On a ring's thread: builds its ring, reports, and follows instructions; `None` if the server does not start.
 pub(super) fn build(
     mut support: Support,
     options: &Options,
@@ -46,7 +46,7 @@ pub(super) fn build(
             Ok(ring) => (Some(ring), Ok(())),
             Err(why) => (None, Err(why)),
         };
-        // Should the start have failed elsewhere, nobody listens and nobody gives orders.
+        // If startup has failed elsewhere, both channels are closed.
         reports.send(report).ok()?;
         match orders.recv().ok()? {
             Order::Run => return ring,
@@ -55,10 +55,10 @@ pub(super) fn build(
     }
 }
 
-/// Waits for all rings and lets them run, with another engine if one of them could not be built and `wish` allows it.
+/// Waits for all rings and starts them, on another engine if one could not be built and `wish` allows it.
 ///
 /// # Errors
-/// What stands in the way.
+/// The reason why a ring could not be built.
 pub(super) fn settle(
     wish: IoEngine,
     support: Support,
@@ -67,7 +67,7 @@ pub(super) fn settle(
 ) -> Result<Engine, StartError> {
     let order = |make: &dyn Fn() -> Order| {
         for foreman in foremen {
-            // A thread that has gone has reported nothing, which is found out when reports are counted.
+            // A thread that has ended has not reported, which shows when reports are counted.
             let _ = foreman.send(make());
         }
     };
@@ -84,7 +84,7 @@ pub(super) fn settle(
     Ok(engine)
 }
 
-/// The first refusal of `count` reports, once all are in.
+/// The first error in `count` reports, once all are in.
 fn all_of(reports: &Receiver<Report>, count: usize) -> Report {
     reports.iter().take(count).fold(Ok(()), Result::and)
 }

@@ -1,12 +1,12 @@
-//! `--health`: asks another server whether it answers, for probes of containers that hold nothing but this binary.
+//! `--health`: checks whether a server answers, for probes in containers that have only this binary.
 //!
-//! It is asked for its version. What counts as well:
+//! It requests the version. These replies count as healthy:
 //!
 //! ```text
 //!  text `version` ──► VERSION …                          it serves
-//!                 ──► CLIENT_ERROR unauthenticated       it serves those who log in (-Y)
-//!                 ──► a TLS alert                        it serves those who encrypt (-Z); more is not asked
-//!                 ──► closed without a word ──► binary version ──► its reply: it serves (-B binary, -S)
+//!                 ──► CLIENT_ERROR unauthenticated       it requires a login (-Y)
+//!                 ──► a TLS alert                        it requires TLS (-Z)
+//!                 ──► closed without a reply ──► binary version ──► its reply: it serves (-B binary, -S)
 //! ```
 
 use crate::config::{Probe, ProbeTarget};
@@ -17,18 +17,18 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 
-/// Longest answer that is looked at, bytes.
+/// Longest reply that is read, bytes.
 const ANSWER_BYTES_MAX: usize = 512;
-/// As long as a binary header, so that a server of the binary protocol alone has enough to see that this is none.
+/// As long as a binary header, so that a binary-only server can see that it is not one.
 const TEXT: &[u8; 24] = b"version\r\nversion\r\nquit\r\n";
-/// A request with opcode 0x0b and nothing else. Source: protocol-binary.txt, "Version".
+/// A binary version request. Source: protocol-binary.txt, "Version".
 const BINARY: [u8; 24] = [0x80, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// How the answer to that begins.
+/// The start of its reply.
 const BINARY_ANSWER: &[u8] = &[0x81, 0x0b];
 /// The first byte of a TLS alert. Source: RFC 8446, section 5.1.
 const TLS_ALERT: u8 = 0x15;
 
-/// Both ways to be connected.
+/// A connection over TCP or a UNIX socket.
 trait Wire: Read + Write {}
 impl<W: Read + Write> Wire for W {}
 
@@ -42,16 +42,16 @@ impl fmt::Display for ProbeTarget {
     }
 }
 
-/// Asks, and says in a line how it went: `Ok` if the server is well. Takes no longer than the probe allows, whatever the
-/// server, the network or the resolver of names do.
+/// Runs the check and returns a line about it: `Ok` if the server is healthy. Takes no longer than the probe allows, whatever
+/// the server, the network or the name resolver does.
 ///
 /// # Errors
-/// The line for a server that is not well.
+/// The line about an unhealthy server.
 pub fn health(probe: &Probe) -> Result<String, String> {
     let (tell, told) = mpsc::channel();
     let target = probe.target.clone();
     let body = move || {
-        // A listener that has given up wants no answer.
+        // The receiver may have timed out.
         let _ = tell.send(ask(&target));
     };
     let line = match std::thread::Builder::new().spawn(body) {
@@ -97,11 +97,11 @@ fn ask(target: &ProbeTarget) -> Result<String, String> {
     Err("closes the connection".to_owned())
 }
 
-/// Sends `question` on a connection of its own and reads until the answer is whole, too long, or over.
+/// Sends `question` on a new connection and reads until the reply is complete, too long, or ended.
 fn exchange(target: &ProbeTarget, question: &[u8], is_whole: impl Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
     let mut wire = connect(target)?;
     let mut answer = Vec::new();
-    // A connection that is closed on us may still have said why.
+    // A server that closes the connection may have sent a reply first.
     let _ = wire.write_all(question);
     let mut chunk = [0; 64];
     while answer.len() < ANSWER_BYTES_MAX && !is_whole(&answer) {
@@ -122,7 +122,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
     use std::time::Duration;
 
-    /// A server that answers each connection in turn with one of `answers`, after the first bytes have come.
+    /// A server that sends each connection the next of `answers` once it has received something.
     fn server(answers: Vec<Vec<u8>>) -> ProbeTarget {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_judged() {
+    fn replies_are_classified() {
         let binary = || [&[0x81, 0x0b], &[0; 22][..]].concat();
         let cases = vec![
             (vec![b"VERSION 1.6.45\r\nVERSION 1.6.45\r\n".to_vec()], Ok("healthy, version 1.6.45")),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_unhealthy() {
+    fn no_server_is_unhealthy() {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let target = ProbeTarget::Tcp { host: "127.0.0.1".to_owned(), port };
         assert_eq!(tell(target).unwrap_err(), "unhealthy, Connection refused");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_in_time() {
+    fn silence_times_out() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let target = ProbeTarget::Tcp { host: "127.0.0.1".to_owned(), port };

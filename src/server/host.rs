@@ -1,4 +1,4 @@
-//! What the store asks of the rings and of those who watch.
+//! The callbacks of the store.
 
 use super::ring::Message;
 use crate::clock::Secs;
@@ -8,7 +8,7 @@ use crate::store::{self, Item};
 use std::sync::Arc;
 use uring::Waker;
 
-/// Wakes rings for the store, and tells watchers of evictions.
+/// Wakes rings for the store, and reports evictions to watchers.
 pub(super) struct Host {
     pub(super) wakers: Arc<[Waker<Message>]>,
     pub(super) shared: Arc<Shared>,

@@ -1,34 +1,34 @@
-//! Signals, waited for by the main thread alone.
+//! Signals; only the main thread waits for them.
 
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-/// What the operator asks for.
+/// A request of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// INT or TERM: end.
+    /// INT or TERM: stop.
     Stop,
-    /// USR1: end, after saving what is to be saved.
+    /// USR1: stop gracefully.
     StopGracefully,
-    /// HUP: read the files again.
+    /// HUP: reload files.
     Reload,
 }
 
 const WATCHED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGHUP];
 
-/// Keeps the signals for [`next`]; called before any other thread exists, which inherits it.
+/// Blocks the signals, so that [`next`] gets them. Call it before starting other threads, which inherit the mask.
 pub(super) fn hold() {
     watched().thread_block().expect("the set is valid");
 }
 
-/// Asks as the operator would, from any thread.
+/// Raises a request from any thread.
 pub(super) fn ask(request: Request) {
     let signal = match request {
         Request::Stop => Signal::SIGINT,
         Request::StopGracefully => Signal::SIGUSR1,
         Request::Reload => Signal::SIGHUP,
     };
-    // To the process, where it waits for `next`; a process may always signal itself.
+    // To the process, where it stays pending until `next`; a process may always signal itself.
     let _ = kill(Pid::this(), signal);
 }
 

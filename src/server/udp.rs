@@ -1,6 +1,6 @@
-//! Datagrams: receive one, answer it, and again. A socket serves one client at a time, and waits for none: what is asked is
-//! all there, and sending a datagram does not wait for its reader. Between the steps of one client's request, and between
-//! its answers, the connections of the ring have their turn.
+//! UDP: receives a datagram, replies, and repeats. A socket serves one datagram at a time: requests arrive whole, and sends
+//! do not wait for the receiver. Between the steps of a request, and between its replies, the ring's connections are
+//! served.
 
 use super::core::{Core, Event};
 use super::ring::Local;
@@ -10,9 +10,9 @@ use std::rc::Rc;
 use std::time::Duration;
 use uring::DatagramSocket;
 
-/// How long receiving rests when the kernel is out of memory.
+/// Pause in receiving when the kernel is out of memory.
 const REST: Duration = Duration::from_millis(10);
-/// Datagrams that are cut and sent before others of the ring have a turn; a send that need not wait gives none.
+/// Datagrams sent before the ring serves others; a send that completes immediately does not yield.
 const CUT: usize = 64;
 
 /// Serves a socket as long as the ring runs.
@@ -26,7 +26,7 @@ pub(super) async fn serve<C: Core>(local: Rc<Local<C>>, socket: DatagramSocket) 
     while !local.is_stopping() {
         let peer = match socket.receive().await {
             Ok(peer) => peer,
-            // What an earlier send met.
+            // The error of an earlier send.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => continue,
             Err(error) => {
                 tracing::debug!(%error, "cannot receive a datagram");
@@ -44,7 +44,7 @@ pub(super) async fn serve<C: Core>(local: Rc<Local<C>>, socket: DatagramSocket) 
     }
 }
 
-/// Sends the replies of `exchange`; the first that cannot be sent ends it, since the rest would be of no use to the client.
+/// Sends the replies of `exchange`, up to the first error, because a partial reply is useless.
 async fn answer<C: Core>(
     local: &Local<C>,
     socket: &mut uring::Datagrams,

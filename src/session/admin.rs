@@ -1,4 +1,4 @@
-//! Commands for administrators. Those that steer slabs and LRUs, of which there are none here, are checked and accepted.
+//! Administrative commands. Those for slabs and LRUs, which do not exist here, are checked and accepted.
 
 use super::dump::Form;
 use super::{Feed, Next, Session, State, Step};
@@ -11,12 +11,12 @@ use crate::proto::text::{Admin, Words, replies, reply};
 use crate::tls::Certificates;
 use std::sync::Arc;
 
-/// Longest sleep of the crawler, microseconds.
+/// Longest sleep of memcached's crawler, microseconds.
 const CRAWLER_SLEEP_US_MAX: u64 = 1_000_000;
-/// Percentages of `lru tune` must not add up to more.
+/// Largest sum of the percentages of `lru tune`.
 const LRU_PERCENT_MAX: u64 = 80;
 
-/// A connection's place among the watchers, given up when the connection goes.
+/// A connection's registration as a watcher, removed when the connection closes.
 #[derive(Debug)]
 pub(super) struct Watching {
     shared: Arc<Shared>,
@@ -39,13 +39,13 @@ impl Drop for Watching {
     }
 }
 
-/// True if the beginning of `name` is `word`: memcached compares as many bytes as the word has.
+/// True if `word` is a prefix of `name`: memcached compares only the length of the word.
 fn names(name: &[u8], word: &[u8]) -> bool {
     name.starts_with(word)
 }
 
 impl Session {
-    /// Runs an administration command; its line is used up.
+    /// Runs an administrative command, whose line has been consumed.
     pub(super) fn admin(&mut self, feed: &mut Feed<'_, '_>, admin: Admin, words: Words<'_>) -> Step {
         let line = match admin {
             Admin::Stats => return self.stats(feed, words),
@@ -185,7 +185,7 @@ impl Session {
     }
 }
 
-/// The classes to dump, or why not.
+/// The classes to dump, or the error reply.
 fn may_dump(
     feed: &Feed<'_, '_>,
     classes: &[u8],
@@ -205,12 +205,12 @@ fn may_dump(
     }
 }
 
-/// A 32-bit number.
+/// Parses a 32-bit number.
 fn small_number(word: &[u8]) -> Option<u64> {
     number::unsigned(word).filter(|&number| u32::try_from(number).is_ok())
 }
 
-/// Expired items are swept all the time, so a crawl has been done when it is asked for.
+/// Expired items are swept all the time, so a requested crawl is already done.
 fn crawl(shared: &Shared, classes: &[u8]) -> &'static [u8] {
     if !shared.crawler() {
         return reply::CRAWLER_DISABLED;
@@ -286,7 +286,7 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
                 {
                     reply::SLABS_BAD_CLASS
                 }
-                // No class has pages of its own, so none can give one away.
+                // No class has pages, so none can be moved.
                 (Some(_), Some(_)) => reply::SLABS_NO_SPARE,
                 _ => reply::BAD_FORMAT,
             }
@@ -336,7 +336,7 @@ fn extstore(mut words: Words<'_>) -> &'static [u8] {
     }
 }
 
-/// Moves the clock, stops it, lets it go on. Only builds with the feature `debug` know the command.
+/// Moves, stops or continues the clock. Only in builds with the feature `debug`.
 fn debug_time(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
     match words.next() {
         Some(b"p") => shared.clock.pause(),

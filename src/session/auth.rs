@@ -1,4 +1,4 @@
-//! Logging in: by a set in the text protocol (-Y), by SASL PLAIN in the binary one (-S).
+//! Logins: by a set in the text protocol (-Y), by SASL PLAIN in the binary one (-S).
 
 use super::{Answer, Feed, Next, Session, State, Step};
 use crate::limits::{LINE_BYTES_MAX, LOGIN_BYTES_MAX, SASL_MECHANISM_BYTES_MAX};
@@ -6,9 +6,9 @@ use crate::number;
 use crate::proto::binary::{AUTHENTICATED, Echo, Status, push_reply};
 use crate::proto::text::{LINE_END, Words, reply};
 
-/// Lines shorter than this cannot log in, bytes with a `\r` but without the `\n`.
+/// Shortest login line, bytes with its `\r` and without its `\n`.
 const LOGIN_LINE_BYTES_MIN: usize = 6;
-/// The mechanism that is offered.
+/// The only mechanism offered.
 pub(super) const MECHANISM: &[u8] = b"PLAIN";
 
 impl Session {
@@ -57,16 +57,16 @@ impl Session {
         Step::Done
     }
 
-    /// sasl auth and step.
+    /// SASL auth and step.
     pub(super) fn sasl(&mut self, feed: &mut Feed<'_, '_>, echo: Echo, mechanism: &[u8], value: &[u8]) {
         if mechanism.len() > SASL_MECHANISM_BYTES_MAX {
             return Self::refuse_packet(feed, echo, Status::Invalid);
         }
-        // PLAIN: who to act as, a NUL, the user, a NUL, the password.
+        // PLAIN: authorization identity, NUL, user, NUL, password.
         let mut parts = value.splitn(3, |&byte| byte == 0).skip(1);
         let (user, password) = match (mechanism, parts.next(), parts.next()) {
             (MECHANISM, Some(user), Some(password)) => (user, password),
-            // Nobody has an empty name.
+            // No user has an empty name.
             _ => (&b""[..], &b""[..]),
         };
         if authenticates(feed, user, password) {
@@ -78,7 +78,7 @@ impl Session {
         }
     }
 
-    /// Skips a SASL value that is too long to be one.
+    /// Skips a SASL value that is too long.
     pub(super) fn refuse_sasl(&mut self, value_bytes: usize, echo: Echo) {
         self.swallow(value_bytes, Answer::Packet(echo, Status::Auth));
     }

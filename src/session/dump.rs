@@ -1,4 +1,4 @@
-//! Dumps of all items, a slice at a time: `lru_crawler metadump` and `mgdump`, `stats cachedump`, `stats sizes`.
+//! Dumps of all items, in slices: `lru_crawler metadump` and `mgdump`, `stats cachedump`, `stats sizes`.
 
 use super::{Feed, Next, Session, State, Step};
 use crate::engine::ClassSet;
@@ -14,7 +14,7 @@ use std::io::Write as _;
 /// Item sizes are counted in steps of this many bytes.
 const SIZE_STEP_BYTES: u64 = 32;
 
-/// A dump under way.
+/// A dump in progress.
 #[derive(Debug)]
 pub(super) struct Dump {
     walk: Walk,
@@ -22,26 +22,26 @@ pub(super) struct Dump {
     form: Form,
 }
 
-/// What a dump writes.
+/// The output of a dump.
 #[derive(Debug)]
 pub(super) enum Form {
-    /// A line of everything that is known of each item.
+    /// A line with all metadata of each item.
     Everything,
     /// Each key as an mg.
     Keys,
-    /// Key, length and expiry, of at most this many items and bytes.
+    /// Key, length and expiry of at most this many items, in at most this many bytes.
     Cachedump { items_left: u64, bytes_left: usize },
-    /// How many items there are of each size; in packets, if a packet has asked.
+    /// Number of items by size; as packets in the binary protocol.
     Sizes(BTreeMap<u64, u64>, Option<Echo>),
 }
 
 impl Form {
-    /// The sizes of all items, not counted yet.
+    /// The sizes of all items, before counting.
     pub(super) fn sizes(packets: Option<Echo>) -> Self {
         Self::Sizes(BTreeMap::new(), packets)
     }
 
-    /// A cachedump of at most `items` items; 0 is all.
+    /// A cachedump of at most `items` items; 0 = all.
     pub(super) fn cachedump(items: u32) -> Self {
         let items_left = if items == 0 { u64::MAX } else { u64::from(items) };
         Self::Cachedump { items_left, bytes_left: CACHEDUMP_BYTES_MAX }
@@ -49,7 +49,7 @@ impl Form {
 }
 
 impl Session {
-    /// Begins a dump; nothing else runs on the connection until it has ended.
+    /// Starts a dump; nothing else runs on the connection until it ends.
     pub(super) fn start_dump(&mut self, classes: ClassSet, form: Form) {
         self.state = State::Dump(Box::new(Dump { walk: Walk::default(), classes, form }));
     }
@@ -118,7 +118,7 @@ impl Session {
 }
 
 impl Session {
-    /// Whether a dump that has looked at this many more items goes on: in a datagram it does not for long.
+    /// True if a dump continues after examining this many more items; in a datagram their number is bounded.
     fn may_look_further(&mut self, items: u32) -> bool {
         let Some(left) = &mut self.datagram else { return true };
         *left = left.saturating_sub(items);

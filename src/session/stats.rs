@@ -1,4 +1,4 @@
-//! The stats family, in both protocols.
+//! `stats` and its subcommands, in both protocols.
 
 use super::dump::Form;
 use super::{Feed, Session, Step};
@@ -14,7 +14,7 @@ impl Session {
     /// `stats …`.
     pub(super) fn stats(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) -> Step {
         let Some(word) = words.next() else { return self.list(feed, Report::stats) };
-        // memcached compares as many bytes as the word has, in this order.
+        // memcached compares only the length of the word, in this order.
         let is = |name: &[u8]| name.starts_with(word);
         if is(b"reset") {
             feed.turn.reset_stats();
@@ -123,7 +123,7 @@ impl Session {
 /// A list of names and values.
 type List<'e> = fn(&Report<'e>, &mut Sink<'_>);
 
-/// The list that both protocols give when asked for `name`.
+/// The list that both protocols return for `name`.
 fn named_list<'e>(name: &[u8]) -> Option<List<'e>> {
     let list: List<'e> = match name {
         b"items" => Report::stats_items,

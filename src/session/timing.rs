@@ -1,7 +1,7 @@
-//! Timing requests, where a turn is chosen for it. See `engine::latency`.
+//! Timing of requests in sampled inputs. See `engine::latency`.
 //!
-//! What every request pays is two branches: what is timed runs through the same code as what is not, since a second copy
-//! of it keeps the compiler from inlining the first (measured: 17 instructions per packet).
+//! The cost for every request is two branches: timed and untimed requests run the same code, because a second copy would
+//! keep the compiler from inlining the first.
 
 use super::{Dialect, Feed, Session, State, Step};
 use crate::clock::Stopwatch;
@@ -13,13 +13,13 @@ use crate::proto::text::{self, Verb};
 #[derive(Clone, Copy)]
 pub(super) struct Timing {
     kind: Kind,
-    /// The feed's budget before it.
+    /// The budget before it.
     budget: u32,
     watch: Stopwatch,
 }
 
 impl Session {
-    /// Starts the watch if the next step may end a request.
+    /// Starts timing if the next step may complete a request.
     #[cold]
     #[inline(never)]
     pub(super) fn begin_timing(&self, feed: &Feed<'_, '_>) -> Option<Timing> {
@@ -27,20 +27,20 @@ impl Session {
         Some(Timing { kind, budget: feed.budget, watch: Stopwatch::start() })
     }
 
-    /// Stops it behind the step.
+    /// Stops timing after the step.
     #[cold]
     #[inline(never)]
     pub(super) fn end_timing(&self, feed: &Feed<'_, '_>, timing: Option<Timing>, step: &Step) {
         let Some(Timing { kind, budget, watch }) = timing else { return };
         let time = watch.elapsed();
-        // A request that is refused or comes in pieces leaves the session in a state of its own.
+        // A request that is rejected or incomplete leaves the session in another state.
         if matches!(step, Step::Done) && matches!(self.state, State::Command) {
-            // Gets are answered several at a time; the caller counts the last of them.
+            // Several gets are served at a time; the caller counts the last one.
             feed.turn.record(kind, time, budget - feed.budget + 1);
         }
     }
 
-    /// The kind of the request that the next step may end; none while there is none to be timed.
+    /// Kind of the request that the next step may complete; `None` if it is not timed.
     fn kind(&self, rest: &[u8]) -> Option<Kind> {
         match &self.state {
             State::Command if self.dialect == Dialect::Text => text_kind(rest),

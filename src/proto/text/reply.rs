@@ -1,4 +1,4 @@
-//! What the text protocols answer: every reply line, once, and the writers of those with parts.
+//! Replies of the text protocols: every reply line, once, and the writers of those with parameters.
 
 use crate::limits::MEMCACHED_VERSION;
 use crate::number;
@@ -84,7 +84,7 @@ lines! {
     NO_MEMORY = "SERVER_ERROR out of memory";
 }
 
-/// Behind the value of a get of one key.
+/// The bytes after the value of a get of one key.
 pub const VALUE_END: &[u8] = b"\r\nEND\r\n";
 
 /// Longest line of a hit without its key, bytes.
@@ -98,7 +98,7 @@ pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize,
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     if flags == 0 && cas.is_none() && value_bytes < SHORT_VALUE_BYTES {
-        // Nearly every hit. A copy of a fixed length and a cut are cheaper than four copies of varying length.
+        // Nearly every hit. One copy of fixed length and a truncation are cheaper than four copies of variable length.
         let (end, unused) = short_end(value_bytes);
         out.extend_from_slice(&end);
         out.truncate(out.len() - unused);
@@ -119,10 +119,10 @@ pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize,
     out.extend_from_slice(LINE_END);
 }
 
-/// Values below this length take the short way, bytes.
+/// Values below this length take the fast path, bytes.
 const SHORT_VALUE_BYTES: usize = 10_000;
 
-/// ` 0 <bytes>\r\n` and the number of bytes behind it that mean nothing.
+/// ` 0 <bytes>\r\n`, and the number of padding bytes after it.
 #[inline]
 fn short_end(value_bytes: usize) -> ([u8; 9], usize) {
     let digit = |place: usize| b'0' + (value_bytes / place % 10) as u8;
@@ -148,14 +148,14 @@ pub fn number_line(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends the answer to `version`.
+/// Appends the reply to `version`.
 pub fn version(out: &mut Vec<u8>) {
     out.extend_from_slice(b"VERSION ");
     out.extend_from_slice(MEMCACHED_VERSION.as_bytes());
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends what somebody else has put into words, as a line.
+/// Appends a message as a line.
 pub fn sentence(out: &mut Vec<u8>, words: &impl std::fmt::Display) {
     out.extend_from_slice(words.to_string().as_bytes());
     out.extend_from_slice(LINE_END);
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_of_all_lengths() {
+    fn heads_of_all_lengths_are_right() {
         for bytes in (0..20_000).chain([1 << 20, 1 << 30]) {
             let mut out = b"x".to_vec();
             value_head(&mut out, b"key", 0, bytes, None);

@@ -1,8 +1,7 @@
-//! `--metrics-port`: what `stats` knows as a page for Prometheus, by HTTP on a thread of its own.
+//! `--metrics-port`: the statistics as a page for Prometheus, by HTTP on a thread of its own.
 //!
-//! The thread reads what rings count and holds none of them up. It has a bounded number of connections, and each has
-//! one request and a few seconds for all of it, so that slow clients and many of them cost little and block nobody for
-//! long: who comes when all places are taken waits in the backlog.
+//! The thread reads the rings' counters and delays none of them. The number of connections is bounded, and each has one
+//! request and a few seconds, so that slow or numerous clients cost little; connections over the bound wait in the backlog.
 
 mod page;
 
@@ -26,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// How long accepting rests when descriptors have run out.
+/// Pause in accepting when descriptors have run out.
 const REST: Duration = Duration::from_millis(100);
 
 const METRICS: &str = "/metrics";
@@ -43,7 +42,7 @@ pub(super) fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr
 /// Serves the metrics of `store` and `shared` until the process ends.
 ///
 /// # Errors
-/// The thread or its epoll cannot be had.
+/// The thread or its epoll cannot be created.
 pub(super) fn serve(listener: TcpListener, store: Arc<Store>, shared: Arc<Shared>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -80,7 +79,7 @@ async fn accept(listener: TcpListener, store: Arc<Store>, shared: Arc<Shared>) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(METRICS_REQUEST_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), answer);
-            // What a client does to its own connection is its own affair.
+            // Errors of a connection are of no interest.
             let _ = tokio::time::timeout(METRICS_CONNECTION_TIMEOUT, connection).await;
             drop(place);
         });

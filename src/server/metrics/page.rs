@@ -1,9 +1,9 @@
-//! The page itself: every number of `stats`, `stats slabs`, `stats items` and `stats settings` that
-//! `prometheus/memcached_exporter` shows, under its names, types and labels, so that its dashboards and alerts work; then
-//! what only this server has, as `memcrsd_*`.
+//! The metrics page: every figure of `stats`, `stats slabs`, `stats items` and `stats settings` that
+//! `prometheus/memcached_exporter` exports, under its names, types and labels, so that its dashboards and alerts work; then
+//! memcrsd's own as `memcrsd_*`.
 //!
-//! The numbers come from the same functions as the replies to `stats`: what the page says and what `stats` says cannot
-//! differ but by the time between the two.
+//! The figures come from the same functions as the replies to `stats`, so the two can differ only by the time between
+//! them.
 //!
 //! Source: `memcached_exporter` 0.16.0, pkg/exporter/exporter.go; Prometheus, "Exposition formats", text format 0.0.4.
 
@@ -14,13 +14,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Name of a statistic, and the metric it becomes: name, type, help.
+/// A statistic and its metric: name, type, help.
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
 const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
 
-/// What `stats` and `stats slabs` say about the server as a whole.
+/// From `stats` and `stats slabs`, for the whole server.
 const GENERAL: &[Row] = &[
     ("uptime", "memcached_uptime_seconds", COUNTER, "Seconds since the start."),
     ("time", "memcached_time_seconds", GAUGE, "Unix time of the server."),
@@ -35,31 +35,36 @@ const GENERAL: &[Row] = &[
     ("curr_connections", "memcached_current_connections", GAUGE, "Open connections."),
     ("total_connections", "memcached_connections_total", COUNTER, "Connections accepted."),
     ("rejected_connections", "memcached_connections_rejected_total", COUNTER, "Connections refused for -c."),
-    ("conn_yields", "memcached_connections_yielded_total", COUNTER, "Times a connection had to wait for -R."),
+    (
+        "conn_yields",
+        "memcached_connections_yielded_total",
+        COUNTER,
+        "Times a connection yielded after -R requests.",
+    ),
     (
         "listen_disabled_num",
         "memcached_connections_listener_disabled_total",
         COUNTER,
-        "Times accepting stopped for want of room.",
+        "Times accepting paused at the limit of connections.",
     ),
     ("evictions", "memcached_items_evicted_total", COUNTER, "Live items evicted."),
-    ("reclaimed", "memcached_items_reclaimed_total", COUNTER, "Expired items whose memory was used again."),
+    ("reclaimed", "memcached_items_reclaimed_total", COUNTER, "Expired items whose memory was reused."),
     ("store_too_large", "memcached_item_too_large_total", COUNTER, "Stores over the item size limit (-I)."),
-    ("store_no_memory", "memcached_item_no_memory_total", COUNTER, "Stores that found no memory."),
+    ("store_no_memory", "memcached_item_no_memory_total", COUNTER, "Stores that failed for lack of memory."),
     ("lru_crawler_starts", "memcached_lru_crawler_starts_total", COUNTER, "Always 0: there is no crawler."),
     (
         "direct_reclaims",
         "memcached_direct_reclaims_total",
         COUNTER,
-        "Evictions done by a write that needed room.",
+        "Evictions by a write that needed memory.",
     ),
     (
         "crawler_items_checked",
         "memcached_lru_crawler_items_checked_total",
         COUNTER,
-        "Items the sweep for expired ones looked at.",
+        "Items examined by the sweep for expired ones.",
     ),
-    ("crawler_reclaimed", "memcached_lru_crawler_reclaimed_total", COUNTER, "Items the sweep removed."),
+    ("crawler_reclaimed", "memcached_lru_crawler_reclaimed_total", COUNTER, "Items removed by the sweep."),
     (
         "moves_to_cold",
         "memcached_lru_crawler_moves_to_cold_total",
@@ -77,20 +82,20 @@ const GENERAL: &[Row] = &[
     ("accepting_conns", "memcached_accepting_connections", GAUGE, "1 while connections are accepted."),
 ];
 
-/// Of `stats settings`; those of the crawler are shown while it is on.
+/// From `stats settings`; those of the crawler only while it is enabled.
 const SETTINGS: &[Row] = &[
     ("maxconns", "memcached_max_connections", GAUGE, "Most connections (-c)."),
     ("lru_crawler", "memcached_lru_crawler_enabled", GAUGE, "1 while the sweep for expired items is on."),
-    ("lru_crawler_sleep", "memcached_lru_crawler_sleep", GAUGE, "Set by clients; steers nothing."),
-    ("lru_crawler_tocrawl", "memcached_lru_crawler_to_crawl", GAUGE, "Set by clients; steers nothing."),
-    ("lru_maintainer_thread", "memcached_lru_crawler_maintainer_thread", GAUGE, "Shown; steers nothing."),
-    ("hot_lru_pct", "memcached_lru_crawler_hot_percent", GAUGE, "Shown; steers nothing."),
-    ("warm_lru_pct", "memcached_lru_crawler_warm_percent", GAUGE, "Shown; steers nothing."),
-    ("hot_max_factor", "memcached_lru_crawler_hot_max_factor", GAUGE, "Shown; steers nothing."),
-    ("warm_max_factor", "memcached_lru_crawler_warm_max_factor", GAUGE, "Shown; steers nothing."),
+    ("lru_crawler_sleep", "memcached_lru_crawler_sleep", GAUGE, "Setting without effect."),
+    ("lru_crawler_tocrawl", "memcached_lru_crawler_to_crawl", GAUGE, "Setting without effect."),
+    ("lru_maintainer_thread", "memcached_lru_crawler_maintainer_thread", GAUGE, "Setting without effect."),
+    ("hot_lru_pct", "memcached_lru_crawler_hot_percent", GAUGE, "Setting without effect."),
+    ("warm_lru_pct", "memcached_lru_crawler_warm_percent", GAUGE, "Setting without effect."),
+    ("hot_max_factor", "memcached_lru_crawler_hot_max_factor", GAUGE, "Setting without effect."),
+    ("warm_max_factor", "memcached_lru_crawler_warm_max_factor", GAUGE, "Setting without effect."),
 ];
 
-/// Of `stats items`, by class.
+/// From `stats items`, by class.
 const ITEMS: &[Row] = &[
     ("number", "memcached_slab_current_items", GAUGE, "Items of the class."),
     ("age", "memcached_slab_items_age_seconds", GAUGE, "Age of the oldest segment."),
@@ -98,19 +103,39 @@ const ITEMS: &[Row] = &[
         "crawler_reclaimed",
         "memcached_slab_items_crawler_reclaimed_total",
         COUNTER,
-        "Items the sweep removed.",
+        "Items removed by the sweep.",
     ),
     ("evicted", "memcached_slab_items_evicted_total", COUNTER, "Live items evicted."),
-    ("evicted_nonzero", "memcached_slab_items_evicted_nonzero_total", COUNTER, "Those that had an expiry."),
+    (
+        "evicted_nonzero",
+        "memcached_slab_items_evicted_nonzero_total",
+        COUNTER,
+        "Evicted items that had an expiry.",
+    ),
     (
         "evicted_time",
         "memcached_slab_items_evicted_time_seconds",
         COUNTER,
-        "Seconds since the last use of the item evicted last.",
+        "Seconds between last access and eviction of the last item evicted.",
     ),
-    ("evicted_unfetched", "memcached_slab_items_evicted_unfetched_total", COUNTER, "Those never fetched."),
-    ("expired_unfetched", "memcached_slab_items_expired_unfetched_total", COUNTER, "Expired, never fetched."),
-    ("outofmemory", "memcached_slab_items_outofmemory_total", COUNTER, "Stores that found no memory."),
+    (
+        "evicted_unfetched",
+        "memcached_slab_items_evicted_unfetched_total",
+        COUNTER,
+        "Evicted items that were never fetched.",
+    ),
+    (
+        "expired_unfetched",
+        "memcached_slab_items_expired_unfetched_total",
+        COUNTER,
+        "Expired items that were never fetched.",
+    ),
+    (
+        "outofmemory",
+        "memcached_slab_items_outofmemory_total",
+        COUNTER,
+        "Stores that failed for lack of memory.",
+    ),
     ("reclaimed", "memcached_slab_items_reclaimed_total", COUNTER, "Expired items removed."),
     ("tailrepairs", "memcached_slab_items_tailrepairs_total", COUNTER, "Always 0."),
     ("mem_requested", "memcached_slab_mem_requested_bytes", COUNTER, "Bytes of the items of the class."),
@@ -125,35 +150,35 @@ const ITEMS: &[Row] = &[
     ("age_warm", "memcached_slab_warm_age_seconds", GAUGE, "Always 0."),
 ];
 
-/// Of `stats slabs`, by class.
+/// From `stats slabs`, by class.
 const SLABS: &[Row] = &[
     ("chunk_size", "memcached_slab_chunk_size_bytes", GAUGE, "Largest item of the class."),
-    ("chunks_per_page", "memcached_slab_chunks_per_page", GAUGE, "Such items in 1 MiB."),
+    ("chunks_per_page", "memcached_slab_chunks_per_page", GAUGE, "Items of that size in 1 MiB."),
     ("total_pages", "memcached_slab_current_pages", GAUGE, "Pages memcached would need for the class."),
-    ("total_chunks", "memcached_slab_current_chunks", GAUGE, "Places on them."),
+    ("total_chunks", "memcached_slab_current_chunks", GAUGE, "Chunks in those pages."),
     ("used_chunks", "memcached_slab_chunks_used", GAUGE, "Places taken."),
     ("free_chunks", "memcached_slab_chunks_free", GAUGE, "Places free."),
     ("free_chunks_end", "memcached_slab_chunks_free_end", GAUGE, "Always 0."),
 ];
 
-/// What only this server has.
+/// memcrsd's own.
 const OWN: &[Row] = &[
     ("threads", "memcrsd_rings", GAUGE, "Rings, one thread each."),
     ("get_expired", "memcrsd_get_expired_total", COUNTER, "Misses that found an expired item."),
     ("get_flushed", "memcrsd_get_flushed_total", COUNTER, "Misses that found a flushed item."),
-    ("idle_kicks", "memcrsd_connections_idle_total", COUNTER, "Connections closed for being idle."),
+    ("idle_kicks", "memcrsd_connections_idle_total", COUNTER, "Idle connections closed."),
     ("auth_cmds", "memcrsd_logins_total", COUNTER, "Logins tried."),
-    ("auth_errors", "memcrsd_login_failures_total", COUNTER, "Logins that failed."),
+    ("auth_errors", "memcrsd_login_failures_total", COUNTER, "Failed logins."),
     ("ssl_handshake_errors", "memcrsd_tls_handshake_errors_total", COUNTER, "TLS handshakes that failed."),
     ("ssl_proto_errors", "memcrsd_tls_errors_total", COUNTER, "TLS connections that broke."),
     ("memcrsd_pins", "memcrsd_pins", GAUGE, "Values being sent from item memory."),
     ("memcrsd_drafts", "memcrsd_drafts", GAUGE, "Values being received into item memory."),
 ];
 
-/// Commands that are counted by hits and misses, the hits by class too.
+/// Commands counted by hits and misses; hits by class too.
 const COMMANDS: [&str; 6] = ["get", "delete", "incr", "decr", "cas", "touch"];
 
-/// Powers of two, ns, that bound the histogram's buckets: 255 ns to 1.07 s.
+/// Bounds of the histogram's buckets as powers of two, ns: 255 ns to 1.07 s.
 const BUCKETS: [u32; 12] = [8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
 
 /// Statistics by name.
@@ -166,7 +191,7 @@ struct Page {
 }
 
 impl Page {
-    /// Begins a metric. Writing to a String cannot fail, here and below.
+    /// Starts a metric. Writing to a String cannot fail, here and below.
     fn family(&mut self, metric: &str, kind: &str, help: &str) {
         let _ = write!(self.text, "# HELP {metric} {help}\n# TYPE {metric} {kind}\n");
     }
@@ -179,7 +204,7 @@ impl Page {
         let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
-    /// A metric for each row whose statistic is there.
+    /// A metric for each row whose statistic is present.
     fn rows(&mut self, rows: &[Row], values: &Values) {
         for (name, metric, kind, help) in rows {
             if let Some(value) = values.get(*name) {
@@ -189,7 +214,7 @@ impl Page {
         }
     }
 
-    /// Likewise, a sample for each class.
+    /// The same, with a sample for each class.
     fn class_rows(&mut self, rows: &[Row], classes: &BTreeMap<u32, Values>) {
         for (name, metric, kind, help) in rows {
             let found: Vec<_> =
@@ -204,7 +229,7 @@ impl Page {
     }
 }
 
-/// A statistic as a number: yes and no are 1 and 0.
+/// A statistic as a number; yes = 1, no = 0.
 fn number(value: &str) -> &str {
     match value {
         "yes" => "1",
@@ -217,7 +242,7 @@ fn count(values: &Values, name: &str) -> u64 {
     values.get(name).and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
-/// The page of this moment.
+/// The current page.
 pub(super) fn page(report: &Report<'_>, shared: &Shared) -> String {
     let mut general = Values::new();
     report.stats(&mut into(&mut general));
@@ -231,7 +256,7 @@ pub(super) fn page(report: &Report<'_>, shared: &Shared) -> String {
     let mut page = Page::default();
     page.family("memcached_up", GAUGE, "1: the server answers.");
     page.sample("memcached_up", &[], 1);
-    page.family("memcached_version", GAUGE, "The version clients are told.");
+    page.family("memcached_version", GAUGE, "The version that clients see.");
     let version = general.get("version").map_or("", String::as_str);
     page.sample("memcached_version", &[("version", version)], 1);
     commands(&mut page, &general);
@@ -263,7 +288,7 @@ fn commands(page: &mut Page, general: &Values) {
     }
     put("cas", "badval", count(general, "cas_badval"));
     put("flush", "hit", count(general, "cmd_flush"));
-    // Stores with a cas are in cmd_set, too.
+    // cmd_set includes stores with a cas.
     let cas = ["cas_misses", "cas_hits", "cas_badval"].map(|name| count(general, name)).iter().sum();
     put("set", "hit", count(general, "cmd_set").saturating_sub(cas));
 }
@@ -272,7 +297,7 @@ fn by_class(page: &mut Page, items: &Values, slabs: &Values) {
     let (items, slabs) = (classes(items, "items:"), classes(slabs, ""));
     page.class_rows(ITEMS, &items);
     const HITS: &str = "memcached_slab_lru_hits_total";
-    page.family(HITS, COUNTER, "Hits; all are counted as cold.");
+    page.family(HITS, COUNTER, "Hits; all count as cold.");
     for (class, values) in &items {
         for (name, lru) in [
             ("hits_to_hot", "hot"),
@@ -287,7 +312,7 @@ fn by_class(page: &mut Page, items: &Values, slabs: &Values) {
     }
     page.class_rows(SLABS, &slabs);
     const METRIC: &str = "memcached_slab_commands_total";
-    page.family(METRIC, COUNTER, "Commands that met an item of the class, by kind and outcome.");
+    page.family(METRIC, COUNTER, "Commands that found an item of the class, by kind and outcome.");
     for (class, values) in &slabs {
         let class = class.to_string();
         let mut put = |command, status, value| {
@@ -318,11 +343,11 @@ fn classes(values: &Values, prefix: &str) -> BTreeMap<u32, Values> {
 
 fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) {
     let engine = shared.change(|live| live.io_engine);
-    page.family("memcrsd_info", GAUGE, "The server's own version, and what does its I/O.");
+    page.family("memcrsd_info", GAUGE, "The server's own version and its I/O engine.");
     page.sample("memcrsd_info", &[("version", OWN_VERSION), ("io_engine", engine)], 1);
     page.rows(OWN, general);
     let memory = report.memory_parts();
-    page.family("memcrsd_memory_bytes", GAUGE, "Memory by what it is for; see stats memory.");
+    page.family("memcrsd_memory_bytes", GAUGE, "Memory by use; see stats memory.");
     for (part, bytes) in memory.parts {
         page.sample("memcrsd_memory_bytes", &[("part", part)], bytes);
     }
@@ -335,11 +360,7 @@ fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) 
 
 fn times(page: &mut Page, shared: &Shared) {
     const METRIC: &str = "memcrsd_request_seconds";
-    page.family(
-        METRIC,
-        "histogram",
-        "Time requests take inside the session, of a sample; see stats latency.",
-    );
+    page.family(METRIC, "histogram", "Time of sampled requests inside the session; see stats latency.");
     let times = shared.times();
     let bucket = format!("{METRIC}_bucket");
     for (kind, name) in Kind::ALL {
@@ -374,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_stand_behind_their_metric() {
+    fn samples_follow_their_metric() {
         let mut page = Page::default();
         let values = Values::from([("1:a".to_owned(), "5".to_owned()), ("b".to_owned(), "yes".to_owned())]);
         page.rows(&[("b", "m_b", GAUGE, "B."), ("none", "m_none", GAUGE, "None.")], &values);
