@@ -34,8 +34,7 @@ impl Turn<'_> {
         self.shared.bytes_of(store.key.len(), store.flags, value_bytes) > self.shared.config.item_size_max
     }
 
-    /// Counts a store that is refused before its value is read, and drops the item it would have replaced, so that a
-    /// failed set leaves no stale data.
+    /// Counts a store that is refused, and drops the item it would have replaced, so that a failed set leaves no stale data.
     pub fn refuse_store(&mut self, store: &Store<'_>, why: Stored, drop_old: bool) {
         match why {
             Stored::TooLarge => self.counters.ring.store_too_large.add(1),
@@ -45,7 +44,8 @@ impl Turn<'_> {
             let status = if why == Stored::TooLarge { "too_large" } else { "no_memory" };
             observer.stored(store.key, store.mode, status, (0, 0, 0));
         }
-        if drop_old {
+        // With -M what was accepted stays, whatever is refused.
+        if drop_old && self.shared.config.evictions {
             // Removing takes no memory, so it cannot fail.
             let _ =
                 self.fresh.edit(store.key, Data::None, |old| (old.map_or(Edit::Keep, |_| Edit::Remove), ()));

@@ -125,7 +125,7 @@ impl Turn<'_> {
                 *recount.larges.entry(id).or_default() += 1;
             } else {
                 let id = self.space().segment_of(item_ref);
-                recount.live[id as usize] += self.ledger.padded_bytes(&item);
+                recount.live[id as usize] += self.ledger.padded_bytes(item.layout());
             }
             let (class, bytes) = self.ledger.class_of(&item);
             recount.classes[class].0 += 1;

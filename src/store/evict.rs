@@ -20,7 +20,7 @@
 //!
 //! All of it runs in slices of a few items under the writer lock, by whichever ring writes: with every write some four
 //! times what it wrote once memory is low ([`Ledger::is_low`]), and as much as needed when an allocation fails. With -M
-//! only rule 1 applies, to any segment of which a 16th is dead, the deadest first.
+//! only rule 1 applies, to any segment of which a 64th is dead, the deadest first.
 //!
 //! A victim's items are looked up some at a time before anything is done with them: their places in the index are all
 //! over memory, and so the processor waits for several at once instead of for one after the other.
@@ -45,6 +45,8 @@ const LOOK_AHEAD_BYTES: u32 = 4096;
 const AHEAD_FACTOR: u64 = 4;
 /// Bytes of victims looked at with every write besides: survivors, ghosts and the index may take some of what is freed.
 const AHEAD_BYTES: u64 = 512;
+/// Bytes of victims looked at with one write at most with -M.
+const COMPACTED_BYTES_MAX: u64 = 256 << 10;
 /// Items looked at with one write at most.
 const AHEAD_ITEMS_MAX: usize = 1024;
 
@@ -63,6 +65,8 @@ pub(super) struct Victim {
     id: u32,
     offset: u32,
     aim: Aim,
+    /// Bytes to look at for each that is gained.
+    effort: u64,
 }
 
 impl Victim {
@@ -130,16 +134,23 @@ impl<'t> Turn<'t> {
     /// Evicts ahead of need while memory is low, in proportion to the `written` bytes of an item.
     #[inline]
     pub(super) fn evict_ahead(&mut self, written: u64) {
-        if self.ledger.is_low() && self.evicts() {
-            self.evict_bytes(written * AHEAD_FACTOR + AHEAD_BYTES);
+        if self.ledger.is_low() {
+            let bytes = if self.evicts() { written * AHEAD_FACTOR } else { self.bytes_to_compact(written) };
+            self.evict_bytes(bytes + AHEAD_BYTES);
         }
+    }
+
+    /// Bytes of victims to look at so that compaction keeps up with `written` bytes: twice what it takes.
+    #[cold]
+    fn bytes_to_compact(&self, written: u64) -> u64 {
+        let deadest = || self.ledger.deadest(self.space()).map(|id| self.ledger.effort_of(id));
+        let effort = self.ledger.victim.map(|victim| victim.effort).or_else(deadest).unwrap_or(0);
+        (2 * effort * written).min(COMPACTED_BYTES_MAX)
     }
 
     /// Evicts up to `items` items of what a lowered limit left over; true if there may be more.
     pub(super) fn evict_overhang(&mut self, items: usize) -> bool {
-        self.ledger.is_overhung()
-            && self.evicts()
-            && self.evict(items, |ledger| !ledger.is_overhung()) == Slice::Worked
+        self.ledger.is_overhung() && self.evict(items, |ledger| !ledger.is_overhung()) == Slice::Worked
     }
 
     fn evict_bytes(&mut self, bytes: u64) {
@@ -169,8 +180,9 @@ impl<'t> Turn<'t> {
     fn choose_victim(&mut self) -> Slice {
         let space = self.space();
         if let Some(id) = self.ledger.deadest(space) {
+            let effort = self.ledger.effort_of(id);
             self.ledger.seize(id);
-            self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean });
+            self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean, effort });
             return Slice::Worked;
         }
         if !self.evicts() {
@@ -182,7 +194,7 @@ impl<'t> Turn<'t> {
             order.into_iter().find_map(|queue| self.ledger.pop(queue, space).map(|unit| (queue, unit)));
         match found {
             Some((_, Unit::Segment(id))) => {
-                self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Evict });
+                self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Evict, effort: 1 });
                 Slice::Worked
             }
             Some((queue, Unit::Large(id))) => {
@@ -335,7 +347,7 @@ impl<'t> Turn<'t> {
             left -= 1;
             let Some(id) = self.ledger.find_expired(self.now, space) else { return false };
             self.ledger.seize(id);
-            self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean });
+            self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean, effort: 1 });
         }
         true
     }

@@ -22,6 +22,7 @@
 
 mod budget;
 mod check;
+mod growth;
 mod mentions;
 mod queues;
 mod reclaim;
@@ -103,15 +104,17 @@ pub(super) enum Unit {
 pub(super) enum Need {
     /// A free segment.
     Segment,
-    /// This many bytes for an extent.
-    Extent(u64),
+    /// An extent of `bytes`, for a value whose old version gives `frees` back (counted with -M only).
+    Extent { bytes: u64, frees: u64 },
+    /// With -M: that less is in the store; see `growth`.
+    Deletions,
 }
 
 /// Who asks for memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A client's item: leaves half a segment's worth for the evictor.
-    Write,
+    /// A client's item: leaves half a segment's worth for the evictor. Its old version gives `frees` bytes back.
+    Write { frees: u64 },
     /// The evictor's copy of a survivor.
     Copy,
 }
@@ -120,12 +123,22 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) limit: u64,
+    /// Without -M.
+    evicts: bool,
     /// Bytes above the limit that are tolerated, ever less, since it was lowered.
     overhang: u64,
     /// Bytes of the rings' indexes, as last seen.
     pub(super) index_bytes: u64,
     pub(super) segments: Vec<Segment>,
     segments_in_use: u32,
+    /// Those of them that are retired.
+    retired_segments: u32,
+    /// Bytes of live items in segments.
+    live_bytes: u64,
+    /// Bytes behind the last items of sealed segments.
+    tail_bytes: u64,
+    /// Bytes of segments that values are being received into.
+    reserved_bytes: u64,
     free_warm: Vec<u32>,
     free_cold: Vec<u32>,
     open: [Option<u32>; 2],
@@ -159,10 +172,15 @@ impl Ledger {
         let count = classes.chunk_bytes().len() + 1;
         Self {
             limit,
+            evicts,
             overhang: 0,
             index_bytes: 0,
             segments: vec![Segment::free()],
             segments_in_use: 0,
+            retired_segments: 0,
+            live_bytes: 0,
+            tail_bytes: 0,
+            reserved_bytes: 0,
             free_warm: Vec::new(),
             free_cold: Vec::new(),
             open: [None; 2],
@@ -196,6 +214,31 @@ impl Ledger {
         self.cas
     }
 
+    /// Bytes that an item takes in a segment.
+    pub(super) fn padded_bytes(&self, layout: Layout) -> u64 {
+        layout.bytes().next_multiple_of(1 << self.unit_shift) as u64
+    }
+
+    /// Bytes that are free for other items once this one has been removed.
+    pub(super) fn freed_bytes(&self, space: &Space, item_ref: ItemRef, item: &Item<'_>) -> u64 {
+        match self.home(space, item_ref) {
+            Home::Segment(_) => self.padded_bytes(item.layout()),
+            Home::Large(id) => self.larges[id as usize].bytes,
+        }
+    }
+
+    /// A value of `layout` is being received into `item_ref`, or no longer is.
+    pub(super) fn reserve(&mut self, space: &Space, item_ref: ItemRef, layout: Layout, is_begun: bool) {
+        if let Home::Segment(_) = self.home(space, item_ref) {
+            let bytes = self.padded_bytes(layout);
+            if is_begun {
+                self.reserved_bytes += bytes;
+            } else {
+                self.reserved_bytes -= bytes;
+            }
+        }
+    }
+
     /// Claims memory for an item of `layout` in `queue`.
     pub(super) fn allocate(
         &mut self,
@@ -204,12 +247,17 @@ impl Ledger {
         layout: Layout,
         purpose: Purpose,
     ) -> Result<ItemRef, Need> {
-        let bytes = layout.bytes().next_multiple_of(1 << self.unit_shift);
-        if bytes as u64 > space.large_item_bytes() {
-            return self.allocate_large(space, bytes);
+        let bytes = self.padded_bytes(layout);
+        if bytes > space.large_item_bytes() {
+            return self.allocate_large(space, bytes, purpose);
+        }
+        if let Purpose::Write { frees } = purpose
+            && !self.accepts(bytes, frees)
+        {
+            return Err(Need::Deletions);
         }
         let open = match self.open[queue as usize] {
-            Some(id) if u64::from(self.segments[id as usize].used) + bytes as u64 <= self.segment_bytes => id,
+            Some(id) if u64::from(self.segments[id as usize].used) + bytes <= self.segment_bytes => id,
             _ => self.open_segment(space, queue, purpose)?,
         };
         let segment = &mut self.segments[open as usize];
@@ -245,18 +293,31 @@ impl Ledger {
 
     /// Closes the open segment of `queue`, if there is one.
     pub(super) fn seal(&mut self, queue: Queue, space: &Space) {
-        let Some(id) = self.open[queue as usize].take() else { return };
-        self.segments[id as usize].state = State::Sealed;
+        let Some(id) = self.open[queue as usize] else { return };
+        self.close(id);
         self.judge(id, space);
     }
 
-    fn allocate_large(&mut self, space: &Space, bytes: usize) -> Result<ItemRef, Need> {
+    /// Makes an open segment a sealed one.
+    fn close(&mut self, id: u32) {
+        let segment = &mut self.segments[id as usize];
+        segment.state = State::Sealed;
+        self.open[segment.queue as usize] = None;
+        self.tail_bytes += self.segment_bytes - u64::from(segment.used);
+    }
+
+    fn allocate_large(&mut self, space: &Space, bytes: u64, purpose: Purpose) -> Result<ItemRef, Need> {
         let bytes = space.extent_bytes(bytes);
-        self.collect(space);
-        if !self.has(Need::Extent(bytes), Purpose::Write) {
-            return Err(Need::Extent(bytes));
+        let frees = if let Purpose::Write { frees } = purpose { frees } else { 0 };
+        if !self.accepts(bytes, frees) {
+            return Err(Need::Deletions);
         }
-        let Some(offset) = self.extents.take(bytes) else { return Err(Need::Extent(bytes)) };
+        self.collect(space);
+        let need = Need::Extent { bytes, frees };
+        if !self.has(need, purpose) {
+            return Err(need);
+        }
+        let Some(offset) = self.extents.take(bytes) else { return Err(need) };
         self.epochs = self.epochs.wrapping_add(1);
         let id = self.larges.insert(Large { offset, bytes, queue: None, epoch: self.epochs }) as u32;
         self.large_bytes += bytes;
@@ -284,8 +345,10 @@ impl Ledger {
         let exptime = item.exptime();
         match self.home(space, item_ref) {
             Home::Segment(id) => {
+                let bytes = self.padded_bytes(item.layout());
+                self.live_bytes += bytes;
                 let segment = &mut self.segments[id as usize];
-                segment.live += item.layout().bytes().next_multiple_of(1 << self.unit_shift) as u32;
+                segment.live += bytes as u32;
                 segment.expires(exptime);
                 if segment.state == State::Sealed {
                     // Its value was still being received when the segment was sealed.
@@ -326,8 +389,9 @@ impl Ledger {
         self.totals.bytes -= bytes;
         match self.home(space, item_ref) {
             Home::Segment(id) => {
-                let bytes = item.layout().bytes().next_multiple_of(1 << self.unit_shift) as u32;
-                self.segments[id as usize].live -= bytes;
+                let bytes = self.padded_bytes(item.layout());
+                self.live_bytes -= bytes;
+                self.segments[id as usize].live -= bytes as u32;
                 self.judge(id, space);
             }
             Home::Large(id) => self.retire(Unit::Large(id), space),

@@ -67,6 +67,7 @@ pub use shard::{Fresh, Shard};
 use crate::classes::Classes;
 use crate::clock::Secs;
 use crate::limits::LOG_ENTRIES;
+use item::Layout;
 use item_ref::ItemRef;
 use key_hash::KeyHasher;
 use ledger::Ledger;
@@ -141,7 +142,7 @@ pub struct Store {
     /// When a delayed flush is due; 0 = none is.
     flush_at: AtomicU32,
     /// Drafts that were dropped unpublished, for the next turn to take back.
-    abandoned: Mutex<Vec<ItemRef>>,
+    abandoned: Mutex<Vec<(ItemRef, Layout)>>,
     abandoned_count: AtomicU32,
 }
 
@@ -200,7 +201,7 @@ impl Store {
         if bytes > self.space.limit_max() {
             return false;
         }
-        self.ledger.lock().set_limit(bytes, !self.evict);
+        self.ledger.lock().set_limit(bytes);
         self.limit.store(bytes, Ordering::Relaxed);
         true
     }
@@ -282,8 +283,8 @@ impl Store {
         self.index_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
     }
 
-    fn abandon(&self, item: ItemRef) {
-        self.abandoned.lock().push(item);
+    fn abandon(&self, item: ItemRef, layout: Layout) {
+        self.abandoned.lock().push((item, layout));
         self.abandoned_count.fetch_add(1, Ordering::Release);
     }
 
@@ -291,7 +292,7 @@ impl Store {
         self.abandoned_count.load(Ordering::Acquire) != 0
     }
 
-    fn take_abandoned(&self) -> Vec<ItemRef> {
+    fn take_abandoned(&self) -> Vec<(ItemRef, Layout)> {
         let mut abandoned = self.abandoned.lock();
         self.abandoned_count.store(0, Ordering::Relaxed);
         std::mem::take(&mut abandoned)

@@ -139,7 +139,7 @@ impl Drop for Draft {
         if !self.published {
             // In this order: an abandoned large extent is reused at once, its counts with it.
             self.store.space.count(self.at, Counts::undraft);
-            self.store.abandon(self.item);
+            self.store.abandon(self.item, self.layout);
         }
     }
 }

@@ -167,8 +167,11 @@ impl Shard {
             let mut turn = self.turn(now);
             let space = turn.space();
             turn.ledger.collect(space);
-            if turn.ledger.has(need, Purpose::Write) {
+            if turn.ledger.has(need, Purpose::Write { frees: 0 }) {
                 return Ok(());
+            }
+            if need == Need::Deletions {
+                return Err(Unreserved::NoRoom);
             }
             let slice = if turn.ledger.will_have(need) {
                 Slice::Stalled
@@ -335,8 +338,9 @@ impl Fresh<'_> {
         let hash = self.shard.store.hasher.hash(key);
         loop {
             let mut turn = self.shard.turn(self.now);
-            let queue = turn.queue_for(hash, turn.find(hash, key), item_bytes(key.len(), 0, value_bytes));
-            match turn.reserve(queue, key, value_bytes) {
+            let old = turn.find(hash, key);
+            let queue = turn.queue_for(hash, old, item_bytes(key.len(), 0, value_bytes));
+            match turn.reserve(queue, key, value_bytes, old) {
                 Ok(draft) => return Ok(draft),
                 Err(need) => {
                     drop(turn);
@@ -485,7 +489,7 @@ impl Turn<'_> {
         };
         let written = match (&put.value, &*data) {
             (Value::Data, Data::Draft(draft)) => Ok(self.finish_draft(draft, key, &fields)),
-            _ => self.write_item(queue, key, value, &fields),
+            _ => self.write_item(queue, key, value, &fields, old),
         };
         let (item_ref, item) = match written {
             Ok(written) => written,

@@ -163,8 +163,8 @@ impl Space {
     }
 
     /// Extent bytes that an item of `item_bytes` takes.
-    pub(super) fn extent_bytes(&self, item_bytes: usize) -> u64 {
-        (item_bytes as u64 + self.extent_head_bytes()).next_multiple_of(PAGE_BYTES)
+    pub(super) fn extent_bytes(&self, item_bytes: u64) -> u64 {
+        (item_bytes + self.extent_head_bytes()).next_multiple_of(PAGE_BYTES)
     }
 
     fn extent_head(&self, offset: u64) -> &ExtentHead {

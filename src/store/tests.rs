@@ -3,6 +3,7 @@
 use super::*;
 
 mod policy;
+mod refusing;
 mod widths;
 
 pub(super) const NOW: Secs = Secs(2);

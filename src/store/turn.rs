@@ -54,8 +54,8 @@ impl<'t> Turn<'t> {
 
     #[cold]
     fn take_abandoned(&mut self) {
-        for item in self.store.take_abandoned() {
-            self.ledger.abandon(&self.store.space, item);
+        for (item, layout) in self.store.take_abandoned() {
+            self.ledger.abandon(&self.store.space, item, layout);
         }
     }
 
@@ -151,16 +151,25 @@ impl<'t> Turn<'t> {
         }
     }
 
-    /// Writes a new item that nobody can find yet.
+    /// What a write wants memory for that replaces `old`.
+    fn purpose_of_write(&self, old: Current<'_>) -> Purpose {
+        let freed =
+            |(item_ref, item): (ItemRef, Item<'_>)| self.ledger.freed_bytes(self.space(), item_ref, &item);
+        Purpose::Write { frees: if self.evicts() { 0 } else { old.map_or(0, freed) } }
+    }
+
+    /// Writes a new item that nobody can find yet, and that is to replace `old`.
     pub(super) fn write_item(
         &mut self,
         queue: Queue,
         key: &[u8],
         value: [&[u8]; 2],
         fields: &Fields,
+        old: Current<'_>,
     ) -> Result<(ItemRef, Item<'t>), Need> {
         let layout = Layout::new(key.len(), value[0].len() + value[1].len(), fields.flags, fields.cas);
-        self.write(queue, layout, key, value, fields, Purpose::Write)
+        let purpose = self.purpose_of_write(old);
+        self.write(queue, layout, key, value, fields, purpose)
     }
 
     fn write(
@@ -199,11 +208,19 @@ impl<'t> Turn<'t> {
         Some(copied)
     }
 
-    /// Reserves an item whose value is still to come.
-    pub(super) fn reserve(&mut self, queue: Queue, key: &[u8], value_bytes: usize) -> Result<Draft, Need> {
+    /// Reserves an item whose value is still to come, and that is to replace `old`.
+    pub(super) fn reserve(
+        &mut self,
+        queue: Queue,
+        key: &[u8],
+        value_bytes: usize,
+        old: Current<'_>,
+    ) -> Result<Draft, Need> {
         let layout = Layout::draft(key.len(), value_bytes);
         let space = self.space();
-        let item_ref = self.ledger.allocate(space, queue, layout, Purpose::Write)?;
+        let purpose = self.purpose_of_write(old);
+        let item_ref = self.ledger.allocate(space, queue, layout, purpose)?;
+        self.ledger.reserve(space, item_ref, layout, true);
         let at = space.address(item_ref);
         space.count(at, Counts::draft);
         let fields = Fields {
@@ -227,7 +244,9 @@ impl<'t> Turn<'t> {
             draft.filled() == draft.len() && key.len() == draft.layout().key_bytes,
             "the draft is complete"
         );
-        let at = self.space().address(draft.item());
+        let space = self.space();
+        self.ledger.reserve(space, draft.item(), draft.layout(), false);
+        let at = space.address(draft.item());
         // SAFETY: an unpublished draft's item can be reached by its owner alone, who lent it to us.
         unsafe { item::write_head(at, draft.layout(), key, fields) };
         (draft.item(), self.item(draft.item()))

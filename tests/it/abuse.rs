@@ -401,7 +401,8 @@ fn whole_answers(mut client: Client, value: usize) -> Option<usize> {
     }
 }
 
-/// With -M what does not fit is refused, the old value of a refused set is gone, and deleting makes room.
+/// With -M what does not fit is refused, what needs no more than it frees is not, no refusal takes the old value, and
+/// deleting makes room.
 #[test]
 fn a_full_server_without_eviction_says_so() {
     let server = Server::start(&["-t", "2", "-m", "64", "-M"]);
@@ -421,12 +422,23 @@ fn a_full_server_without_eviction_says_so() {
     for number in 0..stored {
         assert_eq!(client.get(&format!("full:{number}")).map(|value| value.len()), Some(100_000), "{number}");
     }
-    assert_eq!(
-        client.ask(&format!("set full:0 0 0 100000\r\n{value}")),
-        "SERVER_ERROR out of memory storing object"
-    );
-    assert_eq!(client.get("full:0"), None);
-    assert!(server.count("store_no_memory") >= 2);
+    // A set, a datum that is received as it comes, a counter, a mark.
+    for number in 0..20 {
+        assert_eq!(client.ask(&format!("set full:{number} 0 0 100000\r\n{value}")), "STORED");
+    }
+    assert_eq!(client.ask("ma full:number N0 J1"), "HD");
+    assert_eq!(client.ask("incr full:number 1"), "2");
+    assert_eq!(client.ask("md full:1 I"), "HD");
+    for (bytes, refusal) in [
+        (300_000, "SERVER_ERROR out of memory storing object"),
+        (2_000_000, "SERVER_ERROR object too large for cache"),
+    ] {
+        let longer = "y".repeat(bytes);
+        assert_eq!(client.ask(&format!("set full:0 0 0 {bytes}\r\n{longer}")), refusal);
+        assert_eq!(client.ask(&format!("ms full:0 {bytes}\r\n{longer}")), refusal);
+        assert_eq!(client.get("full:0").map(|value| value.len()), Some(100_000));
+    }
+    assert!(server.count("store_no_memory") >= 3);
     assert_eq!(server.count("evictions"), 0);
     for number in 1..stored {
         assert_eq!(client.ask(&format!("delete full:{number}")), "DELETED");

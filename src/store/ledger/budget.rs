@@ -18,15 +18,16 @@ impl Ledger {
         (self.limit + self.overhang) as i64 - self.used() as i64
     }
 
-    /// Changes the limit. Unless `at_once`, what is in use above a lower one is tolerated until it has been evicted.
-    pub(in crate::store) fn set_limit(&mut self, limit: u64, at_once: bool) {
+    /// Changes the limit. What is in use above a lower one is tolerated until it has been evicted, or compacted.
+    pub(in crate::store) fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
-        self.overhang = if at_once { 0 } else { self.excess() };
+        self.overhang = self.excess();
     }
 
-    /// Bytes by which less than two free segments are left under the limit: more than writers need to go on.
+    /// Bytes by which less than two free segments are left under the limit: more than writers need to go on. With -M at
+    /// least what no compaction brings under it.
     fn excess(&self) -> u64 {
-        (self.used() + 2 * self.segment_bytes).saturating_sub(self.limit)
+        (self.used() + 2 * self.segment_bytes).saturating_sub(self.limit).max(self.lasting_excess())
     }
 
     /// Does not tolerate again what has been freed.
@@ -74,33 +75,42 @@ impl Ledger {
 
     /// True if more must be evicted to come under a lowered limit.
     pub(in crate::store) fn is_overhung(&self) -> bool {
-        self.overhang > self.pending_bytes
+        self.overhang > self.lasting_excess() + self.pending_bytes
     }
 
     /// True if eviction should run ahead of need: the next segment is not there, and the open one is mostly used, or more
     /// is in use than the limit allows.
     pub(in crate::store) fn is_low(&self) -> bool {
+        if !self.evicts {
+            let coming = self.coming() + self.overhang as i64;
+            return coming < 2 * self.segment_bytes as i64 || self.is_overhung();
+        }
         let open_room = self.open[Queue::Small as usize]
             .map_or(0, |id| self.segment_bytes - u64::from(self.segments[id as usize].used));
-        let coming = self.room() - self.overhang as i64 + self.pending_bytes as i64;
         // A quarter of a segment ahead of need, since the index may grow before the evictor is done.
         let wanted = self.wanted_for(Need::Segment) + self.segment_bytes as i64 / 4;
-        coming < wanted && (open_room < self.segment_bytes / 4 || self.overhang > 0)
+        self.coming() < wanted && (open_room < self.segment_bytes / 4 || self.overhang > 0)
+    }
+
+    /// Bytes that are free under the limit, or will be when the rings and the sends have moved on.
+    fn coming(&self) -> i64 {
+        self.room() - self.overhang as i64 + self.pending_bytes as i64
     }
 
     /// Bytes that must be free for a writer's `need`: half a segment is left to the evictor.
     fn wanted_for(&self, need: Need) -> i64 {
         let bytes = match need {
-            Need::Segment => self.segment_bytes,
-            Need::Extent(bytes) => bytes,
+            Need::Segment => self.segment_bytes as i64,
+            Need::Extent { bytes, frees } => bytes as i64 - self.replaced_bytes(frees) as i64,
+            Need::Deletions => return i64::MAX,
         };
-        (bytes + self.segment_bytes / 2) as i64
+        bytes + (self.segment_bytes / 2) as i64
     }
 
     /// True if an allocation that lacked `need` would succeed.
     pub(in crate::store) fn has(&self, need: Need, purpose: Purpose) -> bool {
         match purpose {
-            Purpose::Write => self.room() >= self.wanted_for(need) && !self.must_shed(need),
+            Purpose::Write { .. } => self.room() >= self.wanted_for(need) && !self.must_shed(need),
             // The index may have grown into the reserve: a little over the limit, or nothing could be freed any more.
             Purpose::Copy => self.room() + self.segment_bytes as i64 >= 0,
         }
@@ -120,9 +130,11 @@ impl Ledger {
     pub(in crate::store) fn must_shed(&self, need: Need) -> bool {
         let (warm, bytes) = match need {
             Need::Segment => (!self.free_warm.is_empty(), self.segment_bytes),
-            Need::Extent(bytes) => (self.extents.has_warm(bytes), bytes),
+            Need::Extent { bytes, .. } => (self.extents.has_warm(bytes), bytes),
+            Need::Deletions => return false,
         };
-        !warm && self.committed() + bytes + self.overhead() > self.limit + self.overhang
+        let has_free = !self.free_warm.is_empty() || self.extents.committed_bytes() > 0;
+        has_free && !warm && self.committed() + bytes + self.overhead() > self.limit + self.overhang
     }
 
     /// Gives a bounded amount of free memory back to the kernel; false if there is none.

@@ -4,19 +4,14 @@ use super::reclaim::Listing;
 use super::{Ledger, Queue, State, Unit};
 use crate::store::check::{Faults, Recount};
 use crate::store::evict::Victim;
-use crate::store::item::Item;
 use crate::store::space::Space;
 use std::collections::HashMap;
 
 impl Ledger {
-    /// Bytes that an item takes in its segment.
-    pub(in crate::store) fn padded_bytes(&self, item: &Item<'_>) -> u64 {
-        item.layout().bytes().next_multiple_of(1 << self.unit_shift) as u64
-    }
-
     /// Compares every sum and list with what it is of.
     pub(in crate::store) fn check(&self, space: &Space, recount: &Recount, faults: &mut Faults) {
         self.check_segments(recount, faults);
+        self.check_sums(space, recount, faults);
         self.check_larges(recount, faults);
         self.check_queues(faults);
         self.check_retired(faults);
@@ -59,6 +54,17 @@ impl Ledger {
             .collect();
         let victim: Vec<u32> = self.victim.iter().map(Victim::id).collect();
         faults.compare("the victim", victim, victims);
+    }
+
+    fn check_sums(&self, space: &Space, recount: &Recount, faults: &mut Faults) {
+        let of = |state| self.segments.iter().filter(move |segment| segment.state == state);
+        faults.compare("retired segments", self.retired_segments as usize, of(State::Retired).count());
+        faults.compare("live bytes", self.live_bytes, recount.live.iter().sum());
+        let tails = of(State::Sealed).map(|segment| self.segment_bytes - u64::from(segment.used)).sum();
+        faults.compare("bytes of tails", self.tail_bytes, tails);
+        faults.unless(self.reserved_bytes == 0 || space.held_counts().1 > 0, || {
+            format!("{} bytes are reserved, and no value is being received", self.reserved_bytes)
+        });
     }
 
     fn check_larges(&self, recount: &Recount, faults: &mut Faults) {
@@ -227,13 +233,17 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn every_planted_error_is_found() {
-        let planted: [(&str, Plant); 17] = [
+        let planted: [(&str, Plant); 21] = [
             ("live bytes of segment 1", |ledger| ledger.segments[1].live += 4),
             ("bytes used of segment 1", |ledger| ledger.segments[1].used -= 4),
             ("segments in the reclaim list", |ledger| ledger.segments[1].listing = Listing::misplaced()),
             ("segment 1 stands rightly in the reclaim list", |ledger| ledger.segments[1].live = 0),
             ("segment 2 is open", |ledger| ledger.segments[2].state = State::Open),
             ("segments in use", |ledger| ledger.segments_in_use += 1),
+            ("live bytes:", |ledger| ledger.live_bytes -= 1),
+            ("bytes of tails", |ledger| ledger.tail_bytes += 1),
+            ("retired segments", |ledger| ledger.retired_segments += 1),
+            ("bytes are reserved", |ledger| ledger.reserved_bytes += 1),
             ("the victim", |ledger| ledger.segments[2].state = State::Victim),
             ("bytes of large items", |ledger| ledger.large_bytes += 1),
             ("large 0 is lost", |ledger| ledger.larges[0].queue = None),

@@ -23,6 +23,12 @@ impl Ledger {
         self.reclaim_list.iter().find(|&id| !space.counts(id).is_drafted())
     }
 
+    /// Bytes of segment `id` to look at for each that this frees.
+    pub(in crate::store) fn effort_of(&self, id: u32) -> u64 {
+        let segment = &self.segments[id as usize];
+        u64::from(segment.used) / u64::from(segment.used - segment.live).max(1)
+    }
+
     /// Takes the oldest unit of `queue` out of it; units that values are being received into are passed over.
     pub(in crate::store) fn pop(&mut self, queue: Queue, space: &Space) -> Option<Unit> {
         for _ in 0..self.queues[queue as usize].len() {
@@ -36,8 +42,7 @@ impl Ledger {
                         self.queues[queue as usize].push_back((unit, epoch));
                         continue;
                     }
-                    self.open[queue as usize] = None;
-                    self.segments[id as usize].state = State::Sealed;
+                    self.close(id);
                 }
                 if space.counts(id).is_drafted() {
                     self.queues[queue as usize].push_back((unit, epoch));
@@ -61,6 +66,7 @@ impl Ledger {
                 let segment = &mut self.segments[id as usize];
                 segment.state = State::Victim;
                 self.queue_bytes[segment.queue as usize] -= self.segment_bytes;
+                self.tail_bytes -= self.segment_bytes - u64::from(segment.used);
                 self.reclaim_list.remove(id, &mut self.segments);
             }
             Unit::Large(id) => {
@@ -94,9 +100,8 @@ impl Ledger {
         };
         let found = (1..self.segments.len() as u32)
             .find(|&id| expired(&self.segments[id as usize]) && !space.counts(id).is_drafted())?;
-        if let Some(open) = self.open.iter_mut().find(|open| **open == Some(found)) {
-            *open = None;
-            self.segments[found as usize].state = State::Sealed;
+        if self.segments[found as usize].state == State::Open {
+            self.close(found);
         }
         Some(found)
     }

@@ -1,7 +1,7 @@
 //! Sealed segments by how much of them is dead: which one gives the most for copying what is left in it.
 //!
 //! ```text
-//! level   0 … 3 │ 4 …                31 │ 32 …         64     dead bytes, in 64ths of the bytes used
+//! level       0 │ 1 …                31 │ 32 …         64     dead bytes, in 64ths of the bytes used
 //!       nowhere │ listed with -M        │ listed always
 //! ```
 //!
@@ -16,7 +16,7 @@ const LEVELS: u64 = 64;
 /// Level of a segment that is half dead: it is cleaned before anything live is evicted.
 const HALF_DEAD: u8 = 32;
 /// With -M a segment that is less dead is not worth copying the rest.
-const WORTH_COPYING: u8 = 4;
+const WORTH_COPYING: u8 = 1;
 
 /// The list.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! From dead to free: retiring what nobody can find any more, collecting what nobody can reach.
 
 use super::{Ledger, State, Unit};
+use crate::store::item::Layout;
 use crate::store::item_ref::ItemRef;
 use crate::store::space::{Home, Space};
 
@@ -15,7 +16,9 @@ impl Ledger {
                 let segment = &mut self.segments[id as usize];
                 if segment.state != State::Victim {
                     self.queue_bytes[segment.queue as usize] -= self.segment_bytes;
+                    self.tail_bytes -= self.segment_bytes - u64::from(segment.used);
                 }
+                self.retired_segments += 1;
                 segment.state = State::Retired;
                 segment.epoch = segment.epoch.wrapping_add(1);
                 self.pending_bytes += self.segment_bytes;
@@ -84,6 +87,7 @@ impl Ledger {
             Unit::Segment(id) => {
                 self.segments[id as usize].state = State::Free;
                 self.segments_in_use -= 1;
+                self.retired_segments -= 1;
                 self.pending_bytes -= self.segment_bytes;
                 self.free_warm.push(id);
             }
@@ -97,7 +101,8 @@ impl Ledger {
     }
 
     /// A draft was dropped unpublished.
-    pub(in crate::store) fn abandon(&mut self, space: &Space, item: ItemRef) {
+    pub(in crate::store) fn abandon(&mut self, space: &Space, item: ItemRef, layout: Layout) {
+        self.reserve(space, item, layout, false);
         match self.home(space, item) {
             Home::Segment(id) => self.judge(id, space),
             Home::Large(id) => self.retire(Unit::Large(id), space),
@@ -107,6 +112,7 @@ impl Ledger {
     /// The last delta of the log was a flush: everything published is gone.
     pub(in crate::store) fn flush(&mut self, space: &Space) {
         self.victim = None;
+        self.live_bytes = 0;
         for id in 1..self.segments.len() as u32 {
             let segment = &mut self.segments[id as usize];
             segment.live = 0;
