@@ -29,7 +29,7 @@
 //! # Where to read on
 //!
 //! [`store`] is the design essay, [`session`] the seam where tests, fuzzers and the simulation plug in, [`limits`] every bound a
-//! client can reach, [`manual`] what users are told.
+//! client can reach, [`manual`] the documentation for users.
 //!
 //! # Glossary
 //!

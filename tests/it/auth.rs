@@ -35,13 +35,13 @@ fn text_logins_are_counted() {
     assert_eq!(client.ask("get auth"), "END", "a login stores nothing");
 }
 
-/// -S with -Y asks for the login of -Y: both were refused together, which starts memcached.
+/// -S with -Y asks for the login of -Y: the combination was refused, although memcached accepts it.
 #[test]
 fn a_text_login_goes_before_sasl() {
     let dir = TempDir::new();
     let users = dir.path().join("users");
     fs::write(&users, USERS).unwrap();
-    // memcached looks for SASL's files all the same.
+    // memcached looks for SASL's files even so.
     fs::write(dir.path().join("memcached.conf"), "mech_list: plain\n").unwrap();
     let (users, conf) = (users.display().to_string(), dir.path().display().to_string());
     let environment = [("MEMCACHED_SASL_PWDB", &*users), ("SASL_CONF_PATH", &*conf)];
@@ -52,7 +52,7 @@ fn a_text_login_goes_before_sasl() {
     assert_eq!(client.ask("get a"), "END");
 }
 
-/// -Y is for the text protocol: packets are lines to it.
+/// -Y is for the text protocol: packets are parsed as lines.
 #[test]
 fn no_packet_gets_around_a_text_login() {
     let server = ascii_server();
@@ -62,7 +62,7 @@ fn no_packet_gets_around_a_text_login() {
     assert_eq!(client.line(), "CLIENT_ERROR unauthenticated");
 }
 
-/// A line may wait for its end up to 2048 bytes; one more, and whoever sends it is no client.
+/// An incomplete line may have 2048 bytes; with one more the connection is closed.
 #[test]
 fn endless_lines_before_a_login_close() {
     let server = ascii_server();
@@ -74,10 +74,10 @@ fn endless_lines_before_a_login_close() {
     assert_eq!(client.read_to_end(), b"");
 }
 
-/// HUP reads the file again: new users come in, old ones no longer, whoever is in stays; a spoiled or missing file
+/// HUP reloads the file: new users can log in, removed ones cannot, open connections stay; an invalid or missing file
 /// changes nothing.
 #[test]
-fn hup_reads_the_users_again() {
+fn hup_reloads_the_users() {
     let mut server = ascii_server();
     let file = server.dir.path().join("users");
     let mut inside = server.connect();
@@ -108,10 +108,10 @@ fn hup_reads_the_users_again() {
     assert_eq!(login(&mut server.connect(), "new word"), "STORED");
 }
 
-/// The binary protocol, as far as a login needs it.
+/// The binary protocol, as far as logins need it.
 struct Packets(Client);
 
-/// Status and body of an answer.
+/// Status and body of a reply.
 type Answer = (u16, String);
 
 impl Packets {
@@ -173,11 +173,11 @@ const AUTH: u8 = 0x21;
 const STEP: u8 = 0x22;
 const REFUSED: u16 = 0x20;
 
-/// A server that asks for a login in the binary protocol, with this file of users; `None` where the program under test
-/// has no SASL of its own.
+/// A server that asks for a login in the binary protocol, with this password file; `None` if the program under test uses
+/// another SASL implementation.
 fn sasl_server(users: &str) -> Option<Server> {
     if dialect() == Dialect::Memcached {
-        // Debian's has Cyrus SASL, which keeps its users elsewhere.
+        // Debian's memcached has Cyrus SASL, which stores its users elsewhere.
         return None;
     }
     let dir = TempDir::new();
@@ -187,7 +187,7 @@ fn sasl_server(users: &str) -> Option<Server> {
 }
 
 #[test]
-fn sasl_lets_in_who_knows_the_password() {
+fn sasl_accepts_only_the_right_password() {
     let Some(server) = sasl_server("joe:secret\nann:pass:realm\n") else { return };
     let mut client = Packets::connect(&server);
     assert_eq!(client.ask(LIST, "", b""), (0, "PLAIN".to_owned()));
@@ -212,13 +212,13 @@ fn sasl_lets_in_who_knows_the_password() {
     assert_eq!(authzid.ask(AUTH, "PLAIN", b"joe\0joe\0secret").0, 0);
 }
 
-/// Everything but the login and `version` is refused and ends the connection, whatever stands behind it.
+/// Everything but the login and `version` is refused and closes the connection, whatever follows.
 #[test]
 fn sasl_serves_nothing_before_the_login() {
     let Some(server) = sasl_server("joe:secret\n") else { return };
     for opcode in [0x00, 0x01, 0x04, 0x05, 0x07, 0x08, NOOP, 0x0e, STAT, 0x1c, 0x1d] {
         let mut client = Packets::connect(&server);
-        // Well-formed: key, and the extras or the value that the opcode wants.
+        // Well-formed: a key, and the extras or the value of the opcode.
         let (extras, key) = match opcode {
             0x00 | 0x04 | 0x0e => (0, "k"),
             0x01 => (8, "k"),
@@ -242,7 +242,7 @@ fn sasl_serves_nothing_before_the_login() {
 }
 
 #[test]
-fn a_sasl_login_may_come_in_any_pieces() {
+fn a_sasl_login_may_be_split_anywhere() {
     let Some(server) = sasl_server("joe:secret\n") else { return };
     let mut client = Packets::connect(&server);
     let mut sent = Packets::packet(AUTH, "PLAIN", b"\0joe\0secret");
@@ -258,7 +258,7 @@ fn a_sasl_login_may_come_in_any_pieces() {
 }
 
 #[test]
-fn hup_reads_the_sasl_users_again() {
+fn hup_reloads_the_sasl_users() {
     let Some(mut server) = sasl_server("joe:secret\n") else { return };
     fs::write(server.dir.path().join("sasl.pwdb"), "ann:other\n").unwrap();
     server.signal(Signal::SIGHUP);

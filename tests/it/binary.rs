@@ -88,7 +88,7 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Length of a pattern that has one length only.
+/// Length of a pattern of fixed length.
 fn len(pattern: &Pattern) -> usize {
     let mut bytes = Vec::new();
     pattern.write(&Vars::new(), &mut bytes);
@@ -156,7 +156,7 @@ fn packet(magic: u8, op: u8, status: u16, extras: &[u8], words: &Words<'_>, body
     pattern
 }
 
-/// A request in the words of a script.
+/// A request in script notation.
 pub fn request(line: &str) -> Pattern {
     let mut words = line.split(' ');
     let name = words.next().unwrap();
@@ -167,7 +167,7 @@ pub fn request(line: &str) -> Pattern {
     packet(0x80, opcode(name, &words), vbucket, &extras, &words, body)
 }
 
-/// A response in the words of a script.
+/// A response in script notation.
 pub fn response(line: &str) -> Pattern {
     let mut words = line.split(' ');
     let name = words.next().unwrap();

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use crate::harness::Server;
 
-/// The thread of one of a server's rings.
+/// The thread of a server's ring.
 pub fn ring_thread(server: &Server, ring: usize) -> Pid {
     let name = format!("ring-{ring}");
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
@@ -19,14 +19,14 @@ pub fn ring_thread(server: &Server, ring: usize) -> Pid {
     Pid::from_raw(id.file_name().unwrap().to_str().unwrap().parse().unwrap())
 }
 
-/// Makes `thread` stand still, to be held or followed by this one.
+/// Stops `thread` and makes this thread its tracer.
 pub fn seize(thread: Pid) {
     ptrace::seize(thread, Options::PTRACE_O_TRACESYSGOOD).unwrap();
     ptrace::interrupt(thread).unwrap();
     assert!(matches!(wait(thread), WaitStatus::PtraceEvent(..)));
 }
 
-/// Waits for the next thing that `thread` stops for.
+/// Waits for the next stop of `thread`.
 pub fn wait(thread: Pid) -> WaitStatus {
     waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap()
 }

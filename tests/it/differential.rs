@@ -12,14 +12,14 @@ use crate::random::Random;
 use memcrsd::fuzzing::seed;
 use std::path::Path;
 
-/// A difference that is intended.
+/// An intended difference.
 struct Rule {
     name: &'static str,
-    /// Whether it explains the request and the answers of memcached and of the server under test.
+    /// True if it explains the replies of memcached and of the server under test to the request.
     explains: fn(&[u8], &[u8], &[u8]) -> bool,
 }
 
-/// What memcached 1.6.45 refuses and the server under test reads as older versions did; the list is to become empty.
+/// Requests that memcached 1.6.45 rejects and the server under test accepts like older versions; the list must become empty.
 const UNFINISHED: &[Rule] = &[Rule {
     name: "unfinished: what is read as a number",
     explains: |request, old, new| {
@@ -52,7 +52,7 @@ const RULES: &[Rule] = &[
         name: "what was answered before garbage is sent (memcached drops it)",
         explains: |request, old, new| {
             let body = request.get(8..12).map_or(0, |body| u32::from_be_bytes(body.try_into().unwrap()));
-            // What stands behind the key of a gat is garbage to memcached.
+            // To memcached the bytes after the key of a gat are garbage.
             let gat = matches!(request[1], 0x1c..=0x1e | 0x23 | 0x24);
             (gat || request.len() > 24 + body as usize) && new.starts_with(old)
         },
@@ -73,18 +73,18 @@ fn speaks_packets(request: &[u8]) -> bool {
     request.first() == Some(&0x80)
 }
 
-/// Whether so many seconds may pass while the test runs.
+/// True if this many seconds may pass while the test runs.
 fn is_soon(secs: u64) -> bool {
     (1..60).contains(&secs)
 }
 
-/// The two servers draw these numbers differently.
+/// The two servers assign these numbers differently.
 fn may_be_a_cas(number: u64) -> bool {
     (1..1_000_000).contains(&number)
 }
 
-/// Whether a request means another thing on each server: it sets an expiry that comes while the test runs, or compares
-/// with a cas that may be one.
+/// True if a request may behave differently on each server: it sets an expiry that comes during the test, or compares with
+/// a number that may be a cas.
 fn is_ambiguous(request: &[u8]) -> bool {
     if speaks_packets(request) {
         is_ambiguous_packet(request)
@@ -94,7 +94,7 @@ fn is_ambiguous(request: &[u8]) -> bool {
 }
 
 fn is_ambiguous_line(line: &[u8]) -> bool {
-    // The number at the front of a word, however odd what stands around its digits.
+    // The number at the start of a word, whatever surrounds its digits.
     let number = |word: &[u8]| -> Option<u64> {
         let from = word.iter().position(u8::is_ascii_digit)?;
         let digits = word[from..].split(|byte| !byte.is_ascii_digit()).next()?;
@@ -130,12 +130,12 @@ fn is_ambiguous_packet(packet: &[u8]) -> bool {
     exptime.is_some_and(|bytes| is_soon(u32::from_be_bytes(bytes).into()))
 }
 
-/// Whether differences are listed and gone on from, those of [`UNFINISHED`] too.
+/// True if differences are listed and the run continues, including those of [`UNFINISHED`].
 fn lists_all() -> bool {
     std::env::var_os("MEMCRSD_DIFFERENTIAL_ALL").is_some()
 }
 
-/// Whether a rule explains the difference; its name is printed.
+/// True if a rule explains the difference; prints its name.
 fn explained(step: &Step, request: &[u8], old: &[u8], new: &[u8]) -> bool {
     if !step.broken || dialect() == Dialect::Memcached {
         return false;
@@ -161,7 +161,7 @@ impl Side {
         Self { server, text, binary }
     }
 
-    /// The cas number of a key, 1 when it has none.
+    /// The cas of a key, 1 if it is absent.
     fn cas(&mut self, key: &[u8]) -> u64 {
         self.text.send(&[b"mg ", key, b" c u\r\n"].concat());
         let line = self.text.line();
@@ -187,7 +187,7 @@ impl Side {
         request
     }
 
-    /// What `request`, which may be broken, is answered on a connection of its own.
+    /// The reply to `request`, which may be broken, on a connection of its own.
     fn answer_alone(&self, request: &[u8]) -> Vec<u8> {
         let mut client = self.server.connect();
         client.send_lossy(request);
@@ -195,7 +195,7 @@ impl Side {
         client.read_to_end()
     }
 
-    /// What a step is answered, up to a fence or, when it is broken, up to the end of the stream.
+    /// The reply to a step, up to a fence, or to the end of the stream if it is broken.
     fn answer(&mut self, step: &Step) -> Vec<u8> {
         let mut request = self.request(step);
         if step.broken {
@@ -221,13 +221,13 @@ impl Side {
     }
 }
 
-/// Whether memcached, asked to count, has looked at what is behind the item, which is nobody's: for a minus sign behind a
-/// number from 2^63, for a number behind white space.
+/// True if memcached's reply to an incr depends on memory beyond the item: it searches there for a minus sign after a
+/// number from 2^63, and for a number after white space.
 fn reads_on(step: &Step, (old, before): (&mut Side, &[u8]), (new, after): (&mut Side, &[u8])) -> bool {
     let refused = |answer| find(answer, b"on-numeric").is_some();
     match (refused(before), refused(after)) {
         (true, false) => {
-            // Only the digits: what memcached makes of a counter it creates ends in what was in that memory.
+            // Only the digits: a counter created by memcached ends in uninitialized memory.
             let value = String::from_utf8_lossy(&old.value(&step.key)).into_owned();
             let digits = value.trim_start().split(|c: char| !c.is_ascii_digit()).next();
             digits.and_then(|digits| digits.parse::<u64>().ok()).is_some_and(|number| number >> 63 == 1)
@@ -237,7 +237,7 @@ fn reads_on(step: &Step, (old, before): (&mut Side, &[u8]), (new, after): (&mut 
     }
 }
 
-/// Whether two answers are the same, cas numbers and seconds aside.
+/// True if two replies are equal apart from cas numbers and seconds.
 fn same(step: &Step, old: &[u8], new: &[u8]) -> bool {
     if old == new {
         return true;
@@ -256,12 +256,12 @@ fn same_word(step: &Step, old: &[u8], new: &[u8]) -> bool {
     }
     let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<u64>().ok();
     match (old.split_first(), new.split_first()) {
-        // memcached notes a use once a minute.
+        // memcached records an access once a minute.
         (Some((b'l', old)), Some((b'l', new))) => {
             number(old).zip(number(new)).is_some_and(|(old, new)| new <= old + 2)
         }
         (Some((b't', old)), Some((b't', new))) if number(old).is_some() => {
-            // What is over shows as a number below 2^32, how much is the clock's business.
+            // A time in the past shows as a number below 2^32, which depends on the clock.
             let past = |number: u64| number > 1 << 31;
             number(old)
                 .zip(number(new))
@@ -274,7 +274,7 @@ fn same_word(step: &Step, old: &[u8], new: &[u8]) -> bool {
     }
 }
 
-/// Binary answers with every cas that is not 0 set to 1.
+/// Binary replies with every cas other than 0 set to 1.
 fn mask_packets(answer: &[u8]) -> Vec<u8> {
     let mut masked = answer.to_vec();
     let mut at = 0;
@@ -290,9 +290,9 @@ fn mask_packets(answer: &[u8]) -> Vec<u8> {
     masked
 }
 
-/// Runs the steps on two fresh servers; the first difference that no rule explains, with the step's number.
+/// Runs the steps on two fresh servers; returns the first difference that no rule explains, with the step's number.
 fn run(reference: &Path, steps: &[Step]) -> Result<(), (usize, String)> {
-    // An item that memcached's background threads hold while incr runs is not padded: without them all is determined.
+    // incr does not pad an item that memcached's background threads hold; without them it is deterministic.
     let quiet = ["-t", "1", "-o", "no_lru_crawler,no_lru_maintainer"];
     let mut old = Side::new(Server::start_program(reference, &quiet, TempDir::new()));
     let mut new =
@@ -316,7 +316,7 @@ fn run(reference: &Path, steps: &[Step]) -> Result<(), (usize, String)> {
             }
             println!("{reason}");
         }
-        // What was done on one side only is undone.
+        // Undo what was done on one side only.
         for side in [&mut old, &mut new] {
             side.text.send(b"flush_all\r\n");
             side.text.line();
@@ -325,7 +325,7 @@ fn run(reference: &Path, steps: &[Step]) -> Result<(), (usize, String)> {
     Ok(())
 }
 
-/// Leaves out what is not needed to fail.
+/// Removes steps that the failure does not need.
 fn shrink(reference: &Path, mut steps: Vec<Step>, mut reason: String) -> (Vec<Step>, String) {
     let mut size = steps.len() / 2;
     let mut runs = 0;
@@ -348,10 +348,10 @@ fn shrink(reference: &Path, mut steps: Vec<Step>, mut reason: String) -> (Vec<St
     (steps, reason)
 }
 
-/// What the conversations of a plain test run are drawn from.
+/// Seeds of a plain test run.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
-/// `just differential` draws new conversations.
+/// `just differential` draws a new seed.
 fn compare(protocol: Protocol, broken: bool, count: usize) {
     let Some(reference) = reference() else { return };
     if std::env::var_os("MEMCRSD_TEST_SEED").is_some() {

@@ -5,11 +5,10 @@ use seccompiler::SeccompCmpOp;
 use crate::harness::{Server, TempDir, wait_until};
 use crate::kernel::{Refused, ends_well, refused, serves, start_under, under};
 
-/// Queues of the ring that the server tries first have fewer entries, those it serves with have more.
+/// The ring that the server probes with has fewer queue entries than this, the rings it serves with have more.
 const ENTRIES_OF_A_TRY: u64 = 16;
 
-/// What a filter may keep from a process: io_uring, as containers' default profiles do; or only rings that are large
-/// enough to serve with.
+/// What a filter denies: io_uring, as the default profiles of containers do, or only rings large enough to serve with.
 fn forbidden() -> [Vec<Refused>; 2] {
     let calls = [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
     let all = calls.map(|call| refused(call, libc::EPERM)).into();
@@ -21,7 +20,7 @@ fn engine_of(server: &Server) -> String {
     server.connect().stats("stats settings")["io_engine"].clone()
 }
 
-/// As in a container with the default profile: nothing but a line on standard error is different.
+/// As in a container with the default profile: the only difference is a line on standard error.
 #[test]
 fn without_io_uring_epoll_serves_and_says_why() {
     for (refused, step) in forbidden().iter().zip(["a seccomp filter blocks it", "starting a ring"]) {
@@ -37,7 +36,7 @@ fn without_io_uring_epoll_serves_and_says_why() {
 }
 
 #[test]
-fn io_uring_demanded_and_refused_is_no_start() {
+fn startup_fails_if_io_uring_is_requested_and_refused() {
     for refused in forbidden() {
         let dir = TempDir::new();
         let mut child =
@@ -54,7 +53,7 @@ fn io_uring_demanded_and_refused_is_no_start() {
 }
 
 #[test]
-fn the_engine_asked_for_serves_without_a_word() {
+fn the_requested_engine_serves_silently() {
     for engine in ["uring", "epoll"] {
         let server = Server::start(&["--io-engine", engine]);
         assert_eq!(engine_of(&server), engine);

@@ -12,11 +12,11 @@ pub enum Protocol {
     Binary,
 }
 
-/// A piece of a request.
+/// A part of a request.
 #[derive(Clone, Debug)]
 pub enum Part {
     Bytes(Vec<u8>),
-    /// The cas number of a key, as the server it is sent to knows it, in decimal.
+    /// The cas of a key on the server the request goes to, in decimal.
     Cas(Vec<u8>),
     /// The same as 8 bytes.
     Cas8(Vec<u8>),
@@ -27,11 +27,11 @@ pub enum Part {
 pub struct Step {
     pub protocol: Protocol,
     pub parts: Vec<Part>,
-    /// The key it is about.
+    /// Its key.
     pub key: Vec<u8>,
-    /// The answer may hold a bare cas number.
+    /// The reply may contain a bare cas.
     pub shows_cas: bool,
-    /// Not well formed, maybe: no answer is sure to come.
+    /// Possibly malformed: there may be no reply.
     pub broken: bool,
 }
 
@@ -65,9 +65,9 @@ impl fmt::Display for Step {
     }
 }
 
-/// No minus sign is stored: for numbers from 2^63 memcached looks for one even behind the item.
+/// Values contain no minus sign: for numbers from 2^63 memcached searches for one even beyond the item.
 const KEYS: &[&str] = &["a", "b", "c", "key:with:colons", "foo", "tab\tkey", "k.k.k.k.k.k.k.k.k.k.k.k"];
-/// No empty values: asked to increment one, memcached reads on into memory that is not the item's.
+/// No empty values: to increment one, memcached reads beyond the item.
 const SIZES: &[usize] = &[1, 2, 3, 9, 10, 20, 21, 100, 1000, 2048, 5000, 16384, 20000, 70000];
 const NUMBERS: &[u64] = &[0, 1, 2, 9, 10, 99, 100, 255, 4_294_967_295, 9_999_999_999, u64::MAX - 1, u64::MAX];
 const EXPTIMES: &[&str] = &["0", "0", "0", "100", "2592000", "-1", "2592001"];
@@ -79,7 +79,7 @@ pub fn step(random: &mut Random, protocol: Protocol, broken: bool) -> Step {
         Protocol::Text => meta(random),
         Protocol::Binary => binary(random),
     };
-    // A server that closes with much unread resets, and a reset can lose answers that were sent.
+    // A server that closes with unread input resets the connection, which can lose replies already sent.
     if broken && step.len() > 1500 {
         return self::step(random, protocol, broken);
     }
@@ -129,7 +129,7 @@ fn text(random: &mut Random) -> Step {
         }
         10 => step.push(&format!("touch {name} {exptime}{noreply}\r\n")),
         11 => step.push(&format!("delete {name}{noreply}\r\n")),
-        // Never silent: memcached refuses some numbers for what is behind them in memory, which must not go unnoticed.
+        // Never quiet: memcached rejects some numbers because of the memory after them, which must be seen.
         12 | 13 => step.push(&format!("incr {name} {delta}\r\n")),
         14 => step.push(&format!("decr {name} {delta}\r\n")),
         _ if random.one_in(8) => step.push(&format!("flush_all{noreply}\r\n")),
@@ -200,7 +200,7 @@ fn meta(random: &mut Random) -> Step {
             ];
             let value = value(random);
             let mut flags = flags(random, FLAGS);
-            // c is 0 for what was not stored in 1.6.45 only when it is not a set.
+            // In 1.6.45 c is 0 for a failed store only if it is not a set.
             let compare = !flags.contains(" M") && random.one_in(4);
             step.push(&format!("ms {name} {}", value.len()));
             if compare {
@@ -239,11 +239,11 @@ fn meta(random: &mut Random) -> Step {
                 "C987654321",
             ];
             let mut flags = flags(random, FLAGS);
-            // Whether q silences a ma that makes its item is another matter than silencing one that finds it.
+            // q on a ma that creates its item differs from q on one that finds it.
             if flags.contains(" N") {
                 flags = flags.replace(" q", "");
             }
-            // memcached loses the expiry that is set for a number that becomes longer: it goes to the old item.
+            // memcached loses the expiry set with a number that gets longer: it sets that of the old item.
             if !flags.contains(" MD") && !flags.contains(" M-") {
                 flags = flags.replace(" T100", "").replace(" T0", "");
             }
@@ -328,7 +328,7 @@ fn damage(random: &mut Random, step: &mut Step) {
             break;
         }
     }
-    // What stats and version say is another server's business.
+    // stats and version differ between servers.
     if step.protocol == Protocol::Binary && matches!(bytes.get(1), Some(0x0b | 0x10)) {
         bytes[1] = 0x1f;
     }

@@ -18,16 +18,16 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-/// Pause between two looks at a condition that has no event.
+/// Interval for polling a condition without an event.
 const POLL: Duration = Duration::from_millis(2);
 
-/// How long a single wait may take before the test fails.
+/// Longest single wait before the test fails.
 pub fn deadline() -> Duration {
     let millis = std::env::var("MEMCRSD_TEST_DEADLINE_MS").ok().and_then(|text| text.parse().ok());
     Duration::from_millis(millis.unwrap_or(30_000))
 }
 
-/// Looks at `condition` until it holds.
+/// Polls `condition` until it holds.
 ///
 /// # Panics
 /// When it does not hold within [`deadline`].
@@ -39,10 +39,10 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Whose answers are expected.
+/// The server whose replies are expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// memcached's own: it proves what is expected of both.
+    /// memcached, which verifies the expectations for both.
     Memcached,
     Memcrsd,
 }
@@ -56,7 +56,7 @@ pub fn program() -> &'static Path {
     })
 }
 
-/// What `tests/yardstick` names: the memcached it has fetched, else the installed one.
+/// The path that `tests/yardstick` prints: the memcached it has fetched, else the installed one.
 pub fn yardstick() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -66,9 +66,9 @@ pub fn yardstick() -> &'static Path {
     })
 }
 
-/// The memcached to compare with: of the version that memcrsd claims to be, or a later one.
+/// The memcached to compare with, of the version that memcrsd claims to be or a later one.
 ///
-/// Where there is none, nothing is compared, and a line says so.
+/// Without one nothing is compared, and a line says so.
 pub fn reference() -> Option<&'static Path> {
     let output = Command::new(yardstick()).arg("-V").output().ok();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
@@ -81,7 +81,7 @@ pub fn reference() -> Option<&'static Path> {
     Some(yardstick())
 }
 
-/// What the program under test is.
+/// The kind of program under test.
 pub fn dialect() -> Dialect {
     static DIALECT: OnceLock<Dialect> = OnceLock::new();
     *DIALECT.get_or_init(|| {
@@ -91,7 +91,7 @@ pub fn dialect() -> Dialect {
     })
 }
 
-/// A directory that is gone when the value is.
+/// A directory that is removed when the value is dropped.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
 
@@ -118,7 +118,7 @@ impl Drop for TempDir {
 /// A running server; dropping it kills it.
 ///
 /// # Panics
-/// Dropping it panics when the server has died by itself: a crash must not look like a closed connection.
+/// Dropping it panics if the server has died by itself, so that a crash does not look like a closed connection.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -133,19 +133,19 @@ impl Server {
         Self::start_program(program(), flags, TempDir::new())
     }
 
-    /// Starts `program`; `dir` holds its port file and its stderr.
+    /// Starts `program`, with its port file and stderr in `dir`.
     pub fn start_program(program: &Path, flags: &[&str], dir: TempDir) -> Self {
         Self::start_with(program, flags, dir, &[])
     }
 
-    /// As [`Server::start_program`], with these variables in its environment.
+    /// Like [`Server::start_program`], with these environment variables.
     pub fn start_with(program: &Path, flags: &[&str], dir: TempDir, environment: &[(&str, &str)]) -> Self {
         let mut command = command(program, &dir);
         command.envs(environment.iter().copied());
         Self::start_command(command, flags, dir)
     }
 
-    /// Starts what `command` says, which [`command`] has made for `dir`.
+    /// Runs `command`, which [`command`] has made for `dir`.
     pub fn start_command(mut command: Command, flags: &[&str], dir: TempDir) -> Self {
         let port_file = dir.path().join("port");
         let mut child = command
@@ -178,12 +178,12 @@ impl Server {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    /// What the server has written to stderr.
+    /// The stderr of the server.
     pub fn stderr(&self) -> String {
         stderr(&self.dir)
     }
 
-    /// Sends a signal; one that ends the server makes its end expected.
+    /// Sends a signal. If it ends the server, that end is expected.
     pub fn signal(&mut self, signal: Signal) {
         self.may_end = !matches!(signal, Signal::SIGHUP | Signal::SIGSTOP | Signal::SIGCONT);
         signal::kill(self.pid(), signal).unwrap();
@@ -206,14 +206,14 @@ impl Server {
         text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
     }
 
-    /// The most resident memory the server has had, bytes.
+    /// Peak resident memory of the server, bytes.
     pub fn peak_resident_bytes(&self) -> usize {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
-    /// One value of `stats`, asked on a connection of its own.
+    /// One value of `stats`, on a connection of its own.
     pub fn stat(&self, name: &str) -> String {
         self.connect().stat(name)
     }
@@ -228,7 +228,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let ended = self.child.try_wait().ok().flatten();
         if std::env::var_os("LLVM_PROFILE_FILE").is_some() && ended.is_none() {
-            // Only who ends by itself leaves its coverage.
+            // Only a process that exits normally writes its coverage.
             let _ = signal::kill(self.pid(), Signal::SIGTERM);
             let _ = signal::kill(self.pid(), Signal::SIGCONT);
             let end = Instant::now() + deadline();
@@ -247,8 +247,8 @@ impl Drop for Server {
     }
 }
 
-/// A command for `program` with its stderr in `dir`; as root it is told to stay root, and the program under test is told
-/// the engine that `MEMCRSD_IO_ENGINE` names.
+/// A command for `program` with its stderr in `dir`. Root gets -u root, and the program under test the engine named by
+/// `MEMCRSD_IO_ENGINE`.
 pub fn command(program: &Path, dir: &TempDir) -> Command {
     let mut command = Command::new(program);
     let log = fs::File::create(dir.path().join("stderr")).unwrap();
@@ -272,7 +272,7 @@ fn stderr(dir: &TempDir) -> String {
 #[derive(Debug)]
 pub struct Client {
     pub stream: TcpStream,
-    /// Received and not yet asked for.
+    /// Received and not yet taken.
     buffer: Vec<u8>,
 }
 
@@ -291,17 +291,17 @@ impl Client {
         self.stream.write_all(bytes).expect("the server reads");
     }
 
-    /// Sends and does not mind a closed connection: what is read afterwards tells.
+    /// Sends, ignoring a closed connection, which later reads will show.
     pub fn send_lossy(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// Receives once more; `false` at the end of the stream, be it orderly or a reset.
+    /// Receives once more; `false` at the end of the stream, by close or reset.
     pub fn fill(&mut self) -> bool {
         self.try_fill().unwrap_or_else(|error| panic!("no answer: {error}; so far: {}", show(&self.buffer)))
     }
 
-    /// As [`Client::fill`], with the deadline as an error.
+    /// Like [`Client::fill`], with the deadline as an error.
     pub fn try_fill(&mut self) -> io::Result<bool> {
         let mut chunk = [0; 16384];
         match self.stream.read(&mut chunk) {
@@ -315,7 +315,7 @@ impl Client {
         }
     }
 
-    /// What has been received and not taken.
+    /// The bytes received and not taken.
     pub fn pending(&self) -> &[u8] {
         &self.buffer
     }
@@ -352,7 +352,7 @@ impl Client {
         String::from_utf8_lossy(&line).into_owned()
     }
 
-    /// Reads one line, or what there is before the end of the stream.
+    /// Reads one line, or the rest of the stream.
     pub fn read_line_or_end(&mut self) -> String {
         while find(&self.buffer, b"\r\n").is_none() {
             if !self.fill() {
@@ -362,7 +362,7 @@ impl Client {
         self.line()
     }
 
-    /// Sends a command and reads the one line it answers.
+    /// Sends a command and reads its one-line reply.
     pub fn ask(&mut self, command: &str) -> String {
         self.send(command.as_bytes());
         self.send(b"\r\n");
@@ -375,7 +375,7 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Says that nothing more will be sent.
+    /// Shuts down sending.
     pub fn finish(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
@@ -384,7 +384,7 @@ impl Client {
         assert_eq!(self.ask(&format!("set {key} 0 0 {}\r\n{value}", value.len())), "STORED");
     }
 
-    /// The answer to a command of the stats family.
+    /// The reply to a stats command.
     pub fn stats(&mut self, command: &str) -> BTreeMap<String, String> {
         self.send(format!("{command}\r\n").as_bytes());
         let reply = String::from_utf8(self.read_through(b"END\r\n")).unwrap();
@@ -402,7 +402,7 @@ impl Client {
         self.stat(name).parse().unwrap()
     }
 
-    /// The value of `key`, if there is one.
+    /// The value of `key`, if present.
     pub fn get(&mut self, key: &str) -> Option<String> {
         self.send(format!("get {key}\r\n").as_bytes());
         let line = self.line();
@@ -416,12 +416,12 @@ impl Client {
     }
 }
 
-/// Where `needle` first stands in `haystack`.
+/// Position of the first `needle` in `haystack`.
 pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     memchr::memmem::find(haystack, needle)
 }
 
-/// Bytes for a message: escaped, and cut when long.
+/// Bytes for a message: escaped, and truncated if long.
 pub fn show(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 600;
     let shown = bytes[..bytes.len().min(SHOWN_MAX)].escape_ascii();

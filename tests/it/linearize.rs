@@ -11,14 +11,14 @@ use std::time::Instant;
 use crate::harness::{Client, Dialect, Server, dialect};
 use crate::random::Random;
 
-/// What was asked for, with what it writes. Numbers written are unique, so a value names its write.
+/// An operation with the value it writes. Values are unique, so a value identifies its write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ask {
     Get,
     Set(u64),
     Add(u64),
     Replace(u64),
-    /// Write the second if the first is the cas number of what stands there.
+    /// Write the second if the first is the current cas.
     Cas(u64, u64),
     Incr(u64),
     Decr(u64),
@@ -26,12 +26,12 @@ enum Ask {
     Flush,
 }
 
-/// What was answered.
+/// A reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
-    /// By a read: the value and its cas number.
+    /// To a read: the value and its cas.
     Read(u64, u64),
-    /// By incr or decr.
+    /// To incr or decr.
     Value(u64),
     Missing,
     Done,
@@ -48,7 +48,7 @@ struct Event {
     answered: u64,
 }
 
-/// What stands in the register: a value, and its cas number once a read has shown it.
+/// Content of the register: a value, and its cas once a read has shown it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Item {
     value: u64,
@@ -59,12 +59,12 @@ fn item(value: u64) -> Item {
     Item { value, cas: None }
 }
 
-/// The register would have answered something else.
+/// The register would have replied differently.
 struct Otherwise;
 
-/// The register after `ask`, if it could have answered `told`.
+/// The register after `ask`, if it could have replied `told`.
 ///
-/// A cas number is known from a read that was answered before, so an item that no read has shown has another one.
+/// A known cas comes from a completed read, so an item that no read has shown has another one.
 fn step(state: Option<Item>, ask: Ask, told: Told) -> Result<Option<Item>, Otherwise> {
     let (next, answer) = match (ask, state) {
         (Ask::Get, Some(Item { value, cas })) => {
@@ -95,7 +95,7 @@ fn step(state: Option<Item>, ask: Ask, told: Told) -> Result<Option<Item>, Other
     if answer == told { Ok(next) } else { Err(Otherwise) }
 }
 
-/// Whether `events` have an order that explains every answer, beginning with `state`.
+/// True if `events`, starting from `state`, have an order that explains every reply.
 fn linearizable(events: &[Event], state: Option<Item>) -> bool {
     let mut order: Vec<usize> = (0..events.len()).collect();
     order.sort_by_key(|&index| events[index].sent);
@@ -107,7 +107,7 @@ fn linearizable(events: &[Event], state: Option<Item>) -> bool {
         let is_done = |index: usize| done[index / 64] >> (index % 64) & 1 == 1;
         let open = || order.iter().copied().filter(|&index| !is_done(index));
         let Some(horizon) = open().map(|index| events[index].answered).min() else { return true };
-        // An operation may be next when nothing open was answered before it was sent.
+        // An operation may be next if no open operation was answered before it was sent.
         let candidates = open().take_while(|&index| events[index].sent <= horizon);
         for (nth, index) in candidates.enumerate().skip(from) {
             let Ok(next) = step(state, events[index].ask, events[index].told) else { continue };
@@ -126,9 +126,9 @@ fn linearizable(events: &[Event], state: Option<Item>) -> bool {
 struct Worker {
     client: Client,
     random: Random,
-    /// Makes this worker's values differ from all others'.
+    /// Makes this worker's values unique.
     next_value: u64,
-    /// The cas number the last `gets` saw of each key.
+    /// The cas of each key in the last `gets`.
     last: Vec<Option<u64>>,
 }
 
@@ -197,7 +197,7 @@ impl Worker {
 const WORKERS: usize = 8;
 const KEYS: usize = 3;
 
-/// One round: all workers at once, a history for each key.
+/// One round of all workers concurrently; returns a history for each key.
 fn round(workers: &mut [Worker], operations: usize) -> Vec<Vec<Event>> {
     let barrier = Barrier::new(workers.len());
     let start = Instant::now();
@@ -229,7 +229,7 @@ fn round(workers: &mut [Worker], operations: usize) -> Vec<Vec<Event>> {
 
 fn one(worker: &mut Worker, start: Instant) -> (usize, Event) {
     let key = worker.random.below(KEYS);
-    // memcached's flush_all is not one moment: about one round in a thousand has no order.
+    // memcached's flush_all is not atomic: about one round in a thousand is not linearizable.
     let flush = worker.random.one_in(100) && dialect() == Dialect::Memcrsd;
     let ask = if flush { Ask::Flush } else { worker.choose(key) };
     let sent = start.elapsed().as_nanos() as u64;
@@ -245,7 +245,7 @@ fn histories_over_all_rings_are_linearizable() {
     let server = Server::start(&["-t", "4"]);
     let mut random = Random::new(seed);
     for number in 0..rounds {
-        // New connections each round: other rings, other neighbours.
+        // New connections each round, so on other rings.
         let mut workers: Vec<_> = (0..WORKERS)
             .map(|index| Worker {
                 client: server.connect(),
@@ -274,7 +274,7 @@ fn event(ask: Ask, told: Told, sent: u64, answered: u64) -> Event {
 
 #[test]
 fn the_checker_accepts_overlapping_operations() {
-    // The read overlaps the write: old or new, both are right.
+    // The read overlaps the write, so old and new are both right.
     for seen in [1, 2] {
         let history = [event(Ask::Set(2), Told::Done, 0, 10), event(Ask::Get, Told::Read(seen, 9), 5, 6)];
         assert!(linearizable(&history, Some(item(1))));
@@ -310,7 +310,7 @@ fn the_checker_refuses_a_lost_increment() {
     assert!(!linearizable(&history, Some(item(1))));
 }
 
-/// A real history in which one answer is changed must be refused.
+/// A real history with one reply changed must be rejected.
 #[test]
 fn the_checker_refuses_a_corrupted_recording() {
     let server = Server::start(&["-t", "4"]);

@@ -25,11 +25,11 @@ fn fill(client: &mut Client, count: usize, value_bytes: usize) {
 }
 
 #[test]
-fn memory_adds_up_and_is_what_the_kernel_sees() {
+fn memory_adds_up_and_matches_the_kernel() {
     let server = Server::start(&["-m", "64", "-t", "2"]);
     let mut client = server.connect();
     fill(&mut client, 30_000, 1000);
-    // What connections hold is looked up once a second.
+    // Memory of connections is updated once a second.
     wait_until("the read buffers are counted", || {
         number(&client.stats("stats memory"), "read_buffers_bytes") > 0
     });
@@ -43,14 +43,14 @@ fn memory_adds_up_and_is_what_the_kernel_sees() {
     assert!(of("used_bytes") > 30_000_000, "{found:?}");
     let resident = server.resident_bytes() as u64;
     assert!(of("resident_bytes").abs_diff(resident) < 4 << 20, "{} {resident}", of("resident_bytes"));
-    // The items were written, so their memory is there; the last segment may be half empty.
+    // The items were written, so their memory is resident; the last segment may be half empty.
     assert!(resident > of("used_bytes") * 9 / 10, "{resident} {found:?}");
     assert!(resident < of("promised_bytes"), "{resident} {found:?}");
 }
 
-/// A connection that reads nothing holds its replies, and they are counted.
+/// The unread replies of a connection are counted.
 #[test]
-fn what_connections_hold_is_counted() {
+fn buffers_of_connections_are_counted() {
     let server = Server::start(&["-t", "1"]);
     let mut client = server.connect();
     client.set("k", &"v".repeat(4000));
@@ -59,7 +59,7 @@ fn what_connections_hold_is_counted() {
     let gets = b"get k\r\n".repeat(16);
     slow.stream.set_nonblocking(true).unwrap();
     let end = Instant::now() + deadline();
-    // Asks until the server's replies fill all buffers between.
+    // Sends requests until the replies fill all buffers in between.
     while held(&mut client) < 60_000 {
         assert!(Instant::now() < end, "{}", held(&mut client));
         let _ = slow.stream.write(&gets);
@@ -69,7 +69,7 @@ fn what_connections_hold_is_counted() {
 }
 
 #[test]
-fn times_and_hot_keys_are_told() {
+fn latency_and_hot_keys_are_reported() {
     let server = Server::start(&["-t", "2"]);
     let mut client = server.connect();
     client.set("hot", "v");
@@ -94,7 +94,7 @@ fn times_and_hot_keys_are_told() {
     }
 }
 
-/// A server with metrics, and where they are.
+/// A server with metrics, and their address.
 fn with_metrics(flags: &[&str]) -> (Server, SocketAddr) {
     let server = Server::start(&[&["--metrics-port", "-1"], flags].concat());
     let text = std::fs::read_to_string(server.dir.path().join("port")).unwrap();
@@ -110,7 +110,7 @@ fn dial(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Head and body of an answer.
+/// Head and body of a reply.
 fn request(address: SocketAddr, request: &str) -> (String, String) {
     let mut stream = dial(address);
     stream.write_all(request.as_bytes()).unwrap();
@@ -146,7 +146,7 @@ fn samples(page: &str) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn metrics_are_the_statistics() {
+fn metrics_match_the_statistics() {
     let (server, address) = with_metrics(&["-t", "2"]);
     let mut client = server.connect();
     for key in ["a", "b", "c"] {
@@ -196,7 +196,7 @@ fn metrics_are_the_statistics() {
 }
 
 #[test]
-fn other_requests_are_told_so() {
+fn other_http_requests_get_an_error() {
     let (_server, address) = with_metrics(&[]);
     for (path, status) in [("/", "200 OK"), ("/nothing", "404 Not Found"), ("/metrics?x=1", "200 OK")] {
         let (head, _) = get(address, path);
@@ -212,16 +212,16 @@ fn other_requests_are_told_so() {
     assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
     let long = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(20_000));
     let mut stream = dial(address);
-    // It may be closed on us before all is sent.
+    // The server may close before all is sent.
     let _ = stream.write_all(long.as_bytes());
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
 }
 
-/// Clients that say nothing take all places, but not for long; the cache itself does not notice.
+/// Silent clients occupy all connections of the metrics port, but not for long; the cache is not affected.
 #[test]
-fn slow_clients_are_cut_off() {
+fn slow_metrics_clients_are_closed() {
     let (server, address) = with_metrics(&[]);
     let mut silent: Vec<_> = (0..40).map(|_| dial(address)).collect();
     for stream in &mut silent {
@@ -232,7 +232,7 @@ fn slow_clients_are_cut_off() {
     let (head, _) = get(address, "/metrics");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     for stream in &mut silent {
-        // An answer, or none, and then the end.
+        // A reply or none, then the end.
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         assert!(!answer.starts_with(b"HTTP/1.1 200"));
@@ -252,7 +252,7 @@ fn a_taken_metrics_port_is_refused() {
     assert_eq!(said, line);
 }
 
-/// Asks for health as a container's probe does; what it says on both outputs, and its status.
+/// Runs a health check as a container's probe does; returns both outputs and the status.
 fn health(target: &str, more: &[&str]) -> (String, Option<i32>) {
     let Output { status, stdout, stderr } =
         Command::new(program()).args(["--health", target]).args(more).output().unwrap();
@@ -260,16 +260,16 @@ fn health(target: &str, more: &[&str]) -> (String, Option<i32>) {
     (said, status.code())
 }
 
-/// Asks a server at `port`; what it says about it.
+/// Checks the server at `port`; returns the line about it.
 fn health_of(port: u16) -> (String, Option<i32>) {
     let target = format!("127.0.0.1:{port}");
-    // Tests share the machine: what is slow is not ill.
+    // Tests share the machine, so a slow reply is no failure.
     let (said, status) = health(&target, &["--health-timeout", "30"]);
     (said.strip_prefix(&format!("{target}: ")).unwrap_or_else(|| panic!("{said}")).to_owned(), status)
 }
 
 #[test]
-fn health_is_told_in_a_line_and_a_status() {
+fn health_is_a_line_and_a_status() {
     let server = Server::start(&[]);
     assert_eq!(health_of(server.port), ("healthy, version 1.6.45\n".to_owned(), Some(0)));
     let port = server.port;
@@ -283,7 +283,7 @@ fn health_is_told_in_a_line_and_a_status() {
     assert_eq!(health_of(full.port).1, Some(1));
 }
 
-/// Whether the server has taken the client in.
+/// True if the server has accepted the client.
 fn full_of(client: &Client) -> bool {
     let mut stream = client.stream.try_clone().unwrap();
     stream.write_all(b"mn\r\n").unwrap();
@@ -291,7 +291,7 @@ fn full_of(client: &Client) -> bool {
 }
 
 #[test]
-fn health_of_servers_that_want_a_login() {
+fn servers_that_want_a_login_are_healthy() {
     let dir = TempDir::new();
     let users = dir.path().join("users");
     std::fs::write(&users, "joe:secret\n").unwrap();
@@ -303,7 +303,7 @@ fn health_of_servers_that_want_a_login() {
 }
 
 #[test]
-fn health_over_a_unix_socket() {
+fn health_works_over_a_unix_socket() {
     let dir = TempDir::new();
     let path = dir.path().join("socket").display().to_string();
     let mut command = crate::harness::command(program(), &dir);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::harness::{Client, show};
 
-/// What a script has remembered, by name; numbers in decimal.
+/// Values remembered by a script, by name; numbers in decimal.
 pub type Vars = BTreeMap<String, String>;
 
 /// One part of a pattern.
@@ -13,15 +13,15 @@ pub type Vars = BTreeMap<String, String>;
 pub enum Piece {
     Bytes(Vec<u8>),
     Repeat(u8, usize),
-    /// What was remembered, in decimal.
+    /// A remembered value, in decimal.
     Var(String),
-    /// What was remembered, as 8 bytes.
+    /// A remembered value, as 8 bytes.
     Var8(String),
-    /// Decimal digits, maybe to be remembered; a minus sign may stand in front when they are not.
+    /// Decimal digits, possibly to remember; otherwise a minus sign may precede them.
     Digits(Option<String>),
-    /// 8 bytes that are not all zero, maybe to be remembered.
+    /// 8 bytes, not all zero, possibly to remember.
     NonZero8(Option<String>),
-    /// Bytes up to a space or a line end, one at least.
+    /// Bytes up to a space or a line end, at least one.
     Word,
     /// Bytes up to the line end.
     Rest,
@@ -33,7 +33,7 @@ pub enum Piece {
 
 enum Match {
     Len(usize),
-    /// Cannot be told without more bytes.
+    /// Undecided without more bytes.
     Need,
     No,
 }
@@ -43,7 +43,7 @@ enum Match {
 pub struct Pattern(pub Vec<Piece>);
 
 impl Pattern {
-    /// A line of a script, with `\r\n` behind it unless it ends in `\`.
+    /// A line of a script, followed by `\r\n` unless it ends in `\`.
     pub fn text(line: &str) -> Self {
         match line.strip_suffix('\\') {
             Some(line) if !line.ends_with('\\') => Self::parse(line),
@@ -107,7 +107,7 @@ impl Pattern {
         })
     }
 
-    /// The names this pattern gives values to.
+    /// The names this pattern defines.
     pub fn remembers(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Digits(Some(name)) | Piece::NonZero8(Some(name)) => Some(name.as_str()),
@@ -118,14 +118,14 @@ impl Pattern {
     /// Writes the bytes to send.
     ///
     /// # Panics
-    /// When a placeholder stands for more than one possibility.
+    /// When a placeholder has more than one possible value.
     pub fn write(&self, vars: &Vars, out: &mut Vec<u8>) {
         for piece in &self.0 {
             piece.write(vars, out);
         }
     }
 
-    /// Receives what matches; what does not match stays with the client.
+    /// Receives the bytes that match; others stay with the client.
     pub fn read(&self, client: &mut Client, vars: &mut Vars) -> Result<(), String> {
         for piece in &self.0 {
             loop {

@@ -13,10 +13,10 @@ use nix::unistd::{Pid, User, geteuid};
 
 use crate::harness::{Client, Dialect, Server, TempDir, deadline, dialect, program, wait_until, yardstick};
 
-/// What ends in time ends within this.
+/// Longest wait for a process to end.
 const PROMPT: Duration = Duration::from_secs(1);
 
-/// Runs what is expected to end by itself, to its end.
+/// Runs a command that is expected to end by itself.
 pub fn run(program: &Path, args: &[&str]) -> Output {
     let mut child = Command::new(program)
         .args(args)
@@ -44,13 +44,13 @@ fn words(line: &str) -> Vec<&str> {
     line.split(' ').map(|word| if word == "''" { "" } else { word }).collect()
 }
 
-/// A command line as root may use it.
+/// A command line that root may use.
 pub fn as_root<'w>(words: &[&'w str]) -> Vec<&'w str> {
     let user: &[&str] = if geteuid().is_root() { &["-u", "root"] } else { &[] };
     [user, words].concat()
 }
 
-/// Refused: exit status, and a line of standard error. Source: memcached 1.6.45, `main`.
+/// Refused command lines: exit status, and a line of standard error. Source: memcached 1.6.45, `main`.
 const REFUSED: &[(&str, i32, &str)] = &[
     ("-q", 1, "Illegal argument \"?\""),
     ("-p", 1, "Illegal argument \"?\""),
@@ -120,7 +120,7 @@ const REFUSED: &[(&str, i32, &str)] = &[
 ];
 
 #[test]
-fn what_is_refused_ends_with_the_right_status_and_words() {
+fn refused_command_lines_give_memcacheds_status_and_message() {
     if dialect() == Dialect::Memcached {
         return;
     }
@@ -157,9 +157,9 @@ fn help_licence_and_version_are_printed_even_by_root() {
     }
 }
 
-/// What every one of these command lines starts: a server that answers, and ends when it is told to.
+/// Each of these command lines starts a server that answers, and stops on request.
 #[test]
-fn what_is_allowed_starts_serves_and_ends() {
+fn accepted_command_lines_start_serve_and_stop() {
     if dialect() == Dialect::Memcached {
         return;
     }
@@ -210,7 +210,7 @@ fn what_is_allowed_starts_serves_and_ends() {
 }
 
 #[test]
-fn a_second_server_on_a_port_says_so_and_leaves() {
+fn a_second_server_on_a_port_reports_it_and_exits() {
     let server = Server::start(&[]);
     let port = server.port.to_string();
     let second = run(program(), &as_root(&["-p", &port]));
@@ -226,7 +226,7 @@ fn a_second_server_on_a_port_says_so_and_leaves() {
     assert_eq!(server.connect().ask("mn"), "MN", "the first one serves on");
 }
 
-/// With -vv the size classes are listed first.
+/// -vv lists the size classes first.
 #[test]
 fn the_size_classes_are_in_the_log() {
     let server = Server::start(&["-vv"]);
@@ -236,7 +236,7 @@ fn the_size_classes_are_in_the_log() {
     assert!(!Server::start(&["-v"]).stderr().contains("slab class"));
 }
 
-/// Signals and what they do: exit status, and what standard error holds with -v.
+/// Signals: exit status, and standard error with -v.
 #[test]
 fn signals_end_the_server_promptly() {
     let mut cases = vec![
@@ -270,7 +270,7 @@ fn signals_end_the_server_promptly() {
 }
 
 #[test]
-fn hup_and_pipe_end_nothing() {
+fn hup_and_pipe_do_not_stop_the_server() {
     let mut server = Server::start(&[]);
     let mut client = server.connect();
     for signal in [Signal::SIGHUP, Signal::SIGPIPE, Signal::SIGHUP] {
@@ -281,13 +281,13 @@ fn hup_and_pipe_end_nothing() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// `dir` and `file` in it.
+/// The path of `file` in `dir`.
 pub fn path(dir: &TempDir, file: &str) -> String {
     dir.path().join(file).display().to_string()
 }
 
 #[test]
-fn the_pid_file_stays_in_the_foreground_and_goes_with_a_daemon() {
+fn the_pid_file_of_a_daemon_is_removed_at_its_end() {
     let dir = TempDir::new();
     let file = path(&dir, "pid");
     let mut server = Server::start(&["-P", &file]);
@@ -301,7 +301,7 @@ fn the_pid_file_stays_in_the_foreground_and_goes_with_a_daemon() {
     server.wait();
     assert!(Path::new(&file).exists());
 
-    // A daemon's end is seen by whom orphans go to.
+    // The parent of orphans sees the end of a daemon.
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let ports = path(&dir, "ports");
     fs::remove_file(&file).unwrap();
@@ -338,7 +338,7 @@ fn connect(port_file: &str) -> Client {
     Client::connect(*port)
 }
 
-/// Something started here that listens where its port file says; killed when dropped.
+/// A server whose port file gives its address; killed when dropped.
 struct Started {
     child: Child,
     ports: String,
@@ -371,7 +371,7 @@ impl Started {
         self.child.wait().unwrap()
     }
 
-    /// The rest of the line of its /proc/status that begins with `field`.
+    /// The value of `field` in its /proc/status.
     fn status(&self, field: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let rest = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
@@ -386,7 +386,7 @@ impl Drop for Started {
     }
 }
 
-/// A directory everybody may write in, with the program in it as `memcached`.
+/// A world-writable directory that contains the program as `memcached`.
 fn installed() -> (TempDir, PathBuf) {
     let dir = TempDir::new();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -396,7 +396,7 @@ fn installed() -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn the_port_file_names_every_family() {
+fn the_port_file_lists_every_family() {
     let dir = TempDir::new();
     let server = Started::new(Command::new(program()).args(as_root(&["-p", "-1"])), &dir);
     let found = ports(&server.ports);
@@ -414,10 +414,10 @@ fn debians(file: &str) -> PathBuf {
     if fetched.exists() { fetched } else { Path::new("/").join(file) }
 }
 
-/// Debian's unit starts memcached by a wrapper that reads /etc/memcached.conf. Only paths, the port and, where Debian's
-/// package has not made its user, the user are changed.
+/// Debian's unit starts memcached by a wrapper that reads /etc/memcached.conf. The test changes paths, the port, and the
+/// user if Debian's package has not created it.
 #[test]
-fn debians_wrapper_starts_it() {
+fn debians_wrapper_starts_the_server() {
     let wrapper = debians("usr/share/memcached/scripts/systemd-memcached-wrapper");
     if !geteuid().is_root() || !wrapper.exists() {
         return;
@@ -448,9 +448,9 @@ fn debians_wrapper_starts_it() {
     assert_eq!(server.end().code(), Some(0));
 }
 
-/// The official image's entry point puts `memcached` in front of what begins with a dash, and runs the rest as it is.
+/// The official image's entry point prepends `memcached` to arguments that begin with a dash, and runs others as they are.
 #[test]
-fn the_images_entry_point_starts_it() {
+fn the_images_entry_point_starts_the_server() {
     let (dir, link) = installed();
     let entry =
         "#!/bin/sh\nset -e\nif [ \"${1#-}\" != \"$1\" ]; then\n\tset -- memcached \"$@\"\nfi\nexec \"$@\"\n";
@@ -471,9 +471,9 @@ fn the_images_entry_point_starts_it() {
     }
 }
 
-/// systemd's default and many containers: a user without rights who may lock 8 MiB.
+/// As under systemd's defaults and in many containers: an unprivileged user that may lock 8 MiB.
 #[test]
-fn nobody_with_little_lockable_memory_serves() {
+fn an_unprivileged_user_with_little_locked_memory_is_enough() {
     if !geteuid().is_root() || !Path::new("/usr/bin/setpriv").exists() {
         return;
     }
@@ -505,9 +505,9 @@ fn nobody_with_little_lockable_memory_serves() {
     assert_eq!(server.end().code(), Some(0));
 }
 
-/// With -L the kernel is asked to keep the items' mapping in large pages.
+/// With -L the kernel is asked to use huge pages for the items' mapping.
 #[test]
-fn items_can_be_in_large_pages() {
+fn items_can_be_in_huge_pages() {
     if dialect() == Dialect::Memcached {
         return;
     }
@@ -528,9 +528,9 @@ fn items_can_be_in_large_pages() {
     }
 }
 
-/// -k locks what is used. What is only reserved would be more than the machine has.
+/// -k locks memory in use. The whole reservation would be more than the machine has.
 #[test]
-fn locked_memory_is_the_used_one() {
+fn only_memory_in_use_is_locked() {
     const MIB: usize = 1 << 20;
     if !geteuid().is_root() || dialect() == Dialect::Memcached {
         return;

@@ -8,12 +8,12 @@ use crate::pattern::{Pattern, Vars};
 
 struct Row {
     what: &'static str,
-    /// The value of `key` before, if it is there.
+    /// The value of `key` before, if present.
     before: Option<&'static str>,
     text: [&'static str; 2],
     binary: [&'static str; 2],
     meta: [&'static str; 2],
-    /// The value of `key` after, if it is there.
+    /// The value of `key` after, if present.
     after: Option<&'static str>,
 }
 

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use crate::harness::{Client, Server, program};
 
-/// Connections opened so that each of four rings surely has several.
+/// Enough connections for each of four rings to have several.
 const CONNECTIONS: usize = 64;
-/// Pairs of an acknowledged write and a read elsewhere.
+/// Pairs of an acknowledged write and a read on another connection.
 const PAIRS: usize = 100_000;
 
 fn connections(server: &Server) -> Vec<Client> {
@@ -19,7 +19,7 @@ fn connections(server: &Server) -> Vec<Client> {
         .collect()
 }
 
-/// Each acknowledged write is read by another connection, for every way to write there is.
+/// Another connection reads each acknowledged write, for every command that writes.
 #[test]
 fn an_acknowledged_write_is_read_on_every_ring() {
     let server = Server::start(&["-t", "4"]);
@@ -27,7 +27,7 @@ fn an_acknowledged_write_is_read_on_every_ring() {
     let mut pairs = 0;
     let mut round = 0;
     while pairs < PAIRS {
-        // Every distance between writer and reader comes up.
+        // Covers every distance between writer and reader.
         let writer = round % CONNECTIONS;
         let reader = (writer + 1 + round / CONNECTIONS % (CONNECTIONS - 1)) % CONNECTIONS;
         let key = format!("key{}", round % 100);
@@ -36,7 +36,7 @@ fn an_acknowledged_write_is_read_on_every_ring() {
     }
 }
 
-/// Writes in every way on `writer`, each time reads on `reader`; the number of pairs.
+/// Writes with every command on `writer`, reading on `reader` after each; returns the number of pairs.
 fn every_write(clients: &mut [Client], writer: usize, reader: usize, key: &str, round: usize) -> usize {
     let mut pairs = 0;
     let mut pair = |command: &str, answer: &str, value: Option<&str>| {
@@ -84,7 +84,7 @@ fn cas_of(client: &mut Client, key: &str) -> u64 {
     client.line().strip_prefix("HD c").unwrap().parse().unwrap()
 }
 
-/// Counters that every connection adds to at the same time lose nothing.
+/// Counters incremented by every connection concurrently lose nothing.
 #[test]
 fn concurrent_increments_all_count() {
     const TIMES: u64 = 2_000;
@@ -110,7 +110,7 @@ fn concurrent_increments_all_count() {
 
 /// cas as a lock-free counter: each success is one increment, across all rings.
 #[test]
-fn concurrent_cas_succeeds_once_for_each_number() {
+fn each_cas_succeeds_once() {
     const TIMES: u64 = 300;
     const WRITERS: u64 = 8;
     let server = Server::start(&["-t", "4"]);

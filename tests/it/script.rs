@@ -43,14 +43,14 @@ use crate::binary;
 use crate::harness::{Client, Dialect, Server, TempDir, deadline, show};
 use crate::pattern::{Pattern, Vars};
 
-/// How the bytes of a script are cut into writes.
+/// How the bytes of a script are split into writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// One write for all that is sent before something is expected.
+    /// One write up to each expected reply.
     Whole,
     /// One write for each byte.
     Bytewise,
-    /// One write for as much of the script as does not depend on an answer.
+    /// One write for as much of the script as does not depend on a reply.
     Pipelined,
 }
 
@@ -91,10 +91,10 @@ pub struct Script {
 }
 
 impl Script {
-    /// Parses `text`, leaving out what is marked for the other dialect.
+    /// Parses `text`, without the lines marked for the other dialect.
     ///
     /// # Panics
-    /// When a line cannot be understood.
+    /// When a line is malformed.
     pub fn parse(name: &str, text: &str, dialect: Dialect) -> Self {
         let mut script = Self {
             name: name.to_owned(),
@@ -154,7 +154,7 @@ impl Script {
     /// Runs the script against a fresh server with `threads` rings.
     ///
     /// # Panics
-    /// At the first answer that is not the expected one.
+    /// At the first unexpected reply.
     pub fn run(&self, mode: Mode, threads: &str) {
         if self.modes.as_ref().is_some_and(|modes| !modes.split(',').any(|name| name == mode.name())) {
             return;
@@ -238,7 +238,7 @@ impl Run<'_> {
         }
     }
 
-    /// How many steps from `at` on can be sent in one go.
+    /// Number of steps from `at` that can be sent together.
     fn group_len(&self, at: usize, mode: Mode) -> usize {
         let mut remembered = Vec::new();
         let mut expecting = false;
@@ -265,7 +265,7 @@ impl Run<'_> {
         self.clients.entry(conn.to_owned()).or_insert_with(|| Client::connect(port))
     }
 
-    /// Sends what the group sends, from a thread of its own, and checks what comes back.
+    /// Sends the requests of the group from another thread, and checks the replies.
     fn exchange(&mut self, conn: &str, at: usize, len: usize) {
         let script = self.script;
         let steps = &script.steps[at..at + len];
@@ -297,7 +297,7 @@ impl Run<'_> {
         self.vars = vars;
     }
 
-    /// Repeats an exchange of text commands, `mn` behind them as a fence, until the answer is right.
+    /// Repeats text commands, followed by `mn` as a fence, until the replies match.
     fn exchange_until(&mut self, conn: &str, at: usize, len: usize) {
         let mut sent = Vec::new();
         let mut expected = Vec::new();
@@ -331,7 +331,7 @@ impl Run<'_> {
         assert!(rest.is_empty(), "{place}: expected the end of the stream, got {}", show(&rest));
     }
 
-    /// Waits a little for the value: it is counted on another thread, maybe after the client has seen the effect.
+    /// Waits for the value, because another thread counts it, possibly after the client has seen the effect.
     fn stat(&self, number: usize, name: &str, value: &str) {
         let end = Instant::now() + Duration::from_secs(1);
         loop {
@@ -354,10 +354,10 @@ impl Run<'_> {
     }
 }
 
-/// Bytes up to which a bytewise write really goes byte by byte; longer ones go on in odd pieces.
+/// Longest bytewise write; the rest of a longer one is split into odd pieces.
 const BYTEWISE_MAX: usize = 6000;
 
-/// Writes; errors are left to the reader, who sees the end of the stream.
+/// Writes, ignoring errors, because the reader sees the end of the stream.
 fn write(mut stream: TcpStream, bytes: &[u8], mode: Mode) {
     let (single, pieces) = match mode {
         Mode::Bytewise => bytes.split_at(bytes.len().min(BYTEWISE_MAX)),

@@ -18,14 +18,14 @@ use rustls::{
 
 use crate::harness::{Server, TempDir, command, deadline, find, program, wait_until};
 
-/// Somebody who signs certificates.
+/// A certificate authority.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // A name unlike those it signs: OpenSSL takes a certificate that names itself as its issuer for self-signed.
+        // Another name than those it signs: OpenSSL considers a certificate self-signed if subject and issuer are equal.
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "authority");
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -49,7 +49,7 @@ impl Authority {
     }
 }
 
-/// The files of a server, and who signed them.
+/// The certificate files of a server, and their authority.
 struct Files {
     dir: TempDir,
     authority: Authority,
@@ -63,7 +63,7 @@ impl Files {
         files
     }
 
-    /// Puts another certificate of the same authority in place; returns it.
+    /// Installs another certificate of the same authority and returns it.
     fn renew(&self) -> CertificateDer<'static> {
         let (certificate, key) = self.authority.sign();
         fs::write(self.path("chain.pem"), &certificate).unwrap();
@@ -75,7 +75,7 @@ impl Files {
         self.dir.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// What follows `-o`.
+    /// The argument of `-o`.
     fn options(&self, more: &str) -> String {
         format!("ssl_chain_cert={},ssl_key={}{more}", self.path("chain.pem"), self.path("key.pem"))
     }
@@ -87,7 +87,7 @@ impl Files {
         Server::start(&flags)
     }
 
-    /// A client that trusts the server, of these versions, showing `identity`.
+    /// A client of these versions that trusts the server and presents `identity`.
     fn client(
         &self,
         versions: &[&'static SupportedProtocolVersion],
@@ -122,8 +122,8 @@ fn tcp(port: u16) -> TcpStream {
 }
 
 impl Tls {
-    /// Connects and asks for the version. Only an answer tells that a client was taken: under TLS 1.3 it believes to be
-    /// connected before the server has seen its certificate.
+    /// Connects and requests the version. Only a reply proves that the client was accepted: in TLS 1.3 it is connected
+    /// before the server has seen its certificate.
     fn connect(port: u16, config: &Arc<ClientConfig>) -> io::Result<Self> {
         let name = ServerName::try_from("localhost").unwrap();
         let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
@@ -177,12 +177,12 @@ impl Tls {
     }
 }
 
-/// Bytes that compress badly and say where they are.
+/// Incompressible bytes that depend on their position.
 fn value(len: usize) -> Vec<u8> {
     (0..len as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
-/// Values of every size that takes a way of its own, in both versions: in one record, in many, from item memory.
+/// Values of every size class with a code path of its own, in both versions: one record, several, from item memory.
 #[test]
 fn both_versions_serve_values_of_all_sizes() {
     let files = Files::new();
@@ -210,7 +210,7 @@ fn both_versions_serve_values_of_all_sizes() {
     }
 }
 
-/// Thousands of requests in flight: their answers come in order, however records and reads cut them.
+/// Thousands of requests in flight: replies come in order, however records and reads split them.
 #[test]
 fn a_pipeline_is_answered_in_order() {
     const REQUESTS: usize = 5_000;
@@ -219,7 +219,7 @@ fn a_pipeline_is_answered_in_order() {
     let mut tls = Tls::connect(server.port, &files.client(&[&TLS13], None)).unwrap();
     let requests: String =
         (0..REQUESTS).map(|at| format!("set k{at} 0 0 5\r\n{at:05}\r\nget k{at}\r\n")).collect();
-    // The client's own buffer takes it all, and sends it in records that end anywhere.
+    // The client buffers everything and sends it in records that end anywhere.
     for piece in requests.as_bytes().chunks(777) {
         tls.send(piece);
     }
@@ -231,9 +231,9 @@ fn a_pipeline_is_answered_in_order() {
     }
 }
 
-/// A client that says it is done, and one that asks to be closed, get their answers and an orderly end.
+/// A client that closes its side and one that sends quit get their replies and a close alert.
 #[test]
-fn the_end_is_said_both_ways() {
+fn both_sides_send_a_close_alert() {
     let files = Files::new();
     let server = files.start("", &[]);
     for version in [&TLS12, &TLS13] {
@@ -255,9 +255,9 @@ fn the_end_is_said_both_ways() {
     assert_eq!(tls.stat("ssl_proto_errors").as_deref(), Some("0"));
 }
 
-/// With `ssl_verify_mode=2`, only clients whose certificate the CA has signed are served; with 1 also those without any.
+/// With `ssl_verify_mode=2` only clients with a certificate signed by the CA are served; with 1 also those without one.
 #[test]
-fn clients_show_certificates_when_they_must() {
+fn client_certificates_are_required_as_configured() {
     let files = Files::new();
     let known = files.client(&[&TLS12, &TLS13], Some(files.authority.sign()));
     let stranger = files.client(&[&TLS12, &TLS13], Some(Authority::new().sign()));
@@ -270,7 +270,7 @@ fn clients_show_certificates_when_they_must() {
             assert!(Tls::connect(server.port, refused).is_err());
         }
         let mut tls = Tls::connect(server.port, &known).unwrap();
-        // Each is counted after it has been told.
+        // Each is counted after the client has been notified.
         wait_until("three are counted", || tls.stat("ssl_handshake_errors").as_deref() == Some("3"));
         assert_eq!(tls.stat("ssl_new_sessions"), None);
     }
@@ -280,9 +280,9 @@ fn clients_show_certificates_when_they_must() {
     assert!(Tls::connect(server.port, &known).is_ok());
 }
 
-/// `notls:`, `btls:` and `mtls:` listeners differ from the others of the same server.
+/// `notls:`, `btls:` and `mtls:` apply to one listener.
 #[test]
-fn each_listener_asks_for_what_its_prefix_says() {
+fn each_listener_follows_its_prefix() {
     let files = Files::new();
     let known = files.client(&[&TLS13], Some(files.authority.sign()));
     let nobody = files.client(&[&TLS13], None);
@@ -303,13 +303,13 @@ fn each_listener_asks_for_what_its_prefix_says() {
     }
 }
 
-/// What is not TLS at all is refused and counted, the server lives on.
+/// Bytes that are not TLS are rejected and counted, and the server continues.
 #[test]
-fn garbage_in_place_of_a_handshake_ends_its_connection() {
+fn garbage_instead_of_a_handshake_closes_the_connection() {
     let files = Files::new();
     let server = files.start("", &["-t", "1"]);
     let config = files.client(&[&TLS13], None);
-    // A handshake record that announces more than a record may hold; a hello of nonsense; an early alert.
+    // A handshake record over the size limit; an invalid hello; an early alert.
     let garbage: [&[u8]; 6] = [
         b"get a\r\nget b\r\n",
         b"\x80\x00\x00\x01\x00\x00\x00\x00",
@@ -332,7 +332,7 @@ fn garbage_in_place_of_a_handshake_ends_its_connection() {
     wait_until("all garbage is counted", || {
         tls.stat("ssl_handshake_errors") == Some(garbage.len().to_string())
     });
-    // And garbage behind a handshake.
+    // And garbage after a handshake.
     let mut broken = Tls::connect(server.port, &config).unwrap();
     broken.0.sock.write_all(b"\x17\x03\x03\x00\x20garbagegarbagegarbagegarbagegarb").unwrap();
     assert!(broken.0.read(&mut [0; 1]).is_err());
@@ -340,9 +340,9 @@ fn garbage_in_place_of_a_handshake_ends_its_connection() {
     assert_eq!(tls.ask("mn"), "MN");
 }
 
-/// Handshakes that stop half-way hold up nobody, not even on the same ring.
+/// A stalled handshake delays no other connection, not even on the same ring.
 #[test]
-fn a_stalled_handshake_holds_up_nobody() {
+fn a_stalled_handshake_delays_no_other_connection() {
     let files = Files::new();
     let server = files.start("", &["-t", "1"]);
     let config = files.client(&[&TLS13], None);
@@ -352,14 +352,14 @@ fn a_stalled_handshake_holds_up_nobody() {
     let mut stalled: Vec<TcpStream> = Vec::new();
     for at in 0..50 {
         let mut stream = tcp(server.port);
-        // Cut before, within and behind the hello.
+        // Stopped before, within and after the hello.
         stream.write_all(&hello[..at * hello.len() / 49]).unwrap();
         stalled.push(stream);
     }
     let mut tls = Tls::connect(server.port, &config).unwrap();
     assert_eq!(tls.ask("mn"), "MN");
     assert_eq!(tls.stat("ssl_handshake_errors").as_deref(), Some("0"));
-    // A handshake may also come byte by byte.
+    // A handshake may also arrive byte by byte.
     let name = ServerName::try_from("localhost").unwrap();
     let mut slow = ClientConnection::new(config, name).unwrap();
     let mut stream = tcp(server.port);
@@ -384,7 +384,7 @@ fn a_stalled_handshake_holds_up_nobody() {
     });
 }
 
-/// `refresh_certs` and HUP take new files for new connections; files that cannot be used change nothing.
+/// `refresh_certs` and HUP load new files for new connections; files that cannot be used change nothing.
 #[test]
 fn certificates_are_refreshed_for_new_connections() {
     let files = Files::new();
@@ -414,7 +414,7 @@ fn certificates_are_refreshed_for_new_connections() {
 
 /// Sessions are resumed only with `ssl_session_cache`.
 #[test]
-fn sessions_are_resumed_if_asked_for() {
+fn sessions_are_resumed_only_if_enabled() {
     let files = Files::new();
     for (option, resumes) in [("", false), (",ssl_session_cache", true)] {
         let server = files.start(option, &[]);
@@ -434,7 +434,7 @@ fn sessions_are_resumed_if_asked_for() {
 }
 
 #[test]
-fn the_oldest_version_is_the_operators_choice() {
+fn the_minimum_version_is_configurable() {
     let files = Files::new();
     let old = files.client(&[&TLS12], None);
     let new = files.client(&[&TLS13], None);
@@ -462,9 +462,9 @@ fn watchers_can_watch() {
     assert!(find(&line, b"key=somebody status=not_found").is_some());
 }
 
-/// Certificates that cannot be used stop the start, with a line that names the file and status 64.
+/// With certificates that cannot be used startup fails with status 64 and a line that names the file.
 #[test]
-fn a_start_with_bad_certificates_is_refused() {
+fn startup_fails_with_bad_certificates() {
     let files = Files::new();
     let (_, other_key) = files.authority.sign();
     fs::write(files.path("other.pem"), other_key).unwrap();
@@ -506,9 +506,9 @@ fn a_start_with_bad_certificates_is_refused() {
     }
 }
 
-/// A client of another make: OpenSSL's.
+/// Another implementation: an OpenSSL client.
 #[test]
-fn openssl_is_understood() {
+fn an_openssl_client_is_served() {
     let files = Files::new();
     let server = files.start("", &[]);
     for version in ["-tls1_2", "-tls1_3"] {
@@ -528,7 +528,7 @@ fn openssl_is_understood() {
     }
 }
 
-/// Who asks for health in the clear learns that TLS is wanted, and that the server answers.
+/// A health check without TLS reports that the server wants TLS, and that it answers.
 #[test]
 fn health_needs_no_certificate() {
     let server = Files::new().start("", &[]);

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::harness::{Dialect, Server, deadline, dialect, find, wait_until};
 
-/// The id of requests that are answered.
+/// The id of requests that get a reply.
 pub const ID: u16 = 0x1234;
 
-/// Each engine has its own way to receive datagrams: as the machine has it, and epoll.
+/// Each engine receives datagrams in its own way: the default engine, and epoll.
 fn engines() -> &'static [&'static [&'static str]] {
     if dialect() == Dialect::Memcached {
         &[&["-t", "2"]]
@@ -41,7 +41,7 @@ pub fn request(id: u16, commands: &[u8]) -> Vec<u8> {
     datagram
 }
 
-/// The next message: its id, and its parts put together.
+/// The next message: its id, and its reassembled parts.
 pub fn message(socket: &UdpSocket) -> (u16, Vec<u8>) {
     let mut message = Vec::new();
     let mut next = 0;
@@ -87,7 +87,7 @@ fn text_commands(flags: &[&str]) {
     assert_eq!(message(&socket).1, b"END\r\n");
     let stats = ask(&socket, b"stats\r\n");
     assert!(stats.starts_with(b"STAT pid ") && stats.ends_with(b"\r\nEND\r\n"));
-    // What was stored by datagram is there for everybody.
+    // Other connections see what was stored by datagram.
     assert_eq!(server.connect().get("a").as_deref(), Some("42"));
     let mut client = server.connect();
     client.send(b"stats conns\r\n");
@@ -110,14 +110,14 @@ fn binary_packets(flags: &[&str]) {
     let set = b"\x80\x01\0\x01\x08\0\0\0\0\0\0\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0av";
     assert_eq!(ask(&socket, set)[..2], *b"\x81\x01");
     assert_eq!(ask(&socket, b"get a\r\n"), b"VALUE a 0 1\r\nv\r\nEND\r\n");
-    // A quiet get that misses says nothing; the noop behind it does.
+    // A quiet get that misses has no reply; the noop after it has.
     let getq = b"\x80\x09\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0z";
     assert_eq!(ask(&socket, &[&getq[..], noop].concat())[..2], *b"\x81\x0a");
     let stats = ask(&socket, b"\x80\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     assert!(stats.len() > 1400);
 }
 
-/// Each datagram speaks what it begins with, whatever -B says, which held for datagrams too.
+/// The first byte of each datagram determines its protocol, whatever -B says, which used to apply to datagrams too.
 #[test]
 fn every_datagram_chooses_its_protocol() {
     for protocol in ["ascii", "binary"] {
@@ -127,9 +127,9 @@ fn every_datagram_chooses_its_protocol() {
     }
 }
 
-/// Values longer than a datagram come in many, of which none gets lost on loopback as long as the client's buffer lasts.
+/// Long values come in several datagrams, none of which is lost on loopback while the client's buffer has room.
 #[test]
-fn long_values_come_in_many_datagrams() {
+fn long_values_come_in_several_datagrams() {
     for flags in engines() {
         long_values(flags);
     }
@@ -144,16 +144,16 @@ fn long_values(flags: &[&str]) {
         let expected = format!("VALUE long 0 {len}\r\n{value}\r\nEND\r\n");
         assert!(ask(&socket, b"get long\r\n") == expected.as_bytes(), "{len}");
     }
-    // And so do requests, as long as a datagram can be.
+    // Requests may be as long as a datagram can be.
     let value = "x".repeat(60_000);
     let set = format!("set back 0 0 60000\r\n{value}\r\n");
     assert_eq!(ask(&socket, set.as_bytes()), b"STORED\r\n");
     assert_eq!(client.get("back"), Some(value));
 }
 
-/// What is no request is passed over, and nothing of it is left for the next.
+/// Invalid datagrams are ignored and do not affect the next.
 #[test]
-fn malformed_datagrams_are_passed_over() {
+fn malformed_datagrams_are_ignored() {
     for flags in engines() {
         malformed_datagrams(&[flags, &["-t", "1"][..]].concat());
     }
@@ -166,7 +166,7 @@ fn malformed_datagrams(flags: &[&str]) {
     headers.push(b"\0\x01\0\0\0\x02\0\0get a\r\n".to_vec());
     headers.push(b"\0\x01\0\0\0\0\0\0get a\r\n".to_vec());
     headers.push(b"\0\x01\0\0\xff\xff\0\0get a\r\n".to_vec());
-    // Unfinished or silent.
+    // Incomplete or quiet.
     for commands in [
         &b"get a"[..],
         b"set a 0 0 10\r\nabc",
@@ -182,7 +182,7 @@ fn malformed_datagrams(flags: &[&str]) {
     for datagram in &headers {
         socket.send(datagram).unwrap();
     }
-    // The next answer is that to the next request: sequence and reserved may hold anything.
+    // The next reply is that to the next request; sequence and reserved may be anything.
     socket.send(b"\x12\x34\0\x05\0\x01\0\x09mn\r\n").unwrap();
     assert_eq!(message(&socket), (ID, b"MN\r\n".to_vec()));
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -191,8 +191,8 @@ fn malformed_datagrams(flags: &[&str]) {
     assert_eq!(server.connect().get("a").as_deref(), Some("1"));
 }
 
-/// A datagram of 141 bytes asked 64 times for a value of 1 MB: all 64 MB were copied before it was seen that this is more
-/// than a request is answered with.
+/// A datagram of 141 bytes requested a value of 1 MB 64 times, and all 64 MB were copied before the bound on replies was
+/// checked.
 #[test]
 fn a_small_datagram_takes_no_large_memory() {
     for flags in engines() {
@@ -208,9 +208,9 @@ fn a_small_datagram_takes_no_large_memory() {
     }
 }
 
-/// Many clients at once, over several rings.
+/// Many concurrent clients, over several rings.
 #[test]
-fn every_client_gets_its_own_answers() {
+fn every_client_gets_its_own_replies() {
     let (server, first) = start(&["-t", "4"]);
     let port = first.peer_addr().unwrap();
     let sockets: Vec<UdpSocket> = (0..32)

@@ -13,7 +13,7 @@ use nix::unistd::{Pid, Uid, User, geteuid};
 use crate::harness::{TempDir, deadline, program, wait_until};
 use crate::process::{as_root, path, run};
 
-/// Asks over a unix socket.
+/// Sends a request over a UNIX socket.
 fn ask(socket: &str, command: &str) -> Option<String> {
     let mut stream = UnixStream::connect(socket).ok()?;
     stream.set_read_timeout(Some(deadline())).unwrap();
@@ -24,10 +24,10 @@ fn ask(socket: &str, command: &str) -> Option<String> {
 }
 
 #[test]
-fn a_unix_socket_is_made_shared_out_and_left_behind() {
+fn a_unix_socket_is_created_shared_by_rings_and_kept() {
     let dir = TempDir::new();
     let socket = path(&dir, "socket");
-    // Left behind by a server that is gone.
+    // A stale socket of a dead server.
     drop(UnixListener::bind(&socket).unwrap());
     let stale = fs::metadata(&socket).unwrap().ino();
     let mut child = Command::new(program())
@@ -40,7 +40,7 @@ fn a_unix_socket_is_made_shared_out_and_left_behind() {
     assert!(made.file_type().is_socket());
     assert_ne!((made.ino(), made.ctime_nsec()), (stale, 0));
     assert_eq!(made.permissions().mode() & 0o777, 0o766);
-    // One acceptor, four rings: what one client stores every other one sees.
+    // One acceptor, four rings: every client sees what another one stores.
     let mut held: Vec<UnixStream> = (0..8).map(|_| UnixStream::connect(&socket).unwrap()).collect();
     for (number, stream) in held.iter_mut().enumerate() {
         stream.write_all(format!("set k{number} 0 0 1\r\nv\r\n").as_bytes()).unwrap();
@@ -57,16 +57,16 @@ fn a_unix_socket_is_made_shared_out_and_left_behind() {
     let conns = ask(&socket, "stats conns").unwrap();
     assert!(conns.contains(&format!(":listen_addr unix:{socket}")), "{conns}");
     assert!(conns.contains(":addr ?:<AF 0>"), "{conns}");
-    // Of the listener itself the first 26 bytes are shown.
+    // For the listener itself, the first 26 bytes of the path are shown.
     assert!(conns.contains(&format!(":addr unix:{}\r\n", &socket[..socket.len().min(26)])), "{conns}");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(Path::new(&socket).exists(), "the file stays");
 }
 
-/// A client on this machine may be silent as long as it likes, whatever `idle_timeout` says.
+/// `idle_timeout` does not apply to UNIX sockets.
 #[test]
-fn clients_of_a_unix_socket_are_never_idle_for_too_long() {
+fn the_idle_timeout_does_not_apply_to_unix_sockets() {
     let dir = TempDir::new();
     let socket = path(&dir, "socket");
     let mut child = Command::new(program())
@@ -77,7 +77,7 @@ fn clients_of_a_unix_socket_are_never_idle_for_too_long() {
     wait_until("the socket answers", || ask(&socket, "mn").is_some());
     let mut silent = UnixStream::connect(&socket).unwrap();
     silent.set_read_timeout(Some(deadline())).unwrap();
-    // Idle connections are looked for every second: three have passed, and this one was idle in all of them.
+    // The check runs every second: three have passed, and this connection was idle throughout.
     wait_until("it is idle for three seconds", || {
         let conns = ask(&socket, "stats conns").unwrap();
         let idle = conns.split(":state conn_read\r\n").nth(1).and_then(|rest| rest.lines().next());
@@ -93,7 +93,7 @@ fn clients_of_a_unix_socket_are_never_idle_for_too_long() {
 }
 
 #[test]
-fn a_file_in_the_place_of_the_socket_is_not_overwritten() {
+fn a_regular_file_in_place_of_the_socket_is_kept() {
     let dir = TempDir::new();
     let file = path(&dir, "file");
     fs::write(&file, "precious").unwrap();
@@ -102,7 +102,7 @@ fn a_file_in_the_place_of_the_socket_is_not_overwritten() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
 }
 
-/// With -u the socket belongs to the user, whose clients shall reach it.
+/// With -u the socket belongs to the user, so that its clients can connect.
 #[test]
 fn a_unix_socket_belongs_to_the_user() {
     if !geteuid().is_root() {
