@@ -148,7 +148,7 @@ impl Peer {
             match progress.next {
                 Next::Close => self.closed = true,
                 Next::Receive => assert!(self.carry.is_empty(), "a draft is filled before more is asked for"),
-                Next::Read | Next::Resume | Next::Watch => {}
+                Next::Read | Next::Resume | Next::Wait | Next::Watch => {}
             }
             if progress.next != Next::Resume {
                 break;

@@ -81,6 +81,25 @@ pub const HEALTH_SECS_MAX: f64 = 3600.0;
 /// Deltas that the log holds, which is how far a ring may lag behind the writers.
 pub const LOG_ENTRIES: usize = 16 * 1024;
 
+/// Part of `-m` that values may hold while connections are sent them, one part in this many; beyond it values are copied.
+pub const PINNED_PART: u64 = 8;
+/// The same together with what datagrams hold, which wait for no client.
+pub const PINNED_PART_WITH_DATAGRAMS: u64 = 4;
+/// Part of `-m` that values may hold for one send, one part in this many.
+pub const PINNED_PART_EACH: u64 = 64;
+/// Part of `-m` that may be reserved for values that are being received, one part in this many.
+pub const DRAFTED_PART: u64 = 8;
+/// Part of `-m` that may be segments reserved for them, one part in this many: one value holds all others in its segment.
+pub const DRAFTED_SEGMENTS_PART: u64 = 32;
+/// Part of `-m` that buffers may take for values for which none is reserved, one part in this many.
+pub const BUFFERED_PART: u64 = 8;
+/// Times, a millisecond apart, that a value waits for others to be received before it is refused.
+pub const DRAFT_WAITS_MAX: usize = 10_000;
+/// While values wait, a connection that has been sending a value for at least this long must send it fast enough, seconds.
+pub const SLOW_SECS: usize = 2;
+/// Slower than this it is closed, bytes a second.
+pub const SLOW_BYTES_PER_SEC: usize = 32 * 1024;
+
 // The metrics port.
 
 /// Connections that are served at a time; more wait in the backlog.

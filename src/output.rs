@@ -1,10 +1,11 @@
 //! The output of a connection: staged bytes, and values that are sent from item memory.
 //!
 //! Pieces are in wire order. Small replies are copied into one growing buffer; a large value is a piece of its own, which
-//! pins the item until the kernel has sent it.
+//! pins the item until the kernel has sent it. While pins hold their share of memory large values are copied as
+//! well, those too long for one send part by part: see [`Part`].
 
-use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_PIECES_MAX};
-use crate::store::Pin;
+use crate::limits::{COPY_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_PIECES_MAX};
+use crate::store::{Item, Pin, Share, Version};
 
 /// The bytes a connection has staged since its last send.
 #[derive(Debug, Default)]
@@ -14,6 +15,37 @@ pub struct Output {
     /// Pinned values in order, each with its position in `staged`.
     pinned: Vec<(usize, Pin)>,
     pinned_bytes: usize,
+    /// Memory that the pins keep from being reused, bytes.
+    held_bytes: u64,
+    /// The pins are as many, or hold as much, as those of one send may.
+    holds_enough: bool,
+    part: Option<Part>,
+    receiver: Receiver,
+}
+
+/// Who the bytes are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Receiver {
+    /// A connection, which may read them when it likes.
+    #[default]
+    Connection,
+    /// Datagrams, which wait for nobody.
+    Datagrams,
+}
+
+/// A value of which the front is staged and the rest has to follow.
+#[derive(Debug)]
+pub struct Part {
+    /// The item.
+    pub key: Box<[u8]>,
+    /// What was copied so far is of this version.
+    pub version: Version,
+    /// Bytes copied so far.
+    pub copied: usize,
+    /// What follows the value in the output.
+    pub behind: Vec<u8>,
+    /// Where in `staged` the copied part ends.
+    at: usize,
 }
 
 /// A position in an [`Output`], to return to.
@@ -34,10 +66,60 @@ pub struct Cursor {
 }
 
 impl Output {
-    /// Appends a value that is sent from item memory.
-    pub fn pin(&mut self, pin: Pin) {
-        self.pinned_bytes += pin.bytes().len();
-        self.pinned.push((self.staged.len(), pin));
+    /// An empty output for `receiver`.
+    pub fn for_receiver(receiver: Receiver) -> Self {
+        Self { receiver, ..Self::default() }
+    }
+
+    /// Stages an item's value.
+    #[inline]
+    pub fn push_value(&mut self, item: &Item<'_>, value: &[u8]) {
+        if value.len() <= COPY_BYTES_MAX {
+            self.staged.extend_from_slice(value);
+        } else if !self.push_rest(item, 0) {
+            self.push_part(item, value);
+        }
+    }
+
+    /// Stages an item's value from `from` on, if it may be pinned or can be copied whole. One that the evictor may move
+    /// has to be: the version is known again by its place.
+    pub fn push_rest(&mut self, item: &Item<'_>, from: usize) -> bool {
+        let share = if self.receiver == Receiver::Connection { Share::OfReaders } else { Share::OfAll };
+        if let Some(pin) = item.pin(from, share) {
+            self.pinned_bytes += pin.bytes().len();
+            self.held_bytes += pin.held_bytes();
+            self.holds_enough =
+                self.held_bytes > pin.held_bytes_max() || self.pinned.len() + 1 >= OUTPUT_PIECES_MAX;
+            self.pinned.push((self.staged.len(), pin));
+            return true;
+        }
+        let rest = &item.value()[from..];
+        let is_whole = rest.len() <= OUTPUT_BYTES_MAX || item.may_move();
+        if is_whole {
+            self.staged.extend_from_slice(rest);
+        }
+        is_whole
+    }
+
+    /// Stages the front of a value, which makes the output full.
+    #[cold]
+    fn push_part(&mut self, item: &Item<'_>, value: &[u8]) {
+        self.staged.extend_from_slice(&value[..OUTPUT_BYTES_MAX]);
+        self.part = Some(Part {
+            key: item.key().into(),
+            version: item.version(),
+            copied: OUTPUT_BYTES_MAX,
+            behind: Vec::new(),
+            at: self.staged.len(),
+        });
+    }
+
+    /// Takes the value that has been staged in part, and what is staged behind it.
+    #[inline]
+    pub fn take_part(&mut self) -> Option<Part> {
+        let mut part = self.part.take()?;
+        part.behind = self.staged.split_off(part.at);
+        Some(part)
     }
 
     /// The current position, for [`Output::rewind`].
@@ -50,7 +132,10 @@ impl Output {
         self.staged.truncate(mark.staged);
         for (_, pin) in self.pinned.drain(mark.pinned..) {
             self.pinned_bytes -= pin.bytes().len();
+            self.held_bytes -= pin.held_bytes();
         }
+        self.holds_enough = false;
+        self.part = self.part.take().filter(|part| part.at <= mark.staged);
     }
 
     /// True if nothing is staged.
@@ -70,7 +155,7 @@ impl Output {
 
     /// True if the output must be sent before more commands run.
     pub fn is_full(&self) -> bool {
-        self.staged.len() >= OUTPUT_BYTES_MAX || self.pinned.len() >= OUTPUT_PIECES_MAX
+        self.staged.len() >= OUTPUT_BYTES_MAX || self.holds_enough
     }
 
     /// The bytes to send, in wire order; pieces may be empty.
@@ -90,6 +175,7 @@ impl Output {
         let from = self.staged.len();
         self.staged.append(&mut other.staged);
         self.pinned_bytes += other.pinned_bytes;
+        self.held_bytes += other.held_bytes;
         self.pinned.extend(other.take_pinned().into_iter().map(|(at, pin)| (from + at, pin)));
     }
 
@@ -124,7 +210,7 @@ impl Output {
 
     /// Takes the pinned values with their positions; the sender takes `staged` itself.
     pub fn take_pinned(&mut self) -> Vec<(usize, Pin)> {
-        self.pinned_bytes = 0;
+        (self.pinned_bytes, self.held_bytes, self.holds_enough) = (0, 0, false);
         std::mem::take(&mut self.pinned)
     }
 

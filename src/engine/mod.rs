@@ -33,7 +33,7 @@ use crate::engine::latency::Kind;
 use crate::engine::observe::Found;
 use crate::engine::sample::{Sample, Sampler};
 use crate::limits::EXPTIME_RELATIVE_MAX;
-use crate::store::{Fresh, Hash, Item, Lookup, Shard, Store};
+use crate::store::{Fresh, Hash, Item, Lookup, Shard, Store, Version};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,6 +186,14 @@ impl<'e> Turn<'e> {
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<Item<'_>> {
         self.get_hashed(self.fresh.hash(key), key)
+    }
+
+    /// The item of `key` if it still is of `version`. Nothing is counted.
+    pub fn find_version(&mut self, key: &[u8], version: Version) -> Option<Item<'_>> {
+        match self.fresh.find(key) {
+            Lookup::Hit(item) if item.version() == version => Some(item),
+            _ => None,
+        }
     }
 
     /// As [`Turn::get`], with the hash that [`Turn::expect`] told.

@@ -60,6 +60,14 @@ impl Turn<'_> {
         self.fresh.reserve(key, value_bytes, turns)
     }
 
+    /// Makes room for more of a value of which [`Draft::needs_room`], with at most `turns` turns of eviction.
+    ///
+    /// # Errors
+    /// There is none yet.
+    pub fn extend(&mut self, draft: &mut Draft, turns: u32) -> Result<(), Unreserved> {
+        self.fresh.extend(draft, turns)
+    }
+
     /// Counts a storage command whose value was read.
     pub fn count_set(&self, store: &Store<'_>, value_bytes: usize) {
         let class = self.shared.classes.of(self.shared.bytes_of(store.key.len(), store.flags, value_bytes));

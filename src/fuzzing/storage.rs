@@ -4,7 +4,7 @@
 use super::rings::{self, with_shard};
 use crate::classes::Classes;
 use crate::clock::Secs;
-use crate::store::{Data, Edit, EditError, Host, Item, Lookup, Options, Pin, Put, Value};
+use crate::store::{Data, Edit, EditError, Host, Item, Lookup, Options, Pin, Put, Share, Value};
 use std::collections::HashMap;
 
 const RINGS: usize = 3;
@@ -150,7 +150,7 @@ impl World {
                 let (fill, bytes, _) = known.expect("what is found was stored and not removed");
                 assert_eq!((value[0], value.len()), (fill, bytes), "the newest version");
                 if pins && held.len() < 8 {
-                    held.push((fill, bytes, item.pin()));
+                    held.extend(item.pin(0, Share::OfReaders).map(|pin| (fill, bytes, pin)));
                 }
             }
             Lookup::Expired | Lookup::Flushed | Lookup::Miss => {

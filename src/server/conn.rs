@@ -34,6 +34,8 @@ const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 
 /// How long log lines are gathered, so that a busy watcher costs one send for many of them.
 const GATHER: Duration = Duration::from_millis(1);
+/// How long a connection waits before it tries again what others have to make possible.
+const WAIT: Duration = Duration::from_millis(1);
 
 /// Serves one client to the end.
 pub(super) struct Connection<C: Core> {
@@ -171,7 +173,12 @@ impl<C: Core> Connection<C> {
                         uring::turn().await;
                     }
                 }
+                Next::Wait => {
+                    self.goes_on()?;
+                    uring::sleep(WAIT).await;
+                }
                 Next::Receive if self.channel.is_some() || self.entry.stream.has_read_ahead().await => {
+                    self.entry.begins_to_receive(self.local.now());
                     return Ok(used);
                 }
                 Next::Receive => self.receive().await?,
@@ -188,6 +195,7 @@ impl<C: Core> Connection<C> {
         }
         let bytes = self.out.len();
         self.entry.held_bytes.set(self.own_bytes());
+        self.entry.awaits_send.set(true);
         let result = if let Some(channel) = &mut self.channel {
             let result = tls::send(&self.entry.stream, channel, &self.out).await;
             self.out.clear();
@@ -208,6 +216,7 @@ impl<C: Core> Connection<C> {
             self.out.staged = reply.staged;
             result
         };
+        self.entry.awaits_send.set(false);
         self.out.staged.clear();
         if self.out.staged.capacity() > KEPT_BYTES_MAX {
             self.out.staged = Vec::new();
@@ -220,6 +229,7 @@ impl<C: Core> Connection<C> {
     /// Receives into the draft until it is full.
     async fn receive(&mut self) -> Result<(), End> {
         self.entry.phase.set(Phase::Receiving);
+        self.entry.begins_to_receive(self.local.now());
         while let Some(mut draft) = self.talk.lend_draft() {
             if uring::Receive::spare(&mut draft).1 == 0 {
                 self.talk.return_draft(draft);
@@ -232,11 +242,13 @@ impl<C: Core> Connection<C> {
                 Ok(count) => {
                     draft.advance(count);
                     self.local.core.count(Event::Read(count));
+                    self.entry.has_received(count);
                 }
                 Err(error) => return Err(self.broken(&error)),
             }
             self.talk.return_draft(draft);
         }
+        self.entry.receiving.set(None);
         self.heard();
         Ok(())
     }

@@ -19,6 +19,8 @@ pub(crate) trait Core: 'static {
     fn tick(&self) -> Secs;
     /// Catches up with the other rings: called when the ring has been woken.
     fn catch_up(&self);
+    /// True if values have lately had to wait for memory that is held for others which do not come.
+    fn is_short_of_drafts(&self) -> bool;
     /// A slice of background work, 100 µs at most; true if there is more.
     fn maintain(&self) -> bool;
     /// Begins to serve a datagram, if it is a request; `id` is the number of its socket.

@@ -104,6 +104,10 @@ impl Core for Live {
         self.engine.borrow_mut().shard_mut().fresh(self.now.get());
     }
 
+    fn is_short_of_drafts(&self) -> bool {
+        self.engine.borrow_mut().shard_mut().store().is_short_of_drafts(self.now.get())
+    }
+
     fn maintain(&self) -> bool {
         self.engine.borrow_mut().shard_mut().maintain(self.now.get())
     }
@@ -166,7 +170,7 @@ impl Conversation for Talk {
                 Owed::Value => State::Receiving,
                 Owed::RefusedValue => State::Swallowing,
             },
-            Next::Resume => State::Writing,
+            Next::Resume | Next::Wait => State::Writing,
             Next::Receive => State::Receiving,
             Next::Watch => State::Watching,
             Next::Close => State::Closing,

@@ -7,6 +7,7 @@ use super::core::{Core, End, Event, Origin};
 use super::udp;
 use super::watchdog::Pulses;
 use crate::clock::Secs;
+use crate::limits::{SLOW_BYTES_PER_SEC, SLOW_SECS};
 use crate::log;
 use crate::tls::Certificates;
 use std::cell::{Cell, RefCell};
@@ -84,12 +85,57 @@ pub(super) struct Entry {
     pub(super) last_command: Cell<Secs>,
     /// The client is in the middle of a value.
     pub(super) is_mid_value: Cell<bool>,
+    /// The large value that is being received into its place.
+    pub(super) receiving: Cell<Option<Receiving>>,
+    /// A send is waited for.
+    pub(super) awaits_send: Cell<bool>,
+    /// Bytes that the client had taken when the ring last looked.
+    taken_bytes: Cell<u64>,
     /// Why the ring ended the connection, if it did.
     pub(super) end: Cell<Option<End>>,
     is_tcp: bool,
 }
 
+/// A large value on its way: when it began, and what has come of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receiving {
+    since: Secs,
+    bytes: usize,
+}
+
 impl Entry {
+    pub(super) fn begins_to_receive(&self, now: Secs) {
+        self.receiving.set(Some(Receiving { since: now, bytes: 0 }));
+    }
+
+    /// More of a large value has come.
+    pub(super) fn has_received(&self, count: usize) {
+        self.receiving.set(
+            self.receiving.get().map(|value| Receiving { bytes: value.bytes.saturating_add(count), ..value }),
+        );
+    }
+
+    /// True if a large value comes so slowly that others should not have to wait for it.
+    fn is_slow(&self, now: Secs) -> bool {
+        self.receiving.get().is_some_and(|value| {
+            let secs = now.0.saturating_sub(value.since.0) as usize;
+            secs >= SLOW_SECS && value.bytes / secs < SLOW_BYTES_PER_SEC
+        })
+    }
+
+    /// True while replies wait for the client to take them.
+    fn is_sending(&self) -> bool {
+        self.awaits_send.get() || self.stream.queued_bytes() > 0
+    }
+
+    /// A client that takes what it is sent is not silent.
+    fn look_at_send(&self, now: Secs) {
+        let taken = self.stream.acknowledged_bytes();
+        if self.taken_bytes.replace(taken) != taken {
+            self.last_active.set(now);
+        }
+    }
+
     /// Ends the connection, and makes what waits on it return.
     fn end(&self, why: End) {
         self.end.set(Some(why));
@@ -210,6 +256,9 @@ impl<C: Core> Local<C> {
             held_bytes: Cell::new(0),
             last_command: Cell::new(self.now()),
             is_mid_value: Cell::new(false),
+            receiving: Cell::new(None),
+            awaits_send: Cell::new(false),
+            taken_bytes: Cell::new(0),
             end: Cell::new(None),
             is_tcp: origin.peer.is_some(),
         });
@@ -244,6 +293,7 @@ impl<C: Core> Local<C> {
     /// Adds up what connections hold, ends idle ones, and lets those that have become idle give memory back.
     async fn sweep(&self) {
         let now = self.now();
+        let is_short_of_drafts = self.core.is_short_of_drafts();
         let mut held_bytes = 0;
         let mut next = 0;
         while next < self.entries.borrow().capacity() {
@@ -252,8 +302,11 @@ impl<C: Core> Local<C> {
             for key in from..next {
                 let Some(entry) = self.entries.borrow().get(key).map(Rc::clone) else { continue };
                 held_bytes += entry.held_bytes.get() + entry.stream.queued_bytes();
+                if entry.is_sending() {
+                    entry.look_at_send(now);
+                }
                 let silent_secs = now.0.saturating_sub(entry.last_active.get().0);
-                if self.is_overdue(&entry) {
+                if self.is_overdue(&entry) || is_short_of_drafts && entry.is_slow(now) {
                     entry.end(End::Idle);
                 } else if entry.phase.get() == Phase::Reading && silent_secs == HOLD_SECS {
                     entry.stream.interrupt();
@@ -266,15 +319,18 @@ impl<C: Core> Local<C> {
         self.core.count(Event::Held { connections: held_bytes, read_buffers: self.buffers.pool_bytes() });
     }
 
-    /// True for a client that has given no command for too long, be it that it sends half a one; one that is in the middle
-    /// of a value may take its time. Source: memcached.c, `conn_close_idle`.
+    /// True for a client that has given no command for too long, even if it has sent half of one, or that has taken none of
+    /// its replies for as long. One that is in the middle of a value may take its time. Source: memcached.c,
+    /// `conn_close_idle`.
     fn is_overdue(&self, entry: &Entry) -> bool {
-        let idle_secs = self.now().0.saturating_sub(entry.last_command.get().0);
-        self.settings.idle_timeout_secs > 0
-            && idle_secs > self.settings.idle_timeout_secs
-            && entry.is_tcp
-            && !entry.is_mid_value.get()
-            && entry.phase.get() == Phase::Reading
+        let idle_since = match entry.phase.get() {
+            Phase::Reading | Phase::Working if entry.is_sending() => entry.last_active.get(),
+            Phase::Reading if !entry.is_mid_value.get() => entry.last_command.get(),
+            _ => return false,
+        };
+        let idle_secs = self.now().0.saturating_sub(idle_since.0);
+        let timeout_secs = self.settings.idle_timeout_secs;
+        timeout_secs > 0 && idle_secs > timeout_secs && entry.is_tcp
     }
 
     /// Accepts nobody, cuts off who waits and is owed nothing, lets replies that are on their way arrive, each for its own

@@ -53,6 +53,9 @@ impl Core for ToyCore {
     fn catch_up(&self) {
         self.board.catch_ups.fetch_add(1, Ordering::Relaxed);
     }
+    fn is_short_of_drafts(&self) -> bool {
+        false
+    }
     fn maintain(&self) -> bool {
         self.board.maintained.fetch_add(1, Ordering::Relaxed) % 3 != 2
     }

@@ -9,7 +9,6 @@ use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Pa
 use crate::engine::ClassSet;
 use crate::session::auth::MECHANISM;
 use crate::session::dump::Form;
-use crate::session::text::stage_bytes;
 use crate::store::{Data, Item};
 
 /// Length of a hit's extras: the client flags, bytes.
@@ -177,7 +176,7 @@ impl Session {
             }
             Intake::Need => return Step::Need,
             Intake::Receiving => {}
-            Intake::Later => return Step::Stop(Next::Resume),
+            Intake::Later(next) => return Step::Stop(next),
             Intake::Refused(why) => {
                 feed.turn.refuse_store(store, why, drops_old(store));
                 feed.at += head_bytes;
@@ -279,7 +278,7 @@ fn packet_get(
         if with_key {
             out.staged.extend_from_slice(key);
         }
-        stage_bytes(out, item, value);
+        out.push_value(item, value);
     };
     let hit = if let Some(exptime) = touch {
         let mark = feed.out.mark();

@@ -1,7 +1,7 @@
 //! The meta commands on a connection.
 
-use super::text::{Line, refusal, stage_bytes};
-use super::{Answer, Block, Feed, Intake, Next, Session, Step};
+use super::text::{Line, refusal};
+use super::{Answer, Block, Feed, Intake, Session, Step};
 use crate::clock::Secs;
 use crate::command::{Counted, Deleted, Replies, Store, Stored};
 use crate::engine::{Discard, Fetch, Seen};
@@ -95,7 +95,7 @@ impl Session {
             }
             Intake::Need => return Step::Need,
             Intake::Receiving => {}
-            Intake::Later => return Step::Stop(Next::Resume),
+            Intake::Later(next) => return Step::Stop(next),
             Intake::Refused(why) => {
                 feed.turn.refuse_store(&store, why, true);
                 feed.at += line.bytes;
@@ -219,7 +219,7 @@ fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
         push_flags(&mut out.staged, request, (key, item), seen, expiries);
         if value {
             if let Some(item) = item {
-                stage_bytes(out, item, item.value());
+                out.push_value(item, item.value());
             }
             out.staged.extend_from_slice(LINE_END);
         }

@@ -9,6 +9,9 @@
 //!      ▲           └── large value not all here: received into item memory ──► Receive ──────┘
 //!      └─ a get whose output is full stops between two keys: Keys
 //! ```
+//!
+//! A value that may not be pinned and is too long to be staged whole goes out part by part, whatever the state: the parts
+//! that follow are staged before anything else. If its version has gone meanwhile the connection is closed.
 
 mod admin;
 mod ahead;
@@ -24,8 +27,8 @@ pub mod udp;
 use crate::command::{Mode, Store, Stored};
 use crate::config::Protocol;
 use crate::engine::{Engine, Turn};
-use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN};
-use crate::output::Output;
+use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN, DRAFT_WAITS_MAX, OUTPUT_BYTES_MAX};
+use crate::output::{Output, Part};
 use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
 use crate::store::{Draft, Unreserved};
 
@@ -44,6 +47,8 @@ pub enum Next {
     /// Call `feed` again with the unconsumed rest (maybe empty) after the send: output was full, the -R limit was
     /// reached, a dump goes on, or room is being made for a large value.
     Resume,
+    /// As `Resume`, but not before a moment has passed.
+    Wait,
     /// A large value is on its way: `lend_draft`, receive into it, `return_draft`, then `feed` again.
     Receive,
     /// The connection has become a watcher: say how it is woken (`wake_with`), and `pump` it then; bytes read are ignored.
@@ -122,6 +127,8 @@ pub struct Session {
     head: Vec<u8>,
     /// How often the next value has waited for its memory.
     waits: usize,
+    /// The value that has been staged in part.
+    part: Option<Box<Part>>,
     /// Whether commands and replies are logged (-vv).
     verbose: bool,
     /// Whether binary commands are served.
@@ -170,7 +177,7 @@ enum Intake<'i> {
     /// It is too long to wait for: the session receives it.
     Receiving,
     /// Making room for it takes long: others have their turn first.
-    Later,
+    Later(Next),
     /// It cannot be stored: the block is being skipped.
     Refused(Stored),
 }
@@ -194,6 +201,7 @@ impl Session {
             searched: 0,
             head: Vec::new(),
             waits: 0,
+            part: None,
             verbose: false,
             authenticated,
             datagram: None,
@@ -225,6 +233,11 @@ impl Session {
                 tracing::debug!(target: "wire", "{}: Client using the {name} protocol", self.id);
             }
         }
+        if self.part.is_some()
+            && let Some(next) = self.stage_part(&mut feed)
+        {
+            return Progress { consumed: 0, next };
+        }
         let is_timed = feed.turn.is_timed();
         let mut timing = None;
         let next = loop {
@@ -253,7 +266,28 @@ impl Session {
                 Step::Stop(next) => break next,
             }
         };
+        if let Some(part) = feed.out.take_part() {
+            self.part = Some(Box::new(part));
+            return Progress { consumed: feed.at, next: Next::Resume };
+        }
         Progress { consumed: feed.at, next }
+    }
+
+    /// Goes on with the value that has been staged in part; what to do next if that is not its end.
+    #[cold]
+    fn stage_part(&mut self, feed: &mut Feed<'_, '_>) -> Option<Next> {
+        let mut part = self.part.take()?;
+        let Some(item) = feed.turn.find_version(&part.key, part.version) else { return Some(Next::Close) };
+        if feed.out.push_rest(&item, part.copied) {
+            feed.out.staged.extend_from_slice(&part.behind);
+            return None;
+        }
+        let rest = &item.value()[part.copied..];
+        let bytes = OUTPUT_BYTES_MAX.saturating_sub(feed.out.staged.len()).min(rest.len());
+        feed.out.staged.extend_from_slice(&rest[..bytes]);
+        part.copied += bytes;
+        self.part = Some(part);
+        Some(Next::Resume)
     }
 
     // Always: it has one caller, and is too large for the compiler to see that by itself.
@@ -291,9 +325,23 @@ impl Session {
             }
             State::Receive(draft) => {
                 let Some(filling) = draft else { return Step::Stop(Next::Receive) };
-                feed.at += filling.fill(&feed.input[feed.at..]);
-                if filling.filled() < filling.len() {
-                    return Step::Stop(Next::Receive);
+                loop {
+                    feed.at += filling.fill(&feed.input[feed.at..]);
+                    if filling.filled() == filling.len() {
+                        break;
+                    }
+                    if !filling.needs_room() {
+                        return Step::Stop(Next::Receive);
+                    }
+                    if let Err(why) = feed.turn.extend(filling, RESERVE_TURNS) {
+                        self.waits += 1;
+                        return Step::Stop(match why {
+                            _ if self.waits > DRAFT_WAITS_MAX => Next::Close,
+                            Unreserved::Later => Next::Resume,
+                            Unreserved::Wait | Unreserved::NoRoom => Next::Wait,
+                        });
+                    }
+                    self.waits = 0;
                 }
                 if self.dialect == Dialect::Text {
                     self.text_received(feed)
@@ -328,10 +376,15 @@ impl Session {
         let is_patient = self.waits < WAITS_MIN + value_bytes / BYTES_PER_WAIT;
         let turns = if is_patient { RESERVE_TURNS } else { u32::MAX };
         let reserved = feed.turn.reserve(store.key, value_bytes, turns);
-        self.waits = if matches!(reserved, Err(Unreserved::Later)) { self.waits + 1 } else { 0 };
+        let has_waited = self.waits;
+        self.waits = if reserved.is_err() { has_waited + 1 } else { 0 };
         match reserved {
-            Err(Unreserved::NoRoom) => Intake::Refused(Stored::NoMemory),
-            Err(Unreserved::Later) => Intake::Later,
+            Err(Unreserved::Wait) if has_waited < DRAFT_WAITS_MAX => Intake::Later(Next::Wait),
+            Err(Unreserved::Later) => Intake::Later(Next::Resume),
+            Err(Unreserved::NoRoom | Unreserved::Wait) => {
+                self.waits = 0;
+                Intake::Refused(Stored::NoMemory)
+            }
             Ok(draft) => {
                 self.head.clear();
                 self.head.extend_from_slice(block.head);

@@ -3,7 +3,7 @@
 use super::ahead::BATCH;
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
 use crate::command::{Count, Counted, Deleted, Direction, Exptime, Flushed, Replies, Store, Stored};
-use crate::limits::{COPY_BYTES_MAX, KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
 use crate::log;
 use crate::output::Output;
 use crate::proto::text::{self, Command, LINE_END, Verb, Words, reply};
@@ -282,7 +282,7 @@ impl Session {
             }
             Intake::Need => return Step::Need,
             Intake::Receiving => {}
-            Intake::Later => return Step::Stop(Next::Resume),
+            Intake::Later(next) => return Step::Stop(next),
             Intake::Refused(why) => {
                 feed.turn.refuse_store(store, why, drops_old(store));
                 feed.at += line.bytes;
@@ -463,7 +463,7 @@ fn stage_get(feed: &mut Feed<'_, '_>, hash: Hash, key: &[u8]) {
     };
     let value = item.value();
     reply::value_head(&mut feed.out.staged, item.key(), item.flags(), value.len(), None);
-    stage_bytes(feed.out, &item, value);
+    feed.out.push_value(&item, value);
     feed.out.staged.extend_from_slice(reply::VALUE_END);
 }
 
@@ -472,18 +472,8 @@ fn stage_get(feed: &mut Feed<'_, '_>, hash: Hash, key: &[u8]) {
 fn stage_value(out: &mut Output, item: &Item<'_>, cas: Option<u64>) {
     let value = item.value();
     reply::value_head(&mut out.staged, item.key(), item.flags(), value.len(), cas);
-    stage_bytes(out, item, value);
+    out.push_value(item, value);
     out.staged.extend_from_slice(LINE_END);
-}
-
-/// Stages an item's value.
-#[inline]
-pub(super) fn stage_bytes(out: &mut Output, item: &Item<'_>, value: &[u8]) {
-    if value.len() <= COPY_BYTES_MAX {
-        out.staged.extend_from_slice(value);
-    } else {
-        out.pin(item.pin());
-    }
 }
 
 fn has_bad_key(keys: Words<'_>) -> bool {

@@ -7,7 +7,7 @@
 use super::{Next, Session};
 use crate::engine::Engine;
 use crate::limits::DATAGRAM_REPLY_BYTES_MAX;
-use crate::output::{Cursor, Output};
+use crate::output::{Cursor, Output, Receiver};
 use crate::proto::udp::{self, Gap, Messages, PART_BYTES_MAX};
 
 /// Datagrams, one behind the other.
@@ -73,7 +73,7 @@ impl Exchange {
     ///
     /// What is unfinished at its end is passed over in silence. Watching needs a connection: it is ended.
     pub fn step(&mut self, engine: &mut Engine, datagram: &[u8]) -> bool {
-        let mut out = Output::default();
+        let mut out = Output::for_receiver(Receiver::Datagrams);
         let progress = self.session.feed(engine, &datagram[self.at..], &mut out);
         self.at += progress.consumed;
         let largest = out.pinned().map(|(_, bytes)| bytes).max().unwrap_or(0);

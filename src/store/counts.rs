@@ -18,27 +18,33 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// A value is being sent. The caller holds a borrow of it, so its home cannot be reused before the count is up.
-    pub(super) fn pin(&self) {
+    /// A value is being sent; true if it is the first. The caller holds a borrow of it, so its home cannot be reused before
+    /// the count is up.
+    pub(super) fn pin(&self) -> bool {
         // Relaxed: ordered before this ring's next cursor store (Release), which reclaiming reads first (Acquire).
-        self.pins.fetch_add(1, Ordering::Relaxed);
+        self.pins.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// It has been sent.
-    pub(super) fn unpin(&self) {
+    /// It has been sent; true if it was the last.
+    pub(super) fn unpin(&self) -> bool {
         // Release; pairs with the Acquire in `is_held`, so that our reads are done before the memory is reused.
-        self.pins.fetch_sub(1, Ordering::Release);
+        self.pins.fetch_sub(1, Ordering::Release) == 1
     }
 
-    /// A value is being received. The caller holds the writer lock, as do those who ask.
-    pub(super) fn draft(&self) {
-        self.drafts.fetch_add(1, Ordering::Relaxed);
+    /// A value is being received; true if it is the first. The caller holds the writer lock, as do those who ask.
+    pub(super) fn draft(&self) -> bool {
+        self.drafts.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// It has been received, or given up.
-    pub(super) fn undraft(&self) {
+    /// It has been received, or given up; true if it was the last.
+    pub(super) fn undraft(&self) -> bool {
         // Release; pairs with the Acquire in `is_drafted`.
-        self.drafts.fetch_sub(1, Ordering::Release);
+        self.drafts.fetch_sub(1, Ordering::Release) == 1
+    }
+
+    /// True while a value is being sent from the memory. A hint: the next moment it may be otherwise.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pins.load(Ordering::Relaxed) != 0
     }
 
     /// True while a send or a receive uses the memory.

@@ -30,7 +30,7 @@
 
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::{Large, Ledger, Queue, State, Unit};
+use super::ledger::{Large, Ledger, Popped, Queue, State, Unit};
 use super::turn::Turn;
 use crate::clock::Secs;
 
@@ -190,20 +190,22 @@ impl<'t> Turn<'t> {
         }
         let small = self.ledger.queue_bytes(Queue::Small) > self.ledger.limit / SMALL_PART;
         let order = if small { [Queue::Small, Queue::Main] } else { [Queue::Main, Queue::Small] };
-        let found =
-            order.into_iter().find_map(|queue| self.ledger.pop(queue, space).map(|unit| (queue, unit)));
-        match found {
-            Some((_, Unit::Segment(id))) => {
-                self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Evict, effort: 1 });
-                Slice::Worked
+        for queue in order {
+            match self.ledger.pop(queue, space) {
+                Popped::Unit(Unit::Segment(id)) => {
+                    self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Evict, effort: 1 });
+                    return Slice::Worked;
+                }
+                Popped::Unit(Unit::Large(id)) => {
+                    self.evict_large(id, queue);
+                    return Slice::Worked;
+                }
+                Popped::Passed => return Slice::Worked,
+                Popped::Nothing => {}
             }
-            Some((queue, Unit::Large(id))) => {
-                self.evict_large(id, queue);
-                Slice::Worked
-            }
-            None if self.ledger.awaits_cursors() => Slice::Stalled,
-            None => Slice::Idle,
         }
+        self.ledger.look_again();
+        if self.ledger.awaits_cursors() { Slice::Stalled } else { Slice::Idle }
     }
 
     fn evict_next(&mut self, victim: Victim, items: usize) -> (Slice, usize) {

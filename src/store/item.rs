@@ -31,7 +31,7 @@
 #![expect(unsafe_code, reason = "reads and writes items in the mapping")]
 
 use super::Store;
-use super::pin::Pin;
+use super::pin::{Pin, Share};
 use crate::clock::Secs;
 use crate::limits::KEY_BYTES_MAX;
 use std::ptr::NonNull;
@@ -409,8 +409,26 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Keeps the value's bytes as they are, whatever happens to the key, until the pin is dropped.
-    pub fn pin(&self) -> Pin {
-        Pin::new(self.store, self.at, self.value())
+    /// Keeps the value's bytes from `from` on as they are, whatever happens to the key, until the pin is dropped. `None`
+    /// while pins hold their `share` of memory: then the value has to be copied.
+    pub fn pin(&self, from: usize, share: Share) -> Option<Pin> {
+        Pin::new(self.store, self.at, &self.value()[from..], share)
     }
+
+    /// True if the evictor may move it: it lies in a segment.
+    pub fn may_move(&self) -> bool {
+        self.store.space.is_in_segment(self.at)
+    }
+
+    /// This version of the item, to be known again.
+    pub fn version(&self) -> Version {
+        Version { at: self.at.addr().get(), cas: self.cas() }
+    }
+}
+
+/// Which version of a key's item a part of a value has been copied from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    at: usize,
+    cas: u64,
 }

@@ -28,6 +28,8 @@ mod queues;
 mod reclaim;
 mod retire;
 
+pub(super) use queues::Popped;
+
 use super::ghost::Ghost;
 use super::item::{Item, Layout};
 use super::item_ref::ItemRef;
@@ -115,6 +117,8 @@ pub(super) enum Need {
 pub(super) enum Purpose {
     /// A client's item: leaves half a segment's worth for the evictor. Its old version gives `frees` bytes back.
     Write { frees: u64 },
+    /// The same for an item that shares memory with no other, whatever its size.
+    WriteApart { frees: u64 },
     /// The evictor's copy of a survivor.
     Copy,
 }
@@ -151,8 +155,10 @@ pub(super) struct Ledger {
     queues: [Mentions; 2],
     queue_bytes: [u64; 2],
     reclaim_list: ReclaimList,
+    /// Mentions of each queue that the present search for a victim has passed over.
+    passed: [usize; 2],
     retired: VecDeque<(Unit, u64)>,
-    held: Vec<Unit>,
+    held: VecDeque<Unit>,
     /// Bytes of `retired` and of `held`.
     pending_bytes: u64,
     held_bytes: u64,
@@ -192,8 +198,9 @@ impl Ledger {
             queues: Default::default(),
             queue_bytes: [0; 2],
             reclaim_list: ReclaimList::new(evicts),
+            passed: [0; 2],
             retired: VecDeque::new(),
-            held: Vec::new(),
+            held: VecDeque::new(),
             pending_bytes: 0,
             held_bytes: 0,
             ghost: Ghost::new(limit),
@@ -248,7 +255,7 @@ impl Ledger {
         purpose: Purpose,
     ) -> Result<ItemRef, Need> {
         let bytes = self.padded_bytes(layout);
-        if bytes > space.large_item_bytes() {
+        if bytes > space.large_item_bytes() || matches!(purpose, Purpose::WriteApart { .. }) {
             return self.allocate_large(space, bytes, purpose);
         }
         if let Purpose::Write { frees } = purpose
@@ -308,7 +315,10 @@ impl Ledger {
 
     fn allocate_large(&mut self, space: &Space, bytes: u64, purpose: Purpose) -> Result<ItemRef, Need> {
         let bytes = space.extent_bytes(bytes);
-        let frees = if let Purpose::Write { frees } = purpose { frees } else { 0 };
+        let frees = match purpose {
+            Purpose::Write { frees } | Purpose::WriteApart { frees } => frees,
+            Purpose::Copy => 0,
+        };
         if !self.accepts(bytes, frees) {
             return Err(Need::Deletions);
         }
@@ -321,7 +331,7 @@ impl Ledger {
         self.epochs = self.epochs.wrapping_add(1);
         let id = self.larges.insert(Large { offset, bytes, queue: None, epoch: self.epochs }) as u32;
         self.large_bytes += bytes;
-        space.write_extent_head(offset, id);
+        space.write_extent_head(offset, bytes, id);
         Ok(self.large_ref(space, id))
     }
 

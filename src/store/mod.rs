@@ -23,7 +23,7 @@
 //! reader needs no protection but that the memory is not reused: see `ledger`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `counts`, `replica`, `ledger`, `turn`, `evict`, `shard`.
+//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `counts`, `replica`, `ledger`, `turn`, `evict`, `draft`, `edit`, `shard`.
 //!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
@@ -37,6 +37,8 @@
 
 mod check;
 mod counts;
+mod draft;
+mod edit;
 mod evict;
 mod ghost;
 mod item;
@@ -58,15 +60,16 @@ mod sync;
 mod tests;
 mod turn;
 
-pub use item::Item;
+pub use draft::Draft;
+pub use item::{Item, Version};
 pub use item_ref::Hash;
-pub use pin::{Draft, Pin};
+pub use pin::{Pin, Share};
 use prefetch::prefetch;
 pub use shard::{Fresh, Shard};
 
 use crate::classes::Classes;
 use crate::clock::Secs;
-use crate::limits::LOG_ENTRIES;
+use crate::limits::{BUFFERED_PART, LOG_ENTRIES};
 use item::Layout;
 use item_ref::ItemRef;
 use key_hash::KeyHasher;
@@ -144,6 +147,10 @@ pub struct Store {
     /// Drafts that were dropped unpublished, for the next turn to take back.
     abandoned: Mutex<Vec<(ItemRef, Layout)>>,
     abandoned_count: AtomicU32,
+    /// When a value last had to wait for others to come.
+    draft_refused_at: AtomicU32,
+    /// Bytes of the buffers that values are received into.
+    buffer_bytes: AtomicU64,
 }
 
 impl std::fmt::Debug for Store {
@@ -174,6 +181,8 @@ impl Store {
             flush_at: AtomicU32::new(Secs::NEVER.0),
             abandoned: Mutex::new(Vec::new()),
             abandoned_count: AtomicU32::new(0),
+            draft_refused_at: AtomicU32::new(Secs::NEVER.0),
+            buffer_bytes: AtomicU64::new(0),
         }))
     }
 
@@ -309,6 +318,27 @@ impl Store {
         // The cursor first, so that the lag is never negative.
         let cursor = log.cursor(ring);
         (log.tail() - cursor, log.capacity())
+    }
+
+    /// Charges `bytes` more for a buffer that a value is received into; false if that were too many.
+    fn charge_buffer(&self, bytes: u64) -> bool {
+        let bytes_max = self.memory_limit() / BUFFERED_PART;
+        let charged = |held: u64| (held == 0 || held + bytes <= bytes_max).then_some(held + bytes);
+        self.buffer_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, charged).is_ok()
+    }
+
+    fn discharge_buffer(&self, bytes: u64) {
+        self.buffer_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn note_draft_refused(&self, now: Secs) {
+        self.draft_refused_at.store(now.0, Ordering::Relaxed);
+    }
+
+    /// True if values have lately had to wait for memory that is held for others which do not come.
+    pub fn is_short_of_drafts(&self, now: Secs) -> bool {
+        let refused_at = self.draft_refused_at.load(Ordering::Relaxed);
+        refused_at != Secs::NEVER.0 && now.0.saturating_sub(refused_at) <= 1
     }
 
     fn is_busy(&self) -> bool {
@@ -549,6 +579,8 @@ pub enum Unreserved {
     NoRoom,
     /// More has to be evicted than was allowed in one call: try again when others have had their turn.
     Later,
+    /// Values that are on their way hold all the memory they may: try again in a while, when some have come.
+    Wait,
 }
 
 /// Why an edit was not carried out. Nothing was changed.

@@ -1,13 +1,13 @@
 //! A ring's handle on the store, and the only ways to read and to write.
 
+use super::draft::{Draft, Reserved};
 use super::evict::Slice;
-use super::item::{Fields, Item};
+use super::item::Item;
 use super::item_ref::Hash;
-use super::ledger::{Need, Purpose, Queue};
-use super::pin::Draft;
+use super::ledger::{Need, Purpose};
 use super::replica::{Found, Replica};
-use super::turn::{Current, Turn};
-use super::{Amend, Data, Edit, EditError, Edited, Lookup, NoRoom, Put, Store, Unreserved, Value, Walk};
+use super::turn::Turn;
+use super::{EditError, Lookup, NoRoom, Store, Unreserved, Walk};
 use crate::classes::item_bytes;
 use crate::clock::Secs;
 use std::sync::Arc;
@@ -132,7 +132,7 @@ impl Shard {
 
     /// Wakes rings that lag; after a turn.
     #[inline]
-    fn wake_laggards(&mut self) {
+    pub(super) fn wake_laggards(&mut self) {
         if self.replica.cursor() >= self.lag_check_at {
             self.lag_check_at = self.replica.cursor() + LAG_CHECK;
             self.store.wake_rings_before(self.replica.cursor().saturating_sub(LAG_MAX), self.ring);
@@ -141,7 +141,7 @@ impl Shard {
 
     /// Waits, outside of any turn, for other rings to catch up; `stalls` counts from 0.
     #[cold]
-    fn stall(&mut self, stalls: &mut u32) -> Result<(), NoRoom> {
+    pub(super) fn stall(&mut self, stalls: &mut u32) -> Result<(), NoRoom> {
         let attempt = *stalls;
         if attempt >= STALLS_MAX {
             return Err(NoRoom);
@@ -195,35 +195,8 @@ impl Shard {
 /// A shard that has replayed: sees every write acknowledged before [`Shard::fresh`] was called.
 #[derive(Debug)]
 pub struct Fresh<'s> {
-    shard: &'s mut Shard,
-    now: Secs,
-}
-
-/// What one attempt at an edit came to.
-enum Attempt {
-    /// `written`: bytes of the new version, if one was written.
-    Done {
-        cas: u64,
-        written: u64,
-    },
-    TooLarge,
-    Lacks {
-        need: Need,
-        item_bytes: u64,
-    },
-}
-
-impl Attempt {
-    fn unwritten(cas: u64) -> Self {
-        Self::Done { cas, written: 0 }
-    }
-
-    fn written(&self) -> u64 {
-        match self {
-            Self::Done { written, .. } => *written,
-            _ => 0,
-        }
-    }
+    pub(super) shard: &'s mut Shard,
+    pub(super) now: Secs,
 }
 
 impl Fresh<'_> {
@@ -290,67 +263,69 @@ impl Fresh<'_> {
         self.shard.wake_laggards();
     }
 
-    /// Decides under the writer lock, on the newest state, and applies what `decide` says.
-    ///
-    /// `decide` gets the live item (an expired one is `None`) and may be called more than once; the last call counts.
-    /// `data` is what [`Value::Data`] and its kin refer to.
-    ///
-    /// # Errors
-    /// [`EditError`]; nothing was changed.
-    pub fn edit<R>(
-        &mut self,
-        key: &[u8],
-        mut data: Data<'_>,
-        mut decide: impl FnMut(Option<&Item<'_>>) -> (Edit, R),
-    ) -> Result<Edited<R>, EditError> {
-        let hash = self.shard.store.hasher.hash(key);
-        let (mut stalls, mut turns) = (0, u32::MAX);
-        loop {
-            let mut turn = self.shard.turn(self.now);
-            if !turn.has_log_room(1) {
-                drop(turn);
-                self.shard.stall(&mut stalls)?;
-                continue;
-            }
-            let old = turn.find(hash, key);
-            let live = old.filter(|(_, item)| !item.expired(self.now));
-            let (edit, outcome) = decide(live.as_ref().map(|(_, item)| item));
-            let attempt = turn.apply(hash, key, old, live, &edit, &mut data);
-            turn.evict_ahead(attempt.written());
-            drop(turn);
-            self.shard.wake_laggards();
-            match attempt {
-                Attempt::Done { cas, .. } => return Ok(Edited { outcome, cas }),
-                Attempt::TooLarge => return Err(EditError::TooLarge),
-                Attempt::Lacks { need, item_bytes } => {
-                    self.make_room(need, item_bytes, &mut turns).map_err(|_| EditError::NoRoom)?;
-                }
-            }
-        }
-    }
-
-    /// Reserves item memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` turns of
-    /// some 20 µs.
+    /// Memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` turns of some 20 µs.
     ///
     /// # Errors
     /// [`Unreserved`].
-    pub fn reserve(&mut self, key: &[u8], value_bytes: usize, mut turns: u32) -> Result<Draft, Unreserved> {
+    pub fn reserve(&mut self, key: &[u8], value_bytes: usize, turns: u32) -> Result<Draft, Unreserved> {
+        match self.reserve_item(key, value_bytes, turns)? {
+            Some(reserved) => Ok(Draft::reserved(reserved)),
+            None => Draft::buffered(&self.shard.store, key, value_bytes).ok_or_else(|| self.must_wait()),
+        }
+    }
+
+    /// Makes room for more of a value of which [`Draft::needs_room`].
+    ///
+    /// # Errors
+    /// [`Unreserved`]; what has come is kept.
+    pub fn extend(&mut self, draft: &mut Draft, turns: u32) -> Result<(), Unreserved> {
+        let Some(key) = draft.homeless_key() else { return Ok(()) };
+        match self.reserve_item(&key, draft.len(), turns) {
+            Ok(Some(reserved)) => draft.move_to(reserved),
+            Err(Unreserved::Later) => return Err(Unreserved::Later),
+            _ if draft.grow() => {}
+            _ => return Err(self.must_wait()),
+        }
+        Ok(())
+    }
+
+    /// Item memory; `None` if as much of it as may be is held for values on their way.
+    fn reserve_item(
+        &mut self,
+        key: &[u8],
+        value_bytes: usize,
+        mut turns: u32,
+    ) -> Result<Option<Reserved>, Unreserved> {
         let hash = self.shard.store.hasher.hash(key);
+        let item_bytes = item_bytes(key.len(), 0, value_bytes);
         loop {
             let mut turn = self.shard.turn(self.now);
+            if turn.has_too_many_drafts(value_bytes) {
+                return Ok(None);
+            }
             let old = turn.find(hash, key);
-            let queue = turn.queue_for(hash, old, item_bytes(key.len(), 0, value_bytes));
+            let queue = turn.queue_for(hash, old, item_bytes);
             match turn.reserve(queue, key, value_bytes, old) {
-                Ok(draft) => return Ok(draft),
+                Ok(reserved) => return Ok(Some(reserved)),
                 Err(need) => {
                     drop(turn);
-                    self.make_room(need, item_bytes(key.len(), 0, value_bytes), &mut turns)?;
+                    self.make_room(need, item_bytes, &mut turns)?;
                 }
             }
         }
     }
 
-    fn make_room(&mut self, need: Need, item_bytes: u64, turns: &mut u32) -> Result<(), Unreserved> {
+    fn must_wait(&self) -> Unreserved {
+        self.shard.store.note_draft_refused(self.now);
+        Unreserved::Wait
+    }
+
+    pub(super) fn make_room(
+        &mut self,
+        need: Need,
+        item_bytes: u64,
+        turns: &mut u32,
+    ) -> Result<(), Unreserved> {
         let made = self.shard.make_room(self.now, need, turns);
         if made == Err(Unreserved::NoRoom) {
             self.shard.store.count_no_room(item_bytes);
@@ -419,110 +394,5 @@ impl From<NoRoom> for Unreserved {
 impl From<NoRoom> for EditError {
     fn from(NoRoom: NoRoom) -> Self {
         Self::NoRoom
-    }
-}
-
-impl Turn<'_> {
-    fn apply(
-        &mut self,
-        hash: Hash,
-        key: &[u8],
-        old: Current<'_>,
-        live: Current<'_>,
-        edit: &Edit,
-        data: &mut Data<'_>,
-    ) -> Attempt {
-        match edit {
-            Edit::Keep => Attempt::unwritten(live.map_or(0, |(_, item)| item.cas())),
-            Edit::Remove => {
-                if old.is_some() {
-                    self.publish(hash, old, None);
-                }
-                Attempt::unwritten(0)
-            }
-            Edit::Amend(amend) => self.amend(hash, live, amend),
-            Edit::Put(put) => self.put(hash, key, old, live, put, data),
-        }
-    }
-
-    fn amend(&mut self, hash: Hash, live: Current<'_>, amend: &Amend) -> Attempt {
-        let Some((item_ref, item)) = live else { return Attempt::unwritten(0) };
-        if let Some(exptime) = amend.exptime {
-            item.set_exptime(exptime);
-            let space = self.space();
-            self.ledger.expires(space, item_ref, exptime);
-        }
-        item.set_marks(amend.stale, amend.won);
-        self.publish_amended(hash, item_ref);
-        Attempt::unwritten(item.cas())
-    }
-
-    fn put(
-        &mut self,
-        hash: Hash,
-        key: &[u8],
-        old: Current<'_>,
-        live: Current<'_>,
-        put: &Put,
-        data: &mut Data<'_>,
-    ) -> Attempt {
-        let old_value = live.map_or(&[][..], |(_, item)| item.value());
-        let new_value = data.bytes();
-        let value: [&[u8]; 2] = match &put.value {
-            Value::Data | Value::Padded => [new_value, &[]],
-            Value::OldThenData => [old_value, new_value],
-            Value::DataThenOld => [new_value, old_value],
-            Value::Old => [old_value, &[]],
-            Value::Empty => [&[], &[]],
-            Value::Digits(digits, length) => [&digits[..usize::from(*length)], &[]],
-        };
-        let value_bytes = value[0].len() + value[1].len();
-        let item_bytes = item_bytes(key.len(), put.flags, value_bytes);
-        if item_bytes > self.item_size_max() {
-            return Attempt::TooLarge;
-        }
-        let fields = self.fields(put, old, live);
-        let queue = match (&put.value, &*data) {
-            // Its memory was taken from this queue, and the ghost may have been forgotten since.
-            (Value::Data, Data::Draft(draft)) if old.is_none() => draft.queue(),
-            _ => self.queue_for(hash, old, item_bytes),
-        };
-        let written = match (&put.value, &*data) {
-            (Value::Data, Data::Draft(draft)) => Ok(self.finish_draft(draft, key, &fields)),
-            _ => self.write_item(queue, key, value, &fields, old),
-        };
-        let (item_ref, item) = match written {
-            Ok(written) => written,
-            Err(need) => return Attempt::Lacks { need, item_bytes },
-        };
-        if old.is_none() && queue == Queue::Main {
-            self.ledger.ghost.remove(hash);
-        }
-        if live.is_some_and(|(_, old)| put.value.is_same_item(old.value().len()) && old.fetched()) {
-            item.set_fetched();
-        }
-        self.publish(hash, old, Some((item_ref, item, queue)));
-        self.ledger.totals.total_items += 1;
-        if let (Value::Data, Data::Draft(_)) = (&put.value, &*data)
-            && let Data::Draft(draft) = std::mem::replace(data, Data::None)
-        {
-            draft.publish();
-        }
-        Attempt::Done { cas: fields.cas, written: item_bytes }
-    }
-
-    fn fields(&mut self, put: &Put, old: Current<'_>, live: Current<'_>) -> Fields {
-        Fields {
-            flags: put.flags,
-            exptime: put.exptime,
-            last_access: live
-                .filter(|(_, item)| put.value.is_same_item(item.value().len()))
-                .map_or(self.now, |(_, item)| item.last_access()),
-            cas: put.cas.unwrap_or_else(|| self.ledger.next_cas()),
-            stale: put.stale,
-            won: put.won,
-            key_is_binary: put.key_is_binary,
-            hits: old.map_or(0, |(_, item)| item.hits()),
-        }
     }
 }

@@ -18,7 +18,7 @@ use super::log::Log;
 use super::region::Region;
 use nix::errno::Errno;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const SEGMENT_BYTES_MAX: u64 = 2 << 20;
@@ -35,7 +35,8 @@ const RESERVE_BYTES_MIN: u64 = 32 << 30;
 #[repr(C)]
 struct ExtentHead {
     id: AtomicU32,
-    unused: u32,
+    /// Its length, for those who hold it without the lock.
+    pages: AtomicU32,
     counts: Counts,
 }
 
@@ -60,15 +61,29 @@ pub(super) struct Space {
     segment_shift: u32,
     large_base: u64,
     counts: Box<[Counts]>,
-    /// The sum of all homes', for statistics.
     held: Held,
     log: Log,
 }
 
-/// Alone on its cache lines: every pin writes it.
+/// What pins and drafts hold of all homes. Alone on its cache lines: every pin writes it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Held(Counts);
+struct Held {
+    /// The sum of all homes', for statistics.
+    counts: Counts,
+    /// Bytes of the homes with pins, and with drafts.
+    pinned_bytes: AtomicU64,
+    drafted_bytes: AtomicU64,
+    /// The part of the latter that is segments.
+    drafted_segment_bytes: AtomicU64,
+}
+
+/// The counts of a home, and its length.
+struct Holdable<'s> {
+    counts: &'s Counts,
+    bytes: u64,
+    is_segment: bool,
+}
 
 /// The smallest unit, as a shift, in which 33 bits reach to the end of a mapping of `bytes`.
 fn unit_shift(bytes: u64) -> u32 {
@@ -174,10 +189,11 @@ impl Space {
         unsafe { self.region.at(offset).cast::<ExtentHead>().as_ref() }
     }
 
-    /// Makes the extent at `offset` the home of large item `id`, with all counts 0.
-    pub(super) fn write_extent_head(&self, offset: u64, id: u32) {
+    /// Makes the extent of `bytes` at `offset` the home of large item `id`, with all counts 0.
+    pub(super) fn write_extent_head(&self, offset: u64, bytes: u64, id: u32) {
         let head = self.extent_head(offset);
         head.id.store(id, Ordering::Relaxed);
+        head.pages.store((bytes / PAGE_BYTES) as u32, Ordering::Relaxed);
         head.counts.reset();
     }
 
@@ -187,7 +203,7 @@ impl Space {
 
     /// Values being sent and values being received, of all homes.
     pub(super) fn held_counts(&self) -> (u64, u64) {
-        self.held.0.read()
+        self.held.counts.read()
     }
 
     /// The segment that `item`, which is not large, lies in.
@@ -209,18 +225,89 @@ impl Space {
         &self.counts[id as usize]
     }
 
-    /// Makes one change ([`Counts::pin`] and its kin) to the counts of the home of the item at `at`, and to the sum.
-    pub(super) fn count(&self, at: NonNull<u8>, change: impl Fn(&Counts)) {
-        change(self.counts_of(at));
-        change(&self.held.0);
+    /// Bytes of homes that values are being sent from; a home counts once.
+    pub(super) fn pinned_bytes(&self) -> u64 {
+        self.held.pinned_bytes.load(Ordering::Relaxed)
     }
 
-    /// The counts of the home that the item at address `at` lies in.
-    fn counts_of(&self, at: NonNull<u8>) -> &Counts {
-        let offset = at.addr().get() as u64 - self.region.at(0).addr().get() as u64;
-        if offset < self.large_base {
-            return &self.counts[(offset >> self.segment_shift) as usize];
+    /// Bytes of homes that values are being received into.
+    pub(super) fn drafted_bytes(&self) -> u64 {
+        self.held.drafted_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The part of [`Space::drafted_bytes`] that is segments, which hold others' items as well.
+    pub(super) fn drafted_segment_bytes(&self) -> u64 {
+        self.held.drafted_segment_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Pins the home of the item at `at`, unless pins hold something already and would then hold more than `bytes_max`.
+    /// The bytes that are held now and were not before. The caller holds a borrow of the item. Rings that do so at the same
+    /// moment may exceed the bound by a home each.
+    pub(super) fn try_pin(&self, at: NonNull<u8>, bytes_max: u64) -> Option<u64> {
+        let home = self.holdable(at);
+        let pinned_bytes = self.pinned_bytes();
+        if pinned_bytes > 0 && pinned_bytes + home.bytes > bytes_max && !home.counts.is_pinned() {
+            return None;
         }
-        self.extent_counts(offset - self.extent_head_bytes())
+        let is_first = home.counts.pin();
+        if is_first {
+            self.held.pinned_bytes.fetch_add(home.bytes, Ordering::Relaxed);
+        }
+        self.held.counts.pin();
+        Some(if is_first { home.bytes } else { 0 })
+    }
+
+    pub(super) fn unpin(&self, at: NonNull<u8>) {
+        let home = self.holdable(at);
+        // The length is read before the count goes down: then the home may become another.
+        if home.counts.unpin() {
+            self.held.pinned_bytes.fetch_sub(home.bytes, Ordering::Relaxed);
+        }
+        self.held.counts.unpin();
+    }
+
+    pub(super) fn draft(&self, at: NonNull<u8>) {
+        let home = self.holdable(at);
+        if home.counts.draft() {
+            self.held.drafted_bytes.fetch_add(home.bytes, Ordering::Relaxed);
+            self.held.drafted_segment_bytes.fetch_add(home.segment_bytes(), Ordering::Relaxed);
+        }
+        self.held.counts.draft();
+    }
+
+    pub(super) fn undraft(&self, at: NonNull<u8>) {
+        let home = self.holdable(at);
+        if home.counts.undraft() {
+            self.held.drafted_bytes.fetch_sub(home.bytes, Ordering::Relaxed);
+            self.held.drafted_segment_bytes.fetch_sub(home.segment_bytes(), Ordering::Relaxed);
+        }
+        self.held.counts.undraft();
+    }
+
+    fn offset_of(&self, at: NonNull<u8>) -> u64 {
+        at.addr().get() as u64 - self.region.at(0).addr().get() as u64
+    }
+
+    /// True if the item at address `at` is not large.
+    pub(super) fn is_in_segment(&self, at: NonNull<u8>) -> bool {
+        self.offset_of(at) < self.large_base
+    }
+
+    /// The home that the item at address `at` lies in.
+    fn holdable(&self, at: NonNull<u8>) -> Holdable<'_> {
+        let offset = self.offset_of(at);
+        if offset < self.large_base {
+            let counts = &self.counts[(offset >> self.segment_shift) as usize];
+            return Holdable { counts, bytes: self.segment_bytes(), is_segment: true };
+        }
+        let head = self.extent_head(offset - self.extent_head_bytes());
+        let bytes = u64::from(head.pages.load(Ordering::Relaxed)) * PAGE_BYTES;
+        Holdable { counts: &head.counts, bytes, is_segment: false }
+    }
+}
+
+impl Holdable<'_> {
+    fn segment_bytes(&self) -> u64 {
+        if self.is_segment { self.bytes } else { 0 }
     }
 }

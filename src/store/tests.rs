@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod held;
 mod policy;
 mod refusing;
 mod widths;
@@ -308,7 +309,7 @@ fn a_reply_in_flight_outlives_its_item() {
         let old = vec![b'o'; bytes];
         set(&mut shard, "key", &old).unwrap();
         let pin = match shard.fresh(NOW).find(b"key") {
-            Lookup::Hit(item) => item.pin(),
+            Lookup::Hit(item) => item.pin(0, Share::OfReaders).expect("nothing else is pinned"),
             other => panic!("{other:?}"),
         };
         // Under Miri just enough that the memory would be used again.
@@ -425,7 +426,7 @@ fn every_field_comes_back() {
     for (flags, cas, bytes) in
         [(0, None, 0), (7, None, 65_535), (u32::MAX, Some(u64::MAX), 65_536), (0, Some(1 << 48), 9)]
     {
-        let fields = Put {
+        let fields = || Put {
             flags,
             exptime: Secs(77),
             value: Value::Data,
@@ -434,12 +435,8 @@ fn every_field_comes_back() {
             won: bytes > 9,
             key_is_binary: flags == 7,
         };
-        let mut fields = Some(fields);
         let value = vec![b'v'; bytes];
-        let done = shard.fresh(NOW).edit(b"key", Data::Bytes(&value), |_| match fields.take() {
-            Some(fields) => (Edit::Put(fields), ()),
-            None => (Edit::Keep, ()),
-        });
+        let done = shard.fresh(NOW).edit(b"key", Data::Bytes(&value), |_| (Edit::Put(fields()), ()));
         let cas = done.map(|done| done.cas).unwrap();
         let mut fresh = shard.fresh(NOW);
         let Lookup::Hit(item) = fresh.find(b"key") else { panic!("stored") };
@@ -501,7 +498,7 @@ fn rings_on_threads_read_whole_values() {
                         _ => {
                             if let Lookup::Hit(item) = shard.fresh(NOW).find(name.as_bytes()) {
                                 assert!(is_whole(key, item.value()), "{name}");
-                                pins.push_back((key, item.pin()));
+                                pins.extend(item.pin(0, Share::OfReaders).map(|pin| (key, pin)));
                             }
                         }
                     }

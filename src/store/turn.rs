@@ -7,15 +7,15 @@
 #![expect(unsafe_code, reason = "reads and writes items under the lock that protects them")]
 
 use super::Store;
-use super::counts::Counts;
+use super::draft::Reserved;
 use super::item::{self, Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
 use super::ledger::{Ledger, Need, Purpose, Queue};
 use super::log::Delta;
-use super::pin::Draft;
 use super::replica::{Found, Replica};
 use super::space::{Home, Space};
 use crate::clock::Secs;
+use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -151,11 +151,11 @@ impl<'t> Turn<'t> {
         }
     }
 
-    /// What a write wants memory for that replaces `old`.
-    fn purpose_of_write(&self, old: Current<'_>) -> Purpose {
+    /// Bytes that a write gives back which replaces `old`; counted with -M only.
+    fn freed_by_replacing(&self, old: Current<'_>) -> u64 {
         let freed =
             |(item_ref, item): (ItemRef, Item<'_>)| self.ledger.freed_bytes(self.space(), item_ref, &item);
-        Purpose::Write { frees: if self.evicts() { 0 } else { old.map_or(0, freed) } }
+        if self.evicts() { 0 } else { old.map_or(0, freed) }
     }
 
     /// Writes a new item that nobody can find yet, and that is to replace `old`.
@@ -168,7 +168,7 @@ impl<'t> Turn<'t> {
         old: Current<'_>,
     ) -> Result<(ItemRef, Item<'t>), Need> {
         let layout = Layout::new(key.len(), value[0].len() + value[1].len(), fields.flags, fields.cas);
-        let purpose = self.purpose_of_write(old);
+        let purpose = Purpose::Write { frees: self.freed_by_replacing(old) };
         self.write(queue, layout, key, value, fields, purpose)
     }
 
@@ -208,6 +208,12 @@ impl<'t> Turn<'t> {
         Some(copied)
     }
 
+    /// True if as much memory as may be waits for values that are on their way, so that one of `value_bytes` has to wait.
+    pub(super) fn has_too_many_drafts(&self, value_bytes: usize) -> bool {
+        let drafted_bytes = self.space().drafted_bytes();
+        drafted_bytes > 0 && drafted_bytes + value_bytes as u64 > self.ledger.limit / DRAFTED_PART
+    }
+
     /// Reserves an item whose value is still to come, and that is to replace `old`.
     pub(super) fn reserve(
         &mut self,
@@ -215,14 +221,17 @@ impl<'t> Turn<'t> {
         key: &[u8],
         value_bytes: usize,
         old: Current<'_>,
-    ) -> Result<Draft, Need> {
+    ) -> Result<Reserved, Need> {
         let layout = Layout::draft(key.len(), value_bytes);
         let space = self.space();
-        let purpose = self.purpose_of_write(old);
+        let frees = self.freed_by_replacing(old);
+        // A value that is slow to come holds a whole segment, so only few may.
+        let is_apart = space.drafted_segment_bytes() >= self.ledger.limit / DRAFTED_SEGMENTS_PART;
+        let purpose = if is_apart { Purpose::WriteApart { frees } } else { Purpose::Write { frees } };
         let item_ref = self.ledger.allocate(space, queue, layout, purpose)?;
         self.ledger.reserve(space, item_ref, layout, true);
         let at = space.address(item_ref);
-        space.count(at, Counts::draft);
+        space.draft(at);
         let fields = Fields {
             flags: 0,
             exptime: Secs::NEVER,
@@ -235,21 +244,18 @@ impl<'t> Turn<'t> {
         };
         // SAFETY: the ledger just handed these bytes out, and the draft count keeps them.
         unsafe { item::write_head(at, layout, key, &fields) };
-        Ok(Draft::new(self.store, item_ref, layout, queue))
+        Ok(Reserved::new(self.store, item_ref, layout, queue))
     }
 
-    /// Writes the final head of a complete draft.
-    pub(super) fn finish_draft(&mut self, draft: &Draft, key: &[u8], fields: &Fields) -> (ItemRef, Item<'t>) {
-        assert!(
-            draft.filled() == draft.len() && key.len() == draft.layout().key_bytes,
-            "the draft is complete"
-        );
+    /// Writes the final head of an item whose value is complete.
+    pub(super) fn finish(&mut self, reserved: &Reserved, key: &[u8], fields: &Fields) -> (ItemRef, Item<'t>) {
+        assert_eq!(key.len(), reserved.layout().key_bytes, "it was reserved for this key");
         let space = self.space();
-        self.ledger.reserve(space, draft.item(), draft.layout(), false);
-        let at = space.address(draft.item());
-        // SAFETY: an unpublished draft's item can be reached by its owner alone, who lent it to us.
-        unsafe { item::write_head(at, draft.layout(), key, fields) };
-        (draft.item(), self.item(draft.item()))
+        self.ledger.reserve(space, reserved.item(), reserved.layout(), false);
+        let at = space.address(reserved.item());
+        // SAFETY: an unpublished item can be reached by its owner alone, who lent it to us.
+        unsafe { item::write_head(at, reserved.layout(), key, fields) };
+        (reserved.item(), self.item(reserved.item()))
     }
 
     /// Appends the delta that makes the index say `new` where it said `old`, and keeps the books.

@@ -281,6 +281,11 @@ impl Client {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let stream =
             TcpStream::connect_timeout(&address, deadline()).expect("the server accepts connections");
+        Self::over(stream)
+    }
+
+    /// A client over a stream that is connected.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(deadline())).unwrap();
         stream.set_write_timeout(Some(deadline())).unwrap();
@@ -331,6 +336,16 @@ impl Client {
             assert!(self.fill(), "closed after {} of {len} bytes: {}", self.buffer.len(), show(&self.buffer));
         }
         self.take(len)
+    }
+
+    /// As [`Client::read_exact`], or nothing if the stream ends before.
+    pub fn read_if_whole(&mut self, len: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < len {
+            if !self.fill() {
+                return None;
+            }
+        }
+        Some(self.take(len))
     }
 
     /// Reads up to and including the first occurrence of `end`.

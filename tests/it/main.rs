@@ -29,6 +29,7 @@ mod double;
 mod engines;
 mod generate;
 mod harness;
+mod held;
 mod kernel;
 mod linearize;
 mod operations;

@@ -5,8 +5,8 @@ use memcrsd::classes::Classes;
 use memcrsd::clock::Secs;
 use memcrsd::fuzzing::rings::{self, with_shard};
 use memcrsd::store::{
-    Amend, Data, Draft, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Store, Unreserved,
-    Value, Walk,
+    Amend, Data, Draft, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Share, Store,
+    Unreserved, Value, Walk,
 };
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -224,8 +224,9 @@ impl World {
                         exptime: item.exptime(),
                         cas: item.cas(),
                     };
-                    let sending = Sending { pin: item.pin(), bytes: entry.value.clone() };
-                    (Some(entry), Some(sending))
+                    let pin = item.pin(0, Share::OfReaders);
+                    let sending = pin.map(|pin| Sending { pin, bytes: entry.value.clone() });
+                    (Some(entry), sending)
                 }
                 _ => (None, None),
             }
@@ -412,7 +413,7 @@ impl World {
         let draft = with_shard(ring, |shard| shard.fresh(rings::now()).reserve(&key, value.len(), turns));
         match draft {
             Ok(draft) => self.receiving.push(Receiving { ring, key, value, draft }),
-            Err(Unreserved::Later) => {}
+            Err(Unreserved::Later | Unreserved::Wait) => {}
             Err(Unreserved::NoRoom) => self.refusals += 1,
         }
     }
@@ -425,6 +426,12 @@ impl World {
         let receiving = &mut self.receiving[at];
         let filled = receiving.draft.filled();
         let count = self.random.usize(1..=receiving.value.len() - filled);
+        if receiving.draft.needs_room() {
+            let turns = self.random.u32(..3);
+            let (ring, draft) = (receiving.ring, &mut receiving.draft);
+            // Whether there is some or not, the value is whole in the end.
+            let _ = with_shard(ring, |shard| shard.fresh(rings::now()).extend(draft, turns));
+        }
         receiving.draft.fill(&receiving.value[filled..filled + count]);
         if receiving.draft.filled() == receiving.draft.len() {
             let Receiving { ring, key, value, draft } = self.receiving.swap_remove(at);

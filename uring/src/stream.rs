@@ -6,7 +6,7 @@ use crate::{Buffer, Buffers, Pieces, Receive, Socket, completion, readiness, sys
 use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// Most bytes one operation moves. Copying these takes the kernel about 80 µs, which is how long one connection may
 /// hold up the others of its ring.
@@ -243,12 +243,23 @@ impl Stream {
 
     /// Whether all that was sent has reached the peer's machine.
     pub fn has_arrived(&self) -> bool {
-        let socket = match &self.socket {
-            Connected::Completion(connection) if connection.is_sending() => return false,
+        let is_sending = match &self.socket {
+            Connected::Completion(connection) => connection.is_sending(),
+            Connected::Readiness(_) => false,
+        };
+        !is_sending && sys::unacknowledged_bytes(self.descriptor()) == 0
+    }
+
+    /// Bytes that the peer's machine has taken since the connection began; always 0 if the socket is not TCP.
+    pub fn acknowledged_bytes(&self) -> u64 {
+        sys::acknowledged_bytes(self.descriptor())
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match &self.socket {
             Connected::Completion(connection) => connection.socket().as_fd(),
             Connected::Readiness(socket) => socket.as_fd(),
-        };
-        sys::unacknowledged_bytes(socket) == 0
+        }
     }
 
     /// Drops what of the stream's memory is kept for reuse; for a connection that has gone idle.

@@ -1,5 +1,5 @@
 //! What this process may use, and what stands in its way.
-#![expect(unsafe_code, reason = "one ioctl, for which there is no safe wrapper")]
+#![expect(unsafe_code, reason = "two calls for which there is no safe wrapper")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -47,4 +47,21 @@ pub(crate) fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> usize {
     // SAFETY: the descriptor is open, being borrowed; the kernel writes one int to where `bytes` is, and keeps nothing.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
+/// Bytes of a `tcp_info` up to and with `tcpi_bytes_acked`, and where that begins. Source: linux/tcp.h.
+const INFO_BYTES: usize = 128;
+const BYTES_ACKED: usize = 120;
+
+/// Bytes that a TCP socket's peer has acknowledged; 0 if the kernel does not say.
+pub(crate) fn acknowledged_bytes(socket: BorrowedFd<'_>) -> u64 {
+    let mut info = [0_u8; INFO_BYTES];
+    let mut length = INFO_BYTES as libc::socklen_t;
+    let (to, length) = ((&raw mut info).cast(), &raw mut length);
+    // SAFETY: the descriptor is open, being borrowed; the kernel writes at most `length` bytes to where `info` is, and says
+    // in `length` how many, and keeps nothing.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, to, length) };
+    let bytes = std::array::from_fn(|at| info[BYTES_ACKED + at]);
+    if result == 0 { u64::from_ne_bytes(bytes) } else { 0 }
 }

@@ -22,6 +22,7 @@ impl<C: Core> Connection<C> {
     /// What `buffer` has received, decrypted and served.
     pub(super) async fn open(&mut self, buffer: &mut Buffer) -> Result<(), End> {
         let Some(channel) = &mut self.channel else { return Ok(()) };
+        let receiving = self.entry.receiving.take();
         let before = self.carry.len();
         let opened = channel.open(buffer.bytes_mut(), &mut self.carry);
         if opened.is_established {
@@ -30,8 +31,13 @@ impl<C: Core> Connection<C> {
         self.local.core.count(Event::Read(self.carry.len() - before));
         let flushed = flush(&self.entry.stream, channel).await;
         flushed.map_err(|error| self.broken(&error))?;
-        if self.carry.len() > before {
+        let opened_bytes = self.carry.len() - before;
+        if opened_bytes > 0 {
             self.serve_carry().await?;
+        }
+        if let Some(begun) = self.entry.receiving.get() {
+            self.entry.receiving.set(receiving.or(Some(begun)));
+            self.entry.has_received(opened_bytes);
         }
         match opened.ended {
             None => Ok(()),

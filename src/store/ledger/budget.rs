@@ -92,9 +92,9 @@ impl Ledger {
         self.coming() < wanted && (open_room < self.segment_bytes / 4 || self.overhang > 0)
     }
 
-    /// Bytes that are free under the limit, or will be when the rings and the sends have moved on.
+    /// Bytes that are free under the limit, or will be when the rings have moved on.
     fn coming(&self) -> i64 {
-        self.room() - self.overhang as i64 + self.pending_bytes as i64
+        self.room() - self.overhang as i64 + (self.pending_bytes - self.held_bytes) as i64
     }
 
     /// Bytes that must be free for a writer's `need`: half a segment is left to the evictor.
@@ -110,7 +110,9 @@ impl Ledger {
     /// True if an allocation that lacked `need` would succeed.
     pub(in crate::store) fn has(&self, need: Need, purpose: Purpose) -> bool {
         match purpose {
-            Purpose::Write { .. } => self.room() >= self.wanted_for(need) && !self.must_shed(need),
+            Purpose::Write { .. } | Purpose::WriteApart { .. } => {
+                self.room() >= self.wanted_for(need) && !self.must_shed(need)
+            }
             // The index may have grown into the reserve: a little over the limit, or nothing could be freed any more.
             Purpose::Copy => self.room() + self.segment_bytes as i64 >= 0,
         }

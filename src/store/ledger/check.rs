@@ -140,14 +140,6 @@ impl Ledger {
         faults.unless(listed.is_empty(), || format!("retired large items are listed amiss: {listed:?}"));
     }
 
-    /// Bytes of a unit; 0 for one that is not there.
-    fn unit_bytes(&self, unit: Unit) -> u64 {
-        match unit {
-            Unit::Segment(_) => self.segment_bytes,
-            Unit::Large(id) => self.larges.get(id as usize).map_or(0, |large| large.bytes),
-        }
-    }
-
     /// Free segments are listed once, and free extents fill what large items leave.
     fn check_free(&self, space: &Space, faults: &mut Faults) {
         let mut listed: Vec<u32> = self.free_warm.iter().chain(&self.free_cold).copied().collect();

@@ -4,6 +4,19 @@ use super::{Ledger, Queue, Segment, State, Unit};
 use crate::clock::Secs;
 use crate::store::space::Space;
 
+/// Mentions looked at in one search for a victim.
+const LOOKS_MAX: usize = 64;
+
+/// What a search for a victim came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Popped {
+    Unit(Unit),
+    /// Nothing yet; more of the queue is to be looked at.
+    Passed,
+    /// The queue has nothing that may be evicted.
+    Nothing,
+}
+
 impl Ledger {
     /// A sealed segment that is all dead is free at once; one that is dead enough is listed for copying the rest.
     pub(super) fn judge(&mut self, id: u32, space: &Space) {
@@ -18,9 +31,9 @@ impl Ledger {
         }
     }
 
-    /// The deadest segment that is worth copying; those that values are being received into are passed over.
+    /// The deadest segment that is worth copying; those that values are being sent from or received into are passed over.
     pub(in crate::store) fn deadest(&self, space: &Space) -> Option<u32> {
-        self.reclaim_list.iter().find(|&id| !space.counts(id).is_drafted())
+        self.reclaim_list.iter().take(LOOKS_MAX).find(|&id| !space.counts(id).is_held())
     }
 
     /// Bytes of segment `id` to look at for each that this frees.
@@ -29,30 +42,47 @@ impl Ledger {
         u64::from(segment.used) / u64::from(segment.used - segment.live).max(1)
     }
 
-    /// Takes the oldest unit of `queue` out of it; units that values are being received into are passed over.
-    pub(in crate::store) fn pop(&mut self, queue: Queue, space: &Space) -> Option<Unit> {
-        for _ in 0..self.queues[queue as usize].len() {
-            let (unit, epoch) = self.queues[queue as usize].pop_front()?;
+    /// Takes the oldest unit of `queue` out of it. Units that values are being sent from or received into are passed over,
+    /// to the end of the queue: nothing would be gained by their items.
+    ///
+    /// Every look takes a mention off the queue or passes one; when all of the queue has been passed, there is nothing.
+    pub(in crate::store) fn pop(&mut self, queue: Queue, space: &Space) -> Popped {
+        for _ in 0..LOOKS_MAX {
+            if self.passed[queue as usize] >= self.queues[queue as usize].len() {
+                return Popped::Nothing;
+            }
+            let Some((unit, epoch)) = self.queues[queue as usize].pop_front() else { return Popped::Nothing };
             if !self.is_current(unit, epoch) {
                 continue;
             }
-            if let Unit::Segment(id) = unit {
-                if self.open[queue as usize] == Some(id) {
-                    if self.segments[id as usize].used == 0 {
-                        self.queues[queue as usize].push_back((unit, epoch));
-                        continue;
-                    }
-                    self.close(id);
-                }
-                if space.counts(id).is_drafted() {
-                    self.queues[queue as usize].push_back((unit, epoch));
-                    continue;
-                }
+            if self.is_in_use(unit, space) {
+                self.queues[queue as usize].push_back((unit, epoch));
+                self.passed[queue as usize] += 1;
+                continue;
+            }
+            if let Unit::Segment(id) = unit
+                && self.open[queue as usize] == Some(id)
+            {
+                self.close(id);
             }
             self.dequeued(unit);
-            return Some(unit);
+            self.look_again();
+            return Popped::Unit(unit);
         }
-        None
+        Popped::Passed
+    }
+
+    /// The next search for a victim begins anew.
+    pub(in crate::store) fn look_again(&mut self) {
+        self.passed = [0; 2];
+    }
+
+    /// True if evicting the unit would gain nothing: something holds it, or it is open and empty.
+    fn is_in_use(&self, unit: Unit, space: &Space) -> bool {
+        match unit {
+            Unit::Segment(id) => space.counts(id).is_held() || self.segments[id as usize].used == 0,
+            Unit::Large(id) => space.extent_counts(self.larges[id as usize].offset).is_held(),
+        }
     }
 
     /// Books a segment out of its queue as the evictor's victim; its mention in the queue is recognised as old later.

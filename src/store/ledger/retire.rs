@@ -49,8 +49,9 @@ impl Ledger {
             return;
         }
         let passed = space.log().cursor_min();
-        self.held_bytes = 0;
-        for unit in std::mem::take(&mut self.held) {
+        for _ in 0..self.held.len().min(COLLECT_UNITS) {
+            let Some(unit) = self.held.pop_front() else { break };
+            self.held_bytes -= self.unit_bytes(unit);
             self.release(unit, space);
         }
         for _ in 0..COLLECT_UNITS {
@@ -76,11 +77,8 @@ impl Ledger {
             Unit::Large(id) => space.extent_counts(self.larges[id as usize].offset),
         };
         if counts.is_held() {
-            self.held.push(unit);
-            self.held_bytes += match unit {
-                Unit::Segment(_) => self.segment_bytes,
-                Unit::Large(id) => self.larges[id as usize].bytes,
-            };
+            self.held.push_back(unit);
+            self.held_bytes += self.unit_bytes(unit);
             return;
         }
         match unit {
@@ -97,6 +95,14 @@ impl Ledger {
                 self.large_bytes -= large.bytes;
                 self.extents.give(large.offset, large.bytes);
             }
+        }
+    }
+
+    /// Bytes of a unit; 0 for a large item that is not there.
+    pub(super) fn unit_bytes(&self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Segment(_) => self.segment_bytes,
+            Unit::Large(id) => self.larges.get(id as usize).map_or(0, |large| large.bytes),
         }
     }
 

@@ -1,0 +1,277 @@
+//! Values on their way in.
+//!
+//! ```text
+//!            ┌─ Reserved: item memory for all of it ◄─┐    published where it is
+//!   Draft ───┤                                        │ moved, as soon as it may
+//!            └─ Buffer: grows with what comes ────────┘    else copied when it is complete
+//! ```
+//!
+//! Reserved memory keeps its home (a segment, or a large extent) from being reused and from being evicted, and a client
+//! that announces a value need not send it. So only a part of memory may be held by drafts; values beyond that begin in
+//! buffers, which cost no more than twice what has come, and in all no more than as large a part.
+
+#![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
+
+use super::Store;
+use super::item::{Layout, value_at};
+use super::item_ref::ItemRef;
+use super::ledger::Queue;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// A buffer's first length, bytes.
+const BUFFER_BYTES_MIN: usize = 16 * 1024;
+
+/// An allocated item that nobody can find yet; dropping it unpublished gives the memory back.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    store: Arc<Store>,
+    item: ItemRef,
+    at: NonNull<u8>,
+    layout: Layout,
+    /// Where it was decided to go: its memory lies in a segment of this queue.
+    queue: Queue,
+    published: bool,
+}
+
+// SAFETY: the reserved bytes belong to this value alone until it is published.
+unsafe impl Send for Reserved {}
+
+impl Reserved {
+    /// An item whose head has been written and whose home's draft count includes it.
+    pub(super) fn new(store: &Arc<Store>, item: ItemRef, layout: Layout, queue: Queue) -> Self {
+        let at = store.address(item);
+        Self { store: Arc::clone(store), item, at, layout, queue, published: false }
+    }
+
+    pub(super) fn item(&self) -> ItemRef {
+        self.item
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(super) fn queue(&self) -> Queue {
+        self.queue
+    }
+
+    /// The item has been published: its memory is no longer this value's.
+    pub(super) fn publish(mut self) {
+        self.published = true;
+        self.store.space.undraft(self.at);
+    }
+
+    fn value_at(&self) -> NonNull<u8> {
+        // SAFETY: the whole item of `layout` at `at` is this value's.
+        unsafe { value_at(self.at, self.layout) }
+    }
+
+    /// The first `filled` bytes of the value, which must have been written.
+    fn bytes(&self, filled: usize) -> &[u8] {
+        assert!(filled <= self.layout.value_bytes, "a value is not longer than its item");
+        // SAFETY: the bytes are inside the item (asserted), have been written, and are this value's.
+        unsafe { NonNull::slice_from_raw_parts(self.value_at(), filled).as_ref() }
+    }
+
+    /// Where the value's bytes from `filled` on belong.
+    fn spare(&mut self, filled: usize) -> (*mut u8, usize) {
+        assert!(filled <= self.layout.value_bytes, "a value is not longer than its item");
+        // SAFETY: `filled` is at most the value's length (asserted), so the result is inside the item or just behind it.
+        let at = unsafe { self.value_at().add(filled) };
+        (at.as_ptr(), self.layout.value_bytes - filled)
+    }
+
+    /// Writes `from` behind the first `filled` bytes of the value, as much of it as fits; returns how much.
+    pub(super) fn fill(&mut self, filled: usize, from: &[u8]) -> usize {
+        let (to, room) = self.spare(filled);
+        let count = room.min(from.len());
+        // SAFETY: `spare` is `room` bytes of this value; `from` is a shared slice, so it is not among them.
+        unsafe { to.copy_from_nonoverlapping(from.as_ptr(), count) };
+        count
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if !self.published {
+            // In this order: an abandoned large extent is reused at once, its counts with it.
+            self.store.space.undraft(self.at);
+            self.store.abandon(self.item, self.layout);
+        }
+    }
+}
+
+/// Memory that no item lies in. The vector's length is what has come.
+#[derive(Debug)]
+struct Buffer {
+    store: Arc<Store>,
+    /// Of the value, to find it a place with.
+    key: Box<[u8]>,
+    bytes: Vec<u8>,
+    /// Bytes that are charged for it.
+    charged: u64,
+}
+
+impl Buffer {
+    fn new(store: &Arc<Store>, key: &[u8]) -> Self {
+        Self { store: Arc::clone(store), key: key.into(), bytes: Vec::new(), charged: 0 }
+    }
+
+    /// Makes room for as much again as has come, up to `value_bytes`; false if buffers are as long as they may be.
+    fn grow(&mut self, value_bytes: usize) -> bool {
+        let wanted = (2 * self.bytes.len()).max(BUFFER_BYTES_MIN).min(value_bytes);
+        let more = (wanted as u64).saturating_sub(self.charged);
+        if !self.store.charge_buffer(more) {
+            return false;
+        }
+        self.charged += more;
+        self.bytes.reserve_exact(wanted - self.bytes.len());
+        true
+    }
+
+    fn spare(&mut self) -> (*mut u8, usize) {
+        let spare = self.bytes.spare_capacity_mut();
+        (spare.as_mut_ptr().cast(), spare.len())
+    }
+
+    fn advance(&mut self, count: usize) {
+        let filled = self.bytes.len() + count;
+        assert!(filled <= self.bytes.capacity(), "no more than the room that was lent");
+        // SAFETY: the caller has written `count` bytes to the front of the spare room, which is that long (asserted).
+        unsafe { self.bytes.set_len(filled) };
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.store.discharge_buffer(self.charged);
+    }
+}
+
+#[derive(Debug)]
+enum Body {
+    Reserved(Reserved),
+    Buffer(Buffer),
+}
+
+/// A value that is being received. Dropping it gives its memory back.
+#[derive(Debug)]
+pub struct Draft {
+    body: Body,
+    value_bytes: usize,
+    filled: usize,
+}
+
+impl Draft {
+    pub(super) fn reserved(reserved: Reserved) -> Self {
+        let value_bytes = reserved.layout.value_bytes;
+        Self { body: Body::Reserved(reserved), value_bytes, filled: 0 }
+    }
+
+    /// A draft in a buffer; `None` if buffers are as long as they may be.
+    pub(super) fn buffered(store: &Arc<Store>, key: &[u8], value_bytes: usize) -> Option<Self> {
+        let mut buffer = Buffer::new(store, key);
+        buffer.grow(value_bytes).then_some(Self { body: Body::Buffer(buffer), value_bytes, filled: 0 })
+    }
+
+    /// The item memory that it fills.
+    pub(super) fn as_reserved(&self) -> Option<&Reserved> {
+        if let Body::Reserved(reserved) = &self.body { Some(reserved) } else { None }
+    }
+
+    /// The item has been published.
+    pub(super) fn publish(self) {
+        if let Body::Reserved(reserved) = self.body {
+            reserved.publish();
+        }
+    }
+
+    /// Length of the whole value, bytes.
+    #[expect(clippy::len_without_is_empty, reason = "a draft is never empty: short values are not drafted")]
+    pub fn len(&self) -> usize {
+        self.value_bytes
+    }
+
+    /// Bytes received so far.
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// The bytes received so far.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.body {
+            Body::Reserved(reserved) => reserved.bytes(self.filled),
+            Body::Buffer(buffer) => &buffer.bytes,
+        }
+    }
+
+    /// True if the value is not complete and there is no room for more of it: see [`Fresh::extend`](super::Fresh::extend).
+    pub fn needs_room(&self) -> bool {
+        match &self.body {
+            Body::Reserved(_) => false,
+            Body::Buffer(buffer) => {
+                self.filled < self.value_bytes && buffer.bytes.len() == buffer.bytes.capacity()
+            }
+        }
+    }
+
+    /// The key of a value that has no place yet.
+    pub(super) fn homeless_key(&self) -> Option<Box<[u8]>> {
+        if let Body::Buffer(buffer) = &self.body { Some(buffer.key.clone()) } else { None }
+    }
+
+    /// Makes a buffer longer; false if buffers are as long as they may be.
+    pub(super) fn grow(&mut self) -> bool {
+        match &mut self.body {
+            Body::Reserved(_) => true,
+            Body::Buffer(buffer) => buffer.grow(self.value_bytes),
+        }
+    }
+
+    /// Moves what has come from a buffer into `reserved`, which is for the same value.
+    pub(super) fn move_to(&mut self, mut reserved: Reserved) {
+        assert_eq!(reserved.layout.value_bytes, self.value_bytes, "the memory is for this value");
+        let moved = reserved.fill(0, self.bytes());
+        assert_eq!(moved, self.filled, "all of it fits");
+        self.body = Body::Reserved(reserved);
+    }
+
+    /// Appends as many bytes of `from` as there is room for; returns how many.
+    pub fn fill(&mut self, from: &[u8]) -> usize {
+        let count = match &mut self.body {
+            Body::Reserved(reserved) => reserved.fill(self.filled, from),
+            Body::Buffer(buffer) => {
+                let room = (buffer.bytes.capacity() - buffer.bytes.len()).min(self.value_bytes - self.filled);
+                let count = room.min(from.len());
+                buffer.bytes.extend_from_slice(&from[..count]);
+                count
+            }
+        };
+        self.filled += count;
+        count
+    }
+
+    /// Where the kernel may write what comes: address and length. Valid as long as the draft lives and is not touched.
+    pub fn spare(&mut self) -> (*mut u8, usize) {
+        match &mut self.body {
+            Body::Reserved(reserved) => reserved.spare(self.filled),
+            Body::Buffer(buffer) => {
+                let (at, room) = buffer.spare();
+                (at, room.min(self.value_bytes - self.filled))
+            }
+        }
+    }
+
+    /// `count` more bytes have been written to the front of [`Draft::spare`].
+    ///
+    /// # Panics
+    /// If that is more than the spare room.
+    pub fn advance(&mut self, count: usize) {
+        assert!(count <= self.value_bytes - self.filled, "no more than the room that was lent");
+        if let Body::Buffer(buffer) = &mut self.body {
+            buffer.advance(count);
+        }
+        self.filled += count;
+    }
+}

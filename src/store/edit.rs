@@ -1,0 +1,216 @@
+//! Edits: decided under the writer lock on the newest state, and carried out there.
+
+use super::draft::Reserved;
+use super::item::{Fields, Item};
+use super::item_ref::Hash;
+use super::ledger::{Need, Queue};
+use super::shard::Fresh;
+use super::turn::{Current, Turn};
+use super::{Amend, Data, Edit, EditError, Edited, Put, Value};
+use crate::classes::item_bytes;
+
+/// What an edit is about.
+struct Target<'k, 't> {
+    key: &'k [u8],
+    hash: Hash,
+    /// The newest version, and the same if it has not expired.
+    old: Current<'t>,
+    live: Current<'t>,
+}
+
+impl Target<'_, '_> {
+    fn old_value(&self) -> &[u8] {
+        self.live.map_or(&[][..], |(_, item)| item.value())
+    }
+}
+
+/// What the new version may be made of.
+struct Material<'d> {
+    data: Data<'d>,
+}
+
+impl Material<'_> {
+    /// Item memory that holds all bytes of `value` already.
+    fn complete(&self, value: &Value) -> Option<&Reserved> {
+        if let (Value::Data, Data::Draft(draft)) = (value, &self.data)
+            && let Some(reserved) = draft.as_reserved()
+        {
+            assert_eq!(draft.filled(), draft.len(), "a draft is published when it is complete");
+            return Some(reserved);
+        }
+        None
+    }
+
+    /// What was complete has been published.
+    fn publish(&mut self) {
+        if let Data::Draft(draft) = std::mem::replace(&mut self.data, Data::None) {
+            draft.publish();
+        }
+    }
+}
+
+/// What one attempt at an edit came to.
+enum Attempt {
+    /// `written`: bytes of the new version, if one was written.
+    Done {
+        cas: u64,
+        written: u64,
+    },
+    TooLarge,
+    Lacks {
+        need: Need,
+        item_bytes: u64,
+    },
+}
+
+impl Attempt {
+    fn unwritten(cas: u64) -> Self {
+        Self::Done { cas, written: 0 }
+    }
+
+    fn written(&self) -> u64 {
+        match self {
+            Self::Done { written, .. } => *written,
+            _ => 0,
+        }
+    }
+}
+
+impl Value {
+    /// Its bytes, one part behind the other.
+    fn parts<'b>(&'b self, old_value: &'b [u8], data: &'b [u8]) -> [&'b [u8]; 2] {
+        match self {
+            Self::Data | Self::Padded => [data, &[]],
+            Self::OldThenData => [old_value, data],
+            Self::DataThenOld => [data, old_value],
+            Self::Old => [old_value, &[]],
+            Self::Empty => [&[], &[]],
+            Self::Digits(digits, length) => [&digits[..usize::from(*length)], &[]],
+        }
+    }
+}
+
+impl Fresh<'_> {
+    /// Decides under the writer lock, on the newest state, and applies what `decide` says.
+    ///
+    /// `decide` gets the live item (an expired one is `None`) and may be called more than once; the last call counts.
+    /// `data` is what [`Value::Data`] and its kin refer to.
+    ///
+    /// # Errors
+    /// [`EditError`]; nothing was changed.
+    pub fn edit<R>(
+        &mut self,
+        key: &[u8],
+        data: Data<'_>,
+        mut decide: impl FnMut(Option<&Item<'_>>) -> (Edit, R),
+    ) -> Result<Edited<R>, EditError> {
+        let hash = self.hash(key);
+        let mut material = Material { data };
+        let (mut stalls, mut turns) = (0, u32::MAX);
+        loop {
+            let mut turn = self.shard.turn(self.now);
+            if !turn.has_log_room(1) {
+                drop(turn);
+                self.shard.stall(&mut stalls)?;
+                continue;
+            }
+            let old = turn.find(hash, key);
+            let live = old.filter(|(_, item)| !item.expired(self.now));
+            let (edit, outcome) = decide(live.as_ref().map(|(_, item)| item));
+            let attempt = turn.apply(&Target { key, hash, old, live }, &edit, &mut material);
+            turn.evict_ahead(attempt.written());
+            drop(turn);
+            self.shard.wake_laggards();
+            match attempt {
+                Attempt::Done { cas, .. } => return Ok(Edited { outcome, cas }),
+                Attempt::TooLarge => return Err(EditError::TooLarge),
+                Attempt::Lacks { need, item_bytes } => {
+                    self.make_room(need, item_bytes, &mut turns).map_err(|_| EditError::NoRoom)?;
+                }
+            }
+        }
+    }
+}
+
+impl Turn<'_> {
+    fn apply(&mut self, target: &Target<'_, '_>, edit: &Edit, material: &mut Material<'_>) -> Attempt {
+        match edit {
+            Edit::Keep => Attempt::unwritten(target.live.map_or(0, |(_, item)| item.cas())),
+            Edit::Remove => {
+                if target.old.is_some() {
+                    self.publish(target.hash, target.old, None);
+                }
+                Attempt::unwritten(0)
+            }
+            Edit::Amend(amend) => self.amend(target, amend),
+            Edit::Put(put) => self.put(target, put, material),
+        }
+    }
+
+    fn amend(&mut self, target: &Target<'_, '_>, amend: &Amend) -> Attempt {
+        let Some((item_ref, item)) = target.live else { return Attempt::unwritten(0) };
+        if let Some(exptime) = amend.exptime {
+            item.set_exptime(exptime);
+            let space = self.space();
+            self.ledger.expires(space, item_ref, exptime);
+        }
+        item.set_marks(amend.stale, amend.won);
+        self.publish_amended(target.hash, item_ref);
+        Attempt::unwritten(item.cas())
+    }
+
+    fn put(&mut self, target: &Target<'_, '_>, put: &Put, material: &mut Material<'_>) -> Attempt {
+        let &Target { key, hash, old, live } = target;
+        let parts = put.value.parts(target.old_value(), material.data.bytes());
+        let value_bytes = parts[0].len() + parts[1].len();
+        let item_bytes = item_bytes(key.len(), put.flags, value_bytes);
+        if item_bytes > self.item_size_max() {
+            return Attempt::TooLarge;
+        }
+        let complete = material.complete(&put.value);
+        let queue = match complete {
+            // Its memory was taken from this queue, and the ghost may have been forgotten since.
+            Some(reserved) if old.is_none() => reserved.queue(),
+            _ => self.queue_for(hash, old, item_bytes),
+        };
+        let is_complete = complete.is_some();
+        let written = if let Some(reserved) = complete {
+            let fields = self.fields(put, old, live);
+            Ok((self.finish(reserved, key, &fields), fields.cas))
+        } else {
+            let fields = self.fields(put, old, live);
+            self.write_item(queue, key, parts, &fields, old).map(|written| (written, fields.cas))
+        };
+        let ((item_ref, item), cas) = match written {
+            Ok(written) => written,
+            Err(need) => return Attempt::Lacks { need, item_bytes },
+        };
+        if old.is_none() && queue == Queue::Main {
+            self.ledger.ghost.remove(hash);
+        }
+        if live.is_some_and(|(_, old)| put.value.is_same_item(old.value().len()) && old.fetched()) {
+            item.set_fetched();
+        }
+        self.publish(hash, old, Some((item_ref, item, queue)));
+        self.ledger.totals.total_items += 1;
+        if is_complete {
+            material.publish();
+        }
+        Attempt::Done { cas, written: item_bytes }
+    }
+
+    fn fields(&mut self, put: &Put, old: Current<'_>, live: Current<'_>) -> Fields {
+        Fields {
+            flags: put.flags,
+            exptime: put.exptime,
+            last_access: live
+                .filter(|(_, item)| put.value.is_same_item(item.value().len()))
+                .map_or(self.now, |(_, item)| item.last_access()),
+            cas: put.cas.unwrap_or_else(|| self.ledger.next_cas()),
+            stale: put.stale,
+            won: put.won,
+            key_is_binary: put.key_is_binary,
+            hits: old.map_or(0, |(_, item)| item.hits()),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Memory that sends and receives hold, and what others may do meanwhile.
+
+use super::*;
+
+fn pin(shard: &mut Shard, key: &str) -> Option<Pin> {
+    match shard.fresh(NOW).find(key.as_bytes()) {
+        Lookup::Hit(item) => item.pin(0, Share::OfReaders),
+        _ => None,
+    }
+}
+
+/// A segment with a pinned value was emptied like any other and gave nothing, so the next was emptied as well, and so on.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn pinned_items_stay_and_cost_no_others() {
+    let mut shard = alone(options(16 << 20, 1));
+    let value = [b'v'; 1_000];
+    for n in 0..20_000 {
+        set(&mut shard, &format!("key-{n}"), &value).unwrap();
+    }
+    let (held_from, before) = (shard.store().totals().evictions, shard.store().totals().curr_items);
+    // One in each segment, until no more may be held.
+    let pins: Vec<_> = (held_from as usize..20_000)
+        .step_by(60)
+        .filter_map(|n| pin(&mut shard, &format!("key-{n}")).map(|pin| (n, pin)))
+        .collect();
+    let held = shard.store().space.pinned_bytes();
+    assert!((1 << 20..=2 << 20).contains(&held), "{held} bytes are held by {} pins", pins.len());
+    for n in 0..40_000 {
+        set(&mut shard, &format!("new-{n}"), &value).unwrap();
+        if n % 1_000 == 0 {
+            let now = shard.store().totals().curr_items;
+            assert!(now * 100 >= before * 98, "{now} of {before} items after {n} sets");
+        }
+    }
+    for (n, pin) in &pins {
+        assert_eq!(pin.bytes(), value);
+        assert!(get(&mut shard, &format!("key-{n}")).is_some(), "key-{n} is in nobody's way");
+    }
+    drop(pins);
+    assert_eq!(shard.store().space.pinned_bytes(), 0);
+    for n in 0..40_000 {
+        set(&mut shard, &format!("newer-{n}"), &value).unwrap();
+    }
+    assert_eq!(get(&mut shard, &format!("key-{held_from}")), None, "it goes like any other");
+}
+
+/// Item memory is reserved for values on their way up to an eighth of the limit; beyond that they get room as they come, up to
+/// as much again.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn values_on_their_way_hold_a_bounded_part_of_memory() {
+    let mut shard = alone(options(64 << 20, 1));
+    let mut drafts = Vec::new();
+    let refused = loop {
+        match shard.fresh(NOW).reserve(format!("draft-{}", drafts.len()).as_bytes(), 1_000_000, u32::MAX) {
+            Ok(draft) => drafts.push(draft),
+            Err(why) => break why,
+        }
+        assert!(shard.store().memory().large <= 8 << 20);
+    };
+    assert_eq!(refused, Unreserved::Wait);
+    assert!(shard.store().is_short_of_drafts(NOW));
+    // 8 of them in item memory, the others in 16 KiB each.
+    assert_eq!(drafts.len(), 8 + 512);
+    drafts.truncate(9);
+    // The last one comes, and gets a place when there is one.
+    let mut draft = drafts.pop().unwrap();
+    let value: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
+    while draft.filled() < 500_000 {
+        assert!(draft.fill(&value[draft.filled()..]) > 0 || draft.needs_room());
+        shard.fresh(NOW).extend(&mut draft, u32::MAX).unwrap();
+    }
+    assert!(draft.homeless_key().is_some());
+    drafts.clear();
+    while draft.filled() < draft.len() {
+        draft.fill(&value[draft.filled()..]);
+        shard.fresh(NOW).extend(&mut draft, u32::MAX).unwrap();
+    }
+    assert!(draft.homeless_key().is_none());
+    let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+    shard.fresh(NOW).edit(b"draft-8", Data::Draft(draft), edit).unwrap();
+    assert!(get(&mut shard, "draft-8") == Some(value));
+    assert_eq!(shard.store().buffer_bytes.load(Ordering::Relaxed), 0);
+}
+
+/// Many small values on their way once held a segment each.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn small_values_on_their_way_hold_few_segments() {
+    let mut shard = alone(options(64 << 20, 1));
+    let mut drafts = Vec::new();
+    for n in 0..300 {
+        drafts.push(shard.fresh(NOW).reserve(format!("draft-{n}").as_bytes(), 10_000, u32::MAX).unwrap());
+        for m in 0..20 {
+            set(&mut shard, &format!("between-{n}-{m}"), &[b'v'; 6_000]).unwrap();
+        }
+    }
+    let held = shard.store().space.drafted_segment_bytes();
+    assert!(held <= (64 << 20) / 32 + 131_072, "{held}");
+}
