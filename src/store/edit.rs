@@ -1,13 +1,31 @@
-//! Edits: decided under the writer lock on the newest state, and carried out there.
+//! Edits: decided under the writer lock on the newest state, with long values copied outside of it.
+//!
+//! ```text
+//!   lock ─ decide ─ short value: write, publish ──────────────────────────────► done
+//!     ▲       ├──── its bytes are in reserved memory: write the head, publish ─► done
+//!     │       └──── long value: reserve memory ─ unlock ─ copy ─┐
+//!     └──────────────────────────────────────────────────────── ┘
+//! ```
+//!
+//! A long value that has been copied is published only if the next decision is for the same bytes: the same kind of value,
+//! from the same old version. That is still there while it is copied, because this ring's cursor does not move; and its
+//! ref still names it when the lock has been taken again, because no memory is reused before the cursor has moved. A key
+//! that others write all the time is copied under the lock at last.
 
 use super::draft::Reserved;
 use super::item::{Fields, Item};
-use super::item_ref::Hash;
+use super::item_ref::{Hash, ItemRef};
 use super::ledger::{Need, Queue};
 use super::shard::Fresh;
 use super::turn::{Current, Turn};
 use super::{Amend, Data, Edit, EditError, Edited, Put, Value};
 use crate::classes::item_bytes;
+use std::mem::{Discriminant, discriminant};
+
+/// Values up to this length are copied under the lock, bytes: that takes some 2 µs.
+const LOCKED_COPY_BYTES_MAX: usize = 16 * 1024;
+/// Times a long value is copied outside of the lock.
+const COPIES_MAX: u32 = 3;
 
 /// What an edit is about.
 struct Target<'k, 't> {
@@ -22,28 +40,47 @@ impl Target<'_, '_> {
     fn old_value(&self) -> &[u8] {
         self.live.map_or(&[][..], |(_, item)| item.value())
     }
+
+    /// Which version the bytes of `value` are taken from, besides the request's.
+    fn source(&self, value: &Value) -> Option<ItemRef> {
+        self.live.filter(|_| value.needs_old()).map(|(item_ref, _)| item_ref)
+    }
+}
+
+/// A long value that has been copied into its place.
+#[derive(Debug)]
+struct Copied {
+    reserved: Reserved,
+    kind: Discriminant<Value>,
+    source: Option<ItemRef>,
 }
 
 /// What the new version may be made of.
 struct Material<'d> {
     data: Data<'d>,
+    copied: Option<Copied>,
+    copies_left: u32,
 }
 
 impl Material<'_> {
     /// Item memory that holds all bytes of `value` already.
-    fn complete(&self, value: &Value) -> Option<&Reserved> {
+    fn complete(&self, target: &Target<'_, '_>, value: &Value) -> Option<&Reserved> {
         if let (Value::Data, Data::Draft(draft)) = (value, &self.data)
             && let Some(reserved) = draft.as_reserved()
         {
             assert_eq!(draft.filled(), draft.len(), "a draft is published when it is complete");
             return Some(reserved);
         }
-        None
+        let copied = self.copied.as_ref()?;
+        let is_same = copied.kind == discriminant(value) && copied.source == target.source(value);
+        is_same.then_some(&copied.reserved)
     }
 
     /// What was complete has been published.
     fn publish(&mut self) {
-        if let Data::Draft(draft) = std::mem::replace(&mut self.data, Data::None) {
+        if let Some(copied) = self.copied.take() {
+            copied.reserved.publish();
+        } else if let Data::Draft(draft) = std::mem::replace(&mut self.data, Data::None) {
             draft.publish();
         }
     }
@@ -61,6 +98,11 @@ enum Attempt {
         need: Need,
         item_bytes: u64,
     },
+    /// The value is to be copied into this memory, from this old version.
+    Copy {
+        reserved: Reserved,
+        source: Option<ItemRef>,
+    },
 }
 
 impl Attempt {
@@ -77,6 +119,11 @@ impl Attempt {
 }
 
 impl Value {
+    /// True if the old value's bytes are part of it.
+    fn needs_old(&self) -> bool {
+        matches!(self, Self::OldThenData | Self::DataThenOld | Self::Old)
+    }
+
     /// Its bytes, one part behind the other.
     fn parts<'b>(&'b self, old_value: &'b [u8], data: &'b [u8]) -> [&'b [u8]; 2] {
         match self {
@@ -105,7 +152,7 @@ impl Fresh<'_> {
         mut decide: impl FnMut(Option<&Item<'_>>) -> (Edit, R),
     ) -> Result<Edited<R>, EditError> {
         let hash = self.hash(key);
-        let mut material = Material { data };
+        let mut material = Material { data, copied: None, copies_left: COPIES_MAX };
         let (mut stalls, mut turns) = (0, u32::MAX);
         loop {
             let mut turn = self.shard.turn(self.now);
@@ -127,8 +174,31 @@ impl Fresh<'_> {
                 Attempt::Lacks { need, item_bytes } => {
                     self.make_room(need, item_bytes, &mut turns).map_err(|_| EditError::NoRoom)?;
                 }
+                Attempt::Copy { reserved, source } => {
+                    material.copied = self.copy(&edit, reserved, source, &material.data);
+                    material.copies_left -= 1;
+                }
             }
         }
+    }
+
+    /// Fills `reserved` with the value of `edit`, outside of any turn.
+    fn copy(
+        &self,
+        edit: &Edit,
+        mut reserved: Reserved,
+        source: Option<ItemRef>,
+        data: &Data<'_>,
+    ) -> Option<Copied> {
+        let Edit::Put(Put { value, .. }) = edit else { return None };
+        let old = source.map(|item_ref| self.shard.item(item_ref));
+        let old_value = old.as_ref().map_or(&[][..], Item::value);
+        let mut filled = 0;
+        for part in value.parts(old_value, data.bytes()) {
+            filled += reserved.fill(filled, part);
+        }
+        assert_eq!(filled, reserved.layout().value_bytes, "the parts are the value");
+        Some(Copied { reserved, kind: discriminant(value), source })
     }
 }
 
@@ -167,7 +237,7 @@ impl Turn<'_> {
         if item_bytes > self.item_size_max() {
             return Attempt::TooLarge;
         }
-        let complete = material.complete(&put.value);
+        let complete = material.complete(target, &put.value);
         let queue = match complete {
             // Its memory was taken from this queue, and the ghost may have been forgotten since.
             Some(reserved) if old.is_none() => reserved.queue(),
@@ -177,6 +247,13 @@ impl Turn<'_> {
         let written = if let Some(reserved) = complete {
             let fields = self.fields(put, old, live);
             Ok((self.finish(reserved, key, &fields), fields.cas))
+        } else if value_bytes > LOCKED_COPY_BYTES_MAX && material.copies_left > 0 {
+            // What has been copied for another decision goes first.
+            material.copied = None;
+            match self.reserve(queue, key, value_bytes, old) {
+                Ok(reserved) => return Attempt::Copy { reserved, source: target.source(&put.value) },
+                Err(need) => Err(need),
+            }
         } else {
             let fields = self.fields(put, old, live);
             self.write_item(queue, key, parts, &fields, old).map(|written| (written, fields.cas))

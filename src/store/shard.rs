@@ -3,7 +3,7 @@
 use super::draft::{Draft, Reserved};
 use super::evict::Slice;
 use super::item::Item;
-use super::item_ref::Hash;
+use super::item_ref::{Hash, ItemRef};
 use super::ledger::{Need, Purpose};
 use super::replica::{Found, Replica};
 use super::turn::Turn;
@@ -124,6 +124,11 @@ impl Shard {
     #[doc(hidden)]
     pub fn check(&mut self, now: Secs) -> Result<(), String> {
         self.turn(now).check()
+    }
+
+    /// The item that the index named when the last turn ended, or names now.
+    pub(super) fn item(&self, item_ref: ItemRef) -> Item<'_> {
+        self.replica.item(&self.store, item_ref)
     }
 
     pub(super) fn turn(&mut self, now: Secs) -> Turn<'_> {

@@ -1,6 +1,7 @@
 //! Memory that sends and receives hold, and what others may do meanwhile.
 
 use super::*;
+use std::sync::atomic::AtomicBool;
 
 fn pin(shard: &mut Shard, key: &str) -> Option<Pin> {
     match shard.fresh(NOW).find(key.as_bytes()) {
@@ -98,4 +99,68 @@ fn small_values_on_their_way_hold_few_segments() {
     }
     let held = shard.store().space.drafted_segment_bytes();
     assert!(held <= (64 << 20) / 32 + 131_072, "{held}");
+}
+
+/// An append copied the old value under the lock: other rings waited for megabytes of it.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn long_values_are_copied_outside_of_the_lock() {
+    let mut shard = alone(options(64 << 20, 1));
+    set(&mut shard, "large", &vec![b'a'; 900_000]).unwrap();
+    set(&mut shard, "short", b"a").unwrap();
+    for (key, expected) in [("large", 2), ("short", 1)] {
+        let mut decisions = 0;
+        let append = |_: Option<&Item<'_>>| {
+            decisions += 1;
+            (put(Value::OldThenData, Secs::NEVER), ())
+        };
+        shard.fresh(NOW).edit(key.as_bytes(), Data::Bytes(b"b"), append).unwrap();
+        // Decided once to learn what is to be copied, and once more when that has been done.
+        assert_eq!(decisions, expected, "{key}");
+    }
+    let value = get(&mut shard, "large").unwrap();
+    assert!(value.len() == 900_001 && value.ends_with(b"ab"));
+}
+
+/// Writers on two rings append to one value and prepend to it: whatever comes between one's copy and its publication, no
+/// byte is lost and none is there twice.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn concurrent_appends_to_a_long_value_lose_nothing() {
+    const APPENDS: usize = 400;
+    let store = Store::new(options(64 << 20, 2), Box::new(Quiet)).unwrap();
+    let mut shards = [shard(&store, 0), shard(&store, 1)];
+    set(&mut shards[0], "large", &vec![b'-'; 300_000]).unwrap();
+    let is_over = AtomicBool::new(false);
+    let mut tries = 0;
+    std::thread::scope(|scope| {
+        let [first, second] = &mut shards;
+        let is_over = &is_over;
+        let other = scope.spawn(move || {
+            for _ in 0..APPENDS {
+                let prepend = |_: Option<&Item<'_>>| (put(Value::DataThenOld, Secs::NEVER), ());
+                second.fresh(NOW).edit(b"large", Data::Bytes(b"p"), prepend).unwrap();
+            }
+            while !is_over.load(Ordering::Relaxed) {
+                second.fresh(NOW);
+                std::thread::yield_now();
+            }
+        });
+        for _ in 0..APPENDS {
+            let append = |_: Option<&Item<'_>>| {
+                tries += 1;
+                (put(Value::OldThenData, Secs::NEVER), ())
+            };
+            first.fresh(NOW).edit(b"large", Data::Bytes(b"a"), append).unwrap();
+        }
+        while !other.is_finished()
+            && get(first, "large").is_some_and(|value| value.len() < 300_000 + 2 * APPENDS)
+        {
+            std::thread::yield_now();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let value = get(&mut shards[0], "large").unwrap();
+    let expected = [vec![b'p'; APPENDS], vec![b'-'; 300_000], vec![b'a'; APPENDS]].concat();
+    assert!(value == expected, "{} bytes after {tries} decisions", value.len());
 }
