@@ -163,7 +163,7 @@ impl Ports {
         watchdog::start(pulses, Arc::clone(&shared), Arc::clone(&store))
             .map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
         if let Some((listener, _)) = self.metrics {
-            metrics::serve(listener, store, Arc::clone(&shared))
+            metrics::serve(listener, engine, store, Arc::clone(&shared))
                 .map_err(|error| StartError::new(format!("can't serve metrics: {}", log::reason(&error))))?;
         }
         Ok(Server { wakers, threads, shared })

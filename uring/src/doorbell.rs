@@ -5,11 +5,11 @@
 //!   the ring:       is_asleep = true; if has_rung: do not sleep; else sleep, with a read of the event under way
 //! ```
 //!
-//! Both sides write their own flag before they read the other's, all in one order (`SeqCst`), so at least one of them sees
-//! the other: either the ring does not fall asleep or the event is written. Whoever finds that it has been rung already
+//! Both sides write their own flag before they read the other's, with a fence (`SeqCst`) in between, so at least one of
+//! them sees the other: either the ring does not fall asleep or the event is written. Whoever finds that it has been rung already
 //! leaves the rest to who rang first. A ring that is awake costs its wakers no system call.
 
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicBool, Ordering, fence};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -35,20 +35,26 @@ impl Flags {
 
     /// Rings; true if the event must be written.
     pub(crate) fn ring(&self) -> bool {
-        !self.has_rung.swap(true, Ordering::SeqCst) && self.is_asleep.load(Ordering::SeqCst)
+        // AcqRel: what was put before this is seen by the ring, whoever rang first.
+        if self.has_rung.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        fence(Ordering::SeqCst);
+        self.is_asleep.load(Ordering::Relaxed)
     }
 
     /// The ring is about to sleep; false if it must not.
     pub(crate) fn may_sleep(&self) -> bool {
-        self.is_asleep.store(true, Ordering::SeqCst);
-        !self.has_rung.load(Ordering::SeqCst)
+        self.is_asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        !self.has_rung.load(Ordering::Relaxed)
     }
 
     /// The ring is awake; true if it has been rung, which is over with it.
     pub(crate) fn awake(&self) -> bool {
         self.is_asleep.store(false, Ordering::Relaxed);
         // The swap comes before the ring looks at its mail: whoever rings from now on rings anew.
-        self.has_rung.load(Ordering::Relaxed) && self.has_rung.swap(false, Ordering::SeqCst)
+        self.has_rung.load(Ordering::Relaxed) && self.has_rung.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -87,47 +93,53 @@ impl AsRawFd for Doorbell {
 #[cfg(all(test, memcrsd_loom))]
 mod tests {
     use super::*;
-    use loom::sync::Arc;
     use loom::sync::atomic::AtomicUsize;
+    use loom::sync::{Arc, Condvar, Mutex};
     use loom::thread;
 
     /// The flags with what they guard: mail, and the event that a sleeping ring waits for.
     struct Model {
         flags: Flags,
         mail: AtomicUsize,
-        events: AtomicUsize,
+        event: Mutex<usize>,
+        written: Condvar,
     }
 
     impl Model {
         fn post(&self) {
             self.mail.fetch_add(1, Ordering::Relaxed);
             if self.flags.ring() {
-                self.events.fetch_add(1, Ordering::Release);
+                *self.event.lock().expect("no poison") += 1;
+                self.written.notify_one();
             }
         }
 
         /// One pass of the ring; returns the mail it found.
         fn pass(&self) -> usize {
             if self.flags.may_sleep() {
-                // In the kernel, until there is an event.
-                while self.events.load(Ordering::Acquire) == 0 {
-                    thread::yield_now();
+                let mut event = self.event.lock().expect("no poison");
+                while *event == 0 {
+                    event = self.written.wait(event).expect("no poison");
                 }
-                self.events.fetch_sub(1, Ordering::Acquire);
+                *event = 0;
             }
             if self.flags.awake() { self.mail.swap(0, Ordering::Relaxed) } else { 0 }
         }
     }
 
-    /// In every order a ring that has mail to come gets all of it: no wake is lost, and it does not sleep for ever (loom
-    /// fails a wait that nothing ends).
+    /// In every order a ring gets all of its mail: no wake is lost (loom fails a wait that nothing ends), and what was put
+    /// before a wake is seen after it.
     #[test]
     fn no_wake_is_lost() {
-        loom::model(|| {
+        let mut orders = loom::model::Builder::new();
+        // All orders with so few switches that nothing forces; more take minutes.
+        orders.preemption_bound = Some(3);
+        orders.check(|| {
             let model = Arc::new(Model {
                 flags: Flags::new(),
                 mail: AtomicUsize::new(0),
-                events: AtomicUsize::new(0),
+                event: Mutex::new(0),
+                written: Condvar::new(),
             });
             let senders: Vec<_> = (0..2)
                 .map(|_| {

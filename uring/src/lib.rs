@@ -4,7 +4,7 @@
 //!   probe ──► Support ──► Ring::build ──► Ring::run(main future)        one per thread
 //!                                           │ spawn, turn, sleep        tasks of that thread
 //!                                           │ Buffers ─► Buffer         the pool, lent one by one
-//!   Listener::bind_each ─► Accepts::accept ─► Socket ─► Stream          read, parked, send, send_gather, recv_into
+//!   Listener::bind_each ─► Accepts::accept ─► Socket ─► Stream          read, queue_send, send, send_gather, recv_into
 //!                                                │
 //!                       mailbox: Waker::post ────┘ to another thread's Mailbox
 //! ```
@@ -12,7 +12,9 @@
 //! Everything is "give me the memory, get it back with the result", so that two engines can stand behind one face:
 //! io_uring, and epoll for where io_uring is refused (see [`Engine`]). Callers see no difference but the speed.
 //!
-//! Rules this crate keeps, because the io_uring runtime below it does not:
+//! A [`Background`] thread does beside the rings what need not be fast, on tokio-uring's runtime.
+//!
+//! Rules:
 //!
 //! - Memory lent to the kernel is owned by the operation until it completes. A [`Ring`] is never torn down: it is
 //!   leaked when [`Ring::run`] ends, and the process exits. Why: at the top of `ring.rs`.
@@ -21,6 +23,7 @@
 //! - To let others run, await [`turn`] or any operation; a future that wakes itself starves the whole ring.
 //! - The bytes of a read are those of that read alone ([`Buffer::bytes`]), whatever the memory held before.
 
+mod background;
 mod bell;
 mod buf;
 mod completion;
@@ -36,6 +39,7 @@ mod stream;
 mod sync;
 mod sys;
 
+pub use background::{Background, BackgroundListener, BackgroundStream};
 pub use bell::Bell;
 pub use buf::{Buffer, Buffers};
 pub use completion::{StartError, probe};

@@ -2,6 +2,6 @@
 //! operations that the memory model allows (`just loom`).
 
 #[cfg(memcrsd_loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
 #[cfg(not(memcrsd_loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, Ordering, fence};

@@ -10,6 +10,7 @@ use crate::engine::{Report, Shared};
 use crate::limits::{
     METRICS_CONNECTION_TIMEOUT, METRICS_CONNECTIONS_MAX, METRICS_REQUEST_BYTES_MAX, METRICS_REQUEST_TIMEOUT,
 };
+use crate::log;
 use crate::store::Store;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -24,6 +25,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use uring::{Background, BackgroundListener, Engine};
 
 /// Pause in accepting when descriptors have run out.
 const REST: Duration = Duration::from_millis(100);
@@ -39,28 +41,33 @@ pub(super) fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr
     Ok((listener, address))
 }
 
-/// Serves the metrics of `store` and `shared` until the process ends.
+/// Serves the metrics of `store` and `shared` until the process ends, on the engine of the rings if it can be had.
 ///
 /// # Errors
-/// The thread or its epoll cannot be created.
-pub(super) fn serve(listener: TcpListener, store: Arc<Store>, shared: Arc<Shared>) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let body = move || runtime.block_on(accept(listener, store, shared));
+/// The thread cannot be created.
+pub(super) fn serve(
+    listener: TcpListener,
+    engine: Engine,
+    store: Arc<Store>,
+    shared: Arc<Shared>,
+) -> io::Result<()> {
+    let body = move || {
+        let accept = |listener| accept(listener, store, shared);
+        if let Err(error) = Background::build(engine).and_then(|background| background.run(listener, accept))
+        {
+            tracing::warn!("can't serve metrics: {}", log::reason(&error));
+        }
+    };
     std::thread::Builder::new().name("metrics".to_owned()).spawn(body)?;
     Ok(())
 }
 
-async fn accept(listener: TcpListener, store: Arc<Store>, shared: Arc<Shared>) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::warn!(%error, "no metrics"),
-    };
+async fn accept(listener: BackgroundListener, store: Arc<Store>, shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(METRICS_CONNECTIONS_MAX));
     // The semaphore is never closed.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::debug!(%error, "metrics: accept");
                 tokio::time::sleep(REST).await;
@@ -68,7 +75,7 @@ async fn accept(listener: TcpListener, store: Arc<Store>, shared: Arc<Shared>) {
             }
         };
         let (store, shared) = (Arc::clone(&store), Arc::clone(&shared));
-        tokio::spawn(async move {
+        tokio::task::spawn_local(async move {
             let answer = service_fn(|request| {
                 let response = answer(&request, &store, &shared);
                 async { Ok::<_, Infallible>(response) }

@@ -1,0 +1,212 @@
+//! A thread beside the rings, for what may wait and need not be fast: its runtime, and TCP on it.
+//!
+//! On io_uring it is tokio-uring's: a small ring whose operations complete into tokio's event loop. Its loop costs a request
+//! six system calls, which does not matter here, and tokio's timers and tasks work beside it. Where io_uring is refused
+//! it is tokio's own. Either way the runtime is never dropped, since tokio-uring frees the memory of operations that are
+//! under way; and what reads or writes is shut down before it is dropped, since it would stay open otherwise.
+
+use crate::engine::Engine;
+use std::future::Future;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::LocalSet;
+
+/// Entries of its queue of submissions.
+const ENTRIES: u32 = 32;
+/// Most bytes read at once.
+const READ_BYTES_MAX: usize = 4096;
+
+/// The runtime of this thread, if it is no ring's.
+pub struct Background(Runtime);
+
+enum Runtime {
+    Uring(tokio_uring::Runtime),
+    Tokio(tokio::runtime::Runtime, LocalSet),
+}
+
+impl std::fmt::Debug for Background {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Runtime::Uring(_) => "Background(Uring)",
+            Runtime::Tokio(..) => "Background(Tokio)",
+        })
+    }
+}
+
+impl Background {
+    /// Makes the runtime of this thread: on io_uring if the rings are, and it is allowed one more.
+    ///
+    /// # Errors
+    /// Out of descriptors or memory.
+    pub fn build(engine: Engine) -> io::Result<Self> {
+        if engine == Engine::Uring {
+            match tokio_uring::Runtime::new(tokio_uring::builder().entries(ENTRIES)) {
+                Ok(runtime) => return Ok(Self(Runtime::Uring(runtime))),
+                Err(error) => tracing::debug!(%error, "the background thread has no ring"),
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self(Runtime::Tokio(runtime, LocalSet::new())))
+    }
+
+    /// Runs `main` with a listener on `socket` until it is ready; what is left then is abandoned.
+    ///
+    /// # Errors
+    /// The listener cannot be watched.
+    pub fn run<F: Future>(
+        self,
+        socket: std::net::TcpListener,
+        main: impl FnOnce(BackgroundListener) -> F,
+    ) -> io::Result<F::Output> {
+        match &*ManuallyDrop::new(self.0) {
+            Runtime::Uring(runtime) => Ok(runtime.block_on(async {
+                main(BackgroundListener(Listening::Uring(tokio_uring::net::TcpListener::from_std(socket))))
+                    .await
+            })),
+            Runtime::Tokio(runtime, tasks) => tasks.block_on(runtime, async {
+                socket.set_nonblocking(true)?;
+                let listener = tokio::net::TcpListener::from_std(socket)?;
+                Ok(main(BackgroundListener(Listening::Tokio(listener))).await)
+            }),
+        }
+    }
+}
+
+/// A listener of the background thread.
+pub struct BackgroundListener(Listening);
+
+enum Listening {
+    Uring(tokio_uring::net::TcpListener),
+    Tokio(tokio::net::TcpListener),
+}
+
+impl std::fmt::Debug for BackgroundListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackgroundListener").finish_non_exhaustive()
+    }
+}
+
+impl BackgroundListener {
+    /// The next connection. To be awaited to the end: an accept that is given up leaks the connection it takes.
+    ///
+    /// # Errors
+    /// One of the kernel's.
+    pub async fn accept(&self) -> io::Result<BackgroundStream> {
+        Ok(match &self.0 {
+            Listening::Uring(listener) => {
+                let (stream, _) = listener.accept().await?;
+                BackgroundStream(Stream::Uring(Operations::new(stream)))
+            }
+            Listening::Tokio(listener) => BackgroundStream(Stream::Tokio(listener.accept().await?.0)),
+        })
+    }
+}
+
+/// A connection of the background thread, for what is written for tokio. It may be dropped at any time.
+pub struct BackgroundStream(Stream);
+
+enum Stream {
+    Uring(Operations),
+    Tokio(tokio::net::TcpStream),
+}
+
+impl std::fmt::Debug for BackgroundStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackgroundStream").finish_non_exhaustive()
+    }
+}
+
+type Operation = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>>>;
+
+/// A socket whose operations own their memory, seen through calls that lend theirs: bytes are copied in between.
+struct Operations {
+    stream: Rc<tokio_uring::net::TcpStream>,
+    reading: Option<Operation>,
+    /// Bytes that were read and have not been asked for.
+    read: Vec<u8>,
+    writing: Option<Operation>,
+}
+
+impl Operations {
+    fn new(stream: tokio_uring::net::TcpStream) -> Self {
+        Self { stream: Rc::new(stream), reading: None, read: Vec::new(), writing: None }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            let stream = &self.stream;
+            let reading = self.reading.get_or_insert_with(|| {
+                let stream = Rc::clone(stream);
+                Box::pin(async move { stream.read(Vec::with_capacity(READ_BYTES_MAX)).await })
+            });
+            let (result, bytes) = ready!(reading.as_mut().poll(cx));
+            self.reading = None;
+            self.read = bytes;
+            self.read.truncate(result?);
+        }
+        let count = self.read.len().min(room.remaining());
+        room.put_slice(&self.read[..count]);
+        self.read.drain(..count);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let stream = &self.stream;
+        // Called again with the same bytes while it is under way.
+        let writing = self.writing.get_or_insert_with(|| {
+            let (stream, bytes) = (Rc::clone(stream), bytes.to_vec());
+            Box::pin(async move { stream.write(bytes).submit().await })
+        });
+        let (result, _) = ready!(writing.as_mut().poll(cx));
+        self.writing = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Operations {
+    fn drop(&mut self) {
+        // What is under way completes, so that the socket closes.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl AsyncRead for BackgroundStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Stream::Uring(operations) => operations.poll_read(cx, room),
+            Stream::Tokio(stream) => Pin::new(stream).poll_read(cx, room),
+        }
+    }
+}
+
+impl AsyncWrite for BackgroundStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.0 {
+            Stream::Uring(operations) => operations.poll_write(cx, bytes),
+            Stream::Tokio(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Stream::Uring(_) => Poll::Ready(Ok(())),
+            Stream::Tokio(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Stream::Uring(operations) => Poll::Ready(operations.stream.shutdown(Shutdown::Write)),
+            Stream::Tokio(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
