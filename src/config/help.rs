@@ -39,12 +39,17 @@ pub(super) fn help(tls: bool) -> String {
             text.push_str(MORE_VERBOSE);
         }
     }
-    text.push_str(EXTENDED);
-    if tls {
-        text.push_str(EXTENDED_TLS);
+    for part in extended_texts() {
+        if tls || part != EXTENDED_TLS {
+            text.push_str(part);
+        }
     }
-    text.push_str(EXTENDED_WITHOUT_EFFECT);
     text
+}
+
+/// What the help says of `-o`, in its order.
+pub(super) fn extended_texts() -> [&'static str; 3] {
+    [EXTENDED, EXTENDED_TLS, EXTENDED_WITHOUT_EFFECT]
 }
 
 const fn flag(short: char, long: &'static str, help: &'static [&'static str]) -> Spec {
@@ -200,10 +205,15 @@ pub(super) const SPECS: &[Spec] = &[
         ],
     ),
     own("health-timeout", "secs", &["timeout of --health (default: 2)"]),
+    own(
+        "print",
+        "what",
+        &["print the man page (man) or a shell's completions", "(bash, zsh, fish) and exit"],
+    ),
     value('N', "napi-ids", "num", &[]),
 ];
 
-const MORE_VERBOSE: &str = "\
+pub(super) const MORE_VERBOSE: &str = "\
 -vv                       very verbose (also print client commands/responses)
 -vvv                      extremely verbose (internal state transitions)
 ";

@@ -5,8 +5,8 @@
 
 use super::options::Options;
 use super::{
-    Config, EX_BAD_VALUE, EX_USAGE, IoEngine, Probe, ProbeTarget, Protocol, Refusal, Surroundings, extended,
-    listen,
+    Config, EX_BAD_VALUE, EX_USAGE, IoEngine, Probe, ProbeTarget, Protocol, Refusal, Surroundings, documents,
+    extended, listen,
 };
 use crate::limits::{
     HEALTH_SECS_MAX, ITEM_SIZE_MAX, ITEM_SIZE_MIN, RING_TIMEOUT_SECS_MIN, SLAB_PAGE_BYTES, THREADS_MAX,
@@ -145,6 +145,15 @@ pub(super) fn probe(options: &Options) -> Result<Option<Probe>, Refusal> {
         return Err(Refusal::new(EX_BAD_VALUE, line));
     }
     Ok(Some(Probe { target, timeout: Duration::from_secs_f64(secs) }))
+}
+
+/// The document that --print names.
+pub(super) fn document(options: &Options) -> Result<String, Refusal> {
+    let name = options.print.last().map(String::as_str).unwrap_or_default();
+    documents::document(name).ok_or_else(|| {
+        let form = format!(" -- should be one of {}", documents::NAMES.join(", "));
+        Refusal { lines: vec![format!("Invalid document for --print: {name}"), form], status: EX_BAD_VALUE }
+    })
 }
 
 /// --metrics-port and --metrics-address.

@@ -11,6 +11,7 @@
 //! Options for memcached's slab allocator, LRU threads and hash table are parsed, checked and shown like the rest; `-h`
 //! lists them as without effect. `-e`, whose effect an operator would miss, warns at startup.
 
+mod documents;
 mod extended;
 mod getopt;
 mod help;
@@ -457,6 +458,7 @@ pub fn parse(args: &[String], surroundings: &Surroundings) -> Result<Request, Re
     match line.end {
         getopt::End::Run => match judge::probe(&options)? {
             Some(probe) => Ok(Request::Probe(probe)),
+            None if !options.print.is_empty() => judge::document(&options).map(Request::Print),
             None => Ok(Request::Run(Box::new(judge::whole(config, &options)?))),
         },
         getopt::End::Help => Ok(Request::Print(help::help(surroundings.tls))),

@@ -123,6 +123,9 @@ pub(super) struct Options {
     /// seconds to wait for it
     #[argh(option)]
     pub(super) health_timeout: Vec<Float>,
+    /// document to print
+    #[argh(option)]
+    pub(super) print: Vec<String>,
     /// refused
     #[argh(option)]
     pub(super) napi_ids: Vec<Int>,

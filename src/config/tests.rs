@@ -217,6 +217,7 @@ fn option_errors_are_worded_as_by_memcached() {
             1,
             "--health-timeout must be greater than 0 and at most 3600 seconds",
         ),
+        ("--print=pdf", 1, "Invalid document for --print: pdf\n -- should be one of man, bash, zsh, fish"),
         ("-I 1023", 64, "Item max size cannot be less than 1024 bytes."),
         ("-I 2g", 64, "Item max size cannot be less than 1024 bytes."),
         ("-I 1025m -m 4000", 64, "Cannot set item size limit higher than a gigabyte."),

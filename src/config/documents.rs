@@ -1,0 +1,297 @@
+//! The man page and the completions of shells (`--print`), made from the table of options that `-h` shows.
+//!
+//! None of them can name another option than the server takes. Source: man(7); bash(1), "Programmable Completion";
+//! zshcompsys(1), `_arguments`; fish's `complete`.
+
+use super::getopt::{Spec, Takes};
+use super::help::{self, OWN_VERSION, SPECS};
+use std::fmt::Write as _;
+
+/// What `--print` takes.
+pub(super) const NAMES: &[&str] = &["man", "bash", "zsh", "fish"];
+
+/// The document called `name`, one of [`NAMES`].
+pub(super) fn document(name: &str) -> Option<String> {
+    Some(match name {
+        "man" => man(),
+        "bash" => bash(),
+        "zsh" => zsh(),
+        "fish" => fish(),
+        _ => return None,
+    })
+}
+
+/// Options that exist for users.
+fn shown() -> impl Iterator<Item = &'static Spec> {
+    SPECS.iter().filter(|spec| !spec.help.is_empty())
+}
+
+/// The words that an option takes, where they are few.
+fn choices(spec: &Spec) -> &'static [&'static str] {
+    match spec.long {
+        "protocol" => &["auto", "ascii", "binary"],
+        "io-engine" => &["auto", "uring", "epoll"],
+        "print" => NAMES,
+        _ => &[],
+    }
+}
+
+/// The names that `-o` takes, as the help lists them: one to a line, and those without effect with commas.
+fn extended() -> Vec<&'static str> {
+    let [some, tls, without_effect] = help::extended_texts();
+    let lines = some.lines().chain(tls.lines());
+    let mut names: Vec<_> = lines.filter_map(|line| line.strip_prefix("   - ")?.split(':').next()).collect();
+    let list = without_effect.split_once("   - ").map_or("", |(_, list)| list);
+    let list = list.split("ssl_*").next().unwrap_or_default();
+    names.extend(list.split([',', ' ', '\n']).filter(|name| !name.is_empty()));
+    names
+}
+
+const MAN_HEAD: &str = r".SH NAME
+memcrsd \- a memcached server on io_uring
+.SH SYNOPSIS
+.B memcrsd
+.RI [ options ]
+.SH DESCRIPTION
+.B memcrsd
+is an in-memory key-value cache that takes the place of
+.BR memcached (1):
+it takes the same options, speaks the same protocols (text, meta and binary, over TCP, UDP, UNIX sockets and TLS) and shows
+the same statistics. Each thread serves its connections by an io_uring of its own, or by
+.BR epoll (7)
+where io_uring is not allowed.
+.PP
+Options may be abbreviated and joined as in
+.BR getopt_long (3).
+Started as root it insists on
+.BR \-u ,
+and becomes that user before it serves.
+.SH OPTIONS
+";
+
+const MAN_TAIL: &str = r#".SH SIGNALS
+.TP
+.BR SIGTERM ", " SIGINT
+Replies in flight are completed, then the server ends, within a second.
+.TP
+.B SIGUSR1
+The server ends gracefully.
+.TP
+.B SIGHUP
+The files of users and passwords and the certificates are read again.
+.SH ENVIRONMENT
+.TP
+.B MEMCACHED_PORT_FILENAME
+A file that the ports in use are written to, once all of them are bound.
+.TP
+.B MEMCACHED_SASL_PWDB
+The file of users and passwords for
+.BR \-S ;
+lines of the form
+.IR user:password .
+.SH EXIT STATUS
+.TP
+.B 0
+The server was told to end, or has printed what it was asked for;
+.B \-\-health
+found the other server well.
+.TP
+.B 1
+A value that is bad by itself;
+.B \-\-health
+got no answer.
+.TP
+.B 64
+Options that do not go together, or a file that cannot be used.
+.TP
+.B 67
+The user of
+.B \-u
+is unknown.
+.TP
+.B 71
+The operating system denies what the server needs, a port for example.
+.SH FILES
+.TP
+.I /etc/memcrsd.conf
+The options of the packaged service, one to a line;
+.B #
+begins a comment.
+.SH SEE ALSO
+.BR memcached (1),
+.BR io_uring (7),
+.BR systemd (1)
+"#;
+
+/// `text` as man(7) prints it: no character is a command, and a dash is the one that can be copied.
+fn roff(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    let guarded = text
+        .lines()
+        .map(|line| if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() });
+    guarded.collect::<Vec<_>>().join("\n")
+}
+
+fn man() -> String {
+    let mut page =
+        format!(".TH MEMCRSD 1 \"\" \"memcrsd {OWN_VERSION}\" \"User Commands\"\n.ad l\n{MAN_HEAD}");
+    for spec in shown() {
+        let long = roff(spec.long);
+        let value =
+            if spec.takes == Takes::Value { format!("=\\fI{}\\fR", spec.value) } else { String::new() };
+        let short = spec.short.map(|letter| format!("\\fB\\-{letter}\\fR, ")).unwrap_or_default();
+        let _ = writeln!(page, ".TP\n{short}\\fB\\-\\-{long}\\fR{value}\n{}", roff(&spec.help.join(" ")));
+        if spec.long == "verbose" {
+            for (name, help) in help::MORE_VERBOSE.lines().filter_map(|line| line.split_once(' ')) {
+                let _ = writeln!(page, ".TP\n.B {}\n{}", roff(name), roff(help.trim()));
+            }
+        }
+    }
+    page.push_str(".SH EXTENDED OPTIONS\nThe names that\n.B \\-o\ntakes, separated by commas:\n.PP\n.nf\n");
+    for text in help::extended_texts() {
+        let _ = writeln!(page, "{}", roff(text));
+    }
+    page.push_str(".fi\n");
+    page.push_str(MAN_TAIL);
+    page
+}
+
+/// The spellings of an option, `-p` and `--port`.
+fn spellings(spec: &Spec) -> impl Iterator<Item = String> {
+    spec.short.map(|letter| format!("-{letter}")).into_iter().chain([format!("--{}", spec.long)])
+}
+
+fn bash() -> String {
+    let all: Vec<_> = shown().flat_map(spellings).collect();
+    let pattern = |which: &dyn Fn(&Spec) -> bool| {
+        shown().filter(|spec| which(spec)).flat_map(spellings).collect::<Vec<_>>().join(" | ")
+    };
+    let mut cases = String::new();
+    for spec in shown().filter(|spec| !choices(spec).is_empty()) {
+        let words = choices(spec).join(" ");
+        let names = spellings(spec).collect::<Vec<_>>().join(" | ");
+        let _ =
+            writeln!(cases, "        {names}) COMPREPLY=($(compgen -W '{words}' -- \"$cur\")); return ;;");
+    }
+    let files = pattern(&|spec| spec.value == "file");
+    let users = pattern(&|spec| spec.value == "user");
+    let others = pattern(&|spec| {
+        spec.takes == Takes::Value
+            && choices(spec).is_empty()
+            && !["file", "user", "list"].contains(&spec.value)
+    });
+    format!(
+        r#"# bash completion of memcrsd, printed by `memcrsd --print=bash`
+_memcrsd() {{
+    local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD - 1]}}
+    # --name=value is three words.
+    if [ "$cur" = = ]; then cur=''; elif [ "$prev" = = ]; then prev=${{COMP_WORDS[COMP_CWORD - 2]}}; fi
+    case $prev in
+{cases}        {files}) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+        {users}) COMPREPLY=($(compgen -u -- "$cur")); return ;;
+        -o | --extended)
+            local before=${{cur%"${{cur##*,}}"}}
+            COMPREPLY=($(compgen -P "$before" -W '{extended}' -- "${{cur##*,}}"))
+            return
+            ;;
+        {others}) return ;;
+    esac
+    COMPREPLY=($(compgen -W '{all}' -- "$cur"))
+}}
+complete -o filenames -o nosort -F _memcrsd memcrsd
+"#,
+        extended = extended().join(" "),
+        all = all.join(" "),
+    )
+}
+
+fn zsh() -> String {
+    let mut script = "#compdef memcrsd\n# zsh completion of memcrsd, printed by `memcrsd --print=zsh`\n_arguments -s -S \\\n".to_owned();
+    for spec in shown() {
+        let help = spec.help.join(" ").replace('\\', "\\\\").replace('[', "\\[").replace(']', "\\]");
+        let help = help.replace(':', "\\:").replace('\'', "'\\''");
+        let action = match spec.value {
+            "file" => "_files".to_owned(),
+            "user" => "_users".to_owned(),
+            "list" => format!("_values -s , option {}", extended().join(" ")),
+            _ if !choices(spec).is_empty() => format!("({})", choices(spec).join(" ")),
+            _ => " ".to_owned(),
+        };
+        let value =
+            if spec.takes == Takes::Value { format!(":{}:{action}", spec.value) } else { String::new() };
+        let (plus, equals) = if spec.takes == Takes::Value { ("+", "=") } else { ("", "") };
+        if let Some(letter) = spec.short {
+            let _ = writeln!(script, "    '*-{letter}{plus}[{help}]{value}' \\");
+        }
+        let _ = writeln!(script, "    '*--{}{equals}[{help}]{value}' \\", spec.long);
+    }
+    script.push_str("    && return\n");
+    script
+}
+
+fn fish() -> String {
+    let mut script =
+        "# fish completion of memcrsd, printed by `memcrsd --print=fish`\ncomplete -c memcrsd -f\n"
+            .to_owned();
+    for spec in shown() {
+        let short = spec.short.map(|letter| format!(" -s {letter}")).unwrap_or_default();
+        let help = spec.help.join(" ").replace('\\', "\\\\").replace('\'', "\\'");
+        let action = match (spec.takes, spec.value) {
+            (Takes::Nothing | Takes::Ignored, _) => String::new(),
+            (_, "file") => " -r -F".to_owned(),
+            (_, "user") => " -x -a '(__fish_complete_users)'".to_owned(),
+            (_, "list") => format!(" -x -a '(__fish_append , {})'", extended().join(" ")),
+            _ if choices(spec).is_empty() => " -x".to_owned(),
+            _ => format!(" -x -a '{}'", choices(spec).join(" ")),
+        };
+        let _ = writeln!(script, "complete -c memcrsd{short} -l {}{action} -d '{help}'", spec.long);
+    }
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_document_names_every_option() {
+        for name in NAMES {
+            let text = document(name).unwrap();
+            for spec in shown() {
+                let long = if *name == "man" { roff(spec.long) } else { spec.long.to_owned() };
+                assert!(text.contains(&long), "{name}: {long}");
+            }
+            assert!(text.ends_with('\n') && !text.contains("napi"), "{name}");
+        }
+        assert_eq!(document("html"), None);
+    }
+
+    #[test]
+    fn words_to_choose_from_are_the_ones_that_are_taken() {
+        let surroundings = super::super::Surroundings {
+            program: "memcrsd".to_owned(),
+            cores: 1,
+            large_pages: true,
+            tls: true,
+            sasl_pwdb: None,
+            port_file: None,
+        };
+        for spec in shown().filter(|spec| spec.value == "name" || spec.value == "what") {
+            assert!(!choices(spec).is_empty(), "{}", spec.long);
+            for choice in choices(spec) {
+                let line = [format!("--{}={choice}", spec.long)];
+                assert!(super::super::parse(&line, &surroundings).is_ok(), "{line:?}");
+            }
+        }
+        for name in extended() {
+            let refusal = super::super::parse(&["-o".to_owned(), name.to_owned()], &surroundings).err();
+            let unknown = |line: &String| line.starts_with("Illegal suboption");
+            assert!(!refusal.is_some_and(|refusal| refusal.lines.iter().any(unknown)), "{name}");
+        }
+    }
+
+    #[test]
+    fn roff_takes_text_for_text() {
+        assert_eq!(roff(".TH a\\b\n'c -d"), "\\&.TH a\\eb\n\\&'c \\-d");
+    }
+}
