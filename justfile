@@ -98,6 +98,18 @@ coverage *filter:
 image-rootfs dir="target/rootfs":
     src/ship/rootfs.sh make {{ dir }}
 
+# A Debian package: target/package/memcrsd_VERSION_ARCH.deb
+deb dir="target/package":
+    src/ship/package.sh deb {{ dir }}
+
+# The same files with a static binary as .tar.gz, for this machine or a target like aarch64-unknown-linux-gnu
+tarball target="" dir="target/package":
+    src/ship/package.sh tarball {{ dir }} {{ target }}
+
+# What publishing to crates.io would do, without doing it
+publish-check:
+    cargo publish --dry-run -p memcrsd-uring -p memcrsd
+
 # Exactly what CI runs
 ci:
     .ci/run

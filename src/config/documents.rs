@@ -117,6 +117,24 @@ The operating system denies what the server needs, a port for example.
 The options of the packaged service, one to a line;
 .B #
 begins a comment.
+.SH NOTES
+The package installs beside memcached. Its unit and memcached's want the same port, so one of them runs:
+.PP
+.nf
+systemctl disable \-\-now memcached && systemctl enable \-\-now memcrsd
+.fi
+.PP
+To be
+.I /usr/bin/memcached
+itself, for the unit and the scripts of memcached's package, it becomes an alternative, which
+.B update\-alternatives \-\-config memcached
+chooses:
+.PP
+.nf
+dpkg\-divert \-\-local \-\-rename \-\-divert /usr/bin/memcached.original \-\-add /usr/bin/memcached
+update\-alternatives \-\-install /usr/bin/memcached memcached /usr/bin/memcached.original 40
+update\-alternatives \-\-install /usr/bin/memcached memcached /usr/bin/memcrsd 50
+.fi
 .SH SEE ALSO
 .BR memcached (1),
 .BR io_uring (7),

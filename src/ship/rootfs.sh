@@ -5,13 +5,10 @@
 #   rootfs.sh try DIR     runs the tree read-only, without privileges, and talks to it (as root: mounts, chroot)
 #   rootfs.sh             both, in a directory of its own that is removed at the end
 #
-# The tree is one static binary, a `memcached` link to it, and the names of the user it runs as. It is linked with glibc
-# and its allocator: items, indexes and buffers have memory of their own, and under gets, sets, multigets and new connections
-# jemalloc, mimalloc and a dynamic binary cost the same CPU within the noise.
+# The tree is one static binary (build-static.sh), a `memcached` link to it, and the names of the user it runs as.
 set -euo pipefail
 
-target=$(uname -m)-unknown-linux-gnu
-here=$(cd "$(dirname "$0")/../.." && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
 id=11211
 
 fail() {
@@ -21,11 +18,7 @@ fail() {
 
 make_tree() {
     local root=$1 binary
-    (cd "$here" && RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
-        cargo build --release --locked --bin memcrsd --target "$target")
-    binary=${CARGO_TARGET_DIR:-$here/target}/$target/release/memcrsd
-    # ldd says «statically linked» of a static-pie and «not a dynamic executable» of the rest.
-    ldd "$binary" 2>&1 | grep -Eq 'statically linked|not a dynamic executable' || fail "$binary is not static"
+    binary=$("$here/build-static.sh")
     install -D -m 0755 "$binary" "$root/usr/local/bin/memcrsd"
     # Line tables stay for perf, at a third of their size.
     objcopy --compress-debug-sections=zlib "$root/usr/local/bin/memcrsd"
