@@ -47,99 +47,8 @@ fn extended() -> Vec<&'static str> {
     names
 }
 
-const MAN_HEAD: &str = r".SH NAME
-memcrsd \- a memcached server on io_uring
-.SH SYNOPSIS
-.B memcrsd
-.RI [ options ]
-.SH DESCRIPTION
-.B memcrsd
-is an in-memory key-value cache that takes the place of
-.BR memcached (1):
-it takes the same options, speaks the same protocols (text, meta and binary, over TCP, UDP, UNIX sockets and TLS) and shows
-the same statistics. Each thread serves its connections by an io_uring of its own, or by
-.BR epoll (7)
-where io_uring is not allowed.
-.PP
-Options may be abbreviated and joined as in
-.BR getopt_long (3).
-Started as root it insists on
-.BR \-u ,
-and becomes that user before it serves.
-.SH OPTIONS
-";
-
-const MAN_TAIL: &str = r#".SH SIGNALS
-.TP
-.BR SIGTERM ", " SIGINT
-Replies in flight are completed, then the server ends, within a second.
-.TP
-.B SIGUSR1
-The server ends gracefully.
-.TP
-.B SIGHUP
-The files of users and passwords and the certificates are read again.
-.SH ENVIRONMENT
-.TP
-.B MEMCACHED_PORT_FILENAME
-A file that the ports in use are written to, once all of them are bound.
-.TP
-.B MEMCACHED_SASL_PWDB
-The file of users and passwords for
-.BR \-S ;
-lines of the form
-.IR user:password .
-.SH EXIT STATUS
-.TP
-.B 0
-The server was told to end, or has printed what it was asked for;
-.B \-\-health
-found the other server well.
-.TP
-.B 1
-A value that is bad by itself;
-.B \-\-health
-got no answer.
-.TP
-.B 64
-Options that do not go together, or a file that cannot be used.
-.TP
-.B 67
-The user of
-.B \-u
-is unknown.
-.TP
-.B 71
-The operating system denies what the server needs, a port for example.
-.SH FILES
-.TP
-.I /etc/memcrsd.conf
-The options of the packaged service, one to a line;
-.B #
-begins a comment.
-.SH NOTES
-The package installs beside memcached. Its unit and memcached's want the same port, so one of them runs:
-.PP
-.nf
-systemctl disable \-\-now memcached && systemctl enable \-\-now memcrsd
-.fi
-.PP
-To be
-.I /usr/bin/memcached
-itself, for the unit and the scripts of memcached's package, it becomes an alternative, which
-.B update\-alternatives \-\-config memcached
-chooses:
-.PP
-.nf
-dpkg\-divert \-\-local \-\-rename \-\-divert /usr/bin/memcached.original \-\-add /usr/bin/memcached
-update\-alternatives \-\-install /usr/bin/memcached memcached /usr/bin/memcached.original 40
-update\-alternatives \-\-install /usr/bin/memcached memcached /usr/bin/memcrsd 50
-.fi
-.SH SEE ALSO
-.BR memcached (1),
-.BR io_uring (7),
-.BR systemd (1)
-"#;
+/// The man page but for what the table of options says.
+const MAN: &str = include_str!("memcrsd.1.in");
 
 /// `text` as man(7) prints it: no character is a command, and a dash is the one that can be copied.
 fn roff(text: &str) -> String {
@@ -151,27 +60,26 @@ fn roff(text: &str) -> String {
 }
 
 fn man() -> String {
-    let mut page =
-        format!(".TH MEMCRSD 1 \"\" \"memcrsd {OWN_VERSION}\" \"User Commands\"\n.ad l\n{MAN_HEAD}");
+    let mut options = String::new();
+    let mut entry = |name: &str, help: &str| {
+        let _ = writeln!(options, ".TP\n{name}\n{}", roff(help));
+    };
     for spec in shown() {
         let long = roff(spec.long);
         let value =
             if spec.takes == Takes::Value { format!("=\\fI{}\\fR", spec.value) } else { String::new() };
         let short = spec.short.map(|letter| format!("\\fB\\-{letter}\\fR, ")).unwrap_or_default();
-        let _ = writeln!(page, ".TP\n{short}\\fB\\-\\-{long}\\fR{value}\n{}", roff(&spec.help.join(" ")));
+        entry(&format!("{short}\\fB\\-\\-{long}\\fR{value}"), &spec.help.join(" "));
         if spec.long == "verbose" {
             for (name, help) in help::MORE_VERBOSE.lines().filter_map(|line| line.split_once(' ')) {
-                let _ = writeln!(page, ".TP\n.B {}\n{}", roff(name), roff(help.trim()));
+                entry(&format!(".B {}", roff(name)), help.trim());
             }
         }
     }
-    page.push_str(".SH EXTENDED OPTIONS\nThe names that\n.B \\-o\ntakes, separated by commas:\n.PP\n.nf\n");
-    for text in help::extended_texts() {
-        let _ = writeln!(page, "{}", roff(text));
-    }
-    page.push_str(".fi\n");
-    page.push_str(MAN_TAIL);
-    page
+    let extended = help::extended_texts().map(roff).join("\n");
+    MAN.replace("@VERSION@", OWN_VERSION)
+        .replace("@OPTIONS@", options.trim_end())
+        .replace("@EXTENDED@", &extended)
 }
 
 /// The spellings of an option, `-p` and `--port`.
