@@ -208,8 +208,9 @@ impl Connection {
             driver.buffers.reuse(std::mem::take(bytes));
             *state = QueuedSend::Idle;
             drop(state);
-            let can_read = !self.arrivals.borrow().is_empty();
-            return Some(self.settler.wake() | (can_read && self.reader.wake()));
+            // An interruption that came meanwhile has woken nobody.
+            let can_return = self.is_interrupted.get() || !self.arrivals.borrow().is_empty();
+            return Some(self.settler.wake() | (can_return && self.reader.wake()));
         }
         Some(false)
     }
