@@ -146,7 +146,7 @@ impl Peer {
             self.carry.drain(..progress.consumed);
             self.collect();
             match progress.next {
-                Next::Close => self.closed = true,
+                Next::Close | Next::Reject => self.closed = true,
                 Next::Receive => assert!(self.carry.is_empty(), "a draft is filled before more is asked for"),
                 Next::Read | Next::Resume | Next::Wait | Next::Watch => {}
             }

@@ -22,9 +22,9 @@ pub(super) enum Found {
 /// Why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The client has hung up, or was hung up on for what it sent.
+    /// The connection broke, or was closed for what the client sent.
     Error,
-    /// quit.
+    /// The client has hung up, or asked for the end.
     Normal,
     /// Idle for too long.
     IdleTimeout,

@@ -184,6 +184,7 @@ impl<C: Core> Connection<C> {
                 Next::Receive => self.receive().await?,
                 Next::Watch => return Err(self.watch().await),
                 Next::Close => return Err(End::Normal),
+                Next::Reject => return Err(End::Rejected),
             }
         }
     }

@@ -107,6 +107,8 @@ pub(crate) enum Event {
 pub(crate) enum End {
     /// The client closed, or asked to be closed.
     Normal,
+    /// The client has sent what cannot be made sense of.
+    Rejected,
     /// The connection broke.
     Broken,
     /// Silent for longer than the idle timeout.

@@ -86,7 +86,7 @@ impl Core for Live {
             live: Rc::clone(self),
             entry: self.enter(origin),
             id: origin.id,
-            is_closed: false,
+            ends_server: false,
         }
     }
 
@@ -152,8 +152,8 @@ pub(super) struct Talk {
     entry: Arc<Connection>,
     /// The entry's number.
     id: u32,
-    /// The session has asked for the end.
-    is_closed: bool,
+    /// The client has asked the server to stop.
+    ends_server: bool,
 }
 
 impl Conversation for Talk {
@@ -173,12 +173,12 @@ impl Conversation for Talk {
             Next::Resume | Next::Wait => State::Writing,
             Next::Receive => State::Receiving,
             Next::Watch => State::Watching,
-            Next::Close => State::Closing,
+            Next::Close | Next::Reject => State::Closing,
         });
-        self.is_closed = progress.next == Next::Close;
-        if self.is_closed
+        if progress.next == Next::Close
             && let Some(stop) = self.live.shared.stop_requested()
         {
+            self.ends_server = true;
             signals::ask(match stop {
                 Stop::Now => Request::Stop,
                 Stop::Graceful => Request::StopGracefully,
@@ -215,8 +215,9 @@ impl Conversation for Talk {
         let reason = match end {
             End::Idle => Reason::IdleTimeout,
             End::Stopped => Reason::Shutdown,
-            End::Normal if self.is_closed => Reason::Normal,
-            End::Normal | End::Broken => Reason::Error,
+            End::Normal if self.ends_server => Reason::Shutdown,
+            End::Normal => Reason::Normal,
+            End::Rejected | End::Broken => Reason::Error,
         };
         self.live.shared.log_disconnection(self.id, peer, reason);
     }

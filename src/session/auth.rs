@@ -16,11 +16,11 @@ impl Session {
     pub(super) fn login(&mut self, feed: &mut Feed<'_, '_>) -> Step {
         let rest = feed.rest();
         let Some(end) = memchr::memchr(b'\n', rest) else {
-            return if rest.len() > LINE_BYTES_MAX { Step::Stop(Next::Close) } else { Step::Need };
+            return if rest.len() > LINE_BYTES_MAX { Step::Stop(Next::Reject) } else { Step::Need };
         };
         feed.at += end + 1;
         if end < LOGIN_LINE_BYTES_MIN {
-            return Step::Stop(Next::Close);
+            return Step::Stop(Next::Reject);
         }
         let line = &rest[..end];
         let mut words = Words::of(line.strip_suffix(b"\r").unwrap_or(line));

@@ -28,7 +28,7 @@ impl Session {
         }
         let packet = match binary::parse(feed.rest()) {
             Parsed::Need => return Step::Need,
-            Parsed::Bad => return Step::Stop(Next::Close),
+            Parsed::Bad => return Step::Stop(Next::Reject),
             Parsed::Packet(packet) => packet,
         };
         if !self.verbose {
@@ -50,11 +50,11 @@ impl Session {
                 let status =
                     if matches!(packet.command, Command::Torn) { Status::Unknown } else { Status::Invalid };
                 Self::refuse_packet(feed, echo, status);
-                return Step::Stop(Next::Close);
+                return Step::Stop(Next::Reject);
             }
             command if !self.may(&command) => {
                 Self::refuse_packet(feed, echo, Status::Auth);
-                return Step::Stop(Next::Close);
+                return Step::Stop(Next::Reject);
             }
             Command::Store(store) => return self.packet_block(feed, &packet, &store),
             Command::Get { key, with_key, touch } => {
@@ -190,13 +190,13 @@ impl Session {
     /// The value whose packet head is in `self.head` has come.
     pub(super) fn binary_received(&mut self, feed: &mut Feed<'_, '_>) -> Step {
         let State::Receive(Some(draft)) = std::mem::take(&mut self.state) else {
-            return Step::Stop(Next::Close);
+            return Step::Stop(Next::Reject);
         };
         let head = std::mem::take(&mut self.head);
         let Parsed::Packet(packet @ Packet { command: Command::Store(store), .. }) = binary::parse(&head)
         else {
             // The head was a storage command when its value was announced.
-            return Step::Stop(Next::Close);
+            return Step::Stop(Next::Reject);
         };
         packet_store(feed, (packet.echo, packet.replies), &store, packet.value_bytes, Data::Draft(draft));
         self.head = head;

@@ -53,8 +53,10 @@ pub enum Next {
     Receive,
     /// The connection has become a watcher: say how it is woken (`wake_with`), and `pump` it then; bytes read are ignored.
     Watch,
-    /// Send what is staged, then close.
+    /// The client has asked for the end: send what is staged, then close.
     Close,
+    /// What the client sends cannot be made sense of: likewise.
+    Reject,
 }
 
 /// What a connection waits for in the middle of a value.

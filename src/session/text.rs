@@ -131,10 +131,10 @@ impl Session {
         } else if words.starts_with(b"gets ") {
             (b"gets ", true)
         } else {
-            return Step::Stop(Next::Close);
+            return Step::Stop(Next::Reject);
         };
         if spaces > LEADING_SPACES_MAX {
-            return Step::Stop(Next::Close);
+            return Step::Stop(Next::Reject);
         }
         if spaces > 0 {
             // It may be long all the same, though a space in front makes it no command.
@@ -296,7 +296,7 @@ impl Session {
     pub(super) fn text_received(&mut self, feed: &mut Feed<'_, '_>) -> Step {
         let Some(end) = feed.rest().get(..LINE_END.len()) else { return Step::Need };
         let State::Receive(Some(draft)) = std::mem::take(&mut self.state) else {
-            return Step::Stop(Next::Close);
+            return Step::Stop(Next::Reject);
         };
         feed.at += LINE_END.len();
         let head = std::mem::take(&mut self.head);
@@ -308,7 +308,7 @@ impl Session {
             }
             Command::Meta(Verb::Set) => self.meta_received(feed, line, Data::Draft(draft), end),
             // The head was a storage command when its value was announced.
-            _ => return Step::Stop(Next::Close),
+            _ => return Step::Stop(Next::Reject),
         }
         self.head = head;
         Step::Done
@@ -384,7 +384,8 @@ impl Session {
                 self.answer(feed, replies, reply::OK);
             }
             Command::Refused(line, replies) => self.answer(feed, replies, line),
-            Command::Quit | Command::Http => return Step::Stop(Next::Close),
+            Command::Quit => return Step::Stop(Next::Close),
+            Command::Http => return Step::Stop(Next::Reject),
             Command::Version => reply::version(&mut feed.out.staged),
             Command::Noop => self.say(feed, reply::MN),
             Command::Admin(admin, words) => return self.admin(feed, admin, words),

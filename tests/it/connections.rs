@@ -314,7 +314,45 @@ fn connections_are_listed() {
     );
     drop(other);
     let closed = String::from_utf8(watcher.read_through(b"\n")).unwrap();
-    assert!(closed.contains(&format!("rport={own} transport=tcp reason=error")), "{closed}");
+    assert!(closed.contains(&format!("rport={own} transport=tcp reason=normal")), "{closed}");
+}
+
+/// A client that hung up was reported as an error, and one that was closed for what it sent as normal.
+#[test]
+fn connections_end_with_their_reason() {
+    let server = Server::start(&[]);
+    let mut watcher = server.connect();
+    assert_eq!(watcher.ask("watch connevents"), "OK");
+    let header = |opcode: u8| [&[0x80, opcode][..], &[0; 22]].concat();
+    let cases: [(Vec<u8>, &str); 10] = [
+        (b"quit\r\n".to_vec(), "normal"),
+        (header(7), "normal"),
+        (b"mn\r\n".to_vec(), "normal"),
+        (b"get a".to_vec(), "normal"),
+        (b"set a 0 0 10\r\nabc".to_vec(), "normal"),
+        (b"set a 0 0 100000\r\nabc".to_vec(), "normal"),
+        (b"set a x 0 10\r\nabc".to_vec(), "normal"),
+        (vec![b'x'; 3000], "error"),
+        (b"x HTTP/1.1\r\n".to_vec(), "error"),
+        ([&header(10)[..], &[b'x'; 24]].concat(), "error"),
+    ];
+    for (sent, reason) in cases {
+        let mut client = server.connect();
+        let port = client.stream.local_addr().unwrap().port();
+        client.send(&sent);
+        if reason == "normal" {
+            client.finish();
+            client.read_to_end();
+        }
+        let end = format!(" type=conn_close rip=127.0.0.1 rport={port} transport=tcp reason=");
+        let line = loop {
+            let line = String::from_utf8(watcher.read_through(b"\n")).unwrap();
+            if line.contains(&end) {
+                break line;
+            }
+        };
+        assert!(line.contains(&format!("{end}{reason} cfd=")), "{}: {line}", show(&sent));
+    }
 }
 
 /// What an idle connection costs the server in memory of its own, once it has been used.
