@@ -1,5 +1,6 @@
 //! `perf gen`: synthetic traces, each of which tests one property of an eviction policy.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use argh::FromArgs;
@@ -10,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use crate::trace::{Op, Trace};
 use crate::value::mix;
 
-/// Write a synthetic trace. NAME is one of zipf08 zipf10 scan loop onehit ttl overwrite large shift calcify.
+/// Write a synthetic trace. NAME is one of zipf08 zipf10 scan loop onehit ttl overwrite large bulk shift calcify.
 #[derive(FromArgs, Clone, Debug)]
 #[argh(subcommand, name = "gen")]
 pub(crate) struct Flags {
@@ -20,10 +21,10 @@ pub(crate) struct Flags {
     /// output file
     #[argh(positional)]
     out: PathBuf,
-    /// requests (3,000,000; large 600,000)
+    /// requests (3,000,000; large 600,000; bulk 300,000)
     #[argh(option)]
     requests: Option<usize>,
-    /// keys (400,000; large 100,000)
+    /// keys (400,000; large 100,000; bulk 50,000)
     #[argh(option)]
     keys: Option<usize>,
     /// seed (1)
@@ -62,6 +63,10 @@ pub(crate) struct Spec {
     sets: f64,
     /// How often the popularity moves on by a tenth of the keys.
     shifts: usize,
+    /// Each of so many requests is for a new object of 0.5 to 1 MB; 0 for none.
+    bulk_every: usize,
+    /// Share of requests for a new object that is requested once more, [`SECOND_AFTER`] requests later.
+    twice: f64,
     /// 100-byte values in the first half, 700-byte values of other keys in the second.
     calcify: bool,
     /// Inverse of the size distribution, piecewise linear: cumulative share, bytes.
@@ -83,6 +88,8 @@ const KV: &[(f64, f64)] = &[
 /// Two in a hundred objects hold most of the bytes.
 const LARGE: &[(f64, f64)] =
     &[(0.0, 50.0), (0.50, 300.0), (0.90, 2000.0), (0.98, 8000.0), (0.995, 65_536.0), (1.0, 262_144.0)];
+/// Requests between the two for an object that is requested twice.
+const SECOND_AFTER: usize = 2_000;
 const TTLS: &[(f64, u32)] = &[(0.4, 5), (0.7, 30), (0.9, 300), (1.0, 0)];
 
 impl Spec {
@@ -97,6 +104,8 @@ impl Spec {
             ttls: &[],
             sets: 0.0,
             shifts: 0,
+            bulk_every: 0,
+            twice: 0.0,
             calcify: false,
             curve: KV,
         };
@@ -109,6 +118,7 @@ impl Spec {
             "ttl" => Self { ttls: TTLS, ..base },
             "overwrite" => Self { sets: 0.3, ..base },
             "large" => Self { requests: 600_000, keys: 100_000, alpha: 0.8, curve: LARGE, ..base },
+            "bulk" => Self { requests: 300_000, keys: 50_000, bulk_every: 50, twice: 0.2, ..base },
             "shift" => Self { shifts: 10, ..base },
             "calcify" => Self { alpha: 0.9, calcify: true, ..base },
             _ => return None,
@@ -131,6 +141,8 @@ impl Spec {
         let mut scan_start = None;
         let scan_len = (self.keys as f64 * self.scan) as u32;
         let scan_every = (self.requests / 10).max(1);
+        let mut bulk = Vec::new();
+        let mut again: VecDeque<(usize, u32)> = VecDeque::new();
         for n in 0..self.requests {
             if scan_len > 0 && n > 0 && n % scan_every == 0 {
                 let start = scan_start.filter(|_| self.scan_repeats).unwrap_or(fresh);
@@ -138,7 +150,17 @@ impl Spec {
                 scan_start = Some(start);
                 trace.requests.extend((start..start + scan_len).map(|object| Op::Get.packed(object)));
             }
-            let object = if self.one_hit > 0.0 && rng.random::<f64>() < self.one_hit {
+            let seconds = again.iter().take_while(|(at, _)| *at <= n).count();
+            trace.requests.extend(again.drain(..seconds).map(|(_, object)| Op::Get.packed(object)));
+            let object = if self.bulk_every > 0 && n % self.bulk_every == 0 {
+                bulk.push(fresh);
+                fresh += 1;
+                fresh - 1
+            } else if self.twice > 0.0 && rng.random::<f64>() < self.twice {
+                again.push_back((n + SECOND_AFTER, fresh));
+                fresh += 1;
+                fresh - 1
+            } else if self.one_hit > 0.0 && rng.random::<f64>() < self.one_hit {
                 fresh += 1;
                 fresh - 1
             } else {
@@ -149,6 +171,9 @@ impl Spec {
             self.push(&mut trace, object, &mut rng);
         }
         trace.sizes = (0..fresh).map(|object| self.size(object)).collect();
+        for object in bulk {
+            trace.sizes[object as usize] = 500_000 + (mix(u64::from(object)) % 500_000) as u32;
+        }
         if !self.ttls.is_empty() {
             trace.ttls = (0..fresh).map(|object| self.ttl(object)).collect();
         }
@@ -223,6 +248,11 @@ mod tests {
         let sets = (0..20_000).filter(|&i| overwrite.request(i).op == Op::Set).count();
         assert!((5_500..6_500).contains(&sets), "{sets}");
         assert!(small("ttl").ttls.contains(&5));
+        let bulk = small("bulk");
+        let requests =
+            |object: u32| (0..bulk.requests.len()).filter(|&i| bulk.request(i).object == object).count();
+        assert_eq!(bulk.sizes.iter().filter(|&&size| size >= 500_000).count(), 400);
+        assert_eq!((bulk.sizes[1_000] >= 500_000, requests(1_000), requests(1_001)), (true, 1, 2));
         let calcify = small("calcify");
         assert!((0..10_000).all(|i| calcify.request(i).value_len < 140));
         assert!((10_000..20_000).all(|i| calcify.request(i).value_len >= 550));

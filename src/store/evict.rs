@@ -10,7 +10,8 @@
 //!
 //! 1. Before anything live is evicted, a segment that is at least half dead is cleaned: its live items are copied to the
 //!    open segment of the same queue, unaged. (Without this, overwrites fill the store with dead bytes.)
-//! 2. Else the oldest unit of small goes if small holds more than a tenth of the limit, or main is empty; else of main.
+//! 2. Else the oldest unit of small goes if small holds more than a tenth of the limit, or main is empty; else of main. In
+//!    small neither large items nor segments can push out all of the others: see [`Ledger::lines`].
 //! 3. An item survives if hits > 0 and hits² × 1.5 × mean item size ≥ its size: a large item must be used more to be
 //!    worth its place. Survivors of all victims are packed into the same open segment of main. A key that comes back goes
 //!    to main by the same rule, as if it had been used twice.
@@ -33,9 +34,6 @@ use super::item_ref::{Hash, ItemRef};
 use super::ledger::{Large, Ledger, Popped, Queue, State, Unit};
 use super::turn::Turn;
 use crate::clock::Secs;
-
-/// Share of the limit that small is held to: one part in this many.
-const SMALL_PART: u64 = 10;
 
 /// Items of a victim that are looked up together, and bytes after which no further one is.
 const LOOK_AHEAD: usize = 8;
@@ -188,16 +186,14 @@ impl<'t> Turn<'t> {
         if !self.evicts() {
             return if self.ledger.awaits_cursors() { Slice::Stalled } else { Slice::Idle };
         }
-        let small = self.ledger.queue_bytes(Queue::Small) > self.ledger.limit / SMALL_PART;
-        let order = if small { [Queue::Small, Queue::Main] } else { [Queue::Main, Queue::Small] };
-        for queue in order {
-            match self.ledger.pop(queue, space) {
+        for &line in self.ledger.lines() {
+            match self.ledger.pop(line, space) {
                 Popped::Unit(Unit::Segment(id)) => {
                     self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Evict, effort: 1 });
                     return Slice::Worked;
                 }
                 Popped::Unit(Unit::Large(id)) => {
-                    self.evict_large(id, queue);
+                    self.evict_large(id, line.queue());
                     return Slice::Worked;
                 }
                 Popped::Passed => return Slice::Worked,

@@ -28,7 +28,7 @@ mod queues;
 mod reclaim;
 mod retire;
 
-pub(super) use queues::Popped;
+pub(super) use queues::{Line, Popped};
 
 use super::ghost::Ghost;
 use super::item::{Item, Layout};
@@ -152,11 +152,15 @@ pub(super) struct Ledger {
     /// Time of the turn.
     pub(super) now: Secs,
     extents: Extents,
-    queues: [Mentions; 2],
+    /// By [`Line`].
+    queues: [Mentions; 3],
     queue_bytes: [u64; 2],
+    /// The large items in small: how many, and their bytes.
+    small_larges: u32,
+    small_large_bytes: u64,
     reclaim_list: ReclaimList,
     /// Mentions of each queue that the present search for a victim has passed over.
-    passed: [usize; 2],
+    passed: [usize; 3],
     retired: VecDeque<(Unit, u64)>,
     held: VecDeque<Unit>,
     /// Bytes of `retired` and of `held`.
@@ -197,8 +201,10 @@ impl Ledger {
             extents: Extents::new(space.large_base(), space.large_bytes()),
             queues: Default::default(),
             queue_bytes: [0; 2],
+            small_larges: 0,
+            small_large_bytes: 0,
             reclaim_list: ReclaimList::new(evicts),
-            passed: [0; 2],
+            passed: [0; 3],
             retired: VecDeque::new(),
             held: VecDeque::new(),
             pending_bytes: 0,
@@ -378,8 +384,14 @@ impl Ledger {
     pub(super) fn enqueue_large(&mut self, id: u32, queue: Queue) {
         let large = &mut self.larges[id as usize];
         large.queue = Some(queue);
-        self.queues[queue as usize].push_back((Unit::Large(id), large.epoch));
+        let mention = (Unit::Large(id), large.epoch);
+        self.queues[queue as usize].push_back(mention);
         self.queue_bytes[queue as usize] += large.bytes;
+        if queue == Queue::Small {
+            self.small_larges += 1;
+            self.small_large_bytes += large.bytes;
+            self.queues[Line::SmallLarges as usize].push_back(mention);
+        }
     }
 
     /// An item's expiry changed.

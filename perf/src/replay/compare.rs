@@ -36,8 +36,8 @@ pub(crate) struct CompareFlags {
     rate: Option<f64>,
 }
 
-const USUAL: [&str; 8] =
-    ["zipf10:4", "scan:4", "onehit:4", "overwrite:4", "shift:4", "calcify", "large", "ttl:4"];
+const USUAL: [&str; 9] =
+    ["zipf10:4", "scan:4", "onehit:4", "overwrite:4", "shift:4", "calcify", "large", "bulk", "ttl:4"];
 
 /// # Errors
 /// A message: no such trace, or a server that failed or gave a wrong value.

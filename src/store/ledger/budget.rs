@@ -68,11 +68,6 @@ impl Ledger {
         (u64::from(self.segments_in_use), self.free_warm.len() as u64)
     }
 
-    /// Bytes of units in `queue`.
-    pub(in crate::store) fn queue_bytes(&self, queue: Queue) -> u64 {
-        self.queue_bytes[queue as usize]
-    }
-
     /// True if more must be evicted to come under a lowered limit.
     pub(in crate::store) fn is_overhung(&self) -> bool {
         self.overhang > self.lasting_excess() + self.pending_bytes

@@ -1,7 +1,7 @@
 //! The ledger's own part of the recount: see `store/check.rs`.
 
 use super::reclaim::Listing;
-use super::{Ledger, Queue, State, Unit};
+use super::{Large, Ledger, Line, Queue, State, Unit};
 use crate::store::check::{Faults, Recount};
 use crate::store::evict::Victim;
 use crate::store::space::Space;
@@ -86,10 +86,10 @@ impl Ledger {
     /// Every member stands in its queue once, and nowhere else.
     fn check_queues(&self, faults: &mut Faults) {
         let mut found: HashMap<Unit, Vec<Queue>> = HashMap::new();
-        for queue in [Queue::Small, Queue::Main] {
-            for &(unit, epoch) in self.queues[queue as usize].iter() {
-                if self.is_current(unit, epoch) {
-                    found.entry(unit).or_default().push(queue);
+        for line in [Line::Small, Line::Main] {
+            for &mention in self.queues[line as usize].iter() {
+                if self.is_current(line.queue(), mention) {
+                    found.entry(mention.0).or_default().push(line.queue());
                 }
             }
         }
@@ -115,6 +115,25 @@ impl Ledger {
             found.into_keys().collect(),
         );
         faults.compare("bytes of queues", self.queue_bytes, bytes);
+        self.check_small_larges(faults);
+    }
+
+    /// The large items of small stand once in the line of their own.
+    fn check_small_larges(&self, faults: &mut Faults) {
+        let line = &self.queues[Line::SmallLarges as usize];
+        let mut listed: Vec<Unit> = line
+            .iter()
+            .filter(|&&mention| self.is_current(Queue::Small, mention))
+            .map(|&(unit, _)| unit)
+            .collect();
+        listed.sort_unstable_by_key(|unit| if let Unit::Large(id) = unit { *id } else { u32::MAX });
+        let is_small = |(_, large): &(usize, &Large)| large.queue == Some(Queue::Small);
+        let counted: Vec<Unit> =
+            self.larges.iter().filter(is_small).map(|(id, _)| Unit::Large(id as u32)).collect();
+        let bytes = self.larges.iter().filter(is_small).map(|(_, large)| large.bytes).sum();
+        faults.compare("large items of small", self.small_larges, counted.len() as u32);
+        faults.compare("bytes of large items of small", self.small_large_bytes, bytes);
+        faults.compare("the line of the large items of small", listed, counted);
     }
 
     /// Every retired unit is on one list once, and its bytes are pending.
@@ -134,7 +153,7 @@ impl Ledger {
             faults.compare(format_args!("mentions of segment {id} among the retired"), expected, mentions);
         }
         listed.retain(|unit, mentions| {
-            let gone = matches!(unit, Unit::Large(id) if self.larges.get(*id as usize).is_none_or(super::Large::is_published));
+            let gone = matches!(unit, Unit::Large(id) if self.larges.get(*id as usize).is_none_or(Large::is_published));
             gone || *mentions != 1
         });
         faults.unless(listed.is_empty(), || format!("retired large items are listed amiss: {listed:?}"));

@@ -1,11 +1,32 @@
 //! The two queues and the list of segments that are dead in part: which is next to go.
 
+use super::mentions::Mention;
 use super::{Ledger, Queue, Segment, State, Unit};
 use crate::clock::Secs;
 use crate::store::space::Space;
 
+/// Share of the limit that small is held to: one part in this many.
+const SMALL_PART: u64 = 10;
 /// Mentions looked at in one search for a victim.
 const LOOKS_MAX: usize = 64;
+
+/// An order in which units may be evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Line {
+    /// All of small.
+    Small,
+    /// All of main.
+    Main,
+    /// The large items of small, which stand in the first line as well.
+    SmallLarges,
+}
+
+impl Line {
+    /// The queue that its units stand in.
+    pub(in crate::store) fn queue(self) -> Queue {
+        if self == Self::Main { Queue::Main } else { Queue::Small }
+    }
+}
 
 /// What a search for a victim came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,26 +63,43 @@ impl Ledger {
         u64::from(segment.used) / u64::from(segment.used - segment.live).max(1)
     }
 
-    /// Takes the oldest unit of `queue` out of it. Units that values are being sent from or received into are passed over,
+    /// Where the next victim is looked for: the first of these that has one.
+    ///
+    /// New items keep a fair time in small whatever the sizes of others: while small holds more than its share, large items
+    /// may have half of that and segments the other. A large item that stands alone there may have all of the share.
+    pub(in crate::store) fn lines(&self) -> &'static [Line] {
+        let share = self.limit / SMALL_PART;
+        let [small_bytes, _] = self.queue_bytes;
+        let large_bytes = self.small_large_bytes;
+        let too_many_larges = large_bytes > share / 2 && (self.small_larges > 1 || large_bytes > share);
+        match () {
+            () if small_bytes <= share => &[Line::Main, Line::Small],
+            () if too_many_larges => &[Line::SmallLarges, Line::Small, Line::Main],
+            () if small_bytes - large_bytes > share / 2 => &[Line::Small, Line::Main],
+            () => &[Line::Main, Line::Small],
+        }
+    }
+
+    /// Takes the oldest unit of `line` out of its queue. Units that values are being sent from or received into are passed over,
     /// to the end of the queue: nothing would be gained by their items.
     ///
     /// Every look takes a mention off the queue or passes one; when all of the queue has been passed, there is nothing.
-    pub(in crate::store) fn pop(&mut self, queue: Queue, space: &Space) -> Popped {
+    pub(in crate::store) fn pop(&mut self, line: Line, space: &Space) -> Popped {
         for _ in 0..LOOKS_MAX {
-            if self.passed[queue as usize] >= self.queues[queue as usize].len() {
+            if self.passed[line as usize] >= self.queues[line as usize].len() {
                 return Popped::Nothing;
             }
-            let Some((unit, epoch)) = self.queues[queue as usize].pop_front() else { return Popped::Nothing };
-            if !self.is_current(unit, epoch) {
+            let Some((unit, epoch)) = self.queues[line as usize].pop_front() else { return Popped::Nothing };
+            if !self.is_current(line.queue(), (unit, epoch)) {
                 continue;
             }
             if self.is_in_use(unit, space) {
-                self.queues[queue as usize].push_back((unit, epoch));
-                self.passed[queue as usize] += 1;
+                self.queues[line as usize].push_back((unit, epoch));
+                self.passed[line as usize] += 1;
                 continue;
             }
             if let Unit::Segment(id) = unit
-                && self.open[queue as usize] == Some(id)
+                && self.segments[id as usize].state == State::Open
             {
                 self.close(id);
             }
@@ -74,7 +112,7 @@ impl Ledger {
 
     /// The next search for a victim begins anew.
     pub(in crate::store) fn look_again(&mut self) {
-        self.passed = [0; 2];
+        self.passed = [0; 3];
     }
 
     /// True if evicting the unit would gain nothing: something holds it, or it is open and empty.
@@ -103,12 +141,17 @@ impl Ledger {
                 let large = &mut self.larges[id as usize];
                 if let Some(queue) = large.queue.take() {
                     self.queue_bytes[queue as usize] -= large.bytes;
+                    if queue == Queue::Small {
+                        self.small_larges -= 1;
+                        self.small_large_bytes -= large.bytes;
+                    }
                 }
             }
         }
     }
 
-    pub(super) fn is_current(&self, unit: Unit, epoch: u32) -> bool {
+    /// True if `mention` is of a unit that stands in `queue`.
+    pub(super) fn is_current(&self, queue: Queue, (unit, epoch): Mention) -> bool {
         match unit {
             Unit::Segment(id) => {
                 let segment = &self.segments[id as usize];
@@ -117,7 +160,7 @@ impl Ledger {
             Unit::Large(id) => self
                 .larges
                 .get(id as usize)
-                .is_some_and(|large| large.epoch == epoch && large.queue.is_some()),
+                .is_some_and(|large| large.epoch == epoch && large.queue == Some(queue)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! From dead to free: retiring what nobody can find any more, collecting what nobody can reach.
 
-use super::{Ledger, State, Unit};
+use super::{Ledger, Line, State, Unit};
 use crate::store::item::Layout;
 use crate::store::item_ref::ItemRef;
 use crate::store::space::{Home, Space};
@@ -37,8 +37,8 @@ impl Ledger {
     pub(super) fn forget_old_mentions(&mut self) {
         let len_max = 2 * (self.segments_in_use as usize + self.larges.len()) + 64;
         let mut queues = std::mem::take(&mut self.queues);
-        for queue in &mut queues {
-            queue.drop_old(len_max, |(unit, epoch)| self.is_current(unit, epoch));
+        for (line, mentions) in [Line::Small, Line::Main, Line::SmallLarges].into_iter().zip(&mut queues) {
+            mentions.drop_old(len_max, |mention| self.is_current(line.queue(), mention));
         }
         self.queues = queues;
     }

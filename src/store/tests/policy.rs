@@ -42,3 +42,61 @@ fn a_large_value_that_comes_back_is_remembered() {
     receive(&mut shard, "new", 300_000);
     assert_eq!(queue_of(&mut shard, "new"), Queue::Small);
 }
+
+/// Reads `key` as a client does, and stores it on a miss; false on a miss.
+fn use_or_set(shard: &mut Shard, key: &str, bytes: usize) -> bool {
+    let hit = match shard.fresh(NOW).find(key.as_bytes()) {
+        Lookup::Hit(item) => {
+            item.touch_use(NOW);
+            true
+        }
+        _ => false,
+    };
+    if !hit {
+        set(shard, key, &vec![b'v'; bytes]).unwrap();
+    }
+    hit
+}
+
+/// Each value of a megabyte took a sixth of the small queue, so that new items were gone before their second read.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn new_items_keep_their_time_beside_a_stream_of_large_values() {
+    const LATER: usize = 2_000;
+    let mut shard = alone(options(64 << 20, 1));
+    let mut misses = 0;
+    for n in 0..40_000 {
+        use_or_set(&mut shard, &format!("new-{n}"), 300);
+        if n >= LATER {
+            misses += usize::from(!use_or_set(&mut shard, &format!("new-{}", n - LATER), 300));
+        }
+        if n % 20 == 0 {
+            set(&mut shard, &format!("bulk-{n}"), &vec![b'b'; 1_000_000]).unwrap();
+        }
+    }
+    assert!(shard.store().totals().evictions > 1_000);
+    assert_eq!(misses, 0, "of {} second reads", 40_000 - LATER);
+}
+
+/// Nor do small items push out a large one before its time: it is as old as they are.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_large_value_keeps_its_time_beside_a_stream_of_new_items() {
+    let mut shard = alone(Options { item_size_max: 16 << 20, ..options(64 << 20, 1) });
+    for n in 0..250_000 {
+        set(&mut shard, &format!("old-{n}"), &[b'v'; 300]).unwrap();
+    }
+    for megabytes in [1, 4] {
+        let large = format!("large-{megabytes}");
+        set(&mut shard, &large, &vec![b'l'; megabytes << 20]).unwrap();
+        // 2 MB of them.
+        for n in 0..6_000 {
+            set(&mut shard, &format!("{large}-{n}"), &[b'v'; 300]).unwrap();
+        }
+        assert!(get(&mut shard, &large).is_some(), "{large}");
+        for n in 6_000..300_000 {
+            set(&mut shard, &format!("{large}-{n}"), &[b'v'; 300]).unwrap();
+        }
+        assert_eq!(get(&mut shard, &large), None, "{large} has had its time");
+    }
+}
