@@ -146,6 +146,17 @@ pub enum Deleted {
     NoMemory,
 }
 
+/// Result of a touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// The item has its new expiry.
+    Touched,
+    /// Nothing is there.
+    NotFound,
+    /// No memory to say so to the other rings.
+    NoMemory,
+}
+
 /// Result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {

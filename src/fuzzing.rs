@@ -148,6 +148,7 @@ impl Peer {
             match progress.next {
                 Next::Close | Next::Reject => self.closed = true,
                 Next::Receive => assert!(self.carry.is_empty(), "a draft is filled before more is asked for"),
+                Next::Stall => panic!("there is no ring to wait for"),
                 Next::Read | Next::Resume | Next::Wait | Next::Watch => {}
             }
             if progress.next != Next::Resume {

@@ -78,6 +78,9 @@ pub const HEALTH_SECS_MAX: f64 = 3600.0;
 
 // The store.
 
+/// How long a command waits for rings that lag. Once a ring has not moved for that long, commands that need it to move
+/// are refused without waiting.
+pub const STALL_MAX: Duration = Duration::from_secs(1);
 /// Deltas that the log holds, which is how far a ring may lag behind the writers.
 pub const LOG_ENTRIES: usize = 16 * 1024;
 

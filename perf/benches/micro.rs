@@ -195,7 +195,7 @@ fn put(shard: &mut Shard, n: usize) {
         };
         (Edit::Put(put), ())
     };
-    shard.fresh(NOW).edit(key(n).as_bytes(), Data::Bytes(&VALUE), edit).expect("room");
+    shard.fresh(NOW).edit(key(n).as_bytes(), &mut Data::Bytes(&VALUE), edit).expect("room");
 }
 
 /// A lookup in the store alone.

@@ -5,7 +5,7 @@ use crate::command::{Count, Counted, Direction};
 use crate::engine::Turn;
 use crate::engine::observe::Found;
 use crate::number;
-use crate::store::{Data, Edit, EditError, Item, Put, Value};
+use crate::store::{Data, Edit, Item, Put, Retry, Value};
 
 /// Length of [`Value::Digits`]' buffer.
 const DIGITS: usize = 24;
@@ -35,14 +35,17 @@ impl Turn<'_> {
     /// Adds to or takes from a number.
     ///
     /// A number that is not longer than what it replaces is padded with spaces to the old length.
-    pub fn count(&mut self, count: &Count<'_>) -> Counted {
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn count(&mut self, count: &Count<'_>) -> Result<Counted, Retry> {
         let touch = count.touch.map(|exptime| self.deadline(exptime));
         let (now, shared) = (self.now, self.shared);
         let mut padded = Vec::new();
         let mut padded_for = 0;
         loop {
-            let data = if padded.is_empty() { Data::None } else { Data::Bytes(&padded) };
-            let edited = self.fresh.edit(count.key, data, |old| {
+            let mut data = if padded.is_empty() { Data::None } else { Data::Bytes(&padded) };
+            let edited = self.fresh.edit(count.key, &mut data, |old| {
                 let Some(old) = old else { return (Edit::Keep, Look::Missing) };
                 if old.value().is_empty() {
                     return (Edit::Keep, Look::NotNumeric);
@@ -77,10 +80,8 @@ impl Turn<'_> {
                     Look::Done { number, class, value_bytes: old.value().len(), ttl },
                 )
             });
-            let (look, cas) = match edited {
-                Ok(edited) => (edited.outcome, edited.cas),
-                Err(EditError::NoRoom | EditError::TooLarge) => return Counted::NoMemory,
-            };
+            let Ok(edited) = self.settle(edited)? else { return Ok(Counted::NoMemory) };
+            let (look, cas) = (edited.outcome, edited.cas);
             if let Some(observer) = self.observer()
                 && matches!(look, Look::Missing | Look::Done { .. })
             {
@@ -98,29 +99,29 @@ impl Turn<'_> {
                     padded_for = cas;
                 }
                 Look::Missing => return self.count_missing(count),
-                Look::NotNumeric => return Counted::NotNumeric,
-                Look::Exists => return Counted::Exists,
+                Look::NotNumeric => return Ok(Counted::NotNumeric),
+                Look::Exists => return Ok(Counted::Exists),
                 Look::Done { number, class, ttl, .. } => {
                     match count.direction {
                         Direction::Up => self.class(class).incr_hits.add(1),
                         Direction::Down => self.class(class).decr_hits.add(1),
                     }
-                    return Counted::Number { number, cas: self.shown_cas(cas), created: false, ttl };
+                    return Ok(Counted::Number { number, cas: self.shown_cas(cas), created: false, ttl });
                 }
             }
         }
     }
 
-    fn count_missing(&mut self, count: &Count<'_>) -> Counted {
+    fn count_missing(&mut self, count: &Count<'_>) -> Result<Counted, Retry> {
         let Some((initial, exptime)) = count.create else {
             match count.direction {
                 Direction::Up => self.counters.ring.incr_misses.add(1),
                 Direction::Down => self.counters.ring.decr_misses.add(1),
             }
-            return Counted::NotFound;
+            return Ok(Counted::NotFound);
         };
         let deadline = self.deadline(exptime);
-        let edited = self.fresh.edit(count.key, Data::None, |old| {
+        let edited = self.fresh.edit(count.key, &mut Data::None, |old| {
             if old.is_some() {
                 return (Edit::Keep, false);
             }
@@ -136,8 +137,8 @@ impl Turn<'_> {
             };
             (Edit::Put(put), true)
         });
-        match edited {
-            Ok(edited) if edited.outcome => Counted::Number {
+        match self.settle(edited)? {
+            Ok(edited) if edited.outcome => Ok(Counted::Number {
                 number: initial,
                 cas: self.shown_cas(edited.cas),
                 created: true,
@@ -145,10 +146,10 @@ impl Turn<'_> {
                     Secs::NEVER => None,
                     deadline => Some(deadline.0.wrapping_sub(self.now.0)),
                 },
-            },
+            }),
             // Another ring was faster: the item is there, so count on it.
             Ok(_) => self.count(&Count { create: None, ..*count }),
-            Err(_) => Counted::NoMemoryToCreate,
+            Err(_) => Ok(Counted::NoMemoryToCreate),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::clock::Secs;
 use crate::command::{Deleted, Exptime};
 use crate::engine::Turn;
 use crate::engine::observe::Found;
-use crate::store::{Amend, Data, Edit, Item, Lookup, Put, Value};
+use crate::store::{Amend, Data, Edit, EditError, Item, Lookup, Put, Retry, Value};
 
 /// A meta get.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,17 @@ pub struct Seen {
     pub created: bool,
 }
 
+/// What came of a meta get.
+#[derive(Clone, Copy, Debug)]
+pub enum Fetched {
+    /// The item was shown.
+    Hit,
+    /// It is not there, or there is no room to create it.
+    Miss,
+    /// It cannot be changed as it was asked for.
+    NoMemory,
+}
+
 /// How an md treats an item that it finds.
 #[derive(Clone, Copy, Debug)]
 pub struct Discard<'a> {
@@ -72,14 +83,18 @@ pub struct Discard<'a> {
 }
 
 impl Turn<'_> {
-    /// Looks `fetch.key` up with all that a meta get may change on the way, and shows the item; None is a miss.
+    /// Looks `fetch.key` up with all that a meta get may change on the way, and shows the item.
     ///
-    /// `show` may be called more than once: the last call counts. It gets no item if the get has created it, empty.
+    /// `show` may be called more than once: the last call counts, and only of a hit. It gets no item if the get has created
+    /// it, empty.
+    ///
+    /// # Errors
+    /// Not yet.
     pub fn fetch(
         &mut self,
         fetch: &Fetch<'_>,
         mut show: impl FnMut(&Seen, Option<&Item<'_>>),
-    ) -> Option<Seen> {
+    ) -> Result<Fetched, Retry> {
         let (now, shared) = (self.now, self.shared);
         let cas_enabled = shared.config.cas_enabled;
         match self.fresh.find(fetch.key) {
@@ -96,7 +111,7 @@ impl Turn<'_> {
                     if let Some(observer) = self.observer() {
                         observer.fetched(fetch.key, Found::Yes(class, seen.value_bytes));
                     }
-                    return Some(seen);
+                    return Ok(Fetched::Hit);
                 }
             }
             missed => {
@@ -116,7 +131,7 @@ impl Turn<'_> {
                     if let Some(observer) = self.observer() {
                         observer.fetched(fetch.key, found);
                     }
-                    return None;
+                    return Ok(Fetched::Miss);
                 }
             }
         }
@@ -127,13 +142,13 @@ impl Turn<'_> {
         &mut self,
         fetch: &Fetch<'_>,
         mut show: impl FnMut(&Seen, Option<&Item<'_>>),
-    ) -> Option<Seen> {
+    ) -> Result<Fetched, Retry> {
         let (shared, now) = (self.shared, self.now);
         let cas_enabled = shared.config.cas_enabled;
         let touch = fetch.touch.map(|exptime| self.deadline(exptime));
         let vivify = fetch.vivify.map(|exptime| self.deadline(exptime));
         let recache = fetch.recache.map(|exptime| self.deadline(exptime));
-        let edited = self.fresh.edit(fetch.key, Data::None, |old| match (old, vivify) {
+        let edited = self.fresh.edit(fetch.key, &mut Data::None, |old| match (old, vivify) {
             (None, None) => (Edit::Keep, None),
             (None, Some(exptime)) => {
                 let put = Put {
@@ -166,6 +181,10 @@ impl Turn<'_> {
                 (edit, Some((seen, shared.class_of(old))))
             }
         });
+        let edited = self.settle(edited)?;
+        if let Err(EditError::Retry(_)) = edited {
+            return Ok(Fetched::NoMemory);
+        }
         let Some((mut seen, class, cas)) =
             edited.ok().and_then(|edited| edited.outcome.map(|(seen, class)| (seen, class, edited.cas)))
         else {
@@ -173,7 +192,7 @@ impl Turn<'_> {
             if let Some(observer) = self.observer() {
                 observer.fetched(fetch.key, Found::No);
             }
-            return None;
+            return Ok(Fetched::Miss);
         };
         if let Some(observer) = self.observer() {
             observer.fetched(
@@ -196,14 +215,17 @@ impl Turn<'_> {
         } else {
             class.get_hits.add(1);
         }
-        Some(seen)
+        Ok(Fetched::Hit)
     }
 
     /// Deletes, marks stale, or empties an item.
-    pub fn discard(&mut self, discard: &Discard<'_>) -> Deleted {
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn discard(&mut self, discard: &Discard<'_>) -> Result<Deleted, Retry> {
         let shared = self.shared;
         let touch = discard.touch.map(|exptime| self.deadline(exptime));
-        let edited = self.fresh.edit(discard.key, Data::None, |old| {
+        let edited = self.fresh.edit(discard.key, &mut Data::None, |old| {
             let Some(old) = old else { return (Edit::Keep, (Deleted::NotFound, (0, 0))) };
             if discard.compare.is_some_and(|cas| cas != old.cas()) {
                 return (Edit::Keep, (Deleted::Exists, (0, 0)));
@@ -231,7 +253,7 @@ impl Turn<'_> {
             };
             (edit, (Deleted::Deleted, (shared.class_of(old), old.value().len())))
         });
-        let Ok(edited) = edited else { return Deleted::NoMemory };
+        let Ok(edited) = self.settle(edited)? else { return Ok(Deleted::NoMemory) };
         let (deleted, (class, bytes)) = edited.outcome;
         if let Some(observer) = self.observer()
             && !(discard.stale && deleted == Deleted::Deleted)
@@ -244,7 +266,7 @@ impl Turn<'_> {
             Deleted::Deleted => self.class(class).delete_hits.add(1),
             _ => self.counters.ring.delete_misses.add(1),
         }
-        deleted
+        Ok(deleted)
     }
 
     /// Looks at an item without using it or counting anything but the question.

@@ -21,7 +21,7 @@ mod storage;
 pub mod watch;
 
 pub use dump::ClassSet;
-pub use meta::{Discard, Fetch, Seen};
+pub use meta::{Discard, Fetch, Fetched, Seen};
 pub use observe::Reason;
 pub use shared::{Gauges, Shared, Stop, classes};
 pub use stats::{Report, Sink};
@@ -33,7 +33,7 @@ use crate::engine::latency::Kind;
 use crate::engine::observe::Found;
 use crate::engine::sample::{Sample, Sampler};
 use crate::limits::EXPTIME_RELATIVE_MAX;
-use crate::store::{Fresh, Hash, Item, Lookup, Shard, Store, Version};
+use crate::store::{EditError, Fresh, Hash, Item, Lookup, Retry, Shard, Store, Version};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +90,7 @@ impl Engine {
             observers: self.shared.observers() | if sample == Sample::Keys { shared::KEYS } else { 0 },
             is_timed: sample == Sample::Times,
             connection: 0,
+            is_patient: true,
         }
     }
 }
@@ -107,6 +108,8 @@ pub struct Turn<'e> {
     is_timed: bool,
     /// Number of the connection whose commands these are.
     connection: u32,
+    /// What must wait for other rings is tried again later, not refused.
+    is_patient: bool,
 }
 
 impl<'e> Turn<'e> {
@@ -119,6 +122,26 @@ impl<'e> Turn<'e> {
     #[inline]
     pub fn set_connection(&mut self, id: u32) {
         self.connection = id;
+    }
+
+    /// Refuses, for the rest of this turn, what must wait for other rings.
+    #[cold]
+    pub fn refuse_stalls(&mut self) {
+        self.is_patient = false;
+    }
+
+    /// What came of a try to change something: an error that is not the end of it is one to try again.
+    #[inline]
+    fn settle<T, E>(&self, tried: Result<T, E>) -> Result<Result<T, E>, Retry>
+    where
+        E: Copy,
+        EditError: From<E>,
+    {
+        let Err(error) = tried else { return Ok(tried) };
+        match error.into() {
+            EditError::Retry(retry) if self.is_patient || retry != Retry::Stalled => Err(retry),
+            _ => Ok(Err(error)),
+        }
     }
 
     /// Whether this turn's requests are to be timed, with [`Turn::record`].

@@ -1,10 +1,10 @@
 //! Storing, deleting, touching, flushing.
 
 use crate::clock::Secs;
-use crate::command::{Deleted, Exptime, Flushed, Mode, Store, Stored, Written};
+use crate::command::{Deleted, Exptime, Flushed, Mode, Store, Stored, Touched, Written};
 use crate::engine::Turn;
 use crate::engine::observe::Found;
-use crate::store::{Amend, Data, Draft, Edit, EditError, Item, Put, Unreserved, Value};
+use crate::store::{Amend, Data, Draft, Edit, EditError, Item, Put, Retry, Unreserved, Value};
 
 /// How a store's cas compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,20 @@ impl Turn<'_> {
         self.shared.bytes_of(store.key.len(), store.flags, value_bytes) > self.shared.config.item_size_max
     }
 
-    /// Counts a store that is refused, and drops the item it would have replaced, so that a failed set leaves no stale data.
-    pub fn refuse_store(&mut self, store: &Store<'_>, why: Stored, drop_old: bool) {
+    /// Drops the item that a refused store would have replaced, so that a failed set leaves no stale data, and counts
+    /// the store.
+    ///
+    /// # Errors
+    /// The item is still there.
+    pub fn refuse_store(&mut self, store: &Store<'_>, why: Stored, drop_old: bool) -> Result<(), Retry> {
+        // With -M what was accepted stays, whatever is refused.
+        if drop_old && self.shared.config.evictions {
+            let removed = self
+                .fresh
+                .edit(store.key, &mut Data::None, |old| (old.map_or(Edit::Keep, |_| Edit::Remove), ()));
+            // Removing takes no memory. If other rings keep it from happening, the store is refused all the same.
+            let _ = self.settle(removed)?;
+        }
         match why {
             Stored::TooLarge => self.counters.ring.store_too_large.add(1),
             _ => self.counters.ring.store_no_memory.add(1),
@@ -44,28 +56,30 @@ impl Turn<'_> {
             let status = if why == Stored::TooLarge { "too_large" } else { "no_memory" };
             observer.stored(store.key, store.mode, status, (0, 0, 0));
         }
-        // With -M what was accepted stays, whatever is refused.
-        if drop_old && self.shared.config.evictions {
-            // Removing takes no memory, so it cannot fail.
-            let _ =
-                self.fresh.edit(store.key, Data::None, |old| (old.map_or(Edit::Keep, |_| Edit::Remove), ()));
-        }
+        Ok(())
     }
 
     /// Item memory for a value that has still to be received. At most `turns` turns of eviction are spent on it.
     ///
     /// # Errors
-    /// There is none, or not yet.
-    pub fn reserve(&mut self, key: &[u8], value_bytes: usize, turns: u32) -> Result<Draft, Unreserved> {
-        self.fresh.reserve(key, value_bytes, turns)
+    /// Not yet; inside, there is none.
+    pub fn reserve(
+        &mut self,
+        key: &[u8],
+        value_bytes: usize,
+        turns: u32,
+    ) -> Result<Result<Draft, Unreserved>, Retry> {
+        let reserved = self.fresh.reserve(key, value_bytes, turns);
+        self.settle(reserved)
     }
 
     /// Makes room for more of a value of which [`Draft::needs_room`], with at most `turns` turns of eviction.
     ///
     /// # Errors
-    /// There is none yet.
-    pub fn extend(&mut self, draft: &mut Draft, turns: u32) -> Result<(), Unreserved> {
-        self.fresh.extend(draft, turns)
+    /// Not yet; inside, there is none.
+    pub fn extend(&mut self, draft: &mut Draft, turns: u32) -> Result<Result<(), Unreserved>, Retry> {
+        let extended = self.fresh.extend(draft, turns);
+        self.settle(extended)
     }
 
     /// Counts a storage command whose value was read.
@@ -75,7 +89,15 @@ impl Turn<'_> {
     }
 
     /// Stores `data`, which is `value_bytes` long.
-    pub fn store(&mut self, store: &Store<'_>, value_bytes: usize, data: Data<'_>) -> Stored {
+    ///
+    /// # Errors
+    /// Not yet; `data` is as it was.
+    pub fn store(
+        &mut self,
+        store: &Store<'_>,
+        value_bytes: usize,
+        data: &mut Data<'_>,
+    ) -> Result<Stored, Retry> {
         let (now, shared) = (self.now, self.shared);
         let deadline = self.deadline(store.exptime);
         let vivify = store.vivify.map(|exptime| self.deadline(exptime));
@@ -100,7 +122,7 @@ impl Turn<'_> {
                 Decision { stored, compared, old: old.map(|old| (shared.class_of(old), old.value().len())) },
             )
         });
-        match edited {
+        Ok(match self.settle(edited)? {
             Ok(edited) => {
                 self.count_set(store, value_bytes);
                 self.count_compared(store, edited.outcome);
@@ -118,8 +140,8 @@ impl Turn<'_> {
                 Stored::NotStored
             }
             Err(EditError::TooLarge) => Stored::TooLarge,
-            Err(EditError::NoRoom) => Stored::NoMemory,
-        }
+            Err(EditError::NoRoom | EditError::Retry(_)) => Stored::NoMemory,
+        })
     }
 
     fn count_compared(&self, store: &Store<'_>, decision: Decision) {
@@ -157,16 +179,19 @@ impl Turn<'_> {
     }
 
     /// Deletes `key`; with `compare` only if its cas is that.
-    pub fn delete(&mut self, key: &[u8], compare: Option<u64>) -> Deleted {
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn delete(&mut self, key: &[u8], compare: Option<u64>) -> Result<Deleted, Retry> {
         let shared = self.shared;
-        let edited = self.fresh.edit(key, Data::None, |old| match old {
+        let edited = self.fresh.edit(key, &mut Data::None, |old| match old {
             None => (Edit::Keep, (Deleted::NotFound, (0, 0))),
             Some(old) if compare.is_some_and(|cas| cas != old.cas()) => {
                 (Edit::Keep, (Deleted::Exists, (0, 0)))
             }
             Some(old) => (Edit::Remove, (Deleted::Deleted, (shared.class_of(old), old.value().len()))),
         });
-        let Ok(edited) = edited else { return Deleted::NoMemory };
+        let Ok(edited) = self.settle(edited)? else { return Ok(Deleted::NoMemory) };
         let (deleted, (class, bytes)) = edited.outcome;
         if let Some(observer) = self.observer() {
             observer.deleted(key, "delete", (deleted == Deleted::Deleted).then_some((class, bytes)));
@@ -176,15 +201,23 @@ impl Turn<'_> {
             Deleted::NotFound => self.counters.ring.delete_misses.add(1),
             Deleted::Exists | Deleted::NoMemory => {}
         }
-        deleted
+        Ok(deleted)
     }
 
-    /// Gives `key` a new expiry and shows the item; false if it is not there. `show` may be called more than once: the
-    /// last call counts.
-    pub fn touch(&mut self, key: &[u8], exptime: Exptime, mut show: impl FnMut(&Item<'_>)) -> bool {
+    /// Gives `key` a new expiry and shows the item. `show` may be called more than once: the last call counts, and only if
+    /// the item was touched.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn touch(
+        &mut self,
+        key: &[u8],
+        exptime: Exptime,
+        mut show: impl FnMut(&Item<'_>),
+    ) -> Result<Touched, Retry> {
         let (now, shared) = (self.now, self.shared);
         let deadline = self.deadline(exptime);
-        let edited = self.fresh.edit(key, Data::None, |old| match old {
+        let edited = self.fresh.edit(key, &mut Data::None, |old| match old {
             None => (Edit::Keep, None),
             Some(old) => {
                 old.touch_use(now);
@@ -193,7 +226,8 @@ impl Turn<'_> {
                 (Edit::Amend(amend), Some((shared.class_of(old), old.value().len())))
             }
         });
-        let found = edited.ok().and_then(|edited| edited.outcome);
+        let Ok(edited) = self.settle(edited)? else { return Ok(Touched::NoMemory) };
+        let found = edited.outcome;
         if let Some(observer) = self.observer() {
             observer.fetched(key, found.map_or(Found::No, |(class, bytes)| Found::Yes(class, bytes)));
         }
@@ -201,7 +235,7 @@ impl Turn<'_> {
             Some((class, _)) => self.class(class).touch_hits.add(1),
             None => self.counters.ring.touch_misses.add(1),
         }
-        found.is_some()
+        Ok(if found.is_some() { Touched::Touched } else { Touched::NotFound })
     }
 
     /// `cache_memlimit`: false if the store cannot have that limit.
@@ -210,19 +244,28 @@ impl Turn<'_> {
     }
 
     /// `flush_all`.
-    pub fn flush(&mut self, exptime: Exptime) -> Flushed {
-        self.count_flush();
+    ///
+    /// # Errors
+    /// Not yet.
+    pub fn flush(&mut self, exptime: Exptime) -> Result<Flushed, Retry> {
         if !self.shared.config.flush_enabled {
-            return Flushed::NotAllowed;
+            self.count_flush();
+            return Ok(Flushed::NotAllowed);
         }
         let at = if exptime.0 <= 0 { self.now } else { self.deadline(exptime) };
-        if at > self.now {
+        let flushed = if at > self.now {
             self.fresh.flush_at(at);
-        } else if self.fresh.flush().is_err() {
-            return Flushed::NoMemory;
+            Ok(())
+        } else {
+            let flushed = self.fresh.flush();
+            self.settle(flushed)?
+        };
+        self.count_flush();
+        if flushed.is_err() {
+            return Ok(Flushed::NoMemory);
         }
         self.shared.change(|live| live.oldest = at.0.saturating_sub(1));
-        Flushed::Done
+        Ok(Flushed::Done)
     }
 
     /// Counts a flush; bad ones count too.

@@ -9,6 +9,8 @@ thread_local! {
     /// Each is taken out while it is used.
     static SHARDS: RefCell<Vec<Option<Shard>>> = const { RefCell::new(Vec::new()) };
     static NOW: Cell<Secs> = const { Cell::new(Secs(2)) };
+    /// A ring that hears no wakes.
+    static STUCK: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// Opens a store whose shards this thread holds until [`close`]; the time is 2 seconds.
@@ -17,6 +19,7 @@ thread_local! {
 /// There is no address space.
 pub fn open(options: Options, host: impl Host + 'static) -> Arc<Store> {
     NOW.set(Secs(2));
+    STUCK.set(None);
     let rings = options.rings;
     let store = Store::new(options, Box::new(host)).expect("address space");
     SHARDS.set((0..rings).map(|ring| Some(store.shard(ring))).collect());
@@ -38,8 +41,21 @@ pub fn set_now(now: Secs) {
     NOW.set(now);
 }
 
-/// What a [`Host`] does to wake a ring: it catches up at once, unless it is in use.
+/// The ring that hears no wakes, if there is one.
+pub fn stuck() -> Option<usize> {
+    STUCK.get()
+}
+
+/// Chooses it.
+pub fn set_stuck(ring: Option<usize>) {
+    STUCK.set(ring);
+}
+
+/// What a [`Host`] does to wake a ring: it catches up at once, unless it is in use or stuck.
 pub fn wake(ring: usize) {
+    if stuck() == Some(ring) {
+        return;
+    }
     let shard = SHARDS.with_borrow_mut(|shards| shards[ring].take());
     if let Some(mut shard) = shard {
         shard.fresh(now());

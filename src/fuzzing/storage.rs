@@ -78,7 +78,7 @@ impl World {
             3 => self.read(ring, name, fill & 1 == 1),
             4 => {
                 let done = with_shard(ring, |shard| {
-                    shard.fresh(self.now).edit(&name, Data::None, |_| (Edit::Remove, ()))
+                    shard.fresh(self.now).edit(&name, &mut Data::None, |_| (Edit::Remove, ()))
                 });
                 if done.is_ok() {
                     self.values.remove(&key);
@@ -104,7 +104,7 @@ impl World {
 
     fn store(&mut self, ring: usize, name: [u8; 2], value: &[u8], exptime: Secs) {
         let edit = |_: Option<&Item<'_>>| (put(Value::Data, exptime), ());
-        let done = with_shard(ring, |shard| shard.fresh(self.now).edit(&name, Data::Bytes(value), edit));
+        let done = with_shard(ring, |shard| shard.fresh(self.now).edit(&name, &mut Data::Bytes(value), edit));
         self.has_stored(name, value[0], value.len(), exptime, done.err());
     }
 
@@ -118,8 +118,8 @@ impl World {
     ) {
         match refusal {
             None => drop(self.values.insert(name[1], (fill, bytes, exptime))),
-            // Nothing was changed. With rings on one thread a write that must wait for the others gives up.
-            Some(EditError::NoRoom | EditError::TooLarge) => {}
+            // Nothing was changed.
+            Some(EditError::NoRoom | EditError::TooLarge | EditError::Retry(_)) => {}
         }
     }
 
@@ -135,7 +135,7 @@ impl World {
             return;
         }
         let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
-        let done = with_shard(ring, |shard| shard.fresh(self.now).edit(&name, Data::Draft(draft), edit));
+        let done = with_shard(ring, |shard| shard.fresh(self.now).edit(&name, &mut Data::Draft(draft), edit));
         self.has_stored(name, fill, bytes, Secs::NEVER, done.err());
     }
 

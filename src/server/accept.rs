@@ -62,10 +62,11 @@ impl Load {
             && self.warning_at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// The ring that a connection accepted by `own` should live on.
-    fn best(&self, own: usize) -> usize {
+    /// The ring that a connection accepted by `own` should live on: none that does not turn.
+    fn best(&self, own: usize, turns: impl Fn(usize) -> bool) -> usize {
         let load = |ring: usize| self.rings[ring].load(Ordering::Relaxed);
-        let least = (0..self.rings.len()).min_by_key(|&ring| load(ring)).unwrap_or(own);
+        let turning = (0..self.rings.len()).filter(|&ring| turns(ring));
+        let least = turning.min_by_key(|&ring| load(ring)).unwrap_or(own);
         if load(own) >= load(least) + HAND_OVER_DIFFERENCE { least } else { own }
     }
 }
@@ -168,7 +169,7 @@ async fn admit<C: Core>(local: &Rc<Local<C>>, socket: Socket, listener: usize) {
         },
     };
     let origin = Origin { id: socket.id() as u32, peer: socket.peer(), listener };
-    let best = local.load.best(local.index);
+    let best = local.load.best(local.index, |ring| local.pulses.beats(ring));
     if best == local.index {
         return local.adopt(Newcomer { socket, seat, origin });
     }
@@ -218,11 +219,13 @@ mod tests {
     fn a_ring_gives_away_only_what_evens_out() {
         let load = Load::new(3, 100);
         let _own = load.seat(0);
-        assert_eq!(load.best(0), 0, "one more is as even as it gets");
+        let best = |own| load.best(own, |_| true);
+        assert_eq!(best(0), 0, "one more is as even as it gets");
         let _second = load.seat(0);
-        assert_eq!(load.best(0), 1);
+        assert_eq!(best(0), 1);
         let _other = load.seat(1);
-        assert_eq!(load.best(0), 2);
-        assert_eq!(load.best(2), 2);
+        assert_eq!(best(0), 2);
+        assert_eq!(best(2), 2);
+        assert_eq!(load.best(0, |ring| ring != 2), 0, "a ring that does not turn is given nothing");
     }
 }

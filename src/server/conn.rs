@@ -23,7 +23,7 @@ use crate::tls::Channel;
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uring::{Buffer, Stream};
 
 /// A carry or an output that grew beyond this is given back once it is empty, bytes.
@@ -152,9 +152,13 @@ impl<C: Core> Connection<C> {
         if self.out.staged.capacity() == 0 {
             self.out.staged = self.local.buffers.spare();
         }
+        let mut stalled_since = None;
         loop {
             let progress = self.talk.feed(&input[used..], &mut self.out);
             used += progress.consumed;
+            if progress.consumed > 0 || progress.next != Next::Stall {
+                stalled_since = None;
+            }
             if progress.consumed > 0 {
                 self.entry.last_command.set(self.local.now());
             }
@@ -176,6 +180,14 @@ impl<C: Core> Connection<C> {
                 Next::Wait => {
                     self.goes_on()?;
                     uring::sleep(WAIT).await;
+                }
+                Next::Stall => {
+                    self.goes_on()?;
+                    let since = *stalled_since.get_or_insert_with(Instant::now);
+                    // Boxed, since it is rare and would make every connection larger.
+                    if !Box::pin(self.local.wait_for_rings(since)).await {
+                        self.talk.refuse_stalls();
+                    }
                 }
                 Next::Receive if self.channel.is_some() || self.entry.stream.has_read_ahead().await => {
                     self.entry.begins_to_receive(self.local.now());

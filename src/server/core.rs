@@ -21,6 +21,8 @@ pub(crate) trait Core: 'static {
     fn catch_up(&self);
     /// True if values have lately had to wait for memory that is held for others which do not come.
     fn is_short_of_drafts(&self) -> bool;
+    /// How far the slowest ring has come; `None` if no ring lags. See `store::Store::slowest`.
+    fn slowest(&self) -> Option<u64>;
     /// A slice of background work, 100 µs at most; true if there is more.
     fn maintain(&self) -> bool;
     /// Begins to serve a datagram, if it is a request; `id` is the number of its socket.
@@ -37,6 +39,8 @@ pub(crate) trait Conversation: 'static {
 
     fn feed(&mut self, input: &[u8], out: &mut Output) -> Progress;
     fn owes(&self) -> Owed;
+    /// The next feed refuses what would have to wait for other rings.
+    fn refuse_stalls(&mut self);
     fn lend_draft(&mut self) -> Option<Self::Draft>;
     fn return_draft(&mut self, draft: Self::Draft);
     fn wake_with(&self, wake: Box<dyn Fn() + Send>);

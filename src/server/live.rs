@@ -108,6 +108,10 @@ impl Core for Live {
         self.engine.borrow_mut().shard_mut().store().is_short_of_drafts(self.now.get())
     }
 
+    fn slowest(&self) -> Option<u64> {
+        self.engine.borrow_mut().shard_mut().store().slowest()
+    }
+
     fn maintain(&self) -> bool {
         self.engine.borrow_mut().shard_mut().maintain(self.now.get())
     }
@@ -170,7 +174,7 @@ impl Conversation for Talk {
                 Owed::Value => State::Receiving,
                 Owed::RefusedValue => State::Swallowing,
             },
-            Next::Resume | Next::Wait => State::Writing,
+            Next::Resume | Next::Wait | Next::Stall => State::Writing,
             Next::Receive => State::Receiving,
             Next::Watch => State::Watching,
             Next::Close | Next::Reject => State::Closing,
@@ -189,6 +193,10 @@ impl Conversation for Talk {
 
     fn owes(&self) -> Owed {
         self.session.owes()
+    }
+
+    fn refuse_stalls(&mut self) {
+        self.session.refuse_stalls();
     }
 
     fn lend_draft(&mut self) -> Option<Place> {

@@ -21,6 +21,7 @@ mod live;
 mod metrics;
 mod ring;
 mod signals;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod udp;

@@ -4,6 +4,7 @@ use super::Bound;
 use super::accept::{self, Load, Seat};
 use super::conn::Connection;
 use super::core::{Core, End, Event, Origin};
+use super::stall::LastStall;
 use super::udp;
 use super::watchdog::Pulses;
 use crate::clock::Secs;
@@ -149,6 +150,8 @@ pub(super) struct Local<C: Core> {
     pub(super) index: usize,
     pub(super) load: Arc<Load>,
     pub(super) wakers: Arc<[Waker<Message>]>,
+    pub(super) pulses: Arc<Pulses>,
+    pub(super) last_stall: LastStall,
     pub(super) settings: Settings,
     pub(super) buffers: Buffers,
     /// Rings when the ring has been woken and every second.
@@ -190,6 +193,8 @@ pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
         index,
         load,
         wakers,
+        pulses,
+        last_stall: LastStall::default(),
         settings,
         buffers: ring.buffers(),
         bell: Bell::default(),
@@ -208,7 +213,7 @@ pub(super) fn run<C: Core>(ring: uring::Ring, parts: Parts<C>) {
         for socket in sockets {
             uring::spawn(udp::serve(Rc::clone(&local), socket));
         }
-        uring::spawn(heartbeat(Rc::clone(&local), epoch, pulses));
+        uring::spawn(heartbeat(Rc::clone(&local), epoch));
         uring::spawn(maintain(Rc::clone(&local)));
         while let Some(mail) = mailbox.next().await {
             match mail {
@@ -384,7 +389,7 @@ impl<C: Core> Local<C> {
 }
 
 /// Every whole second of the clock: time, bell, sweep. Also the timer that a ring must have (see `uring`).
-async fn heartbeat<C: Core>(local: Rc<Local<C>>, epoch: Instant, pulses: Arc<Pulses>) {
+async fn heartbeat<C: Core>(local: Rc<Local<C>>, epoch: Instant) {
     loop {
         let into_second = Duration::from_nanos(u64::from(epoch.elapsed().subsec_nanos()));
         uring::sleep(HEARTBEAT.saturating_sub(into_second)).await;
@@ -394,7 +399,7 @@ async fn heartbeat<C: Core>(local: Rc<Local<C>>, epoch: Instant, pulses: Arc<Pul
         local.sweep().await;
         // There and back through the ring, so that the beat says that completions arrive.
         uring::turn().await;
-        pulses.beat(local.index);
+        local.pulses.beat(local.index);
     }
 }
 

@@ -56,6 +56,9 @@ impl Core for ToyCore {
     fn is_short_of_drafts(&self) -> bool {
         false
     }
+    fn slowest(&self) -> Option<u64> {
+        None
+    }
     fn maintain(&self) -> bool {
         self.board.maintained.fetch_add(1, Ordering::Relaxed) % 3 != 2
     }
@@ -150,6 +153,8 @@ impl Conversation for Toy {
     fn owes(&self) -> Owed {
         if self.draft.is_some() { Owed::Value } else { Owed::Nothing }
     }
+
+    fn refuse_stalls(&mut self) {}
 
     fn lend_draft(&mut self) -> Option<Value> {
         self.draft.take()

@@ -5,13 +5,15 @@
 //! ring may be the one that is stuck.
 //!
 //! What a stuck ring costs: its own connections wait, and its place in the log stays. Other rings serve on until they have
-//! written as much as the log holds; from then on every write waits about two seconds and is refused. A cache in that
-//! state is worse for its clients than one that is down: they take it for alive and do not fail over. So the process is
-//! given up ([`ring_timeout_secs`](crate::config::Config::ring_timeout_secs)), which a supervisor answers with a fresh one.
+//! written as much as the log holds, or a full store has no memory left that the stuck ring cannot be reading; from then on
+//! writes are refused (`stall`). A cache in that state is worse for its clients than one that is down: they take it for
+//! alive and do not fail over. So the process is given up
+//! ([`ring_timeout_secs`](crate::config::Config::ring_timeout_secs)), which a supervisor answers with a fresh one.
 //!
 //! Age is counted in looks, not in time: a process that was stopped or a machine that was suspended finds its rings as old
 //! as before.
 
+use super::stall::Stalls;
 use crate::engine::Shared;
 use crate::store::Store;
 use std::sync::Arc;
@@ -23,23 +25,47 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A ring that has not beaten for so long is spoken of, seconds; or for half the time limit, if that is less.
 const NOTICE_SECS: u32 = 10;
 
-/// The beats of all rings.
+/// A ring that has not beaten for this many looks is given no connections.
+const SILENT_LOOKS: u32 = 3;
+
+/// One ring's beats.
+#[derive(Debug, Default)]
+struct Pulse {
+    beats: AtomicU32,
+    /// Looks since the last of them.
+    silent: AtomicU32,
+}
+
+/// Whether the rings turn.
 #[derive(Debug)]
-pub(crate) struct Pulses(Box<[AtomicU32]>);
+pub(crate) struct Pulses {
+    rings: Box<[Pulse]>,
+    pub(super) stalls: Stalls,
+}
 
 impl Pulses {
     pub(crate) fn new(rings: usize) -> Arc<Self> {
-        Arc::new(Self((0..rings).map(|_| AtomicU32::new(0)).collect()))
+        Arc::new(Self { rings: (0..rings).map(|_| Pulse::default()).collect(), stalls: Stalls::default() })
     }
+
+    // Relaxed, in all of them: the numbers stand for themselves.
 
     /// `ring` turns.
     pub(crate) fn beat(&self, ring: usize) {
-        // Relaxed, here and below: the number stands for itself.
-        self.0[ring].fetch_add(1, Ordering::Relaxed);
+        self.rings[ring].beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether `ring` has beaten lately.
+    pub(super) fn beats(&self, ring: usize) -> bool {
+        self.rings[ring].silent.load(Ordering::Relaxed) < SILENT_LOOKS
     }
 
     fn count(&self, ring: usize) -> u32 {
-        self.0[ring].load(Ordering::Relaxed)
+        self.rings[ring].beats.load(Ordering::Relaxed)
+    }
+
+    fn set_silent(&self, ring: usize, looks: u32) {
+        self.rings[ring].silent.store(looks, Ordering::Relaxed);
     }
 }
 
@@ -85,11 +111,13 @@ impl Ward {
 /// There can be no more threads.
 pub(super) fn start(pulses: Arc<Pulses>, shared: Arc<Shared>, store: Arc<Store>) -> std::io::Result<()> {
     let watch = move || {
-        let mut wards = vec![Ward::default(); pulses.0.len()];
+        let mut wards = vec![Ward::default(); pulses.rings.len()];
         loop {
             std::thread::sleep(LOOK);
             for (ring, ward) in wards.iter_mut().enumerate() {
-                if let Some(finding) = ward.look(pulses.count(ring), shared.config.ring_timeout_secs) {
+                let finding = ward.look(pulses.count(ring), shared.config.ring_timeout_secs);
+                pulses.set_silent(ring, ward.silent_secs);
+                if let Some(finding) = finding {
                     tell(ring, finding, &shared, &store);
                 }
             }
@@ -105,8 +133,8 @@ fn tell(ring: usize, finding: Finding, shared: &Shared, store: &Store) {
             let (lag, capacity) = store.lag(ring);
             shared.gauges.ring_is_stuck();
             tracing::error!(
-                "ring {ring} has not turned for {secs} s: its connections wait, and so do all writes once it is \
-                 {capacity} writes behind (now {lag})"
+                "ring {ring} has not turned for {secs} s: its connections wait, and all writes are refused once it is \
+                 {capacity} writes behind (now {lag}), or earlier when memory is full"
             );
         }
         Finding::Well(secs) => {

@@ -1,7 +1,7 @@
 //! Binary packets on a connection.
 
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
-use crate::command::{Counted, Deleted, Exptime, Flushed, Mode, Replies, Store, Stored};
+use crate::command::{Counted, Deleted, Exptime, Flushed, Mode, Replies, Store, Stored, Touched};
 use crate::limits::{MEMCACHED_VERSION, SASL_BYTES_MAX};
 use crate::output::Output;
 use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
@@ -9,26 +9,27 @@ use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Pa
 use crate::engine::ClassSet;
 use crate::session::auth::MECHANISM;
 use crate::session::dump::Form;
-use crate::store::{Data, Item};
+use crate::session::text::touch_and_stage;
+use crate::store::{Data, Item, Retry};
 
 /// Length of a hit's extras: the client flags, bytes.
 const FLAGS_BYTES: usize = 4;
 
 impl Session {
     /// Runs the packet at the front of the input.
-    pub(super) fn binary(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+    pub(super) fn binary(&mut self, feed: &mut Feed<'_, '_>) -> Result<Step, Retry> {
         self.look_ahead(feed);
         if let Some((echo, replies, key, bytes)) = binary::plain_get(feed.rest())
             && self.authenticated
             && !self.verbose
         {
             feed.at += bytes;
-            packet_get(feed, echo, replies, (key, false, None));
-            return Step::Done;
+            packet_get(feed, echo, replies, (key, false, None))?;
+            return Ok(Step::Done);
         }
         let packet = match binary::parse(feed.rest()) {
-            Parsed::Need => return Step::Need,
-            Parsed::Bad => return Step::Stop(Next::Reject),
+            Parsed::Need => return Ok(Step::Need),
+            Parsed::Bad => return Ok(Step::Stop(Next::Reject)),
             Parsed::Packet(packet) => packet,
         };
         if !self.verbose {
@@ -42,7 +43,7 @@ impl Session {
     }
 
     #[inline]
-    fn run_packet(&mut self, feed: &mut Feed<'_, '_>, packet: Packet<'_>) -> Step {
+    fn run_packet(&mut self, feed: &mut Feed<'_, '_>, packet: Packet<'_>) -> Result<Step, Retry> {
         let Packet { echo, replies, head_bytes, value_bytes, .. } = packet;
         let sasl = feed.turn.shared().config.sasl;
         match packet.command {
@@ -50,22 +51,22 @@ impl Session {
                 let status =
                     if matches!(packet.command, Command::Torn) { Status::Unknown } else { Status::Invalid };
                 Self::refuse_packet(feed, echo, status);
-                return Step::Stop(Next::Reject);
+                return Ok(Step::Stop(Next::Reject));
             }
             command if !self.may(&command) => {
                 Self::refuse_packet(feed, echo, Status::Auth);
-                return Step::Stop(Next::Reject);
+                return Ok(Step::Stop(Next::Reject));
             }
             Command::Store(store) => return self.packet_block(feed, &packet, &store),
             Command::Get { key, with_key, touch } => {
                 feed.at += head_bytes;
-                packet_get(feed, echo, replies, (key, with_key, touch));
+                packet_get(feed, echo, replies, (key, with_key, touch))?;
                 // A gat may carry a value that means nothing.
                 self.skip(value_bytes);
             }
             Command::Touch(key, exptime) => {
                 feed.at += head_bytes;
-                packet_touch(feed, echo, key, exptime);
+                packet_touch(feed, echo, key, exptime)?;
                 self.skip(value_bytes);
             }
             Command::SaslList if sasl => {
@@ -76,11 +77,11 @@ impl Session {
                 if value_bytes > SASL_BYTES_MAX {
                     feed.at += head_bytes;
                     self.refuse_sasl(value_bytes, echo);
-                    return Step::Done;
+                    return Ok(Step::Done);
                 }
                 let Some(value) = feed.rest().get(head_bytes..head_bytes + value_bytes) else {
                     self.lacks_value = true;
-                    return Step::Need;
+                    return Ok(Step::Need);
                 };
                 feed.at += head_bytes + value_bytes;
                 self.sasl(feed, echo, mechanism, value);
@@ -98,7 +99,7 @@ impl Session {
                 return Self::packet(feed, echo, replies, command);
             }
         }
-        Step::Done
+        Ok(Step::Done)
     }
 
     /// Whether `command` is served to a client that may not have logged in.
@@ -114,10 +115,15 @@ impl Session {
     }
 
     /// Runs a command that has no value.
-    fn packet(feed: &mut Feed<'_, '_>, echo: Echo, replies: Replies, command: Command<'_>) -> Step {
+    fn packet(
+        feed: &mut Feed<'_, '_>,
+        echo: Echo,
+        replies: Replies,
+        command: Command<'_>,
+    ) -> Result<Step, Retry> {
         match command {
             Command::Delete(key, cas) => {
-                let status = match feed.turn.delete(key, (cas != 0).then_some(cas)) {
+                let status = match feed.turn.delete(key, (cas != 0).then_some(cas))? {
                     Deleted::Deleted => Status::Ok,
                     Deleted::NotFound => Status::NotFound,
                     Deleted::Exists => Status::Exists,
@@ -125,7 +131,7 @@ impl Session {
                 };
                 conclude(feed, echo, replies, status, 0);
             }
-            Command::Count(count) => match feed.turn.count(&count) {
+            Command::Count(count) => match feed.turn.count(&count)? {
                 Counted::Number { number, cas, .. } => {
                     if !replies.quiet() {
                         binary::push_reply(
@@ -144,7 +150,7 @@ impl Session {
                 Counted::NoMemoryToCreate => no_memory(feed, echo, binary::NO_MEMORY_CREATING),
             },
             Command::Flush(exptime) => {
-                let status = match feed.turn.flush(exptime) {
+                let status = match feed.turn.flush(exptime)? {
                     Flushed::Done => Status::Ok,
                     Flushed::NotAllowed => Status::Auth,
                     Flushed::NoMemory => Status::NoMemory,
@@ -157,50 +163,55 @@ impl Session {
             }
             Command::Quit => {
                 conclude(feed, echo, replies, Status::Ok, 0);
-                return Step::Stop(Next::Close);
+                return Ok(Step::Stop(Next::Close));
             }
             Command::Stat(key) => Self::packet_stat(feed, echo, key),
             // The rest was run by the caller.
             _ => Self::refuse_packet(feed, echo, Status::Unknown),
         }
-        Step::Done
+        Ok(Step::Done)
     }
 
-    fn packet_block(&mut self, feed: &mut Feed<'_, '_>, packet: &Packet<'_>, store: &Store<'_>) -> Step {
+    fn packet_block(
+        &mut self,
+        feed: &mut Feed<'_, '_>,
+        packet: &Packet<'_>,
+        store: &Store<'_>,
+    ) -> Result<Step, Retry> {
         let Packet { echo, replies, head_bytes, value_bytes, .. } = *packet;
         let head = &feed.rest()[..head_bytes];
-        match self.intake(feed, store, value_bytes, Block { head, bytes: value_bytes }) {
+        match self.intake(feed, store, value_bytes, Block { head, bytes: value_bytes })? {
             Intake::Here(value) => {
                 feed.at += head_bytes + value_bytes;
-                packet_store(feed, (echo, replies), store, value_bytes, Data::Bytes(value));
+                packet_store(feed, (echo, replies), store, value_bytes, &mut Data::Bytes(value))?;
             }
-            Intake::Need => return Step::Need,
+            Intake::Need => return Ok(Step::Need),
             Intake::Receiving => {}
-            Intake::Later(next) => return Step::Stop(next),
             Intake::Refused(why) => {
-                feed.turn.refuse_store(store, why, drops_old(store));
+                feed.turn.refuse_store(store, why, drops_old(store))?;
                 feed.at += head_bytes;
                 let status = if why == Stored::TooLarge { Status::TooLarge } else { Status::NoMemory };
                 self.swallow(value_bytes, Answer::Packet(echo, status));
             }
         }
-        Step::Done
+        Ok(Step::Done)
     }
 
     /// The value whose packet head is in `self.head` has come.
-    pub(super) fn binary_received(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+    pub(super) fn binary_received(&mut self, feed: &mut Feed<'_, '_>) -> Result<Step, Retry> {
         let State::Receive(Some(draft)) = std::mem::take(&mut self.state) else {
-            return Step::Stop(Next::Reject);
+            return Ok(Step::Stop(Next::Reject));
         };
+        let mut data = Data::Draft(draft);
         let head = std::mem::take(&mut self.head);
         let Parsed::Packet(packet @ Packet { command: Command::Store(store), .. }) = binary::parse(&head)
         else {
             // The head was a storage command when its value was announced.
-            return Step::Stop(Next::Reject);
+            return Ok(Step::Stop(Next::Reject));
         };
-        packet_store(feed, (packet.echo, packet.replies), &store, packet.value_bytes, Data::Draft(draft));
+        let done = packet_store(feed, (packet.echo, packet.replies), &store, packet.value_bytes, &mut data);
         self.head = head;
-        Step::Done
+        self.received(done, data)
     }
 
     /// Stages an error.
@@ -225,10 +236,14 @@ fn packet_store(
     (echo, replies): (Echo, Replies),
     store: &Store<'_>,
     value_bytes: usize,
-    data: Data<'_>,
-) {
-    let status = match feed.turn.store(store, value_bytes, data) {
-        Stored::Stored(written) => return conclude(feed, echo, replies, Status::Ok, written.cas),
+    data: &mut Data<'_>,
+) -> Result<(), Retry> {
+    let mut cas = 0;
+    let status = match feed.turn.store(store, value_bytes, data)? {
+        Stored::Stored(written) => {
+            cas = written.cas;
+            Status::Ok
+        }
         Stored::NotStored => match store.mode {
             Mode::Add => Status::Exists,
             Mode::Replace => Status::NotFound,
@@ -237,11 +252,12 @@ fn packet_store(
         Stored::Exists => Status::Exists,
         Stored::NotFound => Status::NotFound,
         why @ (Stored::TooLarge | Stored::NoMemory) => {
-            feed.turn.refuse_store(store, why, drops_old(store));
+            feed.turn.refuse_store(store, why, drops_old(store))?;
             if why == Stored::TooLarge { Status::TooLarge } else { Status::NoMemory }
         }
     };
-    conclude(feed, echo, replies, status, 0);
+    conclude(feed, echo, replies, status, cas);
+    Ok(())
 }
 
 /// Stages the end of a command: quiet ones only say what went wrong.
@@ -263,7 +279,7 @@ fn packet_get(
     echo: Echo,
     replies: Replies,
     (key, with_key, touch): (&[u8], bool, Option<Exptime>),
-) {
+) -> Result<(), Retry> {
     let cas_enabled = feed.turn.shared().config.cas_enabled;
     let stage = |out: &mut Output, item: &Item<'_>| {
         let value = item.value();
@@ -280,39 +296,43 @@ fn packet_get(
         }
         out.push_value(item, value);
     };
-    let hit = if let Some(exptime) = touch {
-        let mark = feed.out.mark();
-        feed.turn.touch(key, exptime, |item| {
-            feed.out.rewind(mark);
-            stage(feed.out, item);
-        })
+    let touched = if let Some(exptime) = touch {
+        touch_and_stage(feed, key, exptime, stage)?
     } else if let Some(item) = feed.turn.get(key) {
         stage(feed.out, &item);
-        true
+        Touched::Touched
     } else {
-        false
+        Touched::NotFound
     };
-    if hit || replies.quiet() {
-        return;
+    match touched {
+        Touched::Touched => {}
+        Touched::NoMemory => Session::refuse_packet(feed, echo, Status::NoMemory),
+        Touched::NotFound if replies.quiet() => {}
+        Touched::NotFound if with_key => {
+            let parts = Parts { key_bytes: key.len(), ..Parts::default() };
+            binary::push_header(&mut feed.out.staged, echo, Status::NotFound, parts);
+            feed.out.staged.extend_from_slice(key);
+        }
+        Touched::NotFound => Session::refuse_packet(feed, echo, Status::NotFound),
     }
-    if with_key {
-        let parts = Parts { key_bytes: key.len(), ..Parts::default() };
-        binary::push_header(&mut feed.out.staged, echo, Status::NotFound, parts);
-        feed.out.staged.extend_from_slice(key);
-    } else {
-        Session::refuse_packet(feed, echo, Status::NotFound);
-    }
+    Ok(())
 }
 
-fn packet_touch(feed: &mut Feed<'_, '_>, echo: Echo, key: &[u8], exptime: Exptime) {
+fn packet_touch(feed: &mut Feed<'_, '_>, echo: Echo, key: &[u8], exptime: Exptime) -> Result<(), Retry> {
     let mut found = (0, 0);
     let cas_enabled = feed.turn.shared().config.cas_enabled;
-    if !feed.turn.touch(key, exptime, |item| found = (item.flags(), if cas_enabled { item.cas() } else { 0 }))
-    {
-        return Session::refuse_packet(feed, echo, Status::NotFound);
+    let touched = feed.turn.touch(key, exptime, |item| {
+        found = (item.flags(), if cas_enabled { item.cas() } else { 0 });
+    })?;
+    match touched {
+        Touched::Touched => {
+            let (flags, cas) = found;
+            let parts = Parts { extras_bytes: FLAGS_BYTES, cas, ..Parts::default() };
+            binary::push_header(&mut feed.out.staged, echo, Status::Ok, parts);
+            feed.out.staged.extend_from_slice(&flags.to_be_bytes());
+        }
+        Touched::NotFound => Session::refuse_packet(feed, echo, Status::NotFound),
+        Touched::NoMemory => Session::refuse_packet(feed, echo, Status::NoMemory),
     }
-    let (flags, cas) = found;
-    let parts = Parts { extras_bytes: FLAGS_BYTES, cas, ..Parts::default() };
-    binary::push_header(&mut feed.out.staged, echo, Status::Ok, parts);
-    feed.out.staged.extend_from_slice(&flags.to_be_bytes());
+    Ok(())
 }

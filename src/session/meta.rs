@@ -4,19 +4,24 @@ use super::text::{Line, refusal};
 use super::{Answer, Block, Feed, Intake, Session, Step};
 use crate::clock::Secs;
 use crate::command::{Counted, Deleted, Replies, Store, Stored};
-use crate::engine::{Discard, Fetch, Seen};
+use crate::engine::{Discard, Fetch, Fetched, Seen};
 use crate::number;
 use crate::proto::meta::{self, KeyBuffer, Request};
 use crate::proto::text::{LINE_END, Verb, Words, reply};
-use crate::store::{Data, Item};
+use crate::store::{Data, Item, Retry};
 
 impl Session {
     /// Runs a meta command.
-    pub(super) fn meta(&mut self, feed: &mut Feed<'_, '_>, line: &Line<'_>, verb: Verb) -> Step {
+    pub(super) fn meta(
+        &mut self,
+        feed: &mut Feed<'_, '_>,
+        line: &Line<'_>,
+        verb: Verb,
+    ) -> Result<Step, Retry> {
         let Some(meta) = meta::line(verb, line.text) else {
             feed.at += line.bytes;
             self.say(feed, reply::BAD_FORMAT);
-            return Step::Done;
+            return Ok(Step::Done);
         };
         let mut buffer = KeyBuffer::default();
         if verb == Verb::Debug {
@@ -25,7 +30,7 @@ impl Session {
                 Ok(key) => self.meta_debug(feed, key),
                 Err(error) => self.say(feed, error),
             }
-            return Step::Done;
+            return Ok(Step::Done);
         }
         let (key, request) = match meta.request(verb, &mut buffer) {
             Ok(parsed) => parsed,
@@ -36,7 +41,7 @@ impl Session {
                 } else {
                     self.say(feed, error);
                 }
-                return Step::Done;
+                return Ok(Step::Done);
             }
         };
         if verb == Verb::Set {
@@ -44,11 +49,11 @@ impl Session {
         }
         feed.at += line.bytes;
         match verb {
-            Verb::Get => meta_get(feed, key, &request),
-            Verb::Delete => meta_delete(feed, key, &request),
-            _ => self.meta_count(feed, key, &request),
+            Verb::Get => meta_get(feed, key, &request)?,
+            Verb::Delete => meta_delete(feed, key, &request)?,
+            _ => self.meta_count(feed, key, &request)?,
         }
-        Step::Done
+        Ok(Step::Done)
     }
 
     fn meta_debug(&self, feed: &mut Feed<'_, '_>, key: &[u8]) {
@@ -76,42 +81,46 @@ impl Session {
         key: &[u8],
         request: &Request<'_>,
         value_bytes: usize,
-    ) -> Step {
+    ) -> Result<Step, Retry> {
         let block_bytes = value_bytes + LINE_END.len();
         let store = match request.store(key) {
             Ok(store) => store,
             Err(error) => {
                 feed.at += line.bytes;
                 self.swallow(block_bytes, Answer::Line(error));
-                return Step::Done;
+                return Ok(Step::Done);
             }
         };
         let head = &feed.rest()[..line.bytes];
-        match self.intake(feed, &store, value_bytes, Block { head, bytes: block_bytes }) {
+        match self.intake(feed, &store, value_bytes, Block { head, bytes: block_bytes })? {
             Intake::Here(here) => {
                 feed.at += line.bytes + block_bytes;
                 let (value, end) = here.split_at(value_bytes);
-                self.meta_store(feed, &store, request, (value_bytes, Data::Bytes(value), end));
+                self.meta_store(feed, &store, request, (value_bytes, &mut Data::Bytes(value), end))?;
             }
-            Intake::Need => return Step::Need,
+            Intake::Need => return Ok(Step::Need),
             Intake::Receiving => {}
-            Intake::Later(next) => return Step::Stop(next),
             Intake::Refused(why) => {
-                feed.turn.refuse_store(&store, why, true);
+                feed.turn.refuse_store(&store, why, true)?;
                 feed.at += line.bytes;
                 self.swallow(block_bytes, Answer::Line(refusal(why)));
             }
         }
-        Step::Done
+        Ok(Step::Done)
     }
 
     /// The value of the ms on `line`, which has no line end, has come.
-    pub(super) fn meta_received(&self, feed: &mut Feed<'_, '_>, line: &[u8], data: Data<'_>, end: &[u8]) {
+    pub(super) fn meta_received(
+        &self,
+        feed: &mut Feed<'_, '_>,
+        line: &[u8],
+        (data, end): (&mut Data<'_>, &[u8]),
+    ) -> Result<(), Retry> {
         let mut buffer = KeyBuffer::default();
-        let Some(meta) = meta::line(Verb::Set, line) else { return };
-        let Ok((key, request)) = meta.request(Verb::Set, &mut buffer) else { return };
-        let Ok(store) = request.store(key) else { return };
-        self.meta_store(feed, &store, &request, (meta.value_bytes, data, end));
+        let Some(meta) = meta::line(Verb::Set, line) else { return Ok(()) };
+        let Ok((key, request)) = meta.request(Verb::Set, &mut buffer) else { return Ok(()) };
+        let Ok(store) = request.store(key) else { return Ok(()) };
+        self.meta_store(feed, &store, &request, (meta.value_bytes, data, end))
     }
 
     fn meta_store(
@@ -119,22 +128,24 @@ impl Session {
         feed: &mut Feed<'_, '_>,
         store: &Store<'_>,
         request: &Request<'_>,
-        (value_bytes, data, end): (usize, Data<'_>, &[u8]),
-    ) {
+        (value_bytes, data, end): (usize, &mut Data<'_>, &[u8]),
+    ) -> Result<(), Retry> {
         if end != LINE_END {
             feed.turn.count_set(store, value_bytes);
-            return self.say(feed, reply::BAD_CHUNK);
+            self.say(feed, reply::BAD_CHUNK);
+            return Ok(());
         }
-        let stored = feed.turn.store(store, value_bytes, data);
+        let stored = feed.turn.store(store, value_bytes, data)?;
         let (code, cas, bytes) = match stored {
-            Stored::Stored(_) if request.replies.quiet() => return,
+            Stored::Stored(_) if request.replies.quiet() => return Ok(()),
             Stored::Stored(written) => (b"HD", written.cas, written.value_bytes),
             Stored::NotStored => (b"NS", 0, value_bytes),
             Stored::Exists => (b"EX", 0, value_bytes),
             Stored::NotFound => (b"NF", 0, value_bytes),
             Stored::NoMemory | Stored::TooLarge => {
-                feed.turn.refuse_store(store, stored, true);
-                return self.say(feed, refusal(stored));
+                feed.turn.refuse_store(store, stored, true)?;
+                self.say(feed, refusal(stored));
+                return Ok(());
             }
         };
         let out = &mut feed.out.staged;
@@ -149,52 +160,61 @@ impl Session {
             }
         }
         out.extend_from_slice(LINE_END);
+        Ok(())
     }
 
-    fn meta_count(&self, feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
+    fn meta_count(&self, feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
         let count = match request.count(key) {
             Ok(count) => count,
-            Err(error) => return self.say(feed, error),
-        };
-        let (number, cas, created, ttl) = match feed.turn.count(&count) {
-            Counted::Number { .. } if request.replies.quiet() => return,
-            Counted::Number { number, cas, created, ttl } => (number, cas, created, ttl),
-            Counted::NotFound => return code_line(feed, *b"NF", request, key),
-            Counted::Exists => return code_line(feed, *b"EX", request, key),
-            Counted::NotNumeric => return self.say(feed, reply::NOT_NUMERIC),
-            Counted::NoMemory => return self.say(feed, reply::NO_MEMORY),
-            Counted::NoMemoryToCreate => return self.say(feed, reply::NO_MEMORY_CREATING),
-        };
-        let mut ttl_now = if created { None } else { ttl };
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(number).as_bytes();
-        let (turn, out) = (&feed.turn, &mut feed.out.staged);
-        push_head(out, request.value, digits.len());
-        for flag in request.flags {
-            match flag[0] {
-                b'c' => meta::push_number(out, b'c', cas),
-                b't' => meta::push_ttl(out, ttl_now),
-                b'T' => {
-                    ttl_now = request.touch.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()));
-                }
-                b'N' if created => {
-                    ttl_now =
-                        request.vivify.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()));
-                }
-                b'O' => meta::push_flag(out, flag),
-                b'k' => meta::push_key(out, key, request.key_is_binary),
-                _ => {}
+            Err(error) => {
+                self.say(feed, error);
+                return Ok(());
             }
+        };
+        match feed.turn.count(&count)? {
+            Counted::Number { .. } if request.replies.quiet() => {}
+            counted @ Counted::Number { .. } => push_counted(feed, key, request, counted),
+            Counted::NotFound => code_line(feed, *b"NF", request, key),
+            Counted::Exists => code_line(feed, *b"EX", request, key),
+            Counted::NotNumeric => self.say(feed, reply::NOT_NUMERIC),
+            Counted::NoMemory => self.say(feed, reply::NO_MEMORY),
+            Counted::NoMemoryToCreate => self.say(feed, reply::NO_MEMORY_CREATING),
         }
-        out.extend_from_slice(LINE_END);
-        if request.value {
-            out.extend_from_slice(digits);
-            out.extend_from_slice(LINE_END);
-        }
+        Ok(())
     }
 }
 
-fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
+/// Answers with the number that was stored.
+fn push_counted(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>, counted: Counted) {
+    let Counted::Number { number, cas, created, ttl } = counted else { return };
+    let mut ttl_now = if created { None } else { ttl };
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(number).as_bytes();
+    let (turn, out) = (&feed.turn, &mut feed.out.staged);
+    push_head(out, request.value, digits.len());
+    for flag in request.flags {
+        match flag[0] {
+            b'c' => meta::push_number(out, b'c', cas),
+            b't' => meta::push_ttl(out, ttl_now),
+            b'T' => {
+                ttl_now = request.touch.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()));
+            }
+            b'N' if created => {
+                ttl_now = request.vivify.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()));
+            }
+            b'O' => meta::push_flag(out, flag),
+            b'k' => meta::push_key(out, key, request.key_is_binary),
+            _ => {}
+        }
+    }
+    out.extend_from_slice(LINE_END);
+    if request.value {
+        out.extend_from_slice(digits);
+        out.extend_from_slice(LINE_END);
+    }
+}
+
+fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
     let fetch = Fetch {
         key,
         touch: request.touch,
@@ -210,7 +230,7 @@ fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
     let vivified = request.vivify.map(|exptime| feed.turn.deadline(exptime));
     let out = &mut *feed.out;
     let mark = out.mark();
-    let seen = feed.turn.fetch(&fetch, |seen, item| {
+    let fetched = feed.turn.fetch(&fetch, |seen, item| {
         out.rewind(mark);
         // A client that has this version already wants no value.
         let value = request.value && request.compare != Some(seen.cas);
@@ -224,9 +244,15 @@ fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
             out.staged.extend_from_slice(LINE_END);
         }
     });
-    if seen.is_none() && !request.replies.quiet() {
-        code_line(feed, *b"EN", request, key);
+    if !matches!(fetched, Ok(Fetched::Hit)) {
+        out.rewind(mark);
     }
+    match fetched? {
+        Fetched::Miss if !request.replies.quiet() => code_line(feed, *b"EN", request, key),
+        Fetched::NoMemory => out.staged.extend_from_slice(reply::NO_MEMORY),
+        Fetched::Hit | Fetched::Miss => {}
+    }
+    Ok(())
 }
 
 /// The expiries that `T` and `N` set, and the time.
@@ -277,7 +303,7 @@ fn push_flags(
     out.extend_from_slice(LINE_END);
 }
 
-fn meta_delete(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
+fn meta_delete(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
     let discard = Discard {
         key,
         compare: request.compare,
@@ -287,14 +313,14 @@ fn meta_delete(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) {
         flags: request.client_flags,
         cas: request.cas,
     };
-    let code = match feed.turn.discard(&discard) {
-        Deleted::Deleted if request.replies == Replies::Quiet => return,
-        Deleted::Deleted => *b"HD",
-        Deleted::NotFound => *b"NF",
-        Deleted::Exists => *b"EX",
-        Deleted::NoMemory => return feed.out.staged.extend_from_slice(reply::NO_MEMORY),
-    };
-    code_line(feed, code, request, key);
+    match feed.turn.discard(&discard)? {
+        Deleted::Deleted if request.replies == Replies::Quiet => {}
+        Deleted::Deleted => code_line(feed, *b"HD", request, key),
+        Deleted::NotFound => code_line(feed, *b"NF", request, key),
+        Deleted::Exists => code_line(feed, *b"EX", request, key),
+        Deleted::NoMemory => feed.out.staged.extend_from_slice(reply::NO_MEMORY),
+    }
+    Ok(())
 }
 
 /// Stages a code with the opaque and the key.

@@ -30,7 +30,7 @@ use crate::engine::{Engine, Turn};
 use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN, DRAFT_WAITS_MAX, OUTPUT_BYTES_MAX};
 use crate::output::{Output, Part};
 use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
-use crate::store::{Draft, Unreserved};
+use crate::store::{Draft, Retry};
 
 /// Turns of eviction that a value may take before others have theirs: about 100 µs.
 const RESERVE_TURNS: u32 = 4;
@@ -49,6 +49,9 @@ pub enum Next {
     Resume,
     /// As `Resume`, but not before a moment has passed.
     Wait,
+    /// Other rings have to catch up before the next command can run. Call `feed` again with the unconsumed rest when they
+    /// have ([`crate::store::Store::slowest`]), or after [`Session::refuse_stalls`] when that takes too long.
+    Stall,
     /// A large value is on its way: `lend_draft`, receive into it, `return_draft`, then `feed` again.
     Receive,
     /// The connection has become a watcher: say how it is woken (`wake_with`), and `pump` it then; bytes read are ignored.
@@ -131,6 +134,8 @@ pub struct Session {
     waits: usize,
     /// The value that has been staged in part.
     part: Option<Box<Part>>,
+    /// The next feed refuses what must wait for other rings.
+    refuses_stalls: bool,
     /// Whether commands and replies are logged (-vv).
     verbose: bool,
     /// Whether binary commands are served.
@@ -160,7 +165,17 @@ impl<'f> Feed<'f, '_> {
     }
 }
 
-/// What became of a command.
+impl From<Retry> for Next {
+    fn from(retry: Retry) -> Self {
+        match retry {
+            Retry::Soon => Self::Resume,
+            Retry::Later => Self::Wait,
+            Retry::Stalled => Self::Stall,
+        }
+    }
+}
+
+/// What became of a command. A command that fails with [`Retry`] has changed nothing, and runs again from its front.
 enum Step {
     /// Done, go on.
     Done,
@@ -178,8 +193,6 @@ enum Intake<'i> {
     Need,
     /// It is too long to wait for: the session receives it.
     Receiving,
-    /// Making room for it takes long: others have their turn first.
-    Later(Next),
     /// It cannot be stored: the block is being skipped.
     Refused(Stored),
 }
@@ -204,6 +217,7 @@ impl Session {
             head: Vec::new(),
             waits: 0,
             part: None,
+            refuses_stalls: false,
             verbose: false,
             authenticated,
             datagram: None,
@@ -213,7 +227,8 @@ impl Session {
 
     /// The session of one datagram, which speaks what it begins with whatever `-B` says; `id` is the number of its socket.
     fn for_datagram(engine: &Engine, id: u32) -> Self {
-        Self { datagram: Some(DATAGRAM_DUMP_ITEMS_MAX), ..Self::new(engine, id, Protocol::Auto) }
+        let datagram = Some(DATAGRAM_DUMP_ITEMS_MAX);
+        Self { datagram, refuses_stalls: true, ..Self::new(engine, id, Protocol::Auto) }
     }
 
     /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
@@ -222,6 +237,11 @@ impl Session {
         let budget = turn.shared().config.reqs_per_event;
         let mut feed = Feed { turn, input, at: 0, looked: 0, budget, out };
         feed.turn.set_connection(self.id);
+        if self.refuses_stalls {
+            // Datagrams wait for nothing.
+            self.refuses_stalls = self.datagram.is_some();
+            feed.turn.refuse_stalls();
+        }
         self.verbose = feed.turn.shared().verbosity() > 1;
         self.lacks_value = false;
         if self.dialect == Dialect::Undecided {
@@ -295,19 +315,20 @@ impl Session {
     // Always: it has one caller, and is too large for the compiler to see that by itself.
     #[inline(always)]
     fn step(&mut self, feed: &mut Feed<'_, '_>) -> Step {
-        match &mut self.state {
+        let mut front = feed.at;
+        let tried = match &mut self.state {
             State::Command if self.dialect == Dialect::Text => self.text(feed),
             State::Command => self.binary(feed),
-            State::Dump(_) => self.dump(feed),
+            State::Dump(_) => return self.dump(feed),
             State::Watch(_) => {
                 feed.at = feed.input.len();
-                Step::Stop(Next::Watch)
+                return Step::Stop(Next::Watch);
             }
-            State::Login => self.login(feed),
-            &mut State::Token(bytes) => self.token(feed, bytes),
+            State::Login => return self.login(feed),
+            &mut State::Token(bytes) => return self.token(feed, bytes),
             State::Keys(keys) => {
                 let keys = *keys;
-                self.text_keys(feed, keys)
+                return self.text_keys(feed, keys);
             }
             State::Swallow { left, then } => {
                 let skipped = (*left).min(feed.rest().len() as u64);
@@ -323,7 +344,7 @@ impl Session {
                     Answer::Line(line) => self.say(feed, line),
                     Answer::Packet(echo, status) => Self::refuse_packet(feed, echo, status),
                 }
-                Step::Done
+                return Step::Done;
             }
             State::Receive(draft) => {
                 let Some(filling) = draft else { return Step::Stop(Next::Receive) };
@@ -335,23 +356,30 @@ impl Session {
                     if !filling.needs_room() {
                         return Step::Stop(Next::Receive);
                     }
-                    if let Err(why) = feed.turn.extend(filling, RESERVE_TURNS) {
-                        self.waits += 1;
-                        return Step::Stop(match why {
-                            _ if self.waits > DRAFT_WAITS_MAX => Next::Close,
-                            Unreserved::Later => Next::Resume,
-                            Unreserved::Wait | Unreserved::NoRoom => Next::Wait,
-                        });
+                    let extended = feed.turn.extend(filling, RESERVE_TURNS);
+                    if matches!(extended, Ok(Ok(()))) {
+                        self.waits = 0;
+                        continue;
                     }
-                    self.waits = 0;
+                    self.waits += 1;
+                    return Step::Stop(match extended {
+                        _ if self.waits > DRAFT_WAITS_MAX => Next::Close,
+                        Err(retry) => retry.into(),
+                        Ok(_) => Next::Wait,
+                    });
                 }
+                front = feed.at;
                 if self.dialect == Dialect::Text {
                     self.text_received(feed)
                 } else {
                     self.binary_received(feed)
                 }
             }
-        }
+        };
+        tried.unwrap_or_else(|retry| {
+            feed.at = front;
+            Step::Stop(retry.into())
+        })
     }
 
     /// Decides how the value of `store` gets in. `block_bytes` is the value with its line end, and `after` the input
@@ -362,37 +390,37 @@ impl Session {
         store: &Store<'_>,
         value_bytes: usize,
         block: Block<'_>,
-    ) -> Intake<'i> {
+    ) -> Result<Intake<'i>, Retry> {
         let after = &feed.input[feed.at + block.head.len()..];
         if feed.turn.is_too_large(store, value_bytes) {
-            return Intake::Refused(Stored::TooLarge);
+            return Ok(Intake::Refused(Stored::TooLarge));
         }
         if let Some(here) = after.get(..block.bytes) {
-            return Intake::Here(here);
+            return Ok(Intake::Here(here));
         }
         if value_bytes < DRAFT_BYTES_MIN || self.datagram.is_some() {
             self.lacks_value = true;
-            return Intake::Need;
+            return Ok(Intake::Need);
         }
         // A value that never gets its room, because others take it, makes it in one go at last.
         let is_patient = self.waits < WAITS_MIN + value_bytes / BYTES_PER_WAIT;
         let turns = if is_patient { RESERVE_TURNS } else { u32::MAX };
         let reserved = feed.turn.reserve(store.key, value_bytes, turns);
         let has_waited = self.waits;
-        self.waits = if reserved.is_err() { has_waited + 1 } else { 0 };
+        self.waits = if matches!(reserved, Err(Retry::Soon | Retry::Later)) { has_waited + 1 } else { 0 };
         match reserved {
-            Err(Unreserved::Wait) if has_waited < DRAFT_WAITS_MAX => Intake::Later(Next::Wait),
-            Err(Unreserved::Later) => Intake::Later(Next::Resume),
-            Err(Unreserved::NoRoom | Unreserved::Wait) => {
+            Err(Retry::Later) if has_waited >= DRAFT_WAITS_MAX => {
                 self.waits = 0;
-                Intake::Refused(Stored::NoMemory)
+                Ok(Intake::Refused(Stored::NoMemory))
             }
-            Ok(draft) => {
+            Err(retry) => Err(retry),
+            Ok(Err(_)) => Ok(Intake::Refused(Stored::NoMemory)),
+            Ok(Ok(draft)) => {
                 self.head.clear();
                 self.head.extend_from_slice(block.head);
                 self.state = State::Receive(Some(draft));
                 feed.at += block.head.len();
-                Intake::Receiving
+                Ok(Intake::Receiving)
             }
         }
     }
@@ -410,6 +438,11 @@ impl Session {
             _ if self.lacks_value => Owed::Value,
             _ => Owed::Nothing,
         }
+    }
+
+    /// The next feed refuses what would have to wait for other rings ([`Next::Stall`]).
+    pub fn refuse_stalls(&mut self) {
+        self.refuses_stalls = true;
     }
 
     /// The draft of the value being received, for the kernel to write into.

@@ -6,6 +6,7 @@ mod binary;
 mod meta;
 mod ops;
 mod pieces;
+mod stalls;
 mod text;
 mod udp;
 

@@ -2,12 +2,12 @@
 
 use super::ahead::BATCH;
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
-use crate::command::{Count, Counted, Deleted, Direction, Exptime, Flushed, Replies, Store, Stored};
+use crate::command::{Count, Counted, Deleted, Direction, Exptime, Flushed, Replies, Store, Stored, Touched};
 use crate::limits::{KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
 use crate::log;
 use crate::output::Output;
 use crate::proto::text::{self, Command, LINE_END, Verb, Words, reply};
-use crate::store::{Data, Hash, Item};
+use crate::store::{Data, Hash, Item, Retry};
 
 /// How the keys of a get are answered, while its line is worked through.
 #[derive(Clone, Copy, Debug)]
@@ -26,14 +26,14 @@ pub(super) struct Line<'i> {
 
 impl Session {
     /// Runs the command line at the front of the input.
-    pub(super) fn text(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+    pub(super) fn text(&mut self, feed: &mut Feed<'_, '_>) -> Result<Step, Retry> {
         if let Some((key, line_bytes)) = text::single_get(feed.rest())
             && !self.verbose
         {
-            return self.gets(feed, key, line_bytes);
+            return Ok(self.gets(feed, key, line_bytes));
         }
         self.look_ahead(feed);
-        let Some(line) = self.line(feed) else { return self.unfinished_line(feed) };
+        let Some(line) = self.line(feed) else { return Ok(self.unfinished_line(feed)) };
         if self.verbose {
             tracing::debug!(target: "wire", "<{} {}", self.id, line.text.escape_ascii());
         }
@@ -45,14 +45,14 @@ impl Session {
                     && has_bad_key(get.keys)
                 {
                     feed.at += line.bytes;
-                    self.drop_hits(feed, keys, get.keys);
+                    self.drop_hits(feed, keys, get.keys)?;
                     self.say(feed, reply::BAD_FORMAT);
-                    return Step::Done;
+                    return Ok(Step::Done);
                 }
                 // The keys are the end of the line.
                 feed.at += line.text.len() - get.keys.rest().len();
                 let words = &line.text[line.text.len() - get.keys.rest().len()..];
-                self.keys(feed, keys, words, line.bytes - line.text.len())
+                Ok(self.keys(feed, keys, words, line.bytes - line.text.len()))
             }
             Command::Store(block) => self.block(feed, &line, &block),
             Command::Meta(verb) => self.meta(feed, &line, verb),
@@ -161,7 +161,7 @@ impl Session {
             return Step::Need;
         }
         if rest.len() - whole > KEY_BYTES_MAX + 1 {
-            return self.bad_key(feed, keys);
+            return self.skip_keys(feed, keys, reply::BAD_FORMAT);
         }
         match self.answer_keys(feed, keys, &rest[..whole]) {
             Ok(()) => Step::Need,
@@ -208,9 +208,16 @@ impl Session {
             feed.turn.expect(&batch[..count], &mut hashes);
             for ((&key, behind), hash) in batch[..count].iter().zip(bytes_behind).zip(hashes) {
                 if key.len() > KEY_BYTES_MAX {
-                    return Err(self.bad_key(feed, keys));
+                    return Err(self.skip_keys(feed, keys, reply::BAD_FORMAT));
                 }
-                self.answer_key(feed, keys, hash, key);
+                match self.answer_key(feed, keys, hash, key) {
+                    Ok(Touched::Touched | Touched::NotFound) => {}
+                    Ok(Touched::NoMemory) => return Err(self.skip_keys(feed, keys, reply::NO_MEMORY)),
+                    Err(retry) => {
+                        self.state = State::Keys(keys);
+                        return Err(Step::Stop(retry.into()));
+                    }
+                }
                 feed.at += left - behind;
                 left = behind;
                 if left > 0 && feed.out.is_full() {
@@ -225,93 +232,114 @@ impl Session {
         }
     }
 
+    /// Answers a key; one that is not to be touched counts as touched if it is there.
     #[inline]
-    fn answer_key(&self, feed: &mut Feed<'_, '_>, keys: Keys, hash: Hash, key: &[u8]) {
+    fn answer_key(
+        &self,
+        feed: &mut Feed<'_, '_>,
+        keys: Keys,
+        hash: Hash,
+        key: &[u8],
+    ) -> Result<Touched, Retry> {
         let cas_enabled = feed.turn.shared().config.cas_enabled;
         let cas = |item: &Item<'_>| keys.with_cas.then(|| if cas_enabled { item.cas() } else { 0 });
-        let hit = if let Some(exptime) = keys.touch {
-            let mark = feed.out.mark();
-            feed.turn.touch(key, exptime, |item| {
-                feed.out.rewind(mark);
-                stage_value(feed.out, item, cas(item));
-            })
+        let touched = if let Some(exptime) = keys.touch {
+            touch_and_stage(feed, key, exptime, |out, item| stage_value(out, item, cas(item)))?
         } else if let Some(item) = feed.turn.get_hashed(hash, key) {
             stage_value(feed.out, &item, cas(&item));
-            true
+            Touched::Touched
         } else {
-            false
+            Touched::NotFound
         };
-        if hit && self.verbose {
+        if touched == Touched::Touched && self.verbose {
             tracing::debug!(target: "wire", ">{} sending key {}", self.id, key.escape_ascii());
         }
+        Ok(touched)
     }
 
     /// Looks up what stands in front of a bad key and drops the answers: those keys have been used, touched and counted.
-    fn drop_hits(&self, feed: &mut Feed<'_, '_>, keys: Keys, words: Words<'_>) {
+    fn drop_hits(&self, feed: &mut Feed<'_, '_>, keys: Keys, words: Words<'_>) -> Result<(), Retry> {
         let mark = feed.out.mark();
         for key in words.into_iter().take_while(|key| key.len() <= KEY_BYTES_MAX) {
-            self.answer_key(feed, keys, feed.turn.hash(key), key);
+            let hash = feed.turn.hash(key);
+            self.answer_key(feed, keys, hash, key)?;
             feed.out.rewind(mark);
         }
+        Ok(())
     }
 
-    /// Answers a key that is too long and skips the rest of the line.
-    fn bad_key(&mut self, feed: &mut Feed<'_, '_>, keys: Keys) -> Step {
-        self.say(feed, reply::BAD_FORMAT);
+    /// Says why a key cannot be answered, and skips the rest of the line.
+    fn skip_keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys, why: &'static [u8]) -> Step {
+        self.say(feed, why);
         self.state = State::Keys(Keys { bad: true, ..keys });
         Step::Done
     }
 
     /// Runs a storage command.
-    fn block(&mut self, feed: &mut Feed<'_, '_>, line: &Line<'_>, block: &text::Block<'_>) -> Step {
+    fn block(
+        &mut self,
+        feed: &mut Feed<'_, '_>,
+        line: &Line<'_>,
+        block: &text::Block<'_>,
+    ) -> Result<Step, Retry> {
         let block_bytes = block.value_bytes + LINE_END.len();
         let store = match &block.store {
             Ok(store) => store,
             Err(refused) => {
                 feed.at += line.bytes;
                 self.swallow(block_bytes, answer(refused, block.replies));
-                return Step::Done;
+                return Ok(Step::Done);
             }
         };
         let head = &feed.rest()[..line.bytes];
-        match self.intake(feed, store, block.value_bytes, Block { head, bytes: block_bytes }) {
+        match self.intake(feed, store, block.value_bytes, Block { head, bytes: block_bytes })? {
             Intake::Here(here) => {
                 feed.at += line.bytes + block_bytes;
                 let (value, end) = here.split_at(block.value_bytes);
-                self.store(feed, store, block, Data::Bytes(value), end);
+                self.store(feed, store, block, (&mut Data::Bytes(value), end))?;
             }
-            Intake::Need => return Step::Need,
+            Intake::Need => return Ok(Step::Need),
             Intake::Receiving => {}
-            Intake::Later(next) => return Step::Stop(next),
             Intake::Refused(why) => {
-                feed.turn.refuse_store(store, why, drops_old(store));
+                feed.turn.refuse_store(store, why, drops_old(store))?;
                 feed.at += line.bytes;
                 self.swallow(block_bytes, answer(refusal(why), block.replies));
             }
         }
-        Step::Done
+        Ok(Step::Done)
     }
 
     /// The value whose command is in `self.head` has come.
-    pub(super) fn text_received(&mut self, feed: &mut Feed<'_, '_>) -> Step {
-        let Some(end) = feed.rest().get(..LINE_END.len()) else { return Step::Need };
+    pub(super) fn text_received(&mut self, feed: &mut Feed<'_, '_>) -> Result<Step, Retry> {
+        let Some(end) = feed.rest().get(..LINE_END.len()) else { return Ok(Step::Need) };
         let State::Receive(Some(draft)) = std::mem::take(&mut self.state) else {
-            return Step::Stop(Next::Reject);
+            return Ok(Step::Stop(Next::Reject));
         };
         feed.at += LINE_END.len();
+        let mut data = Data::Draft(draft);
         let head = std::mem::take(&mut self.head);
         let line = head.strip_suffix(b"\n").unwrap_or(&head);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        match text::parse(line, head.len() - line.len()) {
+        let done = match text::parse(line, head.len() - line.len()) {
             Command::Store(block @ text::Block { store: Ok(store), .. }) => {
-                self.store(feed, &store, &block, Data::Draft(draft), end);
+                self.store(feed, &store, &block, (&mut data, end))
             }
-            Command::Meta(Verb::Set) => self.meta_received(feed, line, Data::Draft(draft), end),
+            Command::Meta(Verb::Set) => self.meta_received(feed, line, (&mut data, end)),
             // The head was a storage command when its value was announced.
-            _ => return Step::Stop(Next::Reject),
-        }
+            _ => return Ok(Step::Stop(Next::Reject)),
+        };
         self.head = head;
-        Step::Done
+        self.received(done, data)
+    }
+
+    /// Ends a command whose value has been received; or keeps the value for when it is tried again.
+    pub(super) fn received(&mut self, done: Result<(), Retry>, data: Data<'_>) -> Result<Step, Retry> {
+        if done.is_err()
+            && let Data::Draft(draft) = data
+        {
+            self.state = State::Receive(Some(draft));
+        }
+        done.map(|()| Step::Done)
     }
 
     /// Stores a value that is there, and answers. `end` is what stands where its line end must.
@@ -320,17 +348,16 @@ impl Session {
         feed: &mut Feed<'_, '_>,
         store: &Store<'_>,
         block: &text::Block<'_>,
-        data: Data<'_>,
-        end: &[u8],
-    ) {
+        (data, end): (&mut Data<'_>, &[u8]),
+    ) -> Result<(), Retry> {
         let line = if end == LINE_END {
-            match feed.turn.store(store, block.value_bytes, data) {
+            match feed.turn.store(store, block.value_bytes, data)? {
                 Stored::Stored(_) => reply::STORED,
                 Stored::NotStored => reply::NOT_STORED,
                 Stored::Exists => reply::EXISTS,
                 Stored::NotFound => reply::NOT_FOUND,
                 why @ (Stored::NoMemory | Stored::TooLarge) => {
-                    feed.turn.refuse_store(store, why, drops_old(store));
+                    feed.turn.refuse_store(store, why, drops_old(store))?;
                     refusal(why)
                 }
             }
@@ -339,13 +366,14 @@ impl Session {
             reply::BAD_CHUNK
         };
         self.answer(feed, block.replies, line);
+        Ok(())
     }
 
     /// Runs a command that is all on its line.
-    fn simple(&mut self, feed: &mut Feed<'_, '_>, command: Command<'_>) -> Step {
+    fn simple(&mut self, feed: &mut Feed<'_, '_>, command: Command<'_>) -> Result<Step, Retry> {
         match command {
             Command::Delete(key, replies) => {
-                let line = match feed.turn.delete(key, None) {
+                let line = match feed.turn.delete(key, None)? {
                     Deleted::Deleted => reply::DELETED,
                     Deleted::NoMemory => reply::NO_MEMORY,
                     Deleted::NotFound | Deleted::Exists => reply::NOT_FOUND,
@@ -353,11 +381,14 @@ impl Session {
                 self.answer(feed, replies, line);
             }
             Command::Count(key, direction, delta, replies) => {
-                self.count(feed, (key, direction, delta), replies);
+                self.count(feed, (key, direction, delta), replies)?;
             }
             Command::Touch(key, exptime, replies) => {
-                let line =
-                    if feed.turn.touch(key, exptime, |_| ()) { reply::TOUCHED } else { reply::NOT_FOUND };
+                let line = match feed.turn.touch(key, exptime, |_| ())? {
+                    Touched::Touched => reply::TOUCHED,
+                    Touched::NotFound => reply::NOT_FOUND,
+                    Touched::NoMemory => reply::NO_MEMORY,
+                };
                 self.answer(feed, replies, line);
             }
             Command::Flush(exptime, replies) => {
@@ -370,7 +401,7 @@ impl Session {
                             reply::FLUSH_NOT_ALLOWED
                         }
                     }
-                    Some(exptime) => match feed.turn.flush(exptime) {
+                    Some(exptime) => match feed.turn.flush(exptime)? {
                         Flushed::Done => reply::OK,
                         Flushed::NotAllowed => reply::FLUSH_NOT_ALLOWED,
                         Flushed::NoMemory => reply::NO_MEMORY,
@@ -384,14 +415,14 @@ impl Session {
                 self.answer(feed, replies, reply::OK);
             }
             Command::Refused(line, replies) => self.answer(feed, replies, line),
-            Command::Quit => return Step::Stop(Next::Close),
-            Command::Http => return Step::Stop(Next::Reject),
+            Command::Quit => return Ok(Step::Stop(Next::Close)),
+            Command::Http => return Ok(Step::Stop(Next::Reject)),
             Command::Version => reply::version(&mut feed.out.staged),
             Command::Noop => self.say(feed, reply::MN),
-            Command::Admin(admin, words) => return self.admin(feed, admin, words),
+            Command::Admin(admin, words) => return Ok(self.admin(feed, admin, words)),
             Command::Meta(_) | Command::Get(_) | Command::Store(_) => self.say(feed, reply::ERROR),
         }
-        Step::Done
+        Ok(Step::Done)
     }
 
     fn count(
@@ -399,7 +430,7 @@ impl Session {
         feed: &mut Feed<'_, '_>,
         (key, direction, delta): (&[u8], Direction, u64),
         replies: Replies,
-    ) {
+    ) -> Result<(), Retry> {
         let count = Count {
             key,
             direction,
@@ -410,18 +441,19 @@ impl Session {
             create: None,
             key_is_binary: false,
         };
-        let line = match feed.turn.count(&count) {
+        let line = match feed.turn.count(&count)? {
             Counted::Number { number, .. } => {
                 if !replies.quiet() {
                     reply::number_line(&mut feed.out.staged, number);
                 }
-                return;
+                return Ok(());
             }
             Counted::NotFound | Counted::Exists => reply::NOT_FOUND,
             Counted::NotNumeric => reply::NOT_NUMERIC,
             Counted::NoMemory | Counted::NoMemoryToCreate => reply::NO_MEMORY,
         };
         self.answer(feed, replies, line);
+        Ok(())
     }
 
     /// Stages a reply line.
@@ -466,6 +498,24 @@ fn stage_get(feed: &mut Feed<'_, '_>, hash: Hash, key: &[u8]) {
     reply::value_head(&mut feed.out.staged, item.key(), item.flags(), value.len(), None);
     feed.out.push_value(&item, value);
     feed.out.staged.extend_from_slice(reply::VALUE_END);
+}
+
+/// Touches an item and stages it; nothing is staged unless it was touched.
+pub(super) fn touch_and_stage(
+    feed: &mut Feed<'_, '_>,
+    key: &[u8],
+    exptime: Exptime,
+    stage: impl Fn(&mut Output, &Item<'_>),
+) -> Result<Touched, Retry> {
+    let mark = feed.out.mark();
+    let touched = feed.turn.touch(key, exptime, |item| {
+        feed.out.rewind(mark);
+        stage(feed.out, item);
+    });
+    if touched != Ok(Touched::Touched) {
+        feed.out.rewind(mark);
+    }
+    touched
 }
 
 /// Stages one hit: a short value is copied, a long one sent from where it is.

@@ -56,16 +56,16 @@ struct Copied {
 }
 
 /// What the new version may be made of.
-struct Material<'d> {
-    data: Data<'d>,
+struct Material<'m, 'd> {
+    data: &'m mut Data<'d>,
     copied: Option<Copied>,
     copies_left: u32,
 }
 
-impl Material<'_> {
+impl Material<'_, '_> {
     /// Item memory that holds all bytes of `value` already.
     fn complete(&self, target: &Target<'_, '_>, value: &Value) -> Option<&Reserved> {
-        if let (Value::Data, Data::Draft(draft)) = (value, &self.data)
+        if let (Value::Data, Data::Draft(draft)) = (value, &*self.data)
             && let Some(reserved) = draft.as_reserved()
         {
             assert_eq!(draft.filled(), draft.len(), "a draft is published when it is complete");
@@ -80,7 +80,7 @@ impl Material<'_> {
     fn publish(&mut self) {
         if let Some(copied) = self.copied.take() {
             copied.reserved.publish();
-        } else if let Data::Draft(draft) = std::mem::replace(&mut self.data, Data::None) {
+        } else if let Data::Draft(draft) = std::mem::replace(self.data, Data::None) {
             draft.publish();
         }
     }
@@ -141,29 +141,29 @@ impl Fresh<'_> {
     /// Decides under the writer lock, on the newest state, and applies what `decide` says.
     ///
     /// `decide` gets the live item (an expired one is `None`) and may be called more than once; the last call counts.
-    /// `data` is what [`Value::Data`] and its kin refer to.
+    /// `data` is what [`Value::Data`] and its kin refer to; a draft that is published is taken.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.
     pub fn edit<R>(
         &mut self,
         key: &[u8],
-        data: Data<'_>,
+        data: &mut Data<'_>,
         mut decide: impl FnMut(Option<&Item<'_>>) -> (Edit, R),
     ) -> Result<Edited<R>, EditError> {
         let hash = self.hash(key);
         let mut material = Material { data, copied: None, copies_left: COPIES_MAX };
-        let (mut stalls, mut turns) = (0, u32::MAX);
+        let mut turns = u32::MAX;
         loop {
             let mut turn = self.shard.turn(self.now);
-            if !turn.has_log_room(1) {
-                drop(turn);
-                self.shard.stall(&mut stalls)?;
-                continue;
-            }
             let old = turn.find(hash, key);
             let live = old.filter(|(_, item)| !item.expired(self.now));
             let (edit, outcome) = decide(live.as_ref().map(|(_, item)| item));
+            if !matches!(edit, Edit::Keep) && !turn.has_log_room(1) {
+                drop(turn);
+                self.shard.stalled().map_or(Ok(()), Err)?;
+                continue;
+            }
             let attempt = turn.apply(&Target { key, hash, old, live }, &edit, &mut material);
             turn.evict_ahead(attempt.written());
             drop(turn);
@@ -172,10 +172,10 @@ impl Fresh<'_> {
                 Attempt::Done { cas, .. } => return Ok(Edited { outcome, cas }),
                 Attempt::TooLarge => return Err(EditError::TooLarge),
                 Attempt::Lacks { need, item_bytes } => {
-                    self.make_room(need, item_bytes, &mut turns).map_err(|_| EditError::NoRoom)?;
+                    self.make_room(need, item_bytes, &mut turns)?;
                 }
                 Attempt::Copy { reserved, source } => {
-                    material.copied = self.copy(&edit, reserved, source, &material.data);
+                    material.copied = self.copy(&edit, reserved, source, material.data);
                     material.copies_left -= 1;
                 }
             }
@@ -203,7 +203,7 @@ impl Fresh<'_> {
 }
 
 impl Turn<'_> {
-    fn apply(&mut self, target: &Target<'_, '_>, edit: &Edit, material: &mut Material<'_>) -> Attempt {
+    fn apply(&mut self, target: &Target<'_, '_>, edit: &Edit, material: &mut Material<'_, '_>) -> Attempt {
         match edit {
             Edit::Keep => Attempt::unwritten(target.live.map_or(0, |(_, item)| item.cas())),
             Edit::Remove => {
@@ -229,7 +229,7 @@ impl Turn<'_> {
         Attempt::unwritten(item.cas())
     }
 
-    fn put(&mut self, target: &Target<'_, '_>, put: &Put, material: &mut Material<'_>) -> Attempt {
+    fn put(&mut self, target: &Target<'_, '_>, put: &Put, material: &mut Material<'_, '_>) -> Attempt {
         let &Target { key, hash, old, live } = target;
         let parts = put.value.parts(target.old_value(), material.data.bytes());
         let value_bytes = parts[0].len() + parts[1].len();

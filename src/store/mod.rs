@@ -16,8 +16,9 @@
 //!
 //! *Writing.* [`Fresh::edit`] takes the writer lock, replays to the tail, lets the caller decide on the newest state,
 //! writes the new item, appends one delta and applies it to the own replica. Add, replace, cas, append, incr are all such
-//! decisions, hence atomic. The lock is held for one decision and a few items of eviction; what must wait for other
-//! rings (log full, memory not yet free) waits outside.
+//! decisions, hence atomic. The lock is held for one decision and a few items of eviction. Nothing here waits: what other
+//! rings must make possible first (log full, memory not yet free) is refused with [`Retry::Stalled`], and the caller lets
+//! its thread serve others until it tries again.
 //!
 //! *Memory.* An item is written once and never changed (but for its expiry and use marks, which are atomics), so a
 //! reader needs no protection but that the memory is not reused: see `ledger`, "When memory is reused". Replies may go
@@ -33,7 +34,6 @@
 //!
 //! # Assumed
 //! Of the kernel: anonymous memory reads as zero, a discarded page too. Of the clock passed in: it does not go back.
-//! Of the machine: a thread that is runnable runs within a second (a writer that waits longer for a ring gives up).
 
 mod check;
 mod counts;
@@ -345,11 +345,22 @@ impl Store {
         self.ledger.is_locked()
     }
 
-    fn wake_rings_before(&self, place: u64, except: usize) {
+    /// How far the ring that lags most has replayed; `None` if none lags. What was told [`Retry::Stalled`] need not be
+    /// tried again while this stays the same.
+    pub fn slowest(&self) -> Option<u64> {
         let log = self.log();
-        for ring in (0..log.rings()).filter(|&ring| ring != except && log.cursor(ring) < place) {
-            self.host.wake(ring);
-        }
+        let (slowest, tail) = (log.cursor_min(), log.tail());
+        (slowest < tail).then_some(slowest)
+    }
+
+    /// True if there are such rings.
+    fn wake_rings_before(&self, place: u64, except: usize) -> bool {
+        let log = self.log();
+        let mut lagging =
+            (0..log.rings()).filter(|&ring| ring != except && log.cursor(ring) < place).peekable();
+        let is_any = lagging.peek().is_some();
+        lagging.for_each(|ring| self.host.wake(ring));
+        is_any
     }
 
     #[inline]
@@ -568,26 +579,34 @@ pub struct Edited<R> {
     pub cas: u64,
 }
 
-/// No memory: -M and full, or everything is in use. Nothing was changed.
+/// Why nothing was done yet: try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoRoom;
+pub enum Retry {
+    /// When others have had their turn: more has to be evicted than one call may.
+    Soon,
+    /// In a while, when some of the values have come that are on their way: they hold all the memory that they may.
+    Later,
+    /// When other rings have replayed, which have been woken: the log is full, or memory waits for them. See
+    /// [`Store::slowest`].
+    Stalled,
+}
 
 /// Why no memory was reserved for a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreserved {
-    /// See [`NoRoom`].
+    /// No memory: -M and full, or everything is in use.
     NoRoom,
-    /// More has to be evicted than was allowed in one call: try again when others have had their turn.
-    Later,
-    /// Values that are on their way hold all the memory they may: try again in a while, when some have come.
-    Wait,
+    /// There may be some later.
+    Retry(Retry),
 }
 
 /// Why an edit was not carried out. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EditError {
-    /// See [`NoRoom`].
+    /// See [`Unreserved::NoRoom`].
     NoRoom,
     /// The new version is over `-I`.
     TooLarge,
+    /// It may be carried out later.
+    Retry(Retry),
 }

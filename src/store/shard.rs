@@ -7,7 +7,7 @@ use super::item_ref::{Hash, ItemRef};
 use super::ledger::{Need, Purpose};
 use super::replica::{Found, Replica};
 use super::turn::Turn;
-use super::{EditError, Lookup, NoRoom, Store, Unreserved, Walk};
+use super::{EditError, Lookup, Retry, Store, Unreserved, Walk};
 use crate::classes::item_bytes;
 use crate::clock::Secs;
 use std::sync::Arc;
@@ -26,11 +26,6 @@ const MAINTAIN_TABLES: usize = 16;
 const SWEEP_PART: u64 = 32;
 /// Items the sweep may look at each second at least.
 const SWEEP_ITEMS_MIN: u64 = 8192;
-/// Times a writer asks other rings to catch up before it gives up: about a second.
-const STALLS_MAX: u32 = 20_000;
-/// Times a flush that is due asks them: about a millisecond.
-const DUE_STALLS: u32 = 20;
-
 /// One ring's handle: its replica and the shared store. Stays on its thread.
 #[derive(Debug)]
 pub struct Shard {
@@ -144,30 +139,19 @@ impl Shard {
         }
     }
 
-    /// Waits, outside of any turn, for other rings to catch up; `stalls` counts from 0.
+    /// After a turn that could not go on before other rings have replayed: wakes them. None if they have, so that the next
+    /// turn gets further.
     #[cold]
-    pub(super) fn stall(&mut self, stalls: &mut u32) -> Result<(), NoRoom> {
-        let attempt = *stalls;
-        if attempt >= STALLS_MAX {
-            return Err(NoRoom);
-        }
-        *stalls += 1;
-        self.replica.catch_up(&self.store);
-        if attempt.is_multiple_of(64) {
-            self.store.wake_rings_before(self.replica.cursor(), self.ring);
-        }
-        match attempt {
-            0..8 => std::hint::spin_loop(),
-            8..1_000 => std::thread::yield_now(),
-            _ => std::thread::sleep(std::time::Duration::from_micros(50)),
-        }
-        Ok(())
+    pub(super) fn stalled(&self) -> Option<Retry> {
+        let is_lagging = self.store.wake_rings_before(self.replica.cursor(), self.ring);
+        is_lagging.then_some(Retry::Stalled)
     }
 
     /// Evicts until an allocation that lacked `need` has a chance, for up to `turns` turns.
+    ///
+    /// It ends: each round takes a turn, or collects some of what was retired.
     #[cold]
     fn make_room(&mut self, now: Secs, need: Need, turns: &mut u32) -> Result<(), Unreserved> {
-        let mut stalls = 0;
         loop {
             let mut turn = self.turn(now);
             let space = turn.space();
@@ -188,9 +172,9 @@ impl Shard {
             turn.ledger.totals.direct_reclaims += u64::from(slice == Slice::Worked);
             drop(turn);
             match slice {
-                Slice::Worked if *turns == 0 => return Err(Unreserved::Later),
+                Slice::Worked if *turns == 0 => return Err(Retry::Soon.into()),
                 Slice::Worked => *turns -= 1,
-                Slice::Stalled => self.stall(&mut stalls)?,
+                Slice::Stalled => self.stalled().map_or(Ok(()), Err)?,
                 Slice::Idle => return Err(Unreserved::NoRoom),
             }
         }
@@ -287,7 +271,7 @@ impl Fresh<'_> {
         let Some(key) = draft.homeless_key() else { return Ok(()) };
         match self.reserve_item(&key, draft.len(), turns) {
             Ok(Some(reserved)) => draft.move_to(reserved),
-            Err(Unreserved::Later) => return Err(Unreserved::Later),
+            Err(Unreserved::Retry(Retry::Soon)) => return Err(Retry::Soon.into()),
             _ if draft.grow() => {}
             _ => return Err(self.must_wait()),
         }
@@ -322,7 +306,7 @@ impl Fresh<'_> {
 
     fn must_wait(&self) -> Unreserved {
         self.shard.store.note_draft_refused(self.now);
-        Unreserved::Wait
+        Retry::Later.into()
     }
 
     pub(super) fn make_room(
@@ -341,14 +325,14 @@ impl Fresh<'_> {
     /// Every item acknowledged before is gone, at once (`flush_all`).
     ///
     /// # Errors
-    /// [`NoRoom`] if the log is full because another ring is stuck.
-    pub fn flush(&mut self) -> Result<(), NoRoom> {
-        self.flush_now(0)?;
+    /// The log is full.
+    pub fn flush(&mut self) -> Result<(), Retry> {
+        self.flush_now()?;
         self.shard.store.set_flush_at(Secs::NEVER);
         Ok(())
     }
 
-    fn flush_now(&mut self, mut stalls: u32) -> Result<(), NoRoom> {
+    fn flush_now(&mut self) -> Result<(), Retry> {
         loop {
             let mut turn = self.shard.turn(self.now);
             if turn.has_log_room(1) {
@@ -356,7 +340,7 @@ impl Fresh<'_> {
                 return Ok(());
             }
             drop(turn);
-            self.shard.stall(&mut stalls)?;
+            self.shard.stalled().map_or(Ok(()), Err)?;
         }
     }
 
@@ -367,8 +351,8 @@ impl Fresh<'_> {
 
     #[cold]
     fn flush_due(&mut self) {
-        // While another ring is stuck it stays due, and every command tries again: it must not wait long.
-        if self.shard.store.take_due_flush(self.now) && self.flush_now(STALLS_MAX - DUE_STALLS).is_err() {
+        // While another ring is stuck it stays due, and every command tries again.
+        if self.shard.store.take_due_flush(self.now) && self.flush_now().is_err() {
             self.shard.store.set_flush_at(self.now);
         }
     }
@@ -390,14 +374,23 @@ impl Fresh<'_> {
     }
 }
 
-impl From<NoRoom> for Unreserved {
-    fn from(NoRoom: NoRoom) -> Self {
-        Self::NoRoom
+impl From<Retry> for Unreserved {
+    fn from(retry: Retry) -> Self {
+        Self::Retry(retry)
     }
 }
 
-impl From<NoRoom> for EditError {
-    fn from(NoRoom: NoRoom) -> Self {
-        Self::NoRoom
+impl From<Retry> for EditError {
+    fn from(retry: Retry) -> Self {
+        Self::Retry(retry)
+    }
+}
+
+impl From<Unreserved> for EditError {
+    fn from(error: Unreserved) -> Self {
+        match error {
+            Unreserved::NoRoom => Self::NoRoom,
+            Unreserved::Retry(retry) => Self::Retry(retry),
+        }
     }
 }

@@ -8,7 +8,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::debugger::{ring_thread, seize, wait};
-use crate::harness::{Client, Dialect, Server, dialect, find, wait_until};
+use crate::harness::{Client, Dialect, Server, dialect, find, show, wait_until};
 
 /// Deltas that the replication log holds.
 const LOG_ENTRIES: usize = 16 * 1024;
@@ -96,6 +96,130 @@ fn a_stuck_ring_is_told_of_and_counted_and_may_come_back() {
     }
 }
 
+/// Fills the log, which ring 1 does not read, up to a few deltas.
+fn fill_log(client: &mut Client) {
+    for _ in 0..LOG_ENTRIES / 1024 {
+        client.send("set filler 0 0 1 noreply\r\nx\r\n".repeat(1023).as_bytes());
+    }
+    assert_eq!(client.ask("mn"), "MN");
+}
+
+/// Sets more keys than there is room for, and waits until the first has been refused.
+fn set_until_refused(client: &mut Client) {
+    for n in 0..=LOG_ENTRIES {
+        let told = client.ask(&format!("set last-{n} 0 0 1\r\nx"));
+        if told != "STORED" {
+            assert_eq!(told, "SERVER_ERROR out of memory storing object");
+            return;
+        }
+    }
+    panic!("more writes than the log has room for");
+}
+
+/// A refused write slept on its ring's thread, and all that ring's other connections waited: 2.5 s, up to 9.9 s for a read.
+#[test]
+fn while_a_write_waits_others_are_served() {
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    let (_server, _held, mut clients) = half_stuck(&["--ring-timeout=0"]);
+    let mut writer = clients.pop().unwrap();
+    let free = who_is_answered(&mut clients);
+    let mut reader = clients.remove(free);
+    // It was asked twice.
+    assert_eq!(reader.line(), "MN");
+    reader.set("key", "value");
+    fill_log(&mut writer);
+    // So many that the log is full when they have been seen.
+    writer.send("set last 0 0 1\r\nx\r\n".repeat(2048).as_bytes());
+    let mut stored = 0;
+    writer.stream.set_nonblocking(true).unwrap();
+    let mut replies = Vec::new();
+    wait_until("some are stored and one waits", || {
+        // Until a read of another connection comes between two looks with nothing new: then the write is waiting.
+        let before = stored;
+        let _ = writer.try_fill();
+        let all = writer.pending().len();
+        replies.extend(writer.take(all));
+        stored = replies.windows(8).filter(|end| end == b"STORED\r\n").count();
+        assert_eq!(reader.get("key").as_deref(), Some("value"));
+        stored > 0 && stored == before
+    });
+    assert!(stored < 2048 && find(&replies, b"SERVER_ERROR").is_none(), "{}", show(&replies));
+    for _ in 0..50 {
+        assert_eq!(reader.get("key").as_deref(), Some("value"));
+    }
+    let _ = writer.try_fill();
+    assert_eq!(show(writer.pending()), "", "the write still waits");
+}
+
+/// Each refused write waited anew, a set twice: these would have taken a quarter of an hour.
+#[test]
+fn after_one_wait_writes_are_refused_until_the_ring_moves() {
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    let (_server, held, mut clients) = half_stuck(&["--ring-timeout=0"]);
+    let mut free = clients.pop().unwrap();
+    free.set("key", "value");
+    fill_log(&mut free);
+    set_until_refused(&mut free);
+    for _ in 0..500 {
+        assert_eq!(free.ask("set key 0 0 1\r\nx"), "SERVER_ERROR out of memory storing object");
+    }
+    assert_eq!(free.get("key").as_deref(), Some("value"));
+    drop(held);
+    wait_until("writes are taken again", || free.ask("set key 0 0 1\r\ny") == "STORED");
+}
+
+/// In a full store it is memory that writes wait for, since a stuck ring may be reading what was evicted. The first
+/// refusal came after two waits of seconds, and so did each that followed.
+#[test]
+fn in_a_full_store_writes_wait_once_as_well() {
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    let (_server, held, mut clients) = half_stuck(&["--ring-timeout=0", "-m", "8"]);
+    let mut free = clients.pop().unwrap();
+    let value = "v".repeat(4000);
+    let mut refused = 0;
+    for n in 0..6000 {
+        let told = free.ask(&format!("set key-{n} 0 0 4000\r\n{value}"));
+        if told != "STORED" {
+            assert_eq!(told, "SERVER_ERROR out of memory storing object");
+            refused += 1;
+        }
+    }
+    assert!(refused > 1000, "{refused}");
+    drop(held);
+    wait_until("writes are taken again", || free.ask("set key 0 0 1\r\ny") == "STORED");
+}
+
+/// The stuck ring had the fewest connections, so it was given every newcomer.
+#[test]
+fn newcomers_are_given_to_rings_that_turn() {
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    let (server, _held, mut clients) = half_stuck(&["--ring-timeout=0"]);
+    let mut free = clients.pop().unwrap();
+    // It is given nothing after three looks, and told of after ten.
+    wait_until("the ring is missed", || free.count("memcrsd_stuck_rings") == 1);
+    // The kernel leaves half of them with the stuck ring's own listener, and of the rest half were given to that ring.
+    let mut newcomers: Vec<_> = (0..256).map(|_| server.connect()).collect();
+    for client in &mut newcomers {
+        client.stream.set_nonblocking(true).unwrap();
+        client.send(b"mn\r\n");
+    }
+    wait_until("the others are served", || {
+        let is_served = |client: &mut Client| {
+            let _ = client.try_fill();
+            find(client.pending(), b"MN\r\n").is_some()
+        };
+        newcomers.iter_mut().map(is_served).filter(|is_served| *is_served).count() > 92
+    });
+}
+
 /// Writers wait for the stuck ring no longer than they must, and say what they could not do.
 #[test]
 fn with_the_log_full_writes_are_refused_and_reads_go_on() {
@@ -106,23 +230,13 @@ fn with_the_log_full_writes_are_refused_and_reads_go_on() {
     let mut free = clients.pop().unwrap();
     free.set("key", "value");
     free.set("number", "1");
-    for _ in 0..LOG_ENTRIES / 1024 {
-        free.send("set filler 0 0 1 noreply\r\nx\r\n".repeat(1023).as_bytes());
-    }
-    let mut stored = 0;
-    let refusal = loop {
-        let told = free.ask("set last 0 0 1\r\nx");
-        if told != "STORED" {
-            break told;
-        }
-        stored += 1;
-        assert!(stored < 1024, "more writes than the log has room for");
-    };
-    assert_eq!(refusal, "SERVER_ERROR out of memory storing object");
+    fill_log(&mut free);
+    set_until_refused(&mut free);
     assert_eq!(free.get("key").as_deref(), Some("value"));
-    for command in ["delete key", "incr number 1", "flush_all"] {
+    for command in ["delete key", "incr number 1", "touch key 9", "gat 9 key", "mg key T9", "flush_all"] {
         assert_eq!(free.ask(command), "SERVER_ERROR out of memory", "{command}");
     }
+    assert_eq!(free.ask("delete none"), "NOT_FOUND");
     assert_eq!(free.get("key").as_deref(), Some("value"));
     drop(held);
     wait_until("writes are taken again", || free.ask("set last 0 0 1\r\ny") == "STORED");

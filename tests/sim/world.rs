@@ -5,8 +5,8 @@ use memcrsd::classes::Classes;
 use memcrsd::clock::Secs;
 use memcrsd::fuzzing::rings::{self, with_shard};
 use memcrsd::store::{
-    Amend, Data, Draft, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Share, Store,
-    Unreserved, Value, Walk,
+    Amend, Data, Draft, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Retry, Shard, Share,
+    Store, Unreserved, Value, Walk,
 };
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use std::sync::Arc;
 const HEAD_BYTES: usize = 16;
 /// Steps after which the store's books are recounted.
 const CHECK_STEPS: u64 = 256;
+/// Tries after which a write is not stalled any more, since all rings have been woken by the first.
+const TRIES_MAX: u32 = 64;
 
 thread_local! {
     /// Key and cas of what the evictor dropped during the current step.
@@ -74,6 +76,7 @@ pub(crate) struct World {
     store: Arc<Store>,
     evictions: u64,
     refusals: u64,
+    stalls: u64,
     hits: u64,
 }
 
@@ -99,6 +102,7 @@ impl World {
             store,
             evictions: 0,
             refusals: 0,
+            stalls: 0,
             hits: 0,
         }
     }
@@ -125,7 +129,10 @@ impl World {
     }
 
     pub(crate) fn step(&mut self, op: u64) {
-        let ring = self.random.usize(..self.kind.rings);
+        let mut ring = self.random.usize(..self.kind.rings);
+        if rings::stuck() == Some(ring) {
+            ring = (ring + 1) % self.kind.rings;
+        }
         match self.random.u8(..100) {
             0..35 => self.read(ring),
             35..60 => self.set(ring),
@@ -167,11 +174,14 @@ impl World {
                     self.model.flush();
                 }
             }
-            6 if op.is_multiple_of(64) => match with_shard(ring, |shard| shard.fresh(rings::now()).flush()) {
-                Ok(()) => self.model.flush(),
-                Err(_) => self.refusals += 1,
-            },
-            7 if op.is_multiple_of(64) => {
+            6 if op.is_multiple_of(64) => {
+                let flush = |shard: &mut Shard| shard.fresh(rings::now()).flush().map_err(EditError::from);
+                if self.attempt(ring, flush).is_ok() {
+                    self.model.flush();
+                }
+            }
+            // A flush that comes due while a ring is stuck is late.
+            7 if op.is_multiple_of(64) && rings::stuck().is_none() => {
                 let at = Secs(rings::now().0 + 2);
                 with_shard(ring, |shard| shard.fresh(rings::now()).flush_at(at));
                 self.model.flush_at = Some(at);
@@ -181,8 +191,38 @@ impl World {
                 assert!(self.store.set_memory_limit(limit + (512 << 10)));
             }
             9 => self.walk(ring),
+            10 if self.kind.rings > 1 && self.model.flush_at.is_none() && self.random.u8(..8) == 0 => {
+                rings::set_stuck(Some((ring + 1) % self.kind.rings));
+            }
+            11 => rings::set_stuck(None),
             _ => {}
         }
+    }
+
+    /// Tries until it is not for other rings to make it possible; while one of them is stuck that may be in vain.
+    fn attempt<R>(
+        &mut self,
+        ring: usize,
+        mut attempt: impl FnMut(&mut Shard) -> Result<R, EditError>,
+    ) -> Result<R, EditError> {
+        for _ in 0..TRIES_MAX {
+            let result = with_shard(ring, &mut attempt);
+            match result {
+                Err(EditError::Retry(retry)) => {
+                    assert_eq!(retry, Retry::Stalled);
+                    self.stalls += 1;
+                    if rings::stuck().is_some() {
+                        return result;
+                    }
+                }
+                Err(EditError::NoRoom) => {
+                    self.refusals += 1;
+                    return result;
+                }
+                _ => return result,
+            }
+        }
+        panic!("ring {ring} is stalled, and no ring is stuck");
     }
 
     /// Follows the evictions of this step in the model. They may have come before or after the step's own change, so a
@@ -246,30 +286,25 @@ impl World {
         &mut self,
         ring: usize,
         key: &[u8],
-        data: Data<'_>,
-        edit: Edit,
+        mut data: Data<'_>,
+        edit: impl Fn() -> Edit,
         next: impl FnOnce(Option<&Entry>) -> Option<Entry>,
     ) {
         let now = rings::now();
-        let mut edit = Some(edit);
         let mut seen = None;
-        let result = with_shard(ring, |shard| {
+        let result = self.attempt(ring, |shard| {
             let mut fresh = shard.fresh(now);
-            fresh.edit(key, data, |item| {
+            fresh.edit(key, &mut data, |item| {
                 seen = item.map(Item::cas);
-                (edit.take().unwrap_or(Edit::Keep), ())
+                (edit(), ())
             })
         });
-        match result {
-            Ok(done) => {
-                let current = self.check_seen(key, seen);
-                match next(current.as_ref()).map(|entry| Entry { cas: done.cas, ..entry }) {
-                    Some(entry) => self.model.put(key, entry),
-                    None => self.model.remove(key),
-                }
+        if let Ok(done) = result {
+            let current = self.check_seen(key, seen);
+            match next(current.as_ref()).map(|entry| Entry { cas: done.cas, ..entry }) {
+                Some(entry) => self.model.put(key, entry),
+                None => self.model.remove(key),
             }
-            Err(EditError::NoRoom) => self.refusals += 1,
-            Err(EditError::TooLarge) => {}
         }
     }
 
@@ -280,27 +315,24 @@ impl World {
 
     fn write(&mut self, ring: usize, key: &[u8], flags: u32, exptime: Secs, value: &[u8]) {
         let now = rings::now();
-        let result = with_shard(ring, |shard| {
-            shard.fresh(now).edit(key, Data::Bytes(value), |_| (put(flags, exptime, Value::Data), ()))
+        let result = self.attempt(ring, |shard| {
+            shard.fresh(now).edit(key, &mut Data::Bytes(value), |_| (put(flags, exptime, Value::Data), ()))
         });
         match result {
             Ok(done) => {
                 let entry = Entry { value: value.to_vec(), flags, exptime, cas: done.cas };
                 self.model.put(key, entry);
             }
-            Err(error) => {
-                assert_eq!(error, EditError::NoRoom);
-                if self.kind.evict {
-                    assert!(!self.receiving.is_empty() || !self.sending.is_empty(), "room can be made");
-                } else if self
-                    .model
-                    .get(key, now)
-                    .is_some_and(|old| old.value.len() >= value.len() + HEAD_BYTES)
-                {
+            Err(EditError::NoRoom) if self.kind.evict => {
+                assert!(!self.receiving.is_empty() || !self.sending.is_empty(), "room can be made");
+            }
+            Err(EditError::NoRoom) => {
+                let old = self.model.get(key, now);
+                if old.is_some_and(|old| old.value.len() >= value.len() + HEAD_BYTES) {
                     self.write_at_rest(ring, key, flags, exptime, value);
                 }
-                self.refusals += 1;
             }
+            Err(error) => assert_eq!(error, EditError::Retry(Retry::Stalled)),
         }
     }
 
@@ -322,8 +354,8 @@ impl World {
         if value.len() > 200_000 {
             return;
         }
-        let result = with_shard(ring, |shard| {
-            shard.fresh(now).edit(&key, Data::Bytes(&more), |item| {
+        let result = self.attempt(ring, |shard| {
+            shard.fresh(now).edit(&key, &mut Data::Bytes(&more), |item| {
                 let Some(item) = item else { return (Edit::Keep, false) };
                 let value = if front { Value::DataThenOld } else { Value::OldThenData };
                 (put(item.flags(), item.exptime(), value), true)
@@ -332,7 +364,7 @@ impl World {
         match result {
             Ok(done) if done.outcome => self.model.put(&key, Entry { value, cas: done.cas, ..old }),
             Ok(_) => drop(self.check_seen(&key, None)),
-            Err(_) => self.refusals += 1,
+            Err(_) => {}
         }
     }
 
@@ -346,18 +378,18 @@ impl World {
         if self.model.get(&key, now).is_none() {
             self.write(ring, &key, 0, Secs::NEVER, &value);
         } else {
-            self.edit(ring, &key, Data::Bytes(&value), Edit::Keep, |entry| entry.cloned());
+            self.edit(ring, &key, Data::Bytes(&value), || Edit::Keep, |entry| entry.cloned());
         }
     }
 
     fn delete(&mut self, ring: usize) {
         let key = self.key();
-        self.edit(ring, &key, Data::None, Edit::Remove, |_| None);
+        self.edit(ring, &key, Data::None, || Edit::Remove, |_| None);
     }
 
     fn touch(&mut self, ring: usize) {
         let (key, exptime) = (self.key(), self.exptime());
-        let amend = Edit::Amend(Amend { exptime: Some(exptime), ..Amend::default() });
+        let amend = || Edit::Amend(Amend { exptime: Some(exptime), ..Amend::default() });
         self.edit(ring, &key, Data::None, amend, |entry| {
             entry.map(|entry| Entry { exptime, ..entry.clone() })
         });
@@ -367,8 +399,8 @@ impl World {
         let key = self.key();
         let now = rings::now();
         let wanted = self.model.get(&key, now).map_or(1, |entry| entry.cas);
-        let result = with_shard(ring, |shard| {
-            shard.fresh(now).edit(&key, Data::Bytes(b"swapped"), |item| match item {
+        let result = self.attempt(ring, |shard| {
+            shard.fresh(now).edit(&key, &mut Data::Bytes(b"swapped"), |item| match item {
                 Some(item) if item.cas() == wanted => (put(9, Secs::NEVER, Value::Data), true),
                 _ => (Edit::Keep, false),
             })
@@ -387,8 +419,8 @@ impl World {
         let now = rings::now();
         let mut digits = [0; 24];
         digits[..3].copy_from_slice(b"123");
-        let result = with_shard(ring, |shard| {
-            shard.fresh(now).edit(&key, Data::None, |item| {
+        let result = self.attempt(ring, |shard| {
+            shard.fresh(now).edit(&key, &mut Data::None, |item| {
                 let Some(item) = item else { return (Edit::Keep, None) };
                 let (flags, exptime) = (item.flags(), item.exptime());
                 (put(flags, exptime, Value::Digits(digits, 3)), Some((flags, exptime)))
@@ -399,7 +431,7 @@ impl World {
                 self.model.put(&key, Entry { value: b"123".to_vec(), flags, exptime, cas });
             }
             Ok(_) => drop(self.check_seen(&key, None)),
-            Err(_) => self.refusals += 1,
+            Err(_) => {}
         }
     }
 
@@ -413,7 +445,7 @@ impl World {
         let draft = with_shard(ring, |shard| shard.fresh(rings::now()).reserve(&key, value.len(), turns));
         match draft {
             Ok(draft) => self.receiving.push(Receiving { ring, key, value, draft }),
-            Err(Unreserved::Later | Unreserved::Wait) => {}
+            Err(Unreserved::Retry(_)) => {}
             Err(Unreserved::NoRoom) => self.refusals += 1,
         }
     }
@@ -438,7 +470,7 @@ impl World {
             if self.random.u8(..4) == 0 {
                 return;
             }
-            let put = put(5, Secs::NEVER, Value::Data);
+            let put = || put(5, Secs::NEVER, Value::Data);
             let entry = Entry { value, flags: 5, exptime: Secs::NEVER, cas: 0 };
             self.edit(ring, &key, Data::Draft(draft), put, |_| Some(entry));
         }
@@ -469,6 +501,7 @@ impl World {
     pub(crate) fn finish(mut self) {
         self.sending.clear();
         self.receiving.clear();
+        rings::set_stuck(None);
         let now = rings::now();
         let maintain = |ring| while with_shard(ring, |shard| shard.maintain(now)) {};
         (0..self.kind.rings).for_each(maintain);
@@ -490,8 +523,8 @@ impl World {
         let totals = self.store.totals();
         assert_eq!(totals.curr_items, first.len() as u64, "the books count what the index holds");
         println!(
-            "{} hits, {} evictions, {} refusals, {totals:?}, {memory:?}",
-            self.hits, self.evictions, self.refusals
+            "{} hits, {} evictions, {} refusals, {} stalls, {totals:?}, {memory:?}",
+            self.hits, self.evictions, self.refusals, self.stalls
         );
         rings::close();
     }

@@ -60,7 +60,7 @@ fn values_on_their_way_hold_a_bounded_part_of_memory() {
         }
         assert!(shard.store().memory().large <= 8 << 20);
     };
-    assert_eq!(refused, Unreserved::Wait);
+    assert_eq!(refused, Unreserved::Retry(Retry::Later));
     assert!(shard.store().is_short_of_drafts(NOW));
     // 8 of them in item memory, the others in 16 KiB each.
     assert_eq!(drafts.len(), 8 + 512);
@@ -80,7 +80,7 @@ fn values_on_their_way_hold_a_bounded_part_of_memory() {
     }
     assert!(draft.homeless_key().is_none());
     let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
-    shard.fresh(NOW).edit(b"draft-8", Data::Draft(draft), edit).unwrap();
+    shard.fresh(NOW).edit(b"draft-8", &mut Data::Draft(draft), edit).unwrap();
     assert!(get(&mut shard, "draft-8") == Some(value));
     assert_eq!(shard.store().buffer_bytes.load(Ordering::Relaxed), 0);
 }
@@ -114,7 +114,7 @@ fn long_values_are_copied_outside_of_the_lock() {
             decisions += 1;
             (put(Value::OldThenData, Secs::NEVER), ())
         };
-        shard.fresh(NOW).edit(key.as_bytes(), Data::Bytes(b"b"), append).unwrap();
+        shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Bytes(b"b"), append).unwrap();
         // Decided once to learn what is to be copied, and once more when that has been done.
         assert_eq!(decisions, expected, "{key}");
     }
@@ -139,7 +139,7 @@ fn concurrent_appends_to_a_long_value_lose_nothing() {
         let other = scope.spawn(move || {
             for _ in 0..APPENDS {
                 let prepend = |_: Option<&Item<'_>>| (put(Value::DataThenOld, Secs::NEVER), ());
-                second.fresh(NOW).edit(b"large", Data::Bytes(b"p"), prepend).unwrap();
+                second.fresh(NOW).edit(b"large", &mut Data::Bytes(b"p"), prepend).unwrap();
             }
             while !is_over.load(Ordering::Relaxed) {
                 second.fresh(NOW);
@@ -151,7 +151,7 @@ fn concurrent_appends_to_a_long_value_lose_nothing() {
                 tries += 1;
                 (put(Value::OldThenData, Secs::NEVER), ())
             };
-            first.fresh(NOW).edit(b"large", Data::Bytes(b"a"), append).unwrap();
+            first.fresh(NOW).edit(b"large", &mut Data::Bytes(b"a"), append).unwrap();
         }
         while !other.is_finished()
             && get(first, "large").is_some_and(|value| value.len() < 300_000 + 2 * APPENDS)

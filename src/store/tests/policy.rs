@@ -8,12 +8,12 @@ fn receive(shard: &mut Shard, key: &str, bytes: usize) {
     let mut draft = loop {
         match shard.fresh(NOW).reserve(key.as_bytes(), bytes, 1) {
             Ok(draft) => break draft,
-            Err(why) => assert_eq!(why, Unreserved::Later, "{key}"),
+            Err(why) => assert_eq!(why, Unreserved::Retry(Retry::Soon), "{key}"),
         }
     };
     draft.fill(&vec![b'v'; bytes]);
     let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
-    shard.fresh(NOW).edit(key.as_bytes(), Data::Draft(draft), edit).unwrap();
+    shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Draft(draft), edit).unwrap();
 }
 
 fn queue_of(shard: &mut Shard, key: &str) -> Queue {

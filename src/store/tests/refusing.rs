@@ -121,7 +121,10 @@ fn a_store_over_a_lowered_limit_takes_what_fits_under_it() {
     overwrite(&mut shard, &mut sizes, 50_000, |_| 1_000);
     let count = sizes.len();
     for n in (0..count).filter(|n| n % 4 != 0) {
-        shard.fresh(NOW).edit(format!("key-{n}").as_bytes(), Data::None, |_| (Edit::Remove, ())).unwrap();
+        shard
+            .fresh(NOW)
+            .edit(format!("key-{n}").as_bytes(), &mut Data::None, |_| (Edit::Remove, ()))
+            .unwrap();
     }
     for n in 0..489 {
         set(&mut shard, &format!("new-{n}"), &[b'n'; 1_000]).unwrap();

@@ -18,14 +18,14 @@ fn write_with_cas(shard: &mut Shard, key: &str, value: &[u8], cas: u64) {
         let Edit::Put(put) = put(Value::Data, Secs::NEVER) else { unreachable!("it is a put") };
         (Edit::Put(Put { cas: Some(cas), flags: (cas as u32) & 1, ..put }), ())
     };
-    shard.fresh(NOW).edit(key.as_bytes(), Data::Bytes(value), put).unwrap();
+    shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Bytes(value), put).unwrap();
 }
 
 fn write_as_it_comes(shard: &mut Shard, key: &str, value: &[u8]) {
     let mut draft = shard.fresh(NOW).reserve(key.as_bytes(), value.len(), u32::MAX).unwrap();
     draft.fill(value);
     let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
-    shard.fresh(NOW).edit(key.as_bytes(), Data::Draft(draft), edit).unwrap();
+    shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Draft(draft), edit).unwrap();
 }
 
 /// Above -m 32768 units are 32 bytes, and a large item lay 16 bytes into its extent: its ref named the extent's head, which
@@ -54,7 +54,7 @@ fn items_of_every_size_come_and_go_at_every_width() {
         for key in 0..5 * SIZES.len() {
             shard
                 .fresh(NOW)
-                .edit(format!("key-{key}").as_bytes(), Data::None, |_| (Edit::Remove, ()))
+                .edit(format!("key-{key}").as_bytes(), &mut Data::None, |_| (Edit::Remove, ()))
                 .unwrap();
         }
         while shard.maintain(NOW) {}
