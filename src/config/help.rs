@@ -227,6 +227,8 @@ most options have a 'no_' prefix to disable
    - idle_timeout:        timeout for idle connections in seconds (default: 0, no timeout)
    - slab_chunk_max:      largest size class in statistics, in kilobytes (default: 512)
    - watcher_logbuf_size: size in kilobytes of per-watcher write buffer. (default: 256)
+   - read_buf_mem_limit:  megabytes for buffers that requests are read into, shared by
+                          the threads; a waiting client has none (default: 0, no limit)
    - track_sizes:         enable dynamic reports for 'stats sizes' command.
 ";
 
@@ -250,7 +252,7 @@ const EXTENDED_WITHOUT_EFFECT: &str =
      slab_automove, slab_automove_ratio, slab_automove_window,
      slab_automove_freeratio, lru_crawler_sleep, lru_crawler_tocrawl,
      hot_lru_pct, warm_lru_pct, hot_max_factor, warm_max_factor, temporary_ttl,
-     read_buf_mem_limit, worker_logbuf_size, no_chunked_items, inline_ascii_resp,
+     worker_logbuf_size, no_chunked_items, inline_ascii_resp,
      resp_obj_mem_limit, modern, no_modern,
      ssl_* without -Z; with it ssl_ciphers (warns), ssl_wbuf_size, ssl_kernel_tls
    Refused: ext_* (external storage), proxy_* (the Lua proxy), sock_cookie_id, and -N.

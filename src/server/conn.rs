@@ -32,6 +32,9 @@ const KEPT_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 /// The last words to a client whose request there is no memory for.
 const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 
+/// Turns that a request waits for memory to be read into.
+const READ_TURNS_MAX: u32 = 1000;
+
 /// How long log lines are gathered, so that a busy watcher costs one send for many of them.
 const GATHER: Duration = Duration::from_millis(1);
 /// How long a connection waits before it tries again what others have to make possible.
@@ -91,39 +94,24 @@ impl<C: Core> Connection<C> {
 
     /// One read and everything that follows from it.
     async fn round(&mut self) -> Result<(), End> {
-        let mut buffer = self.read().await?;
+        let buffer = self.read().await?;
         if self.channel.is_some() {
-            self.open(&mut buffer).await?;
-        } else {
-            self.local.core.count(Event::Read(buffer.bytes().len()));
-            if self.carry.is_empty() {
-                let used = self.serve(buffer.bytes()).await?;
-                self.carry.extend_from_slice(&buffer.bytes()[used..]);
-            } else {
-                self.carry.extend_from_slice(buffer.bytes());
-                drop(buffer);
-                self.serve_carry().await?;
-            }
+            return self.open(buffer).await;
         }
-        Ok(())
-    }
-
-    /// Feeds the carry, and keeps what is left of it.
-    async fn serve_carry(&mut self) -> Result<(), End> {
-        let mut carry = std::mem::take(&mut self.carry);
-        let used = self.serve(&carry).await?;
-        carry.drain(..used);
-        if carry.is_empty() && carry.capacity() > KEPT_BYTES_MAX {
-            carry = Vec::new();
+        self.local.core.count(Event::Read(buffer.bytes().len()));
+        if self.carry.is_empty() {
+            return self.serve(Some(buffer)).await;
         }
-        self.carry = carry;
-        Ok(())
+        self.carry.extend_from_slice(buffer.bytes());
+        drop(buffer);
+        self.serve(None).await
     }
 
     /// The next bytes of the client. While it waits it holds no memory for reading or sending.
     async fn read(&mut self) -> Result<Buffer, End> {
         self.entry.is_mid_value.set(self.talk.owes() != Owed::Nothing);
         self.local.buffers.reuse(std::mem::take(&mut self.out.staged));
+        let mut turns_left = READ_TURNS_MAX;
         loop {
             self.goes_on()?;
             self.entry.held_bytes.set(self.own_bytes());
@@ -138,6 +126,11 @@ impl<C: Core> Connection<C> {
                 }
                 // The sweeper has found it idle.
                 Err(error) if Stream::is_interrupted(&error) => self.let_go(),
+                // Others give theirs back as soon as they have used up what is in it.
+                Err(error) if Stream::is_out_of_read_memory(&error) && turns_left > 0 => {
+                    turns_left -= 1;
+                    uring::turn().await;
+                }
                 Err(error) if Stream::is_out_of_read_memory(&error) => {
                     return Err(self.refuse_to_read().await);
                 }
@@ -146,14 +139,19 @@ impl<C: Core> Connection<C> {
         }
     }
 
-    /// Feeds `input` and does what it asks for; returns how much of it is used up.
-    async fn serve(&mut self, input: &[u8]) -> Result<usize, End> {
+    /// Feeds what has been read, in `buffer` or else in the carry, and does what it asks for; what is not used up is then in
+    /// the carry.
+    ///
+    /// The buffer is given back before anything is waited for that takes the client's doing: clients that do not read their
+    /// replies must not keep the memory that others are read into.
+    async fn serve(&mut self, mut buffer: Option<Buffer>) -> Result<(), End> {
         let mut used = 0;
         if self.out.staged.capacity() == 0 {
             self.out.staged = self.local.buffers.spare();
         }
         let mut stalled_since = None;
         loop {
+            let input = buffer.as_ref().map_or(&self.carry[..], Buffer::bytes);
             let progress = self.talk.feed(&input[used..], &mut self.out);
             used += progress.consumed;
             if progress.consumed > 0 || progress.next != Next::Stall {
@@ -166,10 +164,18 @@ impl<C: Core> Connection<C> {
             let makes_way = progress.next == Next::Resume && !self.out.is_full();
             if !makes_way || self.goes_on().is_err() {
                 // A read follows, which waits for what was queued, and lets the others run.
-                self.send(progress.next == Next::Read).await?;
+                let is_last = progress.next == Next::Read;
+                if !is_last || !self.out.is_flat() {
+                    self.set_aside(&mut buffer, &mut used);
+                }
+                self.send(is_last).await?;
             }
             match progress.next {
-                Next::Read => return Ok(used),
+                Next::Read => {
+                    self.set_aside(&mut buffer, &mut used);
+                    self.drop_used(used);
+                    return Ok(());
+                }
                 Next::Resume => {
                     self.goes_on()?;
                     // A send lets the others run; where there is none, this does.
@@ -191,13 +197,33 @@ impl<C: Core> Connection<C> {
                 }
                 Next::Receive if self.channel.is_some() || self.entry.stream.has_read_ahead().await => {
                     self.entry.begins_to_receive(self.local.now());
-                    return Ok(used);
+                    self.drop_used(used);
+                    return Ok(());
                 }
                 Next::Receive => self.receive().await?,
                 Next::Watch => return Err(self.watch().await),
                 Next::Close => return Err(End::Normal),
                 Next::Reject => return Err(End::Rejected),
             }
+        }
+    }
+
+    /// Gives a read buffer back; what of it is behind the first `used` bytes moves to the carry, which is empty.
+    fn set_aside(&mut self, buffer: &mut Option<Buffer>, used: &mut usize) {
+        if let Some(buffer) = buffer.take() {
+            self.carry.extend_from_slice(&buffer.bytes()[*used..]);
+            *used = 0;
+        }
+    }
+
+    /// Drops the first `used` bytes of the carry.
+    fn drop_used(&mut self, used: usize) {
+        if used == 0 {
+            return;
+        }
+        self.carry.drain(..used);
+        if self.carry.is_empty() && self.carry.capacity() > KEPT_BYTES_MAX {
+            self.carry = Vec::new();
         }
     }
 

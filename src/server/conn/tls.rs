@@ -20,7 +20,7 @@ const SEAL_BYTES: usize = 64 * 1024;
 
 impl<C: Core> Connection<C> {
     /// What `buffer` has received, decrypted and served.
-    pub(super) async fn open(&mut self, buffer: &mut Buffer) -> Result<(), End> {
+    pub(super) async fn open(&mut self, mut buffer: Buffer) -> Result<(), End> {
         let Some(channel) = &mut self.channel else { return Ok(()) };
         let receiving = self.entry.receiving.take();
         let before = self.carry.len();
@@ -28,12 +28,13 @@ impl<C: Core> Connection<C> {
         if opened.is_established {
             self.local.core.count(Event::TlsEstablished { is_new: channel.is_new_session() });
         }
+        drop(buffer);
         self.local.core.count(Event::Read(self.carry.len() - before));
         let flushed = flush(&self.entry.stream, channel).await;
         flushed.map_err(|error| self.broken(&error))?;
         let opened_bytes = self.carry.len() - before;
         if opened_bytes > 0 {
-            self.serve_carry().await?;
+            self.serve(None).await?;
         }
         if let Some(begun) = self.entry.receiving.get() {
             self.entry.receiving.set(receiving.or(Some(begun)));
