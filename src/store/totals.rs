@@ -1,0 +1,77 @@
+//! What the store tells of itself: counters, gauges and the parts of its memory.
+
+use crate::clock::Secs;
+
+/// Sums over the whole store, as memcached's statistics name them.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "protocol.txt, \"General-purpose statistics\", defines them")]
+pub struct Totals {
+    pub curr_items: u64,
+    pub total_items: u64,
+    pub bytes: u64,
+    pub evictions: u64,
+    pub evicted_unfetched: u64,
+    pub expired_unfetched: u64,
+    pub reclaimed: u64,
+    pub crawler_reclaimed: u64,
+    pub crawler_items_checked: u64,
+    /// Survivors copied from small to main.
+    pub moves_to_warm: u64,
+    /// Items copied within a queue.
+    pub moves_within_lru: u64,
+    /// Slices of eviction that a write had to wait for.
+    pub direct_reclaims: u64,
+    /// Writes that had to make room themselves and failed.
+    pub no_room: u64,
+}
+
+/// Gauges and counters of one size class.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "protocol.txt, \"Item statistics\", defines them")]
+pub struct ClassTotals {
+    pub items: u64,
+    pub bytes: u64,
+    pub evicted: u64,
+    pub evicted_nonzero: u64,
+    pub evicted_unfetched: u64,
+    pub evicted_time: u64,
+    pub expired_unfetched: u64,
+    pub reclaimed: u64,
+    pub crawler_reclaimed: u64,
+    pub outofmemory: u64,
+    /// When the oldest segment of the store was opened: the same for all classes, which share segments.
+    pub oldest: Secs,
+}
+
+/// The parts of the `-m` budget and what else the store holds; bytes unless said.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// `-m`.
+    pub limit: u64,
+    /// Segments in use.
+    pub segments: u64,
+    /// Large items.
+    pub large: u64,
+    /// Memory behind no large item that is kept for the next.
+    pub large_free: u64,
+    /// The indexes of all rings.
+    pub index: u64,
+    /// The parts of that, by ring.
+    pub index_by_ring: Box<[u64]>,
+    /// The ghost table.
+    pub ghost: u64,
+    /// The replication log, not part of the budget.
+    pub log: u64,
+    /// Size of one segment.
+    pub segment_bytes: u64,
+    /// Number of segments in use.
+    pub segments_in_use: u64,
+    /// Number of free segments with memory behind them.
+    pub segments_free: u64,
+    /// Retired, waiting for rings and sends.
+    pub pending: u64,
+    /// Number of values being sent from item memory.
+    pub pins: u64,
+    /// Number of values being received into item memory.
+    pub drafts: u64,
+}
