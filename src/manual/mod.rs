@@ -2,7 +2,7 @@
 //!
 //! The pages are Markdown files beside this one, so that they can be read in the repository as well. They link to each
 //! other by reference (`[limits]`): in the repository the definitions at the foot of a page count, here those in front of it.
-//! `tests/it/tidy/manual.rs` holds their tables and links.
+//! `tests/it/tree/tidy/manual.rs` holds their tables and links.
 
 #![allow(clippy::doc_markdown, reason = "the pages name products, which are no code")]
 

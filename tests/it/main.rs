@@ -17,31 +17,9 @@
     reason = "nothing outside imports this"
 )]
 
-mod abuse;
-mod auth;
-mod binary;
-mod completions;
-mod connections;
-mod corpus;
-mod debugger;
-mod differential;
-mod double;
-mod engines;
-mod generate;
+mod consistency;
+mod faults;
 mod harness;
-mod held;
-mod kernel;
-mod linearize;
-mod operations;
-mod pattern;
 mod process;
-mod protocols;
-mod random;
-mod rings;
-mod script;
-mod scripts;
-mod stuck;
-mod tidy;
-mod tls;
-mod udp;
-mod unix;
+mod protocol;
+mod tree;

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::sync::Barrier;
 use std::time::Instant;
 
+use crate::harness::random::Random;
 use crate::harness::{Client, Dialect, Server, dialect};
-use crate::random::Random;
 
 /// An operation with the value it writes. Values are unique, so a value identifies its write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::harness::dialect;
-use crate::script::{Mode, Script};
+use crate::harness::script::{Mode, Script};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
 

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use rustix::io_uring::IoringOp;
 
-use crate::double::{ALWAYS, Double, Fate, Operation, Socket};
+use super::double::{ALWAYS, Double, Fate, Operation, Socket};
+use super::kernel::{EXHAUSTED, FAILING, ends_well, is_calm, is_told_of_seldom};
 use crate::harness::{Client, Dialect, Server, dialect, wait_until};
-use crate::kernel::{EXHAUSTED, FAILING, ends_well, is_calm, is_told_of_seldom};
-use crate::udp;
+use crate::protocol::udp;
 
 /// Reading into a buffer of the ring's.
 const READ: Operation = Operation::read();

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::pattern::{Pattern, Piece, Vars};
+use crate::harness::pattern::{Pattern, Piece, Vars};
 
 const OPCODES: &[(&str, u8)] = &[
     ("get", 0x00),

@@ -2,9 +2,9 @@
 //!
 //! Each row gives the content of the store, the command and its reply in each protocol, and what `get` returns afterwards.
 
-use crate::binary;
+use crate::harness::packets;
+use crate::harness::pattern::{Pattern, Vars};
 use crate::harness::{Client, Server, show};
-use crate::pattern::{Pattern, Vars};
 
 struct Row {
     what: &'static str,
@@ -210,7 +210,7 @@ fn a_command_means_the_same_in_every_protocol() {
     for row in ROWS {
         let text = row.text.map(|part| Pattern::parse(&format!("{part}\r\n")));
         check(&server, row, "text", &text);
-        check(&server, row, "binary", &[binary::request(row.binary[0]), binary::response(row.binary[1])]);
+        check(&server, row, "binary", &[packets::request(row.binary[0]), packets::response(row.binary[1])]);
         let meta = row.meta.map(|part| Pattern::parse(&format!("{part}\r\n")));
         check(&server, row, "meta", &meta);
     }

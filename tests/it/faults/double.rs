@@ -22,7 +22,7 @@ use rustix::io_uring::{IORING_OFF_SQ_RING, IORING_OFF_SQES, IoringOp, io_uring_p
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use crate::debugger::{ring_thread, seize, wait};
+use crate::harness::debugger::{ring_thread, seize, wait};
 use crate::harness::{Client, Server};
 
 /// What happens to an operation instead of what it asks for.

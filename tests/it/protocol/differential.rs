@@ -6,9 +6,9 @@
 //! A failure prints the seed and the shortest list of commands found that still fails. `MEMCRSD_DIFFERENTIAL_ALL=1`
 //! lists every difference instead.
 
-use crate::generate::{Part, Protocol, Step, step};
+use super::generate::{Part, Protocol, Step, step};
+use crate::harness::random::Random;
 use crate::harness::{Client, Dialect, Server, TempDir, dialect, find, reference, show};
-use crate::random::Random;
 use memcrsd::fuzzing::seed;
 use std::path::Path;
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::harness::random::Random;
 use crate::harness::show;
-use crate::random::Random;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {

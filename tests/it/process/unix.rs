@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User, geteuid};
 
+use super::lifecycle::{as_root, path, run};
 use crate::harness::{TempDir, deadline, program, wait_until};
-use crate::process::{as_root, path, run};
 
 /// Sends a request over a UNIX socket.
 fn ask(socket: &str, command: &str) -> Option<String> {

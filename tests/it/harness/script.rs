@@ -39,9 +39,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::binary;
+use crate::harness::packets;
+use crate::harness::pattern::{Pattern, Vars};
 use crate::harness::{Client, Dialect, Server, TempDir, deadline, show};
-use crate::pattern::{Pattern, Vars};
 
 /// How the bytes of a script are split into writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,8 +130,8 @@ impl Script {
         let step = match kind {
             ">" => Step::Send(Pattern::text(rest)),
             "<" => Step::Expect(Pattern::text(rest)),
-            ">b" => Step::Send(binary::request(rest)),
-            "<b" => Step::Expect(binary::response(rest)),
+            ">b" => Step::Send(packets::request(rest)),
+            "<b" => Step::Expect(packets::response(rest)),
             "=" => directive(rest).unwrap_or_else(|| panic!("{}:{number}: {line}", self.name)),
             "@flags" => {
                 rest.clone_into(&mut self.flags);

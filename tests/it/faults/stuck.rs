@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use crate::debugger::{ring_thread, seize, wait};
+use crate::harness::debugger::{ring_thread, seize, wait};
 use crate::harness::{Client, Dialect, Server, dialect, find, show, wait_until};
 
 /// Deltas that the replication log holds.

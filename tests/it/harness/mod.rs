@@ -3,6 +3,12 @@
 //! A server announces its ports in the file named by `MEMCACHED_PORT_FILENAME`, which it renames into place once all
 //! listeners are bound. So readiness is an event, not a guess.
 
+pub mod debugger;
+pub mod packets;
+pub mod pattern;
+pub mod random;
+pub mod script;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};

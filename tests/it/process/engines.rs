@@ -2,8 +2,8 @@
 
 use seccompiler::SeccompCmpOp;
 
+use crate::faults::kernel::{Refused, ends_well, refused, serves, start_under, under};
 use crate::harness::{Server, TempDir, wait_until};
-use crate::kernel::{Refused, ends_well, refused, serves, start_under, under};
 
 /// The ring that the server probes with has fewer queue entries than this, the rings it serves with have more.
 const ENTRIES_OF_A_TRY: u64 = 16;

@@ -1,0 +1,8 @@
+//! Hostile clients, failing system calls, failing operations and stuck rings: the server keeps its promises to everyone else.
+
+mod abuse;
+mod completions;
+mod double;
+mod held;
+pub(crate) mod kernel;
+mod stuck;

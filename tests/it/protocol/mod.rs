@@ -1,0 +1,9 @@
+//! What goes over the wire: transcripts, one command in three protocols, comparison with memcached, logins, TLS, UDP.
+
+mod auth;
+mod differential;
+mod generate;
+mod protocols;
+mod scripts;
+mod tls;
+pub(crate) mod udp;

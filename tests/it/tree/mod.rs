@@ -1,0 +1,4 @@
+//! The tree itself: house rules, and the fuzzers' seeds replayed.
+
+mod corpus;
+mod tidy;
