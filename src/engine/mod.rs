@@ -14,6 +14,7 @@ mod meta;
 mod observe;
 mod own_stats;
 pub mod prefixes;
+pub mod ring_stats;
 mod sample;
 mod shared;
 mod stats;

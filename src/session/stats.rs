@@ -131,6 +131,7 @@ fn named_list<'e>(name: &[u8]) -> Option<List<'e>> {
         b"memory" => Report::stats_memory,
         b"latency" => Report::stats_latency,
         b"hotkeys" => Report::stats_hotkeys,
+        b"rings" => Report::stats_rings,
         _ => return None,
     };
     Some(list)

@@ -9,6 +9,7 @@
 
 use crate::config::OWN_VERSION;
 use crate::engine::latency::Kind;
+use crate::engine::ring_stats::RingLoad;
 use crate::engine::{Report, Shared};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -172,6 +173,8 @@ const OWN: &[Row] = &[
     ("ssl_handshake_errors", "memcrsd_tls_handshake_errors_total", COUNTER, "TLS handshakes that failed."),
     ("ssl_proto_errors", "memcrsd_tls_errors_total", COUNTER, "TLS connections that broke."),
     ("memcrsd_pins", "memcrsd_pins", GAUGE, "Values being sent from item memory."),
+    ("memcrsd_stuck_rings", "memcrsd_stuck_rings", GAUGE, "Rings that do not turn."),
+    ("memcrsd_ring_stalls", "memcrsd_ring_stalls_total", COUNTER, "Times a ring was found not to turn."),
     ("memcrsd_drafts", "memcrsd_drafts", GAUGE, "Values being received into item memory."),
 ];
 
@@ -355,7 +358,30 @@ fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) 
     for (ring, bytes) in memory.store.index_by_ring.iter().enumerate() {
         page.sample("memcrsd_index_bytes", &[("ring", &ring.to_string())], bytes);
     }
+    ring_loads(page, report);
     times(page, shared);
+}
+
+/// A series for each ring; see stats rings.
+fn ring_loads(page: &mut Page, report: &Report<'_>) {
+    let loads = report.ring_loads();
+    let mut family = |metric: &str, kind, help, value: &dyn Fn(&RingLoad) -> Option<String>| {
+        page.family(metric, kind, help);
+        for (ring, load) in loads.iter().enumerate() {
+            if let Some(value) = value(load) {
+                page.sample(metric, &[("ring", &ring.to_string())], value);
+            }
+        }
+    };
+    family("memcrsd_ring_connections", GAUGE, "Open connections of each ring.", &|load| {
+        Some(load.connections.to_string())
+    });
+    family("memcrsd_ring_requests_total", COUNTER, "Requests of each ring.", &|load| {
+        Some(load.requests.to_string())
+    });
+    family("memcrsd_ring_cpu_seconds_total", COUNTER, "CPU time of each ring.", &|load| {
+        Some(format!("{:.6}", load.cpu?.as_secs_f64()))
+    });
 }
 
 fn times(page: &mut Page, shared: &Shared) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
 
@@ -193,6 +194,33 @@ fn metrics_match_the_statistics() {
     assert_eq!(buckets("+Inf").to_bits(), found["memcrsd_request_seconds_count{command=\"get\"}"].to_bits());
     let (settings, port) = (client.stats("stats settings"), address.port());
     assert_eq!((&*settings["metrics_port"], &*settings["metrics_address"]), ("-1", "127.0.0.1"), "{port}");
+}
+
+/// What the rings say of their load adds up to what the server counts.
+#[test]
+fn rings_report_their_load() {
+    let (server, address) = with_metrics(&["-t", "2"]);
+    let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.set("a", "1");
+        client.get("a");
+        client.get("none");
+        assert_eq!(client.ask("incr a 1"), "2");
+        assert_eq!(client.ask("delete none"), "NOT_FOUND");
+    }
+    let rings = clients[0].stats("stats rings");
+    let sum = |what: &str| (0..2).map(|ring| number(&rings, &format!("{ring}:{what}"))).sum::<u64>();
+    assert_eq!((sum("connections"), sum("requests")), (8, 40));
+    assert!(sum("bytes_read") >= 8 * 40 && sum("bytes_written") >= 8 * 20, "{rings:?}");
+    if Path::new("/proc/self/schedstat").exists() {
+        let busy = |ring: usize| rings[&format!("{ring}:cpu_seconds")].parse::<f64>().unwrap();
+        assert!(busy(0) > 0.0 && busy(1) > 0.0, "{rings:?}");
+    }
+    let found = samples(&get(address, "/metrics").1);
+    let series = |name: &str| (0..2).map(|ring| found[&format!("{name}{{ring=\"{ring}\"}}")]).sum::<f64>();
+    assert_eq!(series("memcrsd_ring_requests_total") as u64, 40);
+    assert_eq!(series("memcrsd_ring_connections") as u64, 8);
+    assert_eq!(found["memcrsd_stuck_rings"] as u64, 0);
 }
 
 #[test]

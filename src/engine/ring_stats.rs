@@ -1,0 +1,91 @@
+//! `stats rings`: how busy each ring is. memcached has no such list.
+//!
+//! Requests are those that hit or miss; commands without a key are not counted. CPU time is the kernel's figure for the
+//! ring's thread, which the server names `ring-N`.
+
+use crate::engine::counters::{RingCounters, Sums};
+use crate::engine::stats::{Report, Sink, Writer};
+use std::fmt::{Display, Formatter};
+use std::time::Duration;
+
+/// The load of one ring since the start of the server; `stats reset` does not change it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RingLoad {
+    /// Connections open now.
+    pub connections: u64,
+    /// Requests served.
+    pub requests: u64,
+    /// Bytes received from clients.
+    pub bytes_read: u64,
+    /// Bytes sent to clients.
+    pub bytes_written: u64,
+    /// CPU time of the thread; `None` where the kernel does not say.
+    pub cpu: Option<Duration>,
+}
+
+impl Report<'_> {
+    /// The load of each ring.
+    pub fn ring_loads(&self) -> Vec<RingLoad> {
+        let times = thread_times();
+        let ring = |ring: usize| {
+            let cpu = times.iter().find(|(of, _)| *of == ring).map(|&(_, time)| time);
+            RingLoad { cpu, ..load(self.shared.ring_counters(ring)) }
+        };
+        (0..self.shared.rings()).map(ring).collect()
+    }
+
+    /// `stats rings`: see [`RingLoad`].
+    pub fn stats_rings(&self, sink: &mut Sink<'_>) {
+        let mut to = Writer::new(sink);
+        for (ring, load) in self.ring_loads().iter().enumerate() {
+            to.put(format_args!("{ring}:connections"), load.connections);
+            to.put(format_args!("{ring}:requests"), load.requests);
+            to.put(format_args!("{ring}:bytes_read"), load.bytes_read);
+            to.put(format_args!("{ring}:bytes_written"), load.bytes_written);
+            if let Some(cpu) = load.cpu {
+                to.put(format_args!("{ring}:cpu_seconds"), Seconds(cpu));
+            }
+        }
+    }
+}
+
+/// What the counters of a ring say of its load.
+fn load(counters: &RingCounters) -> RingLoad {
+    let mut sums = Sums::default();
+    sums.add(counters);
+    let (hits, ring) = (sums.all_classes(), sums.ring);
+    let found =
+        hits.get_hits + hits.cmd_set + hits.delete_hits + hits.incr_hits + hits.decr_hits + hits.touch_hits;
+    let missed =
+        ring.get_misses + ring.touch_misses + ring.delete_misses + ring.incr_misses + ring.decr_misses;
+    RingLoad {
+        connections: ring.total_connections.saturating_sub(ring.closed_connections),
+        requests: found + missed,
+        bytes_read: ring.bytes_read,
+        bytes_written: ring.bytes_written,
+        cpu: None,
+    }
+}
+
+/// CPU times of the threads that are rings, by the ring's number.
+///
+/// Source: proc(5), `/proc/pid/task/tid`; the kernel's sched-stats.rst, `/proc/pid/schedstat`.
+fn thread_times() -> Vec<(usize, Duration)> {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let time = |thread: std::fs::DirEntry| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        let ring = name.trim_end().strip_prefix("ring-")?.parse().ok()?;
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        Some((ring, Duration::from_nanos(text.split(' ').next()?.parse().ok()?)))
+    };
+    threads.filter_map(|thread| time(thread.ok()?)).collect()
+}
+
+/// A duration in seconds, to the microsecond.
+struct Seconds(Duration);
+
+impl Display for Seconds {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
+    }
+}
