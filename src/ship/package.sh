@@ -30,7 +30,7 @@ lay_out() {
     install -D -m 0644 "$here/memcrsd.service" "$root/usr/lib/systemd/system/memcrsd.service"
     install -D -m 0644 "$here/sysusers.conf" "$root/usr/lib/sysusers.d/memcrsd.conf"
     install -D -m 0755 "$here/systemd-memcrsd-wrapper" "$share/memcrsd/systemd-memcrsd-wrapper"
-    install -m 0644 "$here/seccomp.json" "$share/memcrsd/"
+    install -m 0644 "$here/seccomp.json" "$here"/watch/{grafana.json,alerts.yml} "$share/memcrsd/"
     install -d "$share/man/man1" "$share/bash-completion/completions" "$share/zsh/vendor-completions" \
         "$share/fish/vendor_completions.d" "$share/doc/memcrsd"
     "$printer" --print=man | gzip -9n >"$share/man/man1/memcrsd.1.gz"
