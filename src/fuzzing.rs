@@ -44,6 +44,7 @@ pub fn store(config: &Config, rings: usize) -> Arc<Store> {
         classes: crate::engine::classes(config),
         seed: Some(7),
         log_entries: None,
+        address_space: None,
     };
     Store::new(options, Box::new(Alone)).expect("address space")
 }

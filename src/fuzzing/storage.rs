@@ -49,6 +49,7 @@ impl World {
             classes: Classes::new(1.25, 48, 128 << 10),
             seed: Some(7),
             log_entries: Some(LOG_ENTRIES),
+            address_space: None,
         };
         // The shards hold the store.
         drop(rings::open(options, Rings));

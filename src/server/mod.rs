@@ -304,6 +304,7 @@ fn open_store(config: &Config, rings: usize, host: Host) -> Result<Arc<Store>, S
         classes: crate::engine::classes(config),
         seed: None,
         log_entries: None,
+        address_space: None,
     };
     for (index, bytes) in options.classes.chunk_bytes().iter().enumerate() {
         let per_page = SLAB_PAGE_BYTES / bytes;

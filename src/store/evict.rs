@@ -298,6 +298,13 @@ impl<'t> Turn<'t> {
         }
     }
 
+    /// Removes a large item that stands in a queue.
+    pub(super) fn drop_large(&mut self, id: u32) {
+        let (item_ref, item) = self.item_of_large(id);
+        let queue = self.queue_of(item_ref);
+        self.drop_item(item_ref, &item, self.hash(item.key()), queue);
+    }
+
     /// Removes a live item that was not asked to go, and counts why.
     fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue) {
         let (class, _) = self.ledger.class_of(item);

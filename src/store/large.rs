@@ -49,6 +49,32 @@ impl Extents {
         self.by_size[1].range((bytes, 0)..).next().is_some()
     }
 
+    /// True if an extent of `bytes` is free.
+    pub(super) fn fits(&self, bytes: u64) -> bool {
+        self.by_size.iter().any(|set| set.range((bytes, 0)..).next().is_some())
+    }
+
+    /// The free extent at `offset`: its length.
+    pub(super) fn free_at(&self, offset: u64) -> Option<u64> {
+        self.by_offset.get(&offset).map(|free| free.bytes)
+    }
+
+    /// Where the free space begins that goes on to `offset`.
+    pub(super) fn start_of_free(&self, offset: u64) -> u64 {
+        let mut start = offset;
+        while let Some((&before, left)) = self.by_offset.range(..start).next_back()
+            && before + left.bytes == start
+        {
+            start = before;
+        }
+        start
+    }
+
+    /// Where the largest free extents begin.
+    pub(super) fn largest(&self, count: usize) -> impl Iterator<Item = u64> + '_ {
+        self.by_size.iter().flat_map(move |set| set.iter().rev().take(count)).map(|&(_, offset)| offset)
+    }
+
     /// Takes an extent: the best fitting one with memory, else one without.
     pub(super) fn take(&mut self, bytes: u64) -> Option<u64> {
         let fitting = |set: &BTreeSet<(u64, u64)>| set.range((bytes, 0)..).next().map(|&(_, offset)| offset);

@@ -22,6 +22,7 @@
 
 mod budget;
 mod check;
+mod extents;
 mod growth;
 mod mentions;
 mod queues;
@@ -175,6 +176,8 @@ pub(super) struct Ledger {
     pub(super) totals: Totals,
     unit_shift: u32,
     segment_bytes: u64,
+    /// One more than the last segment there is address space for.
+    segment_ids: u64,
 }
 
 impl Ledger {
@@ -218,6 +221,7 @@ impl Ledger {
             totals: Totals::default(),
             unit_shift: space.unit_shift(),
             segment_bytes: space.segment_bytes(),
+            segment_ids: space.segment_ids(),
         }
     }
 
@@ -230,6 +234,12 @@ impl Ledger {
     /// Bytes that an item takes in a segment.
     pub(super) fn padded_bytes(&self, layout: Layout) -> u64 {
         layout.bytes().next_multiple_of(1 << self.unit_shift) as u64
+    }
+
+    /// Bytes that an item of `layout` takes, in a segment or as a large item.
+    pub(super) fn cost(&self, space: &Space, layout: Layout) -> u64 {
+        let bytes = self.padded_bytes(layout);
+        if bytes > space.large_item_bytes() { space.extent_bytes(bytes) } else { bytes }
     }
 
     /// Bytes that are free for other items once this one has been removed.
@@ -286,7 +296,7 @@ impl Ledger {
         }
         let fresh = self.segments.len() as u32;
         let Some(id) = self.free_warm.pop().or_else(|| self.free_cold.pop()).or_else(|| {
-            (u64::from(fresh) < space.segment_ids()).then(|| {
+            (u64::from(fresh) < self.segment_ids).then(|| {
                 self.segments.push(Segment::free());
                 fresh
             })
@@ -347,6 +357,7 @@ impl Ledger {
     }
 
     /// What the item at `item_ref` lies in.
+    #[inline]
     pub(super) fn home(&self, space: &Space, item_ref: ItemRef) -> Home {
         let home = space.home(item_ref);
         if let Home::Large(id) = home {

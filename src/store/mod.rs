@@ -60,6 +60,7 @@ mod sync;
 mod tests;
 mod totals;
 mod turn;
+mod whole;
 
 pub use draft::Draft;
 pub use item::{Item, Version};
@@ -100,6 +101,8 @@ pub struct Options {
     pub seed: Option<u64>,
     /// Deltas the log holds, a power of two; `None` for the default. Small ones are for tests.
     pub log_entries: Option<usize>,
+    /// Bytes of address space; `None` for as much as is good. Little is for tests.
+    pub address_space: Option<u64>,
 }
 
 /// What the store asks of the outside.
@@ -167,9 +170,10 @@ impl Store {
     /// # Errors
     /// [`StartError`] if the address space cannot be reserved.
     pub fn new(options: Options, host: Box<dyn Host>) -> Result<Arc<Self>, StartError> {
-        let Options { memory_limit, item_size_max, evict, rings, classes, seed, log_entries } = options;
-        let log = Log::new(log_entries.unwrap_or(LOG_ENTRIES), rings);
-        let space = Space::reserve(memory_limit, log).map_err(|errno| StartError { memory_limit, errno })?;
+        let Options { memory_limit, item_size_max, evict, rings, classes, seed, .. } = options;
+        let log = Log::new(options.log_entries.unwrap_or(LOG_ENTRIES), rings);
+        let space = Space::reserve(memory_limit, options.address_space, log)
+            .map_err(|errno| StartError { memory_limit, errno })?;
         let ledger = Mutex::new(Ledger::new(&space, memory_limit, evict, classes));
         Ok(Arc::new(Self {
             space,

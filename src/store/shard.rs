@@ -166,8 +166,10 @@ impl Shard {
                 Slice::Stalled
             } else if turn.ledger.must_shed(need) && turn.ledger.shed(space) {
                 Slice::Worked
-            } else {
+            } else if !turn.ledger.is_coming(need) {
                 turn.evict(SLICE_ITEMS, |ledger| ledger.is_coming(need))
+            } else {
+                turn.make_whole(need)
             };
             turn.ledger.totals.direct_reclaims += u64::from(slice == Slice::Worked);
             drop(turn);

@@ -94,21 +94,26 @@ fn unit_shift(bytes: u64) -> u32 {
 
 impl Space {
     /// Reserves the address space for a store of `memory_limit` bytes.
-    pub(super) fn reserve(memory_limit: u64, log: Log) -> nix::Result<Self> {
+    pub(super) fn reserve(memory_limit: u64, address_space: Option<u64>, log: Log) -> nix::Result<Self> {
         let segment_bytes =
             (memory_limit / SEGMENTS).next_power_of_two().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        let least = memory_limit.saturating_mul(2).saturating_add(4 * SEGMENT_BYTES_MAX);
+        let whole_segments = |bytes: u64| bytes.next_multiple_of(4 * segment_bytes);
+        if memory_limit > REACH_MAX / 2 {
+            return Err(Errno::ENOMEM);
+        }
+        let least = whole_segments(address_space.unwrap_or(memory_limit * 2 + 4 * SEGMENT_BYTES_MAX));
+        let wanted = (memory_limit * RESERVE_FACTOR).max(if cfg!(miri) { 0 } else { RESERVE_BYTES_MIN });
+        let wanted = whole_segments(address_space.unwrap_or(wanted).min(REACH_MAX));
         if least > REACH_MAX {
             return Err(Errno::ENOMEM);
         }
-        let wanted = memory_limit.saturating_mul(RESERVE_FACTOR).min(REACH_MAX);
-        let wanted = wanted.max(if cfg!(miri) { 0 } else { RESERVE_BYTES_MIN });
-        let mut bytes = wanted.next_multiple_of(4 * SEGMENT_BYTES_MAX);
+        let mut bytes = wanted;
         let region = loop {
             match Region::reserve(bytes as usize) {
                 Ok(region) => break region,
-                Err(errno) if bytes <= least => return Err(errno),
-                Err(_) => bytes = (bytes / 2).max(least).next_multiple_of(4 * SEGMENT_BYTES_MAX),
+                Err(errno) if bytes == least => return Err(errno),
+                // Ever less, down to the least.
+                Err(_) => bytes = whole_segments(bytes / 2).max(least),
             }
         };
         let unit_shift = unit_shift(bytes);
@@ -197,6 +202,11 @@ impl Space {
         head.counts.reset();
     }
 
+    /// The large item whose extent begins at `offset`.
+    pub(super) fn large_at(&self, offset: u64) -> u32 {
+        self.extent_head(offset).id.load(Ordering::Relaxed)
+    }
+
     pub(super) fn extent_counts(&self, offset: u64) -> &Counts {
         &self.extent_head(offset).counts
     }
@@ -212,12 +222,13 @@ impl Space {
     }
 
     /// What the item at `item` lies in.
+    #[inline]
     pub(super) fn home(&self, item: ItemRef) -> Home {
         let offset = item.offset(self.unit_shift);
         if offset < self.large_base {
             return Home::Segment(self.segment_of(item));
         }
-        Home::Large(self.extent_head(offset - self.extent_head_bytes()).id.load(Ordering::Relaxed))
+        Home::Large(self.large_at(offset - self.extent_head_bytes()))
     }
 
     /// The counts of segment `id`.

@@ -24,6 +24,7 @@ pub(super) fn options(memory_limit: u64, rings: usize) -> Options {
         classes: Classes::new(1.25, 48, 512 << 10),
         seed: Some(1),
         log_entries: None,
+        address_space: None,
     }
 }
 
@@ -233,6 +234,31 @@ fn any_mix_of_sizes_can_follow_any_other() {
         }
         let memory = shard.store().memory();
         assert!(used(&memory) <= memory.limit + (memory.limit >> 8), "{memory:?}");
+    }
+}
+
+/// Half of the address space is for large items; here that is little more than the limit, and their free memory is soon in
+/// pieces. A write for which there was enough, but in no piece, once tried for ever.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn room_in_pieces_is_made_whole() {
+    for evict in [true, false] {
+        let little = Options { address_space: Some(42 << 20), evict, ..options(16 << 20, 1) };
+        let mut shard = alone(little);
+        let mut random = fastrand::Rng::with_seed(3);
+        let value = vec![b'v'; 1 << 20];
+        let mut stored = 0;
+        for n in 0..3_000 {
+            let value = &value[..random.usize(9_000..1_000_000)];
+            let done = set(&mut shard, &format!("key-{}", n % 50), value);
+            assert!(done.is_ok() || !evict, "{n}: {done:?} {:?}", shard.store().memory());
+            stored += usize::from(done.is_ok());
+        }
+        assert!(
+            stored > 100 && shard.store().memory().large > 12 << 20,
+            "{stored} {:?}",
+            shard.store().memory()
+        );
     }
 }
 

@@ -212,6 +212,13 @@ impl<'t> Turn<'t> {
     pub(super) fn has_too_many_drafts(&self, value_bytes: usize) -> bool {
         let drafted_bytes = self.space().drafted_bytes();
         drafted_bytes > 0 && drafted_bytes + value_bytes as u64 > self.ledger.limit / DRAFTED_PART
+            // With -M an extent of its own might be more than the old version frees.
+            || !self.evicts() && self.has_too_many_drafted_segments()
+    }
+
+    /// True if values that are slow to come hold as many segments as they may: each holds a whole one.
+    fn has_too_many_drafted_segments(&self) -> bool {
+        self.space().drafted_segment_bytes() >= self.ledger.limit / DRAFTED_SEGMENTS_PART
     }
 
     /// Reserves an item whose value is still to come, and that is to replace `old`.
@@ -224,9 +231,13 @@ impl<'t> Turn<'t> {
     ) -> Result<Reserved, Need> {
         let layout = Layout::draft(key.len(), value_bytes);
         let space = self.space();
-        let frees = self.freed_by_replacing(old);
-        // A value that is slow to come holds a whole segment, so only few may.
-        let is_apart = space.drafted_segment_bytes() >= self.ledger.limit / DRAFTED_SEGMENTS_PART;
+        let mut frees = self.freed_by_replacing(old);
+        let shortest = Layout::new(key.len(), value_bytes, 0, 0);
+        if frees >= self.ledger.cost(space, shortest) {
+            // That its header may be longer than the old one's is no growth.
+            frees = frees.max(self.ledger.cost(space, layout));
+        }
+        let is_apart = self.evicts() && self.has_too_many_drafted_segments();
         let purpose = if is_apart { Purpose::WriteApart { frees } } else { Purpose::Write { frees } };
         let item_ref = self.ledger.allocate(space, queue, layout, purpose)?;
         self.ledger.reserve(space, item_ref, layout, true);

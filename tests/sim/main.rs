@@ -27,25 +27,61 @@ fn run(kind: Kind) {
 
 #[test]
 fn small_items_one_ring() {
-    run(Kind { rings: 1, keys: 20_000, value_bytes_max: 600, large: false, evict: true });
+    run(Kind {
+        rings: 1,
+        keys: 20_000,
+        value_bytes_max: 600,
+        large: false,
+        evict: true,
+        address_space: None,
+    });
 }
 
 #[test]
 fn small_items_four_rings() {
-    run(Kind { rings: 4, keys: 20_000, value_bytes_max: 900, large: false, evict: true });
+    run(Kind {
+        rings: 4,
+        keys: 20_000,
+        value_bytes_max: 900,
+        large: false,
+        evict: true,
+        address_space: None,
+    });
 }
 
 #[test]
 fn mixed_sizes_three_rings() {
-    run(Kind { rings: 3, keys: 500, value_bytes_max: 6_000, large: true, evict: true });
+    run(Kind { rings: 3, keys: 500, value_bytes_max: 6_000, large: true, evict: true, address_space: None });
 }
 
 #[test]
 fn refusing_when_full() {
-    run(Kind { rings: 3, keys: 3_000, value_bytes_max: 2_000, large: true, evict: false });
+    run(Kind {
+        rings: 3,
+        keys: 3_000,
+        value_bytes_max: 2_000,
+        large: true,
+        evict: false,
+        address_space: None,
+    });
 }
 
 #[test]
 fn few_hot_keys_eight_rings() {
-    run(Kind { rings: 8, keys: 20, value_bytes_max: 300, large: false, evict: true });
+    run(Kind { rings: 8, keys: 20, value_bytes_max: 300, large: false, evict: true, address_space: None });
+}
+
+/// Where the system allows little address space, there may be enough free memory for a large value, but not in one piece.
+#[test]
+fn large_items_in_little_address_space() {
+    let kind = Kind {
+        rings: 3,
+        keys: 200,
+        value_bytes_max: 60_000,
+        large: true,
+        evict: true,
+        address_space: Some(6_500_000),
+    };
+    run(kind);
+    run(Kind { evict: false, ..kind });
 }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// By so much the heads of two items of a key may differ, and their padding.
 const HEAD_BYTES: usize = 16;
+/// Shorter values are no large items, bytes.
+const LARGE_BYTES: usize = 8_000;
 /// Steps after which the store's books are recounted.
 const CHECK_STEPS: u64 = 256;
 /// Tries after which a write is not stalled any more, since all rings have been woken by the first.
@@ -31,6 +33,8 @@ pub(crate) struct Kind {
     pub(crate) value_bytes_max: usize,
     pub(crate) large: bool,
     pub(crate) evict: bool,
+    /// Bytes of it; `None` for plenty.
+    pub(crate) address_space: Option<u64>,
 }
 
 struct Rings;
@@ -90,6 +94,7 @@ impl World {
             classes: Classes::new(1.25, 48, 512 << 10),
             seed: Some(seed),
             log_entries: Some(64),
+            address_space: kind.address_space,
         };
         let store = rings::open(options, Rings);
         EVICTED.take();
@@ -115,7 +120,11 @@ impl World {
 
     fn value(&mut self) -> Vec<u8> {
         let large = self.kind.large && self.random.u8(..) < 8;
-        let max = if large { 120_000 } else { self.kind.value_bytes_max };
+        let max = match self.kind.address_space {
+            Some(_) if large => 600_000,
+            None if large => 120_000,
+            _ => self.kind.value_bytes_max,
+        };
         let length = self.random.usize(..=max);
         let byte = self.random.u8(..);
         vec![byte; length]
@@ -327,13 +336,19 @@ impl World {
                 assert!(!self.receiving.is_empty() || !self.sending.is_empty(), "room can be made");
             }
             Err(EditError::NoRoom) => {
-                let old = self.model.get(key, now);
-                if old.is_some_and(|old| old.value.len() >= value.len() + HEAD_BYTES) {
+                if self.accepts_equals(key, value.len()) {
                     self.write_at_rest(ring, key, flags, exptime, value);
                 }
             }
             Err(error) => assert_eq!(error, EditError::Retry(Retry::Stalled)),
         }
+    }
+
+    /// True if a value of `bytes` needs no more than that of `key` frees. In little address space a large one may find its
+    /// memory in pieces.
+    fn accepts_equals(&self, key: &[u8], bytes: usize) -> bool {
+        let frees = self.model.get(key, rings::now()).map_or(0, |old| old.value.len());
+        frees >= bytes + HEAD_BYTES && (self.kind.address_space.is_none() || bytes < LARGE_BYTES)
     }
 
     /// Without eviction a write that needs no more than it frees is accepted, unless sends and receives hold the memory.

@@ -106,7 +106,7 @@ impl Ledger {
     pub(in crate::store) fn has(&self, need: Need, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Write { .. } | Purpose::WriteApart { .. } => {
-                self.room() >= self.wanted_for(need) && !self.must_shed(need)
+                self.room() >= self.wanted_for(need) && !self.must_shed(need) && self.fits(need)
             }
             // The index may have grown into the reserve: a little over the limit, or nothing could be freed any more.
             Purpose::Copy => self.room() + self.segment_bytes as i64 >= 0,
@@ -115,7 +115,19 @@ impl Ledger {
 
     /// True if `need` will be there as soon as the other rings have caught up: nothing more has to be evicted.
     pub(in crate::store) fn will_have(&self, need: Need) -> bool {
-        self.awaits_cursors() && self.is_coming(need)
+        self.awaits_cursors() && self.is_coming(need) && self.fits(need)
+    }
+
+    /// True if there are addresses for `need`, in one piece.
+    pub(in crate::store) fn fits(&self, need: Need) -> bool {
+        match need {
+            Need::Segment => {
+                let is_free = !self.free_warm.is_empty() || !self.free_cold.is_empty();
+                is_free || (self.segments.len() as u64) < self.segment_ids
+            }
+            Need::Extent { bytes, .. } => self.extents.fits(bytes),
+            Need::Deletions => true,
+        }
     }
 
     /// True if what is free, and what is retired and not held, is enough for `need`.
@@ -136,13 +148,19 @@ impl Ledger {
 
     /// Gives a bounded amount of free memory back to the kernel; false if there is none.
     pub(in crate::store) fn shed(&mut self, space: &Space) -> bool {
-        if let Some((offset, bytes)) = self.extents.shed(SHED_BYTES) {
-            space.discard(offset, bytes);
+        if self.shed_extents(space) {
             return true;
         }
         let Some(id) = self.free_warm.pop() else { return false };
         space.discard(space.segment_offset(id), self.segment_bytes);
         self.free_cold.push(id);
+        true
+    }
+
+    /// The part of [`Ledger::shed`] that is about large items. What has no memory behind it is one piece with its neighbours.
+    pub(in crate::store) fn shed_extents(&mut self, space: &Space) -> bool {
+        let Some((offset, bytes)) = self.extents.shed(SHED_BYTES) else { return false };
+        space.discard(offset, bytes);
         true
     }
 

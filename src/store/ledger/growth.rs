@@ -30,8 +30,8 @@ impl Ledger {
     /// Bytes that neither compaction nor other rings give back.
     fn lasting(&self) -> u64 {
         let in_use = u64::from(self.segments_in_use - self.retired_segments) * self.segment_bytes;
-        let dead_or_open = in_use - self.live_bytes - self.tail_bytes - self.reserved_bytes;
-        self.used() - dead_or_open - (self.pending_bytes - self.held_bytes)
+        let kept = self.live_bytes + self.tail_bytes + self.reserved_bytes + self.held_bytes;
+        self.used() + kept - in_use - self.pending_bytes
     }
 
     /// Bytes above a lowered limit that stay there as long as nothing is deleted.

@@ -141,3 +141,22 @@ fn a_store_over_a_lowered_limit_takes_what_fits_under_it() {
         assert!(get(&mut shard, &format!("key-{n}")).is_some(), "key-{n}");
     }
 }
+
+/// What is received as it comes is stored with a longer header, once cost more than the same value that came in one piece,
+/// and was refused.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_full_store_takes_overwrites_as_they_come() {
+    for bytes in [9_000, 15_980, 20_000, 300_000] {
+        let mut shard = refusing(64 << 20);
+        let sizes = fill(&mut shard, |_| bytes);
+        for n in 0..3_000 {
+            let key = format!("key-{}", n * 7 % sizes.len());
+            let mut draft = shard.fresh(NOW).reserve(key.as_bytes(), bytes, u32::MAX).unwrap();
+            draft.fill(&vec![b'd'; bytes]);
+            let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+            shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Draft(draft), edit).unwrap();
+        }
+        assert_eq!(shard.store().totals().curr_items, sizes.len() as u64);
+    }
+}

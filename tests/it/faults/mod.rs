@@ -5,4 +5,5 @@ mod completions;
 mod double;
 mod held;
 pub(crate) mod kernel;
+mod memory;
 mod stuck;

@@ -1,0 +1,61 @@
+//! Which large items stand in the way of an extent in one piece.
+
+use super::{Ledger, Unit};
+use crate::store::space::Space;
+
+/// Places looked at: the largest free extents with and without memory, and large items on their way out.
+const PLACES_MAX: usize = 8;
+/// Extents looked at from one place on.
+const WALK_MAX: usize = 4096;
+
+/// A range of extents that would serve.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Window {
+    /// The large items in it that can be found.
+    pub(in crate::store) ids: Vec<u32>,
+    /// Bytes of those.
+    bytes: u64,
+}
+
+impl Ledger {
+    /// Of a few ranges of `bytes` the one with the least to evict; `None` if sends or receives hold a part of each.
+    pub(in crate::store) fn window(&self, space: &Space, bytes: u64) -> Option<Window> {
+        let retired = self.retired.iter().filter_map(|&(unit, _)| match unit {
+            Unit::Large(id) => Some(self.larges[id as usize].offset),
+            Unit::Segment(_) => None,
+        });
+        let any = self.larges.iter().next().map(|(_, large)| large.offset);
+        let places = self.extents.largest(PLACES_MAX).chain(retired.take(PLACES_MAX)).chain(any);
+        places.filter_map(|place| self.window_at(space, place, bytes)).min_by_key(|window| window.bytes)
+    }
+
+    fn window_at(&self, space: &Space, place: u64, bytes: u64) -> Option<Window> {
+        let mut window = Window::default();
+        let start = self.extents.start_of_free(place);
+        let mut at = start;
+        for _ in 0..WALK_MAX {
+            if at - start >= bytes {
+                return Some(window);
+            }
+            if at >= space.large_base() + space.large_bytes() {
+                return None;
+            }
+            if let Some(free) = self.extents.free_at(at) {
+                at += free;
+                continue;
+            }
+            let id = space.large_at(at);
+            let large = &self.larges[id as usize];
+            assert_eq!(large.offset, at, "what is not free is a large item's");
+            if space.extent_counts(at).is_held() {
+                return None;
+            }
+            if large.is_published() {
+                window.ids.push(id);
+                window.bytes += large.bytes;
+            }
+            at += large.bytes;
+        }
+        None
+    }
+}
