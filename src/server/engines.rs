@@ -3,7 +3,7 @@
 //! What the machine allows shows at two points: when it is probed, and when all rings are built, because the memory that
 //! may be locked can be enough for the former and not for the latter. Either way all rings get the same engine.
 
-use super::StartError;
+use super::error::StartError;
 use crate::config::IoEngine;
 use std::sync::mpsc::{Receiver, Sender};
 use uring::{Engine, Options, Ring, Support};
@@ -63,21 +63,21 @@ pub(super) fn settle(
     wish: IoEngine,
     support: Support,
     reports: &Receiver<Report>,
-    foremen: &[Sender<Order>],
+    controls: &[Sender<Order>],
 ) -> Result<Engine, StartError> {
     let order = |make: &dyn Fn() -> Order| {
-        for foreman in foremen {
+        for control in controls {
             // A thread that has ended has not reported, which shows when reports are counted.
-            let _ = foreman.send(make());
+            let _ = control.send(make());
         }
     };
     let mut engine = support.engine();
-    let mut outcome = all_of(reports, foremen.len());
+    let mut outcome = wait_for_all(reports, controls.len());
     if let (Err(why), IoEngine::Auto, Engine::Uring) = (&outcome, wish, engine) {
         let support = instead(why);
         engine = support.engine();
         order(&|| Order::Rebuild(support));
-        outcome = all_of(reports, foremen.len());
+        outcome = wait_for_all(reports, controls.len());
     }
     outcome?;
     order(&|| Order::Run);
@@ -85,6 +85,6 @@ pub(super) fn settle(
 }
 
 /// The first error in `count` reports, once all are in.
-fn all_of(reports: &Receiver<Report>, count: usize) -> Report {
+fn wait_for_all(reports: &Receiver<Report>, count: usize) -> Report {
     reports.iter().take(count).fold(Ok(()), Result::and)
 }

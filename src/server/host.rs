@@ -1,6 +1,6 @@
 //! The callbacks of the store.
 
-use super::ring::Message;
+use super::context::Message;
 use crate::clock::Secs;
 use crate::engine::Shared;
 use crate::engine::watch::Stream;

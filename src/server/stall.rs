@@ -1,26 +1,12 @@
-//! Waiting for rings that lag, while the others are served.
-//!
-//! A command that needs room in the log, or memory that a ring may still be reading, is tried again when the ring that
-//! lags most has moved. That ring has been woken, and mostly moves within microseconds. If it does not within
-//! [`STALL_MAX`] the command is refused, and from then on every such command at once, on all rings, until it moves.
+//! What is known about rings that do not move: how long each ring has waited, and whether all have given up.
 
-use super::core::Core;
-use super::ring::Local;
-use crate::limits::STALL_MAX;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Looks at the rings that come without a rest in between.
-const EAGER_LOOKS: u32 = 16;
-/// Rest between two looks: the first, doubled with each, and the longest.
-const REST_MIN: Duration = Duration::from_millis(1);
-const REST_MAX: Duration = Duration::from_millis(16);
-
-/// What all rings know of rings that do not move.
+/// Shared by all rings: the position of a slowest ring that is no longer waited for.
 #[derive(Debug)]
-pub(crate) struct Stalls {
-    /// How far the slowest ring had come when waiting for it was given up.
+pub(super) struct Stalls {
     given_up_at: AtomicU64,
 }
 
@@ -31,63 +17,32 @@ impl Default for Stalls {
 }
 
 impl Stalls {
-    // Relaxed: the number stands for itself, and one that is seen late costs a wait.
+    // Relaxed: the number stands for itself, and seeing it late costs one wait.
 
-    fn give_up(&self, place: u64) {
-        self.given_up_at.store(place, Ordering::Relaxed);
+    pub(super) fn give_up(&self, position: u64) {
+        self.given_up_at.store(position, Ordering::Relaxed);
     }
 
-    fn is_given_up(&self, place: u64) -> bool {
-        self.given_up_at.load(Ordering::Relaxed) == place
+    pub(super) fn is_given_up(&self, position: u64) -> bool {
+        self.given_up_at.load(Ordering::Relaxed) == position
     }
 }
 
-/// The last wait on a ring: for which place of the slowest ring, and since when.
+/// A ring's last wait: for which position of the slowest ring, and since when.
 #[derive(Debug, Default)]
 pub(super) struct LastStall(Cell<Option<(u64, Instant)>>);
 
 impl LastStall {
-    /// Since when the slowest ring has been seen at `place`: all that wait for it have one deadline.
-    fn since(&self, place: u64) -> Instant {
+    /// Since when the slowest ring has been seen at `position`: all commands that wait for it share one deadline.
+    pub(super) fn since(&self, position: u64) -> Instant {
         if let Some((at, since)) = self.0.get()
-            && at == place
+            && at == position
         {
             return since;
         }
         let since = Instant::now();
-        self.0.set(Some((place, since)));
+        self.0.set(Some((position, since)));
         since
-    }
-}
-
-impl<C: Core> Local<C> {
-    /// Waits until a command that has been stalled since `since` is worth another try; false if it is to be refused.
-    pub(super) async fn wait_for_rings(&self, since: Instant) -> bool {
-        let Some(place) = self.core.slowest() else {
-            uring::turn().await;
-            return since.elapsed() < STALL_MAX;
-        };
-        let unmoved_since = self.last_stall.since(place);
-        let mut rest = REST_MIN;
-        for look in 0.. {
-            if self.is_stopping() || self.pulses.stalls.is_given_up(place) || since.elapsed() >= STALL_MAX {
-                break;
-            }
-            if unmoved_since.elapsed() >= STALL_MAX {
-                self.pulses.stalls.give_up(place);
-                break;
-            }
-            if look < EAGER_LOOKS {
-                uring::turn().await;
-            } else {
-                uring::sleep(rest).await;
-                rest = (2 * rest).min(REST_MAX);
-            }
-            if self.core.slowest() != Some(place) {
-                return true;
-            }
-        }
-        false
     }
 }
 
@@ -96,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_wait_for_a_place_have_one_deadline() {
+    fn all_commands_that_wait_for_a_position_share_one_deadline() {
         let last = LastStall::default();
         let first = last.since(7);
         assert_eq!(last.since(7), first);

@@ -2,8 +2,7 @@
 //! do not wait for the receiver. Between the steps of a request, and between its replies, the ring's connections are
 //! served.
 
-use super::core::{Core, Event};
-use super::ring::Local;
+use super::context::RingContext;
 use crate::session::udp::{Datagrams, Exchange};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,61 +10,62 @@ use std::time::Duration;
 use uring::DatagramSocket;
 
 /// Pause in receiving when the kernel is out of memory.
-const REST: Duration = Duration::from_millis(10);
+const RECEIVE_BACKOFF: Duration = Duration::from_millis(10);
 /// Datagrams sent before the ring serves others; a send that completes immediately does not yield.
-const CUT: usize = 64;
+const BATCH: usize = 64;
 
 /// Serves a socket as long as the ring runs.
-pub(super) async fn serve<C: Core>(local: Rc<Local<C>>, socket: DatagramSocket) {
+pub(super) async fn serve(ring: Rc<RingContext>, socket: DatagramSocket) {
     let mut socket = match socket.open() {
         Ok(socket) => socket,
         Err(error) => return tracing::warn!(%error, "cannot serve datagrams"),
     };
     let id = socket.id() as u32;
-    let mut answers = Datagrams::default();
-    while !local.is_stopping() {
+    let mut replies = Datagrams::default();
+    while !ring.is_stopping() {
         let peer = match socket.receive().await {
             Ok(peer) => peer,
             // The error of an earlier send.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => continue,
             Err(error) => {
                 tracing::debug!(%error, "cannot receive a datagram");
-                uring::sleep(REST).await;
+                uring::sleep(RECEIVE_BACKOFF).await;
                 continue;
             }
         };
         let datagram = socket.bytes();
-        local.core.count(Event::Read(datagram.len()));
-        let Some(mut exchange) = local.core.datagram(id, datagram) else { continue };
-        while local.core.step(&mut exchange, datagram) {
+        ring.counters().bytes_read.add(datagram.len() as u64);
+        let exchange = Exchange::new(&ring.engine.borrow(), id, datagram);
+        let Some(mut exchange) = exchange else { continue };
+        while exchange.step(&mut ring.engine.borrow_mut(), datagram) {
             uring::turn().await;
         }
-        answer(&local, &mut socket, &mut exchange, (&mut answers, peer)).await;
+        send_replies(&ring, &mut socket, &mut exchange, (&mut replies, peer)).await;
     }
 }
 
 /// Sends the replies of `exchange`, up to the first error, because a partial reply is useless.
-async fn answer<C: Core>(
-    local: &Local<C>,
+async fn send_replies(
+    ring: &RingContext,
     socket: &mut uring::Datagrams,
     exchange: &mut Exchange,
-    (answers, peer): (&mut Datagrams, SocketAddr),
+    (replies, peer): (&mut Datagrams, SocketAddr),
 ) {
     loop {
-        answers.clear();
-        exchange.cut(answers, CUT);
+        replies.clear();
+        exchange.cut(replies, BATCH);
         let mut from = 0;
-        for &end in &answers.ends {
-            let bytes = std::mem::take(&mut answers.bytes);
+        for &end in &replies.ends {
+            let bytes = std::mem::take(&mut replies.bytes);
             let result;
-            (result, answers.bytes) = socket.send(bytes, from..end, peer).await;
+            (result, replies.bytes) = socket.send(bytes, from..end, peer).await;
             if let Err(error) = result {
                 return tracing::debug!(%error, %peer, "cannot send a datagram");
             }
-            local.core.count(Event::Written(end - from));
+            ring.counters().bytes_written.add((end - from) as u64);
             from = end;
         }
-        if answers.ends.len() < CUT {
+        if replies.ends.len() < BATCH {
             return;
         }
         uring::turn().await;

@@ -38,20 +38,20 @@ struct Pulse {
 
 /// Whether the rings turn.
 #[derive(Debug)]
-pub(crate) struct Pulses {
+pub(super) struct Pulses {
     rings: Box<[Pulse]>,
     pub(super) stalls: Stalls,
 }
 
 impl Pulses {
-    pub(crate) fn new(rings: usize) -> Arc<Self> {
+    pub(super) fn new(rings: usize) -> Arc<Self> {
         Arc::new(Self { rings: (0..rings).map(|_| Pulse::default()).collect(), stalls: Stalls::default() })
     }
 
     // Relaxed, in all of them: the numbers stand for themselves.
 
     /// `ring` turns.
-    pub(crate) fn beat(&self, ring: usize) {
+    pub(super) fn beat(&self, ring: usize) {
         self.rings[ring].beats.fetch_add(1, Ordering::Relaxed);
     }
 

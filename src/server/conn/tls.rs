@@ -10,7 +10,7 @@
 
 use super::Connection;
 use crate::output::Output;
-use crate::server::core::{Core, End, Event};
+use crate::server::context::CloseReason;
 use crate::tls::{Channel, Ended};
 use std::io;
 use uring::{Buffer, Stream};
@@ -18,18 +18,19 @@ use uring::{Buffer, Stream};
 /// Bytes that are encrypted and sent at a time: what it takes (20 µs) is how long others of the ring wait.
 const SEAL_BYTES: usize = 64 * 1024;
 
-impl<C: Core> Connection<C> {
+impl Connection {
     /// What `buffer` has received, decrypted and served.
-    pub(super) async fn open(&mut self, mut buffer: Buffer) -> Result<(), End> {
+    pub(super) async fn open(&mut self, mut buffer: Buffer) -> Result<(), CloseReason> {
         let Some(channel) = &mut self.channel else { return Ok(()) };
         let receiving = self.entry.receiving.take();
         let before = self.carry.len();
         let opened = channel.open(buffer.bytes_mut(), &mut self.carry);
         if opened.is_established {
-            self.local.core.count(Event::TlsEstablished { is_new: channel.is_new_session() });
+            let is_new = channel.is_new_session();
+            self.ring.counters().ssl_new_sessions.add(u64::from(is_new));
         }
         drop(buffer);
-        self.local.core.count(Event::Read(self.carry.len() - before));
+        self.ring.counters().bytes_read.add((self.carry.len() - before) as u64);
         let flushed = flush(&self.entry.stream, channel).await;
         flushed.map_err(|error| self.broken(&error))?;
         let opened_bytes = self.carry.len() - before;
@@ -38,27 +39,27 @@ impl<C: Core> Connection<C> {
         }
         if let Some(begun) = self.entry.receiving.get() {
             self.entry.receiving.set(receiving.or(Some(begun)));
-            self.entry.has_received(opened_bytes);
+            self.entry.note_received(opened_bytes);
         }
         match opened.ended {
             None => Ok(()),
-            Some(Ended::ByPeer) => Err(End::Normal),
+            Some(Ended::ByPeer) => Err(CloseReason::Normal),
             Some(Ended::Broken(error)) => {
                 tracing::debug!(id = self.entry.stream.id(), %error, "TLS");
                 if self.channel.as_ref().is_some_and(|channel| channel.is_established()) {
-                    self.local.core.count(Event::TlsBroken);
+                    self.ring.counters().ssl_proto_errors.add(1);
                 }
-                Err(End::Broken)
+                Err(CloseReason::Broken)
             }
         }
     }
 
     /// The last thing that is said, if anybody may still listen.
-    pub(super) async fn part(&mut self, end: End) {
+    pub(super) async fn close_notify(&mut self, end: CloseReason) {
         let Some(channel) = &mut self.channel else { return };
         if !channel.is_established() {
-            self.local.core.count(Event::TlsRefused);
-        } else if end != End::Broken && self.entry.end.get().is_none() {
+            self.ring.counters().ssl_handshake_errors.add(1);
+        } else if end != CloseReason::Broken && self.entry.closed_for.get().is_none() {
             channel.close();
             // The connection ends either way.
             let _ = flush(&self.entry.stream, channel).await;

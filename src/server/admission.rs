@@ -1,0 +1,119 @@
+//! Admission: how many connections there are, which ring a new one goes to, and how often failures to accept are logged.
+
+use crate::clock::Secs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// Failures to accept are logged at most this often, by all rings together, seconds.
+const WARNING_SECS: u32 = 10;
+
+/// A ring hands a new connection over if it has this many more than the least loaded ring. With a difference of one, two
+/// rings could pass connections to and fro.
+const HAND_OVER_DIFFERENCE: usize = 2;
+
+/// Connections of each ring, and the limit for all of them. Read by every ring when it accepts, and only then.
+#[derive(Debug)]
+pub(super) struct ConnLimits {
+    rings: Box<[AtomicUsize]>,
+    total: AtomicUsize,
+    connections_max: usize,
+    /// When the next failure to accept may be logged.
+    warning_at: AtomicU32,
+}
+
+impl ConnLimits {
+    pub(super) fn new(rings: usize, connections_max: usize) -> Arc<Self> {
+        let rings = (0..rings).map(|_| AtomicUsize::new(0)).collect();
+        Arc::new(Self { rings, total: AtomicUsize::new(0), connections_max, warning_at: AtomicU32::new(0) })
+    }
+
+    /// A permit for one more connection on `ring`; `None` at the limit.
+    pub(super) fn acquire(self: &Arc<Self>, ring: usize) -> Option<ConnPermit> {
+        // Relaxed, here and below: the numbers order nothing but themselves.
+        if self.total.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
+            self.total.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        self.rings[ring].fetch_add(1, Ordering::Relaxed);
+        Some(ConnPermit { limits: Arc::clone(self), ring })
+    }
+
+    /// Log rate limit: true for one caller per window.
+    pub(super) fn may_warn(&self, now: Secs) -> bool {
+        let at = self.warning_at.load(Ordering::Relaxed);
+        let next = now.0 + WARNING_SECS;
+        now.0 >= at
+            && self.warning_at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// The ring to which a connection accepted by ring `own` should go: among those that are `alive` the least loaded, unless
+    /// `own` is about as good.
+    pub(super) fn best(&self, own: usize, alive: impl Fn(usize) -> bool) -> usize {
+        let load = |ring: usize| self.rings[ring].load(Ordering::Relaxed);
+        let candidates = (0..self.rings.len()).filter(|&ring| alive(ring));
+        let least = candidates.min_by_key(|&ring| load(ring)).unwrap_or(own);
+        if load(own) >= load(least) + HAND_OVER_DIFFERENCE { least } else { own }
+    }
+}
+
+/// The right to one connection; dropping it makes room for another.
+#[derive(Debug)]
+pub(super) struct ConnPermit {
+    limits: Arc<ConnLimits>,
+    ring: usize,
+}
+
+impl ConnPermit {
+    /// Counts the connection on `ring`, which it is handed over to.
+    pub(super) fn move_to(&mut self, ring: usize) {
+        self.limits.rings[self.ring].fetch_sub(1, Ordering::Relaxed);
+        self.limits.rings[ring].fetch_add(1, Ordering::Relaxed);
+        self.ring = ring;
+    }
+}
+
+impl Drop for ConnPermit {
+    fn drop(&mut self) {
+        self.limits.rings[self.ring].fetch_sub(1, Ordering::Relaxed);
+        self.limits.total.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_counted_exactly() {
+        let limits = ConnLimits::new(2, 3);
+        let mut permits: Vec<_> = (0..3).map(|_| limits.acquire(0).expect("a permit")).collect();
+        assert!(limits.acquire(1).is_none());
+        permits[0].move_to(1);
+        drop(permits);
+        assert_eq!(limits.total.load(Ordering::Relaxed), 0);
+        assert!(limits.rings.iter().all(|ring| ring.load(Ordering::Relaxed) == 0));
+        assert!(limits.acquire(1).is_some());
+    }
+
+    #[test]
+    fn failures_are_logged_once_per_window() {
+        let limits = ConnLimits::new(1, 1);
+        let logged: Vec<u32> =
+            (2..40).filter(|&now| limits.may_warn(Secs(now)) | limits.may_warn(Secs(now))).collect();
+        assert_eq!(logged, [2, 12, 22, 32]);
+    }
+
+    #[test]
+    fn a_ring_hands_over_only_what_evens_out() {
+        let limits = ConnLimits::new(3, 100);
+        let _own = limits.acquire(0);
+        let best = |own| limits.best(own, |_| true);
+        assert_eq!(best(0), 0, "a difference of one is even");
+        let _second = limits.acquire(0);
+        assert_eq!(best(0), 1);
+        let _other = limits.acquire(1);
+        assert_eq!(best(0), 2);
+        assert_eq!(best(2), 2);
+        assert_eq!(limits.best(0, |ring| ring != 2), 0, "a stuck ring is given nothing");
+    }
+}

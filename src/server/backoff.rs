@@ -1,0 +1,44 @@
+//! Waiting for rings that lag, while the others are served.
+//!
+//! A command that needs room in the log, or memory that a ring may still be reading, is retried when the slowest ring has
+//! moved. That ring has been woken and usually moves within microseconds. If it does not move within [`STALL_MAX`] the
+//! command is refused, and from then on every such command immediately, on all rings, until it moves.
+
+use super::context::RingContext;
+use crate::limits::STALL_MAX;
+use std::time::{Duration, Instant};
+
+/// Checks of the slowest ring without a pause in between.
+const EAGER_CHECKS: u32 = 16;
+/// Pause between two later checks: the first, doubled each time up to the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(16);
+
+/// Waits until a command that has been stalled since `since` is worth a retry; false if it is to be refused.
+pub(super) async fn wait_for_rings(ring: &RingContext, since: Instant) -> bool {
+    let Some(position) = ring.slowest() else {
+        uring::turn().await;
+        return since.elapsed() < STALL_MAX;
+    };
+    let unmoved_since = ring.last_stall.since(position);
+    let mut pause = PAUSE_MIN;
+    for check in 0.. {
+        if ring.is_stopping() || ring.pulses.stalls.is_given_up(position) || since.elapsed() >= STALL_MAX {
+            break;
+        }
+        if unmoved_since.elapsed() >= STALL_MAX {
+            ring.pulses.stalls.give_up(position);
+            break;
+        }
+        if check < EAGER_CHECKS {
+            uring::turn().await;
+        } else {
+            uring::sleep(pause).await;
+            pause = (2 * pause).min(PAUSE_MAX);
+        }
+        if ring.slowest() != Some(position) {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,307 @@
+//! What the tasks of one ring share: its engine, its clock, its open connections, and the way to the other rings.
+
+use super::admission::{ConnLimits, ConnPermit};
+use super::stall::LastStall;
+use super::watchdog::Pulses;
+use crate::clock::Secs;
+use crate::engine::connections::Address;
+use crate::engine::counters::{Counters, RingCounters};
+use crate::engine::{Engine, Shared};
+use crate::limits::{SLOW_BYTES_PER_SEC, SLOW_SECS};
+use crate::tls::Certificates;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use uring::{Bell, Buffers, Socket, Stream, Waker};
+
+/// A message from another thread to a ring.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Serve a connection that another ring has accepted.
+    Adopt(AcceptedConn),
+    /// Stop.
+    Stop,
+}
+
+/// A connection that has a permit but no task yet.
+#[derive(Debug)]
+pub(super) struct AcceptedConn {
+    pub(super) socket: Socket,
+    pub(super) permit: ConnPermit,
+    pub(super) origin: Origin,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// The number of its descriptor.
+    pub(super) id: u32,
+    /// The client; `None` on a unix socket.
+    pub(super) peer: Option<SocketAddr>,
+    /// Index of its listener in the configuration.
+    pub(super) listener: usize,
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseReason {
+    /// The client closed, or asked to be closed.
+    Normal,
+    /// The client sent something that cannot be parsed.
+    Rejected,
+    /// The connection broke.
+    Broken,
+    /// Silent for longer than the idle timeout.
+    Idle,
+    /// The server stops.
+    Stopped,
+}
+
+/// What the configuration says about connections.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// What the log calls the connections of each listener.
+    pub(super) connection_words: Arc<[&'static str]>,
+    /// A TCP connection that gives no command for longer is closed, seconds; 0 is never.
+    pub(super) idle_timeout_secs: u32,
+    /// Reject connections over the limit; otherwise leave them in the backlog.
+    pub(super) refuse_when_full: bool,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waiting for bytes.
+    Reading,
+    /// Running commands or sending their replies.
+    Working,
+    /// Receiving a large value.
+    Receiving,
+    /// Being sent log lines.
+    Watching,
+    /// Closing: its last replies are being sent.
+    Leaving,
+}
+
+/// A connection as its ring sees it.
+pub(super) struct Entry {
+    pub(super) stream: Stream,
+    pub(super) phase: Cell<Phase>,
+    /// When bytes last arrived.
+    pub(super) last_active: Cell<Secs>,
+    /// Memory of the connection's buffers, without the ring's, at its last wait.
+    pub(super) held_bytes: Cell<usize>,
+    /// When a command, or a part of one, was last consumed.
+    pub(super) last_command: Cell<Secs>,
+    /// The client is in the middle of a value.
+    pub(super) is_mid_value: Cell<bool>,
+    /// The large value that is being received into item memory.
+    pub(super) receiving: Cell<Option<Receiving>>,
+    /// A send has not completed.
+    pub(super) awaits_send: Cell<bool>,
+    /// Bytes that the client had acknowledged at the last sweep.
+    acknowledged_bytes: Cell<u64>,
+    /// Why the ring ended the connection, if it did.
+    pub(super) closed_for: Cell<Option<CloseReason>>,
+    is_tcp: bool,
+}
+
+/// Progress of a large value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receiving {
+    since: Secs,
+    bytes: usize,
+}
+
+impl Entry {
+    pub(super) fn new(socket: Socket, is_tcp: bool, now: Secs) -> Self {
+        Self {
+            stream: Stream::new(socket),
+            phase: Cell::new(Phase::Working),
+            last_active: Cell::new(now),
+            held_bytes: Cell::new(0),
+            last_command: Cell::new(now),
+            is_mid_value: Cell::new(false),
+            receiving: Cell::new(None),
+            awaits_send: Cell::new(false),
+            acknowledged_bytes: Cell::new(0),
+            closed_for: Cell::new(None),
+            is_tcp,
+        }
+    }
+
+    pub(super) fn start_receiving(&self, now: Secs) {
+        self.receiving.set(Some(Receiving { since: now, bytes: 0 }));
+    }
+
+    /// Notes that `count` more bytes of a large value have arrived.
+    pub(super) fn note_received(&self, count: usize) {
+        self.receiving.set(
+            self.receiving.get().map(|value| Receiving { bytes: value.bytes.saturating_add(count), ..value }),
+        );
+    }
+
+    /// True if a large value arrives so slowly that it must not make others wait.
+    pub(super) fn is_slow(&self, now: Secs) -> bool {
+        self.receiving.get().is_some_and(|value| {
+            let secs = now.0.saturating_sub(value.since.0) as usize;
+            secs >= SLOW_SECS && value.bytes / secs < SLOW_BYTES_PER_SEC
+        })
+    }
+
+    /// True while replies wait for the client to take them.
+    fn is_sending(&self) -> bool {
+        self.awaits_send.get() || self.stream.queued_bytes() > 0
+    }
+
+    /// Counts a client as active if it has acknowledged bytes since the last call.
+    pub(super) fn note_acknowledged(&self, now: Secs) {
+        if self.is_sending() {
+            let bytes = self.stream.acknowledged_bytes();
+            if self.acknowledged_bytes.replace(bytes) != bytes {
+                self.last_active.set(now);
+            }
+        }
+    }
+
+    /// True for a client that has completed no command for longer than `timeout_secs`, even if it has sent a part of one, or
+    /// that has taken none of its replies for as long. A client in the middle of a value is spared. Source: memcached.c,
+    /// `conn_close_idle`.
+    pub(super) fn is_overdue(&self, now: Secs, timeout_secs: u32) -> bool {
+        let idle_since = match self.phase.get() {
+            Phase::Reading | Phase::Working if self.is_sending() => self.last_active.get(),
+            Phase::Reading if !self.is_mid_value.get() => self.last_command.get(),
+            _ => return false,
+        };
+        let idle_secs = now.0.saturating_sub(idle_since.0);
+        timeout_secs > 0 && idle_secs > timeout_secs && self.is_tcp
+    }
+
+    /// Ends the connection: pending operations on it complete.
+    pub(super) fn close(&self, why: CloseReason) {
+        self.closed_for.set(Some(why));
+        self.stream.shutdown();
+    }
+}
+
+/// What the tasks of one ring share.
+pub(super) struct RingContext {
+    pub(super) index: usize,
+    /// Borrowed for one call at a time, never across an await.
+    pub(super) engine: RefCell<Engine>,
+    pub(super) shared: Arc<Shared>,
+    counters: Arc<RingCounters>,
+    /// Addresses of the listeners, with their indices in the configuration.
+    pub(super) addresses: Arc<[(usize, Address)]>,
+    pub(super) limits: Arc<ConnLimits>,
+    pub(super) wakers: Arc<[Waker<Message>]>,
+    pub(super) pulses: Arc<Pulses>,
+    pub(super) last_stall: LastStall,
+    pub(super) settings: Settings,
+    pub(super) buffers: Buffers,
+    /// Rung when another thread wakes the ring, and every second.
+    pub(super) bell: Bell,
+    pub(super) certificates: Option<Arc<Certificates>>,
+    pub(super) entries: RefCell<slab::Slab<Rc<Entry>>>,
+    /// A connection has been read from since the last background work.
+    pub(super) has_read: Cell<bool>,
+    now: Cell<Secs>,
+    /// Whole seconds since the start.
+    pub(super) beats: Cell<u32>,
+    pub(super) stopping: Cell<bool>,
+}
+
+/// What a ring's context is made of.
+pub(super) struct Parts {
+    pub(super) index: usize,
+    pub(super) engine: Engine,
+    pub(super) addresses: Arc<[(usize, Address)]>,
+    pub(super) limits: Arc<ConnLimits>,
+    pub(super) wakers: Arc<[Waker<Message>]>,
+    pub(super) pulses: Arc<Pulses>,
+    pub(super) settings: Settings,
+    /// What connections of TLS listeners are encrypted with.
+    pub(super) certificates: Option<Arc<Certificates>>,
+}
+
+impl RingContext {
+    pub(super) fn new(parts: Parts, buffers: Buffers) -> Self {
+        let Parts { index, engine, addresses, limits, wakers, pulses, settings, certificates } = parts;
+        let shared = Arc::clone(engine.shared());
+        let counters = Arc::clone(shared.ring_counters(index));
+        let context = Self {
+            index,
+            engine: RefCell::new(engine),
+            shared,
+            counters,
+            addresses,
+            limits,
+            wakers,
+            pulses,
+            last_stall: LastStall::default(),
+            settings,
+            buffers,
+            bell: Bell::default(),
+            certificates,
+            entries: RefCell::default(),
+            has_read: Cell::new(true),
+            now: Cell::default(),
+            beats: Cell::new(0),
+            stopping: Cell::new(false),
+        };
+        context.tick();
+        context
+    }
+
+    /// The second that the ring is in.
+    pub(super) fn now(&self) -> Secs {
+        self.now.get()
+    }
+
+    /// Reads the clock.
+    pub(super) fn tick(&self) {
+        let now = self.shared.clock.now();
+        self.engine.borrow_mut().set_now(now);
+        self.now.set(now);
+    }
+
+    /// Replays what other rings have written.
+    pub(super) fn catch_up(&self) {
+        self.engine.borrow_mut().shard_mut().fresh(self.now());
+    }
+
+    /// A slice of background work, 100 µs at most; true if there is more.
+    pub(super) fn maintain(&self) -> bool {
+        self.engine.borrow_mut().shard_mut().maintain(self.now())
+    }
+
+    /// Log position of the slowest ring; `None` if no ring lags.
+    pub(super) fn slowest(&self) -> Option<u64> {
+        self.engine.borrow_mut().shard_mut().store().slowest()
+    }
+
+    /// True if values have lately had to wait for memory that unfinished values hold.
+    pub(super) fn is_short_of_drafts(&self) -> bool {
+        self.engine.borrow_mut().shard_mut().store().is_short_of_drafts(self.now())
+    }
+
+    /// The ring's counters.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters.ring
+    }
+
+    /// Publishes the memory that the ring's connections hold, bytes.
+    pub(super) fn set_held_bytes(&self, connections: usize) {
+        self.counters.held.set(connections as u64, self.buffers.pool_bytes() as u64);
+    }
+
+    /// Notes that a connection has been read from.
+    pub(super) fn note_read(&self) {
+        self.has_read.set(true);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+}

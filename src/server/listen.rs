@@ -1,0 +1,151 @@
+//! Listeners: binding what the configuration asks for, and memcached's words for what cannot be had.
+
+use super::error::StartError;
+use crate::config::{Config, Endpoint, Protocol};
+use crate::engine::Shared;
+use crate::engine::connections::{Address, Connection, State};
+use crate::log;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use uring::{DatagramSocket, Listener};
+
+/// What one ring listens to.
+#[derive(Debug, Default)]
+pub(super) struct Bound {
+    /// Each with its place in the configuration.
+    pub(super) listeners: Vec<(usize, Listener)>,
+    pub(super) sockets: Vec<DatagramSocket>,
+}
+
+/// All that is bound.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) by_ring: Vec<Bound>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) udp_addresses: Vec<SocketAddr>,
+}
+
+/// Binds what `config` asks for: TCP once per ring, UDP as often as there are threads for it, a path once.
+pub(super) fn listen(config: &Config, rings: usize) -> Result<Listeners, StartError> {
+    let by_ring = (0..rings).map(|_| Bound::default()).collect();
+    let mut listeners = Listeners { by_ring, addresses: Vec::new(), udp_addresses: Vec::new() };
+    for (place, spec) in config.listen.iter().enumerate() {
+        match &spec.endpoint {
+            Endpoint::Tcp { host, port } => {
+                let refused = |error| refused("TCP", host.as_deref(), *port, &error);
+                let addresses = spec.endpoint.addresses().map_err(refused)?;
+                listeners.bind_tcp(place, &addresses, config.backlog).map_err(refused)?;
+            }
+            Endpoint::Unix { path, mode } => {
+                let bound = Listener::bind_path(Path::new(path), *mode, config.backlog).map_err(|error| {
+                    StartError::new(format!(
+                        "failed to listen on UNIX socket: {path}: {}",
+                        log::reason(&error)
+                    ))
+                })?;
+                listeners.by_ring[0].listeners.push((place, bound));
+            }
+            Endpoint::Udp { host, port } => {
+                let refused = |error| refused("UDP", host.as_deref(), *port, &error);
+                let addresses = spec.endpoint.addresses().map_err(refused)?;
+                listeners.bind_udp(&addresses, config.num_threads_per_udp).map_err(refused)?;
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+impl Listeners {
+    /// Enters the listeners in the list of connections, a group that shares a port once; returns their addresses, each
+    /// with its place in the configuration.
+    pub(super) fn register(&self, shared: &Shared) -> Arc<[(usize, Address)]> {
+        let register = |(place, listener): &(usize, Listener)| {
+            let address = match listener.local() {
+                Some(address) => Address::Tcp(address),
+                None => Address::Unix(shared.config.socketpath.clone().unwrap_or_default()),
+            };
+            let protocol = match shared.config.listen[*place].protocol {
+                Protocol::Auto => "auto-negotiate",
+                Protocol::Ascii => "ascii",
+                Protocol::Binary => "binary",
+            };
+            tracing::debug!("<{} server listening ({protocol})", listener.id());
+            let entry = Connection::new(address.clone(), None, shared.clock.now());
+            shared.connections.insert(listener.id() as u32, Arc::new(entry));
+            (*place, address)
+        };
+        for socket in self.by_ring.iter().flat_map(|bound| &bound.sockets) {
+            let entry = Connection::new(Address::Udp(socket.local()), None, shared.clock.now());
+            entry.set_state(State::Receptive);
+            shared.connections.insert(socket.id() as u32, Arc::new(entry));
+        }
+        self.by_ring[0].listeners.iter().map(register).collect()
+    }
+
+    /// Binds all of `addresses`. A family this machine does not have is passed over if there is another.
+    fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
+        let rings = self.by_ring.len();
+        for bound in each_family(addresses, |address| Listener::bind_each(address, rings, backlog))? {
+            self.addresses.extend(bound.first().and_then(Listener::local));
+            for (ring, listener) in self.by_ring.iter_mut().zip(bound) {
+                ring.listeners.push((place, listener));
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Listeners::bind_tcp`], for the first `count` rings.
+    fn bind_udp(&mut self, addresses: &[SocketAddr], count: usize) -> std::io::Result<()> {
+        let count = count.min(self.by_ring.len());
+        for bound in each_family(addresses, |address| DatagramSocket::bind_each(address, count))? {
+            self.udp_addresses.extend(bound.first().map(DatagramSocket::local));
+            for (ring, socket) in self.by_ring.iter_mut().zip(bound) {
+                ring.sockets.push(socket);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Binds each of `addresses`, but for those of a family this machine does not have, as long as there is another.
+fn each_family<B>(
+    addresses: &[SocketAddr],
+    bind: impl Fn(SocketAddr) -> std::io::Result<B>,
+) -> std::io::Result<Vec<B>> {
+    let mut missing = std::io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
+    let mut all = Vec::new();
+    for &address in addresses {
+        match bind(address) {
+            Ok(bound) => all.push(bound),
+            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => missing = error,
+            Err(error) => return Err(error),
+        }
+    }
+    if all.is_empty() { Err(missing) } else { Ok(all) }
+}
+
+/// memcached's words for a port that cannot be had, and what helps.
+fn refused(transport: &str, host: Option<&str>, port: u16, error: &std::io::Error) -> StartError {
+    let reason = log::reason(error);
+    let what = match host {
+        None => format!("{transport} port {port}: {reason}"),
+        Some(host) => format!("one of interface(s) {host}: {reason}"),
+    };
+    let option = if transport == "UDP" { "-U" } else { "-p" };
+    let advice = match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => {
+            format!(
+                ": {transport} port {port} is taken: end who has it (ss -lpn), or choose another by {option}"
+            )
+        }
+        Some(libc::EACCES) => {
+            format!(
+                ": {transport} port {port} is root's: start as root with -u, or choose another by {option}"
+            )
+        }
+        Some(libc::EADDRNOTAVAIL) => ": no interface here has this address: see `ip address`".to_owned(),
+        _ => String::new(),
+    };
+    StartError::new(format!("failed to listen on {what}{advice}"))
+}

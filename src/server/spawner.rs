@@ -1,0 +1,102 @@
+//! Starts the threads of all rings, with one I/O engine for all of them.
+
+use super::admission::ConnLimits;
+use super::context::{Message, Parts, Settings};
+use super::engines;
+use super::error::StartError;
+use super::listen::Bound;
+use super::ring;
+use super::watchdog::Pulses;
+use crate::config::{Config, Protocol};
+use crate::engine::connections::Address;
+use crate::engine::{Engine, Shared};
+use crate::limits::READ_BUFFER_BYTES;
+use crate::store::Store;
+use crate::tls::Certificates;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use uring::{Mailbox, Support, Waker};
+
+/// Registered read buffers per ring, if locked memory allows; busier rings read into heap memory besides.
+const BUFFERS_MAX: usize = 128;
+
+/// What all rings are started with.
+pub(super) struct RingSpawner<'a> {
+    pub(super) support: Support,
+    pub(super) connections_max: u32,
+    pub(super) wakers: &'a Arc<[Waker<Message>]>,
+    /// When the server's clock started.
+    pub(super) epoch: Instant,
+    pub(super) certificates: Option<Arc<Certificates>>,
+    pub(super) pulses: &'a Arc<Pulses>,
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) store: &'a Arc<Store>,
+    /// Addresses of the listeners, with their indices in the configuration.
+    pub(super) addresses: Arc<[(usize, Address)]>,
+}
+
+impl RingSpawner<'_> {
+    /// Starts one thread per mailbox. They accept once every ring is built, all on the I/O engine that is returned.
+    ///
+    /// # Errors
+    /// A thread or a ring cannot be created.
+    pub(super) fn start(
+        &self,
+        mailboxes: Vec<Mailbox<Message>>,
+        bound: Vec<Bound>,
+    ) -> Result<(Vec<JoinHandle<()>>, uring::Engine), StartError> {
+        let config = &self.shared.config;
+        let rings = mailboxes.len();
+        let options = uring::Options {
+            rings,
+            buffer_bytes: READ_BUFFER_BYTES,
+            buffers_max: BUFFERS_MAX,
+            read_bytes_max: config.read_buf_mem_limit as usize / rings,
+        };
+        let settings = settings(config);
+        let limits = ConnLimits::new(rings, self.connections_max as usize);
+        let (reports, readiness) = mpsc::channel();
+        let mut controls = Vec::new();
+        let mut threads = Vec::new();
+        for (index, (mailbox, bound)) in mailboxes.into_iter().zip(bound).enumerate() {
+            let (control, orders) = mpsc::channel();
+            controls.push(control);
+            let (reports, support, epoch) = (reports.clone(), self.support, self.epoch);
+            let (shared, shard) = (Arc::clone(self.shared), self.store.shard(index));
+            let (wakers, pulses) = (Arc::clone(self.wakers), Arc::clone(self.pulses));
+            let (limits, settings) = (Arc::clone(&limits), settings.clone());
+            let (addresses, certificates) = (Arc::clone(&self.addresses), self.certificates.clone());
+            let body = move || {
+                let Some(io) = engines::build(support, &options, &reports, &orders) else { return };
+                // An engine belongs to its thread.
+                let engine = Engine::new(shared, shard, index);
+                let parts =
+                    Parts { index, engine, addresses, limits, wakers, pulses, settings, certificates };
+                ring::run(io, parts, mailbox, bound, epoch);
+            };
+            let thread = std::thread::Builder::new().name(format!("ring-{index}")).spawn(body);
+            threads.push(thread.map_err(|error| StartError::new(format!("can't create thread: {error}")))?);
+        }
+        drop(reports);
+        let engine = engines::settle(config.io_engine, self.support, &readiness, &controls)?;
+        Ok((threads, engine))
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        idle_timeout_secs: config.idle_timeout,
+        refuse_when_full: config.maxconns_fast,
+        connection_words: config.listen.iter().map(|spec| connection_words(spec.protocol)).collect(),
+    }
+}
+
+/// How memcached's log calls a new connection.
+fn connection_words(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Auto => "auto-negotiating client connection",
+        Protocol::Ascii => "ascii client connection.",
+        Protocol::Binary => "binary client connection.",
+    }
+}

@@ -1,0 +1,28 @@
+//! Reports expired items that the sweep has reclaimed, to clients that watch the system.
+
+use super::context::RingContext;
+use crate::engine::watch::Stream;
+
+/// Items examined and reclaimed when the last second began.
+#[derive(Debug, Default)]
+pub(super) struct Sweeps {
+    last: Option<(u64, u64)>,
+}
+
+impl Sweeps {
+    /// Reports what has been reclaimed since the last call, of all rings.
+    pub(super) fn report(&mut self, ring: &RingContext) {
+        let totals = ring.engine.borrow_mut().shard_mut().store().totals();
+        // Whole segments of expired items are freed without examining each.
+        let (examined, reclaimed) =
+            (totals.crawler_items_checked, totals.reclaimed + totals.crawler_reclaimed);
+        // Counted without watchers too, so that the first report covers one second.
+        if let Some(last) = self.last.replace((examined, reclaimed))
+            && reclaimed > last.1
+            && ring.shared.watch.wants(Stream::System)
+        {
+            // `stats reset` lowers the numbers.
+            ring.shared.log_sweep(examined.saturating_sub(last.0), reclaimed - last.1);
+        }
+    }
+}
