@@ -71,6 +71,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod engine;
+pub mod escape;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod limits;

@@ -34,6 +34,9 @@ pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 pub const OUTPUT_PIECES_MAX: usize = 64;
 /// Length at which `stats cachedump` ends, bytes, as in memcached.
 pub const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Prefixes that `stats detail` counts, as in memcached; those that come later are not counted. With the longest
+/// keys they take some 24 MB besides `-m`.
+pub const PREFIXES_MAX: usize = 65_536;
 /// Connections that may `watch` at a time, as in memcached.
 pub const WATCHERS_MAX: usize = 20;
 

@@ -94,10 +94,11 @@ impl Report<'_> {
         to.put("total_malloced", memory.segments + memory.large);
     }
 
-    /// `stats conns`.
-    pub fn stats_conns(&self, sink: &mut Sink<'_>) {
+    /// `stats conns`: the next `most` connections from the number `from` on; the number to go on with, if there may be more.
+    pub fn stats_conns(&self, from: u32, most: usize, sink: &mut Sink<'_>) -> Option<u32> {
         let mut to = Writer::new(sink);
-        for (id, connection) in self.shared.connections.list() {
+        let slice = self.shared.connections.slice(from, most);
+        for (id, connection) in &slice {
             if let Address::Udp(_) = connection.address {
                 to.put(format_args!("{id}:UDP"), "UDP");
             }
@@ -108,5 +109,7 @@ impl Report<'_> {
             to.put(format_args!("{id}:state"), connection.state_name());
             to.put(format_args!("{id}:secs_since_last_cmd"), connection.idle_secs(self.now));
         }
+        let (last, _) = slice.last().filter(|_| slice.len() == most)?;
+        last.checked_add(1)
     }
 }

@@ -141,8 +141,9 @@ impl Connections {
         self.open.lock().remove(&id);
     }
 
-    /// The connections of this moment, in order.
-    pub fn list(&self) -> Vec<(u32, Arc<Connection>)> {
-        self.open.lock().iter().map(|(&id, connection)| (id, Arc::clone(connection))).collect()
+    /// The first `most` connections from the number `from` on, in order.
+    pub fn slice(&self, from: u32, most: usize) -> Vec<(u32, Arc<Connection>)> {
+        let open = self.open.lock();
+        open.range(from..).take(most).map(|(&id, connection)| (id, Arc::clone(connection))).collect()
     }
 }

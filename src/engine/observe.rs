@@ -4,8 +4,9 @@ use crate::command::Mode;
 use crate::engine::counters::RingCounters;
 use crate::engine::prefixes::Use;
 use crate::engine::shared::{KEYS, PREFIXES};
-use crate::engine::watch::{Stream, encoded};
+use crate::engine::watch::Stream;
 use crate::engine::{Shared, Turn};
+use crate::escape;
 use crate::store::Item;
 use std::net::SocketAddr;
 
@@ -88,7 +89,7 @@ impl Observer<'_> {
             };
             let line = format_args!(
                 "type=item_get key={} status={status} clsid={class} cfd={} size={bytes}",
-                encoded(key),
+                escape::percent(key),
                 self.connection
             );
             self.send(Stream::Fetchers, line);
@@ -110,7 +111,7 @@ impl Observer<'_> {
             };
             let line = format_args!(
                 "type=item_store key={} status={status} cmd={command} ttl={ttl} clsid={class} cfd={} size={bytes}",
-                encoded(key),
+                escape::percent(key),
                 self.connection
             );
             self.send(Stream::Mutations, line);
@@ -124,8 +125,10 @@ impl Observer<'_> {
         let Some((class, bytes)) = item else { return self.looked_up(key, Found::No) };
         self.looked_up(key, Found::Yes(class, bytes));
         if self.observers & Stream::Deletions as u32 != 0 {
-            let line =
-                format_args!("type=deleted key={} cmd={command} clsid={class} size={bytes}", encoded(key));
+            let line = format_args!(
+                "type=deleted key={} cmd={command} clsid={class} size={bytes}",
+                escape::percent(key)
+            );
             self.send(Stream::Deletions, line);
         }
     }
@@ -149,7 +152,7 @@ impl Shared {
         };
         let line = format_args!(
             "type=eviction key={} fetch={} ttl={ttl} la={} clsid={} size={}",
-            encoded(item.key()),
+            escape::percent(item.key()),
             if item.fetched() { "yes" } else { "no" },
             now.0.saturating_sub(item.last_access().0),
             self.class_of(item),

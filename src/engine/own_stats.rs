@@ -4,7 +4,7 @@ use crate::engine::hotkeys::Hottest;
 use crate::engine::latency::Kind;
 use crate::engine::sample;
 use crate::engine::stats::{Report, Sink, Writer};
-use crate::engine::watch::encoded;
+use crate::escape;
 use crate::store::Memory;
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
@@ -103,7 +103,7 @@ impl Report<'_> {
         to.put("sampled_one_in", sample::NOTED_ONE_IN);
         to.put("sampled_keys", hottest.notes);
         for (place, (key, count)) in (1..).zip(&hottest.keys) {
-            to.put(format_args!("{place}:key"), encoded(key));
+            to.put(format_args!("{place}:key"), escape::percent(key));
             to.put(format_args!("{place}:percent"), format_args!("{:.2}", 100.0 * hottest.share(*count)));
         }
     }

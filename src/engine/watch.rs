@@ -7,17 +7,8 @@
 use crate::clock::Clock;
 use crate::limits::WATCHERS_MAX;
 use parking_lot::Mutex;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-/// Bytes of keys that are not percent-encoded, besides letters and digits.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// A key for dumps and watchers: percent-encoded.
-pub fn encoded(key: &[u8]) -> impl Display {
-    percent_encode(key, ENCODED)
-}
 
 /// Streams that can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

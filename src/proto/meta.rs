@@ -7,6 +7,7 @@
 //! Source: protocol.txt of memcached 1.6.45, "Meta Commands".
 
 use crate::command::{Count, Direction, Exptime, Mode, Replies, Store};
+use crate::escape;
 use crate::limits::{KEY_BYTES_MAX, META_TOKENS_MAX, OPAQUE_BYTES_MAX};
 use crate::number;
 use crate::proto::text::{Verb, Words, reply, value_length};
@@ -337,22 +338,23 @@ pub fn push_ttl(out: &mut Vec<u8>, ttl: Option<u32>) {
 /// Appends ` k<key>`, or ` k<base64> b`.
 pub fn push_key(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) {
     out.extend_from_slice(b" k");
-    push_key_text(out, key, key_is_binary);
-    if key_is_binary {
+    if push_key_text(out, key, key_is_binary) {
         out.extend_from_slice(b" b");
     }
 }
 
-/// Appends `key`, in base64 if it is binary.
-pub fn push_key_text(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) {
-    if !key_is_binary {
-        return out.extend_from_slice(key);
+/// Appends `key`, in base64 if it is binary or would break the line; true if it is in base64.
+pub fn push_key_text(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) -> bool {
+    if let Some(key) = escape::word(key).filter(|_| !key_is_binary) {
+        out.extend_from_slice(key);
+        return false;
     }
     let mut encoded = [0; KEY_BYTES_MAX.div_ceil(3) * 4];
     // The buffer fits the longest key.
     if let Ok(bytes) = BASE64.encode_slice(key, &mut encoded) {
         out.extend_from_slice(&encoded[..bytes]);
     }
+    true
 }
 
 /// Appends a flag as received.

@@ -9,6 +9,7 @@ use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Pa
 use crate::engine::ClassSet;
 use crate::session::auth::MECHANISM;
 use crate::session::dump::Form;
+use crate::session::list::List;
 use crate::session::text::touch_and_stage;
 use crate::store::{Data, Item, Retry};
 
@@ -89,6 +90,10 @@ impl Session {
             Command::Stat(b"sizes") if feed.turn.shared().config.track_sizes => {
                 feed.at += head_bytes;
                 self.start_dump(ClassSet::ALL, Form::sizes(Some(echo)));
+            }
+            Command::Stat(b"detail dump") if feed.turn.shared().config.dump_enabled => {
+                feed.at += head_bytes;
+                self.start_list(List::PrefixPacket(echo, None, Vec::new()));
             }
             Command::Unknown | Command::SaslList | Command::SaslAuth(_) => {
                 feed.at += head_bytes;

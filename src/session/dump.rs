@@ -1,10 +1,11 @@
 //! Dumps of all items, in slices: `lru_crawler metadump` and `mgdump`, `stats cachedump`, `stats sizes`.
 
+use super::list::List;
 use super::{Feed, Next, Session, State, Step};
 use crate::engine::ClassSet;
-use crate::engine::watch::encoded;
+use crate::escape;
 use crate::limits::CACHEDUMP_BYTES_MAX;
-use crate::proto::binary::{self, Echo};
+use crate::proto::binary::Echo;
 use crate::proto::meta;
 use crate::proto::text::reply;
 use crate::store::{Item, Walk};
@@ -65,16 +66,21 @@ impl Session {
             Form::Everything => push_everything(out, item, class, (unix, shared.item_bytes(item))),
             Form::Keys => {
                 out.extend_from_slice(b"mg ");
-                meta::push_key_text(out, item.key(), item.key_is_binary());
-                out.extend_from_slice(if item.key_is_binary() { b" b\r\n" } else { b"\r\n" });
+                let is_encoded = meta::push_key_text(out, item.key(), item.key_is_binary());
+                out.extend_from_slice(if is_encoded { b" b\r\n" } else { b"\r\n" });
             }
             Form::Cachedump { items_left, bytes_left } => {
-                if *items_left > 0 && *bytes_left > 0 {
+                // As in memcached, keys in base64 are left out; here all keys that would break their line.
+                let key = escape::word(item.key()).filter(|_| !item.key_is_binary());
+                if let Some(key) = key
+                    && *items_left > 0
+                    && *bytes_left > 0
+                {
                     *items_left -= 1;
                     let before = out.len();
                     let exptime = if item.exptime().0 == 0 { 0 } else { unix(item.exptime()) };
                     out.extend_from_slice(b"ITEM ");
-                    out.extend_from_slice(item.key());
+                    out.extend_from_slice(key);
                     let _ = write!(out, " [{} b; {exptime} s]\r\n", item.value().len());
                     *bytes_left = bytes_left.saturating_sub(out.len() - before);
                 }
@@ -96,19 +102,9 @@ impl Session {
         let State::Dump(dump) = std::mem::take(&mut self.state) else { return Step::Done };
         let end = match dump.form {
             Form::Keys => reply::EN,
-            Form::Sizes(sizes, None) => {
-                for (size, count) in sizes {
-                    let _ = write!(feed.out.staged, "STAT {size} {count}\r\n");
-                }
-                reply::END
-            }
-            Form::Sizes(sizes, Some(echo)) => {
-                for (size, count) in sizes {
-                    let (size, count) = (size.to_string(), count.to_string());
-                    binary::push_stat(&mut feed.out.staged, echo, size.as_bytes(), count.as_bytes());
-                }
-                binary::push_stat(&mut feed.out.staged, echo, b"", b"");
-                return Step::Done;
+            Form::Sizes(sizes, packets) => {
+                self.start_list(List::Sizes(sizes, packets));
+                return self.list_slice(feed);
             }
             Form::Everything | Form::Cachedump { .. } => reply::END,
         };
@@ -118,8 +114,8 @@ impl Session {
 }
 
 impl Session {
-    /// True if a dump continues after examining this many more items; in a datagram their number is bounded.
-    fn may_look_further(&mut self, items: u32) -> bool {
+    /// True if a dump or a list goes on after this many more items; in a datagram their number is bounded.
+    pub(super) fn may_look_further(&mut self, items: u32) -> bool {
         let Some(left) = &mut self.datagram else { return true };
         *left = left.saturating_sub(items);
         *left > 0
@@ -133,7 +129,7 @@ fn push_everything(
     (unix, item_bytes): (impl Fn(crate::clock::Secs) -> u64, u64),
 ) {
     // Writing to a Vec cannot fail.
-    let _ = write!(out, "key={} exp=", encoded(item.key()));
+    let _ = write!(out, "key={} exp=", escape::percent(item.key()));
     let _ = if item.exptime().0 == 0 { write!(out, "-1") } else { write!(out, "{}", unix(item.exptime())) };
     let _ = writeln!(
         out,

@@ -18,6 +18,7 @@ mod ahead;
 mod auth;
 mod binary;
 mod dump;
+mod list;
 mod meta;
 mod stats;
 mod text;
@@ -104,6 +105,8 @@ enum State {
     Receive(Option<Draft>),
     /// Nothing, until all items have been walked.
     Dump(Box<dump::Dump>),
+    /// Nothing, until a list has been staged.
+    List(Box<list::List>),
     /// Nothing, ever: the connection is a watcher.
     Watch(admin::Watching),
     /// A user and a password, in the text protocol.
@@ -320,6 +323,7 @@ impl Session {
             State::Command if self.dialect == Dialect::Text => self.text(feed),
             State::Command => self.binary(feed),
             State::Dump(_) => return self.dump(feed),
+            State::List(_) => return self.list_slice(feed),
             State::Watch(_) => {
                 feed.at = feed.input.len();
                 return Step::Stop(Next::Watch);

@@ -1,6 +1,7 @@
 //! `stats` and its subcommands, in both protocols.
 
 use super::dump::Form;
+use super::list::List;
 use super::{Feed, Session, Step};
 use crate::engine::{ClassSet, Report, Sink};
 use crate::number;
@@ -26,7 +27,7 @@ impl Session {
         } else if is(b"cachedump") {
             self.cachedump(feed, words);
         } else if is(b"conns") {
-            return self.list(feed, Report::stats_conns);
+            self.start_list(List::Connections(0));
         } else if is(b"extstore") {
             self.say(feed, reply::END);
         } else {
@@ -50,14 +51,14 @@ impl Session {
         Step::Done
     }
 
-    fn list<'e>(&self, feed: &mut Feed<'_, 'e>, list: List<'e>) -> Step {
+    fn list<'e>(&self, feed: &mut Feed<'_, 'e>, list: Sheet<'e>) -> Step {
         let out = &mut feed.out.staged;
         list(&feed.turn.report(), &mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
         self.say(feed, reply::END);
         Step::Done
     }
 
-    fn detail(&self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) {
+    fn detail(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) {
         let shared = feed.turn.shared();
         if !shared.config.dump_enabled {
             return self.say(feed, reply::DETAIL_NOT_ALLOWED);
@@ -65,7 +66,7 @@ impl Session {
         match words.next() {
             Some(b"on") => feed.turn.set_detail(true),
             Some(b"off") => feed.turn.set_detail(false),
-            Some(b"dump") => return feed.out.staged.extend_from_slice(&shared.prefixes.dump()),
+            Some(b"dump") => return self.start_list(List::Prefixes(None)),
             _ => return self.say(feed, reply::BAD_USAGE_DETAIL),
         }
         self.say(feed, reply::OK);
@@ -106,9 +107,6 @@ impl Session {
             b"hotkeys" if !dump_enabled => return Self::refuse_packet(feed, echo, Status::NotFound),
             b"sizes" => sink("sizes_status", "disabled"),
             b"detail on" | b"detail off" if dump_enabled => {}
-            b"detail dump" if dump_enabled => {
-                binary::push_stat(&mut feed.out.staged, echo, b"detailed", &turn.shared().prefixes.dump());
-            }
             key if b"reset".starts_with(key) => turn.reset_stats(),
             key if b"settings".starts_with(key) => turn.report().settings(&mut sink),
             name => match named_list(name) {
@@ -121,11 +119,11 @@ impl Session {
 }
 
 /// A list of names and values.
-type List<'e> = fn(&Report<'e>, &mut Sink<'_>);
+type Sheet<'e> = fn(&Report<'e>, &mut Sink<'_>);
 
 /// The list that both protocols return for `name`.
-fn named_list<'e>(name: &[u8]) -> Option<List<'e>> {
-    let list: List<'e> = match name {
+fn named_list<'e>(name: &[u8]) -> Option<Sheet<'e>> {
+    let list: Sheet<'e> = match name {
         b"items" => Report::stats_items,
         b"slabs" => Report::stats_slabs,
         b"memory" => Report::stats_memory,

@@ -3,6 +3,7 @@
 use super::ahead::BATCH;
 use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
 use crate::command::{Count, Counted, Deleted, Direction, Exptime, Flushed, Replies, Store, Stored, Touched};
+use crate::escape;
 use crate::limits::{KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
 use crate::log;
 use crate::output::Output;
@@ -35,7 +36,7 @@ impl Session {
         self.look_ahead(feed);
         let Some(line) = self.line(feed) else { return Ok(self.unfinished_line(feed)) };
         if self.verbose {
-            tracing::debug!(target: "wire", "<{} {}", self.id, line.text.escape_ascii());
+            tracing::debug!(target: "wire", "<{} {}", self.id, escape::for_log(line.text));
         }
         match text::parse(line.text, line.bytes - line.text.len()) {
             Command::Get(get) => {
@@ -252,7 +253,7 @@ impl Session {
             Touched::NotFound
         };
         if touched == Touched::Touched && self.verbose {
-            tracing::debug!(target: "wire", ">{} sending key {}", self.id, key.escape_ascii());
+            tracing::debug!(target: "wire", ">{} sending key {}", self.id, escape::for_log(key));
         }
         Ok(touched)
     }
@@ -469,12 +470,12 @@ impl Session {
         if !replies.quiet() {
             self.say(feed, line);
         } else if self.verbose {
-            tracing::debug!(target: "wire", ">{} NOREPLY {}", self.id, line.trim_ascii_end().escape_ascii());
+            tracing::debug!(target: "wire", ">{} NOREPLY {}", self.id, escape::for_log(line.trim_ascii_end()));
         }
     }
 
     fn trace_reply(&self, line: &[u8]) {
-        tracing::debug!(target: "wire", ">{} {}", self.id, line.trim_ascii_end().escape_ascii());
+        tracing::debug!(target: "wire", ">{} {}", self.id, escape::for_log(line.trim_ascii_end()));
     }
 }
 

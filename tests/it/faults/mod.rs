@@ -4,6 +4,7 @@ mod abuse;
 mod completions;
 mod double;
 mod held;
+mod injection;
 pub(crate) mod kernel;
 mod memory;
 mod stuck;

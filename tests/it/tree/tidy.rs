@@ -30,12 +30,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "auth", "clock", "command", "config", "engine", "limits", "log", "number", "output", "proto",
-            "store", "tls",
+            "auth", "clock", "command", "config", "engine", "escape", "limits", "log", "number", "output",
+            "proto", "store", "tls",
         ],
     ),
-    ("engine", &["auth", "classes", "clock", "command", "config", "limits", "log", "number", "store", "tls"]),
-    ("proto", &["command", "limits", "number"]),
+    (
+        "engine",
+        &[
+            "auth", "classes", "clock", "command", "config", "escape", "limits", "log", "number", "store",
+            "tls",
+        ],
+    ),
+    ("proto", &["command", "escape", "limits", "number"]),
     ("store", &["classes", "clock", "limits"]),
     ("output", &["limits", "store"]),
     ("process", &["auth", "config", "limits", "log", "tls"]),
@@ -45,6 +51,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("classes", &["limits"]),
     ("clock", &["limits"]),
     ("command", &["limits"]),
+    ("escape", &["limits"]),
     ("limits", &[]),
     ("log", &["limits"]),
     ("manual", &[]),
@@ -238,6 +245,26 @@ fn has_the_unsafe_it_says(path: &str, text: &str) -> Option<String> {
     (found > said).then(|| format!("{path}: {found} times unsafe, the table says {said}"))
 }
 
+/// How often a file outside the store uses the key of an item: each use is shown as `crate::escape` says, or never shown.
+const KEYS_USED: &[(&str, usize)] = &[
+    ("src/engine/observe.rs", 1),
+    ("src/engine/shared.rs", 1),
+    ("src/output.rs", 1),
+    ("src/session/dump.rs", 3),
+    ("src/session/meta.rs", 2),
+    ("src/session/text.rs", 2),
+];
+
+fn uses_the_keys_it_says(path: &str, text: &str) -> Option<String> {
+    if !path.starts_with("src/") || path.starts_with("src/store/") || is_test(path) {
+        return None;
+    }
+    let said = KEYS_USED.iter().find(|(name, _)| *name == path).map_or(0, |(_, count)| *count);
+    let lines = code(without_tests(text));
+    let found: usize = lines.map(|(_, line)| line.matches("item.key()").count()).sum();
+    (found > said).then(|| format!("{path}: uses the key of an item {found} times, the table says {said}"))
+}
+
 fn leaves_nothing_for_later(path: &str, text: &str) -> Option<String> {
     let notes =
         [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("INTERFACE ", "SKETCH")];
@@ -301,6 +328,11 @@ fn unsafe_is_where_the_table_says() {
 }
 
 #[test]
+fn keys_are_used_where_the_table_says() {
+    all_files_pass(uses_the_keys_it_says);
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     all_files_pass(leaves_nothing_for_later);
 }
@@ -328,6 +360,7 @@ fn the_rules_can_be_broken() {
     broken(keeps_the_ring_apart, "uring/src/lib.rs", "use memcrsd::limits;\n");
     broken(keeps_the_ring_apart, "src/server/ring.rs", "use tokio_uring::start;\n");
     broken(has_the_unsafe_it_says, "src/session/mod.rs", "unsafe { f() }\n");
+    broken(uses_the_keys_it_says, "src/session/stats.rs", "out.extend_from_slice(item.key());\n");
     broken(leaves_nothing_for_later, "src/a.rs", concat!("// TO", "DO: later\n"));
     broken(is_plain_text, "src/a.rs", "let x = 1; \n");
     broken(is_plain_text, "src/a.rs", "let \u{e4} = 1;\n");
@@ -336,13 +369,14 @@ fn the_rules_can_be_broken() {
 #[test]
 fn the_rules_leave_right_code_alone() {
     let text = "//! A header: async, unsafe and tokio in words.\n\nfn f() {}\n\n#[cfg(test)]\nmod tests {\n    use crate::store;\n}\n";
-    let checks: [Check; 8] = [
+    let checks: [Check; 9] = [
         opens_with_a_header,
         is_not_too_long,
         imports_downwards,
         keeps_the_edge_outside,
         keeps_the_ring_apart,
         has_the_unsafe_it_says,
+        uses_the_keys_it_says,
         leaves_nothing_for_later,
         is_plain_text,
     ];

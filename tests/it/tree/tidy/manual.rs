@@ -184,6 +184,8 @@ fn bounds() -> Vec<(&'static str, String)> {
         ("staged replies of one connection", kib(limits::OUTPUT_BYTES_MAX)),
         ("staged replies of one connection", format!("{} values", limits::OUTPUT_PIECES_MAX)),
         ("`stats cachedump`", format!("{} MB", limits::CACHEDUMP_BYTES_MAX >> 20)),
+        ("`detail dump` of the binary protocol", format!("{} MB", limits::CACHEDUMP_BYTES_MAX >> 20)),
+        ("prefixes counted by `stats detail`", count(limits::PREFIXES_MAX as u64)),
         ("one datagram of a reply", bytes(limits::DATAGRAM_BYTES_MAX)),
         (
             "replies to one datagram",

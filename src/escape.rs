@@ -1,0 +1,43 @@
+//! Bytes that clients choose, as lists, dumps, watchers' lines and logs show them.
+//!
+//! A key of the text protocol holds no space and no line feed. A key in base64 or of the binary protocol may hold any byte:
+//! shown as it is, it ends its line and forges the next one. Whoever shows a key does it through this module;
+//! `tests/it/tidy.rs` lists where the keys of items are used.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use std::fmt::Display;
+
+/// Bytes that are not percent-encoded, besides letters and digits.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// `bytes`, percent-encoded as in memcached's dumps and watchers' lines.
+pub fn percent(bytes: &[u8]) -> impl Display {
+    percent_encode(bytes, ENCODED)
+}
+
+/// `bytes` as the log shows them.
+pub fn for_log(bytes: &[u8]) -> impl Display {
+    bytes.escape_ascii()
+}
+
+/// `key` as a word of a line; `None` if it would not stay one word of one line.
+#[inline]
+pub fn word(key: &[u8]) -> Option<&[u8]> {
+    memchr::memchr2(b' ', b'\n', key).is_none().then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_ends_a_word_is_no_word() {
+        for byte in 0..=u8::MAX {
+            let key = [b'a', byte, b'b'];
+            assert_eq!(word(&key).is_none(), byte == b' ' || byte == b'\n', "{byte}");
+            let shown = percent(&key).to_string();
+            assert!(shown.bytes().all(|byte| byte.is_ascii_graphic()), "{shown}");
+            assert!(for_log(&key).to_string().bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
+        }
+    }
+}
