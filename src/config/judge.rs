@@ -5,8 +5,8 @@
 
 use super::options::Options;
 use super::{
-    Config, EX_BAD_VALUE, EX_USAGE, IoEngine, Probe, ProbeTarget, Protocol, Refusal, Surroundings, documents,
-    extended, listen,
+    Config, EX_BAD_VALUE, EX_USAGE, IoEngine, ListenSpec, ListenTls, Probe, ProbeTarget, Protocol, Refusal,
+    Surroundings, VerifyMode, documents, extended, listen,
 };
 use crate::limits::{
     HEALTH_SECS_MAX, ITEM_SIZE_MAX, ITEM_SIZE_MIN, RING_TIMEOUT_SECS_MIN, SLAB_PAGE_BYTES, THREADS_MAX,
@@ -248,6 +248,15 @@ pub(super) fn whole(mut config: Config, options: &Options) -> Result<Config, Ref
     let separate = config.inter.as_ref().is_some_and(|list| list.contains(','));
     config.num_threads_per_udp = if separate { 1 } else { config.num_threads };
     config.listen = listen::specs(&config)?;
+    let is_required = |listener: &ListenSpec| match listener.tls {
+        ListenTls::Mutual => true,
+        ListenTls::On => matches!(config.ssl.verify_mode, VerifyMode::Require | VerifyMode::Once),
+        ListenTls::Off | ListenTls::Basic => false,
+    };
+    if config.ssl.ca_cert.is_none() && config.listen.iter().any(is_required) {
+        let line = "WARNING: client certificates are required, and every client fails: -o ssl_ca_cert=FILE is missing.";
+        config.warnings.push(line.to_owned());
+    }
     Ok(config)
 }
 

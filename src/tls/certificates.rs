@@ -3,6 +3,7 @@
 use crate::config::{Config, ListenTls, Tls, VerifyMode};
 use crate::log;
 use crate::tls::Channel;
+use crate::tls::no_authority::NoAuthority;
 use parking_lot::RwLock;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -121,8 +122,7 @@ impl Certificates {
     /// Paths are made absolute, so that [`Certificates::refresh`] finds them after a daemon has changed its directory.
     ///
     /// # Errors
-    /// A file is missing or unreadable, the key does not match the certificate, or client certificates are required without
-    /// a CA.
+    /// A file is missing or unreadable, or the key does not match the certificate.
     pub fn load(config: &Config) -> Result<Option<Self>, CertificateError> {
         if !config.ssl_enabled {
             return Ok(None);
@@ -235,13 +235,10 @@ impl Certificates {
         provider: Arc<CryptoProvider>,
     ) -> Result<Option<Arc<dyn ClientCertVerifier>>, CertificateError> {
         let path = match (&self.authorities, clients) {
-            // In the second case there is no CA to check against, and no need to check.
-            (_, Clients::Anyone) | (None, Clients::MayShow) => return Ok(None),
-            (None, Clients::MustShow) => {
-                return Err(CertificateError::new(
-                    "Error loading the CA certificate: client certificates are required, and \
-                     -o ssl_ca_cert=FILE is missing",
-                ));
+            (_, Clients::Anyone) => return Ok(None),
+            (None, Clients::MayShow | Clients::MustShow) => {
+                let is_required = clients == Clients::MustShow;
+                return Ok(Some(Arc::new(NoAuthority { provider, is_required })));
             }
             (Some(path), _) => path,
         };

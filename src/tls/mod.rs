@@ -10,6 +10,7 @@
 
 mod certificates;
 mod channel;
+mod no_authority;
 #[cfg(test)]
 mod tests;
 

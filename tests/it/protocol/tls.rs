@@ -486,7 +486,6 @@ fn startup_fails_with_bad_certificates() {
             format!("Error validating the certificate: {chain}: "),
         ),
         (files.options(",ssl_keyformat=7"), format!("Error loading the key: {}: ", files.path("key.pem"))),
-        (files.options(",ssl_verify_mode=2"), "Error loading the CA certificate: ".to_owned()),
         (
             files.options(&format!(",ssl_verify_mode=2,ssl_ca_cert={}", files.path("empty.pem"))),
             format!("Error loading the CA certificate: {}: ", files.path("empty.pem")),
@@ -503,6 +502,31 @@ fn startup_fails_with_bad_certificates() {
         let said = fs::read_to_string(dir.path().join("stderr")).unwrap();
         assert!(said.starts_with(&expected), "{options}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+/// A listener that requires client certificates, without a CA, ended the start. It starts with one warning and lets no
+/// client in; where certificates are optional, those without one are served.
+#[test]
+fn without_a_ca_no_client_certificate_is_accepted() {
+    let files = Files::new();
+    for (options, flags, is_required) in [
+        ("", &["-l", "mtls:127.0.0.1:0"][..], true),
+        (",ssl_verify_mode=2", &[], true),
+        (",ssl_verify_mode=1", &[], false),
+    ] {
+        let server = files.start(options, flags);
+        let said = server.stderr();
+        let warnings = said.lines().filter(|line| line.starts_with("WARNING: client certificates")).count();
+        assert_eq!(warnings, usize::from(is_required), "{said}");
+        let ports = fs::read_to_string(server.dir.path().join("port")).unwrap();
+        let port = ports.lines().filter_map(|line| line.strip_prefix("TCP INET: ")).next_back().unwrap();
+        let port = port.trim().parse().unwrap();
+        for versions in [&[&TLS12][..], &[&TLS13]] {
+            let is_served = |identity| Tls::connect(port, &files.client(versions, identity)).is_ok();
+            assert!(!is_served(Some(files.authority.sign())), "{options} {flags:?}");
+            assert_eq!(is_served(None), !is_required, "{options} {flags:?}");
+        }
     }
 }
 
