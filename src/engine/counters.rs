@@ -1,28 +1,12 @@
 //! Counters of a ring. Each ring writes its own, so counting is a load and a store; `stats` adds them up.
 
+use crate::engine::counter::Counter;
 use crate::engine::hotkeys::HotKeys;
 use crate::engine::latency::Latency;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Classes are numbered from 1 to 63.
 pub const CLASSES: usize = 64;
-
-/// A counter that one thread writes and any thread may read.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `n`. Only for the ring that owns the counter, because this is no atomic read-modify-write.
-    #[inline(always)]
-    pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-    }
-
-    /// The value.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 macro_rules! counters {
     ($(#[$meta:meta])* $name:ident, $sum:ident { $($(#[$doc:meta])* $field:ident,)* }) => {

@@ -14,7 +14,7 @@
 //! bucket      0 … 15 │ 16 … 31 │ 32 … 47 │ … │ BUCKETS - 1
 //! ```
 
-use crate::engine::counters::Counter;
+use crate::engine::counter::Counter;
 use std::time::Duration;
 
 /// Kinds of requests.

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
+use super::context::WorkerContext;
 use super::plan::{Mix, Plan};
-use super::worker::Kit;
 use crate::proto::{self, Name, Place, Protocol, Reply};
 use crate::value::{At, Keys, Pattern};
 
@@ -75,22 +75,22 @@ impl Conn {
     }
 
     /// Appends one request of the plan's mix to what [`Conn::flush`] sends.
-    pub(super) fn issue(&mut self, kit: &mut Kit<'_>, due_ns: u64) {
-        let object = kit.next_object();
-        let is_set = match kit.plan.mix {
+    pub(super) fn issue(&mut self, context: &mut WorkerContext<'_>, due_ns: u64) {
+        let object = context.next_object();
+        let is_set = match context.plan.mix {
             Mix::Get | Mix::Multiget(_) => false,
             Mix::Set => true,
-            Mix::Mixed { set_share } => kit.chance(set_share),
+            Mix::Mixed { set_share } => context.chance(set_share),
         };
         if is_set {
-            self.issue_set(kit, object);
-        } else if let Mix::Multiget(count) = kit.plan.mix {
-            self.issue_multiget(kit, object, count);
+            self.issue_set(context, object);
+        } else if let Mix::Multiget(count) = context.plan.mix {
+            self.issue_multiget(context, object, count);
         } else {
-            proto::encode_get(self.protocol, &mut self.out, kit.keys.key(object), object as u32);
+            proto::encode_get(self.protocol, &mut self.out, context.keys.key(object), object as u32);
             self.objects.push_back(object);
         }
-        let multi = if let Mix::Multiget(count) = kit.plan.mix { Some(count) } else { None };
+        let multi = if let Mix::Multiget(count) = context.plan.mix { Some(count) } else { None };
         let objects_left = if is_set { 0 } else { multi.unwrap_or(1) };
         self.requests.push_back(Request {
             due_ns,
@@ -101,23 +101,29 @@ impl Conn {
         });
     }
 
-    fn issue_set(&mut self, kit: &mut Kit<'_>, object: u64) {
-        let value_len = kit.plan.sizes.of(object);
-        let ttl_secs = kit.ttl_secs();
-        proto::encode_set(self.protocol, &mut self.out, kit.keys.key(object), ttl_secs, value_len);
-        kit.pattern.append(&mut self.out, Pattern::start(object, 0), value_len);
+    fn issue_set(&mut self, context: &mut WorkerContext<'_>, object: u64) {
+        let value_len = context.plan.sizes.of(object);
+        let ttl_secs = context.ttl_secs();
+        proto::encode_set(self.protocol, &mut self.out, context.keys.key(object), ttl_secs, value_len);
+        context.pattern.append(&mut self.out, Pattern::start(object, 0), value_len);
         self.out.extend_from_slice(self.protocol.value_tail());
     }
 
-    fn issue_multiget(&mut self, kit: &mut Kit<'_>, first: u64, count: usize) {
+    fn issue_multiget(&mut self, context: &mut WorkerContext<'_>, first: u64, count: usize) {
         let mut object = first;
         let mut place = Place::First;
         for left in (0..count).rev() {
-            proto::encode_multiget(self.protocol, &mut self.out, place, kit.keys.key(object), object as u32);
+            proto::encode_multiget(
+                self.protocol,
+                &mut self.out,
+                place,
+                context.keys.key(object),
+                object as u32,
+            );
             self.objects.push_back(object);
             place = Place::Later;
             if left > 0 {
-                object = kit.next_object();
+                object = context.next_object();
             }
         }
         proto::encode_multiget_end(self.protocol, &mut self.out);
@@ -146,14 +152,14 @@ impl Conn {
     ///
     /// # Errors
     /// [`Broken`] when the server closed or sent something that is not a reply.
-    pub(super) fn receive(&mut self, kit: &mut Kit<'_>) -> Result<(), Broken> {
-        let mut buf = std::mem::take(&mut kit.buf);
-        let result = self.receive_into(kit, &mut buf);
-        kit.buf = buf;
+    pub(super) fn receive(&mut self, context: &mut WorkerContext<'_>) -> Result<(), Broken> {
+        let mut buf = std::mem::take(&mut context.buf);
+        let result = self.receive_into(context, &mut buf);
+        context.buf = buf;
         result
     }
 
-    fn receive_into(&mut self, kit: &mut Kit<'_>, buf: &mut [u8]) -> Result<(), Broken> {
+    fn receive_into(&mut self, context: &mut WorkerContext<'_>, buf: &mut [u8]) -> Result<(), Broken> {
         loop {
             let carried = self.carry.len();
             buf[..carried].copy_from_slice(&self.carry);
@@ -165,20 +171,20 @@ impl Conn {
                 Err(e) => return Err(Broken(format!("receive: {e}"))),
             };
             self.carry.clear();
-            let now_ns = kit.now_ns();
-            self.feed(kit, &buf[..carried + count], now_ns)?;
+            let now_ns = context.now_ns();
+            self.feed(context, &buf[..carried + count], now_ns)?;
             if carried + count < buf.len() {
                 return Ok(());
             }
         }
     }
 
-    fn feed(&mut self, kit: &mut Kit<'_>, mut bytes: &[u8], now_ns: u64) -> Result<(), Broken> {
+    fn feed(&mut self, context: &mut WorkerContext<'_>, mut bytes: &[u8], now_ns: u64) -> Result<(), Broken> {
         while !bytes.is_empty() {
             match self.expect {
                 Expect::Head => match proto::decode(self.protocol, bytes) {
                     Ok(Some((reply, head_len))) => {
-                        self.reply(kit, reply, now_ns)?;
+                        self.reply(context, reply, now_ns)?;
                         bytes = &bytes[head_len..];
                     }
                     Ok(None) => {
@@ -189,7 +195,7 @@ impl Conn {
                 },
                 Expect::Value { at, left, right } => {
                     let here = left.min(bytes.len());
-                    let (same, at) = kit.pattern.check(at, &bytes[..here]);
+                    let (same, at) = context.pattern.check(at, &bytes[..here]);
                     bytes = &bytes[here..];
                     self.expect = Expect::Value { at, left: left - here, right: right & same };
                 }
@@ -201,30 +207,35 @@ impl Conn {
                     self.expect = Expect::Tail { left: left - here, right: right & same };
                 }
             }
-            self.settle(kit, now_ns);
+            self.settle(context, now_ns);
         }
         Ok(())
     }
 
     /// Takes the transitions that need no further bytes.
-    fn settle(&mut self, kit: &mut Kit<'_>, now_ns: u64) {
+    fn settle(&mut self, context: &mut WorkerContext<'_>, now_ns: u64) {
         if let Expect::Value { left: 0, right, .. } = self.expect {
             self.expect = Expect::Tail { left: self.protocol.value_tail().len(), right };
         }
         if let Expect::Tail { left: 0, right } = self.expect {
             self.expect = Expect::Head;
-            kit.tally.hits += 1;
+            context.tally.hits += 1;
             if !right {
-                kit.complain(|| "a value with wrong bytes".into());
-                kit.tally.wrong += 1;
+                context.complain(|| "a value with wrong bytes".into());
+                context.tally.wrong += 1;
             }
             if self.requests.front().is_some_and(|request| !request.has_end) {
-                self.complete(kit, now_ns);
+                self.complete(context, now_ns);
             }
         }
     }
 
-    fn reply(&mut self, kit: &mut Kit<'_>, reply: Reply<'_>, now_ns: u64) -> Result<(), Broken> {
+    fn reply(
+        &mut self,
+        context: &mut WorkerContext<'_>,
+        reply: Reply<'_>,
+        now_ns: u64,
+    ) -> Result<(), Broken> {
         let Some(request) = self.requests.front_mut() else {
             return Err(Broken(format!("a reply without a request: {reply:?}")));
         };
@@ -235,22 +246,23 @@ impl Conn {
                         return Err(Broken(format!("a value for a key that was not requested: {name:?}")));
                     };
                     request.objects_left -= 1;
-                    if is_named(&mut kit.keys, name, object) {
+                    if is_named(&mut context.keys, name, object) {
                         break object;
                     }
-                    kit.tally.misses += 1;
+                    context.tally.misses += 1;
                 };
-                let right = value_len == kit.plan.sizes.of(object) && flags.is_none_or(|flags| flags == 0);
+                let right =
+                    value_len == context.plan.sizes.of(object) && flags.is_none_or(|flags| flags == 0);
                 self.expect = Expect::Value { at: Pattern::start(object, 0), left: value_len, right };
-                self.settle(kit, now_ns);
+                self.settle(context, now_ns);
             }
-            Reply::End if request.has_end => self.complete(kit, now_ns),
-            Reply::Miss if !request.is_set && !request.has_end => self.complete(kit, now_ns),
-            Reply::Done if request.is_set => self.complete(kit, now_ns),
+            Reply::End if request.has_end => self.complete(context, now_ns),
+            Reply::Miss if !request.is_set && !request.has_end => self.complete(context, now_ns),
+            Reply::Done if request.is_set => self.complete(context, now_ns),
             Reply::Refused(words) => {
-                kit.tally.refused += 1;
-                kit.complain(|| words);
-                self.complete(kit, now_ns);
+                context.tally.refused += 1;
+                context.complain(|| words);
+                self.complete(context, now_ns);
             }
             other => return Err(Broken(format!("{other:?} is no answer to this request"))),
         }
@@ -258,16 +270,16 @@ impl Conn {
     }
 
     /// Counts the oldest request as answered; objects without a value are misses.
-    fn complete(&mut self, kit: &mut Kit<'_>, now_ns: u64) {
+    fn complete(&mut self, context: &mut WorkerContext<'_>, now_ns: u64) {
         let Some(request) = self.requests.pop_front() else { return };
         for _ in 0..request.objects_left {
             self.objects.pop_front();
-            kit.tally.misses += 1;
+            context.tally.misses += 1;
         }
-        kit.tally.requests += 1;
-        kit.tally.operations += request.operations;
-        kit.tally.sets += u64::from(request.is_set);
-        kit.record(now_ns.saturating_sub(request.due_ns));
+        context.tally.requests += 1;
+        context.tally.operations += request.operations;
+        context.tally.sets += u64::from(request.is_set);
+        context.record(now_ns.saturating_sub(request.due_ns));
     }
 }
 

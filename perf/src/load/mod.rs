@@ -1,6 +1,7 @@
 //! `perf load`: runs a [`Plan`] against a server and reports rate, latency, and the server's CPU time.
 
 mod conn;
+mod context;
 mod pace;
 mod plan;
 mod report;
@@ -19,7 +20,8 @@ pub(crate) use report::Report;
 use crate::process::{self, Sample};
 use crate::value::Pattern;
 use conn::Broken;
-use worker::{Control, Phase, Share, Tally, Worker};
+use context::Tally;
+use worker::{Control, Phase, Share, Worker};
 
 /// Runs the load given by the flags and prints the result.
 ///

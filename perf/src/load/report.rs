@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::Mark;
-use super::worker::Tally;
+use super::context::Tally;
 
 /// The figures of one load.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 
 use super::conn::{self, Broken, Conn};
+use super::context::{Tally, WorkerContext};
 use super::pace::Pace;
 use super::plan::{Plan, Span};
 use crate::value::{Keys, Pattern};
@@ -56,74 +57,6 @@ impl Control {
     }
 }
 
-/// Counters; only `wrong` and `refused` include the warm-up.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
-    pub(super) requests: u64,
-    pub(super) operations: u64,
-    pub(super) sets: u64,
-    pub(super) hits: u64,
-    pub(super) misses: u64,
-    pub(super) wrong: u64,
-    pub(super) refused: u64,
-    /// The first error, for the user.
-    pub(super) complaint: Option<String>,
-}
-
-/// State shared by a worker's connections.
-#[derive(Debug)]
-pub(super) struct Kit<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) pattern: &'a Pattern,
-    pub(super) keys: Keys,
-    pub(super) tally: Tally,
-    pub(super) latency: Histogram<u64>,
-    pub(super) buf: Vec<u8>,
-    chooser: Chooser,
-    rng: SmallRng,
-    clock: Instant,
-}
-
-impl Kit<'_> {
-    pub(super) fn now_ns(&self) -> u64 {
-        self.clock.elapsed().as_nanos() as u64
-    }
-
-    pub(super) fn next_object(&mut self) -> u64 {
-        self.chooser.next(&mut self.rng)
-    }
-
-    pub(super) fn chance(&mut self, share: f64) -> bool {
-        self.rng.random::<f64>() < share
-    }
-
-    pub(super) fn ttl_secs(&mut self) -> u32 {
-        let (low, high) = self.plan.ttl_secs;
-        if low == high { low } else { self.rng.random_range(low..=high) }
-    }
-
-    pub(super) fn record(&mut self, latency_ns: u64) {
-        self.latency.saturating_record(latency_ns);
-    }
-
-    pub(super) fn complain(&mut self, words: impl FnOnce() -> String) {
-        if self.tally.complaint.is_none() {
-            self.tally.complaint = Some(words());
-        }
-    }
-
-    /// Resets the counters, except those of errors.
-    fn start_measuring(&mut self) {
-        self.latency.reset();
-        self.tally = Tally {
-            wrong: self.tally.wrong,
-            refused: self.tally.refused,
-            complaint: self.tally.complaint.take(),
-            ..Tally::default()
-        };
-    }
-}
-
 const READ_LEN: usize = 256 << 10;
 /// Higher latencies are recorded as this; far above any client's timeout.
 const LATENCY_NS_MAX: u64 = 300_000_000_000;
@@ -132,7 +65,7 @@ const SILENCE_NS_MAX: u64 = 20_000_000_000;
 
 #[derive(Debug)]
 pub(super) struct Worker<'a> {
-    kit: Kit<'a>,
+    context: WorkerContext<'a>,
     control: &'a Control,
     conns: Vec<Conn>,
     poll: Epoll,
@@ -193,7 +126,7 @@ impl<'a> Worker<'a> {
             Span::Requests(count) => share.part(count).1,
         };
         let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are in order");
-        let kit = Kit {
+        let context = WorkerContext {
             plan,
             pattern,
             keys: Keys::new(plan.key_bytes),
@@ -205,7 +138,17 @@ impl<'a> Worker<'a> {
             clock: control.clock,
         };
         let pace = plan.rate.map(|(rate, arrivals)| Pace::new(rate / share.of as f64, arrivals));
-        Ok(Self { kit, control, conns, poll, pace, budget, turn: 0, dirty: Vec::new(), published: (0, 0) })
+        Ok(Self {
+            context,
+            control,
+            conns,
+            poll,
+            pace,
+            budget,
+            turn: 0,
+            dirty: Vec::new(),
+            published: (0, 0),
+        })
     }
 
     /// Runs until the plan's end, then waits for the requests in flight.
@@ -213,8 +156,8 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// [`Broken`] when a connection broke or the server fell silent.
     pub(super) fn run(mut self) -> Result<(Tally, Histogram<u64>), Broken> {
-        match (self.work(), &self.kit.tally.complaint) {
-            (Ok(()), _) => Ok((self.kit.tally, self.kit.latency)),
+        match (self.work(), &self.context.tally.complaint) {
+            (Ok(()), _) => Ok((self.context.tally, self.context.latency)),
             // A server that disconnects often sends the reason first.
             (Err(Broken(words)), Some(complaint)) => {
                 Err(Broken(format!("{words}; before that: {complaint}")))
@@ -226,7 +169,7 @@ impl<'a> Worker<'a> {
     fn work(&mut self) -> Result<(), Broken> {
         let mut phase = self.control.phase();
         let mut events = vec![EpollEvent::empty(); 1024];
-        let mut heard_ns = self.kit.now_ns();
+        let mut heard_ns = self.context.now_ns();
         if let Some(pace) = &mut self.pace {
             pace.start(heard_ns);
         } else {
@@ -245,7 +188,7 @@ impl<'a> Worker<'a> {
             for event in &events[..count] {
                 let index = event.data() as usize;
                 if event.events().intersects(!EpollFlags::EPOLLOUT) {
-                    self.conns[index].receive(&mut self.kit)?;
+                    self.conns[index].receive(&mut self.context)?;
                 }
                 if phase != Phase::Stop && self.pace.is_none() {
                     self.top_up(index)?;
@@ -258,7 +201,7 @@ impl<'a> Worker<'a> {
             if entered != phase {
                 match entered {
                     Phase::Measure => {
-                        self.kit.start_measuring();
+                        self.context.start_measuring();
                         self.published = (0, 0);
                     }
                     Phase::Warmup | Phase::Stop => self.give_up_waiting(),
@@ -268,7 +211,7 @@ impl<'a> Worker<'a> {
             if (phase == Phase::Stop || self.budget == 0) && self.conns.iter().all(|c| c.in_flight() == 0) {
                 return Ok(());
             }
-            let now_ns = self.kit.now_ns();
+            let now_ns = self.context.now_ns();
             if count > 0 || self.pace.is_some() && self.conns.iter().all(|c| c.in_flight() == 0) {
                 heard_ns = now_ns;
             } else if now_ns - heard_ns > SILENCE_NS_MAX {
@@ -280,12 +223,12 @@ impl<'a> Worker<'a> {
     /// Closed loop: fills the connection to its depth.
     fn top_up(&mut self, index: usize) -> Result<(), Broken> {
         let conn = &mut self.conns[index];
-        let missing =
-            (self.kit.plan.depth - conn.in_flight()).min(usize::try_from(self.budget).unwrap_or(usize::MAX));
+        let missing = (self.context.plan.depth - conn.in_flight())
+            .min(usize::try_from(self.budget).unwrap_or(usize::MAX));
         if missing > 0 {
-            let now_ns = self.kit.now_ns();
+            let now_ns = self.context.now_ns();
             for _ in 0..missing {
-                conn.issue(&mut self.kit, now_ns);
+                conn.issue(&mut self.context, now_ns);
             }
             self.budget -= missing as u64;
         }
@@ -298,16 +241,16 @@ impl<'a> Worker<'a> {
         if phase == Phase::Stop {
             return Ok(());
         }
-        pace.advance(self.kit.clock.elapsed().as_nanos() as u64, &mut self.kit.rng);
+        pace.advance(self.context.clock.elapsed().as_nanos() as u64, &mut self.context.rng);
         while self.budget > 0 {
             let count = self.conns.len();
             let free = (0..count).map(|i| (self.turn + i) % count);
-            let Some(index) = free.into_iter().find(|&i| self.conns[i].in_flight() < self.kit.plan.depth)
+            let Some(index) = free.into_iter().find(|&i| self.conns[i].in_flight() < self.context.plan.depth)
             else {
                 break;
             };
             let Some(due_ns) = pace.take() else { break };
-            self.conns[index].issue(&mut self.kit, due_ns);
+            self.conns[index].issue(&mut self.context, due_ns);
             self.budget -= 1;
             self.turn = (index + 1) % count;
             if self.dirty.last() != Some(&index) {
@@ -322,9 +265,9 @@ impl<'a> Worker<'a> {
 
     /// Records requests that were due and not sent with the time they have waited, a lower bound.
     fn give_up_waiting(&mut self) {
-        let now_ns = self.kit.now_ns();
+        let now_ns = self.context.now_ns();
         while let Some(due_ns) = self.pace.as_mut().and_then(Pace::take) {
-            self.kit.record(now_ns - due_ns);
+            self.context.record(now_ns - due_ns);
         }
     }
 
@@ -333,14 +276,14 @@ impl<'a> Worker<'a> {
         let wait_ms = match &self.pace {
             None => 100,
             Some(pace) => {
-                pace.next_ns().saturating_sub(self.kit.now_ns()).saturating_sub(1_000_000) / 1_000_000
+                pace.next_ns().saturating_sub(self.context.now_ns()).saturating_sub(1_000_000) / 1_000_000
             }
         };
         EpollTimeout::from(wait_ms.min(100) as u8)
     }
 
     fn publish(&mut self) {
-        let now = (self.kit.tally.requests, self.kit.tally.operations);
+        let now = (self.context.tally.requests, self.context.tally.operations);
         // Relaxed: counters for a rate; nothing is published with them.
         self.control.requests.fetch_add(now.0 - self.published.0, Ordering::Relaxed);
         self.control.operations.fetch_add(now.1 - self.published.1, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //!
 //! Each rule is a function over a path and a text, so that it can be shown to fail.
 
+mod circles;
 mod manual;
 
 use std::fs;

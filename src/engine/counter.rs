@@ -1,0 +1,20 @@
+//! One counter.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter that one thread writes and any thread may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only for the ring that owns the counter, because this is no atomic read-modify-write.
+    #[inline(always)]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
