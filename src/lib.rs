@@ -2,7 +2,7 @@
 //!
 //! # Layers
 //!
-//! Each imports only what is below it; `tests/it/tree/tidy.rs` holds the table.
+//! Each imports only what is below it; `tests/it/tree/tidy/mod.rs` holds the table.
 //!
 //! ```text
 //! main ─► config, process ─► server (the async edge: rings, accept, connections, signals)

@@ -95,6 +95,7 @@ fn no_modern(config: &mut Config) {
 }
 
 /// Applies `name` if it tunes memcached's allocator, hash table or LRU; returns whether it did.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Refusal> {
     let given = || value.map_or_else(|| bad(format!("Missing {name} argument")), Ok);
     let numeric = || value.map_or_else(|| bad(format!("Missing numeric argument for {name}")), Ok);

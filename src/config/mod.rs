@@ -340,6 +340,7 @@ impl Surroundings {
 }
 
 impl Default for Config {
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn default() -> Self {
         let mut config = Self {
             maxbytes: 64 << 20,

@@ -37,6 +37,7 @@ fn defaults_match_memcached() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_short_option_is_accepted() {
     type Check = fn(&Config) -> bool;
     let cases: &[(&str, Check)] = &[
@@ -171,6 +172,7 @@ fn every_suboption_is_accepted() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn option_errors_are_worded_as_by_memcached() {
     let cases: &[(&str, u8, &str)] = &[
         ("-q", 1, "memcached: invalid option -- 'q'\nIllegal argument \"?\""),
@@ -273,6 +275,7 @@ fn a_text_login_refuses_other_protocols() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn suboption_errors_are_worded_as_by_memcached() {
     let cases: &[(&str, u8, &str)] = &[
         ("bogus=3", 1, "Illegal suboption \"bogus=3\""),

@@ -47,38 +47,18 @@ impl Turn<'_> {
             let mut data = if padded.is_empty() { Data::None } else { Data::Bytes(&padded) };
             let edited = self.fresh.edit(count.key, &mut data, |old| {
                 let Some(old) = old else { return (Edit::Keep, Look::Missing) };
-                if old.value().is_empty() {
-                    return (Edit::Keep, Look::NotNumeric);
-                }
-                if count.compare != 0 && count.compare != old.cas() {
-                    return (Edit::Keep, Look::Exists);
-                }
-                let Some(number) = number::c_unsigned(old.value()) else {
-                    return (Edit::Keep, Look::NotNumeric);
+                let (number, value) = match next_value(old, count, padded_for) {
+                    Ok(next) => next,
+                    Err(look) => return (Edit::Keep, look),
                 };
-                let number = match count.direction {
-                    Direction::Up => number.wrapping_add(count.delta),
-                    Direction::Down => number.saturating_sub(count.delta),
+                let look = Look::Done {
+                    number,
+                    class: shared.class_of(old),
+                    value_bytes: old.value().len(),
+                    ttl: ttl(old, now),
                 };
-                let value = match digits(number, old.value().len()) {
-                    Some(value) => value,
-                    None if padded_for == old.cas() => Value::Padded,
-                    None => {
-                        return (
-                            Edit::Keep,
-                            Look::Long { number, value_bytes: old.value().len(), cas: old.cas() },
-                        );
-                    }
-                };
-                let class = shared.class_of(old);
-                let ttl = ttl(old, now);
-                (
-                    Edit::Put(Put {
-                        exptime: touch.unwrap_or(old.exptime()),
-                        ..again(old, value, count.cas)
-                    }),
-                    Look::Done { number, class, value_bytes: old.value().len(), ttl },
-                )
+                let exptime = touch.unwrap_or(old.exptime());
+                (Edit::Put(Put { exptime, ..again(old, value, count.cas) }), look)
             });
             let Ok(edited) = self.settle(edited)? else { return Ok(Counted::NoMemory) };
             let (look, cas) = (edited.outcome, edited.cas);
@@ -151,6 +131,32 @@ impl Turn<'_> {
             Ok(_) => self.count(&Count { create: None, ..*count }),
             Err(_) => Ok(Counted::NoMemoryToCreate),
         }
+    }
+}
+
+/// The number that `count` makes of `old`, and the value that says so. `padded_for` is the cas of the item for which a value
+/// longer than [`DIGITS`] stands ready.
+///
+/// # Errors
+/// Why there is none.
+#[inline]
+fn next_value(old: &Item<'_>, count: &Count<'_>, padded_for: u64) -> Result<(u64, Value), Look> {
+    let (text, cas) = (old.value(), old.cas());
+    if text.is_empty() {
+        return Err(Look::NotNumeric);
+    }
+    if count.compare != 0 && count.compare != cas {
+        return Err(Look::Exists);
+    }
+    let number = number::c_unsigned(text).ok_or(Look::NotNumeric)?;
+    let number = match count.direction {
+        Direction::Up => number.wrapping_add(count.delta),
+        Direction::Down => number.saturating_sub(count.delta),
+    };
+    match digits(number, text.len()) {
+        Some(value) => Ok((number, value)),
+        None if padded_for == cas => Ok((number, Value::Padded)),
+        None => Err(Look::Long { number, value_bytes: text.len(), cas }),
     }
 }
 

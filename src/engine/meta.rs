@@ -194,20 +194,24 @@ impl Turn<'_> {
             }
             return Ok(Fetched::Miss);
         };
-        if let Some(observer) = self.observer() {
-            observer.fetched(
-                fetch.key,
-                if seen.created { Found::No } else { Found::Yes(class, seen.value_bytes) },
-            );
-        }
+        self.note_hit(fetch, &seen, class);
         if seen.created {
             seen.cas = self.shown_cas(cas);
             show(&seen, None);
         }
+        Ok(Fetched::Hit)
+    }
+
+    /// Counts a hit of `fetch`, and what it says about the item's use.
+    fn note_hit(&mut self, fetch: &Fetch<'_>, seen: &Seen, class: u8) {
+        if let Some(observer) = self.observer() {
+            let found = if seen.created { Found::No } else { Found::Yes(class, seen.value_bytes) };
+            observer.fetched(fetch.key, found);
+        }
         if !fetch.unused
             && let Lookup::Hit(item) = self.fresh.find(fetch.key)
         {
-            item.touch_use(now);
+            item.touch_use(self.now);
         }
         let class = self.class(class);
         if fetch.touch.is_some() {
@@ -215,7 +219,6 @@ impl Turn<'_> {
         } else {
             class.get_hits.add(1);
         }
-        Ok(Fetched::Hit)
     }
 
     /// Deletes, marks stale, or empties an item.

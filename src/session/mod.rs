@@ -317,6 +317,7 @@ impl Session {
 
     // Always: it has one caller, and is too large for the compiler to see that by itself.
     #[inline(always)]
+    #[expect(clippy::too_many_lines, reason = "one arm for each state")]
     fn step(&mut self, feed: &mut Feed<'_, '_>) -> Step {
         let mut front = feed.at;
         let tried = match &mut self.state {

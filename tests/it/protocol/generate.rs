@@ -169,6 +169,7 @@ fn flags(random: &mut Random, from: &[&str]) -> String {
     chosen
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn meta(random: &mut Random) -> Step {
     let name = key(random);
     let mut step = Step::text(b"", name.as_bytes());

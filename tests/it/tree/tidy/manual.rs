@@ -58,11 +58,10 @@ fn missing_tests(text: &str, files: &[(String, String)]) -> Vec<String> {
         let mut parts = name.rsplit("::");
         let test = format!("fn {}(", parts.next().unwrap_or_default());
         let inline = parts.clone().next() == Some("tests");
-        let modules: Vec<_> =
-            parts.take(1 + usize::from(inline)).map(|module| format!("{module}.rs")).collect();
+        let modules: Vec<_> = parts.take(1 + usize::from(inline)).collect();
         files.iter().any(|(path, text)| {
-            let file = path.rsplit('/').next().unwrap_or_default();
-            modules.iter().any(|module| module == file) && text.contains(&test)
+            let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+            modules.contains(&path.rsplit('/').next().unwrap_or_default()) && text.contains(&test)
         })
     };
     code_spans(text).filter(is_path).filter(|name| !exists(name)).map(str::to_owned).collect()

@@ -11,8 +11,8 @@
 
 #![expect(unsafe_code, reason = "owns the mapping and hands out its addresses")]
 
-#[cfg_attr(miri, path = "region/heap.rs")]
-#[cfg_attr(not(miri), path = "region/mapped.rs")]
+#[cfg_attr(miri, path = "heap.rs")]
+#[cfg_attr(not(miri), path = "mapped.rs")]
 mod pages;
 
 use std::ptr::NonNull;
