@@ -6,7 +6,7 @@ use crate::engine::watch::Stream;
 /// Items examined and reclaimed when the last second began.
 #[derive(Debug, Default)]
 pub(super) struct Sweeps {
-    last: Option<(u64, u64)>,
+    last: (u64, u64),
 }
 
 impl Sweeps {
@@ -16,11 +16,10 @@ impl Sweeps {
         // Whole segments of expired items are freed without examining each.
         let (examined, reclaimed) =
             (totals.crawler_items_checked, totals.reclaimed + totals.crawler_reclaimed);
-        // Counted without watchers too, so that the first report covers one second.
-        if let Some(last) = self.last.replace((examined, reclaimed))
-            && reclaimed > last.1
-            && ring.shared.watch.wants(Stream::System)
-        {
+        // Counted without watchers too, so that the first report covers one second, and from the start of the server: another
+        // ring may reclaim before this one counts for the first time.
+        let last = std::mem::replace(&mut self.last, (examined, reclaimed));
+        if reclaimed > last.1 && ring.shared.watch.wants(Stream::System) {
             // `stats reset` lowers the numbers.
             ring.shared.log_sweep(examined.saturating_sub(last.0), reclaimed - last.1);
         }
