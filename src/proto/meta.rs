@@ -10,9 +10,8 @@ use crate::command::{Count, Direction, Exptime, Mode, Replies, Store};
 use crate::escape;
 use crate::limits::{KEY_BYTES_MAX, META_TOKENS_MAX, OPAQUE_BYTES_MAX};
 use crate::number;
+use crate::proto::base64;
 use crate::proto::text::{Verb, Words, reply, value_length};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// A parsed meta command line.
 #[derive(Clone, Copy, Debug)]
@@ -111,8 +110,8 @@ impl<'a> Line<'a> {
         if !request.key_is_binary {
             return Ok((self.key, request));
         }
-        match BASE64.decode_slice(self.key, &mut buffer.0) {
-            Ok(bytes) if bytes > 0 => Ok((&buffer.0[..bytes], request)),
+        match base64::decode(self.key, &mut buffer.0) {
+            Some(bytes) if bytes > 0 => Ok((&buffer.0[..bytes], request)),
             _ => Err(said_by(verb, reply::BAD_KEY_ENCODING)),
         }
     }
@@ -145,11 +144,13 @@ impl<'a> Line<'a> {
         if self.key.len() > KEY_BYTES_MAX {
             return Err(reply::BAD_FORMAT);
         }
-        if !self.flags.into_iter().any(|flag| flag == b"b") {
-            return Ok(self.key);
+        match self.flags.into_iter().filter(|flag| *flag == b"b").count() {
+            0 if self.has_plain_flags() => return Ok(self.key),
+            1 if self.has_plain_flags() => {}
+            _ => return Err(reply::BAD_FORMAT),
         }
-        match BASE64.decode_slice(self.key, &mut buffer.0) {
-            Ok(bytes) if bytes > 0 => Ok(&buffer.0[..bytes]),
+        match base64::decode(self.key, &mut buffer.0) {
+            Some(bytes) if bytes > 0 => Ok(&buffer.0[..bytes]),
             _ => Err(reply::BAD_KEY_ENCODING),
         }
     }
@@ -351,7 +352,7 @@ pub fn push_key_text(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) -> bool
     }
     let mut encoded = [0; KEY_BYTES_MAX.div_ceil(3) * 4];
     // The buffer fits the longest key.
-    if let Ok(bytes) = BASE64.encode_slice(key, &mut encoded) {
+    if let Some(bytes) = base64::encode(key, &mut encoded) {
         out.extend_from_slice(&encoded[..bytes]);
     }
     true
