@@ -14,6 +14,12 @@ pub fn unsigned(token: &[u8]) -> Option<u64> {
     if token.len() > DIGITS_64_MAX { None } else { digits(token) }
 }
 
+/// Parses an unsigned 32-bit number: digits only, at most 11 of them. No digits is 0.
+#[inline]
+pub fn unsigned_32(token: &[u8]) -> Option<u32> {
+    if token.len() > DIGITS_32_MAX { None } else { u32::try_from(digits(token)?).ok() }
+}
+
 /// Parses a signed 32-bit number: digits with an optional `-`, at most 11 characters. No digits is 0.
 #[inline]
 pub fn signed_32(token: &[u8]) -> Option<i32> {
@@ -117,6 +123,10 @@ mod tests {
         assert_eq!(unsigned(b"00000000000000000000001"), None);
         assert_eq!(unsigned(b"+5"), None);
         assert_eq!(unsigned(b"-1"), None);
+        assert_eq!(unsigned_32(b"4294967295"), Some(u32::MAX));
+        assert_eq!(unsigned_32(b"4294967296"), None);
+        assert_eq!(unsigned_32(b"00000000001"), Some(1));
+        assert_eq!(unsigned_32(b"000000000001"), None);
         assert_eq!(signed_32(b"-"), Some(0));
         assert_eq!(signed_32(b"-2147483648"), Some(i32::MIN));
         assert_eq!(signed_32(b"2147483648"), None);

@@ -136,7 +136,7 @@ impl<'a> Line<'a> {
         self.flags.into_iter().all(|flag| matches!(flag[0], b'A'..=b'z' | b'0'..=b'9'))
     }
 
-    /// The key of a `me`, which ignores all other words except `b`.
+    /// The key of a `me`, which ignores all other flags except `b`.
     pub fn debug_key<'k>(&self, buffer: &'k mut KeyBuffer) -> Result<&'k [u8], &'static [u8]>
     where
         'a: 'k,
@@ -223,8 +223,8 @@ impl Request<'_> {
             b'x' => self.empty = true,
             b'O' if token.len() > OPAQUE_BYTES_MAX => return Err(reply::OPAQUE_TOO_LONG),
             b'c' | b'f' | b'h' | b'k' | b'l' | b's' | b't' | b'L' | b'O' | b'P' => {}
-            b'C' => self.compare = Some(number::c_unsigned(token).ok_or(reply::BAD_TOKEN)?),
-            b'E' => self.cas = Some(number::c_unsigned(token).ok_or(reply::BAD_TOKEN)?),
+            b'C' => self.compare = Some(numeric(token, number::unsigned, reply::BAD_TOKEN)?),
+            b'E' => self.cas = Some(numeric(token, number::unsigned, reply::BAD_TOKEN)?),
             b'T' => {
                 self.touch = Some(seconds(token)?);
                 self.touch_follows_vivify = self.vivify.is_some();
@@ -234,13 +234,11 @@ impl Request<'_> {
                 self.recache = Some(seconds(token)?);
                 self.recache_sees_touch = self.touch.is_some();
             }
-            b'F' => {
-                let flags = number::c_unsigned(token).and_then(|flags| u32::try_from(flags).ok());
-                self.client_flags = flags.ok_or(reply::BAD_FORMAT)?;
-            }
-            b'J' => self.initial = number::c_unsigned(token).ok_or(reply::BAD_INITIAL)?,
-            b'D' => self.delta = number::c_unsigned(token).ok_or(reply::BAD_DELTA_FLAG)?,
-            b'M' => self.mode = Some(token.first().copied().unwrap_or(0)),
+            b'F' => self.client_flags = numeric(token, number::unsigned_32, reply::BAD_FORMAT)?,
+            b'J' => self.initial = numeric(token, number::unsigned, reply::BAD_INITIAL)?,
+            b'D' => self.delta = numeric(token, number::unsigned, reply::BAD_DELTA_FLAG)?,
+            // To memcached a NUL is no mode at all, and nothing is one that it does not know.
+            b'M' => self.mode = Some(token.first().copied().unwrap_or(b' ')).filter(|&mode| mode != 0),
             _ => return Err(reply::INVALID_FLAG),
         }
         Ok(())
@@ -316,10 +314,16 @@ impl Request<'_> {
 
 /// Parses a token as a signed 32-bit number of seconds.
 fn seconds(token: &[u8]) -> Result<Exptime, &'static [u8]> {
-    match number::c_signed(token).and_then(|secs| i32::try_from(secs).ok()) {
-        Some(secs) => Ok(Exptime(i64::from(secs))),
-        None => Err(reply::BAD_TOKEN),
-    }
+    numeric(token, number::signed_32, reply::BAD_TOKEN).map(|secs| Exptime(i64::from(secs)))
+}
+
+/// Parses a flag's token, which must be there; `error` is the reply to one that is no number.
+fn numeric<N>(
+    token: &[u8],
+    parse: impl FnOnce(&[u8]) -> Option<N>,
+    error: &'static [u8],
+) -> Result<N, &'static [u8]> {
+    if token.is_empty() { Err(error) } else { parse(token).ok_or(error) }
 }
 
 /// Appends a space, `letter`, and `number`.

@@ -296,7 +296,6 @@ fn get_touch(mut words: Words<'_>, with_cas: bool) -> Command<'_> {
 
 #[inline]
 fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
-    let all = words;
     let (Some(key), Some(flags), Some(exptime), Some(bytes)) =
         (words.next(), words.next(), words.next(), words.next())
     else {
@@ -304,7 +303,8 @@ fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
     };
     let replies = replies(words, 5);
     let Some(value_bytes) = value_length(bytes) else {
-        return Command::Refused(reply::BAD_FORMAT, self::replies(all, 1));
+        // Without a length there is no block to skip, and memcached has not looked at noreply yet.
+        return Command::Refused(reply::BAD_FORMAT, Replies::Sent);
     };
     let compare = match mode {
         Mode::Cas => match words.next() {
@@ -390,7 +390,7 @@ fn flush(mut words: Words<'_>) -> Command<'_> {
 
 fn verbosity(mut words: Words<'_>) -> Command<'_> {
     let replies = replies(words, 1);
-    match words.next().and_then(number::unsigned).and_then(|level| u32::try_from(level).ok()) {
+    match words.next().and_then(number::unsigned_32) {
         Some(level) => Command::Verbosity(level, replies),
         None => Command::Refused(reply::BAD_FORMAT, replies),
     }

@@ -19,15 +19,6 @@ struct Rule {
     explains: fn(&[u8], &[u8], &[u8]) -> bool,
 }
 
-/// Requests that memcached 1.6.45 rejects and the server under test accepts like older versions; the list must become empty.
-const UNFINISHED: &[Rule] = &[Rule {
-    name: "unfinished: what is read as a number",
-    explains: |request, old, new| {
-        let refused = |answer: &[u8]| find(answer, b"CLIENT_ERROR").is_some();
-        !speaks_packets(request) && (refused(old) || refused(new) || find(request, b" \r ").is_some())
-    },
-}];
-
 const RULES: &[Rule] = &[
     Rule {
         name: "delete with three words or more is refused, which memccapable insists on",
@@ -130,7 +121,7 @@ fn is_ambiguous_packet(packet: &[u8]) -> bool {
     exptime.is_some_and(|bytes| is_soon(u32::from_be_bytes(bytes).into()))
 }
 
-/// True if differences are listed and the run continues, including those of [`UNFINISHED`].
+/// True if differences are listed and the run continues.
 fn lists_all() -> bool {
     std::env::var_os("MEMCRSD_DIFFERENTIAL_ALL").is_some()
 }
@@ -140,8 +131,7 @@ fn explained(step: &Step, request: &[u8], old: &[u8], new: &[u8]) -> bool {
     if !step.broken || dialect() == Dialect::Memcached {
         return false;
     }
-    let unfinished = if lists_all() { &[] } else { UNFINISHED };
-    let rule = RULES.iter().chain(unfinished).find(|rule| (rule.explains)(request, old, new));
+    let rule = RULES.iter().find(|rule| (rule.explains)(request, old, new));
     if let Some(rule) = rule {
         println!("{}: {}", show(&request[..request.len().min(60)]), rule.name);
     }
