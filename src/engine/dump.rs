@@ -12,10 +12,10 @@ impl ClassSet {
     /// All classes.
     pub const ALL: Self = Self(u64::MAX);
 
-    /// Parses a comma-separated list of classes from 1 to 63; `None` if it is invalid.
+    /// Parses a comma-separated list of classes from 1 to 63; `None` if it is invalid. Commas too many are ignored.
     pub fn parse(list: &[u8]) -> Option<Self> {
         let mut set = 0;
-        for number in list.split(|&byte| byte == b',') {
+        for number in list.split(|&byte| byte == b',').filter(|number| !number.is_empty()) {
             match std::str::from_utf8(number).ok()?.parse() {
                 Ok(class @ 1..=63) => set |= 1u64 << class,
                 _ => return None,

@@ -8,6 +8,7 @@ use crate::limits::{MEMLIMIT_MB_MAX, MEMLIMIT_MB_MIN};
 use crate::number;
 use crate::output::Output;
 use crate::proto::text::{Admin, Words, replies, reply};
+use crate::session::stats::CLASS_MAX;
 use crate::tls::Certificates;
 use std::sync::Arc;
 
@@ -50,15 +51,15 @@ impl Session {
         let line = match admin {
             Admin::Stats => return self.stats(feed, words),
             Admin::Watch => return self.watch(feed, words),
-            Admin::LruCrawler => return self.lru_crawler(feed, words),
-            Admin::Shutdown => return self.shutdown(feed, words),
-            Admin::CacheMemlimit => {
-                let line = memory_limit(feed, words);
-                if replies(words, 1).quiet() {
-                    return Step::Done;
+            Admin::LruCrawler => self.lru_crawler(feed, words),
+            Admin::Shutdown => match shutdown(feed.turn.shared(), words) {
+                Ok(stop) => {
+                    feed.turn.shared().request_stop(stop);
+                    return Step::Stop(Next::Close);
                 }
-                line
-            }
+                Err(line) => line,
+            },
+            Admin::CacheMemlimit => memory_limit(feed, words),
             Admin::Lru => lru(feed.turn.shared(), words),
             Admin::Slabs => slabs(feed.turn.shared(), words),
             Admin::Extstore => extstore(words),
@@ -72,26 +73,11 @@ impl Session {
             },
             Admin::DebugTime => debug_time(feed.turn.shared(), words),
         };
-        self.say(feed, line);
+        // memcached counts noreply among the words of the commands all the same.
+        if admin == Admin::RefreshCerts || !replies(words, 1).quiet() {
+            self.say(feed, line);
+        }
         Step::Done
-    }
-
-    fn shutdown(&self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) -> Step {
-        let shared = feed.turn.shared();
-        let stop = match words.next() {
-            _ if !shared.config.shutdown_command => {
-                self.say(feed, reply::SHUTDOWN_NOT_ENABLED);
-                return Step::Done;
-            }
-            None => Stop::Now,
-            Some(word) if names(b"graceful", word) => Stop::Graceful,
-            Some(_) => {
-                self.say(feed, reply::BAD_SHUTDOWN_MODE);
-                return Step::Done;
-            }
-        };
-        shared.request_stop(stop);
-        Step::Stop(Next::Close)
     }
 
     fn watch(&mut self, feed: &mut Feed<'_, '_>, words: Words<'_>) -> Step {
@@ -124,9 +110,9 @@ impl Session {
         Step::Done
     }
 
-    fn lru_crawler(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) -> Step {
+    fn lru_crawler(&mut self, feed: &Feed<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
         let shared = feed.turn.shared();
-        let line = match (words.next(), words.next(), words.next()) {
+        match (words.next(), words.next(), words.next()) {
             (Some(word), Some(classes), None) => {
                 if names(b"crawl", word) {
                     crawl(shared, classes)
@@ -179,9 +165,17 @@ impl Session {
                 reply::OK
             }
             _ => reply::ERROR,
-        };
-        self.say(feed, line);
-        Step::Done
+        }
+    }
+}
+
+/// How the server is to stop, or the error reply.
+fn shutdown(shared: &Shared, mut words: Words<'_>) -> Result<Stop, &'static [u8]> {
+    match words.next() {
+        _ if !shared.config.shutdown_command => Err(reply::SHUTDOWN_NOT_ENABLED),
+        None => Ok(Stop::Now),
+        Some(word) if names(b"graceful", word) && words.is_at_end() => Ok(Stop::Graceful),
+        Some(_) => Err(reply::BAD_SHUTDOWN_MODE),
     }
 }
 
@@ -207,7 +201,7 @@ fn may_dump(
 
 /// Parses a 32-bit number.
 fn small_number(word: &[u8]) -> Option<u64> {
-    number::unsigned(word).filter(|&number| u32::try_from(number).is_ok())
+    number::unsigned_32(word).map(u64::from)
 }
 
 /// Expired items are swept all the time, so a requested crawl is already done.
@@ -273,7 +267,7 @@ fn factor(word: &[u8]) -> Option<f64> {
 
 fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
     match (words.next(), words.next(), words.next()) {
-        (Some(word), Some(from), Some(to)) if names(b"reassign", word) => {
+        (Some(word), Some(from), Some(to)) if names(b"reassign", word) && words.is_at_end() => {
             if !shared.config.slab_reassign {
                 return reply::SLABS_DISABLED;
             }
@@ -281,9 +275,8 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
             let classes = 0..=shared.classes.chunk_bytes().len() as i32;
             match (number::signed_32(from), number::signed_32(to)) {
                 (Some(from), Some(to)) if from == to => reply::SLABS_SAME,
-                (Some(from), Some(to))
-                    if !classes.contains(&to) || (from != -1 && !classes.contains(&from)) =>
-                {
+                // -1 is any class that has pages to spare.
+                (Some(from), Some(to)) if !classes.contains(&to) || !classes.contains(&from) => {
                     reply::SLABS_BAD_CLASS
                 }
                 // No class has pages, so none can be moved.
@@ -292,8 +285,8 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
             }
         }
         (Some(word), Some(what), value) if names(b"automove", word) => match (what, value) {
-            (what, Some(value)) if names(b"ratio", what) || names(b"freeratio", what) => {
-                factor(value).map_or(reply::BAD_FORMAT, |_| reply::OK)
+            (what, value) if names(b"ratio", what) || names(b"freeratio", what) => {
+                value.and_then(factor).map_or(reply::ERROR, |_| reply::OK)
             }
             (what, Some(value)) if names(b"window", what) => match small_number(value) {
                 None => reply::BAD_FORMAT,
@@ -314,8 +307,7 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
 }
 
 fn extstore(mut words: Words<'_>) -> &'static [u8] {
-    const SETTINGS: [&[u8]; 10] = [
-        b"free_memchunks",
+    const SETTINGS: [&[u8]; 8] = [
         b"item_size",
         b"item_age",
         b"low_ttl",
@@ -323,17 +315,17 @@ fn extstore(mut words: Words<'_>) -> &'static [u8] {
         b"compact_under",
         b"drop_under",
         b"max_sleep",
-        b"max_frag",
         b"drop_unread",
     ];
-    match (words.next(), words.next()) {
-        (Some(word), Some(value))
-            if SETTINGS.iter().any(|name| names(name, word)) && factor(value).is_some() =>
-        {
-            reply::OK
+    let (Some(word), Some(value)) = (words.next(), words.next()) else { return reply::ERROR };
+    let is_good = match words.next() {
+        Some(chunks) if names(b"free_memchunks", word) => {
+            small_number(value).is_some_and(|class| class <= CLASS_MAX) && small_number(chunks).is_some()
         }
-        _ => reply::ERROR,
-    }
+        _ if SETTINGS.iter().any(|name| names(name, word)) => small_number(value).is_some(),
+        _ => names(b"max_frag", word) && factor(value).is_some(),
+    };
+    if is_good { reply::OK } else { reply::ERROR }
 }
 
 /// Moves, stops or continues the clock. Only in builds with the feature `debug`.

@@ -9,7 +9,7 @@ use crate::proto::binary::{self, Echo, Status};
 use crate::proto::text::{Words, reply};
 
 /// Largest class number.
-const CLASS_MAX: u64 = 63;
+pub(super) const CLASS_MAX: u64 = 63;
 
 impl Session {
     /// `stats …`.
@@ -64,9 +64,9 @@ impl Session {
             return self.say(feed, reply::DETAIL_NOT_ALLOWED);
         }
         match words.next() {
-            Some(b"on") => feed.turn.set_detail(true),
-            Some(b"off") => feed.turn.set_detail(false),
-            Some(b"dump") => return self.start_list(List::Prefixes(None)),
+            Some(word) if b"on".starts_with(word) => feed.turn.set_detail(true),
+            Some(word) if b"off".starts_with(word) => feed.turn.set_detail(false),
+            Some(word) if b"dump".starts_with(word) => return self.start_list(List::Prefixes(None)),
             _ => return self.say(feed, reply::BAD_USAGE_DETAIL),
         }
         self.say(feed, reply::OK);
@@ -79,9 +79,8 @@ impl Session {
         let (Some(class), Some(limit)) = (words.next(), words.next()) else {
             return self.say(feed, reply::BAD_COMMAND_LINE);
         };
-        let limit = number::unsigned(limit).and_then(|limit| u32::try_from(limit).ok());
-        match (number::unsigned(class), limit) {
-            (Some(class), Some(_)) if class > CLASS_MAX => self.say(feed, reply::ILLEGAL_SLAB_ID),
+        match (number::unsigned_32(class), number::unsigned_32(limit)) {
+            (Some(class), Some(_)) if u64::from(class) > CLASS_MAX => self.say(feed, reply::ILLEGAL_SLAB_ID),
             (Some(_), Some(limit)) => match ClassSet::parse(class) {
                 Some(classes) => self.start_dump(classes, Form::cachedump(limit)),
                 None => self.say(feed, reply::END),

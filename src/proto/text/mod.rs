@@ -37,6 +37,11 @@ impl<'a> Words<'a> {
         self.rest
     }
 
+    /// True if no word is left.
+    pub fn is_at_end(mut self) -> bool {
+        self.next().is_none()
+    }
+
     /// The last word, or if more than `room` words are left, the last of those that are parsed.
     fn last_of(self, room: usize) -> Option<&'a [u8]> {
         // `room` words need at least twice that many bytes, so for almost every line its end is enough.
@@ -244,7 +249,18 @@ pub fn parse(line: &[u8], line_end_bytes: usize) -> Command<'_> {
     }
 }
 
-fn administration<'a>(name: &[u8], words: Words<'a>) -> Command<'a> {
+fn administration<'a>(name: &[u8], mut words: Words<'a>) -> Command<'a> {
+    // A line with spaces in front reaches only the commands that memcached's older parser knows.
+    let name = match name {
+        b"" => match words.next() {
+            Some(
+                name @ (b"flush_all" | b"verbosity" | b"shutdown" | b"cache_memlimit" | b"lru"
+                | b"lru_crawler" | b"slabs" | b"extstore" | b"refresh_certs" | b"debugtime"),
+            ) => name,
+            _ => b"",
+        },
+        name => name,
+    };
     match name {
         b"version" => Command::Version,
         b"quit" => Command::Quit,

@@ -78,8 +78,8 @@ fn malformed_storage_lines() {
 fn noreply_is_the_last_word() {
     check(&[
         (b"set k 0 0 1 foo noreply\r\nx\r\n", b""),
-        (b"set k 0 0 noreply\r\n", b""),
-        (b"set k 0 0 x noreply\r\n", b""),
+        (b"set k 0 0 noreply\r\n", BAD_FORMAT),
+        (b"set k 0 0 x noreply\r\n", BAD_FORMAT),
         (b"set k 0 0 1 NOREPLY\r\nx\r\n", b"STORED\r\n"),
         (b"set k 0 0 1 noreply foo\r\nx\r\n", b"STORED\r\n"),
         (b"incr k noreply\r\n", b""),
