@@ -33,12 +33,8 @@ use crate::output::{Output, Part};
 use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
 use crate::store::{Draft, Retry};
 
-/// Turns of eviction that a value may take before others have theirs: about 100 µs.
-const RESERVE_TURNS: u32 = 4;
-/// Times a value waits for its memory: at least this often, and once more for this many of its bytes. Evicting the
-/// smallest of items takes a third of that.
-const WAITS_MIN: usize = 64;
-const BYTES_PER_WAIT: usize = 2048;
+/// Turns of eviction that a value may take besides the first before others have theirs: about 100 µs.
+const RESERVE_TURNS: u32 = 1;
 
 /// What the connection wants next, once everything in `out` has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -362,15 +358,17 @@ impl Session {
                         return Step::Stop(Next::Receive);
                     }
                     let extended = feed.turn.extend(filling, RESERVE_TURNS);
-                    if matches!(extended, Ok(Ok(()))) {
-                        self.waits = 0;
-                        continue;
-                    }
-                    self.waits += 1;
                     return Step::Stop(match extended {
-                        _ if self.waits > DRAFT_WAITS_MAX => Next::Close,
-                        Err(retry) => retry.into(),
-                        Ok(_) => Next::Wait,
+                        Ok(Ok(())) => {
+                            self.waits = 0;
+                            continue;
+                        }
+                        Err(retry @ (Retry::Soon | Retry::Stalled)) => retry.into(),
+                        _ if self.waits >= DRAFT_WAITS_MAX => Next::Close,
+                        _ => {
+                            self.waits += 1;
+                            Next::Wait
+                        }
                     });
                 }
                 front = feed.at;
@@ -407,12 +405,13 @@ impl Session {
             self.lacks_value = true;
             return Ok(Intake::Need);
         }
-        // A value that never gets its room, because others take it, makes it in one go at last.
-        let is_patient = self.waits < WAITS_MIN + value_bytes / BYTES_PER_WAIT;
-        let turns = if is_patient { RESERVE_TURNS } else { u32::MAX };
-        let reserved = feed.turn.reserve(store.key, value_bytes, turns);
+        let reserved = feed.turn.reserve(store.key, value_bytes, RESERVE_TURNS);
         let has_waited = self.waits;
-        self.waits = if matches!(reserved, Err(Retry::Soon | Retry::Later)) { has_waited + 1 } else { 0 };
+        self.waits = match reserved {
+            Err(Retry::Later) => has_waited + 1,
+            Err(Retry::Soon | Retry::Stalled) => has_waited,
+            Ok(_) => 0,
+        };
         match reserved {
             Err(Retry::Later) if has_waited >= DRAFT_WAITS_MAX => {
                 self.waits = 0;

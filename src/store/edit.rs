@@ -24,6 +24,8 @@ use std::mem::{Discriminant, discriminant};
 
 /// Values up to this length are copied under the lock, bytes: that takes some 2 µs.
 const LOCKED_COPY_BYTES_MAX: usize = 16 * 1024;
+/// Turns in which room is made before others are served.
+const EDIT_TURNS: u32 = 1;
 /// Times a long value is copied outside of the lock.
 const COPIES_MAX: u32 = 3;
 
@@ -153,7 +155,7 @@ impl Fresh<'_> {
     ) -> Result<Edited<R>, EditError> {
         let hash = self.hash(key);
         let mut material = Material { data, copied: None, copies_left: COPIES_MAX };
-        let mut turns = u32::MAX;
+        let mut turns = EDIT_TURNS;
         loop {
             let mut turn = self.shard.turn(self.now);
             let old = turn.find(hash, key);
@@ -165,6 +167,9 @@ impl Fresh<'_> {
                 continue;
             }
             let attempt = turn.apply(&Target { key, hash, old, live }, &edit, &mut material);
+            if let Attempt::Lacks { need, .. } = attempt {
+                turn.ledger.promise(hash, need);
+            }
             turn.evict_ahead(attempt.written());
             drop(turn);
             self.shard.wake_laggards();
@@ -172,7 +177,7 @@ impl Fresh<'_> {
                 Attempt::Done { cas, .. } => return Ok(Edited { outcome, cas }),
                 Attempt::TooLarge => return Err(EditError::TooLarge),
                 Attempt::Lacks { need, item_bytes } => {
-                    self.make_room(need, item_bytes, &mut turns)?;
+                    self.make_room(hash, need, item_bytes, &mut turns)?;
                 }
                 Attempt::Copy { reserved, source } => {
                     material.copied = self.copy(&edit, reserved, source, material.data);
@@ -231,6 +236,7 @@ impl Turn<'_> {
 
     fn put(&mut self, target: &Target<'_, '_>, put: &Put, material: &mut Material<'_, '_>) -> Attempt {
         let &Target { key, hash, old, live } = target;
+        self.ledger.redeem(hash);
         let parts = put.value.parts(target.old_value(), material.data.bytes());
         let value_bytes = parts[0].len() + parts[1].len();
         let item_bytes = item_bytes(key.len(), put.flags, value_bytes);

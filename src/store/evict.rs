@@ -16,12 +16,14 @@
 //!    worth its place. Survivors of all victims are packed into the same open segment of main. A key that comes back goes
 //!    to main by the same rule, as if it had been used twice.
 //! 4. An expired item is never copied.
+//! 5. Nor is one while copying has cost more than it gained: see `pace`.
 //!
 //! A large item is a unit by itself: it is never copied, surviving moves its mention to the end of main.
 //!
-//! All of it runs in slices of a few items under the writer lock, by whichever ring writes: with every write some four
-//! times what it wrote once memory is low ([`Ledger::is_low`]), and as much as needed when an allocation fails. With -M
-//! only rule 1 applies, to any segment of which a 64th is dead, the deadest first.
+//! All of it runs in slices under the writer lock, bounded by items and bytes ([`Effort`]), by whichever ring writes: with
+//! every write what is gained by it four times over once memory is low ([`Ledger::is_low`]). What an allocation lacks then
+//! is made in further slices, between which others have their turn. With -M only rule 1 applies, to any segment of which
+//! a 64th is dead, the deadest first.
 //!
 //! A victim's items are looked up some at a time before anything is done with them: their places in the index are all
 //! over memory, and so the processor waits for several at once instead of for one after the other.
@@ -31,22 +33,21 @@
 
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::{Large, Ledger, Popped, Queue, State, Unit};
+use super::ledger::{Large, Ledger, Need, Popped, Purpose, Queue, State, Unit};
+use super::pace::RELINK_BYTES;
 use super::turn::Turn;
 use crate::clock::Secs;
 
 /// Items of a victim that are looked up together, and bytes after which no further one is.
 const LOOK_AHEAD: usize = 8;
 const LOOK_AHEAD_BYTES: u32 = 4096;
-/// Bytes of victims looked at for each byte written while memory is low. It is when a quarter of a segment is left: at
-/// this rate the next is free in time.
+/// Bytes gained for each byte written while memory is low. It is when a quarter of a segment is left: at this rate the next
+/// is free in time.
 const AHEAD_FACTOR: u64 = 4;
 /// Bytes of victims looked at with every write besides: survivors, ghosts and the index may take some of what is freed.
 const AHEAD_BYTES: u64 = 512;
 /// Bytes of victims looked at with one write at most with -M.
 const COMPACTED_BYTES_MAX: u64 = 256 << 10;
-/// Items looked at with one write at most.
-const AHEAD_ITEMS_MAX: usize = 1024;
 
 /// What is done with a victim's live items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,25 +116,60 @@ enum Fate {
     Drop,
 }
 
+/// What has been done with an item of a victim.
+enum Done {
+    Kept,
+    /// It is dropped, or was dead.
+    Gone,
+    /// Nothing, and why.
+    Not(Slice),
+}
+
 impl<'t> Turn<'t> {
-    /// Looks at up to `items` items of victims, until there is `enough`.
-    pub(super) fn evict(&mut self, items: usize, enough: impl Fn(&Ledger) -> bool) -> Slice {
-        let mut left = items;
-        while left > 0 && !enough(&self.ledger) {
-            match self.evict_step(left) {
-                (Slice::Worked, looked) => left -= looked,
-                (stop, _) if left == items => return stop,
+    /// Looks at items of victims until there is `enough`, or the turn has done its share.
+    pub(super) fn evict(&mut self, enough: impl Fn(&Ledger) -> bool) -> Slice {
+        let before = self.effort.items();
+        while !self.effort.is_spent() && !enough(&self.ledger) {
+            match self.evict_step() {
+                Slice::Worked => {}
+                stop if self.effort.items() == before => return stop,
                 _ => break,
             }
         }
         Slice::Worked
     }
 
+    /// Does a turn's share of what an allocation lacks that failed for `need`; `None` if nothing.
+    pub(super) fn approach(&mut self, need: Need) -> Option<Slice> {
+        let space = self.space();
+        self.ledger.collect(space);
+        if self.ledger.has(need, Purpose::Write { frees: 0 }) {
+            return None;
+        }
+        let slice = if need == Need::Deletions {
+            Slice::Idle
+        } else if self.ledger.will_have(need) {
+            Slice::Stalled
+        } else if self.ledger.must_shed(need) && self.ledger.shed(space) {
+            Slice::Worked
+        } else if !self.ledger.is_coming(need) {
+            self.evict(|ledger| ledger.is_coming(need))
+        } else {
+            self.make_whole(need)
+        };
+        self.ledger.totals.direct_reclaims += u64::from(slice == Slice::Worked);
+        Some(slice)
+    }
+
     /// Evicts ahead of need while memory is low, in proportion to the `written` bytes of an item.
     #[inline]
     pub(super) fn evict_ahead(&mut self, written: u64) {
         if self.ledger.is_low() {
-            let bytes = if self.evicts() { written * AHEAD_FACTOR } else { self.bytes_to_compact(written) };
+            let bytes = if self.evicts() {
+                written * AHEAD_FACTOR * self.ledger.credit.effort()
+            } else {
+                self.bytes_to_compact(written)
+            };
             self.evict_bytes(bytes + AHEAD_BYTES);
         }
     }
@@ -146,32 +182,32 @@ impl<'t> Turn<'t> {
         (2 * effort * written).min(COMPACTED_BYTES_MAX)
     }
 
-    /// Evicts up to `items` items of what a lowered limit left over; true if there may be more.
-    pub(super) fn evict_overhang(&mut self, items: usize) -> bool {
-        self.ledger.is_overhung() && self.evict(items, |ledger| !ledger.is_overhung()) == Slice::Worked
+    /// Evicts some of what a lowered limit left over; true if there may be more.
+    pub(super) fn evict_overhang(&mut self) -> bool {
+        self.ledger.is_overhung() && self.evict(|ledger| !ledger.is_overhung()) == Slice::Worked
     }
 
+    /// Looks at `bytes` of victims, or at as many as are left to the turn.
     fn evict_bytes(&mut self, bytes: u64) {
-        let (mut items, mut passed) = (0, 0);
-        while passed < bytes && items < AHEAD_ITEMS_MAX && self.ledger.is_low() {
-            let before = self.ledger.victim;
-            let (Slice::Worked, looked) = self.evict_step(LOOK_AHEAD) else { return };
-            items += looked;
-            if let (Some(before), Some(after)) = (before, self.ledger.victim) {
-                passed += u64::from(after.offset.saturating_sub(before.offset));
+        let enough = self.effort.looked_bytes().saturating_add(bytes);
+        while self.effort.looked_bytes() < enough && !self.effort.is_spent() && self.ledger.is_low() {
+            if self.evict_step() != Slice::Worked {
+                return;
             }
         }
     }
 
-    /// Goes on with the victim, up to `items` of it, or finds one; and the number of items looked at, at least 1.
-    fn evict_step(&mut self, items: usize) -> (Slice, usize) {
+    /// Goes on with the victim, a few items of it, or finds one. If it worked, an item at least has been counted.
+    fn evict_step(&mut self) -> Slice {
         if !self.has_log_room(1) {
-            return (Slice::Stalled, 1);
+            return Slice::Stalled;
         }
-        match self.ledger.victim {
-            Some(victim) => self.evict_next(victim, items),
-            None => (self.choose_victim(), 1),
-        }
+        let slice = match self.ledger.victim {
+            Some(victim) => return self.evict_next(victim),
+            None => self.choose_victim(),
+        };
+        self.effort.looked(usize::from(slice == Slice::Worked), 0);
+        slice
     }
 
     /// Rules 1 and 2; a large item is dealt with at once.
@@ -204,32 +240,45 @@ impl<'t> Turn<'t> {
         if self.ledger.awaits_cursors() { Slice::Stalled } else { Slice::Idle }
     }
 
-    fn evict_next(&mut self, victim: Victim, items: usize) -> (Slice, usize) {
+    fn evict_next(&mut self, victim: Victim) -> Slice {
         let segment = &self.ledger.segments[victim.id as usize];
-        if victim.offset >= segment.used || segment.live == 0 {
+        let (queue, used, live) = (segment.queue, segment.used, segment.live);
+        if victim.offset >= used || live == 0 {
             self.ledger.victim = None;
             let space = self.space();
             self.ledger.retire(Unit::Segment(victim.id), space);
-            return (Slice::Worked, 1);
+            // What is not looked at any more is gained as well.
+            self.earn(victim.aim, u64::from(used.saturating_sub(victim.offset)));
+            self.effort.looked(1, 0);
+            return Slice::Worked;
         }
-        let (queue, used) = (segment.queue, segment.used);
-        let mut looked = 0;
         let mut candidates = [None; LOOK_AHEAD];
-        self.look_ahead(victim, used, &mut candidates[..items.min(LOOK_AHEAD)]);
+        self.look_ahead(victim, used, &mut candidates);
+        let mut offset = victim.offset;
         for candidate in candidates.iter().flatten() {
-            looked += 1;
             if !self.has_log_room(1) {
-                return (Slice::Stalled, looked);
+                return Slice::Stalled;
             }
-            if candidate.live {
-                let slice = self.decide(candidate, queue, victim.aim);
-                if slice != Slice::Worked {
-                    return (slice, looked);
-                }
+            let bytes = u64::from(candidate.end - offset);
+            match self.decide(candidate, queue, victim.aim) {
+                Done::Kept if victim.aim == Aim::Evict => self.ledger.credit.spend(bytes),
+                Done::Kept => {}
+                Done::Gone => self.earn(victim.aim, bytes),
+                Done::Not(slice) => return slice,
             }
-            self.ledger.victim = Some(Victim { offset: candidate.end, ..victim });
+            offset = candidate.end;
+            self.effort.looked(1, bytes);
+            self.ledger.victim = Some(Victim { offset, ..victim });
         }
-        (Slice::Worked, looked)
+        Slice::Worked
+    }
+
+    /// Bytes of a victim are free. Cleaning is not paid from credit and earns none: it gains as much as it copies.
+    fn earn(&mut self, aim: Aim, bytes: u64) {
+        if aim == Aim::Evict {
+            let limit = self.ledger.limit;
+            self.ledger.credit.earn(bytes, limit);
+        }
     }
 
     /// Looks up the victim's next items, as many as `candidates` has places for.
@@ -253,26 +302,29 @@ impl<'t> Turn<'t> {
         }
     }
 
-    /// Moves or drops a live item of a victim.
-    fn decide(&mut self, candidate: &Candidate<'_>, queue: Queue, aim: Aim) -> Slice {
+    /// Moves or drops an item of a victim, if it is live.
+    fn decide(&mut self, candidate: &Candidate<'_>, queue: Queue, aim: Aim) -> Done {
         let &Candidate { item_ref, item, hash, .. } = candidate;
+        if !candidate.live {
+            return Done::Gone;
+        }
         if let Fate::Keep { queue: to, hits } = self.fate(&item, queue, aim) {
             if self.move_item(item_ref, &item, hash, to, hits) {
-                return Slice::Worked;
+                return Done::Kept;
             }
             // There is no room for the survivor: does waiting for the other rings help?
             if self.ledger.awaits_cursors() {
-                return Slice::Stalled;
+                return Done::Not(Slice::Stalled);
             }
             if !self.evicts() {
-                return Slice::Idle;
+                return Done::Not(Slice::Idle);
             }
         }
         self.drop_item(item_ref, &item, hash, queue);
-        Slice::Worked
+        Done::Gone
     }
 
-    /// Rules 3 and 4.
+    /// Rules 3 to 5.
     fn fate(&self, item: &Item<'_>, queue: Queue, aim: Aim) -> Fate {
         if item.expired(self.now) {
             return Fate::Drop;
@@ -281,10 +333,17 @@ impl<'t> Turn<'t> {
         let (_, bytes) = self.ledger.class_of(item);
         match (aim, queue) {
             (Aim::Clean, queue) => Fate::Keep { queue, hits },
-            (Aim::Evict, _) if !self.ledger.is_worth_its_size(bytes, hits) => Fate::Drop,
+            (Aim::Evict, _) if !self.ledger.is_worth_its_size(bytes, hits) || !self.can_afford(hits) => {
+                Fate::Drop
+            }
             (Aim::Evict, Queue::Small) => Fate::Keep { queue: Queue::Main, hits: 0 },
             (Aim::Evict, Queue::Main) => Fate::Keep { queue: Queue::Main, hits: hits - 1 },
         }
+    }
+
+    /// Rule 5.
+    fn can_afford(&self, hits: u8) -> bool {
+        self.ledger.credit.hits_wanted(self.ledger.limit).is_some_and(|wanted| hits >= wanted)
     }
 
     fn evict_large(&mut self, id: u32, queue: Queue) {
@@ -293,8 +352,12 @@ impl<'t> Turn<'t> {
             Fate::Keep { hits, .. } => {
                 item.set_hits(hits);
                 self.ledger.enqueue_large(id, Queue::Main);
+                self.ledger.credit.spend(RELINK_BYTES);
             }
-            Fate::Drop => self.drop_item(item_ref, &item, self.hash(item.key()), queue),
+            Fate::Drop => {
+                self.drop_item(item_ref, &item, self.hash(item.key()), queue);
+                self.earn(Aim::Evict, item.layout().bytes() as u64);
+            }
         }
     }
 
@@ -330,6 +393,7 @@ impl<'t> Turn<'t> {
     /// Copies a live item to the open segment of `queue`; false if there is no room for it.
     fn move_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue, hits: u8) -> bool {
         let Some((copy_ref, copy)) = self.copy_item(item, queue, hits) else { return false };
+        self.effort.copied(item.layout().bytes() as u64);
         let from = self.queue_of(item_ref);
         self.publish(hash, Some((item_ref, *item)), Some((copy_ref, copy, queue)));
         match (from, queue) {
@@ -340,16 +404,16 @@ impl<'t> Turn<'t> {
     }
 
     /// Empties segments all of whose items have expired; true if there is more to do.
-    pub(super) fn expire_segments(&mut self, items: usize) -> bool {
+    pub(super) fn expire_segments(&mut self) -> bool {
         let space = self.space();
-        let mut left = items;
-        while left > 0 {
+        while !self.effort.is_spent() {
             if self.ledger.victim.is_some() {
-                let (Slice::Worked, looked) = self.evict_step(left) else { return false };
-                left -= looked;
+                if self.evict_step() != Slice::Worked {
+                    return false;
+                }
                 continue;
             }
-            left -= 1;
+            self.effort.looked(1, 0);
             let Some(id) = self.ledger.find_expired(self.now, space) else { return false };
             self.ledger.seize(id);
             self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean, effort: 1 });

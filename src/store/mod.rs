@@ -16,15 +16,15 @@
 //!
 //! *Writing.* [`Fresh::edit`] takes the writer lock, replays to the tail, lets the caller decide on the newest state,
 //! writes the new item, appends one delta and applies it to the own replica. Add, replace, cas, append, incr are all such
-//! decisions, hence atomic. The lock is held for one decision and a few items of eviction. Nothing here waits: what other
-//! rings must make possible first (log full, memory not yet free) is refused with [`Retry::Stalled`], and the caller lets
-//! its thread serve others until it tries again.
+//! decisions, hence atomic. The lock is held for one decision and a slice of eviction. Nothing here waits: what other
+//! rings must make possible first (log full, memory not yet free) is refused with [`Retry::Stalled`], what takes more slices
+//! with [`Retry::Soon`], and the caller lets its thread serve others until it tries again.
 //!
 //! *Memory.* An item is written once and never changed (but for its expiry and use marks, which are atomics), so a
 //! reader needs no protection but that the memory is not reused: see `ledger`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `counts`, `replica`, `ledger`, `turn`, `evict`, `draft`, `edit`, `shard`.
+//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `counts`, `replica`, `ledger`, `turn`, `pace`, `evict`, `draft`, `edit`, `shard`.
 //!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
@@ -49,6 +49,7 @@ mod ledger;
 mod log;
 #[cfg(all(test, memcrsd_loom))]
 mod orders;
+mod pace;
 mod pin;
 mod prefetch;
 mod region;

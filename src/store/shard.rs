@@ -4,7 +4,7 @@ use super::draft::{Draft, Reserved};
 use super::evict::Slice;
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::{Need, Purpose};
+use super::ledger::Need;
 use super::replica::{Found, Replica};
 use super::turn::Turn;
 use super::{EditError, Lookup, Retry, Store, Unreserved, Walk};
@@ -16,8 +16,6 @@ use std::sync::Arc;
 const LAG_MAX: u64 = 1024;
 /// Writers look for laggards once in this many deltas.
 const LAG_CHECK: u64 = 256;
-/// Items looked at by the evictor in one turn when memory is needed now.
-const SLICE_ITEMS: usize = 64;
 /// Items looked at in one call of [`Shard::maintain`].
 const MAINTAIN_ITEMS: usize = 256;
 /// Tables looked at in one call of [`Shard::maintain`].
@@ -88,7 +86,7 @@ impl Shard {
         turn.ledger.collect(space);
         more |= turn.ledger.has_collectable(space);
         more |= turn.ledger.shed_excess(space);
-        more |= turn.expire_segments(MAINTAIN_ITEMS);
+        more |= turn.expire_segments();
         if self.sweep_left > 0 {
             self.sweep_left = self.sweep_left.saturating_sub(MAINTAIN_ITEMS as u64);
             if !turn.sweep(MAINTAIN_ITEMS) {
@@ -96,7 +94,7 @@ impl Shard {
             }
             more |= self.sweep_left > 0;
         }
-        more |= turn.evict_overhang(MAINTAIN_ITEMS);
+        more |= turn.evict_overhang();
         turn.evict_ahead(0);
         drop(turn);
         self.wake_laggards();
@@ -147,37 +145,28 @@ impl Shard {
         is_lagging.then_some(Retry::Stalled)
     }
 
-    /// Evicts until an allocation that lacked `need` has a chance, for up to `turns` turns.
+    /// Evicts until an allocation that lacked `need`, for the key of `hash`, has a chance, for up to `turns` turns.
     ///
-    /// It ends: each round takes a turn, or collects some of what was retired.
+    /// It ends: each round takes a turn, breaks a promise, or collects some of what was retired.
     #[cold]
-    fn make_room(&mut self, now: Secs, need: Need, turns: &mut u32) -> Result<(), Unreserved> {
+    fn make_room(&mut self, now: Secs, hash: Hash, need: Need, turns: &mut u32) -> Result<(), Unreserved> {
         loop {
             let mut turn = self.turn(now);
-            let space = turn.space();
-            turn.ledger.collect(space);
-            if turn.ledger.has(need, Purpose::Write { frees: 0 }) {
-                return Ok(());
-            }
-            if need == Need::Deletions {
+            turn.ledger.redeem(hash);
+            let slice = turn.approach(need);
+            if slice == Some(Slice::Idle) {
+                if turn.ledger.break_promise() {
+                    continue;
+                }
                 return Err(Unreserved::NoRoom);
             }
-            let slice = if turn.ledger.will_have(need) {
-                Slice::Stalled
-            } else if turn.ledger.must_shed(need) && turn.ledger.shed(space) {
-                Slice::Worked
-            } else if !turn.ledger.is_coming(need) {
-                turn.evict(SLICE_ITEMS, |ledger| ledger.is_coming(need))
-            } else {
-                turn.make_whole(need)
-            };
-            turn.ledger.totals.direct_reclaims += u64::from(slice == Slice::Worked);
+            turn.ledger.promise(hash, need);
             drop(turn);
             match slice {
-                Slice::Worked if *turns == 0 => return Err(Retry::Soon.into()),
-                Slice::Worked => *turns -= 1,
-                Slice::Stalled => self.stalled().map_or(Ok(()), Err)?,
-                Slice::Idle => return Err(Unreserved::NoRoom),
+                None => return Ok(()),
+                Some(Slice::Stalled) => self.stalled().map_or(Ok(()), Err)?,
+                Some(_) if *turns == 0 => return Err(Retry::Soon.into()),
+                Some(_) => *turns -= 1,
             }
         }
     }
@@ -294,13 +283,15 @@ impl Fresh<'_> {
             if turn.has_too_many_drafts(value_bytes) {
                 return Ok(None);
             }
+            turn.ledger.redeem(hash);
             let old = turn.find(hash, key);
             let queue = turn.queue_for(hash, old, item_bytes);
             match turn.reserve(queue, key, value_bytes, old) {
                 Ok(reserved) => return Ok(Some(reserved)),
                 Err(need) => {
+                    turn.ledger.promise(hash, need);
                     drop(turn);
-                    self.make_room(need, item_bytes, &mut turns)?;
+                    self.make_room(hash, need, item_bytes, &mut turns)?;
                 }
             }
         }
@@ -313,11 +304,12 @@ impl Fresh<'_> {
 
     pub(super) fn make_room(
         &mut self,
+        hash: Hash,
         need: Need,
         item_bytes: u64,
         turns: &mut u32,
     ) -> Result<(), Unreserved> {
-        let made = self.shard.make_room(self.now, need, turns);
+        let made = self.shard.make_room(self.now, hash, need, turns);
         if made == Err(Unreserved::NoRoom) {
             self.shard.store.count_no_room(item_bytes);
         }

@@ -12,6 +12,7 @@ use super::item::{self, Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
 use super::ledger::{Ledger, Need, Purpose, Queue};
 use super::log::Delta;
+use super::pace::Effort;
 use super::replica::{Found, Replica};
 use super::space::{Home, Space};
 use crate::clock::Secs;
@@ -32,6 +33,8 @@ pub(super) struct Turn<'t> {
     ring: usize,
     /// Log places known to be free without asking the cursors again.
     log_room: u64,
+    /// What has been done for memory.
+    pub(super) effort: Effort,
 }
 
 /// The key's newest version, if there is one.
@@ -42,7 +45,7 @@ impl<'t> Turn<'t> {
     pub(super) fn begin(store: &'t Arc<Store>, replica: &'t mut Replica, ring: usize, now: Secs) -> Self {
         let ledger = store.ledger.lock();
         replica.catch_up(store);
-        let mut turn = Self { store, ledger, replica, now, ring, log_room: 0 };
+        let mut turn = Self { store, ledger, replica, now, ring, log_room: 0, effort: Effort::default() };
         if store.has_abandoned() {
             turn.take_abandoned();
         }

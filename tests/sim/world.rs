@@ -81,6 +81,7 @@ pub(crate) struct World {
     evictions: u64,
     refusals: u64,
     stalls: u64,
+    turns: u64,
     hits: u64,
 }
 
@@ -108,6 +109,7 @@ impl World {
             evictions: 0,
             refusals: 0,
             stalls: 0,
+            turns: 0,
             hits: 0,
         }
     }
@@ -217,6 +219,7 @@ impl World {
         for _ in 0..TRIES_MAX {
             let result = with_shard(ring, &mut attempt);
             match result {
+                Err(EditError::Retry(Retry::Soon)) => self.turns += 1,
                 Err(EditError::Retry(retry)) => {
                     assert_eq!(retry, Retry::Stalled);
                     self.stalls += 1;
@@ -538,8 +541,8 @@ impl World {
         let totals = self.store.totals();
         assert_eq!(totals.curr_items, first.len() as u64, "the books count what the index holds");
         println!(
-            "{} hits, {} evictions, {} refusals, {} stalls, {totals:?}, {memory:?}",
-            self.hits, self.evictions, self.refusals, self.stalls
+            "{} hits, {} evictions, {} refusals, {} stalls, {} further turns, {totals:?}, {memory:?}",
+            self.hits, self.evictions, self.refusals, self.stalls, self.turns
         );
         rings::close();
     }

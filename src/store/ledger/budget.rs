@@ -73,18 +73,24 @@ impl Ledger {
         self.overhang > self.lasting_excess() + self.pending_bytes
     }
 
-    /// True if eviction should run ahead of need: the next segment is not there, and the open one is mostly used, or more
-    /// is in use than the limit allows.
+    /// True if eviction should run ahead of need: the next segment is not there, and the open one of a queue is mostly used,
+    /// or more is in use than the limit allows.
     pub(in crate::store) fn is_low(&self) -> bool {
         if !self.evicts {
             let coming = self.coming() + self.overhang as i64;
             return coming < 2 * self.segment_bytes as i64 || self.is_overhung();
         }
-        let open_room = self.open[Queue::Small as usize]
-            .map_or(0, |id| self.segment_bytes - u64::from(self.segments[id as usize].used));
         // A quarter of a segment ahead of need, since the index may grow before the evictor is done.
         let wanted = self.wanted_for(Need::Segment) + self.segment_bytes as i64 / 4;
-        self.coming() < wanted && (open_room < self.segment_bytes / 4 || self.overhang > 0)
+        let is_full = |queue| self.open_room(queue).is_some_and(|room| room < self.segment_bytes / 4);
+        let is_open = self.open[Queue::Small as usize].is_some();
+        self.coming() < wanted
+            && (!is_open || is_full(Queue::Small) || is_full(Queue::Main) || self.overhang > 0)
+    }
+
+    /// Bytes left in the open segment of `queue`.
+    fn open_room(&self, queue: Queue) -> Option<u64> {
+        self.open[queue as usize].map(|id| self.segment_bytes - u64::from(self.segments[id as usize].used))
     }
 
     /// Bytes that are free under the limit, or will be when the rings have moved on.
@@ -92,14 +98,14 @@ impl Ledger {
         self.room() - self.overhang as i64 + (self.pending_bytes - self.held_bytes) as i64
     }
 
-    /// Bytes that must be free for a writer's `need`: half a segment is left to the evictor.
+    /// Bytes that must be free for a writer's `need`: half a segment is left to the evictor, and what another was promised.
     fn wanted_for(&self, need: Need) -> i64 {
         let bytes = match need {
             Need::Segment => self.segment_bytes as i64,
             Need::Extent { bytes, frees } => bytes as i64 - self.replaced_bytes(frees) as i64,
             Need::Deletions => return i64::MAX,
         };
-        bytes + (self.segment_bytes / 2) as i64
+        bytes + (self.segment_bytes / 2 + self.promised_bytes()) as i64
     }
 
     /// True if an allocation that lacked `need` would succeed.

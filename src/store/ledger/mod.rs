@@ -25,6 +25,7 @@ mod check;
 mod extents;
 mod growth;
 mod mentions;
+mod promise;
 mod queues;
 mod reclaim;
 mod retire;
@@ -35,6 +36,7 @@ use super::ghost::Ghost;
 use super::item::{Item, Layout};
 use super::item_ref::ItemRef;
 use super::large::Extents;
+use super::pace::Credit;
 use super::space::{Home, Space};
 use super::{ClassTotals, Totals};
 use crate::classes::{Classes, item_bytes};
@@ -170,6 +172,8 @@ pub(super) struct Ledger {
     pub(super) ghost: Ghost,
     pub(super) victim: Option<super::evict::Victim>,
     pub(super) sweep: super::evict::Sweep,
+    pub(super) credit: Credit,
+    promise: Option<promise::Promise>,
     cas: u64,
     classes: Classes,
     pub(super) class_totals: Vec<ClassTotals>,
@@ -215,6 +219,8 @@ impl Ledger {
             ghost: Ghost::new(limit),
             victim: None,
             sweep: super::evict::Sweep::default(),
+            credit: Credit::new(limit),
+            promise: None,
             cas: 1,
             class_totals: vec![ClassTotals::default(); count],
             classes,

@@ -3,6 +3,7 @@
 use super::*;
 
 mod held;
+mod paced;
 mod policy;
 mod refusing;
 mod widths;
@@ -71,7 +72,24 @@ fn put(value: Value, exptime: Secs) -> Edit {
 
 fn set_at(shard: &mut Shard, now: Secs, key: &str, value: &[u8], exptime: Secs) -> Result<u64, EditError> {
     let edit = |_: Option<&Item<'_>>| (put(Value::Data, exptime), ());
-    shard.fresh(now).edit(key.as_bytes(), &mut Data::Bytes(value), edit).map(|done| done.cas)
+    at_last(|| shard.fresh(now).edit(key.as_bytes(), &mut Data::Bytes(value), edit)).map(|done| done.cas)
+}
+
+/// Most turns that a write takes: it has more to evict, but not for ever.
+const TURNS_MAX: u32 = 10_000;
+
+/// Tries again as long as there is only more to evict.
+pub(super) fn at_last<T, E: Copy>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E>
+where
+    EditError: From<E>,
+{
+    for _ in 0..TURNS_MAX {
+        match attempt() {
+            Err(error) if EditError::from(error) == EditError::Retry(Retry::Soon) => {}
+            done => return done,
+        }
+    }
+    panic!("{TURNS_MAX} turns, and there is no room yet");
 }
 
 pub(super) fn set(shard: &mut Shard, key: &str, value: &[u8]) -> Result<u64, EditError> {
@@ -171,16 +189,22 @@ fn used(memory: &Memory) -> u64 {
     memory.segments + memory.large + memory.index + memory.ghost
 }
 
-/// Items that the costliest of `writes` evicts; values of `bytes`.
-fn most_evicted_by_a_write(shard: &mut Shard, name: &str, bytes: usize, writes: usize) -> u64 {
+/// Items that the costliest try of `writes` evicts; values of `bytes`.
+fn most_evicted_in_one_go(shard: &mut Shard, name: &str, bytes: usize, writes: usize) -> u64 {
     let value = vec![b'v'; bytes];
     let mut before = shard.store().totals().evictions;
     let mut most = 0;
     for n in 0..writes {
-        set(shard, &format!("{name}-of-thirty-bytes-{n:09}"), &value).unwrap();
-        let after = shard.store().totals().evictions;
-        most = most.max(after - before);
-        before = after;
+        let key = format!("{name}-of-thirty-bytes-{n:09}");
+        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+        let stored = at_last(|| {
+            let tried = shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Bytes(&value), edit);
+            let after = shard.store().totals().evictions;
+            most = most.max(after - before);
+            before = after;
+            tried
+        });
+        assert!(stored.is_ok(), "{key}: {stored:?}");
     }
     assert!(before > 0, "{writes} writes of {bytes} bytes evict");
     most
@@ -190,12 +214,12 @@ fn most_evicted_by_a_write(shard: &mut Shard, name: &str, bytes: usize, writes: 
 /// at -m 64, in one go; and a write of 10 KB after small ones a whole segment of them.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn no_write_evicts_much_more_than_its_own_size() {
+fn no_write_evicts_much_in_one_go() {
     let mut shard = alone(options(64 << 20, 1));
     for (name, bytes, writes, bound) in
         [("small", 10, 1_500_000, 64), ("large", 10_000, 10_000, 1_100), ("again", 10, 300_000, 64)]
     {
-        let most = most_evicted_by_a_write(&mut shard, name, bytes, writes);
+        let most = most_evicted_in_one_go(&mut shard, name, bytes, writes);
         assert!(most <= bound, "{name}: {most}");
     }
 }
@@ -205,7 +229,7 @@ fn no_write_evicts_much_more_than_its_own_size() {
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_large_value_evicts_about_its_own_size() {
     let mut shard = alone(options(64 << 20, 1));
-    let most = most_evicted_by_a_write(&mut shard, "large", 500_000, 500);
+    let most = most_evicted_in_one_go(&mut shard, "large", 500_000, 500);
     assert!(most <= 2, "{most}");
     // Received as it comes, as well.
     for n in 0..300 {
@@ -371,21 +395,21 @@ fn a_draft_that_is_dropped_leaves_nothing() {
 #[cfg_attr(miri, ignore = "takes hours")]
 fn room_for_a_large_value_is_made_in_turns() {
     let mut shard = alone(options(16 << 20, 1));
-    most_evicted_by_a_write(&mut shard, "small", 10, 400_000);
+    most_evicted_in_one_go(&mut shard, "small", 10, 400_000);
     let mut before = shard.store().totals().evictions;
     let mut calls = 0;
     let draft = loop {
         calls += 1;
-        let reserved = shard.fresh(NOW).reserve(b"large", 1_000_000, 4);
+        let reserved = shard.fresh(NOW).reserve(b"large", 1_000_000, 1);
         let after = shard.store().totals().evictions;
-        assert!(after - before <= 5 * 64, "{}", after - before);
+        assert!(after - before <= 2 * 300, "{}", after - before);
         before = after;
         match reserved {
             Ok(draft) => break draft,
             Err(why) => assert_eq!(why, Unreserved::Retry(Retry::Soon)),
         }
     };
-    assert!((50..100).contains(&calls), "{calls}");
+    assert!((25..100).contains(&calls), "{calls}");
     assert_eq!(draft.len(), 1_000_000);
 }
 
@@ -435,7 +459,7 @@ fn the_limit_can_shrink_and_grow() {
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_lowered_limit_is_reached_little_by_little() {
     let mut shard = alone(options(64 << 20, 1));
-    let fill = |shard: &mut Shard, name| most_evicted_by_a_write(shard, name, 10, 1_200_000);
+    let fill = |shard: &mut Shard, name| most_evicted_in_one_go(shard, name, 10, 1_200_000);
     fill(&mut shard, "first");
     assert!(shard.store().set_memory_limit(16 << 20));
     let most = fill(&mut shard, "second");
