@@ -302,6 +302,29 @@ fn operations_that_fall_short_are_gone_on_with() {
     ends_unharmed(server, double, other);
 }
 
+/// Replies that a kernel without memory does not take are neither lost nor mixed up.
+#[test]
+fn while_nothing_can_be_submitted_replies_wait() {
+    for errno in [libc::EAGAIN, libc::EBUSY, libc::EINTR] {
+        let Some((server, double)) = start() else { return };
+        let mut clients: Vec<_> = (0..100).map(|_| served(&server)).collect();
+        for _ in 0..3 {
+            let before = double.met();
+            double.order_call(libc::SYS_io_uring_enter, errno, 20);
+            for (number, client) in clients.iter_mut().enumerate() {
+                client.send(format!("mg key-{number} k\r\nmn\r\n").as_bytes());
+            }
+            for (number, client) in clients.iter_mut().enumerate() {
+                assert_eq!(client.line(), format!("EN kkey-{number}"));
+                assert_eq!(client.line(), "MN");
+            }
+            assert_eq!(double.met(), before + 20);
+        }
+        let other = clients.pop().unwrap();
+        ends_unharmed(server, double, other);
+    }
+}
+
 /// What has come waits in the kernel meanwhile.
 #[test]
 fn datagrams_that_cannot_be_received_are_answered_later() {

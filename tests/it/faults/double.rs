@@ -193,15 +193,14 @@ fn follow(process: Pid, thread: Pid, orders: &Orders) {
         ptrace::syscall(thread, signal.take()).unwrap();
         match wait(thread) {
             WaitStatus::PtraceSyscall(_) => match entered(thread) {
-                Some((nr, [descriptor, count, ..])) if nr == libc::SYS_io_uring_enter as u64 => {
-                    is_in_kernel = true;
-                    let ring = ring.get_or_insert_with(|| Ring::of(process, descriptor as i32));
-                    ring.overwrite_entries(count as u32, orders);
-                }
-                Some((nr, _)) if error.is_none() => {
+                Some((nr, [descriptor, count, ..])) if error.is_none() => {
                     error = orders.error_of(nr);
                     if error.is_some() {
                         change(thread, |registers| registers.orig_rax = NO_CALL);
+                    } else if nr == libc::SYS_io_uring_enter as u64 {
+                        is_in_kernel = true;
+                        let ring = ring.get_or_insert_with(|| Ring::of(process, descriptor as i32));
+                        ring.overwrite_entries(count as u32, orders);
                     }
                 }
                 _ => {

@@ -65,13 +65,13 @@ pub(crate) struct Driver {
     /// The buffers that receives are given; `None` if they cannot be registered.
     pub(super) pool: Option<Pool>,
     /// Entries for which the submission queue had no room.
-    backlog: RefCell<VecDeque<squeue::Entry>>,
+    pub(super) backlog: RefCell<VecDeque<squeue::Entry>>,
     /// Connections with a queued send that is not known to be done.
     queued_sends: RefCell<Vec<usize>>,
     /// Somebody waits for one of them: the ring must not sleep, since it may end in silence.
     is_settling: Cell<bool>,
-    /// Tasks that go on in the next pass.
-    yielded: RefCell<Vec<Waker>>,
+    /// Connections whose reader goes on in the next pass.
+    yielded: RefCell<Vec<usize>>,
     /// Where heap memory comes from when no buffer is free.
     pub(super) buffers: Buffers,
     /// Completions taken out of their queue, kept for its memory.
@@ -83,6 +83,11 @@ pub(crate) struct Driver {
     doorbell_count: Box<Cell<u64>>,
     /// Wakes the future that the ring runs: for when nothing else was woken.
     main: OnceCell<Waker>,
+    #[cfg(debug_assertions)]
+    pub(super) audit: super::audit::Audit,
+    /// So many calls of the kernel are refused.
+    #[cfg(test)]
+    pub(super) refusals: Cell<u32>,
 }
 
 thread_local! {
@@ -108,6 +113,10 @@ impl Driver {
             doorbell: Arc::new(Doorbell::new()?),
             doorbell_count: Box::default(),
             main: OnceCell::new(),
+            #[cfg(debug_assertions)]
+            audit: super::audit::Audit::default(),
+            #[cfg(test)]
+            refusals: Cell::default(),
         })
     }
 
@@ -164,7 +173,12 @@ impl Driver {
     }
 
     /// Submits and waits until `want` completions are there. Deferred work of the kernel runs in here.
-    fn enter_kernel(&self, want: u32, flags: EnterFlags) -> io::Result<()> {
+    pub(super) fn enter_kernel(&self, want: u32, flags: EnterFlags) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(left) = self.refusals.get().checked_sub(1) {
+            self.refusals.set(left);
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
         let mut ring = self.ring.borrow_mut();
         let count = ring.submission().len() as u32;
         // SAFETY: there is no argument, and the entries are those of `push`.
@@ -175,7 +189,14 @@ impl Driver {
     fn is_settled(&self) -> bool {
         let mut ring = self.ring.borrow_mut();
         let submission = ring.submission();
-        submission.is_empty() && !submission.cq_overflow()
+        submission.is_empty() && !submission.cq_overflow() && self.backlog.borrow().is_empty()
+    }
+
+    /// Lets the kernel show what has completed; true if something has.
+    #[cfg(debug_assertions)]
+    pub(super) fn has_completions(&self) -> bool {
+        let _ = self.enter_kernel(0, EnterFlags::GETEVENTS);
+        !self.ring.borrow_mut().completion().is_empty()
     }
 
     /// Submits, waits, and wakes the tasks that can go on; returns once there is one.
@@ -184,14 +205,22 @@ impl Driver {
         let mut has_woken = false;
         while !has_woken {
             self.push_backlog();
-            let may_sleep = !self.is_settling.get() && self.yielded.borrow().is_empty();
+            let may_sleep = !self.is_settling.get()
+                && self.yielded.borrow().is_empty()
+                && self.backlog.borrow().is_empty();
             let want = u32::from(self.doorbell.may_sleep() && may_sleep);
+            #[cfg(debug_assertions)]
+            self.audit_before(want);
             let refused = self.enter_kernel(want, EnterFlags::GETEVENTS).err();
             // Before completions are handled, which may queue more.
             let is_settled = self.is_settled();
             let has_rung = self.doorbell.awake();
             let count;
             (has_woken, count) = self.dispatch();
+            #[cfg(debug_assertions)]
+            if want > 0 && count == 1 && !has_woken && self.timers.has_rung() {
+                self.audit_after_time();
+            }
             if has_rung && let Some(main) = self.main.get() {
                 main.wake_by_ref();
                 has_woken = true;
@@ -207,6 +236,7 @@ impl Driver {
         }
     }
 
+    /// Moves entries from the backlog into the queue while it has room.
     fn push_backlog(&self) {
         let mut backlog = self.backlog.borrow_mut();
         while let Some(entry) = backlog.front() {
@@ -228,7 +258,7 @@ impl Driver {
             has_woken |= match user_data & ((1 << KIND_BITS) - 1) {
                 OPERATION => self.operations.complete(index, result),
                 RECEIVE => self.connection(index).received(self, index, result, flags),
-                SEND => self.connection(index).queued_send_completed(result),
+                SEND => self.connection(index).queued_send_completed(self, index, result),
                 DOORBELL => {
                     self.watch_doorbell();
                     false
@@ -247,15 +277,20 @@ impl Driver {
     }
 
     fn wake_yielded(&self) -> bool {
-        let yielded = self.yielded.take();
-        let has_woken = !yielded.is_empty();
-        yielded.into_iter().for_each(Waker::wake);
+        let mut yielded = self.yielded.take();
+        let mut has_woken = false;
+        for index in yielded.drain(..) {
+            // One that is no longer there, or waits no longer, does not count as woken: nobody would be ready.
+            let connection = self.connections.borrow().get(index).map(Rc::clone);
+            has_woken |= connection.is_some_and(|connection| connection.wake_reader());
+        }
+        self.yielded.replace(yielded);
         has_woken
     }
 
-    /// Wakes a task once all others that are ready have run, and what they queued is submitted.
-    pub(super) fn wake_in_next_pass(&self, waker: &Waker) {
-        self.yielded.borrow_mut().push(waker.clone());
+    /// Wakes the reader of connection `index` once all tasks that are ready have run, and what they queued is submitted.
+    pub(super) fn wake_in_next_pass(&self, index: usize) {
+        self.yielded.borrow_mut().push(index);
     }
 
     /// Ends the operation that has this user data, if there is one.
@@ -317,10 +352,17 @@ impl Driver {
         has_woken
     }
 
-    /// Hands everything to the kernel that waits for it.
+    /// Hands everything to the kernel that waits for it, if it takes it.
     pub(super) fn flush(&self) {
-        self.push_backlog();
-        self.submit();
+        loop {
+            let before = self.backlog.borrow().len();
+            self.push_backlog();
+            self.submit();
+            // Ends when the backlog shrinks no more.
+            if matches!(self.backlog.borrow().len(), left if left == 0 || left == before) {
+                break;
+            }
+        }
     }
 
     /// The number of the current pass, which changes whenever all ready tasks have run.

@@ -100,7 +100,7 @@ fn warn(error: &io::Error) {
 mod tests {
     use super::*;
     use crate::completion::{self, Handle};
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixStream;
 
     const BEST: Setup = Setup { flags: Flags::Deferred, multishot: true, silent_sends: true };
@@ -170,6 +170,55 @@ mod tests {
                 }
                 for task in waiting {
                     assert_eq!(task.await.expect("no panic"), b"x");
+                }
+            });
+        }
+    }
+
+    /// Replies for which the queue had no room, while the kernel took none, were taken for sent once the queue itself was
+    /// empty: their memory went into other replies, and the ring slept on what it had not submitted.
+    #[test]
+    fn what_the_kernel_refuses_to_take_is_not_lost() {
+        const PAIRS: usize = 100;
+        for silent_sends in [true, false] {
+            let setup = Setup { silent_sends, ..BEST };
+            let ring = setup.flags.builder(1024).build(8).expect("a ring");
+            let pool = Pool::register(&ring, PAIRS, 4096).expect("buffers");
+            let buffers = pool.buffers(0);
+            let driver = Driver::new(ring, setup, Some(pool), buffers).expect("a driver");
+            let runtime = std::mem::ManuallyDrop::new(Runtime::new(driver).expect("a runtime"));
+            runtime.block_on(async {
+                let (ours, theirs): (Vec<_>, Vec<_>) =
+                    (0..PAIRS).map(|_| UnixStream::pair().expect("a pair")).unzip();
+                theirs.iter().try_for_each(|peer| peer.set_nonblocking(true)).expect("sockets");
+                for socket in ours {
+                    tokio::task::spawn_local(async move {
+                        let connection = Handle::new(socket2::Socket::from(socket));
+                        loop {
+                            let request = connection.read().await.expect("bytes").bytes().to_vec();
+                            Driver::current().refusals.set(20);
+                            let mut reply = Driver::current().buffers.spare();
+                            reply.extend_from_slice(&request.repeat(1000));
+                            connection.queue_send(reply);
+                        }
+                    });
+                }
+                completion::turn().await;
+                for _ in 0..3 {
+                    for (number, peer) in (0_u8..).zip(&theirs) {
+                        (&mut &*peer).write_all(&[number]).expect("a write");
+                    }
+                    for (number, peer) in (0_u8..).zip(&theirs) {
+                        let mut reply = Vec::new();
+                        while reply.len() < 1000 {
+                            let mut part = [0; 1000];
+                            match (&mut &*peer).read(&mut part) {
+                                Ok(count) => reply.extend_from_slice(&part[..count]),
+                                Err(_) => completion::turn().await,
+                            }
+                        }
+                        assert!(reply == [number; 1000], "{number} was told {}", reply[0]);
+                    }
                 }
             });
         }

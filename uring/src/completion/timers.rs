@@ -64,6 +64,18 @@ impl Timers {
         has_woken
     }
 
+    #[cfg(debug_assertions)]
+    pub(super) fn has_rung(&self) -> bool {
+        self.has_rung.get()
+    }
+
+    /// Whether an operation completes when the earliest sleep is over, or none is needed.
+    #[cfg(debug_assertions)]
+    pub(super) fn is_armed(&self) -> bool {
+        let due = self.due.borrow();
+        due.peek().is_none_or(|Reverse((at, _))| self.armed.borrow().iter().any(|(_, armed)| armed.at <= *at))
+    }
+
     fn pop_due(&self, now: Instant) -> Option<usize> {
         let mut due = self.due.borrow_mut();
         due.peek().filter(|Reverse((at, _))| *at <= now)?;

@@ -11,6 +11,9 @@
 //! queued send is under way, so that a client that does not read its replies is not read from.
 #![expect(unsafe_code, reason = "operations name memory by address")]
 
+#[cfg(debug_assertions)]
+mod audit;
+
 use super::driver::{Driver, RECEIVE, SEND, user_data};
 use super::operation::to_result;
 use super::pool::GROUP;
@@ -180,7 +183,7 @@ impl Connection {
 
     /// The queued send has completed: with less than all, with an error, or, where the kernel says so, with all; true if
     /// its task was woken.
-    pub(super) fn queued_send_completed(&self, result: i32) -> bool {
+    pub(super) fn queued_send_completed(&self, driver: &Driver, index: usize, result: i32) -> bool {
         let mut state = self.queued_send.borrow_mut();
         let QueuedSend::Queued(bytes) = &mut *state else { return false };
         match to_result(result) {
@@ -197,6 +200,11 @@ impl Connection {
         self.reader.wake() | self.settler.wake()
     }
 
+    /// True if its reader was waiting.
+    pub(super) fn wake_reader(&self) -> bool {
+        self.reader.wake()
+    }
+
     /// Everything has been submitted, and what has completed has been handled; `None` if the send is still under way, else
     /// whether the task was woken.
     pub(super) fn settle_queued_send(&self, driver: &Driver) -> Option<bool> {
@@ -208,11 +216,14 @@ impl Connection {
             driver.buffers.reuse(std::mem::take(bytes));
             *state = QueuedSend::Idle;
             drop(state);
-            // An interruption that came meanwhile has woken nobody.
-            let can_return = self.is_interrupted.get() || !self.arrivals.borrow().is_empty();
-            return Some(self.settler.wake() | (can_return && self.reader.wake()));
+            return Some(self.settler.wake() | (self.can_read() && self.reader.wake()));
         }
         Some(false)
+    }
+
+    /// Whether a read would return, were it not for a queued send.
+    fn can_read(&self) -> bool {
+        self.is_interrupted.get() || !self.arrivals.borrow().is_empty()
     }
 
     fn forget_arrivals(&self, driver: &Driver) {
@@ -351,7 +362,7 @@ impl Handle {
             Poll::Ready(Ok(Some(rest))) => return Poll::Ready(Ok(Found::Unsent(rest))),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {
-                if !connection.arrivals.borrow().is_empty() {
+                if connection.can_read() {
                     self.driver.must_settle();
                 }
                 self.arm();
@@ -361,7 +372,8 @@ impl Handle {
         }
         // A read that finds bytes at once lets the others run first, if it is not the first in this pass.
         if connection.read_in_pass.get() == self.driver.pass() && !connection.arrivals.borrow().is_empty() {
-            self.driver.wake_in_next_pass(cx.waker());
+            self.driver.wake_in_next_pass(self.index);
+            connection.reader.wait(cx);
             return Poll::Pending;
         }
         while let Some(arrival) = self.next_arrival() {
@@ -522,7 +534,9 @@ impl Handle {
     /// Makes a waiting read return, or the next one that would wait.
     pub(crate) fn interrupt(&self) {
         self.connection.is_interrupted.set(true);
-        if !self.is_sending() {
+        if self.is_sending() {
+            self.driver.must_settle();
+        } else {
             self.connection.reader.wake();
         }
     }

@@ -1,0 +1,59 @@
+//! What a debug build checks whenever its ring is about to sleep: that nobody sleeps who could go on. A wake that is lost shows
+//! as a delay until the next beat of a clock, if at all; here it ends the test that lost it.
+
+use super::driver::Driver;
+use std::cell::Cell;
+use std::time::Duration;
+
+/// Connections looked at before each sleep, which go round.
+const AT_A_TIME: usize = 64;
+/// How long another processor may take between the arrival of bytes and the end of a wait for them.
+const ARRIVAL: Duration = Duration::from_millis(20);
+
+/// How far the checks have come.
+#[derive(Default)]
+pub(super) struct Audit {
+    next: Cell<usize>,
+}
+
+impl Driver {
+    /// The ring will wait for `want` completions, when it has submitted what is queued.
+    ///
+    /// # Panics
+    /// It must not.
+    pub(super) fn audit_before(&self, want: u32) {
+        if want == 0 {
+            return;
+        }
+        assert!(self.backlog.borrow().is_empty(), "entries wait for room in the queue");
+        assert!(self.timers.is_armed(), "no operation ends the earliest sleep");
+        self.some_connections(|connection| {
+            if let Some(why) = connection.could_go_on(self.setup.get().silent_sends) {
+                panic!("a connection waits and could go on: {why}: {connection:?}");
+            }
+        });
+    }
+
+    /// Only time has passed: no bytes have come that a receive should have received.
+    ///
+    /// # Panics
+    /// Some have.
+    pub(super) fn audit_after_time(&self) {
+        self.some_connections(|connection| {
+            if connection.is_deaf() {
+                std::thread::sleep(ARRIVAL);
+                assert!(
+                    !connection.is_deaf() || self.has_completions(),
+                    "bytes have come and no receive has completed: {connection:?}"
+                );
+            }
+        });
+    }
+
+    fn some_connections(&self, check: impl Fn(&super::connection::Connection)) {
+        let connections = self.connections.borrow();
+        let (from, end) = (self.audit.next.get(), connections.capacity());
+        (from..end).take(AT_A_TIME).filter_map(|index| connections.get(index)).for_each(|one| check(one));
+        self.audit.next.set(if from + AT_A_TIME < end { from + AT_A_TIME } else { 0 });
+    }
+}
