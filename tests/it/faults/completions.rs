@@ -2,8 +2,10 @@
 //! the epoll engine; clients see the same.
 
 use std::net::UdpSocket;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Instant;
 
+use nix::sys::signal::Signal;
 use rustix::io_uring::IoringOp;
 
 use super::double::{ALWAYS, Double, Fate, Operation, Socket};
@@ -323,6 +325,16 @@ fn while_nothing_can_be_submitted_replies_wait() {
         let other = clients.pop().unwrap();
         ends_unharmed(server, double, other);
     }
+}
+
+/// Whoever waits for a completion that the kernel has dropped would wait for ever.
+#[test]
+fn completions_that_the_kernel_has_lost_end_the_process() {
+    let Some((mut server, double)) = start() else { return };
+    served(&server);
+    double.order_call(libc::SYS_io_uring_enter, libc::EBADR, 1);
+    assert_eq!(server.wait().signal(), Some(Signal::SIGABRT as i32));
+    assert!(server.stderr().contains("has lost completions of io_uring: giving up"), "{}", server.stderr());
 }
 
 /// What has come waits in the kernel meanwhile.

@@ -228,6 +228,7 @@ impl Driver {
             has_woken |= is_settled && self.settle_sends();
             has_woken |= self.timers.fire(self) | self.wake_yielded();
             match refused.and_then(|error| error.raw_os_error()) {
+                Some(libc::EBADR) => give_up(),
                 // Nothing shrinks while the kernel is out of memory but the time until the watchdog's patience ends.
                 Some(libc::EINTR | libc::EBUSY) | None => {}
                 Some(_) if count > 0 => {}
@@ -384,4 +385,11 @@ impl Driver {
         // has been entered.
         unsafe { self.push(entry) };
     }
+}
+
+/// The kernel had no memory to keep completions in, and has dropped some. Whoever waits for them would wait for good, the
+/// doorbell perhaps among them.
+fn give_up() -> ! {
+    tracing::error!("the kernel is out of memory and has lost completions of io_uring: giving up");
+    std::process::abort()
 }
