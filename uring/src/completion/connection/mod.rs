@@ -13,6 +13,8 @@
 
 #[cfg(debug_assertions)]
 mod audit;
+#[cfg(test)]
+mod tests;
 
 use super::driver::{Driver, RECEIVE, SEND, user_data};
 use super::operation::to_result;
@@ -197,6 +199,10 @@ impl Connection {
             Err(_) => *state = QueuedSend::Broken(-result),
         }
         drop(state);
+        // A client that does not read is not read from: it would only fill buffers that others need.
+        if self.receiving.get() == Receiving::Multishot {
+            self.end_multishot(driver, index);
+        }
         self.reader.wake() | self.settler.wake()
     }
 
