@@ -125,6 +125,14 @@ fn each_family<B>(
     if all.is_empty() { Err(missing) } else { Ok(all) }
 }
 
+/// For a port that is bound, and of whose connections nobody would hear.
+pub(super) fn unwatched(error: &std::io::Error) -> StartError {
+    let reason = log::reason(error);
+    StartError::new(format!(
+        "cannot wait for connections: {reason}: epoll_create1 and epoll_ctl must be allowed, and descriptors left (ulimit -n)"
+    ))
+}
+
 /// memcached's words for a port that cannot be had, and what helps.
 fn refused(transport: &str, host: Option<&str>, port: u16, error: &std::io::Error) -> StartError {
     let reason = log::reason(error);

@@ -6,10 +6,11 @@ use super::context::{CloseReason, Entry, Message, Parts, Phase, RingContext};
 use super::listen::Bound;
 use super::sweeps::Sweeps;
 use super::udp;
-use crate::log;
+use std::io;
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use uring::{Accepts, Listener, Mail, Mailbox};
+use uring::{Accepts, DatagramSocket, Datagrams, Listener, Mail, Mailbox};
 
 /// Interval of the clock, the bell and the sweep over connections.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -27,18 +28,26 @@ const DRAIN: Duration = Duration::from_millis(500);
 const CUT: Duration = Duration::from_millis(200);
 
 /// Runs `io` until [`Message::Stop`] comes and the ring's connections have ended. Seconds begin at whole seconds from
-/// `epoch`, when the server's clock started.
+/// `epoch`, when the server's clock started. `opened` is told whether all that is `bound` could be opened.
 pub(super) fn run(
     io: uring::Ring,
     parts: Parts,
     mut mailbox: Mailbox<Message>,
     bound: Bound,
     epoch: Instant,
+    opened: &mpsc::Sender<io::Result<()>>,
 ) {
-    let Bound { listeners, sockets } = bound;
     let ring = Rc::new(RingContext::new(parts, io.buffers()));
     io.run(async move {
-        let listeners: Vec<_> = listeners.into_iter().filter_map(open).collect();
+        let (listeners, sockets) = match bound.open() {
+            Ok(all) => all,
+            Err(error) => {
+                // Whoever does not listen any more does not start the server either.
+                let _ = opened.send(Err(error));
+                return;
+            }
+        };
+        let _ = opened.send(Ok(()));
         for (listener, accepts) in &listeners {
             uring::spawn(accept::accept_all(Rc::clone(&ring), Rc::clone(accepts), *listener));
         }
@@ -62,13 +71,16 @@ pub(super) fn run(
     });
 }
 
-fn open((index, listener): (usize, Listener)) -> Option<(usize, Rc<Accepts>)> {
-    match listener.open() {
-        Ok(accepts) => Some((index, Rc::new(accepts))),
-        Err(error) => {
-            tracing::error!("cannot accept connections: {}", log::reason(&error));
-            None
-        }
+/// Listeners of a ring, with their indices in the configuration.
+type Listening = Vec<(usize, Rc<Accepts>)>;
+
+impl Bound {
+    /// Brings everything to this thread's ring.
+    fn open(self) -> io::Result<(Listening, Vec<Datagrams>)> {
+        let open = |(index, listener): (usize, Listener)| Ok((index, Rc::new(listener.open()?)));
+        let listeners = self.listeners.into_iter().map(open).collect::<io::Result<_>>()?;
+        let sockets = self.sockets.into_iter().map(DatagramSocket::open).collect::<io::Result<_>>()?;
+        Ok((listeners, sockets))
     }
 }
 

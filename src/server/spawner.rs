@@ -4,7 +4,7 @@ use super::admission::ConnLimits;
 use super::context::{Message, Parts, Settings};
 use super::engines;
 use super::error::StartError;
-use super::listen::Bound;
+use super::listen::{Bound, unwatched};
 use super::ring;
 use super::watchdog::Pulses;
 use crate::config::{Config, Protocol};
@@ -13,6 +13,7 @@ use crate::engine::{Engine, Shared};
 use crate::limits::READ_BUFFER_BYTES;
 use crate::store::Store;
 use crate::tls::Certificates;
+use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -40,7 +41,7 @@ impl RingSpawner<'_> {
     /// Starts one thread per mailbox. They accept once every ring is built, all on the I/O engine that is returned.
     ///
     /// # Errors
-    /// A thread or a ring cannot be created.
+    /// A thread or a ring cannot be created, or a listener cannot be watched.
     pub(super) fn start(
         &self,
         mailboxes: Vec<Mailbox<Message>>,
@@ -57,12 +58,14 @@ impl RingSpawner<'_> {
         let settings = settings(config);
         let limits = ConnLimits::new(rings, self.connections_max as usize);
         let (reports, readiness) = mpsc::channel();
+        let (opened, openings) = mpsc::channel();
         let mut controls = Vec::new();
         let mut threads = Vec::new();
         for (index, (mailbox, bound)) in mailboxes.into_iter().zip(bound).enumerate() {
             let (control, orders) = mpsc::channel();
             controls.push(control);
             let (reports, support, epoch) = (reports.clone(), self.support, self.epoch);
+            let opened = opened.clone();
             let (shared, shard) = (Arc::clone(self.shared), self.store.shard(index));
             let (wakers, pulses) = (Arc::clone(self.wakers), Arc::clone(self.pulses));
             let (limits, settings) = (Arc::clone(&limits), settings.clone());
@@ -73,13 +76,14 @@ impl RingSpawner<'_> {
                 let engine = Engine::new(shared, shard, index);
                 let parts =
                     Parts { index, engine, addresses, limits, wakers, pulses, settings, certificates };
-                ring::run(io, parts, mailbox, bound, epoch);
+                ring::run(io, parts, mailbox, bound, epoch, &opened);
             };
             let thread = std::thread::Builder::new().name(format!("ring-{index}")).spawn(body);
             threads.push(thread.map_err(|error| StartError::new(format!("can't create thread: {error}")))?);
         }
-        drop(reports);
+        drop((reports, opened));
         let engine = engines::settle(config.io_engine, self.support, &readiness, &controls)?;
+        openings.iter().take(rings).collect::<io::Result<()>>().map_err(|error| unwatched(&error))?;
         Ok((threads, engine))
     }
 }

@@ -7,7 +7,6 @@ use crate::session::udp::{Datagrams, Exchange};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use uring::DatagramSocket;
 
 /// Pause in receiving when the kernel is out of memory.
 const RECEIVE_BACKOFF: Duration = Duration::from_millis(10);
@@ -15,11 +14,7 @@ const RECEIVE_BACKOFF: Duration = Duration::from_millis(10);
 const BATCH: usize = 64;
 
 /// Serves a socket as long as the ring runs.
-pub(super) async fn serve(ring: Rc<RingContext>, socket: DatagramSocket) {
-    let mut socket = match socket.open() {
-        Ok(socket) => socket,
-        Err(error) => return tracing::warn!(%error, "cannot serve datagrams"),
-    };
+pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
     let id = socket.id() as u32;
     let mut replies = Datagrams::default();
     while !ring.is_stopping() {

@@ -38,17 +38,34 @@ fn without_io_uring_epoll_serves_and_says_why() {
 #[test]
 fn startup_fails_if_io_uring_is_requested_and_refused() {
     for refused in forbidden() {
-        let dir = TempDir::new();
-        let mut child =
-            under(&refused, &dir).args(["-p", "-1", "-l", "127.0.0.1", "--io-engine=uring"]).spawn().unwrap();
-        let mut status = None;
-        wait_until("the server gives up", || {
-            status = child.try_wait().unwrap();
-            status.is_some()
-        });
-        assert_eq!(status.unwrap().code(), Some(71));
-        let said = std::fs::read_to_string(dir.path().join("stderr")).unwrap();
+        let (status, said) = fails_under(&refused, "uring");
+        assert_eq!(status, Some(71));
         assert!(said.contains("cannot use io_uring") && said.contains("seccomp"), "{said}");
+    }
+}
+
+/// Exit status and words of a server that does not start.
+fn fails_under(refused: &[Refused], engine: &str) -> (Option<i32>, String) {
+    let dir = TempDir::new();
+    let flags = ["-p", "-1", "-l", "127.0.0.1", "--io-engine", engine];
+    let mut child = under(refused, &dir).args(flags).spawn().unwrap();
+    let mut status = None;
+    wait_until("the server gives up", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    (status.unwrap().code(), std::fs::read_to_string(dir.path().join("stderr")).unwrap())
+}
+
+/// Connections to a port that is bound were never accepted, and the process lived on.
+#[test]
+fn startup_fails_if_connections_cannot_be_waited_for() {
+    let refusal = [refused(libc::SYS_epoll_create1, libc::EPERM)];
+    for engine in ["uring", "epoll", "auto"] {
+        let (status, said) = fails_under(&refusal, engine);
+        assert_eq!(status, Some(71));
+        assert!(said.contains("Operation not permitted"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
     }
 }
 
