@@ -6,15 +6,12 @@
 //!   operation one completion for one future                      accept, datagram, receive, send, wait
 //!   connection receives into buffers of the kernel's choice, sends that nobody waits for
 //!   pool, timers, setup, probe
-//!   audit     in a debug build: nobody sleeps who could go on
 //! ```
 //!
 //! Memory that an operation names is owned by it until it has completed, even if its future is dropped.
 #![expect(unsafe_code, reason = "the kernel reads and writes memory that operations name by address")]
 
 mod accept;
-#[cfg(debug_assertions)]
-mod audit;
 mod connection;
 mod datagram;
 mod driver;

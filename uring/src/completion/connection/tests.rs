@@ -1,3 +1,5 @@
+//! Connections without a server.
+
 use super::*;
 use crate::completion;
 use crate::ring::Options;

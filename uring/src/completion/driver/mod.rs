@@ -21,6 +21,9 @@
 //! | `DOORBELL`, `IGNORED` | none | once |
 #![expect(unsafe_code, reason = "entries name memory by address")]
 
+#[cfg(debug_assertions)]
+mod audit;
+
 use super::connection::Connection;
 use super::operation::Operations;
 use super::pool::Pool;
@@ -84,7 +87,7 @@ pub(crate) struct Driver {
     /// Wakes the future that the ring runs: for when nothing else was woken.
     main: OnceCell<Waker>,
     #[cfg(debug_assertions)]
-    pub(super) audit: super::audit::Audit,
+    audit: audit::Audit,
     /// So many calls of the kernel are refused.
     #[cfg(test)]
     pub(super) refusals: Cell<u32>,
@@ -114,7 +117,7 @@ impl Driver {
             doorbell_count: Box::default(),
             main: OnceCell::new(),
             #[cfg(debug_assertions)]
-            audit: super::audit::Audit::default(),
+            audit: audit::Audit::default(),
             #[cfg(test)]
             refusals: Cell::default(),
         })

@@ -1,7 +1,8 @@
 //! What a debug build checks whenever its ring is about to sleep: that nobody sleeps who could go on. A wake that is lost shows
 //! as a delay until the next beat of a clock, if at all; here it ends the test that lost it.
 
-use super::driver::Driver;
+use super::Driver;
+use crate::completion::connection::Connection;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ impl Driver {
         });
     }
 
-    fn some_connections(&self, check: impl Fn(&super::connection::Connection)) {
+    fn some_connections(&self, check: impl Fn(&Connection)) {
         let connections = self.connections.borrow();
         let (from, end) = (self.audit.next.get(), connections.capacity());
         (from..end).take(AT_A_TIME).filter_map(|index| connections.get(index)).for_each(|one| check(one));
