@@ -22,7 +22,7 @@ until [ -s "$dir/port" ]; do kill -0 $pid; read -rt 0.05 <> <(:) || true; done
 port=$(sed -n 's/^TCP INET: //p' "$dir/port" | head -1)
 
 ask() { exec 3<>"/dev/tcp/127.0.0.1/$port"; printf '%s\r\nquit\r\n' "$1" >&3; tr -d '\r' <&3; exec 3<&-; }
-stat() { ask stats | awk -v name="$1" '$2 == name { print $3 }'; }
+stat() { { ask stats; ask 'stats memcrsd'; } | awk -v name="$1" '$2 == name { print $3 }'; }
 rss() { awk '/^VmRSS/ { print int($2 / 1024) }' /proc/$pid/status; }
 load() { "$target/release/perf" load --server "127.0.0.1:$port" --quiet --warmup 0.2 "$@" >>"$dir/out" 2>&1; }
 

@@ -76,7 +76,6 @@ impl Report<'_> {
         self.traffic(&mut to, &sums);
         self.mechanism(&mut to, &sums, &memory, &totals);
         self.items_summary(&mut to, &memory, &totals);
-        self.own(&mut to, &memory);
     }
 
     fn process(&self, to: &mut Writer<'_, '_>) {
@@ -240,8 +239,10 @@ impl Report<'_> {
         }
     }
 
-    /// The parts of the memory budget, for which memcached has no names.
-    fn own(&self, to: &mut Writer<'_, '_>, memory: &Memory) {
+    /// `stats memcrsd`: what memcached has no names for.
+    pub fn stats_memcrsd(&self, sink: &mut Sink<'_>) {
+        let mut to = Writer::new(sink);
+        let memory = self.store.memory();
         to.put("memcrsd_version", OWN_VERSION);
         to.put("memcrsd_segments_bytes", memory.segments);
         to.put("memcrsd_large_bytes", memory.large);

@@ -125,6 +125,7 @@ fn named_list<'e>(name: &[u8]) -> Option<Sheet<'e>> {
     let list: Sheet<'e> = match name {
         b"items" => Report::stats_items,
         b"slabs" => Report::stats_slabs,
+        b"memcrsd" => Report::stats_memcrsd,
         b"memory" => Report::stats_memory,
         b"latency" => Report::stats_latency,
         b"hotkeys" => Report::stats_hotkeys,

@@ -1,4 +1,4 @@
-//! The metrics page: every figure of `stats`, `stats slabs`, `stats items` and `stats settings` that
+//! The metrics page: every figure of `stats`, `stats memcrsd`, `stats slabs`, `stats items` and `stats settings` that
 //! `prometheus/memcached_exporter` exports, under its names, types and labels, so that its dashboards and alerts work; then
 //! memcrsd's own as `memcrsd_*`.
 //!
@@ -249,6 +249,7 @@ fn count(values: &Values, name: &str) -> u64 {
 pub(super) fn page(report: &Report<'_>, shared: &Shared) -> String {
     let mut general = Values::new();
     report.stats(&mut into(&mut general));
+    report.stats_memcrsd(&mut into(&mut general));
     let (mut slabs, mut items, mut settings) = (Values::new(), Values::new(), Values::new());
     report.stats_slabs(&mut into(&mut slabs));
     report.stats_items(&mut into(&mut items));

@@ -184,8 +184,8 @@ fn general_statistics_have_memcacheds_names_in_its_order() {
         log_worker_written log_watcher_skipped log_watcher_sent log_watchers unexpected_napi_ids \
         round_robin_fallback bytes curr_items total_items slab_global_page_pool expired_unfetched \
         evicted_unfetched evicted_active evictions reclaimed crawler_reclaimed crawler_items_checked \
-        lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped \
-        memcrsd_version memcrsd_segments_bytes memcrsd_large_bytes memcrsd_index_bytes memcrsd_ghost_bytes \
+        lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped";
+    const OWN: &str = "memcrsd_version memcrsd_segments_bytes memcrsd_large_bytes memcrsd_index_bytes memcrsd_ghost_bytes \
         memcrsd_log_bytes memcrsd_segments_in_use memcrsd_segments_free memcrsd_pins memcrsd_drafts \
         memcrsd_stuck_rings memcrsd_ring_stalls";
     let mut peer = Peer::new(Config::default());
@@ -194,6 +194,10 @@ fn general_statistics_have_memcacheds_names_in_its_order() {
     let names: Vec<_> =
         stats.lines().filter_map(|line| line.strip_prefix("STAT ")?.split(' ').next()).collect();
     assert_eq!(names, NAMES.split_whitespace().collect::<Vec<_>>());
+    let own = text(&mut peer, "stats memcrsd\r\n");
+    let names: Vec<_> =
+        own.lines().filter_map(|line| line.strip_prefix("STAT ")?.split(' ').next()).collect();
+    assert_eq!(names, OWN.split_whitespace().collect::<Vec<_>>());
     assert!(stats.contains("STAT get_hits 1\r\n"));
     assert!(stats.contains("STAT curr_items 1\r\n"));
     assert!(stats.ends_with("END\r\n"));

@@ -129,7 +129,7 @@ fn values_that_may_not_be_pinned_arrive_whole() {
     for (number, holder) in holders.iter_mut().enumerate() {
         holder.send(format!("get large-{number}\r\n").repeat(9).as_bytes());
     }
-    let pins = |client: &mut Client| client.stats("stats")["memcrsd_pins"].parse::<u64>().unwrap();
+    let pins = |client: &mut Client| client.stats("stats memcrsd")["memcrsd_pins"].parse::<u64>().unwrap();
     wait_until("they hold their share", || pins(&mut client) >= 8);
     let expected = value(15, 1_000_000);
     for _ in 0..3 {
