@@ -5,6 +5,7 @@ use crate::config::{Config, Endpoint, Protocol};
 use crate::engine::Shared;
 use crate::engine::connections::{Address, Connection, State};
 use crate::log;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,10 +84,10 @@ impl Listeners {
         self.by_ring[0].listeners.iter().map(register).collect()
     }
 
-    /// Binds all of `addresses`. A family this machine does not have is passed over if there is another.
+    /// Binds those of `addresses` that can be had.
     fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
         let rings = self.by_ring.len();
-        for bound in each_family(addresses, |address| Listener::bind_each(address, rings, backlog))? {
+        for bound in each_free(addresses, |address| Listener::bind_each(address, rings, backlog))? {
             self.addresses.extend(bound.first().and_then(Listener::local));
             for (ring, listener) in self.by_ring.iter_mut().zip(bound) {
                 ring.listeners.push((place, listener));
@@ -98,7 +99,7 @@ impl Listeners {
     /// As [`Listeners::bind_tcp`], for the first `count` rings.
     fn bind_udp(&mut self, addresses: &[SocketAddr], count: usize) -> std::io::Result<()> {
         let count = count.min(self.by_ring.len());
-        for bound in each_family(addresses, |address| DatagramSocket::bind_each(address, count))? {
+        for bound in each_free(addresses, |address| DatagramSocket::bind_each(address, count))? {
             self.udp_addresses.extend(bound.first().map(DatagramSocket::local));
             for (ring, socket) in self.by_ring.iter_mut().zip(bound) {
                 ring.sockets.push(socket);
@@ -108,21 +109,35 @@ impl Listeners {
     }
 }
 
-/// Binds each of `addresses`, but for those of a family this machine does not have, as long as there is another.
-fn each_family<B>(
+/// Binds each of `addresses`, which one element of `-l` stands for. One that is taken, or of a family this machine does not
+/// have, is passed over as long as there is another. Source: memcached.c, `server_socket`.
+fn each_free<B>(
     addresses: &[SocketAddr],
     bind: impl Fn(SocketAddr) -> std::io::Result<B>,
 ) -> std::io::Result<Vec<B>> {
     let mut missing = std::io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
-    let mut all = Vec::new();
+    let (mut all, mut taken) = (Vec::new(), Vec::new());
     for &address in addresses {
         match bind(address) {
             Ok(bound) => all.push(bound),
-            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => missing = error,
-            Err(error) => return Err(error),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EADDRINUSE) => {
+                    taken.push(address);
+                    missing = error;
+                }
+                Some(libc::EAFNOSUPPORT) if missing.kind() != ErrorKind::AddrInUse => missing = error,
+                Some(libc::EAFNOSUPPORT) => {}
+                _ => return Err(error),
+            },
         }
     }
-    if all.is_empty() { Err(missing) } else { Ok(all) }
+    if all.is_empty() {
+        return Err(missing);
+    }
+    for address in taken {
+        tracing::warn!("{address} is taken: listening to the other addresses");
+    }
+    Ok(all)
 }
 
 /// For a port that is bound, and of whose connections nobody would hear.

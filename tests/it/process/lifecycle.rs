@@ -1,6 +1,7 @@
 //! The process: which command lines start, signals, pid and port files, users, wrappers.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, User, geteuid};
 
-use crate::harness::{Client, Dialect, Server, TempDir, deadline, dialect, program, wait_until, yardstick};
+use crate::harness::{
+    Client, Dialect, Server, TempDir, command, deadline, dialect, program, wait_until, yardstick,
+};
 
 /// Longest wait for a process to end.
 const PROMPT: Duration = Duration::from_secs(1);
@@ -211,19 +214,52 @@ fn accepted_command_lines_start_serve_and_stop() {
 
 #[test]
 fn a_second_server_on_a_port_reports_it_and_exits() {
-    let server = Server::start(&[]);
-    let port = server.port.to_string();
+    let all = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("0.0.0.0:0")).unwrap();
+    let port = all.local_addr().unwrap().port().to_string();
     let second = run(program(), &as_root(&["-p", &port]));
     assert_eq!(second.status.code(), Some(71));
     let expected = format!("failed to listen on TCP port {port}: Address already in use");
     assert!(text(&second.stderr).lines().any(|line| line.starts_with(&expected)), "{second:?}");
     let advice = format!(": TCP port {port} is taken: end who has it (ss -lpn), or choose another by -p\n");
     assert!(dialect() == Dialect::Memcached || text(&second.stderr).ends_with(&advice), "{second:?}");
+    let server = Server::start(&[]);
+    let port = server.port.to_string();
     let second = run(program(), &as_root(&["-p", &port, "-l", "127.0.0.1"]));
     assert_eq!(second.status.code(), Some(71));
     let expected = "failed to listen on one of interface(s) 127.0.0.1: Address already in use";
     assert!(text(&second.stderr).lines().any(|line| line.starts_with(expected)), "{second:?}");
     assert_eq!(server.connect().ask("mn"), "MN", "the first one serves on");
+}
+
+/// An element of -l, or all addresses if there is none, is served on what is free of it: with 127.0.0.1 taken the server did
+/// not start, although memcached serves on `::1` then.
+#[test]
+fn a_taken_address_among_several_does_not_stop_the_start() {
+    for (taken, free) in [("127.0.0.1", "::1"), ("::1", "127.0.0.1")] {
+        // Without IPv6 there is one address only.
+        let Ok(holder) = TcpListener::bind((taken, 0)) else { continue };
+        let port = holder.local_addr().unwrap().port();
+        if TcpListener::bind((free, port)).is_err() {
+            continue;
+        }
+        let dir = TempDir::new();
+        let mut server =
+            command(program(), &dir).args(as_root(&["-t", "2", "-p", &port.to_string()])).spawn().unwrap();
+        let mut stream = None;
+        wait_until("it serves on what is free", || {
+            assert_eq!(server.try_wait().unwrap(), None, "it has ended");
+            stream = TcpStream::connect((free, port)).ok();
+            stream.is_some()
+        });
+        assert_eq!(Client::over(stream.unwrap()).ask("mn"), "MN");
+        server.kill().unwrap();
+        server.wait().unwrap();
+        let said = fs::read_to_string(dir.path().join("stderr")).unwrap();
+        assert!(
+            dialect() == Dialect::Memcached || said.contains("is taken: listening to the other"),
+            "{said}"
+        );
+    }
 }
 
 /// -vv lists the size classes first.
