@@ -10,6 +10,9 @@ use crate::store::{Data, Edit, Item, Put, Retry, Value};
 /// Length of [`Value::Digits`]' buffer.
 const DIGITS: usize = 24;
 
+/// Times a number is padded before other connections have their turn.
+const TRIES_MAX: usize = 8;
+
 /// What one look at the item came to.
 #[derive(Clone, Copy, Debug)]
 enum Look {
@@ -43,7 +46,8 @@ impl Turn<'_> {
         let (now, shared) = (self.now, self.shared);
         let mut padded = Vec::new();
         let mut padded_for = 0;
-        loop {
+        // The second try stores what the first has padded, unless another ring has changed the number in between.
+        for _ in 0..TRIES_MAX {
             let mut data = if padded.is_empty() { Data::None } else { Data::Bytes(&padded) };
             let edited = self.fresh.edit(count.key, &mut data, |old| {
                 let Some(old) = old else { return (Edit::Keep, Look::Missing) };
@@ -90,6 +94,7 @@ impl Turn<'_> {
                 }
             }
         }
+        Err(Retry::Soon)
     }
 
     fn count_missing(&mut self, count: &Count<'_>) -> Result<Counted, Retry> {

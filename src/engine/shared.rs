@@ -142,22 +142,29 @@ impl Shared {
 
     /// What all rings have counted since the last reset.
     pub fn sums(&self) -> Sums {
+        // Counted under the lock: a reset in between would take away more than was counted.
+        let base = self.base.lock();
         let mut sums = self.absolute_sums();
-        sums.subtract(&self.base.lock());
+        sums.subtract(&base);
         sums
     }
 
     /// Sets all counters to zero.
     pub fn reset_counters(&self) {
-        *self.base.lock() = self.absolute_sums();
-        *self.times_base.lock() = self.absolute_times();
+        let mut base = self.base.lock();
+        *base = self.absolute_sums();
+        drop(base);
+        let mut base = self.times_base.lock();
+        *base = self.absolute_times();
+        drop(base);
         self.counters.iter().for_each(|ring| ring.hotkeys.reset());
     }
 
     /// How long requests took since the last reset.
     pub fn times(&self) -> Times {
+        let base = self.times_base.lock();
         let mut times = self.absolute_times();
-        times.subtract(&self.times_base.lock());
+        times.subtract(&base);
         times
     }
 
@@ -304,5 +311,26 @@ pub fn classes(config: &Config) -> Classes {
         Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max)
     } else {
         Classes::with_sizes(&config.slab_sizes, config.slab_chunk_size_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    /// A reset between counting and taking away left a sum below zero, which wrapped: `get_misses 18446744073709551615`.
+    #[test]
+    fn no_sum_wraps_when_counters_are_reset_meanwhile() {
+        const COUNTS: u64 = 200_000;
+        let shared = Shared::new(Config::default(), Clock::start(), 1);
+        thread::scope(|scope| {
+            scope.spawn(|| (0..COUNTS).for_each(|_| shared.ring_counters(0).ring.get_misses.add(1)));
+            scope.spawn(|| (0..COUNTS / 100).for_each(|_| shared.reset_counters()));
+            for _ in 0..COUNTS / 100 {
+                let misses = shared.sums().ring.get_misses;
+                assert!(misses <= COUNTS, "{misses}");
+            }
+        });
     }
 }

@@ -12,6 +12,9 @@ use uring::{Accepts, Socket};
 /// The reply to a client over the limit. Source: memcached.c, `drive_machine`, `conn_listening`.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
+/// Connections refused between two looks for descriptors.
+const REFUSED_TOGETHER: usize = 256;
+
 /// Pause in accepting when descriptors, memory or permits have run out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 
@@ -59,7 +62,11 @@ fn warn(ring: &RingContext, error: &io::Error) {
 /// Refuses new connections until there are descriptors again. Pauses at least once, since it may be memory that is short.
 async fn wait_for_descriptors(ring: &RingContext, accepts: &Accepts) {
     loop {
-        while accepts.refuse_one(TOO_MANY) {
+        // Bounded: clients that come as fast as they are refused must not keep this from seeing that there are descriptors.
+        for _ in 0..REFUSED_TOGETHER {
+            if !accepts.refuse_one(TOO_MANY) {
+                break;
+            }
             ring.counters().rejected_connections.add(1);
             uring::turn().await;
         }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::harness::{Client, Dialect, Server, deadline, dialect, find, show, wait_until};
@@ -463,4 +463,32 @@ fn clients_that_wait_keep_no_memory_for_receiving() {
     hold(b"get half");
     assert_eq!(server.count("read_buf_oom"), 0);
     assert_eq!(client.ask("mn"), "MN");
+}
+
+/// The last resort when the memory for receiving is all in use: pipelines that are run one command at a time keep their
+/// buffers for thousands of turns, and clients that wait for a thousand are refused with a word. The others get every reply.
+#[test]
+fn without_memory_to_read_into_clients_are_refused_with_a_word() {
+    const CLIENTS: usize = 80;
+    const COMMANDS: usize = 4 * 4096;
+    const REFUSAL: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
+    // 64 buffers of 16 KiB.
+    let server = Server::start(&["-t", "1", "-R", "1", "-o", "read_buf_mem_limit=1"]);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask("mn"), "MN");
+    }
+    // All commands are there when the first is read.
+    kill(server.pid(), Signal::SIGSTOP).unwrap();
+    for client in &mut clients {
+        client.send(&b"mn\r\n".repeat(COMMANDS));
+        client.finish();
+    }
+    kill(server.pid(), Signal::SIGCONT).unwrap();
+    let replies: Vec<_> = clients.iter_mut().map(Client::read_to_end).collect();
+    let (served, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| !reply.ends_with(REFUSAL));
+    assert!(!refused.is_empty() && served.len() >= CLIENTS / 2, "{} were refused", refused.len());
+    assert!(served.iter().all(|reply| **reply == b"MN\r\n".repeat(COMMANDS)));
+    assert_eq!(server.count("read_buf_oom"), refused.len() as u64);
+    assert_eq!(server.connect().ask("mn"), "MN");
 }
