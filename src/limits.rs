@@ -117,6 +117,17 @@ pub const METRICS_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest life of a connection.
 pub const METRICS_CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
+// --copy-from.
+
+/// Items a second that are copied without --copy-rate.
+pub const COPY_RATE: u32 = 50_000;
+/// Bytes of a value that count as one of them.
+pub const COPY_UNIT_BYTES: u64 = 1024;
+/// Keys asked for together.
+pub const COPY_KEYS_MAX: usize = 256;
+/// Bytes of the requests for them; both servers' socket buffers hold more.
+pub const COPY_REQUEST_BYTES_MAX: usize = 16 * 1024;
+
 // What several modules must agree on.
 
 /// The memcached version that clients see and whose bytes are sent. Clients choose features by it, and libmemcached takes

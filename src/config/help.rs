@@ -206,6 +206,23 @@ pub(super) const SPECS: &[Spec] = &[
     ),
     own("health-timeout", "secs", &["timeout of --health (default: 2)"]),
     own(
+        "copy-from",
+        "addr",
+        &[
+            "bring along the items of the memcached at <host:port>, or",
+            "at the UNIX socket <file>, while serving; what clients",
+            "write here is never replaced",
+        ],
+    ),
+    own(
+        "copy-rate",
+        "num",
+        &[
+            "items a second that --copy-from takes; values over 1 KB",
+            "count once for each KB (default: 50000, 0: no limit)",
+        ],
+    ),
+    own(
         "print",
         "what",
         &["print the man page (man) or a shell's completions", "(bash, zsh, fish) and exit"],

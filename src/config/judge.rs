@@ -123,22 +123,39 @@ fn above_zero(number: i32, line: &str) -> Result<u32, Refusal> {
     }
 }
 
+/// The server at `address`, a host and a port or the path of a UNIX socket.
+fn target(address: &str) -> Option<ProbeTarget> {
+    let address = address.strip_prefix("unix:").unwrap_or(address);
+    if address.contains('/') {
+        return Some(ProbeTarget::Unix(address.to_owned()));
+    }
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|_| !host.is_empty())?;
+    Some(ProbeTarget::Tcp { host: listen::without_brackets(host).to_owned(), port })
+}
+
+fn bad_target(option: &str, given: &str) -> Refusal {
+    let line = format!("Invalid address for {option}: {given}");
+    let form = " -- should be host:port, or the path of a UNIX socket".to_owned();
+    Refusal { lines: vec![line, form], status: EX_BAD_VALUE }
+}
+
+/// --copy-from and --copy-rate.
+fn copy(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+    for given in &options.copy_from {
+        config.copy_from = Some(target(given).ok_or_else(|| bad_target("--copy-from", given))?);
+    }
+    for rate in &options.copy_rate {
+        config.copy_rate = u32::try_from(rate.0)
+            .map_err(|_| Refusal::new(EX_BAD_VALUE, "--copy-rate must not be negative"))?;
+    }
+    Ok(())
+}
+
 /// Validates --health and --health-timeout; `None` without --health.
 pub(super) fn probe(options: &Options) -> Result<Option<Probe>, Refusal> {
-    let Some(target) = options.health.last() else { return Ok(None) };
-    let target = match target.strip_prefix("unix:").unwrap_or(target) {
-        path if path.contains('/') => ProbeTarget::Unix(path.to_owned()),
-        address => match address.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
-            Some((host, Ok(port))) if !host.is_empty() => {
-                ProbeTarget::Tcp { host: listen::without_brackets(host).to_owned(), port }
-            }
-            _ => {
-                let line = format!("Invalid address for --health: {target}");
-                let form = " -- should be host:port, or the path of a UNIX socket".to_owned();
-                return Err(Refusal { lines: vec![line, form], status: EX_BAD_VALUE });
-            }
-        },
-    };
+    let Some(given) = options.health.last() else { return Ok(None) };
+    let target = target(given).ok_or_else(|| bad_target("--health", given))?;
     let secs = options.health_timeout.last().map_or(2.0, |secs| secs.0);
     if !(secs > 0.0 && secs <= HEALTH_SECS_MAX) {
         let line = format!("--health-timeout must be greater than 0 and at most {HEALTH_SECS_MAX} seconds");
@@ -238,6 +255,7 @@ pub(super) fn whole(mut config: Config, options: &Options) -> Result<Config, Ref
     authentication(&mut config, options)?;
     ports(&mut config, options)?;
     metrics(&mut config, options)?;
+    copy(&mut config, options)?;
     if config.ssl_enabled && config.tcpport.is_none() {
         return Err(Refusal::new(EX_USAGE, "ERROR: You cannot enable SSL without a TCP port."));
     }

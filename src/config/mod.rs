@@ -27,6 +27,7 @@ pub use help::{MEMCACHED_VERSION, OWN_VERSION};
 pub use listen::{Endpoint, ListenSpec, ListenTls, without_brackets};
 pub use settings::{LiveSettings, settings};
 
+use crate::limits::COPY_RATE;
 use argh::FromArgs as _;
 use std::ffi::OsString;
 use std::time::Duration;
@@ -155,6 +156,10 @@ pub struct Config {
     pub metrics_port: Option<u16>,
     /// --metrics-address: a name or an address.
     pub metrics_address: String,
+    /// --copy-from.
+    pub copy_from: Option<ProbeTarget>,
+    /// --copy-rate: items a second; 0 = no limit.
+    pub copy_rate: u32,
     /// -D.
     pub prefix_delimiter: u8,
     /// -D turns `stats detail` on.
@@ -294,7 +299,7 @@ pub struct Probe {
     pub timeout: Duration,
 }
 
-/// Address of the server to check.
+/// Address of another server: to check, or to copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeTarget {
     /// A TCP port.
@@ -362,6 +367,8 @@ impl Default for Config {
             ring_timeout_secs: 60,
             metrics_port: None,
             metrics_address: "127.0.0.1".to_owned(),
+            copy_from: None,
+            copy_rate: COPY_RATE,
             prefix_delimiter: b':',
             detail_enabled: false,
             reqs_per_event: 20,

@@ -123,6 +123,12 @@ pub(super) struct Options {
     /// seconds to wait for it
     #[argh(option)]
     pub(super) health_timeout: Vec<Float>,
+    /// server to copy
+    #[argh(option)]
+    pub(super) copy_from: Vec<String>,
+    /// items a second
+    #[argh(option)]
+    pub(super) copy_rate: Vec<Int>,
     /// document to print
     #[argh(option)]
     pub(super) print: Vec<String>,

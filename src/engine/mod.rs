@@ -126,6 +126,12 @@ impl<'e> Turn<'e> {
         self.connection = id;
     }
 
+    /// The commands of this turn are those of a copy: see [`Store::begin_copy`].
+    #[cold]
+    pub fn set_copy(&mut self) {
+        self.fresh.set_copy();
+    }
+
     /// Refuses, for the rest of this turn, what must wait for other rings.
     #[cold]
     pub fn refuse_stalls(&mut self) {

@@ -40,8 +40,8 @@ impl Turn<'_> {
     /// # Errors
     /// The item is still there.
     pub fn refuse_store(&mut self, store: &Store<'_>, why: Stored, drop_old: bool) -> Result<(), Retry> {
-        // With -M what was accepted stays, whatever is refused.
-        if drop_old && self.shared.config.evictions {
+        // With -M what was accepted stays, whatever is refused; and what is copied replaces nothing.
+        if drop_old && self.shared.config.evictions && !self.fresh.is_copy() {
             let removed = self
                 .fresh
                 .edit(store.key, &mut Data::None, |old| (old.map_or(Edit::Keep, |_| Edit::Remove), ()));
@@ -139,6 +139,7 @@ impl Turn<'_> {
                 self.count_set(store, value_bytes);
                 Stored::NotStored
             }
+            Err(EditError::Superseded) => Stored::NotStored,
             Err(EditError::TooLarge) => Stored::TooLarge,
             Err(EditError::NoRoom | EditError::Retry(_)) => Stored::NoMemory,
         })

@@ -120,7 +120,7 @@ impl World {
         match refusal {
             None => drop(self.values.insert(name[1], (fill, bytes, exptime))),
             // Nothing was changed.
-            Some(EditError::NoRoom | EditError::TooLarge | EditError::Retry(_)) => {}
+            Some(EditError::NoRoom | EditError::TooLarge | EditError::Superseded | EditError::Retry(_)) => {}
         }
     }
 

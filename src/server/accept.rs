@@ -99,14 +99,14 @@ async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize) {
             None => return,
         },
     };
-    let origin = Origin { id: socket.id() as u32, peer: socket.peer(), listener };
+    let origin = Origin { id: socket.id() as u32, peer: socket.peer(), listener: Some(listener) };
     let best = ring.limits.best(ring.index, |index| ring.pulses.beats(index));
     if best == ring.index {
-        return conn::spawn(ring, AcceptedConn { socket, permit, origin });
+        return conn::spawn(ring, AcceptedConn { socket, permit: Some(permit), origin });
     }
     permit.move_to(best);
     // A ring that has ended takes no message; the server is stopping then.
-    let _ = ring.wakers[best].post(Message::Adopt(AcceptedConn { socket, permit, origin }));
+    let _ = ring.wakers[best].post(Message::Adopt(AcceptedConn { socket, permit: Some(permit), origin }));
 }
 
 /// Waits for a permit; `None` if the server stops first.

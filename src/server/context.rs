@@ -28,7 +28,8 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct AcceptedConn {
     pub(super) socket: Socket,
-    pub(super) permit: ConnPermit,
+    /// The server's own connection needs none.
+    pub(super) permit: Option<ConnPermit>,
     pub(super) origin: Origin,
 }
 
@@ -39,8 +40,8 @@ pub(super) struct Origin {
     pub(super) id: u32,
     /// The client; `None` on a unix socket.
     pub(super) peer: Option<SocketAddr>,
-    /// Index of its listener in the configuration.
-    pub(super) listener: usize,
+    /// Index of its listener in the configuration; `None` for the server's own, which stores what `--copy-from` brings.
+    pub(super) listener: Option<usize>,
 }
 
 /// Why a connection ends.

@@ -14,8 +14,10 @@
 mod accept;
 mod admission;
 mod backoff;
+mod client;
 mod conn;
 mod context;
+mod copy;
 mod engines;
 mod error;
 mod health;
@@ -50,6 +52,7 @@ use std::time::{Duration, Instant};
 use uring::Waker;
 use watchdog::Pulses;
 
+pub use client::{Client, unexpected};
 pub use error::StartError;
 pub use health::health;
 pub use signals::Request;
@@ -123,6 +126,10 @@ impl Ports {
         if let Some(certificates) = &certificates {
             shared.set_certificates(Arc::clone(certificates));
         }
+        if config.copy_from.is_some() {
+            // Before the first client can write.
+            store.begin_copy();
+        }
         let pulses = Pulses::new(rings);
         let spawner = RingSpawner {
             support,
@@ -139,6 +146,11 @@ impl Ports {
         shared.change(|live| live.io_engine = engine.name());
         watchdog::start(pulses, Arc::clone(&shared), Arc::clone(&store))
             .map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
+        if let Some(from) = config.copy_from.clone() {
+            let plan = copy::Plan { from, rate: config.copy_rate };
+            copy::start(plan, Arc::clone(&store), &wakers[0])
+                .map_err(|error| StartError::new(format!("can't copy: {}", log::reason(&error))))?;
+        }
         if let Some((listener, _)) = self.metrics {
             metrics::serve(listener, engine, store, Arc::clone(&shared))
                 .map_err(|error| StartError::new(format!("can't serve metrics: {}", log::reason(&error))))?;

@@ -17,6 +17,7 @@ mod admin;
 mod ahead;
 mod auth;
 mod binary;
+mod copy;
 mod dump;
 mod list;
 mod meta;
@@ -24,6 +25,8 @@ mod stats;
 mod text;
 mod timing;
 pub mod udp;
+
+pub use copy::Copied;
 
 use crate::command::{Mode, Store, Stored};
 use crate::config::Protocol;
@@ -143,6 +146,8 @@ pub struct Session {
     datagram: Option<u32>,
     /// What the last feed left unused is a command whose value has not all come.
     lacks_value: bool,
+    /// The client is the server's own copy of another.
+    is_copy: bool,
 }
 
 /// One call of [`Session::feed`].
@@ -221,6 +226,7 @@ impl Session {
             authenticated,
             datagram: None,
             lacks_value: false,
+            is_copy: false,
         }
     }
 
@@ -230,8 +236,14 @@ impl Session {
         Self { datagram, refuses_stalls: true, ..Self::new(engine, id, Protocol::Auto) }
     }
 
-    /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
-    pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
+    // Always: it has one caller, on the hot path.
+    #[inline(always)]
+    fn begin<'f, 'e>(
+        &mut self,
+        engine: &'e mut Engine,
+        input: &'f [u8],
+        out: &'f mut Output,
+    ) -> Feed<'f, 'e> {
         let turn = engine.fresh();
         let budget = turn.shared().config.reqs_per_event;
         let mut feed = Feed { turn, input, at: 0, looked: 0, budget, out };
@@ -241,6 +253,15 @@ impl Session {
             self.refuses_stalls = self.datagram.is_some();
             feed.turn.refuse_stalls();
         }
+        if self.is_copy {
+            feed.turn.set_copy();
+        }
+        feed
+    }
+
+    /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
+    pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
+        let mut feed = self.begin(engine, input, out);
         self.verbose = feed.turn.shared().verbosity() > 1;
         self.lacks_value = false;
         if self.dialect == Dialect::Undecided {

@@ -158,6 +158,9 @@ impl Fresh<'_> {
         let mut turns = EDIT_TURNS;
         loop {
             let mut turn = self.shard.turn(self.now);
+            if !turn.admits(hash, self.is_copy) {
+                return Err(EditError::Superseded);
+            }
             let old = turn.find(hash, key);
             let live = old.filter(|(_, item)| !item.expired(self.now));
             let (edit, outcome) = decide(live.as_ref().map(|(_, item)| item));
@@ -208,6 +211,19 @@ impl Fresh<'_> {
 }
 
 impl Turn<'_> {
+    /// False for a copied item whose key somebody has written since the copy began. What others edit is remembered, whatever
+    /// comes of it: a delete that finds nothing is a delete too.
+    fn admits(&mut self, hash: Hash, is_copy: bool) -> bool {
+        match &mut self.ledger.written {
+            Some(written) if is_copy => !written.contains(hash),
+            Some(written) => {
+                written.insert(hash);
+                true
+            }
+            None => !is_copy,
+        }
+    }
+
     fn apply(&mut self, target: &Target<'_, '_>, edit: &Edit, material: &mut Material<'_, '_>) -> Attempt {
         match edit {
             Edit::Keep => Attempt::unwritten(target.live.map_or(0, |(_, item)| item.cas())),

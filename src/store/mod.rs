@@ -62,6 +62,7 @@ mod tests;
 mod totals;
 mod turn;
 mod whole;
+mod written;
 
 pub use draft::Draft;
 pub use item::{Item, Version};
@@ -84,6 +85,7 @@ use space::Space;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use written::WrittenKeys;
 
 /// What a store is made with.
 #[derive(Clone, Debug)]
@@ -211,6 +213,25 @@ impl Store {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// Begins a copy: from here on items of [`Fresh::is_copy`] are stored only for keys that nobody else has written,
+    /// deleted or flushed.
+    pub fn begin_copy(&self) {
+        let written = WrittenKeys::new(self.memory_limit());
+        self.ledger.lock().written = Some(written);
+    }
+
+    /// Ends it; nothing is copied any more.
+    pub fn end_copy(&self) {
+        let written = self.ledger.lock().written.take();
+        // Its memory goes back outside of the lock.
+        drop(written);
+    }
+
+    /// True if a copy has been begun that can still store something: a flush is the end of it.
+    pub fn takes_copies(&self) -> bool {
+        self.ledger.lock().written.as_ref().is_some_and(|written| !written.has_all())
+    }
+
     /// Changes `-m`; memory above a lowered limit is freed a little with every write and by [`Shard::maintain`]. False if
     /// `bytes` is more than the reserved address space can serve.
     pub fn set_memory_limit(&self, bytes: u64) -> bool {
@@ -267,7 +288,7 @@ impl Store {
             large_free: ledger.large_free_bytes(),
             index: index_by_ring.iter().sum(),
             index_by_ring,
-            ghost: ledger.ghost.bytes(),
+            ghost: ledger.ghost_bytes(),
             log: self.space.log().bytes(),
             segment_bytes: self.space.segment_bytes(),
             segments_in_use: segments,
@@ -540,6 +561,8 @@ pub enum EditError {
     NoRoom,
     /// The new version is over `-I`.
     TooLarge,
+    /// A copied item, whose key has been written since the copy began.
+    Superseded,
     /// It may be carried out later.
     Retry(Retry),
 }

@@ -54,7 +54,7 @@ impl Shard {
     #[inline]
     pub fn fresh(&mut self, now: Secs) -> Fresh<'_> {
         self.replica.catch_up(&self.store);
-        let mut fresh = Fresh { shard: self, now };
+        let mut fresh = Fresh { shard: self, now, is_copy: false };
         if fresh.shard.store.flush_is_due(now) {
             fresh.flush_due();
         }
@@ -177,9 +177,21 @@ impl Shard {
 pub struct Fresh<'s> {
     pub(super) shard: &'s mut Shard,
     pub(super) now: Secs,
+    /// Its edits are those of a copy; see [`Store::begin_copy`].
+    pub(super) is_copy: bool,
 }
 
 impl Fresh<'_> {
+    /// The edits that follow are those of a copy.
+    pub fn set_copy(&mut self) {
+        self.is_copy = true;
+    }
+
+    /// Whether they are.
+    pub fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
     /// The time it was taken at.
     pub fn now(&self) -> Secs {
         self.now

@@ -299,6 +299,9 @@ impl<'t> Turn<'t> {
     /// Removes every item.
     pub(super) fn flush(&mut self) {
         self.append(Delta::Flush);
+        if let Some(written) = &mut self.ledger.written {
+            written.insert_all();
+        }
         let space = self.space();
         self.ledger.flush(space);
     }

@@ -38,6 +38,12 @@ impl Socket {
     }
 }
 
+impl From<std::os::unix::net::UnixStream> for Socket {
+    fn from(stream: std::os::unix::net::UnixStream) -> Self {
+        Self(stream.into())
+    }
+}
+
 impl From<std::net::TcpStream> for Socket {
     fn from(stream: std::net::TcpStream) -> Self {
         Self(stream.into())

@@ -25,7 +25,8 @@ impl Listing {
             _ => true,
         };
         let mut listeners = ring.addresses.iter();
-        let listener = listeners.find(|(index, address)| *index == origin.listener && has_family(address));
+        let listener =
+            listeners.find(|(index, address)| Some(*index) == origin.listener && has_family(address));
         let listener = listener.map_or(Address::UnixPeer, |(_, address)| address.clone());
         let connection = Arc::new(Connection::new(address, Some(listener), ring.now()));
         shared.connections.insert(origin.id, Arc::clone(&connection));

@@ -48,19 +48,23 @@ const WAIT: Duration = Duration::from_millis(1);
 /// Starts the task of a connection.
 pub(super) fn spawn(ring: &Rc<RingContext>, accepted: AcceptedConn) {
     let AcceptedConn { socket, permit, origin } = accepted;
-    tracing::debug!("<{} new {}", origin.id, ring.settings.connection_words[origin.listener]);
+    let words = origin.listener.map_or("connection for the copy", |of| ring.settings.connection_words[of]);
+    tracing::debug!("<{} new {words}", origin.id);
     if ring.is_stopping() {
         return;
     }
-    let channel = match ring.certificates.as_ref().and_then(|all| all.channel(origin.listener)).transpose() {
+    let certificates = origin.listener.zip(ring.certificates.as_ref());
+    let channel = match certificates.and_then(|(of, all)| all.channel(of)).transpose() {
         Ok(channel) => channel.map(Box::new),
         Err(error) => return tracing::warn!(%error, "cannot encrypt"),
     };
     let entry = Rc::new(Entry::new(socket, origin.peer.is_some(), ring.now()));
     let key = ring.entries.borrow_mut().insert(Rc::clone(&entry));
     ring.counters().total_connections.add(1);
-    let protocol = ring.shared.config.listen[origin.listener].protocol;
-    let session = Session::new(&ring.engine.borrow(), origin.id, protocol);
+    let session = match origin.listener {
+        Some(of) => Session::new(&ring.engine.borrow(), origin.id, ring.shared.config.listen[of].protocol),
+        None => Session::for_copy(&ring.engine.borrow(), origin.id),
+    };
     let mut connection = Connection {
         listing: Listing::new(ring, &origin),
         ring: Rc::clone(ring),

@@ -2,6 +2,7 @@
 
 use super::{Ledger, Need, Purpose, Queue, SHED_BYTES};
 use crate::store::space::Space;
+use crate::store::written::WrittenKeys;
 
 impl Ledger {
     /// Bytes of the budget in use.
@@ -10,7 +11,12 @@ impl Ledger {
     }
 
     pub(super) fn overhead(&self) -> u64 {
-        self.index_bytes + self.ghost.bytes()
+        self.index_bytes + self.ghost_bytes()
+    }
+
+    /// Bytes of ghosts, and of the keys that a copy must leave alone.
+    pub(in crate::store) fn ghost_bytes(&self) -> u64 {
+        self.ghost.bytes() + self.written.as_ref().map_or(0, WrittenKeys::bytes)
     }
 
     /// Bytes of the budget that are free; negative after the index grew.

@@ -38,6 +38,7 @@ use super::item_ref::ItemRef;
 use super::large::Extents;
 use super::pace::Credit;
 use super::space::{Home, Space};
+use super::written::WrittenKeys;
 use super::{ClassTotals, Totals};
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Secs;
@@ -174,6 +175,8 @@ pub(super) struct Ledger {
     pub(super) sweep: super::evict::Sweep,
     pub(super) credit: Credit,
     promise: Option<promise::Promise>,
+    /// While a copy runs.
+    pub(super) written: Option<WrittenKeys>,
     cas: u64,
     classes: Classes,
     pub(super) class_totals: Vec<ClassTotals>,
@@ -221,6 +224,7 @@ impl Ledger {
             sweep: super::evict::Sweep::default(),
             credit: Credit::new(limit),
             promise: None,
+            written: None,
             cas: 1,
             class_totals: vec![ClassTotals::default(); count],
             classes,

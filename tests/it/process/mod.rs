@@ -1,6 +1,7 @@
 //! The server as a process: its command line, signals, sockets, connections and what operators see of it.
 
 mod connections;
+mod copy;
 mod engines;
 mod lifecycle;
 mod operations;

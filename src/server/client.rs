@@ -1,0 +1,176 @@
+//! A blocking connection to a server: lines and values, with a limit on their length and on the time that they take. For
+//! `--copy-from` and `top`, which have a thread of their own.
+
+use crate::config::ProbeTarget;
+use crate::log;
+use std::fmt;
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Longest line that is read, bytes; a key of a dump is thrice as long as the key.
+const LINE_BYTES_MAX: u64 = 2048;
+/// Bytes that are received, and of a value passed on, at a time.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// The first byte of a TLS alert. Source: RFC 8446, section 5.1.
+const TLS_ALERT: u8 = 0x15;
+/// Bytes of an unexpected answer that are shown.
+const SHOWN_BYTES: usize = 80;
+
+/// A connection over TCP or a UNIX socket.
+trait Wire: Read + Write + Send {}
+impl<W: Read + Write + Send> Wire for W {}
+
+/// See above.
+pub struct Client {
+    wire: BufReader<Box<dyn Wire>>,
+    /// How long the server may take to connect, and for each piece of an answer.
+    time_max: Option<Duration>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects to the server at `target`, which may take `time_max` to connect and for each piece of an answer.
+    ///
+    /// # Errors
+    /// Words for the user, here and below.
+    pub fn connect(target: &ProbeTarget, time_max: Duration) -> Result<Self, String> {
+        let wire = dial(target, time_max).map_err(|error| log::reason(&error))?;
+        Ok(Self::new(wire, Some(time_max)))
+    }
+
+    /// Over a stream that is connected, to this server, which may take its time.
+    pub(super) fn over(stream: UnixStream) -> Self {
+        Self::new(Box::new(stream), None)
+    }
+
+    fn new(wire: Box<dyn Wire>, time_max: Option<Duration>) -> Self {
+        Self { wire: BufReader::with_capacity(PIECE_BYTES_MAX, wire), time_max }
+    }
+
+    /// Sends all of `bytes`.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.wire.get_mut().write_all(bytes).map_err(|error| self.trouble(&error))
+    }
+
+    /// The next line, without its end.
+    pub fn line(&mut self) -> Result<Vec<u8>, String> {
+        let mut line = Vec::new();
+        let read = (&mut self.wire).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        if line.first() == Some(&TLS_ALERT) {
+            return Err("it wants TLS, which is not supported here".to_owned());
+        }
+        read.map_err(|error| self.trouble(&error))?;
+        match line.pop() {
+            None => Err("it closed the connection".to_owned()),
+            Some(b'\n') => {
+                line.pop_if(|byte| *byte == b'\r');
+                Ok(line)
+            }
+            Some(last) => {
+                line.push(last);
+                Err(unexpected(&line))
+            }
+        }
+    }
+
+    /// Passes a value of `bytes` on to `to`, a piece at a time, each of which is told to `passed`.
+    pub(super) fn pass_value(
+        &mut self,
+        bytes: u64,
+        to: &mut Self,
+        passed: impl FnMut(u64),
+    ) -> Result<(), String> {
+        let within = |why| format!("this server: {why}");
+        // The end is sent only when the value has proved to be whole: what has not ended is not stored.
+        self.value(bytes, |piece| to.send(piece).map_err(within), passed)?;
+        to.send(b"\r\n").map_err(within)
+    }
+
+    /// Reads over a value.
+    pub(super) fn skip_value(&mut self, bytes: u64, passed: impl FnMut(u64)) -> Result<(), String> {
+        self.value(bytes, |_| Ok(()), passed)
+    }
+
+    fn value(
+        &mut self,
+        bytes: u64,
+        mut take: impl FnMut(&[u8]) -> Result<(), String>,
+        mut passed: impl FnMut(u64),
+    ) -> Result<(), String> {
+        let mut left = bytes;
+        while left > 0 {
+            match self.wire.fill_buf() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.trouble(&error)),
+            }
+            let piece = self.wire.buffer();
+            let count = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            if count == 0 {
+                return Err("it closed the connection in the middle of a value".to_owned());
+            }
+            take(&piece[..count])?;
+            self.wire.consume(count);
+            left -= count as u64;
+            passed(count as u64);
+        }
+        let mut end = [0; 2];
+        self.wire.read_exact(&mut end).map_err(|error| self.trouble(&error))?;
+        if end != *b"\r\n" {
+            return Err("a value is longer than it said".to_owned());
+        }
+        Ok(())
+    }
+
+    fn trouble(&self, error: &io::Error) -> String {
+        match (error.kind(), self.time_max) {
+            (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(time_max)) => {
+                format!("no answer within {} s", time_max.as_secs())
+            }
+            (io::ErrorKind::UnexpectedEof, _) => "it closed the connection".to_owned(),
+            _ => log::reason(error),
+        }
+    }
+}
+
+/// Words for an answer that no memcached gives.
+pub fn unexpected(line: &[u8]) -> String {
+    if line.starts_with(b"CLIENT_ERROR unauthenticated") {
+        return "it asks for a login, which is not supported here".to_owned();
+    }
+    let shown = &line[..line.len().min(SHOWN_BYTES)];
+    format!("it answered \"{}\", which is not what memcached says there", shown.escape_ascii())
+}
+
+fn dial(target: &ProbeTarget, time_max: Duration) -> io::Result<Box<dyn Wire>> {
+    match target {
+        ProbeTarget::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(time_max))?;
+            stream.set_write_timeout(Some(time_max))?;
+            Ok(Box::new(stream))
+        }
+        ProbeTarget::Tcp { host, port } => {
+            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            for address in (host.as_str(), *port).to_socket_addrs()? {
+                match TcpStream::connect_timeout(&address, time_max) {
+                    Ok(stream) => {
+                        stream.set_read_timeout(Some(time_max))?;
+                        stream.set_write_timeout(Some(time_max))?;
+                        stream.set_nodelay(true)?;
+                        return Ok(Box::new(stream));
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        }
+    }
+}

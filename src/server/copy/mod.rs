@@ -1,0 +1,304 @@
+//! `--copy-from`: takes the items of another memcached along, while this server serves.
+//!
+//! ```text
+//!   other server ── metadump ──► keys ─┐                              this server
+//!        ▲  │                          │ 256 at a time                 ring 0
+//!        │  └── mg: flags, TTL, value ─┼──► ms … ME (add) ── socketpair ──► session (for_copy) ──► store
+//!        └────────── mg KEY ───────────┘                                       │
+//!                                        HD, NS, … ◄───────────────────────────┘
+//! ```
+//!
+//! One thread is a client of both servers; it holds no more than the keys of a batch and a piece of a value. Its
+//! connection to this server is an ordinary one, so a value is received, and memory made for it, as for any client; but
+//! its session stores nothing under a key that a client has written, deleted, touched or flushed since the start
+//! ([`crate::store::Store::begin_copy`]). That is decided in the write transaction of the item, so it holds for a client
+//! that comes between the answer of the other server and the store here.
+//!
+//! A copy that fails leaves what it has brought, and the server goes on.
+
+mod wire;
+
+use super::client::{Client, unexpected};
+use super::context::{AcceptedConn, Message, Origin};
+use crate::config::ProbeTarget;
+use crate::limits::{COPY_KEYS_MAX, COPY_REQUEST_BYTES_MAX, COPY_UNIT_BYTES};
+use crate::process::complain;
+use crate::session::Copied;
+use crate::store::Store;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use uring::Waker;
+use wire::{Answer, Dumped, Head};
+
+/// How long the other server may take to connect, and for each piece of an answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time between two lines about the progress.
+const PROGRESS: Duration = Duration::from_secs(10);
+/// Tries to begin a dump while another one runs, and the time between two.
+const BUSY_TRIES: u32 = 100;
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// Lines of `stats` that are read at most.
+const STATS_MAX: usize = 1000;
+/// Debt below which the copy does not pause.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+
+/// What the copy is made from and how fast.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) from: ProbeTarget,
+    /// Items a second; 0 = no limit.
+    pub(super) rate: u32,
+}
+
+/// Starts the thread of the copy, whose connection `ring` serves. [`Store::begin_copy`] has been called, before the first
+/// client was.
+///
+/// # Errors
+/// There is no socket or no thread to be had.
+pub(super) fn start(plan: Plan, store: Arc<Store>, ring: &Waker<Message>) -> io::Result<()> {
+    let (own, served) = UnixStream::pair()?;
+    let origin = Origin { id: served.as_raw_fd() as u32, peer: None, listener: None };
+    let body = move || {
+        let mut copy = Copy { pace: Pace::new(plan.rate), own: Client::over(own), tally: Tally::default() };
+        complain(&format!("copying from {}", plan.from));
+        let started = Instant::now();
+        let outcome = copy.run(&plan.from, &store);
+        store.end_copy();
+        let secs = started.elapsed().as_secs_f64();
+        let (from, tally) = (&plan.from, &copy.tally);
+        complain(&match outcome {
+            Ok(()) => format!("copied from {from} in {secs:.1} s: {tally}"),
+            Err(why) => format!("stopped copying from {from} after {secs:.1} s: {why}; {tally}"),
+        });
+    };
+    std::thread::Builder::new().name("copy".to_owned()).spawn(body)?;
+    // A ring that has ended takes nobody; the server is stopping then.
+    let _ = ring.post(Message::Adopt(AcceptedConn { socket: served.into(), permit: None, origin }));
+    Ok(())
+}
+
+/// What has been copied, and what not.
+#[derive(Debug, Default)]
+struct Tally {
+    copied: u64,
+    value_bytes: u64,
+    superseded: u64,
+    gone: u64,
+    stale: u64,
+    too_large: u64,
+    refused: u64,
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} items, {:.1} MB of values", self.copied, self.value_bytes as f64 / 1e6)?;
+        let left_out = [
+            (self.superseded, "written here meanwhile"),
+            (self.gone, "gone from there"),
+            (self.stale, "stale"),
+            (self.too_large, "too large"),
+            (self.refused, "refused there"),
+        ];
+        let mut before = "; left out: ";
+        for (count, why) in left_out.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "{before}{count} {why}")?;
+            before = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the copy below its rate.
+#[derive(Debug)]
+struct Pace {
+    rate: u32,
+    /// When all that has been copied would be over at that rate.
+    paid_at: Instant,
+}
+
+impl Pace {
+    fn new(rate: u32) -> Self {
+        Self { rate, paid_at: Instant::now() }
+    }
+
+    /// `items` more; pauses if that is too fast.
+    fn spend(&mut self, items: f64) {
+        if self.rate == 0 {
+            return;
+        }
+        let now = Instant::now();
+        // Time in which nothing was copied is not made up for.
+        self.paid_at = self.paid_at.max(now) + Duration::from_secs_f64(items / f64::from(self.rate));
+        let debt = self.paid_at - now;
+        if debt > PAUSE_MIN {
+            std::thread::sleep(debt);
+        }
+    }
+}
+
+/// A copy that runs.
+#[derive(Debug)]
+struct Copy {
+    pace: Pace,
+    /// The connection to this server.
+    own: Client,
+    tally: Tally,
+}
+
+impl Copy {
+    fn run(&mut self, from: &ProbeTarget, store: &Store) -> Result<(), String> {
+        let mut peer = Client::connect(from, ANSWER_TIME_MAX)?;
+        let total = items_of(&mut peer)?;
+        let mut dump = Client::connect(from, ANSWER_TIME_MAX)?;
+        let mut next_line = begin_dump(&mut dump)?;
+        let mut reported_at = Instant::now();
+        // Each turn takes a batch of a dump that ends; a server that stops in the middle of it times out.
+        loop {
+            let (keys, is_last) = read_keys(&mut dump, &mut next_line)?;
+            if !store.takes_copies() {
+                return Err("flush_all has been called here".to_owned());
+            }
+            self.batch(&mut peer, &keys)?;
+            if is_last {
+                return Ok(());
+            }
+            if reported_at.elapsed() >= PROGRESS {
+                reported_at = Instant::now();
+                complain(&format!("copying from {from}: {} of about {total} items", self.tally.copied));
+            }
+        }
+    }
+
+    /// Asks for `keys` and stores what comes.
+    fn batch(&mut self, peer: &mut Client, keys: &[Vec<u8>]) -> Result<(), String> {
+        let mut request = Vec::new();
+        for key in keys {
+            wire::push_get(&mut request, key);
+        }
+        peer.send(&request)?;
+        let mut lengths = Vec::new();
+        for key in keys {
+            let line = peer.line()?;
+            let item = match wire::answer(&line) {
+                None if line == b"ERROR" => {
+                    return Err("it does not know mg, which memcached 1.6 and newer do".to_owned());
+                }
+                None => return Err(unexpected(&line)),
+                Some(Answer::Miss) => {
+                    self.tally.gone += 1;
+                    self.pace.spend(1.0);
+                    continue;
+                }
+                Some(Answer::Refused) if line.starts_with(b"CLIENT_ERROR unauthenticated") => {
+                    return Err(unexpected(&line));
+                }
+                Some(Answer::Refused) => {
+                    self.tally.refused += 1;
+                    self.pace.spend(1.0);
+                    continue;
+                }
+                Some(Answer::Item(item)) => item,
+            };
+            if self.pass_item(peer, key, &item)? {
+                lengths.push(item.value_bytes);
+            }
+        }
+        for bytes in lengths {
+            let line = self.own.line().map_err(|why| format!("this server: {why}"))?;
+            match Copied::of_reply(&line) {
+                Some(Copied::Stored) => {
+                    self.tally.copied += 1;
+                    self.tally.value_bytes += bytes;
+                }
+                Some(Copied::Superseded) => self.tally.superseded += 1,
+                Some(Copied::TooLarge) => self.tally.too_large += 1,
+                Some(Copied::NoMemory) => return Err("this server has no memory left".to_owned()),
+                None => return Err(format!("this server answered \"{}\"", line.escape_ascii())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes an item on to this server; true if it is to be stored.
+    fn pass_item(&mut self, peer: &mut Client, key: &[u8], item: &Head) -> Result<bool, String> {
+        let count = |bytes: u64| bytes as f64 / COPY_UNIT_BYTES as f64;
+        self.pace.spend((1.0 - count(item.value_bytes)).max(0.0));
+        let pace = &mut self.pace;
+        let passed = |bytes| pace.spend(count(bytes));
+        if item.is_stale || item.has_expired() {
+            let tally = if item.is_stale { &mut self.tally.stale } else { &mut self.tally.gone };
+            *tally += 1;
+            peer.skip_value(item.value_bytes, passed)?;
+            return Ok(false);
+        }
+        let mut head = Vec::new();
+        let unix_now =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        item.push_set(&mut head, key, unix_now);
+        self.own.send(&head)?;
+        peer.pass_value(item.value_bytes, &mut self.own, passed)?;
+        Ok(true)
+    }
+}
+
+/// How many items the other server says it has.
+fn items_of(peer: &mut Client) -> Result<u64, String> {
+    peer.send(b"stats\r\n")?;
+    let mut items = 0;
+    for _ in 0..STATS_MAX {
+        let line = peer.line()?;
+        if line == b"END" {
+            return Ok(items);
+        }
+        let text = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix("STAT "));
+        let Some((name, value)) = text.and_then(|text| text.split_once(' ')) else {
+            return Err(unexpected(&line));
+        };
+        if name == "curr_items" {
+            items = value.parse().unwrap_or(0);
+        }
+    }
+    Err("its statistics do not end".to_owned())
+}
+
+/// Has the other server list its keys in the order of its hash table, because an item that moves between two LRU lists
+/// can be missing in a dump of those; returns the first line.
+fn begin_dump(dump: &mut Client) -> Result<Vec<u8>, String> {
+    for tries_left in (0..BUSY_TRIES).rev() {
+        dump.send(b"lru_crawler metadump hash\r\n")?;
+        let line = dump.line()?;
+        if line == b"OK" {
+            return dump.line();
+        }
+        if !line.starts_with(b"BUSY") {
+            return Ok(line);
+        }
+        if tries_left > 0 {
+            std::thread::sleep(BUSY_PAUSE);
+        }
+    }
+    Err("it is busy with another dump".to_owned())
+}
+
+/// The keys of the next batch, and whether they are the last. `next_line` is the line that has been read already, if one has.
+fn read_keys(dump: &mut Client, next_line: &mut Vec<u8>) -> Result<(Vec<Vec<u8>>, bool), String> {
+    let (mut keys, mut bytes) = (Vec::new(), 0);
+    while keys.len() < COPY_KEYS_MAX && bytes < COPY_REQUEST_BYTES_MAX {
+        let line = if next_line.is_empty() { dump.line()? } else { std::mem::take(next_line) };
+        match wire::dumped(&line) {
+            Some(Dumped::End) => return Ok((keys, true)),
+            Some(Dumped::Key(key)) => {
+                bytes += key.len();
+                keys.push(key);
+            }
+            None if keys.is_empty() && line.starts_with(b"ERROR") => {
+                return Err(format!("it does not list its keys: {}", line.escape_ascii()));
+            }
+            None => return Err(unexpected(&line)),
+        }
+    }
+    Ok((keys, false))
+}

@@ -1,0 +1,196 @@
+//! What the copy says and hears: lines of the text protocol, without I/O.
+
+use crate::limits::{EXPTIME_RELATIVE_MAX, ITEM_SIZE_MAX, KEY_BYTES_MAX};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use std::io::Write as _;
+
+/// A line of `lru_crawler metadump`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Dumped {
+    Key(Vec<u8>),
+    End,
+}
+
+/// Reads `key=KEY exp=…`, whose key is percent-encoded; `None` if it is something else.
+pub(super) fn dumped(line: &[u8]) -> Option<Dumped> {
+    if line == b"END" {
+        return Some(Dumped::End);
+    }
+    let word = line.strip_prefix(b"key=")?.split(|&byte| byte == b' ').next()?;
+    let key: Vec<u8> = percent_encoding::percent_decode(word).collect();
+    (1..=KEY_BYTES_MAX).contains(&key.len()).then_some(Dumped::Key(key))
+}
+
+/// True for a key that a line of text cannot carry as it is. The binary protocol allows it.
+fn needs_base64(key: &[u8]) -> bool {
+    key.iter().any(|byte| matches!(byte, b' ' | b'\r' | b'\n' | 0))
+}
+
+fn push_base64(out: &mut Vec<u8>, key: &[u8]) {
+    let start = out.len();
+    out.resize(start + key.len().div_ceil(3) * 4, 0);
+    // Fails only if the buffer is too short.
+    let _ = BASE64.encode_slice(key, &mut out[start..]);
+}
+
+/// Asks for an item. Whether its key came in base64 is asked only if the answer cannot break its line.
+pub(super) fn push_get(out: &mut Vec<u8>, key: &[u8]) {
+    out.extend_from_slice(b"mg ");
+    if needs_base64(key) {
+        push_base64(out, key);
+        out.extend_from_slice(b" b f t v\r\n");
+    } else {
+        out.extend_from_slice(key);
+        out.extend_from_slice(b" k f t v\r\n");
+    }
+}
+
+/// The answer's first line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A value follows.
+    Item(Head),
+    Miss,
+    /// The server cannot give it.
+    Refused,
+}
+
+/// An item but for its key and its value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) value_bytes: u64,
+    flags: u32,
+    /// Seconds to live; `None` is for ever.
+    ttl: Option<u32>,
+    key_is_binary: bool,
+    /// Somebody is making a new version.
+    pub(super) is_stale: bool,
+}
+
+/// Reads it; `None` if no memcached says so.
+pub(super) fn answer(line: &[u8]) -> Option<Answer> {
+    let line = std::str::from_utf8(line).ok()?;
+    let mut words = line.split_ascii_whitespace();
+    match words.next()? {
+        "EN" => return Some(Answer::Miss),
+        "CLIENT_ERROR" | "SERVER_ERROR" => return Some(Answer::Refused),
+        "VA" => {}
+        _ => return None,
+    }
+    let value_bytes = words.next()?.parse().ok().filter(|&bytes| bytes <= ITEM_SIZE_MAX as u64)?;
+    let (mut flags, mut ttl) = (None, None);
+    let (mut key_is_binary, mut is_stale) = (false, false);
+    for word in words {
+        match word.split_at_checked(1)? {
+            ("f", number) => flags = Some(number.parse().ok()?),
+            ("t", "-1") => ttl = Some(None),
+            ("t", number) => ttl = Some(Some(number.parse().ok()?)),
+            ("b", "") => key_is_binary = true,
+            ("W" | "X" | "Z", "") => is_stale = true,
+            _ => {}
+        }
+    }
+    Some(Answer::Item(Head { value_bytes, flags: flags?, ttl: ttl?, key_is_binary, is_stale }))
+}
+
+impl Head {
+    /// True if its time ends before it can be stored: a TTL of 0 would be for ever.
+    pub(super) fn has_expired(&self) -> bool {
+        self.ttl == Some(0)
+    }
+
+    /// Stores the item, unless there is one; the value follows. `unix_now` is the time in seconds.
+    pub(super) fn push_set(&self, out: &mut Vec<u8>, key: &[u8], unix_now: u64) {
+        let is_encoded = self.key_is_binary || needs_base64(key);
+        out.extend_from_slice(b"ms ");
+        if is_encoded {
+            push_base64(out, key);
+        } else {
+            out.extend_from_slice(key);
+        }
+        // Writing to a Vec cannot fail, here and below.
+        let _ = write!(out, " {} ME F{}", self.value_bytes, self.flags);
+        match self.ttl {
+            None => {}
+            Some(secs) if secs <= EXPTIME_RELATIVE_MAX => {
+                let _ = write!(out, " T{secs}");
+            }
+            Some(secs) => {
+                let _ = write!(out, " T{}", unix_now.saturating_add(secs.into()));
+            }
+        }
+        out.extend_from_slice(if is_encoded { b" b\r\n" } else { b"\r\n" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dumps_are_read() {
+        let line = b"key=a%20b%25 exp=-1 la=1700000000 cas=2 fetch=no cls=1 size=64 flags=0";
+        assert_eq!(dumped(line), Some(Dumped::Key(b"a b%".to_vec())));
+        assert_eq!(dumped(b"END"), Some(Dumped::End));
+        let long = [b"key=".as_slice(), &[b'x'; KEY_BYTES_MAX + 1]].concat();
+        for garbage in [b"".as_slice(), b"BUSY", b"key=", b"END ", b"mg a", &long] {
+            assert_eq!(dumped(garbage), None, "{}", garbage.escape_ascii());
+        }
+    }
+
+    fn item(line: &[u8]) -> Head {
+        let Some(Answer::Item(head)) = answer(line) else { panic!("{}", line.escape_ascii()) };
+        head
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let head = item(b"VA 10 kabc f7 t-1");
+        let plain = Head { value_bytes: 10, flags: 7, ttl: None, key_is_binary: false, is_stale: false };
+        assert_eq!(head, plain);
+        let head = item(b"VA 0 kYWJj b f4294967295 t30 W X");
+        assert_eq!(
+            (head.flags, head.ttl, head.key_is_binary, head.is_stale),
+            (u32::MAX, Some(30), true, true)
+        );
+        assert_eq!(answer(b"EN"), Some(Answer::Miss));
+        assert_eq!(answer(b"SERVER_ERROR out of memory"), Some(Answer::Refused));
+        for garbage in [
+            b"".as_slice(),
+            b"VA",
+            b"VA x f0 t-1",
+            b"VA -1 f0 t-1",
+            b"VA 1 t-1",
+            b"VA 1 f0",
+            b"VA 1 f0 t-2",
+            b"VA 1 f4294967296 t-1",
+            b"VA 99999999999 f0 t-1",
+            b"VALUE a 0 1",
+            b"HTTP/1.1 400 Bad Request",
+            b"\xff\xfe",
+            "VA 1 f0 t-1 é".as_bytes(),
+        ] {
+            assert_eq!(answer(garbage), None, "{}", garbage.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn items_are_asked_for_and_stored() {
+        let mut out = Vec::new();
+        push_get(&mut out, b"abc");
+        push_get(&mut out, b"a b");
+        assert_eq!(out.escape_ascii().to_string(), r"mg abc k f t v\r\nmg YSBi b f t v\r\n");
+        let stored = |line: &[u8], key: &[u8]| {
+            let mut out = Vec::new();
+            item(line).push_set(&mut out, key, 1_000_000_000);
+            out.escape_ascii().to_string()
+        };
+        assert_eq!(stored(b"VA 3 kabc f0 t-1", b"abc"), r"ms abc 3 ME F0\r\n");
+        assert_eq!(stored(b"VA 3 kYWJj b f1 t60", b"abc"), r"ms YWJj 3 ME F1 T60 b\r\n");
+        assert_eq!(stored(b"VA 3 f1 t2592000", b"a b"), r"ms YSBi 3 ME F1 T2592000 b\r\n");
+        // Above 30 days a number is a time, not a period.
+        assert_eq!(stored(b"VA 3 kabc f1 t2592001", b"abc"), r"ms abc 3 ME F1 T1002592001\r\n");
+        assert!(item(b"VA 3 kabc f1 t0").has_expired());
+    }
+}

@@ -1,0 +1,96 @@
+//! The keys that clients have written or deleted since a copy began: what the copy brings for them is older.
+//!
+//! A Bloom filter of a fixed size, so that no number of keys makes it grow. It forgets nothing, so the copy replaces and
+//! brings back nothing. Now and then it takes a key for another, whose item the copy then leaves out, which is a miss: with
+//! as many keys written as `-m` holds items of 100 bytes, for one key in 100.
+//!
+//! Source: Bloom, "Space/time trade-offs in hash coding with allowable errors", CACM 13 (1970).
+
+use super::item_ref::Hash;
+
+/// Part of `-m` that the filter takes, one part in this many.
+const MEMORY_PART: u64 = 64;
+const BYTES_MIN: u64 = 64 << 10;
+const BYTES_MAX: u64 = 64 << 20;
+
+/// The filter.
+#[derive(Debug)]
+pub(super) struct WrittenKeys {
+    words: Box<[u64]>,
+    /// Everything was flushed.
+    has_all: bool,
+}
+
+impl WrittenKeys {
+    /// An empty filter for a store of `memory_limit` bytes.
+    pub(super) fn new(memory_limit: u64) -> Self {
+        let bytes = (memory_limit / MEMORY_PART).clamp(BYTES_MIN, BYTES_MAX).next_power_of_two();
+        Self { words: vec![0; bytes as usize / size_of::<u64>()].into(), has_all: false }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        size_of_val(&*self.words) as u64
+    }
+
+    /// Word and bit of both probes: from bits 0 to 31 and 32 to 63 of the hash, which are independent.
+    fn probes(&self, hash: Hash) -> [(usize, u64); 2] {
+        let bits = self.words.len() * u64::BITS as usize;
+        [hash.0 as u32, (hash.0 >> 32) as u32].map(|half| {
+            let bit = half as usize & (bits - 1);
+            (bit / u64::BITS as usize, 1 << (bit % u64::BITS as usize))
+        })
+    }
+
+    pub(super) fn insert(&mut self, hash: Hash) {
+        for (word, bit) in self.probes(hash) {
+            self.words[word] |= bit;
+        }
+    }
+
+    /// All keys, from here on.
+    pub(super) fn insert_all(&mut self) {
+        self.has_all = true;
+    }
+
+    pub(super) fn contains(&self, hash: Hash) -> bool {
+        self.has_all || self.probes(hash).into_iter().all(|(word, bit)| self.words[word] & bit != 0)
+    }
+
+    /// True after [`WrittenKeys::insert_all`].
+    pub(super) fn has_all(&self) -> bool {
+        self.has_all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key_hash::KeyHasher;
+    use super::*;
+
+    #[test]
+    fn nothing_is_forgotten_and_little_is_taken_for_something_else() {
+        let (limit, items) = (64 << 20, 64 * 1024 * 10);
+        let mut keys = WrittenKeys::new(limit);
+        let hasher = KeyHasher::from_seed(1);
+        let hash = |number: u64| hasher.hash(&number.to_le_bytes());
+        (0..items).for_each(|number| keys.insert(hash(number)));
+        assert!((0..items).all(|number| keys.contains(hash(number))));
+        let mistaken = (items..2 * items).filter(|&number| keys.contains(hash(number))).count() as u64;
+        assert!(mistaken < items / 40, "{mistaken} of {items}");
+        assert_eq!(keys.bytes(), limit / MEMORY_PART);
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        assert_eq!(WrittenKeys::new(1 << 20).bytes(), BYTES_MIN);
+        assert_eq!(WrittenKeys::new(1 << 50).bytes(), BYTES_MAX);
+    }
+
+    #[test]
+    fn a_flush_is_every_key() {
+        let mut keys = WrittenKeys::new(1 << 20);
+        assert!(!keys.contains(Hash(7)) && !keys.has_all());
+        keys.insert_all();
+        assert!(keys.contains(Hash(7)) && keys.has_all());
+    }
+}
