@@ -40,7 +40,7 @@ impl Turn<'_> {
     /// A number that is not longer than what it replaces is padded with spaces to the old length.
     ///
     /// # Errors
-    /// Not yet.
+    /// [`Retry`]: run the command again.
     pub fn count(&mut self, count: &Count<'_>) -> Result<Counted, Retry> {
         let touch = count.touch.map(|exptime| self.deadline(exptime));
         let (now, shared) = (self.now, self.shared);

@@ -89,7 +89,7 @@ impl Turn<'_> {
     /// it, empty.
     ///
     /// # Errors
-    /// Not yet.
+    /// [`Retry`]: run the command again.
     pub fn fetch(
         &mut self,
         fetch: &Fetch<'_>,
@@ -224,7 +224,7 @@ impl Turn<'_> {
     /// Deletes, marks stale, or empties an item.
     ///
     /// # Errors
-    /// Not yet.
+    /// [`Retry`]: run the command again.
     pub fn discard(&mut self, discard: &Discard<'_>) -> Result<Deleted, Retry> {
         let shared = self.shared;
         let touch = discard.touch.map(|exptime| self.deadline(exptime));

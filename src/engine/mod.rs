@@ -120,7 +120,7 @@ impl<'e> Turn<'e> {
         self.now
     }
 
-    /// Says whose commands these are; watchers are told.
+    /// Sets the connection whose commands follow, for the lines that watchers get.
     #[inline]
     pub fn set_connection(&mut self, id: u32) {
         self.connection = id;

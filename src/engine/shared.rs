@@ -66,7 +66,7 @@ pub enum Stop {
 /// Gauges that the server sets and `stats` shows.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Rings that accept nobody, because there is no place.
+    /// Rings that do not accept, because the connection limit is reached.
     full_rings: AtomicU32,
     /// Times the first of them stopped accepting.
     pub listen_disabled_count: AtomicU64,
@@ -93,7 +93,7 @@ impl Gauges {
         }
     }
 
-    /// A ring that has stopped accepting goes on, after this many microseconds.
+    /// A ring accepts again, after this many microseconds.
     pub fn enable_listening(&self, rested_us: u64) {
         if self.full_rings.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.listen_disabled_us.fetch_add(rested_us, Ordering::Relaxed);
@@ -106,8 +106,8 @@ impl Gauges {
         self.ring_stall_count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It turns again.
-    pub fn ring_turns_again(&self) {
+    /// It makes progress again.
+    pub fn ring_recovers(&self) {
         self.stuck_rings.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -62,7 +62,7 @@ impl Turn<'_> {
     /// Item memory for a value that has still to be received. At most `turns` turns of eviction are spent on it.
     ///
     /// # Errors
-    /// Not yet; inside, there is none.
+    /// [`Retry`]: run the command again. Inside, there is no memory.
     pub fn reserve(
         &mut self,
         key: &[u8],
@@ -76,7 +76,7 @@ impl Turn<'_> {
     /// Makes room for more of a value of which [`Draft::needs_room`], with at most `turns` turns of eviction.
     ///
     /// # Errors
-    /// Not yet; inside, there is none.
+    /// [`Retry`]: run the command again. Inside, there is no memory.
     pub fn extend(&mut self, draft: &mut Draft, turns: u32) -> Result<Result<(), Unreserved>, Retry> {
         let extended = self.fresh.extend(draft, turns);
         self.settle(extended)
@@ -91,7 +91,7 @@ impl Turn<'_> {
     /// Stores `data`, which is `value_bytes` long.
     ///
     /// # Errors
-    /// Not yet; `data` is as it was.
+    /// [`Retry`]: run the command again; `data` is unchanged.
     pub fn store(
         &mut self,
         store: &Store<'_>,
@@ -182,7 +182,7 @@ impl Turn<'_> {
     /// Deletes `key`; with `compare` only if its cas is that.
     ///
     /// # Errors
-    /// Not yet.
+    /// [`Retry`]: run the command again.
     pub fn delete(&mut self, key: &[u8], compare: Option<u64>) -> Result<Deleted, Retry> {
         let shared = self.shared;
         let edited = self.fresh.edit(key, &mut Data::None, |old| match old {
@@ -209,7 +209,7 @@ impl Turn<'_> {
     /// the item was touched.
     ///
     /// # Errors
-    /// Not yet.
+    /// [`Retry`]: run the command again.
     pub fn touch(
         &mut self,
         key: &[u8],
@@ -247,7 +247,7 @@ impl Turn<'_> {
     /// `flush_all`.
     ///
     /// # Errors
-    /// Not yet.
+    /// [`Retry`]: run the command again.
     pub fn flush(&mut self, exptime: Exptime) -> Result<Flushed, Retry> {
         if !self.shared.config.flush_enabled {
             self.count_flush();

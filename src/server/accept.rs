@@ -100,7 +100,7 @@ async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize) {
         },
     };
     let origin = Origin { id: socket.id() as u32, peer: socket.peer(), listener: Some(listener) };
-    let best = ring.limits.best(ring.index, |index| ring.pulses.beats(index));
+    let best = ring.limits.best(ring.index, |index| ring.heartbeats.is_alive(index));
     if best == ring.index {
         return conn::spawn(ring, AcceptedConn { socket, permit: Some(permit), origin });
     }

@@ -23,11 +23,12 @@ pub(super) async fn wait_for_rings(ring: &RingContext, since: Instant) -> bool {
     let unmoved_since = ring.last_stall.since(position);
     let mut pause = PAUSE_MIN;
     for check in 0.. {
-        if ring.is_stopping() || ring.pulses.stalls.is_given_up(position) || since.elapsed() >= STALL_MAX {
+        if ring.is_stopping() || ring.heartbeats.stalls.is_given_up(position) || since.elapsed() >= STALL_MAX
+        {
             break;
         }
         if unmoved_since.elapsed() >= STALL_MAX {
-            ring.pulses.stalls.give_up(position);
+            ring.heartbeats.stalls.give_up(position);
             break;
         }
         if check < EAGER_CHECKS {

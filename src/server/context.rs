@@ -2,7 +2,7 @@
 
 use super::admission::{ConnLimits, ConnPermit};
 use super::stall::LastStall;
-use super::watchdog::Pulses;
+use super::watchdog::Heartbeats;
 use crate::clock::Secs;
 use crate::engine::connections::Address;
 use crate::engine::counters::{Counters, RingCounters};
@@ -197,7 +197,7 @@ pub(super) struct RingContext {
     pub(super) addresses: Arc<[(usize, Address)]>,
     pub(super) limits: Arc<ConnLimits>,
     pub(super) wakers: Arc<[Waker<Message>]>,
-    pub(super) pulses: Arc<Pulses>,
+    pub(super) heartbeats: Arc<Heartbeats>,
     pub(super) last_stall: LastStall,
     pub(super) settings: Settings,
     pub(super) buffers: Buffers,
@@ -220,7 +220,7 @@ pub(super) struct Parts {
     pub(super) addresses: Arc<[(usize, Address)]>,
     pub(super) limits: Arc<ConnLimits>,
     pub(super) wakers: Arc<[Waker<Message>]>,
-    pub(super) pulses: Arc<Pulses>,
+    pub(super) heartbeats: Arc<Heartbeats>,
     pub(super) settings: Settings,
     /// What connections of TLS listeners are encrypted with.
     pub(super) certificates: Option<Arc<Certificates>>,
@@ -228,7 +228,7 @@ pub(super) struct Parts {
 
 impl RingContext {
     pub(super) fn new(parts: Parts, buffers: Buffers) -> Self {
-        let Parts { index, engine, addresses, limits, wakers, pulses, settings, certificates } = parts;
+        let Parts { index, engine, addresses, limits, wakers, heartbeats, settings, certificates } = parts;
         let shared = Arc::clone(engine.shared());
         let counters = Arc::clone(shared.ring_counters(index));
         let context = Self {
@@ -239,7 +239,7 @@ impl RingContext {
             addresses,
             limits,
             wakers,
-            pulses,
+            heartbeats,
             last_stall: LastStall::default(),
             settings,
             buffers,

@@ -18,13 +18,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 
 /// Longest reply that is read, bytes.
-const ANSWER_BYTES_MAX: usize = 512;
+const REPLY_BYTES_MAX: usize = 512;
 /// As long as a binary header, so that a binary-only server can see that it is not one.
 const TEXT: &[u8; 24] = b"version\r\nversion\r\nquit\r\n";
 /// A binary version request. Source: protocol-binary.txt, "Version".
 const BINARY: [u8; 24] = [0x80, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// The start of its reply.
-const BINARY_ANSWER: &[u8] = &[0x81, 0x0b];
+const BINARY_REPLY: &[u8] = &[0x81, 0x0b];
 /// The first byte of a TLS alert. Source: RFC 8446, section 5.1.
 const TLS_ALERT: u8 = 0x15;
 
@@ -48,17 +48,17 @@ impl fmt::Display for ProbeTarget {
 /// # Errors
 /// The line about an unhealthy server.
 pub fn health(probe: &Probe) -> Result<String, String> {
-    let (tell, told) = mpsc::channel();
+    let (result, results) = mpsc::channel();
     let target = probe.target.clone();
     let body = move || {
         // The receiver may have timed out.
-        let _ = tell.send(ask(&target));
+        let _ = result.send(request(&target));
     };
     let line = match std::thread::Builder::new().spawn(body) {
         Err(error) => Err(log::reason(&error)),
-        Ok(_) => told
+        Ok(_) => results
             .recv_timeout(probe.timeout)
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", probe.timeout.as_secs_f64()))),
+            .unwrap_or_else(|_| Err(format!("no reply within {} s", probe.timeout.as_secs_f64()))),
     };
     match line {
         Ok(line) => Ok(format!("{}: healthy, {line}", probe.target)),
@@ -73,25 +73,25 @@ fn connect(target: &ProbeTarget) -> io::Result<Box<dyn Wire>> {
     })
 }
 
-fn ask(target: &ProbeTarget) -> Result<String, String> {
-    let trouble = |error: io::Error| log::reason(&error);
-    let mut answer = exchange(target, TEXT, |answer| answer.contains(&b'\n')).map_err(trouble)?;
-    let first_line = answer.iter().position(|&byte| byte == b'\n').unwrap_or(answer.len());
-    answer.truncate(first_line);
-    if let Some(version) = answer.strip_prefix(b"VERSION ") {
+fn request(target: &ProbeTarget) -> Result<String, String> {
+    let to_line = |error: io::Error| log::reason(&error);
+    let mut reply = exchange(target, TEXT, |reply| reply.contains(&b'\n')).map_err(to_line)?;
+    let first_line = reply.iter().position(|&byte| byte == b'\n').unwrap_or(reply.len());
+    reply.truncate(first_line);
+    if let Some(version) = reply.strip_prefix(b"VERSION ") {
         return Ok(format!("version {}", version.trim_ascii_end().escape_ascii()));
     }
-    if answer.starts_with(b"CLIENT_ERROR unauthenticated") {
+    if reply.starts_with(b"CLIENT_ERROR unauthenticated") {
         return Ok("asks for a login".to_owned());
     }
-    if answer.first() == Some(&TLS_ALERT) {
+    if reply.first() == Some(&TLS_ALERT) {
         return Ok("asks for TLS".to_owned());
     }
-    if !answer.is_empty() {
-        return Err(format!("answers {}", answer.trim_ascii_end().escape_ascii()));
+    if !reply.is_empty() {
+        return Err(format!("answers {}", reply.trim_ascii_end().escape_ascii()));
     }
-    let answer = exchange(target, &BINARY, |answer| answer.len() >= BINARY.len()).map_err(trouble)?;
-    if answer.starts_with(BINARY_ANSWER) {
+    let reply = exchange(target, &BINARY, |reply| reply.len() >= BINARY.len()).map_err(to_line)?;
+    if reply.starts_with(BINARY_REPLY) {
         return Ok("speaks the binary protocol".to_owned());
     }
     Err("closes the connection".to_owned())
@@ -100,20 +100,20 @@ fn ask(target: &ProbeTarget) -> Result<String, String> {
 /// Sends `question` on a new connection and reads until the reply is complete, too long, or ended.
 fn exchange(target: &ProbeTarget, question: &[u8], is_whole: impl Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
     let mut wire = connect(target)?;
-    let mut answer = Vec::new();
+    let mut reply = Vec::new();
     // A server that closes the connection may have sent a reply first.
     let _ = wire.write_all(question);
     let mut chunk = [0; 64];
-    while answer.len() < ANSWER_BYTES_MAX && !is_whole(&answer) {
+    while reply.len() < REPLY_BYTES_MAX && !is_whole(&reply) {
         match wire.read(&mut chunk) {
             Ok(0) => break,
-            Ok(count) => answer.extend_from_slice(&chunk[..count]),
+            Ok(count) => reply.extend_from_slice(&chunk[..count]),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(answer)
+    Ok(reply)
 }
 
 #[cfg(test)]
@@ -127,10 +127,10 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
-            for answer in answers {
+            for reply in answers {
                 let (mut stream, _) = listener.accept().unwrap();
                 let _ = stream.read(&mut [0; 64]).unwrap();
-                stream.write_all(&answer).unwrap();
+                stream.write_all(&reply).unwrap();
             }
         });
         ProbeTarget::Tcp { host: "127.0.0.1".to_owned(), port }
@@ -179,7 +179,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let target = ProbeTarget::Tcp { host: "127.0.0.1".to_owned(), port };
         let line = health(&Probe { target, timeout: Duration::from_millis(50) }).unwrap_err();
-        assert_eq!(line, format!("127.0.0.1:{port}: unhealthy, no answer within 0.05 s"));
+        assert_eq!(line, format!("127.0.0.1:{port}: unhealthy, no reply within 0.05 s"));
         drop(listener);
     }
 }

@@ -1,4 +1,4 @@
-//! The async edge: rings, accepting, connections, signals, the end. Everything below it runs to completion.
+//! The async edge: rings, accepting, connections, signals, shutdown. Everything below it runs to completion.
 //!
 //! ```text
 //!   main thread ── signals ──────────────────────────┐ Stop
@@ -8,8 +8,8 @@
 //!        └─► …         └── Adopt ───┘ (and wakes, from the store of any ring)
 //! ```
 //!
-//! The order of a start: ports, what the kernel allows, store, threads; connections are accepted when all rings stand. The order of an end: listeners, idle connections, replies on their way, then the process:
-//! rings are never taken down (see `uring::Ring`).
+//! Start: ports, what the kernel allows, store, threads; connections are accepted once all rings are built. Stop: listeners,
+//! idle connections, replies in flight, then the process, since rings are never taken down (see `uring::Ring`).
 
 mod accept;
 mod admission;
@@ -50,17 +50,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uring::Waker;
-use watchdog::Pulses;
+use watchdog::Heartbeats;
 
 pub use client::{Client, unexpected};
 pub use error::StartError;
 pub use health::health;
 pub use signals::Request;
 
-/// How long the end waits for rings; each gives itself less.
-const END: Duration = Duration::from_millis(900);
+/// How long a stop waits for the rings; each gives itself less.
+const STOP_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// Ports that are bound, before anybody is served: the time to leave root behind.
+/// Bound ports. No connection is served yet: this is when privileges are dropped.
 #[derive(Debug)]
 pub struct Ports {
     listeners: Listeners,
@@ -71,7 +71,7 @@ impl Ports {
     /// Binds what `config` asks for.
     ///
     /// # Errors
-    /// memcached's words for the port or path that cannot be had.
+    /// A port or path cannot be bound; in memcached's words.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let listeners = listen(config, rings(config))?;
         let metrics = config.metrics_port.map(|port| {
@@ -83,29 +83,28 @@ impl Ports {
         Ok(Self { listeners, metrics: metrics.transpose()? })
     }
 
-    /// The TCP addresses that are bound, with the ports the kernel chose.
+    /// The bound TCP addresses, with the ports that the kernel chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.listeners.addresses
     }
 
-    /// The UDP addresses that are bound, likewise.
+    /// The bound UDP addresses, likewise.
     pub fn udp_addresses(&self) -> &[SocketAddr] {
         &self.listeners.udp_addresses
     }
 
-    /// The address that serves metrics, if one does.
+    /// The address of the metrics port, if there is one.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(|(_, address)| *address)
     }
 
-    /// Starts the server: its listeners accept when this returns, up to `connections_max` connections at a time;
-    /// with -Y or -S only `users` may log in, and `certificates` encrypt what -Z wants encrypted.
+    /// Starts the server. When this returns its listeners accept, up to `connections_max` connections at a time; with -Y or -S
+    /// only `users` may log in, and `certificates` are for the listeners of -Z.
     ///
-    /// Signals are held from here on, and are taken by [`Server::next_request`]; so this is called before there is any
-    /// other thread.
+    /// Blocks the signals that [`Server::next_request`] waits for; so it is called before other threads are started.
     ///
     /// # Errors
-    /// The kernel, the container or the memory stands in the way.
+    /// The kernel or the container refuses what the server needs, or there is not enough memory.
     pub fn start(
         self,
         config: &Config,
@@ -114,7 +113,7 @@ impl Ports {
         certificates: Option<Arc<Certificates>>,
     ) -> Result<Server, StartError> {
         let support = engines::choose(config.io_engine)?;
-        signals::hold();
+        signals::block();
         let rings = rings(config);
         let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();
         let wakers: Arc<[Waker<Message>]> = wakers.into();
@@ -130,21 +129,21 @@ impl Ports {
             // Before the first client can write.
             store.begin_copy();
         }
-        let pulses = Pulses::new(rings);
+        let heartbeats = Heartbeats::new(rings);
         let spawner = RingSpawner {
             support,
             connections_max,
             wakers: &wakers,
             epoch,
             certificates,
-            pulses: &pulses,
+            heartbeats: &heartbeats,
             shared: &shared,
             store: &store,
             addresses: self.listeners.register(&shared),
         };
         let (threads, engine) = spawner.start(mailboxes, self.listeners.by_ring)?;
         shared.change(|live| live.io_engine = engine.name());
-        watchdog::start(pulses, Arc::clone(&shared), Arc::clone(&store))
+        watchdog::start(heartbeats, Arc::clone(&shared), Arc::clone(&store))
             .map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
         if let Some(from) = config.copy_from.clone() {
             let plan = copy::Plan { from, rate: config.copy_rate };
@@ -182,8 +181,8 @@ impl Server {
         signals::next()
     }
 
-    /// Ends all connections (replies on their way arrive if the client reads them) and the rings, in less than a
-    /// second. The process must exit afterwards: rings leave behind what they could not end.
+    /// Closes all connections (replies in flight arrive if the client reads them) and ends the rings, within a second. The
+    /// process must exit afterwards: a ring leaves behind what it could not end.
     pub fn stop(self) {
         stop(&self.wakers, &self.threads);
     }
@@ -191,10 +190,10 @@ impl Server {
 
 fn stop(wakers: &[Waker<Message>], threads: &[std::thread::JoinHandle<()>]) {
     for waker in wakers {
-        // A ring that is gone needs no telling.
+        // A ring that has ended needs no message.
         let _ = waker.post(Message::Stop);
     }
-    let deadline = Instant::now() + END;
+    let deadline = Instant::now() + STOP_TIMEOUT;
     while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }

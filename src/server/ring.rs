@@ -100,7 +100,7 @@ async fn heartbeat(ring: Rc<RingContext>, epoch: Instant) {
         sweep(&ring).await;
         // There and back through the ring, so that the beat says that completions arrive.
         uring::turn().await;
-        ring.pulses.beat(ring.index);
+        ring.heartbeats.beat(ring.index);
     }
 }
 

@@ -3,7 +3,7 @@
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-/// A request of the operator.
+/// A request by signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// INT or TERM: stop.
@@ -14,15 +14,15 @@ pub enum Request {
     Reload,
 }
 
-const WATCHED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGHUP];
+const HANDLED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGHUP];
 
 /// Blocks the signals, so that [`next`] gets them. Call it before starting other threads, which inherit the mask.
-pub(super) fn hold() {
-    watched().thread_block().expect("the set is valid");
+pub(super) fn block() {
+    handled().thread_block().expect("the set is valid");
 }
 
 /// Raises a request from any thread.
-pub(super) fn ask(request: Request) {
+pub(super) fn raise(request: Request) {
     let signal = match request {
         Request::Stop => Signal::SIGINT,
         Request::StopGracefully => Signal::SIGUSR1,
@@ -35,7 +35,7 @@ pub(super) fn ask(request: Request) {
 /// Waits for the next request.
 pub(super) fn next() -> Request {
     loop {
-        match watched().wait() {
+        match handled().wait() {
             Ok(Signal::SIGINT | Signal::SIGTERM) => return Request::Stop,
             Ok(Signal::SIGUSR1) => return Request::StopGracefully,
             Ok(Signal::SIGHUP) => return Request::Reload,
@@ -45,6 +45,6 @@ pub(super) fn next() -> Request {
     }
 }
 
-fn watched() -> SigSet {
-    WATCHED.into_iter().collect()
+fn handled() -> SigSet {
+    HANDLED.into_iter().collect()
 }

@@ -6,7 +6,7 @@ use super::engines;
 use super::error::StartError;
 use super::listen::{Bound, unwatched};
 use super::ring;
-use super::watchdog::Pulses;
+use super::watchdog::Heartbeats;
 use crate::config::{Config, Protocol};
 use crate::engine::connections::Address;
 use crate::engine::{Engine, Shared};
@@ -30,7 +30,7 @@ pub(super) struct RingSpawner<'a> {
     /// When the server's clock started.
     pub(super) epoch: Instant,
     pub(super) certificates: Option<Arc<Certificates>>,
-    pub(super) pulses: &'a Arc<Pulses>,
+    pub(super) heartbeats: &'a Arc<Heartbeats>,
     pub(super) shared: &'a Arc<Shared>,
     pub(super) store: &'a Arc<Store>,
     /// Addresses of the listeners, with their indices in the configuration.
@@ -67,7 +67,7 @@ impl RingSpawner<'_> {
             let (reports, support, epoch) = (reports.clone(), self.support, self.epoch);
             let opened = opened.clone();
             let (shared, shard) = (Arc::clone(self.shared), self.store.shard(index));
-            let (wakers, pulses) = (Arc::clone(self.wakers), Arc::clone(self.pulses));
+            let (wakers, heartbeats) = (Arc::clone(self.wakers), Arc::clone(self.heartbeats));
             let (limits, settings) = (Arc::clone(&limits), settings.clone());
             let (addresses, certificates) = (Arc::clone(&self.addresses), self.certificates.clone());
             let body = move || {
@@ -75,7 +75,7 @@ impl RingSpawner<'_> {
                 // An engine belongs to its thread.
                 let engine = Engine::new(shared, shard, index);
                 let parts =
-                    Parts { index, engine, addresses, limits, wakers, pulses, settings, certificates };
+                    Parts { index, engine, addresses, limits, wakers, heartbeats, settings, certificates };
                 ring::run(io, parts, mailbox, bound, epoch, &opened);
             };
             let thread = std::thread::Builder::new().name(format!("ring-{index}")).spawn(body);

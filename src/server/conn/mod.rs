@@ -125,8 +125,8 @@ impl Connection {
         end
     }
 
-    /// Reads on until the client has closed too, or the ring cuts it off, at once if all replies have reached the client's
-    /// machine: a socket that is closed with input unread is reset, and what of its replies has not left yet is lost.
+    /// Discards input until the client closes too, or the ring closes the connection, which it does immediately if all replies
+    /// are acknowledged: closing a socket with unread input resets it, and replies that have not left are lost.
     async fn drain_until_close(&mut self) {
         self.entry.stream.finish();
         self.entry.phase.set(Phase::Leaving);
@@ -260,7 +260,7 @@ impl Connection {
             && let Some(stop) = self.ring.shared.stop_requested()
         {
             self.ends_server = true;
-            signals::ask(match stop {
+            signals::raise(match stop {
                 Stop::Now => Request::Stop,
                 Stop::Graceful => Request::StopGracefully,
             });

@@ -143,7 +143,7 @@ fn a_ring_whose_submissions_are_refused_ends_the_process() {
     server.signal(Signal::SIGCONT);
     assert_eq!(server.wait().signal(), Some(Signal::SIGABRT as i32), "{}", server.stderr());
     let said = server.stderr();
-    assert!(said.contains("ring 0 has not turned for 4 s: giving up"), "{said}");
+    assert!(said.contains("ring 0 has made no progress for 4 s: aborting"), "{said}");
 }
 
 /// What accept(2) may answer when nobody can be accepted, and in what words the server tells of it.

@@ -89,11 +89,11 @@ fn a_stuck_ring_is_told_of_and_counted_and_may_come_back() {
     wait_until("the ring is missed", || own_count(&mut free, "memcrsd_stuck_rings") == 1);
     assert_eq!(own_count(&mut free, "memcrsd_ring_stalls"), 1);
     let said = server.stderr();
-    assert!(said.starts_with("ring 1 has not turned for 10 s: its connections wait"), "{said}");
+    assert!(said.starts_with("ring 1 has made no progress for 10 s: its connections wait"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     drop(held);
     wait_until("it is back", || own_count(&mut free, "memcrsd_stuck_rings") == 0);
-    assert!(server.stderr().lines().nth(1).unwrap().starts_with("ring 1 turns again after "));
+    assert!(server.stderr().lines().nth(1).unwrap().starts_with("ring 1 makes progress again after "));
     for client in &mut clients {
         // What was asked while the ring was held.
         assert_eq!(client.line(), "MN");
@@ -265,7 +265,7 @@ fn a_ring_that_stays_stuck_ends_the_process() {
     held.bury();
     assert_eq!(server.wait().signal(), Some(Signal::SIGABRT as i32));
     let said = server.stderr();
-    assert!(said.contains("ring 1 has not turned for 4 s: giving up"), "{said}");
+    assert!(said.contains("ring 1 has made no progress for 4 s: aborting"), "{said}");
 }
 
 #[test]
