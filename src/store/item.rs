@@ -11,7 +11,7 @@
 //!                                10 stale   20 won   c0 hits (two bits, saturating)
 //! 18  [u32 client flags]              if "flags stored": they are not zero
 //!     [u32 value length, high; u32 cas, high]   if "extended": the value is 64 KiB or longer, or the cas needs 64 bits
-//!     key, value; padded to the store's unit (4 bytes up to -m 8g)
+//!     key, value; padded to the store's unit (4 bytes up to -m 64g)
 //! ```
 //!
 //! So an item costs 18 bytes and on average 1.5 of padding over its key and value:

@@ -12,7 +12,7 @@
 //! A table that is less than 3/8 of what it could hold is halved at once, so that the index follows the number of items
 //! down as well: with fewer, larger items the memory goes to them.
 //!
-//! A lookup compares 14 bits of hash before it touches an item. Replay touches no item, except that a table which changes
+//! A lookup compares 11 bits of hash before it touches an item. Replay touches no item, except that a table which changes
 //! its size reads the keys of its items to hash them again; they are still there, because memory is reused only after this
 //! replica has applied the deltas that remove its items.
 //!
@@ -38,7 +38,7 @@ const REPLAY_AHEAD: u64 = 8;
 /// A table of up to this many entries is not made smaller.
 const CAPACITY_KEPT: usize = 64;
 const TABLES_MIN: usize = 64;
-const TABLES_MAX: usize = 1 << 17;
+const TABLES_MAX: usize = 1 << 22;
 
 #[derive(Debug, Default)]
 struct Table {
@@ -194,7 +194,7 @@ impl Replica {
         }
     }
 
-    /// The items of a stale table may be gone from memory; 14 bits of hash say whether the key was there.
+    /// The items of a stale table may be gone from memory; 11 bits of hash say whether the key was there.
     #[cold]
     fn find_flushed<'a>(table: &Table, hash: Hash) -> Found<'a> {
         match table.entries.find(hash.0, |entry| entry.may_be(hash)) {

@@ -6,7 +6,7 @@
 //! | an item is this if it is | at most an eighth of a segment | longer |
 //! | address space | half of the mapping | the other half |
 //!
-//! An item ref counts in units of 4 to 256 bytes, by the length of the mapping. Segments and pages are whole units; items in
+//! An item ref counts in units of 4 to 32 bytes, by the length of the mapping. Segments and pages are whole units; items in
 //! segments are padded to them; in an extent the item begins at the first unit behind the head.
 
 #![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
@@ -85,7 +85,7 @@ struct Holdable<'s> {
     is_segment: bool,
 }
 
-/// The smallest unit, as a shift, in which 33 bits reach to the end of a mapping of `bytes`.
+/// The smallest unit, as a shift, in which 36 bits reach to the end of a mapping of `bytes`.
 fn unit_shift(bytes: u64) -> u32 {
     let shift = bytes.next_power_of_two().trailing_zeros().saturating_sub(UNIT_BITS).max(UNIT_SHIFT_MIN);
     assert!(shift <= UNIT_SHIFT_MAX, "no longer mapping is reserved");

@@ -6,11 +6,17 @@ const MIB: u64 = 1 << 20;
 
 /// Bytes of values around what decides an item's shape: none, flags or not, a large item at each size of segment.
 const SIZES: [usize; 12] = [0, 1, 5, 100, 8_000, 8_300, 65_535, 65_536, 262_000, 262_144, 300_000, 1_000_000];
+/// So many of these are short.
+const SHORT_SIZES: usize = 6;
+/// Keys with values of all sizes come first, then those with short ones.
+const KEYS_OF_ALL_SIZES: usize = 5 * SIZES.len();
+const KEYS: usize = 1_000;
 
 /// A value that no other key or version has.
 fn value(key: usize, version: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed((key * 1_000 + version) as u64);
-    std::iter::repeat_with(|| random.u8(..)).take(SIZES[key % SIZES.len()]).collect()
+    let sizes = if key < KEYS_OF_ALL_SIZES { SIZES.len() } else { SHORT_SIZES };
+    std::iter::repeat_with(|| random.u8(..)).take(SIZES[key % sizes]).collect()
 }
 
 fn write_with_cas(shard: &mut Shard, key: &str, value: &[u8], cas: u64) {
@@ -33,10 +39,10 @@ fn write_as_it_comes(shard: &mut Shard, key: &str, value: &[u8]) {
 #[test]
 #[cfg_attr(miri, ignore = "the heap has no more than there is")]
 fn items_of_every_size_come_and_go_at_every_width() {
-    for megabytes in [64, 8_191, 8_192, 8_193, 16_384, 16_385, 32_768, 33_000, 65_536, 65_537, 524_288] {
+    for megabytes in [64, 8_192, 8_193, 32_768, 33_000, 65_536, 65_537, 131_073, 262_144, 524_288] {
         let mut shard = alone(options(megabytes * MIB, 1));
         for version in 0..4 {
-            for key in 0..5 * SIZES.len() {
+            for key in 0..KEYS {
                 let name = format!("key-{key}");
                 let value = value(key, version);
                 match (key + version) % 3 {
@@ -45,13 +51,13 @@ fn items_of_every_size_come_and_go_at_every_width() {
                     _ => write_as_it_comes(&mut shard, &name, &value),
                 }
             }
-            for key in 0..5 * SIZES.len() {
+            for key in 0..KEYS {
                 let found = get(&mut shard, &format!("key-{key}"));
                 assert!(found == Some(value(key, version)), "-m {megabytes}, key-{key}, version {version}");
             }
             assert_eq!(shard.check(NOW), Ok(()), "-m {megabytes}");
         }
-        for key in 0..5 * SIZES.len() {
+        for key in 0..KEYS {
             shard
                 .fresh(NOW)
                 .edit(format!("key-{key}").as_bytes(), &mut Data::None, |_| (Edit::Remove, ()))
@@ -64,6 +70,28 @@ fn items_of_every_size_come_and_go_at_every_width() {
         // The memory of one version and a little: what was overwritten has been used again.
         assert!(memory.large_free < 24 * MIB, "-m {megabytes}: {memory:?}");
     }
+}
+
+/// From 8 GiB on each doubling of the cache once cost every item up to twice the padding.
+#[test]
+#[cfg_attr(miri, ignore = "the heap has no more than there is")]
+fn an_item_costs_the_same_in_a_large_cache() {
+    let item_bytes = |megabytes: u64| {
+        let mut shard = alone(options(megabytes * MIB, 1));
+        let mut padded = 0;
+        for bytes in 0..64 {
+            set(&mut shard, &format!("key-{bytes:02}"), &vec![b'v'; bytes]).unwrap();
+            let ledger = shard.store().ledger.lock();
+            padded = ledger.segments.iter().map(|segment| u64::from(segment.used)).sum();
+        }
+        padded / 64
+    };
+    let small = item_bytes(1_024);
+    for megabytes in [8_192, 8_193, 32_768, 33_000, 65_536] {
+        assert_eq!(item_bytes(megabytes), small, "-m {megabytes}");
+    }
+    let large = item_bytes(262_144);
+    assert!(large <= small + 8, "{large}, {small}");
 }
 
 /// Where no unit reaches, the server says so at its start.
