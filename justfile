@@ -55,10 +55,11 @@ doc:
 sim ops="1000000" seed="random":
     SIM_OPS={{ ops }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test sim -- --nocapture
 
-# The simulation with a ring that skips a delta: it must build, and it must fail
+# The simulation with a ring that skips a delta, and with one that is not seen to read: it must build, and it must fail
 canary:
     cargo test --features canary --test sim --no-run
-    ! cargo test --quiet --features canary --test sim >/dev/null 2>&1
+    ! MEMCRSD_CANARY=delta cargo test --quiet --features canary --test sim >/dev/null 2>&1
+    ! MEMCRSD_CANARY=section cargo test --quiet --features canary --test sim >/dev/null 2>&1
 
 # The log, the cursors, the pins and the wakes in every order the memory model allows
 loom filter="":

@@ -44,12 +44,13 @@
 //! | output | the replies of a connection that are not sent yet: staged bytes and pinned values |
 //! | store | all items, their segments and the log; one per process |
 //! | shard | a ring's handle on the store |
-//! | replica | a ring's index of all items: key hash → item |
+//! | replica | an index of all items: key hash → item; of one ring, or shared by neighbours (`--replicas`) |
+//! | section | the time in which a ring that shares its replica may hold references to items: one batch |
 //! | table | one of the many small hash tables of a replica; they double at different times |
 //! | tag | the seven bits of a key's hash beside an item's address in the index |
 //! | log | the replication log: a bounded circular array of deltas |
 //! | delta | one entry of the log: where the index has `old`, put `new` |
-//! | cursor | how far a replica has applied the log; also says which items the ring may still be reading |
+//! | cursor | how far a ring's replica has applied the log; also says which items the ring may still be reading |
 //! | replay | applying the deltas between cursor and tail; required before every read |
 //! | item | header, key and value, written once; only expiry and access marks change afterwards |
 //! | segment | a fixed-size piece of the mapping, filled with items from front to back |

@@ -84,8 +84,11 @@ pub const HEALTH_SECS_MAX: f64 = 3600.0;
 /// How long a command waits for rings that lag. Once a ring has not moved for that long, commands that need it to move
 /// are refused without waiting.
 pub const STALL_MAX: Duration = Duration::from_secs(1);
-/// Deltas that the log holds, which is how far a ring may lag behind the writers.
+/// Deltas that the log holds at least, which is how far a ring may lag behind the writers.
 pub const LOG_ENTRIES: usize = 16 * 1024;
+/// Deltas that it holds for each ring, rounded up to a power of two in all. The more rings there are, the more others may
+/// write, and the longer a ring may wait for a core.
+pub const LOG_ENTRIES_PER_RING: usize = 4 * 1024;
 
 /// Part of `-m` that values may hold while connections are sent them, one part in this many; beyond it values are copied.
 pub const PINNED_PART: u64 = 8;

@@ -183,6 +183,14 @@ pub(super) const SPECS: &[Spec] = &[
         ],
     ),
     own(
+        "replicas",
+        "num",
+        &[
+            "number of indexes over all items, each shared by",
+            "neighbouring threads (default: one per thread, up to 4)",
+        ],
+    ),
+    own(
         "ring-timeout",
         "secs",
         &[

@@ -13,6 +13,8 @@ use crate::limits::{
 };
 use std::time::Duration;
 
+/// Most replicas unless more are asked for: each costs an index, and every write a replay.
+const REPLICAS_DEFAULT_MAX: usize = 4;
 /// memcached warns about more threads than this.
 const THREADS_ADVISED_MAX: usize = 64;
 /// Most classes in memcached, besides the last, which is the largest chunk.
@@ -103,6 +105,17 @@ fn numbers(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     }
     for backlog in &options.listen_backlog {
         config.backlog = backlog.0;
+    }
+    config.replicas = config.num_threads.min(REPLICAS_DEFAULT_MAX);
+    for replicas in &options.replicas {
+        config.replicas = above_zero(replicas.0, "Number of replicas must be greater than 0")? as usize;
+    }
+    if config.replicas > config.num_threads {
+        let line = format!(
+            "Number of replicas cannot be greater than the number of threads, {}",
+            config.num_threads
+        );
+        return Err(Refusal::new(EX_BAD_VALUE, line));
     }
     for secs in &options.ring_timeout {
         config.ring_timeout_secs = match u32::try_from(secs.0) {

@@ -150,6 +150,8 @@ pub struct Config {
     pub num_threads: usize,
     /// --io-engine.
     pub io_engine: IoEngine,
+    /// --replicas: indexes, which neighbouring rings share; at most as many as threads.
+    pub replicas: usize,
     /// --ring-timeout: a ring that makes no progress for this long aborts the process, seconds; 0 = never.
     pub ring_timeout_secs: u32,
     /// --metrics-port; None = no metrics, Some(0) = ephemeral.
@@ -364,6 +366,7 @@ impl Default for Config {
             chunk_size: 48,
             num_threads: 4,
             io_engine: IoEngine::Auto,
+            replicas: 4,
             ring_timeout_secs: 60,
             metrics_port: None,
             metrics_address: "127.0.0.1".to_owned(),

@@ -108,6 +108,9 @@ pub(super) struct Options {
     /// engine for input and output
     #[argh(option)]
     pub(super) io_engine: Vec<String>,
+    /// indexes
+    #[argh(option)]
+    pub(super) replicas: Vec<Int>,
     /// seconds until a stuck ring aborts
     #[argh(option)]
     pub(super) ring_timeout: Vec<Int>,

@@ -72,8 +72,13 @@ impl Report<'_> {
         for (name, bytes) in parts {
             to.put(format_args!("{name}_bytes"), bytes);
         }
-        for (ring, bytes) in store.index_by_ring.iter().enumerate() {
-            to.put(format_args!("ring:{ring}:index_bytes"), bytes);
+        to.put("replicas", store.replicas.len());
+        for (number, replica) in store.replicas.iter().enumerate() {
+            to.put(format_args!("replica:{number}:first_ring"), replica.rings.start);
+            to.put(format_args!("replica:{number}:rings"), replica.rings.len());
+            to.put(format_args!("replica:{number}:index_bytes"), replica.index_bytes);
+            to.put(format_args!("replica:{number}:replays"), replica.replays);
+            to.put(format_args!("replica:{number}:waits"), replica.waits);
         }
         to.put("segment_bytes", store.segment_bytes);
         to.put("segments_in_use", store.segments_in_use);

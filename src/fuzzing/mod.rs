@@ -41,6 +41,7 @@ pub fn store(config: &Config, rings: usize) -> Arc<Store> {
         item_size_max: config.item_size_max,
         evict: config.evictions,
         rings,
+        replicas: rings,
         classes: crate::engine::classes(config),
         seed: Some(7),
         log_entries: None,

@@ -7,6 +7,8 @@ use crate::clock::Secs;
 use crate::store::{Data, Edit, EditError, Host, Item, Lookup, Options, Pin, Put, Share, Value};
 use std::collections::HashMap;
 
+/// One with two rings and one with one.
+const REPLICAS: usize = 2;
 const RINGS: usize = 3;
 /// A turn of maintenance and one of eviction append this many deltas at most, beside the write.
 const LOG_ENTRIES: usize = 256;
@@ -46,6 +48,7 @@ impl World {
             item_size_max: 256 << 10,
             evict: evicts,
             rings: RINGS,
+            replicas: REPLICAS,
             classes: Classes::new(1.25, 48, 128 << 10),
             seed: Some(7),
             log_entries: Some(LOG_ENTRIES),

@@ -205,6 +205,7 @@ fn open_store(config: &Config, rings: usize, host: Host) -> Result<Arc<Store>, S
         item_size_max: config.item_size_max,
         evict: config.evictions,
         rings,
+        replicas: config.replicas.clamp(1, rings),
         classes: crate::engine::classes(config),
         seed: None,
         log_entries: None,

@@ -107,7 +107,7 @@ impl Turn<'_> {
             larges: HashMap::new(),
             classes: vec![(0, 0); self.ledger.class_totals.len()],
         };
-        for (table, item_ref) in self.replica().entries() {
+        for (table, item_ref) in self.replica().index().entries() {
             let large = larges.get(&item_ref.bits());
             if large.is_none() && !starts.contains(&item_ref.bits()) {
                 faults.push(format_args!("table {table} names {item_ref:?}, where no item begins"));
@@ -116,7 +116,7 @@ impl Turn<'_> {
             let item = self.item(item_ref);
             let hash = self.hash(item.key());
             let key = item.key().escape_ascii();
-            faults.unless(self.replica().is_in(table, hash, item_ref), || {
+            faults.unless(self.replica().index().is_in(table, hash, item_ref), || {
                 format!("{key} at {item_ref:?} does not belong to table {table} or to its place there")
             });
             let found = self.find(hash, item.key()).map(|(found, _)| found);
@@ -135,8 +135,9 @@ impl Turn<'_> {
     }
 
     fn check_index_bytes(&self, faults: &mut Faults) {
-        let counted = self.replica().counted_bytes();
-        faults.compare("bytes of the own index", self.replica().bytes(), counted);
-        faults.compare("bytes of the own index, as others see it", self.shared_index_bytes(), counted);
+        let index = self.replica().index();
+        faults.compare("bytes of the own index", index.bytes(), index.counted_bytes());
+        let (kept, counted) = self.index_bytes();
+        faults.compare("bytes of all indexes", kept, counted);
     }
 }

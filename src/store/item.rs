@@ -22,7 +22,7 @@
 //! | 30 + 100   | 148    | 189, 192 |
 //! | 30 + 1,000 | 1,048  | 1,089, 1,184 |
 //!
-//! plus an index entry per ring (`replica`: about 10 bytes).
+//! plus an index entry per replica (`index`: about 10 bytes).
 //!
 //! Everything but the atomics is written once, before the item's ref is published in the log, and never again until
 //! the memory is reused, which the store allows only when no ring and no pin can reach the item any more (`ledger`,

@@ -146,7 +146,7 @@ fn short_words(key: &[u8]) -> [u64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::replica::table_of;
+    use super::super::index::table_of;
     use super::*;
     use std::iter::repeat_n;
 

@@ -1,4 +1,4 @@
-//! The store: items once in shared segments, an index of them in every ring, a log that keeps the indexes equal.
+//! The store: items once in shared segments, a few indexes of them, a log that keeps the indexes equal.
 //!
 //! ```text
 //!        ring 0                 ring 1                         one for all
@@ -12,7 +12,8 @@
 //!
 //! *Reading.* [`Shard::fresh`] replays the log to its tail; only the [`Fresh`] it returns can look up. So a read sees
 //! every write that was acknowledged before it began, on whichever ring: that is its place in the one order of all
-//! operations, the log's. A read takes no lock and shares no cache line but the log's tail.
+//! operations, the log's. A read takes no lock and shares no cache line but the log's tail, as long as its ring has an index
+//! of its own; where rings share one (`replica`), it takes the lock of a small table.
 //!
 //! *Writing.* [`Fresh::edit`] takes the writer lock, replays to the tail, lets the caller decide on the newest state,
 //! writes the new item, appends one delta and applies it to the own replica. Add, replace, cas, append, incr are all such
@@ -24,11 +25,13 @@
 //! reader needs no protection but that the memory is not reused: see `ledger`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `counts`, `replica`, `ledger`, `turn`, `pace`, `evict`, `draft`, `edit`, `shard`.
+//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `counts`, `index`, `replica`, `ledger`, `turn`, `pace`, `evict`, `draft`,
+//! `edit`, `shard`.
 //!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
-//! 2. An entry names an item whose memory is not reused before the entry's ring has applied the delta that removes it.
+//! 2. An entry names an item whose memory is not reused before its replica has applied the delta that removes it, nor while
+//!    a ring may hold what it found before.
 //! 3. A key has at most one entry per replica; the CAS uniques of its versions grow.
 //! 4. Segments in use + large items + indexes + ghosts ≤ limit, but for what one slice of eviction is behind.
 //!
@@ -41,6 +44,7 @@ mod draft;
 mod edit;
 mod evict;
 mod ghost;
+mod index;
 mod item;
 mod item_ref;
 mod key_hash;
@@ -69,12 +73,14 @@ pub use item::{Item, Version};
 pub use item_ref::Hash;
 pub use pin::{Pin, Share};
 use prefetch::prefetch;
+use replica::Group;
+pub use replica::ReplicaMemory;
 pub use shard::{Fresh, Shard};
 pub use totals::{ClassTotals, Memory, Totals};
 
 use crate::classes::Classes;
 use crate::clock::Secs;
-use crate::limits::{BUFFERED_PART, LOG_ENTRIES};
+use crate::limits::BUFFERED_PART;
 use item::Layout;
 use item_ref::ItemRef;
 use key_hash::KeyHasher;
@@ -85,6 +91,7 @@ use space::Space;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use sync::Apart;
 use written::WrittenKeys;
 
 /// What a store is made with.
@@ -98,6 +105,8 @@ pub struct Options {
     pub evict: bool,
     /// Number of shards that will be taken.
     pub rings: usize,
+    /// Number of indexes, at least 1 and at most as many as there are rings: neighbouring rings share one.
+    pub replicas: usize,
     /// Size classes for the per-class counters.
     pub classes: Classes,
     /// Makes the key hash the same in each run, for tests; `None` keys it at random.
@@ -142,14 +151,17 @@ impl std::error::Error for StartError {}
 /// The part of the store that all rings share.
 pub struct Store {
     space: Space,
-    ledger: Mutex<Ledger>,
+    ledger: Apart<Mutex<Ledger>>,
     hasher: KeyHasher,
     host: Box<dyn Host>,
     evict: bool,
     item_size_max: u64,
     limit: AtomicU64,
-    /// Bytes of each ring's index, as it last said.
-    index_bytes: Box<[AtomicU64]>,
+    replicas: Box<[Arc<Group>]>,
+    /// The replica of each ring.
+    replica_of: Box<[usize]>,
+    /// Bytes of all indexes.
+    index_bytes: AtomicU64,
     /// When a delayed flush is due; 0 = none is.
     flush_at: AtomicU32,
     /// Drafts that were dropped unpublished, for the next turn to take back.
@@ -173,11 +185,13 @@ impl Store {
     /// # Errors
     /// [`StartError`] if the address space cannot be reserved.
     pub fn new(options: Options, host: Box<dyn Host>) -> Result<Arc<Self>, StartError> {
-        let Options { memory_limit, item_size_max, evict, rings, classes, seed, .. } = options;
-        let log = Log::new(options.log_entries.unwrap_or(LOG_ENTRIES), rings);
+        let Options { memory_limit, item_size_max, evict, rings, replicas, classes, seed, .. } = options;
+        let log = Log::new(options.log_entries.unwrap_or_else(|| log::entries_for(rings)), replicas, rings);
         let space = Space::reserve(memory_limit, options.address_space, log)
             .map_err(|errno| StartError { memory_limit, errno })?;
-        let ledger = Mutex::new(Ledger::new(&space, memory_limit, evict, classes));
+        let ledger = Apart(Mutex::new(Ledger::new(&space, memory_limit, evict, classes)));
+        let replicas = Group::all(replicas, rings, memory_limit);
+        let index_bytes = replicas.iter().map(|replica| replica.bytes()).sum();
         Ok(Arc::new(Self {
             space,
             ledger,
@@ -186,7 +200,13 @@ impl Store {
             evict,
             item_size_max,
             limit: AtomicU64::new(memory_limit),
-            index_bytes: (0..rings).map(|_| AtomicU64::new(0)).collect(),
+            replica_of: replicas
+                .iter()
+                .enumerate()
+                .flat_map(|(number, replica)| replica.rings().map(move |_| number))
+                .collect(),
+            replicas,
+            index_bytes: AtomicU64::new(index_bytes),
             flush_at: AtomicU32::new(Secs::NEVER.0),
             abandoned: Mutex::new(Vec::new()),
             abandoned_count: AtomicU32::new(0),
@@ -279,15 +299,13 @@ impl Store {
         let ledger = self.ledger.lock();
         let (segments, segments_free) = ledger.segment_counts();
         let (pins, drafts) = self.space.held_counts();
-        let index_by_ring: Box<[u64]> =
-            self.index_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).collect();
         Memory {
             limit: ledger.limit,
             segments: segments * self.space.segment_bytes(),
             large: ledger.large_bytes(),
             large_free: ledger.large_free_bytes(),
-            index: index_by_ring.iter().sum(),
-            index_by_ring,
+            index: self.index_bytes(),
+            replicas: self.replicas.iter().map(|replica| replica.memory()).collect(),
             ghost: ledger.ghost_bytes(),
             log: self.space.log().bytes(),
             segment_bytes: self.space.segment_bytes(),
@@ -312,12 +330,8 @@ impl Store {
         self.space.address(item)
     }
 
-    fn set_index_bytes(&self, ring: usize, bytes: u64) {
-        self.index_bytes[ring].store(bytes, Ordering::Relaxed);
-    }
-
     fn index_bytes(&self) -> u64 {
-        self.index_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+        self.index_bytes.load(Ordering::Relaxed)
     }
 
     fn abandon(&self, item: ItemRef, layout: Layout) {
@@ -343,9 +357,9 @@ impl Store {
     /// Writes that `ring` has still to replay, and how many the log holds: at that many, writers wait for it.
     pub fn lag(&self, ring: usize) -> (u64, u64) {
         let log = self.log();
-        // The cursor first, so that the lag is never negative.
-        let cursor = log.cursor(ring);
-        (log.tail() - cursor, log.capacity())
+        // The position first, so that the lag is never negative.
+        let position = log.applied(self.replica_of[ring]);
+        (log.tail() - position, log.capacity())
     }
 
     /// Charges `bytes` more for a buffer that a value is received into; false if that were too many.
@@ -377,18 +391,25 @@ impl Store {
     /// tried again while this stays the same.
     pub fn slowest(&self) -> Option<u64> {
         let log = self.log();
-        let (slowest, tail) = (log.cursor_min(), log.tail());
+        let (slowest, tail) = (log.passed(), log.tail());
         (slowest < tail).then_some(slowest)
     }
 
-    /// True if there are such rings.
-    fn wake_rings_before(&self, place: u64, except: usize) -> bool {
+    /// Wakes a ring of each replica that has not applied the log up to `place`, another one each time; or all of its rings,
+    /// if it is `urgent`. True if there is such a replica, or another ring that holds references from before `place`.
+    fn wake_rings_before(&self, place: u64, except: usize, urgent: bool) -> bool {
         let log = self.log();
-        let mut lagging =
-            (0..log.rings()).filter(|&ring| ring != except && log.cursor(ring) < place).peekable();
-        let is_any = lagging.peek().is_some();
-        lagging.for_each(|ring| self.host.wake(ring));
-        is_any
+        let mut is_any = false;
+        for (number, replica) in self.replicas.iter().enumerate() {
+            let rings = replica.rings();
+            if rings.contains(&except) || log.applied(number) >= place {
+                continue;
+            }
+            is_any = true;
+            let turn = rings.start + place as usize % rings.len();
+            rings.filter(|&ring| urgent || ring == turn).for_each(|ring| self.host.wake(ring));
+        }
+        is_any || log.is_held_before(place, except)
     }
 
     #[inline]

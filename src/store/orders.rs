@@ -1,4 +1,4 @@
-//! The log, the cursors and the pins in every order of their steps that the memory model allows, by loom.
+//! The log, the positions and the pins in every order of their steps that the memory model allows, by loom.
 //!
 //! Items are stood in for by cells that loom watches: a read and a write that nothing orders fail the test, as does a wrong
 //! value. The writer's side is the store's own order of steps; the lock is left to itself, since it is parking_lot's.
@@ -38,14 +38,14 @@ impl Memory {
 
 /// What `Turn::has_log_room` asks before it appends.
 fn has_room(log: &Log) -> bool {
-    log.tail() - log.cursor_min() < log.capacity()
+    log.tail() - log.applied_min() < log.capacity()
 }
 
 /// A delta that is seen brings its item's bytes with it, in order, on every ring.
 #[test]
 fn a_delta_that_is_seen_names_an_item_that_is_whole() {
     loom::model(|| {
-        let log = Arc::new(Log::new(2, 3));
+        let log = Arc::new(Log::new(2, 3, 3));
         let items = Arc::new([Memory::new(0), Memory::new(0)]);
         let reader = |ring| {
             let (log, items) = (Arc::clone(&log), Arc::clone(&items));
@@ -55,14 +55,14 @@ fn a_delta_that_is_seen_names_an_item_that_is_whole() {
                     assert_eq!(log.read(place), delta(place));
                     assert_eq!(items[place as usize].read(), place + 100);
                 }
-                log.passed(ring, tail);
+                log.set_applied(ring, tail);
             }
         };
         let readers = [thread::spawn(reader(1)), thread::spawn(reader(2))];
         for place in 0..2 {
             items[place as usize].write(place + 100);
             log.append(delta(place));
-            log.passed(0, place + 1);
+            log.set_applied(0, place + 1);
         }
         for reader in readers {
             reader.join().unwrap();
@@ -74,7 +74,7 @@ fn a_delta_that_is_seen_names_an_item_that_is_whole() {
 #[test]
 fn a_place_in_use_is_not_written_again() {
     loom::model(|| {
-        let log = Arc::new(Log::new(1, 2));
+        let log = Arc::new(Log::new(1, 2, 2));
         let reader = {
             let log = Arc::clone(&log);
             thread::spawn(move || {
@@ -86,7 +86,7 @@ fn a_place_in_use_is_not_written_again() {
                         assert_eq!(log.read(place), delta(place), "the place is still the reader's");
                     }
                     cursor = tail;
-                    log.passed(1, cursor);
+                    log.set_applied(1, cursor);
                 }
             })
         };
@@ -95,7 +95,7 @@ fn a_place_in_use_is_not_written_again() {
             if has_room(&log) {
                 log.append(delta(appended));
                 appended += 1;
-                log.passed(0, appended);
+                log.set_applied(0, appended);
             }
         }
         reader.join().unwrap();
@@ -108,7 +108,7 @@ fn a_place_in_use_is_not_written_again() {
 #[test]
 fn memory_is_not_reused_under_a_reader_or_a_send() {
     loom::model(|| {
-        let log = Arc::new(Log::new(4, 2));
+        let log = Arc::new(Log::new(4, 2, 2));
         let home = Arc::new((Counts::default(), Memory::new(7)));
         let ring = {
             let (log, home) = (Arc::clone(&log), Arc::clone(&home));
@@ -118,19 +118,19 @@ fn memory_is_not_reused_under_a_reader_or_a_send() {
                     assert_eq!(home.1.read(), 7);
                     home.0.pin();
                     // The next completion: the ring gives up every borrow, the pin stays.
-                    log.passed(1, log.tail());
+                    log.set_applied(1, log.tail());
                     assert_eq!(home.1.read(), 7);
                     home.0.unpin();
                 }
-                log.passed(1, log.tail());
+                log.set_applied(1, log.tail());
             })
         };
         log.append(Delta::Entry { hash: Hash(1), old: ItemRef::from_bits(1), new: ItemRef::NONE });
-        log.passed(0, 1);
+        log.set_applied(0, 1);
         let retired_at = log.tail();
         // `Ledger::collect`, which is called now and then.
         for _ in 0..2 {
-            if log.cursor_min() >= retired_at && !home.0.is_held() {
+            if log.passed() >= retired_at && !home.0.is_held() {
                 home.1.write(8);
                 break;
             }
@@ -171,7 +171,7 @@ fn memory_is_not_reused_under_a_receive() {
 #[test]
 fn an_acknowledged_write_is_seen_by_whoever_asks_next() {
     loom::model(|| {
-        let log = Arc::new(Log::new(2, 2));
+        let log = Arc::new(Log::new(2, 2, 2));
         let wire = Arc::new(Mutex::new(false));
         let reader = {
             let (log, wire) = (Arc::clone(&log), Arc::clone(&wire));
@@ -185,4 +185,137 @@ fn an_acknowledged_write_is_seen_by_whoever_asks_next() {
         *wire.lock().unwrap() = true;
         reader.join().unwrap();
     });
+}
+
+/// A replica that all rings share, of an index with one entry: 1 as long as it names the item in `home`.
+struct Shared {
+    log: Log,
+    replaying: Mutex<()>,
+    table: Mutex<()>,
+    entry: Memory,
+    home: (Counts, Memory),
+}
+
+/// What a ring leaves out that it must not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Omits {
+    Nothing,
+    /// It looks up without having entered.
+    Entering,
+    /// It says that it is up to date without a replay.
+    Replaying,
+    /// It looks up without the table's lock.
+    Locking,
+}
+
+impl Shared {
+    fn new(rings: usize) -> Arc<Self> {
+        Arc::new(Self {
+            log: Log::new(4, 1, rings),
+            replaying: Mutex::new(()),
+            table: Mutex::new(()),
+            entry: Memory::new(1),
+            home: (Counts::default(), Memory::new(7)),
+        })
+    }
+
+    /// `Group::bring`, of the one delta there is.
+    fn bring(&self, tail: u64) {
+        if self.log.applied(0) >= tail {
+            return;
+        }
+        let replaying = self.replaying.lock().unwrap();
+        if self.log.applied(0) < tail {
+            let table = self.table.lock().unwrap();
+            self.entry.write(0);
+            drop(table);
+            self.log.set_applied(0, tail);
+        }
+        drop(replaying);
+    }
+
+    /// One section of `ring`: `Shard::fresh`, a look-up, what it finds is read, `Fresh` is dropped.
+    fn section(&self, ring: usize, omits: Omits) {
+        if omits != Omits::Entering {
+            self.log.enter(ring, 0);
+        }
+        let tail = self.log.tail();
+        if omits != Omits::Replaying {
+            self.bring(tail);
+        }
+        if omits != Omits::Entering {
+            self.log.hold(ring, tail);
+        }
+        let table = (omits != Omits::Locking).then(|| self.table.lock().unwrap());
+        let is_found = self.entry.read() == 1;
+        drop(table);
+        if is_found {
+            assert!(omits == Omits::Replaying || tail == 0, "what was removed before is not found");
+            assert_eq!(self.home.1.read(), 7);
+        }
+        self.log.leave(ring);
+    }
+
+    /// Ring 0 removes the item in a turn, and after it uses the memory again if it may.
+    fn remove_and_reuse(&self) {
+        self.log.enter(0, 0);
+        self.log.append(Delta::Entry { hash: Hash(1), old: ItemRef::from_bits(1), new: ItemRef::NONE });
+        self.bring(1);
+        assert_eq!(self.log.passed(), 0, "nothing is used again in the turn that retires it");
+        self.log.hold(0, 1);
+        if self.log.passed() >= 1 && !self.home.0.is_held() {
+            self.home.1.write(8);
+        }
+        self.log.leave(0);
+    }
+}
+
+/// Orders with more than so many changes of thread where none was due are left out: there are too many of them.
+const PREEMPTIONS_MAX: usize = 3;
+
+fn rings_share_a_replica(all: &'static [Omits]) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS_MAX);
+    builder.check(move || {
+        let shared = Shared::new(1 + all.len());
+        let section = |(place, &omits): (usize, &Omits)| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.section(1 + place, omits))
+        };
+        let threads: Vec<_> = all.iter().enumerate().map(section).collect();
+        shared.remove_and_reuse();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+/// No memory is used again under a ring that has found the item; rings that wait for clients are waited for by nobody.
+#[test]
+fn memory_is_not_reused_under_a_ring_that_shares_its_replica() {
+    rings_share_a_replica(&[Omits::Nothing]);
+}
+
+/// The first stale ring replays for both.
+#[test]
+fn one_ring_replays_for_all_that_share_its_replica() {
+    rings_share_a_replica(&[Omits::Nothing, Omits::Nothing]);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_ring_that_does_not_enter_is_found_out() {
+    rings_share_a_replica(&[Omits::Entering]);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_ring_that_does_not_replay_is_found_out() {
+    rings_share_a_replica(&[Omits::Replaying]);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_ring_that_reads_an_open_table_is_found_out() {
+    rings_share_a_replica(&[Omits::Locking]);
 }

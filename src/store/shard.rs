@@ -2,10 +2,11 @@
 
 use super::draft::{Draft, Reserved};
 use super::evict::Slice;
+use super::index::Found;
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
 use super::ledger::Need;
-use super::replica::{Found, Replica};
+use super::replica::Replica;
 use super::turn::Turn;
 use super::{EditError, Lookup, Retry, Store, Unreserved, Walk};
 use crate::classes::item_bytes;
@@ -40,8 +41,7 @@ pub struct Shard {
 
 impl Shard {
     pub(super) fn new(store: Arc<Store>, ring: usize) -> Self {
-        let replica = Replica::new(ring, store.memory_limit());
-        store.set_index_bytes(ring, replica.bytes());
+        let replica = store.replicas[store.replica_of[ring]].replica(ring);
         Self { store, replica, ring, lag_check_at: LAG_CHECK, swept: Secs(0), sweep_left: 0, tables_left: 0 }
     }
 
@@ -53,6 +53,7 @@ impl Shard {
     /// Replays the log to its tail. The result is the only way to look up or to write.
     #[inline]
     pub fn fresh(&mut self, now: Secs) -> Fresh<'_> {
+        self.replica.enter(&self.store);
         self.replica.catch_up(&self.store);
         let mut fresh = Fresh { shard: self, now, is_copy: false };
         if fresh.shard.store.flush_is_due(now) {
@@ -64,16 +65,20 @@ impl Shard {
     /// A slice (at most about 100 µs) of background work: catching up, expiry, eviction ahead of need, index upkeep.
     /// True if it should be called again soon; call it at least once a second.
     pub fn maintain(&mut self, now: Secs) -> bool {
-        self.fresh(now);
+        let fresh = self.fresh(now);
+        fresh.shard.maintain_in_section(now)
+    }
+
+    fn maintain_in_section(&mut self, now: Secs) -> bool {
         if self.swept != now {
             self.swept = now;
             self.sweep_left = (self.store.totals().curr_items / SWEEP_PART).max(SWEEP_ITEMS_MIN);
-            self.tables_left = self.replica.tables().div_ceil(16);
+            self.tables_left = self.replica.index().tables().div_ceil(16);
         }
         let mut more = false;
         if self.tables_left > 0 {
             let tables = self.tables_left.min(MAINTAIN_TABLES);
-            self.replica.tidy(&self.store, tables);
+            self.replica.index().tidy(&self.store, tables);
             self.tables_left -= tables;
             more = self.tables_left > 0;
         }
@@ -81,7 +86,7 @@ impl Shard {
             // Another ring is writing or maintaining; it does the same work.
             return more;
         }
-        let mut turn = Turn::begin(&self.store, &mut self.replica, self.ring, now);
+        let mut turn = Turn::begin(&self.store, &mut self.replica, now);
         let space = turn.space();
         turn.ledger.collect(space);
         more |= turn.ledger.has_collectable(space);
@@ -104,7 +109,7 @@ impl Shard {
     /// The refs of all index entries, in order, for comparing replicas in tests.
     #[doc(hidden)]
     pub fn index(&self) -> Vec<u64> {
-        let mut refs: Vec<u64> = self.replica.entries().map(|(_, item)| item.bits()).collect();
+        let mut refs: Vec<u64> = self.replica.index().entries().map(|(_, item)| item.bits()).collect();
         refs.sort_unstable();
         refs
     }
@@ -116,7 +121,8 @@ impl Shard {
     /// What does not add up, a difference a line.
     #[doc(hidden)]
     pub fn check(&mut self, now: Secs) -> Result<(), String> {
-        self.turn(now).check()
+        let fresh = self.fresh(now);
+        fresh.shard.turn(now).check()
     }
 
     /// The item that the index named when the last turn ended, or names now.
@@ -125,7 +131,7 @@ impl Shard {
     }
 
     pub(super) fn turn(&mut self, now: Secs) -> Turn<'_> {
-        Turn::begin(&self.store, &mut self.replica, self.ring, now)
+        Turn::begin(&self.store, &mut self.replica, now)
     }
 
     /// Wakes rings that lag; after a turn.
@@ -133,7 +139,7 @@ impl Shard {
     pub(super) fn wake_laggards(&mut self) {
         if self.replica.cursor() >= self.lag_check_at {
             self.lag_check_at = self.replica.cursor() + LAG_CHECK;
-            self.store.wake_rings_before(self.replica.cursor().saturating_sub(LAG_MAX), self.ring);
+            self.store.wake_rings_before(self.replica.cursor().saturating_sub(LAG_MAX), self.ring, false);
         }
     }
 
@@ -141,7 +147,7 @@ impl Shard {
     /// turn gets further.
     #[cold]
     pub(super) fn stalled(&self) -> Option<Retry> {
-        let is_lagging = self.store.wake_rings_before(self.replica.cursor(), self.ring);
+        let is_lagging = self.store.wake_rings_before(self.replica.cursor(), self.ring, true);
         is_lagging.then_some(Retry::Stalled)
     }
 
@@ -212,18 +218,17 @@ impl Fresh<'_> {
     /// As [`Fresh::find`]; `hash` must be that of `key`.
     #[inline]
     pub fn find_hashed(&mut self, hash: Hash, key: &[u8]) -> Lookup<'_> {
-        match self.shard.replica.find(&self.shard.store, hash, key) {
+        match self.shard.replica.index().find(&self.shard.store, hash, key) {
             Found::Nothing => Lookup::Miss,
             Found::Flushed => {
-                self.shard.replica.forget_flushed(hash);
+                self.shard.replica.index().forget_flushed(hash);
                 Lookup::Flushed
             }
-            Found::Item(_, item) if item.expired(self.now) => {
+            Found::Item(item_ref) if self.shard.item(item_ref).expired(self.now) => {
                 self.purge(hash, key);
                 Lookup::Expired
             }
-            // Named again by its ref: the arms above need the replica to themselves.
-            Found::Item(item_ref, _) => Lookup::Hit(self.shard.replica.item(&self.shard.store, item_ref)),
+            Found::Item(item_ref) => Lookup::Hit(self.shard.item(item_ref)),
         }
     }
 
@@ -232,10 +237,10 @@ impl Fresh<'_> {
     pub fn expect(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
         for (hash, key) in hashes.iter_mut().zip(keys) {
             *hash = self.hash(key);
-            self.shard.replica.prefetch_table(*hash);
+            self.shard.replica.index().prefetch_table(*hash);
         }
         for hash in &hashes[..keys.len()] {
-            self.shard.replica.prefetch_item(&self.shard.store, *hash);
+            self.shard.replica.index().prefetch_item(&self.shard.store, *hash);
         }
     }
 
@@ -367,16 +372,26 @@ impl Fresh<'_> {
     ///
     /// An item that is present throughout the walk is visited once, however often it is moved meanwhile.
     pub fn walk(&mut self, walk: &mut Walk, mut visit: impl FnMut(&Item<'_>)) -> bool {
-        if walk.table >= self.shard.replica.tables() {
+        let index = self.shard.replica.index();
+        if walk.table >= index.tables() {
             return false;
         }
-        for item in self.shard.replica.items_of(&self.shard.store, walk.table) {
+        for item_ref in index.items_of(walk.table) {
+            let item = self.shard.item(item_ref);
             if !item.expired(self.now) {
                 visit(&item);
             }
         }
         walk.table += 1;
         true
+    }
+}
+
+impl Drop for Fresh<'_> {
+    /// What was looked up is borrowed from it, and held no longer.
+    #[inline]
+    fn drop(&mut self) {
+        self.shard.replica.leave(&self.shard.store);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the store tells of itself: counters, gauges and the parts of its memory.
 
+use super::ReplicaMemory;
 use crate::clock::Secs;
 
 /// Sums over the whole store, as memcached's statistics name them.
@@ -54,10 +55,10 @@ pub struct Memory {
     pub large: u64,
     /// Memory behind no large item that is kept for the next.
     pub large_free: u64,
-    /// The indexes of all rings.
+    /// All indexes.
     pub index: u64,
-    /// The parts of that, by ring.
-    pub index_by_ring: Box<[u64]>,
+    /// Each of them.
+    pub replicas: Box<[ReplicaMemory]>,
     /// The ghost table.
     pub ghost: u64,
     /// The replication log, not part of the budget.

@@ -8,18 +8,18 @@
 
 use super::Store;
 use super::draft::Reserved;
+use super::index::Found;
 use super::item::{self, Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
 use super::ledger::{Ledger, Need, Purpose, Queue};
 use super::log::Delta;
 use super::pace::Effort;
-use super::replica::{Found, Replica};
+use super::replica::Replica;
 use super::space::{Home, Space};
 use crate::clock::Secs;
 use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Uses that a key counts as having had when it comes back: it was stored twice.
 const GHOST_HITS: u8 = 2;
@@ -30,9 +30,6 @@ pub(super) struct Turn<'t> {
     pub(super) ledger: MutexGuard<'t, Ledger>,
     replica: &'t mut Replica,
     pub(super) now: Secs,
-    ring: usize,
-    /// Log places known to be free without asking the cursors again.
-    log_room: u64,
     /// What has been done for memory.
     pub(super) effort: Effort,
 }
@@ -42,10 +39,10 @@ pub(super) type Current<'t> = Option<(ItemRef, Item<'t>)>;
 
 impl<'t> Turn<'t> {
     /// Takes the writer lock and replays to the tail.
-    pub(super) fn begin(store: &'t Arc<Store>, replica: &'t mut Replica, ring: usize, now: Secs) -> Self {
+    pub(super) fn begin(store: &'t Arc<Store>, replica: &'t mut Replica, now: Secs) -> Self {
         let ledger = store.ledger.lock();
         replica.catch_up(store);
-        let mut turn = Self { store, ledger, replica, now, ring, log_room: 0, effort: Effort::default() };
+        let mut turn = Self { store, ledger, replica, now, effort: Effort::default() };
         if store.has_abandoned() {
             turn.take_abandoned();
         }
@@ -70,9 +67,9 @@ impl<'t> Turn<'t> {
         self.replica
     }
 
-    /// Bytes of the own index as the store has them.
-    pub(super) fn shared_index_bytes(&self) -> u64 {
-        self.store.index_bytes[self.ring].load(Ordering::Relaxed)
+    /// Bytes of all indexes, as the store has them and as these have them.
+    pub(super) fn index_bytes(&self) -> (u64, u64) {
+        (self.store.index_bytes(), self.store.replicas.iter().map(|replica| replica.bytes()).sum())
     }
 
     pub(super) fn evicts(&self) -> bool {
@@ -90,27 +87,29 @@ impl<'t> Turn<'t> {
 
     /// True if `count` deltas can be appended.
     pub(super) fn has_log_room(&mut self, count: u64) -> bool {
-        if self.log_room < count {
-            let log = self.space().log();
-            self.log_room = log.capacity() - (log.tail() - log.cursor_min());
+        let log = self.space().log();
+        // This replica is at the tail.
+        let end = self.replica.cursor() + count;
+        if end > self.ledger.log_end {
+            self.ledger.log_end = log.applied_min() + log.capacity();
         }
-        self.log_room >= count
+        end <= self.ledger.log_end
     }
 
     /// The key's newest version, expired or not.
     pub(super) fn find(&self, hash: Hash, key: &[u8]) -> Current<'t> {
-        let Found::Item(item_ref, _) = self.replica.find(self.store, hash, key) else { return None };
+        let Found::Item(item_ref) = self.replica.index().find(self.store, hash, key) else { return None };
         Some((item_ref, self.item(item_ref)))
     }
 
     /// Starts loading what [`Turn::is_live`] will touch.
     pub(super) fn expect(&self, hash: Hash) {
-        self.replica.prefetch_table(hash);
+        self.replica.index().prefetch_table(hash);
     }
 
     /// True if the index names this very item, whose key has this hash.
     pub(super) fn is_live(&self, item_ref: ItemRef, hash: Hash) -> bool {
-        self.replica.says(hash, item_ref)
+        self.replica.index().says(hash, item_ref)
     }
 
     pub(super) fn item(&self, item_ref: ItemRef) -> Item<'t> {
@@ -308,7 +307,6 @@ impl<'t> Turn<'t> {
 
     fn append(&mut self, delta: Delta) {
         assert!(self.has_log_room(1), "room in the log was checked before the turn began to change anything");
-        self.log_room -= 1;
         self.space().log().append(delta);
         self.replica.apply_own(self.store, delta);
     }
@@ -323,7 +321,6 @@ impl<'t> Turn<'t> {
 impl Drop for Turn<'_> {
     /// References into the store end with the turn: the cursor may move on.
     fn drop(&mut self) {
-        self.store.set_index_bytes(self.ring, self.replica.bytes());
-        self.space().log().passed(self.ring, self.replica.cursor());
+        self.replica.settle(self.space().log());
     }
 }

@@ -197,9 +197,10 @@ def _():
 def _():
     part = {dict(labels).get("part"): value for (name, labels), value in samples.items() if name == "memcrsd_memory_bytes"}
     same(part["segments"] + part["large"] + part["index"] + part["ghosts"], part["used"])
-    rings = [value for (name, _), value in samples.items() if name == "memcrsd_index_bytes"]
-    same(sum(rings), part["index"])
-    same(len(rings), samples["memcrsd_rings", ()])
+    replicas = [value for (name, _), value in samples.items() if name == "memcrsd_index_bytes"]
+    same(sum(replicas), part["index"])
+    rings = [value for (name, _), value in samples.items() if name == "memcrsd_replica_rings"]
+    same(sum(rings), samples["memcrsd_rings", ()])
 
 
 @check("histograms grow from bucket to bucket")

@@ -29,6 +29,7 @@ thread_local! {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) rings: usize,
+    pub(crate) replicas: usize,
     pub(crate) keys: u32,
     pub(crate) value_bytes_max: usize,
     pub(crate) large: bool,
@@ -92,6 +93,7 @@ impl World {
             item_size_max: 1 << 20,
             evict: kind.evict,
             rings: kind.rings,
+            replicas: kind.replicas,
             classes: Classes::new(1.25, 48, 512 << 10),
             seed: Some(seed),
             log_entries: Some(64),
@@ -159,6 +161,7 @@ impl World {
             97 => {
                 with_shard(ring, |shard| shard.maintain(rings::now()));
             }
+            98 if self.random.u8(..4) == 0 => self.read_slowly(ring),
             98 => self.rare(ring, op),
             _ => with_shard(ring, |shard| {
                 shard.fresh(rings::now());
@@ -291,6 +294,32 @@ impl World {
         {
             self.sending.push(sending);
         }
+    }
+
+    /// What a ring has found stays what it was as long as it looks at it, whatever the others write meanwhile.
+    fn read_slowly(&mut self, ring: usize) {
+        if self.kind.rings == 1 || rings::stuck().is_some() || self.model.flush_at.is_some() {
+            return;
+        }
+        let key = self.key();
+        let now = rings::now();
+        let expected = self.model.get(&key, now).cloned();
+        with_shard(ring, |shard| {
+            let mut fresh = shard.fresh(now);
+            let Lookup::Hit(item) = fresh.find(&key) else { return };
+            let writer = (ring + self.random.usize(1..self.kind.rings)) % self.kind.rings;
+            // Until its reading is over the ring hears nothing.
+            rings::set_stuck(Some(ring));
+            for _ in 0..self.random.u32(1..400) {
+                let (key, value) =
+                    if self.random.bool() { (key.clone(), self.value()) } else { (self.key(), self.value()) };
+                self.write(writer, &key, 0, Secs::NEVER, &value);
+                self.take_evicted();
+            }
+            rings::set_stuck(None);
+            let expected = expected.expect("the model has it too");
+            assert!(item.key() == key && item.value() == expected.value, "{}", key.escape_ascii());
+        });
     }
 
     /// Runs an edit and follows it in the model; `next` says what the model's entry becomes.

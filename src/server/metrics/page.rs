@@ -11,6 +11,7 @@ use crate::config::OWN_VERSION;
 use crate::engine::latency::Kind;
 use crate::engine::ring_stats::RingLoad;
 use crate::engine::{Report, Shared};
+use crate::store::ReplicaMemory;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -355,10 +356,7 @@ fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) 
     for (part, bytes) in memory.parts {
         page.sample("memcrsd_memory_bytes", &[("part", part)], bytes);
     }
-    page.family("memcrsd_index_bytes", GAUGE, "Memory of each ring's index.");
-    for (ring, bytes) in memory.store.index_by_ring.iter().enumerate() {
-        page.sample("memcrsd_index_bytes", &[("ring", &ring.to_string())], bytes);
-    }
+    replicas(page, &memory.store.replicas);
     ring_loads(page, report);
     times(page, shared);
 }
@@ -382,6 +380,28 @@ fn ring_loads(page: &mut Page, report: &Report<'_>) {
     });
     family("memcrsd_ring_cpu_seconds_total", COUNTER, "CPU time of each ring.", &|load| {
         Some(format!("{:.6}", load.cpu?.as_secs_f64()))
+    });
+}
+
+fn replicas(page: &mut Page, replicas: &[ReplicaMemory]) {
+    let mut family = |name, kind, help, value: fn(&ReplicaMemory) -> u64| {
+        page.family(name, kind, help);
+        for (number, replica) in replicas.iter().enumerate() {
+            page.sample(name, &[("replica", &number.to_string())], value(replica));
+        }
+    };
+    family("memcrsd_index_bytes", GAUGE, "Memory of each replica's index.", |replica| replica.index_bytes);
+    family("memcrsd_replica_rings", GAUGE, "Rings that share the replica.", |replica| {
+        replica.rings.len() as u64
+    });
+    family(
+        "memcrsd_replays_total",
+        COUNTER,
+        "Replays of the log by one of the rings that share the replica.",
+        |replica| replica.replays,
+    );
+    family("memcrsd_replay_waits_total", COUNTER, "Waits of a ring for another one's replay.", |replica| {
+        replica.waits
     });
 }
 

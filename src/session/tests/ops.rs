@@ -45,7 +45,7 @@ fn the_parts_of_the_memory_are_the_whole() {
     let used = number(&found, "used_bytes");
     assert_eq!(parts.iter().sum::<f64>().to_bits(), used.to_bits());
     assert_eq!((used + number(&found, "free_bytes")).to_bits(), number(&found, "limit_bytes").to_bits());
-    assert_eq!(found["ring:0:index_bytes"], found["index_bytes"]);
+    assert_eq!(found["replica:0:index_bytes"], found["index_bytes"]);
     assert_eq!(found["limit_bytes"], "67108864");
     assert!(number(&found, "promised_bytes") > number(&found, "limit_bytes"));
 }

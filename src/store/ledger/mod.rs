@@ -11,9 +11,9 @@
 //!
 //! # When memory is reused
 //! A unit is retired at log place p once no replica that has applied everything before p has an entry for any of its
-//! items. It is collected when every ring's cursor is at or past p (no ring holds a reference from before) and its pin
-//! and draft counts are 0 (no send reads it, no receive writes it). A turn publishes its own cursor at its end, so
-//! memory retired in a turn is never reused in that turn.
+//! items. It is collected when every replica has applied that, no ring holds a reference from before (see `log`,
+//! "Positions"), and its pin and draft counts are 0 (no send reads it, no receive writes it). A turn moves its ring's position
+//! at its end, so memory retired in a turn is never reused in that turn.
 //!
 //! # The budget
 //! `limit` ≥ segments in use + extents in use + every ring's index + ghosts. Memory behind free segments and extents is
@@ -166,6 +166,10 @@ pub(super) struct Ledger {
     /// Mentions of each queue that the present search for a victim has passed over.
     passed: [usize; 3],
     retired: VecDeque<(Unit, u64)>,
+    /// Known of the positions, which are asked again only when this is not enough: the log has room up to the one place, and
+    /// nobody holds what was retired up to the other.
+    pub(super) log_end: u64,
+    let_go: u64,
     held: VecDeque<Unit>,
     /// Bytes of `retired` and of `held`.
     pending_bytes: u64,
@@ -216,6 +220,8 @@ impl Ledger {
             reclaim_list: ReclaimList::new(evicts),
             passed: [0; 3],
             retired: VecDeque::new(),
+            log_end: 0,
+            let_go: 0,
             held: VecDeque::new(),
             pending_bytes: 0,
             held_bytes: 0,

@@ -48,27 +48,30 @@ impl Ledger {
         if self.retired.is_empty() && self.held.is_empty() {
             return;
         }
-        let passed = space.log().cursor_min();
         for _ in 0..self.held.len().min(COLLECT_UNITS) {
             let Some(unit) = self.held.pop_front() else { break };
             self.held_bytes -= self.unit_bytes(unit);
             self.release(unit, space);
         }
         for _ in 0..COLLECT_UNITS {
-            let Some(unit) = self.collectable(passed) else { break };
+            let Some(unit) = self.collectable(space) else { break };
             self.retired.pop_front();
             self.release(unit, space);
         }
     }
 
     /// True if there is more to collect at once.
-    pub(in crate::store) fn has_collectable(&self, space: &Space) -> bool {
-        self.collectable(space.log().cursor_min()).is_some()
+    pub(in crate::store) fn has_collectable(&mut self, space: &Space) -> bool {
+        self.collectable(space).is_some()
     }
 
-    /// The unit that was retired first, if every ring has passed `passed` and that is past its retirement.
-    fn collectable(&self, passed: u64) -> Option<Unit> {
-        self.retired.front().filter(|&&(_, place)| place <= passed).map(|&(unit, _)| unit)
+    /// The unit that was retired first, if everybody has passed its retirement.
+    fn collectable(&mut self, space: &Space) -> Option<Unit> {
+        let &(unit, place) = self.retired.front()?;
+        if place > self.let_go {
+            self.let_go = space.log().passed();
+        }
+        (place <= self.let_go).then_some(unit)
     }
 
     pub(super) fn release(&mut self, unit: Unit, space: &Space) {

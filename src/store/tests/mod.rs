@@ -22,6 +22,7 @@ pub(super) fn options(memory_limit: u64, rings: usize) -> Options {
         item_size_max: 1 << 20,
         evict: true,
         rings,
+        replicas: rings,
         classes: Classes::new(1.25, 48, 512 << 10),
         seed: Some(1),
         log_entries: None,
@@ -104,8 +105,8 @@ fn get(shard: &mut Shard, key: &str) -> Option<Vec<u8>> {
 }
 
 /// Items of `value_bytes` that a store of `memory_limit` holds when it evicts for the first time.
-fn held_at_first_eviction(memory_limit: u64, rings: usize, value_bytes: usize) -> u64 {
-    let store = Store::new(options(memory_limit, rings), Box::new(Quiet)).unwrap();
+fn held_at_first_eviction(memory_limit: u64, rings: usize, replicas: usize, value_bytes: usize) -> u64 {
+    let store = Store::new(Options { replicas, ..options(memory_limit, rings) }, Box::new(Quiet)).unwrap();
     let mut shards: Vec<Checked> = (0..rings).map(|ring| shard(&store, ring)).collect();
     let value = vec![b'v'; value_bytes];
     for n in 0.. {
@@ -126,10 +127,17 @@ fn held_at_first_eviction(memory_limit: u64, rings: usize, value_bytes: usize) -
 #[cfg_attr(miri, ignore = "takes hours")]
 fn holds_more_than_memcached() {
     for (value_bytes, memcached) in [(10, 559_232), (100, 349_504), (1_000, 56_640), (10_000, 6_016)] {
-        let one = held_at_first_eviction(64 << 20, 1, value_bytes);
+        let one = held_at_first_eviction(64 << 20, 1, 1, value_bytes);
         assert!(one * 10 >= memcached * 11, "{value_bytes} B, 1 ring: {one}");
-        let four = held_at_first_eviction(64 << 20, 4, value_bytes);
+        let four = held_at_first_eviction(64 << 20, 4, 4, value_bytes);
         assert!(four >= memcached, "{value_bytes} B, 4 rings: {four}");
+        let sixteen = held_at_first_eviction(64 << 20, 16, 4, value_bytes);
+        assert!(sixteen >= memcached, "{value_bytes} B, 16 rings: {sixteen}");
+        let shared = held_at_first_eviction(64 << 20, 16, 1, value_bytes);
+        assert!(
+            shared.abs_diff(one) < one / 200,
+            "{value_bytes} B, 16 rings with one replica: {shared}, not {one}"
+        );
     }
 }
 
@@ -520,10 +528,16 @@ fn a_flushed_key_is_reported_once() {
 /// pinned, with memory used again all the time.
 #[test]
 fn rings_on_threads_read_whole_values() {
+    for replicas in 1..=3 {
+        read_whole_values_on_threads(replicas);
+    }
+}
+
+fn read_whole_values_on_threads(replicas: usize) {
     const RINGS: usize = 3;
     const KEYS: usize = 40;
     let ops = if cfg!(miri) { 60 } else { 20_000 };
-    let store = Store::new(options(2 << 20, RINGS), Box::new(Quiet)).unwrap();
+    let store = Store::new(Options { replicas, ..options(2 << 20, RINGS) }, Box::new(Quiet)).unwrap();
     let working = AtomicU32::new(RINGS as u32);
     let is_whole = |key: usize, value: &[u8]| {
         value.iter().all(|&byte| byte == value[0]) && value[0] as usize % KEYS == key

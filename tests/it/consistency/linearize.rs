@@ -240,9 +240,26 @@ fn one(worker: &mut Worker, start: Instant) -> (usize, Event) {
 /// Rounds of 8 connections by 30 operations; more with `MEMCRSD_LINEARIZE_ROUNDS`.
 #[test]
 fn histories_over_all_rings_are_linearizable() {
+    check_histories(&["-t", "4"], rounds());
+}
+
+/// As many rounds in all, with every ring on the one replica, and with fewer and fewer on each.
+#[test]
+fn histories_over_shared_replicas_are_linearizable() {
+    if dialect() == Dialect::Memcrsd {
+        for replicas in ["--replicas=1", "--replicas=2", "--replicas=4", "--replicas=16"] {
+            check_histories(&["-t", "16", replicas], rounds().div_ceil(4));
+        }
+    }
+}
+
+fn rounds() -> u32 {
+    std::env::var("MEMCRSD_LINEARIZE_ROUNDS").map_or(200, |text| text.parse().unwrap())
+}
+
+fn check_histories(flags: &[&str], rounds: u32) {
     let seed = memcrsd::fuzzing::seed(1);
-    let rounds = std::env::var("MEMCRSD_LINEARIZE_ROUNDS").map_or(200, |text| text.parse().unwrap());
-    let server = Server::start(&["-t", "4"]);
+    let server = Server::start(flags);
     let mut random = Random::new(seed);
     for number in 0..rounds {
         // New connections each round, so on other rings.
@@ -262,7 +279,7 @@ fn histories_over_all_rings_are_linearizable() {
         for (key, history) in histories.iter().enumerate() {
             assert!(
                 linearizable(history, Some(item(key as u64))),
-                "round {number}, key hot{key}, seed {seed}: no order explains {history:#?}"
+                "{flags:?}, round {number}, key hot{key}, seed {seed}: no order explains {history:#?}"
             );
         }
     }

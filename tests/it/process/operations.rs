@@ -39,7 +39,7 @@ fn memory_adds_up_and_matches_the_kernel() {
     let parts = ["segments_bytes", "large_bytes", "index_bytes", "ghosts_bytes"].map(of);
     assert_eq!(parts.iter().sum::<u64>(), of("used_bytes"));
     assert_eq!(of("used_bytes") + of("free_bytes"), of("limit_bytes"));
-    assert_eq!(of("ring:0:index_bytes") + of("ring:1:index_bytes"), of("index_bytes"));
+    assert_eq!(of("replica:0:index_bytes") + of("replica:1:index_bytes"), of("index_bytes"));
     assert_eq!(of("segments_in_use") * of("segment_bytes"), of("segments_bytes"));
     assert!(of("used_bytes") > 30_000_000, "{found:?}");
     let resident = server.resident_bytes() as u64;

@@ -67,6 +67,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const UNSAFE: &[(&str, usize)] = &[
     ("src/server/conn/lend.rs", 2),
     ("src/store/draft.rs", 6),
+    ("src/store/index.rs", 6),
     ("src/store/item.rs", 13),
     ("src/store/orders.rs", 2),
     ("src/store/pin.rs", 2),

@@ -1,0 +1,397 @@
+//! An index over all items: hash → item, in many small tables.
+//!
+//! ```text
+//! hash ──► one of n small tables (shares of the hash space are uneven, about 2^(i/n))
+//!            └─► hashbrown::HashTable<Entry>: 5 bytes an entry and 1 of control, 7/16 to 7/8 full
+//! ```
+//!
+//! One large table would double all at once: a pause, and half of it empty. Small ones double one by one, and because
+//! their shares differ by up to a factor of two they do so at different times: the whole is always about 60 % full,
+//! 9.7 to 10.5 bytes an item at any number of items, and growing one takes tens of microseconds.
+//!
+//! A table that is less than 3/8 of what it could hold is halved at once, so that the index follows the number of items
+//! down as well: with fewer, larger items the memory goes to them.
+//!
+//! A lookup compares 11 bits of hash before it touches an item. Applying a delta touches no item, except that a table which
+//! changes its size reads the keys of its items to hash them again; they are still there, because memory is reused only
+//! after this index has applied the deltas that remove its items.
+//!
+//! A flush ([`Delta::Flush`]) only moves on the generation: a table of an older one counts as empty, and is emptied when
+//! it is next written or by [`Index::tidy`], a few at a time.
+//!
+//! # Several rings
+//! The index of one ring is touched by that ring alone: no lock. Where rings share one, each table has a lock of its own,
+//! held for one look-up or one delta, some 50 ns; only the change of a table's size takes longer. So a ring that replays
+//! waits for a ring that reads only if both want one table of thousands at the same moment, and a ring that the kernel has
+//! taken off its core in between delays those who want that table until it runs again. A lock over the whole index, held
+//! for a batch of commands, would make every write of a group wait for the batches of its other rings, under the writer lock.
+
+#![expect(unsafe_code, reason = "tables are reached through shared references, under their locks")]
+
+use super::Store;
+use super::item::Item;
+use super::item_ref::{Entry, Hash, ItemRef};
+use super::log::Delta;
+use hashbrown::HashTable;
+use parking_lot::RawMutex;
+use parking_lot::lock_api::RawMutex as _;
+use std::cell::UnsafeCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// Memory a table is made for, bytes of `-m`: about 1,000 items of 64 bytes.
+const BYTES_PER_TABLE: u64 = 64 << 10;
+const CACHE_LINE_BYTES: usize = 64;
+/// Lines of an item that are loaded ahead: all of one with a 30-byte key and a value of 100 bytes.
+const PREFETCHED_LINES: usize = 3;
+/// A table of up to this many entries is not made smaller.
+const CAPACITY_KEPT: usize = 64;
+const TABLES_MIN: usize = 64;
+const TABLES_MAX: usize = 1 << 22;
+
+#[derive(Default)]
+struct Table {
+    entries: UnsafeCell<HashTable<Entry>>,
+    generation: AtomicU32,
+    lock: Lock,
+}
+
+/// The lock of a table, in the three bytes that are left over.
+struct Lock(RawMutex);
+
+impl Default for Lock {
+    fn default() -> Self {
+        Self(RawMutex::INIT)
+    }
+}
+
+const _: () = assert!(size_of::<Table>() == 40);
+
+/// An index.
+pub(super) struct Index {
+    tables: Box<[Table]>,
+    /// Of several rings.
+    is_shared: bool,
+    generation: AtomicU32,
+    /// Bytes of all tables.
+    bytes: AtomicU64,
+    /// The table [`Index::tidy`] looks at next.
+    tidied: AtomicUsize,
+}
+
+// SAFETY: what is not atomic is the tables' entries. They are reached through `Index::open` alone: of a shared index under
+// the table's lock, of another by the one thread that uses it, which is what `Index::new` asks of its caller.
+unsafe impl Sync for Index {}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index")
+            .field("tables", &self.tables.len())
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a lookup finds.
+pub(super) enum Found {
+    /// The newest version of the key, expired or not.
+    Item(ItemRef),
+    /// The key was there before the last flush.
+    Flushed,
+    /// Nothing.
+    Nothing,
+}
+
+/// A table that nobody else touches meanwhile.
+struct Open<'i> {
+    table: &'i Table,
+    is_locked: bool,
+}
+
+impl Open<'_> {
+    #[inline]
+    fn entries(&self) -> &HashTable<Entry> {
+        // SAFETY: as long as this value lives the entries are its own (see `Index::open`); borrowed as it is.
+        unsafe { &*self.table.entries.get() }
+    }
+
+    #[inline]
+    fn entries_mut(&mut self) -> &mut HashTable<Entry> {
+        // SAFETY: as above, borrowed mutably as it is.
+        unsafe { &mut *self.table.entries.get() }
+    }
+
+    /// Makes the table an empty one of `generation`; the bytes that frees.
+    fn empty(&mut self, generation: u32) -> usize {
+        self.table.generation.store(generation, Ordering::Relaxed);
+        std::mem::take(self.entries_mut()).allocation_size()
+    }
+}
+
+impl Drop for Open<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_locked {
+            // SAFETY: locked by `Index::open`, by this thread.
+            unsafe { self.table.lock.0.unlock() };
+        }
+    }
+}
+
+/// Which of `tables` holds `hash`.
+///
+/// The shares follow dx/dy of y = x (1 + b - b x), a cheap stand-in for y = log2(1 + x); b = 0.3465 makes the largest
+/// share twice the smallest.
+#[inline]
+pub(super) fn table_of(hash: Hash, tables: usize) -> usize {
+    const B: u64 = 744_103_083;
+    let x = u64::from(hash.table_bits());
+    let y = (x * ((1 << 31) + B - 1 - ((x * B) >> 32))) >> 31;
+    ((y * tables as u64) >> 32) as usize
+}
+
+impl Index {
+    /// An empty index for a store of `memory_limit` bytes.
+    ///
+    /// # Safety
+    /// - Unless it `is_shared`, one thread at a time uses it, but for [`Index::bytes`].
+    pub(super) unsafe fn new(memory_limit: u64, is_shared: bool) -> Self {
+        let count = (memory_limit / BYTES_PER_TABLE) as usize;
+        let count = count.next_power_of_two().clamp(TABLES_MIN, TABLES_MAX);
+        let tables: Box<[Table]> = (0..count).map(|_| Table::default()).collect();
+        let bytes = AtomicU64::new(size_of_val(&*tables) as u64);
+        Self { tables, is_shared, generation: AtomicU32::new(0), bytes, tidied: AtomicUsize::new(0) }
+    }
+
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Number of tables, for walks.
+    pub(super) fn tables(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// The table of `hash`, until the result is dropped. Nothing else of this index may be opened until then.
+    #[inline]
+    fn open(&self, hash: Hash) -> Open<'_> {
+        self.open_at(table_of(hash, self.tables.len()))
+    }
+
+    #[inline]
+    fn open_at(&self, table: usize) -> Open<'_> {
+        let table = &self.tables[table];
+        if self.is_shared {
+            table.lock.0.lock();
+        }
+        Open { table, is_locked: self.is_shared }
+    }
+
+    /// False if `table` is older than the last flush. Under its lock, that is what it is at this moment: deltas are applied
+    /// in order, and none to this table.
+    #[inline]
+    fn is_current(&self, table: &Open<'_>) -> bool {
+        // Relaxed: whoever has applied the flush has published that with Release (`Log::set_applied`), and a look-up that
+        // must not miss it has read that; one that may see either is not wrong.
+        table.table.generation.load(Ordering::Relaxed) == self.generation.load(Ordering::Relaxed)
+    }
+
+    /// A table of `before` bytes has become one of `after`.
+    #[cold]
+    fn resized(&self, store: &Store, before: usize, after: usize) {
+        let more = (after as u64).wrapping_sub(before as u64);
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+        store.index_bytes.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Applies the next delta. One thread at a time.
+    pub(super) fn apply(&self, store: &Arc<Store>, delta: Delta) {
+        let Delta::Entry { hash, old, new } = delta else {
+            self.generation.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        if old == new {
+            return;
+        }
+        let mut table = self.open(hash);
+        if !self.is_current(&table) {
+            let freed = table.empty(self.generation.load(Ordering::Relaxed));
+            self.resized(store, freed, 0);
+        }
+        let entries = table.entries_mut();
+        if old == ItemRef::NONE {
+            let grows = entries.len() == entries.capacity();
+            let before = if grows { entries.allocation_size() } else { 0 };
+            entries.insert_unique(hash.0, Entry::new(new, hash), |entry| rehash(store, *entry));
+            if grows {
+                self.resized(store, before, entries.allocation_size());
+            }
+            return;
+        }
+        let wanted = Entry::new(old, hash);
+        let slot = entries.find_entry(hash.0, |entry| *entry == wanted);
+        match (slot, new == ItemRef::NONE) {
+            (Ok(slot), true) => {
+                let _removed = slot.remove();
+                if is_sparse(entries) {
+                    let before = shrink(store, entries);
+                    self.resized(store, before, entries.allocation_size());
+                }
+            }
+            (Ok(mut slot), false) => *slot.get_mut() = Entry::new(new, hash),
+            (Err(_), _) => debug_assert!(cfg!(feature = "canary"), "every delta's old entry is in the index"),
+        }
+    }
+
+    /// Finds the key's entry. Does not check expiry.
+    #[inline]
+    pub(super) fn find(&self, store: &Arc<Store>, hash: Hash, key: &[u8]) -> Found {
+        let table = self.open(hash);
+        if !self.is_current(&table) {
+            return Self::find_flushed(table.entries(), hash);
+        }
+        let same = |entry: &Entry| entry.may_be(hash) && item(store, *entry).key() == key;
+        table.entries().find(hash.0, same).map_or(Found::Nothing, |entry| Found::Item(entry.item()))
+    }
+
+    /// The items of a stale table may be gone from memory; 11 bits of hash say whether the key was there.
+    #[cold]
+    fn find_flushed(entries: &HashTable<Entry>, hash: Hash) -> Found {
+        match entries.find(hash.0, |entry| entry.may_be(hash)) {
+            Some(_) => Found::Flushed,
+            None => Found::Nothing,
+        }
+    }
+
+    /// Drops what [`Found::Flushed`] reported, so that it is reported once.
+    #[cold]
+    pub(super) fn forget_flushed(&self, hash: Hash) {
+        let mut table = self.open(hash);
+        // Another ring may have filled the table again meanwhile.
+        if self.is_current(&table) {
+            return;
+        }
+        if let Ok(slot) = table.entries_mut().find_entry(hash.0, |entry| entry.may_be(hash)) {
+            slot.remove();
+        }
+    }
+
+    /// True if the index says that `hash` is at `item`.
+    #[inline]
+    pub(super) fn says(&self, hash: Hash, item: ItemRef) -> bool {
+        let wanted = Entry::new(item, hash);
+        let table = self.open(hash);
+        self.is_current(&table) && table.entries().find(hash.0, |entry| *entry == wanted).is_some()
+    }
+
+    /// Starts loading what a lookup of `hash` will touch.
+    #[inline]
+    pub(super) fn prefetch_table(&self, hash: Hash) {
+        let table = &self.tables[table_of(hash, self.tables.len())];
+        super::prefetch(std::ptr::from_ref(table).cast());
+    }
+
+    /// Starts loading the item that `hash` probably is: the lines of its header, key and the front of its value.
+    #[inline]
+    pub(super) fn prefetch_item(&self, store: &Arc<Store>, hash: Hash) {
+        let table = self.open(hash);
+        if let Some(entry) = table.entries().find(hash.0, |entry| entry.may_be(hash)) {
+            let at = store.address(entry.item()).as_ptr().cast_const();
+            for line in 0..PREFETCHED_LINES {
+                super::prefetch(at.wrapping_add(line * CACHE_LINE_BYTES));
+            }
+        }
+    }
+
+    /// The items of table `table`.
+    pub(super) fn items_of(&self, table: usize) -> Vec<ItemRef> {
+        let table = self.open_at(table);
+        if !self.is_current(&table) {
+            return Vec::new();
+        }
+        table.entries().iter().map(|entry| entry.item()).collect()
+    }
+
+    /// Looks after the next few tables: empties those of an older generation.
+    pub(super) fn tidy(&self, store: &Store, tables: usize) {
+        // Two rings that do so at once look at the same tables.
+        let from = self.tidied.load(Ordering::Relaxed);
+        let generation = self.generation.load(Ordering::Relaxed);
+        for at in (from..).take(tables.min(self.tables.len())).map(|at| at % self.tables.len()) {
+            if self.tables[at].generation.load(Ordering::Relaxed) == generation {
+                continue;
+            }
+            let mut table = self.open_at(at);
+            if !self.is_current(&table) {
+                let freed = table.empty(self.generation.load(Ordering::Relaxed));
+                self.resized(store, freed, 0);
+            }
+        }
+        self.tidied.store((from + tables) % self.tables.len(), Ordering::Relaxed);
+    }
+
+    /// Every entry's table and item ref, for comparing replicas and for [`Turn::check`](super::turn::Turn).
+    pub(super) fn entries(&self) -> impl Iterator<Item = (usize, ItemRef)> + '_ {
+        (0..self.tables.len()).flat_map(|at| self.items_of(at).into_iter().map(move |item| (at, item)))
+    }
+
+    /// True if table `table` is that of `hash` and finds `item` there.
+    pub(super) fn is_in(&self, table: usize, hash: Hash, item: ItemRef) -> bool {
+        table_of(hash, self.tables.len()) == table && self.says(hash, item)
+    }
+
+    /// [`Index::bytes`], counted anew.
+    pub(super) fn counted_bytes(&self) -> u64 {
+        let entries: usize =
+            (0..self.tables.len()).map(|at| self.open_at(at).entries().allocation_size()).sum();
+        (size_of_val(&*self.tables) + entries) as u64
+    }
+}
+
+/// True if a table has so few entries left that half its size would be enough, with room for a third more of them.
+#[inline]
+fn is_sparse(entries: &HashTable<Entry>) -> bool {
+    entries.len() < entries.capacity() / 8 * 3 && entries.capacity() > CAPACITY_KEPT
+}
+
+/// Makes a sparse table smaller; the bytes it had.
+#[cold]
+fn shrink(store: &Arc<Store>, entries: &mut HashTable<Entry>) -> usize {
+    let before = entries.allocation_size();
+    entries.shrink_to(entries.len() + entries.len() / 3, |entry| rehash(store, *entry));
+    before
+}
+
+/// The item of an entry of an open table of the current generation.
+fn item(store: &Arc<Store>, entry: Entry) -> Item<'_> {
+    // SAFETY: an entry of the current generation names a published item; its memory is reused only after every index has
+    // applied the delta that removes the entry, which takes this table's lock, or this thread.
+    unsafe { Item::new(store.address(entry.item()), store) }
+}
+
+/// The full hash of an entry's key, read from the item.
+fn rehash(store: &Arc<Store>, entry: Entry) -> u64 {
+    store.hasher().hash(item(store, entry).key()).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key_hash::KeyHasher;
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
+    fn shares_of_tables_differ_by_a_factor_of_two() {
+        let hasher = KeyHasher::from_seed(3);
+        let mut counts = vec![0_u32; 64];
+        for n in 0..1_000_000_u32 {
+            counts[table_of(hasher.hash(&n.to_le_bytes()), 64)] += 1;
+        }
+        let (first, last) = (f64::from(counts[0]), f64::from(counts[63]));
+        assert!((1.9..2.2).contains(&(last / first)), "{first} {last}");
+        assert!(counts.windows(2).all(|pair| f64::from(pair[1]) > f64::from(pair[0]) * 0.96));
+        assert_eq!(table_of(Hash(u64::MAX), 64), 63);
+        assert_eq!(table_of(Hash(0), 64), 0);
+    }
+}
