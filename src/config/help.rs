@@ -190,6 +190,13 @@ pub(super) const SPECS: &[Spec] = &[
             "neighbouring threads (default: one per thread, up to 4)",
         ],
     ),
+    Spec {
+        short: None,
+        long: "pin-rings",
+        takes: Takes::Nothing,
+        value: "",
+        help: &["keep each thread on a core of its own (default: off)"],
+    },
     own(
         "ring-timeout",
         "secs",

@@ -61,6 +61,7 @@ fn switches(config: &mut Config, options: &Options) {
     config.lock_memory = options.lock_memory > 0;
     config.verbosity = u8::try_from(options.verbose).unwrap_or(u8::MAX);
     config.large_pages = options.enable_largepages > 0;
+    config.pin_rings = options.pin_rings > 0;
     config.cas_enabled = options.disable_cas == 0;
     config.sasl = options.enable_sasl > 0;
     config.flush_enabled = options.disable_flush_all == 0;

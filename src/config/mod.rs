@@ -152,6 +152,8 @@ pub struct Config {
     pub io_engine: IoEngine,
     /// --replicas: indexes, which neighbouring rings share; at most as many as threads.
     pub replicas: usize,
+    /// --pin-rings: each ring stays on a core of its own.
+    pub pin_rings: bool,
     /// --ring-timeout: a ring that makes no progress for this long aborts the process, seconds; 0 = never.
     pub ring_timeout_secs: u32,
     /// --metrics-port; None = no metrics, Some(0) = ephemeral.
@@ -367,6 +369,7 @@ impl Default for Config {
             num_threads: 4,
             io_engine: IoEngine::Auto,
             replicas: 4,
+            pin_rings: false,
             ring_timeout_secs: 60,
             metrics_port: None,
             metrics_address: "127.0.0.1".to_owned(),

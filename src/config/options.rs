@@ -111,6 +111,9 @@ pub(super) struct Options {
     /// indexes
     #[argh(option)]
     pub(super) replicas: Vec<Int>,
+    /// rings stay on their cores
+    #[argh(switch)]
+    pub(super) pin_rings: i32,
     /// seconds until a stuck ring aborts
     #[argh(option)]
     pub(super) ring_timeout: Vec<Int>,

@@ -78,6 +78,7 @@ fn every_short_option_is_accepted() {
         ("-t 16", |c| c.replicas == 4),
         ("-t 16 --replicas=2", |c| c.replicas == 2),
         ("--replicas 16 -t 16", |c| c.replicas == 16),
+        ("--pin-rings", |c| c.pin_rings),
         ("--ring-timeout=0", |c| c.ring_timeout_secs == 0),
         ("--ring-timeout 5", |c| c.ring_timeout_secs == 5),
         ("--metrics-port=9150", |c| c.metrics_port == Some(9150) && c.metrics_address == "127.0.0.1"),
@@ -445,7 +446,7 @@ fn stats_settings_match_memcached_in_names_and_order() {
         slab_chunk_max lru_crawler lru_crawler_sleep lru_crawler_tocrawl tail_repair_time flush_enabled dump_enabled \
         hash_algorithm lru_maintainer_thread lru_segmented hot_lru_pct warm_lru_pct hot_max_factor warm_max_factor \
         temp_lru temporary_ttl idle_timeout watcher_logbuf_size worker_logbuf_size read_buf_mem_limit track_sizes \
-        inline_ascii_response num_napi_ids memory_file client_flags_size io_engine replicas ring_timeout metrics_port metrics_address";
+        inline_ascii_response num_napi_ids memory_file client_flags_size io_engine replicas pin_rings ring_timeout metrics_port metrics_address";
     let tls = names.iter().filter(|name| name.starts_with("ssl_")).count();
     assert_eq!(tls, if HAS_TLS { 11 } else { 0 });
     let plain: Vec<&str> = names.into_iter().filter(|name| !name.starts_with("ssl_")).collect();

@@ -24,6 +24,7 @@ mod health;
 mod host;
 mod listen;
 mod metrics;
+mod pinning;
 mod ring;
 mod signals;
 mod spawner;

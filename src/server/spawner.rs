@@ -5,6 +5,7 @@ use super::context::{Message, Parts, Settings};
 use super::engines;
 use super::error::StartError;
 use super::listen::{Bound, unwatched};
+use super::pinning;
 use super::ring;
 use super::watchdog::Heartbeats;
 use crate::config::{Config, Protocol};
@@ -55,6 +56,8 @@ impl RingSpawner<'_> {
             buffers_max: BUFFERS_MAX,
             read_bytes_max: config.read_buf_mem_limit as usize / rings,
         };
+        let cores: Arc<[usize]> =
+            if config.pin_rings { pinning::allowed_cores()? } else { Vec::new() }.into();
         let settings = settings(config);
         let limits = ConnLimits::new(rings, self.connections_max as usize);
         let (reports, readiness) = mpsc::channel();
@@ -70,7 +73,9 @@ impl RingSpawner<'_> {
             let (wakers, heartbeats) = (Arc::clone(self.wakers), Arc::clone(self.heartbeats));
             let (limits, settings) = (Arc::clone(&limits), settings.clone());
             let (addresses, certificates) = (Arc::clone(&self.addresses), self.certificates.clone());
+            let cores = Arc::clone(&cores);
             let body = move || {
+                pinning::pin(index, &cores);
                 let Some(io) = engines::build(support, &options, &reports, &orders) else { return };
                 // An engine belongs to its thread.
                 let engine = Engine::new(shared, shard, index);

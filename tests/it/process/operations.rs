@@ -25,6 +25,30 @@ fn fill(client: &mut Client, count: usize, value_bytes: usize) {
     }
 }
 
+/// The threads `ring-N` of `server`, with the cores that they may use.
+fn cores_of_rings(server: &Server) -> BTreeMap<String, String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let rings = tasks.filter_map(|task| {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).ok()?;
+        let of =
+            |name| status.lines().find_map(|line| line.strip_prefix(name)).map(|text| text.trim().to_owned());
+        Some((of("Name:")?, of("Cpus_allowed_list:")?)).filter(|(name, _)| name.starts_with("ring-"))
+    });
+    rings.collect()
+}
+
+#[test]
+fn rings_are_pinned_if_asked() {
+    let free = cores_of_rings(&Server::start(&["-t", "3"]));
+    assert!(free.len() == 3 && free.values().all(|cores| *cores == free["ring-0"]), "{free:?}");
+    let pinned = cores_of_rings(&Server::start(&["-t", "3", "--pin-rings"]));
+    let numbers: Vec<usize> = pinned.values().map(|core| core.parse().expect("one core")).collect();
+    assert_eq!(numbers.len(), 3);
+    if free["ring-0"] == "0-1" {
+        assert_eq!(numbers, [0, 1, 0]);
+    }
+}
+
 #[test]
 fn memory_adds_up_and_matches_the_kernel() {
     let server = Server::start(&["-m", "64", "-t", "2"]);

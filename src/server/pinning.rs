@@ -1,0 +1,26 @@
+//! `--pin-rings`: each ring on a core of its own.
+
+use super::error::StartError;
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// The cores that the calling thread may use, by number.
+///
+/// # Errors
+/// The kernel does not say: there are more than nix knows of.
+pub(super) fn allowed_cores() -> Result<Vec<usize>, StartError> {
+    let refused = |errno: Errno| StartError::new(format!("failed to pin rings: {}", errno.desc()));
+    let allowed = sched_getaffinity(Pid::from_raw(0)).map_err(refused)?;
+    Ok((0..CpuSet::count()).filter(|&core| allowed.is_set(core) == Ok(true)).collect())
+}
+
+/// Keeps the calling thread on the core of `ring`: the first ring on the first of `cores`, and so on, from the beginning
+/// again where there are more rings. Without cores it goes where the kernel puts it.
+pub(super) fn pin(ring: usize, cores: &[usize]) {
+    let Some(&core) = cores.get(ring % cores.len().max(1)) else { return };
+    let mut only = CpuSet::new();
+    if let Err(errno) = only.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &only)) {
+        tracing::warn!("ring {ring} is not pinned to core {core}: {}", errno.desc());
+    }
+}
