@@ -4,6 +4,7 @@ use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Refusal, Surrounding
 use memcrsd::log;
 use memcrsd::process::{self, BoundPort, Transport};
 use memcrsd::server::{self, Ports, Request, StartError};
+use memcrsd::top;
 use std::io::{self, Write as _};
 use std::mem;
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn run() -> Result<(), Refusal> {
             let _ = writeln!(io::stdout(), "{line}");
             Ok(())
         }
+        config::Request::Top(target) => top::top(&target).map_err(|line| Refusal::new(EX_BAD_VALUE, line)),
         config::Request::Print(text) => {
             // Standard output may be closed by its reader.
             let _ = io::stdout().write_all(text.as_bytes());

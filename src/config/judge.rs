@@ -154,6 +154,16 @@ fn bad_target(option: &str, given: &str) -> Refusal {
     Refusal { lines: vec![line, form], status: EX_BAD_VALUE }
 }
 
+/// What stands behind `top`: one address, or none for the default port of this machine.
+pub(super) fn top(rest: &[String]) -> Result<ProbeTarget, Refusal> {
+    let default = || ProbeTarget::Tcp { host: "127.0.0.1".to_owned(), port: 11211 };
+    match rest {
+        [] => Ok(default()),
+        [given] => target(given).ok_or_else(|| bad_target("top", given)),
+        _ => Err(Refusal::new(EX_BAD_VALUE, "top takes one address")),
+    }
+}
+
 /// --copy-from and --copy-rate.
 fn copy(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     for given in &options.copy_from {

@@ -44,6 +44,9 @@ pub const EX_OSERR: u8 = 71;
 /// Whether this build has TLS (`-Z`).
 pub const HAS_TLS: bool = true;
 
+/// The word in front of a server to watch. Other words that are no options are ignored, as memcached does.
+const TOP: &str = "top";
+
 /// Which protocol a listener speaks (-B).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -290,6 +293,8 @@ pub enum Request {
     Run(Box<Config>),
     /// Check the health of another server (--health).
     Probe(Probe),
+    /// Show what another server does (`top`).
+    Top(ProbeTarget),
     /// Print this on standard output and exit with status 0.
     Print(String),
 }
@@ -464,6 +469,11 @@ pub fn words(words: impl Iterator<Item = OsString>) -> Result<(String, Vec<Strin
 /// # Errors
 /// The [`Refusal`] for the first error found.
 pub fn parse(args: &[String], surroundings: &Surroundings) -> Result<Request, Refusal> {
+    if let [word, rest @ ..] = args
+        && word == TOP
+    {
+        return judge::top(rest).map(Request::Top);
+    }
     let line = getopt::normalise(help::SPECS, &surroundings.program, args);
     let words: Vec<&str> = line.words.iter().map(String::as_str).collect();
     let options = options::Options::from_args(&[&surroundings.program], &words)

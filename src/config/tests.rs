@@ -87,6 +87,10 @@ fn every_short_option_is_accepted() {
         }),
         ("--metrics-port=7 --metrics-port=0", |c| c.metrics_port.is_none()),
         ("--memory-l 100", |c| c.maxbytes == 100 << 20),
+        ("--copy-from 10.0.0.1:11211", |c| c.copy_from.is_some() && c.copy_rate == COPY_RATE),
+        ("--copy-from /run/a.sock --copy-rate=0", |c| c.copy_from.is_some() && c.copy_rate == 0),
+        // A stray word, which is not the first.
+        ("-v top", |c| c.verbosity == 1),
         ("-D ,x", |c| c.prefix_delimiter == b',' && c.detail_enabled),
         ("-t 1", |c| c.num_threads == 1),
         ("-t 65", |c| c.num_threads == 65 && c.warnings.len() == 2),
@@ -527,6 +531,7 @@ fn no_command_line_gives_an_inconsistent_configuration() {
             Err(refusal) => assert!(is_in_words(&refusal), "seed {seed}: {args:?}: {refusal:?}"),
             Ok(Request::Print(text)) => assert!(text.starts_with("memcached 1.6.45\n")),
             Ok(Request::Probe(probe)) => assert!(!probe.timeout.is_zero()),
+            Ok(Request::Top(_)) => {}
             Ok(Request::Run(config)) => {
                 assert!(holds_together(&config), "seed {seed}: {args:?}: {config:?}");
                 started += 1;
@@ -568,4 +573,23 @@ fn abbreviations_keep_memcacheds_meaning() {
     let refusal = parse_words(&["--me"]).unwrap_err();
     let possible = "memcached: option '--me' is ambiguous; possibilities: '--memory-limit' '--memory-file'";
     assert_eq!(refusal.lines[0], possible);
+}
+
+#[test]
+fn top_takes_one_address() {
+    let tcp = |host: &str, port| ProbeTarget::Tcp { host: host.to_owned(), port };
+    for (words, target) in [
+        (&["top"][..], tcp("127.0.0.1", 11211)),
+        (&["top", "cache:1"], tcp("cache", 1)),
+        (&["top", "[::1]:11211"], tcp("::1", 11211)),
+        (&["top", "/run/a.sock"], ProbeTarget::Unix("/run/a.sock".to_owned())),
+    ] {
+        assert_eq!(parse_words(words), Ok(Request::Top(target)), "{words:?}");
+    }
+    let bad_copies = [&["--copy-from", "cache"][..], &["--copy-rate", "-1"]];
+    for words in
+        [&["top", "cache"][..], &["top", "cache:1", "cache:2"], &["top", "-v"]].into_iter().chain(bad_copies)
+    {
+        assert!(matches!(parse_words(words), Err(Refusal { status: EX_BAD_VALUE, .. })), "{words:?}");
+    }
 }

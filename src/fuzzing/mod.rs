@@ -210,7 +210,7 @@ pub fn arguments(data: &[u8]) {
             let _ = crate::engine::classes(&config);
         }
         Ok(config::Request::Print(text)) => assert!(!text.is_empty()),
-        Ok(config::Request::Probe(_)) => {}
+        Ok(config::Request::Probe(_) | config::Request::Top(_)) => {}
         Err(refusal) => {
             assert!(refusal.status != 0 && refusal.lines.iter().all(|line| !line.ends_with('\n')));
         }

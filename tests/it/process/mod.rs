@@ -5,4 +5,5 @@ mod copy;
 mod engines;
 mod lifecycle;
 mod operations;
+mod top;
 mod unix;
