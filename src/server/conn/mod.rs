@@ -115,7 +115,9 @@ impl Connection {
             // Replies come before the end.
             let _ = self.entry.stream.settled().await;
         }
-        self.close_notify(end).await;
+        if self.channel.is_some() {
+            Box::pin(self.close_notify(end)).await;
+        }
         if end == CloseReason::Stopped {
             self.drain_until_close().await;
         }
@@ -138,7 +140,7 @@ impl Connection {
     async fn round(&mut self) -> Result<(), CloseReason> {
         let buffer = self.read().await?;
         if self.channel.is_some() {
-            return self.open(buffer).await;
+            return Box::pin(self.open(buffer)).await;
         }
         self.ring.counters().bytes_read.add(buffer.bytes().len() as u64);
         if self.carry.is_empty() {
@@ -174,7 +176,7 @@ impl Connection {
                     uring::turn().await;
                 }
                 Err(error) if Stream::is_out_of_read_memory(&error) => {
-                    return Err(self.refuse_to_read().await);
+                    return Err(Box::pin(self.refuse_to_read()).await);
                 }
                 Err(error) => return Err(self.broken(&error)),
             }
@@ -242,7 +244,7 @@ impl Connection {
                     return Ok(());
                 }
                 Next::Receive => self.receive().await?,
-                Next::Watch => return Err(self.watch().await),
+                Next::Watch => return Err(Box::pin(self.watch()).await),
                 Next::Close => return Err(CloseReason::Normal),
                 Next::Reject => return Err(CloseReason::Rejected),
             }
@@ -296,7 +298,8 @@ impl Connection {
         self.entry.held_bytes.set(self.own_bytes());
         self.entry.awaits_send.set(true);
         let result = if let Some(channel) = &mut self.channel {
-            let result = tls::send(&self.entry.stream, channel, &self.out).await;
+            // Boxed, as all that is for encrypted connections alone: it would make every connection larger.
+            let result = Box::pin(tls::send(&self.entry.stream, channel, &self.out)).await;
             self.out.clear();
             result
         } else if self.out.is_flat() {

@@ -355,11 +355,12 @@ fn connections_end_with_their_reason() {
     }
 }
 
-/// What an idle connection costs the server in memory of its own, once it has been used.
+/// What an idle connection costs the server in memory of its own, once it has been used. It took 2,151 bytes, mostly a future
+/// with room for what seldom happens.
 #[test]
 fn idle_connections_are_cheap() {
     const CONNECTIONS: usize = 3000;
-    const IDLE_BYTES_MAX: usize = 3 << 10;
+    const IDLE_BYTES_MAX: usize = 2 << 10;
     if dialect() == Dialect::Memcached {
         return;
     }

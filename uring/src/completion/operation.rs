@@ -112,10 +112,11 @@ pub(super) fn to_result(result: i32) -> io::Result<usize> {
 /// - The descriptor in `entry` is kept open by `data`. (It is looked up when the entry is submitted, which is later
 ///   than this call: a descriptor closed in between could be another connection's.)
 /// - The operation completes exactly once.
-pub(super) async unsafe fn submit<D: Unpin + 'static>(
+pub(super) unsafe fn submit<D: Unpin + 'static>(
     driver: Rc<Driver>,
     data: D,
     entry: squeue::Entry,
-) -> (io::Result<usize>, D) {
-    Operation { driver, data: Some(data), entry: Some(entry), index: 0 }.await
+) -> impl Future<Output = (io::Result<usize>, D)> {
+    // Not an async function, whose future would hold its arguments twice.
+    Operation { driver, data: Some(data), entry: Some(entry), index: 0 }
 }

@@ -28,35 +28,22 @@ pub(super) async fn all(
     mut sent: usize,
 ) -> (io::Result<()>, Vec<u8>) {
     while sent < bytes.len() {
-        let to = bytes.len().min(sent + OPERATION_BYTES_MAX);
+        let slice = &bytes[sent..bytes.len().min(sent + OPERATION_BYTES_MAX)];
+        let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), slice.as_ptr(), slice.len() as u32)
+            .flags(FLAGS)
+            .build();
         let result;
-        (result, bytes) = part(driver, socket, bytes, sent, to).await;
+        // SAFETY: the slice lies in the heap memory of `bytes`, which the operation owns and which does not move with it;
+        // `socket` keeps the descriptor open; a plain send completes once.
+        (result, (_, bytes)) = unsafe { submit(Rc::clone(driver), (Rc::clone(socket), bytes), entry) }.await;
         match result {
+            // It may be short.
             Ok(count) => sent += count,
             Err(error) if Stream::is_interrupted(&error) => {}
             Err(error) => return (Err(error), bytes),
         }
     }
     (Ok(()), bytes)
-}
-
-/// Sends `bytes[from..to]`; the result may be short.
-async fn part(
-    driver: &Rc<Driver>,
-    socket: &Rc<socket2::Socket>,
-    bytes: Vec<u8>,
-    from: usize,
-    to: usize,
-) -> (io::Result<usize>, Vec<u8>) {
-    let slice = &bytes[from..to];
-    let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), slice.as_ptr(), slice.len() as u32)
-        .flags(FLAGS)
-        .build();
-    // SAFETY: the slice lies in the heap memory of `bytes`, which the operation owns and which does not move with it;
-    // `socket` keeps the descriptor open; a plain send completes once.
-    let (result, (_socket, bytes)) =
-        unsafe { submit(Rc::clone(driver), (Rc::clone(socket), bytes), entry) }.await;
-    (result, bytes)
 }
 
 /// Sends at most `len_max` bytes of `pieces` behind the first `skip`; the result may be short, and is 0 if there is

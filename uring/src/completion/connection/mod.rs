@@ -310,7 +310,8 @@ impl Handle {
                     Err(error) if is_short_of_room(&error) => {}
                     result => return result,
                 },
-                Found::Unsent(rest) => self.send_rest(rest).await?,
+                // Boxed, since it is rare and would make every connection larger.
+                Found::Unsent(rest) => Box::pin(self.send_rest(rest)).await?,
             }
         }
     }
@@ -329,7 +330,7 @@ impl Handle {
             });
             match rest.await? {
                 None => return Ok(()),
-                Some(rest) => self.send_rest(rest).await?,
+                Some(rest) => Box::pin(self.send_rest(rest)).await?,
             }
         }
     }
