@@ -14,6 +14,19 @@ struct Counts {
     deletes: u64,
 }
 
+impl Counts {
+    fn add(&mut self, used: Use) {
+        match used {
+            Use::Get(hit) => {
+                self.gets += 1;
+                self.hits += u64::from(hit);
+            }
+            Use::Set => self.sets += 1,
+            Use::Delete => self.deletes += 1,
+        }
+    }
+}
+
 /// What is counted for a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
@@ -39,20 +52,10 @@ impl Prefixes {
         let Some(end) = memchr::memchr(delimiter, key) else { return };
         let Some(prefix) = escape::word(&key[..end]) else { return };
         let mut all = self.counts.lock();
-        if !all.contains_key(prefix) {
-            if all.len() >= PREFIXES_MAX {
-                return;
-            }
-            all.insert(prefix.into(), Counts::default());
-        }
-        let Some(counts) = all.get_mut(prefix) else { return };
-        match used {
-            Use::Get(hit) => {
-                counts.gets += 1;
-                counts.hits += u64::from(hit);
-            }
-            Use::Set => counts.sets += 1,
-            Use::Delete => counts.deletes += 1,
+        if let Some(counts) = all.get_mut(prefix) {
+            counts.add(used);
+        } else if all.len() < PREFIXES_MAX {
+            all.entry(prefix.into()).or_default().add(used);
         }
     }
 
