@@ -3,7 +3,10 @@
 use crate::engine::counter::Counter;
 use crate::engine::hotkeys::HotKeys;
 use crate::engine::latency::Latency;
-use std::sync::atomic::{AtomicU64, Ordering};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::gettid;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Classes are numbered from 1 to 63.
 pub const CLASSES: usize = 64;
@@ -136,6 +139,30 @@ pub struct RingCounters {
     pub hotkeys: HotKeys,
     /// Memory of the ring's connections.
     pub held: Held,
+    /// The ring's thread; 0 before it runs.
+    thread: AtomicI32,
+}
+
+impl RingCounters {
+    /// The calling thread is the ring's.
+    pub fn set_thread(&self) {
+        self.thread.store(gettid().as_raw(), Ordering::Relaxed);
+    }
+
+    /// CPU time of the ring's thread; `None` without one.
+    pub fn cpu(&self) -> Option<Duration> {
+        match self.thread.load(Ordering::Relaxed) {
+            0 => None,
+            thread => clock_gettime(ClockId::from_raw(cpu_clock(thread))).ok().map(Duration::from),
+        }
+    }
+}
+
+/// The clock of a thread's CPU time. Source: the kernel's posix-timers.h, `MAKE_THREAD_CPUCLOCK`.
+fn cpu_clock(thread: libc::pid_t) -> libc::clockid_t {
+    const CPUCLOCK_SCHED: libc::clockid_t = 2;
+    const CPUCLOCK_PERTHREAD: libc::clockid_t = 4;
+    !thread << 3 | CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED
 }
 
 impl Default for RingCounters {
@@ -146,6 +173,7 @@ impl Default for RingCounters {
             latency: Latency::default(),
             hotkeys: HotKeys::default(),
             held: Held::default(),
+            thread: AtomicI32::new(0),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `stats rings`: how busy each ring is. memcached has no such list.
 //!
-//! Requests are those that hit or miss; commands without a key are not counted. CPU time is the kernel's figure for the
-//! ring's thread, which the server names `ring-N`.
+//! Requests are those that hit or miss; commands without a key are not counted. CPU time is that of the
+//! thread's own clock: a client that asks makes its ring walk through no files of /proc.
 
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::stats::{Report, Sink, Writer};
@@ -26,12 +26,7 @@ pub struct RingLoad {
 impl Report<'_> {
     /// The load of each ring.
     pub fn ring_loads(&self) -> Vec<RingLoad> {
-        let times = thread_times();
-        let ring = |ring: usize| {
-            let cpu = times.iter().find(|(of, _)| *of == ring).map(|&(_, time)| time);
-            RingLoad { cpu, ..load(self.shared.ring_counters(ring)) }
-        };
-        (0..self.shared.rings()).map(ring).collect()
+        (0..self.shared.rings()).map(|ring| load(self.shared.ring_counters(ring))).collect()
     }
 
     /// `stats rings`: see [`RingLoad`].
@@ -63,22 +58,8 @@ fn load(counters: &RingCounters) -> RingLoad {
         requests: found + missed,
         bytes_read: ring.bytes_read,
         bytes_written: ring.bytes_written,
-        cpu: None,
+        cpu: counters.cpu(),
     }
-}
-
-/// CPU times of the threads that are rings, by the ring's number.
-///
-/// Source: proc(5), `/proc/pid/task/tid`; the kernel's sched-stats.rst, `/proc/pid/schedstat`.
-fn thread_times() -> Vec<(usize, Duration)> {
-    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
-    let time = |thread: std::fs::DirEntry| {
-        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
-        let ring = name.trim_end().strip_prefix("ring-")?.parse().ok()?;
-        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        Some((ring, Duration::from_nanos(text.split(' ').next()?.parse().ok()?)))
-    };
-    threads.filter_map(|thread| time(thread.ok()?)).collect()
 }
 
 /// A duration in seconds, to the microsecond.

@@ -251,6 +251,7 @@ impl RingContext {
             beats: Cell::new(0),
             stopping: Cell::new(false),
         };
+        context.counters.set_thread();
         context.tick();
         context
     }
