@@ -43,7 +43,7 @@ impl Turn<'_> {
     /// [`Retry`]: run the command again.
     pub fn count(&mut self, count: &Count<'_>) -> Result<Counted, Retry> {
         let touch = count.touch.map(|exptime| self.deadline(exptime));
-        let (now, shared) = (self.now, self.shared);
+        let (now, shared) = (self.now(), self.shared);
         let mut padded = Vec::new();
         let mut padded_for = 0;
         // The second try stores what the first has padded, unless another ring has changed the number in between.
@@ -129,7 +129,7 @@ impl Turn<'_> {
                 created: true,
                 ttl: match deadline {
                     Secs::NEVER => None,
-                    deadline => Some(deadline.0.wrapping_sub(self.now.0)),
+                    deadline => Some(deadline.0.wrapping_sub(self.now().0)),
                 },
             }),
             // Another ring was faster: the item is there, so count on it.

@@ -39,7 +39,7 @@ impl Turn<'_> {
         classes: ClassSet,
         mut show: impl FnMut(&Item<'_>, u8),
     ) -> Option<u32> {
-        let (now, shared) = (self.now, self.shared);
+        let (now, shared) = (self.now(), self.shared);
         let mut looked_at = 0;
         let more = self.fresh.walk(walk, |item| {
             looked_at += 1;

@@ -95,7 +95,7 @@ impl Turn<'_> {
         fetch: &Fetch<'_>,
         mut show: impl FnMut(&Seen, Option<&Item<'_>>),
     ) -> Result<Fetched, Retry> {
-        let (now, shared) = (self.now, self.shared);
+        let (now, shared) = (self.now(), self.shared);
         let cas_enabled = shared.config.cas_enabled;
         match self.fresh.find(fetch.key) {
             Lookup::Hit(item) => {
@@ -143,7 +143,7 @@ impl Turn<'_> {
         fetch: &Fetch<'_>,
         mut show: impl FnMut(&Seen, Option<&Item<'_>>),
     ) -> Result<Fetched, Retry> {
-        let (shared, now) = (self.shared, self.now);
+        let (shared, now) = (self.shared, self.now());
         let cas_enabled = shared.config.cas_enabled;
         let touch = fetch.touch.map(|exptime| self.deadline(exptime));
         let vivify = fetch.vivify.map(|exptime| self.deadline(exptime));
@@ -208,10 +208,11 @@ impl Turn<'_> {
             let found = if seen.created { Found::No } else { Found::Yes(class, seen.value_bytes) };
             observer.fetched(fetch.key, found);
         }
+        let now = self.now();
         if !fetch.unused
             && let Lookup::Hit(item) = self.fresh.find(fetch.key)
         {
-            item.touch_use(self.now);
+            item.touch_use(now);
         }
         let class = self.class(class);
         if fetch.touch.is_some() {

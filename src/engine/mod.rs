@@ -47,21 +47,20 @@ pub struct Engine {
     shared: Arc<Shared>,
     counters: Arc<RingCounters>,
     sampler: Sampler,
-    now: Secs,
 }
 
 impl Engine {
     /// The executor of `ring`, which must be below the number of rings `shared` was made for.
     pub fn new(shared: Arc<Shared>, shard: Shard, ring: usize) -> Self {
         let counters = Arc::clone(shared.ring_counters(ring));
-        let now = shared.clock.now();
         let store = Arc::clone(shard.store());
-        Self { shard, store, shared, counters, sampler: Sampler::new(ring), now }
+        store.advance(shared.clock.now());
+        Self { shard, store, shared, counters, sampler: Sampler::new(ring) }
     }
 
-    /// Takes the coarse time; once per completion batch.
-    pub fn set_now(&mut self, now: Secs) {
-        self.now = now;
+    /// The ring has read its clock; once a second.
+    pub fn advance(&self, now: Secs) {
+        self.store.advance(now);
     }
 
     /// The ring's handle on the store.
@@ -84,11 +83,10 @@ impl Engine {
     pub fn fresh(&mut self) -> Turn<'_> {
         let sample = self.sampler.next();
         Turn {
-            fresh: self.shard.fresh(self.now),
+            fresh: self.shard.latest(),
             store: &self.store,
             counters: &self.counters,
             shared: &self.shared,
-            now: self.now,
             observers: self.shared.observers() | if sample == Sample::Keys { shared::KEYS } else { 0 },
             is_timed: sample == Sample::Times,
             connection: 0,
@@ -104,7 +102,6 @@ pub struct Turn<'e> {
     store: &'e Store,
     counters: &'e RingCounters,
     shared: &'e Arc<Shared>,
-    now: Secs,
     /// Who wants to know of commands: bits of [`watch::Stream`], [`shared::PREFIXES`] and [`shared::KEYS`]; nearly always 0.
     observers: u32,
     is_timed: bool,
@@ -117,7 +114,15 @@ pub struct Turn<'e> {
 impl<'e> Turn<'e> {
     /// The coarse time.
     pub fn now(&self) -> Secs {
-        self.now
+        self.fresh.now()
+    }
+
+    /// Takes the clock's time, which `debugtime` has changed, for all rings.
+    #[cold]
+    pub fn follow_clock(&mut self) {
+        let now = self.shared.clock.now();
+        self.store.set_now(now);
+        self.fresh.set_now(now);
     }
 
     /// Sets the connection whose commands follow, for the lines that watchers get.
@@ -185,7 +190,7 @@ impl<'e> Turn<'e> {
         match exptime.0 {
             0 => Secs::NEVER,
             i64::MIN..0 => Secs::PAST,
-            secs if secs <= i64::from(EXPTIME_RELATIVE_MAX) => Secs(self.now.0.saturating_add(secs as u32)),
+            secs if secs <= i64::from(EXPTIME_RELATIVE_MAX) => Secs(self.now().0.saturating_add(secs as u32)),
             unix => match (unix as u64).checked_sub(self.shared.clock.unix_start()) {
                 None | Some(0) => Secs::PAST,
                 Some(secs) => Secs(u32::try_from(secs).unwrap_or(u32::MAX)),
@@ -197,7 +202,7 @@ impl<'e> Turn<'e> {
     pub fn ttl(&self, item: &Item<'_>) -> Option<u32> {
         match item.exptime() {
             Secs::NEVER => None,
-            exptime => Some(exptime.0.wrapping_sub(self.now.0)),
+            exptime => Some(exptime.0.wrapping_sub(self.now().0)),
         }
     }
 
@@ -231,11 +236,12 @@ impl<'e> Turn<'e> {
     #[inline]
     pub fn get_hashed(&mut self, hash: Hash, key: &[u8]) -> Option<Item<'_>> {
         let (counters, shared, observer) = (self.counters, self.shared, self.observer());
+        let now = self.now();
         let found = match self.fresh.find_hashed(hash, key) {
             Lookup::Hit(item) => {
                 let class = shared.class_of(&item);
                 counters.classes[usize::from(class) % counters::CLASSES].get_hits.add(1);
-                item.touch_use(self.now);
+                item.touch_use(now);
                 if let Some(observer) = observer {
                     observer.fetched(key, Found::Yes(class, item.value().len()));
                 }

@@ -54,7 +54,7 @@ impl<'r> Report<'r> {
 impl<'e> Turn<'e> {
     /// The current statistics.
     pub fn report(&self) -> Report<'e> {
-        Report { store: self.store, shared: self.shared, now: self.now }
+        Report { store: self.store, shared: self.shared, now: self.now() }
     }
 
     /// `stats reset`.

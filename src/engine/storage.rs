@@ -98,7 +98,7 @@ impl Turn<'_> {
         value_bytes: usize,
         data: &mut Data<'_>,
     ) -> Result<Stored, Retry> {
-        let (now, shared) = (self.now, self.shared);
+        let (now, shared) = (self.now(), self.shared);
         let deadline = self.deadline(store.exptime);
         let vivify = store.vivify.map(|exptime| self.deadline(exptime));
         let edited = self.fresh.edit(store.key, data, |old| {
@@ -168,7 +168,7 @@ impl Turn<'_> {
         let class = self.shared.classes.of(self.shared.bytes_of(store.key.len(), store.flags, value_bytes));
         let ttl = match self.deadline(store.exptime) {
             Secs::NEVER => 0,
-            deadline => deadline.0.saturating_sub(self.now.0),
+            deadline => deadline.0.saturating_sub(self.now().0),
         };
         observer.stored(store.key, store.mode, status, (class, value_bytes, ttl));
     }
@@ -216,7 +216,7 @@ impl Turn<'_> {
         exptime: Exptime,
         mut show: impl FnMut(&Item<'_>),
     ) -> Result<Touched, Retry> {
-        let (now, shared) = (self.now, self.shared);
+        let (now, shared) = (self.now(), self.shared);
         let deadline = self.deadline(exptime);
         let edited = self.fresh.edit(key, &mut Data::None, |old| match old {
             None => (Edit::Keep, None),
@@ -253,8 +253,8 @@ impl Turn<'_> {
             self.count_flush();
             return Ok(Flushed::NotAllowed);
         }
-        let at = if exptime.0 <= 0 { self.now } else { self.deadline(exptime) };
-        let flushed = if at > self.now {
+        let at = if exptime.0 <= 0 { self.now() } else { self.deadline(exptime) };
+        let flushed = if at > self.now() {
             self.fresh.flush_at(at);
             Ok(())
         } else {

@@ -56,8 +56,8 @@ pub fn store(config: &Config, rings: usize) -> Arc<Store> {
 /// There is no address space.
 pub fn engine(config: Config) -> Engine {
     let shard = store(&config, 1).shard(0);
-    let mut engine = Engine::new(Shared::new(config, Clock::start(), 1), shard, 0);
-    engine.set_now(Secs(100));
+    let engine = Engine::new(Shared::new(config, Clock::start(), 1), shard, 0);
+    engine.advance(Secs(100));
     engine
 }
 
@@ -126,7 +126,7 @@ impl Peer {
 
     /// Moves the clock.
     pub fn set_now(&mut self, now: Secs) {
-        self.engine.set_now(now);
+        self.engine.advance(now);
     }
 
     /// Sends `bytes` in one piece. Large values are received into their drafts, as from the kernel.

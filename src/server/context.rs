@@ -264,18 +264,21 @@ impl RingContext {
     /// Reads the clock.
     pub(super) fn tick(&self) {
         let now = self.shared.clock.now();
-        self.engine.borrow_mut().set_now(now);
+        self.engine.borrow().advance(now);
         self.now.set(now);
     }
 
     /// Replays what other rings have written.
     pub(super) fn catch_up(&self) {
-        self.engine.borrow_mut().shard_mut().fresh(self.now());
+        self.engine.borrow_mut().shard_mut().latest();
     }
 
     /// A slice of background work, 100 µs at most; true if there is more.
     pub(super) fn maintain(&self) -> bool {
-        self.engine.borrow_mut().shard_mut().maintain(self.now())
+        let mut engine = self.engine.borrow_mut();
+        let shard = engine.shard_mut();
+        let now = shard.store().now();
+        shard.maintain(now)
     }
 
     /// Log position of the slowest ring; `None` if no ring lags.

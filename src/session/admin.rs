@@ -3,7 +3,7 @@
 use super::dump::Form;
 use super::{Feed, Next, Session, State, Step};
 use crate::engine::watch::{Stream, WatcherId};
-use crate::engine::{ClassSet, Shared, Stop};
+use crate::engine::{ClassSet, Shared, Stop, Turn};
 use crate::limits::{MEMLIMIT_MB_MAX, MEMLIMIT_MB_MIN};
 use crate::number;
 use crate::output::Output;
@@ -71,7 +71,7 @@ impl Session {
                     return Step::Done;
                 }
             },
-            Admin::DebugTime => debug_time(feed.turn.shared(), words),
+            Admin::DebugTime => debug_time(&mut feed.turn, words),
         };
         // memcached counts noreply among the words of the commands all the same.
         if admin == Admin::RefreshCerts || !replies(words, 1).quiet() {
@@ -328,15 +328,17 @@ fn extstore(mut words: Words<'_>) -> &'static [u8] {
     if is_good { reply::OK } else { reply::ERROR }
 }
 
-/// Moves, stops or continues the clock. Only in builds with the feature `debug`.
-fn debug_time(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
+/// Moves, stops or continues the clock, from the next command on. Only in builds with the feature `debug`.
+fn debug_time(turn: &mut Turn<'_>, mut words: Words<'_>) -> &'static [u8] {
+    let clock = &turn.shared().clock;
     match words.next() {
-        Some(b"p") => shared.clock.pause(),
-        Some(b"r") => shared.clock.resume(),
+        Some(b"p") => clock.pause(),
+        Some(b"r") => clock.resume(),
         word => match word.and_then(number::signed_32) {
-            Some(secs) => shared.clock.shift(i64::from(secs)),
+            Some(secs) => clock.shift(i64::from(secs)),
             None => return reply::ERROR,
         },
     }
+    turn.follow_clock();
     reply::OK
 }

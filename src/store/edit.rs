@@ -157,12 +157,12 @@ impl Fresh<'_> {
         let mut material = Material { data, copied: None, copies_left: COPIES_MAX };
         let mut turns = EDIT_TURNS;
         loop {
-            let mut turn = self.shard.turn(self.now);
+            let mut turn = self.shard.turn();
             if !turn.admits(hash, self.is_copy) {
                 return Err(EditError::Superseded);
             }
             let old = turn.find(hash, key);
-            let live = old.filter(|(_, item)| !item.expired(self.now));
+            let live = old.filter(|(_, item)| !item.expired(turn.now));
             let (edit, outcome) = decide(live.as_ref().map(|(_, item)| item));
             if !matches!(edit, Edit::Keep) && !turn.has_log_room(1) {
                 drop(turn);

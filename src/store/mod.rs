@@ -25,7 +25,7 @@
 //! reader needs no protection but that the memory is not reused: see `ledger`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `counts`, `index`, `replica`, `ledger`, `turn`, `pace`, `evict`, `draft`,
+//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `counts`, `index`, `replica`, `ledger`, `turn`, `pace`, `evict`, `draft`,
 //! `edit`, `shard`.
 //!
 //! # Invariants
@@ -36,7 +36,7 @@
 //! 4. Segments in use + large items + indexes + ghosts ≤ limit, but for what one slice of eviction is behind.
 //!
 //! # Assumed
-//! Of the kernel: anonymous memory reads as zero, a discarded page too. Of the clock passed in: it does not go back.
+//! Of the kernel: anonymous memory reads as zero, a discarded page too.
 
 mod check;
 mod counts;
@@ -63,6 +63,7 @@ mod space;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod time;
 mod totals;
 mod turn;
 mod whole;
@@ -92,6 +93,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sync::Apart;
+use time::Time;
 use written::WrittenKeys;
 
 /// What a store is made with.
@@ -162,8 +164,7 @@ pub struct Store {
     replica_of: Box<[usize]>,
     /// Bytes of all indexes.
     index_bytes: AtomicU64,
-    /// When a delayed flush is due; 0 = none is.
-    flush_at: AtomicU32,
+    time: Time,
     /// Drafts that were dropped unpublished, for the next turn to take back.
     abandoned: Mutex<Vec<(ItemRef, Layout)>>,
     abandoned_count: AtomicU32,
@@ -207,7 +208,7 @@ impl Store {
                 .collect(),
             replicas,
             index_bytes: AtomicU64::new(index_bytes),
-            flush_at: AtomicU32::new(Secs::NEVER.0),
+            time: Time::default(),
             abandoned: Mutex::new(Vec::new()),
             abandoned_count: AtomicU32::new(0),
             draft_refused_at: AtomicU32::new(Secs::NEVER.0),
@@ -226,6 +227,21 @@ impl Store {
     /// The shard of `ring`, which must be taken once: the log waits for every ring.
     pub fn shard(self: &Arc<Self>, ring: usize) -> Shard {
         Shard::new(Arc::clone(self), ring)
+    }
+
+    /// The latest second that any ring has seen: all of them go by it.
+    pub fn now(&self) -> Secs {
+        self.time.now()
+    }
+
+    /// A ring has read its clock. What has expired by `now` is gone for all rings from here on.
+    pub fn advance(&self, now: Secs) {
+        self.time.advance(now);
+    }
+
+    /// Sets the time, back as well: then what had expired may be there again. For `debugtime`.
+    pub fn set_now(&self, now: Secs) {
+        self.time.set(now);
     }
 
     /// `-m`, bytes.
@@ -410,22 +426,6 @@ impl Store {
             rings.filter(|&ring| urgent || ring == turn).for_each(|ring| self.host.wake(ring));
         }
         is_any || log.is_held_before(place, except)
-    }
-
-    #[inline]
-    fn flush_is_due(&self, now: Secs) -> bool {
-        let at = self.flush_at.load(Ordering::Relaxed);
-        at != Secs::NEVER.0 && at <= now.0
-    }
-
-    fn set_flush_at(&self, at: Secs) {
-        self.flush_at.store(at.0, Ordering::Relaxed);
-    }
-
-    /// True for the one caller that must carry out the flush that is due.
-    fn take_due_flush(&self, now: Secs) -> bool {
-        let due = |at| (at != Secs::NEVER.0 && at <= now.0).then_some(Secs::NEVER.0);
-        self.flush_at.try_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
     }
 }
 

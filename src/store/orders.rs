@@ -6,6 +6,8 @@
 use super::counts::Counts;
 use super::item_ref::{Hash, ItemRef};
 use super::log::{Delta, Log};
+use super::time::Time;
+use crate::clock::Secs;
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
@@ -318,4 +320,25 @@ fn a_ring_that_does_not_replay_is_found_out() {
 #[should_panic(expected = "Causality violation")]
 fn a_ring_that_reads_an_open_table_is_found_out() {
     rings_share_a_replica(&[Omits::Locking]);
+}
+
+/// Whoever sees a write sees the second in which it was decided: the time is read after the replay.
+#[test]
+fn a_delta_that_is_seen_brings_its_second_along() {
+    loom::model(|| {
+        let shared = Arc::new((Log::new(2, 1, 2), Time::default()));
+        let reader = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let tail = shared.0.tail();
+                let now = shared.1.now();
+                assert!(tail == 0 || now == Secs(3), "a write of second 3 is seen at {now:?}");
+                assert!(shared.1.now() >= now, "the time does not go back");
+            })
+        };
+        shared.1.advance(Secs(3));
+        shared.1.advance(Secs(2));
+        shared.0.append(delta(0));
+        reader.join().unwrap();
+    });
 }

@@ -50,13 +50,20 @@ impl Shard {
         &self.store
     }
 
+    /// As [`Shard::latest`], at `now` or later.
+    pub fn fresh(&mut self, now: Secs) -> Fresh<'_> {
+        self.store.advance(now);
+        self.latest()
+    }
+
     /// Replays the log to its tail. The result is the only way to look up or to write.
     #[inline]
-    pub fn fresh(&mut self, now: Secs) -> Fresh<'_> {
+    pub fn latest(&mut self) -> Fresh<'_> {
         self.replica.enter(&self.store);
         self.replica.catch_up(&self.store);
+        let now = self.store.time.now();
         let mut fresh = Fresh { shard: self, now, is_copy: false };
-        if fresh.shard.store.flush_is_due(now) {
+        if fresh.shard.store.time.flush_is_due(now) {
             fresh.flush_due();
         }
         fresh
@@ -66,6 +73,7 @@ impl Shard {
     /// True if it should be called again soon; call it at least once a second.
     pub fn maintain(&mut self, now: Secs) -> bool {
         let fresh = self.fresh(now);
+        let now = fresh.now;
         fresh.shard.maintain_in_section(now)
     }
 
@@ -86,7 +94,7 @@ impl Shard {
             // Another ring is writing or maintaining; it does the same work.
             return more;
         }
-        let mut turn = Turn::begin(&self.store, &mut self.replica, now);
+        let mut turn = Turn::begin(&self.store, &mut self.replica);
         let space = turn.space();
         turn.ledger.collect(space);
         more |= turn.ledger.has_collectable(space);
@@ -122,7 +130,7 @@ impl Shard {
     #[doc(hidden)]
     pub fn check(&mut self, now: Secs) -> Result<(), String> {
         let fresh = self.fresh(now);
-        fresh.shard.turn(now).check()
+        fresh.shard.turn().check()
     }
 
     /// The item that the index named when the last turn ended, or names now.
@@ -130,8 +138,8 @@ impl Shard {
         self.replica.item(&self.store, item_ref)
     }
 
-    pub(super) fn turn(&mut self, now: Secs) -> Turn<'_> {
-        Turn::begin(&self.store, &mut self.replica, now)
+    pub(super) fn turn(&mut self) -> Turn<'_> {
+        Turn::begin(&self.store, &mut self.replica)
     }
 
     /// Wakes rings that lag; after a turn.
@@ -155,9 +163,9 @@ impl Shard {
     ///
     /// It ends: each round takes a turn, breaks a promise, or collects some of what was retired.
     #[cold]
-    fn make_room(&mut self, now: Secs, hash: Hash, need: Need, turns: &mut u32) -> Result<(), Unreserved> {
+    fn make_room(&mut self, hash: Hash, need: Need, turns: &mut u32) -> Result<(), Unreserved> {
         loop {
-            let mut turn = self.turn(now);
+            let mut turn = self.turn();
             turn.ledger.redeem(hash);
             let slice = turn.approach(need);
             if slice == Some(Slice::Idle) {
@@ -198,9 +206,15 @@ impl Fresh<'_> {
         self.is_copy
     }
 
-    /// The time it was taken at.
+    /// The time at which it was taken.
+    #[inline]
     pub fn now(&self) -> Secs {
         self.now
+    }
+
+    /// Takes another time, which the store has been set to.
+    pub fn set_now(&mut self, now: Secs) {
+        self.now = now;
     }
 
     /// Finds the live item of `key`. Does not count as a use: see [`Item::touch_use`].
@@ -224,7 +238,7 @@ impl Fresh<'_> {
                 self.shard.replica.index().forget_flushed(hash);
                 Lookup::Flushed
             }
-            Found::Item(item_ref) if self.shard.item(item_ref).expired(self.now) => {
+            Found::Item(item_ref) if self.shard.store.time.is_past(self.shard.item(item_ref).exptime()) => {
                 self.purge(hash, key);
                 Lookup::Expired
             }
@@ -247,12 +261,12 @@ impl Fresh<'_> {
     /// Removes an expired item, if it still is what the index names.
     #[cold]
     fn purge(&mut self, hash: Hash, key: &[u8]) {
-        let mut turn = self.shard.turn(self.now);
+        let mut turn = self.shard.turn();
         if !turn.has_log_room(1) {
             return;
         }
         if let Some((item_ref, item)) = turn.find(hash, key)
-            && item.expired(self.now)
+            && item.expired(turn.now)
         {
             turn.publish(hash, Some((item_ref, item)), None);
         }
@@ -296,7 +310,7 @@ impl Fresh<'_> {
         let hash = self.shard.store.hasher.hash(key);
         let item_bytes = item_bytes(key.len(), 0, value_bytes);
         loop {
-            let mut turn = self.shard.turn(self.now);
+            let mut turn = self.shard.turn();
             if turn.has_too_many_drafts(value_bytes) {
                 return Ok(None);
             }
@@ -326,7 +340,7 @@ impl Fresh<'_> {
         item_bytes: u64,
         turns: &mut u32,
     ) -> Result<(), Unreserved> {
-        let made = self.shard.make_room(self.now, hash, need, turns);
+        let made = self.shard.make_room(hash, need, turns);
         if made == Err(Unreserved::NoRoom) {
             self.shard.store.count_no_room(item_bytes);
         }
@@ -339,13 +353,13 @@ impl Fresh<'_> {
     /// The log is full.
     pub fn flush(&mut self) -> Result<(), Retry> {
         self.flush_now()?;
-        self.shard.store.set_flush_at(Secs::NEVER);
+        self.shard.store.time.set_flush_at(Secs::NEVER);
         Ok(())
     }
 
     fn flush_now(&mut self) -> Result<(), Retry> {
         loop {
-            let mut turn = self.shard.turn(self.now);
+            let mut turn = self.shard.turn();
             if turn.has_log_room(1) {
                 turn.flush();
                 return Ok(());
@@ -357,14 +371,14 @@ impl Fresh<'_> {
 
     /// The flush happens when the clock reaches `at`; a later call replaces it (`flush_all` with a delay).
     pub fn flush_at(&mut self, at: Secs) {
-        self.shard.store.set_flush_at(at);
+        self.shard.store.time.set_flush_at(at);
     }
 
     #[cold]
     fn flush_due(&mut self) {
         // While another ring is stuck it stays due, and every command tries again.
-        if self.shard.store.take_due_flush(self.now) && self.flush_now().is_err() {
-            self.shard.store.set_flush_at(self.now);
+        if self.shard.store.time.take_due_flush(self.now) && self.flush_now().is_err() {
+            self.shard.store.time.set_flush_at(self.now);
         }
     }
 

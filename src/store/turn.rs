@@ -39,9 +39,10 @@ pub(super) type Current<'t> = Option<(ItemRef, Item<'t>)>;
 
 impl<'t> Turn<'t> {
     /// Takes the writer lock and replays to the tail.
-    pub(super) fn begin(store: &'t Arc<Store>, replica: &'t mut Replica, now: Secs) -> Self {
+    pub(super) fn begin(store: &'t Arc<Store>, replica: &'t mut Replica) -> Self {
         let ledger = store.ledger.lock();
         replica.catch_up(store);
+        let now = store.now();
         let mut turn = Self { store, ledger, replica, now, effort: Effort::default() };
         if store.has_abandoned() {
             turn.take_abandoned();

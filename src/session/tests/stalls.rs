@@ -22,8 +22,8 @@ impl Halves {
         let store = fuzzing::store(&config, 2);
         let stuck = store.shard(1);
         let shared = Shared::new(config.clone(), Clock::start(), 2);
-        let mut engine = Engine::new(shared, store.shard(0), 0);
-        engine.set_now(Secs(100));
+        let engine = Engine::new(shared, store.shard(0), 0);
+        engine.advance(Secs(100));
         let session = Session::new(&engine, 30, config.protocol);
         Self { engine, stuck, session, out: Output::default() }
     }

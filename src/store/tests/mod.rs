@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod clocks;
 mod held;
 mod paced;
 mod policy;

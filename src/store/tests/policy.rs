@@ -18,7 +18,7 @@ fn receive(shard: &mut Shard, key: &str, bytes: usize) {
 
 fn queue_of(shard: &mut Shard, key: &str) -> Queue {
     let hash = shard.fresh(NOW).hash(key.as_bytes());
-    let turn = shard.turn(NOW);
+    let turn = shard.turn();
     let (item_ref, _) = turn.find(hash, key.as_bytes()).expect("stored");
     turn.queue_of(item_ref)
 }

@@ -101,6 +101,42 @@ fn a_stuck_ring_is_told_of_and_counted_and_may_come_back() {
     }
 }
 
+/// Each ring once went by the second that it had seen itself. One that was late, here because it is held while the second
+/// ends, still served a key that another ring had called gone.
+#[test]
+fn a_ring_that_is_late_does_not_serve_what_another_called_gone() {
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    let server = Server::start(&["-t", "2"]);
+    let mut clients: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    assert_eq!(clients[0].ask("set key 0 3 5\r\nvalue"), "STORED");
+    for client in &mut clients {
+        assert_eq!(client.get("key").as_deref(), Some("value"));
+    }
+    let held = Held::ring(&server, 1);
+    let free = who_is_answered(&mut clients);
+    let mut free = clients.swap_remove(free);
+    for client in &mut clients {
+        client.stream.set_nonblocking(true).unwrap();
+        // Changes and removes nothing, whether the key is there or not.
+        client.send(b"cas key 0 1 1 1\r\nx\r\n");
+    }
+    wait_until("the key has expired", || free.ask("cas key 0 1 1 1\r\nx") == "NOT_FOUND");
+    // By then those on the other ring have been answered.
+    clients.retain_mut(|client| {
+        let _ = client.try_fill();
+        client.pending().is_empty()
+    });
+    assert!(!clients.is_empty(), "some are on ring 1");
+    drop(held);
+    for client in &mut clients {
+        client.stream.set_nonblocking(false).unwrap();
+        assert_eq!(client.line(), "MN");
+        assert_eq!(client.line(), "NOT_FOUND");
+    }
+}
+
 /// Fills the log, which ring 1 does not read, up to a few deltas.
 fn fill_log(client: &mut Client) {
     for _ in 0..LOG_ENTRIES / 1024 {

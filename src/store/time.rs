@@ -1,0 +1,75 @@
+//! The time that all rings share: the second it is, and when a delayed flush is due.
+//!
+//! Each ring reads the system's clock when it happens to, so one is ahead of another for a moment. If each went by its own,
+//! a client that has seen a key expire on one ring would find it on the next. So the first ring that reads a new second
+//! writes it here, and whoever has found an item that expires reads the second from here, after it has found it.
+//!
+//! ```text
+//!   ring 0:  advance to s ─ key is gone ─ reply ────────────────────► request on ring 1 ─ look up ─ read the second: s
+//!                             └─ append delta (Release) ─► tail (Acquire), replay ─ look up what it wrote ─┘
+//! ```
+//!
+//! Relaxed is enough. The word only grows, so what is left to show is that ring 1's read comes after ring 0's: it does if
+//! the request follows the reply, and if ring 1 has seen something that ring 0 wrote afterwards, even in a batch that was
+//! begun before. A write transaction reads it under the lock, after its replay.
+
+use super::sync::{AtomicU32, Ordering};
+use crate::clock::Secs;
+
+/// Read all the time, written once a second: on cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Time {
+    now: AtomicU32,
+    /// 0 = none is.
+    flush_at: AtomicU32,
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self { now: AtomicU32::new(0), flush_at: AtomicU32::new(Secs::NEVER.0) }
+    }
+}
+
+impl Time {
+    /// The latest second that any ring has seen.
+    #[inline]
+    pub(super) fn now(&self) -> Secs {
+        Secs(self.now.load(Ordering::Relaxed))
+    }
+
+    /// True if what expires at `exptime` has expired.
+    #[inline]
+    pub(super) fn is_past(&self, exptime: Secs) -> bool {
+        exptime != Secs::NEVER && exptime <= self.now()
+    }
+
+    /// It is `now`, or later.
+    pub(super) fn advance(&self, now: Secs) {
+        if self.now() < now {
+            self.now.fetch_max(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// It is `now`, even if it was later before.
+    pub(super) fn set(&self, now: Secs) {
+        self.now.store(now.0, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn flush_is_due(&self, now: Secs) -> bool {
+        let at = self.flush_at.load(Ordering::Relaxed);
+        at != Secs::NEVER.0 && at <= now.0
+    }
+
+    pub(super) fn set_flush_at(&self, at: Secs) {
+        self.flush_at.store(at.0, Ordering::Relaxed);
+    }
+
+    /// True for the one caller that must carry out the flush that is due.
+    pub(super) fn take_due_flush(&self, now: Secs) -> bool {
+        let at = self.flush_at.load(Ordering::Relaxed);
+        let (never, relaxed) = (Secs::NEVER.0, Ordering::Relaxed);
+        at != never && at <= now.0 && self.flush_at.compare_exchange(at, never, relaxed, relaxed).is_ok()
+    }
+}
