@@ -5,11 +5,12 @@
 //! 2. The replica is walked: each entry names an item found in 1, or a large item in a queue, whose key hashes to the
 //!    entry's place, and every key has one entry.
 //! 3. Live bytes, items and bytes by class follow from 2; the ledger compares them with its own, and recounts its queues,
-//!    lists and extents ([`Ledger::check`](super::ledger::Ledger)).
+//!    lists, extents and schedule ([`Ledger::check`](super::ledger::Ledger)).
 
 use super::item_ref::ItemRef;
-use super::ledger::State;
+use super::ledger::{State, Unit};
 use super::turn::Turn;
+use crate::clock::Secs;
 use std::collections::{HashMap, HashSet};
 use std::fmt::{Debug, Display};
 
@@ -55,6 +56,8 @@ pub(super) struct Recount {
     pub(super) larges: HashMap<u32, u32>,
     /// Items and bytes by class.
     pub(super) classes: Vec<(u64, u64)>,
+    /// Items that expire: what they lie in, where they begin in it, and when.
+    pub(super) expiries: Vec<(Unit, u32, Secs)>,
 }
 
 impl Turn<'_> {
@@ -106,6 +109,7 @@ impl Turn<'_> {
             live: vec![0; self.ledger.segments.len()],
             larges: HashMap::new(),
             classes: vec![(0, 0); self.ledger.class_totals.len()],
+            expiries: Vec::new(),
         };
         for (table, item_ref) in self.replica().index().entries() {
             let large = larges.get(&item_ref.bits());
@@ -121,11 +125,17 @@ impl Turn<'_> {
             });
             let found = self.find(hash, item.key()).map(|(found, _)| found);
             faults.compare(format_args!("entry of {key}"), found, Some(item_ref));
-            if let Some(&id) = large {
+            let (unit, offset) = if let Some(&id) = large {
                 *recount.larges.entry(id).or_default() += 1;
+                (Unit::Large(id), 0)
             } else {
                 let id = self.space().segment_of(item_ref);
                 recount.live[id as usize] += self.ledger.padded_bytes(item.layout());
+                let offset = item_ref.offset(self.space().unit_shift()) - self.space().segment_offset(id);
+                (Unit::Segment(id), offset as u32)
+            };
+            if item.exptime() != Secs::NEVER {
+                recount.expiries.push((unit, offset, item.exptime()));
             }
             let (class, bytes) = self.ledger.class_of(&item);
             recount.classes[class].0 += 1;

@@ -33,7 +33,7 @@
 
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::{Large, Ledger, Need, Popped, Purpose, Queue, State, Unit};
+use super::ledger::{Ledger, Need, Popped, Purpose, Queue, Unit};
 use super::pace::RELINK_BYTES;
 use super::turn::Turn;
 use crate::clock::Secs;
@@ -77,16 +77,6 @@ impl Victim {
     pub(super) fn offset(&self) -> u32 {
         self.offset
     }
-}
-
-/// Where the sweep for expired items is.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sweep {
-    id: u32,
-    offset: u32,
-    epoch: u32,
-    /// The next large item, once all segments have been swept.
-    large: usize,
 }
 
 /// What a slice of eviction achieved.
@@ -401,92 +391,5 @@ impl<'t> Turn<'t> {
             _ => self.ledger.totals.moves_within_lru += 1,
         }
         true
-    }
-
-    /// Empties segments all of whose items have expired; true if there is more to do.
-    pub(super) fn expire_segments(&mut self) -> bool {
-        let space = self.space();
-        while !self.effort.is_spent() {
-            if self.ledger.victim.is_some() {
-                if self.evict_step() != Slice::Worked {
-                    return false;
-                }
-                continue;
-            }
-            self.effort.looked(1, 0);
-            let Some(id) = self.ledger.find_expired(self.now, space) else { return false };
-            self.ledger.seize(id);
-            self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean, effort: 1 });
-        }
-        true
-    }
-
-    /// Looks at up to `items` items for expired ones; true if the round is not over.
-    ///
-    /// Segments without an item whose time has come are passed over.
-    pub(super) fn sweep(&mut self, items: usize) -> bool {
-        let mut sweep = self.ledger.sweep;
-        let mut left = items;
-        while (sweep.id as usize) < self.ledger.segments.len() {
-            let may_publish = self.has_log_room(1);
-            let segment = &mut self.ledger.segments[sweep.id as usize];
-            let same = segment.epoch == sweep.epoch && sweep.offset > 0;
-            let worth = matches!(segment.state, State::Open | State::Sealed) && segment.live > 0;
-            if !worth || (!same && segment.earliest > self.now.0) || (same && sweep.offset >= segment.used) {
-                sweep = Sweep { id: sweep.id + 1, ..Sweep::default() };
-                continue;
-            }
-            if left == 0 || !may_publish {
-                self.ledger.sweep = sweep;
-                return true;
-            }
-            if !same {
-                // What is left will be known when the walk is over.
-                segment.earliest = u32::MAX;
-                sweep = Sweep { offset: 0, epoch: segment.epoch, ..sweep };
-            }
-            left -= 1;
-            let (item_ref, item, bytes) = self.item_in_segment(sweep.id, sweep.offset);
-            sweep.offset += bytes;
-            self.ledger.totals.crawler_items_checked += 1;
-            if self.is_live(item_ref, self.hash(item.key())) {
-                if item.expired(self.now) {
-                    self.reclaim(item_ref, &item);
-                } else {
-                    self.ledger.segments[sweep.id as usize].expires(item.exptime());
-                }
-            }
-        }
-        self.sweep_large(sweep, left)
-    }
-
-    /// The part of a round that is for large items.
-    fn sweep_large(&mut self, sweep: Sweep, items: usize) -> bool {
-        let end = self.ledger.larges.capacity().min(sweep.large + items);
-        for id in sweep.large..end {
-            if !self.has_log_room(1) {
-                self.ledger.sweep = Sweep { large: id, ..sweep };
-                return true;
-            }
-            if !self.ledger.larges.get(id).is_some_and(Large::is_published) {
-                continue;
-            }
-            let (item_ref, item) = self.item_of_large(id as u32);
-            if item.expired(self.now) {
-                self.reclaim(item_ref, &item);
-            }
-        }
-        let is_over = end == self.ledger.larges.capacity();
-        self.ledger.sweep = if is_over { Sweep::default() } else { Sweep { large: end, ..sweep } };
-        !is_over
-    }
-
-    fn reclaim(&mut self, item_ref: ItemRef, item: &Item<'_>) {
-        let (class, _) = self.ledger.class_of(item);
-        let counters = &mut self.ledger.class_totals[class];
-        counters.crawler_reclaimed += 1;
-        counters.expired_unfetched += u64::from(!item.fetched());
-        let hash = self.hash(item.key());
-        self.publish(hash, Some((item_ref, *item)), None);
     }
 }

@@ -25,8 +25,8 @@
 //! reader needs no protection but that the memory is not reused: see `ledger`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `counts`, `index`, `replica`, `ledger`, `turn`, `pace`, `evict`, `draft`,
-//! `edit`, `shard`.
+//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `counts`, `index`, `replica`, `ledger`, `turn`, `pace`, `evict`,
+//! `sweep`, `draft`, `edit`, `shard`.
 //!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
@@ -60,6 +60,7 @@ mod region;
 mod replica;
 mod shard;
 mod space;
+mod sweep;
 mod sync;
 #[cfg(test)]
 mod tests;

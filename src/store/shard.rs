@@ -17,14 +17,9 @@ use std::sync::Arc;
 const LAG_MAX: u64 = 1024;
 /// Writers look for laggards once in this many deltas.
 const LAG_CHECK: u64 = 256;
-/// Items looked at in one call of [`Shard::maintain`].
-const MAINTAIN_ITEMS: usize = 256;
 /// Tables looked at in one call of [`Shard::maintain`].
 const MAINTAIN_TABLES: usize = 16;
-/// Part of the items that the sweep may look at each second, one in this many.
-const SWEEP_PART: u64 = 32;
-/// Items the sweep may look at each second at least.
-const SWEEP_ITEMS_MIN: u64 = 8192;
+
 /// One ring's handle: its replica and the shared store. Stays on its thread.
 #[derive(Debug)]
 pub struct Shard {
@@ -33,16 +28,15 @@ pub struct Shard {
     ring: usize,
     /// Place of the log at which laggards are looked for next.
     lag_check_at: u64,
-    /// The second the sweep has been begun for, and the items it may still look at.
-    swept: Secs,
-    sweep_left: u64,
+    /// The second for which it has been decided how many tables are looked at, and how many are left.
+    tidied: Secs,
     tables_left: usize,
 }
 
 impl Shard {
     pub(super) fn new(store: Arc<Store>, ring: usize) -> Self {
         let replica = store.replicas[store.replica_of[ring]].replica(ring);
-        Self { store, replica, ring, lag_check_at: LAG_CHECK, swept: Secs(0), sweep_left: 0, tables_left: 0 }
+        Self { store, replica, ring, lag_check_at: LAG_CHECK, tidied: Secs(0), tables_left: 0 }
     }
 
     /// The store.
@@ -78,9 +72,8 @@ impl Shard {
     }
 
     fn maintain_in_section(&mut self, now: Secs) -> bool {
-        if self.swept != now {
-            self.swept = now;
-            self.sweep_left = (self.store.totals().curr_items / SWEEP_PART).max(SWEEP_ITEMS_MIN);
+        if self.tidied != now {
+            self.tidied = now;
             self.tables_left = self.replica.index().tables().div_ceil(16);
         }
         let mut more = false;
@@ -99,14 +92,7 @@ impl Shard {
         turn.ledger.collect(space);
         more |= turn.ledger.has_collectable(space);
         more |= turn.ledger.shed_excess(space);
-        more |= turn.expire_segments();
-        if self.sweep_left > 0 {
-            self.sweep_left = self.sweep_left.saturating_sub(MAINTAIN_ITEMS as u64);
-            if !turn.sweep(MAINTAIN_ITEMS) {
-                self.sweep_left = 0;
-            }
-            more |= self.sweep_left > 0;
-        }
+        more |= turn.sweep(self.ring);
         more |= turn.evict_overhang();
         turn.evict_ahead(0);
         drop(turn);

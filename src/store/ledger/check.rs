@@ -18,6 +18,7 @@ impl Ledger {
         self.check_free(space, faults);
         self.check_totals(recount, faults);
         self.check_held(space, faults);
+        self.check_schedule(recount, faults);
         faults.compare("bytes of ghosts", self.ghost.bytes(), self.ghost.counted_bytes());
     }
 
@@ -214,12 +215,35 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// The sweep comes to every item that expires, and takes none for dead that is alive.
+    fn check_schedule(&self, recount: &Recount, faults: &mut Faults) {
+        for &(unit, offset, at) in &recount.expiries {
+            let time = self.schedule.time_of(unit);
+            let mut is_found = time.is_some_and(|time| time <= at);
+            if let Unit::Segment(id) = unit {
+                let segment = &self.segments[id as usize];
+                let is_ahead = self.sweep.is_ahead(id, segment.epoch, offset);
+                // The evictor drops what has expired in its victim.
+                is_found |= is_ahead || segment.state == State::Victim;
+                faults.unless(is_ahead || segment.state == State::Victim || at > segment.removed_by, || {
+                    format!("{offset} of segment {id} expired at {at:?} and is there: {segment:?}")
+                });
+            }
+            faults.unless(is_found, || {
+                format!("{unit:?} is scheduled for {time:?}; at {offset} in it something expires at {at:?}")
+            });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Secs;
     use crate::store::item_ref::{Hash, ItemRef};
     use crate::store::log::Delta;
-    use crate::store::tests::{Checked, NOW, alone, options, set};
+    use crate::store::tests::{Checked, NOW, alone, options, set, set_at};
 
     /// Spoils the books.
     type Plant = fn(&mut Ledger);
@@ -230,6 +254,7 @@ mod tests {
         for n in 0..30_000 {
             set(&mut shard, &format!("key-{n}"), b"value").unwrap();
         }
+        set_at(&mut shard, NOW, "expires", b"value", Secs(9)).unwrap();
         assert_eq!(shard.check(NOW), Ok(()));
         shard
     }
@@ -244,7 +269,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn every_planted_error_is_found() {
-        let planted: [(&str, Plant); 21] = [
+        let planted: [(&str, Plant); 23] = [
             ("live bytes of segment 1", |ledger| ledger.segments[1].live += 4),
             ("bytes used of segment 1", |ledger| ledger.segments[1].used -= 4),
             ("segments in the reclaim list", |ledger| ledger.segments[1].listing = Listing::misplaced()),
@@ -266,6 +291,10 @@ mod tests {
             ("an extent of", |ledger| ledger.larges[0].offset += 4096),
             ("items, bytes of class 1", |ledger| ledger.class_totals[1].items += 1),
             ("items, bytes:", |ledger| ledger.totals.bytes += 1),
+            ("is scheduled for None", |ledger| ledger.schedule.pop()),
+            ("expired at Secs(9) and is there", |ledger| {
+                ledger.segments.iter_mut().for_each(|segment| segment.removed_by = Secs(9));
+            }),
         ];
         for (name, plant) in planted {
             let shard = filled();

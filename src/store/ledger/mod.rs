@@ -29,8 +29,11 @@ mod promise;
 mod queues;
 mod reclaim;
 mod retire;
+mod schedule;
+mod sweeper;
 
 pub(super) use queues::{Line, Popped};
+pub(super) use sweeper::Walk;
 
 use super::ghost::Ghost;
 use super::item::{Item, Layout};
@@ -44,8 +47,10 @@ use crate::classes::{Classes, item_bytes};
 use crate::clock::Secs;
 use mentions::Mentions;
 use reclaim::{Listing, ReclaimList};
+use schedule::Schedule;
 use slab::Slab;
 use std::collections::VecDeque;
+use sweeper::Sweep;
 
 /// Bytes of free memory discarded under the lock at a time.
 const SHED_BYTES: u64 = 1 << 20;
@@ -80,9 +85,8 @@ pub(super) struct Segment {
     pub(super) live: u32,
     /// When it was opened.
     opened: Secs,
-    /// Earliest and latest expiry of items ever in it; `u32::MAX` = never.
-    pub(super) earliest: u32,
-    pub(super) latest: u32,
+    /// What in it expired by then has been removed, or will be by the walk that is under way: see `sweep`.
+    pub(super) removed_by: Secs,
     /// Counts retirements, so that an old mention in a queue is recognised.
     pub(super) epoch: u32,
     /// Where it stands in `reclaim_list`.
@@ -176,7 +180,8 @@ pub(super) struct Ledger {
     held_bytes: u64,
     pub(super) ghost: Ghost,
     pub(super) victim: Option<super::evict::Victim>,
-    pub(super) sweep: super::evict::Sweep,
+    pub(super) schedule: Schedule,
+    pub(super) sweep: Sweep,
     pub(super) credit: Credit,
     promise: Option<promise::Promise>,
     /// While a copy runs.
@@ -227,7 +232,8 @@ impl Ledger {
             held_bytes: 0,
             ghost: Ghost::new(limit),
             victim: None,
-            sweep: super::evict::Sweep::default(),
+            schedule: Schedule::default(),
+            sweep: Sweep::default(),
             credit: Credit::new(limit),
             promise: None,
             written: None,
@@ -385,14 +391,14 @@ impl Ledger {
     /// An item has been published: counts it, and puts a large one into its queue.
     pub(super) fn link(&mut self, space: &Space, item_ref: ItemRef, item: &Item<'_>, queue: Queue) {
         let (class, bytes) = self.class_of(item);
-        let exptime = item.exptime();
-        match self.home(space, item_ref) {
+        let home = self.home(space, item_ref);
+        self.note_expiry(home, item.exptime());
+        match home {
             Home::Segment(id) => {
                 let bytes = self.padded_bytes(item.layout());
                 self.live_bytes += bytes;
                 let segment = &mut self.segments[id as usize];
                 segment.live += bytes as u32;
-                segment.expires(exptime);
                 if segment.state == State::Sealed {
                     // Its value was still being received when the segment was sealed.
                     self.reclaim_list.update(id, &mut self.segments);
@@ -423,9 +429,26 @@ impl Ledger {
 
     /// An item's expiry changed.
     pub(super) fn expires(&mut self, space: &Space, item_ref: ItemRef, exptime: Secs) {
-        if let Home::Segment(id) = self.home(space, item_ref) {
-            self.segments[id as usize].expires(exptime);
+        self.note_expiry(self.home(space, item_ref), exptime);
+    }
+
+    /// Something in `home` expires at `at`.
+    #[inline]
+    fn note_expiry(&mut self, home: Home, at: Secs) {
+        if at == Secs::NEVER {
+            return;
         }
+        let unit = match home {
+            Home::Segment(id) => {
+                let segment = &mut self.segments[id as usize];
+                if at <= segment.removed_by {
+                    segment.removed_by = Secs(0);
+                }
+                Unit::Segment(id)
+            }
+            Home::Large(id) => Unit::Large(id),
+        };
+        self.schedule.note(unit, at);
     }
 
     /// The last delta of the log took an item out of the index: its bytes are dead.
@@ -494,17 +517,9 @@ impl Segment {
             used: 0,
             live: 0,
             opened: Secs(0),
-            earliest: u32::MAX,
-            latest: 0,
+            removed_by: Secs(0),
             epoch: 0,
             listing: Listing::default(),
         }
-    }
-
-    /// Books an expiry of an item in it.
-    pub(super) fn expires(&mut self, exptime: Secs) {
-        let at = if exptime == Secs::NEVER { u32::MAX } else { exptime.0 };
-        self.earliest = self.earliest.min(at);
-        self.latest = self.latest.max(at);
     }
 }

@@ -1,8 +1,7 @@
 //! The two queues and the list of segments that are dead in part: which is next to go.
 
 use super::mentions::Mention;
-use super::{Ledger, Queue, Segment, State, Unit};
-use crate::clock::Secs;
+use super::{Ledger, Queue, State, Unit};
 use crate::store::space::Space;
 
 /// Share of the limit that small is held to: one part in this many.
@@ -162,21 +161,6 @@ impl Ledger {
                 .get(id as usize)
                 .is_some_and(|large| large.epoch == epoch && large.queue == Some(queue)),
         }
-    }
-
-    /// A segment all of whose live items have expired, open ones included.
-    pub(in crate::store) fn find_expired(&mut self, now: Secs, space: &Space) -> Option<u32> {
-        let expired = |segment: &Segment| {
-            matches!(segment.state, State::Open | State::Sealed)
-                && segment.live > 0
-                && segment.latest <= now.0
-        };
-        let found = (1..self.segments.len() as u32)
-            .find(|&id| expired(&self.segments[id as usize]) && !space.counts(id).is_drafted())?;
-        if self.segments[found as usize].state == State::Open {
-            self.close(found);
-        }
-        Some(found)
     }
 
     /// The published large items.

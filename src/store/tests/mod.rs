@@ -7,6 +7,7 @@ mod held;
 mod paced;
 mod policy;
 mod refusing;
+mod sweeping;
 mod widths;
 
 pub(super) const NOW: Secs = Secs(2);
@@ -72,7 +73,13 @@ fn put(value: Value, exptime: Secs) -> Edit {
     Edit::Put(Put { flags: 0, exptime, value, cas: None, stale: false, won: false, key_is_binary: false })
 }
 
-fn set_at(shard: &mut Shard, now: Secs, key: &str, value: &[u8], exptime: Secs) -> Result<u64, EditError> {
+pub(super) fn set_at(
+    shard: &mut Shard,
+    now: Secs,
+    key: &str,
+    value: &[u8],
+    exptime: Secs,
+) -> Result<u64, EditError> {
     let edit = |_: Option<&Item<'_>>| (put(Value::Data, exptime), ());
     at_last(|| shard.fresh(now).edit(key.as_bytes(), &mut Data::Bytes(value), edit)).map(|done| done.cas)
 }

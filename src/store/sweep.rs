@@ -1,0 +1,222 @@
+//! The sweep: what has expired gives its memory back although nobody asks for it.
+//!
+//! Segments and large items stand in a heap by the time at which something in them may expire first (`ledger/schedule.rs`). The one
+//! whose time came longest ago is walked; what has expired in it is removed, and it goes back into the heap with the
+//! earliest expiry that was seen among the rest. A look at an item that has not expired reads one word of its header. Only
+//! what has expired is looked up in the index, several at a time, and once: a segment remembers the last walk, so that
+//! what it has seen expired, and is dead now, costs the next walk no look-up.
+//!
+//! The work is for the whole store: what may be done in a second is bounded in proportion to the number of items, whatever
+//! the number of rings, and the first ring that comes in a second does it in that second. With expiries spread evenly over
+//! the items of all segments, something is always due in each of them; then a round takes half a minute. It is done in
+//! slices of some 10 µs under the writer lock.
+
+use super::item::Item;
+use super::item_ref::{Hash, ItemRef};
+use super::ledger::{Large, Queue, State, Unit, Walk};
+use super::turn::Turn;
+use crate::clock::Secs;
+
+/// Of all items, the part that may be looked at in a second without having expired; one in this many.
+const LOOKS_PART: u64 = 32;
+const LOOKS_MIN: u64 = 8192;
+/// The part that may be removed in a second.
+const REMOVALS_PART: u64 = 16;
+const REMOVALS_MIN: u64 = 65_536;
+
+/// What one slice may cost, in units of about 10 ns, and what is done costs.
+const SLICE_COST: u32 = 1000;
+const LOOK_COST: u32 = 1;
+/// A look at an item whose header is on a page or cache line that was not loaded with the last.
+const FAR_LOOK_COST: u32 = 8;
+const FAR_BYTES: u32 = 128;
+const LOOK_UP_COST: u32 = 10;
+const REMOVAL_COST: u32 = 40;
+/// Expired items that are looked up together.
+const LOOK_AHEAD: usize = 8;
+
+/// An expired item.
+#[derive(Clone, Copy)]
+struct Expired<'t> {
+    item_ref: ItemRef,
+    item: Item<'t>,
+    hash: Hash,
+    /// Where it begins in the segment.
+    offset: u32,
+}
+
+impl<'t> Turn<'t> {
+    /// Removes what has expired, for some 10 µs, unless another ring does in this second; true if `ring` should go on soon.
+    ///
+    /// It ends: each step takes from what is left of the slice.
+    pub(super) fn sweep(&mut self, ring: usize) -> bool {
+        if !self.is_sweeper(ring) {
+            return false;
+        }
+        let mut left = SLICE_COST;
+        while left > 0 {
+            // With a full log it goes on when others have replayed, with the next look.
+            if !self.ledger.sweep.may_go_on() || !self.has_log_room(1) {
+                return false;
+            }
+            let cost = match self.ledger.sweep.walk {
+                Some(walk) => self.walk_on(walk, left),
+                None => match self.ledger.schedule.first() {
+                    Some((unit, at)) if at <= self.now => self.begin_unit(unit),
+                    _ => return false,
+                },
+            };
+            left = left.saturating_sub(cost);
+        }
+        true
+    }
+
+    /// True if it is `ring` that sweeps in this second.
+    fn is_sweeper(&mut self, ring: usize) -> bool {
+        let (now, items) = (self.now, self.ledger.totals.curr_items);
+        let sweep = &mut self.ledger.sweep;
+        if sweep.second != now {
+            sweep.second = now;
+            sweep.ring = ring;
+            sweep.looks_left = (items / LOOKS_PART).max(LOOKS_MIN);
+            sweep.removals_left = (items / REMOVALS_PART).max(REMOVALS_MIN);
+        }
+        sweep.ring == ring
+    }
+
+    /// Begins with the unit that is first in the schedule; what that cost.
+    fn begin_unit(&mut self, unit: Unit) -> u32 {
+        self.ledger.schedule.pop();
+        match unit {
+            Unit::Segment(id) => self.begin_walk(id),
+            Unit::Large(id) => self.sweep_large(id),
+        }
+        LOOK_UP_COST
+    }
+
+    fn begin_walk(&mut self, id: u32) {
+        let now = self.now;
+        let segment = &mut self.ledger.segments[id as usize];
+        match segment.state {
+            // Whatever comes into it is noted.
+            _ if segment.live == 0 => {}
+            State::Open | State::Sealed => {
+                let removed_by = std::mem::replace(&mut segment.removed_by, now);
+                let walk = Walk { id, epoch: segment.epoch, offset: 0, removed_by };
+                self.ledger.sweep.walk = Some(walk);
+            }
+            State::Victim => self.look_again_later(id),
+            State::Free | State::Retired => {}
+        }
+    }
+
+    /// The evictor is emptying the segment, unless it has to stop.
+    fn look_again_later(&mut self, id: u32) {
+        self.ledger.schedule.note(Unit::Segment(id), Secs(self.now.0 + 1));
+    }
+
+    fn sweep_large(&mut self, id: u32) {
+        self.ledger.sweep.looks_left -= 1;
+        if !self.ledger.larges.get(id as usize).is_some_and(Large::is_published) {
+            return;
+        }
+        let (item_ref, item) = self.item_of_large(id);
+        if item.expired(self.now) {
+            self.remove_expired(item_ref, &item, self.hash(item.key()));
+        } else if item.exptime() != Secs::NEVER {
+            self.ledger.schedule.note(Unit::Large(id), item.exptime());
+        }
+    }
+
+    /// Goes on with a walk; what that cost, of `left`.
+    fn walk_on(&mut self, walk: Walk, left: u32) -> u32 {
+        let segment = &self.ledger.segments[walk.id as usize];
+        let is_gone = segment.epoch != walk.epoch || segment.live == 0;
+        if is_gone || segment.state == State::Victim || walk.offset >= segment.used {
+            let is_victim = !is_gone && segment.state == State::Victim;
+            self.ledger.sweep.walk = None;
+            if is_victim {
+                self.look_again_later(walk.id);
+            }
+            self.seal_if_dead(walk);
+            return LOOK_COST;
+        }
+        let mut expired = [None; LOOK_AHEAD];
+        let (mut walk, cost) = self.gather(walk, left, &mut expired);
+        let mut removed = 0;
+        for each in expired.iter().flatten() {
+            if !self.has_log_room(1) {
+                walk.offset = each.offset;
+                break;
+            }
+            if self.is_live(each.item_ref, each.hash) {
+                self.remove_expired(each.item_ref, &each.item, each.hash);
+                removed += 1;
+            }
+        }
+        self.ledger.sweep.walk = Some(walk);
+        cost + removed * REMOVAL_COST
+    }
+
+    /// Walks until some expired items are found; where that led, and what it cost.
+    fn gather(
+        &mut self,
+        mut walk: Walk,
+        left: u32,
+        expired: &mut [Option<Expired<'t>>; LOOK_AHEAD],
+    ) -> (Walk, u32) {
+        let used = self.ledger.segments[walk.id as usize].used;
+        let (mut cost, mut looks, mut found) = (0, 0, 0);
+        let mut earliest = Secs(u32::MAX);
+        while walk.offset < used && found < LOOK_AHEAD && cost < left && looks < self.ledger.sweep.looks_left
+        {
+            let offset = walk.offset;
+            let (item_ref, item, bytes) = self.item_in_segment(walk.id, offset);
+            walk.offset += bytes;
+            self.ledger.totals.crawler_items_checked += 1;
+            cost += if bytes > FAR_BYTES { FAR_LOOK_COST } else { LOOK_COST };
+            let exptime = item.exptime();
+            // Whether what has not expired is alive does not matter: too early an entry costs a walk.
+            if item.expired(self.now) && exptime > walk.removed_by {
+                let hash = self.hash(item.key());
+                self.expect(hash);
+                expired[found] = Some(Expired { item_ref, item, hash, offset });
+                found += 1;
+                cost += LOOK_UP_COST;
+                continue;
+            }
+            looks += 1;
+            if exptime > self.now {
+                earliest = earliest.min(exptime);
+            }
+        }
+        self.ledger.sweep.looks_left -= looks;
+        if earliest != Secs(u32::MAX) {
+            self.ledger.schedule.note(Unit::Segment(walk.id), earliest);
+        }
+        (walk, cost)
+    }
+
+    /// An open segment in which nothing lives is not waited for until it is full.
+    fn seal_if_dead(&mut self, walk: Walk) {
+        let segment = &self.ledger.segments[walk.id as usize];
+        if segment.epoch == walk.epoch
+            && segment.state == State::Open
+            && segment.live == 0
+            && segment.used > 0
+        {
+            let (queue, space): (Queue, _) = (segment.queue, self.space());
+            self.ledger.seal(queue, space);
+        }
+    }
+
+    fn remove_expired(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) {
+        let (class, _) = self.ledger.class_of(item);
+        let counters = &mut self.ledger.class_totals[class];
+        counters.crawler_reclaimed += 1;
+        counters.expired_unfetched += u64::from(!item.fetched());
+        let removals_left = &mut self.ledger.sweep.removals_left;
+        *removals_left = removals_left.saturating_sub(1);
+        self.publish(hash, Some((item_ref, *item)), None);
+    }
+}
