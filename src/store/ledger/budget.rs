@@ -7,7 +7,7 @@ use crate::store::written::WrittenKeys;
 impl Ledger {
     /// Bytes of the budget in use.
     pub(in crate::store) fn used(&self) -> u64 {
-        u64::from(self.segments_in_use) * self.segment_bytes + self.large_bytes + self.overhead()
+        self.segments_in_use.get() * self.segment_bytes + self.large_bytes.get() + self.overhead()
     }
 
     pub(super) fn overhead(&self) -> u64 {
@@ -45,13 +45,18 @@ impl Ledger {
 
     /// Memory behind items, used and free.
     pub(super) fn committed(&self) -> u64 {
-        let warm = self.free_warm.len() as u64 + u64::from(self.segments_in_use);
-        warm * self.segment_bytes + self.large_bytes + self.extents.committed_bytes()
+        let warm = self.free_warm.len() as u64 + self.segments_in_use.get();
+        warm * self.segment_bytes + self.large_bytes.get() + self.extents.committed_bytes()
     }
 
     /// Bytes that are retired and wait for rings or pins.
     pub(in crate::store) fn pending_bytes(&self) -> u64 {
-        self.pending_bytes
+        self.pending_bytes.get()
+    }
+
+    /// The part of it that waits for rings only.
+    fn unheld_bytes(&self) -> u64 {
+        self.pending_bytes.get() - self.held_bytes.get()
     }
 
     /// True while something is retired that only cursors hold back.
@@ -61,7 +66,7 @@ impl Ledger {
 
     /// Bytes held by large items.
     pub(in crate::store) fn large_bytes(&self) -> u64 {
-        self.large_bytes
+        self.large_bytes.get()
     }
 
     /// Memory that large items have left behind and that is kept for the next.
@@ -71,12 +76,12 @@ impl Ledger {
 
     /// Segments in use and free ones with memory behind them.
     pub(in crate::store) fn segment_counts(&self) -> (u64, u64) {
-        (u64::from(self.segments_in_use), self.free_warm.len() as u64)
+        (self.segments_in_use.get(), self.free_warm.len() as u64)
     }
 
     /// True if more must be evicted to come under a lowered limit.
     pub(in crate::store) fn is_overhung(&self) -> bool {
-        self.overhang > self.lasting_excess() + self.pending_bytes
+        self.overhang > self.lasting_excess() + self.pending_bytes.get()
     }
 
     /// True if eviction should run ahead of need: the next segment is not there, and the open one of a queue is mostly used,
@@ -101,7 +106,7 @@ impl Ledger {
 
     /// Bytes that are free under the limit, or will be when the rings have moved on.
     fn coming(&self) -> i64 {
-        self.room() - self.overhang as i64 + (self.pending_bytes - self.held_bytes) as i64
+        self.room() - self.overhang as i64 + self.unheld_bytes() as i64
     }
 
     /// Bytes that must be free for a writer's `need`: half a segment is left to the evictor, and what another was promised.
@@ -144,7 +149,7 @@ impl Ledger {
 
     /// True if what is free, and what is retired and not held, is enough for `need`.
     pub(in crate::store) fn is_coming(&self, need: Need) -> bool {
-        self.room() + (self.pending_bytes - self.held_bytes) as i64 >= self.wanted_for(need)
+        self.room() + self.unheld_bytes() as i64 >= self.wanted_for(need)
     }
 
     /// True if free memory of the other kind must be given back before `need` can be committed.

@@ -1,6 +1,7 @@
 //! The ledger's own part of the recount: see `store/check.rs`.
 
 use super::reclaim::Listing;
+use super::sum::Sum;
 use super::{Large, Ledger, Line, Queue, State, Unit};
 use crate::store::check::{Faults, Recount};
 use crate::store::evict::Victim;
@@ -23,9 +24,9 @@ impl Ledger {
     }
 
     fn check_segments(&self, recount: &Recount, faults: &mut Faults) {
-        let mut in_use = 0;
+        let mut in_use = 0_u64;
         for (id, segment) in self.segments.iter().enumerate().skip(1) {
-            in_use += u32::from(segment.state != State::Free);
+            in_use += u64::from(segment.state != State::Free);
             let is_live = matches!(segment.state, State::Open | State::Sealed | State::Victim);
             let kept = if is_live { u64::from(segment.live) } else { 0 };
             faults.compare(format_args!("live bytes of segment {id}"), kept, recount.live[id]);
@@ -40,7 +41,7 @@ impl Ledger {
             let open = self.open[segment.queue as usize] == Some(id as u32);
             faults.compare(format_args!("segment {id} is open"), segment.state == State::Open, open);
         }
-        faults.compare("segments in use", self.segments_in_use, in_use);
+        faults.compare("segments in use", self.segments_in_use.get(), in_use);
         let listed = self.segments.iter().filter(|segment| segment.listing != Listing::default()).count();
         faults.compare("segments in the reclaim list", self.reclaim_list.len(), listed);
         for queue in [Queue::Small, Queue::Main] {
@@ -59,19 +60,19 @@ impl Ledger {
 
     fn check_sums(&self, space: &Space, recount: &Recount, faults: &mut Faults) {
         let of = |state| self.segments.iter().filter(move |segment| segment.state == state);
-        faults.compare("retired segments", self.retired_segments as usize, of(State::Retired).count());
-        faults.compare("live bytes", self.live_bytes, recount.live.iter().sum());
+        faults.compare("retired segments", self.retired_segments.get() as usize, of(State::Retired).count());
+        faults.compare("live bytes", self.live_bytes.get(), recount.live.iter().sum());
         let tails = of(State::Sealed).map(|segment| self.segment_bytes - u64::from(segment.used)).sum();
-        faults.compare("bytes of tails", self.tail_bytes, tails);
-        faults.unless(self.reserved_bytes == 0 || space.held_counts().1 > 0, || {
-            format!("{} bytes are reserved, and no value is being received", self.reserved_bytes)
+        faults.compare("bytes of tails", self.tail_bytes.get(), tails);
+        faults.unless(self.reserved_bytes.get() == 0 || space.held_counts().1 > 0, || {
+            format!("{} bytes are reserved, and no value is being received", self.reserved_bytes.get())
         });
     }
 
     fn check_larges(&self, recount: &Recount, faults: &mut Faults) {
         faults.compare(
             "bytes of large items",
-            self.large_bytes,
+            self.large_bytes.get(),
             self.larges.iter().map(|(_, l)| l.bytes).sum(),
         );
         for (id, large) in &self.larges {
@@ -115,7 +116,7 @@ impl Ledger {
             Vec::new(),
             found.into_keys().collect(),
         );
-        faults.compare("bytes of queues", self.queue_bytes, bytes);
+        faults.compare("bytes of queues", self.queue_bytes.map(Sum::get), bytes);
         self.check_small_larges(faults);
     }
 
@@ -132,8 +133,8 @@ impl Ledger {
         let counted: Vec<Unit> =
             self.larges.iter().filter(is_small).map(|(id, _)| Unit::Large(id as u32)).collect();
         let bytes = self.larges.iter().filter(is_small).map(|(_, large)| large.bytes).sum();
-        faults.compare("large items of small", self.small_larges, counted.len() as u32);
-        faults.compare("bytes of large items of small", self.small_large_bytes, bytes);
+        faults.compare("large items of small", self.small_larges.get(), counted.len() as u64);
+        faults.compare("bytes of large items of small", self.small_large_bytes.get(), bytes);
         faults.compare("the line of the large items of small", listed, counted);
     }
 
@@ -145,9 +146,9 @@ impl Ledger {
             *listed.entry(unit).or_default() += 1;
         }
         let pending = listed.keys().map(|&unit| self.unit_bytes(unit)).sum();
-        faults.compare("bytes pending", self.pending_bytes, pending);
+        faults.compare("bytes pending", self.pending_bytes.get(), pending);
         let held = self.held.iter().map(|&unit| self.unit_bytes(unit)).sum();
-        faults.compare("bytes held", self.held_bytes, held);
+        faults.compare("bytes held", self.held_bytes.get(), held);
         for (id, segment) in self.segments.iter().enumerate().skip(1) {
             let mentions = listed.remove(&Unit::Segment(id as u32)).unwrap_or(0);
             let expected = u32::from(segment.state == State::Retired);

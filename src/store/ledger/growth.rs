@@ -14,6 +14,7 @@
 //! Growth is refused by these sums alone, before anything is moved.
 
 use super::Ledger;
+use super::sum::Sum;
 
 /// Of the bytes of live items, one part in this many is kept for compaction.
 const KEPT_PART: u64 = 32;
@@ -29,9 +30,9 @@ impl Ledger {
 
     /// Bytes that neither compaction nor other rings give back.
     fn lasting(&self) -> u64 {
-        let in_use = u64::from(self.segments_in_use - self.retired_segments) * self.segment_bytes;
-        let kept = self.live_bytes + self.tail_bytes + self.reserved_bytes + self.held_bytes;
-        self.used() + kept - in_use - self.pending_bytes
+        let in_use = (self.segments_in_use.get() - self.retired_segments.get()) * self.segment_bytes;
+        let kept = [self.live_bytes, self.tail_bytes, self.reserved_bytes, self.held_bytes];
+        self.used() + kept.map(Sum::get).iter().sum::<u64>() - in_use - self.pending_bytes.get()
     }
 
     /// Bytes above a lowered limit that stay there as long as nothing is deleted.
@@ -41,7 +42,7 @@ impl Ledger {
 
     /// Bytes kept for compaction: what is written next to, what is copied to, and the part that is dead.
     fn kept(&self, bytes: u64) -> u64 {
-        2 * self.segment_bytes + self.segment_bytes / 2 + (self.live_bytes + bytes) / KEPT_PART
+        2 * self.segment_bytes + self.segment_bytes / 2 + (self.live_bytes.get() + bytes) / KEPT_PART
     }
 
     /// Bytes by which a value that replaces one of `frees` may exceed the limit for a while.

@@ -30,6 +30,7 @@ mod queues;
 mod reclaim;
 mod retire;
 mod schedule;
+mod sum;
 mod sweeper;
 
 pub(super) use queues::{Line, Popped};
@@ -50,6 +51,7 @@ use reclaim::{Listing, ReclaimList};
 use schedule::Schedule;
 use slab::Slab;
 use std::collections::VecDeque;
+use sum::Sum;
 use sweeper::Sweep;
 
 /// Bytes of free memory discarded under the lock at a time.
@@ -142,30 +144,30 @@ pub(super) struct Ledger {
     /// Bytes of the rings' indexes, as last seen.
     pub(super) index_bytes: u64,
     pub(super) segments: Vec<Segment>,
-    segments_in_use: u32,
+    segments_in_use: Sum,
     /// Those of them that are retired.
-    retired_segments: u32,
+    retired_segments: Sum,
     /// Bytes of live items in segments.
-    live_bytes: u64,
+    live_bytes: Sum,
     /// Bytes behind the last items of sealed segments.
-    tail_bytes: u64,
+    tail_bytes: Sum,
     /// Bytes of segments that values are being received into.
-    reserved_bytes: u64,
+    reserved_bytes: Sum,
     free_warm: Vec<u32>,
     free_cold: Vec<u32>,
     open: [Option<u32>; 2],
     pub(super) larges: Slab<Large>,
-    large_bytes: u64,
+    large_bytes: Sum,
     epochs: u32,
     /// Time of the turn.
     pub(super) now: Secs,
     extents: Extents,
     /// By [`Line`].
     queues: [Mentions; 3],
-    queue_bytes: [u64; 2],
+    queue_bytes: [Sum; 2],
     /// The large items in small: how many, and their bytes.
-    small_larges: u32,
-    small_large_bytes: u64,
+    small_larges: Sum,
+    small_large_bytes: Sum,
     reclaim_list: ReclaimList,
     /// Mentions of each queue that the present search for a victim has passed over.
     passed: [usize; 3],
@@ -176,8 +178,8 @@ pub(super) struct Ledger {
     let_go: u64,
     held: VecDeque<Unit>,
     /// Bytes of `retired` and of `held`.
-    pending_bytes: u64,
-    held_bytes: u64,
+    pending_bytes: Sum,
+    held_bytes: Sum,
     pub(super) ghost: Ghost,
     pub(super) victim: Option<super::evict::Victim>,
     pub(super) schedule: Schedule,
@@ -205,31 +207,31 @@ impl Ledger {
             overhang: 0,
             index_bytes: 0,
             segments: vec![Segment::free()],
-            segments_in_use: 0,
-            retired_segments: 0,
-            live_bytes: 0,
-            tail_bytes: 0,
-            reserved_bytes: 0,
+            segments_in_use: Sum::default(),
+            retired_segments: Sum::default(),
+            live_bytes: Sum::default(),
+            tail_bytes: Sum::default(),
+            reserved_bytes: Sum::default(),
             free_warm: Vec::new(),
             free_cold: Vec::new(),
             open: [None; 2],
             larges: Slab::new(),
-            large_bytes: 0,
+            large_bytes: Sum::default(),
             epochs: 0,
             now: Secs(0),
             extents: Extents::new(space.large_base(), space.large_bytes()),
             queues: Default::default(),
-            queue_bytes: [0; 2],
-            small_larges: 0,
-            small_large_bytes: 0,
+            queue_bytes: Default::default(),
+            small_larges: Sum::default(),
+            small_large_bytes: Sum::default(),
             reclaim_list: ReclaimList::new(evicts),
             passed: [0; 3],
             retired: VecDeque::new(),
             log_end: 0,
             let_go: 0,
             held: VecDeque::new(),
-            pending_bytes: 0,
-            held_bytes: 0,
+            pending_bytes: Sum::default(),
+            held_bytes: Sum::default(),
             ghost: Ghost::new(limit),
             victim: None,
             schedule: Schedule::default(),
@@ -463,7 +465,8 @@ impl Ledger {
             Home::Segment(id) => {
                 let bytes = self.padded_bytes(item.layout());
                 self.live_bytes -= bytes;
-                self.segments[id as usize].live -= bytes as u32;
+                let live = &mut self.segments[id as usize].live;
+                *live = sum::less(*live, bytes as u32);
                 self.judge(id, space);
             }
             Home::Large(id) => self.retire(Unit::Large(id), space),

@@ -68,9 +68,9 @@ impl Ledger {
     /// may have half of that and segments the other. A large item that stands alone there may have all of the share.
     pub(in crate::store) fn lines(&self) -> &'static [Line] {
         let share = self.limit / SMALL_PART;
-        let [small_bytes, _] = self.queue_bytes;
-        let large_bytes = self.small_large_bytes;
-        let too_many_larges = large_bytes > share / 2 && (self.small_larges > 1 || large_bytes > share);
+        let small_bytes = self.queue_bytes[Queue::Small as usize].get();
+        let large_bytes = self.small_large_bytes.get();
+        let too_many_larges = large_bytes > share / 2 && (self.small_larges.get() > 1 || large_bytes > share);
         match () {
             () if small_bytes <= share => &[Line::Main, Line::Small],
             () if too_many_larges => &[Line::SmallLarges, Line::Small, Line::Main],

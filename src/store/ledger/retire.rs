@@ -1,5 +1,6 @@
 //! From dead to free: retiring what nobody can find any more, collecting what nobody can reach.
 
+use super::sum::Sum;
 use super::{Ledger, Line, State, Unit};
 use crate::store::item::Layout;
 use crate::store::item_ref::ItemRef;
@@ -35,7 +36,7 @@ impl Ledger {
 
     /// Overwritten units leave their mentions in the queues; drops some once they outnumber the units.
     pub(super) fn forget_old_mentions(&mut self) {
-        let len_max = 2 * (self.segments_in_use as usize + self.larges.len()) + 64;
+        let len_max = 2 * (self.segments_in_use.get() as usize + self.larges.len()) + 64;
         let mut queues = std::mem::take(&mut self.queues);
         for (line, mentions) in [Line::Small, Line::Main, Line::SmallLarges].into_iter().zip(&mut queues) {
             mentions.drop_old(len_max, |mention| self.is_current(line.queue(), mention));
@@ -121,7 +122,7 @@ impl Ledger {
     /// The last delta of the log was a flush: everything published is gone.
     pub(in crate::store) fn flush(&mut self, space: &Space) {
         self.victim = None;
-        self.live_bytes = 0;
+        self.live_bytes = Sum::default();
         for id in 1..self.segments.len() as u32 {
             let segment = &mut self.segments[id as usize];
             segment.live = 0;
