@@ -104,7 +104,7 @@ pub const DRAFTED_SEGMENTS_PART: u64 = 32;
 pub const BUFFERED_PART: u64 = 8;
 /// Times, a millisecond apart, that a value waits for others to be received before it is refused.
 pub const DRAFT_WAITS_MAX: usize = 10_000;
-/// While values wait, a connection that has been sending a value for at least this long must send it fast enough, seconds.
+/// While values wait, each further piece of a value must come fast enough, taken over at least this long, seconds.
 pub const SLOW_SECS: usize = 2;
 /// Slower than this it is closed, bytes a second.
 pub const SLOW_BYTES_PER_SEC: usize = 32 * 1024;

@@ -108,11 +108,33 @@ pub(super) struct Entry {
     is_tcp: bool,
 }
 
-/// Progress of a large value.
+/// Progress of a large value, measured over the last [`SLOW_SECS`] or more: one that began fast may have stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiving {
     since: Secs,
+    /// Bytes since then.
     bytes: usize,
+    /// What the measurement before has come to.
+    is_slow: bool,
+}
+
+impl Receiving {
+    fn new(now: Secs) -> Self {
+        Self { since: now, bytes: 0, is_slow: false }
+    }
+
+    fn add(self, count: usize) -> Self {
+        Self { bytes: self.bytes.saturating_add(count), ..self }
+    }
+
+    /// Begins a new measurement if enough time has passed.
+    fn measured(self, now: Secs) -> Self {
+        let secs = now.0.saturating_sub(self.since.0) as usize;
+        if secs < SLOW_SECS {
+            return self;
+        }
+        Self { is_slow: self.bytes / secs < SLOW_BYTES_PER_SEC, ..Self::new(now) }
+    }
 }
 
 impl Entry {
@@ -133,22 +155,22 @@ impl Entry {
     }
 
     pub(super) fn start_receiving(&self, now: Secs) {
-        self.receiving.set(Some(Receiving { since: now, bytes: 0 }));
+        self.receiving.set(Some(Receiving::new(now)));
     }
 
     /// Notes that `count` more bytes of a large value have arrived.
     pub(super) fn note_received(&self, count: usize) {
-        self.receiving.set(
-            self.receiving.get().map(|value| Receiving { bytes: value.bytes.saturating_add(count), ..value }),
-        );
+        self.receiving.set(self.receiving.get().map(|value| value.add(count)));
+    }
+
+    /// Looks how fast a large value arrives; once a second.
+    pub(super) fn measure_receiving(&self, now: Secs) {
+        self.receiving.set(self.receiving.get().map(|value| value.measured(now)));
     }
 
     /// True if a large value arrives so slowly that it must not make others wait.
-    pub(super) fn is_slow(&self, now: Secs) -> bool {
-        self.receiving.get().is_some_and(|value| {
-            let secs = now.0.saturating_sub(value.since.0) as usize;
-            secs >= SLOW_SECS && value.bytes / secs < SLOW_BYTES_PER_SEC
-        })
+    pub(super) fn is_slow(&self) -> bool {
+        self.receiving.get().is_some_and(|value| value.is_slow)
     }
 
     /// True while replies wait for the client to take them.
@@ -308,5 +330,23 @@ impl RingContext {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How fast a value comes was taken over all of its time: one of which megabytes came at once had minutes to stand still.
+    #[test]
+    fn a_value_that_has_stopped_is_slow_whatever_came_before() {
+        let mut value = Receiving::new(Secs(10)).add(15 << 20);
+        for (now, is_slow) in [(11, false), (12, false), (13, false), (14, true), (15, true)] {
+            value = value.measured(Secs(now));
+            assert_eq!(value.is_slow, is_slow, "at {now}");
+        }
+        value = value.add(SLOW_SECS * SLOW_BYTES_PER_SEC).measured(Secs(16));
+        assert!(!value.is_slow, "it goes on");
+        assert!(Receiving::new(Secs(1)).add(1_000_000).measured(Secs(100)).is_slow, "a machine that slept");
     }
 }

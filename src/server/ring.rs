@@ -141,8 +141,9 @@ async fn sweep(ring: &RingContext) {
             let Some(entry) = ring.entries.borrow().get(key).map(Rc::clone) else { continue };
             held_bytes += entry.held_bytes.get() + entry.stream.queued_bytes();
             entry.note_acknowledged(now);
+            entry.measure_receiving(now);
             let silent_secs = now.0.saturating_sub(entry.last_active.get().0);
-            if entry.is_overdue(now, timeout_secs) || is_short_of_drafts && entry.is_slow(now) {
+            if entry.is_overdue(now, timeout_secs) || is_short_of_drafts && entry.is_slow() {
                 entry.close(CloseReason::Idle);
             } else if entry.phase.get() == Phase::Reading && silent_secs == HOLD_SECS {
                 entry.stream.interrupt();
