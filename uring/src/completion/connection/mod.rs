@@ -495,7 +495,7 @@ impl Handle {
             entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
         }
         let before = connection.queued_send.replace(QueuedSend::Queued(bytes));
-        debug_assert!(matches!(before, QueuedSend::Idle), "{before:?}");
+        assert!(matches!(before, QueuedSend::Idle), "{before:?}");
         self.driver.send_is_queued(self.index);
         // SAFETY: the bytes are on the heap of the vector, which the connection owns until the send is known to be over;
         // the connection keeps its descriptor open until then.
