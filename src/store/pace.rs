@@ -10,7 +10,7 @@
 /// Bytes of survivors copied for each byte gained.
 const COPIED_PER_GAINED: i64 = 8;
 /// Most credit, as a part of the limit: victims differ, and a run of good ones pays for the next.
-const CREDIT_PART: u64 = 64;
+const CREDIT_PART: u64 = 256;
 /// And at least this much, bytes.
 const CREDIT_MIN: u64 = 256 << 10;
 /// Bytes that the second chance of a large item counts as: no copy, but a step of the search.
