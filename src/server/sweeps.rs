@@ -13,7 +13,7 @@ impl Sweeps {
     /// Reports what has been reclaimed since the last call, of all rings.
     pub(super) fn report(&mut self, ring: &RingContext) {
         let totals = ring.engine.borrow_mut().shard_mut().store().totals();
-        // Whole segments of expired items are freed without examining each.
+        // The evictor too removes what has expired, and does not count what it examines.
         let (examined, reclaimed) =
             (totals.crawler_items_checked, totals.reclaimed + totals.crawler_reclaimed);
         // Counted without watchers too, so that the first report covers one second, and from the start of the server: another
