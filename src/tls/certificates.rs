@@ -1,15 +1,15 @@
 //! The server's certificates: loaded at startup, and reloaded on request for later connections.
 
 use crate::config::{Config, ListenTls, Tls, VerifyMode};
-use crate::log;
 use crate::tls::Channel;
+use crate::tls::files::{add_root, certificates_in, certified, der_key_in, pem_key_in};
 use crate::tls::no_authority::NoAuthority;
 use parking_lot::RwLock;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::fmt;
@@ -21,6 +21,8 @@ use std::time::Instant;
 const KEY_PEM: u32 = 1;
 /// OpenSSL's number for a DER file.
 const KEY_DER: u32 = 2;
+/// The keys that can be used.
+const KEYS: &str = "supported are RSA of 2,048 to 8,192 bits, ECDSA on P-256 and P-384, and Ed25519";
 /// `ssl_min_version` for TLS 1.3.
 const VERSION_TLS13: u32 = 3;
 
@@ -188,12 +190,8 @@ impl Certificates {
     fn read_key(&self) -> Result<PrivateKeyDer<'static>, CertificateError> {
         let refused = |reason: String| CertificateError::in_file("Error loading the key", &self.key, reason);
         match self.settings.keyformat {
-            KEY_PEM => PrivateKeyDer::from_pem_file(&self.key)
-                .map_err(|error| refused(reason(&error, "it contains no unencrypted private key"))),
-            KEY_DER => {
-                let bytes = std::fs::read(&self.key).map_err(|error| refused(log::reason(&error)))?;
-                PrivateKeyDer::try_from(bytes).map_err(|cause| refused(cause.to_owned()))
-            }
+            KEY_PEM => pem_key_in(&self.key).map_err(refused),
+            KEY_DER => der_key_in(&self.key).map_err(refused),
             other => Err(refused(format!("ssl_keyformat must be 1 (PEM) or 2 (DER), not {other}"))),
         }
     }
@@ -210,13 +208,17 @@ impl Certificates {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(|error| CertificateError::new(format!("Error initializing TLS: {error}")))?;
+        let key = provider.key_provider.load_private_key(key).map_err(|error| {
+            CertificateError::in_file("Error loading the key", &self.key, format!("{error} ({KEYS})"))
+        })?;
         let builder = match self.verifier(clients, provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+        let certified = certified(chain, key).map_err(|error| {
             CertificateError::in_file("Error validating the certificate", &self.chain, error)
         })?;
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         // Sessions are resumed by tickets, which the clients store; a session cache would be memory outside of -m.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if self.settings.session_cache {
@@ -246,28 +248,10 @@ impl Certificates {
             |reason: String| CertificateError::in_file("Error loading the CA certificate", path, reason);
         let mut roots = RootCertStore::empty();
         for certificate in certificates_in(path).map_err(refused)? {
-            roots.add(certificate).map_err(|error| refused(error.to_string()))?;
+            add_root(&mut roots, certificate).map_err(|error| refused(error.to_string()))?;
         }
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         let builder = if clients == Clients::MayShow { builder.allow_unauthenticated() } else { builder };
         builder.build().map(Some).map_err(|error| refused(error.to_string()))
-    }
-}
-
-/// All certificates in a PEM file, at least one; or the reason as text.
-fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let none = "it contains no certificate";
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| reason(&error, none))?;
-    if found.is_empty() { Err(none.to_owned()) } else { Ok(found) }
-}
-
-/// `error` as text; `none` is the text for an empty file.
-fn reason(error: &pem::Error, none: &str) -> String {
-    match error {
-        pem::Error::Io(error) => log::reason(error),
-        pem::Error::NoItemsFound => none.to_owned(),
-        error => error.to_string(),
     }
 }

@@ -10,6 +10,7 @@
 
 mod certificates;
 mod channel;
+mod files;
 mod no_authority;
 #[cfg(test)]
 mod tests;

@@ -6,4 +6,5 @@ mod generate;
 mod protocols;
 mod scripts;
 mod tls;
+mod tls_files;
 pub(crate) mod udp;
