@@ -375,6 +375,10 @@ impl Connection {
             if has_gone.get() {
                 break self.entry.closed_for.get().unwrap_or(CloseReason::Normal);
             }
+            // A stop that came while the reply to `watch` was sent has taken this connection for a busy one.
+            if let Err(end) = self.check_stop() {
+                break end;
+            }
             heard.await;
             uring::sleep(GATHER).await;
         };
