@@ -63,7 +63,7 @@ canary:
 
 # The log, the cursors, the pins and the wakes in every order the memory model allows
 loom filter="":
-    RUSTFLAGS='--cfg memcrsd_loom' CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --lib store::orders::{{ filter }}
+    RUSTFLAGS='--cfg memcrsd_loom' CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --lib store::loom_tests::{{ filter }}
     RUSTFLAGS='--cfg memcrsd_loom' CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test -p memcrsd-uring --lib doorbell::
 
 # Licences, sources and duplicates of all dependencies; `just deny advisories` needs the internet

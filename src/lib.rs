@@ -24,7 +24,7 @@
 //!
 //! The value is copied from the buffer into a shared segment. Under the writer lock the command (set, add, cas, …) is decided
 //! on the newest state and one delta is appended to the log ([`store::Fresh::edit`]); then the reply is staged. A large value
-//! is received straight into item memory ([`store::Draft`]).
+//! is received straight into item memory ([`store::Reservation`]).
 //!
 //! # Where to read on
 //!

@@ -103,7 +103,7 @@ pub const DRAFTED_SEGMENTS_PART: u64 = 32;
 /// Part of `-m` that buffers may take for values for which none is reserved, one part in this many.
 pub const BUFFERED_PART: u64 = 8;
 /// Times, a millisecond apart, that a value waits for others to be received before it is refused.
-pub const DRAFT_WAITS_MAX: usize = 10_000;
+pub const RESERVATION_WAITS_MAX: usize = 10_000;
 /// While values wait, each further piece of a value must come fast enough, taken over at least this long, seconds.
 pub const SLOW_SECS: usize = 2;
 /// Slower than this it is closed, bytes a second.

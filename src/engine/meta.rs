@@ -4,7 +4,7 @@ use crate::clock::Secs;
 use crate::command::{Deleted, Exptime};
 use crate::engine::Turn;
 use crate::engine::observe::Found;
-use crate::store::{Amend, Data, Edit, EditError, Item, Lookup, Put, Retry, Value};
+use crate::store::{Data, Edit, EditError, Item, Lookup, Put, Retry, UpdateMetadata, Value};
 
 /// A meta get.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +104,7 @@ impl Turn<'_> {
                     let seen = seen(&item, cas_enabled, false);
                     show(&seen, Some(&item));
                     if !fetch.unused {
-                        item.touch_use(now);
+                        item.record_access(now);
                     }
                     let class = shared.class_of(&item);
                     self.class(class).get_hits.add(1);
@@ -174,7 +174,11 @@ impl Turn<'_> {
                 let seen = seen(old, cas_enabled, won);
                 show(&seen, Some(old));
                 let edit = if won || touch.is_some() {
-                    Edit::Amend(Amend { exptime: touch, won: won.then_some(true), stale: None })
+                    Edit::UpdateMetadata(UpdateMetadata {
+                        exptime: touch,
+                        won: won.then_some(true),
+                        stale: None,
+                    })
                 } else {
                     Edit::Keep
                 };
@@ -212,7 +216,7 @@ impl Turn<'_> {
         if !fetch.unused
             && let Lookup::Hit(item) = self.fresh.find(fetch.key)
         {
-            item.touch_use(now);
+            item.record_access(now);
         }
         let class = self.class(class);
         if fetch.touch.is_some() {

@@ -208,8 +208,8 @@ impl<'e> Turn<'e> {
 
     /// Says which keys are looked up next, so that they can be fetched from memory together, and tells their hashes.
     #[inline]
-    pub fn expect(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
-        self.fresh.expect(keys, hashes);
+    pub fn prefetch(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
+        self.fresh.prefetch(keys, hashes);
     }
 
     /// The hash of `key`.
@@ -241,7 +241,7 @@ impl<'e> Turn<'e> {
             Lookup::Hit(item) => {
                 let class = shared.class_of(&item);
                 counters.classes[usize::from(class) % counters::CLASSES].get_hits.add(1);
-                item.touch_use(now);
+                item.record_access(now);
                 if let Some(observer) = observer {
                     observer.fetched(key, Found::Yes(class, item.value().len()));
                 }

@@ -83,7 +83,7 @@ impl Report<'_> {
         to.put("segment_bytes", store.segment_bytes);
         to.put("segments_in_use", store.segments_in_use);
         to.put("pins", store.pins);
-        to.put("drafts", store.drafts);
+        to.put("reservations", store.reservations);
     }
 
     /// `stats latency`: see [`crate::engine::latency`].

@@ -252,7 +252,7 @@ impl Report<'_> {
         to.put("memcrsd_segments_in_use", memory.segments_in_use);
         to.put("memcrsd_segments_free", memory.segments_free);
         to.put("memcrsd_pins", memory.pins);
-        to.put("memcrsd_drafts", memory.drafts);
+        to.put("memcrsd_drafts", memory.reservations);
         let gauges = &self.shared.gauges;
         to.put("memcrsd_stuck_rings", gauges.stuck_rings.load(Ordering::Relaxed));
         to.put("memcrsd_ring_stalls", gauges.ring_stall_count.load(Ordering::Relaxed));

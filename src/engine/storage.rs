@@ -4,7 +4,9 @@ use crate::clock::Secs;
 use crate::command::{Deleted, Exptime, Flushed, Mode, Store, Stored, Touched, Written};
 use crate::engine::Turn;
 use crate::engine::observe::Found;
-use crate::store::{Amend, Data, Draft, Edit, EditError, Item, Put, Retry, Unreserved, Value};
+use crate::store::{
+    Data, Edit, EditError, Item, Put, Reservation, ReserveError, Retry, UpdateMetadata, Value,
+};
 
 /// How a store's cas compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,17 +70,21 @@ impl Turn<'_> {
         key: &[u8],
         value_bytes: usize,
         turns: u32,
-    ) -> Result<Result<Draft, Unreserved>, Retry> {
+    ) -> Result<Result<Reservation, ReserveError>, Retry> {
         let reserved = self.fresh.reserve(key, value_bytes, turns);
         self.settle(reserved)
     }
 
-    /// Makes room for more of a value of which [`Draft::needs_room`], with at most `turns` turns of eviction.
+    /// Makes room for more of a value of which [`Reservation::needs_room`], with at most `turns` turns of eviction.
     ///
     /// # Errors
     /// [`Retry`]: run the command again. Inside, there is no memory.
-    pub fn extend(&mut self, draft: &mut Draft, turns: u32) -> Result<Result<(), Unreserved>, Retry> {
-        let extended = self.fresh.extend(draft, turns);
+    pub fn extend(
+        &mut self,
+        reservation: &mut Reservation,
+        turns: u32,
+    ) -> Result<Result<(), ReserveError>, Retry> {
+        let extended = self.fresh.extend(reservation, turns);
         self.settle(extended)
     }
 
@@ -141,7 +147,7 @@ impl Turn<'_> {
             }
             Err(EditError::Superseded) => Stored::NotStored,
             Err(EditError::TooLarge) => Stored::TooLarge,
-            Err(EditError::NoRoom | EditError::Retry(_)) => Stored::NoMemory,
+            Err(EditError::OutOfMemory | EditError::Retry(_)) => Stored::NoMemory,
         })
     }
 
@@ -221,10 +227,10 @@ impl Turn<'_> {
         let edited = self.fresh.edit(key, &mut Data::None, |old| match old {
             None => (Edit::Keep, None),
             Some(old) => {
-                old.touch_use(now);
+                old.record_access(now);
                 show(old);
-                let amend = Amend { exptime: Some(deadline), ..Amend::default() };
-                (Edit::Amend(amend), Some((shared.class_of(old), old.value().len())))
+                let amend = UpdateMetadata { exptime: Some(deadline), ..UpdateMetadata::default() };
+                (Edit::UpdateMetadata(amend), Some((shared.class_of(old), old.value().len())))
             }
         });
         let Ok(edited) = self.settle(edited)? else { return Ok(Touched::NoMemory) };

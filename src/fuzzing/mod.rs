@@ -129,17 +129,17 @@ impl Peer {
         self.engine.advance(now);
     }
 
-    /// Sends `bytes` in one piece. Large values are received into their drafts, as from the kernel.
+    /// Sends `bytes` in one piece. Large values are received into their reservations, as from the kernel.
     pub fn send(&mut self, bytes: &[u8]) {
         if self.closed {
             return;
         }
         let mut bytes = bytes;
         if self.carry.is_empty()
-            && let Some(mut draft) = self.session.lend_draft()
+            && let Some(mut reservation) = self.session.lend_reservation()
         {
-            bytes = &bytes[draft.fill(bytes)..];
-            self.session.return_draft(draft);
+            bytes = &bytes[reservation.fill(bytes)..];
+            self.session.return_reservation(reservation);
         }
         self.carry.extend_from_slice(bytes);
         loop {
@@ -149,7 +149,9 @@ impl Peer {
             self.collect();
             match progress.next {
                 Next::Close | Next::Reject => self.closed = true,
-                Next::Receive => assert!(self.carry.is_empty(), "a draft is filled before more is asked for"),
+                Next::Receive => {
+                    assert!(self.carry.is_empty(), "a reservation is filled before more is asked for")
+                }
                 Next::Stall => panic!("there is no ring to wait for"),
                 Next::Read | Next::Resume | Next::Wait | Next::Watch => {}
             }

@@ -65,7 +65,7 @@ impl Model {
         }
     }
 
-    /// A value: usually short, sometimes long enough for a draft, sometimes a number.
+    /// A value: usually short, sometimes long enough for a reservation, sometimes a number.
     fn value(bytes: &mut Bytes<'_>) -> Vec<u8> {
         let (kind, fill) = (bytes.next(), bytes.next());
         match kind {

@@ -123,15 +123,17 @@ impl World {
         match refusal {
             None => drop(self.values.insert(name[1], (fill, bytes, exptime))),
             // Nothing was changed.
-            Some(EditError::NoRoom | EditError::TooLarge | EditError::Superseded | EditError::Retry(_)) => {}
+            Some(
+                EditError::OutOfMemory | EditError::TooLarge | EditError::Superseded | EditError::Retry(_),
+            ) => {}
         }
     }
 
     fn receive(&mut self, ring: usize, name: [u8; 2], fill: u8, bytes: usize, is_abandoned: bool) {
-        let draft = with_shard(ring, |shard| shard.fresh(self.now).reserve(&name, bytes, u32::MAX));
-        let Ok(mut draft) = draft else { return };
+        let reservation = with_shard(ring, |shard| shard.fresh(self.now).reserve(&name, bytes, u32::MAX));
+        let Ok(mut reservation) = reservation else { return };
         for piece in vec![fill; bytes].chunks(5_000) {
-            assert_eq!(draft.fill(piece), piece.len());
+            assert_eq!(reservation.fill(piece), piece.len());
             // Others go on meanwhile.
             self.catch_up();
         }
@@ -139,7 +141,9 @@ impl World {
             return;
         }
         let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
-        let done = with_shard(ring, |shard| shard.fresh(self.now).edit(&name, &mut Data::Draft(draft), edit));
+        let done = with_shard(ring, |shard| {
+            shard.fresh(self.now).edit(&name, &mut Data::Reservation(reservation), edit)
+        });
         self.has_stored(name, fill, bytes, Secs::NEVER, done.err());
     }
 

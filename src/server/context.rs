@@ -309,8 +309,8 @@ impl RingContext {
     }
 
     /// True if values have lately had to wait for memory that unfinished values hold.
-    pub(super) fn is_short_of_drafts(&self) -> bool {
-        self.engine.borrow_mut().shard_mut().store().is_short_of_drafts(self.now())
+    pub(super) fn is_short_of_reservations(&self) -> bool {
+        self.engine.borrow_mut().shard_mut().store().is_short_of_reservations(self.now())
     }
 
     /// The ring's counters.

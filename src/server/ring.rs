@@ -131,7 +131,7 @@ async fn maintain(ring: Rc<RingContext>) {
 async fn sweep(ring: &RingContext) {
     let now = ring.now();
     let timeout_secs = ring.settings.idle_timeout_secs;
-    let is_short_of_drafts = ring.is_short_of_drafts();
+    let is_short_of_reservations = ring.is_short_of_reservations();
     let mut held_bytes = 0;
     let mut next = 0;
     while next < ring.entries.borrow().capacity() {
@@ -143,7 +143,7 @@ async fn sweep(ring: &RingContext) {
             entry.note_acknowledged(now);
             entry.measure_receiving(now);
             let silent_secs = now.0.saturating_sub(entry.last_active.get().0);
-            if entry.is_overdue(now, timeout_secs) || is_short_of_drafts && entry.is_slow() {
+            if entry.is_overdue(now, timeout_secs) || is_short_of_reservations && entry.is_slow() {
                 entry.close(CloseReason::Idle);
             } else if entry.phase.get() == Phase::Reading && silent_secs == HOLD_SECS {
                 entry.stream.interrupt();

@@ -44,7 +44,7 @@ fn look_further<'f>(feed: &mut Feed<'f, '_>, key: &'f [u8], bytes: usize, peek: 
         end += bytes;
     }
     feed.looked = feed.at + end;
-    feed.turn.expect(&keys[..count], &mut [Hash::default(); BATCH]);
+    feed.turn.prefetch(&keys[..count], &mut [Hash::default(); BATCH]);
 }
 
 #[cfg(test)]

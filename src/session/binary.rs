@@ -204,10 +204,10 @@ impl Session {
 
     /// The value whose packet head is in `self.head` has come.
     pub(super) fn binary_received(&mut self, feed: &mut Feed<'_, '_>) -> Result<Step, Retry> {
-        let State::Receive(Some(draft)) = std::mem::take(&mut self.state) else {
+        let State::Receive(Some(reservation)) = std::mem::take(&mut self.state) else {
             return Ok(Step::Stop(Next::Reject));
         };
-        let mut data = Data::Draft(draft);
+        let mut data = Data::Reservation(reservation);
         let head = std::mem::take(&mut self.head);
         let Parsed::Packet(packet @ Packet { command: Command::Store(store), .. }) = binary::parse(&head)
         else {

@@ -31,10 +31,10 @@ pub use copy::Copied;
 use crate::command::{Mode, Store, Stored};
 use crate::config::Protocol;
 use crate::engine::{Engine, Turn};
-use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN, DRAFT_WAITS_MAX, OUTPUT_BYTES_MAX};
+use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN, OUTPUT_BYTES_MAX, RESERVATION_WAITS_MAX};
 use crate::output::{Output, Part};
 use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
-use crate::store::{Draft, Retry};
+use crate::store::{Reservation, Retry};
 
 /// Turns of eviction that a value may take besides the first before others have theirs: about 100 µs.
 const RESERVE_TURNS: u32 = 1;
@@ -52,7 +52,7 @@ pub enum Next {
     /// Other rings have to catch up before the next command can run. Call `feed` again with the unconsumed rest when they
     /// have ([`crate::store::Store::slowest`]), or after [`Session::refuse_stalls`] when that takes too long.
     Stall,
-    /// A large value is on its way: `lend_draft`, receive into it, `return_draft`, then `feed` again.
+    /// A large value is on its way: `lend_reservation`, receive into it, `return_reservation`, then `feed` again.
     Receive,
     /// The connection has become a watcher: say how it is woken (`wake_with`), and `pump` it then; bytes read are ignored.
     Watch,
@@ -100,8 +100,8 @@ enum State {
     Keys(text::Keys),
     /// Bytes that mean nothing, then an answer.
     Swallow { left: u64, then: Answer },
-    /// The rest of a value whose command is in `Session::head`. None while the draft is lent.
-    Receive(Option<Draft>),
+    /// The rest of a value whose command is in `Session::head`. None while the reservation is lent.
+    Receive(Option<Reservation>),
     /// Nothing, until all items have been walked.
     Dump(Box<dump::Dump>),
     /// Nothing, until a list has been staged.
@@ -368,8 +368,8 @@ impl Session {
                 }
                 return Step::Done;
             }
-            State::Receive(draft) => {
-                let Some(filling) = draft else { return Step::Stop(Next::Receive) };
+            State::Receive(reservation) => {
+                let Some(filling) = reservation else { return Step::Stop(Next::Receive) };
                 loop {
                     feed.at += filling.fill(&feed.input[feed.at..]);
                     if filling.filled() == filling.len() {
@@ -385,7 +385,7 @@ impl Session {
                             continue;
                         }
                         Err(retry @ (Retry::Soon | Retry::Stalled)) => retry.into(),
-                        _ if self.waits >= DRAFT_WAITS_MAX => Next::Close,
+                        _ if self.waits >= RESERVATION_WAITS_MAX => Next::Close,
                         _ => {
                             self.waits += 1;
                             Next::Wait
@@ -434,16 +434,16 @@ impl Session {
             Ok(_) => 0,
         };
         match reserved {
-            Err(Retry::Later) if has_waited >= DRAFT_WAITS_MAX => {
+            Err(Retry::Later) if has_waited >= RESERVATION_WAITS_MAX => {
                 self.waits = 0;
                 Ok(Intake::Refused(Stored::NoMemory))
             }
             Err(retry) => Err(retry),
             Ok(Err(_)) => Ok(Intake::Refused(Stored::NoMemory)),
-            Ok(Ok(draft)) => {
+            Ok(Ok(reservation)) => {
                 self.head.clear();
                 self.head.extend_from_slice(block.head);
-                self.state = State::Receive(Some(draft));
+                self.state = State::Receive(Some(reservation));
                 feed.at += block.head.len();
                 Ok(Intake::Receiving)
             }
@@ -470,18 +470,18 @@ impl Session {
         self.refuses_stalls = true;
     }
 
-    /// The draft of the value being received, for the kernel to write into.
-    pub fn lend_draft(&mut self) -> Option<Draft> {
+    /// The reservation of the value being received, for the kernel to write into.
+    pub fn lend_reservation(&mut self) -> Option<Reservation> {
         match &mut self.state {
-            State::Receive(draft) => draft.take(),
+            State::Receive(reservation) => reservation.take(),
             _ => None,
         }
     }
 
-    /// Gives the draft back, `received` more bytes filled (already `advance`d).
-    pub fn return_draft(&mut self, draft: Draft) {
+    /// Gives the reservation back, `received` more bytes filled (already `advance`d).
+    pub fn return_reservation(&mut self, reservation: Reservation) {
         if let State::Receive(place) = &mut self.state {
-            *place = Some(draft);
+            *place = Some(reservation);
         }
     }
 

@@ -87,7 +87,7 @@ impl Session {
             end += line_bytes;
         }
         let mut hashes = [Hash::default(); BATCH];
-        feed.turn.expect(&keys[..count], &mut hashes);
+        feed.turn.prefetch(&keys[..count], &mut hashes);
         for (place, ((key, line_bytes), hash)) in
             keys.into_iter().zip(lines).zip(hashes).take(count).enumerate()
         {
@@ -206,7 +206,7 @@ impl Session {
                 (batch[count], bytes_behind[count]) = (key, words.rest().len());
                 count += 1;
             }
-            feed.turn.expect(&batch[..count], &mut hashes);
+            feed.turn.prefetch(&batch[..count], &mut hashes);
             for ((&key, behind), hash) in batch[..count].iter().zip(bytes_behind).zip(hashes) {
                 if key.len() > KEY_BYTES_MAX {
                     return Err(self.skip_keys(feed, keys, reply::BAD_FORMAT));
@@ -313,11 +313,11 @@ impl Session {
     /// The value whose command is in `self.head` has come.
     pub(super) fn text_received(&mut self, feed: &mut Feed<'_, '_>) -> Result<Step, Retry> {
         let Some(end) = feed.rest().get(..LINE_END.len()) else { return Ok(Step::Need) };
-        let State::Receive(Some(draft)) = std::mem::take(&mut self.state) else {
+        let State::Receive(Some(reservation)) = std::mem::take(&mut self.state) else {
             return Ok(Step::Stop(Next::Reject));
         };
         feed.at += LINE_END.len();
-        let mut data = Data::Draft(draft);
+        let mut data = Data::Reservation(reservation);
         let head = std::mem::take(&mut self.head);
         let line = head.strip_suffix(b"\n").unwrap_or(&head);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -336,9 +336,9 @@ impl Session {
     /// Ends a command whose value has been received; or keeps the value for when it is tried again.
     pub(super) fn received(&mut self, done: Result<(), Retry>, data: Data<'_>) -> Result<Step, Retry> {
         if done.is_err()
-            && let Data::Draft(draft) = data
+            && let Data::Reservation(reservation) = data
         {
-            self.state = State::Receive(Some(draft));
+            self.state = State::Receive(Some(reservation));
         }
         done.map(|()| Step::Done)
     }

@@ -4,12 +4,12 @@
 //! 1. The segments are walked: their items end where the segment does.
 //! 2. The replica is walked: each entry names an item found in 1, or a large item in a queue, whose key hashes to the
 //!    entry's place, and every key has one entry.
-//! 3. Live bytes, items and bytes by class follow from 2; the ledger compares them with its own, and recounts its queues,
-//!    lists, extents and schedule ([`Ledger::check`](super::ledger::Ledger)).
+//! 3. Live bytes, items and bytes by class follow from 2; the segment table compares them with its own, and recounts its queues,
+//!    lists, extents and schedule ([`SegmentTable::check`](super::segment_table::SegmentTable)).
 
 use super::item_ref::ItemRef;
-use super::ledger::{State, Unit};
-use super::turn::Turn;
+use super::segment_table::{EvictionUnit, State};
+use super::write_txn::WriteTxn;
 use crate::clock::Secs;
 use std::collections::{HashMap, HashSet};
 use std::fmt::{Debug, Display};
@@ -53,20 +53,20 @@ pub(super) struct Recount {
     /// Bytes of live items by segment.
     pub(super) live: Vec<u64>,
     /// Entries by large item.
-    pub(super) larges: HashMap<u32, u32>,
+    pub(super) large_items: HashMap<u32, u32>,
     /// Items and bytes by class.
     pub(super) classes: Vec<(u64, u64)>,
     /// Items that expire: what they lie in, where they begin in it, and when.
-    pub(super) expiries: Vec<(Unit, u32, Secs)>,
+    pub(super) expiries: Vec<(EvictionUnit, u32, Secs)>,
 }
 
-impl Turn<'_> {
+impl WriteTxn<'_> {
     /// Compares all that is kept with what is; an error names each difference.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut faults = Faults::default();
         let starts = self.walk_segments(&mut faults);
         let recount = self.walk_index(&starts, &mut faults);
-        self.ledger.check(self.space(), &recount, &mut faults);
+        self.segments.check(self.arena(), &recount, &mut faults);
         self.check_index_bytes(&mut faults);
         faults.into_result()
     }
@@ -74,8 +74,8 @@ impl Turn<'_> {
     /// Where the items of all segments in use begin, dead ones included; 1.
     fn walk_segments(&self, faults: &mut Faults) -> HashSet<u64> {
         let mut starts = HashSet::new();
-        for id in 1..self.ledger.segments.len() as u32 {
-            let segment = &self.ledger.segments[id as usize];
+        for id in 1..self.segments.segments.len() as u32 {
+            let segment = &self.segments.segments[id as usize];
             if !matches!(segment.state, State::Open | State::Sealed | State::Victim) {
                 continue;
             }
@@ -87,8 +87,8 @@ impl Turn<'_> {
             }
             faults.compare(format_args!("bytes used of segment {id}"), segment.used, offset);
             if let Some(offset) = self.victim_offset(id) {
-                let item = self.space().segment_offset(id) + u64::from(offset);
-                let item = ItemRef::new(item, self.space().unit_shift());
+                let item = self.arena().segment_offset(id) + u64::from(offset);
+                let item = ItemRef::new(item, self.arena().unit_shift());
                 faults.unless(offset == segment.used || starts.contains(&item.bits()), || {
                     format!("the victim {id} is at {offset}, where no item begins")
                 });
@@ -98,21 +98,21 @@ impl Turn<'_> {
     }
 
     fn victim_offset(&self, id: u32) -> Option<u32> {
-        self.ledger.victim.filter(|victim| victim.id() == id).map(|victim| victim.offset())
+        self.segments.victim.filter(|victim| victim.id() == id).map(|victim| victim.offset())
     }
 
     /// 2.
     fn walk_index(&self, starts: &HashSet<u64>, faults: &mut Faults) -> Recount {
-        let larges: HashMap<u64, u32> =
-            self.ledger.larges_in_queues().map(|id| (self.item_of_large(id).0.bits(), id)).collect();
+        let large_items: HashMap<u64, u32> =
+            self.segments.large_items_in_queues().map(|id| (self.item_of_large(id).0.bits(), id)).collect();
         let mut recount = Recount {
-            live: vec![0; self.ledger.segments.len()],
-            larges: HashMap::new(),
-            classes: vec![(0, 0); self.ledger.class_totals.len()],
+            live: vec![0; self.segments.segments.len()],
+            large_items: HashMap::new(),
+            classes: vec![(0, 0); self.segments.class_totals.len()],
             expiries: Vec::new(),
         };
         for (table, item_ref) in self.replica().index().entries() {
-            let large = larges.get(&item_ref.bits());
+            let large = large_items.get(&item_ref.bits());
             if large.is_none() && !starts.contains(&item_ref.bits()) {
                 faults.push(format_args!("table {table} names {item_ref:?}, where no item begins"));
                 continue;
@@ -126,18 +126,18 @@ impl Turn<'_> {
             let found = self.find(hash, item.key()).map(|(found, _)| found);
             faults.compare(format_args!("entry of {key}"), found, Some(item_ref));
             let (unit, offset) = if let Some(&id) = large {
-                *recount.larges.entry(id).or_default() += 1;
-                (Unit::Large(id), 0)
+                *recount.large_items.entry(id).or_default() += 1;
+                (EvictionUnit::Large(id), 0)
             } else {
-                let id = self.space().segment_of(item_ref);
-                recount.live[id as usize] += self.ledger.padded_bytes(item.layout());
-                let offset = item_ref.offset(self.space().unit_shift()) - self.space().segment_offset(id);
-                (Unit::Segment(id), offset as u32)
+                let id = self.arena().segment_of(item_ref);
+                recount.live[id as usize] += self.segments.padded_bytes(item.layout());
+                let offset = item_ref.offset(self.arena().unit_shift()) - self.arena().segment_offset(id);
+                (EvictionUnit::Segment(id), offset as u32)
             };
             if item.exptime() != Secs::NEVER {
                 recount.expiries.push((unit, offset, item.exptime()));
             }
-            let (class, bytes) = self.ledger.class_of(&item);
+            let (class, bytes) = self.segments.class_of(&item);
             recount.classes[class].0 += 1;
             recount.classes[class].1 += bytes;
         }

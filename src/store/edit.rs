@@ -12,13 +12,13 @@
 //! ref still names it when the lock has been taken again, because no memory is reused before the cursor has moved. A key
 //! that others write all the time is copied under the lock at last.
 
-use super::draft::Reserved;
 use super::item::{Fields, Item};
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::{Need, Queue};
+use super::reservation::ReservedItem;
+use super::segment_table::{Need, Queue};
 use super::shard::Fresh;
-use super::turn::{Current, Turn};
-use super::{Amend, Data, Edit, EditError, Edited, Put, Value};
+use super::write_txn::{Current, WriteTxn};
+use super::{Data, Edit, EditError, Edited, Put, UpdateMetadata, Value};
 use crate::classes::item_bytes;
 use std::mem::{Discriminant, discriminant};
 
@@ -52,7 +52,7 @@ impl Target<'_, '_> {
 /// A long value that has been copied into its place.
 #[derive(Debug)]
 struct Copied {
-    reserved: Reserved,
+    reserved: ReservedItem,
     kind: Discriminant<Value>,
     source: Option<ItemRef>,
 }
@@ -66,11 +66,15 @@ struct Material<'m, 'd> {
 
 impl Material<'_, '_> {
     /// Item memory that holds all bytes of `value` already.
-    fn complete(&self, target: &Target<'_, '_>, value: &Value) -> Option<&Reserved> {
-        if let (Value::Data, Data::Draft(draft)) = (value, &*self.data)
-            && let Some(reserved) = draft.as_reserved()
+    fn complete(&self, target: &Target<'_, '_>, value: &Value) -> Option<&ReservedItem> {
+        if let (Value::Data, Data::Reservation(reservation)) = (value, &*self.data)
+            && let Some(reserved) = reservation.as_reserved()
         {
-            assert_eq!(draft.filled(), draft.len(), "a draft is published when it is complete");
+            assert_eq!(
+                reservation.filled(),
+                reservation.len(),
+                "a reservation is published when it is complete"
+            );
             return Some(reserved);
         }
         let copied = self.copied.as_ref()?;
@@ -82,8 +86,8 @@ impl Material<'_, '_> {
     fn publish(&mut self) {
         if let Some(copied) = self.copied.take() {
             copied.reserved.publish();
-        } else if let Data::Draft(draft) = std::mem::replace(self.data, Data::None) {
-            draft.publish();
+        } else if let Data::Reservation(reservation) = std::mem::replace(self.data, Data::None) {
+            reservation.publish();
         }
     }
 }
@@ -102,7 +106,7 @@ enum Attempt {
     },
     /// The value is to be copied into this memory, from this old version.
     Copy {
-        reserved: Reserved,
+        reserved: ReservedItem,
         source: Option<ItemRef>,
     },
 }
@@ -143,7 +147,7 @@ impl Fresh<'_> {
     /// Decides under the writer lock, on the newest state, and applies what `decide` says.
     ///
     /// `decide` gets the live item (an expired one is `None`) and may be called more than once; the last call counts.
-    /// `data` is what [`Value::Data`] and its kin refer to; a draft that is published is taken.
+    /// `data` is what [`Value::Data`] and its kin refer to; a reservation that is published is taken.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.
@@ -157,24 +161,24 @@ impl Fresh<'_> {
         let mut material = Material { data, copied: None, copies_left: COPIES_MAX };
         let mut turns = EDIT_TURNS;
         loop {
-            let mut turn = self.shard.turn();
-            if !turn.admits(hash, self.is_copy) {
+            let mut txn = self.shard.write_txn();
+            if !txn.admits(hash, self.is_copy) {
                 return Err(EditError::Superseded);
             }
-            let old = turn.find(hash, key);
-            let live = old.filter(|(_, item)| !item.expired(turn.now));
+            let old = txn.find(hash, key);
+            let live = old.filter(|(_, item)| !item.expired(txn.now));
             let (edit, outcome) = decide(live.as_ref().map(|(_, item)| item));
-            if !matches!(edit, Edit::Keep) && !turn.has_log_room(1) {
-                drop(turn);
+            if !matches!(edit, Edit::Keep) && !txn.has_log_room(1) {
+                drop(txn);
                 self.shard.stalled().map_or(Ok(()), Err)?;
                 continue;
             }
-            let attempt = turn.apply(&Target { key, hash, old, live }, &edit, &mut material);
+            let attempt = txn.apply(&Target { key, hash, old, live }, &edit, &mut material);
             if let Attempt::Lacks { need, .. } = attempt {
-                turn.ledger.promise(hash, need);
+                txn.segments.promise(hash, need);
             }
-            turn.evict_ahead(attempt.written());
-            drop(turn);
+            txn.evict_proactively(attempt.written());
+            drop(txn);
             self.shard.wake_laggards();
             match attempt {
                 Attempt::Done { cas, .. } => return Ok(Edited { outcome, cas }),
@@ -190,11 +194,11 @@ impl Fresh<'_> {
         }
     }
 
-    /// Fills `reserved` with the value of `edit`, outside of any turn.
+    /// Fills `reserved` with the value of `edit`, outside of any transaction.
     fn copy(
         &self,
         edit: &Edit,
-        mut reserved: Reserved,
+        mut reserved: ReservedItem,
         source: Option<ItemRef>,
         data: &Data<'_>,
     ) -> Option<Copied> {
@@ -210,11 +214,11 @@ impl Fresh<'_> {
     }
 }
 
-impl Turn<'_> {
+impl WriteTxn<'_> {
     /// False for a copied item whose key somebody has written since the copy began. What others edit is remembered, whatever
     /// comes of it: a delete that finds nothing is a delete too.
     fn admits(&mut self, hash: Hash, is_copy: bool) -> bool {
-        match &mut self.ledger.written {
+        match &mut self.segments.written {
             Some(written) if is_copy => !written.contains(hash),
             Some(written) => {
                 written.insert(hash);
@@ -233,17 +237,17 @@ impl Turn<'_> {
                 }
                 Attempt::unwritten(0)
             }
-            Edit::Amend(amend) => self.amend(target, amend),
+            Edit::UpdateMetadata(amend) => self.amend(target, amend),
             Edit::Put(put) => self.put(target, put, material),
         }
     }
 
-    fn amend(&mut self, target: &Target<'_, '_>, amend: &Amend) -> Attempt {
+    fn amend(&mut self, target: &Target<'_, '_>, amend: &UpdateMetadata) -> Attempt {
         let Some((item_ref, item)) = target.live else { return Attempt::unwritten(0) };
         if let Some(exptime) = amend.exptime {
             item.set_exptime(exptime);
-            let space = self.space();
-            self.ledger.expires(space, item_ref, exptime);
+            let arena = self.arena();
+            self.segments.expires(arena, item_ref, exptime);
         }
         item.set_marks(amend.stale, amend.won);
         self.publish_amended(target.hash, item_ref);
@@ -252,7 +256,7 @@ impl Turn<'_> {
 
     fn put(&mut self, target: &Target<'_, '_>, put: &Put, material: &mut Material<'_, '_>) -> Attempt {
         let &Target { key, hash, old, live } = target;
-        self.ledger.redeem(hash);
+        self.segments.redeem(hash);
         let parts = put.value.parts(target.old_value(), material.data.bytes());
         let value_bytes = parts[0].len() + parts[1].len();
         let item_bytes = item_bytes(key.len(), put.flags, value_bytes);
@@ -285,13 +289,13 @@ impl Turn<'_> {
             Err(need) => return Attempt::Lacks { need, item_bytes },
         };
         if old.is_none() && queue == Queue::Main {
-            self.ledger.ghost.remove(hash);
+            self.segments.ghost.remove(hash);
         }
         if live.is_some_and(|(_, old)| put.value.is_same_item(old.value().len()) && old.fetched()) {
             item.set_fetched();
         }
         self.publish(hash, old, Some((item_ref, item, queue)));
-        self.ledger.totals.total_items += 1;
+        self.segments.totals.total_items += 1;
         if is_complete {
             material.publish();
         }
@@ -305,7 +309,7 @@ impl Turn<'_> {
             last_access: live
                 .filter(|(_, item)| put.value.is_same_item(item.value().len()))
                 .map_or(self.now, |(_, item)| item.last_access()),
-            cas: put.cas.unwrap_or_else(|| self.ledger.next_cas()),
+            cas: put.cas.unwrap_or_else(|| self.segments.next_cas()),
             stale: put.stale,
             won: put.won,
             key_is_binary: put.key_is_binary,

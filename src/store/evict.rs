@@ -11,17 +11,17 @@
 //! 1. Before anything live is evicted, a segment that is at least half dead is cleaned: its live items are copied to the
 //!    open segment of the same queue, unaged. (Without this, overwrites fill the store with dead bytes.)
 //! 2. Else the oldest unit of small goes if small holds more than a tenth of the limit, or main is empty; else of main. In
-//!    small neither large items nor segments can push out all of the others: see [`Ledger::lines`].
+//!    small neither large items nor segments can push out all of the others: see [`SegmentTable::lines`].
 //! 3. An item survives if hits > 0 and hits² × 1.5 × mean item size ≥ its size: a large item must be used more to be
 //!    worth its place. Survivors of all victims are packed into the same open segment of main. A key that comes back goes
 //!    to main by the same rule, as if it had been used twice.
 //! 4. An expired item is never copied.
 //! 5. Nor is one while copying has cost more than it gained: see `pace`.
 //!
-//! A large item is a unit by itself: it is never copied, surviving moves its mention to the end of main.
+//! A large item is a unit by itself: it is never copied, surviving moves its entry to the end of main.
 //!
 //! All of it runs in slices under the writer lock, bounded by items and bytes ([`Effort`]), by whichever ring writes: with
-//! every write what is gained by it four times over once memory is low ([`Ledger::is_low`]). What an allocation lacks then
+//! every write what is gained by it four times over once memory is low ([`SegmentTable::is_below_watermark`]). What an allocation lacks then
 //! is made in further slices, between which others have their turn. With -M only rule 1 applies, to any segment of which
 //! a 64th is dead, the deadest first.
 //!
@@ -33,9 +33,9 @@
 
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::{Ledger, Need, Popped, Purpose, Queue, Unit};
 use super::pace::RELINK_BYTES;
-use super::turn::Turn;
+use super::segment_table::{EvictionUnit, Need, Popped, Purpose, Queue, SegmentTable};
+use super::write_txn::WriteTxn;
 use crate::clock::Secs;
 
 /// Items of a victim that are looked up together, and bytes after which no further one is.
@@ -51,7 +51,7 @@ const COMPACTED_BYTES_MAX: u64 = 256 << 10;
 
 /// What is done with a victim's live items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Aim {
+enum VictimMode {
     /// Copy them all within their queue.
     Clean,
     /// Keep or drop them by rule 3.
@@ -63,7 +63,7 @@ enum Aim {
 pub(super) struct Victim {
     id: u32,
     offset: u32,
-    aim: Aim,
+    mode: VictimMode,
     /// Bytes to look at for each that is gained.
     effort: u64,
 }
@@ -101,7 +101,7 @@ struct Candidate<'t> {
     live: bool,
 }
 
-enum Fate {
+enum EvictDecision {
     Keep { queue: Queue, hits: u8 },
     Drop,
 }
@@ -115,11 +115,11 @@ enum Done {
     Not(Slice),
 }
 
-impl<'t> Turn<'t> {
-    /// Looks at items of victims until there is `enough`, or the turn has done its share.
-    pub(super) fn evict(&mut self, enough: impl Fn(&Ledger) -> bool) -> Slice {
+impl<'t> WriteTxn<'t> {
+    /// Looks at items of victims until there is `enough`, or the transaction has done its share.
+    pub(super) fn evict(&mut self, enough: impl Fn(&SegmentTable) -> bool) -> Slice {
         let before = self.effort.items();
-        while !self.effort.is_spent() && !enough(&self.ledger) {
+        while !self.effort.is_spent() && !enough(&self.segments) {
             match self.evict_step() {
                 Slice::Worked => {}
                 stop if self.effort.items() == before => return stop,
@@ -129,34 +129,34 @@ impl<'t> Turn<'t> {
         Slice::Worked
     }
 
-    /// Does a turn's share of what an allocation lacks that failed for `need`; `None` if nothing.
+    /// Does a transaction's share of what an allocation lacks that failed for `need`; `None` if nothing.
     pub(super) fn approach(&mut self, need: Need) -> Option<Slice> {
-        let space = self.space();
-        self.ledger.collect(space);
-        if self.ledger.has(need, Purpose::Write { frees: 0 }) {
+        let arena = self.arena();
+        self.segments.collect(arena);
+        if self.segments.has(need, Purpose::Write { frees: 0 }) {
             return None;
         }
         let slice = if need == Need::Deletions {
             Slice::Idle
-        } else if self.ledger.will_have(need) {
+        } else if self.segments.reclaim_suffices(need) {
             Slice::Stalled
-        } else if self.ledger.must_shed(need) && self.ledger.shed(space) {
+        } else if self.segments.must_decommit(need) && self.segments.decommit(arena) {
             Slice::Worked
-        } else if !self.ledger.is_coming(need) {
-            self.evict(|ledger| ledger.is_coming(need))
+        } else if !self.segments.is_coming(need) {
+            self.evict(|segments| segments.is_coming(need))
         } else {
             self.make_whole(need)
         };
-        self.ledger.totals.direct_reclaims += u64::from(slice == Slice::Worked);
+        self.segments.totals.direct_reclaims += u64::from(slice == Slice::Worked);
         Some(slice)
     }
 
     /// Evicts ahead of need while memory is low, in proportion to the `written` bytes of an item.
     #[inline]
-    pub(super) fn evict_ahead(&mut self, written: u64) {
-        if self.ledger.is_low() {
+    pub(super) fn evict_proactively(&mut self, written: u64) {
+        if self.segments.is_below_watermark() {
             let bytes = if self.evicts() {
-                written * AHEAD_FACTOR * self.ledger.credit.effort()
+                written * AHEAD_FACTOR * self.segments.credit.effort()
             } else {
                 self.bytes_to_compact(written)
             };
@@ -167,20 +167,23 @@ impl<'t> Turn<'t> {
     /// Bytes of victims to look at so that compaction keeps up with `written` bytes: twice what it takes.
     #[cold]
     fn bytes_to_compact(&self, written: u64) -> u64 {
-        let deadest = || self.ledger.deadest(self.space()).map(|id| self.ledger.effort_of(id));
-        let effort = self.ledger.victim.map(|victim| victim.effort).or_else(deadest).unwrap_or(0);
+        let deadest = || self.segments.deadest(self.arena()).map(|id| self.segments.effort_of(id));
+        let effort = self.segments.victim.map(|victim| victim.effort).or_else(deadest).unwrap_or(0);
         (2 * effort * written).min(COMPACTED_BYTES_MAX)
     }
 
     /// Evicts some of what a lowered limit left over; true if there may be more.
-    pub(super) fn evict_overhang(&mut self) -> bool {
-        self.ledger.is_overhung() && self.evict(|ledger| !ledger.is_overhung()) == Slice::Worked
+    pub(super) fn evict_over_limit(&mut self) -> bool {
+        self.segments.is_over_limit() && self.evict(|segments| !segments.is_over_limit()) == Slice::Worked
     }
 
-    /// Looks at `bytes` of victims, or at as many as are left to the turn.
+    /// Looks at `bytes` of victims, or at as many as are left to the transaction.
     fn evict_bytes(&mut self, bytes: u64) {
         let enough = self.effort.looked_bytes().saturating_add(bytes);
-        while self.effort.looked_bytes() < enough && !self.effort.is_spent() && self.ledger.is_low() {
+        while self.effort.looked_bytes() < enough
+            && !self.effort.is_spent()
+            && self.segments.is_below_watermark()
+        {
             if self.evict_step() != Slice::Worked {
                 return;
             }
@@ -192,7 +195,7 @@ impl<'t> Turn<'t> {
         if !self.has_log_room(1) {
             return Slice::Stalled;
         }
-        let slice = match self.ledger.victim {
+        let slice = match self.segments.victim {
             Some(victim) => return self.evict_next(victim),
             None => self.choose_victim(),
         };
@@ -202,23 +205,23 @@ impl<'t> Turn<'t> {
 
     /// Rules 1 and 2; a large item is dealt with at once.
     fn choose_victim(&mut self) -> Slice {
-        let space = self.space();
-        if let Some(id) = self.ledger.deadest(space) {
-            let effort = self.ledger.effort_of(id);
-            self.ledger.seize(id);
-            self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Clean, effort });
+        let arena = self.arena();
+        if let Some(id) = self.segments.deadest(arena) {
+            let effort = self.segments.effort_of(id);
+            self.segments.detach(id);
+            self.segments.victim = Some(Victim { id, offset: 0, mode: VictimMode::Clean, effort });
             return Slice::Worked;
         }
         if !self.evicts() {
-            return if self.ledger.awaits_cursors() { Slice::Stalled } else { Slice::Idle };
+            return if self.segments.awaits_cursors() { Slice::Stalled } else { Slice::Idle };
         }
-        for &line in self.ledger.lines() {
-            match self.ledger.pop(line, space) {
-                Popped::Unit(Unit::Segment(id)) => {
-                    self.ledger.victim = Some(Victim { id, offset: 0, aim: Aim::Evict, effort: 1 });
+        for &line in self.segments.lines() {
+            match self.segments.pop(line, arena) {
+                Popped::EvictionUnit(EvictionUnit::Segment(id)) => {
+                    self.segments.victim = Some(Victim { id, offset: 0, mode: VictimMode::Evict, effort: 1 });
                     return Slice::Worked;
                 }
-                Popped::Unit(Unit::Large(id)) => {
+                Popped::EvictionUnit(EvictionUnit::Large(id)) => {
                     self.evict_large(id, line.queue());
                     return Slice::Worked;
                 }
@@ -226,19 +229,19 @@ impl<'t> Turn<'t> {
                 Popped::Nothing => {}
             }
         }
-        self.ledger.look_again();
-        if self.ledger.awaits_cursors() { Slice::Stalled } else { Slice::Idle }
+        self.segments.look_again();
+        if self.segments.awaits_cursors() { Slice::Stalled } else { Slice::Idle }
     }
 
     fn evict_next(&mut self, victim: Victim) -> Slice {
-        let segment = &self.ledger.segments[victim.id as usize];
+        let segment = &self.segments.segments[victim.id as usize];
         let (queue, used, live) = (segment.queue, segment.used, segment.live);
         if victim.offset >= used || live == 0 {
-            self.ledger.victim = None;
-            let space = self.space();
-            self.ledger.retire(Unit::Segment(victim.id), space);
+            self.segments.victim = None;
+            let arena = self.arena();
+            self.segments.retire(EvictionUnit::Segment(victim.id), arena);
             // What is not looked at any more is gained as well.
-            self.earn(victim.aim, u64::from(used.saturating_sub(victim.offset)));
+            self.earn(victim.mode, u64::from(used.saturating_sub(victim.offset)));
             self.effort.looked(1, 0);
             return Slice::Worked;
         }
@@ -250,24 +253,24 @@ impl<'t> Turn<'t> {
                 return Slice::Stalled;
             }
             let bytes = u64::from(candidate.end - offset);
-            match self.decide(candidate, queue, victim.aim) {
-                Done::Kept if victim.aim == Aim::Evict => self.ledger.credit.spend(bytes),
+            match self.decide(candidate, queue, victim.mode) {
+                Done::Kept if victim.mode == VictimMode::Evict => self.segments.credit.spend(bytes),
                 Done::Kept => {}
-                Done::Gone => self.earn(victim.aim, bytes),
+                Done::Gone => self.earn(victim.mode, bytes),
                 Done::Not(slice) => return slice,
             }
             offset = candidate.end;
             self.effort.looked(1, bytes);
-            self.ledger.victim = Some(Victim { offset, ..victim });
+            self.segments.victim = Some(Victim { offset, ..victim });
         }
         Slice::Worked
     }
 
     /// Bytes of a victim are free. Cleaning is not paid from credit and earns none: it gains as much as it copies.
-    fn earn(&mut self, aim: Aim, bytes: u64) {
-        if aim == Aim::Evict {
-            let limit = self.ledger.limit;
-            self.ledger.credit.earn(bytes, limit);
+    fn earn(&mut self, mode: VictimMode, bytes: u64) {
+        if mode == VictimMode::Evict {
+            let limit = self.segments.limit;
+            self.segments.credit.earn(bytes, limit);
         }
     }
 
@@ -281,29 +284,29 @@ impl<'t> Turn<'t> {
             let (item_ref, item, bytes) = self.item_in_segment(victim.id, offset);
             offset += bytes;
             let hash = self.hash(item.key());
-            self.expect(hash);
+            self.prefetch(hash);
             *place = Some(Candidate { item_ref, item, hash, end: offset, live: false });
         }
         for candidate in candidates.iter_mut().flatten() {
             candidate.live = self.is_live(candidate.item_ref, candidate.hash);
             if candidate.live && candidate.item.hits() == 0 {
-                self.ledger.ghost.prefetch(candidate.hash);
+                self.segments.ghost.prefetch(candidate.hash);
             }
         }
     }
 
     /// Moves or drops an item of a victim, if it is live.
-    fn decide(&mut self, candidate: &Candidate<'_>, queue: Queue, aim: Aim) -> Done {
+    fn decide(&mut self, candidate: &Candidate<'_>, queue: Queue, mode: VictimMode) -> Done {
         let &Candidate { item_ref, item, hash, .. } = candidate;
         if !candidate.live {
             return Done::Gone;
         }
-        if let Fate::Keep { queue: to, hits } = self.fate(&item, queue, aim) {
+        if let EvictDecision::Keep { queue: to, hits } = self.fate(&item, queue, mode) {
             if self.move_item(item_ref, &item, hash, to, hits) {
                 return Done::Kept;
             }
             // There is no room for the survivor: does waiting for the other rings help?
-            if self.ledger.awaits_cursors() {
+            if self.segments.awaits_cursors() {
                 return Done::Not(Slice::Stalled);
             }
             if !self.evicts() {
@@ -315,38 +318,40 @@ impl<'t> Turn<'t> {
     }
 
     /// Rules 3 to 5.
-    fn fate(&self, item: &Item<'_>, queue: Queue, aim: Aim) -> Fate {
+    fn fate(&self, item: &Item<'_>, queue: Queue, mode: VictimMode) -> EvictDecision {
         if item.expired(self.now) {
-            return Fate::Drop;
+            return EvictDecision::Drop;
         }
         let hits = item.hits();
-        let (_, bytes) = self.ledger.class_of(item);
-        match (aim, queue) {
-            (Aim::Clean, queue) => Fate::Keep { queue, hits },
-            (Aim::Evict, _) if !self.ledger.is_worth_its_size(bytes, hits) || !self.can_afford(hits) => {
-                Fate::Drop
+        let (_, bytes) = self.segments.class_of(item);
+        match (mode, queue) {
+            (VictimMode::Clean, queue) => EvictDecision::Keep { queue, hits },
+            (VictimMode::Evict, _)
+                if !self.segments.is_worth_its_size(bytes, hits) || !self.can_afford(hits) =>
+            {
+                EvictDecision::Drop
             }
-            (Aim::Evict, Queue::Small) => Fate::Keep { queue: Queue::Main, hits: 0 },
-            (Aim::Evict, Queue::Main) => Fate::Keep { queue: Queue::Main, hits: hits - 1 },
+            (VictimMode::Evict, Queue::Small) => EvictDecision::Keep { queue: Queue::Main, hits: 0 },
+            (VictimMode::Evict, Queue::Main) => EvictDecision::Keep { queue: Queue::Main, hits: hits - 1 },
         }
     }
 
     /// Rule 5.
     fn can_afford(&self, hits: u8) -> bool {
-        self.ledger.credit.hits_wanted(self.ledger.limit).is_some_and(|wanted| hits >= wanted)
+        self.segments.credit.hits_wanted(self.segments.limit).is_some_and(|wanted| hits >= wanted)
     }
 
     fn evict_large(&mut self, id: u32, queue: Queue) {
         let (item_ref, item) = self.item_of_large(id);
-        match self.fate(&item, queue, Aim::Evict) {
-            Fate::Keep { hits, .. } => {
+        match self.fate(&item, queue, VictimMode::Evict) {
+            EvictDecision::Keep { hits, .. } => {
                 item.set_hits(hits);
-                self.ledger.enqueue_large(id, Queue::Main);
-                self.ledger.credit.spend(RELINK_BYTES);
+                self.segments.enqueue_large(id, Queue::Main);
+                self.segments.credit.spend(RELINK_BYTES);
             }
-            Fate::Drop => {
+            EvictDecision::Drop => {
                 self.drop_item(item_ref, &item, self.hash(item.key()), queue);
-                self.earn(Aim::Evict, item.layout().bytes() as u64);
+                self.earn(VictimMode::Evict, item.layout().bytes() as u64);
             }
         }
     }
@@ -360,9 +365,9 @@ impl<'t> Turn<'t> {
 
     /// Removes a live item that was not asked to go, and counts why.
     fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue) {
-        let (class, _) = self.ledger.class_of(item);
+        let (class, _) = self.segments.class_of(item);
         let expired = item.expired(self.now);
-        let counters = &mut self.ledger.class_totals[class];
+        let counters = &mut self.segments.class_totals[class];
         if expired {
             counters.reclaimed += 1;
             counters.expired_unfetched += u64::from(!item.fetched());
@@ -372,8 +377,8 @@ impl<'t> Turn<'t> {
             counters.evicted_nonzero += u64::from(item.exptime() != Secs::NEVER);
             counters.evicted_time = u64::from(self.now.0.saturating_sub(item.last_access().0));
             if queue == Queue::Small {
-                let live = self.ledger.totals.curr_items as usize;
-                self.ledger.ghost.insert(hash, live);
+                let live = self.segments.totals.curr_items as usize;
+                self.segments.ghost.insert(hash, live);
             }
             self.host_evicted(item);
         }
@@ -387,8 +392,8 @@ impl<'t> Turn<'t> {
         let from = self.queue_of(item_ref);
         self.publish(hash, Some((item_ref, *item)), Some((copy_ref, copy, queue)));
         match (from, queue) {
-            (Queue::Small, Queue::Main) => self.ledger.totals.moves_to_warm += 1,
-            _ => self.ledger.totals.moves_within_lru += 1,
+            (Queue::Small, Queue::Main) => self.segments.totals.moves_to_warm += 1,
+            _ => self.segments.totals.moves_within_lru += 1,
         }
         true
     }

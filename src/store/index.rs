@@ -253,14 +253,14 @@ impl Index {
         if !self.is_current(&table) {
             return Self::find_flushed(table.entries(), hash);
         }
-        let same = |entry: &Entry| entry.may_be(hash) && item(store, *entry).key() == key;
+        let same = |entry: &Entry| entry.tag_matches(hash) && item(store, *entry).key() == key;
         table.entries().find(hash.0, same).map_or(Found::Nothing, |entry| Found::Item(entry.item()))
     }
 
     /// The items of a stale table may be gone from memory; 11 bits of hash say whether the key was there.
     #[cold]
     fn find_flushed(entries: &HashTable<Entry>, hash: Hash) -> Found {
-        match entries.find(hash.0, |entry| entry.may_be(hash)) {
+        match entries.find(hash.0, |entry| entry.tag_matches(hash)) {
             Some(_) => Found::Flushed,
             None => Found::Nothing,
         }
@@ -274,14 +274,14 @@ impl Index {
         if self.is_current(&table) {
             return;
         }
-        if let Ok(slot) = table.entries_mut().find_entry(hash.0, |entry| entry.may_be(hash)) {
+        if let Ok(slot) = table.entries_mut().find_entry(hash.0, |entry| entry.tag_matches(hash)) {
             slot.remove();
         }
     }
 
     /// True if the index says that `hash` is at `item`.
     #[inline]
-    pub(super) fn says(&self, hash: Hash, item: ItemRef) -> bool {
+    pub(super) fn contains(&self, hash: Hash, item: ItemRef) -> bool {
         let wanted = Entry::new(item, hash);
         let table = self.open(hash);
         self.is_current(&table) && table.entries().find(hash.0, |entry| *entry == wanted).is_some()
@@ -298,7 +298,7 @@ impl Index {
     #[inline]
     pub(super) fn prefetch_item(&self, store: &Arc<Store>, hash: Hash) {
         let table = self.open(hash);
-        if let Some(entry) = table.entries().find(hash.0, |entry| entry.may_be(hash)) {
+        if let Some(entry) = table.entries().find(hash.0, |entry| entry.tag_matches(hash)) {
             let at = store.address(entry.item()).as_ptr().cast_const();
             for line in 0..PREFETCHED_LINES {
                 super::prefetch(at.wrapping_add(line * CACHE_LINE_BYTES));
@@ -316,7 +316,7 @@ impl Index {
     }
 
     /// Looks after the next few tables: empties those of an older generation.
-    pub(super) fn tidy(&self, store: &Store, tables: usize) {
+    pub(super) fn drop_stale_tables(&self, store: &Store, tables: usize) {
         // Two rings that do so at once look at the same tables.
         let from = self.tidied.load(Ordering::Relaxed);
         let generation = self.generation.load(Ordering::Relaxed);
@@ -333,14 +333,14 @@ impl Index {
         self.tidied.store((from + tables) % self.tables.len(), Ordering::Relaxed);
     }
 
-    /// Every entry's table and item ref, for comparing replicas and for [`Turn::check`](super::turn::Turn).
+    /// Every entry's table and item ref, for comparing replicas and for [`WriteTxn::check`](super::write_txn::WriteTxn).
     pub(super) fn entries(&self) -> impl Iterator<Item = (usize, ItemRef)> + '_ {
         (0..self.tables.len()).flat_map(|at| self.items_of(at).into_iter().map(move |item| (at, item)))
     }
 
     /// True if table `table` is that of `hash` and finds `item` there.
     pub(super) fn is_in(&self, table: usize, hash: Hash, item: ItemRef) -> bool {
-        table_of(hash, self.tables.len()) == table && self.says(hash, item)
+        table_of(hash, self.tables.len()) == table && self.contains(hash, item)
     }
 
     /// [`Index::bytes`], counted anew.

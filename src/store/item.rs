@@ -25,7 +25,7 @@
 //! plus an index entry per replica (`index`: about 10 bytes).
 //!
 //! Everything but the atomics is written once, before the item's ref is published in the log, and never again until
-//! the memory is reused, which the store allows only when no ring and no pin can reach the item any more (`ledger`,
+//! the memory is reused, which the store allows only when no ring and no pin can reach the item any more (`segment_table`,
 //! "When memory is reused"). Bytes are read and written unaligned; the atomics lie at multiples of four because units do.
 
 #![expect(unsafe_code, reason = "reads and writes items in the mapping")]
@@ -79,7 +79,7 @@ impl Layout {
     }
 
     /// A layout with room for any flags and cas, for a value that is received before they are decided.
-    pub(super) fn draft(key_bytes: usize, value_bytes: usize) -> Self {
+    pub(super) fn reservation(key_bytes: usize, value_bytes: usize) -> Self {
         assert!(key_bytes <= KEY_BYTES_MAX, "the length of a key is a byte");
         Self { key_bytes, value_bytes, has_flags: true, extended: true }
     }
@@ -345,7 +345,7 @@ impl<'a> Item<'a> {
     ///
     /// A hot item's cache line is written once a second and three times per pass of the evictor, not at every use.
     #[inline]
-    pub fn touch_use(&self, now: Secs) {
+    pub fn record_access(&self, now: Secs) {
         let last_access = self.atomic_u32(LAST_ACCESS);
         if last_access.load(Ordering::Relaxed) != now.0 {
             last_access.store(now.0, Ordering::Relaxed);
@@ -417,7 +417,7 @@ impl<'a> Item<'a> {
 
     /// True if the evictor may move it: it lies in a segment.
     pub fn may_move(&self) -> bool {
-        self.store.space.is_in_segment(self.at)
+        self.store.arena.is_in_segment(self.at)
     }
 
     /// This version of the item, to be known again.

@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! ItemRef   address of the item in units of 4 << n bytes, 36 bits; 0 = none
-//! Entry     40 bits, little endian:  unit(36) | fragment(4)
-//! Hash      64 bits:  [63..57] hashbrown's control byte   [53..50] fragment
+//! Entry     40 bits, little endian:  unit(36) | tag(4)
+//! Hash      64 bits:  [63..57] hashbrown's control byte   [53..50] tag
 //!                     [49..18] table of the replica       [17..0]  bucket in the table
 //! ```
 //!
 //! With 4-byte units the 36 bits reach 256 GiB, which serves `-m` up to 64 GiB (the mapping is four times `-m`, half for
 //! segments and half for large items); each doubling of `-m` above that doubles the unit. Everything an item ref can name
-//! lies at a multiple of the unit, whatever the unit is: see `space`.
+//! lies at a multiple of the unit, whatever the unit is: see `arena`.
 //!
-//! The fragment spares a look-up the memory of an item that is another's: hashbrown's seven bits let one in 128 entries of
-//! a bucket's group through, the fragment one in 16 of these, so that about one look-up in 150 reads a key in vain.
+//! The tag spares a look-up the memory of an item that is another's: hashbrown's seven bits let one in 128 entries of
+//! a bucket's group through, the tag one in 16 of these, so that about one look-up in 150 reads a key in vain.
 
 use std::sync::atomic::AtomicU32;
 
@@ -75,7 +75,7 @@ impl Entry {
     /// The entry of the item at `item` whose key hashes to `hash`.
     #[inline]
     pub(super) fn new(item: ItemRef, hash: Hash) -> Self {
-        let bits = item.0 << FRAGMENT_BITS | hash.fragment();
+        let bits = item.0 << FRAGMENT_BITS | hash.tag();
         let bytes = bits.to_le_bytes();
         Self([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4]])
     }
@@ -95,8 +95,8 @@ impl Entry {
 
     /// False if the item's key cannot have this hash.
     #[inline]
-    pub(super) fn may_be(self, hash: Hash) -> bool {
-        u64::from(self.0[0]) & FRAGMENT_MASK == hash.fragment()
+    pub(super) fn tag_matches(self, hash: Hash) -> bool {
+        u64::from(self.0[0]) & FRAGMENT_MASK == hash.tag()
     }
 }
 
@@ -106,7 +106,7 @@ pub struct Hash(pub(super) u64);
 
 impl Hash {
     #[inline]
-    fn fragment(self) -> u64 {
+    fn tag(self) -> u64 {
         self.0 >> 50 & FRAGMENT_MASK
     }
 
@@ -128,8 +128,8 @@ mod tests {
             for hash in [0, 1 << 50, 0xf << 50, u64::MAX] {
                 let entry = Entry::new(item, Hash(hash));
                 assert_eq!(entry.item(), item);
-                assert!(entry.may_be(Hash(hash)));
-                assert!(!entry.may_be(Hash(hash ^ 1 << 53)));
+                assert!(entry.tag_matches(Hash(hash)));
+                assert!(!entry.tag_matches(Hash(hash ^ 1 << 53)));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Extents of whole pages, one large item each, in the upper half of the mapping.
 //!
 //! ```text
-//! extent   [u32 id][u32 0][u32 pins][u32 drafts] item …    (the item begins at the first unit behind the head)
+//! extent   [u32 id][u32 0][u32 pins][u32 reservations] item …    (the item begins at the first unit behind the head)
 //! ```
 //!
 //! Address space is plentiful (twice `-m`), memory is not, so a free extent remembers whether it still has memory behind
@@ -92,7 +92,7 @@ impl Extents {
     }
 
     /// Up to `bytes_max` of free memory that the caller now discards: offset and length.
-    pub(super) fn shed(&mut self, bytes_max: u64) -> Option<(u64, u64)> {
+    pub(super) fn decommit(&mut self, bytes_max: u64) -> Option<(u64, u64)> {
         let &(_, offset) = self.by_size[1].first()?;
         let free = self.pull(offset)?;
         let bytes = free.bytes.min(bytes_max.next_multiple_of(PAGE_BYTES));
@@ -175,9 +175,9 @@ mod tests {
         assert!(extents.has_warm(20 * PAGE_BYTES) && !extents.has_warm(21 * PAGE_BYTES));
         assert_eq!(extents.take(20 * PAGE_BYTES).unwrap(), a);
         extents.give(a, 20 * PAGE_BYTES);
-        assert_eq!(extents.shed(5 * PAGE_BYTES), Some((a, 5 * PAGE_BYTES)));
+        assert_eq!(extents.decommit(5 * PAGE_BYTES), Some((a, 5 * PAGE_BYTES)));
         assert_eq!(extents.committed_bytes(), 15 * PAGE_BYTES);
-        while extents.shed(u64::MAX >> 1).is_some() {}
+        while extents.decommit(u64::MAX >> 1).is_some() {}
         assert_eq!(extents.take(100 * PAGE_BYTES).unwrap(), 0, "all is one extent again");
         assert_eq!(extents.take(PAGE_BYTES), None);
     }

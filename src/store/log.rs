@@ -169,7 +169,7 @@ impl Log {
 
     /// Nobody holds references obtained before this place, or will: every replica has applied the log up to there, and no
     /// ring is in a section that began before.
-    pub(super) fn passed(&self) -> u64 {
+    pub(super) fn advance_cursor(&self) -> u64 {
         let applied = self.applied_min();
         // Pairs with the fence in `Log::enter`.
         fence(Ordering::SeqCst);
@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(log.read(place), if place == 7 { Delta::Flush } else { delta(place) });
             log.set_applied(0, place + 1);
             log.set_applied(1, place);
-            assert_eq!((log.applied_min(), log.passed()), (place, place));
+            assert_eq!((log.applied_min(), log.advance_cursor()), (place, place));
         }
     }
 }

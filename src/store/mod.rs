@@ -3,11 +3,11 @@
 //! ```text
 //!        ring 0                 ring 1                         one for all
 //!   ┌─ Shard ───────┐      ┌─ Shard ───────┐        ┌─ Store ────────────────────────────┐
-//!   │ Replica       │      │ Replica       │        │ Space   mapping, pin counts, Log   │
-//!   │  hash → item  │      │  hash → item  │        │ Ledger  (writer lock) segments,    │
+//!   │ Replica       │      │ Replica       │        │ Arena   mapping, pin counts, Log   │
+//!   │  hash → item  │      │  hash → item  │        │ SegmentTable  (writer lock) segments,    │
 //!   └──────┬────────┘      └──────┬────────┘        │         large items, queues, ghost │
 //!          │ replay               │ replay          └──────▲─────────────────────────────┘
-//!          └──────────────◄───────┴───── deltas ◄──────────┘ Turn (a writer's): decide, append, apply
+//!          └──────────────◄───────┴───── deltas ◄──────────┘ WriteTxn (a writer's): decide, append, apply
 //! ```
 //!
 //! *Reading.* [`Shard::fresh`] replays the log to its tail; only the [`Fresh`] it returns can look up. So a read sees
@@ -22,11 +22,11 @@
 //! with [`Retry::Soon`], and the caller lets its thread serve others until it tries again.
 //!
 //! *Memory.* An item is written once and never changed (but for its expiry and use marks, which are atomics), so a
-//! reader needs no protection but that the memory is not reused: see `ledger`, "When memory is reused". Replies may go
+//! reader needs no protection but that the memory is not reused: see `segment_table`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `counts`, `index`, `replica`, `ledger`, `turn`, `pace`, `evict`,
-//! `sweep`, `draft`, `edit`, `shard`.
+//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `index`, `replica`, `segment_table`, `write_txn`, `pace`, `evict`,
+//! `sweep`, `reservation`, `edit`, `shard`.
 //!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
@@ -38,9 +38,8 @@
 //! # Assumed
 //! Of the kernel: anonymous memory reads as zero, a discarded page too.
 
+mod arena;
 mod check;
-mod counts;
-mod draft;
 mod edit;
 mod evict;
 mod ghost;
@@ -49,47 +48,48 @@ mod item;
 mod item_ref;
 mod key_hash;
 mod large;
-mod ledger;
 mod log;
 #[cfg(all(test, memcrsd_loom))]
-mod orders;
+mod loom_tests;
 mod pace;
 mod pin;
+mod pin_counts;
 mod prefetch;
 mod region;
 mod replica;
+mod reservation;
+mod segment_table;
 mod shard;
-mod space;
 mod sweep;
 mod sync;
 #[cfg(test)]
 mod tests;
 mod time;
 mod totals;
-mod turn;
 mod whole;
+mod write_txn;
 mod written;
 
-pub use draft::Draft;
 pub use item::{Item, Version};
 pub use item_ref::Hash;
 pub use pin::{Pin, Share};
 use prefetch::prefetch;
 use replica::Group;
 pub use replica::ReplicaMemory;
+pub use reservation::Reservation;
 pub use shard::{Fresh, Shard};
 pub use totals::{ClassTotals, Memory, Totals};
 
 use crate::classes::Classes;
 use crate::clock::Secs;
 use crate::limits::BUFFERED_PART;
+use arena::Arena;
 use item::Layout;
 use item_ref::ItemRef;
 use key_hash::KeyHasher;
-use ledger::Ledger;
 use log::Log;
 use parking_lot::Mutex;
-use space::Space;
+use segment_table::SegmentTable;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -145,7 +145,7 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { memory_limit, errno } = self;
         let mib = memory_limit >> 20;
-        write!(f, "failed to reserve address space for -m {mib}: {errno}; lower -m or raise `ulimit -v`")
+        write!(f, "failed to reserve address arena for -m {mib}: {errno}; lower -m or raise `ulimit -v`")
     }
 }
 
@@ -153,8 +153,8 @@ impl std::error::Error for StartError {}
 
 /// The part of the store that all rings share.
 pub struct Store {
-    space: Space,
-    ledger: Apart<Mutex<Ledger>>,
+    arena: Arena,
+    segments: Apart<Mutex<SegmentTable>>,
     hasher: KeyHasher,
     host: Box<dyn Host>,
     evict: bool,
@@ -166,11 +166,11 @@ pub struct Store {
     /// Bytes of all indexes.
     index_bytes: AtomicU64,
     time: Time,
-    /// Drafts that were dropped unpublished, for the next turn to take back.
+    /// Drafts that were dropped unpublished, for the next transaction to take back.
     abandoned: Mutex<Vec<(ItemRef, Layout)>>,
     abandoned_count: AtomicU32,
     /// When a value last had to wait for others to come.
-    draft_refused_at: AtomicU32,
+    reservation_refused_at: AtomicU32,
     /// Bytes of the buffers that values are received into.
     buffer_bytes: AtomicU64,
 }
@@ -189,14 +189,14 @@ impl Store {
     pub fn new(options: Options, host: Box<dyn Host>) -> Result<Arc<Self>, StartError> {
         let Options { memory_limit, item_size_max, evict, rings, replicas, classes, seed, .. } = options;
         let log = Log::new(options.log_entries.unwrap_or_else(|| log::entries_for(rings)), replicas, rings);
-        let space = Space::reserve(memory_limit, options.address_space, log)
+        let arena = Arena::reserve(memory_limit, options.address_space, log)
             .map_err(|errno| StartError { memory_limit, errno })?;
-        let ledger = Apart(Mutex::new(Ledger::new(&space, memory_limit, evict, classes)));
+        let segments = Apart(Mutex::new(SegmentTable::new(&arena, memory_limit, evict, classes)));
         let replicas = Group::all(replicas, rings, memory_limit);
         let index_bytes = replicas.iter().map(|replica| replica.bytes()).sum();
         Ok(Arc::new(Self {
-            space,
-            ledger,
+            arena,
+            segments,
             hasher: seed.map_or_else(KeyHasher::random, KeyHasher::from_seed),
             host,
             evict,
@@ -212,7 +212,7 @@ impl Store {
             time: Time::default(),
             abandoned: Mutex::new(Vec::new()),
             abandoned_count: AtomicU32::new(0),
-            draft_refused_at: AtomicU32::new(Secs::NEVER.0),
+            reservation_refused_at: AtomicU32::new(Secs::NEVER.0),
             buffer_bytes: AtomicU64::new(0),
         }))
     }
@@ -222,7 +222,7 @@ impl Store {
     /// # Errors
     /// The kernel has no large pages.
     pub fn use_large_pages(&self) -> nix::Result<()> {
-        self.space.use_large_pages()
+        self.arena.use_large_pages()
     }
 
     /// The shard of `ring`, which must be taken once: the log waits for every ring.
@@ -254,37 +254,37 @@ impl Store {
     /// deleted or flushed.
     pub fn begin_copy(&self) {
         let written = WrittenKeys::new(self.memory_limit());
-        self.ledger.lock().written = Some(written);
+        self.segments.lock().written = Some(written);
     }
 
     /// Ends it; nothing is copied any more.
     pub fn end_copy(&self) {
-        let written = self.ledger.lock().written.take();
+        let written = self.segments.lock().written.take();
         // Its memory goes back outside of the lock.
         drop(written);
     }
 
     /// True if a copy has been begun that can still store something: a flush is the end of it.
     pub fn takes_copies(&self) -> bool {
-        self.ledger.lock().written.as_ref().is_some_and(|written| !written.has_all())
+        self.segments.lock().written.as_ref().is_some_and(|written| !written.has_all())
     }
 
     /// Changes `-m`; memory above a lowered limit is freed a little with every write and by [`Shard::maintain`]. False if
     /// `bytes` is more than the reserved address space can serve.
     pub fn set_memory_limit(&self, bytes: u64) -> bool {
-        if bytes > self.space.limit_max() {
+        if bytes > self.arena.limit_max() {
             return false;
         }
-        self.ledger.lock().set_limit(bytes);
+        self.segments.lock().set_limit(bytes);
         self.limit.store(bytes, Ordering::Relaxed);
         true
     }
 
     /// Sums over the whole store.
     pub fn totals(&self) -> Totals {
-        let ledger = self.ledger.lock();
-        let mut totals = ledger.totals.clone();
-        for class in &ledger.class_totals {
+        let segments = self.segments.lock();
+        let mut totals = segments.totals.clone();
+        for class in &segments.class_totals {
             totals.evictions += class.evicted;
             totals.evicted_unfetched += class.evicted_unfetched;
             totals.expired_unfetched += class.expired_unfetched;
@@ -296,46 +296,46 @@ impl Store {
 
     /// Per-class gauges and counters; the index is the class number, 0 is not used.
     pub fn class_totals(&self) -> Vec<ClassTotals> {
-        let ledger = self.ledger.lock();
-        let oldest = ledger.oldest();
-        ledger.class_totals.iter().map(|class| ClassTotals { oldest, ..class.clone() }).collect()
+        let segments = self.segments.lock();
+        let oldest = segments.oldest();
+        segments.class_totals.iter().map(|class| ClassTotals { oldest, ..class.clone() }).collect()
     }
 
     /// Clears the counters, not the gauges.
     pub fn reset_counters(&self) {
-        let mut ledger = self.ledger.lock();
-        for class in &mut ledger.class_totals {
+        let mut segments = self.segments.lock();
+        for class in &mut segments.class_totals {
             *class = ClassTotals { items: class.items, bytes: class.bytes, ..ClassTotals::default() };
         }
-        let Totals { curr_items, bytes, .. } = ledger.totals;
-        ledger.totals = Totals { curr_items, bytes, ..Totals::default() };
+        let Totals { curr_items, bytes, .. } = segments.totals;
+        segments.totals = Totals { curr_items, bytes, ..Totals::default() };
     }
 
     /// The parts of the budget, and what else the store holds.
     pub fn memory(&self) -> Memory {
-        let ledger = self.ledger.lock();
-        let (segments, segments_free) = ledger.segment_counts();
-        let (pins, drafts) = self.space.held_counts();
+        let segments = self.segments.lock();
+        let (in_use, free) = segments.segment_counts();
+        let (pins, reservations) = self.arena.held_counts();
         Memory {
-            limit: ledger.limit,
-            segments: segments * self.space.segment_bytes(),
-            large: ledger.large_bytes(),
-            large_free: ledger.large_free_bytes(),
+            limit: segments.limit,
+            segments: in_use * self.arena.segment_bytes(),
+            large: segments.large_bytes(),
+            large_free: segments.large_free_bytes(),
             index: self.index_bytes(),
             replicas: self.replicas.iter().map(|replica| replica.memory()).collect(),
-            ghost: ledger.ghost_bytes(),
-            log: self.space.log().bytes(),
-            segment_bytes: self.space.segment_bytes(),
-            segments_in_use: segments,
-            segments_free,
-            pending: ledger.pending_bytes(),
+            ghost: segments.ghost_bytes(),
+            log: self.arena.log().bytes(),
+            segment_bytes: self.arena.segment_bytes(),
+            segments_in_use: in_use,
+            segments_free: free,
+            pending: segments.pending_bytes(),
             pins,
-            drafts,
+            reservations,
         }
     }
 
     fn log(&self) -> &Log {
-        self.space.log()
+        self.arena.log()
     }
 
     fn hasher(&self) -> &KeyHasher {
@@ -344,7 +344,7 @@ impl Store {
 
     #[inline]
     fn address(&self, item: ItemRef) -> NonNull<u8> {
-        self.space.address(item)
+        self.arena.address(item)
     }
 
     fn index_bytes(&self) -> u64 {
@@ -368,7 +368,7 @@ impl Store {
 
     /// An item of `bytes` was refused for lack of memory.
     fn count_no_room(&self, bytes: u64) {
-        self.ledger.lock().count_no_room(bytes);
+        self.segments.lock().count_no_room(bytes);
     }
 
     /// Writes that `ring` has still to replay, and how many the log holds: at that many, writers wait for it.
@@ -390,25 +390,25 @@ impl Store {
         self.buffer_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn note_draft_refused(&self, now: Secs) {
-        self.draft_refused_at.store(now.0, Ordering::Relaxed);
+    fn note_reservation_refused(&self, now: Secs) {
+        self.reservation_refused_at.store(now.0, Ordering::Relaxed);
     }
 
     /// True if values have lately had to wait for memory that is held for others which do not come.
-    pub fn is_short_of_drafts(&self, now: Secs) -> bool {
-        let refused_at = self.draft_refused_at.load(Ordering::Relaxed);
+    pub fn is_short_of_reservations(&self, now: Secs) -> bool {
+        let refused_at = self.reservation_refused_at.load(Ordering::Relaxed);
         refused_at != Secs::NEVER.0 && now.0.saturating_sub(refused_at) <= 1
     }
 
     fn is_busy(&self) -> bool {
-        self.ledger.is_locked()
+        self.segments.is_locked()
     }
 
     /// How far the ring that lags most has replayed; `None` if none lags. What was told [`Retry::Stalled`] need not be
     /// tried again while this stays the same.
     pub fn slowest(&self) -> Option<u64> {
         let log = self.log();
-        let (slowest, tail) = (log.passed(), log.tail());
+        let (slowest, tail) = (log.advance_cursor(), log.tail());
         (slowest < tail).then_some(slowest)
     }
 
@@ -423,8 +423,8 @@ impl Store {
                 continue;
             }
             is_any = true;
-            let turn = rings.start + place as usize % rings.len();
-            rings.filter(|&ring| urgent || ring == turn).for_each(|ring| self.host.wake(ring));
+            let txn = rings.start + place as usize % rings.len();
+            rings.filter(|&ring| urgent || ring == txn).for_each(|ring| self.host.wake(ring));
         }
         is_any || log.is_held_before(place, except)
     }
@@ -457,7 +457,7 @@ pub enum Data<'d> {
     /// In the read buffer.
     Bytes(&'d [u8]),
     /// Received into item memory; published in place if the edit's value is [`Value::Data`].
-    Draft(Draft),
+    Reservation(Reservation),
 }
 
 impl Data<'_> {
@@ -466,7 +466,7 @@ impl Data<'_> {
         match self {
             Self::None => &[],
             Self::Bytes(bytes) => bytes,
-            Self::Draft(draft) => draft.bytes(),
+            Self::Reservation(reservation) => reservation.bytes(),
         }
     }
 }
@@ -481,7 +481,7 @@ pub enum Edit {
     /// Stores a new version.
     Put(Put),
     /// Changes the item's fields in place: ordered like a write, cas stays.
-    Amend(Amend),
+    UpdateMetadata(UpdateMetadata),
 }
 
 /// A new version of an item.
@@ -537,7 +537,7 @@ impl Value {
 
 /// Changes of an item's own fields.
 #[derive(Debug, Default)]
-pub struct Amend {
+pub struct UpdateMetadata {
     /// Sets the expiry.
     pub exptime: Option<Secs>,
     /// Sets or clears the stale mark.
@@ -569,9 +569,9 @@ pub enum Retry {
 
 /// Why no memory was reserved for a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreserved {
+pub enum ReserveError {
     /// No memory: -M and full, or everything is in use.
-    NoRoom,
+    OutOfMemory,
     /// There may be some later.
     Retry(Retry),
 }
@@ -579,8 +579,8 @@ pub enum Unreserved {
 /// Why an edit was not carried out. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EditError {
-    /// See [`Unreserved::NoRoom`].
-    NoRoom,
+    /// See [`ReserveError::OutOfMemory`].
+    OutOfMemory,
     /// The new version is over `-I`.
     TooLarge,
     /// A copied item, whose key has been written since the copy began.

@@ -5,7 +5,7 @@
 //! [`COPIED_PER_GAINED`] bytes of it. While it is out, items go that were read only once; when it is far out, all others too.
 //! So the bytes looked at for a write are bounded by what it needs, whatever has been read.
 //!
-//! An [`Effort`] bounds the turn, by bytes: a few large survivors cost as much as a thousand small ones.
+//! An [`Effort`] bounds the transaction, by bytes: a few large survivors cost as much as a thousand small ones.
 
 /// Bytes of survivors copied for each byte gained.
 const COPIED_PER_GAINED: i64 = 8;
@@ -20,7 +20,7 @@ const RECENT_BYTES: u64 = 1 << 20;
 /// Most bytes of victims to look at for a byte gained.
 const EFFORT_MAX: u64 = COPIED_PER_GAINED as u64;
 
-/// In one turn: items of victims looked at, their bytes, and the bytes of them that were copied. The last item may exceed it.
+/// In one transaction: items of victims looked at, their bytes, and the bytes of them that were copied. The last item may exceed it.
 const TURN_ITEMS: usize = 256;
 const TURN_LOOKED_BYTES: u64 = 256 << 10;
 const TURN_COPIED_BYTES: u64 = 64 << 10;
@@ -83,7 +83,7 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// What a turn has done for memory.
+/// What a transaction has done for memory.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Effort {
     items: usize,

@@ -1,6 +1,6 @@
 //! Holding item memory: a pin keeps a value's bytes for a send.
 //!
-//! A pin is one count on the item's home (its segment, or its large extent); memory whose count is not zero is not
+//! A pin is one count on the item's placement (its segment, or its large extent); memory whose count is not zero is not
 //! reused. Dropping it touches counters only, so it may happen inside a completion.
 
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
@@ -39,13 +39,13 @@ unsafe impl Send for Pin {}
 
 impl Pin {
     /// Pins the item at `at`, of which `value` is a part; `None` if pins hold their `share` of memory. The caller holds a
-    /// borrow of the item, so its home cannot be reused before the count is up.
+    /// borrow of the item, so its placement cannot be reused before the count is up.
     pub(super) fn new(store: &Arc<Store>, at: NonNull<u8>, value: &[u8], share: Share) -> Option<Self> {
-        let held_bytes = store.space.try_pin(at, share.of(store.memory_limit()))?;
+        let held_bytes = store.arena.try_pin(at, share.of(store.memory_limit()))?;
         Some(Self { store: Arc::clone(store), at, value: NonNull::from(value), held_bytes })
     }
 
-    /// Bytes that were not held before: all of its home's, if nothing else held that.
+    /// Bytes that were not held before: all of its placement's, if nothing else held that.
     pub fn held_bytes(&self) -> u64 {
         self.held_bytes
     }
@@ -57,13 +57,13 @@ impl Pin {
 
     /// The value, or the part of it that is to be sent.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the pin keeps the home from being reused and an item's value never changes.
+        // SAFETY: the pin keeps the placement from being reused and an item's value never changes.
         unsafe { self.value.as_ref() }
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.store.space.unpin(self.at);
+        self.store.arena.unpin(self.at);
     }
 }

@@ -1,14 +1,14 @@
 //! A ring's handle on the store, and the only ways to read and to write.
 
-use super::draft::{Draft, Reserved};
 use super::evict::Slice;
 use super::index::Found;
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::Need;
 use super::replica::Replica;
-use super::turn::Turn;
-use super::{EditError, Lookup, Retry, Store, Unreserved, Walk};
+use super::reservation::{Reservation, ReservedItem};
+use super::segment_table::Need;
+use super::write_txn::WriteTxn;
+use super::{EditError, Lookup, ReserveError, Retry, Store, Walk};
 use crate::classes::item_bytes;
 use crate::clock::Secs;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Shard {
         let mut more = false;
         if self.tables_left > 0 {
             let tables = self.tables_left.min(MAINTAIN_TABLES);
-            self.replica.index().tidy(&self.store, tables);
+            self.replica.index().drop_stale_tables(&self.store, tables);
             self.tables_left -= tables;
             more = self.tables_left > 0;
         }
@@ -87,15 +87,15 @@ impl Shard {
             // Another ring is writing or maintaining; it does the same work.
             return more;
         }
-        let mut turn = Turn::begin(&self.store, &mut self.replica);
-        let space = turn.space();
-        turn.ledger.collect(space);
-        more |= turn.ledger.has_collectable(space);
-        more |= turn.ledger.shed_excess(space);
-        more |= turn.sweep(self.ring);
-        more |= turn.evict_overhang();
-        turn.evict_ahead(0);
-        drop(turn);
+        let mut txn = WriteTxn::begin(&self.store, &mut self.replica);
+        let arena = txn.arena();
+        txn.segments.collect(arena);
+        more |= txn.segments.has_collectable(arena);
+        more |= txn.segments.decommit_excess(arena);
+        more |= txn.sweep(self.ring);
+        more |= txn.evict_over_limit();
+        txn.evict_proactively(0);
+        drop(txn);
         self.wake_laggards();
         more
     }
@@ -116,19 +116,19 @@ impl Shard {
     #[doc(hidden)]
     pub fn check(&mut self, now: Secs) -> Result<(), String> {
         let fresh = self.fresh(now);
-        fresh.shard.turn().check()
+        fresh.shard.write_txn().check()
     }
 
-    /// The item that the index named when the last turn ended, or names now.
+    /// The item that the index named when the last transaction ended, or names now.
     pub(super) fn item(&self, item_ref: ItemRef) -> Item<'_> {
         self.replica.item(&self.store, item_ref)
     }
 
-    pub(super) fn turn(&mut self) -> Turn<'_> {
-        Turn::begin(&self.store, &mut self.replica)
+    pub(super) fn write_txn(&mut self) -> WriteTxn<'_> {
+        WriteTxn::begin(&self.store, &mut self.replica)
     }
 
-    /// Wakes rings that lag; after a turn.
+    /// Wakes rings that lag; after a transaction.
     #[inline]
     pub(super) fn wake_laggards(&mut self) {
         if self.replica.cursor() >= self.lag_check_at {
@@ -137,7 +137,7 @@ impl Shard {
         }
     }
 
-    /// After a turn that could not go on before other rings have replayed: wakes them. None if they have, so that the next
+    /// After a transaction that could not go on before other rings have replayed: wakes them. None if they have, so that the next
     /// turn gets further.
     #[cold]
     pub(super) fn stalled(&self) -> Option<Retry> {
@@ -147,21 +147,21 @@ impl Shard {
 
     /// Evicts until an allocation that lacked `need`, for the key of `hash`, has a chance, for up to `turns` turns.
     ///
-    /// It ends: each round takes a turn, breaks a promise, or collects some of what was retired.
+    /// It ends: each round takes a transaction, breaks a promise, or collects some of what was retired.
     #[cold]
-    fn make_room(&mut self, hash: Hash, need: Need, turns: &mut u32) -> Result<(), Unreserved> {
+    fn make_room(&mut self, hash: Hash, need: Need, turns: &mut u32) -> Result<(), ReserveError> {
         loop {
-            let mut turn = self.turn();
-            turn.ledger.redeem(hash);
-            let slice = turn.approach(need);
+            let mut txn = self.write_txn();
+            txn.segments.redeem(hash);
+            let slice = txn.approach(need);
             if slice == Some(Slice::Idle) {
-                if turn.ledger.break_promise() {
+                if txn.segments.break_promise() {
                     continue;
                 }
-                return Err(Unreserved::NoRoom);
+                return Err(ReserveError::OutOfMemory);
             }
-            turn.ledger.promise(hash, need);
-            drop(turn);
+            txn.segments.promise(hash, need);
+            drop(txn);
             match slice {
                 None => return Ok(()),
                 Some(Slice::Stalled) => self.stalled().map_or(Ok(()), Err)?,
@@ -203,7 +203,7 @@ impl Fresh<'_> {
         self.now = now;
     }
 
-    /// Finds the live item of `key`. Does not count as a use: see [`Item::touch_use`].
+    /// Finds the live item of `key`. Does not count as a use: see [`Item::record_access`].
     #[inline]
     pub fn find(&mut self, key: &[u8]) -> Lookup<'_> {
         self.find_hashed(self.hash(key), key)
@@ -234,7 +234,7 @@ impl Fresh<'_> {
 
     /// Starts loading what looking up `keys` will touch, and tells their hashes, in order: for pipelines and multigets,
     /// called a few keys ahead.
-    pub fn expect(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
+    pub fn prefetch(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
         for (hash, key) in hashes.iter_mut().zip(keys) {
             *hash = self.hash(key);
             self.shard.replica.index().prefetch_table(*hash);
@@ -247,40 +247,47 @@ impl Fresh<'_> {
     /// Removes an expired item, if it still is what the index names.
     #[cold]
     fn purge(&mut self, hash: Hash, key: &[u8]) {
-        let mut turn = self.shard.turn();
-        if !turn.has_log_room(1) {
+        let mut txn = self.shard.write_txn();
+        if !txn.has_log_room(1) {
             return;
         }
-        if let Some((item_ref, item)) = turn.find(hash, key)
-            && item.expired(turn.now)
+        if let Some((item_ref, item)) = txn.find(hash, key)
+            && item.expired(txn.now)
         {
-            turn.publish(hash, Some((item_ref, item)), None);
+            txn.publish(hash, Some((item_ref, item)), None);
         }
-        drop(turn);
+        drop(txn);
         self.shard.wake_laggards();
     }
 
     /// Memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` turns of some 20 µs.
     ///
     /// # Errors
-    /// [`Unreserved`].
-    pub fn reserve(&mut self, key: &[u8], value_bytes: usize, turns: u32) -> Result<Draft, Unreserved> {
+    /// [`ReserveError`].
+    pub fn reserve(
+        &mut self,
+        key: &[u8],
+        value_bytes: usize,
+        turns: u32,
+    ) -> Result<Reservation, ReserveError> {
         match self.reserve_item(key, value_bytes, turns)? {
-            Some(reserved) => Ok(Draft::reserved(reserved)),
-            None => Draft::buffered(&self.shard.store, key, value_bytes).ok_or_else(|| self.must_wait()),
+            Some(reserved) => Ok(Reservation::reserved(reserved)),
+            None => {
+                Reservation::buffered(&self.shard.store, key, value_bytes).ok_or_else(|| self.must_wait())
+            }
         }
     }
 
-    /// Makes room for more of a value of which [`Draft::needs_room`].
+    /// Makes room for more of a value of which [`Reservation::needs_room`].
     ///
     /// # Errors
-    /// [`Unreserved`]; what has come is kept.
-    pub fn extend(&mut self, draft: &mut Draft, turns: u32) -> Result<(), Unreserved> {
-        let Some(key) = draft.homeless_key() else { return Ok(()) };
-        match self.reserve_item(&key, draft.len(), turns) {
-            Ok(Some(reserved)) => draft.move_to(reserved),
-            Err(Unreserved::Retry(Retry::Soon)) => return Err(Retry::Soon.into()),
-            _ if draft.grow() => {}
+    /// [`ReserveError`]; what has come is kept.
+    pub fn extend(&mut self, reservation: &mut Reservation, turns: u32) -> Result<(), ReserveError> {
+        let Some(key) = reservation.unplaced_key() else { return Ok(()) };
+        match self.reserve_item(&key, reservation.len(), turns) {
+            Ok(Some(reserved)) => reservation.move_to(reserved),
+            Err(ReserveError::Retry(Retry::Soon)) => return Err(Retry::Soon.into()),
+            _ if reservation.grow() => {}
             _ => return Err(self.must_wait()),
         }
         Ok(())
@@ -292,30 +299,30 @@ impl Fresh<'_> {
         key: &[u8],
         value_bytes: usize,
         mut turns: u32,
-    ) -> Result<Option<Reserved>, Unreserved> {
+    ) -> Result<Option<ReservedItem>, ReserveError> {
         let hash = self.shard.store.hasher.hash(key);
         let item_bytes = item_bytes(key.len(), 0, value_bytes);
         loop {
-            let mut turn = self.shard.turn();
-            if turn.has_too_many_drafts(value_bytes) {
+            let mut txn = self.shard.write_txn();
+            if txn.has_too_many_reservations(value_bytes) {
                 return Ok(None);
             }
-            turn.ledger.redeem(hash);
-            let old = turn.find(hash, key);
-            let queue = turn.queue_for(hash, old, item_bytes);
-            match turn.reserve(queue, key, value_bytes, old) {
+            txn.segments.redeem(hash);
+            let old = txn.find(hash, key);
+            let queue = txn.queue_for(hash, old, item_bytes);
+            match txn.reserve(queue, key, value_bytes, old) {
                 Ok(reserved) => return Ok(Some(reserved)),
                 Err(need) => {
-                    turn.ledger.promise(hash, need);
-                    drop(turn);
+                    txn.segments.promise(hash, need);
+                    drop(txn);
                     self.make_room(hash, need, item_bytes, &mut turns)?;
                 }
             }
         }
     }
 
-    fn must_wait(&self) -> Unreserved {
-        self.shard.store.note_draft_refused(self.now);
+    fn must_wait(&self) -> ReserveError {
+        self.shard.store.note_reservation_refused(self.now);
         Retry::Later.into()
     }
 
@@ -325,9 +332,9 @@ impl Fresh<'_> {
         need: Need,
         item_bytes: u64,
         turns: &mut u32,
-    ) -> Result<(), Unreserved> {
+    ) -> Result<(), ReserveError> {
         let made = self.shard.make_room(hash, need, turns);
-        if made == Err(Unreserved::NoRoom) {
+        if made == Err(ReserveError::OutOfMemory) {
             self.shard.store.count_no_room(item_bytes);
         }
         made
@@ -345,12 +352,12 @@ impl Fresh<'_> {
 
     fn flush_now(&mut self) -> Result<(), Retry> {
         loop {
-            let mut turn = self.shard.turn();
-            if turn.has_log_room(1) {
-                turn.flush();
+            let mut txn = self.shard.write_txn();
+            if txn.has_log_room(1) {
+                txn.flush();
                 return Ok(());
             }
-            drop(turn);
+            drop(txn);
             self.shard.stalled().map_or(Ok(()), Err)?;
         }
     }
@@ -395,7 +402,7 @@ impl Drop for Fresh<'_> {
     }
 }
 
-impl From<Retry> for Unreserved {
+impl From<Retry> for ReserveError {
     fn from(retry: Retry) -> Self {
         Self::Retry(retry)
     }
@@ -407,11 +414,11 @@ impl From<Retry> for EditError {
     }
 }
 
-impl From<Unreserved> for EditError {
-    fn from(error: Unreserved) -> Self {
+impl From<ReserveError> for EditError {
+    fn from(error: ReserveError) -> Self {
         match error {
-            Unreserved::NoRoom => Self::NoRoom,
-            Unreserved::Retry(retry) => Self::Retry(retry),
+            ReserveError::OutOfMemory => Self::OutOfMemory,
+            ReserveError::Retry(retry) => Self::Retry(retry),
         }
     }
 }

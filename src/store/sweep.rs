@@ -13,8 +13,8 @@
 
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::{Large, Queue, State, Unit, Walk};
-use super::turn::Turn;
+use super::segment_table::{EvictionUnit, Large, Queue, State, Walk};
+use super::write_txn::WriteTxn;
 use crate::clock::Secs;
 
 /// Of all items, the part that may be looked at in a second without having expired; one in this many.
@@ -45,7 +45,7 @@ struct Expired<'t> {
     offset: u32,
 }
 
-impl<'t> Turn<'t> {
+impl<'t> WriteTxn<'t> {
     /// Removes what has expired, for some 10 µs, unless another ring does in this second; true if `ring` should go on soon.
     ///
     /// It ends: each step takes from what is left of the slice.
@@ -56,12 +56,12 @@ impl<'t> Turn<'t> {
         let mut left = SLICE_COST;
         while left > 0 {
             // With a full log it goes on when others have replayed, with the next look.
-            if !self.ledger.sweep.may_go_on() || !self.has_log_room(1) {
+            if !self.segments.sweep.may_go_on() || !self.has_log_room(1) {
                 return false;
             }
-            let cost = match self.ledger.sweep.walk {
+            let cost = match self.segments.sweep.walk {
                 Some(walk) => self.walk_on(walk, left),
-                None => match self.ledger.schedule.first() {
+                None => match self.segments.schedule.first() {
                     Some((unit, at)) if at <= self.now => self.begin_unit(unit),
                     _ => return false,
                 },
@@ -73,8 +73,8 @@ impl<'t> Turn<'t> {
 
     /// True if it is `ring` that sweeps in this second.
     fn is_sweeper(&mut self, ring: usize) -> bool {
-        let (now, items) = (self.now, self.ledger.totals.curr_items);
-        let sweep = &mut self.ledger.sweep;
+        let (now, items) = (self.now, self.segments.totals.curr_items);
+        let sweep = &mut self.segments.sweep;
         if sweep.second != now {
             sweep.second = now;
             sweep.ring = ring;
@@ -85,25 +85,25 @@ impl<'t> Turn<'t> {
     }
 
     /// Begins with the unit that is first in the schedule; what that cost.
-    fn begin_unit(&mut self, unit: Unit) -> u32 {
-        self.ledger.schedule.pop();
+    fn begin_unit(&mut self, unit: EvictionUnit) -> u32 {
+        self.segments.schedule.pop();
         match unit {
-            Unit::Segment(id) => self.begin_walk(id),
-            Unit::Large(id) => self.sweep_large(id),
+            EvictionUnit::Segment(id) => self.begin_walk(id),
+            EvictionUnit::Large(id) => self.sweep_large(id),
         }
         LOOK_UP_COST
     }
 
     fn begin_walk(&mut self, id: u32) {
         let now = self.now;
-        let segment = &mut self.ledger.segments[id as usize];
+        let segment = &mut self.segments.segments[id as usize];
         match segment.state {
             // Whatever comes into it is noted.
             _ if segment.live == 0 => {}
             State::Open | State::Sealed => {
                 let removed_by = std::mem::replace(&mut segment.removed_by, now);
                 let walk = Walk { id, epoch: segment.epoch, offset: 0, removed_by };
-                self.ledger.sweep.walk = Some(walk);
+                self.segments.sweep.walk = Some(walk);
             }
             State::Victim => self.look_again_later(id),
             State::Free | State::Retired => {}
@@ -112,29 +112,29 @@ impl<'t> Turn<'t> {
 
     /// The evictor is emptying the segment, unless it has to stop.
     fn look_again_later(&mut self, id: u32) {
-        self.ledger.schedule.note(Unit::Segment(id), Secs(self.now.0 + 1));
+        self.segments.schedule.note(EvictionUnit::Segment(id), Secs(self.now.0 + 1));
     }
 
     fn sweep_large(&mut self, id: u32) {
-        self.ledger.sweep.looks_left -= 1;
-        if !self.ledger.larges.get(id as usize).is_some_and(Large::is_published) {
+        self.segments.sweep.looks_left -= 1;
+        if !self.segments.large_items.get(id as usize).is_some_and(Large::is_published) {
             return;
         }
         let (item_ref, item) = self.item_of_large(id);
         if item.expired(self.now) {
             self.remove_expired(item_ref, &item, self.hash(item.key()));
         } else if item.exptime() != Secs::NEVER {
-            self.ledger.schedule.note(Unit::Large(id), item.exptime());
+            self.segments.schedule.note(EvictionUnit::Large(id), item.exptime());
         }
     }
 
     /// Goes on with a walk; what that cost, of `left`.
     fn walk_on(&mut self, walk: Walk, left: u32) -> u32 {
-        let segment = &self.ledger.segments[walk.id as usize];
+        let segment = &self.segments.segments[walk.id as usize];
         let is_gone = segment.epoch != walk.epoch || segment.live == 0;
         if is_gone || segment.state == State::Victim || walk.offset >= segment.used {
             let is_victim = !is_gone && segment.state == State::Victim;
-            self.ledger.sweep.walk = None;
+            self.segments.sweep.walk = None;
             if is_victim {
                 self.look_again_later(walk.id);
             }
@@ -154,7 +154,7 @@ impl<'t> Turn<'t> {
                 removed += 1;
             }
         }
-        self.ledger.sweep.walk = Some(walk);
+        self.segments.sweep.walk = Some(walk);
         cost + removed * REMOVAL_COST
     }
 
@@ -165,21 +165,24 @@ impl<'t> Turn<'t> {
         left: u32,
         expired: &mut [Option<Expired<'t>>; LOOK_AHEAD],
     ) -> (Walk, u32) {
-        let used = self.ledger.segments[walk.id as usize].used;
+        let used = self.segments.segments[walk.id as usize].used;
         let (mut cost, mut looks, mut found) = (0, 0, 0);
         let mut earliest = Secs(u32::MAX);
-        while walk.offset < used && found < LOOK_AHEAD && cost < left && looks < self.ledger.sweep.looks_left
+        while walk.offset < used
+            && found < LOOK_AHEAD
+            && cost < left
+            && looks < self.segments.sweep.looks_left
         {
             let offset = walk.offset;
             let (item_ref, item, bytes) = self.item_in_segment(walk.id, offset);
             walk.offset += bytes;
-            self.ledger.totals.crawler_items_checked += 1;
+            self.segments.totals.crawler_items_checked += 1;
             cost += if bytes > FAR_BYTES { FAR_LOOK_COST } else { LOOK_COST };
             let exptime = item.exptime();
             // Whether what has not expired is alive does not matter: too early an entry costs a walk.
             if item.expired(self.now) && exptime > walk.removed_by {
                 let hash = self.hash(item.key());
-                self.expect(hash);
+                self.prefetch(hash);
                 expired[found] = Some(Expired { item_ref, item, hash, offset });
                 found += 1;
                 cost += LOOK_UP_COST;
@@ -190,32 +193,32 @@ impl<'t> Turn<'t> {
                 earliest = earliest.min(exptime);
             }
         }
-        self.ledger.sweep.looks_left -= looks;
+        self.segments.sweep.looks_left -= looks;
         if earliest != Secs(u32::MAX) {
-            self.ledger.schedule.note(Unit::Segment(walk.id), earliest);
+            self.segments.schedule.note(EvictionUnit::Segment(walk.id), earliest);
         }
         (walk, cost)
     }
 
     /// An open segment in which nothing lives is not waited for until it is full.
     fn seal_if_dead(&mut self, walk: Walk) {
-        let segment = &self.ledger.segments[walk.id as usize];
+        let segment = &self.segments.segments[walk.id as usize];
         if segment.epoch == walk.epoch
             && segment.state == State::Open
             && segment.live == 0
             && segment.used > 0
         {
-            let (queue, space): (Queue, _) = (segment.queue, self.space());
-            self.ledger.seal(queue, space);
+            let (queue, arena): (Queue, _) = (segment.queue, self.arena());
+            self.segments.seal(queue, arena);
         }
     }
 
     fn remove_expired(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) {
-        let (class, _) = self.ledger.class_of(item);
-        let counters = &mut self.ledger.class_totals[class];
+        let (class, _) = self.segments.class_of(item);
+        let counters = &mut self.segments.class_totals[class];
         counters.crawler_reclaimed += 1;
         counters.expired_unfetched += u64::from(!item.fetched());
-        let removals_left = &mut self.ledger.sweep.removals_left;
+        let removals_left = &mut self.segments.sweep.removals_left;
         *removals_left = removals_left.saturating_sub(1);
         self.publish(hash, Some((item_ref, *item)), None);
     }

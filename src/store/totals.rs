@@ -74,5 +74,5 @@ pub struct Memory {
     /// Number of values being sent from item memory.
     pub pins: u64,
     /// Number of values being received into item memory.
-    pub drafts: u64,
+    pub reservations: u64,
 }

@@ -5,23 +5,23 @@
 //! less than the new item has. With -M the write is refused.
 
 use super::evict::Slice;
-use super::ledger::Need;
-use super::turn::Turn;
+use super::segment_table::Need;
+use super::write_txn::WriteTxn;
 
-/// Items evicted in one turn.
+/// Items evicted in one transaction.
 const ITEMS_MAX: usize = 64;
 
-impl Turn<'_> {
+impl WriteTxn<'_> {
     /// Makes some of the free space one piece. What it leaves less of: memory behind free extents, or large items.
     pub(super) fn make_whole(&mut self, need: Need) -> Slice {
         let Need::Extent { bytes, .. } = need else { return Slice::Idle };
-        let space = self.space();
-        if self.ledger.shed_extents(space) {
+        let arena = self.arena();
+        if self.segments.decommit_extents(arena) {
             return Slice::Worked;
         }
-        match self.ledger.window(space, bytes) {
+        match self.segments.window(arena, bytes) {
             // All that stands in the way has been evicted.
-            Some(window) if window.ids.is_empty() && self.ledger.awaits_cursors() => Slice::Stalled,
+            Some(window) if window.ids.is_empty() && self.segments.awaits_cursors() => Slice::Stalled,
             Some(window) if !window.ids.is_empty() && self.evicts() => {
                 for &id in window.ids.iter().take(ITEMS_MAX) {
                     if !self.has_log_room(1) {

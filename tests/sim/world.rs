@@ -5,8 +5,8 @@ use memcrsd::classes::Classes;
 use memcrsd::clock::Secs;
 use memcrsd::fuzzing::rings::{self, with_shard};
 use memcrsd::store::{
-    Amend, Data, Draft, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Retry, Shard, Share,
-    Store, Unreserved, Value, Walk,
+    Data, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Reservation, ReserveError, Retry,
+    Shard, Share, Store, UpdateMetadata, Value, Walk,
 };
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ struct Receiving {
     ring: usize,
     key: Vec<u8>,
     value: Vec<u8>,
-    draft: Draft,
+    reservation: Reservation,
 }
 
 pub(crate) struct World {
@@ -230,7 +230,7 @@ impl World {
                         return result;
                     }
                 }
-                Err(EditError::NoRoom) => {
+                Err(EditError::OutOfMemory) => {
                     self.refusals += 1;
                     return result;
                 }
@@ -272,7 +272,7 @@ impl World {
             match fresh.find(&key) {
                 Lookup::Hit(item) => {
                     assert_eq!(item.key(), key);
-                    item.touch_use(now);
+                    item.record_access(now);
                     let entry = Entry {
                         value: item.value().to_vec(),
                         flags: item.flags(),
@@ -364,10 +364,10 @@ impl World {
                 let entry = Entry { value: value.to_vec(), flags, exptime, cas: done.cas };
                 self.model.put(key, entry);
             }
-            Err(EditError::NoRoom) if self.kind.evict => {
+            Err(EditError::OutOfMemory) if self.kind.evict => {
                 assert!(!self.receiving.is_empty() || !self.sending.is_empty(), "room can be made");
             }
-            Err(EditError::NoRoom) => {
+            Err(EditError::OutOfMemory) => {
                 if self.accepts_equals(key, value.len()) {
                     self.write_at_rest(ring, key, flags, exptime, value);
                 }
@@ -436,7 +436,8 @@ impl World {
 
     fn touch(&mut self, ring: usize) {
         let (key, exptime) = (self.key(), self.exptime());
-        let amend = || Edit::Amend(Amend { exptime: Some(exptime), ..Amend::default() });
+        let amend =
+            || Edit::UpdateMetadata(UpdateMetadata { exptime: Some(exptime), ..UpdateMetadata::default() });
         self.edit(ring, &key, Data::None, amend, |entry| {
             entry.map(|entry| Entry { exptime, ..entry.clone() })
         });
@@ -489,11 +490,12 @@ impl World {
         let (key, mut value) = (self.key(), self.value());
         value.push(b'!');
         let turns = self.random.u32(..3);
-        let draft = with_shard(ring, |shard| shard.fresh(rings::now()).reserve(&key, value.len(), turns));
-        match draft {
-            Ok(draft) => self.receiving.push(Receiving { ring, key, value, draft }),
-            Err(Unreserved::Retry(_)) => {}
-            Err(Unreserved::NoRoom) => self.refusals += 1,
+        let reservation =
+            with_shard(ring, |shard| shard.fresh(rings::now()).reserve(&key, value.len(), turns));
+        match reservation {
+            Ok(reservation) => self.receiving.push(Receiving { ring, key, value, reservation }),
+            Err(ReserveError::Retry(_)) => {}
+            Err(ReserveError::OutOfMemory) => self.refusals += 1,
         }
     }
 
@@ -503,23 +505,23 @@ impl World {
         }
         let at = self.random.usize(..self.receiving.len());
         let receiving = &mut self.receiving[at];
-        let filled = receiving.draft.filled();
+        let filled = receiving.reservation.filled();
         let count = self.random.usize(1..=receiving.value.len() - filled);
-        if receiving.draft.needs_room() {
+        if receiving.reservation.needs_room() {
             let turns = self.random.u32(..3);
-            let (ring, draft) = (receiving.ring, &mut receiving.draft);
+            let (ring, reservation) = (receiving.ring, &mut receiving.reservation);
             // Whether there is some or not, the value is whole in the end.
-            let _ = with_shard(ring, |shard| shard.fresh(rings::now()).extend(draft, turns));
+            let _ = with_shard(ring, |shard| shard.fresh(rings::now()).extend(reservation, turns));
         }
-        receiving.draft.fill(&receiving.value[filled..filled + count]);
-        if receiving.draft.filled() == receiving.draft.len() {
-            let Receiving { ring, key, value, draft } = self.receiving.swap_remove(at);
+        receiving.reservation.fill(&receiving.value[filled..filled + count]);
+        if receiving.reservation.filled() == receiving.reservation.len() {
+            let Receiving { ring, key, value, reservation } = self.receiving.swap_remove(at);
             if self.random.u8(..4) == 0 {
                 return;
             }
             let put = || put(5, Secs::NEVER, Value::Data);
             let entry = Entry { value, flags: 5, exptime: Secs::NEVER, cas: 0 };
-            self.edit(ring, &key, Data::Draft(draft), put, |_| Some(entry));
+            self.edit(ring, &key, Data::Reservation(reservation), put, |_| Some(entry));
         }
     }
 
@@ -566,7 +568,7 @@ impl World {
         }
         (0..self.kind.rings).for_each(|ring| self.check_books(ring));
         let memory = self.store.memory();
-        assert_eq!((memory.pins, memory.drafts), (0, 0));
+        assert_eq!((memory.pins, memory.reservations), (0, 0));
         let totals = self.store.totals();
         assert_eq!(totals.curr_items, first.len() as u64, "the books count what the index holds");
         println!(

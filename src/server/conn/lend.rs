@@ -1,11 +1,11 @@
 //! Memory that a connection lends to the kernel: unfinished values, and replies with values pinned in the store.
 
-use crate::store::{Draft, Pin};
+use crate::store::{Pin, Reservation};
 
 #[expect(unsafe_code, reason = "the kernel writes values into item memory")]
-// SAFETY: the draft promises that its spare memory is valid as long as it lives; it is unpublished, so that this is the
+// SAFETY: the reservation promises that its spare memory is valid as long as it lives; it is unpublished, so that this is the
 // only way to it, and it is lent to one receive at a time.
-unsafe impl uring::Receive for Draft {
+unsafe impl uring::Receive for Reservation {
     fn spare(&mut self) -> (*mut u8, usize) {
         Self::spare(self)
     }

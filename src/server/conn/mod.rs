@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!        ┌──────────────── Read ───────────────┐        Resume ──► feed the rest
-//!        ▼                                     │        Receive ─► into the draft, then feed
+//!        ▼                                     │        Receive ─► into the reservation, then feed
 //!   read into a buffer ──► feed in place ──► send all ─ Watch ───► pump until the client goes
 //!                           (+ carry)                   Close ───► end
 //! ```
@@ -328,27 +328,27 @@ impl Connection {
         Ok(())
     }
 
-    /// Receives into the draft until it is full.
+    /// Receives into the reservation until it is full.
     async fn receive(&mut self) -> Result<(), CloseReason> {
         self.entry.phase.set(Phase::Receiving);
         self.entry.start_receiving(self.ring.now());
-        while let Some(mut draft) = self.session.lend_draft() {
-            if uring::Receive::spare(&mut draft).1 == 0 {
-                self.session.return_draft(draft);
+        while let Some(mut reservation) = self.session.lend_reservation() {
+            if uring::Receive::spare(&mut reservation).1 == 0 {
+                self.session.return_reservation(reservation);
                 break;
             }
             self.check_stop()?;
-            let (result, mut draft) = self.entry.stream.recv_into(draft).await;
+            let (result, mut reservation) = self.entry.stream.recv_into(reservation).await;
             match result {
                 Ok(0) => return Err(self.entry.closed_for.get().unwrap_or(CloseReason::Normal)),
                 Ok(count) => {
-                    draft.advance(count);
+                    reservation.advance(count);
                     self.ring.counters().bytes_read.add(count as u64);
                     self.entry.note_received(count);
                 }
                 Err(error) => return Err(self.broken(&error)),
             }
-            self.session.return_draft(draft);
+            self.session.return_reservation(reservation);
         }
         self.entry.receiving.set(None);
         self.note_read();

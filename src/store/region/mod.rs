@@ -69,7 +69,7 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: `base` and `bytes` are the mapping made in `reserve`; pins and drafts hold the store, so none is left.
+        // SAFETY: `base` and `bytes` are the mapping made in `reserve`; pins and reservations hold the store, so none is left.
         unsafe { pages::release(self.base, self.bytes) };
     }
 }

@@ -3,7 +3,8 @@
 use super::*;
 
 fn touch(fresh: &mut Fresh<'_>, key: &str) -> bool {
-    let amend = || Edit::Amend(Amend { exptime: Some(Secs(100)), ..Amend::default() });
+    let amend =
+        || Edit::UpdateMetadata(UpdateMetadata { exptime: Some(Secs(100)), ..UpdateMetadata::default() });
     let touch = |old: Option<&Item<'_>>| (if old.is_some() { amend() } else { Edit::Keep }, old.is_some());
     fresh.edit(key.as_bytes(), &mut Data::None, touch).unwrap().outcome
 }

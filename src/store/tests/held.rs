@@ -25,7 +25,7 @@ fn pinned_items_stay_and_cost_no_others() {
         .step_by(60)
         .filter_map(|n| pin(&mut shard, &format!("key-{n}")).map(|pin| (n, pin)))
         .collect();
-    let held = shard.store().space.pinned_bytes();
+    let held = shard.store().arena.pinned_bytes();
     assert!((1 << 20..=2 << 20).contains(&held), "{held} bytes are held by {} pins", pins.len());
     for n in 0..40_000 {
         set(&mut shard, &format!("new-{n}"), &value).unwrap();
@@ -39,7 +39,7 @@ fn pinned_items_stay_and_cost_no_others() {
         assert!(get(&mut shard, &format!("key-{n}")).is_some(), "key-{n} is in nobody's way");
     }
     drop(pins);
-    assert_eq!(shard.store().space.pinned_bytes(), 0);
+    assert_eq!(shard.store().arena.pinned_bytes(), 0);
     for n in 0..40_000 {
         set(&mut shard, &format!("newer-{n}"), &value).unwrap();
     }
@@ -52,36 +52,40 @@ fn pinned_items_stay_and_cost_no_others() {
 #[cfg_attr(miri, ignore = "takes hours")]
 fn values_on_their_way_hold_a_bounded_part_of_memory() {
     let mut shard = alone(options(64 << 20, 1));
-    let mut drafts = Vec::new();
+    let mut reservations = Vec::new();
     let refused = loop {
-        match shard.fresh(NOW).reserve(format!("draft-{}", drafts.len()).as_bytes(), 1_000_000, u32::MAX) {
-            Ok(draft) => drafts.push(draft),
+        match shard.fresh(NOW).reserve(
+            format!("reservation-{}", reservations.len()).as_bytes(),
+            1_000_000,
+            u32::MAX,
+        ) {
+            Ok(reservation) => reservations.push(reservation),
             Err(why) => break why,
         }
         assert!(shard.store().memory().large <= 8 << 20);
     };
-    assert_eq!(refused, Unreserved::Retry(Retry::Later));
-    assert!(shard.store().is_short_of_drafts(NOW));
+    assert_eq!(refused, ReserveError::Retry(Retry::Later));
+    assert!(shard.store().is_short_of_reservations(NOW));
     // 8 of them in item memory, the others in 16 KiB each.
-    assert_eq!(drafts.len(), 8 + 512);
-    drafts.truncate(9);
+    assert_eq!(reservations.len(), 8 + 512);
+    reservations.truncate(9);
     // The last one comes, and gets a place when there is one.
-    let mut draft = drafts.pop().unwrap();
+    let mut reservation = reservations.pop().unwrap();
     let value: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
-    while draft.filled() < 500_000 {
-        assert!(draft.fill(&value[draft.filled()..]) > 0 || draft.needs_room());
-        shard.fresh(NOW).extend(&mut draft, u32::MAX).unwrap();
+    while reservation.filled() < 500_000 {
+        assert!(reservation.fill(&value[reservation.filled()..]) > 0 || reservation.needs_room());
+        shard.fresh(NOW).extend(&mut reservation, u32::MAX).unwrap();
     }
-    assert!(draft.homeless_key().is_some());
-    drafts.clear();
-    while draft.filled() < draft.len() {
-        draft.fill(&value[draft.filled()..]);
-        shard.fresh(NOW).extend(&mut draft, u32::MAX).unwrap();
+    assert!(reservation.unplaced_key().is_some());
+    reservations.clear();
+    while reservation.filled() < reservation.len() {
+        reservation.fill(&value[reservation.filled()..]);
+        shard.fresh(NOW).extend(&mut reservation, u32::MAX).unwrap();
     }
-    assert!(draft.homeless_key().is_none());
+    assert!(reservation.unplaced_key().is_none());
     let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
-    shard.fresh(NOW).edit(b"draft-8", &mut Data::Draft(draft), edit).unwrap();
-    assert!(get(&mut shard, "draft-8") == Some(value));
+    shard.fresh(NOW).edit(b"reservation-8", &mut Data::Reservation(reservation), edit).unwrap();
+    assert!(get(&mut shard, "reservation-8") == Some(value));
     assert_eq!(shard.store().buffer_bytes.load(Ordering::Relaxed), 0);
 }
 
@@ -90,14 +94,15 @@ fn values_on_their_way_hold_a_bounded_part_of_memory() {
 #[cfg_attr(miri, ignore = "takes hours")]
 fn small_values_on_their_way_hold_few_segments() {
     let mut shard = alone(options(64 << 20, 1));
-    let mut drafts = Vec::new();
+    let mut reservations = Vec::new();
     for n in 0..300 {
-        drafts.push(shard.fresh(NOW).reserve(format!("draft-{n}").as_bytes(), 10_000, u32::MAX).unwrap());
+        reservations
+            .push(shard.fresh(NOW).reserve(format!("reservation-{n}").as_bytes(), 10_000, u32::MAX).unwrap());
         for m in 0..20 {
             set(&mut shard, &format!("between-{n}-{m}"), &[b'v'; 6_000]).unwrap();
         }
     }
-    let held = shard.store().space.drafted_segment_bytes();
+    let held = shard.store().arena.reserved_segment_bytes();
     assert!(held <= (64 << 20) / 32 + 131_072, "{held}");
 }
 

@@ -249,11 +249,11 @@ fn a_large_value_evicts_about_its_own_size() {
     assert!(most <= 2, "{most}");
     // Received as it comes, as well.
     for n in 0..300 {
-        let key = format!("draft-{n}");
-        let mut draft = shard.fresh(NOW).reserve(key.as_bytes(), 500_000, 4).unwrap();
-        draft.fill(&vec![b'd'; 500_000]);
+        let key = format!("reservation-{n}");
+        let mut reservation = shard.fresh(NOW).reserve(key.as_bytes(), 500_000, 4).unwrap();
+        reservation.fill(&vec![b'd'; 500_000]);
         let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
-        shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Draft(draft), edit).unwrap();
+        shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Reservation(reservation), edit).unwrap();
         let held = shard.store().totals().curr_items;
         assert!((125..=132).contains(&held), "{held}");
     }
@@ -391,19 +391,19 @@ fn a_reply_in_flight_outlives_its_item() {
 }
 
 #[test]
-fn a_draft_that_is_dropped_leaves_nothing() {
+fn a_dropped_reservation_leaves_nothing() {
     let mut shard = alone(options(8 << 20, 1));
     for bytes in [10_000, 600_000] {
         for _ in 0..if cfg!(miri) { 10 } else { 200 } {
-            let mut draft = shard.fresh(NOW).reserve(b"key", bytes, u32::MAX).unwrap();
-            assert_eq!(draft.fill(&vec![b'd'; 5_000]), 5_000);
+            let mut reservation = shard.fresh(NOW).reserve(b"key", bytes, u32::MAX).unwrap();
+            assert_eq!(reservation.fill(&vec![b'd'; 5_000]), 5_000);
         }
     }
     assert_eq!(get(&mut shard, "key"), None);
     while shard.maintain(Secs(3)) {}
     while shard.maintain(Secs(4)) {}
     let memory = shard.store().memory();
-    assert_eq!((memory.drafts, memory.large), (0, 0), "{memory:?}");
+    assert_eq!((memory.reservations, memory.large), (0, 0), "{memory:?}");
 }
 
 /// Making room for 1 MB among items of 60 bytes means 18,000 evictions, which other connections once had to wait for.
@@ -414,19 +414,19 @@ fn room_for_a_large_value_is_made_in_turns() {
     most_evicted_in_one_go(&mut shard, "small", 10, 400_000);
     let mut before = shard.store().totals().evictions;
     let mut calls = 0;
-    let draft = loop {
+    let reservation = loop {
         calls += 1;
         let reserved = shard.fresh(NOW).reserve(b"large", 1_000_000, 1);
         let after = shard.store().totals().evictions;
         assert!(after - before <= 2 * 300, "{}", after - before);
         before = after;
         match reserved {
-            Ok(draft) => break draft,
-            Err(why) => assert_eq!(why, Unreserved::Retry(Retry::Soon)),
+            Ok(reservation) => break reservation,
+            Err(why) => assert_eq!(why, ReserveError::Retry(Retry::Soon)),
         }
     };
     assert!((25..100).contains(&calls), "{calls}");
-    assert_eq!(draft.len(), 1_000_000);
+    assert_eq!(reservation.len(), 1_000_000);
 }
 
 /// A ring that never turns again fills the log: a flush once waited for it for ever.
@@ -515,7 +515,7 @@ fn every_field_comes_back() {
         );
         assert_eq!((item.exptime(), item.last_access(), item.fetched()), (Secs(77), NOW, false));
         assert_eq!((item.stale(), item.won(), item.key_is_binary()), (true, bytes > 9, flags == 7));
-        item.touch_use(Secs(5));
+        item.record_access(Secs(5));
         assert!(item.fetched() && item.last_access() == Secs(5));
     }
 }

@@ -13,7 +13,7 @@ fn fill_and_read(shard: &mut Shard, bytes: usize, reads: u32) -> usize {
     for n in 0..count {
         for _ in 0..reads {
             if let Lookup::Hit(item) = shard.fresh(NOW).find(format!("old-{n}").as_bytes()) {
-                item.touch_use(NOW);
+                item.record_access(NOW);
             }
         }
     }
@@ -93,7 +93,7 @@ fn a_large_value_finds_its_room_beside_others_writes() {
     for round in 0..1_000 {
         match shard.fresh(NOW).reserve(b"largest", 6 << 20, 1) {
             Ok(_) => return,
-            Err(why) => assert_eq!(why, Unreserved::Retry(Retry::Soon)),
+            Err(why) => assert_eq!(why, ReserveError::Retry(Retry::Soon)),
         }
         for n in 0..8 {
             set(&mut shard, &format!("small-{round}-{n}"), &small).unwrap();
@@ -111,7 +111,7 @@ fn room_is_kept_for_a_while_only() {
     fill_and_read(&mut shard, 1_000, 0);
     let before = shard.store().totals().curr_items;
     let reserved = shard.fresh(NOW).reserve(b"largest", 8 << 20, 0);
-    assert_eq!(reserved.err(), Some(Unreserved::Retry(Retry::Soon)));
+    assert_eq!(reserved.err(), Some(ReserveError::Retry(Retry::Soon)));
     let later = Secs(NOW.0 + 2);
     for n in 0..100_000 {
         set_at(&mut shard, later, &format!("new-{n}"), &[b'n'; 1_000], Secs::NEVER).unwrap();

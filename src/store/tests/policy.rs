@@ -1,26 +1,26 @@
 //! Which items the evictor favours.
 
-use super::super::ledger::Queue;
+use super::super::segment_table::Queue;
 use super::*;
 
 /// Stores a value the way one comes that is longer than a read: its memory is reserved before it is there.
 fn receive(shard: &mut Shard, key: &str, bytes: usize) {
-    let mut draft = loop {
+    let mut reservation = loop {
         match shard.fresh(NOW).reserve(key.as_bytes(), bytes, 1) {
-            Ok(draft) => break draft,
-            Err(why) => assert_eq!(why, Unreserved::Retry(Retry::Soon), "{key}"),
+            Ok(reservation) => break reservation,
+            Err(why) => assert_eq!(why, ReserveError::Retry(Retry::Soon), "{key}"),
         }
     };
-    draft.fill(&vec![b'v'; bytes]);
+    reservation.fill(&vec![b'v'; bytes]);
     let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
-    shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Draft(draft), edit).unwrap();
+    shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Reservation(reservation), edit).unwrap();
 }
 
 fn queue_of(shard: &mut Shard, key: &str) -> Queue {
     let hash = shard.fresh(NOW).hash(key.as_bytes());
-    let turn = shard.turn();
-    let (item_ref, _) = turn.find(hash, key.as_bytes()).expect("stored");
-    turn.queue_of(item_ref)
+    let txn = shard.write_txn();
+    let (item_ref, _) = txn.find(hash, key.as_bytes()).expect("stored");
+    txn.queue_of(item_ref)
 }
 
 /// Reserving memory for a large value once took its ghost, and publishing it asked for the ghost again and found none: a
@@ -47,7 +47,7 @@ fn a_large_value_that_comes_back_is_remembered() {
 fn use_or_set(shard: &mut Shard, key: &str, bytes: usize) -> bool {
     let hit = match shard.fresh(NOW).find(key.as_bytes()) {
         Lookup::Hit(item) => {
-            item.touch_use(NOW);
+            item.record_access(NOW);
             true
         }
         _ => false,

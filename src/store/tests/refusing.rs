@@ -101,7 +101,7 @@ fn growth_is_refused_without_work() {
         assert!(count * bytes > 55 << 20, "{count} of {bytes}");
         let before = shard.store().totals();
         for n in 0..1_000 {
-            assert_eq!(set(&mut shard, &format!("new-{n}"), &vec![b'n'; bytes]), Err(EditError::NoRoom));
+            assert_eq!(set(&mut shard, &format!("new-{n}"), &vec![b'n'; bytes]), Err(EditError::OutOfMemory));
         }
         let after = shard.store().totals();
         assert_eq!(after.moves_within_lru, before.moves_within_lru);
@@ -117,7 +117,7 @@ fn a_store_over_a_lowered_limit_takes_what_fits_under_it() {
     let mut shard = refusing(64 << 20);
     let mut sizes = fill(&mut shard, |_| 1_000);
     assert!(shard.store().set_memory_limit(32 << 20));
-    assert_eq!(set(&mut shard, "new", &[b'n'; 1_000]), Err(EditError::NoRoom));
+    assert_eq!(set(&mut shard, "new", &[b'n'; 1_000]), Err(EditError::OutOfMemory));
     overwrite(&mut shard, &mut sizes, 50_000, |_| 1_000);
     let count = sizes.len();
     for n in (0..count).filter(|n| n % 4 != 0) {
@@ -152,10 +152,10 @@ fn a_full_store_takes_overwrites_as_they_come() {
         let sizes = fill(&mut shard, |_| bytes);
         for n in 0..3_000 {
             let key = format!("key-{}", n * 7 % sizes.len());
-            let mut draft = shard.fresh(NOW).reserve(key.as_bytes(), bytes, u32::MAX).unwrap();
-            draft.fill(&vec![b'd'; bytes]);
+            let mut reservation = shard.fresh(NOW).reserve(key.as_bytes(), bytes, u32::MAX).unwrap();
+            reservation.fill(&vec![b'd'; bytes]);
             let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
-            shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Draft(draft), edit).unwrap();
+            shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Reservation(reservation), edit).unwrap();
         }
         assert_eq!(shard.store().totals().curr_items, sizes.len() as u64);
     }

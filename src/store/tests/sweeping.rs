@@ -112,8 +112,9 @@ fn an_expiry_that_is_brought_forward_is_noticed() {
     while shard.maintain(Secs(3)) {}
     assert_eq!(shard.store().totals().curr_items, 3);
     for key in ["small", "large"] {
-        let amend =
-            |_: Option<&Item<'_>>| (Edit::Amend(Amend { exptime: Some(Secs(5)), ..Amend::default() }), ());
+        let amend = |_: Option<&Item<'_>>| {
+            (Edit::UpdateMetadata(UpdateMetadata { exptime: Some(Secs(5)), ..UpdateMetadata::default() }), ())
+        };
         shard.fresh(Secs(3)).edit(key.as_bytes(), &mut Data::None, amend).unwrap();
     }
     while shard.maintain(Secs(4)) {}

@@ -28,10 +28,10 @@ fn write_with_cas(shard: &mut Shard, key: &str, value: &[u8], cas: u64) {
 }
 
 fn write_as_it_comes(shard: &mut Shard, key: &str, value: &[u8]) {
-    let mut draft = shard.fresh(NOW).reserve(key.as_bytes(), value.len(), u32::MAX).unwrap();
-    draft.fill(value);
+    let mut reservation = shard.fresh(NOW).reserve(key.as_bytes(), value.len(), u32::MAX).unwrap();
+    reservation.fill(value);
     let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
-    shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Draft(draft), edit).unwrap();
+    shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Reservation(reservation), edit).unwrap();
 }
 
 /// Above -m 32768 units are 32 bytes, and a large item lay 16 bytes into its extent: its ref named the extent's head, which
@@ -81,8 +81,8 @@ fn an_item_costs_the_same_in_a_large_cache() {
         let mut padded = 0;
         for bytes in 0..64 {
             set(&mut shard, &format!("key-{bytes:02}"), &vec![b'v'; bytes]).unwrap();
-            let ledger = shard.store().ledger.lock();
-            padded = ledger.segments.iter().map(|segment| u64::from(segment.used)).sum();
+            let segments = shard.store().segments.lock();
+            padded = segments.segments.iter().map(|segment| u64::from(segment.used)).sum();
         }
         padded / 64
     };

@@ -6,7 +6,7 @@ use super::{code, files, is_test, without_tests};
 
 /// Modules of a folder that still lie on a circle. The lists may only shrink.
 const CIRCLES: &[(&str, &[&str])] = &[
-    ("src/store", &["check", "draft", "evict", "large", "ledger", "space", "turn"]),
+    ("src/store", &["check", "reservation", "evict", "large", "ledger", "space", "turn"]),
     ("uring/src", &["buf", "completion", "engine", "listener", "readiness", "ring", "stream"]),
     ("uring/src/completion", &["connection", "driver", "operation", "send", "timers"]),
 ];
@@ -14,7 +14,7 @@ const CIRCLES: &[(&str, &[&str])] = &[
 /// Imports between the modules of one folder, from importer to imported.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// The module that a file is: `src/store/ledger/queues.rs` is `["src", "store", "ledger", "queues"]`.
+/// The module that a file is: `src/store/segment_table/queues.rs` is `["src", "store", "ledger", "queues"]`.
 fn module_path(path: &str) -> Vec<String> {
     let mut parts: Vec<_> = path.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     if matches!(parts.last().map(String::as_str), Some("mod" | "lib" | "main")) {

@@ -13,7 +13,7 @@
 //!
 //! Growth is refused by these sums alone, before anything is moved.
 
-use super::Ledger;
+use super::SegmentTable;
 use super::sum::Sum;
 
 /// Of the bytes of live items, one part in this many is kept for compaction.
@@ -22,7 +22,7 @@ const KEPT_PART: u64 = 32;
 /// One part of the limit in this many may be exceeded for that, besides one value.
 const REPLACED_PART: u64 = 32;
 
-impl Ledger {
+impl SegmentTable {
     /// True if a write of `bytes` whose old version gives `frees` back may be carried out.
     pub(super) fn accepts(&self, bytes: u64, frees: u64) -> bool {
         self.evicts || bytes <= frees || self.lasting() + bytes - frees + self.kept(bytes) <= self.limit

@@ -11,10 +11,10 @@
 
 #![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
 
-use super::counts::Counts;
 use super::item_ref::{ItemRef, REACH_MAX, UNIT_BITS, UNIT_SHIFT_MAX, UNIT_SHIFT_MIN};
 use super::large::PAGE_BYTES;
 use super::log::Log;
+use super::pin_counts::PinCounts;
 use super::region::Region;
 use nix::errno::Errno;
 use std::ptr::NonNull;
@@ -37,7 +37,7 @@ struct ExtentHead {
     id: AtomicU32,
     /// Its length, for those who hold it without the lock.
     pages: AtomicU32,
-    counts: Counts,
+    counts: PinCounts,
 }
 
 const UNIT_BYTES_MAX: u64 = 1 << UNIT_SHIFT_MAX;
@@ -48,39 +48,39 @@ const _: () = assert!(PAGE_BYTES.is_multiple_of(align_of::<ExtentHead>() as u64)
 
 /// What an item lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Home {
+pub(super) enum Placement {
     Segment(u32),
     Large(u32),
 }
 
 /// The shared space.
 #[derive(Debug)]
-pub(super) struct Space {
+pub(super) struct Arena {
     region: Region,
     unit_shift: u32,
     segment_shift: u32,
     large_base: u64,
-    counts: Box<[Counts]>,
+    counts: Box<[PinCounts]>,
     held: Held,
     log: Log,
 }
 
-/// What pins and drafts hold of all homes. Alone on its cache lines: every pin writes it.
+/// What pins and reservations hold of all placements. Alone on its cache lines: every pin writes it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Held {
-    /// The sum of all homes', for statistics.
-    counts: Counts,
-    /// Bytes of the homes with pins, and with drafts.
+    /// The sum of all placements', for statistics.
+    counts: PinCounts,
+    /// Bytes of the placements with pins, and with reservations.
     pinned_bytes: AtomicU64,
-    drafted_bytes: AtomicU64,
+    reserved_bytes_held: AtomicU64,
     /// The part of the latter that is segments.
-    drafted_segment_bytes: AtomicU64,
+    reserved_segment_bytes: AtomicU64,
 }
 
-/// The counts of a home, and its length.
+/// The counts of a placement, and its length.
 struct Holdable<'s> {
-    counts: &'s Counts,
+    counts: &'s PinCounts,
     bytes: u64,
     is_segment: bool,
 }
@@ -92,7 +92,7 @@ fn unit_shift(bytes: u64) -> u32 {
     shift
 }
 
-impl Space {
+impl Arena {
     /// Reserves the address space for a store of `memory_limit` bytes.
     pub(super) fn reserve(memory_limit: u64, address_space: Option<u64>, log: Log) -> nix::Result<Self> {
         let segment_bytes =
@@ -118,7 +118,7 @@ impl Space {
         };
         let unit_shift = unit_shift(bytes);
         let large_base = bytes / 2;
-        let counts = (0..large_base / segment_bytes).map(|_| Counts::default()).collect();
+        let counts = (0..large_base / segment_bytes).map(|_| PinCounts::default()).collect();
         let segment_shift = segment_bytes.trailing_zeros();
         Ok(Self { region, unit_shift, segment_shift, large_base, counts, held: Held::default(), log })
     }
@@ -194,7 +194,7 @@ impl Space {
         unsafe { self.region.at(offset).cast::<ExtentHead>().as_ref() }
     }
 
-    /// Makes the extent of `bytes` at `offset` the home of large item `id`, with all counts 0.
+    /// Makes the extent of `bytes` at `offset` the placement of large item `id`, with all counts 0.
     pub(super) fn write_extent_head(&self, offset: u64, bytes: u64, id: u32) {
         let head = self.extent_head(offset);
         head.id.store(id, Ordering::Relaxed);
@@ -207,11 +207,11 @@ impl Space {
         self.extent_head(offset).id.load(Ordering::Relaxed)
     }
 
-    pub(super) fn extent_counts(&self, offset: u64) -> &Counts {
+    pub(super) fn extent_counts(&self, offset: u64) -> &PinCounts {
         &self.extent_head(offset).counts
     }
 
-    /// Values being sent and values being received, of all homes.
+    /// Values being sent and values being received, of all placements.
     pub(super) fn held_counts(&self) -> (u64, u64) {
         self.held.counts.read()
     }
@@ -223,76 +223,76 @@ impl Space {
 
     /// What the item at `item` lies in.
     #[inline]
-    pub(super) fn home(&self, item: ItemRef) -> Home {
+    pub(super) fn placement(&self, item: ItemRef) -> Placement {
         let offset = item.offset(self.unit_shift);
         if offset < self.large_base {
-            return Home::Segment(self.segment_of(item));
+            return Placement::Segment(self.segment_of(item));
         }
-        Home::Large(self.large_at(offset - self.extent_head_bytes()))
+        Placement::Large(self.large_at(offset - self.extent_head_bytes()))
     }
 
     /// The counts of segment `id`.
-    pub(super) fn counts(&self, id: u32) -> &Counts {
+    pub(super) fn counts(&self, id: u32) -> &PinCounts {
         &self.counts[id as usize]
     }
 
-    /// Bytes of homes that values are being sent from; a home counts once.
+    /// Bytes of placements that values are being sent from; a placement counts once.
     pub(super) fn pinned_bytes(&self) -> u64 {
         self.held.pinned_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of homes that values are being received into.
-    pub(super) fn drafted_bytes(&self) -> u64 {
-        self.held.drafted_bytes.load(Ordering::Relaxed)
+    /// Bytes of placements that values are being received into.
+    pub(super) fn reserved_bytes_held(&self) -> u64 {
+        self.held.reserved_bytes_held.load(Ordering::Relaxed)
     }
 
-    /// The part of [`Space::drafted_bytes`] that is segments, which hold others' items as well.
-    pub(super) fn drafted_segment_bytes(&self) -> u64 {
-        self.held.drafted_segment_bytes.load(Ordering::Relaxed)
+    /// The part of [`Arena::reserved_bytes_held`] that is segments, which hold others' items as well.
+    pub(super) fn reserved_segment_bytes(&self) -> u64 {
+        self.held.reserved_segment_bytes.load(Ordering::Relaxed)
     }
 
-    /// Pins the home of the item at `at`, unless pins hold something already and would then hold more than `bytes_max`.
+    /// Pins the placement of the item at `at`, unless pins hold something already and would then hold more than `bytes_max`.
     /// The bytes that are held now and were not before. The caller holds a borrow of the item. Rings that do so at the same
-    /// moment may exceed the bound by a home each.
+    /// moment may exceed the bound by a placement each.
     pub(super) fn try_pin(&self, at: NonNull<u8>, bytes_max: u64) -> Option<u64> {
-        let home = self.holdable(at);
+        let placement = self.holdable(at);
         let pinned_bytes = self.pinned_bytes();
-        if pinned_bytes > 0 && pinned_bytes + home.bytes > bytes_max && !home.counts.is_pinned() {
+        if pinned_bytes > 0 && pinned_bytes + placement.bytes > bytes_max && !placement.counts.is_pinned() {
             return None;
         }
-        let is_first = home.counts.pin();
+        let is_first = placement.counts.pin();
         if is_first {
-            self.held.pinned_bytes.fetch_add(home.bytes, Ordering::Relaxed);
+            self.held.pinned_bytes.fetch_add(placement.bytes, Ordering::Relaxed);
         }
         self.held.counts.pin();
-        Some(if is_first { home.bytes } else { 0 })
+        Some(if is_first { placement.bytes } else { 0 })
     }
 
     pub(super) fn unpin(&self, at: NonNull<u8>) {
-        let home = self.holdable(at);
-        // The length is read before the count goes down: then the home may become another.
-        if home.counts.unpin() {
-            self.held.pinned_bytes.fetch_sub(home.bytes, Ordering::Relaxed);
+        let placement = self.holdable(at);
+        // The length is read before the count goes down: then the placement may become another.
+        if placement.counts.unpin() {
+            self.held.pinned_bytes.fetch_sub(placement.bytes, Ordering::Relaxed);
         }
         self.held.counts.unpin();
     }
 
-    pub(super) fn draft(&self, at: NonNull<u8>) {
-        let home = self.holdable(at);
-        if home.counts.draft() {
-            self.held.drafted_bytes.fetch_add(home.bytes, Ordering::Relaxed);
-            self.held.drafted_segment_bytes.fetch_add(home.segment_bytes(), Ordering::Relaxed);
+    pub(super) fn reservation(&self, at: NonNull<u8>) {
+        let placement = self.holdable(at);
+        if placement.counts.reservation() {
+            self.held.reserved_bytes_held.fetch_add(placement.bytes, Ordering::Relaxed);
+            self.held.reserved_segment_bytes.fetch_add(placement.segment_bytes(), Ordering::Relaxed);
         }
-        self.held.counts.draft();
+        self.held.counts.reservation();
     }
 
-    pub(super) fn undraft(&self, at: NonNull<u8>) {
-        let home = self.holdable(at);
-        if home.counts.undraft() {
-            self.held.drafted_bytes.fetch_sub(home.bytes, Ordering::Relaxed);
-            self.held.drafted_segment_bytes.fetch_sub(home.segment_bytes(), Ordering::Relaxed);
+    pub(super) fn unreserve(&self, at: NonNull<u8>) {
+        let placement = self.holdable(at);
+        if placement.counts.unreserve() {
+            self.held.reserved_bytes_held.fetch_sub(placement.bytes, Ordering::Relaxed);
+            self.held.reserved_segment_bytes.fetch_sub(placement.segment_bytes(), Ordering::Relaxed);
         }
-        self.held.counts.undraft();
+        self.held.counts.unreserve();
     }
 
     fn offset_of(&self, at: NonNull<u8>) -> u64 {
@@ -304,7 +304,7 @@ impl Space {
         self.offset_of(at) < self.large_base
     }
 
-    /// The home that the item at address `at` lies in.
+    /// The placement that the item at address `at` lies in.
     fn holdable(&self, at: NonNull<u8>) -> Holdable<'_> {
         let offset = self.offset_of(at);
         if offset < self.large_base {

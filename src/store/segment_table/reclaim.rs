@@ -154,8 +154,8 @@ mod tests {
         for n in 0..100_000 {
             set(&mut shard, &format!("key-{}", n * 7_919 % 1_000), &value).unwrap();
             if n % 1_000 == 0 {
-                let ledger = shard.store().ledger.lock();
-                assert!(ledger.reclaim_list.len() < ledger.segments.len(), "after {n} writes");
+                let segments = shard.store().segments.lock();
+                assert!(segments.reclaim_list.len() < segments.segments.len(), "after {n} writes");
             }
         }
         assert_eq!(shard.store().totals().evictions, 0);

@@ -1,24 +1,24 @@
-//! The ledger's own part of the recount: see `store/check.rs`.
+//! The segment table's own part of the recount: see `store/check.rs`.
 
 use super::reclaim::Listing;
 use super::sum::Sum;
-use super::{Large, Ledger, Line, Queue, State, Unit};
+use super::{EvictionUnit, Large, Line, Queue, SegmentTable, State};
+use crate::store::arena::Arena;
 use crate::store::check::{Faults, Recount};
 use crate::store::evict::Victim;
-use crate::store::space::Space;
 use std::collections::HashMap;
 
-impl Ledger {
+impl SegmentTable {
     /// Compares every sum and list with what it is of.
-    pub(in crate::store) fn check(&self, space: &Space, recount: &Recount, faults: &mut Faults) {
+    pub(in crate::store) fn check(&self, arena: &Arena, recount: &Recount, faults: &mut Faults) {
         self.check_segments(recount, faults);
-        self.check_sums(space, recount, faults);
-        self.check_larges(recount, faults);
+        self.check_sums(arena, recount, faults);
+        self.check_large_items(recount, faults);
         self.check_queues(faults);
         self.check_retired(faults);
-        self.check_free(space, faults);
+        self.check_free(arena, faults);
         self.check_totals(recount, faults);
-        self.check_held(space, faults);
+        self.check_held(arena, faults);
         self.check_schedule(recount, faults);
         faults.compare("bytes of ghosts", self.ghost.bytes(), self.ghost.counted_bytes());
     }
@@ -58,25 +58,25 @@ impl Ledger {
         faults.compare("the victim", victim, victims);
     }
 
-    fn check_sums(&self, space: &Space, recount: &Recount, faults: &mut Faults) {
+    fn check_sums(&self, arena: &Arena, recount: &Recount, faults: &mut Faults) {
         let of = |state| self.segments.iter().filter(move |segment| segment.state == state);
         faults.compare("retired segments", self.retired_segments.get() as usize, of(State::Retired).count());
         faults.compare("live bytes", self.live_bytes.get(), recount.live.iter().sum());
         let tails = of(State::Sealed).map(|segment| self.segment_bytes - u64::from(segment.used)).sum();
         faults.compare("bytes of tails", self.tail_bytes.get(), tails);
-        faults.unless(self.reserved_bytes.get() == 0 || space.held_counts().1 > 0, || {
+        faults.unless(self.reserved_bytes.get() == 0 || arena.held_counts().1 > 0, || {
             format!("{} bytes are reserved, and no value is being received", self.reserved_bytes.get())
         });
     }
 
-    fn check_larges(&self, recount: &Recount, faults: &mut Faults) {
+    fn check_large_items(&self, recount: &Recount, faults: &mut Faults) {
         faults.compare(
             "bytes of large items",
             self.large_bytes.get(),
-            self.larges.iter().map(|(_, l)| l.bytes).sum(),
+            self.large_items.iter().map(|(_, l)| l.bytes).sum(),
         );
-        for (id, large) in &self.larges {
-            let entries = recount.larges.get(&(id as u32)).copied().unwrap_or(0);
+        for (id, large) in &self.large_items {
+            let entries = recount.large_items.get(&(id as u32)).copied().unwrap_or(0);
             faults.compare(
                 format_args!("entries of large {id} at {}", large.offset),
                 u32::from(large.is_published()),
@@ -87,11 +87,11 @@ impl Ledger {
 
     /// Every member stands in its queue once, and nowhere else.
     fn check_queues(&self, faults: &mut Faults) {
-        let mut found: HashMap<Unit, Vec<Queue>> = HashMap::new();
+        let mut found: HashMap<EvictionUnit, Vec<Queue>> = HashMap::new();
         for line in [Line::Small, Line::Main] {
-            for &mention in self.queues[line as usize].iter() {
-                if self.is_current(line.queue(), mention) {
-                    found.entry(mention.0).or_default().push(line.queue());
+            for &entry in self.queues[line as usize].iter() {
+                if self.is_current(line.queue(), entry) {
+                    found.entry(entry.0).or_default().push(line.queue());
                 }
             }
         }
@@ -103,36 +103,36 @@ impl Ledger {
         };
         for (id, segment) in self.segments.iter().enumerate().skip(1) {
             if matches!(segment.state, State::Open | State::Sealed) {
-                member(Unit::Segment(id as u32), segment.queue, self.segment_bytes);
+                member(EvictionUnit::Segment(id as u32), segment.queue, self.segment_bytes);
             }
         }
-        for (id, large) in &self.larges {
+        for (id, large) in &self.large_items {
             if let Some(queue) = large.queue {
-                member(Unit::Large(id as u32), queue, large.bytes);
+                member(EvictionUnit::Large(id as u32), queue, large.bytes);
             }
         }
         faults.compare(
-            "units that queues mention and that are no members",
+            "units that queues entry and that are no members",
             Vec::new(),
             found.into_keys().collect(),
         );
         faults.compare("bytes of queues", self.queue_bytes.map(Sum::get), bytes);
-        self.check_small_larges(faults);
+        self.check_small_large_items(faults);
     }
 
     /// The large items of small stand once in the line of their own.
-    fn check_small_larges(&self, faults: &mut Faults) {
+    fn check_small_large_items(&self, faults: &mut Faults) {
         let line = &self.queues[Line::SmallLarges as usize];
-        let mut listed: Vec<Unit> = line
+        let mut listed: Vec<EvictionUnit> = line
             .iter()
-            .filter(|&&mention| self.is_current(Queue::Small, mention))
+            .filter(|&&entry| self.is_current(Queue::Small, entry))
             .map(|&(unit, _)| unit)
             .collect();
-        listed.sort_unstable_by_key(|unit| if let Unit::Large(id) = unit { *id } else { u32::MAX });
+        listed.sort_unstable_by_key(|unit| if let EvictionUnit::Large(id) = unit { *id } else { u32::MAX });
         let is_small = |(_, large): &(usize, &Large)| large.queue == Some(Queue::Small);
-        let counted: Vec<Unit> =
-            self.larges.iter().filter(is_small).map(|(id, _)| Unit::Large(id as u32)).collect();
-        let bytes = self.larges.iter().filter(is_small).map(|(_, large)| large.bytes).sum();
+        let counted: Vec<EvictionUnit> =
+            self.large_items.iter().filter(is_small).map(|(id, _)| EvictionUnit::Large(id as u32)).collect();
+        let bytes = self.large_items.iter().filter(is_small).map(|(_, large)| large.bytes).sum();
         faults.compare("large items of small", self.small_larges.get(), counted.len() as u64);
         faults.compare("bytes of large items of small", self.small_large_bytes.get(), bytes);
         faults.compare("the line of the large items of small", listed, counted);
@@ -140,7 +140,7 @@ impl Ledger {
 
     /// Every retired unit is on one list once, and its bytes are pending.
     fn check_retired(&self, faults: &mut Faults) {
-        let mut listed: HashMap<Unit, u32> = HashMap::new();
+        let mut listed: HashMap<EvictionUnit, u32> = HashMap::new();
         let retired = self.retired.iter().map(|&(unit, _)| unit);
         for unit in retired.chain(self.held.iter().copied()) {
             *listed.entry(unit).or_default() += 1;
@@ -150,19 +150,19 @@ impl Ledger {
         let held = self.held.iter().map(|&unit| self.unit_bytes(unit)).sum();
         faults.compare("bytes held", self.held_bytes.get(), held);
         for (id, segment) in self.segments.iter().enumerate().skip(1) {
-            let mentions = listed.remove(&Unit::Segment(id as u32)).unwrap_or(0);
+            let mentions = listed.remove(&EvictionUnit::Segment(id as u32)).unwrap_or(0);
             let expected = u32::from(segment.state == State::Retired);
             faults.compare(format_args!("mentions of segment {id} among the retired"), expected, mentions);
         }
         listed.retain(|unit, mentions| {
-            let gone = matches!(unit, Unit::Large(id) if self.larges.get(*id as usize).is_none_or(Large::is_published));
+            let gone = matches!(unit, EvictionUnit::Large(id) if self.large_items.get(*id as usize).is_none_or(Large::is_published));
             gone || *mentions != 1
         });
         faults.unless(listed.is_empty(), || format!("retired large items are listed amiss: {listed:?}"));
     }
 
     /// Free segments are listed once, and free extents fill what large items leave.
-    fn check_free(&self, space: &Space, faults: &mut Faults) {
+    fn check_free(&self, arena: &Arena, faults: &mut Faults) {
         let mut listed: Vec<u32> = self.free_warm.iter().chain(&self.free_cold).copied().collect();
         listed.sort_unstable();
         let free: Vec<u32> = (1..)
@@ -171,8 +171,8 @@ impl Ledger {
             .map(|(id, _)| id)
             .collect();
         faults.compare("free segments", listed, free);
-        let used = self.larges.iter().map(|(_, large)| (large.offset, large.bytes));
-        self.extents.check(used, space.large_base()..space.large_base() + space.large_bytes(), faults);
+        let used = self.large_items.iter().map(|(_, large)| (large.offset, large.bytes));
+        self.extents.check(used, arena.large_base()..arena.large_base() + arena.large_bytes(), faults);
     }
 
     fn check_totals(&self, recount: &Recount, faults: &mut Faults) {
@@ -190,39 +190,38 @@ impl Ledger {
     }
 
     /// Sends and receives by unit add up to those of the store; only while no other thread changes them.
-    fn check_held(&self, space: &Space, faults: &mut Faults) {
+    fn check_held(&self, arena: &Arena, faults: &mut Faults) {
         let segments = (1..self.segments.len() as u32).map(|id| {
-            let counts = space.counts(id).read();
-            (counts, self.segments[id as usize].state == State::Free, Unit::Segment(id))
+            let counts = arena.counts(id).read();
+            (counts, self.segments[id as usize].state == State::Free, EvictionUnit::Segment(id))
         });
-        let larges = self
-            .larges
-            .iter()
-            .map(|(id, large)| (space.extent_counts(large.offset).read(), false, Unit::Large(id as u32)));
+        let large_items = self.large_items.iter().map(|(id, large)| {
+            (arena.extent_counts(large.offset).read(), false, EvictionUnit::Large(id as u32))
+        });
         let mut sum = (0, 0);
-        for ((pins, drafts), is_free, unit) in segments.chain(larges) {
-            sum = (sum.0 + pins, sum.1 + drafts);
-            faults.unless(!is_free || pins + drafts == 0, || format!("{unit:?} is free and held"));
+        for ((pins, reservations), is_free, unit) in segments.chain(large_items) {
+            sum = (sum.0 + pins, sum.1 + reservations);
+            faults.unless(!is_free || pins + reservations == 0, || format!("{unit:?} is free and held"));
         }
-        faults.compare("values being sent and received", space.held_counts(), sum);
-        for (id, large) in &self.larges {
-            let is_waited_for = self.retired.iter().any(|&(unit, _)| unit == Unit::Large(id as u32))
-                || self.held.contains(&Unit::Large(id as u32));
-            let is_drafted = space.extent_counts(large.offset).is_drafted();
-            faults.unless(large.is_published() || is_waited_for || is_drafted, || {
+        faults.compare("values being sent and received", arena.held_counts(), sum);
+        for (id, large) in &self.large_items {
+            let is_waited_for = self.retired.iter().any(|&(unit, _)| unit == EvictionUnit::Large(id as u32))
+                || self.held.contains(&EvictionUnit::Large(id as u32));
+            let is_reserved = arena.extent_counts(large.offset).is_reserved();
+            faults.unless(large.is_published() || is_waited_for || is_reserved, || {
                 format!("large {id} is lost: {large:?}")
             });
         }
     }
 }
 
-impl Ledger {
+impl SegmentTable {
     /// The sweep comes to every item that expires, and takes none for dead that is alive.
     fn check_schedule(&self, recount: &Recount, faults: &mut Faults) {
         for &(unit, offset, at) in &recount.expiries {
             let time = self.schedule.time_of(unit);
             let mut is_found = time.is_some_and(|time| time <= at);
-            if let Unit::Segment(id) = unit {
+            if let EvictionUnit::Segment(id) = unit {
                 let segment = &self.segments[id as usize];
                 let is_ahead = self.sweep.is_ahead(id, segment.epoch, offset);
                 // The evictor drops what has expired in its victim.
@@ -247,7 +246,7 @@ mod tests {
     use crate::store::tests::{Checked, NOW, alone, options, set, set_at};
 
     /// Spoils the books.
-    type Plant = fn(&mut Ledger);
+    type Plant = fn(&mut SegmentTable);
 
     fn filled() -> Checked {
         let mut shard = alone(options(8 << 20, 1));
@@ -271,35 +270,35 @@ mod tests {
     #[cfg_attr(miri, ignore = "takes hours")]
     fn every_planted_error_is_found() {
         let planted: [(&str, Plant); 23] = [
-            ("live bytes of segment 1", |ledger| ledger.segments[1].live += 4),
-            ("bytes used of segment 1", |ledger| ledger.segments[1].used -= 4),
-            ("segments in the reclaim list", |ledger| ledger.segments[1].listing = Listing::misplaced()),
-            ("segment 1 stands rightly in the reclaim list", |ledger| ledger.segments[1].live = 0),
-            ("segment 2 is open", |ledger| ledger.segments[2].state = State::Open),
-            ("segments in use", |ledger| ledger.segments_in_use += 1),
-            ("live bytes:", |ledger| ledger.live_bytes -= 1),
-            ("bytes of tails", |ledger| ledger.tail_bytes += 1),
-            ("retired segments", |ledger| ledger.retired_segments += 1),
-            ("bytes are reserved", |ledger| ledger.reserved_bytes += 1),
-            ("the victim", |ledger| ledger.segments[2].state = State::Victim),
-            ("bytes of large items", |ledger| ledger.large_bytes += 1),
-            ("large 0 is lost", |ledger| ledger.larges[0].queue = None),
-            ("queues of Segment(2)", |ledger| ledger.queues[0].push_back((Unit::Segment(2), 0))),
-            ("bytes of queues", |ledger| ledger.queue_bytes[1] += 1),
-            ("bytes pending", |ledger| ledger.pending_bytes += 1),
-            ("bytes held", |ledger| ledger.held_bytes += 1),
-            ("free segments", |ledger| ledger.free_cold.push(3)),
-            ("an extent of", |ledger| ledger.larges[0].offset += 4096),
-            ("items, bytes of class 1", |ledger| ledger.class_totals[1].items += 1),
-            ("items, bytes:", |ledger| ledger.totals.bytes += 1),
-            ("is scheduled for None", |ledger| ledger.schedule.pop()),
-            ("expired at Secs(9) and is there", |ledger| {
-                ledger.segments.iter_mut().for_each(|segment| segment.removed_by = Secs(9));
+            ("live bytes of segment 1", |segments| segments.segments[1].live += 4),
+            ("bytes used of segment 1", |segments| segments.segments[1].used -= 4),
+            ("segments in the reclaim list", |segments| segments.segments[1].listing = Listing::misplaced()),
+            ("segment 1 stands rightly in the reclaim list", |segments| segments.segments[1].live = 0),
+            ("segment 2 is open", |segments| segments.segments[2].state = State::Open),
+            ("segments in use", |segments| segments.segments_in_use += 1),
+            ("live bytes:", |segments| segments.live_bytes -= 1),
+            ("bytes of tails", |segments| segments.tail_bytes += 1),
+            ("retired segments", |segments| segments.retired_segments += 1),
+            ("bytes are reserved", |segments| segments.reserved_bytes += 1),
+            ("the victim", |segments| segments.segments[2].state = State::Victim),
+            ("bytes of large items", |segments| segments.large_bytes += 1),
+            ("large 0 is lost", |segments| segments.large_items[0].queue = None),
+            ("queues of Segment(2)", |segments| segments.queues[0].push_back((EvictionUnit::Segment(2), 0))),
+            ("bytes of queues", |segments| segments.queue_bytes[1] += 1),
+            ("bytes pending", |segments| segments.pending_bytes += 1),
+            ("bytes held", |segments| segments.held_bytes += 1),
+            ("free segments", |segments| segments.free_cold.push(3)),
+            ("an extent of", |segments| segments.large_items[0].offset += 4096),
+            ("items, bytes of class 1", |segments| segments.class_totals[1].items += 1),
+            ("items, bytes:", |segments| segments.totals.bytes += 1),
+            ("is scheduled for None", |segments| segments.schedule.pop()),
+            ("expired at Secs(9) and is there", |segments| {
+                segments.segments.iter_mut().for_each(|segment| segment.removed_by = Secs(9));
             }),
         ];
         for (name, plant) in planted {
             let shard = filled();
-            plant(&mut shard.store().ledger.lock());
+            plant(&mut shard.store().segments.lock());
             assert_found(shard, name);
         }
     }

@@ -12,19 +12,19 @@
 //! # When memory is reused
 //! A unit is retired at log place p once no replica that has applied everything before p has an entry for any of its
 //! items. It is collected when every replica has applied that, no ring holds a reference from before (see `log`,
-//! "Positions"), and its pin and draft counts are 0 (no send reads it, no receive writes it). A turn moves its ring's position
-//! at its end, so memory retired in a turn is never reused in that turn.
+//! "Positions"), and its pin and reservation counts are 0 (no send reads it, no receive writes it). A transaction moves its ring's position
+//! at its end, so memory retired in a transaction is never reused in that transaction.
 //!
 //! # The budget
 //! `limit` ≥ segments in use + extents in use + every ring's index + ghosts. Memory behind free segments and extents is
-//! kept for the next use only while it fits as well. What a lowered limit leaves over (`overhang`) is given up little by
+//! kept for the next use only while it fits as well. What a lowered limit leaves over (`over_limit_bytes`) is given up little by
 //! little, so that no write has to evict it all.
 
 mod budget;
 mod check;
 mod extents;
 mod growth;
-mod mentions;
+mod lazy_fifo;
 mod promise;
 mod queues;
 mod reclaim;
@@ -36,17 +36,17 @@ mod sweeper;
 pub(super) use queues::{Line, Popped};
 pub(super) use sweeper::Walk;
 
+use super::arena::{Arena, Placement};
 use super::ghost::Ghost;
 use super::item::{Item, Layout};
 use super::item_ref::ItemRef;
 use super::large::Extents;
 use super::pace::Credit;
-use super::space::{Home, Space};
 use super::written::WrittenKeys;
 use super::{ClassTotals, Totals};
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Secs;
-use mentions::Mentions;
+use lazy_fifo::LazyFifo;
 use reclaim::{Listing, ReclaimList};
 use schedule::Schedule;
 use slab::Slab;
@@ -89,7 +89,7 @@ pub(super) struct Segment {
     opened: Secs,
     /// What in it expired by then has been removed, or will be by the walk that is under way: see `sweep`.
     pub(super) removed_by: Secs,
-    /// Counts retirements, so that an old mention in a queue is recognised.
+    /// Number of retirements, so that an old entry in a queue is recognised.
     pub(super) epoch: u32,
     /// Where it stands in `reclaim_list`.
     listing: Listing,
@@ -106,7 +106,7 @@ pub(super) struct Large {
 
 /// A member of a queue, or of the list of the retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Unit {
+pub(super) enum EvictionUnit {
     Segment(u32),
     Large(u32),
 }
@@ -135,12 +135,12 @@ pub(super) enum Purpose {
 
 /// The books.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct SegmentTable {
     pub(super) limit: u64,
     /// Without -M.
     evicts: bool,
     /// Bytes above the limit that are tolerated, ever less, since it was lowered.
-    overhang: u64,
+    over_limit_bytes: u64,
     /// Bytes of the rings' indexes, as last seen.
     pub(super) index_bytes: u64,
     pub(super) segments: Vec<Segment>,
@@ -156,27 +156,27 @@ pub(super) struct Ledger {
     free_warm: Vec<u32>,
     free_cold: Vec<u32>,
     open: [Option<u32>; 2],
-    pub(super) larges: Slab<Large>,
+    pub(super) large_items: Slab<Large>,
     large_bytes: Sum,
     epochs: u32,
-    /// Time of the turn.
+    /// Time of the transaction.
     pub(super) now: Secs,
     extents: Extents,
     /// By [`Line`].
-    queues: [Mentions; 3],
+    queues: [LazyFifo; 3],
     queue_bytes: [Sum; 2],
     /// The large items in small: how many, and their bytes.
     small_larges: Sum,
     small_large_bytes: Sum,
     reclaim_list: ReclaimList,
-    /// Mentions of each queue that the present search for a victim has passed over.
+    /// Entries of each queue that the present search for a victim has passed over.
     passed: [usize; 3],
-    retired: VecDeque<(Unit, u64)>,
+    retired: VecDeque<(EvictionUnit, u64)>,
     /// Known of the positions, which are asked again only when this is not enough: the log has room up to the one place, and
     /// nobody holds what was retired up to the other.
     pub(super) log_end: u64,
     let_go: u64,
-    held: VecDeque<Unit>,
+    held: VecDeque<EvictionUnit>,
     /// Bytes of `retired` and of `held`.
     pending_bytes: Sum,
     held_bytes: Sum,
@@ -198,13 +198,13 @@ pub(super) struct Ledger {
     segment_ids: u64,
 }
 
-impl Ledger {
-    pub(super) fn new(space: &Space, limit: u64, evicts: bool, classes: Classes) -> Self {
+impl SegmentTable {
+    pub(super) fn new(arena: &Arena, limit: u64, evicts: bool, classes: Classes) -> Self {
         let count = classes.chunk_bytes().len() + 1;
         Self {
             limit,
             evicts,
-            overhang: 0,
+            over_limit_bytes: 0,
             index_bytes: 0,
             segments: vec![Segment::free()],
             segments_in_use: Sum::default(),
@@ -215,11 +215,11 @@ impl Ledger {
             free_warm: Vec::new(),
             free_cold: Vec::new(),
             open: [None; 2],
-            larges: Slab::new(),
+            large_items: Slab::new(),
             large_bytes: Sum::default(),
             epochs: 0,
             now: Secs(0),
-            extents: Extents::new(space.large_base(), space.large_bytes()),
+            extents: Extents::new(arena.large_base(), arena.large_bytes()),
             queues: Default::default(),
             queue_bytes: Default::default(),
             small_larges: Sum::default(),
@@ -243,9 +243,9 @@ impl Ledger {
             class_totals: vec![ClassTotals::default(); count],
             classes,
             totals: Totals::default(),
-            unit_shift: space.unit_shift(),
-            segment_bytes: space.segment_bytes(),
-            segment_ids: space.segment_ids(),
+            unit_shift: arena.unit_shift(),
+            segment_bytes: arena.segment_bytes(),
+            segment_ids: arena.segment_ids(),
         }
     }
 
@@ -261,22 +261,22 @@ impl Ledger {
     }
 
     /// Bytes that an item of `layout` takes, in a segment or as a large item.
-    pub(super) fn cost(&self, space: &Space, layout: Layout) -> u64 {
+    pub(super) fn cost(&self, arena: &Arena, layout: Layout) -> u64 {
         let bytes = self.padded_bytes(layout);
-        if bytes > space.large_item_bytes() { space.extent_bytes(bytes) } else { bytes }
+        if bytes > arena.large_item_bytes() { arena.extent_bytes(bytes) } else { bytes }
     }
 
     /// Bytes that are free for other items once this one has been removed.
-    pub(super) fn freed_bytes(&self, space: &Space, item_ref: ItemRef, item: &Item<'_>) -> u64 {
-        match self.home(space, item_ref) {
-            Home::Segment(_) => self.padded_bytes(item.layout()),
-            Home::Large(id) => self.larges[id as usize].bytes,
+    pub(super) fn freed_bytes(&self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>) -> u64 {
+        match self.placement(arena, item_ref) {
+            Placement::Segment(_) => self.padded_bytes(item.layout()),
+            Placement::Large(id) => self.large_items[id as usize].bytes,
         }
     }
 
     /// A value of `layout` is being received into `item_ref`, or no longer is.
-    pub(super) fn reserve(&mut self, space: &Space, item_ref: ItemRef, layout: Layout, is_begun: bool) {
-        if let Home::Segment(_) = self.home(space, item_ref) {
+    pub(super) fn reserve(&mut self, arena: &Arena, item_ref: ItemRef, layout: Layout, is_begun: bool) {
+        if let Placement::Segment(_) = self.placement(arena, item_ref) {
             let bytes = self.padded_bytes(layout);
             if is_begun {
                 self.reserved_bytes += bytes;
@@ -289,14 +289,14 @@ impl Ledger {
     /// Claims memory for an item of `layout` in `queue`.
     pub(super) fn allocate(
         &mut self,
-        space: &Space,
+        arena: &Arena,
         queue: Queue,
         layout: Layout,
         purpose: Purpose,
     ) -> Result<ItemRef, Need> {
         let bytes = self.padded_bytes(layout);
-        if bytes > space.large_item_bytes() || matches!(purpose, Purpose::WriteApart { .. }) {
-            return self.allocate_large(space, bytes, purpose);
+        if bytes > arena.large_item_bytes() || matches!(purpose, Purpose::WriteApart { .. }) {
+            return self.allocate_large(arena, bytes, purpose);
         }
         if let Purpose::Write { frees } = purpose
             && !self.accepts(bytes, frees)
@@ -305,16 +305,16 @@ impl Ledger {
         }
         let open = match self.open[queue as usize] {
             Some(id) if u64::from(self.segments[id as usize].used) + bytes <= self.segment_bytes => id,
-            _ => self.open_segment(space, queue, purpose)?,
+            _ => self.open_segment(arena, queue, purpose)?,
         };
         let segment = &mut self.segments[open as usize];
-        let offset = space.segment_offset(open) + u64::from(segment.used);
+        let offset = arena.segment_offset(open) + u64::from(segment.used);
         segment.used += bytes as u32;
         Ok(ItemRef::new(offset, self.unit_shift))
     }
 
-    fn open_segment(&mut self, space: &Space, queue: Queue, purpose: Purpose) -> Result<u32, Need> {
-        self.collect(space);
+    fn open_segment(&mut self, arena: &Arena, queue: Queue, purpose: Purpose) -> Result<u32, Need> {
+        self.collect(arena);
         if !self.has(Need::Segment, purpose) {
             return Err(Need::Segment);
         }
@@ -327,22 +327,22 @@ impl Ledger {
         }) else {
             return Err(Need::Segment);
         };
-        self.seal(queue, space);
+        self.seal(queue, arena);
         let segment = &mut self.segments[id as usize];
         let (epoch, opened) = (segment.epoch, self.now);
         *segment = Segment { state: State::Open, queue, epoch, opened, ..Segment::free() };
         self.segments_in_use += 1;
         self.open[queue as usize] = Some(id);
-        self.queues[queue as usize].push_back((Unit::Segment(id), epoch));
+        self.queues[queue as usize].push_back((EvictionUnit::Segment(id), epoch));
         self.queue_bytes[queue as usize] += self.segment_bytes;
         Ok(id)
     }
 
     /// Closes the open segment of `queue`, if there is one.
-    pub(super) fn seal(&mut self, queue: Queue, space: &Space) {
+    pub(super) fn seal(&mut self, queue: Queue, arena: &Arena) {
         let Some(id) = self.open[queue as usize] else { return };
         self.close(id);
-        self.judge(id, space);
+        self.reclassify(id, arena);
     }
 
     /// Makes an open segment a sealed one.
@@ -353,8 +353,8 @@ impl Ledger {
         self.tail_bytes += self.segment_bytes - u64::from(segment.used);
     }
 
-    fn allocate_large(&mut self, space: &Space, bytes: u64, purpose: Purpose) -> Result<ItemRef, Need> {
-        let bytes = space.extent_bytes(bytes);
+    fn allocate_large(&mut self, arena: &Arena, bytes: u64, purpose: Purpose) -> Result<ItemRef, Need> {
+        let bytes = arena.extent_bytes(bytes);
         let frees = match purpose {
             Purpose::Write { frees } | Purpose::WriteApart { frees } => frees,
             Purpose::Copy => 0,
@@ -362,41 +362,41 @@ impl Ledger {
         if !self.accepts(bytes, frees) {
             return Err(Need::Deletions);
         }
-        self.collect(space);
+        self.collect(arena);
         let need = Need::Extent { bytes, frees };
         if !self.has(need, purpose) {
             return Err(need);
         }
         let Some(offset) = self.extents.take(bytes) else { return Err(need) };
         self.epochs = self.epochs.wrapping_add(1);
-        let id = self.larges.insert(Large { offset, bytes, queue: None, epoch: self.epochs }) as u32;
+        let id = self.large_items.insert(Large { offset, bytes, queue: None, epoch: self.epochs }) as u32;
         self.large_bytes += bytes;
-        space.write_extent_head(offset, bytes, id);
-        Ok(self.large_ref(space, id))
+        arena.write_extent_head(offset, bytes, id);
+        Ok(self.large_ref(arena, id))
     }
 
     /// The item of large `id`.
-    pub(super) fn large_ref(&self, space: &Space, id: u32) -> ItemRef {
-        ItemRef::new(self.larges[id as usize].offset + space.extent_head_bytes(), self.unit_shift)
+    pub(super) fn large_ref(&self, arena: &Arena, id: u32) -> ItemRef {
+        ItemRef::new(self.large_items[id as usize].offset + arena.extent_head_bytes(), self.unit_shift)
     }
 
     /// What the item at `item_ref` lies in.
     #[inline]
-    pub(super) fn home(&self, space: &Space, item_ref: ItemRef) -> Home {
-        let home = space.home(item_ref);
-        if let Home::Large(id) = home {
-            assert_eq!(self.large_ref(space, id), item_ref, "an extent's head names the item behind it");
+    pub(super) fn placement(&self, arena: &Arena, item_ref: ItemRef) -> Placement {
+        let placement = arena.placement(item_ref);
+        if let Placement::Large(id) = placement {
+            assert_eq!(self.large_ref(arena, id), item_ref, "an extent's head names the item behind it");
         }
-        home
+        placement
     }
 
     /// An item has been published: counts it, and puts a large one into its queue.
-    pub(super) fn link(&mut self, space: &Space, item_ref: ItemRef, item: &Item<'_>, queue: Queue) {
+    pub(super) fn link(&mut self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>, queue: Queue) {
         let (class, bytes) = self.class_of(item);
-        let home = self.home(space, item_ref);
-        self.note_expiry(home, item.exptime());
-        match home {
-            Home::Segment(id) => {
+        let placement = self.placement(arena, item_ref);
+        self.note_expiry(placement, item.exptime());
+        match placement {
+            Placement::Segment(id) => {
                 let bytes = self.padded_bytes(item.layout());
                 self.live_bytes += bytes;
                 let segment = &mut self.segments[id as usize];
@@ -406,7 +406,7 @@ impl Ledger {
                     self.reclaim_list.update(id, &mut self.segments);
                 }
             }
-            Home::Large(id) => self.enqueue_large(id, queue),
+            Placement::Large(id) => self.enqueue_large(id, queue),
         }
         let class = &mut self.class_totals[class];
         class.items += 1;
@@ -417,59 +417,59 @@ impl Ledger {
 
     /// Puts a large item at the end of `queue`.
     pub(super) fn enqueue_large(&mut self, id: u32, queue: Queue) {
-        let large = &mut self.larges[id as usize];
+        let large = &mut self.large_items[id as usize];
         large.queue = Some(queue);
-        let mention = (Unit::Large(id), large.epoch);
-        self.queues[queue as usize].push_back(mention);
+        let entry = (EvictionUnit::Large(id), large.epoch);
+        self.queues[queue as usize].push_back(entry);
         self.queue_bytes[queue as usize] += large.bytes;
         if queue == Queue::Small {
             self.small_larges += 1;
             self.small_large_bytes += large.bytes;
-            self.queues[Line::SmallLarges as usize].push_back(mention);
+            self.queues[Line::SmallLarges as usize].push_back(entry);
         }
     }
 
     /// An item's expiry changed.
-    pub(super) fn expires(&mut self, space: &Space, item_ref: ItemRef, exptime: Secs) {
-        self.note_expiry(self.home(space, item_ref), exptime);
+    pub(super) fn expires(&mut self, arena: &Arena, item_ref: ItemRef, exptime: Secs) {
+        self.note_expiry(self.placement(arena, item_ref), exptime);
     }
 
-    /// Something in `home` expires at `at`.
+    /// Something in `placement` expires at `at`.
     #[inline]
-    fn note_expiry(&mut self, home: Home, at: Secs) {
+    fn note_expiry(&mut self, placement: Placement, at: Secs) {
         if at == Secs::NEVER {
             return;
         }
-        let unit = match home {
-            Home::Segment(id) => {
+        let unit = match placement {
+            Placement::Segment(id) => {
                 let segment = &mut self.segments[id as usize];
                 if at <= segment.removed_by {
                     segment.removed_by = Secs(0);
                 }
-                Unit::Segment(id)
+                EvictionUnit::Segment(id)
             }
-            Home::Large(id) => Unit::Large(id),
+            Placement::Large(id) => EvictionUnit::Large(id),
         };
         self.schedule.note(unit, at);
     }
 
     /// The last delta of the log took an item out of the index: its bytes are dead.
-    pub(super) fn unlink(&mut self, space: &Space, item_ref: ItemRef, item: &Item<'_>) {
+    pub(super) fn unlink(&mut self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>) {
         let (class, bytes) = self.class_of(item);
         let class = &mut self.class_totals[class];
         class.items -= 1;
         class.bytes -= bytes;
         self.totals.curr_items -= 1;
         self.totals.bytes -= bytes;
-        match self.home(space, item_ref) {
-            Home::Segment(id) => {
+        match self.placement(arena, item_ref) {
+            Placement::Segment(id) => {
                 let bytes = self.padded_bytes(item.layout());
                 self.live_bytes -= bytes;
                 let live = &mut self.segments[id as usize].live;
                 *live = sum::less(*live, bytes as u32);
-                self.judge(id, space);
+                self.reclassify(id, arena);
             }
-            Home::Large(id) => self.retire(Unit::Large(id), space),
+            Placement::Large(id) => self.retire(EvictionUnit::Large(id), arena),
         }
     }
 
@@ -490,9 +490,9 @@ impl Ledger {
 
     /// When the oldest segment was opened.
     pub(super) fn oldest(&self) -> Secs {
-        let opened = |(unit, _): &(Unit, u32)| match unit {
-            Unit::Segment(id) => Some(self.segments[*id as usize].opened),
-            Unit::Large(_) => None,
+        let opened = |(unit, _): &(EvictionUnit, u32)| match unit {
+            EvictionUnit::Segment(id) => Some(self.segments[*id as usize].opened),
+            EvictionUnit::Large(_) => None,
         };
         self.queues.iter().filter_map(|queue| queue.iter().find_map(opened)).min().unwrap_or(self.now)
     }

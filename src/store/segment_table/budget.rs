@@ -1,10 +1,10 @@
 //! What the limit allows: how much is in use, what is free, what must be given back first.
 
-use super::{Ledger, Need, Purpose, Queue, SHED_BYTES};
-use crate::store::space::Space;
+use super::{Need, Purpose, Queue, SHED_BYTES, SegmentTable};
+use crate::store::arena::Arena;
 use crate::store::written::WrittenKeys;
 
-impl Ledger {
+impl SegmentTable {
     /// Bytes of the budget in use.
     pub(in crate::store) fn used(&self) -> u64 {
         self.segments_in_use.get() * self.segment_bytes + self.large_bytes.get() + self.overhead()
@@ -21,13 +21,13 @@ impl Ledger {
 
     /// Bytes of the budget that are free; negative after the index grew.
     pub(in crate::store) fn room(&self) -> i64 {
-        (self.limit + self.overhang) as i64 - self.used() as i64
+        (self.limit + self.over_limit_bytes) as i64 - self.used() as i64
     }
 
     /// Changes the limit. What is in use above a lower one is tolerated until it has been evicted, or compacted.
     pub(in crate::store) fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
-        self.overhang = self.excess();
+        self.over_limit_bytes = self.excess();
     }
 
     /// Bytes by which less than two free segments are left under the limit: more than writers need to go on. With -M at
@@ -37,9 +37,9 @@ impl Ledger {
     }
 
     /// Does not tolerate again what has been freed.
-    pub(in crate::store) fn lower_overhang(&mut self) {
-        if self.overhang > 0 {
-            self.overhang = self.overhang.min(self.excess());
+    pub(in crate::store) fn lower_over_limit(&mut self) {
+        if self.over_limit_bytes > 0 {
+            self.over_limit_bytes = self.over_limit_bytes.min(self.excess());
         }
     }
 
@@ -80,23 +80,23 @@ impl Ledger {
     }
 
     /// True if more must be evicted to come under a lowered limit.
-    pub(in crate::store) fn is_overhung(&self) -> bool {
-        self.overhang > self.lasting_excess() + self.pending_bytes.get()
+    pub(in crate::store) fn is_over_limit(&self) -> bool {
+        self.over_limit_bytes > self.lasting_excess() + self.pending_bytes.get()
     }
 
     /// True if eviction should run ahead of need: the next segment is not there, and the open one of a queue is mostly used,
     /// or more is in use than the limit allows.
-    pub(in crate::store) fn is_low(&self) -> bool {
+    pub(in crate::store) fn is_below_watermark(&self) -> bool {
         if !self.evicts {
-            let coming = self.coming() + self.overhang as i64;
-            return coming < 2 * self.segment_bytes as i64 || self.is_overhung();
+            let coming = self.coming() + self.over_limit_bytes as i64;
+            return coming < 2 * self.segment_bytes as i64 || self.is_over_limit();
         }
         // A quarter of a segment ahead of need, since the index may grow before the evictor is done.
         let wanted = self.wanted_for(Need::Segment) + self.segment_bytes as i64 / 4;
         let is_full = |queue| self.open_room(queue).is_some_and(|room| room < self.segment_bytes / 4);
         let is_open = self.open[Queue::Small as usize].is_some();
         self.coming() < wanted
-            && (!is_open || is_full(Queue::Small) || is_full(Queue::Main) || self.overhang > 0)
+            && (!is_open || is_full(Queue::Small) || is_full(Queue::Main) || self.over_limit_bytes > 0)
     }
 
     /// Bytes left in the open segment of `queue`.
@@ -106,7 +106,7 @@ impl Ledger {
 
     /// Bytes that are free under the limit, or will be when the rings have moved on.
     fn coming(&self) -> i64 {
-        self.room() - self.overhang as i64 + self.unheld_bytes() as i64
+        self.room() - self.over_limit_bytes as i64 + self.unheld_bytes() as i64
     }
 
     /// Bytes that must be free for a writer's `need`: half a segment is left to the evictor, and what another was promised.
@@ -123,7 +123,7 @@ impl Ledger {
     pub(in crate::store) fn has(&self, need: Need, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Write { .. } | Purpose::WriteApart { .. } => {
-                self.room() >= self.wanted_for(need) && !self.must_shed(need) && self.fits(need)
+                self.room() >= self.wanted_for(need) && !self.must_decommit(need) && self.fits(need)
             }
             // The index may have grown into the reserve: a little over the limit, or nothing could be freed any more.
             Purpose::Copy => self.room() + self.segment_bytes as i64 >= 0,
@@ -131,7 +131,7 @@ impl Ledger {
     }
 
     /// True if `need` will be there as soon as the other rings have caught up: nothing more has to be evicted.
-    pub(in crate::store) fn will_have(&self, need: Need) -> bool {
+    pub(in crate::store) fn reclaim_suffices(&self, need: Need) -> bool {
         self.awaits_cursors() && self.is_coming(need) && self.fits(need)
     }
 
@@ -153,36 +153,36 @@ impl Ledger {
     }
 
     /// True if free memory of the other kind must be given back before `need` can be committed.
-    pub(in crate::store) fn must_shed(&self, need: Need) -> bool {
+    pub(in crate::store) fn must_decommit(&self, need: Need) -> bool {
         let (warm, bytes) = match need {
             Need::Segment => (!self.free_warm.is_empty(), self.segment_bytes),
             Need::Extent { bytes, .. } => (self.extents.has_warm(bytes), bytes),
             Need::Deletions => return false,
         };
         let has_free = !self.free_warm.is_empty() || self.extents.committed_bytes() > 0;
-        has_free && !warm && self.committed() + bytes + self.overhead() > self.limit + self.overhang
+        has_free && !warm && self.committed() + bytes + self.overhead() > self.limit + self.over_limit_bytes
     }
 
     /// Gives a bounded amount of free memory back to the kernel; false if there is none.
-    pub(in crate::store) fn shed(&mut self, space: &Space) -> bool {
-        if self.shed_extents(space) {
+    pub(in crate::store) fn decommit(&mut self, arena: &Arena) -> bool {
+        if self.decommit_extents(arena) {
             return true;
         }
         let Some(id) = self.free_warm.pop() else { return false };
-        space.discard(space.segment_offset(id), self.segment_bytes);
+        arena.discard(arena.segment_offset(id), self.segment_bytes);
         self.free_cold.push(id);
         true
     }
 
-    /// The part of [`Ledger::shed`] that is about large items. What has no memory behind it is one piece with its neighbours.
-    pub(in crate::store) fn shed_extents(&mut self, space: &Space) -> bool {
-        let Some((offset, bytes)) = self.extents.shed(SHED_BYTES) else { return false };
-        space.discard(offset, bytes);
+    /// The part of [`SegmentTable::decommit`] that is about large items. What has no memory behind it is one piece with its neighbours.
+    pub(in crate::store) fn decommit_extents(&mut self, arena: &Arena) -> bool {
+        let Some((offset, bytes)) = self.extents.decommit(SHED_BYTES) else { return false };
+        arena.discard(offset, bytes);
         true
     }
 
     /// Gives back some of what no longer fits a lowered limit or a grown index; false if there is nothing to give.
-    pub(in crate::store) fn shed_excess(&mut self, space: &Space) -> bool {
-        self.committed() + self.overhead() > self.limit && self.shed(space)
+    pub(in crate::store) fn decommit_excess(&mut self, arena: &Arena) -> bool {
+        self.committed() + self.overhead() > self.limit && self.decommit(arena)
     }
 }

@@ -1,21 +1,21 @@
-//! A writer's turn: the writer lock held, the own replica at the log's tail.
+//! A write transaction: the writer lock held, the own replica at the log's tail.
 //!
-//! Whoever holds a turn decides on the newest state. Its length is bounded: a few items of eviction and one write. Nobody
-//! waits for another ring during a turn; if the log or the memory needs other rings to move on first, the turn ends and
+//! Whoever holds a transaction decides on the newest state. Its length is bounded: a few items of eviction and one write. Nobody
+//! waits for another ring during a transaction; if the log or the memory needs other rings to move on first, the transaction ends and
 //! the shard waits outside ([`super::Shard`]).
 
 #![expect(unsafe_code, reason = "reads and writes items under the lock that protects them")]
 
 use super::Store;
-use super::draft::Reserved;
+use super::arena::{Arena, Placement};
 use super::index::Found;
 use super::item::{self, Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
-use super::ledger::{Ledger, Need, Purpose, Queue};
 use super::log::Delta;
 use super::pace::Effort;
 use super::replica::Replica;
-use super::space::{Home, Space};
+use super::reservation::ReservedItem;
+use super::segment_table::{Need, Purpose, Queue, SegmentTable};
 use crate::clock::Secs;
 use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART};
 use parking_lot::MutexGuard;
@@ -25,9 +25,9 @@ use std::sync::Arc;
 const GHOST_HITS: u8 = 2;
 
 /// The lock, the replica, the time.
-pub(super) struct Turn<'t> {
+pub(super) struct WriteTxn<'t> {
     store: &'t Arc<Store>,
-    pub(super) ledger: MutexGuard<'t, Ledger>,
+    pub(super) segments: MutexGuard<'t, SegmentTable>,
     replica: &'t mut Replica,
     pub(super) now: Secs,
     /// What has been done for memory.
@@ -37,31 +37,31 @@ pub(super) struct Turn<'t> {
 /// The key's newest version, if there is one.
 pub(super) type Current<'t> = Option<(ItemRef, Item<'t>)>;
 
-impl<'t> Turn<'t> {
+impl<'t> WriteTxn<'t> {
     /// Takes the writer lock and replays to the tail.
     pub(super) fn begin(store: &'t Arc<Store>, replica: &'t mut Replica) -> Self {
-        let ledger = store.ledger.lock();
+        let segments = store.segments.lock();
         replica.catch_up(store);
         let now = store.now();
-        let mut turn = Self { store, ledger, replica, now, effort: Effort::default() };
+        let mut txn = Self { store, segments, replica, now, effort: Effort::default() };
         if store.has_abandoned() {
-            turn.take_abandoned();
+            txn.take_abandoned();
         }
-        turn.ledger.index_bytes = store.index_bytes();
-        turn.ledger.now = now;
-        turn.ledger.lower_overhang();
-        turn
+        txn.segments.index_bytes = store.index_bytes();
+        txn.segments.now = now;
+        txn.segments.lower_over_limit();
+        txn
     }
 
     #[cold]
     fn take_abandoned(&mut self) {
         for (item, layout) in self.store.take_abandoned() {
-            self.ledger.abandon(&self.store.space, item, layout);
+            self.segments.abandon(&self.store.arena, item, layout);
         }
     }
 
-    pub(super) fn space(&self) -> &'t Space {
-        &self.store.space
+    pub(super) fn arena(&self) -> &'t Arena {
+        &self.store.arena
     }
 
     pub(super) fn replica(&self) -> &Replica {
@@ -88,13 +88,13 @@ impl<'t> Turn<'t> {
 
     /// True if `count` deltas can be appended.
     pub(super) fn has_log_room(&mut self, count: u64) -> bool {
-        let log = self.space().log();
+        let log = self.arena().log();
         // This replica is at the tail.
         let end = self.replica.cursor() + count;
-        if end > self.ledger.log_end {
-            self.ledger.log_end = log.applied_min() + log.capacity();
+        if end > self.segments.log_end {
+            self.segments.log_end = log.applied_min() + log.capacity();
         }
-        end <= self.ledger.log_end
+        end <= self.segments.log_end
     }
 
     /// The key's newest version, expired or not.
@@ -103,42 +103,42 @@ impl<'t> Turn<'t> {
         Some((item_ref, self.item(item_ref)))
     }
 
-    /// Starts loading what [`Turn::is_live`] will touch.
-    pub(super) fn expect(&self, hash: Hash) {
+    /// Starts loading what [`WriteTxn::is_live`] will touch.
+    pub(super) fn prefetch(&self, hash: Hash) {
         self.replica.index().prefetch_table(hash);
     }
 
     /// True if the index names this very item, whose key has this hash.
     pub(super) fn is_live(&self, item_ref: ItemRef, hash: Hash) -> bool {
-        self.replica.index().says(hash, item_ref)
+        self.replica.index().contains(hash, item_ref)
     }
 
     pub(super) fn item(&self, item_ref: ItemRef) -> Item<'t> {
         // SAFETY: callers name items that the index names, that lie in a unit which is not free, or that were just
-        // allocated. Memory retired in this turn or later is not collected before this ring's cursor moves, which
-        // happens at the end of the turn ('t at the latest); memory retired earlier is named by nobody in the turn.
-        unsafe { Item::new(self.space().address(item_ref), self.store) }
+        // allocated. Memory retired in this transaction or later is not collected before this ring's cursor moves, which
+        // happens at the end of the transaction ('t at the latest); memory retired earlier is named by nobody in the transaction.
+        unsafe { Item::new(self.arena().address(item_ref), self.store) }
     }
 
     /// The item `offset` bytes into segment `id`, and the bytes it takes there.
     pub(super) fn item_in_segment(&self, id: u32, offset: u32) -> (ItemRef, Item<'t>, u32) {
-        let space = self.space();
-        let item_ref = ItemRef::new(space.segment_offset(id) + u64::from(offset), space.unit_shift());
+        let arena = self.arena();
+        let item_ref = ItemRef::new(arena.segment_offset(id) + u64::from(offset), arena.unit_shift());
         let item = self.item(item_ref);
-        (item_ref, item, item.layout().bytes().next_multiple_of(1 << space.unit_shift()) as u32)
+        (item_ref, item, item.layout().bytes().next_multiple_of(1 << arena.unit_shift()) as u32)
     }
 
     /// The item of large `id`.
     pub(super) fn item_of_large(&self, id: u32) -> (ItemRef, Item<'t>) {
-        let item_ref = self.ledger.large_ref(self.space(), id);
+        let item_ref = self.segments.large_ref(self.arena(), id);
         (item_ref, self.item(item_ref))
     }
 
     /// The queue an item stands in.
     pub(super) fn queue_of(&self, item_ref: ItemRef) -> Queue {
-        match self.ledger.home(self.space(), item_ref) {
-            Home::Segment(id) => self.ledger.segments[id as usize].queue,
-            Home::Large(id) => self.ledger.large_queue(id).unwrap_or(Queue::Small),
+        match self.segments.placement(self.arena(), item_ref) {
+            Placement::Segment(id) => self.segments.segments[id as usize].queue,
+            Placement::Large(id) => self.segments.large_queue(id).unwrap_or(Queue::Small),
         }
     }
 
@@ -147,7 +147,9 @@ impl<'t> Turn<'t> {
     pub(super) fn queue_for(&self, hash: Hash, old: Current<'_>, bytes: u64) -> Queue {
         match old {
             Some((item_ref, _)) => self.queue_of(item_ref),
-            None if self.ledger.ghost.contains(hash) && self.ledger.is_worth_its_size(bytes, GHOST_HITS) => {
+            None if self.segments.ghost.contains(hash)
+                && self.segments.is_worth_its_size(bytes, GHOST_HITS) =>
+            {
                 Queue::Main
             }
             None => Queue::Small,
@@ -157,7 +159,7 @@ impl<'t> Turn<'t> {
     /// Bytes that a write gives back which replaces `old`; counted with -M only.
     fn freed_by_replacing(&self, old: Current<'_>) -> u64 {
         let freed =
-            |(item_ref, item): (ItemRef, Item<'_>)| self.ledger.freed_bytes(self.space(), item_ref, &item);
+            |(item_ref, item): (ItemRef, Item<'_>)| self.segments.freed_bytes(self.arena(), item_ref, &item);
         if self.evicts() { 0 } else { old.map_or(0, freed) }
     }
 
@@ -184,10 +186,10 @@ impl<'t> Turn<'t> {
         fields: &Fields,
         purpose: Purpose,
     ) -> Result<(ItemRef, Item<'t>), Need> {
-        let space = self.space();
-        let item_ref = self.ledger.allocate(space, queue, layout, purpose)?;
-        let at = space.address(item_ref);
-        // SAFETY: the ledger just handed these bytes out, to this turn alone; units are at least 4-aligned.
+        let arena = self.arena();
+        let item_ref = self.segments.allocate(arena, queue, layout, purpose)?;
+        let at = arena.address(item_ref);
+        // SAFETY: the segment table just handed these bytes out, to this transaction alone; units are at least 4-aligned.
         unsafe { item::write_head(at, layout, key, fields) };
         // SAFETY: as above; `value` lies in other items or outside the mapping.
         unsafe { item::write_value(at, layout, value) };
@@ -212,16 +214,16 @@ impl<'t> Turn<'t> {
     }
 
     /// True if as much memory as may be waits for values that are on their way, so that one of `value_bytes` has to wait.
-    pub(super) fn has_too_many_drafts(&self, value_bytes: usize) -> bool {
-        let drafted_bytes = self.space().drafted_bytes();
-        drafted_bytes > 0 && drafted_bytes + value_bytes as u64 > self.ledger.limit / DRAFTED_PART
+    pub(super) fn has_too_many_reservations(&self, value_bytes: usize) -> bool {
+        let reserved_bytes_held = self.arena().reserved_bytes_held();
+        reserved_bytes_held > 0 && reserved_bytes_held + value_bytes as u64 > self.segments.limit / DRAFTED_PART
             // With -M an extent of its own might be more than the old version frees.
-            || !self.evicts() && self.has_too_many_drafted_segments()
+            || !self.evicts() && self.has_too_many_reserved_segments()
     }
 
     /// True if values that are slow to come hold as many segments as they may: each holds a whole one.
-    fn has_too_many_drafted_segments(&self) -> bool {
-        self.space().drafted_segment_bytes() >= self.ledger.limit / DRAFTED_SEGMENTS_PART
+    fn has_too_many_reserved_segments(&self) -> bool {
+        self.arena().reserved_segment_bytes() >= self.segments.limit / DRAFTED_SEGMENTS_PART
     }
 
     /// Reserves an item whose value is still to come, and that is to replace `old`.
@@ -231,21 +233,21 @@ impl<'t> Turn<'t> {
         key: &[u8],
         value_bytes: usize,
         old: Current<'_>,
-    ) -> Result<Reserved, Need> {
-        let layout = Layout::draft(key.len(), value_bytes);
-        let space = self.space();
+    ) -> Result<ReservedItem, Need> {
+        let layout = Layout::reservation(key.len(), value_bytes);
+        let arena = self.arena();
         let mut frees = self.freed_by_replacing(old);
         let shortest = Layout::new(key.len(), value_bytes, 0, 0);
-        if frees >= self.ledger.cost(space, shortest) {
+        if frees >= self.segments.cost(arena, shortest) {
             // That its header may be longer than the old one's is no growth.
-            frees = frees.max(self.ledger.cost(space, layout));
+            frees = frees.max(self.segments.cost(arena, layout));
         }
-        let is_apart = self.evicts() && self.has_too_many_drafted_segments();
+        let is_apart = self.evicts() && self.has_too_many_reserved_segments();
         let purpose = if is_apart { Purpose::WriteApart { frees } } else { Purpose::Write { frees } };
-        let item_ref = self.ledger.allocate(space, queue, layout, purpose)?;
-        self.ledger.reserve(space, item_ref, layout, true);
-        let at = space.address(item_ref);
-        space.draft(at);
+        let item_ref = self.segments.allocate(arena, queue, layout, purpose)?;
+        self.segments.reserve(arena, item_ref, layout, true);
+        let at = arena.address(item_ref);
+        arena.reservation(at);
         let fields = Fields {
             flags: 0,
             exptime: Secs::NEVER,
@@ -256,17 +258,22 @@ impl<'t> Turn<'t> {
             key_is_binary: false,
             hits: 0,
         };
-        // SAFETY: the ledger just handed these bytes out, and the draft count keeps them.
+        // SAFETY: the segment table just handed these bytes out, and the reservation count keeps them.
         unsafe { item::write_head(at, layout, key, &fields) };
-        Ok(Reserved::new(self.store, item_ref, layout, queue))
+        Ok(ReservedItem::new(self.store, item_ref, layout, queue))
     }
 
     /// Writes the final head of an item whose value is complete.
-    pub(super) fn finish(&mut self, reserved: &Reserved, key: &[u8], fields: &Fields) -> (ItemRef, Item<'t>) {
+    pub(super) fn finish(
+        &mut self,
+        reserved: &ReservedItem,
+        key: &[u8],
+        fields: &Fields,
+    ) -> (ItemRef, Item<'t>) {
         assert_eq!(key.len(), reserved.layout().key_bytes, "it was reserved for this key");
-        let space = self.space();
-        self.ledger.reserve(space, reserved.item(), reserved.layout(), false);
-        let at = space.address(reserved.item());
+        let arena = self.arena();
+        self.segments.reserve(arena, reserved.item(), reserved.layout(), false);
+        let at = arena.address(reserved.item());
         // SAFETY: an unpublished item can be reached by its owner alone, who lent it to us.
         unsafe { item::write_head(at, reserved.layout(), key, fields) };
         (reserved.item(), self.item(reserved.item()))
@@ -282,12 +289,12 @@ impl<'t> Turn<'t> {
         let (old_ref, new_ref) =
             (old.map_or(ItemRef::NONE, |old| old.0), new.map_or(ItemRef::NONE, |new| new.0));
         self.append(Delta::Entry { hash, old: old_ref, new: new_ref });
-        let space = self.space();
+        let arena = self.arena();
         if let Some((item_ref, item, queue)) = new {
-            self.ledger.link(space, item_ref, &item, queue);
+            self.segments.link(arena, item_ref, &item, queue);
         }
         if let Some((item_ref, item)) = old {
-            self.ledger.unlink(space, item_ref, &item);
+            self.segments.unlink(arena, item_ref, &item);
         }
     }
 
@@ -299,16 +306,16 @@ impl<'t> Turn<'t> {
     /// Removes every item.
     pub(super) fn flush(&mut self) {
         self.append(Delta::Flush);
-        if let Some(written) = &mut self.ledger.written {
+        if let Some(written) = &mut self.segments.written {
             written.insert_all();
         }
-        let space = self.space();
-        self.ledger.flush(space);
+        let arena = self.arena();
+        self.segments.flush(arena);
     }
 
     fn append(&mut self, delta: Delta) {
-        assert!(self.has_log_room(1), "room in the log was checked before the turn began to change anything");
-        self.space().log().append(delta);
+        assert!(self.has_log_room(1), "room in the log was checked before the txn began to change anything");
+        self.arena().log().append(delta);
         self.replica.apply_own(self.store, delta);
     }
 
@@ -319,9 +326,9 @@ impl<'t> Turn<'t> {
     }
 }
 
-impl Drop for Turn<'_> {
-    /// References into the store end with the turn: the cursor may move on.
+impl Drop for WriteTxn<'_> {
+    /// References into the store end with the transaction: the cursor may move on.
     fn drop(&mut self) {
-        self.replica.settle(self.space().log());
+        self.replica.settle(self.arena().log());
     }
 }

@@ -8,17 +8,17 @@
 
 use super::sync::{AtomicU32, Ordering};
 
-/// The counts of one home of items.
+/// The counts of one placement of items.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct PinCounts {
     /// Values being sent.
     pins: AtomicU32,
     /// Values being received.
-    drafts: AtomicU32,
+    reservations: AtomicU32,
 }
 
-impl Counts {
-    /// A value is being sent; true if it is the first. The caller holds a borrow of it, so its home cannot be reused before
+impl PinCounts {
+    /// A value is being sent; true if it is the first. The caller holds a borrow of it, so its placement cannot be reused before
     /// the count is up.
     pub(super) fn pin(&self) -> bool {
         // Relaxed: ordered before this ring's next cursor store (Release), which reclaiming reads first (Acquire).
@@ -32,14 +32,14 @@ impl Counts {
     }
 
     /// A value is being received; true if it is the first. The caller holds the writer lock, as do those who ask.
-    pub(super) fn draft(&self) -> bool {
-        self.drafts.fetch_add(1, Ordering::Relaxed) == 0
+    pub(super) fn reservation(&self) -> bool {
+        self.reservations.fetch_add(1, Ordering::Relaxed) == 0
     }
 
     /// It has been received, or given up; true if it was the last.
-    pub(super) fn undraft(&self) -> bool {
-        // Release; pairs with the Acquire in `is_drafted`.
-        self.drafts.fetch_sub(1, Ordering::Release) == 1
+    pub(super) fn unreserve(&self) -> bool {
+        // Release; pairs with the Acquire in `is_reserved`.
+        self.reservations.fetch_sub(1, Ordering::Release) == 1
     }
 
     /// True while a value is being sent from the memory. A hint: the next moment it may be otherwise.
@@ -50,22 +50,22 @@ impl Counts {
     /// True while a send or a receive uses the memory.
     pub(super) fn is_held(&self) -> bool {
         // Acquire; pairs with the Release of `unpin`: its accesses are over before ours begin.
-        self.pins.load(Ordering::Acquire) != 0 || self.is_drafted()
+        self.pins.load(Ordering::Acquire) != 0 || self.is_reserved()
     }
 
     /// True while a value is being received into the memory.
-    pub(super) fn is_drafted(&self) -> bool {
-        self.drafts.load(Ordering::Acquire) != 0
+    pub(super) fn is_reserved(&self) -> bool {
+        self.reservations.load(Ordering::Acquire) != 0
     }
 
     /// Values being sent, values being received; for statistics.
     pub(super) fn read(&self) -> (u64, u64) {
-        (u64::from(self.pins.load(Ordering::Relaxed)), u64::from(self.drafts.load(Ordering::Relaxed)))
+        (u64::from(self.pins.load(Ordering::Relaxed)), u64::from(self.reservations.load(Ordering::Relaxed)))
     }
 
     /// Sets all to 0, in memory that is nobody's yet.
     pub(super) fn reset(&self) {
         self.pins.store(0, Ordering::Relaxed);
-        self.drafts.store(0, Ordering::Relaxed);
+        self.reservations.store(0, Ordering::Relaxed);
     }
 }

@@ -1,12 +1,12 @@
 //! The two queues and the list of segments that are dead in part: which is next to go.
 
-use super::mentions::Mention;
-use super::{Ledger, Queue, State, Unit};
-use crate::store::space::Space;
+use super::lazy_fifo::FifoEntry;
+use super::{EvictionUnit, Queue, SegmentTable, State};
+use crate::store::arena::Arena;
 
 /// Share of the limit that small is held to: one part in this many.
 const SMALL_PART: u64 = 10;
-/// Mentions looked at in one search for a victim.
+/// Entries looked at in one search for a victim.
 const LOOKS_MAX: usize = 64;
 
 /// An order in which units may be evicted.
@@ -30,30 +30,30 @@ impl Line {
 /// What a search for a victim came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Popped {
-    Unit(Unit),
+    EvictionUnit(EvictionUnit),
     /// Nothing yet; more of the queue is to be looked at.
     Passed,
     /// The queue has nothing that may be evicted.
     Nothing,
 }
 
-impl Ledger {
+impl SegmentTable {
     /// A sealed segment that is all dead is free at once; one that is dead enough is listed for copying the rest.
-    pub(super) fn judge(&mut self, id: u32, space: &Space) {
+    pub(super) fn reclassify(&mut self, id: u32, arena: &Arena) {
         let segment = &mut self.segments[id as usize];
         if segment.state != State::Sealed {
             return;
         }
-        if segment.live == 0 && !space.counts(id).is_drafted() {
-            self.retire(Unit::Segment(id), space);
+        if segment.live == 0 && !arena.counts(id).is_reserved() {
+            self.retire(EvictionUnit::Segment(id), arena);
         } else {
             self.reclaim_list.update(id, &mut self.segments);
         }
     }
 
     /// The deadest segment that is worth copying; those that values are being sent from or received into are passed over.
-    pub(in crate::store) fn deadest(&self, space: &Space) -> Option<u32> {
-        self.reclaim_list.iter().take(LOOKS_MAX).find(|&id| !space.counts(id).is_held())
+    pub(in crate::store) fn deadest(&self, arena: &Arena) -> Option<u32> {
+        self.reclaim_list.iter().take(LOOKS_MAX).find(|&id| !arena.counts(id).is_held())
     }
 
     /// Bytes of segment `id` to look at for each that this frees.
@@ -82,8 +82,8 @@ impl Ledger {
     /// Takes the oldest unit of `line` out of its queue. Units that values are being sent from or received into are passed over,
     /// to the end of the queue: nothing would be gained by their items.
     ///
-    /// Every look takes a mention off the queue or passes one; when all of the queue has been passed, there is nothing.
-    pub(in crate::store) fn pop(&mut self, line: Line, space: &Space) -> Popped {
+    /// Every look takes an entry off the queue or passes one; when all of the queue has been passed, there is nothing.
+    pub(in crate::store) fn pop(&mut self, line: Line, arena: &Arena) -> Popped {
         for _ in 0..LOOKS_MAX {
             if self.passed[line as usize] >= self.queues[line as usize].len() {
                 return Popped::Nothing;
@@ -92,19 +92,19 @@ impl Ledger {
             if !self.is_current(line.queue(), (unit, epoch)) {
                 continue;
             }
-            if self.is_in_use(unit, space) {
+            if self.is_in_use(unit, arena) {
                 self.queues[line as usize].push_back((unit, epoch));
                 self.passed[line as usize] += 1;
                 continue;
             }
-            if let Unit::Segment(id) = unit
+            if let EvictionUnit::Segment(id) = unit
                 && self.segments[id as usize].state == State::Open
             {
                 self.close(id);
             }
             self.dequeued(unit);
             self.look_again();
-            return Popped::Unit(unit);
+            return Popped::EvictionUnit(unit);
         }
         Popped::Passed
     }
@@ -115,29 +115,29 @@ impl Ledger {
     }
 
     /// True if evicting the unit would gain nothing: something holds it, or it is open and empty.
-    fn is_in_use(&self, unit: Unit, space: &Space) -> bool {
+    fn is_in_use(&self, unit: EvictionUnit, arena: &Arena) -> bool {
         match unit {
-            Unit::Segment(id) => space.counts(id).is_held() || self.segments[id as usize].used == 0,
-            Unit::Large(id) => space.extent_counts(self.larges[id as usize].offset).is_held(),
+            EvictionUnit::Segment(id) => arena.counts(id).is_held() || self.segments[id as usize].used == 0,
+            EvictionUnit::Large(id) => arena.extent_counts(self.large_items[id as usize].offset).is_held(),
         }
     }
 
-    /// Books a segment out of its queue as the evictor's victim; its mention in the queue is recognised as old later.
-    pub(in crate::store) fn seize(&mut self, id: u32) {
-        self.dequeued(Unit::Segment(id));
+    /// Books a segment out of its queue as the evictor's victim; its entry in the queue is recognised as old later.
+    pub(in crate::store) fn detach(&mut self, id: u32) {
+        self.dequeued(EvictionUnit::Segment(id));
     }
 
-    pub(super) fn dequeued(&mut self, unit: Unit) {
+    pub(super) fn dequeued(&mut self, unit: EvictionUnit) {
         match unit {
-            Unit::Segment(id) => {
+            EvictionUnit::Segment(id) => {
                 let segment = &mut self.segments[id as usize];
                 segment.state = State::Victim;
                 self.queue_bytes[segment.queue as usize] -= self.segment_bytes;
                 self.tail_bytes -= self.segment_bytes - u64::from(segment.used);
                 self.reclaim_list.remove(id, &mut self.segments);
             }
-            Unit::Large(id) => {
-                let large = &mut self.larges[id as usize];
+            EvictionUnit::Large(id) => {
+                let large = &mut self.large_items[id as usize];
                 if let Some(queue) = large.queue.take() {
                     self.queue_bytes[queue as usize] -= large.bytes;
                     if queue == Queue::Small {
@@ -149,27 +149,27 @@ impl Ledger {
         }
     }
 
-    /// True if `mention` is of a unit that stands in `queue`.
-    pub(super) fn is_current(&self, queue: Queue, (unit, epoch): Mention) -> bool {
+    /// True if `entry` is of a unit that stands in `queue`.
+    pub(super) fn is_current(&self, queue: Queue, (unit, epoch): FifoEntry) -> bool {
         match unit {
-            Unit::Segment(id) => {
+            EvictionUnit::Segment(id) => {
                 let segment = &self.segments[id as usize];
                 segment.epoch == epoch && matches!(segment.state, State::Open | State::Sealed)
             }
-            Unit::Large(id) => self
-                .larges
+            EvictionUnit::Large(id) => self
+                .large_items
                 .get(id as usize)
                 .is_some_and(|large| large.epoch == epoch && large.queue == Some(queue)),
         }
     }
 
     /// The published large items.
-    pub(in crate::store) fn larges_in_queues(&self) -> impl Iterator<Item = u32> + '_ {
-        self.larges.iter().filter(|(_, large)| large.is_published()).map(|(id, _)| id as u32)
+    pub(in crate::store) fn large_items_in_queues(&self) -> impl Iterator<Item = u32> + '_ {
+        self.large_items.iter().filter(|(_, large)| large.is_published()).map(|(id, _)| id as u32)
     }
 
     /// The queue a large item stands in.
     pub(in crate::store) fn large_queue(&self, id: u32) -> Option<Queue> {
-        self.larges[id as usize].queue
+        self.large_items[id as usize].queue
     }
 }

@@ -5,7 +5,7 @@
 //! ahead of need is for it too. One promise stands at a time; who made it is told by the hash of the key. It lapses when
 //! nobody comes back for it.
 
-use super::{Ledger, Need};
+use super::{Need, SegmentTable};
 use crate::clock::Secs;
 use crate::store::item_ref::Hash;
 
@@ -19,7 +19,7 @@ pub(super) struct Promise {
     at: Secs,
 }
 
-impl Ledger {
+impl SegmentTable {
     /// Bytes that are kept for another writer.
     #[inline]
     pub(super) fn promised_bytes(&self) -> u64 {

@@ -6,12 +6,12 @@
 //! ```
 //!
 //! A unit stands here once, and not later than its earliest live item expires; earlier if that item has gone meanwhile,
-//! which shows when its turn comes. So an entry only ever moves forward, which few of a segment's items cause: the nth with
+//! which shows when its transaction comes. So an entry only ever moves forward, which few of a segment's items cause: the nth with
 //! a random expiry does so with a chance of 1 in n.
 //!
 //! Bounded: 12 bytes for each segment, and for each large item that exists at the same time.
 
-use super::Unit;
+use super::EvictionUnit;
 use crate::clock::Secs;
 
 /// The place of a unit that does not stand in the heap.
@@ -20,7 +20,7 @@ const NOWHERE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     at: Secs,
-    unit: Unit,
+    unit: EvictionUnit,
 }
 
 /// The heap.
@@ -29,13 +29,13 @@ pub(in crate::store) struct Schedule {
     /// Binary: the children of place p are at 2p + 1 and 2p + 2, and not earlier.
     heap: Vec<Entry>,
     segments: Vec<u32>,
-    larges: Vec<u32>,
+    large_items: Vec<u32>,
 }
 
 impl Schedule {
     /// Something in `unit` expires at `at`, which is not [`Secs::NEVER`].
     #[inline]
-    pub(in crate::store) fn note(&mut self, unit: Unit, at: Secs) {
+    pub(in crate::store) fn note(&mut self, unit: EvictionUnit, at: Secs) {
         let place = self.place(unit);
         if place == NOWHERE || at < self.heap[place as usize].at {
             self.bring_forward(place, Entry { at, unit });
@@ -54,7 +54,7 @@ impl Schedule {
     }
 
     /// The unit whose time comes first, and that time.
-    pub(in crate::store) fn first(&self) -> Option<(Unit, Secs)> {
+    pub(in crate::store) fn first(&self) -> Option<(EvictionUnit, Secs)> {
         self.heap.first().map(|entry| (entry.unit, entry.at))
     }
 
@@ -69,7 +69,7 @@ impl Schedule {
     }
 
     /// When the turn of `unit` comes; `None` if it does not.
-    pub(super) fn time_of(&self, unit: Unit) -> Option<Secs> {
+    pub(super) fn time_of(&self, unit: EvictionUnit) -> Option<Secs> {
         self.heap.get(self.place(unit) as usize).map(|entry| entry.at)
     }
 
@@ -108,18 +108,18 @@ impl Schedule {
         *self.place_mut(entry.unit) = place as u32;
     }
 
-    fn place(&self, unit: Unit) -> u32 {
+    fn place(&self, unit: EvictionUnit) -> u32 {
         let (places, id) = match unit {
-            Unit::Segment(id) => (&self.segments, id),
-            Unit::Large(id) => (&self.larges, id),
+            EvictionUnit::Segment(id) => (&self.segments, id),
+            EvictionUnit::Large(id) => (&self.large_items, id),
         };
         places.get(id as usize).copied().unwrap_or(NOWHERE)
     }
 
-    fn place_mut(&mut self, unit: Unit) -> &mut u32 {
+    fn place_mut(&mut self, unit: EvictionUnit) -> &mut u32 {
         let (places, id) = match unit {
-            Unit::Segment(id) => (&mut self.segments, id as usize),
-            Unit::Large(id) => (&mut self.larges, id as usize),
+            EvictionUnit::Segment(id) => (&mut self.segments, id as usize),
+            EvictionUnit::Large(id) => (&mut self.large_items, id as usize),
         };
         if id >= places.len() {
             places.resize(id + 1, NOWHERE);
@@ -136,11 +136,11 @@ mod tests {
     #[test]
     fn gives_the_earliest_of_each_first() {
         let mut schedule = Schedule::default();
-        let mut model: HashMap<Unit, u32> = HashMap::new();
+        let mut model: HashMap<EvictionUnit, u32> = HashMap::new();
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..if cfg!(miri) { 300 } else { 30_000 } {
             let id = random.u32(..50);
-            let unit = if random.bool() { Unit::Segment(id) } else { Unit::Large(id) };
+            let unit = if random.bool() { EvictionUnit::Segment(id) } else { EvictionUnit::Large(id) };
             let at = random.u32(1..1_000);
             schedule.note(unit, Secs(at));
             model.entry(unit).and_modify(|before| *before = at.min(*before)).or_insert(at);

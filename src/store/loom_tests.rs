@@ -3,9 +3,9 @@
 //! Items are stood in for by cells that loom watches: a read and a write that nothing orders fail the test, as does a wrong
 //! value. The writer's side is the store's own order of steps; the lock is left to itself, since it is parking_lot's.
 
-use super::counts::Counts;
 use super::item_ref::{Hash, ItemRef};
 use super::log::{Delta, Log};
+use super::pin_counts::PinCounts;
 use super::time::Time;
 use crate::clock::Secs;
 use loom::cell::UnsafeCell;
@@ -38,7 +38,7 @@ impl Memory {
     }
 }
 
-/// What `Turn::has_log_room` asks before it appends.
+/// What `WriteTxn::has_log_room` asks before it appends.
 fn has_room(log: &Log) -> bool {
     log.tail() - log.applied_min() < log.capacity()
 }
@@ -111,18 +111,18 @@ fn a_place_in_use_is_not_written_again() {
 fn memory_is_not_reused_under_a_reader_or_a_send() {
     loom::model(|| {
         let log = Arc::new(Log::new(4, 2, 2));
-        let home = Arc::new((Counts::default(), Memory::new(7)));
+        let placement = Arc::new((PinCounts::default(), Memory::new(7)));
         let ring = {
-            let (log, home) = (Arc::clone(&log), Arc::clone(&home));
+            let (log, placement) = (Arc::clone(&log), Arc::clone(&placement));
             thread::spawn(move || {
                 // The index named the item before the removal: it does until the removal is replayed.
                 if log.tail() == 0 {
-                    assert_eq!(home.1.read(), 7);
-                    home.0.pin();
+                    assert_eq!(placement.1.read(), 7);
+                    placement.0.pin();
                     // The next completion: the ring gives up every borrow, the pin stays.
                     log.set_applied(1, log.tail());
-                    assert_eq!(home.1.read(), 7);
-                    home.0.unpin();
+                    assert_eq!(placement.1.read(), 7);
+                    placement.0.unpin();
                 }
                 log.set_applied(1, log.tail());
             })
@@ -130,10 +130,10 @@ fn memory_is_not_reused_under_a_reader_or_a_send() {
         log.append(Delta::Entry { hash: Hash(1), old: ItemRef::from_bits(1), new: ItemRef::NONE });
         log.set_applied(0, 1);
         let retired_at = log.tail();
-        // `Ledger::collect`, which is called now and then.
+        // `SegmentTable::collect`, which is called now and then.
         for _ in 0..2 {
-            if log.passed() >= retired_at && !home.0.is_held() {
-                home.1.write(8);
+            if log.advance_cursor() >= retired_at && !placement.0.is_held() {
+                placement.1.write(8);
                 break;
             }
         }
@@ -145,26 +145,26 @@ fn memory_is_not_reused_under_a_reader_or_a_send() {
 #[test]
 fn memory_is_not_reused_under_a_receive() {
     loom::model(|| {
-        let ledger = Arc::new(Mutex::new(()));
-        let home = Arc::new((Counts::default(), Memory::new(0)));
+        let segments = Arc::new(Mutex::new(()));
+        let placement = Arc::new((PinCounts::default(), Memory::new(0)));
         let receiver = {
-            let (ledger, home) = (Arc::clone(&ledger), Arc::clone(&home));
+            let (segments, placement) = (Arc::clone(&segments), Arc::clone(&placement));
             thread::spawn(move || {
-                let turn = ledger.lock().unwrap();
-                if home.1.read() != 0 {
+                let txn = segments.lock().unwrap();
+                if placement.1.read() != 0 {
                     return;
                 }
-                home.0.draft();
-                drop(turn);
-                home.1.write(5);
-                home.0.undraft();
+                placement.0.reservation();
+                drop(txn);
+                placement.1.write(5);
+                placement.0.unreserve();
             })
         };
-        let turn = ledger.lock().unwrap();
-        if !home.0.is_held() {
-            home.1.write(9);
+        let txn = segments.lock().unwrap();
+        if !placement.0.is_held() {
+            placement.1.write(9);
         }
-        drop(turn);
+        drop(txn);
         receiver.join().unwrap();
     });
 }
@@ -189,13 +189,13 @@ fn an_acknowledged_write_is_seen_by_whoever_asks_next() {
     });
 }
 
-/// A replica that all rings share, of an index with one entry: 1 as long as it names the item in `home`.
+/// A replica that all rings share, of an index with one entry: 1 as long as it names the item in `placement`.
 struct Shared {
     log: Log,
     replaying: Mutex<()>,
     table: Mutex<()>,
     entry: Memory,
-    home: (Counts, Memory),
+    placement: (PinCounts, Memory),
 }
 
 /// What a ring leaves out that it must not.
@@ -217,7 +217,7 @@ impl Shared {
             replaying: Mutex::new(()),
             table: Mutex::new(()),
             entry: Memory::new(1),
-            home: (Counts::default(), Memory::new(7)),
+            placement: (PinCounts::default(), Memory::new(7)),
         })
     }
 
@@ -253,20 +253,20 @@ impl Shared {
         drop(table);
         if is_found {
             assert!(omits == Omits::Replaying || tail == 0, "what was removed before is not found");
-            assert_eq!(self.home.1.read(), 7);
+            assert_eq!(self.placement.1.read(), 7);
         }
         self.log.leave(ring);
     }
 
-    /// Ring 0 removes the item in a turn, and after it uses the memory again if it may.
+    /// Ring 0 removes the item in a transaction, and after it uses the memory again if it may.
     fn remove_and_reuse(&self) {
         self.log.enter(0, 0);
         self.log.append(Delta::Entry { hash: Hash(1), old: ItemRef::from_bits(1), new: ItemRef::NONE });
         self.bring(1);
-        assert_eq!(self.log.passed(), 0, "nothing is used again in the turn that retires it");
+        assert_eq!(self.log.advance_cursor(), 0, "nothing is used again in the txn that retires it");
         self.log.hold(0, 1);
-        if self.log.passed() >= 1 && !self.home.0.is_held() {
-            self.home.1.write(8);
+        if self.log.advance_cursor() >= 1 && !self.placement.0.is_held() {
+            self.placement.1.write(8);
         }
         self.log.leave(0);
     }

@@ -1,13 +1,13 @@
 //! Values on their way in.
 //!
 //! ```text
-//!            ┌─ Reserved: item memory for all of it ◄─┐    published where it is
-//!   Draft ───┤                                        │ moved, as soon as it may
+//!            ┌─ ReservedItem: item memory for all of it ◄─┐    published where it is
+//!   Reservation ───┤                                        │ moved, as soon as it may
 //!            └─ Buffer: grows with what comes ────────┘    else copied when it is complete
 //! ```
 //!
-//! Reserved memory keeps its home (a segment, or a large extent) from being reused and from being evicted, and a client
-//! that announces a value need not send it. So only a part of memory may be held by drafts; values beyond that begin in
+//! Reserved memory keeps its placement (a segment, or a large extent) from being reused and from being evicted, and a client
+//! that announces a value need not send it. So only a part of memory may be held by reservations; values beyond that begin in
 //! buffers, which cost no more than twice what has come, and in all no more than as large a part.
 
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
@@ -15,7 +15,7 @@
 use super::Store;
 use super::item::{Layout, value_at};
 use super::item_ref::ItemRef;
-use super::ledger::Queue;
+use super::segment_table::Queue;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const BUFFER_BYTES_MIN: usize = 16 * 1024;
 
 /// An allocated item that nobody can find yet; dropping it unpublished gives the memory back.
 #[derive(Debug)]
-pub(super) struct Reserved {
+pub(super) struct ReservedItem {
     store: Arc<Store>,
     item: ItemRef,
     at: NonNull<u8>,
@@ -35,10 +35,10 @@ pub(super) struct Reserved {
 }
 
 // SAFETY: the reserved bytes belong to this value alone until it is published.
-unsafe impl Send for Reserved {}
+unsafe impl Send for ReservedItem {}
 
-impl Reserved {
-    /// An item whose head has been written and whose home's draft count includes it.
+impl ReservedItem {
+    /// An item whose head has been written and whose placement's reservation count includes it.
     pub(super) fn new(store: &Arc<Store>, item: ItemRef, layout: Layout, queue: Queue) -> Self {
         let at = store.address(item);
         Self { store: Arc::clone(store), item, at, layout, queue, published: false }
@@ -59,7 +59,7 @@ impl Reserved {
     /// The item has been published: its memory is no longer this value's.
     pub(super) fn publish(mut self) {
         self.published = true;
-        self.store.space.undraft(self.at);
+        self.store.arena.unreserve(self.at);
     }
 
     fn value_at(&self) -> NonNull<u8> {
@@ -92,11 +92,11 @@ impl Reserved {
     }
 }
 
-impl Drop for Reserved {
+impl Drop for ReservedItem {
     fn drop(&mut self) {
         if !self.published {
             // In this order: an abandoned large extent is reused at once, its counts with it.
-            self.store.space.undraft(self.at);
+            self.store.arena.unreserve(self.at);
             self.store.abandon(self.item, self.layout);
         }
     }
@@ -151,44 +151,47 @@ impl Drop for Buffer {
 
 #[derive(Debug)]
 enum Body {
-    Reserved(Reserved),
+    ReservedItem(ReservedItem),
     Buffer(Buffer),
 }
 
 /// A value that is being received. Dropping it gives its memory back.
 #[derive(Debug)]
-pub struct Draft {
+pub struct Reservation {
     body: Body,
     value_bytes: usize,
     filled: usize,
 }
 
-impl Draft {
-    pub(super) fn reserved(reserved: Reserved) -> Self {
+impl Reservation {
+    pub(super) fn reserved(reserved: ReservedItem) -> Self {
         let value_bytes = reserved.layout.value_bytes;
-        Self { body: Body::Reserved(reserved), value_bytes, filled: 0 }
+        Self { body: Body::ReservedItem(reserved), value_bytes, filled: 0 }
     }
 
-    /// A draft in a buffer; `None` if buffers are as long as they may be.
+    /// A reservation in a buffer; `None` if buffers are as long as they may be.
     pub(super) fn buffered(store: &Arc<Store>, key: &[u8], value_bytes: usize) -> Option<Self> {
         let mut buffer = Buffer::new(store, key);
         buffer.grow(value_bytes).then_some(Self { body: Body::Buffer(buffer), value_bytes, filled: 0 })
     }
 
     /// The item memory that it fills.
-    pub(super) fn as_reserved(&self) -> Option<&Reserved> {
-        if let Body::Reserved(reserved) = &self.body { Some(reserved) } else { None }
+    pub(super) fn as_reserved(&self) -> Option<&ReservedItem> {
+        if let Body::ReservedItem(reserved) = &self.body { Some(reserved) } else { None }
     }
 
     /// The item has been published.
     pub(super) fn publish(self) {
-        if let Body::Reserved(reserved) = self.body {
+        if let Body::ReservedItem(reserved) = self.body {
             reserved.publish();
         }
     }
 
     /// Length of the whole value, bytes.
-    #[expect(clippy::len_without_is_empty, reason = "a draft is never empty: short values are not drafted")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a reservation is never empty: short values are not reserved"
+    )]
     pub fn len(&self) -> usize {
         self.value_bytes
     }
@@ -201,7 +204,7 @@ impl Draft {
     /// The bytes received so far.
     pub fn bytes(&self) -> &[u8] {
         match &self.body {
-            Body::Reserved(reserved) => reserved.bytes(self.filled),
+            Body::ReservedItem(reserved) => reserved.bytes(self.filled),
             Body::Buffer(buffer) => &buffer.bytes,
         }
     }
@@ -209,7 +212,7 @@ impl Draft {
     /// True if the value is not complete and there is no room for more of it: see [`Fresh::extend`](super::Fresh::extend).
     pub fn needs_room(&self) -> bool {
         match &self.body {
-            Body::Reserved(_) => false,
+            Body::ReservedItem(_) => false,
             Body::Buffer(buffer) => {
                 self.filled < self.value_bytes && buffer.bytes.len() == buffer.bytes.capacity()
             }
@@ -217,30 +220,30 @@ impl Draft {
     }
 
     /// The key of a value that has no place yet.
-    pub(super) fn homeless_key(&self) -> Option<Box<[u8]>> {
+    pub(super) fn unplaced_key(&self) -> Option<Box<[u8]>> {
         if let Body::Buffer(buffer) = &self.body { Some(buffer.key.clone()) } else { None }
     }
 
     /// Makes a buffer longer; false if buffers are as long as they may be.
     pub(super) fn grow(&mut self) -> bool {
         match &mut self.body {
-            Body::Reserved(_) => true,
+            Body::ReservedItem(_) => true,
             Body::Buffer(buffer) => buffer.grow(self.value_bytes),
         }
     }
 
     /// Moves what has come from a buffer into `reserved`, which is for the same value.
-    pub(super) fn move_to(&mut self, mut reserved: Reserved) {
+    pub(super) fn move_to(&mut self, mut reserved: ReservedItem) {
         assert_eq!(reserved.layout.value_bytes, self.value_bytes, "the memory is for this value");
         let moved = reserved.fill(0, self.bytes());
         assert_eq!(moved, self.filled, "all of it fits");
-        self.body = Body::Reserved(reserved);
+        self.body = Body::ReservedItem(reserved);
     }
 
     /// Appends as many bytes of `from` as there is room for; returns how many.
     pub fn fill(&mut self, from: &[u8]) -> usize {
         let count = match &mut self.body {
-            Body::Reserved(reserved) => reserved.fill(self.filled, from),
+            Body::ReservedItem(reserved) => reserved.fill(self.filled, from),
             Body::Buffer(buffer) => {
                 let room = (buffer.bytes.capacity() - buffer.bytes.len()).min(self.value_bytes - self.filled);
                 let count = room.min(from.len());
@@ -252,10 +255,10 @@ impl Draft {
         count
     }
 
-    /// Where the kernel may write what comes: address and length. Valid as long as the draft lives and is not touched.
+    /// Where the kernel may write what comes: address and length. Valid as long as the reservation lives and is not touched.
     pub fn spare(&mut self) -> (*mut u8, usize) {
         match &mut self.body {
-            Body::Reserved(reserved) => reserved.spare(self.filled),
+            Body::ReservedItem(reserved) => reserved.spare(self.filled),
             Body::Buffer(buffer) => {
                 let (at, room) = buffer.spare();
                 (at, room.min(self.value_bytes - self.filled))
@@ -263,7 +266,7 @@ impl Draft {
         }
     }
 
-    /// `count` more bytes have been written to the front of [`Draft::spare`].
+    /// `count` more bytes have been written to the front of [`Reservation::spare`].
     ///
     /// # Panics
     /// If that is more than the spare room.

@@ -1,7 +1,7 @@
 //! Which large items stand in the way of an extent in one piece.
 
-use super::{Ledger, Unit};
-use crate::store::space::Space;
+use super::{EvictionUnit, SegmentTable};
+use crate::store::arena::Arena;
 
 /// Places looked at: the largest free extents with and without memory, and large items on their way out.
 const PLACES_MAX: usize = 8;
@@ -17,19 +17,19 @@ pub(in crate::store) struct Window {
     bytes: u64,
 }
 
-impl Ledger {
+impl SegmentTable {
     /// Of a few ranges of `bytes` the one with the least to evict; `None` if sends or receives hold a part of each.
-    pub(in crate::store) fn window(&self, space: &Space, bytes: u64) -> Option<Window> {
+    pub(in crate::store) fn window(&self, arena: &Arena, bytes: u64) -> Option<Window> {
         let retired = self.retired.iter().filter_map(|&(unit, _)| match unit {
-            Unit::Large(id) => Some(self.larges[id as usize].offset),
-            Unit::Segment(_) => None,
+            EvictionUnit::Large(id) => Some(self.large_items[id as usize].offset),
+            EvictionUnit::Segment(_) => None,
         });
-        let any = self.larges.iter().next().map(|(_, large)| large.offset);
+        let any = self.large_items.iter().next().map(|(_, large)| large.offset);
         let places = self.extents.largest(PLACES_MAX).chain(retired.take(PLACES_MAX)).chain(any);
-        places.filter_map(|place| self.window_at(space, place, bytes)).min_by_key(|window| window.bytes)
+        places.filter_map(|place| self.window_at(arena, place, bytes)).min_by_key(|window| window.bytes)
     }
 
-    fn window_at(&self, space: &Space, place: u64, bytes: u64) -> Option<Window> {
+    fn window_at(&self, arena: &Arena, place: u64, bytes: u64) -> Option<Window> {
         let mut window = Window::default();
         let start = self.extents.start_of_free(place);
         let mut at = start;
@@ -37,17 +37,17 @@ impl Ledger {
             if at - start >= bytes {
                 return Some(window);
             }
-            if at >= space.large_base() + space.large_bytes() {
+            if at >= arena.large_base() + arena.large_bytes() {
                 return None;
             }
             if let Some(free) = self.extents.free_at(at) {
                 at += free;
                 continue;
             }
-            let id = space.large_at(at);
-            let large = &self.larges[id as usize];
+            let id = arena.large_at(at);
+            let large = &self.large_items[id as usize];
             assert_eq!(large.offset, at, "what is not free is a large item's");
-            if space.extent_counts(at).is_held() {
+            if arena.extent_counts(at).is_held() {
                 return None;
             }
             if large.is_published() {
