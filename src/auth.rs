@@ -12,7 +12,7 @@
 //! Source: memcached 1.6.45, `authfile.c` and `sasl_defs.c`.
 
 use crate::limits::{ASCII_LINE_BYTES_MAX, ASCII_USERS_MAX};
-use crate::log;
+use crate::logging;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -32,7 +32,7 @@ impl fmt::Display for UserFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(path, error) => {
-                let (path, reason) = (path.display(), log::reason(error));
+                let (path, reason) = (path.display(), logging::reason(error));
                 write!(f, "Could not open authfile [{path}] for reading, error {reason}")
             }
             Self::Malformed(path) => {

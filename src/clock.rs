@@ -5,9 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A time on the server's own clock, seconds. It starts at 2, so that as an expiry time 0 can mean "never".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Secs(pub u32);
+pub struct Timestamp(pub u32);
 
-impl Secs {
+impl Timestamp {
     /// "No expiry".
     pub const NEVER: Self = Self(0);
     /// An expiry that has always passed (the clock starts at 2).
@@ -39,12 +39,12 @@ impl Clock {
     }
 
     /// Seconds since startup, plus 2.
-    pub fn now(&self) -> Secs {
+    pub fn now(&self) -> Timestamp {
         let secs = match self.paused.load(Ordering::Relaxed) {
             0 => self.started.elapsed().as_secs() as i64 + 2 + self.moved.load(Ordering::Relaxed),
             secs => secs,
         };
-        Secs(secs.clamp(2, i64::from(u32::MAX)) as u32)
+        Timestamp(secs.clamp(2, i64::from(u32::MAX)) as u32)
     }
 
     /// Unix time at which this clock read 0.
@@ -53,7 +53,7 @@ impl Clock {
     }
 
     /// The Unix time of `at`.
-    pub fn unix(&self, at: Secs) -> u64 {
+    pub fn unix(&self, at: Timestamp) -> u64 {
         self.unix_start + u64::from(at.0)
     }
 
@@ -107,8 +107,8 @@ mod tests {
         clock.pause();
         let before = clock.now();
         clock.shift(100);
-        assert_eq!(clock.now(), Secs(before.0 + 100));
+        assert_eq!(clock.now(), Timestamp(before.0 + 100));
         clock.resume();
-        assert!(clock.now() >= Secs(before.0 + 100));
+        assert!(clock.now() >= Timestamp(before.0 + 100));
     }
 }

@@ -30,7 +30,7 @@ pub enum Mode {
 
 /// A storage command without its value.
 #[derive(Clone, Copy, Debug)]
-pub struct Store<'a> {
+pub struct StorageRequest<'a> {
     /// 1 to 250 bytes.
     pub key: &'a [u8],
     /// Condition and mode.
@@ -88,7 +88,7 @@ pub enum Direction {
 
 /// An increment or decrement.
 #[derive(Clone, Copy, Debug)]
-pub struct Count<'a> {
+pub struct Arith<'a> {
     /// 1 to 250 bytes.
     pub key: &'a [u8],
     /// Up or down.
@@ -107,9 +107,9 @@ pub struct Count<'a> {
     pub key_is_binary: bool,
 }
 
-/// Result of a [`Count`].
+/// Result of a [`Arith`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counted {
+pub enum ArithResult {
     /// Stored; `created` if it is the initial value.
     Number {
         /// The new value.
@@ -118,7 +118,7 @@ pub enum Counted {
         cas: u64,
         /// True if the item was created.
         created: bool,
-        /// Time to live before [`Count::touch`] took effect, seconds; None = for ever.
+        /// Time to live before [`Arith::touch`] took effect, seconds; None = for ever.
         ttl: Option<u32>,
     },
     /// The key is absent.

@@ -76,7 +76,7 @@ pub mod escape;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod limits;
-pub mod log;
+pub mod logging;
 pub mod manual;
 pub mod number;
 pub mod output;

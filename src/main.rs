@@ -1,7 +1,7 @@
 //! The memcrsd binary: parses the command line, sets the process up, runs the server, returns an exit status.
 
 use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Refusal, Surroundings};
-use memcrsd::log;
+use memcrsd::logging;
 use memcrsd::process::{self, BoundPort, Transport};
 use memcrsd::server::{self, Ports, Request, StartError};
 use memcrsd::top;
@@ -40,7 +40,7 @@ fn run() -> Result<(), Refusal> {
 fn serve(config: &Config) -> Result<(), Refusal> {
     let denied = |error: StartError| Refusal::new(EX_OSERR, error.to_string());
     let mut prepared = process::prepare(config)?;
-    log::start(config.verbosity);
+    logging::start(config.verbosity);
     let ports = Ports::bind(config).map_err(denied)?;
     prepared.after_bind(config)?;
     let tcp = |&address| BoundPort { transport: Transport::Tcp, address };

@@ -5,7 +5,7 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use memcrsd::clock::Secs;
+use memcrsd::clock::Timestamp;
 use memcrsd::config::{Config, Protocol};
 use memcrsd::engine::Engine;
 use memcrsd::fuzzing;
@@ -17,7 +17,7 @@ use std::hint::black_box;
 
 const KEYS: usize = 100_000;
 const VALUE: [u8; 100] = [b'v'; 100];
-const NOW: Secs = Secs(100);
+const NOW: Timestamp = Timestamp(100);
 /// Prepared inputs; a power of two.
 const FEEDS: usize = 4096;
 /// Writes of one sample; below the lag that the log allows.
@@ -186,7 +186,7 @@ fn put(shard: &mut Shard, n: usize) {
     let edit = |_: Option<&Item<'_>>| {
         let put = Put {
             flags: 0,
-            exptime: Secs::NEVER,
+            exptime: Timestamp::NEVER,
             value: Value::Data,
             cas: None,
             stale: false,

@@ -25,7 +25,7 @@ mod tests;
 
 pub use help::{MEMCACHED_VERSION, OWN_VERSION};
 pub use listen::{Endpoint, ListenSpec, ListenTls, without_brackets};
-pub use settings::{LiveSettings, settings};
+pub use settings::{RuntimeSettings, settings};
 
 use crate::limits::COPY_RATE;
 use argh::FromArgs as _;

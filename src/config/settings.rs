@@ -4,7 +4,7 @@ use super::{Config, Protocol, VerifyMode};
 
 /// The settings that commands change at run time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LiveSettings {
+pub struct RuntimeSettings {
     /// `cache_memlimit`, bytes.
     pub maxbytes: u64,
     /// `verbosity`.
@@ -39,7 +39,7 @@ pub struct LiveSettings {
     pub io_engine: &'static str,
 }
 
-impl LiveSettings {
+impl RuntimeSettings {
     /// Their values at startup.
     pub fn new(config: &Config) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl LiveSettings {
 ///
 /// Source: `process_stat_settings` of memcached 1.6.45, for a build with TLS if `config` uses it, and without
 /// external storage, seccomp and proxy. memcrsd's own settings come last.
-pub fn settings(config: &Config, live: &LiveSettings) -> impl Iterator<Item = (&'static str, String)> {
+pub fn settings(config: &Config, live: &RuntimeSettings) -> impl Iterator<Item = (&'static str, String)> {
     let mut lines = Vec::with_capacity(80);
     connections(&mut lines, config, live);
     memory(&mut lines, config, live);
@@ -106,7 +106,7 @@ fn port(port: Option<u16>) -> String {
     }
 }
 
-fn connections(lines: &mut Lines, config: &Config, live: &LiveSettings) {
+fn connections(lines: &mut Lines, config: &Config, live: &RuntimeSettings) {
     let protocol = match config.protocol {
         Protocol::Auto => "auto-negotiate",
         Protocol::Ascii => "ascii",
@@ -139,7 +139,7 @@ fn connections(lines: &mut Lines, config: &Config, live: &LiveSettings) {
     ]);
 }
 
-fn memory(lines: &mut Lines, config: &Config, live: &LiveSettings) {
+fn memory(lines: &mut Lines, config: &Config, live: &RuntimeSettings) {
     lines.extend([
         ("item_size_max", config.item_size_max.to_string()),
         ("maxconns_fast", yes(config.maxconns_fast)),
@@ -159,7 +159,7 @@ fn memory(lines: &mut Lines, config: &Config, live: &LiveSettings) {
     ]);
 }
 
-fn lru(lines: &mut Lines, config: &Config, live: &LiveSettings) {
+fn lru(lines: &mut Lines, config: &Config, live: &RuntimeSettings) {
     lines.extend([
         ("lru_maintainer_thread", yes(config.lru_maintainer_thread)),
         ("lru_segmented", yes(live.lru_segmented)),

@@ -441,7 +441,7 @@ fn the_shipped_settings_are_accepted() {
 #[test]
 fn stats_settings_match_memcached_in_names_and_order() {
     let config = config(&["-m", "100", "-D", "#", "-a", "0770", "-Y", "/etc/users"]);
-    let lines: Vec<_> = settings(&config, &LiveSettings::new(&config)).collect();
+    let lines: Vec<_> = settings(&config, &RuntimeSettings::new(&config)).collect();
     let names: Vec<&str> = lines.iter().map(|&(name, _)| name).collect();
     let expected = "maxbytes maxconns tcpport udpport inter verbosity oldest evictions domain_socket umask \
         shutdown_command growth_factor chunk_size num_threads num_threads_per_udp stat_key_prefix detail_enabled \

@@ -1,8 +1,8 @@
 //! incr and decr.
 
-use crate::clock::Secs;
-use crate::command::{Count, Counted, Direction};
-use crate::engine::Turn;
+use crate::clock::Timestamp;
+use crate::command::{Arith, ArithResult, Direction};
+use crate::engine::Executor;
 use crate::engine::observe::Found;
 use crate::number;
 use crate::store::{Data, Edit, Item, Put, Retry, Value};
@@ -34,14 +34,14 @@ enum Look {
     },
 }
 
-impl Turn<'_> {
+impl Executor<'_> {
     /// Adds to or takes from a number.
     ///
     /// A number that is not longer than what it replaces is padded with spaces to the old length.
     ///
     /// # Errors
     /// [`Retry`]: run the command again.
-    pub fn count(&mut self, count: &Count<'_>) -> Result<Counted, Retry> {
+    pub fn count(&mut self, count: &Arith<'_>) -> Result<ArithResult, Retry> {
         let touch = count.touch.map(|exptime| self.deadline(exptime));
         let (now, shared) = (self.now(), self.shared);
         let mut padded = Vec::new();
@@ -64,7 +64,7 @@ impl Turn<'_> {
                 let exptime = touch.unwrap_or(old.exptime());
                 (Edit::Put(Put { exptime, ..again(old, value, count.cas) }), look)
             });
-            let Ok(edited) = self.settle(edited)? else { return Ok(Counted::NoMemory) };
+            let Ok(edited) = self.settle(edited)? else { return Ok(ArithResult::NoMemory) };
             let (look, cas) = (edited.outcome, edited.cas);
             if let Some(observer) = self.observer()
                 && matches!(look, Look::Missing | Look::Done { .. })
@@ -83,27 +83,27 @@ impl Turn<'_> {
                     padded_for = cas;
                 }
                 Look::Missing => return self.count_missing(count),
-                Look::NotNumeric => return Ok(Counted::NotNumeric),
-                Look::Exists => return Ok(Counted::Exists),
+                Look::NotNumeric => return Ok(ArithResult::NotNumeric),
+                Look::Exists => return Ok(ArithResult::Exists),
                 Look::Done { number, class, ttl, .. } => {
                     match count.direction {
                         Direction::Up => self.class(class).incr_hits.add(1),
                         Direction::Down => self.class(class).decr_hits.add(1),
                     }
-                    return Ok(Counted::Number { number, cas: self.shown_cas(cas), created: false, ttl });
+                    return Ok(ArithResult::Number { number, cas: self.shown_cas(cas), created: false, ttl });
                 }
             }
         }
         Err(Retry::Soon)
     }
 
-    fn count_missing(&mut self, count: &Count<'_>) -> Result<Counted, Retry> {
+    fn count_missing(&mut self, count: &Arith<'_>) -> Result<ArithResult, Retry> {
         let Some((initial, exptime)) = count.create else {
             match count.direction {
                 Direction::Up => self.counters.ring.incr_misses.add(1),
                 Direction::Down => self.counters.ring.decr_misses.add(1),
             }
-            return Ok(Counted::NotFound);
+            return Ok(ArithResult::NotFound);
         };
         let deadline = self.deadline(exptime);
         let edited = self.fresh.edit(count.key, &mut Data::None, |old| {
@@ -123,18 +123,18 @@ impl Turn<'_> {
             (Edit::Put(put), true)
         });
         match self.settle(edited)? {
-            Ok(edited) if edited.outcome => Ok(Counted::Number {
+            Ok(edited) if edited.outcome => Ok(ArithResult::Number {
                 number: initial,
                 cas: self.shown_cas(edited.cas),
                 created: true,
                 ttl: match deadline {
-                    Secs::NEVER => None,
+                    Timestamp::NEVER => None,
                     deadline => Some(deadline.0.wrapping_sub(self.now().0)),
                 },
             }),
             // Another ring was faster: the item is there, so count on it.
-            Ok(_) => self.count(&Count { create: None, ..*count }),
-            Err(_) => Ok(Counted::NoMemoryToCreate),
+            Ok(_) => self.count(&Arith { create: None, ..*count }),
+            Err(_) => Ok(ArithResult::NoMemoryToCreate),
         }
     }
 }
@@ -145,7 +145,7 @@ impl Turn<'_> {
 /// # Errors
 /// Why there is none.
 #[inline]
-fn next_value(old: &Item<'_>, count: &Count<'_>, padded_for: u64) -> Result<(u64, Value), Look> {
+fn next_value(old: &Item<'_>, count: &Arith<'_>, padded_for: u64) -> Result<(u64, Value), Look> {
     let (text, cas) = (old.value(), old.cas());
     if text.is_empty() {
         return Err(Look::NotNumeric);
@@ -179,9 +179,9 @@ fn again(old: &Item<'_>, value: Value, cas: Option<u64>) -> Put {
     }
 }
 
-fn ttl(item: &Item<'_>, now: Secs) -> Option<u32> {
+fn ttl(item: &Item<'_>, now: Timestamp) -> Option<u32> {
     match item.exptime() {
-        Secs::NEVER => None,
+        Timestamp::NEVER => None,
         exptime => Some(exptime.0.wrapping_sub(now.0)),
     }
 }

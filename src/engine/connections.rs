@@ -1,6 +1,6 @@
 //! The open connections and listeners, as `stats conns` shows them. The server keeps the list.
 
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
@@ -74,7 +74,7 @@ pub struct Connection {
 
 impl Connection {
     /// An entry for a connection that is waiting, or a listener.
-    pub fn new(address: Address, listener: Option<Address>, now: Secs) -> Self {
+    pub fn new(address: Address, listener: Option<Address>, now: Timestamp) -> Self {
         let state = if listener.is_some() { State::Waiting } else { State::Listening };
         Self { address, listener, state: AtomicU8::new(state as u8), last_command: AtomicU32::new(now.0) }
     }
@@ -98,7 +98,7 @@ impl Connection {
 
     /// Notes that commands were run.
     #[inline]
-    pub fn set_last_command(&self, now: Secs) {
+    pub fn set_last_command(&self, now: Timestamp) {
         self.last_command.store(now.0, Ordering::Relaxed);
     }
 
@@ -119,7 +119,7 @@ impl Connection {
     }
 
     /// Seconds since commands were last run.
-    pub fn idle_secs(&self, now: Secs) -> u32 {
+    pub fn idle_secs(&self, now: Timestamp) -> u32 {
         now.0.saturating_sub(self.last_command.load(Ordering::Relaxed))
     }
 }

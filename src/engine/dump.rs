@@ -1,7 +1,7 @@
 //! Walks over all items in slices.
 
-use crate::clock::Secs;
-use crate::engine::Turn;
+use crate::clock::Timestamp;
+use crate::engine::Executor;
 use crate::store::{Item, Walk};
 
 /// A set of class numbers.
@@ -30,7 +30,7 @@ impl ClassSet {
     }
 }
 
-impl Turn<'_> {
+impl Executor<'_> {
     /// Passes on the live items of `classes` in the next slice of `walk`, with their classes; returns the number of items
     /// examined, or `None` at the end of the walk.
     pub fn walk(
@@ -44,7 +44,7 @@ impl Turn<'_> {
         let more = self.fresh.walk(walk, |item| {
             looked_at += 1;
             let class = shared.class_of(item);
-            let live = item.exptime() == Secs::NEVER || item.exptime() > now;
+            let live = item.exptime() == Timestamp::NEVER || item.exptime() > now;
             if live && classes.has(class) {
                 show(item, class);
             }

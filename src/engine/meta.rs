@@ -1,14 +1,14 @@
 //! What the meta commands do that the classic ones cannot.
 
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime};
-use crate::engine::Turn;
+use crate::engine::Executor;
 use crate::engine::observe::Found;
 use crate::store::{Data, Edit, EditError, Item, Lookup, Put, Retry, UpdateMetadata, Value};
 
 /// A meta get.
 #[derive(Clone, Copy, Debug)]
-pub struct Fetch<'a> {
+pub struct MetaGet<'a> {
     /// 1 to 250 bytes.
     pub key: &'a [u8],
     /// A new expiry (`T`).
@@ -17,7 +17,7 @@ pub struct Fetch<'a> {
     pub vivify: Option<Exptime>,
     /// Hand out a win if the item expires before this (`R`).
     pub recache: Option<Exptime>,
-    /// [`Fetch::recache`] looks at the expiry that [`Fetch::touch`] has set.
+    /// [`MetaGet::recache`] looks at the expiry that [`MetaGet::touch`] has set.
     pub recache_sees_touch: bool,
     /// Cas of a created item, if the client chooses it.
     pub cas: Option<u64>,
@@ -29,7 +29,7 @@ pub struct Fetch<'a> {
 
 /// An item as a meta get found it.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct MetaHit {
     /// Client flags.
     pub flags: u32,
     /// Cas as clients see it.
@@ -37,9 +37,9 @@ pub struct Seen {
     /// Length of the value, bytes.
     pub value_bytes: usize,
     /// When it expires, before this get changed that.
-    pub exptime: Secs,
+    pub exptime: Timestamp,
     /// When it was last used before this get.
-    pub last_access: Secs,
+    pub last_access: Timestamp,
     /// Whether it had been fetched before this get.
     pub fetched: bool,
     /// It is stale.
@@ -54,7 +54,7 @@ pub struct Seen {
 
 /// What came of a meta get.
 #[derive(Clone, Copy, Debug)]
-pub enum Fetched {
+pub enum MetaGetResult {
     /// The item was shown.
     Hit,
     /// It is not there, or there is no room to create it.
@@ -65,7 +65,7 @@ pub enum Fetched {
 
 /// How an md treats an item that it finds.
 #[derive(Clone, Copy, Debug)]
-pub struct Discard<'a> {
+pub struct MetaDelete<'a> {
     /// 1 to 250 bytes.
     pub key: &'a [u8],
     /// The cas that it must have.
@@ -82,7 +82,7 @@ pub struct Discard<'a> {
     pub cas: Option<u64>,
 }
 
-impl Turn<'_> {
+impl Executor<'_> {
     /// Looks `fetch.key` up with all that a meta get may change on the way, and shows the item.
     ///
     /// `show` may be called more than once: the last call counts, and only of a hit. It gets no item if the get has created
@@ -92,9 +92,9 @@ impl Turn<'_> {
     /// [`Retry`]: run the command again.
     pub fn fetch(
         &mut self,
-        fetch: &Fetch<'_>,
-        mut show: impl FnMut(&Seen, Option<&Item<'_>>),
-    ) -> Result<Fetched, Retry> {
+        fetch: &MetaGet<'_>,
+        mut show: impl FnMut(&MetaHit, Option<&Item<'_>>),
+    ) -> Result<MetaGetResult, Retry> {
         let (now, shared) = (self.now(), self.shared);
         let cas_enabled = shared.config.cas_enabled;
         match self.fresh.find(fetch.key) {
@@ -111,7 +111,7 @@ impl Turn<'_> {
                     if let Some(observer) = self.observer() {
                         observer.fetched(fetch.key, Found::Yes(class, seen.value_bytes));
                     }
-                    return Ok(Fetched::Hit);
+                    return Ok(MetaGetResult::Hit);
                 }
             }
             missed => {
@@ -131,7 +131,7 @@ impl Turn<'_> {
                     if let Some(observer) = self.observer() {
                         observer.fetched(fetch.key, found);
                     }
-                    return Ok(Fetched::Miss);
+                    return Ok(MetaGetResult::Miss);
                 }
             }
         }
@@ -140,9 +140,9 @@ impl Turn<'_> {
 
     fn fetch_and_change(
         &mut self,
-        fetch: &Fetch<'_>,
-        mut show: impl FnMut(&Seen, Option<&Item<'_>>),
-    ) -> Result<Fetched, Retry> {
+        fetch: &MetaGet<'_>,
+        mut show: impl FnMut(&MetaHit, Option<&Item<'_>>),
+    ) -> Result<MetaGetResult, Retry> {
         let (shared, now) = (self.shared, self.now());
         let cas_enabled = shared.config.cas_enabled;
         let touch = fetch.touch.map(|exptime| self.deadline(exptime));
@@ -168,8 +168,9 @@ impl Turn<'_> {
             (Some(old), _) => {
                 let exptime =
                     if fetch.recache_sees_touch { touch.unwrap_or(old.exptime()) } else { old.exptime() };
-                let recached =
-                    recache.is_some_and(|recache| exptime != Secs::NEVER && exptime < recache) && !old.won();
+                let recached = recache
+                    .is_some_and(|recache| exptime != Timestamp::NEVER && exptime < recache)
+                    && !old.won();
                 let won = recached || (old.stale() && !old.won());
                 let seen = seen(old, cas_enabled, won);
                 show(&seen, Some(old));
@@ -187,7 +188,7 @@ impl Turn<'_> {
         });
         let edited = self.settle(edited)?;
         if let Err(EditError::Retry(_)) = edited {
-            return Ok(Fetched::NoMemory);
+            return Ok(MetaGetResult::NoMemory);
         }
         let Some((mut seen, class, cas)) =
             edited.ok().and_then(|edited| edited.outcome.map(|(seen, class)| (seen, class, edited.cas)))
@@ -196,18 +197,18 @@ impl Turn<'_> {
             if let Some(observer) = self.observer() {
                 observer.fetched(fetch.key, Found::No);
             }
-            return Ok(Fetched::Miss);
+            return Ok(MetaGetResult::Miss);
         };
         self.note_hit(fetch, &seen, class);
         if seen.created {
             seen.cas = self.shown_cas(cas);
             show(&seen, None);
         }
-        Ok(Fetched::Hit)
+        Ok(MetaGetResult::Hit)
     }
 
     /// Counts a hit of `fetch`, and what it says about the item's use.
-    fn note_hit(&mut self, fetch: &Fetch<'_>, seen: &Seen, class: u8) {
+    fn note_hit(&mut self, fetch: &MetaGet<'_>, seen: &MetaHit, class: u8) {
         if let Some(observer) = self.observer() {
             let found = if seen.created { Found::No } else { Found::Yes(class, seen.value_bytes) };
             observer.fetched(fetch.key, found);
@@ -230,7 +231,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// [`Retry`]: run the command again.
-    pub fn discard(&mut self, discard: &Discard<'_>) -> Result<Deleted, Retry> {
+    pub fn discard(&mut self, discard: &MetaDelete<'_>) -> Result<Deleted, Retry> {
         let shared = self.shared;
         let touch = discard.touch.map(|exptime| self.deadline(exptime));
         let edited = self.fresh.edit(discard.key, &mut Data::None, |old| {
@@ -253,7 +254,7 @@ impl Turn<'_> {
                 // What is emptied keeps its cas, unless it is also marked stale.
                 (true, stale) => Edit::Put(Put {
                     flags: discard.flags,
-                    exptime: touch.unwrap_or(Secs::NEVER),
+                    exptime: touch.unwrap_or(Timestamp::NEVER),
                     value: Value::Empty,
                     cas: discard.cas.or((!stale).then(|| old.cas())),
                     ..kept
@@ -291,8 +292,8 @@ impl Turn<'_> {
     }
 }
 
-fn seen(item: &Item<'_>, cas_enabled: bool, won: bool) -> Seen {
-    Seen {
+fn seen(item: &Item<'_>, cas_enabled: bool, won: bool) -> MetaHit {
+    MetaHit {
         flags: item.flags(),
         cas: if cas_enabled { item.cas() } else { 0 },
         value_bytes: item.value().len(),
@@ -307,12 +308,12 @@ fn seen(item: &Item<'_>, cas_enabled: bool, won: bool) -> Seen {
 }
 
 /// A created item before `N` has given it an expiry.
-fn created(now: Secs) -> Seen {
-    Seen {
+fn created(now: Timestamp) -> MetaHit {
+    MetaHit {
         flags: 0,
         cas: 0,
         value_bytes: 0,
-        exptime: Secs::NEVER,
+        exptime: Timestamp::NEVER,
         last_access: now,
         fetched: false,
         stale: false,

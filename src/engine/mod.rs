@@ -1,6 +1,6 @@
 //! What commands mean. Sees items and numbers, no bytes of any protocol.
 //!
-//! A ring has one [`Engine`]. A session takes a [`Turn`] for each piece of input: the replica is brought up to date once,
+//! A ring has one [`Engine`]. A session takes a [`Executor`] for each piece of input: the replica is brought up to date once,
 //! and every command in that input runs on it.
 
 mod arith;
@@ -11,9 +11,9 @@ pub mod counters;
 mod dump;
 pub mod hotkeys;
 pub mod latency;
+mod memcrsd_stats;
 mod meta;
 mod observe;
-mod own_stats;
 pub mod prefixes;
 pub mod ring_stats;
 mod sample;
@@ -23,12 +23,12 @@ mod storage;
 pub mod watch;
 
 pub use dump::ClassSet;
-pub use meta::{Discard, Fetch, Fetched, Seen};
+pub use meta::{MetaDelete, MetaGet, MetaGetResult, MetaHit};
 pub use observe::Reason;
 pub use shared::{Gauges, Shared, Stop, classes};
 pub use stats::{Report, Sink};
 
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::command::Exptime;
 use crate::engine::counters::{ClassCounters, Counters, RingCounters};
 use crate::engine::latency::Kind;
@@ -59,7 +59,7 @@ impl Engine {
     }
 
     /// The ring has read its clock; once a second.
-    pub fn advance(&self, now: Secs) {
+    pub fn advance(&self, now: Timestamp) {
         self.store.advance(now);
     }
 
@@ -80,9 +80,9 @@ impl Engine {
 
     /// Brings the replica up to date and opens it for commands.
     #[inline]
-    pub fn fresh(&mut self) -> Turn<'_> {
+    pub fn fresh(&mut self) -> Executor<'_> {
         let sample = self.sampler.next();
-        Turn {
+        Executor {
             fresh: self.shard.latest(),
             store: &self.store,
             counters: &self.counters,
@@ -97,7 +97,7 @@ impl Engine {
 
 /// A ring's turn to run commands on an up-to-date replica.
 #[expect(missing_debug_implementations, reason = "a loan of the store")]
-pub struct Turn<'e> {
+pub struct Executor<'e> {
     fresh: Fresh<'e>,
     store: &'e Store,
     counters: &'e RingCounters,
@@ -111,9 +111,9 @@ pub struct Turn<'e> {
     is_patient: bool,
 }
 
-impl<'e> Turn<'e> {
+impl<'e> Executor<'e> {
     /// The coarse time.
-    pub fn now(&self) -> Secs {
+    pub fn now(&self) -> Timestamp {
         self.fresh.now()
     }
 
@@ -157,7 +157,7 @@ impl<'e> Turn<'e> {
         }
     }
 
-    /// Whether this turn's requests are to be timed, with [`Turn::record`].
+    /// Whether this turn's requests are to be timed, with [`Executor::record`].
     #[inline]
     pub fn is_timed(&self) -> bool {
         self.is_timed
@@ -186,14 +186,16 @@ impl<'e> Turn<'e> {
     /// The second at which something with `exptime` expires.
     ///
     /// Source: memcached's `realtime`: a Unix time before the server's start has passed.
-    pub fn deadline(&self, exptime: Exptime) -> Secs {
+    pub fn deadline(&self, exptime: Exptime) -> Timestamp {
         match exptime.0 {
-            0 => Secs::NEVER,
-            i64::MIN..0 => Secs::PAST,
-            secs if secs <= i64::from(EXPTIME_RELATIVE_MAX) => Secs(self.now().0.saturating_add(secs as u32)),
+            0 => Timestamp::NEVER,
+            i64::MIN..0 => Timestamp::PAST,
+            secs if secs <= i64::from(EXPTIME_RELATIVE_MAX) => {
+                Timestamp(self.now().0.saturating_add(secs as u32))
+            }
             unix => match (unix as u64).checked_sub(self.shared.clock.unix_start()) {
-                None | Some(0) => Secs::PAST,
-                Some(secs) => Secs(u32::try_from(secs).unwrap_or(u32::MAX)),
+                None | Some(0) => Timestamp::PAST,
+                Some(secs) => Timestamp(u32::try_from(secs).unwrap_or(u32::MAX)),
             },
         }
     }
@@ -201,7 +203,7 @@ impl<'e> Turn<'e> {
     /// Seconds `item` has left to live; None is for ever.
     pub fn ttl(&self, item: &Item<'_>) -> Option<u32> {
         match item.exptime() {
-            Secs::NEVER => None,
+            Timestamp::NEVER => None,
             exptime => Some(exptime.0.wrapping_sub(self.now().0)),
         }
     }
@@ -232,7 +234,7 @@ impl<'e> Turn<'e> {
         }
     }
 
-    /// As [`Turn::get`], with the hash that [`Turn::expect`] told.
+    /// As [`Executor::get`], with the hash that [`Executor::prefetch`] told.
     #[inline]
     pub fn get_hashed(&mut self, hash: Hash, key: &[u8]) -> Option<Item<'_>> {
         let (counters, shared, observer) = (self.counters, self.shared, self.observer());

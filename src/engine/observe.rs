@@ -5,7 +5,7 @@ use crate::engine::counters::RingCounters;
 use crate::engine::prefixes::Use;
 use crate::engine::shared::{KEYS, PREFIXES};
 use crate::engine::watch::Stream;
-use crate::engine::{Shared, Turn};
+use crate::engine::{Executor, Shared};
 use crate::escape;
 use crate::store::Item;
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ pub(super) struct Observer<'e> {
     connection: u32,
 }
 
-impl<'e> Turn<'e> {
+impl<'e> Executor<'e> {
     /// `stats detail on` and `off`.
     pub fn set_detail(&mut self, on: bool) {
         self.shared.set_detail(on);

@@ -3,13 +3,13 @@
 use crate::auth::Users;
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Clock;
-use crate::config::{Config, LiveSettings};
+use crate::config::{Config, RuntimeSettings};
 use crate::engine::connections::Connections;
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::hotkeys::Hottest;
 use crate::engine::latency::Times;
 use crate::engine::prefixes::Prefixes;
-use crate::engine::watch::Hub;
+use crate::engine::watch::WatcherRegistry;
 use crate::store::Item;
 use crate::tls::Certificates;
 use parking_lot::{Mutex, RwLock};
@@ -35,13 +35,13 @@ pub struct Shared {
     /// The open connections.
     pub connections: Connections,
     /// The watchers.
-    pub watch: Hub,
+    pub watch: WatcherRegistry,
     /// Counts by key prefix.
     pub prefixes: Prefixes,
     /// [`PREFIXES`], or 0.
     detail: AtomicU32,
     /// What commands have changed. Much of it steers machinery that is not there, and is only shown.
-    live: Mutex<LiveSettings>,
+    live: Mutex<RuntimeSettings>,
     stop: AtomicU8,
     users: RwLock<Users>,
     certificates: OnceLock<Arc<Certificates>>,
@@ -117,7 +117,7 @@ impl Shared {
     pub fn new(config: Config, clock: Clock, rings: usize) -> Arc<Self> {
         Arc::new(Self {
             classes: classes(&config),
-            live: Mutex::new(LiveSettings::new(&config)),
+            live: Mutex::new(RuntimeSettings::new(&config)),
             verbosity: AtomicU8::new(config.verbosity),
             clock,
             gauges: Gauges::default(),
@@ -125,7 +125,7 @@ impl Shared {
             base: Mutex::default(),
             times_base: Mutex::default(),
             connections: Connections::default(),
-            watch: Hub::new(config.logger_watcher_buf_size as usize),
+            watch: WatcherRegistry::new(config.logger_watcher_buf_size as usize),
             prefixes: Prefixes::default(),
             detail: AtomicU32::new(if config.detail_enabled { PREFIXES } else { 0 }),
             stop: AtomicU8::new(0),
@@ -220,13 +220,13 @@ impl Shared {
     }
 
     /// Changes a setting.
-    pub fn change<R>(&self, change: impl FnOnce(&mut LiveSettings) -> R) -> R {
+    pub fn change<R>(&self, change: impl FnOnce(&mut RuntimeSettings) -> R) -> R {
         change(&mut self.live.lock())
     }
 
     /// The settings at this moment.
-    pub fn live_settings(&self, maxbytes: u64) -> LiveSettings {
-        LiveSettings {
+    pub fn runtime_settings(&self, maxbytes: u64) -> RuntimeSettings {
+        RuntimeSettings {
             maxbytes,
             verbosity: self.verbosity(),
             detail_enabled: self.detail(),

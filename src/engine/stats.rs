@@ -1,9 +1,9 @@
 //! `stats`: names and values, in memcached's order. Shared by the text and the binary protocol.
 
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::config::{OWN_VERSION, settings};
 use crate::engine::counters::Sums;
-use crate::engine::{Shared, Turn};
+use crate::engine::{Executor, Shared};
 use crate::limits::MEMCACHED_VERSION;
 use crate::store::{Memory, Store, Totals};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -41,17 +41,17 @@ impl<'w, 's> Writer<'w, 's> {
 pub struct Report<'r> {
     pub(super) store: &'r Store,
     pub(super) shared: &'r Shared,
-    pub(super) now: Secs,
+    pub(super) now: Timestamp,
 }
 
 impl<'r> Report<'r> {
     /// A report at the time `now`.
-    pub fn new(store: &'r Store, shared: &'r Shared, now: Secs) -> Self {
+    pub fn new(store: &'r Store, shared: &'r Shared, now: Timestamp) -> Self {
         Self { store, shared, now }
     }
 }
 
-impl<'e> Turn<'e> {
+impl<'e> Executor<'e> {
     /// The current statistics.
     pub fn report(&self) -> Report<'e> {
         Report { store: self.store, shared: self.shared, now: self.now() }
@@ -233,7 +233,7 @@ impl Report<'_> {
 
     /// `stats settings`.
     pub fn settings(&self, sink: &mut Sink<'_>) {
-        let live = self.shared.live_settings(self.store.memory_limit());
+        let live = self.shared.runtime_settings(self.store.memory_limit());
         for (name, value) in settings(&self.shared.config, &live) {
             sink(name, &value);
         }

@@ -1,8 +1,8 @@
 //! Storing, deleting, touching, flushing.
 
-use crate::clock::Secs;
-use crate::command::{Deleted, Exptime, Flushed, Mode, Store, Stored, Touched, Written};
-use crate::engine::Turn;
+use crate::clock::Timestamp;
+use crate::command::{Deleted, Exptime, Flushed, Mode, StorageRequest, Stored, Touched, Written};
+use crate::engine::Executor;
 use crate::engine::observe::Found;
 use crate::store::{
     Data, Edit, EditError, Item, Put, Reservation, ReserveError, Retry, UpdateMetadata, Value,
@@ -30,9 +30,9 @@ struct Decision {
     old: Option<(u8, usize)>,
 }
 
-impl Turn<'_> {
+impl Executor<'_> {
     /// Whether an item of this store and `value_bytes` is over the item size limit.
-    pub fn is_too_large(&self, store: &Store<'_>, value_bytes: usize) -> bool {
+    pub fn is_too_large(&self, store: &StorageRequest<'_>, value_bytes: usize) -> bool {
         self.shared.bytes_of(store.key.len(), store.flags, value_bytes) > self.shared.config.item_size_max
     }
 
@@ -41,7 +41,12 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// The item is still there.
-    pub fn refuse_store(&mut self, store: &Store<'_>, why: Stored, drop_old: bool) -> Result<(), Retry> {
+    pub fn refuse_store(
+        &mut self,
+        store: &StorageRequest<'_>,
+        why: Stored,
+        drop_old: bool,
+    ) -> Result<(), Retry> {
         // With -M what was accepted stays, whatever is refused; and what is copied replaces nothing.
         if drop_old && self.shared.config.evictions && !self.fresh.is_copy() {
             let removed = self
@@ -89,7 +94,7 @@ impl Turn<'_> {
     }
 
     /// Counts a storage command whose value was read.
-    pub fn count_set(&self, store: &Store<'_>, value_bytes: usize) {
+    pub fn count_set(&self, store: &StorageRequest<'_>, value_bytes: usize) {
         let class = self.shared.classes.of(self.shared.bytes_of(store.key.len(), store.flags, value_bytes));
         self.class(class).cmd_set.add(1);
     }
@@ -100,7 +105,7 @@ impl Turn<'_> {
     /// [`Retry`]: run the command again; `data` is unchanged.
     pub fn store(
         &mut self,
-        store: &Store<'_>,
+        store: &StorageRequest<'_>,
         value_bytes: usize,
         data: &mut Data<'_>,
     ) -> Result<Stored, Retry> {
@@ -151,7 +156,7 @@ impl Turn<'_> {
         })
     }
 
-    fn count_compared(&self, store: &Store<'_>, decision: Decision) {
+    fn count_compared(&self, store: &StorageRequest<'_>, decision: Decision) {
         let class = decision.old.map_or(0, |(class, _)| class);
         match decision.compared {
             Compared::Match | Compared::Stale => self.class(class).cas_hits.add(1),
@@ -161,7 +166,7 @@ impl Turn<'_> {
         }
     }
 
-    fn observe(&self, store: &Store<'_>, value_bytes: usize, decision: Decision) {
+    fn observe(&self, store: &StorageRequest<'_>, value_bytes: usize, decision: Decision) {
         let Some(observer) = self.observer() else { return };
         observer
             .looked_up(store.key, decision.old.map_or(Found::No, |(class, bytes)| Found::Yes(class, bytes)));
@@ -173,7 +178,7 @@ impl Turn<'_> {
         };
         let class = self.shared.classes.of(self.shared.bytes_of(store.key.len(), store.flags, value_bytes));
         let ttl = match self.deadline(store.exptime) {
-            Secs::NEVER => 0,
+            Timestamp::NEVER => 0,
             deadline => deadline.0.saturating_sub(self.now().0),
         };
         observer.stored(store.key, store.mode, status, (class, value_bytes, ttl));
@@ -281,7 +286,7 @@ impl Turn<'_> {
     }
 }
 
-fn compare(store: &Store<'_>, old: Option<&Item<'_>>) -> Compared {
+fn compare(store: &StorageRequest<'_>, old: Option<&Item<'_>>) -> Compared {
     match old {
         None if store.compare != 0 || store.mode == Mode::Cas => Compared::Missing,
         Some(_) if store.compare == 0 && store.mode == Mode::Cas => Compared::Differs,
@@ -295,11 +300,11 @@ fn compare(store: &Store<'_>, old: Option<&Item<'_>>) -> Compared {
 
 /// What to put, or why nothing is.
 fn decide(
-    store: &Store<'_>,
+    store: &StorageRequest<'_>,
     old: Option<&Item<'_>>,
     compared: Compared,
-    deadline: Secs,
-    vivify: Option<Secs>,
+    deadline: Timestamp,
+    vivify: Option<Timestamp>,
 ) -> Result<Put, Stored> {
     let fresh = Put {
         flags: store.flags,

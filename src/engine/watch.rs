@@ -1,6 +1,6 @@
 //! Watchers: connections that receive log lines about other connections.
 //!
-//! A ring checks [`Hub::wants`] before it formats a line, which is one relaxed load. A line is formatted once, under the
+//! A ring checks [`WatcherRegistry::wants`] before it formats a line, which is one relaxed load. A line is formatted once, under the
 //! hub's lock, and copied to the buffer of each watcher of its stream. The first line in a buffer wakes the ring that sends
 //! it. A watcher that does not keep up loses lines and gets their number.
 
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Watcher {
 
 /// All watchers.
 #[derive(Debug)]
-pub struct Hub {
+pub struct WatcherRegistry {
     /// Union of the watched streams.
     streams: AtomicU32,
     watchers: Mutex<Vec<Watcher>>,
@@ -86,7 +86,7 @@ pub struct Hub {
     sent: AtomicU64,
 }
 
-impl Hub {
+impl WatcherRegistry {
     /// A hub whose watchers have buffers of `buffer_bytes`.
     pub fn new(buffer_bytes: usize) -> Self {
         Self {
@@ -192,7 +192,7 @@ mod tests {
     /// Lines lay in their buffer until the next second began: at 20,000 gets a second six of seven were lost.
     #[test]
     fn the_first_line_in_a_buffer_wakes() {
-        let hub = Hub::new(100);
+        let hub = WatcherRegistry::new(100);
         let clock = Clock::start();
         let id = hub.add(Stream::Fetchers as u32).expect("a place");
         let woken = Arc::new(AtomicU32::new(0));

@@ -12,7 +12,7 @@ pub use model::model;
 pub use seed::seed;
 pub use storage::storage;
 
-use crate::clock::{Clock, Secs};
+use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Surroundings};
 use crate::engine::{Engine, Shared};
 use crate::limits::LINE_BYTES_MAX;
@@ -57,7 +57,7 @@ pub fn store(config: &Config, rings: usize) -> Arc<Store> {
 pub fn engine(config: Config) -> Engine {
     let shard = store(&config, 1).shard(0);
     let engine = Engine::new(Shared::new(config, Clock::start(), 1), shard, 0);
-    engine.advance(Secs(100));
+    engine.advance(Timestamp(100));
     engine
 }
 
@@ -125,7 +125,7 @@ impl Peer {
     }
 
     /// Moves the clock.
-    pub fn set_now(&mut self, now: Secs) {
+    pub fn set_now(&mut self, now: Timestamp) {
         self.engine.advance(now);
     }
 
@@ -231,7 +231,7 @@ pub fn text(data: &[u8]) {
 /// The meta parser survives any line.
 pub fn meta(data: &[u8]) {
     for line in data.split(|&byte| byte == b'\n') {
-        for verb in [Verb::Get, Verb::Set, Verb::Delete, Verb::Count, Verb::Debug] {
+        for verb in [Verb::Get, Verb::Set, Verb::Delete, Verb::Arith, Verb::Debug] {
             let Some(line) = crate::proto::meta::line(verb, line) else { continue };
             let mut buffer = KeyBuffer::default();
             let _ = line.debug_key(&mut buffer);

@@ -1,6 +1,6 @@
 //! All rings on one thread: a ring that a write waits for catches up where it is woken.
 
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::store::{Host, Options, Shard, Store};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 thread_local! {
     /// Each is taken out while it is used.
     static SHARDS: RefCell<Vec<Option<Shard>>> = const { RefCell::new(Vec::new()) };
-    static NOW: Cell<Secs> = const { Cell::new(Secs(2)) };
+    static NOW: Cell<Timestamp> = const { Cell::new(Timestamp(2)) };
     /// A ring that hears no wakes.
     static STUCK: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -18,7 +18,7 @@ thread_local! {
 /// # Panics
 /// There is no address space.
 pub fn open(options: Options, host: impl Host + 'static) -> Arc<Store> {
-    NOW.set(Secs(2));
+    NOW.set(Timestamp(2));
     STUCK.set(None);
     let rings = options.rings;
     let store = Store::new(options, Box::new(host)).expect("address space");
@@ -32,12 +32,12 @@ pub fn close() {
 }
 
 /// The time at which a ring that is woken catches up.
-pub fn now() -> Secs {
+pub fn now() -> Timestamp {
     NOW.get()
 }
 
 /// Moves the clock.
-pub fn set_now(now: Secs) {
+pub fn set_now(now: Timestamp) {
     NOW.set(now);
 }
 

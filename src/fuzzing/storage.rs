@@ -3,7 +3,7 @@
 
 use super::rings::{self, with_shard};
 use crate::classes::Classes;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::store::{Data, Edit, EditError, Host, Item, Lookup, Options, Pin, Put, Share, Value};
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ fn is_whole(value: &[u8]) -> bool {
     value.windows(2).all(|pair| pair[0] == pair[1])
 }
 
-fn put(value: Value, exptime: Secs) -> Edit {
+fn put(value: Value, exptime: Timestamp) -> Edit {
     Edit::Put(Put { flags: 0, exptime, value, cas: None, stale: false, won: false, key_is_binary: false })
 }
 
@@ -35,10 +35,10 @@ impl Host for Rings {
 /// What was stored, as far as it is known: eviction may have taken it.
 #[derive(Debug, Default)]
 struct World {
-    values: HashMap<u8, (u8, usize, Secs)>,
+    values: HashMap<u8, (u8, usize, Timestamp)>,
     pins: Vec<(u8, usize, Pin)>,
     evicts: bool,
-    now: Secs,
+    now: Timestamp,
 }
 
 impl World {
@@ -75,8 +75,11 @@ impl World {
         let bytes = usize::from(size) * if verb & 8 == 0 { 8 } else { 600 } + 1;
         match verb & 7 {
             0..=2 => {
-                let exptime =
-                    if verb & 7 == 2 { Secs(self.now.0 + 1 + u32::from(fill % 4)) } else { Secs::NEVER };
+                let exptime = if verb & 7 == 2 {
+                    Timestamp(self.now.0 + 1 + u32::from(fill % 4))
+                } else {
+                    Timestamp::NEVER
+                };
                 self.store(ring, name, &vec![fill; bytes], exptime);
             }
             3 => self.read(ring, name, fill & 1 == 1),
@@ -106,7 +109,7 @@ impl World {
         }
     }
 
-    fn store(&mut self, ring: usize, name: [u8; 2], value: &[u8], exptime: Secs) {
+    fn store(&mut self, ring: usize, name: [u8; 2], value: &[u8], exptime: Timestamp) {
         let edit = |_: Option<&Item<'_>>| (put(Value::Data, exptime), ());
         let done = with_shard(ring, |shard| shard.fresh(self.now).edit(&name, &mut Data::Bytes(value), edit));
         self.has_stored(name, value[0], value.len(), exptime, done.err());
@@ -117,7 +120,7 @@ impl World {
         name: [u8; 2],
         fill: u8,
         bytes: usize,
-        exptime: Secs,
+        exptime: Timestamp,
         refusal: Option<EditError>,
     ) {
         match refusal {
@@ -140,16 +143,16 @@ impl World {
         if is_abandoned {
             return;
         }
-        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
         let done = with_shard(ring, |shard| {
             shard.fresh(self.now).edit(&name, &mut Data::Reservation(reservation), edit)
         });
-        self.has_stored(name, fill, bytes, Secs::NEVER, done.err());
+        self.has_stored(name, fill, bytes, Timestamp::NEVER, done.err());
     }
 
     fn read(&mut self, ring: usize, name: [u8; 2], pins: bool) {
         let known =
-            self.values.get(&name[1]).filter(|(_, _, at)| *at == Secs::NEVER || *at > self.now).copied();
+            self.values.get(&name[1]).filter(|(_, _, at)| *at == Timestamp::NEVER || *at > self.now).copied();
         let (evicts, now, held) = (self.evicts, self.now, &mut self.pins);
         with_shard(ring, |shard| match shard.fresh(now).find(&name) {
             Lookup::Hit(item) => {

@@ -2,7 +2,7 @@
 //!
 //! Both are written under a temporary name and renamed, so a reader sees all or nothing.
 
-use crate::log;
+use crate::logging;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -40,12 +40,12 @@ pub(super) fn write_pid(path: &Path, complain: impl Fn(&str)) {
     }
     let written = beside(path, ".tmp");
     if let Err(error) = fs::write(&written, format!("{}\n", Pid::this())) {
-        let (path, reason) = (written.display(), log::reason(&error));
+        let (path, reason) = (written.display(), logging::reason(&error));
         complain(&format!("Could not open the pid file {path} for writing: {reason}"));
         return;
     }
     if let Err(error) = fs::rename(&written, path) {
-        let (from, to, reason) = (written.display(), path.display(), log::reason(&error));
+        let (from, to, reason) = (written.display(), path.display(), logging::reason(&error));
         complain(&format!("Could not rename the pid file from {from} to {to}: {reason}"));
     }
 }

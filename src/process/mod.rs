@@ -24,7 +24,7 @@ pub use files::{BoundPort, Transport};
 
 use crate::auth::{UserFile, Users};
 use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, EX_USAGE, Refusal};
-use crate::log;
+use crate::logging;
 use crate::tls::Certificates;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::RLIM_INFINITY;
@@ -74,7 +74,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
         nix::unistd::daemon(config.core_dumps, config.verbosity > 0).map_err(|errno| {
             Refusal::new(
                 EX_BAD_VALUE,
-                format!("failed to daemon() in order to daemonize: {}", log::reason(&errno.into())),
+                format!("failed to daemon() in order to daemonize: {}", logging::reason(&errno.into())),
             )
         })?;
     }
@@ -105,7 +105,7 @@ impl Prepared {
         if let Some(path) = &config.port_file
             && let Err(error) = files::write_ports(Path::new(path), ports)
         {
-            complain(&format!("Failed to write the port file \"{path}\": {}", log::reason(&error)));
+            complain(&format!("Failed to write the port file \"{path}\": {}", logging::reason(&error)));
         }
     }
 
@@ -124,7 +124,7 @@ impl Prepared {
         if let Some(path) = config.pid_file.as_ref().filter(|_| config.daemonize)
             && let Err(error) = std::fs::remove_file(path)
         {
-            complain(&format!("Could not remove the pid file {path}: {}", log::reason(&error)));
+            complain(&format!("Could not remove the pid file {path}: {}", logging::reason(&error)));
         }
     }
 
@@ -182,7 +182,7 @@ fn lock_memory(is_unlimited: bool) {
         Err(nix::errno::Errno::ENOMEM)
     };
     if let Err(errno) = locked {
-        complain(&format!("warning: -k invalid, mlockall() failed: {}", log::reason(&errno.into())));
+        complain(&format!("warning: -k invalid, mlockall() failed: {}", logging::reason(&errno.into())));
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Source: protocol-binary.txt (docs.memcached.org, "Binary Protocol"), and memcached 1.6.45 where that is silent.
 
-use crate::command::{Count, Direction, Exptime, Mode, Replies, Store};
+use crate::command::{Arith, Direction, Exptime, Mode, Replies, StorageRequest};
 use crate::limits::{KEY_BYTES_MAX, PACKET_BODY_BYTES_MAX, PACKET_HEAD_BYTES_MAX};
 
 /// First byte of a request, and so of a binary connection.
@@ -113,11 +113,11 @@ pub enum Command<'a> {
         touch: Option<Exptime>,
     },
     /// set, add, replace, append, prepend; the value follows.
-    Store(Store<'a>),
+    Store(StorageRequest<'a>),
     /// delete: the key, and the cas it must have unless 0.
     Delete(&'a [u8], u64),
     /// increment, decrement.
-    Count(Count<'a>),
+    Arith(Arith<'a>),
     /// touch.
     Touch(&'a [u8], Exptime),
     /// flush.
@@ -221,7 +221,7 @@ enum Kind {
     Get { with_key: bool, touch: bool },
     Store(Mode),
     Delete,
-    Count(Direction),
+    Arith(Direction),
     Touch,
     Flush,
     Noop,
@@ -256,10 +256,10 @@ fn opcode_kind(opcode: u8) -> (Kind, Replies) {
         0x1a => (Kind::Store(Mode::Prepend), quiet),
         0x04 => (Kind::Delete, loud),
         0x14 => (Kind::Delete, quiet),
-        0x05 => (Kind::Count(Direction::Up), loud),
-        0x15 => (Kind::Count(Direction::Up), quiet),
-        0x06 => (Kind::Count(Direction::Down), loud),
-        0x16 => (Kind::Count(Direction::Down), quiet),
+        0x05 => (Kind::Arith(Direction::Up), loud),
+        0x15 => (Kind::Arith(Direction::Up), quiet),
+        0x06 => (Kind::Arith(Direction::Down), loud),
+        0x16 => (Kind::Arith(Direction::Down), quiet),
         0x07 => (Kind::Quit, loud),
         0x17 => (Kind::Quit, quiet),
         0x08 => (Kind::Flush, loud),
@@ -293,8 +293,8 @@ fn command<'a>(kind: Kind, extras: &[u8], key: &'a [u8], value_bytes: usize, cas
             Command::Store(store(key, mode, flags, exptime([e0, e1, e2, e3]), cas))
         }
         (Kind::Delete, [], [_, ..], 0) => Command::Delete(key, cas),
-        (Kind::Count(direction), extras, [_, ..], 0) => match count(key, direction, extras, cas) {
-            Some(count) => Command::Count(count),
+        (Kind::Arith(direction), extras, [_, ..], 0) => match count(key, direction, extras, cas) {
+            Some(count) => Command::Arith(count),
             None => Command::Invalid,
         },
         (Kind::Flush, [], [], 0) => Command::Flush(Exptime(0)),
@@ -314,8 +314,8 @@ fn exptime(bytes: [u8; 4]) -> Exptime {
     Exptime(i64::from(u32::from_be_bytes(bytes)))
 }
 
-fn store(key: &[u8], mode: Mode, flags: u32, exptime: Exptime, compare: u64) -> Store<'_> {
-    Store {
+fn store(key: &[u8], mode: Mode, flags: u32, exptime: Exptime, compare: u64) -> StorageRequest<'_> {
+    StorageRequest {
         key,
         mode,
         flags,
@@ -328,11 +328,11 @@ fn store(key: &[u8], mode: Mode, flags: u32, exptime: Exptime, compare: u64) -> 
     }
 }
 
-fn count<'a>(key: &'a [u8], direction: Direction, extras: &[u8], compare: u64) -> Option<Count<'a>> {
+fn count<'a>(key: &'a [u8], direction: Direction, extras: &[u8], compare: u64) -> Option<Arith<'a>> {
     let (delta, extras) = extras.split_first_chunk::<8>()?;
     let (initial, extras) = extras.split_first_chunk::<8>()?;
     let exptime = u32::from_be_bytes(extras.try_into().ok()?);
-    Some(Count {
+    Some(Arith {
         key,
         direction,
         delta: u64::from_be_bytes(*delta),

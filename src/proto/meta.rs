@@ -6,7 +6,7 @@
 //!
 //! Source: protocol.txt of memcached 1.6.45, "Meta Commands".
 
-use crate::command::{Count, Direction, Exptime, Mode, Replies, Store};
+use crate::command::{Arith, Direction, Exptime, Mode, Replies, StorageRequest};
 use crate::escape;
 use crate::limits::{KEY_BYTES_MAX, META_TOKENS_MAX, OPAQUE_BYTES_MAX};
 use crate::number;
@@ -158,7 +158,7 @@ impl<'a> Line<'a> {
 
 /// The reply of `verb` to `error`: ma has one text for all errors.
 fn said_by(verb: Verb, error: &'static [u8]) -> &'static [u8] {
-    if verb == Verb::Count { reply::INVALID_OR_DUPLICATE_FLAG } else { error }
+    if verb == Verb::Arith { reply::INVALID_OR_DUPLICATE_FLAG } else { error }
 }
 
 /// Most flags in a line of `verb`.
@@ -248,7 +248,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// The reply to a mode that ms does not have.
-    pub fn store<'k>(&self, key: &'k [u8]) -> Result<Store<'k>, &'static [u8]> {
+    pub fn store<'k>(&self, key: &'k [u8]) -> Result<StorageRequest<'k>, &'static [u8]> {
         let mode = match self.mode {
             None | Some(b'S') => Mode::Set,
             Some(b'E') => Mode::Add,
@@ -263,7 +263,7 @@ impl Request<'_> {
             mode => mode,
         };
         let joins = matches!(mode, Mode::Append | Mode::Prepend);
-        Ok(Store {
+        Ok(StorageRequest {
             key,
             mode,
             flags: self.client_flags,
@@ -280,13 +280,13 @@ impl Request<'_> {
     ///
     /// # Errors
     /// The reply to a mode that ma does not have.
-    pub fn count<'k>(&self, key: &'k [u8]) -> Result<Count<'k>, &'static [u8]> {
+    pub fn count<'k>(&self, key: &'k [u8]) -> Result<Arith<'k>, &'static [u8]> {
         let direction = match self.mode {
             None | Some(b'I' | b'+') => Direction::Up,
             Some(b'D' | b'-') => Direction::Down,
             Some(_) => return Err(reply::BAD_COUNT_MODE),
         };
-        Ok(Count {
+        Ok(Arith {
             key,
             direction,
             delta: self.delta,

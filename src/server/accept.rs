@@ -3,7 +3,7 @@
 use super::admission::ConnPermit;
 use super::conn;
 use super::context::{AcceptedConn, Message, Origin, RingContext};
-use crate::log;
+use crate::logging;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ fn is_transient(error: &io::Error) -> bool {
 
 fn warn(ring: &RingContext, error: &io::Error) {
     if ring.limits.may_warn(ring.now()) {
-        tracing::warn!("cannot accept connections: {}", log::reason(error));
+        tracing::warn!("cannot accept connections: {}", logging::reason(error));
     }
 }
 

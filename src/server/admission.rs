@@ -1,6 +1,6 @@
 //! Admission: how many connections there are, which ring a new one goes to, and how often failures to accept are logged.
 
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -39,7 +39,7 @@ impl ConnLimits {
     }
 
     /// Log rate limit: true for one caller per window.
-    pub(super) fn may_warn(&self, now: Secs) -> bool {
+    pub(super) fn may_warn(&self, now: Timestamp) -> bool {
         let at = self.warning_at.load(Ordering::Relaxed);
         let next = now.0 + WARNING_SECS;
         now.0 >= at
@@ -98,8 +98,9 @@ mod tests {
     #[test]
     fn failures_are_logged_once_per_window() {
         let limits = ConnLimits::new(1, 1);
-        let logged: Vec<u32> =
-            (2..40).filter(|&now| limits.may_warn(Secs(now)) | limits.may_warn(Secs(now))).collect();
+        let logged: Vec<u32> = (2..40)
+            .filter(|&now| limits.may_warn(Timestamp(now)) | limits.may_warn(Timestamp(now)))
+            .collect();
         assert_eq!(logged, [2, 12, 22, 32]);
     }
 

@@ -2,7 +2,7 @@
 //! `--copy-from` and `top`, which have a thread of their own.
 
 use crate::config::ProbeTarget;
-use crate::log;
+use crate::logging;
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -41,7 +41,7 @@ impl Client {
     /// # Errors
     /// Words for the user, here and below.
     pub fn connect(target: &ProbeTarget, time_max: Duration) -> Result<Self, String> {
-        let wire = dial(target, time_max).map_err(|error| log::reason(&error))?;
+        let wire = dial(target, time_max).map_err(|error| logging::reason(&error))?;
         Ok(Self::new(wire, Some(time_max)))
     }
 
@@ -135,7 +135,7 @@ impl Client {
                 format!("no answer within {} s", time_max.as_secs())
             }
             (io::ErrorKind::UnexpectedEof, _) => "it closed the connection".to_owned(),
-            _ => log::reason(error),
+            _ => logging::reason(error),
         }
     }
 }

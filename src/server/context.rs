@@ -3,7 +3,7 @@
 use super::admission::{ConnLimits, ConnPermit};
 use super::stall::LastStall;
 use super::watchdog::Heartbeats;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::engine::connections::Address;
 use crate::engine::counters::{Counters, RingCounters};
 use crate::engine::{Engine, Shared};
@@ -90,11 +90,11 @@ pub(super) struct Entry {
     pub(super) stream: Stream,
     pub(super) phase: Cell<Phase>,
     /// When bytes last arrived.
-    pub(super) last_active: Cell<Secs>,
+    pub(super) last_active: Cell<Timestamp>,
     /// Memory of the connection's buffers, without the ring's, at its last wait.
     pub(super) held_bytes: Cell<usize>,
     /// When a command, or a part of one, was last consumed.
-    pub(super) last_command: Cell<Secs>,
+    pub(super) last_command: Cell<Timestamp>,
     /// The client is in the middle of a value.
     pub(super) is_mid_value: Cell<bool>,
     /// The large value that is being received into item memory.
@@ -111,7 +111,7 @@ pub(super) struct Entry {
 /// Progress of a large value, measured over the last [`SLOW_SECS`] or more: one that began fast may have stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiving {
-    since: Secs,
+    since: Timestamp,
     /// Bytes since then.
     bytes: usize,
     /// What the measurement before has come to.
@@ -119,7 +119,7 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    fn new(now: Secs) -> Self {
+    fn new(now: Timestamp) -> Self {
         Self { since: now, bytes: 0, is_slow: false }
     }
 
@@ -128,7 +128,7 @@ impl Receiving {
     }
 
     /// Begins a new measurement if enough time has passed.
-    fn measured(self, now: Secs) -> Self {
+    fn measured(self, now: Timestamp) -> Self {
         let secs = now.0.saturating_sub(self.since.0) as usize;
         if secs < SLOW_SECS {
             return self;
@@ -138,7 +138,7 @@ impl Receiving {
 }
 
 impl Entry {
-    pub(super) fn new(socket: Socket, is_tcp: bool, now: Secs) -> Self {
+    pub(super) fn new(socket: Socket, is_tcp: bool, now: Timestamp) -> Self {
         Self {
             stream: Stream::new(socket),
             phase: Cell::new(Phase::Working),
@@ -154,7 +154,7 @@ impl Entry {
         }
     }
 
-    pub(super) fn start_receiving(&self, now: Secs) {
+    pub(super) fn start_receiving(&self, now: Timestamp) {
         self.receiving.set(Some(Receiving::new(now)));
     }
 
@@ -164,7 +164,7 @@ impl Entry {
     }
 
     /// Looks how fast a large value arrives; once a second.
-    pub(super) fn measure_receiving(&self, now: Secs) {
+    pub(super) fn measure_receiving(&self, now: Timestamp) {
         self.receiving.set(self.receiving.get().map(|value| value.measured(now)));
     }
 
@@ -179,7 +179,7 @@ impl Entry {
     }
 
     /// Counts a client as active if it has acknowledged bytes since the last call.
-    pub(super) fn note_acknowledged(&self, now: Secs) {
+    pub(super) fn note_acknowledged(&self, now: Timestamp) {
         if self.is_sending() {
             let bytes = self.stream.acknowledged_bytes();
             if self.acknowledged_bytes.replace(bytes) != bytes {
@@ -191,7 +191,7 @@ impl Entry {
     /// True for a client that has completed no command for longer than `timeout_secs`, even if it has sent a part of one, or
     /// that has taken none of its replies for as long. A client in the middle of a value is spared. Source: memcached.c,
     /// `conn_close_idle`.
-    pub(super) fn is_overdue(&self, now: Secs, timeout_secs: u32) -> bool {
+    pub(super) fn is_overdue(&self, now: Timestamp, timeout_secs: u32) -> bool {
         let idle_since = match self.phase.get() {
             Phase::Reading | Phase::Working if self.is_sending() => self.last_active.get(),
             Phase::Reading if !self.is_mid_value.get() => self.last_command.get(),
@@ -229,7 +229,7 @@ pub(super) struct RingContext {
     pub(super) entries: RefCell<slab::Slab<Rc<Entry>>>,
     /// A connection has been read from since the last background work.
     pub(super) has_read: Cell<bool>,
-    now: Cell<Secs>,
+    now: Cell<Timestamp>,
     /// Whole seconds since the start.
     pub(super) beats: Cell<u32>,
     pub(super) stopping: Cell<bool>,
@@ -279,7 +279,7 @@ impl RingContext {
     }
 
     /// The second that the ring is in.
-    pub(super) fn now(&self) -> Secs {
+    pub(super) fn now(&self) -> Timestamp {
         self.now.get()
     }
 
@@ -340,13 +340,16 @@ mod tests {
     /// How fast a value comes was taken over all of its time: one of which megabytes came at once had minutes to stand still.
     #[test]
     fn a_value_that_has_stopped_is_slow_whatever_came_before() {
-        let mut value = Receiving::new(Secs(10)).add(15 << 20);
+        let mut value = Receiving::new(Timestamp(10)).add(15 << 20);
         for (now, is_slow) in [(11, false), (12, false), (13, false), (14, true), (15, true)] {
-            value = value.measured(Secs(now));
+            value = value.measured(Timestamp(now));
             assert_eq!(value.is_slow, is_slow, "at {now}");
         }
-        value = value.add(SLOW_SECS * SLOW_BYTES_PER_SEC).measured(Secs(16));
+        value = value.add(SLOW_SECS * SLOW_BYTES_PER_SEC).measured(Timestamp(16));
         assert!(!value.is_slow, "it goes on");
-        assert!(Receiving::new(Secs(1)).add(1_000_000).measured(Secs(100)).is_slow, "a machine that slept");
+        assert!(
+            Receiving::new(Timestamp(1)).add(1_000_000).measured(Timestamp(100)).is_slow,
+            "a machine that slept"
+        );
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 
 use crate::config::{Probe, ProbeTarget};
-use crate::log;
+use crate::logging;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -55,7 +55,7 @@ pub fn health(probe: &Probe) -> Result<String, String> {
         let _ = result.send(request(&target));
     };
     let line = match std::thread::Builder::new().spawn(body) {
-        Err(error) => Err(log::reason(&error)),
+        Err(error) => Err(logging::reason(&error)),
         Ok(_) => results
             .recv_timeout(probe.timeout)
             .unwrap_or_else(|_| Err(format!("no reply within {} s", probe.timeout.as_secs_f64()))),
@@ -74,7 +74,7 @@ fn connect(target: &ProbeTarget) -> io::Result<Box<dyn Wire>> {
 }
 
 fn request(target: &ProbeTarget) -> Result<String, String> {
-    let to_line = |error: io::Error| log::reason(&error);
+    let to_line = |error: io::Error| logging::reason(&error);
     let mut reply = exchange(target, TEXT, |reply| reply.contains(&b'\n')).map_err(to_line)?;
     let first_line = reply.iter().position(|&byte| byte == b'\n').unwrap_or(reply.len());
     reply.truncate(first_line);

@@ -1,7 +1,7 @@
 //! The callbacks of the store.
 
 use super::context::Message;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::engine::Shared;
 use crate::engine::watch::Stream;
 use crate::store::{self, Item};
@@ -23,7 +23,7 @@ impl store::Host for Host {
         self.shared.watch.wants(Stream::Evictions)
     }
 
-    fn evicted(&self, item: &Item<'_>, _now: Secs) {
+    fn evicted(&self, item: &Item<'_>, _now: Timestamp) {
         self.shared.log_eviction(item);
     }
 }

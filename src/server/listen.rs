@@ -4,7 +4,7 @@ use super::error::StartError;
 use crate::config::{Config, Endpoint, Protocol};
 use crate::engine::Shared;
 use crate::engine::connections::{Address, Connection, State};
-use crate::log;
+use crate::logging;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub(super) fn listen(config: &Config, rings: usize) -> Result<Listeners, StartEr
                 let bound = Listener::bind_path(Path::new(path), *mode, config.backlog).map_err(|error| {
                     StartError::new(format!(
                         "failed to listen on UNIX socket: {path}: {}",
-                        log::reason(&error)
+                        logging::reason(&error)
                     ))
                 })?;
                 listeners.by_ring[0].listeners.push((place, bound));
@@ -142,7 +142,7 @@ fn each_free<B>(
 
 /// For a port that is bound, and of whose connections nobody would hear.
 pub(super) fn unwatched(error: &std::io::Error) -> StartError {
-    let reason = log::reason(error);
+    let reason = logging::reason(error);
     StartError::new(format!(
         "cannot wait for connections: {reason}: epoll_create1 and epoll_ctl must be allowed, and descriptors left (ulimit -n)"
     ))
@@ -150,7 +150,7 @@ pub(super) fn unwatched(error: &std::io::Error) -> StartError {
 
 /// memcached's words for a port that cannot be had, and what helps.
 fn refused(transport: &str, host: Option<&str>, port: u16, error: &std::io::Error) -> StartError {
-    let reason = log::reason(error);
+    let reason = logging::reason(error);
     let what = match host {
         None => format!("{transport} port {port}: {reason}"),
         Some(host) => format!("one of interface(s) {host}: {reason}"),

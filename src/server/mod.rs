@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Shared;
 use crate::limits::SLAB_PAGE_BYTES;
-use crate::log;
+use crate::logging;
 use crate::store::Store;
 use crate::tls::Certificates;
 use context::Message;
@@ -77,7 +77,7 @@ impl Ports {
         let listeners = listen(config, rings(config))?;
         let metrics = config.metrics_port.map(|port| {
             metrics::bind(&config.metrics_address, port).map_err(|error| {
-                let (host, reason) = (&config.metrics_address, log::reason(&error));
+                let (host, reason) = (&config.metrics_address, logging::reason(&error));
                 StartError::new(format!("failed to listen for metrics on {host} port {port}: {reason}"))
             })
         });
@@ -149,11 +149,12 @@ impl Ports {
         if let Some(from) = config.copy_from.clone() {
             let plan = copy::Plan { from, rate: config.copy_rate };
             copy::start(plan, Arc::clone(&store), &wakers[0])
-                .map_err(|error| StartError::new(format!("can't copy: {}", log::reason(&error))))?;
+                .map_err(|error| StartError::new(format!("can't copy: {}", logging::reason(&error))))?;
         }
         if let Some((listener, _)) = self.metrics {
-            metrics::serve(listener, engine, store, Arc::clone(&shared))
-                .map_err(|error| StartError::new(format!("can't serve metrics: {}", log::reason(&error))))?;
+            metrics::serve(listener, engine, store, Arc::clone(&shared)).map_err(|error| {
+                StartError::new(format!("can't serve metrics: {}", logging::reason(&error)))
+            })?;
         }
         Ok(Server { wakers, threads, shared })
     }

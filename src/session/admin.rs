@@ -1,9 +1,9 @@
 //! Administrative commands. Those for slabs and LRUs, which do not exist here, are checked and accepted.
 
 use super::dump::Form;
-use super::{Feed, Next, Session, State, Step};
+use super::{InputBatch, Next, Session, State, Step};
 use crate::engine::watch::{Stream, WatcherId};
-use crate::engine::{ClassSet, Shared, Stop, Turn};
+use crate::engine::{ClassSet, Executor, Shared, Stop};
 use crate::limits::{MEMLIMIT_MB_MAX, MEMLIMIT_MB_MIN};
 use crate::number;
 use crate::output::Output;
@@ -47,23 +47,23 @@ fn names(name: &[u8], word: &[u8]) -> bool {
 
 impl Session {
     /// Runs an administrative command, whose line has been consumed.
-    pub(super) fn admin(&mut self, feed: &mut Feed<'_, '_>, admin: Admin, words: Words<'_>) -> Step {
+    pub(super) fn admin(&mut self, feed: &mut InputBatch<'_, '_>, admin: Admin, words: Words<'_>) -> Step {
         let line = match admin {
             Admin::Stats => return self.stats(feed, words),
             Admin::Watch => return self.watch(feed, words),
             Admin::LruCrawler => self.lru_crawler(feed, words),
-            Admin::Shutdown => match shutdown(feed.turn.shared(), words) {
+            Admin::Shutdown => match shutdown(feed.executor.shared(), words) {
                 Ok(stop) => {
-                    feed.turn.shared().request_stop(stop);
+                    feed.executor.shared().request_stop(stop);
                     return Step::Stop(Next::Close);
                 }
                 Err(line) => line,
             },
             Admin::CacheMemlimit => memory_limit(feed, words),
-            Admin::Lru => lru(feed.turn.shared(), words),
-            Admin::Slabs => slabs(feed.turn.shared(), words),
+            Admin::Lru => lru(feed.executor.shared(), words),
+            Admin::Slabs => slabs(feed.executor.shared(), words),
             Admin::Extstore => extstore(words),
-            Admin::RefreshCerts => match feed.turn.shared().certificates().map(Certificates::refresh) {
+            Admin::RefreshCerts => match feed.executor.shared().certificates().map(Certificates::refresh) {
                 None => reply::TLS_NOT_ENABLED,
                 Some(Ok(())) => reply::OK,
                 Some(Err(error)) => {
@@ -71,17 +71,17 @@ impl Session {
                     return Step::Done;
                 }
             },
-            Admin::DebugTime => debug_time(&mut feed.turn, words),
+            Admin::DebugTime => debug_time(&mut feed.executor, words),
         };
         // memcached counts noreply among the words of the commands all the same.
         if admin == Admin::RefreshCerts || !replies(words, 1).quiet() {
-            self.say(feed, line);
+            self.push_line(feed, line);
         }
         Step::Done
     }
 
-    fn watch(&mut self, feed: &mut Feed<'_, '_>, words: Words<'_>) -> Step {
-        let shared = feed.turn.shared();
+    fn watch(&mut self, feed: &mut InputBatch<'_, '_>, words: Words<'_>) -> Step {
+        let shared = feed.executor.shared();
         let mut streams = 0;
         let mut known = true;
         for word in words {
@@ -100,18 +100,18 @@ impl Session {
         } else if !known {
             reply::ERROR
         } else if let Some(id) = shared.watch.add(streams) {
-            self.say(feed, reply::OK);
+            self.push_line(feed, reply::OK);
             self.state = State::Watch(Watching { shared: Arc::clone(shared), id });
             return Step::Done;
         } else {
             reply::WATCH_TOO_MANY
         };
-        self.say(feed, refusal);
+        self.push_line(feed, refusal);
         Step::Done
     }
 
-    fn lru_crawler(&mut self, feed: &Feed<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
-        let shared = feed.turn.shared();
+    fn lru_crawler(&mut self, feed: &InputBatch<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
+        let shared = feed.executor.shared();
         match (words.next(), words.next(), words.next()) {
             (Some(word), Some(classes), None) => {
                 if names(b"crawl", word) {
@@ -181,11 +181,11 @@ fn shutdown(shared: &Shared, mut words: Words<'_>) -> Result<Stop, &'static [u8]
 
 /// The classes to dump, or the error reply.
 fn may_dump(
-    feed: &Feed<'_, '_>,
+    feed: &InputBatch<'_, '_>,
     classes: &[u8],
     (not_allowed, pipelined): (&'static [u8], &'static [u8]),
 ) -> Result<ClassSet, &'static [u8]> {
-    let shared = feed.turn.shared();
+    let shared = feed.executor.shared();
     if !shared.crawler() {
         Err(reply::CRAWLER_DISABLED)
     } else if !shared.config.dump_enabled {
@@ -216,12 +216,12 @@ fn crawl(shared: &Shared, classes: &[u8]) -> &'static [u8] {
     }
 }
 
-fn memory_limit(feed: &Feed<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
+fn memory_limit(feed: &InputBatch<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
     match words.next().and_then(small_number) {
         None => reply::ERROR,
         Some(megabytes) if megabytes < MEMLIMIT_MB_MIN => reply::MEMLIMIT_TOO_SMALL,
         Some(megabytes) if megabytes > MEMLIMIT_MB_MAX => reply::MEMLIMIT_NOT_BYTES,
-        Some(megabytes) if feed.turn.set_memory_limit(megabytes << 20) => reply::OK,
+        Some(megabytes) if feed.executor.set_memory_limit(megabytes << 20) => reply::OK,
         Some(_) => reply::MEMLIMIT_FAILED,
     }
 }
@@ -329,8 +329,8 @@ fn extstore(mut words: Words<'_>) -> &'static [u8] {
 }
 
 /// Moves, stops or continues the clock, from the next command on. Only in builds with the feature `debug`.
-fn debug_time(turn: &mut Turn<'_>, mut words: Words<'_>) -> &'static [u8] {
-    let clock = &turn.shared().clock;
+fn debug_time(executor: &mut Executor<'_>, mut words: Words<'_>) -> &'static [u8] {
+    let clock = &executor.shared().clock;
     match words.next() {
         Some(b"p") => clock.pause(),
         Some(b"r") => clock.resume(),
@@ -339,6 +339,6 @@ fn debug_time(turn: &mut Turn<'_>, mut words: Words<'_>) -> &'static [u8] {
             None => return reply::ERROR,
         },
     }
-    turn.follow_clock();
+    executor.follow_clock();
     reply::OK
 }

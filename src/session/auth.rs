@@ -1,6 +1,6 @@
 //! Logins: by a set in the text protocol (-Y), by SASL PLAIN in the binary one (-S).
 
-use super::{Answer, Feed, Next, Session, State, Step};
+use super::{DeferredReply, InputBatch, Next, Session, State, Step};
 use crate::limits::{LINE_BYTES_MAX, LOGIN_BYTES_MAX, SASL_MECHANISM_BYTES_MAX};
 use crate::number;
 use crate::proto::binary::{AUTHENTICATED, Echo, Status, push_reply};
@@ -13,7 +13,7 @@ pub(super) const MECHANISM: &[u8] = b"PLAIN";
 
 impl Session {
     /// Waits for `set <any> <any> <any> <bytes>`.
-    pub(super) fn login(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+    pub(super) fn login(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let rest = feed.rest();
         let Some(end) = memchr::memchr(b'\n', rest) else {
             return if rest.len() > LINE_BYTES_MAX { Step::Stop(Next::Reject) } else { Step::Need };
@@ -28,37 +28,37 @@ impl Session {
             (Some(b"set"), Some(bytes)) if bytes <= LOGIN_BYTES_MAX => {
                 self.state = State::Token(bytes as usize);
             }
-            (Some(b"set"), Some(_)) => self.say(feed, reply::AUTH_TOO_LONG),
-            _ => self.say(feed, reply::UNAUTHENTICATED),
+            (Some(b"set"), Some(_)) => self.push_line(feed, reply::AUTH_TOO_LONG),
+            _ => self.push_line(feed, reply::UNAUTHENTICATED),
         }
         Step::Done
     }
 
     /// Waits for `user password`, which is `bytes` long.
-    pub(super) fn token(&mut self, feed: &mut Feed<'_, '_>, bytes: usize) -> Step {
+    pub(super) fn token(&mut self, feed: &mut InputBatch<'_, '_>, bytes: usize) -> Step {
         let Some(block) = feed.rest().get(..bytes + LINE_END.len()) else { return Step::Need };
         feed.at += block.len();
         self.state = State::Login;
         let Some(token) = block.strip_suffix(LINE_END) else {
-            self.say(feed, reply::AUTH_BAD_END);
+            self.push_line(feed, reply::AUTH_BAD_END);
             return Step::Done;
         };
         let mut words = Words::of(token);
         let (Some(user), Some(password)) = (words.next(), words.next()) else {
-            self.say(feed, reply::AUTH_BAD_TOKEN);
+            self.push_line(feed, reply::AUTH_BAD_TOKEN);
             return Step::Done;
         };
         if authenticates(feed, user, password) {
             self.state = State::Command;
-            self.say(feed, reply::STORED);
+            self.push_line(feed, reply::STORED);
         } else {
-            self.say(feed, reply::AUTH_FAILED);
+            self.push_line(feed, reply::AUTH_FAILED);
         }
         Step::Done
     }
 
     /// SASL auth and step.
-    pub(super) fn sasl(&mut self, feed: &mut Feed<'_, '_>, echo: Echo, mechanism: &[u8], value: &[u8]) {
+    pub(super) fn sasl(&mut self, feed: &mut InputBatch<'_, '_>, echo: Echo, mechanism: &[u8], value: &[u8]) {
         if mechanism.len() > SASL_MECHANISM_BYTES_MAX {
             return Self::refuse_packet(feed, echo, Status::Invalid);
         }
@@ -80,14 +80,14 @@ impl Session {
 
     /// Skips a SASL value that is too long.
     pub(super) fn refuse_sasl(&mut self, value_bytes: usize, echo: Echo) {
-        self.swallow(value_bytes, Answer::Packet(echo, Status::Auth));
+        self.discard_body(value_bytes, DeferredReply::Packet(echo, Status::Auth));
     }
 }
 
-fn authenticates(feed: &Feed<'_, '_>, user: &[u8], password: &[u8]) -> bool {
-    let counters = feed.turn.counters();
+fn authenticates(feed: &InputBatch<'_, '_>, user: &[u8], password: &[u8]) -> bool {
+    let counters = feed.executor.counters();
     counters.auth_cmds.add(1);
-    let good = !user.is_empty() && feed.turn.shared().authenticates(user, password);
+    let good = !user.is_empty() && feed.executor.shared().authenticates(user, password);
     if !good {
         counters.auth_errors.add(1);
     }

@@ -1,7 +1,9 @@
 //! Binary packets on a connection.
 
-use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
-use crate::command::{Counted, Deleted, Exptime, Flushed, Mode, Replies, Store, Stored, Touched};
+use super::{Block, BodySource, DeferredReply, InputBatch, Next, Session, State, Step, drops_old};
+use crate::command::{
+    ArithResult, Deleted, Exptime, Flushed, Mode, Replies, StorageRequest, Stored, Touched,
+};
 use crate::limits::{MEMCACHED_VERSION, SASL_BYTES_MAX};
 use crate::output::Output;
 use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
@@ -18,7 +20,7 @@ const FLAGS_BYTES: usize = 4;
 
 impl Session {
     /// Runs the packet at the front of the input.
-    pub(super) fn binary(&mut self, feed: &mut Feed<'_, '_>) -> Result<Step, Retry> {
+    pub(super) fn binary(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         self.look_ahead(feed);
         if let Some((echo, replies, key, bytes)) = binary::plain_get(feed.rest())
             && self.authenticated
@@ -44,9 +46,9 @@ impl Session {
     }
 
     #[inline]
-    fn run_packet(&mut self, feed: &mut Feed<'_, '_>, packet: Packet<'_>) -> Result<Step, Retry> {
+    fn run_packet(&mut self, feed: &mut InputBatch<'_, '_>, packet: Packet<'_>) -> Result<Step, Retry> {
         let Packet { echo, replies, head_bytes, value_bytes, .. } = packet;
-        let sasl = feed.turn.shared().config.sasl;
+        let sasl = feed.executor.shared().config.sasl;
         match packet.command {
             Command::Torn | Command::Invalid => {
                 let status =
@@ -87,17 +89,17 @@ impl Session {
                 feed.at += head_bytes + value_bytes;
                 self.sasl(feed, echo, mechanism, value);
             }
-            Command::Stat(b"sizes") if feed.turn.shared().config.track_sizes => {
+            Command::Stat(b"sizes") if feed.executor.shared().config.track_sizes => {
                 feed.at += head_bytes;
                 self.start_dump(ClassSet::ALL, Form::sizes(Some(echo)));
             }
-            Command::Stat(b"detail dump") if feed.turn.shared().config.dump_enabled => {
+            Command::Stat(b"detail dump") if feed.executor.shared().config.dump_enabled => {
                 feed.at += head_bytes;
                 self.start_list(List::PrefixPacket(echo, None, Vec::new()));
             }
             Command::Unknown | Command::SaslList | Command::SaslAuth(_) => {
                 feed.at += head_bytes;
-                self.swallow(value_bytes, Answer::Packet(echo, Status::Unknown));
+                self.discard_body(value_bytes, DeferredReply::Packet(echo, Status::Unknown));
             }
             command => {
                 feed.at += head_bytes;
@@ -115,20 +117,20 @@ impl Session {
     /// Skips a value that means nothing.
     fn skip(&mut self, value_bytes: usize) {
         if value_bytes > 0 {
-            self.swallow(value_bytes, Answer::Nothing);
+            self.discard_body(value_bytes, DeferredReply::Nothing);
         }
     }
 
     /// Runs a command that has no value.
     fn packet(
-        feed: &mut Feed<'_, '_>,
+        feed: &mut InputBatch<'_, '_>,
         echo: Echo,
         replies: Replies,
         command: Command<'_>,
     ) -> Result<Step, Retry> {
         match command {
             Command::Delete(key, cas) => {
-                let status = match feed.turn.delete(key, (cas != 0).then_some(cas))? {
+                let status = match feed.executor.delete(key, (cas != 0).then_some(cas))? {
                     Deleted::Deleted => Status::Ok,
                     Deleted::NotFound => Status::NotFound,
                     Deleted::Exists => Status::Exists,
@@ -136,8 +138,8 @@ impl Session {
                 };
                 conclude(feed, echo, replies, status, 0);
             }
-            Command::Count(count) => match feed.turn.count(&count)? {
-                Counted::Number { number, cas, .. } => {
+            Command::Arith(count) => match feed.executor.count(&count)? {
+                ArithResult::Number { number, cas, .. } => {
                     if !replies.quiet() {
                         binary::push_reply(
                             &mut feed.out.staged,
@@ -148,14 +150,14 @@ impl Session {
                         );
                     }
                 }
-                Counted::NotFound => Self::refuse_packet(feed, echo, Status::NotFound),
-                Counted::Exists => Self::refuse_packet(feed, echo, Status::Exists),
-                Counted::NotNumeric => Self::refuse_packet(feed, echo, Status::NotNumeric),
-                Counted::NoMemory => no_memory(feed, echo, binary::NO_MEMORY_COUNTING),
-                Counted::NoMemoryToCreate => no_memory(feed, echo, binary::NO_MEMORY_CREATING),
+                ArithResult::NotFound => Self::refuse_packet(feed, echo, Status::NotFound),
+                ArithResult::Exists => Self::refuse_packet(feed, echo, Status::Exists),
+                ArithResult::NotNumeric => Self::refuse_packet(feed, echo, Status::NotNumeric),
+                ArithResult::NoMemory => no_memory(feed, echo, binary::NO_MEMORY_COUNTING),
+                ArithResult::NoMemoryToCreate => no_memory(feed, echo, binary::NO_MEMORY_CREATING),
             },
             Command::Flush(exptime) => {
-                let status = match feed.turn.flush(exptime)? {
+                let status = match feed.executor.flush(exptime)? {
                     Flushed::Done => Status::Ok,
                     Flushed::NotAllowed => Status::Auth,
                     Flushed::NoMemory => Status::NoMemory,
@@ -179,31 +181,31 @@ impl Session {
 
     fn packet_block(
         &mut self,
-        feed: &mut Feed<'_, '_>,
+        feed: &mut InputBatch<'_, '_>,
         packet: &Packet<'_>,
-        store: &Store<'_>,
+        store: &StorageRequest<'_>,
     ) -> Result<Step, Retry> {
         let Packet { echo, replies, head_bytes, value_bytes, .. } = *packet;
         let head = &feed.rest()[..head_bytes];
-        match self.intake(feed, store, value_bytes, Block { head, bytes: value_bytes })? {
-            Intake::Here(value) => {
+        match self.body_source(feed, store, value_bytes, Block { head, bytes: value_bytes })? {
+            BodySource::Here(value) => {
                 feed.at += head_bytes + value_bytes;
                 packet_store(feed, (echo, replies), store, value_bytes, &mut Data::Bytes(value))?;
             }
-            Intake::Need => return Ok(Step::Need),
-            Intake::Receiving => {}
-            Intake::Refused(why) => {
-                feed.turn.refuse_store(store, why, drops_old(store))?;
+            BodySource::Need => return Ok(Step::Need),
+            BodySource::Receiving => {}
+            BodySource::Refused(why) => {
+                feed.executor.refuse_store(store, why, drops_old(store))?;
                 feed.at += head_bytes;
                 let status = if why == Stored::TooLarge { Status::TooLarge } else { Status::NoMemory };
-                self.swallow(value_bytes, Answer::Packet(echo, status));
+                self.discard_body(value_bytes, DeferredReply::Packet(echo, status));
             }
         }
         Ok(Step::Done)
     }
 
     /// The value whose packet head is in `self.head` has come.
-    pub(super) fn binary_received(&mut self, feed: &mut Feed<'_, '_>) -> Result<Step, Retry> {
+    pub(super) fn binary_received(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         let State::Receive(Some(reservation)) = std::mem::take(&mut self.state) else {
             return Ok(Step::Stop(Next::Reject));
         };
@@ -220,7 +222,7 @@ impl Session {
     }
 
     /// Stages an error.
-    pub(super) fn refuse_packet(feed: &mut Feed<'_, '_>, echo: Echo, status: Status) {
+    pub(super) fn refuse_packet(feed: &mut InputBatch<'_, '_>, echo: Echo, status: Status) {
         binary::push_reply(&mut feed.out.staged, echo, status, status.text(), 0);
     }
 
@@ -237,14 +239,14 @@ impl Session {
 }
 
 fn packet_store(
-    feed: &mut Feed<'_, '_>,
+    feed: &mut InputBatch<'_, '_>,
     (echo, replies): (Echo, Replies),
-    store: &Store<'_>,
+    store: &StorageRequest<'_>,
     value_bytes: usize,
     data: &mut Data<'_>,
 ) -> Result<(), Retry> {
     let mut cas = 0;
-    let status = match feed.turn.store(store, value_bytes, data)? {
+    let status = match feed.executor.store(store, value_bytes, data)? {
         Stored::Stored(written) => {
             cas = written.cas;
             Status::Ok
@@ -257,7 +259,7 @@ fn packet_store(
         Stored::Exists => Status::Exists,
         Stored::NotFound => Status::NotFound,
         why @ (Stored::TooLarge | Stored::NoMemory) => {
-            feed.turn.refuse_store(store, why, drops_old(store))?;
+            feed.executor.refuse_store(store, why, drops_old(store))?;
             if why == Stored::TooLarge { Status::TooLarge } else { Status::NoMemory }
         }
     };
@@ -266,7 +268,7 @@ fn packet_store(
 }
 
 /// Stages the end of a command: quiet ones only say what went wrong.
-fn conclude(feed: &mut Feed<'_, '_>, echo: Echo, replies: Replies, status: Status, cas: u64) {
+fn conclude(feed: &mut InputBatch<'_, '_>, echo: Echo, replies: Replies, status: Status, cas: u64) {
     if status != Status::Ok {
         Session::refuse_packet(feed, echo, status);
     } else if !replies.quiet() {
@@ -274,18 +276,18 @@ fn conclude(feed: &mut Feed<'_, '_>, echo: Echo, replies: Replies, status: Statu
     }
 }
 
-fn no_memory(feed: &mut Feed<'_, '_>, echo: Echo, text: &[u8]) {
+fn no_memory(feed: &mut InputBatch<'_, '_>, echo: Echo, text: &[u8]) {
     binary::push_reply(&mut feed.out.staged, echo, Status::NoMemory, text, 0);
 }
 
 #[inline]
 fn packet_get(
-    feed: &mut Feed<'_, '_>,
+    feed: &mut InputBatch<'_, '_>,
     echo: Echo,
     replies: Replies,
     (key, with_key, touch): (&[u8], bool, Option<Exptime>),
 ) -> Result<(), Retry> {
-    let cas_enabled = feed.turn.shared().config.cas_enabled;
+    let cas_enabled = feed.executor.shared().config.cas_enabled;
     let stage = |out: &mut Output, item: &Item<'_>| {
         let value = item.value();
         let parts = Parts {
@@ -303,7 +305,7 @@ fn packet_get(
     };
     let touched = if let Some(exptime) = touch {
         touch_and_stage(feed, key, exptime, stage)?
-    } else if let Some(item) = feed.turn.get(key) {
+    } else if let Some(item) = feed.executor.get(key) {
         stage(feed.out, &item);
         Touched::Touched
     } else {
@@ -323,10 +325,15 @@ fn packet_get(
     Ok(())
 }
 
-fn packet_touch(feed: &mut Feed<'_, '_>, echo: Echo, key: &[u8], exptime: Exptime) -> Result<(), Retry> {
+fn packet_touch(
+    feed: &mut InputBatch<'_, '_>,
+    echo: Echo,
+    key: &[u8],
+    exptime: Exptime,
+) -> Result<(), Retry> {
     let mut found = (0, 0);
-    let cas_enabled = feed.turn.shared().config.cas_enabled;
-    let touched = feed.turn.touch(key, exptime, |item| {
+    let cas_enabled = feed.executor.shared().config.cas_enabled;
+    let touched = feed.executor.touch(key, exptime, |item| {
         found = (item.flags(), if cas_enabled { item.cas() } else { 0 });
     })?;
     match touched {

@@ -1,7 +1,7 @@
 //! Dumps of all items, in slices: `lru_crawler metadump` and `mgdump`, `stats cachedump`, `stats sizes`.
 
 use super::list::List;
-use super::{Feed, Next, Session, State, Step};
+use super::{InputBatch, Next, Session, State, Step};
 use crate::engine::ClassSet;
 use crate::escape;
 use crate::limits::CACHEDUMP_BYTES_MAX;
@@ -56,13 +56,13 @@ impl Session {
     }
 
     /// Dumps the next slice.
-    pub(super) fn dump(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+    pub(super) fn dump(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let State::Dump(dump) = &mut self.state else { return Step::Done };
-        let shared = feed.turn.shared();
+        let shared = feed.executor.shared();
         let out = &mut feed.out.staged;
         let unix = |secs| shared.clock.unix(secs);
         let form = &mut dump.form;
-        let looked_at = feed.turn.walk(&mut dump.walk, dump.classes, |item, class| match form {
+        let looked_at = feed.executor.walk(&mut dump.walk, dump.classes, |item, class| match form {
             Form::Everything => push_everything(out, item, class, (unix, shared.item_bytes(item))),
             Form::Keys => {
                 out.extend_from_slice(b"mg ");
@@ -108,7 +108,7 @@ impl Session {
             }
             Form::Everything | Form::Cachedump { .. } => reply::END,
         };
-        self.say(feed, end);
+        self.push_line(feed, end);
         Step::Done
     }
 }
@@ -126,7 +126,7 @@ fn push_everything(
     out: &mut Vec<u8>,
     item: &Item<'_>,
     class: u8,
-    (unix, item_bytes): (impl Fn(crate::clock::Secs) -> u64, u64),
+    (unix, item_bytes): (impl Fn(crate::clock::Timestamp) -> u64, u64),
 ) {
     // Writing to a Vec cannot fail.
     let _ = write!(out, "key={} exp=", escape::percent(item.key()));

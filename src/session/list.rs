@@ -1,6 +1,6 @@
 //! Lists that are as long as clients make them, in slices: prefixes, connections, sizes.
 
-use super::{Feed, Next, Session, State, Step};
+use super::{InputBatch, Next, Session, State, Step};
 use crate::limits::CACHEDUMP_BYTES_MAX;
 use crate::proto::binary::{self, Echo};
 use crate::proto::text::reply;
@@ -29,7 +29,7 @@ impl Session {
     }
 
     /// Stages the next slice of the list.
-    pub(super) fn list_slice(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+    pub(super) fn list_slice(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let State::List(list) = &mut self.state else { return Step::Done };
         let goes_on = list.stage(feed);
         if goes_on && self.may_look_further(SLICE as u32) {
@@ -37,7 +37,9 @@ impl Session {
         }
         let State::List(list) = std::mem::take(&mut self.state) else { return Step::Done };
         match *list {
-            List::Prefixes(_) | List::Connections(_) | List::Sizes(_, None) => self.say(feed, reply::END),
+            List::Prefixes(_) | List::Connections(_) | List::Sizes(_, None) => {
+                self.push_line(feed, reply::END)
+            }
             List::Sizes(_, Some(echo)) => binary::push_stat(&mut feed.out.staged, echo, b"", b""),
             List::PrefixPacket(echo, _, mut lines) => {
                 lines.extend_from_slice(reply::END);
@@ -51,20 +53,20 @@ impl Session {
 
 impl List {
     /// Stages the next entries; true if there may be more.
-    fn stage(&mut self, feed: &mut Feed<'_, '_>) -> bool {
+    fn stage(&mut self, feed: &mut InputBatch<'_, '_>) -> bool {
         let out = &mut feed.out.staged;
         match self {
             Self::Prefixes(after) => {
-                *after = feed.turn.shared().prefixes.dump(after.as_deref(), SLICE, out);
+                *after = feed.executor.shared().prefixes.dump(after.as_deref(), SLICE, out);
                 after.is_some()
             }
             Self::PrefixPacket(_, after, lines) => {
-                *after = feed.turn.shared().prefixes.dump(after.as_deref(), SLICE, lines);
+                *after = feed.executor.shared().prefixes.dump(after.as_deref(), SLICE, lines);
                 after.is_some() && lines.len() < CACHEDUMP_BYTES_MAX
             }
             Self::Connections(from) => {
                 let mut sink = |name: &str, value: &str| reply::stat(out, name.as_bytes(), value.as_bytes());
-                let next = feed.turn.report().stats_conns(*from, SLICE, &mut sink);
+                let next = feed.executor.report().stats_conns(*from, SLICE, &mut sink);
                 *from = next.unwrap_or_default();
                 next.is_some()
             }

@@ -1,10 +1,10 @@
 //! The meta commands on a connection.
 
 use super::text::{Line, refusal};
-use super::{Answer, Block, Feed, Intake, Session, Step};
-use crate::clock::Secs;
-use crate::command::{Counted, Deleted, Replies, Store, Stored};
-use crate::engine::{Discard, Fetch, Fetched, Seen};
+use super::{Block, BodySource, DeferredReply, InputBatch, Session, Step};
+use crate::clock::Timestamp;
+use crate::command::{ArithResult, Deleted, Replies, StorageRequest, Stored};
+use crate::engine::{MetaDelete, MetaGet, MetaGetResult, MetaHit};
 use crate::number;
 use crate::proto::meta::{self, KeyBuffer, Request};
 use crate::proto::text::{LINE_END, Verb, Words, reply};
@@ -14,13 +14,13 @@ impl Session {
     /// Runs a meta command.
     pub(super) fn meta(
         &mut self,
-        feed: &mut Feed<'_, '_>,
+        feed: &mut InputBatch<'_, '_>,
         line: &Line<'_>,
         verb: Verb,
     ) -> Result<Step, Retry> {
         let Some(meta) = meta::line(verb, line.text) else {
             feed.at += line.bytes;
-            self.say(feed, reply::BAD_FORMAT);
+            self.push_line(feed, reply::BAD_FORMAT);
             return Ok(Step::Done);
         };
         let mut buffer = KeyBuffer::default();
@@ -28,7 +28,7 @@ impl Session {
             feed.at += line.bytes;
             match meta.debug_key(&mut buffer) {
                 Ok(key) => self.meta_debug(feed, key),
-                Err(error) => self.say(feed, error),
+                Err(error) => self.push_line(feed, error),
             }
             return Ok(Step::Done);
         }
@@ -37,9 +37,9 @@ impl Session {
             Err(error) => {
                 feed.at += line.bytes;
                 if verb == Verb::Set {
-                    self.swallow(meta.value_bytes + LINE_END.len(), Answer::Line(error));
+                    self.discard_body(meta.value_bytes + LINE_END.len(), DeferredReply::Line(error));
                 } else {
-                    self.say(feed, error);
+                    self.push_line(feed, error);
                 }
                 return Ok(Step::Done);
             }
@@ -56,9 +56,9 @@ impl Session {
         Ok(Step::Done)
     }
 
-    fn meta_debug(&self, feed: &mut Feed<'_, '_>, key: &[u8]) {
-        let (now, shared) = (feed.turn.now(), feed.turn.shared());
-        let Some((item, class)) = feed.turn.inspect(key) else { return self.say(feed, reply::EN) };
+    fn meta_debug(&self, feed: &mut InputBatch<'_, '_>, key: &[u8]) {
+        let (now, shared) = (feed.executor.now(), feed.executor.shared());
+        let Some((item, class)) = feed.executor.inspect(key) else { return self.push_line(feed, reply::EN) };
         let out = &mut feed.out.staged;
         out.extend_from_slice(b"ME ");
         meta::push_key_text(out, item.key(), item.key_is_binary());
@@ -76,7 +76,7 @@ impl Session {
 
     fn meta_set(
         &mut self,
-        feed: &mut Feed<'_, '_>,
+        feed: &mut InputBatch<'_, '_>,
         line: &Line<'_>,
         key: &[u8],
         request: &Request<'_>,
@@ -87,23 +87,23 @@ impl Session {
             Ok(store) => store,
             Err(error) => {
                 feed.at += line.bytes;
-                self.swallow(block_bytes, Answer::Line(error));
+                self.discard_body(block_bytes, DeferredReply::Line(error));
                 return Ok(Step::Done);
             }
         };
         let head = &feed.rest()[..line.bytes];
-        match self.intake(feed, &store, value_bytes, Block { head, bytes: block_bytes })? {
-            Intake::Here(here) => {
+        match self.body_source(feed, &store, value_bytes, Block { head, bytes: block_bytes })? {
+            BodySource::Here(here) => {
                 feed.at += line.bytes + block_bytes;
                 let (value, end) = here.split_at(value_bytes);
                 self.meta_store(feed, &store, request, (value_bytes, &mut Data::Bytes(value), end))?;
             }
-            Intake::Need => return Ok(Step::Need),
-            Intake::Receiving => {}
-            Intake::Refused(why) => {
-                feed.turn.refuse_store(&store, why, true)?;
+            BodySource::Need => return Ok(Step::Need),
+            BodySource::Receiving => {}
+            BodySource::Refused(why) => {
+                feed.executor.refuse_store(&store, why, true)?;
                 feed.at += line.bytes;
-                self.swallow(block_bytes, Answer::Line(refusal(why)));
+                self.discard_body(block_bytes, DeferredReply::Line(refusal(why)));
             }
         }
         Ok(Step::Done)
@@ -112,7 +112,7 @@ impl Session {
     /// The value of the ms on `line`, which has no line end, has come.
     pub(super) fn meta_received(
         &self,
-        feed: &mut Feed<'_, '_>,
+        feed: &mut InputBatch<'_, '_>,
         line: &[u8],
         (data, end): (&mut Data<'_>, &[u8]),
     ) -> Result<(), Retry> {
@@ -125,17 +125,17 @@ impl Session {
 
     fn meta_store(
         &self,
-        feed: &mut Feed<'_, '_>,
-        store: &Store<'_>,
+        feed: &mut InputBatch<'_, '_>,
+        store: &StorageRequest<'_>,
         request: &Request<'_>,
         (value_bytes, data, end): (usize, &mut Data<'_>, &[u8]),
     ) -> Result<(), Retry> {
         if end != LINE_END {
-            feed.turn.count_set(store, value_bytes);
-            self.say(feed, reply::BAD_CHUNK);
+            feed.executor.count_set(store, value_bytes);
+            self.push_line(feed, reply::BAD_CHUNK);
             return Ok(());
         }
-        let stored = feed.turn.store(store, value_bytes, data)?;
+        let stored = feed.executor.store(store, value_bytes, data)?;
         let (code, cas, bytes) = match stored {
             Stored::Stored(_) if request.replies.quiet() => return Ok(()),
             Stored::Stored(written) => (b"HD", written.cas, written.value_bytes),
@@ -143,8 +143,8 @@ impl Session {
             Stored::Exists => (b"EX", 0, value_bytes),
             Stored::NotFound => (b"NF", 0, value_bytes),
             Stored::NoMemory | Stored::TooLarge => {
-                feed.turn.refuse_store(store, stored, true)?;
-                self.say(feed, refusal(stored));
+                feed.executor.refuse_store(store, stored, true)?;
+                self.push_line(feed, refusal(stored));
                 return Ok(());
             }
         };
@@ -163,44 +163,51 @@ impl Session {
         Ok(())
     }
 
-    fn meta_count(&self, feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
+    fn meta_count(
+        &self,
+        feed: &mut InputBatch<'_, '_>,
+        key: &[u8],
+        request: &Request<'_>,
+    ) -> Result<(), Retry> {
         let count = match request.count(key) {
             Ok(count) => count,
             Err(error) => {
-                self.say(feed, error);
+                self.push_line(feed, error);
                 return Ok(());
             }
         };
-        match feed.turn.count(&count)? {
-            Counted::Number { .. } if request.replies.quiet() => {}
-            counted @ Counted::Number { .. } => push_counted(feed, key, request, counted),
-            Counted::NotFound => code_line(feed, *b"NF", request, key),
-            Counted::Exists => code_line(feed, *b"EX", request, key),
-            Counted::NotNumeric => self.say(feed, reply::NOT_NUMERIC),
-            Counted::NoMemory => self.say(feed, reply::NO_MEMORY),
-            Counted::NoMemoryToCreate => self.say(feed, reply::NO_MEMORY_CREATING),
+        match feed.executor.count(&count)? {
+            ArithResult::Number { .. } if request.replies.quiet() => {}
+            counted @ ArithResult::Number { .. } => push_counted(feed, key, request, counted),
+            ArithResult::NotFound => code_line(feed, *b"NF", request, key),
+            ArithResult::Exists => code_line(feed, *b"EX", request, key),
+            ArithResult::NotNumeric => self.push_line(feed, reply::NOT_NUMERIC),
+            ArithResult::NoMemory => self.push_line(feed, reply::NO_MEMORY),
+            ArithResult::NoMemoryToCreate => self.push_line(feed, reply::NO_MEMORY_CREATING),
         }
         Ok(())
     }
 }
 
 /// Answers with the number that was stored.
-fn push_counted(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>, counted: Counted) {
-    let Counted::Number { number, cas, created, ttl } = counted else { return };
+fn push_counted(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>, counted: ArithResult) {
+    let ArithResult::Number { number, cas, created, ttl } = counted else { return };
     let mut ttl_now = if created { None } else { ttl };
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(number).as_bytes();
-    let (turn, out) = (&feed.turn, &mut feed.out.staged);
+    let (executor, out) = (&feed.executor, &mut feed.out.staged);
     push_head(out, request.value, digits.len());
     for flag in request.flags {
         match flag[0] {
             b'c' => meta::push_number(out, b'c', cas),
             b't' => meta::push_ttl(out, ttl_now),
             b'T' => {
-                ttl_now = request.touch.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()));
+                ttl_now =
+                    request.touch.and_then(|exptime| self::ttl(executor.deadline(exptime), executor.now()));
             }
             b'N' if created => {
-                ttl_now = request.vivify.and_then(|exptime| self::ttl(turn.deadline(exptime), turn.now()));
+                ttl_now =
+                    request.vivify.and_then(|exptime| self::ttl(executor.deadline(exptime), executor.now()));
             }
             b'O' => meta::push_flag(out, flag),
             b'k' => meta::push_key(out, key, request.key_is_binary),
@@ -214,8 +221,8 @@ fn push_counted(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>, coun
     }
 }
 
-fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
-    let fetch = Fetch {
+fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
+    let fetch = MetaGet {
         key,
         touch: request.touch,
         vivify: request.vivify.map(|exptime| request.expiry_of_created(exptime)),
@@ -225,12 +232,12 @@ fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Resul
         unused: request.unused,
         key_is_binary: request.key_is_binary,
     };
-    let now = feed.turn.now();
-    let touched = request.touch.map(|exptime| feed.turn.deadline(exptime));
-    let vivified = request.vivify.map(|exptime| feed.turn.deadline(exptime));
+    let now = feed.executor.now();
+    let touched = request.touch.map(|exptime| feed.executor.deadline(exptime));
+    let vivified = request.vivify.map(|exptime| feed.executor.deadline(exptime));
     let out = &mut *feed.out;
     let mark = out.mark();
-    let fetched = feed.turn.fetch(&fetch, |seen, item| {
+    let fetched = feed.executor.fetch(&fetch, |seen, item| {
         out.rewind(mark);
         // A client that has this version already wants no value.
         let value = request.value && request.compare != Some(seen.cas);
@@ -244,13 +251,13 @@ fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Resul
             out.staged.extend_from_slice(LINE_END);
         }
     });
-    if !matches!(fetched, Ok(Fetched::Hit)) {
+    if !matches!(fetched, Ok(MetaGetResult::Hit)) {
         out.rewind(mark);
     }
     match fetched? {
-        Fetched::Miss if !request.replies.quiet() => code_line(feed, *b"EN", request, key),
-        Fetched::NoMemory => out.staged.extend_from_slice(reply::NO_MEMORY),
-        Fetched::Hit | Fetched::Miss => {}
+        MetaGetResult::Miss if !request.replies.quiet() => code_line(feed, *b"EN", request, key),
+        MetaGetResult::NoMemory => out.staged.extend_from_slice(reply::NO_MEMORY),
+        MetaGetResult::Hit | MetaGetResult::Miss => {}
     }
     Ok(())
 }
@@ -258,9 +265,9 @@ fn meta_get(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Resul
 /// The expiries that `T` and `N` set, and the time.
 #[derive(Clone, Copy)]
 struct Expiries {
-    touched: Option<Secs>,
-    vivified: Option<Secs>,
-    now: Secs,
+    touched: Option<Timestamp>,
+    vivified: Option<Timestamp>,
+    now: Timestamp,
 }
 
 /// Appends the rest of a hit's first line.
@@ -268,7 +275,7 @@ fn push_flags(
     out: &mut Vec<u8>,
     request: &Request<'_>,
     (key, item): (&[u8], Option<&Item<'_>>),
-    seen: &Seen,
+    seen: &MetaHit,
     at: Expiries,
 ) {
     let mut exptime = seen.exptime;
@@ -303,8 +310,8 @@ fn push_flags(
     out.extend_from_slice(LINE_END);
 }
 
-fn meta_delete(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
-    let discard = Discard {
+fn meta_delete(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
+    let discard = MetaDelete {
         key,
         compare: request.compare,
         stale: request.stale,
@@ -313,7 +320,7 @@ fn meta_delete(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Re
         flags: request.client_flags,
         cas: request.cas,
     };
-    match feed.turn.discard(&discard)? {
+    match feed.executor.discard(&discard)? {
         Deleted::Deleted if request.replies == Replies::Quiet => {}
         Deleted::Deleted => code_line(feed, *b"HD", request, key),
         Deleted::NotFound => code_line(feed, *b"NF", request, key),
@@ -324,7 +331,7 @@ fn meta_delete(feed: &mut Feed<'_, '_>, key: &[u8], request: &Request<'_>) -> Re
 }
 
 /// Stages a code with the opaque and the key.
-fn code_line(feed: &mut Feed<'_, '_>, code: [u8; 2], request: &Request<'_>, key: &[u8]) {
+fn code_line(feed: &mut InputBatch<'_, '_>, code: [u8; 2], request: &Request<'_>, key: &[u8]) {
     let out = &mut feed.out.staged;
     out.extend_from_slice(&code);
     meta::push_opaque_and_key(out, request, key);
@@ -347,9 +354,9 @@ fn push_field(out: &mut Vec<u8>, name: &[u8], number: u64) {
 }
 
 /// Seconds from `now` to `exptime`, as an unsigned 32-bit number; None is for ever.
-fn ttl(exptime: Secs, now: Secs) -> Option<u32> {
+fn ttl(exptime: Timestamp, now: Timestamp) -> Option<u32> {
     match exptime {
-        Secs::NEVER => None,
+        Timestamp::NEVER => None,
         exptime => Some(exptime.0.wrapping_sub(now.0)),
     }
 }

@@ -4,7 +4,7 @@
 //! left in the input, to be fed again with more behind it, but for two kinds of value:
 //!
 //! ```text
-//!                  ┌──────────── refused value: skipped, then answered ──────────► Swallow ──┐
+//!                  ┌──────────── refused value: skipped, then answered ──────────► DiscardBody ──┐
 //!   Command ───────┤                                                                         ├──► Command
 //!      ▲           └── large value not all here: received into item memory ──► Receive ──────┘
 //!      └─ a get whose output is full stops between two keys: Keys
@@ -14,12 +14,12 @@
 //! that follow are staged before anything else. If its version has gone meanwhile the connection is closed.
 
 mod admin;
-mod ahead;
 mod auth;
 mod binary;
 mod copy;
 mod dump;
 mod list;
+mod lookahead;
 mod meta;
 mod stats;
 mod text;
@@ -28,9 +28,9 @@ pub mod udp;
 
 pub use copy::Copied;
 
-use crate::command::{Mode, Store, Stored};
+use crate::command::{Mode, StorageRequest, Stored};
 use crate::config::Protocol;
-use crate::engine::{Engine, Turn};
+use crate::engine::{Engine, Executor};
 use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN, OUTPUT_BYTES_MAX, RESERVATION_WAITS_MAX};
 use crate::output::{Output, Part};
 use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
@@ -99,7 +99,7 @@ enum State {
     /// The rest of a get's line.
     Keys(text::Keys),
     /// Bytes that mean nothing, then an answer.
-    Swallow { left: u64, then: Answer },
+    DiscardBody { left: u64, then: DeferredReply },
     /// The rest of a value whose command is in `Session::head`. None while the reservation is lent.
     Receive(Option<Reservation>),
     /// Nothing, until all items have been walked.
@@ -116,7 +116,7 @@ enum State {
 
 /// An answer that has to wait for the end of the value it refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
+enum DeferredReply {
     Nothing,
     Line(&'static [u8]),
     Packet(Echo, Status),
@@ -151,8 +151,8 @@ pub struct Session {
 }
 
 /// One call of [`Session::feed`].
-struct Feed<'f, 'e> {
-    turn: Turn<'e>,
+struct InputBatch<'f, 'e> {
+    executor: Executor<'e>,
     input: &'f [u8],
     /// Bytes of `input` used up.
     at: usize,
@@ -163,7 +163,7 @@ struct Feed<'f, 'e> {
     out: &'f mut Output,
 }
 
-impl<'f> Feed<'f, '_> {
+impl<'f> InputBatch<'f, '_> {
     fn rest(&self) -> &'f [u8] {
         &self.input[self.at..]
     }
@@ -190,7 +190,7 @@ enum Step {
 }
 
 /// Where a value is.
-enum Intake<'i> {
+enum BodySource<'i> {
     /// All of its block is in the input.
     Here(&'i [u8]),
     /// Not all of it is, and it is to be waited for.
@@ -243,18 +243,18 @@ impl Session {
         engine: &'e mut Engine,
         input: &'f [u8],
         out: &'f mut Output,
-    ) -> Feed<'f, 'e> {
-        let turn = engine.fresh();
-        let budget = turn.shared().config.reqs_per_event;
-        let mut feed = Feed { turn, input, at: 0, looked: 0, budget, out };
-        feed.turn.set_connection(self.id);
+    ) -> InputBatch<'f, 'e> {
+        let executor = engine.fresh();
+        let budget = executor.shared().config.reqs_per_event;
+        let mut feed = InputBatch { executor, input, at: 0, looked: 0, budget, out };
+        feed.executor.set_connection(self.id);
         if self.refuses_stalls {
             // Datagrams wait for nothing.
             self.refuses_stalls = self.datagram.is_some();
-            feed.turn.refuse_stalls();
+            feed.executor.refuse_stalls();
         }
         if self.is_copy {
-            feed.turn.set_copy();
+            feed.executor.set_copy();
         }
         feed
     }
@@ -262,7 +262,7 @@ impl Session {
     /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
     pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
         let mut feed = self.begin(engine, input, out);
-        self.verbose = feed.turn.shared().verbosity() > 1;
+        self.verbose = feed.executor.shared().verbosity() > 1;
         self.lacks_value = false;
         if self.dialect == Dialect::Undecided {
             match input.first() {
@@ -280,7 +280,7 @@ impl Session {
         {
             return Progress { consumed: 0, next };
         }
-        let is_timed = feed.turn.is_timed();
+        let is_timed = feed.executor.is_timed();
         let mut timing = None;
         let next = loop {
             if feed.rest().is_empty() && matches!(self.state, State::Command) {
@@ -292,7 +292,7 @@ impl Session {
                 break Next::Resume;
             }
             if feed.budget == 0 && !feed.rest().is_empty() {
-                feed.turn.counters().conn_yields.add(1);
+                feed.executor.counters().conn_yields.add(1);
                 break Next::Resume;
             }
             if is_timed {
@@ -317,9 +317,11 @@ impl Session {
 
     /// Goes on with the value that has been staged in part; what to do next if that is not its end.
     #[cold]
-    fn stage_part(&mut self, feed: &mut Feed<'_, '_>) -> Option<Next> {
+    fn stage_part(&mut self, feed: &mut InputBatch<'_, '_>) -> Option<Next> {
         let mut part = self.part.take()?;
-        let Some(item) = feed.turn.find_version(&part.key, part.version) else { return Some(Next::Close) };
+        let Some(item) = feed.executor.find_version(&part.key, part.version) else {
+            return Some(Next::Close);
+        };
         if feed.out.push_rest(&item, part.copied) {
             feed.out.staged.extend_from_slice(&part.behind);
             return None;
@@ -335,7 +337,7 @@ impl Session {
     // Always: it has one caller, and is too large for the compiler to see that by itself.
     #[inline(always)]
     #[expect(clippy::too_many_lines, reason = "one arm for each state")]
-    fn step(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+    fn step(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let mut front = feed.at;
         let tried = match &mut self.state {
             State::Command if self.dialect == Dialect::Text => self.text(feed),
@@ -352,7 +354,7 @@ impl Session {
                 let keys = *keys;
                 return self.text_keys(feed, keys);
             }
-            State::Swallow { left, then } => {
+            State::DiscardBody { left, then } => {
                 let skipped = (*left).min(feed.rest().len() as u64);
                 *left -= skipped;
                 feed.at += skipped as usize;
@@ -362,9 +364,9 @@ impl Session {
                 let then = *then;
                 self.state = State::Command;
                 match then {
-                    Answer::Nothing => {}
-                    Answer::Line(line) => self.say(feed, line),
-                    Answer::Packet(echo, status) => Self::refuse_packet(feed, echo, status),
+                    DeferredReply::Nothing => {}
+                    DeferredReply::Line(line) => self.push_line(feed, line),
+                    DeferredReply::Packet(echo, status) => Self::refuse_packet(feed, echo, status),
                 }
                 return Step::Done;
             }
@@ -378,7 +380,7 @@ impl Session {
                     if !filling.needs_room() {
                         return Step::Stop(Next::Receive);
                     }
-                    let extended = feed.turn.extend(filling, RESERVE_TURNS);
+                    let extended = feed.executor.extend(filling, RESERVE_TURNS);
                     return Step::Stop(match extended {
                         Ok(Ok(())) => {
                             self.waits = 0;
@@ -408,25 +410,25 @@ impl Session {
 
     /// Decides how the value of `store` gets in. `block_bytes` is the value with its line end, and `after` the input
     /// behind the command; `head` is kept while the value is received.
-    fn intake<'i>(
+    fn body_source<'i>(
         &mut self,
-        feed: &mut Feed<'i, '_>,
-        store: &Store<'_>,
+        feed: &mut InputBatch<'i, '_>,
+        store: &StorageRequest<'_>,
         value_bytes: usize,
         block: Block<'_>,
-    ) -> Result<Intake<'i>, Retry> {
+    ) -> Result<BodySource<'i>, Retry> {
         let after = &feed.input[feed.at + block.head.len()..];
-        if feed.turn.is_too_large(store, value_bytes) {
-            return Ok(Intake::Refused(Stored::TooLarge));
+        if feed.executor.is_too_large(store, value_bytes) {
+            return Ok(BodySource::Refused(Stored::TooLarge));
         }
         if let Some(here) = after.get(..block.bytes) {
-            return Ok(Intake::Here(here));
+            return Ok(BodySource::Here(here));
         }
         if value_bytes < DRAFT_BYTES_MIN || self.datagram.is_some() {
             self.lacks_value = true;
-            return Ok(Intake::Need);
+            return Ok(BodySource::Need);
         }
-        let reserved = feed.turn.reserve(store.key, value_bytes, RESERVE_TURNS);
+        let reserved = feed.executor.reserve(store.key, value_bytes, RESERVE_TURNS);
         let has_waited = self.waits;
         self.waits = match reserved {
             Err(Retry::Later) => has_waited + 1,
@@ -436,29 +438,29 @@ impl Session {
         match reserved {
             Err(Retry::Later) if has_waited >= RESERVATION_WAITS_MAX => {
                 self.waits = 0;
-                Ok(Intake::Refused(Stored::NoMemory))
+                Ok(BodySource::Refused(Stored::NoMemory))
             }
             Err(retry) => Err(retry),
-            Ok(Err(_)) => Ok(Intake::Refused(Stored::NoMemory)),
+            Ok(Err(_)) => Ok(BodySource::Refused(Stored::NoMemory)),
             Ok(Ok(reservation)) => {
                 self.head.clear();
                 self.head.extend_from_slice(block.head);
                 self.state = State::Receive(Some(reservation));
                 feed.at += block.head.len();
-                Ok(Intake::Receiving)
+                Ok(BodySource::Receiving)
             }
         }
     }
 
     /// Skips the next `bytes` of input, then answers.
-    fn swallow(&mut self, bytes: usize, then: Answer) {
-        self.state = State::Swallow { left: bytes as u64, then };
+    fn discard_body(&mut self, bytes: usize, then: DeferredReply) {
+        self.state = State::DiscardBody { left: bytes as u64, then };
     }
 
     /// What of a value the client owes before anything else.
     pub fn owes(&self) -> Owed {
         match self.state {
-            State::Swallow { .. } => Owed::RefusedValue,
+            State::DiscardBody { .. } => Owed::RefusedValue,
             State::Receive(_) => Owed::Value,
             _ if self.lacks_value => Owed::Value,
             _ => Owed::Nothing,
@@ -508,7 +510,7 @@ struct Block<'a> {
 }
 
 /// A refused set leaves nothing stale behind.
-fn drops_old(store: &Store<'_>) -> bool {
+fn drops_old(store: &StorageRequest<'_>) -> bool {
     store.mode == Mode::Set
 }
 

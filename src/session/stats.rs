@@ -2,7 +2,7 @@
 
 use super::dump::Form;
 use super::list::List;
-use super::{Feed, Session, Step};
+use super::{InputBatch, Session, Step};
 use crate::engine::{ClassSet, Report, Sink};
 use crate::number;
 use crate::proto::binary::{self, Echo, Status};
@@ -13,13 +13,13 @@ pub(super) const CLASS_MAX: u64 = 63;
 
 impl Session {
     /// `stats …`.
-    pub(super) fn stats(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) -> Step {
+    pub(super) fn stats(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) -> Step {
         let Some(word) = words.next() else { return self.list(feed, Report::stats) };
         // memcached compares only the length of the word, in this order.
         let is = |name: &[u8]| name.starts_with(word);
         if is(b"reset") {
-            feed.turn.reset_stats();
-            self.say(feed, reply::RESET);
+            feed.executor.reset_stats();
+            self.push_line(feed, reply::RESET);
         } else if is(b"detail") {
             self.detail(feed, words);
         } else if is(b"settings") {
@@ -29,87 +29,89 @@ impl Session {
         } else if is(b"conns") {
             self.start_list(List::Connections(0));
         } else if is(b"extstore") {
-            self.say(feed, reply::END);
+            self.push_line(feed, reply::END);
         } else {
             match word {
-                b"sizes" if feed.turn.shared().config.track_sizes => {
+                b"sizes" if feed.executor.shared().config.track_sizes => {
                     self.start_dump(ClassSet::ALL, Form::sizes(None));
                 }
                 b"sizes" => {
-                    self.say(feed, reply::SIZES_DISABLED);
-                    self.say(feed, reply::END);
+                    self.push_line(feed, reply::SIZES_DISABLED);
+                    self.push_line(feed, reply::END);
                 }
-                b"hotkeys" if !feed.turn.shared().config.dump_enabled => {
-                    self.say(feed, reply::HOTKEYS_NOT_ALLOWED);
+                b"hotkeys" if !feed.executor.shared().config.dump_enabled => {
+                    self.push_line(feed, reply::HOTKEYS_NOT_ALLOWED);
                 }
                 name => match named_list(name) {
                     Some(list) => return self.list(feed, list),
-                    None => self.say(feed, reply::ERROR),
+                    None => self.push_line(feed, reply::ERROR),
                 },
             }
         }
         Step::Done
     }
 
-    fn list<'e>(&self, feed: &mut Feed<'_, 'e>, list: Sheet<'e>) -> Step {
+    fn list<'e>(&self, feed: &mut InputBatch<'_, 'e>, list: Sheet<'e>) -> Step {
         let out = &mut feed.out.staged;
-        list(&feed.turn.report(), &mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
-        self.say(feed, reply::END);
+        list(&feed.executor.report(), &mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
+        self.push_line(feed, reply::END);
         Step::Done
     }
 
-    fn detail(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) {
-        let shared = feed.turn.shared();
+    fn detail(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) {
+        let shared = feed.executor.shared();
         if !shared.config.dump_enabled {
-            return self.say(feed, reply::DETAIL_NOT_ALLOWED);
+            return self.push_line(feed, reply::DETAIL_NOT_ALLOWED);
         }
         match words.next() {
-            Some(word) if b"on".starts_with(word) => feed.turn.set_detail(true),
-            Some(word) if b"off".starts_with(word) => feed.turn.set_detail(false),
+            Some(word) if b"on".starts_with(word) => feed.executor.set_detail(true),
+            Some(word) if b"off".starts_with(word) => feed.executor.set_detail(false),
             Some(word) if b"dump".starts_with(word) => return self.start_list(List::Prefixes(None)),
-            _ => return self.say(feed, reply::BAD_USAGE_DETAIL),
+            _ => return self.push_line(feed, reply::BAD_USAGE_DETAIL),
         }
-        self.say(feed, reply::OK);
+        self.push_line(feed, reply::OK);
     }
 
-    fn cachedump(&mut self, feed: &mut Feed<'_, '_>, mut words: Words<'_>) {
-        if !feed.turn.shared().config.dump_enabled {
-            return self.say(feed, reply::CACHEDUMP_NOT_ALLOWED);
+    fn cachedump(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) {
+        if !feed.executor.shared().config.dump_enabled {
+            return self.push_line(feed, reply::CACHEDUMP_NOT_ALLOWED);
         }
         let (Some(class), Some(limit)) = (words.next(), words.next()) else {
-            return self.say(feed, reply::BAD_COMMAND_LINE);
+            return self.push_line(feed, reply::BAD_COMMAND_LINE);
         };
         match (number::unsigned_32(class), number::unsigned_32(limit)) {
-            (Some(class), Some(_)) if u64::from(class) > CLASS_MAX => self.say(feed, reply::ILLEGAL_SLAB_ID),
+            (Some(class), Some(_)) if u64::from(class) > CLASS_MAX => {
+                self.push_line(feed, reply::ILLEGAL_SLAB_ID)
+            }
             (Some(_), Some(limit)) => match ClassSet::parse(class) {
                 Some(classes) => self.start_dump(classes, Form::cachedump(limit)),
-                None => self.say(feed, reply::END),
+                None => self.push_line(feed, reply::END),
             },
-            _ => self.say(feed, reply::BAD_FORMAT),
+            _ => self.push_line(feed, reply::BAD_FORMAT),
         }
     }
 
     /// The binary stat command.
-    pub(super) fn packet_stat(feed: &mut Feed<'_, '_>, echo: Echo, key: &[u8]) {
-        let dump_enabled = feed.turn.shared().config.dump_enabled;
+    pub(super) fn packet_stat(feed: &mut InputBatch<'_, '_>, echo: Echo, key: &[u8]) {
+        let dump_enabled = feed.executor.shared().config.dump_enabled;
         match key {
-            b"detail on" if dump_enabled => feed.turn.set_detail(true),
-            b"detail off" if dump_enabled => feed.turn.set_detail(false),
+            b"detail on" if dump_enabled => feed.executor.set_detail(true),
+            b"detail off" if dump_enabled => feed.executor.set_detail(false),
             _ => {}
         }
-        let (turn, out) = (&feed.turn, &mut feed.out.staged);
+        let (executor, out) = (&feed.executor, &mut feed.out.staged);
         let mut sink = |name: &str, value: &str| {
             binary::push_stat(out, echo, name.as_bytes(), value.as_bytes());
         };
         match key {
-            b"" => turn.report().stats(&mut sink),
+            b"" => executor.report().stats(&mut sink),
             b"hotkeys" if !dump_enabled => return Self::refuse_packet(feed, echo, Status::NotFound),
             b"sizes" => sink("sizes_status", "disabled"),
             b"detail on" | b"detail off" if dump_enabled => {}
-            key if b"reset".starts_with(key) => turn.reset_stats(),
-            key if b"settings".starts_with(key) => turn.report().settings(&mut sink),
+            key if b"reset".starts_with(key) => executor.reset_stats(),
+            key if b"settings".starts_with(key) => executor.report().settings(&mut sink),
             name => match named_list(name) {
-                Some(list) => list(&turn.report(), &mut sink),
+                Some(list) => list(&executor.report(), &mut sink),
                 None => return Self::refuse_packet(feed, echo, Status::NotFound),
             },
         }

@@ -1,11 +1,13 @@
 //! The classic text commands on a connection.
 
-use super::ahead::BATCH;
-use super::{Answer, Block, Feed, Intake, Next, Session, State, Step, drops_old};
-use crate::command::{Count, Counted, Deleted, Direction, Exptime, Flushed, Replies, Store, Stored, Touched};
+use super::lookahead::BATCH;
+use super::{Block, BodySource, DeferredReply, InputBatch, Next, Session, State, Step, drops_old};
+use crate::command::{
+    Arith, ArithResult, Deleted, Direction, Exptime, Flushed, Replies, StorageRequest, Stored, Touched,
+};
 use crate::escape;
 use crate::limits::{KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
-use crate::log;
+use crate::logging;
 use crate::output::Output;
 use crate::proto::text::{self, Command, LINE_END, Verb, Words, reply};
 use crate::store::{Data, Hash, Item, Retry};
@@ -27,7 +29,7 @@ pub(super) struct Line<'i> {
 
 impl Session {
     /// Runs the command line at the front of the input.
-    pub(super) fn text(&mut self, feed: &mut Feed<'_, '_>) -> Result<Step, Retry> {
+    pub(super) fn text(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         if let Some((key, line_bytes)) = text::single_get(feed.rest())
             && !self.verbose
         {
@@ -47,7 +49,7 @@ impl Session {
                 {
                     feed.at += line.bytes;
                     self.drop_hits(feed, keys, get.keys)?;
-                    self.say(feed, reply::BAD_FORMAT);
+                    self.push_line(feed, reply::BAD_FORMAT);
                     return Ok(Step::Done);
                 }
                 // The keys are the end of the line.
@@ -66,12 +68,12 @@ impl Session {
 
     /// Answers a get of one key, and the gets of one key behind it that are in the input too.
     #[inline]
-    fn gets(&mut self, feed: &mut Feed<'_, '_>, key: &[u8], line_bytes: usize) -> Step {
+    fn gets(&mut self, feed: &mut InputBatch<'_, '_>, key: &[u8], line_bytes: usize) -> Step {
         self.searched = 0;
         let rest = feed.rest();
         let Some((second, second_bytes)) = text::single_get(&rest[line_bytes..]) else {
             feed.at += line_bytes;
-            let hash = feed.turn.hash(key);
+            let hash = feed.executor.hash(key);
             stage_get(feed, hash, key);
             return Step::Done;
         };
@@ -87,7 +89,7 @@ impl Session {
             end += line_bytes;
         }
         let mut hashes = [Hash::default(); BATCH];
-        feed.turn.prefetch(&keys[..count], &mut hashes);
+        feed.executor.prefetch(&keys[..count], &mut hashes);
         for (place, ((key, line_bytes), hash)) in
             keys.into_iter().zip(lines).zip(hashes).take(count).enumerate()
         {
@@ -106,7 +108,7 @@ impl Session {
 
     /// The next line, if it is all there.
     #[inline]
-    fn line<'i>(&mut self, feed: &Feed<'i, '_>) -> Option<Line<'i>> {
+    fn line<'i>(&mut self, feed: &InputBatch<'i, '_>) -> Option<Line<'i>> {
         let rest = feed.rest();
         let Some(end) = memchr::memchr(b'\n', rest.get(self.searched..).unwrap_or_default()) else {
             self.searched = rest.len();
@@ -119,7 +121,7 @@ impl Session {
     }
 
     /// A line whose end has not come. Only a get may be longer than [`LINE_BYTES_MAX`]; its keys are answered as they come.
-    fn unfinished_line(&mut self, feed: &mut Feed<'_, '_>) -> Step {
+    fn unfinished_line(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let rest = feed.rest();
         if rest.len() <= LINE_BYTES_MAX {
             return Step::Need;
@@ -139,7 +141,7 @@ impl Session {
         }
         if spaces > 0 {
             // It may be long all the same, though a space in front makes it no command.
-            self.say(feed, reply::ERROR);
+            self.push_line(feed, reply::ERROR);
             feed.at += spaces + name.len();
             return self.text_keys(feed, Keys { with_cas, touch: None, bad: true });
         }
@@ -148,7 +150,7 @@ impl Session {
     }
 
     /// Goes on with a get's line.
-    pub(super) fn text_keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys) -> Step {
+    pub(super) fn text_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys) -> Step {
         if let Some(line) = self.line(feed) {
             return self.keys(feed, keys, line.text, line.bytes - line.text.len());
         }
@@ -164,7 +166,7 @@ impl Session {
         if rest.len() - whole > KEY_BYTES_MAX + 1 {
             return self.skip_keys(feed, keys, reply::BAD_FORMAT);
         }
-        match self.answer_keys(feed, keys, &rest[..whole]) {
+        match self.serve_keys(feed, keys, &rest[..whole]) {
             Ok(()) => Step::Need,
             Err(step) => step,
         }
@@ -172,13 +174,19 @@ impl Session {
 
     /// Answers the keys that end a line, and its end.
     #[inline]
-    fn keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys, words: &[u8], line_end_bytes: usize) -> Step {
+    fn keys(
+        &mut self,
+        feed: &mut InputBatch<'_, '_>,
+        keys: Keys,
+        words: &[u8],
+        line_end_bytes: usize,
+    ) -> Step {
         if keys.bad {
             feed.at += words.len() + line_end_bytes;
             self.state = State::Command;
             return Step::Done;
         }
-        if let Err(step) = self.answer_keys(feed, keys, words) {
+        if let Err(step) = self.serve_keys(feed, keys, words) {
             return step;
         }
         feed.at += line_end_bytes;
@@ -192,7 +200,7 @@ impl Session {
 
     /// Answers `words`, the next bytes of the input, and uses them up; `Err` if it stops before their end.
     #[inline]
-    fn answer_keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys, words: &[u8]) -> Result<(), Step> {
+    fn serve_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys, words: &[u8]) -> Result<(), Step> {
         let mut words = Words::of(words);
         let mut left = words.rest().len();
         loop {
@@ -206,12 +214,12 @@ impl Session {
                 (batch[count], bytes_behind[count]) = (key, words.rest().len());
                 count += 1;
             }
-            feed.turn.prefetch(&batch[..count], &mut hashes);
+            feed.executor.prefetch(&batch[..count], &mut hashes);
             for ((&key, behind), hash) in batch[..count].iter().zip(bytes_behind).zip(hashes) {
                 if key.len() > KEY_BYTES_MAX {
                     return Err(self.skip_keys(feed, keys, reply::BAD_FORMAT));
                 }
-                match self.answer_key(feed, keys, hash, key) {
+                match self.serve_key(feed, keys, hash, key) {
                     Ok(Touched::Touched | Touched::NotFound) => {}
                     Ok(Touched::NoMemory) => return Err(self.skip_keys(feed, keys, reply::NO_MEMORY)),
                     Err(retry) => {
@@ -235,18 +243,18 @@ impl Session {
 
     /// Answers a key; one that is not to be touched counts as touched if it is there.
     #[inline]
-    fn answer_key(
+    fn serve_key(
         &self,
-        feed: &mut Feed<'_, '_>,
+        feed: &mut InputBatch<'_, '_>,
         keys: Keys,
         hash: Hash,
         key: &[u8],
     ) -> Result<Touched, Retry> {
-        let cas_enabled = feed.turn.shared().config.cas_enabled;
+        let cas_enabled = feed.executor.shared().config.cas_enabled;
         let cas = |item: &Item<'_>| keys.with_cas.then(|| if cas_enabled { item.cas() } else { 0 });
         let touched = if let Some(exptime) = keys.touch {
             touch_and_stage(feed, key, exptime, |out, item| stage_value(out, item, cas(item)))?
-        } else if let Some(item) = feed.turn.get_hashed(hash, key) {
+        } else if let Some(item) = feed.executor.get_hashed(hash, key) {
             stage_value(feed.out, &item, cas(&item));
             Touched::Touched
         } else {
@@ -259,19 +267,19 @@ impl Session {
     }
 
     /// Looks up what stands in front of a bad key and drops the answers: those keys have been used, touched and counted.
-    fn drop_hits(&self, feed: &mut Feed<'_, '_>, keys: Keys, words: Words<'_>) -> Result<(), Retry> {
+    fn drop_hits(&self, feed: &mut InputBatch<'_, '_>, keys: Keys, words: Words<'_>) -> Result<(), Retry> {
         let mark = feed.out.mark();
         for key in words.into_iter().take_while(|key| key.len() <= KEY_BYTES_MAX) {
-            let hash = feed.turn.hash(key);
-            self.answer_key(feed, keys, hash, key)?;
+            let hash = feed.executor.hash(key);
+            self.serve_key(feed, keys, hash, key)?;
             feed.out.rewind(mark);
         }
         Ok(())
     }
 
     /// Says why a key cannot be answered, and skips the rest of the line.
-    fn skip_keys(&mut self, feed: &mut Feed<'_, '_>, keys: Keys, why: &'static [u8]) -> Step {
-        self.say(feed, why);
+    fn skip_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys, why: &'static [u8]) -> Step {
+        self.push_line(feed, why);
         self.state = State::Keys(Keys { bad: true, ..keys });
         Step::Done
     }
@@ -279,7 +287,7 @@ impl Session {
     /// Runs a storage command.
     fn block(
         &mut self,
-        feed: &mut Feed<'_, '_>,
+        feed: &mut InputBatch<'_, '_>,
         line: &Line<'_>,
         block: &text::Block<'_>,
     ) -> Result<Step, Retry> {
@@ -288,30 +296,30 @@ impl Session {
             Ok(store) => store,
             Err(refused) => {
                 feed.at += line.bytes;
-                self.swallow(block_bytes, answer(refused, block.replies));
+                self.discard_body(block_bytes, deferred_reply(refused, block.replies));
                 return Ok(Step::Done);
             }
         };
         let head = &feed.rest()[..line.bytes];
-        match self.intake(feed, store, block.value_bytes, Block { head, bytes: block_bytes })? {
-            Intake::Here(here) => {
+        match self.body_source(feed, store, block.value_bytes, Block { head, bytes: block_bytes })? {
+            BodySource::Here(here) => {
                 feed.at += line.bytes + block_bytes;
                 let (value, end) = here.split_at(block.value_bytes);
                 self.store(feed, store, block, (&mut Data::Bytes(value), end))?;
             }
-            Intake::Need => return Ok(Step::Need),
-            Intake::Receiving => {}
-            Intake::Refused(why) => {
-                feed.turn.refuse_store(store, why, drops_old(store))?;
+            BodySource::Need => return Ok(Step::Need),
+            BodySource::Receiving => {}
+            BodySource::Refused(why) => {
+                feed.executor.refuse_store(store, why, drops_old(store))?;
                 feed.at += line.bytes;
-                self.swallow(block_bytes, answer(refusal(why), block.replies));
+                self.discard_body(block_bytes, deferred_reply(refusal(why), block.replies));
             }
         }
         Ok(Step::Done)
     }
 
     /// The value whose command is in `self.head` has come.
-    pub(super) fn text_received(&mut self, feed: &mut Feed<'_, '_>) -> Result<Step, Retry> {
+    pub(super) fn text_received(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         let Some(end) = feed.rest().get(..LINE_END.len()) else { return Ok(Step::Need) };
         let State::Receive(Some(reservation)) = std::mem::take(&mut self.state) else {
             return Ok(Step::Stop(Next::Reject));
@@ -346,93 +354,93 @@ impl Session {
     /// Stores a value that is there, and answers. `end` is what stands where its line end must.
     fn store(
         &mut self,
-        feed: &mut Feed<'_, '_>,
-        store: &Store<'_>,
+        feed: &mut InputBatch<'_, '_>,
+        store: &StorageRequest<'_>,
         block: &text::Block<'_>,
         (data, end): (&mut Data<'_>, &[u8]),
     ) -> Result<(), Retry> {
         let line = if end == LINE_END {
-            match feed.turn.store(store, block.value_bytes, data)? {
+            match feed.executor.store(store, block.value_bytes, data)? {
                 Stored::Stored(_) => reply::STORED,
                 Stored::NotStored => reply::NOT_STORED,
                 Stored::Exists => reply::EXISTS,
                 Stored::NotFound => reply::NOT_FOUND,
                 why @ (Stored::NoMemory | Stored::TooLarge) => {
-                    feed.turn.refuse_store(store, why, drops_old(store))?;
+                    feed.executor.refuse_store(store, why, drops_old(store))?;
                     refusal(why)
                 }
             }
         } else {
-            feed.turn.count_set(store, block.value_bytes);
+            feed.executor.count_set(store, block.value_bytes);
             reply::BAD_CHUNK
         };
-        self.answer(feed, block.replies, line);
+        self.push_reply(feed, block.replies, line);
         Ok(())
     }
 
     /// Runs a command that is all on its line.
-    fn simple(&mut self, feed: &mut Feed<'_, '_>, command: Command<'_>) -> Result<Step, Retry> {
+    fn simple(&mut self, feed: &mut InputBatch<'_, '_>, command: Command<'_>) -> Result<Step, Retry> {
         match command {
             Command::Delete(key, replies) => {
-                let line = match feed.turn.delete(key, None)? {
+                let line = match feed.executor.delete(key, None)? {
                     Deleted::Deleted => reply::DELETED,
                     Deleted::NoMemory => reply::NO_MEMORY,
                     Deleted::NotFound | Deleted::Exists => reply::NOT_FOUND,
                 };
-                self.answer(feed, replies, line);
+                self.push_reply(feed, replies, line);
             }
-            Command::Count(key, direction, delta, replies) => {
+            Command::Arith(key, direction, delta, replies) => {
                 self.count(feed, (key, direction, delta), replies)?;
             }
             Command::Touch(key, exptime, replies) => {
-                let line = match feed.turn.touch(key, exptime, |_| ())? {
+                let line = match feed.executor.touch(key, exptime, |_| ())? {
                     Touched::Touched => reply::TOUCHED,
                     Touched::NotFound => reply::NOT_FOUND,
                     Touched::NoMemory => reply::NO_MEMORY,
                 };
-                self.answer(feed, replies, line);
+                self.push_reply(feed, replies, line);
             }
             Command::Flush(exptime, replies) => {
                 let line = match exptime {
                     None => {
-                        feed.turn.count_flush();
-                        if feed.turn.shared().config.flush_enabled {
+                        feed.executor.count_flush();
+                        if feed.executor.shared().config.flush_enabled {
                             reply::BAD_EXPTIME
                         } else {
                             reply::FLUSH_NOT_ALLOWED
                         }
                     }
-                    Some(exptime) => match feed.turn.flush(exptime)? {
+                    Some(exptime) => match feed.executor.flush(exptime)? {
                         Flushed::Done => reply::OK,
                         Flushed::NotAllowed => reply::FLUSH_NOT_ALLOWED,
                         Flushed::NoMemory => reply::NO_MEMORY,
                     },
                 };
-                self.answer(feed, replies, line);
+                self.push_reply(feed, replies, line);
             }
             Command::Verbosity(level, replies) => {
-                feed.turn.shared().set_verbosity(level);
-                log::set_verbosity(feed.turn.shared().verbosity());
-                self.answer(feed, replies, reply::OK);
+                feed.executor.shared().set_verbosity(level);
+                logging::set_verbosity(feed.executor.shared().verbosity());
+                self.push_reply(feed, replies, reply::OK);
             }
-            Command::Refused(line, replies) => self.answer(feed, replies, line),
+            Command::Refused(line, replies) => self.push_reply(feed, replies, line),
             Command::Quit => return Ok(Step::Stop(Next::Close)),
             Command::Http => return Ok(Step::Stop(Next::Reject)),
             Command::Version => reply::version(&mut feed.out.staged),
-            Command::Noop => self.say(feed, reply::MN),
+            Command::Noop => self.push_line(feed, reply::MN),
             Command::Admin(admin, words) => return Ok(self.admin(feed, admin, words)),
-            Command::Meta(_) | Command::Get(_) | Command::Store(_) => self.say(feed, reply::ERROR),
+            Command::Meta(_) | Command::Get(_) | Command::Store(_) => self.push_line(feed, reply::ERROR),
         }
         Ok(Step::Done)
     }
 
     fn count(
         &self,
-        feed: &mut Feed<'_, '_>,
+        feed: &mut InputBatch<'_, '_>,
         (key, direction, delta): (&[u8], Direction, u64),
         replies: Replies,
     ) -> Result<(), Retry> {
-        let count = Count {
+        let count = Arith {
             key,
             direction,
             delta,
@@ -442,23 +450,23 @@ impl Session {
             create: None,
             key_is_binary: false,
         };
-        let line = match feed.turn.count(&count)? {
-            Counted::Number { number, .. } => {
+        let line = match feed.executor.count(&count)? {
+            ArithResult::Number { number, .. } => {
                 if !replies.quiet() {
                     reply::number_line(&mut feed.out.staged, number);
                 }
                 return Ok(());
             }
-            Counted::NotFound | Counted::Exists => reply::NOT_FOUND,
-            Counted::NotNumeric => reply::NOT_NUMERIC,
-            Counted::NoMemory | Counted::NoMemoryToCreate => reply::NO_MEMORY,
+            ArithResult::NotFound | ArithResult::Exists => reply::NOT_FOUND,
+            ArithResult::NotNumeric => reply::NOT_NUMERIC,
+            ArithResult::NoMemory | ArithResult::NoMemoryToCreate => reply::NO_MEMORY,
         };
-        self.answer(feed, replies, line);
+        self.push_reply(feed, replies, line);
         Ok(())
     }
 
     /// Stages a reply line.
-    pub(super) fn say(&self, feed: &mut Feed<'_, '_>, line: &'static [u8]) {
+    pub(super) fn push_line(&self, feed: &mut InputBatch<'_, '_>, line: &'static [u8]) {
         feed.out.staged.extend_from_slice(line);
         if self.verbose {
             self.trace_reply(line);
@@ -466,9 +474,9 @@ impl Session {
     }
 
     /// Stages a reply line if replies are wanted.
-    fn answer(&self, feed: &mut Feed<'_, '_>, replies: Replies, line: &'static [u8]) {
+    fn push_reply(&self, feed: &mut InputBatch<'_, '_>, replies: Replies, line: &'static [u8]) {
         if !replies.quiet() {
-            self.say(feed, line);
+            self.push_line(feed, line);
         } else if self.verbose {
             tracing::debug!(target: "wire", ">{} NOREPLY {}", self.id, escape::for_log(line.trim_ascii_end()));
         }
@@ -480,8 +488,8 @@ impl Session {
 }
 
 /// The answer that waits for the end of a refused value.
-fn answer(line: &'static [u8], replies: Replies) -> Answer {
-    if replies.quiet() { Answer::Nothing } else { Answer::Line(line) }
+fn deferred_reply(line: &'static [u8], replies: Replies) -> DeferredReply {
+    if replies.quiet() { DeferredReply::Nothing } else { DeferredReply::Line(line) }
 }
 
 /// The line for a store that failed for want of room.
@@ -491,8 +499,8 @@ pub(super) fn refusal(why: Stored) -> &'static [u8] {
 
 /// Stages the whole answer to a get of one key.
 #[inline]
-fn stage_get(feed: &mut Feed<'_, '_>, hash: Hash, key: &[u8]) {
-    let Some(item) = feed.turn.get_hashed(hash, key) else {
+fn stage_get(feed: &mut InputBatch<'_, '_>, hash: Hash, key: &[u8]) {
+    let Some(item) = feed.executor.get_hashed(hash, key) else {
         return feed.out.staged.extend_from_slice(reply::END);
     };
     let value = item.value();
@@ -503,13 +511,13 @@ fn stage_get(feed: &mut Feed<'_, '_>, hash: Hash, key: &[u8]) {
 
 /// Touches an item and stages it; nothing is staged unless it was touched.
 pub(super) fn touch_and_stage(
-    feed: &mut Feed<'_, '_>,
+    feed: &mut InputBatch<'_, '_>,
     key: &[u8],
     exptime: Exptime,
     stage: impl Fn(&mut Output, &Item<'_>),
 ) -> Result<Touched, Retry> {
     let mark = feed.out.mark();
-    let touched = feed.turn.touch(key, exptime, |item| {
+    let touched = feed.executor.touch(key, exptime, |item| {
         feed.out.rewind(mark);
         stage(feed.out, item);
     });

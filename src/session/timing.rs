@@ -3,7 +3,7 @@
 //! The cost for every request is two branches: timed and untimed requests run the same code, because a second copy would
 //! keep the compiler from inlining the first.
 
-use super::{Dialect, Feed, Session, State, Step};
+use super::{Dialect, InputBatch, Session, State, Step};
 use crate::clock::Stopwatch;
 use crate::engine::latency::Kind;
 use crate::proto::binary::{self, Parsed};
@@ -22,7 +22,7 @@ impl Session {
     /// Starts timing if the next step may complete a request.
     #[cold]
     #[inline(never)]
-    pub(super) fn begin_timing(&self, feed: &Feed<'_, '_>) -> Option<Timing> {
+    pub(super) fn begin_timing(&self, feed: &InputBatch<'_, '_>) -> Option<Timing> {
         let kind = self.kind(feed.rest())?;
         Some(Timing { kind, budget: feed.budget, watch: Stopwatch::start() })
     }
@@ -30,13 +30,13 @@ impl Session {
     /// Stops timing after the step.
     #[cold]
     #[inline(never)]
-    pub(super) fn end_timing(&self, feed: &Feed<'_, '_>, timing: Option<Timing>, step: &Step) {
+    pub(super) fn end_timing(&self, feed: &InputBatch<'_, '_>, timing: Option<Timing>, step: &Step) {
         let Some(Timing { kind, budget, watch }) = timing else { return };
         let time = watch.elapsed();
         // A request that is rejected or incomplete leaves the session in another state.
         if matches!(step, Step::Done) && matches!(self.state, State::Command) {
             // Several gets are served at a time; the caller counts the last one.
-            feed.turn.record(kind, time, budget - feed.budget + 1);
+            feed.executor.record(kind, time, budget - feed.budget + 1);
         }
     }
 
@@ -61,12 +61,12 @@ fn text_kind(rest: &[u8]) -> Option<Kind> {
         text::Command::Get(_) => Kind::Get,
         text::Command::Store(_) => Kind::Set,
         text::Command::Delete(..) => Kind::Delete,
-        text::Command::Count(..) => Kind::Arith,
+        text::Command::Arith(..) => Kind::Arith,
         text::Command::Touch(..) => Kind::Touch,
         text::Command::Meta(Verb::Get) => Kind::MetaGet,
         text::Command::Meta(Verb::Set) => Kind::MetaSet,
         text::Command::Meta(Verb::Delete) => Kind::MetaDelete,
-        text::Command::Meta(Verb::Count) => Kind::MetaArith,
+        text::Command::Meta(Verb::Arith) => Kind::MetaArith,
         _ => Kind::Other,
     })
 }
@@ -78,7 +78,7 @@ fn binary_kind(rest: &[u8]) -> Option<Kind> {
         binary::Command::Get { .. } => Kind::Get,
         binary::Command::Store(_) => Kind::Set,
         binary::Command::Delete(..) => Kind::Delete,
-        binary::Command::Count(_) => Kind::Arith,
+        binary::Command::Arith(_) => Kind::Arith,
         _ => Kind::Other,
     })
 }

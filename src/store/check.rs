@@ -10,7 +10,7 @@
 use super::item_ref::ItemRef;
 use super::segment_table::{EvictionUnit, State};
 use super::write_txn::WriteTxn;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::fmt::{Debug, Display};
 
@@ -57,7 +57,7 @@ pub(super) struct Recount {
     /// Items and bytes by class.
     pub(super) classes: Vec<(u64, u64)>,
     /// Items that expire: what they lie in, where they begin in it, and when.
-    pub(super) expiries: Vec<(EvictionUnit, u32, Secs)>,
+    pub(super) expiries: Vec<(EvictionUnit, u32, Timestamp)>,
 }
 
 impl WriteTxn<'_> {
@@ -134,7 +134,7 @@ impl WriteTxn<'_> {
                 let offset = item_ref.offset(self.arena().unit_shift()) - self.arena().segment_offset(id);
                 (EvictionUnit::Segment(id), offset as u32)
             };
-            if item.exptime() != Secs::NEVER {
+            if item.exptime() != Timestamp::NEVER {
                 recount.expiries.push((unit, offset, item.exptime()));
             }
             let (class, bytes) = self.segments.class_of(&item);

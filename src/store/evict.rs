@@ -36,7 +36,7 @@ use super::item_ref::{Hash, ItemRef};
 use super::pace::RELINK_BYTES;
 use super::segment_table::{EvictionUnit, Need, Popped, Purpose, Queue, SegmentTable};
 use super::write_txn::WriteTxn;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 
 /// Items of a victim that are looked up together, and bytes after which no further one is.
 const LOOK_AHEAD: usize = 8;
@@ -374,7 +374,7 @@ impl<'t> WriteTxn<'t> {
         } else {
             counters.evicted += 1;
             counters.evicted_unfetched += u64::from(!item.fetched());
-            counters.evicted_nonzero += u64::from(item.exptime() != Secs::NEVER);
+            counters.evicted_nonzero += u64::from(item.exptime() != Timestamp::NEVER);
             counters.evicted_time = u64::from(self.now.0.saturating_sub(item.last_access().0));
             if queue == Queue::Small {
                 let live = self.segments.totals.curr_items as usize;

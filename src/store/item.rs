@@ -32,7 +32,7 @@
 
 use super::Store;
 use super::pin::{Pin, Share};
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::limits::KEY_BYTES_MAX;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -102,8 +102,8 @@ impl Layout {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields {
     pub(super) flags: u32,
-    pub(super) exptime: Secs,
-    pub(super) last_access: Secs,
+    pub(super) exptime: Timestamp,
+    pub(super) last_access: Timestamp,
     pub(super) cas: u64,
     pub(super) stale: bool,
     pub(super) won: bool,
@@ -292,23 +292,23 @@ impl<'a> Item<'a> {
         low | u64::from(self.u32(extension_at(self.has(MARK_FLAGS)) + 4)) << 48
     }
 
-    /// When it expires, or [`Secs::NEVER`].
+    /// When it expires, or [`Timestamp::NEVER`].
     #[inline]
-    pub fn exptime(&self) -> Secs {
-        Secs(self.atomic_u32(EXPTIME).load(Ordering::Relaxed))
+    pub fn exptime(&self) -> Timestamp {
+        Timestamp(self.atomic_u32(EXPTIME).load(Ordering::Relaxed))
     }
 
     /// True if its time has passed.
     #[inline]
-    pub fn expired(&self, now: Secs) -> bool {
+    pub fn expired(&self, now: Timestamp) -> bool {
         let exptime = self.exptime();
-        exptime != Secs::NEVER && exptime <= now
+        exptime != Timestamp::NEVER && exptime <= now
     }
 
     /// When it was last fetched, or stored.
     #[inline]
-    pub fn last_access(&self) -> Secs {
-        Secs(self.atomic_u32(LAST_ACCESS).load(Ordering::Relaxed))
+    pub fn last_access(&self) -> Timestamp {
+        Timestamp(self.atomic_u32(LAST_ACCESS).load(Ordering::Relaxed))
     }
 
     /// Has been fetched since it was stored.
@@ -337,7 +337,7 @@ impl<'a> Item<'a> {
     }
 
     /// Records at `now` that somebody cared for it without fetching it: last access only.
-    pub fn refresh(&self, now: Secs) {
+    pub fn refresh(&self, now: Timestamp) {
         self.atomic_u32(LAST_ACCESS).store(now.0, Ordering::Relaxed);
     }
 
@@ -345,7 +345,7 @@ impl<'a> Item<'a> {
     ///
     /// A hot item's cache line is written once a second and three times per pass of the evictor, not at every use.
     #[inline]
-    pub fn record_access(&self, now: Secs) {
+    pub fn record_access(&self, now: Timestamp) {
         let last_access = self.atomic_u32(LAST_ACCESS);
         if last_access.load(Ordering::Relaxed) != now.0 {
             last_access.store(now.0, Ordering::Relaxed);
@@ -369,7 +369,7 @@ impl<'a> Item<'a> {
     }
 
     /// Sets the expiry; under the writer lock, so that the log orders it.
-    pub(super) fn set_exptime(&self, exptime: Secs) {
+    pub(super) fn set_exptime(&self, exptime: Timestamp) {
         self.atomic_u32(EXPTIME).store(exptime.0, Ordering::Relaxed);
     }
 

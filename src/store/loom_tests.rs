@@ -7,7 +7,7 @@ use super::item_ref::{Hash, ItemRef};
 use super::log::{Delta, Log};
 use super::pin_counts::PinCounts;
 use super::time::Time;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
@@ -332,12 +332,12 @@ fn a_delta_that_is_seen_brings_its_second_along() {
             thread::spawn(move || {
                 let tail = shared.0.tail();
                 let now = shared.1.now();
-                assert!(tail == 0 || now == Secs(3), "a write of second 3 is seen at {now:?}");
+                assert!(tail == 0 || now == Timestamp(3), "a write of second 3 is seen at {now:?}");
                 assert!(shared.1.now() >= now, "the time does not go back");
             })
         };
-        shared.1.advance(Secs(3));
-        shared.1.advance(Secs(2));
+        shared.1.advance(Timestamp(3));
+        shared.1.advance(Timestamp(2));
         shared.0.append(delta(0));
         reader.join().unwrap();
     });

@@ -81,7 +81,7 @@ pub use shard::{Fresh, Shard};
 pub use totals::{ClassTotals, Memory, Totals};
 
 use crate::classes::Classes;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::limits::BUFFERED_PART;
 use arena::Arena;
 use item::Layout;
@@ -129,7 +129,7 @@ pub trait Host: Send + Sync {
         false
     }
     /// A live item is being evicted. Called with the writer lock held: copy what is needed, call nothing of the store.
-    fn evicted(&self, _item: &Item<'_>, _now: Secs) {}
+    fn evicted(&self, _item: &Item<'_>, _now: Timestamp) {}
 }
 
 /// The address space for the store could not be reserved.
@@ -212,7 +212,7 @@ impl Store {
             time: Time::default(),
             abandoned: Mutex::new(Vec::new()),
             abandoned_count: AtomicU32::new(0),
-            reservation_refused_at: AtomicU32::new(Secs::NEVER.0),
+            reservation_refused_at: AtomicU32::new(Timestamp::NEVER.0),
             buffer_bytes: AtomicU64::new(0),
         }))
     }
@@ -231,17 +231,17 @@ impl Store {
     }
 
     /// The latest second that any ring has seen: all of them go by it.
-    pub fn now(&self) -> Secs {
+    pub fn now(&self) -> Timestamp {
         self.time.now()
     }
 
     /// A ring has read its clock. What has expired by `now` is gone for all rings from here on.
-    pub fn advance(&self, now: Secs) {
+    pub fn advance(&self, now: Timestamp) {
         self.time.advance(now);
     }
 
     /// Sets the time, back as well: then what had expired may be there again. For `debugtime`.
-    pub fn set_now(&self, now: Secs) {
+    pub fn set_now(&self, now: Timestamp) {
         self.time.set(now);
     }
 
@@ -390,14 +390,14 @@ impl Store {
         self.buffer_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn note_reservation_refused(&self, now: Secs) {
+    fn note_reservation_refused(&self, now: Timestamp) {
         self.reservation_refused_at.store(now.0, Ordering::Relaxed);
     }
 
     /// True if values have lately had to wait for memory that is held for others which do not come.
-    pub fn is_short_of_reservations(&self, now: Secs) -> bool {
+    pub fn is_short_of_reservations(&self, now: Timestamp) -> bool {
         let refused_at = self.reservation_refused_at.load(Ordering::Relaxed);
-        refused_at != Secs::NEVER.0 && now.0.saturating_sub(refused_at) <= 1
+        refused_at != Timestamp::NEVER.0 && now.0.saturating_sub(refused_at) <= 1
     }
 
     fn is_busy(&self) -> bool {
@@ -490,7 +490,7 @@ pub struct Put {
     /// Client flags.
     pub flags: u32,
     /// When it expires.
-    pub exptime: Secs,
+    pub exptime: Timestamp,
     /// Its value.
     pub value: Value,
     /// An explicit CAS unique (meta `E`), else the next number.
@@ -539,7 +539,7 @@ impl Value {
 #[derive(Debug, Default)]
 pub struct UpdateMetadata {
     /// Sets the expiry.
-    pub exptime: Option<Secs>,
+    pub exptime: Option<Timestamp>,
     /// Sets or clears the stale mark.
     pub stale: Option<bool>,
     /// Sets or clears the won mark.

@@ -10,7 +10,7 @@ use super::segment_table::Need;
 use super::write_txn::WriteTxn;
 use super::{EditError, Lookup, ReserveError, Retry, Store, Walk};
 use crate::classes::item_bytes;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use std::sync::Arc;
 
 /// Deltas a ring may lag before it is woken: catching up then takes about 100 µs.
@@ -29,14 +29,14 @@ pub struct Shard {
     /// Place of the log at which laggards are looked for next.
     lag_check_at: u64,
     /// The second for which it has been decided how many tables are looked at, and how many are left.
-    tidied: Secs,
+    tidied: Timestamp,
     tables_left: usize,
 }
 
 impl Shard {
     pub(super) fn new(store: Arc<Store>, ring: usize) -> Self {
         let replica = store.replicas[store.replica_of[ring]].replica(ring);
-        Self { store, replica, ring, lag_check_at: LAG_CHECK, tidied: Secs(0), tables_left: 0 }
+        Self { store, replica, ring, lag_check_at: LAG_CHECK, tidied: Timestamp(0), tables_left: 0 }
     }
 
     /// The store.
@@ -45,7 +45,7 @@ impl Shard {
     }
 
     /// As [`Shard::latest`], at `now` or later.
-    pub fn fresh(&mut self, now: Secs) -> Fresh<'_> {
+    pub fn fresh(&mut self, now: Timestamp) -> Fresh<'_> {
         self.store.advance(now);
         self.latest()
     }
@@ -65,13 +65,13 @@ impl Shard {
 
     /// A slice (at most about 100 µs) of background work: catching up, expiry, eviction ahead of need, index upkeep.
     /// True if it should be called again soon; call it at least once a second.
-    pub fn maintain(&mut self, now: Secs) -> bool {
+    pub fn maintain(&mut self, now: Timestamp) -> bool {
         let fresh = self.fresh(now);
         let now = fresh.now;
         fresh.shard.maintain_in_section(now)
     }
 
-    fn maintain_in_section(&mut self, now: Secs) -> bool {
+    fn maintain_in_section(&mut self, now: Timestamp) -> bool {
         if self.tidied != now {
             self.tidied = now;
             self.tables_left = self.replica.index().tables().div_ceil(16);
@@ -114,7 +114,7 @@ impl Shard {
     /// # Errors
     /// What does not add up, a difference a line.
     #[doc(hidden)]
-    pub fn check(&mut self, now: Secs) -> Result<(), String> {
+    pub fn check(&mut self, now: Timestamp) -> Result<(), String> {
         let fresh = self.fresh(now);
         fresh.shard.write_txn().check()
     }
@@ -176,7 +176,7 @@ impl Shard {
 #[derive(Debug)]
 pub struct Fresh<'s> {
     pub(super) shard: &'s mut Shard,
-    pub(super) now: Secs,
+    pub(super) now: Timestamp,
     /// Its edits are those of a copy; see [`Store::begin_copy`].
     pub(super) is_copy: bool,
 }
@@ -194,12 +194,12 @@ impl Fresh<'_> {
 
     /// The time at which it was taken.
     #[inline]
-    pub fn now(&self) -> Secs {
+    pub fn now(&self) -> Timestamp {
         self.now
     }
 
     /// Takes another time, which the store has been set to.
-    pub fn set_now(&mut self, now: Secs) {
+    pub fn set_now(&mut self, now: Timestamp) {
         self.now = now;
     }
 
@@ -346,7 +346,7 @@ impl Fresh<'_> {
     /// The log is full.
     pub fn flush(&mut self) -> Result<(), Retry> {
         self.flush_now()?;
-        self.shard.store.time.set_flush_at(Secs::NEVER);
+        self.shard.store.time.set_flush_at(Timestamp::NEVER);
         Ok(())
     }
 
@@ -363,7 +363,7 @@ impl Fresh<'_> {
     }
 
     /// The flush happens when the clock reaches `at`; a later call replaces it (`flush_all` with a delay).
-    pub fn flush_at(&mut self, at: Secs) {
+    pub fn flush_at(&mut self, at: Timestamp) {
         self.shard.store.time.set_flush_at(at);
     }
 

@@ -15,7 +15,7 @@ use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
 use super::segment_table::{EvictionUnit, Large, Queue, State, Walk};
 use super::write_txn::WriteTxn;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 
 /// Of all items, the part that may be looked at in a second without having expired; one in this many.
 const LOOKS_PART: u64 = 32;
@@ -112,7 +112,7 @@ impl<'t> WriteTxn<'t> {
 
     /// The evictor is emptying the segment, unless it has to stop.
     fn look_again_later(&mut self, id: u32) {
-        self.segments.schedule.note(EvictionUnit::Segment(id), Secs(self.now.0 + 1));
+        self.segments.schedule.note(EvictionUnit::Segment(id), Timestamp(self.now.0 + 1));
     }
 
     fn sweep_large(&mut self, id: u32) {
@@ -123,7 +123,7 @@ impl<'t> WriteTxn<'t> {
         let (item_ref, item) = self.item_of_large(id);
         if item.expired(self.now) {
             self.remove_expired(item_ref, &item, self.hash(item.key()));
-        } else if item.exptime() != Secs::NEVER {
+        } else if item.exptime() != Timestamp::NEVER {
             self.segments.schedule.note(EvictionUnit::Large(id), item.exptime());
         }
     }
@@ -167,7 +167,7 @@ impl<'t> WriteTxn<'t> {
     ) -> (Walk, u32) {
         let used = self.segments.segments[walk.id as usize].used;
         let (mut cost, mut looks, mut found) = (0, 0, 0);
-        let mut earliest = Secs(u32::MAX);
+        let mut earliest = Timestamp(u32::MAX);
         while walk.offset < used
             && found < LOOK_AHEAD
             && cost < left
@@ -194,7 +194,7 @@ impl<'t> WriteTxn<'t> {
             }
         }
         self.segments.sweep.looks_left -= looks;
-        if earliest != Secs(u32::MAX) {
+        if earliest != Timestamp(u32::MAX) {
             self.segments.schedule.note(EvictionUnit::Segment(walk.id), earliest);
         }
         (walk, cost)

@@ -14,7 +14,7 @@
 //! begun before. A write transaction reads it under the lock, after its replay.
 
 use super::sync::{AtomicU32, Ordering};
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 
 /// Read all the time, written once a second: on cache lines of its own.
 #[derive(Debug)]
@@ -27,49 +27,49 @@ pub(super) struct Time {
 
 impl Default for Time {
     fn default() -> Self {
-        Self { now: AtomicU32::new(0), flush_at: AtomicU32::new(Secs::NEVER.0) }
+        Self { now: AtomicU32::new(0), flush_at: AtomicU32::new(Timestamp::NEVER.0) }
     }
 }
 
 impl Time {
     /// The latest second that any ring has seen.
     #[inline]
-    pub(super) fn now(&self) -> Secs {
-        Secs(self.now.load(Ordering::Relaxed))
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp(self.now.load(Ordering::Relaxed))
     }
 
     /// True if what expires at `exptime` has expired.
     #[inline]
-    pub(super) fn is_past(&self, exptime: Secs) -> bool {
-        exptime != Secs::NEVER && exptime <= self.now()
+    pub(super) fn is_past(&self, exptime: Timestamp) -> bool {
+        exptime != Timestamp::NEVER && exptime <= self.now()
     }
 
     /// It is `now`, or later.
-    pub(super) fn advance(&self, now: Secs) {
+    pub(super) fn advance(&self, now: Timestamp) {
         if self.now() < now {
             self.now.fetch_max(now.0, Ordering::Relaxed);
         }
     }
 
     /// It is `now`, even if it was later before.
-    pub(super) fn set(&self, now: Secs) {
+    pub(super) fn set(&self, now: Timestamp) {
         self.now.store(now.0, Ordering::Relaxed);
     }
 
     #[inline]
-    pub(super) fn flush_is_due(&self, now: Secs) -> bool {
+    pub(super) fn flush_is_due(&self, now: Timestamp) -> bool {
         let at = self.flush_at.load(Ordering::Relaxed);
-        at != Secs::NEVER.0 && at <= now.0
+        at != Timestamp::NEVER.0 && at <= now.0
     }
 
-    pub(super) fn set_flush_at(&self, at: Secs) {
+    pub(super) fn set_flush_at(&self, at: Timestamp) {
         self.flush_at.store(at.0, Ordering::Relaxed);
     }
 
     /// True for the one caller that must carry out the flush that is due.
-    pub(super) fn take_due_flush(&self, now: Secs) -> bool {
+    pub(super) fn take_due_flush(&self, now: Timestamp) -> bool {
         let at = self.flush_at.load(Ordering::Relaxed);
-        let (never, relaxed) = (Secs::NEVER.0, Ordering::Relaxed);
+        let (never, relaxed) = (Timestamp::NEVER.0, Ordering::Relaxed);
         at != never && at <= now.0 && self.flush_at.compare_exchange(at, never, relaxed, relaxed).is_ok()
     }
 }

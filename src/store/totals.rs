@@ -1,7 +1,7 @@
 //! What the store tells of itself: counters, gauges and the parts of its memory.
 
 use super::ReplicaMemory;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 
 /// Sums over the whole store, as memcached's statistics name them.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,7 @@ pub struct ClassTotals {
     pub crawler_reclaimed: u64,
     pub outofmemory: u64,
     /// When the oldest segment of the store was opened: the same for all classes, which share segments.
-    pub oldest: Secs,
+    pub oldest: Timestamp,
 }
 
 /// The parts of the `-m` budget and what else the store holds; bytes unless said.

@@ -16,7 +16,7 @@ use super::pace::Effort;
 use super::replica::Replica;
 use super::reservation::ReservedItem;
 use super::segment_table::{Need, Purpose, Queue, SegmentTable};
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) struct WriteTxn<'t> {
     store: &'t Arc<Store>,
     pub(super) segments: MutexGuard<'t, SegmentTable>,
     replica: &'t mut Replica,
-    pub(super) now: Secs,
+    pub(super) now: Timestamp,
     /// What has been done for memory.
     pub(super) effort: Effort,
 }
@@ -250,7 +250,7 @@ impl<'t> WriteTxn<'t> {
         arena.reservation(at);
         let fields = Fields {
             flags: 0,
-            exptime: Secs::NEVER,
+            exptime: Timestamp::NEVER,
             last_access: self.now,
             cas: 0,
             stale: false,

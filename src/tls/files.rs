@@ -3,7 +3,7 @@
 //! rustls judges a server's own certificate by the rules for those of others: it wants version 3 and knows every critical
 //! extension. Whether to accept it is the client's business, so here only its key is compared.
 
-use crate::log;
+use crate::logging;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, Der, PrivateKeyDer, TrustAnchor};
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -17,7 +17,7 @@ const OTHER_LABELS: [&str; 2] = ["TRUSTED CERTIFICATE-----", "X509 CERTIFICATE--
 /// All certificates in a PEM file, at least one; or the reason as text.
 pub(super) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let none = "it contains no certificate";
-    let bytes = std::fs::read(path).map_err(|error| log::reason(&error))?;
+    let bytes = std::fs::read(path).map_err(|error| logging::reason(&error))?;
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
     for label in OTHER_LABELS {
         text = text.replace(label, "CERTIFICATE-----");
@@ -99,7 +99,7 @@ pub(super) fn pem_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> 
 
 /// The private key in a DER file, or the reason as text.
 pub(super) fn der_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let bytes = std::fs::read(path).map_err(|error| log::reason(&error))?;
+    let bytes = std::fs::read(path).map_err(|error| logging::reason(&error))?;
     PrivateKeyDer::try_from(bytes).map_err(str::to_owned)
 }
 
@@ -131,7 +131,7 @@ pub(super) fn certified(
 /// `error` as text; `none` is the text for an empty file.
 fn reason(error: &pem::Error, none: &str) -> String {
     match error {
-        pem::Error::Io(error) => log::reason(error),
+        pem::Error::Io(error) => logging::reason(error),
         pem::Error::NoItemsFound => none.to_owned(),
         error => error.to_string(),
     }

@@ -1,6 +1,6 @@
 //! The expected content of the store: a plain map.
 
-use memcrsd::clock::Secs;
+use memcrsd::clock::Timestamp;
 use std::collections::HashMap;
 
 /// One key's state.
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 pub(crate) struct Entry {
     pub(crate) value: Vec<u8>,
     pub(crate) flags: u32,
-    pub(crate) exptime: Secs,
+    pub(crate) exptime: Timestamp,
     pub(crate) cas: u64,
 }
 
@@ -16,13 +16,13 @@ pub(crate) struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     entries: HashMap<Vec<u8>, Entry>,
-    pub(crate) flush_at: Option<Secs>,
+    pub(crate) flush_at: Option<Timestamp>,
 }
 
 impl Model {
     /// The live entry of `key`.
-    pub(crate) fn get(&self, key: &[u8], now: Secs) -> Option<&Entry> {
-        let live = |entry: &&Entry| entry.exptime == Secs::NEVER || entry.exptime > now;
+    pub(crate) fn get(&self, key: &[u8], now: Timestamp) -> Option<&Entry> {
+        let live = |entry: &&Entry| entry.exptime == Timestamp::NEVER || entry.exptime > now;
         self.entries.get(key).filter(live)
     }
 
@@ -39,7 +39,7 @@ impl Model {
         self.flush_at = None;
     }
 
-    pub(crate) fn keys(&self, now: Secs) -> Vec<Vec<u8>> {
+    pub(crate) fn keys(&self, now: Timestamp) -> Vec<Vec<u8>> {
         let mut keys: Vec<_> =
             self.entries.keys().filter(|key| self.get(key, now).is_some()).cloned().collect();
         keys.sort();

@@ -2,7 +2,7 @@
 
 use crate::model::{Entry, Model};
 use memcrsd::classes::Classes;
-use memcrsd::clock::Secs;
+use memcrsd::clock::Timestamp;
 use memcrsd::fuzzing::rings::{self, with_shard};
 use memcrsd::store::{
     Data, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Reservation, ReserveError, Retry,
@@ -49,12 +49,12 @@ impl Host for Rings {
         true
     }
 
-    fn evicted(&self, item: &Item<'_>, _now: Secs) {
+    fn evicted(&self, item: &Item<'_>, _now: Timestamp) {
         EVICTED.with_borrow_mut(|evicted| evicted.push((item.key().to_vec(), item.cas())));
     }
 }
 
-fn put(flags: u32, exptime: Secs, value: Value) -> Edit {
+fn put(flags: u32, exptime: Timestamp, value: Value) -> Edit {
     Edit::Put(Put { flags, exptime, value, cas: None, stale: false, won: false, key_is_binary: false })
 }
 
@@ -134,10 +134,10 @@ impl World {
         vec![byte; length]
     }
 
-    fn exptime(&mut self) -> Secs {
+    fn exptime(&mut self) -> Timestamp {
         match self.random.u8(..4) {
-            0 => Secs(rings::now().0 + self.random.u32(1..20)),
-            _ => Secs::NEVER,
+            0 => Timestamp(rings::now().0 + self.random.u32(1..20)),
+            _ => Timestamp::NEVER,
         }
     }
 
@@ -182,7 +182,7 @@ impl World {
     fn rare(&mut self, ring: usize, op: u64) {
         match self.random.u8(..12) {
             0..6 => {
-                rings::set_now(Secs(rings::now().0 + 1));
+                rings::set_now(Timestamp(rings::now().0 + 1));
                 if self.model.flush_at.is_some_and(|at| at <= rings::now()) {
                     // The next operation on any ring carries it out; nothing is readable in between.
                     self.model.flush();
@@ -196,7 +196,7 @@ impl World {
             }
             // A flush that comes due while a ring is stuck is late.
             7 if op.is_multiple_of(64) && rings::stuck().is_none() => {
-                let at = Secs(rings::now().0 + 2);
+                let at = Timestamp(rings::now().0 + 2);
                 with_shard(ring, |shard| shard.fresh(rings::now()).flush_at(at));
                 self.model.flush_at = Some(at);
             }
@@ -313,7 +313,7 @@ impl World {
             for _ in 0..self.random.u32(1..400) {
                 let (key, value) =
                     if self.random.bool() { (key.clone(), self.value()) } else { (self.key(), self.value()) };
-                self.write(writer, &key, 0, Secs::NEVER, &value);
+                self.write(writer, &key, 0, Timestamp::NEVER, &value);
                 self.take_evicted();
             }
             rings::set_stuck(None);
@@ -354,7 +354,7 @@ impl World {
         self.write(ring, &key, flags, exptime, &value);
     }
 
-    fn write(&mut self, ring: usize, key: &[u8], flags: u32, exptime: Secs, value: &[u8]) {
+    fn write(&mut self, ring: usize, key: &[u8], flags: u32, exptime: Timestamp, value: &[u8]) {
         let now = rings::now();
         let result = self.attempt(ring, |shard| {
             shard.fresh(now).edit(key, &mut Data::Bytes(value), |_| (put(flags, exptime, Value::Data), ()))
@@ -384,7 +384,7 @@ impl World {
     }
 
     /// Without eviction a write that needs no more than it frees is accepted, unless sends and receives hold the memory.
-    fn write_at_rest(&mut self, ring: usize, key: &[u8], flags: u32, exptime: Secs, value: &[u8]) {
+    fn write_at_rest(&mut self, ring: usize, key: &[u8], flags: u32, exptime: Timestamp, value: &[u8]) {
         assert!(!self.receiving.is_empty() || !self.sending.is_empty(), "what needs no more is accepted");
         self.receiving.clear();
         while !self.sending.is_empty() {
@@ -423,7 +423,7 @@ impl World {
         let (key, value) = (self.key(), self.value());
         let now = rings::now();
         if self.model.get(&key, now).is_none() {
-            self.write(ring, &key, 0, Secs::NEVER, &value);
+            self.write(ring, &key, 0, Timestamp::NEVER, &value);
         } else {
             self.edit(ring, &key, Data::Bytes(&value), || Edit::Keep, |entry| entry.cloned());
         }
@@ -449,7 +449,7 @@ impl World {
         let wanted = self.model.get(&key, now).map_or(1, |entry| entry.cas);
         let result = self.attempt(ring, |shard| {
             shard.fresh(now).edit(&key, &mut Data::Bytes(b"swapped"), |item| match item {
-                Some(item) if item.cas() == wanted => (put(9, Secs::NEVER, Value::Data), true),
+                Some(item) if item.cas() == wanted => (put(9, Timestamp::NEVER, Value::Data), true),
                 _ => (Edit::Keep, false),
             })
         });
@@ -457,7 +457,8 @@ impl World {
             && done.outcome
         {
             assert!(done.cas > wanted, "cas grows");
-            let entry = Entry { value: b"swapped".to_vec(), flags: 9, exptime: Secs::NEVER, cas: done.cas };
+            let entry =
+                Entry { value: b"swapped".to_vec(), flags: 9, exptime: Timestamp::NEVER, cas: done.cas };
             self.model.put(&key, entry);
         }
     }
@@ -519,8 +520,8 @@ impl World {
             if self.random.u8(..4) == 0 {
                 return;
             }
-            let put = || put(5, Secs::NEVER, Value::Data);
-            let entry = Entry { value, flags: 5, exptime: Secs::NEVER, cas: 0 };
+            let put = || put(5, Timestamp::NEVER, Value::Data);
+            let entry = Entry { value, flags: 5, exptime: Timestamp::NEVER, cas: 0 };
             self.edit(ring, &key, Data::Reservation(reservation), put, |_| Some(entry));
         }
     }

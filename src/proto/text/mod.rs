@@ -6,7 +6,7 @@
 
 pub mod reply;
 
-use crate::command::{Direction, Exptime, Mode, Replies, Store};
+use crate::command::{Direction, Exptime, Mode, Replies, StorageRequest};
 use crate::limits::{KEY_BYTES_MAX, LINE_BYTES_MAX, LINE_TOKENS_MAX, VALUE_BYTES_ANNOUNCED_MAX};
 use crate::number;
 use crate::proto::scan;
@@ -84,7 +84,7 @@ pub enum Command<'a> {
     /// delete.
     Delete(&'a [u8], Replies),
     /// incr, decr.
-    Count(&'a [u8], Direction, u64, Replies),
+    Arith(&'a [u8], Direction, u64, Replies),
     /// touch.
     Touch(&'a [u8], Exptime, Replies),
     /// mg, ms, md, ma, me; parsed by [`crate::proto::meta`].
@@ -117,7 +117,7 @@ pub enum Verb {
     /// md.
     Delete,
     /// ma.
-    Count,
+    Arith,
     /// me.
     Debug,
 }
@@ -162,7 +162,7 @@ pub struct Get<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
     /// The command, or the error to send once its data block has been skipped.
-    pub store: Result<Store<'a>, &'static [u8]>,
+    pub store: Result<StorageRequest<'a>, &'static [u8]>,
     /// Length of the value without its line end, bytes.
     pub value_bytes: usize,
     /// `noreply`.
@@ -234,7 +234,7 @@ pub fn parse(line: &[u8], line_end_bytes: usize) -> Command<'_> {
         b"mg" => Command::Meta(Verb::Get),
         b"ms" => Command::Meta(Verb::Set),
         b"md" => Command::Meta(Verb::Delete),
-        b"ma" => Command::Meta(Verb::Count),
+        b"ma" => Command::Meta(Verb::Arith),
         b"me" => Command::Meta(Verb::Debug),
         b"mn" => Command::Noop,
         b"get" => get(words, false),
@@ -331,7 +331,7 @@ fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
         _ => Some(0),
     };
     let store = match (number::c_unsigned(flags), number::c_signed(exptime), compare) {
-        (Some(flags), Some(exptime), Some(compare)) if key.len() <= KEY_BYTES_MAX => Ok(Store {
+        (Some(flags), Some(exptime), Some(compare)) if key.len() <= KEY_BYTES_MAX => Ok(StorageRequest {
             key,
             mode,
             flags: flags as u32,
@@ -378,7 +378,7 @@ fn count(mut words: Words<'_>, direction: Direction) -> Command<'_> {
         (_, None) => too_few(),
         (Err(refused), _) => refused,
         (Ok((key, replies)), Some(delta)) => match number::unsigned(delta) {
-            Some(delta) => Command::Count(key, direction, delta, replies),
+            Some(delta) => Command::Arith(key, direction, delta, replies),
             None => Command::Refused(reply::BAD_DELTA, replies),
         },
     }

@@ -10,7 +10,7 @@ use crate::engine::{Report, Shared};
 use crate::limits::{
     METRICS_CONNECTION_TIMEOUT, METRICS_CONNECTIONS_MAX, METRICS_REQUEST_BYTES_MAX, METRICS_REQUEST_TIMEOUT,
 };
-use crate::log;
+use crate::logging;
 use crate::store::Store;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -55,7 +55,7 @@ pub(super) fn serve(
         let accept = |listener| accept(listener, store, shared);
         if let Err(error) = Background::build(engine).and_then(|background| background.run(listener, accept))
         {
-            tracing::warn!("can't serve metrics: {}", log::reason(&error));
+            tracing::warn!("can't serve metrics: {}", logging::reason(&error));
         }
     };
     std::thread::Builder::new().name("metrics".to_owned()).spawn(body)?;

@@ -1,7 +1,7 @@
 //! Administration. Source: protocol.txt, and memcached 1.6.45 itself.
 
 use super::{check, check_with};
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::engine::Stop;
 use crate::engine::connections::{Address, Connection};
@@ -123,7 +123,7 @@ fn dumps_go_on_until_all_items_are_seen() {
     let mut lines: Vec<_> = dump.lines().collect();
     assert_eq!((lines.remove(0), lines.pop(), lines.pop()), ("OK", Some("VERSION 1.6.45"), Some("END")));
     assert_eq!(lines.len(), count);
-    let unix = peer.shared().clock.unix(Secs(100));
+    let unix = peer.shared().clock.unix(Timestamp(100));
     let seven = lines.iter().find(|line| line.starts_with("key=key%3A7 ")).unwrap();
     assert!(seven.starts_with(&format!("key=key%3A7 exp=-1 la={unix} cas=")), "{seven}");
     assert!(seven.ends_with(" fetch=yes cls=1 size=71 flags=7 "), "{seven}");
@@ -263,9 +263,9 @@ fn items_slabs_and_connections() {
     }
     let address = |port: u16| Address::Tcp(([127, 0, 0, 1], port).into());
     let connections = &peer.shared().connections;
-    connections.insert(26, Arc::new(Connection::new(address(11211), None, Secs(2))));
-    connections.insert(30, Arc::new(Connection::new(address(5555), Some(address(11211)), Secs(98))));
-    connections.insert(31, Arc::new(Connection::new(Address::UnixPeer, None, Secs(98))));
+    connections.insert(26, Arc::new(Connection::new(address(11211), None, Timestamp(2))));
+    connections.insert(30, Arc::new(Connection::new(address(5555), Some(address(11211)), Timestamp(98))));
+    connections.insert(31, Arc::new(Connection::new(Address::UnixPeer, None, Timestamp(98))));
     connections.remove(31);
     assert_eq!(
         text(&mut peer, "stats conns\r\n"),

@@ -1,7 +1,7 @@
 //! The meta protocol. Source: protocol.txt, "Meta Commands", and memcached 1.6.45 itself.
 
 use super::check;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::fuzzing::Peer;
 
@@ -198,7 +198,7 @@ fn binary_keys() {
 fn debug() {
     let mut peer = Peer::new(Config::default());
     peer.send(b"me a\r\nms a 1 T30 E5\r\nx\r\nme a\r\nmg a\r\n");
-    peer.set_now(Secs(110));
+    peer.set_now(Timestamp(110));
     peer.send(b"me a\r\nms b 1 F1\r\nx\r\nme b more words\r\n");
     let answers = String::from_utf8(peer.answers()).unwrap();
     let mut lines = answers.split("\r\n");

@@ -1,6 +1,6 @@
 //! Commands that cannot run because another ring lags: they stop in front of themselves, and run or are refused later.
 
-use crate::clock::{Clock, Secs};
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::engine::{Engine, Shared};
 use crate::fuzzing;
@@ -23,7 +23,7 @@ impl Halves {
         let stuck = store.shard(1);
         let shared = Shared::new(config.clone(), Clock::start(), 2);
         let engine = Engine::new(shared, store.shard(0), 0);
-        engine.advance(Secs(100));
+        engine.advance(Timestamp(100));
         let session = Session::new(&engine, 30, config.protocol);
         Self { engine, stuck, session, out: Output::default() }
     }
@@ -32,19 +32,19 @@ impl Halves {
     fn fill_log(&mut self) {
         let put = || Put {
             flags: 0,
-            exptime: Secs::NEVER,
+            exptime: Timestamp::NEVER,
             value: Value::Empty,
             cas: None,
             stale: false,
             won: false,
             key_is_binary: false,
         };
-        let mut fresh = self.engine.shard_mut().fresh(Secs(100));
+        let mut fresh = self.engine.shard_mut().fresh(Timestamp(100));
         while fresh.edit(b"filler", &mut Data::None, |_| (Edit::Put(put()), ())).is_ok() {}
     }
 
     fn free_log(&mut self) {
-        self.stuck.fresh(Secs(100));
+        self.stuck.fresh(Timestamp(100));
     }
 
     /// Feeds `input`, and what is left of it when the session wants to go on.

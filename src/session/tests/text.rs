@@ -1,7 +1,7 @@
 //! The classic text protocol. Source: protocol.txt, and memcached 1.6.45 itself.
 
 use super::{check, check_with};
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::fuzzing::Peer;
 
@@ -255,17 +255,17 @@ fn values_over_the_limit() {
 #[test]
 fn expiry() {
     let mut peer = Peer::new(Config::default());
-    peer.set_now(Secs(100));
+    peer.set_now(Timestamp(100));
     peer.send(
         b"set a 0 10 1\r\nx\r\nset n 0 -1 1\r\nx\r\nset p 0 2592001 1\r\nx\r\nset w 0 2147483648 1\r\nx\r\n",
     );
     assert_eq!(peer.answers(), b"STORED\r\nSTORED\r\nSTORED\r\nSTORED\r\n");
     peer.send(b"get a n p w\r\n");
     assert_eq!(peer.answers(), b"VALUE a 0 1\r\nx\r\nEND\r\n");
-    peer.set_now(Secs(109));
+    peer.set_now(Timestamp(109));
     peer.send(b"get a\r\n");
     assert_eq!(peer.answers(), b"VALUE a 0 1\r\nx\r\nEND\r\n");
-    peer.set_now(Secs(110));
+    peer.set_now(Timestamp(110));
     peer.send(b"get a\r\n");
     assert_eq!(peer.answers(), b"END\r\n");
     let counts = peer.shared().sums().ring;
@@ -279,7 +279,7 @@ fn flush() {
     assert_eq!(peer.answers(), b"STORED\r\nOK\r\nEND\r\nSTORED\r\nVALUE a 0 1\r\ny\r\nEND\r\n");
     peer.send(b"flush_all 10\r\nget a\r\n");
     assert_eq!(peer.answers(), b"OK\r\nVALUE a 0 1\r\ny\r\nEND\r\n");
-    peer.set_now(Secs(111));
+    peer.set_now(Timestamp(111));
     peer.send(b"get a\r\n");
     assert_eq!(peer.answers(), b"END\r\n");
     peer.send(b"flush_all x\r\nflush_all 0 1 2\r\n");

@@ -240,7 +240,7 @@ impl SegmentTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Secs;
+    use crate::clock::Timestamp;
     use crate::store::item_ref::{Hash, ItemRef};
     use crate::store::log::Delta;
     use crate::store::tests::{Checked, NOW, alone, options, set, set_at};
@@ -254,7 +254,7 @@ mod tests {
         for n in 0..30_000 {
             set(&mut shard, &format!("key-{n}"), b"value").unwrap();
         }
-        set_at(&mut shard, NOW, "expires", b"value", Secs(9)).unwrap();
+        set_at(&mut shard, NOW, "expires", b"value", Timestamp(9)).unwrap();
         assert_eq!(shard.check(NOW), Ok(()));
         shard
     }
@@ -292,8 +292,8 @@ mod tests {
             ("items, bytes of class 1", |segments| segments.class_totals[1].items += 1),
             ("items, bytes:", |segments| segments.totals.bytes += 1),
             ("is scheduled for None", |segments| segments.schedule.pop()),
-            ("expired at Secs(9) and is there", |segments| {
-                segments.segments.iter_mut().for_each(|segment| segment.removed_by = Secs(9));
+            ("expired at Timestamp(9) and is there", |segments| {
+                segments.segments.iter_mut().for_each(|segment| segment.removed_by = Timestamp(9));
             }),
         ];
         for (name, plant) in planted {

@@ -45,7 +45,7 @@ use super::pace::Credit;
 use super::written::WrittenKeys;
 use super::{ClassTotals, Totals};
 use crate::classes::{Classes, item_bytes};
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use lazy_fifo::LazyFifo;
 use reclaim::{Listing, ReclaimList};
 use schedule::Schedule;
@@ -86,9 +86,9 @@ pub(super) struct Segment {
     /// Bytes of items that the index names.
     pub(super) live: u32,
     /// When it was opened.
-    opened: Secs,
+    opened: Timestamp,
     /// What in it expired by then has been removed, or will be by the walk that is under way: see `sweep`.
-    pub(super) removed_by: Secs,
+    pub(super) removed_by: Timestamp,
     /// Number of retirements, so that an old entry in a queue is recognised.
     pub(super) epoch: u32,
     /// Where it stands in `reclaim_list`.
@@ -160,7 +160,7 @@ pub(super) struct SegmentTable {
     large_bytes: Sum,
     epochs: u32,
     /// Time of the transaction.
-    pub(super) now: Secs,
+    pub(super) now: Timestamp,
     extents: Extents,
     /// By [`Line`].
     queues: [LazyFifo; 3],
@@ -218,7 +218,7 @@ impl SegmentTable {
             large_items: Slab::new(),
             large_bytes: Sum::default(),
             epochs: 0,
-            now: Secs(0),
+            now: Timestamp(0),
             extents: Extents::new(arena.large_base(), arena.large_bytes()),
             queues: Default::default(),
             queue_bytes: Default::default(),
@@ -430,21 +430,21 @@ impl SegmentTable {
     }
 
     /// An item's expiry changed.
-    pub(super) fn expires(&mut self, arena: &Arena, item_ref: ItemRef, exptime: Secs) {
+    pub(super) fn expires(&mut self, arena: &Arena, item_ref: ItemRef, exptime: Timestamp) {
         self.note_expiry(self.placement(arena, item_ref), exptime);
     }
 
     /// Something in `placement` expires at `at`.
     #[inline]
-    fn note_expiry(&mut self, placement: Placement, at: Secs) {
-        if at == Secs::NEVER {
+    fn note_expiry(&mut self, placement: Placement, at: Timestamp) {
+        if at == Timestamp::NEVER {
             return;
         }
         let unit = match placement {
             Placement::Segment(id) => {
                 let segment = &mut self.segments[id as usize];
                 if at <= segment.removed_by {
-                    segment.removed_by = Secs(0);
+                    segment.removed_by = Timestamp(0);
                 }
                 EvictionUnit::Segment(id)
             }
@@ -489,7 +489,7 @@ impl SegmentTable {
     }
 
     /// When the oldest segment was opened.
-    pub(super) fn oldest(&self) -> Secs {
+    pub(super) fn oldest(&self) -> Timestamp {
         let opened = |(unit, _): &(EvictionUnit, u32)| match unit {
             EvictionUnit::Segment(id) => Some(self.segments[*id as usize].opened),
             EvictionUnit::Large(_) => None,
@@ -519,8 +519,8 @@ impl Segment {
             queue: Queue::Small,
             used: 0,
             live: 0,
-            opened: Secs(0),
-            removed_by: Secs(0),
+            opened: Timestamp(0),
+            removed_by: Timestamp(0),
             epoch: 0,
             listing: Listing::default(),
         }

@@ -6,7 +6,7 @@
 //! nobody comes back for it.
 
 use super::{Need, SegmentTable};
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 use crate::store::item_ref::Hash;
 
 /// Seconds after which nobody is expected to come back.
@@ -16,7 +16,7 @@ const LAPSE_SECS: u32 = 1;
 pub(super) struct Promise {
     hash: Hash,
     bytes: u64,
-    at: Secs,
+    at: Timestamp,
 }
 
 impl SegmentTable {

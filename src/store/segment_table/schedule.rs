@@ -12,14 +12,14 @@
 //! Bounded: 12 bytes for each segment, and for each large item that exists at the same time.
 
 use super::EvictionUnit;
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 
 /// The place of a unit that does not stand in the heap.
 const NOWHERE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
-    at: Secs,
+    at: Timestamp,
     unit: EvictionUnit,
 }
 
@@ -33,9 +33,9 @@ pub(in crate::store) struct Schedule {
 }
 
 impl Schedule {
-    /// Something in `unit` expires at `at`, which is not [`Secs::NEVER`].
+    /// Something in `unit` expires at `at`, which is not [`Timestamp::NEVER`].
     #[inline]
-    pub(in crate::store) fn note(&mut self, unit: EvictionUnit, at: Secs) {
+    pub(in crate::store) fn note(&mut self, unit: EvictionUnit, at: Timestamp) {
         let place = self.place(unit);
         if place == NOWHERE || at < self.heap[place as usize].at {
             self.bring_forward(place, Entry { at, unit });
@@ -54,7 +54,7 @@ impl Schedule {
     }
 
     /// The unit whose time comes first, and that time.
-    pub(in crate::store) fn first(&self) -> Option<(EvictionUnit, Secs)> {
+    pub(in crate::store) fn first(&self) -> Option<(EvictionUnit, Timestamp)> {
         self.heap.first().map(|entry| (entry.unit, entry.at))
     }
 
@@ -69,7 +69,7 @@ impl Schedule {
     }
 
     /// When the turn of `unit` comes; `None` if it does not.
-    pub(super) fn time_of(&self, unit: EvictionUnit) -> Option<Secs> {
+    pub(super) fn time_of(&self, unit: EvictionUnit) -> Option<Timestamp> {
         self.heap.get(self.place(unit) as usize).map(|entry| entry.at)
     }
 
@@ -142,9 +142,9 @@ mod tests {
             let id = random.u32(..50);
             let unit = if random.bool() { EvictionUnit::Segment(id) } else { EvictionUnit::Large(id) };
             let at = random.u32(1..1_000);
-            schedule.note(unit, Secs(at));
+            schedule.note(unit, Timestamp(at));
             model.entry(unit).and_modify(|before| *before = at.min(*before)).or_insert(at);
-            assert_eq!(schedule.time_of(unit), Some(Secs(model[&unit])));
+            assert_eq!(schedule.time_of(unit), Some(Timestamp(model[&unit])));
             if random.u8(..3) == 0 {
                 let (first, at) = schedule.first().unwrap();
                 assert_eq!(Some(&at.0), model.values().min());

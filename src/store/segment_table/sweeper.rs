@@ -1,12 +1,12 @@
 //! Where the sweep is: see `store/sweep.rs`.
 
-use crate::clock::Secs;
+use crate::clock::Timestamp;
 
 /// Where the sweep is, and what it may still do.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Sweep {
     /// The second that the rest is about.
-    pub(in crate::store) second: Secs,
+    pub(in crate::store) second: Timestamp,
     /// The ring that works in it.
     pub(in crate::store) ring: usize,
     pub(in crate::store) looks_left: u64,
@@ -23,7 +23,7 @@ pub(in crate::store) struct Walk {
     /// Where the next item begins.
     pub(in crate::store) offset: u32,
     /// What expired by then has been removed by the walk before.
-    pub(in crate::store) removed_by: Secs,
+    pub(in crate::store) removed_by: Timestamp,
 }
 
 impl Sweep {

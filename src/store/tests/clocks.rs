@@ -3,8 +3,9 @@
 use super::*;
 
 fn touch(fresh: &mut Fresh<'_>, key: &str) -> bool {
-    let amend =
-        || Edit::UpdateMetadata(UpdateMetadata { exptime: Some(Secs(100)), ..UpdateMetadata::default() });
+    let amend = || {
+        Edit::UpdateMetadata(UpdateMetadata { exptime: Some(Timestamp(100)), ..UpdateMetadata::default() })
+    };
     let touch = |old: Option<&Item<'_>>| (if old.is_some() { amend() } else { Edit::Keep }, old.is_some());
     fresh.edit(key.as_bytes(), &mut Data::None, touch).unwrap().outcome
 }
@@ -15,9 +16,9 @@ fn touch(fresh: &mut Fresh<'_>, key: &str) -> bool {
 fn what_has_expired_on_one_ring_is_gone_on_all() {
     let store = Store::new(options(2 << 20, 2), Box::new(Quiet)).unwrap();
     let (mut early, mut late) = (shard(&store, 0), shard(&store, 1));
-    set_at(&mut early, NOW, "key", b"value", Secs(3)).unwrap();
+    set_at(&mut early, NOW, "key", b"value", Timestamp(3)).unwrap();
     assert!(get(&mut late, "key").is_some());
-    assert!(!touch(&mut early.fresh(Secs(3)), "key"));
+    assert!(!touch(&mut early.fresh(Timestamp(3)), "key"));
     assert!(matches!(late.fresh(NOW).find(b"key"), Lookup::Expired), "the late ring's clock is at {NOW:?}");
 }
 
@@ -27,11 +28,11 @@ fn what_has_expired_on_one_ring_is_gone_on_all() {
 fn a_batch_that_sees_a_later_write_sees_the_later_second() {
     let store = Store::new(options(2 << 20, 2), Box::new(Quiet)).unwrap();
     let (mut early, mut late) = (shard(&store, 0), shard(&store, 1));
-    set_at(&mut early, NOW, "key", b"value", Secs(3)).unwrap();
+    set_at(&mut early, NOW, "key", b"value", Timestamp(3)).unwrap();
     let mut batch = late.fresh(NOW);
     assert!(matches!(batch.find(b"key"), Lookup::Hit(_)));
-    assert!(!touch(&mut early.fresh(Secs(3)), "key"));
-    set_at(&mut early, Secs(3), "later", b"value", Secs::NEVER).unwrap();
+    assert!(!touch(&mut early.fresh(Timestamp(3)), "key"));
+    set_at(&mut early, Timestamp(3), "later", b"value", Timestamp::NEVER).unwrap();
     assert!(touch(&mut batch, "later"), "an edit is decided on the newest state");
     assert!(matches!(batch.find(b"key"), Lookup::Expired));
 }
@@ -40,9 +41,9 @@ fn a_batch_that_sees_a_later_write_sees_the_later_second() {
 #[test]
 fn the_time_can_be_set_back() {
     let mut shard = alone(options(2 << 20, 1));
-    set_at(&mut shard, NOW, "key", b"value", Secs(9)).unwrap();
-    shard.store().set_now(Secs(9));
-    assert_eq!(shard.latest().now(), Secs(9));
+    set_at(&mut shard, NOW, "key", b"value", Timestamp(9)).unwrap();
+    shard.store().set_now(Timestamp(9));
+    assert_eq!(shard.latest().now(), Timestamp(9));
     shard.store().set_now(NOW);
     assert!(get(&mut shard, "key").is_some());
 }

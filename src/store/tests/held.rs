@@ -83,7 +83,7 @@ fn values_on_their_way_hold_a_bounded_part_of_memory() {
         shard.fresh(NOW).extend(&mut reservation, u32::MAX).unwrap();
     }
     assert!(reservation.unplaced_key().is_none());
-    let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+    let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
     shard.fresh(NOW).edit(b"reservation-8", &mut Data::Reservation(reservation), edit).unwrap();
     assert!(get(&mut shard, "reservation-8") == Some(value));
     assert_eq!(shard.store().buffer_bytes.load(Ordering::Relaxed), 0);
@@ -117,7 +117,7 @@ fn long_values_are_copied_outside_of_the_lock() {
         let mut decisions = 0;
         let append = |_: Option<&Item<'_>>| {
             decisions += 1;
-            (put(Value::OldThenData, Secs::NEVER), ())
+            (put(Value::OldThenData, Timestamp::NEVER), ())
         };
         shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Bytes(b"b"), append).unwrap();
         // Decided once to learn what is to be copied, and once more when that has been done.
@@ -143,7 +143,7 @@ fn concurrent_appends_to_a_long_value_lose_nothing() {
         let is_over = &is_over;
         let other = scope.spawn(move || {
             for _ in 0..APPENDS {
-                let prepend = |_: Option<&Item<'_>>| (put(Value::DataThenOld, Secs::NEVER), ());
+                let prepend = |_: Option<&Item<'_>>| (put(Value::DataThenOld, Timestamp::NEVER), ());
                 second.fresh(NOW).edit(b"large", &mut Data::Bytes(b"p"), prepend).unwrap();
             }
             while !is_over.load(Ordering::Relaxed) {
@@ -154,7 +154,7 @@ fn concurrent_appends_to_a_long_value_lose_nothing() {
         for _ in 0..APPENDS {
             let append = |_: Option<&Item<'_>>| {
                 tries += 1;
-                (put(Value::OldThenData, Secs::NEVER), ())
+                (put(Value::OldThenData, Timestamp::NEVER), ())
             };
             first.fresh(NOW).edit(b"large", &mut Data::Bytes(b"a"), append).unwrap();
         }

@@ -10,7 +10,7 @@ mod refusing;
 mod sweeping;
 mod widths;
 
-pub(super) const NOW: Secs = Secs(2);
+pub(super) const NOW: Timestamp = Timestamp(2);
 
 struct Quiet;
 
@@ -69,16 +69,16 @@ pub(super) fn alone(options: Options) -> Checked {
     shard(&Store::new(options, Box::new(Quiet)).unwrap(), 0)
 }
 
-fn put(value: Value, exptime: Secs) -> Edit {
+fn put(value: Value, exptime: Timestamp) -> Edit {
     Edit::Put(Put { flags: 0, exptime, value, cas: None, stale: false, won: false, key_is_binary: false })
 }
 
 pub(super) fn set_at(
     shard: &mut Shard,
-    now: Secs,
+    now: Timestamp,
     key: &str,
     value: &[u8],
-    exptime: Secs,
+    exptime: Timestamp,
 ) -> Result<u64, EditError> {
     let edit = |_: Option<&Item<'_>>| (put(Value::Data, exptime), ());
     at_last(|| shard.fresh(now).edit(key.as_bytes(), &mut Data::Bytes(value), edit)).map(|done| done.cas)
@@ -102,7 +102,7 @@ where
 }
 
 pub(super) fn set(shard: &mut Shard, key: &str, value: &[u8]) -> Result<u64, EditError> {
-    set_at(shard, NOW, key, value, Secs::NEVER)
+    set_at(shard, NOW, key, value, Timestamp::NEVER)
 }
 
 fn get(shard: &mut Shard, key: &str) -> Option<Vec<u8>> {
@@ -162,7 +162,7 @@ fn a_counter_does_not_push_the_rest_out() {
     let before = shard.store().totals().curr_items;
     let digits = *b"18446744073709551615\0\0\0\0";
     for _ in 0..500_000 {
-        let count = |_: Option<&Item<'_>>| (put(Value::Digits(digits, 20), Secs::NEVER), ());
+        let count = |_: Option<&Item<'_>>| (put(Value::Digits(digits, 20), Timestamp::NEVER), ());
         shard.fresh(NOW).edit(b"counter", &mut Data::None, count).unwrap();
     }
     let after = shard.store().totals().curr_items;
@@ -192,7 +192,7 @@ fn a_value_grows_by_appends_for_ever() {
     let mut shard = alone(options(8 << 20, 1));
     set(&mut shard, "log", b"").unwrap();
     for n in 1..=8_000_usize {
-        let append = |_: Option<&Item<'_>>| (put(Value::OldThenData, Secs::NEVER), ());
+        let append = |_: Option<&Item<'_>>| (put(Value::OldThenData, Timestamp::NEVER), ());
         shard.fresh(NOW).edit(b"log", &mut Data::Bytes(b"0123456789"), append).unwrap();
         if n.is_multiple_of(1_000) {
             assert_eq!(get(&mut shard, "log").map(|value| value.len()), Some(10 * n));
@@ -212,7 +212,7 @@ fn most_evicted_in_one_go(shard: &mut Shard, name: &str, bytes: usize, writes: u
     let mut most = 0;
     for n in 0..writes {
         let key = format!("{name}-of-thirty-bytes-{n:09}");
-        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
         let stored = at_last(|| {
             let tried = shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Bytes(&value), edit);
             let after = shard.store().totals().evictions;
@@ -252,7 +252,7 @@ fn a_large_value_evicts_about_its_own_size() {
         let key = format!("reservation-{n}");
         let mut reservation = shard.fresh(NOW).reserve(key.as_bytes(), 500_000, 4).unwrap();
         reservation.fill(&vec![b'd'; 500_000]);
-        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
         shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Reservation(reservation), edit).unwrap();
         let held = shard.store().totals().curr_items;
         assert!((125..=132).contains(&held), "{held}");
@@ -359,13 +359,13 @@ fn keeps_what_it_accepted(memory_limit: u64, bytes: usize) {
 fn what_has_expired_is_reclaimed_without_traffic() {
     let mut shard = alone(options(64 << 20, 1));
     for n in 0..100_000 {
-        set_at(&mut shard, NOW, &format!("key-{n}"), &[b'v'; 200], Secs(10)).unwrap();
+        set_at(&mut shard, NOW, &format!("key-{n}"), &[b'v'; 200], Timestamp(10)).unwrap();
     }
-    set_at(&mut shard, NOW, "large", &vec![b'v'; 300_000], Secs(10)).unwrap();
-    while shard.maintain(Secs(9)) {}
+    set_at(&mut shard, NOW, "large", &vec![b'v'; 300_000], Timestamp(10)).unwrap();
+    while shard.maintain(Timestamp(9)) {}
     assert_eq!(shard.store().totals().curr_items, 100_001);
-    while shard.maintain(Secs(10)) {}
-    while shard.maintain(Secs(11)) {}
+    while shard.maintain(Timestamp(10)) {}
+    while shard.maintain(Timestamp(11)) {}
     let (totals, memory) = (shard.store().totals(), shard.store().memory());
     assert_eq!(totals.curr_items, 0, "{memory:?}");
     assert!(memory.segments_in_use <= 2 && memory.large == 0, "{memory:?}");
@@ -400,8 +400,8 @@ fn a_dropped_reservation_leaves_nothing() {
         }
     }
     assert_eq!(get(&mut shard, "key"), None);
-    while shard.maintain(Secs(3)) {}
-    while shard.maintain(Secs(4)) {}
+    while shard.maintain(Timestamp(3)) {}
+    while shard.maintain(Timestamp(4)) {}
     let memory = shard.store().memory();
     assert_eq!((memory.reservations, memory.large), (0, 0), "{memory:?}");
 }
@@ -497,7 +497,7 @@ fn every_field_comes_back() {
     {
         let fields = || Put {
             flags,
-            exptime: Secs(77),
+            exptime: Timestamp(77),
             value: Value::Data,
             cas,
             stale: true,
@@ -513,10 +513,10 @@ fn every_field_comes_back() {
             (item.key(), item.value(), item.flags(), item.cas()),
             (&b"key"[..], &value[..], flags, cas)
         );
-        assert_eq!((item.exptime(), item.last_access(), item.fetched()), (Secs(77), NOW, false));
+        assert_eq!((item.exptime(), item.last_access(), item.fetched()), (Timestamp(77), NOW, false));
         assert_eq!((item.stale(), item.won(), item.key_is_binary()), (true, bytes > 9, flags == 7));
-        item.record_access(Secs(5));
-        assert!(item.fetched() && item.last_access() == Secs(5));
+        item.record_access(Timestamp(5));
+        assert!(item.fetched() && item.last_access() == Timestamp(5));
     }
 }
 
@@ -527,9 +527,9 @@ fn a_flushed_key_is_reported_once() {
     shard.fresh(NOW).flush().unwrap();
     assert!(matches!(shard.fresh(NOW).find(b"key"), Lookup::Flushed));
     assert!(matches!(shard.fresh(NOW).find(b"key"), Lookup::Miss));
-    set_at(&mut shard, NOW, "key", b"v", Secs(3)).unwrap();
-    assert!(matches!(shard.fresh(Secs(3)).find(b"key"), Lookup::Expired));
-    assert!(matches!(shard.fresh(Secs(3)).find(b"key"), Lookup::Miss));
+    set_at(&mut shard, NOW, "key", b"v", Timestamp(3)).unwrap();
+    assert!(matches!(shard.fresh(Timestamp(3)).find(b"key"), Lookup::Expired));
+    assert!(matches!(shard.fresh(Timestamp(3)).find(b"key"), Lookup::Miss));
 }
 
 /// Rings on threads of their own: what is read is what some write of that key wrote, whole, and stays so while it is

@@ -40,7 +40,7 @@ fn no_set_copies_much_whatever_has_been_read() {
             let mut seen = before;
             for n in 0..SETS.min(count / 4) {
                 let key = format!("new-{n}");
-                let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+                let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
                 let stored = at_last(|| {
                     let tried = shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Bytes(&value), edit);
                     let copied = (moves(&shard) - seen) * item_bytes;
@@ -112,9 +112,9 @@ fn room_is_kept_for_a_while_only() {
     let before = shard.store().totals().curr_items;
     let reserved = shard.fresh(NOW).reserve(b"largest", 8 << 20, 0);
     assert_eq!(reserved.err(), Some(ReserveError::Retry(Retry::Soon)));
-    let later = Secs(NOW.0 + 2);
+    let later = Timestamp(NOW.0 + 2);
     for n in 0..100_000 {
-        set_at(&mut shard, later, &format!("new-{n}"), &[b'n'; 1_000], Secs::NEVER).unwrap();
+        set_at(&mut shard, later, &format!("new-{n}"), &[b'n'; 1_000], Timestamp::NEVER).unwrap();
     }
     let after = shard.store().totals().curr_items;
     assert!(after * 100 >= before * 98, "{after} of {before} items");

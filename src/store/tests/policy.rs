@@ -12,7 +12,7 @@ fn receive(shard: &mut Shard, key: &str, bytes: usize) {
         }
     };
     reservation.fill(&vec![b'v'; bytes]);
-    let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+    let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
     shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Reservation(reservation), edit).unwrap();
 }
 

@@ -154,7 +154,7 @@ fn a_full_store_takes_overwrites_as_they_come() {
             let key = format!("key-{}", n * 7 % sizes.len());
             let mut reservation = shard.fresh(NOW).reserve(key.as_bytes(), bytes, u32::MAX).unwrap();
             reservation.fill(&vec![b'd'; bytes]);
-            let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+            let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
             shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Reservation(reservation), edit).unwrap();
         }
         assert_eq!(shard.store().totals().curr_items, sizes.len() as u64);

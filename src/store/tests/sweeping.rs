@@ -18,7 +18,7 @@ fn filled(rings: usize, items: u32, expiry: impl Fn(u32) -> u32) -> Vec<Checked>
     let store = Store::new(options(64 << 20, rings), Box::new(Quiet)).unwrap();
     let mut shards: Vec<Checked> = (0..rings).map(|ring| shard(&store, ring)).collect();
     for n in 0..items {
-        set_at(&mut shards[0], NOW, &format!("key-{n}"), b"value", Secs(expiry(n))).unwrap();
+        set_at(&mut shards[0], NOW, &format!("key-{n}"), b"value", Timestamp(expiry(n))).unwrap();
         if n % 1_000 == 0 {
             catch_up(&mut shards);
         }
@@ -39,7 +39,7 @@ fn second(shards: &mut [Checked], now: u32) {
     while more {
         more = false;
         for shard in &mut *shards {
-            more |= shard.maintain(Secs(now));
+            more |= shard.maintain(Timestamp(now));
         }
     }
 }
@@ -82,10 +82,10 @@ fn whichever_ring_comes_sweeps() {
 fn one_slice_removes_few_and_passes_over_many() {
     let mut shards = filled(1, 100_000, |_| 3);
     let shard = &mut shards[0];
-    let (examined, removed) = swept(shard, |shard| assert!(shard.maintain(Secs(3))));
+    let (examined, removed) = swept(shard, |shard| assert!(shard.maintain(Timestamp(3))));
     assert!((8..=32).contains(&removed) && examined == removed, "{examined} examined, {removed} removed");
     let mut shards = filled(1, 100_000, |n| if n == 0 { 3 } else { 1_000 });
-    let (examined, removed) = swept(&mut shards[0], |shard| assert!(shard.maintain(Secs(3))));
+    let (examined, removed) = swept(&mut shards[0], |shard| assert!(shard.maintain(Timestamp(3))));
     assert!((500..=1_000).contains(&examined) && removed == 1, "{examined} examined, {removed} removed");
 }
 
@@ -95,7 +95,7 @@ fn one_slice_removes_few_and_passes_over_many() {
 fn what_is_not_due_is_not_looked_at() {
     let mut shards = filled(1, 300_000, |n| 3 + n / 10_000);
     for now in 3..33 {
-        let (examined, removed) = swept(&mut shards[0], |shard| while shard.maintain(Secs(now)) {});
+        let (examined, removed) = swept(&mut shards[0], |shard| while shard.maintain(Timestamp(now)) {});
         assert_eq!(removed, 10_000, "second {now}");
         // A segment holds 3,000 items.
         assert!(examined <= 17_000, "{examined} examined in second {now}");
@@ -106,24 +106,30 @@ fn what_is_not_due_is_not_looked_at() {
 fn an_expiry_that_is_brought_forward_is_noticed() {
     let mut shard = alone(options(2 << 20, 1));
     set(&mut shard, "never", b"value").unwrap();
-    set_at(&mut shard, NOW, "small", b"value", Secs(1_000)).unwrap();
-    set_at(&mut shard, NOW, "large", &vec![b'v'; 20_000], Secs(1_000)).unwrap();
-    set_at(&mut shard, NOW, "past", b"value", Secs::PAST).unwrap();
-    while shard.maintain(Secs(3)) {}
+    set_at(&mut shard, NOW, "small", b"value", Timestamp(1_000)).unwrap();
+    set_at(&mut shard, NOW, "large", &vec![b'v'; 20_000], Timestamp(1_000)).unwrap();
+    set_at(&mut shard, NOW, "past", b"value", Timestamp::PAST).unwrap();
+    while shard.maintain(Timestamp(3)) {}
     assert_eq!(shard.store().totals().curr_items, 3);
     for key in ["small", "large"] {
         let amend = |_: Option<&Item<'_>>| {
-            (Edit::UpdateMetadata(UpdateMetadata { exptime: Some(Secs(5)), ..UpdateMetadata::default() }), ())
+            (
+                Edit::UpdateMetadata(UpdateMetadata {
+                    exptime: Some(Timestamp(5)),
+                    ..UpdateMetadata::default()
+                }),
+                (),
+            )
         };
-        shard.fresh(Secs(3)).edit(key.as_bytes(), &mut Data::None, amend).unwrap();
+        shard.fresh(Timestamp(3)).edit(key.as_bytes(), &mut Data::None, amend).unwrap();
     }
-    while shard.maintain(Secs(4)) {}
+    while shard.maintain(Timestamp(4)) {}
     assert_eq!(shard.store().totals().curr_items, 3);
-    while shard.maintain(Secs(5)) {}
+    while shard.maintain(Timestamp(5)) {}
     assert_eq!(shard.store().totals().curr_items, 1);
     // What expires in the past after a walk has passed its place is found by the next.
-    set_at(&mut shard, Secs(5), "past", b"value", Secs::PAST).unwrap();
-    while shard.maintain(Secs(6)) {}
+    set_at(&mut shard, Timestamp(5), "past", b"value", Timestamp::PAST).unwrap();
+    while shard.maintain(Timestamp(6)) {}
     assert_eq!((shard.store().totals().curr_items, get(&mut shard, "never").is_some()), (1, true));
 }
 
@@ -135,10 +141,10 @@ fn a_log_that_is_full_delays_the_sweep() {
     let (mut first, mut stuck) = (shard(&store, 0), shard(&store, 1));
     for n in 0..1_000 {
         stuck.latest();
-        set_at(&mut first, NOW, &format!("key-{n}"), b"value", Secs(3)).unwrap();
+        set_at(&mut first, NOW, &format!("key-{n}"), b"value", Timestamp(3)).unwrap();
     }
     let mut calls = 0;
-    while first.maintain(Secs(3)) {
+    while first.maintain(Timestamp(3)) {
         calls += 1;
     }
     assert!(
@@ -147,7 +153,7 @@ fn a_log_that_is_full_delays_the_sweep() {
     );
     for _ in 0..100 {
         stuck.latest();
-        while first.maintain(Secs(3)) {}
+        while first.maintain(Timestamp(3)) {}
     }
     assert_eq!(store.totals().curr_items, 0);
 }

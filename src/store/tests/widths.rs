@@ -21,7 +21,7 @@ fn value(key: usize, version: usize) -> Vec<u8> {
 
 fn write_with_cas(shard: &mut Shard, key: &str, value: &[u8], cas: u64) {
     let put = |_: Option<&Item<'_>>| {
-        let Edit::Put(put) = put(Value::Data, Secs::NEVER) else { unreachable!("it is a put") };
+        let Edit::Put(put) = put(Value::Data, Timestamp::NEVER) else { unreachable!("it is a put") };
         (Edit::Put(Put { cas: Some(cas), flags: (cas as u32) & 1, ..put }), ())
     };
     shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Bytes(value), put).unwrap();
@@ -30,7 +30,7 @@ fn write_with_cas(shard: &mut Shard, key: &str, value: &[u8], cas: u64) {
 fn write_as_it_comes(shard: &mut Shard, key: &str, value: &[u8]) {
     let mut reservation = shard.fresh(NOW).reserve(key.as_bytes(), value.len(), u32::MAX).unwrap();
     reservation.fill(value);
-    let edit = |_: Option<&Item<'_>>| (put(Value::Data, Secs::NEVER), ());
+    let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
     shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Reservation(reservation), edit).unwrap();
 }
 

@@ -19,43 +19,43 @@ const LONG_FILES: &[(&str, usize)] = &[];
 
 /// Which modules of ours a module may import besides itself. Layers import downwards only.
 const IMPORTS: &[(&str, &[&str])] = &[
-    ("main", &["config", "log", "process", "server", "top"]),
+    ("main", &["config", "logging", "process", "server", "top"]),
     ("top", &["config", "server"]),
     ("lib", &[]),
     (
         "server",
         &[
-            "auth", "classes", "clock", "config", "engine", "limits", "log", "output", "process", "session",
-            "store", "tls",
+            "auth", "classes", "clock", "config", "engine", "limits", "logging", "output", "process",
+            "session", "store", "tls",
         ],
     ),
     (
         "session",
         &[
-            "auth", "clock", "command", "config", "engine", "escape", "limits", "log", "number", "output",
-            "proto", "store", "tls",
+            "auth", "clock", "command", "config", "engine", "escape", "limits", "logging", "number",
+            "output", "proto", "store", "tls",
         ],
     ),
     (
         "engine",
         &[
-            "auth", "classes", "clock", "command", "config", "escape", "limits", "log", "number", "store",
-            "tls",
+            "auth", "classes", "clock", "command", "config", "escape", "limits", "logging", "number",
+            "store", "tls",
         ],
     ),
     ("proto", &["command", "escape", "limits", "number"]),
     ("store", &["classes", "clock", "limits"]),
     ("output", &["limits", "store"]),
-    ("process", &["auth", "config", "limits", "log", "tls"]),
-    ("tls", &["config", "limits", "log"]),
-    ("auth", &["limits", "log"]),
+    ("process", &["auth", "config", "limits", "logging", "tls"]),
+    ("tls", &["config", "limits", "logging"]),
+    ("auth", &["limits", "logging"]),
     ("config", &["command", "limits"]),
     ("classes", &["limits"]),
     ("clock", &["limits"]),
     ("command", &["limits"]),
     ("escape", &["limits"]),
     ("limits", &[]),
-    ("log", &["limits"]),
+    ("logging", &["limits"]),
     ("manual", &[]),
     ("number", &["limits"]),
     (

@@ -4,7 +4,7 @@
 //! In a pipeline the misses can overlap, because all keys are known when the first command runs. Parsing the keys twice
 //! costs a tenth of what it saves (`just micro`).
 
-use super::{Dialect, Feed, Session};
+use super::{Dialect, InputBatch, Session};
 use crate::proto::{binary, text};
 use crate::store::Hash;
 
@@ -14,7 +14,7 @@ pub(super) const BATCH: usize = 16;
 impl Session {
     /// Prefetches for the next commands, unless that has been done or there is only one.
     #[inline]
-    pub(super) fn look_ahead(&self, feed: &mut Feed<'_, '_>) {
+    pub(super) fn look_ahead(&self, feed: &mut InputBatch<'_, '_>) {
         if feed.at < feed.looked {
             return;
         }
@@ -31,7 +31,7 @@ impl Session {
 type Peek = fn(&[u8]) -> Option<(&[u8], usize)>;
 
 /// Parses the commands after the one with `key`, which is `bytes` long.
-fn look_further<'f>(feed: &mut Feed<'f, '_>, key: &'f [u8], bytes: usize, peek: Peek) {
+fn look_further<'f>(feed: &mut InputBatch<'f, '_>, key: &'f [u8], bytes: usize, peek: Peek) {
     let rest = feed.rest();
     let mut keys = [key; BATCH];
     let (mut count, mut end) = (1, bytes);
@@ -44,7 +44,7 @@ fn look_further<'f>(feed: &mut Feed<'f, '_>, key: &'f [u8], bytes: usize, peek: 
         end += bytes;
     }
     feed.looked = feed.at + end;
-    feed.turn.prefetch(&keys[..count], &mut [Hash::default(); BATCH]);
+    feed.executor.prefetch(&keys[..count], &mut [Hash::default(); BATCH]);
 }
 
 #[cfg(test)]
