@@ -1,6 +1,6 @@
 //! The memcrsd binary: parses the command line, sets the process up, runs the server, returns an exit status.
 
-use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Refusal, Surroundings};
+use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Environment, StartupError};
 use memcrsd::logging;
 use memcrsd::process::{self, BoundPort, Transport};
 use memcrsd::server::{self, Ports, Request, StartError};
@@ -19,16 +19,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Refusal> {
+fn run() -> Result<(), StartupError> {
     let (program, words) = config::words(std::env::args_os())?;
-    match config::parse(&words, &Surroundings::probe(program))? {
+    match config::parse(&words, &Environment::probe(program))? {
         config::Request::Run(config) => serve(&config),
         config::Request::Probe(probe) => {
-            let line = server::health(&probe).map_err(|line| Refusal::new(EX_BAD_VALUE, line))?;
+            let line = server::health(&probe).map_err(|line| StartupError::new(EX_BAD_VALUE, line))?;
             let _ = writeln!(io::stdout(), "{line}");
             Ok(())
         }
-        config::Request::Top(target) => top::top(&target).map_err(|line| Refusal::new(EX_BAD_VALUE, line)),
+        config::Request::Top(target) => {
+            top::top(&target).map_err(|line| StartupError::new(EX_BAD_VALUE, line))
+        }
         config::Request::Print(text) => {
             // Standard output may be closed by its reader.
             let _ = io::stdout().write_all(text.as_bytes());
@@ -37,8 +39,8 @@ fn run() -> Result<(), Refusal> {
     }
 }
 
-fn serve(config: &Config) -> Result<(), Refusal> {
-    let denied = |error: StartError| Refusal::new(EX_OSERR, error.to_string());
+fn serve(config: &Config) -> Result<(), StartupError> {
+    let denied = |error: StartError| StartupError::new(EX_OSERR, error.to_string());
     let mut prepared = process::prepare(config)?;
     logging::start(config.verbosity);
     let ports = Ports::bind(config).map_err(denied)?;

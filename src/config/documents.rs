@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn words_to_choose_from_are_the_ones_that_are_taken() {
-        let surroundings = super::super::Surroundings {
+        let environment = super::super::Environment {
             program: "memcrsd".to_owned(),
             cores: 1,
             large_pages: true,
@@ -206,11 +206,11 @@ mod tests {
             assert!(!choices(spec).is_empty(), "{}", spec.long);
             for choice in choices(spec) {
                 let line = [format!("--{}={choice}", spec.long)];
-                assert!(super::super::parse(&line, &surroundings).is_ok(), "{line:?}");
+                assert!(super::super::parse(&line, &environment).is_ok(), "{line:?}");
             }
         }
         for name in extended() {
-            let refusal = super::super::parse(&["-o".to_owned(), name.to_owned()], &surroundings).err();
+            let refusal = super::super::parse(&["-o".to_owned(), name.to_owned()], &environment).err();
             let unknown = |line: &String| line.starts_with("Illegal suboption");
             assert!(!refusal.is_some_and(|refusal| refusal.lines.iter().any(unknown)), "{name}");
         }

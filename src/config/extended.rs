@@ -3,10 +3,10 @@
 //! A value for a name that takes none is ignored, the last of repeated settings wins, and every error exits with 1.
 
 use super::number::{atof, atoi, exact};
-use super::{Config, EX_BAD_VALUE, Refusal, VerifyMode};
+use super::{Config, EX_BAD_VALUE, StartupError, VerifyMode};
 
 /// Applies one `-o` list.
-pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), Refusal> {
+pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), StartupError> {
     // As in getsubopt, a trailing comma adds nothing, but a double comma adds an empty name.
     let list = list.strip_suffix(',').unwrap_or(list);
     if list.is_empty() {
@@ -37,8 +37,8 @@ pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn bad<T>(line: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal::new(EX_BAD_VALUE, line))
+fn bad<T>(line: impl Into<String>) -> Result<T, StartupError> {
+    Err(StartupError::new(EX_BAD_VALUE, line))
 }
 
 /// Applies `name` if it is a plain switch; returns whether it was.
@@ -96,7 +96,7 @@ fn no_modern(config: &mut Config) {
 
 /// Applies `name` if it tunes memcached's allocator, hash table or LRU; returns whether it did.
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Refusal> {
+fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {
     let given = || value.map_or_else(|| bad(format!("Missing {name} argument")), Ok);
     let numeric = || value.map_or_else(|| bad(format!("Missing numeric argument for {name}")), Ok);
     match name {
@@ -161,11 +161,11 @@ fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, 
     Ok(true)
 }
 
-fn hashpower(power: i32) -> Result<u32, Refusal> {
+fn hashpower(power: i32) -> Result<u32, StartupError> {
     match power {
         ..12 => bad(format!("Initial hashtable multiplier of {power} is too low")),
         12..=32 => Ok(power as u32),
-        _ => Err(Refusal {
+        _ => Err(StartupError {
             lines: vec![
                 format!("Initial hashtable multiplier of {power} is too high"),
                 "Choose a value based on \"STAT hash_power_level\" from a running instance".to_owned(),
@@ -175,20 +175,20 @@ fn hashpower(power: i32) -> Result<u32, Refusal> {
     }
 }
 
-fn percent(name: &str, value: &str) -> Result<u32, Refusal> {
+fn percent(name: &str, value: &str) -> Result<u32, StartupError> {
     match atoi(value) {
         percent @ 1..80 => Ok(percent as u32),
         _ => bad(format!("{name} must be > 1 and < 80")),
     }
 }
 
-fn factor(name: &str, value: &str) -> Result<f64, Refusal> {
+fn factor(name: &str, value: &str) -> Result<f64, StartupError> {
     let factor = atof(value);
     if factor > 0.0 { Ok(factor) } else { bad(format!("{name} must be > 0")) }
 }
 
 /// Applies `name` if it limits time or memory of connections and logs; returns whether it did.
-fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Refusal> {
+fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {
     match name {
         "idle_timeout" => match value {
             None => return bad("Missing numeric argument for idle_timeout"),
@@ -204,7 +204,7 @@ fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool,
 }
 
 /// The mandatory integer value of a name.
-fn number(name: &str, value: Option<&str>) -> Result<u32, Refusal> {
+fn number(name: &str, value: Option<&str>) -> Result<u32, StartupError> {
     match value.map(exact) {
         None => bad(format!("Missing {name} argument")),
         Some(None) => bad(format!("could not parse argument to {name}")),
@@ -213,7 +213,7 @@ fn number(name: &str, value: Option<&str>) -> Result<u32, Refusal> {
 }
 
 /// A number of kilobytes, as bytes.
-fn kilobytes(name: &str, value: Option<&str>) -> Result<u32, Refusal> {
+fn kilobytes(name: &str, value: Option<&str>) -> Result<u32, StartupError> {
     match number(name, value)?.checked_mul(1 << 10) {
         Some(bytes) => Ok(bytes),
         None => bad(format!("could not parse argument to {name}")),
@@ -221,7 +221,7 @@ fn kilobytes(name: &str, value: Option<&str>) -> Result<u32, Refusal> {
 }
 
 /// Applies `name` if it configures TLS; returns whether it did.
-fn tls(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Refusal> {
+fn tls(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {
     let given = || value.map_or_else(|| bad(format!("Missing {name} argument")), |text| Ok(text.to_owned()));
     match name {
         "ssl_chain_cert" => config.ssl.chain_cert = Some(given()?),

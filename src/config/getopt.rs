@@ -6,7 +6,7 @@
 //!
 //! Source: getopt(3), "Argument scanning"; the messages are those of glibc's `getopt.c`.
 
-use super::Refusal;
+use super::StartupError;
 use std::fmt::Write as _;
 
 /// Whether an option is followed by a value.
@@ -39,7 +39,7 @@ pub(super) enum End {
     Licence,
     Version,
     /// A word that getopt rejects.
-    Refused(Refusal),
+    Refused(StartupError),
 }
 
 /// The words in argh's spelling, up to the first that takes effect immediately.
@@ -75,7 +75,7 @@ pub(super) fn normalise(specs: &[Spec], program: &str, args: &[String]) -> Line 
             }
             Err(complaint) => {
                 let lines = vec![format!("{program}: {complaint}"), "Illegal argument \"?\"".to_owned()];
-                end = End::Refused(Refusal { lines, status: 1 });
+                end = End::Refused(StartupError { lines, status: 1 });
                 break;
             }
         }

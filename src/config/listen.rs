@@ -3,7 +3,7 @@
 //! An element is `[notls:|btls:|mtls:][proto[NAME]:][tag[NAME]:|tag_NAME_:]HOST[:PORT]`; HOST is a name, an IPv4
 //! address, `[IPv6]`, a bare IPv6 address (then without a port), or `*`. No sockets are created here.
 
-use super::{Config, EX_OSERR, Protocol, Refusal};
+use super::{Config, EX_OSERR, Protocol, StartupError};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
@@ -98,7 +98,7 @@ fn gai_strerror(error: &io::Error) -> String {
 ///
 /// # Errors
 /// memcached's message for an element that does not parse, with exit status 71, as for a port that is taken.
-pub(super) fn specs(config: &Config) -> Result<Vec<ListenSpec>, Refusal> {
+pub(super) fn specs(config: &Config) -> Result<Vec<ListenSpec>, StartupError> {
     if let Some(path) = &config.socketpath {
         let endpoint = Endpoint::Unix { path: path.clone(), mode: config.access };
         return Ok(vec![ListenSpec { endpoint, protocol: config.protocol, tls: ListenTls::Off, tag: None }]);
@@ -136,10 +136,10 @@ fn protocol(config: &Config, element: &Element<'_>) -> Result<Protocol, String> 
     }
 }
 
-fn refusal(config: &Config, line: String) -> Refusal {
+fn refusal(config: &Config, line: String) -> StartupError {
     let list = config.inter.as_deref().unwrap_or("*");
     let lines = vec![line, format!("failed to listen on one of interface(s) {list}: Invalid argument")];
-    Refusal { lines, status: EX_OSERR }
+    StartupError { lines, status: EX_OSERR }
 }
 
 /// One parsed element of `-l`.

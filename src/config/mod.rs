@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Meaning, defaults, messages and exit statuses are those of memcached 1.6.45. Everything here is pure: the machine and
-//! the environment come in as [`Surroundings`], an error goes out as lines and a status.
+//! the environment come in as [`Environment`], an error goes out as lines and a status.
 //!
 //! Options for memcached's slab allocator, LRU threads and hash table are parsed, checked and shown like the rest; `-h`
 //! lists them as without effect. `-e`, whose effect an operator would miss, warns at startup.
@@ -15,13 +15,13 @@ mod documents;
 mod extended;
 mod getopt;
 mod help;
-mod judge;
 mod listen;
 mod number;
 mod options;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 pub use help::{MEMCACHED_VERSION, OWN_VERSION};
 pub use listen::{Endpoint, ListenSpec, ListenTls, without_brackets};
@@ -271,7 +271,7 @@ pub struct Config {
 
 /// What the command line depends on besides its words: machine and environment.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub struct Environment {
     /// The program's name as called; getopt's messages begin with it.
     pub program: String,
     /// Cores available to this process.
@@ -324,21 +324,21 @@ pub enum ProbeTarget {
 
 /// Why the server does not start: lines for standard error, and the exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct StartupError {
     /// Without line ends.
     pub lines: Vec<String>,
     /// [`EX_BAD_VALUE`], [`EX_USAGE`], [`EX_NOUSER`] or [`EX_OSERR`].
     pub status: u8,
 }
 
-impl Refusal {
+impl StartupError {
     /// A refusal of one line.
     pub fn new(status: u8, line: impl Into<String>) -> Self {
         Self { lines: vec![line.into()], status }
     }
 }
 
-impl Surroundings {
+impl Environment {
     /// Reads machine and environment. `program` is the first word of the command line.
     pub fn probe(program: String) -> Self {
         let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
@@ -457,8 +457,9 @@ impl Default for Tls {
 ///
 /// # Errors
 /// A word is not UTF-8.
-pub fn words(words: impl Iterator<Item = OsString>) -> Result<(String, Vec<String>), Refusal> {
-    let refused = |word: OsString| Refusal::new(EX_BAD_VALUE, format!("Not valid UTF-8: {}", word.display()));
+pub fn words(words: impl Iterator<Item = OsString>) -> Result<(String, Vec<String>), StartupError> {
+    let refused =
+        |word: OsString| StartupError::new(EX_BAD_VALUE, format!("Not valid UTF-8: {}", word.display()));
     let mut words = words.map(|word| word.into_string().map_err(refused));
     let program = words.next().unwrap_or_else(|| Ok("memcached".to_owned()))?;
     Ok((program, words.collect::<Result<_, _>>()?))
@@ -467,25 +468,25 @@ pub fn words(words: impl Iterator<Item = OsString>) -> Result<(String, Vec<Strin
 /// Reads a command line, without the program's name.
 ///
 /// # Errors
-/// The [`Refusal`] for the first error found.
-pub fn parse(args: &[String], surroundings: &Surroundings) -> Result<Request, Refusal> {
+/// The [`StartupError`] for the first error found.
+pub fn parse(args: &[String], environment: &Environment) -> Result<Request, StartupError> {
     if let [word, rest @ ..] = args
         && word == TOP
     {
-        return judge::top(rest).map(Request::Top);
+        return validate::top(rest).map(Request::Top);
     }
-    let line = getopt::normalise(help::SPECS, &surroundings.program, args);
+    let line = getopt::normalise(help::SPECS, &environment.program, args);
     let words: Vec<&str> = line.words.iter().map(String::as_str).collect();
-    let options = options::Options::from_args(&[&surroundings.program], &words)
-        .map_err(|exit| Refusal::new(EX_BAD_VALUE, exit.output.trim_end()))?;
-    let config = judge::values(&options, surroundings)?;
+    let options = options::Options::from_args(&[&environment.program], &words)
+        .map_err(|exit| StartupError::new(EX_BAD_VALUE, exit.output.trim_end()))?;
+    let config = validate::values(&options, environment)?;
     match line.end {
-        getopt::End::Run => match judge::probe(&options)? {
+        getopt::End::Run => match validate::probe(&options)? {
             Some(probe) => Ok(Request::Probe(probe)),
-            None if !options.print.is_empty() => judge::document(&options).map(Request::Print),
-            None => Ok(Request::Run(Box::new(judge::whole(config, &options)?))),
+            None if !options.print.is_empty() => validate::document(&options).map(Request::Print),
+            None => Ok(Request::Run(Box::new(validate::combinations(config, &options)?))),
         },
-        getopt::End::Help => Ok(Request::Print(help::help(surroundings.tls))),
+        getopt::End::Help => Ok(Request::Print(help::help(environment.tls))),
         getopt::End::Licence => Ok(Request::Print(help::licence())),
         getopt::End::Version => Ok(Request::Print(help::version())),
         getopt::End::Refused(refusal) => Err(refusal),

@@ -3,8 +3,8 @@
 
 use super::*;
 
-fn surroundings() -> Surroundings {
-    Surroundings {
+fn environment() -> Environment {
+    Environment {
         program: "memcached".to_owned(),
         cores: 8,
         large_pages: true,
@@ -14,9 +14,9 @@ fn surroundings() -> Surroundings {
     }
 }
 
-fn parse_words(args: &[&str]) -> Result<Request, Refusal> {
+fn parse_words(args: &[&str]) -> Result<Request, StartupError> {
     let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-    parse(&args, &surroundings())
+    parse(&args, &environment())
 }
 
 fn config(args: &[&str]) -> Config {
@@ -375,7 +375,7 @@ fn help_version_and_licence_are_printed() {
 
 #[test]
 fn machine_and_environment_count() {
-    let lesser = Surroundings { cores: 2, large_pages: false, tls: false, ..surroundings() };
+    let lesser = Environment { cores: 2, large_pages: false, tls: false, ..environment() };
     let parse_in = |args: &[&str]| {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         parse(&args, &lesser)
@@ -386,8 +386,8 @@ fn machine_and_environment_count() {
     };
     assert_eq!(threads(&[]), 2, "no more rings than cores");
     assert_eq!(threads(&["-t", "6"]), 6, "unless asked for");
-    assert_eq!(parse_in(&["-L"]), Err(Refusal::new(1, "Cannot enable large pages on this system")));
-    assert_eq!(parse_in(&["-Z"]), Err(Refusal::new(64, "This server is not built with TLS support.")));
+    assert_eq!(parse_in(&["-L"]), Err(StartupError::new(1, "Cannot enable large pages on this system")));
+    assert_eq!(parse_in(&["-Z"]), Err(StartupError::new(64, "This server is not built with TLS support.")));
 }
 
 #[test]
@@ -512,7 +512,7 @@ fn holds_together(config: &Config) -> bool {
 }
 
 /// True for a refusal worded like memcached's, not like argh's.
-fn is_in_words(refusal: &Refusal) -> bool {
+fn is_in_words(refusal: &StartupError) -> bool {
     let of_argh = |line: &String| line.contains("rror parsing") || line.contains("nrecognized argument");
     [1, 64, 71].contains(&refusal.status)
         && !refusal.lines.is_empty()
@@ -527,7 +527,7 @@ fn no_command_line_gives_an_inconsistent_configuration() {
     let mut started = 0;
     for _ in 0..20_000 {
         let args: Vec<String> = (0..random.usize(..6)).map(|_| random_word(&mut random)).collect();
-        match parse(&args, &surroundings()) {
+        match parse(&args, &environment()) {
             Err(refusal) => assert!(is_in_words(&refusal), "seed {seed}: {args:?}: {refusal:?}"),
             Ok(Request::Print(text)) => assert!(text.starts_with("memcached 1.6.45\n")),
             Ok(Request::Probe(probe)) => assert!(!probe.timeout.is_zero()),
@@ -590,6 +590,6 @@ fn top_takes_one_address() {
     for words in
         [&["top", "cache"][..], &["top", "cache:1", "cache:2"], &["top", "-v"]].into_iter().chain(bad_copies)
     {
-        assert!(matches!(parse_words(words), Err(Refusal { status: EX_BAD_VALUE, .. })), "{words:?}");
+        assert!(matches!(parse_words(words), Err(StartupError { status: EX_BAD_VALUE, .. })), "{words:?}");
     }
 }

@@ -13,7 +13,7 @@ pub use seed::seed;
 pub use storage::storage;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::{self, Config, Surroundings};
+use crate::config::{self, Config, Environment};
 use crate::engine::{Engine, Shared};
 use crate::limits::LINE_BYTES_MAX;
 use crate::output::Output;
@@ -196,7 +196,7 @@ impl Peer {
 /// Any command line is rejected with a message, or accepted with settings within their bounds.
 pub fn arguments(data: &[u8]) {
     let words: Vec<String> = String::from_utf8_lossy(data).split('\n').map(str::to_owned).collect();
-    let surroundings = Surroundings {
+    let environment = Environment {
         program: "memcached".to_owned(),
         cores: 4,
         large_pages: false,
@@ -204,7 +204,7 @@ pub fn arguments(data: &[u8]) {
         sasl_pwdb: None,
         port_file: None,
     };
-    match config::parse(&words, &surroundings) {
+    match config::parse(&words, &environment) {
         Ok(config::Request::Run(config)) => {
             assert!((1..=1024).contains(&config.num_threads) && config.maxconns > 0);
             assert!(config.item_size_max <= config.maxbytes && config.reqs_per_event > 0);

@@ -23,7 +23,7 @@ mod user;
 pub use files::{BoundPort, Transport};
 
 use crate::auth::{UserFile, Users};
-use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, EX_USAGE, Refusal};
+use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, EX_USAGE, StartupError};
 use crate::logging;
 use crate::tls::Certificates;
 use nix::sys::mman::{MlockAllFlags, mlockall};
@@ -53,7 +53,7 @@ pub struct Prepared {
 /// # Errors
 /// memcached's message and exit status: root without -u, an unknown user, a limit that cannot be raised, a password file
 /// that cannot be read.
-pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
+pub fn prepare(config: &Config) -> Result<Prepared, StartupError> {
     for warning in &config.warnings {
         complain(warning);
     }
@@ -72,7 +72,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, Refusal> {
     }
     if config.daemonize {
         nix::unistd::daemon(config.core_dumps, config.verbosity > 0).map_err(|errno| {
-            Refusal::new(
+            StartupError::new(
                 EX_BAD_VALUE,
                 format!("failed to daemon() in order to daemonize: {}", logging::reason(&errno.into())),
             )
@@ -92,7 +92,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Exit status 71 if the user cannot be changed.
-    pub fn after_bind(&mut self, config: &Config) -> Result<(), Refusal> {
+    pub fn after_bind(&mut self, config: &Config) -> Result<(), StartupError> {
         self.become_user(config)
     }
 
@@ -129,7 +129,7 @@ impl Prepared {
     }
 
     /// Drops root, once.
-    fn become_user(&mut self, config: &Config) -> Result<(), Refusal> {
+    fn become_user(&mut self, config: &Config) -> Result<(), StartupError> {
         match self.user.take() {
             Some(identity) => identity.assume(config.core_dumps, complain),
             None => Ok(()),
@@ -143,15 +143,15 @@ pub fn complain(line: &str) {
 }
 
 /// The certificates of -Z.
-fn certificates(config: &Config) -> Result<Option<Certificates>, Refusal> {
-    Certificates::load(config).map_err(|error| Refusal::new(EX_USAGE, error.to_string()))
+fn certificates(config: &Config) -> Result<Option<Certificates>, StartupError> {
+    Certificates::load(config).map_err(|error| StartupError::new(EX_USAGE, error.to_string()))
 }
 
 /// The password file of -Y or -S, and its users.
-fn users(config: &Config) -> Result<(Option<UserFile>, Users), Refusal> {
+fn users(config: &Config) -> Result<(Option<UserFile>, Users), StartupError> {
     let refusal = |line: String, last: Option<&str>| {
         let lines = [Some(line), last.map(str::to_owned)].into_iter().flatten().collect();
-        Refusal { lines, status: EX_BAD_VALUE }
+        StartupError { lines, status: EX_BAD_VALUE }
     };
     const SASL: Option<&str> = Some("Error initializing sasl.");
     let (file, last) = match (&config.auth_file, &config.sasl_pwdb) {
@@ -187,8 +187,8 @@ fn lock_memory(is_unlimited: bool) {
 }
 
 /// The error for something the operating system denies.
-fn denied(line: impl Into<String>) -> Refusal {
-    Refusal::new(EX_OSERR, line)
+fn denied(line: impl Into<String>) -> StartupError {
+    StartupError::new(EX_OSERR, line)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! -u: the user that a process started as root becomes.
 
 use super::denied;
-use crate::config::{EX_NOUSER, EX_USAGE, Refusal};
+use crate::config::{EX_NOUSER, EX_USAGE, StartupError};
 use nix::errno::Errno;
 use nix::unistd::{self, Gid, Uid, User};
 use std::fs;
@@ -15,17 +15,17 @@ pub(super) struct Identity {
 }
 
 /// Looks up the user `name` (-u); `None` if the process is not root, where -u has no effect.
-pub(super) fn to_become(name: Option<&str>) -> Result<Option<Identity>, Refusal> {
+pub(super) fn to_become(name: Option<&str>) -> Result<Option<Identity>, StartupError> {
     if !unistd::getuid().is_root() && !unistd::geteuid().is_root() {
         return Ok(None);
     }
     let Some(name) = name.filter(|name| !name.is_empty()) else {
-        return Err(Refusal::new(EX_USAGE, "must add '-u root' to start as root"));
+        return Err(StartupError::new(EX_USAGE, "must add '-u root' to start as root"));
     };
     find(name).map(Some)
 }
 
-fn find(name: &str) -> Result<Identity, Refusal> {
+fn find(name: &str) -> Result<Identity, StartupError> {
     // For anything but files in nsswitch.conf a static glibc loads the system's shared libraries, and crashes if they are
     // of another version. So a static build reads the file itself.
     let found = if cfg!(target_feature = "crt-static") {
@@ -34,7 +34,7 @@ fn find(name: &str) -> Result<Identity, Refusal> {
         let user = User::from_name(name).ok().flatten();
         user.map(|user| Identity { name: user.name, uid: user.uid, gid: user.gid })
     };
-    found.ok_or_else(|| Refusal::new(EX_NOUSER, format!("can't find the user {name} to switch to")))
+    found.ok_or_else(|| StartupError::new(EX_NOUSER, format!("can't find the user {name} to switch to")))
 }
 
 /// The user `name` of a passwd file. Source: passwd(5).
@@ -61,7 +61,7 @@ impl Identity {
     /// Becomes the user for good, in all threads, with its primary group and no other.
     ///
     /// With `core_dumps` the process stays dumpable, which a change of user would end.
-    pub(super) fn assume(self, core_dumps: bool, complain: impl Fn(&str)) -> Result<(), Refusal> {
+    pub(super) fn assume(self, core_dumps: bool, complain: impl Fn(&str)) -> Result<(), StartupError> {
         match unistd::setgroups(&[]) {
             Ok(()) => {}
             // Already less privileged than root: nothing to drop.

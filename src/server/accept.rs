@@ -7,7 +7,7 @@ use crate::logging;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use uring::{Accepts, Socket};
+use uring::{ActiveListener, Socket};
 
 /// The reply to a client over the limit. Source: memcached.c, `drive_machine`, `conn_listening`.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
@@ -21,11 +21,11 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 /// Consecutive transient accept failures before backing off.
 const TRANSIENT_MAX: u32 = 100;
 
-/// Accepts from one listener until it is closed.
+/// ActiveListener from one listener until it is closed.
 ///
 /// This is the only future that accepts from it, and it is never dropped: a dropped accept would leak the connection it
 /// still takes.
-pub(super) async fn accept_all(ring: Rc<RingContext>, accepts: Rc<Accepts>, listener: usize) {
+pub(super) async fn accept_all(ring: Rc<RingContext>, accepts: Rc<ActiveListener>, listener: usize) {
     let mut transient = 0;
     while !ring.is_stopping() {
         match accepts.accept().await {
@@ -60,7 +60,7 @@ fn warn(ring: &RingContext, error: &io::Error) {
 }
 
 /// Refuses new connections until there are descriptors again. Pauses at least once, since it may be memory that is short.
-async fn wait_for_descriptors(ring: &RingContext, accepts: &Accepts) {
+async fn wait_for_descriptors(ring: &RingContext, accepts: &ActiveListener) {
     loop {
         // Bounded: clients that come as fast as they are refused must not keep this from seeing that there are descriptors.
         for _ in 0..REFUSED_TOGETHER {
@@ -68,7 +68,7 @@ async fn wait_for_descriptors(ring: &RingContext, accepts: &Accepts) {
                 break;
             }
             ring.counters().rejected_connections.add(1);
-            uring::turn().await;
+            uring::yield_now().await;
         }
         uring::sleep(ACCEPT_BACKOFF).await;
         if ring.is_stopping() || accepts.has_descriptors() {

@@ -17,7 +17,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(16);
 /// Waits until a command that has been stalled since `since` is worth a retry; false if it is to be refused.
 pub(super) async fn wait_for_rings(ring: &RingContext, since: Instant) -> bool {
     let Some(position) = ring.slowest() else {
-        uring::turn().await;
+        uring::yield_now().await;
         return since.elapsed() < STALL_MAX;
     };
     let unmoved_since = ring.last_stall.since(position);
@@ -32,7 +32,7 @@ pub(super) async fn wait_for_rings(ring: &RingContext, since: Instant) -> bool {
             break;
         }
         if check < EAGER_CHECKS {
-            uring::turn().await;
+            uring::yield_now().await;
         } else {
             uring::sleep(pause).await;
             pause = (2 * pause).min(PAUSE_MAX);

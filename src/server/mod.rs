@@ -13,12 +13,12 @@
 
 mod accept;
 mod admission;
+mod backends;
 mod backoff;
 mod client;
 mod conn;
 mod context;
 mod copy;
-mod engines;
 mod error;
 mod health;
 mod host;
@@ -113,7 +113,7 @@ impl Ports {
         users: Users,
         certificates: Option<Arc<Certificates>>,
     ) -> Result<Server, StartError> {
-        let support = engines::choose(config.io_engine)?;
+        let support = backends::choose(config.io_engine)?;
         signals::block();
         let rings = rings(config);
         let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();

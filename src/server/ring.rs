@@ -10,7 +10,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use uring::{Accepts, DatagramSocket, Datagrams, Listener, Mail, Mailbox};
+use uring::{ActiveListener, DatagramSocket, Datagrams, Listener, Mail, Mailbox};
 
 /// Interval of the clock, the bell and the sweep over connections.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -72,7 +72,7 @@ pub(super) fn run(
 }
 
 /// Listeners of a ring, with their indices in the configuration.
-type Listening = Vec<(usize, Rc<Accepts>)>;
+type Listening = Vec<(usize, Rc<ActiveListener>)>;
 
 impl Bound {
     /// Brings everything to this thread's ring.
@@ -99,7 +99,7 @@ async fn heartbeat(ring: Rc<RingContext>, epoch: Instant) {
         ring.bell.ring();
         sweep(&ring).await;
         // There and back through the ring, so that the beat says that completions arrive.
-        uring::turn().await;
+        uring::yield_now().await;
         ring.heartbeats.beat(ring.index);
     }
 }
@@ -110,10 +110,10 @@ async fn maintain(ring: Rc<RingContext>) {
     let mut slices = 1;
     while !ring.is_stopping() {
         if ring.maintain() {
-            uring::turn().await;
+            uring::yield_now().await;
         } else if slices > 1 {
             slices -= 1;
-            uring::turn().await;
+            uring::yield_now().await;
         } else if ring.has_read.replace(false) {
             uring::sleep(MAINTENANCE).await;
         } else {
@@ -150,14 +150,14 @@ async fn sweep(ring: &RingContext) {
             }
         }
         if next < ring.entries.borrow().capacity() {
-            uring::turn().await;
+            uring::yield_now().await;
         }
     }
     ring.set_held_bytes(held_bytes);
 }
 
 /// Stops accepting, closes idle connections with nothing unacknowledged, waits for replies in flight, then closes the rest.
-async fn stop(ring: &RingContext, listeners: &[Rc<Accepts>]) {
+async fn stop(ring: &RingContext, listeners: &[Rc<ActiveListener>]) {
     ring.stopping.set(true);
     for accepts in listeners {
         accepts.close();

@@ -1,8 +1,8 @@
 //! Starts the threads of all rings, with one I/O engine for all of them.
 
 use super::admission::ConnLimits;
+use super::backends;
 use super::context::{Message, Parts, Settings};
-use super::engines;
 use super::error::StartError;
 use super::listen::{Bound, unwatched};
 use super::pinning;
@@ -47,7 +47,7 @@ impl RingSpawner<'_> {
         &self,
         mailboxes: Vec<Mailbox<Message>>,
         bound: Vec<Bound>,
-    ) -> Result<(Vec<JoinHandle<()>>, uring::Engine), StartError> {
+    ) -> Result<(Vec<JoinHandle<()>>, uring::Backend), StartError> {
         let config = &self.shared.config;
         let rings = mailboxes.len();
         let options = uring::Options {
@@ -76,7 +76,7 @@ impl RingSpawner<'_> {
             let cores = Arc::clone(&cores);
             let body = move || {
                 pinning::pin(index, &cores);
-                let Some(io) = engines::build(support, &options, &reports, &orders) else { return };
+                let Some(io) = backends::build(support, &options, &reports, &orders) else { return };
                 // An engine belongs to its thread.
                 let engine = Engine::new(shared, shard, index);
                 let parts =
@@ -87,7 +87,7 @@ impl RingSpawner<'_> {
             threads.push(thread.map_err(|error| StartError::new(format!("can't create thread: {error}")))?);
         }
         drop((reports, opened));
-        let engine = engines::settle(config.io_engine, self.support, &readiness, &controls)?;
+        let engine = backends::settle(config.io_engine, self.support, &readiness, &controls)?;
         openings.iter().take(rings).collect::<io::Result<()>>().map_err(|error| unwatched(&error))?;
         Ok((threads, engine))
     }

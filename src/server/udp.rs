@@ -33,7 +33,7 @@ pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
         let exchange = Exchange::new(&ring.engine.borrow(), id, datagram);
         let Some(mut exchange) = exchange else { continue };
         while exchange.step(&mut ring.engine.borrow_mut(), datagram) {
-            uring::turn().await;
+            uring::yield_now().await;
         }
         send_replies(&ring, &mut socket, &mut exchange, (&mut replies, peer)).await;
     }
@@ -63,6 +63,6 @@ async fn send_replies(
         if replies.ends.len() < BATCH {
             return;
         }
-        uring::turn().await;
+        uring::yield_now().await;
     }
 }

@@ -5,7 +5,7 @@
 //! it is tokio's own. Either way the runtime is never dropped, since tokio-uring frees the memory of operations that are
 //! under way; and what reads or writes is shut down before it is dropped, since it would stay open otherwise.
 
-use crate::engine::Engine;
+use crate::engine::Backend;
 use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -43,8 +43,8 @@ impl Background {
     ///
     /// # Errors
     /// Out of descriptors or memory.
-    pub fn build(engine: Engine) -> io::Result<Self> {
-        if engine == Engine::Uring {
+    pub fn build(engine: Backend) -> io::Result<Self> {
+        if engine == Backend::Uring {
             match tokio_uring::Runtime::new(tokio_uring::builder().entries(ENTRIES)) {
                 Ok(runtime) => return Ok(Self(Runtime::Uring(runtime))),
                 Err(error) => tracing::debug!(%error, "the background thread has no ring"),

@@ -1,7 +1,7 @@
 //! Sockets of datagrams.
 
 use crate::completion;
-use crate::engine::Engine;
+use crate::engine::Backend;
 use crate::readiness;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::io;
@@ -61,9 +61,9 @@ impl DatagramSocket {
     /// # Panics
     /// Outside of [`crate::Ring::run`].
     pub fn open(self) -> io::Result<Datagrams> {
-        let socket = match Engine::current() {
-            Engine::Uring => Side::Completion(completion::Datagrams::new(self.socket)?),
-            Engine::Epoll => Side::Readiness(readiness::Datagrams::new(self.socket)?),
+        let socket = match Backend::current() {
+            Backend::Uring => Side::Completion(completion::Datagrams::new(self.socket)?),
+            Backend::Epoll => Side::Readiness(readiness::Datagrams::new(self.socket)?),
         };
         Ok(Datagrams { socket, room: vec![0; DATAGRAM_BYTES_MAX], filled: 0 })
     }

@@ -11,14 +11,14 @@ use std::fmt;
 
 /// What does the I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
+pub enum Backend {
     /// Completions of an io_uring.
     Uring,
     /// Readiness told by epoll: for where io_uring is not allowed.
     Epoll,
 }
 
-impl Engine {
+impl Backend {
     /// A word for it, as options and statistics have it.
     pub fn name(self) -> &'static str {
         match self {
@@ -35,47 +35,47 @@ impl Engine {
         CURRENT.get().expect("a ring runs on this thread")
     }
 
-    /// What [`Engine::current`] says from now on.
+    /// What [`Backend::current`] says from now on.
     pub(crate) fn enter(self) {
         CURRENT.set(Some(self));
     }
 }
 
-impl fmt::Display for Engine {
+impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
 thread_local! {
-    static CURRENT: Cell<Option<Engine>> = const { Cell::new(None) };
+    static CURRENT: Cell<Option<Backend>> = const { Cell::new(None) };
 }
 
 /// What rings are made of on this machine: found by [`probe`](crate::probe), or [`Support::epoll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Support(pub(crate) Means);
+pub struct Support(pub(crate) BackendSetup);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Means {
+pub(crate) enum BackendSetup {
     Completion(Setup),
     Readiness,
 }
 
 impl Support {
     pub(crate) fn completion(setup: Setup) -> Self {
-        Self(Means::Completion(setup))
+        Self(BackendSetup::Completion(setup))
     }
 
     /// Rings without io_uring, which every machine supports.
     pub fn epoll() -> Self {
-        Self(Means::Readiness)
+        Self(BackendSetup::Readiness)
     }
 
     /// The engine that is used.
-    pub fn engine(&self) -> Engine {
+    pub fn engine(&self) -> Backend {
         match self.0 {
-            Means::Completion(_) => Engine::Uring,
-            Means::Readiness => Engine::Epoll,
+            BackendSetup::Completion(_) => Backend::Uring,
+            BackendSetup::Readiness => Backend::Epoll,
         }
     }
 }

@@ -4,13 +4,13 @@
 //!   probe ──► Support ──► Ring::build ──► Ring::run(main future)        one per thread
 //!                                           │ spawn, turn, sleep        tasks of that thread
 //!                                           │ Buffers ─► Buffer         the pool, lent one by one
-//!   Listener::bind_each ─► Accepts::accept ─► Socket ─► Stream          read, queue_send, send, send_gather, recv_into
+//!   Listener::bind_each ─► ActiveListener::accept ─► Socket ─► Stream          read, queue_send, send, send_gather, recv_into
 //!                                                │
 //!                       mailbox: Waker::post ────┘ to another thread's Mailbox
 //! ```
 //!
 //! Everything is "give me the memory, get it back with the result", so that two engines can stand behind one face:
-//! io_uring, and epoll for where io_uring is refused (see [`Engine`]). Callers see no difference but the speed.
+//! io_uring, and epoll for where io_uring is refused (see [`Backend`]). Callers see no difference but the speed.
 //!
 //! A [`Background`] thread does beside the rings what need not be fast, on tokio-uring's runtime.
 //!
@@ -19,7 +19,7 @@
 //! - Memory lent to the kernel is owned by the operation until it completes. A [`Ring`] is never torn down: it is
 //!   leaked when [`Ring::run`] ends, and the process exits. Why: at the top of `ring.rs`.
 //! - No future of this crate may be dropped before it is ready. To end one, make it complete: [`Stream::shutdown`],
-//!   [`Stream::interrupt`], [`Accepts::close`].
+//!   [`Stream::interrupt`], [`ActiveListener::close`].
 //! - To let others run, await [`turn`] or any operation; a future that wakes itself starves the whole ring.
 //! - The bytes of a read are those of that read alone ([`Buffer::bytes`]), whatever the memory held before.
 
@@ -44,9 +44,9 @@ pub use bell::Bell;
 pub use buf::{Buffer, Buffers};
 pub use completion::{StartError, probe};
 pub use datagram::{DatagramSocket, Datagrams};
-pub use engine::{Engine, Support};
-pub use listener::{Accepts, Listener, Socket, is_exhaustion};
+pub use engine::{Backend, Support};
+pub use listener::{ActiveListener, Listener, Socket, is_exhaustion};
 pub use mail::{Mail, Mailbox, Waker, mailbox};
-pub use memory::{Pieces, Receive};
-pub use ring::{Options, Ring, Task, sleep, spawn, turn};
+pub use memory::{GatherBuf, Receive};
+pub use ring::{Options, Ring, Task, sleep, spawn, yield_now};
 pub use stream::Stream;

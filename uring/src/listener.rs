@@ -1,7 +1,7 @@
 //! Listeners and the sockets they give.
 
 use crate::completion;
-use crate::engine::Engine;
+use crate::engine::Backend;
 use crate::readiness::Acceptor;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::cell::RefCell;
@@ -138,12 +138,12 @@ impl Listener {
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
-    pub fn open(self) -> io::Result<Accepts> {
-        let socket = match Engine::current() {
-            Engine::Uring => Listening::Completion(completion::Acceptor::new(self.socket)?),
-            Engine::Epoll => Listening::Readiness(Acceptor::new(self.socket)),
+    pub fn open(self) -> io::Result<ActiveListener> {
+        let socket = match Backend::current() {
+            Backend::Uring => Listening::Completion(completion::Acceptor::new(self.socket)?),
+            Backend::Epoll => Listening::Readiness(Acceptor::new(self.socket)),
         };
-        Ok(Accepts { socket, spare: RefCell::new(self.spare) })
+        Ok(ActiveListener { socket, spare: RefCell::new(self.spare) })
     }
 }
 
@@ -163,7 +163,7 @@ fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
 
 /// A listener of this thread's ring.
 #[derive(Debug)]
-pub struct Accepts {
+pub struct ActiveListener {
     socket: Listening,
     spare: RefCell<Option<File>>,
 }
@@ -174,8 +174,8 @@ enum Listening {
     Readiness(Acceptor),
 }
 
-impl Accepts {
-    /// The next connection. Await it to the end; [`Accepts::close`] makes it fail.
+impl ActiveListener {
+    /// The next connection. Await it to the end; [`ActiveListener::close`] makes it fail.
     ///
     /// # Errors
     /// [`is_exhaustion`]: pause, then go on. `ECONNABORTED`, `EINTR` and the like say nothing about the next one: go on.
@@ -220,7 +220,7 @@ impl Accepts {
         }
     }
 
-    /// Stops listening: a waiting [`Accepts::accept`] fails, connections not yet taken are reset.
+    /// Stops listening: a waiting [`ActiveListener::accept`] fails, connections not yet taken are reset.
     pub fn close(&self) {
         if let Listening::Completion(acceptor) = &self.socket {
             acceptor.will_close();

@@ -2,7 +2,7 @@
 
 use crate::completion::Driver;
 use crate::doorbell::Doorbell;
-use crate::engine::Engine;
+use crate::engine::Backend;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
@@ -100,7 +100,7 @@ impl<M> Mailbox<M> {
     /// # Panics
     /// Outside of [`crate::Ring::run`].
     pub async fn next(&mut self) -> Option<Mail<M>> {
-        if self.doorbell.get().is_none() && Engine::current() == Engine::Uring {
+        if self.doorbell.get().is_none() && Backend::current() == Backend::Uring {
             let _ = self.doorbell.set(Driver::current().doorbell());
         }
         let mail = self.receiver.recv().await;

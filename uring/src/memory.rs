@@ -16,13 +16,13 @@ pub unsafe trait Receive: Unpin + 'static {
 /// # Safety
 /// The slices passed to `visit` are the same at each call, and stay valid, in place and unchanged until the
 /// implementor is dropped or mutated (moving it is neither).
-pub unsafe trait Pieces: Unpin + 'static {
+pub unsafe trait GatherBuf: Unpin + 'static {
     /// Visits the pieces in order.
     fn each(&self, visit: &mut dyn FnMut(&[u8]));
 }
 
 // SAFETY: one piece, on the vector's heap memory, which moves only when the vector is mutated.
-unsafe impl Pieces for Vec<u8> {
+unsafe impl GatherBuf for Vec<u8> {
     fn each(&self, visit: &mut dyn FnMut(&[u8])) {
         visit(self);
     }
@@ -30,12 +30,12 @@ unsafe impl Pieces for Vec<u8> {
 
 /// The kernel's description of a gathering send, kept so that its memory is reused. It names memory
 /// of the pieces it was last made from, and is used only while they live.
-pub(crate) struct Vectors {
+pub(crate) struct IoVecs {
     header: libc::msghdr,
     list: Vec<libc::iovec>,
 }
 
-impl Default for Vectors {
+impl Default for IoVecs {
     fn default() -> Self {
         // SAFETY: a msghdr is integers and pointers, for all of which zero is a value.
         let header = unsafe { std::mem::zeroed() };
@@ -43,9 +43,9 @@ impl Default for Vectors {
     }
 }
 
-impl Vectors {
+impl IoVecs {
     /// Describes at most `len_max` bytes of `pieces` behind the first `skip`; returns how many.
-    pub(crate) fn describe<P: Pieces>(&mut self, pieces: &P, mut skip: usize, len_max: usize) -> usize {
+    pub(crate) fn describe<P: GatherBuf>(&mut self, pieces: &P, mut skip: usize, len_max: usize) -> usize {
         self.list.clear();
         let mut len = 0;
         let list = &mut self.list;

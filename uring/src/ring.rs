@@ -10,7 +10,7 @@
 
 use crate::buf::Buffers;
 use crate::completion::{self, StartError};
-use crate::engine::{Engine, Means, Support};
+use crate::engine::{Backend, BackendSetup, Support};
 use crate::readiness;
 use std::mem::ManuallyDrop;
 use std::time::Duration;
@@ -57,11 +57,11 @@ impl Ring {
     /// Not even a small ring can be made; says why.
     pub fn build(support: Support, options: &Options) -> Result<Self, StartError> {
         match support.0 {
-            Means::Completion(setup) => {
+            BackendSetup::Completion(setup) => {
                 let (runtime, buffers) = completion::build(setup, options)?;
                 Ok(Self { runtime: Runtime::Completion(runtime), buffers })
             }
-            Means::Readiness => {
+            BackendSetup::Readiness => {
                 let (runtime, buffers) = readiness::build(options)?;
                 Ok(Self { runtime: Runtime::Readiness(runtime), buffers })
             }
@@ -79,11 +79,11 @@ impl Ring {
         let runtime = ManuallyDrop::new(self.runtime);
         match &*runtime {
             Runtime::Completion(runtime) => {
-                Engine::Uring.enter();
+                Backend::Uring.enter();
                 runtime.block_on(main)
             }
             Runtime::Readiness(runtime) => {
-                Engine::Epoll.enter();
+                Backend::Epoll.enter();
                 runtime.block_on(main)
             }
         }
@@ -105,10 +105,10 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) -> Task {
 ///
 /// # Panics
 /// Outside of [`Ring::run`].
-pub async fn turn() {
-    match Engine::current() {
-        Engine::Uring => completion::turn().await,
-        Engine::Epoll => tokio::task::yield_now().await,
+pub async fn yield_now() {
+    match Backend::current() {
+        Backend::Uring => completion::yield_now().await,
+        Backend::Epoll => tokio::task::yield_now().await,
     }
 }
 
@@ -117,8 +117,8 @@ pub async fn turn() {
 /// # Panics
 /// Outside of [`Ring::run`].
 pub async fn sleep(time: Duration) {
-    match Engine::current() {
-        Engine::Uring => completion::sleep(time).await,
-        Engine::Epoll => tokio::time::sleep(time).await,
+    match Backend::current() {
+        Backend::Uring => completion::sleep(time).await,
+        Backend::Epoll => tokio::time::sleep(time).await,
     }
 }

@@ -1,8 +1,8 @@
 //! A connection: bytes in, bytes out, memory by ownership.
 
-use crate::engine::Engine;
-use crate::memory::Vectors;
-use crate::{Buffer, Buffers, Pieces, Receive, Socket, completion, readiness, sys};
+use crate::engine::Backend;
+use crate::memory::IoVecs;
+use crate::{Buffer, Buffers, GatherBuf, Receive, Socket, completion, readiness, sys};
 use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
@@ -19,7 +19,7 @@ pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
 /// of a connection is [`Stream::shutdown`], then the end of its task.
 pub struct Stream {
     socket: Connected,
-    vectors: Cell<Option<Box<Vectors>>>,
+    vectors: Cell<Option<Box<IoVecs>>>,
 }
 
 #[derive(Debug)]
@@ -40,9 +40,9 @@ impl Stream {
     /// # Panics
     /// Outside of [`crate::Ring::run`].
     pub fn new(socket: Socket) -> Self {
-        let socket = match Engine::current() {
-            Engine::Uring => Connected::Completion(completion::Handle::new(socket.into_inner())),
-            Engine::Epoll => Connected::Readiness(readiness::Socket::new(socket.into_inner())),
+        let socket = match Backend::current() {
+            Backend::Uring => Connected::Completion(completion::Handle::new(socket.into_inner())),
+            Backend::Epoll => Connected::Readiness(readiness::Socket::new(socket.into_inner())),
         };
         Self { socket, vectors: Cell::new(None) }
     }
@@ -172,7 +172,7 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Stream::send`].
-    pub async fn send_gather<P: Pieces>(&self, mut pieces: P) -> (io::Result<()>, P) {
+    pub async fn send_gather<P: GatherBuf>(&self, mut pieces: P) -> (io::Result<()>, P) {
         if let Err(error) = self.settled().await {
             return (Err(error), pieces);
         }

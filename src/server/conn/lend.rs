@@ -20,7 +20,7 @@ pub(super) struct Reply {
 #[expect(unsafe_code, reason = "the kernel reads pinned values while they are sent")]
 // SAFETY: nobody mutates `staged` and `pinned` while the reply is lent (only `Connection::send` makes one, and gives it
 // away); the vector's bytes are on the heap, and a pin keeps its value's bytes in place and unchanged until it is dropped.
-unsafe impl uring::Pieces for Reply {
+unsafe impl uring::GatherBuf for Reply {
     // A loop beside `Output::pieces`, whose iterator takes more than 1 % of the instructions of a get of a large value.
     fn each(&self, visit: &mut dyn FnMut(&[u8])) {
         let mut from = 0;

@@ -173,7 +173,7 @@ impl Connection {
                 // Others give theirs back as soon as they have used up what is in it.
                 Err(error) if Stream::is_out_of_read_memory(&error) && turns_left > 0 => {
                     turns_left -= 1;
-                    uring::turn().await;
+                    uring::yield_now().await;
                 }
                 Err(error) if Stream::is_out_of_read_memory(&error) => {
                     return Err(Box::pin(self.refuse_to_read()).await);
@@ -223,7 +223,7 @@ impl Connection {
                     self.check_stop()?;
                     // A send lets the others run; where there is none, this does.
                     if makes_way {
-                        uring::turn().await;
+                        uring::yield_now().await;
                     }
                 }
                 Next::Wait => {

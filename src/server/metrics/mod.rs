@@ -25,7 +25,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use uring::{Background, BackgroundListener, Engine};
+use uring::{Backend, Background, BackgroundListener};
 
 /// Pause in accepting when descriptors have run out.
 const REST: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ pub(super) fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr
 /// The thread cannot be created.
 pub(super) fn serve(
     listener: TcpListener,
-    engine: Engine,
+    engine: Backend,
     store: Arc<Store>,
     shared: Arc<Shared>,
 ) -> io::Result<()> {

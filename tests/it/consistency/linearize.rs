@@ -13,7 +13,7 @@ use crate::harness::{Client, Dialect, Server, dialect};
 
 /// An operation with the value it writes. Values are unique, so a value identifies its write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ask {
+enum Op {
     Get,
     Set(u64),
     Add(u64),
@@ -28,7 +28,7 @@ enum Ask {
 
 /// A reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Response {
     /// To a read: the value and its cas.
     Read(u64, u64),
     /// To incr or decr.
@@ -41,8 +41,8 @@ enum Told {
 
 #[derive(Clone, Copy, Debug)]
 struct Event {
-    ask: Ask,
-    told: Told,
+    ask: Op,
+    told: Response,
     /// Nanoseconds since the start of the round.
     sent: u64,
     answered: u64,
@@ -65,32 +65,32 @@ struct Otherwise;
 /// The register after `ask`, if it could have replied `told`.
 ///
 /// A known cas comes from a completed read, so an item that no read has shown has another one.
-fn step(state: Option<Item>, ask: Ask, told: Told) -> Result<Option<Item>, Otherwise> {
+fn step(state: Option<Item>, ask: Op, told: Response) -> Result<Option<Item>, Otherwise> {
     let (next, answer) = match (ask, state) {
-        (Ask::Get, Some(Item { value, cas })) => {
-            let Told::Read(_, shown) = told else { return Err(Otherwise) };
+        (Op::Get, Some(Item { value, cas })) => {
+            let Response::Read(_, shown) = told else { return Err(Otherwise) };
             let cas = cas.unwrap_or(shown);
-            (Some(Item { value, cas: Some(cas) }), Told::Read(value, cas))
+            (Some(Item { value, cas: Some(cas) }), Response::Read(value, cas))
         }
-        (Ask::Get | Ask::Replace(_) | Ask::Incr(_) | Ask::Decr(_) | Ask::Delete | Ask::Cas(..), None) => {
-            let answer = if matches!(ask, Ask::Replace(_)) { Told::NotStored } else { Told::Missing };
+        (Op::Get | Op::Replace(_) | Op::Incr(_) | Op::Decr(_) | Op::Delete | Op::Cas(..), None) => {
+            let answer = if matches!(ask, Op::Replace(_)) { Response::NotStored } else { Response::Missing };
             (None, answer)
         }
-        (Ask::Set(new), _) | (Ask::Add(new), None) | (Ask::Replace(new), Some(_)) => {
-            (Some(item(new)), Told::Done)
+        (Op::Set(new), _) | (Op::Add(new), None) | (Op::Replace(new), Some(_)) => {
+            (Some(item(new)), Response::Done)
         }
-        (Ask::Add(_), Some(_)) => (state, Told::NotStored),
-        (Ask::Cas(old, new), Some(Item { cas, .. })) if cas == Some(old) => (Some(item(new)), Told::Done),
-        (Ask::Cas(..), Some(_)) => (state, Told::Exists),
-        (Ask::Incr(by), Some(Item { value, .. })) => {
+        (Op::Add(_), Some(_)) => (state, Response::NotStored),
+        (Op::Cas(old, new), Some(Item { cas, .. })) if cas == Some(old) => (Some(item(new)), Response::Done),
+        (Op::Cas(..), Some(_)) => (state, Response::Exists),
+        (Op::Incr(by), Some(Item { value, .. })) => {
             let sum = value.wrapping_add(by);
-            (Some(item(sum)), Told::Value(sum))
+            (Some(item(sum)), Response::Value(sum))
         }
-        (Ask::Decr(by), Some(Item { value, .. })) => {
+        (Op::Decr(by), Some(Item { value, .. })) => {
             let rest = value.saturating_sub(by);
-            (Some(item(rest)), Told::Value(rest))
+            (Some(item(rest)), Response::Value(rest))
         }
-        (Ask::Delete, Some(_)) | (Ask::Flush, _) => (None, Told::Done),
+        (Op::Delete, Some(_)) | (Op::Flush, _) => (None, Response::Done),
     };
     if answer == told { Ok(next) } else { Err(Otherwise) }
 }
@@ -138,59 +138,59 @@ impl Worker {
         self.next_value
     }
 
-    fn choose(&mut self, key: usize) -> Ask {
+    fn choose(&mut self, key: usize) -> Op {
         match self.random.below(20) {
-            0..=5 => Ask::Get,
-            6..=8 => Ask::Set(self.value()),
-            9 => Ask::Add(self.value()),
-            10 => Ask::Replace(self.value()),
+            0..=5 => Op::Get,
+            6..=8 => Op::Set(self.value()),
+            9 => Op::Add(self.value()),
+            10 => Op::Replace(self.value()),
             11..=13 => match self.last[key] {
-                Some(cas) => Ask::Cas(cas, self.value()),
-                None => Ask::Get,
+                Some(cas) => Op::Cas(cas, self.value()),
+                None => Op::Get,
             },
-            14..=16 => Ask::Incr(1),
-            17 => Ask::Decr(1),
-            _ => Ask::Delete,
+            14..=16 => Op::Incr(1),
+            17 => Op::Decr(1),
+            _ => Op::Delete,
         }
     }
 
-    fn perform(&mut self, ask: Ask, key: usize) -> Told {
+    fn perform(&mut self, ask: Op, key: usize) -> Response {
         let name = format!("hot{key}");
         let store = |command: &str, value: u64, cas: &str| {
             let text = value.to_string();
             format!("{command} {name} 0 0 {}{cas}\r\n{text}", text.len())
         };
         let command = match ask {
-            Ask::Get => return self.gets(&name, key),
-            Ask::Set(value) => store("set", value, ""),
-            Ask::Add(value) => store("add", value, ""),
-            Ask::Replace(value) => store("replace", value, ""),
-            Ask::Cas(cas, value) => store("cas", value, &format!(" {cas}")),
-            Ask::Incr(by) => format!("incr {name} {by}"),
-            Ask::Decr(by) => format!("decr {name} {by}"),
-            Ask::Delete => format!("delete {name}"),
-            Ask::Flush => "flush_all".to_owned(),
+            Op::Get => return self.gets(&name, key),
+            Op::Set(value) => store("set", value, ""),
+            Op::Add(value) => store("add", value, ""),
+            Op::Replace(value) => store("replace", value, ""),
+            Op::Cas(cas, value) => store("cas", value, &format!(" {cas}")),
+            Op::Incr(by) => format!("incr {name} {by}"),
+            Op::Decr(by) => format!("decr {name} {by}"),
+            Op::Delete => format!("delete {name}"),
+            Op::Flush => "flush_all".to_owned(),
         };
         match self.client.ask(&command).as_str() {
-            "STORED" | "DELETED" | "OK" => Told::Done,
-            "NOT_STORED" => Told::NotStored,
-            "NOT_FOUND" => Told::Missing,
-            "EXISTS" => Told::Exists,
-            number => Told::Value(number.parse().unwrap_or_else(|_| panic!("{command:?}: {number}"))),
+            "STORED" | "DELETED" | "OK" => Response::Done,
+            "NOT_STORED" => Response::NotStored,
+            "NOT_FOUND" => Response::Missing,
+            "EXISTS" => Response::Exists,
+            number => Response::Value(number.parse().unwrap_or_else(|_| panic!("{command:?}: {number}"))),
         }
     }
 
-    fn gets(&mut self, name: &str, key: usize) -> Told {
+    fn gets(&mut self, name: &str, key: usize) -> Response {
         let head = self.client.ask(&format!("gets {name}"));
         if head == "END" {
             self.last[key] = None;
-            return Told::Missing;
+            return Response::Missing;
         }
         let cas = head.rsplit(' ').next().unwrap().parse().unwrap();
         let value = self.client.line().trim_end().parse().unwrap();
         assert_eq!(self.client.line(), "END");
         self.last[key] = Some(cas);
-        Told::Read(value, cas)
+        Response::Read(value, cas)
     }
 }
 
@@ -216,7 +216,7 @@ fn round(workers: &mut [Worker], operations: usize) -> Vec<Vec<Event>> {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for (key, event) in parts.into_iter().flatten() {
-        if event.ask == Ask::Flush {
+        if event.ask == Op::Flush {
             for history in &mut histories {
                 history.push(event);
             }
@@ -231,7 +231,7 @@ fn one(worker: &mut Worker, start: Instant) -> (usize, Event) {
     let key = worker.random.below(KEYS);
     // memcached's flush_all is not atomic: about one round in a thousand is not linearizable.
     let flush = worker.random.one_in(100) && dialect() == Dialect::Memcrsd;
-    let ask = if flush { Ask::Flush } else { worker.choose(key) };
+    let ask = if flush { Op::Flush } else { worker.choose(key) };
     let sent = start.elapsed().as_nanos() as u64;
     let told = worker.perform(ask, key);
     (key, Event { ask, told, sent, answered: start.elapsed().as_nanos() as u64 })
@@ -285,7 +285,7 @@ fn check_histories(flags: &[&str], rounds: u32) {
     }
 }
 
-fn event(ask: Ask, told: Told, sent: u64, answered: u64) -> Event {
+fn event(ask: Op, told: Response, sent: u64, answered: u64) -> Event {
     Event { ask, told, sent, answered }
 }
 
@@ -293,37 +293,40 @@ fn event(ask: Ask, told: Told, sent: u64, answered: u64) -> Event {
 fn the_checker_accepts_overlapping_operations() {
     // The read overlaps the write, so old and new are both right.
     for seen in [1, 2] {
-        let history = [event(Ask::Set(2), Told::Done, 0, 10), event(Ask::Get, Told::Read(seen, 9), 5, 6)];
+        let history =
+            [event(Op::Set(2), Response::Done, 0, 10), event(Op::Get, Response::Read(seen, 9), 5, 6)];
         assert!(linearizable(&history, Some(item(1))));
     }
 }
 
 #[test]
 fn the_checker_refuses_a_stale_read() {
-    let history = [event(Ask::Set(2), Told::Done, 0, 10), event(Ask::Get, Told::Read(1, 9), 11, 12)];
+    let history = [event(Op::Set(2), Response::Done, 0, 10), event(Op::Get, Response::Read(1, 9), 11, 12)];
     assert!(!linearizable(&history, Some(item(1))));
 }
 
 #[test]
 fn the_checker_refuses_two_successes_of_one_cas() {
-    let read = event(Ask::Get, Told::Read(1, 9), 0, 1);
-    let history = [read, event(Ask::Cas(9, 2), Told::Done, 2, 10), event(Ask::Cas(9, 3), Told::Done, 2, 10)];
+    let read = event(Op::Get, Response::Read(1, 9), 0, 1);
+    let history =
+        [read, event(Op::Cas(9, 2), Response::Done, 2, 10), event(Op::Cas(9, 3), Response::Done, 2, 10)];
     assert!(!linearizable(&history, Some(item(1))));
 }
 
 #[test]
 fn the_checker_refuses_reads_that_go_back_and_forth() {
     let history = [
-        event(Ask::Set(2), Told::Done, 0, 100),
-        event(Ask::Get, Told::Read(2, 10), 1, 2),
-        event(Ask::Get, Told::Read(1, 9), 3, 4),
+        event(Op::Set(2), Response::Done, 0, 100),
+        event(Op::Get, Response::Read(2, 10), 1, 2),
+        event(Op::Get, Response::Read(1, 9), 3, 4),
     ];
     assert!(!linearizable(&history, Some(item(1))));
 }
 
 #[test]
 fn the_checker_refuses_a_lost_increment() {
-    let history = [event(Ask::Incr(1), Told::Value(2), 0, 10), event(Ask::Incr(1), Told::Value(2), 0, 10)];
+    let history =
+        [event(Op::Incr(1), Response::Value(2), 0, 10), event(Op::Incr(1), Response::Value(2), 0, 10)];
     assert!(!linearizable(&history, Some(item(1))));
 }
 
@@ -343,7 +346,7 @@ fn the_checker_refuses_a_corrupted_recording() {
     }
     let mut history = round(std::slice::from_mut(&mut worker), 200).remove(0);
     assert!(linearizable(&history, Some(item(0))));
-    let read = history.iter().position(|event| matches!(event.told, Told::Read(..))).unwrap();
-    history[read].told = Told::Read(42, 42);
+    let read = history.iter().position(|event| matches!(event.told, Response::Read(..))).unwrap();
+    history[read].told = Response::Read(42, 42);
     assert!(!linearizable(&history, Some(item(0))));
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use rustix::io_uring::IoringOp;
 
-use super::double::{ALWAYS, Double, Fate, Operation, Socket};
+use super::injector::{ALWAYS, Fate, FaultInjector, Operation, Socket};
 use super::kernel::{EXHAUSTED, FAILING, ends_well, is_calm, is_told_of_seldom};
 use crate::harness::{Client, Dialect, Server, dialect, wait_until};
 use crate::protocol::udp;
@@ -36,22 +36,22 @@ const TRIES: u32 = 30;
 const FLAGS: &[&str] = &["-t", "1", "--io-engine=uring"];
 
 /// A server whose only ring has a double of the kernel below it.
-fn start() -> Option<(Server, Double)> {
+fn start() -> Option<(Server, FaultInjector)> {
     if dialect() == Dialect::Memcached {
         return None;
     }
     let server = Server::start(FLAGS);
-    let double = Double::of(&server);
+    let double = FaultInjector::of(&server);
     Some((server, double))
 }
 
 /// The same with a port for datagrams, and a socket to send them from.
-fn start_with_datagrams() -> Option<(Server, UdpSocket, Double)> {
+fn start_with_datagrams() -> Option<(Server, UdpSocket, FaultInjector)> {
     if dialect() == Dialect::Memcached {
         return None;
     }
     let (server, socket) = udp::start(FLAGS);
-    let double = Double::of(&server);
+    let double = FaultInjector::of(&server);
     Some((server, socket, double))
 }
 
@@ -64,7 +64,7 @@ fn served(server: &Server) -> Client {
 
 /// What always fails is tried again a hundred times a second, twice each time, not more: the server rests in between. (A
 /// ring that is followed is too slow to be seen spinning by its processor time.)
-fn rests(double: &Double) {
+fn rests(double: &FaultInjector) {
     let (before, since) = (double.met(), Instant::now());
     wait_until("it has been tried again", || double.met() >= before + TRIES);
     let tries = u128::from(double.met() - before);
@@ -75,7 +75,7 @@ fn large() -> String {
     (0..LARGE / 10).map(|number| format!("{number:010}")).collect()
 }
 
-fn ends_unharmed(server: Server, double: Double, mut others: Client) {
+fn ends_unharmed(server: Server, double: FaultInjector, mut others: Client) {
     others.set("after", "value");
     assert_eq!(others.get("after").as_deref(), Some("value"));
     drop(double);

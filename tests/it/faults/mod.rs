@@ -2,9 +2,9 @@
 
 mod abuse;
 mod completions;
-mod double;
 mod held;
 mod injection;
+mod injector;
 pub(crate) mod kernel;
 mod memory;
-mod stuck;
+mod watchdog;

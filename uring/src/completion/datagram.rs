@@ -17,14 +17,14 @@ use std::rc::Rc;
 
 /// The kernel's description of a datagram and the address beside it, kept so that their memory is reused. Boxed by its
 /// owner: the header names its neighbours by address.
-struct Envelope {
+struct MsgHdr {
     header: libc::msghdr,
     vector: libc::iovec,
     address: SockAddrStorage,
     address_bytes: libc::socklen_t,
 }
 
-impl Default for Envelope {
+impl Default for MsgHdr {
     fn default() -> Self {
         // SAFETY: a msghdr is integers and pointers, for all of which zero is a value.
         let header = unsafe { std::mem::zeroed() };
@@ -33,7 +33,7 @@ impl Default for Envelope {
     }
 }
 
-impl Envelope {
+impl MsgHdr {
     /// Describes `bytes`, and room for `address_bytes` of the address.
     fn describe(&mut self, start: *mut u8, len: usize, address_bytes: libc::socklen_t) {
         self.vector = libc::iovec { iov_base: start.cast(), iov_len: len };
@@ -64,8 +64,8 @@ pub(crate) struct Datagrams {
     socket: Rc<socket2::Socket>,
     watch: Rc<Watch>,
     /// Kept between operations.
-    received: Option<Box<Envelope>>,
-    sent: Option<Box<Envelope>>,
+    received: Option<Box<MsgHdr>>,
+    sent: Option<Box<MsgHdr>>,
 }
 
 impl std::fmt::Debug for Datagrams {
@@ -136,8 +136,8 @@ impl Datagrams {
 async fn receive_now(
     socket: Rc<socket2::Socket>,
     mut bytes: Vec<u8>,
-    mut envelope: Box<Envelope>,
-) -> (io::Result<usize>, Vec<u8>, Box<Envelope>) {
+    mut envelope: Box<MsgHdr>,
+) -> (io::Result<usize>, Vec<u8>, Box<MsgHdr>) {
     let room = envelope.address.size_of();
     envelope.describe(bytes.as_mut_ptr(), bytes.len(), room);
     let entry = opcode::RecvMsg::new(types::Fd(socket.as_raw_fd()), &raw mut envelope.header)

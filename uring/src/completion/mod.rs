@@ -37,4 +37,4 @@ pub(crate) use receive::receive;
 pub(crate) use runtime::Runtime;
 pub(crate) use send::{gather, send};
 pub(crate) use setup::build;
-pub(crate) use wait::{sleep, turn};
+pub(crate) use wait::{sleep, yield_now};

@@ -3,9 +3,9 @@
 use super::connection::Handle;
 use super::driver::Driver;
 use super::operation::submit;
-use crate::memory::Vectors;
+use crate::memory::IoVecs;
 use crate::stream::OPERATION_BYTES_MAX;
-use crate::{Pieces, Stream};
+use crate::{GatherBuf, Stream};
 use io_uring::{opcode, types};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -48,13 +48,13 @@ pub(super) async fn all(
 
 /// Sends at most `len_max` bytes of `pieces` behind the first `skip`; the result may be short, and is 0 if there is
 /// nothing left.
-pub(crate) async fn gather<P: Pieces>(
+pub(crate) async fn gather<P: GatherBuf>(
     connection: &Handle,
     pieces: P,
-    mut vectors: Box<Vectors>,
+    mut vectors: Box<IoVecs>,
     skip: usize,
     len_max: usize,
-) -> (io::Result<usize>, P, Box<Vectors>) {
+) -> (io::Result<usize>, P, Box<IoVecs>) {
     if vectors.describe(&pieces, skip, len_max) == 0 {
         return (Ok(0), pieces, vectors);
     }
@@ -62,7 +62,7 @@ pub(crate) async fn gather<P: Pieces>(
     let header = vectors.header();
     let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), header).flags(FLAGS as u32).build();
     // SAFETY: the header lies in the box and its list on the heap, neither of which moves with `vectors`; the vectors name
-    // bytes that `Pieces` promises to keep in place and unchanged while `pieces` lives; the operation owns all three, and
+    // bytes that `GatherBuf` promises to keep in place and unchanged while `pieces` lives; the operation owns all three, and
     // `socket` keeps the descriptor open; a plain sendmsg completes once.
     let (result, (_socket, pieces, vectors)) =
         unsafe { submit(Rc::clone(connection.driver()), (socket, pieces, vectors), entry) }.await;

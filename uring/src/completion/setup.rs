@@ -164,7 +164,7 @@ mod tests {
                     })
                     .collect();
                 // Now all of them wait in the kernel.
-                completion::turn().await;
+                completion::yield_now().await;
                 for peer in &theirs {
                     (&mut &*peer).write_all(b"x").expect("a write");
                 }
@@ -203,7 +203,7 @@ mod tests {
                         }
                     });
                 }
-                completion::turn().await;
+                completion::yield_now().await;
                 for _ in 0..3 {
                     for (number, peer) in (0_u8..).zip(&theirs) {
                         (&mut &*peer).write_all(&[number]).expect("a write");
@@ -214,7 +214,7 @@ mod tests {
                             let mut part = [0; 1000];
                             match (&mut &*peer).read(&mut part) {
                                 Ok(count) => reply.extend_from_slice(&part[..count]),
-                                Err(_) => completion::turn().await,
+                                Err(_) => completion::yield_now().await,
                             }
                         }
                         assert!(reply == [number; 1000], "{number} was told {}", reply[0]);

@@ -22,7 +22,7 @@ pub(super) async fn readable<F: AsRawFd + 'static>(driver: Rc<Driver>, file: Rc<
 ///
 /// Done by an operation that does nothing. A task that only wakes itself (as `yield_now` does) would go on before
 /// anything is submitted.
-pub(crate) async fn turn() {
+pub(crate) async fn yield_now() {
     let entry = opcode::Nop::new().build();
     // SAFETY: the entry names nothing; it completes once.
     let (_result, ()) = unsafe { submit(Driver::current(), (), entry) }.await;

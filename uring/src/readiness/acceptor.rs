@@ -1,7 +1,7 @@
 //! A listener's connections.
 
-use super::pace::Pace;
-use super::watched::{Watched, used_up};
+use super::pace::CoopBudget;
+use super::watched::{AsyncSocket, used_up};
 use crate::listener::is_exhaustion;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
@@ -11,15 +11,15 @@ use tokio::io::Interest;
 /// A listener.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    watched: Watched,
-    pace: Pace,
+    watched: AsyncSocket,
+    pace: CoopBudget,
 }
 
 impl Acceptor {
     pub(crate) fn new(socket: socket2::Socket) -> Self {
         // accept(2) has no flag against waiting. The only failure is a descriptor that is none.
         let _ = socket.set_nonblocking(true);
-        Self { watched: Watched::new(socket, Interest::READABLE), pace: Pace::default() }
+        Self { watched: AsyncSocket::new(socket, Interest::READABLE), pace: CoopBudget::default() }
     }
 
     pub(crate) fn socket(&self) -> &socket2::Socket {

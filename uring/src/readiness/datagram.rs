@@ -1,7 +1,7 @@
 //! A socket of datagrams: receives and sends now, or waits for the event that says it can.
 #![expect(unsafe_code, reason = "what is watched must stay the same socket")]
 
-use super::pace::Pace;
+use super::pace::CoopBudget;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     watched: AsyncFd<UdpSocket>,
-    pace: Pace,
+    pace: CoopBudget,
 }
 
 impl Datagrams {
@@ -26,7 +26,7 @@ impl Datagrams {
         // SAFETY: a `UdpSocket` owns its descriptor, which is open and the same until the value is dropped, and nothing here
         // replaces the value.
         let watched = unsafe { AsyncFd::register(UdpSocket::from(socket)) }?;
-        Ok(Self { watched, pace: Pace::default() })
+        Ok(Self { watched, pace: CoopBudget::default() })
     }
 
     pub(crate) fn id(&self) -> RawFd {

@@ -8,11 +8,11 @@ const CALLS_PER_TURN: u32 = 2;
 
 /// Counts the calls of one connection since it last waited.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct CoopBudget {
     calls: Cell<u32>,
 }
 
-impl Pace {
+impl CoopBudget {
     /// Before a call: lets the others run if this one's turn is over.
     pub(super) async fn step(&self) {
         if self.calls.get() >= CALLS_PER_TURN {

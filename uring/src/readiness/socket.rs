@@ -1,10 +1,10 @@
 //! A connection's calls: each moves what it can now, or waits for the event that says it can.
 #![expect(unsafe_code, reason = "receives into and gathers from memory that is named by address")]
 
-use super::pace::Pace;
-use super::watched::{Watched, used_up};
-use crate::memory::Vectors;
-use crate::{Buffer, Buffers, Pieces, Receive};
+use super::pace::CoopBudget;
+use super::watched::{AsyncSocket, used_up};
+use crate::memory::IoVecs;
+use crate::{Buffer, Buffers, GatherBuf, Receive};
 use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
@@ -19,8 +19,8 @@ const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    watched: Watched,
-    pace: Pace,
+    watched: AsyncSocket,
+    pace: CoopBudget,
     waiter: Waiter,
 }
 
@@ -39,15 +39,15 @@ impl std::fmt::Debug for Waiter {
 
 /// Whether [`Socket::interrupt`] ends a wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Patience {
+enum Interruptible {
     Interruptible,
     ToTheEnd,
 }
 
 impl Socket {
     pub(crate) fn new(socket: socket2::Socket) -> Self {
-        let watched = Watched::new(socket, Interest::READABLE | Interest::WRITABLE);
-        Self { watched, pace: Pace::default(), waiter: Waiter::default() }
+        let watched = AsyncSocket::new(socket, Interest::READABLE | Interest::WRITABLE);
+        Self { watched, pace: CoopBudget::default(), waiter: Waiter::default() }
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -62,7 +62,7 @@ impl Socket {
     pub(crate) async fn read(&self, buffers: &Buffers) -> io::Result<Buffer> {
         self.pace.step().await;
         loop {
-            let mut readiness = self.readable(Patience::Interruptible).await?;
+            let mut readiness = self.readable(Interruptible::Interruptible).await?;
             let mut buffer = buffers.take().ok_or(io::ErrorKind::OutOfMemory)?;
             let (start, len) = buffer.lend();
             // SAFETY: the buffer's own memory, which this one `Buffer` reaches; the call does not outlast this line.
@@ -89,7 +89,7 @@ impl Socket {
     async unsafe fn fill(&self, start: *mut u8, len: usize) -> io::Result<usize> {
         self.pace.step().await;
         loop {
-            let mut readiness = self.readable(Patience::ToTheEnd).await?;
+            let mut readiness = self.readable(Interruptible::ToTheEnd).await?;
             // SAFETY: the caller's promise; the call does not outlast this line.
             let count = unsafe { libc::recv(self.id(), start.cast(), len, libc::MSG_DONTWAIT) };
             if let Some(count) = judge(count, len, &mut readiness)? {
@@ -99,7 +99,7 @@ impl Socket {
     }
 
     /// Waits until a read may find something.
-    async fn readable(&self, patience: Patience) -> io::Result<AsyncFdReadyGuard<'_, socket2::Socket>> {
+    async fn readable(&self, patience: Interruptible) -> io::Result<AsyncFdReadyGuard<'_, socket2::Socket>> {
         let events = self.watched.events()?;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(readiness) = events.poll_read_ready(cx) {
@@ -107,7 +107,7 @@ impl Socket {
                 self.waiter.is_interrupted.set(false);
                 return Poll::Ready(readiness);
             }
-            if patience == Patience::Interruptible {
+            if patience == Interruptible::Interruptible {
                 if self.waiter.is_interrupted.replace(false) {
                     return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ECANCELED)));
                 }
@@ -126,10 +126,10 @@ impl Socket {
 
     /// Sends at most `len_max` bytes of `pieces` behind the first `skip`; the result may be short, and is 0 if there is
     /// nothing left.
-    pub(crate) async fn gather<P: Pieces>(
+    pub(crate) async fn gather<P: GatherBuf>(
         &self,
         pieces: &P,
-        vectors: &mut Box<Vectors>,
+        vectors: &mut Box<IoVecs>,
         skip: usize,
         len_max: usize,
     ) -> io::Result<usize> {

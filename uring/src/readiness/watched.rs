@@ -6,12 +6,12 @@ use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 /// A socket whose events the thread is told; or, where the kernel refuses to watch one more, the socket alone.
-pub(super) enum Watched {
+pub(super) enum AsyncSocket {
     Events(AsyncFd<socket2::Socket>),
     Refused(socket2::Socket, io::Error),
 }
 
-impl Watched {
+impl AsyncSocket {
     /// # Panics
     /// Outside of [`crate::Ring::run`].
     pub(super) fn new(socket: socket2::Socket, interest: Interest) -> Self {
@@ -62,7 +62,7 @@ pub(super) fn used_up(event: &mut AsyncFdReadyGuard<'_, socket2::Socket>) -> io:
     Ok(())
 }
 
-impl std::fmt::Debug for Watched {
+impl std::fmt::Debug for AsyncSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.socket().fmt(f)
     }

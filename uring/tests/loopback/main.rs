@@ -20,7 +20,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use uring::{Accepts, Buffers, Listener, Mail, Options, Ring, Socket, Stream, Support};
+use uring::{ActiveListener, Buffers, Listener, Mail, Options, Ring, Socket, Stream, Support};
 
 const BUFFER_BYTES: usize = 4096;
 
@@ -42,7 +42,7 @@ fn ring_of(on: Support, buffers_max: usize) -> Ring {
 /// Runs `serve` on a ring of its own thread while `client` talks to its listener from this one.
 fn with_client<F: Future<Output = ()>>(
     on: Support,
-    serve: impl FnOnce(Accepts, Buffers) -> F + Send + 'static,
+    serve: impl FnOnce(ActiveListener, Buffers) -> F + Send + 'static,
     client: impl FnOnce(SocketAddr),
 ) {
     let listener = listen();
@@ -61,7 +61,7 @@ fn listen() -> Listener {
     Listener::bind_each("127.0.0.1:0".parse().expect("an address"), 1, 64).expect("a free port").remove(0)
 }
 
-async fn accept(accepts: &Accepts) -> Stream {
+async fn accept(accepts: &ActiveListener) -> Stream {
     Stream::new(accepts.accept().await.expect("a connection"))
 }
 
@@ -92,7 +92,7 @@ fn a_closed_listener_ends_its_accept_and_refuses_clients(on: Support) {
         let loop_ended = uring::spawn(async move {
             waiting.accept().await.expect_err("closed");
         });
-        uring::turn().await;
+        uring::yield_now().await;
         accepts.close();
         loop_ended.await.expect("the loop's assertions");
         assert!(TcpStream::connect(address).is_err());
@@ -167,7 +167,7 @@ fn a_path_can_be_listened_on_and_its_old_socket_is_replaced(on: Support) {
         let ended = uring::spawn(async move {
             waiting.accept().await.expect_err("closed");
         });
-        uring::turn().await;
+        uring::yield_now().await;
         accepts.close();
         ended.await.expect("the loop's assertions");
     });
@@ -192,7 +192,7 @@ fn turns_do_not_starve_a_read(on: Support) {
             });
             let deadline = Instant::now() + Duration::from_secs(5);
             while !done.get() {
-                uring::turn().await;
+                uring::yield_now().await;
                 assert!(Instant::now() < deadline, "the read never started");
             }
             reading.await.expect("the reader's assertions");
@@ -254,7 +254,7 @@ fn a_bell_is_heard_from_the_moment_one_listens(on: Support) {
         heard.await;
         let ringer = bell.clone();
         uring::spawn(async move {
-            uring::turn().await;
+            uring::yield_now().await;
             ringer.ring();
         });
         bell.heard().await;
@@ -268,7 +268,7 @@ fn thousands_of_completions_at_once(on: Support) {
             .map(|_| {
                 let done = Rc::clone(&done);
                 uring::spawn(async move {
-                    uring::turn().await;
+                    uring::yield_now().await;
                     done.set(done.get() + 1);
                 })
             })

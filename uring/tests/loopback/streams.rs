@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
-use uring::{Pieces, Receive, Stream, Support};
+use uring::{GatherBuf, Receive, Stream, Support};
 
 on_each_engine! {
     bytes_go_there_and_back,
@@ -110,7 +110,7 @@ struct Reply {
 }
 
 // SAFETY: vectors that are not mutated while the reply lives; the empty piece is no memory at all.
-unsafe impl Pieces for Reply {
+unsafe impl GatherBuf for Reply {
     fn each(&self, visit: &mut dyn FnMut(&[u8])) {
         visit(&self.head);
         visit(&self.value);
@@ -160,7 +160,7 @@ fn a_gathered_reply_arrives_whole_at_a_slow_reader(on: Support) {
 fn more_pieces_than_the_kernel_takes_at_once(on: Support) {
     struct Many(Vec<Vec<u8>>);
     // SAFETY: as for `Reply`.
-    unsafe impl Pieces for Many {
+    unsafe impl GatherBuf for Many {
         fn each(&self, visit: &mut dyn FnMut(&[u8])) {
             self.0.iter().for_each(|piece| visit(piece));
         }
@@ -261,7 +261,7 @@ fn a_waiting_connection_holds_no_buffer_and_wakes_for_bytes_and_for_the_end(on: 
                 assert_eq!(reader.read(&pool).await.expect("a read").bytes(), b"ping");
                 assert_eq!(reader.read(&pool).await.expect("the end").bytes(), b"");
             });
-            uring::turn().await;
+            uring::yield_now().await;
             assert_eq!(buffers.free(), buffers.pooled());
             stream.send(b"pong".to_vec()).await.0.expect("a send");
             reading.await.expect("the reader's assertions");
@@ -287,7 +287,7 @@ fn an_interrupted_read_loses_nothing(on: Support) {
                 reader.send(b"now".to_vec()).await.0.expect("a send");
                 assert_eq!(reader.read(&pool).await.expect("a read").bytes(), b"late");
             });
-            uring::turn().await;
+            uring::yield_now().await;
             stream.interrupt();
             reading.await.expect("the reader's assertions");
             let sending = stream.send(vec![1; 8 << 20]);
@@ -296,7 +296,7 @@ fn an_interrupted_read_loses_nothing(on: Support) {
                 uring::spawn(async move {
                     for _ in 0..20 {
                         stream.interrupt();
-                        uring::turn().await;
+                        uring::yield_now().await;
                     }
                 })
             };
@@ -322,7 +322,7 @@ fn shutdown_ends_what_waits_and_the_peer_sees_it(on: Support) {
                 let waiting = uring::spawn(async move {
                     assert_eq!(waiter.read(&pool).await.expect("the end").bytes(), b"");
                 });
-                uring::turn().await;
+                uring::yield_now().await;
                 stream.shutdown();
                 waiting.await.expect("the waiter's assertions");
             }
@@ -357,7 +357,7 @@ fn the_end_of_a_ring_frees_nothing_that_is_lent(on: Support) {
         uring::spawn(async move {
             let _ = stream.recv_into(Lent(Value { bytes: vec![0; 100], filled: 0 })).await;
         });
-        uring::turn().await;
+        uring::yield_now().await;
     });
     client.write_all(b"late").expect("a write");
     assert!(!DROPPED.get());
@@ -380,7 +380,7 @@ fn a_read_after_a_full_buffer_waits_for_more(on: Support) {
                 flag.set(true);
             });
             for _ in 0..100 {
-                uring::turn().await;
+                uring::yield_now().await;
             }
             assert!(!has_woken.get());
             stream.send(b"go".to_vec()).await.0.expect("a send");
@@ -572,7 +572,7 @@ fn a_connection_that_never_waits_lets_others_run(on: Support) {
             // It ends with the ring.
             uring::spawn(async move {
                 loop {
-                    uring::turn().await;
+                    uring::yield_now().await;
                     counter.set(counter.get() + 1);
                 }
             });

@@ -79,7 +79,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("src/store/replica.rs", 2),
     ("src/store/arena.rs", 1),
     ("src/store/write_txn.rs", 5),
-    ("tests/it/faults/double.rs", 6),
+    ("tests/it/faults/injector.rs", 6),
     ("tests/it/faults/kernel.rs", 2),
     ("uring/src/buf.rs", 7),
     ("uring/src/completion/connection/mod.rs", 3),

@@ -6,7 +6,7 @@
 use super::error::StartError;
 use crate::config::IoEngine;
 use std::sync::mpsc::{Receiver, Sender};
-use uring::{Engine, Options, Ring, Support};
+use uring::{Backend, Options, Ring, Support};
 
 /// Instruction to a ring's thread once all have reported whether their rings could be built.
 pub(super) enum Order {
@@ -64,7 +64,7 @@ pub(super) fn settle(
     support: Support,
     reports: &Receiver<Report>,
     controls: &[Sender<Order>],
-) -> Result<Engine, StartError> {
+) -> Result<Backend, StartError> {
     let order = |make: &dyn Fn() -> Order| {
         for control in controls {
             // A thread that has ended has not reported, which shows when reports are counted.
@@ -73,7 +73,7 @@ pub(super) fn settle(
     };
     let mut engine = support.engine();
     let mut outcome = wait_for_all(reports, controls.len());
-    if let (Err(why), IoEngine::Auto, Engine::Uring) = (&outcome, wish, engine) {
+    if let (Err(why), IoEngine::Auto, Backend::Uring) = (&outcome, wish, engine) {
         let support = instead(why);
         engine = support.engine();
         order(&|| Order::Rebuild(support));

@@ -114,12 +114,12 @@ impl Orders {
 }
 
 /// Stands between the first ring of a server and the kernel until it is dropped.
-pub struct Double {
+pub struct FaultInjector {
     orders: Arc<Orders>,
     follower: Option<JoinHandle<()>>,
 }
 
-impl Double {
+impl FaultInjector {
     pub fn of(server: &Server) -> Self {
         let orders = Arc::new(Orders::default());
         let thread = ring_thread(server, 0);
@@ -161,7 +161,7 @@ impl Double {
     }
 }
 
-impl Drop for Double {
+impl Drop for FaultInjector {
     fn drop(&mut self) {
         // Seen when the ring makes its next call, which it does ten times a second, or ends.
         self.orders.is_over.store(true, Ordering::Relaxed);

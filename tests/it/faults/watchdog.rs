@@ -24,7 +24,7 @@ impl Held {
     }
 
     /// Waits for the thread's end: until then its process is not gone.
-    fn bury(self) {
+    fn wait_exit(self) {
         while !matches!(wait(self.0), WaitStatus::Exited(..) | WaitStatus::Signaled(..)) {}
     }
 }
@@ -298,7 +298,7 @@ fn a_ring_that_stays_stuck_ends_the_process() {
         return;
     }
     let (mut server, held, _clients) = half_stuck(&["--ring-timeout=4"]);
-    held.bury();
+    held.wait_exit();
     assert_eq!(server.wait().signal(), Some(Signal::SIGABRT as i32));
     let said = server.stderr();
     assert!(said.contains("ring 1 has made no progress for 4 s: aborting"), "{said}");
@@ -308,7 +308,7 @@ fn a_ring_that_stays_stuck_ends_the_process() {
 fn a_server_with_a_stuck_ring_can_be_stopped() {
     let (mut server, held, _clients) = half_stuck(&[]);
     server.signal(Signal::SIGTERM);
-    held.bury();
+    held.wait_exit();
     assert!(server.wait().success());
 }
 

@@ -5,8 +5,8 @@
 
 use super::options::Options;
 use super::{
-    Config, EX_BAD_VALUE, EX_USAGE, IoEngine, ListenSpec, ListenTls, Probe, ProbeTarget, Protocol, Refusal,
-    Surroundings, VerifyMode, documents, extended, listen,
+    Config, EX_BAD_VALUE, EX_USAGE, Environment, IoEngine, ListenSpec, ListenTls, Probe, ProbeTarget,
+    Protocol, StartupError, VerifyMode, documents, extended, listen,
 };
 use crate::limits::{
     HEALTH_SECS_MAX, ITEM_SIZE_MAX, ITEM_SIZE_MIN, RING_TIMEOUT_SECS_MIN, SLAB_PAGE_BYTES, THREADS_MAX,
@@ -22,30 +22,30 @@ const SLAB_SIZES_MAX: usize = 62;
 const SLAB_SIZE_STEP_BYTES: u32 = 8;
 
 /// Validates each value by itself and stores it.
-pub(super) fn values(options: &Options, surroundings: &Surroundings) -> Result<Config, Refusal> {
+pub(super) fn values(options: &Options, environment: &Environment) -> Result<Config, StartupError> {
     let mut config = Config {
-        num_threads: surroundings.cores.clamp(1, Config::default().num_threads),
-        port_file: surroundings.port_file.clone(),
+        num_threads: environment.cores.clamp(1, Config::default().num_threads),
+        port_file: environment.port_file.clone(),
         ..Config::default()
     };
     switches(&mut config, options);
     numbers(&mut config, options)?;
     texts(&mut config, options)?;
-    if config.large_pages && !surroundings.large_pages {
-        return Err(Refusal::new(EX_BAD_VALUE, "Cannot enable large pages on this system"));
+    if config.large_pages && !environment.large_pages {
+        return Err(StartupError::new(EX_BAD_VALUE, "Cannot enable large pages on this system"));
     }
     if config.memory_file.is_some() {
         config.warnings.push("WARNING: -e is ignored: the cache starts empty after a restart.".to_owned());
     }
-    if options.enable_ssl > 0 && !surroundings.tls {
-        return Err(Refusal::new(EX_USAGE, "This server is not built with TLS support."));
+    if options.enable_ssl > 0 && !environment.tls {
+        return Err(StartupError::new(EX_USAGE, "This server is not built with TLS support."));
     }
     if !options.napi_ids.is_empty() {
         let line = "-N is not supported: this server does not assign connections by NAPI id.";
-        return Err(Refusal::new(EX_USAGE, line));
+        return Err(StartupError::new(EX_USAGE, line));
     }
     if config.sasl {
-        config.sasl_pwdb.clone_from(&surroundings.sasl_pwdb);
+        config.sasl_pwdb.clone_from(&environment.sasl_pwdb);
     }
     for list in &options.extended {
         extended::apply(&mut config, list)?;
@@ -71,7 +71,7 @@ fn switches(config: &mut Config, options: &Options) {
 }
 
 /// Validates numeric options; each occurrence is checked, and the last one wins.
-fn numbers(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+fn numbers(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     for mask in &options.unix_mask {
         config.access = mask.0;
     }
@@ -80,7 +80,7 @@ fn numbers(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     }
     for factor in &options.slab_growth_factor {
         if factor.0 <= 1.0 {
-            return Err(Refusal::new(EX_BAD_VALUE, "Factor must be greater than 1"));
+            return Err(StartupError::new(EX_BAD_VALUE, "Factor must be greater than 1"));
         }
         config.factor = factor.0;
     }
@@ -91,7 +91,7 @@ fn numbers(config: &mut Config, options: &Options) -> Result<(), Refusal> {
         config.num_threads = above_zero(threads.0, "Number of threads must be greater than 0")? as usize;
         if threads.0 > THREADS_MAX {
             let line = format!("Number of threads cannot be greater than {THREADS_MAX}");
-            return Err(Refusal::new(EX_BAD_VALUE, line));
+            return Err(StartupError::new(EX_BAD_VALUE, line));
         }
         if config.num_threads > THREADS_ADVISED_MAX {
             config
@@ -116,24 +116,24 @@ fn numbers(config: &mut Config, options: &Options) -> Result<(), Refusal> {
             "Number of replicas cannot be greater than the number of threads, {}",
             config.num_threads
         );
-        return Err(Refusal::new(EX_BAD_VALUE, line));
+        return Err(StartupError::new(EX_BAD_VALUE, line));
     }
     for secs in &options.ring_timeout {
         config.ring_timeout_secs = match u32::try_from(secs.0) {
             Ok(secs) if secs == 0 || secs >= RING_TIMEOUT_SECS_MIN => secs,
             _ => {
                 let line = format!("Ring timeout must be 0 or at least {RING_TIMEOUT_SECS_MIN} seconds");
-                return Err(Refusal::new(EX_BAD_VALUE, line));
+                return Err(StartupError::new(EX_BAD_VALUE, line));
             }
         };
     }
     Ok(())
 }
 
-fn above_zero(number: i32, line: &str) -> Result<u32, Refusal> {
+fn above_zero(number: i32, line: &str) -> Result<u32, StartupError> {
     match u32::try_from(number) {
         Ok(number) if number > 0 => Ok(number),
-        _ => Err(Refusal::new(EX_BAD_VALUE, line)),
+        _ => Err(StartupError::new(EX_BAD_VALUE, line)),
     }
 }
 
@@ -148,57 +148,60 @@ fn target(address: &str) -> Option<ProbeTarget> {
     Some(ProbeTarget::Tcp { host: listen::without_brackets(host).to_owned(), port })
 }
 
-fn bad_target(option: &str, given: &str) -> Refusal {
+fn bad_target(option: &str, given: &str) -> StartupError {
     let line = format!("Invalid address for {option}: {given}");
     let form = " -- should be host:port, or the path of a UNIX socket".to_owned();
-    Refusal { lines: vec![line, form], status: EX_BAD_VALUE }
+    StartupError { lines: vec![line, form], status: EX_BAD_VALUE }
 }
 
 /// What stands behind `top`: one address, or none for the default port of this machine.
-pub(super) fn top(rest: &[String]) -> Result<ProbeTarget, Refusal> {
+pub(super) fn top(rest: &[String]) -> Result<ProbeTarget, StartupError> {
     let default = || ProbeTarget::Tcp { host: "127.0.0.1".to_owned(), port: 11211 };
     match rest {
         [] => Ok(default()),
         [given] => target(given).ok_or_else(|| bad_target("top", given)),
-        _ => Err(Refusal::new(EX_BAD_VALUE, "top takes one address")),
+        _ => Err(StartupError::new(EX_BAD_VALUE, "top takes one address")),
     }
 }
 
 /// --copy-from and --copy-rate.
-fn copy(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+fn copy(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     for given in &options.copy_from {
         config.copy_from = Some(target(given).ok_or_else(|| bad_target("--copy-from", given))?);
     }
     for rate in &options.copy_rate {
         config.copy_rate = u32::try_from(rate.0)
-            .map_err(|_| Refusal::new(EX_BAD_VALUE, "--copy-rate must not be negative"))?;
+            .map_err(|_| StartupError::new(EX_BAD_VALUE, "--copy-rate must not be negative"))?;
     }
     Ok(())
 }
 
 /// Validates --health and --health-timeout; `None` without --health.
-pub(super) fn probe(options: &Options) -> Result<Option<Probe>, Refusal> {
+pub(super) fn probe(options: &Options) -> Result<Option<Probe>, StartupError> {
     let Some(given) = options.health.last() else { return Ok(None) };
     let target = target(given).ok_or_else(|| bad_target("--health", given))?;
     let secs = options.health_timeout.last().map_or(2.0, |secs| secs.0);
     if !(secs > 0.0 && secs <= HEALTH_SECS_MAX) {
         let line = format!("--health-timeout must be greater than 0 and at most {HEALTH_SECS_MAX} seconds");
-        return Err(Refusal::new(EX_BAD_VALUE, line));
+        return Err(StartupError::new(EX_BAD_VALUE, line));
     }
     Ok(Some(Probe { target, timeout: Duration::from_secs_f64(secs) }))
 }
 
 /// The document that --print names.
-pub(super) fn document(options: &Options) -> Result<String, Refusal> {
+pub(super) fn document(options: &Options) -> Result<String, StartupError> {
     let name = options.print.last().map(String::as_str).unwrap_or_default();
     documents::document(name).ok_or_else(|| {
         let form = format!(" -- should be one of {}", documents::NAMES.join(", "));
-        Refusal { lines: vec![format!("Invalid document for --print: {name}"), form], status: EX_BAD_VALUE }
+        StartupError {
+            lines: vec![format!("Invalid document for --print: {name}"), form],
+            status: EX_BAD_VALUE,
+        }
     })
 }
 
 /// --metrics-port and --metrics-address.
-fn metrics(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+fn metrics(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     if let Some(number) = options.metrics_port.last() {
         config.metrics_port = port(number.0)?;
     }
@@ -209,7 +212,7 @@ fn metrics(config: &mut Config, options: &Options) -> Result<(), Refusal> {
 }
 
 /// Validates the options whose value is text.
-fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+fn texts(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     let last = |given: &[String]| given.last().cloned();
     config.socketpath = last(&options.unix_socket);
     config.user = last(&options.user);
@@ -231,7 +234,7 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
         config.prefix_delimiter = *delimiter
             .as_bytes()
             .first()
-            .ok_or_else(|| Refusal::new(EX_BAD_VALUE, "No delimiter specified"))?;
+            .ok_or_else(|| StartupError::new(EX_BAD_VALUE, "No delimiter specified"))?;
         config.detail_enabled = true;
     }
     for name in &options.protocol {
@@ -244,7 +247,7 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
                     format!("Invalid value for binding protocol: {name}"),
                     " -- should be one of auto, binary, or ascii".to_owned(),
                 ];
-                return Err(Refusal { lines, status: EX_USAGE });
+                return Err(StartupError { lines, status: EX_USAGE });
             }
         };
     }
@@ -258,7 +261,7 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
                     format!("Invalid value for I/O engine: {name}"),
                     " -- should be one of auto, uring, or epoll".to_owned(),
                 ];
-                return Err(Refusal { lines, status: EX_USAGE });
+                return Err(StartupError { lines, status: EX_USAGE });
             }
         };
     }
@@ -266,22 +269,22 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), Refusal> {
 }
 
 /// Validates the combination of settings, and derives what depends on several of them.
-pub(super) fn whole(mut config: Config, options: &Options) -> Result<Config, Refusal> {
+pub(super) fn combinations(mut config: Config, options: &Options) -> Result<Config, StartupError> {
     sizes(&mut config, options)?;
     slab_sizes(&config)?;
     if config.hot_lru_pct + config.warm_lru_pct > 80 {
         let line = "hot_lru_pct + warm_lru_pct cannot be more than 80% combined";
-        return Err(Refusal::new(EX_USAGE, line));
+        return Err(StartupError::new(EX_USAGE, line));
     }
     if config.temp_lru && !config.lru_maintainer_thread {
-        return Err(Refusal::new(EX_USAGE, "temporary_ttl requires lru_maintainer to be enabled"));
+        return Err(StartupError::new(EX_USAGE, "temporary_ttl requires lru_maintainer to be enabled"));
     }
     authentication(&mut config, options)?;
     ports(&mut config, options)?;
     metrics(&mut config, options)?;
     copy(&mut config, options)?;
     if config.ssl_enabled && config.tcpport.is_none() {
-        return Err(Refusal::new(EX_USAGE, "ERROR: You cannot enable SSL without a TCP port."));
+        return Err(StartupError::new(EX_USAGE, "ERROR: You cannot enable SSL without a TCP port."));
     }
     if config.ssl_enabled && config.ssl.ciphers.is_some() {
         let line = "WARNING: ssl_ciphers has no effect: only forward secret, authenticated suites are used.";
@@ -302,8 +305,8 @@ pub(super) fn whole(mut config: Config, options: &Options) -> Result<Config, Ref
     Ok(config)
 }
 
-fn sizes(config: &mut Config, options: &Options) -> Result<(), Refusal> {
-    let usage = |line: String| Err(Refusal::new(EX_USAGE, line));
+fn sizes(config: &mut Config, options: &Options) -> Result<(), StartupError> {
+    let usage = |line: String| Err(StartupError::new(EX_USAGE, line));
     if let Some(megabytes) = options.memory_limit.last() {
         // A negative limit holds no item, and is rejected below.
         config.maxbytes = u64::try_from(megabytes.0).unwrap_or(0) << 20;
@@ -338,8 +341,8 @@ fn sizes(config: &mut Config, options: &Options) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn slab_sizes(config: &Config) -> Result<(), Refusal> {
-    let usage = |line: String| Err(Refusal::new(EX_USAGE, line));
+fn slab_sizes(config: &Config) -> Result<(), StartupError> {
+    let usage = |line: String| Err(StartupError::new(EX_USAGE, line));
     let mut last = 0;
     for &size in &config.slab_sizes {
         if size < config.chunk_size || size > config.slab_chunk_size_max {
@@ -361,8 +364,8 @@ fn slab_sizes(config: &Config) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn authentication(config: &mut Config, options: &Options) -> Result<(), Refusal> {
-    let usage = |line: &str| Err(Refusal::new(EX_USAGE, line));
+fn authentication(config: &mut Config, options: &Options) -> Result<(), StartupError> {
+    let usage = |line: &str| Err(StartupError::new(EX_USAGE, line));
     let udp = options.udp_port.last().is_some_and(|port| port.0 != 0);
     let chosen = !options.protocol.is_empty();
     if config.sasl {
@@ -389,18 +392,18 @@ fn authentication(config: &mut Config, options: &Options) -> Result<(), Refusal>
 }
 
 /// A port: 0 = off, -1 = any free one.
-fn port(number: i32) -> Result<Option<u16>, Refusal> {
+fn port(number: i32) -> Result<Option<u16>, StartupError> {
     match number {
         0 => Ok(None),
         -1 => Ok(Some(0)),
         number => u16::try_from(number)
             .map(Some)
-            .map_err(|_| Refusal::new(EX_USAGE, format!("ERROR: Invalid port number {number}."))),
+            .map_err(|_| StartupError::new(EX_USAGE, format!("ERROR: Invalid port number {number}."))),
     }
 }
 
 /// -p and -U: 0 = off, -1 = any free port; -U alone sets the TCP port too.
-fn ports(config: &mut Config, options: &Options) -> Result<(), Refusal> {
+fn ports(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     if let Some(number) = options.udp_port.last() {
         config.udpport = port(number.0)?;
     }
