@@ -174,15 +174,9 @@ impl Executor<'_> {
                 let won = recached || (old.stale() && !old.won());
                 let seen = seen(old, cas_enabled, won);
                 show(&seen, Some(old));
-                let edit = if won || touch.is_some() {
-                    Edit::UpdateMetadata(UpdateMetadata {
-                        exptime: touch,
-                        won: won.then_some(true),
-                        stale: None,
-                    })
-                } else {
-                    Edit::Keep
-                };
+                let update = UpdateMetadata { exptime: touch, won: won.then_some(true), stale: None };
+                let is_change = won || touch.is_some();
+                let edit = if is_change { Edit::UpdateMetadata(update) } else { Edit::Keep };
                 (edit, Some((seen, shared.class_of(old))))
             }
         });

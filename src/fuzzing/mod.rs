@@ -150,7 +150,7 @@ impl Peer {
             match progress.next {
                 Next::Close | Next::Reject => self.closed = true,
                 Next::Receive => {
-                    assert!(self.carry.is_empty(), "a reservation is filled before more is asked for")
+                    assert!(self.carry.is_empty(), "a reservation is filled before more is asked for");
                 }
                 Next::Stall => panic!("there is no ring to wait for"),
                 Next::Read | Next::Resume | Next::Wait | Next::Watch => {}

@@ -21,7 +21,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 /// Consecutive transient accept failures before backing off.
 const TRANSIENT_MAX: u32 = 100;
 
-/// ActiveListener from one listener until it is closed.
+/// Accepts from one listener until it is closed.
 ///
 /// This is the only future that accepts from it, and it is never dropped: a dropped accept would leak the connection it
 /// still takes.

@@ -38,7 +38,7 @@ impl Session {
         let State::List(list) = std::mem::take(&mut self.state) else { return Step::Done };
         match *list {
             List::Prefixes(_) | List::Connections(_) | List::Sizes(_, None) => {
-                self.push_line(feed, reply::END)
+                self.push_line(feed, reply::END);
             }
             List::Sizes(_, Some(echo)) => binary::push_stat(&mut feed.out.staged, echo, b"", b""),
             List::PrefixPacket(echo, _, mut lines) => {

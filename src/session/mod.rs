@@ -4,7 +4,7 @@
 //! left in the input, to be fed again with more behind it, but for two kinds of value:
 //!
 //! ```text
-//!                  ┌──────────── refused value: skipped, then answered ──────────► DiscardBody ──┐
+//!                  ┌──────────── refused value: skipped, then answered ──────► DiscardBody ──┐
 //!   Command ───────┤                                                                         ├──► Command
 //!      ▲           └── large value not all here: received into item memory ──► Receive ──────┘
 //!      └─ a get whose output is full stops between two keys: Keys

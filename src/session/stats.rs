@@ -81,7 +81,7 @@ impl Session {
         };
         match (number::unsigned_32(class), number::unsigned_32(limit)) {
             (Some(class), Some(_)) if u64::from(class) > CLASS_MAX => {
-                self.push_line(feed, reply::ILLEGAL_SLAB_ID)
+                self.push_line(feed, reply::ILLEGAL_SLAB_ID);
             }
             (Some(_), Some(limit)) => match ClassSet::parse(class) {
                 Some(classes) => self.start_dump(classes, Form::cachedump(limit)),

@@ -73,7 +73,7 @@ struct Held {
     counts: PinCounts,
     /// Bytes of the placements with pins, and with reservations.
     pinned_bytes: AtomicU64,
-    reserved_bytes_held: AtomicU64,
+    bytes_reserved: AtomicU64,
     /// The part of the latter that is segments.
     reserved_segment_bytes: AtomicU64,
 }
@@ -242,11 +242,11 @@ impl Arena {
     }
 
     /// Bytes of placements that values are being received into.
-    pub(super) fn reserved_bytes_held(&self) -> u64 {
-        self.held.reserved_bytes_held.load(Ordering::Relaxed)
+    pub(super) fn bytes_reserved(&self) -> u64 {
+        self.held.bytes_reserved.load(Ordering::Relaxed)
     }
 
-    /// The part of [`Arena::reserved_bytes_held`] that is segments, which hold others' items as well.
+    /// The part of [`Arena::bytes_reserved`] that is segments, which hold others' items as well.
     pub(super) fn reserved_segment_bytes(&self) -> u64 {
         self.held.reserved_segment_bytes.load(Ordering::Relaxed)
     }
@@ -280,7 +280,7 @@ impl Arena {
     pub(super) fn reservation(&self, at: NonNull<u8>) {
         let placement = self.holdable(at);
         if placement.counts.reservation() {
-            self.held.reserved_bytes_held.fetch_add(placement.bytes, Ordering::Relaxed);
+            self.held.bytes_reserved.fetch_add(placement.bytes, Ordering::Relaxed);
             self.held.reserved_segment_bytes.fetch_add(placement.segment_bytes(), Ordering::Relaxed);
         }
         self.held.counts.reservation();
@@ -289,7 +289,7 @@ impl Arena {
     pub(super) fn unreserve(&self, at: NonNull<u8>) {
         let placement = self.holdable(at);
         if placement.counts.unreserve() {
-            self.held.reserved_bytes_held.fetch_sub(placement.bytes, Ordering::Relaxed);
+            self.held.bytes_reserved.fetch_sub(placement.bytes, Ordering::Relaxed);
             self.held.reserved_segment_bytes.fetch_sub(placement.segment_bytes(), Ordering::Relaxed);
         }
         self.held.counts.unreserve();

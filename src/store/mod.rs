@@ -4,8 +4,8 @@
 //!        ring 0                 ring 1                         one for all
 //!   ┌─ Shard ───────┐      ┌─ Shard ───────┐        ┌─ Store ────────────────────────────┐
 //!   │ Replica       │      │ Replica       │        │ Arena   mapping, pin counts, Log   │
-//!   │  hash → item  │      │  hash → item  │        │ SegmentTable  (writer lock) segments,    │
-//!   └──────┬────────┘      └──────┬────────┘        │         large items, queues, ghost │
+//!   │  hash → item  │      │  hash → item  │        │ SegmentTable  (writer lock):       │
+//!   └──────┬────────┘      └──────┬────────┘        │  segments, large items, queues     │
 //!          │ replay               │ replay          └──────▲─────────────────────────────┘
 //!          └──────────────◄───────┴───── deltas ◄──────────┘ WriteTxn (a writer's): decide, append, apply
 //! ```
@@ -25,8 +25,8 @@
 //! reader needs no protection but that the memory is not reused: see `segment_table`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `index`, `replica`, `segment_table`, `write_txn`, `pace`, `evict`,
-//! `sweep`, `reservation`, `edit`, `shard`.
+//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `index`, `replica`, `segment_table`,
+//! `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `edit`, `shard`.
 //!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.

@@ -215,8 +215,8 @@ impl<'t> WriteTxn<'t> {
 
     /// True if as much memory as may be waits for values that are on their way, so that one of `value_bytes` has to wait.
     pub(super) fn has_too_many_reservations(&self, value_bytes: usize) -> bool {
-        let reserved_bytes_held = self.arena().reserved_bytes_held();
-        reserved_bytes_held > 0 && reserved_bytes_held + value_bytes as u64 > self.segments.limit / DRAFTED_PART
+        let bytes_reserved = self.arena().bytes_reserved();
+        bytes_reserved > 0 && bytes_reserved + value_bytes as u64 > self.segments.limit / DRAFTED_PART
             // With -M an extent of its own might be more than the old version frees.
             || !self.evicts() && self.has_too_many_reserved_segments()
     }

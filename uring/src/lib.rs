@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!   probe ──► Support ──► Ring::build ──► Ring::run(main future)        one per thread
-//!                                           │ spawn, turn, sleep        tasks of that thread
+//!                                           │ spawn, yield_now, sleep   tasks of that thread
 //!                                           │ Buffers ─► Buffer         the pool, lent one by one
-//!   Listener::bind_each ─► ActiveListener::accept ─► Socket ─► Stream          read, queue_send, send, send_gather, recv_into
-//!                                                │
-//!                       mailbox: Waker::post ────┘ to another thread's Mailbox
+//!   Listener::bind_each ─► ActiveListener::accept ─► Socket ─► Stream
+//!                                                      │         read, queue_send, send, send_gather, recv_into
+//!                             mailbox: Waker::post ────┘ to another thread's Mailbox
 //! ```
 //!
-//! Everything is "give me the memory, get it back with the result", so that two engines can stand behind one face:
+//! Everything is "give me the memory, get it back with the result", so that two backends can stand behind one interface:
 //! io_uring, and epoll for where io_uring is refused (see [`Backend`]). Callers see no difference but the speed.
 //!
 //! A [`Background`] thread does beside the rings what need not be fast, on tokio-uring's runtime.
