@@ -94,6 +94,11 @@ pub const LOG_ENTRIES_PER_RING: usize = 4 * 1024;
 pub const PINNED_PART: u64 = 8;
 /// The same together with what datagrams hold, which wait for no client.
 pub const PINNED_PART_WITH_DATAGRAMS: u64 = 4;
+/// Part of `-m` that large items with pages of their own may hold in addition, one part in this many: copied in parts, such a
+/// value is lost to its reader when it is replaced. A client that holds some of it and takes nothing is closed.
+pub const PINNED_PART_LARGE: u64 = 2;
+/// A client that takes no byte of a pinned value for this long is closed while pins hold more than [`PINNED_PART`], seconds.
+pub const PINNED_SILENT_SECS: u32 = 5;
 /// Part of `-m` that values may hold for one send, one part in this many.
 pub const PINNED_PART_EACH: u64 = 64;
 /// Part of `-m` that may be reserved for values that are being received, one part in this many.

@@ -1,4 +1,4 @@
-//! Validation: first each value by itself ([`values`]), then the combination ([`whole`]).
+//! Validation: first each value by itself ([`values`]), then the combination ([`combinations`]).
 //!
 //! The order is memcached's: an invalid value fails even if `-h` follows it, a contradiction between settings is found
 //! at the end.

@@ -83,7 +83,7 @@ impl Report<'_> {
         to.put("segment_bytes", store.segment_bytes);
         to.put("segments_in_use", store.segments_in_use);
         to.put("pins", store.pins);
-        to.put("reservations", store.reservations);
+        to.put("drafts", store.reservations);
     }
 
     /// `stats latency`: see [`crate::engine::latency`].

@@ -101,6 +101,8 @@ pub(super) struct Entry {
     pub(super) receiving: Cell<Option<Receiving>>,
     /// A send has not completed.
     pub(super) awaits_send: Cell<bool>,
+    /// It sends values from item memory.
+    pub(super) holds_pins: Cell<bool>,
     /// Bytes that the client had acknowledged at the last sweep.
     acknowledged_bytes: Cell<u64>,
     /// Why the ring ended the connection, if it did.
@@ -148,6 +150,7 @@ impl Entry {
             is_mid_value: Cell::new(false),
             receiving: Cell::new(None),
             awaits_send: Cell::new(false),
+            holds_pins: Cell::new(false),
             acknowledged_bytes: Cell::new(0),
             closed_for: Cell::new(None),
             is_tcp,
@@ -306,6 +309,11 @@ impl RingContext {
     /// Log position of the slowest ring; `None` if no ring lags.
     pub(super) fn slowest(&self) -> Option<u64> {
         self.engine.borrow_mut().shard_mut().store().slowest()
+    }
+
+    /// True if pins hold so much memory that clients which take nothing must let go of theirs.
+    pub(super) fn is_short_of_pins(&self) -> bool {
+        self.engine.borrow_mut().shard_mut().store().is_short_of_pins()
     }
 
     /// True if values have lately had to wait for memory that unfinished values hold.

@@ -6,6 +6,7 @@ use super::context::{CloseReason, Entry, Message, Parts, Phase, RingContext};
 use super::listen::Bound;
 use super::sweeps::Sweeps;
 use super::udp;
+use crate::limits::PINNED_SILENT_SECS;
 use std::io;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -132,6 +133,7 @@ async fn sweep(ring: &RingContext) {
     let now = ring.now();
     let timeout_secs = ring.settings.idle_timeout_secs;
     let is_short_of_reservations = ring.is_short_of_reservations();
+    let is_short_of_pins = ring.is_short_of_pins();
     let mut held_bytes = 0;
     let mut next = 0;
     while next < ring.entries.borrow().capacity() {
@@ -143,7 +145,9 @@ async fn sweep(ring: &RingContext) {
             entry.note_acknowledged(now);
             entry.measure_receiving(now);
             let silent_secs = now.0.saturating_sub(entry.last_active.get().0);
-            if entry.is_overdue(now, timeout_secs) || is_short_of_reservations && entry.is_slow() {
+            let is_in_the_way = is_short_of_reservations && entry.is_slow()
+                || is_short_of_pins && entry.holds_pins.get() && silent_secs >= PINNED_SILENT_SECS;
+            if entry.is_overdue(now, timeout_secs) || is_in_the_way {
                 entry.close(CloseReason::Idle);
             } else if entry.phase.get() == Phase::Reading && silent_secs == HOLD_SECS {
                 entry.stream.interrupt();

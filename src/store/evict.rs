@@ -20,7 +20,7 @@
 //!
 //! A large item is a unit by itself: it is never copied, surviving moves its entry to the end of main.
 //!
-//! All of it runs in slices under the writer lock, bounded by items and bytes ([`Effort`]), by whichever ring writes: with
+//! All of it runs in slices under the writer lock, bounded by items and bytes ([`Effort`](super::pace::Effort)), by whichever ring writes: with
 //! every write what is gained by it four times over once memory is low ([`SegmentTable::is_below_watermark`]). What an allocation lacks then
 //! is made in further slices, between which others have their turn. With -M only rule 1 applies, to any segment of which
 //! a 64th is dead, the deadest first.

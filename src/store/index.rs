@@ -17,7 +17,7 @@
 //! after this index has applied the deltas that remove its items.
 //!
 //! A flush ([`Delta::Flush`]) only moves on the generation: a table of an older one counts as empty, and is emptied when
-//! it is next written or by [`Index::tidy`], a few at a time.
+//! it is next written or by [`Index::drop_stale_tables`], a few at a time.
 //!
 //! # Several rings
 //! The index of one ring is touched by that ring alone: no lock. Where rings share one, each table has a lock of its own,
@@ -75,7 +75,7 @@ pub(super) struct Index {
     generation: AtomicU32,
     /// Bytes of all tables.
     bytes: AtomicU64,
-    /// The table [`Index::tidy`] looks at next.
+    /// The table [`Index::drop_stale_tables`] looks at next.
     tidied: AtomicUsize,
 }
 

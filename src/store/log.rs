@@ -13,7 +13,7 @@
 //! slot happened before.
 //!
 //! # Positions
-//! Memory is reused by two of them ([`Log::passed`]): nothing in any index names what was taken out of all indexes before
+//! Memory is reused by two of them ([`Log::advance_cursor`]): nothing in any index names what was taken out of all indexes before
 //! the place that every replica has *applied*; and a ring *holds* nothing that it found before its own place.
 //!
 //! A ring that has its replica to itself needs one: it says what it has applied when it holds nothing older. A ring that
@@ -139,7 +139,7 @@ impl Log {
     pub(super) fn enter(&self, ring: usize, replica: usize) -> u64 {
         // Release, as in `Log::hold`: what the ring did in earlier sections is over.
         self.held[ring].0.store(self.applied(replica), Ordering::Release);
-        // Pairs with the fence in `Log::passed`. Either that finds this ring's store, or the next line finds all that had
+        // Pairs with the fence in `Log::advance_cursor`. Either that finds this ring's store, or the next line finds all that had
         // been applied when `passed` looked, and what it let go is in no index that this ring reads.
         fence(Ordering::SeqCst);
         self.applied(replica)

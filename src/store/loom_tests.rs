@@ -263,7 +263,7 @@ impl Shared {
         self.log.enter(0, 0);
         self.log.append(Delta::Entry { hash: Hash(1), old: ItemRef::from_bits(1), new: ItemRef::NONE });
         self.bring(1);
-        assert_eq!(self.log.advance_cursor(), 0, "nothing is used again in the txn that retires it");
+        assert_eq!(self.log.advance_cursor(), 0, "nothing is used again in the transaction that retires it");
         self.log.hold(0, 1);
         if self.log.advance_cursor() >= 1 && !self.placement.0.is_held() {
             self.placement.1.write(8);

@@ -82,7 +82,7 @@ pub use totals::{ClassTotals, Memory, Totals};
 
 use crate::classes::Classes;
 use crate::clock::Timestamp;
-use crate::limits::BUFFERED_PART;
+use crate::limits::{BUFFERED_PART, PINNED_PART};
 use arena::Arena;
 use item::Layout;
 use item_ref::ItemRef;
@@ -145,7 +145,7 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { memory_limit, errno } = self;
         let mib = memory_limit >> 20;
-        write!(f, "failed to reserve address arena for -m {mib}: {errno}; lower -m or raise `ulimit -v`")
+        write!(f, "failed to reserve address space for -m {mib}: {errno}; lower -m or raise `ulimit -v`")
     }
 }
 
@@ -392,6 +392,11 @@ impl Store {
 
     fn note_reservation_refused(&self, now: Timestamp) {
         self.reservation_refused_at.store(now.0, Ordering::Relaxed);
+    }
+
+    /// True if pins hold more than their share of memory in segments, so that those of clients that take nothing must go.
+    pub fn is_short_of_pins(&self) -> bool {
+        self.arena.pinned_bytes() > self.memory_limit() / PINNED_PART
     }
 
     /// True if values have lately had to wait for memory that is held for others which do not come.

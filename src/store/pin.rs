@@ -6,22 +6,24 @@
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 
 use super::Store;
-use crate::limits::{PINNED_PART, PINNED_PART_EACH, PINNED_PART_WITH_DATAGRAMS};
+use crate::limits::{PINNED_PART, PINNED_PART_EACH, PINNED_PART_LARGE, PINNED_PART_WITH_DATAGRAMS};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// How much of memory pins may hold before a value has to be copied instead. The evictor passes over what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// An eighth, for clients that may take their time.
+    /// An eighth, and half of memory more for large items: for clients that may take their time.
     OfReaders,
-    /// A quarter: for pins that go by themselves, which readers that do not read must not keep from being made.
+    /// An eighth more: for pins that go by themselves, which readers that do not read must not keep from being made.
     OfAll,
 }
 
 impl Share {
-    fn of(self, memory_limit: u64) -> u64 {
-        memory_limit / if self == Self::OfReaders { PINNED_PART } else { PINNED_PART_WITH_DATAGRAMS }
+    /// Bytes that pins may hold with one more of an item in a segment, or of a large one.
+    fn of(self, memory_limit: u64, is_large: bool) -> u64 {
+        let part = if self == Self::OfReaders { PINNED_PART } else { PINNED_PART_WITH_DATAGRAMS };
+        memory_limit / part + if is_large { memory_limit / PINNED_PART_LARGE } else { 0 }
     }
 }
 
@@ -41,7 +43,8 @@ impl Pin {
     /// Pins the item at `at`, of which `value` is a part; `None` if pins hold their `share` of memory. The caller holds a
     /// borrow of the item, so its placement cannot be reused before the count is up.
     pub(super) fn new(store: &Arc<Store>, at: NonNull<u8>, value: &[u8], share: Share) -> Option<Self> {
-        let held_bytes = store.arena.try_pin(at, share.of(store.memory_limit()))?;
+        let is_large = !store.arena.is_in_segment(at);
+        let held_bytes = store.arena.try_pin(at, share.of(store.memory_limit(), is_large))?;
         Some(Self { store: Arc::clone(store), at, value: NonNull::from(value), held_bytes })
     }
 

@@ -314,7 +314,10 @@ impl<'t> WriteTxn<'t> {
     }
 
     fn append(&mut self, delta: Delta) {
-        assert!(self.has_log_room(1), "room in the log was checked before the txn began to change anything");
+        assert!(
+            self.has_log_room(1),
+            "room in the log was checked before the transaction began to change anything"
+        );
         self.arena().log().append(delta);
         self.replica.apply_own(self.store, delta);
     }

@@ -20,7 +20,7 @@
 //!   leaked when [`Ring::run`] ends, and the process exits. Why: at the top of `ring.rs`.
 //! - No future of this crate may be dropped before it is ready. To end one, make it complete: [`Stream::shutdown`],
 //!   [`Stream::interrupt`], [`ActiveListener::close`].
-//! - To let others run, await [`turn`] or any operation; a future that wakes itself starves the whole ring.
+//! - To let others run, await [`yield_now`] or any operation; a future that wakes itself starves the whole ring.
 //! - The bytes of a read are those of that read alone ([`Buffer::bytes`]), whatever the memory held before.
 
 mod background;

@@ -5,7 +5,7 @@
 //! nothing is lent, but the end is the same, so that callers see one.
 //!
 //! Submission. On io_uring operations reach the kernel when the thread is about to wait, or when there are many. So a task
-//! that keeps itself ready keeps every other task's operations from starting; [`turn`] is the way to let others run. A
+//! that keeps itself ready keeps every other task's operations from starting; [`yield_now`] is the way to let others run. A
 //! submission that fails (kernel out of memory) is tried again, a thousand times a second, and nothing else runs meanwhile.
 
 use crate::buf::Buffers;

@@ -314,7 +314,9 @@ impl Connection {
         } else {
             let reply =
                 Reply { staged: std::mem::take(&mut self.out.staged), pinned: self.out.take_pinned() };
+            self.entry.holds_pins.set(true);
             let (result, reply) = self.entry.stream.send_gather(reply).await;
+            self.entry.holds_pins.set(false);
             self.out.staged = reply.staged;
             result
         };

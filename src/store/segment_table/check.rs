@@ -112,7 +112,7 @@ impl SegmentTable {
             }
         }
         faults.compare(
-            "units that queues entry and that are no members",
+            "units that queues name and that are no members",
             Vec::new(),
             found.into_keys().collect(),
         );
