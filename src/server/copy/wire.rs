@@ -68,30 +68,33 @@ pub(super) struct Head {
     pub(super) is_stale: bool,
 }
 
-/// Reads it; `None` if no memcached says so.
+/// Reads it; `None` if no memcached says so. Only spaces end a word: a key may hold any other byte.
 pub(super) fn answer(line: &[u8]) -> Option<Answer> {
-    let line = std::str::from_utf8(line).ok()?;
-    let mut words = line.split_ascii_whitespace();
+    let mut words = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
     match words.next()? {
-        "EN" => return Some(Answer::Miss),
-        "CLIENT_ERROR" | "SERVER_ERROR" => return Some(Answer::Refused),
-        "VA" => {}
+        b"EN" => return Some(Answer::Miss),
+        b"CLIENT_ERROR" | b"SERVER_ERROR" => return Some(Answer::Refused),
+        b"VA" => {}
         _ => return None,
     }
-    let value_bytes = words.next()?.parse().ok().filter(|&bytes| bytes <= ITEM_SIZE_MAX as u64)?;
+    let value_bytes = number(words.next()?).filter(|&bytes| bytes <= ITEM_SIZE_MAX as u64)?;
     let (mut flags, mut ttl) = (None, None);
     let (mut key_is_binary, mut is_stale) = (false, false);
     for word in words {
-        match word.split_at_checked(1)? {
-            ("f", number) => flags = Some(number.parse().ok()?),
-            ("t", "-1") => ttl = Some(None),
-            ("t", number) => ttl = Some(Some(number.parse().ok()?)),
-            ("b", "") => key_is_binary = true,
-            ("W" | "X" | "Z", "") => is_stale = true,
+        match word.split_first()? {
+            (b'f', digits) => flags = Some(number(digits)?),
+            (b't', b"-1") => ttl = Some(None),
+            (b't', digits) => ttl = Some(Some(number(digits)?)),
+            (b'b', b"") => key_is_binary = true,
+            (b'W' | b'X' | b'Z', b"") => is_stale = true,
             _ => {}
         }
     }
     Some(Answer::Item(Head { value_bytes, flags: flags?, ttl: ttl?, key_is_binary, is_stale }))
+}
+
+fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 impl Head {
@@ -154,6 +157,11 @@ mod tests {
             (head.flags, head.ttl, head.key_is_binary, head.is_stale),
             (u32::MAX, Some(30), true, true)
         );
+        // A copy once ended at the first key that was not UTF-8.
+        for key in [b"\xff\xff".as_slice(), b"a\tt5\x0bf9"] {
+            let head = item(&[b"VA 3 k", key, b" f1 t-1"].concat());
+            assert_eq!((head.value_bytes, head.flags, head.ttl), (3, 1, None));
+        }
         assert_eq!(answer(b"EN"), Some(Answer::Miss));
         assert_eq!(answer(b"SERVER_ERROR out of memory"), Some(Answer::Refused));
         for garbage in [
@@ -169,7 +177,6 @@ mod tests {
             b"VALUE a 0 1",
             b"HTTP/1.1 400 Bad Request",
             b"\xff\xfe",
-            "VA 1 f0 t-1 é".as_bytes(),
         ] {
             assert_eq!(answer(garbage), None, "{}", garbage.escape_ascii());
         }

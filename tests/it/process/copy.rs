@@ -204,7 +204,7 @@ fn what_clients_write_in_the_middle_of_a_value_wins() {
     let mut client = copy.connect();
     let half = "v".repeat(200_000);
     items.send(format!("VA 400000 ka f0 t-1\r\n{half}").as_bytes());
-    wait_until("the value is being received", || client.stats("stats memory")["reservations"] == "1");
+    wait_until("the value is being received", || client.stats("stats memory")["drafts"] == "1");
     assert_eq!(client.ask("delete a"), "NOT_FOUND");
     items.send(format!("{half}\r\nVA 400000 kb f0 t-1\r\n{half}{half}\r\n").as_bytes());
     assert_eq!(result(&copy), "1 items, 0.4 MB of values; left out: 1 written here meanwhile");
