@@ -210,7 +210,7 @@ fn what_clients_write_in_the_middle_of_a_value_wins() {
     assert_eq!(result(&copy), "1 items, 0.4 MB of values; left out: 1 written here meanwhile");
     assert_eq!(client.get("a"), None);
     assert_eq!(client.get("b").map(|value| value.len()), Some(400_000));
-    assert_eq!(client.stats("stats memory")["reservations"], "0");
+    assert_eq!(client.stats("stats memory")["drafts"], "0");
 }
 
 /// After the copy, too, nothing of it is left that would refuse or remember.
