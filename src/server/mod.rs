@@ -144,7 +144,7 @@ impl Ports {
         };
         let (threads, engine) = spawner.start(mailboxes, self.listeners.by_ring)?;
         shared.change(|live| live.io_engine = engine.name());
-        watchdog::start(heartbeats, Arc::clone(&shared), Arc::clone(&store))
+        watchdog::start(Arc::clone(&heartbeats), Arc::clone(&shared), Arc::clone(&store))
             .map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
         if let Some(from) = config.copy_from.clone() {
             let plan = copy::Plan { from, rate: config.copy_rate };
@@ -156,7 +156,7 @@ impl Ports {
                 StartError::new(format!("can't serve metrics: {}", logging::reason(&error)))
             })?;
         }
-        Ok(Server { wakers, threads, shared })
+        Ok(Server { wakers, threads, shared, heartbeats })
     }
 }
 
@@ -170,6 +170,7 @@ pub struct Server {
     wakers: Arc<[Waker<Message>]>,
     threads: Vec<std::thread::JoinHandle<()>>,
     shared: Arc<Shared>,
+    heartbeats: Arc<Heartbeats>,
 }
 
 impl Server {
@@ -186,6 +187,7 @@ impl Server {
     /// Closes all connections (replies in flight arrive if the client reads them) and ends the rings, within a second. The
     /// process must exit afterwards: a ring leaves behind what it could not end.
     pub fn stop(self) {
+        self.heartbeats.stop();
         stop(&self.wakers, &self.threads);
     }
 }

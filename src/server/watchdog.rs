@@ -16,7 +16,7 @@ use super::stall::Stalls;
 use crate::engine::Shared;
 use crate::store::Store;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Interval of the checks.
@@ -40,6 +40,8 @@ struct Heartbeat {
 pub(super) struct Heartbeats {
     rings: Box<[Heartbeat]>,
     pub(super) stalls: Stalls,
+    /// The server is stopping: silence is no fault any more.
+    has_stopped: AtomicBool,
 }
 
 impl Heartbeats {
@@ -47,10 +49,16 @@ impl Heartbeats {
         Arc::new(Self {
             rings: (0..rings).map(|_| Heartbeat::default()).collect(),
             stalls: Stalls::default(),
+            has_stopped: AtomicBool::new(false),
         })
     }
 
     // Relaxed, in all of them: the numbers stand for themselves.
+
+    /// Ends the watch.
+    pub(super) fn stop(&self) {
+        self.has_stopped.store(true, Ordering::Relaxed);
+    }
 
     /// `ring` makes progress.
     pub(super) fn beat(&self, ring: usize) {
@@ -107,7 +115,7 @@ impl RingHealth {
     }
 }
 
-/// Starts the watchdog's thread, which ends with the process.
+/// Starts the watchdog's thread, which ends with the server.
 ///
 /// # Errors
 /// The thread cannot be created.
@@ -120,6 +128,9 @@ pub(super) fn start(
         let mut rings = vec![RingHealth::default(); heartbeats.rings.len()];
         loop {
             std::thread::sleep(TICK);
+            if heartbeats.has_stopped.load(Ordering::Relaxed) {
+                return;
+            }
             for (ring, health) in rings.iter_mut().enumerate() {
                 let diagnosis = health.check(heartbeats.count(ring), shared.config.ring_timeout_secs);
                 heartbeats.set_silent_ticks(ring, health.silent_ticks);
