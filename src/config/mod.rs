@@ -1,7 +1,7 @@
 //! Turns the command line into a configuration that is known to be valid.
 //!
 //! ```text
-//! words ─ getopt: one spelling for all ─► options: argh's struct ─► judge: defaults, checks, listeners ─► Config
+//! words ─ getopt: one spelling for all ─► options: argh's struct ─► validate: defaults, checks, listeners ─► Config
 //!         (help: the table of options)     (number: C's numbers)     (extended: -o; listen: -l)    settings ─► `stats settings`
 //! ```
 //!
@@ -320,6 +320,16 @@ pub enum ProbeTarget {
     },
     /// The path of a UNIX socket.
     Unix(String),
+}
+
+impl std::fmt::Display for ProbeTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => f.write_str(path),
+        }
+    }
 }
 
 /// Why the server does not start: lines for standard error, and the exit status.

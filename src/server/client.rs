@@ -14,15 +14,15 @@ const LINE_BYTES_MAX: u64 = 2048;
 /// Bytes that are received, and of a value passed on, at a time.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// The first byte of a TLS alert. Source: RFC 8446, section 5.1.
-const TLS_ALERT: u8 = 0x15;
+pub(super) const TLS_ALERT: u8 = 0x15;
 /// Bytes of an unexpected answer that are shown.
 const SHOWN_BYTES: usize = 80;
 
 /// A connection over TCP or a UNIX socket.
-trait Wire: Read + Write + Send {}
+pub(super) trait Wire: Read + Write + Send {}
 impl<W: Read + Write + Send> Wire for W {}
 
-/// See above.
+/// A connection that is read by lines and values.
 pub struct Client {
     wire: BufReader<Box<dyn Wire>>,
     /// How long the server may take to connect, and for each piece of an answer.
@@ -80,7 +80,7 @@ impl Client {
         }
     }
 
-    /// Passes a value of `bytes` on to `to`, a piece at a time, each of which is told to `passed`.
+    /// Passes a value of `bytes` on to `to`, a piece at a time; `passed` is called with the length of each.
     pub(super) fn pass_value(
         &mut self,
         bytes: u64,

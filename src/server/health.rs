@@ -9,10 +9,10 @@
 //!                 ──► closed without a reply ──► binary version ──► its reply: it serves (-B binary, -S)
 //! ```
 
+use super::client::{TLS_ALERT, Wire};
 use crate::config::{Probe, ProbeTarget};
 use crate::logging;
-use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
@@ -25,22 +25,6 @@ const TEXT: &[u8; 24] = b"version\r\nversion\r\nquit\r\n";
 const BINARY: [u8; 24] = [0x80, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// The start of its reply.
 const BINARY_REPLY: &[u8] = &[0x81, 0x0b];
-/// The first byte of a TLS alert. Source: RFC 8446, section 5.1.
-const TLS_ALERT: u8 = 0x15;
-
-/// A connection over TCP or a UNIX socket.
-trait Wire: Read + Write {}
-impl<W: Read + Write> Wire for W {}
-
-impl fmt::Display for ProbeTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => f.write_str(path),
-        }
-    }
-}
 
 /// Runs the check and returns a line about it: `Ok` if the server is healthy. Takes no longer than the probe allows, whatever
 /// the server, the network or the name resolver does.
@@ -119,6 +103,7 @@ fn exchange(target: &ProbeTarget, question: &[u8], is_whole: impl Fn(&[u8]) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
     use std::net::{Ipv4Addr, TcpListener};
     use std::time::Duration;
 

@@ -35,7 +35,7 @@ impl<'t> Source<'t> {
     fn ask(&mut self) -> Result<Sample, String> {
         let client = match &mut self.client {
             Some(client) => client,
-            none => none.insert(connect(self.target)?),
+            none => none.insert(Client::connect(self.target, ANSWER_TIME_MAX)?),
         };
         let at = Instant::now();
         let general = list(client, "stats")?.ok_or("the server does not know stats")?;
@@ -48,11 +48,6 @@ impl<'t> Source<'t> {
         let memcrsd = own("stats memcrsd")?;
         Ok(Sample { at, general, memory, latency, rings, hotkeys, settings, memcrsd })
     }
-}
-
-/// Connects, or says why not.
-fn connect(target: &ProbeTarget) -> Result<Client, String> {
-    Client::connect(target, ANSWER_TIME_MAX)
 }
 
 /// The reply to `command`; none if the server does not know it.
