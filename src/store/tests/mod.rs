@@ -149,16 +149,22 @@ fn holds_more_than_memcached() {
     }
 }
 
+/// Stores `value` under `name-0`, `name-1`, … until an item is evicted; how many there were.
+fn fill_until_evicting(shard: &mut Shard, name: &str, value: &[u8]) -> usize {
+    let mut count = 0;
+    while shard.store().totals().evictions == 0 {
+        set(shard, &format!("{name}-{count}"), value).unwrap();
+        count += 1;
+    }
+    count
+}
+
 /// Incr at full speed on one key once filled a log-structured cache with dead versions.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_counter_does_not_push_the_rest_out() {
     let mut shard = alone(options(8 << 20, 1));
-    let mut kept = 0;
-    while shard.store().totals().evictions == 0 {
-        set(&mut shard, &format!("cold-{kept}"), &[b'c'; 100]).unwrap();
-        kept += 1;
-    }
+    fill_until_evicting(&mut shard, "cold", &[b'c'; 100]);
     let before = shard.store().totals().curr_items;
     let digits = *b"18446744073709551615\0\0\0\0";
     for _ in 0..500_000 {
@@ -173,11 +179,7 @@ fn a_counter_does_not_push_the_rest_out() {
 #[cfg_attr(miri, ignore = "takes hours")]
 fn rewriting_the_same_keys_does_not_push_the_rest_out() {
     let mut shard = alone(options(8 << 20, 1));
-    let mut kept = 0;
-    while shard.store().totals().evictions == 0 {
-        set(&mut shard, &format!("cold-{kept}"), &[b'c'; 100]).unwrap();
-        kept += 1;
-    }
+    fill_until_evicting(&mut shard, "cold", &[b'c'; 100]);
     let before = shard.store().totals().curr_items;
     for n in 0..600_000 {
         set(&mut shard, &format!("hot-{}", n % 1_000), &[b'h'; 100]).unwrap();

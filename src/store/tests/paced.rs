@@ -2,14 +2,9 @@
 
 use super::*;
 
-/// Stores keys of `bytes` until `evictions` items have been evicted, then reads all that are left `reads` times.
+/// Stores keys of `bytes` until an item is evicted, then reads all that are left `reads` times.
 fn fill_and_read(shard: &mut Shard, bytes: usize, reads: u32) -> usize {
-    let value = vec![b'v'; bytes];
-    let mut count = 0;
-    while shard.store().totals().evictions == 0 {
-        set(shard, &format!("old-{count}"), &value).unwrap();
-        count += 1;
-    }
+    let count = fill_until_evicting(shard, "old", &vec![b'v'; bytes]);
     for n in 0..count {
         for _ in 0..reads {
             if let Lookup::Hit(item) = shard.fresh(NOW).find(format!("old-{n}").as_bytes()) {

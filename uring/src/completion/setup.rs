@@ -26,7 +26,7 @@ const QUEUES: [Queues; 3] = [
     Queues { submissions: 32, completions: 64, charged_bytes: 12 << 10 },
 ];
 
-/// A process takes at most this part of a limited amount of locked memory, one in so many: the limit is per user, and
+/// A process takes at most this part of a limited amount of locked memory, one in this many: the limit is per user, and
 /// other servers of the same user, or this one restarted, must find room for their rings.
 const PROCESS_PART: u64 = 8;
 
@@ -140,17 +140,21 @@ mod tests {
         }
     }
 
+    /// A runtime whose ring has 8 submissions, room for `completions`, and `buffers` of 4 KiB.
+    fn runtime(setup: Setup, completions: u32, buffers: usize) -> std::mem::ManuallyDrop<Runtime> {
+        let ring = setup.flags.builder(completions).build(8).expect("a ring");
+        let pool = Pool::register(&ring, buffers, 4096).expect("buffers");
+        let buffers = pool.buffers(0);
+        let driver = Driver::new(ring, setup, Some(pool), buffers).expect("a driver");
+        std::mem::ManuallyDrop::new(Runtime::new(driver).expect("a runtime"))
+    }
+
     /// Far more completions at once than their queue has room for: the kernel keeps the rest, and none is lost.
     #[test]
     fn an_overflowing_completion_queue_loses_nothing() {
         const PAIRS: usize = 200;
         for flags in Flags::BEST_FIRST {
-            let ring = flags.builder(16).build(8).expect("a ring");
-            let setup = Setup { flags, ..BEST };
-            let pool = Pool::register(&ring, 4, 4096).expect("buffers");
-            let buffers = pool.buffers(0);
-            let driver = Driver::new(ring, setup, Some(pool), buffers).expect("a driver");
-            let runtime = std::mem::ManuallyDrop::new(Runtime::new(driver).expect("a runtime"));
+            let runtime = runtime(Setup { flags, ..BEST }, 16, 4);
             runtime.block_on(async {
                 let (ours, theirs): (Vec<_>, Vec<_>) =
                     (0..PAIRS).map(|_| UnixStream::pair().expect("a pair")).unzip();
@@ -181,12 +185,7 @@ mod tests {
     fn what_the_kernel_refuses_to_take_is_not_lost() {
         const PAIRS: usize = 100;
         for silent_sends in [true, false] {
-            let setup = Setup { silent_sends, ..BEST };
-            let ring = setup.flags.builder(1024).build(8).expect("a ring");
-            let pool = Pool::register(&ring, PAIRS, 4096).expect("buffers");
-            let buffers = pool.buffers(0);
-            let driver = Driver::new(ring, setup, Some(pool), buffers).expect("a driver");
-            let runtime = std::mem::ManuallyDrop::new(Runtime::new(driver).expect("a runtime"));
+            let runtime = runtime(Setup { silent_sends, ..BEST }, 1024, PAIRS);
             runtime.block_on(async {
                 let (ours, theirs): (Vec<_>, Vec<_>) =
                     (0..PAIRS).map(|_| UnixStream::pair().expect("a pair")).unzip();
