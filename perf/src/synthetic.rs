@@ -63,7 +63,7 @@ pub(crate) struct Spec {
     sets: f64,
     /// How often the popularity moves on by a tenth of the keys.
     shifts: usize,
-    /// Each of so many requests is for a new object of 0.5 to 1 MB; 0 for none.
+    /// One request in this many is for a new object of 0.5 to 1 MB; 0 for none.
     bulk_every: usize,
     /// Share of requests for a new object that is requested once more, [`SECOND_AFTER`] requests later.
     twice: f64,

@@ -13,7 +13,7 @@
 //! slot happened before.
 //!
 //! # Positions
-//! Memory is reused by two of them ([`Log::advance_cursor`]): nothing in any index names what was taken out of all indexes before
+//! Memory is reused by two of them ([`Log::quiescent_position`]): nothing in any index names what was taken out of all indexes before
 //! the place that every replica has *applied*; and a ring *holds* nothing that it found before its own place.
 //!
 //! A ring that has its replica to itself needs one: it says what it has applied when it holds nothing older. A ring that
@@ -139,8 +139,8 @@ impl Log {
     pub(super) fn enter(&self, ring: usize, replica: usize) -> u64 {
         // Release, as in `Log::hold`: what the ring did in earlier sections is over.
         self.held[ring].0.store(self.applied(replica), Ordering::Release);
-        // Pairs with the fence in `Log::advance_cursor`. Either that finds this ring's store, or the next line finds all that had
-        // been applied when `passed` looked, and what it let go is in no index that this ring reads.
+        // Pairs with the fence in `Log::quiescent_position`. Either that finds this ring's store, or the next line finds all that had
+        // been applied when that looked, and what it let go is in no index that this ring reads.
         fence(Ordering::SeqCst);
         self.applied(replica)
     }
@@ -169,7 +169,7 @@ impl Log {
 
     /// Nobody holds references obtained before this place, or will: every replica has applied the log up to there, and no
     /// ring is in a section that began before.
-    pub(super) fn advance_cursor(&self) -> u64 {
+    pub(super) fn quiescent_position(&self) -> u64 {
         let applied = self.applied_min();
         // Pairs with the fence in `Log::enter`.
         fence(Ordering::SeqCst);
@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(log.read(place), if place == 7 { Delta::Flush } else { delta(place) });
             log.set_applied(0, place + 1);
             log.set_applied(1, place);
-            assert_eq!((log.applied_min(), log.advance_cursor()), (place, place));
+            assert_eq!((log.applied_min(), log.quiescent_position()), (place, place));
         }
     }
 }

@@ -132,7 +132,7 @@ fn memory_is_not_reused_under_a_reader_or_a_send() {
         let retired_at = log.tail();
         // `SegmentTable::collect`, which is called now and then.
         for _ in 0..2 {
-            if log.advance_cursor() >= retired_at && !placement.0.is_held() {
+            if log.quiescent_position() >= retired_at && !placement.0.is_held() {
                 placement.1.write(8);
                 break;
             }
@@ -169,7 +169,7 @@ fn memory_is_not_reused_under_a_receive() {
     });
 }
 
-/// Who has been told of a write by its writer, however that came about, finds the write in the log.
+/// Whoever observes an acknowledgement, by any channel, finds the write in the log.
 #[test]
 fn an_acknowledged_write_is_seen_by_whoever_asks_next() {
     loom::model(|| {
@@ -263,16 +263,20 @@ impl Shared {
         self.log.enter(0, 0);
         self.log.append(Delta::Entry { hash: Hash(1), old: ItemRef::from_bits(1), new: ItemRef::NONE });
         self.bring(1);
-        assert_eq!(self.log.advance_cursor(), 0, "nothing is used again in the transaction that retires it");
+        assert_eq!(
+            self.log.quiescent_position(),
+            0,
+            "nothing is used again in the transaction that retires it"
+        );
         self.log.hold(0, 1);
-        if self.log.advance_cursor() >= 1 && !self.placement.0.is_held() {
+        if self.log.quiescent_position() >= 1 && !self.placement.0.is_held() {
             self.placement.1.write(8);
         }
         self.log.leave(0);
     }
 }
 
-/// Orders with more than so many changes of thread where none was due are left out: there are too many of them.
+/// Preemptions per execution that the model explores: beyond these there are too many executions.
 const PREEMPTIONS_MAX: usize = 3;
 
 fn rings_share_a_replica(all: &'static [Omits]) {

@@ -166,7 +166,7 @@ pub struct Store {
     /// Bytes of all indexes.
     index_bytes: AtomicU64,
     time: Time,
-    /// Drafts that were dropped unpublished, for the next transaction to take back.
+    /// Reservations that were dropped unpublished, for the next transaction to take back.
     abandoned: Mutex<Vec<(ItemRef, Layout)>>,
     abandoned_count: AtomicU32,
     /// When a value last had to wait for others to come.
@@ -413,7 +413,7 @@ impl Store {
     /// tried again while this stays the same.
     pub fn slowest(&self) -> Option<u64> {
         let log = self.log();
-        let (slowest, tail) = (log.advance_cursor(), log.tail());
+        let (slowest, tail) = (log.quiescent_position(), log.tail());
         (slowest < tail).then_some(slowest)
     }
 
@@ -523,7 +523,7 @@ pub enum Value {
     Old,
     /// Nothing.
     Empty,
-    /// The first so many bytes of this buffer (incr, decr).
+    /// The front of this buffer, of this length in bytes (incr, decr).
     Digits([u8; 24], u8),
 }
 

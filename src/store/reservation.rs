@@ -1,9 +1,9 @@
 //! Values on their way in.
 //!
 //! ```text
-//!            ┌─ ReservedItem: item memory for all of it ◄─┐    published where it is
-//!   Reservation ───┤                                        │ moved, as soon as it may
-//!            └─ Buffer: grows with what comes ────────┘    else copied when it is complete
+//!                 ┌─ ReservedItem: item memory for all of it ◄─┐    published where it is
+//!   Reservation ──┤                                            │ moved, as soon as it may
+//!                 └─ Buffer: grows with what comes ────────────┘    else copied when it is complete
 //! ```
 //!
 //! Reserved memory keeps its placement (a segment, or a large extent) from being reused and from being evicted, and a client

@@ -1,7 +1,7 @@
 //! The sweep: what has expired gives its memory back although nobody asks for it.
 //!
-//! Segments and large items stand in a heap by the time at which something in them may expire first (`ledger/schedule.rs`). The one
-//! whose time came longest ago is walked; what has expired in it is removed, and it goes back into the heap with the
+//! Segments and large items stand in a heap by the time at which something in them may expire first (`segment_table/schedule.rs`).
+//! The one whose time came longest ago is walked; what has expired in it is removed, and it goes back into the heap with the
 //! earliest expiry that was seen among the rest. A look at an item that has not expired reads one word of its header. Only
 //! what has expired is looked up in the index, several at a time, and once: a segment remembers the last walk, so that
 //! what it has seen expired, and is dead now, costs the next walk no look-up.

@@ -4,7 +4,7 @@
 //! brings back nothing. Now and then it takes a key for another, whose item the copy then leaves out, which is a miss: with
 //! as many keys written as `-m` holds items of 100 bytes, for one key in 100.
 //!
-//! Source: Bloom, "Arena/time trade-offs in hash coding with allowable errors", CACM 13 (1970).
+//! Source: Bloom, "Space/time trade-offs in hash coding with allowable errors", CACM 13 (1970).
 
 use super::item_ref::Hash;
 

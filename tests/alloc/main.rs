@@ -78,7 +78,7 @@ fn batches_allocate_nothing() {
     assert_eq!(allocations(batch.as_bytes()), 0);
 }
 
-/// Segments come and go under sets, and the ledger's lists with them; they keep their size.
+/// Segments come and go under sets, and the segment table's lists with them; they keep their size.
 #[test]
 fn a_set_allocates_nothing() {
     assert_eq!(allocations(b"set key042 0 0 9\r\nsome data\r\n"), 0);

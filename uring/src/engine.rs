@@ -1,8 +1,8 @@
-//! The two engines behind the face, and which of them this thread runs.
+//! The two backends, and which of them this thread runs.
 //!
-//! The engines differ in who waits: on io_uring the kernel is handed an operation with its memory and says when it is
+//! The backends differ in who waits: on io_uring the kernel is handed an operation with its memory and says when it is
 //! complete ([`completion`](crate::completion)); on epoll it says when an operation would not wait, and the thread does it
-//! then ([`readiness`](crate::readiness)). A thread has one engine, so choosing is a match on what its sockets were opened
+//! then ([`readiness`](crate::readiness)). A thread has one backend, so choosing is a match on what its sockets were opened
 //! with, once per operation.
 
 use crate::completion::Setup;

@@ -98,8 +98,8 @@ impl SegmentTable {
         let mut bytes = [0; 2];
         let mut member = |unit, queue: Queue, unit_bytes: u64| {
             bytes[queue as usize] += unit_bytes;
-            let mentions = found.remove(&unit).unwrap_or_default();
-            faults.compare(format_args!("queues of {unit:?}"), vec![queue], mentions);
+            let entries = found.remove(&unit).unwrap_or_default();
+            faults.compare(format_args!("queues of {unit:?}"), vec![queue], entries);
         };
         for (id, segment) in self.segments.iter().enumerate().skip(1) {
             if matches!(segment.state, State::Open | State::Sealed) {
@@ -150,13 +150,13 @@ impl SegmentTable {
         let held = self.held.iter().map(|&unit| self.unit_bytes(unit)).sum();
         faults.compare("bytes held", self.held_bytes.get(), held);
         for (id, segment) in self.segments.iter().enumerate().skip(1) {
-            let mentions = listed.remove(&EvictionUnit::Segment(id as u32)).unwrap_or(0);
+            let entries = listed.remove(&EvictionUnit::Segment(id as u32)).unwrap_or(0);
             let expected = u32::from(segment.state == State::Retired);
-            faults.compare(format_args!("mentions of segment {id} among the retired"), expected, mentions);
+            faults.compare(format_args!("entries of segment {id} among the retired"), expected, entries);
         }
-        listed.retain(|unit, mentions| {
+        listed.retain(|unit, entries| {
             let gone = matches!(unit, EvictionUnit::Large(id) if self.large_items.get(*id as usize).is_none_or(Large::is_published));
-            gone || *mentions != 1
+            gone || *entries != 1
         });
         faults.unless(listed.is_empty(), || format!("retired large items are listed amiss: {listed:?}"));
     }

@@ -74,20 +74,20 @@ mod tests {
 
     #[test]
     fn keeps_the_order_of_what_is_current_while_others_come_and_go() {
-        let mut mentions = LazyFifo::default();
+        let mut entries = LazyFifo::default();
         let mut expected = VecDeque::new();
         let mut random = fastrand::Rng::with_seed(5);
         let is_current = |(unit, epoch): FifoEntry| unit != EvictionUnit::Segment(0) && epoch % 3 == 0;
         for epoch in 0..if cfg!(miri) { 600 } else { 10_000 } {
             let entry = (EvictionUnit::Large(random.u32(..)), epoch);
-            mentions.push_back(entry);
+            entries.push_back(entry);
             if is_current(entry) {
                 expected.push_back(entry);
             }
-            mentions.drop_old(200, is_current);
+            entries.drop_old(200, is_current);
             // Now and then one goes by the front, as the next victim.
             if random.u8(..5) == 0 {
-                while let Some(front) = mentions.pop_front() {
+                while let Some(front) = entries.pop_front() {
                     if is_current(front) {
                         assert_eq!(Some(front), expected.pop_front());
                         break;
@@ -95,8 +95,8 @@ mod tests {
                 }
             }
         }
-        assert!(mentions.len() < 2 * expected.len(), "{} for {}", mentions.len(), expected.len());
-        let left: VecDeque<FifoEntry> = mentions.iter().copied().filter(|&entry| is_current(entry)).collect();
+        assert!(entries.len() < 2 * expected.len(), "{} for {}", entries.len(), expected.len());
+        let left: VecDeque<FifoEntry> = entries.iter().copied().filter(|&entry| is_current(entry)).collect();
         assert_eq!(left, expected);
     }
 }

@@ -38,8 +38,8 @@ impl SegmentTable {
     pub(super) fn drop_stale_entries(&mut self) {
         let len_max = 2 * (self.segments_in_use.get() as usize + self.large_items.len()) + 64;
         let mut queues = std::mem::take(&mut self.queues);
-        for (line, mentions) in [Line::Small, Line::Main, Line::SmallLarges].into_iter().zip(&mut queues) {
-            mentions.drop_old(len_max, |entry| self.is_current(line.queue(), entry));
+        for (line, entries) in [Line::Small, Line::Main, Line::SmallLarges].into_iter().zip(&mut queues) {
+            entries.drop_old(len_max, |entry| self.is_current(line.queue(), entry));
         }
         self.queues = queues;
     }
@@ -70,7 +70,7 @@ impl SegmentTable {
     fn collectable(&mut self, arena: &Arena) -> Option<EvictionUnit> {
         let &(unit, place) = self.retired.front()?;
         if place > self.let_go {
-            self.let_go = arena.log().advance_cursor();
+            self.let_go = arena.log().quiescent_position();
         }
         (place <= self.let_go).then_some(unit)
     }

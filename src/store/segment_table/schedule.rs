@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A unit stands here once, and not later than its earliest live item expires; earlier if that item has gone meanwhile,
-//! which shows when its transaction comes. So an entry only ever moves forward, which few of a segment's items cause: the nth with
+//! which shows when its turn comes. So an entry only ever moves forward, which few of a segment's items cause: the nth with
 //! a random expiry does so with a chance of 1 in n.
 //!
 //! Bounded: 12 bytes for each segment, and for each large item that exists at the same time.

@@ -6,7 +6,7 @@ const MIB: u64 = 1 << 20;
 
 /// Bytes of values around what decides an item's shape: none, flags or not, a large item at each size of segment.
 const SIZES: [usize; 12] = [0, 1, 5, 100, 8_000, 8_300, 65_535, 65_536, 262_000, 262_144, 300_000, 1_000_000];
-/// So many of these are short.
+/// The first of these are short: this many.
 const SHORT_SIZES: usize = 6;
 /// Keys with values of all sizes come first, then those with short ones.
 const KEYS_OF_ALL_SIZES: usize = 5 * SIZES.len();

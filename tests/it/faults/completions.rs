@@ -84,7 +84,7 @@ fn ends_unharmed(server: Server, double: FaultInjector, mut others: Client) {
     ends_well(server);
 }
 
-/// Newcomers wait, which is told of once; who is there is served; and it is over when it is over.
+/// New connections wait, which is logged once; open ones are served; accepting resumes when the fault ends.
 #[test]
 fn while_nobody_can_be_accepted_newcomers_wait() {
     if dialect() == Dialect::Memcached {

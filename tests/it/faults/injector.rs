@@ -30,7 +30,7 @@ use crate::harness::{Client, Server};
 pub enum Fate {
     /// It does nothing and completes with this error.
     Fails(i32),
-    /// It is asked for so many bytes at most.
+    /// It is asked for at most this many bytes.
     IsCut(u32),
 }
 

@@ -160,7 +160,7 @@ pub const FAILING: [(i32, &str); 3] = [
     (libc::EPERM, "Operation not permitted"),
 ];
 
-/// That nobody is accepted is told of in these words, once in ten seconds.
+/// The log line about connections that cannot be accepted, at most once in ten seconds.
 pub fn is_told_of_seldom(server: &Server, words: &str) {
     let said = server.stderr();
     assert!(said.starts_with(&format!("cannot accept connections: {words}\n")), "{said}");
@@ -235,7 +235,8 @@ fn fill_descriptors(server: &Server, clients: &mut Vec<Client>) -> u64 {
     }
 }
 
-/// Newcomers are refused in words, which is told of once; who is there is served; and it is over when it is over.
+/// New connections are refused with an error line, which is logged once; open ones are served; accepting resumes when the
+/// fault ends.
 #[test]
 fn out_of_descriptors_newcomers_are_refused_and_later_ones_are_served() {
     if dialect() == Dialect::Memcached {

@@ -171,7 +171,7 @@ fn while_a_write_waits_others_are_served() {
     assert_eq!(reader.line(), "MN");
     reader.set("key", "value");
     fill_log(&mut writer);
-    // So many that the log is full when they have been seen.
+    // Enough to fill the log once they have been read.
     writer.send("set last 0 0 1\r\nx\r\n".repeat(2048).as_bytes());
     let mut stored = 0;
     writer.stream.set_nonblocking(true).unwrap();
@@ -244,7 +244,7 @@ fn newcomers_are_given_to_rings_that_turn() {
     }
     let (server, _held, mut clients) = half_stuck(&["--ring-timeout=0"]);
     let mut free = clients.pop().unwrap();
-    // It is given nothing after three looks, and told of after ten.
+    // It gets no connections after three ticks, and is reported after ten.
     wait_until("the ring is missed", || own_count(&mut free, "memcrsd_stuck_rings") == 1);
     // The kernel leaves half of them with the stuck ring's own listener, and of the rest half were given to that ring.
     let mut newcomers: Vec<_> = (0..256).map(|_| server.connect()).collect();

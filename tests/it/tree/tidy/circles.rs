@@ -14,7 +14,7 @@ const CIRCLES: &[(&str, &[&str])] = &[
 /// Imports between the modules of one folder, from importer to imported.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// The module that a file is: `src/store/segment_table/queues.rs` is `["src", "store", "ledger", "queues"]`.
+/// The module that a file is: `src/store/segment_table/queues.rs` is `["src", "store", "segment_table", "queues"]`.
 fn module_path(path: &str) -> Vec<String> {
     let mut parts: Vec<_> = path.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     if matches!(parts.last().map(String::as_str), Some("mod" | "lib" | "main")) {

@@ -64,7 +64,7 @@ enum QueuedSend {
     Idle,
     /// Under way; emptied by a completion that says that all was sent.
     Queued(Vec<u8>),
-    /// The first so many bytes have been sent.
+    /// Bytes from the front that have been sent.
     Unsent(Vec<u8>, usize),
     /// Whoever found it so sends the rest, out of so much memory.
     Resumed(usize),
