@@ -46,6 +46,7 @@ pub fn store(config: &Config, rings: usize) -> Arc<Store> {
         seed: Some(7),
         log_entries: None,
         address_space: None,
+        memory_file: None,
     };
     Store::new(options, Box::new(Alone)).expect("address space")
 }

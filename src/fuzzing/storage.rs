@@ -53,6 +53,7 @@ impl World {
             seed: Some(7),
             log_entries: Some(LOG_ENTRIES),
             address_space: None,
+            memory_file: None,
         };
         // The shards hold the store.
         drop(rings::open(options, Rings));

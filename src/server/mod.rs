@@ -214,6 +214,7 @@ fn open_store(config: &Config, rings: usize, host: Host) -> Result<Arc<Store>, S
         seed: None,
         log_entries: None,
         address_space: None,
+        memory_file: None,
     };
     for (index, bytes) in options.classes.chunk_bytes().iter().enumerate() {
         let per_page = SLAB_PAGE_BYTES / bytes;

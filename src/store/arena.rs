@@ -1,35 +1,15 @@
-//! What every ring shares without a lock: the mapping, how it is cut up, the counts that hold memory, and the log.
-//!
-//! | | segments | large items |
-//! |---|---|---|
-//! | unit | `clamp(-m / 512, 64 KiB, 2 MiB)`, power of two | whole pages |
-//! | an item is this if it is | at most an eighth of a segment | longer |
-//! | address space | half of the mapping | the other half |
-//!
-//! An item ref counts in units of 4 to 32 bytes, by the length of the mapping. Segments and pages are whole units; items in
-//! segments are padded to them; in an extent the item begins at the first unit behind the head.
+//! What every ring shares without a lock: the mapping, the counts that hold memory, and the log.
 
 #![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
 
-use super::item_ref::{ItemRef, REACH_MAX, UNIT_BITS, UNIT_SHIFT_MAX, UNIT_SHIFT_MIN};
-use super::large::PAGE_BYTES;
+use super::geometry::{Geometry, PAGE_BYTES};
+use super::item_ref::ItemRef;
 use super::log::Log;
 use super::pin_counts::PinCounts;
 use super::region::Region;
 use nix::errno::Errno;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-const SEGMENT_BYTES_MIN: u64 = 64 << 10;
-const SEGMENT_BYTES_MAX: u64 = 2 << 20;
-/// Segments that `-m` is cut into, if their size allows.
-const SEGMENTS: u64 = 512;
-/// An item above this part of a segment is large.
-const LARGE_PART: u64 = 8;
-/// Address space reserved, as a multiple of `-m`: half for segments, half for large items.
-const RESERVE_FACTOR: u64 = 4;
-/// Less address space than this is not reserved unless the system refuses, so that `cache_memlimit` can grow the store.
-const RESERVE_BYTES_MIN: u64 = 32 << 30;
 
 /// The head of a large item's extent.
 #[repr(C)]
@@ -40,10 +20,6 @@ struct ExtentHead {
     counts: PinCounts,
 }
 
-const UNIT_BYTES_MAX: u64 = 1 << UNIT_SHIFT_MAX;
-const _: () =
-    assert!(PAGE_BYTES.is_multiple_of(UNIT_BYTES_MAX) && SEGMENT_BYTES_MIN.is_multiple_of(UNIT_BYTES_MAX));
-const _: () = assert!(SEGMENT_BYTES_MIN.is_multiple_of(PAGE_BYTES) && SEGMENT_BYTES_MAX <= u32::MAX as u64);
 const _: () = assert!(PAGE_BYTES.is_multiple_of(align_of::<ExtentHead>() as u64));
 
 /// What an item lies in.
@@ -57,9 +33,7 @@ pub(super) enum Placement {
 #[derive(Debug)]
 pub(super) struct Arena {
     region: Region,
-    unit_shift: u32,
-    segment_shift: u32,
-    large_base: u64,
+    geometry: Geometry,
     counts: Box<[PinCounts]>,
     held: Held,
     log: Log,
@@ -85,47 +59,30 @@ struct Holdable<'s> {
     is_segment: bool,
 }
 
-/// The smallest unit, as a shift, in which 36 bits reach to the end of a mapping of `bytes`.
-fn unit_shift(bytes: u64) -> u32 {
-    let shift = bytes.next_power_of_two().trailing_zeros().saturating_sub(UNIT_BITS).max(UNIT_SHIFT_MIN);
-    assert!(shift <= UNIT_SHIFT_MAX, "no longer mapping is reserved");
-    shift
-}
-
 impl Arena {
     /// Reserves the address space for a store of `memory_limit` bytes.
     pub(super) fn reserve(memory_limit: u64, address_space: Option<u64>, log: Log) -> nix::Result<Self> {
-        let segment_bytes =
-            (memory_limit / SEGMENTS).next_power_of_two().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        let whole_segments = |bytes: u64| bytes.next_multiple_of(4 * segment_bytes);
-        if memory_limit > REACH_MAX / 2 {
-            return Err(Errno::ENOMEM);
-        }
-        let least = whole_segments(address_space.unwrap_or(memory_limit * 2 + 4 * SEGMENT_BYTES_MAX));
-        let wanted = (memory_limit * RESERVE_FACTOR).max(if cfg!(miri) { 0 } else { RESERVE_BYTES_MIN });
-        let wanted = whole_segments(address_space.unwrap_or(wanted).min(REACH_MAX));
-        if least > REACH_MAX {
-            return Err(Errno::ENOMEM);
-        }
-        let mut bytes = wanted;
+        let (wanted, least) = Geometry::of_memory(memory_limit, address_space).ok_or(Errno::ENOMEM)?;
+        let mut geometry = wanted;
         let region = loop {
-            match Region::reserve(bytes as usize) {
+            match Region::reserve(geometry.bytes as usize) {
                 Ok(region) => break region,
-                Err(errno) if bytes == least => return Err(errno),
+                Err(errno) if geometry.bytes <= least.bytes => return Err(errno),
                 // Ever less, down to the least.
-                Err(_) => bytes = whole_segments(bytes / 2).max(least),
+                Err(_) => geometry = geometry.halved(memory_limit, least),
             }
         };
-        let unit_shift = unit_shift(bytes);
-        let large_base = bytes / 2;
-        let counts = (0..large_base / segment_bytes).map(|_| PinCounts::default()).collect();
-        let segment_shift = segment_bytes.trailing_zeros();
-        Ok(Self { region, unit_shift, segment_shift, large_base, counts, held: Held::default(), log })
+        Ok(Self::new(region, geometry, log))
+    }
+
+    fn new(region: Region, geometry: Geometry, log: Log) -> Self {
+        let counts = (0..geometry.segment_ids()).map(|_| PinCounts::default()).collect();
+        Self { region, geometry, counts, held: Held::default(), log }
     }
 
     /// Segments in large pages.
     pub(super) fn use_large_pages(&self) -> nix::Result<()> {
-        self.region.advise_large_pages(self.large_base)
+        self.region.advise_large_pages(self.geometry.large_base)
     }
 
     pub(super) fn log(&self) -> &Log {
@@ -133,11 +90,11 @@ impl Arena {
     }
 
     pub(super) fn unit_shift(&self) -> u32 {
-        self.unit_shift
+        self.geometry.unit_shift
     }
 
     pub(super) fn segment_bytes(&self) -> u64 {
-        1 << self.segment_shift
+        self.geometry.segment_bytes()
     }
 
     /// One more than the last segment there is address space for; 0 is not used.
@@ -147,30 +104,30 @@ impl Arena {
 
     /// Items longer than this are large, bytes.
     pub(super) fn large_item_bytes(&self) -> u64 {
-        self.segment_bytes() / LARGE_PART
+        self.geometry.large_item_bytes()
     }
 
     pub(super) fn large_base(&self) -> u64 {
-        self.large_base
+        self.geometry.large_base
     }
 
     /// Bytes of address space for large items.
     pub(super) fn large_bytes(&self) -> u64 {
-        self.region.bytes() - self.large_base
+        self.geometry.large_bytes()
     }
 
     /// The largest `-m` that this address space can serve, bytes.
     pub(super) fn limit_max(&self) -> u64 {
-        self.large_base / 5 * 4
+        self.geometry.large_base / 5 * 4
     }
 
     #[inline]
     pub(super) fn address(&self, item: ItemRef) -> NonNull<u8> {
-        self.region.at(item.offset(self.unit_shift))
+        self.region.at(item.offset(self.geometry.unit_shift))
     }
 
     pub(super) fn segment_offset(&self, id: u32) -> u64 {
-        u64::from(id) << self.segment_shift
+        self.geometry.segment_offset(id)
     }
 
     pub(super) fn discard(&self, offset: u64, bytes: u64) {
@@ -179,7 +136,7 @@ impl Arena {
 
     /// Bytes before the item in its extent: whole units.
     pub(super) fn extent_head_bytes(&self) -> u64 {
-        (size_of::<ExtentHead>() as u64).next_multiple_of(1 << self.unit_shift)
+        (size_of::<ExtentHead>() as u64).next_multiple_of(1 << self.geometry.unit_shift)
     }
 
     /// Extent bytes that an item of `item_bytes` takes.
@@ -188,7 +145,10 @@ impl Arena {
     }
 
     fn extent_head(&self, offset: u64) -> &ExtentHead {
-        assert!(offset >= self.large_base && offset.is_multiple_of(PAGE_BYTES), "extents are whole pages");
+        assert!(
+            offset >= self.geometry.large_base && offset.is_multiple_of(PAGE_BYTES),
+            "extents are whole pages"
+        );
         // SAFETY: an extent starts at a page of the mapping (the line above), where its item does not begin yet and nothing
         // but this head lies, whose fields are atomics (all zeros are valid); the mapping lives as long as `self`.
         unsafe { self.region.at(offset).cast::<ExtentHead>().as_ref() }
@@ -218,14 +178,14 @@ impl Arena {
 
     /// The segment that `item`, which is not large, lies in.
     pub(super) fn segment_of(&self, item: ItemRef) -> u32 {
-        (item.offset(self.unit_shift) >> self.segment_shift) as u32
+        (item.offset(self.geometry.unit_shift) >> self.geometry.segment_shift) as u32
     }
 
     /// What the item at `item` lies in.
     #[inline]
     pub(super) fn placement(&self, item: ItemRef) -> Placement {
-        let offset = item.offset(self.unit_shift);
-        if offset < self.large_base {
+        let offset = item.offset(self.geometry.unit_shift);
+        if offset < self.geometry.large_base {
             return Placement::Segment(self.segment_of(item));
         }
         Placement::Large(self.large_at(offset - self.extent_head_bytes()))
@@ -301,14 +261,14 @@ impl Arena {
 
     /// True if the item at address `at` is not large.
     pub(super) fn is_in_segment(&self, at: NonNull<u8>) -> bool {
-        self.offset_of(at) < self.large_base
+        self.offset_of(at) < self.geometry.large_base
     }
 
     /// The placement that the item at address `at` lies in.
     fn holdable(&self, at: NonNull<u8>) -> Holdable<'_> {
         let offset = self.offset_of(at);
-        if offset < self.large_base {
-            let counts = &self.counts[(offset >> self.segment_shift) as usize];
+        if offset < self.geometry.large_base {
+            let counts = &self.counts[(offset >> self.geometry.segment_shift) as usize];
             return Holdable { counts, bytes: self.segment_bytes(), is_segment: true };
         }
         let head = self.extent_head(offset - self.extent_head_bytes());

@@ -9,10 +9,8 @@
 //! budget needs it for something else. The virtual memory does the defragmenting.
 
 use super::check::Faults;
+use super::geometry::PAGE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Granule of extents, bytes.
-pub(super) const PAGE_BYTES: u64 = 4096;
 
 #[derive(Clone, Copy, Debug)]
 struct Free {

@@ -42,6 +42,7 @@ mod arena;
 mod check;
 mod edit;
 mod evict;
+mod geometry;
 mod ghost;
 mod index;
 mod item;
@@ -51,6 +52,7 @@ mod large;
 mod log;
 #[cfg(all(test, memcrsd_loom))]
 mod loom_tests;
+mod memory_file;
 mod pace;
 mod pin;
 mod pin_counts;
@@ -60,6 +62,7 @@ mod replica;
 mod reservation;
 mod segment_table;
 mod shard;
+mod start;
 mod sweep;
 mod sync;
 #[cfg(test)]
@@ -72,15 +75,16 @@ mod written;
 
 pub use item::{Item, Version};
 pub use item_ref::Hash;
+pub use memory_file::{MemoryFile, MemoryFileError, Occasion};
 pub use pin::{Pin, Share};
 use prefetch::prefetch;
 use replica::Group;
 pub use replica::ReplicaMemory;
 pub use reservation::Reservation;
 pub use shard::{Fresh, Shard};
+pub use start::{Options, RestoreOutcome, Restored, StartError};
 pub use totals::{ClassTotals, Memory, Totals};
 
-use crate::classes::Classes;
 use crate::clock::Timestamp;
 use crate::limits::{BUFFERED_PART, PINNED_PART};
 use arena::Arena;
@@ -93,32 +97,10 @@ use segment_table::SegmentTable;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 use sync::Apart;
 use time::Time;
 use written::WrittenKeys;
-
-/// What a store is made with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// `-m`, bytes: everything that grows with items.
-    pub memory_limit: u64,
-    /// `-I`, bytes, counted as memcached counts an item ([`crate::classes::item_bytes`]).
-    pub item_size_max: u64,
-    /// Without `-M`.
-    pub evict: bool,
-    /// Number of shards that will be taken.
-    pub rings: usize,
-    /// Number of indexes, at least 1 and at most as many as there are rings: neighbouring rings share one.
-    pub replicas: usize,
-    /// Size classes for the per-class counters.
-    pub classes: Classes,
-    /// Makes the key hash the same in each run, for tests; `None` keys it at random.
-    pub seed: Option<u64>,
-    /// Deltas the log holds, a power of two; `None` for the default. Small ones are for tests.
-    pub log_entries: Option<usize>,
-    /// Bytes of address space; `None` for as much as is good. Little is for tests.
-    pub address_space: Option<u64>,
-}
 
 /// What the store asks of the outside.
 pub trait Host: Send + Sync {
@@ -130,26 +112,9 @@ pub trait Host: Send + Sync {
     }
     /// A live item is being evicted. Called with the writer lock held: copy what is needed, call nothing of the store.
     fn evicted(&self, _item: &Item<'_>, _now: Timestamp) {}
+    /// A memory file is being restored: `done` of `total` bytes. Called about once a second, before any ring runs.
+    fn restoring(&self, _done: u64, _total: u64) {}
 }
-
-/// The address space for the store could not be reserved.
-#[derive(Clone, Copy, Debug)]
-pub struct StartError {
-    /// Bytes of `-m`.
-    pub memory_limit: u64,
-    /// What the kernel said.
-    pub errno: nix::errno::Errno,
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { memory_limit, errno } = self;
-        let mib = memory_limit >> 20;
-        write!(f, "failed to reserve address space for -m {mib}: {errno}; lower -m or raise `ulimit -v`")
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// The part of the store that all rings share.
 pub struct Store {
@@ -173,6 +138,7 @@ pub struct Store {
     reservation_refused_at: AtomicU32,
     /// Bytes of the buffers that values are received into.
     buffer_bytes: AtomicU64,
+    restored: Option<Restored>,
 }
 
 impl std::fmt::Debug for Store {
@@ -190,7 +156,7 @@ impl Store {
         let Options { memory_limit, item_size_max, evict, rings, replicas, classes, seed, .. } = options;
         let log = Log::new(options.log_entries.unwrap_or_else(|| log::entries_for(rings)), replicas, rings);
         let arena = Arena::reserve(memory_limit, options.address_space, log)
-            .map_err(|errno| StartError { memory_limit, errno })?;
+            .map_err(|errno| StartError::AddressSpace { memory_limit, errno })?;
         let segments = Apart(Mutex::new(SegmentTable::new(&arena, memory_limit, evict, classes)));
         let replicas = Group::all(replicas, rings, memory_limit);
         let index_bytes = replicas.iter().map(|replica| replica.bytes()).sum();
@@ -214,7 +180,27 @@ impl Store {
             abandoned_count: AtomicU32::new(0),
             reservation_refused_at: AtomicU32::new(Timestamp::NEVER.0),
             buffer_bytes: AtomicU64::new(0),
+            restored: options.memory_file.map(|_| Restored {
+                items: 0,
+                bytes: 0,
+                elapsed: Duration::ZERO,
+                outcome: RestoreOutcome::New,
+            }),
         }))
+    }
+
+    /// What the start found in the memory file; `None` without one.
+    pub fn restored(&self) -> Option<&Restored> {
+        self.restored.as_ref()
+    }
+
+    /// The last act of a clean stop, when no ring runs any more: the memory file is complete, on its device as well, and says
+    /// so. Nothing without a memory file.
+    ///
+    /// # Errors
+    /// It could not be written to its device: it counts only until the machine is started again.
+    pub fn close_cleanly(&self) -> nix::Result<()> {
+        Ok(())
     }
 
     /// Asks the kernel to keep segments in large pages. Large items, whose pages come and go, stay in small ones.

@@ -98,6 +98,7 @@ impl World {
             seed: Some(seed),
             log_entries: Some(64),
             address_space: kind.address_space,
+            memory_file: None,
         };
         let store = rings::open(options, Rings);
         EVICTED.take();

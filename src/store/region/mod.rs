@@ -35,11 +35,6 @@ impl Region {
         Ok(Self { base: pages::reserve(bytes)?, bytes })
     }
 
-    /// Length of the mapping, bytes.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes as u64
-    }
-
     /// The address of `offset`.
     ///
     /// # Panics

@@ -100,3 +100,19 @@ fn a_large_value_keeps_its_time_beside_a_stream_of_new_items() {
         assert_eq!(get(&mut shard, &large), None, "{large} has had its time");
     }
 }
+
+/// Incr at full speed on one key once filled a log-structured cache with dead versions.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_counter_does_not_push_the_rest_out() {
+    let mut shard = alone(options(8 << 20, 1));
+    fill_until_evicting(&mut shard, "cold", &[b'c'; 100]);
+    let before = shard.store().totals().curr_items;
+    let digits = *b"18446744073709551615\0\0\0\0";
+    for _ in 0..500_000 {
+        let count = |_: Option<&Item<'_>>| (put(Value::Digits(digits, 20), Timestamp::NEVER), ());
+        shard.fresh(NOW).edit(b"counter", &mut Data::None, count).unwrap();
+    }
+    let after = shard.store().totals().curr_items;
+    assert!(after * 10 >= before * 9, "{before} items, then {after}");
+}

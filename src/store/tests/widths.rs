@@ -100,6 +100,9 @@ fn an_item_costs_the_same_in_a_large_cache() {
 fn a_limit_beyond_the_widest_unit_is_refused() {
     for bytes in [1 << 40, 1 << 62, u64::MAX] {
         let refused = Store::new(options(bytes, 1), Box::new(Quiet)).unwrap_err();
-        assert_eq!(refused.errno, nix::errno::Errno::ENOMEM);
+        assert_eq!(
+            refused,
+            StartError::AddressSpace { memory_limit: bytes, errno: nix::errno::Errno::ENOMEM }
+        );
     }
 }

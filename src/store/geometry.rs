@@ -1,0 +1,113 @@
+//! How the mapping is cut up.
+//!
+//! | | segments | large items |
+//! |---|---|---|
+//! | unit | `clamp(-m / 512, 64 KiB, 2 MiB)`, power of two | whole pages |
+//! | an item is this if it is | at most an eighth of a segment | longer |
+//! | address space | half of the mapping | the other half |
+//!
+//! An item ref counts in units of 4 to 32 bytes, by the length of the mapping. Segments and pages are whole units; items in
+//! segments are padded to them; in an extent the item begins at the first unit behind the head.
+
+use super::item_ref::{REACH_MAX, UNIT_BITS, UNIT_SHIFT_MAX, UNIT_SHIFT_MIN};
+
+/// Granule of extents, bytes.
+pub(super) const PAGE_BYTES: u64 = 4096;
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+const SEGMENT_BYTES_MAX: u64 = 2 << 20;
+/// Segments that `-m` is cut into, if their size allows.
+const SEGMENTS: u64 = 512;
+/// An item above this part of a segment is large.
+const LARGE_PART: u64 = 8;
+/// Address space reserved, as a multiple of `-m`: half for segments, half for large items.
+const RESERVE_FACTOR: u64 = 4;
+/// Less address space than this is not reserved unless the system refuses, so that `cache_memlimit` can grow the store.
+const RESERVE_BYTES_MIN: u64 = 32 << 30;
+
+const UNIT_BYTES_MAX: u64 = 1 << UNIT_SHIFT_MAX;
+const _: () =
+    assert!(PAGE_BYTES.is_multiple_of(UNIT_BYTES_MAX) && SEGMENT_BYTES_MIN.is_multiple_of(UNIT_BYTES_MAX));
+const _: () = assert!(SEGMENT_BYTES_MIN.is_multiple_of(PAGE_BYTES) && SEGMENT_BYTES_MAX <= u32::MAX as u64);
+
+/// The sizes of one mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Geometry {
+    /// Of the whole mapping.
+    pub(super) bytes: u64,
+    /// Where the extents of large items begin.
+    pub(super) large_base: u64,
+    pub(super) segment_shift: u32,
+    pub(super) unit_shift: u32,
+}
+
+/// The smallest unit, as a shift, in which 36 bits reach to the end of a mapping of `bytes`.
+fn unit_shift(bytes: u64) -> u32 {
+    let shift = bytes.next_power_of_two().trailing_zeros().saturating_sub(UNIT_BITS).max(UNIT_SHIFT_MIN);
+    assert!(shift <= UNIT_SHIFT_MAX, "no longer mapping is reserved");
+    shift
+}
+
+fn segment_bytes(memory_limit: u64) -> u64 {
+    (memory_limit / SEGMENTS).next_power_of_two().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+}
+
+impl Geometry {
+    /// That of a mapping of `bytes`, or a little more, for a store of `memory_limit` bytes.
+    fn new(memory_limit: u64, bytes: u64) -> Self {
+        let segment_bytes = segment_bytes(memory_limit);
+        let bytes = bytes.next_multiple_of(4 * segment_bytes);
+        let segment_shift = segment_bytes.trailing_zeros();
+        Self { bytes, large_base: bytes / 2, segment_shift, unit_shift: unit_shift(bytes) }
+    }
+
+    /// What a store of `memory_limit` bytes should have, or `address_space`, and the least that it can do with; `None` if no
+    /// ref reaches as far.
+    pub(super) fn of_memory(memory_limit: u64, address_space: Option<u64>) -> Option<(Self, Self)> {
+        if memory_limit > REACH_MAX / 2 {
+            return None;
+        }
+        let least = address_space.unwrap_or(memory_limit * 2 + 4 * SEGMENT_BYTES_MAX);
+        let wanted = (memory_limit * RESERVE_FACTOR).max(if cfg!(miri) { 0 } else { RESERVE_BYTES_MIN });
+        let wanted = address_space.unwrap_or(wanted).min(REACH_MAX);
+        // Rounded up, neither may pass the reach.
+        let is_in_reach = least.next_multiple_of(4 * segment_bytes(memory_limit)) <= REACH_MAX;
+        is_in_reach.then(|| (Self::new(memory_limit, wanted), Self::new(memory_limit, least)))
+    }
+
+    /// That of a memory file: the same whatever the system allows, so that the next start finds what this one wrote.
+    pub(super) fn of_file(memory_limit: u64, address_space: Option<u64>) -> Option<Self> {
+        let bytes =
+            address_space.unwrap_or(memory_limit.checked_mul(RESERVE_FACTOR)?.max(4 * SEGMENT_BYTES_MAX));
+        (bytes.next_multiple_of(4 * segment_bytes(memory_limit)) <= REACH_MAX)
+            .then(|| Self::new(memory_limit, bytes))
+    }
+
+    /// Half of this one, or `least`.
+    pub(super) fn halved(self, memory_limit: u64, least: Self) -> Self {
+        let half = Self::new(memory_limit, self.bytes / 2);
+        if half.bytes < least.bytes { least } else { half }
+    }
+
+    pub(super) fn segment_bytes(self) -> u64 {
+        1 << self.segment_shift
+    }
+
+    /// Bytes of address space for large items.
+    pub(super) fn large_bytes(self) -> u64 {
+        self.bytes - self.large_base
+    }
+
+    /// One more than the last segment there is address space for; 0 is not used.
+    pub(super) fn segment_ids(self) -> u64 {
+        self.large_base >> self.segment_shift
+    }
+
+    /// Items longer than this are large, bytes.
+    pub(super) fn large_item_bytes(self) -> u64 {
+        self.segment_bytes() / LARGE_PART
+    }
+
+    pub(super) fn segment_offset(self, id: u32) -> u64 {
+        u64::from(id) << self.segment_shift
+    }
+}

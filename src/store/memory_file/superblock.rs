@@ -1,0 +1,83 @@
+//! The first page of a memory file: whose it is, what it was made for, and the few words that the whole store has.
+//!
+//! ```text
+//!  word 0  magic            never changes, nor do the others up to the checksum
+//!       1  layout version
+//!       2  -m, bytes
+//!       3  -I, bytes
+//!       4  bytes of segments and large items
+//!       5  width of a segment << 8 | width of a unit     (as shifts)
+//!       6  checksum of words 0 to 5
+//!       8  boot id, low      the kernel's, of the process that wrote last
+//!       9  boot id, high
+//!      10  clean             1 = stopped cleanly, and all of it has reached the device
+//!      11  unix start        Unix time of Timestamp(0)
+//!      12  last second       that the store has seen
+//!      13  cas reserved      no CAS unique above this one has been handed out
+//!      14  flushes           what was stored before the last of them is gone
+//!      15  due flush         when the next one is; 0 = none is due
+//!      16  extent slots      of the extent table that have memory
+//! ```
+//!
+//! Words are in the machine's own order: a file of another order has another magic.
+
+/// Bytes of the superblock.
+pub(super) const SUPERBLOCK_BYTES: usize = 4096;
+/// Which layout of superblock, headers and items this is. Another one's files are not read.
+pub(super) const LAYOUT_VERSION: u64 = 1;
+const MAGIC: u64 = u64::from_ne_bytes(*b"memcrsd\0");
+const WORDS: usize = 17;
+const CONSTANT_WORDS: usize = 6;
+
+/// What never changes in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) memory_limit: u64,
+    pub(super) item_size_max: u64,
+    pub(super) region_bytes: u64,
+    pub(super) shifts: u64,
+}
+
+/// What the superblock of an existing file says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) version: u64,
+    pub(super) identity: Identity,
+    pub(super) is_intact: bool,
+    pub(super) boot_id: [u64; 2],
+    pub(super) is_clean: bool,
+    pub(super) unix_start: u64,
+    pub(super) last_second: u64,
+}
+
+/// A checksum that any changed bit changes.
+pub(super) fn checksum(words: &[u64]) -> u64 {
+    words.iter().fold(0x9e37_79b9_7f4a_7c15, |sum: u64, &word| {
+        let mixed = (sum ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ mixed >> 29).wrapping_mul(0x94d0_49bb_1331_11eb) ^ mixed >> 32
+    })
+}
+
+/// Reads a superblock; `None` if it is none.
+pub(super) fn read(bytes: &[u8]) -> Option<Found> {
+    let (words, _) = bytes.as_chunks();
+    let word = |at: usize| u64::from_ne_bytes(words[at]);
+    if words.len() < WORDS || word(0) != MAGIC {
+        return None;
+    }
+    let constant: [u64; CONSTANT_WORDS] = std::array::from_fn(word);
+    Some(Found {
+        version: word(1),
+        identity: Identity {
+            memory_limit: word(2),
+            item_size_max: word(3),
+            region_bytes: word(4),
+            shifts: word(5),
+        },
+        is_intact: checksum(&constant) == word(6) && word(10) <= 1,
+        boot_id: [word(8), word(9)],
+        is_clean: word(10) == 1,
+        unix_start: word(11),
+        last_second: word(12),
+    })
+}

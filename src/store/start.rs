@@ -1,0 +1,121 @@
+//! What a store is made with, and what a start comes to: an error, or what was found in the memory file.
+
+use super::memory_file::MemoryFile;
+use crate::classes::Classes;
+use nix::errno::Errno;
+use std::time::Duration;
+
+/// What a store is made with.
+#[derive(Debug)]
+pub struct Options {
+    /// `-m`, bytes: everything that grows with items.
+    pub memory_limit: u64,
+    /// `-I`, bytes, counted as memcached counts an item ([`crate::classes::item_bytes`]).
+    pub item_size_max: u64,
+    /// Without `-M`.
+    pub evict: bool,
+    /// Number of shards that will be taken.
+    pub rings: usize,
+    /// Number of indexes, at least 1 and at most as many as there are rings: neighbouring rings share one.
+    pub replicas: usize,
+    /// Size classes for the per-class counters.
+    pub classes: Classes,
+    /// Makes the key hash the same in each run, for tests; `None` keys it at random.
+    pub seed: Option<u64>,
+    /// Deltas the log holds, a power of two; `None` for the default. Small ones are for tests.
+    pub log_entries: Option<usize>,
+    /// Bytes of address space; `None` for as much as is good. Little is for tests.
+    pub address_space: Option<u64>,
+    /// Where all items lie (`-e`), opened for the same limits; `None` for memory that goes with the process.
+    pub memory_file: Option<MemoryFile>,
+}
+
+/// There is no memory for the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The address space could not be reserved.
+    AddressSpace {
+        /// Bytes of `-m`.
+        memory_limit: u64,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The memory file could not be made as long as it must be.
+    MemoryFileLength {
+        /// Bytes.
+        bytes: u64,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The memory file could not be given the memory of `-m`.
+    MemoryFileRoom {
+        /// Bytes.
+        bytes: u64,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The memory file could not be mapped.
+    MemoryFileMap {
+        /// Bytes.
+        bytes: u64,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mib = |bytes: &u64| bytes >> 20;
+        match self {
+            Self::AddressSpace { memory_limit, errno } => write!(
+                f,
+                "failed to reserve address space for -m {}: {errno}; lower -m or raise `ulimit -v`",
+                mib(memory_limit)
+            ),
+            Self::MemoryFileLength { bytes, errno } => write!(
+                f,
+                "failed to make the memory file {} MB long: {errno}; lower -m or raise `ulimit -f`",
+                mib(bytes)
+            ),
+            Self::MemoryFileRoom { bytes, errno: Errno::EOPNOTSUPP } => write!(
+                f,
+                "failed to reserve {} MB for the memory file: its file system cannot (fallocate); use one on tmpfs",
+                mib(bytes)
+            ),
+            Self::MemoryFileRoom { bytes, errno } => write!(
+                f,
+                "failed to reserve {} MB for the memory file: {errno}; lower -m or make room on its file system",
+                mib(bytes)
+            ),
+            Self::MemoryFileMap { bytes, errno } => {
+                write!(f, "failed to map {} MB of the memory file: {errno}", mib(bytes))
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What a start found in the memory file.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// Items that are there again.
+    pub items: u64,
+    /// Their bytes, as memcached counts them.
+    pub bytes: u64,
+    /// How long that took.
+    pub elapsed: Duration,
+    /// What became of the file.
+    pub outcome: RestoreOutcome,
+}
+
+/// What became of a memory file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestoreOutcome {
+    /// It was empty.
+    New,
+    /// The store goes on with it.
+    Restored,
+    /// It was of no use, for this reason: it has been emptied.
+    Rejected(String),
+}
