@@ -54,7 +54,7 @@ fn serve(config: &Config) -> Result<(), StartupError> {
     let users = mem::take(&mut prepared.users);
     let certificates = prepared.certificates.clone();
     let server = ports.start(config, prepared.connections_max, users, certificates).map_err(denied)?;
-    prepared.after_start(config, &bound);
+    prepared.after_start(config, &bound).inspect_err(|_| prepared.end(config))?;
     loop {
         match server.next_request() {
             Request::Reload => {

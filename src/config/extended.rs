@@ -67,14 +67,14 @@ fn flag(config: &mut Config, name: &str) -> bool {
         }
         "ssl_session_cache" => config.ssl.session_cache = true,
         "ssl_kernel_tls" => config.ssl.kernel_tls = true,
-        // Switches for mechanisms that memcrsd does not have; no statistic shows them. `drop_privileges` is not accepted,
-        // because no privileges are dropped beyond -u.
+        "drop_privileges" => config.drop_privileges = true,
+        "no_drop_privileges" => config.drop_privileges = false,
+        // Switches for mechanisms that memcrsd does not have; no statistic shows them.
         "no_hashexpand"
         | "no_chunked_items"
         | "inline_ascii_resp"
         | "no_inline_ascii_resp"
         | "modern"
-        | "no_drop_privileges"
         | "slab_automove_freeratio" => {}
         "relaxed_privileges" => return cfg!(feature = "debug"),
         _ => return false,

@@ -262,6 +262,7 @@ most options have a 'no_' prefix to disable
    - read_buf_mem_limit:  megabytes for buffers that requests are read into, shared by
                           the threads; a waiting client has none (default: 0, no limit)
    - track_sizes:         enable dynamic reports for 'stats sizes' command.
+   - drop_privileges:     forbid the process all system calls that serving does not take
 ";
 
 const EXTENDED_TLS: &str = "   - ssl_chain_cert:      certificate chain file in PEM format

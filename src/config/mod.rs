@@ -251,6 +251,8 @@ pub struct Config {
     pub ssl: Tls,
     /// -u.
     pub user: Option<String>,
+    /// `-o drop_privileges`.
+    pub drop_privileges: bool,
     /// -d.
     pub daemonize: bool,
     /// -P.
@@ -432,6 +434,7 @@ impl Default for Config {
             ssl_enabled: false,
             ssl: Tls::default(),
             user: None,
+            drop_privileges: false,
             daemonize: false,
             pid_file: None,
             core_dumps: false,

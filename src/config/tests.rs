@@ -160,7 +160,8 @@ fn every_suboption_is_accepted() {
         ("no_modern", |c| {
             c.slab_chunk_size_max == 1 << 20 && c.hash_algorithm == "jenkins" && !c.maxconns_fast
         }),
-        ("no_drop_privileges", |_| true),
+        ("drop_privileges", |c| c.drop_privileges),
+        ("drop_privileges,no_drop_privileges", |c| !c.drop_privileges),
         ("resp_obj_mem_limit=3", |c| c.warnings.len() == 1),
         ("read_buf_mem_limit=3", |c| c.read_buf_mem_limit == 3 << 20),
         ("ssl_chain_cert=c,ssl_key=k,ssl_ca_cert=a,ssl_ciphers=x", |c| c.ssl.ca_cert.as_deref() == Some("a")),
@@ -291,7 +292,6 @@ fn suboption_errors_are_worded_as_by_memcached() {
     let cases: &[(&str, u8, &str)] = &[
         ("bogus=3", 1, "Illegal suboption \"bogus=3\""),
         ("modern,,modern", 1, "Illegal suboption \"\""),
-        ("drop_privileges", 1, "Illegal suboption \"drop_privileges\""),
         ("hashpower", 1, "Missing numeric argument for hashpower"),
         ("hashpower=11", 1, "Initial hashtable multiplier of 11 is too low"),
         (

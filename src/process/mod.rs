@@ -5,7 +5,7 @@
 //!    the server binds its ports
 //! Prepared::after_bind: become -u
 //!    the server starts its rings
-//! Prepared::after_start: pid file ─ port file
+//! Prepared::after_start: pid file ─ port file ─ -o drop_privileges
 //!    … it serves …
 //! Prepared::end: remove the pid file
 //! ```
@@ -18,6 +18,7 @@
 
 mod files;
 mod limits;
+mod privileges;
 mod user;
 
 pub use files::{BoundPort, Transport};
@@ -96,9 +97,12 @@ impl Prepared {
         self.become_user(config)
     }
 
-    /// Once connections are accepted: writes the pid file and the port file. A file that cannot be written is only
-    /// reported.
-    pub fn after_start(&self, config: &Config, ports: &[BoundPort]) {
+    /// Once connections are accepted: writes the pid file and the port file, then forbids the process what it will not do any
+    /// more (`-o drop_privileges`). A file that cannot be written is only reported.
+    ///
+    /// # Errors
+    /// Exit status 71 if the kernel does not filter system calls.
+    pub fn after_start(&self, config: &Config, ports: &[BoundPort]) -> Result<(), StartupError> {
         if let Some(path) = &config.pid_file {
             files::write_pid(Path::new(path), complain);
         }
@@ -107,6 +111,11 @@ impl Prepared {
         {
             complain(&format!("Failed to write the port file \"{path}\": {}", logging::reason(&error)));
         }
+        if config.drop_privileges {
+            privileges::drop_privileges(config)
+                .map_err(|error| denied(format!("cannot drop privileges: {error}")))?;
+        }
+        Ok(())
     }
 
     /// Reloads (HUP): returns the users of the password file, or `None` if there is no file or it cannot be used, in which

@@ -5,5 +5,6 @@ mod copy;
 mod engines;
 mod lifecycle;
 mod operations;
+mod privileges;
 mod top;
 mod unix;
