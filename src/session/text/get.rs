@@ -1,0 +1,290 @@
+//! Gets: of one key, several in a row, and of lines of any length, whose keys are answered as they come.
+
+use super::Line;
+use crate::command::{Exptime, Touched};
+use crate::escape;
+use crate::limits::{KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
+use crate::output::Output;
+use crate::proto::text::{self, LINE_END, Words, reply};
+use crate::session::lookahead::BATCH;
+use crate::session::{InputBatch, Next, Session, State, Step};
+use crate::store::{Hash, Item, Retry};
+
+/// How the keys of a get are answered, while its line is worked through.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::session) struct Keys {
+    with_cas: bool,
+    touch: Option<Exptime>,
+    /// A key was bad: the rest of the line is skipped.
+    bad: bool,
+}
+
+impl Session {
+    /// Runs a get, gets, gat or gats whose line is all there.
+    pub(super) fn get(
+        &mut self,
+        feed: &mut InputBatch<'_, '_>,
+        line: &Line<'_>,
+        get: &text::Get<'_>,
+    ) -> Result<Step, Retry> {
+        let keys = Keys { with_cas: get.with_cas, touch: get.touch, bad: false };
+        if line.text.len() > KEY_BYTES_MAX && line.text.len() <= LINE_BYTES_MAX && has_bad_key(get.keys) {
+            feed.at += line.bytes;
+            self.drop_hits(feed, keys, get.keys)?;
+            self.push_line(feed, reply::BAD_FORMAT);
+            return Ok(Step::Done);
+        }
+        // The keys are the end of the line.
+        let key_bytes = get.keys.rest().len();
+        feed.at += line.text.len() - key_bytes;
+        let words = &line.text[line.text.len() - key_bytes..];
+        Ok(self.keys(feed, keys, words, line.bytes - line.text.len()))
+    }
+
+    /// Answers a get of one key, and the gets of one key behind it that are in the input too.
+    #[inline]
+    pub(super) fn gets(&mut self, feed: &mut InputBatch<'_, '_>, key: &[u8], line_bytes: usize) -> Step {
+        self.searched = 0;
+        let rest = feed.rest();
+        let Some((second, second_bytes)) = text::single_get(&rest[line_bytes..]) else {
+            feed.at += line_bytes;
+            let hash = feed.executor.hash(key);
+            stage_get(feed, hash, key);
+            return Step::Done;
+        };
+        let mut keys = [key; BATCH];
+        let mut lines = [line_bytes; BATCH];
+        (keys[1], lines[1]) = (second, second_bytes);
+        let (mut count, mut end) = (2, line_bytes + second_bytes);
+        while count < BATCH.min(feed.budget as usize)
+            && let Some((key, line_bytes)) = text::single_get(&rest[end..])
+        {
+            (keys[count], lines[count]) = (key, line_bytes);
+            count += 1;
+            end += line_bytes;
+        }
+        let mut hashes = [Hash::default(); BATCH];
+        feed.executor.prefetch(&keys[..count], &mut hashes);
+        for (place, ((key, line_bytes), hash)) in
+            keys.into_iter().zip(lines).zip(hashes).take(count).enumerate()
+        {
+            // The last one is counted by the caller.
+            if place > 0 {
+                if feed.budget <= 1 || feed.out.is_full() {
+                    break;
+                }
+                feed.budget -= 1;
+            }
+            feed.at += line_bytes;
+            stage_get(feed, hash, key);
+        }
+        Step::Done
+    }
+
+    /// A line whose end has not come. Only a get may be longer than [`LINE_BYTES_MAX`]; its keys are answered as they come.
+    pub(super) fn unfinished_line(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
+        let rest = feed.rest();
+        if rest.len() <= LINE_BYTES_MAX {
+            return Step::Need;
+        }
+        self.searched = 0;
+        let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
+        let words = &rest[spaces..];
+        let (name, with_cas): (&[u8], _) = if words.starts_with(b"get ") {
+            (b"get ", false)
+        } else if words.starts_with(b"gets ") {
+            (b"gets ", true)
+        } else {
+            return Step::Stop(Next::Reject);
+        };
+        if spaces > LEADING_SPACES_MAX {
+            return Step::Stop(Next::Reject);
+        }
+        if spaces > 0 {
+            // It may be long all the same, though a space in front makes it no command.
+            self.push_line(feed, reply::ERROR);
+            feed.at += spaces + name.len();
+            return self.text_keys(feed, Keys { with_cas, touch: None, bad: true });
+        }
+        feed.at += name.len();
+        self.text_keys(feed, Keys { with_cas, touch: None, bad: false })
+    }
+
+    /// Goes on with a get's line.
+    pub(in crate::session) fn text_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys) -> Step {
+        if let Some(line) = self.line(feed) {
+            return self.keys(feed, keys, line.text, line.bytes - line.text.len());
+        }
+        self.searched = 0;
+        self.state = State::Keys(keys);
+        let rest = feed.rest();
+        // The last word may go on; so may a line end.
+        let whole = memchr::memrchr(b' ', rest).map_or(0, |space| space + 1);
+        if keys.bad {
+            feed.at += rest.len();
+            return Step::Need;
+        }
+        if rest.len() - whole > KEY_BYTES_MAX + 1 {
+            return self.skip_keys(feed, keys, reply::BAD_FORMAT);
+        }
+        match self.serve_keys(feed, keys, &rest[..whole]) {
+            Ok(()) => Step::Need,
+            Err(step) => step,
+        }
+    }
+
+    /// Answers the keys that end a line, and its end.
+    #[inline]
+    fn keys(
+        &mut self,
+        feed: &mut InputBatch<'_, '_>,
+        keys: Keys,
+        words: &[u8],
+        line_end_bytes: usize,
+    ) -> Step {
+        if keys.bad {
+            feed.at += words.len() + line_end_bytes;
+            self.state = State::Command;
+            return Step::Done;
+        }
+        if let Err(step) = self.serve_keys(feed, keys, words) {
+            return step;
+        }
+        feed.at += line_end_bytes;
+        self.state = State::Command;
+        feed.out.staged.extend_from_slice(reply::END);
+        if self.verbose {
+            self.trace_reply(reply::END);
+        }
+        Step::Done
+    }
+
+    /// Answers `words`, the next bytes of the input, and uses them up; `Err` if it stops before their end.
+    #[inline]
+    fn serve_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys, words: &[u8]) -> Result<(), Step> {
+        let mut words = Words::of(words);
+        let mut left = words.rest().len();
+        loop {
+            let mut batch: [&[u8]; BATCH] = [b""; BATCH];
+            let mut bytes_behind = [0; BATCH];
+            let mut hashes = [Hash::default(); BATCH];
+            let mut count = 0;
+            while count < BATCH
+                && let Some(key) = words.next()
+            {
+                (batch[count], bytes_behind[count]) = (key, words.rest().len());
+                count += 1;
+            }
+            feed.executor.prefetch(&batch[..count], &mut hashes);
+            for ((&key, behind), hash) in batch[..count].iter().zip(bytes_behind).zip(hashes) {
+                if key.len() > KEY_BYTES_MAX {
+                    return Err(self.skip_keys(feed, keys, reply::BAD_FORMAT));
+                }
+                match self.serve_key(feed, keys, hash, key) {
+                    Ok(Touched::Touched | Touched::NotFound) => {}
+                    Ok(Touched::NoMemory) => return Err(self.skip_keys(feed, keys, reply::NO_MEMORY)),
+                    Err(retry) => {
+                        self.state = State::Keys(keys);
+                        return Err(Step::Stop(retry.into()));
+                    }
+                }
+                feed.at += left - behind;
+                left = behind;
+                if left > 0 && feed.out.is_full() {
+                    self.state = State::Keys(keys);
+                    return Err(Step::Stop(Next::Resume));
+                }
+            }
+            if count < BATCH {
+                feed.at += left;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Answers a key; one that is not to be touched counts as touched if it is there.
+    #[inline]
+    fn serve_key(
+        &self,
+        feed: &mut InputBatch<'_, '_>,
+        keys: Keys,
+        hash: Hash,
+        key: &[u8],
+    ) -> Result<Touched, Retry> {
+        let cas_enabled = feed.executor.shared().config.cas_enabled;
+        let cas = |item: &Item<'_>| keys.with_cas.then(|| if cas_enabled { item.cas() } else { 0 });
+        let touched = if let Some(exptime) = keys.touch {
+            touch_and_stage(feed, key, exptime, |out, item| stage_value(out, item, cas(item)))?
+        } else if let Some(item) = feed.executor.get_hashed(hash, key) {
+            stage_value(feed.out, &item, cas(&item));
+            Touched::Touched
+        } else {
+            Touched::NotFound
+        };
+        if touched == Touched::Touched && self.verbose {
+            tracing::debug!(target: "wire", ">{} sending key {}", self.id, escape::for_log(key));
+        }
+        Ok(touched)
+    }
+
+    /// Looks up what stands in front of a bad key and drops the answers: those keys have been used, touched and counted.
+    fn drop_hits(&self, feed: &mut InputBatch<'_, '_>, keys: Keys, words: Words<'_>) -> Result<(), Retry> {
+        let mark = feed.out.mark();
+        for key in words.into_iter().take_while(|key| key.len() <= KEY_BYTES_MAX) {
+            let hash = feed.executor.hash(key);
+            self.serve_key(feed, keys, hash, key)?;
+            feed.out.rewind(mark);
+        }
+        Ok(())
+    }
+
+    /// Says why a key cannot be answered, and skips the rest of the line.
+    fn skip_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys, why: &'static [u8]) -> Step {
+        self.push_line(feed, why);
+        self.state = State::Keys(Keys { bad: true, ..keys });
+        Step::Done
+    }
+}
+
+/// Stages the whole answer to a get of one key.
+#[inline]
+fn stage_get(feed: &mut InputBatch<'_, '_>, hash: Hash, key: &[u8]) {
+    let Some(item) = feed.executor.get_hashed(hash, key) else {
+        return feed.out.staged.extend_from_slice(reply::END);
+    };
+    let value = item.value();
+    reply::value_head(&mut feed.out.staged, item.key(), item.flags(), value.len(), None);
+    feed.out.push_value(&item, value);
+    feed.out.staged.extend_from_slice(reply::VALUE_END);
+}
+
+/// Touches an item and stages it; nothing is staged unless it was touched.
+pub(in crate::session) fn touch_and_stage(
+    feed: &mut InputBatch<'_, '_>,
+    key: &[u8],
+    exptime: Exptime,
+    stage: impl Fn(&mut Output, &Item<'_>),
+) -> Result<Touched, Retry> {
+    let mark = feed.out.mark();
+    let touched = feed.executor.touch(key, exptime, |item| {
+        feed.out.rewind(mark);
+        stage(feed.out, item);
+    });
+    if touched != Ok(Touched::Touched) {
+        feed.out.rewind(mark);
+    }
+    touched
+}
+
+/// Stages one hit: a short value is copied, a long one sent from where it is.
+#[inline]
+fn stage_value(out: &mut Output, item: &Item<'_>, cas: Option<u64>) {
+    let value = item.value();
+    reply::value_head(&mut out.staged, item.key(), item.flags(), value.len(), cas);
+    out.push_value(item, value);
+    out.staged.extend_from_slice(LINE_END);
+}
+
+fn has_bad_key(keys: Words<'_>) -> bool {
+    keys.into_iter().any(|key| key.len() > KEY_BYTES_MAX)
+}
