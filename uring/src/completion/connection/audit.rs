@@ -8,14 +8,14 @@ impl Connection {
     /// Why its task should not be waiting, if it waits and should not.
     pub(in crate::completion) fn could_go_on(&self, silent_sends: bool) -> Option<&'static str> {
         let state = self.queued_send.borrow();
-        let reads = self.reader.is_waiting.get();
+        let reads = self.reader.is_waiting();
         let is_settled = match &*state {
             QueuedSend::Resumed(_) => return None,
             QueuedSend::Queued(bytes) => silent_sends || bytes.is_empty(),
             QueuedSend::Idle | QueuedSend::Unsent(..) | QueuedSend::Broken(_) => true,
         };
         let has_failed = matches!(*state, QueuedSend::Unsent(..) | QueuedSend::Broken(_));
-        if is_settled && self.settler.is_waiting.get() {
+        if is_settled && self.settler.is_waiting() {
             Some("its queued send is over")
         } else if reads && has_failed {
             Some("its queued send has failed")

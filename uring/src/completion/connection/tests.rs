@@ -1,5 +1,6 @@
 //! Connections without a server.
 
+use super::handle::SHORT_RECEIVES;
 use super::*;
 use crate::completion;
 use crate::ring::Options;
