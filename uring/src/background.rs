@@ -1,9 +1,9 @@
-//! A thread beside the rings, for what may wait and need not be fast: its runtime, and TCP on it.
+//! The runtime of a thread beside the rings, for work that need not be fast, and TCP on it.
 //!
-//! On io_uring it is tokio-uring's: a small ring whose operations complete into tokio's event loop. Its loop costs a request
-//! six system calls, which does not matter here, and tokio's timers and tasks work beside it. Where io_uring is refused
-//! it is tokio's own. Either way the runtime is never dropped, since tokio-uring frees the memory of operations that are
-//! under way; and what reads or writes is shut down before it is dropped, since it would stay open otherwise.
+//! On io_uring it is tokio-uring's: a small ring whose completions wake tokio's event loop. That costs six system calls a
+//! request, which does not matter here, and tokio's timers and tasks work on it. Where io_uring is refused it is tokio's own.
+//! Either way the runtime is never dropped, because tokio-uring would free the memory of operations in flight; and a stream
+//! is shut down before it is dropped, because its operations would keep it open.
 
 use crate::engine::Backend;
 use std::future::Future;
@@ -16,12 +16,12 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::LocalSet;
 
-/// Entries of its queue of submissions.
+/// Entries of its submission queue.
 const ENTRIES: u32 = 32;
-/// Most bytes read at once.
+/// Most bytes of one read.
 const READ_BYTES_MAX: usize = 4096;
 
-/// The runtime of this thread, if it is no ring's.
+/// The runtime of a thread that runs no ring.
 pub struct Background(Runtime);
 
 enum Runtime {
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Background {
 }
 
 impl Background {
-    /// Makes the runtime of this thread: on io_uring if the rings are, and it is allowed one more.
+    /// Builds this thread's runtime: on io_uring if the rings use it and one more is allowed.
     ///
     /// # Errors
     /// Out of descriptors or memory.
@@ -54,7 +54,7 @@ impl Background {
         Ok(Self(Runtime::Tokio(runtime, LocalSet::new())))
     }
 
-    /// Runs `main` with a listener on `socket` until it is ready; what is left then is abandoned.
+    /// Runs `main` with a listener on `socket` until it is ready; tasks left then are leaked.
     ///
     /// # Errors
     /// The listener cannot be watched.
@@ -92,10 +92,10 @@ impl std::fmt::Debug for BackgroundListener {
 }
 
 impl BackgroundListener {
-    /// The next connection. To be awaited to the end: an accept that is given up leaks the connection it takes.
+    /// The next connection. Must be awaited to completion: a dropped accept leaks the connection it gets.
     ///
     /// # Errors
-    /// One of the kernel's.
+    /// An error of the kernel's.
     pub async fn accept(&self) -> io::Result<BackgroundStream> {
         Ok(match &self.0 {
             Listening::Uring(listener) => {
@@ -107,7 +107,7 @@ impl BackgroundListener {
     }
 }
 
-/// A connection of the background thread, for what is written for tokio. It may be dropped at any time.
+/// A connection of the background thread, as tokio's I/O traits. It may be dropped at any time.
 pub struct BackgroundStream(Stream);
 
 enum Stream {
@@ -123,11 +123,11 @@ impl std::fmt::Debug for BackgroundStream {
 
 type Operation = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>>>;
 
-/// A socket whose operations own their memory, seen through calls that lend theirs: bytes are copied in between.
+/// Adapts operations that own their memory to calls that borrow it: bytes are copied in between.
 struct Operations {
     stream: Rc<tokio_uring::net::TcpStream>,
     reading: Option<Operation>,
-    /// Bytes that were read and have not been asked for.
+    /// Bytes read and not yet returned.
     read: Vec<u8>,
     writing: Option<Operation>,
 }
@@ -157,7 +157,7 @@ impl Operations {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let stream = &self.stream;
-        // Called again with the same bytes while it is under way.
+        // While it is in flight, callers pass the same bytes again.
         let writing = self.writing.get_or_insert_with(|| {
             let (stream, bytes) = (Rc::clone(stream), bytes.to_vec());
             Box::pin(async move { stream.write(bytes).submit().await })
@@ -170,7 +170,7 @@ impl Operations {
 
 impl Drop for Operations {
     fn drop(&mut self) {
-        // What is under way completes, so that the socket closes.
+        // Operations in flight complete, so that the socket closes.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }

@@ -1,4 +1,4 @@
-//! Read buffers: one arena per ring, cut into slots that are lent one by one; heap memory beyond that.
+//! Read buffers: one arena per ring, cut into slots; heap memory when all slots are lent.
 //!
 //! ```text
 //!   arena (one mapping)                         a slot is free, or in exactly one `Buffer`, or (on io_uring)
@@ -7,10 +7,10 @@
 //!   +--------+--------+--------+--------+
 //! ```
 //!
-//! On io_uring the free slots are in a ring that is shared with the kernel, which picks one when there are bytes for it. On
-//! epoll they are in a stack: the slot used last is the warmest. Either way a connection that waits holds none.
+//! On io_uring the free slots are in a ring shared with the kernel, which takes one when bytes arrive. On epoll they are in a
+//! stack: the slot used last is the warmest. Either way a waiting connection holds none.
 //!
-//! Nobody ever waits for a slot (an idle holder could make that a deadlock): when all are lent, heap memory is read into.
+//! Nothing ever waits for a slot, since an idle holder could make that a deadlock: when all are lent, reads use the heap.
 #![expect(unsafe_code, reason = "slots of one mapping are handed to the kernel and to the caller")]
 
 use crate::completion::FreeRing;
@@ -21,14 +21,14 @@ use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-/// Size of a buffer from the heap: small, since thousands of busy connections may each hold one.
+/// Size of a heap buffer: small, since thousands of busy connections may each hold one.
 const HEAP_BYTES_MAX: usize = 4096;
 
-/// Reply buffers kept for reuse, and the largest one that is, bytes.
+/// Reply buffers kept for reuse, and the largest that is kept, bytes.
 const SPARES_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 32 * 1024;
 
-/// Zeroed memory of its own pages; unmapped when the last owner goes.
+/// An anonymous mapping, zeroed; unmapped on drop.
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     len: NonZeroUsize,
@@ -39,7 +39,7 @@ impl Mapping {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that exists.
         let start = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE) }?;
-        // A huge page would be resident as a whole. Kernels without them refuse, which is as good.
+        // A huge page would be resident as a whole. Kernels without them refuse, which is fine.
         // SAFETY: the range is the mapping just made; the advice changes no contents.
         let _ = unsafe { madvise(start, len.get(), MmapAdvise::MADV_NOHUGEPAGE) };
         Ok(Self { start: start.cast(), len })
@@ -79,7 +79,7 @@ pub struct Buffers {
     buffer_bytes: usize,
     /// Most bytes that may be lent; 0 is no limit.
     bytes_max: usize,
-    /// Bytes of the heap that are lent.
+    /// Heap bytes that are lent.
     heap_bytes: Rc<Cell<usize>>,
     spares: Rc<RefCell<Vec<Vec<u8>>>>,
 }
@@ -96,7 +96,7 @@ impl Buffers {
         Self { arena: None, buffer_bytes, bytes_max, heap_bytes: Rc::default(), spares: Rc::default() }
     }
 
-    /// Maps `count` buffers of `buffer_bytes` that the kernel need not know.
+    /// Maps `count` buffers of `buffer_bytes` that are not registered with the kernel.
     ///
     /// # Errors
     /// `ENOMEM`: out of memory.
@@ -113,8 +113,7 @@ impl Buffers {
         Self { arena: Some(arena), buffer_bytes, bytes_max, heap_bytes: Rc::default(), spares: Rc::default() }
     }
 
-    /// A buffer to read into: from the pool if one is free, else from the heap; `None` if there would be more than there may
-    /// be.
+    /// A buffer to read into: from the pool if one is free, else from the heap; `None` at the limit on read memory.
     pub(crate) fn take(&self) -> Option<Buffer> {
         if let Some(arena) = &self.arena
             && let Free::Stack(free) = &arena.free
@@ -127,7 +126,7 @@ impl Buffers {
         self.heap()
     }
 
-    /// A buffer of the heap; `None` as for [`Buffers::take`].
+    /// A heap buffer; `None` as for [`Buffers::take`].
     pub(crate) fn heap(&self) -> Option<Buffer> {
         let len = self.buffer_bytes.min(HEAP_BYTES_MAX);
         if self.bytes_max != 0 && self.lent_bytes() + len > self.bytes_max {
@@ -140,13 +139,13 @@ impl Buffers {
         })
     }
 
-    /// An empty vector to put a reply into, with memory of an earlier one if there is some. So a connection that waits keeps
-    /// no memory for replies, and the one that is served takes what is still warm.
+    /// An empty vector for a reply, reusing an earlier one's memory if possible. So a waiting connection keeps no reply
+    /// memory, and the one being served gets memory that is still in cache.
     pub fn spare(&self) -> Vec<u8> {
         self.spares.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Keeps the memory of a reply for a later one.
+    /// Keeps a reply's memory for a later one.
     pub fn reuse(&self, mut bytes: Vec<u8>) {
         let mut spares = self.spares.borrow_mut();
         if bytes.capacity() > 0 && bytes.capacity() <= SPARE_BYTES_MAX && spares.len() < SPARES_MAX {
@@ -170,7 +169,7 @@ impl Buffers {
         self.pooled() * self.buffer_bytes
     }
 
-    /// Number of buffers in the pool that nobody holds.
+    /// Number of free buffers in the pool.
     pub fn free(&self) -> usize {
         self.arena.as_ref().map_or(0, |arena| arena.count - arena.lent.get())
     }

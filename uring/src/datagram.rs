@@ -23,7 +23,7 @@ impl DatagramSocket {
     /// Binds `count` sockets to one address; the kernel spreads senders over them. Port 0 is one free port for all.
     ///
     /// # Errors
-    /// `EADDRINUSE` also when the other socket would share: it is asked for exclusively first.
+    /// `EADDRINUSE` even if the other socket set `SO_REUSEPORT`: an exclusive bind is tried first.
     pub fn bind_each(address: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
         let exclusive = unbound(address)?;
         exclusive.bind(&SockAddr::from(address))?;
@@ -31,7 +31,7 @@ impl DatagramSocket {
         if let Some(local) = exclusive.local_addr()?.as_socket() {
             bound.set_port(local.port());
         }
-        // Sockets that share are refused beside one that would not, unlike sockets that listen.
+        // Unlike listeners, sharing sockets cannot be bound beside an exclusive one.
         drop(exclusive);
         (0..count)
             .map(|_| {
@@ -43,7 +43,7 @@ impl DatagramSocket {
             .collect()
     }
 
-    /// The address it is bound to, with the port the kernel chose.
+    /// The bound address, with the port the kernel chose.
     pub fn local(&self) -> SocketAddr {
         self.local
     }
@@ -53,7 +53,7 @@ impl DatagramSocket {
         self.socket.as_raw_fd()
     }
 
-    /// Brings the socket to this thread's ring.
+    /// Puts the socket on this thread's ring.
     ///
     /// # Errors
     /// The kernel cannot watch one more.
@@ -77,7 +77,7 @@ fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// A socket of datagrams of this thread's ring, with room for one.
+/// A datagram socket on this thread's ring, with room for one datagram.
 ///
 /// As everywhere in this crate, a future must not be dropped before it is ready: the room would be lost.
 #[derive(Debug)]
@@ -102,10 +102,10 @@ impl Datagrams {
         }
     }
 
-    /// Waits for the next datagram; returns its sender. [`Datagrams::bytes`] has it until the next call.
+    /// Waits for the next datagram and returns its sender. [`Datagrams::bytes`] holds it until the next call.
     ///
     /// # Errors
-    /// One of the kernel's; also what a peer has answered to an earlier send (`ECONNREFUSED`).
+    /// An error of the kernel's; also a peer's answer to an earlier send (`ECONNREFUSED`).
     pub async fn receive(&mut self) -> io::Result<SocketAddr> {
         let (count, sender) = match &mut self.socket {
             Side::Completion(socket) => socket.receive(&mut self.room).await?,
@@ -115,7 +115,7 @@ impl Datagrams {
         Ok(sender)
     }
 
-    /// The datagram that was received last.
+    /// The last datagram received.
     pub fn bytes(&self) -> &[u8] {
         &self.room[..self.filled]
     }
@@ -123,7 +123,7 @@ impl Datagrams {
     /// Sends `bytes[range]` as one datagram.
     ///
     /// # Errors
-    /// One of the kernel's.
+    /// An error of the kernel's.
     pub async fn send(
         &mut self,
         bytes: Vec<u8>,

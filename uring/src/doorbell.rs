@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Both sides write their own flag before they read the other's, with a fence (`SeqCst`) in between, so at least one of
-//! them sees the other: either the ring does not fall asleep or the event is written. Whoever finds that it has been rung already
-//! leaves the rest to who rang first. A ring that is awake costs its wakers no system call.
+//! them sees the other: either the ring does not fall asleep or the event is written. A caller that finds the bell rung
+//! already leaves the write to the one that rang first. Waking a ring that is awake costs no system call.
 
 use crate::sync::{AtomicBool, Ordering, fence};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -21,7 +21,7 @@ pub(crate) struct Doorbell {
     event: EventFd,
 }
 
-/// The part of it that is memory.
+/// Its flags, apart from the descriptor so that loom can model them.
 #[derive(Debug)]
 pub(crate) struct Flags {
     has_rung: AtomicBool,
@@ -35,7 +35,7 @@ impl Flags {
 
     /// Rings; true if the event must be written.
     pub(crate) fn ring(&self) -> bool {
-        // AcqRel: what was put before this is seen by the ring, whoever rang first.
+        // AcqRel: the ring sees what was posted before this, whoever rang first.
         if self.has_rung.swap(true, Ordering::AcqRel) {
             return false;
         }
@@ -50,7 +50,7 @@ impl Flags {
         !self.has_rung.load(Ordering::Relaxed)
     }
 
-    /// The ring is awake; true if it has been rung, which is over with it.
+    /// The ring is awake; true if it was rung. Clears the ring.
     pub(crate) fn awake(&self) -> bool {
         self.is_asleep.store(false, Ordering::Relaxed);
         // The swap comes before the ring looks at its mail: whoever rings from now on rings anew.
@@ -62,7 +62,7 @@ impl Doorbell {
     /// # Errors
     /// There are no descriptors left.
     pub(crate) fn new() -> io::Result<Self> {
-        // Blocking: a read that is under way waits for the ring.
+        // Blocking: the read in flight waits for a write.
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
         Ok(Self { flags: Flags::new(), event })
     }
@@ -70,7 +70,7 @@ impl Doorbell {
     /// Wakes the ring. Never waits.
     pub(crate) fn ring(&self) {
         if self.flags.ring() {
-            // It could fail only if the count were full, and the ring's read empties it.
+            // Could fail only if the count were full; the ring's read empties it.
             let _ = self.event.write(1);
         }
     }

@@ -2,14 +2,14 @@
 //!
 //! The backends differ in who waits: on io_uring the kernel is handed an operation with its memory and says when it is
 //! complete ([`completion`](crate::completion)); on epoll it says when an operation would not wait, and the thread does it
-//! then ([`readiness`](crate::readiness)). A thread has one backend, so choosing is a match on what its sockets were opened
-//! with, once per operation.
+//! then ([`readiness`](crate::readiness)). A thread has one backend; each operation matches on the one its socket was opened
+//! with.
 
 use crate::completion::Setup;
 use std::cell::Cell;
 use std::fmt;
 
-/// What does the I/O.
+/// Which kernel interface does the I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// Completions of an io_uring.
@@ -19,7 +19,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// A word for it, as options and statistics have it.
+    /// Its name in options and statistics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Uring => "uring",
@@ -27,7 +27,7 @@ impl Backend {
         }
     }
 
-    /// The engine of the ring that runs on this thread.
+    /// The backend of the ring that runs on this thread.
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
@@ -35,7 +35,7 @@ impl Backend {
         CURRENT.get().expect("a ring runs on this thread")
     }
 
-    /// What [`Backend::current`] says from now on.
+    /// Makes this the thread's backend, for [`Backend::current`].
     pub(crate) fn enter(self) {
         CURRENT.set(Some(self));
     }
@@ -51,7 +51,7 @@ thread_local! {
     static CURRENT: Cell<Option<Backend>> = const { Cell::new(None) };
 }
 
-/// What rings are made of on this machine: found by [`probe`](crate::probe), or [`Support::epoll`].
+/// How rings are built on this machine: found by [`probe`](crate::probe), or [`Support::epoll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Support(pub(crate) BackendSetup);
 
@@ -71,7 +71,7 @@ impl Support {
         Self(BackendSetup::Readiness)
     }
 
-    /// The engine that is used.
+    /// The backend that is used.
     pub fn engine(&self) -> Backend {
         match self.0 {
             BackendSetup::Completion(_) => Backend::Uring,

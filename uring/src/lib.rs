@@ -12,15 +12,15 @@
 //! Everything is "give me the memory, get it back with the result", so that two backends can stand behind one interface:
 //! io_uring, and epoll for where io_uring is refused (see [`Backend`]). Callers see no difference but the speed.
 //!
-//! A [`Background`] thread does beside the rings what need not be fast, on tokio-uring's runtime.
+//! A [`Background`] thread runs what need not be fast, on tokio-uring's runtime.
 //!
 //! Rules:
 //!
 //! - Memory lent to the kernel is owned by the operation until it completes. A [`Ring`] is never torn down: it is
 //!   leaked when [`Ring::run`] ends, and the process exits. Why: at the top of `ring.rs`.
-//! - No future of this crate may be dropped before it is ready. To end one, make it complete: [`Stream::shutdown`],
-//!   [`Stream::interrupt`], [`ActiveListener::close`].
-//! - To let others run, await [`yield_now`] or any operation; a future that wakes itself starves the whole ring.
+//! - Futures of this crate must be awaited to completion unless documented otherwise. To end one, make it complete:
+//!   [`Stream::shutdown`], [`Stream::interrupt`], [`ActiveListener::close`].
+//! - To let other tasks run, await [`yield_now`] or any operation; a future that wakes itself starves the whole ring.
 //! - The bytes of a read are those of that read alone ([`Buffer::bytes`]), whatever the memory held before.
 
 mod background;

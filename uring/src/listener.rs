@@ -1,4 +1,4 @@
-//! Listeners and the sockets they give.
+//! Listeners, and the sockets they accept.
 
 use crate::completion;
 use crate::engine::Backend;
@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-/// A connected socket that belongs to no ring yet; it can be sent to the thread of any.
+/// A connected socket that belongs to no ring yet; it can be sent to any ring's thread.
 #[derive(Debug)]
 pub struct Socket(socket2::Socket);
 
@@ -31,7 +31,7 @@ impl Socket {
         self.0.peer_addr().ok()?.as_socket()
     }
 
-    /// Sends `words` if the socket takes them without waiting, then closes.
+    /// Sends `words` if the socket takes them without blocking, then closes.
     pub fn refuse(self, words: &[u8]) {
         let _ = self.0.send_with_flags(words, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
         let _ = self.0.shutdown(Shutdown::Both);
@@ -50,18 +50,18 @@ impl From<std::net::TcpStream> for Socket {
     }
 }
 
-/// True for the errors of an accept that mean "out of descriptors or memory": they come back at once until
-/// something is closed, so whoever meets one must pause.
+/// True for accept errors that mean "out of descriptors or memory". They return immediately until something is closed,
+/// so the caller must back off.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// A listening socket. It may be made on one thread and used on another.
+/// A listening socket, not yet on a ring. It may be made on one thread and used on another.
 #[derive(Debug)]
 pub struct Listener {
     socket: socket2::Socket,
     local: Option<SocketAddr>,
-    /// A descriptor in reserve: given up for a moment, it lets one connection in that is then refused in words.
+    /// A spare descriptor: closed for a moment, it lets one connection be accepted and refused with a message.
     spare: Option<File>,
 }
 
@@ -70,9 +70,9 @@ impl Listener {
     /// for all.
     ///
     /// # Errors
-    /// `EADDRINUSE` also when the other listener would share: it is asked for exclusively first.
+    /// `EADDRINUSE` even if the other listener set `SO_REUSEPORT`: an exclusive bind is tried first.
     pub fn bind_each(address: SocketAddr, count: usize, backlog: i32) -> io::Result<Vec<Self>> {
-        // A second server of the same kind could join the group unseen and take part of the connections.
+        // A second server could otherwise join the group unnoticed and take some of the connections.
         let exclusive = unbound(address)?;
         exclusive.bind(&SockAddr::from(address))?;
         let mut bound = address;
@@ -87,7 +87,7 @@ impl Listener {
                 Ok(socket)
             })
             .collect::<io::Result<Vec<_>>>()?;
-        // Listening conflicts with a socket that would not share, bound or not.
+        // listen(2) conflicts with the exclusive socket.
         drop(exclusive);
         sockets
             .into_iter()
@@ -98,7 +98,7 @@ impl Listener {
             .collect()
     }
 
-    /// Binds one listener to a path, replacing a socket that is already there. `mode` is the file's, within 0777.
+    /// Binds one listener to a path, replacing a socket that is already there. `mode` is the file's permissions, within 0777.
     ///
     /// # Errors
     /// Also when something other than a socket is at `path`.
@@ -107,7 +107,7 @@ impl Listener {
             std::fs::remove_file(path)?;
         }
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // The mask is the process's; between bind and chmod the file would be open to more than it should.
+        // Umask rather than chmod: between bind and chmod the socket would be open to others.
         let mask = nix::sys::stat::Mode::from_bits_truncate(!mode & 0o777);
         let before = nix::sys::stat::umask(mask);
         let bound = socket.bind(&SockAddr::unix(path)?);
@@ -126,12 +126,12 @@ impl Listener {
         self.socket.as_raw_fd()
     }
 
-    /// The address it is bound to, with the port the kernel chose; `None` for a path.
+    /// The bound address, with the port the kernel chose; `None` for a path.
     pub fn local(&self) -> Option<SocketAddr> {
         self.local
     }
 
-    /// Brings the listener to this thread's ring.
+    /// Puts the listener on this thread's ring.
     ///
     /// # Errors
     /// Out of descriptors or memory.
@@ -147,9 +147,9 @@ impl Listener {
     }
 }
 
-/// A socket for `address` with what connections inherit from their listener: no delay, keepalive.
+/// A socket for `address` with the options that connections inherit from their listener: no delay, keepalive.
 ///
-/// Lingering is left off, which is the default: closing never waits and never resets.
+/// `SO_LINGER` stays off, the default: close neither blocks nor resets.
 fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -161,7 +161,7 @@ fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// A listener of this thread's ring.
+/// A listener on this thread's ring.
 #[derive(Debug)]
 pub struct ActiveListener {
     socket: Listening,
@@ -175,10 +175,11 @@ enum Listening {
 }
 
 impl ActiveListener {
-    /// The next connection. Await it to the end; [`ActiveListener::close`] makes it fail.
+    /// The next connection. Must be awaited to completion; [`ActiveListener::close`] makes it fail.
     ///
     /// # Errors
-    /// [`is_exhaustion`]: pause, then go on. `ECONNABORTED`, `EINTR` and the like say nothing about the next one: go on.
+    /// [`is_exhaustion`]: back off, then retry. `ECONNABORTED`, `EINTR` and the like concern one connection only: retry
+    /// immediately.
     pub async fn accept(&self) -> io::Result<Socket> {
         match &self.socket {
             Listening::Completion(acceptor) => acceptor.accept().await.map(Socket),
@@ -186,12 +187,12 @@ impl ActiveListener {
         }
     }
 
-    /// Out of descriptors: takes one waiting connection with the spare descriptor and refuses it with `words`.
-    /// False if none was waiting or could be taken.
+    /// Out of descriptors: accepts one waiting connection with the spare descriptor and refuses it with `words`.
+    /// False if none was waiting, or the accept failed.
     pub fn refuse_one(&self, words: &[u8]) -> bool {
         let mut spare = self.spare.borrow_mut();
         if spare.take().is_none() {
-            // Another part of the process was faster the last time.
+            // Something else in the process took the descriptor the last time.
             *spare = File::open("/dev/null").ok();
             return false;
         }
@@ -204,7 +205,7 @@ impl ActiveListener {
         refused
     }
 
-    /// Whether there is a descriptor for a connection, beside the spare one.
+    /// Whether a descriptor is free for a connection, besides the spare one.
     pub fn has_descriptors(&self) -> bool {
         let mut spare = self.spare.borrow_mut();
         if spare.is_none() {
@@ -220,7 +221,7 @@ impl ActiveListener {
         }
     }
 
-    /// Stops listening: a waiting [`ActiveListener::accept`] fails, connections not yet taken are reset.
+    /// Stops listening: a waiting [`ActiveListener::accept`] fails; connections not yet accepted are reset.
     pub fn close(&self) {
         if let Listening::Completion(acceptor) = &self.socket {
             acceptor.will_close();

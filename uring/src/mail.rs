@@ -1,4 +1,4 @@
-//! Mail between threads: pokes that merge, and messages that do not.
+//! A ring's mailbox, for other threads: messages, and wakes that coalesce.
 
 use crate::completion::Driver;
 use crate::doorbell::Doorbell;
@@ -16,22 +16,22 @@ pub enum Mail<M> {
     Message(M),
 }
 
-/// The outside of a ring's mailbox, for every thread; waking an idle ring takes it about 10 µs to notice.
+/// The sending side of a ring's mailbox, for any thread. An idle ring notices within about 10 µs.
 #[derive(Debug)]
 pub struct Waker<M> {
     sender: mpsc::UnboundedSender<Mail<M>>,
-    /// A wake is in the mailbox and has not been taken out.
+    /// A wake is in the mailbox.
     woken: Arc<AtomicBool>,
-    /// Rings when this is dropped, behind the sender: the ring may be waiting for that.
+    /// Rings when dropped, after the sender (field order): the ring may be waiting for the last one to go.
     bellpull: Bellpull,
 }
 
-/// The doorbell of the ring that reads the mail, once it does, if it sleeps in the kernel.
+/// The doorbell of the ring that reads the mail; set once that ring has begun to read, on io_uring only.
 #[derive(Clone, Debug, Default)]
 struct Bellpull(Arc<OnceLock<Arc<Doorbell>>>);
 
 impl Bellpull {
-    /// Wakes the ring's thread. A ring that does not read its mail yet finds it when it begins to.
+    /// Wakes the ring's thread. A ring that has not begun to read finds its mail when it does.
     fn ring(&self) {
         if let Some(doorbell) = self.0.get() {
             doorbell.ring();
@@ -51,7 +51,7 @@ impl<M> Clone for Waker<M> {
     }
 }
 
-/// The inside of a ring's mailbox.
+/// The receiving side of a ring's mailbox.
 #[derive(Debug)]
 pub struct Mailbox<M> {
     receiver: mpsc::UnboundedReceiver<Mail<M>>,
@@ -69,12 +69,12 @@ pub fn mailbox<M: Send>() -> (Waker<M>, Mailbox<M>) {
 }
 
 impl<M: Send> Waker<M> {
-    /// Wakes the ring. Never blocks; many wakes before the ring looks are one.
+    /// Wakes the ring. Never blocks; wakes coalesce until the ring looks.
     pub fn wake(&self) {
-        // AcqRel: what was written before this wake is seen by whoever takes the wake that is already there (see
-        // `Mailbox::next`).
+        // AcqRel: pairs with the swap in `Mailbox::next`, so that the ring sees what was written before this wake even
+        // if it takes an earlier one.
         if !self.woken.swap(true, Ordering::AcqRel) {
-            // A ring that has ended needs no wakes.
+            // Fails only if the ring has ended.
             let _ = self.sender.send(Mail::Wake);
             self.bellpull.ring();
         }
@@ -83,7 +83,7 @@ impl<M: Send> Waker<M> {
     /// Posts a message. Never blocks.
     ///
     /// # Errors
-    /// The ring has ended: the message comes back.
+    /// The ring has ended; returns the message.
     pub fn post(&self, message: M) -> Result<(), M> {
         self.sender.send(Mail::Message(message)).map_err(|refused| match refused.0 {
             Mail::Message(message) => message,
@@ -95,7 +95,7 @@ impl<M: Send> Waker<M> {
 }
 
 impl<M> Mailbox<M> {
-    /// The next mail, in order; `None` once all wakers are gone. May be dropped unfinished.
+    /// The next mail, in order; `None` once all wakers are gone. May be dropped early.
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
@@ -105,7 +105,7 @@ impl<M> Mailbox<M> {
         }
         let mail = self.receiver.recv().await;
         if matches!(mail, Some(Mail::Wake)) {
-            // Before the ring acts on the wake, so that a wake from now on is a new one. Pairs with the swap in `wake`.
+            // Before the ring acts on the wake, so that a later wake is a new one. Pairs with the swap in `wake`.
             self.woken.swap(false, Ordering::AcqRel);
         }
         mail

@@ -1,7 +1,7 @@
-//! Memory of the caller's that operations own while the kernel uses it.
+//! Callers' memory that operations own while the kernel uses it.
 #![expect(unsafe_code, reason = "memory is described to the kernel by address")]
 
-/// Memory of the caller's that a stream receives into: see [`Stream::recv_into`](crate::Stream::recv_into).
+/// Memory that a stream receives into: see [`Stream::recv_into`](crate::Stream::recv_into).
 ///
 /// # Safety
 /// What [`Receive::spare`] returns is writable for that length, stays valid and in place until the implementor is
@@ -11,7 +11,7 @@ pub unsafe trait Receive: Unpin + 'static {
     fn spare(&mut self) -> (*mut u8, usize);
 }
 
-/// Pieces of memory that a stream sends one behind the other: see [`Stream::send_gather`](crate::Stream::send_gather).
+/// Pieces of memory that a stream sends in order: see [`Stream::send_gather`](crate::Stream::send_gather).
 ///
 /// # Safety
 /// The slices passed to `visit` are the same at each call, and stay valid, in place and unchanged until the
@@ -28,8 +28,8 @@ unsafe impl GatherBuf for Vec<u8> {
     }
 }
 
-/// The kernel's description of a gathering send, kept so that its memory is reused. It names memory
-/// of the pieces it was last made from, and is used only while they live.
+/// The `msghdr` and `iovec`s of a gathering send, kept for reuse. They point into the pieces they were last made from, and
+/// are used only while those live.
 pub(crate) struct IoVecs {
     header: libc::msghdr,
     list: Vec<libc::iovec>,
@@ -44,7 +44,7 @@ impl Default for IoVecs {
 }
 
 impl IoVecs {
-    /// Describes at most `len_max` bytes of `pieces` behind the first `skip`; returns how many.
+    /// Describes at most `len_max` bytes of `pieces` after the first `skip`; returns how many.
     pub(crate) fn describe<P: GatherBuf>(&mut self, pieces: &P, mut skip: usize, len_max: usize) -> usize {
         self.list.clear();
         let mut len = 0;

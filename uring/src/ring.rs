@@ -1,12 +1,12 @@
 //! One thread's ring: built from what [`probe`](crate::probe) found, run once, never taken down.
 //!
-//! The end. [`Ring::run`] leaks the runtime with all that is in flight: what was lent to the kernel stays lent until the
-//! process exits. A server ends its connections first, so that this is the little that could not be ended. On epoll
-//! nothing is lent, but the end is the same, so that callers see one.
+//! Shutdown. [`Ring::run`] leaks the runtime and everything in flight: memory lent to the kernel stays lent until the
+//! process exits. A server closes its connections first, so little is left. On epoll nothing is lent, but the runtime is
+//! leaked all the same, so that both backends end alike.
 //!
-//! Submission. On io_uring operations reach the kernel when the thread is about to wait, or when there are many. So a task
-//! that keeps itself ready keeps every other task's operations from starting; [`yield_now`] is the way to let others run. A
-//! submission that fails (kernel out of memory) is tried again, a thousand times a second, and nothing else runs meanwhile.
+//! Submission. On io_uring, operations reach the kernel when the thread is about to wait or the submission queue is full. A
+//! task that keeps itself ready therefore delays every other task's operations; [`yield_now`] lets others run. A submission
+//! that fails (kernel out of memory) is retried a thousand times a second, and nothing else runs meanwhile.
 
 use crate::buf::Buffers;
 use crate::completion::{self, StartError};
@@ -24,12 +24,12 @@ pub struct Options {
     pub buffer_bytes: usize,
     /// Most buffers in a ring's pool.
     pub buffers_max: usize,
-    /// Most memory a ring may have lent for reading, bytes; 0 is no limit. Who would need more gets an error that
+    /// Most memory a ring may have lent for reading, bytes; 0 is no limit. A read that would need more fails with an error that
     /// [`Stream::is_out_of_read_memory`](crate::Stream::is_out_of_read_memory).
     pub read_bytes_max: usize,
 }
 
-/// A ring, on the thread that will run it. One that is dropped without having run leaves nothing behind.
+/// A ring, on the thread that will run it. Dropping one that has not run frees it.
 #[derive(Debug)]
 pub struct Ring {
     runtime: Runtime,
@@ -51,10 +51,10 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl Ring {
-    /// Makes this thread's ring and its buffers; without a pool of them, with one warning, if io_uring refuses it.
+    /// Builds this thread's ring and its buffers. If io_uring refuses the buffer pool, logs one warning and goes without.
     ///
     /// # Errors
-    /// Not even a small ring can be made; says why.
+    /// Not even a small ring can be built; says why.
     pub fn build(support: Support, options: &Options) -> Result<Self, StartError> {
         match support.0 {
             BackendSetup::Completion(setup) => {
@@ -73,8 +73,8 @@ impl Ring {
         self.buffers.clone()
     }
 
-    /// Runs `main` and what it spawns until `main` is ready. Tasks and operations that are still there then are
-    /// abandoned, with all they own; exit the process soon.
+    /// Runs `main` and the tasks it spawns until `main` is ready. Tasks and operations left then are leaked with all they
+    /// own; exit the process soon.
     pub fn run<F: Future>(self, main: F) -> F::Output {
         let runtime = ManuallyDrop::new(self.runtime);
         match &*runtime {
@@ -90,10 +90,10 @@ impl Ring {
     }
 }
 
-/// A spawned task; awaiting it waits for its end.
+/// A spawned task; await it to join it.
 pub type Task = tokio::task::JoinHandle<()>;
 
-/// Runs `task` on this thread's ring, beside the others.
+/// Spawns `task` on this thread's ring.
 ///
 /// # Panics
 /// Outside of [`Ring::run`].
@@ -101,7 +101,7 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) -> Task {
     tokio::task::spawn_local(task)
 }
 
-/// Lets every other task run once and every waiting operation start, then goes on; about 2 µs.
+/// Lets every other ready task run once and submits what is queued; takes about 2 µs.
 ///
 /// # Panics
 /// Outside of [`Ring::run`].
@@ -112,7 +112,7 @@ pub async fn yield_now() {
     }
 }
 
-/// Waits for `time`. May be dropped unfinished.
+/// Waits for `time`. May be dropped early.
 ///
 /// # Panics
 /// Outside of [`Ring::run`].

@@ -1,4 +1,4 @@
-//! A connection: bytes in, bytes out, memory by ownership.
+//! A connection. Every operation takes ownership of its memory and returns it with the result.
 
 use crate::engine::Backend;
 use crate::memory::IoVecs;
@@ -8,15 +8,14 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// Most bytes one operation moves. Copying these takes the kernel about 80 µs, which is how long one connection may
-/// hold up the others of its ring.
+/// Most bytes one operation moves: about 80 µs of copying in the kernel, during which the ring's other connections wait.
 pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
 /// One connection of this thread's ring.
 ///
-/// At most one operation in each direction runs at a time. The futures own the descriptor
-/// and the memory they were given; a future that is dropped unfinished keeps both until the peer does something. So the end
-/// of a connection is [`Stream::shutdown`], then the end of its task.
+/// At most one operation runs in each direction at a time. Operations own the descriptor and the memory they were given; one
+/// whose future is dropped early keeps both until the peer does something. So to close a connection, call
+/// [`Stream::shutdown`] and let its task finish.
 pub struct Stream {
     socket: Connected,
     vectors: Cell<Option<Box<IoVecs>>>,
@@ -35,7 +34,7 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// Brings a socket to this thread's ring.
+    /// Puts a socket on this thread's ring.
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
@@ -55,13 +54,13 @@ impl Stream {
         }
     }
 
-    /// Waits for bytes, and returns them in a buffer that was taken when they came; an empty one is the end of the peer's
-    /// bytes. A connection that waits holds no buffer.
+    /// Waits for bytes and returns them in a buffer; an empty one is the end of the stream. The buffer is taken when the
+    /// bytes arrive: a waiting connection holds none.
     ///
     /// # Errors
-    /// [`is_interrupted`](Self::is_interrupted): somebody called [`Stream::interrupt`], or the kernel was interrupted; no
-    /// bytes were lost. [`is_out_of_read_memory`](Self::is_out_of_read_memory): there are bytes, and no buffer for them.
-    /// Others: the connection is broken; also what a [queued send](Stream::queue_send) has met.
+    /// [`is_interrupted`](Self::is_interrupted): [`Stream::interrupt`] was called, or the kernel was interrupted; no bytes
+    /// were lost. [`is_out_of_read_memory`](Self::is_out_of_read_memory): bytes have arrived, but there is no buffer for them.
+    /// Any other error: the connection is broken, or an earlier [queued send](Stream::queue_send) failed.
     pub async fn read(&self, buffers: &Buffers) -> io::Result<Buffer> {
         match &self.socket {
             Connected::Completion(connection) => connection.read().await,
@@ -69,8 +68,8 @@ impl Stream {
         }
     }
 
-    /// To be awaited before the first [`Stream::recv_into`] behind a read: true if bytes have been received already, which
-    /// are to be read first.
+    /// Stops receiving into buffers; await it between a read and the first [`Stream::recv_into`]. True if bytes have already
+    /// been received: read them first.
     pub async fn has_read_ahead(&self) -> bool {
         match &self.socket {
             Connected::Completion(connection) => connection.stop_receiving().await,
@@ -78,7 +77,7 @@ impl Stream {
         }
     }
 
-    /// Receives up to what `target` has spare; 0 is the end of the peer's bytes. The caller accounts for the bytes.
+    /// Receives into the spare memory of `target`; 0 is the end of the stream. The caller marks the bytes as filled.
     ///
     /// # Errors
     /// The connection is broken.
@@ -93,14 +92,14 @@ impl Stream {
                     (socket.receive(&mut target, OPERATION_BYTES_MAX).await, target)
                 }
             };
-            // An interrupt is for idle connections; it can arrive late, when this one no longer is.
+            // Interrupts are meant for idle connections; this one came late.
             if !result.as_ref().is_err_and(Self::is_interrupted) {
                 return (result, target);
             }
         }
     }
 
-    /// Sends all of `bytes`, waiting as long as the peer makes it wait.
+    /// Sends all of `bytes`, however long the peer takes.
     ///
     /// # Errors
     /// The connection is broken; some of the bytes may have been sent.
@@ -114,8 +113,8 @@ impl Stream {
         }
     }
 
-    /// Sends all of `bytes`, and may be ready before they have left: the next read waits for that, and returns what went
-    /// wrong. So the send and the next receive reach the kernel together.
+    /// Sends all of `bytes`, and may be ready before they are sent: the next read waits for the send and reports its error.
+    /// This lets the send and the next receive reach the kernel in one submission.
     ///
     /// # Errors
     /// As [`Stream::send`].
@@ -136,7 +135,7 @@ impl Stream {
         }
     }
 
-    /// Waits until what is queued has been sent.
+    /// Waits until the queued send is done.
     ///
     /// # Errors
     /// As [`Stream::send`].
@@ -147,7 +146,7 @@ impl Stream {
         }
     }
 
-    /// Memory of what is queued and has not been sent, bytes.
+    /// Memory held by the queued send, bytes.
     pub fn queued_bytes(&self) -> usize {
         match &self.socket {
             Connected::Completion(connection) => connection.queued_bytes(),
@@ -168,7 +167,7 @@ impl Stream {
         (Ok(()), bytes)
     }
 
-    /// Sends all pieces in order, without copying them together.
+    /// Sends all pieces in order, without copying them into one buffer.
     ///
     /// # Errors
     /// As [`Stream::send`].
@@ -200,8 +199,8 @@ impl Stream {
         (result, pieces)
     }
 
-    /// Makes a waiting [`Stream::read`] return with an error that [`is_interrupted`](Self::is_interrupted). It may come late
-    /// and meet the next one; sends and receives into memory go on by themselves.
+    /// Makes a waiting [`Stream::read`] fail with an error that [`is_interrupted`](Self::is_interrupted); if none waits, the next
+    /// one fails. Sends and [`Stream::recv_into`] are not affected.
     pub fn interrupt(&self) {
         match &self.socket {
             Connected::Completion(connection) => connection.interrupt(),
@@ -209,7 +208,7 @@ impl Stream {
         }
     }
 
-    /// True for the error of a read that would take more memory than there may be.
+    /// True for the error of a read that would exceed [`Options::read_bytes_max`](crate::Options::read_bytes_max).
     pub fn is_out_of_read_memory(error: &io::Error) -> bool {
         error.raw_os_error().is_none() && error.kind() == io::ErrorKind::OutOfMemory
     }
@@ -219,19 +218,19 @@ impl Stream {
         matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EINTR))
     }
 
-    /// Ends the connection both ways: what waits on it completes, and the peer sees the end behind what was sent.
-    /// Without it, a dropped future would keep the socket open.
+    /// Shuts the connection down both ways: its operations complete, and the peer sees the end after what was sent. Without
+    /// it, an operation whose future was dropped would keep the socket open.
     pub fn shutdown(&self) {
         self.end(Shutdown::Both);
     }
 
-    /// Says that nothing more will be sent; bytes of the peer can still be read.
+    /// Shuts down the sending side; the peer's bytes can still be read.
     pub fn finish(&self) {
         self.end(Shutdown::Write);
     }
 
     fn end(&self, which: Shutdown) {
-        // The only failure is that there is nothing left to shut down.
+        // Fails only if it is shut down already.
         let _ = match &self.socket {
             Connected::Completion(connection) => {
                 connection.will_shut(which);
@@ -241,7 +240,7 @@ impl Stream {
         };
     }
 
-    /// Whether all that was sent has reached the peer's machine.
+    /// Whether the peer's machine has acknowledged everything sent.
     pub fn has_arrived(&self) -> bool {
         let is_sending = match &self.socket {
             Connected::Completion(connection) => connection.is_sending(),
@@ -250,7 +249,7 @@ impl Stream {
         !is_sending && sys::unacknowledged_bytes(self.descriptor()) == 0
     }
 
-    /// Bytes that the peer's machine has taken since the connection began; always 0 if the socket is not TCP.
+    /// Bytes that the peer's machine has acknowledged since the connection began; 0 if the socket is not TCP.
     pub fn acknowledged_bytes(&self) -> u64 {
         sys::acknowledged_bytes(self.descriptor())
     }
@@ -262,7 +261,7 @@ impl Stream {
         }
     }
 
-    /// Drops what of the stream's memory is kept for reuse; for a connection that has gone idle.
+    /// Frees memory kept for reuse; for a connection that has gone idle.
     pub fn trim(&self) {
         self.vectors.set(None);
     }

@@ -1,9 +1,8 @@
-//! Taking connections from a listener.
+//! Accepting connections.
 //!
-//! An operation holds the file it works on until the kernel has taken the ring apart, which is some milliseconds after the
-//! process is gone if that was killed. A listener held so would go on accepting connections that nobody serves. So the
-//! operation is a wait on an epoll instance that watches the listener, and holds no more than that; the accept itself is
-//! a system call.
+//! An operation holds a reference to its file until the kernel has torn the ring down, which is some milliseconds after a
+//! killed process is gone. A listener held that long would accept connections that nobody serves. So the operation polls an
+//! epoll instance that watches the listener, and holds only that; the accept itself is a system call.
 
 use super::driver::Driver;
 use super::wait::readable;
@@ -13,7 +12,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
-/// A descriptor that is readable whenever the watched one is, and does not hold its file.
+/// A descriptor that is readable whenever the watched one is, without holding its file.
 #[derive(Debug)]
 pub(super) struct Watch(Epoll);
 
@@ -45,7 +44,7 @@ impl Acceptor {
     /// # Errors
     /// Out of descriptors or memory.
     pub(crate) fn new(socket: socket2::Socket) -> io::Result<Self> {
-        // accept(2) has no flag against waiting.
+        // accept(2) has no MSG_DONTWAIT.
         socket.set_nonblocking(true)?;
         let watch = Rc::new(Watch::new(&socket)?);
         Ok(Self { socket, watch, is_closed: Cell::new(false) })
@@ -55,7 +54,7 @@ impl Acceptor {
         &self.socket
     }
 
-    /// Waits for the next connection. The wait comes first even if there is one: others have their turn meanwhile.
+    /// Waits for the next connection. Polls even if one is there, so that other tasks run in between.
     pub(crate) async fn accept(&self) -> io::Result<socket2::Socket> {
         loop {
             readable(Driver::current(), Rc::clone(&self.watch)).await?;

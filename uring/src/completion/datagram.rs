@@ -1,7 +1,7 @@
 //! Datagrams, with the address of the other end.
 //!
-//! A receive that would have to wait is not left with the kernel: it would hold the port for some milliseconds after the
-//! process is gone (see `accept`).
+//! No receive is left pending in the kernel: it would hold the port for some milliseconds after the process is gone (see
+//! `accept`).
 
 use super::accept::Watch;
 use super::driver::Driver;
@@ -15,8 +15,8 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
-/// The kernel's description of a datagram and the address beside it, kept so that their memory is reused. Boxed by its
-/// owner: the header names its neighbours by address.
+/// The `msghdr`, `iovec` and address of one datagram, kept for reuse. Boxed by its owner: the header points to the other
+/// two.
 struct MsgHdr {
     header: libc::msghdr,
     vector: libc::iovec,
@@ -44,7 +44,7 @@ impl MsgHdr {
         self.header.msg_flags = 0;
     }
 
-    /// Takes the sender of the datagram that was received last.
+    /// The sender of the last datagram received.
     fn take_address(&mut self) -> Option<SocketAddr> {
         let address = std::mem::replace(&mut self.address, SockAddrStorage::zeroed());
         let len = self.address_bytes.min(address.size_of());
@@ -53,13 +53,13 @@ impl MsgHdr {
         unsafe { SockAddr::new(address, len) }.as_socket()
     }
 
-    /// Whether the datagram that was received last was longer than its room.
+    /// Whether the last datagram received was truncated.
     fn is_cut(&self) -> bool {
         self.header.msg_flags & libc::MSG_TRUNC != 0
     }
 }
 
-/// A socket of datagrams.
+/// A datagram socket.
 pub(crate) struct Datagrams {
     socket: Rc<socket2::Socket>,
     watch: Rc<Watch>,
@@ -93,7 +93,7 @@ impl Datagrams {
             let (result, bytes, mut envelope) =
                 receive_now(Rc::clone(&self.socket), std::mem::take(room), envelope).await;
             *room = bytes;
-            // What does not fit cannot have come over IP.
+            // Longer than any datagram over IP.
             let sender = if envelope.is_cut() { None } else { envelope.take_address() };
             self.received = Some(envelope);
             match (result, sender) {

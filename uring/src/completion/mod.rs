@@ -1,14 +1,14 @@
-//! The io_uring engine: what is handed to the kernel, what it owns meanwhile, and what happens when it has completed.
+//! The io_uring backend.
 //!
 //! ```text
-//!   runtime   tokio as the executor, the driver in its park hook
-//!   driver    the two queues of the ring: submits, waits, hands out completions
-//!   operation one completion for one future                      accept, datagram, receive, send, wait
-//!   connection receives into buffers of the kernel's choice, sends that nobody waits for
+//!   runtime    tokio as the executor, the driver in its park hook
+//!   driver     the ring's two queues: submits, waits, dispatches completions
+//!   operation  one completion for one future                      accept, datagram, receive, send, wait
+//!   connection receives into provided buffers, sends that no task waits for
 //!   pool, timers, setup, probe
 //! ```
 //!
-//! Memory that an operation names is owned by it until it has completed, even if its future is dropped.
+//! An operation owns its memory until it completes, even if its future is dropped.
 #![expect(unsafe_code, reason = "the kernel reads and writes memory that operations name by address")]
 
 mod accept;

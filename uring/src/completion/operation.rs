@@ -1,4 +1,4 @@
-//! Operations that complete once, and what they own meanwhile.
+//! Operations that complete once, and the memory they own until then.
 #![expect(unsafe_code, reason = "entries name memory by address")]
 
 use super::driver::{Driver, OPERATION, user_data};
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 /// An operation in flight.
 enum State {
     Submitted(Waker),
-    /// Its future was dropped: what it owns waits here for the completion.
+    /// Its future was dropped: its memory is kept here until the completion.
     Abandoned(Box<dyn Any>),
     Completed(i32),
 }
@@ -35,7 +35,7 @@ impl Operations {
             }
             State::Abandoned(data) => {
                 all.remove(index);
-                // What it owned may look for the driver when it goes.
+                // Dropping it may look up the driver.
                 drop(all);
                 drop(data);
                 false
@@ -98,7 +98,7 @@ impl<D: Unpin + 'static> Drop for Operation<D> {
     }
 }
 
-/// The one place where the kernel's sign convention ends: negative results are error numbers.
+/// Turns a kernel result into a `Result`: negative values are error numbers.
 pub(super) fn to_result(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }
@@ -117,6 +117,6 @@ pub(super) unsafe fn submit<D: Unpin + 'static>(
     data: D,
     entry: squeue::Entry,
 ) -> impl Future<Output = (io::Result<usize>, D)> {
-    // Not an async function, whose future would hold its arguments twice.
+    // Not an async function: its future would store the arguments twice.
     Operation { driver, data: Some(data), entry: Some(entry), index: 0 }
 }

@@ -1,4 +1,4 @@
-//! The buffers that receives are given by the kernel: a ring of free ones, shared with it.
+//! Provided buffers: a ring of free ones, shared with the kernel.
 //!
 //! ```text
 //!   free ones, in order         tail (ours)
@@ -18,10 +18,10 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// The group that the ring of free buffers is registered as.
+/// The buffer group under which the ring of free buffers is registered.
 pub(super) const GROUP: u16 = 0;
 
-/// The ring of free buffers; gives them back to the kernel.
+/// The ring of free buffers, our side.
 pub(crate) struct FreeRing {
     entries: Mapping,
     mask: u16,
@@ -32,7 +32,7 @@ impl FreeRing {
     /// Registers a ring for `count` buffers with `ring`.
     ///
     /// # Errors
-    /// The kernel has no such rings, or refuses.
+    /// The kernel does not support buffer rings (before 5.19), or refuses.
     fn register(ring: &IoUring, count: usize) -> io::Result<Self> {
         let entries = count.next_power_of_two();
         let len =
@@ -54,7 +54,7 @@ impl FreeRing {
     /// Gives buffer `slot`, which is `len` bytes at `start`, back to the kernel.
     ///
     /// # Safety
-    /// The memory is valid as long as this is, and nobody else uses it.
+    /// The memory stays valid as long as this ring, and nothing else uses it.
     pub(crate) unsafe fn give(&self, slot: u32, start: *mut u8, len: u32) {
         let tail = self.tail.get();
         let first = self.first();
@@ -81,13 +81,13 @@ impl Pool {
     /// Maps and registers `count` buffers of `buffer_bytes`.
     ///
     /// # Errors
-    /// The kernel has no rings of buffers, or refuses; or there is no memory.
+    /// The kernel does not support buffer rings, or refuses; or out of memory.
     pub(super) fn register(ring: &IoUring, count: usize, buffer_bytes: usize) -> io::Result<Self> {
         let free = FreeRing::register(ring, count)?;
         Arena::with_free_ring(count, buffer_bytes, free).map(|arena| Self(Rc::new(arena)))
     }
 
-    /// As the rest of the crate knows it.
+    /// The same buffers, for the rest of the crate.
     pub(super) fn buffers(&self, bytes_max: usize) -> Buffers {
         Buffers::of(Rc::clone(&self.0), bytes_max)
     }

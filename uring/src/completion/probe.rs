@@ -1,5 +1,5 @@
-//! What the kernel and the container allow io_uring to do, found out before anything is built; and, if it is not
-//! enough, what to say.
+//! Finds out what the kernel and the container allow io_uring to do before anything is built, and explains why if it is not
+//! enough.
 
 use super::trial;
 use crate::engine::Support;
@@ -9,25 +9,25 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// What rings of this machine are made with. Each is asked for alone, and done without where it is refused.
+/// Features that rings on this machine use. Each is probed separately and left out if refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(super) flags: Flags,
-    /// 6.0: one receive completes again and again.
+    /// 6.0: multishot receive.
     pub(super) multishot: bool,
-    /// 5.17: a send that has sent all completes without a word; and one that must not wait says how much it has sent (6.1).
+    /// 5.17: a send that succeeds posts no completion; 6.1: a non-blocking one that is short says how much it sent.
     pub(super) silent_sends: bool,
 }
 
-/// Flags that kernels learned over time, best first; each step asks for less.
+/// Setup flags by kernel version, best first; each step asks for less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flags {
-    /// 6.1: the kernel's part of a completion is done by the thread when it waits, all at once.
+    /// 6.1: `DEFER_TASKRUN`: task work runs in one batch when the thread waits.
     Deferred,
-    /// 6.0: all of the below, and one thread submits.
+    /// 6.0: the flags below and `SINGLE_ISSUER`.
     SingleIssuer,
-    /// 5.19: completions are delivered when the thread enters the kernel anyway, not by interrupting it; 14 % less CPU
-    /// per request. A bad entry does not stop a batch (5.18).
+    /// 5.19: `COOP_TASKRUN`: task work runs when the thread enters the kernel anyway, instead of interrupting it.
+    /// `SUBMIT_ALL` (5.18): a bad entry does not stop a batch.
     Cooperative,
     /// Anything older.
     Plain,
@@ -37,7 +37,7 @@ impl Flags {
     pub(super) const BEST_FIRST: [Self; 4] =
         [Self::Deferred, Self::SingleIssuer, Self::Cooperative, Self::Plain];
 
-    /// A builder with these flags and a completion queue of `completions`, cut to what the kernel allows.
+    /// A builder with these flags and a completion queue of `completions`, clamped to what the kernel allows.
     pub(super) fn builder(self, completions: u32) -> io_uring::Builder {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(completions);
@@ -73,7 +73,7 @@ const NEEDED: [(u8, &str); 9] = [
     (opcode::Timeout::CODE, "timeout"),
 ];
 
-/// Why a ring cannot be started, with the cause and its cure in words for the operator.
+/// Why a ring cannot be started: cause and cure, for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
     message: String,
@@ -92,7 +92,7 @@ impl StartError {
         Self { message }
     }
 
-    /// `step` failed with `error`; the machine is asked for the likely cause.
+    /// `step` failed with `error`; inspects the machine for the likely cause.
     pub(crate) fn diagnose(step: &str, error: &io::Error) -> Self {
         Self::explain(step, error, &Facts::of_this_machine())
     }
@@ -119,13 +119,13 @@ fn errno_name(errno: i32) -> Option<&'static str> {
     })
 }
 
-/// What tells one cause from another.
+/// Facts that tell one cause from another.
 struct Facts {
-    /// Major and minor number of the kernel.
+    /// Kernel version, major and minor.
     kernel: (u32, u32),
     /// The sysctl `kernel.io_uring_disabled` (6.6 and newer).
     disabled: Option<u32>,
-    /// A seccomp filter is on this process.
+    /// This process has a seccomp filter.
     filtered: bool,
     /// The limit on locked memory, for the message.
     memlock: String,
@@ -147,7 +147,7 @@ impl Facts {
         }
     }
 
-    /// The likely cause of `errno`, and what to do.
+    /// The likely cause of `errno`, and its cure.
     fn cause(&self, errno: i32) -> String {
         let (major, minor) = self.kernel;
         match errno {
@@ -188,10 +188,10 @@ impl Facts {
     }
 }
 
-/// Sets up a small ring, asks what it can do, and sends one operation through it.
+/// Builds a small ring, probes what it supports, and runs one operation on it.
 ///
 /// # Errors
-/// The machine does not let this process use rings; the error says why and what to do.
+/// This process may not use io_uring; the error says why and what to do.
 pub fn probe() -> Result<Support, StartError> {
     let fail = |step: &str, error: &io::Error| StartError::diagnose(step, error);
     let (flags, mut ring) =
@@ -211,7 +211,7 @@ pub fn probe() -> Result<Support, StartError> {
     Ok(Support::completion(Setup { flags, multishot, silent_sends }))
 }
 
-/// What `make` makes with the best flags that the kernel knows.
+/// The result of `make` with the best flags that the kernel accepts.
 fn best_flags<T>(mut make: impl FnMut(Flags) -> io::Result<T>) -> io::Result<(Flags, T)> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
     for flags in Flags::BEST_FIRST {
@@ -224,7 +224,7 @@ fn best_flags<T>(mut make: impl FnMut(Flags) -> io::Result<T>) -> io::Result<(Fl
     Err(refused)
 }
 
-/// One operation there and back: some filters allow the setup and nothing else.
+/// Runs one no-op: some filters allow the setup and nothing else.
 fn round_trip(ring: &mut IoUring) -> io::Result<()> {
     trial::push(ring, &opcode::Nop::new().build());
     ring.submit_and_wait(1)?;
@@ -232,8 +232,8 @@ fn round_trip(ring: &mut IoUring) -> io::Result<()> {
     Ok(())
 }
 
-/// Tries `make` again for a second while memory is refused: the kernel gives locked memory back only some time after
-/// the process that had it is gone, so a restarted server can be too early.
+/// Retries `make` for a second while memory is refused: the kernel releases a dead process's locked memory with a delay,
+/// which a restarted server can run into.
 pub(crate) fn patiently<T>(mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let deadline = Instant::now() + Duration::from_secs(1);
     let mut pause = Duration::from_millis(5);
@@ -276,7 +276,7 @@ mod tests {
         assert!(message(libc::ENOSYS, &ancient).contains("too old"));
     }
 
-    /// A kernel that knows only the flags of `best` and those below it.
+    /// A kernel that accepts `best` and the flags below it only.
     fn kernel(best: usize) -> impl FnMut(Flags) -> io::Result<()> {
         move |setup| match Flags::BEST_FIRST.iter().position(|step| *step == setup) {
             Some(at) if at >= best => Ok(()),

@@ -1,4 +1,4 @@
-//! Receiving into memory of the caller's.
+//! Receiving into the caller's memory.
 
 use super::connection::Handle;
 use super::operation::submit;

@@ -1,4 +1,4 @@
-//! The executor: tokio on one thread, with neither its I/O nor its timers. What it does when no task is ready is the driver.
+//! The executor: tokio on one thread, without its I/O and timers. When no task is ready, it runs the driver.
 
 use super::driver::Driver;
 use std::future::poll_fn;
@@ -7,8 +7,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
-/// Tasks that run before the executor looks at what only it knows of, of which there is nothing: its own I/O and timers,
-/// and wakes from other threads, which the doorbell announces.
+/// Tasks between two looks at tokio's own I/O, timers and cross-thread wakes, of which there are none: the doorbell
+/// announces wakes from other threads.
 const TASKS_PER_TICK: u32 = 4096;
 
 /// A thread's ring and its tasks.
@@ -19,7 +19,7 @@ pub(crate) struct Runtime {
 
 impl Runtime {
     /// # Errors
-    /// One of the kernel's.
+    /// An error of the kernel's.
     pub(super) fn new(driver: Driver) -> io::Result<Self> {
         let tasks = Builder::new_current_thread()
             .event_interval(TASKS_PER_TICK)

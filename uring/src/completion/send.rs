@@ -11,16 +11,16 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
-/// A broken connection is a result, not a signal; and the kernel goes on by itself when the peer makes room, so that
-/// a slow reader costs no completions.
+/// No SIGPIPE; and the kernel continues a short send by itself when the peer makes room, so that a slow reader costs no
+/// completions.
 const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
-/// Sends all of `bytes`, waiting as long as the peer makes it wait.
+/// Sends all of `bytes`, however long the peer takes.
 pub(crate) async fn send(connection: &Handle, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
     all(connection.driver(), connection.socket(), bytes, 0).await
 }
 
-/// Sends all of `bytes` behind the first `sent`, waiting as long as the peer makes it wait.
+/// Sends all of `bytes` after the first `sent`, however long the peer takes.
 pub(super) async fn all(
     driver: &Rc<Driver>,
     socket: &Rc<socket2::Socket>,
@@ -46,8 +46,7 @@ pub(super) async fn all(
     (Ok(()), bytes)
 }
 
-/// Sends at most `len_max` bytes of `pieces` behind the first `skip`; the result may be short, and is 0 if there is
-/// nothing left.
+/// Sends at most `len_max` bytes of `pieces` after the first `skip`; the result may be short, and is 0 if nothing is left.
 pub(crate) async fn gather<P: GatherBuf>(
     connection: &Handle,
     pieces: P,

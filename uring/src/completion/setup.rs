@@ -1,4 +1,4 @@
-//! How a ring is made: queues as large as the limit on locked memory allows, and buffers, which take none of it.
+//! Building a ring: queues as large as the limit on locked memory allows, and buffers, which are not counted against it.
 
 use super::driver::Driver;
 use super::pool::Pool;
@@ -11,8 +11,8 @@ use io_uring::IoUring;
 use std::io;
 use std::sync::Once;
 
-/// Sizes of submission and completion queue, and what the pair is charged against the limit on locked memory, bytes
-/// (measured on Linux 6.18).
+/// Entries of submission and completion queue, and bytes the pair is charged against the limit on locked memory (measured
+/// on Linux 6.18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Queues {
     submissions: u32,
@@ -26,12 +26,12 @@ const QUEUES: [Queues; 3] = [
     Queues { submissions: 32, completions: 64, charged_bytes: 12 << 10 },
 ];
 
-/// A process takes at most this part of a limited amount of locked memory, one in this many: the limit is per user, and
-/// other servers of the same user, or this one restarted, must find room for their rings.
+/// A process takes at most one part in this many of the limit on locked memory: the limit is per user, and other servers of
+/// the same user, or this one restarted, need room for their rings.
 const PROCESS_PART: u64 = 8;
 
 impl Options {
-    /// The queues of one ring, if `lockable` bytes may be locked.
+    /// The queue sizes of one ring, if `lockable` bytes may be locked.
     fn queues(&self, lockable: Option<u64>) -> Queues {
         let Some(lockable) = lockable else { return QUEUES[0] };
         let mine = lockable / PROCESS_PART / self.rings.max(1) as u64;
@@ -47,10 +47,10 @@ impl Options {
     }
 }
 
-/// Makes this thread's ring and its buffers.
+/// Builds this thread's ring and its buffers.
 ///
 /// # Errors
-/// Not even a small ring can be made; says why.
+/// Not even a small ring can be built; says why.
 pub(crate) fn build(setup: Setup, options: &Options) -> Result<(Runtime, Buffers), StartError> {
     let fail = |error: &io::Error| StartError::diagnose("starting a ring", error);
     let ring = ring(setup.flags, options.queues(sys::lockable_bytes())).map_err(|error| fail(&error))?;
@@ -67,7 +67,7 @@ pub(crate) fn build(setup: Setup, options: &Options) -> Result<(Runtime, Buffers
     Ok((Runtime::new(driver).map_err(|error| fail(&error))?, buffers))
 }
 
-/// A ring with `queues`, or with smaller ones if memory is refused; only the smallest is worth waiting for.
+/// A ring with `queues`, or with smaller ones if memory is refused; only the smallest is retried.
 fn ring(flags: Flags, queues: Queues) -> io::Result<IoUring> {
     let make = |queues: Queues| flags.builder(queues.completions).build(queues.submissions);
     for queues in QUEUES.into_iter().filter(|smaller| smaller.submissions <= queues.submissions) {
@@ -79,7 +79,7 @@ fn ring(flags: Flags, queues: Queues) -> io::Result<IoUring> {
     patiently(|| make(QUEUES[QUEUES.len() - 1]))
 }
 
-/// Says, once, that receives cannot be given buffers.
+/// Warns, once, that receives have no provided buffers.
 fn warn(error: &io::Error) {
     static WARN: Once = Once::new();
     WARN.call_once(|| {
@@ -111,7 +111,7 @@ mod tests {
         runtime.block_on(async { main().await });
     }
 
-    /// A kernel that lacks any one of what is asked for still serves.
+    /// A kernel that lacks any one feature still serves.
     #[test]
     fn rings_work_with_whatever_there_is() {
         let with_flags = Flags::BEST_FIRST.map(|flags| Setup { flags, ..BEST });
@@ -149,7 +149,7 @@ mod tests {
         std::mem::ManuallyDrop::new(Runtime::new(driver).expect("a runtime"))
     }
 
-    /// Far more completions at once than their queue has room for: the kernel keeps the rest, and none is lost.
+    /// Far more completions than the queue has room for: the kernel keeps the rest, and none is lost.
     #[test]
     fn an_overflowing_completion_queue_loses_nothing() {
         const PAIRS: usize = 200;
@@ -179,8 +179,8 @@ mod tests {
         }
     }
 
-    /// Replies for which the queue had no room, while the kernel took none, were taken for sent once the queue itself was
-    /// empty: their memory went into other replies, and the ring slept on what it had not submitted.
+    /// While the kernel refused submissions, replies in the backlog were taken for sent as soon as the queue itself was
+    /// empty: their memory was reused for other replies, and the ring slept on what it had not submitted.
     #[test]
     fn what_the_kernel_refuses_to_take_is_not_lost() {
         const PAIRS: usize = 100;

@@ -1,4 +1,4 @@
-//! Sleeping: a heap of what is waited for, and one operation of the ring for the earliest.
+//! Timers: a heap of deadlines, and one timeout operation for the earliest.
 #![expect(unsafe_code, reason = "an operation names its time by address")]
 
 use super::driver::{Driver, TIMER, user_data};
@@ -15,17 +15,17 @@ use std::time::{Duration, Instant};
 /// The timers of one ring.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// Earliest first. One whose sleeper has gone stays until its time.
+    /// Earliest first. A deadline stays until its time, even if its sleeper is dropped.
     due: RefCell<BinaryHeap<Reverse<(Instant, usize)>>>,
     sleepers: RefCell<Slab<Sleeper>>,
-    /// The operations that are under way: seldom more than two.
+    /// Timeout operations in flight, seldom more than two.
     armed: RefCell<Slab<Armed>>,
     has_rung: Cell<bool>,
 }
 
 struct Armed {
     at: Instant,
-    /// What the kernel reads when the operation is submitted; kept for that alone.
+    /// Read by the kernel when the operation is submitted.
     _time: Box<types::Timespec>,
 }
 
@@ -42,7 +42,7 @@ impl Timers {
         self.has_rung.set(true);
     }
 
-    /// Wakes whoever has slept long enough, if an operation has said that it is time; true if there was someone.
+    /// After a timeout has completed: wakes the sleepers that are due; true if there was one.
     pub(super) fn fire(&self, driver: &Driver) -> bool {
         if !self.has_rung.replace(false) {
             return false;
@@ -69,7 +69,7 @@ impl Timers {
         self.has_rung.get()
     }
 
-    /// Whether an operation completes when the earliest sleep is over, or none is needed.
+    /// Whether the earliest deadline has a timeout operation, or there is none.
     #[cfg(debug_assertions)]
     pub(super) fn is_armed(&self) -> bool {
         let due = self.due.borrow();
@@ -82,7 +82,7 @@ impl Timers {
         due.pop().map(|Reverse((_, index))| index)
     }
 
-    /// Sees to it that an operation completes when the earliest is due.
+    /// Starts a timeout for the earliest deadline unless one is in flight.
     fn arm(&self, driver: &Driver, now: Instant) {
         let Some(at) = self.due.borrow().peek().map(|Reverse((at, _))| *at) else { return };
         let mut armed = self.armed.borrow_mut();
@@ -100,7 +100,7 @@ impl Timers {
     }
 }
 
-/// Ready after a while.
+/// Completes at its deadline.
 pub(super) struct Sleep {
     driver: Rc<Driver>,
     at: Instant,
@@ -147,7 +147,7 @@ impl Drop for Sleep {
         if matches!(sleepers[index], Sleeper::Over) {
             sleepers.remove(index);
         } else {
-            // Still in the heap, which is where it is removed from.
+            // Its deadline stays in the heap, and removes it when due.
             sleepers[index] = Sleeper::Gone;
         }
     }

@@ -1,4 +1,4 @@
-//! What no list of the kernel's says it can do, tried on a pair of sockets.
+//! Features that the kernel does not list, tried on a socket pair.
 #![expect(unsafe_code, reason = "entries are trusted by the kernel interface")]
 
 use super::pool::{GROUP, Pool};
@@ -7,17 +7,17 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-/// More than a socket takes at once, bytes.
+/// More than a socket buffer takes, bytes.
 const TOO_LONG: usize = 1 << 20;
 
-/// Puts `entry` into the queue, which has room.
+/// Pushes `entry` to the queue, which has room.
 pub(super) fn push(ring: &mut IoUring, entry: &squeue::Entry) {
     // SAFETY: entries of this module name memory of their functions, which wait for them before they return.
     let pushed = unsafe { ring.submission().push(entry) };
     assert!(pushed.is_ok(), "a new queue has room");
 }
 
-/// True if a send that has sent all completes without a word, and one that has not says how much it has sent.
+/// True if a complete send posts no completion, and a short one posts how much it sent.
 pub(super) fn has_silent_sends(ring: &mut IoUring) -> io::Result<bool> {
     if !ring.params().is_feature_skip_cqe_on_success() {
         return Ok(false);
@@ -35,7 +35,7 @@ pub(super) fn has_silent_sends(ring: &mut IoUring) -> io::Result<bool> {
     ring.submit()?;
     let is_silent = ring.completion().next().is_none();
     push(ring, &send(TOO_LONG));
-    // It does not wait, so it has completed when it has been submitted.
+    // It does not block, so it completes at submission.
     ring.submit_and_wait(0)?;
     let said: Vec<i32> = ring.completion().map(|completion| completion.result()).collect();
     let mut there = 0;
@@ -46,7 +46,7 @@ pub(super) fn has_silent_sends(ring: &mut IoUring) -> io::Result<bool> {
     Ok(is_silent && there > 1 && said == [there as i32 - 1])
 }
 
-/// True if one receive completes again and again.
+/// True if multishot receive works.
 pub(super) fn has_multishot(ring: &mut IoUring) -> io::Result<bool> {
     let (ours, theirs) = UnixStream::pair()?;
     let pool = Pool::register(ring, 4, 4096)?;

@@ -1,4 +1,4 @@
-//! Waiting: for readiness, for a while, for a turn.
+//! Waiting: for readiness, for a time, for other tasks.
 
 use super::driver::Driver;
 use super::operation::submit;
@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Ready once `file` has something to read, or never will.
+/// Completes once `file` is readable, or at its end.
 pub(super) async fn readable<F: AsRawFd + 'static>(driver: Rc<Driver>, file: Rc<F>) -> io::Result<()> {
     let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
     let entry = opcode::PollAdd::new(types::Fd(file.as_raw_fd()), events).build();
@@ -18,15 +18,15 @@ pub(super) async fn readable<F: AsRawFd + 'static>(driver: Rc<Driver>, file: Rc<
     result.map(drop)
 }
 
-/// Lets every other task run once and every waiting operation start; about 2 µs.
+/// Lets every other ready task run once and submits what is queued; about 2 µs.
 ///
-/// Done by an operation that does nothing. A task that only wakes itself (as `yield_now` does) would go on before
+/// Implemented by a no-op operation. A task that merely wakes itself (as tokio's `yield_now` does) would run again before
 /// anything is submitted.
 pub(crate) async fn yield_now() {
     let entry = opcode::Nop::new().build();
     // SAFETY: the entry names nothing; it completes once.
     let (_result, ()) = unsafe { submit(Driver::current(), (), entry) }.await;
-    // The operation cannot fail; should the kernel refuse it, time has passed as well.
+    // A no-op does not fail; and if the kernel refused it, others have run as well.
 }
 
 /// Waits for `time`.

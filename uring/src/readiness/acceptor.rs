@@ -1,4 +1,4 @@
-//! A listener's connections.
+//! Accepting connections.
 
 use super::pace::CoopBudget;
 use super::watched::{AsyncSocket, used_up};
@@ -17,7 +17,7 @@ pub(crate) struct Acceptor {
 
 impl Acceptor {
     pub(crate) fn new(socket: socket2::Socket) -> Self {
-        // accept(2) has no flag against waiting. The only failure is a descriptor that is none.
+        // accept(2) has no MSG_DONTWAIT. Fails only for an invalid descriptor.
         let _ = socket.set_nonblocking(true);
         Self { watched: AsyncSocket::new(socket, Interest::READABLE), pace: CoopBudget::default() }
     }
@@ -36,7 +36,7 @@ impl Acceptor {
                     used_up(&mut readiness)?;
                     self.pace.has_waited();
                 }
-                // Said before the kernel looks whether anybody is there.
+                // Returned before the kernel checks for connections.
                 Err(error) if is_exhaustion(&error) && !self.is_waited_for() => used_up(&mut readiness)?,
                 result => return result,
             }

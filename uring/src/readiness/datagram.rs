@@ -1,4 +1,4 @@
-//! A socket of datagrams: receives and sends now, or waits for the event that says it can.
+//! A datagram socket: receives and sends now, or waits for readiness.
 #![expect(unsafe_code, reason = "what is watched must stay the same socket")]
 
 use super::pace::CoopBudget;
@@ -17,7 +17,7 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     /// # Errors
-    /// `ENOSPC`, `ENOMEM`: the kernel refuses to watch one more.
+    /// `ENOSPC`, `ENOMEM`: epoll refuses one more socket.
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
@@ -33,7 +33,7 @@ impl Datagrams {
         self.watched.get_ref().as_raw_fd()
     }
 
-    /// Receives one datagram; what does not fit into `room` is cut off.
+    /// Receives one datagram, truncated to `room`.
     pub(crate) async fn receive(&self, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.pace.step().await;
         self.watched.async_io(Interest::READABLE, |socket| socket.recv_from(room)).await

@@ -1,11 +1,11 @@
-//! The epoll engine: tokio says when a socket may be read or written, and the thread does it then, without waiting.
+//! The epoll backend: tokio reports when a socket is readable or writable, and the thread then calls without blocking.
 //!
-//! Behind the same face as the completion engine, with the same promises, most of which come by themselves here: memory is
-//! used only while a call runs, so nothing is lent, and a future that is dropped has done nothing. What takes care:
+//! Same interface and guarantees as the completion backend, most of which are free here: memory is used only while a call
+//! runs, so nothing is lent, and a dropped future has done nothing. Two things need care:
 //!
-//! - Events are edges: one that has been told is remembered as ready until a call finds nothing left. So a call that moves
-//!   less than it could clears the memory at once, which saves the call that would find nothing ([`socket`]).
-//! - Calls that need not wait never let another task run, which operations of the other engine always do ([`pace`]).
+//! - Events are edge-triggered: a socket counts as ready until a call would block. A short call therefore clears readiness
+//!   itself, which saves the call that would find nothing ([`socket`]).
+//! - A call that does not block never lets another task run, unlike an operation of the other backend ([`pace`]).
 
 mod acceptor;
 mod datagram;

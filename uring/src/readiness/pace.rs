@@ -1,19 +1,18 @@
-//! Turns: what keeps one busy connection from keeping the thread.
+//! Keeps one busy connection from monopolizing the thread.
 
 use std::cell::Cell;
 
-/// Calls in a row that a connection makes without having waited, before the others get a turn: a read and a send, as
-/// much as it gets from the completion engine.
+/// Calls a connection makes without blocking before it yields: a read and a send, as on the completion backend.
 const CALLS_PER_TURN: u32 = 2;
 
-/// Counts the calls of one connection since it last waited.
+/// Counts a connection's calls since it last blocked or yielded.
 #[derive(Debug, Default)]
 pub(super) struct CoopBudget {
     calls: Cell<u32>,
 }
 
 impl CoopBudget {
-    /// Before a call: lets the others run if this one's turn is over.
+    /// Before a call: yields if the budget is used up.
     pub(super) async fn step(&self) {
         if self.calls.get() >= CALLS_PER_TURN {
             self.calls.set(0);
@@ -22,7 +21,7 @@ impl CoopBudget {
         self.calls.set(self.calls.get() + 1);
     }
 
-    /// The call had to wait, so others have run.
+    /// The call blocked, so other tasks have run.
     pub(super) fn has_waited(&self) {
         self.calls.set(0);
     }

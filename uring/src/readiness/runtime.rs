@@ -1,4 +1,4 @@
-//! tokio's own event loop on one thread, and buffers the kernel need not know.
+//! tokio's own event loop on one thread, and unregistered buffers.
 
 use crate::buf::Buffers;
 use crate::completion::StartError;
@@ -18,10 +18,10 @@ impl Runtime {
     }
 }
 
-/// Makes this thread's event loop and maps its buffers.
+/// Builds this thread's event loop and maps its buffers.
 ///
 /// # Errors
-/// No descriptors or no memory are left.
+/// Out of descriptors or memory.
 pub(crate) fn build(options: &Options) -> Result<(Runtime, Buffers), StartError> {
     let refused = |error| StartError::new(format!("cannot start an event loop: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;

@@ -1,4 +1,4 @@
-//! A connection's calls: each moves what it can now, or waits for the event that says it can.
+//! A connection's calls: each moves what it can now, or waits for readiness.
 #![expect(unsafe_code, reason = "receives into and gathers from memory that is named by address")]
 
 use super::pace::CoopBudget;
@@ -13,7 +13,7 @@ use std::task::{Poll, Waker};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFdReadyGuard;
 
-/// A broken connection is a result, not a signal. Whether the descriptor is blocking does not matter.
+/// No SIGPIPE, and no blocking whatever the descriptor's mode.
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// One connection.
@@ -58,7 +58,7 @@ impl Socket {
         self.watched.socket().as_raw_fd()
     }
 
-    /// One read into a buffer of `buffers`, which is taken once there are bytes.
+    /// One read into a buffer of `buffers`, taken once there are bytes.
     pub(crate) async fn read(&self, buffers: &Buffers) -> io::Result<Buffer> {
         self.pace.step().await;
         loop {
@@ -85,7 +85,7 @@ impl Socket {
     /// One receive into `len` bytes at `start`.
     ///
     /// # Safety
-    /// They are writable, and used by nobody else, until the future is ready or dropped.
+    /// They are writable and used by nothing else until the future completes or is dropped.
     async unsafe fn fill(&self, start: *mut u8, len: usize) -> io::Result<usize> {
         self.pace.step().await;
         loop {
@@ -98,7 +98,7 @@ impl Socket {
         }
     }
 
-    /// Waits until a read may find something.
+    /// Waits until the socket may be readable.
     async fn readable(&self, patience: Interruptible) -> io::Result<AsyncFdReadyGuard<'_, socket2::Socket>> {
         let events = self.watched.events()?;
         std::future::poll_fn(|cx| {
@@ -124,8 +124,7 @@ impl Socket {
         self.drain(|| self.watched.socket().send_with_flags(bytes, SEND_FLAGS)).await
     }
 
-    /// Sends at most `len_max` bytes of `pieces` behind the first `skip`; the result may be short, and is 0 if there is
-    /// nothing left.
+    /// Sends at most `len_max` bytes of `pieces` after the first `skip`; the result may be short, and is 0 if nothing is left.
     pub(crate) async fn gather<P: GatherBuf>(
         &self,
         pieces: &P,
@@ -144,10 +143,10 @@ impl Socket {
         .await
     }
 
-    /// One sending call, now or when the peer has made room.
+    /// One send call, now or when the socket is writable.
     async fn drain(&self, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
         self.pace.step().await;
-        // There is nearly always room: no event is asked for.
+        // There is nearly always room: try before waiting for an event.
         let mut result = call();
         while result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             let mut readiness = self.watched.events()?.writable().await?;
@@ -173,7 +172,7 @@ impl Socket {
     }
 }
 
-/// What a receive into `len` bytes says; `None` if there was nothing.
+/// The result of a receive into `len` bytes; `None` if it would block.
 fn judge(
     count: libc::ssize_t,
     len: usize,
@@ -181,7 +180,7 @@ fn judge(
 ) -> io::Result<Option<usize>> {
     match count_or_error(count) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => used_up(readiness).map(|()| None),
-        // All there was: what comes after it is another event. The end has been told, and is not cleared.
+        // A short receive took all there was: what follows is another event. The end of the stream stays ready.
         Ok(count) if count < len => {
             readiness.clear_ready();
             Ok(Some(count))
@@ -190,7 +189,7 @@ fn judge(
     }
 }
 
-/// The C convention for results, as Rust's.
+/// Turns a C return value into a `Result`.
 fn count_or_error(count: libc::ssize_t) -> io::Result<usize> {
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }

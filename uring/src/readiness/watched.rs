@@ -1,11 +1,11 @@
-//! A socket among those whose events the thread is told.
+//! A socket registered with epoll.
 #![expect(unsafe_code, reason = "what is watched must stay the same socket")]
 
 use std::io;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-/// A socket whose events the thread is told; or, where the kernel refuses to watch one more, the socket alone.
+/// A socket registered with epoll; or, if epoll refuses one more, the socket alone.
 pub(super) enum AsyncSocket {
     Events(AsyncFd<socket2::Socket>),
     Refused(socket2::Socket, io::Error),
@@ -26,7 +26,7 @@ impl AsyncSocket {
         }
     }
 
-    /// The socket, to be used without waiting.
+    /// The socket, for calls that do not block.
     pub(super) fn socket(&self) -> &socket2::Socket {
         match self {
             Self::Events(events) => events.get_ref(),
@@ -34,10 +34,10 @@ impl AsyncSocket {
         }
     }
 
-    /// What waits.
+    /// Its events.
     ///
     /// # Errors
-    /// `ENOSPC`, `ENOMEM`: it was not to be watched.
+    /// `ENOSPC`, `ENOMEM`: it could not be registered.
     pub(super) fn events(&self) -> io::Result<&AsyncFd<socket2::Socket>> {
         match self {
             Self::Events(events) => Ok(events),
@@ -49,11 +49,10 @@ impl AsyncSocket {
     }
 }
 
-/// A call found nothing although `event` had been told: waits for the next one.
+/// A call would block although `event` said ready: clears it, to wait for the next.
 ///
 /// # Errors
-/// There is none: the socket has been shut down, which stays told for good. (accept(2) on a unix socket finds nothing
-/// then, for ever.)
+/// The socket has been shut down, so no next event comes. (accept(2) on a unix socket then returns `EAGAIN` for ever.)
 pub(super) fn used_up(event: &mut AsyncFdReadyGuard<'_, socket2::Socket>) -> io::Result<()> {
     if event.ready().is_read_closed() || event.ready().is_write_closed() {
         return Err(io::ErrorKind::ConnectionReset.into());

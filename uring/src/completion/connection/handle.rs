@@ -20,7 +20,7 @@ const POLL_FIRST: u16 = 1;
 /// Short receives in a row after which one is expected to be worth leaving armed.
 pub(super) const SHORT_RECEIVES: u8 = 4;
 
-/// A connection and its place, for its stream.
+/// A connection and its index in the driver, for its stream.
 pub(crate) struct Handle {
     driver: Rc<Driver>,
     pub(super) connection: Rc<Connection>,
@@ -41,9 +41,9 @@ impl std::fmt::Debug for Handle {
 enum Found {
     Bytes(Buffer),
     End,
-    /// There are bytes, or the end, and no buffer.
+    /// Readable, but without a buffer.
     Readable,
-    /// What is left of a queued send.
+    /// The rest of a short queued send.
     Unsent(Rest),
 }
 
@@ -74,7 +74,7 @@ impl Handle {
                     Err(error) if is_short_of_room(&error) => {}
                     result => return result,
                 },
-                // Boxed, since it is rare and would make every connection larger.
+                // Boxed: it is rare, and would make every connection's future larger.
                 Found::Unsent(rest) => Box::pin(self.send_rest(rest)).await?,
             }
         }
@@ -141,7 +141,7 @@ impl Handle {
                 return Poll::Pending;
             }
         }
-        // A read that finds bytes at once lets the others run first, if it is not the first in this pass.
+        // A second read in this pass that finds bytes yields to the other connections first.
         if connection.read_in_pass.get() == self.driver.pass() && !connection.arrivals.borrow().is_empty() {
             self.driver.wake_in_next_pass(self.index);
             connection.reader.wait(cx);
@@ -165,7 +165,7 @@ impl Handle {
         self.connection.arrivals.borrow_mut().pop_front()
     }
 
-    /// What `arrival` is for a read; `None` if it is nothing.
+    /// What `arrival` means for a read; `None` if nothing.
     fn found(&self, arrival: Arrival) -> Option<io::Result<Found>> {
         let connection = &*self.connection;
         match arrival.result {
@@ -182,7 +182,7 @@ impl Handle {
                     connection.has_more.set(cqueue::sock_nonempty(arrival.flags));
                     Some(Ok(Found::Bytes(buffer)))
                 }
-                // A wait without a buffer, whose result is events.
+                // From a poll: the result is an event mask.
                 None => Some(Ok(Found::Readable)),
             },
             _ => match -arrival.result {
@@ -190,14 +190,14 @@ impl Handle {
                     self.poll_readable();
                     None
                 }
-                // Interrupted, or cancelled for the sake of a large value. It is armed again.
+                // Interrupted, or cancelled to receive a large value. The caller arms it again.
                 libc::EINTR | libc::EAGAIN | libc::ECANCELED => None,
                 errno => Some(Err(io::Error::from_raw_os_error(errno))),
             },
         }
     }
 
-    /// Sees to it that a receive is under way.
+    /// Starts a receive unless one is in flight.
     fn arm(&self) {
         let connection = &*self.connection;
         if connection.receiving.get() != Receiving::Idle || !connection.arrivals.borrow().is_empty() {
@@ -211,7 +211,7 @@ impl Handle {
         let (receiving, entry) = if setup.multishot && connection.short_receives.get() >= SHORT_RECEIVES {
             (Receiving::Multishot, opcode::RecvMulti::new(fd, GROUP).build())
         } else {
-            // Nearly always it would find nothing yet, but for a client that is ahead of its replies.
+            // Nearly always nothing has arrived yet, except from a client that pipelines.
             let first = if connection.has_more.get() { 0 } else { POLL_FIRST };
             let entry = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(GROUP).ioprio(first).build();
             (Receiving::Selecting, entry.flags(squeue::Flags::BUFFER_SELECT))
@@ -219,7 +219,7 @@ impl Handle {
         self.receive(receiving, entry);
     }
 
-    /// Waits for bytes without a buffer.
+    /// Polls for bytes, without a buffer.
     fn poll_readable(&self) {
         if self.connection.receiving.get() != Receiving::Idle {
             return;
@@ -236,7 +236,7 @@ impl Handle {
         unsafe { self.driver.push(entry.user_data(user_data(RECEIVE, self.index))) };
     }
 
-    /// Receives into memory of the heap what is there.
+    /// Receives what is there into a heap buffer.
     fn receive_now(&self) -> io::Result<Buffer> {
         let mut buffer = self.driver.heap_buffer()?;
         let (start, len) = buffer.lend();
@@ -247,11 +247,13 @@ impl Handle {
         Ok(buffer)
     }
 
-    /// Sends all of `bytes`, without waiting for it: what goes wrong is found by the next read. No queued send must be
-    /// under way.
+    /// Sends all of `bytes` without waiting: the next read reports an error.
+    ///
+    /// # Panics
+    /// If a queued send is in flight.
     pub(crate) fn queue_send(&self, bytes: Vec<u8>) {
         let connection = &*self.connection;
-        // An operation that would have to wait fails, so that it is over when it has been submitted.
+        // A send that would block fails, so that it is over once submitted.
         let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | libc::MSG_DONTWAIT;
         let fd = types::Fd(connection.socket.as_raw_fd());
         let mut entry = opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).flags(flags).build();
@@ -266,7 +268,7 @@ impl Handle {
         unsafe { self.driver.push(entry.user_data(user_data(SEND, self.index))) };
     }
 
-    /// Whether a queued send may not have left yet.
+    /// Whether a queued send may still be in flight.
     pub(crate) fn is_sending(&self) -> bool {
         !matches!(*self.connection.queued_send.borrow(), QueuedSend::Idle)
     }
@@ -280,8 +282,8 @@ impl Handle {
         }
     }
 
-    /// Before something is received into memory of the caller's: waits for a receive that is armed to end; true if it has
-    /// received something that is to be read first.
+    /// Ends the armed receive, before one into the caller's memory; true if it has received something, which must be read
+    /// first.
     pub(crate) async fn stop_receiving(&self) -> bool {
         while self.connection.receiving.get() != Receiving::Idle {
             if self.connection.receiving.get() == Receiving::Multishot {
@@ -312,7 +314,7 @@ impl Handle {
         }
     }
 
-    /// It is being shut down: what is queued is handed to the kernel before.
+    /// Called before a shutdown: submits what is queued.
     pub(crate) fn will_shut(&self, which: Shutdown) {
         if which != Shutdown::Write {
             self.connection.is_shut.set(true);
@@ -320,7 +322,7 @@ impl Handle {
         self.flush();
     }
 
-    /// Hands a queued send to the kernel now.
+    /// Submits a queued send now.
     fn flush(&self) {
         if matches!(*self.connection.queued_send.borrow(), QueuedSend::Queued(_)) {
             self.driver.flush();
@@ -336,7 +338,7 @@ impl Drop for Handle {
         connection.settler.forget();
         connection.forget_arrivals(&self.driver);
         if connection.receiving.get() != Receiving::Idle && !connection.is_shut.get() {
-            // Else it would keep the socket open until the peer does something.
+            // Otherwise the receive would keep the socket open until the peer does something.
             self.driver.cancel(user_data(RECEIVE, self.index));
         }
         connection.remove_if_over(&self.driver, self.index);

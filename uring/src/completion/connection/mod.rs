@@ -1,4 +1,4 @@
-//! A connection's receive and its queued send: operations that wake its task only when there is something to do for it.
+//! A connection's receive and its queued send: operations that wake the task only when it has something to do.
 //!
 //! ```text
 //!            receive                                     queued send
@@ -32,17 +32,17 @@ use waiter::Waiter;
 /// Completions of a multishot receive that may wait for their task; one that gets further ahead is cancelled.
 const AHEAD_MAX: usize = 2;
 
-/// How bytes are waited for.
+/// The state of the receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Receiving {
     Idle,
-    /// One receive into a buffer of the kernel's choice.
+    /// One receive into a provided buffer.
     Selecting,
-    /// Receives, one after the other, until it says otherwise.
+    /// A multishot receive.
     Multishot,
-    /// Multishot, and it has been told to end.
+    /// A multishot receive that is being cancelled.
     Ending,
-    /// A wait without a buffer, since none was free.
+    /// A poll without a buffer, since none was free.
     Polling,
 }
 
@@ -53,15 +53,15 @@ struct Arrival {
     flags: u32,
 }
 
-/// A send that its task does not wait for.
+/// The state of a send that its task does not wait for.
 #[derive(Debug)]
 enum QueuedSend {
     Idle,
-    /// Under way; emptied by a completion that says that all was sent.
+    /// In flight; emptied by a completion that reports success.
     Queued(Vec<u8>),
-    /// Bytes from the front that have been sent.
+    /// Short: the bytes, and how many of them were sent.
     Unsent(Vec<u8>, usize),
-    /// Whoever found it so sends the rest, out of so much memory.
+    /// The task that found it short is sending the rest; bytes of memory it holds.
     Resumed(usize),
     Broken(i32),
 }
@@ -69,24 +69,24 @@ enum QueuedSend {
 /// The bytes of a queued send, and how many of them have been sent.
 type Rest = (Vec<u8>, usize);
 
-/// One connection as its ring's driver knows it.
+/// One connection, the driver's side.
 pub(crate) struct Connection {
     socket: Rc<socket2::Socket>,
     receiving: Cell<Receiving>,
     arrivals: RefCell<VecDeque<Arrival>>,
     queued_send: RefCell<QueuedSend>,
     reader: Waiter,
-    /// Waits for the queued send.
+    /// Waits for the queued send to finish.
     settler: Waiter,
     is_interrupted: Cell<bool>,
     /// The driver's pass in which bytes were last returned.
     read_in_pass: Cell<u32>,
     short_receives: Cell<u8>,
-    /// It has been shut down, so that its receive ends by itself.
+    /// It has been shut down: its receive ends by itself.
     is_shut: Cell<bool>,
-    /// The last receive left bytes behind.
+    /// The last receive left bytes in the socket.
     has_more: Cell<bool>,
-    /// Its stream has gone.
+    /// Its stream was dropped.
     is_over: Cell<bool>,
 }
 
@@ -116,7 +116,7 @@ impl Connection {
             self.receiving.set(Receiving::Idle);
         }
         if receiving == Receiving::Multishot && result == -libc::EINVAL {
-            // A kernel of before 6.0 that a probe did not find out. The task tries again.
+            // A kernel before 6.0 that the probe missed. The task tries again.
             driver.no_more_multishot();
             return self.reader.wake();
         }
@@ -149,8 +149,8 @@ impl Connection {
         driver.cancel(user_data(RECEIVE, index));
     }
 
-    /// The queued send has completed: with less than all, with an error, or, where the kernel says so, with all; true if
-    /// its task was woken.
+    /// The queued send has completed: short, with an error, or, where the kernel reports that too, in full; true if its task
+    /// was woken.
     pub(super) fn queued_send_completed(&self, driver: &Driver, index: usize, result: i32) -> bool {
         let mut state = self.queued_send.borrow_mut();
         let QueuedSend::Queued(bytes) = &mut *state else { return false };
@@ -165,7 +165,7 @@ impl Connection {
             Err(_) => *state = QueuedSend::Broken(-result),
         }
         drop(state);
-        // A client that does not read is not read from: it would only fill buffers that others need.
+        // Stop reading from a client that does not read: it would only fill buffers that others need.
         if self.receiving.get() == Receiving::Multishot {
             self.end_multishot(driver, index);
         }
@@ -177,7 +177,7 @@ impl Connection {
         self.reader.wake()
     }
 
-    /// Everything has been submitted, and what has completed has been handled; `None` if the send is still under way, else
+    /// Called when everything is submitted and all completions are dispatched; `None` if the send is still in flight, else
     /// whether the task was woken.
     pub(super) fn settle_queued_send(&self, driver: &Driver) -> Option<bool> {
         let mut state = self.queued_send.borrow_mut();
@@ -193,7 +193,7 @@ impl Connection {
         Some(false)
     }
 
-    /// Whether a read would return, were it not for a queued send.
+    /// Whether a read would return if there were no queued send.
     fn can_read(&self) -> bool {
         self.is_interrupted.get() || !self.arrivals.borrow().is_empty()
     }
@@ -205,7 +205,7 @@ impl Connection {
         }
     }
 
-    /// Leaves the driver's list once its stream has gone and nothing is under way.
+    /// Leaves the driver's list once its stream is dropped and nothing is in flight.
     pub(super) fn remove_if_over(&self, driver: &Driver, index: usize) {
         if self.is_over.get()
             && self.receiving.get() == Receiving::Idle

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 /// A task that waits for a connection.
 #[derive(Default)]
 pub(super) struct Waiter {
-    /// Kept between waits, which are mostly of the same task.
+    /// Kept between waits, mostly of the same task.
     waker: RefCell<Option<Waker>>,
     is_waiting: Cell<bool>,
 }
@@ -44,7 +44,7 @@ impl Waiter {
     }
 }
 
-/// While a task waits: one whose future has gone is not woken.
+/// Guard of a wait: a task whose future was dropped is not woken.
 pub(super) struct Waiting<'a>(pub(super) &'a Waiter);
 
 impl Drop for Waiting<'_> {

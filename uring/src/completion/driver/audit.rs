@@ -1,12 +1,12 @@
-//! What a debug build checks whenever its ring is about to sleep: that nobody sleeps who could go on. A wake that is lost shows
-//! as a delay until the next beat of a clock, if at all; here it ends the test that lost it.
+//! Debug builds check before each sleep of the ring that no task waits that could run. A lost wake would otherwise show as a
+//! delay until the next timer, if at all; here it fails the test that lost it.
 
 use super::Driver;
 use crate::completion::connection::Connection;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// Connections looked at before each sleep, which go round.
+/// Connections checked before each sleep, in rotation.
 const AT_A_TIME: usize = 64;
 /// How long another processor may take between the arrival of bytes and the end of a wait for them.
 const ARRIVAL: Duration = Duration::from_millis(20);
@@ -18,10 +18,10 @@ pub(super) struct Audit {
 }
 
 impl Driver {
-    /// The ring will wait for `want` completions, when it has submitted what is queued.
+    /// The ring is about to submit what is queued and wait for `want` completions.
     ///
     /// # Panics
-    /// It must not.
+    /// Some task could run.
     pub(super) fn audit_before(&self, want: u32) {
         if want == 0 {
             return;
@@ -35,10 +35,10 @@ impl Driver {
         });
     }
 
-    /// Only time has passed: no bytes have come that a receive should have received.
+    /// The wait ended by its timeout: no socket may have bytes that its receive missed.
     ///
     /// # Panics
-    /// Some have.
+    /// One has.
     pub(super) fn audit_after_time(&self) {
         self.some_connections(|connection| {
             if connection.is_deaf() {

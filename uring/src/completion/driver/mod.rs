@@ -7,16 +7,16 @@
 //! ```
 //!
 //! `park` is the executor's hook: it runs on the ring's thread when no task is ready, and returns only once it has woken
-//! one, since the executor would sleep for good otherwise. The queue of submissions is short, so that it fills, and is
-//! submitted, while tasks still run: the first of a thousand ready connections does not wait for the last.
+//! one, since the executor would otherwise sleep for ever. The submission queue is short, so that it fills and is submitted
+//! while tasks still run: the first of a thousand ready connections does not wait for the last.
 //!
-//! What an entry's completion belongs to is in its user data: a kind in the low bits, an index above them.
+//! The user data of an entry says what its completion belongs to: a kind in the low bits, an index above.
 //!
 //! | kind | index | completes |
 //! |---|---|---|
 //! | `OPERATION` | of [`Operations`] | once |
-//! | `RECEIVE` | of a connection | once, or until a completion says that no more will come |
-//! | `SEND` | of a connection | at submission; in silence if all was sent and the kernel can do that |
+//! | `RECEIVE` | of a connection | once; multishot, until a completion without `F_MORE` |
+//! | `SEND` | of a connection | at submission; without a completion if all was sent and the kernel supports that |
 //! | `TIMER` | of [`Timers`] | once |
 //! | `DOORBELL`, `IGNORED` | none | once |
 #![expect(unsafe_code, reason = "entries name memory by address")]
@@ -55,40 +55,40 @@ pub(super) fn user_data(kind: u64, index: usize) -> u64 {
     (index as u64) << KIND_BITS | kind
 }
 
-/// How long submission rests when the kernel refuses it, which it does when it is out of memory.
+/// Pause before a refused submission is retried; the kernel refuses when it is out of memory.
 const REFUSED_REST: Duration = Duration::from_millis(1);
 
-/// One ring's driver; everything on the ring's thread shares it.
+/// One ring's driver, shared by everything on the ring's thread.
 pub(crate) struct Driver {
     ring: RefCell<IoUring>,
     pub(super) setup: Cell<Setup>,
     pub(super) operations: Operations,
     pub(super) connections: RefCell<Slab<Rc<Connection>>>,
     pub(super) timers: Timers,
-    /// The buffers that receives are given; `None` if they cannot be registered.
+    /// Provided buffers for receives; `None` if they cannot be registered.
     pub(super) pool: Option<Pool>,
     /// Entries for which the submission queue had no room.
     pub(super) backlog: RefCell<VecDeque<squeue::Entry>>,
-    /// Connections with a queued send that is not known to be done.
+    /// Connections whose queued send is not known to be done.
     queued_sends: RefCell<Vec<usize>>,
-    /// Somebody waits for one of them: the ring must not sleep, since it may end in silence.
+    /// A task waits for one of them. The ring must not sleep then: the send may succeed without a completion.
     is_settling: Cell<bool>,
-    /// Connections whose reader goes on in the next pass.
+    /// Connections whose reader is woken in the next pass.
     yielded: RefCell<Vec<usize>>,
     /// Where heap memory comes from when no buffer is free.
     pub(super) buffers: Buffers,
-    /// Completions taken out of their queue, kept for its memory.
+    /// Completions taken from the queue; kept to reuse its memory.
     taken: Cell<Vec<(u64, i32, u32)>>,
     /// Counts the calls of [`Driver::park`].
     pass: Cell<u32>,
     doorbell: Arc<Doorbell>,
-    /// Where the kernel puts the doorbell's count. On the heap for good, as the driver is.
+    /// Where the kernel writes the doorbell's count. On the heap, and never freed, like the driver.
     doorbell_count: Box<Cell<u64>>,
-    /// Wakes the future that the ring runs: for when nothing else was woken.
+    /// Wakes the ring's main future, for when no other task was woken.
     main: OnceCell<Waker>,
     #[cfg(debug_assertions)]
     audit: audit::Audit,
-    /// So many calls of the kernel are refused.
+    /// This many submissions fail.
     #[cfg(test)]
     pub(super) refusals: Cell<u32>,
 }
@@ -131,7 +131,7 @@ impl Driver {
         CURRENT.with_borrow(Clone::clone).expect("a ring on io_uring runs on this thread")
     }
 
-    /// Makes this the driver of the thread; `main` wakes the future that the ring runs.
+    /// Makes this the thread's driver; `main` wakes the ring's main future.
     pub(super) fn enter(self: &Rc<Self>, main: Waker) {
         let _ = self.main.set(main);
         CURRENT.set(Some(Rc::clone(self)));
@@ -140,16 +140,16 @@ impl Driver {
 
     /// The executor's hook, for the driver of this thread.
     pub(super) fn park_current() {
-        // Cloned, so that what is woken may look for the driver too.
+        // Cloned: waking may look up the driver.
         if let Some(driver) = CURRENT.with_borrow(Clone::clone) {
             driver.park();
         }
     }
 
-    /// Hands `entry` to the kernel with the next submission, at once if the queue is full.
+    /// Queues `entry` for the next submission; submits now if the queue is full.
     ///
     /// # Safety
-    /// What the entry names stays valid until its last completion, or, for one that may complete in silence, until it is
+    /// What the entry points to stays valid until its last completion, or, for one that may complete silently, until it is
     /// submitted.
     pub(super) unsafe fn push(&self, entry: squeue::Entry) {
         let mut backlog = self.backlog.borrow_mut();
@@ -170,12 +170,12 @@ impl Driver {
         unsafe { self.ring.borrow_mut().submission().push(entry) }.is_ok()
     }
 
-    /// Submits what is queued, without waiting. A refusal is met again in [`Driver::park`].
+    /// Submits what is queued, without waiting. [`Driver::park`] retries a refusal.
     pub(super) fn submit(&self) {
         let _ = self.enter_kernel(0, EnterFlags::empty());
     }
 
-    /// Submits and waits until `want` completions are there. Deferred work of the kernel runs in here.
+    /// Submits and waits for `want` completions. The kernel's deferred task work runs here.
     pub(super) fn enter_kernel(&self, want: u32, flags: EnterFlags) -> io::Result<()> {
         #[cfg(test)]
         if let Some(left) = self.refusals.get().checked_sub(1) {
@@ -188,21 +188,21 @@ impl Driver {
         unsafe { ring.submitter().enter::<libc::sigset_t>(count, want, flags.bits(), None) }.map(drop)
     }
 
-    /// True if every entry has been handed to the kernel, and every completion there is can be seen.
+    /// True if the kernel has every entry, and every completion is visible.
     fn is_settled(&self) -> bool {
         let mut ring = self.ring.borrow_mut();
         let submission = ring.submission();
         submission.is_empty() && !submission.cq_overflow() && self.backlog.borrow().is_empty()
     }
 
-    /// Lets the kernel show what has completed; true if something has.
+    /// Flushes completions to the queue; true if there are any.
     #[cfg(debug_assertions)]
     pub(super) fn has_completions(&self) -> bool {
         let _ = self.enter_kernel(0, EnterFlags::GETEVENTS);
         !self.ring.borrow_mut().completion().is_empty()
     }
 
-    /// Submits, waits, and wakes the tasks that can go on; returns once there is one.
+    /// Submits, waits, and wakes tasks; returns once one was woken.
     fn park(&self) {
         self.pass.set(self.pass.get().wrapping_add(1));
         let mut has_woken = false;
@@ -215,7 +215,7 @@ impl Driver {
             #[cfg(debug_assertions)]
             self.audit_before(want);
             let refused = self.enter_kernel(want, EnterFlags::GETEVENTS).err();
-            // Before completions are handled, which may queue more.
+            // Before dispatch, which may queue more.
             let is_settled = self.is_settled();
             let has_rung = self.doorbell.awake();
             let count;
@@ -232,7 +232,7 @@ impl Driver {
             has_woken |= self.timers.fire(self) | self.wake_yielded();
             match refused.and_then(|error| error.raw_os_error()) {
                 Some(libc::EBADR) => give_up(),
-                // Nothing shrinks while the kernel is out of memory but the time until the watchdog's patience ends.
+                // Bounded by the watchdog, which ends a process whose ring does not move.
                 Some(libc::EINTR | libc::EBUSY) | None => {}
                 Some(_) if count > 0 => {}
                 Some(_) => std::thread::sleep(REFUSED_REST),
@@ -251,7 +251,7 @@ impl Driver {
         }
     }
 
-    /// Hands out what has completed; says whether a task was woken, and how many completions there were.
+    /// Dispatches completions; returns whether a task was woken, and how many completions there were.
     fn dispatch(&self) -> (bool, usize) {
         let mut taken = self.taken.take();
         let take = |entry: cqueue::Entry| (entry.user_data(), entry.result(), entry.flags());
@@ -284,7 +284,7 @@ impl Driver {
         let mut yielded = self.yielded.take();
         let mut has_woken = false;
         for index in yielded.drain(..) {
-            // One that is no longer there, or waits no longer, does not count as woken: nobody would be ready.
+            // One that is gone or no longer waits does not count as woken: no task would be ready.
             let connection = self.connections.borrow().get(index).map(Rc::clone);
             has_woken |= connection.is_some_and(|connection| connection.wake_reader());
         }
@@ -292,27 +292,27 @@ impl Driver {
         has_woken
     }
 
-    /// Wakes the reader of connection `index` once all tasks that are ready have run, and what they queued is submitted.
+    /// Wakes the reader of connection `index` once all ready tasks have run and what they queued is submitted.
     pub(super) fn wake_in_next_pass(&self, index: usize) {
         self.yielded.borrow_mut().push(index);
     }
 
-    /// Ends the operation that has this user data, if there is one.
+    /// Cancels the operation with this user data, if there is one.
     pub(super) fn cancel(&self, target: u64) {
         let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(IGNORED, 0));
         // SAFETY: the entry names no memory and no descriptor.
         unsafe { self.push(entry) };
     }
 
-    /// The kernel has refused a multishot receive.
+    /// The kernel refused a multishot receive: use none from now on.
     pub(super) fn no_more_multishot(&self) {
         self.setup.set(Setup { multishot: false, ..self.setup.get() });
     }
 
-    /// A buffer of the heap.
+    /// A heap buffer.
     ///
     /// # Errors
-    /// There would be more than there may be.
+    /// The limit on read memory is reached.
     pub(super) fn heap_buffer(&self) -> io::Result<Buffer> {
         self.buffers.heap().ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
@@ -321,17 +321,17 @@ impl Driver {
         Rc::clone(&self.connections.borrow()[index])
     }
 
-    /// Remembers that connection `index` has a queued send.
+    /// Connection `index` has a queued send.
     pub(super) fn send_is_queued(&self, index: usize) {
         self.queued_sends.borrow_mut().push(index);
     }
 
-    /// Somebody waits for a queued send.
+    /// A task waits for a queued send.
     pub(super) fn must_settle(&self) {
         self.is_settling.set(true);
     }
 
-    /// Queued sends that have been submitted and have not completed with less than all are done.
+    /// After a submission: queued sends without a completion are done. True if a task was woken.
     fn settle_sends(&self) -> bool {
         self.is_settling.set(false);
         if self.queued_sends.borrow().is_empty() {
@@ -356,20 +356,20 @@ impl Driver {
         has_woken
     }
 
-    /// Hands everything to the kernel that waits for it, if it takes it.
+    /// Submits everything, backlog included, unless the kernel refuses.
     pub(super) fn flush(&self) {
         loop {
             let before = self.backlog.borrow().len();
             self.push_backlog();
             self.submit();
-            // Ends when the backlog shrinks no more.
+            // Ends when the backlog no longer shrinks.
             if matches!(self.backlog.borrow().len(), left if left == 0 || left == before) {
                 break;
             }
         }
     }
 
-    /// The number of the current pass, which changes whenever all ready tasks have run.
+    /// The number of the current pass; it grows whenever all ready tasks have run.
     pub(super) fn pass(&self) -> u32 {
         self.pass.get()
     }
@@ -378,7 +378,7 @@ impl Driver {
         Arc::clone(&self.doorbell)
     }
 
-    /// A read of the doorbell is always under way: each ring completes it.
+    /// Starts the next read of the doorbell: one is always in flight.
     fn watch_doorbell(&self) {
         let fd = types::Fd(self.doorbell.as_raw_fd());
         let entry = opcode::Read::new(fd, self.doorbell_count.as_ptr().cast(), size_of::<u64>() as u32)
@@ -390,8 +390,7 @@ impl Driver {
     }
 }
 
-/// The kernel had no memory to keep completions in, and has dropped some. Whoever waits for them would wait for good, the
-/// doorbell perhaps among them.
+/// The kernel ran out of memory and dropped completions. Tasks would wait for them for ever, perhaps the doorbell too.
 fn give_up() -> ! {
     tracing::error!("the kernel is out of memory and has lost completions of io_uring: giving up");
     std::process::abort()
