@@ -14,10 +14,23 @@ impl Timestamp {
     pub const PAST: Self = Self(1);
 }
 
-/// The process's clock: monotonic seconds since startup, and the Unix time of startup.
+/// What a clock shows first: as expiry times 0 and 1 have their own meaning.
+const FIRST_SECOND: u64 = 2;
+
+/// The Unix time, seconds; 0 if the system's clock stands before 1970.
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// The process's clock: monotonic seconds, and the Unix time at which they began to count.
+///
+/// It counts from the start of the process, or goes on where the clock of an earlier process has been: what that has called
+/// expired stays expired, and what has not expires when its second comes.
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
+    /// What it showed then.
+    first: Timestamp,
     /// Unix time at which this clock read 0.
     unix_start: u64,
     /// Seconds added by `debugtime`.
@@ -29,22 +42,35 @@ pub struct Clock {
 impl Clock {
     /// A clock that reads 2 now.
     pub fn start() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        Self::going_on(unix_now().saturating_sub(FIRST_SECOND), Timestamp(FIRST_SECOND as u32))
+    }
+
+    /// A clock that reads `now` now, and read or would have read 0 at the Unix time `unix_start`.
+    pub fn going_on(unix_start: u64, now: Timestamp) -> Self {
         Self {
             started: Instant::now(),
-            unix_start: unix.saturating_sub(2),
+            first: now.max(Timestamp(FIRST_SECOND as u32)),
+            unix_start,
             moved: AtomicI64::new(0),
             paused: AtomicI64::new(0),
         }
     }
 
-    /// Seconds since startup, plus 2.
+    /// Seconds since it began to count, plus 2.
     pub fn now(&self) -> Timestamp {
         let secs = match self.paused.load(Ordering::Relaxed) {
-            0 => self.started.elapsed().as_secs() as i64 + 2 + self.moved.load(Ordering::Relaxed),
+            0 => {
+                let elapsed = self.started.elapsed().as_secs() as i64;
+                elapsed + i64::from(self.first.0) + self.moved.load(Ordering::Relaxed)
+            }
             secs => secs,
         };
-        Timestamp(secs.clamp(2, i64::from(u32::MAX)) as u32)
+        Timestamp(secs.clamp(FIRST_SECOND as i64, i64::from(u32::MAX)) as u32)
+    }
+
+    /// Seconds for which the process has run at `now`, plus 2, as memcached counts them.
+    pub fn uptime(&self, now: Timestamp) -> u64 {
+        u64::from(now.0.saturating_sub(self.first.0)) + FIRST_SECOND
     }
 
     /// Unix time at which this clock read 0.
@@ -110,5 +136,18 @@ mod tests {
         assert_eq!(clock.now(), Timestamp(before.0 + 100));
         clock.resume();
         assert!(clock.now() >= Timestamp(before.0 + 100));
+    }
+
+    #[test]
+    fn a_clock_that_goes_on_counts_the_uptime_anew() {
+        let clock = Clock::going_on(1_000, Timestamp(500));
+        clock.pause();
+        let now = clock.now();
+        assert!(now >= Timestamp(500));
+        assert_eq!((clock.unix_start(), clock.unix(now)), (1_000, 1_000 + u64::from(now.0)));
+        assert_eq!(clock.uptime(Timestamp(500)), 2);
+        assert_eq!(clock.uptime(Timestamp(560)), 62);
+        clock.shift(-100);
+        assert_eq!(clock.uptime(clock.now()), 2, "debugtime may go back before the start");
     }
 }

@@ -3,7 +3,7 @@
 use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Environment, StartupError};
 use memcrsd::logging;
 use memcrsd::process::{self, BoundPort, Transport};
-use memcrsd::server::{self, Ports, Request, StartError};
+use memcrsd::server::{self, Ports, Request, StartError, Storage};
 use memcrsd::top;
 use std::io::{self, Write as _};
 use std::mem;
@@ -42,7 +42,11 @@ fn run() -> Result<(), StartupError> {
 fn serve(config: &Config) -> Result<(), StartupError> {
     let denied = |error: StartError| StartupError::new(EX_OSERR, error.to_string());
     let mut prepared = process::prepare(config)?;
+    let memory_file = prepared.memory_file.take().map(|file| server::inspect(file, config));
+    let memory_file = memory_file.transpose().map_err(denied)?;
+    prepared.detach(config)?;
     logging::start(config.verbosity);
+    let storage = Storage::open(config, memory_file).map_err(denied)?;
     let ports = Ports::bind(config).map_err(denied)?;
     prepared.after_bind(config)?;
     let tcp = |&address| BoundPort { transport: Transport::Tcp, address };
@@ -53,7 +57,7 @@ fn serve(config: &Config) -> Result<(), StartupError> {
     bound.extend(ports.metrics_address().map(metrics));
     let users = mem::take(&mut prepared.users);
     let certificates = prepared.certificates.clone();
-    let server = ports.start(config, prepared.connections_max, users, certificates).map_err(denied)?;
+    let server = ports.start(storage, prepared.connections_max, users, certificates).map_err(denied)?;
     prepared.after_start(config, &bound).inspect_err(|_| prepared.end(config))?;
     loop {
         match server.next_request() {

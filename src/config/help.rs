@@ -171,7 +171,16 @@ pub(super) const SPECS: &[Spec] = &[
         "file",
         &["enable ASCII protocol authentication. format:", "user:pass\\nuser2:pass2\\n"],
     ),
-    value('e', "memory-file", "file", &["ignored with a warning: the cache is empty after a", "restart"]),
+    value(
+        'e',
+        "memory-file",
+        "file",
+        &[
+            "keep the items in <file>, on a tmpfs or DAX: the next",
+            "server that is given it has them again, however this",
+            "one ends, unless the machine ends with it",
+        ],
+    ),
     flag('Z', "enable-ssl", &["enable TLS/SSL"]),
     value('o', "extended", "list", &["comma separated list of extended options"]),
     own(

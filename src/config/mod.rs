@@ -9,7 +9,7 @@
 //! the environment come in as [`Environment`], an error goes out as lines and a status.
 //!
 //! Options for memcached's slab allocator, LRU threads and hash table are parsed, checked and shown like the rest; `-h`
-//! lists them as without effect. `-e`, whose effect an operator would miss, warns at startup.
+//! lists them as without effect.
 
 mod documents;
 mod extended;

@@ -110,7 +110,7 @@ fn every_short_option_is_accepted() {
         ("-X", |c| !c.dump_enabled),
         ("-W", |c| !c.watch_enabled),
         ("-Y /etc/users", |c| c.auth_file.is_some() && c.protocol == Protocol::Ascii),
-        ("-e /mnt/items", |c| c.memory_file.is_some() && c.warnings.len() == 1),
+        ("-e /mnt/items", |c| c.memory_file.as_deref() == Some("/mnt/items") && c.warnings.is_empty()),
         ("-Z", |c| c.ssl_enabled && c.listen[0].tls == ListenTls::On),
         ("-Z -l notls:h -U 7", |c| c.listen.iter().all(|listener| listener.tls == ListenTls::Off)),
         ("memcached -m 64", |c| c.maxbytes == 64 << 20),

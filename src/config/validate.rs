@@ -34,9 +34,6 @@ pub(super) fn values(options: &Options, environment: &Environment) -> Result<Con
     if config.large_pages && !environment.large_pages {
         return Err(StartupError::new(EX_BAD_VALUE, "Cannot enable large pages on this system"));
     }
-    if config.memory_file.is_some() {
-        config.warnings.push("WARNING: -e is ignored: the cache starts empty after a restart.".to_owned());
-    }
     if options.enable_ssl > 0 && !environment.tls {
         return Err(StartupError::new(EX_USAGE, "This server is not built with TLS support."));
     }

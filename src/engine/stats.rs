@@ -5,7 +5,7 @@ use crate::config::{OWN_VERSION, settings};
 use crate::engine::counters::Sums;
 use crate::engine::{Executor, Shared};
 use crate::limits::MEMCACHED_VERSION;
-use crate::store::{Memory, Store, Totals};
+use crate::store::{Memory, RestoreOutcome, Store, Totals};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use std::fmt::{Display, Write as _};
@@ -81,7 +81,7 @@ impl Report<'_> {
     fn process(&self, to: &mut Writer<'_, '_>) {
         let clock = &self.shared.clock;
         to.put("pid", std::process::id());
-        to.put("uptime", self.now.0);
+        to.put("uptime", clock.uptime(self.now));
         to.put("time", clock.unix(self.now));
         to.put("version", MEMCACHED_VERSION);
         to.put("libevent", "none");
@@ -256,6 +256,16 @@ impl Report<'_> {
         let gauges = &self.shared.gauges;
         to.put("memcrsd_stuck_rings", gauges.stuck_rings.load(Ordering::Relaxed));
         to.put("memcrsd_ring_stalls", gauges.ring_stall_count.load(Ordering::Relaxed));
+        let restored = self.store.restored();
+        to.put("memcrsd_restored_items", restored.map_or(0, |restored| restored.items));
+        to.put("memcrsd_restored_bytes", restored.map_or(0, |restored| restored.bytes));
+        to.put("memcrsd_restore_ms", restored.map_or(0, |restored| restored.elapsed.as_millis()));
+        let result = restored.map_or("none", |restored| match &restored.outcome {
+            RestoreOutcome::New => "new",
+            RestoreOutcome::Restored => "restored",
+            RestoreOutcome::Rejected(_) => "rejected",
+        });
+        to.put("memcrsd_restore_result", result);
     }
 }
 

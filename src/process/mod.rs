@@ -1,8 +1,10 @@
 //! Process setup: limits, daemonizing, privileges, password and certificate files, pid and port files.
 //!
 //! ```text
-//! prepare: certificates ─ look -u up ─ limits ─ (become -u, if it will own files) ─ fork ─ mlockall ─ password file
-//!    the server binds its ports
+//! prepare: certificates ─ look -u up ─ limits ─ (become -u, if it will own files) ─ memory file: open, lock
+//!    the server looks into the memory file
+//! Prepared::detach: fork ─ mlockall ─ password file
+//!    the server restores its items, and binds its ports
 //! Prepared::after_bind: become -u
 //!    the server starts its rings
 //! Prepared::after_start: pid file ─ port file ─ -o drop_privileges
@@ -14,10 +16,12 @@
 //! (`-s`, `-e`): in systemd's usual sandbox root may not write to the user's directories, and the user's clients cannot
 //! connect to a socket owned by root.
 //!
-//! [`prepare`] forks, so it must run before there are threads.
+//! [`Prepared::detach`] forks, so it must run before there are threads. What it comes after can still be refused to whoever
+//! started the server.
 
 mod files;
 mod limits;
+mod memory_file;
 mod privileges;
 mod user;
 
@@ -29,6 +33,7 @@ use crate::logging;
 use crate::tls::Certificates;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::RLIM_INFINITY;
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -43,17 +48,19 @@ pub struct Prepared {
     user_file: Option<UserFile>,
     /// TLS certificates (-Z).
     pub certificates: Option<Arc<Certificates>>,
+    /// The memory file (-e), open and locked.
+    pub memory_file: Option<File>,
     /// The user to become, until it is done.
     user: Option<user::Identity>,
+    /// Locked memory that the limit allows.
+    lockable_bytes: u64,
 }
 
-/// Sets the process up as `config` says, up to binding ports.
-///
-/// With -d this returns in the child; the parent has exited with status 0.
+/// Sets the process up as `config` says, up to [`Prepared::detach`].
 ///
 /// # Errors
-/// memcached's message and exit status: root without -u, an unknown user, a limit that cannot be raised, a password file
-/// that cannot be read.
+/// memcached's message and exit status: root without -u, an unknown user, a limit that cannot be raised, a memory file that
+/// cannot be opened or that another process has.
 pub fn prepare(config: &Config) -> Result<Prepared, StartupError> {
     for warning in &config.warnings {
         complain(warning);
@@ -66,29 +73,46 @@ pub fn prepare(config: &Config) -> Result<Prepared, StartupError> {
     }
     let connections_max = limits::raise_descriptors(config)?;
     let lockable_bytes = limits::raise_lockable();
-    let mut prepared =
-        Prepared { connections_max, users: Users::default(), user_file: None, certificates, user: identity };
+    let mut prepared = Prepared {
+        connections_max,
+        users: Users::default(),
+        user_file: None,
+        certificates,
+        memory_file: None,
+        user: identity,
+        lockable_bytes,
+    };
     if config.socketpath.is_some() || config.memory_file.is_some() {
         prepared.become_user(config)?;
     }
-    if config.daemonize {
-        nix::unistd::daemon(config.core_dumps, config.verbosity > 0).map_err(|errno| {
-            StartupError::new(
-                EX_BAD_VALUE,
-                format!("failed to daemon() in order to daemonize: {}", logging::reason(&errno.into())),
-            )
-        })?;
-    }
-    if config.lock_memory {
-        let keeps_rights = prepared.user.as_ref().is_none_or(user::Identity::is_root);
-        let is_unlimited = lockable_bytes == RLIM_INFINITY || (keeps_rights && limits::locks_beyond_limits());
-        lock_memory(is_unlimited);
-    }
-    let (user_file, users) = users(config)?;
-    Ok(Prepared { users, user_file, ..prepared })
+    prepared.memory_file = config.memory_file.as_deref().map(memory_file::lock).transpose()?;
+    Ok(prepared)
 }
 
 impl Prepared {
+    /// The rest before ports are bound. With -d this returns in the child; the parent has exited with status 0.
+    ///
+    /// # Errors
+    /// memcached's message and exit status: a password file that cannot be read.
+    pub fn detach(&mut self, config: &Config) -> Result<(), StartupError> {
+        if config.daemonize {
+            nix::unistd::daemon(config.core_dumps, config.verbosity > 0).map_err(|errno| {
+                StartupError::new(
+                    EX_BAD_VALUE,
+                    format!("failed to daemon() in order to daemonize: {}", logging::reason(&errno.into())),
+                )
+            })?;
+        }
+        if config.lock_memory {
+            let keeps_rights = self.user.as_ref().is_none_or(user::Identity::is_root);
+            let is_unlimited =
+                self.lockable_bytes == RLIM_INFINITY || (keeps_rights && limits::locks_beyond_limits());
+            lock_memory(is_unlimited);
+        }
+        (self.user_file, self.users) = users(config)?;
+        Ok(())
+    }
+
     /// Once the ports are bound: drops root.
     ///
     /// # Errors

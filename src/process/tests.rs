@@ -97,7 +97,7 @@ fn child_goes_into_the_background() {
     let report = background_report(unistd::Pid::parent());
     let user = Some("root".to_owned());
     let config = Config { daemonize: true, user, ..Config::default() };
-    prepare(&config).unwrap();
+    prepare(&config).unwrap().detach(&config).unwrap();
     let facts = format!(
         "leads its session: {}, in {}, says to {}",
         unistd::getsid(None) == Ok(unistd::Pid::this()),

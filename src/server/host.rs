@@ -8,7 +8,7 @@ use crate::store::{self, Item};
 use std::sync::Arc;
 use uring::Waker;
 
-/// Wakes rings for the store, and reports evictions to watchers.
+/// Wakes rings for the store, reports evictions to watchers, and how far a start has come to the log.
 pub(super) struct Host {
     pub(super) wakers: Arc<[Waker<Message>]>,
     pub(super) shared: Arc<Shared>,
@@ -25,5 +25,9 @@ impl store::Host for Host {
 
     fn evicted(&self, item: &Item<'_>, _now: Timestamp) {
         self.shared.log_eviction(item);
+    }
+
+    fn restoring(&self, done: u64, total: u64) {
+        tracing::info!("[restart] looked through {} MB of {} MB", done >> 20, total >> 20);
     }
 }

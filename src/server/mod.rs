@@ -8,8 +8,8 @@
 //!        └─► …         └── Adopt ───┘ (and wakes, from the store of any ring)
 //! ```
 //!
-//! Start: ports, what the kernel allows, store, threads; connections are accepted once all rings are built. Stop: listeners,
-//! idle connections, replies in flight, then the process, since rings are never taken down (see `uring::Ring`).
+//! Start: what the kernel allows, store, ports, threads; connections are accepted once all rings are built. Stop: listeners,
+//! idle connections, replies in flight, the memory file, then the process, since rings are never taken down (see `uring::Ring`).
 
 mod accept;
 mod admission;
@@ -29,6 +29,7 @@ mod ring;
 mod signals;
 mod spawner;
 mod stall;
+mod storage;
 mod sweeps;
 #[cfg(test)]
 mod tests;
@@ -36,15 +37,12 @@ mod udp;
 mod watchdog;
 
 use crate::auth::Users;
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Shared;
-use crate::limits::SLAB_PAGE_BYTES;
 use crate::logging;
 use crate::store::Store;
 use crate::tls::Certificates;
 use context::Message;
-use host::Host;
 use listen::{Listeners, listen};
 use spawner::RingSpawner;
 use std::net::{SocketAddr, TcpListener};
@@ -57,6 +55,7 @@ pub use client::{Client, unexpected};
 pub use error::StartError;
 pub use health::health;
 pub use signals::Request;
+pub use storage::{Storage, inspect};
 
 /// How long a stop waits for the rings; each gives itself less.
 const STOP_TIMEOUT: Duration = Duration::from_millis(900);
@@ -99,29 +98,20 @@ impl Ports {
         self.metrics.as_ref().map(|(_, address)| *address)
     }
 
-    /// Starts the server. When this returns its listeners accept, up to `connections_max` connections at a time; with -Y or -S
-    /// only `users` may log in, and `certificates` are for the listeners of -Z.
-    ///
-    /// Blocks the signals that [`Server::next_request`] waits for; so it is called before other threads are started.
+    /// Starts the server on `storage`. When this returns its listeners accept, up to `connections_max` connections at a time;
+    /// with -Y or -S only `users` may log in, and `certificates` are for the listeners of -Z.
     ///
     /// # Errors
     /// The kernel or the container refuses what the server needs, or there is not enough memory.
     pub fn start(
         self,
-        config: &Config,
+        storage: Storage,
         connections_max: u32,
         users: Users,
         certificates: Option<Arc<Certificates>>,
     ) -> Result<Server, StartError> {
-        let support = backends::choose(config.io_engine)?;
-        signals::block();
-        let rings = rings(config);
-        let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings).map(|_| uring::mailbox()).unzip();
-        let wakers: Arc<[Waker<Message>]> = wakers.into();
-        let epoch = Instant::now();
-        let shared = Shared::new(config.clone(), Clock::start(), rings);
-        let store =
-            open_store(config, rings, Host { wakers: Arc::clone(&wakers), shared: Arc::clone(&shared) })?;
+        let Storage { support, epoch, shared, store, wakers, mailboxes } = storage;
+        let config = &shared.config;
         shared.set_users(users);
         if let Some(certificates) = &certificates {
             shared.set_certificates(Arc::clone(certificates));
@@ -130,7 +120,7 @@ impl Ports {
             // Before the first client can write.
             store.begin_copy();
         }
-        let heartbeats = Heartbeats::new(rings);
+        let heartbeats = Heartbeats::new(mailboxes.len());
         let spawner = RingSpawner {
             support,
             connections_max,
@@ -152,11 +142,11 @@ impl Ports {
                 .map_err(|error| StartError::new(format!("can't copy: {}", logging::reason(&error))))?;
         }
         if let Some((listener, _)) = self.metrics {
-            metrics::serve(listener, engine, store, Arc::clone(&shared)).map_err(|error| {
+            metrics::serve(listener, engine, Arc::clone(&store), Arc::clone(&shared)).map_err(|error| {
                 StartError::new(format!("can't serve metrics: {}", logging::reason(&error)))
             })?;
         }
-        Ok(Server { wakers, threads, shared, heartbeats })
+        Ok(Server { wakers, threads, shared, store, heartbeats })
     }
 }
 
@@ -170,6 +160,7 @@ pub struct Server {
     wakers: Arc<[Waker<Message>]>,
     threads: Vec<std::thread::JoinHandle<()>>,
     shared: Arc<Shared>,
+    store: Arc<Store>,
     heartbeats: Arc<Heartbeats>,
 }
 
@@ -186,45 +177,29 @@ impl Server {
 
     /// Closes all connections (replies in flight arrive if the client reads them) and ends the rings, within a second. The
     /// process must exit afterwards: a ring leaves behind what it could not end.
+    ///
+    /// Then a memory file is closed, which takes as long as its file system takes to write it: on a tmpfs no time.
     pub fn stop(self) {
         self.heartbeats.stop();
-        stop(&self.wakers, &self.threads);
+        // A ring that is stuck may still write when it goes on. Its file is as after a kill.
+        if stop(&self.wakers, &self.threads)
+            && let Err(errno) = self.store.close_cleanly()
+        {
+            tracing::warn!("failed to write the memory file to its device: {}", errno.desc());
+        }
     }
 }
 
-fn stop(wakers: &[Waker<Message>], threads: &[std::thread::JoinHandle<()>]) {
+/// Ends the rings; false if one does not end.
+fn stop(wakers: &[Waker<Message>], threads: &[std::thread::JoinHandle<()>]) -> bool {
     for waker in wakers {
         // A ring that has ended needs no message.
         let _ = waker.post(Message::Stop);
     }
     let deadline = Instant::now() + STOP_TIMEOUT;
-    while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+    let have_ended = || threads.iter().all(std::thread::JoinHandle::is_finished);
+    while !have_ended() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-fn open_store(config: &Config, rings: usize, host: Host) -> Result<Arc<Store>, StartError> {
-    let options = crate::store::Options {
-        memory_limit: config.maxbytes,
-        item_size_max: config.item_size_max,
-        evict: config.evictions,
-        rings,
-        replicas: config.replicas.clamp(1, rings),
-        classes: crate::engine::classes(config),
-        seed: None,
-        log_entries: None,
-        address_space: None,
-        memory_file: None,
-    };
-    for (index, bytes) in options.classes.chunk_bytes().iter().enumerate() {
-        let per_page = SLAB_PAGE_BYTES / bytes;
-        tracing::debug!("slab class {:3}: chunk size {bytes:9} perslab {per_page:7}", index + 1);
-    }
-    let store = Store::new(options, Box::new(host)).map_err(|error| StartError::new(error.to_string()))?;
-    if config.large_pages {
-        store.use_large_pages().map_err(|errno| {
-            StartError::new(format!("Cannot enable large pages on this system: madvise: {}", errno.desc()))
-        })?;
-    }
-    Ok(store)
+    have_ended()
 }

@@ -17,8 +17,12 @@ pub enum Request {
 const HANDLED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGHUP];
 
 /// Blocks the signals, so that [`next`] gets them. Call it before starting other threads, which inherit the mask.
+///
+/// With them the one that says that a file would get longer than `ulimit -f` allows: the error says so too.
 pub(super) fn block() {
-    handled().thread_block().expect("the set is valid");
+    let mut blocked = handled();
+    blocked.add(Signal::SIGXFSZ);
+    blocked.thread_block().expect("the set is valid");
 }
 
 /// Raises a request from any thread.

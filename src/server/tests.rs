@@ -1,6 +1,6 @@
 //! The edge inside the test's process: real rings, real sockets, real sessions, and the server's clock and counters at hand.
 
-use super::{Ports, Server};
+use super::{Ports, Server, Storage};
 use crate::auth::Users;
 use crate::config::{Config, Endpoint, ListenSpec, ListenTls, Protocol};
 use crate::engine::counters::Counts;
@@ -22,7 +22,8 @@ impl Running {
         adjust(&mut config);
         let ports = Ports::bind(&config).expect("a free port");
         let address = ports.addresses()[0];
-        let server = ports.start(&config, config.maxconns, Users::default(), None).expect("a server");
+        let storage = Storage::open(&config, None).expect("memory");
+        let server = ports.start(storage, config.maxconns, Users::default(), None).expect("a server");
         Self { server, address }
     }
 

@@ -177,6 +177,19 @@ const OWN: &[Row] = &[
     ("memcrsd_stuck_rings", "memcrsd_stuck_rings", GAUGE, "Rings that do not turn."),
     ("memcrsd_ring_stalls", "memcrsd_ring_stalls_total", COUNTER, "Times a ring was found not to turn."),
     ("memcrsd_drafts", "memcrsd_drafts", GAUGE, "Values being received into item memory."),
+    (
+        "memcrsd_restored_items",
+        "memcrsd_restored_items",
+        GAUGE,
+        "Items that the start found in the memory file.",
+    ),
+    (
+        "memcrsd_restored_bytes",
+        "memcrsd_restored_bytes",
+        GAUGE,
+        "Bytes of those items, as memcached counts them.",
+    ),
+    ("memcrsd_restore_ms", "memcrsd_restore_milliseconds", GAUGE, "Time that the start took to find them."),
 ];
 
 /// Commands counted by hits and misses; hits by class too.

@@ -187,7 +187,8 @@ fn general_statistics_have_memcacheds_names_in_its_order() {
         lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped";
     const OWN: &str = "memcrsd_version memcrsd_segments_bytes memcrsd_large_bytes memcrsd_index_bytes memcrsd_ghost_bytes \
         memcrsd_log_bytes memcrsd_segments_in_use memcrsd_segments_free memcrsd_pins memcrsd_drafts \
-        memcrsd_stuck_rings memcrsd_ring_stalls";
+        memcrsd_stuck_rings memcrsd_ring_stalls memcrsd_restored_items memcrsd_restored_bytes memcrsd_restore_ms \
+        memcrsd_restore_result";
     let mut peer = Peer::new(Config::default());
     text(&mut peer, "set a 0 0 1\r\nx\r\nget a\r\n");
     let stats = text(&mut peer, "stats\r\n");

@@ -1,0 +1,70 @@
+//! -e: opens the memory file for this process alone.
+
+use super::denied;
+use crate::config::StartupError;
+use crate::logging;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+/// Opens `path`, or makes an empty file, and locks it until this process and those forked from it have ended. Writes nothing.
+///
+/// # Errors
+/// Exit status 71. memcached's line: the file cannot be opened. Our own: another process has it.
+pub(super) fn lock(path: &str) -> Result<File, StartupError> {
+    // A pipe would block. The mode is memcached's, but for the right to run it.
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
+    let file = opened.map_err(|error| {
+        denied(format!("failed to open file for mmap: {} (-e {path})", logging::reason(&error)))
+    })?;
+    // The lock is the open file's: it stays through a fork, and goes with the last descriptor.
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(denied(format!("failed to lock the memory file {path}: another server uses it")))
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(denied(format!("failed to lock the memory file {path}: {}", logging::reason(&error))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::Pid;
+    use std::fs;
+
+    #[test]
+    fn one_has_it_until_it_lets_go() {
+        let path = std::env::temp_dir().join(format!("memcrsd-{}-memory-file", Pid::this()));
+        let name = path.to_str().unwrap();
+        fs::write(&path, "not empty").unwrap();
+        let held = lock(name).unwrap();
+        let refusal = lock(name).unwrap_err();
+        assert_eq!(refusal.lines, [format!("failed to lock the memory file {name}: another server uses it")]);
+        assert_eq!(refusal.status, 71);
+        drop(held);
+        lock(name).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"not empty", "it is left as it is");
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_named() {
+        let refusal = lock("/").unwrap_err();
+        assert_eq!(refusal.lines, ["failed to open file for mmap: Is a directory (-e /)"]);
+        let refusal = lock("/no/such/place").unwrap_err();
+        assert_eq!(
+            refusal.lines,
+            ["failed to open file for mmap: No such file or directory (-e /no/such/place)"]
+        );
+        assert_eq!(lock("").unwrap_err().status, 71);
+    }
+}

@@ -1,0 +1,133 @@
+//! The store, and what else all rings share, before there are rings and ports. With -e this is when the items come back: the
+//! ports are bound later, so that nobody is kept waiting, and no load balancer takes a server for ready that is not.
+
+use super::backends;
+use super::context::Message;
+use super::error::StartError;
+use super::host::Host;
+use super::{rings, signals};
+use crate::clock::{self, Clock};
+use crate::config::Config;
+use crate::engine::Shared;
+use crate::limits::SLAB_PAGE_BYTES;
+use crate::store::{MemoryFile, Occasion, Options, RestoreOutcome, Restored, Store};
+use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Instant;
+use uring::{Mailbox, Support, Waker};
+
+/// Where Linux says which boot this is. Source: `proc_sys_kernel(5)`.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// A store that rings can be started on.
+#[derive(Debug)]
+pub struct Storage {
+    pub(super) support: Support,
+    /// When the server's clock started.
+    pub(super) epoch: Instant,
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Arc<Store>,
+    pub(super) wakers: Arc<[Waker<Message>]>,
+    pub(super) mailboxes: Vec<Mailbox<Message>>,
+}
+
+/// Looks into `file`, the open and locked one of -e, and changes nothing.
+///
+/// # Errors
+/// There is something else in it.
+pub fn inspect(file: File, config: &Config) -> Result<MemoryFile, StartError> {
+    let occasion = Occasion {
+        memory_limit: config.maxbytes,
+        item_size_max: config.item_size_max,
+        boot_id: boot_id(),
+        unix_now: clock::unix_now(),
+        address_space: None,
+    };
+    let path = config.memory_file.as_deref().unwrap_or_default();
+    MemoryFile::open(file, &occasion)
+        .map_err(|error| StartError::new(format!("the memory file {path} {error}")))
+}
+
+/// The boot's identity. Where it cannot be told it is another one each time: then only what was stopped cleanly is used.
+fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default().replace('-', "");
+    let id = u128::from_str_radix(text.trim(), 16).unwrap_or_else(|_| {
+        let half = || u128::from(RandomState::new().hash_one(0));
+        half() << 64 | half()
+    });
+    id.to_be_bytes()
+}
+
+impl Storage {
+    /// Makes the store, with what `memory_file` holds.
+    ///
+    /// Blocks the signals that [`super::Server::next_request`] waits for; so it is called before other threads are started.
+    ///
+    /// # Errors
+    /// The kernel or the container refuses what the server needs, or there is not enough memory.
+    pub fn open(config: &Config, memory_file: Option<MemoryFile>) -> Result<Self, StartError> {
+        let support = backends::choose(config.io_engine)?;
+        signals::block();
+        let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings(config)).map(|_| uring::mailbox()).unzip();
+        let wakers: Arc<[Waker<Message>]> = wakers.into();
+        let epoch = Instant::now();
+        let clock = match &memory_file {
+            Some(file) => Clock::going_on(file.unix_start(), file.now()),
+            None => Clock::start(),
+        };
+        let shared = Shared::new(config.clone(), clock, rings(config));
+        let host = Host { wakers: Arc::clone(&wakers), shared: Arc::clone(&shared) };
+        let store = open_store(config, memory_file, host)?;
+        if let Some(restored) = store.restored() {
+            tell(restored, config.memory_file.as_deref().unwrap_or_default());
+        }
+        Ok(Self { support, epoch, shared, store, wakers, mailboxes })
+    }
+}
+
+/// One line about the start, which ends as memcached's does where there is nothing.
+fn tell(restored: &Restored, path: &str) {
+    match &restored.outcome {
+        RestoreOutcome::New => tracing::warn!("[restart] {path} is new, starting with a clean cache"),
+        RestoreOutcome::Rejected(why) => {
+            tracing::warn!("[restart] {path} is not used: {why}, starting with a clean cache");
+        }
+        RestoreOutcome::Restored => {
+            let (items, megabytes) = (restored.items, restored.bytes as f64 / f64::from(1 << 20));
+            let secs = restored.elapsed.as_secs_f64();
+            tracing::warn!("[restart] restored {items} items, {megabytes:.1} MB, from {path} in {secs:.2} s");
+        }
+    }
+}
+
+fn open_store(
+    config: &Config,
+    memory_file: Option<MemoryFile>,
+    host: Host,
+) -> Result<Arc<Store>, StartError> {
+    let rings = rings(config);
+    let options = Options {
+        memory_limit: config.maxbytes,
+        item_size_max: config.item_size_max,
+        evict: config.evictions,
+        rings,
+        replicas: config.replicas.clamp(1, rings),
+        classes: crate::engine::classes(config),
+        seed: None,
+        log_entries: None,
+        address_space: None,
+        memory_file,
+    };
+    for (index, bytes) in options.classes.chunk_bytes().iter().enumerate() {
+        let per_page = SLAB_PAGE_BYTES / bytes;
+        tracing::debug!("slab class {:3}: chunk size {bytes:9} perslab {per_page:7}", index + 1);
+    }
+    let store = Store::new(options, Box::new(host)).map_err(|error| StartError::new(error.to_string()))?;
+    if config.large_pages {
+        store.use_large_pages().map_err(|errno| {
+            StartError::new(format!("Cannot enable large pages on this system: madvise: {}", errno.desc()))
+        })?;
+    }
+    Ok(store)
+}
