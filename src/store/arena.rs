@@ -75,7 +75,8 @@ impl Arena {
         Ok(Self::new(region, geometry, log))
     }
 
-    fn new(region: Region, geometry: Geometry, log: Log) -> Self {
+    /// An arena over `region`, whose sizes are those of `geometry`.
+    pub(super) fn new(region: Region, geometry: Geometry, log: Log) -> Self {
         let counts = (0..geometry.segment_ids()).map(|_| PinCounts::default()).collect();
         Self { region, geometry, counts, held: Held::default(), log }
     }
@@ -128,6 +129,21 @@ impl Arena {
 
     pub(super) fn segment_offset(&self, id: u32) -> u64 {
         self.geometry.segment_offset(id)
+    }
+
+    /// Makes sure that there is memory behind a range of whole pages.
+    pub(super) fn commit(&self, offset: u64, bytes: u64) -> nix::Result<()> {
+        self.region.commit(offset, bytes)
+    }
+
+    /// Bytes that can still be committed, if that has an end.
+    pub(super) fn available(&self) -> u64 {
+        self.region.available()
+    }
+
+    /// Loads a range of whole pages that is about to be read.
+    pub(super) fn load(&self, offset: u64, bytes: u64) {
+        self.region.load(offset, bytes);
     }
 
     pub(super) fn discard(&self, offset: u64, bytes: u64) {

@@ -263,7 +263,7 @@ impl WriteTxn<'_> {
         if item_bytes > self.item_size_max() {
             return Attempt::TooLarge;
         }
-        let complete = material.complete(target, &put.value);
+        let complete = material.complete(target, &put.value).filter(|reserved| self.is_current(reserved));
         let queue = match complete {
             // Its memory was taken from this queue, and the ghost may have been forgotten since.
             Some(reserved) if old.is_none() => reserved.queue(),

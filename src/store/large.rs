@@ -31,10 +31,26 @@ pub(super) struct Extents {
 impl Extents {
     /// All of `offset..offset + bytes` is free and has no memory.
     pub(super) fn new(offset: u64, bytes: u64) -> Self {
+        Self::around(&[], offset..offset + bytes)
+    }
+
+    /// All of `range` but for `used` is free and has no memory: offsets and lengths, in order.
+    pub(super) fn around(used: &[(u64, u64)], range: std::ops::Range<u64>) -> Self {
         let mut extents =
             Self { by_offset: BTreeMap::new(), by_size: Default::default(), committed_bytes: 0 };
-        extents.put(offset, Free { bytes, committed: false });
+        let mut start = range.start;
+        for &(offset, bytes) in used.iter().chain([&(range.end, 0)]) {
+            if offset > start {
+                extents.put(start, Free { bytes: offset - start, committed: false });
+            }
+            start = offset + bytes;
+        }
         extents
+    }
+
+    /// The free extents: offset and length.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.by_offset.iter().map(|(&offset, free)| (offset, free.bytes))
     }
 
     /// Bytes of memory behind free extents.
@@ -89,6 +105,11 @@ impl Extents {
         self.merge(offset, Free { bytes, committed: true });
     }
 
+    /// Gives an extent back that has no memory.
+    pub(super) fn give_cold(&mut self, offset: u64, bytes: u64) {
+        self.merge(offset, Free { bytes, committed: false });
+    }
+
     /// Up to `bytes_max` of free memory that the caller now discards: offset and length.
     pub(super) fn decommit(&mut self, bytes_max: u64) -> Option<(u64, u64)> {
         let &(_, offset) = self.by_size[1].first()?;
@@ -108,8 +129,7 @@ impl Extents {
         range: std::ops::Range<u64>,
         faults: &mut Faults,
     ) {
-        let free = self.by_offset.iter().map(|(&offset, free)| (offset, free.bytes));
-        let mut all: Vec<(u64, u64)> = used.chain(free).collect();
+        let mut all: Vec<(u64, u64)> = used.chain(self.iter()).collect();
         all.sort_unstable();
         let mut end = range.start;
         for (offset, bytes) in all {

@@ -59,7 +59,9 @@ mod pin_counts;
 mod prefetch;
 mod region;
 mod replica;
+mod request;
 mod reservation;
+mod restore;
 mod segment_table;
 mod shard;
 mod start;
@@ -80,6 +82,9 @@ pub use pin::{Pin, Share};
 use prefetch::prefetch;
 use replica::Group;
 pub use replica::ReplicaMemory;
+pub use request::{
+    Data, Edit, EditError, Edited, Lookup, Put, ReserveError, Retry, UpdateMetadata, Value, Walk,
+};
 pub use reservation::Reservation;
 pub use shard::{Fresh, Shard};
 pub use start::{Options, RestoreOutcome, Restored, StartError};
@@ -92,12 +97,13 @@ use item::Layout;
 use item_ref::ItemRef;
 use key_hash::KeyHasher;
 use log::Log;
+use memory_file::{Headers, Word};
 use parking_lot::Mutex;
+use restore::Parts;
 use segment_table::SegmentTable;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 use sync::Apart;
 use time::Time;
 use written::WrittenKeys;
@@ -112,6 +118,8 @@ pub trait Host: Send + Sync {
     }
     /// A live item is being evicted. Called with the writer lock held: copy what is needed, call nothing of the store.
     fn evicted(&self, _item: &Item<'_>, _now: Timestamp) {}
+    /// The file system of the memory file has no more room: the store goes on with `memory_limit` bytes.
+    fn lacks_room(&self, _memory_limit: u64) {}
     /// A memory file is being restored: `done` of `total` bytes. Called about once a second, before any ring runs.
     fn restoring(&self, _done: u64, _total: u64) {}
 }
@@ -138,6 +146,8 @@ pub struct Store {
     reservation_refused_at: AtomicU32,
     /// Bytes of the buffers that values are received into.
     buffer_bytes: AtomicU64,
+    /// Of the memory file.
+    headers: Option<Arc<Headers>>,
     restored: Option<Restored>,
 }
 
@@ -152,22 +162,33 @@ impl Store {
     ///
     /// # Errors
     /// [`StartError`] if the address space cannot be reserved.
+    #[expect(clippy::needless_pass_by_value, reason = "the memory file is the store's from here on")]
     pub fn new(options: Options, host: Box<dyn Host>) -> Result<Arc<Self>, StartError> {
-        let Options { memory_limit, item_size_max, evict, rings, replicas, classes, seed, .. } = options;
+        let Options { rings, replicas, seed, .. } = options;
         let log = Log::new(options.log_entries.unwrap_or_else(|| log::entries_for(rings)), replicas, rings);
-        let arena = Arena::reserve(memory_limit, options.address_space, log)
-            .map_err(|errno| StartError::AddressSpace { memory_limit, errno })?;
-        let segments = Apart(Mutex::new(SegmentTable::new(&arena, memory_limit, evict, classes)));
-        let replicas = Group::all(replicas, rings, memory_limit);
+        let hasher = seed.map_or_else(KeyHasher::random, KeyHasher::from_seed);
+        let parts = match &options.memory_file {
+            Some(file) => restore::open(file, &options, log, &hasher, &*host)?,
+            None => restore::nothing(&options, log)?,
+        };
+        Ok(Arc::new(Self::of(parts, &options, hasher, host)))
+    }
+
+    fn of(parts: Parts, options: &Options, hasher: KeyHasher, host: Box<dyn Host>) -> Self {
+        let Parts { arena, segments, replicas, file, now, due_flush } = parts;
         let index_bytes = replicas.iter().map(|replica| replica.bytes()).sum();
-        Ok(Arc::new(Self {
+        let time = Time::default();
+        time.set(now);
+        time.set_flush_at(due_flush);
+        let (headers, restored) = file.unzip();
+        Self {
             arena,
-            segments,
-            hasher: seed.map_or_else(KeyHasher::random, KeyHasher::from_seed),
+            limit: AtomicU64::new(segments.limit),
+            segments: Apart(Mutex::new(segments)),
+            hasher,
             host,
-            evict,
-            item_size_max,
-            limit: AtomicU64::new(memory_limit),
+            evict: options.evict,
+            item_size_max: options.item_size_max,
             replica_of: replicas
                 .iter()
                 .enumerate()
@@ -175,18 +196,14 @@ impl Store {
                 .collect(),
             replicas,
             index_bytes: AtomicU64::new(index_bytes),
-            time: Time::default(),
+            time,
             abandoned: Mutex::new(Vec::new()),
             abandoned_count: AtomicU32::new(0),
             reservation_refused_at: AtomicU32::new(Timestamp::NEVER.0),
             buffer_bytes: AtomicU64::new(0),
-            restored: options.memory_file.map(|_| Restored {
-                items: 0,
-                bytes: 0,
-                elapsed: Duration::ZERO,
-                outcome: RestoreOutcome::New,
-            }),
-        }))
+            headers,
+            restored,
+        }
     }
 
     /// What the start found in the memory file; `None` without one.
@@ -200,7 +217,11 @@ impl Store {
     /// # Errors
     /// It could not be written to its device: it counts only until the machine is started again.
     pub fn close_cleanly(&self) -> nix::Result<()> {
-        Ok(())
+        let Some(headers) = &self.headers else { return Ok(()) };
+        self.segments.lock().close_ledger();
+        headers.sync()?;
+        headers.set(Word::Clean, 1);
+        headers.sync()
     }
 
     /// Asks the kernel to keep segments in large pages. Large items, whose pages come and go, stay in small ones.
@@ -223,12 +244,33 @@ impl Store {
 
     /// A ring has read its clock. What has expired by `now` is gone for all rings from here on.
     pub fn advance(&self, now: Timestamp) {
-        self.time.advance(now);
+        if self.time.advance(now) {
+            self.note_second(now);
+        }
+    }
+
+    /// A restart goes on from there, whatever the system's clock says then.
+    #[cold]
+    fn note_second(&self, now: Timestamp) {
+        if let Some(headers) = &self.headers {
+            headers.set(Word::LastSecond, u64::from(now.0));
+        }
     }
 
     /// Sets the time, back as well: then what had expired may be there again. For `debugtime`.
     pub fn set_now(&self, now: Timestamp) {
         self.time.set(now);
+        self.note_second(now);
+    }
+
+    /// Everything is flushed when the clock reaches `at`; never, if that is [`Timestamp::NEVER`].
+    fn set_flush_at(&self, at: Timestamp) {
+        // Under the lock, so that the file and the rings come to know the same.
+        let _segments = self.segments.lock();
+        self.time.set_flush_at(at);
+        if let Some(headers) = &self.headers {
+            headers.set(Word::DueFlush, u64::from(at.0));
+        }
     }
 
     /// `-m`, bytes.
@@ -261,7 +303,8 @@ impl Store {
         if bytes > self.arena.limit_max() {
             return false;
         }
-        self.segments.lock().set_limit(bytes);
+        let mut segments = self.segments.lock();
+        segments.set_limit(bytes);
         self.limit.store(bytes, Ordering::Relaxed);
         true
     }
@@ -419,163 +462,4 @@ impl Store {
         }
         is_any || log.is_held_before(place, except)
     }
-}
-
-/// What a look-up finds.
-#[derive(Debug)]
-pub enum Lookup<'a> {
-    /// The live item.
-    Hit(Item<'a>),
-    /// It was there, its time had passed. Reported once, then it is a miss.
-    Expired,
-    /// It was there, but is older than the last flush. Reported once, as long as the index has not been tidied.
-    Flushed,
-    /// Nothing.
-    Miss,
-}
-
-/// A place in a walk over all items; the default is the beginning.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Walk {
-    table: usize,
-}
-
-/// The request's value.
-#[derive(Debug)]
-pub enum Data<'d> {
-    /// It has none.
-    None,
-    /// In the read buffer.
-    Bytes(&'d [u8]),
-    /// Received into item memory; published in place if the edit's value is [`Value::Data`].
-    Reservation(Reservation),
-}
-
-impl Data<'_> {
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::None => &[],
-            Self::Bytes(bytes) => bytes,
-            Self::Reservation(reservation) => reservation.bytes(),
-        }
-    }
-}
-
-/// What an edit does to its key.
-#[derive(Debug)]
-pub enum Edit {
-    /// Nothing.
-    Keep,
-    /// Removes the item.
-    Remove,
-    /// Stores a new version.
-    Put(Put),
-    /// Changes the item's fields in place: ordered like a write, cas stays.
-    UpdateMetadata(UpdateMetadata),
-}
-
-/// A new version of an item.
-#[derive(Debug)]
-pub struct Put {
-    /// Client flags.
-    pub flags: u32,
-    /// When it expires.
-    pub exptime: Timestamp,
-    /// Its value.
-    pub value: Value,
-    /// An explicit CAS unique (meta `E`), else the next number.
-    pub cas: Option<u64>,
-    /// Marked stale.
-    pub stale: bool,
-    /// Somebody has been told to recache it.
-    pub won: bool,
-    /// The key came in base64.
-    pub key_is_binary: bool,
-}
-
-/// A new version's value.
-#[derive(Debug)]
-pub enum Value {
-    /// The request's data.
-    Data,
-    /// The request's data, which is the old value counted on, in its old length.
-    Padded,
-    /// The old value, then the data (append).
-    OldThenData,
-    /// The data, then the old value (prepend).
-    DataThenOld,
-    /// The old value.
-    Old,
-    /// Nothing.
-    Empty,
-    /// The front of this buffer, of this length in bytes (incr, decr).
-    Digits([u8; 24], u8),
-}
-
-impl Value {
-    /// A counted item and one marked stale are the same item to its users, whose past uses are kept: memcached writes both
-    /// in place.
-    /// A number that has become longer is another item.
-    fn is_same_item(&self, old_value_bytes: usize) -> bool {
-        match self {
-            Self::Old | Self::Padded => true,
-            Self::Digits(_, length) => usize::from(*length) <= old_value_bytes,
-            _ => false,
-        }
-    }
-}
-
-/// Changes of an item's own fields.
-#[derive(Debug, Default)]
-pub struct UpdateMetadata {
-    /// Sets the expiry.
-    pub exptime: Option<Timestamp>,
-    /// Sets or clears the stale mark.
-    pub stale: Option<bool>,
-    /// Sets or clears the won mark.
-    pub won: Option<bool>,
-}
-
-/// An edit that was carried out.
-#[derive(Debug)]
-pub struct Edited<R> {
-    /// What `decide` returned in its last call.
-    pub outcome: R,
-    /// The CAS unique of the item after the edit; 0 if there is none.
-    pub cas: u64,
-}
-
-/// Why nothing was done yet: try again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// When others have had their turn: more has to be evicted than one call may.
-    Soon,
-    /// In a while, when some of the values have come that are on their way: they hold all the memory that they may.
-    Later,
-    /// When other rings have replayed, which have been woken: the log is full, or memory waits for them. See
-    /// [`Store::slowest`].
-    Stalled,
-}
-
-/// Why no memory was reserved for a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReserveError {
-    /// No memory: -M and full, or everything is in use.
-    OutOfMemory,
-    /// There may be some later.
-    Retry(Retry),
-}
-
-/// Why an edit was not carried out. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EditError {
-    /// See [`ReserveError::OutOfMemory`].
-    OutOfMemory,
-    /// The new version is over `-I`.
-    TooLarge,
-    /// A copied item, whose key has been written since the copy began.
-    Superseded,
-    /// It may be carried out later.
-    Retry(Retry),
 }

@@ -106,6 +106,11 @@ impl Group {
         Replica { ring, cursor: 0, is_shared: self.is_shared(), group: Arc::clone(self), stays: PhantomData }
     }
 
+    /// The index of a replica that no ring has taken yet.
+    pub(super) fn index_mut(group: &mut Arc<Self>) -> &mut Index {
+        &mut Arc::get_mut(group).expect("no ring has taken it").index
+    }
+
     pub(super) fn rings(&self) -> Range<usize> {
         self.rings.clone()
     }

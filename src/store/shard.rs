@@ -154,6 +154,7 @@ impl Shard {
             let mut txn = self.write_txn();
             txn.segments.redeem(hash);
             let slice = txn.approach(need);
+            txn.note_lowered_limit();
             if slice == Some(Slice::Idle) {
                 if txn.segments.break_promise() {
                     continue;
@@ -345,16 +346,17 @@ impl Fresh<'_> {
     /// # Errors
     /// The log is full.
     pub fn flush(&mut self) -> Result<(), Retry> {
-        self.flush_now()?;
-        self.shard.store.time.set_flush_at(Timestamp::NEVER);
+        self.flush_now(Timestamp::NEVER)?;
+        self.shard.store.set_flush_at(Timestamp::NEVER);
         Ok(())
     }
 
-    fn flush_now(&mut self) -> Result<(), Retry> {
+    /// Flushes; this was to be done at `due`.
+    fn flush_now(&mut self, due: Timestamp) -> Result<(), Retry> {
         loop {
             let mut txn = self.shard.write_txn();
             if txn.has_log_room(1) {
-                txn.flush();
+                txn.flush(due);
                 return Ok(());
             }
             drop(txn);
@@ -364,14 +366,16 @@ impl Fresh<'_> {
 
     /// The flush happens when the clock reaches `at`; a later call replaces it (`flush_all` with a delay).
     pub fn flush_at(&mut self, at: Timestamp) {
-        self.shard.store.time.set_flush_at(at);
+        self.shard.store.set_flush_at(at);
     }
 
     #[cold]
     fn flush_due(&mut self) {
         // While another ring is stuck it stays due, and every command tries again.
-        if self.shard.store.time.take_due_flush(self.now) && self.flush_now().is_err() {
-            self.shard.store.time.set_flush_at(self.now);
+        if let Some(due) = self.shard.store.time.take_due_flush(self.now)
+            && self.flush_now(due).is_err()
+        {
+            self.shard.store.set_flush_at(self.now);
         }
     }
 

@@ -44,11 +44,10 @@ impl Time {
         exptime != Timestamp::NEVER && exptime <= self.now()
     }
 
-    /// It is `now`, or later.
-    pub(super) fn advance(&self, now: Timestamp) {
-        if self.now() < now {
-            self.now.fetch_max(now.0, Ordering::Relaxed);
-        }
+    /// It is `now`, or later; true if that is news.
+    #[inline]
+    pub(super) fn advance(&self, now: Timestamp) -> bool {
+        self.now() < now && self.now.fetch_max(now.0, Ordering::Relaxed) < now.0
     }
 
     /// It is `now`, even if it was later before.
@@ -62,14 +61,21 @@ impl Time {
         at != Timestamp::NEVER.0 && at <= now.0
     }
 
+    /// When a flush is due; never, if none is.
+    pub(super) fn flush_at(&self) -> Timestamp {
+        Timestamp(self.flush_at.load(Ordering::Relaxed))
+    }
+
     pub(super) fn set_flush_at(&self, at: Timestamp) {
         self.flush_at.store(at.0, Ordering::Relaxed);
     }
 
-    /// True for the one caller that must carry out the flush that is due.
-    pub(super) fn take_due_flush(&self, now: Timestamp) -> bool {
+    /// The time of the flush that is due, for the one caller that must carry it out.
+    pub(super) fn take_due_flush(&self, now: Timestamp) -> Option<Timestamp> {
         let at = self.flush_at.load(Ordering::Relaxed);
         let (never, relaxed) = (Timestamp::NEVER.0, Ordering::Relaxed);
-        at != never && at <= now.0 && self.flush_at.compare_exchange(at, never, relaxed, relaxed).is_ok()
+        let is_due = at != never && at <= now.0;
+        let is_mine = is_due && self.flush_at.compare_exchange(at, never, relaxed, relaxed).is_ok();
+        is_mine.then_some(Timestamp(at))
     }
 }

@@ -20,6 +20,7 @@ use crate::clock::Timestamp;
 use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Uses that a key counts as having had when it comes back: it was stored twice.
 const GHOST_HITS: u8 = 2;
@@ -71,6 +72,11 @@ impl<'t> WriteTxn<'t> {
     /// Bytes of all indexes, as the store has them and as these have them.
     pub(super) fn index_bytes(&self) -> (u64, u64) {
         (self.store.index_bytes(), self.store.replicas.iter().map(|replica| replica.bytes()).sum())
+    }
+
+    /// When the next flush is due, as a number.
+    pub(super) fn due_flush(&self) -> u64 {
+        self.store.time.flush_at().0.into()
     }
 
     pub(super) fn evicts(&self) -> bool {
@@ -260,7 +266,13 @@ impl<'t> WriteTxn<'t> {
         };
         // SAFETY: the segment table just handed these bytes out, and the reservation count keeps them.
         unsafe { item::write_head(at, layout, key, &fields) };
+        self.segments.cover(arena, item_ref);
         Ok(ReservedItem::new(self.store, item_ref, layout, queue))
+    }
+
+    /// False if an item whose value is complete must not be published where it is.
+    pub(super) fn is_current(&self, reserved: &ReservedItem) -> bool {
+        self.segments.counts_at(self.arena(), reserved.item())
     }
 
     /// Writes the final head of an item whose value is complete.
@@ -286,10 +298,11 @@ impl<'t> WriteTxn<'t> {
         old: Option<(ItemRef, Item<'_>)>,
         new: Option<(ItemRef, Item<'_>, Queue)>,
     ) {
+        let arena = self.arena();
+        self.segments.record(arena, old, new);
         let (old_ref, new_ref) =
             (old.map_or(ItemRef::NONE, |old| old.0), new.map_or(ItemRef::NONE, |new| new.0));
         self.append(Delta::Entry { hash, old: old_ref, new: new_ref });
-        let arena = self.arena();
         if let Some((item_ref, item, queue)) = new {
             self.segments.link(arena, item_ref, &item, queue);
         }
@@ -303,8 +316,9 @@ impl<'t> WriteTxn<'t> {
         self.append(Delta::Entry { hash, old: item_ref, new: item_ref });
     }
 
-    /// Removes every item.
-    pub(super) fn flush(&mut self) {
+    /// Removes every item, as was to be done at `due`.
+    pub(super) fn flush(&mut self, due: Timestamp) {
+        self.segments.record_flush(due);
         self.append(Delta::Flush);
         if let Some(written) = &mut self.segments.written {
             written.insert_all();
@@ -320,6 +334,15 @@ impl<'t> WriteTxn<'t> {
         );
         self.arena().log().append(delta);
         self.replica.apply_own(self.store, delta);
+    }
+
+    /// If the memory file could not be given more memory, the limit is lower than others think.
+    pub(super) fn note_lowered_limit(&self) {
+        let limit = self.segments.limit;
+        if limit < self.store.memory_limit() {
+            self.store.limit.store(limit, Ordering::Relaxed);
+            self.store.host.lacks_room(limit);
+        }
     }
 
     pub(super) fn host_evicted(&self, item: &Item<'_>) {

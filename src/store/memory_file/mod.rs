@@ -1,9 +1,44 @@
-//! The memory file (`-e`): all that the store holds lies in a file, and the next process goes on with it.
+//! The memory file (`-e`): all that the store holds lies in a file, and the next process goes on with it, however this one
+//! ends.
+//!
+//! The memory is a log of items that describe themselves, so the file needs little more than them: the [`superblock`], and
+//! a word or two for each segment and large item ([`headers`]). Indexes, queues and sums are made anew (`restore`).
+//!
+//! # What the file says at any moment
+//! An item is there for the next process if its unit is in use and no flush has come since that was opened, and if it is
+//! *alive*: a bit of its own head. It is born dead, alive when it is published, and dead when it leaves the index.
+//! Under the writer lock, in this order, each visible to others before the next (`durable`):
+//!
+//! 1. head and value, dead
+//! 2. `used` of its segment covers it; or the slot of a large item is in use, at the end of its queue
+//! 3. CAS uniques up to its own are reserved
+//! 4. the new version is alive
+//! 5. the old version is dead
+//! 6. the delta is in the log: other rings see the new version; then the client is told
+//!
+//! So nothing that anybody has seen is missing, and nothing is there that anybody has seen gone. A process that is killed
+//! between 4 and 5 leaves two versions, of which either is right, because nobody has seen the new one: the next process
+//! keeps one. A write that only removes has step 5 alone; a touch or a mark is one word of the head, in front of its delta.
+//! A flush is one store in front of its delta: the superblock's number of flushes. Segments that were opened before it
+//! are closed, and a value that was being received into one is copied when it is complete.
+//!
+//! Memory is reused when its unit says free.
 
+pub(in crate::store) mod durable;
+mod headers;
+mod ledger;
 mod superblock;
 
+pub(super) use headers::{Headers, SegmentHeader, Slot};
+pub(super) use ledger::Ledger;
+pub(super) use superblock::Word;
+
 use super::geometry::Geometry;
+use super::region::Region;
 use crate::clock::Timestamp;
+use headers::Sections;
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -29,7 +64,7 @@ pub struct Occasion {
 
 /// What has been found in a memory file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// Nothing: it is new.
     Empty,
     /// Its superblock says that the rest can be used.
@@ -173,8 +208,70 @@ impl MemoryFile {
     }
 
     /// Length of the file, bytes.
-    fn length(&self) -> u64 {
-        self.geometry.bytes
+    pub(super) fn length(&self) -> u64 {
+        Sections::of(self.geometry).bytes
+    }
+
+    pub(super) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    pub(super) fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// True if it was opened for a store of these sizes.
+    pub(super) fn is_for(&self, memory_limit: u64, item_size_max: u64) -> bool {
+        self.identity.memory_limit == memory_limit && self.identity.item_size_max == item_size_max
+    }
+
+    /// Gives back all that is in the file, and makes it as long as it must be. Mappings of it stay.
+    ///
+    /// # Errors
+    /// It may not be as long.
+    pub(super) fn empty(&self) -> nix::Result<()> {
+        let (most, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
+        if self.length() > most {
+            // To try would end the process (SIGXFSZ).
+            return Err(Errno::EFBIG);
+        }
+        let set_length = |bytes| {
+            let result = self.file.set_len(bytes);
+            result.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+        };
+        set_length(0)?;
+        set_length(self.length())
+    }
+
+    /// Maps the file: its headers, and the memory for items.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn map(&self) -> nix::Result<(Headers, Region)> {
+        let sections = Sections::of(self.geometry);
+        let headers = Headers::new(Region::map(&self.file, 0, sections.region)?, sections);
+        Ok((headers, Region::map(&self.file, sections.region, self.geometry.bytes)?))
+    }
+
+    /// From here on the file is this process's, and is not what was stopped cleanly any more.
+    ///
+    /// # Errors
+    /// That does not reach its device.
+    pub(super) fn begin(&self, headers: &Headers, is_new: bool) -> nix::Result<()> {
+        if is_new {
+            headers.write_identity(self.identity);
+            headers.set(Word::CasReserved, 1);
+        }
+        headers.set(Word::UnixStart, self.unix_start);
+        headers.set(Word::LastSecond, u64::from(self.now.0));
+        headers.set(Word::BootIdLow, self.boot_id[0]);
+        headers.set(Word::BootIdHigh, self.boot_id[1]);
+        let was_clean = headers.get(Word::Clean) == 1;
+        headers.set(Word::Clean, 0);
+        if is_new {
+            headers.finish_identity(self.identity);
+        }
+        if was_clean { headers.sync() } else { Ok(()) }
     }
 
     /// Unix time at which the store's clock showed or would have shown `Timestamp(0)`: that of the first process that wrote

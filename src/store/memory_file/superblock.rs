@@ -27,6 +27,21 @@ pub(super) const SUPERBLOCK_BYTES: usize = 4096;
 pub(super) const LAYOUT_VERSION: u64 = 1;
 const MAGIC: u64 = u64::from_ne_bytes(*b"memcrsd\0");
 const WORDS: usize = 17;
+
+/// A word of the superblock that is used by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Word {
+    Checksum = 6,
+    BootIdLow = 8,
+    BootIdHigh = 9,
+    Clean = 10,
+    UnixStart = 11,
+    LastSecond = 12,
+    CasReserved = 13,
+    Flushes = 14,
+    DueFlush = 15,
+    ExtentSlots = 16,
+}
 const CONSTANT_WORDS: usize = 6;
 
 /// What never changes in a file.
@@ -48,6 +63,12 @@ pub(super) struct Found {
     pub(super) is_clean: bool,
     pub(super) unix_start: u64,
     pub(super) last_second: u64,
+}
+
+impl Identity {
+    pub(super) fn words(self) -> [u64; CONSTANT_WORDS] {
+        [MAGIC, LAYOUT_VERSION, self.memory_limit, self.item_size_max, self.region_bytes, self.shifts]
+    }
 }
 
 /// A checksum that any changed bit changes.

@@ -16,6 +16,14 @@ pub(super) fn reserve(bytes: usize) -> nix::Result<NonNull<u8>> {
     NonNull::new(unsafe { alloc_zeroed(layout(bytes)?) }).ok_or(nix::errno::Errno::ENOMEM)
 }
 
+/// Maps a file: here there is none.
+pub(super) fn map(_file: &std::fs::File, _offset: u64, _bytes: usize) -> nix::Result<NonNull<u8>> {
+    Err(nix::errno::Errno::ENODEV)
+}
+
+/// Loads a range: it is there.
+pub(super) fn load(_start: NonNull<u8>, _bytes: usize) {}
+
 /// Asks for large pages: the heap has none.
 #[expect(clippy::unnecessary_wraps, reason = "mappings can refuse")]
 pub(super) fn advise_large(_start: NonNull<u8>, _bytes: usize) -> nix::Result<()> {

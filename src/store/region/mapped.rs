@@ -3,7 +3,8 @@
 #![expect(unsafe_code, reason = "owns the mapping")]
 
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
@@ -15,6 +16,23 @@ pub(super) fn reserve(bytes: usize) -> nix::Result<NonNull<u8>> {
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
     let base = unsafe { mmap_anonymous(None, length, prot, flags) }?;
     Ok(base.cast())
+}
+
+/// Maps `bytes` of a file from `offset` on, shared with it.
+pub(super) fn map(file: &File, offset: u64, bytes: usize) -> nix::Result<NonNull<u8>> {
+    let length = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
+    let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing in this process; the file is locked
+    // against other processes of ours, and of others we see no more than bytes.
+    let base = unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file, offset as i64) }?;
+    Ok(base.cast())
+}
+
+/// Maps the pages that a range has memory for, in one go; a hint.
+pub(super) fn load(start: NonNull<u8>, bytes: usize) {
+    const MADV_POPULATE_READ: i32 = 22;
+    // SAFETY: the advice changes the contents of no memory, whosever it is.
+    unsafe { libc::madvise(start.as_ptr().cast(), bytes, MADV_POPULATE_READ) };
 }
 
 /// Asks for large pages.

@@ -6,22 +6,29 @@
 //! large_base ...  extents of whole pages, one large item each
 //! ```
 //!
+//! A memory file is mapped whole and shared: its memory is the file's, and is claimed before it is touched
+//! ([`Region::commit`]), since a page that the file system has no room for would kill the process.
+//!
 //! Relies on anonymous memory being zero and on the kernel overcommitting a `MAP_NORESERVE` mapping; where address
 //! space is limited (`ulimit -v`, strict overcommit) the caller asks for less. Does not know what it holds.
 
 #![expect(unsafe_code, reason = "owns the mapping and hands out its addresses")]
 
+mod file_space;
 #[cfg_attr(miri, path = "heap.rs")]
 #[cfg_attr(not(miri), path = "mapped.rs")]
 mod pages;
 
+use std::fs::File;
 use std::ptr::NonNull;
 
-/// An anonymous mapping of address space.
+/// A mapping of address space.
 #[derive(Debug)]
 pub(super) struct Region {
     base: NonNull<u8>,
     bytes: usize,
+    /// What is mapped, and from where on; `None` for anonymous memory.
+    backing: Option<(File, u64)>,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread; who may touch which bytes when is argued in `item`.
@@ -32,7 +39,40 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Reserves `bytes` of address space; no memory is used yet.
     pub(super) fn reserve(bytes: usize) -> nix::Result<Self> {
-        Ok(Self { base: pages::reserve(bytes)?, bytes })
+        Ok(Self { base: pages::reserve(bytes)?, bytes, backing: None })
+    }
+
+    /// Maps `bytes` of `file` from `offset` on, shared.
+    pub(super) fn map(file: &File, offset: u64, bytes: u64) -> nix::Result<Self> {
+        let file = file.try_clone().map_err(|error| errno_of(&error))?;
+        let base = pages::map(&file, offset, bytes as usize)?;
+        Ok(Self { base, bytes: bytes as usize, backing: Some((file, offset)) })
+    }
+
+    /// Makes sure that there is memory for whole pages of a file; of anonymous memory there is, or the process is killed.
+    ///
+    /// # Errors
+    /// The file system has no room.
+    pub(super) fn commit(&self, offset: u64, bytes: u64) -> nix::Result<()> {
+        assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
+        let Some((file, start)) = &self.backing else { return Ok(()) };
+        file_space::allocate(file, start + offset, bytes)
+    }
+
+    /// Bytes that the file system could still give.
+    pub(super) fn available(&self) -> u64 {
+        self.backing.as_ref().map_or(u64::MAX, |(file, _)| file_space::available(file))
+    }
+
+    /// Writes what is in a file to its device.
+    pub(super) fn sync(&self) -> nix::Result<()> {
+        self.backing.as_ref().map_or(Ok(()), |(file, _)| file.sync_all().map_err(|error| errno_of(&error)))
+    }
+
+    /// Loads whole pages that are about to be read one after the other.
+    pub(super) fn load(&self, offset: u64, bytes: u64) {
+        assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
+        pages::load(self.at(offset), bytes as usize);
     }
 
     /// The address of `offset`.
@@ -57,14 +97,22 @@ impl Region {
     /// The caller owns the range: no item in it can be reached any more.
     pub(super) fn discard(&self, offset: u64, bytes: u64) {
         assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
+        if let Some((file, start)) = &self.backing {
+            file_space::free(file, start + offset, bytes);
+            return;
+        }
         // SAFETY: the range lies in our own mapping; the caller gave up every reference into it.
         unsafe { pages::discard(self.at(offset), bytes as usize) };
     }
 }
 
+fn errno_of(error: &std::io::Error) -> nix::errno::Errno {
+    nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: `base` and `bytes` are the mapping made in `reserve`; pins and reservations hold the store, so none is left.
+        // SAFETY: `base` and `bytes` are the mapping made in `reserve` or `map`; pins and reservations hold the store, so none is left.
         unsafe { pages::release(self.base, self.bytes) };
     }
 }

@@ -28,12 +28,15 @@ mod lazy_fifo;
 mod promise;
 mod queues;
 mod reclaim;
+mod record;
+mod restore;
 mod retire;
 mod schedule;
 mod sum;
 mod sweeper;
 
 pub(super) use queues::{Line, Popped};
+pub(super) use restore::{Books, RestoredLarge, RestoredSegment};
 pub(super) use sweeper::Walk;
 
 use super::arena::{Arena, Placement};
@@ -41,6 +44,7 @@ use super::ghost::Ghost;
 use super::item::{Item, Layout};
 use super::item_ref::ItemRef;
 use super::large::Extents;
+use super::memory_file::Ledger;
 use super::pace::Credit;
 use super::written::WrittenKeys;
 use super::{ClassTotals, Totals};
@@ -196,6 +200,8 @@ pub(super) struct SegmentTable {
     segment_bytes: u64,
     /// One more than the last segment there is address space for.
     segment_ids: u64,
+    /// What the memory file is told.
+    pub(super) ledger: Ledger,
 }
 
 impl SegmentTable {
@@ -246,12 +252,18 @@ impl SegmentTable {
             unit_shift: arena.unit_shift(),
             segment_bytes: arena.segment_bytes(),
             segment_ids: arena.segment_ids(),
+            ledger: Ledger::default(),
         }
     }
 
     /// The next CAS unique; the first is 2, as memcached's.
     pub(super) fn next_cas(&mut self) -> u64 {
         self.cas += 1;
+        self.cas
+    }
+
+    /// The last CAS unique that has been given out.
+    pub(super) fn last_cas(&self) -> u64 {
         self.cas
     }
 
@@ -318,13 +330,7 @@ impl SegmentTable {
         if !self.has(Need::Segment, purpose) {
             return Err(Need::Segment);
         }
-        let fresh = self.segments.len() as u32;
-        let Some(id) = self.free_warm.pop().or_else(|| self.free_cold.pop()).or_else(|| {
-            (u64::from(fresh) < self.segment_ids).then(|| {
-                self.segments.push(Segment::free());
-                fresh
-            })
-        }) else {
+        let Some(id) = self.free_warm.pop().or_else(|| self.commit_segment(arena)) else {
             return Err(Need::Segment);
         };
         self.seal(queue, arena);
@@ -335,7 +341,17 @@ impl SegmentTable {
         self.open[queue as usize] = Some(id);
         self.queues[queue as usize].push_back((EvictionUnit::Segment(id), epoch));
         self.queue_bytes[queue as usize] += self.segment_bytes;
+        self.ledger.open_segment(id, queue as u8, opened);
         Ok(id)
+    }
+
+    /// A free segment without memory.
+    fn new_segment(&mut self) -> Option<u32> {
+        let id = self.segments.len() as u32;
+        (u64::from(id) < self.segment_ids).then(|| {
+            self.segments.push(Segment::free());
+            id
+        })
     }
 
     /// Closes the open segment of `queue`, if there is one.
@@ -367,7 +383,7 @@ impl SegmentTable {
         if !self.has(need, purpose) {
             return Err(need);
         }
-        let Some(offset) = self.extents.take(bytes) else { return Err(need) };
+        let Some(offset) = self.commit_extent(arena, bytes) else { return Err(need) };
         self.epochs = self.epochs.wrapping_add(1);
         let id = self.large_items.insert(Large { offset, bytes, queue: None, epoch: self.epochs }) as u32;
         self.large_bytes += bytes;
@@ -406,7 +422,7 @@ impl SegmentTable {
                     self.reclaim_list.update(id, &mut self.segments);
                 }
             }
-            Placement::Large(id) => self.enqueue_large(id, queue),
+            Placement::Large(id) => self.enter_queue(id, queue),
         }
         let class = &mut self.class_totals[class];
         class.items += 1;
@@ -415,8 +431,13 @@ impl SegmentTable {
         self.totals.bytes += bytes;
     }
 
-    /// Puts a large item at the end of `queue`.
+    /// Puts a large item at the end of `queue`, where it is not yet.
     pub(super) fn enqueue_large(&mut self, id: u32, queue: Queue) {
+        self.ledger.requeue_slot(id, queue as u8);
+        self.enter_queue(id, queue);
+    }
+
+    fn enter_queue(&mut self, id: u32, queue: Queue) {
         let large = &mut self.large_items[id as usize];
         large.queue = Some(queue);
         let entry = (EvictionUnit::Large(id), large.epoch);

@@ -85,6 +85,7 @@ impl SegmentTable {
             self.held_bytes += self.unit_bytes(unit);
             return;
         }
+        self.record_free(unit);
         match unit {
             EvictionUnit::Segment(id) => {
                 self.segments[id as usize].state = State::Free;
@@ -122,6 +123,7 @@ impl SegmentTable {
     /// The last delta of the log was a flush: everything published is gone.
     pub(in crate::store) fn flush(&mut self, arena: &Arena) {
         self.victim = None;
+        self.close_open();
         self.live_bytes = Sum::default();
         for id in 1..self.segments.len() as u32 {
             let segment = &mut self.segments[id as usize];

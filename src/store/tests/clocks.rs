@@ -13,8 +13,8 @@ fn touch(fresh: &mut Fresh<'_>, key: &str) -> bool {
 /// Each ring once went by its own clock: a client that had been told by one ring that a key was gone, with `NOT_FOUND` to
 /// a touch, was served it by another that had not looked at the clock yet.
 #[test]
-fn what_has_expired_on_one_ring_is_gone_on_all() {
-    let store = Store::new(options(2 << 20, 2), Box::new(Quiet)).unwrap();
+pub(super) fn what_has_expired_on_one_ring_is_gone_on_all() {
+    let store = store(options(2 << 20, 2));
     let (mut early, mut late) = (shard(&store, 0), shard(&store, 1));
     set_at(&mut early, NOW, "key", b"value", Timestamp(3)).unwrap();
     assert!(get(&mut late, "key").is_some());
@@ -26,7 +26,7 @@ fn what_has_expired_on_one_ring_is_gone_on_all() {
 /// was gone by then.
 #[test]
 fn a_batch_that_sees_a_later_write_sees_the_later_second() {
-    let store = Store::new(options(2 << 20, 2), Box::new(Quiet)).unwrap();
+    let store = store(options(2 << 20, 2));
     let (mut early, mut late) = (shard(&store, 0), shard(&store, 1));
     set_at(&mut early, NOW, "key", b"value", Timestamp(3)).unwrap();
     let mut batch = late.fresh(NOW);
@@ -39,7 +39,7 @@ fn a_batch_that_sees_a_later_write_sees_the_later_second() {
 
 /// `debugtime` moves the clock back as well.
 #[test]
-fn the_time_can_be_set_back() {
+pub(super) fn the_time_can_be_set_back() {
     let mut shard = alone(options(2 << 20, 1));
     set_at(&mut shard, NOW, "key", b"value", Timestamp(9)).unwrap();
     shard.store().set_now(Timestamp(9));

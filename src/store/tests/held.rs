@@ -13,7 +13,7 @@ fn pin(shard: &mut Shard, key: &str) -> Option<Pin> {
 /// A segment with a pinned value was emptied like any other and gave nothing, so the next was emptied as well, and so on.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn pinned_items_stay_and_cost_no_others() {
+pub(super) fn pinned_items_stay_and_cost_no_others() {
     let mut shard = alone(options(16 << 20, 1));
     let value = [b'v'; 1_000];
     for n in 0..20_000 {
@@ -50,7 +50,7 @@ fn pinned_items_stay_and_cost_no_others() {
 /// as much again.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn values_on_their_way_hold_a_bounded_part_of_memory() {
+pub(super) fn values_on_their_way_hold_a_bounded_part_of_memory() {
     let mut shard = alone(options(64 << 20, 1));
     let mut reservations = Vec::new();
     let refused = loop {
@@ -92,7 +92,7 @@ fn values_on_their_way_hold_a_bounded_part_of_memory() {
 /// Many small values on their way once held a segment each.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn small_values_on_their_way_hold_few_segments() {
+pub(super) fn small_values_on_their_way_hold_few_segments() {
     let mut shard = alone(options(64 << 20, 1));
     let mut reservations = Vec::new();
     for n in 0..300 {
@@ -133,7 +133,7 @@ fn long_values_are_copied_outside_of_the_lock() {
 #[cfg_attr(miri, ignore = "takes hours")]
 fn concurrent_appends_to_a_long_value_lose_nothing() {
     const APPENDS: usize = 400;
-    let store = Store::new(options(64 << 20, 2), Box::new(Quiet)).unwrap();
+    let store = store(options(64 << 20, 2));
     let mut shards = [shard(&store, 0), shard(&store, 1)];
     set(&mut shards[0], "large", &vec![b'-'; 300_000]).unwrap();
     let is_over = AtomicBool::new(false);

@@ -4,10 +4,13 @@ use super::*;
 use crate::classes::Classes;
 
 mod clocks;
+mod disk;
+mod filed;
 mod held;
 mod paced;
 mod policy;
 mod refusing;
+mod restart;
 mod sweeping;
 mod widths;
 
@@ -63,12 +66,17 @@ impl Drop for Checked {
     }
 }
 
+/// A store; over a memory file while [`filed`] says so.
+fn store(options: Options) -> Arc<Store> {
+    Store::new(filed::over_a_file(options), Box::new(Quiet)).unwrap()
+}
+
 fn shard(store: &Arc<Store>, ring: usize) -> Checked {
     Checked { shard: store.shard(ring), is_spoiled: false }
 }
 
 pub(super) fn alone(options: Options) -> Checked {
-    shard(&Store::new(options, Box::new(Quiet)).unwrap(), 0)
+    shard(&store(options), 0)
 }
 
 fn put(value: Value, exptime: Timestamp) -> Edit {
@@ -116,7 +124,7 @@ fn get(shard: &mut Shard, key: &str) -> Option<Vec<u8>> {
 
 /// Items of `value_bytes` that a store of `memory_limit` holds when it evicts for the first time.
 fn held_at_first_eviction(memory_limit: u64, rings: usize, replicas: usize, value_bytes: usize) -> u64 {
-    let store = Store::new(Options { replicas, ..options(memory_limit, rings) }, Box::new(Quiet)).unwrap();
+    let store = store(Options { replicas, ..options(memory_limit, rings) });
     let mut shards: Vec<Checked> = (0..rings).map(|ring| shard(&store, ring)).collect();
     let value = vec![b'v'; value_bytes];
     for n in 0.. {
@@ -181,7 +189,7 @@ fn a_value_grows_by_appends_for_ever() {
     set(&mut shard, "log", b"").unwrap();
     for n in 1..=8_000_usize {
         let append = |_: Option<&Item<'_>>| (put(Value::OldThenData, Timestamp::NEVER), ());
-        shard.fresh(NOW).edit(b"log", &mut Data::Bytes(b"0123456789"), append).unwrap();
+        at_last(|| shard.fresh(NOW).edit(b"log", &mut Data::Bytes(b"0123456789"), append)).unwrap();
         if n.is_multiple_of(1_000) {
             assert_eq!(get(&mut shard, "log").map(|value| value.len()), Some(10 * n));
         }
@@ -421,8 +429,7 @@ fn room_for_a_large_value_is_made_in_turns() {
 #[test]
 
 fn a_flush_waits_for_no_stuck_ring() {
-    let store =
-        Store::new(Options { log_entries: Some(16), ..options(8 << 20, 2) }, Box::new(Quiet)).unwrap();
+    let store = store(Options { log_entries: Some(16), ..options(8 << 20, 2) });
     let (mut shard, mut stuck) = (shard(&store, 0), shard(&store, 1));
     for n in 0..16 {
         set(&mut shard, &format!("key-{n}"), b"v").unwrap();
@@ -533,7 +540,7 @@ fn read_whole_values_on_threads(replicas: usize) {
     const RINGS: usize = 3;
     const KEYS: usize = 40;
     let ops = if cfg!(miri) { 60 } else { 20_000 };
-    let store = Store::new(Options { replicas, ..options(2 << 20, RINGS) }, Box::new(Quiet)).unwrap();
+    let store = store(Options { replicas, ..options(2 << 20, RINGS) });
     let working = AtomicU32::new(RINGS as u32);
     let is_whole = |key: usize, value: &[u8]| {
         value.iter().all(|&byte| byte == value[0]) && value[0] as usize % KEYS == key

@@ -24,7 +24,7 @@ fn moves(shard: &Shard) -> u64 {
 /// that nobody has read. That took seconds, in which the ring served nobody, and on several rings it was refused at last.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn no_set_copies_much_whatever_has_been_read() {
+pub(super) fn no_set_copies_much_whatever_has_been_read() {
     const SETS: usize = 8_000;
     for bytes in [100, 1_000, 15_000] {
         for reads in [1, 3] {
@@ -81,7 +81,7 @@ fn eviction_runs_ahead_of_overwrites_in_main() {
 /// Between the turns in which room is made for a large value others took it, for as long as they wrote.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn a_large_value_finds_its_room_beside_others_writes() {
+pub(super) fn a_large_value_finds_its_room_beside_others_writes() {
     let mut shard = alone(Options { item_size_max: 16 << 20, ..options(64 << 20, 1) });
     fill_and_read(&mut shard, 100, 0);
     let (small, large) = (vec![b's'; 15_000], vec![b'l'; 100_000]);

@@ -27,7 +27,7 @@ fn queue_of(shard: &mut Shard, key: &str) -> Queue {
 /// large value that came back was never remembered. So was one whose reservation was tried twice.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn a_large_value_that_comes_back_is_remembered() {
+pub(super) fn a_large_value_that_comes_back_is_remembered() {
     let mut shard = alone(options(16 << 20, 1));
     // 40 stay; as many of those before them are remembered.
     for n in 0..60 {
@@ -61,7 +61,7 @@ fn use_or_set(shard: &mut Shard, key: &str, bytes: usize) -> bool {
 /// Each value of a megabyte took a sixth of the small queue, so that new items were gone before their second read.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn new_items_keep_their_time_beside_a_stream_of_large_values() {
+pub(super) fn new_items_keep_their_time_beside_a_stream_of_large_values() {
     const LATER: usize = 2_000;
     let mut shard = alone(options(64 << 20, 1));
     let mut misses = 0;
@@ -81,7 +81,7 @@ fn new_items_keep_their_time_beside_a_stream_of_large_values() {
 /// Nor do small items push out a large one before its time: it is as old as they are.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn a_large_value_keeps_its_time_beside_a_stream_of_new_items() {
+pub(super) fn a_large_value_keeps_its_time_beside_a_stream_of_new_items() {
     let mut shard = alone(Options { item_size_max: 16 << 20, ..options(64 << 20, 1) });
     for n in 0..250_000 {
         set(&mut shard, &format!("old-{n}"), &[b'v'; 300]).unwrap();

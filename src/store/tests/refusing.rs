@@ -44,7 +44,7 @@ fn overwrite(shard: &mut Shard, sizes: &mut [usize], writes: usize, bytes: impl 
 /// only when a 16th of it was dead, and 4 % of all items had to be deleted before one write was accepted.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn a_full_store_takes_whatever_needs_no_more_than_it_frees() {
+pub(super) fn a_full_store_takes_whatever_needs_no_more_than_it_frees() {
     for (megabytes, bytes, writes) in [
         (64, 10, 100_000),
         (64, 100, 100_000),
@@ -77,7 +77,7 @@ fn a_full_store_takes_whatever_needs_no_more_than_it_frees() {
 /// Tails of segments, into which nothing fits, differ from one packing to the next.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn a_full_store_of_mixed_sizes_takes_overwrites() {
+pub(super) fn a_full_store_of_mixed_sizes_takes_overwrites() {
     for (megabytes, max) in [(64, 200), (64, 16_000), (64, 40_000), (4, 7_900), (2, 7_900), (16, 1_000_000)] {
         let mut shard = refusing((megabytes << 20) as u64);
         let mut sizes = fill(&mut shard, |n| any_size(n, max));
@@ -113,7 +113,7 @@ fn growth_is_refused_without_work() {
 /// no segment to copy to.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn a_store_over_a_lowered_limit_takes_what_fits_under_it() {
+pub(super) fn a_store_over_a_lowered_limit_takes_what_fits_under_it() {
     let mut shard = refusing(64 << 20);
     let mut sizes = fill(&mut shard, |_| 1_000);
     assert!(shard.store().set_memory_limit(32 << 20));
@@ -146,7 +146,7 @@ fn a_store_over_a_lowered_limit_takes_what_fits_under_it() {
 /// and was refused.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn a_full_store_takes_overwrites_as_they_come() {
+pub(super) fn a_full_store_takes_overwrites_as_they_come() {
     for bytes in [9_000, 15_980, 20_000, 300_000] {
         let mut shard = refusing(64 << 20);
         let sizes = fill(&mut shard, |_| bytes);

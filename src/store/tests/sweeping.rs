@@ -15,7 +15,7 @@ fn swept(shard: &mut Shard, work: impl FnOnce(&mut Shard)) -> (u64, u64) {
 
 /// A store of `items`, each of which expires at `expiry` of its number.
 fn filled(rings: usize, items: u32, expiry: impl Fn(u32) -> u32) -> Vec<Checked> {
-    let store = Store::new(options(64 << 20, rings), Box::new(Quiet)).unwrap();
+    let store = store(options(64 << 20, rings));
     let mut shards: Vec<Checked> = (0..rings).map(|ring| shard(&store, ring)).collect();
     for n in 0..items {
         set_at(&mut shards[0], NOW, &format!("key-{n}"), b"value", Timestamp(expiry(n))).unwrap();
@@ -48,7 +48,7 @@ fn second(shards: &mut [Checked], now: u32) {
 /// expiries spread over 8 million items that was 44 % of a core.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn a_second_of_sweeping_is_shared_by_all_rings() {
+pub(super) fn a_second_of_sweeping_is_shared_by_all_rings() {
     let items = 320_000;
     let mut shards = filled(4, items, |n| 3 + n * 7_919 % 1_000);
     for now in 3..8 {
@@ -103,7 +103,7 @@ fn what_is_not_due_is_not_looked_at() {
 }
 
 #[test]
-fn an_expiry_that_is_brought_forward_is_noticed() {
+pub(super) fn an_expiry_that_is_brought_forward_is_noticed() {
     let mut shard = alone(options(2 << 20, 1));
     set(&mut shard, "never", b"value").unwrap();
     set_at(&mut shard, NOW, "small", b"value", Timestamp(1_000)).unwrap();
@@ -136,8 +136,7 @@ fn an_expiry_that_is_brought_forward_is_noticed() {
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_log_that_is_full_delays_the_sweep() {
-    let store =
-        Store::new(Options { log_entries: Some(64), ..options(8 << 20, 2) }, Box::new(Quiet)).unwrap();
+    let store = store(Options { log_entries: Some(64), ..options(8 << 20, 2) });
     let (mut first, mut stuck) = (shard(&store, 0), shard(&store, 1));
     for n in 0..1_000 {
         stuck.latest();

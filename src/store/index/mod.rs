@@ -28,6 +28,10 @@
 
 #![expect(unsafe_code, reason = "tables are reached through shared references, under their locks")]
 
+mod fill;
+
+pub(super) use fill::{Entrant, Items, Tables};
+
 use super::Store;
 use super::item::Item;
 use super::item_ref::{Entry, Hash, ItemRef};
@@ -379,8 +383,8 @@ fn rehash(store: &Arc<Store>, entry: Entry) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::key_hash::KeyHasher;
     use super::*;
+    use crate::store::key_hash::KeyHasher;
 
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]

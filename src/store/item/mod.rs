@@ -4,13 +4,13 @@
 //!  0  u32  exptime       atomic: seconds on the server's clock, 0 = never
 //!  4  u32  last access   atomic: same clock
 //!  8  u32  cas, low
-//! 12  u16  cas, middle
+//! 12  u16  cas, middle   atomic: 15 bits; the top bit says that the item is alive, in a memory file (`memory_file`)
 //! 14  u16  value length, low
 //! 16  u8   key length
 //! 17  u8   marks         atomic: 1 flags stored   2 extended   4 key is binary   8 fetched
 //!                                10 stale   20 won   c0 hits (two bits, saturating)
 //! 18  [u32 client flags]              if "flags stored": they are not zero
-//!     [u32 value length, high; u32 cas, high]   if "extended": the value is 64 KiB or longer, or the cas needs 64 bits
+//!     [u32 value length, high; u32 cas, high]   if "extended": the value is 64 KiB or longer, or the cas needs more than 47 bits
 //!     key, value; padded to the store's unit (4 bytes up to -m 64g)
 //! ```
 //!
@@ -30,13 +30,18 @@
 
 #![expect(unsafe_code, reason = "reads and writes items in the mapping")]
 
+mod head;
+
+pub(super) use head::{Head, mark_dead};
+
 use super::Store;
+use super::memory_file::durable;
 use super::pin::{Pin, Share};
 use crate::clock::Timestamp;
 use crate::limits::KEY_BYTES_MAX;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 const EXPTIME: usize = 0;
 const LAST_ACCESS: usize = 4;
@@ -50,7 +55,13 @@ pub(super) const HEADER_BYTES: usize = 18;
 const FLAGS_BYTES: usize = 4;
 const EXTENSION_BYTES: usize = 8;
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(CAS_MIDDLE.is_multiple_of(2));
 const _: () = assert!(HEADER_BYTES <= 20 && EXPTIME.is_multiple_of(4) && LAST_ACCESS.is_multiple_of(4));
+
+/// Bits of the cas without the extension.
+const CAS_BITS: u32 = 47;
+/// In [`CAS_MIDDLE`].
+const ALIVE: u16 = 0x8000;
 
 const MARK_FLAGS: u8 = 0x01;
 const MARK_EXTENDED: u8 = 0x02;
@@ -74,7 +85,7 @@ impl Layout {
     /// The layout of an item with these parts.
     pub(super) fn new(key_bytes: usize, value_bytes: usize, flags: u32, cas: u64) -> Self {
         assert!(key_bytes <= KEY_BYTES_MAX, "the length of a key is a byte");
-        let extended = value_bytes > usize::from(u16::MAX) || cas >> 48 != 0;
+        let extended = value_bytes > usize::from(u16::MAX) || cas >> CAS_BITS != 0;
         Self { key_bytes, value_bytes, has_flags: flags != 0, extended }
     }
 
@@ -127,7 +138,7 @@ pub(super) unsafe fn write_head(at: NonNull<u8>, layout: Layout, key: &[u8], fie
     head[EXPTIME..EXPTIME + 4].copy_from_slice(&fields.exptime.0.to_ne_bytes());
     head[LAST_ACCESS..LAST_ACCESS + 4].copy_from_slice(&fields.last_access.0.to_ne_bytes());
     head[CAS_LOW..CAS_LOW + 4].copy_from_slice(&(fields.cas as u32).to_ne_bytes());
-    head[CAS_MIDDLE..CAS_MIDDLE + 2].copy_from_slice(&((fields.cas >> 32) as u16).to_ne_bytes());
+    head[CAS_MIDDLE..CAS_MIDDLE + 2].copy_from_slice(&((fields.cas >> 32) as u16 & !ALIVE).to_ne_bytes());
     head[VALUE_LENGTH..VALUE_LENGTH + 2].copy_from_slice(&(layout.value_bytes as u16).to_ne_bytes());
     head[KEY_LENGTH] = layout.key_bytes as u8;
     let mark = |on: bool, mark: u8| if on { mark } else { 0 };
@@ -144,7 +155,7 @@ pub(super) unsafe fn write_head(at: NonNull<u8>, layout: Layout, key: &[u8], fie
     }
     if layout.extended {
         head[end..end + 4].copy_from_slice(&((layout.value_bytes >> 16) as u32).to_ne_bytes());
-        head[end + 4..end + 8].copy_from_slice(&((fields.cas >> 48) as u32).to_ne_bytes());
+        head[end + 4..end + 8].copy_from_slice(&((fields.cas >> CAS_BITS) as u32).to_ne_bytes());
     }
     // SAFETY: the caller owns `layout.bytes()` bytes at `at`; head and key are the first `key_at() + key_bytes` of them.
     unsafe { at.copy_from_nonoverlapping(NonNull::from(&head).cast(), layout.key_at()) };
@@ -239,6 +250,25 @@ impl<'a> Item<'a> {
     }
 
     #[inline]
+    fn cas_middle(&self) -> &'a AtomicU16 {
+        // SAFETY: as in `atomic_u32`; CAS_MIDDLE is even.
+        unsafe { self.at.add(CAS_MIDDLE).cast::<AtomicU16>().as_ref() }
+    }
+
+    /// Alive for the next process, if it finds the item in a memory file; under the writer lock. What has been written of the
+    /// item is there before the mark is.
+    pub(super) fn set_alive(&self, alive: bool) {
+        let middle = self.cas_middle();
+        let cas = middle.load(Ordering::Relaxed) & !ALIVE;
+        durable::store_short(middle, if alive { cas | ALIVE } else { cas });
+    }
+
+    /// True if a memory file would say so.
+    pub(super) fn is_alive(&self) -> bool {
+        self.cas_middle().load(Ordering::Relaxed) & ALIVE != 0
+    }
+
+    #[inline]
     fn has(&self, mark: u8) -> bool {
         self.marks().load(Ordering::Relaxed) & mark != 0
     }
@@ -285,11 +315,12 @@ impl<'a> Item<'a> {
     /// The CAS unique.
     #[inline]
     pub fn cas(&self) -> u64 {
-        let low = u64::from(self.u32(CAS_LOW)) | u64::from(self.u16(CAS_MIDDLE)) << 32;
+        let middle = self.cas_middle().load(Ordering::Relaxed) & !ALIVE;
+        let low = u64::from(self.u32(CAS_LOW)) | u64::from(middle) << 32;
         if !self.has(MARK_EXTENDED) {
             return low;
         }
-        low | u64::from(self.u32(extension_at(self.has(MARK_FLAGS)) + 4)) << 48
+        low | u64::from(self.u32(extension_at(self.has(MARK_FLAGS)) + 4)) << CAS_BITS
     }
 
     /// When it expires, or [`Timestamp::NEVER`].
@@ -371,16 +402,25 @@ impl<'a> Item<'a> {
     /// Sets the expiry; under the writer lock, so that the log orders it.
     pub(super) fn set_exptime(&self, exptime: Timestamp) {
         self.atomic_u32(EXPTIME).store(exptime.0, Ordering::Relaxed);
+        durable::stored();
     }
 
     /// Sets or clears the stale and won marks; under the writer lock.
     pub(super) fn set_marks(&self, stale: Option<bool>, won: Option<bool>) {
+        let (mut set, mut clear) = (0, 0);
         for (value, mark) in [(stale, MARK_STALE), (won, MARK_WON)] {
             match value {
-                Some(true) => self.marks().fetch_or(mark, Ordering::Relaxed),
-                Some(false) => self.marks().fetch_and(!mark, Ordering::Relaxed),
-                None => continue,
-            };
+                Some(true) => set |= mark,
+                Some(false) => clear |= mark,
+                None => {}
+            }
+        }
+        if set | clear != 0 {
+            // Both or none, whatever becomes of the process. It ends: only a use that is counted comes in between, three
+            // times at most.
+            let changed = |marks| Some(marks & !clear | set);
+            let _ = self.marks().try_update(Ordering::Relaxed, Ordering::Relaxed, changed);
+            durable::stored();
         }
     }
 

@@ -6,6 +6,9 @@
 //!    entry's place, and every key has one entry.
 //! 3. Live bytes, items and bytes by class follow from 2; the segment table compares them with its own, and recounts its queues,
 //!    lists, extents and schedule ([`SegmentTable::check`](super::segment_table::SegmentTable)).
+//! 4. The memory file, if there is one, says the same.
+
+mod file;
 
 use super::item_ref::ItemRef;
 use super::segment_table::{EvictionUnit, State};
@@ -68,6 +71,8 @@ impl WriteTxn<'_> {
         let recount = self.walk_index(&starts, &mut faults);
         self.segments.check(self.arena(), &recount, &mut faults);
         self.check_index_bytes(&mut faults);
+        let named = self.replica().index().entries().map(|(_, item)| item.bits()).collect();
+        self.check_file(&named, &mut faults);
         faults.into_result()
     }
 

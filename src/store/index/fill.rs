@@ -1,0 +1,153 @@
+//! Filling an index before its rings run: by several threads, each with tables of its own.
+
+use super::{Index, Table, table_of};
+use crate::store::item_ref::{Entry, Hash, ItemRef};
+
+/// Some neighbouring tables of an index that nobody else uses.
+pub(in crate::store) struct Tables<'i> {
+    range: &'i mut [Table],
+    /// The number of the first one, and of all there are.
+    first: usize,
+    count: usize,
+}
+
+/// An item that is to be found, with its key's hash.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Entrant {
+    pub(in crate::store) hash: Hash,
+    pub(in crate::store) item: ItemRef,
+}
+
+/// What filling asks of the items.
+pub(in crate::store) trait Items: Sync {
+    /// The hash of the item's key.
+    fn hash(&self, item: ItemRef) -> Hash;
+    /// True if both have the same key.
+    fn is_same_key(&self, one: ItemRef, other: ItemRef) -> bool;
+    /// True if the first is to be kept of two items with the same key.
+    fn is_newer(&self, one: ItemRef, other: ItemRef) -> bool;
+}
+
+impl Tables<'_> {
+    /// Makes room for the table's share of `expected` entries in all tables.
+    pub(in crate::store) fn reserve(&mut self, expected: usize, items: &impl Items) {
+        for (at, table) in self.range.iter_mut().enumerate() {
+            let share = share_of(self.first + at, self.count) * expected as f64;
+            let entries = table.entries.get_mut();
+            entries
+                .reserve((share as usize).saturating_sub(entries.len()), |entry| items.hash(entry.item()).0);
+        }
+    }
+
+    /// Inserts an item; the one with the same key that does not stay, if there is one.
+    #[inline]
+    pub(in crate::store) fn insert(&mut self, entrant: Entrant, items: &impl Items) -> Option<ItemRef> {
+        let Entrant { hash, item } = entrant;
+        let entries = self.range[table_of(hash, self.count) - self.first].entries.get_mut();
+        let is_same = |entry: &Entry| entry.tag_matches(hash) && items.is_same_key(entry.item(), item);
+        if let Some(entry) = entries.find_mut(hash.0, is_same) {
+            let other = entry.item();
+            if items.is_newer(item, other) {
+                *entry = Entry::new(item, hash);
+                return Some(other);
+            }
+            return Some(item);
+        }
+        entries.insert_unique(hash.0, Entry::new(item, hash), |entry| items.hash(entry.item()).0);
+        None
+    }
+
+    /// Gives back room that is not needed, as a running index would.
+    pub(in crate::store) fn shrink(&mut self, items: &impl Items) {
+        for table in self.range.iter_mut() {
+            let entries = table.entries.get_mut();
+            if super::is_sparse(entries) {
+                entries.shrink_to(entries.len() + entries.len() / 3, |entry| items.hash(entry.item()).0);
+            }
+        }
+    }
+
+    /// Takes the entries over from the same tables of another index.
+    pub(in crate::store) fn copy(&mut self, from: &mut Self) {
+        for (table, from) in self.range.iter_mut().zip(from.range.iter_mut()) {
+            table.entries.get_mut().clone_from(from.entries.get_mut());
+        }
+    }
+}
+
+/// The part of all hashes that table `table` of `count` has.
+fn share_of(table: usize, count: usize) -> f64 {
+    // Where `table_of` puts the borders: y = x (1 + b - b x), solved for x.
+    const B: f64 = 744_103_083.0 / (1_u64 << 31) as f64;
+    let border = |y: f64| (1.0 + B - ((1.0 + B).powi(2) - 4.0 * B * y).sqrt()) / (2.0 * B);
+    border((table + 1) as f64 / count as f64) - border(table as f64 / count as f64)
+}
+
+impl Index {
+    /// The tables in `parts` parts that have about as many entries each.
+    pub(in crate::store) fn parts(&mut self, parts: usize) -> Vec<Tables<'_>> {
+        let count = self.tables.len();
+        let mut rest = &mut *self.tables;
+        let mut first = 0;
+        let mut result = Vec::new();
+        for part in 1..=parts {
+            let end = if part == parts { count } else { first_table(part, parts, count) };
+            let (tables, more) = rest.split_at_mut(end - first);
+            result.push(Tables { range: tables, first, count });
+            (rest, first) = (more, end);
+        }
+        result
+    }
+
+    /// The part of [`Index::parts`] that has the table of `hash`.
+    #[inline]
+    pub(in crate::store) fn part_of(hash: Hash, parts: usize, tables: usize) -> usize {
+        let part = ((u64::from(hash.table_bits()) * parts as u64) >> 32) as usize;
+        // A border of the parts is that of a table.
+        if part + 1 < parts && table_of(hash, tables) >= first_table(part + 1, parts, tables) {
+            part + 1
+        } else {
+            part
+        }
+    }
+
+    /// Counts its memory anew, after it has been filled.
+    pub(in crate::store) fn recount(&self) {
+        self.bytes.store(self.counted_bytes(), std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// The table that part `part` begins with: the one that its first hash is in.
+fn first_table(part: usize, parts: usize, tables: usize) -> usize {
+    let bits = ((part as u64) << 32).div_ceil(parts as u64);
+    table_of(Hash(bits << 18), tables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_whole_tables_of_equal_shares() {
+        for tables in [64, 1024] {
+            for parts in 1..=8 {
+                // SAFETY: used by this thread alone.
+                #[expect(unsafe_code, reason = "an index without locks is used by one thread")]
+                let mut index = unsafe { Index::new(tables as u64 * (64 << 10), false) };
+                assert_eq!(index.tables(), tables);
+                let parts_of: Vec<(usize, usize)> =
+                    index.parts(parts).iter().map(|part| (part.first, part.range.len())).collect();
+                let mut random = fastrand::Rng::with_seed(4);
+                for _ in 0..2_000 {
+                    let hash = Hash(random.u64(..));
+                    let (first, length) = parts_of[Index::part_of(hash, parts, tables)];
+                    assert!((first..first + length).contains(&table_of(hash, tables)));
+                }
+                for (first, length) in parts_of {
+                    let share: f64 = (first..first + length).map(|at| share_of(at, tables)).sum();
+                    assert!((share * parts as f64 - 1.0).abs() < 0.2, "{share} of {parts}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Heads of items that may be anything: those of a memory file. Read when no ring runs yet.
+
+use super::{
+    ALIVE, CAS_BITS, CAS_LOW, CAS_MIDDLE, EXPTIME, EXTENSION_BYTES, FLAGS_BYTES, HEADER_BYTES, KEY_BYTES_MAX,
+    KEY_LENGTH, Layout, MARK_EXTENDED, MARK_FLAGS, MARKS, VALUE_LENGTH, extension_at,
+};
+use crate::clock::Timestamp;
+use crate::store::memory_file::durable;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// What the head of an item says.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Head<'a> {
+    pub(in crate::store) layout: Layout,
+    pub(in crate::store) key: &'a [u8],
+    pub(in crate::store) flags: u32,
+    pub(in crate::store) exptime: Timestamp,
+    pub(in crate::store) cas: u64,
+    pub(in crate::store) is_alive: bool,
+}
+
+/// The number that the bytes at `at` are.
+fn number<const N: usize>(head: &[u8], at: usize) -> u64 {
+    head[at..at + N].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+impl Head<'_> {
+    /// Reads the head of an item that has `room` bytes at `at`; `None` if there can be no such item.
+    ///
+    /// # Safety
+    /// - `at` is a multiple of 4, and starts `room` bytes of the mapping.
+    /// - Nobody writes them while the result lasts, but [`mark_dead`].
+    #[inline]
+    pub(in crate::store) unsafe fn read(at: NonNull<u8>, room: usize) -> Option<Self> {
+        const LONGEST: usize = HEADER_BYTES + FLAGS_BYTES + EXTENSION_BYTES;
+        let mut head = [0; LONGEST];
+        let readable = room.min(LONGEST);
+        // SAFETY: `readable` bytes are inside the `room` that the caller vouches for.
+        unsafe { at.copy_to_nonoverlapping(NonNull::from(&mut head).cast(), readable) };
+        let marks = head[MARKS];
+        let (has_flags, extended) = (marks & MARK_FLAGS != 0, marks & MARK_EXTENDED != 0);
+        let mut layout = Layout {
+            key_bytes: usize::from(head[KEY_LENGTH]),
+            value_bytes: number::<2>(&head, VALUE_LENGTH) as usize,
+            has_flags,
+            extended,
+        };
+        let mut cas =
+            number::<4>(&head, CAS_LOW) | (number::<2>(&head, CAS_MIDDLE) & !u64::from(ALIVE)) << 32;
+        if extended {
+            let at = extension_at(has_flags);
+            layout.value_bytes |= (number::<4>(&head, at) as usize) << 16;
+            cas |= number::<4>(&head, at + 4) << CAS_BITS;
+        }
+        if !(1..=KEY_BYTES_MAX).contains(&layout.key_bytes) || layout.bytes() > room {
+            return None;
+        }
+        // SAFETY: header, key and value are inside the room (the line above), and keys are not written (caller).
+        let key =
+            unsafe { NonNull::slice_from_raw_parts(at.add(layout.key_at()), layout.key_bytes).as_ref() };
+        Some(Self {
+            layout,
+            key,
+            flags: if has_flags { number::<4>(&head, HEADER_BYTES) as u32 } else { 0 },
+            exptime: Timestamp(number::<4>(&head, EXPTIME) as u32),
+            cas,
+            is_alive: number::<2>(&head, CAS_MIDDLE) & u64::from(ALIVE) != 0,
+        })
+    }
+}
+
+/// Takes the mark of life from the item at `at`.
+///
+/// # Safety
+/// - `at` starts an item whose head has been read.
+pub(in crate::store) unsafe fn mark_dead(at: NonNull<u8>) {
+    // SAFETY: even and inside the head (caller), and as an atomic at most accessed by others.
+    let middle: &AtomicU16 = unsafe { at.add(CAS_MIDDLE).cast().as_ref() };
+    durable::store_short(middle, middle.load(Ordering::Relaxed) & !ALIVE);
+}

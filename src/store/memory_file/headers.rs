@@ -1,0 +1,259 @@
+//! What a memory file says of its segments and large items, beside the items themselves.
+//!
+//! ```text
+//!  file      [superblock, a page] [segment headers] [extent table] … [segments, extents of large items]
+//!                                  one per segment   one slot per     at a multiple of 2 MiB, `geometry`
+//!                                                    large item
+//!  header    [u32 used | u8 queue | u8 in use] [u64 sequence] [u64 flushes] [u32 opened, u32 check]
+//!  slot      [u32 pages | u8 queue | u8 in use] [u64 offset] [u64 sequence] [u64 flushes]
+//! ```
+//!
+//! The sequence numbers are the order of the queues. A segment or extent counts only while `flushes` is the superblock's.
+//! The first word of each is stored last when it comes into use, and first when it goes out of use; the memory is
+//! not reused before.
+//!
+//! The extent table is as long as there may ever be large items; it gets its memory little by little.
+
+#![expect(unsafe_code, reason = "reads and writes words of a mapping")]
+
+use super::durable::{store, store_first};
+use super::superblock::{Identity, SUPERBLOCK_BYTES, Word, checksum};
+use crate::clock::Timestamp;
+use crate::store::geometry::{Geometry, PAGE_BYTES};
+use crate::store::region::Region;
+use nix::errno::Errno;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const HEADER_WORDS: u64 = 4;
+const HEADER_BYTES: u64 = HEADER_WORDS * 8;
+/// The segments begin at a multiple of this, which is the largest page of most systems.
+const ALIGNMENT: u64 = 2 << 20;
+/// Slots of the extent table that get memory at a time.
+const SLOTS_STEP: u64 = 2048;
+
+const IN_USE: u64 = 1 << 40;
+const QUEUE_SHIFT: u32 = 32;
+
+/// Where the parts of a memory file lie.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Sections {
+    segments: u64,
+    extents: u64,
+    /// Where segments and extents begin.
+    pub(in crate::store) region: u64,
+    slots: u64,
+    /// Of the file.
+    pub(in crate::store) bytes: u64,
+}
+
+impl Sections {
+    pub(in crate::store) fn of(geometry: Geometry) -> Self {
+        let segments = SUPERBLOCK_BYTES as u64;
+        let slots = geometry.large_bytes() / PAGE_BYTES;
+        let extents = (segments + geometry.segment_ids() * HEADER_BYTES).next_multiple_of(PAGE_BYTES);
+        let region = (extents + slots * HEADER_BYTES).next_multiple_of(ALIGNMENT);
+        Self { segments, extents, region, slots, bytes: region + geometry.bytes }
+    }
+}
+
+/// The header of a segment in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct SegmentHeader {
+    pub(in crate::store) used: u32,
+    pub(in crate::store) queue: u8,
+    pub(in crate::store) sequence: u64,
+    pub(in crate::store) flushes: u64,
+    pub(in crate::store) opened: Timestamp,
+    /// Its words belong together.
+    pub(in crate::store) is_intact: bool,
+}
+
+/// The slot of a large item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Slot {
+    pub(in crate::store) offset: u64,
+    pub(in crate::store) pages: u32,
+    pub(in crate::store) queue: u8,
+    pub(in crate::store) sequence: u64,
+    pub(in crate::store) flushes: u64,
+}
+
+/// Superblock, headers and extent table.
+#[derive(Debug)]
+pub(in crate::store) struct Headers {
+    map: Region,
+    sections: Sections,
+}
+
+fn check_of(id: u32, queue: u8, sequence: u64, flushes: u64, opened: Timestamp) -> u64 {
+    checksum(&[u64::from(id) << 8 | u64::from(queue), sequence, flushes, u64::from(opened.0)]) >> 32
+}
+
+impl Headers {
+    /// The headers in `map`, which begins where the file does.
+    pub(super) fn new(map: Region, sections: Sections) -> Self {
+        Self { map, sections }
+    }
+
+    fn word(&self, offset: u64) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset < self.sections.region, "headers are whole words");
+        // SAFETY: the offset is a multiple of eight and inside the mapping (`Region::at` asserts it), which lives as long as
+        // `self`; nothing but these atomics refers to it, and all bits are valid.
+        unsafe { self.map.at(offset).cast::<AtomicU64>().as_ref() }
+    }
+
+    fn segment_word(&self, id: u32, word: u64) -> &AtomicU64 {
+        self.word(self.sections.segments + u64::from(id) * HEADER_BYTES + word * 8)
+    }
+
+    fn slot_word(&self, id: u32, word: u64) -> &AtomicU64 {
+        assert!(u64::from(id) < self.sections.slots, "there is a slot for each page");
+        self.word(self.sections.extents + u64::from(id) * HEADER_BYTES + word * 8)
+    }
+
+    /// A word of the superblock.
+    pub(in crate::store) fn get(&self, word: Word) -> u64 {
+        self.word(word as u64 * 8).load(Ordering::Relaxed)
+    }
+
+    /// Sets it, behind everything that was stored before.
+    pub(in crate::store) fn set(&self, word: Word, value: u64) {
+        store(self.word(word as u64 * 8), value);
+    }
+
+    /// Sets it to `new` if it is `old`.
+    pub(in crate::store) fn replace(&self, word: Word, old: u64, new: u64) {
+        let word = self.word(word as u64 * 8);
+        // Whatever it is instead is newer.
+        let _ = word.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed);
+        super::durable::stored();
+    }
+
+    /// Writes what a new file is for. It is ours with the first word, and used with the last ([`Headers::finish_identity`]).
+    pub(super) fn write_identity(&self, identity: Identity) {
+        for (at, word) in identity.words().into_iter().enumerate() {
+            store_first(self.word(at as u64 * 8), word);
+        }
+    }
+
+    pub(super) fn finish_identity(&self, identity: Identity) {
+        self.set(Word::Checksum, checksum(&identity.words()));
+    }
+
+    /// The header of segment `id`; `None` if it is not in use.
+    pub(in crate::store) fn segment(&self, id: u32) -> Option<SegmentHeader> {
+        let word = |at| self.segment_word(id, at).load(Ordering::Acquire);
+        let first = word(0);
+        if first == 0 {
+            return None;
+        }
+        let (queue, last) = ((first >> QUEUE_SHIFT) as u8, word(3));
+        let (sequence, flushes, opened) = (word(1), word(2), Timestamp(last as u32));
+        let is_intact =
+            first >> 40 == IN_USE >> 40 && last >> 32 == check_of(id, queue, sequence, flushes, opened);
+        Some(SegmentHeader { used: first as u32, queue, sequence, flushes, opened, is_intact })
+    }
+
+    /// Segment `id`, which is free, comes into use.
+    pub(super) fn open_segment(&self, id: u32, header: &SegmentHeader) {
+        let &SegmentHeader { queue, sequence, flushes, opened, .. } = header;
+        store_first(self.segment_word(id, 0), 0);
+        store(self.segment_word(id, 1), sequence);
+        store(self.segment_word(id, 2), flushes);
+        let check = check_of(id, queue, sequence, flushes, opened);
+        store(self.segment_word(id, 3), check << 32 | u64::from(opened.0));
+        store(self.segment_word(id, 0), IN_USE | u64::from(queue) << QUEUE_SHIFT);
+    }
+
+    /// The first `used` bytes of segment `id` are items.
+    pub(super) fn cover(&self, id: u32, used: u32) {
+        let word = self.segment_word(id, 0);
+        // Relaxed: written under the writer lock alone.
+        let first = word.load(Ordering::Relaxed);
+        assert!(first & IN_USE != 0, "a segment is opened before it is used");
+        if first as u32 != used {
+            store(word, first >> 32 << 32 | u64::from(used));
+        }
+    }
+
+    /// Segment `id` is free.
+    pub(in crate::store) fn free_segment(&self, id: u32) {
+        store_first(self.segment_word(id, 0), 0);
+    }
+
+    /// Slots that have memory.
+    fn slots(&self) -> u64 {
+        self.get(Word::ExtentSlots).min(self.sections.slots)
+    }
+
+    /// The slots that may be in use.
+    pub(in crate::store) fn slot_ids(&self) -> std::ops::Range<u32> {
+        0..self.slots() as u32
+    }
+
+    /// Gives slot `id` memory.
+    pub(super) fn commit_slot(&self, id: u32) -> nix::Result<()> {
+        let slots = self.slots();
+        if u64::from(id) < slots {
+            return Ok(());
+        }
+        let more = (u64::from(id) + 1).next_multiple_of(SLOTS_STEP).min(self.sections.slots);
+        if more <= u64::from(id) {
+            return Err(Errno::ENOSPC);
+        }
+        let start = self.sections.extents + slots * HEADER_BYTES;
+        self.map.commit(start, (more - slots) * HEADER_BYTES)?;
+        self.set(Word::ExtentSlots, more);
+        Ok(())
+    }
+
+    /// The slot of large item `id`; `None` if it is not in use. Some of its words may be nonsense.
+    pub(in crate::store) fn slot(&self, id: u32) -> Option<Slot> {
+        let word = |at| self.slot_word(id, at).load(Ordering::Acquire);
+        let first = word(0);
+        // No extent has no pages.
+        let pages = if first >> 40 == IN_USE >> 40 { first as u32 } else { 0 };
+        (first != 0).then(|| Slot {
+            pages,
+            queue: (first >> QUEUE_SHIFT) as u8,
+            offset: word(1),
+            sequence: word(2),
+            flushes: word(3),
+        })
+    }
+
+    /// Large item `id`, which is dead yet, comes into use.
+    pub(super) fn open_slot(&self, id: u32, slot: &Slot) {
+        let &Slot { offset, pages, queue, sequence, flushes } = slot;
+        store_first(self.slot_word(id, 0), 0);
+        store(self.slot_word(id, 1), offset);
+        store(self.slot_word(id, 2), sequence);
+        store(self.slot_word(id, 3), flushes);
+        store(self.slot_word(id, 0), IN_USE | u64::from(queue) << QUEUE_SHIFT | u64::from(pages));
+    }
+
+    /// It moves to the end of `queue`.
+    pub(super) fn requeue_slot(&self, id: u32, queue: u8, sequence: u64) {
+        store(self.slot_word(id, 2), sequence);
+        let word = self.slot_word(id, 0);
+        let first = word.load(Ordering::Relaxed);
+        store(word, IN_USE | u64::from(queue) << QUEUE_SHIFT | first & u64::from(u32::MAX));
+    }
+
+    /// Its memory is free.
+    pub(in crate::store) fn free_slot(&self, id: u32) {
+        if u64::from(id) < self.slots() {
+            store_first(self.slot_word(id, 0), 0);
+        }
+    }
+
+    /// All of superblock and segment headers gets memory, and what is in use of the extent table.
+    pub(in crate::store) fn commit(&self) -> nix::Result<()> {
+        self.map.commit(0, self.sections.extents + self.slots() * HEADER_BYTES)
+    }
+
+    /// All of the file is written to its device.
+    pub(in crate::store) fn sync(&self) -> nix::Result<()> {
+        self.map.sync()
+    }
+}

@@ -1,0 +1,40 @@
+//! The memory of a file: claimed and given back by ranges.
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use std::fs::File;
+
+/// Times an interrupted request is made again.
+const TRIES: u32 = 64;
+
+/// Claims memory for a range.
+pub(super) fn allocate(file: &File, offset: u64, bytes: u64) -> nix::Result<()> {
+    let mut result = Err(Errno::EINTR);
+    for _ in 0..TRIES {
+        result = fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, offset as i64, bytes as i64);
+        if result != Err(Errno::EINTR) {
+            break;
+        }
+    }
+    if result.is_err() {
+        // Some file systems keep what they could give.
+        free(file, offset, bytes);
+    }
+    result
+}
+
+/// Gives back the memory of a range; it reads as zero afterwards.
+pub(super) fn free(file: &File, offset: u64, bytes: u64) {
+    let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    for _ in 0..TRIES {
+        if fallocate(file, flags, offset as i64, bytes as i64) != Err(Errno::EINTR) {
+            // What cannot be given back stays the file's, and is used again.
+            return;
+        }
+    }
+}
+
+/// Bytes that the file's system has left.
+pub(super) fn available(file: &File) -> u64 {
+    nix::sys::statvfs::fstatvfs(file).map_or(0, |system| system.blocks_available() * system.fragment_size())
+}

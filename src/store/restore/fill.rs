@@ -1,0 +1,286 @@
+//! From segments to an index, by several threads.
+
+use super::survey::Survey;
+use super::walk::{Tally, Walker};
+use crate::clock::Stopwatch;
+use crate::store::Host;
+use crate::store::geometry::PAGE_BYTES;
+use crate::store::index::{Entrant, Index, Tables};
+use crate::store::item::Head;
+use crate::store::item_ref::ItemRef;
+use crate::store::memory_file::{Headers, SegmentHeader, Slot};
+use crate::store::segment_table::{Books, RestoredLarge, RestoredSegment};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Items that are handed on in one round, of all threads: 16 bytes each.
+const ROUND_ITEMS: usize = 1 << 20;
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// What is in the file.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    segments: Vec<(u32, SegmentHeader, Tally)>,
+    larges: Vec<(u32, Slot, ItemRef, Tally)>,
+    classes: Vec<(u64, u64)>,
+    dead_slots: Vec<u32>,
+}
+
+/// A thread's results.
+struct Worker {
+    /// Items for each part of the tables.
+    out: Vec<Vec<Entrant>>,
+    tallies: Vec<(usize, Tally)>,
+    classes: Vec<(u64, u64)>,
+    items: usize,
+    fault: Option<String>,
+}
+
+impl Worker {
+    fn new(parts: usize, classes: usize) -> Self {
+        let out = (0..parts).map(|_| Vec::new()).collect();
+        Self { out, tallies: Vec::new(), classes: vec![(0, 0); classes], items: 0, fault: None }
+    }
+
+    fn enter(&mut self, walker: &Walker<'_>, entrant: Entrant, head: &Head<'_>, tables: usize) {
+        let (class, bytes) = walker.class_of(head);
+        self.classes[class].0 += 1;
+        self.classes[class].1 += bytes;
+        let part = Index::part_of(entrant.hash, self.out.len(), tables);
+        self.out[part].push(entrant);
+        self.items += 1;
+    }
+
+    /// Takes segments until it has enough items for a round, or there are no more.
+    fn walk(
+        &mut self,
+        walker: &Walker<'_>,
+        segments: &[(u32, SegmentHeader)],
+        next: &AtomicUsize,
+        tables: usize,
+        items_max: usize,
+    ) {
+        while self.items < items_max {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some((id, header)) = segments.get(at) else { return };
+            let tally =
+                walker.segment(*id, header.used, |entrant, head| self.enter(walker, entrant, head, tables));
+            match tally {
+                Ok(tally) => self.tallies.push((at, tally)),
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Fills `index` with all that lives.
+pub(super) fn fill(
+    walker: &Walker<'_>,
+    survey: Survey,
+    index: &mut Index,
+    threads: usize,
+    host: &dyn Host,
+) -> Result<Found, String> {
+    let tables = index.tables();
+    let classes = walker.classes.chunk_bytes().len() + 1;
+    let mut workers: Vec<Worker> = (0..threads).map(|_| Worker::new(threads, classes)).collect();
+    let mut found = Found { classes: vec![(0, 0); classes], ..Found::default() };
+    found.take_larges(walker, survey.slots, &mut workers[0], tables)?;
+    let segments = survey.segments;
+    let total: u64 = segments.iter().map(|(_, header)| u64::from(header.used)).sum();
+    let mut tallies = vec![Tally::default(); segments.len()];
+    let next = AtomicUsize::new(0);
+    let (mut done, mut entered) = (0, 0);
+    let mut losers = Vec::new();
+    let mut since = Stopwatch::start();
+    loop {
+        thread::scope(|scope| {
+            for worker in &mut workers {
+                scope.spawn(|| worker.walk(walker, &segments, &next, tables, ROUND_ITEMS / threads));
+            }
+        });
+        for worker in &mut workers {
+            if let Some(fault) = worker.fault.take() {
+                return Err(fault);
+            }
+            for (at, tally) in worker.tallies.drain(..) {
+                tallies[at] = tally;
+                done += u64::from(segments[at].1.used);
+            }
+        }
+        let is_first = entered == 0;
+        let items: usize = workers.iter_mut().map(|worker| std::mem::take(&mut worker.items)).sum();
+        entered += items;
+        let expected =
+            if done == 0 { items } else { (items as u128 * u128::from(total) / u128::from(done)) as usize };
+        enter(walker, index, &mut workers, is_first.then_some(expected), &mut losers);
+        if next.load(Ordering::Relaxed) >= segments.len() {
+            break;
+        }
+        if since.elapsed() >= PROGRESS {
+            host.restoring(done, total);
+            since = Stopwatch::start();
+        }
+    }
+    for worker in &workers {
+        for (sum, part) in found.classes.iter_mut().zip(&worker.classes) {
+            *sum = (sum.0 + part.0, sum.1 + part.1);
+        }
+    }
+    found.segments =
+        segments.into_iter().zip(tallies).map(|((id, header), tally)| (id, header, tally)).collect();
+    for loser in losers {
+        found.lose(walker, loser);
+    }
+    shrink(walker, index, threads);
+    index.recount();
+    Ok(found)
+}
+
+/// Enters what the workers have handed on; makes room for what is `expected` in all before that.
+fn enter(
+    walker: &Walker<'_>,
+    index: &mut Index,
+    workers: &mut [Worker],
+    expected: Option<usize>,
+    losers: &mut Vec<ItemRef>,
+) {
+    let parts = workers.len();
+    let mut sources: Vec<Vec<&mut Vec<Entrant>>> = (0..parts).map(|_| Vec::new()).collect();
+    for worker in workers {
+        for (source, out) in sources.iter_mut().zip(&mut worker.out) {
+            source.push(out);
+        }
+    }
+    let lost = thread::scope(|scope| {
+        let threads: Vec<_> = index
+            .parts(parts)
+            .into_iter()
+            .zip(sources)
+            .map(|(tables, source)| scope.spawn(move || enter_part(walker, tables, source, expected)))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("entering does not panic")).collect::<Vec<_>>()
+    });
+    losers.extend(lost.into_iter().flatten());
+}
+
+fn enter_part(
+    walker: &Walker<'_>,
+    mut tables: Tables<'_>,
+    source: Vec<&mut Vec<Entrant>>,
+    expected: Option<usize>,
+) -> Vec<ItemRef> {
+    if let Some(expected) = expected {
+        tables.reserve(expected, walker);
+    }
+    let mut losers = Vec::new();
+    for entrants in source {
+        // Table by table, so that one is in the cache while it is filled.
+        entrants.sort_unstable_by_key(|entrant| entrant.hash.table_bits());
+        losers.extend(entrants.drain(..).filter_map(|entrant| tables.insert(entrant, walker)));
+    }
+    losers
+}
+
+/// Gives back room that was made in vain.
+fn shrink(walker: &Walker<'_>, index: &mut Index, threads: usize) {
+    thread::scope(|scope| {
+        for mut tables in index.parts(threads) {
+            scope.spawn(move || tables.shrink(walker));
+        }
+    });
+}
+
+/// Fills `to`, which is empty, with what is in `from`.
+pub(super) fn copy(from: &mut Index, to: &mut Index, threads: usize) {
+    thread::scope(|scope| {
+        for (mut from, mut to) in from.parts(threads).into_iter().zip(to.parts(threads)) {
+            scope.spawn(move || to.copy(&mut from));
+        }
+    });
+    to.recount();
+}
+
+impl Found {
+    /// Hands on the large items that live.
+    fn take_larges(
+        &mut self,
+        walker: &Walker<'_>,
+        slots: Vec<(u32, Slot)>,
+        worker: &mut Worker,
+        tables: usize,
+    ) -> Result<(), String> {
+        for (id, slot) in slots {
+            match walker.large(id, &slot)? {
+                Some((entrant, head)) => {
+                    let tally = Tally { live: 0, earliest: head.exptime };
+                    self.larges.push((id, slot, entrant.item, tally));
+                    worker.enter(walker, entrant, &head, tables);
+                }
+                None => self.dead_slots.push(id),
+            }
+        }
+        Ok(())
+    }
+
+    /// An item has the key of another, which is kept: the process was killed between two marks.
+    fn lose(&mut self, walker: &Walker<'_>, item: ItemRef) {
+        let head = walker.found(item);
+        let (class, bytes) = walker.class_of(&head);
+        self.classes[class].0 -= 1;
+        self.classes[class].1 -= bytes;
+        if item.offset(walker.arena.unit_shift()) < walker.arena.large_base() {
+            let id = walker.arena.segment_of(item);
+            let at = self.segments.partition_point(|segment| segment.0 < id);
+            self.segments[at].2.live -= walker.padded_bytes(&head);
+        } else {
+            self.larges.retain(|large| {
+                if large.2 == item {
+                    self.dead_slots.push(large.0);
+                }
+                large.2 != item
+            });
+        }
+        walker.bury(item);
+    }
+
+    /// Units in which nothing lives are free.
+    pub(super) fn free_dead(&mut self, headers: &Headers) {
+        self.segments.retain(|(id, _, tally)| {
+            if tally.live == 0 {
+                headers.free_segment(*id);
+            }
+            tally.live > 0
+        });
+        self.dead_slots.drain(..).for_each(|id| headers.free_slot(id));
+    }
+
+    pub(super) fn into_books(self) -> Books {
+        let segment = |(id, header, tally): (u32, SegmentHeader, Tally)| RestoredSegment {
+            id,
+            queue: header.queue,
+            sequence: header.sequence,
+            used: header.used,
+            live: tally.live as u32,
+            opened: header.opened,
+            earliest: tally.earliest,
+        };
+        let large = |(id, slot, _, tally): (u32, Slot, ItemRef, Tally)| RestoredLarge {
+            id,
+            queue: slot.queue,
+            sequence: slot.sequence,
+            offset: slot.offset,
+            bytes: u64::from(slot.pages) * PAGE_BYTES,
+            exptime: tally.earliest,
+        };
+        Books {
+            segments: self.segments.into_iter().map(segment).collect(),
+            larges: self.larges.into_iter().map(large).collect(),
+            classes: self.classes,
+        }
+    }
+}

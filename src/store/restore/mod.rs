@@ -1,0 +1,167 @@
+//! A store's parts at its start. With a memory file: what the process before has left is found, checked, and becomes the store.
+//!
+//! ```text
+//!   survey   headers and extent table: which units are in use
+//!   walk     threads take segment after segment, and hand on the items that are alive     ┐ round after round,
+//!   fill     each thread enters those of its own part of the tables into the index        ┘ so that memory is bounded
+//!   books    the segment table: queues in their order, sums, free space
+//! ```
+//!
+//! Whatever is found may be wrong in any bit: nothing is believed that has not been checked, and what does not add up makes
+//! the whole file useless. Whoever is killed while restoring has only marked items dead that are not to be found, and freed
+//! units that hold nothing; the next start comes to the same.
+
+mod fill;
+mod survey;
+mod walk;
+
+use super::Host;
+use super::arena::Arena;
+use super::key_hash::KeyHasher;
+use super::log::Log;
+use super::memory_file::{Headers, Ledger, MemoryFile, Verdict, Word};
+use super::replica::Group;
+use super::segment_table::SegmentTable;
+use super::start::{Options, RestoreOutcome, Restored, StartError};
+use crate::clock::{Stopwatch, Timestamp};
+use std::sync::Arc;
+
+/// A store's parts.
+pub(super) struct Parts {
+    pub(super) arena: Arena,
+    pub(super) segments: SegmentTable,
+    pub(super) replicas: Box<[Arc<Group>]>,
+    /// Of the memory file, if there is one.
+    pub(super) file: Option<(Arc<Headers>, Restored)>,
+    pub(super) now: Timestamp,
+    pub(super) due_flush: Timestamp,
+}
+
+/// The parts that are made anew if the file turns out to be useless.
+struct Empty {
+    segments: SegmentTable,
+    replicas: Box<[Arc<Group>]>,
+}
+
+fn empty(arena: &Arena, options: &Options) -> Empty {
+    let Options { memory_limit, evict, rings, replicas, .. } = *options;
+    Empty {
+        segments: SegmentTable::new(arena, memory_limit, evict, options.classes.clone()),
+        replicas: Group::all(replicas, rings, memory_limit),
+    }
+}
+
+/// The parts of a store without a memory file.
+///
+/// # Errors
+/// [`StartError`]
+pub(super) fn nothing(options: &Options, log: Log) -> Result<Parts, StartError> {
+    let memory_limit = options.memory_limit;
+    let arena = Arena::reserve(memory_limit, options.address_space, log)
+        .map_err(|errno| StartError::AddressSpace { memory_limit, errno })?;
+    let Empty { segments, replicas } = empty(&arena, options);
+    Ok(Parts { arena, segments, replicas, file: None, now: Timestamp(0), due_flush: Timestamp::NEVER })
+}
+
+/// Opens `file` and restores what is in it.
+///
+/// # Errors
+/// [`StartError`]
+pub(super) fn open(
+    file: &MemoryFile,
+    options: &Options,
+    log: Log,
+    hasher: &KeyHasher,
+    host: &dyn Host,
+) -> Result<Parts, StartError> {
+    assert!(file.is_for(options.memory_limit, options.item_size_max), "opened for this store");
+    let stopwatch = Stopwatch::start();
+    let bytes = file.length();
+    let mut outcome = match file.verdict() {
+        Verdict::Empty => RestoreOutcome::New,
+        Verdict::Usable => RestoreOutcome::Restored,
+        Verdict::Useless(fault) => RestoreOutcome::Rejected(fault.clone()),
+    };
+    let is_new = outcome != RestoreOutcome::Restored;
+    if is_new {
+        file.empty().map_err(|errno| StartError::MemoryFileLength { bytes, errno })?;
+    }
+    let (headers, region) = file.map().map_err(|errno| StartError::MemoryFileMap { bytes, errno })?;
+    let headers = Arc::new(headers);
+    begin(file, &headers, is_new)?;
+    let arena = Arena::new(region, file.geometry(), log);
+    let mut parts = empty(&arena, options);
+    if !is_new {
+        flush_what_is_due(&headers, file.now());
+        let found = restore(&arena, &headers, options, hasher, host, file.now(), &mut parts);
+        if let Err(fault) = found {
+            outcome = RestoreOutcome::Rejected(fault);
+            parts = empty(&arena, options);
+            file.empty().map_err(|errno| StartError::MemoryFileLength { bytes, errno })?;
+            begin(file, &headers, true)?;
+        }
+    }
+    let Empty { mut segments, replicas } = parts;
+    if outcome != RestoreOutcome::Restored {
+        segments.keep_ledger(Ledger::new(Arc::clone(&headers), 0));
+    }
+    segments.index_bytes = replicas.iter().map(|replica| replica.bytes()).sum();
+    let room = segments.claim(&arena);
+    if let Err(errno) = room {
+        if outcome != RestoreOutcome::Restored {
+            return Err(StartError::MemoryFileRoom { bytes: options.memory_limit, errno });
+        }
+        // What is there is served; the rest of -m comes when there is room for it.
+        segments.note_lack(&arena, options.memory_limit);
+    }
+    let (items, item_bytes) = (segments.totals.curr_items, segments.totals.bytes);
+    Ok(Parts {
+        arena,
+        segments,
+        replicas,
+        due_flush: Timestamp(headers.get(Word::DueFlush) as u32),
+        now: file.now(),
+        file: Some((headers, Restored { items, bytes: item_bytes, elapsed: stopwatch.elapsed(), outcome })),
+    })
+}
+
+fn begin(file: &MemoryFile, headers: &Headers, is_new: bool) -> Result<(), StartError> {
+    let bytes = file.length();
+    headers.commit().map_err(|errno| StartError::MemoryFileRoom { bytes, errno })?;
+    file.begin(headers, is_new).map_err(|errno| StartError::MemoryFileRoom { bytes, errno })
+}
+
+/// A delayed flush whose time came while no process was there, or that was not carried out any more.
+fn flush_what_is_due(headers: &Headers, now: Timestamp) {
+    let due = headers.get(Word::DueFlush);
+    if due != 0 && due <= u64::from(now.0) {
+        headers.set(Word::Flushes, headers.get(Word::Flushes) + 1);
+        headers.set(Word::DueFlush, 0);
+    }
+}
+
+/// Fills the index of the first replica and all books, then the other indexes. An error says what does not add up.
+fn restore(
+    arena: &Arena,
+    headers: &Arc<Headers>,
+    options: &Options,
+    hasher: &KeyHasher,
+    host: &dyn Host,
+    now: Timestamp,
+    parts: &mut Empty,
+) -> Result<(), String> {
+    let survey = survey::survey(headers, arena)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(options.rings);
+    let walker = walk::Walker { arena, hasher, classes: &options.classes, now };
+    let sequence = survey.sequence;
+    let (first, others) = parts.replicas.split_first_mut().expect("there is a replica");
+    let index = Group::index_mut(first);
+    let mut found = fill::fill(&walker, survey, index, threads, host)?;
+    for other in others {
+        fill::copy(index, Group::index_mut(other), threads);
+    }
+    found.free_dead(headers);
+    parts.segments.keep_ledger(Ledger::new(Arc::clone(headers), sequence));
+    parts.segments.restore(arena, &found.into_books(), headers.get(Word::CasReserved));
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What the memory file is told of memory and of items; without one, nothing.
+
+use super::{EvictionUnit, Queue, SegmentTable};
+use crate::clock::Timestamp;
+use crate::store::arena::{Arena, Placement};
+use crate::store::item::Item;
+use crate::store::item_ref::ItemRef;
+
+/// A limit that a lack of room on the file system does not go below, in segments.
+const SEGMENTS_MIN: u64 = 8;
+
+impl SegmentTable {
+    /// `new` is about to take the place of `old` in the index: from here on it does for the next process. See
+    /// `memory_file`, "What the file says at any moment".
+    #[inline]
+    pub(in crate::store) fn record(
+        &mut self,
+        arena: &Arena,
+        old: Option<(ItemRef, Item<'_>)>,
+        new: Option<(ItemRef, Item<'_>, Queue)>,
+    ) {
+        if self.ledger.is_on() {
+            self.write_down(arena, old, new);
+        }
+    }
+
+    #[inline(never)]
+    fn write_down(
+        &mut self,
+        arena: &Arena,
+        old: Option<(ItemRef, Item<'_>)>,
+        new: Option<(ItemRef, Item<'_>, Queue)>,
+    ) {
+        if let Some((item_ref, item, queue)) = new {
+            match self.placement(arena, item_ref) {
+                Placement::Segment(id) => {
+                    debug_assert!(self.ledger.is_current(id), "published where it counts");
+                    self.ledger.cover(id, self.segments[id as usize].used);
+                }
+                Placement::Large(id) => {
+                    let large = &self.large_items[id as usize];
+                    self.ledger.open_slot(id, queue as u8, large.offset, large.bytes);
+                }
+            }
+            self.ledger.reserve_cas(self.cas);
+            item.set_alive(true);
+        }
+        if let Some((_, item)) = old {
+            item.set_alive(false);
+        }
+    }
+
+    /// The head of a reserved item has been written: the items behind it are found by its length.
+    pub(in crate::store) fn cover(&self, arena: &Arena, item_ref: ItemRef) {
+        if let Placement::Segment(id) = self.placement(arena, item_ref) {
+            self.ledger.cover(id, self.segments[id as usize].used);
+        }
+    }
+
+    /// False if an item that is published at `item_ref` would be gone for the next process: its segment was opened before
+    /// the last flush.
+    pub(in crate::store) fn counts_at(&self, arena: &Arena, item_ref: ItemRef) -> bool {
+        match self.placement(arena, item_ref) {
+            Placement::Segment(id) => self.ledger.is_current(id),
+            Placement::Large(_) => true,
+        }
+    }
+
+    /// What has been published counts no more: it is gone before anybody can see that.
+    /// A flush that was to come at `due` comes no more.
+    pub(in crate::store) fn record_flush(&mut self, due: Timestamp) {
+        self.ledger.flush(due);
+    }
+
+    /// Segments that were opened before a flush take no items that come after it.
+    pub(super) fn close_open(&mut self) {
+        if self.ledger.is_on() {
+            for id in self.open.into_iter().flatten() {
+                self.close(id);
+            }
+        }
+    }
+
+    /// Nothing is written any more.
+    pub(in crate::store) fn close_ledger(&mut self) {
+        self.ledger.close(self.cas);
+    }
+
+    /// A unit's memory is free.
+    pub(super) fn record_free(&self, unit: EvictionUnit) {
+        match unit {
+            EvictionUnit::Segment(id) => self.ledger.free_segment(id),
+            EvictionUnit::Large(id) => self.ledger.free_slot(id),
+        }
+    }
+
+    /// A free segment that had no memory, with some.
+    #[cold]
+    pub(super) fn commit_segment(&mut self, arena: &Arena) -> Option<u32> {
+        let id = self.free_cold.pop().or_else(|| self.new_segment())?;
+        if arena.commit(arena.segment_offset(id), self.segment_bytes).is_ok() {
+            return Some(id);
+        }
+        self.free_cold.push(id);
+        self.note_lack(arena, self.segment_bytes);
+        None
+    }
+
+    /// An extent with memory for a large item, which can be written down.
+    pub(super) fn commit_extent(&mut self, arena: &Arena, bytes: u64) -> Option<u64> {
+        if self.ledger.is_on() && self.ledger.commit_slot(self.large_items.vacant_key() as u32).is_err() {
+            self.note_lack(arena, self.segment_bytes);
+            return None;
+        }
+        let is_warm = self.extents.has_warm(bytes);
+        let offset = self.extents.take(bytes)?;
+        if is_warm || arena.commit(offset, bytes).is_ok() {
+            return Some(offset);
+        }
+        self.extents.give_cold(offset, bytes);
+        self.note_lack(arena, bytes);
+        None
+    }
+
+    /// The file system has no room for `bytes`: the limit goes down by what is missing, so that memory is looked for where
+    /// there is some.
+    ///
+    /// It ends: what has memory already is not asked for again, and every time the limit comes nearer to that.
+    #[cold]
+    pub(in crate::store) fn note_lack(&mut self, arena: &Arena, bytes: u64) {
+        let missing = bytes.saturating_sub(arena.available()).max(self.segment_bytes);
+        let least = SEGMENTS_MIN * self.segment_bytes;
+        self.set_limit(self.limit.saturating_sub(missing).max(least).min(self.limit));
+    }
+}
