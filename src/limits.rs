@@ -101,18 +101,25 @@ pub const PINNED_PART_LARGE: u64 = 2;
 pub const PINNED_SILENT_SECS: u32 = 5;
 /// Part of `-m` that values may hold for one send, one part in this many.
 pub const PINNED_PART_EACH: u64 = 64;
-/// Part of `-m` that may be reserved for values that are being received, one part in this many.
+/// Part of `-m` that may be reserved for values that are being received, one part in this many. One longer value has its
+/// memory besides.
 pub const DRAFTED_PART: u64 = 8;
 /// Part of `-m` that may be segments reserved for them, one part in this many: one value holds all others in its segment.
 pub const DRAFTED_SEGMENTS_PART: u64 = 32;
 /// Part of `-m` that buffers may take for values for which none is reserved, one part in this many.
 pub const BUFFERED_PART: u64 = 8;
-/// Times, a millisecond apart, that a value waits for others to be received before it is refused.
-pub const RESERVATION_WAITS_MAX: usize = 10_000;
-/// While values wait, each further piece of a value must come fast enough, taken over at least this long, seconds.
-pub const SLOW_SECS: usize = 2;
-/// Slower than this it is closed, bytes a second.
-pub const SLOW_BYTES_PER_SEC: usize = 32 * 1024;
+/// Part of `-m` that is left to others by values that are being sent and values that are being received, one part in this
+/// many: these are neither sent nor received out of more.
+pub const UNHELD_PART: u64 = 4;
+/// The same together with what datagrams hold.
+pub const UNHELD_PART_WITH_DATAGRAMS: u64 = 8;
+/// How long a value waits, in all, for memory that unfinished values hold, before it is refused. Those that do not come give
+/// theirs up within two seconds.
+pub const RESERVATION_WAIT_MAX: Duration = Duration::from_millis(2500);
+/// While values wait, those that come more slowly are refused, bytes a second.
+pub const SLOW_BYTES_PER_SEC: u64 = 32 * 1024;
+/// How fast one comes is taken over at least this long: the second between two beats of a ring, or nearly.
+pub const SLOW_TIME: Duration = Duration::from_millis(900);
 
 // The metrics port.
 

@@ -109,6 +109,9 @@ impl Executor<'_> {
         value_bytes: usize,
         data: &mut Data<'_>,
     ) -> Result<Stored, Retry> {
+        if matches!(data, Data::Reservation(reservation) if reservation.is_given_up()) {
+            return Ok(Stored::NoMemory);
+        }
         let (now, shared) = (self.now(), self.shared);
         let deadline = self.deadline(store.exptime);
         let vivify = store.vivify.map(|exptime| self.deadline(exptime));

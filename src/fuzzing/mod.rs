@@ -15,7 +15,7 @@ pub use storage::storage;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Environment};
 use crate::engine::{Engine, Shared};
-use crate::limits::LINE_BYTES_MAX;
+use crate::limits::{LINE_BYTES_MAX, RESERVATION_WAIT_MAX};
 use crate::output::Output;
 use crate::proto::meta::KeyBuffer;
 use crate::proto::text::{Command, Verb};
@@ -154,12 +154,19 @@ impl Peer {
                     assert!(self.carry.is_empty(), "a reservation is filled before more is asked for");
                 }
                 Next::Stall => panic!("there is no ring to wait for"),
-                Next::Read | Next::Resume | Next::Wait | Next::Watch => {}
+                // Nobody gives any back meanwhile.
+                Next::Wait => self.session.note_waited(RESERVATION_WAIT_MAX),
+                Next::Read | Next::Resume | Next::Watch => {}
             }
-            if progress.next != Next::Resume {
+            if !matches!(progress.next, Next::Resume | Next::Wait) {
                 break;
             }
         }
+    }
+
+    /// Others need the memory of the value that is being received.
+    pub fn give_up_value(&mut self) {
+        self.session.give_up_value();
     }
 
     fn collect(&mut self) {

@@ -7,12 +7,13 @@ use crate::clock::Timestamp;
 use crate::engine::connections::Address;
 use crate::engine::counters::{Counters, RingCounters};
 use crate::engine::{Engine, Shared};
-use crate::limits::{SLOW_BYTES_PER_SEC, SLOW_SECS};
+use crate::limits::{SLOW_BYTES_PER_SEC, SLOW_TIME};
 use crate::tls::Certificates;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 use uring::{Bell, Buffers, Socket, Stream, Waker};
 
 /// A message from another thread to a ring.
@@ -98,7 +99,9 @@ pub(super) struct Entry {
     /// The client is in the middle of a value.
     pub(super) is_mid_value: Cell<bool>,
     /// The large value that is being received into item memory.
-    pub(super) receiving: Cell<Option<Receiving>>,
+    receiving: Cell<Option<Receiving>>,
+    /// Its memory is to be given up.
+    pub(super) gives_way: Cell<bool>,
     /// A send has not completed.
     pub(super) awaits_send: Cell<bool>,
     /// It sends values from item memory.
@@ -110,18 +113,18 @@ pub(super) struct Entry {
     is_tcp: bool,
 }
 
-/// Progress of a large value, measured over the last [`SLOW_SECS`] or more: one that began fast may have stopped.
+/// Progress of a large value, measured from one sweep to the next: one that began fast may have stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiving {
-    since: Timestamp,
+    since: Instant,
     /// Bytes since then.
     bytes: usize,
-    /// What the measurement before has come to.
+    /// What the last measurement has come to.
     is_slow: bool,
 }
 
 impl Receiving {
-    fn new(now: Timestamp) -> Self {
+    fn new(now: Instant) -> Self {
         Self { since: now, bytes: 0, is_slow: false }
     }
 
@@ -129,13 +132,11 @@ impl Receiving {
         Self { bytes: self.bytes.saturating_add(count), ..self }
     }
 
-    /// Begins a new measurement if enough time has passed.
-    fn measured(self, now: Timestamp) -> Self {
-        let secs = now.0.saturating_sub(self.since.0) as usize;
-        if secs < SLOW_SECS {
-            return self;
-        }
-        Self { is_slow: self.bytes / secs < SLOW_BYTES_PER_SEC, ..Self::new(now) }
+    /// Ends a measurement, which counts if it was long enough, and begins another.
+    fn measured(self, now: Instant) -> Self {
+        let time = now.saturating_duration_since(self.since);
+        let due = u128::from(SLOW_BYTES_PER_SEC) * time.as_millis() / 1000;
+        Self { is_slow: time >= SLOW_TIME && (self.bytes as u128) < due, ..Self::new(now) }
     }
 }
 
@@ -149,6 +150,7 @@ impl Entry {
             last_command: Cell::new(now),
             is_mid_value: Cell::new(false),
             receiving: Cell::new(None),
+            gives_way: Cell::new(false),
             awaits_send: Cell::new(false),
             holds_pins: Cell::new(false),
             acknowledged_bytes: Cell::new(0),
@@ -157,18 +159,37 @@ impl Entry {
         }
     }
 
-    pub(super) fn start_receiving(&self, now: Timestamp) {
-        self.receiving.set(Some(Receiving::new(now)));
+    /// A large value is being received, for the first time or still.
+    pub(super) fn start_receiving(&self) {
+        if self.receiving.get().is_none() {
+            self.receiving.set(Some(Receiving::new(Instant::now())));
+            self.gives_way.set(false);
+        }
     }
 
-    /// Notes that `count` more bytes of a large value have arrived.
+    /// None is, or it waits for memory.
+    pub(super) fn end_receiving(&self) {
+        self.receiving.set(None);
+    }
+
+    /// Notes that `count` more bytes have arrived, of a large value if one is being received.
     pub(super) fn note_received(&self, count: usize) {
-        self.receiving.set(self.receiving.get().map(|value| value.add(count)));
+        if let Some(value) = self.receiving.get() {
+            self.receiving.set(Some(value.add(count)));
+        }
     }
 
     /// Looks how fast a large value arrives; once a second.
-    pub(super) fn measure_receiving(&self, now: Timestamp) {
-        self.receiving.set(self.receiving.get().map(|value| value.measured(now)));
+    pub(super) fn measure_receiving(&self, now: Instant) {
+        if let Some(value) = self.receiving.get() {
+            self.receiving.set(Some(value.measured(now)));
+        }
+    }
+
+    /// Others wait for the memory of a large value that is being received: it is to be given up.
+    pub(super) fn give_way(&self) {
+        self.gives_way.set(true);
+        self.stream.interrupt();
     }
 
     /// True if a large value arrives so slowly that it must not make others wait.
@@ -344,20 +365,22 @@ impl RingContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     /// How fast a value comes was taken over all of its time: one of which megabytes came at once had minutes to stand still.
     #[test]
     fn a_value_that_has_stopped_is_slow_whatever_came_before() {
-        let mut value = Receiving::new(Timestamp(10)).add(15 << 20);
-        for (now, is_slow) in [(11, false), (12, false), (13, false), (14, true), (15, true)] {
-            value = value.measured(Timestamp(now));
-            assert_eq!(value.is_slow, is_slow, "at {now}");
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut value = Receiving::new(start).add(15 << 20);
+        for (millis, is_slow) in [(500, false), (1500, true), (1510, false), (2500, true)] {
+            value = value.measured(at(millis));
+            assert_eq!(value.is_slow, is_slow, "at {millis}");
         }
-        value = value.add(SLOW_SECS * SLOW_BYTES_PER_SEC).measured(Timestamp(16));
+        value = value.add(SLOW_BYTES_PER_SEC as usize).measured(at(3500));
         assert!(!value.is_slow, "it goes on");
-        assert!(
-            Receiving::new(Timestamp(1)).add(1_000_000).measured(Timestamp(100)).is_slow,
-            "a machine that slept"
-        );
+        value = value.add(SLOW_BYTES_PER_SEC as usize - 1).measured(at(4500));
+        assert!(value.is_slow, "it trickles");
+        assert!(value.add(1_000_000).measured(at(100_000)).is_slow, "a machine that slept");
     }
 }

@@ -130,7 +130,7 @@ async fn maintain(ring: Rc<RingContext>) {
 
 /// Sums up what connections hold, closes idle ones, and makes those that have become idle release their buffers.
 async fn sweep(ring: &RingContext) {
-    let now = ring.now();
+    let (now, instant) = (ring.now(), Instant::now());
     let timeout_secs = ring.settings.idle_timeout_secs;
     let is_short_of_reservations = ring.is_short_of_reservations();
     let is_short_of_pins = ring.is_short_of_pins();
@@ -143,10 +143,13 @@ async fn sweep(ring: &RingContext) {
             let Some(entry) = ring.entries.borrow().get(key).map(Rc::clone) else { continue };
             held_bytes += entry.held_bytes.get() + entry.stream.queued_bytes();
             entry.note_acknowledged(now);
-            entry.measure_receiving(now);
+            entry.measure_receiving(instant);
+            if is_short_of_reservations && entry.is_slow() {
+                entry.give_way();
+            }
             let silent_secs = now.0.saturating_sub(entry.last_active.get().0);
-            let is_in_the_way = is_short_of_reservations && entry.is_slow()
-                || is_short_of_pins && entry.holds_pins.get() && silent_secs >= PINNED_SILENT_SECS;
+            let is_in_the_way =
+                is_short_of_pins && entry.holds_pins.get() && silent_secs >= PINNED_SILENT_SECS;
             if entry.is_overdue(now, timeout_secs) || is_in_the_way {
                 entry.close(CloseReason::Idle);
             } else if entry.phase.get() == Phase::Reading && silent_secs == HOLD_SECS {

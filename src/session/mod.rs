@@ -31,10 +31,11 @@ pub use copy::Copied;
 use crate::command::{Mode, StorageRequest, Stored};
 use crate::config::Protocol;
 use crate::engine::{Engine, Executor};
-use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN, OUTPUT_BYTES_MAX, RESERVATION_WAITS_MAX};
+use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN, OUTPUT_BYTES_MAX, RESERVATION_WAIT_MAX};
 use crate::output::{Output, Part};
 use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
 use crate::store::{Reservation, Retry};
+use std::time::Duration;
 
 /// Turns of eviction that a value may take besides the first before others have theirs: about 100 µs.
 const RESERVE_TURNS: u32 = 1;
@@ -47,7 +48,7 @@ pub enum Next {
     /// Call `feed` again with the unconsumed rest (maybe empty) after the send: output was full, the -R limit was
     /// reached, a dump goes on, or room is being made for a large value.
     Resume,
-    /// As `Resume`, but not before a moment has passed.
+    /// As `Resume`, but not before a moment has passed, of which it is told ([`Session::note_waited`]).
     Wait,
     /// Other rings have to catch up before the next command can run. Call `feed` again with the unconsumed rest when they
     /// have ([`crate::store::Store::slowest`]), or after [`Session::refuse_stalls`] when that takes too long.
@@ -132,8 +133,8 @@ pub struct Session {
     searched: usize,
     /// The command line or packet head of the value being received.
     head: Vec<u8>,
-    /// How often the next value has waited for its memory.
-    waits: usize,
+    /// How long the value at hand has waited for its memory.
+    waited: Duration,
     /// The value that has been staged in part.
     part: Option<Box<Part>>,
     /// The next feed refuses what must wait for other rings.
@@ -219,7 +220,7 @@ impl Session {
             state,
             searched: 0,
             head: Vec::new(),
-            waits: 0,
+            waited: Duration::ZERO,
             part: None,
             refuses_stalls: false,
             verbose: false,
@@ -377,22 +378,18 @@ impl Session {
                     if filling.filled() == filling.len() {
                         break;
                     }
+                    if filling.is_given_up() {
+                        return Step::Need;
+                    }
                     if !filling.needs_room() {
                         return Step::Stop(Next::Receive);
                     }
-                    let extended = feed.executor.extend(filling, RESERVE_TURNS);
-                    return Step::Stop(match extended {
-                        Ok(Ok(())) => {
-                            self.waits = 0;
-                            continue;
-                        }
-                        Err(retry @ (Retry::Soon | Retry::Stalled)) => retry.into(),
-                        _ if self.waits >= RESERVATION_WAITS_MAX => Next::Close,
-                        _ => {
-                            self.waits += 1;
-                            Next::Wait
-                        }
-                    });
+                    match feed.executor.extend(filling, RESERVE_TURNS) {
+                        Ok(Ok(())) => {}
+                        Err(retry @ (Retry::Soon | Retry::Stalled)) => return Step::Stop(retry.into()),
+                        _ if self.waited < RESERVATION_WAIT_MAX => return Step::Stop(Next::Wait),
+                        _ => filling.give_up(),
+                    }
                 }
                 front = feed.at;
                 if self.dialect == Dialect::Text {
@@ -428,20 +425,12 @@ impl Session {
             self.lacks_value = true;
             return Ok(BodySource::Need);
         }
-        let reserved = feed.executor.reserve(store.key, value_bytes, RESERVE_TURNS);
-        let has_waited = self.waits;
-        self.waits = match reserved {
-            Err(Retry::Later) => has_waited + 1,
-            Err(Retry::Soon | Retry::Stalled) => has_waited,
-            Ok(_) => 0,
-        };
-        match reserved {
-            Err(Retry::Later) if has_waited >= RESERVATION_WAITS_MAX => {
-                self.waits = 0;
+        match feed.executor.reserve(store.key, value_bytes, RESERVE_TURNS) {
+            Err(retry) if retry != Retry::Later || self.waited < RESERVATION_WAIT_MAX => Err(retry),
+            Err(_) | Ok(Err(_)) => {
+                self.waited = Duration::ZERO;
                 Ok(BodySource::Refused(Stored::NoMemory))
             }
-            Err(retry) => Err(retry),
-            Ok(Err(_)) => Ok(BodySource::Refused(Stored::NoMemory)),
             Ok(Ok(reservation)) => {
                 self.head.clear();
                 self.head.extend_from_slice(block.head);
@@ -459,11 +448,29 @@ impl Session {
 
     /// What of a value the client owes before anything else.
     pub fn owes(&self) -> Owed {
-        match self.state {
+        match &self.state {
             State::DiscardBody { .. } => Owed::RefusedValue,
+            State::Receive(Some(reservation)) if reservation.is_given_up() => Owed::RefusedValue,
             State::Receive(_) => Owed::Value,
             _ if self.lacks_value => Owed::Value,
             _ => Owed::Nothing,
+        }
+    }
+
+    /// How long the value at hand has waited for its memory.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// It has waited for `time` more.
+    pub fn note_waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    /// Others wait for the memory of the value that is being received, if one is: it is refused when the rest of it has come.
+    pub fn give_up_value(&mut self) {
+        if let State::Receive(Some(reservation)) = &mut self.state {
+            reservation.give_up();
         }
     }
 

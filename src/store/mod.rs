@@ -146,6 +146,8 @@ pub struct Store {
     reservation_refused_at: AtomicU32,
     /// Bytes of the buffers that values are received into.
     buffer_bytes: AtomicU64,
+    /// Bytes reserved for a value that is longer than all others together may be; written under the lock, but for 0.
+    lone_bytes: AtomicU64,
     /// Of the memory file.
     headers: Option<Arc<Headers>>,
     restored: Option<Restored>,
@@ -201,6 +203,7 @@ impl Store {
             abandoned_count: AtomicU32::new(0),
             reservation_refused_at: AtomicU32::new(Timestamp::NEVER.0),
             buffer_bytes: AtomicU64::new(0),
+            lone_bytes: AtomicU64::new(0),
             headers,
             restored,
         }
@@ -410,9 +413,14 @@ impl Store {
 
     /// Charges `bytes` more for a buffer that a value is received into; false if that were too many.
     fn charge_buffer(&self, bytes: u64) -> bool {
-        let bytes_max = self.memory_limit() / BUFFERED_PART;
-        let charged = |held: u64| (held == 0 || held + bytes <= bytes_max).then_some(held + bytes);
+        let bytes_max = self.buffer_bytes_max();
+        let charged = |held: u64| (held + bytes <= bytes_max).then_some(held + bytes);
         self.buffer_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, charged).is_ok()
+    }
+
+    /// Bytes that all buffers together may have.
+    fn buffer_bytes_max(&self) -> u64 {
+        self.memory_limit() / BUFFERED_PART
     }
 
     fn discharge_buffer(&self, bytes: u64) {

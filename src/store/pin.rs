@@ -6,7 +6,10 @@
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 
 use super::Store;
-use crate::limits::{PINNED_PART, PINNED_PART_EACH, PINNED_PART_LARGE, PINNED_PART_WITH_DATAGRAMS};
+use crate::limits::{
+    PINNED_PART, PINNED_PART_EACH, PINNED_PART_LARGE, PINNED_PART_WITH_DATAGRAMS, UNHELD_PART,
+    UNHELD_PART_WITH_DATAGRAMS,
+};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -20,10 +23,15 @@ pub enum Share {
 }
 
 impl Share {
-    /// Bytes that pins may hold with one more of an item in a segment, or of a large one.
-    fn of(self, memory_limit: u64, is_large: bool) -> u64 {
-        let part = if self == Self::OfReaders { PINNED_PART } else { PINNED_PART_WITH_DATAGRAMS };
-        memory_limit / part + if is_large { memory_limit / PINNED_PART_LARGE } else { 0 }
+    /// Bytes that pins may hold with one more of an item in a segment, or of a large one, beside those that are `reserved` for
+    /// values on their way.
+    fn of(self, memory_limit: u64, is_large: bool, reserved: u64) -> u64 {
+        let (part, unheld) = match self {
+            Self::OfReaders => (PINNED_PART, UNHELD_PART),
+            Self::OfAll => (PINNED_PART_WITH_DATAGRAMS, UNHELD_PART_WITH_DATAGRAMS),
+        };
+        let share = memory_limit / part + if is_large { memory_limit / PINNED_PART_LARGE } else { 0 };
+        share.min((memory_limit - memory_limit / unheld).saturating_sub(reserved))
     }
 }
 
@@ -44,7 +52,8 @@ impl Pin {
     /// borrow of the item, so its placement cannot be reused before the count is up.
     pub(super) fn new(store: &Arc<Store>, at: NonNull<u8>, value: &[u8], share: Share) -> Option<Self> {
         let is_large = !store.arena.is_in_segment(at);
-        let held_bytes = store.arena.try_pin(at, share.of(store.memory_limit(), is_large))?;
+        let share = share.of(store.memory_limit(), is_large, store.arena.bytes_reserved());
+        let held_bytes = store.arena.try_pin(at, share)?;
         Some(Self { store: Arc::clone(store), at, value: NonNull::from(value), held_bytes })
     }
 

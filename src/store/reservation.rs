@@ -6,6 +6,8 @@
 //!                 └─ Buffer: grows with what comes ────────────┘    else copied when it is complete
 //! ```
 //!
+//! One that holds memory others wait for, and does not come, gives it up: what still comes of it is skipped.
+//!
 //! Reserved memory keeps its placement (a segment, or a large extent) from being reused and from being evicted, and a client
 //! that announces a value need not send it. So only a part of memory may be held by reservations; values beyond that begin in
 //! buffers, which cost no more than twice what has come, and in all no more than as large a part.
@@ -18,6 +20,7 @@ use super::item_ref::ItemRef;
 use super::segment_table::Queue;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A buffer's first length, bytes.
 const BUFFER_BYTES_MIN: usize = 16 * 1024;
@@ -32,6 +35,8 @@ pub(super) struct ReservedItem {
     /// Where it was decided to go: its memory lies in a segment of this queue.
     queue: Queue,
     published: bool,
+    /// It is longer than what all others together may take.
+    is_alone: bool,
 }
 
 // SAFETY: the reserved bytes belong to this value alone until it is published.
@@ -39,9 +44,15 @@ unsafe impl Send for ReservedItem {}
 
 impl ReservedItem {
     /// An item whose head has been written and whose placement's reservation count includes it.
-    pub(super) fn new(store: &Arc<Store>, item: ItemRef, layout: Layout, queue: Queue) -> Self {
+    pub(super) fn new(
+        store: &Arc<Store>,
+        item: ItemRef,
+        layout: Layout,
+        queue: Queue,
+        is_alone: bool,
+    ) -> Self {
         let at = store.address(item);
-        Self { store: Arc::clone(store), item, at, layout, queue, published: false }
+        Self { store: Arc::clone(store), item, at, layout, queue, published: false, is_alone }
     }
 
     pub(super) fn item(&self) -> ItemRef {
@@ -59,7 +70,14 @@ impl ReservedItem {
     /// The item has been published: its memory is no longer this value's.
     pub(super) fn publish(mut self) {
         self.published = true;
+        self.unreserve();
+    }
+
+    fn unreserve(&self) {
         self.store.arena.unreserve(self.at);
+        if self.is_alone {
+            self.store.lone_bytes.store(0, Ordering::Relaxed);
+        }
     }
 
     fn value_at(&self) -> NonNull<u8> {
@@ -96,7 +114,7 @@ impl Drop for ReservedItem {
     fn drop(&mut self) {
         if !self.published {
             // In this order: an abandoned large extent is reused at once, its counts with it.
-            self.store.arena.unreserve(self.at);
+            self.unreserve();
             self.store.abandon(self.item, self.layout);
         }
     }
@@ -153,6 +171,8 @@ impl Drop for Buffer {
 enum Body {
     ReservedItem(ReservedItem),
     Buffer(Buffer),
+    /// It has been given up.
+    Nothing,
 }
 
 /// A value that is being received. Dropping it gives its memory back.
@@ -169,10 +189,23 @@ impl Reservation {
         Self { body: Body::ReservedItem(reserved), value_bytes, filled: 0 }
     }
 
-    /// A reservation in a buffer; `None` if buffers are as long as they may be.
+    /// A reservation in a buffer; `None` if buffers are as long as they may be, or would be before all of it has come.
     pub(super) fn buffered(store: &Arc<Store>, key: &[u8], value_bytes: usize) -> Option<Self> {
+        if value_bytes as u64 > store.buffer_bytes_max() {
+            return None;
+        }
         let mut buffer = Buffer::new(store, key);
         buffer.grow(value_bytes).then_some(Self { body: Body::Buffer(buffer), value_bytes, filled: 0 })
+    }
+
+    /// Gives the memory back: what still comes of the value is skipped, and it is refused when all of it has come.
+    pub fn give_up(&mut self) {
+        self.body = Body::Nothing;
+    }
+
+    /// Whether it holds no memory any more.
+    pub fn is_given_up(&self) -> bool {
+        matches!(self.body, Body::Nothing)
     }
 
     /// The item memory that it fills.
@@ -206,13 +239,14 @@ impl Reservation {
         match &self.body {
             Body::ReservedItem(reserved) => reserved.bytes(self.filled),
             Body::Buffer(buffer) => &buffer.bytes,
+            Body::Nothing => &[],
         }
     }
 
     /// True if the value is not complete and there is no room for more of it: see [`Fresh::extend`](super::Fresh::extend).
     pub fn needs_room(&self) -> bool {
         match &self.body {
-            Body::ReservedItem(_) => false,
+            Body::ReservedItem(_) | Body::Nothing => false,
             Body::Buffer(buffer) => {
                 self.filled < self.value_bytes && buffer.bytes.len() == buffer.bytes.capacity()
             }
@@ -227,7 +261,7 @@ impl Reservation {
     /// Makes a buffer longer; false if buffers are as long as they may be.
     pub(super) fn grow(&mut self) -> bool {
         match &mut self.body {
-            Body::ReservedItem(_) => true,
+            Body::ReservedItem(_) | Body::Nothing => true,
             Body::Buffer(buffer) => buffer.grow(self.value_bytes),
         }
     }
@@ -250,6 +284,7 @@ impl Reservation {
                 buffer.bytes.extend_from_slice(&from[..count]);
                 count
             }
+            Body::Nothing => from.len().min(self.value_bytes - self.filled),
         };
         self.filled += count;
         count
@@ -263,6 +298,7 @@ impl Reservation {
                 let (at, room) = buffer.spare();
                 (at, room.min(self.value_bytes - self.filled))
             }
+            Body::Nothing => (NonNull::dangling().as_ptr(), 0),
         }
     }
 

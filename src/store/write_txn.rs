@@ -17,7 +17,7 @@ use super::replica::Replica;
 use super::reservation::ReservedItem;
 use super::segment_table::{Need, Purpose, Queue, SegmentTable};
 use crate::clock::Timestamp;
-use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART};
+use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART, UNHELD_PART};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -220,11 +220,28 @@ impl<'t> WriteTxn<'t> {
     }
 
     /// True if as much memory as may be waits for values that are on their way, so that one of `value_bytes` has to wait.
+    ///
+    /// One that is longer than their share waits only for another such, and the others do not wait for it.
     pub(super) fn has_too_many_reservations(&self, value_bytes: usize) -> bool {
+        let (limit, value_bytes) = (self.segments.limit, value_bytes as u64);
         let bytes_reserved = self.arena().bytes_reserved();
-        bytes_reserved > 0 && bytes_reserved + value_bytes as u64 > self.segments.limit / DRAFTED_PART
+        let lone_bytes = self.store.lone_bytes.load(Ordering::Relaxed);
+        let others = bytes_reserved.saturating_sub(lone_bytes);
+        let are_too_many = if self.takes_alone(value_bytes) {
+            lone_bytes > 0
+        } else {
+            others > 0 && others + value_bytes > limit / DRAFTED_PART
+        };
+        let held = bytes_reserved + self.arena().pinned_bytes();
+        are_too_many
+            || held > 0 && held + value_bytes > limit - limit / UNHELD_PART
             // With -M an extent of its own might be more than the old version frees.
             || !self.evicts() && self.has_too_many_reserved_segments()
+    }
+
+    /// True if a value of `value_bytes` is longer than all others on their way together may be.
+    fn takes_alone(&self, value_bytes: u64) -> bool {
+        value_bytes > self.segments.limit / DRAFTED_PART
     }
 
     /// True if values that are slow to come hold as many segments as they may: each holds a whole one.
@@ -267,7 +284,11 @@ impl<'t> WriteTxn<'t> {
         // SAFETY: the segment table just handed these bytes out, and the reservation count keeps them.
         unsafe { item::write_head(at, layout, key, &fields) };
         self.segments.cover(arena, item_ref);
-        Ok(ReservedItem::new(self.store, item_ref, layout, queue))
+        let is_alone = self.takes_alone(value_bytes as u64);
+        if is_alone {
+            self.store.lone_bytes.store(self.segments.cost(arena, layout), Ordering::Relaxed);
+        }
+        Ok(ReservedItem::new(self.store, item_ref, layout, queue, is_alone))
     }
 
     /// False if an item whose value is complete must not be published where it is.

@@ -80,22 +80,13 @@ impl Stream {
     /// Receives into the spare memory of `target`; 0 is the end of the stream. The caller marks the bytes as filled.
     ///
     /// # Errors
-    /// The connection is broken.
+    /// [`is_interrupted`](Self::is_interrupted), as for [`Stream::read`]. Any other error: the connection is broken.
     pub async fn recv_into<T: Receive>(&self, mut target: T) -> (io::Result<usize>, T) {
-        loop {
-            let result;
-            (result, target) = match &self.socket {
-                Connected::Completion(connection) => {
-                    completion::receive(connection, target, OPERATION_BYTES_MAX).await
-                }
-                Connected::Readiness(socket) => {
-                    (socket.receive(&mut target, OPERATION_BYTES_MAX).await, target)
-                }
-            };
-            // Interrupts are meant for idle connections; this one came late.
-            if !result.as_ref().is_err_and(Self::is_interrupted) {
-                return (result, target);
+        match &self.socket {
+            Connected::Completion(connection) => {
+                completion::receive(connection, target, OPERATION_BYTES_MAX).await
             }
+            Connected::Readiness(socket) => (socket.receive(&mut target, OPERATION_BYTES_MAX).await, target),
         }
     }
 
@@ -199,8 +190,8 @@ impl Stream {
         (result, pieces)
     }
 
-    /// Makes a waiting [`Stream::read`] fail with an error that [`is_interrupted`](Self::is_interrupted); if none waits, the next
-    /// one fails. Sends and [`Stream::recv_into`] are not affected.
+    /// Makes a waiting [`Stream::read`] or [`Stream::recv_into`] fail with an error that
+    /// [`is_interrupted`](Self::is_interrupted); if none waits, the next one may fail. Sends are not affected.
     pub fn interrupt(&self) {
         match &self.socket {
             Connected::Completion(connection) => connection.interrupt(),

@@ -42,8 +42,10 @@ const READ_TURNS_MAX: u32 = 1000;
 
 /// How long log lines are gathered, so that a busy watcher costs one send for many of them.
 const GATHER: Duration = Duration::from_millis(1);
-/// How long a connection waits before it tries again what others have to make possible.
-const WAIT: Duration = Duration::from_millis(1);
+/// How long a connection waits before it tries again what others have to make possible: as long again as it has waited,
+/// but no less and no more than this.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+const WAIT_MAX: Duration = Duration::from_millis(16);
 
 /// Starts the task of a connection.
 pub(super) fn spawn(ring: &Rc<RingContext>, accepted: AcceptedConn) {
@@ -143,6 +145,7 @@ impl Connection {
             return Box::pin(self.open(buffer)).await;
         }
         self.ring.counters().bytes_read.add(buffer.bytes().len() as u64);
+        self.entry.note_received(buffer.bytes().len());
         if self.carry.is_empty() {
             return self.serve(Some(buffer)).await;
         }
@@ -153,7 +156,11 @@ impl Connection {
 
     /// The next bytes of the client. While it waits it holds no memory for reading or sending.
     async fn read(&mut self) -> Result<Buffer, CloseReason> {
-        self.entry.is_mid_value.set(self.session.owes() != Owed::Nothing);
+        let owed = self.session.owes();
+        self.entry.is_mid_value.set(owed != Owed::Nothing);
+        if owed != Owed::Value {
+            self.entry.end_receiving();
+        }
         self.ring.buffers.reuse(std::mem::take(&mut self.out.staged));
         let mut turns_left = READ_TURNS_MAX;
         loop {
@@ -168,8 +175,11 @@ impl Connection {
                     self.note_read();
                     return Ok(buffer);
                 }
-                // The sweeper has found it idle.
-                Err(error) if Stream::is_interrupted(&error) => self.release_buffers(),
+                // The sweeper has found it idle, or slow.
+                Err(error) if Stream::is_interrupted(&error) => {
+                    self.release_buffers();
+                    self.give_way();
+                }
                 // Others give theirs back as soon as they have used up what is in it.
                 Err(error) if Stream::is_out_of_read_memory(&error) && turns_left > 0 => {
                     turns_left -= 1;
@@ -228,7 +238,7 @@ impl Connection {
                 }
                 Next::Wait => {
                     self.check_stop()?;
-                    uring::sleep(WAIT).await;
+                    self.wait_for_memory().await;
                 }
                 Next::Stall => {
                     self.check_stop()?;
@@ -238,12 +248,14 @@ impl Connection {
                         self.session.refuse_stalls();
                     }
                 }
-                Next::Receive if self.channel.is_some() || self.entry.stream.has_read_ahead().await => {
-                    self.entry.start_receiving(self.ring.now());
-                    self.drop_used(used);
-                    return Ok(());
+                Next::Receive => {
+                    self.entry.start_receiving();
+                    if self.channel.is_some() || self.entry.stream.has_read_ahead().await {
+                        self.drop_used(used);
+                        return Ok(());
+                    }
+                    self.receive().await?;
                 }
-                Next::Receive => self.receive().await?,
                 Next::Watch => return Err(Box::pin(self.watch()).await),
                 Next::Close => return Err(CloseReason::Normal),
                 Next::Reject => return Err(CloseReason::Rejected),
@@ -330,10 +342,28 @@ impl Connection {
         Ok(())
     }
 
+    /// Lets time pass in which others may give back the memory that a value needs.
+    async fn wait_for_memory(&mut self) {
+        // It is not the client that makes others wait.
+        self.entry.end_receiving();
+        let since = Instant::now();
+        uring::sleep(self.session.waited().clamp(WAIT_MIN, WAIT_MAX)).await;
+        self.session.note_waited(since.elapsed());
+    }
+
+    /// Gives up the value that is being received, if the sweeper wants it so; true if it does.
+    fn give_way(&mut self) -> bool {
+        let gives_way = self.entry.gives_way.replace(false);
+        if gives_way {
+            self.session.give_up_value();
+            self.entry.end_receiving();
+        }
+        gives_way
+    }
+
     /// Receives into the reservation until it is full.
     async fn receive(&mut self) -> Result<(), CloseReason> {
         self.entry.phase.set(Phase::Receiving);
-        self.entry.start_receiving(self.ring.now());
         while let Some(mut reservation) = self.session.lend_reservation() {
             if uring::Receive::spare(&mut reservation).1 == 0 {
                 self.session.return_reservation(reservation);
@@ -341,18 +371,21 @@ impl Connection {
             }
             self.check_stop()?;
             let (result, mut reservation) = self.entry.stream.recv_into(reservation).await;
-            match result {
+            let count = match result {
                 Ok(0) => return Err(self.entry.closed_for.get().unwrap_or(CloseReason::Normal)),
-                Ok(count) => {
-                    reservation.advance(count);
-                    self.ring.counters().bytes_read.add(count as u64);
-                    self.entry.note_received(count);
-                }
+                Ok(count) => count,
+                // The sweeper wants something.
+                Err(error) if Stream::is_interrupted(&error) => 0,
                 Err(error) => return Err(self.broken(&error)),
-            }
+            };
+            reservation.advance(count);
+            self.ring.counters().bytes_read.add(count as u64);
+            self.entry.note_received(count);
             self.session.return_reservation(reservation);
+            if self.give_way() {
+                break;
+            }
         }
-        self.entry.receiving.set(None);
         self.note_read();
         Ok(())
     }

@@ -22,7 +22,6 @@ impl Connection {
     /// What `buffer` has received, decrypted and served.
     pub(super) async fn open(&mut self, mut buffer: Buffer) -> Result<(), CloseReason> {
         let Some(channel) = &mut self.channel else { return Ok(()) };
-        let receiving = self.entry.receiving.take();
         let before = self.carry.len();
         let opened = channel.open(buffer.bytes_mut(), &mut self.carry);
         if opened.is_established {
@@ -37,10 +36,7 @@ impl Connection {
         if opened_bytes > 0 {
             self.serve(None).await?;
         }
-        if let Some(begun) = self.entry.receiving.get() {
-            self.entry.receiving.set(receiving.or(Some(begun)));
-            self.entry.note_received(opened_bytes);
-        }
+        self.entry.note_received(opened_bytes);
         match opened.ended {
             None => Ok(()),
             Some(Ended::ByPeer) => Err(CloseReason::Normal),

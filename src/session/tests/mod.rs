@@ -9,6 +9,7 @@ mod pieces;
 mod stalls;
 mod text;
 mod udp;
+mod waits;
 
 use crate::config::Config;
 use crate::fuzzing::Peer;

@@ -12,6 +12,7 @@ use crate::escape;
 use crate::logging;
 use crate::proto::text::{self, Command, LINE_END, Verb, reply};
 use crate::store::{Data, Retry};
+use std::time::Duration;
 
 /// A line without its end, and how long it is with it.
 pub(super) struct Line<'i> {
@@ -120,6 +121,8 @@ impl Session {
             && let Data::Reservation(reservation) = data
         {
             self.state = State::Receive(Some(reservation));
+        } else {
+            self.waited = Duration::ZERO;
         }
         done.map(|()| Step::Done)
     }

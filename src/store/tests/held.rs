@@ -1,6 +1,7 @@
 //! Memory that sends and receives hold, and what others may do meanwhile.
 
 use super::*;
+use crate::limits::UNHELD_PART;
 use std::sync::atomic::AtomicBool;
 
 fn pin(shard: &mut Shard, key: &str) -> Option<Pin> {
@@ -87,6 +88,82 @@ pub(super) fn values_on_their_way_hold_a_bounded_part_of_memory() {
     shard.fresh(NOW).edit(b"reservation-8", &mut Data::Reservation(reservation), edit).unwrap();
     assert!(get(&mut shard, "reservation-8") == Some(value));
     assert_eq!(shard.store().buffer_bytes.load(Ordering::Relaxed), 0);
+}
+
+/// A value longer than the share of all had to wait until none was on its way, and then all others had to wait for it.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_value_longer_than_the_share_of_all_takes_nothing_of_it() {
+    let mut shard = alone(Options { item_size_max: 32 << 20, ..options(64 << 20, 1) });
+    let reserve =
+        |shard: &mut Shard, key: &str, bytes| at_last(|| shard.fresh(NOW).reserve(key.as_bytes(), bytes, 9));
+    let small = reserve(&mut shard, "small", 10_000).unwrap();
+    let long = reserve(&mut shard, "long", 9_000_000).unwrap();
+    assert!(long.unplaced_key().is_none(), "it has its place");
+    let others: Vec<_> =
+        (0..7).map(|n| reserve(&mut shard, &format!("other-{n}"), 1_000_000).unwrap()).collect();
+    assert!(others.iter().all(|other| other.unplaced_key().is_none()), "so have all others");
+    assert_eq!(reserve(&mut shard, "long-2", 9_000_000).unwrap_err(), ReserveError::Retry(Retry::Later));
+    drop(long);
+    let mut again = reserve(&mut shard, "long-2", 9_000_000).unwrap();
+    again.fill(&vec![b'l'; 9_000_000]);
+    let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
+    shard.fresh(NOW).edit(b"long-2", &mut Data::Reservation(again), edit).unwrap();
+    drop((small, others));
+    assert!(reserve(&mut shard, "long-3", 9_000_000).is_ok());
+    assert_eq!(shard.store().lone_bytes.load(Ordering::Relaxed), 0);
+}
+
+/// Readers that do not read and values that do not come, of both as many as there may be, in the smallest store.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn all_that_is_held_leaves_a_part_of_memory_to_others() {
+    for (memory, large, pins_first) in [
+        (8, 900_000, true),
+        (8, 900_000, false),
+        (8, 3_900_000, true),
+        (8, 3_900_000, false),
+        (16, 30_000, true),
+        (64, 900_000, false),
+    ] {
+        let memory = memory << 20;
+        let mut shard = alone(Options { item_size_max: memory / 2, ..options(memory, 1) });
+        let value = vec![b'l'; large];
+        let count = memory as usize / large + 3;
+        for n in 0..count {
+            set(&mut shard, &format!("large-{n}"), &value).unwrap();
+        }
+        let (mut pins, mut reservations) = (Vec::new(), Vec::new());
+        for is_pins in [pins_first, !pins_first] {
+            for n in 0..count {
+                if is_pins {
+                    pins.extend(pin(&mut shard, &format!("large-{n}")));
+                } else {
+                    let key = format!("reserved-{n}");
+                    reservations.extend(at_last(|| shard.fresh(NOW).reserve(key.as_bytes(), large, 9)));
+                }
+            }
+        }
+        let held = shard.store().arena.pinned_bytes() + shard.store().arena.bytes_reserved();
+        let what = format!(
+            "{memory}, {large}: {} pins, {} reservations, {held} held",
+            pins.len(),
+            reservations.len()
+        );
+        assert!(!pins.is_empty() || !reservations.is_empty(), "{what}");
+        assert!(held <= memory - memory / UNHELD_PART + 300_000, "{what}");
+        for n in 0..5_000 {
+            set(&mut shard, &format!("key-{n}"), &[b'v'; 1_000])
+                .unwrap_or_else(|why| panic!("{what}: {why:?}"));
+        }
+        for n in 4_700..5_000 {
+            assert!(get(&mut shard, &format!("key-{n}")).is_some(), "{what}");
+        }
+        for n in 0..20 {
+            set(&mut shard, &format!("middle-{n}"), &vec![b'm'; 100_000])
+                .unwrap_or_else(|why| panic!("{what}: {why:?}"));
+        }
+    }
 }
 
 /// Many small values on their way once held a segment each.

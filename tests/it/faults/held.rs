@@ -241,37 +241,6 @@ fn small_values_that_do_not_come_hold_no_segments() {
     fill(&mut client, "large", 5, 500_000);
 }
 
-/// Clients that have sent half of their values hold all the memory that may be held for such; a large value of another has
-/// to wait, and they are closed for it.
-#[test]
-fn slow_uploads_make_way_when_others_wait() {
-    let server = Server::start(&["-t", "1", "-m", "64"]);
-    let mut uploads: Vec<_> = (0..24).map(|_| server.connect()).collect();
-    for (number, upload) in uploads.iter_mut().enumerate() {
-        upload.send(format!("set upload-{number} 0 0 1000000\r\n").as_bytes());
-        upload.stream.set_nonblocking(true).unwrap();
-        upload.send_lossy("u".repeat(500_000).as_bytes());
-        upload.stream.set_nonblocking(false).unwrap();
-    }
-    let mut client = server.connect();
-    store(&mut client, "large", &"l".repeat(800_000));
-    assert_eq!(client.get("large").map(|value| value.len()), Some(800_000));
-    assert!(client.count("curr_connections") < 25, "slow clients were closed");
-}
-
-/// Half of 30 MB had come fast, and so it was not slow for eight minutes in which no more came: others' large values waited
-/// for 13 seconds, and then their connections were closed.
-#[test]
-fn an_upload_that_stops_half_way_makes_way_too() {
-    let server = Server::start(&["-t", "1", "-m", "64", "-I", "32m"]);
-    let mut upload = server.connect();
-    upload.send(format!("set upload 0 0 30000000\r\n{}", "u".repeat(15_000_000)).as_bytes());
-    let mut client = server.connect();
-    store(&mut client, "large", &"l".repeat(9_000_000));
-    assert_eq!(client.get("large").map(|value| value.len()), Some(9_000_000));
-    assert_eq!(client.count("curr_connections"), 1, "the upload was closed");
-}
-
 /// A client that does not read its replies was not idle, however long: its command had not ended.
 #[test]
 fn the_idle_timeout_ends_a_reader_that_does_not_read() {

@@ -7,4 +7,5 @@ mod injection;
 mod injector;
 pub(crate) mod kernel;
 mod memory;
+mod uploads;
 mod watchdog;

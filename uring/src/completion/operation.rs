@@ -46,7 +46,7 @@ impl Operations {
 }
 
 /// Completes with the result and the data.
-struct Operation<D: Unpin + 'static> {
+pub(super) struct Operation<D: Unpin + 'static> {
     driver: Rc<Driver>,
     data: Option<D>,
     /// Before the first poll the entry, then the place among the operations.
@@ -98,6 +98,15 @@ impl<D: Unpin + 'static> Drop for Operation<D> {
     }
 }
 
+impl<D: Unpin + 'static> Operation<D> {
+    /// Cancels it if it has been submitted; it still completes once.
+    pub(super) fn cancel(&self) {
+        if self.entry.is_none() && self.data.is_some() {
+            self.driver.cancel(user_data(OPERATION, self.index));
+        }
+    }
+}
+
 /// Turns a kernel result into a `Result`: negative values are error numbers.
 pub(super) fn to_result(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
@@ -116,7 +125,7 @@ pub(super) unsafe fn submit<D: Unpin + 'static>(
     driver: Rc<Driver>,
     data: D,
     entry: squeue::Entry,
-) -> impl Future<Output = (io::Result<usize>, D)> {
+) -> Operation<D> {
     // Not an async function: its future would store the arguments twice.
     Operation { driver, data: Some(data), entry: Some(entry), index: 0 }
 }

@@ -37,13 +37,6 @@ impl std::fmt::Debug for Waiter {
     }
 }
 
-/// Whether [`Socket::interrupt`] ends a wait.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Interruptible {
-    Interruptible,
-    ToTheEnd,
-}
-
 impl Socket {
     pub(crate) fn new(socket: socket2::Socket) -> Self {
         let watched = AsyncSocket::new(socket, Interest::READABLE | Interest::WRITABLE);
@@ -62,7 +55,7 @@ impl Socket {
     pub(crate) async fn read(&self, buffers: &Buffers) -> io::Result<Buffer> {
         self.pace.step().await;
         loop {
-            let mut readiness = self.readable(Interruptible::Interruptible).await?;
+            let mut readiness = self.readable().await?;
             let mut buffer = buffers.take().ok_or(io::ErrorKind::OutOfMemory)?;
             let (start, len) = buffer.lend();
             // SAFETY: the buffer's own memory, which this one `Buffer` reaches; the call does not outlast this line.
@@ -89,7 +82,7 @@ impl Socket {
     async unsafe fn fill(&self, start: *mut u8, len: usize) -> io::Result<usize> {
         self.pace.step().await;
         loop {
-            let mut readiness = self.readable(Interruptible::ToTheEnd).await?;
+            let mut readiness = self.readable().await?;
             // SAFETY: the caller's promise; the call does not outlast this line.
             let count = unsafe { libc::recv(self.id(), start.cast(), len, libc::MSG_DONTWAIT) };
             if let Some(count) = judge(count, len, &mut readiness)? {
@@ -98,8 +91,8 @@ impl Socket {
         }
     }
 
-    /// Waits until the socket may be readable.
-    async fn readable(&self, patience: Interruptible) -> io::Result<AsyncFdReadyGuard<'_, socket2::Socket>> {
+    /// Waits until the socket may be readable, or is interrupted.
+    async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, socket2::Socket>> {
         let events = self.watched.events()?;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(readiness) = events.poll_read_ready(cx) {
@@ -107,12 +100,10 @@ impl Socket {
                 self.waiter.is_interrupted.set(false);
                 return Poll::Ready(readiness);
             }
-            if patience == Interruptible::Interruptible {
-                if self.waiter.is_interrupted.replace(false) {
-                    return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ECANCELED)));
-                }
-                self.waiter.task.set(Some(cx.waker().clone()));
+            if self.waiter.is_interrupted.replace(false) {
+                return Poll::Ready(Err(io::Error::from_raw_os_error(libc::ECANCELED)));
             }
+            self.waiter.task.set(Some(cx.waker().clone()));
             self.pace.has_waited();
             Poll::Pending
         })
@@ -159,7 +150,7 @@ impl Socket {
         result
     }
 
-    /// Makes a waiting [`Socket::read`] fail with `ECANCELED`.
+    /// Makes a waiting [`Socket::read`] or [`Socket::receive`] fail with `ECANCELED`.
     pub(crate) fn interrupt(&self) {
         if let Some(waiter) = self.waiter.task.take() {
             self.waiter.is_interrupted.set(true);

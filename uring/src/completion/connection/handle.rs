@@ -9,6 +9,7 @@ use crate::completion::driver::{Driver, RECEIVE, SEND, user_data};
 use crate::completion::pool::GROUP;
 use crate::completion::send;
 use io_uring::{cqueue, opcode, squeue, types};
+use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
@@ -304,7 +305,27 @@ impl Handle {
         !self.connection.arrivals.borrow().is_empty()
     }
 
-    /// Makes a waiting read return, or the next one that would wait.
+    /// Polls a receive into the caller's memory until it is ready. `poll` is told whether the connection was interrupted
+    /// since its last call.
+    pub(crate) async fn receive_directly<T>(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<T>,
+    ) -> T {
+        let connection = &*self.connection;
+        assert_eq!(connection.receiving.replace(Receiving::Direct), Receiving::Idle);
+        let _receiving = Direct(&connection.receiving);
+        let _waiting = Waiting(&connection.reader);
+        std::future::poll_fn(|cx| {
+            let polled = poll(cx, connection.is_interrupted.replace(false));
+            if polled.is_pending() {
+                connection.reader.wait(cx);
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Makes a waiting read return, or the next one that would wait; likewise a direct receive.
     pub(crate) fn interrupt(&self) {
         self.connection.is_interrupted.set(true);
         if self.is_sending() {
@@ -342,5 +363,14 @@ impl Drop for Handle {
             self.driver.cancel(user_data(RECEIVE, self.index));
         }
         connection.remove_if_over(&self.driver, self.index);
+    }
+}
+
+/// Guard of a direct receive.
+struct Direct<'a>(&'a Cell<Receiving>);
+
+impl Drop for Direct<'_> {
+    fn drop(&mut self) {
+        self.0.set(Receiving::Idle);
     }
 }

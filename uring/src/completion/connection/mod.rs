@@ -44,6 +44,8 @@ enum Receiving {
     Ending,
     /// A poll without a buffer, since none was free.
     Polling,
+    /// An operation of its own, into the caller's memory.
+    Direct,
 }
 
 /// A completion of a receive.

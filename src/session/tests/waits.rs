@@ -1,0 +1,105 @@
+//! Values that get no memory, or have to give theirs up: their commands are refused, and what follows them is understood.
+
+use super::assert_same;
+use crate::config::Config;
+use crate::fuzzing::Peer;
+
+const BYTES: usize = 900_000;
+const STORING: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
+
+fn packet(opcode: u8, value_bytes: usize) -> Vec<u8> {
+    let extras: &[u8] = if opcode == 0x0e { &[] } else { &[0; 8] };
+    let mut packet = vec![0x80, opcode, 0, 1, extras.len() as u8, 0, 0, 0];
+    packet.extend_from_slice(&((extras.len() + 1 + value_bytes) as u32).to_be_bytes());
+    packet.extend_from_slice(&[0; 12]);
+    [&packet[..], extras, b"k"].concat()
+}
+
+fn status_2(opcode: u8) -> Vec<u8> {
+    let text = b"Out of memory allocating item";
+    let mut reply = vec![0x81, opcode, 0, 0, 0, 0, 0, 0x82, 0, 0, 0, text.len() as u8];
+    reply.resize(24, 0);
+    [&reply[..], text].concat()
+}
+
+/// The head of a command with a large value, what is sent before it, what is sent behind the value, and all that is answered
+/// when the value gets no memory.
+type Conversation = (Vec<u8>, &'static [u8], &'static [u8], Vec<u8>);
+
+fn conversations() -> Vec<Conversation> {
+    const OLD: &[u8] = b"set k 0 0 3 noreply\r\nold\r\n";
+    let text = |head: &str, answer: &[u8]| {
+        let head = head.replace('N', &BYTES.to_string()).into_bytes();
+        (head, OLD, &b"\r\nget k\r\n"[..], answer.to_vec())
+    };
+    let gone = [STORING, b"END\r\n"].concat();
+    let there = [STORING, b"VALUE k 0 3\r\nold\r\nEND\r\n"].concat();
+    let get: &[u8] = &[0x80, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let noop = [&[0x81, 0x0a][..], &[0; 22]].concat();
+    let binary = |opcode| (packet(opcode, BYTES), &b""[..], get, [status_2(opcode), noop.clone()].concat());
+    vec![
+        text("set k 0 0 N\r\n", &gone),
+        text("set k 0 0 N noreply\r\n", b"END\r\n"),
+        text("append k 0 0 N\r\n", &there),
+        text("replace k 0 0 N\r\n", &there),
+        text("ms k N\r\n", &gone),
+        text("ms k N q\r\n", &gone),
+        binary(0x01),
+        binary(0x11),
+        binary(0x0e),
+    ]
+}
+
+/// Each of them sends half of its value and stops. Others needed its memory, and it was closed.
+#[test]
+fn a_value_that_is_given_up_is_refused_when_it_has_come() {
+    for (head, before, behind, answers) in conversations() {
+        for given_up_at in [0, 20_000, BYTES / 2, BYTES - 1, BYTES] {
+            let mut peer = Peer::new(Config::default());
+            peer.send(before);
+            peer.send(&head);
+            let value = vec![b'v'; BYTES];
+            peer.send(&value[..given_up_at]);
+            peer.give_up_value();
+            let when = format!("{} at {given_up_at}", head.escape_ascii());
+            if head[0] == 0x80 && given_up_at == BYTES {
+                // It was complete.
+                continue;
+            }
+            assert_same(&peer.answers(), b"", &when);
+            for piece in value[given_up_at..].chunks(100_000) {
+                peer.send(piece);
+            }
+            peer.send(behind);
+            assert_same(&peer.answers(), &answers, &when);
+        }
+    }
+}
+
+/// Others hold all that may be held, and do not come.
+#[test]
+fn a_value_that_gets_no_memory_is_refused() {
+    for (head, before, behind, answers) in conversations() {
+        let mut peer = Peer::new(Config { maxbytes: 8 << 20, ..Config::default() });
+        peer.send(before);
+        // One in item memory, one in a buffer.
+        behind_holders(&mut peer, 2, &mut |peer| {
+            peer.send(&head);
+            peer.send(&vec![b'v'; BYTES]);
+            peer.send(behind);
+            assert_same(&peer.answers(), &answers, &head.escape_ascii().to_string());
+        });
+    }
+}
+
+/// Runs `then` while so many other clients have stopped in the middle of a value.
+fn behind_holders(peer: &mut Peer, holders: usize, then: &mut dyn FnMut(&mut Peer)) {
+    if holders == 0 {
+        return peer.aside(then);
+    }
+    peer.aside(|peer| {
+        peer.send(format!("set holder-{holders} 0 0 900000\r\n").as_bytes());
+        peer.send(&vec![b'h'; 800_000]);
+        behind_holders(peer, holders - 1, then);
+    });
+}
