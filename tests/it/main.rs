@@ -22,4 +22,5 @@ mod faults;
 mod harness;
 mod process;
 mod protocol;
+mod restart;
 mod tree;
