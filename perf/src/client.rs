@@ -158,8 +158,16 @@ pub(crate) fn version(server: &str) -> Result<String, String> {
 /// # Errors
 /// A message, when it does not answer in the known form.
 pub(crate) fn stats(server: &str) -> Result<BTreeMap<String, String>, String> {
+    stats_of(server, "stats")
+}
+
+/// The statistics that `command` asks for.
+///
+/// # Errors
+/// A message, when it does not answer in the known form.
+pub(crate) fn stats_of(server: &str, command: &str) -> Result<BTreeMap<String, String>, String> {
     let mut client = Client::connect(server, Protocol::Text)?;
-    client.out.extend_from_slice(b"stats\r\n");
+    client.out.extend_from_slice(format!("{command}\r\n").as_bytes());
     let mut stats = BTreeMap::new();
     loop {
         let line = client.line()?;

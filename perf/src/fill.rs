@@ -99,11 +99,7 @@ fn fill(recipe: &Recipe, value_len: usize, flags: &Flags) -> Result<Filled, Stri
         Settings { threads: flags.threads, memory_mib: flags.memory, cores: process::allowed_cores() };
     let server = Server::start(recipe, &settings)?;
     let pattern = Pattern::new();
-    let mut filler = Filler {
-        client: Client::connect(&server.address, Protocol::Text)?,
-        keys: Keys::new(flags.key_bytes),
-        next: 0,
-    };
+    let mut filler = Filler::new(&server.address, flags.key_bytes)?;
     let batch = ((64 << 10) / (value_len + 100)).clamp(1, BATCH_MAX) as u64;
     // Twice the memory in values alone: a server that has not evicted by then never does.
     let end = 2 * ((flags.memory as u64) << 20) / value_len.max(1) as u64 + batch;
@@ -138,15 +134,26 @@ fn fill(recipe: &Recipe, value_len: usize, flags: &Flags) -> Result<Filled, Stri
     Ok(Filled { first_eviction, first_rss_bytes, held: report.hits, claimed, rss_bytes })
 }
 
+/// Sets items one after the other and checks the replies.
 #[derive(Debug)]
-struct Filler {
+pub(crate) struct Filler {
     client: Client,
     keys: Keys,
     next: u64,
 }
 
 impl Filler {
-    fn set(&mut self, pattern: &Pattern, count: u64, value_len: usize) -> Result<(), String> {
+    /// # Errors
+    /// A message, when the server at `address` does not accept.
+    pub(crate) fn new(address: &str, key_bytes: usize) -> Result<Self, String> {
+        Ok(Self { client: Client::connect(address, Protocol::Text)?, keys: Keys::new(key_bytes), next: 0 })
+    }
+
+    /// Sets the next `count` items.
+    ///
+    /// # Errors
+    /// A message, when one is not stored.
+    pub(crate) fn set(&mut self, pattern: &Pattern, count: u64, value_len: usize) -> Result<(), String> {
         const WINDOW: u64 = 64;
         let end = self.next + count;
         while self.next < end {

@@ -9,6 +9,7 @@
 //! | `replay`, `replay-compare` | hit ratios on a trace, and whether every value was right | `replay/`, `trace` |
 //! | `gen` | synthetic traces | `synthetic` |
 //! | `fill` | how many items fit | `fill` |
+//! | `restore` | how long a restart with a memory file takes | `restore` |
 //! | `growth` | the longest pause while the index grows and while every set evicts | `growth` |
 //!
 //! Below them: `server` starts what is measured, `process` reads its CPU time, `client` is one plain connection, `proto`
@@ -26,6 +27,7 @@ mod process;
 mod proto;
 mod record;
 mod replay;
+mod restore;
 mod server;
 mod size;
 mod synthetic;
@@ -52,6 +54,7 @@ enum Command {
     Compare(compare::Flags),
     Replay(replay::Flags),
     ReplayCompare(replay::CompareFlags),
+    Restore(restore::Flags),
     Gen(synthetic::Flags),
     Fill(fill::Flags),
     Growth(growth::Flags),
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Compare(flags) => compare::command(&flags),
         Command::Replay(flags) => replay::command(&flags),
         Command::ReplayCompare(flags) => replay::compare_command(&flags),
+        Command::Restore(flags) => restore::command(&flags),
         Command::Gen(flags) => synthetic::command(&flags),
         Command::Fill(flags) => fill::command(&flags),
         Command::Growth(flags) => growth::command(&flags),

@@ -5,6 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::client;
 use crate::process;
 
@@ -143,6 +146,16 @@ impl Server {
 
     pub(crate) fn pid(&self) -> i32 {
         self.child.id() as i32
+    }
+
+    /// Ends it with `signal` and waits until it has ended.
+    ///
+    /// # Errors
+    /// A message, when it is gone already.
+    pub(crate) fn end(mut self, signal: Signal) -> Result<(), String> {
+        let failed = |e: &dyn std::fmt::Display| format!("cannot end the server: {e}");
+        kill(Pid::from_raw(self.pid()), signal).map_err(|e| failed(&e))?;
+        self.child.wait().map(drop).map_err(|e| failed(&e))
     }
 
     /// `None` while the process runs. A crash shows here before it shows as a broken connection.

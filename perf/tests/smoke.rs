@@ -252,6 +252,28 @@ fn comparison_fill_and_growth_run() {
     assert!(output.status.success(), "{}", text(&output));
 }
 
+#[test]
+fn a_restart_is_timed() {
+    let memcrsd = PathBuf::from(env!("CARGO_BIN_EXE_perf")).with_file_name("memcrsd");
+    if !memcrsd.exists() {
+        eprintln!("memcrsd is not built: nothing is tested");
+        return;
+    }
+    let server = format!("memcrsd={}{FLAGS}", memcrsd.display());
+    let args = ["restore", "--server", &server, "--items", "20000", "--rounds", "1", "--memory", "16"];
+    let output = perf(&args);
+    let words = text(&output);
+    assert!(output.status.success(), "{words}");
+    assert!(words.contains("SIGTERM") && words.contains("SIGKILL"), "{words}");
+    // What does not fit is no measurement.
+    let output = perf(&[&args[..3], &["--items", "100000", "--memory", "4"]].concat());
+    assert!(
+        !output.status.success() && text(&output).contains("--memory is too little"),
+        "{}",
+        text(&output)
+    );
+}
+
 /// A server on one thread that answers each line with `answer`, and closes after `limit` lines.
 fn liar(limit: usize, answer: fn(&str) -> String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
