@@ -4,8 +4,9 @@ use crate::config::{Config, ListenTls, Tls, VerifyMode};
 use crate::tls::Channel;
 use crate::tls::files::{add_root, certificates_in, certified, der_key_in, pem_key_in};
 use crate::tls::no_authority::NoAuthority;
+use crate::tls::version_1::WithVersion1;
 use parking_lot::RwLock;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -22,7 +23,7 @@ const KEY_PEM: u32 = 1;
 /// OpenSSL's number for a DER file.
 const KEY_DER: u32 = 2;
 /// The keys that can be used.
-const KEYS: &str = "supported are RSA of 2,048 to 8,192 bits, ECDSA on P-256 and P-384, and Ed25519";
+const KEYS: &str = "supported are RSA of 2,048 to 8,192 bits, ECDSA on P-256, P-384 and P-521, and Ed25519";
 /// `ssl_min_version` for TLS 1.3.
 const VERSION_TLS13: u32 = 3;
 
@@ -204,7 +205,7 @@ impl Certificates {
     ) -> Result<ServerConfig, CertificateError> {
         static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
         let versions = if self.settings.min_version == VERSION_TLS13 { &BOTH[..1] } else { &BOTH[..] };
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(|error| CertificateError::new(format!("Error initializing TLS: {error}")))?;
@@ -222,7 +223,7 @@ impl Certificates {
         // Sessions are resumed by tickets, which the clients store; a session cache would be memory outside of -m.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if self.settings.session_cache {
-            config.ticketer = ring::Ticketer::new()
+            config.ticketer = aws_lc_rs::Ticketer::new()
                 .map_err(|error| CertificateError::new(format!("Error initializing TLS: {error}")))?;
         } else {
             config.send_tls13_tickets = 0;
@@ -250,8 +251,10 @@ impl Certificates {
         for certificate in certificates_in(path).map_err(refused)? {
             add_root(&mut roots, certificate).map_err(|error| refused(error.to_string()))?;
         }
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let (roots, algorithms) = (Arc::new(roots), provider.signature_verification_algorithms);
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider);
         let builder = if clients == Clients::MayShow { builder.allow_unauthenticated() } else { builder };
-        builder.build().map(Some).map_err(|error| refused(error.to_string()))
+        let others = builder.build().map_err(|error| refused(error.to_string()))?;
+        Ok(Some(Arc::new(WithVersion1 { others, roots, algorithms })))
     }
 }

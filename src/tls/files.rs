@@ -3,6 +3,7 @@
 //! rustls judges a server's own certificate by the rules for those of others: it wants version 3 and knows every critical
 //! extension. Whether to accept it is the client's business, so here only its key is compared.
 
+use super::der::{Certificate, first_element};
 use crate::logging;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, Der, PrivateKeyDer, TrustAnchor};
@@ -37,35 +38,6 @@ fn without_trust(found: CertificateDer<'static>) -> CertificateDer<'static> {
     }
 }
 
-/// The lengths of the head and of the content of the first element of DER. Source: X.690, 8.1.3.
-fn lengths(der: &[u8]) -> Option<(usize, usize)> {
-    let (&length, rest) = der.get(1..)?.split_first()?;
-    let (head, content) = match length {
-        0..=0x7f => (2, usize::from(length)),
-        0x81..=0x84 => {
-            let digits = usize::from(length & 0x7f);
-            let number = rest.get(..digits)?.iter().fold(0, |number, &byte| number << 8 | usize::from(byte));
-            (2 + digits, number)
-        }
-        _ => return None,
-    };
-    (der.len() >= head + content).then_some((head, content))
-}
-
-/// The first element, with its head.
-fn first_element(der: &[u8]) -> Option<&[u8]> {
-    let (head, content) = lengths(der)?;
-    der.get(..head + content)
-}
-
-/// The content of the first element, which is taken from the front of `der`.
-fn take_content<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
-    let (head, content) = lengths(der)?;
-    let (element, rest) = der.split_at(head + content);
-    *der = rest;
-    element.get(head..)
-}
-
 /// Adds a CA that the operator trusts, whatever rustls thinks of its extensions.
 pub(super) fn add_root(roots: &mut RootCertStore, certificate: CertificateDer<'static>) -> Result<(), Error> {
     let anchor = anchor(&certificate);
@@ -74,19 +46,12 @@ pub(super) fn add_root(roots: &mut RootCertStore, certificate: CertificateDer<'s
     Ok(())
 }
 
-/// The name and the key of a certificate. Source: RFC 5280, section 4.1.
-fn anchor(mut certificate: &[u8]) -> Option<TrustAnchor<'static>> {
-    const VERSION: u8 = 0xa0;
-    let mut body = take_content(&mut certificate)?;
-    let mut fields = take_content(&mut body)?;
-    if fields.first() == Some(&VERSION) {
-        take_content(&mut fields)?;
-    }
-    for _serial_signature_issuer_validity in 0..4 {
-        take_content(&mut fields)?;
-    }
-    let mut next = || take_content(&mut fields).map(|content| Der::from(content.to_vec()));
-    Some(TrustAnchor { subject: next()?, subject_public_key_info: next()?, name_constraints: None })
+/// The name and the key of a certificate.
+fn anchor(certificate: &[u8]) -> Option<TrustAnchor<'static>> {
+    let certificate = Certificate::read(certificate)?;
+    let owned = |content: &[u8]| Der::from(content.to_vec());
+    let (subject, key) = (owned(certificate.subject), owned(certificate.key));
+    Some(TrustAnchor { subject, subject_public_key_info: key, name_constraints: None })
 }
 
 /// The private key in a PEM file, or the reason as text.
@@ -134,28 +99,5 @@ fn reason(error: &pem::Error, none: &str) -> String {
         pem::Error::Io(error) => logging::reason(error),
         pem::Error::NoItemsFound => none.to_owned(),
         error => error.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_element_ends_where_it_says() {
-        assert_eq!(first_element(&[0x30, 2, 1, 2, 9, 9]), Some(&[0x30, 2, 1, 2][..]));
-        let long = [&[0x30, 0x82, 1, 0][..], &[7; 300]].concat();
-        assert_eq!(first_element(&long).map(<[u8]>::len), Some(260));
-        for cut in [
-            &[][..],
-            &[0x30],
-            &[0x30, 3, 1],
-            &[0x30, 0x82, 1],
-            &[0x30, 0x80],
-            &[0x30, 0x84, 255, 255, 255, 255],
-        ] {
-            assert_eq!(first_element(cut), None, "{cut:?}");
-            assert!(anchor(cut).is_none());
-        }
     }
 }

@@ -6,14 +6,16 @@
 //!                                                             seal: encrypts replies into one buffer
 //! ```
 //!
-//! TLS 1.2 and 1.3 by rustls with ring's cryptography; rustls chooses the cipher suites.
+//! TLS 1.2 and 1.3 by rustls with AWS-LC's cryptography; rustls chooses the cipher suites.
 
 mod certificates;
 mod channel;
+mod der;
 mod files;
 mod no_authority;
 #[cfg(test)]
 mod tests;
+mod version_1;
 
 pub use certificates::{CertificateError, Certificates};
 pub use channel::{Channel, Ended, Opened};

@@ -2,7 +2,7 @@
 
 use super::{Channel, Ended};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -22,13 +22,13 @@ impl Pair {
         let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).unwrap();
-        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&TLS12, &TLS13])
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .unwrap();
-        let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots)

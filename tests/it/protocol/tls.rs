@@ -93,7 +93,7 @@ impl Files {
         versions: &[&'static SupportedProtocolVersion],
         identity: Option<(String, String)>,
     ) -> Arc<ClientConfig> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()

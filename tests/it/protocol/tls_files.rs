@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::harness::{Server, TempDir, command, program};
 
@@ -12,6 +12,24 @@ fn openssl(dir: &TempDir, line: &str) {
     command.args(line.split(' ')).current_dir(dir.path());
     let output = command.output().expect("openssl is installed");
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What an openssl client with these flags is answered to `mn`; nothing if it is refused.
+fn answer(port: u16, flags: &str) -> Vec<u8> {
+    let mut child = Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{port}")])
+        .args(flags.split_whitespace())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // It may have been refused already.
+    let _ = input.write_all(b"mn\r\nquit\r\n");
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    output.stdout
 }
 
 /// Files that start memcached ended the start here: certificates of version 1 and with an unknown critical extension, blocks
@@ -29,6 +47,8 @@ fn files_that_openssl_reads_are_read() {
     );
     openssl(&dir, "x509 -in v3.pem -trustout -addtrust serverAuth -out trusted.pem");
     openssl(&dir, "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out other.pem");
+    openssl(&dir, "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-521 -out p521.key");
+    openssl(&dir, "req -x509 -key p521.key -days 2 -subj /CN=localhost -out p521.pem");
     let path = |name: &str| dir.path().join(name).display().to_string();
     let key = fs::read_to_string(path("key.pem")).unwrap();
     fs::write(path("labelled.pem"), key.replace("PRIVATE KEY", "RSA PRIVATE KEY")).unwrap();
@@ -37,28 +57,68 @@ fn files_that_openssl_reads_are_read() {
         ("v1.pem", "key.pem"),
         ("critical.pem", "key.pem"),
         ("trusted.pem", "key.pem"),
+        ("p521.pem", "p521.key"),
     ] {
         let options =
             format!("ssl_chain_cert={},ssl_key={},ssl_ca_cert={}", path(chain), path(key), path(chain));
         let server = Server::start(&["-Z", "-o", &options, "-o", "ssl_verify_mode=1"]);
-        let mut child = Command::new("openssl")
-            .args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{}", server.port)])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(b"mn\r\nquit\r\n").unwrap();
-        let output = child.wait_with_output().unwrap();
-        drop(input);
-        assert_eq!(output.stdout, b"MN\r\n", "{chain} {key}");
+        assert_eq!(answer(server.port, ""), b"MN\r\n", "{chain} {key}");
     }
     // That rustls cannot read a certificate does not excuse a key that is not its own.
     for chain in ["v1.pem", "critical.pem"] {
         let options = format!("ssl_chain_cert={},ssl_key={}", path(chain), path("other.pem"));
         let said = refusal(&options);
         assert!(said.starts_with(&format!("Error validating the certificate: {}: ", path(chain))), "{said}");
+    }
+}
+
+/// A client certificate of version 1, as home-made CAs issue it, and one with a key or of a CA on P-521 were refused.
+#[test]
+fn client_certificates_that_openssl_accepts_are_accepted() {
+    let dir = TempDir::new();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    for (name, algorithm) in [
+        ("ca", "EC -pkeyopt ec_paramgen_curve:P-521"),
+        ("impostor", "EC -pkeyopt ec_paramgen_curve:P-521"),
+        ("rsa", "RSA -pkeyopt rsa_keygen_bits:2048"),
+        ("p384", "EC -pkeyopt ec_paramgen_curve:P-384"),
+        ("p521", "EC -pkeyopt ec_paramgen_curve:P-521"),
+    ] {
+        openssl(&dir, &format!("genpkey -algorithm {algorithm} -out {name}.key"));
+        openssl(&dir, &format!("req -new -key {name}.key -subj /CN={name} -out {name}.csr"));
+    }
+    for name in ["ca", "impostor"] {
+        openssl(&dir, &format!("req -x509 -key {name}.key -days 2 -subj /CN=localhost -out {name}.pem"));
+    }
+    fs::write(path("v3.ext"), "keyUsage = digitalSignature\n").unwrap();
+    let issue = |request: &str, authority: &str, days: i32, more: &str, out: &str| {
+        openssl(
+            &dir,
+            &format!(
+                "x509 -req -in {request}.csr -CA {authority}.pem -CAkey {authority}.key -CAcreateserial -sha512 \
+                 -days {days}{more} -out {out}.pem"
+            ),
+        );
+    };
+    let options = format!("ssl_chain_cert={},ssl_key={},ssl_ca_cert={0}", path("ca.pem"), path("ca.key"));
+    let server = Server::start(&["-Z", "-o", &options, "-o", "ssl_verify_mode=2"]);
+    for version in ["-tls1_2", "-tls1_3"] {
+        let is_served = |certificate: &str, key: &str| {
+            let flags = format!("{version} -cert {} -key {}", path(certificate), path(key));
+            answer(server.port, &flags) == b"MN\r\n"
+        };
+        for key in ["rsa", "p384", "p521"] {
+            issue(key, "ca", 2, "", "v1");
+            assert!(is_served("v1.pem", &format!("{key}.key")), "version 1, {key}, {version}");
+            issue(key, "ca", 2, " -extfile v3.ext", "v3");
+            assert!(is_served("v3.pem", &format!("{key}.key")), "version 3, {key}, {version}");
+            // A CA of the same name is another one, and what is over is over.
+            issue(key, "impostor", 2, "", "forged");
+            assert!(!is_served("forged.pem", &format!("{key}.key")), "forged, {key}, {version}");
+            issue(key, "ca", -1, "", "expired");
+            assert!(!is_served("expired.pem", &format!("{key}.key")), "expired, {key}, {version}");
+        }
+        assert_eq!(answer(server.port, version), b"", "without a certificate");
     }
 }
 
@@ -76,9 +136,10 @@ fn refusal(options: &str) -> String {
 fn a_key_that_cannot_be_used_is_named() {
     let dir = TempDir::new();
     let path = |name: &str| dir.path().join(name).display().to_string();
-    for (name, algorithm) in
-        [("weak", "RSA -pkeyopt rsa_keygen_bits:1024"), ("p521", "EC -pkeyopt ec_paramgen_curve:P-521")]
-    {
+    for (name, algorithm) in [
+        ("weak", "RSA -pkeyopt rsa_keygen_bits:1024"),
+        ("bitcoin", "EC -pkeyopt ec_paramgen_curve:secp256k1"),
+    ] {
         openssl(&dir, &format!("genpkey -algorithm {algorithm} -out {name}.key"));
         openssl(&dir, &format!("req -x509 -key {name}.key -days 2 -subj /CN=localhost -out {name}.pem"));
         let said = refusal(&format!(

@@ -1,0 +1,187 @@
+//! Enough of DER to find the parts of a certificate, of whatever version it is.
+//!
+//! Source: X.690, section 8.1; RFC 5280, section 4.1.
+
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+/// The tag of a certificate's version, which version 1 leaves out.
+const VERSION: u8 = 0xa0;
+
+/// The lengths of the head and of the content of the first element.
+fn lengths(der: &[u8]) -> Option<(usize, usize)> {
+    let (&length, rest) = der.get(1..)?.split_first()?;
+    let (head, content) = match length {
+        0..=0x7f => (2, usize::from(length)),
+        0x81..=0x84 => {
+            let digits = usize::from(length & 0x7f);
+            let number = rest.get(..digits)?.iter().fold(0, |number, &byte| number << 8 | usize::from(byte));
+            (2 + digits, number)
+        }
+        _ => return None,
+    };
+    (der.len() >= head + content).then_some((head, content))
+}
+
+/// The first element, with its head.
+pub(super) fn first_element(der: &[u8]) -> Option<&[u8]> {
+    let (head, content) = lengths(der)?;
+    der.get(..head + content)
+}
+
+/// The first element, with its head, which is taken from the front of `der`.
+fn take_element<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
+    let (element, rest) = der.split_at(first_element(der)?.len());
+    *der = rest;
+    Some(element)
+}
+
+/// The content of the first element, which is taken from the front of `der`.
+fn take_content<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
+    let (head, _) = lengths(der)?;
+    take_element(der)?.get(head..)
+}
+
+/// The bits of a bit string that is taken from the front of `der`; `None` if they are no whole bytes.
+fn take_bits<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
+    take_content(der)?.strip_prefix(&[0])
+}
+
+/// The parts of a certificate, as contents of their elements.
+#[derive(Debug)]
+pub(super) struct Certificate<'d> {
+    pub(super) is_version_1: bool,
+    /// What the signature is over, with its head.
+    pub(super) signed: &'d [u8],
+    pub(super) signature_algorithm: &'d [u8],
+    pub(super) signature: &'d [u8],
+    pub(super) issuer: &'d [u8],
+    validity: &'d [u8],
+    pub(super) subject: &'d [u8],
+    pub(super) key: &'d [u8],
+}
+
+impl<'d> Certificate<'d> {
+    /// `None` if it is none.
+    pub(super) fn read(mut der: &'d [u8]) -> Option<Self> {
+        let mut body = take_content(&mut der)?;
+        let signed = first_element(body)?;
+        let mut fields = take_content(&mut body)?;
+        let signature_algorithm = take_content(&mut body)?;
+        let signature = take_bits(&mut body)?;
+        let is_version_1 = fields.first() != Some(&VERSION);
+        if !is_version_1 {
+            take_content(&mut fields)?;
+        }
+        take_content(&mut fields)?; // the serial number
+        // Named twice, so that the signature covers it.
+        if take_content(&mut fields)? != signature_algorithm {
+            return None;
+        }
+        let mut next = || take_content(&mut fields);
+        let (issuer, validity, subject, key) = (next()?, next()?, next()?, next()?);
+        Some(Self { is_version_1, signed, signature_algorithm, signature, issuer, validity, subject, key })
+    }
+
+    /// The first and the last second of its life, Unix time.
+    pub(super) fn lifetime(&self) -> Option<(u64, u64)> {
+        let mut times = self.validity;
+        Some((unix_secs(take_element(&mut times)?)?, unix_secs(take_element(&mut times)?)?))
+    }
+}
+
+/// The algorithm and the bits of a public key.
+pub(super) fn key_parts(mut key: &[u8]) -> Option<(&[u8], &[u8])> {
+    Some((take_content(&mut key)?, take_bits(&mut key)?))
+}
+
+/// A time as Unix time; 0 if it is earlier.
+fn unix_secs(mut element: &[u8]) -> Option<u64> {
+    let tag = *element.first()?;
+    let text = take_content(&mut element)?.strip_suffix(b"Z")?;
+    if !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let pairs: Vec<i64> =
+        text.chunks_exact(2).map(|pair| i64::from(pair[0] & 15) * 10 + i64::from(pair[1] & 15)).collect();
+    let (year, rest) = match (tag, &pairs[..]) {
+        (UTC_TIME, [year, rest @ ..]) => (if *year < 50 { 2000 + year } else { 1900 + year }, rest),
+        (GENERALIZED_TIME, [century, year, rest @ ..]) => (century * 100 + year, rest),
+        _ => return None,
+    };
+    let &[month, day, hour, minute, second] = rest else { return None };
+    // Years that begin in March have their leap day at the end.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days_to_1970 = 719_468;
+    let days =
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - days_to_1970;
+    Some(u64::try_from(days * 86_400 + hour * 3600 + minute * 60 + second).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_element_ends_where_it_says() {
+        assert_eq!(first_element(&[0x30, 2, 1, 2, 9, 9]), Some(&[0x30, 2, 1, 2][..]));
+        let long = [&[0x30, 0x82, 1, 0][..], &[7; 300]].concat();
+        assert_eq!(first_element(&long).map(<[u8]>::len), Some(260));
+        for cut in [
+            &[][..],
+            &[0x30],
+            &[0x30, 3, 1],
+            &[0x30, 0x82, 1],
+            &[0x30, 0x80],
+            &[0x30, 0x84, 255, 255, 255, 255],
+        ] {
+            assert_eq!(first_element(cut), None, "{cut:?}");
+            assert!(Certificate::read(cut).is_none());
+        }
+    }
+
+    /// Clients choose the bytes.
+    #[test]
+    fn no_certificate_is_too_broken_to_be_looked_at() {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let mut bytes = made.cert.der().to_vec();
+        let whole = Certificate::read(&bytes).unwrap();
+        assert!(!whole.is_version_1 && key_parts(whole.key).is_some());
+        assert_eq!(whole.issuer, whole.subject);
+        assert_eq!(whole.lifetime(), Some((157_766_400, 67_090_118_400)));
+        for len in 0..bytes.len() {
+            assert!(Certificate::read(&bytes[..len]).is_none(), "{len}");
+        }
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                bytes[at] ^= 1 << bit;
+                let parts = Certificate::read(&bytes);
+                let _ = parts.map(|parts| (parts.lifetime(), key_parts(parts.key).is_some()));
+                bytes[at] ^= 1 << bit;
+            }
+        }
+    }
+
+    #[test]
+    fn times_are_read() {
+        let time = |tag, text: &str| {
+            let head = [tag, text.len() as u8];
+            unix_secs(&[&head, text.as_bytes()].concat())
+        };
+        for (tag, text, secs) in [
+            (UTC_TIME, "700101000000Z", Some(0)),
+            (UTC_TIME, "000229123456Z", Some(951_827_696)),
+            (UTC_TIME, "491231235959Z", Some(2_524_607_999)),
+            (UTC_TIME, "500101000000Z", Some(0)),
+            (GENERALIZED_TIME, "20500301000000Z", Some(2_529_705_600)),
+            (GENERALIZED_TIME, "99991231235959Z", Some(253_402_300_799)),
+            (GENERALIZED_TIME, "00000101000000Z", Some(0)),
+            (UTC_TIME, "7001010000Z", None),
+            (UTC_TIME, "70010100000xZ", None),
+            (UTC_TIME, "700101000000", None),
+            (GENERALIZED_TIME, "700101000000Z", None),
+            (4, "700101000000Z", None),
+        ] {
+            assert_eq!(time(tag, text), secs, "{text}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Client certificates of version 1, which home-made CAs issue and OpenSSL accepts; rustls knows version 3 only.
+//!
+//! Such a certificate has no extensions: it says nothing about what it is for, and can issue none. So it is accepted if it
+//! is valid now and signed by a CA that the operator trusts, without any in between. All others are left to rustls.
+
+use super::der::{Certificate, key_parts};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
+use std::sync::Arc;
+
+/// Accepts certificates of version 1 besides those that `others` accepts.
+#[derive(Debug)]
+pub(super) struct WithVersion1 {
+    pub(super) others: Arc<dyn ClientCertVerifier>,
+    pub(super) roots: Arc<RootCertStore>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for WithVersion1 {
+    fn client_auth_mandatory(&self) -> bool {
+        self.others.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.others.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        match version_1(end_entity) {
+            Some(certificate) => {
+                self.verify(&certificate, now.as_secs())?;
+                Ok(ClientCertVerified::assertion())
+            }
+            None => self.others.verify_client_cert(end_entity, intermediates, now),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match version_1(certificate) {
+            // A hash goes with any curve.
+            Some(own) => self.verify_handshake(message, &own, signed, usize::MAX),
+            None => self.others.verify_tls12_signature(message, certificate, signed),
+        }
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match version_1(certificate) {
+            // A scheme is a hash and a curve. Source: `WebPkiSupportedAlgorithms::mapping`.
+            Some(own) => self.verify_handshake(message, &own, signed, 1),
+            None => self.others.verify_tls13_signature(message, certificate, signed),
+        }
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.others.supported_verify_schemes()
+    }
+}
+
+impl WithVersion1 {
+    fn verify(&self, certificate: &Certificate<'_>, unix_now: u64) -> Result<(), CertificateError> {
+        let (first, last) = certificate.lifetime().ok_or(CertificateError::BadEncoding)?;
+        if unix_now < first {
+            return Err(CertificateError::NotValidYet);
+        }
+        if unix_now > last {
+            return Err(CertificateError::Expired);
+        }
+        // Constraints of names are for extensions, which this has none of.
+        let may_have_issued = |root: &&TrustAnchor<'_>| {
+            root.subject.as_ref() == certificate.issuer && root.name_constraints.is_none()
+        };
+        let mut issuers = self.roots.roots.iter().filter(may_have_issued);
+        let has_signed = |root: &TrustAnchor<'_>| {
+            let algorithms = self.algorithms.all.iter();
+            let mut algorithms = algorithms
+                .filter(|algorithm| *algorithm.signature_alg_id() == *certificate.signature_algorithm);
+            algorithms.any(|algorithm| {
+                verify_with(
+                    *algorithm,
+                    &root.subject_public_key_info,
+                    certificate.signed,
+                    certificate.signature,
+                )
+            })
+        };
+        if issuers.any(has_signed) { Ok(()) } else { Err(CertificateError::UnknownIssuer) }
+    }
+
+    /// Checks the signature of the handshake by the first `algorithms_max` algorithms of its scheme.
+    fn verify_handshake(
+        &self,
+        message: &[u8],
+        certificate: &Certificate<'_>,
+        signed: &DigitallySignedStruct,
+        algorithms_max: usize,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let of_scheme = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+        let algorithms = of_scheme.map_or(&[][..], |(_, algorithms)| algorithms);
+        let mut algorithms = algorithms.iter().take(algorithms_max);
+        if algorithms.any(|algorithm| verify_with(*algorithm, certificate.key, message, signed.signature())) {
+            Ok(HandshakeSignatureValid::assertion())
+        } else {
+            Err(CertificateError::BadSignature.into())
+        }
+    }
+}
+
+/// The parts of a certificate of version 1.
+fn version_1<'d>(certificate: &'d CertificateDer<'_>) -> Option<Certificate<'d>> {
+    Certificate::read(certificate).filter(|certificate| certificate.is_version_1)
+}
+
+/// True if `algorithm` is for this key and confirms the signature.
+fn verify_with(
+    algorithm: &dyn SignatureVerificationAlgorithm,
+    key: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
+    key_parts(key).is_some_and(|(of_key, bits)| {
+        *algorithm.public_key_alg_id() == *of_key
+            && algorithm.verify_signature(bits, message, signature).is_ok()
+    })
+}
