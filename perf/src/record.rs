@@ -38,6 +38,9 @@ pub(crate) struct Machine {
 pub(crate) struct ServerRecord {
     pub(crate) name: String,
     pub(crate) command: String,
+    /// The configuration file that the command names, with its placeholders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<String>,
     pub(crate) version: String,
 }
 

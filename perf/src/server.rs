@@ -1,6 +1,7 @@
 //! Starts and stops the servers that are measured.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -15,19 +16,27 @@ use crate::process;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recipe {
     pub(crate) name: String,
-    /// Command line; `{port}`, `{threads}` and `{memory}` (MiB) are substituted.
+    /// Command line. `{port}`, `{threads}`, `{memory}` (MiB) and `{bytes}` are substituted, and `{config:FILE}` by the path of
+    /// a copy of FILE in which they are.
     pub(crate) command: String,
 }
+
+/// What the name of a configuration file stands between.
+const CONFIG: (&str, &str) = ("{config:", "}");
 
 impl FromStr for Recipe {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((name, command)) if !name.is_empty() && command.contains("{port}") => {
+            Some((name, command))
+                if !name.is_empty() && (command.contains("{port}") || command.contains(CONFIG.0)) =>
+            {
                 Ok(Self { name: name.into(), command: command.into() })
             }
-            _ => Err(format!("a server is NAME=COMMAND with {{port}} in the command, not {text}")),
+            _ => Err(format!(
+                "a server is NAME=COMMAND with {{port}} or {{config:FILE}} in the command, not {text}"
+            )),
         }
     }
 }
@@ -61,7 +70,27 @@ impl Recipe {
         if named.is_empty() { vec![Self::memcrsd(), Self::memcached()] } else { named.to_vec() }
     }
 
-    /// The version that the server reports.
+    /// The configuration file that the command names, with its placeholders; `None` if it names none.
+    ///
+    /// # Errors
+    /// A message, when it cannot be read or has no port.
+    pub(crate) fn config(&self) -> Result<Option<String>, String> {
+        let Some((_, path, _)) = self.config_parts() else { return Ok(None) };
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+        if !text.contains("{port}") {
+            return Err(format!("{path}: it has no {{port}}"));
+        }
+        Ok(Some(text))
+    }
+
+    /// The command before the configuration file, the file, and the command after it.
+    fn config_parts(&self) -> Option<(&str, &str, &str)> {
+        let (before, rest) = self.command.split_once(CONFIG.0)?;
+        let (path, after) = rest.split_once(CONFIG.1)?;
+        Some((before, path, after))
+    }
+
+    /// The version that the server reports, or "unknown version".
     ///
     /// # Errors
     /// A message, when it cannot be started.
@@ -91,10 +120,31 @@ pub(crate) struct Settings {
     pub(crate) cores: Vec<usize>,
 }
 
+impl Settings {
+    fn substitute(&self, text: &str, port: u16) -> String {
+        text.replace("{port}", &port.to_string())
+            .replace("{threads}", &self.threads.to_string())
+            .replace("{memory}", &self.memory_mib.to_string())
+            .replace("{bytes}", &(self.memory_mib << 20).to_string())
+    }
+}
+
+/// A file that is removed when the value is dropped.
+#[derive(Debug)]
+struct TempFile(PathBuf);
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// A running server; killed and reaped when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    /// It may be read again while the server runs.
+    _config: Option<TempFile>,
     /// HOST:PORT
     pub(crate) address: String,
 }
@@ -111,11 +161,17 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| failed(&e))?;
         let port = listener.local_addr().map_err(|e| failed(&e))?.port();
         drop(listener);
-        let command = recipe
-            .command
-            .replace("{port}", &port.to_string())
-            .replace("{threads}", &settings.threads.to_string())
-            .replace("{memory}", &settings.memory_mib.to_string());
+        let mut command = recipe.command.clone();
+        let mut config = None;
+        if let (Some(text), Some((before, _, after))) =
+            (recipe.config().map_err(|e| failed(&e))?, recipe.config_parts())
+        {
+            let path = std::env::temp_dir().join(format!("perf-{}-{port}.conf", std::process::id()));
+            std::fs::write(&path, settings.substitute(&text, port)).map_err(|e| failed(&e))?;
+            command = format!("{before}{}{after}", path.display());
+            config = Some(TempFile(path));
+        }
+        let command = settings.substitute(&command, port);
         let mut words = command.split_whitespace();
         let program = words.next().ok_or_else(|| failed(&"the command is empty"))?;
         // A child inherits the cores of the thread that starts it.
@@ -124,7 +180,7 @@ impl Server {
         let child = Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         process::pin(&before)?;
         let child = child.map_err(|e| failed(&format!("{program}: {e}")))?;
-        let mut server = Self { child, address: format!("127.0.0.1:{port}") };
+        let mut server = Self { child, _config: config, address: format!("127.0.0.1:{port}") };
         server.wait_until_ready().map_err(|e| failed(&e))?;
         Ok(server)
     }
@@ -206,6 +262,24 @@ mod tests {
         for text in ["x", "=a {port}", "x=/bin/x"] {
             assert!(text.parse::<Recipe>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_configuration_has_a_port() {
+        let folder = std::env::temp_dir();
+        let path = folder.join(format!("perf-recipe-{}.toml", std::process::id()));
+        let recipe: Recipe = format!("x=/bin/x {{config:{}}} -v", path.display()).parse().unwrap();
+        assert!(recipe.config().unwrap_err().contains("No such file"));
+        std::fs::write(&path, "threads = {threads}").unwrap();
+        assert!(recipe.config().unwrap_err().ends_with("it has no {port}"));
+        let text = "port = {port}\nthreads = {threads}\nheap = {bytes} # {memory}";
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(recipe.config().unwrap().as_deref(), Some(text));
+        std::fs::remove_file(&path).unwrap();
+        let settings = Settings { threads: 3, memory_mib: 64, cores: vec![] };
+        assert_eq!(settings.substitute(text, 5), "port = 5\nthreads = 3\nheap = 67108864 # 64");
+        let plain: Recipe = "x=/bin/x -p {port}".parse().unwrap();
+        assert_eq!(plain.config(), Ok(None));
     }
 
     #[test]

@@ -215,7 +215,18 @@ fn comparison_fill_and_growth_run() {
         return;
     }
     let records = folder("records");
-    let (one, two) = (format!("one={}", command()), format!("two={}", command()));
+    let one = format!("one={}", command());
+    // A server with a configuration file instead of flags.
+    let (script, config) = (records.join("two.sh"), records.join("two.conf"));
+    let program = command().replace(FLAGS, "");
+    std::fs::write(
+        &script,
+        format!(". \"$1\" && exec {program} -p $port -t $threads -m $((memory_bytes >> 20)) -U 0 -l 127.0.0.1 -u root\n"),
+    )
+    .unwrap();
+    let settings = "port={port}\nthreads={threads}\nmemory_bytes={bytes}\n";
+    std::fs::write(&config, settings).unwrap();
+    let two = format!("two=/bin/sh {} {{config:{}}}", script.display(), config.display());
     let args = [
         "compare",
         "--server",
@@ -241,6 +252,12 @@ fn comparison_fill_and_growth_run() {
         "{words}"
     );
     let record = words.lines().find_map(|line| line.strip_prefix("record: ")).unwrap();
+    let kept: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    assert_eq!(
+        (&kept["servers"][0]["config"], &kept["servers"][1]["config"]),
+        (&Value::Null, &settings.into())
+    );
+    assert_eq!(kept["servers"][1]["command"], two["two=".len()..]);
     let output = perf(&["plot", record]);
     assert!(output.status.success(), "{}", text(&output));
     let drawing = std::fs::read_to_string(record.replace(".json", ".svg")).unwrap();

@@ -21,7 +21,8 @@ use rows::Row;
 #[derive(FromArgs, Clone, Debug)]
 #[argh(subcommand, name = "compare")]
 pub(crate) struct Flags {
-    /// the subject, NAME=COMMAND with {port}, {threads} and {memory} in it (memcrsd of the target directory)
+    /// the subject, NAME=COMMAND with {port}, {threads}, {memory} (MiB) and {bytes} in it, or in the file of {config:FILE}
+    /// (memcrsd of the target directory)
     #[argh(option, default = "Recipe::memcrsd()")]
     pub(crate) server: Recipe,
     /// what it is compared with, in the same form; may be repeated (memcached, the one that tests/yardstick fetches)
@@ -117,8 +118,12 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn describe(&self, recipe: &Recipe) -> Result<ServerRecord, String> {
-        let version = recipe.version(self.flags.memory)?;
-        Ok(ServerRecord { name: recipe.name.clone(), command: recipe.command.clone(), version })
+        Ok(ServerRecord {
+            name: recipe.name.clone(),
+            command: recipe.command.clone(),
+            config: recipe.config()?,
+            version: recipe.version(self.flags.memory)?,
+        })
     }
 
     fn row(&self, row: &Row) -> RowRecord {
