@@ -6,6 +6,7 @@
 mod arith;
 mod class_stats;
 pub mod connections;
+pub mod copy_progress;
 pub mod counter;
 pub mod counters;
 mod dump;

@@ -5,6 +5,7 @@ use crate::classes::{Classes, item_bytes};
 use crate::clock::Clock;
 use crate::config::{Config, RuntimeSettings};
 use crate::engine::connections::Connections;
+use crate::engine::copy_progress::CopyProgress;
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::hotkeys::Hottest;
 use crate::engine::latency::Times;
@@ -34,6 +35,8 @@ pub struct Shared {
     pub gauges: Gauges,
     /// The open connections.
     pub connections: Connections,
+    /// How far the copy of another server's items is.
+    pub copy: CopyProgress,
     /// The watchers.
     pub watch: WatcherRegistry,
     /// Counts by key prefix.
@@ -125,6 +128,7 @@ impl Shared {
             base: Mutex::default(),
             times_base: Mutex::default(),
             connections: Connections::default(),
+            copy: CopyProgress::default(),
             watch: WatcherRegistry::new(config.logger_watcher_buf_size as usize),
             prefixes: Prefixes::default(),
             detail: AtomicU32::new(if config.detail_enabled { PREFIXES } else { 0 }),

@@ -266,6 +266,7 @@ impl Report<'_> {
             RestoreOutcome::Rejected(_) => "rejected",
         });
         to.put("memcrsd_restore_result", result);
+        self.shared.copy.write(&mut to);
     }
 }
 

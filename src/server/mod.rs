@@ -138,7 +138,7 @@ impl Ports {
             .map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
         if let Some(from) = config.copy_from.clone() {
             let plan = copy::Plan { from, rate: config.copy_rate };
-            copy::start(plan, Arc::clone(&store), &wakers[0])
+            copy::start(plan, Arc::clone(&store), Arc::clone(&shared), &wakers[0])
                 .map_err(|error| StartError::new(format!("can't copy: {}", logging::reason(&error))))?;
         }
         if let Some((listener, _)) = self.metrics {

@@ -21,6 +21,8 @@ mod wire;
 use super::client::{Client, unexpected};
 use super::context::{AcceptedConn, Message, Origin};
 use crate::config::ProbeTarget;
+use crate::engine::Shared;
+use crate::engine::copy_progress::CopyState;
 use crate::limits::{COPY_KEYS_MAX, COPY_REQUEST_BYTES_MAX, COPY_UNIT_BYTES};
 use crate::process::complain;
 use crate::session::Copied;
@@ -58,17 +60,25 @@ pub(super) struct Plan {
 ///
 /// # Errors
 /// There is no socket or no thread to be had.
-pub(super) fn start(plan: Plan, store: Arc<Store>, ring: &Waker<Message>) -> io::Result<()> {
+pub(super) fn start(
+    plan: Plan,
+    store: Arc<Store>,
+    shared: Arc<Shared>,
+    ring: &Waker<Message>,
+) -> io::Result<()> {
     let (own, served) = UnixStream::pair()?;
     let origin = Origin { id: served.as_raw_fd() as u32, peer: None, listener: None };
+    // Before anyone can ask.
+    shared.copy.set_state(CopyState::Running);
     let body = move || {
-        let mut copy = Copy { pace: Pace::new(plan.rate), own: Client::over(own), tally: Tally::default() };
+        let mut copy = Copy { pace: Pace::new(plan.rate), own: Client::over(own), shared };
         complain(&format!("copying from {}", plan.from));
         let started = Instant::now();
         let outcome = copy.run(&plan.from, &store);
         store.end_copy();
         let secs = started.elapsed().as_secs_f64();
-        let (from, tally) = (&plan.from, &copy.tally);
+        let (from, tally) = (&plan.from, &copy.shared.copy);
+        tally.set_state(if outcome.is_ok() { CopyState::Done } else { CopyState::Failed });
         complain(&match outcome {
             Ok(()) => format!("copied from {from} in {secs:.1} s: {tally}"),
             Err(why) => format!("stopped copying from {from} after {secs:.1} s: {why}; {tally}"),
@@ -78,37 +88,6 @@ pub(super) fn start(plan: Plan, store: Arc<Store>, ring: &Waker<Message>) -> io:
     // A ring that has ended takes nobody; the server is stopping then.
     let _ = ring.post(Message::Adopt(AcceptedConn { socket: served.into(), permit: None, origin }));
     Ok(())
-}
-
-/// What has been copied, and what not.
-#[derive(Debug, Default)]
-struct Tally {
-    copied: u64,
-    value_bytes: u64,
-    superseded: u64,
-    gone: u64,
-    stale: u64,
-    too_large: u64,
-    refused: u64,
-}
-
-impl std::fmt::Display for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} items, {:.1} MB of values", self.copied, self.value_bytes as f64 / 1e6)?;
-        let left_out = [
-            (self.superseded, "written here meanwhile"),
-            (self.gone, "gone from there"),
-            (self.stale, "stale"),
-            (self.too_large, "too large"),
-            (self.refused, "refused there"),
-        ];
-        let mut before = "; left out: ";
-        for (count, why) in left_out.into_iter().filter(|(count, _)| *count > 0) {
-            write!(f, "{before}{count} {why}")?;
-            before = ", ";
-        }
-        Ok(())
-    }
 }
 
 /// Keeps the copy below its rate.
@@ -145,13 +124,15 @@ struct Copy {
     pace: Pace,
     /// The connection to this server.
     own: Client,
-    tally: Tally,
+    /// Its progress is counted here.
+    shared: Arc<Shared>,
 }
 
 impl Copy {
     fn run(&mut self, from: &ProbeTarget, store: &Store) -> Result<(), String> {
         let mut peer = Client::connect(from, ANSWER_TIME_MAX)?;
         let total = items_of(&mut peer)?;
+        self.shared.copy.expected.add(total);
         let mut dump = Client::connect(from, ANSWER_TIME_MAX)?;
         let mut next_line = begin_dump(&mut dump)?;
         let mut reported_at = Instant::now();
@@ -167,7 +148,10 @@ impl Copy {
             }
             if reported_at.elapsed() >= PROGRESS {
                 reported_at = Instant::now();
-                complain(&format!("copying from {from}: {} of about {total} items", self.tally.copied));
+                complain(&format!(
+                    "copying from {from}: {} of about {total} items",
+                    self.shared.copy.copied.get()
+                ));
             }
         }
     }
@@ -188,7 +172,7 @@ impl Copy {
                 }
                 None => return Err(unexpected(&line)),
                 Some(Answer::Miss) => {
-                    self.tally.gone += 1;
+                    self.shared.copy.gone.add(1);
                     self.pace.spend(1.0);
                     continue;
                 }
@@ -196,7 +180,7 @@ impl Copy {
                     return Err(unexpected(&line));
                 }
                 Some(Answer::Refused) => {
-                    self.tally.refused += 1;
+                    self.shared.copy.refused.add(1);
                     self.pace.spend(1.0);
                     continue;
                 }
@@ -210,11 +194,11 @@ impl Copy {
             let line = self.own.line().map_err(|why| format!("this server: {why}"))?;
             match Copied::of_reply(&line) {
                 Some(Copied::Stored) => {
-                    self.tally.copied += 1;
-                    self.tally.value_bytes += bytes;
+                    self.shared.copy.copied.add(1);
+                    self.shared.copy.value_bytes.add(bytes);
                 }
-                Some(Copied::Superseded) => self.tally.superseded += 1,
-                Some(Copied::TooLarge) => self.tally.too_large += 1,
+                Some(Copied::Superseded) => self.shared.copy.superseded.add(1),
+                Some(Copied::TooLarge) => self.shared.copy.too_large.add(1),
                 Some(Copied::NoMemory) => return Err("this server has no memory left".to_owned()),
                 None => return Err(format!("this server answered \"{}\"", line.escape_ascii())),
             }
@@ -229,8 +213,8 @@ impl Copy {
         let pace = &mut self.pace;
         let passed = |bytes| pace.spend(count(bytes));
         if item.is_stale || item.has_expired() {
-            let tally = if item.is_stale { &mut self.tally.stale } else { &mut self.tally.gone };
-            *tally += 1;
+            let tally = &self.shared.copy;
+            (if item.is_stale { &tally.stale } else { &tally.gone }).add(1);
             peer.skip_value(item.value_bytes, passed)?;
             return Ok(false);
         }

@@ -24,6 +24,15 @@ fn result(server: &Server) -> String {
     outcome(server).split_once(" s: ").unwrap().1.to_owned()
 }
 
+/// What `stats memcrsd` says of the copy: its state, items, and the rest by name.
+fn state(client: &mut Client) -> Vec<String> {
+    let stats = client.stats("stats memcrsd");
+    let of_copy = stats.iter().filter_map(|(name, value)| Some((name.strip_prefix("memcrsd_copy_")?, value)));
+    let mut lines: Vec<_> = of_copy.map(|(name, value)| format!("{name} {value}")).collect();
+    lines.sort_by_key(|line| (!line.starts_with("state"), !line.starts_with("items"), line.clone()));
+    lines
+}
+
 fn start_copy(from: u16, flags: &[&str]) -> Server {
     let from = format!("127.0.0.1:{from}");
     Server::start(&[&["--copy-from", &from], flags].concat())
@@ -255,6 +264,7 @@ fn what_cannot_be_stored_is_left_out() {
     let copy = start_copy(script.port(), &["-I", "512k"]);
     let mut items = script.list(&["gone", "big", "stale", "ending", "refused", "fine"]);
     let mut client = copy.connect();
+    assert_eq!(state(&mut client)[..2], ["state running", "items 0"]);
     let value = "v".repeat(700_000);
     items.send(b"EN\r\n");
     items.send(format!("VA 700000 kbig f0 t-1\r\n{value}\r\n").as_bytes());
@@ -267,6 +277,10 @@ fn what_cannot_be_stored_is_left_out() {
     );
     assert_eq!(told(&mut client, "fine"), "VA 1 s1 f9 kfine 1\\r\\n");
     assert_eq!(client.count("curr_items"), 1);
+    let left_out = ["gone 2", "refused 1", "stale 1", "superseded 0", "too_large 1", "value_bytes 1"];
+    let mut expected = vec!["state done", "items 1", "items_expected 6"];
+    expected.extend(left_out);
+    assert_eq!(state(&mut client), expected);
 }
 
 /// With -M the copy stops when memory is full, and takes nothing away.
@@ -354,6 +368,7 @@ fn a_server_that_is_not_there_is_one_line() {
     let port = Script::new().port();
     let copy = start_copy(port, &[]);
     assert!(outcome(&copy).contains("Connection refused; 0 items"), "{}", outcome(&copy));
+    assert_eq!(state(&mut copy.connect())[..2], ["state failed", "items 0"]);
     assert_eq!(copy.connect().ask("version"), "VERSION 1.6.45");
 }
 
@@ -380,6 +395,7 @@ fn the_copy_needs_no_login() {
 fn the_rate_is_kept() {
     let source = Server::start(&[]);
     let mut client = source.connect();
+    assert!(state(&mut client).is_empty(), "nothing is copied");
     (0..30).for_each(|number| client.set(&format!("k{number}"), "1"));
     client.set("large", &"v".repeat(20 << 10));
     let copy = start_copy(source.port, &["--copy-rate", "100"]);
