@@ -10,7 +10,8 @@
 //! 9.7 to 10.5 bytes an item at any number of items, and growing one takes tens of microseconds.
 //!
 //! A table that is less than 3/8 of what it could hold is halved at once, so that the index follows the number of items
-//! down as well: with fewer, larger items the memory goes to them.
+//! down as well: with fewer, larger items the memory goes to them. A table that is full of tombstones rather than entries is
+//! rebuilt instead of doubled.
 //!
 //! A lookup compares 11 bits of hash before it touches an item. Applying a delta touches no item, except that a table which
 //! changes its size reads the keys of its items to hash them again; they are still there, because memory is reused only
@@ -225,10 +226,13 @@ impl Index {
         }
         let entries = table.entries_mut();
         if old == ItemRef::NONE {
-            let grows = entries.len() == entries.capacity();
-            let before = if grows { entries.allocation_size() } else { 0 };
+            let is_full = entries.len() == entries.capacity();
+            let before = if is_full { entries.allocation_size() } else { 0 };
+            if is_full && has_tombstones(entries) {
+                rebuild(store, entries);
+            }
             entries.insert_unique(hash.0, Entry::new(new, hash), |entry| rehash(store, *entry));
-            if grows {
+            if is_full {
                 self.resized(store, before, entries.allocation_size());
             }
             return;
@@ -367,6 +371,27 @@ fn shrink(store: &Arc<Store>, entries: &mut HashTable<Entry>) -> usize {
     let before = entries.allocation_size();
     entries.shrink_to(entries.len() + entries.len() / 3, |entry| rehash(store, *entry));
     before
+}
+
+/// True if removed entries have left enough tombstones in a full table for it to go on for a while without them.
+///
+/// hashbrown would double a full table that is more than half full of entries. In a store that evicts as much as it takes
+/// in, that keeps half of the tables twice as large as their entries need: 12.9 bytes an item instead of 11, and twice as
+/// many entries hashed again.
+#[cold]
+fn has_tombstones(entries: &HashTable<Entry>) -> bool {
+    let capacity = entries.num_buckets() / 8 * 7;
+    entries.len() <= capacity / 16 * 15
+}
+
+/// Makes a table anew, of the same size, without tombstones.
+#[cold]
+fn rebuild(store: &Arc<Store>, entries: &mut HashTable<Entry>) {
+    let mut rebuilt = HashTable::with_capacity(entries.num_buckets() / 8 * 7);
+    for entry in entries.drain() {
+        rebuilt.insert_unique(rehash(store, entry), entry, |entry| rehash(store, *entry));
+    }
+    *entries = rebuilt;
 }
 
 /// The item of an entry of an open table of the current generation.
