@@ -320,6 +320,10 @@ impl<'t> WriteTxn<'t> {
         new: Option<(ItemRef, Item<'_>, Queue)>,
     ) {
         let arena = self.arena();
+        #[cfg(test)]
+        if let Some(late) = super::memory_file::durable::LATE.take() {
+            self.item(ItemRef::from_bits(late)).set_alive(false);
+        }
         self.segments.record(arena, old, new);
         let (old_ref, new_ref) =
             (old.map_or(ItemRef::NONE, |old| old.0), new.map_or(ItemRef::NONE, |new| new.0));

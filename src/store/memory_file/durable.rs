@@ -13,6 +13,9 @@ thread_local! {
     /// What the simulation does after each store of this thread.
     pub(in crate::store) static AFTER_STORE: std::cell::RefCell<Option<Box<dyn FnMut()>>> =
         const { std::cell::RefCell::new(None) };
+    /// Makes marks of death come late, with the next write, which the simulation must find out; and the item that waits.
+    pub(in crate::store) static IS_LATE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    pub(in crate::store) static LATE: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
 /// A moment at which the process may be killed.

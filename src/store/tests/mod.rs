@@ -8,10 +8,12 @@ mod density;
 mod disk;
 mod filed;
 mod held;
+mod kills;
 mod paced;
 mod policy;
 mod refusing;
 mod restart;
+mod restart_speed;
 mod sweeping;
 mod widths;
 

@@ -1,0 +1,529 @@
+//! A process that is killed between any two of its stores, again and again: what the file says at that moment becomes the
+//! next process's store, and is compared with what had been acknowledged.
+//!
+//! Every store that the file's order matters for reports to a hook; at one of them, drawn at random, the file is copied, as
+//! a kill would leave it. The step goes on, so that each step may be cut off at each of its stores, and the copy is restored.
+
+use super::disk::{At, Disk};
+use super::*;
+use crate::store::memory_file::durable;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+/// About a quarter of them are killed.
+const STEPS: u32 = 2_000;
+
+thread_local! {
+    /// What the evictor dropped in the current step, by key.
+    static EVICTED: RefCell<HashSet<Vec<u8>>> = RefCell::default();
+    /// Stores that are left until the file is copied.
+    static STORES: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Watching;
+
+impl Host for Watching {
+    fn wake(&self, _ring: usize) {}
+
+    fn watches_evictions(&self) -> bool {
+        true
+    }
+
+    fn evicted(&self, item: &Item<'_>, _now: Timestamp) {
+        EVICTED.with_borrow_mut(|evicted| evicted.insert(item.key().to_vec()));
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    value: Vec<u8>,
+    flags: u32,
+    exptime: Timestamp,
+    cas: u64,
+    stale: bool,
+}
+
+/// What is known of a store from outside.
+type Model = HashMap<Vec<u8>, Entry>;
+
+/// What a step is about to do.
+#[derive(Clone, Debug)]
+enum InFlight {
+    Nothing,
+    /// This key gets this entry, whose cas is not known yet.
+    Put(Vec<u8>, Entry),
+    Remove(Vec<u8>),
+    Flush,
+}
+
+struct World {
+    random: fastrand::Rng,
+    evict: bool,
+    disk: Disk,
+    shard: Shard,
+    now: Timestamp,
+    seconds: u64,
+    model: Model,
+    flush_at: Option<Timestamp>,
+    receiving: Vec<(Vec<u8>, Vec<u8>, Reservation)>,
+    in_flight: InFlight,
+    last_cas: u64,
+    /// Kills, and items found of which the write had not been acknowledged.
+    kills: u64,
+    found_in_flight: u64,
+}
+
+fn world_options(evict: bool, seed: u64) -> Options {
+    Options {
+        evict,
+        item_size_max: 256 << 10,
+        address_space: Some(4 << 20),
+        seed: Some(seed),
+        log_entries: Some(4096),
+        ..options(1 << 20, 1)
+    }
+}
+
+impl World {
+    fn new(seed: u64, evict: bool) -> Self {
+        let disk = Disk::new();
+        let options = world_options(evict, seed);
+        let store = disk.start_with(options, At::seconds_later(0), Box::new(Watching));
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            evict,
+            shard: store.shard(0),
+            disk,
+            now: NOW,
+            seconds: 0,
+            model: Model::default(),
+            flush_at: None,
+            receiving: Vec::new(),
+            in_flight: InFlight::Nothing,
+            last_cas: 1,
+            kills: 0,
+            found_in_flight: 0,
+        }
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        format!("key-{}", self.random.u32(..300)).into_bytes()
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        let bytes = match self.random.u8(..20) {
+            0 => self.random.usize(9_000..60_000),
+            1..4 => self.random.usize(1_000..9_000),
+            _ => self.random.usize(..1_500),
+        };
+        vec![self.random.u8(..); bytes]
+    }
+
+    fn exptime(&mut self) -> Timestamp {
+        if self.random.u8(..4) == 0 {
+            Timestamp(self.now.0 + self.random.u32(1..20))
+        } else {
+            Timestamp::NEVER
+        }
+    }
+
+    fn live(&self, key: &[u8]) -> Option<&Entry> {
+        self.model.get(key).filter(|entry| entry.exptime == Timestamp::NEVER || entry.exptime > self.now)
+    }
+
+    /// Runs a step, and kills it at one of its stores, maybe.
+    fn step(&mut self) -> Result<(), String> {
+        EVICTED.take();
+        self.in_flight = InFlight::Nothing;
+        let before = self.model.clone();
+        let stores = self.random.u64(1..=12);
+        let copy: Rc<RefCell<Option<Vec<u8>>>> = Rc::default();
+        let is_killed = self.random.u8(..4) == 0;
+        if is_killed {
+            let (file, copy) = (self.disk.file.try_clone().unwrap(), Rc::clone(&copy));
+            STORES.set(stores);
+            durable::AFTER_STORE.set(Some(Box::new(move || {
+                STORES.set(STORES.get().saturating_sub(1));
+                if STORES.get() == 0 && copy.borrow().is_none() {
+                    *copy.borrow_mut() = Some(Disk { file: file.try_clone().unwrap() }.bytes());
+                }
+            })));
+        }
+        self.act();
+        durable::AFTER_STORE.set(None);
+        let evicted = EVICTED.take();
+        let is_flushed = matches!(self.in_flight, InFlight::Flush);
+        if is_killed {
+            let bytes = copy.borrow_mut().take();
+            // What came to its end before the stores were counted down is killed when it was over, and acknowledged.
+            let (bytes, models) = match bytes {
+                Some(bytes) => (bytes, vec![before.clone()]),
+                None => (self.disk.bytes(), vec![self.model.clone()]),
+            };
+            self.kills += 1;
+            self.compare(&Disk::with(&bytes), &models[0], &evicted, is_flushed)?;
+        }
+        for key in &evicted {
+            // What a step stored itself it may have evicted before, in its old version.
+            if self.find(key).is_none() {
+                self.model.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, key: &[u8]) -> Option<Entry> {
+        match self.shard.fresh(self.now).find(key) {
+            Lookup::Hit(item) => Some(entry_of(&item)),
+            _ => None,
+        }
+    }
+
+    fn act(&mut self) {
+        match self.random.u8(..100) {
+            0..45 => self.set(),
+            45..55 => self.delete(),
+            55..60 => self.touch(),
+            60..68 => self.append(),
+            68..80 => self.receive(),
+            80..83 => self.mark(),
+            83..90 => self.read(),
+            90..97 => {
+                self.now.0 += u32::from(self.random.u8(..3) == 0);
+                if self.flush_at.is_some_and(|at| at <= self.now) {
+                    self.in_flight = InFlight::Flush;
+                    self.flush_at = None;
+                    self.model.clear();
+                }
+                for _ in 0..3 {
+                    self.shard.maintain(self.now);
+                }
+            }
+            97 => {
+                let limit = self.random.u64(12..24) << 16;
+                assert!(self.shard.store().set_memory_limit(limit));
+            }
+            98 => {
+                let at = Timestamp(self.now.0 + self.random.u32(1..10));
+                self.shard.fresh(self.now).flush_at(at);
+                self.flush_at = Some(at);
+            }
+            _ => {
+                self.in_flight = InFlight::Flush;
+                self.shard.fresh(self.now).flush().unwrap();
+                self.model.clear();
+                self.flush_at = None;
+            }
+        }
+    }
+
+    fn store(
+        &mut self,
+        key: &[u8],
+        mut data: Data<'_>,
+        value: impl Fn() -> Value,
+        entry: Entry,
+        cas: Option<u64>,
+    ) {
+        self.in_flight = InFlight::Put(key.to_vec(), entry.clone());
+        let now = self.now;
+        let edit = |_: Option<&Item<'_>>| {
+            let put = Put {
+                flags: entry.flags,
+                exptime: entry.exptime,
+                value: value(),
+                cas,
+                stale: entry.stale,
+                won: false,
+                key_is_binary: false,
+            };
+            (Edit::Put(put), ())
+        };
+        let shard = &mut self.shard;
+        match at_last(|| shard.fresh(now).edit(key, &mut data, edit)) {
+            Ok(done) => {
+                if cas.is_none() {
+                    assert!(done.cas > self.last_cas, "cas grows");
+                    self.last_cas = done.cas;
+                }
+                EVICTED.with_borrow_mut(|evicted| evicted.remove(key));
+                self.model.insert(key.to_vec(), Entry { cas: done.cas, ..entry });
+            }
+            Err(error) => {
+                assert!(!self.evict || !self.receiving.is_empty(), "{error:?}");
+                self.in_flight = InFlight::Nothing;
+            }
+        }
+    }
+
+    fn set(&mut self) {
+        let (key, value, exptime, flags) = (self.key(), self.value(), self.exptime(), self.random.u32(..2));
+        let cas = (self.random.u8(..10) == 0).then(|| self.random.u64(1..1 << 60));
+        let entry = Entry { value: value.clone(), flags, exptime, cas: 0, stale: false };
+        self.store(&key, Data::Bytes(&value), || Value::Data, entry, cas);
+    }
+
+    fn append(&mut self) {
+        let (key, more) = (self.key(), self.value());
+        let Some(old) = self.live(&key).cloned() else { return };
+        let value = [&old.value[..], &more].concat();
+        if value.len() < 100_000 {
+            self.store(&key, Data::Bytes(&more), || Value::OldThenData, Entry { value, ..old }, None);
+        }
+    }
+
+    fn delete(&mut self) {
+        let key = self.key();
+        self.in_flight = InFlight::Remove(key.clone());
+        self.shard.fresh(self.now).edit(&key, &mut Data::None, |_| (Edit::Remove, ())).unwrap();
+        self.model.remove(&key);
+    }
+
+    fn touch(&mut self) {
+        let (key, exptime) = (self.key(), self.exptime());
+        self.amend(&key, UpdateMetadata { exptime: Some(exptime), ..UpdateMetadata::default() }, |entry| {
+            entry.exptime = exptime;
+        });
+    }
+
+    fn mark(&mut self) {
+        let key = self.key();
+        let marks = UpdateMetadata { stale: Some(true), won: Some(false), ..UpdateMetadata::default() };
+        self.amend(&key, marks, |entry| entry.stale = true);
+    }
+
+    fn amend(&mut self, key: &[u8], amend: UpdateMetadata, change: impl FnOnce(&mut Entry)) {
+        let Some(mut entry) = self.live(key).cloned() else { return };
+        change(&mut entry);
+        self.in_flight = InFlight::Put(key.to_vec(), entry.clone());
+        let mut amend = Some(amend);
+        let edit = |item: Option<&Item<'_>>| match item {
+            Some(_) => (Edit::UpdateMetadata(amend.take().unwrap_or_default()), true),
+            None => (Edit::Keep, false),
+        };
+        let done = self.shard.fresh(self.now).edit(key, &mut Data::None, edit).unwrap();
+        if done.outcome {
+            self.model.insert(key.to_vec(), entry);
+        }
+    }
+
+    fn read(&mut self) {
+        let key = self.key();
+        let now = self.now;
+        let found = match self.shard.fresh(now).find(&key) {
+            Lookup::Hit(item) => {
+                item.record_access(now);
+                Some(entry_of(&item))
+            }
+            _ => None,
+        };
+        assert_eq!(found.as_ref(), self.live(&key), "{}", key.escape_ascii());
+    }
+
+    /// Begins to receive a value, or goes on with one.
+    fn receive(&mut self) {
+        if self.receiving.len() < 3 && self.random.bool() {
+            let (key, mut value) = (self.key(), self.value());
+            value.push(b'!');
+            let reserved = self.shard.fresh(self.now).reserve(&key, value.len(), 50);
+            if let Ok(reservation) = reserved {
+                self.receiving.push((key, value, reservation));
+            }
+            return;
+        }
+        if self.receiving.is_empty() {
+            return;
+        }
+        let at = self.random.usize(..self.receiving.len());
+        let (_, value, reservation) = &mut self.receiving[at];
+        let filled = reservation.filled();
+        let count = self.random.usize(1..=value.len() - filled);
+        if reservation.needs_room() {
+            let _ = self.shard.fresh(self.now).extend(reservation, 50);
+        }
+        reservation.fill(&value[filled..filled + count]);
+        if reservation.filled() == reservation.len() {
+            let (key, value, reservation) = self.receiving.swap_remove(at);
+            if self.random.u8(..4) > 0 {
+                let entry = Entry { value, flags: 5, exptime: Timestamp::NEVER, cas: 0, stale: false };
+                // Taken by the first try that gets as far.
+                self.store(&key, Data::Reservation(reservation), || Value::Data, entry, None);
+            }
+        }
+    }
+
+    /// Restores `disk` and compares it with `model`, of which the step in flight may have changed its part.
+    fn compare(
+        &mut self,
+        disk: &Disk,
+        model: &Model,
+        evicted: &HashSet<Vec<u8>>,
+        is_flushed: bool,
+    ) -> Result<(), String> {
+        self.seconds = u64::from(self.now.0 - 2);
+        let start = |disk: &Disk, world: &mut Self| {
+            let options = world_options(world.evict, world.random.u64(..));
+            let rings = world.random.usize(1..4);
+            let replicas = world.random.usize(1..=rings);
+            disk.start(Options { rings, replicas, ..options }, At::seconds_later(world.seconds))
+        };
+        let store = start(disk, self);
+        if outcome_of(&store) != RestoreOutcome::Restored {
+            return Err(format!("{:?}", outcome_of(&store)));
+        }
+        let mut shard = store.shard(0);
+        let now = self.now;
+        shard.check(now)?;
+        let found = everything(&mut shard, now);
+        self.compare_contents(&found, model, evicted, is_flushed)?;
+        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
+        let next = at_last(|| shard.fresh(now).edit(b"next", &mut Data::Bytes(b"next"), edit));
+        if next.is_ok_and(|done| done.cas <= self.last_cas) {
+            return Err(format!("cas goes back behind {}", self.last_cas));
+        }
+        // Killed once more, and with nothing in flight: all is as it was.
+        let before = everything(&mut shard, now);
+        drop(shard);
+        drop(store);
+        let store = start(disk, self);
+        let mut shard = store.shard(0);
+        shard.check(now)?;
+        if everything(&mut shard, now) != before {
+            return Err("another start finds something else".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What has been `found` is what was acknowledged, but for the step in flight.
+    fn compare_contents(
+        &mut self,
+        found: &Model,
+        model: &Model,
+        evicted: &HashSet<Vec<u8>>,
+        is_flushed: bool,
+    ) -> Result<(), String> {
+        let now = self.now;
+        let is_live = |entry: &Entry| entry.exptime == Timestamp::NEVER || entry.exptime > now;
+        let in_flight = self.in_flight.clone();
+        let is_due = is_flushed || self.flush_at.is_some_and(|at| at <= now);
+        for (key, entry) in found {
+            let is_acknowledged = model.get(key).is_some_and(|acknowledged| acknowledged == entry);
+            let is_in_flight = match &in_flight {
+                InFlight::Put(name, put) => name == key && Entry { cas: entry.cas, ..put.clone() } == *entry,
+                _ => false,
+            };
+            self.found_in_flight += u64::from(is_in_flight && !is_acknowledged);
+            if !is_acknowledged && !is_in_flight {
+                return Err(format!(
+                    "{} is {}, not {}, in flight {}",
+                    key.escape_ascii(),
+                    brief(Some(entry)),
+                    brief(model.get(key)),
+                    describe(&in_flight)
+                ));
+            }
+        }
+        for (key, entry) in model.iter().filter(|(_, entry)| is_live(entry)) {
+            let is_in_flight =
+                matches!(&in_flight, InFlight::Put(name, _) | InFlight::Remove(name) if name == key);
+            let may_be_gone = is_due || evicted.contains(key) || is_in_flight_removal(&in_flight, key, now);
+            if !found.contains_key(key) && !may_be_gone {
+                return Err(format!(
+                    "{} is lost: {}, in flight {is_in_flight}",
+                    key.escape_ascii(),
+                    brief(Some(entry))
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True if the write in flight may be found without its key: it deletes it, or what it writes is over already.
+fn is_in_flight_removal(in_flight: &InFlight, key: &[u8], now: Timestamp) -> bool {
+    match in_flight {
+        InFlight::Remove(name) => name == key,
+        InFlight::Put(name, entry) => {
+            name == key && entry.exptime != Timestamp::NEVER && entry.exptime <= now
+        }
+        _ => false,
+    }
+}
+
+fn describe(in_flight: &InFlight) -> String {
+    match in_flight {
+        InFlight::Put(key, entry) => format!("put {} {}", key.escape_ascii(), brief(Some(entry))),
+        InFlight::Remove(key) => format!("remove {}", key.escape_ascii()),
+        other => format!("{other:?}"),
+    }
+}
+
+fn brief(entry: Option<&Entry>) -> String {
+    entry.map_or_else(
+        || "nothing".to_owned(),
+        |entry| {
+            format!(
+                "{} times {:?}, {:?}",
+                entry.value.len(),
+                entry.value.first(),
+                Entry { value: Vec::new(), ..entry.clone() }
+            )
+        },
+    )
+}
+
+fn outcome_of(store: &Store) -> RestoreOutcome {
+    store.restored().unwrap().outcome.clone()
+}
+
+fn entry_of(item: &Item<'_>) -> Entry {
+    Entry {
+        value: item.value().to_vec(),
+        flags: item.flags(),
+        exptime: item.exptime(),
+        cas: item.cas(),
+        stale: item.stale(),
+    }
+}
+
+fn everything(shard: &mut Shard, now: Timestamp) -> Model {
+    let mut found = Model::default();
+    let mut walk = Walk::default();
+    let mut fresh = shard.fresh(now);
+    while fresh.walk(&mut walk, |item| {
+        found.insert(item.key().to_vec(), entry_of(item));
+    }) {}
+    found
+}
+
+/// Runs `steps` steps; the kills that came in, and how many of them left something that was in flight.
+fn run(seed: u64, evict: bool, steps: u32) -> Result<(u64, u64), String> {
+    let mut world = World::new(seed, evict);
+    for step in 0..steps {
+        world.step().map_err(|fault| format!("seed {seed}, step {step}: {fault}"))?;
+    }
+    world.shard.check(world.now)?;
+    Ok((world.kills, world.found_in_flight))
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri maps no files")]
+fn a_kill_at_any_store_leaves_what_was_acknowledged() {
+    let seed = crate::fuzzing::seed(1);
+    for (seed, evict) in [(seed, true), (seed + 1, false)] {
+        let (kills, in_flight) = run(seed, evict, STEPS).unwrap();
+        assert!(kills > u64::from(STEPS) / 8 && in_flight > 10, "{kills} kills, {in_flight} in flight");
+    }
+}
+
+/// The checker is checked: a mark that comes late must be found.
+#[test]
+#[cfg_attr(miri, ignore = "Miri maps no files")]
+fn a_mark_of_death_that_comes_late_is_found() {
+    durable::IS_LATE.set(true);
+    let result = run(4, true, STEPS);
+    durable::IS_LATE.set(false);
+    durable::LATE.set(None);
+    assert!(result.is_err(), "a deleted item comes back");
+}
