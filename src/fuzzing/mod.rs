@@ -3,11 +3,13 @@
 //!
 //! Each target takes arbitrary bytes and panics if a promise is broken.
 
+mod memory_file;
 mod model;
 pub mod rings;
 mod seed;
 mod storage;
 
+pub use memory_file::memory_file;
 pub use model::model;
 pub use seed::seed;
 pub use storage::storage;

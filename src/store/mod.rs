@@ -77,7 +77,7 @@ mod written;
 
 pub use item::{Item, Version};
 pub use item_ref::Hash;
-pub use memory_file::{MemoryFile, MemoryFileError, Occasion};
+pub use memory_file::{MemoryFile, MemoryFileError, Occasion, memory_file_sections, mend_memory_file};
 pub use pin::{Pin, Share};
 use prefetch::prefetch;
 use replica::Group;

@@ -56,6 +56,13 @@ impl Sections {
     }
 }
 
+impl Sections {
+    /// Where the segment headers begin, the extent table, and what items lie in.
+    pub(super) fn starts(&self) -> [u64; 3] {
+        [self.segments, self.extents, self.region]
+    }
+}
+
 /// The header of a segment in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct SegmentHeader {
@@ -85,7 +92,7 @@ pub(in crate::store) struct Headers {
     sections: Sections,
 }
 
-fn check_of(id: u32, queue: u8, sequence: u64, flushes: u64, opened: Timestamp) -> u64 {
+pub(super) fn check_of(id: u32, queue: u8, sequence: u64, flushes: u64, opened: Timestamp) -> u64 {
     checksum(&[u64::from(id) << 8 | u64::from(queue), sequence, flushes, u64::from(opened.0)]) >> 32
 }
 

@@ -27,10 +27,12 @@
 pub(in crate::store) mod durable;
 mod headers;
 mod ledger;
+mod mend;
 mod superblock;
 
 pub(super) use headers::{Headers, SegmentHeader, Slot};
 pub(super) use ledger::Ledger;
+pub use mend::{memory_file_sections, mend_memory_file};
 pub(super) use superblock::Word;
 
 use super::geometry::Geometry;

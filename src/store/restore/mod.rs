@@ -112,7 +112,8 @@ pub(super) fn open(
             return Err(StartError::MemoryFileRoom { bytes: options.memory_limit, errno });
         }
         // What is there is served; the rest of -m comes when there is room for it.
-        segments.note_lack(&arena, options.memory_limit);
+        segments.note_unclaimed(&arena);
+        host.lacks_room(segments.limit);
     }
     let (items, item_bytes) = (segments.totals.curr_items, segments.totals.bytes);
     Ok(Parts {

@@ -164,6 +164,15 @@ impl SegmentTable {
         self.extents.iter().for_each(|(offset, bytes)| arena.discard(offset, bytes));
     }
 
+    fn unclaimed_bytes(&self) -> u64 {
+        self.limit.saturating_sub(self.committed() + self.overhead())
+    }
+
+    /// Not all of the limit could be claimed.
+    pub(in crate::store) fn note_unclaimed(&mut self, arena: &Arena) {
+        self.note_lack(arena, self.unclaimed_bytes());
+    }
+
     /// Gives free segments memory, as far as the limit goes; what is in use above it is tolerated for a while.
     ///
     /// # Errors
@@ -171,8 +180,7 @@ impl SegmentTable {
     pub(in crate::store) fn claim(&mut self, arena: &Arena) -> nix::Result<()> {
         self.over_limit_bytes = self.used().saturating_sub(self.limit);
         let mut ids = Vec::new();
-        let claimed = self.committed() + self.overhead();
-        let count = self.limit.saturating_sub(claimed) / self.segment_bytes;
+        let count = self.unclaimed_bytes() / self.segment_bytes;
         self.free_cold.sort_unstable_by_key(|&id| std::cmp::Reverse(id));
         while (ids.len() as u64) < count {
             let Some(id) = self.free_cold.pop().or_else(|| self.new_segment()) else { break };

@@ -31,6 +31,11 @@ fn storage() {
 }
 
 #[test]
+fn memory_file() {
+    replay("fuzz_memory_file", memcrsd::fuzzing::memory_file);
+}
+
+#[test]
 fn udp() {
     replay("fuzz_udp", memcrsd::fuzzing::udp);
 }
