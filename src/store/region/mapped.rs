@@ -7,6 +7,7 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonym
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
+use std::sync::Once;
 
 /// `bytes` of address space; no memory is used yet.
 pub(super) fn reserve(bytes: usize) -> nix::Result<NonNull<u8>> {
@@ -54,7 +55,16 @@ pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
         let refused = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED_LOCKED) };
         result = Errno::result(refused).map(drop);
     }
-    debug_assert!(result.is_ok(), "madvise on our own mapping");
+    if let Err(errno) = result {
+        // It stays ours, and is used again.
+        static IS_TOLD: Once = Once::new();
+        IS_TOLD.call_once(|| {
+            tracing::warn!(
+                "the kernel takes no memory back, so that more than -m may be in use: {}",
+                errno.desc()
+            );
+        });
+    }
 }
 
 /// Gives back what [`reserve`] returned.
