@@ -237,32 +237,29 @@ impl Session {
         Self { datagram, refuses_stalls: true, ..Self::new(engine, id, Protocol::Auto) }
     }
 
-    // Always: it has one caller, on the hot path.
-    #[inline(always)]
-    fn begin<'f, 'e>(
-        &mut self,
-        engine: &'e mut Engine,
-        input: &'f [u8],
-        out: &'f mut Output,
-    ) -> InputBatch<'f, 'e> {
-        let executor = engine.fresh();
-        let budget = executor.shared().config.reqs_per_event;
-        let mut feed = InputBatch { executor, input, at: 0, looked: 0, budget, out };
-        feed.executor.set_connection(self.id);
+    /// Tells the executor what is special about this session.
+    #[cold]
+    fn prepare(&mut self, executor: &mut Executor<'_>) {
         if self.refuses_stalls {
             // Datagrams wait for nothing.
             self.refuses_stalls = self.datagram.is_some();
-            feed.executor.refuse_stalls();
+            executor.refuse_stalls();
         }
         if self.is_copy {
-            feed.executor.set_copy();
+            executor.set_copy();
         }
-        feed
     }
 
     /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
     pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
-        let mut feed = self.begin(engine, input, out);
+        // Made in place: a function that returns it would copy it.
+        let executor = engine.fresh();
+        let budget = executor.shared().config.reqs_per_event;
+        let mut feed = InputBatch { executor, input, at: 0, looked: 0, budget, out };
+        feed.executor.set_connection(self.id);
+        if self.refuses_stalls || self.is_copy {
+            self.prepare(&mut feed.executor);
+        }
         self.verbose = feed.executor.shared().verbosity() > 1;
         self.lacks_value = false;
         if self.dialect == Dialect::Undecided {
@@ -447,12 +444,20 @@ impl Session {
     }
 
     /// What of a value the client owes before anything else.
+    #[inline]
     pub fn owes(&self) -> Owed {
+        if !matches!(self.state, State::Command) {
+            return self.owes_amid_command();
+        }
+        if self.lacks_value { Owed::Value } else { Owed::Nothing }
+    }
+
+    #[inline(never)]
+    fn owes_amid_command(&self) -> Owed {
         match &self.state {
             State::DiscardBody { .. } => Owed::RefusedValue,
             State::Receive(Some(reservation)) if reservation.is_given_up() => Owed::RefusedValue,
             State::Receive(_) => Owed::Value,
-            _ if self.lacks_value => Owed::Value,
             _ => Owed::Nothing,
         }
     }
