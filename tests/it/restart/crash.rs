@@ -81,6 +81,7 @@ fn killed_again_and_again(plan: &Plan, seed: u64) {
     let mut workers: Vec<_> =
         (0..CLIENTS).map(|number| Worker::new(number, plan.keys, random.next(), plan.strict)).collect();
     let (mut expected, mut found, mut with_flushes) = (0, 0, 0);
+    let (mut replies, mut refusals) = (0, 0);
     for round in 0..=plan.rounds {
         let flags = flags(plan, &path, &mut random);
         if random.one_in(8) {
@@ -96,6 +97,7 @@ fn killed_again_and_again(plan: &Plan, seed: u64) {
             end: if round % 14 == 13 { Signal::SIGTERM } else { Signal::SIGKILL },
             end_after: 1 + (random.below(8000) >> random.below(8)),
             replies: AtomicUsize::new(0),
+            refusals: AtomicUsize::new(0),
             flushes: random.one_in(4),
         };
         // All at once: the first of them may end the server before the last would have come.
@@ -107,11 +109,16 @@ fn killed_again_and_again(plan: &Plan, seed: u64) {
         });
         server.wait();
         with_flushes += usize::from(world.flushes);
+        replies += world.replies.into_inner();
+        refusals += world.refusals.into_inner();
     }
     println!(
-        "{found} items were there of {expected} at most, over {} starts; {with_flushes} of them with flushes",
+        "{found} items were there of {expected} at most, over {} starts, {with_flushes} of them with flushes; \
+         {refusals} of {replies} requests were refused for lack of memory",
         plan.rounds + 1
     );
+    // A ring that gets no core for a second makes others refuse writes. Memory that leaks makes them refuse more and more.
+    assert!(refusals * 100 <= replies, "{refusals} of {replies} requests were refused");
     assert!(found >= if plan.strict { expected / 2 } else { expected / 4 });
 }
 

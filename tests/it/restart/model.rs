@@ -157,6 +157,15 @@ impl Key {
         self.tell(format!("{op} -> cut off"));
     }
 
+    /// There was no memory for `op`: it has done nothing, or it has dropped what it would have replaced.
+    pub fn refused(&mut self, op: &Op, at: Span) {
+        self.states = self.before(at);
+        if !self.states.contains(&None) {
+            self.states.push(None);
+        }
+        self.tell(format!("{op} -> refused"));
+    }
+
     pub fn tell(&mut self, line: String) {
         if self.told.len() == TOLD_MAX {
             self.told.pop_front();

@@ -107,6 +107,12 @@ impl Op {
 
     /// What it leaves where `before` was, if it could have answered `reply`.
     pub fn explains(&self, reply: &Reply, before: Option<&Item>, at: Span) -> Option<State> {
+        if let (Self::Store { how: How::Append | How::Prepend, .. }, Reply::Line(line)) = (self, reply)
+            && line == "NOT_STORED"
+        {
+            // So it also says that there is no memory for it.
+            return Some(before.cloned());
+        }
         let (answer, mut after) = self.done(before, at);
         let told = match (reply, &answer) {
             // Nobody waits for a reply to it.
@@ -274,6 +280,11 @@ impl Reply {
             }
             _ => Some(Self::Line(line)),
         }
+    }
+
+    /// True if it says that there is no memory.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Line(line) if line.starts_with("SERVER_ERROR out of memory"))
     }
 
     /// The cas unique it tells.

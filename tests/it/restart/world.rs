@@ -18,7 +18,7 @@ const BATCH_MAX: usize = 8;
 /// Bytes of requests and replies at which nothing more is sent at once, so that neither side waits for the other.
 const BATCH_BYTES_MAX: usize = 40_000;
 /// A large value grows no further than this, bytes.
-const LARGE_BYTES_MAX: usize = 300_000;
+const LARGE_BYTES_MAX: usize = 150_000;
 
 /// What the clients of one server share.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct World {
     pub end: Signal,
     pub end_after: usize,
     pub replies: AtomicUsize,
+    /// Those that said that there was no memory.
+    pub refusals: AtomicUsize,
     /// The first client flushes now and then.
     pub flushes: bool,
 }
@@ -152,9 +154,19 @@ impl Worker {
             known.cas_max.fetch_max(reply.cas().unwrap_or(0), Ordering::SeqCst);
             let span = known.end(span);
             for (key, op) in quiet.drain(..) {
-                self.keys[key].answered(&op, &Reply::Line("done, since the next is".to_owned()), span);
+                // A refusal would not be told either.
+                if world.refusals.load(Ordering::Relaxed) > 0 {
+                    self.keys[key].cut_off(&op, span);
+                } else {
+                    self.keys[key].answered(&op, &Reply::Line("done, since the next is".to_owned()), span);
+                }
             }
-            self.keys[key].answered(&op, &reply, span);
+            if reply.is_refusal() {
+                world.refusals.fetch_add(1, Ordering::Relaxed);
+                self.keys[key].refused(&op, span);
+            } else {
+                self.keys[key].answered(&op, &reply, span);
+            }
         }
         true
     }
@@ -180,7 +192,7 @@ impl Worker {
                 return Arc::new(number.to_string().into_bytes());
             }
             Kind::Small => self.random.below(2000) >> self.random.below(8),
-            Kind::Large => 9_000 + (self.random.below(250_000) >> self.random.below(6)),
+            Kind::Large => 9_000 + (self.random.below(130_000) >> self.random.below(6)),
         };
         Arc::new(stamped(&self.keys[key].name, self.versions, len))
     }
