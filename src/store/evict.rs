@@ -134,7 +134,7 @@ impl<'t> WriteTxn<'t> {
         let arena = self.arena();
         self.segments.collect(arena);
         if self.segments.has(need, Purpose::Write { frees: 0 }) {
-            return None;
+            return self.segments.is_starved_of(need).then(|| self.evict_starved(need));
         }
         let slice = if need == Need::Deletions {
             Slice::Idle
@@ -149,6 +149,16 @@ impl<'t> WriteTxn<'t> {
         };
         self.segments.totals.direct_reclaims += u64::from(slice == Slice::Worked);
         Some(slice)
+    }
+
+    /// The memory file cannot be given more memory: segments come from others, large values must wait.
+    #[cold]
+    fn evict_starved(&mut self, need: Need) -> Slice {
+        match need {
+            Need::Segment if self.segments.awaits_cursors() => Slice::Stalled,
+            Need::Segment => self.evict(SegmentTable::has_warm_segment),
+            Need::Extent { .. } | Need::Deletions => Slice::Idle,
+        }
     }
 
     /// Evicts ahead of need while memory is low, in proportion to the `written` bytes of an item.

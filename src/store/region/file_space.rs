@@ -7,8 +7,18 @@ use std::fs::File;
 /// Times an interrupted request is made again.
 const TRIES: u32 = 64;
 
+#[cfg(test)]
+thread_local! {
+    /// Bytes that the file system still has for this thread's files, in tests of a full one.
+    pub(in crate::store) static LEFT: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+}
+
 /// Claims memory for a range.
 pub(super) fn allocate(file: &File, offset: u64, bytes: u64) -> nix::Result<()> {
+    #[cfg(test)]
+    if let Some(left) = LEFT.get() {
+        LEFT.set(Some(left.checked_sub(bytes).ok_or(Errno::ENOSPC)?));
+    }
     let mut result = Err(Errno::EINTR);
     for _ in 0..TRIES {
         result = fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, offset as i64, bytes as i64);
@@ -36,5 +46,9 @@ pub(super) fn free(file: &File, offset: u64, bytes: u64) {
 
 /// Bytes that the file's system has left.
 pub(super) fn available(file: &File) -> u64 {
+    #[cfg(test)]
+    if let Some(left) = LEFT.get() {
+        return left;
+    }
     nix::sys::statvfs::fstatvfs(file).map_or(0, |system| system.blocks_available() * system.fragment_size())
 }

@@ -14,7 +14,7 @@
 
 #![expect(unsafe_code, reason = "owns the mapping and hands out its addresses")]
 
-mod file_space;
+pub(in crate::store) mod file_space;
 #[cfg_attr(miri, path = "heap.rs")]
 #[cfg_attr(not(miri), path = "mapped.rs")]
 mod pages;

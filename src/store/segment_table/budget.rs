@@ -152,15 +152,26 @@ impl SegmentTable {
         self.room() + self.unheld_bytes() as i64 >= self.wanted_for(need)
     }
 
+    /// True if there is free memory for `need` that need not be claimed.
+    pub(super) fn is_warm(&self, need: Need) -> bool {
+        match need {
+            Need::Segment => !self.free_warm.is_empty(),
+            Need::Extent { bytes, .. } => self.extents.has_warm(bytes),
+            Need::Deletions => true,
+        }
+    }
+
     /// True if free memory of the other kind must be given back before `need` can be committed.
     pub(in crate::store) fn must_decommit(&self, need: Need) -> bool {
-        let (warm, bytes) = match need {
-            Need::Segment => (!self.free_warm.is_empty(), self.segment_bytes),
-            Need::Extent { bytes, .. } => (self.extents.has_warm(bytes), bytes),
+        let bytes = match need {
+            Need::Segment => self.segment_bytes,
+            Need::Extent { bytes, .. } => bytes,
             Need::Deletions => return false,
         };
         let has_free = !self.free_warm.is_empty() || self.extents.committed_bytes() > 0;
-        has_free && !warm && self.committed() + bytes + self.overhead() > self.limit + self.over_limit_bytes
+        has_free
+            && !self.is_warm(need)
+            && self.committed() + bytes + self.overhead() > self.limit + self.over_limit_bytes
     }
 
     /// Gives a bounded amount of free memory back to the kernel; false if there is none.

@@ -202,6 +202,8 @@ pub(super) struct SegmentTable {
     segment_ids: u64,
     /// What the memory file is told.
     pub(super) ledger: Ledger,
+    /// The file system has no room, and the limit is as low as it goes: until then nothing is claimed.
+    starved_until: Timestamp,
 }
 
 impl SegmentTable {
@@ -253,6 +255,7 @@ impl SegmentTable {
             segment_bytes: arena.segment_bytes(),
             segment_ids: arena.segment_ids(),
             ledger: Ledger::default(),
+            starved_until: Timestamp::NEVER,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the memory file is told of memory and of items; without one, nothing.
 
-use super::{EvictionUnit, Queue, SegmentTable};
+use super::{EvictionUnit, Need, Queue, SegmentTable};
 use crate::clock::Timestamp;
 use crate::store::arena::{Arena, Placement};
 use crate::store::item::Item;
@@ -99,6 +99,9 @@ impl SegmentTable {
     /// A free segment that had no memory, with some.
     #[cold]
     pub(super) fn commit_segment(&mut self, arena: &Arena) -> Option<u32> {
+        if self.is_starved_of(Need::Segment) {
+            return None;
+        }
         let id = self.free_cold.pop().or_else(|| self.new_segment())?;
         if arena.commit(arena.segment_offset(id), self.segment_bytes).is_ok() {
             return Some(id);
@@ -127,12 +130,27 @@ impl SegmentTable {
     /// The file system has no room for `bytes`: the limit goes down by what is missing, so that memory is looked for where
     /// there is some.
     ///
-    /// It ends: what has memory already is not asked for again, and every time the limit comes nearer to that.
+    /// It ends: what has memory already is not asked for again, and every time the limit comes nearer to that; at the least
+    /// limit nothing is claimed for a second.
     #[cold]
     pub(in crate::store) fn note_lack(&mut self, arena: &Arena, bytes: u64) {
         let missing = bytes.saturating_sub(arena.available()).max(self.segment_bytes);
         let least = SEGMENTS_MIN * self.segment_bytes;
+        if self.limit <= least {
+            self.starved_until = Timestamp(self.now.0 + 1);
+        }
         self.set_limit(self.limit.saturating_sub(missing).max(least).min(self.limit));
+    }
+
+    /// True if nothing but a claim that would fail stands between `need` and its memory.
+    pub(in crate::store) fn is_starved_of(&self, need: Need) -> bool {
+        let is_starved = self.starved_until != Timestamp::NEVER && self.now <= self.starved_until;
+        is_starved && !self.is_warm(need)
+    }
+
+    /// True if a free segment has memory.
+    pub(in crate::store) fn has_warm_segment(&self) -> bool {
+        !self.free_warm.is_empty()
     }
 }
 

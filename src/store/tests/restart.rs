@@ -2,6 +2,7 @@
 
 use super::disk::{At, Disk, UNIX_NOW};
 use super::*;
+use crate::store::region::file_space::LEFT;
 use std::fs::File;
 
 fn outcome(store: &Store) -> RestoreOutcome {
@@ -331,4 +332,69 @@ fn a_limit_that_was_changed_is_minus_m_again() {
             assert!(contents(&mut shard, NOW) == before);
         }
     }
+}
+
+/// A file system that runs full once would have killed the process with SIGBUS. Its store goes on with less memory.
+#[test]
+#[cfg_attr(miri, ignore = "Miri maps no files")]
+fn a_full_file_system_lowers_the_limit() {
+    for evict in [true, false] {
+        let disk = Disk::new();
+        let store = disk.start(Options { evict, ..small() }, At::seconds_later(0));
+        let mut shard = shard(&store, 0);
+        for n in 0..20_000 {
+            let _ = set(&mut shard, &format!("key-{n}"), &[b'v'; 200]);
+        }
+        // Whatever is given back from here on is somebody else's.
+        LEFT.set(Some(0));
+        let mut refused = 0;
+        for n in 0..200 {
+            let large = set(&mut shard, &format!("large-{n}"), &vec![b'l'; 100_000]);
+            refused += u64::from(large == Err(EditError::OutOfMemory));
+            let small = set(&mut shard, "key-1", &[b's'; 200]);
+            assert!(!evict || small.is_ok(), "{n}: {small:?}");
+        }
+        assert!(refused > 0 && (!evict || store.memory_limit() < 4 << 20));
+        assert_eq!(shard.check(NOW), Ok(()));
+        LEFT.set(None);
+        assert!(store.set_memory_limit(4 << 20));
+        let later = Timestamp(NOW.0 + 2);
+        for n in 0..20_000 {
+            let small = set_at(&mut shard, later, &format!("key-{n}"), &[b'v'; 200], Timestamp::NEVER);
+            assert!(!evict || small.is_ok());
+        }
+        if evict {
+            set_at(&mut shard, later, "large", &vec![b'l'; 100_000], Timestamp::NEVER).unwrap();
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "Miri maps no files")]
+fn a_start_without_room_is_refused() {
+    let disk = Disk::new();
+    LEFT.set(Some(3 << 20));
+    let options = small();
+    let memory_file = Some(disk.open(&options, At::seconds_later(0)).unwrap());
+    let refused = Store::new(Options { memory_file, ..options }, Box::new(Quiet));
+    LEFT.set(None);
+    let error = refused.unwrap_err();
+    assert!(matches!(error, StartError::MemoryFileRoom { errno: nix::errno::Errno::ENOSPC, .. }), "{error}");
+    assert!(error.to_string().contains("make room on its file system"), "{error}");
+    drop(disk.start(small(), At::seconds_later(1)));
+}
+
+/// What others have taken meanwhile is missing at the next start; what is there is served.
+#[test]
+#[cfg_attr(miri, ignore = "Miri maps no files")]
+fn a_restart_without_room_serves_what_is_there() {
+    let disk = left_behind(false);
+    LEFT.set(Some(1 << 20));
+    let store = disk.start(small(), At::seconds_later(1));
+    LEFT.set(None);
+    assert_eq!((outcome(&store), store.totals().curr_items), (RestoreOutcome::Restored, 101));
+    assert!(store.memory_limit() < 4 << 20);
+    let mut shard = shard(&store, 0);
+    assert_eq!(shard.check(NOW), Ok(()));
+    assert!(get(&mut shard, "key-7").is_some());
 }
