@@ -6,12 +6,20 @@ use crate::engine::Shared;
 use crate::engine::watch::Stream;
 use crate::store::{self, Item};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use uring::Waker;
 
-/// Wakes rings for the store, reports evictions to watchers, and how far a start has come to the log.
+/// Wakes rings for the store, reports evictions to watchers, and what becomes of the memory file to the log.
 pub(super) struct Host {
-    pub(super) wakers: Arc<[Waker<Message>]>,
-    pub(super) shared: Arc<Shared>,
+    wakers: Arc<[Waker<Message>]>,
+    shared: Arc<Shared>,
+    has_warned: AtomicBool,
+}
+
+impl Host {
+    pub(super) fn new(wakers: Arc<[Waker<Message>]>, shared: Arc<Shared>) -> Self {
+        Self { wakers, shared, has_warned: AtomicBool::new(false) }
+    }
 }
 
 impl store::Host for Host {
@@ -25,6 +33,17 @@ impl store::Host for Host {
 
     fn evicted(&self, item: &Item<'_>, _now: Timestamp) {
         self.shared.log_eviction(item);
+    }
+
+    // Once: a limit that goes down does so a segment at a time, and this is called under the writer lock.
+    fn lacks_room(&self, memory_limit: u64) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            let kib = memory_limit >> 10;
+            tracing::error!(
+                "the file system of the memory file is full: the memory limit goes down, to {kib} KB so far; make room \
+                 there, then set it again (cache_memlimit)"
+            );
+        }
     }
 
     fn restoring(&self, done: u64, total: u64) {

@@ -77,7 +77,7 @@ impl Storage {
             None => Clock::start(),
         };
         let shared = Shared::new(config.clone(), clock, rings(config));
-        let host = Host { wakers: Arc::clone(&wakers), shared: Arc::clone(&shared) };
+        let host = Host::new(Arc::clone(&wakers), Arc::clone(&shared));
         let store = open_store(config, memory_file, host)?;
         if let Some(restored) = store.restored() {
             tell(restored, config.memory_file.as_deref().unwrap_or_default());
