@@ -59,6 +59,8 @@ impl SegmentTable {
             self.retired.pop_front();
             self.release(unit, arena);
         }
+        // Or as much again would be evicted for what has just come back.
+        self.lower_over_limit();
     }
 
     /// True if there is more to collect at once.

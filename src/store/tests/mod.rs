@@ -450,6 +450,23 @@ fn a_lowered_limit_is_reached_little_by_little() {
     assert!(used(&memory) > 6 << 20, "{memory:?}");
 }
 
+/// What had been evicted for a lowered limit was evicted once more when its memory came back: of 60 values of 1 MB a limit of
+/// 20 MB left none, instead of 19.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_lowered_limit_keeps_what_fits() {
+    let mut shard = alone(options(64 << 20, 1));
+    for n in 0..60 {
+        set(&mut shard, &format!("large-{n}"), &vec![b'v'; 1_000_000]).unwrap();
+    }
+    assert!(shard.store().set_memory_limit(20 << 20));
+    for _ in 0..3 {
+        while shard.maintain(NOW) {}
+    }
+    let items = shard.store().totals().curr_items;
+    assert!((18..=20).contains(&items), "{items}");
+}
+
 #[test]
 fn every_field_comes_back() {
     let mut shard = alone(options(if cfg!(miri) { 2 << 20 } else { 64 << 20 }, 1));
