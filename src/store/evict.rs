@@ -133,8 +133,11 @@ impl<'t> WriteTxn<'t> {
     pub(super) fn approach(&mut self, need: Need) -> Option<Slice> {
         let arena = self.arena();
         self.segments.collect(arena);
+        if self.segments.is_starved_of(need) {
+            return Some(self.evict_starved(need));
+        }
         if self.segments.has(need, Purpose::Write { frees: 0 }) {
-            return self.segments.is_starved_of(need).then(|| self.evict_starved(need));
+            return None;
         }
         let slice = if need == Need::Deletions {
             Slice::Idle

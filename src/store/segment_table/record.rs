@@ -117,6 +117,9 @@ impl SegmentTable {
             self.note_lack(arena, self.segment_bytes);
             return None;
         }
+        if self.is_starved_of(Need::Extent { bytes, frees: 0 }) {
+            return None;
+        }
         let is_warm = self.extents.has_warm(bytes);
         let offset = self.extents.take(bytes)?;
         if is_warm || arena.commit(offset, bytes).is_ok() {
@@ -127,18 +130,13 @@ impl SegmentTable {
         None
     }
 
-    /// The file system has no room for `bytes`: the limit goes down by what is missing, so that memory is looked for where
-    /// there is some.
-    ///
-    /// It ends: what has memory already is not asked for again, and every time the limit comes nearer to that; at the least
-    /// limit nothing is claimed for a second.
+    /// The file system has no room for `bytes`: the limit goes down by what is missing, but not below what has memory already.
+    /// Nothing is claimed for a second, since each try may give back memory of the other kind, which another process takes.
     #[cold]
     pub(in crate::store) fn note_lack(&mut self, arena: &Arena, bytes: u64) {
         let missing = bytes.saturating_sub(arena.available()).max(self.segment_bytes);
-        let least = SEGMENTS_MIN * self.segment_bytes;
-        if self.limit <= least {
-            self.starved_until = Timestamp(self.now.0 + 1);
-        }
+        let least = (self.committed() + self.overhead()).max(SEGMENTS_MIN * self.segment_bytes);
+        self.starved_until = Timestamp(self.now.0 + 1);
         self.set_limit(self.limit.saturating_sub(missing).max(least).min(self.limit));
     }
 

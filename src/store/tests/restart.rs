@@ -345,6 +345,7 @@ fn a_full_file_system_lowers_the_limit() {
         for n in 0..20_000 {
             let _ = set(&mut shard, &format!("key-{n}"), &[b'v'; 200]);
         }
+        let items = store.totals().curr_items;
         // Whatever is given back from here on is somebody else's.
         LEFT.set(Some(0));
         let mut refused = 0;
@@ -355,6 +356,9 @@ fn a_full_file_system_lowers_the_limit() {
             assert!(!evict || small.is_ok(), "{n}: {small:?}");
         }
         assert!(refused > 0 && (!evict || store.memory_limit() < 4 << 20));
+        // What has memory is kept: every refused claim once took a segment's worth off the limit, down to the least there is.
+        assert!(store.memory_limit() > 3 << 20, "{}", store.memory_limit());
+        assert!(store.totals().curr_items > items / 2, "{items}: {:?}", store.totals());
         assert_eq!(shard.check(NOW), Ok(()));
         LEFT.set(None);
         assert!(store.set_memory_limit(4 << 20));
