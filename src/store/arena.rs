@@ -227,13 +227,14 @@ impl Arena {
         self.held.reserved_segment_bytes.load(Ordering::Relaxed)
     }
 
-    /// Pins the placement of the item at `at`, unless pins hold something already and would then hold more than `bytes_max`.
+    /// Pins the placement of the item at `at`, unless something is held already and pins would hold more than `bytes_max`.
     /// The bytes that are held now and were not before. The caller holds a borrow of the item. Rings that do so at the same
     /// moment may exceed the bound by a placement each.
     pub(super) fn try_pin(&self, at: NonNull<u8>, bytes_max: u64) -> Option<u64> {
         let placement = self.holdable(at);
         let pinned_bytes = self.pinned_bytes();
-        if pinned_bytes > 0 && pinned_bytes + placement.bytes > bytes_max && !placement.counts.is_pinned() {
+        let is_over = pinned_bytes + placement.bytes > bytes_max;
+        if is_over && pinned_bytes + self.bytes_reserved() > 0 && !placement.counts.is_pinned() {
             return None;
         }
         let is_first = placement.counts.pin();
