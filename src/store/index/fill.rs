@@ -62,7 +62,7 @@ impl Tables<'_> {
         for table in self.range.iter_mut() {
             let entries = table.entries.get_mut();
             if super::is_sparse(entries) {
-                entries.shrink_to(entries.len() + entries.len() / 3, |entry| items.hash(entry.item()).0);
+                super::shrink(entries, |entry| items.hash(entry.item()).0);
             }
         }
     }

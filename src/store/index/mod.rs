@@ -243,7 +243,8 @@ impl Index {
             (Ok(slot), true) => {
                 let _removed = slot.remove();
                 if is_sparse(entries) {
-                    let before = shrink(store, entries);
+                    let before = entries.allocation_size();
+                    shrink(entries, |entry| rehash(store, *entry));
                     self.resized(store, before, entries.allocation_size());
                 }
             }
@@ -365,12 +366,15 @@ fn is_sparse(entries: &HashTable<Entry>) -> bool {
     entries.len() < entries.capacity() / 8 * 3 && entries.capacity() > CAPACITY_KEPT
 }
 
-/// Makes a sparse table smaller; the bytes it had.
+/// Makes a sparse table smaller.
 #[cold]
-fn shrink(store: &Arc<Store>, entries: &mut HashTable<Entry>) -> usize {
-    let before = entries.allocation_size();
-    entries.shrink_to(entries.len() + entries.len() / 3, |entry| rehash(store, *entry));
-    before
+fn shrink(entries: &mut HashTable<Entry>, hash: impl Fn(&Entry) -> u64) {
+    entries.shrink_to(entries.len() + entries.len() / 3, hash);
+}
+
+/// Entries that a table of this size can hold.
+fn full_capacity(entries: &HashTable<Entry>) -> usize {
+    entries.num_buckets() / 8 * 7
 }
 
 /// True if removed entries have left enough tombstones in a full table for it to go on for a while without them.
@@ -380,14 +384,13 @@ fn shrink(store: &Arc<Store>, entries: &mut HashTable<Entry>) -> usize {
 /// many entries hashed again.
 #[cold]
 fn has_tombstones(entries: &HashTable<Entry>) -> bool {
-    let capacity = entries.num_buckets() / 8 * 7;
-    entries.len() <= capacity / 16 * 15
+    entries.len() <= full_capacity(entries) / 16 * 15
 }
 
 /// Makes a table anew, of the same size, without tombstones.
 #[cold]
 fn rebuild(store: &Arc<Store>, entries: &mut HashTable<Entry>) {
-    let mut rebuilt = HashTable::with_capacity(entries.num_buckets() / 8 * 7);
+    let mut rebuilt = HashTable::with_capacity(full_capacity(entries));
     for entry in entries.drain() {
         rebuilt.insert_unique(rehash(store, entry), entry, |entry| rehash(store, *entry));
     }
