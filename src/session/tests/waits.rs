@@ -22,8 +22,8 @@ fn status_2(opcode: u8) -> Vec<u8> {
     [&reply[..], text].concat()
 }
 
-/// The head of a command with a large value, what is sent before it, what is sent behind the value, and all that is answered
-/// when the value gets no memory.
+/// The head of a command with a large value, what is sent before it, what is sent after the value, and all replies if the
+/// value gets no memory.
 type Conversation = (Vec<u8>, &'static [u8], &'static [u8], Vec<u8>);
 
 fn conversations() -> Vec<Conversation> {
@@ -92,7 +92,7 @@ fn a_value_that_gets_no_memory_is_refused() {
     }
 }
 
-/// Runs `then` while so many other clients have stopped in the middle of a value.
+/// Runs `then` while `holders` other clients have stopped in the middle of a value.
 fn behind_holders(peer: &mut Peer, holders: usize, then: &mut dyn FnMut(&mut Peer)) {
     if holders == 0 {
         return peer.aside(then);

@@ -115,7 +115,7 @@ impl Ledger {
         }
     }
 
-    /// Everything that has been published is gone, as was to be done at `due`, or is done now.
+    /// Everything published so far is flushed, and a delayed flush that was due at `due` is carried out.
     pub(in crate::store) fn flush(&mut self, due: Timestamp) {
         self.flushes += 1;
         if let Some(headers) = &self.headers {

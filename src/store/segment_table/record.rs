@@ -1,4 +1,4 @@
-//! What the memory file is told of memory and of items; without one, nothing.
+//! Records items, and the memory they lie in, in the memory file, if there is one.
 
 use super::{EvictionUnit, Need, Queue, SegmentTable};
 use crate::clock::Timestamp;
@@ -68,8 +68,8 @@ impl SegmentTable {
         }
     }
 
-    /// What has been published counts no more: it is gone before anybody can see that.
-    /// A flush that was to come at `due` comes no more.
+    /// Records that everything published so far is flushed, before another ring can see it. A delayed flush that was due at `due`
+    /// is carried out with it.
     pub(in crate::store) fn record_flush(&mut self, due: Timestamp) {
         self.ledger.flush(due);
     }
