@@ -206,7 +206,7 @@ impl MemoryFile {
                 "the machine has been started again, and it had not been stopped cleanly".to_owned(),
             );
         }
-        (found.last_second > u64::from(u32::MAX)).then(|| "its time is out of range".to_owned())
+        (!found.is_in_range).then(|| "its superblock is out of range".to_owned())
     }
 
     /// Length of the file, bytes.

@@ -27,6 +27,9 @@ pub(super) const SUPERBLOCK_BYTES: usize = 4096;
 pub(super) const LAYOUT_VERSION: u64 = 1;
 const MAGIC: u64 = u64::from_ne_bytes(*b"memcrsd\0");
 const WORDS: usize = 17;
+/// The last second that a store's clock can show, and more CAS uniques and flushes than any server comes to.
+const SECOND_MAX: u64 = u32::MAX as u64;
+const COUNT_MAX: u64 = 1 << 62;
 
 /// A word of the superblock that is used by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub(super) struct Found {
     pub(super) is_clean: bool,
     pub(super) unix_start: u64,
     pub(super) last_second: u64,
+    /// The words that change all the time have values that they can have.
+    pub(super) is_in_range: bool,
 }
 
 impl Identity {
@@ -100,5 +105,9 @@ pub(super) fn read(bytes: &[u8]) -> Option<Found> {
         is_clean: word(10) == 1,
         unix_start: word(11),
         last_second: word(12),
+        is_in_range: word(12) <= SECOND_MAX
+            && word(13) <= COUNT_MAX
+            && word(14) <= COUNT_MAX
+            && word(15) <= SECOND_MAX,
     })
 }

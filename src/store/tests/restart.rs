@@ -137,6 +137,12 @@ fn a_file_that_does_not_fit_is_emptied_and_used() {
     };
     assert_rejected(&spoiled(8), small(), later, "layout version");
     assert_rejected(&spoiled(48), small(), later, "superblock is damaged");
+    // The last byte of the last second, of the reserved CAS uniques, of the flushes and of the due flush.
+    for word in 12..=15 {
+        let mut bytes = bytes.clone();
+        bytes[word * 8 + 7] = 0xb7;
+        assert_rejected(&Disk::with(&bytes), small(), later, "superblock is out of range");
+    }
     // The header of segment 1.
     assert_rejected(&spoiled(4096 + 32 + 8), small(), later, "header of segment 1 is damaged");
 }
