@@ -51,6 +51,9 @@ impl Executor<'_> {
             let mut data = if padded.is_empty() { Data::None } else { Data::Bytes(&padded) };
             let edited = self.fresh.edit(count.key, &mut data, |old| {
                 let Some(old) = old else { return (Edit::Keep, Look::Missing) };
+                if old.place().is_some() {
+                    return (Edit::Load, Look::Missing);
+                }
                 let (number, value) = match next_value(old, count, padded_for) {
                     Ok(next) => next,
                     Err(look) => return (Edit::Keep, look),
@@ -58,7 +61,7 @@ impl Executor<'_> {
                 let look = Look::Done {
                     number,
                     class: shared.class_of(old),
-                    value_bytes: old.value().len(),
+                    value_bytes: old.value_bytes(),
                     ttl: ttl(old, now),
                 };
                 let exptime = touch.unwrap_or(old.exptime());

@@ -254,7 +254,7 @@ impl Executor<'_> {
                     ..kept
                 }),
             };
-            (edit, (Deleted::Deleted, (shared.class_of(old), old.value().len())))
+            (edit, (Deleted::Deleted, (shared.class_of(old), old.value_bytes())))
         });
         let Ok(edited) = self.settle(edited)? else { return Ok(Deleted::NoMemory) };
         let (deleted, (class, bytes)) = edited.outcome;
@@ -290,7 +290,7 @@ fn seen(item: &Item<'_>, cas_enabled: bool, won: bool) -> MetaHit {
     MetaHit {
         flags: item.flags(),
         cas: if cas_enabled { item.cas() } else { 0 },
-        value_bytes: item.value().len(),
+        value_bytes: item.value_bytes(),
         exptime: item.exptime(),
         last_access: item.last_access(),
         fetched: item.fetched(),

@@ -36,7 +36,7 @@ use crate::engine::latency::Kind;
 use crate::engine::observe::Found;
 use crate::engine::sample::{Sample, Sampler};
 use crate::limits::EXPTIME_RELATIVE_MAX;
-use crate::store::{EditError, Fresh, Hash, Item, Lookup, Retry, Shard, Store, Version};
+use crate::store::{EditError, Fresh, Hash, Item, Lookup, Retry, Shard, Store, Version, Wanted};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +67,11 @@ impl Engine {
     /// The ring's handle on the store.
     pub fn shard_mut(&mut self) -> &mut Shard {
         &mut self.shard
+    }
+
+    /// The value on flash that the command lacks which ended with [`Retry::Load`].
+    pub fn take_wanted(&mut self) -> Option<Wanted> {
+        self.shard.take_wanted()
     }
 
     /// What this ring counts.
@@ -246,7 +251,7 @@ impl<'e> Executor<'e> {
                 counters.classes[usize::from(class) % counters::CLASSES].get_hits.add(1);
                 item.record_access(now);
                 if let Some(observer) = observer {
-                    observer.fetched(key, Found::Yes(class, item.value().len()));
+                    observer.fetched(key, Found::Yes(class, item.value_bytes()));
                 }
                 return Some(item);
             }

@@ -156,7 +156,7 @@ impl Shared {
             if item.fetched() { "yes" } else { "no" },
             now.0.saturating_sub(item.last_access().0),
             self.class_of(item),
-            item.value().len()
+            item.value_bytes()
         );
         self.watch.send(&self.clock, Stream::Evictions, line);
     }

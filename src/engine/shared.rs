@@ -293,7 +293,7 @@ impl Shared {
     /// What memcached counts for an item, bytes.
     #[inline]
     pub fn item_bytes(&self, item: &Item<'_>) -> u64 {
-        self.bytes_of(item.key().len(), item.flags(), item.value().len())
+        self.bytes_of(item.key().len(), item.flags(), item.value_bytes())
     }
 
     /// What memcached would count for an item of these parts, bytes.
@@ -305,7 +305,7 @@ impl Shared {
     /// The class an item is counted in.
     #[inline]
     pub fn class_of(&self, item: &Item<'_>) -> u8 {
-        self.classes.of(self.item_bytes(item))
+        self.classes.of(self.bytes_of(item.key().len(), item.flags(), item.stored_bytes()))
     }
 }
 

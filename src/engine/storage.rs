@@ -124,7 +124,7 @@ impl Executor<'_> {
             }
             let (edit, stored) = match edit {
                 Ok(put) => {
-                    let old_bytes = old.map_or(0, |old| old.value().len());
+                    let old_bytes = old.map_or(0, Item::value_bytes);
                     let joined = matches!(put.value, Value::OldThenData | Value::DataThenOld);
                     let bytes = value_bytes + if joined { old_bytes } else { 0 };
                     (Edit::Put(put), Stored::Stored(Written { cas: 0, value_bytes: bytes }))
@@ -133,7 +133,7 @@ impl Executor<'_> {
             };
             (
                 edit,
-                Decision { stored, compared, old: old.map(|old| (shared.class_of(old), old.value().len())) },
+                Decision { stored, compared, old: old.map(|old| (shared.class_of(old), old.value_bytes())) },
             )
         });
         Ok(match self.settle(edited)? {
@@ -204,7 +204,7 @@ impl Executor<'_> {
             Some(old) if compare.is_some_and(|cas| cas != old.cas()) => {
                 (Edit::Keep, (Deleted::Exists, (0, 0)))
             }
-            Some(old) => (Edit::Remove, (Deleted::Deleted, (shared.class_of(old), old.value().len()))),
+            Some(old) => (Edit::Remove, (Deleted::Deleted, (shared.class_of(old), old.value_bytes()))),
         });
         let Ok(edited) = self.settle(edited)? else { return Ok(Deleted::NoMemory) };
         let (deleted, (class, bytes)) = edited.outcome;
@@ -238,7 +238,7 @@ impl Executor<'_> {
                 old.record_access(now);
                 show(old);
                 let amend = UpdateMetadata { exptime: Some(deadline), ..UpdateMetadata::default() };
-                (Edit::UpdateMetadata(amend), Some((shared.class_of(old), old.value().len())))
+                (Edit::UpdateMetadata(amend), Some((shared.class_of(old), old.value_bytes())))
             }
         });
         let Ok(edited) = self.settle(edited)? else { return Ok(Touched::NoMemory) };

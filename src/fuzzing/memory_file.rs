@@ -36,6 +36,7 @@ fn options(rings: usize) -> Options {
         log_entries: Some(1 << 14),
         address_space: Some(ADDRESS_SPACE),
         memory_file: None,
+        flash: None,
     }
 }
 

@@ -49,6 +49,7 @@ pub fn store(config: &Config, rings: usize) -> Arc<Store> {
         log_entries: None,
         address_space: None,
         memory_file: None,
+        flash: None,
     };
     Store::new(options, Box::new(Alone)).expect("address space")
 }
@@ -156,6 +157,7 @@ impl Peer {
                     assert!(self.carry.is_empty(), "a reservation is filled before more is asked for");
                 }
                 Next::Stall => panic!("there is no ring to wait for"),
+                Next::Load => panic!("there is no flash tier"),
                 // Nobody gives any back meanwhile.
                 Next::Wait => self.session.note_waited(RESERVATION_WAIT_MAX),
                 Next::Read | Next::Resume | Next::Watch => {}

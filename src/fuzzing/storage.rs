@@ -54,6 +54,7 @@ impl World {
             log_entries: Some(LOG_ENTRIES),
             address_space: None,
             memory_file: None,
+            flash: None,
         };
         // The shards hold the store.
         drop(rings::open(options, Rings));

@@ -118,6 +118,7 @@ fn open_store(
         log_entries: None,
         address_space: None,
         memory_file,
+        flash: None,
     };
     for (index, bytes) in options.classes.chunk_bytes().iter().enumerate() {
         let per_page = SLAB_PAGE_BYTES / bytes;

@@ -81,7 +81,7 @@ impl Session {
                     let exptime = if item.exptime().0 == 0 { 0 } else { unix(item.exptime()) };
                     out.extend_from_slice(b"ITEM ");
                     out.extend_from_slice(key);
-                    let _ = write!(out, " [{} b; {exptime} s]\r\n", item.value().len());
+                    let _ = write!(out, " [{} b; {exptime} s]\r\n", item.value_bytes());
                     *bytes_left = bytes_left.saturating_sub(out.len() - before);
                 }
             }

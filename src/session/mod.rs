@@ -53,6 +53,9 @@ pub enum Next {
     /// Other rings have to catch up before the next command can run. Call `feed` again with the unconsumed rest when they
     /// have ([`crate::store::Store::slowest`]), or after [`Session::refuse_stalls`] when that takes too long.
     Stall,
+    /// The next command needs a value in memory that is on flash: [`Engine::take_wanted`] says which. Read it, have it promoted,
+    /// and call `feed` again.
+    Load,
     /// A large value is on its way: `lend_reservation`, receive into it, `return_reservation`, then `feed` again.
     Receive,
     /// The connection has become a watcher: say how it is woken (`wake_with`), and `pump` it then; bytes read are ignored.
@@ -176,6 +179,7 @@ impl From<Retry> for Next {
             Retry::Soon => Self::Resume,
             Retry::Later => Self::Wait,
             Retry::Stalled => Self::Stall,
+            Retry::Load => Self::Load,
         }
     }
 }

@@ -12,13 +12,14 @@
 //! ref still names it when the lock has been taken again, because no memory is reused before the cursor has moved. A key
 //! that others write all the time is copied under the lock at last.
 
+use super::flash::Place;
 use super::item::{Fields, Item};
 use super::item_ref::{Hash, ItemRef};
 use super::reservation::ReservedItem;
 use super::segment_table::{Need, Queue};
 use super::shard::Fresh;
 use super::write_txn::{Current, WriteTxn};
-use super::{Data, Edit, EditError, Edited, Put, UpdateMetadata, Value};
+use super::{Data, Edit, EditError, Edited, Put, Retry, UpdateMetadata, Value, Wanted};
 use crate::classes::item_bytes;
 use std::mem::{Discriminant, discriminant};
 
@@ -40,7 +41,12 @@ struct Target<'k, 't> {
 
 impl Target<'_, '_> {
     fn old_value(&self) -> &[u8] {
-        self.live.map_or(&[][..], |(_, item)| item.value())
+        self.live.map_or(&[][..], |(_, item)| item.stored())
+    }
+
+    /// Where the old value is, if it is on flash.
+    fn place(&self) -> Option<Place> {
+        self.live.and_then(|(_, item)| item.place())
     }
 
     /// Which version the bytes of `value` are taken from, besides the request's.
@@ -100,6 +106,8 @@ enum Attempt {
         written: u64,
     },
     TooLarge,
+    /// The old value must be read first.
+    OnFlash(Place),
     Lacks {
         need: Need,
         item_bytes: u64,
@@ -124,6 +132,13 @@ impl Attempt {
     }
 }
 
+impl Put {
+    /// True if the new version is a stub as the old one is.
+    fn is_stub(&self, target: &Target<'_, '_>) -> bool {
+        matches!(self.value, Value::Old) && target.place().is_some()
+    }
+}
+
 impl Value {
     /// True if the old value's bytes are part of it.
     fn needs_old(&self) -> bool {
@@ -133,7 +148,7 @@ impl Value {
     /// Its bytes, one part behind the other.
     fn parts<'b>(&'b self, old_value: &'b [u8], data: &'b [u8]) -> [&'b [u8]; 2] {
         match self {
-            Self::Data | Self::Padded => [data, &[]],
+            Self::Data | Self::Padded | Self::Loaded => [data, &[]],
             Self::OldThenData => [old_value, data],
             Self::DataThenOld => [data, old_value],
             Self::Old => [old_value, &[]],
@@ -183,6 +198,10 @@ impl Fresh<'_> {
             match attempt {
                 Attempt::Done { cas, .. } => return Ok(Edited { outcome, cas }),
                 Attempt::TooLarge => return Err(EditError::TooLarge),
+                Attempt::OnFlash(place) => {
+                    self.shard.wanted = Some(Wanted { key: key.into(), place });
+                    return Err(Retry::Load.into());
+                }
                 Attempt::Lacks { need, item_bytes } => {
                     self.make_room(hash, need, item_bytes, &mut turns)?;
                 }
@@ -204,7 +223,7 @@ impl Fresh<'_> {
     ) -> Option<Copied> {
         let Edit::Put(Put { value, .. }) = edit else { return None };
         let old = source.map(|item_ref| self.shard.item(item_ref));
-        let old_value = old.as_ref().map_or(&[][..], Item::value);
+        let old_value = old.as_ref().map_or(&[][..], Item::stored);
         let mut filled = 0;
         for part in value.parts(old_value, data.bytes()) {
             filled += reserved.fill(filled, part);
@@ -238,6 +257,10 @@ impl WriteTxn<'_> {
                 Attempt::unwritten(0)
             }
             Edit::UpdateMetadata(amend) => self.amend(target, amend),
+            Edit::Load => {
+                let unchanged = || Attempt::unwritten(target.live.map_or(0, |(_, item)| item.cas()));
+                target.place().map_or_else(unchanged, Attempt::OnFlash)
+            }
             Edit::Put(put) => self.put(target, put, material),
         }
     }
@@ -257,6 +280,11 @@ impl WriteTxn<'_> {
     fn put(&mut self, target: &Target<'_, '_>, put: &Put, material: &mut Material<'_, '_>) -> Attempt {
         let &Target { key, hash, old, live } = target;
         self.segments.redeem(hash);
+        if matches!(put.value, Value::OldThenData | Value::DataThenOld)
+            && let Some(place) = target.place()
+        {
+            return Attempt::OnFlash(place);
+        }
         let parts = put.value.parts(target.old_value(), material.data.bytes());
         let value_bytes = parts[0].len() + parts[1].len();
         let item_bytes = item_bytes(key.len(), put.flags, value_bytes);
@@ -267,11 +295,13 @@ impl WriteTxn<'_> {
         let queue = match complete {
             // Its memory was taken from this queue, and the ghost may have been forgotten since.
             Some(reserved) if old.is_none() => reserved.queue(),
+            _ if put.is_stub(target) => Queue::Stubs,
+            _ if matches!(put.value, Value::Loaded) => Queue::Main,
             _ => self.queue_for(hash, old, item_bytes),
         };
         let is_complete = complete.is_some();
         let written = if let Some(reserved) = complete {
-            let fields = self.fields(put, old, live);
+            let fields = self.fields(put, target);
             Ok((self.finish(reserved, key, &fields), fields.cas))
         } else if value_bytes > LOCKED_COPY_BYTES_MAX && material.copies_left > 0 {
             // What has been copied for another decision goes first.
@@ -281,7 +311,7 @@ impl WriteTxn<'_> {
                 Err(need) => Err(need),
             }
         } else {
-            let fields = self.fields(put, old, live);
+            let fields = self.fields(put, target);
             self.write_item(queue, key, parts, &fields, old).map(|written| (written, fields.cas))
         };
         let ((item_ref, item), cas) = match written {
@@ -291,29 +321,31 @@ impl WriteTxn<'_> {
         if old.is_none() && queue == Queue::Main {
             self.segments.ghost.remove(hash);
         }
-        if live.is_some_and(|(_, old)| put.value.is_same_item(old.value().len()) && old.fetched()) {
+        if live.is_some_and(|(_, old)| put.value.is_same_item(old.value_bytes()) && old.fetched()) {
             item.set_fetched();
         }
         self.publish(hash, old, Some((item_ref, item, queue)));
-        self.segments.totals.total_items += 1;
+        self.segments.totals.total_items += u64::from(!matches!(put.value, Value::Loaded));
         if is_complete {
             material.publish();
         }
         Attempt::Done { cas, written: item_bytes }
     }
 
-    fn fields(&mut self, put: &Put, old: Current<'_>, live: Current<'_>) -> Fields {
+    fn fields(&mut self, put: &Put, target: &Target<'_, '_>) -> Fields {
+        let &Target { old, live, .. } = target;
         Fields {
             flags: put.flags,
             exptime: put.exptime,
             last_access: live
-                .filter(|(_, item)| put.value.is_same_item(item.value().len()))
+                .filter(|(_, item)| put.value.is_same_item(item.value_bytes()))
                 .map_or(self.now, |(_, item)| item.last_access()),
             cas: put.cas.unwrap_or_else(|| self.segments.next_cas()),
             stale: put.stale,
             won: put.won,
             key_is_binary: put.key_is_binary,
             hits: old.map_or(0, |(_, item)| item.hits()),
+            is_stub: put.is_stub(target),
         }
     }
 }

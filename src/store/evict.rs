@@ -46,6 +46,8 @@ const LOOK_AHEAD_BYTES: u32 = 4096;
 const AHEAD_FACTOR: u64 = 4;
 /// Bytes of victims looked at with every write besides: survivors, ghosts and the index may take some of what is freed.
 const AHEAD_BYTES: u64 = 512;
+/// Records of a chunk on flash looked at with one write.
+const CHUNK_RECORDS: usize = 8;
 /// Bytes of victims looked at with one write at most with -M.
 const COMPACTED_BYTES_MAX: u64 = 256 << 10;
 
@@ -167,6 +169,9 @@ impl<'t> WriteTxn<'t> {
     /// Evicts ahead of need while memory is low, in proportion to the `written` bytes of an item.
     #[inline]
     pub(super) fn evict_proactively(&mut self, written: u64) {
+        if self.segments.flash.is_some() {
+            self.empty_chunks(CHUNK_RECORDS);
+        }
         if self.segments.is_below_watermark() {
             let bytes = if self.evicts() {
                 written * AHEAD_FACTOR * self.segments.credit.effort()
@@ -326,7 +331,9 @@ impl<'t> WriteTxn<'t> {
                 return Done::Not(Slice::Idle);
             }
         }
-        self.drop_item(item_ref, &item, hash, queue);
+        if mode == VictimMode::Clean || !self.stow(item_ref, &item, hash) {
+            self.drop_item(item_ref, &item, hash, queue);
+        }
         Done::Gone
     }
 
@@ -345,7 +352,7 @@ impl<'t> WriteTxn<'t> {
                 EvictDecision::Drop
             }
             (VictimMode::Evict, Queue::Small) => EvictDecision::Keep { queue: Queue::Main, hits: 0 },
-            (VictimMode::Evict, Queue::Main) => EvictDecision::Keep { queue: Queue::Main, hits: hits - 1 },
+            (VictimMode::Evict, queue) => EvictDecision::Keep { queue, hits: hits - 1 },
         }
     }
 
@@ -363,7 +370,10 @@ impl<'t> WriteTxn<'t> {
                 self.segments.credit.spend(RELINK_BYTES);
             }
             EvictDecision::Drop => {
-                self.drop_item(item_ref, &item, self.hash(item.key()), queue);
+                let hash = self.hash(item.key());
+                if !self.stow(item_ref, &item, hash) {
+                    self.drop_item(item_ref, &item, hash, queue);
+                }
                 self.earn(VictimMode::Evict, item.layout().bytes() as u64);
             }
         }
@@ -377,7 +387,7 @@ impl<'t> WriteTxn<'t> {
     }
 
     /// Removes a live item that was not asked to go, and counts why.
-    fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue) {
+    pub(super) fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue) {
         let (class, _) = self.segments.class_of(item);
         let expired = item.expired(self.now);
         let counters = &mut self.segments.class_totals[class];

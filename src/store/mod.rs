@@ -42,6 +42,7 @@ mod arena;
 mod check;
 mod edit;
 mod evict;
+mod flash;
 mod geometry;
 mod ghost;
 mod index;
@@ -65,6 +66,7 @@ mod restore;
 mod segment_table;
 mod shard;
 mod start;
+mod stow;
 mod sweep;
 mod sync;
 #[cfg(test)]
@@ -75,6 +77,7 @@ mod whole;
 mod write_txn;
 mod written;
 
+pub use flash::{Extent, Fault, Flash, FlashOptions, FlashTotals, Job, Place, Read, Source, Write};
 pub use item::{Item, Version};
 pub use item_ref::Hash;
 pub use memory_file::{MemoryFile, MemoryFileError, Occasion, memory_file_sections, mend_memory_file};
@@ -83,7 +86,7 @@ use prefetch::prefetch;
 use replica::Group;
 pub use replica::ReplicaMemory;
 pub use request::{
-    Data, Edit, EditError, Edited, Lookup, Put, ReserveError, Retry, UpdateMetadata, Value, Walk,
+    Data, Edit, EditError, Edited, Lookup, Put, ReserveError, Retry, UpdateMetadata, Value, Walk, Wanted,
 };
 pub use reservation::Reservation;
 pub use shard::{Fresh, Shard};
@@ -93,6 +96,7 @@ pub use totals::{ClassTotals, Memory, Totals};
 use crate::clock::Timestamp;
 use crate::limits::{BUFFERED_PART, PINNED_PART};
 use arena::Arena;
+use flash::Books;
 use item::Layout;
 use item_ref::ItemRef;
 use key_hash::KeyHasher;
@@ -118,6 +122,11 @@ pub trait Host: Send + Sync {
     }
     /// A live item is being evicted. Called with the writer lock held: copy what is needed, call nothing of the store.
     fn evicted(&self, _item: &Item<'_>, _now: Timestamp) {}
+    /// There is work for the thread of the flash tier ([`Flash::next_job`]). May be called with the writer lock held: wake it, and
+    /// call nothing of the store.
+    fn flash_work(&self) {}
+    /// A live value is being moved to flash. As [`Host::evicted`].
+    fn stowed(&self, _item: &Item<'_>, _now: Timestamp) {}
     /// The file system of the memory file has no more room: the store goes on with `memory_limit` bytes.
     fn lacks_room(&self, _memory_limit: u64) {}
     /// A memory file is being restored: `done` of `total` bytes. Called about once a second, before any ring runs.
@@ -151,6 +160,7 @@ pub struct Store {
     /// Of the memory file.
     headers: Option<Arc<Headers>>,
     restored: Option<Restored>,
+    flash: Option<Arc<Flash>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -177,7 +187,9 @@ impl Store {
     }
 
     fn of(parts: Parts, options: &Options, hasher: KeyHasher, host: Box<dyn Host>) -> Self {
-        let Parts { arena, segments, replicas, file, now, due_flush } = parts;
+        let Parts { arena, mut segments, replicas, file, now, due_flush } = parts;
+        let flash = options.flash.as_ref().map(|flash| Arc::new(Flash::new(flash)));
+        segments.flash = flash.clone().map(Books::new);
         let index_bytes = replicas.iter().map(|replica| replica.bytes()).sum();
         let time = Time::default();
         time.set(now);
@@ -206,7 +218,18 @@ impl Store {
             lone_bytes: AtomicU64::new(0),
             headers,
             restored,
+            flash,
         }
+    }
+
+    /// The flash tier, if there is one.
+    pub fn flash(&self) -> Option<&Arc<Flash>> {
+        self.flash.as_ref()
+    }
+
+    /// What it holds and has done; `None` without one.
+    pub fn flash_totals(&self) -> Option<FlashTotals> {
+        self.segments.lock().flash.as_ref().map(Books::totals)
     }
 
     /// What the start found in the memory file; `None` without one.
@@ -335,6 +358,9 @@ impl Store {
 
     /// Clears the counters, not the gauges.
     pub fn reset_counters(&self) {
+        if let Some(flash) = &self.flash {
+            flash.reset_counters();
+        }
         let mut segments = self.segments.lock();
         for class in &mut segments.class_totals {
             *class = ClassTotals { items: class.items, bytes: class.bytes, ..ClassTotals::default() };

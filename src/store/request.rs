@@ -1,5 +1,6 @@
 //! What a caller asks of the store, and what comes of it.
 
+use super::flash::Place;
 use super::item::Item;
 use super::reservation::Reservation;
 use crate::clock::Timestamp;
@@ -56,6 +57,8 @@ pub enum Edit {
     Put(Put),
     /// Changes the item's fields in place: ordered like a write, cas stays.
     UpdateMetadata(UpdateMetadata),
+    /// Nothing before the value, which is on flash, is in memory: see [`Retry::Load`].
+    Load,
 }
 
 /// A new version of an item.
@@ -84,6 +87,8 @@ pub enum Value {
     Data,
     /// The request's data, which is the old value counted on, in its old length.
     Padded,
+    /// The request's data, which is the old value as it was read from flash.
+    Loaded,
     /// The old value, then the data (append).
     OldThenData,
     /// The data, then the old value (prepend).
@@ -102,7 +107,7 @@ impl Value {
     /// A number that has become longer is another item.
     pub(super) fn is_same_item(&self, old_value_bytes: usize) -> bool {
         match self {
-            Self::Old | Self::Padded => true,
+            Self::Old | Self::Padded | Self::Loaded => true,
             Self::Digits(_, length) => usize::from(*length) <= old_value_bytes,
             _ => false,
         }
@@ -129,6 +134,15 @@ pub struct Edited<R> {
     pub cas: u64,
 }
 
+/// A value that has to be brought from flash to memory before its command can run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its key.
+    pub key: Box<[u8]>,
+    /// Where it is.
+    pub place: Place,
+}
+
 /// Why nothing was done yet: try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
@@ -139,6 +153,8 @@ pub enum Retry {
     /// When other rings have replayed, which have been woken: the log is full, or memory waits for them. See
     /// [`Store::slowest`](super::Store::slowest).
     Stalled,
+    /// When the old value has been read from flash and promoted: [`Shard::take_wanted`](super::Shard::take_wanted) says which.
+    Load,
 }
 
 /// Why no memory was reserved for a value.

@@ -8,7 +8,7 @@ use super::replica::Replica;
 use super::reservation::{Reservation, ReservedItem};
 use super::segment_table::Need;
 use super::write_txn::WriteTxn;
-use super::{EditError, Lookup, ReserveError, Retry, Store, Walk};
+use super::{EditError, Lookup, ReserveError, Retry, Store, Walk, Wanted};
 use crate::classes::item_bytes;
 use crate::clock::Timestamp;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ const LAG_MAX: u64 = 1024;
 const LAG_CHECK: u64 = 256;
 /// Tables looked at in one call of [`Shard::maintain`].
 const MAINTAIN_TABLES: usize = 16;
+/// Records of a chunk on flash looked at in one.
+const MAINTAIN_RECORDS: usize = 128;
 
 /// One ring's handle: its replica and the shared store. Stays on its thread.
 #[derive(Debug)]
@@ -31,17 +33,32 @@ pub struct Shard {
     /// The second for which it has been decided how many tables are looked at, and how many are left.
     tidied: Timestamp,
     tables_left: usize,
+    /// Of the last edit that ended with [`Retry::Load`].
+    pub(super) wanted: Option<Wanted>,
 }
 
 impl Shard {
     pub(super) fn new(store: Arc<Store>, ring: usize) -> Self {
         let replica = store.replicas[store.replica_of[ring]].replica(ring);
-        Self { store, replica, ring, lag_check_at: LAG_CHECK, tidied: Timestamp(0), tables_left: 0 }
+        Self {
+            store,
+            replica,
+            ring,
+            lag_check_at: LAG_CHECK,
+            tidied: Timestamp(0),
+            tables_left: 0,
+            wanted: None,
+        }
     }
 
     /// The store.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// The value that the last edit lacked which ended with [`Retry::Load`].
+    pub fn take_wanted(&mut self) -> Option<Wanted> {
+        self.wanted.take()
     }
 
     /// As [`Shard::latest`], at `now` or later.
@@ -94,6 +111,7 @@ impl Shard {
         more |= txn.segments.decommit_excess(arena);
         more |= txn.sweep(self.ring);
         more |= txn.evict_over_limit();
+        more |= txn.maintain_tier(MAINTAIN_RECORDS);
         txn.evict_proactively(0);
         drop(txn);
         self.wake_laggards();

@@ -1,5 +1,6 @@
 //! What a store is made with, and what a start comes to: an error, or what was found in the memory file.
 
+use super::flash::FlashOptions;
 use super::memory_file::MemoryFile;
 use crate::classes::Classes;
 use nix::errno::Errno;
@@ -28,6 +29,8 @@ pub struct Options {
     pub address_space: Option<u64>,
     /// Where all items lie (`-e`), opened for the same limits; `None` for memory that goes with the process.
     pub memory_file: Option<MemoryFile>,
+    /// Where values go that memory has no room for (`ext_path`).
+    pub flash: Option<FlashOptions>,
 }
 
 /// There is no memory for the store.

@@ -152,7 +152,11 @@ impl<'t> WriteTxn<'t> {
     /// size. `bytes` is the new version's size as memcached counts it.
     pub(super) fn queue_for(&self, hash: Hash, old: Current<'_>, bytes: u64) -> Queue {
         match old {
-            Some((item_ref, _)) => self.queue_of(item_ref),
+            Some((item_ref, old)) => match self.queue_of(item_ref) {
+                Queue::Stubs if old.hits() > 0 => Queue::Main,
+                Queue::Stubs => Queue::Small,
+                queue => queue,
+            },
             None if self.segments.ghost.contains(hash)
                 && self.segments.is_worth_its_size(bytes, GHOST_HITS) =>
             {
@@ -183,7 +187,7 @@ impl<'t> WriteTxn<'t> {
         self.write(queue, layout, key, value, fields, purpose)
     }
 
-    fn write(
+    pub(super) fn write(
         &mut self,
         queue: Queue,
         layout: Layout,
@@ -210,9 +214,9 @@ impl<'t> WriteTxn<'t> {
         hits: u8,
     ) -> Option<(ItemRef, Item<'t>)> {
         let fields = Fields { hits, ..item.fields() };
-        let layout = Layout::new(item.key().len(), item.value().len(), fields.flags, fields.cas);
+        let layout = Layout::new(item.key().len(), item.stored().len(), fields.flags, fields.cas);
         let copied =
-            self.write(queue, layout, item.key(), [item.value(), &[]], &fields, Purpose::Copy).ok()?;
+            self.write(queue, layout, item.key(), [item.stored(), &[]], &fields, Purpose::Copy).ok()?;
         if item.fetched() {
             copied.1.set_fetched();
         }
@@ -280,6 +284,7 @@ impl<'t> WriteTxn<'t> {
             won: false,
             key_is_binary: false,
             hits: 0,
+            is_stub: false,
         };
         // SAFETY: the segment table just handed these bytes out, and the reservation count keeps them.
         unsafe { item::write_head(at, layout, key, &fields) };
@@ -367,6 +372,18 @@ impl<'t> WriteTxn<'t> {
         if limit < self.store.memory_limit() {
             self.store.limit.store(limit, Ordering::Relaxed);
             self.store.host.lacks_room(limit);
+        }
+    }
+
+    /// There is work for the thread of the flash tier.
+    #[cold]
+    pub(super) fn wake_tier(&self) {
+        self.store.host.flash_work();
+    }
+
+    pub(super) fn host_stowed(&self, item: &Item<'_>) {
+        if self.store.host.watches_evictions() {
+            self.store.host.stowed(item, self.now);
         }
     }
 

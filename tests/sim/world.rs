@@ -99,6 +99,7 @@ impl World {
             log_entries: Some(64),
             address_space: kind.address_space,
             memory_file: None,
+            flash: None,
         };
         let store = rings::open(options, Rings);
         EVICTED.take();

@@ -47,7 +47,7 @@ impl Listing {
                 Owed::Value => State::Receiving,
                 Owed::RefusedValue => State::Swallowing,
             },
-            Next::Resume | Next::Wait | Next::Stall => State::Writing,
+            Next::Resume | Next::Wait | Next::Stall | Next::Load => State::Writing,
             Next::Receive => State::Receiving,
             Next::Watch => State::Watching,
             Next::Close | Next::Reject => State::Closing,

@@ -193,6 +193,7 @@ impl Connection {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each step")]
     /// Feeds what has been read, in `buffer` or else in the carry, and does what it asks for; what is not used up is then in
     /// the carry.
     ///
@@ -257,6 +258,7 @@ impl Connection {
                     self.receive().await?;
                 }
                 Next::Watch => return Err(Box::pin(self.watch()).await),
+                Next::Load => return Err(CloseReason::Broken),
                 Next::Close => return Err(CloseReason::Normal),
                 Next::Reject => return Err(CloseReason::Rejected),
             }

@@ -10,6 +10,7 @@
 
 mod file;
 
+use super::flash::Place;
 use super::item_ref::ItemRef;
 use super::segment_table::{EvictionUnit, State};
 use super::write_txn::WriteTxn;
@@ -61,6 +62,8 @@ pub(super) struct Recount {
     pub(super) classes: Vec<(u64, u64)>,
     /// Items that expire: what they lie in, where they begin in it, and when.
     pub(super) expiries: Vec<(EvictionUnit, u32, Timestamp)>,
+    /// Values on flash and the bytes of their keys.
+    pub(super) places: Vec<(Place, usize)>,
 }
 
 impl WriteTxn<'_> {
@@ -115,6 +118,7 @@ impl WriteTxn<'_> {
             large_items: HashMap::new(),
             classes: vec![(0, 0); self.segments.class_totals.len()],
             expiries: Vec::new(),
+            places: Vec::new(),
         };
         for (table, item_ref) in self.replica().index().entries() {
             let large = large_items.get(&item_ref.bits());
@@ -141,6 +145,9 @@ impl WriteTxn<'_> {
             };
             if item.exptime() != Timestamp::NEVER {
                 recount.expiries.push((unit, offset, item.exptime()));
+            }
+            if let Some(place) = item.place() {
+                recount.places.push((place, item.key().len()));
             }
             let (class, bytes) = self.segments.class_of(&item);
             recount.classes[class].0 += 1;

@@ -1,8 +1,8 @@
 //! Heads of items that may be anything: those of a memory file. Read when no ring runs yet.
 
 use super::{
-    ALIVE, CAS_BITS, CAS_LOW, CAS_MIDDLE, EXPTIME, EXTENSION_BYTES, FLAGS_BYTES, HEADER_BYTES, KEY_BYTES_MAX,
-    KEY_LENGTH, Layout, MARK_EXTENDED, MARK_FLAGS, MARKS, VALUE_LENGTH, extension_at,
+    ALIVE, CAS_BITS, CAS_LOW, CAS_MASK, CAS_MIDDLE, EXPTIME, EXTENSION_BYTES, FLAGS_BYTES, HEADER_BYTES,
+    KEY_BYTES_MAX, KEY_LENGTH, Layout, MARK_EXTENDED, MARK_FLAGS, MARKS, STUB, VALUE_LENGTH, extension_at,
 };
 use crate::clock::Timestamp;
 use crate::store::memory_file::durable;
@@ -18,6 +18,7 @@ pub(in crate::store) struct Head<'a> {
     pub(in crate::store) exptime: Timestamp,
     pub(in crate::store) cas: u64,
     pub(in crate::store) is_alive: bool,
+    pub(in crate::store) is_stub: bool,
 }
 
 /// The number that the bytes at `at` are.
@@ -46,8 +47,8 @@ impl Head<'_> {
             has_flags,
             extended,
         };
-        let mut cas =
-            number::<4>(&head, CAS_LOW) | (number::<2>(&head, CAS_MIDDLE) & !u64::from(ALIVE)) << 32;
+        let middle = number::<2>(&head, CAS_MIDDLE) as u16;
+        let mut cas = number::<4>(&head, CAS_LOW) | u64::from(middle & CAS_MASK) << 32;
         if extended {
             let at = extension_at(has_flags);
             layout.value_bytes |= (number::<4>(&head, at) as usize) << 16;
@@ -65,7 +66,8 @@ impl Head<'_> {
             flags: if has_flags { number::<4>(&head, HEADER_BYTES) as u32 } else { 0 },
             exptime: Timestamp(number::<4>(&head, EXPTIME) as u32),
             cas,
-            is_alive: number::<2>(&head, CAS_MIDDLE) & u64::from(ALIVE) != 0,
+            is_alive: middle & ALIVE != 0,
+            is_stub: middle & STUB != 0,
         })
     }
 }

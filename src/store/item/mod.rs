@@ -4,13 +4,14 @@
 //!  0  u32  exptime       atomic: seconds on the server's clock, 0 = never
 //!  4  u32  last access   atomic: same clock
 //!  8  u32  cas, low
-//! 12  u16  cas, middle   atomic: 15 bits; the top bit says that the item is alive, in a memory file (`memory_file`)
+//! 12  u16  cas, middle   atomic: 14 bits; the top bit says that the item is alive, in a memory file (`memory_file`),
+//!                                 the one below that it is a stub: its value is a place on flash (`flash`)
 //! 14  u16  value length, low
 //! 16  u8   key length
 //! 17  u8   marks         atomic: 1 flags stored   2 extended   4 key is binary   8 fetched
 //!                                10 stale   20 won   c0 hits (two bits, saturating)
 //! 18  [u32 client flags]              if "flags stored": they are not zero
-//!     [u32 value length, high; u32 cas, high]   if "extended": the value is 64 KiB or longer, or the cas needs more than 47 bits
+//!     [u32 value length, high; u32 cas, high]   if "extended": the value is 64 KiB or longer, or the cas needs more than 46 bits
 //!     key, value; padded to the store's unit (4 bytes up to -m 64g)
 //! ```
 //!
@@ -35,6 +36,7 @@ mod head;
 pub(super) use head::{Head, mark_dead};
 
 use super::Store;
+use super::flash::Place;
 use super::memory_file::durable;
 use super::pin::{Pin, Share};
 use crate::clock::Timestamp;
@@ -59,9 +61,12 @@ const _: () = assert!(CAS_MIDDLE.is_multiple_of(2));
 const _: () = assert!(HEADER_BYTES <= 20 && EXPTIME.is_multiple_of(4) && LAST_ACCESS.is_multiple_of(4));
 
 /// Bits of the cas without the extension.
-const CAS_BITS: u32 = 47;
+const CAS_BITS: u32 = 46;
 /// In [`CAS_MIDDLE`].
 const ALIVE: u16 = 0x8000;
+const STUB: u16 = 0x4000;
+const CAS_MASK: u16 = !(ALIVE | STUB);
+const _: () = assert!(CAS_BITS == 32 + CAS_MASK.count_ones());
 
 const MARK_FLAGS: u8 = 0x01;
 const MARK_EXTENDED: u8 = 0x02;
@@ -120,6 +125,8 @@ pub(super) struct Fields {
     pub(super) won: bool,
     pub(super) key_is_binary: bool,
     pub(super) hits: u8,
+    /// What is stored is the [`Place`] of the value.
+    pub(super) is_stub: bool,
 }
 
 /// Where the extension is.
@@ -138,7 +145,9 @@ pub(super) unsafe fn write_head(at: NonNull<u8>, layout: Layout, key: &[u8], fie
     head[EXPTIME..EXPTIME + 4].copy_from_slice(&fields.exptime.0.to_ne_bytes());
     head[LAST_ACCESS..LAST_ACCESS + 4].copy_from_slice(&fields.last_access.0.to_ne_bytes());
     head[CAS_LOW..CAS_LOW + 4].copy_from_slice(&(fields.cas as u32).to_ne_bytes());
-    head[CAS_MIDDLE..CAS_MIDDLE + 2].copy_from_slice(&((fields.cas >> 32) as u16 & !ALIVE).to_ne_bytes());
+    let stub = if fields.is_stub { STUB } else { 0 };
+    let middle = (fields.cas >> 32) as u16 & CAS_MASK | stub;
+    head[CAS_MIDDLE..CAS_MIDDLE + 2].copy_from_slice(&middle.to_ne_bytes());
     head[VALUE_LENGTH..VALUE_LENGTH + 2].copy_from_slice(&(layout.value_bytes as u16).to_ne_bytes());
     head[KEY_LENGTH] = layout.key_bytes as u8;
     let mark = |on: bool, mark: u8| if on { mark } else { 0 };
@@ -200,7 +209,7 @@ impl std::fmt::Debug for Item<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Item")
             .field("key", &self.key().escape_ascii().to_string())
-            .field("value_bytes", &self.value().len())
+            .field("value_bytes", &self.value_bytes())
             .field("cas", &self.cas())
             .finish_non_exhaustive()
     }
@@ -259,8 +268,8 @@ impl<'a> Item<'a> {
     /// item is there before the mark is.
     pub(super) fn set_alive(&self, alive: bool) {
         let middle = self.cas_middle();
-        let cas = middle.load(Ordering::Relaxed) & !ALIVE;
-        durable::store_short(middle, if alive { cas | ALIVE } else { cas });
+        let dead = middle.load(Ordering::Relaxed) & !ALIVE;
+        durable::store_short(middle, if alive { dead | ALIVE } else { dead });
     }
 
     /// True if a memory file would say so.
@@ -299,11 +308,41 @@ impl<'a> Item<'a> {
         self.bytes(key_at, self.key_bytes())
     }
 
-    /// The value.
+    /// The value, which must be in memory.
     #[inline]
     pub fn value(&self) -> &'a [u8] {
+        debug_assert!(!self.is_stub(), "the value of {self:?} is on flash");
+        self.stored()
+    }
+
+    /// What stands behind the key: the value, or the bytes of its place.
+    #[inline]
+    pub(super) fn stored(&self) -> &'a [u8] {
         let layout = self.layout();
         self.bytes(layout.key_at() + layout.key_bytes, layout.value_bytes)
+    }
+
+    /// Bytes that stand behind the key in memory.
+    #[inline]
+    pub fn stored_bytes(&self) -> usize {
+        self.layout().value_bytes
+    }
+
+    #[inline]
+    pub(super) fn is_stub(&self) -> bool {
+        self.cas_middle().load(Ordering::Relaxed) & STUB != 0
+    }
+
+    /// Where the value is, if it is on flash.
+    #[inline]
+    pub fn place(&self) -> Option<Place> {
+        if self.is_stub() { Place::from_bytes(self.stored()) } else { None }
+    }
+
+    /// Length of the value, wherever it is, bytes.
+    #[inline]
+    pub fn value_bytes(&self) -> usize {
+        self.place().map_or_else(|| self.layout().value_bytes, Place::value_bytes)
     }
 
     /// Client flags.
@@ -315,7 +354,7 @@ impl<'a> Item<'a> {
     /// The CAS unique.
     #[inline]
     pub fn cas(&self) -> u64 {
-        let middle = self.cas_middle().load(Ordering::Relaxed) & !ALIVE;
+        let middle = self.cas_middle().load(Ordering::Relaxed) & CAS_MASK;
         let low = u64::from(self.u32(CAS_LOW)) | u64::from(middle) << 32;
         if !self.has(MARK_EXTENDED) {
             return low;
@@ -446,6 +485,7 @@ impl<'a> Item<'a> {
             won: self.won(),
             key_is_binary: self.key_is_binary(),
             hits: self.hits(),
+            is_stub: self.is_stub(),
         }
     }
 

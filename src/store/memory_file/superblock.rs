@@ -24,7 +24,7 @@
 /// Bytes of the superblock.
 pub(super) const SUPERBLOCK_BYTES: usize = 4096;
 /// Which layout of superblock, headers and items this is. Another one's files are not read.
-pub(super) const LAYOUT_VERSION: u64 = 1;
+pub(super) const LAYOUT_VERSION: u64 = 2;
 const MAGIC: u64 = u64::from_ne_bytes(*b"memcrsd\0");
 const WORDS: usize = 17;
 /// The last second that a store's clock can show, and more CAS uniques and flushes than any server comes to.

@@ -3,6 +3,7 @@
 use crate::store::arena::Arena;
 use crate::store::geometry::PAGE_BYTES;
 use crate::store::memory_file::{Headers, SegmentHeader, Slot, Word};
+use crate::store::segment_table::QUEUES;
 
 /// Units in use, whose headers add up.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ pub(super) fn survey(headers: &Headers, arena: &Arena) -> Result<Survey, String>
         let Some(header) = headers.segment(id) else { continue };
         let unit = 1 << arena.unit_shift();
         let fits = u64::from(header.used) <= arena.segment_bytes() && header.used.is_multiple_of(unit);
-        if !header.is_intact || !fits || header.queue > 1 {
+        if !header.is_intact || !fits || usize::from(header.queue) >= QUEUES {
             return Err(format!("the header of segment {id} is damaged"));
         }
         if header.flushes != flushes || header.used == 0 {

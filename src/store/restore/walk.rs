@@ -93,7 +93,8 @@ impl<'w> Walker<'w> {
             let bytes = self.padded_bytes(&head);
             if head.is_alive {
                 let item = ItemRef::new(offset, self.arena.unit_shift());
-                if self.is_over(&head) {
+                // What was on flash is not looked for.
+                if self.is_over(&head) || head.is_stub {
                     self.bury(item);
                 } else {
                     tally.add(bytes, head.exptime);
@@ -116,7 +117,7 @@ impl<'w> Walker<'w> {
         if !head.is_alive {
             return Ok(None);
         }
-        if self.is_over(&head) {
+        if self.is_over(&head) || head.is_stub {
             self.bury(item);
             return Ok(None);
         }

@@ -6,7 +6,7 @@
 //!              └───────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Segments stand in one of two FIFO queues (small, main; see `evict`); a large item is a unit of its own in the same
+//! Segments stand in one of three FIFO queues (small, main, stubs; see `evict`); a large item is a unit of its own in the same
 //! queues. There is one open segment per queue, whatever the number of rings: space in it is claimed under the lock.
 //!
 //! # When memory is reused
@@ -35,11 +35,13 @@ mod schedule;
 mod sum;
 mod sweeper;
 
+use queues::LINES;
 pub(super) use queues::{Line, Popped};
 pub(super) use restore::{Books, RestoredLarge, RestoredSegment};
 pub(super) use sweeper::Walk;
 
 use super::arena::{Arena, Placement};
+use super::flash::Books as FlashBooks;
 use super::ghost::Ghost;
 use super::item::{Item, Layout};
 use super::item_ref::ItemRef;
@@ -61,14 +63,19 @@ use sweeper::Sweep;
 /// Bytes of free memory discarded under the lock at a time.
 const SHED_BYTES: u64 = 1 << 20;
 
-/// The two queues of S3-FIFO.
+/// The two queues of S3-FIFO, and one for what is on flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queue {
     /// Items on probation.
     Small,
     /// Items that were used, or came back.
     Main,
+    /// Stubs of values on flash, which are never large.
+    Stubs,
 }
+
+/// Number of them.
+pub(super) const QUEUES: usize = 3;
 
 /// Where a segment is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +166,7 @@ pub(super) struct SegmentTable {
     reserved_bytes: Sum,
     free_warm: Vec<u32>,
     free_cold: Vec<u32>,
-    open: [Option<u32>; 2],
+    open: [Option<u32>; QUEUES],
     pub(super) large_items: Slab<Large>,
     large_bytes: Sum,
     epochs: u32,
@@ -167,14 +174,14 @@ pub(super) struct SegmentTable {
     pub(super) now: Timestamp,
     extents: Extents,
     /// By [`Line`].
-    queues: [LazyFifo; 3],
-    queue_bytes: [Sum; 2],
+    queues: [LazyFifo; LINES],
+    queue_bytes: [Sum; QUEUES],
     /// The large items in small: how many, and their bytes.
     small_larges: Sum,
     small_large_bytes: Sum,
     reclaim_list: ReclaimList,
     /// Entries of each queue that the present search for a victim has passed over.
-    passed: [usize; 3],
+    passed: [usize; LINES],
     retired: VecDeque<(EvictionUnit, u64)>,
     /// Known of the positions, which are asked again only when this is not enough: the log has room up to the one place, and
     /// nobody holds what was retired up to the other.
@@ -192,6 +199,8 @@ pub(super) struct SegmentTable {
     promise: Option<promise::Promise>,
     /// While a copy runs.
     pub(super) written: Option<WrittenKeys>,
+    /// Of the flash tier, if there is one.
+    pub(super) flash: Option<FlashBooks>,
     cas: u64,
     classes: Classes,
     pub(super) class_totals: Vec<ClassTotals>,
@@ -222,7 +231,7 @@ impl SegmentTable {
             reserved_bytes: Sum::default(),
             free_warm: Vec::new(),
             free_cold: Vec::new(),
-            open: [None; 2],
+            open: [None; QUEUES],
             large_items: Slab::new(),
             large_bytes: Sum::default(),
             epochs: 0,
@@ -233,7 +242,7 @@ impl SegmentTable {
             small_larges: Sum::default(),
             small_large_bytes: Sum::default(),
             reclaim_list: ReclaimList::new(evicts),
-            passed: [0; 3],
+            passed: [0; LINES],
             retired: VecDeque::new(),
             log_end: 0,
             let_go: 0,
@@ -247,6 +256,7 @@ impl SegmentTable {
             credit: Credit::new(limit),
             promise: None,
             written: None,
+            flash: None,
             cas: 1,
             class_totals: vec![ClassTotals::default(); count],
             classes,
@@ -432,6 +442,11 @@ impl SegmentTable {
         class.bytes += bytes;
         self.totals.curr_items += 1;
         self.totals.bytes += bytes;
+        if let Some(flash) = &mut self.flash
+            && let Some(place) = item.place()
+        {
+            flash.link(place, item.key().len());
+        }
     }
 
     /// Puts a large item at the end of `queue`, where it is not yet.
@@ -485,6 +500,11 @@ impl SegmentTable {
         class.bytes -= bytes;
         self.totals.curr_items -= 1;
         self.totals.bytes -= bytes;
+        if let Some(flash) = &mut self.flash
+            && let Some(place) = item.place()
+        {
+            flash.unlink(place, item.key().len());
+        }
         match self.placement(arena, item_ref) {
             Placement::Segment(id) => {
                 let bytes = self.padded_bytes(item.layout());

@@ -1,4 +1,4 @@
-//! The two queues and the list of segments that are dead in part: which is next to go.
+//! The queues and the list of segments that are dead in part: which is next to go.
 
 use super::lazy_fifo::FifoEntry;
 use super::{EvictionUnit, Queue, SegmentTable, State};
@@ -6,6 +6,9 @@ use crate::store::arena::Arena;
 
 /// Share of the limit that small is held to: one part in this many.
 const SMALL_PART: u64 = 10;
+/// Stubs, and all indexes, may take one part in so many of the limit, and stubs alone may always take the other.
+const STUBS_PART: u64 = 2;
+const STUBS_PART_MIN: u64 = 8;
 /// Entries looked at in one search for a victim.
 const LOOKS_MAX: usize = 64;
 
@@ -16,14 +19,23 @@ pub(in crate::store) enum Line {
     Small,
     /// All of main.
     Main,
+    /// All stubs.
+    Stubs,
     /// The large items of small, which stand in the first line as well.
     SmallLarges,
 }
 
+/// Number of them.
+pub(super) const LINES: usize = 4;
+
 impl Line {
     /// The queue that its units stand in.
     pub(in crate::store) fn queue(self) -> Queue {
-        if self == Self::Main { Queue::Main } else { Queue::Small }
+        match self {
+            Self::Small | Self::SmallLarges => Queue::Small,
+            Self::Main => Queue::Main,
+            Self::Stubs => Queue::Stubs,
+        }
     }
 }
 
@@ -72,11 +84,18 @@ impl SegmentTable {
         let large_bytes = self.small_large_bytes.get();
         let too_many_larges = large_bytes > share / 2 && (self.small_larges.get() > 1 || large_bytes > share);
         match () {
-            () if small_bytes <= share => &[Line::Main, Line::Small],
-            () if too_many_larges => &[Line::SmallLarges, Line::Small, Line::Main],
-            () if small_bytes - large_bytes > share / 2 => &[Line::Small, Line::Main],
-            () => &[Line::Main, Line::Small],
+            () if self.has_too_many_stubs() => &[Line::Stubs, Line::Main, Line::Small],
+            () if small_bytes <= share => &[Line::Main, Line::Small, Line::Stubs],
+            () if too_many_larges => &[Line::SmallLarges, Line::Small, Line::Main, Line::Stubs],
+            () if small_bytes - large_bytes > share / 2 => &[Line::Small, Line::Main, Line::Stubs],
+            () => &[Line::Main, Line::Small, Line::Stubs],
         }
+    }
+
+    /// True if stubs take so much of memory, with their entries in the indexes, that they go before values do.
+    fn has_too_many_stubs(&self) -> bool {
+        let stub_bytes = self.queue_bytes[Queue::Stubs as usize].get();
+        stub_bytes > self.limit / STUBS_PART_MIN && stub_bytes + self.index_bytes > self.limit / STUBS_PART
     }
 
     /// Takes the oldest unit of `line` out of its queue. Units that values are being sent from or received into are passed over,
@@ -111,7 +130,7 @@ impl SegmentTable {
 
     /// The next search for a victim begins anew.
     pub(in crate::store) fn look_again(&mut self) {
-        self.passed = [0; 3];
+        self.passed = [0; LINES];
     }
 
     /// True if evicting the unit would gain nothing: something holds it, or it is open and empty.

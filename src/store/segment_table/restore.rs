@@ -41,7 +41,11 @@ pub(in crate::store) struct RestoredLarge {
 }
 
 fn queue_of(number: u8) -> Queue {
-    if number == Queue::Main as u8 { Queue::Main } else { Queue::Small }
+    match number {
+        1 => Queue::Main,
+        2 => Queue::Stubs,
+        _ => Queue::Small,
+    }
 }
 
 impl SegmentTable {
@@ -138,7 +142,9 @@ impl SegmentTable {
 
     /// The last segment of each queue goes on being filled, so that not every start leaves a tail.
     fn reopen(&mut self) {
-        for (queue, line) in [(Queue::Small, Line::Small), (Queue::Main, Line::Main)] {
+        for (queue, line) in
+            [(Queue::Small, Line::Small), (Queue::Main, Line::Main), (Queue::Stubs, Line::Stubs)]
+        {
             let last = self.queues[line as usize].iter().filter_map(|&(unit, _)| match unit {
                 EvictionUnit::Segment(id) => Some(id),
                 EvictionUnit::Large(_) => None,

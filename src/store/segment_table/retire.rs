@@ -38,7 +38,9 @@ impl SegmentTable {
     pub(super) fn drop_stale_entries(&mut self) {
         let len_max = 2 * (self.segments_in_use.get() as usize + self.large_items.len()) + 64;
         let mut queues = std::mem::take(&mut self.queues);
-        for (line, entries) in [Line::Small, Line::Main, Line::SmallLarges].into_iter().zip(&mut queues) {
+        for (line, entries) in
+            [Line::Small, Line::Main, Line::Stubs, Line::SmallLarges].into_iter().zip(&mut queues)
+        {
             entries.drop_old(len_max, |entry| self.is_current(line.queue(), entry));
         }
         self.queues = queues;
@@ -145,5 +147,8 @@ impl SegmentTable {
             (class.items, class.bytes) = (0, 0);
         }
         (self.totals.curr_items, self.totals.bytes) = (0, 0);
+        if let Some(flash) = &mut self.flash {
+            flash.flush();
+        }
     }
 }

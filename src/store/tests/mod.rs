@@ -37,6 +37,7 @@ pub(super) fn options(memory_limit: u64, rings: usize) -> Options {
         log_entries: None,
         address_space: None,
         memory_file: None,
+        flash: None,
     }
 }
 

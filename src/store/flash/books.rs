@@ -1,0 +1,245 @@
+//! What the writer lock guards of the tier: which chunks there are, and how many values of each are alive.
+
+use super::counters::add;
+use super::desk::{Buffer, Drain, Drained, DrainedRecord, State};
+use super::{BUFFERS_MAX, Flash, FlashTotals, Place};
+use bytes::BytesMut;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Chunks that are kept free: one part in so many of all, and no more than so many.
+const FREE_PART: u64 = 64;
+const FREE_MAX: u64 = 8;
+/// Empty chunks given back at a time.
+const EMPTY_MAX: usize = 64;
+/// Part of a chunk's bytes that may be written once more when it is drained, as one part in so many.
+const RESCUED_PART: u64 = 2;
+
+/// What is alive in a chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Chunk {
+    objects: u64,
+    bytes: u64,
+}
+
+/// The books.
+#[derive(Debug)]
+pub(in crate::store) struct Books {
+    flash: Arc<Flash>,
+    /// From the oldest to the open one.
+    chunks: VecDeque<Chunk>,
+    /// The number of the first.
+    oldest: u64,
+    /// Bytes that may still be rescued from the chunk that is being drained.
+    rescue_bytes: u64,
+    used: Chunk,
+}
+
+/// A record that has to leave its chunk.
+#[derive(Debug)]
+pub(in crate::store) struct Leaving {
+    pub(in crate::store) record: DrainedRecord,
+    /// Its chunk was not written.
+    pub(in crate::store) is_lost: bool,
+}
+
+impl Books {
+    pub(in crate::store) fn new(flash: Arc<Flash>) -> Self {
+        Self { flash, chunks: VecDeque::new(), oldest: 0, rescue_bytes: 0, used: Chunk::default() }
+    }
+
+    pub(in crate::store) fn flash(&self) -> &Arc<Flash> {
+        &self.flash
+    }
+
+    /// Copies a value to the open chunk; `None` if there is no room, or the device is out of use. True: there is work for
+    /// the thread of the tier.
+    pub(in crate::store) fn push(&mut self, key: &[u8], value: &[u8]) -> (Option<Place>, bool) {
+        if self.flash.is_out_of_use() {
+            return (None, false);
+        }
+        let flash = Arc::clone(&self.flash);
+        let mut desk = flash.desk.lock();
+        if let Some(open) = desk.buffers.back_mut().filter(|buffer| buffer.state == State::Open) {
+            if let Some(place) = open.push(key, value) {
+                self.note_pushed(place, key.len());
+                return (Some(place), false);
+            }
+            open.state = State::Sealed;
+        }
+        if desk.buffers.len() >= BUFFERS_MAX || self.free_chunks() == 0 {
+            return (None, true);
+        }
+        let chunk_bytes = flash.geometry.chunk_bytes as usize;
+        let room = desk.spare.pop().unwrap_or_else(|| BytesMut::with_capacity(chunk_bytes));
+        let chunk = self.next_chunk();
+        if chunk.is_multiple_of(flash.geometry.chunks_per_page()) {
+            add(&flash.counters.pages_allocated, 1);
+        }
+        let mut open = Buffer::new(chunk, room);
+        let place = open.push(key, value);
+        desk.buffers.push_back(open);
+        self.chunks.push_back(Chunk::default());
+        if let Some(place) = place {
+            self.note_pushed(place, key.len());
+        }
+        (place, true)
+    }
+
+    fn note_pushed(&self, place: Place, key_bytes: usize) {
+        let _ = key_bytes;
+        debug_assert!(place.chunk + 1 == self.next_chunk() || place.chunk >= self.oldest);
+        add(&self.flash.counters.objects_written, 1);
+    }
+
+    /// The number that the next chunk gets.
+    fn next_chunk(&self) -> u64 {
+        self.oldest + self.chunks.len() as u64
+    }
+
+    fn free_chunks(&self) -> u64 {
+        self.flash.geometry.chunks().saturating_sub(self.chunks.len() as u64)
+    }
+
+    fn chunk_mut(&mut self, chunk: u64) -> Option<&mut Chunk> {
+        self.chunks.get_mut(chunk.checked_sub(self.oldest)? as usize)
+    }
+
+    /// A stub of `place` has been published.
+    pub(in crate::store) fn link(&mut self, place: Place, key_bytes: usize) {
+        let bytes = place.record_bytes(key_bytes) as u64;
+        if let Some(chunk) = self.chunk_mut(place.chunk) {
+            chunk.objects += 1;
+            chunk.bytes += bytes;
+            self.used.objects += 1;
+            self.used.bytes += bytes;
+        }
+    }
+
+    /// A stub of `place` has gone.
+    pub(in crate::store) fn unlink(&mut self, place: Place, key_bytes: usize) {
+        let bytes = place.record_bytes(key_bytes) as u64;
+        if let Some(chunk) = self.chunk_mut(place.chunk) {
+            chunk.objects -= 1;
+            chunk.bytes -= bytes;
+            self.used.objects -= 1;
+            self.used.bytes -= bytes;
+        }
+    }
+
+    /// All stubs have gone.
+    pub(in crate::store) fn flush(&mut self) {
+        self.chunks.iter_mut().for_each(|chunk| *chunk = Chunk::default());
+        self.used = Chunk::default();
+    }
+
+    /// Gives back the oldest chunks if nothing is alive in them, and has the oldest one read if more must be free. True: there
+    /// is work for the thread of the tier.
+    pub(in crate::store) fn advance(&mut self) -> bool {
+        let wanted = (self.flash.geometry.chunks() / FREE_PART).clamp(2, FREE_MAX);
+        let flash = Arc::clone(&self.flash);
+        for _ in 0..EMPTY_MAX {
+            if self.free_chunks() >= wanted || self.oldest >= flash.written.load(Ordering::Relaxed) {
+                return false;
+            }
+            let mut desk = flash.desk.lock();
+            if !matches!(desk.drain, Drain::Nothing) {
+                return false;
+            }
+            match self.chunks.front() {
+                Some(chunk) if chunk.objects > 0 => {
+                    desk.drain = Drain::Wanted(self.oldest);
+                    self.rescue_bytes = flash.geometry.chunk_bytes / RESCUED_PART;
+                    return true;
+                }
+                Some(_) => {
+                    drop(desk);
+                    self.drop_oldest();
+                }
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// The oldest chunk is free for others. Stubs that still name it miss from here on.
+    fn drop_oldest(&mut self) {
+        let Some(chunk) = self.chunks.pop_front() else { return };
+        self.used.objects -= chunk.objects;
+        self.used.bytes -= chunk.bytes;
+        self.oldest += 1;
+        self.flash.oldest.store(self.oldest, Ordering::Release);
+        if self.oldest.is_multiple_of(self.flash.geometry.chunks_per_page()) {
+            add(&self.flash.counters.pages_reclaimed, 1);
+        }
+    }
+
+    /// The next record of a chunk that has to go, and whether its chunk was lost.
+    pub(in crate::store) fn next_leaving(&mut self) -> Option<Leaving> {
+        let flash = Arc::clone(&self.flash);
+        let mut desk = flash.desk.lock();
+        loop {
+            if let Some(lost) = desk.lost.front_mut() {
+                if let Some(record) = lost.records.pop_front() {
+                    return Some(Leaving { record, is_lost: true });
+                }
+                let chunk = lost.chunk;
+                desk.lost.pop_front();
+                desk.drop_buffer(chunk);
+                flash.note_written(&desk, self.next_chunk());
+                continue;
+            }
+            let Drain::Read(Drained { chunk, records }) = &mut desk.drain else {
+                flash.has_leaving.store(false, Ordering::Relaxed);
+                return None;
+            };
+            if let Some(record) = records.pop_front() {
+                return Some(Leaving { record, is_lost: false });
+            }
+            let is_oldest = *chunk == self.oldest;
+            desk.drain = Drain::Nothing;
+            if is_oldest {
+                let had_objects = self.chunks.front().is_some_and(|chunk| chunk.objects > 0);
+                if had_objects {
+                    add(&flash.counters.read_errors, 1);
+                }
+                drop(desk);
+                self.drop_oldest();
+                return None;
+            }
+        }
+    }
+
+    /// Takes a record's bytes from what may be rescued of its chunk; false if it has been used up.
+    pub(in crate::store) fn may_rescue(&mut self, place: Place, key_bytes: usize) -> bool {
+        let bytes = place.record_bytes(key_bytes) as u64;
+        let is_allowed = bytes <= self.rescue_bytes;
+        if is_allowed {
+            self.rescue_bytes -= bytes;
+        }
+        is_allowed
+    }
+
+    /// The state of the tier.
+    pub(in crate::store) fn totals(&self) -> FlashTotals {
+        let geometry = &self.flash.geometry;
+        let pages_used =
+            (self.chunks.len() as u64).div_ceil(geometry.chunks_per_page()).min(geometry.pages());
+        let limit = geometry.pages() * geometry.page_bytes;
+        FlashTotals {
+            pages_used,
+            pages_free: geometry.pages() - pages_used,
+            objects_used: self.used.objects,
+            bytes_used: self.used.bytes,
+            bytes_fragmented: (pages_used * geometry.page_bytes).saturating_sub(self.used.bytes),
+            limit_maxbytes: limit,
+            ..self.flash.totals()
+        }
+    }
+
+    /// Live values and their bytes by chunk, for the check.
+    pub(in crate::store) fn live(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
+        (self.oldest..).zip(&self.chunks).map(|(number, chunk)| (number, chunk.objects, chunk.bytes))
+    }
+}

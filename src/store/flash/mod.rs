@@ -1,0 +1,366 @@
+//! The flash tier: values that memory has no room for, in files; their keys stay in memory.
+//!
+//! ```text
+//!   evictor ──► open chunk ──► sealed ──► written by the tier's thread ──► chunk on flash
+//!      │            (Desk: chunks in memory)                                     │ oldest
+//!      └─► stub in memory: key, flags, expiry, Place            drained: what was read goes to the open chunk again,
+//!                                                               the rest is gone, with its stubs
+//! ```
+//!
+//! The files are one ring of chunks, written from front to back and round again; a chunk is written whole and never changed.
+//! The order of chunks is that of their numbers, and a [`Place`] names the number: what is read under another one is not what
+//! was meant. Which values of a chunk are alive is known by their stubs alone; [`Books`] counts them, under the writer lock.
+//!
+//! Nothing here does I/O. A thread outside asks for jobs ([`Flash::next_job`]) and says what came of them; rings read for
+//! themselves, where [`Flash::read`] says.
+//!
+//! # Promises
+//! 1. A value is never wrong: place, key and checksum must agree, or it is a miss.
+//! 2. Nobody waits for the device under the writer lock. If no chunk is free, values are evicted as they are without a tier.
+//! 3. A chunk is not reused before its stubs are gone; stubs that could not be found (a chunk that cannot be read back) miss.
+
+mod books;
+mod counters;
+mod desk;
+mod place;
+mod record;
+
+pub(super) use books::{Books, Leaving};
+pub use counters::FlashTotals;
+pub(super) use place::PLACE_BYTES;
+pub use place::{Extent, Place};
+pub use record::Fault;
+
+use bytes::{Bytes, BytesMut};
+use counters::{Counters, add, get};
+use desk::{BUFFERS_MAX, Desk, Drain, Drained, DrainedRecord, State};
+use parking_lot::Mutex;
+use place::Geometry;
+use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Failures in a row after which the device is no longer written to.
+const FAILURES_MAX: u32 = 8;
+/// Chunks are written in multiples of this many bytes.
+const WRITE_ALIGN: usize = 4096;
+
+/// What a tier is made with.
+#[derive(Clone, Debug)]
+pub struct FlashOptions {
+    /// Bytes of each file; whole pages of them are used.
+    pub files: Vec<u64>,
+    /// `ext_page_size`, bytes: a multiple of `chunk_bytes`.
+    pub page_bytes: u64,
+    /// `ext_wbuf_size`, bytes: what is written at once, at least as long as the longest item.
+    pub chunk_bytes: u64,
+    /// `ext_item_size`: shorter items, as memcached counts them, are not moved; bytes.
+    pub item_bytes_min: u64,
+    /// `ext_item_age`: what has not been used for this long is moved although there is room; seconds, [`u32::MAX`] for never.
+    pub item_age: u32,
+    /// `ext_recache_rate` is not 0: what is read often comes back to memory.
+    pub promotes: bool,
+}
+
+/// Where a value is to be read.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// It has not been written yet: this is it.
+    Buffer(Bytes),
+    /// Its record is here; what is read there is to be passed to [`Flash::check`].
+    File(Extent),
+    /// It is there no more.
+    Gone,
+}
+
+/// Work for the thread of the tier.
+#[derive(Debug)]
+pub enum Job {
+    /// Write a chunk: [`Flash::fill`] a buffer, write it, then [`Flash::finish_write`].
+    Write(Write),
+    /// Read a chunk, then [`Flash::finish_read`].
+    Read(Read),
+}
+
+/// A chunk to be written.
+#[derive(Debug)]
+pub struct Write {
+    chunk: u64,
+    /// Where to; its length is a multiple of 4096.
+    pub extent: Extent,
+}
+
+/// A chunk to be read.
+#[derive(Debug)]
+pub struct Read {
+    chunk: u64,
+    /// What to read.
+    pub extent: Extent,
+}
+
+/// What all threads share of the tier. Locks of its own are short, and taken inside the writer lock.
+#[derive(Debug)]
+pub struct Flash {
+    geometry: Geometry,
+    salt: u32,
+    item_bytes_min: AtomicU64,
+    item_age: AtomicU32,
+    promotes: AtomicBool,
+    /// Chunks below this number are not in memory any more.
+    written: AtomicU64,
+    /// Chunks below this number are gone.
+    oldest: AtomicU64,
+    failures: AtomicU32,
+    is_out_of_use: AtomicBool,
+    /// There is a chunk whose records have to leave it.
+    has_leaving: AtomicBool,
+    desk: Mutex<Desk>,
+    counters: Counters,
+}
+
+impl Flash {
+    /// A tier of files without values.
+    ///
+    /// # Panics
+    /// The sizes do not fit each other, or there is not a whole page.
+    pub(super) fn new(options: &FlashOptions) -> Self {
+        let geometry = Geometry::new(&options.files, options.page_bytes, options.chunk_bytes);
+        assert!(geometry.pages() > 0, "a page at least");
+        Self {
+            geometry,
+            salt: RandomState::new().hash_one(0) as u32,
+            item_bytes_min: AtomicU64::new(options.item_bytes_min),
+            item_age: AtomicU32::new(options.item_age),
+            promotes: AtomicBool::new(options.promotes),
+            written: AtomicU64::new(0),
+            oldest: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
+            is_out_of_use: AtomicBool::new(false),
+            has_leaving: AtomicBool::new(false),
+            desk: Mutex::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Where the value of `key` at `place` is.
+    pub fn read(&self, place: Place, key: &[u8]) -> Source {
+        if place.chunk < self.oldest.load(Ordering::Acquire) {
+            return Source::Gone;
+        }
+        if place.chunk >= self.written.load(Ordering::Acquire) {
+            let desk = self.desk.lock();
+            if let Some(buffer) = desk.buffer(place.chunk) {
+                return buffer.value(place, key).map_or(Source::Gone, Source::Buffer);
+            }
+            if place.chunk >= self.written.load(Ordering::Acquire) {
+                return Source::Gone;
+            }
+        }
+        let bytes = place.record_bytes(key.len());
+        if u64::from(place.offset) + bytes as u64 > self.geometry.chunk_bytes {
+            return Source::Gone;
+        }
+        Source::File(self.geometry.extent(place.chunk, place.offset, bytes))
+    }
+
+    /// The value in `record`, which was read where [`Flash::read`] said, and may be longer.
+    ///
+    /// # Errors
+    /// [`Fault`]: it is not that value.
+    pub fn check(&self, place: Place, key: &[u8], record: &[u8]) -> Result<Range<usize>, Fault> {
+        record::check(place, key, record, self.salt)
+    }
+
+    /// A value has been read.
+    pub fn count_read(&self, place: Place, key_bytes: usize) {
+        add(&self.counters.objects_read, 1);
+        add(&self.counters.bytes_read, place.record_bytes(key_bytes) as u64);
+    }
+
+    /// The page of `place`, and where in it it is, bytes.
+    pub fn page_of(&self, place: Place) -> (u64, u64) {
+        let (page, in_page) = self.geometry.page_of(place.chunk);
+        (page, in_page + u64::from(place.offset))
+    }
+
+    /// Shorter items are not moved; bytes, as memcached counts them.
+    pub fn item_bytes_min(&self) -> u64 {
+        get(&self.item_bytes_min)
+    }
+
+    /// Sets [`FlashOptions::item_bytes_min`].
+    pub fn set_item_bytes_min(&self, bytes: u64) {
+        self.item_bytes_min.store(bytes, Ordering::Relaxed);
+    }
+
+    /// See [`FlashOptions::item_age`].
+    pub fn item_age(&self) -> u32 {
+        self.item_age.load(Ordering::Relaxed)
+    }
+
+    /// Sets it.
+    pub fn set_item_age(&self, secs: u32) {
+        self.item_age.store(secs, Ordering::Relaxed);
+    }
+
+    /// See [`FlashOptions::promotes`].
+    pub fn promotes(&self) -> bool {
+        self.promotes.load(Ordering::Relaxed)
+    }
+
+    /// Sets it.
+    pub fn set_promotes(&self, promotes: bool) {
+        self.promotes.store(promotes, Ordering::Relaxed);
+    }
+
+    /// True if the device has failed too often: nothing is moved to it any more.
+    pub fn is_out_of_use(&self) -> bool {
+        self.is_out_of_use.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are written at once.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.geometry.chunk_bytes
+    }
+
+    /// The next thing to do for the thread of the tier, which does one thing at a time; `None` until there is work again.
+    pub fn next_job(&self) -> Option<Job> {
+        let mut desk = self.desk.lock();
+        if let Some(buffer) = desk.buffers.iter_mut().find(|buffer| buffer.state == State::Sealed) {
+            buffer.state = State::Writing;
+            let bytes = buffer.used.next_multiple_of(WRITE_ALIGN).min(self.geometry.chunk_bytes as usize);
+            let chunk = buffer.chunk;
+            return Some(Job::Write(Write { chunk, extent: self.geometry.extent(chunk, 0, bytes) }));
+        }
+        if let Drain::Wanted(chunk) = desk.drain {
+            desk.drain = Drain::Reading;
+            let extent = self.geometry.extent(chunk, 0, self.geometry.chunk_bytes as usize);
+            return Some(Job::Read(Read { chunk, extent }));
+        }
+        let lacks_room = desk.spare.len() + desk.buffers.len() < BUFFERS_MAX;
+        drop(desk);
+        if lacks_room {
+            // Zeroed, so that it has memory before the writer lock is held.
+            let mut room = BytesMut::zeroed(self.geometry.chunk_bytes as usize);
+            room.clear();
+            self.desk.lock().spare.push(room);
+        }
+        None
+    }
+
+    /// Puts the bytes of a chunk into `bytes`, which are as many as its extent has.
+    ///
+    /// # Panics
+    /// `bytes` have another length.
+    pub fn fill(&self, write: &Write, bytes: &mut [u8]) {
+        assert_eq!(bytes.len(), write.extent.bytes, "as long as it is to be written");
+        let records = self.desk.lock().buffer(write.chunk).map(|buffer| Arc::clone(&buffer.records));
+        let mut at = 0;
+        for (offset, record) in records.iter().flat_map(|records| records.iter()) {
+            let from = *offset as usize;
+            bytes[at..from].fill(0);
+            at = from + record.len();
+            bytes[from..at].copy_from_slice(record);
+            record::seal(&mut bytes[from..at], self.salt);
+        }
+        bytes[at..].fill(0);
+    }
+
+    /// The chunk has been written, or could not be: then its values are lost. True if it was the failure after which the device
+    /// is out of use.
+    #[expect(clippy::needless_pass_by_value, reason = "it is done")]
+    pub fn finish_write(&self, write: Write, is_written: bool) -> bool {
+        let mut desk = self.desk.lock();
+        if is_written {
+            self.failures.store(0, Ordering::Relaxed);
+            add(&self.counters.bytes_written, write.extent.bytes as u64);
+            desk.drop_buffer(write.chunk);
+            self.note_written(&desk, write.chunk + 1);
+            return false;
+        }
+        add(&self.counters.write_errors, 1);
+        if let Some(buffer) = desk.buffer_mut(write.chunk) {
+            buffer.state = State::Failed;
+            let records = buffer.drained();
+            desk.lost.push_back(Drained { chunk: write.chunk, records });
+            self.has_leaving.store(true, Ordering::Relaxed);
+        }
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        failures >= FAILURES_MAX && !self.is_out_of_use.swap(true, Ordering::Relaxed)
+    }
+
+    /// The chunk has been read; `None` if it could not be.
+    #[expect(clippy::needless_pass_by_value, reason = "it is done")]
+    pub fn finish_read(&self, read: Read, bytes: Option<Vec<u8>>) {
+        let bytes = Bytes::from(bytes.unwrap_or_default());
+        let record = |found: record::Found| DrainedRecord {
+            place: found.place,
+            value: bytes.slice(found.key.end..found.key.end + found.place.value_bytes()),
+            key: bytes.slice(found.key),
+        };
+        let records = record::walk(read.chunk, &bytes, self.salt).map(record).collect();
+        let mut desk = self.desk.lock();
+        desk.drain = Drain::Read(Drained { chunk: read.chunk, records });
+        self.has_leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Chunks that are not in memory any more; `next` is the number behind the last there is.
+    fn note_written(&self, desk: &Desk, next: u64) {
+        let written = desk.buffers.front().map_or(next, |buffer| buffer.chunk);
+        self.written.fetch_max(written, Ordering::Release);
+    }
+
+    /// True if records have to leave their chunk.
+    #[inline]
+    pub(super) fn has_leaving(&self) -> bool {
+        self.has_leaving.load(Ordering::Relaxed)
+    }
+
+    /// A value has left its chunk and is gone.
+    pub(super) fn count_left(&self, place: Place, key_bytes: usize, is_lost: bool) {
+        if is_lost {
+            add(&self.counters.lost, 1);
+        } else {
+            add(&self.counters.objects_evicted, 1);
+            add(&self.counters.bytes_evicted, place.record_bytes(key_bytes) as u64);
+        }
+    }
+
+    pub(super) fn count_rescued(&self) {
+        add(&self.counters.rescued, 1);
+    }
+
+    /// Clears what `stats reset` clears in memcached.
+    pub(super) fn reset_counters(&self) {
+        for counter in [&self.counters.rescued, &self.counters.dropped_unread, &self.counters.lost] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn totals(&self) -> FlashTotals {
+        let counters = &self.counters;
+        let desk = self.desk.lock();
+        let waits = desk.buffers.iter().filter(|buffer| buffer.state != State::Open).count();
+        let drains = usize::from(matches!(desk.drain, Drain::Wanted(_) | Drain::Reading));
+        FlashTotals {
+            pages_allocated: get(&counters.pages_allocated),
+            pages_evicted: get(&counters.pages_evicted),
+            pages_reclaimed: get(&counters.pages_reclaimed),
+            objects_evicted: get(&counters.objects_evicted),
+            objects_read: get(&counters.objects_read),
+            objects_written: get(&counters.objects_written),
+            bytes_evicted: get(&counters.bytes_evicted),
+            bytes_written: get(&counters.bytes_written),
+            bytes_read: get(&counters.bytes_read),
+            rescued: get(&counters.rescued),
+            dropped_unread: get(&counters.dropped_unread),
+            lost: get(&counters.lost),
+            write_errors: get(&counters.write_errors),
+            read_errors: get(&counters.read_errors),
+            is_out_of_use: self.is_out_of_use(),
+            io_queue: (waits + drains) as u64,
+            ..FlashTotals::default()
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Where a value is on flash, and how a chunk's number becomes a file and an offset.
+
+use crate::limits::KEY_BYTES_MAX;
+
+/// Bytes of a record in front of its key; see `record`.
+pub(super) const RECORD_HEAD_BYTES: usize = 24;
+/// Records start at multiples of this many bytes of their chunk.
+pub(super) const RECORD_ALIGN: usize = 16;
+/// Bits of the number of a chunk, which counts all chunks ever written: at 1 GB a second they last for ever.
+const CHUNK_BITS: u32 = 40;
+/// Bits of an offset in units of [`RECORD_ALIGN`] bytes.
+const OFFSET_BITS: u32 = 24;
+/// The longest chunk, bytes.
+pub(super) const CHUNK_BYTES_MAX: u64 = (RECORD_ALIGN as u64) << OFFSET_BITS;
+const _: () = assert!(CHUNK_BITS + OFFSET_BITS == u64::BITS);
+
+/// Bytes of a [`Place`] in memory: it is the value of a stub.
+pub(in crate::store) const PLACE_BYTES: usize = 12;
+
+/// Where a value is on flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The number of its chunk, counted from the first one ever written: another lap of the file is another number.
+    pub(super) chunk: u64,
+    /// Where its record begins in the chunk, bytes.
+    pub(super) offset: u32,
+    /// Length of the value, bytes.
+    pub(super) value_bytes: u32,
+}
+
+impl Place {
+    /// Length of the value, bytes.
+    pub fn value_bytes(self) -> usize {
+        self.value_bytes as usize
+    }
+
+    /// The number of its chunk.
+    pub(in crate::store) fn chunk(self) -> u64 {
+        self.chunk
+    }
+
+    /// Chunk and offset in one word, as records and stubs have it.
+    pub(super) fn word(self) -> u64 {
+        self.chunk << OFFSET_BITS | (u64::from(self.offset) / RECORD_ALIGN as u64)
+    }
+
+    /// The place that `word` says, of a value of this length.
+    pub(super) fn of(word: u64, value_bytes: u32) -> Self {
+        let units = word & ((1 << OFFSET_BITS) - 1);
+        Self { chunk: word >> OFFSET_BITS, offset: (units * RECORD_ALIGN as u64) as u32, value_bytes }
+    }
+
+    /// As the value of a stub.
+    pub(in crate::store) fn to_bytes(self) -> [u8; PLACE_BYTES] {
+        let mut bytes = [0; PLACE_BYTES];
+        bytes[..8].copy_from_slice(&self.word().to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.value_bytes.to_ne_bytes());
+        bytes
+    }
+
+    /// What [`Place::to_bytes`] made; `None` if `bytes` have another length.
+    pub(in crate::store) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (word, value_bytes) = bytes.split_first_chunk::<8>()?;
+        let value_bytes: [u8; 4] = value_bytes.try_into().ok()?;
+        Some(Self::of(u64::from_ne_bytes(*word), u32::from_ne_bytes(value_bytes)))
+    }
+
+    /// Bytes of its record, with a key of `key_bytes`.
+    pub(in crate::store) fn record_bytes(self, key_bytes: usize) -> usize {
+        record_bytes(key_bytes, self.value_bytes as usize)
+    }
+}
+
+/// Bytes of a record.
+pub(super) fn record_bytes(key_bytes: usize, value_bytes: usize) -> usize {
+    assert!(key_bytes <= KEY_BYTES_MAX, "the length of a key is a byte");
+    RECORD_HEAD_BYTES + key_bytes + value_bytes
+}
+
+/// A range of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Which file, in the order of the options.
+    pub file: usize,
+    /// Where in it, bytes.
+    pub offset: u64,
+    /// Length, bytes.
+    pub bytes: usize,
+}
+
+/// How the files are cut: into pages, which are dealt to them in turn, and pages into chunks.
+#[derive(Clone, Debug)]
+pub(super) struct Geometry {
+    pub(super) page_bytes: u64,
+    pub(super) chunk_bytes: u64,
+    /// File and offset of each page.
+    pages: Vec<(u32, u64)>,
+}
+
+impl Geometry {
+    /// `files` are their sizes in bytes. What is left of a file behind its last whole page is not used.
+    pub(super) fn new(files: &[u64], page_bytes: u64, chunk_bytes: u64) -> Self {
+        assert!(chunk_bytes > 0 && chunk_bytes <= CHUNK_BYTES_MAX && page_bytes.is_multiple_of(chunk_bytes));
+        let most = files.iter().map(|bytes| bytes / page_bytes).max().unwrap_or(0);
+        let mut pages = Vec::new();
+        for page in 0..most {
+            for (file, bytes) in files.iter().enumerate() {
+                if page < bytes / page_bytes {
+                    pages.push((file as u32, page * page_bytes));
+                }
+            }
+        }
+        Self { page_bytes, chunk_bytes, pages }
+    }
+
+    /// Number of chunks.
+    pub(super) fn chunks(&self) -> u64 {
+        self.pages.len() as u64 * self.chunks_per_page()
+    }
+
+    /// Number of pages.
+    pub(super) fn pages(&self) -> u64 {
+        self.pages.len() as u64
+    }
+
+    pub(super) fn chunks_per_page(&self) -> u64 {
+        self.page_bytes / self.chunk_bytes
+    }
+
+    /// The page that chunk number `chunk` is a part of, and where it begins in the page, bytes.
+    pub(super) fn page_of(&self, chunk: u64) -> (u64, u64) {
+        let chunk = chunk % self.chunks();
+        let per_page = self.chunks_per_page();
+        (chunk / per_page, chunk % per_page * self.chunk_bytes)
+    }
+
+    /// `bytes` of chunk number `chunk`, from `offset` on.
+    pub(super) fn extent(&self, chunk: u64, offset: u32, bytes: usize) -> Extent {
+        assert!(u64::from(offset) + bytes as u64 <= self.chunk_bytes, "a record lies in its chunk");
+        let (page, in_page) = self.page_of(chunk);
+        let (file, page_offset) = self.pages[page as usize];
+        Extent { file: file as usize, offset: page_offset + in_page + u64::from(offset), bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_its_bytes() {
+        for place in [
+            Place { chunk: 0, offset: 0, value_bytes: 0 },
+            Place { chunk: 7, offset: 4096, value_bytes: 1 << 20 },
+            Place {
+                chunk: (1 << CHUNK_BITS) - 1,
+                offset: (CHUNK_BYTES_MAX - RECORD_ALIGN as u64) as u32,
+                value_bytes: u32::MAX,
+            },
+        ] {
+            assert_eq!(Place::from_bytes(&place.to_bytes()), Some(place));
+        }
+        assert_eq!(Place::from_bytes(&[0; PLACE_BYTES + 1]), None);
+        assert_eq!(Place::from_bytes(b""), None);
+    }
+
+    #[test]
+    fn pages_are_dealt_to_the_files_in_turn() {
+        let geometry = Geometry::new(&[3 << 20, (1 << 20) + 5, 2 << 20], 1 << 20, 1 << 19);
+        assert_eq!((geometry.pages(), geometry.chunks()), (6, 12));
+        let places: Vec<(usize, u64)> = (0..12)
+            .map(|chunk| geometry.extent(chunk, 16, 32))
+            .map(|extent| (extent.file, extent.offset - 16))
+            .collect();
+        let (page, half) = (1 << 20, 1 << 19);
+        let expected = [(0, 0), (1, 0), (2, 0), (0, page), (2, page), (0, 2 * page)];
+        let expected: Vec<(usize, u64)> =
+            expected.into_iter().flat_map(|(file, at)| [(file, at), (file, at + half)]).collect();
+        assert_eq!(places, expected);
+        // The next lap.
+        assert_eq!(geometry.extent(12, 0, 1), geometry.extent(0, 0, 1));
+        assert_eq!(geometry.page_of(13), (0, half));
+    }
+}

@@ -1,0 +1,175 @@
+//! Values on their way to flash, from chunk to chunk, and back.
+//!
+//! ```text
+//!   evictor: a value has to go ──► pushed to the open chunk, stub published ──► memory is free at once
+//!   a chunk has to go: its stub was read since ──► pushed to the open chunk again, at most half of the chunk
+//!                      nobody did, or too many ──► evicted
+//!   read twice while memory holds such values ──► promoted: a value in memory again
+//! ```
+//!
+//! What is pushed is copied under the writer lock; it counts as copied by the transaction, which so has its bounds. If the open
+//! chunk is full and the device is behind, nothing is pushed, and the value is evicted as without a tier.
+
+use super::flash::{Leaving, PLACE_BYTES, Place};
+use super::item::{Fields, Item, Layout};
+use super::item_ref::{Hash, ItemRef};
+use super::segment_table::{Purpose, Queue};
+use super::shard::Fresh;
+use super::write_txn::WriteTxn;
+use super::{Data, Edit, EditError, Put, Value};
+
+impl WriteTxn<'_> {
+    /// Moves a live value that has to go to flash; false if it stays what it was: it is too short, or there is no room.
+    pub(super) fn stow(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) -> bool {
+        let Some(books) = &self.segments.flash else { return false };
+        let (_, bytes) = self.segments.class_of(item);
+        if bytes < books.flash().item_bytes_min() || item.is_stub() || item.expired(self.now) {
+            return false;
+        }
+        let Some(place) = self.push(item.key(), item.value()) else { return false };
+        self.effort.copied(bytes);
+        if !self.publish_stub(item_ref, item, hash, place) {
+            return false;
+        }
+        self.host_stowed(item);
+        true
+    }
+
+    /// A place in the open chunk with this value in it.
+    fn push(&mut self, key: &[u8], value: &[u8]) -> Option<Place> {
+        let books = self.segments.flash.as_mut()?;
+        let (place, has_work) = books.push(key, value);
+        // A chunk has been begun, or there was none for it.
+        if has_work {
+            books.advance();
+            self.wake_tier();
+        }
+        place
+    }
+
+    /// Publishes a stub of `place` instead of `item`; false if there is no memory for one.
+    fn publish_stub(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, place: Place) -> bool {
+        let fields = Fields { hits: 0, is_stub: true, ..item.fields() };
+        let layout = Layout::new(item.key().len(), PLACE_BYTES, fields.flags, fields.cas);
+        let value = [&place.to_bytes()[..], &[]];
+        let written = self.write(Queue::Stubs, layout, item.key(), value, &fields, Purpose::Copy);
+        let Ok((stub_ref, stub)) = written else { return false };
+        if item.fetched() {
+            stub.set_fetched();
+        }
+        self.publish(hash, Some((item_ref, *item)), Some((stub_ref, stub, Queue::Stubs)));
+        true
+    }
+
+    /// Looks through `count` records of chunks that have to go; true if there are more.
+    pub(super) fn empty_chunks(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            if !self.segments.flash.as_ref().is_some_and(|books| books.flash().has_leaving())
+                || self.effort.is_spent()
+            {
+                break;
+            }
+            if !self.has_log_room(1) {
+                return false;
+            }
+            self.effort.looked(1, 0);
+            let Some(books) = &mut self.segments.flash else { return false };
+            match books.next_leaving() {
+                Some(leaving) => self.leave(&leaving),
+                None => {
+                    if books.advance() {
+                        self.wake_tier();
+                    }
+                }
+            }
+        }
+        self.segments.flash.as_ref().is_some_and(|books| books.flash().has_leaving())
+    }
+
+    /// A record has to leave its chunk: if its stub lives it is rescued, or evicted.
+    fn leave(&mut self, leaving: &Leaving) {
+        let Leaving { record, is_lost } = leaving;
+        let hash = self.hash(&record.key);
+        let Some((item_ref, stub)) = self.find(hash, &record.key) else { return };
+        if stub.place() != Some(record.place) {
+            return;
+        }
+        if !is_lost
+            && !stub.expired(self.now)
+            && stub.hits() > 0
+            && self.rescue(item_ref, &stub, hash, leaving)
+        {
+            return;
+        }
+        if let Some(books) = &self.segments.flash {
+            books.flash().count_left(record.place, record.key.len(), *is_lost);
+        }
+        if stub.expired(self.now) || *is_lost {
+            self.publish(hash, Some((item_ref, stub)), None);
+        } else {
+            self.drop_item(item_ref, &stub, hash, Queue::Stubs);
+        }
+    }
+
+    /// Writes a value once more, since it was read; false if that cannot be.
+    fn rescue(&mut self, item_ref: ItemRef, stub: &Item<'_>, hash: Hash, leaving: &Leaving) -> bool {
+        let record = &leaving.record;
+        let Some(books) = &mut self.segments.flash else { return false };
+        if !books.may_rescue(record.place, record.key.len()) {
+            return false;
+        }
+        let Some(place) = self.push(&record.key, &record.value) else { return false };
+        self.effort.copied(record.value.len() as u64);
+        let is_rescued = self.publish_stub(item_ref, stub, hash, place);
+        if is_rescued && let Some(books) = &self.segments.flash {
+            books.flash().count_rescued();
+        }
+        is_rescued
+    }
+
+    /// Has the oldest chunks read if room is short; for a ring that has time.
+    pub(super) fn maintain_tier(&mut self, count: usize) -> bool {
+        let Some(books) = &mut self.segments.flash else { return false };
+        if books.advance() {
+            self.wake_tier();
+        }
+        self.empty_chunks(count)
+    }
+}
+
+impl Fresh<'_> {
+    /// Brings the value of `key`, which was read at `place`, back to memory; false if the key is no longer there. Its cas stays.
+    ///
+    /// # Errors
+    /// [`EditError`]; nothing was changed.
+    pub fn promote(&mut self, key: &[u8], place: Place, value: &[u8]) -> Result<bool, EditError> {
+        let edited = self.edit(key, &mut Data::Bytes(value), |old| match old {
+            Some(old) if old.place() == Some(place) => {
+                let put = Put {
+                    flags: old.flags(),
+                    exptime: old.exptime(),
+                    value: Value::Loaded,
+                    cas: Some(old.cas()),
+                    stale: old.stale(),
+                    won: old.won(),
+                    key_is_binary: old.key_is_binary(),
+                };
+                (Edit::Put(put), true)
+            }
+            _ => (Edit::Keep, false),
+        })?;
+        Ok(edited.outcome)
+    }
+
+    /// The value of `key` at `place` cannot be read: the key is gone, if it still is there.
+    ///
+    /// # Errors
+    /// [`EditError`]; nothing was changed.
+    pub fn lose(&mut self, key: &[u8], place: Place) -> Result<bool, EditError> {
+        let edited = self.edit(key, &mut Data::None, |old| match old {
+            Some(old) if old.place() == Some(place) => (Edit::Remove, true),
+            _ => (Edit::Keep, false),
+        })?;
+        Ok(edited.outcome)
+    }
+}
