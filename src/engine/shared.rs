@@ -293,7 +293,11 @@ impl Shared {
     /// What memcached counts for an item, bytes.
     #[inline]
     pub fn item_bytes(&self, item: &Item<'_>) -> u64 {
-        self.bytes_of(item.key().len(), item.flags(), item.value_bytes())
+        self.bytes_with(item, item.value_bytes())
+    }
+
+    fn bytes_with(&self, item: &Item<'_>, value_bytes: usize) -> u64 {
+        self.bytes_of(item.key().len(), item.flags(), value_bytes)
     }
 
     /// What memcached would count for an item of these parts, bytes.
@@ -302,10 +306,10 @@ impl Shared {
         item_bytes(key_bytes, flags, value_bytes) - if self.config.cas_enabled { 0 } else { 8 }
     }
 
-    /// The class an item is counted in.
+    /// The class an item is counted in; a stub in that of its own length.
     #[inline]
     pub fn class_of(&self, item: &Item<'_>) -> u8 {
-        self.classes.of(self.bytes_of(item.key().len(), item.flags(), item.stored_bytes()))
+        self.classes.of(self.bytes_with(item, item.stored_bytes()))
     }
 }
 

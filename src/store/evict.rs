@@ -18,6 +18,9 @@
 //! 4. An expired item is never copied.
 //! 5. Nor is one while copying has cost more than it gained: see `pace`.
 //!
+//! Where there is a flash tier, what would be dropped goes there if it is long enough, and leaves a stub in a queue of its own
+//! (`stow`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or nothing else is left.
+//!
 //! A large item is a unit by itself: it is never copied, surviving moves its entry to the end of main.
 //!
 //! All of it runs in slices under the writer lock, bounded by items and bytes ([`Effort`](super::pace::Effort)), by whichever ring writes: with
@@ -58,6 +61,8 @@ enum VictimMode {
     Clean,
     /// Keep or drop them by rule 3.
     Evict,
+    /// Move those to flash that have not been used for as long, and keep the others.
+    StowIdle,
 }
 
 /// A segment that is being emptied.
@@ -120,6 +125,7 @@ enum Done {
 impl<'t> WriteTxn<'t> {
     /// Looks at items of victims until there is `enough`, or the transaction has done its share.
     pub(super) fn evict(&mut self, enough: impl Fn(&SegmentTable) -> bool) -> Slice {
+        self.take_idle_victim();
         let before = self.effort.items();
         while !self.effort.is_spent() && !enough(&self.segments) {
             match self.evict_step() {
@@ -197,6 +203,7 @@ impl<'t> WriteTxn<'t> {
 
     /// Looks at `bytes` of victims, or at as many as are left to the transaction.
     fn evict_bytes(&mut self, bytes: u64) {
+        self.take_idle_victim();
         let enough = self.effort.looked_bytes().saturating_add(bytes);
         while self.effort.looked_bytes() < enough
             && !self.effort.is_spent()
@@ -331,9 +338,14 @@ impl<'t> WriteTxn<'t> {
                 return Done::Not(Slice::Idle);
             }
         }
-        if mode == VictimMode::Clean || !self.stow(item_ref, &item, hash) {
-            self.drop_item(item_ref, &item, hash, queue);
+        if mode != VictimMode::Clean && self.stow(item_ref, &item, hash) {
+            return Done::Gone;
         }
+        if mode == VictimMode::StowIdle && !item.expired(self.now) {
+            // It waits for the device, or until memory is short.
+            return Done::Not(Slice::Idle);
+        }
+        self.drop_item(item_ref, &item, hash, queue);
         Done::Gone
     }
 
@@ -346,6 +358,10 @@ impl<'t> WriteTxn<'t> {
         let (_, bytes) = self.segments.class_of(item);
         match (mode, queue) {
             (VictimMode::Clean, queue) => EvictDecision::Keep { queue, hits },
+            (VictimMode::StowIdle, queue) if !self.is_idle(item) || !self.may_stow(item) => {
+                EvictDecision::Keep { queue, hits }
+            }
+            (VictimMode::StowIdle, _) => EvictDecision::Drop,
             (VictimMode::Evict, _)
                 if !self.segments.is_worth_its_size(bytes, hits) || !self.can_afford(hits) =>
             {
@@ -354,6 +370,56 @@ impl<'t> WriteTxn<'t> {
             (VictimMode::Evict, Queue::Small) => EvictDecision::Keep { queue: Queue::Main, hits: 0 },
             (VictimMode::Evict, queue) => EvictDecision::Keep { queue, hits: hits - 1 },
         }
+    }
+
+    /// Moves values to flash that have been unused for `ext_item_age`, although there is room: goes on with a segment in which there
+    /// may be some, or begins with one. True if there may be more at once.
+    pub(super) fn stow_idle(&mut self) -> bool {
+        let Some(age) = self.idle_age() else { return false };
+        if self.segments.victim.is_none() {
+            for id in self.segments.oldest_larges() {
+                let (item_ref, item) = self.item_of_large(id);
+                if self.is_idle(&item) {
+                    self.stow(item_ref, &item, self.hash(item.key()));
+                }
+            }
+            let since = Timestamp(self.now.0.saturating_sub(age));
+            let arena = self.arena();
+            let Some(id) = self.segments.oldest_segment(since, arena) else { return false };
+            self.segments.detach(id);
+            let mode = VictimMode::StowIdle;
+            self.segments.victim = Some(Victim { id, offset: 0, mode, effort: 1 });
+        }
+        while !self.effort.is_spent() {
+            if self.segments.victim.is_none_or(|victim| victim.mode != VictimMode::StowIdle) {
+                break;
+            }
+            if self.evict_step() != Slice::Worked {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Memory is needed: what of the victim is left is evicted as others are.
+    fn take_idle_victim(&mut self) {
+        if let Some(victim) = &mut self.segments.victim
+            && victim.mode == VictimMode::StowIdle
+        {
+            victim.mode = VictimMode::Evict;
+        }
+    }
+
+    /// `ext_item_age`, if values go to flash by age.
+    fn idle_age(&self) -> Option<u32> {
+        let flash = self.segments.flash.as_ref()?.flash();
+        (flash.item_age() != u32::MAX && !flash.is_out_of_use()).then(|| flash.item_age())
+    }
+
+    /// True if an item has been unused for longer.
+    fn is_idle(&self, item: &Item<'_>) -> bool {
+        let idle = self.now.0.saturating_sub(item.last_access().0);
+        self.idle_age().is_some_and(|age| idle > age)
     }
 
     /// Rule 5.

@@ -21,18 +21,26 @@ use super::{Data, Edit, EditError, Put, Value};
 impl WriteTxn<'_> {
     /// Moves a live value that has to go to flash; false if it stays what it was: it is too short, or there is no room.
     pub(super) fn stow(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) -> bool {
-        let Some(books) = &self.segments.flash else { return false };
-        let (_, bytes) = self.segments.class_of(item);
-        if bytes < books.flash().item_bytes_min() || item.is_stub() || item.expired(self.now) {
+        if !self.may_stow(item) {
             return false;
         }
         let Some(place) = self.push(item.key(), item.value()) else { return false };
-        self.effort.copied(bytes);
+        self.effort.copied(item.value().len() as u64);
         if !self.publish_stub(item_ref, item, hash, place) {
             return false;
         }
+        if let Some(books) = &self.segments.flash {
+            books.flash().note_stowed(self.now.0.saturating_sub(item.last_access().0));
+        }
         self.host_stowed(item);
         true
+    }
+
+    /// True for a value that is to go to flash if it has to go.
+    pub(super) fn may_stow(&self, item: &Item<'_>) -> bool {
+        let Some(books) = &self.segments.flash else { return false };
+        let (_, bytes) = self.segments.class_of(item);
+        bytes >= books.flash().item_bytes_min() && !item.is_stub() && !item.expired(self.now)
     }
 
     /// A place in the open chunk with this value in it.
@@ -133,7 +141,8 @@ impl WriteTxn<'_> {
         if books.advance() {
             self.wake_tier();
         }
-        self.empty_chunks(count)
+        let has_more = self.stow_idle();
+        self.empty_chunks(count) || has_more
     }
 }
 

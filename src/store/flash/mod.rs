@@ -45,6 +45,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 const FAILURES_MAX: u32 = 8;
 /// Chunks are written in multiples of this many bytes.
 const WRITE_ALIGN: usize = 4096;
+/// Values over which their age is averaged.
+const AGE_PARTS: u32 = 64;
 
 /// What a tier is made with.
 #[derive(Clone, Debug)]
@@ -107,6 +109,8 @@ pub struct Flash {
     item_bytes_min: AtomicU64,
     item_age: AtomicU32,
     promotes: AtomicBool,
+    /// How long values had not been used that were moved of late, in 1/64 seconds.
+    stowed_age: AtomicU32,
     /// Chunks below this number are not in memory any more.
     written: AtomicU64,
     /// Chunks below this number are gone.
@@ -133,6 +137,7 @@ impl Flash {
             item_bytes_min: AtomicU64::new(options.item_bytes_min),
             item_age: AtomicU32::new(options.item_age),
             promotes: AtomicBool::new(options.promotes),
+            stowed_age: AtomicU32::new(0),
             written: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
             failures: AtomicU32::new(0),
@@ -212,6 +217,19 @@ impl Flash {
     /// Sets it.
     pub fn set_promotes(&self, promotes: bool) {
         self.promotes.store(promotes, Ordering::Relaxed);
+    }
+
+    /// A value that had not been used for `secs` has been moved; under the writer lock.
+    pub(super) fn note_stowed(&self, secs: u32) {
+        let age = self.stowed_age.load(Ordering::Relaxed);
+        let secs = secs.min(u32::MAX / AGE_PARTS);
+        self.stowed_age.store(age - age / AGE_PARTS + secs, Ordering::Relaxed);
+    }
+
+    /// What is read twice within this many seconds is worth its memory: half of how long values go unused there before they
+    /// are moved, as it was of late.
+    pub fn promote_age(&self) -> u32 {
+        self.stowed_age.load(Ordering::Relaxed) / AGE_PARTS / 2
     }
 
     /// True if the device has failed too often: nothing is moved to it any more.

@@ -2,6 +2,7 @@
 
 use super::lazy_fifo::FifoEntry;
 use super::{EvictionUnit, Queue, SegmentTable, State};
+use crate::clock::Timestamp;
 use crate::store::arena::Arena;
 
 /// Share of the limit that small is held to: one part in this many.
@@ -126,6 +127,38 @@ impl SegmentTable {
             return Popped::EvictionUnit(unit);
         }
         Popped::Passed
+    }
+
+    /// The segment of values that has been in its queue longest, if since before `since`; it is sealed. Those that are held are
+    /// passed over.
+    pub(in crate::store) fn oldest_segment(&mut self, since: Timestamp, arena: &Arena) -> Option<u32> {
+        let oldest = |line: Line| {
+            self.front(line).find_map(|unit| match unit {
+                EvictionUnit::Segment(id) if !self.is_in_use(unit, arena) => Some(id),
+                _ => None,
+            })
+        };
+        let is_old = |&id: &u32| self.segments[id as usize].opened < since;
+        let id = [Line::Main, Line::Small].into_iter().filter_map(oldest).find(is_old)?;
+        if self.segments[id as usize].state == State::Open {
+            self.close(id);
+        }
+        Some(id)
+    }
+
+    /// Some of the large items that have been in their queues longest.
+    pub(in crate::store) fn oldest_larges(&self) -> Vec<u32> {
+        let large = |unit| match unit {
+            EvictionUnit::Large(id) => Some(id),
+            EvictionUnit::Segment(_) => None,
+        };
+        [Line::Main, Line::Small].into_iter().flat_map(|line| self.front(line)).filter_map(large).collect()
+    }
+
+    /// The first units of `line`.
+    fn front(&self, line: Line) -> impl Iterator<Item = EvictionUnit> + '_ {
+        let entries = self.queues[line as usize].iter().take(LOOKS_MAX);
+        entries.filter(move |&&entry| self.is_current(line.queue(), entry)).map(|&(unit, _)| unit)
     }
 
     /// The next search for a victim begins anew.

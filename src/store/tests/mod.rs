@@ -7,6 +7,7 @@ mod clocks;
 mod density;
 mod disk;
 mod filed;
+mod flash;
 mod held;
 mod kills;
 mod paced;

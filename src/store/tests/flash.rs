@@ -1,0 +1,396 @@
+//! The flash tier over a device in memory: where values are, that they are right, and that the books are.
+
+use super::*;
+use std::collections::HashMap;
+
+const CHUNK: u64 = 64 << 10;
+
+/// Files in memory, which do the work of the tier's thread when they are told.
+#[derive(Debug, Default)]
+struct Device {
+    files: Vec<Vec<u8>>,
+    /// Writes fail.
+    is_broken: bool,
+    /// Chunk reads fail.
+    is_deaf: bool,
+}
+
+impl Device {
+    /// Does what there is to do.
+    fn run(&mut self, flash: &Flash) {
+        while let Some(job) = flash.next_job() {
+            match job {
+                Job::Write(write) => {
+                    if self.is_broken {
+                        flash.finish_write(write, false);
+                        continue;
+                    }
+                    let mut bytes = vec![0xff; write.extent.bytes];
+                    flash.fill(&write, &mut bytes);
+                    self.bytes_mut(write.extent).copy_from_slice(&bytes);
+                    flash.finish_write(write, true);
+                }
+                Job::Read(read) => {
+                    let bytes = (!self.is_deaf).then(|| self.bytes_mut(read.extent).to_vec());
+                    flash.finish_read(read, bytes);
+                }
+            }
+        }
+    }
+
+    fn bytes_mut(&mut self, extent: Extent) -> &mut [u8] {
+        if self.files.len() <= extent.file {
+            self.files.resize_with(extent.file + 1, Vec::new);
+        }
+        let file = &mut self.files[extent.file];
+        let end = extent.offset as usize + extent.bytes;
+        if file.len() < end {
+            file.resize(end, 0);
+        }
+        &mut file[extent.offset as usize..end]
+    }
+
+    fn read(&mut self, flash: &Flash, place: Place, key: &[u8]) -> Option<Vec<u8>> {
+        match flash.read(place, key) {
+            Source::Buffer(value) => Some(value.to_vec()),
+            Source::Gone => None,
+            Source::File(extent) => {
+                let record = self.bytes_mut(extent).to_vec();
+                flash.check(place, key, &record).ok().map(|value| record[value].to_vec())
+            }
+        }
+    }
+}
+
+fn tiered(memory_limit: u64, flash_bytes: u64) -> Options {
+    let flash = FlashOptions {
+        files: vec![flash_bytes],
+        page_bytes: 4 * CHUNK,
+        chunk_bytes: CHUNK,
+        item_bytes_min: 512,
+        item_age: u32::MAX,
+        promotes: true,
+    };
+    Options { flash: Some(flash), ..options(memory_limit, 1) }
+}
+
+/// A store with a tier, and what it should hold.
+struct Tiered {
+    shard: Checked,
+    device: Device,
+}
+
+impl Tiered {
+    fn new(options: Options) -> Self {
+        Self { shard: alone(options), device: Device::default() }
+    }
+
+    fn flash(&self) -> Arc<Flash> {
+        Arc::clone(self.shard.store().flash().unwrap())
+    }
+
+    fn totals(&self) -> FlashTotals {
+        self.shard.store().flash_totals().unwrap()
+    }
+
+    fn set(&mut self, key: &str, value: &[u8]) {
+        set(&mut self.shard, key, value).unwrap();
+        self.work();
+    }
+
+    /// The tier's thread and the rings do what there is.
+    fn work(&mut self) {
+        let flash = self.flash();
+        for _ in 0..1000 {
+            self.device.run(&flash);
+            if !self.shard.maintain(NOW) {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    /// The value, from wherever it is.
+    fn get(&mut self, key: &str) -> Option<Vec<u8>> {
+        let place = match self.shard.fresh(NOW).find(key.as_bytes()) {
+            Lookup::Hit(item) => match item.place() {
+                None => return Some(item.value().to_vec()),
+                Some(place) => {
+                    item.record_access(NOW);
+                    place
+                }
+            },
+            _ => return None,
+        };
+        let flash = self.flash();
+        self.device.read(&flash, place, key.as_bytes())
+    }
+
+    fn place(&mut self, key: &str) -> Option<Place> {
+        match self.shard.fresh(NOW).find(key.as_bytes()) {
+            Lookup::Hit(item) => item.place(),
+            _ => None,
+        }
+    }
+}
+
+fn value(n: usize) -> Vec<u8> {
+    let length = 600 + n * 37 % 3000;
+    (0..length).map(|at| (n + at) as u8).collect()
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn what_memory_has_no_room_for_is_on_flash() {
+    let mut tiered = Tiered::new(tiered(4 << 20, 64 << 20));
+    let count = 8000;
+    for n in 0..count {
+        tiered.set(&format!("key-{n}"), &value(n));
+    }
+    let totals = tiered.totals();
+    assert!(totals.objects_used > 4000, "{totals:?}");
+    assert_eq!(tiered.shard.store().totals().curr_items, count as u64);
+    assert_eq!(tiered.shard.store().totals().evictions, 0);
+    for n in 0..count {
+        assert_eq!(tiered.get(&format!("key-{n}")), Some(value(n)), "{n}");
+    }
+}
+
+/// The oldest chunk makes room for the newest; what was read since it was written is written once more.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_full_device_keeps_what_is_read() {
+    let mut tiered = Tiered::new(tiered(2 << 20, 4 << 20));
+    let count = 12_000;
+    for n in 0..count {
+        tiered.set(&format!("key-{n}"), &value(n));
+        if n >= 500 && n % 20 == 0 {
+            for hot in 0..20 {
+                assert_eq!(tiered.get(&format!("key-{hot}")), Some(value(hot)), "{hot} after {n}");
+            }
+        }
+    }
+    let totals = tiered.totals();
+    assert!(totals.objects_evicted > 5000 && totals.rescued > 0 && totals.pages_reclaimed > 0, "{totals:?}");
+    let mut found = 0;
+    for n in 0..count {
+        match tiered.get(&format!("key-{n}")) {
+            Some(got) => {
+                assert_eq!(got, value(n));
+                found += 1;
+            }
+            None => assert!(n >= 20, "{n} was hot"),
+        }
+    }
+    // Nothing that is named is gone.
+    assert_eq!(found, tiered.shard.store().totals().curr_items);
+    assert!(totals.bytes_used <= 4 << 20);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn overwrites_and_deletes_free_their_chunks() {
+    let mut tiered = Tiered::new(tiered(2 << 20, 8 << 20));
+    let mut model = HashMap::new();
+    let mut random = fastrand::Rng::with_seed(3);
+    for n in 0..30_000 {
+        let key = format!("key-{}", random.usize(..3000));
+        if random.u8(..4) == 0 {
+            let remove = |_: Option<&Item<'_>>| (Edit::Remove, ());
+            tiered.shard.fresh(NOW).edit(key.as_bytes(), &mut Data::None, remove).unwrap();
+            model.remove(&key);
+        } else {
+            tiered.set(&key, &value(n));
+            model.insert(key, n);
+        }
+    }
+    let evicted = tiered.totals().objects_evicted + tiered.shard.store().totals().evictions;
+    let mut missing = 0;
+    for n in 0..3000 {
+        let key = format!("key-{n}");
+        match (model.get(&key), tiered.get(&key)) {
+            (Some(&n), Some(got)) => assert_eq!(got, value(n)),
+            (Some(_), None) => missing += 1,
+            (None, got) => assert_eq!(got, None),
+        }
+    }
+    assert!(missing <= evicted, "{missing} missing, {evicted} evicted");
+}
+
+#[test]
+fn a_stub_keeps_what_its_item_had_and_gives_it_back() {
+    let mut tiered = Tiered::new(tiered(2 << 20, 16 << 20));
+    let flags = |_: Option<&Item<'_>>| {
+        let put = Put {
+            flags: 77,
+            exptime: Timestamp(900),
+            value: Value::Data,
+            cas: None,
+            stale: true,
+            won: true,
+            key_is_binary: true,
+        };
+        (Edit::Put(put), ())
+    };
+    let cas = tiered.shard.fresh(NOW).edit(b"one", &mut Data::Bytes(&value(5)), flags).unwrap().cas;
+    let mut n = 0;
+    while tiered.place("one").is_none() {
+        tiered.set(&format!("key-{n}"), &value(n));
+        n += 1;
+    }
+    for _ in 0..2 {
+        let place = tiered.place("one");
+        let mut fresh = tiered.shard.fresh(NOW);
+        let Lookup::Hit(item) = fresh.find(b"one") else { panic!("it is gone") };
+        let seen = (item.flags(), item.exptime(), item.cas(), item.stale(), item.won(), item.key_is_binary());
+        assert_eq!(seen, (77, Timestamp(900), cas, true, true, true));
+        assert_eq!(item.value_bytes(), value(5).len());
+        drop(fresh);
+        let Some(place) = place else { break };
+        let flash = tiered.flash();
+        let read = tiered.device.read(&flash, place, b"one").unwrap();
+        let promoted = at_last(|| tiered.shard.fresh(NOW).promote(b"one", place, &read));
+        assert_eq!(promoted, Ok(true));
+        assert_eq!(tiered.shard.fresh(NOW).promote(b"one", place, &read), Ok(false));
+    }
+    assert_eq!((tiered.place("one"), tiered.get("one")), (None, Some(value(5))));
+}
+
+/// What appends needs the value; what only marks does not.
+#[test]
+fn an_edit_says_what_it_lacks() {
+    let mut tiered = Tiered::new(tiered(2 << 20, 16 << 20));
+    let mut n = 0;
+    while tiered.place("key-0").is_none() {
+        tiered.set(&format!("key-{n}"), &value(n));
+        n += 1;
+    }
+    let place = tiered.place("key-0").unwrap();
+    let mut edit = |edit: Edit, data: &[u8]| {
+        let mut edit = Some(edit);
+        let mut fresh = tiered.shard.fresh(NOW);
+        let once = |_: Option<&Item<'_>>| (edit.take().unwrap(), ());
+        let done = fresh.edit(b"key-0", &mut Data::Bytes(data), once).map(|_| ());
+        drop(fresh);
+        (done, tiered.shard.take_wanted())
+    };
+    let wanted = Some(Wanted { key: (*b"key-0").into(), place });
+    let load = Err(EditError::Retry(Retry::Load));
+    assert_eq!(edit(put(Value::OldThenData, Timestamp::NEVER), b"x"), (load, wanted.clone()));
+    assert_eq!(edit(put(Value::DataThenOld, Timestamp::NEVER), b"x"), (load, wanted.clone()));
+    assert_eq!(edit(Edit::Load, b""), (load, wanted));
+    // A new version with the old value: it stays where it is.
+    assert_eq!(edit(put(Value::Old, Timestamp(500)), b""), (Ok(()), None));
+    assert_eq!(tiered.place("key-0"), Some(place));
+    assert_eq!(tiered.get("key-0"), Some(value(0)));
+    assert_eq!(tiered.shard.fresh(NOW).lose(b"key-0", place), Ok(true));
+    assert_eq!(tiered.shard.fresh(NOW).lose(b"key-0", place), Ok(false));
+    assert_eq!(tiered.get("key-0"), None);
+}
+
+/// Values of chunks that cannot be written are gone, not wrong; after some failures none are moved any more.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_device_that_fails_is_taken_out_of_use() {
+    let mut tiered = Tiered::new(tiered(2 << 20, 16 << 20));
+    tiered.device.is_broken = true;
+    let count = 6000;
+    for n in 0..count {
+        tiered.set(&format!("key-{n}"), &value(n));
+    }
+    let totals = tiered.totals();
+    assert!(totals.is_out_of_use && totals.write_errors == 8 && totals.lost > 0, "{totals:?}");
+    let live = (0..count).filter(|&n| {
+        let got = tiered.get(&format!("key-{n}"));
+        assert!(got.as_ref().is_none_or(|got| *got == value(n)));
+        got.is_some()
+    });
+    assert_eq!(live.count() as u64, tiered.shard.store().totals().curr_items);
+    // One failure now and then is no reason.
+    let mut tiered = Tiered::new(self::tiered(2 << 20, 16 << 20));
+    for n in 0..count {
+        tiered.device.is_broken = n % 500 == 499;
+        tiered.set(&format!("key-{n}"), &value(n));
+    }
+    assert!(!tiered.totals().is_out_of_use);
+}
+
+/// Chunks that cannot be read back are given up; their stubs miss.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_chunk_that_cannot_be_read_is_given_up() {
+    let mut tiered = Tiered::new(tiered(2 << 20, 2 << 20));
+    tiered.device.is_deaf = true;
+    for n in 0..8000 {
+        tiered.set(&format!("key-{n}"), &value(n));
+    }
+    assert!(tiered.totals().read_errors > 0);
+    for n in 0..8000 {
+        let got = tiered.get(&format!("key-{n}"));
+        assert!(got.is_none_or(|got| got == value(n)), "{n}");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_flush_empties_the_device() {
+    let mut tiered = Tiered::new(tiered(2 << 20, 4 << 20));
+    for round in 0..5 {
+        for n in 0..3000 {
+            tiered.set(&format!("key-{n}"), &value(n + round));
+        }
+        assert!(tiered.totals().objects_used > 500);
+        tiered.shard.fresh(NOW).flush().unwrap();
+        assert_eq!((tiered.totals().objects_used, tiered.totals().bytes_used), (0, 0));
+        assert_eq!(tiered.get("key-7"), None);
+    }
+}
+
+/// `ext_item_age`: what nobody uses goes although there is room, large items too; what is used stays.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn idle_values_go_before_memory_is_full() {
+    let mut options = Options { item_size_max: CHUNK - 1000, ..tiered(16 << 20, 64 << 20) };
+    options.flash.as_mut().unwrap().item_age = 10;
+    let mut tiered = Tiered::new(options);
+    for n in 0..1000 {
+        tiered.set(&format!("key-{n}"), &value(n));
+    }
+    for n in 0..20 {
+        tiered.set(&format!("large-{n}"), &vec![n as u8; 50_000]);
+    }
+    assert_eq!(tiered.totals().objects_used, 0);
+    for secs in (2..40).step_by(5) {
+        let now = Timestamp(NOW.0 + secs);
+        for n in 0..100 {
+            let mut fresh = tiered.shard.fresh(now);
+            let Lookup::Hit(item) = fresh.find(format!("key-{n}").as_bytes()) else { panic!("it is gone") };
+            item.record_access(now);
+        }
+        while tiered.shard.maintain(now) {
+            let flash = tiered.flash();
+            tiered.device.run(&flash);
+        }
+        let flash = tiered.flash();
+        tiered.device.run(&flash);
+    }
+    assert_eq!(tiered.totals().objects_used, 920, "{:?}", tiered.totals());
+    assert!((0..100).all(|n| tiered.place(&format!("key-{n}")).is_none()));
+    assert!((0..20).all(|n| tiered.get(&format!("large-{n}")) == Some(vec![n as u8; 50_000])));
+    assert_eq!(tiered.shard.store().totals().evictions, 0);
+}
+
+/// Large items go too, and those of every size between.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn values_of_all_sizes_go_to_flash() {
+    let mut tiered = Tiered::new(Options { item_size_max: CHUNK - 1000, ..tiered(8 << 20, 64 << 20) });
+    let sized = |n: usize| -> Vec<u8> { (0..n * 211 % 60_000).map(|at| (at * 7 + n) as u8).collect() };
+    for n in 0..1500 {
+        tiered.set(&format!("key-{n}"), &sized(n));
+    }
+    assert!(tiered.totals().objects_used > 500);
+    for n in 0..1500 {
+        assert_eq!(tiered.get(&format!("key-{n}")), Some(sized(n)), "{n}");
+    }
+}
