@@ -1,4 +1,4 @@
-//! Asynchronous I/O with owned memory: rings, their buffers, listeners, streams, wakers. Knows nothing of memcached.
+//! Asynchronous I/O with owned memory: rings, their buffers, listeners, streams, files, wakers. Knows nothing of memcached.
 //!
 //! ```text
 //!   probe ──► Support ──► Ring::build ──► Ring::run(main future)        one per thread
@@ -7,6 +7,7 @@
 //!   Listener::bind_each ─► ActiveListener::accept ─► Socket ─► Stream
 //!                                                      │         read, queue_send, send, send_gather, recv_into
 //!                             mailbox: Waker::post ────┘ to another thread's Mailbox
+//!   File ─► read_at, read_range ─► AlignedBuffer    shared by all rings
 //! ```
 //!
 //! Everything is "give me the memory, get it back with the result", so that two backends can stand behind one interface:
@@ -23,13 +24,16 @@
 //! - To let other tasks run, await [`yield_now`] or any operation; a future that wakes itself starves the whole ring.
 //! - The bytes of a read are those of that read alone ([`Buffer::bytes`]), whatever the memory held before.
 
+mod aligned;
 mod background;
 mod bell;
 mod buf;
 mod completion;
 mod datagram;
+mod disk;
 mod doorbell;
 mod engine;
+mod file;
 mod listener;
 mod mail;
 mod memory;
@@ -39,12 +43,15 @@ mod stream;
 mod sync;
 mod sys;
 
+pub use aligned::{AlignedBuffer, AlignedBuffers};
 pub use background::{Background, BackgroundListener, BackgroundStream};
 pub use bell::Bell;
 pub use buf::{Buffer, Buffers};
 pub use completion::{StartError, probe};
 pub use datagram::{DatagramSocket, Datagrams};
+pub use disk::WideRange;
 pub use engine::{Backend, Support};
+pub use file::File;
 pub use listener::{ActiveListener, Listener, Socket, is_exhaustion};
 pub use mail::{Mail, Mailbox, Waker, mailbox};
 pub use memory::{GatherBuf, Receive};

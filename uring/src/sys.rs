@@ -1,6 +1,7 @@
 //! What this process may use, and what stands in its way.
-#![expect(unsafe_code, reason = "two calls for which there is no safe wrapper")]
+#![expect(unsafe_code, reason = "calls for which there is no safe wrapper")]
 
+use crate::aligned::PAGE_BYTES;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -64,4 +65,20 @@ pub(crate) fn acknowledged_bytes(socket: BorrowedFd<'_>) -> u64 {
         unsafe { libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, to, length) };
     let bytes = std::array::from_fn(|at| info[BYTES_ACKED + at]);
     if result == 0 { u64::from_ne_bytes(bytes) } else { 0 }
+}
+
+/// What direct I/O on `file` must be aligned to, in memory and in the file, bytes; `None` if it takes none. A kernel that does
+/// not say is asked for pages. Source: statx(2).
+pub(crate) fn direct_alignment(file: &std::fs::File) -> Option<usize> {
+    // SAFETY: a statx is integers, for all of which zero is a value.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let (flags, mask) = (libc::AT_EMPTY_PATH, libc::STATX_DIOALIGN);
+    // SAFETY: the descriptor is open, being borrowed; the path is a string; the kernel writes one statx to where `found` is,
+    // and keeps nothing.
+    let result = unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, mask, &raw mut found) };
+    if result != 0 || found.stx_mask & mask == 0 {
+        return Some(PAGE_BYTES);
+    }
+    let (memory, offset) = (found.stx_dio_mem_align as usize, found.stx_dio_offset_align as usize);
+    (memory > 0 && offset > 0).then(|| memory.max(offset))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   runtime    tokio as the executor, the driver in its park hook
 //!   driver     the ring's two queues: submits, waits, dispatches completions
-//!   operation  one completion for one future                      accept, datagram, receive, send, wait
+//!   operation  one completion for one future                      accept, datagram, file, receive, send, wait
 //!   connection receives into provided buffers, sends that no task waits for
 //!   pool, timers, setup, probe
 //! ```
@@ -15,6 +15,7 @@ mod accept;
 mod connection;
 mod datagram;
 mod driver;
+mod file;
 mod operation;
 mod pool;
 mod probe;
@@ -30,6 +31,7 @@ pub(crate) use accept::Acceptor;
 pub(crate) use connection::Handle;
 pub(crate) use datagram::Datagrams;
 pub(crate) use driver::Driver;
+pub(crate) use file::read_at;
 pub(crate) use pool::FreeRing;
 pub(crate) use probe::Setup;
 pub use probe::{StartError, probe};

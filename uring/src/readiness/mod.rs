@@ -6,9 +6,12 @@
 //! - Events are edge-triggered: a socket counts as ready until a call would block. A short call therefore clears readiness
 //!   itself, which saves the call that would find nothing ([`socket`]).
 //! - A call that does not block never lets another task run, unlike an operation of the other backend ([`pace`]).
+//!
+//! Files are always ready for epoll, and block: threads read them, which own what they read into ([`mod@file`]).
 
 mod acceptor;
 mod datagram;
+mod file;
 mod pace;
 mod runtime;
 mod socket;
@@ -16,5 +19,6 @@ mod watched;
 
 pub(crate) use acceptor::Acceptor;
 pub(crate) use datagram::Datagrams;
+pub(crate) use file::{read_at, start_readers};
 pub(crate) use runtime::{Runtime, build};
 pub(crate) use socket::Socket;

@@ -1,4 +1,4 @@
-//! The face over loopback, on each engine: each promise of the crate, and each trap of the runtime below that it must
+//! The face over loopback and files, on each engine: each promise of the crate, and each trap of the runtime below that it must
 //! avoid.
 
 /// Makes a test of each function, once per engine.
@@ -13,6 +13,7 @@ macro_rules! on_each_engine {
     };
 }
 
+mod files;
 mod streams;
 
 use std::cell::Cell;

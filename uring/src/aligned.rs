@@ -1,0 +1,212 @@
+//! Memory that files are read into and written from: whole pages at page boundaries, as direct I/O takes them.
+#![expect(unsafe_code, reason = "the kernel fills memory that was not initialised before")]
+
+use std::mem::MaybeUninit;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Size and boundary of a page, bytes.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+/// Pages of the largest buffer that is kept for reuse: beyond, an allocation costs little beside the read.
+const KEPT_PAGES_MAX: usize = 16;
+/// Buffers are kept by their size: 1, 2, 4, 8 and 16 pages.
+const SIZES: usize = KEPT_PAGES_MAX.ilog2() as usize + 1;
+
+#[repr(C, align(4096))]
+struct Page([u8; PAGE_BYTES]);
+
+const _: () = assert!(align_of::<Page>() == PAGE_BYTES && size_of::<Page>() == PAGE_BYTES);
+
+type Pages = Box<[MaybeUninit<Page>]>;
+
+/// Memory of buffers that are not in use; clones share it.
+#[derive(Clone)]
+pub struct AlignedBuffers(Arc<Shelf>);
+
+struct Shelf {
+    /// Most bytes that are kept.
+    bytes_max: usize,
+    // A lock, since a buffer may be given back by another thread; nearly always nobody else has it.
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    by_size: [Vec<Pages>; SIZES],
+    bytes: usize,
+}
+
+impl std::fmt::Debug for AlignedBuffers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AlignedBuffers").field("kept_bytes", &self.kept_bytes()).finish_non_exhaustive()
+    }
+}
+
+impl AlignedBuffers {
+    /// No buffers yet, and of those given back at most `bytes_max` bytes are kept.
+    pub fn new(bytes_max: usize) -> Self {
+        Self(Arc::new(Shelf { bytes_max, kept: Mutex::default() }))
+    }
+
+    /// An empty buffer with room for `room` bytes. Dropping it gives it back.
+    pub fn take(&self, room: usize) -> AlignedBuffer {
+        let pages = room.div_ceil(PAGE_BYTES).max(1);
+        let pages = if pages > KEPT_PAGES_MAX { pages } else { pages.next_power_of_two() };
+        let kept = (pages <= KEPT_PAGES_MAX).then(|| self.0.take(pages)).flatten();
+        let pages = kept.unwrap_or_else(|| Box::new_uninit_slice(pages));
+        AlignedBuffer { pages, room, filled: 0, home: Some(Arc::clone(&self.0)) }
+    }
+
+    /// Bytes of the buffers that are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.0.kept().bytes
+    }
+}
+
+impl Shelf {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, pages: usize) -> Option<Pages> {
+        let mut kept = self.kept();
+        let pages = kept.by_size[pages.ilog2() as usize].pop()?;
+        kept.bytes -= size_of_val(&*pages);
+        Some(pages)
+    }
+
+    fn take_back(&self, pages: Pages) {
+        let bytes = size_of_val(&*pages);
+        if pages.is_empty() || pages.len() > KEPT_PAGES_MAX {
+            return;
+        }
+        let mut kept = self.kept();
+        if kept.bytes + bytes <= self.bytes_max {
+            kept.bytes += bytes;
+            kept.by_size[pages.len().ilog2() as usize].push(pages);
+        }
+    }
+}
+
+/// Memory for one read or write at a time. It begins at a page boundary.
+pub struct AlignedBuffer {
+    pages: Pages,
+    /// Most bytes that a read may fill.
+    room: usize,
+    /// Bytes that have been filled: initialised, and what the buffer shows.
+    filled: usize,
+    home: Option<Arc<Shelf>>,
+}
+
+impl std::fmt::Debug for AlignedBuffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AlignedBuffer")
+            .field("room", &self.room)
+            .field("filled", &self.filled)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AlignedBuffer {
+    /// An empty buffer with room for `room` bytes, which nobody keeps.
+    pub fn with_room(room: usize) -> Self {
+        Self { pages: Box::new_uninit_slice(room.div_ceil(PAGE_BYTES)), room, filled: 0, home: None }
+    }
+
+    /// `len` zeros, which nobody keeps.
+    pub fn zeroed(len: usize) -> Self {
+        let pages = Box::new_zeroed_slice(len.div_ceil(PAGE_BYTES));
+        Self { pages, room: len, filled: len, home: None }
+    }
+
+    /// The bytes of the last read, and no other.
+    pub fn bytes(&self) -> &[u8] {
+        assert!(self.filled <= self.memory_bytes());
+        // SAFETY: the bytes are inside the pages (asserted) and initialised: as zeros, or by the kernel, whose count
+        // `advance` was told; whoever holds the buffer borrowed cannot lend it to the kernel.
+        unsafe { std::slice::from_raw_parts(self.pages.as_ptr().cast(), self.filled) }
+    }
+
+    /// As [`AlignedBuffer::bytes`], to be changed in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        assert!(self.filled <= self.memory_bytes());
+        // SAFETY: as in `bytes`; and whoever holds the buffer mutably is alone with it.
+        unsafe { std::slice::from_raw_parts_mut(self.pages.as_mut_ptr().cast(), self.filled) }
+    }
+
+    /// Memory of the buffer, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.pages)
+    }
+
+    /// Forgets what it held.
+    pub(crate) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// The memory behind what is filled, to be written by the kernel.
+    pub(crate) fn spare(&mut self) -> (*mut u8, usize) {
+        assert!(self.filled <= self.room && self.room <= self.memory_bytes());
+        // In the pages (asserted), or right behind the last of them if nothing is left.
+        (self.pages.as_mut_ptr().cast::<u8>().wrapping_add(self.filled), self.room - self.filled)
+    }
+
+    /// The kernel wrote `count` bytes to the front of what [`AlignedBuffer::spare`] gave it.
+    pub(crate) fn advance(&mut self, count: usize) {
+        assert!(count <= self.room - self.filled);
+        self.filled += count;
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.filled == self.room
+    }
+}
+
+impl AsRef<[u8]> for AlignedBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+impl Drop for AlignedBuffer {
+    fn drop(&mut self) {
+        // Bookkeeping alone, because it can happen inside the runtime's dispatch of completions.
+        if let Some(home) = self.home.take() {
+            home.take_back(std::mem::take(&mut self.pages));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_begin_at_page_boundaries_and_show_what_was_filled() {
+        let buffers = AlignedBuffers::new(1 << 20);
+        for room in [0, 1, PAGE_BYTES, PAGE_BYTES + 1, 100 * PAGE_BYTES] {
+            let mut buffer = buffers.take(room);
+            let (start, len) = buffer.spare();
+            assert_eq!((start as usize % PAGE_BYTES, len), (0, room));
+            assert_eq!(buffer.bytes(), b"");
+        }
+        let mut buffer = AlignedBuffer::zeroed(3);
+        buffer.bytes_mut()[2] = 7;
+        assert_eq!(buffer.bytes(), [0, 0, 7]);
+        assert_eq!(buffer.spare().1, 0);
+    }
+
+    #[test]
+    fn as_many_bytes_are_kept_as_may_be() {
+        let buffers = AlignedBuffers::new(5 * PAGE_BYTES);
+        let of = |pages: usize| buffers.take(pages * PAGE_BYTES);
+        let taken = [of(1), of(2), of(3), of(100)];
+        assert_eq!(buffers.kept_bytes(), 0);
+        drop(taken);
+        assert_eq!(buffers.kept_bytes(), 3 * PAGE_BYTES, "4 pages more were too many");
+        let (one, another) = (of(1), of(1));
+        assert_eq!(buffers.kept_bytes(), 2 * PAGE_BYTES);
+        drop(buffers);
+        drop((one, another));
+    }
+}

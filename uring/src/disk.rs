@@ -1,0 +1,221 @@
+//! A file as the kernel sees it: with or without its page cache, the ranges that may be asked for, and what a short or failed
+//! operation means.
+//!
+//! Direct I/O moves bytes between the device and the caller's memory. Ranges, and addresses of memory, must then be multiples
+//! of what the device and the file system want, which newer kernels tell.
+#![expect(unsafe_code, reason = "reads into memory that is named by address")]
+
+use crate::aligned::{AlignedBuffer, PAGE_BYTES};
+use crate::sys;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+/// Most bytes one operation moves: a long one keeps others from the device, and the thread that copies from the page cache
+/// from its work.
+pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
+
+/// Operations in a row that may come to nothing before a transfer fails.
+const ATTEMPTS_MAX: u32 = 16;
+/// Pause before an operation that the kernel had no room for is tried again.
+pub(crate) const REST: Duration = Duration::from_millis(1);
+
+/// A file and how it is read.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    file: File,
+    /// Direct I/O: what ranges are multiples of, bytes.
+    direct: Option<usize>,
+}
+
+impl Disk {
+    /// Turns direct I/O on if it works; otherwise as [`Disk::cached`].
+    pub(crate) fn new(file: File) -> Self {
+        let mut disk = Self::cached(file);
+        if let Some(alignment) = sys::direct_alignment(&disk.file)
+            && alignment <= PAGE_BYTES
+            && disk.set_direct(true).is_ok()
+        {
+            disk.direct = Some(alignment);
+            // Some file systems take the flag and refuse the reads.
+            if disk.read(&mut AlignedBuffer::with_room(alignment), 0).is_err() {
+                let _ = disk.set_direct(false);
+                disk.direct = None;
+            }
+        }
+        disk
+    }
+
+    /// A file that is read and written through the page cache.
+    pub(crate) fn cached(file: File) -> Self {
+        Self { file, direct: None }
+    }
+
+    fn set_direct(&self, is_direct: bool) -> nix::Result<()> {
+        let mut flags = OFlag::from_bits_retain(fcntl(&self.file, FcntlArg::F_GETFL)?);
+        flags.set(OFlag::O_DIRECT, is_direct);
+        fcntl(&self.file, FcntlArg::F_SETFL(flags)).map(drop)
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// What ranges must be multiples of, bytes.
+    pub(crate) fn alignment(&self) -> usize {
+        self.direct.unwrap_or(1)
+    }
+
+    /// Size of the file or the block device, bytes.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        (&self.file).seek(SeekFrom::End(0))
+    }
+
+    /// Fills the rest of `buffer` from `offset` on, or up to the end of the file; blocks.
+    pub(crate) fn read(&self, buffer: &mut AlignedBuffer, offset: u64) -> io::Result<()> {
+        let mut attempts = Attempts::default();
+        buffer.clear();
+        loop {
+            let result = self.read_once(buffer, offset + buffer.bytes().len() as u64);
+            match attempts.judge_read(result, buffer.is_full(), self.alignment()) {
+                Step::Again => {}
+                Step::Rest => std::thread::sleep(REST),
+                Step::End(result) => return result,
+            }
+        }
+    }
+
+    /// One read, to the memory that is left in `buffer`.
+    fn read_once(&self, buffer: &mut AlignedBuffer, offset: u64) -> io::Result<usize> {
+        let (start, len) = buffer.spare();
+        let (fd, len) = (self.file.as_raw_fd(), len.min(OPERATION_BYTES_MAX));
+        // SAFETY: the buffer's own memory, which nobody else uses until the call is over.
+        let count = unsafe { libc::pread64(fd, start.cast(), len, offset.cast_signed()) };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        buffer.advance(count);
+        Ok(count)
+    }
+}
+
+impl AsRawFd for Disk {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+/// What a transfer does after one of its operations.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The next operation.
+    Again,
+    /// The next operation, after [`REST`].
+    Rest,
+    End(io::Result<()>),
+}
+
+/// The operations of one transfer: short ones are continued, interrupted and refused ones are tried again, not for ever.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    left: u32,
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self { left: ATTEMPTS_MAX }
+    }
+}
+
+impl Attempts {
+    /// After a read, which may have made the buffer full, from a file with this alignment.
+    pub(crate) fn judge_read(&mut self, result: io::Result<usize>, is_full: bool, alignment: usize) -> Step {
+        match result {
+            // A count that is no multiple ends at the end of the file, where nothing more could be asked for.
+            Ok(count) if is_full || count == 0 || !count.is_multiple_of(alignment) => Step::End(Ok(())),
+            Ok(_) => {
+                self.left = ATTEMPTS_MAX;
+                Step::Again
+            }
+            Err(error) => self.judge_error(error),
+        }
+    }
+
+    fn judge_error(&mut self, error: io::Error) -> Step {
+        let step = match error.raw_os_error() {
+            Some(libc::EINTR | libc::ECANCELED) => Step::Again,
+            Some(libc::EAGAIN | libc::EBUSY) => Step::Rest,
+            _ => return Step::End(Err(error)),
+        };
+        self.left -= 1;
+        if self.left == 0 { Step::End(Err(error)) } else { step }
+    }
+}
+
+/// A range of a file, widened to what may be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WideRange {
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its length, bytes.
+    pub len: usize,
+    /// Where the bytes that are wanted lie in it.
+    pub wanted: Range<usize>,
+}
+
+impl WideRange {
+    /// `len` bytes at `offset`, widened to multiples of `alignment`.
+    pub(crate) fn new(offset: u64, len: usize, alignment: usize) -> Self {
+        let from = (offset % alignment as u64) as usize;
+        let wanted = from..from + len;
+        Self { offset: offset - from as u64, len: wanted.end.next_multiple_of(alignment), wanted }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_widened_to_multiples() {
+        let wide = |offset, len, alignment| {
+            let WideRange { offset, len, wanted } = WideRange::new(offset, len, alignment);
+            (offset, len, wanted)
+        };
+        assert_eq!(wide(0, 4096, 4096), (0, 4096, 0..4096));
+        assert_eq!(wide(1, 4096, 4096), (0, 8192, 1..4097));
+        assert_eq!(wide(4095, 1, 4096), (0, 4096, 4095..4096));
+        assert_eq!(wide(4096, 1, 4096), (4096, 4096, 0..1));
+        assert_eq!(wide(10_000, 0, 512), (9728, 512, 272..272));
+        assert_eq!(wide(u64::from(u32::MAX) * 8 + 5, 3, 1), (u64::from(u32::MAX) * 8 + 5, 3, 0..3));
+        for (offset, len, alignment) in [(12_345, 67_890, 512), (4_097, 1, 4096), (1 << 40, 3 << 20, 4096)] {
+            let wide = WideRange::new(offset, len, alignment);
+            assert!(wide.offset.is_multiple_of(alignment as u64) && wide.len.is_multiple_of(alignment));
+            assert_eq!(wide.offset + wide.wanted.start as u64, offset);
+            assert_eq!(wide.wanted.len(), len);
+            assert!(wide.wanted.end <= wide.len && wide.len < len + 2 * alignment);
+        }
+    }
+
+    #[test]
+    fn operations_that_come_to_nothing_are_tried_again_but_not_for_ever() {
+        let fail = |errno| Err(io::Error::from_raw_os_error(errno));
+        for errno in [libc::EINTR, libc::EAGAIN] {
+            let mut attempts = Attempts::default();
+            let ended =
+                (1..100).find(|_| matches!(attempts.judge_read(fail(errno), false, 1), Step::End(Err(_))));
+            assert_eq!(ended, Some(ATTEMPTS_MAX));
+        }
+        let mut attempts = Attempts::default();
+        let mut judge = |result, is_full| attempts.judge_read(result, is_full, 10);
+        assert!(matches!(judge(fail(libc::EIO), false), Step::End(Err(_))));
+        assert!(matches!(judge(Ok(10), false), Step::Again));
+        assert!(matches!(judge(Ok(10), true), Step::End(Ok(()))));
+        assert!(matches!(judge(Ok(0), false), Step::End(Ok(()))), "the end of the file");
+        assert!(matches!(judge(Ok(15), false), Step::End(Ok(()))), "the end of the file");
+    }
+}

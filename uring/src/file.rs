@@ -1,0 +1,99 @@
+//! Files that all rings read.
+
+use crate::aligned::{AlignedBuffer, AlignedBuffers};
+use crate::disk::{Disk, WideRange};
+use crate::engine::Backend;
+use crate::{completion, readiness};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A file or a block device; clones share it, on any thread.
+#[derive(Clone, Debug)]
+pub struct File(Arc<Disk>);
+
+impl File {
+    /// Turns direct I/O on for `file`, which is as long as it will be; without, if the file system or the device takes none:
+    /// see [`File::is_direct`].
+    pub fn new(file: std::fs::File) -> Self {
+        Self(Arc::new(Disk::new(file)))
+    }
+
+    /// A file that is read and written through the kernel's page cache.
+    pub fn cached(file: std::fs::File) -> Self {
+        Self(Arc::new(Disk::cached(file)))
+    }
+
+    /// Starts the threads that read for rings on `engine`, if it takes any, before threads can no longer be started. Without
+    /// this call the first read starts them.
+    pub fn start_readers(engine: Backend) {
+        if engine == Backend::Epoll {
+            readiness::start_readers();
+        }
+    }
+
+    /// True if reads and writes bypass the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.0.is_direct()
+    }
+
+    /// What offsets and lengths must be multiples of, bytes.
+    pub fn alignment(&self) -> usize {
+        self.0.alignment()
+    }
+
+    /// Size of the file or the block device, bytes.
+    ///
+    /// # Errors
+    /// It is neither.
+    #[expect(clippy::len_without_is_empty, reason = "a file that is empty is nothing special")]
+    pub fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    /// `len` bytes at `offset`, widened to what may be asked for.
+    pub fn widen(&self, offset: u64, len: usize) -> WideRange {
+        WideRange::new(offset, len, self.alignment())
+    }
+
+    /// Fills `buffer` from `offset` on, up to its room or to the end of the file; both must be multiples of
+    /// [`File::alignment`]. Returns how many bytes there were.
+    ///
+    /// The future may be dropped: the kernel, or the thread that reads, keeps the buffer until it has no more use for it.
+    ///
+    /// # Errors
+    /// An error of the kernel's or the device's.
+    ///
+    /// # Panics
+    /// Outside of [`crate::Ring::run`].
+    pub async fn read_at(&self, buffer: AlignedBuffer, offset: u64) -> (io::Result<usize>, AlignedBuffer) {
+        let file = Arc::clone(&self.0);
+        let (result, buffer) = match Backend::current() {
+            Backend::Uring => completion::read_at(file, buffer, offset).await,
+            Backend::Epoll => readiness::read_at(file, buffer, offset).await,
+        };
+        (result.map(|()| buffer.bytes().len()), buffer)
+    }
+
+    /// Reads `len` bytes at `offset`, whatever the alignment, into a buffer of `buffers`; returns where in it they lie. The
+    /// future may be dropped.
+    ///
+    /// # Errors
+    /// As [`File::read_at`]; `UnexpectedEof`: the file ends before.
+    ///
+    /// # Panics
+    /// Outside of [`crate::Ring::run`].
+    pub async fn read_range(
+        &self,
+        buffers: &AlignedBuffers,
+        offset: u64,
+        len: usize,
+    ) -> io::Result<(AlignedBuffer, Range<usize>)> {
+        let wide = self.widen(offset, len);
+        let (result, buffer) = self.read_at(buffers.take(wide.len), wide.offset).await;
+        if result? < wide.wanted.end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok((buffer, wide.wanted))
+    }
+}

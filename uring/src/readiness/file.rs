@@ -1,0 +1,93 @@
+//! Reading files, for which epoll knows no readiness: a few threads, shared by all rings, make calls that block.
+
+use crate::aligned::AlignedBuffer;
+use crate::disk::Disk;
+use std::io;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Enough to keep a device busy; more would only wait for it.
+const THREADS: usize = 4;
+/// Most reads that threads have been given; others wait as tasks.
+const READS_MAX: usize = 1024;
+
+/// The threads, from the first use on. They end with the process.
+static READERS: LazyLock<Readers> = LazyLock::new(Readers::start);
+
+/// A read that a thread is to make, and where it leaves the result.
+struct Job {
+    file: Arc<Disk>,
+    buffer: AlignedBuffer,
+    offset: u64,
+    done: oneshot::Sender<Outcome>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+type Outcome = (io::Result<()>, AlignedBuffer);
+
+impl Job {
+    fn run(mut self) {
+        let result = self.file.read(&mut self.buffer, self.offset);
+        // Nobody may want it any more.
+        let _ = self.done.send((result, self.buffer));
+    }
+}
+
+struct Readers {
+    jobs: Sender<Job>,
+    places: Arc<Semaphore>,
+    /// False if not even one thread could be started. Rings then make the calls themselves.
+    has_threads: bool,
+}
+
+impl Readers {
+    fn start() -> Self {
+        let (jobs, waiting) = mpsc::channel();
+        let waiting = Arc::new(Mutex::new(waiting));
+        let threads = (0..THREADS).map(|number| {
+            let waiting = Arc::clone(&waiting);
+            std::thread::Builder::new().name(format!("reader-{number}")).spawn(move || read(&waiting))
+        });
+        // All of them, whatever becomes of the first.
+        let has_threads = threads.fold(false, |has, thread| match thread {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%error, "can't create a thread that reads files");
+                has
+            }
+        });
+        Self { jobs, places: Arc::new(Semaphore::new(READS_MAX)), has_threads }
+    }
+}
+
+/// A thread's work: one of them waits for the next read, the others for their turn to do so.
+fn read(waiting: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(job) => job.run(),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Starts the threads, if they have not been started.
+pub(crate) fn start_readers() {
+    LazyLock::force(&READERS);
+}
+
+/// Fills `buffer` from `offset` on, or up to the end of the file.
+pub(crate) async fn read_at(file: Arc<Disk>, mut buffer: AlignedBuffer, offset: u64) -> Outcome {
+    let readers = &*READERS;
+    if !readers.has_threads {
+        return (file.read(&mut buffer, offset), buffer);
+    }
+    // Never closed.
+    let place = Arc::clone(&readers.places).acquire_owned().await.ok();
+    let (done, outcome) = oneshot::channel();
+    let sent = readers.jobs.send(Job { file, buffer, offset, done, _place: place });
+    // Threads wait for jobs for as long as there can be any, and answer each.
+    assert!(sent.is_ok(), "the threads that read are there");
+    outcome.await.expect("a thread answers")
+}
