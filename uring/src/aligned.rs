@@ -160,6 +160,11 @@ impl AlignedBuffer {
     pub(crate) fn is_full(&self) -> bool {
         self.filled == self.room
     }
+
+    /// Most bytes that a read may fill.
+    pub(crate) fn room(&self) -> usize {
+        self.room
+    }
 }
 
 impl AsRef<[u8]> for AlignedBuffer {

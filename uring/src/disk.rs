@@ -64,6 +64,10 @@ impl Disk {
         self.direct.is_some()
     }
 
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// What ranges must be multiples of, bytes.
     pub(crate) fn alignment(&self) -> usize {
         self.direct.unwrap_or(1)
@@ -92,7 +96,7 @@ impl Disk {
     }
 
     /// One read, to the memory that is left in `buffer`.
-    fn read_once(&self, buffer: &mut AlignedBuffer, offset: u64) -> io::Result<usize> {
+    pub(crate) fn read_once(&self, buffer: &mut AlignedBuffer, offset: u64) -> io::Result<usize> {
         let (start, len) = buffer.spare();
         let (fd, len) = (self.file.as_raw_fd(), len.min(OPERATION_BYTES_MAX));
         // SAFETY: the buffer's own memory, which nobody else uses until the call is over.
@@ -137,12 +141,31 @@ impl Attempts {
         match result {
             // A count that is no multiple ends at the end of the file, where nothing more could be asked for.
             Ok(count) if is_full || count == 0 || !count.is_multiple_of(alignment) => Step::End(Ok(())),
-            Ok(_) => {
-                self.left = ATTEMPTS_MAX;
-                Step::Again
+            Ok(_) => self.progress(),
+            Err(error) => self.judge_error(error),
+        }
+    }
+
+    /// After a write behind the first `written` bytes, to a file with this alignment.
+    pub(crate) fn judge_write(
+        &mut self,
+        result: io::Result<usize>,
+        written: &mut usize,
+        alignment: usize,
+    ) -> Step {
+        match result.map(|count| count - count % alignment) {
+            Ok(0) => Step::End(Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => {
+                *written += count;
+                self.progress()
             }
             Err(error) => self.judge_error(error),
         }
+    }
+
+    fn progress(&mut self) -> Step {
+        self.left = ATTEMPTS_MAX;
+        Step::Again
     }
 
     fn judge_error(&mut self, error: io::Error) -> Step {
@@ -217,5 +240,11 @@ mod tests {
         assert!(matches!(judge(Ok(10), true), Step::End(Ok(()))));
         assert!(matches!(judge(Ok(0), false), Step::End(Ok(()))), "the end of the file");
         assert!(matches!(judge(Ok(15), false), Step::End(Ok(()))), "the end of the file");
+        let mut written = 0;
+        let mut judge = |result| attempts.judge_write(result, &mut written, 10);
+        assert!(matches!(judge(Ok(10)), Step::Again));
+        assert!(matches!(judge(Ok(25)), Step::Again));
+        assert!(matches!(judge(Ok(9)), Step::End(Err(_))));
+        assert_eq!(written, 30);
     }
 }

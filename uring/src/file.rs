@@ -96,4 +96,9 @@ impl File {
         }
         Ok((buffer, wide.wanted))
     }
+
+    /// For the file of a background thread.
+    pub(crate) fn disk(&self) -> &Arc<Disk> {
+        &self.0
+    }
 }

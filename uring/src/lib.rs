@@ -7,7 +7,7 @@
 //!   Listener::bind_each ─► ActiveListener::accept ─► Socket ─► Stream
 //!                                                      │         read, queue_send, send, send_gather, recv_into
 //!                             mailbox: Waker::post ────┘ to another thread's Mailbox
-//!   File ─► read_at, read_range ─► AlignedBuffer    shared by all rings
+//!   File ─► read_at, read_range ─► AlignedBuffer    shared by all rings; written by a BackgroundFile
 //! ```
 //!
 //! Everything is "give me the memory, get it back with the result", so that two backends can stand behind one interface:
@@ -44,7 +44,7 @@ mod sync;
 mod sys;
 
 pub use aligned::{AlignedBuffer, AlignedBuffers};
-pub use background::{Background, BackgroundListener, BackgroundStream};
+pub use background::{Background, BackgroundFile, BackgroundListener, BackgroundStream};
 pub use bell::Bell;
 pub use buf::{Buffer, Buffers};
 pub use completion::{StartError, probe};

@@ -1,4 +1,4 @@
-//! Files: ranges, ends, errors, many reads at once, reads that nobody waits for.
+//! Files: ranges, ends, errors, many reads at once, reads that nobody waits for; on rings and on background threads.
 
 use super::ring_of;
 use std::cell::Cell;
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
-use uring::{AlignedBuffer, AlignedBuffers, File, Support};
+use uring::{AlignedBuffer, AlignedBuffers, Background, BackgroundFile, File, Support};
 
 on_each_engine! {
     any_range_of_a_file_can_be_read,
@@ -19,6 +19,7 @@ on_each_engine! {
     many_reads_are_in_flight_at_once,
     a_read_that_fails_is_an_error,
     a_read_that_nobody_waits_for_gives_its_buffer_back,
+    a_background_thread_writes_and_reads,
 }
 
 /// Not a multiple of anything that files are aligned to.
@@ -192,6 +193,36 @@ fn a_dropped_read_owns_its_buffer_until_it_completes() {
         }
         assert!(writer.write_all(b"x").is_err(), "the descriptor went with the read");
     });
+}
+
+fn a_background_thread_writes_and_reads(on: Support) {
+    let disk = TempFile::new(0);
+    for file in disk.each_way() {
+        disk.open().set_len(FILE_BYTES as u64).expect("a length");
+        let background = Background::build(on.engine()).expect("a runtime");
+        let main = async |files: Vec<BackgroundFile>| {
+            let file = &files[0];
+            let mut bytes = AlignedBuffer::zeroed(1 << 20);
+            bytes.bytes_mut().copy_from_slice(&content(1 << 20, 1 << 20));
+            let (result, bytes) = file.write_at(bytes, 1 << 20).await;
+            result.expect("a write");
+            let (result, buffer) = file.read_at(AlignedBuffer::with_room(1 << 20), 1 << 20).await;
+            assert_eq!(result.expect("a read"), 1 << 20);
+            assert!(buffer.bytes() == bytes.bytes());
+            let (result, buffer) = file.read_at(buffer, 3 << 20).await;
+            assert_eq!(result.expect("a read"), FILE_BYTES - (3 << 20));
+            assert!(buffer.bytes().iter().all(|&byte| byte == 0));
+            assert_eq!(file.read_at(AlignedBuffer::with_room(0), 0).await.0.expect("nothing"), 0);
+        };
+        background.run_tasks(&[file], main).expect("descriptors");
+    }
+    let background = Background::build(on.engine()).expect("a runtime");
+    let file = File::cached(std::fs::File::open(&disk.0).expect("a file"));
+    let main = async |files: Vec<BackgroundFile>| {
+        let (result, _) = files[0].write_at(AlignedBuffer::zeroed(4096), 0).await;
+        assert_eq!(result.expect_err("opened to read").raw_os_error(), Some(libc::EBADF));
+    };
+    background.run_tasks(&[file], main).expect("descriptors");
 }
 
 /// What a core does in 4 KiB reads at random places: a figure, not a test.

@@ -1,10 +1,13 @@
-//! The runtime of a thread beside the rings, for work that need not be fast, and TCP on it.
+//! The runtime of a thread beside the rings, for work that need not be fast; TCP and files on it.
 //!
 //! On io_uring it is tokio-uring's: a small ring whose completions wake tokio's event loop. That costs six system calls a
 //! request, which does not matter here, and tokio's timers and tasks work on it. Where io_uring is refused it is tokio's own.
 //! Either way the runtime is never dropped, because tokio-uring would free the memory of operations in flight; and a stream
 //! is shut down before it is dropped, because its operations would keep it open.
 
+mod file;
+
+use crate::File;
 use crate::engine::Backend;
 use std::future::Future;
 use std::io;
@@ -15,6 +18,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::LocalSet;
+
+pub use file::BackgroundFile;
 
 /// Entries of its submission queue.
 const ENTRIES: u32 = 32;
@@ -52,6 +57,25 @@ impl Background {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self(Runtime::Tokio(runtime, LocalSet::new())))
+    }
+
+    /// Runs `main` with `files` until it is ready; tasks left then are leaked.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn run_tasks<F: Future>(
+        self,
+        files: &[File],
+        main: impl FnOnce(Vec<BackgroundFile>) -> F,
+    ) -> io::Result<F::Output> {
+        let runtime = ManuallyDrop::new(self.0);
+        let has_ring = matches!(&*runtime, Runtime::Uring(_));
+        let files =
+            files.iter().map(|file| BackgroundFile::new(file, has_ring)).collect::<io::Result<_>>()?;
+        Ok(match &*runtime {
+            Runtime::Uring(runtime) => runtime.block_on(main(files)),
+            Runtime::Tokio(runtime, tasks) => tasks.block_on(runtime, main(files)),
+        })
     }
 
     /// Runs `main` with a listener on `socket` until it is ready; tasks left then are leaked.
