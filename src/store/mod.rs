@@ -187,9 +187,9 @@ impl Store {
     }
 
     fn of(parts: Parts, options: &Options, hasher: KeyHasher, host: Box<dyn Host>) -> Self {
-        let Parts { arena, mut segments, replicas, file, now, due_flush } = parts;
-        let flash = options.flash.as_ref().map(|flash| Arc::new(Flash::new(flash)));
-        segments.flash = flash.clone().map(Books::new);
+        let Parts { arena, mut segments, replicas, file, now, due_flush, flash: books } = parts;
+        let flash = books.as_ref().map(|books| Arc::clone(books.flash()));
+        segments.flash = books;
         let index_bytes = replicas.iter().map(|replica| replica.bytes()).sum();
         let time = Time::default();
         time.set(now);

@@ -3,8 +3,9 @@
 use super::counters::add;
 use super::desk::{Buffer, Drain, Drained, DrainedRecord, State};
 use super::{BUFFERS_MAX, Flash, FlashTotals, Place};
+use crate::store::memory_file::{Headers, Word};
 use bytes::BytesMut;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +22,33 @@ const RESCUED_PART: u64 = 2;
 struct Chunk {
     objects: u64,
     bytes: u64,
+}
+
+/// What stubs name, by chunk.
+#[derive(Clone, Debug, Default)]
+pub(in crate::store) struct Live(HashMap<u64, Chunk>);
+
+impl Live {
+    pub(in crate::store) fn add(&mut self, place: Place, key_bytes: usize) {
+        let chunk = self.0.entry(place.chunk).or_default();
+        chunk.objects += 1;
+        chunk.bytes += place.record_bytes(key_bytes) as u64;
+    }
+
+    pub(in crate::store) fn remove(&mut self, place: Place, key_bytes: usize) {
+        if let Some(chunk) = self.0.get_mut(&place.chunk) {
+            chunk.objects -= 1;
+            chunk.bytes -= place.record_bytes(key_bytes) as u64;
+        }
+    }
+
+    pub(in crate::store) fn append(&mut self, other: &Self) {
+        for (&number, more) in &other.0 {
+            let chunk = self.0.entry(number).or_default();
+            chunk.objects += more.objects;
+            chunk.bytes += more.bytes;
+        }
+    }
 }
 
 /// The books.
@@ -45,8 +73,36 @@ pub(in crate::store) struct Leaving {
 }
 
 impl Books {
-    pub(in crate::store) fn new(flash: Arc<Flash>) -> Self {
-        Self { flash, chunks: VecDeque::new(), oldest: 0, rescue_bytes: 0, used: Chunk::default() }
+    /// The books of a tier without values.
+    pub(in crate::store) fn new(flash: Flash) -> Self {
+        Self {
+            flash: Arc::new(flash),
+            chunks: VecDeque::new(),
+            oldest: 0,
+            rescue_bytes: 0,
+            used: Chunk::default(),
+        }
+    }
+
+    /// The books of a tier that goes on with what is `live`.
+    pub(in crate::store) fn resume(flash: Flash, live: &Live) -> Self {
+        let chunks = flash.chunks();
+        let mut books = Self::new(flash);
+        books.oldest = chunks.start;
+        books.chunks = chunks.map(|chunk| live.0.get(&chunk).copied().unwrap_or_default()).collect();
+        for chunk in &books.chunks {
+            books.used.objects += chunk.objects;
+            books.used.bytes += chunk.bytes;
+        }
+        books
+    }
+
+    /// Says from here on in a memory file which chunks there are.
+    ///
+    /// # Panics
+    /// The tier is in use.
+    pub(in crate::store) fn keep(&mut self, headers: &Arc<Headers>) {
+        Arc::get_mut(&mut self.flash).expect("it has just been made").keep(headers);
     }
 
     pub(in crate::store) fn flash(&self) -> &Arc<Flash> {
@@ -170,6 +226,7 @@ impl Books {
         self.used.bytes -= chunk.bytes;
         self.oldest += 1;
         self.flash.oldest.store(self.oldest, Ordering::Release);
+        self.flash.record(Word::FlashOldest, self.oldest);
         if self.oldest.is_multiple_of(self.flash.geometry.chunks_per_page()) {
             add(&self.flash.counters.pages_reclaimed, 1);
         }

@@ -25,12 +25,13 @@ mod desk;
 mod place;
 mod record;
 
-pub(super) use books::{Books, Leaving};
+pub(super) use books::{Books, Leaving, Live};
 pub use counters::FlashTotals;
 pub(super) use place::PLACE_BYTES;
 pub use place::{Extent, Place};
 pub use record::Fault;
 
+use crate::store::memory_file::{Headers, Word};
 use bytes::{Bytes, BytesMut};
 use counters::{Counters, add, get};
 use desk::{BUFFERS_MAX, Desk, Drain, Drained, DrainedRecord, State};
@@ -121,6 +122,8 @@ pub struct Flash {
     has_leaving: AtomicBool,
     desk: Mutex<Desk>,
     counters: Counters,
+    /// Of the memory file.
+    headers: Option<Arc<Headers>>,
 }
 
 impl Flash {
@@ -145,6 +148,50 @@ impl Flash {
             has_leaving: AtomicBool::new(false),
             desk: Mutex::default(),
             counters: Counters::default(),
+            headers: None,
+        }
+    }
+
+    /// The tier that another process has left behind, if the memory file says that there is one of these files.
+    pub(super) fn resume(options: &FlashOptions, headers: &Headers) -> Option<Self> {
+        let mut flash = Self::new(options);
+        let (oldest, written) = (headers.get(Word::FlashOldest), headers.get(Word::FlashWritten));
+        let is_ours = headers.get(Word::FlashFiles) == flash.geometry.checksum();
+        if !is_ours || !flash.geometry.may_hold(&(oldest..written)) {
+            return None;
+        }
+        flash.salt = headers.get(Word::FlashSalt) as u32;
+        (flash.oldest, flash.written) = (AtomicU64::new(oldest), AtomicU64::new(written));
+        Some(flash)
+    }
+
+    /// Chunks that are on the device.
+    pub(super) fn chunks(&self) -> Range<u64> {
+        get(&self.oldest)..get(&self.written)
+    }
+
+    /// Says from here on in a memory file which chunks there are.
+    fn keep(&mut self, headers: &Arc<Headers>) {
+        // What the words say together is not to be believed before the last of them.
+        headers.set(Word::FlashFiles, 0);
+        headers.set(Word::FlashSalt, self.salt.into());
+        headers.set(Word::FlashOldest, get(&self.oldest));
+        headers.set(Word::FlashWritten, get(&self.written));
+        headers.set(Word::FlashFiles, self.geometry.checksum());
+        self.headers = Some(Arc::clone(headers));
+    }
+
+    fn record(&self, word: Word, chunk: u64) {
+        if let Some(headers) = &self.headers {
+            headers.set(word, chunk);
+        }
+    }
+
+    /// Has the open chunk written, though it is not full: the process is about to end, and the next one reads what is on the
+    /// device.
+    pub fn seal(&self) {
+        if let Some(open) = self.desk.lock().buffers.back_mut().filter(|buffer| buffer.state == State::Open) {
+            open.state = State::Sealed;
         }
     }
 
@@ -327,6 +374,7 @@ impl Flash {
     fn note_written(&self, desk: &Desk, next: u64) {
         let written = desk.buffers.front().map_or(next, |buffer| buffer.chunk);
         self.written.fetch_max(written, Ordering::Release);
+        self.record(Word::FlashWritten, get(&self.written));
     }
 
     /// True if records have to leave their chunk.

@@ -1,6 +1,7 @@
 //! Where a value is on flash, and how a chunk's number becomes a file and an offset.
 
 use crate::limits::KEY_BYTES_MAX;
+use std::ops::Range;
 
 /// Bytes of a record in front of its key; see `record`.
 pub(super) const RECORD_HEAD_BYTES: usize = 24;
@@ -125,6 +126,21 @@ impl Geometry {
 
     pub(super) fn chunks_per_page(&self) -> u64 {
         self.page_bytes / self.chunk_bytes
+    }
+
+    /// A number that is another one, most likely, if the files are cut in another way; never 0.
+    pub(super) fn checksum(&self) -> u64 {
+        let words = self.pages.iter().flat_map(|&(file, offset)| [u64::from(file), offset]);
+        let words = words.chain([self.page_bytes, self.chunk_bytes]);
+        let sum = |sum, word: u64| crc32c::crc32c_append(sum, &word.to_ne_bytes());
+        u64::from(words.fold(0, sum)) | 1 << 32
+    }
+
+    /// True if there may be chunks of these numbers.
+    pub(super) fn may_hold(&self, chunks: &Range<u64>) -> bool {
+        chunks.start <= chunks.end
+            && chunks.end - chunks.start <= self.chunks()
+            && chunks.end < 1 << (CHUNK_BITS - 1)
     }
 
     /// The page that chunk number `chunk` is a part of, and where it begins in the page, bytes.

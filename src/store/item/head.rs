@@ -5,6 +5,7 @@ use super::{
     KEY_BYTES_MAX, KEY_LENGTH, Layout, MARK_EXTENDED, MARK_FLAGS, MARKS, STUB, VALUE_LENGTH, extension_at,
 };
 use crate::clock::Timestamp;
+use crate::store::flash::{PLACE_BYTES, Place};
 use crate::store::memory_file::durable;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -19,6 +20,8 @@ pub(in crate::store) struct Head<'a> {
     pub(in crate::store) cas: u64,
     pub(in crate::store) is_alive: bool,
     pub(in crate::store) is_stub: bool,
+    /// Of a stub whose place is one.
+    pub(in crate::store) place: Option<Place>,
 }
 
 /// The number that the bytes at `at` are.
@@ -60,6 +63,14 @@ impl Head<'_> {
         // SAFETY: header, key and value are inside the room (the line above), and keys are not written (caller).
         let key =
             unsafe { NonNull::slice_from_raw_parts(at.add(layout.key_at()), layout.key_bytes).as_ref() };
+        let is_stub = middle & STUB != 0;
+        let place = (is_stub && layout.value_bytes == PLACE_BYTES).then(|| {
+            let mut place = [0; PLACE_BYTES];
+            let value = layout.key_at() + layout.key_bytes;
+            // SAFETY: the value is inside the room (see `key`), and not written (caller).
+            unsafe { at.add(value).copy_to_nonoverlapping(NonNull::from(&mut place).cast(), PLACE_BYTES) };
+            Place::from_bytes(&place)
+        });
         Some(Self {
             layout,
             key,
@@ -67,7 +78,8 @@ impl Head<'_> {
             exptime: Timestamp(number::<4>(&head, EXPTIME) as u32),
             cas,
             is_alive: middle & ALIVE != 0,
-            is_stub: middle & STUB != 0,
+            is_stub,
+            place: place.flatten(),
         })
     }
 }

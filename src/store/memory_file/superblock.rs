@@ -17,6 +17,10 @@
 //!      14  flushes           what was stored before the last of them is gone
 //!      15  due flush         when the next one is; 0 = none is due
 //!      16  extent slots      of the extent table that have memory
+//!      17  flash files       a checksum of how the files of the flash tier are cut; 0 = there is no tier
+//!      18  flash salt        which tier's records they are
+//!      19  flash oldest      chunks with lower numbers are gone
+//!      20  flash written     chunks with lower numbers have been written
 //! ```
 //!
 //! Words are in the machine's own order: a file of another order has another magic.
@@ -26,7 +30,7 @@ pub(super) const SUPERBLOCK_BYTES: usize = 4096;
 /// Which layout of superblock, headers and items this is. Another one's files are not read.
 pub(super) const LAYOUT_VERSION: u64 = 2;
 const MAGIC: u64 = u64::from_ne_bytes(*b"memcrsd\0");
-const WORDS: usize = 17;
+const WORDS: usize = 21;
 /// The last second that a store's clock can show, and more CAS uniques and flushes than any server comes to.
 const SECOND_MAX: u64 = u32::MAX as u64;
 const COUNT_MAX: u64 = 1 << 62;
@@ -44,6 +48,10 @@ pub(in crate::store) enum Word {
     Flushes = 14,
     DueFlush = 15,
     ExtentSlots = 16,
+    FlashFiles = 17,
+    FlashSalt = 18,
+    FlashOldest = 19,
+    FlashWritten = 20,
 }
 const CONSTANT_WORDS: usize = 6;
 

@@ -4,6 +4,7 @@ use super::survey::Survey;
 use super::walk::{Tally, Walker};
 use crate::clock::Stopwatch;
 use crate::store::Host;
+use crate::store::flash::Live;
 use crate::store::geometry::PAGE_BYTES;
 use crate::store::index::{Entrant, Index, Tables};
 use crate::store::item::Head;
@@ -25,6 +26,7 @@ pub(super) struct Found {
     larges: Vec<(u32, Slot, ItemRef, Tally)>,
     classes: Vec<(u64, u64)>,
     dead_slots: Vec<u32>,
+    live: Live,
 }
 
 /// A thread's results.
@@ -34,19 +36,30 @@ struct Worker {
     tallies: Vec<(usize, Tally)>,
     classes: Vec<(u64, u64)>,
     items: usize,
+    live: Live,
     fault: Option<String>,
 }
 
 impl Worker {
     fn new(parts: usize, classes: usize) -> Self {
         let out = (0..parts).map(|_| Vec::new()).collect();
-        Self { out, tallies: Vec::new(), classes: vec![(0, 0); classes], items: 0, fault: None }
+        Self {
+            out,
+            tallies: Vec::new(),
+            classes: vec![(0, 0); classes],
+            items: 0,
+            live: Live::default(),
+            fault: None,
+        }
     }
 
     fn enter(&mut self, walker: &Walker<'_>, entrant: Entrant, head: &Head<'_>, tables: usize) {
         let (class, bytes) = walker.class_of(head);
         self.classes[class].0 += 1;
         self.classes[class].1 += bytes;
+        if let Some(place) = head.place {
+            self.live.add(place, head.key.len());
+        }
         let part = Index::part_of(entrant.hash, self.out.len(), tables);
         self.out[part].push(entrant);
         self.items += 1;
@@ -130,6 +143,7 @@ pub(super) fn fill(
         for (sum, part) in found.classes.iter_mut().zip(&worker.classes) {
             *sum = (sum.0 + part.0, sum.1 + part.1);
         }
+        found.live.append(&worker.live);
     }
     found.segments =
         segments.into_iter().zip(tallies).map(|((id, header), tally)| (id, header, tally)).collect();
@@ -233,6 +247,9 @@ impl Found {
         let (class, bytes) = walker.class_of(&head);
         self.classes[class].0 -= 1;
         self.classes[class].1 -= bytes;
+        if let Some(place) = head.place {
+            self.live.remove(place, head.key.len());
+        }
         if item.offset(walker.arena.unit_shift()) < walker.arena.large_base() {
             let id = walker.arena.segment_of(item);
             let at = self.segments.partition_point(|segment| segment.0 < id);
@@ -257,6 +274,11 @@ impl Found {
             tally.live > 0
         });
         self.dead_slots.drain(..).for_each(|id| headers.free_slot(id));
+    }
+
+    /// What lives on flash.
+    pub(super) fn take_live(&mut self) -> Live {
+        std::mem::take(&mut self.live)
     }
 
     pub(super) fn into_books(self) -> Books {

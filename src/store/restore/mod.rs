@@ -17,6 +17,7 @@ mod walk;
 
 use super::Host;
 use super::arena::Arena;
+use super::flash::{self, Flash};
 use super::key_hash::KeyHasher;
 use super::log::Log;
 use super::memory_file::{Headers, Ledger, MemoryFile, Verdict, Word};
@@ -35,12 +36,14 @@ pub(super) struct Parts {
     pub(super) file: Option<(Arc<Headers>, Restored)>,
     pub(super) now: Timestamp,
     pub(super) due_flush: Timestamp,
+    pub(super) flash: Option<flash::Books>,
 }
 
 /// The parts that are made anew if the file turns out to be useless.
 struct Empty {
     segments: SegmentTable,
     replicas: Box<[Arc<Group>]>,
+    flash: Option<flash::Books>,
 }
 
 fn empty(arena: &Arena, options: &Options) -> Empty {
@@ -48,6 +51,7 @@ fn empty(arena: &Arena, options: &Options) -> Empty {
     Empty {
         segments: SegmentTable::new(arena, memory_limit, evict, options.classes.clone()),
         replicas: Group::all(replicas, rings, memory_limit),
+        flash: options.flash.as_ref().map(|flash| flash::Books::new(Flash::new(flash))),
     }
 }
 
@@ -59,8 +63,9 @@ pub(super) fn nothing(options: &Options, log: Log) -> Result<Parts, StartError> 
     let memory_limit = options.memory_limit;
     let arena = Arena::reserve(memory_limit, options.address_space, log)
         .map_err(|errno| StartError::AddressSpace { memory_limit, errno })?;
-    let Empty { segments, replicas } = empty(&arena, options);
-    Ok(Parts { arena, segments, replicas, file: None, now: Timestamp(0), due_flush: Timestamp::NEVER })
+    let Empty { segments, replicas, flash } = empty(&arena, options);
+    let due_flush = Timestamp::NEVER;
+    Ok(Parts { arena, segments, replicas, flash, file: None, now: Timestamp(0), due_flush })
 }
 
 /// Opens `file` and restores what is in it.
@@ -101,7 +106,12 @@ pub(super) fn open(
             begin(file, &headers, true)?;
         }
     }
-    let Empty { mut segments, replicas } = parts;
+    let Empty { mut segments, replicas, mut flash } = parts;
+    if let Some(books) = &mut flash {
+        books.keep(&headers);
+    } else {
+        headers.set(Word::FlashFiles, 0);
+    }
     if outcome != RestoreOutcome::Restored {
         segments.keep_ledger(Ledger::new(Arc::clone(&headers), 0));
     }
@@ -120,6 +130,7 @@ pub(super) fn open(
         arena,
         segments,
         replicas,
+        flash,
         due_flush: Timestamp(headers.get(Word::DueFlush) as u32),
         now: file.now(),
         file: Some((headers, Restored { items, bytes: item_bytes, elapsed: stopwatch.elapsed(), outcome })),
@@ -153,7 +164,9 @@ fn restore(
 ) -> Result<(), String> {
     let survey = survey::survey(headers, arena)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(options.rings);
-    let walker = walk::Walker { arena, hasher, classes: &options.classes, now };
+    let resumed = options.flash.as_ref().and_then(|flash| Flash::resume(flash, headers));
+    let chunks = resumed.as_ref().map_or(0..0, Flash::chunks);
+    let walker = walk::Walker { arena, hasher, classes: &options.classes, now, chunks };
     let sequence = survey.sequence;
     let (first, others) = parts.replicas.split_first_mut().expect("there is a replica");
     let index = Group::index_mut(first);
@@ -162,6 +175,9 @@ fn restore(
         fill::copy(index, Group::index_mut(other), threads);
     }
     found.free_dead(headers);
+    if let Some(flash) = resumed {
+        parts.flash = Some(flash::Books::resume(flash, &found.take_live()));
+    }
     parts.segments.keep_ledger(Ledger::new(Arc::clone(headers), sequence));
     parts.segments.restore(arena, &found.into_books(), headers.get(Word::CasReserved));
     Ok(())

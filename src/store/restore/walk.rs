@@ -10,14 +10,17 @@ use crate::store::item::{Head, mark_dead};
 use crate::store::item_ref::{Hash, ItemRef};
 use crate::store::key_hash::KeyHasher;
 use crate::store::memory_file::Slot;
+use std::ops::Range;
 
 /// What reading takes. No ring runs: what is read is written by these threads alone, and they do not share a unit.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Walker<'w> {
     pub(super) arena: &'w Arena,
     pub(super) hasher: &'w KeyHasher,
     pub(super) classes: &'w Classes,
     pub(super) now: Timestamp,
+    /// Chunks that are on flash.
+    pub(super) chunks: Range<u64>,
 }
 
 /// Sums over items.
@@ -71,8 +74,10 @@ impl<'w> Walker<'w> {
         (head.layout.bytes() as u64).next_multiple_of(1 << self.arena.unit_shift())
     }
 
+    /// True if it has expired, or its value was in a chunk that is not there.
     fn is_over(&self, head: &Head<'_>) -> bool {
         head.exptime != Timestamp::NEVER && head.exptime <= self.now
+            || head.is_stub && head.place.is_none_or(|place| !self.chunks.contains(&place.chunk()))
     }
 
     /// Hands the living items in the first `used` bytes of segment `id` to `enter`. What has expired dies.
@@ -93,8 +98,7 @@ impl<'w> Walker<'w> {
             let bytes = self.padded_bytes(&head);
             if head.is_alive {
                 let item = ItemRef::new(offset, self.arena.unit_shift());
-                // What was on flash is not looked for.
-                if self.is_over(&head) || head.is_stub {
+                if self.is_over(&head) {
                     self.bury(item);
                 } else {
                     tally.add(bytes, head.exptime);
@@ -117,7 +121,7 @@ impl<'w> Walker<'w> {
         if !head.is_alive {
             return Ok(None);
         }
-        if self.is_over(&head) || head.is_stub {
+        if self.is_over(&head) {
             self.bury(item);
             return Ok(None);
         }

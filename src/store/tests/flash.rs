@@ -1,5 +1,6 @@
 //! The flash tier over a device in memory: where values are, that they are right, and that the books are.
 
+use super::disk::{At, Disk};
 use super::*;
 use std::collections::HashMap;
 
@@ -82,7 +83,11 @@ struct Tiered {
 
 impl Tiered {
     fn new(options: Options) -> Self {
-        Self { shard: alone(options), device: Device::default() }
+        Self::over(store(options), Device::default())
+    }
+
+    fn over(store: Arc<Store>, device: Device) -> Self {
+        Self { shard: shard(&store, 0), device }
     }
 
     fn flash(&self) -> Arc<Flash> {
@@ -393,4 +398,68 @@ fn values_of_all_sizes_go_to_flash() {
     for n in 0..1500 {
         assert_eq!(tiered.get(&format!("key-{n}")), Some(sized(n)), "{n}");
     }
+}
+
+/// The next process finds what is on the device; what had not been written when this one was killed is gone, and what is of
+/// another device as well.
+#[test]
+#[cfg_attr(miri, ignore = "Miri maps no files")]
+fn a_restart_keeps_what_is_on_flash() {
+    let disk = Disk::new();
+    let options = || tiered(4 << 20, 16 << 20);
+    let count = 6000;
+    let mut before = Tiered::over(disk.start(options(), At::seconds_later(0)), Device::default());
+    for n in 0..count {
+        before.set(&format!("key-{n}"), &value(n));
+    }
+    for n in (0..count).step_by(7) {
+        let remove = |_: Option<&Item<'_>>| (Edit::Remove, ());
+        before.shard.fresh(NOW).edit(format!("key-{n}").as_bytes(), &mut Data::None, remove).unwrap();
+    }
+    let is_deleted = |n: usize| n % 7 == 0;
+    let on_flash = before.totals().objects_used;
+    assert!(on_flash > 2000);
+    // Killed: two chunks at most are in memory.
+    let Tiered { shard, device } = before;
+    drop(shard);
+    let mut killed = Tiered::over(disk.start(options(), At::seconds_later(1)), device);
+    let lost = on_flash - killed.totals().objects_used;
+    assert!(lost > 0 && lost < 2 * CHUNK / 600, "{lost} lost");
+    let mut missing = 0;
+    for n in 0..count {
+        match killed.get(&format!("key-{n}")) {
+            Some(got) => assert!(!is_deleted(n) && got == value(n), "{n}"),
+            None => missing += u64::from(!is_deleted(n)),
+        }
+    }
+    assert_eq!(missing, lost);
+    // It goes on, and stops cleanly.
+    for n in 0..count {
+        killed.set(&format!("key-{n}"), &value(n + 1));
+    }
+    killed.flash().seal();
+    killed.work();
+    let on_flash = killed.totals().objects_used;
+    let Tiered { shard, device } = killed;
+    drop(shard);
+    let mut stopped = Tiered::over(disk.start(options(), At::seconds_later(2)), device);
+    assert_eq!(stopped.totals().objects_used, on_flash);
+    for n in 0..count {
+        assert_eq!(stopped.get(&format!("key-{n}")), Some(value(n + 1)), "{n}");
+    }
+    // Other files, and none.
+    drop(stopped);
+    let mut other =
+        Tiered::over(disk.start(tiered(4 << 20, 8 << 20), At::seconds_later(3)), Device::default());
+    assert_eq!(other.totals().objects_used, 0);
+    let in_memory =
+        (0..count).filter(|n| other.get(&format!("key-{n}")) == Some(value(n + 1))).count() as u64;
+    assert_eq!(in_memory, other.shard.store().totals().curr_items);
+    assert!(in_memory > 500);
+    drop(other);
+    let untiered = disk.start(Options { flash: None, ..options() }, At::seconds_later(4));
+    assert_eq!(untiered.totals().curr_items, in_memory);
+    drop(untiered);
+    let again = disk.start(options(), At::seconds_later(5));
+    assert_eq!(again.flash_totals().map(|totals| totals.objects_used), Some(0));
 }
