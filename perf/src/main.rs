@@ -9,6 +9,7 @@
 //! | `replay`, `replay-compare` | hit ratios on a trace, and whether every value was right | `replay/`, `trace` |
 //! | `gen` | synthetic traces | `synthetic` |
 //! | `fill` | how many items fit | `fill` |
+//! | `flash` | gets of values that are mostly on flash, and how much is written | `flash` |
 //! | `restore` | how long a restart with a memory file takes | `restore` |
 //! | `growth` | the longest pause while the index grows and while every set evicts | `growth` |
 //!
@@ -20,6 +21,7 @@ mod ab;
 mod client;
 mod compare;
 mod fill;
+mod flash;
 mod growth;
 mod load;
 mod plot;
@@ -57,6 +59,7 @@ enum Command {
     Restore(restore::Flags),
     Gen(synthetic::Flags),
     Fill(fill::Flags),
+    Flash(flash::Flags),
     Growth(growth::Flags),
     Ab(ab::Flags),
     Plot(plot::Flags),
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Restore(flags) => restore::command(&flags),
         Command::Gen(flags) => synthetic::command(&flags),
         Command::Fill(flags) => fill::command(&flags),
+        Command::Flash(flags) => flash::command(&flags),
         Command::Growth(flags) => growth::command(&flags),
         Command::Ab(flags) => ab::command(&flags),
         Command::Plot(flags) => plot::command(&flags),
