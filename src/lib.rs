@@ -63,6 +63,11 @@
 //! | ghost | the remembered hash of an evicted key; if the key returns, it goes to the main queue |
 //! | small and main queue | the two FIFOs of S3-FIFO: new items, and items that were read again |
 //! | reclaim list | evicted memory that waits until no ring reads it |
+//! | flash tier | files that hold values for which memory has no room (`ext_path`) |
+//! | stub | what stays of such an item in memory: header, key and place |
+//! | place | where a value is on flash: the number of its chunk, and where in it |
+//! | chunk | what is written to flash at once (`ext_wbuf_size`), full of records; a page (`ext_page_size`) is some of them |
+//! | hole | where a value belongs in an output that is still to be read from flash |
 //! | watcher | a connection that issued `watch` and receives log lines |
 //! | watchdog | the thread that checks that every ring makes progress |
 

@@ -45,6 +45,7 @@ mod evict;
 mod flash;
 mod geometry;
 mod ghost;
+mod host;
 mod index;
 mod item;
 mod item_ref;
@@ -78,6 +79,7 @@ mod write_txn;
 mod written;
 
 pub use flash::{Extent, Fault, Flash, FlashOptions, FlashTotals, Job, Place, Read, Source, Write};
+pub use host::Host;
 pub use item::{Item, Version};
 pub use item_ref::Hash;
 pub use memory_file::{MemoryFile, MemoryFileError, Occasion, memory_file_sections, mend_memory_file};
@@ -96,7 +98,6 @@ pub use totals::{ClassTotals, Memory, Totals};
 use crate::clock::Timestamp;
 use crate::limits::{BUFFERED_PART, PINNED_PART};
 use arena::Arena;
-use flash::Books;
 use item::Layout;
 use item_ref::ItemRef;
 use key_hash::KeyHasher;
@@ -111,27 +112,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sync::Apart;
 use time::Time;
 use written::WrittenKeys;
-
-/// What the store asks of the outside.
-pub trait Host: Send + Sync {
-    /// Wakes ring `ring` so that it calls [`Shard::fresh`] soon. May be spurious and frequent, must not block.
-    fn wake(&self, ring: usize);
-    /// True while somebody wants [`Host::evicted`].
-    fn watches_evictions(&self) -> bool {
-        false
-    }
-    /// A live item is being evicted. Called with the writer lock held: copy what is needed, call nothing of the store.
-    fn evicted(&self, _item: &Item<'_>, _now: Timestamp) {}
-    /// There is work for the thread of the flash tier ([`Flash::next_job`]). May be called with the writer lock held: wake it, and
-    /// call nothing of the store.
-    fn flash_work(&self) {}
-    /// A live value is being moved to flash. As [`Host::evicted`].
-    fn stowed(&self, _item: &Item<'_>, _now: Timestamp) {}
-    /// The file system of the memory file has no more room: the store goes on with `memory_limit` bytes.
-    fn lacks_room(&self, _memory_limit: u64) {}
-    /// A memory file is being restored: `done` of `total` bytes. Called about once a second, before any ring runs.
-    fn restoring(&self, _done: u64, _total: u64) {}
-}
 
 /// The part of the store that all rings share.
 pub struct Store {
@@ -225,11 +205,6 @@ impl Store {
     /// The flash tier, if there is one.
     pub fn flash(&self) -> Option<&Arc<Flash>> {
         self.flash.as_ref()
-    }
-
-    /// What it holds and has done; `None` without one.
-    pub fn flash_totals(&self) -> Option<FlashTotals> {
-        self.segments.lock().flash.as_ref().map(Books::totals)
     }
 
     /// What the start found in the memory file; `None` without one.
@@ -333,63 +308,6 @@ impl Store {
         segments.set_limit(bytes);
         self.limit.store(bytes, Ordering::Relaxed);
         true
-    }
-
-    /// Sums over the whole store.
-    pub fn totals(&self) -> Totals {
-        let segments = self.segments.lock();
-        let mut totals = segments.totals.clone();
-        for class in &segments.class_totals {
-            totals.evictions += class.evicted;
-            totals.evicted_unfetched += class.evicted_unfetched;
-            totals.expired_unfetched += class.expired_unfetched;
-            totals.reclaimed += class.reclaimed;
-            totals.crawler_reclaimed += class.crawler_reclaimed;
-        }
-        totals
-    }
-
-    /// Per-class gauges and counters; the index is the class number, 0 is not used.
-    pub fn class_totals(&self) -> Vec<ClassTotals> {
-        let segments = self.segments.lock();
-        let oldest = segments.oldest();
-        segments.class_totals.iter().map(|class| ClassTotals { oldest, ..class.clone() }).collect()
-    }
-
-    /// Clears the counters, not the gauges.
-    pub fn reset_counters(&self) {
-        if let Some(flash) = &self.flash {
-            flash.reset_counters();
-        }
-        let mut segments = self.segments.lock();
-        for class in &mut segments.class_totals {
-            *class = ClassTotals { items: class.items, bytes: class.bytes, ..ClassTotals::default() };
-        }
-        let Totals { curr_items, bytes, .. } = segments.totals;
-        segments.totals = Totals { curr_items, bytes, ..Totals::default() };
-    }
-
-    /// The parts of the budget, and what else the store holds.
-    pub fn memory(&self) -> Memory {
-        let segments = self.segments.lock();
-        let (in_use, free) = segments.segment_counts();
-        let (pins, reservations) = self.arena.held_counts();
-        Memory {
-            limit: segments.limit,
-            segments: in_use * self.arena.segment_bytes(),
-            large: segments.large_bytes(),
-            large_free: segments.large_free_bytes(),
-            index: self.index_bytes(),
-            replicas: self.replicas.iter().map(|replica| replica.memory()).collect(),
-            ghost: segments.ghost_bytes(),
-            log: self.arena.log().bytes(),
-            segment_bytes: self.arena.segment_bytes(),
-            segments_in_use: in_use,
-            segments_free: free,
-            pending: segments.pending_bytes(),
-            pins,
-            reservations,
-        }
     }
 
     fn log(&self) -> &Log {

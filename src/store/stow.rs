@@ -112,11 +112,7 @@ impl WriteTxn<'_> {
         if let Some(books) = &self.segments.flash {
             books.flash().count_left(record.place, record.key.len(), *is_lost);
         }
-        if stub.expired(self.now) || *is_lost {
-            self.publish(hash, Some((item_ref, stub)), None);
-        } else {
-            self.drop_item(item_ref, &stub, hash, Queue::Stubs);
-        }
+        self.drop_item(item_ref, &stub, hash, Queue::Stubs);
     }
 
     /// Writes a value once more, since it was read; false if that cannot be.

@@ -70,7 +70,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("src/store/reservation.rs", 6),
     ("src/store/index/fill.rs", 1),
     ("src/store/index/mod.rs", 6),
-    ("src/store/item/head.rs", 5),
+    ("src/store/item/head.rs", 6),
     ("src/store/item/mod.rs", 14),
     ("src/store/loom_tests.rs", 2),
     ("src/store/pin.rs", 2),

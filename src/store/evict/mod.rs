@@ -34,6 +34,8 @@
 //! Source: Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023; the size rule, packing and
 //! cleaning were chosen by simulation on production traces.
 
+mod idle;
+
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
 use super::pace::RELINK_BYTES;
@@ -370,56 +372,6 @@ impl<'t> WriteTxn<'t> {
             (VictimMode::Evict, Queue::Small) => EvictDecision::Keep { queue: Queue::Main, hits: 0 },
             (VictimMode::Evict, queue) => EvictDecision::Keep { queue, hits: hits - 1 },
         }
-    }
-
-    /// Moves values to flash that have been unused for `ext_item_age`, although there is room: goes on with a segment in which there
-    /// may be some, or begins with one. True if there may be more at once.
-    pub(super) fn stow_idle(&mut self) -> bool {
-        let Some(age) = self.idle_age() else { return false };
-        if self.segments.victim.is_none() {
-            for id in self.segments.oldest_larges() {
-                let (item_ref, item) = self.item_of_large(id);
-                if self.is_idle(&item) {
-                    self.stow(item_ref, &item, self.hash(item.key()));
-                }
-            }
-            let since = Timestamp(self.now.0.saturating_sub(age));
-            let arena = self.arena();
-            let Some(id) = self.segments.oldest_segment(since, arena) else { return false };
-            self.segments.detach(id);
-            let mode = VictimMode::StowIdle;
-            self.segments.victim = Some(Victim { id, offset: 0, mode, effort: 1 });
-        }
-        while !self.effort.is_spent() {
-            if self.segments.victim.is_none_or(|victim| victim.mode != VictimMode::StowIdle) {
-                break;
-            }
-            if self.evict_step() != Slice::Worked {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Memory is needed: what of the victim is left is evicted as others are.
-    fn take_idle_victim(&mut self) {
-        if let Some(victim) = &mut self.segments.victim
-            && victim.mode == VictimMode::StowIdle
-        {
-            victim.mode = VictimMode::Evict;
-        }
-    }
-
-    /// `ext_item_age`, if values go to flash by age.
-    fn idle_age(&self) -> Option<u32> {
-        let flash = self.segments.flash.as_ref()?.flash();
-        (flash.item_age() != u32::MAX && !flash.is_out_of_use()).then(|| flash.item_age())
-    }
-
-    /// True if an item has been unused for longer.
-    fn is_idle(&self, item: &Item<'_>) -> bool {
-        let idle = self.now.0.saturating_sub(item.last_access().0);
-        self.idle_age().is_some_and(|age| idle > age)
     }
 
     /// Rule 5.
