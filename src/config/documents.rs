@@ -38,8 +38,8 @@ fn choices(spec: &Spec) -> &'static [&'static str] {
 
 /// The names that `-o` takes, as the help lists them: one to a line, and those without effect with commas.
 fn extended() -> Vec<&'static str> {
-    let [some, tls, without_effect] = help::extended_texts();
-    let lines = some.lines().chain(tls.lines());
+    let [with_effect @ .., without_effect] = help::extended_texts();
+    let lines = with_effect.into_iter().flat_map(str::lines);
     let mut names: Vec<_> = lines.filter_map(|line| line.strip_prefix("   - ")?.split(':').next()).collect();
     let list = without_effect.split_once("   - ").map_or("", |(_, list)| list);
     let list = list.split("ssl_*").next().unwrap_or_default();

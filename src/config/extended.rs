@@ -3,7 +3,8 @@
 //! A value for a name that takes none is ignored, the last of repeated settings wins, and every error exits with 1.
 
 use super::number::{atof, atoi, exact};
-use super::{Config, EX_BAD_VALUE, StartupError, VerifyMode};
+use super::suboption::{bad, bytes, number};
+use super::{Config, EX_BAD_VALUE, StartupError, VerifyMode, flash};
 
 /// Applies one `-o` list.
 pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), StartupError> {
@@ -20,12 +21,10 @@ pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), StartupError>
         let taken = flag(config, name)
             || tuning(config, name, value)?
             || buffers(config, name, value)?
-            || tls(config, name, value)?;
+            || tls(config, name, value)?
+            || flash::apply(config, name, value)?;
         if !taken {
             return bad(match name {
-                _ if name.starts_with("ext_") => {
-                    format!("{name} is not supported: this server has no external storage")
-                }
                 _ if name.starts_with("proxy_") => {
                     format!("{name} is not supported: this server has no proxy")
                 }
@@ -35,10 +34,6 @@ pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), StartupError>
         }
     }
     Ok(())
-}
-
-fn bad<T>(line: impl Into<String>) -> Result<T, StartupError> {
-    Err(StartupError::new(EX_BAD_VALUE, line))
 }
 
 /// Applies `name` if it is a plain switch; returns whether it was.
@@ -70,12 +65,7 @@ fn flag(config: &mut Config, name: &str) -> bool {
         "drop_privileges" => config.drop_privileges = true,
         "no_drop_privileges" => config.drop_privileges = false,
         // Switches for mechanisms that memcrsd does not have; no statistic shows them.
-        "no_hashexpand"
-        | "no_chunked_items"
-        | "inline_ascii_resp"
-        | "no_inline_ascii_resp"
-        | "modern"
-        | "slab_automove_freeratio" => {}
+        "no_hashexpand" | "no_chunked_items" | "inline_ascii_resp" | "no_inline_ascii_resp" | "modern" => {}
         "relaxed_privileges" => return cfg!(feature = "debug"),
         _ => return false,
     }
@@ -195,29 +185,12 @@ fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool,
             // Negative means no timeout.
             Some(secs) => config.idle_timeout = u32::try_from(atoi(secs)).unwrap_or(0),
         },
-        "watcher_logbuf_size" => config.logger_watcher_buf_size = kilobytes(name, value)?,
-        "worker_logbuf_size" => config.logger_buf_size = kilobytes(name, value)?,
+        "watcher_logbuf_size" => config.logger_watcher_buf_size = bytes(name, value, 1 << 10)?,
+        "worker_logbuf_size" => config.logger_buf_size = bytes(name, value, 1 << 10)?,
         "read_buf_mem_limit" => config.read_buf_mem_limit = u64::from(number(name, value)?) << 20,
         _ => return Ok(false),
     }
     Ok(true)
-}
-
-/// The mandatory integer value of a name.
-fn number(name: &str, value: Option<&str>) -> Result<u32, StartupError> {
-    match value.map(exact) {
-        None => bad(format!("Missing {name} argument")),
-        Some(None) => bad(format!("could not parse argument to {name}")),
-        Some(Some(number)) => Ok(number),
-    }
-}
-
-/// A number of kilobytes, as bytes.
-fn kilobytes(name: &str, value: Option<&str>) -> Result<u32, StartupError> {
-    match number(name, value)?.checked_mul(1 << 10) {
-        Some(bytes) => Ok(bytes),
-        None => bad(format!("could not parse argument to {name}")),
-    }
 }
 
 /// Applies `name` if it configures TLS; returns whether it did.
@@ -242,7 +215,7 @@ fn tls(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Sta
             _ => return bad("Invalid ssl_min_version. Use help to see valid options."),
         },
         "ssl_keyformat" => config.ssl.keyformat = number(name, value)?,
-        "ssl_wbuf_size" => config.ssl.wbuf_bytes = kilobytes(name, value)?,
+        "ssl_wbuf_size" => config.ssl.wbuf_bytes = bytes(name, value, 1 << 10)?,
         _ => return Ok(false),
     }
     Ok(true)

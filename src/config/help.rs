@@ -47,9 +47,9 @@ pub(super) fn help(tls: bool) -> String {
     text
 }
 
-/// What the help says of `-o`, in its order.
-pub(super) fn extended_texts() -> [&'static str; 3] {
-    [EXTENDED, EXTENDED_TLS, EXTENDED_WITHOUT_EFFECT]
+/// What the help says of `-o`, in its order; the last part lists names without effect.
+pub(super) fn extended_texts() -> [&'static str; 4] {
+    [EXTENDED, EXTENDED_FLASH, EXTENDED_TLS, EXTENDED_WITHOUT_EFFECT]
 }
 
 const fn flag(short: char, long: &'static str, help: &'static [&'static str]) -> Spec {
@@ -274,6 +274,18 @@ most options have a 'no_' prefix to disable
    - drop_privileges:     forbid the process all system calls that serving does not take
 ";
 
+const EXTENDED_FLASH: &str =
+    "   - ext_path:            file on flash for values that memory has no room for, and its size
+                          (m, g, t or p), ie: ext_path=/mnt/d1/memcrsd:100g; may repeat
+   - ext_page_size:       megabytes of such a file that are evicted together (default: 64)
+   - ext_wbuf_size:       megabytes that are written together (default: 4)
+   - ext_item_size:       items larger than this go to flash (bytes, default: 512)
+   - ext_item_age:        items idle for this long go to flash while memory has room
+                          (seconds, default: no age limit)
+   - ext_recache_rate:    0: values that are read often stay on flash; else they are
+                          brought back to memory (default: 2000)
+";
+
 const EXTENDED_TLS: &str = "   - ssl_chain_cert:      certificate chain file in PEM format
    - ssl_key:             private key, if not part of the -ssl_chain_cert
    - ssl_verify_mode:     peer certificate verification mode, default is 0(None).
@@ -288,16 +300,18 @@ const EXTENDED_TLS: &str = "   - ssl_chain_cert:      certificate chain file in 
 ";
 
 const EXTENDED_WITHOUT_EFFECT: &str =
-    "   Checked and shown in \"stats settings\", but without effect: they tune
-   memcached's slab allocator, hash table and LRU threads, which memcrsd lacks.
+    "   Checked and shown in \"stats settings\", but without effect: they tune memcached's
+   slab allocator, hash table, LRU and storage threads, which memcrsd lacks.
    - hashpower, no_hashexpand, hash_algorithm, tail_repair_time, slab_sizes,
      slab_automove, slab_automove_ratio, slab_automove_window,
      slab_automove_freeratio, lru_crawler_sleep, lru_crawler_tocrawl,
      hot_lru_pct, warm_lru_pct, hot_max_factor, warm_max_factor, temporary_ttl,
      worker_logbuf_size, no_chunked_items, inline_ascii_resp,
-     resp_obj_mem_limit, modern, no_modern,
+     resp_obj_mem_limit, modern, no_modern, ext_threads, ext_io_depth,
+     ext_low_ttl, ext_compact_under, ext_drop_under, ext_max_sleep,
+     ext_max_frag, ext_drop_unread,
      ssl_* without -Z; with it ssl_ciphers (warns), ssl_wbuf_size, ssl_kernel_tls
-   Refused: ext_* (external storage), proxy_* (the Lua proxy), sock_cookie_id, and -N.
+   Refused: proxy_* (the Lua proxy), sock_cookie_id, and -N.
 ";
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! words ─ getopt: one spelling for all ─► options: argh's struct ─► validate: defaults, checks, listeners ─► Config
-//!         (help: the table of options)     (number: C's numbers)     (extended: -o; listen: -l)    settings ─► `stats settings`
+//!         (help: the table of options)     (number: C's numbers)     (extended: -o; flash: ext_*; listen: -l)  settings ─► `stats settings`
 //! ```
 //!
 //! Meaning, defaults, messages and exit statuses are those of memcached 1.6.45. Everything here is pure: the machine and
@@ -13,16 +13,19 @@
 
 mod documents;
 mod extended;
+mod flash;
 mod getopt;
 mod help;
 mod listen;
 mod number;
 mod options;
 mod settings;
+mod suboption;
 #[cfg(test)]
 mod tests;
 mod validate;
 
+pub use flash::{Ext, Flash, FlashPath};
 pub use help::{MEMCACHED_VERSION, OWN_VERSION};
 pub use listen::{Endpoint, ListenSpec, ListenTls, without_brackets};
 pub use settings::{RuntimeSettings, settings};
@@ -245,6 +248,12 @@ pub struct Config {
     pub read_buf_mem_limit: u64,
     /// `stats sizes` is enabled.
     pub track_sizes: bool,
+    /// `-o ext_*` but for the paths.
+    pub ext: Ext,
+    /// `-o ext_path`, sizes as given.
+    pub ext_paths: Vec<FlashPath>,
+    /// The flash tier that follows from them; `None` without paths.
+    pub flash: Option<Flash>,
     /// -Z.
     pub ssl_enabled: bool,
     /// `-o ssl_*`.
@@ -431,6 +440,9 @@ impl Default for Config {
             logger_buf_size: 64 << 10,
             read_buf_mem_limit: 0,
             track_sizes: false,
+            ext: Ext::default(),
+            ext_paths: Vec::new(),
+            flash: None,
             ssl_enabled: false,
             ssl: Tls::default(),
             user: None,

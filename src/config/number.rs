@@ -87,6 +87,11 @@ pub(super) fn exact(text: &str) -> Option<u32> {
     digits[..end].parse().ok()
 }
 
+/// A number followed by nothing but white space, as memcached's `safe_strtod` accepts it, if it is finite.
+pub(super) fn exact_float(text: &str) -> Option<f64> {
+    text.split_whitespace().next()?.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
 fn leading_integer(text: &str, radix: u32) -> i64 {
     let text = text.trim_start();
     let (negative, digits) = match text.as_bytes().first() {
@@ -142,6 +147,10 @@ mod tests {
         assert_eq!(exact("12 "), Some(12));
         for text in ["", "12x", "x", "-1", "4294967296"] {
             assert_eq!(exact(text), None, "{text:?}");
+        }
+        assert_eq!(exact_float(" .5 x"), Some(0.5));
+        for text in ["", " ", "x", "0.5x", "nan", "inf", "-1e999"] {
+            assert_eq!(exact_float(text), None, "{text:?}");
         }
         let bytes = |text| Bytes::from_arg_value(text).map(|bytes| bytes.0);
         assert_eq!(bytes("2k"), Ok(2048));

@@ -1,6 +1,6 @@
 //! The lines of `stats settings`, in memcached's order.
 
-use super::{Config, Protocol, VerifyMode};
+use super::{Config, Ext, Protocol, VerifyMode};
 
 /// The settings that commands change at run time.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub struct RuntimeSettings {
     pub temp_lru: bool,
     /// `lru temp_ttl`, seconds.
     pub temporary_ttl: u32,
+    /// `extstore`, `slabs automove freeratio`.
+    pub ext: Ext,
     /// The I/O engine: the one requested until the server has started, then the one in use.
     pub io_engine: &'static str,
 }
@@ -58,6 +60,7 @@ impl RuntimeSettings {
             warm_max_factor: config.warm_max_factor,
             temp_lru: config.temp_lru,
             temporary_ttl: config.temporary_ttl,
+            ext: config.ext,
             io_engine: config.io_engine.name(),
         }
     }
@@ -65,13 +68,14 @@ impl RuntimeSettings {
 
 /// The names and values of `stats settings`.
 ///
-/// Source: `process_stat_settings` of memcached 1.6.45, for a build with TLS if `config` uses it, and without
-/// external storage, seccomp and proxy. memcrsd's own settings come last.
+/// Source: `process_stat_settings` of memcached 1.6.45, for a build with TLS and
+/// external storage, and without seccomp and proxy. memcrsd's own settings come last.
 pub fn settings(config: &Config, live: &RuntimeSettings) -> impl Iterator<Item = (&'static str, String)> {
-    let mut lines = Vec::with_capacity(80);
+    let mut lines = Vec::with_capacity(96);
     connections(&mut lines, config, live);
     memory(&mut lines, config, live);
     lru(&mut lines, config, live);
+    ext(&mut lines, config, &live.ext);
     if super::HAS_TLS {
         tls(&mut lines, config);
     }
@@ -175,6 +179,23 @@ fn lru(lines: &mut Lines, config: &Config, live: &RuntimeSettings) {
         ("read_buf_mem_limit", config.read_buf_mem_limit.to_string()),
         ("track_sizes", yes(config.track_sizes)),
         ("inline_ascii_response", "no".to_owned()),
+    ]);
+}
+
+fn ext(lines: &mut Lines, config: &Config, ext: &Ext) {
+    let under = |pages: Option<u32>| pages.unwrap_or_else(|| config.ext_pages_under()).to_string();
+    lines.extend([
+        ("ext_item_size", ext.item_size.to_string()),
+        ("ext_item_age", ext.item_age.to_string()),
+        ("ext_low_ttl", ext.low_ttl.to_string()),
+        ("ext_recache_rate", ext.recache_rate.to_string()),
+        ("ext_wbuf_size", ext.wbuf_bytes.to_string()),
+        ("ext_compact_under", under(ext.compact_under)),
+        ("ext_drop_under", under(ext.drop_under)),
+        ("ext_max_sleep", ext.max_sleep.to_string()),
+        ("ext_max_frag", format!("{:.2}", ext.max_frag)),
+        ("slab_automove_freeratio", format!("{:.3}", ext.slab_automove_freeratio)),
+        ("ext_drop_unread", yes(ext.drop_unread)),
     ]);
 }
 

@@ -6,7 +6,7 @@
 use super::options::Options;
 use super::{
     Config, EX_BAD_VALUE, EX_USAGE, Environment, IoEngine, ListenSpec, ListenTls, Probe, ProbeTarget,
-    Protocol, StartupError, VerifyMode, documents, extended, listen,
+    Protocol, StartupError, VerifyMode, documents, extended, flash, listen,
 };
 use crate::limits::{
     HEALTH_SECS_MAX, ITEM_SIZE_MAX, ITEM_SIZE_MIN, RING_TIMEOUT_SECS_MIN, SLAB_PAGE_BYTES, THREADS_MAX,
@@ -268,6 +268,7 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), StartupError> {
 /// Validates the combination of settings, and derives what depends on several of them.
 pub(super) fn combinations(mut config: Config, options: &Options) -> Result<Config, StartupError> {
     sizes(&mut config, options)?;
+    flash::check(&config, has_udp(options))?;
     slab_sizes(&config)?;
     if config.hot_lru_pct + config.warm_lru_pct > 80 {
         let line = "hot_lru_pct + warm_lru_pct cannot be more than 80% combined";
@@ -287,6 +288,7 @@ pub(super) fn combinations(mut config: Config, options: &Options) -> Result<Conf
         let line = "WARNING: ssl_ciphers has no effect: only forward secret, authenticated suites are used.";
         config.warnings.push(line.to_owned());
     }
+    config.flash = flash::tier(&config)?;
     let separate = config.inter.as_ref().is_some_and(|list| list.contains(','));
     config.num_threads_per_udp = if separate { 1 } else { config.num_threads };
     config.listen = listen::specs(&config)?;
@@ -361,9 +363,14 @@ fn slab_sizes(config: &Config) -> Result<(), StartupError> {
     Ok(())
 }
 
+/// -U other than 0, whether or not that is a port.
+fn has_udp(options: &Options) -> bool {
+    options.udp_port.last().is_some_and(|port| port.0 != 0)
+}
+
 fn authentication(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     let usage = |line: &str| Err(StartupError::new(EX_USAGE, line));
-    let udp = options.udp_port.last().is_some_and(|port| port.0 != 0);
+    let udp = has_udp(options);
     let chosen = !options.protocol.is_empty();
     if config.sasl {
         if chosen && config.protocol != Protocol::Binary {

@@ -3,6 +3,7 @@
 mod connections;
 mod copy;
 mod engines;
+mod flash;
 mod lifecycle;
 mod operations;
 mod privileges;

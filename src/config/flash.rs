@@ -1,0 +1,222 @@
+//! The flash tier: `-o ext_*`, and `slab_automove_freeratio`, which memcached has only with it.
+//!
+//! `ext_path` is the switch; what the other options say is kept and shown without it. Messages, exit statuses and the order
+//! of checks are memcached's, where memcached does not crash or wrap.
+
+use super::number::atoi;
+use super::suboption::{bad, bytes, number, ratio};
+use super::{Config, EX_BAD_VALUE, EX_USAGE, StartupError};
+
+/// Both are multiples of this; memcached aligns to the erase blocks of flash. Source: its extstore.c.
+const ALIGNMENT_BYTES: u64 = 2 << 20;
+/// Pages are numbered in 16 bits.
+const PAGES_END: u64 = 65_535;
+/// What a path may be reserved for in memcached.
+const BUCKETS: [&str; 6] = ["default", "compact", "lowttl", "chunked", "coldcompact", "old"];
+
+/// `-o ext_*` but for the paths, as `stats settings` shows them. What is not in [`Flash`] has no effect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ext {
+    /// Unit of allocation and eviction, bytes.
+    pub page_bytes: u32,
+    /// Unit of writing, bytes.
+    pub wbuf_bytes: u32,
+    /// Items of more than about this many bytes go to flash.
+    pub item_size: u32,
+    /// Idle seconds after which an item goes to flash without need; `u32::MAX` = never.
+    pub item_age: u32,
+    /// Shown only, seconds.
+    pub low_ttl: u32,
+    /// 0: values that are read often stay on flash.
+    pub recache_rate: u32,
+    /// Shown only, pages; `None` = by the size of the paths.
+    pub compact_under: Option<u32>,
+    /// Shown only, pages; `None` = by the size of the paths.
+    pub drop_under: Option<u32>,
+    /// Shown only, microseconds.
+    pub max_sleep: u32,
+    /// Shown only.
+    pub max_frag: f64,
+    /// Shown only.
+    pub drop_unread: bool,
+    /// Shown only.
+    pub slab_automove_freeratio: f64,
+}
+
+impl Default for Ext {
+    fn default() -> Self {
+        Self {
+            page_bytes: 64 << 20,
+            wbuf_bytes: 4 << 20,
+            item_size: 512,
+            item_age: u32::MAX,
+            low_ttl: 0,
+            recache_rate: 2000,
+            compact_under: None,
+            drop_under: None,
+            max_sleep: 1_000_000,
+            max_frag: 0.8,
+            drop_unread: false,
+            slab_automove_freeratio: 0.01,
+        }
+    }
+}
+
+/// A file of the flash tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlashPath {
+    /// The file.
+    pub path: String,
+    /// Its size: whole pages, bytes.
+    pub bytes: u64,
+}
+
+/// The flash tier as it is set up: valid, and at least one page in every path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flash {
+    /// The files, in the order given.
+    pub paths: Vec<FlashPath>,
+    /// Unit of allocation and eviction, bytes: a multiple of `wbuf_bytes`.
+    pub page_bytes: u64,
+    /// Unit of writing, bytes; no item is longer.
+    pub wbuf_bytes: u64,
+    /// See [`Ext::item_size`].
+    pub item_size: u32,
+    /// See [`Ext::item_age`].
+    pub item_age: u32,
+    /// See [`Ext::recache_rate`].
+    pub recache_rate: u32,
+}
+
+impl Flash {
+    /// Pages of all paths.
+    pub fn pages(&self) -> u64 {
+        self.paths.iter().map(|path| path.bytes / self.page_bytes).sum()
+    }
+}
+
+/// Applies `name` if it is an option of the flash tier; returns whether it was.
+pub(super) fn apply(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {
+    let ext = &mut config.ext;
+    match name {
+        "ext_path" => path(config, value)?,
+        "ext_page_size" => ext.page_bytes = bytes(name, value, 1 << 20)?,
+        "ext_wbuf_size" => ext.wbuf_bytes = bytes(name, value, 1 << 20)?,
+        "ext_item_size" => ext.item_size = number(name, value)?,
+        "ext_item_age" => ext.item_age = number(name, value)?,
+        "ext_low_ttl" => ext.low_ttl = number(name, value)?,
+        "ext_recache_rate" => ext.recache_rate = number(name, value)?,
+        "ext_compact_under" => ext.compact_under = Some(number(name, value)?),
+        "ext_drop_under" => ext.drop_under = Some(number(name, value)?),
+        "ext_max_sleep" => ext.max_sleep = number(name, value)?,
+        "ext_max_frag" => ext.max_frag = ratio(name, value)?,
+        "ext_drop_unread" => ext.drop_unread = true,
+        "slab_automove_freeratio" => ext.slab_automove_freeratio = ratio(name, value)?,
+        // No statistic shows them.
+        "ext_threads" | "ext_io_depth" => {
+            number(name, value)?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// `ext_path=FILE:SIZE[:BUCKET]`. As with strtok(3), colons too many are skipped.
+fn path(config: &mut Config, value: Option<&str>) -> Result<(), StartupError> {
+    let unparsed = |lines: &[String]| {
+        let mut lines = lines.to_vec();
+        lines.push("failed to parse ext_path argument".to_owned());
+        Err(StartupError { lines, status: EX_BAD_VALUE })
+    };
+    let without_size = |units: &str| {
+        unparsed(&[format!("must supply size to ext_path, ie: ext_path=/f/e:64m ({units} supported)")])
+    };
+    let Some(value) = value else { return bad("missing argument to ext_path, ie: ext_path=/d/file:5G") };
+    let mut parts = value.split(':').filter(|part| !part.is_empty());
+    let Some(file) = parts.next() else { return unparsed(&[]) };
+    let Some(size) = parts.next() else { return without_size("M|G|T|P") };
+    let unit = match size.as_bytes().last() {
+        Some(b'm' | b'M') => 1 << 20,
+        Some(b'g' | b'G') => 1 << 30,
+        Some(b't' | b'T') => 1 << 40,
+        Some(b'p' | b'P') => 1 << 50,
+        _ => return without_size("m|g|t|p"),
+    };
+    // A negative size is one too large, as in memcached.
+    let bytes = u64::try_from(atoi(size)).map_or(u64::MAX, |count| count.saturating_mul(unit));
+    if let Some(bucket) = parts.next() {
+        if !BUCKETS.contains(&bucket) {
+            return unparsed(&[format!("Unknown extstore bucket: {bucket}")]);
+        }
+        if bucket != "default" {
+            let line = format!("WARNING: ext_path {file} takes values of all kinds: {bucket} has no effect.");
+            config.warnings.push(line);
+        }
+    }
+    config.ext_paths.push(FlashPath { path: file.to_owned(), bytes });
+    Ok(())
+}
+
+/// The checks that memcached makes after those of -I and -m.
+pub(super) fn check(config: &Config, udp: bool) -> Result<(), StartupError> {
+    let usage = |line: String| Err(StartupError::new(EX_USAGE, line));
+    let ext = &config.ext;
+    if config.ext_paths.is_empty() {
+        return Ok(());
+    }
+    if config.item_size_max > u64::from(ext.wbuf_bytes) {
+        return usage(format!(
+            "-I (item_size_max: {}) cannot be larger than ext_wbuf_size: {}",
+            config.item_size_max, ext.wbuf_bytes
+        ));
+    }
+    if udp {
+        return usage("Cannot use UDP with extstore enabled (-U 0 to disable)".to_owned());
+    }
+    if ext.page_bytes == 0 {
+        return usage("ext_page_size must be greater than 0".to_owned());
+    }
+    if config.ext_paths.iter().any(|path| path.bytes < u64::from(ext.page_bytes)) {
+        return usage("supplied ext_path has zero size, cannot use".to_owned());
+    }
+    Ok(())
+}
+
+/// The flash tier that follows from the settings, which [`check`] has passed.
+pub(super) fn tier(config: &Config) -> Result<Option<Flash>, StartupError> {
+    let failed = |why: &str| bad(format!("Failed to initialize external storage: {why}"));
+    let ext = &config.ext;
+    if config.ext_paths.is_empty() {
+        return Ok(None);
+    }
+    let (page_bytes, wbuf_bytes) = (u64::from(ext.page_bytes), u64::from(ext.wbuf_bytes));
+    if !page_bytes.is_multiple_of(wbuf_bytes) {
+        return failed("page_size must be divisible by wbuf_size");
+    }
+    if !wbuf_bytes.is_multiple_of(ALIGNMENT_BYTES) {
+        return failed("page_size and wbuf_size must be divisible by 1024*1024*2");
+    }
+    let mut paths = config.ext_paths.clone();
+    for (at, path) in paths.iter_mut().enumerate() {
+        path.bytes -= path.bytes % page_bytes;
+        // memcached writes such a file from two places at a time.
+        if config.ext_paths[..at].iter().any(|other| other.path == path.path) {
+            return failed(&format!("{} is given twice", path.path));
+        }
+    }
+    let pages = paths.iter().fold(0u64, |sum, path| sum.saturating_add(path.bytes / page_bytes));
+    if pages >= PAGES_END {
+        return failed("page_count must total to < 65536. Increase page_size or lower path sizes");
+    }
+    let Ext { item_size, item_age, recache_rate, .. } = *ext;
+    Ok(Some(Flash { paths, page_bytes, wbuf_bytes, item_size, item_age, recache_rate }))
+}
+
+impl Config {
+    /// The pages that `ext_compact_under` and `ext_drop_under` are unless given: one in a hundred of the last path's.
+    pub(super) fn ext_pages_under(&self) -> u32 {
+        let last = self.flash.as_ref().and_then(|flash| Some(flash.paths.last()?.bytes / flash.page_bytes));
+        // There are fewer than 65,535.
+        last.map_or(0, |pages| (pages / 100).max(1) as u32)
+    }
+}

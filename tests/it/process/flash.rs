@@ -1,0 +1,91 @@
+//! `-o ext_*`: which lists are refused, by memcached as well.
+
+use super::lifecycle::{as_root, run, text};
+use crate::harness::{Dialect, TempDir, dialect, program, reference};
+use std::path::Path;
+
+/// Refused lists, with what follows them; the exit status, and all of standard error. FILE is a path that can be written to.
+const REFUSED: &[(&str, i32, &str)] = &[
+    ("ext_path", 1, "missing argument to ext_path, ie: ext_path=/d/file:5G"),
+    ("ext_path=", 1, "failed to parse ext_path argument"),
+    (
+        "ext_path=FILE",
+        1,
+        "must supply size to ext_path, ie: ext_path=/f/e:64m (M|G|T|P supported)\nfailed to parse ext_path argument",
+    ),
+    (
+        "ext_path=FILE:64k",
+        1,
+        "must supply size to ext_path, ie: ext_path=/f/e:64m (m|g|t|p supported)\nfailed to parse ext_path argument",
+    ),
+    ("ext_path=FILE:64m:x", 1, "Unknown extstore bucket: x\nfailed to parse ext_path argument"),
+    ("ext_item_size", 1, "Missing ext_item_size argument"),
+    ("ext_item_age=-1", 1, "could not parse argument to ext_item_age"),
+    ("ext_max_frag=x", 1, "could not parse argument to ext_max_frag"),
+    ("slab_automove_freeratio", 1, "Missing slab_automove_freeratio argument"),
+    ("ext_bogus=1", 1, "Illegal suboption \"ext_bogus=1\""),
+    ("ext_path=FILE:63m -I 33m", 64, "Cannot set item size limit higher than 1/2 of memory max."),
+    (
+        "ext_path=FILE:63m,hot_lru_pct=79,warm_lru_pct=79 -U 7 -I 5m",
+        64,
+        "-I (item_size_max: 5242880) cannot be larger than ext_wbuf_size: 4194304",
+    ),
+    ("ext_path=FILE:63m -U 7 -p 0", 64, "Cannot use UDP with extstore enabled (-U 0 to disable)"),
+    (
+        "ext_path=FILE:63m,hot_lru_pct=79,warm_lru_pct=79 -p 99999",
+        64,
+        "supplied ext_path has zero size, cannot use",
+    ),
+    ("ext_path=FILE:64m,ext_page_size=6 -p 99999", 64, "ERROR: Invalid port number 99999."),
+    (
+        "ext_path=FILE:64m,ext_page_size=6 -l h:x",
+        1,
+        "Failed to initialize external storage: page_size must be divisible by wbuf_size",
+    ),
+    (
+        "ext_path=FILE:64m,ext_page_size=3,ext_wbuf_size=3",
+        1,
+        "Failed to initialize external storage: page_size and wbuf_size must be divisible by 1024*1024*2",
+    ),
+    (
+        "ext_path=FILE:131070m,ext_page_size=2,ext_wbuf_size=2",
+        1,
+        "Failed to initialize external storage: page_count must total to < 65536. Increase page_size or lower path sizes",
+    ),
+];
+
+/// Lists that memcached crashes on or misreads.
+const REFUSED_HERE: &[(&str, i32, &str)] = &[
+    ("ext_path=FILE:64m,ext_page_size=0", 64, "ext_page_size must be greater than 0"),
+    ("ext_path=FILE:64m,ext_page_size=4096", 1, "could not parse argument to ext_page_size"),
+    ("ext_path=FILE:64m,ext_path=FILE:64m", 1, "Failed to initialize external storage: FILE is given twice"),
+];
+
+fn is_refused(program: &Path, (line, status, said): (&str, i32, &str)) {
+    let dir = TempDir::new();
+    let file = dir.path().join("flash").to_str().unwrap().to_owned();
+    let line = line.replace("FILE", &file);
+    let words: Vec<&str> = ["-o"].into_iter().chain(line.split(' ')).collect();
+    let output = run(program, &as_root(&words));
+    let expected = (Some(status), format!("{}\n", said.replace("FILE", &file)));
+    assert_eq!((output.status.code(), text(&output.stderr)), expected, "{} {line}", program.display());
+}
+
+#[test]
+fn what_is_refused_is_refused_by_memcached_with_the_same_words() {
+    for program in [Some(program()), reference()].into_iter().flatten() {
+        for row in REFUSED {
+            is_refused(program, *row);
+        }
+    }
+}
+
+#[test]
+fn what_memcached_takes_by_mistake_is_refused() {
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    for row in REFUSED_HERE {
+        is_refused(program(), *row);
+    }
+}
