@@ -143,6 +143,13 @@ pub const COPY_KEYS_MAX: usize = 256;
 /// Bytes of the requests for them; both servers' socket buffers hold more.
 pub const COPY_REQUEST_BYTES_MAX: usize = 16 * 1024;
 
+// The flash tier.
+
+/// Longest `ext_wbuf_size`, which is a chunk of the tier. A place has 24 bits for units of 16 bytes in it.
+pub const FLASH_CHUNK_BYTES_MAX: u64 = 256 << 20;
+/// Most pages, as in memcached.
+pub const FLASH_PAGES_MAX: u64 = 65_534;
+
 // What several modules must agree on.
 
 /// The memcached version that clients see and whose bytes are sent. Clients choose features by it, and libmemcached takes

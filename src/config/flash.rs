@@ -6,11 +6,10 @@
 use super::number::atoi;
 use super::suboption::{bad, bytes, number, ratio};
 use super::{Config, EX_BAD_VALUE, EX_USAGE, StartupError};
+use crate::limits::{FLASH_CHUNK_BYTES_MAX, FLASH_PAGES_MAX};
 
 /// Both are multiples of this; memcached aligns to the erase blocks of flash. Source: its extstore.c.
 const ALIGNMENT_BYTES: u64 = 2 << 20;
-/// Pages are numbered in 16 bits.
-const PAGES_END: u64 = 65_535;
 /// What a path may be reserved for in memcached.
 const BUCKETS: [&str; 6] = ["default", "compact", "lowttl", "chunked", "coldcompact", "old"];
 
@@ -196,6 +195,10 @@ pub(super) fn tier(config: &Config) -> Result<Option<Flash>, StartupError> {
     if !wbuf_bytes.is_multiple_of(ALIGNMENT_BYTES) {
         return failed("page_size and wbuf_size must be divisible by 1024*1024*2");
     }
+    if wbuf_bytes > FLASH_CHUNK_BYTES_MAX {
+        let megabytes = FLASH_CHUNK_BYTES_MAX >> 20;
+        return failed(&format!("wbuf_size must be at most {megabytes} megabytes"));
+    }
     let mut paths = config.ext_paths.clone();
     for (at, path) in paths.iter_mut().enumerate() {
         path.bytes -= path.bytes % page_bytes;
@@ -205,7 +208,7 @@ pub(super) fn tier(config: &Config) -> Result<Option<Flash>, StartupError> {
         }
     }
     let pages = paths.iter().fold(0u64, |sum, path| sum.saturating_add(path.bytes / page_bytes));
-    if pages >= PAGES_END {
+    if pages > FLASH_PAGES_MAX {
         return failed("page_count must total to < 65536. Increase page_size or lower path sizes");
     }
     let Ext { item_size, item_age, recache_rate, .. } = *ext;

@@ -144,6 +144,11 @@ fn contradictions_are_worded_as_by_memcached() {
             &["-l", "h:x"],
             failed("page_size and wbuf_size must be divisible by 1024*1024*2"),
         ),
+        (
+            "ext_path=/f:512m,ext_page_size=512,ext_wbuf_size=512",
+            &[],
+            failed("wbuf_size must be at most 256 megabytes"),
+        ),
         ("ext_path=/f:64m,ext_path=/f:64m", &[], failed("/f is given twice")),
         ("ext_path=/f:131070m,ext_page_size=2,ext_wbuf_size=2", &[], failed(many)),
         ("ext_path=/f:9999999p,ext_path=/g:9999999p", &[], failed(many)),

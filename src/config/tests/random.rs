@@ -41,7 +41,7 @@ fn holds_together(config: &Config) -> bool {
         && !(config.auth_file.is_some() && config.protocol != Protocol::Ascii)
         && config.flash.is_some() != config.ext_paths.is_empty()
         && config.flash.as_ref().is_none_or(|flash| {
-            (1..65_535).contains(&flash.pages())
+            (1..=crate::limits::FLASH_PAGES_MAX).contains(&flash.pages())
                 && flash.page_bytes.is_multiple_of(flash.wbuf_bytes)
                 && config.item_size_max <= flash.wbuf_bytes
         })

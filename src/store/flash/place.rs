@@ -1,6 +1,6 @@
 //! Where a value is on flash, and how a chunk's number becomes a file and an offset.
 
-use crate::limits::KEY_BYTES_MAX;
+use crate::limits::{FLASH_CHUNK_BYTES_MAX, KEY_BYTES_MAX};
 use std::ops::Range;
 
 /// Bytes of a record in front of its key; see `record`.
@@ -13,7 +13,7 @@ const CHUNK_BITS: u32 = 40;
 const OFFSET_BITS: u32 = 24;
 /// The longest chunk, bytes.
 pub(super) const CHUNK_BYTES_MAX: u64 = (RECORD_ALIGN as u64) << OFFSET_BITS;
-const _: () = assert!(CHUNK_BITS + OFFSET_BITS == u64::BITS);
+const _: () = assert!(CHUNK_BITS + OFFSET_BITS == u64::BITS && FLASH_CHUNK_BYTES_MAX <= CHUNK_BYTES_MAX);
 
 /// Bytes of a [`Place`] in memory: it is the value of a stub.
 pub(in crate::store) const PLACE_BYTES: usize = 12;

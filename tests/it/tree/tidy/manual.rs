@@ -201,6 +201,8 @@ fn bounds() -> Vec<(&'static str, String)> {
         ("metrics port", secs(limits::METRICS_REQUEST_TIMEOUT)),
         ("metrics port", secs(limits::METRICS_CONNECTION_TIMEOUT)),
         ("`-t`", count(limits::THREADS_MAX as u64)),
+        ("`ext_wbuf_size`", format!("{} MB", limits::FLASH_CHUNK_BYTES_MAX >> 20)),
+        ("pages of all `ext_path`", count(limits::FLASH_PAGES_MAX)),
         ("keys that `--copy-from` asks for together", limits::COPY_KEYS_MAX.to_string()),
         ("keys that `--copy-from` asks for together", kib(limits::COPY_REQUEST_BYTES_MAX)),
         ("lag between rings", count(limits::LOG_ENTRIES as u64)),
