@@ -75,6 +75,18 @@ counters! {
         get_expired,
         /// Misses that found a flushed item.
         get_flushed,
+        /// Reads of values on flash.
+        get_extstore,
+        /// Of them, those whose connection was gone before they ended.
+        get_aborted_extstore,
+        /// Of them, those that there was no memory for.
+        get_oom_extstore,
+        /// Of them, those whose value came back to memory.
+        recache_from_extstore,
+        /// Of them, those that did not find their value, or not as it was written.
+        miss_from_extstore,
+        /// Of those, the ones whose value had changed on flash.
+        badcrc_from_extstore,
         /// Misses of touches.
         touch_misses,
         /// Misses of deletes, and deletes whose cas did not match.

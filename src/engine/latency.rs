@@ -5,6 +5,8 @@
 //! and after each request. Gets that are served together share their time equally. A request that arrives in pieces is
 //! timed from its last piece.
 //!
+//! Reads from flash are timed apart from that, all of them: from asking the device until the value is there.
+//!
 //! Histograms are log-linear: buckets are 1 ns wide below 16 ns, then 1/16 of their power of two, so a value reads at most
 //! 6.25 % too high. Each ring has its own; `stats` adds them up.
 //!
@@ -41,11 +43,13 @@ pub enum Kind {
     MetaArith,
     /// Everything else.
     Other,
+    /// No request, but a read of a value on flash.
+    FlashRead,
 }
 
 impl Kind {
-    /// All kinds with their names, in order.
-    pub const ALL: [(Self, &'static str); 10] = [
+    /// Kinds of requests with their names, in order.
+    pub const REQUESTS: [(Self, &'static str); 10] = [
         (Self::Get, "get"),
         (Self::Set, "set"),
         (Self::Delete, "delete"),
@@ -66,7 +70,9 @@ const FINE: usize = 1 << FINE_BITS;
 const POWER_MAX: u32 = 33;
 const BUCKETS: usize = (POWER_MAX - FINE_BITS + 1) as usize * FINE + 1;
 
-const _: () = assert!(Kind::ALL.len() == Kind::Other as usize + 1);
+/// Number of kinds.
+const KINDS: usize = Kind::FlashRead as usize + 1;
+const _: () = assert!(Kind::REQUESTS.len() + 1 == KINDS);
 
 /// The bucket of a value.
 fn bucket(ns: u64) -> usize {
@@ -97,14 +103,14 @@ fn highest(bucket: usize) -> u64 {
 #[derive(Debug)]
 pub struct Latency {
     buckets: Box<[[Counter; BUCKETS]]>,
-    /// Total time of requests by kind, ns.
-    sums: [Counter; Kind::ALL.len()],
+    /// Total time by kind, ns.
+    sums: [Counter; KINDS],
 }
 
 impl Default for Latency {
     fn default() -> Self {
         Self {
-            buckets: Kind::ALL.iter().map(|_| std::array::from_fn(|_| Counter::default())).collect(),
+            buckets: (0..KINDS).map(|_| std::array::from_fn(|_| Counter::default())).collect(),
             sums: std::array::from_fn(|_| Counter::default()),
         }
     }
@@ -124,12 +130,12 @@ impl Latency {
 #[derive(Clone, Debug)]
 pub struct Times {
     buckets: Box<[[u64; BUCKETS]]>,
-    sums: [u64; Kind::ALL.len()],
+    sums: [u64; KINDS],
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self { buckets: vec![[0; BUCKETS]; Kind::ALL.len()].into(), sums: [0; Kind::ALL.len()] }
+        Self { buckets: vec![[0; BUCKETS]; KINDS].into(), sums: [0; KINDS] }
     }
 }
 

@@ -44,6 +44,7 @@ impl Report<'_> {
             + BASE_BYTES
             + RING_BYTES * self.shared.rings() as u64
             + CONNECTION_BYTES * self.shared.open_connections()
+            + self.flash_memory_bound()
             + connections;
         let mut parts = vec![
             ("limit", memory.limit),
@@ -91,7 +92,8 @@ impl Report<'_> {
         let mut to = Writer::new(sink);
         to.put("sampled_one_in", sample::TIMED_ONE_IN);
         let times = self.shared.times();
-        for (kind, name) in Kind::ALL {
+        let flash = self.store.flash().map(|_| (Kind::FlashRead, "flash_read"));
+        for (kind, name) in Kind::REQUESTS.into_iter().chain(flash) {
             let summary = times.of(kind);
             to.put(format_args!("{name}:count"), summary.count);
             to.put(format_args!("{name}:p50_us"), Micros(summary.p50));

@@ -10,6 +10,7 @@ pub mod copy_progress;
 pub mod counter;
 pub mod counters;
 mod dump;
+mod flash;
 pub mod hotkeys;
 pub mod latency;
 mod memcrsd_stats;
@@ -24,6 +25,7 @@ mod storage;
 pub mod watch;
 
 pub use dump::ClassSet;
+pub use flash::flash_options;
 pub use meta::{MetaDelete, MetaGet, MetaGetResult, MetaHit};
 pub use observe::Reason;
 pub use shared::{Gauges, Shared, Stop, classes};

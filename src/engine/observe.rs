@@ -142,6 +142,15 @@ impl Observer<'_> {
 impl Shared {
     /// A live item is evicted.
     pub fn log_eviction(&self, item: &Item<'_>) {
+        self.log_leaving("eviction", item, format_args!("size={}", item.value_bytes()));
+    }
+
+    /// The value of a live item is moved to flash.
+    pub fn log_flash_write(&self, item: &Item<'_>) {
+        self.log_leaving("extwrite", item, format_args!("bucket=0"));
+    }
+
+    fn log_leaving(&self, kind: &str, item: &Item<'_>, more: std::fmt::Arguments<'_>) {
         if !self.watch.wants(Stream::Evictions) {
             return;
         }
@@ -151,12 +160,11 @@ impl Shared {
             exptime => i64::from(exptime) - i64::from(now.0),
         };
         let line = format_args!(
-            "type=eviction key={} fetch={} ttl={ttl} la={} clsid={} size={}",
+            "type={kind} key={} fetch={} ttl={ttl} la={} clsid={} {more}",
             escape::percent(item.key()),
             if item.fetched() { "yes" } else { "no" },
             now.0.saturating_sub(item.last_access().0),
-            self.class_of(item),
-            item.value_bytes()
+            self.class_of(item)
         );
         self.watch.send(&self.clock, Stream::Evictions, line);
     }

@@ -127,6 +127,7 @@ impl Report<'_> {
         to.put("get_misses", ring.get_misses);
         to.put("get_expired", ring.get_expired);
         to.put("get_flushed", ring.get_flushed);
+        self.flash_reads(to, ring);
         to.put("delete_misses", ring.delete_misses);
         to.put("delete_hits", class.delete_hits);
         to.put("incr_misses", ring.incr_misses);
@@ -194,6 +195,7 @@ impl Report<'_> {
         to.put("log_watcher_skipped", skipped);
         to.put("log_watcher_sent", sent);
         to.put("log_watchers", watchers);
+        self.flash(to);
         if let Some(certificates) = self.shared.certificates() {
             if config.ssl.session_cache {
                 to.put("ssl_new_sessions", sums.ring.ssl_new_sessions);
@@ -266,6 +268,7 @@ impl Report<'_> {
             RestoreOutcome::Rejected(_) => "rejected",
         });
         to.put("memcrsd_restore_result", result);
+        self.flash_troubles(&mut to);
         self.shared.copy.write(&mut to);
     }
 }

@@ -49,7 +49,7 @@ pub fn store(config: &Config, rings: usize) -> Arc<Store> {
         log_entries: None,
         address_space: None,
         memory_file: None,
-        flash: None,
+        flash: crate::engine::flash_options(config),
     };
     Store::new(options, Box::new(Alone)).expect("address space")
 }
@@ -96,6 +96,11 @@ impl Peer {
     /// What all rings share.
     pub fn shared(&self) -> &Arc<Shared> {
         self.engine.shared()
+    }
+
+    /// The store of its server.
+    pub fn store(&mut self) -> &Arc<Store> {
+        self.engine.shard_mut().store()
     }
 
     /// Sends a datagram to the same server.

@@ -35,6 +35,10 @@ impl store::Host for Host {
         self.shared.log_eviction(item);
     }
 
+    fn stowed(&self, item: &Item<'_>, _now: Timestamp) {
+        self.shared.log_flash_write(item);
+    }
+
     // Once: a limit that goes down does so a segment at a time, and this is called under the writer lock.
     fn lacks_room(&self, memory_limit: u64) {
         if !self.has_warned.swap(true, Ordering::Relaxed) {

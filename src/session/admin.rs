@@ -2,6 +2,7 @@
 
 use super::dump::Form;
 use super::{InputBatch, Next, Session, State, Step};
+use crate::config::Ext;
 use crate::engine::watch::{Stream, WatcherId};
 use crate::engine::{ClassSet, Executor, Shared, Stop};
 use crate::limits::{MEMLIMIT_MB_MAX, MEMLIMIT_MB_MIN};
@@ -62,7 +63,7 @@ impl Session {
             Admin::CacheMemlimit => memory_limit(feed, words),
             Admin::Lru => lru(feed.executor.shared(), words),
             Admin::Slabs => slabs(feed.executor.shared(), words),
-            Admin::Extstore => extstore(words),
+            Admin::Extstore => extstore(&feed.executor, words),
             Admin::RefreshCerts => match feed.executor.shared().certificates().map(Certificates::refresh) {
                 None => reply::TLS_NOT_ENABLED,
                 Some(Ok(())) => reply::OK,
@@ -285,9 +286,16 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
             }
         }
         (Some(word), Some(what), value) if names(b"automove", word) => match (what, value) {
-            (what, value) if names(b"ratio", what) || names(b"freeratio", what) => {
+            (what, value) if names(b"ratio", what) => {
                 value.and_then(factor).map_or(reply::ERROR, |_| reply::OK)
             }
+            (what, value) if names(b"freeratio", what) => match value.and_then(factor) {
+                None => reply::ERROR,
+                Some(ratio) => shared.change(|live| {
+                    live.ext.slab_automove_freeratio = ratio;
+                    reply::OK
+                }),
+            },
             (what, Some(value)) if names(b"window", what) => match small_number(value) {
                 None => reply::BAD_FORMAT,
                 Some(3..=1800) => reply::OK,
@@ -306,26 +314,42 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
     }
 }
 
-fn extstore(mut words: Words<'_>) -> &'static [u8] {
-    const SETTINGS: [&[u8]; 8] = [
-        b"item_size",
-        b"item_age",
-        b"low_ttl",
-        b"recache_rate",
-        b"compact_under",
-        b"drop_under",
-        b"max_sleep",
-        b"drop_unread",
-    ];
-    let (Some(word), Some(value)) = (words.next(), words.next()) else { return reply::ERROR };
-    let is_good = match words.next() {
-        Some(chunks) if names(b"free_memchunks", word) => {
-            small_number(value).is_some_and(|class| class <= CLASS_MAX) && small_number(chunks).is_some()
-        }
-        _ if SETTINGS.iter().any(|name| names(name, word)) => small_number(value).is_some(),
-        _ => names(b"max_frag", word) && factor(value).is_some(),
+/// `extstore NAME NUMBER`, also without a flash tier.
+fn extstore(executor: &Executor<'_>, mut words: Words<'_>) -> &'static [u8] {
+    let (Some(name), Some(value)) = (words.next(), words.next()) else { return reply::ERROR };
+    let is_good = if names(b"free_memchunks", name) {
+        // Chunks that memcached keeps free in a slab class.
+        small_number(value).is_some_and(|class| class <= CLASS_MAX)
+            && words.next().and_then(small_number).is_some()
+    } else {
+        executor.tune_flash(|ext| tune(ext, name, value))
     };
     if is_good { reply::OK } else { reply::ERROR }
+}
+
+/// Sets what `name` names; false if there is none, or it does not take the value.
+fn tune(ext: &mut Ext, name: &[u8], value: &[u8]) -> bool {
+    type Set = fn(&mut Ext, u32);
+    const NUMBERS: [(&[u8], Set); 8] = [
+        (b"item_size", |ext, bytes| ext.item_size = bytes),
+        (b"item_age", |ext, secs| ext.item_age = secs),
+        (b"low_ttl", |ext, secs| ext.low_ttl = secs),
+        (b"recache_rate", |ext, rate| ext.recache_rate = rate),
+        (b"compact_under", |ext, pages| ext.compact_under = Some(pages)),
+        (b"drop_under", |ext, pages| ext.drop_under = Some(pages)),
+        (b"max_sleep", |ext, micros| ext.max_sleep = micros),
+        (b"drop_unread", |ext, on| ext.drop_unread = on != 0),
+    ];
+    if let Some((_, set)) = NUMBERS.iter().find(|(known, _)| names(known, name)) {
+        return number::unsigned_32(value).map(|number| set(ext, number)).is_some();
+    }
+    match factor(value) {
+        Some(share) if share.is_finite() && names(b"max_frag", name) => {
+            ext.max_frag = share;
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Moves, stops or continues the clock, from the next command on. Only in builds with the feature `debug`.

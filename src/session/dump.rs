@@ -8,7 +8,7 @@ use crate::limits::CACHEDUMP_BYTES_MAX;
 use crate::proto::binary::Echo;
 use crate::proto::meta;
 use crate::proto::text::reply;
-use crate::store::{Item, Walk};
+use crate::store::{Flash, Item, Walk};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
@@ -58,12 +58,15 @@ impl Session {
     /// Dumps the next slice.
     pub(super) fn dump(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let State::Dump(dump) = &mut self.state else { return Step::Done };
-        let shared = feed.executor.shared();
+        let (shared, flash) = (feed.executor.shared(), feed.executor.flash());
         let out = &mut feed.out.staged;
         let unix = |secs| shared.clock.unix(secs);
         let form = &mut dump.form;
         let looked_at = feed.executor.walk(&mut dump.walk, dump.classes, |item, class| match form {
-            Form::Everything => push_everything(out, item, class, (unix, shared.item_bytes(item))),
+            Form::Everything => {
+                push_everything(out, item, class, (unix, shared.item_bytes(item)));
+                push_place(out, item, flash);
+            }
             Form::Keys => {
                 out.extend_from_slice(b"mg ");
                 let is_encoded = meta::push_key_text(out, item.key(), item.key_is_binary());
@@ -131,7 +134,7 @@ fn push_everything(
     // Writing to a Vec cannot fail.
     let _ = write!(out, "key={} exp=", escape::percent(item.key()));
     let _ = if item.exptime().0 == 0 { write!(out, "-1") } else { write!(out, "{}", unix(item.exptime())) };
-    let _ = writeln!(
+    let _ = write!(
         out,
         " la={} cas={} fetch={} cls={class} size={item_bytes} flags={} ",
         unix(item.last_access()),
@@ -139,4 +142,13 @@ fn push_everything(
         if item.fetched() { "yes" } else { "no" },
         item.flags(),
     );
+}
+
+/// Ends the line, with the page of a value on flash and where in it it is.
+fn push_place(out: &mut Vec<u8>, item: &Item<'_>, flash: Option<&Flash>) {
+    if let (Some(place), Some(flash)) = (item.place(), flash) {
+        let (page, offset) = flash.page_of(place);
+        let _ = write!(out, "ext_page={page} ext_offset={offset} ");
+    }
+    out.push(b'\n');
 }

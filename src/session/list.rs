@@ -1,4 +1,4 @@
-//! Lists that are as long as clients make them, in slices: prefixes, connections, sizes.
+//! Long lists, in slices: prefixes, connections, sizes, pages on flash.
 
 use super::{InputBatch, Next, Session, State, Step};
 use crate::limits::CACHEDUMP_BYTES_MAX;
@@ -18,6 +18,8 @@ pub(super) enum List {
     PrefixPacket(Echo, Option<Box<[u8]>>, Vec<u8>),
     /// The connections from this number on.
     Connections(u32),
+    /// The pages of the flash tier from this number on.
+    Pages(u64),
     /// Number of items by size; as packets in the binary protocol.
     Sizes(BTreeMap<u64, u64>, Option<Echo>),
 }
@@ -37,7 +39,7 @@ impl Session {
         }
         let State::List(list) = std::mem::take(&mut self.state) else { return Step::Done };
         match *list {
-            List::Prefixes(_) | List::Connections(_) | List::Sizes(_, None) => {
+            List::Prefixes(_) | List::Connections(_) | List::Pages(_) | List::Sizes(_, None) => {
                 self.push_line(feed, reply::END);
             }
             List::Sizes(_, Some(echo)) => binary::push_stat(&mut feed.out.staged, echo, b"", b""),
@@ -67,6 +69,12 @@ impl List {
             Self::Connections(from) => {
                 let mut sink = |name: &str, value: &str| reply::stat(out, name.as_bytes(), value.as_bytes());
                 let next = feed.executor.report().stats_conns(*from, SLICE, &mut sink);
+                *from = next.unwrap_or_default();
+                next.is_some()
+            }
+            Self::Pages(from) => {
+                let mut sink = |name: &str, value: &str| reply::stat(out, name.as_bytes(), value.as_bytes());
+                let next = feed.executor.report().stats_extstore(*from, SLICE, &mut sink);
                 *from = next.unwrap_or_default();
                 next.is_some()
             }

@@ -29,7 +29,7 @@ impl Session {
         } else if is(b"conns") {
             self.start_list(List::Connections(0));
         } else if is(b"extstore") {
-            self.push_line(feed, reply::END);
+            self.start_list(List::Pages(0));
         } else {
             match word {
                 b"sizes" if feed.executor.shared().config.track_sizes => {

@@ -78,7 +78,9 @@ mod whole;
 mod write_txn;
 mod written;
 
-pub use flash::{Extent, Fault, Flash, FlashOptions, FlashTotals, Job, Place, Read, Source, Write};
+pub use flash::{
+    Extent, Fault, Flash, FlashOptions, FlashPage, FlashTotals, Job, Place, Read, Source, Write,
+};
 pub use host::Host;
 pub use item::{Item, Version};
 pub use item_ref::Hash;

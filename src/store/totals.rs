@@ -1,6 +1,6 @@
 //! What the store tells of itself: counters, gauges and the parts of its memory.
 
-use super::flash::{Books, FlashTotals};
+use super::flash::{Books, FlashPage, FlashTotals};
 use super::{ReplicaMemory, Store};
 use crate::clock::Timestamp;
 
@@ -139,5 +139,10 @@ impl Store {
     /// What it holds and has done; `None` without one.
     pub fn flash_totals(&self) -> Option<FlashTotals> {
         self.segments.lock().flash.as_ref().map(Books::totals)
+    }
+
+    /// The next `most` pages of it from the number `from` on.
+    pub fn flash_pages(&self, from: u64, most: usize) -> Vec<FlashPage> {
+        self.segments.lock().flash.as_ref().map_or_else(Vec::new, |books| books.pages(from, most))
     }
 }

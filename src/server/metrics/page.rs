@@ -423,7 +423,7 @@ fn times(page: &mut Page, shared: &Shared) {
     page.family(METRIC, "histogram", "Time of sampled requests inside the session; see stats latency.");
     let times = shared.times();
     let bucket = format!("{METRIC}_bucket");
-    for (kind, name) in Kind::ALL {
+    for (kind, name) in Kind::REQUESTS {
         for power in BUCKETS {
             let bound = Duration::from_nanos((1 << power) - 1);
             let le = format!("{:.9}", bound.as_secs_f64());

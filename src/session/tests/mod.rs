@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod binary;
+mod flash_stats;
 mod meta;
 mod ops;
 mod pieces;

@@ -2,7 +2,7 @@
 
 use super::counters::add;
 use super::desk::{Buffer, Drain, Drained, DrainedRecord, State};
-use super::{BUFFERS_MAX, Flash, FlashTotals, Place};
+use super::{BUFFERS_MAX, Flash, FlashPage, FlashTotals, Place};
 use crate::store::memory_file::{Headers, Word};
 use bytes::BytesMut;
 use std::collections::{HashMap, VecDeque};
@@ -291,6 +291,25 @@ impl Books {
             limit_maxbytes: limit,
             ..self.flash.totals()
         }
+    }
+
+    /// The next `most` pages from the number `from` on.
+    pub(in crate::store) fn pages(&self, from: u64, most: usize) -> Vec<FlashPage> {
+        let geometry = &self.flash.geometry;
+        let (chunks, per_page) = (geometry.chunks(), geometry.chunks_per_page());
+        let page = |page: u64| {
+            let mut shown = FlashPage::default();
+            for place in page * per_page..(page + 1) * per_page {
+                // How far the chunk at this place of the ring is behind the oldest.
+                let behind = (place + chunks - self.oldest % chunks) % chunks;
+                if let Some(chunk) = self.chunks.get(behind as usize) {
+                    shown.version = shown.version.max((self.oldest + behind) / per_page + 1);
+                    shown.bytes += chunk.bytes;
+                }
+            }
+            shown
+        };
+        (from..geometry.pages()).take(most).map(page).collect()
     }
 
     /// Live values and their bytes by chunk, for the check.

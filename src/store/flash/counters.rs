@@ -29,6 +29,15 @@ pub(super) fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
+/// A page as `stats extstore` shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlashPage {
+    /// It was begun as this one, counted from 1; 0 if it is free.
+    pub version: u64,
+    /// Bytes of values in it.
+    pub bytes: u64,
+}
+
 /// What the tier tells of itself. Bytes are those of records: head, key and value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlashTotals {
@@ -66,7 +75,6 @@ pub struct FlashTotals {
     pub io_queue: u64,
     /// Values that were written once more because they had been read.
     pub rescued: u64,
-    /// Bytes of them.
     /// Values that went because nobody had read them.
     pub dropped_unread: u64,
     /// Values that were lost with a chunk that could not be written.

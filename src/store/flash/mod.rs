@@ -26,7 +26,7 @@ mod place;
 mod record;
 
 pub(super) use books::{Books, Leaving, Live};
-pub use counters::FlashTotals;
+pub use counters::{FlashPage, FlashTotals};
 pub(super) use place::PLACE_BYTES;
 pub use place::{Extent, Place};
 pub use record::Fault;

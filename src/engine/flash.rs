@@ -1,0 +1,131 @@
+//! The flash tier as clients and operators see it: its statistics under memcached's names, and `extstore`.
+//!
+//! Where memcached compacts pages, the tier writes what was read once more when its chunk has to go: that is counted as rescues,
+//! and what nobody read as skipped.
+
+use crate::config::{Config, Ext};
+use crate::engine::Executor;
+use crate::engine::counters::Counts;
+use crate::engine::stats::{Report, Sink, Writer};
+use crate::store::{Flash, FlashOptions, FlashTotals};
+
+/// Chunks that are in memory at most: three on their way, one being written, one read back.
+const CHUNKS_IN_MEMORY: u64 = 5;
+
+/// The tier that `config` asks for.
+pub fn flash_options(config: &Config) -> Option<FlashOptions> {
+    config.flash.as_ref().map(|flash| FlashOptions {
+        files: flash.paths.iter().map(|path| path.bytes).collect(),
+        page_bytes: flash.page_bytes,
+        chunk_bytes: flash.wbuf_bytes,
+        item_bytes_min: flash.item_size.into(),
+        item_age: flash.item_age,
+        promotes: flash.recache_rate != 0,
+    })
+}
+
+impl<'e> Executor<'e> {
+    /// The flash tier, if there is one.
+    pub fn flash(&self) -> Option<&'e Flash> {
+        self.store.flash().map(|flash| &**flash)
+    }
+
+    /// `extstore`: changes a setting if `change` says so, and the tier follows, if there is one.
+    pub fn tune_flash(&self, change: impl FnOnce(&mut Ext) -> bool) -> bool {
+        self.shared.change(|live| {
+            let is_changed = change(&mut live.ext);
+            if let Some(flash) = self.store.flash() {
+                flash.set_item_bytes_min(live.ext.item_size.into());
+                flash.set_item_age(live.ext.item_age);
+                flash.set_promotes(live.ext.recache_rate != 0);
+            }
+            is_changed
+        })
+    }
+}
+
+impl Report<'_> {
+    /// The part of `stats` that is about reads, if there is a tier.
+    pub(super) fn flash_reads(&self, to: &mut Writer<'_, '_>, ring: &Counts) {
+        if self.store.flash().is_none() {
+            return;
+        }
+        to.put("get_extstore", ring.get_extstore);
+        to.put("get_aborted_extstore", ring.get_aborted_extstore);
+        to.put("get_oom_extstore", ring.get_oom_extstore);
+        to.put("recache_from_extstore", ring.recache_from_extstore);
+        to.put("miss_from_extstore", ring.miss_from_extstore);
+        to.put("badcrc_from_extstore", ring.badcrc_from_extstore);
+    }
+
+    /// The part of `stats` that is about the tier itself, if there is one.
+    pub(super) fn flash(&self, to: &mut Writer<'_, '_>) {
+        let Some(totals) = self.store.flash_totals() else { return };
+        to.put("extstore_memory_pressure", format_args!("{:.2}", self.memory_pressure()));
+        for (name, value) in named(&totals) {
+            to.put(format_args!("extstore_{name}"), value);
+        }
+    }
+
+    /// Percent of the memory limit that items take which are too small for flash, stubs among them.
+    fn memory_pressure(&self) -> f64 {
+        let bytes_min = self.store.flash().map_or(0, |flash| flash.item_bytes_min());
+        let small = usize::from(self.shared.classes.of(bytes_min));
+        let bytes: u64 = self.store.class_totals().iter().take(small).map(|class| class.bytes).sum();
+        100.0 * bytes as f64 / self.store.memory_limit().max(1) as f64
+    }
+
+    /// `stats extstore`: the next `most` pages from the number `from` on; the number to go on with, if there may be more. All
+    /// pages are of the default bucket.
+    pub fn stats_extstore(&self, from: u64, most: usize, sink: &mut Sink<'_>) -> Option<u64> {
+        let mut to = Writer::new(sink);
+        let pages = self.store.flash_pages(from, most);
+        for (number, page) in (from..).zip(&pages) {
+            to.put(format_args!("{number}:version"), page.version);
+            to.put(format_args!("{number}:bytes"), page.bytes);
+            to.put(format_args!("{number}:bucket"), 0);
+            to.put(format_args!("{number}:free_bucket"), 0);
+        }
+        (pages.len() == most).then(|| from + most as u64)
+    }
+
+    /// What of `stats memcrsd` is about the tier, if there is one.
+    pub(super) fn flash_troubles(&self, to: &mut Writer<'_, '_>) {
+        let Some(totals) = self.store.flash_totals() else { return };
+        to.put("memcrsd_flash_write_errors", totals.write_errors);
+        to.put("memcrsd_flash_read_errors", totals.read_errors);
+        to.put("memcrsd_flash_out_of_use", u8::from(totals.is_out_of_use));
+    }
+
+    /// Bound of the memory for chunks, bytes.
+    pub(super) fn flash_memory_bound(&self) -> u64 {
+        self.store.flash().map_or(0, |flash| CHUNKS_IN_MEMORY * flash.chunk_bytes())
+    }
+}
+
+/// Names and values, in memcached's order.
+fn named(totals: &FlashTotals) -> [(&'static str, u64); 21] {
+    [
+        ("compact_lost", totals.lost),
+        ("compact_rescues", totals.rescued),
+        ("compact_resc_cold", 0),
+        ("compact_resc_old", 0),
+        ("compact_skipped", totals.dropped_unread),
+        ("page_allocs", totals.pages_allocated),
+        ("page_evictions", totals.pages_evicted),
+        ("page_reclaims", totals.pages_reclaimed),
+        ("pages_free", totals.pages_free),
+        ("pages_used", totals.pages_used),
+        ("objects_evicted", totals.objects_evicted),
+        ("objects_read", totals.objects_read),
+        ("objects_written", totals.objects_written),
+        ("objects_used", totals.objects_used),
+        ("bytes_evicted", totals.bytes_evicted),
+        ("bytes_written", totals.bytes_written),
+        ("bytes_read", totals.bytes_read),
+        ("bytes_used", totals.bytes_used),
+        ("bytes_fragmented", totals.bytes_fragmented),
+        ("limit_maxbytes", totals.limit_maxbytes),
+        ("io_queue", totals.io_queue),
+    ]
+}
