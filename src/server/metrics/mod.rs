@@ -4,6 +4,7 @@
 //! request and a few seconds, so that slow or numerous clients cost little; connections over the bound wait in the backlog.
 
 mod page;
+mod rows;
 
 use crate::config::without_brackets;
 use crate::engine::{Report, Shared};

@@ -7,190 +7,15 @@
 //!
 //! Source: `memcached_exporter` 0.16.0, pkg/exporter/exporter.go; Prometheus, "Exposition formats", text format 0.0.4.
 
+use super::rows::{COUNTER, FLASH, GAUGE, GENERAL, ITEMS, OWN, OWN_FLASH, Row, SETTINGS, SLABS};
 use crate::config::OWN_VERSION;
-use crate::engine::latency::Kind;
+use crate::engine::latency::{Kind, Times};
 use crate::engine::ring_stats::RingLoad;
 use crate::engine::{Report, Shared};
 use crate::store::ReplicaMemory;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
-
-/// A statistic and its metric: name, type, help.
-type Row = (&'static str, &'static str, &'static str, &'static str);
-
-const COUNTER: &str = "counter";
-const GAUGE: &str = "gauge";
-
-/// From `stats` and `stats slabs`, for the whole server.
-const GENERAL: &[Row] = &[
-    ("uptime", "memcached_uptime_seconds", COUNTER, "Seconds since the start."),
-    ("time", "memcached_time_seconds", GAUGE, "Unix time of the server."),
-    ("rusage_user", "memcached_process_user_cpu_seconds_total", COUNTER, "CPU time in user mode."),
-    ("rusage_system", "memcached_process_system_cpu_seconds_total", COUNTER, "CPU time in the kernel."),
-    ("bytes", "memcached_current_bytes", GAUGE, "Bytes of all items, as memcached counts them."),
-    ("limit_maxbytes", "memcached_limit_bytes", GAUGE, "Memory limit (-m)."),
-    ("curr_items", "memcached_current_items", GAUGE, "Items stored."),
-    ("total_items", "memcached_items_total", COUNTER, "Items ever stored."),
-    ("bytes_read", "memcached_read_bytes_total", COUNTER, "Bytes received from clients."),
-    ("bytes_written", "memcached_written_bytes_total", COUNTER, "Bytes sent to clients."),
-    ("curr_connections", "memcached_current_connections", GAUGE, "Open connections."),
-    ("total_connections", "memcached_connections_total", COUNTER, "Connections accepted."),
-    ("rejected_connections", "memcached_connections_rejected_total", COUNTER, "Connections refused for -c."),
-    (
-        "conn_yields",
-        "memcached_connections_yielded_total",
-        COUNTER,
-        "Times a connection yielded after -R requests.",
-    ),
-    (
-        "listen_disabled_num",
-        "memcached_connections_listener_disabled_total",
-        COUNTER,
-        "Times accepting paused at the limit of connections.",
-    ),
-    ("evictions", "memcached_items_evicted_total", COUNTER, "Live items evicted."),
-    ("reclaimed", "memcached_items_reclaimed_total", COUNTER, "Expired items whose memory was reused."),
-    ("store_too_large", "memcached_item_too_large_total", COUNTER, "Stores over the item size limit (-I)."),
-    ("store_no_memory", "memcached_item_no_memory_total", COUNTER, "Stores that failed for lack of memory."),
-    ("lru_crawler_starts", "memcached_lru_crawler_starts_total", COUNTER, "Always 0: there is no crawler."),
-    (
-        "direct_reclaims",
-        "memcached_direct_reclaims_total",
-        COUNTER,
-        "Evictions by a write that needed memory.",
-    ),
-    (
-        "crawler_items_checked",
-        "memcached_lru_crawler_items_checked_total",
-        COUNTER,
-        "Items examined by the sweep for expired ones.",
-    ),
-    ("crawler_reclaimed", "memcached_lru_crawler_reclaimed_total", COUNTER, "Items removed by the sweep."),
-    (
-        "moves_to_cold",
-        "memcached_lru_crawler_moves_to_cold_total",
-        COUNTER,
-        "Always 0: there are no LRU lists.",
-    ),
-    ("moves_to_warm", "memcached_lru_crawler_moves_to_warm_total", COUNTER, "Items moved to the main queue."),
-    (
-        "moves_within_lru",
-        "memcached_lru_crawler_moves_within_lru_total",
-        COUNTER,
-        "Items reinserted into the main queue.",
-    ),
-    ("total_malloced", "memcached_malloced_bytes", GAUGE, "Memory of segments and large items in use."),
-    ("accepting_conns", "memcached_accepting_connections", GAUGE, "1 while connections are accepted."),
-];
-
-/// From `stats settings`; those of the crawler only while it is enabled.
-const SETTINGS: &[Row] = &[
-    ("maxconns", "memcached_max_connections", GAUGE, "Most connections (-c)."),
-    ("lru_crawler", "memcached_lru_crawler_enabled", GAUGE, "1 while the sweep for expired items is on."),
-    ("lru_crawler_sleep", "memcached_lru_crawler_sleep", GAUGE, "Setting without effect."),
-    ("lru_crawler_tocrawl", "memcached_lru_crawler_to_crawl", GAUGE, "Setting without effect."),
-    ("lru_maintainer_thread", "memcached_lru_crawler_maintainer_thread", GAUGE, "Setting without effect."),
-    ("hot_lru_pct", "memcached_lru_crawler_hot_percent", GAUGE, "Setting without effect."),
-    ("warm_lru_pct", "memcached_lru_crawler_warm_percent", GAUGE, "Setting without effect."),
-    ("hot_max_factor", "memcached_lru_crawler_hot_max_factor", GAUGE, "Setting without effect."),
-    ("warm_max_factor", "memcached_lru_crawler_warm_max_factor", GAUGE, "Setting without effect."),
-];
-
-/// From `stats items`, by class.
-const ITEMS: &[Row] = &[
-    ("number", "memcached_slab_current_items", GAUGE, "Items of the class."),
-    ("age", "memcached_slab_items_age_seconds", GAUGE, "Age of the oldest segment."),
-    (
-        "crawler_reclaimed",
-        "memcached_slab_items_crawler_reclaimed_total",
-        COUNTER,
-        "Items removed by the sweep.",
-    ),
-    ("evicted", "memcached_slab_items_evicted_total", COUNTER, "Live items evicted."),
-    (
-        "evicted_nonzero",
-        "memcached_slab_items_evicted_nonzero_total",
-        COUNTER,
-        "Evicted items that had an expiry.",
-    ),
-    (
-        "evicted_time",
-        "memcached_slab_items_evicted_time_seconds",
-        COUNTER,
-        "Seconds between last access and eviction of the last item evicted.",
-    ),
-    (
-        "evicted_unfetched",
-        "memcached_slab_items_evicted_unfetched_total",
-        COUNTER,
-        "Evicted items that were never fetched.",
-    ),
-    (
-        "expired_unfetched",
-        "memcached_slab_items_expired_unfetched_total",
-        COUNTER,
-        "Expired items that were never fetched.",
-    ),
-    (
-        "outofmemory",
-        "memcached_slab_items_outofmemory_total",
-        COUNTER,
-        "Stores that failed for lack of memory.",
-    ),
-    ("reclaimed", "memcached_slab_items_reclaimed_total", COUNTER, "Expired items removed."),
-    ("tailrepairs", "memcached_slab_items_tailrepairs_total", COUNTER, "Always 0."),
-    ("mem_requested", "memcached_slab_mem_requested_bytes", COUNTER, "Bytes of the items of the class."),
-    ("moves_to_cold", "memcached_slab_items_moves_to_cold", COUNTER, "Always 0."),
-    ("moves_to_warm", "memcached_slab_items_moves_to_warm", COUNTER, "Always 0."),
-    ("moves_within_lru", "memcached_slab_items_moves_within_lru", COUNTER, "Always 0."),
-    ("number_hot", "memcached_slab_hot_items", GAUGE, "Always 0."),
-    ("number_warm", "memcached_slab_warm_items", GAUGE, "Always 0."),
-    ("number_cold", "memcached_slab_cold_items", GAUGE, "Items of the class."),
-    ("number_temp", "memcached_slab_temporary_items", GAUGE, "Always 0."),
-    ("age_hot", "memcached_slab_hot_age_seconds", GAUGE, "Always 0."),
-    ("age_warm", "memcached_slab_warm_age_seconds", GAUGE, "Always 0."),
-];
-
-/// From `stats slabs`, by class.
-const SLABS: &[Row] = &[
-    ("chunk_size", "memcached_slab_chunk_size_bytes", GAUGE, "Largest item of the class."),
-    ("chunks_per_page", "memcached_slab_chunks_per_page", GAUGE, "Items of that size in 1 MiB."),
-    ("total_pages", "memcached_slab_current_pages", GAUGE, "Pages memcached would need for the class."),
-    ("total_chunks", "memcached_slab_current_chunks", GAUGE, "Chunks in those pages."),
-    ("used_chunks", "memcached_slab_chunks_used", GAUGE, "Places taken."),
-    ("free_chunks", "memcached_slab_chunks_free", GAUGE, "Places free."),
-    ("free_chunks_end", "memcached_slab_chunks_free_end", GAUGE, "Always 0."),
-];
-
-/// memcrsd's own.
-const OWN: &[Row] = &[
-    ("threads", "memcrsd_rings", GAUGE, "Rings, one thread each."),
-    ("get_expired", "memcrsd_get_expired_total", COUNTER, "Misses that found an expired item."),
-    ("get_flushed", "memcrsd_get_flushed_total", COUNTER, "Misses that found a flushed item."),
-    ("idle_kicks", "memcrsd_connections_idle_total", COUNTER, "Idle connections closed."),
-    ("auth_cmds", "memcrsd_logins_total", COUNTER, "Logins tried."),
-    ("auth_errors", "memcrsd_login_failures_total", COUNTER, "Failed logins."),
-    ("ssl_handshake_errors", "memcrsd_tls_handshake_errors_total", COUNTER, "TLS handshakes that failed."),
-    ("ssl_proto_errors", "memcrsd_tls_errors_total", COUNTER, "TLS connections that broke."),
-    ("memcrsd_pins", "memcrsd_pins", GAUGE, "Values being sent from item memory."),
-    ("memcrsd_stuck_rings", "memcrsd_stuck_rings", GAUGE, "Rings that do not turn."),
-    ("memcrsd_ring_stalls", "memcrsd_ring_stalls_total", COUNTER, "Times a ring was found not to turn."),
-    ("memcrsd_drafts", "memcrsd_drafts", GAUGE, "Values being received into item memory."),
-    (
-        "memcrsd_restored_items",
-        "memcrsd_restored_items",
-        GAUGE,
-        "Items that the start found in the memory file.",
-    ),
-    (
-        "memcrsd_restored_bytes",
-        "memcrsd_restored_bytes",
-        GAUGE,
-        "Bytes of those items, as memcached counts them.",
-    ),
-    ("memcrsd_restore_ms", "memcrsd_restore_milliseconds", GAUGE, "Time that the start took to find them."),
-];
 
 /// Commands counted by hits and misses; hits by class too.
 const COMMANDS: [&str; 6] = ["get", "delete", "incr", "decr", "cas", "touch"];
@@ -279,6 +104,7 @@ pub(super) fn page(report: &Report<'_>, shared: &Shared) -> String {
     page.sample("memcached_version", &[("version", version)], 1);
     commands(&mut page, &general);
     page.rows(GENERAL, &general);
+    page.rows(FLASH, &general);
     if settings.get("lru_crawler").is_none_or(|on| on != "yes") {
         settings.retain(|name, _| name == "maxconns");
     }
@@ -364,6 +190,7 @@ fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) 
     page.family("memcrsd_info", GAUGE, "The server's own version and its I/O engine.");
     page.sample("memcrsd_info", &[("version", OWN_VERSION), ("io_engine", engine)], 1);
     page.rows(OWN, general);
+    page.rows(OWN_FLASH, general);
     let memory = report.memory_parts();
     page.family("memcrsd_memory_bytes", GAUGE, "Memory by use; see stats memory.");
     for (part, bytes) in memory.parts {
@@ -371,7 +198,7 @@ fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) 
     }
     replicas(page, &memory.store.replicas);
     ring_loads(page, report);
-    times(page, shared);
+    times(page, shared, general.contains_key("extstore_limit_maxbytes"));
 }
 
 /// A series for each ring; see stats rings.
@@ -418,23 +245,32 @@ fn replicas(page: &mut Page, replicas: &[ReplicaMemory]) {
     });
 }
 
-fn times(page: &mut Page, shared: &Shared) {
-    const METRIC: &str = "memcrsd_request_seconds";
-    page.family(METRIC, "histogram", "Time of sampled requests inside the session; see stats latency.");
+fn times(page: &mut Page, shared: &Shared, has_flash: bool) {
+    const REQUESTS: &str = "memcrsd_request_seconds";
+    const FLASH_READS: &str = "memcrsd_flash_read_seconds";
     let times = shared.times();
-    let bucket = format!("{METRIC}_bucket");
+    page.family(REQUESTS, "histogram", "Time of sampled requests inside the session; see stats latency.");
     for (kind, name) in Kind::REQUESTS {
-        for power in BUCKETS {
-            let bound = Duration::from_nanos((1 << power) - 1);
-            let le = format!("{:.9}", bound.as_secs_f64());
-            page.sample(&bucket, &[("command", name), ("le", &le)], times.within(kind, bound));
-        }
-        let of = [("command", name)];
-        let all = times.of(kind).count;
-        page.sample(&bucket, &[("command", name), ("le", "+Inf")], all);
-        page.sample(&format!("{METRIC}_sum"), &of, times.sum(kind).as_secs_f64());
-        page.sample(&format!("{METRIC}_count"), &of, all);
+        histogram(page, REQUESTS, &[("command", name)], (&times, kind));
     }
+    if has_flash {
+        page.family(FLASH_READS, "histogram", "Time of reads from flash.");
+        histogram(page, FLASH_READS, &[], (&times, Kind::FlashRead));
+    }
+}
+
+/// The samples of a histogram.
+fn histogram(page: &mut Page, metric: &str, labels: &[(&str, &str)], (times, kind): (&Times, Kind)) {
+    let bucket = format!("{metric}_bucket");
+    let mut put = |le: &str, count| page.sample(&bucket, &[labels, &[("le", le)]].concat(), count);
+    for power in BUCKETS {
+        let bound = Duration::from_nanos((1 << power) - 1);
+        put(&format!("{:.9}", bound.as_secs_f64()), times.within(kind, bound));
+    }
+    let all = times.of(kind).count;
+    put("+Inf", all);
+    page.sample(&format!("{metric}_sum"), labels, times.sum(kind).as_secs_f64());
+    page.sample(&format!("{metric}_count"), labels, all);
 }
 
 #[cfg(test)]
@@ -443,7 +279,7 @@ mod tests {
 
     #[test]
     fn metrics_have_one_row_each() {
-        let mut names: Vec<_> = [GENERAL, SETTINGS, ITEMS, SLABS, OWN]
+        let mut names: Vec<_> = [GENERAL, FLASH, SETTINGS, ITEMS, SLABS, OWN, OWN_FLASH]
             .iter()
             .flat_map(|rows| rows.iter().map(|row| row.1))
             .collect();
