@@ -11,6 +11,7 @@ macro_rules! pages {
         $(
             /// [operations]: crate::manual::operations
             /// [migration]: crate::manual::migration
+            /// [flash]: crate::manual::flash
             /// [differences]: crate::manual::differences
             /// [limits]: crate::manual::limits
             /// [faults]: crate::manual::faults
@@ -28,6 +29,7 @@ macro_rules! pages {
 pages! {
     operations "operations.md"
     migration "migration.md"
+    flash "flash.md"
     differences "differences.md"
     limits "limits.md"
     faults "faults.md"
