@@ -83,11 +83,11 @@ struct Tiered {
 
 impl Tiered {
     fn new(options: Options) -> Self {
-        Self::over(store(options), Device::default())
+        Self::over(&store(options), Device::default())
     }
 
-    fn over(store: Arc<Store>, device: Device) -> Self {
-        Self { shard: shard(&store, 0), device }
+    fn over(store: &Arc<Store>, device: Device) -> Self {
+        Self { shard: shard(store, 0), device }
     }
 
     fn flash(&self) -> Arc<Flash> {
@@ -408,7 +408,7 @@ fn a_restart_keeps_what_is_on_flash() {
     let disk = Disk::new();
     let options = || tiered(4 << 20, 16 << 20);
     let count = 6000;
-    let mut before = Tiered::over(disk.start(options(), At::seconds_later(0)), Device::default());
+    let mut before = Tiered::over(&disk.start(options(), At::seconds_later(0)), Device::default());
     for n in 0..count {
         before.set(&format!("key-{n}"), &value(n));
     }
@@ -416,13 +416,13 @@ fn a_restart_keeps_what_is_on_flash() {
         let remove = |_: Option<&Item<'_>>| (Edit::Remove, ());
         before.shard.fresh(NOW).edit(format!("key-{n}").as_bytes(), &mut Data::None, remove).unwrap();
     }
-    let is_deleted = |n: usize| n % 7 == 0;
+    let is_deleted = |n: usize| n.is_multiple_of(7);
     let on_flash = before.totals().objects_used;
     assert!(on_flash > 2000);
     // Killed: two chunks at most are in memory.
     let Tiered { shard, device } = before;
     drop(shard);
-    let mut killed = Tiered::over(disk.start(options(), At::seconds_later(1)), device);
+    let mut killed = Tiered::over(&disk.start(options(), At::seconds_later(1)), device);
     let lost = on_flash - killed.totals().objects_used;
     assert!(lost > 0 && lost < 2 * CHUNK / 600, "{lost} lost");
     let mut missing = 0;
@@ -442,7 +442,7 @@ fn a_restart_keeps_what_is_on_flash() {
     let on_flash = killed.totals().objects_used;
     let Tiered { shard, device } = killed;
     drop(shard);
-    let mut stopped = Tiered::over(disk.start(options(), At::seconds_later(2)), device);
+    let mut stopped = Tiered::over(&disk.start(options(), At::seconds_later(2)), device);
     assert_eq!(stopped.totals().objects_used, on_flash);
     for n in 0..count {
         assert_eq!(stopped.get(&format!("key-{n}")), Some(value(n + 1)), "{n}");
@@ -450,7 +450,7 @@ fn a_restart_keeps_what_is_on_flash() {
     // Other files, and none.
     drop(stopped);
     let mut other =
-        Tiered::over(disk.start(tiered(4 << 20, 8 << 20), At::seconds_later(3)), Device::default());
+        Tiered::over(&disk.start(tiered(4 << 20, 8 << 20), At::seconds_later(3)), Device::default());
     assert_eq!(other.totals().objects_used, 0);
     let in_memory =
         (0..count).filter(|n| other.get(&format!("key-{n}")) == Some(value(n + 1))).count() as u64;
