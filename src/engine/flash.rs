@@ -95,6 +95,7 @@ impl Report<'_> {
         to.put("memcrsd_flash_write_errors", totals.write_errors);
         to.put("memcrsd_flash_read_errors", totals.read_errors);
         to.put("memcrsd_flash_out_of_use", u8::from(totals.is_out_of_use));
+        to.put("memcrsd_flash_promote_secs", self.store.flash().map_or(0, |flash| flash.promote_age()));
     }
 
     /// Bound of the memory for chunks, bytes.

@@ -281,6 +281,12 @@ pub(super) const OWN_FLASH: &[Row] = &[
         "1: the device has failed too often, nothing is moved to it any more.",
     ),
     (
+        "memcrsd_flash_promote_secs",
+        "memcrsd_flash_promote_seconds",
+        GAUGE,
+        "What is read twice within this time comes back to memory.",
+    ),
+    (
         "extstore_memory_pressure",
         "memcrsd_flash_memory_pressure_percent",
         GAUGE,

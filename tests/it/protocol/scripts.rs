@@ -38,6 +38,7 @@ scripts! {
     dumps_disabled: "dumps-disabled.txt",
     dumps_pipelined: "dumps-pipelined.txt",
     dumps: "dumps.txt",
+    extstore: "extstore.txt",
     flush_disabled: "flush-disabled.txt",
     flush: "flush.txt",
     half_close: "half-close.txt",
