@@ -45,11 +45,10 @@ impl WriteTxn<'_> {
 
     /// A place in the open chunk with this value in it.
     fn push(&mut self, key: &[u8], value: &[u8]) -> Option<Place> {
-        let books = self.segments.flash.as_mut()?;
-        let (place, has_work) = books.push(key, value);
+        let (place, has_work) = self.segments.flash.as_mut()?.push(key, value);
         // A chunk has been begun, or there was none for it.
         if has_work {
-            books.advance();
+            self.free_chunks();
             self.wake_tier();
         }
         place
@@ -84,11 +83,7 @@ impl WriteTxn<'_> {
             let Some(books) = &mut self.segments.flash else { return false };
             match books.next_leaving() {
                 Some(leaving) => self.leave(&leaving),
-                None => {
-                    if books.advance() {
-                        self.wake_tier();
-                    }
-                }
+                None => self.free_chunks(),
             }
         }
         self.segments.flash.as_ref().is_some_and(|books| books.flash().has_leaving())
@@ -131,12 +126,20 @@ impl WriteTxn<'_> {
         is_rescued
     }
 
-    /// Has the oldest chunks read if room is short; for a ring that has time.
-    pub(super) fn maintain_tier(&mut self, count: usize) -> bool {
-        let Some(books) = &mut self.segments.flash else { return false };
-        if books.advance() {
+    /// Gives back chunks without values, or has the oldest one read, if few are free.
+    fn free_chunks(&mut self) {
+        let evicts = self.evicts();
+        if self.segments.flash.as_mut().is_some_and(|books| books.advance(evicts)) {
             self.wake_tier();
         }
+    }
+
+    /// Has the oldest chunks read if room is short; for a ring that has time.
+    pub(super) fn maintain_tier(&mut self, count: usize) -> bool {
+        if self.segments.flash.is_none() {
+            return false;
+        }
+        self.free_chunks();
         let has_more = self.stow_idle();
         self.empty_chunks(count) || has_more
     }

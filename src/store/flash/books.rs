@@ -189,8 +189,8 @@ impl Books {
     }
 
     /// Gives back the oldest chunks if nothing is alive in them, and has the oldest one read if more must be free. True: there
-    /// is work for the thread of the tier.
-    pub(in crate::store) fn advance(&mut self) -> bool {
+    /// is work for the thread of the tier. Unless the store `evicts`, what is alive stays.
+    pub(in crate::store) fn advance(&mut self, evicts: bool) -> bool {
         let wanted = (self.flash.geometry.chunks() / FREE_PART).clamp(2, FREE_MAX);
         let flash = Arc::clone(&self.flash);
         for _ in 0..EMPTY_MAX {
@@ -202,6 +202,7 @@ impl Books {
                 return false;
             }
             match self.chunks.front() {
+                Some(chunk) if chunk.objects > 0 && !evicts => return false,
                 Some(chunk) if chunk.objects > 0 => {
                     desk.drain = Drain::Wanted(self.oldest);
                     self.rescue_bytes = flash.geometry.chunk_bytes / RESCUED_PART;

@@ -385,6 +385,30 @@ fn idle_values_go_before_memory_is_full() {
     assert_eq!(tiered.shard.store().totals().evictions, 0);
 }
 
+/// With -M what was accepted stays: a full device takes no more.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn nothing_leaves_a_device_without_eviction() {
+    let mut options = Options { evict: false, ..tiered(8 << 20, 2 << 20) };
+    options.flash.as_mut().unwrap().item_age = 10;
+    let mut tiered = Tiered::new(options);
+    let mut count = 0;
+    while set(&mut tiered.shard, &format!("key-{count}"), &value(count)).is_ok() {
+        count += 1;
+    }
+    let now = Timestamp(NOW.0 + 20);
+    for _ in 0..300 {
+        tiered.shard.maintain(now);
+        let flash = tiered.flash();
+        tiered.device.run(&flash);
+    }
+    let totals = tiered.totals();
+    assert!(totals.bytes_used > 1 << 20 && totals.objects_evicted == 0, "{totals:?}");
+    for n in 0..count {
+        assert_eq!(tiered.get(&format!("key-{n}")), Some(value(n)), "{n}");
+    }
+}
+
 /// Large items go too, and those of every size between.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
