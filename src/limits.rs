@@ -32,6 +32,12 @@ pub const PACKET_BODY_BYTES_MAX: u32 = 1 << 30;
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Pinned values of one connection at which its next command waits for the send.
 pub const OUTPUT_PIECES_MAX: usize = 64;
+/// Values on flash of one connection at which its next command waits for the send, which reads them all at once.
+pub const OUTPUT_HOLES_MAX: usize = 64;
+/// Bytes of them at which it does: they are held in memory until the client has taken them.
+pub const OUTPUT_HOLES_BYTES_MAX: usize = 1 << 20;
+/// Values on flash that one command has read: others may have moved them away again each time. Then it is refused.
+pub const LOADS_MAX: u8 = 3;
 /// Length at which `stats cachedump` ends, bytes, as in memcached.
 pub const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Prefixes that `stats detail` counts, as in memcached; those that come later are not counted. With the longest

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime};
 use crate::engine::Executor;
 use crate::engine::observe::Found;
-use crate::store::{Data, Edit, EditError, Item, Lookup, Put, Retry, UpdateMetadata, Value};
+use crate::store::{Data, Edit, EditError, Item, Lookup, Put, Retry, Stub, UpdateMetadata, Value};
 
 /// A meta get.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,8 @@ pub struct MetaHit {
     pub cas: u64,
     /// Length of the value, bytes.
     pub value_bytes: usize,
+    /// The value is on flash.
+    pub stub: Option<Stub>,
     /// When it expires, before this get changed that.
     pub exptime: Timestamp,
     /// When it was last used before this get.
@@ -101,7 +103,7 @@ impl Executor<'_> {
             Lookup::Hit(item) => {
                 // Almost all gets change nothing and need no writer's lock.
                 if fetch.touch.is_none() && fetch.recache.is_none() && (!item.stale() || item.won()) {
-                    let seen = seen(&item, cas_enabled, false);
+                    let seen = seen(&item, cas_enabled, now, false);
                     show(&seen, Some(&item));
                     if !fetch.unused {
                         item.record_access(now);
@@ -172,7 +174,7 @@ impl Executor<'_> {
                     .is_some_and(|recache| exptime != Timestamp::NEVER && exptime < recache)
                     && !old.won();
                 let won = recached || (old.stale() && !old.won());
-                let seen = seen(old, cas_enabled, won);
+                let seen = seen(old, cas_enabled, now, won);
                 show(&seen, Some(old));
                 let update = UpdateMetadata { exptime: touch, won: won.then_some(true), stale: None };
                 let is_change = won || touch.is_some();
@@ -286,11 +288,13 @@ impl Executor<'_> {
     }
 }
 
-fn seen(item: &Item<'_>, cas_enabled: bool, won: bool) -> MetaHit {
+fn seen(item: &Item<'_>, cas_enabled: bool, now: Timestamp, won: bool) -> MetaHit {
+    let stub = item.stub(now);
     MetaHit {
         flags: item.flags(),
         cas: if cas_enabled { item.cas() } else { 0 },
-        value_bytes: item.value_bytes(),
+        value_bytes: stub.map_or_else(|| item.stored_bytes(), |stub| stub.place.value_bytes()),
+        stub,
         exptime: item.exptime(),
         last_access: item.last_access(),
         fetched: item.fetched(),
@@ -307,6 +311,7 @@ fn created(now: Timestamp) -> MetaHit {
         flags: 0,
         cas: 0,
         value_bytes: 0,
+        stub: None,
         exptime: Timestamp::NEVER,
         last_access: now,
         fetched: false,

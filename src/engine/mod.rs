@@ -13,6 +13,7 @@ mod dump;
 mod flash;
 pub mod hotkeys;
 pub mod latency;
+mod load;
 mod memcrsd_stats;
 mod meta;
 mod observe;
@@ -26,6 +27,7 @@ pub mod watch;
 
 pub use dump::ClassSet;
 pub use flash::flash_options;
+pub use load::Hit;
 pub use meta::{MetaDelete, MetaGet, MetaGetResult, MetaHit};
 pub use observe::Reason;
 pub use shared::{Gauges, Shared, Stop, classes};
@@ -38,7 +40,7 @@ use crate::engine::latency::Kind;
 use crate::engine::observe::Found;
 use crate::engine::sample::{Sample, Sampler};
 use crate::limits::EXPTIME_RELATIVE_MAX;
-use crate::store::{EditError, Fresh, Hash, Item, Lookup, Retry, Shard, Store, Version, Wanted};
+use crate::store::{EditError, Fresh, Hash, Item, Lookup, Retry, Shard, Store, Version};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,11 +73,6 @@ impl Engine {
         &mut self.shard
     }
 
-    /// The value on flash that the command lacks which ended with [`Retry::Load`].
-    pub fn take_wanted(&mut self) -> Option<Wanted> {
-        self.shard.take_wanted()
-    }
-
     /// What this ring counts.
     pub fn counters(&self) -> &Counters {
         &self.counters.ring
@@ -99,6 +96,7 @@ impl Engine {
             is_timed: sample == Sample::Times,
             connection: 0,
             is_patient: true,
+            may_load: true,
         }
     }
 }
@@ -117,6 +115,8 @@ pub struct Executor<'e> {
     connection: u32,
     /// What must wait for other rings is tried again later, not refused.
     is_patient: bool,
+    /// What must wait for a value on flash is, too.
+    may_load: bool,
 }
 
 impl<'e> Executor<'e> {
@@ -151,6 +151,12 @@ impl<'e> Executor<'e> {
         self.is_patient = false;
     }
 
+    /// Refuses, for the rest of this turn, what needs a value in memory that is on flash.
+    #[cold]
+    pub fn refuse_loads(&mut self) {
+        self.may_load = false;
+    }
+
     /// What came of a try to change something: an error that is not the end of it is one to try again.
     #[inline]
     fn settle<T, E>(&self, tried: Result<T, E>) -> Result<Result<T, E>, Retry>
@@ -160,7 +166,9 @@ impl<'e> Executor<'e> {
     {
         let Err(error) = tried else { return Ok(tried) };
         match error.into() {
-            EditError::Retry(retry) if self.is_patient || retry != Retry::Stalled => Err(retry),
+            EditError::Retry(Retry::Stalled) if !self.is_patient => Ok(Err(error)),
+            EditError::Retry(Retry::Load) if !self.may_load => Ok(Err(error)),
+            EditError::Retry(retry) => Err(retry),
             _ => Ok(Err(error)),
         }
     }
@@ -230,7 +238,7 @@ impl<'e> Executor<'e> {
 
     /// Looks `key` up as get does: counts, and marks a hit as used.
     #[inline]
-    pub fn get(&mut self, key: &[u8]) -> Option<Item<'_>> {
+    pub fn get(&mut self, key: &[u8]) -> Option<Hit<'_>> {
         self.get_hashed(self.fresh.hash(key), key)
     }
 
@@ -244,18 +252,19 @@ impl<'e> Executor<'e> {
 
     /// As [`Executor::get`], with the hash that [`Executor::prefetch`] told.
     #[inline]
-    pub fn get_hashed(&mut self, hash: Hash, key: &[u8]) -> Option<Item<'_>> {
+    pub fn get_hashed(&mut self, hash: Hash, key: &[u8]) -> Option<Hit<'_>> {
         let (counters, shared, observer) = (self.counters, self.shared, self.observer());
         let now = self.now();
         let found = match self.fresh.find_hashed(hash, key) {
             Lookup::Hit(item) => {
                 let class = shared.class_of(&item);
                 counters.classes[usize::from(class) % counters::CLASSES].get_hits.add(1);
+                let stub = item.stub(now);
                 item.record_access(now);
                 if let Some(observer) = observer {
                     observer.fetched(key, Found::Yes(class, item.value_bytes()));
                 }
-                return Some(item);
+                return Some(Hit { item, stub });
             }
             Lookup::Miss => Found::No,
             Lookup::Expired => {

@@ -5,7 +5,7 @@ use crate::command::{Deleted, Exptime, Flushed, Mode, StorageRequest, Stored, To
 use crate::engine::Executor;
 use crate::engine::observe::Found;
 use crate::store::{
-    Data, Edit, EditError, Item, Put, Reservation, ReserveError, Retry, UpdateMetadata, Value,
+    Data, Edit, EditError, Item, Put, Reservation, ReserveError, Retry, Stub, UpdateMetadata, Value,
 };
 
 /// How a store's cas compared.
@@ -228,15 +228,16 @@ impl Executor<'_> {
         &mut self,
         key: &[u8],
         exptime: Exptime,
-        mut show: impl FnMut(&Item<'_>),
+        mut show: impl FnMut(&Item<'_>, Option<Stub>),
     ) -> Result<Touched, Retry> {
         let (now, shared) = (self.now(), self.shared);
         let deadline = self.deadline(exptime);
         let edited = self.fresh.edit(key, &mut Data::None, |old| match old {
             None => (Edit::Keep, None),
             Some(old) => {
+                let stub = old.stub(now);
                 old.record_access(now);
-                show(old);
+                show(old, stub);
                 let amend = UpdateMetadata { exptime: Some(deadline), ..UpdateMetadata::default() };
                 (Edit::UpdateMetadata(amend), Some((shared.class_of(old), old.value_bytes())))
             }

@@ -3,6 +3,7 @@
 //!
 //! Each target takes arbitrary bytes and panics if a promise is broken.
 
+pub mod flash;
 mod memory_file;
 mod model;
 pub mod rings;
@@ -16,14 +17,15 @@ pub use storage::storage;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Environment};
-use crate::engine::{Engine, Shared};
+use crate::engine::{Engine, Shared, flash_options};
 use crate::limits::{LINE_BYTES_MAX, RESERVATION_WAIT_MAX};
 use crate::output::Output;
 use crate::proto::meta::KeyBuffer;
 use crate::proto::text::{Command, Verb};
-use crate::session::udp::{Datagrams, Exchange};
+use crate::session::udp::{Datagrams, Exchange, Then};
 use crate::session::{Next, Session};
-use crate::store::{Host, Options, Store};
+use crate::store::{FlashOptions, Host, Options, Store};
+use flash::MemoryDevice;
 use std::sync::Arc;
 
 /// A host without other rings.
@@ -38,6 +40,10 @@ impl Host for Alone {
 /// # Panics
 /// There is no address space.
 pub fn store(config: &Config, rings: usize) -> Arc<Store> {
+    store_with(config, rings, flash_options(config))
+}
+
+fn store_with(config: &Config, rings: usize, flash: Option<FlashOptions>) -> Arc<Store> {
     let options = Options {
         memory_limit: config.maxbytes,
         item_size_max: config.item_size_max,
@@ -49,7 +55,7 @@ pub fn store(config: &Config, rings: usize) -> Arc<Store> {
         log_entries: None,
         address_space: None,
         memory_file: None,
-        flash: crate::engine::flash_options(config),
+        flash,
     };
     Store::new(options, Box::new(Alone)).expect("address space")
 }
@@ -59,8 +65,12 @@ pub fn store(config: &Config, rings: usize) -> Arc<Store> {
 /// # Panics
 /// There is no address space.
 pub fn engine(config: Config) -> Engine {
-    let shard = store(&config, 1).shard(0);
-    let engine = Engine::new(Shared::new(config, Clock::start(), 1), shard, 0);
+    let store = store(&config, 1);
+    engine_on(config, &store)
+}
+
+fn engine_on(config: Config, store: &Arc<Store>) -> Engine {
+    let engine = Engine::new(Shared::new(config, Clock::start(), 1), store.shard(0), 0);
     engine.advance(Timestamp(100));
     engine
 }
@@ -76,12 +86,21 @@ pub struct Peer {
     /// Replies not yet taken.
     answers: Vec<u8>,
     closed: bool,
+    /// Of the flash tier, if there is one.
+    device: MemoryDevice,
+    /// See [`Peer::stows_again`].
+    stowed_again: Box<[u8]>,
 }
 
 impl Peer {
     /// A client with a server of its own.
     pub fn new(config: Config) -> Self {
-        let engine = engine(config);
+        let store = store(&config, 1);
+        Self::on_store(config, &store)
+    }
+
+    fn on_store(config: Config, store: &Arc<Store>) -> Self {
+        let engine = engine_on(config, store);
         let session = Session::new(&engine, 30, engine.shared().config.protocol);
         Self {
             engine,
@@ -90,6 +109,8 @@ impl Peer {
             out: Output::default(),
             answers: Vec::new(),
             closed: false,
+            device: MemoryDevice::default(),
+            stowed_again: Box::default(),
         }
     }
 
@@ -117,9 +138,18 @@ impl Peer {
         Exchange::new(&self.engine, 33, datagram)
     }
 
-    /// Continues serving it.
+    /// Continues serving it; false if it has been served.
     pub fn step(&mut self, exchange: &mut Exchange, datagram: &[u8]) -> bool {
-        exchange.step(&mut self.engine, datagram)
+        match exchange.step(&mut self.engine, datagram) {
+            Then::Go => return true,
+            Then::Load => {
+                self.load_wanted(exchange.take_wanted());
+                return true;
+            }
+            Then::Send => {}
+        }
+        self.fill_exchange(exchange);
+        false
     }
 
     fn new_session(&self, id: u32) -> Session {
@@ -162,12 +192,15 @@ impl Peer {
                     assert!(self.carry.is_empty(), "a reservation is filled before more is asked for");
                 }
                 Next::Stall => panic!("there is no ring to wait for"),
-                Next::Load => panic!("there is no flash tier"),
+                Next::Load => {
+                    let wanted = self.session.take_wanted();
+                    self.load_wanted(wanted);
+                }
                 // Nobody gives any back meanwhile.
                 Next::Wait => self.session.note_waited(RESERVATION_WAIT_MAX),
                 Next::Read | Next::Resume | Next::Watch => {}
             }
-            if !matches!(progress.next, Next::Resume | Next::Wait) {
+            if !matches!(progress.next, Next::Resume | Next::Wait | Next::Load) {
                 break;
             }
         }
@@ -179,6 +212,9 @@ impl Peer {
     }
 
     fn collect(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        self.fill(&mut out);
+        self.out = out;
         self.out.pieces().for_each(|piece| self.answers.extend_from_slice(piece));
         self.out.clear();
     }

@@ -8,6 +8,7 @@ use crate::engine::connections::Address;
 use crate::engine::counters::{Counters, RingCounters};
 use crate::engine::{Engine, Shared};
 use crate::limits::{SLOW_BYTES_PER_SEC, SLOW_TIME};
+use crate::store::Flash;
 use crate::tls::Certificates;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -330,6 +331,11 @@ impl RingContext {
     /// Log position of the slowest ring; `None` if no ring lags.
     pub(super) fn slowest(&self) -> Option<u64> {
         self.engine.borrow_mut().shard_mut().store().slowest()
+    }
+
+    /// The tier of values on flash, if there is one.
+    pub(super) fn flash(&self) -> Option<Arc<Flash>> {
+        self.engine.borrow_mut().shard_mut().store().flash().cloned()
     }
 
     /// True if pins hold so much memory that clients which take nothing must let go of theirs.

@@ -23,6 +23,7 @@ mod error;
 mod health;
 mod host;
 mod listen;
+mod load;
 mod metrics;
 mod pinning;
 mod ring;

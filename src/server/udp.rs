@@ -3,7 +3,8 @@
 //! served.
 
 use super::context::RingContext;
-use crate::session::udp::{Datagrams, Exchange};
+use super::load::{load_holes, load_wanted};
+use crate::session::udp::{Datagrams, Exchange, Then};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,8 +33,18 @@ pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
         ring.counters().bytes_read.add(datagram.len() as u64);
         let exchange = Exchange::new(&ring.engine.borrow(), id, datagram);
         let Some(mut exchange) = exchange else { continue };
-        while exchange.step(&mut ring.engine.borrow_mut(), datagram) {
-            uring::yield_now().await;
+        loop {
+            let then = exchange.step(&mut ring.engine.borrow_mut(), datagram);
+            match then {
+                Then::Go => uring::yield_now().await,
+                Then::Load => load_wanted(&ring, exchange.take_wanted()).await,
+                Then::Send => break,
+            }
+        }
+        let mut holes = exchange.take_holes();
+        if !holes.is_empty() {
+            load_holes(&ring, &mut holes).await;
+            exchange.fill(holes);
         }
         send_replies(&ring, &mut socket, &mut exchange, (&mut replies, peer)).await;
     }

@@ -8,12 +8,12 @@ use crate::limits::{MEMCACHED_VERSION, SASL_BYTES_MAX};
 use crate::output::Output;
 use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
 
-use crate::engine::ClassSet;
+use crate::engine::{ClassSet, Hit};
 use crate::session::auth::MECHANISM;
 use crate::session::dump::Form;
 use crate::session::list::List;
 use crate::session::text::touch_and_stage;
-use crate::store::{Data, Item, Retry};
+use crate::store::{Data, Item, Retry, Stub};
 
 /// Length of a hit's extras: the client flags, bytes.
 const FLAGS_BYTES: usize = 4;
@@ -288,12 +288,13 @@ fn packet_get(
     (key, with_key, touch): (&[u8], bool, Option<Exptime>),
 ) -> Result<(), Retry> {
     let cas_enabled = feed.executor.shared().config.cas_enabled;
-    let stage = |out: &mut Output, item: &Item<'_>| {
-        let value = item.value();
+    let stage = |out: &mut Output, item: &Item<'_>, stub: Option<Stub>| {
+        let from = out.staged.len();
+        let value = if stub.is_none() { item.value() } else { &[] };
         let parts = Parts {
             extras_bytes: FLAGS_BYTES,
             key_bytes: if with_key { key.len() } else { 0 },
-            value_bytes: value.len(),
+            value_bytes: stub.map_or(value.len(), |stub| stub.place.value_bytes()),
             cas: if cas_enabled { item.cas() } else { 0 },
         };
         binary::push_header(&mut out.staged, echo, Status::Ok, parts);
@@ -301,12 +302,15 @@ fn packet_get(
         if with_key {
             out.staged.extend_from_slice(key);
         }
-        out.push_value(item, value);
+        let Some(stub) = stub else { return out.push_value(item, value) };
+        let mut on_miss = Vec::new();
+        push_missed(&mut on_miss, echo, replies, key, with_key);
+        out.push_hole(key, stub, from, out.staged.len(), on_miss);
     };
     let touched = if let Some(exptime) = touch {
         touch_and_stage(feed, key, exptime, stage)?
-    } else if let Some(item) = feed.executor.get(key) {
-        stage(feed.out, &item);
+    } else if let Some(Hit { item, stub }) = feed.executor.get(key) {
+        stage(feed.out, &item, stub);
         Touched::Touched
     } else {
         Touched::NotFound
@@ -314,15 +318,22 @@ fn packet_get(
     match touched {
         Touched::Touched => {}
         Touched::NoMemory => Session::refuse_packet(feed, echo, Status::NoMemory),
-        Touched::NotFound if replies.quiet() => {}
-        Touched::NotFound if with_key => {
-            let parts = Parts { key_bytes: key.len(), ..Parts::default() };
-            binary::push_header(&mut feed.out.staged, echo, Status::NotFound, parts);
-            feed.out.staged.extend_from_slice(key);
-        }
-        Touched::NotFound => Session::refuse_packet(feed, echo, Status::NotFound),
+        Touched::NotFound => push_missed(&mut feed.out.staged, echo, replies, key, with_key),
     }
     Ok(())
+}
+
+/// Appends the answer to a get that finds nothing.
+fn push_missed(out: &mut Vec<u8>, echo: Echo, replies: Replies, key: &[u8], with_key: bool) {
+    if replies.quiet() {
+        return;
+    }
+    if !with_key {
+        return binary::push_reply(out, echo, Status::NotFound, Status::NotFound.text(), 0);
+    }
+    let parts = Parts { key_bytes: key.len(), ..Parts::default() };
+    binary::push_header(out, echo, Status::NotFound, parts);
+    out.extend_from_slice(key);
 }
 
 fn packet_touch(
@@ -333,7 +344,7 @@ fn packet_touch(
 ) -> Result<(), Retry> {
     let mut found = (0, 0);
     let cas_enabled = feed.executor.shared().config.cas_enabled;
-    let touched = feed.executor.touch(key, exptime, |item| {
+    let touched = feed.executor.touch(key, exptime, |item, _| {
         found = (item.flags(), if cas_enabled { item.cas() } else { 0 });
     })?;
     match touched {

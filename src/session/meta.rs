@@ -236,7 +236,7 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
     let touched = request.touch.map(|exptime| feed.executor.deadline(exptime));
     let vivified = request.vivify.map(|exptime| feed.executor.deadline(exptime));
     let out = &mut *feed.out;
-    let mark = out.mark();
+    let (mark, from) = (out.mark(), out.staged.len());
     let fetched = feed.executor.fetch(&fetch, |seen, item| {
         out.rewind(mark);
         // A client that has this version already wants no value.
@@ -244,11 +244,20 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
         push_head(&mut out.staged, value, seen.value_bytes);
         let expiries = Expiries { touched, vivified, now };
         push_flags(&mut out.staged, request, (key, item), seen, expiries);
-        if value {
-            if let Some(item) = item {
-                out.push_value(item, item.value());
+        if !value {
+            return;
+        }
+        let at = out.staged.len();
+        if let (Some(item), None) = (item, seen.stub) {
+            out.push_value(item, item.value());
+        }
+        out.staged.extend_from_slice(LINE_END);
+        if let Some(stub) = seen.stub {
+            let mut on_miss = Vec::new();
+            if !request.replies.quiet() {
+                push_code_line(&mut on_miss, *b"EN", request, key);
             }
-            out.staged.extend_from_slice(LINE_END);
+            out.push_hole(key, stub, from, at, on_miss);
         }
     });
     if !matches!(fetched, Ok(MetaGetResult::Hit)) {
@@ -332,7 +341,11 @@ fn meta_delete(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>)
 
 /// Stages a code with the opaque and the key.
 fn code_line(feed: &mut InputBatch<'_, '_>, code: [u8; 2], request: &Request<'_>, key: &[u8]) {
-    let out = &mut feed.out.staged;
+    push_code_line(&mut feed.out.staged, code, request, key);
+}
+
+/// Appends a code with the opaque and the key.
+fn push_code_line(out: &mut Vec<u8>, code: [u8; 2], request: &Request<'_>, key: &[u8]) {
     out.extend_from_slice(&code);
     meta::push_opaque_and_key(out, request, key);
     out.extend_from_slice(LINE_END);

@@ -31,10 +31,12 @@ pub use copy::Copied;
 use crate::command::{Mode, StorageRequest, Stored};
 use crate::config::Protocol;
 use crate::engine::{Engine, Executor};
-use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN, OUTPUT_BYTES_MAX, RESERVATION_WAIT_MAX};
+use crate::limits::{
+    DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN, LOADS_MAX, OUTPUT_BYTES_MAX, RESERVATION_WAIT_MAX,
+};
 use crate::output::{Output, Part};
 use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
-use crate::store::{Reservation, Retry};
+use crate::store::{Reservation, Retry, Wanted};
 use std::time::Duration;
 
 /// Turns of eviction that a value may take besides the first before others have theirs: about 100 µs.
@@ -53,8 +55,8 @@ pub enum Next {
     /// Other rings have to catch up before the next command can run. Call `feed` again with the unconsumed rest when they
     /// have ([`crate::store::Store::slowest`]), or after [`Session::refuse_stalls`] when that takes too long.
     Stall,
-    /// The next command needs a value in memory that is on flash: [`Engine::take_wanted`] says which. Read it, have it promoted,
-    /// and call `feed` again.
+    /// The next command needs a value in memory that is on flash: [`Session::take_wanted`] says which. Read it, have it promoted
+    /// ([`Executor::promote`]) or given up ([`Executor::lost`]), and call `feed` again with the unconsumed rest.
     Load,
     /// A large value is on its way: `lend_reservation`, receive into it, `return_reservation`, then `feed` again.
     Receive,
@@ -152,6 +154,10 @@ pub struct Session {
     lacks_value: bool,
     /// The client is the server's own copy of another.
     is_copy: bool,
+    /// Values that the command at the front of the input has had read from flash.
+    loads: u8,
+    /// The one it lacks now.
+    wanted: Option<Box<Wanted>>,
 }
 
 /// One call of [`Session::feed`].
@@ -164,6 +170,8 @@ struct InputBatch<'f, 'e> {
     looked: usize,
     /// Commands that may still run before other connections have their turn.
     budget: u32,
+    /// Values that the first command has had read from flash.
+    loads: u8,
     out: &'f mut Output,
 }
 
@@ -232,6 +240,8 @@ impl Session {
             datagram: None,
             lacks_value: false,
             is_copy: false,
+            loads: 0,
+            wanted: None,
         }
     }
 
@@ -241,16 +251,22 @@ impl Session {
         Self { datagram, refuses_stalls: true, ..Self::new(engine, id, Protocol::Auto) }
     }
 
-    /// Tells the executor what is special about this session.
+    /// Tells the executor what is special about this feed.
     #[cold]
-    fn prepare(&mut self, executor: &mut Executor<'_>) {
+    fn prepare(&mut self, feed: &mut InputBatch<'_, '_>) {
         if self.refuses_stalls {
             // Datagrams wait for nothing.
             self.refuses_stalls = self.datagram.is_some();
-            executor.refuse_stalls();
+            feed.executor.refuse_stalls();
         }
         if self.is_copy {
-            executor.set_copy();
+            feed.executor.set_copy();
+        }
+        feed.loads = std::mem::take(&mut self.loads);
+        if feed.loads >= LOADS_MAX {
+            // Those that follow it may have values read.
+            feed.executor.refuse_loads();
+            feed.budget = 1;
         }
     }
 
@@ -259,10 +275,10 @@ impl Session {
         // Made in place: a function that returns it would copy it.
         let executor = engine.fresh();
         let budget = executor.shared().config.reqs_per_event;
-        let mut feed = InputBatch { executor, input, at: 0, looked: 0, budget, out };
+        let mut feed = InputBatch { executor, input, at: 0, looked: 0, budget, loads: 0, out };
         feed.executor.set_connection(self.id);
-        if self.refuses_stalls || self.is_copy {
-            self.prepare(&mut feed.executor);
+        if self.refuses_stalls || self.is_copy || self.loads > 0 {
+            self.prepare(&mut feed);
         }
         self.verbose = feed.executor.shared().verbosity() > 1;
         self.lacks_value = false;
@@ -402,8 +418,24 @@ impl Session {
         };
         tried.unwrap_or_else(|retry| {
             feed.at = front;
+            if retry == Retry::Load {
+                self.note_wanted(feed);
+            }
             Step::Stop(retry.into())
         })
+    }
+
+    /// The command at hand lacks a value that is on flash.
+    #[cold]
+    fn note_wanted(&mut self, feed: &mut InputBatch<'_, '_>) {
+        let is_first = feed.at == 0;
+        self.loads = 1 + if is_first { feed.loads } else { 0 };
+        self.wanted = feed.executor.take_wanted().map(Box::new);
+    }
+
+    /// The value that is to be read after [`Next::Load`].
+    pub fn take_wanted(&mut self) -> Option<Box<Wanted>> {
+        self.wanted.take()
     }
 
     /// Decides how the value of `store` gets in. `block_bytes` is the value with its line end, and `after` the input

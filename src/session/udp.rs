@@ -7,8 +7,9 @@
 use super::{Next, Session};
 use crate::engine::Engine;
 use crate::limits::DATAGRAM_REPLY_BYTES_MAX;
-use crate::output::{Cursor, Output, Receiver};
+use crate::output::{Cursor, Hole, Output, Receiver};
 use crate::proto::udp::{self, Gap, Messages, PART_BYTES_MAX};
+use crate::store::Wanted;
 
 /// Datagrams, one behind the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +28,18 @@ impl Datagrams {
     }
 }
 
-/// A request and its replies: run with [`Exchange::step`], then cut with [`Exchange::cut`].
+/// What is to be done after a step of an [`Exchange`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The next step.
+    Go,
+    /// The next step, after [`Next::Load`].
+    Load,
+    /// The replies are complete but for [`Exchange::take_holes`].
+    Send,
+}
+
+/// A request and its replies: run with [`Exchange::step`], filled with [`Exchange::fill`], then cut with [`Exchange::cut`].
 #[derive(Debug)]
 pub struct Exchange {
     request: u16,
@@ -69,27 +81,48 @@ impl Exchange {
         })
     }
 
-    /// Runs some of the commands in `datagram`, which is the one it began with; true if there are more.
+    /// Runs some of the commands in `datagram`, which is the one it began with.
     ///
     /// What is unfinished at its end is passed over in silence. Watching needs a connection: it is ended.
-    pub fn step(&mut self, engine: &mut Engine, datagram: &[u8]) -> bool {
+    pub fn step(&mut self, engine: &mut Engine, datagram: &[u8]) -> Then {
         let mut out = Output::for_receiver(Receiver::Datagrams);
         let progress = self.session.feed(engine, &datagram[self.at..], &mut out);
         self.at += progress.consumed;
-        let largest = out.pinned().map(|(_, bytes)| bytes).max().unwrap_or(0);
-        self.largest_value = self.largest_value.max(largest);
+        self.largest_value = self.largest_value.max(out.longest_value());
         self.replies.append(out);
         if self.replies.len() - self.largest_value > DATAGRAM_REPLY_BYTES_MAX {
             self.replies.clear();
-            return false;
+            return Then::Send;
         }
-        if progress.next == Next::Resume {
-            return true;
+        match progress.next {
+            Next::Resume => return Then::Go,
+            Next::Load => return Then::Load,
+            _ => {}
         }
         let is_quit = datagram[udp::FRAME_BYTES..].starts_with(b"quit");
         self.is_goodbye = progress.next == Next::Close && is_quit && self.replies.is_empty();
-        self.gaps = self.replies.pinned().map(|(at, bytes)| Gap { at, bytes }).collect();
-        false
+        self.note_gaps();
+        Then::Send
+    }
+
+    fn note_gaps(&mut self) {
+        self.gaps = self.replies.values().map(|(at, bytes)| Gap { at, bytes }).collect();
+    }
+
+    /// The value that is to be read after [`Then::Load`].
+    pub fn take_wanted(&mut self) -> Option<Box<Wanted>> {
+        self.session.take_wanted()
+    }
+
+    /// Takes the values that the replies lack: see [`Output::take_holes`].
+    pub fn take_holes(&mut self) -> Vec<Hole> {
+        self.replies.take_holes()
+    }
+
+    /// Gives them back.
+    pub fn fill(&mut self, holes: Vec<Hole>) {
+        self.replies.fill(holes);
+        self.note_gaps();
     }
 
     /// Appends the next replies to `answers`, until there are `count` datagrams in it or none is left.

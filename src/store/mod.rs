@@ -82,7 +82,7 @@ pub use flash::{
     Extent, Fault, Flash, FlashOptions, FlashPage, FlashTotals, Job, Place, Read, Source, Write,
 };
 pub use host::Host;
-pub use item::{Item, Version};
+pub use item::{Item, Stub, Version};
 pub use item_ref::Hash;
 pub use memory_file::{MemoryFile, MemoryFileError, Occasion, memory_file_sections, mend_memory_file};
 pub use pin::{Pin, Share};

@@ -217,6 +217,20 @@ impl Fresh<'_> {
         self.now
     }
 
+    /// See [`Shard::take_wanted`].
+    pub fn take_wanted(&mut self) -> Option<Wanted> {
+        self.shard.take_wanted()
+    }
+
+    /// Moves the value of `key` to flash, for tests; false if it stays where it is.
+    #[doc(hidden)]
+    pub fn stow(&mut self, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        let mut txn = self.shard.write_txn();
+        let Some((item_ref, item)) = txn.find(hash, key) else { return false };
+        txn.has_log_room(1) && txn.stow(item_ref, &item, hash)
+    }
+
     /// Takes another time, which the store has been set to.
     pub fn set_now(&mut self, now: Timestamp) {
         self.now = now;

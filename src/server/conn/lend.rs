@@ -1,6 +1,7 @@
 //! Memory that a connection lends to the kernel: unfinished values, and replies with values pinned in the store.
 
-use crate::store::{Pin, Reservation};
+use crate::output::Held;
+use crate::store::Reservation;
 
 #[expect(unsafe_code, reason = "the kernel writes values into item memory")]
 // SAFETY: the reservation promises that its spare memory is valid as long as it lives; it is unpublished, so that this is the
@@ -11,22 +12,23 @@ unsafe impl uring::Receive for Reservation {
     }
 }
 
-/// A reply with values in it that are sent from their place in the store.
+/// A reply with values in it that are sent from where they are.
 pub(super) struct Reply {
     pub(super) staged: Vec<u8>,
-    pub(super) pinned: Vec<(usize, Pin)>,
+    pub(super) values: Vec<(usize, Held)>,
 }
 
-#[expect(unsafe_code, reason = "the kernel reads pinned values while they are sent")]
-// SAFETY: nobody mutates `staged` and `pinned` while the reply is lent (only `Connection::send` makes one, and gives it
-// away); the vector's bytes are on the heap, and a pin keeps its value's bytes in place and unchanged until it is dropped.
+#[expect(unsafe_code, reason = "the kernel reads values where they are while they are sent")]
+// SAFETY: nobody mutates `staged` and `values` while the reply is lent (only `Connection::send` makes one, and gives it
+// away); the vector's bytes are on the heap, a pin keeps its value's bytes in place and unchanged until it is dropped, and so
+// does `Bytes`, which does not move what it owns.
 unsafe impl uring::GatherBuf for Reply {
     // A loop beside `Output::pieces`, whose iterator takes more than 1 % of the instructions of a get of a large value.
     fn each(&self, visit: &mut dyn FnMut(&[u8])) {
         let mut from = 0;
-        for (at, pin) in &self.pinned {
+        for (at, held) in &self.values {
             visit(&self.staged[from..*at]);
-            visit(pin.bytes());
+            visit(held.bytes());
             from = *at;
         }
         visit(&self.staged[from..]);

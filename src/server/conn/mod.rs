@@ -17,6 +17,7 @@ mod tls;
 
 use super::backoff::wait_for_rings;
 use super::context::{AcceptedConn, CloseReason, Entry, Phase, RingContext};
+use super::load::{load_holes, load_wanted};
 use super::signals::{self, Request};
 use crate::engine::Stop;
 use crate::limits::OUTPUT_BYTES_MAX;
@@ -249,6 +250,10 @@ impl Connection {
                         self.session.refuse_stalls();
                     }
                 }
+                Next::Load => {
+                    self.check_stop()?;
+                    Box::pin(load_wanted(&self.ring, self.session.take_wanted())).await;
+                }
                 Next::Receive => {
                     self.entry.start_receiving();
                     if self.channel.is_some() || self.entry.stream.has_read_ahead().await {
@@ -258,7 +263,6 @@ impl Connection {
                     self.receive().await?;
                 }
                 Next::Watch => return Err(Box::pin(self.watch()).await),
-                Next::Load => return Err(CloseReason::Broken),
                 Next::Close => return Err(CloseReason::Normal),
                 Next::Reject => return Err(CloseReason::Rejected),
             }
@@ -308,6 +312,9 @@ impl Connection {
         if self.out.is_empty() {
             return Ok(());
         }
+        if self.out.has_holes() {
+            Box::pin(self.fill_holes()).await;
+        }
         let bytes = self.out.len();
         self.entry.held_bytes.set(self.own_bytes());
         self.entry.awaits_send.set(true);
@@ -327,7 +334,7 @@ impl Connection {
             }
         } else {
             let reply =
-                Reply { staged: std::mem::take(&mut self.out.staged), pinned: self.out.take_pinned() };
+                Reply { staged: std::mem::take(&mut self.out.staged), values: self.out.take_values() };
             self.entry.holds_pins.set(true);
             let (result, reply) = self.entry.stream.send_gather(reply).await;
             self.entry.holds_pins.set(false);
@@ -342,6 +349,13 @@ impl Connection {
         result.map_err(|error| self.broken(&error))?;
         self.ring.counters().bytes_written.add(bytes as u64);
         Ok(())
+    }
+
+    /// Reads the values that the replies lack.
+    async fn fill_holes(&mut self) {
+        let mut holes = self.out.take_holes();
+        load_holes(&self.ring, &mut holes).await;
+        self.out.fill(holes);
     }
 
     /// Lets time pass in which others may give back the memory that a value needs.

@@ -1,8 +1,10 @@
-//! Scripts of bytes sent and expected. Each runs line by line, whole, and byte by byte, and must answer the same.
+//! Scripts of bytes sent and expected. Each runs line by line, whole, and byte by byte, with values in memory and on flash, and
+//! must answer the same.
 
 mod admin;
 mod auth;
 mod binary;
+mod flash;
 mod flash_stats;
 mod meta;
 mod ops;
@@ -13,10 +15,39 @@ mod udp;
 mod waits;
 
 use crate::config::Config;
-use crate::fuzzing::Peer;
+use crate::fuzzing::{Peer, flash::options};
 
 /// Sent, and what must come back.
 type Exchange<'a> = (&'a [u8], &'a [u8]);
+
+/// Where the values are when the next bytes come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Values {
+    InMemory,
+    /// On their way to flash.
+    InBuffers,
+    OnFlash,
+}
+
+impl Values {
+    fn peer(self, config: &Config) -> Peer {
+        if self == Self::InMemory {
+            Peer::new(config.clone())
+        } else {
+            Peer::with_flash(config.clone(), options())
+        }
+    }
+
+    fn send(self, peer: &mut Peer, bytes: &[u8]) {
+        if self != Self::InMemory {
+            peer.stow_all();
+        }
+        if self == Self::OnFlash {
+            peer.write_all();
+        }
+        peer.send(bytes);
+    }
+}
 
 /// Runs `script` in three ways against servers of their own.
 fn check(script: &[Exchange<'_>]) {
@@ -24,21 +55,29 @@ fn check(script: &[Exchange<'_>]) {
 }
 
 fn check_with(config: &Config, script: &[Exchange<'_>]) {
-    let mut peer = Peer::new(config.clone());
+    for values in [Values::InMemory, Values::InBuffers, Values::OnFlash] {
+        check_values(values, config, script);
+    }
+}
+
+fn check_values(values: Values, config: &Config, script: &[Exchange<'_>]) {
+    let mut peer = values.peer(config);
     for (sent, expected) in script {
-        peer.send(sent);
-        assert_same(&peer.answers(), expected, &format!("after {}", sent.escape_ascii()));
+        values.send(&mut peer, sent);
+        assert_same(&peer.answers(), expected, &format!("{values:?}, after {}", sent.escape_ascii()));
     }
     let all: Vec<u8> = script.iter().flat_map(|(sent, _)| sent.iter().copied()).collect();
     let expected: Vec<u8> = script.iter().flat_map(|(_, expected)| expected.iter().copied()).collect();
-    let mut peer = Peer::new(config.clone());
-    peer.send(&all);
-    assert_same(&peer.answers(), &expected, "sent whole");
-    let mut peer = Peer::new(config.clone());
+    let mut peer = values.peer(config);
+    values.send(&mut peer, &all);
+    assert_same(&peer.answers(), &expected, &format!("{values:?}, sent whole"));
+    let mut peer = values.peer(config);
     for byte in &all {
-        peer.send(&[*byte]);
+        // Moved at each line.
+        let moves = if *byte == b'\n' { values } else { Values::InMemory };
+        moves.send(&mut peer, &[*byte]);
     }
-    assert_same(&peer.answers(), &expected, "sent byte by byte");
+    assert_same(&peer.answers(), &expected, &format!("{values:?}, sent byte by byte"));
 }
 
 #[track_caller]

@@ -2,13 +2,14 @@
 
 use super::Line;
 use crate::command::{Exptime, Touched};
+use crate::engine::Hit;
 use crate::escape;
 use crate::limits::{KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
 use crate::output::Output;
 use crate::proto::text::{self, LINE_END, Words, reply};
 use crate::session::lookahead::BATCH;
 use crate::session::{InputBatch, Next, Session, State, Step};
-use crate::store::{Hash, Item, Retry};
+use crate::store::{Hash, Item, Retry, Stub};
 
 /// How the keys of a get are answered, while its line is worked through.
 #[derive(Clone, Copy, Debug)]
@@ -214,9 +215,9 @@ impl Session {
         let cas_enabled = feed.executor.shared().config.cas_enabled;
         let cas = |item: &Item<'_>| keys.with_cas.then(|| if cas_enabled { item.cas() } else { 0 });
         let touched = if let Some(exptime) = keys.touch {
-            touch_and_stage(feed, key, exptime, |out, item| stage_value(out, item, cas(item)))?
-        } else if let Some(item) = feed.executor.get_hashed(hash, key) {
-            stage_value(feed.out, &item, cas(&item));
+            touch_and_stage(feed, key, exptime, |out, item, stub| stage_value(out, item, stub, cas(item)))?
+        } else if let Some(Hit { item, stub }) = feed.executor.get_hashed(hash, key) {
+            stage_value(feed.out, &item, stub, cas(&item));
             Touched::Touched
         } else {
             Touched::NotFound
@@ -249,9 +250,13 @@ impl Session {
 /// Stages the whole answer to a get of one key.
 #[inline]
 fn stage_get(feed: &mut InputBatch<'_, '_>, hash: Hash, key: &[u8]) {
-    let Some(item) = feed.executor.get_hashed(hash, key) else {
+    let Some(Hit { item, stub }) = feed.executor.get_hashed(hash, key) else {
         return feed.out.staged.extend_from_slice(reply::END);
     };
+    if let Some(stub) = stub {
+        stage_stub(feed.out, &item, stub, None);
+        return feed.out.staged.extend_from_slice(reply::END);
+    }
     let value = item.value();
     reply::value_head(&mut feed.out.staged, item.key(), item.flags(), value.len(), None);
     feed.out.push_value(&item, value);
@@ -263,12 +268,12 @@ pub(in crate::session) fn touch_and_stage(
     feed: &mut InputBatch<'_, '_>,
     key: &[u8],
     exptime: Exptime,
-    stage: impl Fn(&mut Output, &Item<'_>),
+    stage: impl Fn(&mut Output, &Item<'_>, Option<Stub>),
 ) -> Result<Touched, Retry> {
     let mark = feed.out.mark();
-    let touched = feed.executor.touch(key, exptime, |item| {
+    let touched = feed.executor.touch(key, exptime, |item, stub| {
         feed.out.rewind(mark);
-        stage(feed.out, item);
+        stage(feed.out, item, stub);
     });
     if touched != Ok(Touched::Touched) {
         feed.out.rewind(mark);
@@ -278,11 +283,24 @@ pub(in crate::session) fn touch_and_stage(
 
 /// Stages one hit: a short value is copied, a long one sent from where it is.
 #[inline]
-fn stage_value(out: &mut Output, item: &Item<'_>, cas: Option<u64>) {
+fn stage_value(out: &mut Output, item: &Item<'_>, stub: Option<Stub>, cas: Option<u64>) {
+    if let Some(stub) = stub {
+        return stage_stub(out, item, stub, cas);
+    }
     let value = item.value();
     reply::value_head(&mut out.staged, item.key(), item.flags(), value.len(), cas);
     out.push_value(item, value);
     out.staged.extend_from_slice(LINE_END);
+}
+
+/// Stages one hit whose value is on flash. If it cannot be read the key is left out.
+#[cold]
+fn stage_stub(out: &mut Output, item: &Item<'_>, stub: Stub, cas: Option<u64>) {
+    let (from, key) = (out.staged.len(), item.key());
+    reply::value_head(&mut out.staged, key, item.flags(), stub.place.value_bytes(), cas);
+    let at = out.staged.len();
+    out.staged.extend_from_slice(LINE_END);
+    out.push_hole(key, stub, from, at, Vec::new());
 }
 
 fn has_bad_key(keys: Words<'_>) -> bool {

@@ -169,7 +169,7 @@ impl Session {
                 self.count(feed, (key, direction, delta), replies)?;
             }
             Command::Touch(key, exptime, replies) => {
-                let line = match feed.executor.touch(key, exptime, |_| ())? {
+                let line = match feed.executor.touch(key, exptime, |_, _| ())? {
                     Touched::Touched => reply::TOUCHED,
                     Touched::NotFound => reply::NOT_FOUND,
                     Touched::NoMemory => reply::NO_MEMORY,

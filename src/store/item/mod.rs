@@ -32,8 +32,10 @@
 #![expect(unsafe_code, reason = "reads and writes items in the mapping")]
 
 mod head;
+mod stub;
 
 pub(super) use head::{Head, mark_dead};
+pub use stub::Stub;
 
 use super::Store;
 use super::flash::Place;

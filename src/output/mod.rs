@@ -1,23 +1,32 @@
-//! The output of a connection: staged bytes, and values that are sent from item memory.
+//! The output of a connection: staged bytes, and values that are sent from where they are.
 //!
 //! Pieces are in wire order. Small replies are copied into one growing buffer; a large value is a piece of its own, which
 //! pins the item until the kernel has sent it. While pins hold their share of memory large values are copied as
-//! well, those too long for one send part by part: see [`Part`].
+//! well, those too long for one send part by part: see [`Part`]. A value on flash leaves a [`Hole`], which is filled before
+//! the output is sent.
+
+mod hole;
+
+pub use hole::Hole;
 
 use crate::limits::{COPY_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_PIECES_MAX};
 use crate::store::{Item, Pin, Share, Version};
+use bytes::Bytes;
 
 /// The bytes a connection has staged since its last send.
 #[derive(Debug, Default)]
 pub struct Output {
     /// Copied replies. Encoders append here.
     pub staged: Vec<u8>,
-    /// Pinned values in order, each with its position in `staged`.
-    pinned: Vec<(usize, Pin)>,
-    pinned_bytes: usize,
+    /// Values that are sent from where they are, in order, each with its position in `staged`.
+    values: Vec<(usize, Held)>,
+    /// Values that have to be read first, in order.
+    holes: Vec<Hole>,
+    /// Bytes of both.
+    values_bytes: usize,
     /// Memory that the pins keep from being reused, bytes.
-    held_bytes: u64,
-    /// The pins are as many, or hold as much, as those of one send may.
+    pinned_bytes: u64,
+    /// They are as many, or hold as much, as those of one send may.
     holds_enough: bool,
     part: Option<Part>,
     receiver: Receiver,
@@ -48,11 +57,38 @@ pub struct Part {
     at: usize,
 }
 
+/// A value that is sent from where it is.
+#[derive(Debug)]
+pub enum Held {
+    /// In the memory of its item.
+    Pinned(Pin),
+    /// Read from flash.
+    Loaded(Bytes),
+}
+
+impl Held {
+    /// The value.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Pinned(pin) => pin.bytes(),
+            Self::Loaded(bytes) => bytes,
+        }
+    }
+
+    fn pinned_bytes(&self) -> u64 {
+        match self {
+            Self::Pinned(pin) => pin.held_bytes(),
+            Self::Loaded(_) => 0,
+        }
+    }
+}
+
 /// A position in an [`Output`], to return to.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     staged: usize,
-    pinned: usize,
+    values: usize,
 }
 
 /// A read position in an [`Output`].
@@ -60,9 +96,9 @@ pub struct Mark {
 pub struct Cursor {
     staged: usize,
     /// Values already read.
-    pinned: usize,
+    values: usize,
     /// Bytes already read of the next value.
-    in_pin: usize,
+    in_value: usize,
 }
 
 impl Output {
@@ -71,7 +107,7 @@ impl Output {
         Self { receiver, ..Self::default() }
     }
 
-    /// Stages an item's value.
+    /// Stages the value of an item in memory.
     #[inline]
     pub fn push_value(&mut self, item: &Item<'_>, value: &[u8]) {
         if value.len() <= COPY_BYTES_MAX {
@@ -86,11 +122,11 @@ impl Output {
     pub fn push_rest(&mut self, item: &Item<'_>, from: usize) -> bool {
         let share = if self.receiver == Receiver::Connection { Share::OfReaders } else { Share::OfAll };
         if let Some(pin) = item.pin(from, share) {
-            self.pinned_bytes += pin.bytes().len();
-            self.held_bytes += pin.held_bytes();
-            self.holds_enough =
-                self.held_bytes > pin.held_bytes_max() || self.pinned.len() + 1 >= OUTPUT_PIECES_MAX;
-            self.pinned.push((self.staged.len(), pin));
+            self.values_bytes += pin.bytes().len();
+            self.pinned_bytes += pin.held_bytes();
+            self.holds_enough |=
+                self.pinned_bytes > pin.held_bytes_max() || self.values.len() + 1 >= OUTPUT_PIECES_MAX;
+            self.values.push((self.staged.len(), Held::Pinned(pin)));
             return true;
         }
         let rest = &item.value()[from..];
@@ -124,33 +160,34 @@ impl Output {
 
     /// The current position, for [`Output::rewind`].
     pub fn mark(&self) -> Mark {
-        Mark { staged: self.staged.len(), pinned: self.pinned.len() }
+        Mark { staged: self.staged.len(), values: self.values.len() }
     }
 
     /// Drops what was staged since `mark`.
     pub fn rewind(&mut self, mark: Mark) {
         self.staged.truncate(mark.staged);
-        for (_, pin) in self.pinned.drain(mark.pinned..) {
-            self.pinned_bytes -= pin.bytes().len();
-            self.held_bytes -= pin.held_bytes();
+        for (_, held) in self.values.drain(mark.values..) {
+            self.values_bytes -= held.bytes().len();
+            self.pinned_bytes -= held.pinned_bytes();
         }
+        self.drop_holes(mark.staged);
         self.holds_enough = false;
         self.part = self.part.take().filter(|part| part.at <= mark.staged);
     }
 
     /// True if nothing is staged.
     pub fn is_empty(&self) -> bool {
-        self.staged.is_empty() && self.pinned.is_empty()
+        self.staged.is_empty() && self.values.is_empty()
     }
 
-    /// True if no value is pinned: `staged` is the whole output.
+    /// True if `staged` is the whole output.
     pub fn is_flat(&self) -> bool {
-        self.pinned.is_empty()
+        self.values.is_empty() && self.holes.is_empty()
     }
 
     /// Bytes to send.
     pub fn len(&self) -> usize {
-        self.staged.len() + self.pinned_bytes
+        self.staged.len() + self.values_bytes
     }
 
     /// True if the output must be sent before more commands run.
@@ -158,15 +195,16 @@ impl Output {
         self.staged.len() >= OUTPUT_BYTES_MAX || self.holds_enough
     }
 
-    /// The bytes to send, in wire order; pieces may be empty.
+    /// The bytes to send, in wire order; pieces may be empty. There are no holes any more.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        debug_assert!(self.holes.is_empty(), "they are filled first");
         let mut from = 0;
-        let up_to_last_value = self.pinned.iter().flat_map(move |(at, pin)| {
+        let up_to_last_value = self.values.iter().flat_map(move |(at, held)| {
             let copied = &self.staged[from..*at];
             from = *at;
-            [copied, pin.bytes()]
+            [copied, held.bytes()]
         });
-        let last = self.pinned.last().map_or(0, |(at, _)| *at);
+        let last = self.values.last().map_or(0, |(at, _)| *at);
         up_to_last_value.chain([&self.staged[last..]])
     }
 
@@ -174,23 +212,30 @@ impl Output {
     pub fn append(&mut self, mut other: Self) {
         let from = self.staged.len();
         self.staged.append(&mut other.staged);
+        self.values_bytes += other.values_bytes;
         self.pinned_bytes += other.pinned_bytes;
-        self.held_bytes += other.held_bytes;
-        self.pinned.extend(other.take_pinned().into_iter().map(|(at, pin)| (from + at, pin)));
+        self.append_holes(other.take_holes(), from);
+        self.values.extend(other.take_values().into_iter().map(|(at, held)| (from + at, held)));
     }
 
-    /// Position in `staged` and length of each pinned value.
-    pub fn pinned(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.pinned.iter().map(|(at, pin)| (*at, pin.bytes().len()))
+    /// Position in `staged` and length of each value that is sent from where it is.
+    pub fn values(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.values.iter().map(|(at, held)| (*at, held.bytes().len()))
+    }
+
+    /// The longest of them, and of those that have to be read, bytes.
+    pub fn longest_value(&self) -> usize {
+        let held = self.values.iter().map(|(_, held)| held.bytes().len());
+        held.chain(self.holes.iter().map(|hole| hole.place.value_bytes())).max().unwrap_or(0)
     }
 
     /// Passes the next `bytes` after `cursor`, fewer at the end, in pieces, and advances the cursor.
     pub fn read(&self, cursor: &mut Cursor, mut bytes: usize, mut show: impl FnMut(&[u8])) {
         while bytes > 0 {
-            let next_pin = self.pinned.get(cursor.pinned);
-            let end = next_pin.map_or(self.staged.len(), |(at, _)| *at);
-            let rest = match next_pin {
-                Some((_, pin)) if cursor.staged == end => &pin.bytes()[cursor.in_pin..],
+            let next = self.values.get(cursor.values);
+            let end = next.map_or(self.staged.len(), |(at, _)| *at);
+            let rest = match next {
+                Some((_, held)) if cursor.staged == end => &held.bytes()[cursor.in_value..],
                 _ => &self.staged[cursor.staged..end],
             };
             let piece = &rest[..rest.len().min(bytes)];
@@ -198,25 +243,26 @@ impl Output {
             bytes -= piece.len();
             if cursor.staged < end {
                 cursor.staged += piece.len();
-            } else if next_pin.is_none() {
+            } else if next.is_none() {
                 return;
             } else if piece.len() < rest.len() {
-                cursor.in_pin += piece.len();
+                cursor.in_value += piece.len();
             } else {
-                (cursor.pinned, cursor.in_pin) = (cursor.pinned + 1, 0);
+                (cursor.values, cursor.in_value) = (cursor.values + 1, 0);
             }
         }
     }
 
-    /// Takes the pinned values with their positions; the sender takes `staged` itself.
-    pub fn take_pinned(&mut self) -> Vec<(usize, Pin)> {
-        (self.pinned_bytes, self.held_bytes, self.holds_enough) = (0, 0, false);
-        std::mem::take(&mut self.pinned)
+    /// Takes the values that are sent from where they are, with their positions; the sender takes `staged` itself.
+    pub fn take_values(&mut self) -> Vec<(usize, Held)> {
+        (self.values_bytes, self.pinned_bytes, self.holds_enough) = (0, 0, false);
+        std::mem::take(&mut self.values)
     }
 
-    /// Clears what has been sent, and unpins the values.
+    /// Clears what has been sent, and lets go of the values.
     pub fn clear(&mut self) {
         self.staged.clear();
-        self.take_pinned();
+        self.holes.clear();
+        self.take_values();
     }
 }

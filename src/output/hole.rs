@@ -1,0 +1,127 @@
+//! Values of replies that are on flash: the replies are staged without them, and the values are put in before they are sent.
+//!
+//! ```text
+//!   staged:  … VALUE key 0 9000\r\n \r\n END\r\n …      filled:  the value at `at`
+//!              └ reply.start        └ at └ reply.end    missed:  `on_miss` instead of `reply`
+//! ```
+//!
+//! So replies keep their order by themselves, and all values of an output are read at the same time.
+
+use super::{Held, Output};
+use crate::limits::{COPY_BYTES_MAX, OUTPUT_HOLES_BYTES_MAX, OUTPUT_HOLES_MAX};
+use crate::store::{Place, Stub};
+use bytes::Bytes;
+use std::ops::Range;
+
+/// A value that a staged reply lacks.
+#[derive(Debug)]
+pub struct Hole {
+    /// Its key.
+    pub key: Box<[u8]>,
+    /// Where it is.
+    pub place: Place,
+    /// It is to come back to memory.
+    pub promotes: bool,
+    /// The value, once it has been read; `None` is a miss.
+    pub value: Option<Bytes>,
+    /// Where the value belongs in what is staged.
+    at: usize,
+    /// The bytes of its reply in what is staged.
+    reply: Range<usize>,
+    on_miss: Vec<u8>,
+}
+
+impl Output {
+    /// Says that the reply which begins at `from` in what is staged, and ends here, lacks the value of `key` at `at`. If the value
+    /// cannot be read the reply is `on_miss`.
+    #[cold]
+    pub fn push_hole(&mut self, key: &[u8], stub: Stub, from: usize, at: usize, on_miss: Vec<u8>) {
+        let Stub { place, promotes } = stub;
+        assert!(from <= at && at <= self.staged.len(), "the value is a part of its reply");
+        self.holes.push(Hole {
+            key: key.into(),
+            place,
+            promotes,
+            value: None,
+            at,
+            reply: from..self.staged.len(),
+            on_miss,
+        });
+        self.values_bytes += place.value_bytes();
+        self.holds_enough |=
+            self.holes.len() >= OUTPUT_HOLES_MAX || self.holes_bytes() >= OUTPUT_HOLES_BYTES_MAX;
+    }
+
+    /// True if values have to be read before the output can be sent.
+    #[inline]
+    pub fn has_holes(&self) -> bool {
+        !self.holes.is_empty()
+    }
+
+    /// Takes the holes, in order: their values are to be read, and the holes given back with [`Output::fill`] before anything
+    /// else is done with the output.
+    pub fn take_holes(&mut self) -> Vec<Hole> {
+        std::mem::take(&mut self.holes)
+    }
+
+    /// Bytes of the values that have to be read.
+    pub(super) fn holes_bytes(&self) -> usize {
+        self.holes.iter().map(|hole| hole.place.value_bytes()).sum()
+    }
+
+    /// Drops the holes of replies that begin at `from` or behind.
+    pub(super) fn drop_holes(&mut self, from: usize) {
+        while let Some(hole) = self.holes.pop_if(|hole| hole.reply.start >= from) {
+            self.values_bytes -= hole.place.value_bytes();
+        }
+    }
+
+    /// Takes over the holes of an output that is appended to what is staged up to `from`.
+    pub(super) fn append_holes(&mut self, holes: Vec<Hole>, from: usize) {
+        let moved = |hole: Hole| Hole {
+            at: from + hole.at,
+            reply: from + hole.reply.start..from + hole.reply.end,
+            ..hole
+        };
+        self.holes.extend(holes.into_iter().map(moved));
+    }
+
+    /// Puts the values that have been read into their replies, and answers the others with a miss.
+    pub fn fill(&mut self, holes: Vec<Hole>) {
+        let staged = std::mem::take(&mut self.staged);
+        let mut others = std::mem::take(&mut self.values).into_iter().peekable();
+        self.staged.reserve(staged.len());
+        let mut from = 0;
+        for hole in holes {
+            // The value of a packet is its end, where the next reply begins.
+            while let Some((at, held)) = others.next_if(|(at, _)| *at <= hole.reply.start) {
+                self.staged.extend_from_slice(&staged[from..at]);
+                self.values.push((self.staged.len(), held));
+                from = at;
+            }
+            let value_bytes = hole.place.value_bytes();
+            if let Some(value) = hole.value {
+                debug_assert_eq!(value.len(), value_bytes, "as announced");
+                self.staged.extend_from_slice(&staged[from..hole.at]);
+                from = hole.at;
+                if value_bytes > COPY_BYTES_MAX {
+                    self.values.push((self.staged.len(), Held::Loaded(value)));
+                    continue;
+                }
+                self.staged.extend_from_slice(&value);
+            } else {
+                self.staged.extend_from_slice(&staged[from..hole.reply.start]);
+                self.staged.extend_from_slice(&hole.on_miss);
+                from = hole.reply.end;
+            }
+            self.values_bytes -= value_bytes;
+        }
+        for (at, held) in others {
+            self.staged.extend_from_slice(&staged[from..at]);
+            self.values.push((self.staged.len(), held));
+            from = at;
+        }
+        self.staged.extend_from_slice(&staged[from..]);
+        self.holds_enough &= !self.values.is_empty();
+    }
+}

@@ -1,0 +1,320 @@
+//! Values on flash that cannot be read, and how many are read for one send.
+
+use super::assert_same;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::fuzzing::Peer;
+use crate::fuzzing::flash::{Trouble, options};
+use crate::store::FlashOptions;
+
+fn tiered() -> Peer {
+    Peer::with_flash(Config::default(), options())
+}
+
+/// A set of `key`; the value is its name over and over.
+fn set(peer: &mut Peer, key: &str, bytes: usize) -> String {
+    let value: String = key.chars().cycle().take(bytes).collect();
+    peer.send(format!("set {key} 0 0 {bytes} noreply\r\n{value}\r\n").as_bytes());
+    value
+}
+
+/// The number behind `STAT name`.
+fn stat(peer: &mut Peer, name: &str) -> u64 {
+    let counters = peer.shared().sums().ring;
+    match name {
+        "get_extstore" => counters.get_extstore,
+        "miss_from_extstore" => counters.miss_from_extstore,
+        "badcrc_from_extstore" => counters.badcrc_from_extstore,
+        "recache_from_extstore" => counters.recache_from_extstore,
+        name => panic!("no {name}"),
+    }
+}
+
+fn packet(opcode: u8, extras: &[u8], key: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x80, opcode, 0, key.len() as u8, extras.len() as u8, 0, 0, 0];
+    packet.extend_from_slice(&((extras.len() + key.len()) as u32).to_be_bytes());
+    packet.extend_from_slice(&[7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
+    packet.extend_from_slice(extras);
+    packet.extend_from_slice(key);
+    packet
+}
+
+/// Every command that reads `k`, with another command behind it.
+fn readers() -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = [
+        "get k\r\n",
+        "gets k\r\n",
+        "get j k j\r\n",
+        "gat 0 k\r\n",
+        "gats 0 j k\r\n",
+        "mg k v\r\n",
+        "mg k v q\r\nmn\r\n",
+        "mg k v k O9 f s c t\r\n",
+        "mg k v q k O9\r\n",
+        "mg k v T60\r\n",
+        "mg k v N60 R30\r\n",
+        "mg aw== b v k\r\n",
+    ]
+    .map(|line| [line.as_bytes(), b"version\r\n"].concat())
+    .into();
+    for (opcode, extras) in [(0, 0), (9, 0), (0x0c, 0), (0x0d, 0), (0x1d, 4), (0x1e, 4), (0x23, 4), (0x24, 4)]
+    {
+        all.push([packet(opcode, &vec![0; extras], b"k"), packet(0x0b, b"", b"")].concat());
+    }
+    all
+}
+
+/// A value that cannot be read is answered as a key that is not there, whatever asks for it and whatever the reason; then it is
+/// not there.
+#[test]
+fn what_cannot_be_read_is_a_miss() {
+    for reader in readers() {
+        let is_binary = reader[0] == 0x80;
+        // mg with N creates what it finds missing, which a value that turns out to be lost is too late for.
+        let creates = reader.starts_with(b"mg k v N");
+        let mut without = Peer::new(Config::default());
+        set(&mut without, "j", 10);
+        if is_binary {
+            without.reconnect();
+        }
+        without.send(&reader);
+        let mut expected = without.answers();
+        if creates {
+            expected = b"EN\r\nVERSION 1.6.45\r\n".to_vec();
+        }
+        for fault in ["failed", "flipped", "torn", "unwritten"] {
+            let mut peer = tiered();
+            set(&mut peer, "j", 10);
+            set(&mut peer, "k", 5000);
+            if is_binary {
+                peer.reconnect();
+            }
+            assert!(peer.stow(b"k"));
+            let place = peer.place(b"k").unwrap();
+            let flash = peer.flash();
+            let when = format!("{} {fault}", reader.escape_ascii());
+            peer.device_mut().trouble = match fault {
+                "torn" => Trouble::Tears,
+                "unwritten" => Trouble::Writes,
+                _ => Trouble::None,
+            };
+            peer.write_all();
+            match fault {
+                "failed" => peer.device_mut().trouble = Trouble::Reads,
+                "flipped" => assert!(peer.device_mut().flip(&flash, b"k", place)),
+                // It is in its buffer until the ring takes its stubs back.
+                "unwritten" => peer.maintain(),
+                _ => {}
+            }
+            peer.send(&reader);
+            let answers = peer.answers();
+            if fault == "unwritten" && creates {
+                assert!(answers.starts_with(b"VA 0 W\r\n"), "{when}");
+                continue;
+            }
+            assert_same(&answers, &expected, &when);
+            assert_eq!(peer.place(b"k"), None, "{when}");
+            let (misses, bad) =
+                (stat(&mut peer, "miss_from_extstore"), stat(&mut peer, "badcrc_from_extstore"));
+            let expected = match fault {
+                "unwritten" => (0, 0),
+                "flipped" => (1, 1),
+                _ => (1, 0),
+            };
+            let torn_in_the_value = fault == "torn" && bad == 1;
+            assert!((misses, bad) == expected || torn_in_the_value, "{when}: {misses} {bad}");
+        }
+    }
+}
+
+/// Commands that need the old value find it gone.
+#[test]
+fn what_cannot_be_read_cannot_be_changed() {
+    for (command, expected) in [
+        ("incr k 1\r\n", "NOT_FOUND\r\n"),
+        ("decr k 1\r\n", "NOT_FOUND\r\n"),
+        ("ma k N0 J5 v\r\n", "VA 1\r\n5\r\n"),
+        ("ma k q\r\nmn\r\n", "NF\r\nMN\r\n"),
+        ("append k 0 0 1\r\n1\r\n", "NOT_STORED\r\n"),
+        ("prepend k 0 0 1\r\n1\r\n", "NOT_STORED\r\n"),
+        ("ms k 1 MA\r\n1\r\n", "NS\r\n"),
+        ("ms k 1 MP N0\r\n1\r\nget k\r\n", "HD\r\nVALUE k 0 1\r\n1\r\nEND\r\n"),
+    ] {
+        let mut peer = tiered();
+        peer.send(b"set k 0 0 2 noreply\r\n10\r\n");
+        assert!(peer.stow(b"k"));
+        peer.write_all();
+        peer.device_mut().trouble = Trouble::Reads;
+        peer.send(command.as_bytes());
+        assert_same(&peer.answers(), expected.as_bytes(), command);
+        assert_eq!(stat(&mut peer, "miss_from_extstore"), 1);
+    }
+}
+
+/// What does not need the value reads nothing.
+#[test]
+fn only_what_needs_the_value_reads_it() {
+    let mut peer = tiered();
+    let value = "v".repeat(5000);
+    peer.send(format!("ms k 5000 E5 q\r\n{value}\r\n").as_bytes());
+    assert!(peer.stow(b"k"));
+    peer.write_all();
+    peer.device_mut().trouble = Trouble::Reads;
+    for (command, expected) in [
+        ("touch k 0\r\n", "TOUCHED\r\n"),
+        ("mg k s f\r\n", "HD s5000 f0\r\n"),
+        ("mg k v C5\r\n", "HD\r\n"),
+        ("mg k T0 s\r\n", "HD s5000\r\n"),
+        ("add k 0 0 1\r\n1\r\n", "NOT_STORED\r\n"),
+        ("cas k 0 0 1 77\r\n1\r\n", "EXISTS\r\n"),
+        ("ms k 1 C77\r\n1\r\n", "EX\r\n"),
+        ("ms k 1 MA C77\r\n1\r\n", "EX\r\n"),
+        ("lru_crawler mgdump all\r\n", "OK\r\nmg k\r\nEN\r\n"),
+        ("md k I\r\n", "HD\r\n"),
+        ("mg k s\r\n", "HD s5000 X W\r\n"),
+        ("md k\r\n", "HD\r\n"),
+        ("get k\r\n", "END\r\n"),
+    ] {
+        peer.send(command.as_bytes());
+        assert_same(&peer.answers(), expected.as_bytes(), command);
+    }
+    assert_eq!(stat(&mut peer, "get_extstore"), 0);
+}
+
+/// A value comes back to memory when it is read twice, not too long apart, and stays the same.
+#[test]
+fn what_is_read_twice_comes_back() {
+    let mut peer = tiered();
+    set(&mut peer, "k", 5000);
+    peer.set_now(Timestamp(10_000));
+    assert!(peer.stow(b"k"));
+    for (reads, is_back) in [(1, false), (2, true)] {
+        peer.send(b"get k\r\n");
+        assert_eq!(peer.place(b"k").is_none(), is_back, "{reads}");
+    }
+    assert_eq!((stat(&mut peer, "get_extstore"), stat(&mut peer, "recache_from_extstore")), (2, 1));
+    // Without ext_recache_rate it stays.
+    peer.flash().set_promotes(false);
+    assert!(peer.stow(b"k"));
+    for _ in 0..9 {
+        peer.send(b"get k\r\n");
+    }
+    assert!(peer.place(b"k").is_some());
+}
+
+/// Long and short values, in memory and on flash, in one line and in one pipeline.
+#[test]
+fn many_values_are_read_at_once() {
+    let mut peer = tiered();
+    let mut without = Peer::new(Config::default());
+    let mut names = String::new();
+    for n in 0..200 {
+        let (key, bytes) = (format!("key{n}"), [3, 5000, 900, 40_000][n % 4]);
+        set(&mut peer, &key, bytes);
+        set(&mut without, &key, bytes);
+        if n % 3 != 0 {
+            assert!(peer.stow(key.as_bytes()));
+        }
+        if n == 50 {
+            peer.write_all();
+        }
+        names.extend([" ", &key]);
+    }
+    let line = format!("get{names}\r\n");
+    let gets: String = (0..200).map(|n| format!("get key{n}\r\n")).collect();
+    let mixed: String = (0..200).map(|n| format!("mg key{n} v k\r\ngets key{n} x key0\r\nmn\r\n")).collect();
+    for bytes in [&line, &gets, &mixed, &format!("{line}{gets}{mixed}")] {
+        peer.send(bytes.as_bytes());
+        without.send(bytes.as_bytes());
+        assert_same(&peer.answers(), &without.answers(), "many values");
+    }
+    assert!(stat(&mut peer, "get_extstore") > 100);
+}
+
+/// Those that cannot be read are left out, and the others stay where they are.
+#[test]
+fn misses_among_hits_are_left_out() {
+    let mut peer = tiered();
+    let mut expected = Vec::new();
+    for n in 0..60 {
+        let key = format!("k{n}");
+        let value = set(&mut peer, &key, if n % 2 == 0 { 5000 } else { 100 });
+        assert!(n % 5 == 0 || peer.stow(key.as_bytes()));
+        if n == 30 {
+            peer.write_all();
+        }
+        let place = peer.place(key.as_bytes());
+        expected.push((key, value, place));
+    }
+    let flash = peer.flash();
+    let mut line = "get".to_owned();
+    let mut answer = String::new();
+    for (n, (key, value, place)) in expected.iter().enumerate() {
+        line.extend([" ", key]);
+        let is_lost =
+            n % 3 == 0 && place.is_some_and(|place| peer.device_mut().flip(&flash, key.as_bytes(), place));
+        if !is_lost {
+            answer += format!("VALUE {key} 0 {}\r\n{value}\r\n", value.len()).as_str();
+        }
+    }
+    answer += "END\r\nMN\r\n";
+    peer.send(format!("{line}\r\nmn\r\n").as_bytes());
+    assert_same(&peer.answers(), answer.as_bytes(), "a line with misses");
+    assert!(stat(&mut peer, "badcrc_from_extstore") > 3);
+}
+
+/// A value that is moved away as often as it comes back makes its command fail, not the connection.
+#[test]
+fn a_command_reads_a_bounded_number_of_values() {
+    let mut peer = tiered();
+    peer.send(b"set n 0 0 2 noreply\r\n10\r\n");
+    assert!(peer.stow(b"n"));
+    peer.stows_again(b"n");
+    peer.send(b"incr n 1\r\nappend n 0 0 1\r\n0\r\nma n\r\nmn\r\n");
+    let no_memory = "SERVER_ERROR out of memory\r\n";
+    assert_same(
+        &peer.answers(),
+        format!("{no_memory}NOT_STORED\r\n{no_memory}MN\r\n").as_bytes(),
+        "moved away",
+    );
+    peer.stows_again(b"");
+    for n in 11..20 {
+        peer.stow(b"n");
+        peer.send(b"incr n 1\r\n");
+        assert_same(&peer.answers(), format!("{n}\r\n").as_bytes(), "later commands");
+    }
+}
+
+/// Datagrams get the values they lack before they are cut.
+#[test]
+fn datagrams_show_values_on_flash() {
+    let mut peer = Peer::with_flash(Config::default(), FlashOptions { promotes: false, ..options() });
+    let value = set(&mut peer, "k", 5000);
+    peer.send(b"set n 0 0 2 noreply\r\n10\r\n");
+    peer.stow_all();
+    peer.write_all();
+    let ask = |peer: &mut Peer, commands: &str| {
+        let answers = peer.datagram(&[b"\0\x07\0\0\0\x01\0\0", commands.as_bytes()].concat());
+        let (mut from, mut text) = (0, String::new());
+        for end in answers.ends {
+            text += std::str::from_utf8(&answers.bytes[from + 8..end]).unwrap();
+            from = end;
+        }
+        text
+    };
+    let hit = format!("VALUE k 0 5000\r\n{value}\r\n");
+    assert_eq!(
+        ask(&mut peer, "get k n\r\nmg n v\r\n"),
+        format!("{hit}VALUE n 0 2\r\n10\r\nEND\r\nVA 2\r\n10\r\n")
+    );
+    assert_eq!(
+        ask(&mut peer, "get k\r\nincr n 5\r\nget k n\r\n"),
+        format!("{hit}END\r\n15\r\n{hit}VALUE n 0 2\r\n15\r\nEND\r\n")
+    );
+    // Counted before they are read.
+    let reads = stat(&mut peer, "get_extstore");
+    assert_eq!(ask(&mut peer, &format!("get{}\r\n", " k".repeat(700))), "");
+    assert_eq!(stat(&mut peer, "get_extstore"), reads);
+    peer.device_mut().trouble = Trouble::Reads;
+    assert_eq!(ask(&mut peer, "mn\r\nget k x\r\nmg k v\r\nmn\r\n"), "MN\r\nEND\r\nEN\r\nMN\r\n");
+}

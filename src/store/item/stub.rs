@@ -1,0 +1,30 @@
+//! What a get needs to know of a value on flash.
+
+use super::{Item, Place};
+use crate::clock::Timestamp;
+
+/// A value on flash, as a get finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stub {
+    /// Where it is.
+    pub place: Place,
+    /// Once it has been read it is to come back to memory: it is read often.
+    pub promotes: bool,
+}
+
+impl Item<'_> {
+    /// Says that the value is on flash, if it is. To be asked before the get is recorded as a use.
+    #[inline]
+    pub fn stub(&self, now: Timestamp) -> Option<Stub> {
+        if self.is_stub() { self.read_stub(now) } else { None }
+    }
+
+    #[cold]
+    fn read_stub(&self, now: Timestamp) -> Option<Stub> {
+        let place = self.place()?;
+        let age = now.0.saturating_sub(self.last_access().0);
+        let promotes = self.hits() > 0
+            && self.store.flash().is_some_and(|flash| flash.promotes() && age < flash.promote_age());
+        Some(Stub { place, promotes })
+    }
+}
