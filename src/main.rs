@@ -44,9 +44,10 @@ fn serve(config: &Config) -> Result<(), StartupError> {
     let mut prepared = process::prepare(config)?;
     let memory_file = prepared.memory_file.take().map(|file| server::inspect(file, config));
     let memory_file = memory_file.transpose().map_err(denied)?;
+    let flash_files = server::open_flash(config)?;
     prepared.detach(config)?;
     logging::start(config.verbosity);
-    let storage = Storage::open(config, memory_file).map_err(denied)?;
+    let storage = Storage::open(config, memory_file, flash_files).map_err(denied)?;
     let ports = Ports::bind(config).map_err(denied)?;
     prepared.after_bind(config)?;
     let tcp = |&address| BoundPort { transport: Transport::Tcp, address };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! prepare: certificates ─ look -u up ─ limits ─ (become -u, if it will own files) ─ memory file: open, lock
-//!    the server looks into the memory file
+//!    the server looks into the memory file, and opens the files of the flash tier
 //! Prepared::detach: fork ─ mlockall ─ password file
 //!    the server restores its items, and binds its ports
 //! Prepared::after_bind: become -u
@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The user changes after the ports are bound, so that low ports can be used, but before files are created for that user
-//! (`-s`, `-e`): in systemd's usual sandbox root may not write to the user's directories, and the user's clients cannot
+//! (`-s`, `-e`, `-o ext_path`): in systemd's usual sandbox root may not write to the user's directories, and the user's clients cannot
 //! connect to a socket owned by root.
 //!
 //! [`Prepared::detach`] forks, so it must run before there are threads. What it comes after can still be refused to whoever
@@ -82,7 +82,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, StartupError> {
         user: identity,
         lockable_bytes,
     };
-    if config.socketpath.is_some() || config.memory_file.is_some() {
+    if config.socketpath.is_some() || config.memory_file.is_some() || config.flash.is_some() {
         prepared.become_user(config)?;
     }
     prepared.memory_file = config.memory_file.as_deref().map(memory_file::lock).transpose()?;

@@ -1,6 +1,7 @@
 //! The callbacks of the store.
 
 use super::context::Message;
+use super::flash::Work;
 use crate::clock::Timestamp;
 use crate::engine::Shared;
 use crate::engine::watch::Stream;
@@ -9,22 +10,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use uring::Waker;
 
-/// Wakes rings for the store, reports evictions to watchers, and what becomes of the memory file to the log.
+/// Wakes rings and the thread of the flash tier for the store, reports evictions to watchers, and what becomes of the memory file to the log.
 pub(super) struct Host {
     wakers: Arc<[Waker<Message>]>,
     shared: Arc<Shared>,
+    flash_work: Work,
     has_warned: AtomicBool,
 }
 
 impl Host {
-    pub(super) fn new(wakers: Arc<[Waker<Message>]>, shared: Arc<Shared>) -> Self {
-        Self { wakers, shared, has_warned: AtomicBool::new(false) }
+    pub(super) fn new(wakers: Arc<[Waker<Message>]>, shared: Arc<Shared>, flash_work: Work) -> Self {
+        Self { wakers, shared, flash_work, has_warned: AtomicBool::new(false) }
     }
 }
 
 impl store::Host for Host {
     fn wake(&self, ring: usize) {
         self.wakers[ring].wake();
+    }
+
+    fn flash_work(&self) {
+        self.flash_work.announce();
     }
 
     fn watches_evictions(&self) -> bool {

@@ -5,7 +5,8 @@
 //!        │ start                                     ▼
 //!        ├─► ring 0: mailbox ── accept ── connection, connection, …  ── heartbeat ── maintenance
 //!        ├─► ring 1:   ▲  …         │
-//!        └─► …         └── Adopt ───┘ (and wakes, from the store of any ring)
+//!        ├─► …         └── Adopt ───┘ (and wakes, from the store of any ring)
+//!        └─► the thread of the flash tier
 //! ```
 //!
 //! Start: what the kernel allows, store, ports, threads; connections are accepted once all rings are built. Stop: listeners,
@@ -20,6 +21,7 @@ mod conn;
 mod context;
 mod copy;
 mod error;
+mod flash;
 mod health;
 mod host;
 mod listen;
@@ -44,6 +46,7 @@ use crate::logging;
 use crate::store::Store;
 use crate::tls::Certificates;
 use context::Message;
+use flash::Tier;
 use listen::{Listeners, listen};
 use spawner::RingSpawner;
 use std::net::{SocketAddr, TcpListener};
@@ -54,6 +57,7 @@ use watchdog::Heartbeats;
 
 pub use client::{Client, unexpected};
 pub use error::StartError;
+pub use flash::open_flash;
 pub use health::health;
 pub use signals::Request;
 pub use storage::{Storage, inspect};
@@ -111,7 +115,7 @@ impl Ports {
         users: Users,
         certificates: Option<Arc<Certificates>>,
     ) -> Result<Server, StartError> {
-        let Storage { support, epoch, shared, store, wakers, mailboxes } = storage;
+        let Storage { support, epoch, shared, store, wakers, mailboxes, flash } = storage;
         let config = &shared.config;
         shared.set_users(users);
         if let Some(certificates) = &certificates {
@@ -135,6 +139,10 @@ impl Ports {
         };
         let (threads, engine) = spawner.start(mailboxes, self.listeners.by_ring)?;
         shared.change(|live| live.io_engine = engine.name());
+        if flash.is_some() {
+            // Later, it could be forbidden.
+            uring::File::start_readers(engine);
+        }
         watchdog::start(Arc::clone(&heartbeats), Arc::clone(&shared), Arc::clone(&store))
             .map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
         if let Some(from) = config.copy_from.clone() {
@@ -142,12 +150,14 @@ impl Ports {
             copy::start(plan, Arc::clone(&store), Arc::clone(&shared), &wakers[0])
                 .map_err(|error| StartError::new(format!("can't copy: {}", logging::reason(&error))))?;
         }
+        let tier = flash.map(|(device, work)| Tier::start(&device, engine, work)).transpose();
+        let tier = tier.map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
         if let Some((listener, _)) = self.metrics {
             metrics::serve(listener, engine, Arc::clone(&store), Arc::clone(&shared)).map_err(|error| {
                 StartError::new(format!("can't serve metrics: {}", logging::reason(&error)))
             })?;
         }
-        Ok(Server { wakers, threads, shared, store, heartbeats })
+        Ok(Server { wakers, threads, shared, store, heartbeats, tier })
     }
 }
 
@@ -163,6 +173,7 @@ pub struct Server {
     shared: Arc<Shared>,
     store: Arc<Store>,
     heartbeats: Arc<Heartbeats>,
+    tier: Option<Tier>,
 }
 
 impl Server {
@@ -183,9 +194,14 @@ impl Server {
     pub fn stop(self) {
         self.heartbeats.stop();
         // A ring that is stuck may still write when it goes on. Its file is as after a kill.
-        if stop(&self.wakers, &self.threads)
-            && let Err(errno) = self.store.close_cleanly()
-        {
+        if !stop(&self.wakers, &self.threads) {
+            return;
+        }
+        // Values on flash come back with the memory file alone.
+        if let Some(tier) = self.tier.filter(|_| self.shared.config.memory_file.is_some()) {
+            tier.finish();
+        }
+        if let Err(errno) = self.store.close_cleanly() {
             tracing::warn!("failed to write the memory file to its device: {}", errno.desc());
         }
     }

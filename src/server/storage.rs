@@ -4,6 +4,7 @@
 use super::backends;
 use super::context::Message;
 use super::error::StartError;
+use super::flash::{self, Device, Files, Work};
 use super::host::Host;
 use super::{rings, signals};
 use crate::clock::{self, Clock};
@@ -30,6 +31,8 @@ pub struct Storage {
     pub(super) store: Arc<Store>,
     pub(super) wakers: Arc<[Waker<Message>]>,
     pub(super) mailboxes: Vec<Mailbox<Message>>,
+    /// The flash tier and what wakes its thread.
+    pub(super) flash: Option<(Arc<Device>, Work)>,
 }
 
 /// Looks into `file`, the open and locked one of -e, and changes nothing.
@@ -60,13 +63,18 @@ fn boot_id() -> [u8; 16] {
 }
 
 impl Storage {
-    /// Makes the store, with what `memory_file` holds.
+    /// Makes the store, with what `memory_file` holds, and a tier of `flash_files`, the open and locked ones of the
+    /// configuration.
     ///
     /// Blocks the signals that [`super::Server::next_request`] waits for; so it is called before other threads are started.
     ///
     /// # Errors
     /// The kernel or the container refuses what the server needs, or there is not enough memory.
-    pub fn open(config: &Config, memory_file: Option<MemoryFile>) -> Result<Self, StartError> {
+    pub fn open(
+        config: &Config,
+        memory_file: Option<MemoryFile>,
+        flash_files: Vec<File>,
+    ) -> Result<Self, StartError> {
         let support = backends::choose(config.io_engine)?;
         signals::block();
         let (wakers, mailboxes): (Vec<_>, Vec<_>) = (0..rings(config)).map(|_| uring::mailbox()).unzip();
@@ -77,12 +85,16 @@ impl Storage {
             None => Clock::start(),
         };
         let shared = Shared::new(config.clone(), clock, rings(config));
-        let host = Host::new(Arc::clone(&wakers), Arc::clone(&shared));
+        let work = Work::default();
+        let host = Host::new(Arc::clone(&wakers), Arc::clone(&shared), work.clone());
         let store = open_store(config, memory_file, host)?;
+        let files = config.flash.as_ref().map(|tier| Files::new(tier, flash_files));
+        let flash =
+            store.flash().zip(files).map(|(flash, files)| (Device::new(Arc::clone(flash), files), work));
         if let Some(restored) = store.restored() {
             tell(restored, config.memory_file.as_deref().unwrap_or_default());
         }
-        Ok(Self { support, epoch, shared, store, wakers, mailboxes })
+        Ok(Self { support, epoch, shared, store, wakers, mailboxes, flash })
     }
 }
 
@@ -118,7 +130,7 @@ fn open_store(
         log_entries: None,
         address_space: None,
         memory_file,
-        flash: None,
+        flash: config.flash.as_ref().map(flash::options),
     };
     for (index, bytes) in options.classes.chunk_bytes().iter().enumerate() {
         let per_page = SLAB_PAGE_BYTES / bytes;

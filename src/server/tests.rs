@@ -22,7 +22,7 @@ impl Running {
         adjust(&mut config);
         let ports = Ports::bind(&config).expect("a free port");
         let address = ports.addresses()[0];
-        let storage = Storage::open(&config, None).expect("memory");
+        let storage = Storage::open(&config, None, Vec::new()).expect("memory");
         let server = ports.start(storage, config.maxconns, Users::default(), None).expect("a server");
         Self { server, address }
     }

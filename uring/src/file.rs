@@ -51,6 +51,14 @@ impl File {
         self.0.len()
     }
 
+    /// Has everything written to the device; blocks.
+    ///
+    /// # Errors
+    /// An error of the device's, of this or an earlier write.
+    pub fn sync(&self) -> io::Result<()> {
+        self.0.file().sync_data()
+    }
+
     /// `len` bytes at `offset`, widened to what may be asked for.
     pub fn widen(&self, offset: u64, len: usize) -> WideRange {
         WideRange::new(offset, len, self.alignment())

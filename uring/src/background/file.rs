@@ -93,15 +93,24 @@ impl BackgroundFile {
         (result.map(|()| buffer.bytes().len()), buffer)
     }
 
-    /// Writes all bytes of `buffer` at `offset`; both offset and length must be multiples of [`File::alignment`].
+    /// Writes the first `len` bytes of `buffer` at `offset`; both must be multiples of [`File::alignment`].
     ///
     /// # Errors
     /// An error of the kernel's or the device's; some of the bytes may have been written.
-    pub async fn write_at(&self, mut buffer: AlignedBuffer, offset: u64) -> (io::Result<()>, AlignedBuffer) {
+    ///
+    /// # Panics
+    /// The buffer is shorter.
+    pub async fn write_at(
+        &self,
+        mut buffer: AlignedBuffer,
+        len: usize,
+        offset: u64,
+    ) -> (io::Result<()>, AlignedBuffer) {
+        assert!(len <= buffer.bytes().len());
         let mut attempts = Attempts::default();
         let mut written = 0;
         let result = loop {
-            let to = buffer.bytes().len().min(written + OPERATION_BYTES_MAX);
+            let to = len.min(written + OPERATION_BYTES_MAX);
             let at = offset + written as u64;
             let result = match &self.ring {
                 _ if written == to => break Ok(()),

@@ -204,7 +204,7 @@ fn a_background_thread_writes_and_reads(on: Support) {
             let file = &files[0];
             let mut bytes = AlignedBuffer::zeroed(1 << 20);
             bytes.bytes_mut().copy_from_slice(&content(1 << 20, 1 << 20));
-            let (result, bytes) = file.write_at(bytes, 1 << 20).await;
+            let (result, bytes) = file.write_at(bytes, 1 << 20, 1 << 20).await;
             result.expect("a write");
             let (result, buffer) = file.read_at(AlignedBuffer::with_room(1 << 20), 1 << 20).await;
             assert_eq!(result.expect("a read"), 1 << 20);
@@ -219,7 +219,7 @@ fn a_background_thread_writes_and_reads(on: Support) {
     let background = Background::build(on.engine()).expect("a runtime");
     let file = File::cached(std::fs::File::open(&disk.0).expect("a file"));
     let main = async |files: Vec<BackgroundFile>| {
-        let (result, _) = files[0].write_at(AlignedBuffer::zeroed(4096), 0).await;
+        let (result, _) = files[0].write_at(AlignedBuffer::zeroed(8192), 4096, 0).await;
         assert_eq!(result.expect_err("opened to read").raw_os_error(), Some(libc::EBADF));
     };
     background.run_tasks(&[file], main).expect("descriptors");

@@ -1,0 +1,92 @@
+//! The I/O of the flash tier: its files, and the thread that moves chunks.
+//!
+//! ```text
+//!   store::Flash ◄── next_job, finish ── thread of the tier ◄──► files
+//!        └─ Host::flash_work ──► Work ─────────┘ wakes
+//! ```
+//!
+//! A device that fails or is slow costs the values that are asked of it: a read that fails is a miss, a chunk that could not
+//! be written is lost, and who asked for nothing on flash does not notice. All that fails is logged once a minute at most.
+
+mod files;
+mod seldom;
+mod tier;
+
+pub use files::open_flash;
+pub(super) use tier::{Tier, Work};
+
+use crate::config;
+use crate::store::{Extent, Flash, FlashOptions};
+use seldom::Seldom;
+use std::io;
+use std::sync::Arc;
+use uring::File;
+
+/// The files of the tier, in the order of the options.
+#[derive(Debug)]
+pub(super) struct Files(Vec<(String, File)>);
+
+impl Files {
+    /// `files` have been opened and locked, and are as long as they will be.
+    pub(super) fn new(tier: &config::Flash, files: Vec<std::fs::File>) -> Self {
+        let file = |(path, file): (&config::FlashPath, std::fs::File)| {
+            let file = File::new(file);
+            let path = path.path.clone();
+            if !file.is_direct() {
+                tracing::warn!(
+                    "flash: {path} takes no direct I/O and is read and written through the page cache"
+                );
+            }
+            (path, file)
+        };
+        Self(tier.paths.iter().zip(files).map(file).collect())
+    }
+}
+
+/// What a store is told of a tier.
+pub(super) fn options(tier: &config::Flash) -> FlashOptions {
+    FlashOptions {
+        files: tier.paths.iter().map(|path| path.bytes).collect(),
+        page_bytes: tier.page_bytes,
+        chunk_bytes: tier.wbuf_bytes,
+        item_bytes_min: u64::from(tier.item_size),
+        item_age: tier.item_age,
+        promotes: tier.recache_rate > 0,
+    }
+}
+
+/// The tier and its files, as its thread and all rings share them.
+#[derive(Debug)]
+pub(super) struct Device {
+    flash: Arc<Flash>,
+    files: Files,
+    failed_reads: Seldom,
+    failed_writes: Seldom,
+}
+
+impl Device {
+    pub(super) fn new(flash: Arc<Flash>, files: Files) -> Arc<Self> {
+        let (failed_reads, failed_writes) = (Seldom::default(), Seldom::default());
+        Arc::new(Self { flash, files, failed_reads, failed_writes })
+    }
+
+    fn note_failed_read(&self, extent: Extent, error: &io::Error) {
+        self.failed_reads.log(|line| self.tell("read from", extent, error, line));
+    }
+
+    fn note_failed_write(&self, extent: Extent, error: &io::Error) {
+        self.failed_writes.log(|line| self.tell("write to", extent, error, line));
+    }
+
+    /// Words a failure; `others` of its kind were not logged.
+    fn tell(&self, what: &str, extent: Extent, error: &io::Error, others: u64) {
+        let (path, Extent { offset, bytes, .. }) = (&self.files.0[extent.file].0, extent);
+        let reason = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "the file is shorter than it was".to_owned(),
+            _ => crate::logging::reason(error),
+        };
+        let others =
+            if others > 0 { format!(" ({others} more since the last such line)") } else { String::new() };
+        tracing::warn!("flash: can't {what} {path}, {bytes} bytes at {offset}: {reason}{others}");
+    }
+}

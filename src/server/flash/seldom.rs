@@ -1,0 +1,52 @@
+//! Lines about what fails again and again.
+
+use parking_lot::Mutex;
+use std::time::{Duration, Instant};
+
+/// Least time between two lines.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// One kind of line, which is logged once a minute at most.
+#[derive(Debug, Default)]
+pub(super) struct Seldom(Mutex<Last>);
+
+#[derive(Debug, Default)]
+struct Last {
+    at: Option<Instant>,
+    /// Events since then that were not logged.
+    others: u64,
+}
+
+impl Seldom {
+    /// Calls `log`, with the number of events that were not logged since the last one that was, if it is time again.
+    pub(super) fn log(&self, log: impl FnOnce(u64)) {
+        self.log_at(Instant::now(), log);
+    }
+
+    fn log_at(&self, now: Instant, log: impl FnOnce(u64)) {
+        let mut last = self.0.lock();
+        if last.at.is_some_and(|at| now.saturating_duration_since(at) < PAUSE) {
+            last.others += 1;
+            return;
+        }
+        let others = last.others;
+        *last = Last { at: Some(now), others: 0 };
+        drop(last);
+        log(others);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_comes_once_a_minute_and_counts_the_others() {
+        let (seldom, start) = (Seldom::default(), Instant::now());
+        let mut lines = Vec::new();
+        for secs in [0, 1, 59, 60, 61, 200] {
+            seldom.log_at(start + Duration::from_secs(secs), |others| lines.push((secs, others)));
+        }
+        assert_eq!(lines, [(0, 0), (60, 2), (200, 1)]);
+    }
+}

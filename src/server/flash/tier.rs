@@ -1,0 +1,123 @@
+//! The thread of the tier: writes chunks that are full, and reads those that have to go.
+
+use super::Device;
+use crate::store::{Job, Read, Write};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use uring::{AlignedBuffer, Backend, Background, BackgroundFile};
+
+/// How long an end waits for chunks to be written.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What wakes the thread; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(in crate::server) struct Work(Arc<Signals>);
+
+#[derive(Debug, Default)]
+struct Signals {
+    is_there: Notify,
+    is_ending: AtomicBool,
+}
+
+impl Work {
+    /// There is some. Never waits.
+    pub(in crate::server) fn announce(&self) {
+        // Kept until the thread waits again, so that none is lost that comes while it works.
+        self.0.is_there.notify_one();
+    }
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub(in crate::server) struct Tier {
+    device: Arc<Device>,
+    work: Work,
+    thread: JoinHandle<()>,
+}
+
+impl Tier {
+    /// Starts the thread, on the engine of the rings if it can be had.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub(in crate::server) fn start(device: &Arc<Device>, engine: Backend, work: Work) -> io::Result<Self> {
+        let (theirs, signals) = (Arc::clone(device), work.clone());
+        let body = move || {
+            let files: Vec<_> = theirs.files.0.iter().map(|(_, file)| file.clone()).collect();
+            let main = |files| run(files, &theirs, &signals);
+            let end = Background::build(engine).and_then(|background| background.run_tasks(&files, main));
+            if let Err(error) = end {
+                tracing::error!("flash: nothing is moved there: {}", crate::logging::reason(&error));
+            }
+        };
+        let thread = std::thread::Builder::new().name("flash".to_owned()).spawn(body)?;
+        Ok(Self { device: Arc::clone(device), work, thread })
+    }
+
+    /// Has everything written that is still in memory, for the next process. The rings have ended.
+    pub(in crate::server) fn finish(self) {
+        self.device.flash.seal();
+        self.work.0.is_ending.store(true, Ordering::Release);
+        self.work.announce();
+        let deadline = Instant::now() + FINISH_TIMEOUT;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for (path, file) in &self.device.files.0 {
+            if let Err(error) = file.sync() {
+                tracing::warn!("flash: can't write {path} to its device: {}", crate::logging::reason(&error));
+            }
+        }
+    }
+}
+
+/// Works until there is nothing left to do and the server ends.
+async fn run(files: Vec<BackgroundFile>, device: &Device, work: &Work) {
+    let flash = &device.flash;
+    let mut buffer = AlignedBuffer::zeroed(flash.chunk_bytes() as usize);
+    loop {
+        match flash.next_job() {
+            Some(Job::Write(write)) => buffer = write_chunk(&files, device, write, buffer).await,
+            Some(Job::Read(read)) => read_chunk(&files, device, read).await,
+            None if work.0.is_ending.load(Ordering::Acquire) => return,
+            None => work.0.is_there.notified().await,
+        }
+    }
+}
+
+/// Writes a chunk from `buffer`, which is as long as the longest.
+async fn write_chunk(
+    files: &[BackgroundFile],
+    device: &Device,
+    write: Write,
+    mut buffer: AlignedBuffer,
+) -> AlignedBuffer {
+    let extent = write.extent;
+    device.flash.fill(&write, &mut buffer.bytes_mut()[..extent.bytes]);
+    let (result, buffer) = files[extent.file].write_at(buffer, extent.bytes, extent.offset).await;
+    if let Err(error) = &result {
+        device.note_failed_write(extent, error);
+    }
+    if device.flash.finish_write(write, result.is_ok()) {
+        tracing::error!("flash: too many writes in a row have failed: nothing is moved there any more");
+    }
+    buffer
+}
+
+async fn read_chunk(files: &[BackgroundFile], device: &Device, read: Read) {
+    let extent = read.extent;
+    let (result, buffer) =
+        files[extent.file].read_at(AlignedBuffer::with_room(extent.bytes), extent.offset).await;
+    let is_whole = result.and_then(|count| match count {
+        _ if count == extent.bytes => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    });
+    if let Err(error) = &is_whole {
+        device.note_failed_read(extent, error);
+    }
+    device.flash.finish_read(read, is_whole.is_ok().then(|| buffer.bytes().to_vec()));
+}
