@@ -1,6 +1,7 @@
 //! What the tasks of one ring share: its engine, its clock, its open connections, and the way to the other rings.
 
 use super::admission::{ConnLimits, ConnPermit};
+use super::flash::{Device, Loader};
 use super::stall::LastStall;
 use super::watchdog::Heartbeats;
 use crate::clock::Timestamp;
@@ -8,7 +9,6 @@ use crate::engine::connections::Address;
 use crate::engine::counters::{Counters, RingCounters};
 use crate::engine::{Engine, Shared};
 use crate::limits::{SLOW_BYTES_PER_SEC, SLOW_TIME};
-use crate::store::Flash;
 use crate::tls::Certificates;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -251,6 +251,8 @@ pub(super) struct RingContext {
     /// Rung when another thread wakes the ring, and every second.
     pub(super) bell: Bell,
     pub(super) certificates: Option<Arc<Certificates>>,
+    /// Reads values on flash, if there is a tier.
+    pub(super) loader: Option<Loader>,
     pub(super) entries: RefCell<slab::Slab<Rc<Entry>>>,
     /// A connection has been read from since the last background work.
     pub(super) has_read: Cell<bool>,
@@ -271,13 +273,17 @@ pub(super) struct Parts {
     pub(super) settings: Settings,
     /// What connections of TLS listeners are encrypted with.
     pub(super) certificates: Option<Arc<Certificates>>,
+    /// The flash tier.
+    pub(super) flash: Option<Arc<Device>>,
 }
 
 impl RingContext {
     pub(super) fn new(parts: Parts, buffers: Buffers) -> Self {
-        let Parts { index, engine, addresses, limits, wakers, heartbeats, settings, certificates } = parts;
+        let Parts { index, engine, addresses, limits, wakers, heartbeats, settings, certificates, flash } =
+            parts;
         let shared = Arc::clone(engine.shared());
         let counters = Arc::clone(shared.ring_counters(index));
+        let loader = flash.map(|device| Loader::new(device, Arc::clone(&counters)));
         let context = Self {
             index,
             engine: RefCell::new(engine),
@@ -292,6 +298,7 @@ impl RingContext {
             buffers,
             bell: Bell::default(),
             certificates,
+            loader,
             entries: RefCell::default(),
             has_read: Cell::new(true),
             now: Cell::default(),
@@ -331,11 +338,6 @@ impl RingContext {
     /// Log position of the slowest ring; `None` if no ring lags.
     pub(super) fn slowest(&self) -> Option<u64> {
         self.engine.borrow_mut().shard_mut().store().slowest()
-    }
-
-    /// The tier of values on flash, if there is one.
-    pub(super) fn flash(&self) -> Option<Arc<Flash>> {
-        self.engine.borrow_mut().shard_mut().store().flash().cloned()
     }
 
     /// True if pins hold so much memory that clients which take nothing must let go of theirs.

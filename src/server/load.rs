@@ -2,7 +2,7 @@
 
 use super::context::RingContext;
 use crate::output::Hole;
-use crate::store::{Fault, Place, Retry, Source, Wanted};
+use crate::store::{Fault, Place, Retry, Wanted};
 use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -55,11 +55,9 @@ pub(super) async fn load_wanted(ring: &RingContext, wanted: Option<Box<Wanted>>)
 }
 
 /// The value of `key` at `place`.
-#[expect(clippy::unused_async, reason = "files are not read yet")]
 async fn load(ring: &RingContext, key: &[u8], place: Place) -> Result<Bytes, Fault> {
-    let flash = ring.flash().ok_or(Fault::Other)?;
-    match flash.read(place, key) {
-        Source::Buffer(value) => Ok(value),
-        Source::File(_) | Source::Gone => Err(Fault::Other),
+    match &ring.loader {
+        Some(loader) => loader.load(key, place).await,
+        None => Err(Fault::Other),
     }
 }

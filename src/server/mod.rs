@@ -135,6 +135,7 @@ impl Ports {
             heartbeats: &heartbeats,
             shared: &shared,
             store: &store,
+            flash: flash.as_ref().map(|(device, _)| device),
             addresses: self.listeners.register(&shared),
         };
         let (threads, engine) = spawner.start(mailboxes, self.listeners.by_ring)?;

@@ -4,6 +4,7 @@ use super::admission::ConnLimits;
 use super::backends;
 use super::context::{Message, Parts, Settings};
 use super::error::StartError;
+use super::flash::Device;
 use super::listen::{Bound, unwatched};
 use super::pinning;
 use super::ring;
@@ -34,6 +35,7 @@ pub(super) struct RingSpawner<'a> {
     pub(super) heartbeats: &'a Arc<Heartbeats>,
     pub(super) shared: &'a Arc<Shared>,
     pub(super) store: &'a Arc<Store>,
+    pub(super) flash: Option<&'a Arc<Device>>,
     /// Addresses of the listeners, with their indices in the configuration.
     pub(super) addresses: Arc<[(usize, Address)]>,
 }
@@ -74,13 +76,23 @@ impl RingSpawner<'_> {
             let (limits, settings) = (Arc::clone(&limits), settings.clone());
             let (addresses, certificates) = (Arc::clone(&self.addresses), self.certificates.clone());
             let cores = Arc::clone(&cores);
+            let flash = self.flash.cloned();
             let body = move || {
                 pinning::pin(index, &cores);
                 let Some(io) = backends::build(support, &options, &reports, &orders) else { return };
                 // An engine belongs to its thread.
                 let engine = Engine::new(shared, shard, index);
-                let parts =
-                    Parts { index, engine, addresses, limits, wakers, heartbeats, settings, certificates };
+                let parts = Parts {
+                    index,
+                    engine,
+                    addresses,
+                    limits,
+                    wakers,
+                    heartbeats,
+                    settings,
+                    certificates,
+                    flash,
+                };
                 ring::run(io, parts, mailbox, bound, epoch, &opened);
             };
             let thread = std::thread::Builder::new().name(format!("ring-{index}")).spawn(body);

@@ -1,7 +1,7 @@
-//! The I/O of the flash tier: its files, and the thread that moves chunks.
+//! The I/O of the flash tier: its files, the thread that moves chunks, and the reads of the rings.
 //!
 //! ```text
-//!   store::Flash ◄── next_job, finish ── thread of the tier ◄──► files
+//!   store::Flash ◄── next_job, finish ── thread of the tier ◄──► files ──► Loader of each ring ──► connections
 //!        └─ Host::flash_work ──► Work ─────────┘ wakes
 //! ```
 //!
@@ -9,10 +9,12 @@
 //! be written is lost, and who asked for nothing on flash does not notice. All that fails is logged once a minute at most.
 
 mod files;
+mod loader;
 mod seldom;
 mod tier;
 
 pub use files::open_flash;
+pub(super) use loader::Loader;
 pub(super) use tier::{Tier, Work};
 
 use crate::config;
@@ -70,12 +72,16 @@ impl Device {
         Arc::new(Self { flash, files, failed_reads, failed_writes })
     }
 
+    fn file(&self, extent: Extent) -> &File {
+        &self.files.0[extent.file].1
+    }
+
     fn note_failed_read(&self, extent: Extent, error: &io::Error) {
-        self.failed_reads.log(|line| self.tell("read from", extent, error, line));
+        self.failed_reads.log(|others| self.tell("read from", extent, error, others));
     }
 
     fn note_failed_write(&self, extent: Extent, error: &io::Error) {
-        self.failed_writes.log(|line| self.tell("write to", extent, error, line));
+        self.failed_writes.log(|others| self.tell("write to", extent, error, others));
     }
 
     /// Words a failure; `others` of its kind were not logged.

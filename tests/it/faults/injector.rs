@@ -6,7 +6,7 @@
 //! the one that is shipped.
 #![expect(unsafe_code, reason = "memory that the kernel shares is read and written by address")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::sys::ptrace;
 use nix::sys::wait::WaitStatus;
@@ -32,6 +33,8 @@ pub enum Fate {
     Fails(i32),
     /// It is asked for at most this many bytes.
     IsCut(u32),
+    /// It does nothing, and is interrupted after this time.
+    IsLate(Duration),
 }
 
 /// As often as it comes.
@@ -59,6 +62,11 @@ impl Operation {
     /// A receive into memory that it names.
     pub const fn receive() -> Self {
         Self(IoringOp::Recv, |entry| entry.flags & BUFFER_SELECT == 0)
+    }
+
+    /// A read of a file; the ring's doorbell is read as well.
+    pub const fn read_file() -> Self {
+        Self(IoringOp::Read, |entry| entry.len as usize != size_of::<u64>())
     }
 
     fn is(&self, entry: &Entry) -> bool {
@@ -98,7 +106,7 @@ impl Orders {
     fn error_of(&self, call: u64) -> Option<i32> {
         match self.fate(|order| order.call == Some(call as i64))? {
             Fate::Fails(errno) => Some(errno),
-            Fate::IsCut(_) => None,
+            Fate::IsCut(_) | Fate::IsLate(_) => None,
         }
     }
 
@@ -289,6 +297,8 @@ struct Ring {
     places: io_uring_params,
     /// The errors of operations that do nothing, by what identifies them.
     errors: HashMap<u64, i32>,
+    /// Likewise, of those that do nothing for some time.
+    late: HashSet<u64>,
     memory: File,
 }
 
@@ -311,6 +321,7 @@ impl Ring {
             entries: std::ptr::null_mut(),
             places,
             errors: HashMap::new(),
+            late: HashSet::new(),
             memory,
         };
         let (entries, completions) =
@@ -342,6 +353,20 @@ impl Ring {
                     self.errors.insert(entry.user_data, errno);
                     let opcode = IoringOp::Nop as u8;
                     *entry = Entry { opcode, user_data: entry.user_data, ..Entry::default() };
+                }
+                Some(Fate::IsLate(time)) => {
+                    // Where it would have read to is where the kernel is told how long to wait.
+                    self.write(entry.address, time.as_secs());
+                    self.write(entry.address + 8, u64::from(time.subsec_nanos()));
+                    self.late.insert(entry.user_data);
+                    *entry = Entry {
+                        opcode: IoringOp::Timeout as u8,
+                        descriptor: -1,
+                        address: entry.address,
+                        len: 1,
+                        user_data: entry.user_data,
+                        ..Entry::default()
+                    };
                 }
                 Some(Fate::IsCut(len)) if entry.opcode == IoringOp::Sendmsg as u8 => {
                     let piece = self.read(entry.address + PIECE_AT);
@@ -376,6 +401,9 @@ impl Ring {
             };
             if let Some(errno) = self.errors.remove(&completion.user_data) {
                 completion.result = -errno;
+            }
+            if self.late.remove(&completion.user_data) {
+                completion.result = -libc::EINTR;
             }
         }
         assert!(self.errors.is_empty(), "what does nothing completes at once");

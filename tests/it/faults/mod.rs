@@ -2,6 +2,7 @@
 
 mod abuse;
 mod completions;
+mod flash;
 mod held;
 mod injection;
 mod injector;

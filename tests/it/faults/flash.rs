@@ -1,0 +1,268 @@
+//! A flash tier whose device fails, lies, or is slow: values are right or missing, and only who asked for one waits.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::injector::{ALWAYS, Fate, FaultInjector, Operation};
+use super::kernel::{Refused, ends_well, is_calm, refused, start_under};
+use crate::harness::{Client, Dialect, Server, TempDir, command, dialect, program, wait_until};
+
+const READ: Operation = Operation::read_file();
+
+/// More than fits in memory, and of several pages each.
+const KEYS: usize = 2500;
+const VALUE_BYTES: usize = 9000;
+
+/// A server of which most values are on flash.
+struct Tiered {
+    server: Server,
+    file: PathBuf,
+    _dir: TempDir,
+}
+
+impl Tiered {
+    fn start(engine: &str) -> Self {
+        Self::start_under(&[], &["--io-engine", engine])
+    }
+
+    fn start_under(refused: &[Refused], flags: &[&str]) -> Self {
+        let dir = TempDir::new();
+        let file = dir.path().join("flash");
+        let tier =
+            format!("ext_path={}:64m,ext_page_size=2,ext_wbuf_size=2,ext_recache_rate=0", file.display());
+        let flags = [&["-t", "1", "-m", "8", "-U", "0", "-o", &tier], flags].concat();
+        let server = start_under(refused, &flags);
+        let mut client = server.connect();
+        fill(&mut client);
+        Self { server, file, _dir: dir }
+    }
+
+    fn overwrite(&self) -> File {
+        OpenOptions::new().write(true).open(&self.file).unwrap()
+    }
+}
+
+fn fill(client: &mut Client) {
+    for number in 0..KEYS {
+        client.set(&format!("key-{number}"), &value(number));
+    }
+}
+
+fn value(number: usize) -> String {
+    format!("{number:09},").repeat(VALUE_BYTES / 10)
+}
+
+/// How many keys have their values; those of the others are missing.
+fn right(client: &mut Client) -> usize {
+    (0..KEYS)
+        .filter(|&number| match client.get(&format!("key-{number}")) {
+            Some(found) => {
+                assert!(found == value(number), "key-{number}");
+                true
+            }
+            None => false,
+        })
+        .count()
+}
+
+/// A key whose value is on flash.
+fn on_flash(client: &mut Client) -> String {
+    let reads = client.count("get_extstore");
+    for number in 0..KEYS {
+        let key = format!("key-{number}");
+        if client.get(&key).is_some() && client.count("get_extstore") > reads {
+            return key;
+        }
+    }
+    panic!("all values are in memory");
+}
+
+fn lines(server: &Server, words: &str) -> usize {
+    server.stderr().lines().filter(|line| line.contains(words)).count()
+}
+
+fn ends_unharmed(tiered: Tiered) {
+    let mut client = tiered.server.connect();
+    client.set("after", "value");
+    assert_eq!(client.get("after").as_deref(), Some("value"));
+    drop(client);
+    is_calm(&tiered.server);
+    ends_well(tiered.server);
+}
+
+fn is_skipped() -> bool {
+    dialect() == Dialect::Memcached
+}
+
+#[test]
+fn values_on_flash_come_back_right() {
+    if is_skipped() {
+        return;
+    }
+    for flags in [["--io-engine", "uring"], ["--io-engine", "epoll"]] {
+        // Under the filter neither files nor threads can be had that are not there already.
+        let tiered = Tiered::start_under(&[], &[&flags[..], &["-o", "drop_privileges"]].concat());
+        let mut client = tiered.server.connect();
+        assert!(right(&mut client) > KEYS * 9 / 10);
+        assert!(client.count("get_extstore") > 1000);
+        assert_eq!(client.count("miss_from_extstore"), 0);
+        assert_eq!(tiered.server.stderr(), "");
+        ends_unharmed(tiered);
+    }
+}
+
+/// The file is cut short, overwritten, or changed a bit here and there: what was there is missing.
+#[test]
+fn what_happens_to_the_file_costs_what_was_in_it() {
+    if is_skipped() {
+        return;
+    }
+    type Fault = fn(&File);
+    let cut: Fault = |file| file.set_len(0).unwrap();
+    let overwrite: Fault = |file| file.write_all_at(&vec![0xaa; 64 << 20], 0).unwrap();
+    let flip: Fault = |file| (0..16_384).for_each(|page| file.write_all_at(b"x", page * 4096 + 77).unwrap());
+    for engine in ["uring", "epoll"] {
+        for (fault, is_told) in [(cut, true), (overwrite, false), (flip, false)] {
+            let tiered = Tiered::start(engine);
+            fault(&tiered.overwrite());
+            let mut client = tiered.server.connect();
+            let before = right(&mut client);
+            let lost = client.count("miss_from_extstore") as usize;
+            assert!(lost > 500, "{lost} misses");
+            assert!(before + lost <= KEYS);
+            assert_eq!(
+                lines(&tiered.server, "can't read from"),
+                usize::from(is_told),
+                "{}",
+                tiered.server.stderr()
+            );
+            assert_eq!(right(&mut client), before, "what is missing stays so, the rest stays as well");
+            ends_unharmed(tiered);
+        }
+    }
+}
+
+/// Reads that are short, interrupted or refused for the moment are gone on with.
+#[test]
+fn reads_that_do_little_are_gone_on_with() {
+    if is_skipped() {
+        return;
+    }
+    let tiered = Tiered::start("uring");
+    let double = FaultInjector::of(&tiered.server);
+    let mut client = tiered.server.connect();
+    let key = on_flash(&mut client);
+    let number = key.strip_prefix("key-").unwrap().parse().unwrap();
+    for (fate, times) in
+        [(Fate::IsCut(4096), 100), (Fate::Fails(libc::EINTR), 10), (Fate::Fails(libc::EAGAIN), 10)]
+    {
+        let before = double.met();
+        double.order(&[READ], None, fate, times);
+        while double.met() < before + times {
+            assert!(client.get(&key) == Some(value(number)), "{fate:?}");
+        }
+    }
+    assert_eq!(client.count("miss_from_extstore"), 0);
+    assert_eq!(tiered.server.stderr(), "");
+    drop(double);
+    ends_unharmed(tiered);
+}
+
+/// A device that fails is a miss for each that asks, and one line.
+#[test]
+fn a_device_that_fails_is_a_miss() {
+    if is_skipped() {
+        return;
+    }
+    let tiered = Tiered::start("uring");
+    let double = FaultInjector::of(&tiered.server);
+    let mut client = tiered.server.connect();
+    let key = on_flash(&mut client);
+    double.order(&[READ], None, Fate::Fails(libc::EIO), ALWAYS);
+    assert_eq!(client.get(&key), None);
+    let before = right(&mut client);
+    assert!(client.count("miss_from_extstore") > 100);
+    assert_eq!(lines(&tiered.server, "Input/output error"), 1, "{}", tiered.server.stderr());
+    double.lift();
+    assert_eq!(right(&mut client), before);
+    drop(double);
+    ends_unharmed(tiered);
+}
+
+/// A device that takes its time: who asked waits, others do not, and nothing holds up the end.
+#[test]
+fn a_slow_device_delays_who_asked() {
+    if is_skipped() {
+        return;
+    }
+    let mut tiered = Tiered::start("uring");
+    let double = FaultInjector::of(&tiered.server);
+    let mut client = tiered.server.connect();
+    let key = on_flash(&mut client);
+    let slow = Duration::from_secs(2);
+    double.order(&[READ], None, Fate::IsLate(slow), 1);
+    let since = Instant::now();
+    let mut asks = tiered.server.connect();
+    asks.send(format!("get {key}\r\n").as_bytes());
+    wait_until("it reads", || double.met() == 1);
+    client.set("other", "value");
+    for _ in 0..100 {
+        assert_eq!(client.get("other").as_deref(), Some("value"));
+    }
+    assert!(since.elapsed() < slow, "others were served meanwhile");
+    let number = key.strip_prefix("key-").unwrap().parse().unwrap();
+    assert!(asks.line().starts_with(&format!("VALUE {key} ")));
+    assert_eq!(asks.line(), value(number));
+    assert!(since.elapsed() >= slow);
+    double.order(&[READ], None, Fate::IsLate(Duration::from_mins(1)), ALWAYS);
+    asks.send(format!("get {key}\r\n").as_bytes());
+    wait_until("it reads again", || double.met() > 1);
+    // The ring cannot be followed to its end.
+    double.lift();
+    drop(double);
+    let since = Instant::now();
+    tiered.server.signal(Signal::SIGTERM);
+    assert!(tiered.server.wait().success(), "{}", tiered.server.stderr());
+    assert!(since.elapsed() < Duration::from_secs(10));
+}
+
+/// What cannot be written is evicted, as it is without a tier; after some failures in a row no more is tried.
+#[test]
+fn a_device_that_takes_nothing_is_done_without() {
+    if is_skipped() {
+        return;
+    }
+    let refused = [refused(libc::SYS_pwrite64, libc::ENOSPC)];
+    let tiered = Tiered::start_under(&refused, &["--io-engine", "epoll"]);
+    let mut client = tiered.server.connect();
+    fill(&mut client);
+    let left = right(&mut client);
+    assert!((10..KEYS / 2).contains(&left), "{left} values");
+    let said = tiered.server.stderr();
+    assert_eq!(lines(&tiered.server, "can't write to"), 1, "{said}");
+    assert_eq!(lines(&tiered.server, "nothing is moved there any more"), 1, "{said}");
+    ends_unharmed(tiered);
+}
+
+/// Two servers would take each other's values for lost.
+#[test]
+fn a_file_has_one_server() {
+    if is_skipped() {
+        return;
+    }
+    let tiered = Tiered::start("uring");
+    let dir = TempDir::new();
+    let tier = format!("ext_path={}:64m,ext_page_size=2,ext_wbuf_size=2", tiered.file.display());
+    let mut second = command(program(), &dir);
+    let status = second.args(["-p", "0", "-U", "0", "-o", &tier]).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(
+        fs::read_to_string(dir.path().join("stderr")).unwrap(),
+        "Failed to initialize external storage: failed to open file\nextstore open: Resource temporarily unavailable\n"
+    );
+    ends_unharmed(tiered);
+}
