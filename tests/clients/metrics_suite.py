@@ -43,6 +43,28 @@ GENERAL = {
     "malloced_bytes": ("total_malloced", "gauge"),
     "accepting_connections": ("accepting_conns", "gauge"),
 }
+# Only with external storage.
+FLASH = {
+    "compact_lost_total": ("compact_lost", "counter"),
+    "compact_rescued_total": ("compact_rescues", "counter"),
+    "compact_skipped_total": ("compact_skipped", "counter"),
+    "pages_allocated_total": ("page_allocs", "counter"),
+    "pages_evicted_total": ("page_evictions", "counter"),
+    "pages_reclaimed_total": ("page_reclaims", "counter"),
+    "pages_free": ("pages_free", "gauge"),
+    "pages_used": ("pages_used", "gauge"),
+    "objects_evicted_total": ("objects_evicted", "counter"),
+    "objects_read_total": ("objects_read", "counter"),
+    "objects_written_total": ("objects_written", "counter"),
+    "objects_used": ("objects_used", "gauge"),
+    "bytes_evicted_total": ("bytes_evicted", "counter"),
+    "bytes_written_total": ("bytes_written", "counter"),
+    "bytes_read_total": ("bytes_read", "counter"),
+    "bytes_used": ("bytes_used", "counter"),
+    "bytes_fragmented": ("bytes_fragmented", "gauge"),
+    "bytes_limit": ("limit_maxbytes", "gauge"),
+    "io_queue_depth": ("io_queue", "gauge"),
+}
 SETTINGS = {
     "max_connections": "maxconns",
     "lru_crawler_enabled": "lru_crawler",
@@ -111,6 +133,9 @@ def expected():
     put("version", "gauge", 1, version=general["version"])
     for name, (stat, kind) in GENERAL.items():
         put(name, kind, general[stat])
+    if "extstore_limit_maxbytes" in general:
+        for name, (stat, kind) in FLASH.items():
+            put("extstore_" + name, kind, general["extstore_" + stat])
     for command in COMMANDS:
         put("commands_total", "counter", general[command + "_hits"], command=command, status="hit")
         put("commands_total", "counter", general[command + "_misses"], command=command, status="miss")

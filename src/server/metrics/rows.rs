@@ -228,7 +228,8 @@ pub(super) const FLASH: &[Row] = &[
     ("extstore_bytes_evicted", "memcached_extstore_bytes_evicted_total", COUNTER, "Bytes of evicted values."),
     ("extstore_bytes_written", "memcached_extstore_bytes_written_total", COUNTER, "Bytes written to flash."),
     ("extstore_bytes_read", "memcached_extstore_bytes_read_total", COUNTER, "Bytes of values read."),
-    ("extstore_bytes_used", "memcached_extstore_bytes_used", GAUGE, "Bytes of values on flash."),
+    // A counter to the exporter.
+    ("extstore_bytes_used", "memcached_extstore_bytes_used", COUNTER, "Bytes of values on flash."),
     (
         "extstore_bytes_fragmented",
         "memcached_extstore_bytes_fragmented",
