@@ -19,6 +19,12 @@ evicted_time evicted_unfetched expired_unfetched outofmemory reclaimed tailrepai
 moves_to_warm moves_within_lru number_hot number_warm number_cold age_hot age_warm""".split()
 SLABS = """chunk_size chunks_per_page total_pages total_chunks used_chunks free_chunks free_chunks_end cmd_set get_hits
 delete_hits incr_hits decr_hits cas_hits cas_badval touch_hits""".split()
+# After extstore_; only with external storage.
+FLASH = (
+    "compact_lost compact_rescues compact_skipped page_allocs page_evictions page_reclaims pages_free pages_used "
+    "objects_evicted objects_read objects_written objects_used bytes_evicted bytes_written bytes_read bytes_used "
+    "bytes_fragmented limit_maxbytes io_queue"
+).split()
 SETTINGS = """maxconns lru_crawler lru_crawler_sleep lru_crawler_tocrawl lru_maintainer_thread hot_lru_pct
 warm_lru_pct hot_max_factor warm_max_factor""".split()
 
@@ -99,9 +105,12 @@ def _():
     assert set(item_classes) <= set(slab_classes), (item_classes.keys(), slab_classes.keys())
 
 
-@check("no storage or proxy values, whose halves would be read")
+@check("storage values are all there or none, and there are no proxy values")
 def _():
-    assert "extstore_limit_maxbytes" not in general
+    found = [name for name in general if name.startswith("extstore_")]
+    same([name for name in FLASH if found and "extstore_" + name not in found], [])
+    for name in found:
+        float(general[name])
     assert "proxy_backend_total" not in general
 
 

@@ -1,7 +1,7 @@
 //! `-o ext_*`: which lists are refused, by memcached as well.
 
 use super::lifecycle::{as_root, run, text};
-use crate::harness::{Dialect, TempDir, dialect, program, reference};
+use crate::harness::{Dialect, Server, TempDir, dialect, program, reference};
 use std::path::Path;
 
 /// Refused lists, with what follows them; the exit status, and all of standard error. FILE is a path that can be written to.
@@ -88,4 +88,31 @@ fn what_memcached_takes_by_mistake_is_refused() {
     for row in REFUSED_HERE {
         is_refused(program(), *row);
     }
+}
+
+/// The names of a list, in order.
+fn names(server: &Server, command: &str) -> Vec<String> {
+    let mut client = server.connect();
+    client.send(format!("{command}\r\n").as_bytes());
+    let lines = text(&client.read_through(b"END\r\n"));
+    let names = lines.lines().filter_map(|line| line.strip_prefix("STAT ")?.split(' ').next());
+    names.map(str::to_owned).collect()
+}
+
+fn with_flash(program: &Path) -> Server {
+    let dir = TempDir::new();
+    let path = format!("ext_path={}/flash:256m", dir.path().display());
+    Server::start_program(program, &["-o", &path], dir)
+}
+
+#[test]
+fn statistics_have_memcacheds_names_in_its_order() {
+    let Some(memcached) = reference() else { return };
+    let (ours, theirs) = (with_flash(program()), with_flash(memcached));
+    for command in ["stats", "stats extstore"] {
+        assert_eq!(names(&ours, command), names(&theirs, command), "{command}");
+    }
+    let settings = names(&theirs, "stats settings").into_iter().filter(|name| !name.starts_with("proxy_"));
+    let settings: Vec<String> = settings.collect();
+    assert_eq!(names(&ours, "stats settings")[..settings.len()], settings);
 }
