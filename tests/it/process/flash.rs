@@ -116,3 +116,30 @@ fn statistics_have_memcacheds_names_in_its_order() {
     let settings: Vec<String> = settings.collect();
     assert_eq!(names(&ours, "stats settings")[..settings.len()], settings);
 }
+
+/// memcached says so too; it moves values when memory is nearly full.
+#[test]
+fn watchers_are_told_of_values_that_are_moved() {
+    for program in [Some(program()), reference()].into_iter().flatten() {
+        let server = with_flash(program);
+        let mut watcher = server.connect();
+        assert_eq!(watcher.ask("watch evictions"), "OK");
+        let mut client = server.connect();
+        let value = "v".repeat(50_000);
+        for item in 0..1_600 {
+            client.set(&format!("key{item}"), &value);
+        }
+        let line = loop {
+            let line = text(&watcher.read_through(b"\n"));
+            if line.contains("type=extwrite") {
+                break line;
+            }
+        };
+        let words: Vec<(&str, &str)> =
+            line.trim_end().split(' ').filter_map(|word| word.split_once('=')).collect();
+        let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.join(" "), "ts gid type key fetch ttl la clsid bucket", "{line}");
+        assert!(words[3].1.starts_with("key"), "{line}");
+        assert_eq!((words[4].1, words[5].1, words[8].1), ("no", "-1", "0"), "{line}");
+    }
+}
