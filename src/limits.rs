@@ -153,6 +153,8 @@ pub const COPY_REQUEST_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest `ext_wbuf_size`, which is a chunk of the tier. A place has 24 bits for units of 16 bytes in it.
 pub const FLASH_CHUNK_BYTES_MAX: u64 = 256 << 20;
+/// Bytes that the reads of a ring have on their way together.
+pub const FLASH_READ_BYTES_MAX: usize = 16 << 20;
 /// Most pages, as in memcached.
 pub const FLASH_PAGES_MAX: u64 = 65_534;
 

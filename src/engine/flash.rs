@@ -7,6 +7,7 @@ use crate::config::{Config, Ext};
 use crate::engine::Executor;
 use crate::engine::counters::Counts;
 use crate::engine::stats::{Report, Sink, Writer};
+use crate::limits::FLASH_READ_BYTES_MAX;
 use crate::store::{Flash, FlashOptions, FlashTotals};
 
 /// Chunks that are in memory at most: three on their way, one being written, one read back.
@@ -98,9 +99,10 @@ impl Report<'_> {
         to.put("memcrsd_flash_promote_secs", self.store.flash().map_or(0, |flash| flash.promote_age()));
     }
 
-    /// Bound of the memory for chunks, bytes.
+    /// Bound of the memory for chunks and reads, bytes.
     pub(super) fn flash_memory_bound(&self) -> u64 {
-        self.store.flash().map_or(0, |flash| CHUNKS_IN_MEMORY * flash.chunk_bytes())
+        let reads = (self.shared.rings() * FLASH_READ_BYTES_MAX) as u64;
+        self.store.flash().map_or(0, |flash| CHUNKS_IN_MEMORY * flash.chunk_bytes() + reads)
     }
 }
 

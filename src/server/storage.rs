@@ -4,12 +4,12 @@
 use super::backends;
 use super::context::Message;
 use super::error::StartError;
-use super::flash::{self, Device, Files, Work};
+use super::flash::{Device, Files, Work};
 use super::host::Host;
 use super::{rings, signals};
 use crate::clock::{self, Clock};
 use crate::config::Config;
-use crate::engine::Shared;
+use crate::engine::{Shared, flash_options};
 use crate::limits::SLAB_PAGE_BYTES;
 use crate::store::{MemoryFile, Occasion, Options, RestoreOutcome, Restored, Store};
 use std::fs::File;
@@ -130,7 +130,7 @@ fn open_store(
         log_entries: None,
         address_space: None,
         memory_file,
-        flash: config.flash.as_ref().map(flash::options),
+        flash: flash_options(config),
     };
     for (index, bytes) in options.classes.chunk_bytes().iter().enumerate() {
         let per_page = SLAB_PAGE_BYTES / bytes;

@@ -3,6 +3,7 @@
 use super::Device;
 use crate::engine::counters::RingCounters;
 use crate::engine::latency::Kind;
+use crate::limits::FLASH_READ_BYTES_MAX;
 use crate::store::{Extent, Fault, Place, Source};
 use bytes::Bytes;
 use std::io;
@@ -13,9 +14,9 @@ use uring::{AlignedBuffer, AlignedBuffers};
 
 /// Reads of a ring that are in flight at the same time; others wait for their turn.
 const READS_MAX: usize = 128;
-/// Memory that they read into, in units; a longer value has to wait until it is alone.
-const UNITS_MAX: u32 = 4096;
+/// Memory that they read into is counted in units; a value longer than all of it has to wait until it is alone.
 const UNIT_BYTES: usize = 4096;
+const UNITS_MAX: u32 = (FLASH_READ_BYTES_MAX / UNIT_BYTES) as u32;
 /// Memory that is kept for later reads, bytes.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 

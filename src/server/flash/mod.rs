@@ -18,7 +18,7 @@ pub(super) use loader::Loader;
 pub(super) use tier::{Tier, Work};
 
 use crate::config;
-use crate::store::{Extent, Flash, FlashOptions};
+use crate::store::{Extent, Flash};
 use seldom::Seldom;
 use std::io;
 use std::sync::Arc;
@@ -42,18 +42,6 @@ impl Files {
             (path, file)
         };
         Self(tier.paths.iter().zip(files).map(file).collect())
-    }
-}
-
-/// What a store is told of a tier.
-pub(super) fn options(tier: &config::Flash) -> FlashOptions {
-    FlashOptions {
-        files: tier.paths.iter().map(|path| path.bytes).collect(),
-        page_bytes: tier.page_bytes,
-        chunk_bytes: tier.wbuf_bytes,
-        item_bytes_min: u64::from(tier.item_size),
-        item_age: tier.item_age,
-        promotes: tier.recache_rate > 0,
     }
 }
 
