@@ -35,6 +35,7 @@ const FOUR: Kind = Kind {
     large: false,
     evict: true,
     address_space: None,
+    flash: false,
 };
 
 #[test]
@@ -80,6 +81,16 @@ fn rings_that_share_replicas() {
     }
     run(Kind { rings: 6, replicas: 2, keys: 20, value_bytes_max: 300, ..FOUR });
     run(Kind { replicas: 2, ..FOUR });
+}
+
+/// Values on a device that is small, and fails now and then.
+#[test]
+fn values_on_flash() {
+    for (rings, replicas) in [(1, 1), (3, 3), (6, 2)] {
+        let kind = Kind { rings, replicas, keys: 4_000, value_bytes_max: 4_000, flash: true, ..FOUR };
+        run(kind);
+        run(Kind { keys: 500, large: true, ..kind });
+    }
 }
 
 /// Where the system allows little address space, there may be enough free memory for a large value, but not in one piece.

@@ -3,10 +3,11 @@
 use crate::model::{Entry, Model};
 use memcrsd::classes::Classes;
 use memcrsd::clock::Timestamp;
+use memcrsd::fuzzing::flash::{MemoryDevice, Trouble};
 use memcrsd::fuzzing::rings::{self, with_shard};
 use memcrsd::store::{
-    Data, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Reservation, ReserveError, Retry,
-    Shard, Share, Store, UpdateMetadata, Value, Walk,
+    Data, Edit, EditError, Edited, FlashOptions, Host, Item, Lookup, Options, Pin, Place, Put, Reservation,
+    ReserveError, Retry, Shard, Share, Store, UpdateMetadata, Value, Walk,
 };
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub(crate) struct Kind {
     pub(crate) evict: bool,
     /// Bytes of it; `None` for plenty.
     pub(crate) address_space: Option<u64>,
+    /// Values go to a device that fails now and then.
+    pub(crate) flash: bool,
 }
 
 struct Rings;
@@ -51,6 +54,18 @@ impl Host for Rings {
 
     fn evicted(&self, item: &Item<'_>, _now: Timestamp) {
         EVICTED.with_borrow_mut(|evicted| evicted.push((item.key().to_vec(), item.cas())));
+    }
+}
+
+/// A tier that is full again and again.
+fn flash() -> FlashOptions {
+    FlashOptions {
+        files: vec![3 << 20, 1 << 20],
+        page_bytes: 512 << 10,
+        chunk_bytes: 128 << 10,
+        item_bytes_min: 200,
+        item_age: 5,
+        promotes: true,
     }
 }
 
@@ -78,12 +93,15 @@ pub(crate) struct World {
     model: Model,
     sending: Vec<Sending>,
     receiving: Vec<Receiving>,
+    device: MemoryDevice,
     store: Arc<Store>,
     evictions: u64,
     refusals: u64,
     stalls: u64,
     turns: u64,
     hits: u64,
+    loads: u64,
+    losses: u64,
 }
 
 impl World {
@@ -99,7 +117,7 @@ impl World {
             log_entries: Some(64),
             address_space: kind.address_space,
             memory_file: None,
-            flash: None,
+            flash: kind.flash.then(flash),
         };
         let store = rings::open(options, Rings);
         EVICTED.take();
@@ -109,12 +127,15 @@ impl World {
             model: Model::default(),
             sending: Vec::new(),
             receiving: Vec::new(),
+            device: MemoryDevice::default(),
             store,
             evictions: 0,
             refusals: 0,
             stalls: 0,
             turns: 0,
             hits: 0,
+            loads: 0,
+            losses: 0,
         }
     }
 
@@ -170,9 +191,40 @@ impl World {
             }),
         }
         self.take_evicted();
+        if self.kind.flash && self.random.u8(..4) == 0 {
+            self.work();
+        }
         if op.is_multiple_of(CHECK_STEPS) {
             self.check_books(ring);
         }
+    }
+
+    /// The device does a thing, and now and then fails at it.
+    fn work(&mut self) {
+        let Some(flash) = self.store.flash() else { return };
+        self.device.trouble = match self.random.u8(..) {
+            0..6 => Trouble::Writes,
+            6..12 => Trouble::Reads,
+            12..18 => Trouble::Tears,
+            _ => Trouble::None,
+        };
+        self.device.step(flash);
+        self.device.trouble = Trouble::None;
+    }
+
+    /// The value of `key` at `place`. What the device has lost is gone, for the model too.
+    fn load(&mut self, ring: usize, key: &[u8], place: Place) -> Option<Vec<u8>> {
+        let flash = self.store.flash().expect("a stub has a tier");
+        self.loads += 1;
+        if let Ok(value) = self.device.load(flash, key, place) {
+            return Some(value.to_vec());
+        }
+        self.losses += 1;
+        let lost = self.attempt(ring, |shard| shard.fresh(rings::now()).lose(key, place));
+        if lost == Ok(true) {
+            self.model.remove(key);
+        }
+        None
     }
 
     /// The books add up, with rings behind, sends and receives under way.
@@ -225,6 +277,7 @@ impl World {
             let result = with_shard(ring, &mut attempt);
             match result {
                 Err(EditError::Retry(Retry::Soon)) => self.turns += 1,
+                Err(EditError::Retry(Retry::Load)) => self.bring(ring)?,
                 Err(EditError::Retry(retry)) => {
                     assert_eq!(retry, Retry::Stalled);
                     self.stalls += 1;
@@ -240,6 +293,20 @@ impl World {
             }
         }
         panic!("ring {ring} is stalled, and no ring is stuck");
+    }
+
+    /// Brings the value to memory that an edit on `ring` lacked, or finds it lost.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    fn bring(&mut self, ring: usize) -> Result<(), EditError> {
+        let wanted = with_shard(ring, |shard| shard.take_wanted()).expect("the edit has said what");
+        if let Some(value) = self.load(ring, &wanted.key, wanted.place) {
+            let promote =
+                |shard: &mut Shard| shard.fresh(rings::now()).promote(&wanted.key, wanted.place, &value);
+            self.attempt(ring, promote)?;
+        }
+        Ok(())
     }
 
     /// Follows the evictions of this step in the model. They may have come before or after the step's own change, so a
@@ -276,18 +343,36 @@ impl World {
                     assert_eq!(item.key(), key);
                     item.record_access(now);
                     let entry = Entry {
-                        value: item.value().to_vec(),
+                        value: if item.place().is_some() { Vec::new() } else { item.value().to_vec() },
                         flags: item.flags(),
                         exptime: item.exptime(),
                         cas: item.cas(),
                     };
+                    if let Some(place) = item.place() {
+                        return (Some(entry), Err(place));
+                    }
                     let pin = item.pin(0, Share::OfReaders);
                     let sending = pin.map(|pin| Sending { pin, bytes: entry.value.clone() });
-                    (Some(entry), sending)
+                    (Some(entry), Ok(sending))
                 }
-                _ => (None, None),
+                _ => (None, Ok(None)),
             }
         });
+        let (found, sending) = match (found, sending) {
+            (Some(entry), Err(place)) => {
+                assert_eq!(
+                    self.model.get(&key, now).map(|entry| entry.value.len()),
+                    Some(place.value_bytes())
+                );
+                let Some(value) = self.load(ring, &key, place) else { return };
+                if self.random.bool() {
+                    let promoted = self.attempt(ring, |shard| shard.fresh(now).promote(&key, place, &value));
+                    assert_ne!(promoted, Ok(false), "nobody else has written meanwhile");
+                }
+                (Some(Entry { value, ..entry }), None)
+            }
+            (found, sending) => (found, sending.unwrap_or(None)),
+        };
         assert_eq!(found.as_ref(), self.model.get(&key, now), "{}", key.escape_ascii());
         self.hits += u64::from(found.is_some());
         if let Some(sending) = sending
@@ -309,6 +394,9 @@ impl World {
         with_shard(ring, |shard| {
             let mut fresh = shard.fresh(now);
             let Lookup::Hit(item) = fresh.find(&key) else { return };
+            if item.place().is_some() {
+                return;
+            }
             let writer = (ring + self.random.usize(1..self.kind.rings)) % self.kind.rings;
             // Until its reading is over the ring hears nothing.
             rings::set_stuck(Some(ring));
@@ -554,6 +642,9 @@ impl World {
         self.sending.clear();
         self.receiving.clear();
         rings::set_stuck(None);
+        if self.kind.flash {
+            assert!(self.loads > 500, "{} values were read from flash", self.loads);
+        }
         let now = rings::now();
         let maintain = |ring| while with_shard(ring, |shard| shard.maintain(now)) {};
         (0..self.kind.rings).for_each(maintain);
@@ -574,6 +665,7 @@ impl World {
         assert_eq!((memory.pins, memory.reservations), (0, 0));
         let totals = self.store.totals();
         assert_eq!(totals.curr_items, first.len() as u64, "the books count what the index holds");
+        println!("{} loads, {} losses, {:?}", self.loads, self.losses, self.store.flash_totals());
         println!(
             "{} hits, {} evictions, {} refusals, {} stalls, {} further turns, {totals:?}, {memory:?}",
             self.hits, self.evictions, self.refusals, self.stalls, self.turns

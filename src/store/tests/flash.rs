@@ -2,66 +2,10 @@
 
 use super::disk::{At, Disk};
 use super::*;
+use crate::fuzzing::flash::{MemoryDevice, Trouble};
 use std::collections::HashMap;
 
 const CHUNK: u64 = 64 << 10;
-
-/// Files in memory, which do the work of the tier's thread when they are told.
-#[derive(Debug, Default)]
-struct Device {
-    files: Vec<Vec<u8>>,
-    /// Writes fail.
-    is_broken: bool,
-    /// Chunk reads fail.
-    is_deaf: bool,
-}
-
-impl Device {
-    /// Does what there is to do.
-    fn run(&mut self, flash: &Flash) {
-        while let Some(job) = flash.next_job() {
-            match job {
-                Job::Write(write) => {
-                    if self.is_broken {
-                        flash.finish_write(write, false);
-                        continue;
-                    }
-                    let mut bytes = vec![0xff; write.extent.bytes];
-                    flash.fill(&write, &mut bytes);
-                    self.bytes_mut(write.extent).copy_from_slice(&bytes);
-                    flash.finish_write(write, true);
-                }
-                Job::Read(read) => {
-                    let bytes = (!self.is_deaf).then(|| self.bytes_mut(read.extent).to_vec());
-                    flash.finish_read(read, bytes);
-                }
-            }
-        }
-    }
-
-    fn bytes_mut(&mut self, extent: Extent) -> &mut [u8] {
-        if self.files.len() <= extent.file {
-            self.files.resize_with(extent.file + 1, Vec::new);
-        }
-        let file = &mut self.files[extent.file];
-        let end = extent.offset as usize + extent.bytes;
-        if file.len() < end {
-            file.resize(end, 0);
-        }
-        &mut file[extent.offset as usize..end]
-    }
-
-    fn read(&mut self, flash: &Flash, place: Place, key: &[u8]) -> Option<Vec<u8>> {
-        match flash.read(place, key) {
-            Source::Buffer(value) => Some(value.to_vec()),
-            Source::Gone => None,
-            Source::File(extent) => {
-                let record = self.bytes_mut(extent).to_vec();
-                flash.check(place, key, &record).ok().map(|value| record[value].to_vec())
-            }
-        }
-    }
-}
 
 fn tiered(memory_limit: u64, flash_bytes: u64) -> Options {
     let flash = FlashOptions {
@@ -78,15 +22,15 @@ fn tiered(memory_limit: u64, flash_bytes: u64) -> Options {
 /// A store with a tier, and what it should hold.
 struct Tiered {
     shard: Checked,
-    device: Device,
+    device: MemoryDevice,
 }
 
 impl Tiered {
     fn new(options: Options) -> Self {
-        Self::over(&store(options), Device::default())
+        Self::over(&store(options), MemoryDevice::default())
     }
 
-    fn over(store: &Arc<Store>, device: Device) -> Self {
+    fn over(store: &Arc<Store>, device: MemoryDevice) -> Self {
         Self { shard: shard(store, 0), device }
     }
 
@@ -107,7 +51,7 @@ impl Tiered {
     fn work(&mut self) {
         let flash = self.flash();
         for _ in 0..1000 {
-            self.device.run(&flash);
+            self.device.work(&flash);
             if !self.shard.maintain(NOW) {
                 return;
             }
@@ -128,7 +72,7 @@ impl Tiered {
             _ => return None,
         };
         let flash = self.flash();
-        self.device.read(&flash, place, key.as_bytes())
+        self.device.load(&flash, key.as_bytes(), place).ok().map(|value| value.to_vec())
     }
 
     fn place(&mut self, key: &str) -> Option<Place> {
@@ -253,7 +197,7 @@ fn a_stub_keeps_what_its_item_had_and_gives_it_back() {
         drop(fresh);
         let Some(place) = place else { break };
         let flash = tiered.flash();
-        let read = tiered.device.read(&flash, place, b"one").unwrap();
+        let read = tiered.device.load(&flash, b"one", place).unwrap();
         let promoted = at_last(|| tiered.shard.fresh(NOW).promote(b"one", place, &read));
         assert_eq!(promoted, Ok(true));
         assert_eq!(tiered.shard.fresh(NOW).promote(b"one", place, &read), Ok(false));
@@ -298,7 +242,7 @@ fn an_edit_says_what_it_lacks() {
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_device_that_fails_is_taken_out_of_use() {
     let mut tiered = Tiered::new(tiered(2 << 20, 16 << 20));
-    tiered.device.is_broken = true;
+    tiered.device.trouble = Trouble::Writes;
     let count = 6000;
     for n in 0..count {
         tiered.set(&format!("key-{n}"), &value(n));
@@ -314,7 +258,7 @@ fn a_device_that_fails_is_taken_out_of_use() {
     // One failure now and then is no reason.
     let mut tiered = Tiered::new(self::tiered(2 << 20, 16 << 20));
     for n in 0..count {
-        tiered.device.is_broken = n % 500 == 499;
+        tiered.device.trouble = if n % 500 == 499 { Trouble::Writes } else { Trouble::None };
         tiered.set(&format!("key-{n}"), &value(n));
     }
     assert!(!tiered.totals().is_out_of_use);
@@ -325,11 +269,12 @@ fn a_device_that_fails_is_taken_out_of_use() {
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_chunk_that_cannot_be_read_is_given_up() {
     let mut tiered = Tiered::new(tiered(2 << 20, 2 << 20));
-    tiered.device.is_deaf = true;
+    tiered.device.trouble = Trouble::Reads;
     for n in 0..8000 {
         tiered.set(&format!("key-{n}"), &value(n));
     }
     assert!(tiered.totals().read_errors > 0);
+    tiered.device.trouble = Trouble::None;
     for n in 0..8000 {
         let got = tiered.get(&format!("key-{n}"));
         assert!(got.is_none_or(|got| got == value(n)), "{n}");
@@ -374,10 +319,10 @@ fn idle_values_go_before_memory_is_full() {
         }
         while tiered.shard.maintain(now) {
             let flash = tiered.flash();
-            tiered.device.run(&flash);
+            tiered.device.work(&flash);
         }
         let flash = tiered.flash();
-        tiered.device.run(&flash);
+        tiered.device.work(&flash);
     }
     assert_eq!(tiered.totals().objects_used, 920, "{:?}", tiered.totals());
     assert!((0..100).all(|n| tiered.place(&format!("key-{n}")).is_none()));
@@ -400,7 +345,7 @@ fn nothing_leaves_a_device_without_eviction() {
     for _ in 0..300 {
         tiered.shard.maintain(now);
         let flash = tiered.flash();
-        tiered.device.run(&flash);
+        tiered.device.work(&flash);
     }
     let totals = tiered.totals();
     assert!(totals.bytes_used > 1 << 20 && totals.objects_evicted == 0, "{totals:?}");
@@ -432,7 +377,7 @@ fn a_restart_keeps_what_is_on_flash() {
     let disk = Disk::new();
     let options = || tiered(4 << 20, 16 << 20);
     let count = 6000;
-    let mut before = Tiered::over(&disk.start(options(), At::seconds_later(0)), Device::default());
+    let mut before = Tiered::over(&disk.start(options(), At::seconds_later(0)), MemoryDevice::default());
     for n in 0..count {
         before.set(&format!("key-{n}"), &value(n));
     }
@@ -474,7 +419,7 @@ fn a_restart_keeps_what_is_on_flash() {
     // Other files, and none.
     drop(stopped);
     let mut other =
-        Tiered::over(&disk.start(tiered(4 << 20, 8 << 20), At::seconds_later(3)), Device::default());
+        Tiered::over(&disk.start(tiered(4 << 20, 8 << 20), At::seconds_later(3)), MemoryDevice::default());
     assert_eq!(other.totals().objects_used, 0);
     let in_memory =
         (0..count).filter(|n| other.get(&format!("key-{n}")) == Some(value(n + 1))).count() as u64;
