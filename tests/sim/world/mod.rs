@@ -1,13 +1,15 @@
 //! The simulated rings and clock, the random choices, and the comparison with the model.
 
+mod flash;
+
 use crate::model::{Entry, Model};
 use memcrsd::classes::Classes;
 use memcrsd::clock::Timestamp;
-use memcrsd::fuzzing::flash::{MemoryDevice, Trouble};
+use memcrsd::fuzzing::flash::MemoryDevice;
 use memcrsd::fuzzing::rings::{self, with_shard};
 use memcrsd::store::{
-    Data, Edit, EditError, Edited, FlashOptions, Host, Item, Lookup, Options, Pin, Place, Put, Reservation,
-    ReserveError, Retry, Shard, Share, Store, UpdateMetadata, Value, Walk,
+    Data, Edit, EditError, Edited, Host, Item, Lookup, Options, Pin, Put, Reservation, ReserveError, Retry,
+    Shard, Store, UpdateMetadata, Value, Walk,
 };
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -54,18 +56,6 @@ impl Host for Rings {
 
     fn evicted(&self, item: &Item<'_>, _now: Timestamp) {
         EVICTED.with_borrow_mut(|evicted| evicted.push((item.key().to_vec(), item.cas())));
-    }
-}
-
-/// A tier that is full again and again.
-fn flash() -> FlashOptions {
-    FlashOptions {
-        files: vec![3 << 20, 1 << 20],
-        page_bytes: 512 << 10,
-        chunk_bytes: 128 << 10,
-        item_bytes_min: 200,
-        item_age: 5,
-        promotes: true,
     }
 }
 
@@ -117,7 +107,7 @@ impl World {
             log_entries: Some(64),
             address_space: kind.address_space,
             memory_file: None,
-            flash: kind.flash.then(flash),
+            flash: kind.flash.then(flash::options),
         };
         let store = rings::open(options, Rings);
         EVICTED.take();
@@ -199,34 +189,6 @@ impl World {
         }
     }
 
-    /// The device does a thing, and now and then fails at it.
-    fn work(&mut self) {
-        let Some(flash) = self.store.flash() else { return };
-        self.device.trouble = match self.random.u8(..) {
-            0..6 => Trouble::Writes,
-            6..12 => Trouble::Reads,
-            12..18 => Trouble::Tears,
-            _ => Trouble::None,
-        };
-        self.device.step(flash);
-        self.device.trouble = Trouble::None;
-    }
-
-    /// The value of `key` at `place`. What the device has lost is gone, for the model too.
-    fn load(&mut self, ring: usize, key: &[u8], place: Place) -> Option<Vec<u8>> {
-        let flash = self.store.flash().expect("a stub has a tier");
-        self.loads += 1;
-        if let Ok(value) = self.device.load(flash, key, place) {
-            return Some(value.to_vec());
-        }
-        self.losses += 1;
-        let lost = self.attempt(ring, |shard| shard.fresh(rings::now()).lose(key, place));
-        if lost == Ok(true) {
-            self.model.remove(key);
-        }
-        None
-    }
-
     /// The books add up, with rings behind, sends and receives under way.
     fn check_books(&mut self, ring: usize) {
         assert_eq!(with_shard(ring, |shard| shard.check(rings::now())), Ok(()), "seen by ring {ring}");
@@ -295,20 +257,6 @@ impl World {
         panic!("ring {ring} is stalled, and no ring is stuck");
     }
 
-    /// Brings the value to memory that an edit on `ring` lacked, or finds it lost.
-    ///
-    /// # Errors
-    /// There is no room for it.
-    fn bring(&mut self, ring: usize) -> Result<(), EditError> {
-        let wanted = with_shard(ring, |shard| shard.take_wanted()).expect("the edit has said what");
-        if let Some(value) = self.load(ring, &wanted.key, wanted.place) {
-            let promote =
-                |shard: &mut Shard| shard.fresh(rings::now()).promote(&wanted.key, wanted.place, &value);
-            self.attempt(ring, promote)?;
-        }
-        Ok(())
-    }
-
     /// Follows the evictions of this step in the model. They may have come before or after the step's own change, so a
     /// version is named by its cas.
     fn take_evicted(&mut self) {
@@ -331,56 +279,6 @@ impl World {
             (seen, current) => assert_eq!(seen, current.map(|entry| entry.cas), "{}", key.escape_ascii()),
         }
         seen.and(current).cloned()
-    }
-
-    fn read(&mut self, ring: usize) {
-        let key = self.key();
-        let now = rings::now();
-        let (found, sending) = with_shard(ring, |shard| {
-            let mut fresh = shard.fresh(now);
-            match fresh.find(&key) {
-                Lookup::Hit(item) => {
-                    assert_eq!(item.key(), key);
-                    item.record_access(now);
-                    let entry = Entry {
-                        value: if item.place().is_some() { Vec::new() } else { item.value().to_vec() },
-                        flags: item.flags(),
-                        exptime: item.exptime(),
-                        cas: item.cas(),
-                    };
-                    if let Some(place) = item.place() {
-                        return (Some(entry), Err(place));
-                    }
-                    let pin = item.pin(0, Share::OfReaders);
-                    let sending = pin.map(|pin| Sending { pin, bytes: entry.value.clone() });
-                    (Some(entry), Ok(sending))
-                }
-                _ => (None, Ok(None)),
-            }
-        });
-        let (found, sending) = match (found, sending) {
-            (Some(entry), Err(place)) => {
-                assert_eq!(
-                    self.model.get(&key, now).map(|entry| entry.value.len()),
-                    Some(place.value_bytes())
-                );
-                let Some(value) = self.load(ring, &key, place) else { return };
-                if self.random.bool() {
-                    let promoted = self.attempt(ring, |shard| shard.fresh(now).promote(&key, place, &value));
-                    assert_ne!(promoted, Ok(false), "nobody else has written meanwhile");
-                }
-                (Some(Entry { value, ..entry }), None)
-            }
-            (found, sending) => (found, sending.unwrap_or(None)),
-        };
-        assert_eq!(found.as_ref(), self.model.get(&key, now), "{}", key.escape_ascii());
-        self.hits += u64::from(found.is_some());
-        if let Some(sending) = sending
-            && self.random.u8(..8) == 0
-            && self.sending.len() < 8
-        {
-            self.sending.push(sending);
-        }
     }
 
     /// What a ring has found stays what it was as long as it looks at it, whatever the others write meanwhile.
