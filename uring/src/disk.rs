@@ -100,7 +100,7 @@ impl Disk {
         let (start, len) = buffer.spare();
         let (fd, len) = (self.file.as_raw_fd(), len.min(OPERATION_BYTES_MAX));
         // SAFETY: the buffer's own memory, which nobody else uses until the call is over.
-        let count = unsafe { libc::pread64(fd, start.cast(), len, offset.cast_signed()) };
+        let count = unsafe { libc::pread(fd, start.cast(), len, offset.cast_signed()) };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         buffer.advance(count);
         Ok(count)

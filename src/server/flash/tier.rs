@@ -67,6 +67,9 @@ impl Tier {
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
+        if !self.thread.is_finished() {
+            return tracing::warn!("flash: the device is too slow: what it has not taken is lost");
+        }
         for (path, file) in &self.device.files.0 {
             if let Err(error) = file.sync() {
                 tracing::warn!("flash: can't write {path} to its device: {}", crate::logging::reason(&error));
