@@ -3,7 +3,7 @@
 //! Commands are generated from the input's bytes over a few keys, so that they collide, each in text or meta form. They are
 //! sent in pieces whose lengths come from the input too. The replies must be the model's, byte for byte.
 
-use super::Peer;
+use super::{Peer, flash};
 use crate::config::Config;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -173,7 +173,7 @@ impl Model {
 }
 
 /// Checks the replies to commands generated from `data`, split as `data` says. The first byte is the number of piece lengths
-/// that follow it.
+/// that follow it; if it is odd all values are moved to flash before each piece.
 ///
 /// # Panics
 /// A reply differs from the model's.
@@ -185,11 +185,22 @@ pub fn model(data: &[u8]) {
     while !bytes.0.is_empty() && model.request.len() < 300_000 {
         model.step(&mut bytes);
     }
-    let mut peer = Peer::new(Config::default());
+    let is_tiered = count % 2 == 1;
+    let mut peer = if is_tiered {
+        Peer::with_flash(Config::default(), flash::options())
+    } else {
+        Peer::new(Config::default())
+    };
     let mut rest = &model.request[..];
     for &length in lengths {
         let (piece, behind) = rest.split_at((usize::from(length) * 8 + 1).min(rest.len()));
         peer.send(piece);
+        if is_tiered {
+            peer.stow_all();
+        }
+        if length % 8 == 7 && is_tiered {
+            peer.write_all();
+        }
         rest = behind;
     }
     peer.send(rest);

@@ -1,6 +1,6 @@
 //! Administration. Source: protocol.txt, and memcached 1.6.45 itself.
 
-use super::{check, check_with};
+use super::{Values, check, check_values, check_with};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::engine::Stop;
@@ -60,11 +60,15 @@ fn families_that_steer_nothing() {
         (b"extstore foo 1\r\n", b"ERROR\r\n"),
         (b"refresh_certs\r\n", b"Error TLS not enabled\r\n"),
         (b"stats foo\r\n", b"ERROR\r\n"),
-        (b"stats extstore\r\n", b"END\r\n"),
         (b"stats sizes\r\n", b"STAT sizes_status disabled\r\nEND\r\n"),
         (b"stats sizes_enable\r\n", b"ERROR\r\n"),
         (b"stats r\r\n", b"RESET\r\n"),
     ]);
+}
+
+#[test]
+fn there_are_no_pages_without_a_tier() {
+    check_values(Values::InMemory, &Config::default(), &[(b"stats extstore\r\n", b"END\r\n")]);
 }
 
 #[test]

@@ -178,3 +178,15 @@ fn parsers_take_anything() {
         }
     }
 }
+
+/// Commands over a few keys are answered as a map says, with values in memory and on flash.
+#[test]
+fn commands_behave_as_the_model() {
+    let mut random = random();
+    for _ in 0..200 {
+        let count = random.u8(..40);
+        let bytes = random.usize(..3000);
+        let data: Vec<u8> = std::iter::once(count).chain((0..bytes).map(|_| random.u8(..))).collect();
+        fuzzing::model(&data);
+    }
+}

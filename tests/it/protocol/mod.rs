@@ -2,6 +2,7 @@
 
 mod auth;
 mod differential;
+mod flash;
 mod generate;
 mod protocols;
 mod scripts;

@@ -210,6 +210,31 @@ fn both_versions_serve_values_of_all_sizes() {
     }
 }
 
+/// Values that are read from flash between two records.
+#[test]
+fn values_on_flash_are_encrypted_like_others() {
+    let files = Files::new();
+    let tier = format!(",ext_path={}:64m,ext_page_size=2,ext_wbuf_size=2", files.path("flash"));
+    let server = files.start(&tier, &["-t", "1", "-m", "8", "-U", "0"]);
+    let mut tls = Tls::connect(server.port, &files.client(&[&TLS13], None)).unwrap();
+    let value = |at: usize| format!("{at:05}").repeat(2_000);
+    for at in 0..1500 {
+        assert_eq!(tls.ask(&format!("set k{at} 0 0 10000\r\n{}", value(at))), "STORED");
+    }
+    for from in (0..1500).step_by(50) {
+        let keys: String = (from..from + 50).map(|at| format!(" k{at}")).collect();
+        tls.send(format!("get{keys}\r\n").as_bytes());
+        for at in from..from + 50 {
+            assert_eq!(tls.line(), format!("VALUE k{at} 0 10000"));
+            assert!(tls.read(10_000) == value(at).as_bytes(), "k{at}");
+            assert_eq!(tls.line(), "");
+        }
+        assert_eq!(tls.line(), "END");
+    }
+    let reads: u64 = tls.stat("get_extstore").unwrap().parse().unwrap();
+    assert!(reads > 500, "{reads}");
+}
+
 /// Thousands of requests in flight: replies come in order, however records and reads split them.
 #[test]
 fn a_pipeline_is_answered_in_order() {
