@@ -288,6 +288,8 @@ impl Executor<'_> {
     }
 }
 
+// Always: most of it is never looked at.
+#[inline(always)]
 fn seen(item: &Item<'_>, cas_enabled: bool, now: Timestamp, won: bool) -> MetaHit {
     let stub = item.stub(now);
     MetaHit {

@@ -91,6 +91,13 @@ pub struct Mark {
     values: usize,
 }
 
+impl Mark {
+    /// Bytes that were staged.
+    pub fn staged(self) -> usize {
+        self.staged
+    }
+}
+
 /// A read position in an [`Output`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
@@ -170,7 +177,9 @@ impl Output {
             self.values_bytes -= held.bytes().len();
             self.pinned_bytes -= held.pinned_bytes();
         }
-        self.drop_holes(mark.staged);
+        if self.has_holes() {
+            self.drop_holes(mark.staged);
+        }
         self.holds_enough = false;
         self.part = self.part.take().filter(|part| part.at <= mark.staged);
     }

@@ -288,24 +288,14 @@ fn packet_get(
     (key, with_key, touch): (&[u8], bool, Option<Exptime>),
 ) -> Result<(), Retry> {
     let cas_enabled = feed.executor.shared().config.cas_enabled;
+    let form = HitForm { echo, replies, key, with_key, cas_enabled };
     let stage = |out: &mut Output, item: &Item<'_>, stub: Option<Stub>| {
-        let from = out.staged.len();
-        let value = if stub.is_none() { item.value() } else { &[] };
-        let parts = Parts {
-            extras_bytes: FLAGS_BYTES,
-            key_bytes: if with_key { key.len() } else { 0 },
-            value_bytes: stub.map_or(value.len(), |stub| stub.place.value_bytes()),
-            cas: if cas_enabled { item.cas() } else { 0 },
-        };
-        binary::push_header(&mut out.staged, echo, Status::Ok, parts);
-        out.staged.extend_from_slice(&item.flags().to_be_bytes());
-        if with_key {
-            out.staged.extend_from_slice(key);
+        if let Some(stub) = stub {
+            return push_stub(out, &form, item, stub);
         }
-        let Some(stub) = stub else { return out.push_value(item, value) };
-        let mut on_miss = Vec::new();
-        push_missed(&mut on_miss, echo, replies, key, with_key);
-        out.push_hole(key, stub, from, out.staged.len(), on_miss);
+        let value = item.value();
+        push_hit_head(out, &form, item, value.len());
+        out.push_value(item, value);
     };
     let touched = if let Some(exptime) = touch {
         touch_and_stage(feed, key, exptime, stage)?
@@ -321,6 +311,43 @@ fn packet_get(
         Touched::NotFound => push_missed(&mut feed.out.staged, echo, replies, key, with_key),
     }
     Ok(())
+}
+
+/// What the answer to a get looks like.
+struct HitForm<'k> {
+    echo: Echo,
+    replies: Replies,
+    key: &'k [u8],
+    with_key: bool,
+    cas_enabled: bool,
+}
+
+/// Stages what stands in front of the value.
+// Always: twice, and one of them is cold.
+#[inline(always)]
+fn push_hit_head(out: &mut Output, form: &HitForm<'_>, item: &Item<'_>, value_bytes: usize) {
+    let parts = Parts {
+        extras_bytes: FLAGS_BYTES,
+        key_bytes: if form.with_key { form.key.len() } else { 0 },
+        value_bytes,
+        cas: if form.cas_enabled { item.cas() } else { 0 },
+    };
+    binary::push_header(&mut out.staged, form.echo, Status::Ok, parts);
+    out.staged.extend_from_slice(&item.flags().to_be_bytes());
+    if form.with_key {
+        out.staged.extend_from_slice(form.key);
+    }
+}
+
+/// Stages a hit whose value is on flash. If it cannot be read it is a miss.
+#[cold]
+#[inline(never)]
+fn push_stub(out: &mut Output, form: &HitForm<'_>, item: &Item<'_>, stub: Stub) {
+    let from = out.staged.len();
+    push_hit_head(out, form, item, stub.place.value_bytes());
+    let mut on_miss = Vec::new();
+    push_missed(&mut on_miss, form.echo, form.replies, form.key, form.with_key);
+    out.push_hole(form.key, stub, from, out.staged.len(), on_miss);
 }
 
 /// Appends the answer to a get that finds nothing.

@@ -37,6 +37,6 @@ impl Session {
     /// [`crate::store::Store::begin_copy`].
     pub fn for_copy(engine: &Engine, id: u32) -> Self {
         let session = Self::new(engine, id, Protocol::Ascii);
-        Self { is_copy: true, state: State::Command, authenticated: true, ..session }
+        Self { is_special: true, is_copy: true, state: State::Command, authenticated: true, ..session }
     }
 }

@@ -6,9 +6,10 @@ use crate::clock::Timestamp;
 use crate::command::{ArithResult, Deleted, Replies, StorageRequest, Stored};
 use crate::engine::{MetaDelete, MetaGet, MetaGetResult, MetaHit};
 use crate::number;
+use crate::output::Output;
 use crate::proto::meta::{self, KeyBuffer, Request};
 use crate::proto::text::{LINE_END, Verb, Words, reply};
-use crate::store::{Data, Item, Retry};
+use crate::store::{Data, Item, Retry, Stub};
 
 impl Session {
     /// Runs a meta command.
@@ -236,7 +237,7 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
     let touched = request.touch.map(|exptime| feed.executor.deadline(exptime));
     let vivified = request.vivify.map(|exptime| feed.executor.deadline(exptime));
     let out = &mut *feed.out;
-    let (mark, from) = (out.mark(), out.staged.len());
+    let mark = out.mark();
     let fetched = feed.executor.fetch(&fetch, |seen, item| {
         out.rewind(mark);
         // A client that has this version already wants no value.
@@ -247,18 +248,13 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
         if !value {
             return;
         }
-        let at = out.staged.len();
-        if let (Some(item), None) = (item, seen.stub) {
+        if let Some(stub) = seen.stub {
+            return push_stub(out, request, key, (stub, mark.staged()));
+        }
+        if let Some(item) = item {
             out.push_value(item, item.value());
         }
         out.staged.extend_from_slice(LINE_END);
-        if let Some(stub) = seen.stub {
-            let mut on_miss = Vec::new();
-            if !request.replies.quiet() {
-                push_code_line(&mut on_miss, *b"EN", request, key);
-            }
-            out.push_hole(key, stub, from, at, on_miss);
-        }
     });
     if !matches!(fetched, Ok(MetaGetResult::Hit)) {
         out.rewind(mark);
@@ -269,6 +265,18 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
         MetaGetResult::Hit | MetaGetResult::Miss => {}
     }
     Ok(())
+}
+
+/// Stages the end of a reply that begins at `from`, whose value is on flash. If it cannot be read it is a miss.
+#[cold]
+fn push_stub(out: &mut Output, request: &Request<'_>, key: &[u8], (stub, from): (Stub, usize)) {
+    let mut on_miss = Vec::new();
+    if !request.replies.quiet() {
+        push_code_line(&mut on_miss, *b"EN", request, key);
+    }
+    let at = out.staged.len();
+    out.staged.extend_from_slice(LINE_END);
+    out.push_hole(key, stub, from, at, on_miss);
 }
 
 /// The expiries that `T` and `N` set, and the time.

@@ -142,6 +142,8 @@ pub struct Session {
     waited: Duration,
     /// The value that has been staged in part.
     part: Option<Box<Part>>,
+    /// The next feed has something to be prepared for: it refuses stalls, it is the copy's, or a value has been read for it.
+    is_special: bool,
     /// The next feed refuses what must wait for other rings.
     refuses_stalls: bool,
     /// Whether commands and replies are logged (-vv).
@@ -234,6 +236,7 @@ impl Session {
             head: Vec::new(),
             waited: Duration::ZERO,
             part: None,
+            is_special: false,
             refuses_stalls: false,
             verbose: false,
             authenticated,
@@ -248,7 +251,7 @@ impl Session {
     /// The session of one datagram, which speaks what it begins with whatever `-B` says; `id` is the number of its socket.
     fn for_datagram(engine: &Engine, id: u32) -> Self {
         let datagram = Some(DATAGRAM_DUMP_ITEMS_MAX);
-        Self { datagram, refuses_stalls: true, ..Self::new(engine, id, Protocol::Auto) }
+        Self { datagram, is_special: true, refuses_stalls: true, ..Self::new(engine, id, Protocol::Auto) }
     }
 
     /// Tells the executor what is special about this feed.
@@ -262,6 +265,7 @@ impl Session {
         if self.is_copy {
             feed.executor.set_copy();
         }
+        self.is_special = self.is_copy || self.refuses_stalls;
         feed.loads = std::mem::take(&mut self.loads);
         if feed.loads >= LOADS_MAX {
             // Those that follow it may have values read.
@@ -277,7 +281,7 @@ impl Session {
         let budget = executor.shared().config.reqs_per_event;
         let mut feed = InputBatch { executor, input, at: 0, looked: 0, budget, loads: 0, out };
         feed.executor.set_connection(self.id);
-        if self.refuses_stalls || self.is_copy || self.loads > 0 {
+        if self.is_special {
             self.prepare(&mut feed);
         }
         self.verbose = feed.executor.shared().verbosity() > 1;
@@ -430,6 +434,7 @@ impl Session {
     fn note_wanted(&mut self, feed: &mut InputBatch<'_, '_>) {
         let is_first = feed.at == 0;
         self.loads = 1 + if is_first { feed.loads } else { 0 };
+        self.is_special = true;
         self.wanted = feed.executor.take_wanted().map(Box::new);
     }
 
@@ -517,7 +522,7 @@ impl Session {
 
     /// The next feed refuses what would have to wait for other rings ([`Next::Stall`]).
     pub fn refuse_stalls(&mut self) {
-        self.refuses_stalls = true;
+        (self.is_special, self.refuses_stalls) = (true, true);
     }
 
     /// The reservation of the value being received, for the kernel to write into.

@@ -223,6 +223,10 @@ impl Connection {
                 if !is_last || !self.out.is_flat() {
                     self.set_aside(&mut buffer, &mut used);
                 }
+                if self.out.has_holes() {
+                    // Boxed, as all that is seldom needed.
+                    Box::pin(self.fill_holes()).await;
+                }
                 self.send(is_last).await?;
             }
             match progress.next {
@@ -311,9 +315,6 @@ impl Connection {
     async fn send(&mut self, is_last: bool) -> Result<(), CloseReason> {
         if self.out.is_empty() {
             return Ok(());
-        }
-        if self.out.has_holes() {
-            Box::pin(self.fill_holes()).await;
         }
         let bytes = self.out.len();
         self.entry.held_bytes.set(self.own_bytes());
