@@ -151,6 +151,11 @@ pub const COPY_REQUEST_BYTES_MAX: usize = 16 * 1024;
 
 // The flash tier.
 
+/// Values that were read from flash hold as much as this part of `-m`, besides it, until clients have taken them: one part in
+/// this many, shared by the rings.
+pub const LOADED_PART: u64 = 16;
+/// What they may hold of each ring at least, bytes.
+pub const LOADED_BYTES_MIN: u64 = 4 << 20;
 /// Longest `ext_wbuf_size`, which is a chunk of the tier. A place has 24 bits for units of 16 bytes in it.
 pub const FLASH_CHUNK_BYTES_MAX: u64 = 256 << 20;
 /// Bytes that the reads of a ring have on their way together.

@@ -99,9 +99,10 @@ impl Report<'_> {
         to.put("memcrsd_flash_promote_secs", self.store.flash().map_or(0, |flash| flash.promote_age()));
     }
 
-    /// Bound of the memory for chunks and reads, bytes.
+    /// Bound of the memory for chunks, reads, and values that have been read, bytes.
     pub(super) fn flash_memory_bound(&self) -> u64 {
-        let reads = (self.shared.rings() * FLASH_READ_BYTES_MAX) as u64;
+        let reads =
+            self.shared.rings() as u64 * (FLASH_READ_BYTES_MAX as u64 + self.shared.loaded_bytes_max());
         self.store.flash().map_or(0, |flash| CHUNKS_IN_MEMORY * flash.chunk_bytes() + reads)
     }
 }

@@ -33,6 +33,12 @@ impl Executor<'_> {
         let _ = self.fresh.lose(key, place);
     }
 
+    /// A value that a get needs was not read, since there was no room for it.
+    pub fn left_out(&mut self) {
+        self.counters.ring.get_extstore.add(1);
+        self.counters.ring.get_oom_extstore.add(1);
+    }
+
     /// The value of `key`, which a command needs in memory, has been read at `place`.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use crate::engine::hotkeys::Hottest;
 use crate::engine::latency::Times;
 use crate::engine::prefixes::Prefixes;
 use crate::engine::watch::WatcherRegistry;
+use crate::limits::{LOADED_BYTES_MIN, LOADED_PART};
 use crate::store::Item;
 use crate::tls::Certificates;
 use parking_lot::{Mutex, RwLock};
@@ -288,6 +289,11 @@ impl Shared {
     /// Sets the verbosity; above 2 is 2.
     pub fn set_verbosity(&self, level: u32) {
         self.verbosity.store(level.min(2) as u8, Ordering::Relaxed);
+    }
+
+    /// Bytes that values which were read from flash may hold of a ring until clients have taken them.
+    pub fn loaded_bytes_max(&self) -> u64 {
+        (self.config.maxbytes / LOADED_PART / self.rings().max(1) as u64).max(LOADED_BYTES_MIN)
     }
 
     /// What memcached counts for an item, bytes.

@@ -8,7 +8,7 @@
 //! So replies keep their order by themselves, and all values of an output are read at the same time.
 
 use super::{Held, Output};
-use crate::limits::{COPY_BYTES_MAX, OUTPUT_HOLES_BYTES_MAX, OUTPUT_HOLES_MAX};
+use crate::limits::{COPY_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_HOLES_BYTES_MAX, OUTPUT_HOLES_MAX};
 use crate::store::{Place, Stub};
 use bytes::Bytes;
 use std::ops::Range;
@@ -48,8 +48,7 @@ impl Output {
             on_miss,
         });
         self.values_bytes += place.value_bytes();
-        self.holds_enough |=
-            self.holes.len() >= OUTPUT_HOLES_MAX || self.holes_bytes() >= OUTPUT_HOLES_BYTES_MAX;
+        self.holds_enough |= self.has_enough_holes();
     }
 
     /// True if values have to be read before the output can be sent.
@@ -64,12 +63,19 @@ impl Output {
         std::mem::take(&mut self.holes)
     }
 
-    /// Bytes of the values that have to be read.
-    pub(super) fn holes_bytes(&self) -> usize {
-        self.holes.iter().map(|hole| hole.place.value_bytes()).sum()
+    /// True if as much is to be read as one send may take. Short values will be copied to what is staged.
+    fn has_enough_holes(&self) -> bool {
+        let (mut short, mut long) = (0, 0);
+        for bytes in self.holes.iter().map(|hole| hole.place.value_bytes()) {
+            *(if bytes <= COPY_BYTES_MAX { &mut short } else { &mut long }) += bytes;
+        }
+        self.holes.len() >= OUTPUT_HOLES_MAX
+            || long >= OUTPUT_HOLES_BYTES_MAX
+            || self.staged.len() + short >= OUTPUT_BYTES_MAX
     }
 
     /// Drops the holes of replies that begin at `from` or behind.
+    #[cold]
     pub(super) fn drop_holes(&mut self, from: usize) {
         while let Some(hole) = self.holes.pop_if(|hole| hole.reply.start >= from) {
             self.values_bytes -= hole.place.value_bytes();

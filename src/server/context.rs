@@ -2,6 +2,7 @@
 
 use super::admission::{ConnLimits, ConnPermit};
 use super::flash::{Device, Loader};
+use super::room::Room;
 use super::stall::LastStall;
 use super::watchdog::Heartbeats;
 use crate::clock::Timestamp;
@@ -253,6 +254,8 @@ pub(super) struct RingContext {
     pub(super) certificates: Option<Arc<Certificates>>,
     /// Reads values on flash, if there is a tier.
     pub(super) loader: Option<Loader>,
+    /// For values that have been read from flash and not been sent.
+    pub(super) room: Room,
     pub(super) entries: RefCell<slab::Slab<Rc<Entry>>>,
     /// A connection has been read from since the last background work.
     pub(super) has_read: Cell<bool>,
@@ -284,6 +287,7 @@ impl RingContext {
         let shared = Arc::clone(engine.shared());
         let counters = Arc::clone(shared.ring_counters(index));
         let loader = flash.map(|device| Loader::new(device, Arc::clone(&counters)));
+        let room = Room::new(shared.loaded_bytes_max());
         let context = Self {
             index,
             engine: RefCell::new(engine),
@@ -299,6 +303,7 @@ impl RingContext {
             bell: Bell::default(),
             certificates,
             loader,
+            room,
             entries: RefCell::default(),
             has_read: Cell::new(true),
             now: Cell::default(),

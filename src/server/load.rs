@@ -1,35 +1,83 @@
 //! Values on flash that replies lack, and that commands need in memory: read while the ring serves others.
+//!
+//! Long values stay where they were read to until their client has taken them. That memory is bounded ([`super::room`]): replies wait
+//! for it, and go out without those values if it does not come.
 
 use super::context::RingContext;
+use super::room::{UNIT_BYTES, hold};
+use crate::limits::{COPY_BYTES_MAX, RESERVATION_WAIT_MAX};
 use crate::output::Hole;
 use crate::store::{Fault, Place, Retry, Wanted};
 use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
-/// Tries to bring a value back to memory that has been read, and the pause between two while other rings lag.
+/// Tries to bring a value back to memory that has been read.
 const PROMOTIONS_MAX: u32 = 64;
+/// Pause between two tries at anything, doubled up to the longest where it is room that is waited for.
 const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(16);
+
+/// Units for a value; none if it is copied into its reply.
+fn units_for(hole: &Hole) -> u32 {
+    let bytes = hole.place.value_bytes();
+    let units = if bytes > COPY_BYTES_MAX { bytes.div_ceil(UNIT_BYTES) } else { 0 };
+    u32::try_from(units).unwrap_or(u32::MAX)
+}
+
+/// Room for `units`, or for as many as there ever are; `None` if it takes too long. All that a reply needs is taken together, so
+/// nobody waits for more while holding some.
+async fn take_room(ring: &RingContext, units: u32) -> Option<OwnedSemaphorePermit> {
+    let units = units.min(ring.room.units_max());
+    let since = Instant::now();
+    let mut pause = PAUSE;
+    loop {
+        let room = ring.room.try_take(units);
+        if room.is_some() || since.elapsed() >= RESERVATION_WAIT_MAX || ring.is_stopping() {
+            return room;
+        }
+        uring::sleep(pause).await;
+        pause = (2 * pause).min(PAUSE_MAX);
+    }
+}
 
 /// Reads the values of `holes`, all at the same time.
 pub(super) async fn load_holes(ring: &Rc<RingContext>, holes: &mut [Hole]) {
+    let units = holes.iter().map(units_for).fold(0, u32::saturating_add);
+    let mut room = take_room(ring, units).await;
     let mut loads = Vec::with_capacity(holes.len());
     for hole in &*holes {
+        if room.is_none() && units_for(hole) > 0 {
+            loads.push(None);
+            continue;
+        }
         let loaded = Rc::new(Cell::new(None));
         let (ring, key, place) = (Rc::clone(ring), hole.key.clone(), hole.place);
         let slot = Rc::clone(&loaded);
         let task = uring::spawn(async move { slot.set(Some(load(&ring, &key, place).await)) });
-        loads.push((task, loaded));
+        loads.push(Some((task, loaded)));
     }
-    for (hole, (task, loaded)) in holes.iter_mut().zip(loads) {
+    for (hole, load) in holes.iter_mut().zip(loads) {
+        let Some((task, loaded)) = load else {
+            ring.engine.borrow_mut().fresh().left_out();
+            continue;
+        };
         let _ = task.await;
         let loaded = loaded.take().unwrap_or(Err(Fault::Other));
         let (mut engine, key, place) = (ring.engine.borrow_mut(), &hole.key, hole.place);
         match loaded {
             Ok(value) => {
                 engine.fresh().loaded(key, place, &value, hole.promotes);
-                hole.value = Some(value);
+                // Nothing is left of a reply that takes all of the room there ever is.
+                let units = units_for(hole) as usize;
+                let room = room.as_mut().filter(|_| units > 0);
+                let room = room.and_then(|room| room.split(units.min(room.num_permits())));
+                hole.value = Some(match room {
+                    Some(room) => hold(value, room),
+                    None => value,
+                });
             }
             Err(fault) => engine.fresh().lost(key, place, fault),
         }

@@ -29,6 +29,7 @@ mod load;
 mod metrics;
 mod pinning;
 mod ring;
+mod room;
 mod signals;
 mod spawner;
 mod stall;

@@ -133,7 +133,7 @@ async fn sweep(ring: &RingContext) {
     let (now, instant) = (ring.now(), Instant::now());
     let timeout_secs = ring.settings.idle_timeout_secs;
     let is_short_of_reservations = ring.is_short_of_reservations();
-    let is_short_of_pins = ring.is_short_of_pins();
+    let is_short_of_pins = ring.is_short_of_pins() || ring.room.is_short();
     let mut held_bytes = 0;
     let mut next = 0;
     while next < ring.entries.borrow().capacity() {

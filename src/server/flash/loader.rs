@@ -47,7 +47,8 @@ impl Loader {
     /// It is there no more, or could not be read.
     pub(in crate::server) async fn load(&self, key: &[u8], place: Place) -> Result<Bytes, Fault> {
         let extent = match self.device.flash.read(place, key) {
-            Source::Buffer(value) => return Ok(value),
+            // The client may take its time, and a part of a chunk keeps all of its memory.
+            Source::Buffer(value) => return Ok(Bytes::copy_from_slice(&value)),
             Source::File(extent) => extent,
             Source::Gone => return Err(Fault::Other),
         };

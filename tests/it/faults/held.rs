@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, sockopt};
 
-use crate::harness::{Client, Server, wait_until};
+use crate::harness::{Client, Dialect, Server, TempDir, dialect, wait_until};
 
 /// A client whose machine takes little before it has to read.
 fn small_reader(server: &Server) -> Client {
@@ -249,4 +249,36 @@ fn the_idle_timeout_ends_a_reader_that_does_not_read() {
     let mut reader = small_reader(&server);
     reader.send("get large\r\n".repeat(20).as_bytes());
     wait_until("it is closed", || server.count("idle_kicks") == 1);
+}
+
+/// Readers who take nothing hold the values that were read for them, up to a bound: others get theirs late or not, and as before
+/// when those readers have been closed.
+#[test]
+fn readers_that_do_not_read_leave_flash_to_others() {
+    const KEYS: usize = 1_000;
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    let dir = TempDir::new();
+    let tier = format!("ext_path={}:64m,ext_recache_rate=0", dir.path().join("flash").display());
+    let server = Server::start(&["-t", "1", "-m", "8", "-U", "0", "-o", &tier]);
+    let mut client = server.connect();
+    fill(&mut client, "key", KEYS, 30_000);
+    let resident = server.resident_bytes();
+    let mut readers: Vec<_> = (0..20).map(|_| small_reader(&server)).collect();
+    for reader in &mut readers {
+        let keys: String = (0..200).map(|number| format!(" key-{number}")).collect();
+        reader.send(format!("get{keys}\r\n").repeat(4).as_bytes());
+    }
+    wait_until("values are left out", || client.count("get_oom_extstore") > 0);
+    for number in 0..20 {
+        let found = client.get(&format!("key-{number}"));
+        assert!(found.is_none_or(|found| found == value(number, 30_000)), "right or missing");
+    }
+    assert!(server.resident_bytes() < resident + (32 << 20), "{} then {}", resident, server.resident_bytes());
+    wait_until("who holds most is closed", || client.count("curr_connections") <= 20);
+    drop(readers);
+    for number in 0..20 {
+        assert!(client.get(&format!("key-{number}")) == Some(value(number, 30_000)), "as before");
+    }
 }

@@ -188,6 +188,10 @@ fn bounds() -> Vec<(&'static str, String)> {
             format!("{} MB", limits::OUTPUT_HOLES_BYTES_MAX >> 20),
         ),
         ("values on flash that one command has read, `incr` for one", limits::LOADS_MAX.to_string()),
+        (
+            "values that were read from flash and not taken by their clients",
+            format!("a {}th of `-m`", limits::LOADED_PART),
+        ),
         ("`stats cachedump`", format!("{} MB", limits::CACHEDUMP_BYTES_MAX >> 20)),
         ("`detail dump` of the binary protocol", format!("{} MB", limits::CACHEDUMP_BYTES_MAX >> 20)),
         ("prefixes counted by `stats detail`", count(limits::PREFIXES_MAX as u64)),

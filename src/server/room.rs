@@ -1,0 +1,73 @@
+//! Memory for values that were read from flash, until their clients have taken them.
+
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Room is counted in pages.
+pub(super) const UNIT_BYTES: usize = 4096;
+
+/// Memory of a ring for values that have been read and not been sent.
+#[derive(Debug)]
+pub(super) struct Room {
+    units: Arc<Semaphore>,
+    units_max: u32,
+}
+
+impl Room {
+    /// `bytes` of it; a reply that needs more waits until it is alone.
+    pub(super) fn new(bytes: u64) -> Self {
+        let units_max = u32::try_from(bytes / UNIT_BYTES as u64).unwrap_or(u32::MAX);
+        Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max }
+    }
+
+    /// Takes `units` of it, if they are there.
+    pub(super) fn try_take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.units).try_acquire_many_owned(units).ok()
+    }
+
+    /// All units that there are.
+    pub(super) fn units_max(&self) -> u32 {
+        self.units_max
+    }
+
+    /// True if there is so little left that clients which take nothing must let go of what is theirs.
+    pub(super) fn is_short(&self) -> bool {
+        self.units.available_permits() < self.units_max as usize / 4
+    }
+}
+
+/// A value and the room it takes.
+struct Held {
+    value: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.value
+    }
+}
+
+/// The value takes this room for as long as it is there.
+pub(super) fn hold(value: Bytes, room: OwnedSemaphorePermit) -> Bytes {
+    Bytes::from_owner(Held { value, _room: room })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_comes_back_with_the_last_of_a_value() {
+        let room = Room::new(100 * UNIT_BYTES as u64);
+        let value = hold(Bytes::from_static(b"value"), room.try_take(80).unwrap());
+        assert!(room.is_short() && room.try_take(30).is_none());
+        let part = value.slice(1..2);
+        drop(value);
+        assert!(room.is_short(), "a part of it is still there");
+        drop(part);
+        assert!(!room.is_short() && room.try_take(room.units_max()).is_some());
+        assert!(room.try_take(0).is_some(), "short values need none");
+    }
+}
