@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 
 /// What the store asks of the outside.
 pub trait Host: Send + Sync {
-    /// Wakes ring `ring` so that it calls [`Shard::fresh`] soon. May be spurious and frequent, must not block.
+    /// Wakes ring `ring` so that it calls [`Shard::fresh`](super::Shard::fresh) soon. May be spurious and frequent, must not block.
     fn wake(&self, ring: usize);
     /// True while somebody wants [`Host::evicted`].
     fn watches_evictions(&self) -> bool {
@@ -13,8 +13,8 @@ pub trait Host: Send + Sync {
     }
     /// A live item is being evicted. Called with the writer lock held: copy what is needed, call nothing of the store.
     fn evicted(&self, _item: &Item<'_>, _now: Timestamp) {}
-    /// There is work for the thread of the flash tier ([`Flash::next_job`]). May be called with the writer lock held: wake it, and
-    /// call nothing of the store.
+    /// There is work for the thread of the flash tier ([`Flash::next_job`](super::Flash::next_job)). May be called with the
+    /// writer lock held: wake it, and call nothing of the store.
     fn flash_work(&self) {}
     /// A live value is being moved to flash. As [`Host::evicted`].
     fn stowed(&self, _item: &Item<'_>, _now: Timestamp) {}

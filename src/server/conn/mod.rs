@@ -1,10 +1,11 @@
 //! One connection: read, feed, send, and again.
 //!
 //! ```text
-//!        ┌──────────────── Read ───────────────┐        Resume ──► feed the rest
-//!        ▼                                     │        Receive ─► into the reservation, then feed
-//!   read into a buffer ──► feed in place ──► send all ─ Watch ───► pump until the client goes
-//!                           (+ carry)                   Close ───► end
+//!        ┌──────────────── Read ────────────────────────┐        Resume ──► feed the rest
+//!        ▼                                              │        Receive ─► into the reservation, then feed
+//!   read into a buffer ──► feed in place ──► fill ──► send all ─ Load ────► bring a value back from flash, then feed
+//!                           (+ carry)        holes               Watch ───► pump until the client goes
+//!                                                                Close ───► end
 //! ```
 //!
 //! A reply is sent before anything more is read: a client that does not read its replies stops being served, and costs
