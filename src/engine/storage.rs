@@ -117,6 +117,7 @@ impl Executor<'_> {
         let vivify = store.vivify.map(|exptime| self.deadline(exptime));
         let edited = self.fresh.edit(store.key, data, |old| {
             let compared = compare(store, old);
+            let old_size = old.map(|old| (shared.class_of(old), old.value_bytes()));
             let edit = decide(store, old, compared, deadline, vivify);
             if let (Some(old), Mode::Add, Err(Stored::NotStored)) = (old, store.mode, &edit) {
                 // A failed add counts as interest in the item.
@@ -124,17 +125,14 @@ impl Executor<'_> {
             }
             let (edit, stored) = match edit {
                 Ok(put) => {
-                    let old_bytes = old.map_or(0, Item::value_bytes);
+                    let old_bytes = old_size.map_or(0, |(_, bytes)| bytes);
                     let joined = matches!(put.value, Value::OldThenData | Value::DataThenOld);
                     let bytes = value_bytes + if joined { old_bytes } else { 0 };
                     (Edit::Put(put), Stored::Stored(Written { cas: 0, value_bytes: bytes }))
                 }
                 Err(refused) => (Edit::Keep, refused),
             };
-            (
-                edit,
-                Decision { stored, compared, old: old.map(|old| (shared.class_of(old), old.value_bytes())) },
-            )
+            (edit, Decision { stored, compared, old: old_size })
         });
         Ok(match self.settle(edited)? {
             Ok(edited) => {

@@ -332,6 +332,8 @@ impl WriteTxn<'_> {
         Attempt::Done { cas, written: item_bytes }
     }
 
+    // Always: what it makes is written at once.
+    #[inline(always)]
     fn fields(&mut self, put: &Put, target: &Target<'_, '_>) -> Fields {
         let &Target { old, live, .. } = target;
         Fields {
