@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::held::small_reader;
 use super::injector::{ALWAYS, Fate, FaultInjector, Operation};
 use super::kernel::{Refused, ends_well, is_calm, refused, start_under};
 use crate::harness::{Client, Dialect, Server, TempDir, command, dialect, program, wait_until};
@@ -292,4 +293,48 @@ fn a_file_has_one_server() {
         "Failed to initialize external storage: failed to open file\nextstore open: Resource temporarily unavailable\n"
     );
     ends_unharmed(tiered);
+}
+
+/// What readers who do not read have had read is bounded; others wait a little, and then it is a miss, until those readers are
+/// closed.
+#[test]
+fn readers_that_do_not_read_keep_little_and_not_for_long() {
+    const READERS: usize = 100;
+    const LARGE: usize = 250;
+    if is_skipped() {
+        return;
+    }
+    let dir = TempDir::new();
+    let tier =
+        format!("ext_path={}:256m,ext_page_size=2,ext_wbuf_size=2", dir.path().join("flash").display());
+    let server = Server::start(&["-t", "1", "-m", "32", "-U", "0", "-o", &tier]);
+    let mut client = server.connect();
+    let large = |number: usize| value(number).repeat(50);
+    for number in 0..LARGE {
+        client.set(&format!("large-{number}"), &large(number));
+    }
+    let is_on_flash = |client: &mut Client, number: usize| {
+        let reads = client.count("get_extstore");
+        client.get(&format!("large-{number}")).is_some() && client.count("get_extstore") > reads
+    };
+    let number = (0..LARGE).find(|&number| is_on_flash(&mut client, number)).unwrap();
+    let before = server.resident_bytes();
+    let mut readers: Vec<_> = (0..READERS).map(|_| small_reader(&server)).collect();
+    for (number, reader) in readers.iter_mut().enumerate() {
+        let get = format!("get large-{number} large-{} large-{}\r\n", number + 1, number + 2);
+        // More than the kernel takes off their hands.
+        reader.send(get.repeat(4).as_bytes());
+    }
+    wait_until("there is no memory", || client.count("get_oom_extstore") > 0);
+    let grown = server.resident_bytes().saturating_sub(before);
+    // It would be 135 MB.
+    assert!(grown < 40 << 20, "{grown} bytes");
+    wait_until("there is memory again", || {
+        let found = client.get(&format!("large-{number}"));
+        assert!(found.as_ref().is_none_or(|found| *found == large(number)));
+        found.is_some()
+    });
+    assert_eq!(client.count("miss_from_extstore"), 0);
+    drop(readers);
+    ends_well(server);
 }

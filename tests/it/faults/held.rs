@@ -10,7 +10,7 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, sock
 use crate::harness::{Client, Dialect, Server, TempDir, dialect, wait_until};
 
 /// A client whose machine takes little before it has to read.
-fn small_reader(server: &Server) -> Client {
+pub fn small_reader(server: &Server) -> Client {
     let (family, flags) = (AddressFamily::Inet, SockFlag::SOCK_CLOEXEC);
     let socket = socket::socket(family, SockType::Stream, flags, None).unwrap();
     socket::setsockopt(&socket, sockopt::RcvBuf, &4096).unwrap();
