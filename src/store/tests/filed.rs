@@ -38,6 +38,10 @@ macro_rules! filed {
 filed!(
     clocks::what_has_expired_on_one_ring_is_gone_on_all,
     clocks::the_time_can_be_set_back,
+    evicting::rewriting_the_same_keys_does_not_push_the_rest_out,
+    evicting::room_for_a_large_value_is_made_in_turns,
+    evicting::the_limit_can_shrink_and_grow,
+    evicting::a_lowered_limit_is_reached_little_by_little,
     held::pinned_items_stay_and_cost_no_others,
     held::values_on_their_way_hold_a_bounded_part_of_memory,
     held::small_values_on_their_way_hold_few_segments,
@@ -50,6 +54,10 @@ filed!(
     refusing::a_full_store_of_mixed_sizes_takes_overwrites,
     refusing::a_store_over_a_lowered_limit_takes_what_fits_under_it,
     refusing::a_full_store_takes_overwrites_as_they_come,
+    sizes::a_value_grows_by_appends_for_ever,
+    sizes::any_mix_of_sizes_can_follow_any_other,
+    sizes::very_small_caches_work,
+    sizes::without_eviction_nothing_accepted_is_lost,
     sweeping::a_second_of_sweeping_is_shared_by_all_rings,
     sweeping::an_expiry_that_is_brought_forward_is_noticed,
 );
@@ -67,18 +75,10 @@ macro_rules! filed_here {
 }
 
 filed_here!(
-    rewriting_the_same_keys_does_not_push_the_rest_out,
-    a_value_grows_by_appends_for_ever,
-    any_mix_of_sizes_can_follow_any_other,
-    very_small_caches_work,
-    without_eviction_nothing_accepted_is_lost,
     what_has_expired_is_reclaimed_without_traffic,
     a_reply_in_flight_outlives_its_item,
     a_dropped_reservation_leaves_nothing,
-    room_for_a_large_value_is_made_in_turns,
     a_flush_waits_for_no_stuck_ring,
-    the_limit_can_shrink_and_grow,
-    a_lowered_limit_is_reached_little_by_little,
     every_field_comes_back,
     a_flushed_key_is_reported_once,
     rings_on_threads_read_whole_values,

@@ -6,6 +6,7 @@ use crate::classes::Classes;
 mod clocks;
 mod density;
 mod disk;
+mod evicting;
 mod filed;
 mod flash;
 mod held;
@@ -15,6 +16,7 @@ mod policy;
 mod refusing;
 mod restart;
 mod restart_speed;
+mod sizes;
 mod sweeping;
 mod widths;
 
@@ -137,185 +139,9 @@ fn fill_until_evicting(shard: &mut Shard, name: &str, value: &[u8]) -> usize {
     count
 }
 
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn rewriting_the_same_keys_does_not_push_the_rest_out() {
-    let mut shard = alone(options(8 << 20, 1));
-    fill_until_evicting(&mut shard, "cold", &[b'c'; 100]);
-    let before = shard.store().totals().curr_items;
-    for n in 0..600_000 {
-        set(&mut shard, &format!("hot-{}", n % 1_000), &[b'h'; 100]).unwrap();
-    }
-    let after = shard.store().totals().curr_items;
-    assert!(after * 10 >= before * 9, "{before} items, then {after}");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn a_value_grows_by_appends_for_ever() {
-    let mut shard = alone(options(8 << 20, 1));
-    set(&mut shard, "log", b"").unwrap();
-    for n in 1..=8_000_usize {
-        let append = |_: Option<&Item<'_>>| (put(Value::OldThenData, Timestamp::NEVER), ());
-        at_last(|| shard.fresh(NOW).edit(b"log", &mut Data::Bytes(b"0123456789"), append)).unwrap();
-        if n.is_multiple_of(1_000) {
-            assert_eq!(get(&mut shard, "log").map(|value| value.len()), Some(10 * n));
-        }
-    }
-}
-
 /// Bytes of the budget that are in use.
 fn used(memory: &Memory) -> u64 {
     memory.segments + memory.large + memory.index + memory.ghost
-}
-
-/// Items that the costliest try of `writes` evicts; values of `bytes`.
-fn most_evicted_in_one_go(shard: &mut Shard, name: &str, bytes: usize, writes: usize) -> u64 {
-    let value = vec![b'v'; bytes];
-    let mut before = shard.store().totals().evictions;
-    let mut most = 0;
-    for n in 0..writes {
-        let key = format!("{name}-of-thirty-bytes-{n:09}");
-        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
-        let stored = at_last(|| {
-            let tried = shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Bytes(&value), edit);
-            let after = shard.store().totals().evictions;
-            most = most.max(after - before);
-            before = after;
-            tried
-        });
-        assert!(stored.is_ok(), "{key}: {stored:?}");
-    }
-    assert!(before > 0, "{writes} writes of {bytes} bytes evict");
-    most
-}
-
-/// The write that evicted for the first time once made the table of ghosts and evicted its size in items, 70,000 of them
-/// at -m 64, in one go; and a write of 10 KB after small ones a whole segment of them.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn no_write_evicts_much_in_one_go() {
-    let mut shard = alone(options(64 << 20, 1));
-    for (name, bytes, writes, bound) in
-        [("small", 10, 1_500_000, 64), ("large", 10_000, 10_000, 1_100), ("again", 10, 300_000, 64)]
-    {
-        let most = most_evicted_in_one_go(&mut shard, name, bytes, writes);
-        assert!(most <= bound, "{name}: {most}");
-    }
-}
-
-/// A large item is a unit of its own: looking at 64 of them for one that was to come once evicted half the store.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn a_large_value_evicts_about_its_own_size() {
-    let mut shard = alone(options(64 << 20, 1));
-    let most = most_evicted_in_one_go(&mut shard, "large", 500_000, 500);
-    assert!(most <= 2, "{most}");
-    // Received as it comes, as well.
-    for n in 0..300 {
-        let key = format!("reservation-{n}");
-        let mut reservation = shard.fresh(NOW).reserve(key.as_bytes(), 500_000, 4).unwrap();
-        reservation.fill(&vec![b'd'; 500_000]);
-        let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
-        shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Reservation(reservation), edit).unwrap();
-        let held = shard.store().totals().curr_items;
-        assert!((125..=132).contains(&held), "{held}");
-    }
-}
-
-/// memcached strands memory in the size class it once went to.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn any_mix_of_sizes_can_follow_any_other() {
-    let mut shard = alone(options(64 << 20, 1));
-    for (round, bytes) in [100, 500_000, 100, 20_000, 900_000, 1, 40_000, 300].into_iter().enumerate() {
-        let count = (100 << 20) / (bytes + 100);
-        for n in 0..count {
-            let value = vec![b'v'; bytes];
-            set(&mut shard, &format!("{round}-{n}"), &value).unwrap_or_else(|error| {
-                panic!("{error:?} at item {n} of {bytes} bytes: {:?}", shard.store().memory());
-            });
-        }
-        let memory = shard.store().memory();
-        assert!(used(&memory) <= memory.limit + (memory.limit >> 8), "{memory:?}");
-    }
-}
-
-/// Half of the address space is for large items; here that is little more than the limit, and their free memory is soon in
-/// pieces. A write for which there was enough, but in no piece, once tried for ever.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn room_in_pieces_is_made_whole() {
-    for evict in [true, false] {
-        let little = Options { address_space: Some(42 << 20), evict, ..options(16 << 20, 1) };
-        let mut shard = alone(little);
-        let mut random = fastrand::Rng::with_seed(3);
-        let value = vec![b'v'; 1 << 20];
-        let mut stored = 0;
-        for n in 0..3_000 {
-            let value = &value[..random.usize(9_000..1_000_000)];
-            let done = set(&mut shard, &format!("key-{}", n % 50), value);
-            assert!(done.is_ok() || !evict, "{n}: {done:?} {:?}", shard.store().memory());
-            stored += usize::from(done.is_ok());
-        }
-        assert!(
-            stored > 100 && shard.store().memory().large > 12 << 20,
-            "{stored} {:?}",
-            shard.store().memory()
-        );
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn very_small_caches_work() {
-    for (memory, bytes, count) in
-        [(2 << 20, 66_000, 3_000), (3 << 20, 1_000, 20_000), (2 << 20, 900_000, 200)]
-    {
-        let mut shard = alone(options(memory, 1));
-        let value = vec![b'v'; bytes];
-        for n in 0..count {
-            let key = format!("key-{}", n % 100);
-            set(&mut shard, &key, &value).unwrap();
-            assert_eq!(get(&mut shard, &key).map(|value| value.len()), Some(bytes));
-        }
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn without_eviction_nothing_accepted_is_lost() {
-    for (megabytes, bytes) in [(4, 500), (4, 1), (5, 10), (6, 30), (64, 10), (64, 2_000)] {
-        keeps_what_it_accepted(megabytes << 20, bytes);
-    }
-}
-
-fn keeps_what_it_accepted(memory_limit: u64, bytes: usize) {
-    let mut shard = alone(Options { evict: false, ..options(memory_limit, 1) });
-    let value = vec![b'v'; bytes];
-    let mut accepted = 0;
-    while set(&mut shard, &format!("key-{accepted}"), &value).is_ok() {
-        accepted += 1;
-    }
-    assert!(accepted * (bytes as u64 + 40) > memory_limit / 10 * 8, "{accepted} of {bytes} bytes");
-    for n in 0..accepted {
-        assert!(get(&mut shard, &format!("key-{n}")).is_some(), "key-{n}");
-    }
-    // Dead space is compacted before a write is refused: every other item goes, as many new ones fit.
-    for n in (0..accepted).step_by(2) {
-        shard
-            .fresh(NOW)
-            .edit(format!("key-{n}").as_bytes(), &mut Data::None, |_| (Edit::Remove, ()))
-            .unwrap();
-    }
-    let mut again = 0;
-    while set(&mut shard, &format!("new-{again}"), &value).is_ok() {
-        again += 1;
-    }
-    assert!(again * 10 >= accepted * 4, "{again} of {accepted} of {bytes} bytes");
-    for n in (1..accepted).step_by(2) {
-        assert!(get(&mut shard, &format!("key-{n}")).is_some(), "key-{n}");
-    }
 }
 
 #[test]
@@ -370,32 +196,8 @@ fn a_dropped_reservation_leaves_nothing() {
     assert_eq!((memory.reservations, memory.large), (0, 0), "{memory:?}");
 }
 
-/// Making room for 1 MB among items of 60 bytes means 18,000 evictions, which other connections once had to wait for.
+/// A ring that stops replaying fills the log: a flush once waited for it forever.
 #[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn room_for_a_large_value_is_made_in_turns() {
-    let mut shard = alone(options(16 << 20, 1));
-    most_evicted_in_one_go(&mut shard, "small", 10, 400_000);
-    let mut before = shard.store().totals().evictions;
-    let mut calls = 0;
-    let reservation = loop {
-        calls += 1;
-        let reserved = shard.fresh(NOW).reserve(b"large", 1_000_000, 1);
-        let after = shard.store().totals().evictions;
-        assert!(after - before <= 2 * 300, "{}", after - before);
-        before = after;
-        match reserved {
-            Ok(reservation) => break reservation,
-            Err(why) => assert_eq!(why, ReserveError::Retry(Retry::Soon)),
-        }
-    };
-    assert!((25..100).contains(&calls), "{calls}");
-    assert_eq!(reservation.len(), 1_000_000);
-}
-
-/// A ring that never turns again fills the log: a flush once waited for it for ever.
-#[test]
-
 fn a_flush_waits_for_no_stuck_ring() {
     let store = store(Options { log_entries: Some(16), ..options(8 << 20, 2) });
     let (mut shard, mut stuck) = (shard(&store, 0), shard(&store, 1));
@@ -412,61 +214,6 @@ fn a_flush_waits_for_no_stuck_ring() {
     set(&mut shard, "key-0", b"v").unwrap();
     assert_eq!(shard.fresh(NOW).flush(), Ok(()));
     assert_eq!(get(&mut shard, "key-0"), None);
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn the_limit_can_shrink_and_grow() {
-    let mut shard = alone(options(64 << 20, 1));
-    let fill = |shard: &mut Shard, round: u32| {
-        for n in 0..400_000 {
-            set(shard, &format!("{round}-{n}"), &[b'v'; 150]).unwrap();
-        }
-        shard.store().totals().curr_items
-    };
-    let full = fill(&mut shard, 0);
-    assert!(shard.store().set_memory_limit(16 << 20));
-    let quarter = fill(&mut shard, 1);
-    assert!(quarter < full / 3, "{quarter} of {full}");
-    assert!(shard.store().set_memory_limit(64 << 20));
-    assert!(fill(&mut shard, 2) * 10 > full * 9);
-    assert!(!shard.store().set_memory_limit(1 << 50));
-}
-
-/// A write once had to evict everything above a lowered limit, and a server without writes kept it.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn a_lowered_limit_is_reached_little_by_little() {
-    let mut shard = alone(options(64 << 20, 1));
-    let fill = |shard: &mut Shard, name| most_evicted_in_one_go(shard, name, 10, 1_200_000);
-    fill(&mut shard, "first");
-    assert!(shard.store().set_memory_limit(16 << 20));
-    let most = fill(&mut shard, "second");
-    assert!(most <= 300, "{most}");
-    let memory = shard.store().memory();
-    assert!(used(&memory) <= memory.limit, "{memory:?}");
-    assert!(shard.store().set_memory_limit(8 << 20));
-    while shard.maintain(NOW) {}
-    let memory = shard.store().memory();
-    assert!(used(&memory) + memory.segments_free * memory.segment_bytes <= memory.limit, "{memory:?}");
-    assert!(used(&memory) > 6 << 20, "{memory:?}");
-}
-
-/// What had been evicted for a lowered limit was evicted once more when its memory came back: of 60 values of 1 MB a limit of
-/// 20 MB left none, instead of 19.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn a_lowered_limit_keeps_what_fits() {
-    let mut shard = alone(options(64 << 20, 1));
-    for n in 0..60 {
-        set(&mut shard, &format!("large-{n}"), &vec![b'v'; 1_000_000]).unwrap();
-    }
-    assert!(shard.store().set_memory_limit(20 << 20));
-    for _ in 0..3 {
-        while shard.maintain(NOW) {}
-    }
-    let items = shard.store().totals().curr_items;
-    assert!((18..=20).contains(&items), "{items}");
 }
 
 #[test]

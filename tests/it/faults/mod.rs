@@ -8,5 +8,6 @@ mod injection;
 mod injector;
 pub(crate) mod kernel;
 mod memory;
+mod stops;
 mod uploads;
 mod watchdog;

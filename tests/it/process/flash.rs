@@ -1,6 +1,6 @@
 //! `-o ext_*`: which lists are refused, by memcached as well.
 
-use super::lifecycle::{as_root, run, text};
+use super::{as_root, run, text};
 use crate::harness::{Dialect, Server, TempDir, dialect, program, reference};
 use std::path::Path;
 

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User, geteuid};
 
-use super::lifecycle::{as_root, path, run};
+use super::{as_root, path, run};
 use crate::harness::{TempDir, deadline, program, wait_until};
 
 /// Sends a request over a UNIX socket.

@@ -7,5 +7,4 @@ mod generate;
 mod protocols;
 mod scripts;
 mod tls;
-mod tls_files;
 pub(crate) mod udp;

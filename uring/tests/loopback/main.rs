@@ -14,6 +14,7 @@ macro_rules! on_each_engine {
 }
 
 mod files;
+mod sends;
 mod streams;
 
 use std::cell::Cell;

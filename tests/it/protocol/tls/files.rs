@@ -1,4 +1,4 @@
-//! TLS: the certificate and key files that a server starts with.
+//! The certificate and key files that a server starts with.
 
 use std::fs;
 use std::io::Write;

@@ -4,11 +4,15 @@
 //! Every store that the file's order matters for reports to a hook; at one of them, drawn at random, the file is copied, as
 //! a kill would leave it. The step goes on, so that each step may be cut off at each of its stores, and the copy is restored.
 
+mod model;
+mod steps;
+
 use super::disk::{At, Disk};
 use super::*;
 use crate::store::memory_file::durable;
+use model::{Entry, InFlight, Model, brief, describe, entry_of, everything, is_in_flight_removal};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 /// About a quarter of them are killed.
@@ -33,28 +37,6 @@ impl Host for Watching {
     fn evicted(&self, item: &Item<'_>, _now: Timestamp) {
         EVICTED.with_borrow_mut(|evicted| evicted.insert(item.key().to_vec()));
     }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    value: Vec<u8>,
-    flags: u32,
-    exptime: Timestamp,
-    cas: u64,
-    stale: bool,
-}
-
-/// What is known of a store from outside.
-type Model = HashMap<Vec<u8>, Entry>;
-
-/// What a step is about to do.
-#[derive(Clone, Debug)]
-enum InFlight {
-    Nothing,
-    /// This key gets this entry, whose cas is not known yet.
-    Put(Vec<u8>, Entry),
-    Remove(Vec<u8>),
-    Flush,
 }
 
 struct World {
@@ -107,27 +89,6 @@ impl World {
         }
     }
 
-    fn key(&mut self) -> Vec<u8> {
-        format!("key-{}", self.random.u32(..300)).into_bytes()
-    }
-
-    fn value(&mut self) -> Vec<u8> {
-        let bytes = match self.random.u8(..20) {
-            0 => self.random.usize(9_000..60_000),
-            1..4 => self.random.usize(1_000..9_000),
-            _ => self.random.usize(..1_500),
-        };
-        vec![self.random.u8(..); bytes]
-    }
-
-    fn exptime(&mut self) -> Timestamp {
-        if self.random.u8(..4) == 0 {
-            Timestamp(self.now.0 + self.random.u32(1..20))
-        } else {
-            Timestamp::NEVER
-        }
-    }
-
     fn live(&self, key: &[u8]) -> Option<&Entry> {
         self.model.get(key).filter(|entry| entry.exptime == Timestamp::NEVER || entry.exptime > self.now)
     }
@@ -177,179 +138,6 @@ impl World {
         match self.shard.fresh(self.now).find(key) {
             Lookup::Hit(item) => Some(entry_of(&item)),
             _ => None,
-        }
-    }
-
-    fn act(&mut self) {
-        match self.random.u8(..100) {
-            0..45 => self.set(),
-            45..55 => self.delete(),
-            55..60 => self.touch(),
-            60..68 => self.append(),
-            68..80 => self.receive(),
-            80..83 => self.mark(),
-            83..90 => self.read(),
-            90..97 => {
-                self.now.0 += u32::from(self.random.u8(..3) == 0);
-                if self.flush_at.is_some_and(|at| at <= self.now) {
-                    self.in_flight = InFlight::Flush;
-                    self.flush_at = None;
-                    self.model.clear();
-                }
-                for _ in 0..3 {
-                    self.shard.maintain(self.now);
-                }
-            }
-            97 => {
-                let limit = self.random.u64(12..24) << 16;
-                assert!(self.shard.store().set_memory_limit(limit));
-            }
-            98 => {
-                let at = Timestamp(self.now.0 + self.random.u32(1..10));
-                self.shard.fresh(self.now).flush_at(at);
-                self.flush_at = Some(at);
-            }
-            _ => {
-                self.in_flight = InFlight::Flush;
-                self.shard.fresh(self.now).flush().unwrap();
-                self.model.clear();
-                self.flush_at = None;
-            }
-        }
-    }
-
-    fn store(
-        &mut self,
-        key: &[u8],
-        mut data: Data<'_>,
-        value: impl Fn() -> Value,
-        entry: Entry,
-        cas: Option<u64>,
-    ) {
-        self.in_flight = InFlight::Put(key.to_vec(), entry.clone());
-        let now = self.now;
-        let edit = |_: Option<&Item<'_>>| {
-            let put = Put {
-                flags: entry.flags,
-                exptime: entry.exptime,
-                value: value(),
-                cas,
-                stale: entry.stale,
-                won: false,
-                key_is_binary: false,
-            };
-            (Edit::Put(put), ())
-        };
-        let shard = &mut self.shard;
-        match at_last(|| shard.fresh(now).edit(key, &mut data, edit)) {
-            Ok(done) => {
-                if cas.is_none() {
-                    assert!(done.cas > self.last_cas, "cas grows");
-                    self.last_cas = done.cas;
-                }
-                EVICTED.with_borrow_mut(|evicted| evicted.remove(key));
-                self.model.insert(key.to_vec(), Entry { cas: done.cas, ..entry });
-            }
-            Err(error) => {
-                assert!(!self.evict || !self.receiving.is_empty(), "{error:?}");
-                self.in_flight = InFlight::Nothing;
-            }
-        }
-    }
-
-    fn set(&mut self) {
-        let (key, value, exptime, flags) = (self.key(), self.value(), self.exptime(), self.random.u32(..2));
-        let cas = (self.random.u8(..10) == 0).then(|| self.random.u64(1..1 << 60));
-        let entry = Entry { value: value.clone(), flags, exptime, cas: 0, stale: false };
-        self.store(&key, Data::Bytes(&value), || Value::Data, entry, cas);
-    }
-
-    fn append(&mut self) {
-        let (key, more) = (self.key(), self.value());
-        let Some(old) = self.live(&key).cloned() else { return };
-        let value = [&old.value[..], &more].concat();
-        if value.len() < 100_000 {
-            self.store(&key, Data::Bytes(&more), || Value::OldThenData, Entry { value, ..old }, None);
-        }
-    }
-
-    fn delete(&mut self) {
-        let key = self.key();
-        self.in_flight = InFlight::Remove(key.clone());
-        self.shard.fresh(self.now).edit(&key, &mut Data::None, |_| (Edit::Remove, ())).unwrap();
-        self.model.remove(&key);
-    }
-
-    fn touch(&mut self) {
-        let (key, exptime) = (self.key(), self.exptime());
-        self.amend(&key, UpdateMetadata { exptime: Some(exptime), ..UpdateMetadata::default() }, |entry| {
-            entry.exptime = exptime;
-        });
-    }
-
-    fn mark(&mut self) {
-        let key = self.key();
-        let marks = UpdateMetadata { stale: Some(true), won: Some(false), ..UpdateMetadata::default() };
-        self.amend(&key, marks, |entry| entry.stale = true);
-    }
-
-    fn amend(&mut self, key: &[u8], amend: UpdateMetadata, change: impl FnOnce(&mut Entry)) {
-        let Some(mut entry) = self.live(key).cloned() else { return };
-        change(&mut entry);
-        self.in_flight = InFlight::Put(key.to_vec(), entry.clone());
-        let mut amend = Some(amend);
-        let edit = |item: Option<&Item<'_>>| match item {
-            Some(_) => (Edit::UpdateMetadata(amend.take().unwrap_or_default()), true),
-            None => (Edit::Keep, false),
-        };
-        let done = self.shard.fresh(self.now).edit(key, &mut Data::None, edit).unwrap();
-        if done.outcome {
-            self.model.insert(key.to_vec(), entry);
-        }
-    }
-
-    fn read(&mut self) {
-        let key = self.key();
-        let now = self.now;
-        let found = match self.shard.fresh(now).find(&key) {
-            Lookup::Hit(item) => {
-                item.record_access(now);
-                Some(entry_of(&item))
-            }
-            _ => None,
-        };
-        assert_eq!(found.as_ref(), self.live(&key), "{}", key.escape_ascii());
-    }
-
-    /// Begins to receive a value, or goes on with one.
-    fn receive(&mut self) {
-        if self.receiving.len() < 3 && self.random.bool() {
-            let (key, mut value) = (self.key(), self.value());
-            value.push(b'!');
-            let reserved = self.shard.fresh(self.now).reserve(&key, value.len(), 50);
-            if let Ok(reservation) = reserved {
-                self.receiving.push((key, value, reservation));
-            }
-            return;
-        }
-        if self.receiving.is_empty() {
-            return;
-        }
-        let at = self.random.usize(..self.receiving.len());
-        let (_, value, reservation) = &mut self.receiving[at];
-        let filled = reservation.filled();
-        let count = self.random.usize(1..=value.len() - filled);
-        if reservation.needs_room() {
-            let _ = self.shard.fresh(self.now).extend(reservation, 50);
-        }
-        reservation.fill(&value[filled..filled + count]);
-        if reservation.filled() == reservation.len() {
-            let (key, value, reservation) = self.receiving.swap_remove(at);
-            if self.random.u8(..4) > 0 {
-                let entry = Entry { value, flags: 5, exptime: Timestamp::NEVER, cas: 0, stale: false };
-                // Taken by the first try that gets as far.
-                self.store(&key, Data::Reservation(reservation), || Value::Data, entry, None);
-            }
         }
     }
 
@@ -440,61 +228,8 @@ impl World {
     }
 }
 
-/// True if the write in flight may be found without its key: it deletes it, or what it writes is over already.
-fn is_in_flight_removal(in_flight: &InFlight, key: &[u8], now: Timestamp) -> bool {
-    match in_flight {
-        InFlight::Remove(name) => name == key,
-        InFlight::Put(name, entry) => {
-            name == key && entry.exptime != Timestamp::NEVER && entry.exptime <= now
-        }
-        _ => false,
-    }
-}
-
-fn describe(in_flight: &InFlight) -> String {
-    match in_flight {
-        InFlight::Put(key, entry) => format!("put {} {}", key.escape_ascii(), brief(Some(entry))),
-        InFlight::Remove(key) => format!("remove {}", key.escape_ascii()),
-        other => format!("{other:?}"),
-    }
-}
-
-fn brief(entry: Option<&Entry>) -> String {
-    entry.map_or_else(
-        || "nothing".to_owned(),
-        |entry| {
-            format!(
-                "{} times {:?}, {:?}",
-                entry.value.len(),
-                entry.value.first(),
-                Entry { value: Vec::new(), ..entry.clone() }
-            )
-        },
-    )
-}
-
 fn outcome_of(store: &Store) -> RestoreOutcome {
     store.restored().unwrap().outcome.clone()
-}
-
-fn entry_of(item: &Item<'_>) -> Entry {
-    Entry {
-        value: item.value().to_vec(),
-        flags: item.flags(),
-        exptime: item.exptime(),
-        cas: item.cas(),
-        stale: item.stale(),
-    }
-}
-
-fn everything(shard: &mut Shard, now: Timestamp) -> Model {
-    let mut found = Model::default();
-    let mut walk = Walk::default();
-    let mut fresh = shard.fresh(now);
-    while fresh.walk(&mut walk, |item| {
-        found.insert(item.key().to_vec(), entry_of(item));
-    }) {}
-    found
 }
 
 /// Runs `steps` steps; the kills that came in, and how many of them left something that was in flight.
