@@ -3,6 +3,7 @@
 
 use crate::config::ProbeTarget;
 use crate::logging;
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -11,10 +12,14 @@ use std::time::Duration;
 
 /// Longest line that is read, bytes; a key of a dump is thrice as long as the key.
 const LINE_BYTES_MAX: u64 = 2048;
+/// Longest list of `stats` that is read, lines: `stats rings` of 1,024 rings has 5,120.
+const STATS_LINES_MAX: usize = 10_000;
 /// Bytes that are received, and of a value passed on, at a time.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// The first byte of a TLS alert. Source: RFC 8446, section 5.1.
 pub(super) const TLS_ALERT: u8 = 0x15;
+/// What every command is answered where a login is required.
+pub(super) const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
 /// Bytes of an unexpected answer that are shown.
 const SHOWN_BYTES: usize = 80;
 
@@ -80,6 +85,27 @@ impl Client {
         }
     }
 
+    /// The reply to `command`, which is `stats` or a list of it, as names and values; `None` if the server does not know it.
+    pub fn stats(&mut self, command: &str) -> Result<Option<HashMap<String, String>>, String> {
+        self.send(format!("{command}\r\n").as_bytes())?;
+        let mut list = HashMap::new();
+        for _ in 0..STATS_LINES_MAX {
+            let line = self.line()?;
+            let text = String::from_utf8_lossy(&line);
+            match text.split_once(' ') {
+                Some(("STAT", rest)) => {
+                    let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
+                    list.insert(name.to_owned(), value.to_owned());
+                }
+                _ if text == "END" || text == "RESET" => return Ok(Some(list)),
+                _ if text.starts_with(UNAUTHENTICATED) => return Err(unexpected(&line)),
+                _ if text == "ERROR" || text.starts_with("CLIENT_ERROR ") => return Ok(None),
+                _ => return Err(unexpected(&line)),
+            }
+        }
+        Err(format!("its answer to {command} does not end"))
+    }
+
     /// Passes a value of `bytes` on to `to`, a piece at a time; `passed` is called with the length of each.
     pub(super) fn pass_value(
         &mut self,
@@ -141,8 +167,8 @@ impl Client {
 }
 
 /// Words for an answer that no memcached gives.
-pub fn unexpected(line: &[u8]) -> String {
-    if line.starts_with(b"CLIENT_ERROR unauthenticated") {
+pub(super) fn unexpected(line: &[u8]) -> String {
+    if line.starts_with(UNAUTHENTICATED.as_bytes()) {
         return "it asks for a login, which is not supported here".to_owned();
     }
     let shown = &line[..line.len().min(SHOWN_BYTES)];

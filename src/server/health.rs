@@ -9,7 +9,7 @@
 //!                 ──► closed without a reply ──► binary version ──► its reply: it serves (-B binary, -S)
 //! ```
 
-use super::client::{TLS_ALERT, Wire};
+use super::client::{TLS_ALERT, UNAUTHENTICATED, Wire};
 use crate::config::{Probe, ProbeTarget};
 use crate::logging;
 use std::io;
@@ -65,7 +65,7 @@ fn request(target: &ProbeTarget) -> Result<String, String> {
     if let Some(version) = reply.strip_prefix(b"VERSION ") {
         return Ok(format!("version {}", version.trim_ascii_end().escape_ascii()));
     }
-    if reply.starts_with(b"CLIENT_ERROR unauthenticated") {
+    if reply.starts_with(UNAUTHENTICATED.as_bytes()) {
         return Ok("asks for a login".to_owned());
     }
     if reply.first() == Some(&TLS_ALERT) {

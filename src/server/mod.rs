@@ -56,7 +56,7 @@ use std::time::{Duration, Instant};
 use uring::Waker;
 use watchdog::Heartbeats;
 
-pub use client::{Client, unexpected};
+pub use client::Client;
 pub use error::StartError;
 pub use flash::open_flash;
 pub use health::health;

@@ -2,15 +2,13 @@
 
 use super::sample::{List, Sample};
 use crate::config::ProbeTarget;
-use crate::server::{Client, unexpected};
+use crate::server::Client;
 use std::time::{Duration, Instant};
 
 /// Time between two samples.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 /// How long the server may take to connect, and for each piece of an answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
-/// Longest list that is read, lines: `stats rings` of 1,024 rings has 5,120.
-const LINES_MAX: usize = 10_000;
 
 /// Samples of one server, connecting again after a failure.
 #[derive(Debug)]
@@ -50,34 +48,19 @@ impl<'t> Source<'t> {
     }
 }
 
-/// The reply to `command`; none if the server does not know it.
+/// The reply to `command`, fit for a terminal; none if the server does not know it.
 fn list(client: &mut Client, command: &str) -> Result<Option<List>, String> {
-    client.send(format!("{command}\r\n").as_bytes())?;
-    let mut list = List::new();
-    for _ in 0..LINES_MAX {
-        let line = client.line()?;
-        let text = harmless(&line);
-        match text.split_once(' ') {
-            Some(("STAT", rest)) => {
-                let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
-                list.insert(name.to_owned(), value.to_owned());
-            }
-            _ if text == "END" || text == "RESET" => return Ok(Some(list)),
-            _ if line.starts_with(b"CLIENT_ERROR unauthenticated") => return Err(unexpected(&line)),
-            _ if text == "ERROR" || text.starts_with("CLIENT_ERROR ") => return Ok(None),
-            _ => return Err(unexpected(&line)),
-        }
-    }
-    Err(format!("its answer to {command} does not end"))
+    let list = client.stats(command)?;
+    Ok(list.map(|list| list.iter().map(|(name, value)| (harmless(name), harmless(value))).collect()))
 }
 
 /// What the server says, unable to steer the terminal: controls, and marks that change the direction of text, are shown
 /// as `?`.
-fn harmless(line: &[u8]) -> String {
+fn harmless(text: &str) -> String {
     let is_mark =
         |char| matches!(char, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let shown = |char: char| if char.is_control() || is_mark(char) { '?' } else { char };
-    String::from_utf8_lossy(line).chars().map(shown).collect()
+    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -86,8 +69,8 @@ mod tests {
 
     #[test]
     fn nothing_steers_the_terminal() {
-        assert_eq!(harmless(b"STAT 1:key a\x1b[2Jb\x07\x7f"), "STAT 1:key a?[2Jb??");
-        assert_eq!(harmless("a\u{9b}31m\u{202e}b".as_bytes()), "a?31m?b");
-        assert_eq!(harmless(b"caf\xc3\xa9 \xff"), "caf\u{e9} \u{fffd}");
+        assert_eq!(harmless("1:key a\x1b[2Jb\x07\x7f"), "1:key a?[2Jb??");
+        assert_eq!(harmless("a\u{9b}31m\u{202e}b"), "a?31m?b");
+        assert_eq!(harmless("caf\u{e9} \u{fffd}"), "caf\u{e9} \u{fffd}");
     }
 }

@@ -18,7 +18,7 @@
 
 mod wire;
 
-use super::client::{Client, unexpected};
+use super::client::{Client, UNAUTHENTICATED, unexpected};
 use super::context::{AcceptedConn, Message, Origin};
 use crate::config::ProbeTarget;
 use crate::engine::Shared;
@@ -42,8 +42,6 @@ const PROGRESS: Duration = Duration::from_secs(10);
 /// Tries to begin a dump while another one runs, and the time between two.
 const BUSY_TRIES: u32 = 100;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
-/// Lines of `stats` that are read at most.
-const STATS_MAX: usize = 1000;
 /// Debt below which the copy does not pause.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
@@ -176,7 +174,7 @@ impl Copy {
                     self.pace.spend(1.0);
                     continue;
                 }
-                Some(Answer::Refused) if line.starts_with(b"CLIENT_ERROR unauthenticated") => {
+                Some(Answer::Refused) if line.starts_with(UNAUTHENTICATED.as_bytes()) => {
                     return Err(unexpected(&line));
                 }
                 Some(Answer::Refused) => {
@@ -230,22 +228,8 @@ impl Copy {
 
 /// How many items the other server says it has.
 fn items_of(peer: &mut Client) -> Result<u64, String> {
-    peer.send(b"stats\r\n")?;
-    let mut items = 0;
-    for _ in 0..STATS_MAX {
-        let line = peer.line()?;
-        if line == b"END" {
-            return Ok(items);
-        }
-        let text = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix("STAT "));
-        let Some((name, value)) = text.and_then(|text| text.split_once(' ')) else {
-            return Err(unexpected(&line));
-        };
-        if name == "curr_items" {
-            items = value.parse().unwrap_or(0);
-        }
-    }
-    Err("its statistics do not end".to_owned())
+    let stats = peer.stats("stats")?.ok_or("it does not know stats")?;
+    Ok(stats.get("curr_items").and_then(|value| value.parse().ok()).unwrap_or(0))
 }
 
 /// Has the other server list its keys in the order of its hash table, because an item that moves between two LRU lists

@@ -312,6 +312,7 @@ fn a_copy_that_fails_says_why() {
         ("HTTP/1.1 400 Bad Request\r\n", "", "", "it answered \"HTTP/1.1 400 Bad Request\""),
         ("\x15\x03\x01\x00\x02\x02\x16", "", "", "it wants TLS"),
         ("CLIENT_ERROR unauthenticated\r\n", "", "", "it asks for a login"),
+        ("ERROR\r\n", "", "", "it does not know stats"),
         ("\x1b[2J\x07\r\n", "", "", "it answered \"\\x1b[2J\\x07\""),
         (STATS, "", "", "it closed the connection"),
         (
