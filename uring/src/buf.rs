@@ -13,12 +13,11 @@
 //! Nothing ever waits for a slot, since an idle holder could make that a deadlock: when all are lent, reads use the heap.
 #![expect(unsafe_code, reason = "slots of one mapping are handed to the kernel and to the caller")]
 
-use crate::completion::FreeRing;
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
+use crate::mapping::Mapping;
+use crate::provided::FreeRing;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::num::NonZeroUsize;
-use std::ptr::NonNull;
 use std::rc::Rc;
 
 /// Size of a heap buffer: small, since thousands of busy connections may each hold one.
@@ -27,36 +26,6 @@ const HEAP_BYTES_MAX: usize = 4096;
 /// Reply buffers kept for reuse, and the largest that is kept, bytes.
 const SPARES_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 32 * 1024;
-
-/// An anonymous mapping, zeroed; unmapped on drop.
-pub(crate) struct Mapping {
-    start: NonNull<u8>,
-    len: NonZeroUsize,
-}
-
-impl Mapping {
-    pub(crate) fn new(len: NonZeroUsize) -> io::Result<Self> {
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that exists.
-        let start = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE) }?;
-        // A huge page would be resident as a whole. Kernels without them refuse, which is fine.
-        // SAFETY: the range is the mapping just made; the advice changes no contents.
-        let _ = unsafe { madvise(start, len.get(), MmapAdvise::MADV_NOHUGEPAGE) };
-        Ok(Self { start: start.cast(), len })
-    }
-
-    pub(crate) fn start(&self) -> NonNull<u8> {
-        self.start
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: start and length are those of the mapping, and its last owner is going. Should the kernel still have it
-        // registered, it holds the pages themselves, not these addresses.
-        let _ = unsafe { munmap(self.start.cast(), self.len.get()) };
-    }
-}
 
 /// Where free slots are.
 enum Free {
@@ -313,6 +282,6 @@ impl Arena {
     fn start_of(&self, slot: u32) -> *mut u8 {
         assert!((slot as usize) < self.count);
         // SAFETY: `count` slots of `buffer_bytes` are the mapping's length, so the offset is inside it (asserted).
-        unsafe { self.mapping.start.as_ptr().add(slot as usize * self.buffer_bytes) }
+        unsafe { self.mapping.start().as_ptr().add(slot as usize * self.buffer_bytes) }
     }
 }

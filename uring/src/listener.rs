@@ -3,6 +3,7 @@
 use crate::completion;
 use crate::engine::Backend;
 use crate::readiness::Acceptor;
+pub use crate::sys::is_exhaustion;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::cell::RefCell;
 use std::fs::File;
@@ -48,12 +49,6 @@ impl From<std::net::TcpStream> for Socket {
     fn from(stream: std::net::TcpStream) -> Self {
         Self(stream.into())
     }
-}
-
-/// True for accept errors that mean "out of descriptors or memory". They return immediately until something is closed,
-/// so the caller must back off.
-pub fn is_exhaustion(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// A listening socket, not yet on a ring. It may be made on one thread and used on another.

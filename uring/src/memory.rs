@@ -1,6 +1,9 @@
 //! Callers' memory that operations own while the kernel uses it.
 #![expect(unsafe_code, reason = "memory is described to the kernel by address")]
 
+/// Most bytes one operation moves: about 80 µs of copying in the kernel, during which the ring's other connections wait.
+pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
+
 /// Memory that a stream receives into: see [`Stream::recv_into`](crate::Stream::recv_into).
 ///
 /// # Safety

@@ -1,4 +1,4 @@
-//! One thread's ring: built from what [`probe`](crate::probe) found, run once, never taken down.
+//! One thread's ring: built from what [`probe`] found, run once, never taken down.
 //!
 //! Shutdown. [`Ring::run`] leaks the runtime and everything in flight: memory lent to the kernel stays lent until the
 //! process exits. A server closes its connections first, so little is left. On epoll nothing is lent, but the runtime is
@@ -9,25 +9,13 @@
 //! that fails (kernel out of memory) is retried a thousand times a second, and nothing else runs meanwhile.
 
 use crate::buf::Buffers;
-use crate::completion::{self, StartError};
+use crate::completion;
 use crate::engine::{Backend, BackendSetup, Support};
+use crate::options::Options;
 use crate::readiness;
+use crate::start_error::StartError;
 use std::mem::ManuallyDrop;
 use std::time::Duration;
-
-/// How rings are made; the same for all of a process.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Rings of this process, which share the limit on locked memory.
-    pub rings: usize,
-    /// Size of a read buffer, bytes; a multiple of 4096.
-    pub buffer_bytes: usize,
-    /// Most buffers in a ring's pool.
-    pub buffers_max: usize,
-    /// Most memory a ring may have lent for reading, bytes; 0 is no limit. A read that would need more fails with an error that
-    /// [`Stream::is_out_of_read_memory`](crate::Stream::is_out_of_read_memory).
-    pub read_bytes_max: usize,
-}
 
 /// A ring, on the thread that will run it. Dropping one that has not run frees it.
 #[derive(Debug)]
@@ -48,6 +36,14 @@ impl std::fmt::Debug for Runtime {
             Self::Readiness(_) => "Readiness",
         })
     }
+}
+
+/// Builds a small io_uring, probes what it supports, and runs one operation on it.
+///
+/// # Errors
+/// This process may not use io_uring; the error says why and what to do.
+pub fn probe() -> Result<Support, StartError> {
+    completion::probe().map(Support::completion)
 }
 
 impl Ring {

@@ -1,15 +1,13 @@
 //! A connection. Every operation takes ownership of its memory and returns it with the result.
 
 use crate::engine::Backend;
-use crate::memory::IoVecs;
+use crate::memory::{IoVecs, OPERATION_BYTES_MAX};
 use crate::{Buffer, Buffers, GatherBuf, Receive, Socket, completion, readiness, sys};
 use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-
-/// Most bytes one operation moves: about 80 µs of copying in the kernel, during which the ring's other connections wait.
-pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
+use std::rc::Rc;
 
 /// One connection of this thread's ring.
 ///
@@ -97,7 +95,7 @@ impl Stream {
     pub async fn send(&self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         match &self.socket {
             Connected::Completion(connection) => match connection.settled().await {
-                Ok(()) => completion::send(connection, bytes).await,
+                Ok(()) => completion::send(connection.driver(), connection.socket(), bytes, 0).await,
                 Err(error) => (Err(error), bytes),
             },
             Connected::Readiness(socket) => Self::send_ready(socket, bytes).await,
@@ -172,7 +170,15 @@ impl Stream {
             let result;
             (result, pieces, vectors) = match &self.socket {
                 Connected::Completion(connection) => {
-                    completion::gather(connection, pieces, vectors, sent, OPERATION_BYTES_MAX).await
+                    completion::gather(
+                        connection.driver(),
+                        Rc::clone(connection.socket()),
+                        pieces,
+                        vectors,
+                        sent,
+                        OPERATION_BYTES_MAX,
+                    )
+                    .await
                 }
                 Connected::Readiness(socket) => {
                     let result = socket.gather(&pieces, &mut vectors, sent, OPERATION_BYTES_MAX).await;
@@ -206,7 +212,7 @@ impl Stream {
 
     /// True for the error of an interrupted wait.
     pub fn is_interrupted(error: &io::Error) -> bool {
-        matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EINTR))
+        sys::is_interrupted(error)
     }
 
     /// Shuts the connection down both ways: its operations complete, and the peer sees the end after what was sent. Without

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "calls for which there is no safe wrapper")]
 
 use crate::aligned::PAGE_BYTES;
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -40,6 +41,17 @@ pub(crate) fn memlock_text() -> String {
 pub(crate) fn status_field(name: &str) -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.trim().to_owned())
+}
+
+/// True for accept errors that mean "out of descriptors or memory". They return immediately until something is closed,
+/// so the caller must back off.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// True for the error of a wait that was cancelled, or of a call that a signal interrupted.
+pub(crate) fn is_interrupted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EINTR))
 }
 
 /// Bytes that were sent to a socket and have not been acknowledged by its peer; 0 if the kernel does not say. Source: tcp(7), SIOCOUTQ.

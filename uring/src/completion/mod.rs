@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!   runtime    tokio as the executor, the driver in its park hook
-//!   driver     the ring's two queues: submits, waits, dispatches completions
+//!   driver     submits, waits, dispatches completions; owns the queues and what is in flight
 //!   operation  one completion for one future                      accept, datagram, file, receive, send, wait
-//!   connection receives into provided buffers, sends that no task waits for
-//!   pool, timers, setup, probe
+//!   connection receives into provided buffers, sends that no task waits for; handle: as its stream uses it
+//!   resources  queue, pool and settings, which connections share
+//!   in_flight, timers: operations and sleeps that the driver completes. probe, trial, setup: before there is a driver
 //! ```
 //!
 //! An operation owns its memory until it completes, even if its future is dropped.
@@ -16,25 +17,29 @@ mod connection;
 mod datagram;
 mod driver;
 mod file;
+mod handle;
+mod in_flight;
 mod operation;
 mod pool;
 mod probe;
+mod queue;
 mod receive;
+mod resources;
 mod runtime;
 mod send;
 mod setup;
+mod sleep;
 mod timers;
 mod trial;
 mod wait;
+mod waiter;
 
 pub(crate) use accept::Acceptor;
-pub(crate) use connection::Handle;
 pub(crate) use datagram::Datagrams;
 pub(crate) use driver::Driver;
 pub(crate) use file::read_at;
-pub(crate) use pool::FreeRing;
-pub(crate) use probe::Setup;
-pub use probe::{StartError, probe};
+pub(crate) use handle::Handle;
+pub(crate) use probe::{Setup, probe};
 pub(crate) use receive::receive;
 pub(crate) use runtime::Runtime;
 pub(crate) use send::{gather, send};

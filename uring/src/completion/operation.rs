@@ -1,49 +1,14 @@
 //! Operations that complete once, and the memory they own until then.
 #![expect(unsafe_code, reason = "entries name memory by address")]
 
-use super::driver::{Driver, OPERATION, user_data};
+use super::driver::Driver;
+use super::in_flight::{State, to_result};
+use super::queue::{OPERATION, user_data};
 use io_uring::squeue;
-use slab::Slab;
-use std::any::Any;
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-
-/// An operation in flight.
-enum State {
-    Submitted(Waker),
-    /// Its future was dropped: its memory is kept here until the completion.
-    Abandoned(Box<dyn Any>),
-    Completed(i32),
-}
-
-/// The operations in flight of one ring.
-#[derive(Default)]
-pub(super) struct Operations(RefCell<Slab<State>>);
-
-impl Operations {
-    /// The operation `index` has completed; true if its task was woken.
-    pub(super) fn complete(&self, index: usize, result: i32) -> bool {
-        let mut all = self.0.borrow_mut();
-        match std::mem::replace(&mut all[index], State::Completed(result)) {
-            State::Submitted(waker) => {
-                drop(all);
-                waker.wake();
-                true
-            }
-            State::Abandoned(data) => {
-                all.remove(index);
-                // Dropping it may look up the driver.
-                drop(all);
-                drop(data);
-                false
-            }
-            State::Completed(_) => false,
-        }
-    }
-}
+use std::task::{Context, Poll};
 
 /// Completes with the result and the data.
 pub(super) struct Operation<D: Unpin + 'static> {
@@ -63,7 +28,7 @@ impl<D: Unpin + 'static> Future for Operation<D> {
             let state = State::Submitted(cx.waker().clone());
             this.index = this.driver.operations.0.borrow_mut().insert(state);
             // SAFETY: promised to `submit`; the data is owned by this future, or by the driver if that is dropped.
-            unsafe { this.driver.push(entry.user_data(user_data(OPERATION, this.index))) };
+            unsafe { this.driver.resources.queue.push(entry.user_data(user_data(OPERATION, this.index))) };
             return Poll::Pending;
         }
         let mut all = this.driver.operations.0.borrow_mut();
@@ -102,14 +67,9 @@ impl<D: Unpin + 'static> Operation<D> {
     /// Cancels it if it has been submitted; it still completes once.
     pub(super) fn cancel(&self) {
         if self.entry.is_none() && self.data.is_some() {
-            self.driver.cancel(user_data(OPERATION, self.index));
+            self.driver.resources.queue.cancel(user_data(OPERATION, self.index));
         }
     }
-}
-
-/// Turns a kernel result into a `Result`: negative values are error numbers.
-pub(super) fn to_result(result: i32) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }
 
 /// Submits `entry` and waits for its completion; `data` is owned by the operation meanwhile, even if the future is dropped.

@@ -1,78 +1,10 @@
-//! Provided buffers: a ring of free ones, shared with the kernel.
-//!
-//! ```text
-//!   free ones, in order         tail (ours)
-//!   ┌───┬───┬───┬───┬───┬───┬───┬───┐
-//!   │ . │ 4 │ 0 │ 7 │ 2 │ . │ . │ . │      a number is in the ring, or in one completion, or in one `Buffer`
-//!   └───┴───┴───┴───┴───┴───┴───┴───┘
-//!         head (the kernel's)
-//! ```
-#![expect(unsafe_code, reason = "the ring is memory shared with the kernel")]
+//! The receive buffers of a ring: an arena whose free slots are provided to the kernel.
 
-use crate::buf::{Arena, Buffer, Buffers, Mapping};
-use io_uring::types::BufRingEntry;
+use crate::buf::{Arena, Buffer, Buffers};
+use crate::provided::FreeRing;
 use io_uring::{IoUring, cqueue};
-use std::cell::Cell;
 use std::io;
-use std::num::NonZeroUsize;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU16, Ordering};
-
-/// The buffer group under which the ring of free buffers is registered.
-pub(super) const GROUP: u16 = 0;
-
-/// The ring of free buffers, our side.
-pub(crate) struct FreeRing {
-    entries: Mapping,
-    mask: u16,
-    tail: Cell<u16>,
-}
-
-impl FreeRing {
-    /// Registers a ring for `count` buffers with `ring`.
-    ///
-    /// # Errors
-    /// The kernel does not support buffer rings (before 5.19), or refuses.
-    fn register(ring: &IoUring, count: usize) -> io::Result<Self> {
-        let entries = count.next_power_of_two();
-        let len =
-            NonZeroUsize::new(entries * size_of::<BufRingEntry>()).ok_or(io::ErrorKind::InvalidInput)?;
-        let entries = Mapping::new(len)?;
-        let address = entries.start().as_ptr() as u64;
-        let number = u16::try_from(count.next_power_of_two()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: the memory is that many entries, page-aligned, and lives as long as the arena that will own it, which the
-        // driver holds as long as the ring.
-        unsafe { ring.submitter().register_buf_ring_with_flags(address, number, GROUP, 0) }?;
-        Ok(Self { entries, mask: number - 1, tail: Cell::new(0) })
-    }
-
-    /// The first entry; the memory begins with a page, so it is aligned.
-    fn first(&self) -> *mut BufRingEntry {
-        self.entries.start().as_ptr().cast()
-    }
-
-    /// Gives buffer `slot`, which is `len` bytes at `start`, back to the kernel.
-    ///
-    /// # Safety
-    /// The memory stays valid as long as this ring, and nothing else uses it.
-    pub(crate) unsafe fn give(&self, slot: u32, start: *mut u8, len: u32) {
-        let tail = self.tail.get();
-        let first = self.first();
-        // SAFETY: masked, it is one of the entries; the kernel reads those in front of the tail, and this one is not.
-        unsafe {
-            let entry = &mut *first.add(usize::from(tail & self.mask));
-            entry.set_addr(start as u64);
-            entry.set_len(len);
-            entry.set_bid(slot as u16);
-        }
-        let tail = tail.wrapping_add(1);
-        self.tail.set(tail);
-        // SAFETY: the tail lies in the first entry, where the fields above are not, and is accessed as a whole.
-        let shared = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(first).cast_mut()) };
-        // Release: the kernel, which sees the tail, sees the entry.
-        shared.store(tail, Ordering::Release);
-    }
-}
 
 /// The receive buffers of a ring.
 pub(super) struct Pool(Rc<Arena>);

@@ -1,6 +1,6 @@
 //! Receiving into the caller's memory.
 
-use super::connection::Handle;
+use super::handle::Handle;
 use super::operation::submit;
 use crate::Receive;
 use io_uring::{opcode, types};

@@ -1,11 +1,10 @@
 //! Sending bytes: one buffer, or many pieces gathered by the kernel.
 
-use super::connection::Handle;
 use super::driver::Driver;
 use super::operation::submit;
-use crate::memory::IoVecs;
-use crate::stream::OPERATION_BYTES_MAX;
-use crate::{GatherBuf, Stream};
+use crate::GatherBuf;
+use crate::memory::{IoVecs, OPERATION_BYTES_MAX};
+use crate::sys::is_interrupted;
 use io_uring::{opcode, types};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -15,13 +14,8 @@ use std::rc::Rc;
 /// completions.
 const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
-/// Sends all of `bytes`, however long the peer takes.
-pub(crate) async fn send(connection: &Handle, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-    all(connection.driver(), connection.socket(), bytes, 0).await
-}
-
 /// Sends all of `bytes` after the first `sent`, however long the peer takes.
-pub(super) async fn all(
+pub(crate) async fn send(
     driver: &Rc<Driver>,
     socket: &Rc<socket2::Socket>,
     mut bytes: Vec<u8>,
@@ -39,7 +33,7 @@ pub(super) async fn all(
         match result {
             // It may be short.
             Ok(count) => sent += count,
-            Err(error) if Stream::is_interrupted(&error) => {}
+            Err(error) if is_interrupted(&error) => {}
             Err(error) => return (Err(error), bytes),
         }
     }
@@ -48,7 +42,8 @@ pub(super) async fn all(
 
 /// Sends at most `len_max` bytes of `pieces` after the first `skip`; the result may be short, and is 0 if nothing is left.
 pub(crate) async fn gather<P: GatherBuf>(
-    connection: &Handle,
+    driver: &Rc<Driver>,
+    socket: Rc<socket2::Socket>,
     pieces: P,
     mut vectors: Box<IoVecs>,
     skip: usize,
@@ -57,13 +52,12 @@ pub(crate) async fn gather<P: GatherBuf>(
     if vectors.describe(&pieces, skip, len_max) == 0 {
         return (Ok(0), pieces, vectors);
     }
-    let socket = Rc::clone(connection.socket());
     let header = vectors.header();
     let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), header).flags(FLAGS as u32).build();
     // SAFETY: the header lies in the box and its list on the heap, neither of which moves with `vectors`; the vectors name
     // bytes that `GatherBuf` promises to keep in place and unchanged while `pieces` lives; the operation owns all three, and
     // `socket` keeps the descriptor open; a plain sendmsg completes once.
     let (result, (_socket, pieces, vectors)) =
-        unsafe { submit(Rc::clone(connection.driver()), (socket, pieces, vectors), entry) }.await;
+        unsafe { submit(Rc::clone(driver), (socket, pieces, vectors), entry) }.await;
     (result, pieces, vectors)
 }

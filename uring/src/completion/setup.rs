@@ -2,10 +2,11 @@
 
 use super::driver::Driver;
 use super::pool::Pool;
-use super::probe::{Flags, Setup, StartError, patiently};
+use super::probe::{Flags, Setup, patiently};
 use super::runtime::Runtime;
 use crate::buf::Buffers;
-use crate::ring::Options;
+use crate::options::Options;
+use crate::start_error::StartError;
 use crate::sys;
 use io_uring::IoUring;
 use std::io;
@@ -36,14 +37,6 @@ impl Options {
         let Some(lockable) = lockable else { return QUEUES[0] };
         let mine = lockable / PROCESS_PART / self.rings.max(1) as u64;
         QUEUES.into_iter().find(|queues| queues.charged_bytes <= mine).unwrap_or(QUEUES[QUEUES.len() - 1])
-    }
-
-    /// How many buffers a ring's pool has.
-    pub(crate) fn buffers(&self) -> usize {
-        match self.read_bytes_max {
-            0 => self.buffers_max,
-            most => self.buffers_max.min(most / self.buffer_bytes),
-        }
     }
 }
 
@@ -134,7 +127,8 @@ mod tests {
                 connection.settled().await.expect("sends");
                 let mut back = [0; 80];
                 io::Read::read_exact(&mut theirs, &mut back).expect("all of them");
-                let (result, _) = completion::send(&connection, b"back".to_vec()).await;
+                let (result, _) =
+                    completion::send(connection.driver(), connection.socket(), b"back".to_vec(), 0).await;
                 result.expect("a send");
             });
         }
@@ -195,8 +189,8 @@ mod tests {
                         let connection = Handle::new(socket2::Socket::from(socket));
                         loop {
                             let request = connection.read().await.expect("bytes").bytes().to_vec();
-                            Driver::current().refusals.set(20);
-                            let mut reply = Driver::current().buffers.spare();
+                            Driver::current().resources.queue.refusals.set(20);
+                            let mut reply = Driver::current().resources.buffers.spare();
                             reply.extend_from_slice(&request.repeat(1000));
                             connection.queue_send(reply);
                         }

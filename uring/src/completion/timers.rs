@@ -1,23 +1,21 @@
 //! Timers: a heap of deadlines, and one timeout operation for the earliest.
 #![expect(unsafe_code, reason = "an operation names its time by address")]
 
-use super::driver::{Driver, TIMER, user_data};
+use super::queue::{Queue, TIMER, user_data};
 use io_uring::{opcode, types};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::Waker;
+use std::time::Instant;
 
 /// The timers of one ring.
 #[derive(Default)]
 pub(super) struct Timers {
     /// Earliest first. A deadline stays until its time, even if its sleeper is dropped.
-    due: RefCell<BinaryHeap<Reverse<(Instant, usize)>>>,
-    sleepers: RefCell<Slab<Sleeper>>,
+    pub(super) due: RefCell<BinaryHeap<Reverse<(Instant, usize)>>>,
+    pub(super) sleepers: RefCell<Slab<Sleeper>>,
     /// Timeout operations in flight, seldom more than two.
     armed: RefCell<Slab<Armed>>,
     has_rung: Cell<bool>,
@@ -29,7 +27,7 @@ struct Armed {
     _time: Box<types::Timespec>,
 }
 
-enum Sleeper {
+pub(super) enum Sleeper {
     Waiting(Waker),
     Over,
     Gone,
@@ -43,7 +41,7 @@ impl Timers {
     }
 
     /// After a timeout has completed: wakes the sleepers that are due; true if there was one.
-    pub(super) fn fire(&self, driver: &Driver) -> bool {
+    pub(super) fn fire(&self, queue: &Queue) -> bool {
         if !self.has_rung.replace(false) {
             return false;
         }
@@ -60,7 +58,7 @@ impl Timers {
                 Sleeper::Over | Sleeper::Gone => drop(sleepers.remove(index)),
             }
         }
-        self.arm(driver, now);
+        self.arm(queue, now);
         has_woken
     }
 
@@ -83,7 +81,7 @@ impl Timers {
     }
 
     /// Starts a timeout for the earliest deadline unless one is in flight.
-    fn arm(&self, driver: &Driver, now: Instant) {
+    pub(super) fn arm(&self, queue: &Queue, now: Instant) {
         let Some(at) = self.due.borrow().peek().map(|Reverse((at, _))| *at) else { return };
         let mut armed = self.armed.borrow_mut();
         if armed.iter().any(|(_, armed)| armed.at <= at) {
@@ -96,59 +94,6 @@ impl Timers {
         drop(armed);
         let entry = opcode::Timeout::new(address).build().user_data(user_data(TIMER, index));
         // SAFETY: the time is on the heap, and kept until the operation has completed.
-        unsafe { driver.push(entry) };
-    }
-}
-
-/// Completes at its deadline.
-pub(super) struct Sleep {
-    driver: Rc<Driver>,
-    at: Instant,
-    index: Option<usize>,
-}
-
-impl Sleep {
-    pub(super) fn new(driver: Rc<Driver>, time: Duration) -> Self {
-        Self { driver, at: Instant::now() + time, index: None }
-    }
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let timers = &self.driver.timers;
-        let mut sleepers = timers.sleepers.borrow_mut();
-        if let Some(index) = self.index {
-            match &mut sleepers[index] {
-                Sleeper::Waiting(waker) => waker.clone_from(cx.waker()),
-                Sleeper::Over | Sleeper::Gone => {
-                    sleepers.remove(index);
-                    drop(sleepers);
-                    self.index = None;
-                    return Poll::Ready(());
-                }
-            }
-            return Poll::Pending;
-        }
-        let index = sleepers.insert(Sleeper::Waiting(cx.waker().clone()));
-        timers.due.borrow_mut().push(Reverse((self.at, index)));
-        drop(sleepers);
-        timers.arm(&self.driver, Instant::now());
-        self.index = Some(index);
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        let Some(index) = self.index else { return };
-        let mut sleepers = self.driver.timers.sleepers.borrow_mut();
-        if matches!(sleepers[index], Sleeper::Over) {
-            sleepers.remove(index);
-        } else {
-            // Its deadline stays in the heap, and removes it when due.
-            sleepers[index] = Sleeper::Gone;
-        }
+        unsafe { queue.push(entry) };
     }
 }

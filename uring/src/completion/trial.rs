@@ -1,7 +1,8 @@
 //! Features that the kernel does not list, tried on a socket pair.
 #![expect(unsafe_code, reason = "entries are trusted by the kernel interface")]
 
-use super::pool::{GROUP, Pool};
+use super::pool::Pool;
+use crate::provided::GROUP;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;

@@ -2,7 +2,7 @@
 
 use super::driver::Driver;
 use super::operation::submit;
-use super::timers::Sleep;
+use super::sleep::Sleep;
 use io_uring::{opcode, types};
 use std::io;
 use std::os::fd::AsRawFd;

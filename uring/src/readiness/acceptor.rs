@@ -2,7 +2,7 @@
 
 use super::pace::CoopBudget;
 use super::watched::{AsyncSocket, used_up};
-use crate::listener::is_exhaustion;
+use crate::sys::is_exhaustion;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::os::fd::AsFd;

@@ -1,8 +1,8 @@
 //! tokio's own event loop on one thread, and unregistered buffers.
 
 use crate::buf::Buffers;
-use crate::completion::StartError;
-use crate::ring::Options;
+use crate::options::Options;
+use crate::start_error::StartError;
 use tokio::task::LocalSet;
 
 /// A thread's event loop and its tasks.

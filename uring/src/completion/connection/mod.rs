@@ -12,29 +12,24 @@
 
 #[cfg(debug_assertions)]
 mod audit;
-mod handle;
-#[cfg(test)]
-mod tests;
-mod waiter;
 
-pub(crate) use handle::Handle;
-
-use super::driver::{Driver, RECEIVE, user_data};
-use super::operation::to_result;
+use super::in_flight::to_result;
+use super::queue::{RECEIVE, user_data};
+use super::resources::Resources;
+use super::waiter::Waiter;
 use crate::Buffer;
 use io_uring::cqueue;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use waiter::Waiter;
 
 /// Completions of a multishot receive that may wait for their task; one that gets further ahead is cancelled.
 const AHEAD_MAX: usize = 2;
 
 /// The state of the receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Receiving {
+pub(super) enum Receiving {
     Idle,
     /// One receive into a provided buffer.
     Selecting,
@@ -50,14 +45,14 @@ enum Receiving {
 
 /// A completion of a receive.
 #[derive(Clone, Copy, Debug)]
-struct Arrival {
-    result: i32,
-    flags: u32,
+pub(super) struct Arrival {
+    pub(super) result: i32,
+    pub(super) flags: u32,
 }
 
 /// The state of a send that its task does not wait for.
 #[derive(Debug)]
-enum QueuedSend {
+pub(super) enum QueuedSend {
     Idle,
     /// In flight; emptied by a completion that reports success.
     Queued(Vec<u8>),
@@ -69,32 +64,32 @@ enum QueuedSend {
 }
 
 /// The bytes of a queued send, and how many of them have been sent.
-type Rest = (Vec<u8>, usize);
+pub(super) type Rest = (Vec<u8>, usize);
 
 /// One connection, the driver's side.
-pub(crate) struct Connection {
-    socket: Rc<socket2::Socket>,
-    receiving: Cell<Receiving>,
-    arrivals: RefCell<VecDeque<Arrival>>,
-    queued_send: RefCell<QueuedSend>,
-    reader: Waiter,
+pub(super) struct Connection {
+    pub(super) socket: Rc<socket2::Socket>,
+    pub(super) receiving: Cell<Receiving>,
+    pub(super) arrivals: RefCell<VecDeque<Arrival>>,
+    pub(super) queued_send: RefCell<QueuedSend>,
+    pub(super) reader: Waiter,
     /// Waits for the queued send to finish.
-    settler: Waiter,
-    is_interrupted: Cell<bool>,
+    pub(super) settler: Waiter,
+    pub(super) is_interrupted: Cell<bool>,
     /// The driver's pass in which bytes were last returned.
-    read_in_pass: Cell<u32>,
-    short_receives: Cell<u8>,
+    pub(super) read_in_pass: Cell<u32>,
+    pub(super) short_receives: Cell<u8>,
     /// It has been shut down: its receive ends by itself.
-    is_shut: Cell<bool>,
+    pub(super) is_shut: Cell<bool>,
     /// The last receive left bytes in the socket.
-    has_more: Cell<bool>,
+    pub(super) has_more: Cell<bool>,
     /// Its stream was dropped.
-    is_over: Cell<bool>,
+    pub(super) is_over: Cell<bool>,
 }
 
 impl Connection {
     /// With nothing under way; `pass` is the driver's present one.
-    fn new(socket: socket2::Socket, pass: u32) -> Self {
+    pub(super) fn new(socket: socket2::Socket, pass: u32) -> Self {
         Self {
             socket: Rc::new(socket),
             receiving: Cell::new(Receiving::Idle),
@@ -112,18 +107,17 @@ impl Connection {
     }
 
     /// A completion of its receive; true if its task was woken.
-    pub(super) fn received(&self, driver: &Driver, index: usize, result: i32, flags: u32) -> bool {
+    pub(super) fn received(&self, resources: &Resources, index: usize, result: i32, flags: u32) -> bool {
         let receiving = self.receiving.get();
         if !cqueue::more(flags) {
             self.receiving.set(Receiving::Idle);
         }
         if receiving == Receiving::Multishot && result == -libc::EINVAL {
             // A kernel before 6.0 that the probe missed. The task tries again.
-            driver.no_more_multishot();
+            resources.no_more_multishot();
             return self.reader.wake();
         }
         if receiving == Receiving::Ending && result == -libc::ECANCELED {
-            self.remove_if_over(driver, index);
             return self.reader.wake();
         }
         let mut arrivals = self.arrivals.borrow_mut();
@@ -131,29 +125,28 @@ impl Connection {
         let is_far_ahead = arrivals.len() > AHEAD_MAX;
         drop(arrivals);
         if self.is_over.get() {
-            self.forget_arrivals(driver);
-            self.remove_if_over(driver, index);
+            self.forget_arrivals(resources);
             return false;
         }
         if is_far_ahead && self.receiving.get() == Receiving::Multishot {
-            self.end_multishot(driver, index);
+            self.end_multishot(resources, index);
         }
         if matches!(*self.queued_send.borrow(), QueuedSend::Queued(_)) {
-            driver.must_settle();
+            resources.must_settle();
             return false;
         }
         self.reader.wake()
     }
 
-    fn end_multishot(&self, driver: &Driver, index: usize) {
+    pub(super) fn end_multishot(&self, resources: &Resources, index: usize) {
         self.receiving.set(Receiving::Ending);
         self.short_receives.set(0);
-        driver.cancel(user_data(RECEIVE, index));
+        resources.queue.cancel(user_data(RECEIVE, index));
     }
 
     /// The queued send has completed: short, with an error, or, where the kernel reports that too, in full; true if its task
     /// was woken.
-    pub(super) fn queued_send_completed(&self, driver: &Driver, index: usize, result: i32) -> bool {
+    pub(super) fn queued_send_completed(&self, resources: &Resources, index: usize, result: i32) -> bool {
         let mut state = self.queued_send.borrow_mut();
         let QueuedSend::Queued(bytes) = &mut *state else { return false };
         match to_result(result) {
@@ -169,7 +162,7 @@ impl Connection {
         drop(state);
         // Stop reading from a client that does not read: it would only fill buffers that others need.
         if self.receiving.get() == Receiving::Multishot {
-            self.end_multishot(driver, index);
+            self.end_multishot(resources, index);
         }
         self.reader.wake() | self.settler.wake()
     }
@@ -181,13 +174,13 @@ impl Connection {
 
     /// Called when everything is submitted and all completions are dispatched; `None` if the send is still in flight, else
     /// whether the task was woken.
-    pub(super) fn settle_queued_send(&self, driver: &Driver) -> Option<bool> {
+    pub(super) fn settle_queued_send(&self, resources: &Resources) -> Option<bool> {
         let mut state = self.queued_send.borrow_mut();
         if let QueuedSend::Queued(bytes) = &mut *state {
-            if !driver.setup.get().silent_sends && !bytes.is_empty() {
+            if !resources.setup.get().silent_sends && !bytes.is_empty() {
                 return None;
             }
-            driver.buffers.reuse(std::mem::take(bytes));
+            resources.buffers.reuse(std::mem::take(bytes));
             *state = QueuedSend::Idle;
             drop(state);
             return Some(self.settler.wake() | (self.can_read() && self.reader.wake()));
@@ -196,34 +189,35 @@ impl Connection {
     }
 
     /// Whether a read would return if there were no queued send.
-    fn can_read(&self) -> bool {
+    pub(super) fn can_read(&self) -> bool {
         self.is_interrupted.get() || !self.arrivals.borrow().is_empty()
     }
 
-    fn forget_arrivals(&self, driver: &Driver) {
+    pub(super) fn forget_arrivals(&self, resources: &Resources) {
         for arrival in self.arrivals.take() {
             // A buffer goes back.
-            drop(buffer_of(driver, arrival));
+            drop(buffer_of(resources, arrival));
         }
     }
 
-    /// Leaves the driver's list once its stream is dropped and nothing is in flight.
-    pub(super) fn remove_if_over(&self, driver: &Driver, index: usize) {
-        if self.is_over.get()
+    /// True if its stream was dropped.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
+    /// True if its stream was dropped and nothing is in flight.
+    pub(super) fn is_unused(&self) -> bool {
+        self.is_over.get()
             && self.receiving.get() == Receiving::Idle
             && !matches!(*self.queued_send.borrow(), QueuedSend::Queued(_))
-        {
-            let removed = driver.connections.borrow_mut().remove(index);
-            drop(removed);
-        }
     }
 }
 
-fn is_short_of_room(error: &io::Error) -> bool {
+pub(super) fn is_short_of_room(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR))
 }
 
-fn buffer_of(driver: &Driver, arrival: Arrival) -> Option<Buffer> {
+pub(super) fn buffer_of(resources: &Resources, arrival: Arrival) -> Option<Buffer> {
     let count = usize::try_from(arrival.result).unwrap_or(0);
-    driver.pool.as_ref()?.filled(arrival.flags, count)
+    resources.pool.as_ref()?.filled(arrival.flags, count)
 }

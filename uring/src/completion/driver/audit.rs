@@ -26,10 +26,10 @@ impl Driver {
         if want == 0 {
             return;
         }
-        assert!(self.backlog.borrow().is_empty(), "entries wait for room in the queue");
+        assert!(self.resources.queue.has_room(), "entries wait for room in the queue");
         assert!(self.timers.is_armed(), "no operation ends the earliest sleep");
         self.some_connections(|connection| {
-            if let Some(why) = connection.could_go_on(self.setup.get().silent_sends) {
+            if let Some(why) = connection.could_go_on(self.resources.setup.get().silent_sends) {
                 panic!("a connection waits and could go on: {why}: {connection:?}");
             }
         });
@@ -44,7 +44,7 @@ impl Driver {
             if connection.is_deaf() {
                 std::thread::sleep(ARRIVAL);
                 assert!(
-                    !connection.is_deaf() || self.has_completions(),
+                    !connection.is_deaf() || self.resources.queue.has_completions(),
                     "bytes have come and no receive has completed: {connection:?}"
                 );
             }

@@ -1,4 +1,4 @@
-//! The driver: one ring's submission and completion queues, and what is in flight.
+//! The driver: one ring's queues, and what is in flight.
 //!
 //! ```text
 //!   tasks run ──► push entries ──► no task is ready: [`Driver::park`]
@@ -9,32 +9,23 @@
 //! `park` is the executor's hook: it runs on the ring's thread when no task is ready, and returns only once it has woken
 //! one, since the executor would otherwise sleep for ever. The submission queue is short, so that it fills and is submitted
 //! while tasks still run: the first of a thousand ready connections does not wait for the last.
-//!
-//! The user data of an entry says what its completion belongs to: a kind in the low bits, an index above.
-//!
-//! | kind | index | completes |
-//! |---|---|---|
-//! | `OPERATION` | of [`Operations`] | once |
-//! | `RECEIVE` | of a connection | once; multishot, until a completion without `F_MORE` |
-//! | `SEND` | of a connection | at submission; without a completion if all was sent and the kernel supports that |
-//! | `TIMER` | of [`Timers`] | once |
-//! | `DOORBELL`, `IGNORED` | none | once |
 #![expect(unsafe_code, reason = "entries name memory by address")]
 
 #[cfg(debug_assertions)]
 mod audit;
 
 use super::connection::Connection;
-use super::operation::Operations;
+use super::in_flight::Operations;
 use super::pool::Pool;
 use super::probe::Setup;
+use super::queue::{DOORBELL, OPERATION, RECEIVE, SEND, TIMER, kind_and_index, user_data};
+use super::resources::Resources;
 use super::timers::Timers;
-use crate::buf::{Buffer, Buffers};
+use crate::buf::Buffers;
 use crate::doorbell::Doorbell;
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
+use io_uring::{EnterFlags, IoUring, opcode, types};
 use slab::Slab;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -42,41 +33,19 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-pub(super) const OPERATION: u64 = 0;
-pub(super) const RECEIVE: u64 = 1;
-pub(super) const SEND: u64 = 2;
-const DOORBELL: u64 = 3;
-pub(super) const TIMER: u64 = 4;
-pub(super) const IGNORED: u64 = 5;
-const KIND_BITS: u32 = 3;
-
-/// The user data of an entry.
-pub(super) fn user_data(kind: u64, index: usize) -> u64 {
-    (index as u64) << KIND_BITS | kind
-}
-
 /// Pause before a refused submission is retried; the kernel refuses when it is out of memory.
 const REFUSED_REST: Duration = Duration::from_millis(1);
 
 /// One ring's driver, shared by everything on the ring's thread.
 pub(crate) struct Driver {
-    ring: RefCell<IoUring>,
-    pub(super) setup: Cell<Setup>,
+    pub(super) resources: Resources,
     pub(super) operations: Operations,
     pub(super) connections: RefCell<Slab<Rc<Connection>>>,
     pub(super) timers: Timers,
-    /// Provided buffers for receives; `None` if they cannot be registered.
-    pub(super) pool: Option<Pool>,
-    /// Entries for which the submission queue had no room.
-    pub(super) backlog: RefCell<VecDeque<squeue::Entry>>,
     /// Connections whose queued send is not known to be done.
     queued_sends: RefCell<Vec<usize>>,
-    /// A task waits for one of them. The ring must not sleep then: the send may succeed without a completion.
-    is_settling: Cell<bool>,
     /// Connections whose reader is woken in the next pass.
     yielded: RefCell<Vec<usize>>,
-    /// Where heap memory comes from when no buffer is free.
-    pub(super) buffers: Buffers,
     /// Completions taken from the queue; kept to reuse its memory.
     taken: Cell<Vec<(u64, i32, u32)>>,
     /// Counts the calls of [`Driver::park`].
@@ -88,9 +57,6 @@ pub(crate) struct Driver {
     main: OnceCell<Waker>,
     #[cfg(debug_assertions)]
     audit: audit::Audit,
-    /// This many submissions fail.
-    #[cfg(test)]
-    pub(super) refusals: Cell<u32>,
 }
 
 thread_local! {
@@ -100,17 +66,12 @@ thread_local! {
 impl Driver {
     pub(super) fn new(ring: IoUring, setup: Setup, pool: Option<Pool>, buffers: Buffers) -> io::Result<Self> {
         Ok(Self {
-            ring: RefCell::new(ring),
-            setup: Cell::new(setup),
+            resources: Resources::new(ring, setup, pool, buffers),
             operations: Operations::default(),
             connections: RefCell::default(),
             timers: Timers::default(),
-            pool,
-            backlog: RefCell::default(),
             queued_sends: RefCell::default(),
-            is_settling: Cell::new(false),
             yielded: RefCell::default(),
-            buffers,
             taken: Cell::default(),
             pass: Cell::new(0),
             doorbell: Arc::new(Doorbell::new()?),
@@ -118,8 +79,6 @@ impl Driver {
             main: OnceCell::new(),
             #[cfg(debug_assertions)]
             audit: audit::Audit::default(),
-            #[cfg(test)]
-            refusals: Cell::default(),
         })
     }
 
@@ -146,77 +105,21 @@ impl Driver {
         }
     }
 
-    /// Queues `entry` for the next submission; submits now if the queue is full.
-    ///
-    /// # Safety
-    /// What the entry points to stays valid until its last completion, or, for one that may complete silently, until it is
-    /// submitted.
-    pub(super) unsafe fn push(&self, entry: squeue::Entry) {
-        let mut backlog = self.backlog.borrow_mut();
-        if backlog.is_empty() {
-            if self.try_push(&entry) {
-                return;
-            }
-            self.submit();
-            if self.try_push(&entry) {
-                return;
-            }
-        }
-        backlog.push_back(entry);
-    }
-
-    fn try_push(&self, entry: &squeue::Entry) -> bool {
-        // SAFETY: promised to `push`, the only way in.
-        unsafe { self.ring.borrow_mut().submission().push(entry) }.is_ok()
-    }
-
-    /// Submits what is queued, without waiting. [`Driver::park`] retries a refusal.
-    pub(super) fn submit(&self) {
-        let _ = self.enter_kernel(0, EnterFlags::empty());
-    }
-
-    /// Submits and waits for `want` completions. The kernel's deferred task work runs here.
-    pub(super) fn enter_kernel(&self, want: u32, flags: EnterFlags) -> io::Result<()> {
-        #[cfg(test)]
-        if let Some(left) = self.refusals.get().checked_sub(1) {
-            self.refusals.set(left);
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
-        }
-        let mut ring = self.ring.borrow_mut();
-        let count = ring.submission().len() as u32;
-        // SAFETY: there is no argument, and the entries are those of `push`.
-        unsafe { ring.submitter().enter::<libc::sigset_t>(count, want, flags.bits(), None) }.map(drop)
-    }
-
-    /// True if the kernel has every entry, and every completion is visible.
-    fn is_settled(&self) -> bool {
-        let mut ring = self.ring.borrow_mut();
-        let submission = ring.submission();
-        submission.is_empty() && !submission.cq_overflow() && self.backlog.borrow().is_empty()
-    }
-
-    /// Flushes completions to the queue; true if there are any.
-    #[cfg(debug_assertions)]
-    pub(super) fn has_completions(&self) -> bool {
-        let _ = self.enter_kernel(0, EnterFlags::GETEVENTS);
-        !self.ring.borrow_mut().completion().is_empty()
-    }
-
     /// Submits, waits, and wakes tasks; returns once one was woken.
     fn park(&self) {
         self.pass.set(self.pass.get().wrapping_add(1));
         let mut has_woken = false;
         while !has_woken {
-            self.push_backlog();
-            let may_sleep = !self.is_settling.get()
+            self.resources.queue.push_backlog();
+            let may_sleep = !self.resources.is_settling.get()
                 && self.yielded.borrow().is_empty()
-                && self.backlog.borrow().is_empty();
+                && self.resources.queue.has_room();
             let want = u32::from(self.doorbell.may_sleep() && may_sleep);
             #[cfg(debug_assertions)]
             self.audit_before(want);
-            let refused = self.enter_kernel(want, EnterFlags::GETEVENTS).err();
+            let refused = self.resources.queue.enter_kernel(want, EnterFlags::GETEVENTS).err();
             // Before dispatch, which may queue more.
-            let is_settled = self.is_settled();
+            let is_settled = self.resources.queue.is_settled();
             let has_rung = self.doorbell.awake();
             let count;
             (has_woken, count) = self.dispatch();
@@ -229,7 +132,7 @@ impl Driver {
                 has_woken = true;
             }
             has_woken |= is_settled && self.settle_sends();
-            has_woken |= self.timers.fire(self) | self.wake_yielded();
+            has_woken |= self.timers.fire(&self.resources.queue) | self.wake_yielded();
             match refused.and_then(|error| error.raw_os_error()) {
                 Some(libc::EBADR) => give_up(),
                 // Bounded by the watchdog, which ends a process whose ring does not move.
@@ -240,29 +143,24 @@ impl Driver {
         }
     }
 
-    /// Moves entries from the backlog into the queue while it has room.
-    fn push_backlog(&self) {
-        let mut backlog = self.backlog.borrow_mut();
-        while let Some(entry) = backlog.front() {
-            if !self.try_push(entry) {
-                break;
-            }
-            backlog.pop_front();
-        }
-    }
-
     /// Dispatches completions; returns whether a task was woken, and how many completions there were.
     fn dispatch(&self) -> (bool, usize) {
         let mut taken = self.taken.take();
-        let take = |entry: cqueue::Entry| (entry.user_data(), entry.result(), entry.flags());
-        taken.extend(self.ring.borrow_mut().completion().map(take));
+        self.resources.queue.take_completions(&mut taken);
         let mut has_woken = false;
         for &(user_data, result, flags) in &taken {
-            let index = (user_data >> KIND_BITS) as usize;
-            has_woken |= match user_data & ((1 << KIND_BITS) - 1) {
+            let (kind, index) = kind_and_index(user_data);
+            has_woken |= match kind {
                 OPERATION => self.operations.complete(index, result),
-                RECEIVE => self.connection(index).received(self, index, result, flags),
-                SEND => self.connection(index).queued_send_completed(self, index, result),
+                RECEIVE => {
+                    let connection = self.connection(index);
+                    let has_woken = connection.received(&self.resources, index, result, flags);
+                    if connection.is_over() {
+                        self.remove_if_unused(index);
+                    }
+                    has_woken
+                }
+                SEND => self.connection(index).queued_send_completed(&self.resources, index, result),
                 DOORBELL => {
                     self.watch_doorbell();
                     false
@@ -297,28 +195,19 @@ impl Driver {
         self.yielded.borrow_mut().push(index);
     }
 
-    /// Cancels the operation with this user data, if there is one.
-    pub(super) fn cancel(&self, target: u64) {
-        let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(IGNORED, 0));
-        // SAFETY: the entry names no memory and no descriptor.
-        unsafe { self.push(entry) };
-    }
-
-    /// The kernel refused a multishot receive: use none from now on.
-    pub(super) fn no_more_multishot(&self) {
-        self.setup.set(Setup { multishot: false, ..self.setup.get() });
-    }
-
-    /// A heap buffer.
-    ///
-    /// # Errors
-    /// The limit on read memory is reached.
-    pub(super) fn heap_buffer(&self) -> io::Result<Buffer> {
-        self.buffers.heap().ok_or_else(|| io::ErrorKind::OutOfMemory.into())
-    }
-
     fn connection(&self, index: usize) -> Rc<Connection> {
         Rc::clone(&self.connections.borrow()[index])
+    }
+
+    /// Forgets connection `index` if its stream was dropped and nothing of it is in flight.
+    pub(super) fn remove_if_unused(&self, index: usize) {
+        let mut connections = self.connections.borrow_mut();
+        if connections.get(index).is_some_and(|connection| connection.is_unused()) {
+            let removed = connections.remove(index);
+            // Dropping it closes its socket.
+            drop(connections);
+            drop(removed);
+        }
     }
 
     /// Connection `index` has a queued send.
@@ -326,14 +215,9 @@ impl Driver {
         self.queued_sends.borrow_mut().push(index);
     }
 
-    /// A task waits for a queued send.
-    pub(super) fn must_settle(&self) {
-        self.is_settling.set(true);
-    }
-
     /// After a submission: queued sends without a completion are done. True if a task was woken.
     fn settle_sends(&self) -> bool {
-        self.is_settling.set(false);
+        self.resources.is_settling.set(false);
         if self.queued_sends.borrow().is_empty() {
             return false;
         }
@@ -341,10 +225,10 @@ impl Driver {
         let mut queued = std::mem::take(&mut *self.queued_sends.borrow_mut());
         queued.retain(|&index| {
             let Some(connection) = self.connections.borrow().get(index).map(Rc::clone) else { return false };
-            match connection.settle_queued_send(self) {
+            match connection.settle_queued_send(&self.resources) {
                 Some(woken) => {
                     has_woken |= woken;
-                    connection.remove_if_over(self, index);
+                    self.remove_if_unused(index);
                     false
                 }
                 None => true,
@@ -354,19 +238,6 @@ impl Driver {
         queued.append(&mut now_queued);
         *now_queued = queued;
         has_woken
-    }
-
-    /// Submits everything, backlog included, unless the kernel refuses.
-    pub(super) fn flush(&self) {
-        loop {
-            let before = self.backlog.borrow().len();
-            self.push_backlog();
-            self.submit();
-            // Ends when the backlog no longer shrinks.
-            if matches!(self.backlog.borrow().len(), left if left == 0 || left == before) {
-                break;
-            }
-        }
     }
 
     /// The number of the current pass; it grows whenever all ready tasks have run.
@@ -386,7 +257,7 @@ impl Driver {
             .user_data(user_data(DOORBELL, 0));
         // SAFETY: the count is on the heap and the doorbell is open as long as the driver is, which is for good once it
         // has been entered.
-        unsafe { self.push(entry) };
+        unsafe { self.resources.queue.push(entry) };
     }
 }
 

@@ -1,9 +1,8 @@
 //! Connections without a server.
 
-use super::handle::SHORT_RECEIVES;
 use super::*;
 use crate::completion;
-use crate::ring::Options;
+use crate::options::Options;
 use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::os::unix::net::UnixStream;

@@ -1,13 +1,16 @@
 //! A connection as its stream uses it: reads, queued sends, the end.
-
 #![expect(unsafe_code, reason = "operations name memory by address")]
 
+#[cfg(test)]
+mod tests;
+
+use super::connection::{Arrival, Connection, QueuedSend, Receiving, Rest, buffer_of, is_short_of_room};
+use super::driver::Driver;
+use super::queue::{RECEIVE, SEND, user_data};
+use super::send::send;
 use super::waiter::Waiting;
-use super::{Arrival, Connection, QueuedSend, Receiving, Rest, buffer_of, is_short_of_room};
 use crate::Buffer;
-use crate::completion::driver::{Driver, RECEIVE, SEND, user_data};
-use crate::completion::pool::GROUP;
-use crate::completion::send;
+use crate::provided::GROUP;
 use io_uring::{cqueue, opcode, squeue, types};
 use std::cell::Cell;
 use std::io;
@@ -19,12 +22,12 @@ use std::task::{Context, Poll};
 /// The flag of a receive that waits before it tries. Source: `linux/io_uring.h`, `IORING_RECVSEND_POLL_FIRST`.
 const POLL_FIRST: u16 = 1;
 /// Short receives in a row after which one is expected to be worth leaving armed.
-pub(super) const SHORT_RECEIVES: u8 = 4;
+const SHORT_RECEIVES: u8 = 4;
 
 /// A connection and its index in the driver, for its stream.
 pub(crate) struct Handle {
     driver: Rc<Driver>,
-    pub(super) connection: Rc<Connection>,
+    connection: Rc<Connection>,
     index: usize,
 }
 
@@ -88,7 +91,7 @@ impl Handle {
             let rest = std::future::poll_fn(|cx| {
                 let rest = self.poll_queued_send();
                 if rest.is_pending() {
-                    self.driver.must_settle();
+                    self.driver.resources.must_settle();
                     self.connection.settler.wait(cx);
                 }
                 rest
@@ -102,8 +105,8 @@ impl Handle {
 
     async fn send_rest(&self, (bytes, sent): Rest) -> io::Result<()> {
         let connection = &*self.connection;
-        let (result, bytes) = send::all(&self.driver, &connection.socket, bytes, sent).await;
-        self.driver.buffers.reuse(bytes);
+        let (result, bytes) = send(&self.driver, &connection.socket, bytes, sent).await;
+        self.driver.resources.buffers.reuse(bytes);
         let broken = result.as_ref().err().and_then(io::Error::raw_os_error).map(QueuedSend::Broken);
         connection.queued_send.replace(broken.unwrap_or(QueuedSend::Idle));
         // Another task may wait for the same.
@@ -135,7 +138,7 @@ impl Handle {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {
                 if connection.can_read() {
-                    self.driver.must_settle();
+                    self.driver.resources.must_settle();
                 }
                 self.arm();
                 connection.reader.wait(cx);
@@ -171,10 +174,10 @@ impl Handle {
         let connection = &*self.connection;
         match arrival.result {
             0 => {
-                drop(buffer_of(&self.driver, arrival));
+                drop(buffer_of(&self.driver.resources, arrival));
                 Some(Ok(Found::End))
             }
-            1.. => match buffer_of(&self.driver, arrival) {
+            1.. => match buffer_of(&self.driver.resources, arrival) {
                 Some(buffer) => {
                     let is_short = !buffer.is_full();
                     let receives =
@@ -204,11 +207,11 @@ impl Handle {
         if connection.receiving.get() != Receiving::Idle || !connection.arrivals.borrow().is_empty() {
             return;
         }
-        if self.driver.pool.is_none() {
+        if self.driver.resources.pool.is_none() {
             return self.poll_readable();
         }
         let fd = types::Fd(connection.socket.as_raw_fd());
-        let setup = self.driver.setup.get();
+        let setup = self.driver.resources.setup.get();
         let (receiving, entry) = if setup.multishot && connection.short_receives.get() >= SHORT_RECEIVES {
             (Receiving::Multishot, opcode::RecvMulti::new(fd, GROUP).build())
         } else {
@@ -234,12 +237,12 @@ impl Handle {
         self.connection.receiving.set(receiving);
         // SAFETY: the entry names no memory but that of the pool, which lives as long as the driver; the connection keeps
         // its descriptor open, and stays in the driver's list until the receive has completed for the last time.
-        unsafe { self.driver.push(entry.user_data(user_data(RECEIVE, self.index))) };
+        unsafe { self.driver.resources.queue.push(entry.user_data(user_data(RECEIVE, self.index))) };
     }
 
     /// Receives what is there into a heap buffer.
     fn receive_now(&self) -> io::Result<Buffer> {
-        let mut buffer = self.driver.heap_buffer()?;
+        let mut buffer = self.driver.resources.heap_buffer()?;
         let (start, len) = buffer.lend();
         let fd = self.connection.socket.as_raw_fd();
         // SAFETY: the buffer's own memory, which nobody else uses until the call is over.
@@ -258,7 +261,7 @@ impl Handle {
         let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | libc::MSG_DONTWAIT;
         let fd = types::Fd(connection.socket.as_raw_fd());
         let mut entry = opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).flags(flags).build();
-        if self.driver.setup.get().silent_sends {
+        if self.driver.resources.setup.get().silent_sends {
             entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
         }
         let before = connection.queued_send.replace(QueuedSend::Queued(bytes));
@@ -266,7 +269,7 @@ impl Handle {
         self.driver.send_is_queued(self.index);
         // SAFETY: the bytes are on the heap of the vector, which the connection owns until the send is known to be over;
         // the connection keeps its descriptor open until then.
-        unsafe { self.driver.push(entry.user_data(user_data(SEND, self.index))) };
+        unsafe { self.driver.resources.queue.push(entry.user_data(user_data(SEND, self.index))) };
     }
 
     /// Whether a queued send may still be in flight.
@@ -288,7 +291,7 @@ impl Handle {
     pub(crate) async fn stop_receiving(&self) -> bool {
         while self.connection.receiving.get() != Receiving::Idle {
             if self.connection.receiving.get() == Receiving::Multishot {
-                self.connection.end_multishot(&self.driver, self.index);
+                self.connection.end_multishot(&self.driver.resources, self.index);
             }
             let reader = &self.connection.reader;
             let _waiting = Waiting(reader);
@@ -329,7 +332,7 @@ impl Handle {
     pub(crate) fn interrupt(&self) {
         self.connection.is_interrupted.set(true);
         if self.is_sending() {
-            self.driver.must_settle();
+            self.driver.resources.must_settle();
         } else {
             self.connection.reader.wake();
         }
@@ -346,7 +349,7 @@ impl Handle {
     /// Submits a queued send now.
     fn flush(&self) {
         if matches!(*self.connection.queued_send.borrow(), QueuedSend::Queued(_)) {
-            self.driver.flush();
+            self.driver.resources.queue.flush();
         }
     }
 }
@@ -357,12 +360,12 @@ impl Drop for Handle {
         connection.is_over.set(true);
         connection.reader.forget();
         connection.settler.forget();
-        connection.forget_arrivals(&self.driver);
+        connection.forget_arrivals(&self.driver.resources);
         if connection.receiving.get() != Receiving::Idle && !connection.is_shut.get() {
             // Otherwise the receive would keep the socket open until the peer does something.
-            self.driver.cancel(user_data(RECEIVE, self.index));
+            self.driver.resources.queue.cancel(user_data(RECEIVE, self.index));
         }
-        connection.remove_if_over(&self.driver, self.index);
+        self.driver.remove_if_unused(self.index);
     }
 }
 

@@ -1,0 +1,46 @@
+//! The operations of a ring that have been submitted and have not completed, or whose task has not seen the result.
+
+use slab::Slab;
+use std::any::Any;
+use std::cell::RefCell;
+use std::io;
+use std::task::Waker;
+
+/// An operation in flight.
+pub(super) enum State {
+    Submitted(Waker),
+    /// Its future was dropped: its memory is kept here until the completion.
+    Abandoned(Box<dyn Any>),
+    Completed(i32),
+}
+
+/// The operations in flight of one ring.
+#[derive(Default)]
+pub(super) struct Operations(pub(super) RefCell<Slab<State>>);
+
+impl Operations {
+    /// The operation `index` has completed; true if its task was woken.
+    pub(super) fn complete(&self, index: usize, result: i32) -> bool {
+        let mut all = self.0.borrow_mut();
+        match std::mem::replace(&mut all[index], State::Completed(result)) {
+            State::Submitted(waker) => {
+                drop(all);
+                waker.wake();
+                true
+            }
+            State::Abandoned(data) => {
+                all.remove(index);
+                // Dropping it may look up the driver.
+                drop(all);
+                drop(data);
+                false
+            }
+            State::Completed(_) => false,
+        }
+    }
+}
+
+/// Turns a kernel result into a `Result`: negative values are error numbers.
+pub(super) fn to_result(result: i32) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}

@@ -1,0 +1,37 @@
+//! Memory mapped for the kernel to write to.
+#![expect(unsafe_code, reason = "memory is mapped and unmapped by address")]
+
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
+use std::io;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+
+/// An anonymous mapping, zeroed; unmapped on drop.
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    len: NonZeroUsize,
+}
+
+impl Mapping {
+    pub(crate) fn new(len: NonZeroUsize) -> io::Result<Self> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that exists.
+        let start = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE) }?;
+        // A huge page would be resident as a whole. Kernels without them refuse, which is fine.
+        // SAFETY: the range is the mapping just made; the advice changes no contents.
+        let _ = unsafe { madvise(start, len.get(), MmapAdvise::MADV_NOHUGEPAGE) };
+        Ok(Self { start: start.cast(), len })
+    }
+
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: start and length are those of the mapping, and its last owner is going. Should the kernel still have it
+        // registered, it holds the pages themselves, not these addresses.
+        let _ = unsafe { munmap(self.start.cast(), self.len.get()) };
+    }
+}

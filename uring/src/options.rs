@@ -1,0 +1,25 @@
+//! What a process asks of its rings.
+
+/// How rings are made; the same for all of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Rings of this process, which share the limit on locked memory.
+    pub rings: usize,
+    /// Size of a read buffer, bytes; a multiple of 4096.
+    pub buffer_bytes: usize,
+    /// Most buffers in a ring's pool.
+    pub buffers_max: usize,
+    /// Most memory a ring may have lent for reading, bytes; 0 is no limit. A read that would need more fails with an error that
+    /// [`Stream::is_out_of_read_memory`](crate::Stream::is_out_of_read_memory).
+    pub read_bytes_max: usize,
+}
+
+impl Options {
+    /// How many buffers a ring's pool has.
+    pub(crate) fn buffers(&self) -> usize {
+        match self.read_bytes_max {
+            0 => self.buffers_max,
+            most => self.buffers_max.min(most / self.buffer_bytes),
+        }
+    }
+}
