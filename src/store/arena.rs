@@ -1,4 +1,4 @@
-//! What every ring shares without a lock: the mapping, the counts that hold memory, and the log.
+//! What every ring shares without a lock: the mapping, the pin counts, and the log.
 
 #![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
 
@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[repr(C)]
 struct ExtentHead {
     id: AtomicU32,
-    /// Its length, for those who hold it without the lock.
+    /// Length of the extent, for pins, which do not take the lock.
     pages: AtomicU32,
     counts: PinCounts,
 }
 
 const _: () = assert!(PAGE_BYTES.is_multiple_of(align_of::<ExtentHead>() as u64));
 
-/// What an item lies in.
+/// The unit of memory that an item is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placement {
     Segment(u32),
@@ -39,16 +39,16 @@ pub(super) struct Arena {
     log: Log,
 }
 
-/// What pins and reservations hold of all placements. Alone on its cache lines: every pin writes it.
+/// Sums over all placements of what pins and reservations hold. On cache lines of its own: every pin writes it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Held {
-    /// The sum of all placements', for statistics.
+    /// Pins and reservations of all placements, for statistics.
     counts: PinCounts,
     /// Bytes of the placements with pins, and with reservations.
     pinned_bytes: AtomicU64,
     bytes_reserved: AtomicU64,
-    /// The part of the latter that is segments.
+    /// The part of `bytes_reserved` that is in segments.
     reserved_segment_bytes: AtomicU64,
 }
 
@@ -68,7 +68,7 @@ impl Arena {
             match Region::reserve(geometry.bytes as usize) {
                 Ok(region) => break region,
                 Err(errno) if geometry.bytes <= least.bytes => return Err(errno),
-                // Ever less, down to the least.
+                // Try smaller sizes, down to the least.
                 Err(_) => geometry = geometry.halved(memory_limit, least),
             }
         };
@@ -81,7 +81,7 @@ impl Arena {
         Self { region, geometry, counts, held: Held::default(), log }
     }
 
-    /// Segments in large pages.
+    /// Asks the kernel for large pages for the segments.
     pub(super) fn use_large_pages(&self) -> nix::Result<()> {
         self.region.advise_large_pages(self.geometry.large_base)
     }
@@ -98,7 +98,7 @@ impl Arena {
         self.geometry.segment_bytes()
     }
 
-    /// One more than the last segment there is address space for; 0 is not used.
+    /// Upper bound of segment ids, exclusive; id 0 is not used.
     pub(super) fn segment_ids(&self) -> u64 {
         self.counts.len() as u64
     }
@@ -131,12 +131,12 @@ impl Arena {
         self.geometry.segment_offset(id)
     }
 
-    /// Makes sure that there is memory behind a range of whole pages.
+    /// Makes sure that a range of whole pages has memory.
     pub(super) fn commit(&self, offset: u64, bytes: u64) -> nix::Result<()> {
         self.region.commit(offset, bytes)
     }
 
-    /// Bytes that can still be committed, if that has an end.
+    /// Bytes that can still be committed; `u64::MAX` if there is no limit.
     pub(super) fn available(&self) -> u64 {
         self.region.available()
     }
@@ -150,7 +150,7 @@ impl Arena {
         self.region.discard(offset, bytes);
     }
 
-    /// Bytes before the item in its extent: whole units.
+    /// Bytes of an extent in front of its item: whole units.
     pub(super) fn extent_head_bytes(&self) -> u64 {
         (size_of::<ExtentHead>() as u64).next_multiple_of(1 << self.geometry.unit_shift)
     }
@@ -197,7 +197,7 @@ impl Arena {
         (item.offset(self.geometry.unit_shift) >> self.geometry.segment_shift) as u32
     }
 
-    /// What the item at `item` lies in.
+    /// The placement of the item at `item`.
     #[inline]
     pub(super) fn placement(&self, item: ItemRef) -> Placement {
         let offset = item.offset(self.geometry.unit_shift);
@@ -207,29 +207,29 @@ impl Arena {
         Placement::Large(self.large_at(offset - self.extent_head_bytes()))
     }
 
-    /// The counts of segment `id`.
+    /// The pin counts of segment `id`.
     pub(super) fn counts(&self, id: u32) -> &PinCounts {
         &self.counts[id as usize]
     }
 
-    /// Bytes of placements that values are being sent from; a placement counts once.
+    /// Bytes of all placements that values are being sent from; each placement counts once.
     pub(super) fn pinned_bytes(&self) -> u64 {
         self.held.pinned_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of placements that values are being received into.
+    /// Bytes of all placements that values are being received into.
     pub(super) fn bytes_reserved(&self) -> u64 {
         self.held.bytes_reserved.load(Ordering::Relaxed)
     }
 
-    /// The part of [`Arena::bytes_reserved`] that is segments, which hold others' items as well.
+    /// The part of [`Arena::bytes_reserved`] that is in segments, which contain other items too.
     pub(super) fn reserved_segment_bytes(&self) -> u64 {
         self.held.reserved_segment_bytes.load(Ordering::Relaxed)
     }
 
-    /// Pins the placement of the item at `at`, unless something is held already and pins would hold more than `bytes_max`.
-    /// The bytes that are held now and were not before. The caller holds a borrow of the item. Rings that do so at the same
-    /// moment may exceed the bound by a placement each.
+    /// Pins the placement of the item at `at`. Refuses if something is held already and pins would then hold more than
+    /// `bytes_max`. Returns the bytes that this pin added to what is held. The caller holds a borrow of the item. Rings that
+    /// pin at the same moment may exceed the bound by one placement each.
     pub(super) fn try_pin(&self, at: NonNull<u8>, bytes_max: u64) -> Option<u64> {
         let placement = self.holdable(at);
         let pinned_bytes = self.pinned_bytes();
@@ -247,7 +247,7 @@ impl Arena {
 
     pub(super) fn unpin(&self, at: NonNull<u8>) {
         let placement = self.holdable(at);
-        // The length is read before the count goes down: then the placement may become another.
+        // Read the length before the count goes down: after that the memory may be reused for another placement.
         if placement.counts.unpin() {
             self.held.pinned_bytes.fetch_sub(placement.bytes, Ordering::Relaxed);
         }

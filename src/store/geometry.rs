@@ -1,4 +1,4 @@
-//! How the mapping is cut up.
+//! How the mapping is divided into segments and extents.
 //!
 //! | | segments | large items |
 //! |---|---|---|
@@ -6,16 +6,16 @@
 //! | an item is this if it is | at most an eighth of a segment | longer |
 //! | address space | half of the mapping | the other half |
 //!
-//! An item ref counts in units of 4 to 32 bytes, by the length of the mapping. Segments and pages are whole units; items in
-//! segments are padded to them; in an extent the item begins at the first unit behind the head.
+//! An item ref is a number of units; a unit is 4 to 32 bytes, depending on the length of the mapping. Segments and pages are
+//! whole numbers of units. Items in segments are padded to units; in an extent the item begins at the first unit after the head.
 
 use super::item_ref::{REACH_MAX, UNIT_BITS, UNIT_SHIFT_MAX, UNIT_SHIFT_MIN};
 
-/// Granule of extents, bytes.
+/// Extents are multiples of this, bytes.
 pub(super) const PAGE_BYTES: u64 = 4096;
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const SEGMENT_BYTES_MAX: u64 = 2 << 20;
-/// Segments that `-m` is cut into, if their size allows.
+/// Segments in `-m`, unless that makes them too small or too large.
 const SEGMENTS: u64 = 512;
 /// An item above this part of a segment is large.
 const LARGE_PART: u64 = 8;
@@ -32,7 +32,7 @@ const _: () = assert!(SEGMENT_BYTES_MIN.is_multiple_of(PAGE_BYTES) && SEGMENT_BY
 /// The sizes of one mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
-    /// Of the whole mapping.
+    /// Length of the whole mapping.
     pub(super) bytes: u64,
     /// Where the extents of large items begin.
     pub(super) large_base: u64,
@@ -40,7 +40,7 @@ pub(super) struct Geometry {
     pub(super) unit_shift: u32,
 }
 
-/// The smallest unit, as a shift, in which 36 bits reach to the end of a mapping of `bytes`.
+/// The smallest unit, as a shift, with which 36 bits can address all of a mapping of `bytes`.
 fn unit_shift(bytes: u64) -> u32 {
     let shift = bytes.next_power_of_two().trailing_zeros().saturating_sub(UNIT_BITS).max(UNIT_SHIFT_MIN);
     assert!(shift <= UNIT_SHIFT_MAX, "no longer mapping is reserved");
@@ -52,7 +52,7 @@ fn segment_bytes(memory_limit: u64) -> u64 {
 }
 
 impl Geometry {
-    /// That of a mapping of `bytes`, or a little more, for a store of `memory_limit` bytes.
+    /// The geometry of a mapping of `bytes`, or a little more, for a store of `memory_limit` bytes.
     fn new(memory_limit: u64, bytes: u64) -> Self {
         let segment_bytes = segment_bytes(memory_limit);
         let bytes = bytes.next_multiple_of(4 * segment_bytes);
@@ -60,8 +60,8 @@ impl Geometry {
         Self { bytes, large_base: bytes / 2, segment_shift, unit_shift: unit_shift(bytes) }
     }
 
-    /// What a store of `memory_limit` bytes should have, or `address_space`, and the least that it can do with; `None` if no
-    /// ref reaches as far.
+    /// The preferred geometry of a store of `memory_limit` bytes (in `address_space` bytes, if given), and the smallest that
+    /// works; `None` if item refs cannot address that much.
     pub(super) fn of_memory(memory_limit: u64, address_space: Option<u64>) -> Option<(Self, Self)> {
         if memory_limit > REACH_MAX / 2 {
             return None;
@@ -69,12 +69,13 @@ impl Geometry {
         let least = address_space.unwrap_or(memory_limit * 2 + 4 * SEGMENT_BYTES_MAX);
         let wanted = (memory_limit * RESERVE_FACTOR).max(if cfg!(miri) { 0 } else { RESERVE_BYTES_MIN });
         let wanted = address_space.unwrap_or(wanted).min(REACH_MAX);
-        // Rounded up, neither may pass the reach.
+        // After rounding up, neither may exceed what refs can address.
         let is_in_reach = least.next_multiple_of(4 * segment_bytes(memory_limit)) <= REACH_MAX;
         is_in_reach.then(|| (Self::new(memory_limit, wanted), Self::new(memory_limit, least)))
     }
 
-    /// That of a memory file: the same whatever the system allows, so that the next start finds what this one wrote.
+    /// The geometry of a memory file. It does not depend on what the system allows, so that the next start finds what this one
+    /// wrote.
     pub(super) fn of_file(memory_limit: u64, address_space: Option<u64>) -> Option<Self> {
         let bytes =
             address_space.unwrap_or(memory_limit.checked_mul(RESERVE_FACTOR)?.max(4 * SEGMENT_BYTES_MAX));
@@ -82,7 +83,7 @@ impl Geometry {
             .then(|| Self::new(memory_limit, bytes))
     }
 
-    /// Half of this one, or `least`.
+    /// Half of this geometry, or `least`.
     pub(super) fn halved(self, memory_limit: u64, least: Self) -> Self {
         let half = Self::new(memory_limit, self.bytes / 2);
         if half.bytes < least.bytes { least } else { half }
@@ -97,7 +98,7 @@ impl Geometry {
         self.bytes - self.large_base
     }
 
-    /// One more than the last segment there is address space for; 0 is not used.
+    /// Upper bound of segment ids, exclusive; id 0 is not used.
     pub(super) fn segment_ids(self) -> u64 {
         self.large_base >> self.segment_shift
     }

@@ -1,27 +1,26 @@
-//! What was dropped lately: fingerprints of keys evicted from the small queue, so that a key that comes back goes
-//! straight to the main queue.
+//! Ghosts: fingerprints of keys that were recently evicted from the small queue. A key that returns goes straight to the main
+//! queue.
 //!
 //! ```text
-//! bucket = 8 fingerprints of 32 bits, youngest first; an insertion pushes the oldest of its bucket out
+//! bucket = 8 fingerprints of 32 bits, newest first; an insertion pushes out the oldest of its bucket
 //! ```
 //!
-//! A FIFO by bucket rather than one exact FIFO: 4 bytes a ghost instead of about 16, and no order to maintain. It holds
-//! about as many ghosts as there are live items.
+//! Each bucket is a FIFO, instead of one FIFO over all ghosts: 4 bytes per ghost instead of about 16, and no order to
+//! maintain. The table holds about as many ghosts as there are live items.
 //!
-//! The table consists of small parts, each for its share of the hashes, that double by themselves. One table for all
-//! would take its megabytes out of the budget at once, and the write it happened in would have to evict as much. Some
-//! parts double earlier than others, a third to two thirds full: growing costs 6 to 24 bytes an eviction, less than any
-//! item frees.
+//! The table consists of small parts, each for a share of the hashes, that double independently. Doubling a single table
+//! would charge megabytes in one step, and the write that caused it would have to evict as much. The parts double at
+//! different loads, from a third to two thirds full, so growth costs 6 to 24 bytes per eviction, less than any item frees.
 //!
-//! A fingerprint says by itself which bucket of its part it belongs to, so that it finds its place when the part grows.
-//! A part has some hundred buckets: of the 32 bits more than 20 are left to tell keys apart.
+//! A fingerprint alone determines its bucket, so that it can be moved when its part grows. A part has a few hundred buckets,
+//! which leaves more than 20 of the 32 bits to tell keys apart.
 
 use super::item_ref::Hash;
 
 const WAYS: usize = 8;
 type Bucket = [u32; WAYS];
 
-/// Memory a part is made for, bytes of `-m`: about 8,000 items of 64 bytes, 32 KiB of ghosts.
+/// Bytes of `-m` per part: about 8,000 items of 64 bytes, and 32 KiB of ghosts.
 const BYTES_PER_PART: u64 = 512 << 10;
 const PARTS_MAX: u64 = 1 << 20;
 
@@ -35,7 +34,7 @@ pub(super) struct Ghost {
 
 #[derive(Clone, Debug, Default)]
 struct Part {
-    /// None before the first insertion.
+    /// Empty before the first insertion.
     buckets: Box<[Bucket]>,
     /// Insertions since the part last changed its size.
     inserted: usize,
@@ -52,12 +51,12 @@ impl Part {
     }
 
     /// The bucket that `fingerprint` belongs to.
-    fn place(&self, fingerprint: u32) -> usize {
+    fn bucket_of(&self, fingerprint: u32) -> usize {
         ((u64::from(fingerprint) * self.buckets.len() as u64) >> 32) as usize
     }
 
     fn push(&mut self, fingerprint: u32) {
-        let bucket = &mut self.buckets[self.place(fingerprint)];
+        let bucket = &mut self.buckets[self.bucket_of(fingerprint)];
         bucket.copy_within(..WAYS - 1, 1);
         bucket[0] = fingerprint;
         self.inserted += 1;
@@ -85,32 +84,32 @@ impl Ghost {
         self.bytes
     }
 
-    /// [`Ghost::bytes`], counted anew.
+    /// [`Ghost::bytes`], recounted.
     pub(super) fn counted_bytes(&self) -> u64 {
         size_of_val(&*self.parts) as u64 + self.parts.iter().map(Part::bytes).sum::<u64>()
     }
 
     /// Remembers a key that was evicted; `live` is the number of items in the store.
     pub(super) fn insert(&mut self, hash: Hash, live: usize) {
-        let (place, count) = (self.place(hash), self.parts.len());
-        // A third full for the first of the parts, two thirds for the last.
-        if self.parts[place].inserted
-            >= self.parts[place].buckets.len() * WAYS * (count + place) / (3 * count)
+        let (number, count) = (self.part_of(hash), self.parts.len());
+        // The first part doubles when a third full, the last when two thirds full.
+        if self.parts[number].inserted
+            >= self.parts[number].buckets.len() * WAYS * (count + number) / (3 * count)
         {
-            self.follow(place, live);
+            self.follow(number, live);
         }
-        self.parts[place].push(fingerprint(hash));
+        self.parts[number].push(fingerprint(hash));
     }
 
     /// The part that `hash` belongs to.
-    fn place(&self, hash: Hash) -> usize {
+    fn part_of(&self, hash: Hash) -> usize {
         ((u128::from(hash.0) * self.parts.len() as u128) >> 64) as usize
     }
 
-    /// Brings the size of part `place` nearer to what its share of `live` ghosts wants.
-    fn follow(&mut self, place: usize, live: usize) {
+    /// Grows or shrinks part `number` towards its share of `live` ghosts.
+    fn follow(&mut self, number: usize, live: usize) {
         let count = self.parts.len();
-        let part = &mut self.parts[place];
+        let part = &mut self.parts[number];
         let before = part.bytes();
         let buckets = part.buckets.len();
         let wanted = live.div_ceil(count * WAYS).max(1);
@@ -123,28 +122,28 @@ impl Ghost {
         self.bytes -= before;
     }
 
-    /// Starts loading what [`Ghost::insert`] of `hash` will touch.
+    /// Prefetches what [`Ghost::insert`] of `hash` will touch.
     #[inline]
     pub(super) fn prefetch(&self, hash: Hash) {
-        let part = &self.parts[self.place(hash)];
-        if let Some(bucket) = part.buckets.get(part.place(fingerprint(hash))) {
+        let part = &self.parts[self.part_of(hash)];
+        if let Some(bucket) = part.buckets.get(part.bucket_of(fingerprint(hash))) {
             super::prefetch(std::ptr::from_ref(bucket).cast());
         }
     }
 
-    /// Whether the key was dropped lately. Asking changes nothing, so a write that is tried again gets the same answer.
+    /// True if the key was evicted recently. Changes nothing, so a write that is retried gets the same answer.
     pub(super) fn contains(&self, hash: Hash) -> bool {
-        let part = &self.parts[self.place(hash)];
+        let part = &self.parts[self.part_of(hash)];
         let fingerprint = fingerprint(hash);
-        part.buckets.get(part.place(fingerprint)).is_some_and(|bucket| bucket.contains(&fingerprint))
+        part.buckets.get(part.bucket_of(fingerprint)).is_some_and(|bucket| bucket.contains(&fingerprint))
     }
 
-    /// Forgets the key, which is in the store again.
+    /// Forgets the key: it is in the store again.
     pub(super) fn remove(&mut self, hash: Hash) {
-        let place = self.place(hash);
+        let number = self.part_of(hash);
         let fingerprint = fingerprint(hash);
-        let part = &mut self.parts[place];
-        let bucket = part.place(fingerprint);
+        let part = &mut self.parts[number];
+        let bucket = part.bucket_of(fingerprint);
         if let Some(bucket) = part.buckets.get_mut(bucket)
             && let Some(way) = bucket.iter().position(|&each| each == fingerprint)
         {

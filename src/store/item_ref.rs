@@ -1,4 +1,4 @@
-//! Where an item is, as a number, and the five bytes an index entry is made of.
+//! Item refs, the addresses of items as numbers; and index entries, which are five bytes.
 //!
 //! ```text
 //! ItemRef   address of the item in units of 4 << n bytes, 36 bits; 0 = none
@@ -11,8 +11,8 @@
 //! segments and half for large items); each doubling of `-m` above that doubles the unit. Everything an item ref can name
 //! lies at a multiple of the unit, whatever the unit is: see `arena`.
 //!
-//! The tag spares a look-up the memory of an item that is another's: hashbrown's seven bits let one in 128 entries of
-//! a bucket's group through, the tag one in 16 of these, so that about one look-up in 150 reads a key in vain.
+//! The tag saves a look-up from reading items with other keys. hashbrown's seven bits let one in 128 entries of a bucket's
+//! group pass, and the tag one in 16 of those, so that about one look-up in 150 compares a key in vain.
 
 use std::sync::atomic::AtomicU32;
 
@@ -22,7 +22,7 @@ pub(super) const UNIT_BITS: u32 = 36;
 pub(super) const UNIT_SHIFT_MIN: u32 = 2;
 /// Largest unit, as a shift: 32 bytes, which reach 2 TiB.
 pub(super) const UNIT_SHIFT_MAX: u32 = 5;
-/// The longest mapping whose every item a ref can name, bytes.
+/// The longest mapping that refs can address, bytes.
 pub(super) const REACH_MAX: u64 = 1 << (UNIT_BITS + UNIT_SHIFT_MAX);
 const FRAGMENT_BITS: u32 = 4;
 const FRAGMENT_MASK: u64 = (1 << FRAGMENT_BITS) - 1;
@@ -40,7 +40,7 @@ impl ItemRef {
     /// The item at `offset`.
     ///
     /// # Panics
-    /// If no ref can name it: it is not a multiple of `1 << shift`, or too far away.
+    /// If `offset` is not a multiple of `1 << shift`, or is too large for a ref.
     #[inline]
     pub(super) fn new(offset: u64, shift: u32) -> Self {
         let units = offset >> shift;
@@ -54,7 +54,7 @@ impl ItemRef {
         Self(bits)
     }
 
-    /// The number itself.
+    /// As a number.
     #[inline]
     pub(super) fn bits(self) -> u64 {
         self.0

@@ -1,27 +1,27 @@
-//! The hash of a key: by secrets that are random in every process, so that no set of keys collides in all of them.
+//! The hash of a key. It uses secrets that are random in every process, so that no set of keys collides in all processes.
 //!
 //! ```text
-//!  key    words of 8 bytes, two by two; the last pair is the key's last 16 bytes and may overlap the one before
+//!  key    pairs of 8-byte words; the last pair is the key's last 16 bytes and may overlap the one before
 //!  N      length + Σ (word₀ + s₀)·(word₁ + s₁)  mod 2^128, with a pair of secrets for each pair of words     (NH)
 //!  T      a·N.low + b·N.high + c  mod 2^128                                                          (multilinear)
 //!  hash   the upper 64 bits of T.high·T.low, xor the lower 64
 //! ```
 //!
-//! A key of up to one pair is its own N, and its length chooses c.
+//! For a key of up to one pair, N is the key itself, and its length selects c.
 //!
-//! A hash that multiplies a word of the key by one that the client can know has keys for which the product is zero
-//! whatever the seed. Here every factor has a secret of its own, and most of the claim is proved rather than tried.
+//! If a hash multiplies a word of the key by a constant that clients can know, there are keys for which the product is zero
+//! whatever the seed. Here every factor has its own secret, and most of the claim is proved, not only tested:
 //!
 //! - Two keys have the same N for at most one in 2^63 of the secrets: with equally many pairs by NH's proof (and if all
 //!   pairs agree, the lengths differ); else the longer key has a product that the shorter one lacks, and few pairs of
 //!   factors have a given product.
 //! - For two different N, T.high and its like are independent and uniform, whatever T.low is. (T.low is zero for one in
 //!   2^64 of the secrets.) So any bits of the two hashes agree as often as those of random numbers.
-//! - T alone would be evenly spaced for numbered keys, and such series can fall into step with the tables. The product
-//!   is not: that is tried, below.
+//! - T alone would be evenly spaced for numbered keys, and such series can resonate with the tables. The product is not
+//!   evenly spaced; the tests below check that.
 //!
-//! So a client that does not know the secrets finds no keys that share a table, a tag or a bucket more often than random
-//! keys do, and what collides in one process does not in the next.
+//! So a client that does not know the secrets cannot find keys that share a table, a tag or a bucket more often than random
+//! keys do, and keys that collide in one process do not collide in the next.
 //!
 //! Sources: Black, Halevi, Krawczyk, Krovetz, Rogaway, "UMAC: Fast and Secure Message Authentication", CRYPTO 1999 (NH);
 //! Lemire, Kaser, "Strongly Universal String Hashing is Fast", The Computer Journal 57 (2014) (multilinear).
@@ -32,18 +32,18 @@ use std::hash::{BuildHasher, RandomState};
 
 /// Bytes of a pair of words.
 const PAIR_BYTES: usize = 16;
-/// Pairs of the longest key in front of its last one.
+/// Pairs of the longest key, not counting its last pair, which has secrets of its own.
 const PAIRS_MAX: usize = (KEY_BYTES_MAX - 1) / PAIR_BYTES;
 
 /// The hash with its secrets.
 #[derive(Clone)]
 pub(super) struct KeyHasher {
-    /// For the last pair, and for those in front of it.
+    /// The secrets of the last pair, then those of the pairs before it.
     last: [u64; 2],
     pairs: [[u64; 2]; PAIRS_MAX],
     /// The factors a and b.
     factors: [u128; 2],
-    /// The summand c for keys of up to a pair, by length, and for longer ones at 0.
+    /// The summand c: by length for keys of up to a pair, and at 0 for longer ones.
     summands: [u128; PAIR_BYTES + 1],
 }
 
@@ -55,15 +55,15 @@ impl std::fmt::Debug for KeyHasher {
 }
 
 impl KeyHasher {
-    /// A hash that nobody outside the process knows.
+    /// A hash with random secrets.
     pub(super) fn random() -> Self {
-        // The standard library's random state is a key from the kernel, its hash a pseudo-random function of the number.
+        // The standard library's random state is a key from the kernel, and its hash of a number is pseudo-random.
         let state = RandomState::new();
         let mut numbers = 0_u64..;
         Self::new(|| state.hash_one(numbers.next()))
     }
 
-    /// A hash that is the same in each run, for tests.
+    /// A hash that is the same in every run, for tests.
     pub(super) fn from_seed(mut seed: u64) -> Self {
         Self::new(|| {
             // splitmix64.
@@ -107,7 +107,7 @@ impl KeyHasher {
         Hash(folded(low.wrapping_add(high).wrapping_add(summand)))
     }
 
-    /// The products of all pairs in front of the last one. What is too long for a key, and is in no index, may collide.
+    /// The sum of the products of all pairs but the last. Input longer than a key may collide: it is in no index.
     fn front_sum(&self, key: &[u8]) -> u128 {
         let (pairs, _) = key[..key.len() - 1].as_chunks();
         let products = pairs.iter().zip(&self.pairs).map(|(pair, secrets)| product(*pair, *secrets));
@@ -115,7 +115,7 @@ impl KeyHasher {
     }
 }
 
-/// The product of both halves, its own halves laid over each other.
+/// The product of both halves, folded: its upper half xor its lower half.
 #[inline]
 fn folded(number: u128) -> u64 {
     let product = u128::from((number >> 64) as u64) * u128::from(number as u64);

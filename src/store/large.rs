@@ -1,12 +1,12 @@
-//! Extents of whole pages, one large item each, in the upper half of the mapping.
+//! Allocates extents of whole pages, one for each large item, in the upper half of the mapping.
 //!
 //! ```text
-//! extent   [u32 id][u32 0][u32 pins][u32 reservations] item …    (the item begins at the first unit behind the head)
+//! extent   [u32 id][u32 0][u32 pins][u32 reservations] item …    (the item begins at the first unit after the head)
 //! ```
 //!
-//! Address space is plentiful (twice `-m`), memory is not, so a free extent remembers whether it still has memory behind
-//! it. Such an extent is taken first (its pages need no faulting in), and is given back to the kernel as soon as the
-//! budget needs it for something else. The virtual memory does the defragmenting.
+//! Address space is plentiful (twice `-m`), memory is not, so free extents with memory and without are kept apart. Those with
+//! memory are allocated first, since their pages need no faults, and give it back to the kernel as soon as the budget needs it
+//! elsewhere. Memory therefore does not fragment: only address space does.
 
 use super::check::Faults;
 use super::geometry::PAGE_BYTES;
@@ -22,9 +22,9 @@ struct Free {
 #[derive(Debug)]
 pub(super) struct Extents {
     by_offset: BTreeMap<u64, Free>,
-    /// (bytes, offset) of those without and with memory.
+    /// (bytes, offset) of the extents without memory, and of those with.
     by_size: [BTreeSet<(u64, u64)>; 2],
-    /// Bytes of free extents with memory behind them.
+    /// Bytes of free extents with memory.
     committed_bytes: u64,
 }
 
@@ -34,7 +34,7 @@ impl Extents {
         Self::around(&[], offset..offset + bytes)
     }
 
-    /// All of `range` but for `used` is free and has no memory: offsets and lengths, in order.
+    /// All of `range` except `used` is free and has no memory; `used` are offsets and lengths, in order.
     pub(super) fn around(used: &[(u64, u64)], range: std::ops::Range<u64>) -> Self {
         let mut extents =
             Self { by_offset: BTreeMap::new(), by_size: Default::default(), committed_bytes: 0 };
@@ -53,12 +53,12 @@ impl Extents {
         self.by_offset.iter().map(|(&offset, free)| (offset, free.bytes))
     }
 
-    /// Bytes of memory behind free extents.
+    /// Bytes of memory of free extents.
     pub(super) fn committed_bytes(&self) -> u64 {
         self.committed_bytes
     }
 
-    /// True if an extent with memory behind all of its `bytes` is free.
+    /// True if an extent of `bytes` is free and has memory.
     pub(super) fn has_warm(&self, bytes: u64) -> bool {
         self.by_size[1].range((bytes, 0)..).next().is_some()
     }
@@ -68,12 +68,12 @@ impl Extents {
         self.by_size.iter().any(|set| set.range((bytes, 0)..).next().is_some())
     }
 
-    /// The free extent at `offset`: its length.
+    /// The length of the free extent at `offset`.
     pub(super) fn free_at(&self, offset: u64) -> Option<u64> {
         self.by_offset.get(&offset).map(|free| free.bytes)
     }
 
-    /// Where the free space begins that goes on to `offset`.
+    /// The start of the free space that ends at `offset`.
     pub(super) fn start_of_free(&self, offset: u64) -> u64 {
         let mut start = offset;
         while let Some((&before, left)) = self.by_offset.range(..start).next_back()
@@ -84,12 +84,12 @@ impl Extents {
         start
     }
 
-    /// Where the largest free extents begin.
+    /// The starts of the largest free extents.
     pub(super) fn largest(&self, count: usize) -> impl Iterator<Item = u64> + '_ {
         self.by_size.iter().flat_map(move |set| set.iter().rev().take(count)).map(|&(_, offset)| offset)
     }
 
-    /// Takes an extent: the best fitting one with memory, else one without.
+    /// Allocates an extent: the best fitting one with memory, else one without.
     pub(super) fn take(&mut self, bytes: u64) -> Option<u64> {
         let fitting = |set: &BTreeSet<(u64, u64)>| set.range((bytes, 0)..).next().map(|&(_, offset)| offset);
         let offset = fitting(&self.by_size[1]).or_else(|| fitting(&self.by_size[0]))?;
@@ -100,17 +100,17 @@ impl Extents {
         Some(offset)
     }
 
-    /// Gives an extent back, memory still behind it.
+    /// Frees an extent that has memory.
     pub(super) fn give(&mut self, offset: u64, bytes: u64) {
         self.merge(offset, Free { bytes, committed: true });
     }
 
-    /// Gives an extent back that has no memory.
+    /// Frees an extent that has no memory.
     pub(super) fn give_cold(&mut self, offset: u64, bytes: u64) {
         self.merge(offset, Free { bytes, committed: false });
     }
 
-    /// Up to `bytes_max` of free memory that the caller now discards: offset and length.
+    /// Takes up to `bytes_max` of the memory of a free extent, which the caller must now decommit: offset and length.
     pub(super) fn decommit(&mut self, bytes_max: u64) -> Option<(u64, u64)> {
         let &(_, offset) = self.by_size[1].first()?;
         let free = self.pull(offset)?;
@@ -122,7 +122,7 @@ impl Extents {
         Some((offset, bytes))
     }
 
-    /// Compares the free extents with `used` ones, which together fill `range`, and with their own sums.
+    /// Checks that free and `used` extents together fill `range`, and that the sums are right.
     pub(super) fn check(
         &self,
         used: impl Iterator<Item = (u64, u64)>,
@@ -159,7 +159,7 @@ impl Extents {
         Some(free)
     }
 
-    /// Puts a free extent, merged with its neighbours of the same kind.
+    /// Inserts a free extent, merged with its neighbours of the same kind.
     fn merge(&mut self, mut offset: u64, mut free: Free) {
         if let Some((&before, &left)) = self.by_offset.range(..offset).next_back()
             && before + left.bytes == offset

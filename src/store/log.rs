@@ -3,29 +3,30 @@
 //! ```text
 //!   replica 1 has applied    replica 0 has applied     tail
 //!        │                      │                        │
-//!  …─────▼──────────────────────▼────────────────────────▼─ … places count from 0 for ever (u64);
-//!   read │ still to be read for replica 1               │    the slot of place p is p mod capacity
+//!  …─────▼──────────────────────▼────────────────────────▼─ … positions count from 0 and never wrap (u64);
+//!   read │ not yet read for replica 1                   │    the slot of position p is p mod capacity
 //! ```
 //!
 //! Only the holder of the writer lock appends ([`Log::append`]); it fills the slot, then moves the tail (Release).
-//! A ring reads the tail (Acquire), applies the slots before it to its replica and says so ([`Log::set_applied`], Release).
-//! A slot is written again only when every replica is past it: the writer reads that with Acquire, so the reads of that
-//! slot happened before.
+//! A ring reads the tail (Acquire), applies the slots before it to its replica, and publishes how far it has come
+//! ([`Log::set_applied`], Release). A slot is overwritten only when every replica is past it: the writer reads their positions
+//! with Acquire, so all reads of the slot happened before.
 //!
 //! # Positions
-//! Memory is reused by two of them ([`Log::quiescent_position`]): nothing in any index names what was taken out of all indexes before
-//! the place that every replica has *applied*; and a ring *holds* nothing that it found before its own place.
+//! Two kinds of position decide when memory is reused ([`Log::quiescent_position`]). No index contains an item that was removed
+//! before the position up to which every replica has *applied* the log. No ring *holds* a reference from before its own
+//! position.
 //!
-//! A ring that has its replica to itself needs one: it says what it has applied when it holds nothing older. A ring that
-//! shares its replica holds nothing at all between its sections ([`Log::enter`] to [`Log::leave`]): while it waits for
-//! clients, sleeps in the kernel or is off its core, nobody waits for it and nobody has to wake it. If all rings of a
-//! replica sleep, one of them is woken for the replay.
+//! A ring with a replica of its own needs only the first: it publishes what it has applied once it holds nothing older. A ring
+//! that shares its replica holds nothing between its sections ([`Log::enter`] to [`Log::leave`]): while it waits for clients,
+//! sleeps in the kernel or is preempted, nobody waits for it and nobody has to wake it. If all rings of a replica sleep, one
+//! of them is woken to replay.
 //!
-//! Slots are plain atomics, so a wrong index would give a wrong delta, never undefined behaviour.
+//! Slots are atomics, so a wrong position would yield a wrong delta, never undefined behaviour.
 //!
-//! What a write costs in all, the set and its replay on every other ring, over 100,000 items of 100 bytes on one core of
-//! a Xeon at 2.5 GHz (`just micro replay`): 0.49 µs with 1 ring, 0.64 with 2, 0.96 with 4, 1.68 with 8. So each further
-//! ring spends 0.15 to 0.17 µs on every write of the others, most of it waiting for its own index's memory.
+//! The total cost of a write, which is the set and its replay on every other ring, over 100,000 items of 100 bytes on one core
+//! of a Xeon at 2.5 GHz (`just micro replay`): 0.49 µs with 1 ring, 0.64 with 2, 0.96 with 4, 1.68 with 8. So each further
+//! ring spends 0.15 to 0.17 µs on every write of the others, mostly waiting for the memory of its own index.
 //!
 //! Source: Calciu et al., "Black-box Concurrent Data Structures for NUMA Architectures", ASPLOS 2017.
 
@@ -33,20 +34,20 @@ use super::item_ref::{Hash, ItemRef};
 use super::sync::{AtomicU64, Ordering, fence};
 use crate::limits::{LOG_ENTRIES, LOG_ENTRIES_PER_RING};
 
-/// "Where the index says `old`, say `new`": `old` none inserts, `new` none removes, equal ones only order the change
-/// of a field in the item's header.
+/// "Where the index has `old`, put `new`". Without `old` it inserts, without `new` it removes; if both are equal, it only orders
+/// the change of a field in the item's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delta {
     /// One key's entry changes.
     Entry {
         /// Hash of the key.
         hash: Hash,
-        /// What the index says before.
+        /// The item in the index before.
         old: ItemRef,
-        /// What it says after.
+        /// The item in the index after.
         new: ItemRef,
     },
-    /// Every entry goes (`flush_all`).
+    /// Removes every entry (`flush_all`).
     Flush,
 }
 
@@ -60,17 +61,17 @@ struct Slot {
     new: AtomicU64,
 }
 
-/// A position on a cache line pair of its own: each is written by its ring and read by writers.
+/// A position on its own pair of cache lines: it is written by its ring and read by writers.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Padded(AtomicU64);
 
-/// Places of the log of `rings` rings.
+/// Capacity of the log of `rings` rings.
 pub(super) fn entries_for(rings: usize) -> usize {
     (rings * LOG_ENTRIES_PER_RING).next_power_of_two().max(LOG_ENTRIES)
 }
 
-/// What a ring holds that holds nothing.
+/// The position of a ring that holds nothing.
 const NOTHING: u64 = u64::MAX;
 
 /// The log and the positions of all replicas and rings.
@@ -78,14 +79,14 @@ const NOTHING: u64 = u64::MAX;
 pub(super) struct Log {
     slots: Box<[Slot]>,
     tail: Padded,
-    /// By replica: how far it has applied the log.
+    /// By replica: the position up to which it has applied the log.
     applied: Box<[Padded]>,
-    /// By ring, if some share a replica: references that it holds are from this place on.
+    /// By ring, if some share a replica: it holds no reference from before this position.
     held: Box<[Padded]>,
 }
 
 impl Log {
-    /// An empty log of `capacity` places (a power of two), read by `replicas` replicas of `rings` rings in all.
+    /// An empty log of `capacity` slots (a power of two), for `replicas` replicas and `rings` rings in all.
     pub(super) fn new(capacity: usize, replicas: usize, rings: usize) -> Self {
         assert!(capacity.is_power_of_two() && replicas > 0);
         let slot = || Slot { hash: AtomicU64::new(0), old: AtomicU64::new(0), new: AtomicU64::new(0) };
@@ -104,12 +105,12 @@ impl Log {
         (size_of_val(&*self.slots) + size_of_val(&*self.applied) + size_of_val(&*self.held)) as u64
     }
 
-    /// Number of places.
+    /// Number of slots.
     pub(super) fn capacity(&self) -> u64 {
         self.slots.len() as u64
     }
 
-    /// The place behind the last delta. Acquire; pairs with the Release in [`Log::append`].
+    /// The position after the last delta. Acquire; pairs with the Release in [`Log::append`].
     #[inline]
     pub(super) fn tail(&self) -> u64 {
         self.tail.0.load(Ordering::Acquire)
@@ -121,34 +122,34 @@ impl Log {
         self.applied[replica].0.load(Ordering::Acquire)
     }
 
-    /// How far every replica has: places before it are free.
+    /// How far all replicas have applied the log: slots before that are free.
     pub(super) fn applied_min(&self) -> u64 {
         (0..self.applied.len()).map(|replica| self.applied(replica)).min().unwrap_or(0)
     }
 
-    /// Says that `replica` has applied everything before `place`; and, if it is one ring's, that this holds no references
-    /// obtained before. Release; pairs with the Acquire in [`Log::applied`].
+    /// Publishes that `replica` has applied everything before `position`, and, if only one ring uses it, that this ring holds no
+    /// older references. Release; pairs with the Acquire in [`Log::applied`].
     #[inline]
-    pub(super) fn set_applied(&self, replica: usize, place: u64) {
-        self.applied[replica].0.store(place, Ordering::Release);
+    pub(super) fn set_applied(&self, replica: usize, position: u64) {
+        self.applied[replica].0.store(position, Ordering::Release);
     }
 
-    /// `ring`, which shares `replica`, is about to look up: from here on it may hold references. Returns how far the replica
-    /// has applied the log at least; the ring sees all of that.
+    /// `ring`, which shares `replica`, is about to look up: from here on it may hold references. Returns a position up to which
+    /// the replica has applied the log; the ring sees everything before it.
     #[inline]
     pub(super) fn enter(&self, ring: usize, replica: usize) -> u64 {
-        // Release, as in `Log::hold`: what the ring did in earlier sections is over.
+        // Release, as in `Log::hold`: the ring's accesses in earlier sections happened before.
         self.held[ring].0.store(self.applied(replica), Ordering::Release);
-        // Pairs with the fence in `Log::quiescent_position`. Either that finds this ring's store, or the next line finds all that had
-        // been applied when that looked, and what it let go is in no index that this ring reads.
+        // Pairs with the fence in `Log::quiescent_position`. Either that call sees this ring's store; or the next line sees
+        // everything that had been applied when that call looked, and what it released is in no index that this ring reads.
         fence(Ordering::SeqCst);
         self.applied(replica)
     }
 
-    /// `ring` holds no references obtained before `place`. Release; pairs with the Acquire in [`Log::held`].
+    /// `ring` holds no references obtained before `position`. Release; pairs with the Acquire in [`Log::held`].
     #[inline]
-    pub(super) fn hold(&self, ring: usize, place: u64) {
-        self.held[ring].0.store(place, Ordering::Release);
+    pub(super) fn hold(&self, ring: usize, position: u64) {
+        self.held[ring].0.store(position, Ordering::Release);
     }
 
     /// `ring` holds nothing, until it enters again. Release; pairs with the Acquire in [`Log::held`].
@@ -157,18 +158,18 @@ impl Log {
         self.held[ring].0.store(NOTHING, Ordering::Release);
     }
 
-    /// From which place on `ring` holds references; past all places if it holds none.
+    /// The position from which on `ring` may hold references; past all positions if it holds none.
     pub(super) fn held(&self, ring: usize) -> u64 {
         self.held[ring].0.load(Ordering::Acquire)
     }
 
-    /// True if a ring other than `except` holds references from before `place`.
-    pub(super) fn is_held_before(&self, place: u64, except: usize) -> bool {
-        (0..self.held.len()).any(|ring| ring != except && self.held(ring) < place)
+    /// True if a ring other than `except` may hold references from before `position`.
+    pub(super) fn is_held_before(&self, position: u64, except: usize) -> bool {
+        (0..self.held.len()).any(|ring| ring != except && self.held(ring) < position)
     }
 
-    /// Nobody holds references obtained before this place, or will: every replica has applied the log up to there, and no
-    /// ring is in a section that began before.
+    /// Nobody holds, or will hold, references from before this position: every replica has applied the log up to it, and no
+    /// ring is in a section that began earlier.
     pub(super) fn quiescent_position(&self) -> u64 {
         let applied = self.applied_min();
         // Pairs with the fence in `Log::enter`.
@@ -176,11 +177,12 @@ impl Log {
         (0..self.held.len()).map(|ring| self.held(ring)).min().map_or(applied, |held| held.min(applied))
     }
 
-    /// The delta at `place`, which lies between what the caller's replica has applied and the tail.
+    /// The delta at `position`, which lies between what the caller's replica has applied and the tail.
     #[inline]
-    pub(super) fn read(&self, place: u64) -> Delta {
-        let slot = &self.slots[place as usize & (self.slots.len() - 1)];
-        // Relaxed: the tail's Acquire made the slot visible, and it stays until the caller's replica has passed it.
+    pub(super) fn read(&self, position: u64) -> Delta {
+        let slot = &self.slots[position as usize & (self.slots.len() - 1)];
+        // Relaxed: the Acquire of the tail made the slot visible, and it is not overwritten before the caller's replica has
+        // passed it.
         let old = slot.old.load(Ordering::Relaxed);
         if old == FLUSH {
             return Delta::Flush;
@@ -197,8 +199,8 @@ impl Log {
     #[inline]
     pub(super) fn append(&self, delta: Delta) {
         // Relaxed: only lock holders store the tail, and the lock orders them.
-        let place = self.tail.0.load(Ordering::Relaxed);
-        let slot = &self.slots[place as usize & (self.slots.len() - 1)];
+        let position = self.tail.0.load(Ordering::Relaxed);
+        let slot = &self.slots[position as usize & (self.slots.len() - 1)];
         let (hash, old, new) = match delta {
             Delta::Entry { hash, old, new } => (hash.0, old.bits(), new.bits()),
             Delta::Flush => (0, FLUSH, 0),
@@ -206,7 +208,7 @@ impl Log {
         slot.hash.store(hash, Ordering::Relaxed);
         slot.old.store(old, Ordering::Relaxed);
         slot.new.store(new, Ordering::Relaxed);
-        self.tail.0.store(place + 1, Ordering::Release);
+        self.tail.0.store(position + 1, Ordering::Release);
     }
 }
 
@@ -221,13 +223,13 @@ mod tests {
     #[test]
     fn reads_what_was_appended_across_the_wrap() {
         let log = Log::new(4, 2, 2);
-        for place in 0..10 {
-            assert_eq!(log.tail(), place);
-            log.append(if place == 7 { Delta::Flush } else { delta(place) });
-            assert_eq!(log.read(place), if place == 7 { Delta::Flush } else { delta(place) });
-            log.set_applied(0, place + 1);
-            log.set_applied(1, place);
-            assert_eq!((log.applied_min(), log.quiescent_position()), (place, place));
+        for position in 0..10 {
+            assert_eq!(log.tail(), position);
+            log.append(if position == 7 { Delta::Flush } else { delta(position) });
+            assert_eq!(log.read(position), if position == 7 { Delta::Flush } else { delta(position) });
+            log.set_applied(0, position + 1);
+            log.set_applied(1, position);
+            assert_eq!((log.applied_min(), log.quiescent_position()), (position, position));
         }
     }
 }

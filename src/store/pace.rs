@@ -1,31 +1,31 @@
-//! How much eviction may cost: for each byte that it gains, and in one turn of the writer lock.
+//! Bounds the cost of eviction: per byte that it gains, and per write transaction.
 //!
-//! A survivor is copied and gains nothing. If all of a store has been read, nothing would be gained before all of it had been
-//! copied, and one small set would pay for that. So copying is paid from a [`Credit`]: each byte gained earns
-//! [`COPIED_PER_GAINED`] bytes of it. While it is out, items go that were read only once; when it is far out, all others too.
-//! So the bytes looked at for a write are bounded by what it needs, whatever has been read.
+//! Copying a survivor gains nothing. If every item of the store has been read, eviction would copy all of them before it gained
+//! a byte, and one small set would have to wait for that. So copying is paid from a [`Credit`]: each byte gained earns
+//! [`COPIED_PER_GAINED`] bytes of it. When the credit is used up, items that were read only once no longer survive; when it is
+//! far overdrawn, no item does. So the bytes examined for a write are bounded by what it needs, whatever has been read.
 //!
-//! An [`Effort`] bounds the transaction, by bytes: a few large survivors cost as much as a thousand small ones.
+//! An [`Effort`] bounds one transaction. It counts bytes, because a few large survivors cost as much as a thousand small ones.
 
 /// Bytes of survivors copied for each byte gained.
 const COPIED_PER_GAINED: i64 = 8;
-/// Most credit, as a part of the limit: victims differ, and a run of good ones pays for the next.
+/// The most credit, as a part of the limit: a run of good victims pays for bad ones.
 const CREDIT_PART: u64 = 256;
-/// And at least this much, bytes.
+/// The least that this bound may be, bytes.
 const CREDIT_MIN: u64 = 256 << 10;
-/// Bytes that the second chance of a large item counts as: no copy, but a step of the search.
+/// What the second chance of a large item counts as, bytes: it is not copied, but it is a step of the search.
 pub(super) const RELINK_BYTES: u64 = 16 << 10;
-/// Bytes looked at after which what was before counts half.
+/// Bytes examined after which earlier results count half.
 const RECENT_BYTES: u64 = 1 << 20;
-/// Most bytes of victims to look at for a byte gained.
+/// The most bytes of victims to examine for a byte gained.
 const EFFORT_MAX: u64 = COPIED_PER_GAINED as u64;
 
-/// In one transaction: items of victims looked at, their bytes, and the bytes of them that were copied. The last item may exceed it.
+/// Per transaction: items of victims examined, their bytes, and bytes copied. The last item may exceed it.
 const TURN_ITEMS: usize = 256;
 const TURN_LOOKED_BYTES: u64 = 256 << 10;
 const TURN_COPIED_BYTES: u64 = 64 << 10;
 
-/// What copying may still cost, and what gaining a byte costs at present.
+/// The credit for copying, and the present cost of gaining a byte.
 #[derive(Debug)]
 pub(super) struct Credit {
     bytes: i64,
@@ -38,7 +38,7 @@ impl Credit {
         Self { bytes: most(limit), looked: 0, gained: 0 }
     }
 
-    /// Bytes of a victim are free.
+    /// Bytes of a victim were gained.
     pub(super) fn earn(&mut self, bytes: u64, limit: u64) {
         let earned = COPIED_PER_GAINED.saturating_mul(signed(bytes));
         self.bytes = self.bytes.saturating_add(earned).min(most(limit));
@@ -58,7 +58,7 @@ impl Credit {
         }
     }
 
-    /// Reads that an item must have had to survive, whatever its size; `None` if none survives.
+    /// How often an item must have been read to survive; `None` if no item survives.
     pub(super) fn hits_wanted(&self, limit: u64) -> Option<u8> {
         let most = most(limit);
         match self.bytes {
@@ -69,7 +69,7 @@ impl Credit {
         }
     }
 
-    /// Bytes of victims to look at to gain one, as it was of late.
+    /// Bytes of victims to examine to gain one, judging by recent evictions.
     pub(super) fn effort(&self) -> u64 {
         (self.looked / self.gained.max(1)).clamp(1, EFFORT_MAX)
     }
@@ -83,7 +83,7 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// What a transaction has done for memory.
+/// The eviction work of one transaction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Effort {
     items: usize,
@@ -92,7 +92,7 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// `items` have been looked at, of `bytes` in all.
+    /// `items` of `bytes` in all have been examined.
     pub(super) fn looked(&mut self, items: usize, bytes: u64) {
         self.items += items;
         self.looked += bytes;
@@ -110,7 +110,7 @@ impl Effort {
         self.looked
     }
 
-    /// True if others must have the lock before more is done.
+    /// True if the transaction must end, so that others get the lock.
     pub(super) fn is_spent(&self) -> bool {
         self.items >= TURN_ITEMS || self.looked >= TURN_LOOKED_BYTES || self.copied >= TURN_COPIED_BYTES
     }
@@ -122,7 +122,7 @@ mod tests {
 
     const LIMIT: u64 = 64 << 20;
 
-    /// However often everything is read, eight bytes are copied for each gained, and what the credit allows besides.
+    /// However often everything is read, at most eight bytes are copied for each byte gained, plus the initial credit.
     #[test]
     fn copies_are_bounded_by_what_is_gained() {
         let mut credit = Credit::new(LIMIT);

@@ -1,7 +1,7 @@
-//! Holding item memory: a pin keeps a value's bytes for a send.
+//! A pin keeps the bytes of a value in place while they are sent.
 //!
-//! A pin is one count on the item's placement (its segment, or its large extent); memory whose count is not zero is not
-//! reused. Dropping it touches counters only, so it may happen inside a completion.
+//! A pin is one count on the item's placement (its segment or its large extent); memory whose count is not zero is not reused.
+//! Dropping a pin touches only counters, so it may happen while completions are dispatched.
 
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 
@@ -13,18 +13,18 @@ use crate::limits::{
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// How much of memory pins may hold before a value has to be copied instead. The evictor passes over what they hold.
+/// How much memory pins may hold; beyond that, values are copied. The evictor skips what pins hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// An eighth, and half of memory more for large items: for clients that may take their time.
+    /// An eighth, and half of memory more for large items: for readers that may be slow.
     OfReaders,
-    /// An eighth more: for pins that go by themselves, which readers that do not read must not keep from being made.
+    /// An eighth more: for pins that end without a client's help. Clients that do not read must not prevent these.
     OfAll,
 }
 
 impl Share {
-    /// Bytes that pins may hold with one more of an item in a segment, or of a large one, beside those that are `reserved` for
-    /// values on their way.
+    /// Bytes that pins may hold, including a new one of an item in a segment or of a large item. `reserved` bytes are held for
+    /// values that are being received.
     fn of(self, memory_limit: u64, is_large: bool, reserved: u64) -> u64 {
         let (part, unheld) = match self {
             Self::OfReaders => (PINNED_PART, UNHELD_PART),
@@ -35,7 +35,7 @@ impl Share {
     }
 }
 
-/// A value's bytes, held for a send.
+/// The bytes of a value, kept in place for a send.
 #[derive(Debug)]
 pub struct Pin {
     store: Arc<Store>,
@@ -57,12 +57,12 @@ impl Pin {
         Some(Self { store: Arc::clone(store), at, value: NonNull::from(value), held_bytes })
     }
 
-    /// Bytes that were not held before: all of its placement's, if nothing else held that.
+    /// Bytes that this pin added to what is held: its whole placement, or 0 if something held that already.
     pub fn held_bytes(&self) -> u64 {
         self.held_bytes
     }
 
-    /// Bytes that the pins of one connection may hold before it has to send.
+    /// Bytes that the pins of one connection may hold; beyond that it must send first.
     pub fn held_bytes_max(&self) -> u64 {
         self.store.memory_limit() / PINNED_PART_EACH
     }

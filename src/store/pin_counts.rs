@@ -1,4 +1,4 @@
-//! What keeps memory from being reused besides an index: values that are being sent from it or received into it.
+//! The counts that keep memory from being reused: values that are being sent from it, or received into it.
 //!
 //! ```text
 //!   ring:     catch up ─ find item ─ pin ─ move the cursor on ─ … the kernel sends … ─ unpin
@@ -18,31 +18,32 @@ pub(super) struct PinCounts {
 }
 
 impl PinCounts {
-    /// A value is being sent; true if it is the first. The caller holds a borrow of it, so its placement cannot be reused before
-    /// the count is up.
+    /// Counts a value that is being sent; true if it is the first. The caller holds a borrow of its item, so the placement cannot
+    /// be reused before the count is incremented.
     pub(super) fn pin(&self) -> bool {
         // Relaxed: ordered before this ring's next cursor store (Release), which reclaiming reads first (Acquire).
         self.pins.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// It has been sent; true if it was the last.
+    /// Uncounts a value that has been sent; true if it was the last.
     pub(super) fn unpin(&self) -> bool {
         // Release; pairs with the Acquire in `is_held`, so that our reads are done before the memory is reused.
         self.pins.fetch_sub(1, Ordering::Release) == 1
     }
 
-    /// A value is being received; true if it is the first. The caller holds the writer lock, as do those who ask.
+    /// Counts a value that is being received; true if it is the first. The caller holds the writer lock, as do all callers of
+    /// `is_reserved`.
     pub(super) fn reservation(&self) -> bool {
         self.reservations.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// It has been received, or given up; true if it was the last.
+    /// Uncounts a value that has been received or abandoned; true if it was the last.
     pub(super) fn unreserve(&self) -> bool {
         // Release; pairs with the Acquire in `is_reserved`.
         self.reservations.fetch_sub(1, Ordering::Release) == 1
     }
 
-    /// True while a value is being sent from the memory. A hint: the next moment it may be otherwise.
+    /// True while a value is being sent from the memory. Only a hint: it may change at any moment.
     pub(super) fn is_pinned(&self) -> bool {
         self.pins.load(Ordering::Relaxed) != 0
     }
@@ -63,7 +64,7 @@ impl PinCounts {
         (u64::from(self.pins.load(Ordering::Relaxed)), u64::from(self.reservations.load(Ordering::Relaxed)))
     }
 
-    /// Sets all to 0, in memory that is nobody's yet.
+    /// Sets all counts to 0, in memory that nobody uses yet.
     pub(super) fn reset(&self) {
         self.pins.store(0, Ordering::Relaxed);
         self.reservations.store(0, Ordering::Relaxed);

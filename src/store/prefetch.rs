@@ -1,4 +1,4 @@
-//! One hint to the processor.
+//! Prefetching: a hint to the processor.
 
 #![cfg_attr(
     all(target_arch = "x86_64", not(miri)),

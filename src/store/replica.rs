@@ -1,18 +1,17 @@
-//! Replicas: an index of its own for each ring, or one for several neighbouring rings, kept equal to all others by
-//! replaying the log.
+//! Replicas: each ring, or each group of neighbouring rings, has an index. Replaying the log keeps all of them equal.
 //!
 //! ```text
 //!   --replicas=3, six rings       ring 0   ring 1     ring 2   ring 3     ring 4   ring 5
 //!                                   └─ index 0 ─┘       └─ index 1 ─┘       └─ index 2 ─┘
 //! ```
 //!
-//! A replica costs some 10 bytes an item and one replay of every write. So up to four rings each has its own, which no
-//! other touches: no lock, and nothing shared to read but the log's tail. With more rings, neighbours share one: the first
-//! of them that finds it stale replays for all, the others find that done; a look-up takes a lock of its table (`index`).
+//! A replica costs about 10 bytes per item, and one replay of every write. Up to four rings each have their own: no lock, and
+//! the log's tail is the only shared word to read. With more rings, neighbours share one: the first of them that finds it stale
+//! replays for all, and a look-up takes the lock of its table (`index`).
 //!
-//! What a ring does with an index it shares lies in a *section*: from [`Replica::enter`] to [`Replica::leave`], which is
-//! one feed, a batch of commands of some 100 µs at most. Inside, the ring may hold references to items; outside it holds
-//! none, whatever it does or waits for (`log`, "Positions").
+//! A ring uses a shared index only in a *section*, from [`Replica::enter`] to [`Replica::leave`]: one batch of commands, 100 µs
+//! or so at most. In a section the ring may hold references to items; outside it holds none, whatever it does or waits for
+//! (`log`, "Positions").
 
 use super::Store;
 use super::index::Index;
@@ -26,7 +25,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Deltas by which tables are loaded ahead in a replay.
+/// How many deltas ahead a replay prefetches tables.
 const REPLAY_AHEAD: u64 = 8;
 
 /// An index, and the rings it belongs to.
@@ -35,11 +34,11 @@ pub(super) struct Group {
     number: usize,
     rings: Range<usize>,
     index: Index,
-    /// Held while deltas are applied, if there are several rings.
+    /// Locked while deltas are applied, if there are several rings.
     replaying: Mutex<()>,
-    /// Rings that have taken their handle.
+    /// How many rings have taken their handle.
     taken: AtomicU32,
-    /// Replays, and waits for another ring to end one; if there are several rings.
+    /// Counts replays, and waits for another ring's replay; if there are several rings.
     replays: AtomicU64,
     waits: AtomicU64,
 }
@@ -47,22 +46,22 @@ pub(super) struct Group {
 /// What `stats memory` shows of a replica.
 #[derive(Clone, Debug)]
 pub struct ReplicaMemory {
-    /// Its rings.
+    /// The rings that use it.
     pub rings: Range<usize>,
     /// Bytes of its index.
     pub index_bytes: u64,
-    /// Replays by one of several rings for all of them; not counted if there is one.
+    /// Replays by one of several rings for all of them; 0 if there is one ring.
     pub replays: u64,
-    /// Times that a ring waited for another that was replaying.
+    /// How often a ring waited for another ring's replay.
     pub waits: u64,
 }
 
-/// True if the simulation must find a fault out: the one that `MEMCRSD_CANARY` names.
+/// True if this is the fault that `MEMCRSD_CANARY` names, which the simulation must detect.
 fn is_canary(fault: &str) -> bool {
     cfg!(feature = "canary") && std::env::var("MEMCRSD_CANARY").is_ok_and(|named| named == fault)
 }
 
-/// The rings of replica `number`: neighbours, as many as other replicas have, or one more.
+/// The rings of replica `number`: neighbours; all replicas have the same number of rings, give or take one.
 fn rings_of(number: usize, replicas: usize, rings: usize) -> Range<usize> {
     let first = |number: usize| (number * rings).div_ceil(replicas);
     first(number)..first(number + 1)
@@ -133,23 +132,23 @@ impl Group {
         }
     }
 
-    fn apply(&self, store: &Arc<Store>, log: &Log, places: Range<u64>) {
-        let tail = places.end;
-        for place in places {
-            if is_canary("delta") && self.number == 1 && place == 1_000 {
+    fn apply(&self, store: &Arc<Store>, log: &Log, positions: Range<u64>) {
+        let tail = positions.end;
+        for position in positions {
+            if is_canary("delta") && self.number == 1 && position == 1_000 {
                 continue;
             }
-            if place + REPLAY_AHEAD < tail
-                && let Delta::Entry { hash, .. } = log.read(place + REPLAY_AHEAD)
+            if position + REPLAY_AHEAD < tail
+                && let Delta::Entry { hash, .. } = log.read(position + REPLAY_AHEAD)
             {
                 self.index.prefetch_table(hash);
             }
-            self.index.apply(store, log.read(place));
+            self.index.apply(store, log.read(position));
         }
     }
 
-    /// Applies the log up to `tail` at least, for all rings of this replica. Who finds another ring at it waits for that, for
-    /// as many deltas as there were in the log.
+    /// Applies the log at least up to `tail`, for all rings of this replica. If another ring is doing so, waits for it: at most
+    /// for the deltas that are in the log.
     fn bring(&self, store: &Arc<Store>, log: &Log, tail: u64) {
         if log.applied(self.number) >= tail {
             return;
@@ -172,16 +171,16 @@ impl Group {
 #[derive(Debug)]
 pub(super) struct Replica {
     ring: usize,
-    /// Everything before this place of the log has been applied; nothing is held that was obtained before.
+    /// Everything before this position of the log has been applied, and no older reference is held.
     cursor: u64,
     is_shared: bool,
     group: Arc<Group>,
-    /// Not Sync.
+    /// Makes the type not Sync.
     stays: PhantomData<Cell<()>>,
 }
 
 impl Replica {
-    /// How far the log has been applied.
+    /// The position up to which the log has been applied.
     pub(super) fn cursor(&self) -> u64 {
         self.cursor
     }
@@ -190,8 +189,8 @@ impl Replica {
         &self.group.index
     }
 
-    /// Begins a section, which [`Replica::leave`] ends. An index of its own needs none: what its ring holds is told by how
-    /// far it has replayed.
+    /// Begins a section, which [`Replica::leave`] ends. A ring with an index of its own needs none: its cursor tells what it
+    /// holds.
     #[inline]
     pub(super) fn enter(&mut self, store: &Store) {
         if self.is_shared {
@@ -206,7 +205,7 @@ impl Replica {
         }
     }
 
-    /// Ends a section: nothing obtained in it is held any more.
+    /// Ends a section: no reference from it is held any more.
     #[inline]
     pub(super) fn leave(&self, store: &Store) {
         if self.is_shared {
@@ -214,7 +213,7 @@ impl Replica {
         }
     }
 
-    /// Applies the log up to its tail and gives up every reference obtained before. In a section.
+    /// Applies the log up to its tail, and declares that no older reference is held. Called in a section.
     #[inline]
     pub(super) fn catch_up(&mut self, store: &Arc<Store>) {
         let log = store.log();
@@ -224,7 +223,7 @@ impl Replica {
         }
     }
 
-    // Apart, so that the rest of `Shard::fresh` is a few instructions at its callers.
+    // A function of its own, so that `Shard::fresh` inlines to a few instructions.
     #[inline(never)]
     fn replay(&mut self, store: &Arc<Store>, log: &Log, tail: u64) {
         if self.is_shared {
@@ -236,7 +235,7 @@ impl Replica {
         self.settle(log);
     }
 
-    /// Applies the delta that has just been appended. References from before it are held on: see [`Replica::settle`].
+    /// Applies the delta that has just been appended. Older references stay valid until [`Replica::settle`].
     pub(super) fn apply_own(&mut self, store: &Arc<Store>, delta: Delta) {
         self.cursor += 1;
         if self.is_shared {
@@ -246,7 +245,7 @@ impl Replica {
         }
     }
 
-    /// Gives up every reference obtained before the cursor.
+    /// Declares that no reference from before the cursor is held.
     #[inline]
     pub(super) fn settle(&self, log: &Log) {
         if self.is_shared {

@@ -1,16 +1,16 @@
-//! Values on their way in.
+//! Reservations: memory for values that are being received.
 //!
 //! ```text
 //!                 ┌─ ReservedItem: item memory for all of it ◄─┐    published where it is
-//!   Reservation ──┤                                            │ moved, as soon as it may
-//!                 └─ Buffer: grows with what comes ────────────┘    else copied when it is complete
+//!   Reservation ──┤                                            │ moved, as soon as there is room
+//!                 └─ Buffer: grows as bytes arrive ─────────────┘    else copied when it is complete
 //! ```
 //!
-//! One that holds memory others wait for, and does not come, gives it up: what still comes of it is skipped.
+//! A reservation whose value has stalled gives its memory up if others wait for it; the rest of the value is then discarded.
 //!
-//! Reserved memory keeps its placement (a segment, or a large extent) from being reused and from being evicted, and a client
-//! that announces a value need not send it. So only a part of memory may be held by reservations; values beyond that begin in
-//! buffers, which cost no more than twice what has come, and in all no more than as large a part.
+//! Reserved memory keeps its placement (a segment or a large extent) from being evicted and reused, and a client may announce a
+//! value and never send it. So reservations may hold only a part of memory. Further values begin in buffers, which take at most
+//! twice what has arrived, and together at most as large a part again.
 
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 
@@ -22,20 +22,20 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A buffer's first length, bytes.
+/// Initial length of a buffer, bytes.
 const BUFFER_BYTES_MIN: usize = 16 * 1024;
 
-/// An allocated item that nobody can find yet; dropping it unpublished gives the memory back.
+/// An allocated item that nobody can find yet; dropping it unpublished frees the memory.
 #[derive(Debug)]
 pub(super) struct ReservedItem {
     store: Arc<Store>,
     item: ItemRef,
     at: NonNull<u8>,
     layout: Layout,
-    /// Where it was decided to go: its memory lies in a segment of this queue.
+    /// The queue that was chosen for it: its memory is in a segment of that queue.
     queue: Queue,
     published: bool,
-    /// It is longer than what all others together may take.
+    /// True if it is longer than what all others together may take.
     is_alone: bool,
 }
 
@@ -85,14 +85,14 @@ impl ReservedItem {
         unsafe { value_at(self.at, self.layout) }
     }
 
-    /// The first `filled` bytes of the value, which must have been written.
+    /// The first `filled` bytes of the value; they must have been written.
     fn bytes(&self, filled: usize) -> &[u8] {
         assert!(filled <= self.layout.value_bytes, "a value is not longer than its item");
         // SAFETY: the bytes are inside the item (asserted), have been written, and are this value's.
         unsafe { NonNull::slice_from_raw_parts(self.value_at(), filled).as_ref() }
     }
 
-    /// Where the value's bytes from `filled` on belong.
+    /// The address for the value's bytes from `filled` on.
     fn spare(&mut self, filled: usize) -> (*mut u8, usize) {
         assert!(filled <= self.layout.value_bytes, "a value is not longer than its item");
         // SAFETY: `filled` is at most the value's length (asserted), so the result is inside the item or just behind it.
@@ -100,7 +100,7 @@ impl ReservedItem {
         (at.as_ptr(), self.layout.value_bytes - filled)
     }
 
-    /// Writes `from` behind the first `filled` bytes of the value, as much of it as fits; returns how much.
+    /// Writes as much of `from` as fits after the first `filled` bytes of the value; returns how much.
     pub(super) fn fill(&mut self, filled: usize, from: &[u8]) -> usize {
         let (to, room) = self.spare(filled);
         let count = room.min(from.len());
@@ -113,21 +113,21 @@ impl ReservedItem {
 impl Drop for ReservedItem {
     fn drop(&mut self) {
         if !self.published {
-            // In this order: an abandoned large extent is reused at once, its counts with it.
+            // In this order, because an abandoned large extent may be reused immediately, with its counts.
             self.unreserve();
             self.store.abandon(self.item, self.layout);
         }
     }
 }
 
-/// Memory that no item lies in. The vector's length is what has come.
+/// Memory outside of the arena. The vector's length is what has arrived.
 #[derive(Debug)]
 struct Buffer {
     store: Arc<Store>,
-    /// Of the value, to find it a place with.
+    /// The value's key, with which its memory is reserved later.
     key: Box<[u8]>,
     bytes: Vec<u8>,
-    /// Bytes that are charged for it.
+    /// Bytes charged for it.
     charged: u64,
 }
 
@@ -136,7 +136,7 @@ impl Buffer {
         Self { store: Arc::clone(store), key: key.into(), bytes: Vec::new(), charged: 0 }
     }
 
-    /// Makes room for as much again as has come, up to `value_bytes`; false if buffers are as long as they may be.
+    /// Doubles its room, up to `value_bytes`; false if buffers may take no more memory.
     fn grow(&mut self, value_bytes: usize) -> bool {
         let wanted = (2 * self.bytes.len()).max(BUFFER_BYTES_MIN).min(value_bytes);
         let more = (wanted as u64).saturating_sub(self.charged);
@@ -171,11 +171,11 @@ impl Drop for Buffer {
 enum Body {
     ReservedItem(ReservedItem),
     Buffer(Buffer),
-    /// It has been given up.
+    /// The reservation has been given up.
     Nothing,
 }
 
-/// A value that is being received. Dropping it gives its memory back.
+/// A value that is being received. Dropping it frees its memory.
 #[derive(Debug)]
 pub struct Reservation {
     body: Body,
@@ -189,7 +189,7 @@ impl Reservation {
         Self { body: Body::ReservedItem(reserved), value_bytes, filled: 0 }
     }
 
-    /// A reservation in a buffer; `None` if buffers are as long as they may be, or would be before all of it has come.
+    /// A reservation in a buffer; `None` if buffers may take no more memory, or could not take all of the value.
     pub(super) fn buffered(store: &Arc<Store>, key: &[u8], value_bytes: usize) -> Option<Self> {
         if value_bytes as u64 > store.buffer_bytes_max() {
             return None;
@@ -198,17 +198,17 @@ impl Reservation {
         buffer.grow(value_bytes).then_some(Self { body: Body::Buffer(buffer), value_bytes, filled: 0 })
     }
 
-    /// Gives the memory back: what still comes of the value is skipped, and it is refused when all of it has come.
+    /// Frees the memory. The rest of the value is discarded as it arrives, and the write is refused at its end.
     pub fn give_up(&mut self) {
         self.body = Body::Nothing;
     }
 
-    /// Whether it holds no memory any more.
+    /// True if it has been given up.
     pub fn is_given_up(&self) -> bool {
         matches!(self.body, Body::Nothing)
     }
 
-    /// The item memory that it fills.
+    /// The item memory that it fills, if it has any.
     pub(super) fn as_reserved(&self) -> Option<&ReservedItem> {
         if let Body::ReservedItem(reserved) = &self.body { Some(reserved) } else { None }
     }
@@ -243,7 +243,7 @@ impl Reservation {
         }
     }
 
-    /// True if the value is not complete and there is no room for more of it: see [`Fresh::extend`](super::Fresh::extend).
+    /// True if the value is incomplete and there is no room for more of it: see [`Fresh::extend`](super::Fresh::extend).
     pub fn needs_room(&self) -> bool {
         match &self.body {
             Body::ReservedItem(_) | Body::Nothing => false,
@@ -253,12 +253,12 @@ impl Reservation {
         }
     }
 
-    /// The key of a value that has no place yet.
+    /// The key of a value that has no item memory yet.
     pub(super) fn unplaced_key(&self) -> Option<Box<[u8]>> {
         if let Body::Buffer(buffer) = &self.body { Some(buffer.key.clone()) } else { None }
     }
 
-    /// Makes a buffer longer; false if buffers are as long as they may be.
+    /// Grows a buffer; false if buffers may take no more memory.
     pub(super) fn grow(&mut self) -> bool {
         match &mut self.body {
             Body::ReservedItem(_) | Body::Nothing => true,
@@ -266,7 +266,7 @@ impl Reservation {
         }
     }
 
-    /// Moves what has come from a buffer into `reserved`, which is for the same value.
+    /// Moves what has arrived from a buffer into `reserved`, which is for the same value.
     pub(super) fn move_to(&mut self, mut reserved: ReservedItem) {
         assert_eq!(reserved.layout.value_bytes, self.value_bytes, "the memory is for this value");
         let moved = reserved.fill(0, self.bytes());
@@ -290,7 +290,7 @@ impl Reservation {
         count
     }
 
-    /// Where the kernel may write what comes: address and length. Valid as long as the reservation lives and is not touched.
+    /// Where the kernel may write the next bytes: address and length. Valid until the reservation is used again or dropped.
     pub fn spare(&mut self) -> (*mut u8, usize) {
         match &mut self.body {
             Body::ReservedItem(reserved) => reserved.spare(self.filled),

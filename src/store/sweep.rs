@@ -1,15 +1,14 @@
-//! The sweep: what has expired gives its memory back although nobody asks for it.
+//! The sweep: frees the memory of expired items that no client asks for.
 //!
-//! Segments and large items stand in a heap by the time at which something in them may expire first (`segment_table/schedule.rs`).
-//! The one whose time came longest ago is walked; what has expired in it is removed, and it goes back into the heap with the
-//! earliest expiry that was seen among the rest. A look at an item that has not expired reads one word of its header. Only
-//! what has expired is looked up in the index, several at a time, and once: a segment remembers the last walk, so that
-//! what it has seen expired, and is dead now, costs the next walk no look-up.
+//! A heap orders segments and large items by the earliest time at which something in them may expire
+//! (`segment_table/schedule.rs`). The sweep walks the first one if its time has come: it removes what has expired, and puts the
+//! unit back with the earliest expiry among the rest. Examining an item that has not expired reads one word of its header. Only
+//! expired items are looked up in the index, several at a time, and only once: a segment remembers its last walk, so that items
+//! which that walk removed cost the next walk no look-up.
 //!
-//! The work is for the whole store: what may be done in a second is bounded in proportion to the number of items, whatever
-//! the number of rings, and the first ring that comes in a second does it in that second. With expiries spread evenly over
-//! the items of all segments, something is always due in each of them; then a round takes half a minute. It is done in
-//! slices of some 10 µs under the writer lock.
+//! The work per second is bounded in proportion to the number of items, whatever the number of rings; in each second one ring
+//! does it, the first that comes. If expiries are spread evenly over the items of all segments, something is always due in each
+//! of them, and a round takes half a minute. The sweep runs in slices of some 10 µs under the writer lock.
 
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
@@ -17,17 +16,17 @@ use super::segment_table::{EvictionUnit, Large, Queue, State, Walk};
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
 
-/// Of all items, the part that may be looked at in a second without having expired; one in this many.
+/// One in this many of all items may be examined per second without having expired.
 const LOOKS_PART: u64 = 32;
 const LOOKS_MIN: u64 = 8192;
-/// The part that may be removed in a second.
+/// One in this many of all items may be removed per second.
 const REMOVALS_PART: u64 = 16;
 const REMOVALS_MIN: u64 = 65_536;
 
-/// What one slice may cost, in units of about 10 ns, and what is done costs.
+/// What one slice may cost, in units of about 10 ns, and what each kind of work costs.
 const SLICE_COST: u32 = 1000;
 const LOOK_COST: u32 = 1;
-/// A look at an item whose header is on a page or cache line that was not loaded with the last.
+/// Examining an item whose header is not on the same cache line or page as the previous one.
 const FAR_LOOK_COST: u32 = 8;
 const FAR_BYTES: u32 = 128;
 const LOOK_UP_COST: u32 = 10;
@@ -41,12 +40,12 @@ struct Expired<'t> {
     item_ref: ItemRef,
     item: Item<'t>,
     hash: Hash,
-    /// Where it begins in the segment.
+    /// Its offset in the segment.
     offset: u32,
 }
 
 impl<'t> WriteTxn<'t> {
-    /// Removes what has expired, for some 10 µs, unless another ring does in this second; true if `ring` should go on soon.
+    /// Removes what has expired, for some 10 µs, unless another ring sweeps in this second; true if `ring` should continue soon.
     ///
     /// It ends: each step takes from what is left of the slice.
     pub(super) fn sweep(&mut self, ring: usize) -> bool {
@@ -55,7 +54,7 @@ impl<'t> WriteTxn<'t> {
         }
         let mut left = SLICE_COST;
         while left > 0 {
-            // With a full log it goes on when others have replayed, with the next look.
+            // With a full log the sweep continues at the next call after other rings have replayed.
             if !self.segments.sweep.may_go_on() || !self.has_log_room(1) {
                 return false;
             }
@@ -84,7 +83,7 @@ impl<'t> WriteTxn<'t> {
         sweep.ring == ring
     }
 
-    /// Begins with the unit that is first in the schedule; what that cost.
+    /// Begins with the first unit of the schedule; returns the cost.
     fn begin_unit(&mut self, unit: EvictionUnit) -> u32 {
         self.segments.schedule.pop();
         match unit {
@@ -98,7 +97,7 @@ impl<'t> WriteTxn<'t> {
         let now = self.now;
         let segment = &mut self.segments.segments[id as usize];
         match segment.state {
-            // Whatever comes into it is noted.
+            // Items that are written to it from now on are noted in the schedule.
             _ if segment.live == 0 => {}
             State::Open | State::Sealed => {
                 let removed_by = std::mem::replace(&mut segment.removed_by, now);
@@ -128,7 +127,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Goes on with a walk; what that cost, of `left`.
+    /// Continues a walk; returns the cost, of `left`.
     fn walk_on(&mut self, walk: Walk, left: u32) -> u32 {
         let segment = &self.segments.segments[walk.id as usize];
         let is_gone = segment.epoch != walk.epoch || segment.live == 0;
@@ -158,7 +157,7 @@ impl<'t> WriteTxn<'t> {
         cost + removed * REMOVAL_COST
     }
 
-    /// Walks until some expired items are found; where that led, and what it cost.
+    /// Walks until some expired items are found; returns the new position and the cost.
     fn gather(
         &mut self,
         mut walk: Walk,
@@ -179,7 +178,7 @@ impl<'t> WriteTxn<'t> {
             self.segments.totals.crawler_items_checked += 1;
             cost += if bytes > FAR_BYTES { FAR_LOOK_COST } else { LOOK_COST };
             let exptime = item.exptime();
-            // Whether what has not expired is alive does not matter: too early an entry costs a walk.
+            // The item may be dead: then the entry is too early, which only costs a walk.
             if item.expired(self.now) && exptime > walk.removed_by {
                 let hash = self.hash(item.key());
                 self.prefetch(hash);
@@ -200,7 +199,7 @@ impl<'t> WriteTxn<'t> {
         (walk, cost)
     }
 
-    /// An open segment in which nothing lives is not waited for until it is full.
+    /// Seals an open segment without live items, so that it is freed; otherwise it would stay until it is full.
     fn seal_if_dead(&mut self, walk: Walk) {
         let segment = &self.segments.segments[walk.id as usize];
         if segment.epoch == walk.epoch

@@ -6,7 +6,7 @@ pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(memcrsd_loom))]
 pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// What writers write, away from what all rings read.
+/// Keeps what writers write on other cache lines than what all rings read.
 #[repr(align(128))]
 pub(super) struct Apart<T>(pub(super) T);
 

@@ -1,27 +1,27 @@
 //! The time that all rings share: the second it is, and when a delayed flush is due.
 //!
-//! Each ring reads the system's clock when it happens to, so one is ahead of another for a moment. If each went by its own,
-//! a client that has seen a key expire on one ring would find it on the next. So the first ring that reads a new second
-//! writes it here, and whoever has found an item that expires reads the second from here, after it has found it.
+//! Rings read the system's clock at different moments, so one may be a second ahead of another. If each used its own reading, a
+//! client that has seen a key expire on one ring could find it again on another. So the first ring that reads a new second writes
+//! it here, and a ring that has found an item with an expiry then reads the second from here.
 //!
 //! ```text
 //!   ring 0:  advance to s ─ key is gone ─ reply ────────────────────► request on ring 1 ─ look up ─ read the second: s
 //!                             └─ append delta (Release) ─► tail (Acquire), replay ─ look up what it wrote ─┘
 //! ```
 //!
-//! Relaxed is enough. The word only grows, so what is left to show is that ring 1's read comes after ring 0's: it does if
-//! the request follows the reply, and if ring 1 has seen something that ring 0 wrote afterwards, even in a batch that was
-//! begun before. A write transaction reads it under the lock, after its replay.
+//! Relaxed is enough. The word only grows, so it remains to show that ring 1's read comes after ring 0's. It does if the request
+//! follows the reply, and also if ring 1 has seen something that ring 0 wrote later, even in a batch that began earlier. A write
+//! transaction reads it under the lock, after its replay.
 
 use super::sync::{AtomicU32, Ordering};
 use crate::clock::Timestamp;
 
-/// Read all the time, written once a second: on cache lines of its own.
+/// On cache lines of its own: read all the time, written once a second.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Time {
     now: AtomicU32,
-    /// 0 = none is.
+    /// When a flush is due; 0 if none is.
     flush_at: AtomicU32,
 }
 
@@ -44,13 +44,13 @@ impl Time {
         exptime != Timestamp::NEVER && exptime <= self.now()
     }
 
-    /// It is `now`, or later; true if that is news.
+    /// Advances the time to `now`, unless it is later already; true if it advanced.
     #[inline]
     pub(super) fn advance(&self, now: Timestamp) -> bool {
         self.now() < now && self.now.fetch_max(now.0, Ordering::Relaxed) < now.0
     }
 
-    /// It is `now`, even if it was later before.
+    /// Sets the time to `now`, even backwards.
     pub(super) fn set(&self, now: Timestamp) {
         self.now.store(now.0, Ordering::Relaxed);
     }
@@ -61,7 +61,7 @@ impl Time {
         at != Timestamp::NEVER.0 && at <= now.0
     }
 
-    /// When a flush is due; never, if none is.
+    /// When a flush is due; `NEVER` if none is.
     pub(super) fn flush_at(&self) -> Timestamp {
         Timestamp(self.flush_at.load(Ordering::Relaxed))
     }
@@ -70,7 +70,7 @@ impl Time {
         self.flush_at.store(at.0, Ordering::Relaxed);
     }
 
-    /// The time of the flush that is due, for the one caller that must carry it out.
+    /// The time of a flush that has come due; returned to one caller, which must carry it out.
     pub(super) fn take_due_flush(&self, now: Timestamp) -> Option<Timestamp> {
         let at = self.flush_at.load(Ordering::Relaxed);
         let (never, relaxed) = (Timestamp::NEVER.0, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What the store tells of itself: counters, gauges and the parts of its memory.
+//! The store's statistics: counters, gauges and the parts of its memory.
 
 use super::flash::{Books, FlashPage, FlashTotals};
 use super::{ReplicaMemory, Store};
@@ -54,11 +54,11 @@ pub struct Memory {
     pub segments: u64,
     /// Large items.
     pub large: u64,
-    /// Memory behind no large item that is kept for the next.
+    /// Memory of free extents, kept for the next large item.
     pub large_free: u64,
     /// All indexes.
     pub index: u64,
-    /// Each of them.
+    /// Each index.
     pub replicas: Box<[ReplicaMemory]>,
     /// The ghost table.
     pub ghost: u64,
@@ -68,7 +68,7 @@ pub struct Memory {
     pub segment_bytes: u64,
     /// Number of segments in use.
     pub segments_in_use: u64,
-    /// Number of free segments with memory behind them.
+    /// Number of free segments that have memory.
     pub segments_free: u64,
     /// Retired, waiting for rings and sends.
     pub pending: u64,

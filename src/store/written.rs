@@ -1,14 +1,14 @@
-//! The keys that clients have written or deleted since a copy began: what the copy brings for them is older.
+//! Keys that clients have written or deleted since a copy began: the copy's items for them are older, and are not stored.
 //!
-//! A Bloom filter of a fixed size, so that no number of keys makes it grow. It forgets nothing, so the copy replaces and
-//! brings back nothing. Now and then it takes a key for another, whose item the copy then leaves out, which is a miss: with
-//! as many keys written as `-m` holds items of 100 bytes, for one key in 100.
+//! A Bloom filter of fixed size, so that it does not grow with the number of keys. It has no false negatives, so the copy never
+//! replaces or resurrects anything. A false positive makes the copy skip an item, which is then a miss: one key in 100 if as many
+//! keys have been written as `-m` holds items of 100 bytes.
 //!
 //! Source: Bloom, "Space/time trade-offs in hash coding with allowable errors", CACM 13 (1970).
 
 use super::item_ref::Hash;
 
-/// Part of `-m` that the filter takes, one part in this many.
+/// The filter takes one part in this many of `-m`.
 const MEMORY_PART: u64 = 64;
 const BYTES_MIN: u64 = 64 << 10;
 const BYTES_MAX: u64 = 64 << 20;
@@ -17,7 +17,7 @@ const BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct WrittenKeys {
     words: Box<[u64]>,
-    /// Everything was flushed.
+    /// All keys count as written, because everything was flushed.
     has_all: bool,
 }
 
@@ -47,7 +47,7 @@ impl WrittenKeys {
         }
     }
 
-    /// All keys, from here on.
+    /// From now on all keys count as written.
     pub(super) fn insert_all(&mut self) {
         self.has_all = true;
     }

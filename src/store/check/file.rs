@@ -1,4 +1,4 @@
-//! The memory file compared with the books: what the next process would find is what is there.
+//! Compares the memory file with the segment table: the next process would find exactly the items that are live now.
 
 use super::Faults;
 use crate::store::geometry::PAGE_BYTES;
@@ -8,7 +8,7 @@ use crate::store::write_txn::WriteTxn;
 use std::collections::HashSet;
 
 impl WriteTxn<'_> {
-    /// `named` are the items that the index names.
+    /// `named` are the items in the index.
     pub(super) fn check_file(&self, named: &HashSet<u64>, faults: &mut Faults) {
         let Some(headers) = self.segments.ledger.headers() else { return };
         for id in 1..self.segments.segments.len() as u32 {
@@ -75,7 +75,7 @@ impl WriteTxn<'_> {
         let place = (slot.offset, u64::from(slot.pages) * PAGE_BYTES);
         faults.compare(format_args!("place of large {id}"), place, (large.offset, large.bytes));
         let Some(queue) = self.segments.large_queue(id) else {
-            // It is retired, or its value is still coming: then it is dead.
+            // The item is retired, or its value is still being received: it must be marked dead.
             let is_flushed = slot.flushes != self.segments.ledger.flushes();
             let is_alive = self.item_of_large(id).1.is_alive();
             faults.unless(is_flushed || !is_alive, || format!("large {id} is in no queue, and alive"));

@@ -1,35 +1,35 @@
-//! Filling an index before its rings run: by several threads, each with tables of its own.
+//! Fills an index before its rings run, by several threads, each with tables of its own.
 
 use super::{Index, Table, table_of};
 use crate::store::item_ref::{Entry, Hash, ItemRef};
 
-/// Some neighbouring tables of an index that nobody else uses.
+/// A range of an index's tables, which one thread fills.
 pub(in crate::store) struct Tables<'i> {
     range: &'i mut [Table],
-    /// The number of the first one, and of all there are.
+    /// The number of the first table of this range, and how many tables the index has.
     first: usize,
     count: usize,
 }
 
-/// An item that is to be found, with its key's hash.
+/// An item to insert, with its key's hash.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Entrant {
     pub(in crate::store) hash: Hash,
     pub(in crate::store) item: ItemRef,
 }
 
-/// What filling asks of the items.
+/// What filling needs to know about items.
 pub(in crate::store) trait Items: Sync {
     /// The hash of the item's key.
     fn hash(&self, item: ItemRef) -> Hash;
     /// True if both have the same key.
     fn is_same_key(&self, one: ItemRef, other: ItemRef) -> bool;
-    /// True if the first is to be kept of two items with the same key.
+    /// True if of two items with the same key the first is to be kept.
     fn is_newer(&self, one: ItemRef, other: ItemRef) -> bool;
 }
 
 impl Tables<'_> {
-    /// Makes room for the table's share of `expected` entries in all tables.
+    /// Makes room in each table for its share of `expected` entries in all tables.
     pub(in crate::store) fn reserve(&mut self, expected: usize, items: &impl Items) {
         for (at, table) in self.range.iter_mut().enumerate() {
             let share = share_of(self.first + at, self.count) * expected as f64;
@@ -39,7 +39,7 @@ impl Tables<'_> {
         }
     }
 
-    /// Inserts an item; the one with the same key that does not stay, if there is one.
+    /// Inserts an item. If there is one with the same key, keeps one of the two and returns the other.
     #[inline]
     pub(in crate::store) fn insert(&mut self, entrant: Entrant, items: &impl Items) -> Option<ItemRef> {
         let Entrant { hash, item } = entrant;
@@ -57,7 +57,7 @@ impl Tables<'_> {
         None
     }
 
-    /// Gives back room that is not needed, as a running index would.
+    /// Shrinks sparse tables, as a running index would.
     pub(in crate::store) fn shrink(&mut self, items: &impl Items) {
         for table in self.range.iter_mut() {
             let entries = table.entries.get_mut();
@@ -67,7 +67,7 @@ impl Tables<'_> {
         }
     }
 
-    /// Takes the entries over from the same tables of another index.
+    /// Copies the entries of the same tables of another index.
     pub(in crate::store) fn copy(&mut self, from: &mut Self) {
         for (table, from) in self.range.iter_mut().zip(from.range.iter_mut()) {
             table.entries.get_mut().clone_from(from.entries.get_mut());
@@ -75,16 +75,16 @@ impl Tables<'_> {
     }
 }
 
-/// The part of all hashes that table `table` of `count` has.
+/// The share of all hashes that belongs to table `table` of `count`.
 fn share_of(table: usize, count: usize) -> f64 {
-    // Where `table_of` puts the borders: y = x (1 + b - b x), solved for x.
+    // The borders that `table_of` draws: y = x (1 + b - b x), solved for x.
     const B: f64 = 744_103_083.0 / (1_u64 << 31) as f64;
     let border = |y: f64| (1.0 + B - ((1.0 + B).powi(2) - 4.0 * B * y).sqrt()) / (2.0 * B);
     border((table + 1) as f64 / count as f64) - border(table as f64 / count as f64)
 }
 
 impl Index {
-    /// The tables in `parts` parts that have about as many entries each.
+    /// Divides the tables into `parts` ranges with about the same number of entries each.
     pub(in crate::store) fn parts(&mut self, parts: usize) -> Vec<Tables<'_>> {
         let count = self.tables.len();
         let mut rest = &mut *self.tables;
@@ -99,11 +99,11 @@ impl Index {
         result
     }
 
-    /// The part of [`Index::parts`] that has the table of `hash`.
+    /// The number of the range of [`Index::parts`] that contains the table of `hash`.
     #[inline]
     pub(in crate::store) fn part_of(hash: Hash, parts: usize, tables: usize) -> usize {
         let part = ((u64::from(hash.table_bits()) * parts as u64) >> 32) as usize;
-        // A border of the parts is that of a table.
+        // A range ends where a table ends.
         if part + 1 < parts && table_of(hash, tables) >= first_table(part + 1, parts, tables) {
             part + 1
         } else {
@@ -111,13 +111,13 @@ impl Index {
         }
     }
 
-    /// Counts its memory anew, after it has been filled.
+    /// Recounts the memory after filling.
     pub(in crate::store) fn recount(&self) {
         self.bytes.store(self.counted_bytes(), std::sync::atomic::Ordering::Relaxed);
     }
 }
 
-/// The table that part `part` begins with: the one that its first hash is in.
+/// The first table of range `part`: the one that contains its first hash.
 fn first_table(part: usize, parts: usize, tables: usize) -> usize {
     let bits = ((part as u64) << 32).div_ceil(parts as u64);
     table_of(Hash(bits << 18), tables)

@@ -9,23 +9,23 @@
 //! their shares differ by up to a factor of two they do so at different times: the whole is always about 60 % full,
 //! 9.7 to 10.5 bytes an item at any number of items, and growing one takes tens of microseconds.
 //!
-//! A table that is less than 3/8 of what it could hold is halved at once, so that the index follows the number of items
-//! down as well: with fewer, larger items the memory goes to them. A table that is full of tombstones rather than entries is
-//! rebuilt instead of doubled.
+//! A table that holds less than 3/8 of what it could is halved immediately, so that the index also shrinks with the number of
+//! items, and its memory goes to fewer, larger ones. A table that is full of tombstones rather than entries is rebuilt instead
+//! of doubled.
 //!
 //! A lookup compares 11 bits of hash before it touches an item. Applying a delta touches no item, except that a table which
 //! changes its size reads the keys of its items to hash them again; they are still there, because memory is reused only
 //! after this index has applied the deltas that remove its items.
 //!
-//! A flush ([`Delta::Flush`]) only moves on the generation: a table of an older one counts as empty, and is emptied when
-//! it is next written or by [`Index::drop_stale_tables`], a few at a time.
+//! A flush ([`Delta::Flush`]) only increments the generation. A table of an older generation counts as empty; it is emptied
+//! when it is next written, or by [`Index::drop_stale_tables`], a few tables at a time.
 //!
 //! # Several rings
 //! The index of one ring is touched by that ring alone: no lock. Where rings share one, each table has a lock of its own,
-//! held for one look-up or one delta, some 50 ns; only the change of a table's size takes longer. So a ring that replays
-//! waits for a ring that reads only if both want one table of thousands at the same moment, and a ring that the kernel has
-//! taken off its core in between delays those who want that table until it runs again. A lock over the whole index, held
-//! for a batch of commands, would make every write of a group wait for the batches of its other rings, under the writer lock.
+//! held for one look-up or one delta, some 50 ns; only resizing a table takes longer. So a ring that replays waits for a ring
+//! that reads only if both need the same one of thousands of tables at the same moment. If the kernel preempts a ring that
+//! holds such a lock, the rings that need that table wait until it runs again. With one lock for the whole index, held for a
+//! batch of commands, every write would wait, under the writer lock, for the batches of the other rings of its group.
 
 #![expect(unsafe_code, reason = "tables are reached through shared references, under their locks")]
 
@@ -44,12 +44,12 @@ use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// Memory a table is made for, bytes of `-m`: about 1,000 items of 64 bytes.
+/// Bytes of `-m` per table: about 1,000 items of 64 bytes.
 const BYTES_PER_TABLE: u64 = 64 << 10;
 const CACHE_LINE_BYTES: usize = 64;
-/// Lines of an item that are loaded ahead: all of one with a 30-byte key and a value of 100 bytes.
+/// Cache lines of an item that are prefetched: all of one with a 30-byte key and a value of 100 bytes.
 const PREFETCHED_LINES: usize = 3;
-/// A table of up to this many entries is not made smaller.
+/// A table for this many entries or fewer does not shrink.
 const CAPACITY_KEPT: usize = 64;
 const TABLES_MIN: usize = 64;
 const TABLES_MAX: usize = 1 << 22;
@@ -61,7 +61,7 @@ struct Table {
     lock: Lock,
 }
 
-/// The lock of a table, in the three bytes that are left over.
+/// The lock of a table, in three bytes that would otherwise be padding.
 struct Lock(RawMutex);
 
 impl Default for Lock {
@@ -75,12 +75,12 @@ const _: () = assert!(size_of::<Table>() == 40);
 /// An index.
 pub(super) struct Index {
     tables: Box<[Table]>,
-    /// Of several rings.
+    /// True if several rings use it.
     is_shared: bool,
     generation: AtomicU32,
     /// Bytes of all tables.
     bytes: AtomicU64,
-    /// The table [`Index::drop_stale_tables`] looks at next.
+    /// The table that [`Index::drop_stale_tables`] checks next.
     tidied: AtomicUsize,
 }
 
@@ -101,13 +101,13 @@ impl std::fmt::Debug for Index {
 pub(super) enum Found {
     /// The newest version of the key, expired or not.
     Item(ItemRef),
-    /// The key was there before the last flush.
+    /// The key was there, and has been flushed.
     Flushed,
     /// Nothing.
     Nothing,
 }
 
-/// A table that nobody else touches meanwhile.
+/// Exclusive access to a table.
 struct Open<'i> {
     table: &'i Table,
     is_locked: bool,
@@ -126,7 +126,7 @@ impl Open<'_> {
         unsafe { &mut *self.table.entries.get() }
     }
 
-    /// Makes the table an empty one of `generation`; the bytes that frees.
+    /// Empties the table and gives it `generation`; returns the bytes that this frees.
     fn empty(&mut self, generation: u32) -> usize {
         self.table.generation.store(generation, Ordering::Relaxed);
         std::mem::take(self.entries_mut()).allocation_size()
@@ -178,7 +178,7 @@ impl Index {
         self.tables.len()
     }
 
-    /// The table of `hash`, until the result is dropped. Nothing else of this index may be opened until then.
+    /// Exclusive access to the table of `hash`. Drop it before opening another table of this index.
     #[inline]
     fn open(&self, hash: Hash) -> Open<'_> {
         self.open_at(table_of(hash, self.tables.len()))
@@ -193,12 +193,12 @@ impl Index {
         Open { table, is_locked: self.is_shared }
     }
 
-    /// False if `table` is older than the last flush. Under its lock, that is what it is at this moment: deltas are applied
-    /// in order, and none to this table.
+    /// False if `table` is older than the last flush. The answer holds while the table is locked: deltas are applied in order,
+    /// and none is applied to this table meanwhile.
     #[inline]
     fn is_current(&self, table: &Open<'_>) -> bool {
-        // Relaxed: whoever has applied the flush has published that with Release (`Log::set_applied`), and a look-up that
-        // must not miss it has read that; one that may see either is not wrong.
+        // Relaxed: the ring that applied the flush published that with Release (`Log::set_applied`), and a look-up that must
+        // see the flush has read that with Acquire. For any other look-up both answers are right.
         table.table.generation.load(Ordering::Relaxed) == self.generation.load(Ordering::Relaxed)
     }
 
@@ -250,7 +250,7 @@ impl Index {
             }
             (Ok(mut slot), false) => *slot.get_mut() = Entry::new(new, hash),
             (Err(_), _) if cfg!(feature = "canary") => {}
-            // Going on would leave an entry that names memory which others reuse.
+            // Continuing would leave an entry that refers to reused memory.
             (Err(_), _) => panic!("a delta's old entry is not in the index"),
         }
     }
@@ -275,11 +275,11 @@ impl Index {
         }
     }
 
-    /// Drops what [`Found::Flushed`] reported, so that it is reported once.
+    /// Removes the entry that [`Found::Flushed`] reported, so that it is reported only once.
     #[cold]
     pub(super) fn forget_flushed(&self, hash: Hash) {
         let mut table = self.open(hash);
-        // Another ring may have filled the table again meanwhile.
+        // Another ring may have refilled the table since.
         if self.is_current(&table) {
             return;
         }
@@ -288,7 +288,7 @@ impl Index {
         }
     }
 
-    /// True if the index says that `hash` is at `item`.
+    /// True if the index has `hash` at `item`.
     #[inline]
     pub(super) fn contains(&self, hash: Hash, item: ItemRef) -> bool {
         let wanted = Entry::new(item, hash);
@@ -296,14 +296,14 @@ impl Index {
         self.is_current(&table) && table.entries().find(hash.0, |entry| *entry == wanted).is_some()
     }
 
-    /// Starts loading what a lookup of `hash` will touch.
+    /// Prefetches what a lookup of `hash` will touch.
     #[inline]
     pub(super) fn prefetch_table(&self, hash: Hash) {
         let table = &self.tables[table_of(hash, self.tables.len())];
         super::prefetch(std::ptr::from_ref(table).cast());
     }
 
-    /// Starts loading the item that `hash` probably is: the lines of its header, key and the front of its value.
+    /// Prefetches the item that `hash` probably belongs to: its header, its key and the front of its value.
     #[inline]
     pub(super) fn prefetch_item(&self, store: &Arc<Store>, hash: Hash) {
         let table = self.open(hash);
@@ -324,9 +324,9 @@ impl Index {
         table.entries().iter().map(|entry| entry.item()).collect()
     }
 
-    /// Looks after the next few tables: empties those of an older generation.
+    /// Checks the next few tables, and empties those of an older generation.
     pub(super) fn drop_stale_tables(&self, store: &Store, tables: usize) {
-        // Two rings that do so at once look at the same tables.
+        // Two rings that do this at the same time check the same tables.
         let from = self.tidied.load(Ordering::Relaxed);
         let generation = self.generation.load(Ordering::Relaxed);
         for at in (from..).take(tables.min(self.tables.len())).map(|at| at % self.tables.len()) {
@@ -352,7 +352,7 @@ impl Index {
         table_of(hash, self.tables.len()) == table && self.contains(hash, item)
     }
 
-    /// [`Index::bytes`], counted anew.
+    /// [`Index::bytes`], recounted.
     pub(super) fn counted_bytes(&self) -> u64 {
         let entries: usize =
             (0..self.tables.len()).map(|at| self.open_at(at).entries().allocation_size()).sum();
@@ -360,24 +360,24 @@ impl Index {
     }
 }
 
-/// True if a table has so few entries left that half its size would be enough, with room for a third more of them.
+/// True if half of the table's size would hold its entries and a third more.
 #[inline]
 fn is_sparse(entries: &HashTable<Entry>) -> bool {
     entries.len() < entries.capacity() / 8 * 3 && entries.capacity() > CAPACITY_KEPT
 }
 
-/// Makes a sparse table smaller.
+/// Shrinks a sparse table.
 #[cold]
 fn shrink(entries: &mut HashTable<Entry>, hash: impl Fn(&Entry) -> u64) {
     entries.shrink_to(entries.len() + entries.len() / 3, hash);
 }
 
-/// Entries that a table of this size can hold.
+/// The number of entries that a table of this size can hold.
 fn full_capacity(entries: &HashTable<Entry>) -> usize {
     entries.num_buckets() / 8 * 7
 }
 
-/// True if removed entries have left enough tombstones in a full table for it to go on for a while without them.
+/// True if a full table has so many tombstones that removing them makes room for a while.
 ///
 /// hashbrown would double a full table that is more than half full of entries. In a store that evicts as much as it takes
 /// in, that keeps half of the tables twice as large as their entries need: 12.9 bytes an item instead of 11, and twice as
@@ -387,7 +387,7 @@ fn has_tombstones(entries: &HashTable<Entry>) -> bool {
     entries.len() <= full_capacity(entries) / 16 * 15
 }
 
-/// Makes a table anew, of the same size, without tombstones.
+/// Rebuilds a table in the same size, without tombstones.
 #[cold]
 fn rebuild(store: &Arc<Store>, entries: &mut HashTable<Entry>) {
     let mut rebuilt = HashTable::with_capacity(full_capacity(entries));

@@ -1,24 +1,24 @@
 //! The order in which a memory file is written.
 //!
-//! A process that is killed has carried out its stores up to some point, in the order in which it made them visible; what
-//! another thread has seen is among them, and everything that had been stored before. So what the file says at any
-//! moment must be what the next process may believe. Stores that the order matters for go through here.
+//! A killed process has carried out a prefix of its stores, in the order in which they became visible. That prefix contains
+//! every store that another thread has seen, and all stores before it. So at every moment the file must say only what the next
+//! process may believe. All stores whose order matters go through this module.
 //!
-//! Source: the kernel keeps the pages of a shared mapping whatever becomes of the process (mmap(2), `MAP_SHARED`).
+//! Source: the kernel keeps the pages of a shared mapping however the process ends (mmap(2), `MAP_SHARED`).
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering, fence};
 
 #[cfg(test)]
 thread_local! {
-    /// What the simulation does after each store of this thread.
+    /// For tests: called after each store of this thread.
     pub(in crate::store) static AFTER_STORE: std::cell::RefCell<Option<Box<dyn FnMut()>>> =
         const { std::cell::RefCell::new(None) };
-    /// Makes marks of death come late, with the next write, which the simulation must find out; and the item that waits.
+    /// For tests: delays each mark of death until the next write, which the test of kills must detect.
     pub(in crate::store) static IS_LATE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     pub(in crate::store) static LATE: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
-/// A moment at which the process may be killed.
+/// A point at which a test may kill the process.
 #[inline]
 pub(in crate::store) fn stored() {
     #[cfg(test)]
@@ -31,21 +31,21 @@ pub(in crate::store) fn stored() {
     }
 }
 
-/// Stores a word behind everything that was stored before.
+/// Stores a word after everything that was stored before.
 #[inline]
 pub(in crate::store) fn store(word: &AtomicU64, value: u64) {
     word.store(value, Ordering::Release);
     stored();
 }
 
-/// As [`store`], half a word or less.
+/// As [`store`], for half a word or less.
 #[inline]
 pub(in crate::store) fn store_short(word: &AtomicU16, value: u16) {
     word.store(value, Ordering::Release);
     stored();
 }
 
-/// As [`store`], and nothing that is stored afterwards comes before it.
+/// As [`store`], and also before everything that is stored later.
 pub(in crate::store) fn store_first(word: &AtomicU64, value: u64) {
     store(word, value);
     fence(Ordering::Release);

@@ -1,4 +1,4 @@
-//! What a memory file says of its segments and large items, beside the items themselves.
+//! The segment headers and the extent table of a memory file.
 //!
 //! ```text
 //!  file      [superblock, a page] [segment headers] [extent table] … [segments, extents of large items]
@@ -8,11 +8,11 @@
 //!  slot      [u32 pages | u8 queue | u8 in use] [u64 offset] [u64 sequence] [u64 flushes]
 //! ```
 //!
-//! The sequence numbers are the order of the queues. A segment or extent counts only while `flushes` is the superblock's.
-//! The first word of each is stored last when it comes into use, and first when it goes out of use; the memory is
-//! not reused before.
+//! The sequence numbers give the order of the queues. A segment or extent counts only if its `flushes` equals the superblock's.
+//! The first word of a header or slot is stored last when the segment or extent comes into use, and first when it is freed; its
+//! memory is not reused before that.
 //!
-//! The extent table is as long as there may ever be large items; it gets its memory little by little.
+//! The extent table has a slot for every large item that there may ever be; it gets memory as slots are used.
 
 #![expect(unsafe_code, reason = "reads and writes words of a mapping")]
 
@@ -28,21 +28,21 @@ const HEADER_WORDS: u64 = 4;
 const HEADER_BYTES: u64 = HEADER_WORDS * 8;
 /// The segments begin at a multiple of this, which is the largest page of most systems.
 const ALIGNMENT: u64 = 2 << 20;
-/// Slots of the extent table that get memory at a time.
+/// Slots of the extent table that get memory together.
 const SLOTS_STEP: u64 = 2048;
 
 const IN_USE: u64 = 1 << 40;
 const QUEUE_SHIFT: u32 = 32;
 
-/// Where the parts of a memory file lie.
+/// The layout of a memory file.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Sections {
     segments: u64,
     extents: u64,
-    /// Where segments and extents begin.
+    /// Start of the segments and extents.
     pub(in crate::store) region: u64,
     slots: u64,
-    /// Of the file.
+    /// Length of the file.
     pub(in crate::store) bytes: u64,
 }
 
@@ -57,7 +57,7 @@ impl Sections {
 }
 
 impl Sections {
-    /// Where the segment headers begin, the extent table, and what items lie in.
+    /// Starts of the segment headers, the extent table, and item memory.
     pub(super) fn starts(&self) -> [u64; 3] {
         [self.segments, self.extents, self.region]
     }
@@ -71,7 +71,7 @@ pub(in crate::store) struct SegmentHeader {
     pub(in crate::store) sequence: u64,
     pub(in crate::store) flushes: u64,
     pub(in crate::store) opened: Timestamp,
-    /// Its words belong together.
+    /// True if its checksum is right.
     pub(in crate::store) is_intact: bool,
 }
 
@@ -97,7 +97,7 @@ pub(super) fn check_of(id: u32, queue: u8, sequence: u64, flushes: u64, opened: 
 }
 
 impl Headers {
-    /// The headers in `map`, which begins where the file does.
+    /// The headers in `map`, which starts at the start of the file.
     pub(super) fn new(map: Region, sections: Sections) -> Self {
         Self { map, sections }
     }
@@ -123,7 +123,7 @@ impl Headers {
         self.word(word as u64 * 8).load(Ordering::Relaxed)
     }
 
-    /// Sets it, behind everything that was stored before.
+    /// Sets it, after everything that was stored before.
     pub(in crate::store) fn set(&self, word: Word, value: u64) {
         store(self.word(word as u64 * 8), value);
     }
@@ -131,12 +131,12 @@ impl Headers {
     /// Sets it to `new` if it is `old`.
     pub(in crate::store) fn replace(&self, word: Word, old: u64, new: u64) {
         let word = self.word(word as u64 * 8);
-        // Whatever it is instead is newer.
+        // Any other value is newer.
         let _ = word.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed);
         super::durable::stored();
     }
 
-    /// Writes what a new file is for. It is ours with the first word, and used with the last ([`Headers::finish_identity`]).
+    /// Writes the fixed words of a new file. The first makes it ours; the last makes it valid ([`Headers::finish_identity`]).
     pub(super) fn write_identity(&self, identity: Identity) {
         for (at, word) in identity.words().into_iter().enumerate() {
             store_first(self.word(at as u64 * 8), word);
@@ -161,7 +161,7 @@ impl Headers {
         Some(SegmentHeader { used: first as u32, queue, sequence, flushes, opened, is_intact })
     }
 
-    /// Segment `id`, which is free, comes into use.
+    /// Records that segment `id`, which was free, is in use.
     pub(super) fn open_segment(&self, id: u32, header: &SegmentHeader) {
         let &SegmentHeader { queue, sequence, flushes, opened, .. } = header;
         store_first(self.segment_word(id, 0), 0);
@@ -172,10 +172,10 @@ impl Headers {
         store(self.segment_word(id, 0), IN_USE | u64::from(queue) << QUEUE_SHIFT);
     }
 
-    /// The first `used` bytes of segment `id` are items.
+    /// Records that the first `used` bytes of segment `id` are items.
     pub(super) fn cover(&self, id: u32, used: u32) {
         let word = self.segment_word(id, 0);
-        // Relaxed: written under the writer lock alone.
+        // Relaxed: written only under the writer lock.
         let first = word.load(Ordering::Relaxed);
         assert!(first & IN_USE != 0, "a segment is opened before it is used");
         if first as u32 != used {
@@ -183,7 +183,7 @@ impl Headers {
         }
     }
 
-    /// Segment `id` is free.
+    /// Records that segment `id` is free.
     pub(in crate::store) fn free_segment(&self, id: u32) {
         store_first(self.segment_word(id, 0), 0);
     }
@@ -214,11 +214,11 @@ impl Headers {
         Ok(())
     }
 
-    /// The slot of large item `id`; `None` if it is not in use. Some of its words may be nonsense.
+    /// The slot of large item `id`; `None` if it is not in use. Its words may be corrupt.
     pub(in crate::store) fn slot(&self, id: u32) -> Option<Slot> {
         let word = |at| self.slot_word(id, at).load(Ordering::Acquire);
         let first = word(0);
-        // No extent has no pages.
+        // Every extent has pages.
         let pages = if first >> 40 == IN_USE >> 40 { first as u32 } else { 0 };
         (first != 0).then(|| Slot {
             pages,
@@ -229,7 +229,7 @@ impl Headers {
         })
     }
 
-    /// Large item `id`, which is dead yet, comes into use.
+    /// Records large item `id`, which is still dead.
     pub(super) fn open_slot(&self, id: u32, slot: &Slot) {
         let &Slot { offset, pages, queue, sequence, flushes } = slot;
         store_first(self.slot_word(id, 0), 0);
@@ -239,7 +239,7 @@ impl Headers {
         store(self.slot_word(id, 0), IN_USE | u64::from(queue) << QUEUE_SHIFT | u64::from(pages));
     }
 
-    /// It moves to the end of `queue`.
+    /// Records that large item `id` moves to the end of `queue`.
     pub(super) fn requeue_slot(&self, id: u32, queue: u8, sequence: u64) {
         store(self.slot_word(id, 2), sequence);
         let word = self.slot_word(id, 0);
@@ -247,19 +247,19 @@ impl Headers {
         store(word, IN_USE | u64::from(queue) << QUEUE_SHIFT | first & u64::from(u32::MAX));
     }
 
-    /// Its memory is free.
+    /// Records that the memory of large item `id` is free.
     pub(in crate::store) fn free_slot(&self, id: u32) {
         if u64::from(id) < self.slots() {
             store_first(self.slot_word(id, 0), 0);
         }
     }
 
-    /// All of superblock and segment headers gets memory, and what is in use of the extent table.
+    /// Gives memory to the superblock, the segment headers and the used part of the extent table.
     pub(in crate::store) fn commit(&self) -> nix::Result<()> {
         self.map.commit(0, self.sections.extents + self.slots() * HEADER_BYTES)
     }
 
-    /// All of the file is written to its device.
+    /// Writes the whole file to its device.
     pub(in crate::store) fn sync(&self) -> nix::Result<()> {
         self.map.sync()
     }

@@ -1,4 +1,4 @@
-//! For the fuzzer: where the parts of a memory file lie, and how its checksums are made right again.
+//! For the fuzzer: locates the parts of a memory file, and recomputes its checksums.
 
 use super::headers::{Sections, check_of};
 use super::superblock::checksum;
@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::store::geometry::Geometry;
 use std::ops::Range;
 
-/// Words of the superblock that its checksum is over.
+/// Words of the superblock that its checksum covers.
 const IDENTITY_WORDS: usize = 6;
 const WORD_BYTES: usize = 8;
 const HEADER_BYTES: usize = 32;
@@ -16,7 +16,7 @@ fn sections(memory_limit: u64, address_space: u64) -> (Sections, Geometry) {
     (Sections::of(geometry), geometry)
 }
 
-/// Superblock, segment headers, the front of the extent table, and what items lie in: ranges of a file for these sizes.
+/// The ranges of superblock, segment headers, start of the extent table, and item memory in a file for these sizes.
 #[doc(hidden)]
 pub fn memory_file_sections(memory_limit: u64, address_space: u64) -> [Range<usize>; 4] {
     let (sections, geometry) = sections(memory_limit, address_space);
@@ -25,7 +25,7 @@ pub fn memory_file_sections(memory_limit: u64, address_space: u64) -> [Range<usi
     [0..17 * WORD_BYTES, segments..headers_end, extents..extents + 4096, region..sections.bytes as usize]
 }
 
-/// Makes superblock and segment headers look as if they had been written as they are.
+/// Recomputes the checksums of superblock and segment headers.
 #[doc(hidden)]
 pub fn mend_memory_file(bytes: &mut [u8], memory_limit: u64, address_space: u64) {
     let word = |bytes: &[u8], at: usize| {

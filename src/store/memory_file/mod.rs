@@ -1,28 +1,27 @@
-//! The memory file (`-e`): all that the store holds lies in a file, and the next process goes on with it, however this one
-//! ends.
+//! The memory file (`-e`): the store's items lie in a file, and the next process continues with them, however this one ends.
 //!
-//! The memory is a log of items that describe themselves, so the file needs little more than them: the [`superblock`], and
-//! a word or two for each segment and large item ([`headers`]). Indexes, queues and sums are made anew (`restore`).
+//! Items describe themselves, so the file needs little else: the [`superblock`], and a few words for each segment and large item
+//! ([`headers`]). Indexes, queues and sums are rebuilt (`restore`).
 //!
 //! # What the file says at any moment
-//! An item is there for the next process if its unit is in use and no flush has come since that was opened, and if it is
-//! *alive*: a bit of its own head. It is born dead, alive when it is published, and dead when it leaves the index.
-//! Under the writer lock, in this order, each visible to others before the next (`durable`):
+//! The next process finds an item if its segment or extent is in use, if there was no flush since that was opened, and if the
+//! item is *alive*, which is a bit in its head. An item is written dead, becomes alive when it is published, and dead again when
+//! it leaves the index. A write does this under the writer lock, and each step is visible to others before the next (`durable`):
 //!
 //! 1. head and value, dead
 //! 2. `used` of its segment covers it; or the slot of a large item is in use, at the end of its queue
 //! 3. CAS uniques up to its own are reserved
 //! 4. the new version is alive
 //! 5. the old version is dead
-//! 6. the delta is in the log: other rings see the new version; then the client is told
+//! 6. the delta is in the log, and other rings see the new version; then the client gets its reply
 //!
-//! So nothing that anybody has seen is missing, and nothing is there that anybody has seen gone. A process that is killed
-//! between 4 and 5 leaves two versions, of which either is right, because nobody has seen the new one: the next process
-//! keeps one. A write that only removes has step 5 alone; a touch or a mark is one word of the head, in front of its delta.
-//! A flush is one store in front of its delta: the superblock's number of flushes. Segments that were opened before it
-//! are closed, and a value that was being received into one is copied when it is complete.
+//! So nothing is missing that a client has seen, and nothing is there that a client has seen gone. A process that is killed
+//! between 4 and 5 leaves two versions. Either is right, because nobody has seen the new one; the next process keeps one of
+//! them. A removal has step 5 alone. A touch or a mark changes one word of the head, before its delta. A flush is one store
+//! before its delta: the superblock's number of flushes. Segments that were opened before a flush are closed, and a value that
+//! was being received into one of them is copied when it is complete.
 //!
-//! Memory is reused when its unit says free.
+//! Memory is reused only after its segment or extent is recorded as free.
 
 pub(in crate::store) mod durable;
 mod headers;
@@ -46,10 +45,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use superblock::{Identity, LAYOUT_VERSION, SUPERBLOCK_BYTES};
 
-/// A clock that begins now shows this: `Timestamp` keeps 0 and 1 for itself.
+/// The first second of a new clock: `Timestamp` reserves 0 and 1.
 const FIRST_SECOND: u64 = 2;
 
-/// What a memory file is opened for.
+/// The settings that a memory file is opened with.
 #[derive(Clone, Copy, Debug)]
 pub struct Occasion {
     /// `-m`, bytes.
@@ -58,20 +57,20 @@ pub struct Occasion {
     pub item_size_max: u64,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: [u8; 16],
-    /// What the system's clock says.
+    /// The time of the system's clock.
     pub unix_now: u64,
-    /// Bytes of address space; `None` for as much as is good. Little is for tests.
+    /// Bytes of address space; `None` chooses. Tests set it low.
     pub address_space: Option<u64>,
 }
 
-/// What has been found in a memory file.
+/// What was found in a memory file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing: it is new.
     Empty,
-    /// Its superblock says that the rest can be used.
+    /// Its superblock is valid and fits the settings.
     Usable,
-    /// It is ours, and of no use, for this reason.
+    /// It is ours, but cannot be used, for this reason.
     Useless(String),
 }
 
@@ -87,14 +86,14 @@ pub struct MemoryFile {
     now: Timestamp,
 }
 
-/// Why a memory file is left alone, and the start refused.
+/// Why a memory file is not touched, and the server does not start.
 #[derive(Debug)]
 pub enum MemoryFileError {
-    /// A directory, a device.
+    /// It is a directory or a device.
     NotAFile,
-    /// Something else is in it.
+    /// It contains something else.
     Foreign,
-    /// No address space is that long.
+    /// The address space is too small for it.
     TooMuchMemory,
     /// It cannot be read.
     Unreadable(io::Error),
@@ -123,7 +122,7 @@ impl MemoryFile {
     /// Reads the superblock of `file`, which is open for reading and writing. Never writes.
     ///
     /// # Errors
-    /// [`MemoryFileError`]: the file is to be left alone.
+    /// [`MemoryFileError`]: the file must not be touched.
     pub fn open(file: File, occasion: &Occasion) -> Result<Self, MemoryFileError> {
         let &Occasion { memory_limit, item_size_max, unix_now, address_space, .. } = occasion;
         let geometry =
@@ -155,7 +154,7 @@ impl MemoryFile {
             None => Verdict::Usable,
         };
         if memory_file.verdict == Verdict::Usable {
-            // A clock that was set back does not bring back what has expired.
+            // Expired items stay expired when the system's clock was set back.
             memory_file.unix_start = found.unix_start.min(unix_now.saturating_sub(found.last_second));
             let now = (unix_now - memory_file.unix_start).min(u64::from(u32::MAX));
             memory_file.now = Timestamp(now as u32);
@@ -163,7 +162,7 @@ impl MemoryFile {
         Ok(memory_file)
     }
 
-    /// The superblock; `None` if the file has been made, and nothing was written to it.
+    /// The superblock; `None` if the file has just been created and nothing was written to it.
     fn read_superblock(
         &self,
         metadata: &std::fs::Metadata,
@@ -174,12 +173,12 @@ impl MemoryFile {
         if let Some(found) = superblock::read(&bytes) {
             return Ok(Some(found));
         }
-        // A process that was killed when it had made the file leaves a page of zeros at most.
+        // A process that was killed right after creating the file leaves at most a page of zeros.
         let is_blank = bytes.iter().all(|&byte| byte == 0) && metadata.blocks() * 512 <= metadata.blksize();
         if is_blank { Ok(None) } else { Err(MemoryFileError::Foreign) }
     }
 
-    /// Why the file that `found` stands in cannot be used.
+    /// Why the file whose superblock is `found` cannot be used.
     fn fault_of(&self, found: &superblock::Found, length: u64) -> Option<String> {
         let (was, is) = (&found.identity, &self.identity);
         let mib = |bytes: u64| bytes >> 20;
@@ -222,19 +221,19 @@ impl MemoryFile {
         &self.verdict
     }
 
-    /// True if it was opened for a store of these sizes.
+    /// True if it was opened with these sizes.
     pub(super) fn is_for(&self, memory_limit: u64, item_size_max: u64) -> bool {
         self.identity.memory_limit == memory_limit && self.identity.item_size_max == item_size_max
     }
 
-    /// Gives back all that is in the file, and makes it as long as it must be. Mappings of it stay.
+    /// Discards the content of the file, and gives it the required length. Mappings of it stay valid.
     ///
     /// # Errors
-    /// It may not be as long.
+    /// The file may not become that long.
     pub(super) fn empty(&self) -> nix::Result<()> {
         let (most, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
         if self.length() > most {
-            // To try would end the process (SIGXFSZ).
+            // Trying would end the process (SIGXFSZ).
             return Err(Errno::EFBIG);
         }
         let set_length = |bytes| {
@@ -255,10 +254,10 @@ impl MemoryFile {
         Ok((headers, Region::map(&self.file, sections.region, self.geometry.bytes)?))
     }
 
-    /// From here on the file is this process's, and is not what was stopped cleanly any more.
+    /// Marks the file as used by this process, and no longer as stopped cleanly.
     ///
     /// # Errors
-    /// That does not reach its device.
+    /// The mark could not be written to the device.
     pub(super) fn begin(&self, headers: &Headers, is_new: bool) -> nix::Result<()> {
         if is_new {
             headers.write_identity(self.identity);
@@ -276,13 +275,13 @@ impl MemoryFile {
         if was_clean { headers.sync() } else { Ok(()) }
     }
 
-    /// Unix time at which the store's clock showed or would have shown `Timestamp(0)`: that of the first process that wrote
-    /// the file, or earlier if the system's clock has been set back since.
+    /// Unix time of `Timestamp(0)`: that of the first process that wrote the file, or earlier if the system's clock has been set
+    /// back since.
     pub fn unix_start(&self) -> u64 {
         self.unix_start
     }
 
-    /// What the store's clock shows at present; never less than the last process has seen.
+    /// The present time of the store's clock; never before the last second that the previous process saw.
     pub fn now(&self) -> Timestamp {
         self.now
     }

@@ -1,15 +1,15 @@
-//! The memory of a file: claimed and given back by ranges.
+//! Claims and frees the memory of a file, range by range.
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use std::fs::File;
 
-/// Times an interrupted request is made again.
+/// How often an interrupted call is retried.
 const TRIES: u32 = 64;
 
 #[cfg(test)]
 thread_local! {
-    /// Bytes that the file system still has for this thread's files, in tests of a full one.
+    /// For tests of a full file system: bytes that it still gives to files of this thread.
     pub(in crate::store) static LEFT: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
@@ -27,24 +27,24 @@ pub(super) fn allocate(file: &File, offset: u64, bytes: u64) -> nix::Result<()> 
         }
     }
     if result.is_err() {
-        // Some file systems keep what they could give.
+        // Some file systems keep what they allocated before they failed.
         free(file, offset, bytes);
     }
     result
 }
 
-/// Gives back the memory of a range; it reads as zero afterwards.
+/// Frees the memory of a range; it reads as zero afterwards.
 pub(super) fn free(file: &File, offset: u64, bytes: u64) {
     let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     for _ in 0..TRIES {
         if fallocate(file, flags, offset as i64, bytes as i64) != Err(Errno::EINTR) {
-            // What cannot be given back stays the file's, and is used again.
+            // On failure the memory stays with the file, and is reused.
             return;
         }
     }
 }
 
-/// Bytes that the file's system has left.
+/// Free bytes of the file system.
 pub(super) fn available(file: &File) -> u64 {
     #[cfg(test)]
     if let Some(left) = LEFT.get() {

@@ -1,4 +1,4 @@
-//! Pages of the heap's, under Miri, which knows no mappings.
+//! Memory from the heap, for Miri, which does not support mappings.
 
 #![expect(unsafe_code, reason = "owns the allocation")]
 
@@ -9,22 +9,22 @@ fn layout(bytes: usize) -> nix::Result<Layout> {
     Layout::from_size_align(bytes, 4096).map_err(|_| nix::errno::Errno::ENOMEM)
 }
 
-/// `bytes` of memory that is zero.
+/// Allocates `bytes` of zeroed memory.
 pub(super) fn reserve(bytes: usize) -> nix::Result<NonNull<u8>> {
     assert!(bytes > 0, "something is reserved");
     // SAFETY: the size is not zero.
     NonNull::new(unsafe { alloc_zeroed(layout(bytes)?) }).ok_or(nix::errno::Errno::ENOMEM)
 }
 
-/// Maps a file: here there is none.
+/// Maps a file: not supported here.
 pub(super) fn map(_file: &std::fs::File, _offset: u64, _bytes: usize) -> nix::Result<NonNull<u8>> {
     Err(nix::errno::Errno::ENODEV)
 }
 
-/// Loads a range: it is there.
+/// Loads a range: nothing to do.
 pub(super) fn load(_start: NonNull<u8>, _bytes: usize) {}
 
-/// Asks for large pages: the heap has none.
+/// Asks for large pages: nothing to do.
 #[expect(clippy::unnecessary_wraps, reason = "mappings can refuse")]
 pub(super) fn advise_large(_start: NonNull<u8>, _bytes: usize) -> nix::Result<()> {
     Ok(())
@@ -39,7 +39,7 @@ pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
     unsafe { start.write_bytes(0, bytes) };
 }
 
-/// Gives back what [`reserve`] returned.
+/// Frees what [`reserve`] returned.
 ///
 /// # Safety
 /// It was reserved with this length, and nothing in it is referred to.

@@ -1,4 +1,4 @@
-//! Pages of the kernel's: claimed as address space, used as they are touched.
+//! Memory mapped by the kernel: reserved as address space, and used as it is touched.
 
 #![expect(unsafe_code, reason = "owns the mapping")]
 
@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::Once;
 
-/// `bytes` of address space; no memory is used yet.
+/// Reserves `bytes` of address space; no memory is used yet.
 pub(super) fn reserve(bytes: usize) -> nix::Result<NonNull<u8>> {
     let length = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
     let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -29,7 +29,7 @@ pub(super) fn map(file: &File, offset: u64, bytes: usize) -> nix::Result<NonNull
     Ok(base.cast())
 }
 
-/// Maps the pages that a range has memory for, in one go; a hint.
+/// Maps all pages of a range that have memory, in one call; a hint.
 pub(super) fn load(start: NonNull<u8>, bytes: usize) {
     const MADV_POPULATE_READ: i32 = 22;
     // SAFETY: the advice changes the contents of no memory, whosever it is.
@@ -42,7 +42,7 @@ pub(super) fn advise_large(start: NonNull<u8>, bytes: usize) -> nix::Result<()> 
     unsafe { madvise(start.cast(), bytes, MmapAdvise::MADV_HUGEPAGE) }
 }
 
-/// Gives back the memory, not the addresses; it reads as zero afterwards.
+/// Frees the memory of a range, but keeps the addresses; it reads as zero afterwards.
 ///
 /// # Safety
 /// The range is whole pages of one reservation, and nothing in it is referred to.
@@ -50,13 +50,13 @@ pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
     // SAFETY: the range lies in a private mapping, and the caller gave up every reference into it.
     let mut result = unsafe { madvise(start.cast(), bytes, MmapAdvise::MADV_DONTNEED) };
     if result == Err(Errno::EINVAL) {
-        // Locked memory (-k) wants to be asked by another name. Source: madvise(2).
+        // Locked memory (-k) needs different advice. Source: madvise(2).
         // SAFETY: as above.
         let refused = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED_LOCKED) };
         result = Errno::result(refused).map(drop);
     }
     if let Err(errno) = result {
-        // It stays ours, and is used again.
+        // On failure the memory stays ours, and is reused.
         static IS_TOLD: Once = Once::new();
         IS_TOLD.call_once(|| {
             tracing::warn!(
@@ -67,7 +67,7 @@ pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
     }
 }
 
-/// Gives back what [`reserve`] returned.
+/// Unmaps what [`reserve`] returned.
 ///
 /// # Safety
 /// It was reserved with this length, and nothing in it is referred to.

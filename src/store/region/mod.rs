@@ -1,13 +1,13 @@
-//! The reserved mapping that holds every item: address space is claimed once, memory as it fills.
+//! The reserved mapping that contains every item: address space is claimed once, memory as it fills.
 //!
 //! ```text
-//! offset 0        one segment of nothing, so that offset 0 can mean "no item"
+//! offset 0        one unused segment, so that offset 0 can mean "no item"
 //!        ...      segments 1, 2, 3, … of one size
 //! large_base ...  extents of whole pages, one large item each
 //! ```
 //!
-//! A memory file is mapped whole and shared: its memory is the file's, and is claimed before it is touched
-//! ([`Region::commit`]), since a page that the file system has no room for would kill the process.
+//! A memory file is mapped as a whole, and shared. Its memory is claimed before it is touched ([`Region::commit`]), because
+//! touching a page for which the file system has no room would kill the process.
 //!
 //! Relies on anonymous memory being zero and on the kernel overcommitting a `MAP_NORESERVE` mapping; where address
 //! space is limited (`ulimit -v`, strict overcommit) the caller asks for less. Does not know what it holds.
@@ -27,7 +27,7 @@ use std::ptr::NonNull;
 pub(super) struct Region {
     base: NonNull<u8>,
     bytes: usize,
-    /// What is mapped, and from where on; `None` for anonymous memory.
+    /// The file that is mapped, and from which offset on; `None` for anonymous memory.
     backing: Option<(File, u64)>,
 }
 
@@ -49,7 +49,8 @@ impl Region {
         Ok(Self { base, bytes: bytes as usize, backing: Some((file, offset)) })
     }
 
-    /// Makes sure that there is memory for whole pages of a file; of anonymous memory there is, or the process is killed.
+    /// Makes sure that whole pages of a file have memory. Anonymous memory needs nothing: if there is none left, the kernel
+    /// kills the process.
     ///
     /// # Errors
     /// The file system has no room.
@@ -59,17 +60,17 @@ impl Region {
         file_space::allocate(file, start + offset, bytes)
     }
 
-    /// Bytes that the file system could still give.
+    /// Free bytes of the file system; `u64::MAX` for anonymous memory.
     pub(super) fn available(&self) -> u64 {
         self.backing.as_ref().map_or(u64::MAX, |(file, _)| file_space::available(file))
     }
 
-    /// Writes what is in a file to its device.
+    /// Writes the file to its device.
     pub(super) fn sync(&self) -> nix::Result<()> {
         self.backing.as_ref().map_or(Ok(()), |(file, _)| file.sync_all().map_err(|error| errno_of(&error)))
     }
 
-    /// Loads whole pages that are about to be read one after the other.
+    /// Loads whole pages that are about to be read in order.
     pub(super) fn load(&self, offset: u64, bytes: u64) {
         assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
         pages::load(self.at(offset), bytes as usize);
@@ -92,9 +93,9 @@ impl Region {
         pages::advise_large(self.base, bytes as usize)
     }
 
-    /// Gives the memory behind whole pages back to the kernel; they read as zero afterwards.
+    /// Gives the memory of whole pages back to the kernel; they read as zero afterwards.
     ///
-    /// The caller owns the range: no item in it can be reached any more.
+    /// The caller owns the range: no item in it is reachable any more.
     pub(super) fn discard(&self, offset: u64, bytes: u64) {
         assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
         if let Some((file, start)) = &self.backing {

@@ -1,4 +1,4 @@
-//! From segments to an index, by several threads.
+//! Builds an index from the items of all segments, by several threads.
 
 use super::survey::Survey;
 use super::walk::{Tally, Walker};

@@ -1,4 +1,4 @@
-//! Reading the items of a segment that may hold anything.
+//! Reads the items of a segment whose bytes may be corrupt in any way.
 
 #![expect(unsafe_code, reason = "reads items of a memory file")]
 

@@ -1,37 +1,38 @@
-//! Which large items stand in the way of an extent in one piece.
+//! Finds the large items to evict to make one contiguous extent.
 
 use super::{EvictionUnit, SegmentTable};
 use crate::store::arena::Arena;
 
-/// Places looked at: the largest free extents with and without memory, and large items on their way out.
-const PLACES_MAX: usize = 8;
-/// Extents looked at from one place on.
+/// Starting points of each kind: the largest free extents with memory and without, and retired large items.
+const STARTS_MAX: usize = 8;
+/// Extents examined from one starting point on.
 const WALK_MAX: usize = 4096;
 
-/// A range of extents that would serve.
+/// A range of extents that is long enough.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Window {
-    /// The large items in it that can be found.
+    /// The live large items in it.
     pub(in crate::store) ids: Vec<u32>,
-    /// Bytes of those.
+    /// Their bytes.
     bytes: u64,
 }
 
 impl SegmentTable {
-    /// Of a few ranges of `bytes` the one with the least to evict; `None` if sends or receives hold a part of each.
+    /// Compares a few ranges of `bytes`, and returns the one with the least to evict; `None` if sends or receives hold a part of
+    /// each.
     pub(in crate::store) fn window(&self, arena: &Arena, bytes: u64) -> Option<Window> {
         let retired = self.retired.iter().filter_map(|&(unit, _)| match unit {
             EvictionUnit::Large(id) => Some(self.large_items[id as usize].offset),
             EvictionUnit::Segment(_) => None,
         });
         let any = self.large_items.iter().next().map(|(_, large)| large.offset);
-        let places = self.extents.largest(PLACES_MAX).chain(retired.take(PLACES_MAX)).chain(any);
-        places.filter_map(|place| self.window_at(arena, place, bytes)).min_by_key(|window| window.bytes)
+        let starts = self.extents.largest(STARTS_MAX).chain(retired.take(STARTS_MAX)).chain(any);
+        starts.filter_map(|start| self.window_at(arena, start, bytes)).min_by_key(|window| window.bytes)
     }
 
-    fn window_at(&self, arena: &Arena, place: u64, bytes: u64) -> Option<Window> {
+    fn window_at(&self, arena: &Arena, start: u64, bytes: u64) -> Option<Window> {
         let mut window = Window::default();
-        let start = self.extents.start_of_free(place);
+        let start = self.extents.start_of_free(start);
         let mut at = start;
         for _ in 0..WALK_MAX {
             if at - start >= bytes {

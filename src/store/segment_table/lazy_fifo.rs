@@ -1,29 +1,29 @@
-//! A queue of units, in which a unit that has left it otherwise than by its front is still mentioned.
+//! A FIFO of units with lazy deletion: a unit that is removed from the middle leaves a stale entry.
 //!
 //! ```text
-//! front ─► kept kept kept │ nothing nothing … │ not looked at yet …
+//! front ─► kept kept kept │ nothing nothing … │ not yet examined …
 //!                        write               read
 //! ```
 //!
-//! Old entries are dropped by moving the current ones together, a few at a time: doing it in one go would take
-//! milliseconds of the writer lock with hundreds of thousands of large items.
+//! Stale entries are dropped by moving the current ones together, a few at a time. With hundreds of thousands of large items,
+//! doing it all together would take milliseconds under the writer lock.
 
 use super::EvictionUnit;
 use std::collections::VecDeque;
 
-/// A unit, with the epoch by which an old entry of it is told from a current one.
+/// A unit, and its epoch, which tells a current entry from a stale one.
 pub(super) type FifoEntry = (EvictionUnit, u32);
 
-/// What stands where an entry was moved from. Segment 0 is never in use.
+/// Replaces an entry that was moved. Segment 0 is never in use.
 const NOTHING: FifoEntry = (EvictionUnit::Segment(0), u32::MAX);
-/// Entries looked at for each unit that is retired while there is something to drop.
+/// Entries examined for each unit that is retired while there are stale entries.
 const STEP: usize = 8;
 
 /// The queue.
 #[derive(Debug, Default)]
 pub(super) struct LazyFifo {
     queue: VecDeque<FifoEntry>,
-    /// Where the next current entry is moved to, and the next that is looked at; both 0 between two rounds.
+    /// Where the next current entry is moved to, and the next entry to examine; both 0 between rounds.
     write: usize,
     read: usize,
 }
@@ -47,7 +47,7 @@ impl LazyFifo {
         self.queue.pop_front()
     }
 
-    /// Looks at a few entries if there are more than `len_max` or a round has been begun.
+    /// Examines a few entries if there are more than `len_max`, or if a round is under way.
     pub(super) fn drop_old(&mut self, len_max: usize, is_current: impl Fn(FifoEntry) -> bool) {
         if self.read == 0 && self.queue.len() <= len_max {
             return;
@@ -85,7 +85,7 @@ mod tests {
                 expected.push_back(entry);
             }
             entries.drop_old(200, is_current);
-            // Now and then one goes by the front, as the next victim.
+            // Now and then one leaves by the front, as the next victim.
             if random.u8(..5) == 0 {
                 while let Some(front) = entries.pop_front() {
                     if is_current(front) {

@@ -1,15 +1,14 @@
-//! Room that is kept for one writer until it comes back for it.
+//! Keeps room for one writer until it retries.
 //!
-//! What a large value needs is made in many turns, and between them others would take it, so that it might never be
-//! enough. So the first writer that lacks room is promised it: for all others that much less is free, and what they evict
-//! ahead of need is for it too. One promise stands at a time; who made it is told by the hash of the key. It lapses when
-//! nobody comes back for it.
+//! Room for a large value is made in many transactions. Other writers would take it in between, and there might never be enough.
+//! So the first writer that lacks room gets a promise: to all others that much less is free, and what they evict proactively is
+//! for it too. There is one promise at a time. The hash of the key tells whose it is. It lapses if the writer does not retry.
 
 use super::{Need, SegmentTable};
 use crate::clock::Timestamp;
 use crate::store::item_ref::Hash;
 
-/// Seconds after which nobody is expected to come back.
+/// Seconds after which a promise lapses.
 const LAPSE_SECS: u32 = 1;
 
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +25,7 @@ impl SegmentTable {
         self.promise.map_or(0, |promise| promise.bytes)
     }
 
-    /// The writer of this key has come back: what was kept for it is there for it. Lets go of what nobody came back for.
+    /// The writer of this key retries: what was kept for it becomes free for it. Also ends a promise that has lapsed.
     #[inline]
     pub(in crate::store) fn redeem(&mut self, hash: Hash) {
         if let Some(promise) = self.promise
@@ -36,7 +35,7 @@ impl SegmentTable {
         }
     }
 
-    /// Keeps room for the writer of this key, unless another has been promised some. With -M all that is accepted finds its
+    /// Keeps room for the writer of this key, unless another has a promise. Not needed with -M, where every accepted write finds
     /// room.
     pub(in crate::store) fn promise(&mut self, hash: Hash, need: Need) {
         let bytes = match need {
@@ -49,7 +48,7 @@ impl SegmentTable {
         }
     }
 
-    /// Breaks a promise that keeps another from room that cannot be made; false if there is none.
+    /// Breaks another writer's promise when no more room can be made; false if there is none.
     pub(in crate::store) fn break_promise(&mut self) -> bool {
         self.promise.take().is_some()
     }

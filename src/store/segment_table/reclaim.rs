@@ -1,21 +1,21 @@
-//! Sealed segments by how much of them is dead: which one gives the most for copying what is left in it.
+//! Sealed segments, ordered by how much of them is dead: the first gains the most for copying what is left.
 //!
 //! ```text
 //! level       0 │ 1 …                31 │ 32 …         64     dead bytes, in 64ths of the bytes used
-//!       nowhere │ listed with -M        │ listed always
+//!    not listed │ listed with -M        │ listed always
 //! ```
 //!
-//! What counts is dead bytes: copying frees them for certain. The tail behind the last item of a segment does not count,
-//! since the copies' segment may well get one as long. A segment stands here once, or not at all, so that the list is
-//! never longer than there are segments; a death moves it at most one place in each of two levels.
+//! Only dead bytes count: copying certainly frees them. The unused tail of a segment does not count, because the segment that
+//! the copies go to may get one as long. A segment is listed at most once, so the list is never longer than the number of
+//! segments. When an item dies, its segment moves by swapping with at most one entry in each of two levels.
 
 use super::Segment;
 
-/// Parts a segment is cut into for its level.
+/// The number of levels, not counting 0.
 const LEVELS: u64 = 64;
 /// Level of a segment that is half dead: it is cleaned before anything live is evicted.
 const HALF_DEAD: u8 = 32;
-/// With -M a segment that is less dead is not worth copying the rest.
+/// With -M, copying a segment is not worth it below this level.
 const WORTH_COPYING: u8 = 1;
 
 /// The list.
@@ -27,19 +27,19 @@ pub(super) struct ReclaimList {
     levels: Vec<Vec<u32>>,
 }
 
-/// Where a segment stands in the list.
+/// A segment's entry in the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing {
-    /// 0: nowhere.
+    /// 0 if it is not listed.
     level: u8,
-    place: u32,
+    position: u32,
 }
 
 #[cfg(test)]
 impl Listing {
-    /// A place that is not its own.
+    /// A position that belongs to another segment.
     pub(super) fn misplaced() -> Self {
-        Self { level: 40, place: 1000 }
+        Self { level: 40, position: 1000 }
     }
 }
 
@@ -60,7 +60,7 @@ impl ReclaimList {
         (dead * LEVELS / used) as u8
     }
 
-    /// Lists segment `id`, which is sealed, where it belongs now.
+    /// Lists sealed segment `id` at its present level.
     #[inline]
     pub(super) fn update(&mut self, id: u32, segments: &mut [Segment]) {
         let segment = &segments[id as usize];
@@ -75,22 +75,22 @@ impl ReclaimList {
         self.remove(id, segments);
         if level != 0 {
             let list = &mut self.levels[usize::from(level)];
-            segments[id as usize].listing = Listing { level, place: list.len() as u32 };
+            segments[id as usize].listing = Listing { level, position: list.len() as u32 };
             list.push(id);
         }
     }
 
-    /// Takes segment `id` out, if it is listed.
+    /// Removes segment `id`, if it is listed.
     pub(super) fn remove(&mut self, id: u32, segments: &mut [Segment]) {
-        let Listing { level, place } = std::mem::take(&mut segments[id as usize].listing);
+        let Listing { level, position } = std::mem::take(&mut segments[id as usize].listing);
         if level == 0 {
             return;
         }
         let list = &mut self.levels[usize::from(level)];
-        let removed = list.swap_remove(place as usize);
+        let removed = list.swap_remove(position as usize);
         assert_eq!(removed, id, "a segment stands where it says");
-        if let Some(&moved) = list.get(place as usize) {
-            segments[moved as usize].listing.place = place;
+        if let Some(&moved) = list.get(position as usize) {
+            segments[moved as usize].listing.position = position;
         }
     }
 
@@ -99,11 +99,12 @@ impl ReclaimList {
         self.levels.iter().rev().flat_map(|list| list.iter().rev().copied())
     }
 
-    /// True if a segment stands where it says, and should.
+    /// True if a segment is where its entry says, and at the right level.
     pub(super) fn is_right(&self, id: u32, segment: &Segment, is_sealed: bool) -> bool {
-        let Listing { level, place } = segment.listing;
+        let Listing { level, position } = segment.listing;
         let expected = if is_sealed { self.level_of(segment) } else { 0 };
-        level == expected && (level == 0 || self.levels[usize::from(level)].get(place as usize) == Some(&id))
+        level == expected
+            && (level == 0 || self.levels[usize::from(level)].get(position as usize) == Some(&id))
     }
 
     /// Number of segments listed.
@@ -128,7 +129,7 @@ mod tests {
             let mut list = ReclaimList::new(evicts);
             for (id, live) in [(1, 5900), (2, 64), (3, 5000), (4, 3200), (5, 6399)] {
                 segments[id as usize] = segment(6400, 6400);
-                // It dies little by little.
+                // Its items die one by one.
                 for live in (live..6400).rev() {
                     segments[id as usize].live = live;
                     list.update(id, &mut segments);
@@ -144,8 +145,8 @@ mod tests {
         }
     }
 
-    /// A segment once stood in the list for each time it had been filled, until memory was low: in a store that never is,
-    /// 8 bytes a segment written, outside of every budget, and then all were looked at in one go.
+    /// A segment once got another entry each time it was filled, until memory was low. A store whose memory is never low grew by
+    /// 8 bytes for each segment written, outside of every budget, and then examined all entries at once.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn is_no_longer_than_there_are_segments() {

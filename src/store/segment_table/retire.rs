@@ -1,4 +1,5 @@
-//! From dead to free: retiring what nobody can find any more, collecting what nobody can reach.
+//! How memory is freed. A unit is *retired* when no up-to-date index can find an item in it any more; it is *collected*, and may
+//! be reused, when no ring and no pin can still reach it.
 
 use super::sum::Sum;
 use super::{EvictionUnit, Line, SegmentTable, State};

@@ -1,9 +1,9 @@
-//! Sums that the budget stands on.
+//! Sums that the budget is computed from.
 
 use std::ops::{AddAssign, SubAssign};
 
-/// A number of bytes or units that never wraps, in release builds neither: a sum below zero would be a budget without end, and
-/// so the process stops instead.
+/// A number of bytes or units that never wraps, not even in release builds: a sum below zero would be an unlimited budget, so
+/// the process stops instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::store) struct Sum(u64);
 
@@ -28,7 +28,7 @@ impl SubAssign<u64> for Sum {
     }
 }
 
-/// `sum` less `by`, which never wraps.
+/// `sum` less `by`; stops the process instead of wrapping.
 #[inline]
 pub(super) fn less(sum: u32, by: u32) -> u32 {
     sum.checked_sub(by).unwrap_or_else(|| wrong(sum.into(), by.into()) as u32)
