@@ -10,6 +10,12 @@ use nix::unistd::geteuid;
 
 use crate::harness::{Server, TempDir, program, wait_until};
 
+/// /proc/…/status of each thread of `server`.
+fn thread_statuses(server: &Server) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap()).collect()
+}
+
 /// `-o drop_privileges` was refused, although memcached accepts it. All threads get a filter, and everything that a server
 /// does after its start still works under it: the calls of both engines are in its list.
 #[test]
@@ -28,18 +34,12 @@ fn privileges_are_dropped_and_the_server_serves() {
             "-U",
             "-1",
         ]);
-        let of_threads = || {
-            let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-            tasks
-                .map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap())
-                .collect::<Vec<_>>()
-        };
         wait_until("every thread has its filter", || {
-            of_threads()
-                .iter()
-                .all(|status| status.contains("\nSeccomp:\t2") && status.contains("\nNoNewPrivs:\t1"))
+            let is_filtered =
+                |status: &String| status.contains("\nSeccomp:\t2") && status.contains("\nNoNewPrivs:\t1");
+            thread_statuses(&server).iter().all(is_filtered)
         });
-        assert!(of_threads().len() >= 4);
+        assert!(thread_statuses(&server).len() >= 4);
         let mut client = server.connect();
         client.set("a", "1");
         let large = "v".repeat(900_000);

@@ -156,11 +156,11 @@ fn store(random: &mut Random, step: &mut Step, name: &str, noreply: &str) {
     step.parts.push(Part::Bytes([&value[..], b"\r\n"].concat()));
 }
 
-/// Some of the flags, in random order, each once.
-fn flags(random: &mut Random, from: &[&str]) -> String {
-    let mut left = from.to_vec();
+/// Some of the flags in `from`, in random order, each once.
+fn flags(random: &mut Random, from: &str) -> String {
+    let mut left: Vec<_> = from.split(' ').collect();
     let mut chosen = String::new();
-    for _ in 0..random.below(from.len().min(6) + 1) {
+    for _ in 0..random.below(left.len().min(6) + 1) {
         let flag = left.swap_remove(random.below(left.len()));
         left.retain(|other| other.as_bytes()[0] != flag.as_bytes()[0]);
         chosen.push(' ');
@@ -169,38 +169,24 @@ fn flags(random: &mut Random, from: &[&str]) -> String {
     chosen
 }
 
-#[expect(clippy::too_many_lines, reason = "a table")]
+/// Flags of `mg`; one that stands twice is drawn more often.
+const GET_FLAGS: &str = "v v t c f k s Oopaque q h l u T0 T1000 T-1 N100 N0 R30 R5000000";
+const SET_FLAGS: &str = "F7 F4294967295 T0 T1000 T-1 ME MA MP MR MS c k O1 q";
+const DELETE_FLAGS: &str = "q k O2 I T100 C987654321";
+const ARITHMETIC_FLAGS: &str =
+    "v v t c k O3 q N0 N100 J5 J18446744073709551615 D0 D100 MI MD M+ M- T0 T100 C987654321";
+
 fn meta(random: &mut Random) -> Step {
     let name = key(random);
     let mut step = Step::text(b"", name.as_bytes());
     match random.below(10) {
         0..=3 => {
-            const FLAGS: &[&str] = &[
-                "v", "v", "t", "c", "f", "k", "s", "Oopaque", "q", "h", "l", "u", "T0", "T1000", "T-1",
-                "N100", "N0", "R30", "R5000000",
-            ];
-            let flags = flags(random, FLAGS);
+            let flags = flags(random, GET_FLAGS);
             step.push(&format!("mg {name}{flags}\r\n"));
         }
         4 | 5 => {
-            const FLAGS: &[&str] = &[
-                "F7",
-                "F4294967295",
-                "T0",
-                "T1000",
-                "T-1",
-                "ME",
-                "MA",
-                "MP",
-                "MR",
-                "MS",
-                "c",
-                "k",
-                "O1",
-                "q",
-            ];
             let value = value(random);
-            let mut flags = flags(random, FLAGS);
+            let mut flags = flags(random, SET_FLAGS);
             // In 1.6.45 c is 0 for a failed store only if it is not a set.
             let compare = !flags.contains(" M") && random.one_in(4);
             step.push(&format!("ms {name} {}", value.len()));
@@ -213,33 +199,11 @@ fn meta(random: &mut Random) -> Step {
             step.parts.push(Part::Bytes([&value[..], b"\r\n"].concat()));
         }
         6 => {
-            let flags = flags(random, &["q", "k", "O2", "I", "T100", "C987654321"]);
+            let flags = flags(random, DELETE_FLAGS);
             step.push(&format!("md {name}{flags}\r\n"));
         }
         7 | 8 => {
-            const FLAGS: &[&str] = &[
-                "v",
-                "v",
-                "t",
-                "c",
-                "k",
-                "O3",
-                "q",
-                "N0",
-                "N100",
-                "J5",
-                "J18446744073709551615",
-                "D0",
-                "D100",
-                "MI",
-                "MD",
-                "M+",
-                "M-",
-                "T0",
-                "T100",
-                "C987654321",
-            ];
-            let mut flags = flags(random, FLAGS);
+            let mut flags = flags(random, ARITHMETIC_FLAGS);
             // q on a ma that creates its item differs from q on one that finds it.
             if flags.contains(" N") {
                 flags = flags.replace(" q", "");
