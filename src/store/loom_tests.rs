@@ -1,7 +1,7 @@
-//! The log, the positions and the pins in every order of their steps that the memory model allows, by loom.
+//! Model checks with loom: the log, its positions and the pins, in every interleaving that the memory model allows.
 //!
-//! Items are stood in for by cells that loom watches: a read and a write that nothing orders fail the test, as does a wrong
-//! value. The writer's side is the store's own order of steps; the lock is left to itself, since it is parking_lot's.
+//! Cells that loom watches stand for items: the test fails if nothing orders a read and a write, or if a value is wrong. The
+//! writer does the same steps as the store, in the same order. The writer lock itself is not checked: it is parking_lot's.
 
 use super::item_ref::{Hash, ItemRef};
 use super::log::{Delta, Log};
@@ -43,7 +43,7 @@ fn has_room(log: &Log) -> bool {
     log.tail() - log.applied_min() < log.capacity()
 }
 
-/// A delta that is seen brings its item's bytes with it, in order, on every ring.
+/// A ring that sees a delta also sees its item's bytes; every ring sees the deltas in order.
 #[test]
 fn a_delta_that_is_seen_names_an_item_that_is_whole() {
     loom::model(|| {
@@ -72,7 +72,7 @@ fn a_delta_that_is_seen_names_an_item_that_is_whole() {
     });
 }
 
-/// A place is written again only when the slowest ring has read it.
+/// A slot is overwritten only when the slowest ring has read it.
 #[test]
 fn a_place_in_use_is_not_written_again() {
     loom::model(|| {
@@ -141,7 +141,7 @@ fn memory_is_not_reused_under_a_reader_or_a_send() {
     });
 }
 
-/// Drafts are counted under the writer lock and given up outside of it.
+/// Reservations are counted under the writer lock and dropped outside of it.
 #[test]
 fn memory_is_not_reused_under_a_receive() {
     loom::model(|| {
@@ -198,7 +198,7 @@ struct Shared {
     placement: (PinCounts, Memory),
 }
 
-/// What a ring leaves out that it must not.
+/// A step that a ring leaves out, which must fail the model.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Omits {
     Nothing,
@@ -296,7 +296,7 @@ fn rings_share_a_replica(all: &'static [Omits]) {
     });
 }
 
-/// No memory is used again under a ring that has found the item; rings that wait for clients are waited for by nobody.
+/// Memory is not reused while a ring still uses an item that it found; nobody waits for rings that wait for clients.
 #[test]
 fn memory_is_not_reused_under_a_ring_that_shares_its_replica() {
     rings_share_a_replica(&[Omits::Nothing]);

@@ -1,4 +1,4 @@
-//! What a store is made with, and what a start comes to: an error, or what was found in the memory file.
+//! The options of a store, and the outcome of a start: an error, or what was found in the memory file.
 
 use super::flash::FlashOptions;
 use super::memory_file::MemoryFile;
@@ -6,14 +6,14 @@ use crate::classes::Classes;
 use nix::errno::Errno;
 use std::time::Duration;
 
-/// What a store is made with.
+/// The options of a store.
 #[derive(Debug)]
 pub struct Options {
     /// `-m`, bytes: everything that grows with items.
     pub memory_limit: u64,
     /// `-I`, bytes, counted as memcached counts an item ([`crate::classes::item_bytes`]).
     pub item_size_max: u64,
-    /// Without `-M`.
+    /// True without `-M`.
     pub evict: bool,
     /// Number of shards that will be taken.
     pub rings: usize,
@@ -21,19 +21,19 @@ pub struct Options {
     pub replicas: usize,
     /// Size classes for the per-class counters.
     pub classes: Classes,
-    /// Makes the key hash the same in each run, for tests; `None` keys it at random.
+    /// Makes the key hash the same in every run, for tests; `None` draws random secrets.
     pub seed: Option<u64>,
     /// Deltas the log holds, a power of two; `None` for the default. Small ones are for tests.
     pub log_entries: Option<usize>,
-    /// Bytes of address space; `None` for as much as is good. Little is for tests.
+    /// Bytes of address space; `None` chooses. Tests set it low.
     pub address_space: Option<u64>,
-    /// Where all items lie (`-e`), opened for the same limits; `None` for memory that goes with the process.
+    /// The file that contains all items (`-e`), opened with the same limits; `None` for memory that ends with the process.
     pub memory_file: Option<MemoryFile>,
     /// Where values go that memory has no room for (`ext_path`).
     pub flash: Option<FlashOptions>,
 }
 
-/// There is no memory for the store.
+/// Why a store cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartError {
     /// The address space could not be reserved.
@@ -43,7 +43,7 @@ pub enum StartError {
         /// What the kernel said.
         errno: Errno,
     },
-    /// The memory file could not be made as long as it must be.
+    /// The memory file could not be given its length.
     MemoryFileLength {
         /// Bytes.
         bytes: u64,
@@ -102,13 +102,13 @@ impl std::error::Error for StartError {}
 /// What a start found in the memory file.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// Items that are there again.
+    /// Items that were restored.
     pub items: u64,
     /// Their bytes, as memcached counts them.
     pub bytes: u64,
     /// How long that took.
     pub elapsed: Duration,
-    /// What became of the file.
+    /// The outcome.
     pub outcome: RestoreOutcome,
 }
 
@@ -119,6 +119,6 @@ pub enum RestoreOutcome {
     New,
     /// The store goes on with it.
     Restored,
-    /// It was of no use, for this reason: it has been emptied.
+    /// It could not be used, for this reason, and was emptied.
     Rejected(String),
 }

@@ -1,4 +1,4 @@
-//! Two samples to what is shown: rates, shares and sizes. Pure, so that tests can make samples up.
+//! Computes what is shown from two samples: rates, shares and sizes. Does no I/O, so that tests can make up samples.
 
 use super::sample::{List, Sample};
 use std::fmt::Write as _;

@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Items that are handed on in one round, of all threads: 16 bytes each.
+/// Items that all threads together collect in one round, 16 bytes each.
 const ROUND_ITEMS: usize = 1 << 20;
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// What is in the file.
+/// The content of the file.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     segments: Vec<(u32, SegmentHeader, Tally)>,
@@ -31,7 +31,7 @@ pub(super) struct Found {
 
 /// A thread's results.
 struct Worker {
-    /// Items for each part of the tables.
+    /// Items for each range of tables.
     out: Vec<Vec<Entrant>>,
     tallies: Vec<(usize, Tally)>,
     classes: Vec<(u64, u64)>,
@@ -65,7 +65,7 @@ impl Worker {
         self.items += 1;
     }
 
-    /// Takes segments until it has enough items for a round, or there are no more.
+    /// Walks segments until it has enough items for a round, or there are no more segments.
     fn walk(
         &mut self,
         walker: &Walker<'_>,
@@ -90,7 +90,7 @@ impl Worker {
     }
 }
 
-/// Fills `index` with all that lives.
+/// Fills `index` with all live items.
 pub(super) fn fill(
     walker: &Walker<'_>,
     survey: Survey,
@@ -155,7 +155,7 @@ pub(super) fn fill(
     Ok(found)
 }
 
-/// Enters what the workers have handed on; makes room for what is `expected` in all before that.
+/// Inserts the items that the workers have collected; first makes room for `expected` items in all.
 fn enter(
     walker: &Walker<'_>,
     index: &mut Index,
@@ -193,14 +193,14 @@ fn enter_part(
     }
     let mut losers = Vec::new();
     for entrants in source {
-        // Table by table, so that one is in the cache while it is filled.
+        // Table by table, so that a table stays in the cache while it is filled.
         entrants.sort_unstable_by_key(|entrant| entrant.hash.table_bits());
         losers.extend(entrants.drain(..).filter_map(|entrant| tables.insert(entrant, walker)));
     }
     losers
 }
 
-/// Gives back room that was made in vain.
+/// Shrinks tables that got too much room.
 fn shrink(walker: &Walker<'_>, index: &mut Index, threads: usize) {
     thread::scope(|scope| {
         for mut tables in index.parts(threads) {
@@ -209,7 +209,7 @@ fn shrink(walker: &Walker<'_>, index: &mut Index, threads: usize) {
     });
 }
 
-/// Fills `to`, which is empty, with what is in `from`.
+/// Copies all entries of `from` to `to`, which is empty.
 pub(super) fn copy(from: &mut Index, to: &mut Index, threads: usize) {
     thread::scope(|scope| {
         for (mut from, mut to) in from.parts(threads).into_iter().zip(to.parts(threads)) {
@@ -220,7 +220,7 @@ pub(super) fn copy(from: &mut Index, to: &mut Index, threads: usize) {
 }
 
 impl Found {
-    /// Hands on the large items that live.
+    /// Collects the live large items.
     fn take_larges(
         &mut self,
         walker: &Walker<'_>,
@@ -241,7 +241,7 @@ impl Found {
         Ok(())
     }
 
-    /// An item has the key of another, which is kept: the process was killed between two marks.
+    /// Drops an item whose key another item has, which is kept: the process was killed between two marks.
     fn lose(&mut self, walker: &Walker<'_>, item: ItemRef) {
         let head = walker.found(item);
         let (class, bytes) = walker.class_of(&head);
@@ -265,7 +265,7 @@ impl Found {
         walker.bury(item);
     }
 
-    /// Units in which nothing lives are free.
+    /// Frees units without live items.
     pub(super) fn free_dead(&mut self, headers: &Headers) {
         self.segments.retain(|(id, _, tally)| {
             if tally.live == 0 {

@@ -1,15 +1,16 @@
-//! A store's parts at its start. With a memory file: what the process before has left is found, checked, and becomes the store.
+//! Makes the parts of a store at its start. With a memory file, what the previous process left is found and checked, and becomes
+//! the store.
 //!
 //! ```text
 //!   survey   headers and extent table: which units are in use
-//!   walk     threads take segment after segment, and hand on the items that are alive     ┐ round after round,
-//!   fill     each thread enters those of its own part of the tables into the index        ┘ so that memory is bounded
+//!   walk     threads take segment after segment, and collect the items that are alive    ┐ in rounds, so that
+//!   fill     each thread inserts the items of its own range of tables into the index      ┘ memory is bounded
 //!   books    the segment table: queues in their order, sums, free space
 //! ```
 //!
-//! Whatever is found may be wrong in any bit: nothing is believed that has not been checked, and what does not add up makes
-//! the whole file useless. Whoever is killed while restoring has only marked items dead that are not to be found, and freed
-//! units that hold nothing; the next start comes to the same.
+//! Any bit of the file may be wrong. Everything is checked before it is used, and an inconsistency makes the whole file useless.
+//! A process that is killed while restoring has only marked items dead that must not be found, and freed units without live
+//! items; the next start arrives at the same store.
 
 mod fill;
 mod survey;
@@ -39,7 +40,7 @@ pub(super) struct Parts {
     pub(super) flash: Option<flash::Books>,
 }
 
-/// The parts that are made anew if the file turns out to be useless.
+/// The parts that are rebuilt if the file turns out to be useless.
 struct Empty {
     segments: SegmentTable,
     replicas: Box<[Arc<Group>]>,
@@ -68,7 +69,7 @@ pub(super) fn nothing(options: &Options, log: Log) -> Result<Parts, StartError> 
     Ok(Parts { arena, segments, replicas, flash, file: None, now: Timestamp(0), due_flush })
 }
 
-/// Opens `file` and restores what is in it.
+/// Opens `file` and restores its content.
 ///
 /// # Errors
 /// [`StartError`]
@@ -121,7 +122,7 @@ pub(super) fn open(
         if outcome != RestoreOutcome::Restored {
             return Err(StartError::MemoryFileRoom { bytes: options.memory_limit, errno });
         }
-        // What is there is served; the rest of -m comes when there is room for it.
+        // Serve what is there; the rest of -m follows when there is room for it.
         segments.note_unclaimed(&arena);
         host.lacks_room(segments.limit);
     }
@@ -143,7 +144,7 @@ fn begin(file: &MemoryFile, headers: &Headers, is_new: bool) -> Result<(), Start
     file.begin(headers, is_new).map_err(|errno| StartError::MemoryFileRoom { bytes, errno })
 }
 
-/// A delayed flush whose time came while no process was there, or that was not carried out any more.
+/// Carries out a delayed flush that came due while no process ran, or that the previous process did not get to.
 fn flush_what_is_due(headers: &Headers, now: Timestamp) {
     let due = headers.get(Word::DueFlush);
     if due != 0 && due <= u64::from(now.0) {
@@ -152,7 +153,7 @@ fn flush_what_is_due(headers: &Headers, now: Timestamp) {
     }
 }
 
-/// Fills the index of the first replica and all books, then the other indexes. An error says what does not add up.
+/// Fills the index of the first replica and the segment table, then the other indexes. An error says what is inconsistent.
 fn restore(
     arena: &Arena,
     headers: &Arc<Headers>,

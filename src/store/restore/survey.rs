@@ -1,11 +1,11 @@
-//! Which segments and extents of a memory file are in use.
+//! Finds the segments and extents of a memory file that are in use.
 
 use crate::store::arena::Arena;
 use crate::store::geometry::PAGE_BYTES;
 use crate::store::memory_file::{Headers, SegmentHeader, Slot, Word};
 use crate::store::segment_table::QUEUES;
 
-/// Units in use, whose headers add up.
+/// The units in use, whose headers are consistent.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) segments: Vec<(u32, SegmentHeader)>,
@@ -14,7 +14,7 @@ pub(super) struct Survey {
     pub(super) sequence: u64,
 }
 
-/// Reads all headers; what was opened before the last flush becomes free.
+/// Reads all headers; frees what was opened before the last flush.
 pub(super) fn survey(headers: &Headers, arena: &Arena) -> Result<Survey, String> {
     let flushes = headers.get(Word::Flushes);
     let mut survey = Survey::default();

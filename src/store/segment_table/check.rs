@@ -1,4 +1,4 @@
-//! The segment table's own part of the recount: see `store/check.rs`.
+//! Recounts the segment table: its part of `store/check`.
 
 use super::reclaim::Listing;
 use super::sum::Sum;
@@ -9,7 +9,7 @@ use crate::store::evict::Victim;
 use std::collections::HashMap;
 
 impl SegmentTable {
-    /// Compares every sum and list with what it is of.
+    /// Compares every sum and list with a recount.
     pub(in crate::store) fn check(&self, arena: &Arena, recount: &Recount, faults: &mut Faults) {
         self.check_segments(recount, faults);
         self.check_sums(arena, recount, faults);
@@ -103,7 +103,7 @@ impl SegmentTable {
         }
     }
 
-    /// Every member stands in its queue once, and nowhere else.
+    /// Every member of a queue is in it once, and in no other.
     fn check_queues(&self, faults: &mut Faults) {
         let mut found: HashMap<EvictionUnit, Vec<Queue>> = HashMap::new();
         for line in [Line::Small, Line::Main, Line::Stubs] {
@@ -179,7 +179,7 @@ impl SegmentTable {
         faults.unless(listed.is_empty(), || format!("retired large items are listed amiss: {listed:?}"));
     }
 
-    /// Free segments are listed once, and free extents fill what large items leave.
+    /// Every free segment is listed once, and free extents fill what large items leave free.
     fn check_free(&self, arena: &Arena, faults: &mut Faults) {
         let mut listed: Vec<u32> = self.free_warm.iter().chain(&self.free_cold).copied().collect();
         listed.sort_unstable();
@@ -207,7 +207,7 @@ impl SegmentTable {
         faults.compare("items, bytes", (self.totals.curr_items, self.totals.bytes), totals);
     }
 
-    /// Sends and receives by unit add up to those of the store; only while no other thread changes them.
+    /// Pins and reservations of all units add up to those of the store. Only while no other thread changes them.
     fn check_held(&self, arena: &Arena, faults: &mut Faults) {
         let segments = (1..self.segments.len() as u32).map(|id| {
             let counts = arena.counts(id).read();
@@ -234,7 +234,7 @@ impl SegmentTable {
 }
 
 impl SegmentTable {
-    /// The sweep comes to every item that expires, and takes none for dead that is alive.
+    /// The sweep will reach every item that expires, and skips none that is alive.
     fn check_schedule(&self, recount: &Recount, faults: &mut Faults) {
         for &(unit, offset, at) in &recount.expiries {
             let time = self.schedule.time_of(unit);
@@ -242,7 +242,7 @@ impl SegmentTable {
             if let EvictionUnit::Segment(id) = unit {
                 let segment = &self.segments[id as usize];
                 let is_ahead = self.sweep.is_ahead(id, segment.epoch, offset);
-                // The evictor drops what has expired in its victim.
+                // The evictor drops the expired items of its victim.
                 is_found |= is_ahead || segment.state == State::Victim;
                 faults.unless(is_ahead || segment.state == State::Victim || at > segment.removed_by, || {
                     format!("{offset} of segment {id} expired at {at:?} and is there: {segment:?}")
@@ -263,7 +263,7 @@ mod tests {
     use crate::store::log::Delta;
     use crate::store::tests::{Checked, NOW, alone, options, set, set_at};
 
-    /// Spoils the books.
+    /// Corrupts a sum or a list.
     type Plant = fn(&mut SegmentTable);
 
     fn filled() -> Checked {
@@ -283,7 +283,7 @@ mod tests {
         shard.is_spoiled = true;
     }
 
-    /// One error planted in each of the books: the recount must name it.
+    /// Plants one error in each sum and list: the recount must name it.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn every_planted_error_is_found() {

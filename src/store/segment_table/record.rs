@@ -6,11 +6,11 @@ use crate::store::arena::{Arena, Placement};
 use crate::store::item::Item;
 use crate::store::item_ref::ItemRef;
 
-/// A limit that a lack of room on the file system does not go below, in segments.
+/// The limit does not go below this for lack of room on the file system, in segments.
 const SEGMENTS_MIN: u64 = 8;
 
 impl SegmentTable {
-    /// `new` is about to take the place of `old` in the index: from here on it does for the next process. See
+    /// Records that `new` is about to replace `old` in the index: from here on the next process would find `new`. See
     /// `memory_file`, "What the file says at any moment".
     #[inline]
     pub(in crate::store) fn record(
@@ -52,15 +52,15 @@ impl SegmentTable {
         }
     }
 
-    /// The head of a reserved item has been written: the items behind it are found by its length.
+    /// Records that the head of a reserved item has been written: its length leads to the items after it.
     pub(in crate::store) fn cover(&self, arena: &Arena, item_ref: ItemRef) {
         if let Placement::Segment(id) = self.placement(arena, item_ref) {
             self.ledger.cover(id, self.segments[id as usize].used);
         }
     }
 
-    /// False if an item that is published at `item_ref` would be gone for the next process: its segment was opened before
-    /// the last flush.
+    /// False if the next process would ignore an item that is published at `item_ref`, because its segment was opened before the
+    /// last flush.
     pub(in crate::store) fn counts_at(&self, arena: &Arena, item_ref: ItemRef) -> bool {
         match self.placement(arena, item_ref) {
             Placement::Segment(id) => self.ledger.is_current(id),
@@ -68,13 +68,13 @@ impl SegmentTable {
         }
     }
 
-    /// Records that everything published so far is flushed, before another ring can see it. A delayed flush that was due at `due`
-    /// is carried out with it.
+    /// Records that everything published so far is flushed, before another ring can see that. This also carries out a delayed
+    /// flush that was due at `due`.
     pub(in crate::store) fn record_flush(&mut self, due: Timestamp) {
         self.ledger.flush(due);
     }
 
-    /// Segments that were opened before a flush take no items that come after it.
+    /// Closes segments that were opened before a flush: items written after it must not go there.
     pub(super) fn close_open(&mut self) {
         if self.ledger.is_on() {
             for id in self.open.into_iter().flatten() {
@@ -83,12 +83,12 @@ impl SegmentTable {
         }
     }
 
-    /// Nothing is written any more.
+    /// Called when the last write is done.
     pub(in crate::store) fn close_ledger(&mut self) {
         self.ledger.close(self.cas);
     }
 
-    /// A unit's memory is free.
+    /// Records that a unit's memory is free.
     pub(super) fn record_free(&self, unit: EvictionUnit) {
         match unit {
             EvictionUnit::Segment(id) => self.ledger.free_segment(id),
@@ -96,7 +96,7 @@ impl SegmentTable {
         }
     }
 
-    /// A free segment that had no memory, with some.
+    /// Takes a free segment without memory, and commits its memory.
     #[cold]
     pub(super) fn commit_segment(&mut self, arena: &Arena) -> Option<u32> {
         if self.is_starved_of(Need::Segment) {
@@ -111,7 +111,7 @@ impl SegmentTable {
         None
     }
 
-    /// An extent with memory for a large item, which can be written down.
+    /// Takes an extent with memory for a large item, and makes sure that the item has a slot in the extent table.
     pub(super) fn commit_extent(&mut self, arena: &Arena, bytes: u64) -> Option<u64> {
         if self.ledger.is_on() && self.ledger.commit_slot(self.large_items.vacant_key() as u32).is_err() {
             self.note_lack(arena, self.segment_bytes);
@@ -130,8 +130,8 @@ impl SegmentTable {
         None
     }
 
-    /// The file system has no room for `bytes`: the limit goes down by what is missing, but not below what has memory already.
-    /// Nothing is claimed for a second, since each try may give back memory of the other kind, which another process takes.
+    /// The file system has no room for `bytes`: lowers the limit by what is missing, but not below what has memory already. For a
+    /// second nothing is committed, because each attempt may free memory of the other kind, which another process could take.
     #[cold]
     pub(in crate::store) fn note_lack(&mut self, arena: &Arena, bytes: u64) {
         let missing = bytes.saturating_sub(arena.available()).max(self.segment_bytes);
@@ -140,7 +140,7 @@ impl SegmentTable {
         self.set_limit(self.limit.saturating_sub(missing).max(least).min(self.limit));
     }
 
-    /// True if nothing but a claim that would fail stands between `need` and its memory.
+    /// True if `need` would have to commit memory, and that failed within the last second.
     pub(in crate::store) fn is_starved_of(&self, need: Need) -> bool {
         let is_starved = self.starved_until != Timestamp::NEVER && self.now <= self.starved_until;
         is_starved && !self.is_warm(need)
@@ -152,7 +152,7 @@ impl SegmentTable {
     }
 }
 
-/// Nothing if marks of death are to come late.
+/// `old`, or nothing if its mark of death is to come late.
 #[cfg(test)]
 fn late(old: Option<(ItemRef, Item<'_>)>) -> Option<(ItemRef, Item<'_>)> {
     use crate::store::memory_file::durable::{IS_LATE, LATE};

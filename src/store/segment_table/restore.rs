@@ -1,4 +1,4 @@
-//! The books of a store that goes on with a memory file.
+//! Rebuilds the segment table of a store that continues with a memory file.
 
 use super::{EvictionUnit, Extents, Large, Line, Queue, Segment, SegmentTable, State};
 use crate::clock::Timestamp;
@@ -6,7 +6,7 @@ use crate::store::arena::Arena;
 use crate::store::memory_file::Ledger;
 use std::collections::BTreeMap;
 
-/// What is in use, and what lives in it.
+/// The units in use, and their live items.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Books {
     /// By id.
@@ -21,7 +21,7 @@ pub(in crate::store) struct Books {
 pub(in crate::store) struct RestoredSegment {
     pub(in crate::store) id: u32,
     pub(in crate::store) queue: u8,
-    /// Its place in the order of the queues.
+    /// Its sequence number, which orders the queues.
     pub(in crate::store) sequence: u64,
     pub(in crate::store) used: u32,
     pub(in crate::store) live: u32,
@@ -49,12 +49,12 @@ fn queue_of(number: u8) -> Queue {
 }
 
 impl SegmentTable {
-    /// From here on a memory file is written.
+    /// From now on changes are recorded in the memory file.
     pub(in crate::store) fn keep_ledger(&mut self, ledger: Ledger) {
         self.ledger = ledger;
     }
 
-    /// Takes `books` over into a table that is empty; `cas` is the last CAS unique that may have been handed out.
+    /// Moves `books` into an empty table; `cas` is the last CAS unique that may have been handed out.
     pub(in crate::store) fn restore(&mut self, arena: &Arena, books: &Books, cas: u64) {
         assert!(self.segments.len() == 1 && self.large_items.is_empty(), "an empty table");
         self.cas = cas;
@@ -92,7 +92,7 @@ impl SegmentTable {
             self.segments.push(Segment::free());
             self.free_cold.push(id);
         }
-        // It is the last one: they come by id.
+        // It is the last segment so far: they come in the order of their ids.
         let listed = self.free_cold.pop();
         assert_eq!(listed, Some(id), "segments come in their order");
         self.segments[id as usize] =
@@ -111,7 +111,7 @@ impl SegmentTable {
             Extents::around(&extents, arena.large_base()..arena.large_base() + arena.large_bytes());
         let large = |large: &RestoredLarge| {
             let &RestoredLarge { id, offset, bytes, .. } = large;
-            // The epoch tells items apart that have the same id one after the other.
+            // The epoch distinguishes large items that have the same id one after the other.
             (id as usize, Large { offset, bytes, queue: None, epoch: 0 })
         };
         self.large_items = larges.iter().map(large).collect();
@@ -125,7 +125,7 @@ impl SegmentTable {
         }
     }
 
-    /// Puts a unit at the end of its queue.
+    /// Appends a unit to its queue.
     fn restore_place(&mut self, unit: EvictionUnit) {
         match unit {
             EvictionUnit::Segment(id) => {
@@ -140,7 +140,7 @@ impl SegmentTable {
         }
     }
 
-    /// The last segment of each queue goes on being filled, so that not every start leaves a tail.
+    /// Reopens the last segment of each queue, so that starts do not leave unused tails.
     fn reopen(&mut self) {
         for (queue, line) in
             [(Queue::Small, Line::Small), (Queue::Main, Line::Main), (Queue::Stubs, Line::Stubs)]
@@ -158,7 +158,7 @@ impl SegmentTable {
         }
     }
 
-    /// What is not in use has no memory.
+    /// Frees the memory of everything that is not in use.
     fn discard_unused(&self, arena: &Arena) {
         for &id in &self.free_cold {
             arena.discard(arena.segment_offset(id), self.segment_bytes);
@@ -174,12 +174,12 @@ impl SegmentTable {
         self.limit.saturating_sub(self.committed() + self.overhead())
     }
 
-    /// Not all of the limit could be claimed.
+    /// Called when memory could not be claimed for all of the limit.
     pub(in crate::store) fn note_unclaimed(&mut self, arena: &Arena) {
         self.note_lack(arena, self.unclaimed_bytes());
     }
 
-    /// Gives free segments memory, as far as the limit goes; what is in use above it is tolerated for a while.
+    /// Gives memory to free segments, up to the limit. Memory in use above the limit is tolerated for a while.
     ///
     /// # Errors
     /// There is not so much.
@@ -199,7 +199,7 @@ impl SegmentTable {
             });
             if result.is_ok() { self.free_warm.extend(run) } else { self.free_cold.extend(run) }
         }
-        // Taken from the end.
+        // They are taken from the end.
         self.free_warm.reverse();
         result
     }

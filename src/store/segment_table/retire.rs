@@ -7,11 +7,11 @@ use crate::store::arena::{Arena, Placement};
 use crate::store::item::Layout;
 use crate::store::item_ref::ItemRef;
 
-/// Units taken back under the lock at a time: after a flush, all there are wait for it.
+/// Units collected under the lock at a time: after a flush, all units may be waiting.
 const COLLECT_UNITS: usize = 256;
 
 impl SegmentTable {
-    /// Nothing of `unit` can be found any more by a ring that has applied the log up to its present tail.
+    /// Retires `unit`: a ring that has applied the log up to its present tail finds no item in it any more.
     pub(in crate::store) fn retire(&mut self, unit: EvictionUnit, arena: &Arena) {
         match unit {
             EvictionUnit::Segment(id) => {
@@ -35,7 +35,7 @@ impl SegmentTable {
         self.drop_stale_entries();
     }
 
-    /// Overwritten units leave their entries in the queues; drops some once they outnumber the units.
+    /// Drops some stale entries of the queues once they outnumber the units.
     pub(super) fn drop_stale_entries(&mut self) {
         let len_max = 2 * (self.segments_in_use.get() as usize + self.large_items.len()) + 64;
         let mut queues = std::mem::take(&mut self.queues);
@@ -47,7 +47,7 @@ impl SegmentTable {
         self.queues = queues;
     }
 
-    /// Takes back retired memory that no ring and no pin can reach any more, a bounded number of units.
+    /// Collects retired units that no ring and no pin can reach any more; a bounded number of them.
     pub(in crate::store) fn collect(&mut self, arena: &Arena) {
         if self.retired.is_empty() && self.held.is_empty() {
             return;
@@ -62,16 +62,16 @@ impl SegmentTable {
             self.retired.pop_front();
             self.release(unit, arena);
         }
-        // Or as much again would be evicted for what has just come back.
+        // Otherwise as much again would be evicted, although this memory has just been freed.
         self.lower_over_limit();
     }
 
-    /// True if there is more to collect at once.
+    /// True if more can be collected now.
     pub(in crate::store) fn has_collectable(&mut self, arena: &Arena) -> bool {
         self.collectable(arena).is_some()
     }
 
-    /// The unit that was retired first, if everybody has passed its retirement.
+    /// The unit that was retired first, if every ring is past its retirement.
     fn collectable(&mut self, arena: &Arena) -> Option<EvictionUnit> {
         let &(unit, place) = self.retired.front()?;
         if place > self.let_go {
@@ -108,7 +108,7 @@ impl SegmentTable {
         }
     }
 
-    /// Bytes of a unit; 0 for a large item that is not there.
+    /// Bytes of a unit; 0 for a large item that does not exist.
     pub(super) fn unit_bytes(&self, unit: EvictionUnit) -> u64 {
         match unit {
             EvictionUnit::Segment(_) => self.segment_bytes,
@@ -116,7 +116,7 @@ impl SegmentTable {
         }
     }
 
-    /// A reservation was dropped unpublished.
+    /// Frees the memory of a reservation that was dropped unpublished.
     pub(in crate::store) fn abandon(&mut self, arena: &Arena, item: ItemRef, layout: Layout) {
         self.reserve(arena, item, layout, false);
         match self.placement(arena, item) {
@@ -125,7 +125,7 @@ impl SegmentTable {
         }
     }
 
-    /// The last delta of the log was a flush: everything published is gone.
+    /// Retires everything published: the last delta of the log is a flush.
     pub(in crate::store) fn flush(&mut self, arena: &Arena) {
         self.victim = None;
         self.close_open();

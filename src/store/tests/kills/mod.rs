@@ -1,8 +1,8 @@
-//! A process that is killed between any two of its stores, again and again: what the file says at that moment becomes the
+//! Kills the process between any two of its stores, again and again. What the memory file contains at that moment becomes the
 //! next process's store, and is compared with what had been acknowledged.
 //!
-//! Every store that the file's order matters for reports to a hook; at one of them, drawn at random, the file is copied, as
-//! a kill would leave it. The step goes on, so that each step may be cut off at each of its stores, and the copy is restored.
+//! Every store to the file whose order matters calls a hook. At one of them, drawn at random, the file is copied, as a kill
+//! would leave it; the copy is restored and compared ([`World::compare`]), and the step continues.
 
 mod model;
 mod steps;
@@ -15,13 +15,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 
-/// About a quarter of them are killed.
+/// Steps of a run, of which about a quarter are killed.
 const STEPS: u32 = 2_000;
 
 thread_local! {
     /// What the evictor dropped in the current step, by key.
     static EVICTED: RefCell<HashSet<Vec<u8>>> = RefCell::default();
-    /// Stores that are left until the file is copied.
+    /// Stores left until the file is copied.
     static STORES: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -51,7 +51,7 @@ struct World {
     receiving: Vec<(Vec<u8>, Vec<u8>, Reservation)>,
     in_flight: InFlight,
     last_cas: u64,
-    /// Kills, and items found of which the write had not been acknowledged.
+    /// Kills so far, and items found whose write had not been acknowledged.
     kills: u64,
     found_in_flight: u64,
 }
@@ -93,7 +93,7 @@ impl World {
         self.model.get(key).filter(|entry| entry.exptime == Timestamp::NEVER || entry.exptime > self.now)
     }
 
-    /// Runs a step, and kills it at one of its stores, maybe.
+    /// Runs a step; kills about a quarter of them at one of their stores.
     fn step(&mut self) -> Result<(), String> {
         EVICTED.take();
         self.in_flight = InFlight::Nothing;
@@ -117,7 +117,7 @@ impl World {
         let is_flushed = matches!(self.in_flight, InFlight::Flush);
         if is_killed {
             let bytes = copy.borrow_mut().take();
-            // What came to its end before the stores were counted down is killed when it was over, and acknowledged.
+            // If the step had fewer stores than that, the kill comes after it, and the step was acknowledged.
             let (bytes, models) = match bytes {
                 Some(bytes) => (bytes, vec![before.clone()]),
                 None => (self.disk.bytes(), vec![self.model.clone()]),
@@ -126,7 +126,7 @@ impl World {
             self.compare(&Disk::with(&bytes), &models[0], &evicted, is_flushed)?;
         }
         for key in &evicted {
-            // What a step stored itself it may have evicted before, in its old version.
+            // A step may have evicted the old version of a key that it then stored.
             if self.find(key).is_none() {
                 self.model.remove(key);
             }
@@ -141,7 +141,7 @@ impl World {
         }
     }
 
-    /// Restores `disk` and compares it with `model`, of which the step in flight may have changed its part.
+    /// Restores `disk` and compares it with `model`; the step in flight may or may not have happened.
     fn compare(
         &mut self,
         disk: &Disk,
@@ -170,7 +170,7 @@ impl World {
         if next.is_ok_and(|done| done.cas <= self.last_cas) {
             return Err(format!("cas goes back behind {}", self.last_cas));
         }
-        // Killed once more, and with nothing in flight: all is as it was.
+        // Killed once more, with nothing in flight: nothing may change.
         let before = everything(&mut shard, now);
         drop(shard);
         drop(store);
@@ -183,7 +183,7 @@ impl World {
         Ok(())
     }
 
-    /// What has been `found` is what was acknowledged, but for the step in flight.
+    /// What was `found` is what was acknowledged, except for the step in flight.
     fn compare_contents(
         &mut self,
         found: &Model,
@@ -232,7 +232,7 @@ fn outcome_of(store: &Store) -> RestoreOutcome {
     store.restored().unwrap().outcome.clone()
 }
 
-/// Runs `steps` steps; the kills that came in, and how many of them left something that was in flight.
+/// Runs `steps` steps; returns the number of kills, and how many left something that was in flight.
 fn run(seed: u64, evict: bool, steps: u32) -> Result<(u64, u64), String> {
     let mut world = World::new(seed, evict);
     for step in 0..steps {
@@ -252,7 +252,7 @@ fn a_kill_at_any_store_leaves_what_was_acknowledged() {
     }
 }
 
-/// The checker is checked: a mark that comes late must be found.
+/// Tests the checker: a mark of death that is stored too late must be detected.
 #[test]
 #[cfg_attr(miri, ignore = "Miri maps no files")]
 fn a_mark_of_death_that_comes_late_is_found() {

@@ -1,4 +1,4 @@
-//! What is known of a store from outside, and what a step is about to change of it.
+//! The model that the store is compared with: a map of what clients have seen, and the change that is in flight.
 
 use super::super::*;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ pub(super) struct Entry {
     pub(super) stale: bool,
 }
 
-/// What is known of a store from outside.
+/// What clients know to be in the store.
 pub(super) type Model = HashMap<Vec<u8>, Entry>;
 
 /// What a step is about to do.
@@ -25,7 +25,7 @@ pub(super) enum InFlight {
     Flush,
 }
 
-/// True if the write in flight may be found without its key: it deletes it, or what it writes is over already.
+/// True if the write in flight may leave no item under `key`: it deletes it, or what it writes has expired already.
 pub(super) fn is_in_flight_removal(in_flight: &InFlight, key: &[u8], now: Timestamp) -> bool {
     match in_flight {
         InFlight::Remove(name) => name == key,

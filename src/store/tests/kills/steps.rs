@@ -1,4 +1,4 @@
-//! The steps of the world: what each does to the store, and what it says in the model.
+//! The steps that the test of kills draws at random: each calls the store, and records in the model what must then be true.
 
 use super::super::*;
 use super::model::{Entry, InFlight, entry_of};
