@@ -150,7 +150,7 @@ impl Arena {
         self.region.discard(offset, bytes);
     }
 
-    /// Bytes of an extent in front of its item: whole units.
+    /// Bytes of an extent before its item: whole units.
     pub(super) fn extent_head_bytes(&self) -> u64 {
         (size_of::<ExtentHead>() as u64).next_multiple_of(1 << self.geometry.unit_shift)
     }

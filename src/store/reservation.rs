@@ -95,7 +95,7 @@ impl ReservedItem {
     /// The address for the value's bytes from `filled` on.
     fn spare(&mut self, filled: usize) -> (*mut u8, usize) {
         assert!(filled <= self.layout.value_bytes, "a value is not longer than its item");
-        // SAFETY: `filled` is at most the value's length (asserted), so the result is inside the item or just behind it.
+        // SAFETY: `filled` is at most the value's length (asserted), so the result is inside the item or just after it.
         let at = unsafe { self.value_at().add(filled) };
         (at.as_ptr(), self.layout.value_bytes - filled)
     }

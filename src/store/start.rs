@@ -117,7 +117,7 @@ pub struct Restored {
 pub enum RestoreOutcome {
     /// It was empty.
     New,
-    /// The store goes on with it.
+    /// The store continues with it.
     Restored,
     /// It could not be used, for this reason, and was emptied.
     Rejected(String),

@@ -30,7 +30,7 @@ pub(super) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>
     if found.is_empty() { Err(none.to_owned()) } else { Ok(found) }
 }
 
-/// The certificate itself: OpenSSL's trust settings of a `TRUSTED CERTIFICATE` stand behind it.
+/// The certificate itself: in a `TRUSTED CERTIFICATE`, OpenSSL's trust settings follow it.
 fn without_trust(found: CertificateDer<'static>) -> CertificateDer<'static> {
     match first_element(&found) {
         Some(certificate) if certificate.len() < found.len() => CertificateDer::from(certificate.to_vec()),

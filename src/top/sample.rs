@@ -1,4 +1,4 @@
-//! What a server has told: names and values, uninterpreted.
+//! What a server reported: names and values, uninterpreted.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 /// Names and values of one list of `stats`.
 pub(super) type List = HashMap<String, String>;
 
-/// What the server said at one time; lists that it does not know are empty.
+/// What the server reported at one time; lists that it does not know are empty.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) at: Instant,

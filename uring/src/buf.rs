@@ -178,7 +178,7 @@ impl Buffer {
         Self { memory: Memory::Heap { bytes: Vec::new(), lent: Rc::default() }, filled: 0 }
     }
 
-    /// Whether the read may have left bytes behind for want of room.
+    /// True if the read filled the buffer: more bytes may be in the socket.
     pub(crate) fn is_full(&self) -> bool {
         self.filled
             == match &self.memory {
@@ -187,7 +187,7 @@ impl Buffer {
             }
     }
 
-    /// The bytes of the last read, and no other: what earlier reads left behind them is out of reach.
+    /// The bytes of the last read only: what earlier reads left in the memory is out of reach.
     pub fn bytes(&self) -> &[u8] {
         match &self.memory {
             Memory::Slot { arena, slot } => {

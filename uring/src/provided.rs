@@ -57,7 +57,8 @@ impl FreeRing {
     pub(crate) unsafe fn give(&self, slot: u32, start: *mut u8, len: u32) {
         let tail = self.tail.get();
         let first = self.first();
-        // SAFETY: masked, it is one of the entries; the kernel reads those in front of the tail, and this one is not.
+        // SAFETY: masked, the index is that of an entry; the kernel reads only the entries before the tail, and this is none of
+        // them.
         unsafe {
             let entry = &mut *first.add(usize::from(tail & self.mask));
             entry.set_addr(start as u64);

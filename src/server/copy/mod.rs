@@ -1,4 +1,4 @@
-//! `--copy-from`: takes the items of another memcached along, while this server serves.
+//! `--copy-from`: copies the items of another memcached, while this server serves.
 //!
 //! ```text
 //!   other server ── metadump ──► keys ─┐                              this server
@@ -14,7 +14,7 @@
 //! ([`crate::store::Store::begin_copy`]). That is decided in the write transaction of the item, so it holds for a client
 //! that comes between the answer of the other server and the store here.
 //!
-//! A copy that fails leaves what it has brought, and the server goes on.
+//! A copy that fails keeps what it has stored, and the server continues.
 
 mod wire;
 

@@ -1,4 +1,4 @@
-//! What the copy says and hears: lines of the text protocol, without I/O.
+//! The lines of the text protocol that the copy sends and receives, without I/O.
 
 use crate::limits::{EXPTIME_RELATIVE_MAX, ITEM_SIZE_MAX, KEY_BYTES_MAX};
 use base64::Engine as _;
@@ -61,14 +61,15 @@ pub(super) enum Answer {
 pub(super) struct Head {
     pub(super) value_bytes: u64,
     flags: u32,
-    /// Seconds to live; `None` is for ever.
+    /// Seconds to live; `None` if it never expires.
     ttl: Option<u32>,
     key_is_binary: bool,
-    /// Somebody is making a new version.
+    /// A client is making a new version.
     pub(super) is_stale: bool,
 }
 
-/// Reads it; `None` if no memcached says so. Only spaces end a word: a key may hold any other byte.
+/// Parses the first line of an answer; `None` if no memcached sends that. Only spaces end a word: a key may contain any other
+/// byte.
 pub(super) fn answer(line: &[u8]) -> Option<Answer> {
     let mut words = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
     match words.next()? {
@@ -98,7 +99,7 @@ fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
 }
 
 impl Head {
-    /// True if its time ends before it can be stored: a TTL of 0 would be for ever.
+    /// True if it expires before it can be stored: stored with a TTL of 0 it would never expire.
     pub(super) fn has_expired(&self) -> bool {
         self.ttl == Some(0)
     }

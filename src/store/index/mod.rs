@@ -5,9 +5,9 @@
 //!            └─► hashbrown::HashTable<Entry>: 5 bytes an entry and 1 of control, 7/16 to 7/8 full
 //! ```
 //!
-//! One large table would double all at once: a pause, and half of it empty. Small ones double one by one, and because
-//! their shares differ by up to a factor of two they do so at different times: the whole is always about 60 % full,
-//! 9.7 to 10.5 bytes an item at any number of items, and growing one takes tens of microseconds.
+//! One large table would double in one step, with a pause, and then be half empty. Small tables double one by one, and at
+//! different times, because their shares differ by up to a factor of two. So the whole is always about 60 % full, takes 9.7 to
+//! 10.5 bytes per item at any number of items, and growing one table takes tens of microseconds.
 //!
 //! A table that holds less than 3/8 of what it could is halved immediately, so that the index also shrinks with the number of
 //! items, and its memory goes to fewer, larger ones. A table that is full of tombstones rather than entries is rebuilt instead

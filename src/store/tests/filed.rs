@@ -1,4 +1,4 @@
-//! Tests of the store that are held over a memory file as well: what the file says is compared with the books at their end.
+//! Runs tests of the store again over a memory file, and compares the file with the segment table at their end.
 
 use super::disk::{At, Disk};
 use super::*;

@@ -89,13 +89,13 @@ impl Datagrams {
     /// Receives one datagram into `room`; returns its length and its sender.
     pub(crate) async fn receive(&mut self, room: &mut Vec<u8>) -> io::Result<(usize, SocketAddr)> {
         loop {
-            let envelope = self.received.take().unwrap_or_default();
-            let (result, bytes, mut envelope) =
-                receive_now(Rc::clone(&self.socket), std::mem::take(room), envelope).await;
+            let message = self.received.take().unwrap_or_default();
+            let (result, bytes, mut message) =
+                receive_now(Rc::clone(&self.socket), std::mem::take(room), message).await;
             *room = bytes;
             // Longer than any datagram over IP.
-            let sender = if envelope.is_cut() { None } else { envelope.take_address() };
-            self.received = Some(envelope);
+            let sender = if message.is_cut() { None } else { message.take_address() };
+            self.received = Some(message);
             match (result, sender) {
                 (Ok(count), Some(sender)) => return Ok((count, sender)),
                 (Ok(_), None) => {}
@@ -115,19 +115,19 @@ impl Datagrams {
         to: SocketAddr,
     ) -> (io::Result<()>, Vec<u8>) {
         let socket = Rc::clone(&self.socket);
-        let mut envelope = self.sent.take().unwrap_or_default();
+        let mut message = self.sent.take().unwrap_or_default();
         let to = SockAddr::from(to);
         let address_bytes = to.len();
-        envelope.address = to.as_storage();
+        message.address = to.as_storage();
         let part = &mut bytes[range];
-        envelope.describe(part.as_mut_ptr(), part.len(), address_bytes);
-        let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), &raw const envelope.header)
+        message.describe(part.as_mut_ptr(), part.len(), address_bytes);
+        let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), &raw const message.header)
             .flags(libc::MSG_NOSIGNAL as u32)
             .build();
         // SAFETY: as in `receive_now`; the kernel only reads.
-        let (result, (_socket, bytes, envelope)) =
-            unsafe { submit(Driver::current(), (socket, bytes, envelope), entry) }.await;
-        self.sent = Some(envelope);
+        let (result, (_socket, bytes, message)) =
+            unsafe { submit(Driver::current(), (socket, bytes, message), entry) }.await;
+        self.sent = Some(message);
         (result.map(drop), bytes)
     }
 }
@@ -136,17 +136,17 @@ impl Datagrams {
 async fn receive_now(
     socket: Rc<socket2::Socket>,
     mut bytes: Vec<u8>,
-    mut envelope: Box<MsgHdr>,
+    mut message: Box<MsgHdr>,
 ) -> (io::Result<usize>, Vec<u8>, Box<MsgHdr>) {
-    let room = envelope.address.size_of();
-    envelope.describe(bytes.as_mut_ptr(), bytes.len(), room);
-    let entry = opcode::RecvMsg::new(types::Fd(socket.as_raw_fd()), &raw mut envelope.header)
+    let room = message.address.size_of();
+    message.describe(bytes.as_mut_ptr(), bytes.len(), room);
+    let entry = opcode::RecvMsg::new(types::Fd(socket.as_raw_fd()), &raw mut message.header)
         .flags(libc::MSG_DONTWAIT as u32)
         .build();
     // SAFETY: header, vector and address lie in the box, the bytes on the vector's heap; none of them moves when its owner
     // is moved, and the operation owns both; `socket` keeps the descriptor open; a plain recvmsg completes once.
-    let (result, (_socket, bytes, mut envelope)) =
-        unsafe { submit(Driver::current(), (socket, bytes, envelope), entry) }.await;
-    envelope.address_bytes = envelope.header.msg_namelen;
-    (result, bytes, envelope)
+    let (result, (_socket, bytes, mut message)) =
+        unsafe { submit(Driver::current(), (socket, bytes, message), entry) }.await;
+    message.address_bytes = message.header.msg_namelen;
+    (result, bytes, message)
 }

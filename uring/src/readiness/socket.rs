@@ -24,7 +24,7 @@ pub(crate) struct Socket {
     waiter: Waiter,
 }
 
-/// Who waits for bytes and may be interrupted.
+/// The task that waits for bytes, and whether it has been interrupted.
 #[derive(Default)]
 struct Waiter {
     task: Cell<Option<Waker>>,

@@ -49,10 +49,10 @@ impl AsyncSocket {
     }
 }
 
-/// A call would block although `event` said ready: clears it, to wait for the next.
+/// Call this when a call would block although `event` said ready: clears `event`, to wait for the next one.
 ///
 /// # Errors
-/// The socket has been shut down, so no next event comes. (accept(2) on a unix socket then returns `EAGAIN` for ever.)
+/// The socket has been shut down, so there will be no further event. (accept(2) on a unix socket then keeps returning `EAGAIN`.)
 pub(super) fn used_up(event: &mut AsyncFdReadyGuard<'_, socket2::Socket>) -> io::Result<()> {
     if event.ready().is_read_closed() || event.ready().is_write_closed() {
         return Err(io::ErrorKind::ConnectionReset.into());

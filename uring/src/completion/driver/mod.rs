@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `park` is the executor's hook: it runs on the ring's thread when no task is ready, and returns only once it has woken
-//! one, since the executor would otherwise sleep for ever. The submission queue is short, so that it fills and is submitted
+//! one, since the executor would otherwise sleep forever. The submission queue is short, so that it fills and is submitted
 //! while tasks still run: the first of a thousand ready connections does not wait for the last.
 #![expect(unsafe_code, reason = "entries name memory by address")]
 
@@ -261,7 +261,7 @@ impl Driver {
     }
 }
 
-/// The kernel ran out of memory and dropped completions. Tasks would wait for them for ever, perhaps the doorbell too.
+/// The kernel ran out of memory and dropped completions. Tasks would wait for them forever, and perhaps the doorbell would too.
 fn give_up() -> ! {
     tracing::error!("the kernel is out of memory and has lost completions of io_uring: giving up");
     std::process::abort()

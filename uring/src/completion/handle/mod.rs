@@ -308,8 +308,8 @@ impl Handle {
         !self.connection.arrivals.borrow().is_empty()
     }
 
-    /// Polls a receive into the caller's memory until it is ready. `poll` is told whether the connection was interrupted
-    /// since its last call.
+    /// Polls a receive into the caller's memory until it is ready. `poll` gets whether the connection was interrupted since the
+    /// last call.
     pub(crate) async fn receive_directly<T>(
         &self,
         mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<T>,
