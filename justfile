@@ -77,7 +77,7 @@ miri filter="store::":
 
 # Concurrent histories over four rings, checked for linearizability
 linearize rounds="5000" seed="random":
-    MEMCRSD_LINEARIZE_ROUNDS={{ rounds }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test it linearize -- --nocapture
+    MEMCRSD_LINEARIZE_ROUNDS={{ rounds }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test it linearize -- --nocapture --include-ignored
 
 # Generated commands against memcached; a failure prints the seed that repeats it
 differential steps="100000" seed="random":

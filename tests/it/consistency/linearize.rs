@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::time::Instant;
 
 use crate::harness::random::Random;
-use crate::harness::{Client, Dialect, Server, dialect};
+use crate::harness::{Client, Dialect, Server, TempDir, dialect, wait_until};
 
 /// An operation with the value it writes. Values are unique, so a value identifies its write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,11 +253,50 @@ fn histories_over_shared_replicas_are_linearizable() {
     }
 }
 
+/// Every round begins with its keys on flash: they are read, brought back and overwritten by all at once.
+#[test]
+#[ignore = "on a busy machine a key may be evicted, because the device is behind: `just linearize` runs it"]
+fn histories_of_values_on_flash_are_linearizable() {
+    if dialect() == Dialect::Memcrsd {
+        let dir = TempDir::new();
+        let tier = format!(
+            "ext_path={}:1g,ext_page_size=2,ext_wbuf_size=2,ext_item_size=0",
+            dir.path().join("flash").display()
+        );
+        for threads in ["1", "4"] {
+            let flags = ["-t", threads, "-m", "4", "-U", "0", "-o", &tier];
+            let server = check_histories_after(&flags, rounds().div_ceil(4), push_out);
+            assert!(server.count("get_extstore") > 10, "values were on flash");
+        }
+    }
+}
+
+/// Fills memory with other values, so that the keys go to flash: as many as there is room for in the chunks that wait for the
+/// device, which has caught up before. One that is evicted all the same is set again.
+fn push_out(observer: &mut Client) {
+    wait_until("the device has caught up", || observer.count("extstore_io_queue") == 0);
+    let filler = "f".repeat(1000);
+    for number in 0..4000 {
+        observer.send(format!("set filler{number} 0 0 1000 noreply\r\n{filler}\r\n").as_bytes());
+    }
+    for key in 0..KEYS {
+        let name = format!("hot{key}");
+        if observer.ask(&format!("mg {name} u")) == "EN" {
+            observer.set(&name, &format!("{key}"));
+        }
+    }
+}
+
 fn rounds() -> u32 {
     std::env::var("MEMCRSD_LINEARIZE_ROUNDS").map_or(200, |text| text.parse().unwrap())
 }
 
 fn check_histories(flags: &[&str], rounds: u32) {
+    check_histories_after(flags, rounds, |_| ());
+}
+
+/// `prepare` is called when the keys have been set.
+fn check_histories_after(flags: &[&str], rounds: u32, prepare: impl Fn(&mut Client)) -> Server {
     let seed = memcrsd::fuzzing::seed(1);
     let server = Server::start(flags);
     let mut random = Random::new(seed);
@@ -273,8 +312,11 @@ fn check_histories(flags: &[&str], rounds: u32) {
             .collect();
         let mut observer = server.connect();
         for key in 0..KEYS {
+            // A key that was used a lot would stay in memory.
+            observer.ask(&format!("delete hot{key}"));
             observer.set(&format!("hot{key}"), &format!("{key}"));
         }
+        prepare(&mut observer);
         let histories = round(&mut workers, 30);
         for (key, history) in histories.iter().enumerate() {
             assert!(
@@ -283,6 +325,7 @@ fn check_histories(flags: &[&str], rounds: u32) {
             );
         }
     }
+    server
 }
 
 fn event(ask: Op, told: Response, sent: u64, answered: u64) -> Event {
