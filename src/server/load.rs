@@ -9,8 +9,7 @@ use crate::limits::{COPY_BYTES_MAX, RESERVATION_WAIT_MAX};
 use crate::output::Hole;
 use crate::store::{Fault, Place, Retry, Wanted};
 use bytes::Bytes;
-use std::cell::Cell;
-use std::rc::Rc;
+use futures_util::future::join_all;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -44,29 +43,27 @@ async fn take_room(ring: &RingContext, units: u32) -> Option<OwnedSemaphorePermi
 }
 
 /// Reads the values of `holes`, all at the same time.
-pub(super) async fn load_holes(ring: &Rc<RingContext>, holes: &mut [Hole]) {
+pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
     let units = holes.iter().map(units_for).fold(0, u32::saturating_add);
     let mut room = take_room(ring, units).await;
-    let mut loads = Vec::with_capacity(holes.len());
-    for hole in &*holes {
-        if room.is_none() && units_for(hole) > 0 {
-            loads.push(None);
-            continue;
+    let has_room = room.is_some();
+    let is_left_out = |hole: &Hole| !has_room && units_for(hole) > 0;
+    let loaded = match &*holes {
+        // Nearly always.
+        [hole] if !is_left_out(hole) => vec![Some(load(ring, &hole.key, hole.place).await)],
+        holes => {
+            let one = |hole| async move {
+                if is_left_out(hole) { None } else { Some(load(ring, &hole.key, hole.place).await) }
+            };
+            join_all(holes.iter().map(one)).await
         }
-        let loaded = Rc::new(Cell::new(None));
-        let (ring, key, place) = (Rc::clone(ring), hole.key.clone(), hole.place);
-        let slot = Rc::clone(&loaded);
-        let task = uring::spawn(async move { slot.set(Some(load(&ring, &key, place).await)) });
-        loads.push(Some((task, loaded)));
-    }
-    for (hole, load) in holes.iter_mut().zip(loads) {
-        let Some((task, loaded)) = load else {
-            ring.engine.borrow_mut().fresh().left_out();
+    };
+    for (hole, loaded) in holes.iter_mut().zip(loaded) {
+        let (mut engine, key, place) = (ring.engine.borrow_mut(), &hole.key, hole.place);
+        let Some(loaded) = loaded else {
+            engine.fresh().left_out();
             continue;
         };
-        let _ = task.await;
-        let loaded = loaded.take().unwrap_or(Err(Fault::Other));
-        let (mut engine, key, place) = (ring.engine.borrow_mut(), &hole.key, hole.place);
         match loaded {
             Ok(value) => {
                 engine.fresh().loaded(key, place, &value, hole.promotes);
