@@ -106,6 +106,7 @@ impl WriteTxn<'_> {
         }
         if let Some(books) = &self.segments.flash {
             books.flash().count_left(record.place, record.key.len(), *is_lost);
+            books.flash().count_unread(stub.hits() == 0 && !is_lost);
         }
         self.drop_item(item_ref, &stub, hash, Queue::Stubs);
     }

@@ -61,6 +61,8 @@ pub(in crate::store) struct Books {
     oldest: u64,
     /// Bytes that may still be rescued from the chunk that is being drained.
     rescue_bytes: u64,
+    /// A chunk of the oldest page had to go with live values in it.
+    had_live: bool,
     used: Chunk,
 }
 
@@ -80,6 +82,7 @@ impl Books {
             chunks: VecDeque::new(),
             oldest: 0,
             rescue_bytes: 0,
+            had_live: false,
             used: Chunk::default(),
         }
     }
@@ -205,6 +208,7 @@ impl Books {
                 Some(chunk) if chunk.objects > 0 && !evicts => return false,
                 Some(chunk) if chunk.objects > 0 => {
                     desk.drain = Drain::Wanted(self.oldest);
+                    self.had_live = true;
                     self.rescue_bytes = flash.geometry.chunk_bytes / RESCUED_PART;
                     return true;
                 }
@@ -228,6 +232,8 @@ impl Books {
         self.flash.record(Word::FlashOldest, self.oldest);
         if self.oldest.is_multiple_of(self.flash.geometry.chunks_per_page()) {
             add(&self.flash.counters.pages_reclaimed, 1);
+            let is_evicted = std::mem::take(&mut self.had_live);
+            add(&self.flash.counters.pages_evicted, u64::from(is_evicted));
         }
     }
 

@@ -393,6 +393,11 @@ impl Flash {
         }
     }
 
+    /// Nobody had read it, if so.
+    pub(super) fn count_unread(&self, is_unread: bool) {
+        add(&self.counters.dropped_unread, u64::from(is_unread));
+    }
+
     pub(super) fn count_rescued(&self) {
         add(&self.counters.rescued, 1);
     }

@@ -120,7 +120,8 @@ fn a_full_device_keeps_what_is_read() {
         }
     }
     let totals = tiered.totals();
-    assert!(totals.objects_evicted > 5000 && totals.rescued > 0 && totals.pages_reclaimed > 0, "{totals:?}");
+    assert!(totals.objects_evicted > 5000 && totals.rescued > 0 && totals.pages_evicted > 0, "{totals:?}");
+    assert!(totals.dropped_unread > 5000 && totals.pages_evicted <= totals.pages_reclaimed, "{totals:?}");
     let mut found = 0;
     for n in 0..count {
         match tiered.get(&format!("key-{n}")) {
