@@ -58,7 +58,11 @@ impl Loader {
             Fault::Other
         })?;
         self.counters.latency.record(Kind::FlashRead, since.elapsed(), 1);
-        let value = self.device.flash.check(place, key, &record)?;
+        let value = self.device.flash.check(place, key, &record).inspect_err(|&fault| {
+            if fault == Fault::Checksum {
+                self.device.note_failed_read(extent, &io::ErrorKind::InvalidData.into());
+            }
+        })?;
         Ok(record.slice(value))
     }
 

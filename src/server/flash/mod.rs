@@ -77,6 +77,7 @@ impl Device {
         let (path, Extent { offset, bytes, .. }) = (&self.files.0[extent.file].0, extent);
         let reason = match error.kind() {
             io::ErrorKind::UnexpectedEof => "the file is shorter than it was".to_owned(),
+            io::ErrorKind::InvalidData => "it is not what was written there".to_owned(),
             _ => crate::logging::reason(error),
         };
         let others =

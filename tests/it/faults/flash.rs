@@ -127,7 +127,7 @@ fn what_happens_to_the_file_costs_what_was_in_it() {
     let overwrite: Fault = |file| file.write_all_at(&vec![0xaa; 64 << 20], 0).unwrap();
     let flip: Fault = |file| (0..16_384).for_each(|page| file.write_all_at(b"x", page * 4096 + 77).unwrap());
     for engine in ["uring", "epoll"] {
-        for (fault, is_cut) in [(cut, true), (overwrite, false), (flip, false)] {
+        for fault in [cut, overwrite, flip] {
             let tiered = Tiered::start(engine);
             fault(&tiered.overwrite());
             let mut client = tiered.server.connect();
@@ -135,12 +135,8 @@ fn what_happens_to_the_file_costs_what_was_in_it() {
             let lost = client.count("miss_from_extstore") as usize;
             assert!(lost > 500, "{lost} misses");
             assert!(before + lost <= KEYS);
-            // Where a later write has made the file long again, there are zeros.
-            assert!(
-                lines(&tiered.server, "can't read from") <= usize::from(is_cut),
-                "{}",
-                tiered.server.stderr()
-            );
+            // Of many: once a minute.
+            assert!(lines(&tiered.server, "can't read from") <= 1, "{}", tiered.server.stderr());
             assert_eq!(right(&mut client), before, "what is missing stays so, the rest stays as well");
             ends_unharmed(tiered);
         }
