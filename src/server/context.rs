@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::engine::connections::Address;
 use crate::engine::counters::{Counters, RingCounters};
 use crate::engine::{Engine, Shared};
-use crate::limits::{SLOW_BYTES_PER_SEC, SLOW_TIME};
+use crate::limits::{PINNED_SILENT_SECS, SLOW_BYTES_PER_SEC, SLOW_TIME};
 use crate::tls::Certificates;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -110,6 +110,8 @@ pub(super) struct Entry {
     pub(super) holds_pins: Cell<bool>,
     /// Bytes that the client had acknowledged at the last sweep.
     acknowledged_bytes: Cell<u64>,
+    /// How fast it takes replies with values that are held for it.
+    taking: Cell<Option<Taking>>,
     /// Why the ring ended the connection, if it did.
     pub(super) closed_for: Cell<Option<CloseReason>>,
     is_tcp: bool,
@@ -121,6 +123,16 @@ pub(super) struct Receiving {
     since: Instant,
     /// Bytes since then.
     bytes: usize,
+    /// What the last measurement has come to.
+    is_slow: bool,
+}
+
+/// Progress of a client that values are held for, from one measurement to the next.
+#[derive(Clone, Copy, Debug)]
+struct Taking {
+    since: Timestamp,
+    /// Bytes that it had acknowledged then.
+    acknowledged_bytes: u64,
     /// What the last measurement has come to.
     is_slow: bool,
 }
@@ -156,6 +168,7 @@ impl Entry {
             awaits_send: Cell::new(false),
             holds_pins: Cell::new(false),
             acknowledged_bytes: Cell::new(0),
+            taking: Cell::new(None),
             closed_for: Cell::new(None),
             is_tcp,
         }
@@ -212,6 +225,25 @@ impl Entry {
                 self.last_active.set(now);
             }
         }
+    }
+
+    /// Looks how fast a client takes what is held for it, after [`Entry::note_acknowledged`].
+    pub(super) fn measure_taking(&self, now: Timestamp) {
+        let acknowledged_bytes = self.acknowledged_bytes.get();
+        let begun = Taking { since: now, acknowledged_bytes, is_slow: false };
+        let taking = self.taking.get().filter(|_| self.holds_pins.get()).unwrap_or(begun);
+        let secs = now.0.saturating_sub(taking.since.0);
+        self.taking.set(Some(if secs < PINNED_SILENT_SECS {
+            taking
+        } else {
+            let taken = acknowledged_bytes.saturating_sub(taking.acknowledged_bytes);
+            Taking { is_slow: taken < u64::from(secs) * SLOW_BYTES_PER_SEC, ..begun }
+        }));
+    }
+
+    /// True if a client takes what is held for it so slowly that it must not make others wait.
+    pub(super) fn takes_slowly(&self) -> bool {
+        self.taking.get().is_some_and(|taking| taking.is_slow)
     }
 
     /// True for a client that has completed no command for longer than `timeout_secs`, even if it has sent a part of one, or

@@ -133,7 +133,8 @@ async fn sweep(ring: &RingContext) {
     let (now, instant) = (ring.now(), Instant::now());
     let timeout_secs = ring.settings.idle_timeout_secs;
     let is_short_of_reservations = ring.is_short_of_reservations();
-    let is_short_of_pins = ring.is_short_of_pins() || ring.room.is_short();
+    let is_short_of_room = ring.room.is_short();
+    let is_short_of_pins = ring.is_short_of_pins() || is_short_of_room;
     let mut held_bytes = 0;
     let mut next = 0;
     while next < ring.entries.borrow().capacity() {
@@ -144,12 +145,14 @@ async fn sweep(ring: &RingContext) {
             held_bytes += entry.held_bytes.get() + entry.stream.queued_bytes();
             entry.note_acknowledged(now);
             entry.measure_receiving(instant);
+            entry.measure_taking(now);
             if is_short_of_reservations && entry.is_slow() {
                 entry.give_way();
             }
             let silent_secs = now.0.saturating_sub(entry.last_active.get().0);
+            let is_silent = is_short_of_pins && silent_secs >= PINNED_SILENT_SECS;
             let is_in_the_way =
-                is_short_of_pins && entry.holds_pins.get() && silent_secs >= PINNED_SILENT_SECS;
+                entry.holds_pins.get() && (is_silent || is_short_of_room && entry.takes_slowly());
             if entry.is_overdue(now, timeout_secs) || is_in_the_way {
                 entry.close(CloseReason::Idle);
             } else if entry.phase.get() == Phase::Reading && silent_secs == HOLD_SECS {

@@ -2,6 +2,7 @@
 //! their items, and their sets are stored.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
@@ -277,6 +278,39 @@ fn readers_that_do_not_read_leave_flash_to_others() {
     }
     assert!(server.resident_bytes() < resident + (32 << 20), "{} then {}", resident, server.resident_bytes());
     wait_until("who holds most is closed", || client.count("curr_connections") <= 20);
+    drop(readers);
+    for number in 0..20 {
+        assert!(client.get(&format!("key-{number}")) == Some(value(number, 30_000)), "as before");
+    }
+}
+
+/// Readers who take a few bytes now and then are not silent, and hold the values that were read for them all the same: while
+/// others wait for that memory, they are closed as those are that take nothing.
+#[test]
+fn readers_that_trickle_leave_flash_to_others() {
+    const KEYS: usize = 1_000;
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    let dir = TempDir::new();
+    let tier = format!("ext_path={}:64m,ext_recache_rate=0", dir.path().join("flash").display());
+    let server = Server::start(&["-t", "1", "-m", "8", "-U", "0", "-o", &tier]);
+    let mut client = server.connect();
+    fill(&mut client, "key", KEYS, 30_000);
+    let mut readers: Vec<_> = (0..20).map(|_| small_reader(&server)).collect();
+    for reader in &mut readers {
+        let keys: String = (0..200).map(|number| format!(" key-{number}")).collect();
+        reader.send(format!("get{keys}\r\n").repeat(4).as_bytes());
+        reader.stream.set_nonblocking(true).unwrap();
+    }
+    wait_until("values are left out", || client.count("get_oom_extstore") > 0);
+    wait_until("who holds most is closed", || {
+        for reader in &mut readers {
+            // As much as there is, if that is little.
+            let _ = reader.stream.read(&mut [0; 16]);
+        }
+        client.count("curr_connections") <= 20
+    });
     drop(readers);
     for number in 0..20 {
         assert!(client.get(&format!("key-{number}")) == Some(value(number, 30_000)), "as before");
