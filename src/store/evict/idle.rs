@@ -15,6 +15,12 @@ impl WriteTxn<'_> {
         let Some(age) = self.idle_age() else { return false };
         if self.segments.victim.is_none() {
             for id in self.segments.oldest_larges() {
+                if self.effort.is_spent() {
+                    return true;
+                }
+                if !self.has_log_room(1) {
+                    return false;
+                }
                 let (item_ref, item) = self.item_of_large(id);
                 if self.is_idle(&item) {
                     self.stow(item_ref, &item, self.hash(item.key()));

@@ -331,6 +331,40 @@ fn idle_values_go_before_memory_is_full() {
     assert_eq!(tiered.shard.store().totals().evictions, 0);
 }
 
+/// Moving idle large items takes room in the log, and copies them: a transaction ends when it has no more of either.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn idle_large_items_wait_for_the_log_and_take_turns() {
+    let mut options = Options { item_size_max: CHUNK - 1000, ..tiered(16 << 20, 64 << 20) };
+    options.flash.as_mut().unwrap().item_age = 10;
+    let store = store(Options { rings: 2, replicas: 2, log_entries: Some(64), ..options });
+    let (mut shard, mut other) = (shard(&store, 0), shard(&store, 1));
+    for n in 0..60 {
+        set(&mut shard, &format!("large-{n}"), &vec![n as u8; 20_000]).unwrap();
+        other.fresh(NOW);
+    }
+    let (flash, mut device) = (Arc::clone(store.flash().unwrap()), MemoryDevice::default());
+    let now = Timestamp(NOW.0 + 20);
+    let moved = || store.flash_totals().unwrap().objects_used;
+    // The other ring is behind by as much as the log holds, but for a few.
+    for n in 0..60 {
+        set(&mut shard, &format!("small-{n}"), b"value").unwrap();
+    }
+    shard.maintain(now);
+    assert!(moved() <= 4, "{} deltas in a log with room for 4", moved());
+    other.fresh(now);
+    let mut turns = 0;
+    while moved() < 60 {
+        let before = moved();
+        shard.maintain(now);
+        assert!(moved() - before <= 4, "64 KiB are copied in a turn");
+        device.work(&flash);
+        other.fresh(now);
+        turns += 1;
+        assert!(turns < 200, "{} are moved", moved());
+    }
+}
+
 /// With -M what was accepted stays: a full device takes no more.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
