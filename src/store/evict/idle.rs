@@ -33,8 +33,12 @@ impl WriteTxn<'_> {
             let mode = VictimMode::StowIdle;
             self.segments.victim = Some(Victim { id, offset: 0, mode, effort: 1 });
         }
-        while !self.effort.is_spent() {
-            if self.segments.victim.is_none_or(|victim| victim.mode != VictimMode::StowIdle) {
+        while let Some(victim) = self.segments.victim {
+            // The evictor's own is the evictor's work.
+            if victim.mode != VictimMode::StowIdle {
+                return false;
+            }
+            if self.effort.is_spent() {
                 break;
             }
             if self.evict_step() != Slice::Worked {

@@ -331,6 +331,23 @@ fn idle_values_go_before_memory_is_full() {
     assert_eq!(tiered.shard.store().totals().evictions, 0);
 }
 
+/// A victim that the evictor has left half-way is no work for a ring that has time: it would never come to rest.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn looking_for_idle_values_leaves_the_evictors_victim_alone() {
+    let mut options = tiered(2 << 20, 16 << 20);
+    options.flash.as_mut().unwrap().item_age = 10;
+    let mut tiered = Tiered::new(options);
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut are_left = 0;
+    for n in 0..20_000 {
+        // Panics if there is always more to do.
+        tiered.set(&format!("key-{}", random.usize(..600)), &value(n));
+        are_left += u32::from(tiered.shard.write_txn().segments.victim.is_some());
+    }
+    assert!(are_left > 0, "victims were left half-way");
+}
+
 /// Moving idle large items takes room in the log, and copies them: a transaction ends when it has no more of either.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
