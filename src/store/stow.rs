@@ -10,7 +10,7 @@
 //! What is pushed is copied under the writer lock; it counts as copied by the transaction, which so has its bounds. If the open
 //! chunk is full and the device is behind, nothing is pushed, and the value is evicted as without a tier.
 
-use super::flash::{Leaving, PLACE_BYTES, Place};
+use super::flash::{Flash, Leaving, PLACE_BYTES, Place};
 use super::item::{Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
 use super::segment_table::{Purpose, Queue};
@@ -29,18 +29,28 @@ impl WriteTxn<'_> {
         if !self.publish_stub(item_ref, item, hash, place) {
             return false;
         }
-        if let Some(books) = &self.segments.flash {
-            books.flash().note_stowed(self.now.0.saturating_sub(item.last_access().0));
+        if let Some(flash) = self.tier() {
+            flash.note_stowed(self.now.0.saturating_sub(item.last_access().0));
         }
         self.host_stowed(item);
         true
     }
 
+    /// What all threads share of the tier, if there is one.
+    pub(super) fn tier(&self) -> Option<&Flash> {
+        self.segments.flash.as_ref().map(|books| &**books.flash())
+    }
+
+    /// True if records have to leave their chunk.
+    fn has_leaving(&self) -> bool {
+        self.tier().is_some_and(Flash::has_leaving)
+    }
+
     /// True for a value that is to go to flash if it has to go.
     pub(super) fn may_stow(&self, item: &Item<'_>) -> bool {
-        let Some(books) = &self.segments.flash else { return false };
+        let Some(flash) = self.tier() else { return false };
         let (_, bytes) = self.segments.class_of(item);
-        bytes >= books.flash().item_bytes_min() && !item.is_stub() && !item.expired(self.now)
+        bytes >= flash.item_bytes_min() && !item.is_stub() && !item.expired(self.now)
     }
 
     /// A place in the open chunk with this value in it.
@@ -71,9 +81,7 @@ impl WriteTxn<'_> {
     /// Looks through `count` records of chunks that have to go; true if there are more.
     pub(super) fn empty_chunks(&mut self, count: usize) -> bool {
         for _ in 0..count {
-            if !self.segments.flash.as_ref().is_some_and(|books| books.flash().has_leaving())
-                || self.effort.is_spent()
-            {
+            if !self.has_leaving() || self.effort.is_spent() {
                 break;
             }
             if !self.has_log_room(1) {
@@ -86,7 +94,7 @@ impl WriteTxn<'_> {
                 None => self.free_chunks(),
             }
         }
-        self.segments.flash.as_ref().is_some_and(|books| books.flash().has_leaving())
+        self.has_leaving()
     }
 
     /// A record has to leave its chunk: if its stub lives it is rescued, or evicted.
@@ -104,9 +112,10 @@ impl WriteTxn<'_> {
         {
             return;
         }
-        if let Some(books) = &self.segments.flash {
-            books.flash().count_left(record.place, record.key.len(), *is_lost);
-            books.flash().count_unread(stub.hits() == 0 && !is_lost);
+        match self.tier() {
+            Some(flash) if *is_lost => flash.count_lost(),
+            Some(flash) => flash.count_evicted(record.place, record.key.len(), stub.hits() == 0),
+            None => {}
         }
         self.drop_item(item_ref, &stub, hash, Queue::Stubs);
     }
@@ -121,8 +130,8 @@ impl WriteTxn<'_> {
         let Some(place) = self.push(&record.key, &record.value) else { return false };
         self.effort.copied(record.value.len() as u64);
         let is_rescued = self.publish_stub(item_ref, stub, hash, place);
-        if is_rescued && let Some(books) = &self.segments.flash {
-            books.flash().count_rescued();
+        if is_rescued && let Some(flash) = self.tier() {
+            flash.count_rescued();
         }
         is_rescued
     }

@@ -59,7 +59,7 @@ impl WriteTxn<'_> {
 
     /// `ext_item_age`, if values go to flash by age.
     fn idle_age(&self) -> Option<u32> {
-        let flash = self.segments.flash.as_ref()?.flash();
+        let flash = self.tier()?;
         (flash.item_age() != u32::MAX && !flash.is_out_of_use()).then(|| flash.item_age())
     }
 

@@ -6,15 +6,17 @@ use super::{BUFFERS_MAX, Flash, FlashPage, FlashTotals, Place};
 use crate::store::memory_file::{Headers, Word};
 use bytes::BytesMut;
 use std::collections::{HashMap, VecDeque};
+use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Chunks that are kept free: one part in so many of all, and no more than so many.
+/// Chunks that are kept free: all divided by this, within these bounds.
 const FREE_PART: u64 = 64;
+const FREE_MIN: u64 = 2;
 const FREE_MAX: u64 = 8;
 /// Empty chunks given back at a time.
 const EMPTY_MAX: usize = 64;
-/// Part of a chunk's bytes that may be written once more when it is drained, as one part in so many.
+/// Bytes that may be written once more when a chunk is drained: the chunk's divided by this.
 const RESCUED_PART: u64 = 2;
 
 /// What is alive in a chunk.
@@ -24,29 +26,45 @@ struct Chunk {
     bytes: u64,
 }
 
+impl Chunk {
+    /// One value at `place`.
+    fn of(place: Place, key_bytes: usize) -> Self {
+        Self { objects: 1, bytes: place.record_bytes(key_bytes) as u64 }
+    }
+}
+
+impl AddAssign for Chunk {
+    fn add_assign(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.bytes += other.bytes;
+    }
+}
+
+impl SubAssign for Chunk {
+    fn sub_assign(&mut self, other: Self) {
+        self.objects -= other.objects;
+        self.bytes -= other.bytes;
+    }
+}
+
 /// What stubs name, by chunk.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct Live(HashMap<u64, Chunk>);
 
 impl Live {
     pub(in crate::store) fn add(&mut self, place: Place, key_bytes: usize) {
-        let chunk = self.0.entry(place.chunk).or_default();
-        chunk.objects += 1;
-        chunk.bytes += place.record_bytes(key_bytes) as u64;
+        *self.0.entry(place.chunk).or_default() += Chunk::of(place, key_bytes);
     }
 
     pub(in crate::store) fn remove(&mut self, place: Place, key_bytes: usize) {
         if let Some(chunk) = self.0.get_mut(&place.chunk) {
-            chunk.objects -= 1;
-            chunk.bytes -= place.record_bytes(key_bytes) as u64;
+            *chunk -= Chunk::of(place, key_bytes);
         }
     }
 
     pub(in crate::store) fn append(&mut self, other: &Self) {
-        for (&number, more) in &other.0 {
-            let chunk = self.0.entry(number).or_default();
-            chunk.objects += more.objects;
-            chunk.bytes += more.bytes;
+        for (&number, &more) in &other.0 {
+            *self.0.entry(number).or_default() += more;
         }
     }
 }
@@ -94,8 +112,7 @@ impl Books {
         books.oldest = chunks.start;
         books.chunks = chunks.map(|chunk| live.0.get(&chunk).copied().unwrap_or_default()).collect();
         for chunk in &books.chunks {
-            books.used.objects += chunk.objects;
-            books.used.bytes += chunk.bytes;
+            books.used += *chunk;
         }
         books
     }
@@ -165,23 +182,19 @@ impl Books {
 
     /// A stub of `place` has been published.
     pub(in crate::store) fn link(&mut self, place: Place, key_bytes: usize) {
-        let bytes = place.record_bytes(key_bytes) as u64;
+        let value = Chunk::of(place, key_bytes);
         if let Some(chunk) = self.chunk_mut(place.chunk) {
-            chunk.objects += 1;
-            chunk.bytes += bytes;
-            self.used.objects += 1;
-            self.used.bytes += bytes;
+            *chunk += value;
+            self.used += value;
         }
     }
 
     /// A stub of `place` has gone.
     pub(in crate::store) fn unlink(&mut self, place: Place, key_bytes: usize) {
-        let bytes = place.record_bytes(key_bytes) as u64;
+        let value = Chunk::of(place, key_bytes);
         if let Some(chunk) = self.chunk_mut(place.chunk) {
-            chunk.objects -= 1;
-            chunk.bytes -= bytes;
-            self.used.objects -= 1;
-            self.used.bytes -= bytes;
+            *chunk -= value;
+            self.used -= value;
         }
     }
 
@@ -194,7 +207,7 @@ impl Books {
     /// Gives back the oldest chunks if nothing is alive in them, and has the oldest one read if more must be free. True: there
     /// is work for the thread of the tier. Unless the store `evicts`, what is alive stays.
     pub(in crate::store) fn advance(&mut self, evicts: bool) -> bool {
-        let wanted = (self.flash.geometry.chunks() / FREE_PART).clamp(2, FREE_MAX);
+        let wanted = (self.flash.geometry.chunks() / FREE_PART).clamp(FREE_MIN, FREE_MAX);
         let flash = Arc::clone(&self.flash);
         for _ in 0..EMPTY_MAX {
             if self.free_chunks() >= wanted || self.oldest >= flash.written.load(Ordering::Relaxed) {
@@ -225,8 +238,7 @@ impl Books {
     /// The oldest chunk is free for others. Stubs that still name it miss from here on.
     fn drop_oldest(&mut self) {
         let Some(chunk) = self.chunks.pop_front() else { return };
-        self.used.objects -= chunk.objects;
-        self.used.bytes -= chunk.bytes;
+        self.used -= chunk;
         self.oldest += 1;
         self.flash.oldest.store(self.oldest, Ordering::Release);
         self.flash.record(Word::FlashOldest, self.oldest);

@@ -383,18 +383,15 @@ impl Flash {
         self.has_leaving.load(Ordering::Relaxed)
     }
 
-    /// A value has left its chunk and is gone.
-    pub(super) fn count_left(&self, place: Place, key_bytes: usize, is_lost: bool) {
-        if is_lost {
-            add(&self.counters.lost, 1);
-        } else {
-            add(&self.counters.objects_evicted, 1);
-            add(&self.counters.bytes_evicted, place.record_bytes(key_bytes) as u64);
-        }
+    /// A value is gone with its chunk, which could not be written.
+    pub(super) fn count_lost(&self) {
+        add(&self.counters.lost, 1);
     }
 
-    /// Nobody had read it, if so.
-    pub(super) fn count_unread(&self, is_unread: bool) {
+    /// A value is gone, since its chunk was needed.
+    pub(super) fn count_evicted(&self, place: Place, key_bytes: usize, is_unread: bool) {
+        add(&self.counters.objects_evicted, 1);
+        add(&self.counters.bytes_evicted, place.record_bytes(key_bytes) as u64);
         add(&self.counters.dropped_unread, u64::from(is_unread));
     }
 

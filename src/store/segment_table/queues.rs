@@ -7,7 +7,7 @@ use crate::store::arena::Arena;
 
 /// Share of the limit that small is held to: one part in this many.
 const SMALL_PART: u64 = 10;
-/// Stubs, and all indexes, may take one part in so many of the limit, and stubs alone may always take the other.
+/// What stubs and all indexes may take together, and what stubs may always take: the limit divided by these.
 const STUBS_PART: u64 = 2;
 const STUBS_PART_MIN: u64 = 8;
 /// Entries looked at in one search for a victim.
