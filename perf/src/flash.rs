@@ -13,7 +13,7 @@ use crate::client;
 use crate::load::{self, Arrivals, Mix, Plan, Report, Span};
 use crate::process;
 use crate::record::{self, Machine};
-use crate::server::{Layout, Recipe, Server, Settings};
+use crate::server::{Layout, Recipe, Server, Settings, TempFile};
 use crate::value::Pattern;
 use crate::zipf::Choice;
 
@@ -57,15 +57,6 @@ pub(crate) struct Flags {
 /// The longest wait until a server has written what it is going to.
 const SETTLE_SECS_MAX: u64 = 30;
 const KEYS_OF_MULTIGET: usize = 50;
-
-/// A file that is removed when the value is dropped.
-struct FlashFile(PathBuf);
-
-impl Drop for FlashFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
 
 /// What the server counts that has a tier.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +113,7 @@ pub(crate) fn command(flags: &Flags) -> Result<(), String> {
 
 /// One server, from an empty file on.
 fn measure(flags: &Flags, recipe: &Recipe) -> Result<(), String> {
-    let file = FlashFile(flags.directory.join(format!("perf-flash-{}-{}", recipe.name, std::process::id())));
+    let file = TempFile(flags.directory.join(format!("perf-flash-{}-{}", recipe.name, std::process::id())));
     let mut recipe = recipe.clone();
     recipe.command = format!("{} -o ext_path={}:{}m", recipe.command, file.0.display(), flags.size);
     let cores = process::allowed_cores();

@@ -12,7 +12,7 @@ use crate::fill::Filler;
 use crate::load::{self, Mix, Plan, Span};
 use crate::process;
 use crate::record::{self, Machine};
-use crate::server::{Recipe, Server, Settings};
+use crate::server::{Recipe, Server, Settings, TempFile};
 use crate::value::{KEY_LEN_MAX, KEY_LEN_MIN, Pattern};
 use crate::zipf::Choice;
 
@@ -52,22 +52,13 @@ const READ_MAX: u64 = 100_000;
 const HEAD_BYTES: u64 = 32;
 const INDEX_BYTES: u64 = 13;
 
-/// A file that is removed when the value is dropped.
-struct MemoryFile(PathBuf);
-
-impl Drop for MemoryFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 /// # Errors
 /// A message, when a server fails, loses an item or gives a wrong value.
 pub(crate) fn command(flags: &Flags) -> Result<(), String> {
     if !(KEY_LEN_MIN..=KEY_LEN_MAX).contains(&flags.key_bytes) {
         return Err(format!("--key-bytes is {KEY_LEN_MIN} to {KEY_LEN_MAX}"));
     }
-    let file = MemoryFile(flags.directory.join(format!("memcrsd-perf-restore-{}", std::process::id())));
+    let file = TempFile(flags.directory.join(format!("memcrsd-perf-restore-{}", std::process::id())));
     let mut recipe = flags.server.clone().unwrap_or_else(Recipe::memcrsd);
     recipe.command = format!("{} -e {}", recipe.command, file.0.display());
     let item_bytes = (flags.key_bytes + flags.value_bytes) as u64 + HEAD_BYTES;

@@ -131,7 +131,7 @@ impl Settings {
 
 /// A file that is removed when the value is dropped.
 #[derive(Debug)]
-struct TempFile(PathBuf);
+pub(crate) struct TempFile(pub(crate) PathBuf);
 
 impl Drop for TempFile {
     fn drop(&mut self) {
