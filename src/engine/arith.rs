@@ -171,15 +171,7 @@ fn next_value(old: &Item<'_>, count: &Arith<'_>, padded_for: u64) -> Result<(u64
 /// `old` with another value. A number that has become longer makes a new item, which is neither stale nor won.
 fn again(old: &Item<'_>, value: Value, cas: Option<u64>) -> Put {
     let longer = matches!(value, Value::Digits(_, length) if usize::from(length) > old.value().len());
-    Put {
-        flags: old.flags(),
-        exptime: old.exptime(),
-        value,
-        cas,
-        stale: old.stale() && !longer,
-        won: old.won() && !longer,
-        key_is_binary: old.key_is_binary(),
-    }
+    Put { stale: old.stale() && !longer, won: old.won() && !longer, ..Put::again(old, value, cas) }
 }
 
 fn ttl(item: &Item<'_>, now: Timestamp) -> Option<u32> {

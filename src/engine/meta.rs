@@ -236,13 +236,10 @@ impl Executor<'_> {
                 return (Edit::Keep, (Deleted::Exists, (0, 0)));
             }
             let kept = Put {
-                flags: old.flags(),
                 exptime: touch.unwrap_or(old.exptime()),
-                value: Value::Old,
-                cas: discard.cas,
                 stale: discard.stale,
                 won: false,
-                key_is_binary: old.key_is_binary(),
+                ..Put::again(old, Value::Old, discard.cas)
             };
             let edit = match (discard.empty, discard.stale) {
                 (false, false) => Edit::Remove,

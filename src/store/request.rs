@@ -80,6 +80,21 @@ pub struct Put {
     pub key_is_binary: bool,
 }
 
+impl Put {
+    /// `old` with another value.
+    pub fn again(old: &Item<'_>, value: Value, cas: Option<u64>) -> Self {
+        Self {
+            flags: old.flags(),
+            exptime: old.exptime(),
+            value,
+            cas,
+            stale: old.stale(),
+            won: old.won(),
+            key_is_binary: old.key_is_binary(),
+        }
+    }
+}
+
 /// A new version's value.
 #[derive(Debug)]
 pub enum Value {

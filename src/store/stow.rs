@@ -163,16 +163,7 @@ impl Fresh<'_> {
     pub fn promote(&mut self, key: &[u8], place: Place, value: &[u8]) -> Result<bool, EditError> {
         let edited = self.edit(key, &mut Data::Bytes(value), |old| match old {
             Some(old) if old.place() == Some(place) => {
-                let put = Put {
-                    flags: old.flags(),
-                    exptime: old.exptime(),
-                    value: Value::Loaded,
-                    cas: Some(old.cas()),
-                    stale: old.stale(),
-                    won: old.won(),
-                    key_is_binary: old.key_is_binary(),
-                };
-                (Edit::Put(put), true)
+                (Edit::Put(Put::again(old, Value::Loaded, Some(old.cas()))), true)
             }
             _ => (Edit::Keep, false),
         })?;
