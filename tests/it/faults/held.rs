@@ -252,25 +252,44 @@ fn the_idle_timeout_ends_a_reader_that_does_not_read() {
     wait_until("it is closed", || server.count("idle_kicks") == 1);
 }
 
-/// Readers who take nothing hold the values that were read for them, up to a bound: others get theirs late or not, and as before
-/// when those readers have been closed.
-#[test]
-fn readers_that_do_not_read_leave_flash_to_others() {
-    const KEYS: usize = 1_000;
-    if dialect() == Dialect::Memcached {
-        return;
-    }
+/// Values of 30,000 bytes under `key-0`, `key-1`, …, most of them on flash.
+fn values_on_flash() -> (TempDir, Server, Client) {
     let dir = TempDir::new();
     let tier = format!("ext_path={}:64m,ext_recache_rate=0", dir.path().join("flash").display());
     let server = Server::start(&["-t", "1", "-m", "8", "-U", "0", "-o", &tier]);
     let mut client = server.connect();
-    fill(&mut client, "key", KEYS, 30_000);
-    let resident = server.resident_bytes();
-    let mut readers: Vec<_> = (0..20).map(|_| small_reader(&server)).collect();
-    for reader in &mut readers {
-        let keys: String = (0..200).map(|number| format!(" key-{number}")).collect();
+    fill(&mut client, "key", 1_000, 30_000);
+    (dir, server, client)
+}
+
+/// Readers of those values, and far more of them than fit what they take.
+fn readers_from_flash(server: &Server) -> Vec<Client> {
+    let keys: String = (0..200).map(|number| format!(" key-{number}")).collect();
+    let reader = |_| {
+        let mut reader = small_reader(server);
         reader.send(format!("get{keys}\r\n").repeat(4).as_bytes());
+        reader
+    };
+    (0..20).map(reader).collect()
+}
+
+/// All is as it was before those readers came.
+fn is_as_before(client: &mut Client) {
+    for number in 0..20 {
+        assert!(client.get(&format!("key-{number}")) == Some(value(number, 30_000)), "as before");
     }
+}
+
+/// Readers who take nothing hold the values that were read for them, up to a bound: others get theirs late or not, and as before
+/// when those readers have been closed.
+#[test]
+fn readers_that_do_not_read_leave_flash_to_others() {
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    let (_dir, server, mut client) = values_on_flash();
+    let resident = server.resident_bytes();
+    let readers = readers_from_flash(&server);
     wait_until("values are left out", || client.count("get_oom_extstore") > 0);
     for number in 0..20 {
         let found = client.get(&format!("key-{number}"));
@@ -279,28 +298,19 @@ fn readers_that_do_not_read_leave_flash_to_others() {
     assert!(server.resident_bytes() < resident + (32 << 20), "{} then {}", resident, server.resident_bytes());
     wait_until("who holds most is closed", || client.count("curr_connections") <= 20);
     drop(readers);
-    for number in 0..20 {
-        assert!(client.get(&format!("key-{number}")) == Some(value(number, 30_000)), "as before");
-    }
+    is_as_before(&mut client);
 }
 
 /// Readers who take a few bytes now and then are not silent, and hold the values that were read for them all the same: while
 /// others wait for that memory, they are closed as those are that take nothing.
 #[test]
 fn readers_that_trickle_leave_flash_to_others() {
-    const KEYS: usize = 1_000;
     if dialect() == Dialect::Memcached {
         return;
     }
-    let dir = TempDir::new();
-    let tier = format!("ext_path={}:64m,ext_recache_rate=0", dir.path().join("flash").display());
-    let server = Server::start(&["-t", "1", "-m", "8", "-U", "0", "-o", &tier]);
-    let mut client = server.connect();
-    fill(&mut client, "key", KEYS, 30_000);
-    let mut readers: Vec<_> = (0..20).map(|_| small_reader(&server)).collect();
-    for reader in &mut readers {
-        let keys: String = (0..200).map(|number| format!(" key-{number}")).collect();
-        reader.send(format!("get{keys}\r\n").repeat(4).as_bytes());
+    let (_dir, server, mut client) = values_on_flash();
+    let mut readers = readers_from_flash(&server);
+    for reader in &readers {
         reader.stream.set_nonblocking(true).unwrap();
     }
     wait_until("values are left out", || client.count("get_oom_extstore") > 0);
@@ -312,7 +322,5 @@ fn readers_that_trickle_leave_flash_to_others() {
         client.count("curr_connections") <= 20
     });
     drop(readers);
-    for number in 0..20 {
-        assert!(client.get(&format!("key-{number}")) == Some(value(number, 30_000)), "as before");
-    }
+    is_as_before(&mut client);
 }
