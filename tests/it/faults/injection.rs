@@ -55,7 +55,7 @@ fn use_keys(server: &Server) {
     let mut meta = server.connect();
     for key in KEYS {
         let key = base64(&[key, b"meta"].concat());
-        meta.ask(&format!("ms {key} 1 b\r\n1\r\nmn\r\n"));
+        assert_eq!(meta.ask(&format!("ms {key} 1 b\r\n1")), "HD");
     }
 }
 
@@ -83,7 +83,7 @@ fn no_key_forges_a_line() {
     let mut watchers: Vec<Client> = Vec::new();
     for stream in streams {
         let mut watcher = server.connect();
-        assert_eq!(watcher.ask(&format!("watch {stream}\r\n")), "OK");
+        assert_eq!(watcher.ask(&format!("watch {stream}")), "OK");
         watchers.push(watcher);
     }
     use_keys(&server);
