@@ -50,6 +50,8 @@ pub struct Request<'a> {
     mode: Option<u8>,
     initial: u64,
     delta: u64,
+    /// An error that all others come before.
+    opaque_is_too_long: bool,
     seen: u128,
 }
 
@@ -107,13 +109,18 @@ impl<'a> Line<'a> {
             Ok((request, count)) if self.key.len() <= KEY_BYTES_MAX && count <= flags_max(verb) => request,
             wrong => return Err(self.mistake(verb, wrong.err())),
         };
-        if !request.key_is_binary {
-            return Ok((self.key, request));
+        let mut key = self.key;
+        if request.key_is_binary {
+            key = match base64::decode(self.key, &mut buffer.0) {
+                Some(bytes) if bytes > 0 => &buffer.0[..bytes],
+                _ => return Err(said_by(verb, reply::BAD_KEY_ENCODING)),
+            };
         }
-        match base64::decode(self.key, &mut buffer.0) {
-            Some(bytes) if bytes > 0 => Ok((&buffer.0[..bytes], request)),
-            _ => Err(said_by(verb, reply::BAD_KEY_ENCODING)),
+        // Those of ms and ma also have a mode, which is checked first.
+        if !matches!(verb, Verb::Set | Verb::Arith) {
+            request.check_opaque()?;
         }
+        Ok((key, request))
     }
 
     /// The reply to a line with an error; `bad_flag` is the error in its flags.
@@ -187,6 +194,7 @@ fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
         mode: None,
         initial: 0,
         delta: 1,
+        opaque_is_too_long: false,
         seen: 0,
     };
     // A bad token is reported only if all letters are valid. The last one wins, except F's, for which memcached has no
@@ -221,8 +229,8 @@ impl Request<'_> {
             b'u' => self.unused = true,
             b'I' => self.stale = true,
             b'x' => self.empty = true,
-            b'O' if token.len() > OPAQUE_BYTES_MAX => return Err(reply::OPAQUE_TOO_LONG),
-            b'c' | b'f' | b'h' | b'k' | b'l' | b's' | b't' | b'L' | b'O' | b'P' => {}
+            b'O' => self.opaque_is_too_long = token.len() > OPAQUE_BYTES_MAX,
+            b'c' | b'f' | b'h' | b'k' | b'l' | b's' | b't' | b'L' | b'P' => {}
             b'C' => self.compare = Some(numeric(token, number::unsigned, reply::BAD_TOKEN)?),
             b'E' => self.cas = Some(numeric(token, number::unsigned, reply::BAD_TOKEN)?),
             b'T' => {
@@ -244,10 +252,14 @@ impl Request<'_> {
         Ok(())
     }
 
+    fn check_opaque(&self) -> Result<(), &'static [u8]> {
+        if self.opaque_is_too_long { Err(reply::OPAQUE_TOO_LONG) } else { Ok(()) }
+    }
+
     /// The requested ms.
     ///
     /// # Errors
-    /// The reply to a mode that ms does not have.
+    /// The reply to a mode that ms does not have, and to an opaque that is too long.
     pub fn store<'k>(&self, key: &'k [u8]) -> Result<StorageRequest<'k>, &'static [u8]> {
         let mode = match self.mode {
             None | Some(b'S') => Mode::Set,
@@ -257,6 +269,7 @@ impl Request<'_> {
             Some(b'R') => Mode::Replace,
             Some(_) => return Err(reply::BAD_SET_MODE),
         };
+        self.check_opaque()?;
         // A set or replace with a cas is a cas.
         let mode = match mode {
             Mode::Set | Mode::Replace if self.compare.is_some() => Mode::Cas,
@@ -279,13 +292,14 @@ impl Request<'_> {
     /// The requested ma.
     ///
     /// # Errors
-    /// The reply to a mode that ma does not have.
+    /// The reply to a mode that ma does not have, and to an opaque that is too long.
     pub fn count<'k>(&self, key: &'k [u8]) -> Result<Arith<'k>, &'static [u8]> {
         let direction = match self.mode {
             None | Some(b'I' | b'+') => Direction::Up,
             Some(b'D' | b'-') => Direction::Down,
             Some(_) => return Err(reply::BAD_COUNT_MODE),
         };
+        self.check_opaque()?;
         Ok(Arith {
             key,
             direction,
