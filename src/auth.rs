@@ -2,8 +2,8 @@
 //!
 //! Two files, two grammars, both memcached's:
 //!
-//! - `-Y`: lines `user:password`, at most [`ASCII_USERS_MAX`], each under [`ASCII_LINE_BYTES_MAX`] bytes. A line without a
-//!   colon invalidates the file.
+//! - `-Y`: lines `user:password`, each under [`ASCII_LINE_BYTES_MAX`] bytes; those behind [`ASCII_USERS_MAX`] are ignored. A
+//!   line without a colon invalidates the file, and so does a file without a line.
 //! - `MEMCACHED_SASL_PWDB`: lines `user:password` or `user:password:anything`; a line without a colon is ignored.
 //!
 //! A check compares every entry, in time that depends only on lengths, so the time of a reply reveals neither the user names
@@ -96,19 +96,11 @@ struct Entry {
 }
 
 impl Users {
-    /// Parses a `-Y` file; `None` if a line is not `user:password`.
+    /// Parses a `-Y` file; `None` if a line is not `user:password`, or there is none.
     pub fn ascii(text: &[u8]) -> Option<Self> {
-        let mut entries = Vec::new();
-        for line in lines(text) {
-            if line.len() >= ASCII_LINE_BYTES_MAX {
-                return None;
-            }
-            let entry = Entry::parse(line, false)?;
-            if entries.len() < ASCII_USERS_MAX {
-                entries.push(entry);
-            }
-        }
-        Some(Self { entries })
+        let entry = |line: &[u8]| (line.len() < ASCII_LINE_BYTES_MAX).then(|| Entry::parse(line, false))?;
+        let entries: Vec<_> = lines(text).take(ASCII_USERS_MAX).map(entry).collect::<Option<_>>()?;
+        (!entries.is_empty()).then_some(Self { entries })
     }
 
     /// Parses a SASL password file.
@@ -178,18 +170,18 @@ mod tests {
         ] {
             assert!(!users.allows(user.as_bytes(), password.as_bytes()), "{user}:{password}");
         }
-        assert!(!Users::ascii(b"").unwrap().allows(b"", b""));
     }
 
     #[test]
     fn invalid_ascii_files_are_rejected() {
         assert_eq!(Users::ascii(b"foo\n"), None);
         assert_eq!(Users::ascii(b"foo:bar\n\nbaz:x\n"), None);
+        assert_eq!([Users::ascii(b""), Users::ascii(b"\n")], [None, None]);
         let line = |bytes: usize| [b"u:".as_slice(), &vec![b'p'; bytes - 2], b"\n"].concat();
         assert!(Users::ascii(&line(255)).is_some());
         assert_eq!(Users::ascii(&line(256)), None);
         let nine: Vec<u8> = (0..9).flat_map(|n| format!("u{n}:p\n").into_bytes()).collect();
-        let users = Users::ascii(&nine).unwrap();
+        let users = Users::ascii(&[&nine, &b"spoiled\n"[..]].concat()).unwrap();
         assert!(users.allows(b"u7", b"p") && !users.allows(b"u8", b"p"));
     }
 

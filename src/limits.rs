@@ -62,7 +62,7 @@ pub const ASCII_USERS_MAX: usize = 8;
 /// Longest line of a `-Y` file with its line end, bytes.
 pub const ASCII_LINE_BYTES_MAX: usize = 256;
 /// Longest user, space and password of a text login, bytes.
-pub const LOGIN_BYTES_MAX: u64 = 16_384;
+pub const LOGIN_BYTES_MAX: u32 = 16_384;
 /// Longest user and password in SASL, bytes.
 pub const SASL_BYTES_MAX: usize = 4096;
 /// Longest name of a SASL mechanism, bytes.

@@ -23,12 +23,14 @@ impl Session {
             return Step::Stop(Next::Reject);
         }
         let line = &rest[..end];
+        // A blank in front makes it no `set`.
         let mut words = Words::of(line.strip_suffix(b"\r").unwrap_or(line));
-        match (words.next(), words.nth(3).and_then(number::unsigned)) {
-            (Some(b"set"), Some(bytes)) if bytes <= LOGIN_BYTES_MAX => {
+        let is_set = line.starts_with(b"set") && words.next() == Some(b"set");
+        match words.nth(3).and_then(number::unsigned_32) {
+            Some(bytes) if is_set && bytes <= LOGIN_BYTES_MAX => {
                 self.state = State::Token(bytes as usize);
             }
-            (Some(b"set"), Some(_)) => self.push_line(feed, reply::AUTH_TOO_LONG),
+            Some(_) if is_set => self.push_line(feed, reply::AUTH_TOO_LONG),
             _ => self.push_line(feed, reply::UNAUTHENTICATED),
         }
         Step::Done
@@ -43,12 +45,12 @@ impl Session {
             self.push_line(feed, reply::AUTH_BAD_END);
             return Step::Done;
         };
-        let mut words = Words::of(token);
-        let (Some(user), Some(password)) = (words.next(), words.next()) else {
+        // A password may hold blanks.
+        let Some(blank) = memchr::memchr(b' ', token) else {
             self.push_line(feed, reply::AUTH_BAD_TOKEN);
             return Step::Done;
         };
-        if authenticates(feed, user, password) {
+        if authenticates(feed, &token[..blank], &token[blank + 1..]) {
             self.state = State::Command;
             self.push_line(feed, reply::STORED);
         } else {

@@ -35,6 +35,31 @@ fn text_logs_in_with_a_set() {
     assert!(peer.is_closed());
 }
 
+/// A second blank was skipped and what stood behind a third ignored: no password with a blank let its user in, and `secret`
+/// was as good as `secret anything`.
+#[test]
+fn a_password_is_all_behind_the_first_blank() {
+    let config = Config { auth_file: Some("users".into()), protocol: Protocol::Ascii, ..Config::default() };
+    let answer = |head: &str, token: &str| {
+        let mut peer = Peer::new(config.clone());
+        peer.shared().set_users(Users::ascii(b"joe:secret\nann: b c\nbob:\n").unwrap());
+        peer.reconnect();
+        peer.send(format!("{head} {}\r\n{token}\r\n", token.len()).as_bytes());
+        String::from_utf8(peer.answers()).unwrap().lines().next().map(str::to_owned)
+    };
+    for token in ["joe secret", "ann  b c", "bob "] {
+        assert_eq!(answer("set a 0 0", token).as_deref(), Some("STORED"), "{token:?}");
+    }
+    for token in ["joe  secret", "joe secret ", " joe secret", "joe secret x", "ann b", "ann b c", "bob  "] {
+        let failed = Some("CLIENT_ERROR authentication failure");
+        assert_eq!(answer("set a 0 0", token).as_deref(), failed, "{token:?}");
+    }
+    for head in [" set a 0 0", "set a 0", "set a 0 0 4294967296", "set a 0 0 000000000010"] {
+        let refused = Some("CLIENT_ERROR unauthenticated");
+        assert_eq!(answer(head, "joe secret").as_deref(), refused, "{head:?}");
+    }
+}
+
 #[test]
 fn binary_logs_in_with_sasl() {
     let config = Config { sasl: true, protocol: Protocol::Binary, ..Config::default() };
