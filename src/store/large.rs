@@ -8,7 +8,7 @@
 //! memory are allocated first, since their pages need no faults, and give it back to the kernel as soon as the budget needs it
 //! elsewhere. Memory therefore does not fragment: only address space does.
 
-use super::check::Faults;
+use super::faults::Faults;
 use super::geometry::PAGE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
 

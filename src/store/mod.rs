@@ -42,6 +42,7 @@ mod arena;
 mod check;
 mod edit;
 mod evict;
+mod faults;
 mod flash;
 mod geometry;
 mod ghost;

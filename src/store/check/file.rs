@@ -1,6 +1,6 @@
 //! Compares the memory file with the segment table: the next process would find exactly the items that are live now.
 
-use super::Faults;
+use crate::store::faults::Faults;
 use crate::store::geometry::PAGE_BYTES;
 use crate::store::memory_file::{Headers, Word};
 use crate::store::segment_table::{Segment, State};

@@ -10,61 +10,12 @@
 
 mod file;
 
-use super::flash::Place;
+use super::faults::Faults;
 use super::item_ref::ItemRef;
-use super::segment_table::{EvictionUnit, State};
+use super::segment_table::{EvictionUnit, Recount, State};
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
 use std::collections::{HashMap, HashSet};
-use std::fmt::{Debug, Display};
-
-/// Faults shown of those found.
-const FAULTS_SHOWN: usize = 12;
-
-/// What does not add up.
-#[derive(Debug, Default)]
-pub(super) struct Faults(Vec<String>);
-
-impl Faults {
-    pub(super) fn push(&mut self, fault: impl Display) {
-        self.0.push(fault.to_string());
-    }
-
-    pub(super) fn unless(&mut self, holds: bool, fault: impl FnOnce() -> String) {
-        if !holds {
-            self.0.push(fault());
-        }
-    }
-
-    #[expect(clippy::needless_pass_by_value, reason = "most are numbers")]
-    pub(super) fn compare<T: PartialEq + Debug>(&mut self, what: impl Display, kept: T, counted: T) {
-        self.unless(kept == counted, || format!("{what}: the books say {kept:?}, counted {counted:?}"));
-    }
-
-    fn into_result(self) -> Result<(), String> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let more = self.0.len().saturating_sub(FAULTS_SHOWN);
-        let shown = self.0[..self.0.len() - more].join("\n");
-        Err(if more > 0 { format!("{shown}\nand {more} more") } else { shown })
-    }
-}
-
-/// What the index says of the items.
-#[derive(Debug)]
-pub(super) struct Recount {
-    /// Bytes of live items by segment.
-    pub(super) live: Vec<u64>,
-    /// Entries by large item.
-    pub(super) large_items: HashMap<u32, u32>,
-    /// Items and bytes by class.
-    pub(super) classes: Vec<(u64, u64)>,
-    /// Items that expire: what they lie in, where they begin in it, and when.
-    pub(super) expiries: Vec<(EvictionUnit, u32, Timestamp)>,
-    /// Values on flash and the bytes of their keys.
-    pub(super) places: Vec<(Place, usize)>,
-}
 
 impl WriteTxn<'_> {
     /// Compares all that is kept with what is; an error names each difference.
@@ -106,7 +57,7 @@ impl WriteTxn<'_> {
     }
 
     fn victim_offset(&self, id: u32) -> Option<u32> {
-        self.segments.victim.filter(|victim| victim.id() == id).map(|victim| victim.offset())
+        self.segments.victim.filter(|victim| victim.id == id).map(|victim| victim.offset)
     }
 
     /// 2.

@@ -3,9 +3,10 @@
 //! The segment that has been in its queue longest is looked through once it is that old: what is idle goes, the rest is copied to
 //! the open segment, and so comes up again when as much time has passed.
 
-use super::{Slice, Victim, VictimMode};
+use super::Slice;
 use crate::clock::Timestamp;
 use crate::store::item::Item;
+use crate::store::segment_table::{Victim, VictimMode};
 use crate::store::write_txn::WriteTxn;
 
 impl WriteTxn<'_> {
@@ -30,8 +31,7 @@ impl WriteTxn<'_> {
             let arena = self.arena();
             let Some(id) = self.segments.oldest_segment(since, arena) else { return false };
             self.segments.detach(id);
-            let mode = VictimMode::StowIdle;
-            self.segments.victim = Some(Victim { id, offset: 0, mode, effort: 1 });
+            self.segments.victim = Some(Victim::new(id, VictimMode::StowIdle, 1));
         }
         while let Some(victim) = self.segments.victim {
             // The evictor's own is the evictor's work.

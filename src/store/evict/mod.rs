@@ -39,7 +39,7 @@ mod idle;
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
 use super::pace::RELINK_BYTES;
-use super::segment_table::{EvictionUnit, Need, Popped, Purpose, Queue, SegmentTable};
+use super::segment_table::{EvictionUnit, Need, Popped, Purpose, Queue, SegmentTable, Victim, VictimMode};
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
 
@@ -55,38 +55,6 @@ const AHEAD_BYTES: u64 = 512;
 const CHUNK_RECORDS: usize = 8;
 /// Bytes of victims looked at with one write at most with -M.
 const COMPACTED_BYTES_MAX: u64 = 256 << 10;
-
-/// What is done with a victim's live items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum VictimMode {
-    /// Copy them all within their queue.
-    Clean,
-    /// Keep or drop them by rule 3.
-    Evict,
-    /// Move those to flash that have not been used for as long, and keep the others.
-    StowIdle,
-}
-
-/// A segment that is being emptied.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Victim {
-    id: u32,
-    offset: u32,
-    mode: VictimMode,
-    /// Bytes to look at for each that is gained.
-    effort: u64,
-}
-
-impl Victim {
-    pub(super) fn id(&self) -> u32 {
-        self.id
-    }
-
-    /// Where the next item to look at begins.
-    pub(super) fn offset(&self) -> u32 {
-        self.offset
-    }
-}
 
 /// What a slice of eviction achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,7 +204,7 @@ impl<'t> WriteTxn<'t> {
         if let Some(id) = self.segments.deadest(arena) {
             let effort = self.segments.effort_of(id);
             self.segments.detach(id);
-            self.segments.victim = Some(Victim { id, offset: 0, mode: VictimMode::Clean, effort });
+            self.segments.victim = Some(Victim::new(id, VictimMode::Clean, effort));
             return Slice::Worked;
         }
         if !self.evicts() {
@@ -245,7 +213,7 @@ impl<'t> WriteTxn<'t> {
         for &line in self.segments.lines() {
             match self.segments.pop(line, arena) {
                 Popped::EvictionUnit(EvictionUnit::Segment(id)) => {
-                    self.segments.victim = Some(Victim { id, offset: 0, mode: VictimMode::Evict, effort: 1 });
+                    self.segments.victim = Some(Victim::new(id, VictimMode::Evict, 1));
                     return Slice::Worked;
                 }
                 Popped::EvictionUnit(EvictionUnit::Large(id)) => {

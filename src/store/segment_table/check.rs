@@ -1,12 +1,28 @@
-//! Recounts the segment table: its part of `store/check`.
+//! Recounts the segment table: its part of `store/check`, which walks the index for it.
 
 use super::reclaim::Listing;
 use super::sum::Sum;
 use super::{EvictionUnit, Large, Line, Queue, SegmentTable, State};
+use crate::clock::Timestamp;
 use crate::store::arena::Arena;
-use crate::store::check::{Faults, Recount};
-use crate::store::evict::Victim;
+use crate::store::faults::Faults;
+use crate::store::flash::Place;
 use std::collections::HashMap;
+
+/// What the index says of the items; the table's own sums must agree with it.
+#[derive(Debug)]
+pub(in crate::store) struct Recount {
+    /// Bytes of live items by segment.
+    pub(in crate::store) live: Vec<u64>,
+    /// Entries by large item.
+    pub(in crate::store) large_items: HashMap<u32, u32>,
+    /// Items and bytes by class.
+    pub(in crate::store) classes: Vec<(u64, u64)>,
+    /// Items that expire: what they lie in, where they begin in it, and when.
+    pub(in crate::store) expiries: Vec<(EvictionUnit, u32, Timestamp)>,
+    /// Values on flash and the bytes of their keys.
+    pub(in crate::store) places: Vec<(Place, usize)>,
+}
 
 impl SegmentTable {
     /// Compares every sum and list with a recount.
@@ -55,7 +71,7 @@ impl SegmentTable {
             .filter(|(_, s)| s.state == State::Victim)
             .map(|(id, _)| id)
             .collect();
-        let victim: Vec<u32> = self.victim.iter().map(Victim::id).collect();
+        let victim: Vec<u32> = self.victim.iter().map(|victim| victim.id).collect();
         faults.compare("the victim", victim, victims);
     }
 
@@ -258,7 +274,6 @@ impl SegmentTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use crate::store::item_ref::{Hash, ItemRef};
     use crate::store::log::Delta;
     use crate::store::tests::{Checked, NOW, alone, options, set, set_at};

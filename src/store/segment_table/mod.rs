@@ -34,11 +34,14 @@ mod retire;
 mod schedule;
 mod sum;
 mod sweeper;
+mod victim;
 
+pub(super) use check::Recount;
 use queues::LINES;
 pub(super) use queues::{Line, Popped};
 pub(super) use restore::{Books, RestoredLarge, RestoredSegment};
 pub(super) use sweeper::Walk;
+pub(super) use victim::{Victim, VictimMode};
 
 use super::arena::{Arena, Placement};
 use super::flash::Books as FlashBooks;
@@ -192,7 +195,7 @@ pub(super) struct SegmentTable {
     pending_bytes: Sum,
     held_bytes: Sum,
     pub(super) ghost: Ghost,
-    pub(super) victim: Option<super::evict::Victim>,
+    pub(super) victim: Option<Victim>,
     pub(super) schedule: Schedule,
     pub(super) sweep: Sweep,
     pub(super) credit: Credit,

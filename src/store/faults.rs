@@ -1,0 +1,37 @@
+//! The list of differences that a recount finds, for tests, the simulation and the fuzzers.
+
+use std::fmt::{Debug, Display};
+
+/// Faults shown of those found.
+const FAULTS_SHOWN: usize = 12;
+
+/// What does not add up.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<String>);
+
+impl Faults {
+    pub(super) fn push(&mut self, fault: impl Display) {
+        self.0.push(fault.to_string());
+    }
+
+    pub(super) fn unless(&mut self, holds: bool, fault: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(fault());
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "most are numbers")]
+    pub(super) fn compare<T: PartialEq + Debug>(&mut self, what: impl Display, kept: T, counted: T) {
+        self.unless(kept == counted, || format!("{what}: the books say {kept:?}, counted {counted:?}"));
+    }
+
+    /// An error with a difference per line, if there is any.
+    pub(super) fn into_result(self) -> Result<(), String> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let more = self.0.len().saturating_sub(FAULTS_SHOWN);
+        let shown = self.0[..self.0.len() - more].join("\n");
+        Err(if more > 0 { format!("{shown}\nand {more} more") } else { shown })
+    }
+}

@@ -1,0 +1,30 @@
+//! The segment that is being emptied, and how far that has come. What is done with its items is decided by `evict`.
+
+/// What is done with a victim's live items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum VictimMode {
+    /// Copy them all within their queue.
+    Clean,
+    /// Keep or drop them by their use and size.
+    Evict,
+    /// Move those to flash that have not been used for as long, and keep the others.
+    StowIdle,
+}
+
+/// A segment that is being emptied.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Victim {
+    pub(in crate::store) id: u32,
+    /// Where the next item to look at begins.
+    pub(in crate::store) offset: u32,
+    pub(in crate::store) mode: VictimMode,
+    /// Bytes to look at for each that is gained.
+    pub(in crate::store) effort: u64,
+}
+
+impl Victim {
+    /// Segment `id`, from its first item on.
+    pub(in crate::store) fn new(id: u32, mode: VictimMode, effort: u64) -> Self {
+        Self { id, offset: 0, mode, effort }
+    }
+}
