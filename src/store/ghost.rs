@@ -16,6 +16,7 @@
 //! which leaves more than 20 of the 32 bits to tell keys apart.
 
 use super::item_ref::Hash;
+use super::prefetch::prefetch;
 
 const WAYS: usize = 8;
 type Bucket = [u32; WAYS];
@@ -127,7 +128,7 @@ impl Ghost {
     pub(super) fn prefetch(&self, hash: Hash) {
         let part = &self.parts[self.part_of(hash)];
         if let Some(bucket) = part.buckets.get(part.bucket_of(fingerprint(hash))) {
-            super::prefetch(std::ptr::from_ref(bucket).cast());
+            prefetch(std::ptr::from_ref(bucket).cast());
         }
     }
 

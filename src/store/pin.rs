@@ -5,7 +5,7 @@
 
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 
-use super::Store;
+use super::base::Base;
 use crate::limits::{
     PINNED_PART, PINNED_PART_EACH, PINNED_PART_LARGE, PINNED_PART_WITH_DATAGRAMS, UNHELD_PART,
     UNHELD_PART_WITH_DATAGRAMS,
@@ -38,7 +38,7 @@ impl Share {
 /// The bytes of a value, kept in place for a send.
 #[derive(Debug)]
 pub struct Pin {
-    store: Arc<Store>,
+    base: Arc<Base>,
     at: NonNull<u8>,
     value: NonNull<[u8]>,
     held_bytes: u64,
@@ -50,11 +50,11 @@ unsafe impl Send for Pin {}
 impl Pin {
     /// Pins the item at `at`, of which `value` is a part; `None` if pins hold their `share` of memory. The caller holds a
     /// borrow of the item, so its placement cannot be reused before the count is up.
-    pub(super) fn new(store: &Arc<Store>, at: NonNull<u8>, value: &[u8], share: Share) -> Option<Self> {
-        let is_large = !store.arena.is_in_segment(at);
-        let share = share.of(store.memory_limit(), is_large, store.arena.bytes_reserved());
-        let held_bytes = store.arena.try_pin(at, share)?;
-        Some(Self { store: Arc::clone(store), at, value: NonNull::from(value), held_bytes })
+    pub(super) fn new(base: &Arc<Base>, at: NonNull<u8>, value: &[u8], share: Share) -> Option<Self> {
+        let is_large = !base.arena().is_in_segment(at);
+        let share = share.of(base.memory_limit(), is_large, base.arena().bytes_reserved());
+        let held_bytes = base.arena().try_pin(at, share)?;
+        Some(Self { base: Arc::clone(base), at, value: NonNull::from(value), held_bytes })
     }
 
     /// Bytes that this pin added to what is held: its whole placement, or 0 if something held that already.
@@ -64,7 +64,7 @@ impl Pin {
 
     /// Bytes that the pins of one connection may hold; beyond that it must send first.
     pub fn held_bytes_max(&self) -> u64 {
-        self.store.memory_limit() / PINNED_PART_EACH
+        self.base.memory_limit() / PINNED_PART_EACH
     }
 
     /// The value, or the part of it that is to be sent.
@@ -76,6 +76,6 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.store.arena.unpin(self.at);
+        self.base.arena().unpin(self.at);
     }
 }

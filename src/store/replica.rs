@@ -13,7 +13,7 @@
 //! or so at most. In a section the ring may hold references to items; outside it holds none, whatever it does or waits for
 //! (`log`, "Positions").
 
-use super::Store;
+use super::base::Base;
 use super::index::Index;
 use super::item::Item;
 use super::item_ref::ItemRef;
@@ -132,7 +132,7 @@ impl Group {
         }
     }
 
-    fn apply(&self, store: &Arc<Store>, log: &Log, positions: Range<u64>) {
+    fn apply(&self, base: &Arc<Base>, log: &Log, positions: Range<u64>) {
         let tail = positions.end;
         for position in positions {
             if is_canary("delta") && self.number == 1 && position == 1_000 {
@@ -143,13 +143,13 @@ impl Group {
             {
                 self.index.prefetch_table(hash);
             }
-            self.index.apply(store, log.read(position));
+            self.index.apply(base, log.read(position));
         }
     }
 
     /// Applies the log at least up to `tail`, for all rings of this replica. If another ring is doing so, waits for it: at most
     /// for the deltas that are in the log.
-    fn bring(&self, store: &Arc<Store>, log: &Log, tail: u64) {
+    fn bring(&self, base: &Arc<Base>, log: &Log, tail: u64) {
         if log.applied(self.number) >= tail {
             return;
         }
@@ -159,7 +159,7 @@ impl Group {
         });
         let from = log.applied(self.number);
         if from < tail {
-            self.apply(store, log, from..tail);
+            self.apply(base, log, from..tail);
             log.set_applied(self.number, tail);
             self.replays.fetch_add(1, Ordering::Relaxed);
         }
@@ -192,56 +192,56 @@ impl Replica {
     /// Begins a section, which [`Replica::leave`] ends. A ring with an index of its own needs none: its cursor tells what it
     /// holds.
     #[inline]
-    pub(super) fn enter(&mut self, store: &Store) {
+    pub(super) fn enter(&mut self, base: &Base) {
         if self.is_shared {
-            self.enter_shared(store);
+            self.enter_shared(base);
         }
     }
 
     #[inline(never)]
-    fn enter_shared(&mut self, store: &Store) {
+    fn enter_shared(&mut self, base: &Base) {
         if !(self.ring == 1 && is_canary("section")) {
-            self.cursor = store.log().enter(self.ring, self.group.number);
+            self.cursor = base.log().enter(self.ring, self.group.number);
         }
     }
 
     /// Ends a section: no reference from it is held any more.
     #[inline]
-    pub(super) fn leave(&self, store: &Store) {
+    pub(super) fn leave(&self, base: &Base) {
         if self.is_shared {
-            store.log().leave(self.ring);
+            base.log().leave(self.ring);
         }
     }
 
     /// Applies the log up to its tail, and declares that no older reference is held. Called in a section.
     #[inline]
-    pub(super) fn catch_up(&mut self, store: &Arc<Store>) {
-        let log = store.log();
+    pub(super) fn catch_up(&mut self, base: &Arc<Base>) {
+        let log = base.log();
         let tail = log.tail();
         if tail != self.cursor {
-            self.replay(store, log, tail);
+            self.replay(base, log, tail);
         }
     }
 
     // A function of its own, so that `Shard::fresh` inlines to a few instructions.
     #[inline(never)]
-    fn replay(&mut self, store: &Arc<Store>, log: &Log, tail: u64) {
+    fn replay(&mut self, base: &Arc<Base>, log: &Log, tail: u64) {
         if self.is_shared {
-            self.group.bring(store, log, tail);
+            self.group.bring(base, log, tail);
         } else {
-            self.group.apply(store, log, self.cursor..tail);
+            self.group.apply(base, log, self.cursor..tail);
         }
         self.cursor = tail;
         self.settle(log);
     }
 
     /// Applies the delta that has just been appended. Older references stay valid until [`Replica::settle`].
-    pub(super) fn apply_own(&mut self, store: &Arc<Store>, delta: Delta) {
+    pub(super) fn apply_own(&mut self, base: &Arc<Base>, delta: Delta) {
         self.cursor += 1;
         if self.is_shared {
-            self.group.bring(store, store.log(), self.cursor);
+            self.group.bring(base, base.log(), self.cursor);
         } else {
-            self.group.index.apply(store, delta);
+            self.group.index.apply(base, delta);
         }
     }
 
@@ -261,11 +261,11 @@ impl Replica {
     #[inline]
     #[expect(clippy::unused_self, reason = "the borrow of the replica is what keeps the item")]
     #[expect(unsafe_code, reason = "borrows items whose memory the cursor protects")]
-    pub(super) fn item<'a>(&'a self, store: &'a Arc<Store>, item: ItemRef) -> Item<'a> {
+    pub(super) fn item<'a>(&'a self, base: &'a Arc<Base>, item: ItemRef) -> Item<'a> {
         // SAFETY: an entry of the current generation names a published item; its memory is reused only after this
         // ring's cursor has passed the delta that removes the entry, or the ring has left the section that it looked the
         // entry up in. The cursor moves only through `&mut self`, and a section ends when its `Fresh` does.
-        unsafe { Item::new(store.address(item), store) }
+        unsafe { Item::new(base.address(item), base) }
     }
 }
 

@@ -1,14 +1,16 @@
 //! A ring's handle on the store, and the only ways to read and to write.
 
+use super::base::Base;
 use super::evict::Slice;
 use super::index::Found;
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
 use super::replica::Replica;
+use super::request::{EditError, Lookup, ReserveError, Retry, Walk, Wanted};
 use super::reservation::{Reservation, ReservedItem};
 use super::segment_table::Need;
+use super::shared::Store;
 use super::write_txn::WriteTxn;
-use super::{EditError, Lookup, ReserveError, Retry, Store, Walk, Wanted};
 use crate::classes::item_bytes;
 use crate::clock::Timestamp;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ const MAINTAIN_RECORDS: usize = 128;
 #[derive(Debug)]
 pub struct Shard {
     store: Arc<Store>,
+    /// The store's, one step nearer: every look-up needs it.
+    base: Arc<Base>,
     replica: Replica,
     ring: usize,
     /// Place of the log at which laggards are looked for next.
@@ -37,11 +41,20 @@ pub struct Shard {
     pub(super) wanted: Option<Wanted>,
 }
 
+impl Store {
+    /// The shard of `ring`, which must be taken once: the log waits for every ring.
+    pub fn shard(self: &Arc<Self>, ring: usize) -> Shard {
+        Shard::new(Arc::clone(self), ring)
+    }
+}
+
 impl Shard {
-    pub(super) fn new(store: Arc<Store>, ring: usize) -> Self {
+    fn new(store: Arc<Store>, ring: usize) -> Self {
         let replica = store.replicas[store.replica_of[ring]].replica(ring);
+        let base = Arc::clone(&store.base);
         Self {
             store,
+            base,
             replica,
             ring,
             lag_check_at: LAG_CHECK,
@@ -70,8 +83,8 @@ impl Shard {
     /// Replays the log to its tail. The result is the only way to look up or to write.
     #[inline]
     pub fn latest(&mut self) -> Fresh<'_> {
-        self.replica.enter(&self.store);
-        self.replica.catch_up(&self.store);
+        self.replica.enter(&self.base);
+        self.replica.catch_up(&self.base);
         let now = self.store.time.now();
         let mut fresh = Fresh { shard: self, now, is_copy: false };
         if fresh.shard.store.time.flush_is_due(now) {
@@ -96,7 +109,7 @@ impl Shard {
         let mut more = false;
         if self.tables_left > 0 {
             let tables = self.tables_left.min(MAINTAIN_TABLES);
-            self.replica.index().drop_stale_tables(&self.store, tables);
+            self.replica.index().drop_stale_tables(&self.base, tables);
             self.tables_left -= tables;
             more = self.tables_left > 0;
         }
@@ -139,7 +152,7 @@ impl Shard {
 
     /// The item that the index named when the last transaction ended, or names now.
     pub(super) fn item(&self, item_ref: ItemRef) -> Item<'_> {
-        self.replica.item(&self.store, item_ref)
+        self.replica.item(&self.base, item_ref)
     }
 
     pub(super) fn write_txn(&mut self) -> WriteTxn<'_> {
@@ -245,13 +258,13 @@ impl Fresh<'_> {
     /// The hash of `key`.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> Hash {
-        self.shard.store.hasher.hash(key)
+        self.shard.base.hash(key)
     }
 
     /// As [`Fresh::find`]; `hash` must be that of `key`.
     #[inline]
     pub fn find_hashed(&mut self, hash: Hash, key: &[u8]) -> Lookup<'_> {
-        match self.shard.replica.index().find(&self.shard.store, hash, key) {
+        match self.shard.replica.index().find(&self.shard.base, hash, key) {
             Found::Nothing => Lookup::Miss,
             Found::Flushed => {
                 self.shard.replica.index().forget_flushed(hash);
@@ -273,7 +286,7 @@ impl Fresh<'_> {
             self.shard.replica.index().prefetch_table(*hash);
         }
         for hash in &hashes[..keys.len()] {
-            self.shard.replica.index().prefetch_item(&self.shard.store, *hash);
+            self.shard.replica.index().prefetch_item(&self.shard.base, *hash);
         }
     }
 
@@ -305,9 +318,8 @@ impl Fresh<'_> {
     ) -> Result<Reservation, ReserveError> {
         match self.reserve_item(key, value_bytes, turns)? {
             Some(reserved) => Ok(Reservation::reserved(reserved)),
-            None => {
-                Reservation::buffered(&self.shard.store, key, value_bytes).ok_or_else(|| self.must_wait())
-            }
+            None => Reservation::buffered(&self.shard.store.reservations, key, value_bytes)
+                .ok_or_else(|| self.must_wait()),
         }
     }
 
@@ -333,7 +345,7 @@ impl Fresh<'_> {
         value_bytes: usize,
         mut turns: u32,
     ) -> Result<Option<ReservedItem>, ReserveError> {
-        let hash = self.shard.store.hasher.hash(key);
+        let hash = self.shard.base.hash(key);
         let item_bytes = item_bytes(key.len(), 0, value_bytes);
         loop {
             let mut txn = self.shard.write_txn();
@@ -355,7 +367,7 @@ impl Fresh<'_> {
     }
 
     fn must_wait(&self) -> ReserveError {
-        self.shard.store.note_reservation_refused(self.now);
+        self.shard.store.reservations.note_refused(self.now);
         Retry::Later.into()
     }
 
@@ -434,7 +446,7 @@ impl Drop for Fresh<'_> {
     /// What was looked up is borrowed from it, and held no longer.
     #[inline]
     fn drop(&mut self) {
-        self.shard.replica.leave(&self.shard.store);
+        self.shard.replica.leave(&self.shard.base);
     }
 }
 

@@ -1,7 +1,6 @@
-//! The store's statistics: counters, gauges and the parts of its memory.
+//! What the store's statistics consist of: counters, gauges and the parts of its memory.
 
-use super::flash::{Books, FlashPage, FlashTotals};
-use super::{ReplicaMemory, Store};
+use super::replica::ReplicaMemory;
 use crate::clock::Timestamp;
 
 /// Sums over the whole store, as memcached's statistics name them.
@@ -76,73 +75,4 @@ pub struct Memory {
     pub pins: u64,
     /// Number of values being received into item memory.
     pub reservations: u64,
-}
-
-impl Store {
-    /// Sums over the whole store.
-    pub fn totals(&self) -> Totals {
-        let segments = self.segments.lock();
-        let mut totals = segments.totals.clone();
-        for class in &segments.class_totals {
-            totals.evictions += class.evicted;
-            totals.evicted_unfetched += class.evicted_unfetched;
-            totals.expired_unfetched += class.expired_unfetched;
-            totals.reclaimed += class.reclaimed;
-            totals.crawler_reclaimed += class.crawler_reclaimed;
-        }
-        totals
-    }
-
-    /// Per-class gauges and counters; the index is the class number, 0 is not used.
-    pub fn class_totals(&self) -> Vec<ClassTotals> {
-        let segments = self.segments.lock();
-        let oldest = segments.oldest();
-        segments.class_totals.iter().map(|class| ClassTotals { oldest, ..class.clone() }).collect()
-    }
-
-    /// Clears the counters, not the gauges.
-    pub fn reset_counters(&self) {
-        if let Some(flash) = &self.flash {
-            flash.reset_counters();
-        }
-        let mut segments = self.segments.lock();
-        for class in &mut segments.class_totals {
-            *class = ClassTotals { items: class.items, bytes: class.bytes, ..ClassTotals::default() };
-        }
-        let Totals { curr_items, bytes, .. } = segments.totals;
-        segments.totals = Totals { curr_items, bytes, ..Totals::default() };
-    }
-
-    /// The parts of the budget, and what else the store holds.
-    pub fn memory(&self) -> Memory {
-        let segments = self.segments.lock();
-        let (in_use, free) = segments.segment_counts();
-        let (pins, reservations) = self.arena.held_counts();
-        Memory {
-            limit: segments.limit,
-            segments: in_use * self.arena.segment_bytes(),
-            large: segments.large_bytes(),
-            large_free: segments.large_free_bytes(),
-            index: self.index_bytes(),
-            replicas: self.replicas.iter().map(|replica| replica.memory()).collect(),
-            ghost: segments.ghost_bytes(),
-            log: self.arena.log().bytes(),
-            segment_bytes: self.arena.segment_bytes(),
-            segments_in_use: in_use,
-            segments_free: free,
-            pending: segments.pending_bytes(),
-            pins,
-            reservations,
-        }
-    }
-
-    /// What it holds and has done; `None` without one.
-    pub fn flash_totals(&self) -> Option<FlashTotals> {
-        self.segments.lock().flash.as_ref().map(Books::totals)
-    }
-
-    /// The next `most` pages of it from the number `from` on.
-    pub fn flash_pages(&self, from: u64, most: usize) -> Vec<FlashPage> {
-        self.segments.lock().flash.as_ref().map_or_else(Vec::new, |books| books.pages(from, most))
-    }
 }

@@ -6,8 +6,8 @@
 
 #![expect(unsafe_code, reason = "reads and writes items under the lock that protects them")]
 
-use super::Store;
 use super::arena::{Arena, Placement};
+use super::base::Base;
 use super::index::Found;
 use super::item::{self, Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
@@ -16,18 +16,19 @@ use super::pace::Effort;
 use super::replica::Replica;
 use super::reservation::ReservedItem;
 use super::segment_table::{Need, Purpose, Queue, SegmentTable};
+use super::shared::Store;
 use crate::clock::Timestamp;
 use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART, UNHELD_PART};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Uses that a key counts as having had when it comes back: it was stored twice.
 const GHOST_HITS: u8 = 2;
 
 /// The lock, the replica, the time.
 pub(super) struct WriteTxn<'t> {
-    store: &'t Arc<Store>,
+    store: &'t Store,
+    base: &'t Arc<Base>,
     pub(super) segments: MutexGuard<'t, SegmentTable>,
     replica: &'t mut Replica,
     pub(super) now: Timestamp,
@@ -40,15 +41,16 @@ pub(super) type Current<'t> = Option<(ItemRef, Item<'t>)>;
 
 impl<'t> WriteTxn<'t> {
     /// Takes the writer lock and replays to the tail.
-    pub(super) fn begin(store: &'t Arc<Store>, replica: &'t mut Replica) -> Self {
+    pub(super) fn begin(store: &'t Store, replica: &'t mut Replica) -> Self {
+        let base = &store.base;
         let segments = store.segments.lock();
-        replica.catch_up(store);
+        replica.catch_up(base);
         let now = store.now();
-        let mut txn = Self { store, segments, replica, now, effort: Effort::default() };
-        if store.has_abandoned() {
+        let mut txn = Self { store, base, segments, replica, now, effort: Effort::default() };
+        if store.reservations.has_abandoned() {
             txn.take_abandoned();
         }
-        txn.segments.index_bytes = store.index_bytes();
+        txn.segments.index_bytes = base.index_bytes();
         txn.segments.now = now;
         txn.segments.lower_over_limit();
         txn
@@ -56,13 +58,13 @@ impl<'t> WriteTxn<'t> {
 
     #[cold]
     fn take_abandoned(&mut self) {
-        for (item, layout) in self.store.take_abandoned() {
-            self.segments.abandon(&self.store.arena, item, layout);
+        for (item, layout) in self.store.reservations.take_abandoned() {
+            self.segments.abandon(self.base.arena(), item, layout);
         }
     }
 
     pub(super) fn arena(&self) -> &'t Arena {
-        &self.store.arena
+        self.base.arena()
     }
 
     pub(super) fn replica(&self) -> &Replica {
@@ -71,7 +73,7 @@ impl<'t> WriteTxn<'t> {
 
     /// Bytes of all indexes, as the store has them and as these have them.
     pub(super) fn index_bytes(&self) -> (u64, u64) {
-        (self.store.index_bytes(), self.store.replicas.iter().map(|replica| replica.bytes()).sum())
+        (self.base.index_bytes(), self.store.replicas.iter().map(|replica| replica.bytes()).sum())
     }
 
     /// When the next flush is due, as a number.
@@ -89,7 +91,7 @@ impl<'t> WriteTxn<'t> {
     }
 
     pub(super) fn hash(&self, key: &[u8]) -> Hash {
-        self.store.hasher.hash(key)
+        self.base.hash(key)
     }
 
     /// True if `count` deltas can be appended.
@@ -105,7 +107,9 @@ impl<'t> WriteTxn<'t> {
 
     /// The key's newest version, expired or not.
     pub(super) fn find(&self, hash: Hash, key: &[u8]) -> Current<'t> {
-        let Found::Item(item_ref) = self.replica.index().find(self.store, hash, key) else { return None };
+        let Found::Item(item_ref) = self.replica.index().find(self.base, hash, key) else {
+            return None;
+        };
         Some((item_ref, self.item(item_ref)))
     }
 
@@ -123,7 +127,7 @@ impl<'t> WriteTxn<'t> {
         // SAFETY: callers name items that the index names, that lie in a unit which is not free, or that were just
         // allocated. Memory retired in this transaction or later is not collected before this ring's cursor moves, which
         // happens at the end of the transaction ('t at the latest); memory retired earlier is named by nobody in the transaction.
-        unsafe { Item::new(self.arena().address(item_ref), self.store) }
+        unsafe { Item::new(self.arena().address(item_ref), self.base) }
     }
 
     /// The item `offset` bytes into segment `id`, and the bytes it takes there.
@@ -229,7 +233,7 @@ impl<'t> WriteTxn<'t> {
     pub(super) fn has_too_many_reservations(&self, value_bytes: usize) -> bool {
         let (limit, value_bytes) = (self.segments.limit, value_bytes as u64);
         let bytes_reserved = self.arena().bytes_reserved();
-        let lone_bytes = self.store.lone_bytes.load(Ordering::Relaxed);
+        let lone_bytes = self.store.reservations.lone_bytes();
         let others = bytes_reserved.saturating_sub(lone_bytes);
         let are_too_many = if self.takes_alone(value_bytes) {
             lone_bytes > 0
@@ -291,9 +295,9 @@ impl<'t> WriteTxn<'t> {
         self.segments.cover(arena, item_ref);
         let is_alone = self.takes_alone(value_bytes as u64);
         if is_alone {
-            self.store.lone_bytes.store(self.segments.cost(arena, layout), Ordering::Relaxed);
+            self.store.reservations.set_lone_bytes(self.segments.cost(arena, layout));
         }
-        Ok(ReservedItem::new(self.store, item_ref, layout, queue, is_alone))
+        Ok(ReservedItem::new(&self.store.reservations, item_ref, layout, queue, is_alone))
     }
 
     /// False if an item whose value is complete must not be published where it is.
@@ -363,14 +367,14 @@ impl<'t> WriteTxn<'t> {
             "room in the log was checked before the transaction began to change anything"
         );
         self.arena().log().append(delta);
-        self.replica.apply_own(self.store, delta);
+        self.replica.apply_own(self.base, delta);
     }
 
     /// If the memory file could not be given more memory, the limit is lower than others think.
     pub(super) fn note_lowered_limit(&self) {
         let limit = self.segments.limit;
         if limit < self.store.memory_limit() {
-            self.store.limit.store(limit, Ordering::Relaxed);
+            self.base.set_memory_limit(limit);
             self.store.host.lacks_room(limit);
         }
     }

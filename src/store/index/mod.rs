@@ -33,10 +33,11 @@ mod fill;
 
 pub(super) use fill::{Entrant, Items, Tables};
 
-use super::Store;
+use super::base::Base;
 use super::item::Item;
 use super::item_ref::{Entry, Hash, ItemRef};
 use super::log::Delta;
+use super::prefetch::prefetch;
 use hashbrown::HashTable;
 use parking_lot::RawMutex;
 use parking_lot::lock_api::RawMutex as _;
@@ -204,14 +205,13 @@ impl Index {
 
     /// A table of `before` bytes has become one of `after`.
     #[cold]
-    fn resized(&self, store: &Store, before: usize, after: usize) {
-        let more = (after as u64).wrapping_sub(before as u64);
-        self.bytes.fetch_add(more, Ordering::Relaxed);
-        store.index_bytes.fetch_add(more, Ordering::Relaxed);
+    fn resized(&self, base: &Base, before: usize, after: usize) {
+        self.bytes.fetch_add((after as u64).wrapping_sub(before as u64), Ordering::Relaxed);
+        base.index_resized(before as u64, after as u64);
     }
 
     /// Applies the next delta. One thread at a time.
-    pub(super) fn apply(&self, store: &Arc<Store>, delta: Delta) {
+    pub(super) fn apply(&self, base: &Arc<Base>, delta: Delta) {
         let Delta::Entry { hash, old, new } = delta else {
             self.generation.fetch_add(1, Ordering::Relaxed);
             return;
@@ -222,18 +222,18 @@ impl Index {
         let mut table = self.open(hash);
         if !self.is_current(&table) {
             let freed = table.empty(self.generation.load(Ordering::Relaxed));
-            self.resized(store, freed, 0);
+            self.resized(base, freed, 0);
         }
         let entries = table.entries_mut();
         if old == ItemRef::NONE {
             let is_full = entries.len() == entries.capacity();
             let before = if is_full { entries.allocation_size() } else { 0 };
             if is_full && has_tombstones(entries) {
-                rebuild(store, entries);
+                rebuild(base, entries);
             }
-            entries.insert_unique(hash.0, Entry::new(new, hash), |entry| rehash(store, *entry));
+            entries.insert_unique(hash.0, Entry::new(new, hash), |entry| rehash(base, *entry));
             if is_full {
-                self.resized(store, before, entries.allocation_size());
+                self.resized(base, before, entries.allocation_size());
             }
             return;
         }
@@ -244,8 +244,8 @@ impl Index {
                 let _removed = slot.remove();
                 if is_sparse(entries) {
                     let before = entries.allocation_size();
-                    shrink(entries, |entry| rehash(store, *entry));
-                    self.resized(store, before, entries.allocation_size());
+                    shrink(entries, |entry| rehash(base, *entry));
+                    self.resized(base, before, entries.allocation_size());
                 }
             }
             (Ok(mut slot), false) => *slot.get_mut() = Entry::new(new, hash),
@@ -257,12 +257,12 @@ impl Index {
 
     /// Finds the key's entry. Does not check expiry.
     #[inline]
-    pub(super) fn find(&self, store: &Arc<Store>, hash: Hash, key: &[u8]) -> Found {
+    pub(super) fn find(&self, base: &Arc<Base>, hash: Hash, key: &[u8]) -> Found {
         let table = self.open(hash);
         if !self.is_current(&table) {
             return Self::find_flushed(table.entries(), hash);
         }
-        let same = |entry: &Entry| entry.tag_matches(hash) && item(store, *entry).key() == key;
+        let same = |entry: &Entry| entry.tag_matches(hash) && item(base, *entry).key() == key;
         table.entries().find(hash.0, same).map_or(Found::Nothing, |entry| Found::Item(entry.item()))
     }
 
@@ -300,17 +300,17 @@ impl Index {
     #[inline]
     pub(super) fn prefetch_table(&self, hash: Hash) {
         let table = &self.tables[table_of(hash, self.tables.len())];
-        super::prefetch(std::ptr::from_ref(table).cast());
+        prefetch(std::ptr::from_ref(table).cast());
     }
 
     /// Prefetches the item that `hash` probably belongs to: its header, its key and the front of its value.
     #[inline]
-    pub(super) fn prefetch_item(&self, store: &Arc<Store>, hash: Hash) {
+    pub(super) fn prefetch_item(&self, base: &Arc<Base>, hash: Hash) {
         let table = self.open(hash);
         if let Some(entry) = table.entries().find(hash.0, |entry| entry.tag_matches(hash)) {
-            let at = store.address(entry.item()).as_ptr().cast_const();
+            let at = base.address(entry.item()).as_ptr().cast_const();
             for line in 0..PREFETCHED_LINES {
-                super::prefetch(at.wrapping_add(line * CACHE_LINE_BYTES));
+                prefetch(at.wrapping_add(line * CACHE_LINE_BYTES));
             }
         }
     }
@@ -325,7 +325,7 @@ impl Index {
     }
 
     /// Checks the next few tables, and empties those of an older generation.
-    pub(super) fn drop_stale_tables(&self, store: &Store, tables: usize) {
+    pub(super) fn drop_stale_tables(&self, base: &Base, tables: usize) {
         // Two rings that do this at the same time check the same tables.
         let from = self.tidied.load(Ordering::Relaxed);
         let generation = self.generation.load(Ordering::Relaxed);
@@ -336,7 +336,7 @@ impl Index {
             let mut table = self.open_at(at);
             if !self.is_current(&table) {
                 let freed = table.empty(self.generation.load(Ordering::Relaxed));
-                self.resized(store, freed, 0);
+                self.resized(base, freed, 0);
             }
         }
         self.tidied.store((from + tables) % self.tables.len(), Ordering::Relaxed);
@@ -389,24 +389,24 @@ fn has_tombstones(entries: &HashTable<Entry>) -> bool {
 
 /// Rebuilds a table in the same size, without tombstones.
 #[cold]
-fn rebuild(store: &Arc<Store>, entries: &mut HashTable<Entry>) {
+fn rebuild(base: &Arc<Base>, entries: &mut HashTable<Entry>) {
     let mut rebuilt = HashTable::with_capacity(full_capacity(entries));
     for entry in entries.drain() {
-        rebuilt.insert_unique(rehash(store, entry), entry, |entry| rehash(store, *entry));
+        rebuilt.insert_unique(rehash(base, entry), entry, |entry| rehash(base, *entry));
     }
     *entries = rebuilt;
 }
 
 /// The item of an entry of an open table of the current generation.
-fn item(store: &Arc<Store>, entry: Entry) -> Item<'_> {
+fn item(base: &Arc<Base>, entry: Entry) -> Item<'_> {
     // SAFETY: an entry of the current generation names a published item; its memory is reused only after every index has
     // applied the delta that removes the entry, which takes this table's lock, or this thread.
-    unsafe { Item::new(store.address(entry.item()), store) }
+    unsafe { Item::new(base.address(entry.item()), base) }
 }
 
 /// The full hash of an entry's key, read from the item.
-fn rehash(store: &Arc<Store>, entry: Entry) -> u64 {
-    store.hasher().hash(item(store, entry).key()).0
+fn rehash(base: &Arc<Base>, entry: Entry) -> u64 {
+    base.hash(item(base, entry).key()).0
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ mod stub;
 pub(super) use head::{Head, mark_dead};
 pub use stub::Stub;
 
-use super::Store;
+use super::base::Base;
 use super::flash::Place;
 use super::memory_file::durable;
 use super::pin::{Pin, Share};
@@ -204,7 +204,7 @@ pub(super) unsafe fn value_at(at: NonNull<u8>, layout: Layout) -> NonNull<u8> {
 #[derive(Clone, Copy)]
 pub struct Item<'a> {
     at: NonNull<u8>,
-    store: &'a Arc<Store>,
+    base: &'a Arc<Base>,
 }
 
 impl std::fmt::Debug for Item<'_> {
@@ -224,8 +224,8 @@ impl<'a> Item<'a> {
     /// - `at` starts an item whose head has been written.
     /// - The item's memory is not reused while `'a` lasts.
     #[inline]
-    pub(super) unsafe fn new(at: NonNull<u8>, store: &'a Arc<Store>) -> Self {
-        Self { at, store }
+    pub(super) unsafe fn new(at: NonNull<u8>, base: &'a Arc<Base>) -> Self {
+        Self { at, base }
     }
 
     #[inline]
@@ -494,12 +494,12 @@ impl<'a> Item<'a> {
     /// Keeps the value's bytes from `from` on as they are, whatever happens to the key, until the pin is dropped. `None`
     /// while pins hold their `share` of memory: then the value has to be copied.
     pub fn pin(&self, from: usize, share: Share) -> Option<Pin> {
-        Pin::new(self.store, self.at, &self.value()[from..], share)
+        Pin::new(self.base, self.at, &self.value()[from..], share)
     }
 
     /// True if the evictor may move it: it lies in a segment.
     pub fn may_move(&self) -> bool {
-        self.store.arena.is_in_segment(self.at)
+        self.base.arena().is_in_segment(self.at)
     }
 
     /// This version of the item, to be known again.

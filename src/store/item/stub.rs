@@ -24,7 +24,7 @@ impl Item<'_> {
         let place = self.place()?;
         let age = now.0.saturating_sub(self.last_access().0);
         let promotes = self.hits() > 0
-            && self.store.flash().is_some_and(|flash| flash.promotes() && age < flash.promote_age());
+            && self.base.flash().is_some_and(|flash| flash.promotes() && age < flash.promote_age());
         Some(Stub { place, promotes })
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn pinned_items_stay_and_cost_no_others() {
         .step_by(60)
         .filter_map(|n| pin(&mut shard, &format!("key-{n}")).map(|pin| (n, pin)))
         .collect();
-    let held = shard.store().arena.pinned_bytes();
+    let held = shard.store().base.arena().pinned_bytes();
     assert!((1 << 20..=2 << 20).contains(&held), "{held} bytes are held by {} pins", pins.len());
     for n in 0..40_000 {
         set(&mut shard, &format!("new-{n}"), &value).unwrap();
@@ -40,7 +40,7 @@ pub(super) fn pinned_items_stay_and_cost_no_others() {
         assert!(get(&mut shard, &format!("key-{n}")).is_some(), "key-{n} is in nobody's way");
     }
     drop(pins);
-    assert_eq!(shard.store().arena.pinned_bytes(), 0);
+    assert_eq!(shard.store().base.arena().pinned_bytes(), 0);
     for n in 0..40_000 {
         set(&mut shard, &format!("newer-{n}"), &value).unwrap();
     }
@@ -87,7 +87,7 @@ pub(super) fn values_on_their_way_hold_a_bounded_part_of_memory() {
     let edit = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp::NEVER), ());
     shard.fresh(NOW).edit(b"reservation-8", &mut Data::Reservation(reservation), edit).unwrap();
     assert!(get(&mut shard, "reservation-8") == Some(value));
-    assert_eq!(shard.store().buffer_bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(shard.store().reservations.buffer_bytes(), 0);
 }
 
 /// A value longer than the share of all had to wait until none was on its way, and then all others had to wait for it.
@@ -111,7 +111,7 @@ fn a_value_longer_than_the_share_of_all_takes_nothing_of_it() {
     shard.fresh(NOW).edit(b"long-2", &mut Data::Reservation(again), edit).unwrap();
     drop((small, others));
     assert!(reserve(&mut shard, "long-3", 9_000_000).is_ok());
-    assert_eq!(shard.store().lone_bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(shard.store().reservations.lone_bytes(), 0);
 }
 
 /// Readers that do not read and values that do not come, of both as many as there may be, in the smallest store.
@@ -144,7 +144,7 @@ fn all_that_is_held_leaves_a_part_of_memory_to_others() {
                 }
             }
         }
-        let held = shard.store().arena.pinned_bytes() + shard.store().arena.bytes_reserved();
+        let held = shard.store().base.arena().pinned_bytes() + shard.store().base.arena().bytes_reserved();
         let what = format!(
             "{memory}, {large}: {} pins, {} reservations, {held} held",
             pins.len(),
@@ -179,7 +179,7 @@ pub(super) fn small_values_on_their_way_hold_few_segments() {
             set(&mut shard, &format!("between-{n}-{m}"), &[b'v'; 6_000]).unwrap();
         }
     }
-    let held = shard.store().arena.reserved_segment_bytes();
+    let held = shard.store().base.arena().reserved_segment_bytes();
     assert!(held <= (64 << 20) / 32 + 131_072, "{held}");
 }
 

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::classes::Classes;
+use crate::clock::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 mod clocks;
 mod density;

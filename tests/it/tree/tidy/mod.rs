@@ -67,7 +67,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 /// How often the word `unsafe` may stand in the code of a file. It goes up only with a reason.
 const UNSAFE: &[(&str, usize)] = &[
     ("src/server/conn/lend.rs", 2),
-    ("src/store/reservation.rs", 6),
+    ("src/store/reservation/mod.rs", 6),
     ("src/store/index/fill.rs", 1),
     ("src/store/index/mod.rs", 6),
     ("src/store/item/head.rs", 6),

@@ -14,13 +14,14 @@
 
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 
-use super::Store;
+mod books;
+
 use super::item::{Layout, value_at};
 use super::item_ref::ItemRef;
 use super::segment_table::Queue;
+pub(super) use books::ReservationBooks;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Initial length of a buffer, bytes.
 const BUFFER_BYTES_MIN: usize = 16 * 1024;
@@ -28,7 +29,7 @@ const BUFFER_BYTES_MIN: usize = 16 * 1024;
 /// An allocated item that nobody can find yet; dropping it unpublished frees the memory.
 #[derive(Debug)]
 pub(super) struct ReservedItem {
-    store: Arc<Store>,
+    books: Arc<ReservationBooks>,
     item: ItemRef,
     at: NonNull<u8>,
     layout: Layout,
@@ -45,14 +46,14 @@ unsafe impl Send for ReservedItem {}
 impl ReservedItem {
     /// An item whose head has been written and whose placement's reservation count includes it.
     pub(super) fn new(
-        store: &Arc<Store>,
+        books: &Arc<ReservationBooks>,
         item: ItemRef,
         layout: Layout,
         queue: Queue,
         is_alone: bool,
     ) -> Self {
-        let at = store.address(item);
-        Self { store: Arc::clone(store), item, at, layout, queue, published: false, is_alone }
+        let at = books.arena().address(item);
+        Self { books: Arc::clone(books), item, at, layout, queue, published: false, is_alone }
     }
 
     pub(super) fn item(&self) -> ItemRef {
@@ -74,9 +75,9 @@ impl ReservedItem {
     }
 
     fn unreserve(&self) {
-        self.store.arena.unreserve(self.at);
+        self.books.arena().unreserve(self.at);
         if self.is_alone {
-            self.store.lone_bytes.store(0, Ordering::Relaxed);
+            self.books.set_lone_bytes(0);
         }
     }
 
@@ -115,7 +116,7 @@ impl Drop for ReservedItem {
         if !self.published {
             // In this order, because an abandoned large extent may be reused immediately, with its counts.
             self.unreserve();
-            self.store.abandon(self.item, self.layout);
+            self.books.abandon(self.item, self.layout);
         }
     }
 }
@@ -123,7 +124,7 @@ impl Drop for ReservedItem {
 /// Memory outside of the arena. The vector's length is what has arrived.
 #[derive(Debug)]
 struct Buffer {
-    store: Arc<Store>,
+    books: Arc<ReservationBooks>,
     /// The value's key, with which its memory is reserved later.
     key: Box<[u8]>,
     bytes: Vec<u8>,
@@ -132,15 +133,15 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn new(store: &Arc<Store>, key: &[u8]) -> Self {
-        Self { store: Arc::clone(store), key: key.into(), bytes: Vec::new(), charged: 0 }
+    fn new(books: &Arc<ReservationBooks>, key: &[u8]) -> Self {
+        Self { books: Arc::clone(books), key: key.into(), bytes: Vec::new(), charged: 0 }
     }
 
     /// Doubles its room, up to `value_bytes`; false if buffers may take no more memory.
     fn grow(&mut self, value_bytes: usize) -> bool {
         let wanted = (2 * self.bytes.len()).max(BUFFER_BYTES_MIN).min(value_bytes);
         let more = (wanted as u64).saturating_sub(self.charged);
-        if !self.store.charge_buffer(more) {
+        if !self.books.charge_buffer(more) {
             return false;
         }
         self.charged += more;
@@ -163,7 +164,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.store.discharge_buffer(self.charged);
+        self.books.discharge_buffer(self.charged);
     }
 }
 
@@ -190,11 +191,11 @@ impl Reservation {
     }
 
     /// A reservation in a buffer; `None` if buffers may take no more memory, or could not take all of the value.
-    pub(super) fn buffered(store: &Arc<Store>, key: &[u8], value_bytes: usize) -> Option<Self> {
-        if value_bytes as u64 > store.buffer_bytes_max() {
+    pub(super) fn buffered(books: &Arc<ReservationBooks>, key: &[u8], value_bytes: usize) -> Option<Self> {
+        if value_bytes as u64 > books.buffer_bytes_max() {
             return None;
         }
-        let mut buffer = Buffer::new(store, key);
+        let mut buffer = Buffer::new(books, key);
         buffer.grow(value_bytes).then_some(Self { body: Body::Buffer(buffer), value_bytes, filled: 0 })
     }
 

@@ -1,0 +1,105 @@
+//! What the reservations of all rings have in common: how much they may still take, and which memory they have left behind.
+
+use crate::clock::Timestamp;
+use crate::limits::BUFFERED_PART;
+use crate::store::arena::Arena;
+use crate::store::base::Base;
+use crate::store::item::Layout;
+use crate::store::item_ref::ItemRef;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// The books of all reservations.
+#[derive(Debug)]
+pub(in crate::store) struct ReservationBooks {
+    base: Arc<Base>,
+    /// Reservations that were dropped unpublished, for the next transaction to take back.
+    abandoned: Mutex<Vec<(ItemRef, Layout)>>,
+    abandoned_count: AtomicU32,
+    /// When a value last had to wait for others to come.
+    refused_at: AtomicU32,
+    /// Bytes of the buffers that values are received into.
+    buffer_bytes: AtomicU64,
+    /// Bytes reserved for a value that is longer than all others together may be; written under the lock, but for 0.
+    lone_bytes: AtomicU64,
+}
+
+impl ReservationBooks {
+    /// The books of a store without reservations.
+    pub(in crate::store) fn new(base: &Arc<Base>) -> Self {
+        Self {
+            base: Arc::clone(base),
+            abandoned: Mutex::new(Vec::new()),
+            abandoned_count: AtomicU32::new(0),
+            refused_at: AtomicU32::new(Timestamp::NEVER.0),
+            buffer_bytes: AtomicU64::new(0),
+            lone_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn arena(&self) -> &Arena {
+        self.base.arena()
+    }
+
+    pub(super) fn abandon(&self, item: ItemRef, layout: Layout) {
+        self.abandoned.lock().push((item, layout));
+        self.abandoned_count.fetch_add(1, Ordering::Release);
+    }
+
+    /// True if there is memory to take back.
+    #[inline]
+    pub(in crate::store) fn has_abandoned(&self) -> bool {
+        self.abandoned_count.load(Ordering::Acquire) != 0
+    }
+
+    /// The memory to take back; the caller frees it.
+    pub(in crate::store) fn take_abandoned(&self) -> Vec<(ItemRef, Layout)> {
+        let mut abandoned = self.abandoned.lock();
+        self.abandoned_count.store(0, Ordering::Relaxed);
+        std::mem::take(&mut abandoned)
+    }
+
+    /// Charges `bytes` more for a buffer that a value is received into; false if that were too many.
+    pub(super) fn charge_buffer(&self, bytes: u64) -> bool {
+        let bytes_max = self.buffer_bytes_max();
+        let charged = |held: u64| (held + bytes <= bytes_max).then_some(held + bytes);
+        self.buffer_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, charged).is_ok()
+    }
+
+    pub(super) fn discharge_buffer(&self, bytes: u64) {
+        self.buffer_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that all buffers together may have.
+    pub(super) fn buffer_bytes_max(&self) -> u64 {
+        self.base.memory_limit() / BUFFERED_PART
+    }
+
+    /// Bytes of all buffers.
+    #[cfg(test)]
+    pub(in crate::store) fn buffer_bytes(&self) -> u64 {
+        self.buffer_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes reserved for the one value that is longer than all others together may be; 0 if there is none.
+    pub(in crate::store) fn lone_bytes(&self) -> u64 {
+        self.lone_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Sets [`ReservationBooks::lone_bytes`].
+    pub(in crate::store) fn set_lone_bytes(&self, bytes: u64) {
+        self.lone_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A value had to wait at `now`.
+    pub(in crate::store) fn note_refused(&self, now: Timestamp) {
+        self.refused_at.store(now.0, Ordering::Relaxed);
+    }
+
+    /// True if values have lately had to wait for memory that is held for others which do not come.
+    pub(in crate::store) fn is_short(&self, now: Timestamp) -> bool {
+        let refused_at = self.refused_at.load(Ordering::Relaxed);
+        refused_at != Timestamp::NEVER.0 && now.0.saturating_sub(refused_at) <= 1
+    }
+}
