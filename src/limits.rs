@@ -160,6 +160,10 @@ pub const LOADED_BYTES_MIN: u64 = 4 << 20;
 pub const FLASH_CHUNK_BYTES_MAX: u64 = 256 << 20;
 /// Bytes that the reads of a ring have on their way together.
 pub const FLASH_READ_BYTES_MAX: usize = 16 << 20;
+/// Reads of a ring that are on their way at the same time; others wait for their turn.
+pub const FLASH_READS_MAX: usize = 128;
+/// How long a read may take, and up to a second more; then it is a miss.
+pub const FLASH_READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// Most pages, as in memcached.
 pub const FLASH_PAGES_MAX: u64 = 65_534;
 

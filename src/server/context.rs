@@ -318,7 +318,8 @@ impl RingContext {
             parts;
         let shared = Arc::clone(engine.shared());
         let counters = Arc::clone(shared.ring_counters(index));
-        let loader = flash.map(|device| Loader::new(device, Arc::clone(&counters)));
+        let bell = Bell::default();
+        let loader = flash.map(|device| Loader::new(device, Arc::clone(&counters), bell.clone()));
         let room = Room::new(shared.loaded_bytes_max());
         let context = Self {
             index,
@@ -332,7 +333,7 @@ impl RingContext {
             last_stall: LastStall::default(),
             settings,
             buffers,
-            bell: Bell::default(),
+            bell,
             certificates,
             loader,
             room,

@@ -75,30 +75,43 @@ impl File {
     /// # Panics
     /// Outside of [`crate::Ring::run`].
     pub async fn read_at(&self, buffer: AlignedBuffer, offset: u64) -> (io::Result<usize>, AlignedBuffer) {
+        self.read_with(buffer, offset, ()).await
+    }
+
+    /// As [`File::read_at`]; `lease` is dropped when the buffer is given back, or comes back.
+    async fn read_with<L: Send + Unpin + 'static>(
+        &self,
+        buffer: AlignedBuffer,
+        offset: u64,
+        lease: L,
+    ) -> (io::Result<usize>, AlignedBuffer) {
         let file = Arc::clone(&self.0);
         let (result, buffer) = match Backend::current() {
-            Backend::Uring => completion::read_at(file, buffer, offset).await,
-            Backend::Epoll => readiness::read_at(file, buffer, offset).await,
+            Backend::Uring => completion::read_at(file, buffer, offset, lease).await,
+            Backend::Epoll => readiness::read_at(file, buffer, offset, lease).await,
         };
         (result.map(|()| buffer.bytes().len()), buffer)
     }
 
-    /// Reads `len` bytes at `offset`, whatever the alignment, into a buffer of `buffers`; returns where in it they lie. The
-    /// future may be dropped.
+    /// Reads `len` bytes at `offset`, whatever the alignment, into a buffer of `buffers`; returns where in it they lie.
+    ///
+    /// The future may be dropped; `lease`, which stands for the memory and the place that the read takes, is not dropped
+    /// before the kernel has no more use for the buffer.
     ///
     /// # Errors
     /// As [`File::read_at`]; `UnexpectedEof`: the file ends before.
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
-    pub async fn read_range(
+    pub async fn read_range<L: Send + Unpin + 'static>(
         &self,
         buffers: &AlignedBuffers,
         offset: u64,
         len: usize,
+        lease: L,
     ) -> io::Result<(AlignedBuffer, Range<usize>)> {
         let wide = self.widen(offset, len);
-        let (result, buffer) = self.read_at(buffers.take(wide.len), wide.offset).await;
+        let (result, buffer) = self.read_with(buffers.take(wide.len), wide.offset, lease).await;
         if result? < wide.wanted.end {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -1,22 +1,19 @@
 //! Reads of one ring: values that replies and commands lack.
 
 use super::Device;
+use super::turn::Turns;
 use crate::engine::counters::RingCounters;
 use crate::engine::latency::Kind;
-use crate::limits::FLASH_READ_BYTES_MAX;
+use crate::limits::FLASH_READ_TIMEOUT;
 use crate::store::{Extent, Fault, Place, Source};
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::Semaphore;
-use uring::{AlignedBuffer, AlignedBuffers};
+use uring::{AlignedBuffer, AlignedBuffers, Bell};
 
-/// Reads of a ring that are in flight at the same time; others wait for their turn.
-const READS_MAX: usize = 128;
-/// Memory that they read into is counted in units; a value longer than all of it has to wait until it is alone.
-const UNIT_BYTES: usize = 4096;
-const UNITS_MAX: u32 = (FLASH_READ_BYTES_MAX / UNIT_BYTES) as u32;
 /// Memory that is kept for later reads, bytes.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
@@ -26,25 +23,21 @@ pub(in crate::server) struct Loader {
     device: Arc<Device>,
     counters: Arc<RingCounters>,
     buffers: AlignedBuffers,
-    reads: Semaphore,
-    units: Semaphore,
+    turns: Turns,
+    bell: Bell,
 }
 
 impl Loader {
-    pub(in crate::server) fn new(device: Arc<Device>, counters: Arc<RingCounters>) -> Self {
-        Self {
-            device,
-            counters,
-            buffers: AlignedBuffers::new(KEPT_BYTES_MAX),
-            reads: Semaphore::new(READS_MAX),
-            units: Semaphore::new(UNITS_MAX as usize),
-        }
+    /// `bell` rings once a second at least: that is when reads are found to be overdue.
+    pub(in crate::server) fn new(device: Arc<Device>, counters: Arc<RingCounters>, bell: Bell) -> Self {
+        let buffers = AlignedBuffers::new(KEPT_BYTES_MAX);
+        Self { device, counters, buffers, turns: Turns::new(), bell }
     }
 
     /// The value of `key` at `place`, wherever it is by now.
     ///
     /// # Errors
-    /// It is there no more, or could not be read.
+    /// It is there no more, or could not be read in time.
     pub(in crate::server) async fn load(&self, key: &[u8], place: Place) -> Result<Bytes, Fault> {
         let extent = match self.device.flash.read(place, key) {
             // The client may take its time, and a part of a chunk keeps all of its memory.
@@ -66,14 +59,37 @@ impl Loader {
         Ok(record.slice(value))
     }
 
+    /// # Errors
+    /// The device's; `TimedOut`: it does not answer.
     async fn read(&self, extent: Extent) -> io::Result<Bytes> {
         let file = self.device.file(extent);
-        let units = file.widen(extent.offset, extent.bytes).len.div_ceil(UNIT_BYTES) as u32;
-        // Neither is ever closed. Whoever has a place among the reads waits for nothing else, so all get on.
-        let _memory = self.units.acquire_many(units.min(UNITS_MAX)).await;
-        let _read = self.reads.acquire().await;
-        let (buffer, record): (AlignedBuffer, _) =
-            file.read_range(&self.buffers, extent.offset, extent.bytes).await?;
-        Ok(Bytes::from_owner(buffer).slice(record))
+        // A device that nothing is moved to any more is asked again once it has answered.
+        if self.device.flash.is_out_of_use() && self.turns.has_overdue() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let bytes = file.widen(extent.offset, extent.bytes).len;
+        let asked = Instant::now();
+        let Some(turn) = self.turns.take(bytes, &self.bell).await else {
+            self.device.note_silence(asked);
+            return Err(io::ErrorKind::TimedOut.into());
+        };
+        let (since, ours) = (Instant::now(), Arc::downgrade(&turn));
+        let mut read = pin!(file.read_range(&self.buffers, extent.offset, extent.bytes, turn));
+        loop {
+            let beat = pin!(self.bell.heard());
+            match select(read.as_mut(), beat).await {
+                Either::Left((result, _)) => {
+                    self.device.note_answer();
+                    let (buffer, record): (AlignedBuffer, _) = result?;
+                    return Ok(Bytes::from_owner(buffer).slice(record));
+                }
+                Either::Right(_) if since.elapsed() >= FLASH_READ_TIMEOUT => {
+                    self.turns.note_overdue(ours);
+                    self.device.note_silence(since);
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Either::Right(_) => {}
+            }
+        }
     }
 }

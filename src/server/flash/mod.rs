@@ -6,22 +6,28 @@
 //! ```
 //!
 //! A device that fails or is slow costs the values that are asked of it: a read that fails is a miss, a chunk that could not
-//! be written is lost, and who asked for nothing on flash does not notice. All that fails is logged once a minute at most.
+//! be written is lost, and who asked for nothing on flash does not notice. A read that takes too long is a miss as well: its
+//! buffer stays with the kernel, and counts among the reads on their way until that is done with it. All that fails is logged once a minute at most.
 
 mod files;
 mod loader;
 mod seldom;
+mod silence;
 mod tier;
+mod turn;
 
 pub use files::open_flash;
 pub(super) use loader::Loader;
 pub(super) use tier::{Tier, Work};
 
 use crate::config;
+use crate::limits::FLASH_READ_TIMEOUT;
 use crate::store::{Extent, Flash};
 use seldom::Seldom;
+use silence::Silence;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 use uring::File;
 
 /// The files of the tier, in the order of the options.
@@ -52,12 +58,13 @@ pub(super) struct Device {
     files: Files,
     failed_reads: Seldom,
     failed_writes: Seldom,
+    silence: Silence,
 }
 
 impl Device {
     pub(super) fn new(flash: Arc<Flash>, files: Files) -> Arc<Self> {
         let (failed_reads, failed_writes) = (Seldom::default(), Seldom::default());
-        Arc::new(Self { flash, files, failed_reads, failed_writes })
+        Arc::new(Self { flash, files, failed_reads, failed_writes, silence: Silence::default() })
     }
 
     fn file(&self, extent: Extent) -> &File {
@@ -66,6 +73,18 @@ impl Device {
 
     fn note_failed_read(&self, extent: Extent, error: &io::Error) {
         self.failed_reads.log(|others| self.tell("read from", extent, error, others));
+    }
+
+    /// A read has been answered, if only with an error.
+    fn note_answer(&self) {
+        self.silence.end();
+    }
+
+    /// A read that was asked for at `since` has not been answered in time, or could not begin.
+    fn note_silence(&self, since: Instant) {
+        if self.silence.go_on(since) && self.flash.take_out_of_use() {
+            tracing::error!("flash: the device does not answer: nothing is moved there any more");
+        }
     }
 
     fn note_failed_write(&self, extent: Extent, error: &io::Error) {
@@ -77,6 +96,7 @@ impl Device {
         let (path, Extent { offset, bytes, .. }) = (&self.files.0[extent.file].0, extent);
         let reason = match error.kind() {
             io::ErrorKind::UnexpectedEof => "the file is shorter than it was".to_owned(),
+            io::ErrorKind::TimedOut => format!("no answer within {} s", FLASH_READ_TIMEOUT.as_secs()),
             io::ErrorKind::InvalidData => "it is not what was written there".to_owned(),
             _ => crate::logging::reason(error),
         };

@@ -352,7 +352,12 @@ impl Flash {
             self.has_leaving.store(true, Ordering::Relaxed);
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        failures >= FAILURES_MAX && !self.is_out_of_use.swap(true, Ordering::Relaxed)
+        failures >= FAILURES_MAX && self.take_out_of_use()
+    }
+
+    /// From here on nothing is moved to the device; false if that was so already.
+    pub fn take_out_of_use(&self) -> bool {
+        !self.is_out_of_use.swap(true, Ordering::Relaxed)
     }
 
     /// The chunk has been read; `None` if it could not be.

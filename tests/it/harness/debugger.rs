@@ -11,12 +11,17 @@ use crate::harness::Server;
 /// The thread of a server's ring.
 pub fn ring_thread(server: &Server, ring: usize) -> Pid {
     let name = format!("ring-{ring}");
+    *threads(server, |other| other == name).first().expect("a ring's thread")
+}
+
+/// The threads of a server whose names are such.
+pub fn threads(server: &Server, is_such: impl Fn(&str) -> bool) -> Vec<Pid> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-    let id = tasks
+    tasks
         .map(|task| task.unwrap().path())
-        .find(|task| std::fs::read_to_string(task.join("comm")).unwrap().trim_end() == name)
-        .expect("a ring's thread");
-    Pid::from_raw(id.file_name().unwrap().to_str().unwrap().parse().unwrap())
+        .filter(|task| is_such(std::fs::read_to_string(task.join("comm")).unwrap().trim_end()))
+        .map(|task| Pid::from_raw(task.file_name().unwrap().to_str().unwrap().parse().unwrap()))
+        .collect()
 }
 
 /// Stops `thread` and makes this thread its tracer.

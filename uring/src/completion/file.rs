@@ -10,11 +10,13 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-/// Fills `buffer` from `offset` on, or up to the end of the file.
-pub(crate) async fn read_at(
+/// Fills `buffer` from `offset` on, or up to the end of the file. Whatever becomes of the future, `lease` stays as long as
+/// the kernel has the buffer.
+pub(crate) async fn read_at<L: Unpin + 'static>(
     file: Arc<Disk>,
     mut buffer: AlignedBuffer,
     offset: u64,
+    mut lease: L,
 ) -> (io::Result<()>, AlignedBuffer) {
     let driver = Driver::current();
     let mut attempts = Attempts::default();
@@ -27,8 +29,8 @@ pub(crate) async fn read_at(
         let (result, owned);
         // SAFETY: the spare memory lies on the heap of `buffer`, which the operation owns and which does not move with it;
         // `file` keeps the descriptor open; a read completes once.
-        (result, owned) = unsafe { submit(driver.clone(), (Arc::clone(&file), buffer), entry) }.await;
-        buffer = owned.1;
+        (result, owned) = unsafe { submit(driver.clone(), (Arc::clone(&file), buffer, lease), entry) }.await;
+        (_, buffer, lease) = owned;
         let result = result.inspect(|&count| buffer.advance(count));
         match attempts.judge_read(result, buffer.is_full(), file.alignment()) {
             Step::Again => {}

@@ -22,12 +22,17 @@ struct Job {
     offset: u64,
     done: oneshot::Sender<Outcome>,
     _place: Option<OwnedSemaphorePermit>,
+    /// Given back with the buffer.
+    _lease: Box<dyn Send>,
 }
 
 type Outcome = (io::Result<()>, AlignedBuffer);
 
 impl Job {
     fn run(mut self) {
+        if self.done.is_closed() {
+            return;
+        }
         let result = self.file.read(&mut self.buffer, self.offset);
         // Nobody may want it any more.
         let _ = self.done.send((result, self.buffer));
@@ -77,8 +82,14 @@ pub(crate) fn start_readers() {
     LazyLock::force(&READERS);
 }
 
-/// Fills `buffer` from `offset` on, or up to the end of the file.
-pub(crate) async fn read_at(file: Arc<Disk>, mut buffer: AlignedBuffer, offset: u64) -> Outcome {
+/// Fills `buffer` from `offset` on, or up to the end of the file. Whatever becomes of the future, `lease` stays as long as a
+/// thread has the buffer.
+pub(crate) async fn read_at<L: Send + 'static>(
+    file: Arc<Disk>,
+    mut buffer: AlignedBuffer,
+    offset: u64,
+    lease: L,
+) -> Outcome {
     let readers = &*READERS;
     if !readers.has_threads {
         return (file.read(&mut buffer, offset), buffer);
@@ -86,7 +97,8 @@ pub(crate) async fn read_at(file: Arc<Disk>, mut buffer: AlignedBuffer, offset: 
     // Never closed.
     let place = Arc::clone(&readers.places).acquire_owned().await.ok();
     let (done, outcome) = oneshot::channel();
-    let sent = readers.jobs.send(Job { file, buffer, offset, done, _place: place });
+    let job = Job { file, buffer, offset, done, _place: place, _lease: Box::new(lease) };
+    let sent = readers.jobs.send(job);
     // Threads wait for jobs for as long as there can be any, and answer each.
     assert!(sent.is_ok(), "the threads that read are there");
     outcome.await.expect("a thread answers")

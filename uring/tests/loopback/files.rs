@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -78,7 +79,8 @@ fn any_range_of_a_file_can_be_read(on: Support) {
                 (FILE_BYTES - 1, 1),
                 (FILE_BYTES - 5000, 5000),
             ] {
-                let (buffer, wanted) = file.read_range(&buffers, offset as u64, len).await.expect("a range");
+                let (buffer, wanted) =
+                    file.read_range(&buffers, offset as u64, len, ()).await.expect("a range");
                 assert!(buffer.bytes()[wanted] == content(offset, len), "{len} at {offset} of {file:?}");
             }
         }
@@ -98,7 +100,7 @@ fn a_file_ends_where_it_ends(on: Support) {
             let (result, buffer) = file.read_at(buffer, 1 << 20).await;
             assert_eq!((result.expect("an empty read"), buffer.bytes()), (0, &b""[..]));
             for (offset, len) in [(4999, 2), (5000, 1), (1 << 20, 1)] {
-                let error = file.read_range(&buffers, offset, len).await.expect_err("beyond the end");
+                let error = file.read_range(&buffers, offset, len, ()).await.expect_err("beyond the end");
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
             }
         }
@@ -117,7 +119,7 @@ fn many_reads_are_in_flight_at_once(on: Support) {
                     let (offset, len) = (number * 7919 % (FILE_BYTES - 5000), number % 5000);
                     uring::spawn(async move {
                         let (buffer, wanted) =
-                            file.read_range(&buffers, offset as u64, len).await.expect("a range");
+                            file.read_range(&buffers, offset as u64, len, ()).await.expect("a range");
                         assert!(buffer.bytes()[wanted] == content(offset, len));
                         right.set(right.get() + 1);
                     })
@@ -164,7 +166,7 @@ fn a_read_that_nobody_waits_for_gives_its_buffer_back(on: Support) {
         let buffers = AlignedBuffers::new(1 << 20);
         let file = File::new(disk.open());
         for number in 1..=20 {
-            begin(file.read_range(&buffers, number * 4096, 100)).await;
+            begin(file.read_range(&buffers, number * 4096, 100, ())).await;
         }
         drop(file);
         while buffers.kept_bytes() == 0 {
@@ -173,7 +175,7 @@ fn a_read_that_nobody_waits_for_gives_its_buffer_back(on: Support) {
     });
 }
 
-/// A pipe is as slow a file as one likes.
+/// A pipe is as slow a file as one likes. What the read was counted by is kept as well.
 #[test]
 fn a_dropped_read_owns_its_buffer_until_it_completes() {
     let on = uring::probe().expect("tests need io_uring");
@@ -181,16 +183,19 @@ fn a_dropped_read_owns_its_buffer_until_it_completes() {
         let buffers = AlignedBuffers::new(1 << 20);
         let (reader, mut writer) = io::pipe().expect("a pipe");
         let file = File::cached(std::fs::File::from(OwnedFd::from(reader)));
-        begin(file.read_at(buffers.take(4096), 0)).await;
+        let lease = Arc::new(());
+        begin(file.read_range(&buffers, 0, 4096, Arc::clone(&lease))).await;
         drop(file);
         for _ in 0..10 {
             uring::sleep(Duration::from_millis(1)).await;
             assert_eq!(buffers.kept_bytes(), 0, "the kernel still has it");
+            assert_eq!(Arc::strong_count(&lease), 2, "and so it is counted");
         }
         writer.write_all(b"late").expect("somebody reads");
         while buffers.kept_bytes() == 0 {
             uring::sleep(Duration::from_millis(1)).await;
         }
+        assert_eq!(Arc::strong_count(&lease), 1);
         assert!(writer.write_all(b"x").is_err(), "the descriptor went with the read");
     });
 }
@@ -273,7 +278,7 @@ fn measure(on: Support, file: &File, len: usize, in_flight: usize) {
                             .wrapping_mul(6_364_136_223_846_793_005)
                             .wrapping_add(1_442_695_040_888_963_407);
                         let offset = ((seed >> 20) % (len as u64 >> 12)) << 12;
-                        file.read_range(&buffers, offset, 4096).await.expect("a range");
+                        file.read_range(&buffers, offset, 4096, ()).await.expect("a range");
                         reads.set(reads.get() + 1);
                     }
                 })

@@ -213,6 +213,8 @@ fn bounds() -> Vec<(&'static str, String)> {
         ("`-t`", count(limits::THREADS_MAX as u64)),
         ("`ext_wbuf_size`", format!("{} MB", limits::FLASH_CHUNK_BYTES_MAX >> 20)),
         ("reads from flash of one ring", format!("{} MB", limits::FLASH_READ_BYTES_MAX >> 20)),
+        ("reads from flash of one ring", limits::FLASH_READS_MAX.to_string()),
+        ("one read from flash", secs(limits::FLASH_READ_TIMEOUT)),
         ("pages of all `ext_path`", count(limits::FLASH_PAGES_MAX)),
         ("keys that `--copy-from` asks for together", limits::COPY_KEYS_MAX.to_string()),
         ("keys that `--copy-from` asks for together", kib(limits::COPY_REQUEST_BYTES_MAX)),

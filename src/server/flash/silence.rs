@@ -1,0 +1,59 @@
+//! Whether a device still answers.
+
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a device may leave all reads unanswered.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Since when a device has left reads unanswered.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    /// It has. So answers, of which there are many, need no lock.
+    is_one: AtomicBool,
+    since: Mutex<Option<Instant>>,
+}
+
+impl Silence {
+    /// A read was answered.
+    pub(super) fn end(&self) {
+        if self.is_one.load(Ordering::Relaxed) {
+            *self.since.lock() = None;
+            self.is_one.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// A read that began at `since` was not answered in time, or could not begin for others that were not; true if none has been
+    /// answered for too long.
+    pub(super) fn go_on(&self, since: Instant) -> bool {
+        self.go_on_at(since, Instant::now())
+    }
+
+    fn go_on_at(&self, since: Instant, now: Instant) -> bool {
+        let mut first = self.since.lock();
+        self.is_one.store(true, Ordering::Relaxed);
+        let first = *first.get_or_insert(since);
+        now.saturating_duration_since(first) >= SILENCE_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_is_too_long_unless_an_answer_ends_it() {
+        let (silence, start) = (Silence::default(), Instant::now());
+        let go_on = |from, to| {
+            let at = |secs| start + Duration::from_secs(secs);
+            silence.go_on_at(at(from), at(to))
+        };
+        assert!((0..100).all(|_| !go_on(0, 3)));
+        assert!(!go_on(3, 6) && !go_on(6, 9));
+        assert!(go_on(9, 12) && go_on(12, 12));
+        silence.end();
+        assert!(!go_on(12, 15) && !go_on(18, 21));
+        assert!(go_on(21, 24));
+    }
+}

@@ -1,0 +1,143 @@
+//! Which reads of a ring may be on their way: so many, with so much memory.
+//!
+//! ```text
+//!   take ──► Turn ──► goes with its read to the kernel ──► dropped with the buffer
+//!              └─ the read's time is up: nobody waits for it any more, the turn stays taken (overdue)
+//! ```
+//!
+//! So a device that has stopped answering holds as much memory as one that answers, and no more.
+
+use crate::limits::{FLASH_READ_BYTES_MAX, FLASH_READS_MAX};
+use futures_util::future::{Either, select};
+use std::cell::RefCell;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uring::Bell;
+
+/// Memory that is read into is counted in units; a value longer than all of it has to wait until it is alone.
+const UNIT_BYTES: usize = 4096;
+const UNITS_MAX: usize = FLASH_READ_BYTES_MAX / UNIT_BYTES;
+
+/// The turns of a ring.
+#[derive(Debug)]
+pub(super) struct Turns {
+    reads: Arc<Semaphore>,
+    units: Arc<Semaphore>,
+    /// Turns of reads that took too long, until the kernel is done with them.
+    overdue: RefCell<Vec<Weak<Turn>>>,
+}
+
+/// The right to one read, and the memory it reads into.
+#[derive(Debug)]
+pub(super) struct Turn {
+    units: OwnedSemaphorePermit,
+    _read: OwnedSemaphorePermit,
+}
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self {
+            reads: Arc::new(Semaphore::new(FLASH_READS_MAX)),
+            units: Arc::new(Semaphore::new(UNITS_MAX)),
+            overdue: RefCell::default(),
+        }
+    }
+
+    /// A turn for a read of `bytes`; `None` if there is none before the kernel is done with reads that are overdue. Others end
+    /// within their time, so all who wait get on; `bell` says when to look again.
+    pub(super) async fn take(&self, bytes: usize, bell: &Bell) -> Option<Arc<Turn>> {
+        let units = bytes.div_ceil(UNIT_BYTES).min(UNITS_MAX);
+        if self.are_held_up(units) {
+            return None;
+        }
+        let mut turn = pin!(self.acquire(units));
+        loop {
+            // Before the others are looked at, so that no ring of the bell is missed.
+            let bell = pin!(bell.heard());
+            match select(turn.as_mut(), bell).await {
+                Either::Left((turn, _)) => return turn,
+                Either::Right(_) if self.are_held_up(units) => return None,
+                Either::Right(_) => {}
+            }
+        }
+    }
+
+    async fn acquire(&self, units: usize) -> Option<Arc<Turn>> {
+        // Neither is ever closed. Whoever has one of the places for reads waits for nothing else.
+        let units = Arc::clone(&self.units).acquire_many_owned(units as u32).await.ok()?;
+        let read = Arc::clone(&self.reads).acquire_owned().await.ok()?;
+        Some(Arc::new(Turn { units, _read: read }))
+    }
+
+    /// Nobody waits for the read of this turn any more.
+    pub(super) fn note_overdue(&self, turn: Weak<Turn>) {
+        self.overdue.borrow_mut().push(turn);
+    }
+
+    /// True if the kernel has reads that are overdue.
+    pub(super) fn has_overdue(&self) -> bool {
+        let mut overdue = self.overdue.borrow_mut();
+        overdue.retain(|turn| turn.strong_count() > 0);
+        !overdue.is_empty()
+    }
+
+    /// True if a read of `units` cannot begin before one of those is done.
+    fn are_held_up(&self, units: usize) -> bool {
+        if !self.has_overdue() {
+            return false;
+        }
+        let overdue = self.overdue.borrow();
+        let held: usize = overdue.iter().filter_map(Weak::upgrade).map(|turn| turn.units.num_permits()).sum();
+        overdue.len() >= FLASH_READS_MAX || held + units > UNITS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use std::task::Poll;
+
+    fn take(turns: &Turns, bytes: usize) -> Poll<Option<Arc<Turn>>> {
+        turns.take(bytes, &Bell::default()).now_or_never().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn taken(turns: &Turns, bytes: usize) -> Arc<Turn> {
+        match take(turns, bytes) {
+            Poll::Ready(Some(turn)) => turn,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// With all turns taken by reads that the device does not answer, others queued for ever.
+    #[test]
+    fn who_could_not_begin_is_told_at_once() {
+        let turns = Turns::new();
+        let all: Vec<_> = (0..FLASH_READS_MAX).map(|_| taken(&turns, 1)).collect();
+        assert!(take(&turns, 1).is_pending(), "they may end yet");
+        assert!(!turns.has_overdue());
+        for turn in &all {
+            assert!(take(&turns, 1).is_pending());
+            turns.note_overdue(Arc::downgrade(turn));
+        }
+        assert!(matches!(take(&turns, 1), Poll::Ready(None)));
+        assert!(turns.has_overdue());
+        drop(all);
+        assert!(!turns.has_overdue());
+        drop(taken(&turns, 1));
+    }
+
+    #[test]
+    fn what_is_overdue_keeps_its_memory() {
+        let turns = Turns::new();
+        let half = FLASH_READ_BYTES_MAX / 2;
+        let turn = taken(&turns, half);
+        turns.note_overdue(Arc::downgrade(&turn));
+        assert!(matches!(take(&turns, 2 * half), Poll::Ready(None)));
+        let other = taken(&turns, half);
+        assert!(take(&turns, 1).is_pending(), "the other may end");
+        drop((other, turn));
+        drop(taken(&turns, 5 * half));
+    }
+}
