@@ -3,8 +3,8 @@
 use crate::config::{Config, ListenTls, Tls, VerifyMode};
 use crate::tls::Channel;
 use crate::tls::files::{add_root, certificates_in, certified, der_key_in, pem_key_in};
+use crate::tls::lenient::Lenient;
 use crate::tls::no_authority::NoAuthority;
-use crate::tls::version_1::WithVersion1;
 use parking_lot::RwLock;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -217,7 +217,13 @@ impl Certificates {
             None => builder.with_no_client_auth(),
         };
         let certified = certified(chain, key).map_err(|error| {
-            CertificateError::in_file("Error validating the certificate", &self.chain, error)
+            let reason = match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    format!("the key in {} is not that of its first certificate", self.key.display())
+                }
+                other => other.to_string(),
+            };
+            CertificateError::in_file("Error validating the certificate", &self.chain, reason)
         })?;
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         // Sessions are resumed by tickets, which the clients store; a session cache would be memory outside of -m.
@@ -248,13 +254,14 @@ impl Certificates {
         let refused =
             |reason: String| CertificateError::in_file("Error loading the CA certificate", path, reason);
         let mut roots = RootCertStore::empty();
-        for certificate in certificates_in(path).map_err(refused)? {
-            add_root(&mut roots, certificate).map_err(|error| refused(error.to_string()))?;
+        let trusted = certificates_in(path).map_err(refused)?;
+        for certificate in &trusted {
+            add_root(&mut roots, certificate.clone()).map_err(|error| refused(error.to_string()))?;
         }
         let (roots, algorithms) = (Arc::new(roots), provider.signature_verification_algorithms);
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider);
         let builder = if clients == Clients::MayShow { builder.allow_unauthenticated() } else { builder };
         let others = builder.build().map_err(|error| refused(error.to_string()))?;
-        Ok(Some(Arc::new(WithVersion1 { others, roots, algorithms })))
+        Ok(Some(Arc::new(Lenient { others, roots, trusted, algorithms })))
     }
 }

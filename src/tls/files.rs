@@ -18,8 +18,7 @@ const OTHER_LABELS: [&str; 2] = ["TRUSTED CERTIFICATE-----", "X509 CERTIFICATE--
 /// All certificates in a PEM file, at least one; or the reason as text.
 pub(super) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let none = "it contains no certificate";
-    let bytes = std::fs::read(path).map_err(|error| logging::reason(&error))?;
-    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    let mut text = text_of(path)?;
     for label in OTHER_LABELS {
         text = text.replace(label, "CERTIFICATE-----");
     }
@@ -28,6 +27,13 @@ pub(super) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>
         .collect::<Result<_, _>>()
         .map_err(|error| reason(&error, none))?;
     if found.is_empty() { Err(none.to_owned()) } else { Ok(found) }
+}
+
+/// The text of a PEM file, without the mark that some editors put in front.
+fn text_of(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|error| logging::reason(&error))?;
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    Ok(String::from_utf8_lossy(text).into_owned())
 }
 
 /// The certificate itself: in a `TRUSTED CERTIFICATE`, OpenSSL's trust settings follow it.
@@ -56,8 +62,12 @@ fn anchor(certificate: &[u8]) -> Option<TrustAnchor<'static>> {
 
 /// The private key in a PEM file, or the reason as text.
 pub(super) fn pem_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let key = PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| reason(&error, "it contains no unencrypted private key"))?;
+    let text = text_of(path)?;
+    if text.contains("ENCRYPTED") {
+        return Err("it is encrypted: keys must not have a passphrase".to_owned());
+    }
+    let key = PrivateKeyDer::from_pem_slice(text.as_bytes())
+        .map_err(|error| reason(&error, "it contains no private key"))?;
     // By what it is, not by what its label says: OpenSSL looks into it too.
     Ok(PrivateKeyDer::try_from(key.secret_der().to_vec()).unwrap_or(key))
 }

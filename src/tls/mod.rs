@@ -12,10 +12,10 @@ mod certificates;
 mod channel;
 mod der;
 mod files;
+mod lenient;
 mod no_authority;
 #[cfg(test)]
 mod tests;
-mod version_1;
 
 pub use certificates::{CertificateError, Certificates};
 pub use channel::{Channel, Ended, Opened};

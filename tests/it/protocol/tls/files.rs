@@ -33,7 +33,7 @@ fn answer(port: u16, flags: &str) -> Vec<u8> {
 }
 
 /// Files that start memcached ended the start here: certificates of version 1 and with an unknown critical extension, blocks
-/// with OpenSSL's trust settings, and a key whose label tells another format than it has.
+/// with OpenSSL's trust settings, a key whose label tells another format than it has, and a byte order mark in front.
 #[test]
 fn files_that_openssl_reads_are_read() {
     let dir = TempDir::new();
@@ -52,8 +52,13 @@ fn files_that_openssl_reads_are_read() {
     let path = |name: &str| dir.path().join(name).display().to_string();
     let key = fs::read_to_string(path("key.pem")).unwrap();
     fs::write(path("labelled.pem"), key.replace("PRIVATE KEY", "RSA PRIVATE KEY")).unwrap();
+    for name in ["v3", "key"] {
+        let marked = format!("\u{feff}{}", fs::read_to_string(path(&format!("{name}.pem"))).unwrap());
+        fs::write(path(&format!("{name}-marked.pem")), marked).unwrap();
+    }
     for (chain, key) in [
         ("v3.pem", "labelled.pem"),
+        ("v3-marked.pem", "key-marked.pem"),
         ("v1.pem", "key.pem"),
         ("critical.pem", "key.pem"),
         ("trusted.pem", "key.pem"),
@@ -68,11 +73,17 @@ fn files_that_openssl_reads_are_read() {
     for chain in ["v1.pem", "critical.pem"] {
         let options = format!("ssl_chain_cert={},ssl_key={}", path(chain), path("other.pem"));
         let said = refusal(&options);
-        assert!(said.starts_with(&format!("Error validating the certificate: {}: ", path(chain))), "{said}");
+        let expected = format!(
+            "Error validating the certificate: {}: the key in {} is not that of its first certificate\n",
+            path(chain),
+            path("other.pem")
+        );
+        assert_eq!(said, expected);
     }
 }
 
-/// A client certificate of version 1, as home-made CAs issue it, and one with a key or of a CA on P-521 were refused.
+/// A client certificate of version 1, as home-made CAs issue it, one with a key or of a CA on P-521, and one that stands in
+/// the file of trusted CAs itself were refused.
 #[test]
 fn client_certificates_that_openssl_accepts_are_accepted() {
     let dir = TempDir::new();
@@ -118,7 +129,24 @@ fn client_certificates_that_openssl_accepts_are_accepted() {
             issue(key, "ca", -1, "", "expired");
             assert!(!is_served("expired.pem", &format!("{key}.key")), "expired, {key}, {version}");
         }
+        // The CA's own, as where one certificate serves for everything; another one of the CA's name and key does not.
+        assert!(is_served("ca.pem", "ca.key"), "the CA's own, {version}");
+        openssl(&dir, "req -x509 -key ca.key -days 2 -subj /CN=localhost -out twin.pem");
+        assert!(!is_served("twin.pem", "ca.key"), "one like the CA's, {version}");
         assert_eq!(answer(server.port, version), b"", "without a certificate");
+    }
+    // Trusted to be a CA, but for servers only, or no longer.
+    for (days, more) in [(2, "extendedKeyUsage=serverAuth\n"), (-1, "")] {
+        fs::write(path("ca.ext"), format!("basicConstraints=CA:TRUE\n{more}")).unwrap();
+        openssl(
+            &dir,
+            &format!("x509 -req -in ca.csr -key ca.key -days {days} -extfile ca.ext -out other.pem"),
+        );
+        let options =
+            format!("ssl_chain_cert={0},ssl_key={1},ssl_ca_cert={0}", path("other.pem"), path("ca.key"));
+        let server = Server::start(&["-Z", "-o", &options, "-o", "ssl_verify_mode=2"]);
+        let flags = format!("-cert {} -key {}", path("other.pem"), path("ca.key"));
+        assert_eq!(answer(server.port, &flags), b"", "{days} days{more}");
     }
 }
 
@@ -129,6 +157,27 @@ fn refusal(options: &str) -> String {
     start.args(["-p", "-1", "-l", "127.0.0.1", "-Z", "-o", options]);
     assert_eq!(start.status().unwrap().code(), Some(64), "{options}");
     fs::read_to_string(dir.path().join("stderr")).unwrap()
+}
+
+/// An encrypted key was reported as bad base64, or as no key at all.
+#[test]
+fn an_encrypted_key_is_called_so() {
+    let dir = TempDir::new();
+    openssl(
+        &dir,
+        "req -x509 -newkey rsa:2048 -nodes -keyout plain.key -days 2 -subj /CN=localhost -out chain.pem",
+    );
+    openssl(&dir, "rsa -in plain.key -aes128 -passout pass:secret -traditional -out old.key");
+    openssl(&dir, "pkcs8 -topk8 -in plain.key -passout pass:secret -out new.key");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    for name in ["old.key", "new.key"] {
+        let said = refusal(&format!("ssl_chain_cert={},ssl_key={}", path("chain.pem"), path(name)));
+        let expected = format!(
+            "Error loading the key: {}: it is encrypted: keys must not have a passphrase\n",
+            path(name)
+        );
+        assert_eq!(said, expected);
+    }
 }
 
 /// A key that is too weak, or of a kind that is not supported, was reported as a fault of the certificate.

@@ -1,7 +1,12 @@
-//! Client certificates of version 1, which home-made CAs issue and OpenSSL accepts; rustls knows version 3 only.
+//! Client certificates that OpenSSL accepts and rustls does not.
 //!
-//! Such a certificate has no extensions: it says nothing about what it is for, and can issue none. So it is accepted if it
-//! is valid now and signed by a CA that the operator trusts, without any in between. All others are left to rustls.
+//! - Those of version 1, which home-made CAs issue; rustls knows version 3 only. Such a certificate has no extensions: it says
+//!   nothing about what it is for, and can issue none. So it is accepted if it is valid now and signed by a CA that the
+//!   operator trusts, without any in between.
+//! - Those that stand in the file of trusted CAs themselves, as one does that `openssl req -x509` has made for everything:
+//!   rustls takes no CA for a client. It is accepted if it is valid now and does not limit what its key is for.
+//!
+//! All others are left to rustls.
 
 use super::der::{Certificate, key_parts};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -13,15 +18,20 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// Accepts certificates of version 1 besides those that `others` accepts.
+/// The extension that limits what a key is for, as it stands in a certificate: `extKeyUsage`. Source: RFC 5280, section 4.2.1.12.
+const KEY_PURPOSES: &[u8] = &[6, 3, 0x55, 0x1d, 0x25];
+
+/// Accepts more than `others` does.
 #[derive(Debug)]
-pub(super) struct WithVersion1 {
+pub(super) struct Lenient {
     pub(super) others: Arc<dyn ClientCertVerifier>,
     pub(super) roots: Arc<RootCertStore>,
+    /// The certificates that `roots` are made of.
+    pub(super) trusted: Vec<CertificateDer<'static>>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ClientCertVerifier for WithVersion1 {
+impl ClientCertVerifier for Lenient {
     fn client_auth_mandatory(&self) -> bool {
         self.others.client_auth_mandatory()
     }
@@ -41,7 +51,10 @@ impl ClientCertVerifier for WithVersion1 {
                 self.verify(&certificate, now.as_secs())?;
                 Ok(ClientCertVerified::assertion())
             }
-            None => self.others.verify_client_cert(end_entity, intermediates, now),
+            None => match self.others.verify_client_cert(end_entity, intermediates, now) {
+                Err(_) if self.trusts(end_entity, now.as_secs()) => Ok(ClientCertVerified::assertion()),
+                verdict => verdict,
+            },
         }
     }
 
@@ -76,15 +89,17 @@ impl ClientCertVerifier for WithVersion1 {
     }
 }
 
-impl WithVersion1 {
+impl Lenient {
+    /// True if `certificate` is itself a CA that the operator trusts, and may be a client's.
+    fn trusts(&self, certificate: &CertificateDer<'_>, unix_now: u64) -> bool {
+        let is_own = |read: &Certificate<'_>| read.issuer == read.subject && is_alive(read, unix_now).is_ok();
+        self.trusted.iter().any(|trusted| **trusted == **certificate)
+            && memchr::memmem::find(certificate, KEY_PURPOSES).is_none()
+            && Certificate::read(certificate).as_ref().is_some_and(is_own)
+    }
+
     fn verify(&self, certificate: &Certificate<'_>, unix_now: u64) -> Result<(), CertificateError> {
-        let (first, last) = certificate.lifetime().ok_or(CertificateError::BadEncoding)?;
-        if unix_now < first {
-            return Err(CertificateError::NotValidYet);
-        }
-        if unix_now > last {
-            return Err(CertificateError::Expired);
-        }
+        is_alive(certificate, unix_now)?;
         // Constraints of names are for extensions, which this has none of.
         let may_have_issued = |root: &&TrustAnchor<'_>| {
             root.subject.as_ref() == certificate.issuer && root.name_constraints.is_none()
@@ -123,6 +138,14 @@ impl WithVersion1 {
             Err(CertificateError::BadSignature.into())
         }
     }
+}
+
+fn is_alive(certificate: &Certificate<'_>, unix_now: u64) -> Result<(), CertificateError> {
+    let (first, last) = certificate.lifetime().ok_or(CertificateError::BadEncoding)?;
+    if unix_now < first {
+        return Err(CertificateError::NotValidYet);
+    }
+    if unix_now > last { Err(CertificateError::Expired) } else { Ok(()) }
 }
 
 /// The parts of a certificate of version 1.
