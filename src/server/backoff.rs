@@ -6,7 +6,7 @@
 
 use super::context::RingContext;
 use crate::limits::STALL_MAX;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Checks of the slowest ring without a pause in between.
 const EAGER_CHECKS: u32 = 16;
@@ -14,20 +14,21 @@ const EAGER_CHECKS: u32 = 16;
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(16);
 
-/// Waits until a command that has been stalled since `since` is worth a retry; false if it is to be refused.
-pub(super) async fn wait_for_rings(ring: &RingContext, since: Instant) -> bool {
+/// Waits until a command that has been stalled since `since`, by the ring's [`RunClock`](super::stall::RunClock), is worth a
+/// retry; false if it is to be refused.
+pub(super) async fn wait_for_rings(ring: &RingContext, since: Duration) -> bool {
     let Some(position) = ring.slowest() else {
         uring::yield_now().await;
-        return since.elapsed() < STALL_MAX;
+        return ring.run_clock.since(since) < STALL_MAX;
     };
-    let unmoved_since = ring.last_stall.since(position);
+    let unmoved_since = ring.last_stall.since(position, ring.run_clock.now());
     let mut pause = PAUSE_MIN;
     for check in 0.. {
-        if ring.is_stopping() || ring.heartbeats.stalls.is_given_up(position) || since.elapsed() >= STALL_MAX
-        {
+        let is_over = ring.run_clock.since(since) >= STALL_MAX;
+        if is_over || ring.is_stopping() || ring.heartbeats.stalls.is_given_up(position) {
             break;
         }
-        if unmoved_since.elapsed() >= STALL_MAX {
+        if ring.run_clock.since(unmoved_since) >= STALL_MAX {
             ring.heartbeats.stalls.give_up(position);
             break;
         }

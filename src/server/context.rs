@@ -3,7 +3,7 @@
 use super::admission::{ConnLimits, ConnPermit};
 use super::flash::{Device, Loader};
 use super::room::Room;
-use super::stall::LastStall;
+use super::stall::{LastStall, RunClock};
 use super::watchdog::Heartbeats;
 use crate::clock::Timestamp;
 use crate::engine::connections::Address;
@@ -279,6 +279,7 @@ pub(super) struct RingContext {
     pub(super) wakers: Arc<[Waker<Message>]>,
     pub(super) heartbeats: Arc<Heartbeats>,
     pub(super) last_stall: LastStall,
+    pub(super) run_clock: RunClock,
     pub(super) settings: Settings,
     pub(super) buffers: Buffers,
     /// Rung when another thread wakes the ring, and every second.
@@ -331,6 +332,7 @@ impl RingContext {
             wakers,
             heartbeats,
             last_stall: LastStall::default(),
+            run_clock: RunClock::default(),
             settings,
             buffers,
             bell,

@@ -1,8 +1,11 @@
 //! What is known about rings that do not move: how long each ring has waited, and whether all have given up.
+//!
+//! A ring that waits counts only time in which it runs itself ([`RunClock`]). On a machine without a core to spare, or one that
+//! was suspended, the ring that is waited for has not run either, and refusing commands would be wrong.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Shared by all rings: the position of a slowest ring that is no longer waited for.
 #[derive(Debug)]
@@ -28,21 +31,55 @@ impl Stalls {
     }
 }
 
+/// The longest time between two readings of a [`RunClock`] that it counts: twice the longest pause of whoever waits by it.
+const GAP_MAX: Duration = Duration::from_millis(32);
+
+/// A clock of one ring that those who wait read at every step; it stands still while the ring does not run.
+#[derive(Debug)]
+pub(super) struct RunClock {
+    read_at: Cell<Instant>,
+    time: Cell<Duration>,
+}
+
+impl Default for RunClock {
+    fn default() -> Self {
+        Self { read_at: Cell::new(Instant::now()), time: Cell::default() }
+    }
+}
+
+impl RunClock {
+    /// The time since an arbitrary moment.
+    pub(super) fn now(&self) -> Duration {
+        self.at(Instant::now())
+    }
+
+    /// The time since it said `start`.
+    pub(super) fn since(&self, start: Duration) -> Duration {
+        self.now().saturating_sub(start)
+    }
+
+    fn at(&self, now: Instant) -> Duration {
+        let gap = now.saturating_duration_since(self.read_at.replace(now));
+        self.time.update(|time| time + gap.min(GAP_MAX));
+        self.time.get()
+    }
+}
+
 /// A ring's last wait: for which position of the slowest ring, and since when.
 #[derive(Debug, Default)]
-pub(super) struct LastStall(Cell<Option<(u64, Instant)>>);
+pub(super) struct LastStall(Cell<Option<(u64, Duration)>>);
 
 impl LastStall {
-    /// Since when the slowest ring has been seen at `position`: all commands that wait for it share one deadline.
-    pub(super) fn since(&self, position: u64) -> Instant {
+    /// Since when the slowest ring has been seen at `position`, by the ring's [`RunClock`], which says `now`: all commands that
+    /// wait for it share one deadline.
+    pub(super) fn since(&self, position: u64, now: Duration) -> Duration {
         if let Some((at, since)) = self.0.get()
             && at == position
         {
             return since;
         }
-        let since = Instant::now();
-        self.0.set(Some((position, since)));
-        since
+        self.0.set(Some((position, now)));
+        now
     }
 }
 
@@ -53,13 +90,26 @@ mod tests {
     #[test]
     fn all_commands_that_wait_for_a_position_share_one_deadline() {
         let last = LastStall::default();
-        let first = last.since(7);
-        assert_eq!(last.since(7), first);
-        let next = last.since(8);
-        assert!(next >= first && last.since(8) == next);
+        let [first, second] = [1, 2].map(Duration::from_secs);
+        assert_eq!(last.since(7, first), first);
+        assert_eq!(last.since(7, second), first);
+        assert_eq!(last.since(8, second), second);
         let stalls = Stalls::default();
         assert!(!stalls.is_given_up(7));
         stalls.give_up(7);
         assert!(stalls.is_given_up(7) && !stalls.is_given_up(8));
+    }
+    /// Commands were refused for lack of memory where all rings had to wait for cores for a second.
+    #[test]
+    fn a_ring_that_does_not_run_does_not_lose_patience() {
+        let clock = RunClock::default();
+        let (start, mut now) = (clock.now(), clock.read_at.get());
+        let mut after = |gap| {
+            now += Duration::from_millis(gap);
+            clock.at(now).saturating_sub(start).as_millis()
+        };
+        assert_eq!(after(16), 16);
+        assert_eq!(after(10_000), 48);
+        assert_eq!(after(1), 49);
     }
 }

@@ -30,7 +30,7 @@ use listing::Listing;
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uring::{Buffer, Stream};
 
 /// A carry or an output that grew beyond this is given back once it is empty, bytes.
@@ -249,7 +249,7 @@ impl Connection {
                 }
                 Next::Stall => {
                     self.check_stop()?;
-                    let since = *stalled_since.get_or_insert_with(Instant::now);
+                    let since = *stalled_since.get_or_insert_with(|| self.ring.run_clock.now());
                     // Boxed, since it is rare and would make every connection larger.
                     if !Box::pin(wait_for_rings(&self.ring, since)).await {
                         self.session.refuse_stalls();
@@ -364,9 +364,9 @@ impl Connection {
     async fn wait_for_memory(&mut self) {
         // It is not the client that makes others wait.
         self.entry.end_receiving();
-        let since = Instant::now();
+        let since = self.ring.run_clock.now();
         uring::sleep(self.session.waited().clamp(WAIT_MIN, WAIT_MAX)).await;
-        self.session.note_waited(since.elapsed());
+        self.session.note_waited(self.ring.run_clock.since(since));
     }
 
     /// Gives up the value that is being received, if the sweeper wants it so; true if it does.
