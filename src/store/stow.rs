@@ -18,10 +18,19 @@ use super::shard::Fresh;
 use super::write_txn::WriteTxn;
 use super::{Data, Edit, EditError, Put, Value};
 
+/// The layout of a stub of `item`.
+fn stub_layout(item: &Item<'_>) -> Layout {
+    Layout::new(item.key().len(), PLACE_BYTES, item.flags(), item.cas())
+}
+
 impl WriteTxn<'_> {
     /// Moves a live value that has to go to flash; false if it stays what it was: it is too short, or there is no room.
     pub(super) fn stow(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) -> bool {
         if !self.may_stow(item) {
+            return false;
+        }
+        // What is pushed and gets no stub is in the way of others until its chunk goes, and would be pushed again at the next try.
+        if !self.has_room_for_stub(item) {
             return false;
         }
         let Some(place) = self.push(item.key(), item.value()) else { return false };
@@ -64,10 +73,16 @@ impl WriteTxn<'_> {
         place
     }
 
+    /// True if there is memory for a stub of `item`.
+    fn has_room_for_stub(&mut self, item: &Item<'_>) -> bool {
+        let arena = self.arena();
+        self.segments.make_room(arena, Queue::Stubs, stub_layout(item))
+    }
+
     /// Publishes a stub of `place` instead of `item`; false if there is no memory for one.
     fn publish_stub(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, place: Place) -> bool {
         let fields = Fields { hits: 0, is_stub: true, ..item.fields() };
-        let layout = Layout::new(item.key().len(), PLACE_BYTES, fields.flags, fields.cas);
+        let layout = stub_layout(item);
         let value = [&place.to_bytes()[..], &[]];
         let written = self.write(Queue::Stubs, layout, item.key(), value, &fields, Purpose::Copy);
         let Ok((stub_ref, stub)) = written else { return false };
@@ -123,6 +138,9 @@ impl WriteTxn<'_> {
     /// Writes a value once more, since it was read; false if that cannot be.
     fn rescue(&mut self, item_ref: ItemRef, stub: &Item<'_>, hash: Hash, leaving: &Leaving) -> bool {
         let record = &leaving.record;
+        if !self.has_room_for_stub(stub) {
+            return false;
+        }
         let Some(books) = &mut self.segments.flash else { return false };
         if !books.may_rescue(record.place, record.key.len()) {
             return false;

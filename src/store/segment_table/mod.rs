@@ -341,6 +341,14 @@ impl SegmentTable {
         Ok(ItemRef::new(offset, self.unit_shift))
     }
 
+    /// True if the next item of `queue`, a copy of this layout, finds room in a segment.
+    pub(super) fn make_room(&mut self, arena: &Arena, queue: Queue, layout: Layout) -> bool {
+        let bytes = self.padded_bytes(layout);
+        let has_room = |id: u32| u64::from(self.segments[id as usize].used) + bytes <= self.segment_bytes;
+        self.open[queue as usize].is_some_and(has_room)
+            || self.open_segment(arena, queue, Purpose::Copy).is_ok()
+    }
+
     fn open_segment(&mut self, arena: &Arena, queue: Queue, purpose: Purpose) -> Result<u32, Need> {
         self.collect(arena);
         if !self.has(Need::Segment, purpose) {

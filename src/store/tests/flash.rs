@@ -331,6 +331,33 @@ fn idle_values_go_before_memory_is_full() {
     assert_eq!(tiered.shard.store().totals().evictions, 0);
 }
 
+/// Without memory for their stubs values were pushed to chunks again and again, and chunks without a value were written.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn what_gets_no_stub_is_not_written() {
+    let mut options = Options { item_size_max: CHUNK - 1000, ..tiered(16 << 20, 64 << 20) };
+    options.flash.as_mut().unwrap().item_age = 10;
+    let mut tiered = Tiered::new(options);
+    for n in 0..200 {
+        tiered.set(&format!("large-{n}"), &vec![n as u8; 50_000]);
+    }
+    assert_eq!(tiered.totals().objects_written, 0);
+    // Not a byte of what is in use above it is tolerated.
+    tiered.shard.write_txn().segments.limit = 1 << 20;
+    let now = Timestamp(NOW.0 + 20);
+    for _ in 0..100 {
+        tiered.shard.maintain(now);
+        let flash = tiered.flash();
+        tiered.device.work(&flash);
+    }
+    let totals = tiered.totals();
+    assert_eq!(totals.objects_written, totals.objects_used, "{totals:?}");
+    let is_right = |tiered: &mut Tiered, n: usize| {
+        tiered.get(&format!("large-{n}")).is_none_or(|value| value == vec![n as u8; 50_000])
+    };
+    assert!((0..200).all(|n| is_right(&mut tiered, n)));
+}
+
 /// A victim that the evictor has left half-way is no work for a ring that has time: it would never come to rest.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
