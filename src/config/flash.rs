@@ -157,7 +157,7 @@ fn path(config: &mut Config, value: Option<&str>) -> Result<(), StartupError> {
 }
 
 /// The checks that memcached makes after those of -I and -m.
-pub(super) fn check(config: &Config, udp: bool) -> Result<(), StartupError> {
+pub(super) fn check(config: &Config) -> Result<(), StartupError> {
     let usage = |line: String| Err(StartupError::new(EX_USAGE, line));
     let ext = &config.ext;
     if config.ext_paths.is_empty() {
@@ -168,9 +168,6 @@ pub(super) fn check(config: &Config, udp: bool) -> Result<(), StartupError> {
             "-I (item_size_max: {}) cannot be larger than ext_wbuf_size: {}",
             config.item_size_max, ext.wbuf_bytes
         ));
-    }
-    if udp {
-        return usage("Cannot use UDP with extstore enabled (-U 0 to disable)".to_owned());
     }
     if ext.page_bytes == 0 {
         return usage("ext_page_size must be greater than 0".to_owned());

@@ -268,7 +268,7 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), StartupError> {
 /// Validates the combination of settings, and derives what depends on several of them.
 pub(super) fn combinations(mut config: Config, options: &Options) -> Result<Config, StartupError> {
     sizes(&mut config, options)?;
-    flash::check(&config, has_udp(options))?;
+    flash::check(&config)?;
     slab_sizes(&config)?;
     if config.hot_lru_pct + config.warm_lru_pct > 80 {
         let line = "hot_lru_pct + warm_lru_pct cannot be more than 80% combined";

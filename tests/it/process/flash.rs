@@ -30,7 +30,6 @@ const REFUSED: &[(&str, i32, &str)] = &[
         64,
         "-I (item_size_max: 5242880) cannot be larger than ext_wbuf_size: 4194304",
     ),
-    ("ext_path=FILE:63m -U 7 -p 0", 64, "Cannot use UDP with extstore enabled (-U 0 to disable)"),
     (
         "ext_path=FILE:63m,hot_lru_pct=79,warm_lru_pct=79 -p 99999",
         64,

@@ -5,7 +5,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use crate::harness::{Dialect, Server, deadline, dialect, find, wait_until};
+use crate::harness::{Dialect, Server, TempDir, deadline, dialect, find, wait_until};
 
 /// The id of requests that get a reply.
 pub const ID: u16 = 0x1234;
@@ -233,4 +233,32 @@ fn every_client_gets_its_own_replies() {
         }
     }
     wait_until("everything is there", || server.count("curr_items") == 32);
+}
+
+/// Values on flash, whatever asks for them; memcached takes no UDP with flash.
+#[test]
+fn values_on_flash_are_sent() {
+    const KEYS: usize = 1500;
+    if dialect() == Dialect::Memcached {
+        return;
+    }
+    let value = |number: usize| format!("{number:09},").repeat(900);
+    for flags in engines() {
+        let dir = TempDir::new();
+        let file = dir.path().join("flash");
+        let tier = format!("ext_path={}:64m,ext_page_size=2,ext_wbuf_size=2", file.display());
+        let (server, socket) = start(&[flags, &["-m", "8", "-o", &tier][..]].concat());
+        let mut client = server.connect();
+        for number in 0..KEYS {
+            client.set(&format!("key-{number}"), &value(number));
+        }
+        let before = client.count("get_extstore");
+        for number in (0..KEYS).step_by(10) {
+            let (wanted, none) = (format!("VALUE key-{number} 0 9000\r\n{}\r\n", value(number)), "END\r\n");
+            let answer = ask(&socket, format!("get key-{number} nothing\r\n").as_bytes());
+            assert!(answer == none.as_bytes() || answer == [wanted.as_bytes(), none.as_bytes()].concat());
+        }
+        assert!(client.count("get_extstore") > before + 50);
+        assert_eq!(client.count("miss_from_extstore"), 0);
+    }
 }
