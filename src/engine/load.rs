@@ -1,7 +1,8 @@
 //! Values on flash that have been read, or could not be: counting, and what becomes of their items.
 
 use crate::engine::Executor;
-use crate::store::{EditError, Fault, Item, Place, Retry, Stub, Wanted};
+use crate::store::{EditError, Fault, Item, Lookup, Place, Retry, Stub, Wanted};
+use bytes::Bytes;
 
 /// What a get finds.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +13,40 @@ pub struct Hit<'a> {
     pub stub: Option<Stub>,
 }
 
+/// Where a value is by now that could not be read where it was found.
+#[derive(Clone, Debug)]
+pub enum Whereabouts {
+    /// On flash, elsewhere.
+    Flash(Stub),
+    /// In memory: this is it.
+    Memory(Bytes),
+    /// Nowhere, or still where it was; or another value has taken its place.
+    Gone,
+}
+
 impl Executor<'_> {
+    /// Looks once more for the value of `key`, which could not be read where `stub` says: it may have been moved meanwhile.
+    /// Whatever is found fits the reply that was staged for `stub`: flags, CAS unique and length are the same.
+    pub fn look_again(&mut self, key: &[u8], stub: Stub) -> Whereabouts {
+        let Lookup::Hit(item) = self.fresh.find(key) else { return Whereabouts::Gone };
+        let is_it = (item.flags(), item.cas(), item.value_bytes())
+            == (stub.flags, stub.cas, stub.place.value_bytes());
+        match item.place() {
+            _ if !is_it => Whereabouts::Gone,
+            Some(place) if place == stub.place => Whereabouts::Gone,
+            Some(place) => Whereabouts::Flash(Stub { place, ..stub }),
+            None => Whereabouts::Memory(Bytes::copy_from_slice(item.value())),
+        }
+    }
+
+    /// The value of `key`, which a command needs in memory, could not be read at `place`. If it has been moved from there, the
+    /// command finds it when it is run again.
+    pub fn unloadable(&mut self, key: &[u8], place: Place, fault: Fault) {
+        if matches!(self.fresh.find(key), Lookup::Hit(item) if item.place() == Some(place)) {
+            self.lost(key, place, fault);
+        }
+    }
+
     /// The value of `key`, which a get needs, has been read at `place`; it comes back to memory if it `promotes` and there is
     /// room.
     pub fn loaded(&mut self, key: &[u8], place: Place, value: &[u8], promotes: bool) {
@@ -23,7 +57,7 @@ impl Executor<'_> {
         }
     }
 
-    /// The value of `key`, which a command needs, could not be read at `place`: the item is gone.
+    /// The value of `key`, which a get needs, could not be read at `place`: the item is gone.
     pub fn lost(&mut self, key: &[u8], place: Place, fault: Fault) {
         let counters = &self.counters.ring;
         counters.get_extstore.add(1);

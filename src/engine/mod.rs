@@ -27,7 +27,7 @@ pub mod watch;
 
 pub use dump::ClassSet;
 pub use flash::flash_options;
-pub use load::Hit;
+pub use load::{Hit, Whereabouts};
 pub use meta::{MetaDelete, MetaGet, MetaGetResult, MetaHit};
 pub use observe::Reason;
 pub use shared::{Gauges, Shared, Stop, classes};

@@ -2,6 +2,7 @@
 
 use super::{Peer, store_with};
 use crate::config::Config;
+use crate::engine::Whereabouts;
 use crate::output::Hole;
 use crate::output::Output;
 use crate::session::udp::Exchange;
@@ -200,23 +201,50 @@ impl Peer {
         if holes.is_empty() {
             return;
         }
+        if let Some(others) = self.meanwhile.take() {
+            others(self);
+        }
         let flash = self.flash();
         for hole in holes {
-            let loaded = self.device.load(&flash, &hole.key, hole.place);
-            let mut executor = self.engine.fresh();
-            match loaded {
-                Ok(value) => {
-                    executor.loaded(&hole.key, hole.place, &value, hole.promotes);
-                    hole.value = Some(value);
+            let mut stub = hole.stub;
+            loop {
+                let loaded = self.device.load(&flash, &hole.key, stub.place);
+                let mut executor = self.engine.fresh();
+                let fault = match loaded {
+                    Ok(value) => {
+                        executor.loaded(&hole.key, stub.place, &value, stub.promotes);
+                        hole.value = Some(value);
+                        break;
+                    }
+                    Err(fault) => fault,
+                };
+                // Nobody moves it in between, so a place is looked at once.
+                match executor.look_again(&hole.key, stub) {
+                    Whereabouts::Flash(moved) => stub = moved,
+                    Whereabouts::Memory(value) => {
+                        hole.value = Some(value);
+                        break;
+                    }
+                    Whereabouts::Gone => {
+                        executor.lost(&hole.key, stub.place, fault);
+                        break;
+                    }
                 }
-                Err(fault) => executor.lost(&hole.key, hole.place, fault),
             }
         }
+    }
+
+    /// Has this happen between the next look-up that lacks values and the reads of these.
+    pub fn set_meanwhile(&mut self, others: fn(&mut Self)) {
+        self.meanwhile = Some(others);
     }
 
     /// Reads what a command lacks.
     pub(super) fn load_wanted(&mut self, wanted: Option<Box<Wanted>>) {
         let Wanted { key, place } = *wanted.expect("the session says what it lacks");
+        if let Some(others) = self.meanwhile.take() {
+            others(self);
+        }
         let flash = self.flash();
         match self.device.load(&flash, &key, place) {
             Ok(value) => {
@@ -226,7 +254,7 @@ impl Peer {
                     assert!(self.stow(&key));
                 }
             }
-            Err(fault) => self.engine.fresh().lost(&key, place, fault),
+            Err(fault) => self.engine.fresh().unloadable(&key, place, fault),
         }
     }
 }

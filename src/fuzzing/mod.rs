@@ -90,6 +90,8 @@ pub struct Peer {
     device: MemoryDevice,
     /// See [`Peer::stows_again`].
     stowed_again: Box<[u8]>,
+    /// See [`Peer::set_meanwhile`].
+    meanwhile: Option<fn(&mut Self)>,
 }
 
 impl Peer {
@@ -111,6 +113,7 @@ impl Peer {
             closed: false,
             device: MemoryDevice::default(),
             stowed_again: Box::default(),
+            meanwhile: None,
         }
     }
 
@@ -229,10 +232,10 @@ impl Peer {
     pub fn aside(&mut self, other: impl FnOnce(&mut Self)) {
         let aside = self.new_session(32);
         let session = std::mem::replace(&mut self.session, aside);
-        let answers = std::mem::take(&mut self.answers);
+        let (answers, carry) = (std::mem::take(&mut self.answers), std::mem::take(&mut self.carry));
         other(self);
         self.session = session;
-        self.answers = answers;
+        (self.answers, self.carry) = (answers, carry);
     }
 
     /// Takes the replies.

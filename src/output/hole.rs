@@ -9,7 +9,7 @@
 
 use super::{Held, Output};
 use crate::limits::{COPY_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_HOLES_BYTES_MAX, OUTPUT_HOLES_MAX};
-use crate::store::{Place, Stub};
+use crate::store::Stub;
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -18,10 +18,8 @@ use std::ops::Range;
 pub struct Hole {
     /// Its key.
     pub key: Box<[u8]>,
-    /// Where it is.
-    pub place: Place,
-    /// It is to come back to memory.
-    pub promotes: bool,
+    /// Where it is, and whose.
+    pub stub: Stub,
     /// The value, once it has been read; `None` is a miss.
     pub value: Option<Bytes>,
     /// Where the value belongs in what is staged.
@@ -36,18 +34,16 @@ impl Output {
     /// cannot be read the reply is `on_miss`.
     #[cold]
     pub fn push_hole(&mut self, key: &[u8], stub: Stub, from: usize, at: usize, on_miss: Vec<u8>) {
-        let Stub { place, promotes } = stub;
         assert!(from <= at && at <= self.staged.len(), "the value is a part of its reply");
         self.holes.push(Hole {
             key: key.into(),
-            place,
-            promotes,
+            stub,
             value: None,
             at,
             reply: from..self.staged.len(),
             on_miss,
         });
-        self.values_bytes += place.value_bytes();
+        self.values_bytes += stub.place.value_bytes();
         self.holds_enough |= self.has_enough_holes();
     }
 
@@ -66,7 +62,7 @@ impl Output {
     /// True if as much is to be read as one send may take. Short values will be copied to what is staged.
     fn has_enough_holes(&self) -> bool {
         let (mut short, mut long) = (0, 0);
-        for bytes in self.holes.iter().map(|hole| hole.place.value_bytes()) {
+        for bytes in self.holes.iter().map(|hole| hole.stub.place.value_bytes()) {
             *(if bytes <= COPY_BYTES_MAX { &mut short } else { &mut long }) += bytes;
         }
         self.holes.len() >= OUTPUT_HOLES_MAX
@@ -78,7 +74,7 @@ impl Output {
     #[cold]
     pub(super) fn drop_holes(&mut self, from: usize) {
         while let Some(hole) = self.holes.pop_if(|hole| hole.reply.start >= from) {
-            self.values_bytes -= hole.place.value_bytes();
+            self.values_bytes -= hole.stub.place.value_bytes();
         }
     }
 
@@ -105,7 +101,7 @@ impl Output {
                 self.values.push((self.staged.len(), held));
                 from = at;
             }
-            let value_bytes = hole.place.value_bytes();
+            let value_bytes = hole.stub.place.value_bytes();
             if let Some(value) = hole.value {
                 debug_assert_eq!(value.len(), value_bytes, "as announced");
                 self.staged.extend_from_slice(&staged[from..hole.at]);

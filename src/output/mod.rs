@@ -235,7 +235,7 @@ impl Output {
     /// The longest of them, and of those that have to be read, bytes.
     pub fn longest_value(&self) -> usize {
         let held = self.values.iter().map(|(_, held)| held.bytes().len());
-        held.chain(self.holes.iter().map(|hole| hole.place.value_bytes())).max().unwrap_or(0)
+        held.chain(self.holes.iter().map(|hole| hole.stub.place.value_bytes())).max().unwrap_or(0)
     }
 
     /// Passes the next `bytes` after `cursor`, fewer at the end, in pieces, and advances the cursor.

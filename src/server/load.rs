@@ -5,6 +5,7 @@
 
 use super::context::RingContext;
 use super::room::{UNIT_BYTES, hold};
+use crate::engine::Whereabouts;
 use crate::limits::{COPY_BYTES_MAX, RESERVATION_WAIT_MAX};
 use crate::output::Hole;
 use crate::store::{Fault, Place, Retry, Wanted};
@@ -13,6 +14,8 @@ use futures_util::future::join_all;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
+/// Places at which a value is read that is moved away each time.
+const LOOKS_MAX: u32 = 4;
 /// Tries to bring a value back to memory that has been read.
 const PROMOTIONS_MAX: u32 = 64;
 /// Pause between two tries at anything, doubled up to the longest where it is room that is waited for.
@@ -21,7 +24,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(16);
 
 /// Units for a value; none if it is copied into its reply.
 fn units_for(hole: &Hole) -> u32 {
-    let bytes = hole.place.value_bytes();
+    let bytes = hole.stub.place.value_bytes();
     let units = if bytes > COPY_BYTES_MAX { bytes.div_ceil(UNIT_BYTES) } else { 0 };
     u32::try_from(units).unwrap_or(u32::MAX)
 }
@@ -50,23 +53,23 @@ pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
     let is_left_out = |hole: &Hole| !has_room && units_for(hole) > 0;
     let loaded = match &*holes {
         // Nearly always.
-        [hole] if !is_left_out(hole) => vec![Some(load(ring, &hole.key, hole.place).await)],
+        [hole] if !is_left_out(hole) => vec![Some(load_hole(ring, hole).await)],
         holes => {
             let one = |hole| async move {
-                if is_left_out(hole) { None } else { Some(load(ring, &hole.key, hole.place).await) }
+                if is_left_out(hole) { None } else { Some(load_hole(ring, hole).await) }
             };
             join_all(holes.iter().map(one)).await
         }
     };
     for (hole, loaded) in holes.iter_mut().zip(loaded) {
-        let (mut engine, key, place) = (ring.engine.borrow_mut(), &hole.key, hole.place);
+        let (mut engine, key) = (ring.engine.borrow_mut(), &hole.key);
         let Some(loaded) = loaded else {
             engine.fresh().left_out();
             continue;
         };
         match loaded {
-            Ok(value) => {
-                engine.fresh().loaded(key, place, &value, hole.promotes);
+            Ok((value, place)) => {
+                engine.fresh().loaded(key, place, &value, hole.stub.promotes);
                 // Nothing is left of a reply that takes all of the room there ever is.
                 let units = units_for(hole) as usize;
                 let room = room.as_mut().filter(|_| units > 0);
@@ -76,7 +79,29 @@ pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
                     None => value,
                 });
             }
-            Err(fault) => engine.fresh().lost(key, place, fault),
+            Err((fault, place)) => engine.fresh().lost(key, place, fault),
+        }
+    }
+}
+
+/// The value that a reply lacks, and the place it was last found at: while it was waited for, it may have been written once more
+/// elsewhere, or have come back to memory.
+async fn load_hole(ring: &RingContext, hole: &Hole) -> Result<(Bytes, Place), (Fault, Place)> {
+    let mut stub = hole.stub;
+    let mut looks_left = LOOKS_MAX;
+    loop {
+        let fault = match load(ring, &hole.key, stub.place).await {
+            Ok(value) => return Ok((value, stub.place)),
+            Err(fault) => fault,
+        };
+        looks_left -= 1;
+        if looks_left == 0 {
+            return Err((fault, stub.place));
+        }
+        match ring.engine.borrow_mut().fresh().look_again(&hole.key, stub) {
+            Whereabouts::Flash(moved) => stub = moved,
+            Whereabouts::Memory(value) => return Ok((value, stub.place)),
+            Whereabouts::Gone => return Err((fault, stub.place)),
         }
     }
 }
@@ -87,7 +112,7 @@ pub(super) async fn load_wanted(ring: &RingContext, wanted: Option<Box<Wanted>>)
     let Wanted { key, place } = *wanted;
     let value = match load(ring, &key, place).await {
         Ok(value) => value,
-        Err(fault) => return ring.engine.borrow_mut().fresh().lost(&key, place, fault),
+        Err(fault) => return ring.engine.borrow_mut().fresh().unloadable(&key, place, fault),
     };
     for _ in 0..PROMOTIONS_MAX {
         let promoted = ring.engine.borrow_mut().fresh().promote(&key, place, &value);

@@ -51,10 +51,15 @@ impl Loader {
             Fault::Other
         })?;
         self.counters.latency.record(Kind::FlashRead, since.elapsed(), 1);
-        let value = self.device.flash.check(place, key, &record).inspect_err(|&fault| {
+        let value = self.device.flash.check(place, key, &record).map_err(|fault| {
+            // Its room may have been used again while it was read.
+            if matches!(self.device.flash.read(place, key), Source::Gone) {
+                return Fault::Other;
+            }
             if fault == Fault::Checksum {
                 self.device.note_failed_read(extent, &io::ErrorKind::InvalidData.into());
             }
+            fault
         })?;
         Ok(record.slice(value))
     }

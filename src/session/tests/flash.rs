@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::fuzzing::Peer;
 use crate::fuzzing::flash::{Trouble, options};
-use crate::store::FlashOptions;
+use crate::store::{FlashOptions, Source};
 
 fn tiered() -> Peer {
     Peer::with_flash(Config::default(), options())
@@ -261,6 +261,87 @@ fn misses_among_hits_are_left_out() {
     peer.send(format!("{line}\r\nmn\r\n").as_bytes());
     assert_same(&peer.answers(), answer.as_bytes(), "a line with misses");
     assert!(stat(&mut peer, "badcrc_from_extstore") > 3);
+}
+
+/// Has the chunk of `k`, which has been read, used for others.
+fn use_its_chunk_again(peer: &mut Peer) {
+    let (before, flash) = (peer.place(b"k").unwrap(), peer.flash());
+    for n in 0..100 {
+        if matches!(flash.read(before, b"k"), Source::Gone) {
+            break;
+        }
+        peer.aside(|peer| {
+            set(peer, &format!("filler{n}"), 3000);
+        });
+        assert!(peer.stow(format!("filler{n}").as_bytes()));
+        peer.write_all();
+        peer.maintain();
+    }
+    assert!(matches!(flash.read(before, b"k"), Source::Gone));
+    assert!(peer.place(b"k").is_some_and(|place| place != before), "it has been written once more");
+}
+
+/// A value whose chunk was used again between the look-up and the read was a miss, though it had been written once more elsewhere,
+/// or had come back to memory.
+#[test]
+fn what_has_been_moved_meanwhile_is_found() {
+    let is_elsewhere: fn(&mut Peer) = use_its_chunk_again;
+    let is_back: fn(&mut Peer) = |peer| {
+        let (place, flash) = (peer.place(b"k").unwrap(), peer.flash());
+        flash.set_promotes(true);
+        peer.aside(|peer| peer.send(b"append k 0 0 0\r\n\r\nms k 0 MA E7 q\r\n\r\n"));
+        assert_eq!(peer.place(b"k"), None);
+        assert!(peer.device_mut().flip(&flash, b"k", place));
+    };
+    let is_replaced: fn(&mut Peer) = |peer| {
+        let (place, flash) = (peer.place(b"k").unwrap(), peer.flash());
+        peer.aside(|peer| {
+            let value = "x".repeat(5000);
+            peer.send(format!("ms k 5000 E8 q\r\n{value}\r\n").as_bytes());
+        });
+        assert!(peer.device_mut().flip(&flash, b"k", place));
+    };
+    let tier = FlashOptions { files: vec![16 << 20], promotes: false, ..options() };
+    for (meanwhile, is_found) in [(is_elsewhere, true), (is_back, true), (is_replaced, false)] {
+        for get in ["get k\r\n", "gets k\r\n", "mg k v c f\r\n"] {
+            let mut peer = Peer::with_flash(Config::default(), tier.clone());
+            let value = "k".repeat(5000);
+            peer.send(format!("ms k 5000 E7 q\r\n{value}\r\nmg k v\r\n").as_bytes());
+            assert!(peer.stow(b"k"));
+            peer.write_all();
+            peer.send(get.as_bytes());
+            peer.answers();
+            peer.send(get.as_bytes());
+            let expected = peer.answers();
+            peer.set_meanwhile(meanwhile);
+            peer.send(get.as_bytes());
+            let answers = peer.answers();
+            if is_found {
+                assert_same(&answers, &expected, get);
+            } else {
+                assert_same(&answers, if get == "mg k v c f\r\n" { b"EN\r\n" } else { b"END\r\n" }, get);
+            }
+            assert_eq!(stat(&mut peer, "miss_from_extstore"), u64::from(!is_found), "{get}");
+            peer.send(b"mg k s\r\n");
+            assert_same(&peer.answers(), b"HD s5000\r\n", "it is there, whatever it is");
+        }
+    }
+}
+
+/// A command that needs the value finds it where it is by then.
+#[test]
+fn a_command_finds_what_has_been_moved_meanwhile() {
+    let tier = FlashOptions { files: vec![16 << 20], promotes: false, ..options() };
+    let mut peer = Peer::with_flash(Config::default(), tier);
+    peer.send(b"set k 0 0 2 noreply\r\n10\r\n");
+    assert!(peer.stow(b"k"));
+    peer.write_all();
+    peer.send(b"get k\r\nget k\r\n");
+    peer.answers();
+    peer.set_meanwhile(use_its_chunk_again);
+    peer.send(b"incr k 1\r\n");
+    assert_same(&peer.answers(), b"11\r\n", "incr");
+    assert_eq!(stat(&mut peer, "miss_from_extstore"), 0);
 }
 
 /// A value that is moved away as often as it comes back makes its command fail, not the connection.

@@ -10,6 +10,10 @@ pub struct Stub {
     pub place: Place,
     /// Once it has been read it is to come back to memory: it is read often.
     pub promotes: bool,
+    /// The item's client flags and CAS unique, which it keeps wherever its value is moved.
+    pub flags: u32,
+    /// See `flags`.
+    pub cas: u64,
 }
 
 impl Item<'_> {
@@ -25,6 +29,6 @@ impl Item<'_> {
         let age = now.0.saturating_sub(self.last_access().0);
         let promotes = self.hits() > 0
             && self.base.flash().is_some_and(|flash| flash.promotes() && age < flash.promote_age());
-        Some(Stub { place, promotes })
+        Some(Stub { place, promotes, flags: self.flags(), cas: self.cas() })
     }
 }
