@@ -13,11 +13,11 @@
 //! that others write all the time is copied under the lock at last.
 
 use super::flash::Place;
+use super::fresh::Fresh;
 use super::item::{Fields, Item};
 use super::item_ref::{Hash, ItemRef};
 use super::reservation::ReservedItem;
 use super::segment_table::{Need, Queue};
-use super::shard::Fresh;
 use super::write_txn::{Current, WriteTxn};
 use super::{Data, Edit, EditError, Edited, Put, Retry, UpdateMetadata, Value, Wanted};
 use crate::classes::item_bytes;

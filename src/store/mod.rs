@@ -26,7 +26,7 @@
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
 //! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `base`, `index`, `replica`, `segment_table`,
-//! `shared`, `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `edit`, `shard`.
+//! `shared`, `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `shard`, `fresh`, `edit`.
 //!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
@@ -45,6 +45,7 @@ mod edit;
 mod evict;
 mod faults;
 mod flash;
+mod fresh;
 mod geometry;
 mod ghost;
 mod host;
@@ -85,6 +86,7 @@ mod written;
 pub use flash::{
     Extent, Fault, Flash, FlashOptions, FlashPage, FlashTotals, Job, Place, Read, Source, Write,
 };
+pub use fresh::Fresh;
 pub use host::Host;
 pub use item::{Item, Stub, Version};
 pub use item_ref::Hash;
@@ -95,7 +97,7 @@ pub use request::{
     Data, Edit, EditError, Edited, Lookup, Put, ReserveError, Retry, UpdateMetadata, Value, Walk, Wanted,
 };
 pub use reservation::Reservation;
-pub use shard::{Fresh, Shard};
+pub use shard::Shard;
 pub use shared::Store;
 pub use start::{Options, RestoreOutcome, Restored, StartError};
 pub use totals::{ClassTotals, Memory, Totals};

@@ -193,3 +193,24 @@ pub enum EditError {
     /// It may be carried out later.
     Retry(Retry),
 }
+
+impl From<Retry> for ReserveError {
+    fn from(retry: Retry) -> Self {
+        Self::Retry(retry)
+    }
+}
+
+impl From<Retry> for EditError {
+    fn from(retry: Retry) -> Self {
+        Self::Retry(retry)
+    }
+}
+
+impl From<ReserveError> for EditError {
+    fn from(error: ReserveError) -> Self {
+        match error {
+            ReserveError::OutOfMemory => Self::OutOfMemory,
+            ReserveError::Retry(retry) => Self::Retry(retry),
+        }
+    }
+}

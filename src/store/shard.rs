@@ -1,17 +1,14 @@
-//! A ring's handle on the store, and the only ways to read and to write.
+//! A ring's handle on the store, its background work, and its part in making room.
 
 use super::base::Base;
 use super::evict::Slice;
-use super::index::Found;
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
 use super::replica::Replica;
-use super::request::{EditError, Lookup, ReserveError, Retry, Walk, Wanted};
-use super::reservation::{Reservation, ReservedItem};
+use super::request::{ReserveError, Retry, Wanted};
 use super::segment_table::Need;
 use super::shared::Store;
 use super::write_txn::WriteTxn;
-use crate::classes::item_bytes;
 use crate::clock::Timestamp;
 use std::sync::Arc;
 
@@ -27,10 +24,10 @@ const MAINTAIN_RECORDS: usize = 128;
 /// One ring's handle: its replica and the shared store. Stays on its thread.
 #[derive(Debug)]
 pub struct Shard {
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     /// The store's, one step nearer: every look-up needs it.
-    base: Arc<Base>,
-    replica: Replica,
+    pub(super) base: Arc<Base>,
+    pub(super) replica: Replica,
     ring: usize,
     /// Place of the log at which laggards are looked for next.
     lag_check_at: u64,
@@ -72,25 +69,6 @@ impl Shard {
     /// The value that the last edit lacked which ended with [`Retry::Load`].
     pub fn take_wanted(&mut self) -> Option<Wanted> {
         self.wanted.take()
-    }
-
-    /// As [`Shard::latest`], at `now` or later.
-    pub fn fresh(&mut self, now: Timestamp) -> Fresh<'_> {
-        self.store.advance(now);
-        self.latest()
-    }
-
-    /// Replays the log to its tail. The result is the only way to look up or to write.
-    #[inline]
-    pub fn latest(&mut self) -> Fresh<'_> {
-        self.replica.enter(&self.base);
-        self.replica.catch_up(&self.base);
-        let now = self.store.time.now();
-        let mut fresh = Fresh { shard: self, now, is_copy: false };
-        if fresh.shard.store.time.flush_is_due(now) {
-            fresh.flush_due();
-        }
-        fresh
     }
 
     /// A slice (at most about 100 µs) of background work: catching up, expiry, eviction ahead of need, index upkeep.
@@ -180,7 +158,7 @@ impl Shard {
     ///
     /// It ends: each round takes a transaction, breaks a promise, or collects some of what was retired.
     #[cold]
-    fn make_room(&mut self, hash: Hash, need: Need, turns: &mut u32) -> Result<(), ReserveError> {
+    pub(super) fn make_room(&mut self, hash: Hash, need: Need, turns: &mut u32) -> Result<(), ReserveError> {
         loop {
             let mut txn = self.write_txn();
             txn.segments.redeem(hash);
@@ -200,273 +178,6 @@ impl Shard {
                 Some(_) if *turns == 0 => return Err(Retry::Soon.into()),
                 Some(_) => *turns -= 1,
             }
-        }
-    }
-}
-
-/// A shard that has replayed: sees every write acknowledged before [`Shard::fresh`] was called.
-#[derive(Debug)]
-pub struct Fresh<'s> {
-    pub(super) shard: &'s mut Shard,
-    pub(super) now: Timestamp,
-    /// Its edits are those of a copy; see [`Store::begin_copy`].
-    pub(super) is_copy: bool,
-}
-
-impl Fresh<'_> {
-    /// The edits that follow are those of a copy.
-    pub fn set_copy(&mut self) {
-        self.is_copy = true;
-    }
-
-    /// Whether they are.
-    pub fn is_copy(&self) -> bool {
-        self.is_copy
-    }
-
-    /// The time at which it was taken.
-    #[inline]
-    pub fn now(&self) -> Timestamp {
-        self.now
-    }
-
-    /// See [`Shard::take_wanted`].
-    pub fn take_wanted(&mut self) -> Option<Wanted> {
-        self.shard.take_wanted()
-    }
-
-    /// Moves the value of `key` to flash, for tests; false if it stays where it is.
-    #[doc(hidden)]
-    pub fn stow(&mut self, key: &[u8]) -> bool {
-        let hash = self.hash(key);
-        let mut txn = self.shard.write_txn();
-        let Some((item_ref, item)) = txn.find(hash, key) else { return false };
-        txn.has_log_room(1) && txn.stow(item_ref, &item, hash)
-    }
-
-    /// Takes another time, which the store has been set to.
-    pub fn set_now(&mut self, now: Timestamp) {
-        self.now = now;
-    }
-
-    /// Finds the live item of `key`. Does not count as a use: see [`Item::record_access`].
-    #[inline]
-    pub fn find(&mut self, key: &[u8]) -> Lookup<'_> {
-        self.find_hashed(self.hash(key), key)
-    }
-
-    /// The hash of `key`.
-    #[inline]
-    pub fn hash(&self, key: &[u8]) -> Hash {
-        self.shard.base.hash(key)
-    }
-
-    /// As [`Fresh::find`]; `hash` must be that of `key`.
-    #[inline]
-    pub fn find_hashed(&mut self, hash: Hash, key: &[u8]) -> Lookup<'_> {
-        match self.shard.replica.index().find(&self.shard.base, hash, key) {
-            Found::Nothing => Lookup::Miss,
-            Found::Flushed => {
-                self.shard.replica.index().forget_flushed(hash);
-                Lookup::Flushed
-            }
-            Found::Item(item_ref) if self.shard.store.time.is_past(self.shard.item(item_ref).exptime()) => {
-                self.purge(hash, key);
-                Lookup::Expired
-            }
-            Found::Item(item_ref) => Lookup::Hit(self.shard.item(item_ref)),
-        }
-    }
-
-    /// Starts loading what looking up `keys` will touch, and tells their hashes, in order: for pipelines and multigets,
-    /// called a few keys ahead.
-    pub fn prefetch(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
-        for (hash, key) in hashes.iter_mut().zip(keys) {
-            *hash = self.hash(key);
-            self.shard.replica.index().prefetch_table(*hash);
-        }
-        for hash in &hashes[..keys.len()] {
-            self.shard.replica.index().prefetch_item(&self.shard.base, *hash);
-        }
-    }
-
-    /// Removes an expired item, if it still is what the index names.
-    #[cold]
-    fn purge(&mut self, hash: Hash, key: &[u8]) {
-        let mut txn = self.shard.write_txn();
-        if !txn.has_log_room(1) {
-            return;
-        }
-        if let Some((item_ref, item)) = txn.find(hash, key)
-            && item.expired(txn.now)
-        {
-            txn.publish(hash, Some((item_ref, item)), None);
-        }
-        drop(txn);
-        self.shard.wake_laggards();
-    }
-
-    /// Memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` turns of some 20 µs.
-    ///
-    /// # Errors
-    /// [`ReserveError`].
-    pub fn reserve(
-        &mut self,
-        key: &[u8],
-        value_bytes: usize,
-        turns: u32,
-    ) -> Result<Reservation, ReserveError> {
-        match self.reserve_item(key, value_bytes, turns)? {
-            Some(reserved) => Ok(Reservation::reserved(reserved)),
-            None => Reservation::buffered(&self.shard.store.reservations, key, value_bytes)
-                .ok_or_else(|| self.must_wait()),
-        }
-    }
-
-    /// Makes room for more of a value of which [`Reservation::needs_room`].
-    ///
-    /// # Errors
-    /// [`ReserveError`]; what has come is kept.
-    pub fn extend(&mut self, reservation: &mut Reservation, turns: u32) -> Result<(), ReserveError> {
-        let Some(key) = reservation.unplaced_key() else { return Ok(()) };
-        match self.reserve_item(&key, reservation.len(), turns) {
-            Ok(Some(reserved)) => reservation.move_to(reserved),
-            Err(ReserveError::Retry(Retry::Soon)) => return Err(Retry::Soon.into()),
-            _ if reservation.grow() => {}
-            _ => return Err(self.must_wait()),
-        }
-        Ok(())
-    }
-
-    /// Item memory; `None` if as much of it as may be is held for values on their way.
-    fn reserve_item(
-        &mut self,
-        key: &[u8],
-        value_bytes: usize,
-        mut turns: u32,
-    ) -> Result<Option<ReservedItem>, ReserveError> {
-        let hash = self.shard.base.hash(key);
-        let item_bytes = item_bytes(key.len(), 0, value_bytes);
-        loop {
-            let mut txn = self.shard.write_txn();
-            if txn.has_too_many_reservations(value_bytes) {
-                return Ok(None);
-            }
-            txn.segments.redeem(hash);
-            let old = txn.find(hash, key);
-            let queue = txn.queue_for(hash, old, item_bytes);
-            match txn.reserve(queue, key, value_bytes, old) {
-                Ok(reserved) => return Ok(Some(reserved)),
-                Err(need) => {
-                    txn.segments.promise(hash, need);
-                    drop(txn);
-                    self.make_room(hash, need, item_bytes, &mut turns)?;
-                }
-            }
-        }
-    }
-
-    fn must_wait(&self) -> ReserveError {
-        self.shard.store.reservations.note_refused(self.now);
-        Retry::Later.into()
-    }
-
-    pub(super) fn make_room(
-        &mut self,
-        hash: Hash,
-        need: Need,
-        item_bytes: u64,
-        turns: &mut u32,
-    ) -> Result<(), ReserveError> {
-        let made = self.shard.make_room(hash, need, turns);
-        if made == Err(ReserveError::OutOfMemory) {
-            self.shard.store.count_no_room(item_bytes);
-        }
-        made
-    }
-
-    /// Every item acknowledged before is gone, at once (`flush_all`).
-    ///
-    /// # Errors
-    /// The log is full.
-    pub fn flush(&mut self) -> Result<(), Retry> {
-        self.flush_now(Timestamp::NEVER)?;
-        self.shard.store.set_flush_at(Timestamp::NEVER);
-        Ok(())
-    }
-
-    /// Flushes; this was to be done at `due`.
-    fn flush_now(&mut self, due: Timestamp) -> Result<(), Retry> {
-        loop {
-            let mut txn = self.shard.write_txn();
-            if txn.has_log_room(1) {
-                txn.flush(due);
-                return Ok(());
-            }
-            drop(txn);
-            self.shard.stalled().map_or(Ok(()), Err)?;
-        }
-    }
-
-    /// The flush happens when the clock reaches `at`; a later call replaces it (`flush_all` with a delay).
-    pub fn flush_at(&mut self, at: Timestamp) {
-        self.shard.store.set_flush_at(at);
-    }
-
-    #[cold]
-    fn flush_due(&mut self) {
-        // While another ring is stuck it stays due, and every command tries again.
-        if let Some(due) = self.shard.store.time.take_due_flush(self.now)
-            && self.flush_now(due).is_err()
-        {
-            self.shard.store.set_flush_at(self.now);
-        }
-    }
-
-    /// Visits the live items of the next slice of a walk; false when the walk is over.
-    ///
-    /// An item that is present throughout the walk is visited once, however often it is moved meanwhile.
-    pub fn walk(&mut self, walk: &mut Walk, mut visit: impl FnMut(&Item<'_>)) -> bool {
-        let index = self.shard.replica.index();
-        if walk.table >= index.tables() {
-            return false;
-        }
-        for item_ref in index.items_of(walk.table) {
-            let item = self.shard.item(item_ref);
-            if !item.expired(self.now) {
-                visit(&item);
-            }
-        }
-        walk.table += 1;
-        true
-    }
-}
-
-impl Drop for Fresh<'_> {
-    /// What was looked up is borrowed from it, and held no longer.
-    #[inline]
-    fn drop(&mut self) {
-        self.shard.replica.leave(&self.shard.base);
-    }
-}
-
-impl From<Retry> for ReserveError {
-    fn from(retry: Retry) -> Self {
-        Self::Retry(retry)
-    }
-}
-
-impl From<Retry> for EditError {
-    fn from(retry: Retry) -> Self {
-        Self::Retry(retry)
-    }
-}
-
-impl From<ReserveError> for EditError {
-    fn from(error: ReserveError) -> Self {
-        match error {
-            ReserveError::OutOfMemory => Self::OutOfMemory,
-            ReserveError::Retry(retry) => Self::Retry(retry),
         }
     }
 }

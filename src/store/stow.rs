@@ -11,10 +11,10 @@
 //! chunk is full and the device is behind, nothing is pushed, and the value is evicted as without a tier.
 
 use super::flash::{Flash, Leaving, PLACE_BYTES, Place};
+use super::fresh::Fresh;
 use super::item::{Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
 use super::segment_table::{Purpose, Queue};
-use super::shard::Fresh;
 use super::write_txn::WriteTxn;
 use super::{Data, Edit, EditError, Put, Value};
 

@@ -1,10 +1,11 @@
 //! Heads of items that may be anything: those of a memory file. Read when no ring runs yet.
 
-use super::{
+use super::format::{
     ALIVE, CAS_BITS, CAS_LOW, CAS_MASK, CAS_MIDDLE, EXPTIME, EXTENSION_BYTES, FLAGS_BYTES, HEADER_BYTES,
-    KEY_BYTES_MAX, KEY_LENGTH, Layout, MARK_EXTENDED, MARK_FLAGS, MARKS, STUB, VALUE_LENGTH, extension_at,
+    KEY_LENGTH, Layout, MARK_EXTENDED, MARK_FLAGS, MARKS, STUB, VALUE_LENGTH, extension_at,
 };
 use crate::clock::Timestamp;
+use crate::limits::KEY_BYTES_MAX;
 use crate::store::flash::{PLACE_BYTES, Place};
 use crate::store::memory_file::durable;
 use std::ptr::NonNull;

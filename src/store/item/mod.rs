@@ -31,172 +31,29 @@
 
 #![expect(unsafe_code, reason = "reads and writes items in the mapping")]
 
+mod format;
 mod head;
 mod stub;
+mod write;
 
+pub(super) use format::Layout;
 pub(super) use head::{Head, mark_dead};
 pub use stub::Stub;
+pub(super) use write::{Fields, value_at, write_head, write_value};
 
 use super::base::Base;
 use super::flash::Place;
 use super::memory_file::durable;
 use super::pin::{Pin, Share};
 use crate::clock::Timestamp;
-use crate::limits::KEY_BYTES_MAX;
+use format::{
+    ALIVE, CAS_BITS, CAS_LOW, CAS_MASK, CAS_MIDDLE, EXPTIME, EXTENSION_BYTES, FLAGS_BYTES, HEADER_BYTES,
+    HITS_MAX, HITS_SHIFT, KEY_LENGTH, LAST_ACCESS, MARK_BINARY_KEY, MARK_EXTENDED, MARK_FETCHED, MARK_FLAGS,
+    MARK_STALE, MARK_WON, MARKS, STUB, VALUE_LENGTH, extension_at,
+};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
-
-const EXPTIME: usize = 0;
-const LAST_ACCESS: usize = 4;
-const CAS_LOW: usize = 8;
-const CAS_MIDDLE: usize = 12;
-const VALUE_LENGTH: usize = 14;
-const KEY_LENGTH: usize = 16;
-const MARKS: usize = 17;
-/// Bytes every item has before its key.
-pub(super) const HEADER_BYTES: usize = 18;
-const FLAGS_BYTES: usize = 4;
-const EXTENSION_BYTES: usize = 8;
-const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
-const _: () = assert!(CAS_MIDDLE.is_multiple_of(2));
-const _: () = assert!(HEADER_BYTES <= 20 && EXPTIME.is_multiple_of(4) && LAST_ACCESS.is_multiple_of(4));
-
-/// Bits of the cas without the extension.
-const CAS_BITS: u32 = 46;
-/// In [`CAS_MIDDLE`].
-const ALIVE: u16 = 0x8000;
-const STUB: u16 = 0x4000;
-const CAS_MASK: u16 = !(ALIVE | STUB);
-const _: () = assert!(CAS_BITS == 32 + CAS_MASK.count_ones());
-
-const MARK_FLAGS: u8 = 0x01;
-const MARK_EXTENDED: u8 = 0x02;
-const MARK_BINARY_KEY: u8 = 0x04;
-const MARK_FETCHED: u8 = 0x08;
-const MARK_STALE: u8 = 0x10;
-const MARK_WON: u8 = 0x20;
-const HITS_SHIFT: u32 = 6;
-const HITS_MAX: u8 = 3;
-
-/// What decides an item's size and where its parts are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
-    pub(super) key_bytes: usize,
-    pub(super) value_bytes: usize,
-    has_flags: bool,
-    extended: bool,
-}
-
-impl Layout {
-    /// The layout of an item with these parts.
-    pub(super) fn new(key_bytes: usize, value_bytes: usize, flags: u32, cas: u64) -> Self {
-        assert!(key_bytes <= KEY_BYTES_MAX, "the length of a key is a byte");
-        let extended = value_bytes > usize::from(u16::MAX) || cas >> CAS_BITS != 0;
-        Self { key_bytes, value_bytes, has_flags: flags != 0, extended }
-    }
-
-    /// A layout with room for any flags and cas, for a value that is received before they are decided.
-    pub(super) fn reservation(key_bytes: usize, value_bytes: usize) -> Self {
-        assert!(key_bytes <= KEY_BYTES_MAX, "the length of a key is a byte");
-        Self { key_bytes, value_bytes, has_flags: true, extended: true }
-    }
-
-    #[inline]
-    fn key_at(self) -> usize {
-        HEADER_BYTES
-            + usize::from(self.has_flags) * FLAGS_BYTES
-            + usize::from(self.extended) * EXTENSION_BYTES
-    }
-
-    /// Bytes of header, key and value, without padding.
-    #[inline]
-    pub(super) fn bytes(self) -> usize {
-        self.key_at() + self.key_bytes + self.value_bytes
-    }
-}
-
-/// The fields of a new item besides key and value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fields {
-    pub(super) flags: u32,
-    pub(super) exptime: Timestamp,
-    pub(super) last_access: Timestamp,
-    pub(super) cas: u64,
-    pub(super) stale: bool,
-    pub(super) won: bool,
-    pub(super) key_is_binary: bool,
-    pub(super) hits: u8,
-    /// What is stored is the [`Place`] of the value.
-    pub(super) is_stub: bool,
-}
-
-/// Where the extension is.
-#[inline]
-fn extension_at(has_flags: bool) -> usize {
-    HEADER_BYTES + usize::from(has_flags) * FLAGS_BYTES
-}
-
-/// Writes an item's header and key at `at`, value left as it is.
-///
-/// # Safety
-/// - `at` is a multiple of 4 and starts `layout.bytes()` bytes of the mapping that the caller alone can reach.
-pub(super) unsafe fn write_head(at: NonNull<u8>, layout: Layout, key: &[u8], fields: &Fields) {
-    assert!(key.len() == layout.key_bytes && at.as_ptr().addr().is_multiple_of(4), "as laid out");
-    let mut head = [0; HEADER_BYTES + FLAGS_BYTES + EXTENSION_BYTES];
-    head[EXPTIME..EXPTIME + 4].copy_from_slice(&fields.exptime.0.to_ne_bytes());
-    head[LAST_ACCESS..LAST_ACCESS + 4].copy_from_slice(&fields.last_access.0.to_ne_bytes());
-    head[CAS_LOW..CAS_LOW + 4].copy_from_slice(&(fields.cas as u32).to_ne_bytes());
-    let stub = if fields.is_stub { STUB } else { 0 };
-    let middle = (fields.cas >> 32) as u16 & CAS_MASK | stub;
-    head[CAS_MIDDLE..CAS_MIDDLE + 2].copy_from_slice(&middle.to_ne_bytes());
-    head[VALUE_LENGTH..VALUE_LENGTH + 2].copy_from_slice(&(layout.value_bytes as u16).to_ne_bytes());
-    head[KEY_LENGTH] = layout.key_bytes as u8;
-    let mark = |on: bool, mark: u8| if on { mark } else { 0 };
-    head[MARKS] = mark(layout.has_flags, MARK_FLAGS)
-        | mark(layout.extended, MARK_EXTENDED)
-        | mark(fields.key_is_binary, MARK_BINARY_KEY)
-        | mark(fields.stale, MARK_STALE)
-        | mark(fields.won, MARK_WON)
-        | fields.hits.min(HITS_MAX) << HITS_SHIFT;
-    let mut end = HEADER_BYTES;
-    if layout.has_flags {
-        head[end..end + 4].copy_from_slice(&fields.flags.to_ne_bytes());
-        end += FLAGS_BYTES;
-    }
-    if layout.extended {
-        head[end..end + 4].copy_from_slice(&((layout.value_bytes >> 16) as u32).to_ne_bytes());
-        head[end + 4..end + 8].copy_from_slice(&((fields.cas >> CAS_BITS) as u32).to_ne_bytes());
-    }
-    // SAFETY: the caller owns `layout.bytes()` bytes at `at`; head and key are the first `key_at() + key_bytes` of them.
-    unsafe { at.copy_from_nonoverlapping(NonNull::from(&head).cast(), layout.key_at()) };
-    // SAFETY: as above.
-    unsafe { at.add(layout.key_at()).copy_from_nonoverlapping(NonNull::from(key).cast(), key.len()) };
-}
-
-/// Copies `parts`, one behind the other, into the value of the item at `at`.
-///
-/// # Safety
-/// - `at` starts an item of `layout` that the caller alone can reach.
-/// - `parts` do not lie in that item.
-pub(super) unsafe fn write_value(at: NonNull<u8>, layout: Layout, parts: [&[u8]; 2]) {
-    assert_eq!(parts[0].len() + parts[1].len(), layout.value_bytes, "the parts are the value");
-    let mut offset = layout.key_at() + layout.key_bytes;
-    for part in parts {
-        // SAFETY: the parts together are `value_bytes` long (asserted), which is what the item has from `offset` on.
-        unsafe { at.add(offset).copy_from_nonoverlapping(NonNull::from(part).cast(), part.len()) };
-        offset += part.len();
-    }
-}
-
-/// The value's first byte of an item of `layout` at `at`.
-///
-/// # Safety
-/// - `at` starts `layout.bytes()` bytes of the mapping.
-pub(super) unsafe fn value_at(at: NonNull<u8>, layout: Layout) -> NonNull<u8> {
-    // SAFETY: the value lies inside the item (caller).
-    unsafe { at.add(layout.key_at() + layout.key_bytes) }
-}
 
 /// A live item, borrowed from a replica that has replayed.
 ///

@@ -1,8 +1,13 @@
 //! What the limit allows: how much is in use, what is free, what must be given back first.
 
-use super::{Need, Purpose, Queue, SHED_BYTES, SegmentTable};
+use super::need::{Need, Purpose};
+use super::table::SegmentTable;
+use super::unit::Queue;
 use crate::store::arena::Arena;
 use crate::store::written::WrittenKeys;
+
+/// Bytes of free memory discarded under the lock at a time.
+const SHED_BYTES: u64 = 1 << 20;
 
 impl SegmentTable {
     /// Bytes of the budget in use.

@@ -1,8 +1,8 @@
 //! Recounts the segment table: its part of `store/check`, which walks the index for it.
 
-use super::reclaim::Listing;
 use super::sum::Sum;
-use super::{EvictionUnit, Large, Line, Queue, SegmentTable, State};
+use super::table::SegmentTable;
+use super::unit::{EvictionUnit, Large, Line, Listing, QUEUES, Queue, State};
 use crate::clock::Timestamp;
 use crate::store::arena::Arena;
 use crate::store::faults::Faults;
@@ -129,7 +129,7 @@ impl SegmentTable {
                 }
             }
         }
-        let mut bytes = [0; super::QUEUES];
+        let mut bytes = [0; QUEUES];
         let mut member = |unit, queue: Queue, unit_bytes: u64| {
             bytes[queue as usize] += unit_bytes;
             let entries = found.remove(&unit).unwrap_or_default();

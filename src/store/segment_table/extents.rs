@@ -1,6 +1,7 @@
 //! Finds the large items to evict to make one contiguous extent.
 
-use super::{EvictionUnit, SegmentTable};
+use super::table::SegmentTable;
+use super::unit::EvictionUnit;
 use crate::store::arena::Arena;
 
 /// Starting points of each kind: the largest free extents with memory and without, and retired large items.

@@ -13,8 +13,8 @@
 //!
 //! Growth is refused on these sums alone, before anything is copied.
 
-use super::SegmentTable;
 use super::sum::Sum;
+use super::table::SegmentTable;
 
 /// Of the bytes of live items, one part in this many is kept for compaction.
 const KEPT_PART: u64 = 32;

@@ -8,7 +8,7 @@
 //! Stale entries are dropped by moving the current ones together, a few at a time. With hundreds of thousands of large items,
 //! doing it all together would take milliseconds under the writer lock.
 
-use super::EvictionUnit;
+use super::unit::EvictionUnit;
 use std::collections::VecDeque;
 
 /// A unit, and its epoch, which tells a current entry from a stale one.

@@ -4,19 +4,12 @@
 //! So the first writer that lacks room gets a promise: to all others that much less is free, and what they evict proactively is
 //! for it too. There is one promise at a time. The hash of the key tells whose it is. It lapses if the writer does not retry.
 
-use super::{Need, SegmentTable};
-use crate::clock::Timestamp;
+use super::need::{Need, Promise};
+use super::table::SegmentTable;
 use crate::store::item_ref::Hash;
 
 /// Seconds after which a promise lapses.
 const LAPSE_SECS: u32 = 1;
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Promise {
-    hash: Hash,
-    bytes: u64,
-    at: Timestamp,
-}
 
 impl SegmentTable {
     /// Bytes that are kept for another writer.

@@ -1,7 +1,8 @@
 //! The queues and the list of segments that are dead in part: which is next to go.
 
 use super::lazy_fifo::FifoEntry;
-use super::{EvictionUnit, Queue, SegmentTable, State};
+use super::table::SegmentTable;
+use super::unit::{EvictionUnit, LINES, Line, Queue, State};
 use crate::clock::Timestamp;
 use crate::store::arena::Arena;
 
@@ -12,33 +13,6 @@ const STUBS_PART: u64 = 2;
 const STUBS_PART_MIN: u64 = 8;
 /// Entries looked at in one search for a victim.
 const LOOKS_MAX: usize = 64;
-
-/// An order in which units may be evicted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Line {
-    /// All of small.
-    Small,
-    /// All of main.
-    Main,
-    /// All stubs.
-    Stubs,
-    /// The large items of small, which stand in the first line as well.
-    SmallLarges,
-}
-
-/// Number of them.
-pub(super) const LINES: usize = 4;
-
-impl Line {
-    /// The queue that its units stand in.
-    pub(in crate::store) fn queue(self) -> Queue {
-        match self {
-            Self::Small | Self::SmallLarges => Queue::Small,
-            Self::Main => Queue::Main,
-            Self::Stubs => Queue::Stubs,
-        }
-    }
-}
 
 /// What a search for a victim came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

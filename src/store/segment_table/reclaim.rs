@@ -9,7 +9,7 @@
 //! the copies go to may get one as long. A segment is listed at most once, so the list is never longer than the number of
 //! segments. When an item dies, its segment moves by swapping with at most one entry in each of two levels.
 
-use super::Segment;
+use super::unit::{Listing, Segment};
 
 /// The number of levels, not counting 0.
 const LEVELS: u64 = 64;
@@ -25,22 +25,6 @@ pub(super) struct ReclaimList {
     lowest: u8,
     /// Segments by level.
     levels: Vec<Vec<u32>>,
-}
-
-/// A segment's entry in the list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Listing {
-    /// 0 if it is not listed.
-    level: u8,
-    position: u32,
-}
-
-#[cfg(test)]
-impl Listing {
-    /// A position that belongs to another segment.
-    pub(super) fn misplaced() -> Self {
-        Self { level: 40, position: 1000 }
-    }
 }
 
 impl ReclaimList {

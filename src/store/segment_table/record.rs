@@ -1,6 +1,8 @@
 //! Records items, and the memory they lie in, in the memory file, if there is one.
 
-use super::{EvictionUnit, Need, Queue, SegmentTable};
+use super::need::Need;
+use super::table::SegmentTable;
+use super::unit::{EvictionUnit, Queue};
 use crate::clock::Timestamp;
 use crate::store::arena::{Arena, Placement};
 use crate::store::item::Item;

@@ -1,8 +1,10 @@
 //! Rebuilds the segment table of a store that continues with a memory file.
 
-use super::{EvictionUnit, Extents, Large, Line, Queue, Segment, SegmentTable, State};
+use super::table::SegmentTable;
+use super::unit::{EvictionUnit, Large, Line, Queue, Segment, State};
 use crate::clock::Timestamp;
 use crate::store::arena::Arena;
+use crate::store::large::Extents;
 use crate::store::memory_file::Ledger;
 use std::collections::BTreeMap;
 

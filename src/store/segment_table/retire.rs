@@ -2,7 +2,8 @@
 //! be reused, when no ring and no pin can still reach it.
 
 use super::sum::Sum;
-use super::{EvictionUnit, Line, SegmentTable, State};
+use super::table::SegmentTable;
+use super::unit::{EvictionUnit, Line, State};
 use crate::store::arena::{Arena, Placement};
 use crate::store::item::Layout;
 use crate::store::item_ref::ItemRef;

@@ -16,7 +16,7 @@
 //! `priority-queue`) find it in a hash map: in a test of a million notes over 4,096 units with a pop for every 100, a note
 //! took three times as long, with a `BTreeSet` twice as long. The licence of `priority-queue` is not allowed here (`just deny`).
 
-use super::EvictionUnit;
+use super::unit::EvictionUnit;
 use crate::clock::Timestamp;
 
 /// The position of a unit that has no entry.

@@ -1,0 +1,87 @@
+//! Writes new items into memory that nobody else can reach yet.
+
+#![expect(unsafe_code, reason = "writes items into the mapping")]
+
+use super::format::{
+    CAS_BITS, CAS_LOW, CAS_MASK, CAS_MIDDLE, EXPTIME, EXTENSION_BYTES, FLAGS_BYTES, HEADER_BYTES, HITS_MAX,
+    HITS_SHIFT, KEY_LENGTH, LAST_ACCESS, Layout, MARK_BINARY_KEY, MARK_EXTENDED, MARK_FLAGS, MARK_STALE,
+    MARK_WON, MARKS, STUB, VALUE_LENGTH,
+};
+use crate::clock::Timestamp;
+use std::ptr::NonNull;
+
+/// The fields of a new item besides key and value.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Fields {
+    pub(in crate::store) flags: u32,
+    pub(in crate::store) exptime: Timestamp,
+    pub(in crate::store) last_access: Timestamp,
+    pub(in crate::store) cas: u64,
+    pub(in crate::store) stale: bool,
+    pub(in crate::store) won: bool,
+    pub(in crate::store) key_is_binary: bool,
+    pub(in crate::store) hits: u8,
+    /// What is stored is the [`Place`](crate::store::Place) of the value.
+    pub(in crate::store) is_stub: bool,
+}
+
+/// Writes an item's header and key at `at`, value left as it is.
+///
+/// # Safety
+/// - `at` is a multiple of 4 and starts `layout.bytes()` bytes of the mapping that the caller alone can reach.
+pub(in crate::store) unsafe fn write_head(at: NonNull<u8>, layout: Layout, key: &[u8], fields: &Fields) {
+    assert!(key.len() == layout.key_bytes && at.as_ptr().addr().is_multiple_of(4), "as laid out");
+    let mut head = [0; HEADER_BYTES + FLAGS_BYTES + EXTENSION_BYTES];
+    head[EXPTIME..EXPTIME + 4].copy_from_slice(&fields.exptime.0.to_ne_bytes());
+    head[LAST_ACCESS..LAST_ACCESS + 4].copy_from_slice(&fields.last_access.0.to_ne_bytes());
+    head[CAS_LOW..CAS_LOW + 4].copy_from_slice(&(fields.cas as u32).to_ne_bytes());
+    let stub = if fields.is_stub { STUB } else { 0 };
+    let middle = (fields.cas >> 32) as u16 & CAS_MASK | stub;
+    head[CAS_MIDDLE..CAS_MIDDLE + 2].copy_from_slice(&middle.to_ne_bytes());
+    head[VALUE_LENGTH..VALUE_LENGTH + 2].copy_from_slice(&(layout.value_bytes as u16).to_ne_bytes());
+    head[KEY_LENGTH] = layout.key_bytes as u8;
+    let mark = |on: bool, mark: u8| if on { mark } else { 0 };
+    head[MARKS] = mark(layout.has_flags, MARK_FLAGS)
+        | mark(layout.extended, MARK_EXTENDED)
+        | mark(fields.key_is_binary, MARK_BINARY_KEY)
+        | mark(fields.stale, MARK_STALE)
+        | mark(fields.won, MARK_WON)
+        | fields.hits.min(HITS_MAX) << HITS_SHIFT;
+    let mut end = HEADER_BYTES;
+    if layout.has_flags {
+        head[end..end + 4].copy_from_slice(&fields.flags.to_ne_bytes());
+        end += FLAGS_BYTES;
+    }
+    if layout.extended {
+        head[end..end + 4].copy_from_slice(&((layout.value_bytes >> 16) as u32).to_ne_bytes());
+        head[end + 4..end + 8].copy_from_slice(&((fields.cas >> CAS_BITS) as u32).to_ne_bytes());
+    }
+    // SAFETY: the caller owns `layout.bytes()` bytes at `at`; head and key are the first `key_at() + key_bytes` of them.
+    unsafe { at.copy_from_nonoverlapping(NonNull::from(&head).cast(), layout.key_at()) };
+    // SAFETY: as above.
+    unsafe { at.add(layout.key_at()).copy_from_nonoverlapping(NonNull::from(key).cast(), key.len()) };
+}
+
+/// Copies `parts`, one behind the other, into the value of the item at `at`.
+///
+/// # Safety
+/// - `at` starts an item of `layout` that the caller alone can reach.
+/// - `parts` do not lie in that item.
+pub(in crate::store) unsafe fn write_value(at: NonNull<u8>, layout: Layout, parts: [&[u8]; 2]) {
+    assert_eq!(parts[0].len() + parts[1].len(), layout.value_bytes, "the parts are the value");
+    let mut offset = layout.key_at() + layout.key_bytes;
+    for part in parts {
+        // SAFETY: the parts together are `value_bytes` long (asserted), which is what the item has from `offset` on.
+        unsafe { at.add(offset).copy_from_nonoverlapping(NonNull::from(part).cast(), part.len()) };
+        offset += part.len();
+    }
+}
+
+/// The value's first byte of an item of `layout` at `at`.
+///
+/// # Safety
+/// - `at` starts `layout.bytes()` bytes of the mapping.
+pub(in crate::store) unsafe fn value_at(at: NonNull<u8>, layout: Layout) -> NonNull<u8> {
+    // SAFETY: the value lies inside the item (caller).
+    unsafe { at.add(layout.key_at() + layout.key_bytes) }
+}

@@ -1,0 +1,113 @@
+//! Claims memory for items: space in the open segment of a queue, a new segment, or an extent for a large item.
+//!
+//! It takes what is free and asks the budget (`budget`); it evicts nothing. What is lacking is told as a [`Need`].
+
+use super::need::{Need, Purpose};
+use super::table::SegmentTable;
+use super::unit::{EvictionUnit, Large, Queue, Segment, State};
+use crate::store::arena::Arena;
+use crate::store::item::Layout;
+use crate::store::item_ref::ItemRef;
+
+impl SegmentTable {
+    /// Claims memory for an item of `layout` in `queue`.
+    pub(in crate::store) fn allocate(
+        &mut self,
+        arena: &Arena,
+        queue: Queue,
+        layout: Layout,
+        purpose: Purpose,
+    ) -> Result<ItemRef, Need> {
+        let bytes = self.padded_bytes(layout);
+        if bytes > arena.large_item_bytes() || matches!(purpose, Purpose::WriteApart { .. }) {
+            return self.allocate_large(arena, bytes, purpose);
+        }
+        if let Purpose::Write { frees } = purpose
+            && !self.accepts(bytes, frees)
+        {
+            return Err(Need::Deletions);
+        }
+        let open = match self.open[queue as usize] {
+            Some(id) if u64::from(self.segments[id as usize].used) + bytes <= self.segment_bytes => id,
+            _ => self.open_segment(arena, queue, purpose)?,
+        };
+        let segment = &mut self.segments[open as usize];
+        let offset = arena.segment_offset(open) + u64::from(segment.used);
+        segment.used += bytes as u32;
+        Ok(ItemRef::new(offset, self.unit_shift))
+    }
+
+    /// True if the next item of `queue`, a copy of this layout, finds room in a segment.
+    pub(in crate::store) fn make_room(&mut self, arena: &Arena, queue: Queue, layout: Layout) -> bool {
+        let bytes = self.padded_bytes(layout);
+        let has_room = |id: u32| u64::from(self.segments[id as usize].used) + bytes <= self.segment_bytes;
+        self.open[queue as usize].is_some_and(has_room)
+            || self.open_segment(arena, queue, Purpose::Copy).is_ok()
+    }
+
+    fn open_segment(&mut self, arena: &Arena, queue: Queue, purpose: Purpose) -> Result<u32, Need> {
+        self.collect(arena);
+        if !self.has(Need::Segment, purpose) {
+            return Err(Need::Segment);
+        }
+        let Some(id) = self.free_warm.pop().or_else(|| self.commit_segment(arena)) else {
+            return Err(Need::Segment);
+        };
+        self.seal(queue, arena);
+        let segment = &mut self.segments[id as usize];
+        let (epoch, opened) = (segment.epoch, self.now);
+        *segment = Segment { state: State::Open, queue, epoch, opened, ..Segment::free() };
+        self.segments_in_use += 1;
+        self.open[queue as usize] = Some(id);
+        self.queues[queue as usize].push_back((EvictionUnit::Segment(id), epoch));
+        self.queue_bytes[queue as usize] += self.segment_bytes;
+        self.ledger.open_segment(id, queue as u8, opened);
+        Ok(id)
+    }
+
+    /// A free segment without memory.
+    pub(super) fn new_segment(&mut self) -> Option<u32> {
+        let id = self.segments.len() as u32;
+        (u64::from(id) < self.segment_ids).then(|| {
+            self.segments.push(Segment::free());
+            id
+        })
+    }
+
+    /// Closes the open segment of `queue`, if there is one.
+    pub(in crate::store) fn seal(&mut self, queue: Queue, arena: &Arena) {
+        let Some(id) = self.open[queue as usize] else { return };
+        self.close(id);
+        self.reclassify(id, arena);
+    }
+
+    /// Makes an open segment a sealed one.
+    pub(super) fn close(&mut self, id: u32) {
+        let segment = &mut self.segments[id as usize];
+        segment.state = State::Sealed;
+        self.open[segment.queue as usize] = None;
+        self.tail_bytes += self.segment_bytes - u64::from(segment.used);
+    }
+
+    fn allocate_large(&mut self, arena: &Arena, bytes: u64, purpose: Purpose) -> Result<ItemRef, Need> {
+        let bytes = arena.extent_bytes(bytes);
+        let frees = match purpose {
+            Purpose::Write { frees } | Purpose::WriteApart { frees } => frees,
+            Purpose::Copy => 0,
+        };
+        if !self.accepts(bytes, frees) {
+            return Err(Need::Deletions);
+        }
+        self.collect(arena);
+        let need = Need::Extent { bytes, frees };
+        if !self.has(need, purpose) {
+            return Err(need);
+        }
+        let Some(offset) = self.commit_extent(arena, bytes) else { return Err(need) };
+        self.epochs = self.epochs.wrapping_add(1);
+        let id = self.large_items.insert(Large { offset, bytes, queue: None, epoch: self.epochs }) as u32;
+        self.large_bytes += bytes;
+        arena.write_extent_head(offset, bytes, id);
+        Ok(self.large_ref(arena, id))
+    }
+}

@@ -1,0 +1,110 @@
+//! Counts an item in when it is published, and out when its entry is gone: live bytes, classes, queues of large items, expiry,
+//! values on flash.
+
+use super::sum;
+use super::table::SegmentTable;
+use super::unit::{EvictionUnit, Line, Queue, State};
+use crate::clock::Timestamp;
+use crate::store::arena::{Arena, Placement};
+use crate::store::item::Item;
+use crate::store::item_ref::ItemRef;
+
+impl SegmentTable {
+    /// An item has been published: counts it, and puts a large one into its queue.
+    pub(in crate::store) fn link(&mut self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>, queue: Queue) {
+        let (class, bytes) = self.class_of(item);
+        let placement = self.placement(arena, item_ref);
+        self.note_expiry(placement, item.exptime());
+        match placement {
+            Placement::Segment(id) => {
+                let bytes = self.padded_bytes(item.layout());
+                self.live_bytes += bytes;
+                let segment = &mut self.segments[id as usize];
+                segment.live += bytes as u32;
+                if segment.state == State::Sealed {
+                    // Its value was still being received when the segment was sealed.
+                    self.reclaim_list.update(id, &mut self.segments);
+                }
+            }
+            Placement::Large(id) => self.enter_queue(id, queue),
+        }
+        let class = &mut self.class_totals[class];
+        class.items += 1;
+        class.bytes += bytes;
+        self.totals.curr_items += 1;
+        self.totals.bytes += bytes;
+        if let Some(flash) = &mut self.flash
+            && let Some(place) = item.place()
+        {
+            flash.link(place, item.key().len());
+        }
+    }
+
+    /// Puts a large item at the end of `queue`, where it is not yet.
+    pub(in crate::store) fn enqueue_large(&mut self, id: u32, queue: Queue) {
+        self.ledger.requeue_slot(id, queue as u8);
+        self.enter_queue(id, queue);
+    }
+
+    pub(super) fn enter_queue(&mut self, id: u32, queue: Queue) {
+        let large = &mut self.large_items[id as usize];
+        large.queue = Some(queue);
+        let entry = (EvictionUnit::Large(id), large.epoch);
+        self.queues[queue as usize].push_back(entry);
+        self.queue_bytes[queue as usize] += large.bytes;
+        if queue == Queue::Small {
+            self.small_larges += 1;
+            self.small_large_bytes += large.bytes;
+            self.queues[Line::SmallLarges as usize].push_back(entry);
+        }
+    }
+
+    /// An item's expiry changed.
+    pub(in crate::store) fn expires(&mut self, arena: &Arena, item_ref: ItemRef, exptime: Timestamp) {
+        self.note_expiry(self.placement(arena, item_ref), exptime);
+    }
+
+    /// Something in `placement` expires at `at`.
+    #[inline]
+    fn note_expiry(&mut self, placement: Placement, at: Timestamp) {
+        if at == Timestamp::NEVER {
+            return;
+        }
+        let unit = match placement {
+            Placement::Segment(id) => {
+                let segment = &mut self.segments[id as usize];
+                if at <= segment.removed_by {
+                    segment.removed_by = Timestamp(0);
+                }
+                EvictionUnit::Segment(id)
+            }
+            Placement::Large(id) => EvictionUnit::Large(id),
+        };
+        self.schedule.note(unit, at);
+    }
+
+    /// The last delta of the log took an item out of the index: its bytes are dead.
+    pub(in crate::store) fn unlink(&mut self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>) {
+        let (class, bytes) = self.class_of(item);
+        let class = &mut self.class_totals[class];
+        class.items -= 1;
+        class.bytes -= bytes;
+        self.totals.curr_items -= 1;
+        self.totals.bytes -= bytes;
+        if let Some(flash) = &mut self.flash
+            && let Some(place) = item.place()
+        {
+            flash.unlink(place, item.key().len());
+        }
+        match self.placement(arena, item_ref) {
+            Placement::Segment(id) => {
+                let bytes = self.padded_bytes(item.layout());
+                self.live_bytes -= bytes;
+                let live = &mut self.segments[id as usize].live;
+                *live = sum::less(*live, bytes as u32);
+                self.reclassify(id, arena);
+            }
+            Placement::Large(id) => self.retire(EvictionUnit::Large(id), arena),
+        }
+    }
+}

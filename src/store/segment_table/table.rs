@@ -1,0 +1,247 @@
+//! The books that the writer lock guards, and what is asked of them most.
+//!
+//! The struct and its sums stand here. Each kind of change has a file of its own beside this one, which keeps the sums right;
+//! `check` recounts them all.
+
+use super::lazy_fifo::LazyFifo;
+use super::need::Promise;
+use super::reclaim::ReclaimList;
+use super::schedule::Schedule;
+use super::sum::Sum;
+use super::sweeper::Sweep;
+use super::unit::{EvictionUnit, LINES, Large, QUEUES, Segment};
+use super::victim::Victim;
+use crate::classes::{Classes, item_bytes};
+use crate::clock::Timestamp;
+use crate::store::arena::{Arena, Placement};
+use crate::store::flash::Books as FlashBooks;
+use crate::store::ghost::Ghost;
+use crate::store::item::{Item, Layout};
+use crate::store::item_ref::ItemRef;
+use crate::store::large::Extents;
+use crate::store::memory_file::Ledger;
+use crate::store::pace::Credit;
+use crate::store::totals::{ClassTotals, Totals};
+use crate::store::written::WrittenKeys;
+use slab::Slab;
+use std::collections::VecDeque;
+
+/// The books.
+#[derive(Debug)]
+pub(in crate::store) struct SegmentTable {
+    pub(in crate::store) limit: u64,
+    /// Without -M.
+    pub(super) evicts: bool,
+    /// Bytes above the limit that are tolerated, ever less, since it was lowered.
+    pub(super) over_limit_bytes: u64,
+    /// Bytes of the rings' indexes, as last seen.
+    pub(in crate::store) index_bytes: u64,
+    pub(in crate::store) segments: Vec<Segment>,
+    pub(super) segments_in_use: Sum,
+    /// Those of them that are retired.
+    pub(super) retired_segments: Sum,
+    /// Bytes of live items in segments.
+    pub(super) live_bytes: Sum,
+    /// Bytes behind the last items of sealed segments.
+    pub(super) tail_bytes: Sum,
+    /// Bytes of segments that values are being received into.
+    pub(super) reserved_bytes: Sum,
+    pub(super) free_warm: Vec<u32>,
+    pub(super) free_cold: Vec<u32>,
+    pub(super) open: [Option<u32>; QUEUES],
+    pub(in crate::store) large_items: Slab<Large>,
+    pub(super) large_bytes: Sum,
+    pub(super) epochs: u32,
+    /// Time of the transaction.
+    pub(in crate::store) now: Timestamp,
+    pub(super) extents: Extents,
+    /// By [`Line`].
+    pub(super) queues: [LazyFifo; LINES],
+    pub(super) queue_bytes: [Sum; QUEUES],
+    /// The large items in small: how many, and their bytes.
+    pub(super) small_larges: Sum,
+    pub(super) small_large_bytes: Sum,
+    pub(super) reclaim_list: ReclaimList,
+    /// Entries of each queue that the present search for a victim has passed over.
+    pub(super) passed: [usize; LINES],
+    pub(super) retired: VecDeque<(EvictionUnit, u64)>,
+    /// Known of the positions, which are asked again only when this is not enough: the log has room up to the one place, and
+    /// nobody holds what was retired up to the other.
+    pub(in crate::store) log_end: u64,
+    pub(super) let_go: u64,
+    pub(super) held: VecDeque<EvictionUnit>,
+    /// Bytes of `retired` and of `held`.
+    pub(super) pending_bytes: Sum,
+    pub(super) held_bytes: Sum,
+    pub(in crate::store) ghost: Ghost,
+    pub(in crate::store) victim: Option<Victim>,
+    pub(in crate::store) schedule: Schedule,
+    pub(in crate::store) sweep: Sweep,
+    pub(in crate::store) credit: Credit,
+    pub(super) promise: Option<Promise>,
+    /// While a copy runs.
+    pub(in crate::store) written: Option<WrittenKeys>,
+    /// Of the flash tier, if there is one.
+    pub(in crate::store) flash: Option<FlashBooks>,
+    pub(super) cas: u64,
+    pub(super) classes: Classes,
+    pub(in crate::store) class_totals: Vec<ClassTotals>,
+    pub(in crate::store) totals: Totals,
+    pub(super) unit_shift: u32,
+    pub(super) segment_bytes: u64,
+    /// One more than the last segment there is address space for.
+    pub(super) segment_ids: u64,
+    /// What the memory file is told.
+    pub(in crate::store) ledger: Ledger,
+    /// The file system has no room, and the limit is as low as it goes: until then nothing is claimed.
+    pub(super) starved_until: Timestamp,
+}
+
+impl SegmentTable {
+    pub(in crate::store) fn new(arena: &Arena, limit: u64, evicts: bool, classes: Classes) -> Self {
+        let count = classes.chunk_bytes().len() + 1;
+        Self {
+            limit,
+            evicts,
+            over_limit_bytes: 0,
+            index_bytes: 0,
+            segments: vec![Segment::free()],
+            segments_in_use: Sum::default(),
+            retired_segments: Sum::default(),
+            live_bytes: Sum::default(),
+            tail_bytes: Sum::default(),
+            reserved_bytes: Sum::default(),
+            free_warm: Vec::new(),
+            free_cold: Vec::new(),
+            open: [None; QUEUES],
+            large_items: Slab::new(),
+            large_bytes: Sum::default(),
+            epochs: 0,
+            now: Timestamp(0),
+            extents: Extents::new(arena.large_base(), arena.large_bytes()),
+            queues: Default::default(),
+            queue_bytes: Default::default(),
+            small_larges: Sum::default(),
+            small_large_bytes: Sum::default(),
+            reclaim_list: ReclaimList::new(evicts),
+            passed: [0; LINES],
+            retired: VecDeque::new(),
+            log_end: 0,
+            let_go: 0,
+            held: VecDeque::new(),
+            pending_bytes: Sum::default(),
+            held_bytes: Sum::default(),
+            ghost: Ghost::new(limit),
+            victim: None,
+            schedule: Schedule::default(),
+            sweep: Sweep::default(),
+            credit: Credit::new(limit),
+            promise: None,
+            written: None,
+            flash: None,
+            cas: 1,
+            class_totals: vec![ClassTotals::default(); count],
+            classes,
+            totals: Totals::default(),
+            unit_shift: arena.unit_shift(),
+            segment_bytes: arena.segment_bytes(),
+            segment_ids: arena.segment_ids(),
+            ledger: Ledger::default(),
+            starved_until: Timestamp::NEVER,
+        }
+    }
+
+    /// The next CAS unique; the first is 2, as memcached's.
+    pub(in crate::store) fn next_cas(&mut self) -> u64 {
+        self.cas += 1;
+        self.cas
+    }
+
+    /// The last CAS unique that has been given out.
+    pub(in crate::store) fn last_cas(&self) -> u64 {
+        self.cas
+    }
+
+    /// Bytes that an item takes in a segment.
+    pub(in crate::store) fn padded_bytes(&self, layout: Layout) -> u64 {
+        layout.bytes().next_multiple_of(1 << self.unit_shift) as u64
+    }
+
+    /// Bytes that an item of `layout` takes, in a segment or as a large item.
+    pub(in crate::store) fn cost(&self, arena: &Arena, layout: Layout) -> u64 {
+        let bytes = self.padded_bytes(layout);
+        if bytes > arena.large_item_bytes() { arena.extent_bytes(bytes) } else { bytes }
+    }
+
+    /// Bytes that are free for other items once this one has been removed.
+    pub(in crate::store) fn freed_bytes(&self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>) -> u64 {
+        match self.placement(arena, item_ref) {
+            Placement::Segment(_) => self.padded_bytes(item.layout()),
+            Placement::Large(id) => self.large_items[id as usize].bytes,
+        }
+    }
+
+    /// A value of `layout` is being received into `item_ref`, or no longer is.
+    pub(in crate::store) fn reserve(
+        &mut self,
+        arena: &Arena,
+        item_ref: ItemRef,
+        layout: Layout,
+        is_begun: bool,
+    ) {
+        if let Placement::Segment(_) = self.placement(arena, item_ref) {
+            let bytes = self.padded_bytes(layout);
+            if is_begun {
+                self.reserved_bytes += bytes;
+            } else {
+                self.reserved_bytes -= bytes;
+            }
+        }
+    }
+
+    /// The item of large `id`.
+    pub(in crate::store) fn large_ref(&self, arena: &Arena, id: u32) -> ItemRef {
+        ItemRef::new(self.large_items[id as usize].offset + arena.extent_head_bytes(), self.unit_shift)
+    }
+
+    /// What the item at `item_ref` lies in.
+    #[inline]
+    pub(in crate::store) fn placement(&self, arena: &Arena, item_ref: ItemRef) -> Placement {
+        let placement = arena.placement(item_ref);
+        if let Placement::Large(id) = placement {
+            assert_eq!(self.large_ref(arena, id), item_ref, "an extent's head names the item behind it");
+        }
+        placement
+    }
+
+    /// hits > 0 and hits² × 1.5 × mean size ≥ size.
+    pub(in crate::store) fn is_worth_its_size(&self, bytes: u64, hits: u8) -> bool {
+        let weight = u64::from(hits) * u64::from(hits) * 3;
+        hits > 0
+            && u128::from(weight) * u128::from(self.totals.bytes)
+                >= u128::from(bytes) * 2 * u128::from(self.totals.curr_items)
+    }
+
+    /// Size class and memcached's size of an item.
+    pub(in crate::store) fn class_of(&self, item: &Item<'_>) -> (usize, u64) {
+        let layout = item.layout();
+        let bytes = item_bytes(layout.key_bytes, item.flags(), layout.value_bytes);
+        (usize::from(self.classes.of(bytes)), bytes)
+    }
+
+    /// When the oldest segment was opened.
+    pub(in crate::store) fn oldest(&self) -> Timestamp {
+        let opened = |(unit, _): &(EvictionUnit, u32)| match unit {
+            EvictionUnit::Segment(id) => Some(self.segments[*id as usize].opened),
+            EvictionUnit::Large(_) => None,
+        };
+        self.queues.iter().filter_map(|queue| queue.iter().find_map(opened)).min().unwrap_or(self.now)
+    }
+
+    /// An item of `bytes`, as memcached counts, was refused for lack of memory.
+    pub(in crate::store) fn count_no_room(&mut self, bytes: u64) {
+        self.totals.no_room += 1;
+        let class = usize::from(self.classes.of(bytes));
+        self.class_totals[class].outofmemory += 1;
+    }
+}

@@ -1,0 +1,128 @@
+//! The rows of the segment table: segments and large items, and the queues they stand in.
+
+use crate::clock::Timestamp;
+
+/// The two queues of S3-FIFO, and one for what is on flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Queue {
+    /// Items on probation.
+    Small,
+    /// Items that were used, or came back.
+    Main,
+    /// Stubs of values on flash, which are never large.
+    Stubs,
+}
+
+/// Number of queues.
+pub(in crate::store) const QUEUES: usize = 3;
+
+/// An order in which units may be evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Line {
+    /// All of small.
+    Small,
+    /// All of main.
+    Main,
+    /// All stubs.
+    Stubs,
+    /// The large items of small, which stand in the first line as well.
+    SmallLarges,
+}
+
+/// Number of lines.
+pub(super) const LINES: usize = 4;
+
+impl Line {
+    /// The queue that its units stand in.
+    pub(in crate::store) fn queue(self) -> Queue {
+        match self {
+            Self::Small | Self::SmallLarges => Queue::Small,
+            Self::Main => Queue::Main,
+            Self::Stubs => Queue::Stubs,
+        }
+    }
+}
+
+/// Where a segment is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum State {
+    Free,
+    Open,
+    Sealed,
+    Victim,
+    Retired,
+}
+
+/// One segment's books.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Segment {
+    pub(in crate::store) state: State,
+    pub(in crate::store) queue: Queue,
+    /// Bytes handed out.
+    pub(in crate::store) used: u32,
+    /// Bytes of items that the index names.
+    pub(in crate::store) live: u32,
+    /// When it was opened.
+    pub(super) opened: Timestamp,
+    /// What in it expired by then has been removed, or will be by the walk that is under way: see `sweep`.
+    pub(in crate::store) removed_by: Timestamp,
+    /// Number of retirements, so that an old entry in a queue is recognised.
+    pub(in crate::store) epoch: u32,
+    /// Where it stands in `reclaim_list`.
+    pub(super) listing: Listing,
+}
+
+/// One large item's books.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Large {
+    pub(in crate::store) offset: u64,
+    pub(in crate::store) bytes: u64,
+    pub(super) queue: Option<Queue>,
+    pub(super) epoch: u32,
+}
+
+/// A member of a queue, or of the list of the retired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::store) enum EvictionUnit {
+    Segment(u32),
+    Large(u32),
+}
+
+/// A segment's entry in the reclaim list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// 0 if it is not listed.
+    pub(super) level: u8,
+    pub(super) position: u32,
+}
+
+#[cfg(test)]
+impl Listing {
+    /// A position that belongs to another segment.
+    pub(super) fn misplaced() -> Self {
+        Self { level: 40, position: 1000 }
+    }
+}
+
+impl Large {
+    /// True if it stands in a queue: its value is complete, and it has not been retired.
+    pub(in crate::store) fn is_published(&self) -> bool {
+        self.queue.is_some()
+    }
+}
+
+impl Segment {
+    /// A segment that nothing uses.
+    pub(super) fn free() -> Self {
+        Self {
+            state: State::Free,
+            queue: Queue::Small,
+            used: 0,
+            live: 0,
+            opened: Timestamp(0),
+            removed_by: Timestamp(0),
+            epoch: 0,
+            listing: Listing::default(),
+        }
+    }
+}
