@@ -7,6 +7,7 @@ mod random;
 mod suboptions;
 
 use super::*;
+use std::time::Duration;
 
 fn environment() -> Environment {
     Environment {

@@ -1,6 +1,7 @@
 //! The options of one letter, and how errors in them are worded.
 
 use super::*;
+use crate::limits::COPY_RATE;
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]

@@ -1,0 +1,342 @@
+//! The configuration: every setting under its name, and memcached's defaults.
+//!
+//! It is plain data. What a value may be is checked where it is read (`validate`, `extended`, `flash`, `listen`).
+
+use super::flash::{Ext, Flash, FlashPath};
+use super::listen::{self, ListenSpec};
+use super::request::ProbeTarget;
+use crate::limits::COPY_RATE;
+
+/// Which protocol a listener speaks (-B).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Detected from the first byte of each connection.
+    Auto,
+    /// Text and meta commands.
+    Ascii,
+    /// Binary packets.
+    Binary,
+}
+
+/// I/O engine (--io-engine).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoEngine {
+    /// io_uring if it is allowed, otherwise epoll.
+    Auto,
+    /// io_uring; startup fails without it.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+impl IoEngine {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// Client certificates that a TLS listener asks for (`-o ssl_verify_mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyMode {
+    /// None.
+    None,
+    /// Optional.
+    Request,
+    /// Required.
+    Require,
+    /// Required, at the first handshake only.
+    Once,
+}
+
+/// TLS settings; they apply with `-Z`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate chain file, PEM.
+    pub chain_cert: Option<String>,
+    /// Key file, if the key is not in the chain file.
+    pub key: Option<String>,
+    /// File of the CAs that sign client certificates, PEM.
+    pub ca_cert: Option<String>,
+    /// OpenSSL's cipher list.
+    pub ciphers: Option<String>,
+    /// Client certificates.
+    pub verify_mode: VerifyMode,
+    /// OpenSSL's number of the key's format; 1 is PEM.
+    pub keyformat: u32,
+    /// Output buffer of one connection, bytes.
+    pub wbuf_bytes: u32,
+    /// Clients may resume sessions.
+    pub session_cache: bool,
+    /// The kernel may encrypt.
+    pub kernel_tls: bool,
+    /// Oldest protocol accepted: 0 to 3 for TLS 1.0 to 1.3.
+    pub min_version: u32,
+}
+
+/// The server's settings, under memcached's names in `stats settings` where it has one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// -m, bytes.
+    pub maxbytes: u64,
+    /// -c.
+    pub maxconns: u32,
+    /// -p; None = off, Some(0) = ephemeral. With `-s`, `listen` has no TCP even so.
+    pub tcpport: Option<u16>,
+    /// -U, likewise.
+    pub udpport: Option<u16>,
+    /// -l as given, several joined by commas.
+    pub inter: Option<String>,
+    /// -s.
+    pub socketpath: Option<String>,
+    /// -a.
+    pub access: u32,
+    /// The listeners that follow from the settings above.
+    pub listen: Vec<ListenSpec>,
+    /// Threads that serve one UDP port.
+    pub num_threads_per_udp: usize,
+    /// -v, counted.
+    pub verbosity: u8,
+    /// Not -M.
+    pub evictions: bool,
+    /// -A.
+    pub shutdown_command: bool,
+    /// -f.
+    pub factor: f64,
+    /// -n, bytes.
+    pub chunk_size: u32,
+    /// -t.
+    pub num_threads: usize,
+    /// --io-engine.
+    pub io_engine: IoEngine,
+    /// --replicas: indexes, which neighbouring rings share; at most as many as threads.
+    pub replicas: usize,
+    /// --pin-rings: each ring stays on a core of its own.
+    pub pin_rings: bool,
+    /// --ring-timeout: a ring that makes no progress for this long aborts the process, seconds; 0 = never.
+    pub ring_timeout_secs: u32,
+    /// --metrics-port; None = no metrics, Some(0) = ephemeral.
+    pub metrics_port: Option<u16>,
+    /// --metrics-address: a name or an address.
+    pub metrics_address: String,
+    /// --copy-from.
+    pub copy_from: Option<ProbeTarget>,
+    /// --copy-rate: items a second; 0 = no limit.
+    pub copy_rate: u32,
+    /// -D.
+    pub prefix_delimiter: u8,
+    /// -D turns `stats detail` on.
+    pub detail_enabled: bool,
+    /// -R.
+    pub reqs_per_event: u32,
+    /// Not -C.
+    pub cas_enabled: bool,
+    /// -b.
+    pub backlog: i32,
+    /// -B, as -S and -Y change it.
+    pub protocol: Protocol,
+    /// -S.
+    pub sasl: bool,
+    /// The file of SASL users and passwords, from `MEMCACHED_SASL_PWDB`.
+    pub sasl_pwdb: Option<String>,
+    /// -Y.
+    pub auth_file: Option<String>,
+    /// -I, bytes.
+    pub item_size_max: u64,
+    /// Connections over -c get an error and are closed; otherwise they wait in the backlog.
+    pub maxconns_fast: bool,
+    /// Shown only.
+    pub hashpower_init: u32,
+    /// `slabs reassign` is accepted.
+    pub slab_reassign: bool,
+    /// Shown, and set by `slabs automove`; no effect.
+    pub slab_automove: u32,
+    /// Shown only.
+    pub slab_automove_ratio: f64,
+    /// Shown only.
+    pub slab_automove_window: u32,
+    /// The largest size class, bytes.
+    pub slab_chunk_size_max: u32,
+    /// The size classes given by `-o slab_sizes`, bytes; empty if -f and -n define them.
+    pub slab_sizes: Vec<u32>,
+    /// Expired items are swept in the background.
+    pub lru_crawler: bool,
+    /// Shown only, microseconds.
+    pub lru_crawler_sleep: u32,
+    /// Shown only.
+    pub lru_crawler_tocrawl: u32,
+    /// Shown only, seconds.
+    pub tail_repair_time: u32,
+    /// Not -F.
+    pub flush_enabled: bool,
+    /// Not -X.
+    pub dump_enabled: bool,
+    /// Not -W.
+    pub watch_enabled: bool,
+    /// Shown only.
+    pub hash_algorithm: &'static str,
+    /// The statistics of memcached's LRU maintainer are shown.
+    pub lru_maintainer_thread: bool,
+    /// Shown only.
+    pub lru_segmented: bool,
+    /// Shown only.
+    pub hot_lru_pct: u32,
+    /// Shown only.
+    pub warm_lru_pct: u32,
+    /// Shown only.
+    pub hot_max_factor: f64,
+    /// Shown only.
+    pub warm_max_factor: f64,
+    /// Shown only.
+    pub temp_lru: bool,
+    /// Shown only, seconds.
+    pub temporary_ttl: u32,
+    /// Idle seconds after which a TCP connection is closed; 0 = never.
+    pub idle_timeout: u32,
+    /// Buffer of one watcher, bytes.
+    pub logger_watcher_buf_size: u32,
+    /// Log buffer of one thread, bytes.
+    pub logger_buf_size: u32,
+    /// Limit on read buffers, bytes; 0 = none.
+    pub read_buf_mem_limit: u64,
+    /// `stats sizes` is enabled.
+    pub track_sizes: bool,
+    /// `-o ext_*` but for the paths.
+    pub ext: Ext,
+    /// `-o ext_path`, sizes as given.
+    pub ext_paths: Vec<FlashPath>,
+    /// The flash tier that follows from them; `None` without paths.
+    pub flash: Option<Flash>,
+    /// -Z.
+    pub ssl_enabled: bool,
+    /// `-o ssl_*`.
+    pub ssl: Tls,
+    /// -u.
+    pub user: Option<String>,
+    /// `-o drop_privileges`.
+    pub drop_privileges: bool,
+    /// -d.
+    pub daemonize: bool,
+    /// -P.
+    pub pid_file: Option<String>,
+    /// -r.
+    pub core_dumps: bool,
+    /// -k.
+    pub lock_memory: bool,
+    /// -L.
+    pub large_pages: bool,
+    /// -e.
+    pub memory_file: Option<String>,
+    /// File that lists the bound ports, from `MEMCACHED_PORT_FILENAME`.
+    pub port_file: Option<String>,
+    /// Lines for standard error at startup.
+    pub warnings: Vec<String>,
+}
+
+impl Default for Config {
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn default() -> Self {
+        let mut config = Self {
+            maxbytes: 64 << 20,
+            maxconns: 1024,
+            tcpport: Some(11211),
+            udpport: None,
+            inter: None,
+            socketpath: None,
+            access: 0o700,
+            listen: Vec::new(),
+            num_threads_per_udp: 4,
+            verbosity: 0,
+            evictions: true,
+            shutdown_command: false,
+            factor: 1.25,
+            chunk_size: 48,
+            num_threads: 4,
+            io_engine: IoEngine::Auto,
+            replicas: 4,
+            pin_rings: false,
+            ring_timeout_secs: 60,
+            metrics_port: None,
+            metrics_address: "127.0.0.1".to_owned(),
+            copy_from: None,
+            copy_rate: COPY_RATE,
+            prefix_delimiter: b':',
+            detail_enabled: false,
+            reqs_per_event: 20,
+            cas_enabled: true,
+            backlog: 1024,
+            protocol: Protocol::Auto,
+            sasl: false,
+            sasl_pwdb: None,
+            auth_file: None,
+            item_size_max: 1 << 20,
+            maxconns_fast: true,
+            hashpower_init: 0,
+            slab_reassign: true,
+            slab_automove: 1,
+            slab_automove_ratio: 0.8,
+            slab_automove_window: 10,
+            slab_chunk_size_max: 512 << 10,
+            slab_sizes: Vec::new(),
+            lru_crawler: true,
+            lru_crawler_sleep: 100,
+            lru_crawler_tocrawl: 0,
+            tail_repair_time: 0,
+            flush_enabled: true,
+            dump_enabled: true,
+            watch_enabled: true,
+            hash_algorithm: "murmur3",
+            lru_maintainer_thread: true,
+            lru_segmented: true,
+            hot_lru_pct: 20,
+            warm_lru_pct: 40,
+            hot_max_factor: 0.2,
+            warm_max_factor: 2.0,
+            temp_lru: false,
+            temporary_ttl: 61,
+            idle_timeout: 0,
+            logger_watcher_buf_size: 256 << 10,
+            logger_buf_size: 64 << 10,
+            read_buf_mem_limit: 0,
+            track_sizes: false,
+            ext: Ext::default(),
+            ext_paths: Vec::new(),
+            flash: None,
+            ssl_enabled: false,
+            ssl: Tls::default(),
+            user: None,
+            drop_privileges: false,
+            daemonize: false,
+            pid_file: None,
+            core_dumps: false,
+            lock_memory: false,
+            large_pages: false,
+            memory_file: None,
+            port_file: None,
+            warnings: Vec::new(),
+        };
+        config.listen = listen::specs(&config).expect("the default address parses");
+        config
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            chain_cert: None,
+            key: None,
+            ca_cert: None,
+            ciphers: None,
+            verify_mode: VerifyMode::None,
+            keyformat: 1,
+            wbuf_bytes: 16 << 10,
+            session_cache: false,
+            kernel_tls: false,
+            min_version: 2,
+        }
+    }
+}
