@@ -1,6 +1,7 @@
 //! Binary packets on a connection.
 
-use super::{Block, BodySource, DeferredReply, InputBatch, Next, Session, State, Step, drops_old};
+use super::body::{Block, BodySource, drops_old};
+use super::{DeferredReply, InputBatch, Next, Session, State, Step};
 use crate::command::{
     ArithResult, Deleted, Exptime, Flushed, Mode, Replies, StorageRequest, Stored, Touched,
 };

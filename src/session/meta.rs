@@ -1,7 +1,8 @@
 //! The meta commands on a connection.
 
+use super::body::{Block, BodySource};
 use super::text::{Line, refusal};
-use super::{Block, BodySource, DeferredReply, InputBatch, Session, Step};
+use super::{DeferredReply, InputBatch, Session, Step};
 use crate::clock::Timestamp;
 use crate::command::{ArithResult, Deleted, Replies, StorageRequest, Stored};
 use crate::engine::{MetaDelete, MetaGet, MetaGetResult, MetaHit};

@@ -16,77 +16,28 @@
 mod admin;
 mod auth;
 mod binary;
+mod body;
 mod copy;
 mod dump;
 mod list;
 mod lookahead;
 mod meta;
+mod progress;
 mod stats;
 mod text;
 mod timing;
 pub mod udp;
 
 pub use copy::Copied;
+pub use progress::{Next, Owed, Progress};
 
-use crate::command::{Mode, StorageRequest, Stored};
 use crate::config::Protocol;
 use crate::engine::{Engine, Executor};
-use crate::limits::{
-    DATAGRAM_DUMP_ITEMS_MAX, DRAFT_BYTES_MIN, LOADS_MAX, OUTPUT_BYTES_MAX, RESERVATION_WAIT_MAX,
-};
+use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, LOADS_MAX, OUTPUT_BYTES_MAX};
 use crate::output::{Output, Part};
 use crate::proto::binary::{Echo, MAGIC_REQUEST, Status};
 use crate::store::{Reservation, Retry, Wanted};
 use std::time::Duration;
-
-/// Turns of eviction that a value may take besides the first before others have theirs: about 100 µs.
-const RESERVE_TURNS: u32 = 1;
-
-/// What the connection wants next, once everything in `out` has been sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// More bytes: read. (Unconsumed input must be fed again, in front of them.)
-    Read,
-    /// Call `feed` again with the unconsumed rest (maybe empty) after the send: output was full, the -R limit was
-    /// reached, a dump goes on, or room is being made for a large value.
-    Resume,
-    /// As `Resume`, but not before a moment has passed, of which it is told ([`Session::note_waited`]).
-    Wait,
-    /// Other rings have to catch up before the next command can run. Call `feed` again with the unconsumed rest when they
-    /// have ([`crate::store::Store::slowest`]), or after [`Session::refuse_stalls`] when that takes too long.
-    Stall,
-    /// The next command needs a value in memory that is on flash: [`Session::take_wanted`] says which. Read it, have it promoted
-    /// ([`Executor::promote`]) or given up ([`Executor::lost`]), and call `feed` again with the unconsumed rest.
-    Load,
-    /// A large value is on its way: `lend_reservation`, receive into it, `return_reservation`, then `feed` again.
-    Receive,
-    /// The connection has become a watcher: say how it is woken (`wake_with`), and `pump` it then; bytes read are ignored.
-    Watch,
-    /// The client has asked for the end: send what is staged, then close.
-    Close,
-    /// What the client sends cannot be made sense of: likewise.
-    Reject,
-}
-
-/// What a connection waits for in the middle of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owed {
-    /// It is not in the middle of one.
-    Nothing,
-    /// The rest of a value.
-    Value,
-    /// The rest of a value that is not stored.
-    RefusedValue,
-}
-
-/// How far a feed came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes of the input that were used up.
-    pub consumed: usize,
-    /// What to do next.
-    pub next: Next,
-}
 
 /// The connection's protocol, fixed by its first byte unless the listener fixes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,17 +134,6 @@ impl<'f> InputBatch<'f, '_> {
     }
 }
 
-impl From<Retry> for Next {
-    fn from(retry: Retry) -> Self {
-        match retry {
-            Retry::Soon => Self::Resume,
-            Retry::Later => Self::Wait,
-            Retry::Stalled => Self::Stall,
-            Retry::Load => Self::Load,
-        }
-    }
-}
-
 /// What became of a command. A command that fails with [`Retry`] has changed nothing, and runs again from its front.
 enum Step {
     /// Done, go on.
@@ -202,18 +142,6 @@ enum Step {
     Need,
     /// Stop here.
     Stop(Next),
-}
-
-/// Where a value is.
-enum BodySource<'i> {
-    /// All of its block is in the input.
-    Here(&'i [u8]),
-    /// Not all of it is, and it is to be waited for.
-    Need,
-    /// It is too long to wait for: the session receives it.
-    Receiving,
-    /// It cannot be stored: the block is being skipped.
-    Refused(Stored),
 }
 
 impl Session {
@@ -358,7 +286,6 @@ impl Session {
 
     // Always: it has one caller, and is too large for the compiler to see that by itself.
     #[inline(always)]
-    #[expect(clippy::too_many_lines, reason = "one arm for each state")]
     fn step(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let mut front = feed.at;
         let tried = match &mut self.state {
@@ -376,41 +303,10 @@ impl Session {
                 let keys = *keys;
                 return self.text_keys(feed, keys);
             }
-            State::DiscardBody { left, then } => {
-                let skipped = (*left).min(feed.rest().len() as u64);
-                *left -= skipped;
-                feed.at += skipped as usize;
-                if *left > 0 {
-                    return Step::Need;
-                }
-                let then = *then;
-                self.state = State::Command;
-                match then {
-                    DeferredReply::Nothing => {}
-                    DeferredReply::Line(line) => self.push_line(feed, line),
-                    DeferredReply::Packet(echo, status) => Self::refuse_packet(feed, echo, status),
-                }
-                return Step::Done;
-            }
-            State::Receive(reservation) => {
-                let Some(filling) = reservation else { return Step::Stop(Next::Receive) };
-                loop {
-                    feed.at += filling.fill(&feed.input[feed.at..]);
-                    if filling.filled() == filling.len() {
-                        break;
-                    }
-                    if filling.is_given_up() {
-                        return Step::Need;
-                    }
-                    if !filling.needs_room() {
-                        return Step::Stop(Next::Receive);
-                    }
-                    match feed.executor.extend(filling, RESERVE_TURNS) {
-                        Ok(Ok(())) => {}
-                        Err(retry @ (Retry::Soon | Retry::Stalled)) => return Step::Stop(retry.into()),
-                        _ if self.waited < RESERVATION_WAIT_MAX => return Step::Stop(Next::Wait),
-                        _ => filling.give_up(),
-                    }
+            State::DiscardBody { .. } => return self.skip_body(feed),
+            State::Receive(_) => {
+                if let Some(step) = self.receive_body(feed) {
+                    return step;
                 }
                 front = feed.at;
                 if self.dialect == Dialect::Text {
@@ -443,101 +339,9 @@ impl Session {
         self.wanted.take()
     }
 
-    /// Decides how the value of `store` gets in. `block_bytes` is the value with its line end, and `after` the input
-    /// behind the command; `head` is kept while the value is received.
-    fn body_source<'i>(
-        &mut self,
-        feed: &mut InputBatch<'i, '_>,
-        store: &StorageRequest<'_>,
-        value_bytes: usize,
-        block: Block<'_>,
-    ) -> Result<BodySource<'i>, Retry> {
-        let after = &feed.input[feed.at + block.head.len()..];
-        if feed.executor.is_too_large(store, value_bytes) {
-            return Ok(BodySource::Refused(Stored::TooLarge));
-        }
-        if let Some(here) = after.get(..block.bytes) {
-            return Ok(BodySource::Here(here));
-        }
-        if value_bytes < DRAFT_BYTES_MIN || self.datagram.is_some() {
-            self.lacks_value = true;
-            return Ok(BodySource::Need);
-        }
-        match feed.executor.reserve(store.key, value_bytes, RESERVE_TURNS) {
-            Err(retry) if retry != Retry::Later || self.waited < RESERVATION_WAIT_MAX => Err(retry),
-            Err(_) | Ok(Err(_)) => {
-                self.waited = Duration::ZERO;
-                Ok(BodySource::Refused(Stored::NoMemory))
-            }
-            Ok(Ok(reservation)) => {
-                self.head.clear();
-                self.head.extend_from_slice(block.head);
-                self.state = State::Receive(Some(reservation));
-                feed.at += block.head.len();
-                Ok(BodySource::Receiving)
-            }
-        }
-    }
-
-    /// Skips the next `bytes` of input, then answers.
-    fn discard_body(&mut self, bytes: usize, then: DeferredReply) {
-        self.state = State::DiscardBody { left: bytes as u64, then };
-    }
-
-    /// What of a value the client owes before anything else.
-    #[inline]
-    pub fn owes(&self) -> Owed {
-        if !matches!(self.state, State::Command) {
-            return self.owes_amid_command();
-        }
-        if self.lacks_value { Owed::Value } else { Owed::Nothing }
-    }
-
-    #[inline(never)]
-    fn owes_amid_command(&self) -> Owed {
-        match &self.state {
-            State::DiscardBody { .. } => Owed::RefusedValue,
-            State::Receive(Some(reservation)) if reservation.is_given_up() => Owed::RefusedValue,
-            State::Receive(_) => Owed::Value,
-            _ => Owed::Nothing,
-        }
-    }
-
-    /// How long the value at hand has waited for its memory.
-    pub fn waited(&self) -> Duration {
-        self.waited
-    }
-
-    /// It has waited for `time` more.
-    pub fn note_waited(&mut self, time: Duration) {
-        self.waited += time;
-    }
-
-    /// Others wait for the memory of the value that is being received, if one is: it is refused when the rest of it has come.
-    pub fn give_up_value(&mut self) {
-        if let State::Receive(Some(reservation)) = &mut self.state {
-            reservation.give_up();
-        }
-    }
-
     /// The next feed refuses what would have to wait for other rings ([`Next::Stall`]).
     pub fn refuse_stalls(&mut self) {
         (self.is_special, self.refuses_stalls) = (true, true);
-    }
-
-    /// The reservation of the value being received, for the kernel to write into.
-    pub fn lend_reservation(&mut self) -> Option<Reservation> {
-        match &mut self.state {
-            State::Receive(reservation) => reservation.take(),
-            _ => None,
-        }
-    }
-
-    /// Gives the reservation back, `received` more bytes filled (already `advance`d).
-    pub fn return_reservation(&mut self, reservation: Reservation) {
-        if let State::Receive(place) = &mut self.state {
-            *place = Some(reservation);
-        }
     }
 
     /// Watchers: has `wake` called when log lines are pending.
@@ -553,18 +357,6 @@ impl Session {
             watching.take(engine.shared(), out);
         }
     }
-}
-
-/// A command's own bytes, and how long the block behind them is.
-#[derive(Clone, Copy)]
-struct Block<'a> {
-    head: &'a [u8],
-    bytes: usize,
-}
-
-/// A refused set leaves nothing stale behind.
-fn drops_old(store: &StorageRequest<'_>) -> bool {
-    store.mode == Mode::Set
 }
 
 #[cfg(test)]

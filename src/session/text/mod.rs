@@ -4,7 +4,8 @@ mod get;
 
 pub(super) use get::{Keys, touch_and_stage};
 
-use super::{Block, BodySource, DeferredReply, InputBatch, Next, Session, State, Step, drops_old};
+use super::body::{Block, BodySource, drops_old};
+use super::{DeferredReply, InputBatch, Next, Session, State, Step};
 use crate::command::{
     Arith, ArithResult, Deleted, Direction, Flushed, Replies, StorageRequest, Stored, Touched,
 };

@@ -1,0 +1,177 @@
+//! Values on their way in: where the bytes of a command's value are, and what is done until all of them have come.
+//!
+//! A short value is waited for in the input. A long one is received into memory that is reserved for it, and one that cannot be
+//! stored is skipped. What the command does with its value is the protocol's (`text`, `meta`, `binary`).
+
+use super::progress::{Next, Owed};
+use super::{DeferredReply, InputBatch, Session, State, Step};
+use crate::command::{Mode, StorageRequest, Stored};
+use crate::limits::{DRAFT_BYTES_MIN, RESERVATION_WAIT_MAX};
+use crate::store::{Reservation, Retry};
+use std::time::Duration;
+
+/// Turns of eviction that a value may take besides the first before others have theirs: about 100 µs.
+const RESERVE_TURNS: u32 = 1;
+
+/// Where a value is.
+pub(super) enum BodySource<'i> {
+    /// All of its block is in the input.
+    Here(&'i [u8]),
+    /// Not all of it is, and it is to be waited for.
+    Need,
+    /// It is too long to wait for: the session receives it.
+    Receiving,
+    /// It cannot be stored: the block is being skipped.
+    Refused(Stored),
+}
+
+/// A command's own bytes, and how long the block behind them is.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'a> {
+    pub(super) head: &'a [u8],
+    pub(super) bytes: usize,
+}
+
+/// A refused set leaves nothing stale behind.
+pub(super) fn drops_old(store: &StorageRequest<'_>) -> bool {
+    store.mode == Mode::Set
+}
+
+impl Session {
+    /// Decides how the value of `store` gets in. `block_bytes` is the value with its line end, and `after` the input
+    /// behind the command; `head` is kept while the value is received.
+    pub(super) fn body_source<'i>(
+        &mut self,
+        feed: &mut InputBatch<'i, '_>,
+        store: &StorageRequest<'_>,
+        value_bytes: usize,
+        block: Block<'_>,
+    ) -> Result<BodySource<'i>, Retry> {
+        let after = &feed.input[feed.at + block.head.len()..];
+        if feed.executor.is_too_large(store, value_bytes) {
+            return Ok(BodySource::Refused(Stored::TooLarge));
+        }
+        if let Some(here) = after.get(..block.bytes) {
+            return Ok(BodySource::Here(here));
+        }
+        if value_bytes < DRAFT_BYTES_MIN || self.datagram.is_some() {
+            self.lacks_value = true;
+            return Ok(BodySource::Need);
+        }
+        match feed.executor.reserve(store.key, value_bytes, RESERVE_TURNS) {
+            Err(retry) if retry != Retry::Later || self.waited < RESERVATION_WAIT_MAX => Err(retry),
+            Err(_) | Ok(Err(_)) => {
+                self.waited = Duration::ZERO;
+                Ok(BodySource::Refused(Stored::NoMemory))
+            }
+            Ok(Ok(reservation)) => {
+                self.head.clear();
+                self.head.extend_from_slice(block.head);
+                self.state = State::Receive(Some(reservation));
+                feed.at += block.head.len();
+                Ok(BodySource::Receiving)
+            }
+        }
+    }
+
+    /// Skips the next `bytes` of input, then answers.
+    pub(super) fn discard_body(&mut self, bytes: usize, then: DeferredReply) {
+        self.state = State::DiscardBody { left: bytes as u64, then };
+    }
+
+    /// What of a value the client owes before anything else.
+    #[inline]
+    pub fn owes(&self) -> Owed {
+        if !matches!(self.state, State::Command) {
+            return self.owes_amid_command();
+        }
+        if self.lacks_value { Owed::Value } else { Owed::Nothing }
+    }
+
+    #[inline(never)]
+    fn owes_amid_command(&self) -> Owed {
+        match &self.state {
+            State::DiscardBody { .. } => Owed::RefusedValue,
+            State::Receive(Some(reservation)) if reservation.is_given_up() => Owed::RefusedValue,
+            State::Receive(_) => Owed::Value,
+            _ => Owed::Nothing,
+        }
+    }
+
+    /// How long the value at hand has waited for its memory.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// It has waited for `time` more.
+    pub fn note_waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    /// Others wait for the memory of the value that is being received, if one is: it is refused when the rest of it has come.
+    pub fn give_up_value(&mut self) {
+        if let State::Receive(Some(reservation)) = &mut self.state {
+            reservation.give_up();
+        }
+    }
+
+    /// Skips input that means nothing, and answers at its end.
+    pub(super) fn skip_body(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
+        let State::DiscardBody { left, then } = &mut self.state else { return Step::Done };
+        let skipped = (*left).min(feed.rest().len() as u64);
+        *left -= skipped;
+        feed.at += skipped as usize;
+        if *left > 0 {
+            return Step::Need;
+        }
+        let then = *then;
+        self.state = State::Command;
+        match then {
+            DeferredReply::Nothing => {}
+            DeferredReply::Line(line) => self.push_line(feed, line),
+            DeferredReply::Packet(echo, status) => Self::refuse_packet(feed, echo, status),
+        }
+        Step::Done
+    }
+
+    /// Fills the reservation from the input; what to do next if the value is not complete by that.
+    ///
+    /// It ends: each round takes input, or finds room for more.
+    pub(super) fn receive_body(&mut self, feed: &mut InputBatch<'_, '_>) -> Option<Step> {
+        let State::Receive(reservation) = &mut self.state else { return None };
+        let Some(filling) = reservation else { return Some(Step::Stop(Next::Receive)) };
+        loop {
+            feed.at += filling.fill(&feed.input[feed.at..]);
+            if filling.filled() == filling.len() {
+                return None;
+            }
+            if filling.is_given_up() {
+                return Some(Step::Need);
+            }
+            if !filling.needs_room() {
+                return Some(Step::Stop(Next::Receive));
+            }
+            match feed.executor.extend(filling, RESERVE_TURNS) {
+                Ok(Ok(())) => {}
+                Err(retry @ (Retry::Soon | Retry::Stalled)) => return Some(Step::Stop(retry.into())),
+                _ if self.waited < RESERVATION_WAIT_MAX => return Some(Step::Stop(Next::Wait)),
+                _ => filling.give_up(),
+            }
+        }
+    }
+
+    /// The reservation of the value being received, for the kernel to write into.
+    pub fn lend_reservation(&mut self) -> Option<Reservation> {
+        match &mut self.state {
+            State::Receive(reservation) => reservation.take(),
+            _ => None,
+        }
+    }
+
+    /// Gives the reservation back, `received` more bytes filled (already `advance`d).
+    pub fn return_reservation(&mut self, reservation: Reservation) {
+        if let State::Receive(place) = &mut self.state {
+            *place = Some(reservation);
+        }
+    }
+}
