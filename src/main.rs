@@ -1,6 +1,6 @@
 //! The memcrsd binary: parses the command line, sets the process up, runs the server, returns an exit status.
 
-use memcrsd::config::{self, Config, EX_BAD_VALUE, EX_OSERR, Environment, StartupError};
+use memcrsd::config::{self, Config, EX_BAD_VALUE, Environment, StartupError};
 use memcrsd::logging;
 use memcrsd::process::{self, BoundPort, Transport};
 use memcrsd::server::{self, Ports, Request, StartError, Storage};
@@ -40,7 +40,7 @@ fn run() -> Result<(), StartupError> {
 }
 
 fn serve(config: &Config) -> Result<(), StartupError> {
-    let denied = |error: StartError| StartupError::new(EX_OSERR, error.to_string());
+    let denied = |error: StartError| StartupError::denied(error.to_string());
     let mut prepared = process::prepare(config)?;
     let memory_file = prepared.memory_file.take().map(|file| server::inspect(file, config));
     let memory_file = memory_file.transpose().map_err(denied)?;

@@ -92,6 +92,11 @@ impl StartupError {
     pub fn new(status: u8, line: impl Into<String>) -> Self {
         Self { lines: vec![line.into()], status }
     }
+
+    /// A refusal of one line, for something that the operating system denies.
+    pub fn denied(line: impl Into<String>) -> Self {
+        Self::new(EX_OSERR, line)
+    }
 }
 
 impl Environment {

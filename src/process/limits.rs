@@ -1,6 +1,5 @@
 //! Resource limits: descriptors for -c, core files for -r, lockable memory for the rings.
 
-use super::denied;
 use crate::config::{Config, StartupError};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
@@ -22,7 +21,7 @@ fn own_descriptors(config: &Config) -> u64 {
 /// the hard limit lies between the two, fewer connections fit, as in memcached.
 pub(super) fn raise_descriptors(config: &Config) -> Result<u32, StartupError> {
     let refusal = || {
-        denied(
+        StartupError::denied(
             "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.",
         )
     };
@@ -50,7 +49,7 @@ fn connections_within(descriptors: u64, config: &Config) -> Option<u32> {
 
 /// Raises the limit on core files as far as possible.
 pub(super) fn raise_core() -> Result<(), StartupError> {
-    let refusal = || denied("failed to ensure corefile creation");
+    let refusal = || StartupError::denied("failed to ensure corefile creation");
     let (_, hard) = getrlimit(Resource::RLIMIT_CORE).map_err(|_| refusal())?;
     if setrlimit(Resource::RLIMIT_CORE, RLIM_INFINITY, RLIM_INFINITY).is_err() {
         setrlimit(Resource::RLIMIT_CORE, hard, hard).map_err(|_| refusal())?;

@@ -1,6 +1,5 @@
 //! -e: opens the memory file for this process alone.
 
-use super::denied;
 use crate::config::StartupError;
 use crate::logging;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -21,17 +20,18 @@ pub(super) fn lock(path: &str) -> Result<File, StartupError> {
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path);
     let file = opened.map_err(|error| {
-        denied(format!("failed to open file for mmap: {} (-e {path})", logging::reason(&error)))
+        StartupError::denied(format!("failed to open file for mmap: {} (-e {path})", logging::reason(&error)))
     })?;
     // The lock is the open file's: it stays through a fork, and goes with the last descriptor.
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(denied(format!("failed to lock the memory file {path}: another server uses it")))
-        }
-        Err(TryLockError::Error(error)) => {
-            Err(denied(format!("failed to lock the memory file {path}: {}", logging::reason(&error))))
-        }
+        Err(TryLockError::WouldBlock) => Err(StartupError::denied(format!(
+            "failed to lock the memory file {path}: another server uses it"
+        ))),
+        Err(TryLockError::Error(error)) => Err(StartupError::denied(format!(
+            "failed to lock the memory file {path}: {}",
+            logging::reason(&error)
+        ))),
     }
 }
 

@@ -28,7 +28,7 @@ mod user;
 pub use files::{BoundPort, Transport};
 
 use crate::auth::{UserFile, Users};
-use crate::config::{Config, EX_BAD_VALUE, EX_OSERR, EX_USAGE, StartupError};
+use crate::config::{Config, EX_BAD_VALUE, EX_USAGE, StartupError};
 use crate::logging;
 use crate::tls::Certificates;
 use nix::sys::mman::{MlockAllFlags, mlockall};
@@ -137,7 +137,7 @@ impl Prepared {
         }
         if config.drop_privileges {
             privileges::drop_privileges(config)
-                .map_err(|error| denied(format!("cannot drop privileges: {error}")))?;
+                .map_err(|error| StartupError::denied(format!("cannot drop privileges: {error}")))?;
         }
         Ok(())
     }
@@ -217,11 +217,6 @@ fn lock_memory(is_unlimited: bool) {
     if let Err(errno) = locked {
         complain(&format!("warning: -k invalid, mlockall() failed: {}", logging::reason(&errno.into())));
     }
-}
-
-/// The error for something the operating system denies.
-fn denied(line: impl Into<String>) -> StartupError {
-    StartupError::new(EX_OSERR, line)
 }
 
 #[cfg(test)]

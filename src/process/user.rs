@@ -1,6 +1,5 @@
 //! -u: the user that a process started as root becomes.
 
-use super::denied;
 use crate::config::{EX_NOUSER, EX_USAGE, StartupError};
 use nix::errno::Errno;
 use nix::unistd::{self, Gid, Uid, User};
@@ -66,11 +65,11 @@ impl Identity {
             Ok(()) => {}
             // Already less privileged than root: nothing to drop.
             Err(Errno::EPERM) => complain("failed to drop supplementary groups"),
-            Err(_) => return Err(denied("failed to drop supplementary groups")),
+            Err(_) => return Err(StartupError::denied("failed to drop supplementary groups")),
         }
         unistd::setgid(self.gid)
             .and_then(|()| unistd::setuid(self.uid))
-            .map_err(|_| denied(format!("failed to assume identity of user {}", self.name)))?;
+            .map_err(|_| StartupError::denied(format!("failed to assume identity of user {}", self.name)))?;
         if core_dumps && nix::sys::prctl::set_dumpable(true).is_err() {
             complain("warning: core dumps stay off after the change of user");
         }
