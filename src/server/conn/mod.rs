@@ -15,10 +15,11 @@
 mod lend;
 mod listing;
 mod tls;
+mod waits;
+mod watch;
 
-use super::backoff::wait_for_rings;
 use super::context::{AcceptedConn, CloseReason, Entry, Phase, RingContext};
-use super::load::{load_holes, load_wanted};
+use super::load::load_holes;
 use super::signals::{self, Request};
 use crate::engine::Stop;
 use crate::limits::OUTPUT_BYTES_MAX;
@@ -27,10 +28,8 @@ use crate::session::{Next, Owed, Progress, Session};
 use crate::tls::Channel;
 use lend::Reply;
 use listing::Listing;
-use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 use uring::{Buffer, Stream};
 
 /// A carry or an output that grew beyond this is given back once it is empty, bytes.
@@ -41,13 +40,6 @@ const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 
 /// Turns that a request waits for memory to be read into.
 const READ_TURNS_MAX: u32 = 1000;
-
-/// How long log lines are gathered, so that a busy watcher costs one send for many of them.
-const GATHER: Duration = Duration::from_millis(1);
-/// How long a connection waits before it tries again what others have to make possible: as long again as it has waited,
-/// but no less and no more than this.
-const WAIT_MIN: Duration = Duration::from_millis(1);
-const WAIT_MAX: Duration = Duration::from_millis(16);
 
 /// Starts the task of a connection.
 pub(super) fn spawn(ring: &Rc<RingContext>, accepted: AcceptedConn) {
@@ -195,7 +187,6 @@ impl Connection {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm for each step")]
     /// Feeds what has been read, in `buffer` or else in the carry, and does what it asks for; what is not used up is then in
     /// the carry.
     ///
@@ -243,21 +234,9 @@ impl Connection {
                         uring::yield_now().await;
                     }
                 }
-                Next::Wait => {
-                    self.check_stop()?;
-                    self.wait_for_memory().await;
-                }
-                Next::Stall => {
-                    self.check_stop()?;
-                    let since = *stalled_since.get_or_insert_with(|| self.ring.run_clock.now());
-                    // Boxed, since it is rare and would make every connection larger.
-                    if !Box::pin(wait_for_rings(&self.ring, since)).await {
-                        self.session.refuse_stalls();
-                    }
-                }
-                Next::Load => {
-                    self.check_stop()?;
-                    Box::pin(load_wanted(&self.ring, self.session.take_wanted())).await;
+                // Boxed, since it is rare and would make every connection larger.
+                next @ (Next::Wait | Next::Stall | Next::Load) => {
+                    Box::pin(self.wait_for_others(next, &mut stalled_since)).await?;
                 }
                 Next::Receive => {
                     self.entry.start_receiving();
@@ -360,86 +339,6 @@ impl Connection {
         self.out.fill(holes);
     }
 
-    /// Lets time pass in which others may give back the memory that a value needs.
-    async fn wait_for_memory(&mut self) {
-        // It is not the client that makes others wait.
-        self.entry.end_receiving();
-        let since = self.ring.run_clock.now();
-        uring::sleep(self.session.waited().clamp(WAIT_MIN, WAIT_MAX)).await;
-        self.session.note_waited(self.ring.run_clock.since(since));
-    }
-
-    /// Gives up the value that is being received, if the sweeper wants it so; true if it does.
-    fn give_way(&mut self) -> bool {
-        let gives_way = self.entry.gives_way.replace(false);
-        if gives_way {
-            self.session.give_up_value();
-            self.entry.end_receiving();
-        }
-        gives_way
-    }
-
-    /// Receives into the reservation until it is full.
-    async fn receive(&mut self) -> Result<(), CloseReason> {
-        self.entry.phase.set(Phase::Receiving);
-        while let Some(mut reservation) = self.session.lend_reservation() {
-            if uring::Receive::spare(&mut reservation).1 == 0 {
-                self.session.return_reservation(reservation);
-                break;
-            }
-            self.check_stop()?;
-            let (result, mut reservation) = self.entry.stream.recv_into(reservation).await;
-            let count = match result {
-                Ok(0) => return Err(self.entry.closed_for.get().unwrap_or(CloseReason::Normal)),
-                Ok(count) => count,
-                // The sweeper wants something.
-                Err(error) if Stream::is_interrupted(&error) => 0,
-                Err(error) => return Err(self.broken(&error)),
-            };
-            reservation.advance(count);
-            self.ring.counters().bytes_read.add(count as u64);
-            self.entry.note_received(count);
-            self.session.return_reservation(reservation);
-            if self.give_way() {
-                break;
-            }
-        }
-        self.note_read();
-        Ok(())
-    }
-
-    /// Sends log lines as they come, until the client goes.
-    async fn watch(&mut self) -> CloseReason {
-        self.entry.phase.set(Phase::Watching);
-        self.release_buffers();
-        let has_gone = Rc::new(Cell::new(false));
-        let reader =
-            uring::spawn(discard_input(Rc::clone(&self.ring), Rc::clone(&self.entry), Rc::clone(&has_gone)));
-        let ring = Rc::clone(&self.ring);
-        let waker = ring.wakers[ring.index].clone();
-        self.session.wake_with(Box::new(move || waker.wake()));
-        let end = loop {
-            // Before pumping, so that what is logged during the send is not slept over.
-            let heard = ring.bell.heard();
-            self.session.pump(&mut self.ring.engine.borrow_mut(), &mut self.out);
-            if let Err(end) = self.send(false).await {
-                break end;
-            }
-            if has_gone.get() {
-                break self.entry.closed_for.get().unwrap_or(CloseReason::Normal);
-            }
-            // A stop that came while the reply to `watch` was sent has taken this connection for a busy one.
-            if let Err(end) = self.check_stop() {
-                break end;
-            }
-            heard.await;
-            uring::sleep(GATHER).await;
-        };
-        self.entry.stream.shutdown();
-        let _ = reader.await;
-        end
-    }
-
     /// The client has sent something, and has the ring's attention.
     fn note_read(&mut self) {
         self.entry.phase.set(Phase::Working);
@@ -500,11 +399,4 @@ async fn drain(ring: &RingContext, entry: &Entry) {
             Err(_) => break,
         }
     }
-}
-
-/// Waits until a watcher has gone, and rings.
-async fn discard_input(ring: Rc<RingContext>, entry: Rc<Entry>, has_gone: Rc<Cell<bool>>) {
-    drain(&ring, &entry).await;
-    has_gone.set(true);
-    ring.bell.ring();
 }

@@ -1,0 +1,86 @@
+//! What a connection does in the middle of a command: it receives a long value into memory that is reserved for it, and waits
+//! for what others have to make possible.
+
+use super::Connection;
+use crate::server::backoff::wait_for_rings;
+use crate::server::context::{CloseReason, Phase};
+use crate::server::load::load_wanted;
+use crate::session::Next;
+use std::time::Duration;
+use uring::Stream;
+
+/// How long a connection waits before it tries again what others have to make possible: as long again as it has waited,
+/// but no less and no more than this.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+const WAIT_MAX: Duration = Duration::from_millis(16);
+
+impl Connection {
+    /// Lets others do what `next` needs before the command at hand can go on. `stalled_since` is on the clock of the ring (`run_clock`).
+    pub(super) async fn wait_for_others(
+        &mut self,
+        next: Next,
+        stalled_since: &mut Option<Duration>,
+    ) -> Result<(), CloseReason> {
+        self.check_stop()?;
+        match next {
+            Next::Wait => self.wait_for_memory().await,
+            Next::Stall => {
+                let since = *stalled_since.get_or_insert_with(|| self.ring.run_clock.now());
+                if !wait_for_rings(&self.ring, since).await {
+                    self.session.refuse_stalls();
+                }
+            }
+            Next::Load => load_wanted(&self.ring, self.session.take_wanted()).await,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Lets time pass in which others may give back the memory that a value needs.
+    async fn wait_for_memory(&mut self) {
+        // It is not the client that makes others wait.
+        self.entry.end_receiving();
+        let since = self.ring.run_clock.now();
+        uring::sleep(self.session.waited().clamp(WAIT_MIN, WAIT_MAX)).await;
+        self.session.note_waited(self.ring.run_clock.since(since));
+    }
+
+    /// Gives up the value that is being received, if the sweeper wants it so; true if it does.
+    pub(super) fn give_way(&mut self) -> bool {
+        let gives_way = self.entry.gives_way.replace(false);
+        if gives_way {
+            self.session.give_up_value();
+            self.entry.end_receiving();
+        }
+        gives_way
+    }
+
+    /// Receives into the reservation until it is full.
+    pub(super) async fn receive(&mut self) -> Result<(), CloseReason> {
+        self.entry.phase.set(Phase::Receiving);
+        while let Some(mut reservation) = self.session.lend_reservation() {
+            if uring::Receive::spare(&mut reservation).1 == 0 {
+                self.session.return_reservation(reservation);
+                break;
+            }
+            self.check_stop()?;
+            let (result, mut reservation) = self.entry.stream.recv_into(reservation).await;
+            let count = match result {
+                Ok(0) => return Err(self.entry.closed_for.get().unwrap_or(CloseReason::Normal)),
+                Ok(count) => count,
+                // The sweeper wants something.
+                Err(error) if Stream::is_interrupted(&error) => 0,
+                Err(error) => return Err(self.broken(&error)),
+            };
+            reservation.advance(count);
+            self.ring.counters().bytes_read.add(count as u64);
+            self.entry.note_received(count);
+            self.session.return_reservation(reservation);
+            if self.give_way() {
+                break;
+            }
+        }
+        self.note_read();
+        Ok(())
+    }
+}
