@@ -12,10 +12,13 @@ use std::path::{Path, PathBuf};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Longest a file may be without its tests, lines.
-const LINES_MAX: usize = 600;
+const LINES_MAX: usize = 450;
 
-/// Longer files, with their length. The list and the numbers may only shrink.
-const LONG_FILES: &[(&str, usize)] = &[];
+/// Longer files, with their length and why. The list and the numbers may only shrink.
+const LONG_FILES: &[(&str, usize)] = &[
+    // One tier in memory, and every promise about it.
+    ("src/store/tests/flash.rs", 520),
+];
 
 /// Which modules of ours a module may import besides itself. Layers import downwards only.
 const IMPORTS: &[(&str, &[&str])] = &[
