@@ -5,32 +5,28 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use memcrsd::limits::FLASH_READ_TIMEOUT;
-use nix::sys::ptrace;
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 
 use super::held::small_reader;
 use super::injector::{ALWAYS, Fate, FaultInjector, Operation};
 use super::kernel::{Refused, ends_well, is_calm, refused, start_under};
-use crate::harness::debugger::{seize, threads};
 use crate::harness::{Client, Dialect, Server, TempDir, command, dialect, program, wait_until};
 
-const READ: Operation = Operation::read_file();
+pub(super) const READ: Operation = Operation::read_file();
 
 /// More than fits in memory, and of several pages each.
 const KEYS: usize = 2500;
 const VALUE_BYTES: usize = 9000;
 
 /// A server of which most values are on flash.
-struct Tiered {
-    server: Server,
+pub(super) struct Tiered {
+    pub(super) server: Server,
     file: PathBuf,
     _dir: TempDir,
 }
 
 impl Tiered {
-    fn start(engine: &str) -> Self {
+    pub(super) fn start(engine: &str) -> Self {
         Self::start_under(&[], &["--io-engine", engine])
     }
 
@@ -57,7 +53,7 @@ fn fill(client: &mut Client) {
     }
 }
 
-fn value(number: usize) -> String {
+pub(super) fn value(number: usize) -> String {
     format!("{number:09},").repeat(VALUE_BYTES / 10)
 }
 
@@ -86,11 +82,11 @@ fn on_flash(client: &mut Client) -> String {
     panic!("all values are in memory");
 }
 
-fn lines(server: &Server, words: &str) -> usize {
+pub(super) fn lines(server: &Server, words: &str) -> usize {
     server.stderr().lines().filter(|line| line.contains(words)).count()
 }
 
-fn ends_unharmed(tiered: Tiered) {
+pub(super) fn ends_unharmed(tiered: Tiered) {
     let mut client = tiered.server.connect();
     client.set("after", "value");
     assert_eq!(client.get("after").as_deref(), Some("value"));
@@ -99,7 +95,7 @@ fn ends_unharmed(tiered: Tiered) {
     ends_well(tiered.server);
 }
 
-fn is_skipped() -> bool {
+pub(super) fn is_skipped() -> bool {
     dialect() == Dialect::Memcached
 }
 
@@ -229,126 +225,6 @@ fn a_slow_device_delays_who_asked() {
     tiered.server.signal(Signal::SIGTERM);
     assert!(tiered.server.wait().success(), "{}", tiered.server.stderr());
     assert!(since.elapsed() < Duration::from_secs(10));
-}
-
-/// A device that has stopped answering, until this is dropped; the calls of both engines.
-enum Hang {
-    Uring(FaultInjector),
-    /// The threads that read stand still.
-    Epoll(Vec<Pid>),
-}
-
-impl Hang {
-    fn of(server: &Server, engine: &str) -> Self {
-        if engine == "uring" {
-            let double = FaultInjector::of(server);
-            double.order(&[READ], None, Fate::IsLate(Duration::from_mins(1)), ALWAYS);
-            return Self::Uring(double);
-        }
-        let readers = threads(server, |name| name.starts_with("reader-"));
-        assert!(!readers.is_empty());
-        for &thread in &readers {
-            seize(thread);
-        }
-        Self::Epoll(readers)
-    }
-
-    /// The device answers again; if not also what it has been asked so far, then that is a minute late.
-    fn end(self) {
-        match self {
-            Self::Uring(double) => double.lift(),
-            Self::Epoll(readers) => {
-                for thread in readers {
-                    ptrace::detach(thread, None).unwrap();
-                }
-            }
-        }
-    }
-}
-
-fn number_of(key: &str) -> usize {
-    key.strip_prefix("key-").unwrap().parse().unwrap()
-}
-
-/// Keys of which the values are on flash, the oldest first: those of the last chunk are still in memory as well.
-fn all_on_flash(client: &mut Client) -> Vec<String> {
-    wait_until("all has been written that is to be", || client.count("extstore_io_queue") == 0);
-    client.send(b"lru_crawler metadump all\r\n");
-    let dump = String::from_utf8(client.read_through(b"END\r\n")).unwrap();
-    let stubs = dump.lines().filter(|line| line.contains("ext_page="));
-    let key = |line: &str| line.strip_prefix("key=").unwrap().split(' ').next().unwrap().to_owned();
-    let mut keys: Vec<_> = stubs.map(key).collect();
-    keys.sort_by_key(|key| number_of(key));
-    keys
-}
-
-/// Readers of a device that had stopped answering waited for ever, and then all others who came for something on flash.
-#[test]
-fn a_device_that_hangs_is_a_miss_in_time_and_then_done_without() {
-    const SLACK: Duration = Duration::from_secs(3);
-    if is_skipped() {
-        return;
-    }
-    for engine in ["uring", "epoll"] {
-        let tiered = Tiered::start(engine);
-        let server = &tiered.server;
-        let mut client = server.connect();
-        let mut keys = all_on_flash(&mut client);
-        keys.truncate(700);
-        assert_eq!(keys.len(), 700);
-        let before = server.resident_bytes();
-        let hang = Hang::of(server, engine);
-        let since = Instant::now();
-        let mut clients: Vec<_> = (0..6).map(|_| server.connect()).collect();
-        for (asks, keys) in clients.iter_mut().zip(keys.chunks(50)) {
-            asks.send(format!("get {}\r\n", keys.join(" ")).as_bytes());
-        }
-        client.set("other", "value");
-        assert_eq!(client.get("other").as_deref(), Some("value"));
-        assert!(since.elapsed() < FLASH_READ_TIMEOUT, "others are served meanwhile");
-        for asks in &mut clients {
-            assert_eq!(asks.line(), "END");
-        }
-        assert!(since.elapsed() < FLASH_READ_TIMEOUT + SLACK, "{:?}", since.elapsed());
-        assert_eq!(client.count("miss_from_extstore"), 300);
-        assert_eq!(lines(server, "no answer within"), 1, "{}", server.stderr());
-        // All that may be on their way are, so nobody else waits.
-        let since = Instant::now();
-        for key in &keys[300..400] {
-            assert_eq!(client.get(key), None);
-        }
-        assert!(since.elapsed() < FLASH_READ_TIMEOUT, "{:?}", since.elapsed());
-        let mut left = keys[400..].iter().flat_map(|key| std::iter::repeat_n(key, 20));
-        wait_until("it is taken out of use", || {
-            // A key that is asked for more than once is a miss anyhow.
-            assert_eq!(client.get(left.next().unwrap()), None);
-            lines(server, "the device does not answer: nothing is moved there any more") == 1
-        });
-        assert_eq!(client.stats("stats memcrsd")["memcrsd_flash_out_of_use"], "1");
-        let grown = server.resident_bytes().saturating_sub(before);
-        assert!(grown < 8 << 20, "{grown} bytes");
-        hang.end();
-        ends_unharmed(tiered);
-    }
-}
-
-/// What was on a device that hung is there again once it answers; what was asked for meanwhile has gone.
-#[test]
-fn a_device_that_answers_again_is_read_again() {
-    if is_skipped() {
-        return;
-    }
-    let tiered = Tiered::start("epoll");
-    let mut client = tiered.server.connect();
-    let keys = all_on_flash(&mut client);
-    let hang = Hang::of(&tiered.server, "epoll");
-    assert_eq!(client.get(&keys[0]), None);
-    hang.end();
-    for key in &keys[1..100] {
-        assert_eq!(client.get(key), Some(value(number_of(key))));
-    }
-    assert_eq!(client.count("miss_from_extstore"), 1);
-    ends_unharmed(tiered);
 }
 
 /// What cannot be written is evicted, as it is without a tier; after some failures in a row no more is tried.

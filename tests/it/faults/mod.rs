@@ -3,6 +3,7 @@
 mod abuse;
 mod completions;
 mod flash;
+mod hang;
 mod held;
 mod injection;
 mod injector;
