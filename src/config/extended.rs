@@ -3,7 +3,7 @@
 //! A value for a name that takes none is ignored, the last of repeated settings wins, and every error exits with 1.
 
 use super::number::{atof, atoi, exact};
-use super::suboption::{bad, bytes, number};
+use super::suboption::{bad, bytes, integer, number};
 use super::{Config, EX_BAD_VALUE, StartupError, VerifyMode, flash};
 
 /// Applies one `-o` list.
@@ -141,7 +141,7 @@ fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, 
             // What is not a number counts as 0, which is out of every range; so does a missing value.
             config.slab_sizes = given()?.split('-').map(|size| exact(size).unwrap_or(0)).collect();
         }
-        "slab_chunk_max" => match atoi(given()?) {
+        "slab_chunk_max" => match integer(name, value)? as i32 {
             ..=0 => return bad("slab_chunk_max must be >= 0"),
             kilobytes @ ..=1024 => config.slab_chunk_size_max = (kilobytes as u32) << 10,
             _ => return bad("slab_chunk_max must be specified in kilobytes."),
@@ -202,7 +202,7 @@ fn tls(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Sta
         "ssl_ca_cert" => config.ssl.ca_cert = Some(given()?),
         "ssl_ciphers" => config.ssl.ciphers = Some(given()?),
         "ssl_verify_mode" => {
-            config.ssl.verify_mode = match number(name, value)? {
+            config.ssl.verify_mode = match integer(name, value)? {
                 0 => VerifyMode::None,
                 1 => VerifyMode::Request,
                 2 => VerifyMode::Require,
@@ -210,8 +210,8 @@ fn tls(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, Sta
                 _ => return bad("Invalid ssl_verify_mode. Use help to see valid options."),
             }
         }
-        "ssl_min_version" => match number(name, value)? {
-            version @ 0..=3 => config.ssl.min_version = version,
+        "ssl_min_version" => match integer(name, value)? {
+            version @ 0..=3 => config.ssl.min_version = version as u32,
             _ => return bad("Invalid ssl_min_version. Use help to see valid options."),
         },
         "ssl_keyformat" => config.ssl.keyformat = number(name, value)?,

@@ -1,6 +1,6 @@
 //! Numbers as C parses them, because memcached's command line does: `atoi`, `atof`, checked `strtoul`, `-I`'s suffix.
 //!
-//! Garbage is 0 and not an error, and anything after the number is ignored. Only [`exact`] rejects.
+//! Garbage is 0 and not an error, and anything after the number is ignored. Only [`exact`] and its kin reject.
 
 use argh::FromArgValue;
 
@@ -77,14 +77,27 @@ pub(super) fn atof(text: &str) -> f64 {
 
 /// A 32-bit integer followed by nothing but white space, as memcached's `safe_strtoul` accepts it.
 pub(super) fn exact(text: &str) -> Option<u32> {
+    digits_only(text)?.parse().ok()
+}
+
+/// A 64-bit integer with a sign, followed by nothing but white space, as memcached's `safe_strtol` accepts it.
+pub(super) fn exact_signed(text: &str) -> Option<i64> {
+    match text.trim_start().strip_prefix('-') {
+        Some(magnitude) if magnitude.starts_with(|first: char| first.is_ascii_digit()) => {
+            digits_only(magnitude)?.parse().ok().map(|number: i64| -number)
+        }
+        Some(_) => None,
+        None => digits_only(text)?.parse().ok(),
+    }
+}
+
+/// The digits of a number that nothing but white space follows, without its `+`.
+fn digits_only(text: &str) -> Option<&str> {
     let text = text.trim_start();
     let digits = text.strip_prefix('+').unwrap_or(text);
     let end = digits.bytes().take_while(u8::is_ascii_digit).count();
     let after = digits[end..].bytes().next();
-    if after.is_some_and(|byte| !byte.is_ascii_whitespace()) {
-        return None;
-    }
-    digits[..end].parse().ok()
+    if after.is_some_and(|byte| !byte.is_ascii_whitespace()) { None } else { Some(&digits[..end]) }
 }
 
 /// A number followed by nothing but white space, as memcached's `safe_strtod` accepts it, if it is finite.
@@ -129,6 +142,18 @@ mod tests {
             ("99999999999999999999", -1),
         ] {
             assert_eq!(atoi(text), value, "{text:?}");
+        }
+        for (text, value) in [
+            ("-7 ", Some(-7)),
+            ("+7", Some(7)),
+            ("4294967296", Some(1 << 32)),
+            ("9223372036854775808", None),
+            ("-", None),
+            ("-+7", None),
+            ("7x", None),
+            ("", None),
+        ] {
+            assert_eq!(exact_signed(text), value, "{text:?}");
         }
         for (text, value) in [
             ("1.25", 1.25),

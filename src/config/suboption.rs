@@ -1,6 +1,6 @@
 //! The values of the names that `-o` takes.
 
-use super::number::{exact, exact_float};
+use super::number::{exact, exact_float, exact_signed};
 use super::{EX_BAD_VALUE, StartupError};
 
 pub(super) fn bad<T>(line: impl Into<String>) -> Result<T, StartupError> {
@@ -10,6 +10,11 @@ pub(super) fn bad<T>(line: impl Into<String>) -> Result<T, StartupError> {
 /// The mandatory integer value of a name.
 pub(super) fn number(name: &str, value: Option<&str>) -> Result<u32, StartupError> {
     parsed(name, value, exact)
+}
+
+/// The mandatory integer value of a name whose range has a message of its own.
+pub(super) fn integer(name: &str, value: Option<&str>) -> Result<i64, StartupError> {
+    parsed(name, value, exact_signed)
 }
 
 /// A number in units of `unit` bytes, as bytes.

@@ -112,6 +112,9 @@ fn suboption_errors_are_worded_as_by_memcached() {
         ("slab_sizes=100-99999999", 64, "slab size 99999999 is out of valid range"),
         ("slab_chunk_max", 1, "Missing slab_chunk_max argument"),
         ("slab_chunk_max=0", 1, "slab_chunk_max must be >= 0"),
+        ("slab_chunk_max=4294967296", 1, "slab_chunk_max must be >= 0"),
+        ("slab_chunk_max=512x", 1, "could not parse argument to slab_chunk_max"),
+        ("slab_chunk_max=", 1, "could not parse argument to slab_chunk_max"),
         ("slab_chunk_max=1025", 1, "slab_chunk_max must be specified in kilobytes."),
         (
             "slab_chunk_max=300",
@@ -122,6 +125,8 @@ fn suboption_errors_are_worded_as_by_memcached() {
         ("ssl_chain_cert", 1, "Missing ssl_chain_cert argument"),
         ("ssl_key", 1, "Missing ssl_key argument"),
         ("ssl_verify_mode=4", 1, "Invalid ssl_verify_mode. Use help to see valid options."),
+        ("ssl_verify_mode=-1", 1, "Invalid ssl_verify_mode. Use help to see valid options."),
+        ("ssl_min_version=-1", 1, "Invalid ssl_min_version. Use help to see valid options."),
         ("ssl_verify_mode=x", 1, "could not parse argument to ssl_verify_mode"),
         ("ssl_min_version=4", 1, "Invalid ssl_min_version. Use help to see valid options."),
         ("ssl_keyformat=x", 1, "could not parse argument to ssl_keyformat"),
