@@ -271,17 +271,14 @@ impl Books {
             if let Some(record) = records.pop_front() {
                 return Some(Leaving { record, is_lost: false });
             }
-            let is_oldest = *chunk == self.oldest;
+            assert_eq!(*chunk, self.oldest, "no chunk is dropped while the oldest is being emptied");
             desk.drain = Drain::Nothing;
-            if is_oldest {
-                let had_objects = self.chunks.front().is_some_and(|chunk| chunk.objects > 0);
-                if had_objects {
-                    add(&flash.counters.read_errors, 1);
-                }
-                drop(desk);
-                self.drop_oldest();
-                return None;
+            if self.chunks.front().is_some_and(|chunk| chunk.objects > 0) {
+                add(&flash.counters.read_errors, 1);
             }
+            drop(desk);
+            self.drop_oldest();
+            return None;
         }
     }
 
