@@ -10,13 +10,15 @@ pub enum Next {
     /// Call `feed` again with the unconsumed rest (maybe empty) after the send: output was full, the -R limit was
     /// reached, a dump goes on, or room is being made for a large value.
     Resume,
-    /// As `Resume`, but not before a moment has passed, of which it is told ([`Session::note_waited`]).
+    /// As `Resume`, but not before a moment has passed, of which it is told ([`note_waited`](super::Session::note_waited)).
     Wait,
     /// Other rings have to catch up before the next command can run. Call `feed` again with the unconsumed rest when they
-    /// have ([`crate::store::Store::slowest`]), or after [`Session::refuse_stalls`] when that takes too long.
+    /// have ([`crate::store::Store::slowest`]), or after [`refuse_stalls`](super::Session::refuse_stalls) when that takes
+    /// too long.
     Stall,
-    /// The next command needs a value in memory that is on flash: [`Session::take_wanted`] says which. Read it, have it promoted
-    /// ([`Executor::promote`]) or given up ([`Executor::lost`]), and call `feed` again with the unconsumed rest.
+    /// The next command needs a value in memory that is on flash: [`take_wanted`](super::Session::take_wanted) says which.
+    /// Read it, have it [promoted](crate::engine::Executor::promote) or [given up](crate::engine::Executor::unloadable), and
+    /// call `feed` again with the unconsumed rest.
     Load,
     /// A large value is on its way: `lend_reservation`, receive into it, `return_reservation`, then `feed` again.
     Receive,

@@ -55,7 +55,7 @@ pub(in crate::store) struct SegmentTable {
     /// Time of the transaction.
     pub(in crate::store) now: Timestamp,
     pub(super) extents: Extents,
-    /// By [`Line`].
+    /// By [`Line`](super::unit::Line).
     pub(super) queues: [LazyFifo; LINES],
     pub(super) queue_bytes: [Sum; QUEUES],
     /// The large items in small: how many, and their bytes.
