@@ -23,8 +23,6 @@ pub struct MetaGet<'a> {
     pub cas: Option<u64>,
     /// Does not count as a use (`u`).
     pub unused: bool,
-    /// The key came in base64.
-    pub key_is_binary: bool,
 }
 
 /// An item as a meta get found it.
@@ -160,7 +158,7 @@ impl Executor<'_> {
                     cas: fetch.cas,
                     stale: false,
                     won: true,
-                    key_is_binary: fetch.key_is_binary,
+                    key_is_binary: false,
                 };
                 (
                     Edit::Put(put),

@@ -232,7 +232,6 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
         recache_sees_touch: request.recache_sees_touch,
         cas: request.cas,
         unused: request.unused,
-        key_is_binary: request.key_is_binary,
     };
     let now = feed.executor.now();
     let touched = request.touch.map(|exptime| feed.executor.deadline(exptime));
@@ -311,7 +310,8 @@ fn push_flags(
             b'O' => meta::push_flag(out, flag),
             b'k' => match item {
                 Some(item) => meta::push_key(out, item.key(), item.key_is_binary()),
-                None => meta::push_key(out, key, request.key_is_binary),
+                // As memcached: what N has created does not remember that its key came in base64.
+                None => meta::push_key(out, key, false),
             },
             _ => {}
         }
