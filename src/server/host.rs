@@ -5,7 +5,9 @@ use super::flash::Work;
 use crate::clock::Timestamp;
 use crate::engine::Shared;
 use crate::engine::watch::Stream;
-use crate::store::{self, Item};
+use crate::store::{self, Extent, Item};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use uring::Waker;
@@ -16,11 +18,18 @@ pub(super) struct Host {
     shared: Arc<Shared>,
     flash_work: Work,
     has_warned: AtomicBool,
+    /// The files of the flash tier, to look into at the start.
+    flash_files: Vec<File>,
 }
 
 impl Host {
-    pub(super) fn new(wakers: Arc<[Waker<Message>]>, shared: Arc<Shared>, flash_work: Work) -> Self {
-        Self { wakers, shared, flash_work, has_warned: AtomicBool::new(false) }
+    pub(super) fn new(
+        wakers: Arc<[Waker<Message>]>,
+        shared: Arc<Shared>,
+        flash_work: Work,
+        flash_files: Vec<File>,
+    ) -> Self {
+        Self { wakers, shared, flash_work, has_warned: AtomicBool::new(false), flash_files }
     }
 }
 
@@ -31,6 +40,12 @@ impl store::Host for Host {
 
     fn flash_work(&self) {
         self.flash_work.announce();
+    }
+
+    fn is_on_flash(&self, extent: Extent, bytes: &[u8]) -> bool {
+        let mut found = vec![0; bytes.len()];
+        let file = &self.flash_files[extent.file];
+        file.read_exact_at(&mut found, extent.offset).is_ok() && found == bytes
     }
 
     fn watches_evictions(&self) -> bool {

@@ -11,9 +11,10 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::engine::{Shared, flash_options};
 use crate::limits::SLAB_PAGE_BYTES;
-use crate::store::{MemoryFile, Occasion, Options, RestoreOutcome, Restored, Store};
+use crate::store::{LostOnFlash, MemoryFile, Occasion, Options, RestoreOutcome, Restored, Store};
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 use uring::{Mailbox, Support, Waker};
@@ -86,7 +87,9 @@ impl Storage {
         };
         let shared = Shared::new(config.clone(), clock, rings(config));
         let work = Work::default();
-        let host = Host::new(Arc::clone(&wakers), Arc::clone(&shared), work.clone());
+        let probes = flash_files.iter().map(File::try_clone).collect::<io::Result<_>>();
+        let probes = probes.map_err(|error| StartError::new(error.to_string()))?;
+        let host = Host::new(Arc::clone(&wakers), Arc::clone(&shared), work.clone(), probes);
         let store = open_store(config, memory_file, host)?;
         let files = config.flash.as_ref().map(|tier| Files::new(tier, flash_files));
         let flash =
@@ -109,6 +112,9 @@ fn tell(restored: &Restored, path: &str) {
             let (items, megabytes) = (restored.items, restored.bytes as f64 / f64::from(1 << 20));
             let secs = restored.elapsed.as_secs_f64();
             tracing::warn!("[restart] restored {items} items, {megabytes:.1} MB, from {path} in {secs:.2} s");
+            if let Some(LostOnFlash { items, why }) = &restored.lost_on_flash {
+                tracing::warn!("[restart] {items} items are lost, whose values were to be on flash: {why}");
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the store asks of whoever runs it.
 
+use super::flash::Extent;
 use super::item::Item;
 use crate::clock::Timestamp;
 
@@ -16,6 +17,10 @@ pub trait Host: Send + Sync {
     /// There is work for the thread of the flash tier ([`Flash::next_job`](super::Flash::next_job)). May be called with the
     /// writer lock held: wake it, and call nothing of the store.
     fn flash_work(&self) {}
+    /// True if a file of the flash tier holds `bytes` at `extent`, or nobody can tell. Called before any ring runs.
+    fn is_on_flash(&self, _extent: Extent, _bytes: &[u8]) -> bool {
+        true
+    }
     /// A live value is being moved to flash. As [`Host::evicted`].
     fn stowed(&self, _item: &Item<'_>, _now: Timestamp) {}
     /// The file system of the memory file has no more room: the store goes on with `memory_limit` bytes.

@@ -99,5 +99,5 @@ pub use request::{
 pub use reservation::Reservation;
 pub use shard::Shard;
 pub use shared::Store;
-pub use start::{Options, RestoreOutcome, Restored, StartError};
+pub use start::{LostOnFlash, Options, RestoreOutcome, Restored, StartError};
 pub use totals::{ClassTotals, Memory, Totals};

@@ -110,6 +110,17 @@ pub struct Restored {
     pub elapsed: Duration,
     /// The outcome.
     pub outcome: RestoreOutcome,
+    /// Items that are lost since their values were on flash.
+    pub lost_on_flash: Option<LostOnFlash>,
+}
+
+/// Items that were not restored, since their values are not on flash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostOnFlash {
+    /// How many.
+    pub items: u64,
+    /// Why they are not.
+    pub why: String,
 }
 
 /// What became of a memory file.

@@ -36,7 +36,7 @@ use bytes::{Bytes, BytesMut};
 use counters::{Counters, add, get};
 use desk::{BUFFERS_MAX, Desk, Drain, Drained, DrainedRecord, State};
 use parking_lot::Mutex;
-use place::Geometry;
+use place::{Geometry, IsThere};
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
@@ -152,17 +152,38 @@ impl Flash {
         }
     }
 
-    /// The tier that another process has left behind, if the memory file says that there is one of these files.
-    pub(super) fn resume(options: &FlashOptions, headers: &Headers) -> Option<Self> {
+    /// The tier that another process has left behind, if the memory file says that there is one, of these files.
+    ///
+    /// # Errors
+    /// There is one, but not of these files; says why.
+    pub(super) fn resume(
+        options: &FlashOptions,
+        headers: &Headers,
+        is_there: IsThere<'_>,
+    ) -> Result<Option<Self>, String> {
         let mut flash = Self::new(options);
         let (oldest, written) = (headers.get(Word::FlashOldest), headers.get(Word::FlashWritten));
-        let is_ours = headers.get(Word::FlashFiles) == flash.geometry.checksum();
-        if !is_ours || !flash.geometry.may_hold(&(oldest..written)) {
-            return None;
+        let files = headers.get(Word::FlashFiles);
+        if files == 0 {
+            return Ok(None);
+        }
+        if files != flash.geometry.checksum() {
+            return Err(
+                "sizes or number of the files, ext_page_size or ext_wbuf_size are not what they were"
+                    .to_owned(),
+            );
+        }
+        if !flash.geometry.may_hold(&(oldest..written)) {
+            return Err("the memory file is damaged where it tells of them".to_owned());
+        }
+        for file in 0..options.files.len() {
+            if !flash.geometry.holds_newest(file, oldest..written, is_there) {
+                return Err(format!("file {} of ext_path is not the one that was written to", file + 1));
+            }
         }
         flash.salt = headers.get(Word::FlashSalt) as u32;
         (flash.oldest, flash.written) = (AtomicU64::new(oldest), AtomicU64::new(written));
-        Some(flash)
+        Ok(Some(flash))
     }
 
     /// Chunks that are on the device.

@@ -5,8 +5,12 @@ use std::ops::Range;
 
 /// Bytes of a record in front of its key; see `record`.
 pub(super) const RECORD_HEAD_BYTES: usize = 24;
+/// Where the place is in it.
+const PLACE_AT: u32 = 8;
 /// Records start at multiples of this many bytes of their chunk.
 pub(super) const RECORD_ALIGN: usize = 16;
+/// Chunks of a file that are looked for in it, from the newest on: more than may fail before the tier is taken out of use.
+const PROBES: usize = 16;
 /// Bits of the number of a chunk, which counts all chunks ever written: at 1 GB a second they last for ever.
 const CHUNK_BITS: u32 = 40;
 /// Bits of an offset in units of [`RECORD_ALIGN`] bytes.
@@ -17,6 +21,9 @@ const _: () = assert!(CHUNK_BITS + OFFSET_BITS == u64::BITS && FLASH_CHUNK_BYTES
 
 /// Bytes of a [`Place`] in memory: it is the value of a stub.
 pub(in crate::store) const PLACE_BYTES: usize = 12;
+
+/// Whether a file holds these bytes there, or nobody can tell.
+pub(in crate::store) type IsThere<'a> = &'a dyn Fn(Extent, &[u8]) -> bool;
 
 /// Where a value is on flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,6 +148,18 @@ impl Geometry {
         chunks.start <= chunks.end
             && chunks.end - chunks.start <= self.chunks()
             && chunks.end < 1 << (CHUNK_BITS - 1)
+    }
+
+    /// True if `file` holds one of the newest of the `written` chunks that belong there, or none does. The newest of all may not have
+    /// been written, if the device failed.
+    pub(super) fn holds_newest(&self, file: usize, written: Range<u64>, is_there: IsThere<'_>) -> bool {
+        let starts = written.rev().map(|chunk| (chunk, self.extent(chunk, PLACE_AT, size_of::<u64>())));
+        let mut newest = starts.filter(|(_, extent)| extent.file == file).take(PROBES).peekable();
+        let holds = |(chunk, extent): (u64, Extent)| {
+            let place = Place { chunk, offset: 0, value_bytes: 0 };
+            is_there(extent, &place.word().to_ne_bytes())
+        };
+        newest.peek().is_none() || newest.any(holds)
     }
 
     /// The page that chunk number `chunk` is a part of, and where it begins in the page, bytes.

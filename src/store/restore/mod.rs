@@ -24,9 +24,10 @@ use super::log::Log;
 use super::memory_file::{Headers, Ledger, MemoryFile, Verdict, Word};
 use super::replica::Group;
 use super::segment_table::SegmentTable;
-use super::start::{Options, RestoreOutcome, Restored, StartError};
+use super::start::{LostOnFlash, Options, RestoreOutcome, Restored, StartError};
 use crate::clock::{Stopwatch, Timestamp};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// A store's parts.
 pub(super) struct Parts {
@@ -97,14 +98,16 @@ pub(super) fn open(
     begin(file, &headers, is_new)?;
     let arena = Arena::new(region, file.geometry(), log);
     let mut parts = empty(&arena, options);
+    let mut lost_on_flash = None;
     if !is_new {
         flush_what_is_due(&headers, file.now());
         let found = restore(&arena, &headers, options, hasher, host, file.now(), &mut parts);
-        if let Err(fault) = found {
-            outcome = RestoreOutcome::Rejected(fault);
-            parts = empty(&arena, options);
-            file.empty().map_err(|errno| StartError::MemoryFileLength { bytes, errno })?;
-            begin(file, &headers, true)?;
+        match found {
+            Ok(lost) => lost_on_flash = lost,
+            Err(fault) => {
+                outcome = RestoreOutcome::Rejected(fault);
+                parts = begin_anew(file, &headers, &arena, options)?;
+            }
         }
     }
     let Empty { mut segments, replicas, mut flash } = parts;
@@ -134,7 +137,10 @@ pub(super) fn open(
         flash,
         due_flush: Timestamp(headers.get(Word::DueFlush) as u32),
         now: file.now(),
-        file: Some((headers, Restored { items, bytes: item_bytes, elapsed: stopwatch.elapsed(), outcome })),
+        file: Some((
+            headers,
+            Restored { items, bytes: item_bytes, elapsed: stopwatch.elapsed(), outcome, lost_on_flash },
+        )),
     })
 }
 
@@ -142,6 +148,19 @@ fn begin(file: &MemoryFile, headers: &Headers, is_new: bool) -> Result<(), Start
     let bytes = file.length();
     headers.commit().map_err(|errno| StartError::MemoryFileRoom { bytes, errno })?;
     file.begin(headers, is_new).map_err(|errno| StartError::MemoryFileRoom { bytes, errno })
+}
+
+/// Begins without what was found.
+fn begin_anew(
+    file: &MemoryFile,
+    headers: &Headers,
+    arena: &Arena,
+    options: &Options,
+) -> Result<Empty, StartError> {
+    let (parts, bytes) = (empty(arena, options), file.length());
+    file.empty().map_err(|errno| StartError::MemoryFileLength { bytes, errno })?;
+    begin(file, headers, true)?;
+    Ok(parts)
 }
 
 /// Carries out a delayed flush that came due while no process ran, or that the previous process did not get to.
@@ -153,7 +172,8 @@ fn flush_what_is_due(headers: &Headers, now: Timestamp) {
     }
 }
 
-/// Fills the index of the first replica and the segment table, then the other indexes. An error says what is inconsistent.
+/// Fills the index of the first replica and the segment table, then the other indexes. Returns what of the flash tier is lost; an
+/// error says what is inconsistent.
 fn restore(
     arena: &Arena,
     headers: &Arc<Headers>,
@@ -162,12 +182,20 @@ fn restore(
     host: &dyn Host,
     now: Timestamp,
     parts: &mut Empty,
-) -> Result<(), String> {
+) -> Result<Option<LostOnFlash>, String> {
     let survey = survey::survey(headers, arena)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(options.rings);
-    let resumed = options.flash.as_ref().and_then(|flash| Flash::resume(flash, headers));
+    let resumed = match &options.flash {
+        Some(flash) => Flash::resume(flash, headers, &|extent, bytes| host.is_on_flash(extent, bytes)),
+        None => Err("there is no ext_path".to_owned()),
+    };
+    let (resumed, why) = match resumed {
+        Ok(resumed) => (resumed, "they had not been written there yet".to_owned()),
+        Err(why) => (None, why),
+    };
     let chunks = resumed.as_ref().map_or(0..0, Flash::chunks);
-    let walker = walk::Walker { arena, hasher, classes: &options.classes, now, chunks };
+    let lost = AtomicU64::new(0);
+    let walker = walk::Walker { arena, hasher, classes: &options.classes, now, chunks, lost: &lost };
     let sequence = survey.sequence;
     let (first, others) = parts.replicas.split_first_mut().expect("there is a replica");
     let index = Group::index_mut(first);
@@ -181,5 +209,6 @@ fn restore(
     }
     parts.segments.keep_ledger(Ledger::new(Arc::clone(headers), sequence));
     parts.segments.restore(arena, &found.into_books(), headers.get(Word::CasReserved));
-    Ok(())
+    let items = lost.into_inner();
+    Ok((items > 0).then_some(LostOnFlash { items, why }))
 }

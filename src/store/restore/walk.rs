@@ -11,6 +11,7 @@ use crate::store::item_ref::{Hash, ItemRef};
 use crate::store::key_hash::KeyHasher;
 use crate::store::memory_file::Slot;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What reading takes. No ring runs: what is read is written by these threads alone, and they do not share a unit.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(super) struct Walker<'w> {
     pub(super) now: Timestamp,
     /// Chunks that are on flash.
     pub(super) chunks: Range<u64>,
+    /// Items whose values are in others.
+    pub(super) lost: &'w AtomicU64,
 }
 
 /// Sums over items.
@@ -76,8 +79,12 @@ impl<'w> Walker<'w> {
 
     /// True if it has expired, or its value was in a chunk that is not there.
     fn is_over(&self, head: &Head<'_>) -> bool {
-        head.exptime != Timestamp::NEVER && head.exptime <= self.now
-            || head.is_stub && head.place.is_none_or(|place| !self.chunks.contains(&place.chunk()))
+        if head.exptime != Timestamp::NEVER && head.exptime <= self.now {
+            return true;
+        }
+        let is_lost = head.is_stub && head.place.is_none_or(|place| !self.chunks.contains(&place.chunk()));
+        self.lost.fetch_add(u64::from(is_lost), Ordering::Relaxed);
+        is_lost
     }
 
     /// Hands the living items in the first `used` bytes of segment `id` to `enter`. What has expired dies.

@@ -272,6 +272,59 @@ fn values_on_flash_outlive_a_clean_stop() {
     }
 }
 
+/// Every value was a miss, one by one, and nothing said why.
+#[test]
+fn a_start_says_what_is_lost_with_the_files() {
+    if is_skipped() {
+        return;
+    }
+    let dir = TempDir::new();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let tier = |paths: &[&str], page: u32| {
+        let paths: Vec<_> = paths.iter().map(|name| format!("ext_path={}:32m", path(name))).collect();
+        format!("{},ext_page_size={page},ext_wbuf_size=2", paths.join(","))
+    };
+    let both = tier(&["one", "two"], 2);
+    let one = "file 1 of ext_path is not the one that was written to";
+    let sizes = "sizes or number of the files, ext_page_size or ext_wbuf_size are not what they were";
+    let lost = "file 2 of ext_path is not the one that was written to";
+    let cases = [
+        (both.clone(), "", None),
+        (tier(&["two", "one"], 2), "", Some(one)),
+        (both.clone(), "two", Some(lost)),
+        (tier(&["one"], 2), "", Some(sizes)),
+        (tier(&["one", "two"], 4), "", Some(sizes)),
+        ("no_hashexpand".to_owned(), "", Some("there is no ext_path")),
+    ];
+    for (second, removed, why) in cases {
+        let memory_file = path("memory");
+        let start =
+            |tier: &str| Server::start(&["-t", "2", "-m", "8", "-U", "0", "-e", &memory_file, "-o", tier]);
+        let server = start(&both);
+        let mut client = server.connect();
+        fill(&mut client);
+        let items = client.count("curr_items");
+        ends_well(server);
+        if !removed.is_empty() {
+            fs::remove_file(path(removed)).unwrap();
+        }
+        let server = start(&second);
+        let mut client = server.connect();
+        let left = client.count("curr_items");
+        let said = server.stderr();
+        if let Some(why) = why {
+            let line =
+                format!("[restart] {} items are lost, whose values were to be on flash: {why}", items - left);
+            assert!(said.lines().any(|other| other == line), "{line} in {said}");
+            assert!(left < items);
+        } else {
+            assert!(left == items && !said.contains("lost"), "{left} of {items}, {said}");
+        }
+        right(&mut client);
+        ends_well(server);
+    }
+}
+
 /// Two servers would take each other's values for lost.
 #[test]
 fn a_file_has_one_server() {
