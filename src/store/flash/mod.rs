@@ -24,6 +24,7 @@ mod counters;
 mod desk;
 mod place;
 mod record;
+mod resume;
 
 pub(super) use books::{Books, Leaving, Live};
 pub use counters::{FlashPage, FlashTotals};
@@ -36,7 +37,7 @@ use bytes::{Bytes, BytesMut};
 use counters::{Counters, add, get};
 use desk::{BUFFERS_MAX, Desk, Drain, Drained, DrainedRecord, State};
 use parking_lot::Mutex;
-use place::{Geometry, IsThere};
+use place::Geometry;
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
@@ -149,62 +150,6 @@ impl Flash {
             desk: Mutex::default(),
             counters: Counters::default(),
             headers: None,
-        }
-    }
-
-    /// The tier that another process has left behind, if the memory file says that there is one, of these files.
-    ///
-    /// # Errors
-    /// There is one, but not of these files; says why.
-    pub(super) fn resume(
-        options: &FlashOptions,
-        headers: &Headers,
-        is_there: IsThere<'_>,
-    ) -> Result<Option<Self>, String> {
-        let mut flash = Self::new(options);
-        let (oldest, written) = (headers.get(Word::FlashOldest), headers.get(Word::FlashWritten));
-        let files = headers.get(Word::FlashFiles);
-        if files == 0 {
-            return Ok(None);
-        }
-        if files != flash.geometry.checksum() {
-            return Err(
-                "sizes or number of the files, ext_page_size or ext_wbuf_size are not what they were"
-                    .to_owned(),
-            );
-        }
-        if !flash.geometry.may_hold(&(oldest..written)) {
-            return Err("the memory file is damaged where it tells of them".to_owned());
-        }
-        for file in 0..options.files.len() {
-            if !flash.geometry.holds_newest(file, oldest..written, is_there) {
-                return Err(format!("file {} of ext_path is not the one that was written to", file + 1));
-            }
-        }
-        flash.salt = headers.get(Word::FlashSalt) as u32;
-        (flash.oldest, flash.written) = (AtomicU64::new(oldest), AtomicU64::new(written));
-        Ok(Some(flash))
-    }
-
-    /// Chunks that are on the device.
-    pub(super) fn chunks(&self) -> Range<u64> {
-        get(&self.oldest)..get(&self.written)
-    }
-
-    /// Says from here on in a memory file which chunks there are.
-    fn keep(&mut self, headers: &Arc<Headers>) {
-        // What the words say together is not to be believed before the last of them.
-        headers.set(Word::FlashFiles, 0);
-        headers.set(Word::FlashSalt, self.salt.into());
-        headers.set(Word::FlashOldest, get(&self.oldest));
-        headers.set(Word::FlashWritten, get(&self.written));
-        headers.set(Word::FlashFiles, self.geometry.checksum());
-        self.headers = Some(Arc::clone(headers));
-    }
-
-    fn record(&self, word: Word, chunk: u64) {
-        if let Some(headers) = &self.headers {
-            headers.set(word, chunk);
         }
     }
 
