@@ -64,32 +64,23 @@ pub struct Gap {
 }
 
 /// Splits replies into messages, one for each.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Messages {
     /// Copied bytes and gaps in the messages so far.
     at: usize,
     gap: usize,
-    end: End,
-}
-
-impl Default for Messages {
-    fn default() -> Self {
-        Self { at: 0, gap: 0, end: End::Alone }
-    }
 }
 
 impl Messages {
     /// Length of the next message in the replies made of `copied` and `gaps`; `None` after the last.
     pub fn next_bytes(&mut self, copied: &[u8], gaps: &[Gap]) -> Option<usize> {
         let replies = Replies { copied, at: self.at, gaps: &gaps[self.gap..] };
-        let behind = behind_reply(replies, self.end)?;
-        let message = &copied[self.at..behind.at];
-        self.end =
-            if message.starts_with(VALUE) && !message.ends_with(END) { End::Apart } else { End::Alone };
+        let behind = behind_reply(replies)?;
+        let copied_bytes = behind.at - self.at;
         let passed = gaps.len() - behind.gaps.len();
         let left_out: usize = gaps[self.gap..passed].iter().map(|gap| gap.bytes).sum();
         (self.at, self.gap) = (behind.at, passed);
-        Some(message.len() + left_out)
+        Some(copied_bytes + left_out)
     }
 }
 
@@ -128,22 +119,13 @@ impl<'r> Replies<'r> {
 }
 
 /// The replies after the first one, which has at least one byte; `None` if there is none.
-fn behind_reply(replies: Replies<'_>, end: End) -> Option<Replies<'_>> {
+fn behind_reply(replies: Replies<'_>) -> Option<Replies<'_>> {
     let is_binary = *replies.text().first()? == MAGIC_REPLY;
-    Some(if is_binary { behind_packets(replies) } else { behind_text(replies, end) })
+    Some(if is_binary { behind_packets(replies) } else { behind_text(replies) })
 }
 
 const VALUE: &[u8] = b"VALUE ";
 const END: &[u8] = b"END\r\n";
-
-/// Position of the end of a get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// In the message of its only value.
-    Alone,
-    /// In a message of its own, after several values.
-    Apart,
-}
 
 /// The end of a packet; of statistics, the end of all packets up to the final one without a key.
 fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
@@ -160,11 +142,12 @@ fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
     }
 }
 
-/// The end of a line, with its value if it announces one. A list of statistics includes its end, and so does a single value.
-fn behind_text(replies: Replies<'_>, place: End) -> Replies<'_> {
+/// The end of a line, with its value if it announces one. A list of statistics includes its end, and so does the last value
+/// of a get.
+fn behind_text(replies: Replies<'_>) -> Replies<'_> {
     let mut behind = behind_item(replies);
     if replies.text().starts_with(VALUE) {
-        return if place == End::Alone { behind_end(behind) } else { behind };
+        return behind_end(behind);
     }
     let is_listed = |text: &[u8]| LISTED.iter().any(|name| text.starts_with(name));
     if !is_listed(replies.text()) {
@@ -260,9 +243,9 @@ mod tests {
             &[b"STORED\r\n"],
             &[b"VALUE a 0 1\r\n1\r\nEND\r\n"],
             &[b"VALUE a 0 9\r\nxxxxxxxxx\r\nEND\r\n", b"HD\r\n"],
-            &[b"VALUE a 0 4\r\nxxxx\r\n", b"VALUE b 0 2\r\nxx\r\n", b"END\r\n", b"VA 1\r\nx\r\n"],
+            &[b"VALUE a 0 4\r\nxxxx\r\n", b"VALUE b 0 2\r\nxx\r\nEND\r\n", b"VA 1\r\nx\r\n"],
             &[b"VA 4 f0\r\nxxxx\r\n", b"\x81\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0x", b"MN\r\n"],
-            &[b"VALUE a 0 6\r\nEND\r\n!\r\n", b"VALUE b 0 1 9\r\n2\r\n", b"END\r\n"],
+            &[b"VALUE a 0 6\r\nEND\r\n!\r\n", b"VALUE b 0 1 9\r\n2\r\nEND\r\n"],
             &[b"END\r\n", b"END\r\n", b"VALUE a 0 0\r\n\r\nEND\r\n"],
             &[b"VA 4 f0 s4\r\nMN\r\n\r\n", b"HD\r\n", b"MN\r\n"],
             &[b"STAT a 1\r\nSTAT b 2\r\nEND\r\n", b"RESET\r\n", b"STAT c 1\r\nEND\r\n"],

@@ -85,6 +85,9 @@ fn text_commands(flags: &[&str]) {
     assert_eq!(ask(&socket, b"get a\r\nmn\r\nget none\r\n"), b"VALUE a 5 2\r\n42\r\nEND\r\n");
     assert_eq!(message(&socket).1, b"MN\r\n");
     assert_eq!(message(&socket).1, b"END\r\n");
+    // Each value of a get has a message of its own, and the last one the end.
+    assert_eq!(ask(&socket, b"get a a\r\n"), b"VALUE a 5 2\r\n42\r\n");
+    assert_eq!(message(&socket).1, b"VALUE a 5 2\r\n42\r\nEND\r\n");
     let stats = ask(&socket, b"stats\r\n");
     assert!(stats.starts_with(b"STAT pid ") && stats.ends_with(b"\r\nEND\r\n"));
     // Other connections see what was stored by datagram.
