@@ -17,10 +17,11 @@ pub(crate) use pace::Arrivals;
 pub(crate) use plan::{Flags, Mix, Plan, Span};
 pub(crate) use report::Report;
 
-use crate::process::{self, Sample};
+use crate::process;
 use crate::value::Pattern;
 use conn::Broken;
 use context::Tally;
+use report::Mark;
 use worker::{Control, Phase, Share, Worker};
 
 /// Runs the load given by the flags and prints the result.
@@ -82,17 +83,6 @@ struct Supervisor<'a> {
     control: &'a Control,
     outcomes: &'a mpsc::Receiver<Outcome>,
     ended: Vec<(Tally, Histogram<u64>)>,
-}
-
-/// Counters, clocks and process at one moment.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    at: Instant,
-    requests: u64,
-    operations: u64,
-    process: Option<Sample>,
-    /// CPU time of this process.
-    own_cpu_ns: u64,
 }
 
 impl Supervisor<'_> {

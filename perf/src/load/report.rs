@@ -1,12 +1,24 @@
 //! The results of a load, as text and as JSON.
 
 use std::fmt;
+use std::time::Instant;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::Mark;
 use super::context::Tally;
+use crate::process::Sample;
+
+/// Counters, clocks and process at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) at: Instant,
+    pub(super) requests: u64,
+    pub(super) operations: u64,
+    pub(super) process: Option<Sample>,
+    /// CPU time of this process.
+    pub(super) own_cpu_ns: u64,
+}
 
 /// The figures of one load.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 //!  8-11 body length   12-15 opaque    16-23 cas
 //! ```
 
-use super::{Garbage, Name, Reply};
+use super::reply::{Garbage, Name, Reply};
 
 pub(super) const GET: u8 = 0x00;
 const SET: u8 = 0x01;

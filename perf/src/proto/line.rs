@@ -1,6 +1,6 @@
 //! The text and meta commands. Both reply in lines, and their replies use different words.
 
-use super::{Garbage, Name, Reply};
+use super::reply::{Garbage, Name, Reply};
 
 /// No reply line of memcached is longer than a key, three numbers and a word or an error text.
 const LINE_LEN_MAX: usize = 2048;

@@ -6,6 +6,8 @@
 
 pub mod reply;
 
+pub use reply::LINE_END;
+
 use crate::command::{Direction, Exptime, Mode, Replies, StorageRequest};
 use crate::limits::{KEY_BYTES_MAX, LINE_BYTES_MAX, LINE_TOKENS_MAX, VALUE_BYTES_ANNOUNCED_MAX};
 use crate::number;
@@ -13,8 +15,6 @@ use crate::proto::scan;
 
 /// The shortest line that can be a command, its line end included, bytes.
 const LINE_BYTES_MIN: usize = 4;
-/// The end of a line, and of a value.
-pub const LINE_END: &[u8] = b"\r\n";
 /// The last word of a line that is an HTTP request begins with this.
 const HTTP: &[u8] = b"HTTP/";
 const GET: &[u8] = b"get ";

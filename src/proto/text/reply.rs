@@ -2,7 +2,9 @@
 
 use crate::limits::MEMCACHED_VERSION;
 use crate::number;
-use crate::proto::text::LINE_END;
+
+/// The end of a line, and of a value.
+pub const LINE_END: &[u8] = b"\r\n";
 
 macro_rules! lines {
     ($($(#[$meta:meta])* $name:ident = $text:literal;)*) => {

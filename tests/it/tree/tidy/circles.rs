@@ -10,12 +10,9 @@ use super::{code, files, is_test, without_tests};
 /// Modules of a folder that lie on a circle, all of them with a face that defines a type which those below extend. The lists
 /// may only shrink.
 const CIRCLES: &[(&str, &[&str])] = &[
-    ("perf/src/load", &["mod", "report"]),
-    ("perf/src/proto", &["binary", "line", "mod"]),
     ("src/config", &["flash", "listen", "request", "suboption", "values"]),
     ("src/engine", &["copy_progress", "mod", "observe", "shared", "stats"]),
     ("src/fuzzing", &["flash", "mod"]),
-    ("src/proto/text", &["mod", "reply"]),
     ("src/server/conn", &["mod", "tls"]),
     ("src/session", &["admin", "body", "dump", "list", "lookahead", "mod", "stats", "text"]),
     ("uring/src/completion/driver", &["audit", "mod"]),
