@@ -87,7 +87,7 @@ differential steps="100000" seed="random":
 differences steps="20000" seed="random":
     MEMCRSD_DIFFERENTIAL_ALL=1 MEMCRSD_DIFFERENTIAL_STEPS={{ steps }} MEMCRSD_TEST_SEED={{ seed }} cargo test --test it differential::broken -- --nocapture
 
-# Fuzz a target for some seconds: `all`, or fuzz_ and one of binary_decoder text_decoder meta_decoder session udp model storage memory_file arguments
+# Fuzz a target for some seconds: `all`, or fuzz_ and one of binary_decoder text_decoder meta_decoder session udp model tier storage memory_file arguments
 fuzz target="fuzz_binary_decoder" secs="60":
     fuzz/run {{ target }} {{ secs }}
 

@@ -9,11 +9,13 @@ mod model;
 pub mod rings;
 mod seed;
 mod storage;
+mod tier;
 
 pub use memory_file::memory_file;
 pub use model::model;
 pub use seed::seed;
 pub use storage::storage;
+pub use tier::tier;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Environment};
@@ -125,6 +127,10 @@ impl Peer {
     /// The store of its server.
     pub fn store(&mut self) -> &Arc<Store> {
         self.engine.shard_mut().store()
+    }
+
+    fn check(&mut self, now: Timestamp) -> Result<(), String> {
+        self.engine.shard_mut().check(now)
     }
 
     /// Sends a datagram to the same server.

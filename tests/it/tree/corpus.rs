@@ -26,6 +26,11 @@ fn model() {
 }
 
 #[test]
+fn tier() {
+    replay("fuzz_tier", memcrsd::fuzzing::tier);
+}
+
+#[test]
 fn storage() {
     replay("fuzz_storage", memcrsd::fuzzing::storage);
 }
