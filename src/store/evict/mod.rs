@@ -19,7 +19,9 @@
 //! 5. Nor is one while copying has cost more than it gained: see `pace`.
 //!
 //! Where there is a flash tier, what would be dropped goes there if it is long enough, and leaves a stub in a queue of its own
-//! (`stow`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or nothing else is left.
+//! (`stow`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or nothing else is left. What is
+//! too short for flash is kept while all that is short, stubs and indexes take less than half of it, since a read from flash costs
+//! less than a miss.
 //!
 //! A large item is a unit by itself: it is never copied, surviving moves its entry to the end of main.
 //!
@@ -213,7 +215,9 @@ impl<'t> WriteTxn<'t> {
         for &line in self.segments.lines() {
             match self.segments.pop(line, arena) {
                 Popped::EvictionUnit(EvictionUnit::Segment(id)) => {
-                    self.segments.victim = Some(Victim::new(id, VictimMode::Evict, 1));
+                    let spares_short = line.queue() != Queue::Stubs && self.segments.has_few_short_items();
+                    let mode = if spares_short { VictimMode::EvictLong } else { VictimMode::Evict };
+                    self.segments.victim = Some(Victim::new(id, mode, 1));
                     return Slice::Worked;
                 }
                 Popped::EvictionUnit(EvictionUnit::Large(id)) => {
@@ -249,7 +253,7 @@ impl<'t> WriteTxn<'t> {
             }
             let bytes = u64::from(candidate.end - offset);
             match self.decide(candidate, queue, victim.mode) {
-                Done::Kept if victim.mode == VictimMode::Evict => self.segments.credit.spend(bytes),
+                Done::Kept if victim.mode.is_evicting() => self.segments.credit.spend(bytes),
                 Done::Kept => {}
                 Done::Gone => self.earn(victim.mode, bytes),
                 Done::Not(slice) => return slice,
@@ -263,7 +267,7 @@ impl<'t> WriteTxn<'t> {
 
     /// Bytes of a victim are free. Cleaning is not paid from credit and earns none: it gains as much as it copies.
     fn earn(&mut self, mode: VictimMode, bytes: u64) {
-        if mode == VictimMode::Evict {
+        if mode.is_evicting() {
             let limit = self.segments.limit;
             self.segments.credit.earn(bytes, limit);
         }
@@ -332,14 +336,20 @@ impl<'t> WriteTxn<'t> {
                 EvictDecision::Keep { queue, hits }
             }
             (VictimMode::StowIdle, _) => EvictDecision::Drop,
-            (VictimMode::Evict, _)
-                if !self.segments.is_worth_its_size(bytes, hits) || !self.can_afford(hits) =>
-            {
-                EvictDecision::Drop
+            _ if self.segments.is_worth_its_size(bytes, hits) && self.can_afford(hits) => match queue {
+                Queue::Small => EvictDecision::Keep { queue: Queue::Main, hits: 0 },
+                queue => EvictDecision::Keep { queue, hits: hits - 1 },
+            },
+            (VictimMode::EvictLong, _) if self.is_short(bytes) && self.can_afford(1) => {
+                EvictDecision::Keep { queue: Queue::Main, hits: 0 }
             }
-            (VictimMode::Evict, Queue::Small) => EvictDecision::Keep { queue: Queue::Main, hits: 0 },
-            (VictimMode::Evict, queue) => EvictDecision::Keep { queue, hits: hits - 1 },
+            _ => EvictDecision::Drop,
         }
+    }
+
+    /// True for an item of `bytes` that cannot go to flash.
+    fn is_short(&self, bytes: u64) -> bool {
+        self.tier().is_some_and(|flash| bytes < flash.item_bytes_min())
     }
 
     /// Rule 5.

@@ -5,12 +5,16 @@ use super::table::SegmentTable;
 use super::unit::{EvictionUnit, LINES, Line, Queue, State};
 use crate::clock::Timestamp;
 use crate::store::arena::Arena;
+use crate::store::flash::Books;
 
 /// Share of the limit that small is held to: one part in this many.
 const SMALL_PART: u64 = 10;
 /// What stubs and all indexes may take together, and what stubs may always take: the limit divided by these.
 const STUBS_PART: u64 = 2;
 const STUBS_PART_MIN: u64 = 8;
+/// What items too short for flash may take, stubs and all indexes included, before they are evicted like others: the limit
+/// divided by this.
+const SHORT_PART: u64 = 2;
 /// Entries looked at in one search for a victim.
 const LOOKS_MAX: usize = 64;
 
@@ -71,6 +75,15 @@ impl SegmentTable {
     fn has_too_many_stubs(&self) -> bool {
         let stub_bytes = self.queue_bytes[Queue::Stubs as usize].get();
         stub_bytes > self.limit / STUBS_PART_MIN && stub_bytes + self.index_bytes > self.limit / STUBS_PART
+    }
+
+    /// True if items that are too short for flash take so little of memory, stubs and all indexes included, that it is longer
+    /// ones that should make room: those can go to flash, and short ones only be dropped.
+    pub(in crate::store) fn has_few_short_items(&self) -> bool {
+        let Some(flash) = self.flash.as_ref().map(Books::flash) else { return false };
+        let short = usize::from(self.classes.of(flash.item_bytes_min()));
+        let short_bytes: u64 = self.class_totals.iter().take(short).map(|class| class.bytes).sum();
+        !flash.is_out_of_use() && short_bytes + self.index_bytes <= self.limit / SHORT_PART
     }
 
     /// Takes the oldest unit of `line` out of its queue. Units that values are being sent from or received into are passed over,

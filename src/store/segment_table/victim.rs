@@ -7,8 +7,17 @@ pub(in crate::store) enum VictimMode {
     Clean,
     /// Keep or drop them by their use and size.
     Evict,
+    /// As `Evict`, but items that are too short for flash stay, as long as that can be afforded.
+    EvictLong,
     /// Move those to flash that have not been used for as long, and keep the others.
     StowIdle,
+}
+
+impl VictimMode {
+    /// True if items go that need not.
+    pub(in crate::store) fn is_evicting(self) -> bool {
+        matches!(self, Self::Evict | Self::EvictLong)
+    }
 }
 
 /// A segment that is being emptied.

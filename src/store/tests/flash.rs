@@ -105,6 +105,27 @@ fn what_memory_has_no_room_for_is_on_flash() {
     }
 }
 
+/// Short items were evicted by the thousand beside longer ones that had a place on flash to go to.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn short_items_stay_while_longer_ones_can_make_room() {
+    let mut tiered = Tiered::new(tiered(4 << 20, 64 << 20));
+    let count = 4000;
+    for n in 0..count {
+        tiered.set(&format!("short-{n}"), &value(n)[..60]);
+        tiered.set(&format!("key-{n}"), &value(n));
+    }
+    assert!(tiered.totals().objects_used > 2000, "{:?}", tiered.totals());
+    assert_eq!(tiered.shard.store().totals().evictions, 0);
+    // They may not take all of memory, though.
+    for n in count..20 * count {
+        tiered.set(&format!("short-{n}"), &value(n)[..60]);
+    }
+    assert!(tiered.shard.store().totals().evictions > 0);
+    let kept = (0..count).filter(|n| tiered.get(&format!("key-{n}")).is_some()).count();
+    assert!(kept > count / 2, "{kept}");
+}
+
 /// The oldest chunk makes room for the newest; what was read since it was written is written once more.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
