@@ -1,6 +1,8 @@
 //! The flash tier over a device in memory: where values are, that they are right, and that the books are.
 
-use super::disk::{At, Disk};
+mod device;
+mod idle;
+
 use super::*;
 use crate::fuzzing::flash::{MemoryDevice, Trouble};
 use std::collections::HashMap;
@@ -259,50 +261,6 @@ fn an_edit_says_what_it_lacks() {
     assert_eq!(tiered.get("key-0"), None);
 }
 
-/// Values of chunks that cannot be written are gone, not wrong; after some failures none are moved any more.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn a_device_that_fails_is_taken_out_of_use() {
-    let mut tiered = Tiered::new(tiered(2 << 20, 16 << 20));
-    tiered.device.trouble = Trouble::Writes;
-    let count = 6000;
-    for n in 0..count {
-        tiered.set(&format!("key-{n}"), &value(n));
-    }
-    let totals = tiered.totals();
-    assert!(totals.is_out_of_use && totals.write_errors == 8 && totals.lost > 0, "{totals:?}");
-    let live = (0..count).filter(|&n| {
-        let got = tiered.get(&format!("key-{n}"));
-        assert!(got.as_ref().is_none_or(|got| *got == value(n)));
-        got.is_some()
-    });
-    assert_eq!(live.count() as u64, tiered.shard.store().totals().curr_items);
-    // One failure now and then is no reason.
-    let mut tiered = Tiered::new(self::tiered(2 << 20, 16 << 20));
-    for n in 0..count {
-        tiered.device.trouble = if n % 500 == 499 { Trouble::Writes } else { Trouble::None };
-        tiered.set(&format!("key-{n}"), &value(n));
-    }
-    assert!(!tiered.totals().is_out_of_use);
-}
-
-/// Chunks that cannot be read back are given up; their stubs miss.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn a_chunk_that_cannot_be_read_is_given_up() {
-    let mut tiered = Tiered::new(tiered(2 << 20, 2 << 20));
-    tiered.device.trouble = Trouble::Reads;
-    for n in 0..8000 {
-        tiered.set(&format!("key-{n}"), &value(n));
-    }
-    assert!(tiered.totals().read_errors > 0);
-    tiered.device.trouble = Trouble::None;
-    for n in 0..8000 {
-        let got = tiered.get(&format!("key-{n}"));
-        assert!(got.is_none_or(|got| got == value(n)), "{n}");
-    }
-}
-
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_flush_empties_the_device() {
@@ -316,40 +274,6 @@ fn a_flush_empties_the_device() {
         assert_eq!((tiered.totals().objects_used, tiered.totals().bytes_used), (0, 0));
         assert_eq!(tiered.get("key-7"), None);
     }
-}
-
-/// `ext_item_age`: what nobody uses goes although there is room, large items too; what is used stays.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn idle_values_go_before_memory_is_full() {
-    let mut options = Options { item_size_max: CHUNK - 1000, ..tiered(16 << 20, 64 << 20) };
-    options.flash.as_mut().unwrap().item_age = 10;
-    let mut tiered = Tiered::new(options);
-    for n in 0..1000 {
-        tiered.set(&format!("key-{n}"), &value(n));
-    }
-    for n in 0..20 {
-        tiered.set(&format!("large-{n}"), &vec![n as u8; 50_000]);
-    }
-    assert_eq!(tiered.totals().objects_used, 0);
-    for secs in (2..40).step_by(5) {
-        let now = Timestamp(NOW.0 + secs);
-        for n in 0..100 {
-            let mut fresh = tiered.shard.fresh(now);
-            let Lookup::Hit(item) = fresh.find(format!("key-{n}").as_bytes()) else { panic!("it is gone") };
-            item.record_access(now);
-        }
-        while tiered.shard.maintain(now) {
-            let flash = tiered.flash();
-            tiered.device.work(&flash);
-        }
-        let flash = tiered.flash();
-        tiered.device.work(&flash);
-    }
-    assert_eq!(tiered.totals().objects_used, 920, "{:?}", tiered.totals());
-    assert!((0..100).all(|n| tiered.place(&format!("key-{n}")).is_none()));
-    assert!((0..20).all(|n| tiered.get(&format!("large-{n}")) == Some(vec![n as u8; 50_000])));
-    assert_eq!(tiered.shard.store().totals().evictions, 0);
 }
 
 /// Without memory for their stubs values were pushed to chunks again and again, and chunks without a value were written.
@@ -377,57 +301,6 @@ fn what_gets_no_stub_is_not_written() {
         tiered.get(&format!("large-{n}")).is_none_or(|value| value == vec![n as u8; 50_000])
     };
     assert!((0..200).all(|n| is_right(&mut tiered, n)));
-}
-
-/// A victim that the evictor has left half-way is no work for a ring that has time: it would never come to rest.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn looking_for_idle_values_leaves_the_evictors_victim_alone() {
-    let mut options = tiered(2 << 20, 16 << 20);
-    options.flash.as_mut().unwrap().item_age = 10;
-    let mut tiered = Tiered::new(options);
-    let mut random = fastrand::Rng::with_seed(3);
-    let mut are_left = 0;
-    for n in 0..20_000 {
-        // Panics if there is always more to do.
-        tiered.set(&format!("key-{}", random.usize(..600)), &value(n));
-        are_left += u32::from(tiered.shard.write_txn().segments.victim.is_some());
-    }
-    assert!(are_left > 0, "victims were left half-way");
-}
-
-/// Moving idle large items takes room in the log, and copies them: a transaction ends when it has no more of either.
-#[test]
-#[cfg_attr(miri, ignore = "takes hours")]
-fn idle_large_items_wait_for_the_log_and_take_turns() {
-    let mut options = Options { item_size_max: CHUNK - 1000, ..tiered(16 << 20, 64 << 20) };
-    options.flash.as_mut().unwrap().item_age = 10;
-    let store = store(Options { rings: 2, replicas: 2, log_entries: Some(64), ..options });
-    let (mut shard, mut other) = (shard(&store, 0), shard(&store, 1));
-    for n in 0..60 {
-        set(&mut shard, &format!("large-{n}"), &vec![n as u8; 20_000]).unwrap();
-        other.fresh(NOW);
-    }
-    let (flash, mut device) = (Arc::clone(store.flash().unwrap()), MemoryDevice::default());
-    let now = Timestamp(NOW.0 + 20);
-    let moved = || store.flash_totals().unwrap().objects_used;
-    // The other ring is behind by as much as the log holds, but for a few.
-    for n in 0..60 {
-        set(&mut shard, &format!("small-{n}"), b"value").unwrap();
-    }
-    shard.maintain(now);
-    assert!(moved() <= 4, "{} deltas in a log with room for 4", moved());
-    other.fresh(now);
-    let mut turns = 0;
-    while moved() < 60 {
-        let before = moved();
-        shard.maintain(now);
-        assert!(moved() - before <= 4, "64 KiB are copied in a turn");
-        device.work(&flash);
-        other.fresh(now);
-        turns += 1;
-        assert!(turns < 200, "{} are moved", moved());
-    }
 }
 
 /// With -M what was accepted stays: a full device takes no more.
@@ -467,68 +340,4 @@ fn values_of_all_sizes_go_to_flash() {
     for n in 0..1500 {
         assert_eq!(tiered.get(&format!("key-{n}")), Some(sized(n)), "{n}");
     }
-}
-
-/// The next process finds what is on the device; what had not been written when this one was killed is gone, and what is of
-/// another device as well.
-#[test]
-#[cfg_attr(miri, ignore = "Miri maps no files")]
-fn a_restart_keeps_what_is_on_flash() {
-    let disk = Disk::new();
-    let options = || tiered(4 << 20, 16 << 20);
-    let count = 6000;
-    let mut before = Tiered::over(&disk.start(options(), At::seconds_later(0)), MemoryDevice::default());
-    for n in 0..count {
-        before.set(&format!("key-{n}"), &value(n));
-    }
-    for n in (0..count).step_by(7) {
-        let remove = |_: Option<&Item<'_>>| (Edit::Remove, ());
-        before.shard.fresh(NOW).edit(format!("key-{n}").as_bytes(), &mut Data::None, remove).unwrap();
-    }
-    let is_deleted = |n: usize| n.is_multiple_of(7);
-    let on_flash = before.totals().objects_used;
-    assert!(on_flash > 2000);
-    // Killed: two chunks at most are in memory.
-    let Tiered { shard, device } = before;
-    drop(shard);
-    let mut killed = Tiered::over(&disk.start(options(), At::seconds_later(1)), device);
-    let lost = on_flash - killed.totals().objects_used;
-    assert!(lost > 0 && lost < 2 * CHUNK / 600, "{lost} lost");
-    let mut missing = 0;
-    for n in 0..count {
-        match killed.get(&format!("key-{n}")) {
-            Some(got) => assert!(!is_deleted(n) && got == value(n), "{n}"),
-            None => missing += u64::from(!is_deleted(n)),
-        }
-    }
-    assert_eq!(missing, lost);
-    // It goes on, and stops cleanly.
-    for n in 0..count {
-        killed.set(&format!("key-{n}"), &value(n + 1));
-    }
-    killed.flash().seal();
-    killed.work();
-    let on_flash = killed.totals().objects_used;
-    let Tiered { shard, device } = killed;
-    drop(shard);
-    let mut stopped = Tiered::over(&disk.start(options(), At::seconds_later(2)), device);
-    assert_eq!(stopped.totals().objects_used, on_flash);
-    for n in 0..count {
-        assert_eq!(stopped.get(&format!("key-{n}")), Some(value(n + 1)), "{n}");
-    }
-    // Other files, and none.
-    drop(stopped);
-    let mut other =
-        Tiered::over(&disk.start(tiered(4 << 20, 8 << 20), At::seconds_later(3)), MemoryDevice::default());
-    assert_eq!(other.totals().objects_used, 0);
-    let in_memory =
-        (0..count).filter(|n| other.get(&format!("key-{n}")) == Some(value(n + 1))).count() as u64;
-    assert_eq!(in_memory, other.shard.store().totals().curr_items);
-    assert!(in_memory > 500);
-    drop(other);
-    let untiered = disk.start(Options { flash: None, ..options() }, At::seconds_later(4));
-    assert_eq!(untiered.totals().curr_items, in_memory);
-    drop(untiered);
-    let again = disk.start(options(), At::seconds_later(5));
-    assert_eq!(again.flash_totals().map(|totals| totals.objects_used), Some(0));
 }

@@ -1,0 +1,88 @@
+//! `ext_item_age`: values that nobody uses go to flash while memory has room.
+
+use super::*;
+
+/// `ext_item_age`: what nobody uses goes although there is room, large items too; what is used stays.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn idle_values_go_before_memory_is_full() {
+    let mut options = Options { item_size_max: CHUNK - 1000, ..tiered(16 << 20, 64 << 20) };
+    options.flash.as_mut().unwrap().item_age = 10;
+    let mut tiered = Tiered::new(options);
+    for n in 0..1000 {
+        tiered.set(&format!("key-{n}"), &value(n));
+    }
+    for n in 0..20 {
+        tiered.set(&format!("large-{n}"), &vec![n as u8; 50_000]);
+    }
+    assert_eq!(tiered.totals().objects_used, 0);
+    for secs in (2..40).step_by(5) {
+        let now = Timestamp(NOW.0 + secs);
+        for n in 0..100 {
+            let mut fresh = tiered.shard.fresh(now);
+            let Lookup::Hit(item) = fresh.find(format!("key-{n}").as_bytes()) else { panic!("it is gone") };
+            item.record_access(now);
+        }
+        while tiered.shard.maintain(now) {
+            let flash = tiered.flash();
+            tiered.device.work(&flash);
+        }
+        let flash = tiered.flash();
+        tiered.device.work(&flash);
+    }
+    assert_eq!(tiered.totals().objects_used, 920, "{:?}", tiered.totals());
+    assert!((0..100).all(|n| tiered.place(&format!("key-{n}")).is_none()));
+    assert!((0..20).all(|n| tiered.get(&format!("large-{n}")) == Some(vec![n as u8; 50_000])));
+    assert_eq!(tiered.shard.store().totals().evictions, 0);
+}
+
+/// A victim that the evictor has left half-way is no work for a ring that has time: it would never come to rest.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn looking_for_idle_values_leaves_the_evictors_victim_alone() {
+    let mut options = tiered(2 << 20, 16 << 20);
+    options.flash.as_mut().unwrap().item_age = 10;
+    let mut tiered = Tiered::new(options);
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut are_left = 0;
+    for n in 0..20_000 {
+        // Panics if there is always more to do.
+        tiered.set(&format!("key-{}", random.usize(..600)), &value(n));
+        are_left += u32::from(tiered.shard.write_txn().segments.victim.is_some());
+    }
+    assert!(are_left > 0, "victims were left half-way");
+}
+
+/// Moving idle large items takes room in the log, and copies them: a transaction ends when it has no more of either.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn idle_large_items_wait_for_the_log_and_take_turns() {
+    let mut options = Options { item_size_max: CHUNK - 1000, ..tiered(16 << 20, 64 << 20) };
+    options.flash.as_mut().unwrap().item_age = 10;
+    let store = store(Options { rings: 2, replicas: 2, log_entries: Some(64), ..options });
+    let (mut shard, mut other) = (shard(&store, 0), shard(&store, 1));
+    for n in 0..60 {
+        set(&mut shard, &format!("large-{n}"), &vec![n as u8; 20_000]).unwrap();
+        other.fresh(NOW);
+    }
+    let (flash, mut device) = (Arc::clone(store.flash().unwrap()), MemoryDevice::default());
+    let now = Timestamp(NOW.0 + 20);
+    let moved = || store.flash_totals().unwrap().objects_used;
+    // The other ring is behind by as much as the log holds, but for a few.
+    for n in 0..60 {
+        set(&mut shard, &format!("small-{n}"), b"value").unwrap();
+    }
+    shard.maintain(now);
+    assert!(moved() <= 4, "{} deltas in a log with room for 4", moved());
+    other.fresh(now);
+    let mut turns = 0;
+    while moved() < 60 {
+        let before = moved();
+        shard.maintain(now);
+        assert!(moved() - before <= 4, "64 KiB are copied in a turn");
+        device.work(&flash);
+        other.fresh(now);
+        turns += 1;
+        assert!(turns < 200, "{} are moved", moved());
+    }
+}
