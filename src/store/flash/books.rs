@@ -204,13 +204,15 @@ impl Books {
         self.used = Chunk::default();
     }
 
-    /// Gives back the oldest chunks if nothing is alive in them, and has the oldest one read if more must be free. True: there
-    /// is work for the thread of the tier. Unless the store `evicts`, what is alive stays.
+    /// Gives back the oldest chunks in which nothing is alive, and has the oldest one read if more must be free. True: there is
+    /// work for the thread of the tier. Unless the store `evicts`, what is alive stays.
     pub(in crate::store) fn advance(&mut self, evicts: bool) -> bool {
         let wanted = (self.flash.geometry.chunks() / FREE_PART).clamp(FREE_MIN, FREE_MAX);
         let flash = Arc::clone(&self.flash);
         for _ in 0..EMPTY_MAX {
-            if self.free_chunks() >= wanted || self.oldest >= flash.written.load(Ordering::Relaxed) {
+            let is_empty = self.chunks.front().is_some_and(|chunk| chunk.objects == 0);
+            let is_enough = self.free_chunks() >= wanted && !is_empty;
+            if is_enough || self.oldest >= flash.written.load(Ordering::Relaxed) {
                 return false;
             }
             let mut desk = flash.desk.lock();
