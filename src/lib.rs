@@ -13,6 +13,9 @@
 //!                                          └─► store  segments, log, replicas, eviction; knows no protocol
 //! ```
 //!
+//! Beside them: `output` (staged replies and pinned values, above the store), `tls` and `auth` (bytes in, bytes out), and at the
+//! bottom `command` (what proto and engine say to each other), `limits`, `classes`, `clock`, `number`, `escape`, `logging`.
+//!
 //! # The life of a get
 //!
 //! A read completes into the ring's buffer ([`server`]). [`session::Session::feed`] opens an [`engine::Engine`] batch, which

@@ -1,4 +1,7 @@
-//! incr and decr.
+//! incr and decr, decided under the writer lock.
+//!
+//! A value of more than [`DIGITS`] bytes is padded outside of the lock, for the version that was seen there, and the command is
+//! decided again; the CAS unique says whether it still is that version.
 
 use crate::clock::Timestamp;
 use crate::command::{Arith, ArithResult, Direction};

@@ -39,8 +39,8 @@ impl Executor<'_> {
         }
     }
 
-    /// The value of `key`, which a command needs in memory, could not be read at `place`. If it has been moved from there, the
-    /// command finds it when it is run again.
+    /// Reports that the value of `key`, which a command needs in memory, could not be read at `place`. If the item is still
+    /// there, it is dropped; if it has moved, running the command again finds it.
     pub fn unloadable(&mut self, key: &[u8], place: Place, fault: Fault) {
         if matches!(self.fresh.find(key), Lookup::Hit(item) if item.place() == Some(place)) {
             self.lost(key, place, fault);

@@ -1,6 +1,6 @@
 //! What commands mean. Sees items and numbers, no bytes of any protocol.
 //!
-//! A ring has one [`Engine`]. A session takes a [`Executor`] for each piece of input: the replica is brought up to date once,
+//! A ring has one [`Engine`]. A session takes an [`Executor`] for each piece of input: the replica is brought up to date once,
 //! and every command in that input runs on it.
 
 mod arith;

@@ -1,4 +1,4 @@
-//! `stats detail`: counts by key prefix, while they are enabled.
+//! `stats detail`: counts by key prefix, while they are enabled, and the lines that list them.
 
 use crate::escape;
 use crate::limits::PREFIXES_MAX;

@@ -1,4 +1,4 @@
-//! Storing, deleting, touching, flushing.
+//! Storing, deleting, touching, flushing, and the limit of memory.
 
 use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime, Flushed, Mode, StorageRequest, Stored, Touched, Written};

@@ -189,10 +189,10 @@ impl Server {
         signals::next()
     }
 
-    /// Closes all connections (replies in flight arrive if the client reads them) and ends the rings, within a second. The
-    /// process must exit afterwards: a ring leaves behind what it could not end.
-    ///
-    /// Then a memory file is closed, which takes as long as its file system takes to write it: on a tmpfs no time.
+    /// Closes all connections and ends the rings, within a second; clients that go on reading still get the replies in flight.
+    /// Then finishes the flash tier and closes the memory file, if there is one, which takes as long as writing it to its
+    /// device. If a ring does not end in time, the file is left as after a kill. The process must exit afterwards, because
+    /// rings are never torn down.
     pub fn stop(self) {
         self.heartbeats.stop();
         // A ring that is stuck may still write when it goes on. Its file is as after a kill.

@@ -1,4 +1,4 @@
-//! What is known about rings that do not move: how long each ring has waited, and whether all have given up.
+//! Waiting for a ring that does not replay: how long each ring has waited, and the position on which all have given up.
 //!
 //! A ring that waits counts only time in which it runs itself ([`RunClock`]). On a machine without a core to spare, or one that
 //! was suspended, the ring that is waited for has not run either, and refusing commands would be wrong.

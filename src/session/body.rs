@@ -38,8 +38,8 @@ pub(super) fn drops_old(store: &StorageRequest<'_>) -> bool {
 }
 
 impl Session {
-    /// Decides how the value of `store` gets in. `block_bytes` is the value with its line end, and `after` the input
-    /// behind the command; `head` is kept while the value is received.
+    /// Decides how the value of `store` is taken in. `block.bytes` is the length of the value with its line end; `block.head`
+    /// is kept while the value is received.
     pub(super) fn body_source<'i>(
         &mut self,
         feed: &mut InputBatch<'i, '_>,
@@ -134,7 +134,7 @@ impl Session {
         Step::Done
     }
 
-    /// Fills the reservation from the input; what to do next if the value is not complete by that.
+    /// Fills the reservation from the input; what to do next if that does not complete the value.
     ///
     /// It ends: each round takes input, or finds room for more.
     pub(super) fn receive_body(&mut self, feed: &mut InputBatch<'_, '_>) -> Option<Step> {
@@ -168,7 +168,7 @@ impl Session {
         }
     }
 
-    /// Gives the reservation back, `received` more bytes filled (already `advance`d).
+    /// Gives the reservation back, already `advance`d past the bytes that were received.
     pub fn return_reservation(&mut self, reservation: Reservation) {
         if let State::Receive(place) = &mut self.state {
             *place = Some(reservation);

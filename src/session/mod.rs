@@ -101,7 +101,7 @@ pub struct Session {
     verbose: bool,
     /// Whether binary commands are served.
     authenticated: bool,
-    /// In a datagram, behind which nothing comes: items that its dumps may still look at. None on a connection.
+    /// For a datagram, which no further input follows: items that its dumps may still visit. None on a connection.
     datagram: Option<u32>,
     /// What the last feed left unused is a command whose value has not all come.
     lacks_value: bool,
@@ -196,7 +196,7 @@ impl Session {
         self.is_special = self.is_copy || self.refuses_stalls;
         feed.loads = std::mem::take(&mut self.loads);
         if feed.loads >= LOADS_MAX {
-            // Those that follow it may have values read.
+            // Only this command: those that follow may have values read again.
             feed.executor.refuse_loads();
             feed.budget = 1;
         }

@@ -24,7 +24,7 @@ pub enum Next {
     Receive,
     /// The connection has become a watcher: say how it is woken (`wake_with`), and `pump` it then; bytes read are ignored.
     Watch,
-    /// The client has asked for the end: send what is staged, then close.
+    /// The client asked to quit, or the rest of a partly sent value is gone: send what is staged, then close.
     Close,
     /// What the client sends cannot be made sense of: likewise.
     Reject,

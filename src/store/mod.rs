@@ -26,14 +26,15 @@
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
 //! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `base`, `index`, `replica`, `segment_table`,
-//! `shared`, `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `shard`, `fresh`, `edit`.
+//! `shared`, `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `shard`, `fresh`, `edit`; then `memory_file` and `restore` (-e),
+//! `flash` and `stow` (`ext_path`).
 //!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
 //! 2. An entry names an item whose memory is not reused before its replica has applied the delta that removes it, nor while
 //!    a ring may hold what it found before.
 //! 3. A key has at most one entry per replica; the CAS uniques of its versions grow.
-//! 4. Segments in use + large items + indexes + ghosts ≤ limit, but for what one slice of eviction is behind.
+//! 4. Segments in use + large items + indexes + ghosts ≤ limit, except for what one slice of eviction has yet to free.
 //!
 //! # Assumed
 //! Of the kernel: anonymous memory reads as zero, a discarded page too.

@@ -117,7 +117,7 @@ impl Shard {
         refs
     }
 
-    /// Recounts all that the store keeps account of, and follows every entry of this ring's index: see `store/check.rs`.
+    /// Recounts all that the store keeps account of, and follows every entry of this ring's index: see `store/check`.
     /// For tests; takes the writer lock for as long as it takes.
     ///
     /// # Errors

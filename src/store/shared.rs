@@ -46,10 +46,10 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// An empty store.
+    /// A store: empty, or with the items of the memory file if the options name one.
     ///
     /// # Errors
-    /// [`StartError`] if the address space cannot be reserved.
+    /// [`StartError`] if the address space cannot be reserved, or the memory file cannot be sized or mapped.
     #[expect(clippy::needless_pass_by_value, reason = "the memory file is the store's from here on")]
     pub fn new(options: Options, host: Box<dyn Host>) -> Result<Arc<Self>, StartError> {
         let Options { rings, replicas, seed, .. } = options;
@@ -122,7 +122,7 @@ impl Store {
         self.base.arena().use_large_pages()
     }
 
-    /// The latest second that any ring has seen: all of them go by it.
+    /// The latest second that any ring has seen: all rings use it.
     pub fn now(&self) -> Timestamp {
         self.time.now()
     }
@@ -233,8 +233,9 @@ impl Store {
         (slowest < tail).then_some(slowest)
     }
 
-    /// Wakes a ring of each replica that has not applied the log up to `place`, another one each time; or all of its rings,
-    /// if it is `urgent`. True if there is such a replica, or another ring that holds references from before `place`.
+    /// For each replica, but that of ring `except`, that has not applied the log up to `place`: wakes one of its rings, chosen
+    /// by `place`, or all of them if `urgent`. True if there is such a replica, or a ring but `except` that holds references
+    /// from before.
     pub(super) fn wake_rings_before(&self, place: u64, except: usize, urgent: bool) -> bool {
         let log = self.log();
         let mut is_any = false;
@@ -244,8 +245,8 @@ impl Store {
                 continue;
             }
             is_any = true;
-            let txn = rings.start + place as usize % rings.len();
-            rings.filter(|&ring| urgent || ring == txn).for_each(|ring| self.host.wake(ring));
+            let chosen = rings.start + place as usize % rings.len();
+            rings.filter(|&ring| urgent || ring == chosen).for_each(|ring| self.host.wake(ring));
         }
         is_any || log.is_held_before(place, except)
     }

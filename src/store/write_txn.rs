@@ -227,7 +227,7 @@ impl<'t> WriteTxn<'t> {
         Some(copied)
     }
 
-    /// True if as much memory as may be waits for values that are on their way, so that one of `value_bytes` has to wait.
+    /// True if a value of `value_bytes` has to wait because reservations and pins already hold all the memory they may.
     ///
     /// One that is longer than their share waits only for another such, and the others do not wait for it.
     pub(super) fn has_too_many_reservations(&self, value_bytes: usize) -> bool {

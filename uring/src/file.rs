@@ -51,7 +51,7 @@ impl File {
         self.0.len()
     }
 
-    /// Has everything written to the device; blocks.
+    /// Flushes all data written so far to the device (fdatasync); blocks until that is done.
     ///
     /// # Errors
     /// An error of the device's, of this or an earlier write.

@@ -68,7 +68,7 @@ impl Loader {
     /// The device's; `TimedOut`: it does not answer.
     async fn read(&self, extent: Extent) -> io::Result<Bytes> {
         let file = self.device.file(extent);
-        // A device that nothing is moved to any more is asked again once it has answered.
+        // A device that is out of use gets no new read until the overdue ones have been answered.
         if self.device.flash.is_out_of_use() && self.turns.has_overdue() {
             return Err(io::ErrorKind::TimedOut.into());
         }

@@ -1,4 +1,4 @@
-//! Which reads of a ring may be on their way: so many, with so much memory.
+//! Limits the reads that a ring has in flight, by number and by memory.
 //!
 //! ```text
 //!   take ──► Turn ──► goes with its read to the kernel ──► dropped with the buffer
@@ -44,8 +44,8 @@ impl Turns {
         }
     }
 
-    /// A turn for a read of `bytes`; `None` if there is none before the kernel is done with reads that are overdue. Others end
-    /// within their time, so all who wait get on; `bell` says when to look again.
+    /// A turn for a read of `bytes`; `None` if none can be free before the kernel finishes overdue reads. Reads that are not
+    /// overdue end in time, so waiting for them is safe; each ring of `bell` repeats the check.
     pub(super) async fn take(&self, bytes: usize, bell: &Bell) -> Option<Arc<Turn>> {
         let units = bytes.div_ceil(UNIT_BYTES).min(UNITS_MAX);
         if self.are_held_up(units) {
@@ -64,7 +64,7 @@ impl Turns {
     }
 
     async fn acquire(&self, units: usize) -> Option<Arc<Turn>> {
-        // Neither is ever closed. Whoever has one of the places for reads waits for nothing else.
+        // Neither semaphore is ever closed. Units are taken before a read permit, so the holder of a permit waits for nothing.
         let units = Arc::clone(&self.units).acquire_many_owned(units as u32).await.ok()?;
         let read = Arc::clone(&self.reads).acquire_owned().await.ok()?;
         Some(Arc::new(Turn { units, _read: read }))

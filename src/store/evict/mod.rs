@@ -25,10 +25,10 @@
 //!
 //! A large item is a unit by itself: it is never copied, surviving moves its entry to the end of main.
 //!
-//! All of it runs in slices under the writer lock, bounded by items and bytes ([`Effort`](super::pace::Effort)), by whichever ring writes: with
-//! every write what is gained by it four times over once memory is low ([`SegmentTable::is_below_watermark`]). What an allocation lacks then
-//! is made in further slices, between which others have their turn. With -M only rule 1 applies, to any segment of which
-//! a 64th is dead, the deadest first.
+//! All of it runs in slices under the writer lock, bounded by items and bytes ([`Effort`](super::pace::Effort)), by whichever
+//! ring writes. Once memory is low ([`SegmentTable::is_below_watermark`]), every write evicts about four times as many bytes as
+//! it takes. If an allocation still fails, room is made in further slices, between which other connections are served. With -M
+//! only rule 1 applies, to any segment of which a 64th is dead, the deadest first.
 //!
 //! A victim's items are looked up some at a time before anything is done with them: their places in the index are all
 //! over memory, and so the processor waits for several at once instead of for one after the other.
@@ -109,7 +109,7 @@ impl<'t> WriteTxn<'t> {
         Slice::Worked
     }
 
-    /// Does a transaction's share of what an allocation lacks that failed for `need`; `None` if nothing.
+    /// Does one transaction's share of the work that makes room for `need`; `None` if there is room already.
     pub(super) fn approach(&mut self, need: Need) -> Option<Slice> {
         let arena = self.arena();
         self.segments.collect(arena);
@@ -134,7 +134,7 @@ impl<'t> WriteTxn<'t> {
         Some(slice)
     }
 
-    /// The memory file cannot be given more memory: segments come from others, large values must wait.
+    /// The memory file cannot grow: a segment is freed by evicting another, and large values are refused for now.
     #[cold]
     fn evict_starved(&mut self, need: Need) -> Slice {
         match need {
@@ -187,7 +187,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Goes on with the victim, a few items of it, or finds one. If it worked, an item at least has been counted.
+    /// Processes the next few items of the victim, or chooses a victim. On `Worked` at least one item has been counted.
     fn evict_step(&mut self) -> Slice {
         if !self.has_log_room(1) {
             return Slice::Stalled;
@@ -382,7 +382,7 @@ impl<'t> WriteTxn<'t> {
         self.drop_item(item_ref, &item, self.hash(item.key()), queue);
     }
 
-    /// Removes a live item that was not asked to go, and counts why.
+    /// Removes a live item that no client asked to remove, and counts it as expired or evicted.
     pub(super) fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue) {
         let (class, _) = self.segments.class_of(item);
         let expired = item.expired(self.now);

@@ -16,9 +16,9 @@
 //! at its end, so memory retired in a transaction is never reused in that transaction.
 //!
 //! # The budget
-//! `limit` ≥ segments in use + extents in use + every ring's index + ghosts. Memory behind free segments and extents is
-//! kept for the next use only while it fits as well. What a lowered limit leaves over (`over_limit_bytes`) is given up little by
-//! little, so that no write has to evict it all.
+//! `limit` ≥ segments in use + extents in use + every replica's index + ghosts. The memory of free segments and extents is kept
+//! for reuse only while it fits as well. What exceeds a lowered limit (`over_limit_bytes`) is evicted gradually, so that no
+//! single write has to evict it all.
 
 mod allocate;
 mod budget;

@@ -77,8 +77,8 @@ impl SegmentTable {
         stub_bytes > self.limit / STUBS_PART_MIN && stub_bytes + self.index_bytes > self.limit / STUBS_PART
     }
 
-    /// True if items that are too short for flash take so little of memory, stubs and all indexes included, that it is longer
-    /// ones that should make room: those can go to flash, and short ones only be dropped.
+    /// True if items too short for flash, with stubs and all indexes, still take so little memory that longer items should be
+    /// evicted first: those can move to flash, while short ones can only be dropped.
     pub(in crate::store) fn has_few_short_items(&self) -> bool {
         let Some(flash) = self.flash.as_ref().map(Books::flash) else { return false };
         let short = usize::from(self.classes.of(flash.item_bytes_min()));
@@ -116,8 +116,8 @@ impl SegmentTable {
         Popped::Passed
     }
 
-    /// The segment of values that has been in its queue longest, if since before `since`; it is sealed. Those that are held are
-    /// passed over.
+    /// The front segment of main, else of small, if it was opened before `since`; it is sealed if it was open. Segments in use
+    /// by a send or receive are passed over.
     pub(in crate::store) fn oldest_segment(&mut self, since: Timestamp, arena: &Arena) -> Option<u32> {
         let oldest = |line: Line| {
             self.front(line).find_map(|unit| match unit {

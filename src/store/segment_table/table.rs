@@ -32,7 +32,7 @@ pub(in crate::store) struct SegmentTable {
     pub(in crate::store) limit: u64,
     /// Without -M.
     pub(super) evicts: bool,
-    /// Bytes above the limit that are tolerated, ever less, since it was lowered.
+    /// Bytes above a lowered limit that are still tolerated; shrinks to 0.
     pub(super) over_limit_bytes: u64,
     /// Bytes of the rings' indexes, as last seen.
     pub(in crate::store) index_bytes: u64,
@@ -65,8 +65,8 @@ pub(in crate::store) struct SegmentTable {
     /// Entries of each queue that the present search for a victim has passed over.
     pub(super) passed: [usize; LINES],
     pub(super) retired: VecDeque<(EvictionUnit, u64)>,
-    /// Known of the positions, which are asked again only when this is not enough: the log has room up to the one place, and
-    /// nobody holds what was retired up to the other.
+    /// Cached from the rings' positions, which are read again only when these do not suffice: the log has room up to `log_end`,
+    /// and nobody holds what was retired up to `let_go`.
     pub(in crate::store) log_end: u64,
     pub(super) let_go: u64,
     pub(super) held: VecDeque<EvictionUnit>,
@@ -93,7 +93,7 @@ pub(in crate::store) struct SegmentTable {
     pub(super) segment_ids: u64,
     /// What the memory file is told.
     pub(in crate::store) ledger: Ledger,
-    /// The file system has no room, and the limit is as low as it goes: until then nothing is claimed.
+    /// Until then no memory is committed, because the file system had no room; NEVER if it had.
     pub(super) starved_until: Timestamp,
 }
 

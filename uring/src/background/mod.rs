@@ -78,7 +78,7 @@ impl Background {
         })
     }
 
-    /// Runs `main` with a listener on `socket` until it is ready; tasks left then are leaked.
+    /// Runs the future that `main` makes from a listener on `socket`, to completion. Tasks still running after that are leaked.
     ///
     /// # Errors
     /// The listener cannot be watched.
