@@ -10,7 +10,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Since when a device has left reads unanswered.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
-    /// It has. So answers, of which there are many, need no lock.
+    /// True while `since` is set, so that the many answers of a working device take no lock.
     is_one: AtomicBool,
     since: Mutex<Option<Instant>>,
 }
@@ -19,13 +19,15 @@ impl Silence {
     /// A read was answered.
     pub(super) fn end(&self) {
         if self.is_one.load(Ordering::Relaxed) {
-            *self.since.lock() = None;
+            let mut since = self.since.lock();
+            *since = None;
+            // Under the lock, so that a silence which begins now is not forgotten.
             self.is_one.store(false, Ordering::Relaxed);
         }
     }
 
-    /// A read that began at `since` was not answered in time, or could not begin for others that were not; true if none has been
-    /// answered for too long.
+    /// A read that began at `since` timed out, or could not begin because earlier ones had; true if no read has been answered
+    /// for too long.
     pub(super) fn go_on(&self, since: Instant) -> bool {
         self.go_on_at(since, Instant::now())
     }
