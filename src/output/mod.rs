@@ -4,6 +4,8 @@
 //! pins the item until the kernel has sent it. While pins hold their share of memory large values are copied as
 //! well, those too long for one send part by part: see [`Part`]. A value on flash leaves a [`Hole`], which is filled before
 //! the output is sent.
+//!
+//! It knows no protocol: sessions stage bytes and items in it, connections send what it holds.
 
 mod hole;
 

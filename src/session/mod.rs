@@ -10,6 +10,12 @@
 //!      └─ a get whose output is full stops between two keys: Keys
 //! ```
 //!
+//! Dumps and lists go out slice by slice (Dump, List); a watcher stays one (Watch); with -Y a user comes before all else (Login,
+//! Token).
+//!
+//! A feed runs no more commands than its budget (-R), stages no more than an output holds, and then asks to be resumed, so that
+//! the ring's other connections have their turn.
+//!
 //! A value that may not be pinned and is too long to be staged whole goes out part by part, whatever the state: the parts
 //! that follow are staged before anything else. If its version has gone meanwhile the connection is closed.
 
