@@ -60,7 +60,7 @@ expect 'RSS, MiB' "$(rss)" $promise
 [ "$first" = 0 ] || expect 'RSS against round 3, MiB' "$(rss)" $((first + 4))
 for name in memcrsd_pins memcrsd_drafts; do expect $name "$(stat $name)" 0; done
 expect 'connections left' "$(stat curr_connections)" 2
-for name in extstore_io_errors badcrc_from_extstore memcrsd_flash_write_errors memcrsd_flash_read_errors; do
+for name in badcrc_from_extstore memcrsd_flash_write_errors memcrsd_flash_read_errors; do
     [ -z "$flash" ] || expect $name "$(stat $name)" 0
 done
 [ ! -s "$dir/log" ] || { echo "the server said:"; cat "$dir/log"; }
