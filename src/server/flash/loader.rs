@@ -1,15 +1,14 @@
 //! Reads of one ring: values that replies and commands lack.
 
 use super::Device;
+use super::beat::unless;
 use super::turn::Turns;
 use crate::engine::counters::RingCounters;
 use crate::engine::latency::Kind;
 use crate::limits::FLASH_READ_TIMEOUT;
 use crate::store::{Extent, Fault, Place, Source};
 use bytes::Bytes;
-use futures_util::future::{Either, select};
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 use uring::{AlignedBuffer, AlignedBuffers, Bell};
@@ -79,22 +78,14 @@ impl Loader {
             return Err(io::ErrorKind::TimedOut.into());
         };
         let (since, ours) = (Instant::now(), Arc::downgrade(&turn));
-        let mut read = pin!(file.read_range(&self.buffers, extent.offset, extent.bytes, turn));
-        loop {
-            let beat = pin!(self.bell.heard());
-            match select(read.as_mut(), beat).await {
-                Either::Left((result, _)) => {
-                    self.device.note_answer();
-                    let (buffer, record): (AlignedBuffer, _) = result?;
-                    return Ok(Bytes::from_owner(buffer).slice(record));
-                }
-                Either::Right(_) if since.elapsed() >= FLASH_READ_TIMEOUT => {
-                    self.turns.note_overdue(ours);
-                    self.device.note_silence(since);
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                Either::Right(_) => {}
-            }
-        }
+        let read = file.read_range(&self.buffers, extent.offset, extent.bytes, turn);
+        let Some(result) = unless(read, &self.bell, || since.elapsed() >= FLASH_READ_TIMEOUT).await else {
+            self.turns.note_overdue(ours);
+            self.device.note_silence(since);
+            return Err(io::ErrorKind::TimedOut.into());
+        };
+        self.device.note_answer();
+        let (buffer, record): (AlignedBuffer, _) = result?;
+        Ok(Bytes::from_owner(buffer).slice(record))
     }
 }

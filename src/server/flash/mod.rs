@@ -7,8 +7,10 @@
 //!
 //! A device that fails or is slow costs the values that are asked of it: a read that fails is a miss, a chunk that could not
 //! be written is lost, and who asked for nothing on flash does not notice. A read that takes too long is a miss as well: its
-//! buffer stays with the kernel, and counts among the reads on their way until that is done with it. All that fails is logged once a minute at most.
+//! buffer stays with the kernel, and counts among the reads on their way until that is done with it. All that fails is logged
+//! once a minute at most.
 
+mod beat;
 mod files;
 mod loader;
 mod seldom;

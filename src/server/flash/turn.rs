@@ -7,10 +7,9 @@
 //!
 //! So a device that has stopped answering holds as much memory as one that answers, and no more.
 
+use super::beat::unless;
 use crate::limits::{FLASH_READ_BYTES_MAX, FLASH_READS_MAX};
-use futures_util::future::{Either, select};
 use std::cell::RefCell;
-use std::pin::pin;
 use std::sync::{Arc, Weak};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uring::Bell;
@@ -51,16 +50,7 @@ impl Turns {
         if self.are_held_up(units) {
             return None;
         }
-        let mut turn = pin!(self.acquire(units));
-        loop {
-            // Before the others are looked at, so that no ring of the bell is missed.
-            let bell = pin!(bell.heard());
-            match select(turn.as_mut(), bell).await {
-                Either::Left((turn, _)) => return turn,
-                Either::Right(_) if self.are_held_up(units) => return None,
-                Either::Right(_) => {}
-            }
-        }
+        unless(self.acquire(units), bell, || self.are_held_up(units)).await.flatten()
     }
 
     async fn acquire(&self, units: usize) -> Option<Arc<Turn>> {

@@ -1,0 +1,23 @@
+//! Waiting that is reconsidered whenever a bell rings.
+
+use futures_util::future::{Either, select};
+use std::pin::pin;
+use uring::Bell;
+
+/// What `future` comes to, or `None` if `is_over` when `bell` rings: then it is dropped.
+pub(super) async fn unless<F: Future>(
+    future: F,
+    bell: &Bell,
+    mut is_over: impl FnMut() -> bool,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    loop {
+        // Before the future is looked at, so that no ring of the bell is missed.
+        let beat = pin!(bell.heard());
+        match select(future.as_mut(), beat).await {
+            Either::Left((output, _)) => return Some(output),
+            Either::Right(_) if is_over() => return None,
+            Either::Right(_) => {}
+        }
+    }
+}
