@@ -5,14 +5,12 @@
 //! command is refused, and from then on every such command immediately, on all rings, until it moves.
 
 use super::context::RingContext;
+use super::stall::{PAUSE_MAX, PAUSE_MIN};
 use crate::limits::STALL_MAX;
 use std::time::Duration;
 
 /// Checks of the slowest ring without a pause in between.
 const EAGER_CHECKS: u32 = 16;
-/// Pause between two later checks: the first, doubled each time up to the longest.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
-const PAUSE_MAX: Duration = Duration::from_millis(16);
 
 /// Waits until a command that has been stalled since `since`, by the ring's [`RunClock`](super::stall::RunClock), is worth a
 /// retry; false if it is to be refused.

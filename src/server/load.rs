@@ -5,22 +5,20 @@
 
 use super::context::RingContext;
 use super::room::{UNIT_BYTES, hold};
+use super::stall::{PAUSE_MAX, PAUSE_MIN};
 use crate::engine::Whereabouts;
 use crate::limits::{COPY_BYTES_MAX, RESERVATION_WAIT_MAX};
 use crate::output::Hole;
 use crate::store::{Fault, Place, Retry, Wanted};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Places at which a value is read that is moved away each time.
 const LOOKS_MAX: u32 = 4;
 /// Tries to bring a value back to memory that has been read.
 const PROMOTIONS_MAX: u32 = 64;
-/// Pause between two tries at anything, doubled up to the longest where it is room that is waited for.
-const PAUSE: Duration = Duration::from_millis(1);
-const PAUSE_MAX: Duration = Duration::from_millis(16);
 
 /// Units for a value; none if it is copied into its reply.
 fn units_for(hole: &Hole) -> u32 {
@@ -34,7 +32,7 @@ fn units_for(hole: &Hole) -> u32 {
 async fn take_room(ring: &RingContext, units: u32) -> Option<OwnedSemaphorePermit> {
     let units = units.min(ring.room.units_max());
     let since = Instant::now();
-    let mut pause = PAUSE;
+    let mut pause = PAUSE_MIN;
     loop {
         let room = ring.room.try_take(units);
         if room.is_some() || since.elapsed() >= RESERVATION_WAIT_MAX || ring.is_stopping() {
@@ -119,7 +117,7 @@ pub(super) async fn load_wanted(ring: &RingContext, wanted: Option<Box<Wanted>>)
         match promoted {
             Ok(()) => return,
             Err(Retry::Soon) => uring::yield_now().await,
-            Err(_) => uring::sleep(PAUSE).await,
+            Err(_) => uring::sleep(PAUSE_MIN).await,
         }
     }
 }

@@ -31,8 +31,12 @@ impl Stalls {
     }
 }
 
+/// Pause between two looks of whoever waits: the first, longer each time up to the longest.
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(1);
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(16);
+
 /// The longest time between two readings of a [`RunClock`] that it counts: twice the longest pause of whoever waits by it.
-const GAP_MAX: Duration = Duration::from_millis(32);
+const GAP_MAX: Duration = PAUSE_MAX.saturating_mul(2);
 
 /// A clock of one ring that those who wait read at every step; it stands still while the ring does not run.
 #[derive(Debug)]

@@ -5,14 +5,10 @@ use super::Connection;
 use crate::server::backoff::wait_for_rings;
 use crate::server::context::{CloseReason, Phase};
 use crate::server::load::load_wanted;
+use crate::server::stall::{PAUSE_MAX, PAUSE_MIN};
 use crate::session::Next;
 use std::time::Duration;
 use uring::Stream;
-
-/// How long a connection waits before it tries again what others have to make possible: as long again as it has waited,
-/// but no less and no more than this.
-const WAIT_MIN: Duration = Duration::from_millis(1);
-const WAIT_MAX: Duration = Duration::from_millis(16);
 
 impl Connection {
     /// Lets others do what `next` needs before the command at hand can go on. `stalled_since` is on the clock of the ring (`run_clock`).
@@ -36,12 +32,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets time pass in which others may give back the memory that a value needs.
+    /// Lets time pass in which others may give back the memory that a value needs: as long again as it has waited, within bounds.
     async fn wait_for_memory(&mut self) {
         // It is not the client that makes others wait.
         self.entry.end_receiving();
         let since = self.ring.run_clock.now();
-        uring::sleep(self.session.waited().clamp(WAIT_MIN, WAIT_MAX)).await;
+        uring::sleep(self.session.waited().clamp(PAUSE_MIN, PAUSE_MAX)).await;
         self.session.note_waited(self.ring.run_clock.since(since));
     }
 
