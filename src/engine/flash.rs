@@ -62,18 +62,15 @@ impl Report<'_> {
     /// The part of `stats` that is about the tier itself, if there is one.
     pub(super) fn flash(&self, to: &mut Writer<'_, '_>) {
         let Some(totals) = self.store.flash_totals() else { return };
-        to.put("extstore_memory_pressure", format_args!("{:.2}", self.memory_pressure()));
+        to.put("extstore_memory_pressure", format_args!("{:.2}", self.memory_pressure(&totals)));
         for (name, value) in named(&totals) {
             to.put(format_args!("extstore_{name}"), value);
         }
     }
 
     /// Percent of the memory limit that items take which are too small for flash, stubs among them.
-    fn memory_pressure(&self) -> f64 {
-        let bytes_min = self.store.flash().map_or(0, |flash| flash.item_bytes_min());
-        let small = usize::from(self.shared.classes.of(bytes_min));
-        let bytes: u64 = self.store.class_totals().iter().take(small).map(|class| class.bytes).sum();
-        100.0 * bytes as f64 / self.store.memory_limit().max(1) as f64
+    fn memory_pressure(&self, totals: &FlashTotals) -> f64 {
+        100.0 * totals.short_bytes as f64 / self.store.memory_limit().max(1) as f64
     }
 
     /// `stats extstore`: the next `most` pages from the number `from` on; the number to go on with, if there may be more. All

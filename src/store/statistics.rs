@@ -63,12 +63,17 @@ impl Store {
         }
     }
 
-    /// What it holds and has done; `None` without one.
+    /// What the flash tier holds and has done; `None` without one.
     pub fn flash_totals(&self) -> Option<FlashTotals> {
-        self.segments.lock().flash.as_ref().map(Books::totals)
+        let segments = self.segments.lock();
+        let totals = |books: &Books| FlashTotals {
+            short_bytes: segments.short_bytes(books.flash()),
+            ..books.totals()
+        };
+        segments.flash.as_ref().map(totals)
     }
 
-    /// The next `most` pages of it from the number `from` on.
+    /// The next `most` pages of the flash tier from the number `from` on.
     pub fn flash_pages(&self, from: u64, most: usize) -> Vec<FlashPage> {
         self.segments.lock().flash.as_ref().map_or_else(Vec::new, |books| books.pages(from, most))
     }

@@ -59,7 +59,7 @@ impl WriteTxn<'_> {
     pub(super) fn may_stow(&self, item: &Item<'_>) -> bool {
         let Some(flash) = self.tier() else { return false };
         let (_, bytes) = self.segments.class_of(item);
-        bytes >= flash.item_bytes_min() && !item.is_stub() && !item.expired(self.now)
+        flash.takes(bytes) && !item.is_stub() && !item.expired(self.now)
     }
 
     /// A place in the open chunk with this value in it.

@@ -349,7 +349,7 @@ impl<'t> WriteTxn<'t> {
 
     /// True for an item of `bytes` that cannot go to flash.
     fn is_short(&self, bytes: u64) -> bool {
-        self.tier().is_some_and(|flash| bytes < flash.item_bytes_min())
+        self.tier().is_some_and(|flash| !flash.takes(bytes))
     }
 
     /// Rule 5.

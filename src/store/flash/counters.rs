@@ -71,6 +71,8 @@ pub struct FlashTotals {
     pub bytes_fragmented: u64,
     /// Bytes of all pages.
     pub limit_maxbytes: u64,
+    /// Bytes of the items in memory that are too short for flash, stubs among them.
+    pub short_bytes: u64,
     /// Chunks and chunk reads that wait for the device.
     pub io_queue: u64,
     /// Values that were written once more because they had been read.

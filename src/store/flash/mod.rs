@@ -207,6 +207,11 @@ impl Flash {
         get(&self.item_bytes_min)
     }
 
+    /// True if items of `bytes` are long enough to be moved.
+    pub(super) fn takes(&self, bytes: u64) -> bool {
+        bytes >= self.item_bytes_min()
+    }
+
     /// Sets [`FlashOptions::item_bytes_min`].
     pub fn set_item_bytes_min(&self, bytes: u64) {
         self.item_bytes_min.store(bytes, Ordering::Relaxed);

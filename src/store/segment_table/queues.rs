@@ -5,7 +5,7 @@ use super::table::SegmentTable;
 use super::unit::{EvictionUnit, LINES, Line, Queue, State};
 use crate::clock::Timestamp;
 use crate::store::arena::Arena;
-use crate::store::flash::Books;
+use crate::store::flash::{Books, Flash};
 
 /// Share of the limit that small is held to: one part in this many.
 const SMALL_PART: u64 = 10;
@@ -81,9 +81,14 @@ impl SegmentTable {
     /// evicted first: those can move to flash, while short ones can only be dropped.
     pub(in crate::store) fn has_few_short_items(&self) -> bool {
         let Some(flash) = self.flash.as_ref().map(Books::flash) else { return false };
-        let short = usize::from(self.classes.of(flash.item_bytes_min()));
-        let short_bytes: u64 = self.class_totals.iter().take(short).map(|class| class.bytes).sum();
+        let short_bytes = self.short_bytes(flash);
         !flash.is_out_of_use() && short_bytes + self.index_bytes <= self.limit / SHORT_PART
+    }
+
+    /// Bytes of the items that are too short for `flash`, stubs among them.
+    pub(in crate::store) fn short_bytes(&self, flash: &Flash) -> u64 {
+        let short = usize::from(self.classes.of(flash.item_bytes_min()));
+        self.class_totals.iter().take(short).map(|class| class.bytes).sum()
     }
 
     /// Takes the oldest unit of `line` out of its queue. Units that values are being sent from or received into are passed over,
