@@ -145,9 +145,13 @@ def is_placed_as_by_memcached(way, name, nodes, keys):
 
 
 class Reader(threading.Thread):
-    """Reads one large value over and over, `DEPTH` requests in flight, on a new connection when one ends."""
+    """Reads one large value over and over, `DEPTH` requests in flight, on a new connection when one ends.
 
-    DEPTH = 64
+    What is in flight when a server stops has half a second to arrive. Most of it must fit into the sockets' buffers, so
+    that a machine too slow to read it in that time does not make a reply end early.
+    """
+
+    DEPTH = 8
     VALUE = bytes(range(256)) * 1000
     REPLY = b"VALUE large 0 %d\r\n%s\r\nEND\r\n" % (len(VALUE), VALUE)
 
@@ -242,7 +246,7 @@ with fleet(*KINDS["memcached"]) as nodes, nutcracker(directory.name, nodes) as p
             until("other answers are read", lambda: reader.others > 20)
             home.start("memcrsd")
             hits = reader.hits
-            
+
             def is_back():
                 attempt(lambda: keys.client().set("large", Reader.VALUE), OSError, MemcacheError)
                 return reader.hits > hits + 20
