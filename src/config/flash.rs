@@ -4,95 +4,16 @@
 //! of checks are memcached's, where memcached does not crash or wrap.
 
 use super::number::atoi;
+use super::parts::{Ext, Flash, FlashPath};
+use super::request::{EX_BAD_VALUE, EX_USAGE, StartupError};
 use super::suboption::{bad, bytes, number, ratio};
-use super::{Config, EX_BAD_VALUE, EX_USAGE, StartupError};
+use super::values::Config;
 use crate::limits::{FLASH_CHUNK_BYTES_MAX, FLASH_PAGES_MAX};
 
 /// Both are multiples of this; memcached aligns to the erase blocks of flash. Source: its extstore.c.
 const ALIGNMENT_BYTES: u64 = 2 << 20;
 /// What a path may be reserved for in memcached.
 const BUCKETS: [&str; 6] = ["default", "compact", "lowttl", "chunked", "coldcompact", "old"];
-
-/// `-o ext_*` but for the paths, as `stats settings` shows them. What is not in [`Flash`] has no effect.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ext {
-    /// Unit of allocation and eviction, bytes.
-    pub page_bytes: u32,
-    /// Unit of writing, bytes.
-    pub wbuf_bytes: u32,
-    /// Items of more than about this many bytes go to flash.
-    pub item_size: u32,
-    /// Idle seconds after which an item goes to flash without need; `u32::MAX` = never.
-    pub item_age: u32,
-    /// Shown only, seconds.
-    pub low_ttl: u32,
-    /// 0: values that are read often stay on flash.
-    pub recache_rate: u32,
-    /// Shown only, pages; `None` = by the size of the paths.
-    pub compact_under: Option<u32>,
-    /// Shown only, pages; `None` = by the size of the paths.
-    pub drop_under: Option<u32>,
-    /// Shown only, microseconds.
-    pub max_sleep: u32,
-    /// Shown only.
-    pub max_frag: f64,
-    /// Shown only.
-    pub drop_unread: bool,
-    /// Shown only.
-    pub slab_automove_freeratio: f64,
-}
-
-impl Default for Ext {
-    fn default() -> Self {
-        Self {
-            page_bytes: 64 << 20,
-            wbuf_bytes: 4 << 20,
-            item_size: 512,
-            item_age: u32::MAX,
-            low_ttl: 0,
-            recache_rate: 2000,
-            compact_under: None,
-            drop_under: None,
-            max_sleep: 1_000_000,
-            max_frag: 0.8,
-            drop_unread: false,
-            slab_automove_freeratio: 0.01,
-        }
-    }
-}
-
-/// A file of the flash tier.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlashPath {
-    /// The file.
-    pub path: String,
-    /// Its size: whole pages, bytes.
-    pub bytes: u64,
-}
-
-/// The flash tier as it is set up: valid, and at least one page in every path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flash {
-    /// The files, in the order given.
-    pub paths: Vec<FlashPath>,
-    /// Unit of allocation and eviction, bytes: a multiple of `wbuf_bytes`.
-    pub page_bytes: u64,
-    /// Unit of writing, bytes; no item is longer.
-    pub wbuf_bytes: u64,
-    /// See [`Ext::item_size`].
-    pub item_size: u32,
-    /// See [`Ext::item_age`].
-    pub item_age: u32,
-    /// See [`Ext::recache_rate`].
-    pub recache_rate: u32,
-}
-
-impl Flash {
-    /// Pages of all paths.
-    pub fn pages(&self) -> u64 {
-        self.paths.iter().map(|path| path.bytes / self.page_bytes).sum()
-    }
-}
 
 /// Applies `name` if it is an option of the flash tier; returns whether it was.
 pub(super) fn apply(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {

@@ -3,61 +3,11 @@
 //! An element is `[notls:|btls:|mtls:][proto[NAME]:][tag[NAME]:|tag_NAME_:]HOST[:PORT]`; HOST is a name, an IPv4
 //! address, `[IPv6]`, a bare IPv6 address (then without a port), or `*`. No sockets are created here.
 
-use super::{Config, EX_OSERR, Protocol, StartupError};
+use super::parts::{Endpoint, ListenSpec, ListenTls, Protocol};
+use super::request::{EX_OSERR, StartupError};
+use super::values::Config;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
-
-/// A requested listener; its name may resolve to several addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenSpec {
-    /// Its address.
-    pub endpoint: Endpoint,
-    /// Its protocol; `-B` unless the element overrides it.
-    pub protocol: Protocol,
-    /// Its TLS mode.
-    pub tls: ListenTls,
-    /// Its name in `stats conns`, 1 to 8 bytes.
-    pub tag: Option<String>,
-}
-
-/// The address of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// A TCP port. Port 0 = any free one; host `None` = all addresses, IPv4 and IPv6.
-    Tcp {
-        /// Name or address.
-        host: Option<String>,
-        /// Port.
-        port: u16,
-    },
-    /// A UDP port, likewise.
-    Udp {
-        /// Name or address.
-        host: Option<String>,
-        /// Port.
-        port: u16,
-    },
-    /// A stream socket in the file system.
-    Unix {
-        /// Its path; a stale socket there is replaced.
-        path: String,
-        /// Its permissions (-a).
-        mode: u32,
-    },
-}
-
-/// TLS mode of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenTls {
-    /// Plain.
-    Off,
-    /// TLS; client certificates by `-o ssl_verify_mode`.
-    On,
-    /// TLS without client certificates (`btls:`).
-    Basic,
-    /// TLS with required client certificates (`mtls:`).
-    Mutual,
-}
 
 impl Endpoint {
     /// The addresses to bind. Resolution may block on a name server, so call this before any ring runs.

@@ -5,6 +5,9 @@
 //!         (help: the table of options)     (number: C's numbers)     (extended: -o; flash: ext_*; listen: -l)  settings ─► `stats settings`
 //! ```
 //!
+//! Imports point one way: `parts` (types of settings) below `values` (the settings) below `request` (what comes in and goes
+//! out) below those that read words.
+//!
 //! Meaning, defaults, messages and exit statuses are those of memcached 1.6.45. Everything here is pure: the machine and
 //! the environment come in as [`Environment`], an error goes out as lines and a status.
 //!
@@ -19,6 +22,7 @@ mod help;
 mod listen;
 mod number;
 mod options;
+mod parts;
 mod request;
 mod settings;
 mod suboption;
@@ -27,15 +31,16 @@ mod tests;
 mod validate;
 mod values;
 
-pub use flash::{Ext, Flash, FlashPath};
 pub use help::{MEMCACHED_VERSION, OWN_VERSION};
-pub use listen::{Endpoint, ListenSpec, ListenTls, without_brackets};
+pub use listen::without_brackets;
+pub use parts::{
+    Endpoint, Ext, Flash, FlashPath, IoEngine, ListenSpec, ListenTls, ProbeTarget, Protocol, Tls, VerifyMode,
+};
 pub use request::{
-    EX_BAD_VALUE, EX_NOUSER, EX_OSERR, EX_USAGE, Environment, HAS_TLS, Probe, ProbeTarget, Request,
-    StartupError,
+    EX_BAD_VALUE, EX_NOUSER, EX_OSERR, EX_USAGE, Environment, HAS_TLS, Probe, Request, StartupError,
 };
 pub use settings::{RuntimeSettings, settings};
-pub use values::{Config, IoEngine, Protocol, Tls, VerifyMode};
+pub use values::Config;
 
 use argh::FromArgs as _;
 use std::ffi::OsString;

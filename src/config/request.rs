@@ -1,5 +1,6 @@
 //! What goes into reading a command line and what comes out of it: the environment, the request, or a refusal.
 
+use super::parts::ProbeTarget;
 use super::values::Config;
 use std::time::Duration;
 
@@ -52,30 +53,6 @@ pub struct Probe {
     pub target: ProbeTarget,
     /// Time limit for the whole check.
     pub timeout: Duration,
-}
-
-/// Address of another server: to check, or to copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeTarget {
-    /// A TCP port.
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// The path of a UNIX socket.
-    Unix(String),
-}
-
-impl std::fmt::Display for ProbeTarget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => f.write_str(path),
-        }
-    }
 }
 
 /// Why the server does not start: lines for standard error, and the exit status.

@@ -1,7 +1,7 @@
 //! The values of the names that `-o` takes.
 
 use super::number::{exact, exact_float, exact_signed};
-use super::{EX_BAD_VALUE, StartupError};
+use super::request::{EX_BAD_VALUE, StartupError};
 
 pub(super) fn bad<T>(line: impl Into<String>) -> Result<T, StartupError> {
     Err(StartupError::new(EX_BAD_VALUE, line))

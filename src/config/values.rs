@@ -2,81 +2,10 @@
 //!
 //! It is plain data. What a value may be is checked where it is read (`validate`, `extended`, `flash`, `listen`).
 
-use super::flash::{Ext, Flash, FlashPath};
-use super::listen::{self, ListenSpec};
-use super::request::ProbeTarget;
+use super::parts::{
+    Endpoint, Ext, Flash, FlashPath, IoEngine, ListenSpec, ListenTls, ProbeTarget, Protocol, Tls,
+};
 use crate::limits::COPY_RATE;
-
-/// Which protocol a listener speaks (-B).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// Detected from the first byte of each connection.
-    Auto,
-    /// Text and meta commands.
-    Ascii,
-    /// Binary packets.
-    Binary,
-}
-
-/// I/O engine (--io-engine).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoEngine {
-    /// io_uring if it is allowed, otherwise epoll.
-    Auto,
-    /// io_uring; startup fails without it.
-    Uring,
-    /// epoll.
-    Epoll,
-}
-
-impl IoEngine {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Uring => "uring",
-            Self::Epoll => "epoll",
-        }
-    }
-}
-
-/// Client certificates that a TLS listener asks for (`-o ssl_verify_mode`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerifyMode {
-    /// None.
-    None,
-    /// Optional.
-    Request,
-    /// Required.
-    Require,
-    /// Required, at the first handshake only.
-    Once,
-}
-
-/// TLS settings; they apply with `-Z`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificate chain file, PEM.
-    pub chain_cert: Option<String>,
-    /// Key file, if the key is not in the chain file.
-    pub key: Option<String>,
-    /// File of the CAs that sign client certificates, PEM.
-    pub ca_cert: Option<String>,
-    /// OpenSSL's cipher list.
-    pub ciphers: Option<String>,
-    /// Client certificates.
-    pub verify_mode: VerifyMode,
-    /// OpenSSL's number of the key's format; 1 is PEM.
-    pub keyformat: u32,
-    /// Output buffer of one connection, bytes.
-    pub wbuf_bytes: u32,
-    /// Clients may resume sessions.
-    pub session_cache: bool,
-    /// The kernel may encrypt.
-    pub kernel_tls: bool,
-    /// Oldest protocol accepted: 0 to 3 for TLS 1.0 to 1.3.
-    pub min_version: u32,
-}
 
 /// The server's settings, under memcached's names in `stats settings` where it has one.
 #[derive(Clone, Debug, PartialEq)]
@@ -240,7 +169,7 @@ pub struct Config {
 impl Default for Config {
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn default() -> Self {
-        let mut config = Self {
+        Self {
             maxbytes: 64 << 20,
             maxconns: 1024,
             tcpport: Some(11211),
@@ -248,7 +177,12 @@ impl Default for Config {
             inter: None,
             socketpath: None,
             access: 0o700,
-            listen: Vec::new(),
+            listen: vec![ListenSpec {
+                endpoint: Endpoint::Tcp { host: None, port: 11211 },
+                protocol: Protocol::Auto,
+                tls: ListenTls::Off,
+                tag: None,
+            }],
             num_threads_per_udp: 4,
             verbosity: 0,
             evictions: true,
@@ -318,25 +252,6 @@ impl Default for Config {
             memory_file: None,
             port_file: None,
             warnings: Vec::new(),
-        };
-        config.listen = listen::specs(&config).expect("the default address parses");
-        config
-    }
-}
-
-impl Default for Tls {
-    fn default() -> Self {
-        Self {
-            chain_cert: None,
-            key: None,
-            ca_cert: None,
-            ciphers: None,
-            verify_mode: VerifyMode::None,
-            keyformat: 1,
-            wbuf_bytes: 16 << 10,
-            session_cache: false,
-            kernel_tls: false,
-            min_version: 2,
         }
     }
 }

@@ -81,6 +81,7 @@ fn listeners_follow_from_the_settings() {
     assert_eq!(endpoints(&["-U", "9", "-p", "8"]), [tcp(None, 8), udp]);
     let unix = Endpoint::Unix { path: "/tmp/s".to_owned(), mode: 0o700 };
     assert_eq!(endpoints(&["-s", "/tmp/s", "-U", "9"]), [unix]);
+    assert_eq!(config(&[]).listen, Config::default().listen);
     let listen = &config(&["-B", "binary", "-l", "proto[ascii]:tag[x]:h"]).listen[0];
     assert_eq!((listen.protocol, listen.tag.as_deref()), (Protocol::Ascii, Some("x")));
     assert_eq!(config(&["-S"]).listen[0].protocol, Protocol::Binary);
