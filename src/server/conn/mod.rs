@@ -14,6 +14,7 @@
 
 mod lend;
 mod listing;
+mod records;
 mod tls;
 mod waits;
 mod watch;
@@ -301,7 +302,7 @@ impl Connection {
         self.entry.awaits_send.set(true);
         let result = if let Some(channel) = &mut self.channel {
             // Boxed, as all that is for encrypted connections alone: it would make every connection larger.
-            let result = Box::pin(tls::send(&self.entry.stream, channel, &self.out)).await;
+            let result = Box::pin(records::send(&self.entry.stream, channel, &self.out)).await;
             self.out.clear();
             result
         } else if self.out.is_flat() {

@@ -9,14 +9,10 @@
 //! as every read does, and only its arithmetic (0.1 ms) holds up the ring.
 
 use super::Connection;
-use crate::output::Output;
+use super::records::flush;
 use crate::server::context::CloseReason;
-use crate::tls::{Channel, Ended};
-use std::io;
-use uring::{Buffer, Stream};
-
-/// Bytes that are encrypted and sent at a time: what it takes (20 µs) is how long others of the ring wait.
-const SEAL_BYTES: usize = 64 * 1024;
+use crate::tls::Ended;
+use uring::Buffer;
 
 impl Connection {
     /// What `buffer` has received, decrypted and served.
@@ -61,33 +57,4 @@ impl Connection {
             let _ = flush(&self.entry.stream, channel).await;
         }
     }
-}
-
-/// Encrypts and sends all of `out`.
-pub(super) async fn send(stream: &Stream, channel: &mut Channel, out: &Output) -> io::Result<()> {
-    for piece in out.pieces() {
-        seal(stream, channel, piece).await?;
-    }
-    flush(stream, channel).await
-}
-
-/// Encrypts `bytes`, and sends whenever there is enough.
-async fn seal(stream: &Stream, channel: &mut Channel, bytes: &[u8]) -> io::Result<()> {
-    for piece in bytes.chunks(SEAL_BYTES) {
-        channel.seal(piece).map_err(io::Error::other)?;
-        if channel.outgoing_bytes() >= SEAL_BYTES {
-            flush(stream, channel).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Sends what is outgoing.
-async fn flush(stream: &Stream, channel: &mut Channel) -> io::Result<()> {
-    if channel.outgoing_bytes() == 0 {
-        return Ok(());
-    }
-    let (result, sent) = stream.send(channel.take_outgoing()).await;
-    channel.reuse(sent);
-    result
 }

@@ -12,7 +12,6 @@ use super::{code, files, is_test, without_tests};
 const CIRCLES: &[(&str, &[&str])] = &[
     ("src/engine", &["copy_progress", "mod", "observe", "shared", "stats"]),
     ("src/fuzzing", &["flash", "mod"]),
-    ("src/server/conn", &["mod", "tls"]),
     ("src/session", &["admin", "body", "dump", "list", "lookahead", "mod", "stats", "text"]),
     ("uring/src/completion/driver", &["audit", "mod"]),
 ];
