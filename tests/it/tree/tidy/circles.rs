@@ -13,7 +13,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
     ("src/engine", &["copy_progress", "mod", "observe", "shared", "stats"]),
     ("src/fuzzing", &["flash", "mod"]),
     ("src/session", &["admin", "body", "dump", "list", "lookahead", "mod", "stats", "text"]),
-    ("uring/src/completion/driver", &["audit", "mod"]),
 ];
 
 /// Imports between the modules of one folder, from importer to imported.

@@ -1,9 +1,12 @@
 //! Debug builds check before each sleep of the ring that no task waits that could run. A lost wake would otherwise show as a
 //! delay until the next timer, if at all; here it fails the test that lost it.
 
-use super::Driver;
 use crate::completion::connection::Connection;
+use crate::completion::resources::Resources;
+use crate::completion::timers::Timers;
+use slab::Slab;
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Connections checked before each sleep, in rotation.
@@ -17,44 +20,45 @@ pub(super) struct Audit {
     next: Cell<usize>,
 }
 
-impl Driver {
-    /// The ring is about to submit what is queued and wait for `want` completions.
+impl Audit {
+    /// The ring is about to submit what is queued and sleep until a completion.
     ///
     /// # Panics
     /// Some task could run.
-    pub(super) fn audit_before(&self, want: u32) {
-        if want == 0 {
-            return;
-        }
-        assert!(self.resources.queue.has_room(), "entries wait for room in the queue");
-        assert!(self.timers.is_armed(), "no operation ends the earliest sleep");
-        self.some_connections(|connection| {
-            if let Some(why) = connection.could_go_on(self.resources.setup.get().silent_sends) {
+    pub(super) fn before_sleep(
+        &self,
+        resources: &Resources,
+        timers: &Timers,
+        connections: &Slab<Rc<Connection>>,
+    ) {
+        assert!(resources.queue.has_room(), "entries wait for room in the queue");
+        assert!(timers.is_armed(), "no operation ends the earliest sleep");
+        self.some(connections, |connection| {
+            if let Some(why) = connection.could_go_on(resources.setup.get().silent_sends) {
                 panic!("a connection waits and could go on: {why}: {connection:?}");
             }
         });
     }
 
-    /// The wait ended by its timeout: no socket may have bytes that its receive missed.
+    /// The sleep ended by its timeout: no socket may have bytes that its receive missed.
     ///
     /// # Panics
     /// One has.
-    pub(super) fn audit_after_time(&self) {
-        self.some_connections(|connection| {
+    pub(super) fn after_timeout(&self, resources: &Resources, connections: &Slab<Rc<Connection>>) {
+        self.some(connections, |connection| {
             if connection.is_deaf() {
                 std::thread::sleep(ARRIVAL);
                 assert!(
-                    !connection.is_deaf() || self.resources.queue.has_completions(),
+                    !connection.is_deaf() || resources.queue.has_completions(),
                     "bytes have come and no receive has completed: {connection:?}"
                 );
             }
         });
     }
 
-    fn some_connections(&self, check: impl Fn(&Connection)) {
-        let connections = self.connections.borrow();
-        let (from, end) = (self.audit.next.get(), connections.capacity());
+    fn some(&self, connections: &Slab<Rc<Connection>>, check: impl Fn(&Connection)) {
+        let (from, end) = (self.next.get(), connections.capacity());
         (from..end).take(AT_A_TIME).filter_map(|index| connections.get(index)).for_each(|one| check(one));
-        self.audit.next.set(if from + AT_A_TIME < end { from + AT_A_TIME } else { 0 });
+        self.next.set(if from + AT_A_TIME < end { from + AT_A_TIME } else { 0 });
     }
 }

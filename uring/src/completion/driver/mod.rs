@@ -116,7 +116,9 @@ impl Driver {
                 && self.resources.queue.has_room();
             let want = u32::from(self.doorbell.may_sleep() && may_sleep);
             #[cfg(debug_assertions)]
-            self.audit_before(want);
+            if want > 0 {
+                self.audit.before_sleep(&self.resources, &self.timers, &self.connections.borrow());
+            }
             let refused = self.resources.queue.enter_kernel(want, EnterFlags::GETEVENTS).err();
             // Before dispatch, which may queue more.
             let is_settled = self.resources.queue.is_settled();
@@ -125,7 +127,7 @@ impl Driver {
             (has_woken, count) = self.dispatch();
             #[cfg(debug_assertions)]
             if want > 0 && count == 1 && !has_woken && self.timers.has_rung() {
-                self.audit_after_time();
+                self.audit.after_timeout(&self.resources, &self.connections.borrow());
             }
             if has_rung && let Some(main) = self.main.get() {
                 main.wake_by_ref();
