@@ -12,14 +12,14 @@ use crate::harness::{Client, Server, wait_until};
 const MIB: usize = 1 << 20;
 
 /// Closes a connection with a reset.
-fn reset(client: Client) {
+pub(super) fn reset(client: Client) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     socket::setsockopt(&client.stream, sockopt::Linger, &linger).unwrap();
     drop(client);
 }
 
 /// The server still answers, promptly.
-fn is_well(server: &Server) {
+pub(super) fn is_well(server: &Server) {
     let start = Instant::now();
     let mut client = server.connect();
     client.set("well", "yes");

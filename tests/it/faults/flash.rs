@@ -15,8 +15,8 @@ use crate::harness::{Client, Dialect, Server, TempDir, command, dialect, program
 pub(super) const READ: Operation = Operation::read_file();
 
 /// More than fits in memory, and of several pages each.
-const KEYS: usize = 2500;
-const VALUE_BYTES: usize = 9000;
+pub(super) const KEYS: usize = 2500;
+pub(super) const VALUE_BYTES: usize = 9000;
 
 /// A server of which most values are on flash.
 pub(super) struct Tiered {
@@ -58,7 +58,7 @@ pub(super) fn value(number: usize) -> String {
 }
 
 /// How many keys have their values; those of the others are missing.
-fn right(client: &mut Client) -> usize {
+pub(super) fn right(client: &mut Client) -> usize {
     (0..KEYS)
         .filter(|&number| match client.get(&format!("key-{number}")) {
             Some(found) => {

@@ -10,5 +10,6 @@ mod injector;
 pub(crate) mod kernel;
 mod memory;
 mod stops;
+mod tier;
 mod uploads;
 mod watchdog;
