@@ -1,4 +1,6 @@
-//! `stats detail`: counts by key prefix, while they are enabled, and the lines that list them.
+//! `stats detail`: counts by key prefix, while they are enabled. How they are written is the protocol's.
+//!
+//! Imports no other module of the engine.
 
 use crate::escape;
 use crate::limits::PREFIXES_MAX;
@@ -6,15 +8,20 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    gets: u64,
-    hits: u64,
-    sets: u64,
-    deletes: u64,
+/// How often keys with a prefix were used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrefixCounts {
+    /// Lookups.
+    pub gets: u64,
+    /// Lookups that found something.
+    pub hits: u64,
+    /// Stores.
+    pub sets: u64,
+    /// Deletes.
+    pub deletes: u64,
 }
 
-impl Counts {
+impl PrefixCounts {
     fn add(&mut self, used: Use) {
         match used {
             Use::Get(hit) => {
@@ -43,7 +50,7 @@ pub enum Use {
 /// Only prefixes that are words of a line, so that none can forge a line of the list.
 #[derive(Debug, Default)]
 pub struct Prefixes {
-    counts: Mutex<BTreeMap<Box<[u8]>, Counts>>,
+    counts: Mutex<BTreeMap<Box<[u8]>, PrefixCounts>>,
 }
 
 impl Prefixes {
@@ -66,17 +73,19 @@ impl Prefixes {
         drop(all);
     }
 
-    /// Appends the lines of the next prefixes after `after`, at most `most`; returns the last one if there may be more.
-    pub fn dump(&self, after: Option<&[u8]>, most: usize, out: &mut Vec<u8>) -> Option<Box<[u8]>> {
+    /// Shows the next prefixes after `after` in order, at most `most`; returns the last one if there may be more.
+    pub fn slice(
+        &self,
+        after: Option<&[u8]>,
+        most: usize,
+        mut show: impl FnMut(&[u8], PrefixCounts),
+    ) -> Option<Box<[u8]>> {
         let all = self.counts.lock();
         let from = after.map_or(Unbounded, Excluded);
         let mut last = None;
         let mut count = 0;
         for (prefix, counts) in all.range::<[u8], _>((from, Unbounded)).take(most) {
-            let Counts { gets, hits, sets, deletes } = counts;
-            out.extend_from_slice(b"PREFIX ");
-            out.extend_from_slice(prefix);
-            out.extend_from_slice(format!(" get {gets} hit {hits} set {sets} del {deletes}\r\n").as_bytes());
+            show(prefix, *counts);
             last = Some(prefix);
             count += 1;
         }
@@ -88,13 +97,16 @@ impl Prefixes {
 mod tests {
     use super::*;
 
-    fn dump(prefixes: &Prefixes, most: usize) -> String {
-        let mut out = Vec::new();
-        let mut after = prefixes.dump(None, most, &mut out);
+    /// All prefixes with their counts, `most` at a time.
+    fn all(prefixes: &Prefixes, most: usize) -> Vec<(String, PrefixCounts)> {
+        let mut shown = Vec::new();
+        let mut show =
+            |prefix: &[u8], counts| shown.push((str::from_utf8(prefix).expect("text").to_owned(), counts));
+        let mut after = prefixes.slice(None, most, &mut show);
         while let Some(last) = after {
-            after = prefixes.dump(Some(&last), most, &mut out);
+            after = prefixes.slice(Some(&last), most, &mut show);
         }
-        String::from_utf8(out).expect("text")
+        shown
     }
 
     /// Keys with new prefixes took memory without end: 300,000 of them 68 MB.
@@ -105,16 +117,18 @@ mod tests {
             prefixes.count(format!("p{number}:key").as_bytes(), b':', Use::Set);
         }
         prefixes.count(b"p0:key", b':', Use::Get(true));
-        let last = format!("p{}:key", PREFIXES_MAX - 1);
-        prefixes.count(last.as_bytes(), b':', Use::Delete);
-        let all = dump(&prefixes, 100);
-        assert_eq!(all.lines().count(), PREFIXES_MAX);
-        assert!(all.contains("PREFIX p0 get 1 hit 1 set 1 del 0\r\n"));
-        assert!(all.contains(&format!("PREFIX p{} get 0 hit 0 set 1 del 1\r\n", PREFIXES_MAX - 1)));
-        assert!(!all.contains(&format!("PREFIX p{PREFIXES_MAX} ")));
+        let last = format!("p{}", PREFIXES_MAX - 1);
+        prefixes.count(format!("{last}:key").as_bytes(), b':', Use::Delete);
+        let all_of_them = all(&prefixes, 100);
+        assert_eq!(all_of_them.len(), PREFIXES_MAX);
+        let set = PrefixCounts { sets: 1, ..PrefixCounts::default() };
+        assert!(all_of_them.contains(&("p0".to_owned(), PrefixCounts { gets: 1, hits: 1, ..set })));
+        assert!(all_of_them.contains(&(last, PrefixCounts { deletes: 1, ..set })));
+        let beyond = format!("p{PREFIXES_MAX}");
+        assert!(all_of_them.iter().all(|(prefix, _)| *prefix != beyond));
         prefixes.reset();
         prefixes.count(b"new:key", b':', Use::Set);
-        assert_eq!(dump(&prefixes, 1), "PREFIX new get 0 hit 0 set 1 del 0\r\n");
+        assert_eq!(all(&prefixes, 1), [("new".to_owned(), set)]);
     }
 
     #[test]
@@ -123,10 +137,10 @@ mod tests {
         for key in ["b:1", "a:1", ":none", "no prefix", "x y:1", "l\nf:1", "c:1"] {
             prefixes.count(key.as_bytes(), b':', Use::Set);
         }
-        let counts = "get 0 hit 0 set 1 del 0\r\n";
-        let expected = format!("PREFIX  {counts}PREFIX a {counts}PREFIX b {counts}PREFIX c {counts}");
+        let set = PrefixCounts { sets: 1, ..PrefixCounts::default() };
+        let expected = ["", "a", "b", "c"].map(|prefix| (prefix.to_owned(), set));
         for most in 1..6 {
-            assert_eq!(dump(&prefixes, most), expected);
+            assert_eq!(all(&prefixes, most), expected);
         }
     }
 }

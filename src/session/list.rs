@@ -1,6 +1,8 @@
 //! Long lists, in slices: prefixes, connections, sizes, pages on flash.
 
 use super::{InputBatch, Next, Session, State, Step};
+use crate::engine::Shared;
+use crate::engine::prefixes::PrefixCounts;
 use crate::limits::CACHEDUMP_BYTES_MAX;
 use crate::proto::binary::{self, Echo};
 use crate::proto::text::reply;
@@ -59,11 +61,11 @@ impl List {
         let out = &mut feed.out.staged;
         match self {
             Self::Prefixes(after) => {
-                *after = feed.executor.shared().prefixes.dump(after.as_deref(), SLICE, out);
+                *after = push_prefixes(feed.executor.shared(), after.as_deref(), out);
                 after.is_some()
             }
             Self::PrefixPacket(_, after, lines) => {
-                *after = feed.executor.shared().prefixes.dump(after.as_deref(), SLICE, lines);
+                *after = push_prefixes(feed.executor.shared(), after.as_deref(), lines);
                 after.is_some() && lines.len() < CACHEDUMP_BYTES_MAX
             }
             Self::Connections(from) => {
@@ -91,4 +93,12 @@ impl List {
             }
         }
     }
+}
+
+/// Appends the next prefixes after `after`; returns the last one if there may be more.
+fn push_prefixes(shared: &Shared, after: Option<&[u8]>, out: &mut Vec<u8>) -> Option<Box<[u8]>> {
+    shared.prefixes.slice(after, SLICE, |prefix, counts| {
+        let PrefixCounts { gets, hits, sets, deletes } = counts;
+        reply::prefix(out, prefix, [gets, hits, sets, deletes]);
+    })
 }

@@ -172,6 +172,17 @@ pub fn stat(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(LINE_END);
 }
 
+/// Appends one prefix of `stats detail dump`, with the number of its gets, hits, sets and deletes.
+pub fn prefix(out: &mut Vec<u8>, name: &[u8], counts: [u64; 4]) {
+    out.extend_from_slice(b"PREFIX ");
+    out.extend_from_slice(name);
+    for (what, count) in [&b" get "[..], b" hit ", b" set ", b" del "].into_iter().zip(counts) {
+        out.extend_from_slice(what);
+        number::push(out, count);
+    }
+    out.extend_from_slice(LINE_END);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +197,12 @@ mod tests {
         let mut out = Vec::new();
         value_head(&mut out, b"k", u32::MAX, 1 << 30, Some(u64::MAX));
         assert_eq!(out, b"VALUE k 4294967295 1073741824 18446744073709551615\r\n");
+    }
+
+    #[test]
+    fn prefixes_are_listed_as_memcached_lists_them() {
+        let mut out = Vec::new();
+        prefix(&mut out, b"user", [3, 2, 1, u64::MAX]);
+        assert_eq!(out, b"PREFIX user get 3 hit 2 set 1 del 18446744073709551615\r\n");
     }
 }
