@@ -4,7 +4,7 @@
 //! true figures: items, their bytes, and the pages memcached would need.
 
 use crate::engine::connections::Address;
-use crate::engine::stats::{Report, Sink, Writer};
+use crate::engine::report::{Report, Sink, Writer};
 use crate::limits::SLAB_PAGE_BYTES;
 
 impl Report<'_> {

@@ -1,7 +1,8 @@
 //! How far the copy of another server's items is (`--copy-from`), for `stats memcrsd` and the log.
+//!
+//! Imports no other module of the engine but `counter`.
 
 use super::counter::Counter;
-use super::stats::Writer;
 use std::fmt::{Display, Formatter};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -49,15 +50,16 @@ impl CopyProgress {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    fn state_name(&self) -> Option<&'static str> {
+    /// What the copy is doing; `None` without one.
+    pub(super) fn state_name(&self) -> Option<&'static str> {
         const NAMED: [(CopyState, &str); 3] =
             [(CopyState::Running, "running"), (CopyState::Done, "done"), (CopyState::Failed, "failed")];
         let state = self.state.load(Ordering::Relaxed);
         NAMED.into_iter().find(|(named, _)| *named as u8 == state).map(|(_, name)| name)
     }
 
-    /// What was left out, with the reason.
-    fn left_out(&self) -> [(u64, &'static str, &'static str); 5] {
+    /// What was left out: how many, the statistic's name, and the reason.
+    pub(super) fn left_out(&self) -> [(u64, &'static str, &'static str); 5] {
         [
             (self.superseded.get(), "superseded", "written here meanwhile"),
             (self.gone.get(), "gone", "gone from there"),
@@ -65,18 +67,6 @@ impl CopyProgress {
             (self.too_large.get(), "too_large", "too large"),
             (self.refused.get(), "refused", "refused there"),
         ]
-    }
-
-    /// Its lines of `stats memcrsd`; none without a copy.
-    pub(super) fn write(&self, to: &mut Writer<'_, '_>) {
-        let Some(state) = self.state_name() else { return };
-        to.put("memcrsd_copy_state", state);
-        to.put("memcrsd_copy_items", self.copied.get());
-        to.put("memcrsd_copy_items_expected", self.expected.get());
-        to.put("memcrsd_copy_value_bytes", self.value_bytes.get());
-        for (count, name, _) in self.left_out() {
-            to.put(format_args!("memcrsd_copy_{name}"), count);
-        }
     }
 }
 

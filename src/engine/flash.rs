@@ -6,7 +6,7 @@
 use crate::config::{Config, Ext};
 use crate::engine::Executor;
 use crate::engine::counters::Counts;
-use crate::engine::stats::{Report, Sink, Writer};
+use crate::engine::report::{Report, Sink, Writer};
 use crate::limits::FLASH_READ_BYTES_MAX;
 use crate::store::{Flash, FlashOptions, FlashTotals};
 

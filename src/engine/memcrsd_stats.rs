@@ -1,12 +1,16 @@
-//! `stats memory`, `latency` and `hotkeys`, which memcached does not have.
+//! `stats memcrsd`, `memory`, `latency` and `hotkeys`, which memcached does not have.
+//!
+//! Extends `report`; the lines about the flash tier are from `flash`.
 
+use crate::config::OWN_VERSION;
 use crate::engine::hotkeys::Hottest;
 use crate::engine::latency::Kind;
+use crate::engine::report::{Report, Sink, Writer};
 use crate::engine::sample;
-use crate::engine::stats::{Report, Sink, Writer};
 use crate::escape;
-use crate::store::Memory;
+use crate::store::{Memory, RestoreOutcome};
 use std::fmt::{Display, Formatter};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Hot keys shown.
@@ -28,6 +32,50 @@ pub struct MemoryParts {
 }
 
 impl Report<'_> {
+    /// `stats memcrsd`: what memcached has no names for.
+    pub fn stats_memcrsd(&self, sink: &mut Sink<'_>) {
+        let mut to = Writer::new(sink);
+        let memory = self.store.memory();
+        to.put("memcrsd_version", OWN_VERSION);
+        to.put("memcrsd_segments_bytes", memory.segments);
+        to.put("memcrsd_large_bytes", memory.large);
+        to.put("memcrsd_index_bytes", memory.index);
+        to.put("memcrsd_ghost_bytes", memory.ghost);
+        to.put("memcrsd_log_bytes", memory.log);
+        to.put("memcrsd_segments_in_use", memory.segments_in_use);
+        to.put("memcrsd_segments_free", memory.segments_free);
+        to.put("memcrsd_pins", memory.pins);
+        to.put("memcrsd_drafts", memory.reservations);
+        let gauges = &self.shared.gauges;
+        to.put("memcrsd_stuck_rings", gauges.stuck_rings.load(Ordering::Relaxed));
+        to.put("memcrsd_ring_stalls", gauges.ring_stall_count.load(Ordering::Relaxed));
+        let restored = self.store.restored();
+        to.put("memcrsd_restored_items", restored.map_or(0, |restored| restored.items));
+        to.put("memcrsd_restored_bytes", restored.map_or(0, |restored| restored.bytes));
+        to.put("memcrsd_restore_ms", restored.map_or(0, |restored| restored.elapsed.as_millis()));
+        let result = restored.map_or("none", |restored| match &restored.outcome {
+            RestoreOutcome::New => "new",
+            RestoreOutcome::Restored => "restored",
+            RestoreOutcome::Rejected(_) => "rejected",
+        });
+        to.put("memcrsd_restore_result", result);
+        self.flash_troubles(&mut to);
+        self.copy_progress(&mut to);
+    }
+
+    /// What of `stats memcrsd` is about the copy of another server's items, if there is one.
+    fn copy_progress(&self, to: &mut Writer<'_, '_>) {
+        let copy = &self.shared.copy;
+        let Some(state) = copy.state_name() else { return };
+        to.put("memcrsd_copy_state", state);
+        to.put("memcrsd_copy_items", copy.copied.get());
+        to.put("memcrsd_copy_items_expected", copy.expected.get());
+        to.put("memcrsd_copy_value_bytes", copy.value_bytes.get());
+        for (count, name, _) in copy.left_out() {
+            to.put(format_args!("memcrsd_copy_{name}"), count);
+        }
+    }
+
     /// Memory by use.
     ///
     /// `used` is the sum of the four after it, `free` what is left of `limit`. `segments_idle` and `large_idle` is memory

@@ -18,6 +18,7 @@ mod memcrsd_stats;
 mod meta;
 mod observe;
 pub mod prefixes;
+mod report;
 pub mod ring_stats;
 mod sample;
 mod shared;
@@ -30,8 +31,8 @@ pub use flash::flash_options;
 pub use load::{Hit, Whereabouts};
 pub use meta::{MetaDelete, MetaGet, MetaGetResult, MetaHit};
 pub use observe::Reason;
+pub use report::{Report, Sink};
 pub use shared::{Gauges, Shared, Stop, classes};
-pub use stats::{Report, Sink};
 
 use crate::clock::Timestamp;
 use crate::command::Exptime;

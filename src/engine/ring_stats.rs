@@ -4,7 +4,7 @@
 //! thread's own clock: a client that asks makes its ring walk through no files of /proc.
 
 use crate::engine::counters::{RingCounters, Sums};
-use crate::engine::stats::{Report, Sink, Writer};
+use crate::engine::report::{Report, Sink, Writer};
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
 

@@ -1,69 +1,16 @@
-//! `stats`: names and values, in memcached's order. Shared by the text and the binary protocol.
+//! `stats` and `stats settings`: names and values, in memcached's order.
+//!
+//! Extends `report`; the lines about the flash tier are from `flash`.
 
-use crate::clock::Timestamp;
-use crate::config::{OWN_VERSION, settings};
+use crate::config::settings;
 use crate::engine::counters::Sums;
-use crate::engine::{Executor, Shared};
+use crate::engine::report::{Report, Sink, Writer};
 use crate::limits::MEMCACHED_VERSION;
-use crate::store::{Memory, RestoreOutcome, Store, Totals};
+use crate::store::{Memory, Totals};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::sync::atomic::Ordering;
-
-/// Takes statistics one by one: name and value.
-pub type Sink<'s> = dyn FnMut(&str, &str) + 's;
-
-/// Writes statistics of any type into a sink.
-pub(super) struct Writer<'w, 's> {
-    sink: &'w mut Sink<'s>,
-    name: String,
-    value: String,
-}
-
-impl<'w, 's> Writer<'w, 's> {
-    pub(super) fn new(sink: &'w mut Sink<'s>) -> Self {
-        Self { sink, name: String::new(), value: String::new() }
-    }
-
-    pub(super) fn put(&mut self, name: impl Display, value: impl Display) {
-        self.name.clear();
-        self.value.clear();
-        // Writing to a String cannot fail.
-        let _ = write!(self.name, "{name}");
-        let _ = write!(self.value, "{value}");
-        (self.sink)(&self.name, &self.value);
-    }
-}
-
-/// The sources of statistics. Usable on any thread: it reads the counters of the rings and delays none of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Report<'r> {
-    pub(super) store: &'r Store,
-    pub(super) shared: &'r Shared,
-    pub(super) now: Timestamp,
-}
-
-impl<'r> Report<'r> {
-    /// A report at the time `now`.
-    pub fn new(store: &'r Store, shared: &'r Shared, now: Timestamp) -> Self {
-        Self { store, shared, now }
-    }
-}
-
-impl<'e> Executor<'e> {
-    /// The current statistics.
-    pub fn report(&self) -> Report<'e> {
-        Report { store: self.store, shared: self.shared, now: self.now() }
-    }
-
-    /// `stats reset`.
-    pub fn reset_stats(&self) {
-        self.shared.reset_counters();
-        self.store.reset_counters();
-        self.shared.prefixes.reset();
-    }
-}
 
 impl Report<'_> {
     /// `stats`.
@@ -239,37 +186,6 @@ impl Report<'_> {
         for (name, value) in settings(&self.shared.config, &live) {
             sink(name, &value);
         }
-    }
-
-    /// `stats memcrsd`: what memcached has no names for.
-    pub fn stats_memcrsd(&self, sink: &mut Sink<'_>) {
-        let mut to = Writer::new(sink);
-        let memory = self.store.memory();
-        to.put("memcrsd_version", OWN_VERSION);
-        to.put("memcrsd_segments_bytes", memory.segments);
-        to.put("memcrsd_large_bytes", memory.large);
-        to.put("memcrsd_index_bytes", memory.index);
-        to.put("memcrsd_ghost_bytes", memory.ghost);
-        to.put("memcrsd_log_bytes", memory.log);
-        to.put("memcrsd_segments_in_use", memory.segments_in_use);
-        to.put("memcrsd_segments_free", memory.segments_free);
-        to.put("memcrsd_pins", memory.pins);
-        to.put("memcrsd_drafts", memory.reservations);
-        let gauges = &self.shared.gauges;
-        to.put("memcrsd_stuck_rings", gauges.stuck_rings.load(Ordering::Relaxed));
-        to.put("memcrsd_ring_stalls", gauges.ring_stall_count.load(Ordering::Relaxed));
-        let restored = self.store.restored();
-        to.put("memcrsd_restored_items", restored.map_or(0, |restored| restored.items));
-        to.put("memcrsd_restored_bytes", restored.map_or(0, |restored| restored.bytes));
-        to.put("memcrsd_restore_ms", restored.map_or(0, |restored| restored.elapsed.as_millis()));
-        let result = restored.map_or("none", |restored| match &restored.outcome {
-            RestoreOutcome::New => "new",
-            RestoreOutcome::Restored => "restored",
-            RestoreOutcome::Rejected(_) => "rejected",
-        });
-        to.put("memcrsd_restore_result", result);
-        self.flash_troubles(&mut to);
-        self.shared.copy.write(&mut to);
     }
 }
 

@@ -1,0 +1,63 @@
+//! What every kind of `stats` is made of: the sources it reads, and the sink that takes names and values, whatever the protocol.
+//!
+//! Imports `executor` and `shared`. The kinds of `stats` extend [`Report`]: `stats` (memcached's own list), `class_stats`,
+//! `flash`, `memcrsd_stats` and `ring_stats`.
+
+use crate::clock::Timestamp;
+use crate::engine::{Executor, Shared};
+use crate::store::Store;
+use std::fmt::{Display, Write as _};
+
+/// Takes statistics one by one: name and value.
+pub type Sink<'s> = dyn FnMut(&str, &str) + 's;
+
+/// Writes statistics of any type into a sink.
+pub(super) struct Writer<'w, 's> {
+    sink: &'w mut Sink<'s>,
+    name: String,
+    value: String,
+}
+
+impl<'w, 's> Writer<'w, 's> {
+    pub(super) fn new(sink: &'w mut Sink<'s>) -> Self {
+        Self { sink, name: String::new(), value: String::new() }
+    }
+
+    pub(super) fn put(&mut self, name: impl Display, value: impl Display) {
+        self.name.clear();
+        self.value.clear();
+        // Writing to a String cannot fail.
+        let _ = write!(self.name, "{name}");
+        let _ = write!(self.value, "{value}");
+        (self.sink)(&self.name, &self.value);
+    }
+}
+
+/// The sources of statistics. Usable on any thread: it reads the counters of the rings and delays none of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'r> {
+    pub(super) store: &'r Store,
+    pub(super) shared: &'r Shared,
+    pub(super) now: Timestamp,
+}
+
+impl<'r> Report<'r> {
+    /// A report at the time `now`.
+    pub fn new(store: &'r Store, shared: &'r Shared, now: Timestamp) -> Self {
+        Self { store, shared, now }
+    }
+}
+
+impl<'e> Executor<'e> {
+    /// The current statistics.
+    pub fn report(&self) -> Report<'e> {
+        Report { store: self.store, shared: self.shared, now: self.now() }
+    }
+
+    /// `stats reset`.
+    pub fn reset_stats(&self) {
+        self.shared.reset_counters();
+        self.store.reset_counters();
+        self.shared.prefixes.reset();
+    }
+}
