@@ -2,6 +2,8 @@
 //!
 //! A value of more than [`DIGITS`] bytes is padded outside of the lock, for the version that was seen there, and the command is
 //! decided again; the CAS unique says whether it still is that version.
+//!
+//! Commands: extend `executor`, and may import what is below it; other commands they do not know.
 
 use crate::clock::Timestamp;
 use crate::command::{Arith, ArithResult, Direction};

@@ -2,6 +2,8 @@
 //!
 //! There are no slabs. An item counts under the class that memcached would use for it, so that tools which show classes get
 //! true figures: items, their bytes, and the pages memcached would need.
+//!
+//! Extends `report`; may import what is below it.
 
 use crate::engine::connections::Address;
 use crate::engine::report::{Report, Sink, Writer};

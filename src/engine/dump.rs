@@ -1,4 +1,6 @@
 //! Walks over all items in slices.
+//!
+//! Extends `executor`, and may import what is below it.
 
 use crate::clock::Timestamp;
 use crate::engine::Executor;

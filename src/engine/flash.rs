@@ -2,6 +2,8 @@
 //!
 //! Where memcached compacts pages, the tier writes what was read once more when its chunk has to go: that is counted as rescues,
 //! and what nobody read as skipped.
+//!
+//! Extends `executor` and `report`; may import what is below them.
 
 use crate::config::{Config, Ext};
 use crate::engine::Executor;

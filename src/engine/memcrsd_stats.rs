@@ -1,6 +1,6 @@
 //! `stats memcrsd`, `memory`, `latency` and `hotkeys`, which memcached does not have.
 //!
-//! Extends `report`; the lines about the flash tier are from `flash`.
+//! Extends `report`; may import what is below it. The lines about the flash tier are from `flash`.
 
 use crate::config::OWN_VERSION;
 use crate::engine::hotkeys::Hottest;

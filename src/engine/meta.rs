@@ -1,4 +1,6 @@
 //! What the meta commands do that the classic ones cannot.
+//!
+//! Commands: extend `executor`, and may import what is below it; other commands they do not know.
 
 use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime};

@@ -1,11 +1,13 @@
 //! Events for watchers, and counts by key prefix. Nothing here runs unless one of them is enabled.
+//!
+//! Owns the [`Observer`] that an executor hands to its commands, and extends `shared` by the events that are not commands. May
+//! import `shared` and what is below it; it knows no executor.
 
 use crate::command::Mode;
 use crate::engine::counters::RingCounters;
 use crate::engine::prefixes::Use;
-use crate::engine::shared::{KEYS, PREFIXES};
+use crate::engine::shared::{KEYS, PREFIXES, Shared};
 use crate::engine::watch::Stream;
-use crate::engine::{Executor, Shared};
 use crate::escape;
 use crate::store::Item;
 use std::net::SocketAddr;
@@ -33,31 +35,13 @@ pub enum Reason {
     Shutdown,
 }
 
-/// Reports events. A copy of the references in a turn, so that it can be used while the turn lends an item.
+/// Reports events. A copy of an executor's references, so that it can be used while the executor lends an item.
 #[derive(Clone, Copy)]
 pub(super) struct Observer<'e> {
-    shared: &'e Shared,
-    counters: &'e RingCounters,
-    observers: u32,
-    connection: u32,
-}
-
-impl<'e> Executor<'e> {
-    /// `stats detail on` and `off`.
-    pub fn set_detail(&mut self, on: bool) {
-        self.shared.set_detail(on);
-        self.observers = self.shared.observers() | self.observers & KEYS;
-    }
-
-    /// `Some` if commands are watched or counted.
-    #[inline(always)]
-    pub(super) fn observer(&self) -> Option<Observer<'e>> {
-        if self.observers == 0 {
-            return None;
-        }
-        let (shared, counters) = (&**self.shared, self.counters);
-        Some(Observer { shared, counters, observers: self.observers, connection: self.connection })
-    }
+    pub(super) shared: &'e Shared,
+    pub(super) counters: &'e RingCounters,
+    pub(super) observers: u32,
+    pub(super) connection: u32,
 }
 
 impl Observer<'_> {

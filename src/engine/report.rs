@@ -1,6 +1,6 @@
 //! What every kind of `stats` is made of: the sources it reads, and the sink that takes names and values, whatever the protocol.
 //!
-//! Imports `executor` and `shared`. The kinds of `stats` extend [`Report`]: `stats` (memcached's own list), `class_stats`,
+//! May import `executor` and what is below it. The kinds of `stats` extend [`Report`]: `stats` (memcached's own list), `class_stats`,
 //! `flash`, `memcrsd_stats` and `ring_stats`.
 
 use crate::clock::Timestamp;

@@ -2,6 +2,8 @@
 //!
 //! Requests are those that hit or miss; commands without a key are not counted. CPU time is that of the
 //! thread's own clock: a client that asks makes its ring walk through no files of /proc.
+//!
+//! Extends `report`; may import what is below it.
 
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::report::{Report, Sink, Writer};

@@ -1,4 +1,7 @@
 //! What all rings share besides the store.
+//!
+//! Owns [`Shared`], which holds the counters, lists and watchers of the modules below it; it may import those, and knows neither
+//! executors nor events nor `stats`.
 
 use crate::auth::Users;
 use crate::classes::{Classes, item_bytes};

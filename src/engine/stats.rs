@@ -1,6 +1,6 @@
 //! `stats` and `stats settings`: names and values, in memcached's order.
 //!
-//! Extends `report`; the lines about the flash tier are from `flash`.
+//! Extends `report`; may import what is below it. The lines about the flash tier are from `flash`.
 
 use crate::config::settings;
 use crate::engine::counters::Sums;

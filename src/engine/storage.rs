@@ -1,4 +1,6 @@
 //! Storing, deleting, touching, flushing, and the limit of memory.
+//!
+//! Commands: extend `executor`, and may import what is below it; other commands they do not know.
 
 use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime, Flushed, Mode, StorageRequest, Stored, Touched, Written};
@@ -183,12 +185,6 @@ impl Executor<'_> {
             deadline => deadline.0.saturating_sub(self.now().0),
         };
         observer.stored(store.key, store.mode, status, (class, value_bytes, ttl));
-    }
-
-    /// A cas as clients see it: 0 under -C.
-    #[inline]
-    pub fn shown_cas(&self, cas: u64) -> u64 {
-        if self.shared.config.cas_enabled { cas } else { 0 }
     }
 
     /// Deletes `key`; with `compare` only if its cas is that.

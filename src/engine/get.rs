@@ -1,0 +1,69 @@
+//! Gets of the classic protocols: looking a key up, counting it, and marking the item as used.
+//!
+//! A command: extends `executor`, and may import what is below it, and `load::Hit`; other commands it does not know.
+
+use crate::engine::counters::{self, RingCounters};
+use crate::engine::executor::Executor;
+use crate::engine::load::Hit;
+use crate::engine::observe::Found;
+use crate::store::{Hash, Item, Lookup, Version};
+
+impl Executor<'_> {
+    /// Looks `key` up as get does: counts, and marks a hit as used.
+    #[inline]
+    pub fn get(&mut self, key: &[u8]) -> Option<Hit<'_>> {
+        self.get_hashed(self.fresh.hash(key), key)
+    }
+
+    /// The item of `key` if it still is of `version`. Nothing is counted.
+    pub fn find_version(&mut self, key: &[u8], version: Version) -> Option<Item<'_>> {
+        match self.fresh.find(key) {
+            Lookup::Hit(item) if item.version() == version => Some(item),
+            _ => None,
+        }
+    }
+
+    /// As [`Executor::get`], with the hash that [`Executor::prefetch`] told.
+    // Always: what it finds is taken apart at once, and would go through memory.
+    #[inline(always)]
+    pub fn get_hashed(&mut self, hash: Hash, key: &[u8]) -> Option<Hit<'_>> {
+        let (counters, shared, observer) = (self.counters, self.shared, self.observer());
+        let now = self.now();
+        match self.fresh.find_hashed(hash, key) {
+            Lookup::Hit(item) => {
+                let class = shared.class_of(&item);
+                counters.classes[usize::from(class) % counters::CLASSES].get_hits.add(1);
+                let stub = item.stub(now);
+                item.record_access(now);
+                if let Some(observer) = observer {
+                    observer.fetched(key, Found::Yes(class, item.value_bytes()));
+                }
+                Some(Hit { item, stub })
+            }
+            missed => {
+                let found = count_missed(&missed, counters);
+                if let Some(observer) = observer {
+                    observer.fetched(key, found);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Counts a get that has not found its key.
+#[inline(never)]
+fn count_missed(missed: &Lookup<'_>, counters: &RingCounters) -> Found {
+    counters.ring.get_misses.add(1);
+    match missed {
+        Lookup::Expired => {
+            counters.ring.get_expired.add(1);
+            Found::Expired
+        }
+        Lookup::Flushed => {
+            counters.ring.get_flushed.add(1);
+            Found::Flushed
+        }
+        Lookup::Hit(_) | Lookup::Miss => Found::No,
+    }
+}
