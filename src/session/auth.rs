@@ -1,5 +1,6 @@
 //! Logins: by a set in the text protocol (-Y), by SASL PLAIN in the binary one (-S).
 
+use super::staging::refuse_packet;
 use super::{DeferredReply, InputBatch, Next, Session, State, Step};
 use crate::limits::{LINE_BYTES_MAX, LOGIN_BYTES_MAX, SASL_MECHANISM_BYTES_MAX};
 use crate::number;
@@ -62,7 +63,7 @@ impl Session {
     /// SASL auth and step.
     pub(super) fn sasl(&mut self, feed: &mut InputBatch<'_, '_>, echo: Echo, mechanism: &[u8], value: &[u8]) {
         if mechanism.len() > SASL_MECHANISM_BYTES_MAX {
-            return Self::refuse_packet(feed, echo, Status::Invalid);
+            return refuse_packet(feed, echo, Status::Invalid);
         }
         // PLAIN: authorization identity, NUL, user, NUL, password.
         let mut parts = value.splitn(3, |&byte| byte == 0).skip(1);
@@ -76,7 +77,7 @@ impl Session {
             push_reply(&mut feed.out.staged, echo, Status::Ok, AUTHENTICATED, 0);
         } else {
             self.authenticated = false;
-            Self::refuse_packet(feed, echo, Status::Auth);
+            refuse_packet(feed, echo, Status::Auth);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::engine::{ClassSet, Hit};
 use crate::session::auth::MECHANISM;
 use crate::session::dump::Form;
 use crate::session::list::List;
-use crate::session::text::touch_and_stage;
+use crate::session::staging::{refuse_packet, touch_and_stage};
 use crate::store::{Data, Item, Retry, Stub};
 
 /// Length of a hit's extras: the client flags, bytes.
@@ -54,11 +54,11 @@ impl Session {
             Command::Torn | Command::Invalid => {
                 let status =
                     if matches!(packet.command, Command::Torn) { Status::Unknown } else { Status::Invalid };
-                Self::refuse_packet(feed, echo, status);
+                refuse_packet(feed, echo, status);
                 return Ok(Step::Stop(Next::Reject));
             }
             command if !self.may(&command) => {
-                Self::refuse_packet(feed, echo, Status::Auth);
+                refuse_packet(feed, echo, Status::Auth);
                 return Ok(Step::Stop(Next::Reject));
             }
             Command::Store(store) => return self.packet_block(feed, &packet, &store),
@@ -151,9 +151,9 @@ impl Session {
                         );
                     }
                 }
-                ArithResult::NotFound => Self::refuse_packet(feed, echo, Status::NotFound),
-                ArithResult::Exists => Self::refuse_packet(feed, echo, Status::Exists),
-                ArithResult::NotNumeric => Self::refuse_packet(feed, echo, Status::NotNumeric),
+                ArithResult::NotFound => refuse_packet(feed, echo, Status::NotFound),
+                ArithResult::Exists => refuse_packet(feed, echo, Status::Exists),
+                ArithResult::NotNumeric => refuse_packet(feed, echo, Status::NotNumeric),
                 ArithResult::NoMemory => no_memory(feed, echo, binary::NO_MEMORY_COUNTING),
                 ArithResult::NoMemoryToCreate => no_memory(feed, echo, binary::NO_MEMORY_CREATING),
             },
@@ -175,7 +175,7 @@ impl Session {
             }
             Command::Stat(key) => Self::packet_stat(feed, echo, key),
             // The rest was run by the caller.
-            _ => Self::refuse_packet(feed, echo, Status::Unknown),
+            _ => refuse_packet(feed, echo, Status::Unknown),
         }
         Ok(Step::Done)
     }
@@ -222,11 +222,6 @@ impl Session {
         self.received(done, data)
     }
 
-    /// Stages an error.
-    pub(super) fn refuse_packet(feed: &mut InputBatch<'_, '_>, echo: Echo, status: Status) {
-        binary::push_reply(&mut feed.out.staged, echo, status, status.text(), 0);
-    }
-
     /// Logs a packet's header as rows of four bytes.
     fn trace_packet(&self, direction: char, what: &str, packet: &[u8]) {
         let Some(header) = packet.get(..HEADER_BYTES) else { return };
@@ -271,7 +266,7 @@ fn packet_store(
 /// Stages the end of a command: quiet ones only say what went wrong.
 fn conclude(feed: &mut InputBatch<'_, '_>, echo: Echo, replies: Replies, status: Status, cas: u64) {
     if status != Status::Ok {
-        Session::refuse_packet(feed, echo, status);
+        refuse_packet(feed, echo, status);
     } else if !replies.quiet() {
         binary::push_reply(&mut feed.out.staged, echo, Status::Ok, b"", cas);
     }
@@ -308,7 +303,7 @@ fn packet_get(
     };
     match touched {
         Touched::Touched => {}
-        Touched::NoMemory => Session::refuse_packet(feed, echo, Status::NoMemory),
+        Touched::NoMemory => refuse_packet(feed, echo, Status::NoMemory),
         Touched::NotFound => push_missed(&mut feed.out.staged, echo, replies, key, with_key),
     }
     Ok(())
@@ -382,8 +377,8 @@ fn packet_touch(
             binary::push_header(&mut feed.out.staged, echo, Status::Ok, parts);
             feed.out.staged.extend_from_slice(&flags.to_be_bytes());
         }
-        Touched::NotFound => Session::refuse_packet(feed, echo, Status::NotFound),
-        Touched::NoMemory => Session::refuse_packet(feed, echo, Status::NoMemory),
+        Touched::NotFound => refuse_packet(feed, echo, Status::NotFound),
+        Touched::NoMemory => refuse_packet(feed, echo, Status::NoMemory),
     }
     Ok(())
 }

@@ -4,10 +4,11 @@
 //! stored is skipped. What the command does with its value is the protocol's (`text`, `meta`, `binary`).
 
 use super::progress::{Next, Owed};
+use super::staging::refuse_packet;
 use super::{DeferredReply, InputBatch, Session, State, Step};
 use crate::command::{Mode, StorageRequest, Stored};
 use crate::limits::{DRAFT_BYTES_MIN, RESERVATION_WAIT_MAX};
-use crate::store::{Reservation, Retry};
+use crate::store::{Data, Reservation, Retry};
 use std::time::Duration;
 
 /// Turns of eviction that a value may take besides the first before others have theirs: about 100 µs.
@@ -129,7 +130,7 @@ impl Session {
         match then {
             DeferredReply::Nothing => {}
             DeferredReply::Line(line) => self.push_line(feed, line),
-            DeferredReply::Packet(echo, status) => Self::refuse_packet(feed, echo, status),
+            DeferredReply::Packet(echo, status) => refuse_packet(feed, echo, status),
         }
         Step::Done
     }
@@ -158,6 +159,18 @@ impl Session {
                 _ => filling.give_up(),
             }
         }
+    }
+
+    /// Ends a command whose value has been received; or keeps the value for when it is tried again.
+    pub(super) fn received(&mut self, done: Result<(), Retry>, data: Data<'_>) -> Result<Step, Retry> {
+        if done.is_err()
+            && let Data::Reservation(reservation) = data
+        {
+            self.state = State::Receive(Some(reservation));
+        } else {
+            self.waited = Duration::ZERO;
+        }
+        done.map(|()| Step::Done)
     }
 
     /// The reservation of the value being received, for the kernel to write into.

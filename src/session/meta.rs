@@ -1,7 +1,8 @@
 //! The meta commands on a connection.
 
 use super::body::{Block, BodySource};
-use super::text::{Line, refusal};
+use super::line::Line;
+use super::staging::refusal;
 use super::{DeferredReply, InputBatch, Session, Step};
 use crate::clock::Timestamp;
 use crate::command::{ArithResult, Deleted, Replies, StorageRequest, Stored};

@@ -2,6 +2,7 @@
 
 use super::dump::Form;
 use super::list::List;
+use super::staging::refuse_packet;
 use super::{InputBatch, Session, Step};
 use crate::engine::{ClassSet, Report, Sink};
 use crate::number;
@@ -105,14 +106,14 @@ impl Session {
         };
         match key {
             b"" => executor.report().stats(&mut sink),
-            b"hotkeys" if !dump_enabled => return Self::refuse_packet(feed, echo, Status::NotFound),
+            b"hotkeys" if !dump_enabled => return refuse_packet(feed, echo, Status::NotFound),
             b"sizes" => sink("sizes_status", "disabled"),
             b"detail on" | b"detail off" if dump_enabled => {}
             key if b"reset".starts_with(key) => executor.reset_stats(),
             key if b"settings".starts_with(key) => executor.report().settings(&mut sink),
             name => match named_list(name) {
                 Some(list) => list(&executor.report(), &mut sink),
-                None => return Self::refuse_packet(feed, echo, Status::NotFound),
+                None => return refuse_packet(feed, echo, Status::NotFound),
             },
         }
         binary::push_stat(&mut feed.out.staged, echo, b"", b"");

@@ -1,13 +1,14 @@
 //! Gets: of one key, several in a row, and of lines of any length, whose keys are answered as they come.
 
-use super::Line;
 use crate::command::{Exptime, Touched};
 use crate::engine::Hit;
 use crate::escape;
 use crate::limits::{KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
 use crate::output::Output;
 use crate::proto::text::{self, LINE_END, Words, reply};
+use crate::session::line::Line;
 use crate::session::lookahead::BATCH;
+use crate::session::staging::touch_and_stage;
 use crate::session::{InputBatch, Next, Session, State, Step};
 use crate::store::{Hash, Item, Retry, Stub};
 
@@ -261,24 +262,6 @@ fn stage_get(feed: &mut InputBatch<'_, '_>, hash: Hash, key: &[u8]) {
     reply::value_head(&mut feed.out.staged, item.key(), item.flags(), value.len(), None);
     feed.out.push_value(&item, value);
     feed.out.staged.extend_from_slice(reply::VALUE_END);
-}
-
-/// Touches an item and stages it; nothing is staged unless it was touched.
-pub(in crate::session) fn touch_and_stage(
-    feed: &mut InputBatch<'_, '_>,
-    key: &[u8],
-    exptime: Exptime,
-    stage: impl Fn(&mut Output, &Item<'_>, Option<Stub>),
-) -> Result<Touched, Retry> {
-    let mark = feed.out.mark();
-    let touched = feed.executor.touch(key, exptime, |item, stub| {
-        feed.out.rewind(mark);
-        stage(feed.out, item, stub);
-    });
-    if touched != Ok(Touched::Touched) {
-        feed.out.rewind(mark);
-    }
-    touched
 }
 
 /// Stages one hit: a short value is copied, a long one sent from where it is.

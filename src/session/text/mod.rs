@@ -2,10 +2,12 @@
 
 mod get;
 
-pub(super) use get::{Keys, touch_and_stage};
+pub(super) use get::Keys;
 
 use super::body::{Block, BodySource, drops_old};
-use super::{DeferredReply, InputBatch, Next, Session, State, Step};
+use super::line::Line;
+use super::staging::{deferred_reply, refusal};
+use super::{InputBatch, Next, Session, State, Step};
 use crate::command::{
     Arith, ArithResult, Deleted, Direction, Flushed, Replies, StorageRequest, Stored, Touched,
 };
@@ -13,13 +15,6 @@ use crate::escape;
 use crate::logging;
 use crate::proto::text::{self, Command, LINE_END, Verb, reply};
 use crate::store::{Data, Retry};
-use std::time::Duration;
-
-/// A line without its end, and how long it is with it.
-pub(super) struct Line<'i> {
-    pub(super) text: &'i [u8],
-    pub(super) bytes: usize,
-}
 
 impl Session {
     /// Runs the command line at the front of the input.
@@ -43,20 +38,6 @@ impl Session {
                 self.simple(feed, command)
             }
         }
-    }
-
-    /// The next line, if it is all there.
-    #[inline]
-    fn line<'i>(&mut self, feed: &InputBatch<'i, '_>) -> Option<Line<'i>> {
-        let rest = feed.rest();
-        let Some(end) = memchr::memchr(b'\n', rest.get(self.searched..).unwrap_or_default()) else {
-            self.searched = rest.len();
-            return None;
-        };
-        let end = self.searched + end;
-        self.searched = 0;
-        let text = &rest[..end];
-        Some(Line { text: text.strip_suffix(b"\r").unwrap_or(text), bytes: end + 1 })
     }
 
     /// Runs a storage command.
@@ -114,18 +95,6 @@ impl Session {
         };
         self.head = head;
         self.received(done, data)
-    }
-
-    /// Ends a command whose value has been received; or keeps the value for when it is tried again.
-    pub(super) fn received(&mut self, done: Result<(), Retry>, data: Data<'_>) -> Result<Step, Retry> {
-        if done.is_err()
-            && let Data::Reservation(reservation) = data
-        {
-            self.state = State::Receive(Some(reservation));
-        } else {
-            self.waited = Duration::ZERO;
-        }
-        done.map(|()| Step::Done)
     }
 
     /// Stores a value that is there, and answers. `end` is what stands where its line end must.
@@ -241,35 +210,4 @@ impl Session {
         self.push_reply(feed, replies, line);
         Ok(())
     }
-
-    /// Stages a reply line.
-    pub(super) fn push_line(&self, feed: &mut InputBatch<'_, '_>, line: &'static [u8]) {
-        feed.out.staged.extend_from_slice(line);
-        if self.verbose {
-            self.trace_reply(line);
-        }
-    }
-
-    /// Stages a reply line if replies are wanted.
-    fn push_reply(&self, feed: &mut InputBatch<'_, '_>, replies: Replies, line: &'static [u8]) {
-        if !replies.quiet() {
-            self.push_line(feed, line);
-        } else if self.verbose {
-            tracing::debug!(target: "wire", ">{} NOREPLY {}", self.id, escape::for_log(line.trim_ascii_end()));
-        }
-    }
-
-    fn trace_reply(&self, line: &[u8]) {
-        tracing::debug!(target: "wire", ">{} {}", self.id, escape::for_log(line.trim_ascii_end()));
-    }
-}
-
-/// The answer that waits for the end of a refused value.
-fn deferred_reply(line: &'static [u8], replies: Replies) -> DeferredReply {
-    if replies.quiet() { DeferredReply::Nothing } else { DeferredReply::Line(line) }
-}
-
-/// The line for a store that failed for want of room.
-pub(super) fn refusal(why: Stored) -> &'static [u8] {
-    if why == Stored::TooLarge { reply::TOO_LARGE } else { reply::NO_MEMORY_STORING }
 }

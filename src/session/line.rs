@@ -1,0 +1,27 @@
+//! Lines of the input.
+//!
+//! Imports nothing of the session but its state.
+
+use super::{InputBatch, Session};
+
+/// A line without its end, and how long it is with it.
+pub(super) struct Line<'i> {
+    pub(super) text: &'i [u8],
+    pub(super) bytes: usize,
+}
+
+impl Session {
+    /// The next line, if it is all there.
+    #[inline]
+    pub(super) fn line<'i>(&mut self, feed: &InputBatch<'i, '_>) -> Option<Line<'i>> {
+        let rest = feed.rest();
+        let Some(end) = memchr::memchr(b'\n', rest.get(self.searched..).unwrap_or_default()) else {
+            self.searched = rest.len();
+            return None;
+        };
+        let end = self.searched + end;
+        self.searched = 0;
+        let text = &rest[..end];
+        Some(Line { text: text.strip_suffix(b"\r").unwrap_or(text), bytes: end + 1 })
+    }
+}

@@ -1,0 +1,67 @@
+//! How replies are staged, in all protocols: lines, error packets, and what is shown of an item that was touched.
+//!
+//! Imports nothing of the session but its state.
+
+use super::{DeferredReply, InputBatch, Session};
+use crate::command::{Exptime, Replies, Stored, Touched};
+use crate::escape;
+use crate::output::Output;
+use crate::proto::binary::{self, Echo, Status};
+use crate::proto::text::reply;
+use crate::store::{Item, Retry, Stub};
+
+impl Session {
+    /// Stages a reply line.
+    pub(super) fn push_line(&self, feed: &mut InputBatch<'_, '_>, line: &'static [u8]) {
+        feed.out.staged.extend_from_slice(line);
+        if self.verbose {
+            self.trace_reply(line);
+        }
+    }
+
+    /// Stages a reply line if replies are wanted.
+    pub(super) fn push_reply(&self, feed: &mut InputBatch<'_, '_>, replies: Replies, line: &'static [u8]) {
+        if !replies.quiet() {
+            self.push_line(feed, line);
+        } else if self.verbose {
+            tracing::debug!(target: "wire", ">{} NOREPLY {}", self.id, escape::for_log(line.trim_ascii_end()));
+        }
+    }
+
+    pub(super) fn trace_reply(&self, line: &[u8]) {
+        tracing::debug!(target: "wire", ">{} {}", self.id, escape::for_log(line.trim_ascii_end()));
+    }
+}
+
+/// The answer that waits for the end of a refused value.
+pub(super) fn deferred_reply(line: &'static [u8], replies: Replies) -> DeferredReply {
+    if replies.quiet() { DeferredReply::Nothing } else { DeferredReply::Line(line) }
+}
+
+/// The line for a store that failed for want of room.
+pub(super) fn refusal(why: Stored) -> &'static [u8] {
+    if why == Stored::TooLarge { reply::TOO_LARGE } else { reply::NO_MEMORY_STORING }
+}
+
+/// Stages an error packet.
+pub(super) fn refuse_packet(feed: &mut InputBatch<'_, '_>, echo: Echo, status: Status) {
+    binary::push_reply(&mut feed.out.staged, echo, status, status.text(), 0);
+}
+
+/// Touches an item and stages it; nothing is staged unless it was touched.
+pub(super) fn touch_and_stage(
+    feed: &mut InputBatch<'_, '_>,
+    key: &[u8],
+    exptime: Exptime,
+    stage: impl Fn(&mut Output, &Item<'_>, Option<Stub>),
+) -> Result<Touched, Retry> {
+    let mark = feed.out.mark();
+    let touched = feed.executor.touch(key, exptime, |item, stub| {
+        feed.out.rewind(mark);
+        stage(feed.out, item, stub);
+    });
+    if touched != Ok(Touched::Touched) {
+        feed.out.rewind(mark);
+    }
+    touched
+}
