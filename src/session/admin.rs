@@ -1,45 +1,24 @@
 //! Administrative commands. Those for slabs and LRUs, which do not exist here, are checked and accepted.
+//!
+//! Runs `stats` and may import it, `slices` and what is below them; called by `text`.
 
 use super::dump::Form;
-use super::{InputBatch, Next, Session, State, Step};
+use super::progress::Next;
+use super::state::{InputBatch, Session, State, Step};
+use super::stats::CLASS_MAX;
+use super::watching::Watching;
 use crate::config::Ext;
-use crate::engine::watch::{Stream, WatcherId};
+use crate::engine::watch::Stream;
 use crate::engine::{ClassSet, Executor, Shared, Stop};
 use crate::limits::{MEMLIMIT_MB_MAX, MEMLIMIT_MB_MIN};
 use crate::number;
-use crate::output::Output;
 use crate::proto::text::{Admin, Words, replies, reply};
-use crate::session::stats::CLASS_MAX;
 use crate::tls::Certificates;
-use std::sync::Arc;
 
 /// Longest sleep of memcached's crawler, microseconds.
 const CRAWLER_SLEEP_US_MAX: u64 = 1_000_000;
 /// Largest sum of the percentages of `lru tune`.
 const LRU_PERCENT_MAX: u64 = 80;
-
-/// A connection's registration as a watcher, removed when the connection closes.
-#[derive(Debug)]
-pub(super) struct Watching {
-    shared: Arc<Shared>,
-    id: WatcherId,
-}
-
-impl Watching {
-    pub(super) fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
-        self.shared.watch.wake_with(self.id, wake);
-    }
-
-    pub(super) fn take(&self, shared: &Shared, out: &mut Output) {
-        shared.watch.take(self.id, &mut out.staged);
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.shared.watch.remove(self.id);
-    }
-}
 
 /// True if `word` is a prefix of `name`: memcached compares only the length of the word.
 fn names(name: &[u8], word: &[u8]) -> bool {
@@ -100,9 +79,9 @@ impl Session {
             reply::WATCH_PIPELINED
         } else if !known {
             reply::ERROR
-        } else if let Some(id) = shared.watch.add(streams) {
+        } else if let Some(watching) = Watching::new(shared, streams) {
             self.push_line(feed, reply::OK);
-            self.state = State::Watch(Watching { shared: Arc::clone(shared), id });
+            self.state = State::Watch(watching);
             return Step::Done;
         } else {
             reply::WATCH_TOO_MANY

@@ -1,7 +1,10 @@
 //! Logins: by a set in the text protocol (-Y), by SASL PLAIN in the binary one (-S).
+//!
+//! May import the state, `staging` and `body`; the steps of the text protocol are run by `feed`, those of SASL by `binary`.
 
+use super::progress::Next;
 use super::staging::refuse_packet;
-use super::{DeferredReply, InputBatch, Next, Session, State, Step};
+use super::state::{DeferredReply, InputBatch, Session, State, Step};
 use crate::limits::{LINE_BYTES_MAX, LOGIN_BYTES_MAX, SASL_MECHANISM_BYTES_MAX};
 use crate::number;
 use crate::proto::binary::{AUTHENTICATED, Echo, Status, push_reply};

@@ -1,7 +1,14 @@
 //! Binary packets on a connection.
+//!
+//! Run by `feed`; may import every module of the session but `feed`, those above it, and the text protocols.
 
+use super::auth::MECHANISM;
 use super::body::{Block, BodySource, drops_old};
-use super::{DeferredReply, InputBatch, Next, Session, State, Step};
+use super::dump::Form;
+use super::list::List;
+use super::progress::Next;
+use super::staging::{refuse_packet, touch_and_stage};
+use super::state::{DeferredReply, InputBatch, Session, State, Step};
 use crate::command::{
     ArithResult, Deleted, Exptime, Flushed, Mode, Replies, StorageRequest, Stored, Touched,
 };
@@ -10,10 +17,6 @@ use crate::output::Output;
 use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Parts, Status};
 
 use crate::engine::{ClassSet, Hit};
-use crate::session::auth::MECHANISM;
-use crate::session::dump::Form;
-use crate::session::list::List;
-use crate::session::staging::{refuse_packet, touch_and_stage};
 use crate::store::{Data, Item, Retry, Stub};
 
 /// Length of a hit's extras: the client flags, bytes.

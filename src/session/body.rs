@@ -1,11 +1,12 @@
 //! Values on their way in: where the bytes of a command's value are, and what is done until all of them have come.
 //!
 //! A short value is waited for in the input. A long one is received into memory that is reserved for it, and one that cannot be
-//! stored is skipped. What the command does with its value is the protocol's (`text`, `meta`, `binary`).
+//! stored is skipped. What the command does with its value is the protocol's (`text`, `meta`, `binary`). May import the state and
+//! `staging`.
 
 use super::progress::{Next, Owed};
 use super::staging::refuse_packet;
-use super::{DeferredReply, InputBatch, Session, State, Step};
+use super::state::{DeferredReply, InputBatch, Session, State, Step};
 use crate::command::{Mode, StorageRequest, Stored};
 use crate::limits::{DRAFT_BYTES_MIN, RESERVATION_WAIT_MAX};
 use crate::store::{Data, Reservation, Retry};

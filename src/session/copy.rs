@@ -1,6 +1,8 @@
 //! The session that a copy of another server (`--copy-from`) stores its items through.
+//!
+//! Makes a session: imports the state, and no command.
 
-use super::{Session, State};
+use super::state::{Session, State};
 use crate::config::Protocol;
 use crate::engine::Engine;
 use crate::proto::text::reply;

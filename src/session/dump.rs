@@ -1,13 +1,12 @@
 //! Dumps of all items, in slices: `lru_crawler metadump` and `mgdump`, `stats cachedump`, `stats sizes`.
+//!
+//! Knows items and output, and no session: `slices` has one staged. Imports no other module of the session.
 
-use super::list::List;
-use super::{InputBatch, Next, Session, State, Step};
-use crate::engine::ClassSet;
+use crate::engine::{ClassSet, Executor};
 use crate::escape;
 use crate::limits::CACHEDUMP_BYTES_MAX;
 use crate::proto::binary::Echo;
 use crate::proto::meta;
-use crate::proto::text::reply;
 use crate::store::{Flash, Item, Walk};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -20,7 +19,7 @@ const SIZE_STEP_BYTES: u64 = 32;
 pub(super) struct Dump {
     walk: Walk,
     classes: ClassSet,
-    form: Form,
+    pub(super) form: Form,
 }
 
 /// The output of a dump.
@@ -49,20 +48,17 @@ impl Form {
     }
 }
 
-impl Session {
-    /// Starts a dump; nothing else runs on the connection until it ends.
-    pub(super) fn start_dump(&mut self, classes: ClassSet, form: Form) {
-        self.state = State::Dump(Box::new(Dump { walk: Walk::default(), classes, form }));
+impl Dump {
+    pub(super) fn new(classes: ClassSet, form: Form) -> Self {
+        Self { walk: Walk::default(), classes, form }
     }
 
-    /// Dumps the next slice.
-    pub(super) fn dump(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
-        let State::Dump(dump) = &mut self.state else { return Step::Done };
-        let (shared, flash) = (feed.executor.shared(), feed.executor.flash());
-        let out = &mut feed.out.staged;
+    /// Stages the next slice; returns the number of items examined, or `None` if that was the last one.
+    pub(super) fn stage(&mut self, executor: &mut Executor<'_>, out: &mut Vec<u8>) -> Option<u32> {
+        let (shared, flash) = (executor.shared(), executor.flash());
         let unix = |secs| shared.clock.unix(secs);
-        let form = &mut dump.form;
-        let looked_at = feed.executor.walk(&mut dump.walk, dump.classes, |item, class| match form {
+        let form = &mut self.form;
+        let looked_at = executor.walk(&mut self.walk, self.classes, |item, class| match form {
             Form::Everything => {
                 push_everything(out, item, class, (unix, shared.item_bytes(item)));
                 push_place(out, item, flash);
@@ -92,36 +88,11 @@ impl Session {
                 *sizes.entry(shared.item_bytes(item).next_multiple_of(SIZE_STEP_BYTES)).or_default() += 1;
             }
         });
-        let done = matches!(
-            dump.form,
+        let is_full = matches!(
+            self.form,
             Form::Cachedump { items_left: 0, .. } | Form::Cachedump { bytes_left: 0, .. }
         );
-        if let Some(looked_at) = looked_at
-            && !done
-            && self.may_look_further(looked_at)
-        {
-            return Step::Stop(Next::Resume);
-        }
-        let State::Dump(dump) = std::mem::take(&mut self.state) else { return Step::Done };
-        let end = match dump.form {
-            Form::Keys => reply::EN,
-            Form::Sizes(sizes, packets) => {
-                self.start_list(List::Sizes(sizes, packets));
-                return self.list_slice(feed);
-            }
-            Form::Everything | Form::Cachedump { .. } => reply::END,
-        };
-        self.push_line(feed, end);
-        Step::Done
-    }
-}
-
-impl Session {
-    /// True if a dump or a list goes on after this many more items; in a datagram their number is bounded.
-    pub(super) fn may_look_further(&mut self, items: u32) -> bool {
-        let Some(left) = &mut self.datagram else { return true };
-        *left = left.saturating_sub(items);
-        *left > 0
+        looked_at.filter(|_| !is_full)
     }
 }
 

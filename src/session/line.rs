@@ -2,7 +2,7 @@
 //!
 //! Imports nothing of the session but its state.
 
-use super::{InputBatch, Session};
+use super::state::{InputBatch, Session};
 
 /// A line without its end, and how long it is with it.
 pub(super) struct Line<'i> {

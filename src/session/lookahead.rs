@@ -3,8 +3,10 @@
 //! A lookup misses the CPU caches three or four times in sequence, which takes longer than all the rest of a small command.
 //! In a pipeline the misses can overlap, because all keys are known when the first command runs. Parsing the keys twice
 //! costs a tenth of what it saves (`just micro`).
+//!
+//! Imports nothing of the session but its state.
 
-use super::{Dialect, InputBatch, Session};
+use super::state::{Dialect, InputBatch, Session};
 use crate::proto::{binary, text};
 use crate::store::Hash;
 

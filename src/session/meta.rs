@@ -1,9 +1,11 @@
 //! The meta commands on a connection.
+//!
+//! Run by `text`, which reads their lines; may import `body`, `line`, `staging` and the state.
 
 use super::body::{Block, BodySource};
 use super::line::Line;
 use super::staging::refusal;
-use super::{DeferredReply, InputBatch, Session, Step};
+use super::state::{DeferredReply, InputBatch, Session, Step};
 use crate::clock::Timestamp;
 use crate::command::{ArithResult, Deleted, Replies, StorageRequest, Stored};
 use crate::engine::{MetaDelete, MetaGet, MetaGetResult, MetaHit};

@@ -1,4 +1,6 @@
 //! What a feed tells the connection: how far it came, and what is wanted next.
+//!
+//! Imports no other module of the session.
 
 use crate::store::Retry;
 

@@ -2,7 +2,7 @@
 //!
 //! Imports nothing of the session but its state.
 
-use super::{DeferredReply, InputBatch, Session};
+use super::state::{DeferredReply, InputBatch, Session};
 use crate::command::{Exptime, Replies, Stored, Touched};
 use crate::escape;
 use crate::output::Output;

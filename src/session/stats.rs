@@ -1,9 +1,11 @@
 //! `stats` and its subcommands, in both protocols.
+//!
+//! Run by `admin` and `binary`; may import `slices`, `dump`, `list`, `staging` and the state.
 
 use super::dump::Form;
 use super::list::List;
 use super::staging::refuse_packet;
-use super::{InputBatch, Session, Step};
+use super::state::{InputBatch, Session, Step};
 use crate::engine::{ClassSet, Report, Sink};
 use crate::number;
 use crate::proto::binary::{self, Echo, Status};

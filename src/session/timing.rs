@@ -2,8 +2,10 @@
 //!
 //! The cost for every request is two branches: timed and untimed requests run the same code, because a second copy would
 //! keep the compiler from inlining the first.
+//!
+//! Imports nothing of the session but its state.
 
-use super::{Dialect, InputBatch, Session, State, Step};
+use super::state::{Dialect, InputBatch, Session, State, Step};
 use crate::clock::Stopwatch;
 use crate::engine::latency::Kind;
 use crate::proto::binary::{self, Parsed};

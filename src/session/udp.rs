@@ -3,10 +3,14 @@
 //! Whoever sends one may forge its sender's address and expects nothing back, so what a datagram costs is bounded by its
 //! length: values are counted and never copied before their reply is cut, dumps look at a bounded number of items, and
 //! no memory is reserved for a value that is not there.
+//!
+//! Makes sessions and feeds them: above `feed`.
 
-use super::{Next, Session};
+use super::progress::Next;
+use super::state::Session;
+use crate::config::Protocol;
 use crate::engine::Engine;
-use crate::limits::DATAGRAM_REPLY_BYTES_MAX;
+use crate::limits::{DATAGRAM_DUMP_ITEMS_MAX, DATAGRAM_REPLY_BYTES_MAX};
 use crate::output::{Cursor, Hole, Output, Receiver};
 use crate::proto::udp::{self, Gap, Messages, PART_BYTES_MAX};
 use crate::store::Wanted;
@@ -59,6 +63,14 @@ pub struct Exchange {
     left: usize,
     sequence: u16,
     total: u16,
+}
+
+impl Session {
+    /// The session of one datagram, which speaks what it begins with whatever `-B` says; `id` is the number of its socket.
+    fn for_datagram(engine: &Engine, id: u32) -> Self {
+        let datagram = Some(DATAGRAM_DUMP_ITEMS_MAX);
+        Self { datagram, is_special: true, refuses_stalls: true, ..Self::new(engine, id, Protocol::Auto) }
+    }
 }
 
 impl Exchange {

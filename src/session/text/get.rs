@@ -1,6 +1,6 @@
 //! Gets: of one key, several in a row, and of lines of any length, whose keys are answered as they come.
 
-use crate::command::{Exptime, Touched};
+use crate::command::Touched;
 use crate::engine::Hit;
 use crate::escape;
 use crate::limits::{KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
@@ -8,18 +8,10 @@ use crate::output::Output;
 use crate::proto::text::{self, LINE_END, Words, reply};
 use crate::session::line::Line;
 use crate::session::lookahead::BATCH;
+use crate::session::progress::Next;
 use crate::session::staging::touch_and_stage;
-use crate::session::{InputBatch, Next, Session, State, Step};
+use crate::session::state::{InputBatch, Keys, Session, State, Step};
 use crate::store::{Hash, Item, Retry, Stub};
-
-/// How the keys of a get are answered, while its line is worked through.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::session) struct Keys {
-    with_cas: bool,
-    touch: Option<Exptime>,
-    /// A key was bad: the rest of the line is skipped.
-    bad: bool,
-}
 
 impl Session {
     /// Runs a get, gets, gat or gats whose line is all there.

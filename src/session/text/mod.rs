@@ -1,13 +1,14 @@
 //! The classic text commands on a connection.
+//!
+//! Run by `feed`; runs `meta` and `admin`, and may import those, `lookahead`, `body`, `line`, `staging` and the state.
 
 mod get;
 
-pub(super) use get::Keys;
-
 use super::body::{Block, BodySource, drops_old};
 use super::line::Line;
+use super::progress::Next;
 use super::staging::{deferred_reply, refusal};
-use super::{InputBatch, Next, Session, State, Step};
+use super::state::{InputBatch, Session, State, Step};
 use crate::command::{
     Arith, ArithResult, Deleted, Direction, Flushed, Replies, StorageRequest, Stored, Touched,
 };

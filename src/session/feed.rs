@@ -1,0 +1,189 @@
+//! A session at work: runs the commands at the front of the input, and goes on with what the last call has left.
+//!
+//! The top of what a connection needs: it may import every module of the session but those that make sessions, `copy` and `udp`.
+
+use super::progress::{Next, Progress};
+use super::state::{Dialect, InputBatch, Session, State, Step};
+use crate::engine::Engine;
+use crate::limits::{LOADS_MAX, OUTPUT_BYTES_MAX};
+use crate::output::Output;
+use crate::proto::binary::MAGIC_REQUEST;
+use crate::store::{Retry, Wanted};
+
+impl Session {
+    /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
+    pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
+        // Made in place: a function that returns it would copy it.
+        let executor = engine.fresh();
+        let budget = executor.shared().config.reqs_per_event;
+        let mut feed = InputBatch { executor, input, at: 0, looked: 0, budget, loads: 0, out };
+        feed.executor.set_connection(self.id);
+        if self.is_special {
+            self.prepare(&mut feed);
+        }
+        self.verbose = feed.executor.shared().verbosity() > 1;
+        self.lacks_value = false;
+        if self.dialect == Dialect::Undecided {
+            match input.first() {
+                None => return Progress { consumed: 0, next: Next::Read },
+                Some(&MAGIC_REQUEST) => self.dialect = Dialect::Binary,
+                Some(_) => self.dialect = Dialect::Text,
+            }
+            if self.verbose {
+                let name = if self.dialect == Dialect::Text { "ascii" } else { "binary" };
+                tracing::debug!(target: "wire", "{}: Client using the {name} protocol", self.id);
+            }
+        }
+        if self.part.is_some()
+            && let Some(next) = self.stage_part(&mut feed)
+        {
+            return Progress { consumed: 0, next };
+        }
+        let is_timed = feed.executor.is_timed();
+        let mut timing = None;
+        let next = loop {
+            if feed.rest().is_empty() && matches!(self.state, State::Command) {
+                // What nearly every feed ends with, told from nothing but the length.
+                self.searched = 0;
+                break Next::Read;
+            }
+            if feed.out.is_full() {
+                break Next::Resume;
+            }
+            if feed.budget == 0 && !feed.rest().is_empty() {
+                feed.executor.counters().conn_yields.add(1);
+                break Next::Resume;
+            }
+            if is_timed {
+                timing = self.begin_timing(&feed);
+            }
+            let step = self.step(&mut feed);
+            if is_timed {
+                self.end_timing(&feed, timing, &step);
+            }
+            match step {
+                Step::Done => feed.budget = feed.budget.saturating_sub(1),
+                Step::Need => break Next::Read,
+                Step::Stop(next) => break next,
+            }
+        };
+        if let Some(part) = feed.out.take_part() {
+            self.part = Some(Box::new(part));
+            return Progress { consumed: feed.at, next: Next::Resume };
+        }
+        Progress { consumed: feed.at, next }
+    }
+
+    /// Tells the executor what is special about this feed.
+    #[cold]
+    fn prepare(&mut self, feed: &mut InputBatch<'_, '_>) {
+        if self.refuses_stalls {
+            // Datagrams wait for nothing.
+            self.refuses_stalls = self.datagram.is_some();
+            feed.executor.refuse_stalls();
+        }
+        if self.is_copy {
+            feed.executor.set_copy();
+        }
+        self.is_special = self.is_copy || self.refuses_stalls;
+        feed.loads = std::mem::take(&mut self.loads);
+        if feed.loads >= LOADS_MAX {
+            // Only this command: those that follow may have values read again.
+            feed.executor.refuse_loads();
+            feed.budget = 1;
+        }
+    }
+
+    /// Goes on with the value that has been staged in part; what to do next if that is not its end.
+    #[cold]
+    fn stage_part(&mut self, feed: &mut InputBatch<'_, '_>) -> Option<Next> {
+        let mut part = self.part.take()?;
+        let Some(item) = feed.executor.find_version(&part.key, part.version) else {
+            return Some(Next::Close);
+        };
+        if feed.out.push_rest(&item, part.copied) {
+            feed.out.staged.extend_from_slice(&part.behind);
+            return None;
+        }
+        let rest = &item.value()[part.copied..];
+        let bytes = OUTPUT_BYTES_MAX.saturating_sub(feed.out.staged.len()).min(rest.len());
+        feed.out.staged.extend_from_slice(&rest[..bytes]);
+        part.copied += bytes;
+        self.part = Some(part);
+        Some(Next::Resume)
+    }
+
+    // Always: it has one caller, and is too large for the compiler to see that by itself.
+    #[inline(always)]
+    fn step(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
+        let mut front = feed.at;
+        let tried = match &mut self.state {
+            State::Command if self.dialect == Dialect::Text => self.text(feed),
+            State::Command => self.binary(feed),
+            State::Dump(_) => return self.dump(feed),
+            State::List(_) => return self.list_slice(feed),
+            State::Watch(_) => {
+                feed.at = feed.input.len();
+                return Step::Stop(Next::Watch);
+            }
+            State::Login => return self.login(feed),
+            &mut State::Token(bytes) => return self.token(feed, bytes),
+            State::Keys(keys) => {
+                let keys = *keys;
+                return self.text_keys(feed, keys);
+            }
+            State::DiscardBody { .. } => return self.skip_body(feed),
+            State::Receive(_) => {
+                if let Some(step) = self.receive_body(feed) {
+                    return step;
+                }
+                front = feed.at;
+                if self.dialect == Dialect::Text {
+                    self.text_received(feed)
+                } else {
+                    self.binary_received(feed)
+                }
+            }
+        };
+        tried.unwrap_or_else(|retry| {
+            feed.at = front;
+            if retry == Retry::Load {
+                self.note_wanted(feed);
+            }
+            Step::Stop(retry.into())
+        })
+    }
+
+    /// The command at hand lacks a value that is on flash.
+    #[cold]
+    fn note_wanted(&mut self, feed: &mut InputBatch<'_, '_>) {
+        let is_first = feed.at == 0;
+        self.loads = 1 + if is_first { feed.loads } else { 0 };
+        self.is_special = true;
+        self.wanted = feed.executor.take_wanted().map(Box::new);
+    }
+
+    /// The value that is to be read after [`Next::Load`].
+    pub fn take_wanted(&mut self) -> Option<Box<Wanted>> {
+        self.wanted.take()
+    }
+
+    /// The next feed refuses what would have to wait for other rings ([`Next::Stall`]).
+    pub fn refuse_stalls(&mut self) {
+        (self.is_special, self.refuses_stalls) = (true, true);
+    }
+
+    /// Watchers: has `wake` called when log lines are pending.
+    pub fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
+        if let State::Watch(watching) = &self.state {
+            watching.wake_with(wake);
+        }
+    }
+
+    /// Watchers: stages pending log lines.
+    pub fn pump(&mut self, engine: &mut Engine, out: &mut Output) {
+        if let State::Watch(watching) = &self.state {
+            watching.take(engine.shared(), out);
+        }
+    }
+}

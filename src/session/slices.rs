@@ -1,0 +1,74 @@
+//! Dumps and lists on a connection: one slice a step, until the end, and nothing else meanwhile.
+//!
+//! What is staged is the business of `dump` and `list`. Imports those, the state, and `staging`.
+
+use super::dump::{Dump, Form};
+use super::list::{List, SLICE};
+use super::progress::Next;
+use super::state::{InputBatch, Session, State, Step};
+use crate::engine::ClassSet;
+use crate::proto::binary;
+use crate::proto::text::reply;
+
+impl Session {
+    /// Starts a dump; nothing else runs on the connection until it ends.
+    pub(super) fn start_dump(&mut self, classes: ClassSet, form: Form) {
+        self.state = State::Dump(Box::new(Dump::new(classes, form)));
+    }
+
+    /// Dumps the next slice.
+    pub(super) fn dump(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
+        let State::Dump(dump) = &mut self.state else { return Step::Done };
+        let looked_at = dump.stage(&mut feed.executor, &mut feed.out.staged);
+        if let Some(looked_at) = looked_at
+            && self.may_look_further(looked_at)
+        {
+            return Step::Stop(Next::Resume);
+        }
+        let State::Dump(dump) = std::mem::take(&mut self.state) else { return Step::Done };
+        let end = match dump.form {
+            Form::Keys => reply::EN,
+            Form::Sizes(sizes, packets) => {
+                self.start_list(List::Sizes(sizes, packets));
+                return self.list_slice(feed);
+            }
+            Form::Everything | Form::Cachedump { .. } => reply::END,
+        };
+        self.push_line(feed, end);
+        Step::Done
+    }
+
+    /// Starts a list; nothing else runs on the connection until it ends.
+    pub(super) fn start_list(&mut self, list: List) {
+        self.state = State::List(Box::new(list));
+    }
+
+    /// Stages the next slice of the list.
+    pub(super) fn list_slice(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
+        let State::List(list) = &mut self.state else { return Step::Done };
+        let goes_on = list.stage(&feed.executor, &mut feed.out.staged);
+        if goes_on && self.may_look_further(SLICE as u32) {
+            return Step::Stop(Next::Resume);
+        }
+        let State::List(list) = std::mem::take(&mut self.state) else { return Step::Done };
+        match *list {
+            List::Prefixes(_) | List::Connections(_) | List::Pages(_) | List::Sizes(_, None) => {
+                self.push_line(feed, reply::END);
+            }
+            List::Sizes(_, Some(echo)) => binary::push_stat(&mut feed.out.staged, echo, b"", b""),
+            List::PrefixPacket(echo, _, mut lines) => {
+                lines.extend_from_slice(reply::END);
+                binary::push_stat(&mut feed.out.staged, echo, b"detailed", &lines);
+                binary::push_stat(&mut feed.out.staged, echo, b"", b"");
+            }
+        }
+        Step::Done
+    }
+
+    /// True if a dump or a list goes on after this many more items; in a datagram their number is bounded.
+    fn may_look_further(&mut self, items: u32) -> bool {
+        let Some(left) = &mut self.datagram else { return true };
+        *left = left.saturating_sub(items);
+        *left > 0
+    }
+}
