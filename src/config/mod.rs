@@ -5,8 +5,9 @@
 //!         (help: the table of options)     (number: C's numbers)     (extended: -o; flash: ext_*; listen: -l)  settings ─► `stats settings`
 //! ```
 //!
-//! Imports point one way: `parts` (types of settings) below `values` (the settings) below `request` (what comes in and goes
-//! out) below those that read words.
+//! `parts` has the types of settings, `values` the settings, `request` what comes in and goes out. Each module imports
+//! only modules named before it: `number`, `parts`, `values`, `request`, `suboption`, `options`, `getopt`, `listen`,
+//! `settings`, `flash`, `help`, `documents`, `extended`, `validate`.
 //!
 //! Meaning, defaults, messages and exit statuses are those of memcached 1.6.45. Everything here is pure: the machine and
 //! the environment come in as [`Environment`], an error goes out as lines and a status.

@@ -11,6 +11,10 @@
 //!
 //! Start: what the kernel allows, store, ports, threads; connections are accepted once all rings are built. Stop: listeners,
 //! idle connections, replies in flight, the memory file, then the process, since rings are never taken down (see `uring::Ring`).
+//!
+//! Each module imports only modules named before it: `admission`, `client`, `error`, `flash`, `metrics`, `room`,
+//! `signals`, `stall`, `backends`, `health`, `listen`, `pinning`, `watchdog`, `context`, `backoff`, `load`, `host`,
+//! `copy`, `sweeps`, `conn`, `udp`, `accept`, `ring`, `spawner`, `storage`. This file starts all of them.
 
 mod accept;
 mod admission;

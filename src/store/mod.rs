@@ -29,6 +29,12 @@
 //! `shared`, `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `shard`, `fresh`, `edit`; then `memory_file` and `restore` (-e),
 //! `flash` and `stow` (`ext_path`).
 //!
+//! Each module imports only modules named before it: `sync`, `item_ref`, `prefetch`, `pace`, `faults`, `region`,
+//! `geometry`, `log`, `time`, `key_hash`, `ghost`, `written`, `pin_counts`, `arena`, `large`, `memory_file`, `flash`,
+//! `base`, `start`, `pin`, `item`, `host`, `index`, `replica`, `totals`, `segment_table`, `reservation`, `restore`,
+//! `request`, `shared`, `statistics`, `write_txn`, `check`, `evict`, `sweep`, `shard`, `whole`, `fresh`, `edit`, `stow`.
+//! From outside the store they import only `classes`, `clock` and `limits`.
+//!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
 //! 2. An entry names an item whose memory is not reused before its replica has applied the delta that removes it, nor while

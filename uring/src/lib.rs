@@ -15,6 +15,11 @@
 //!
 //! A [`Background`] thread runs what need not be fast, on tokio-uring's runtime.
 //!
+//! `stream`, `listener`, `datagram`, `file`, `mail` and `ring` call one of the backends, `completion` or `readiness`,
+//! which `engine` has chosen; `background` uses neither. Each module imports only modules named before it: `aligned`,
+//! `mapping`, `memory`, `options`, `sync`, `doorbell`, `provided`, `sys`, `buf`, `disk`, `start_error`, `bell`,
+//! `completion`, `readiness`, `engine`, `datagram`, `file`, `listener`, `mail`, `ring`, `background`, `stream`.
+//!
 //! Rules:
 //!
 //! - Memory lent to the kernel is owned by the operation until it completes. A [`Ring`] is never torn down: it is

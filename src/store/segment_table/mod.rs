@@ -19,6 +19,12 @@
 //! `limit` ≥ segments in use + extents in use + every replica's index + ghosts. The memory of free segments and extents is kept
 //! for reuse only while it fits as well. What exceeds a lowered limit (`over_limit_bytes`) is evicted gradually, so that no
 //! single write has to evict it all.
+//!
+//! # Files
+//! `table` holds the struct; the files behind it in this list each add one kind of change as methods on it. Each module
+//! imports only modules named before it: `need`, `sum`, `sweeper`, `unit`, `victim`, `lazy_fifo`, `reclaim`, `schedule`,
+//! `table`, `allocate`, `budget`, `check`, `extents`, `growth`, `link`, `promise`, `queues`, `record`, `restore`,
+//! `retire`.
 
 mod allocate;
 mod budget;

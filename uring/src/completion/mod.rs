@@ -9,6 +9,10 @@
 //!   in_flight, timers: operations and sleeps that the driver completes. probe, trial, setup: before there is a driver
 //! ```
 //!
+//! Each module imports only modules named before it: `queue`, `pool`, `trial`, `probe`, `in_flight`, `waiter`,
+//! `resources`, `timers`, `connection`, `driver`, `operation`, `runtime`, `sleep`, `wait`, `setup`, `send`, `accept`,
+//! `datagram`, `file`, `handle`, `receive`.
+//!
 //! An operation owns its memory until it completes, even if its future is dropped.
 #![expect(unsafe_code, reason = "the kernel reads and writes memory that operations name by address")]
 

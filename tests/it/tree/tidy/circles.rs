@@ -12,7 +12,7 @@ use super::{code, files, is_test, without_tests};
 const CIRCLES: &[(&str, &[&str])] = &[("src/fuzzing", &["flash", "mod"])];
 
 /// Imports between the modules of one folder, from importer to imported.
-type Graph = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The module that a file is: `src/store/segment_table/queues.rs` is `["src", "store", "segment_table", "queues"]`.
 fn module_path(path: &str) -> Vec<String> {
@@ -154,7 +154,7 @@ impl Tree {
 }
 
 /// The imports inside each folder.
-fn graphs(files: &[(String, String)]) -> BTreeMap<String, Graph> {
+pub(super) fn graphs(files: &[(String, String)]) -> BTreeMap<String, Graph> {
     let tree = Tree::new(files);
     let mut graphs = BTreeMap::<String, Graph>::new();
     for (path, text) in files.iter().filter(|(path, _)| path.contains("src/") && !is_test(path)) {

@@ -5,6 +5,7 @@
 
 mod circles;
 mod manual;
+mod order;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("process", &["auth", "config", "limits", "logging", "tls"]),
     ("tls", &["config", "limits", "logging"]),
     ("auth", &["limits", "logging"]),
-    ("config", &["command", "limits"]),
+    ("config", &["limits"]),
     ("classes", &["limits"]),
     ("clock", &["limits"]),
     ("command", &["limits"]),
