@@ -107,7 +107,7 @@ pub struct Arith<'a> {
     pub key_is_binary: bool,
 }
 
-/// Result of a [`Arith`].
+/// Result of an [`Arith`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArithResult {
     /// Stored; `created` if it is the initial value.
@@ -173,7 +173,8 @@ pub enum Flushed {
 pub enum Replies {
     /// All.
     Sent,
-    /// None (`noreply`), or only errors (binary quiet commands, meta `q`).
+    /// With `noreply`, none. For binary quiet commands and meta `q`, none for a plain success or, for retrievals, a
+    /// miss.
     Quiet,
 }
 

@@ -5,16 +5,18 @@
 //! Each imports only what is below it; `tests/it/tree/tidy/mod.rs` holds the table.
 //!
 //! ```text
-//! main ─► config, process ─► server (the async edge: rings, accept, connections, signals)
-//!                              ├─► uring (a crate of its own: completion I/O, knows nothing of memcached)
-//!                              └─► session (one connection without I/O: bytes in, bytes out)
-//!                                    ├─► proto   bytes ↔ commands and replies; knows no store
-//!                                    └─► engine  what commands mean; knows no bytes
-//!                                          └─► store  segments, log, replicas, eviction; knows no protocol
+//! main ─► top, process
+//!   └───► server (the async edge: rings, accept, connections, signals)
+//!           ├─► uring (a crate of its own: completion I/O, knows nothing of memcached)
+//!           └─► session (one connection without I/O: bytes in, bytes out)
+//!                 ├─► proto   bytes ↔ commands and replies; knows no store
+//!                 └─► engine  what commands mean; knows no bytes
+//!                       └─► store  segments, log, replicas, eviction; knows no protocol
 //! ```
 //!
-//! Beside them: `output` (staged replies and pinned values, above the store), `tls` and `auth` (bytes in, bytes out), and at the
-//! bottom `command` (what proto and engine say to each other), `limits`, `classes`, `clock`, `number`, `escape`, `logging`.
+//! Beside them: `output` (staged replies and pinned values, above the store), `tls` and `auth` (bytes in, bytes out),
+//! `config` (the settings, which server, session, engine and `tls` import), and at the bottom `command` (what proto and
+//! engine say to each other), `limits`, `classes`, `clock`, `number`, `escape`, `logging`.
 //!
 //! # The life of a get
 //!
@@ -68,9 +70,9 @@
 //! | reclaim list | evicted memory that waits until no ring reads it |
 //! | flash tier | files that hold values for which memory has no room (`ext_path`) |
 //! | stub | what stays of such an item in memory: header, key and place |
-//! | place | where a value is on flash: the number of its chunk, and where in it |
-//! | chunk | what is written to flash at once (`ext_wbuf_size`), full of records; a page (`ext_page_size`) is some of them |
-//! | hole | where a value belongs in an output that is still to be read from flash |
+//! | place | where a value is on flash: the number of its chunk, and the offset in it |
+//! | chunk | the unit of writing to flash (`ext_wbuf_size`), filled with records; a page (`ext_page_size`) consists of chunks |
+//! | hole | the place in an output for a value that is still to be read from flash |
 //! | watcher | a connection that issued `watch` and receives log lines |
 //! | watchdog | the thread that checks that every ring makes progress |
 

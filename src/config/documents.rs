@@ -1,7 +1,7 @@
 //! The man page and the completions of shells (`--print`), made from the table of options that `-h` shows.
 //!
-//! None of them can name another option than the server takes. Source: man(7); bash(1), "Programmable Completion";
-//! zshcompsys(1), `_arguments`; fish's `complete`.
+//! So none of them can name an option that the server does not take. Source: man(7); bash(1), "Programmable
+//! Completion"; zshcompsys(1), `_arguments`; fish's `complete`.
 
 use super::getopt::{Spec, Takes};
 use super::help::{self, OWN_VERSION, SPECS};

@@ -134,8 +134,8 @@ fn only_match<'s>(specs: &'s [Spec], name: &str) -> Result<&'s Spec, String> {
     Err(complaint)
 }
 
-/// Scans a group of letters (`dvm64`): flags, up to the first letter that takes a value, which is the rest of the word or
-/// the next word.
+/// Scans a group of short options (`dvm64`): switches, then at most one option with a value. The value is the rest of
+/// the word or, if nothing is left, the next word.
 fn short_options<'a>(
     specs: &[Spec],
     group: &str,

@@ -1,4 +1,4 @@
-//! The values of the names that `-o` takes.
+//! Parses the values of `-o` suboptions.
 
 use super::number::{exact, exact_float, exact_signed};
 use super::request::{EX_BAD_VALUE, StartupError};

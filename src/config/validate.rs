@@ -2,6 +2,8 @@
 //!
 //! The order is memcached's: an invalid value fails even if `-h` follows it, a contradiction between settings is found
 //! at the end.
+//!
+//! It also builds the requests that start no server: --health, top and --print.
 
 use super::options::Options;
 use super::{

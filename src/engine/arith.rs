@@ -1,9 +1,9 @@
 //! incr and decr, decided under the writer lock.
 //!
-//! A value of more than [`DIGITS`] bytes is padded outside of the lock, for the version that was seen there, and the command is
-//! decided again; the CAS unique says whether it still is that version.
+//! A value of more than [`DIGITS`] bytes is padded outside the lock, and the command is then decided again. The padded
+//! value is stored only if the CAS unique shows that the item has not changed meanwhile.
 //!
-//! Commands: extend `executor`, and may import what is below it; other commands they do not know.
+//! It extends `executor`, and may import what is below it, but no other command.
 
 use crate::clock::Timestamp;
 use crate::command::{Arith, ArithResult, Direction};

@@ -1,7 +1,7 @@
 //! The flash tier as clients and operators see it: its statistics under memcached's names, and `extstore`.
 //!
-//! Where memcached compacts pages, the tier writes what was read once more when its chunk has to go: that is counted as rescues,
-//! and what nobody read as skipped.
+//! Where memcached compacts pages, the tier rewrites a value when its chunk has to go, if the value has been read since
+//! it was written. Such values are counted as rescues, those that nobody read as skipped.
 //!
 //! Extends `executor` and `report`; may import what is below them.
 

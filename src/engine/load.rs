@@ -57,7 +57,7 @@ impl Executor<'_> {
         }
     }
 
-    /// The value of `key`, which a get needs, could not be read at `place`: the item is gone.
+    /// Counts that the value of `key`, which a get needs, could not be read at `place`, and removes the item.
     pub fn lost(&mut self, key: &[u8], place: Place, fault: Fault) {
         let counters = &self.counters.ring;
         counters.get_extstore.add(1);

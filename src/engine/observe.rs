@@ -102,7 +102,7 @@ impl Observer<'_> {
         }
     }
 
-    /// A delete, of an item of this class and value length if there was one.
+    /// Reports a delete. `item` is the class and value length of the deleted item, if there was one.
     #[cold]
     pub(super) fn deleted(&self, key: &[u8], command: &str, item: Option<(u8, usize)>) {
         self.count(key, Use::Delete);

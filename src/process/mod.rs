@@ -16,8 +16,8 @@
 //! (`-s`, `-e`, `-o ext_path`): in systemd's usual sandbox root may not write to the user's directories, and the user's clients cannot
 //! connect to a socket owned by root.
 //!
-//! [`Prepared::detach`] forks, so it must run before there are threads. What it comes after can still be refused to whoever
-//! started the server.
+//! [`Prepared::detach`] forks, so it must run before there are threads. Errors that occur before it are still reported
+//! to whoever started the server.
 
 mod files;
 mod limits;

@@ -4,8 +4,8 @@
 //! tracing, mounting, loading, and all the rest that is not listed here. memcached kills itself instead; a call that a library
 //! makes once in a while must not cost the cache.
 //!
-//! The kernel does not ask a filter about operations of an io_uring, which can open files and connect too. Where that matters,
-//! `--io-engine=epoll` and a filter around the server that forbids io_uring close that way.
+//! The kernel does not ask a filter about operations of an io_uring, which can open files and connect too. Where that
+//! matters, use `--io-engine=epoll` and start the server under a filter that forbids io_uring.
 //!
 //! Source: seccomp(2); memcached, `linux_priv.c`.
 

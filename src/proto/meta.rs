@@ -5,6 +5,8 @@
 //! the request, so a request keeps its flags as received.
 //!
 //! Source: protocol.txt of memcached 1.6.45, "Meta Commands".
+//!
+//! Verbs, words and reply lines come from `text`, which knows the meta verbs but none of their flags.
 
 use crate::command::{Arith, Direction, Exptime, Mode, Replies, StorageRequest};
 use crate::escape;

@@ -287,7 +287,7 @@ pub(super) struct RingContext {
     pub(super) certificates: Option<Arc<Certificates>>,
     /// Reads values on flash, if there is a tier.
     pub(super) loader: Option<Loader>,
-    /// For values that have been read from flash and not been sent.
+    /// Bounds the memory of values that were read from flash and have not been sent yet.
     pub(super) room: Room,
     pub(super) entries: RefCell<slab::Slab<Rc<Entry>>>,
     /// A connection has been read from since the last background work.

@@ -1,4 +1,5 @@
-//! Listeners: binding what the configuration asks for, and memcached's words for what cannot be had.
+//! Binds the listeners that the configuration asks for, registers them for `stats conns`, and reports failures in
+//! memcached's words.
 
 use super::error::StartError;
 use crate::config::{Config, Endpoint, Protocol};

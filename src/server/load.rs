@@ -1,7 +1,8 @@
-//! Values on flash that replies lack, and that commands need in memory: read while the ring serves others.
+//! Reads values from flash, for replies and for commands that need them in memory, while the ring serves other
+//! connections.
 //!
-//! Long values stay where they were read to until their client has taken them. That memory is bounded ([`super::room`]): replies wait
-//! for it, and go out without those values if it does not come.
+//! A long value stays in the buffer it was read into until the client has taken it. The memory of these buffers is
+//! bounded ([`super::room`]): a reply waits for it, and is sent without its long values if the wait takes too long.
 
 use super::context::RingContext;
 use super::room::{UNIT_BYTES, hold};

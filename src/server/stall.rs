@@ -1,7 +1,7 @@
 //! Waiting for a ring that does not replay: how long each ring has waited, and the position on which all have given up.
 //!
-//! A ring that waits counts only time in which it runs itself ([`RunClock`]). On a machine without a core to spare, or one that
-//! was suspended, the ring that is waited for has not run either, and refusing commands would be wrong.
+//! A ring that waits counts only time in which it runs itself ([`RunClock`]). If no core is to spare, or the machine
+//! was suspended, the other ring has not run either, and refusing commands would be wrong.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};

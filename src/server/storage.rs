@@ -1,5 +1,5 @@
-//! The store, and what else all rings share, before there are rings and ports. With -e this is when the items come back: the
-//! ports are bound later, so that nobody is kept waiting, and no load balancer takes a server for ready that is not.
+//! Opens the store and what else all rings share, before there are rings and ports. With -e the items are restored here:
+//! the ports are bound later, so that no client has to wait and no load balancer takes the server for ready too early.
 
 use super::backends;
 use super::context::Message;

@@ -11,6 +11,9 @@
 //! [`ring_timeout_secs`](crate::config::Config::ring_timeout_secs), and a supervisor starts a fresh one.
 //!
 //! Staleness counts watchdog ticks, so suspending the process or the machine does not trip it.
+//!
+//! [`Heartbeats`] also carries [`Stalls`], the position of the log on which all rings have given up; only `backoff` uses
+//! it.
 
 use super::stall::Stalls;
 use crate::engine::Shared;

@@ -1,7 +1,7 @@
 //! One connection without I/O: bytes in, bytes out.
 //!
-//! [`Session::feed`] runs every complete command at the front of its input and stages the replies. What is incomplete is
-//! left in the input, to be fed again with more behind it, but for two kinds of value:
+//! [`Session::feed`] runs every complete command at the front of its input and stages the replies. An incomplete
+//! command is left in the input, to be fed again when more has arrived, except for two kinds of value:
 //!
 //! ```text
 //!                  ┌──────────── refused value: skipped, then answered ──────► DiscardBody ──┐
@@ -10,8 +10,8 @@
 //!      └─ a get whose output is full stops between two keys: Keys
 //! ```
 //!
-//! Dumps and lists go out slice by slice (Dump, List); a watcher stays one (Watch); with -Y a user comes before all else (Login,
-//! Token).
+//! Dumps and lists go out slice by slice (Dump, List); a watcher stays a watcher (Watch). With -Y, nothing is served
+//! before the login (Login, Token).
 //!
 //! A feed runs no more commands than its budget (-R), stages no more than an output holds, and then asks to be resumed, so that
 //! the ring's other connections have their turn.

@@ -1,6 +1,6 @@
 //! A client of datagrams: each is a conversation of its own, whose replies are datagrams again.
 //!
-//! Whoever sends one may forge its sender's address and expects nothing back, so what a datagram costs is bounded by its
+//! The sender of a datagram may forge its address and needs no reply, so the cost of a datagram is bounded by its
 //! length: values are counted and never copied before their reply is cut, dumps look at a bounded number of items, and
 //! no memory is reserved for a value that is not there.
 //!

@@ -1,7 +1,7 @@
 //! The lower half of the store, as far as items, pins, indexes and reservations know it.
 //!
-//! It owns the arena and the key hash, and tells `-m`, the bytes of all indexes, and what the flash tier promotes. Nothing here
-//! takes a lock or decides anything; what the writer lock guards lies above (`segment_table`).
+//! It holds the arena, the key hash and the flash tier, and knows `-m` and the bytes of all indexes. Nothing here takes
+//! a lock or decides anything; what the writer lock guards lies above (`segment_table`).
 
 use super::arena::Arena;
 use super::flash::Flash;

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A long value that has been copied is published only if the next decision is for the same bytes: the same kind of value,
-//! from the same old version. That is still there while it is copied, because this ring's cursor does not move; and its
-//! ref still names it when the lock has been taken again, because no memory is reused before the cursor has moved. A key
-//! that others write all the time is copied under the lock at last.
+//! from the same old version. The old version stays in memory, and its ref stays valid until the lock is taken again,
+//! because this ring's cursor does not move and no memory is reused before it does. If others keep writing the key, the
+//! value is finally copied under the lock.
 
 use super::flash::Place;
 use super::fresh::Fresh;

@@ -38,7 +38,7 @@ impl Shard {
 pub struct Fresh<'s> {
     pub(super) shard: &'s mut Shard,
     pub(super) now: Timestamp,
-    /// Its edits are those of a copy; see [`Store::begin_copy`](super::Store::begin_copy).
+    /// The edits come from `--copy-from`; see [`Store::begin_copy`](super::Store::begin_copy).
     pub(super) is_copy: bool,
 }
 

@@ -14,6 +14,8 @@
 //!
 //! A fingerprint alone determines its bucket, so that it can be moved when its part grows. A part has a few hundred buckets,
 //! which leaves more than 20 of the 32 bits to tell keys apart.
+//!
+//! The segment table owns the ghosts, so the writer lock guards them.
 
 use super::item_ref::Hash;
 use super::prefetch::prefetch;

@@ -110,11 +110,11 @@ pub struct Restored {
     pub elapsed: Duration,
     /// The outcome.
     pub outcome: RestoreOutcome,
-    /// Items that are lost since their values were on flash.
+    /// Items that were lost because their values could not be found on flash.
     pub lost_on_flash: Option<LostOnFlash>,
 }
 
-/// Items that were not restored, since their values are not on flash.
+/// Items that were not restored, because their values could not be found on flash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostOnFlash {
     /// How many.

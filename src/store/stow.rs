@@ -174,7 +174,8 @@ impl WriteTxn<'_> {
 }
 
 impl Fresh<'_> {
-    /// Brings the value of `key`, which was read at `place`, back to memory; false if the key is no longer there. Its cas stays.
+    /// Brings the value of `key`, which was read at `place`, back to memory; false if the key no longer has its value
+    /// at `place`. The CAS unique is kept.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.

@@ -1,8 +1,8 @@
 //! A write transaction: the writer lock held, the own replica at the log's tail.
 //!
-//! Whoever holds a transaction decides on the newest state. Its length is bounded: a few items of eviction and one write. Nobody
-//! waits for another ring during a transaction; if the log or the memory needs other rings to move on first, the transaction ends and
-//! the shard waits outside ([`super::Shard`]).
+//! Whoever holds a transaction decides on the newest state. Its length is bounded: a few items of eviction and one
+//! write. Nobody waits for another ring during a transaction; if the log or the memory needs other rings to move on
+//! first, the transaction ends, and the caller is told to retry ([`super::Retry`]).
 
 #![expect(unsafe_code, reason = "reads and writes items under the lock that protects them")]
 

@@ -3,8 +3,9 @@
 //! - Those of version 1, which home-made CAs issue; rustls knows version 3 only. Such a certificate has no extensions: it says
 //!   nothing about what it is for, and can issue none. So it is accepted if it is valid now and signed by a CA that the
 //!   operator trusts, without any in between.
-//! - Those that stand in the file of trusted CAs themselves, as one does that `openssl req -x509` has made for everything:
-//!   rustls takes no CA for a client. It is accepted if it is valid now and does not limit what its key is for.
+//! - Those that are themselves in the file of trusted CAs, as when one certificate from `openssl req -x509` serves
+//!   every purpose: rustls accepts no CA certificate as a client's. It is accepted if it is valid now and does not
+//!   limit what its key is for.
 //!
 //! All others are left to rustls.
 

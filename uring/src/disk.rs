@@ -1,5 +1,4 @@
-//! A file as the kernel sees it: with or without its page cache, the ranges that may be asked for, and what a short or failed
-//! operation means.
+//! A file for direct or cached I/O: which ranges may be read or written, and what a short or failed operation means.
 //!
 //! Direct I/O moves bytes between the device and the caller's memory. Ranges, and addresses of memory, must then be multiples
 //! of what the device and the file system want, which newer kernels tell.
@@ -81,7 +80,7 @@ impl Disk {
         (&self.file).seek(SeekFrom::End(0))
     }
 
-    /// Fills the rest of `buffer` from `offset` on, or up to the end of the file; blocks.
+    /// Clears `buffer` and fills it with the file from `offset` on, as far as the file goes; blocks.
     pub(crate) fn read(&self, buffer: &mut AlignedBuffer, offset: u64) -> io::Result<()> {
         let mut attempts = Attempts::default();
         buffer.clear();

@@ -1,4 +1,4 @@
-//! Callers' memory that operations own while the kernel uses it.
+//! The traits by which callers lend memory to an operation, and the iovecs that describe it to the kernel.
 #![expect(unsafe_code, reason = "memory is described to the kernel by address")]
 
 /// Most bytes one operation moves: about 80 µs of copying in the kernel, during which the ring's other connections wait.

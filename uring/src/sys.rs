@@ -1,4 +1,4 @@
-//! What this process may use, and what stands in its way.
+//! What the operating system says about this process, its sockets and its files.
 #![expect(unsafe_code, reason = "calls for which there is no safe wrapper")]
 
 use crate::aligned::PAGE_BYTES;

@@ -11,6 +11,9 @@
 //! A reply is sent before anything more is read: a client that does not read its replies stops being served, and costs
 //! one output. A command is parsed where it was read; what is left of an unfinished one moves to the carry, a small heap
 //! buffer, so that the read buffer is free between commands.
+//!
+//! Of the server a connection imports `context`, `load`, `backoff`, `stall` and `signals` only. It reaches the store
+//! through its session; `lend` alone names types of the store.
 
 mod lend;
 mod listing;

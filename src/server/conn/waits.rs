@@ -1,5 +1,5 @@
-//! What a connection does in the middle of a command: it receives a long value into memory that is reserved for it, and waits
-//! for what others have to make possible.
+//! What a connection does in the middle of a command: it receives a long value into reserved memory, or waits for
+//! memory, for lagging rings, or for a read from flash.
 
 use super::Connection;
 use crate::server::backoff::wait_for_rings;

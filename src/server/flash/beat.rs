@@ -1,4 +1,4 @@
-//! Waiting that is reconsidered whenever a bell rings.
+//! Awaits a future, but gives up if a condition holds when a bell rings.
 
 use futures_util::future::{Either, select};
 use std::pin::pin;

@@ -1,4 +1,6 @@
 //! -o `ext_path`: opens the files of the flash tier for this process alone.
+//!
+//! It runs before the server starts, so its errors are startup errors.
 
 use crate::config::{Config, EX_BAD_VALUE, FlashPath, StartupError};
 use crate::logging;

@@ -1,4 +1,4 @@
-//! Reads of one ring: values that replies and commands lack.
+//! Reads values from flash for the replies and commands of one ring.
 
 use super::Device;
 use super::beat::unless;

@@ -5,10 +5,9 @@
 //!        └─ Host::flash_work ──► Work ─────────┘ wakes
 //! ```
 //!
-//! A device that fails or is slow costs the values that are asked of it: a read that fails is a miss, a chunk that could not
-//! be written is lost, and who asked for nothing on flash does not notice. A read that takes too long is a miss as well: its
-//! buffer stays with the kernel, and counts among the reads on their way until that is done with it. All that fails is logged
-//! once a minute at most.
+//! A device that fails or is slow affects only requests for values on it: a read that fails is a miss, and a chunk that
+//! could not be written is lost. A read that takes too long is a miss as well: its buffer stays with the kernel, and the
+//! read counts as in flight until the kernel is done with it. Each kind of failure is logged at most once a minute.
 
 mod beat;
 mod files;

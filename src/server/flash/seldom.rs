@@ -1,4 +1,4 @@
-//! Lines about what fails again and again.
+//! Limits a kind of log line to one a minute, and counts those left out.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Whether a device still answers.
+//! Detects a device that has left all reads unanswered for too long.
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

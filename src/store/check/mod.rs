@@ -1,5 +1,5 @@
-//! The books recounted, for tests, the simulation and the fuzzers: every sum that the store keeps is computed anew from
-//! what it is a sum of, and every name is followed to what it names.
+//! Checks the store's accounts, for tests, the simulation and the fuzzers: recomputes every sum from its parts, and
+//! follows every reference to its target.
 //!
 //! 1. The segments are walked: their items end where the segment does.
 //! 2. The replica is walked: each entry names an item found in 1, or a large item in a queue, whose key hashes to the

@@ -1,7 +1,7 @@
 //! Values that nobody uses go to flash before memory is short, if `ext_item_age` says so.
 //!
-//! The segment that has been in its queue longest is looked through once it is that old: what is idle goes, the rest is copied to
-//! the open segment, and so comes up again when as much time has passed.
+//! Once the oldest segment of a queue has reached that age it is examined: idle values go to flash, the rest is copied to
+//! the open segment and is examined again when that has reached the age.
 
 use super::Slice;
 use crate::clock::Timestamp;

@@ -16,7 +16,7 @@
 //!    worth its place. Survivors of all victims are packed into the same open segment of main. A key that comes back goes
 //!    to main by the same rule, as if it had been used twice.
 //! 4. An expired item is never copied.
-//! 5. Nor is one while copying has cost more than it gained: see `pace`.
+//! 5. While copying has cost more than it gained, fewer items are copied, and in the end none: see `pace`.
 //!
 //! Where there is a flash tier, what would be dropped goes there if it is long enough, and leaves a stub in a queue of its own
 //! (`stow`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or nothing else is left. What is
@@ -30,11 +30,14 @@
 //! it takes. If an allocation still fails, room is made in further slices, between which other connections are served. With -M
 //! only rule 1 applies, to any segment of which a 64th is dead, the deadest first.
 //!
-//! A victim's items are looked up some at a time before anything is done with them: their places in the index are all
-//! over memory, and so the processor waits for several at once instead of for one after the other.
+//! A victim's items are looked up in groups before they are processed: their index entries are scattered in memory, so
+//! the cache misses of a group overlap.
 //!
 //! Source: Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023; the size rule, packing and
 //! cleaning were chosen by simulation on production traces.
+//!
+//! It owns no state. `evict`, `stow`, `whole`, `sweep` and `check` add methods to the write transaction; those of
+//! `evict`, `stow` and `whole` call one another.
 
 mod idle;
 
@@ -347,7 +350,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// True for an item of `bytes` that cannot go to flash.
+    /// True if there is a flash tier and an item of `bytes` is too short for it.
     fn is_short(&self, bytes: u64) -> bool {
         self.tier().is_some_and(|flash| !flash.takes(bytes))
     }

@@ -7,9 +7,10 @@
 //!                                                               the rest is gone, with its stubs
 //! ```
 //!
-//! The files are one ring of chunks, written from front to back and round again; a chunk is written whole and never changed.
-//! The order of chunks is that of their numbers, and a [`Place`] names the number: what is read under another one is not what
-//! was meant. Which values of a chunk are alive is known by their stubs alone; [`Books`] counts them, under the writer lock.
+//! The files are one ring of chunks, written from front to back and round again; a chunk is written whole and never
+//! changed. Chunks are numbered in the order in which they are written, and a [`Place`] contains the number: a record
+//! with another number is not the one that was meant. Which values of a chunk are alive is known by their stubs alone;
+//! [`Books`] counts them, under the writer lock.
 //!
 //! Nothing here does I/O. A thread outside asks for jobs ([`Flash::next_job`]) and says what came of them; rings read for
 //! themselves, where [`Flash::read`] says.
@@ -17,7 +18,8 @@
 //! # Promises
 //! 1. A value is never wrong: place, key and checksum must agree, or it is a miss.
 //! 2. Nobody waits for the device under the writer lock. If no chunk is free, values are evicted as they are without a tier.
-//! 3. A chunk is not reused before its stubs are gone; stubs that could not be found (a chunk that cannot be read back) miss.
+//! 3. A chunk is not reused before its stubs are gone. If a chunk cannot be read back its stubs cannot be found, and a get of one
+//!    of them is a miss.
 
 mod books;
 mod counters;

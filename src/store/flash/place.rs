@@ -9,7 +9,8 @@ pub(super) const RECORD_HEAD_BYTES: usize = 24;
 const PLACE_AT: u32 = 8;
 /// Records start at multiples of this many bytes of their chunk.
 pub(super) const RECORD_ALIGN: usize = 16;
-/// Chunks of a file that are looked for in it, from the newest on: more than may fail before the tier is taken out of use.
+/// At a restart, how many of a file's newest chunks are looked for in it. It exceeds the number of failed writes after
+/// which the tier is taken out of use.
 const PROBES: usize = 16;
 /// Bits of the number of a chunk, which counts all chunks ever written: at 1 GB a second they last for ever.
 const CHUNK_BITS: u32 = 40;

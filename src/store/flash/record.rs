@@ -9,8 +9,8 @@
 //! 24  key, value; padded to 16 bytes
 //! ```
 //!
-//! A stub in memory has the rest (flags, expiry, CAS unique, marks), since that may change. A record that is read is the
-//! one its stub means if place and key agree; a torn, a flipped and another store's record have another checksum.
+//! A stub in memory has the rest (flags, expiry, CAS unique, marks), since that may change. A record belongs to a stub
+//! if place and key agree. A torn or corrupted record, or one of another store, fails the checksum.
 
 use super::place::{Place, RECORD_ALIGN, RECORD_HEAD_BYTES, record_bytes};
 use std::ops::Range;

@@ -22,6 +22,9 @@
 //! was being received into one of them is copied when it is complete.
 //!
 //! Memory is reused only after its segment or extent is recorded as free.
+//!
+//! Nothing here knows items: the segment table writes here through [`Ledger`], and `item` and `flash` use `durable` and
+//! the headers.
 
 pub(in crate::store) mod durable;
 mod headers;

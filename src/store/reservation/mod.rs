@@ -8,9 +8,9 @@
 //!
 //! A reservation whose value has stalled gives its memory up if others wait for it; the rest of the value is then discarded.
 //!
-//! Reserved memory keeps its placement (a segment or a large extent) from being evicted and reused, and a client may announce a
-//! value and never send it. So reservations may hold only a part of memory. Further values begin in buffers, which take at most
-//! twice what has arrived, and together at most as large a part again.
+//! Reserved memory keeps its placement (a segment or a large extent) from being evicted and reused, and a client may
+//! announce a value and never send it. So reservations may hold only a part of memory. Further values are received into
+//! buffers, each at most twice as long as what has arrived, and all together at most another part of the same size.
 
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 

@@ -46,7 +46,7 @@ impl Tally {
 }
 
 impl<'w> Walker<'w> {
-    /// The head at `offset`, of an item that ends before `end`.
+    /// The head of the item at `offset`; `None` if no valid item there fits before `end`.
     fn head(&self, offset: u64, end: u64) -> Option<Head<'w>> {
         let item = ItemRef::new(offset, self.arena.unit_shift());
         // SAFETY: `end` is inside the mapping (callers name the end of a segment, an extent or the mapping), units are at

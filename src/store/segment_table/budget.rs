@@ -79,7 +79,7 @@ impl SegmentTable {
         self.extents.committed_bytes()
     }
 
-    /// Segments in use and free ones with memory behind them.
+    /// The number of segments in use, and of free segments that still have memory.
     pub(in crate::store) fn segment_counts(&self) -> (u64, u64) {
         (self.segments_in_use.get(), self.free_warm.len() as u64)
     }

@@ -250,7 +250,7 @@ impl SegmentTable {
 }
 
 impl SegmentTable {
-    /// The sweep will reach every item that expires, and skips none that is alive.
+    /// Checks that the sweep will reach every item that expires and will skip none that is alive.
     fn check_schedule(&self, recount: &Recount, faults: &mut Faults) {
         for &(unit, offset, at) in &recount.expiries {
             let time = self.schedule.time_of(unit);

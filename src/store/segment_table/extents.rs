@@ -4,7 +4,8 @@ use super::table::SegmentTable;
 use super::unit::EvictionUnit;
 use crate::store::arena::Arena;
 
-/// Starting points of each kind: the largest free extents with memory and without, and retired large items.
+/// Most starting points tried of each kind: the largest free extents with memory, the largest without, and retired
+/// large items.
 const STARTS_MAX: usize = 8;
 /// Extents examined from one starting point on.
 const WALK_MAX: usize = 4096;

@@ -1,8 +1,9 @@
 //! Keeps room for one writer until it retries.
 //!
-//! Room for a large value is made in many transactions. Other writers would take it in between, and there might never be enough.
-//! So the first writer that lacks room gets a promise: to all others that much less is free, and what they evict proactively is
-//! for it too. There is one promise at a time. The hash of the key tells whose it is. It lapses if the writer does not retry.
+//! Room for a large value is made in many transactions. Other writers would take it in between, and there might never
+//! be enough. So the first writer that lacks room gets a promise: for all others that much less memory counts as free,
+//! and what they evict proactively is kept for it too. There is one promise at a time. The hash of the key tells whose
+//! it is. It lapses if the writer does not retry.
 
 use super::need::{Need, Promise};
 use super::table::SegmentTable;

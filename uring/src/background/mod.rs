@@ -59,7 +59,7 @@ impl Background {
         Ok(Self(Runtime::Tokio(runtime, LocalSet::new())))
     }
 
-    /// Runs `main` with `files` until it is ready; tasks left then are leaked.
+    /// Runs the future that `main` makes from `files` to completion. Tasks still running after that are leaked.
     ///
     /// # Errors
     /// There are no descriptors left.

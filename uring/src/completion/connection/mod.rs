@@ -167,7 +167,7 @@ impl Connection {
         self.reader.wake() | self.settler.wake()
     }
 
-    /// True if its reader was waiting.
+    /// Wakes the task that reads; returns whether it was waiting.
     pub(super) fn wake_reader(&self) -> bool {
         self.reader.wake()
     }
