@@ -1,6 +1,6 @@
 //! What the meta commands do that the classic ones cannot.
 //!
-//! Commands: extend `executor`, and may import what is below it; other commands they do not know.
+//! It extends `executor`, and may import what is below it, but no other command.
 
 use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime};

@@ -1,6 +1,6 @@
 //! Storing, deleting, touching, flushing, and the limit of memory.
 //!
-//! Commands: extend `executor`, and may import what is below it; other commands they do not know.
+//! It extends `executor`, and may import what is below it, but no other command.
 
 use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime, Flushed, Mode, StorageRequest, Stored, Touched, Written};
