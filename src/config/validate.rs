@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// Most replicas unless more are asked for: each costs an index, and every write a replay.
 const REPLICAS_DEFAULT_MAX: usize = 4;
+/// The same where there is a flash tier: what memory can hold then is keys, of which indexes are the larger part, and a read from
+/// flash takes far longer than an index that is shared.
+const REPLICAS_WITH_FLASH_MAX: usize = 2;
 /// memcached warns about more threads than this.
 const THREADS_ADVISED_MAX: usize = 64;
 /// Most classes in memcached, besides the last, which is the largest chunk.
@@ -291,6 +294,9 @@ pub(super) fn combinations(mut config: Config, options: &Options) -> Result<Conf
         config.warnings.push(line.to_owned());
     }
     config.flash = flash::tier(&config)?;
+    if config.flash.is_some() && options.replicas.is_empty() {
+        config.replicas = config.replicas.min(REPLICAS_WITH_FLASH_MAX);
+    }
     let separate = config.inter.as_ref().is_some_and(|list| list.contains(','));
     config.num_threads_per_udp = if separate { 1 } else { config.num_threads };
     config.listen = listen::specs(&config)?;
