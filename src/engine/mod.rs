@@ -3,22 +3,16 @@
 //! A ring has one [`Engine`]. A session takes an [`Executor`] for each piece of input: the replica is brought up to date once,
 //! and every command in that input runs on it.
 //!
-//! Modules import from the rows below their own:
+//! Each module imports only modules named before it:
 //!
-//! ```text
-//! stats │ memcrsd_stats                       lists of statistics that include lines of others
-//! flash │ class_stats │ ring_stats            lists, or lines of them; flash also tunes the tier
-//! report                                      what lists are made of
-//!
-//! get                                         commands, each apart from the others
-//! storage │ arith │ meta │ dump │ load
-//! executor                                    Engine and Executor, which commands and lists extend
-//! observe                                     events for watchers
-//! shared                                      what all rings share: the configuration, and all that is counted
-//! counters                                    of a ring, which include its latencies and hot keys
-//! latency │ copy_progress │ hotkeys │ prefixes │ connections │ watch
-//! counter │ sample
-//! ```
+//! - `counter`, `sample`: one number that a ring counts, and which inputs are sampled
+//! - `latency`, `hotkeys`, `counters`, `copy_progress`, `connections`, `prefixes`, `watch`: what is counted and listed
+//! - `shared`: all of that, for all rings
+//! - `observe`: events for watchers
+//! - `executor`: a ring's engine, and the executor that commands and statistics extend
+//! - `load`, `get`, `storage`, `arith`, `meta`, `dump`: commands, which know nothing of each other but what a get finds
+//! - `report`: what statistics are made of
+//! - `class_stats`, `ring_stats`, `flash`, `memcrsd_stats`, `stats`: lists of them.
 
 mod arith;
 mod class_stats;

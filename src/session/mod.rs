@@ -19,19 +19,16 @@
 //! A value that may not be pinned and is too long to be staged whole goes out part by part, whatever the state: the parts
 //! that follow are staged before anything else. If its version has gone meanwhile the connection is closed.
 //!
-//! Modules import from the rows below their own:
+//! Each module imports only modules named before it:
 //!
-//! ```text
-//! udp                                  a conversation of datagrams
-//! feed │ copy                          a session at work; the session of a copy
-//! text                                 classic commands, on whose lines meta and administrative ones come as well
-//! meta │ admin │ binary                these, and the binary protocol
-//! stats │ auth                         commands of both protocols
-//! slices │ body │ lookahead │ timing   dumps and lists; values on their way in; prefetching; times
-//! staging │ line                       replies, and lines of the input
-//! state                                Session, State, InputBatch and Step, which all of the above work on
-//! dump │ list │ watching │ progress    what these hold, which know no session
-//! ```
+//! - `progress`, `watching`, `dump`, `list`: what a state holds, which knows no session
+//! - `state`: the session, and one call of its feed, which all modules below work on
+//! - `staging`, `line`: replies, and lines of the input
+//! - `lookahead`, `timing`, `body`, `slices`: what commands have done for them
+//! - `auth`, `stats`: commands of both protocols
+//! - `binary`, `admin`, `meta`, `text`: the protocols; a line that is an administrative or a meta command is passed on to those
+//! - `feed`: a session at work
+//! - `copy`, `udp`: what makes sessions of its own, for a copy and for a datagram.
 
 mod admin;
 mod auth;
