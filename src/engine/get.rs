@@ -1,6 +1,6 @@
 //! Gets of the classic protocols: looking a key up, counting it, and marking the item as used.
 //!
-//! A command: extends `executor`, and may import what is below it, and `load::Hit`; other commands it does not know.
+//! It extends `executor`, and may import what is below it, but of other commands only what a get finds (`load::Hit`).
 
 use crate::engine::counters::{self, RingCounters};
 use crate::engine::executor::Executor;
