@@ -164,6 +164,8 @@ pub const FLASH_READ_BYTES_MAX: usize = 16 << 20;
 pub const FLASH_READS_MAX: usize = 128;
 /// How long a read may take, and up to a second more; then it is a miss.
 pub const FLASH_READ_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes of a value that are copied under the writer lock at a time while it moves to flash.
+pub const FLASH_PART_BYTES: usize = 64 << 10;
 /// Most pages, as in memcached.
 pub const FLASH_PAGES_MAX: u64 = 65_534;
 

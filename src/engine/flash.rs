@@ -9,7 +9,7 @@ use crate::config::{Config, Ext};
 use crate::engine::Executor;
 use crate::engine::counters::Counts;
 use crate::engine::report::{Report, Sink, Writer};
-use crate::limits::FLASH_READ_BYTES_MAX;
+use crate::limits::{FLASH_PART_BYTES, FLASH_READ_BYTES_MAX};
 use crate::store::{Flash, FlashOptions, FlashTotals};
 
 /// Chunks that are in memory at most: three on their way, one being written, one read back.
@@ -24,6 +24,7 @@ pub fn flash_options(config: &Config) -> Option<FlashOptions> {
         item_bytes_min: flash.item_size.into(),
         item_age: flash.item_age,
         promotes: flash.recache_rate != 0,
+        part_bytes: FLASH_PART_BYTES,
     })
 }
 

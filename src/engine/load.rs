@@ -47,13 +47,11 @@ impl Executor<'_> {
         }
     }
 
-    /// The value of `key`, which a get needs, has been read at `place`; it comes back to memory if it `promotes` and there is
-    /// room.
-    pub fn loaded(&mut self, key: &[u8], place: Place, value: &[u8], promotes: bool) {
-        self.count_load(place, key);
-        if promotes {
-            // If others are in the way it is read from flash once more.
-            let _ = self.bring_back(key, place, value);
+    /// The value of `key` has been read at `place`.
+    pub fn loaded(&mut self, key: &[u8], place: Place) {
+        self.counters.ring.get_extstore.add(1);
+        if let Some(flash) = self.store.flash() {
+            flash.count_read(place, key.len());
         }
     }
 
@@ -73,31 +71,18 @@ impl Executor<'_> {
         self.counters.ring.get_oom_extstore.add(1);
     }
 
-    /// The value of `key`, which a command needs in memory, has been read at `place`.
+    /// Brings the value of `key`, which has been read at `place`, back to memory, if there is room.
     ///
     /// # Errors
     /// [`Retry`]: it is not in memory, but may be if this is tried again.
     pub fn promote(&mut self, key: &[u8], place: Place, value: &[u8]) -> Result<(), Retry> {
-        match self.bring_back(key, place, value) {
+        match self.fresh.promote(key, place, value) {
+            Ok(is_promoted) => self.counters.ring.recache_from_extstore.add(u64::from(is_promoted)),
             Err(EditError::Retry(retry)) => return Err(retry),
-            // The command will find out itself.
-            Ok(()) | Err(_) => self.count_load(place, key),
+            // A command that needs it will find out itself.
+            Err(_) => {}
         }
         Ok(())
-    }
-
-    fn bring_back(&mut self, key: &[u8], place: Place, value: &[u8]) -> Result<(), EditError> {
-        if self.fresh.promote(key, place, value)? {
-            self.counters.ring.recache_from_extstore.add(1);
-        }
-        Ok(())
-    }
-
-    fn count_load(&self, place: Place, key: &[u8]) {
-        self.counters.ring.get_extstore.add(1);
-        if let Some(flash) = self.store.flash() {
-            flash.count_read(place, key.len());
-        }
     }
 
     /// The value that the last command lacked which ended with [`Retry::Load`].

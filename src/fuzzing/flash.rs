@@ -117,6 +117,7 @@ pub fn options() -> FlashOptions {
         item_bytes_min: 0,
         item_age: u32::MAX,
         promotes: true,
+        part_bytes: 1000,
     }
 }
 
@@ -152,6 +153,11 @@ impl Peer {
     /// Moves the value of `key` to flash; false if it stays where it is.
     pub fn stow(&mut self, key: &[u8]) -> bool {
         self.engine.shard_mut().latest().stow(key)
+    }
+
+    /// Copies the next part of the value that is on its way to flash, or else the first one of that of `key`.
+    pub fn stow_part(&mut self, key: &[u8]) {
+        self.engine.shard_mut().latest().stow_part(Some(key));
     }
 
     /// Moves all values to flash.
@@ -212,7 +218,11 @@ impl Peer {
                 let mut executor = self.engine.fresh();
                 let fault = match loaded {
                     Ok(value) => {
-                        executor.loaded(&hole.key, stub.place, &value, stub.promotes);
+                        executor.loaded(&hole.key, stub.place);
+                        if stub.promotes {
+                            // If others are in the way it is read from flash once more.
+                            let _ = executor.promote(&hole.key, stub.place, &value);
+                        }
                         hole.value = Some(value);
                         break;
                     }
@@ -248,7 +258,10 @@ impl Peer {
         let flash = self.flash();
         match self.device.load(&flash, &key, place) {
             Ok(value) => {
-                let promoted = self.engine.fresh().promote(&key, place, &value);
+                let mut executor = self.engine.fresh();
+                executor.loaded(&key, place);
+                let promoted = executor.promote(&key, place, &value);
+                drop(executor);
                 assert_eq!(promoted, Ok(()), "nobody is in the way");
                 if key == self.stowed_again {
                     assert!(self.stow(&key));

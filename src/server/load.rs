@@ -8,7 +8,7 @@ use super::context::RingContext;
 use super::room::{UNIT_BYTES, hold};
 use super::stall::{PAUSE_MAX, PAUSE_MIN};
 use crate::engine::Whereabouts;
-use crate::limits::{COPY_BYTES_MAX, RESERVATION_WAIT_MAX};
+use crate::limits::{COPY_BYTES_MAX, FLASH_PART_BYTES, RESERVATION_WAIT_MAX};
 use crate::output::Hole;
 use crate::store::{Fault, Place, Retry, Wanted};
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// Places at which a value is read that is moved away each time.
 const LOOKS_MAX: u32 = 4;
-/// Tries to bring a value back to memory that has been read.
-const PROMOTIONS_MAX: u32 = 64;
+/// Tries to bring a value back to memory that has been read, besides those in which others make room for it, part by part.
+const PROMOTIONS_MAX: usize = 64;
 
 /// Units for a value; none if it is copied into its reply.
 fn units_for(hole: &Hole) -> u32 {
@@ -61,14 +61,17 @@ pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
         }
     };
     for (hole, loaded) in holes.iter_mut().zip(loaded) {
-        let (mut engine, key) = (ring.engine.borrow_mut(), &hole.key);
+        let (engine, key) = (&ring.engine, &hole.key);
         let Some(loaded) = loaded else {
-            engine.fresh().left_out();
+            engine.borrow_mut().fresh().left_out();
             continue;
         };
         match loaded {
             Ok((value, place)) => {
-                engine.fresh().loaded(key, place, &value, hole.stub.promotes);
+                engine.borrow_mut().fresh().loaded(key, place);
+                if hole.stub.promotes {
+                    promote(ring, key, place, &value, false).await;
+                }
                 // Nothing is left of a reply that takes all of the room there ever is.
                 let units = units_for(hole) as usize;
                 let room = room.as_mut().filter(|_| units > 0);
@@ -78,7 +81,7 @@ pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
                     None => value,
                 });
             }
-            Err((fault, place)) => engine.fresh().lost(key, place, fault),
+            Err((fault, place)) => engine.borrow_mut().fresh().lost(key, place, fault),
         }
     }
 }
@@ -113,12 +116,19 @@ pub(super) async fn load_wanted(ring: &RingContext, wanted: Option<Box<Wanted>>)
         Ok(value) => value,
         Err(fault) => return ring.engine.borrow_mut().fresh().unloadable(&key, place, fault),
     };
-    for _ in 0..PROMOTIONS_MAX {
-        let promoted = ring.engine.borrow_mut().fresh().promote(&key, place, &value);
+    ring.engine.borrow_mut().fresh().loaded(&key, place);
+    promote(ring, &key, place, &value, true).await;
+}
+
+/// Brings a value that has been read back to memory, if room can be made for it; `must_wait` for other rings as well.
+async fn promote(ring: &RingContext, key: &[u8], place: Place, value: &[u8], must_wait: bool) {
+    for _ in 0..PROMOTIONS_MAX + value.len() / FLASH_PART_BYTES {
+        let promoted = ring.engine.borrow_mut().fresh().promote(key, place, value);
         match promoted {
-            Ok(()) => return,
             Err(Retry::Soon) => uring::yield_now().await,
-            Err(_) => uring::sleep(PAUSE_MIN).await,
+            Err(_) if must_wait => uring::sleep(PAUSE_MIN).await,
+            // If others are in the way of a get, the value is read from flash once more.
+            Ok(()) | Err(_) => return,
         }
     }
 }

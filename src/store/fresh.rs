@@ -7,7 +7,7 @@ use super::item::Item;
 use super::item_ref::Hash;
 use super::request::{Lookup, ReserveError, Retry, Walk, Wanted};
 use super::reservation::{Reservation, ReservedItem};
-use super::segment_table::Need;
+use super::segment_table::{Need, Stowed};
 use super::shard::Shard;
 use crate::classes::item_bytes;
 use crate::clock::Timestamp;
@@ -67,10 +67,32 @@ impl Fresh<'_> {
     /// Moves the value of `key` to flash, for tests; false if it stays where it is.
     #[doc(hidden)]
     pub fn stow(&mut self, key: &[u8]) -> bool {
+        while self.stow_part(None) {}
+        let was_there = self.is_on_flash(key);
+        while self.stow_part((!was_there).then_some(key)) {}
+        !was_there && self.is_on_flash(key)
+    }
+
+    fn is_on_flash(&mut self, key: &[u8]) -> bool {
         let hash = self.hash(key);
+        self.shard.write_txn().find(hash, key).is_some_and(|(_, item)| item.is_stub())
+    }
+
+    /// Moves the next part of the value that is on its way to flash, else the first one of that of `key`, for tests; true if there
+    /// are more.
+    #[doc(hidden)]
+    pub fn stow_part(&mut self, key: Option<&[u8]>) -> bool {
+        let found = key.map(|key| (self.hash(key), key));
         let mut txn = self.shard.write_txn();
-        let Some((item_ref, item)) = txn.find(hash, key) else { return false };
-        txn.has_log_room(1) && txn.stow(item_ref, &item, hash)
+        if !txn.has_log_room(1) {
+            return false;
+        }
+        let stowed = match found.and_then(|(hash, key)| Some((hash, txn.find(hash, key)?))) {
+            _ if txn.has_transfer() => txn.continue_transfer(),
+            Some((hash, (item_ref, item))) => txn.stow(item_ref, &item, hash),
+            None => Stowed::Not,
+        };
+        stowed == Stowed::UnderWay
     }
 
     /// Takes another time, which the store has been set to.

@@ -2,19 +2,23 @@
 //!
 //! ```text
 //!   evictor: a value has to go ──► pushed to the open chunk, stub published ──► memory is free at once
+//!                  a long one: a part of it in each transaction
 //!   a chunk has to go: its stub was read since ──► pushed to the open chunk again, at most half of the chunk
 //!                      nobody did, or too many ──► evicted
 //!   read twice while memory holds such values ──► promoted: a value in memory again
 //! ```
 //!
-//! What is pushed is copied under the writer lock; it counts as copied by the transaction, which so has its bounds. If the open
-//! chunk is full and the device is behind, nothing is pushed, and the value is evicted as without a tier.
+//! What is pushed is copied under the writer lock; it counts as copied by the transaction, which so has its bounds. A longer value
+//! is a [`Transfer`] until all of it has been copied: one at a time, which goes before all other work for flash. Its item stays what
+//! and where it is until then; if that goes, or the chunk does, nothing has happened. If the open chunk is full and the device is
+//! behind, nothing is pushed, and the value is evicted as without a tier.
 
-use super::flash::{Flash, Leaving, PLACE_BYTES, Place};
+use super::arena::Placement;
+use super::flash::{DrainedRecord, Flash, Leaving, PLACE_BYTES, Place};
 use super::fresh::Fresh;
 use super::item::{Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
-use super::segment_table::{Purpose, Queue};
+use super::segment_table::{Purpose, Queue, Stowed, Transfer, VictimMode};
 use super::write_txn::WriteTxn;
 use super::{Data, Edit, EditError, Put, Value};
 
@@ -24,24 +28,88 @@ fn stub_layout(item: &Item<'_>) -> Layout {
 }
 
 impl WriteTxn<'_> {
-    /// Moves a live value that has to go to flash; false if it stays what it was: it is too short, or there is no room.
-    pub(super) fn stow(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) -> bool {
-        if !self.may_stow(item) {
-            return false;
+    /// Moves a live value that has to go to flash, or begins to. No other is on its way.
+    pub(super) fn stow(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) -> Stowed {
+        if self.may_stow(item) && self.begin_transfer(item_ref, item, hash, None) {
+            self.continue_transfer()
+        } else {
+            Stowed::Not
         }
+    }
+
+    /// Finds a place for a value of `item`, or of its record that is `leaving`; false if there is none.
+    fn begin_transfer(
+        &mut self,
+        item_ref: ItemRef,
+        item: &Item<'_>,
+        hash: Hash,
+        leaving: Option<&DrainedRecord>,
+    ) -> bool {
+        assert!(self.segments.transfer.is_none(), "one value at a time is on its way");
         // What is pushed and gets no stub is in the way of others until its chunk goes, and would be pushed again at the next try.
         if !self.has_room_for_stub(item) {
             return false;
         }
-        let Some(place) = self.push(item.key(), item.value()) else { return false };
-        self.effort.copied(item.value().len() as u64);
-        if !self.publish_stub(item_ref, item, hash, place) {
+        let place = self.begin_record(item.key(), item.value_bytes());
+        let leaving = leaving.cloned();
+        self.segments.transfer = place.map(|place| Transfer { item_ref, hash, leaving, place, copied: 0 });
+        place.is_some()
+    }
+
+    /// True if a value is on its way to flash.
+    pub(super) fn has_transfer(&self) -> bool {
+        self.segments.transfer.is_some()
+    }
+
+    /// Copies the next part of the value that is on its way to flash, if there is one. There must be room in the log for its stub.
+    pub(super) fn continue_transfer(&mut self) -> Stowed {
+        let Some(transfer) = self.segments.transfer.take() else { return Stowed::Not };
+        // Had it gone, the transfer had ended.
+        let item = self.item(transfer.item_ref);
+        let value = match &transfer.leaving {
+            Some(record) => &record.value[..],
+            None => item.value(),
+        };
+        let Some(books) = &self.segments.flash else { return Stowed::Not };
+        let part_bytes = books.flash().part_bytes();
+        let part = &value[transfer.copied..value.len().min(transfer.copied + part_bytes)];
+        let is_copied = books.extend(transfer.place, part);
+        self.effort.copied(part.len() as u64);
+        let copied = transfer.copied + part.len();
+        if is_copied && copied < value.len() {
+            self.segments.transfer = Some(Transfer { copied, ..transfer });
+            return Stowed::UnderWay;
+        }
+        let is_stowed = is_copied && self.end_transfer(&transfer, &item);
+        match &transfer.leaving {
+            _ if is_stowed => return Stowed::Done,
+            Some(record) => self.drop_leaving(record, transfer.item_ref, &item, transfer.hash, false),
+            None => {}
+        }
+        Stowed::Not
+    }
+
+    /// All of a value has been copied: its stub is published; false if there is no memory for one, or no use.
+    fn end_transfer(&mut self, transfer: &Transfer, item: &Item<'_>) -> bool {
+        let &Transfer { item_ref, hash, place, .. } = transfer;
+        if item.expired(self.now) || !self.has_room_for_stub(item) {
             return false;
         }
-        if let Some(flash) = self.tier() {
-            flash.note_stowed(self.now.0.saturating_sub(item.last_access().0));
+        let is_finished =
+            self.segments.flash.as_ref().is_some_and(|books| books.finish(place, item.key().len()));
+        if !is_finished || !self.publish_stub(item_ref, item, hash, place) {
+            return false;
         }
+        let Some(flash) = self.tier() else { return false };
+        if transfer.leaving.is_some() {
+            flash.count_rescued();
+            return true;
+        }
+        flash.note_stowed(self.now.0.saturating_sub(item.last_access().0));
         self.host_stowed(item);
+        if let Placement::Large(_) = self.segments.placement(self.arena(), item_ref) {
+            self.earn(VictimMode::Evict, item.layout().bytes() as u64);
+        }
         true
     }
 
@@ -62,9 +130,9 @@ impl WriteTxn<'_> {
         flash.takes(bytes) && !item.is_stub() && !item.expired(self.now)
     }
 
-    /// A place in the open chunk with this value in it.
-    fn push(&mut self, key: &[u8], value: &[u8]) -> Option<Place> {
-        let (place, has_work) = self.segments.flash.as_mut()?.push(key, value);
+    /// A place in the open chunk for a value.
+    fn begin_record(&mut self, key: &[u8], value_bytes: usize) -> Option<Place> {
+        let (place, has_work) = self.segments.flash.as_mut()?.begin(key, value_bytes);
         // A chunk has been begun, or there was none for it.
         if has_work {
             self.free_chunks();
@@ -103,10 +171,17 @@ impl WriteTxn<'_> {
                 return false;
             }
             self.effort.looked(1, 0);
+            if self.has_transfer() {
+                self.continue_transfer();
+                continue;
+            }
             let Some(books) = &mut self.segments.flash else { return false };
-            match books.next_leaving() {
-                Some(leaving) => self.leave(&leaving),
-                None => self.free_chunks(),
+            if let Some(leaving) = books.next_leaving() {
+                self.leave(&leaving);
+            } else {
+                self.free_chunks();
+                // Even if it has nothing to read, it gives back memory.
+                self.wake_tier();
             }
         }
         self.has_leaving()
@@ -123,35 +198,35 @@ impl WriteTxn<'_> {
         if !is_lost
             && !stub.expired(self.now)
             && stub.hits() > 0
-            && self.rescue(item_ref, &stub, hash, leaving)
+            && self
+                .segments
+                .flash
+                .as_mut()
+                .is_some_and(|books| books.may_rescue(record.place, record.key.len()))
+            && self.begin_transfer(item_ref, &stub, hash, Some(record))
         {
+            // It was read, so it is written once more.
+            self.continue_transfer();
             return;
         }
+        self.drop_leaving(record, item_ref, &stub, hash, *is_lost);
+    }
+
+    /// A value is gone with its chunk, which could not be written if `is_lost`.
+    fn drop_leaving(
+        &mut self,
+        record: &DrainedRecord,
+        stub_ref: ItemRef,
+        stub: &Item<'_>,
+        hash: Hash,
+        is_lost: bool,
+    ) {
         match self.tier() {
-            Some(flash) if *is_lost => flash.count_lost(),
+            Some(flash) if is_lost => flash.count_lost(),
             Some(flash) => flash.count_evicted(record.place, record.key.len(), stub.hits() == 0),
             None => {}
         }
-        self.drop_item(item_ref, &stub, hash, Queue::Stubs);
-    }
-
-    /// Writes a value once more, since it was read; false if that cannot be.
-    fn rescue(&mut self, item_ref: ItemRef, stub: &Item<'_>, hash: Hash, leaving: &Leaving) -> bool {
-        let record = &leaving.record;
-        if !self.has_room_for_stub(stub) {
-            return false;
-        }
-        let Some(books) = &mut self.segments.flash else { return false };
-        if !books.may_rescue(record.place, record.key.len()) {
-            return false;
-        }
-        let Some(place) = self.push(&record.key, &record.value) else { return false };
-        self.effort.copied(record.value.len() as u64);
-        let is_rescued = self.publish_stub(item_ref, stub, hash, place);
-        if is_rescued && let Some(flash) = self.tier() {
-            flash.count_rescued();
-        }
-        is_rescued
+        self.drop_item(stub_ref, stub, hash, Queue::Stubs);
     }
 
     /// Gives back chunks without values, or has the oldest one read, if few are free.
@@ -168,6 +243,13 @@ impl WriteTxn<'_> {
             return false;
         }
         self.free_chunks();
+        if self.has_transfer() {
+            let goes_on = self.has_log_room(1);
+            if goes_on {
+                self.continue_transfer();
+            }
+            return goes_on;
+        }
         let has_more = self.stow_idle();
         self.empty_chunks(count) || has_more
     }

@@ -6,7 +6,7 @@
 use super::Slice;
 use crate::clock::Timestamp;
 use crate::store::item::Item;
-use crate::store::segment_table::{Victim, VictimMode};
+use crate::store::segment_table::{Stowed, Victim, VictimMode};
 use crate::store::write_txn::WriteTxn;
 
 impl WriteTxn<'_> {
@@ -23,8 +23,10 @@ impl WriteTxn<'_> {
                     return false;
                 }
                 let (item_ref, item) = self.item_of_large(id);
-                if self.is_idle(&item) {
-                    self.stow(item_ref, &item, self.hash(item.key()));
+                if self.is_idle(&item)
+                    && self.stow(item_ref, &item, self.hash(item.key())) == Stowed::UnderWay
+                {
+                    return true;
                 }
             }
             let since = Timestamp(self.now.0.saturating_sub(age));

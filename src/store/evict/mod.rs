@@ -44,7 +44,9 @@ mod idle;
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
 use super::pace::RELINK_BYTES;
-use super::segment_table::{EvictionUnit, Need, Popped, Purpose, Queue, SegmentTable, Victim, VictimMode};
+use super::segment_table::{
+    EvictionUnit, Line, Need, Popped, Purpose, Queue, SegmentTable, Stowed, Victim, VictimMode,
+};
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
 
@@ -195,6 +197,11 @@ impl<'t> WriteTxn<'t> {
         if !self.has_log_room(1) {
             return Slice::Stalled;
         }
+        if self.has_transfer() {
+            self.continue_transfer();
+            self.effort.looked(1, 0);
+            return Slice::Worked;
+        }
         let slice = match self.segments.victim {
             Some(victim) => return self.evict_next(victim),
             None => self.choose_victim(),
@@ -224,7 +231,7 @@ impl<'t> WriteTxn<'t> {
                     return Slice::Worked;
                 }
                 Popped::EvictionUnit(EvictionUnit::Large(id)) => {
-                    self.evict_large(id, line.queue());
+                    self.evict_large(id, line);
                     return Slice::Worked;
                 }
                 Popped::Passed => return Slice::Worked,
@@ -269,7 +276,7 @@ impl<'t> WriteTxn<'t> {
     }
 
     /// Bytes of a victim are free. Cleaning is not paid from credit and earns none: it gains as much as it copies.
-    fn earn(&mut self, mode: VictimMode, bytes: u64) {
+    pub(super) fn earn(&mut self, mode: VictimMode, bytes: u64) {
         if mode.is_evicting() {
             let limit = self.segments.limit;
             self.segments.credit.earn(bytes, limit);
@@ -315,8 +322,15 @@ impl<'t> WriteTxn<'t> {
                 return Done::Not(Slice::Idle);
             }
         }
-        if mode != VictimMode::Clean && self.stow(item_ref, &item, hash) {
-            return Done::Gone;
+        if mode != VictimMode::Clean {
+            match self.stow(item_ref, &item, hash) {
+                Stowed::Done => return Done::Gone,
+                Stowed::UnderWay => {
+                    self.effort.looked(1, 0);
+                    return Done::Not(Slice::Worked);
+                }
+                Stowed::Not => {}
+            }
         }
         if mode == VictimMode::StowIdle && !item.expired(self.now) {
             // It waits for the device, or until memory is short.
@@ -360,9 +374,10 @@ impl<'t> WriteTxn<'t> {
         self.segments.credit.hits_wanted(self.segments.limit).is_some_and(|wanted| hits >= wanted)
     }
 
-    fn evict_large(&mut self, id: u32, queue: Queue) {
+    /// Deals with a large item that has been popped from `line`.
+    fn evict_large(&mut self, id: u32, line: Line) {
         let (item_ref, item) = self.item_of_large(id);
-        match self.fate(&item, queue, VictimMode::Evict) {
+        match self.fate(&item, line.queue(), VictimMode::Evict) {
             EvictDecision::Keep { hits, .. } => {
                 item.set_hits(hits);
                 self.segments.enqueue_large(id, Queue::Main);
@@ -370,10 +385,15 @@ impl<'t> WriteTxn<'t> {
             }
             EvictDecision::Drop => {
                 let hash = self.hash(item.key());
-                if !self.stow(item_ref, &item, hash) {
-                    self.drop_item(item_ref, &item, hash, queue);
+                match self.stow(item_ref, &item, hash) {
+                    Stowed::Done => {}
+                    // It is next again if this does not come to its end.
+                    Stowed::UnderWay => self.segments.put_back(line, id),
+                    Stowed::Not => {
+                        self.drop_item(item_ref, &item, hash, line.queue());
+                        self.earn(VictimMode::Evict, item.layout().bytes() as u64);
+                    }
                 }
-                self.earn(VictimMode::Evict, item.layout().bytes() as u64);
             }
         }
     }

@@ -129,17 +129,16 @@ impl Books {
         &self.flash
     }
 
-    /// Copies a value to the open chunk; `None` if there is no room, or the device is out of use. True: there is work for
-    /// the thread of the tier.
-    pub(in crate::store) fn push(&mut self, key: &[u8], value: &[u8]) -> (Option<Place>, bool) {
+    /// Begins to copy a value of `value_bytes` to the open chunk, in place of one that was begun and not finished; `None` if there
+    /// is no room, or the device is out of use. True: there is work for the thread of the tier.
+    pub(in crate::store) fn begin(&mut self, key: &[u8], value_bytes: usize) -> (Option<Place>, bool) {
         if self.flash.is_out_of_use() {
             return (None, false);
         }
         let flash = Arc::clone(&self.flash);
         let mut desk = flash.desk.lock();
         if let Some(open) = desk.buffers.back_mut().filter(|buffer| buffer.state == State::Open) {
-            if let Some(place) = open.push(key, value) {
-                self.count_pushed();
+            if let Some(place) = open.begin(key, value_bytes) {
                 return (Some(place), false);
             }
             open.state = State::Sealed;
@@ -154,17 +153,36 @@ impl Books {
             add(&flash.counters.pages_allocated, 1);
         }
         let mut open = Buffer::new(chunk, room);
-        let place = open.push(key, value);
+        let place = open.begin(key, value_bytes);
         desk.buffers.push_back(open);
         self.chunks.push_back(Chunk::default());
-        if place.is_some() {
-            self.count_pushed();
-        }
         (place, true)
     }
 
-    fn count_pushed(&self) {
-        add(&self.flash.counters.objects_written, 1);
+    /// Copies the next part of the value that was begun at `place`; false if that cannot go on: its chunk has been sealed, or the
+    /// device is out of use.
+    pub(in crate::store) fn extend(&self, place: Place, part: &[u8]) -> bool {
+        self.with_begun(place, |open| open.extend(part))
+    }
+
+    /// The value that was begun at `place` is whole; false if it is in no chunk, as with [`Books::extend`].
+    pub(in crate::store) fn finish(&self, place: Place, key_bytes: usize) -> bool {
+        let is_finished = self.with_begun(place, |open| open.finish(place, key_bytes));
+        add(&self.flash.counters.objects_written, u64::from(is_finished));
+        is_finished
+    }
+
+    fn with_begun(&self, place: Place, change: impl FnOnce(&mut Buffer)) -> bool {
+        let mut desk = self.flash.desk.lock();
+        let open = desk.buffer_mut(place.chunk).filter(|buffer| buffer.state == State::Open);
+        match open {
+            Some(open) if !self.flash.is_out_of_use() => {
+                assert_eq!(open.used, place.offset as usize, "one value at a time is copied");
+                change(open);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The number that the next chunk gets.
@@ -260,13 +278,11 @@ impl Books {
                 if let Some(record) = lost.records.pop_front() {
                     return Some(Leaving { record, is_lost: true });
                 }
-                let chunk = lost.chunk;
-                desk.lost.pop_front();
-                desk.drop_buffer(chunk);
+                desk.drop_lost();
                 flash.note_written(&desk, self.next_chunk());
                 continue;
             }
-            let Drain::Read(Drained { chunk, records }) = &mut desk.drain else {
+            let Drain::Read(Drained { chunk, records, .. }) = &mut desk.drain else {
                 flash.has_leaving.store(false, Ordering::Relaxed);
                 return None;
             };
@@ -274,7 +290,7 @@ impl Books {
                 return Some(Leaving { record, is_lost: false });
             }
             assert_eq!(*chunk, self.oldest, "no chunk is dropped while the oldest is being emptied");
-            desk.drain = Drain::Nothing;
+            desk.drop_drained();
             if self.chunks.front().is_some_and(|chunk| chunk.objects > 0) {
                 add(&flash.counters.read_errors, 1);
             }

@@ -5,7 +5,10 @@
 //!                                      └─────failed────► Failed: its stubs are taken back, then gone
 //! ```
 //!
-//! A value that is in a buffer is read from there, so nothing waits for a write.
+//! A value that is in a buffer is read from there, so nothing waits for a write. A long one is copied to the open chunk a part at
+//! a time, behind all others; until it is whole it is no record, and nobody misses it if the chunk is sealed.
+//!
+//! Memory of whole chunks is given back by the thread of the tier, outside of all locks.
 
 use super::place::{Place, RECORD_ALIGN, RECORD_HEAD_BYTES, record_bytes};
 use super::record::{self, KEY_LENGTH};
@@ -41,24 +44,34 @@ impl Buffer {
         Self { chunk, state: State::Open, used: 0, records: Arc::default(), room }
     }
 
-    /// Appends a record, but for its checksum; `None` if it does not fit.
-    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> Option<Place> {
-        let bytes = record_bytes(key.len(), value.len());
-        let padded = bytes.next_multiple_of(RECORD_ALIGN);
-        if self.room.capacity() < padded {
+    /// Begins a record, in place of one that was begun and not finished; `None` if it does not fit.
+    pub(super) fn begin(&mut self, key: &[u8], value_bytes: usize) -> Option<Place> {
+        self.room.clear();
+        if self.room.capacity() < record_bytes(key.len(), value_bytes).next_multiple_of(RECORD_ALIGN) {
             return None;
         }
-        let place = Place { chunk: self.chunk, offset: self.used as u32, value_bytes: value.len() as u32 };
+        let place = Place { chunk: self.chunk, offset: self.used as u32, value_bytes: value_bytes as u32 };
         self.room.extend_from_slice(&record::head(place, key.len()));
         self.room.extend_from_slice(key);
-        self.room.extend_from_slice(value);
-        self.room.resize(padded, 0);
+        Some(place)
+    }
+
+    /// Appends a part of its value to the record that was begun.
+    pub(super) fn extend(&mut self, part: &[u8]) {
+        assert!(self.room.len() + part.len() <= self.room.capacity(), "there was room for the whole value");
+        self.room.extend_from_slice(part);
+    }
+
+    /// The record that was begun at `place` is whole, but for its checksum.
+    pub(super) fn finish(&mut self, place: Place, key_bytes: usize) {
+        let bytes = place.record_bytes(key_bytes);
+        assert_eq!(self.room.len(), bytes, "all of its value has been copied");
+        self.room.resize(bytes.next_multiple_of(RECORD_ALIGN), 0);
         let mut written = self.room.split().freeze();
+        self.used += written.len();
         written.truncate(bytes);
         // Shared only once it is sealed.
         Arc::make_mut(&mut self.records).push((place.offset, written));
-        self.used += padded;
-        Some(place)
     }
 
     /// All of its records.
@@ -97,6 +110,15 @@ pub(super) struct Desk {
     pub(super) drain: Drain,
     /// Chunks that could not be written.
     pub(super) lost: VecDeque<Drained>,
+    /// What nobody needs any more.
+    pub(super) trash: Trash,
+}
+
+/// Chunks whose memory is to be given back.
+#[derive(Debug, Default)]
+pub(super) struct Trash {
+    buffers: Vec<Buffer>,
+    drained: Vec<Bytes>,
 }
 
 /// Where the oldest chunk is on its way to be free.
@@ -116,6 +138,8 @@ pub(super) enum Drain {
 pub(super) struct Drained {
     pub(super) chunk: u64,
     pub(super) records: VecDeque<DrainedRecord>,
+    /// Keeps the memory of the records until there are no more.
+    pub(super) whole: Bytes,
 }
 
 /// One of them.
@@ -131,8 +155,23 @@ impl Desk {
         self.buffers.iter().find(|buffer| buffer.chunk == chunk)
     }
 
-    pub(super) fn drop_buffer(&mut self, chunk: u64) {
-        self.buffers.retain(|buffer| buffer.chunk != chunk);
+    /// Takes out the buffer of `chunk`, whose memory the caller gives back without the lock.
+    pub(super) fn take_buffer(&mut self, chunk: u64) -> Option<Buffer> {
+        let at = self.buffers.iter().position(|buffer| buffer.chunk == chunk)?;
+        self.buffers.remove(at)
+    }
+
+    /// A chunk that could not be written has no records any more.
+    pub(super) fn drop_lost(&mut self) {
+        let buffer = self.lost.pop_front().and_then(|lost| self.take_buffer(lost.chunk));
+        self.trash.buffers.extend(buffer);
+    }
+
+    /// The chunk that was read has no records any more.
+    pub(super) fn drop_drained(&mut self) {
+        if let Drain::Read(drained) = std::mem::take(&mut self.drain) {
+            self.trash.drained.push(drained.whole);
+        }
     }
 
     pub(super) fn buffer_mut(&mut self, chunk: u64) -> Option<&mut Buffer> {

@@ -30,6 +30,7 @@ mod resume;
 
 pub(super) use books::{Books, Leaving, Live};
 pub use counters::{FlashPage, FlashTotals};
+pub(super) use desk::DrainedRecord;
 pub(super) use place::PLACE_BYTES;
 pub use place::{Extent, Place};
 pub use record::Fault;
@@ -37,7 +38,7 @@ pub use record::Fault;
 use crate::store::memory_file::{Headers, Word};
 use bytes::{Bytes, BytesMut};
 use counters::{Counters, add, get};
-use desk::{BUFFERS_MAX, Desk, Drain, Drained, DrainedRecord, State};
+use desk::{BUFFERS_MAX, Desk, Drain, Drained, State};
 use parking_lot::Mutex;
 use place::Geometry;
 use std::hash::{BuildHasher as _, RandomState};
@@ -67,6 +68,8 @@ pub struct FlashOptions {
     pub item_age: u32,
     /// `ext_recache_rate` is not 0: what is read often comes back to memory.
     pub promotes: bool,
+    /// Bytes of a value that are copied at a time.
+    pub part_bytes: usize,
 }
 
 /// Where a value is to be read.
@@ -113,6 +116,7 @@ pub struct Flash {
     item_bytes_min: AtomicU64,
     item_age: AtomicU32,
     promotes: AtomicBool,
+    part_bytes: usize,
     /// How long values had not been used that were moved of late, in 1/64 seconds.
     stowed_age: AtomicU32,
     /// Chunks below this number are not in memory any more.
@@ -143,6 +147,7 @@ impl Flash {
             item_bytes_min: AtomicU64::new(options.item_bytes_min),
             item_age: AtomicU32::new(options.item_age),
             promotes: AtomicBool::new(options.promotes),
+            part_bytes: options.part_bytes,
             stowed_age: AtomicU32::new(0),
             written: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
@@ -239,6 +244,11 @@ impl Flash {
         self.promotes.store(promotes, Ordering::Relaxed);
     }
 
+    /// See [`FlashOptions::part_bytes`].
+    pub(super) fn part_bytes(&self) -> usize {
+        self.part_bytes
+    }
+
     /// A value that had not been used for `secs` has been moved; under the writer lock.
     pub(super) fn note_stowed(&self, secs: u32) {
         let age = self.stowed_age.load(Ordering::Relaxed);
@@ -264,6 +274,8 @@ impl Flash {
 
     /// The next thing to do for the thread of the tier, which does one thing at a time; `None` until there is work again.
     pub fn next_job(&self) -> Option<Job> {
+        let trash = std::mem::take(&mut self.desk.lock().trash);
+        drop(trash);
         let mut desk = self.desk.lock();
         if let Some(buffer) = desk.buffers.iter_mut().find(|buffer| buffer.state == State::Sealed) {
             buffer.state = State::Writing;
@@ -279,8 +291,9 @@ impl Flash {
         let lacks_room = desk.spare.len() + desk.buffers.len() < BUFFERS_MAX;
         drop(desk);
         if lacks_room {
-            // Zeroed, so that it has memory before the writer lock is held.
-            let mut room = BytesMut::zeroed(self.geometry.chunk_bytes as usize);
+            // Written to, so that it has memory before the writer lock is held. Zeros would be had without.
+            let mut room = BytesMut::with_capacity(self.geometry.chunk_bytes as usize);
+            room.resize(self.geometry.chunk_bytes as usize, 0xff);
             room.clear();
             self.desk.lock().spare.push(room);
         }
@@ -313,15 +326,17 @@ impl Flash {
         if is_written {
             self.failures.store(0, Ordering::Relaxed);
             add(&self.counters.bytes_written, write.extent.bytes as u64);
-            desk.drop_buffer(write.chunk);
+            let written = desk.take_buffer(write.chunk);
             self.note_written(&desk, write.chunk + 1);
+            drop(desk);
+            drop(written);
             return false;
         }
         add(&self.counters.write_errors, 1);
         if let Some(buffer) = desk.buffer_mut(write.chunk) {
             buffer.state = State::Failed;
             let records = buffer.drained();
-            desk.lost.push_back(Drained { chunk: write.chunk, records });
+            desk.lost.push_back(Drained { chunk: write.chunk, records, whole: Bytes::new() });
             self.has_leaving.store(true, Ordering::Relaxed);
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
@@ -344,7 +359,7 @@ impl Flash {
         };
         let records = record::walk(read.chunk, &bytes, self.salt).map(record).collect();
         let mut desk = self.desk.lock();
-        desk.drain = Drain::Read(Drained { chunk: read.chunk, records });
+        desk.drain = Drain::Read(Drained { chunk: read.chunk, records, whole: bytes });
         self.has_leaving.store(true, Ordering::Relaxed);
     }
 

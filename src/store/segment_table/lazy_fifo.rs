@@ -41,6 +41,14 @@ impl LazyFifo {
         self.queue.push_back(entry);
     }
 
+    /// Puts the entry back that has just been taken.
+    pub(super) fn push_front(&mut self, entry: FifoEntry) {
+        if self.read > 0 {
+            (self.write, self.read) = (self.write + 1, self.read + 1);
+        }
+        self.queue.push_front(entry);
+    }
+
     pub(super) fn pop_front(&mut self) -> Option<FifoEntry> {
         self.write = self.write.saturating_sub(1);
         self.read = self.read.saturating_sub(1);
@@ -90,6 +98,10 @@ mod tests {
                 while let Some(front) = entries.pop_front() {
                     if is_current(front) {
                         assert_eq!(Some(front), expected.pop_front());
+                        if random.bool() {
+                            entries.push_front(front);
+                            expected.push_front(front);
+                        }
                         break;
                     }
                 }

@@ -47,15 +47,22 @@ impl SegmentTable {
     }
 
     pub(super) fn enter_queue(&mut self, id: u32, queue: Queue) {
+        let entry = (EvictionUnit::Large(id), self.large_items[id as usize].epoch);
+        self.queues[queue as usize].push_back(entry);
+        if queue == Queue::Small {
+            self.queues[Line::SmallLarges as usize].push_back(entry);
+        }
+        self.requeued(id, queue);
+    }
+
+    /// Books a large item into `queue`, where its entries are.
+    pub(super) fn requeued(&mut self, id: u32, queue: Queue) {
         let large = &mut self.large_items[id as usize];
         large.queue = Some(queue);
-        let entry = (EvictionUnit::Large(id), large.epoch);
-        self.queues[queue as usize].push_back(entry);
         self.queue_bytes[queue as usize] += large.bytes;
         if queue == Queue::Small {
             self.small_larges += 1;
             self.small_large_bytes += large.bytes;
-            self.queues[Line::SmallLarges as usize].push_back(entry);
         }
     }
 
@@ -96,6 +103,8 @@ impl SegmentTable {
         {
             flash.unlink(place, item.key().len());
         }
+        // Before its memory can be another item's.
+        self.transfer.take_if(|transfer| transfer.item_ref == item_ref);
         match self.placement(arena, item_ref) {
             Placement::Segment(id) => {
                 let bytes = self.padded_bytes(item.layout());

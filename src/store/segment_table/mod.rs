@@ -53,5 +53,5 @@ pub(super) use queues::Popped;
 pub(super) use restore::{Books, RestoredLarge, RestoredSegment};
 pub(super) use sweeper::Walk;
 pub(super) use table::SegmentTable;
-pub(super) use unit::{EvictionUnit, Large, QUEUES, Queue, Segment, State};
-pub(super) use victim::{Victim, VictimMode};
+pub(super) use unit::{EvictionUnit, Large, Line, QUEUES, Queue, Segment, State};
+pub(super) use victim::{Stowed, Transfer, Victim, VictimMode};

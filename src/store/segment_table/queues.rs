@@ -121,6 +121,13 @@ impl SegmentTable {
         Popped::Passed
     }
 
+    /// Puts the large item back that has just been popped from `line`.
+    pub(in crate::store) fn put_back(&mut self, line: Line, id: u32) {
+        let entry = (EvictionUnit::Large(id), self.large_items[id as usize].epoch);
+        self.queues[line as usize].push_front(entry);
+        self.requeued(id, line.queue());
+    }
+
     /// The front segment of main, else of small, if it was opened before `since`; it is sealed if it was open. Segments in use
     /// by a send or receive are passed over.
     pub(in crate::store) fn oldest_segment(&mut self, since: Timestamp, arena: &Arena) -> Option<u32> {

@@ -129,6 +129,7 @@ impl SegmentTable {
     /// Retires everything published: the last delta of the log is a flush.
     pub(in crate::store) fn flush(&mut self, arena: &Arena) {
         self.victim = None;
+        self.transfer = None;
         self.close_open();
         self.live_bytes = Sum::default();
         for id in 1..self.segments.len() as u32 {

@@ -10,7 +10,7 @@ use super::schedule::Schedule;
 use super::sum::Sum;
 use super::sweeper::Sweep;
 use super::unit::{EvictionUnit, LINES, Large, QUEUES, Segment};
-use super::victim::Victim;
+use super::victim::{Transfer, Victim};
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Timestamp;
 use crate::store::arena::{Arena, Placement};
@@ -75,6 +75,7 @@ pub(in crate::store) struct SegmentTable {
     pub(super) held_bytes: Sum,
     pub(in crate::store) ghost: Ghost,
     pub(in crate::store) victim: Option<Victim>,
+    pub(in crate::store) transfer: Option<Transfer>,
     pub(in crate::store) schedule: Schedule,
     pub(in crate::store) sweep: Sweep,
     pub(in crate::store) credit: Credit,
@@ -133,6 +134,7 @@ impl SegmentTable {
             held_bytes: Sum::default(),
             ghost: Ghost::new(limit),
             victim: None,
+            transfer: None,
             schedule: Schedule::default(),
             sweep: Sweep::default(),
             credit: Credit::new(limit),

@@ -1,4 +1,8 @@
-//! The segment that is being emptied, and how far that has come. What is done with its items is decided by `evict`.
+//! The segment that is being emptied, and the value that is being moved to flash, and how far that has come. What is done with
+//! the items is decided by `evict` and `stow`.
+
+use crate::store::flash::{DrainedRecord, Place};
+use crate::store::item_ref::{Hash, ItemRef};
 
 /// What is done with a victim's live items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,4 +40,29 @@ impl Victim {
     pub(in crate::store) fn new(id: u32, mode: VictimMode, effort: u64) -> Self {
         Self { id, offset: 0, mode, effort }
     }
+}
+
+/// A value that is being copied to the open chunk on flash. It ends when its item goes, whatever for.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Transfer {
+    /// The item, or the stub of a record that leaves its chunk.
+    pub(in crate::store) item_ref: ItemRef,
+    pub(in crate::store) hash: Hash,
+    /// That record.
+    pub(in crate::store) leaving: Option<DrainedRecord>,
+    /// Where to.
+    pub(in crate::store) place: Place,
+    /// Bytes of the value that are there.
+    pub(in crate::store) copied: usize,
+}
+
+/// What came of moving a value to flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Stowed {
+    /// It is there.
+    Done,
+    /// There is more to copy, in further transactions.
+    UnderWay,
+    /// It stays what it was: it is too short, or there is no room.
+    Not,
 }

@@ -15,6 +15,7 @@ pub(super) fn options() -> FlashOptions {
         item_bytes_min: 200,
         item_age: 5,
         promotes: true,
+        part_bytes: 1000,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod device;
 mod idle;
+mod parts;
 
 use super::*;
 use crate::fuzzing::flash::{MemoryDevice, Trouble};
@@ -17,6 +18,7 @@ fn tiered(memory_limit: u64, flash_bytes: u64) -> Options {
         item_bytes_min: 512,
         item_age: u32::MAX,
         promotes: true,
+        part_bytes: 10_000,
     };
     Options { flash: Some(flash), ..options(memory_limit, 1) }
 }
