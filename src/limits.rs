@@ -166,6 +166,8 @@ pub const FLASH_READS_MAX: usize = 128;
 pub const FLASH_READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of a value that are copied under the writer lock at a time while it moves to flash.
 pub const FLASH_PART_BYTES: usize = 64 << 10;
+/// Datagrams of a socket that wait for reads at the same time.
+pub const FLASH_DATAGRAMS_MAX: usize = 8;
 /// Most pages, as in memcached.
 pub const FLASH_PAGES_MAX: u64 = 65_534;
 

@@ -1,13 +1,18 @@
 //! UDP: receives a datagram, replies, and repeats. A socket serves one datagram at a time: requests arrive whole, and sends
 //! do not wait for the receiver. Between the steps of a request, and between its replies, the ring's connections are
 //! served.
+//!
+//! Only those that need a value on flash are served aside, since a device may take seconds, or for ever. Of these each socket
+//! has a few; what others need from flash is left out of their replies.
 
 use super::context::RingContext;
 use super::load::{load_holes, load_wanted};
+use crate::limits::FLASH_DATAGRAMS_MAX;
 use crate::session::udp::{Datagrams, Exchange, Then};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
+use uring::DatagramSender;
 
 /// Pause in receiving when the kernel is out of memory.
 const RECEIVE_BACKOFF: Duration = Duration::from_millis(10);
@@ -17,7 +22,9 @@ const BATCH: usize = 64;
 /// Serves a socket as long as the ring runs.
 pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
     let id = socket.id() as u32;
+    let mut sender = socket.sender();
     let mut replies = Datagrams::default();
+    let aside = Rc::new(());
     while !ring.is_stopping() {
         let peer = match socket.receive().await {
             Ok(peer) => peer,
@@ -33,27 +40,81 @@ pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
         ring.counters().bytes_read.add(datagram.len() as u64);
         let exchange = Exchange::new(&ring.engine.borrow(), id, datagram);
         let Some(mut exchange) = exchange else { continue };
-        loop {
-            let then = exchange.step(&mut ring.engine.borrow_mut(), datagram);
-            match then {
-                Then::Go => uring::yield_now().await,
-                Then::Load => load_wanted(&ring, exchange.take_wanted()).await,
-                Then::Send => break,
+        let then = run(&ring, &mut exchange, datagram).await;
+        if then == Then::Load || exchange.has_holes() {
+            if Rc::strong_count(&aside) <= FLASH_DATAGRAMS_MAX {
+                let waiting = Waiting {
+                    ring: Rc::clone(&ring),
+                    sender: socket.sender(),
+                    peer,
+                    datagram: datagram.into(),
+                    exchange,
+                    then,
+                    _aside: Rc::clone(&aside),
+                };
+                uring::spawn(waiting.serve());
+                continue;
             }
+            if then == Then::Load {
+                // As if the datagram had got no further.
+                continue;
+            }
+            leave_out(&ring, &mut exchange);
+        }
+        send_replies(&ring, &mut sender, &mut exchange, (&mut replies, peer)).await;
+    }
+}
+
+/// Runs the commands of `datagram` until a value on flash is needed, or all has been said.
+async fn run(ring: &RingContext, exchange: &mut Exchange, datagram: &[u8]) -> Then {
+    loop {
+        let then = exchange.step(&mut ring.engine.borrow_mut(), datagram);
+        if then != Then::Go {
+            return then;
+        }
+        uring::yield_now().await;
+    }
+}
+
+/// Answers what is on flash with a miss.
+fn leave_out(ring: &RingContext, exchange: &mut Exchange) {
+    let holes = exchange.take_holes();
+    for _ in &holes {
+        ring.engine.borrow_mut().fresh().left_out();
+    }
+    exchange.fill(holes);
+}
+
+/// A datagram that needs values on flash.
+struct Waiting {
+    ring: Rc<RingContext>,
+    sender: DatagramSender,
+    peer: SocketAddr,
+    datagram: Box<[u8]>,
+    exchange: Exchange,
+    then: Then,
+    /// Counts it.
+    _aside: Rc<()>,
+}
+
+impl Waiting {
+    async fn serve(mut self) {
+        let (ring, exchange) = (&self.ring, &mut self.exchange);
+        while self.then == Then::Load {
+            load_wanted(ring, exchange.take_wanted()).await;
+            self.then = run(ring, exchange, &self.datagram).await;
         }
         let mut holes = exchange.take_holes();
-        if !holes.is_empty() {
-            load_holes(&ring, &mut holes).await;
-            exchange.fill(holes);
-        }
-        send_replies(&ring, &mut socket, &mut exchange, (&mut replies, peer)).await;
+        load_holes(ring, &mut holes).await;
+        exchange.fill(holes);
+        send_replies(ring, &mut self.sender, exchange, (&mut Datagrams::default(), self.peer)).await;
     }
 }
 
 /// Sends the replies of `exchange`, up to the first error, because a partial reply is useless.
 async fn send_replies(
     ring: &RingContext,
-    socket: &mut uring::Datagrams,
+    sender: &mut DatagramSender,
     exchange: &mut Exchange,
     (replies, peer): (&mut Datagrams, SocketAddr),
 ) {
@@ -64,7 +125,7 @@ async fn send_replies(
         for &end in &replies.ends {
             let bytes = std::mem::take(&mut replies.bytes);
             let result;
-            (result, replies.bytes) = socket.send(bytes, from..end, peer).await;
+            (result, replies.bytes) = sender.send(bytes, from..end, peer).await;
             if let Err(error) = result {
                 return tracing::debug!(%error, %peer, "cannot send a datagram");
             }

@@ -126,6 +126,11 @@ impl Exchange {
         self.session.take_wanted()
     }
 
+    /// True if the replies lack values.
+    pub fn has_holes(&self) -> bool {
+        self.replies.has_holes()
+    }
+
     /// Takes the values that the replies lack: see [`Output::take_holes`].
     pub fn take_holes(&mut self) -> Vec<Hole> {
         self.replies.take_holes()

@@ -77,7 +77,7 @@ fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// A datagram socket on this thread's ring, with room for one datagram.
+/// A datagram socket on this thread's ring, with room for one datagram: receives. Senders are made from it.
 ///
 /// As everywhere in this crate, a future must not be dropped before it is ready: the room would be lost.
 #[derive(Debug)]
@@ -120,6 +120,21 @@ impl Datagrams {
         &self.room[..self.filled]
     }
 
+    /// Sends from the same socket, also while this waits for a datagram.
+    pub fn sender(&self) -> DatagramSender {
+        let socket = match &self.socket {
+            Side::Completion(socket) => Side::Completion(socket.share()),
+            Side::Readiness(socket) => Side::Readiness(socket.share()),
+        };
+        DatagramSender(socket)
+    }
+}
+
+/// Sends from a datagram socket on this thread's ring, one at a time.
+#[derive(Debug)]
+pub struct DatagramSender(Side);
+
+impl DatagramSender {
     /// Sends `bytes[range]` as one datagram.
     ///
     /// # Errors
@@ -130,7 +145,7 @@ impl Datagrams {
         range: Range<usize>,
         to: SocketAddr,
     ) -> (io::Result<()>, Vec<u8>) {
-        match &mut self.socket {
+        match &mut self.0 {
             Side::Completion(socket) => socket.send(bytes, range, to).await,
             Side::Readiness(socket) => (socket.send(&bytes[range], to).await.map(drop), bytes),
         }

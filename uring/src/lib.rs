@@ -56,7 +56,7 @@ pub use aligned::{AlignedBuffer, AlignedBuffers};
 pub use background::{Background, BackgroundFile, BackgroundListener, BackgroundStream};
 pub use bell::Bell;
 pub use buf::{Buffer, Buffers};
-pub use datagram::{DatagramSocket, Datagrams};
+pub use datagram::{DatagramSender, DatagramSocket, Datagrams};
 pub use disk::WideRange;
 pub use engine::{Backend, Support};
 pub use file::File;

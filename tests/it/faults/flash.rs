@@ -30,7 +30,7 @@ impl Tiered {
         Self::start_under(&[], &["--io-engine", engine])
     }
 
-    fn start_under(refused: &[Refused], flags: &[&str]) -> Self {
+    pub(super) fn start_under(refused: &[Refused], flags: &[&str]) -> Self {
         let dir = TempDir::new();
         let file = dir.path().join("flash");
         let tier =

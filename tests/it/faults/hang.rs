@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use memcrsd::limits::FLASH_READ_TIMEOUT;
+use memcrsd::limits::{FLASH_DATAGRAMS_MAX, FLASH_READ_TIMEOUT};
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 
@@ -10,6 +10,7 @@ use super::flash::{READ, Tiered, ends_unharmed, is_skipped, lines, value};
 use super::injector::{ALWAYS, Fate, FaultInjector};
 use crate::harness::debugger::{seize, threads};
 use crate::harness::{Client, Server, wait_until};
+use crate::protocol::udp::{connect, message, request};
 
 /// A device that has stopped answering, until this is dropped; the calls of both engines.
 enum Hang {
@@ -128,4 +129,48 @@ fn a_device_that_answers_again_is_read_again() {
     }
     assert_eq!(client.count("miss_from_extstore"), 1);
     ends_unharmed(tiered);
+}
+
+/// One client that asked for a value on a device that hung held up all others of its socket, four seconds for each datagram.
+#[test]
+fn a_datagram_that_waits_for_flash_holds_up_no_other() {
+    const ASIDE: u16 = FLASH_DATAGRAMS_MAX as u16;
+    if is_skipped() {
+        return;
+    }
+    for engine in ["uring", "epoll"] {
+        let tiered = Tiered::start_under(&[], &["--io-engine", engine, "-U", "-1"]);
+        let (server, socket) = (&tiered.server, connect(&tiered.server));
+        let mut client = server.connect();
+        let keys = all_on_flash(&mut client);
+        client.set("other", "value");
+        let hang = Hang::of(server, engine);
+        let ask = |id: u16, commands: &str| {
+            socket.send(&request(id, commands.as_bytes())).unwrap();
+        };
+        let miss = || b"END\r\n".to_vec();
+        for id in 0..ASIDE {
+            ask(id, &format!("get {}\r\n", keys[usize::from(id)]));
+        }
+        // More than may wait: it is a miss, and no answer to what must have the value.
+        ask(ASIDE, &format!("get {}\r\n", keys[usize::from(ASIDE)]));
+        ask(ASIDE + 1, &format!("append {} 0 0 1\r\nx\r\n", keys[0]));
+        ask(ASIDE + 2, "get other\r\n");
+        assert_eq!(message(&socket), (ASIDE, miss()));
+        assert_eq!(message(&socket), (ASIDE + 2, b"VALUE other 0 5\r\nvalue\r\nEND\r\n".to_vec()));
+        assert_eq!(client.count("get_oom_extstore"), 1);
+        let mut answered: Vec<_> = (0..ASIDE).map(|_| message(&socket)).collect();
+        answered.sort();
+        assert_eq!(answered, (0..ASIDE).map(|id| (id, miss())).collect::<Vec<_>>());
+        assert_eq!(client.count("miss_from_extstore"), u64::from(ASIDE));
+        drop(hang);
+        let key = &keys[50];
+        ask(20, &format!("append {key} 0 0 1\r\nx\r\n"));
+        assert_eq!(message(&socket), (20, b"STORED\r\n".to_vec()));
+        let whole = format!("{}x", value(number_of(key)));
+        ask(21, &format!("get {key}\r\n"));
+        let (id, reply) = message(&socket);
+        assert!(id == 21 && String::from_utf8(reply).unwrap().contains(&whole));
+        ends_unharmed(tiered);
+    }
 }

@@ -23,13 +23,19 @@ pub fn start(flags: &[&str]) -> (Server, UdpSocket) {
     let mut all = vec!["-U", "-1"];
     all.extend(flags);
     let server = Server::start(&all);
+    let socket = connect(&server);
+    (server, socket)
+}
+
+/// A client of a server that was started with `-U -1`.
+pub fn connect(server: &Server) -> UdpSocket {
     let text = fs::read_to_string(server.dir.path().join("port")).unwrap();
     let port: u16 =
         text.lines().find_map(|line| line.strip_prefix("UDP INET: ")).unwrap().trim().parse().unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(deadline())).unwrap();
-    (server, socket)
+    socket
 }
 
 pub fn request(id: u16, commands: &[u8]) -> Vec<u8> {

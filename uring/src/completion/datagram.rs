@@ -86,6 +86,11 @@ impl Datagrams {
         self.socket.as_raw_fd()
     }
 
+    /// Another handle on the socket.
+    pub(crate) fn share(&self) -> Self {
+        Self { socket: Rc::clone(&self.socket), watch: Rc::clone(&self.watch), received: None, sent: None }
+    }
+
     /// Receives one datagram into `room`; returns its length and its sender.
     pub(crate) async fn receive(&mut self, room: &mut Vec<u8>) -> io::Result<(usize, SocketAddr)> {
         loop {

@@ -5,13 +5,14 @@ use super::pace::CoopBudget;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// One socket.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
-    watched: AsyncFd<UdpSocket>,
+    watched: Rc<AsyncFd<UdpSocket>>,
     pace: CoopBudget,
 }
 
@@ -26,11 +27,17 @@ impl Datagrams {
         // SAFETY: a `UdpSocket` owns its descriptor, which is open and the same until the value is dropped, and nothing here
         // replaces the value.
         let watched = unsafe { AsyncFd::register(UdpSocket::from(socket)) }?;
+        let watched = Rc::new(watched);
         Ok(Self { watched, pace: CoopBudget::default() })
     }
 
     pub(crate) fn id(&self) -> RawFd {
         self.watched.get_ref().as_raw_fd()
+    }
+
+    /// Another handle on the socket.
+    pub(crate) fn share(&self) -> Self {
+        Self { watched: Rc::clone(&self.watched), pace: CoopBudget::default() }
     }
 
     /// Receives one datagram, truncated to `room`.

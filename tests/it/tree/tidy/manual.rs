@@ -214,6 +214,7 @@ fn bounds() -> Vec<(&'static str, String)> {
         ("`ext_wbuf_size`", format!("{} MB", limits::FLASH_CHUNK_BYTES_MAX >> 20)),
         ("reads from flash of one ring", format!("{} MB", limits::FLASH_READ_BYTES_MAX >> 20)),
         ("reads from flash of one ring", limits::FLASH_READS_MAX.to_string()),
+        ("datagrams of one UDP socket that wait for flash", limits::FLASH_DATAGRAMS_MAX.to_string()),
         ("one read from flash", secs(limits::FLASH_READ_TIMEOUT)),
         ("pages of all `ext_path`", count(limits::FLASH_PAGES_MAX)),
         ("keys that `--copy-from` asks for together", limits::COPY_KEYS_MAX.to_string()),
