@@ -77,7 +77,7 @@ counters! {
         get_flushed,
         /// Reads of values on flash.
         get_extstore,
-        /// Of them, those whose connection was gone before they ended.
+        /// Of them, those that were dropped with their answers before they began.
         get_aborted_extstore,
         /// Of them, those that there was no memory for.
         get_oom_extstore,

@@ -65,6 +65,12 @@ impl Executor<'_> {
         let _ = self.fresh.lose(key, place);
     }
 
+    /// `count` values that gets need are not read, since those gets have no answer any more.
+    pub fn aborted(&mut self, count: usize) {
+        self.counters.ring.get_extstore.add(count as u64);
+        self.counters.ring.get_aborted_extstore.add(count as u64);
+    }
+
     /// A value that a get needs was not read, since there was no room for it.
     pub fn left_out(&mut self) {
         self.counters.ring.get_extstore.add(1);

@@ -53,6 +53,11 @@ impl Output {
         !self.holes.is_empty()
     }
 
+    /// How many values have to be read.
+    pub fn holes(&self) -> usize {
+        self.holes.len()
+    }
+
     /// Takes the holes, in order: their values are to be read, and the holes given back with [`Output::fill`] before anything
     /// else is done with the output.
     pub fn take_holes(&mut self) -> Vec<Hole> {

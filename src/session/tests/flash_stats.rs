@@ -206,3 +206,28 @@ fn what_cannot_be_tuned_is_refused() {
         (b"extstore zzz 1 noreply\r\n", b""),
     ]);
 }
+
+/// Answers that are dropped for a bad key at the end of the line: the reads that they lack never begin. memcached counts the same.
+#[test]
+fn reads_of_dropped_answers_are_aborted() {
+    let mut peer = Peer::with_flash(Config::default(), crate::fuzzing::flash::options());
+    for key in ["a", "b", "c"] {
+        assert_eq!(ask(&mut peer, &format!("set {key} 0 0 5\r\nvalue\r\n")), "STORED\r\n");
+    }
+    assert!(peer.stow(b"a") && peer.stow(b"b"));
+    let counts = |peer: &mut Peer| {
+        let stats = stats(peer, "");
+        ["get_extstore", "get_aborted_extstore", "get_hits", "miss_from_extstore"]
+            .map(|name| number(&stats, name))
+    };
+    let bad = "CLIENT_ERROR bad command line format\r\n";
+    let long = "l".repeat(251);
+    assert!(ask(&mut peer, &format!("get a c b {long}\r\n")).starts_with(bad));
+    assert_eq!(counts(&mut peer), [2, 2, 3, 0]);
+    assert!(ask(&mut peer, &format!("gat 100 a {long}\r\n")).starts_with(bad));
+    let [reads, aborted, _, misses] = counts(&mut peer);
+    assert_eq!([reads, aborted, misses], [3, 3, 0]);
+    assert_eq!(ask(&mut peer, "get a\r\n"), "VALUE a 0 5\r\nvalue\r\nEND\r\n");
+    let [reads, aborted, _, misses] = counts(&mut peer);
+    assert_eq!([reads, aborted, misses], [4, 3, 0]);
+}

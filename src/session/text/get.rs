@@ -226,7 +226,9 @@ impl Session {
         let mark = feed.out.mark();
         for key in words.into_iter().take_while(|key| key.len() <= KEY_BYTES_MAX) {
             let hash = feed.executor.hash(key);
+            let holes = feed.out.holes();
             self.serve_key(feed, keys, hash, key)?;
+            feed.executor.aborted(feed.out.holes() - holes);
             feed.out.rewind(mark);
         }
         Ok(())
