@@ -13,7 +13,6 @@ use crate::output::Hole;
 use crate::store::{Fault, Place, Retry, Wanted};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Places at which a value is read that is moved away each time.
@@ -32,11 +31,11 @@ fn units_for(hole: &Hole) -> u32 {
 /// nobody waits for more while holding some.
 async fn take_room(ring: &RingContext, units: u32) -> Option<OwnedSemaphorePermit> {
     let units = units.min(ring.room.units_max());
-    let since = Instant::now();
+    let since = ring.run_clock.now();
     let mut pause = PAUSE_MIN;
     loop {
         let room = ring.room.try_take(units);
-        if room.is_some() || since.elapsed() >= RESERVATION_WAIT_MAX || ring.is_stopping() {
+        if room.is_some() || ring.run_clock.since(since) >= RESERVATION_WAIT_MAX || ring.is_stopping() {
             return room;
         }
         uring::sleep(pause).await;
