@@ -13,32 +13,53 @@ pub struct Hit<'a> {
     pub stub: Option<Stub>,
 }
 
-/// Where a value is by now that could not be read where it was found.
-#[derive(Clone, Debug)]
-pub enum Whereabouts {
-    /// On flash, elsewhere.
-    Flash(Stub),
-    /// In memory: this is it.
-    Memory(Bytes),
-    /// Nowhere, or still where it was; or another value has taken its place.
-    Gone,
+/// Places at which a value is read that is moved away each time.
+const LOOKS_MAX: u32 = 4;
+
+/// The search for a value that others may move while it is read.
+#[derive(Debug)]
+pub struct Search {
+    stub: Stub,
+    looks_left: u32,
+}
+
+impl Search {
+    /// It was on flash.
+    pub fn new(stub: Stub) -> Self {
+        Self { stub, looks_left: LOOKS_MAX }
+    }
+
+    /// Where it is to be read.
+    pub fn place(&self) -> Place {
+        self.stub.place
+    }
+
+    /// It could not be read there. `None` if it has been moved, and is to be read at [`Search::place`] again; else the value, which
+    /// is in memory, or `fault`, which is the end of it. Whatever is found fits the reply that was staged for the stub: flags, CAS
+    /// unique and length are the same.
+    pub fn failed(
+        &mut self,
+        executor: &mut Executor<'_>,
+        key: &[u8],
+        fault: Fault,
+    ) -> Option<Result<Bytes, Fault>> {
+        self.looks_left -= 1;
+        let Lookup::Hit(item) = executor.fresh.find(key) else { return Some(Err(fault)) };
+        let is_it = (item.flags(), item.cas(), item.value_bytes())
+            == (self.stub.flags, self.stub.cas, self.place().value_bytes());
+        match item.place() {
+            _ if !is_it || self.looks_left == 0 => Some(Err(fault)),
+            Some(place) if place == self.place() => Some(Err(fault)),
+            Some(place) => {
+                self.stub.place = place;
+                None
+            }
+            None => Some(Ok(Bytes::copy_from_slice(item.value()))),
+        }
+    }
 }
 
 impl Executor<'_> {
-    /// Looks once more for the value of `key`, which could not be read where `stub` says: it may have been moved meanwhile.
-    /// Whatever is found fits the reply that was staged for `stub`: flags, CAS unique and length are the same.
-    pub fn look_again(&mut self, key: &[u8], stub: Stub) -> Whereabouts {
-        let Lookup::Hit(item) = self.fresh.find(key) else { return Whereabouts::Gone };
-        let is_it = (item.flags(), item.cas(), item.value_bytes())
-            == (stub.flags, stub.cas, stub.place.value_bytes());
-        match item.place() {
-            _ if !is_it => Whereabouts::Gone,
-            Some(place) if place == stub.place => Whereabouts::Gone,
-            Some(place) => Whereabouts::Flash(Stub { place, ..stub }),
-            None => Whereabouts::Memory(Bytes::copy_from_slice(item.value())),
-        }
-    }
-
     /// Reports that the value of `key`, which a command needs in memory, could not be read at `place`. If the item is still
     /// there, it is dropped; if it has moved, running the command again finds it.
     pub fn unloadable(&mut self, key: &[u8], place: Place, fault: Fault) {

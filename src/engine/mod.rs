@@ -42,7 +42,7 @@ pub mod watch;
 pub use dump::ClassSet;
 pub use executor::{Engine, Executor};
 pub use flash::flash_options;
-pub use load::{Hit, Whereabouts};
+pub use load::{Hit, Search};
 pub use meta::{MetaDelete, MetaGet, MetaGetResult, MetaHit};
 pub use observe::Reason;
 pub use report::{Report, Sink};

@@ -2,7 +2,7 @@
 
 use super::{Peer, store_with};
 use crate::config::Config;
-use crate::engine::Whereabouts;
+use crate::engine::Search;
 use crate::output::Hole;
 use crate::output::Output;
 use crate::session::udp::Exchange;
@@ -212,34 +212,26 @@ impl Peer {
         }
         let flash = self.flash();
         for hole in holes {
-            let mut stub = hole.stub;
-            loop {
-                let loaded = self.device.load(&flash, &hole.key, stub.place);
-                let mut executor = self.engine.fresh();
-                let fault = match loaded {
-                    Ok(value) => {
-                        executor.loaded(&hole.key, stub.place);
-                        if stub.promotes {
-                            // If others are in the way it is read from flash once more.
-                            let _ = executor.promote(&hole.key, stub.place, &value);
-                        }
-                        hole.value = Some(value);
-                        break;
-                    }
-                    Err(fault) => fault,
-                };
-                // Nobody moves it in between, so a place is looked at once.
-                match executor.look_again(&hole.key, stub) {
-                    Whereabouts::Flash(moved) => stub = moved,
-                    Whereabouts::Memory(value) => {
-                        hole.value = Some(value);
-                        break;
-                    }
-                    Whereabouts::Gone => {
-                        executor.lost(&hole.key, stub.place, fault);
-                        break;
-                    }
+            let (mut search, mut executor) = (Search::new(hole.stub), self.engine.fresh());
+            let found = loop {
+                let loaded = self.device.load(&flash, &hole.key, search.place());
+                let found = loaded
+                    .map_or_else(|fault| search.failed(&mut executor, &hole.key, fault), |it| Some(Ok(it)));
+                if let Some(found) = found {
+                    break found;
                 }
+            };
+            let place = search.place();
+            match found {
+                Ok(value) => {
+                    executor.loaded(&hole.key, place);
+                    if hole.stub.promotes {
+                        // If others are in the way it is read from flash once more.
+                        let _ = executor.promote(&hole.key, place, &value);
+                    }
+                    hole.value = Some(value);
+                }
+                Err(fault) => executor.lost(&hole.key, place, fault),
             }
         }
     }

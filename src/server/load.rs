@@ -7,7 +7,7 @@
 use super::context::RingContext;
 use super::room::{UNIT_BYTES, hold};
 use super::stall::{PAUSE_MAX, PAUSE_MIN};
-use crate::engine::Whereabouts;
+use crate::engine::Search;
 use crate::limits::{COPY_BYTES_MAX, FLASH_PART_BYTES, RESERVATION_WAIT_MAX};
 use crate::output::Hole;
 use crate::store::{Fault, Place, Retry, Wanted};
@@ -15,8 +15,6 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Places at which a value is read that is moved away each time.
-const LOOKS_MAX: u32 = 4;
 /// Tries to bring a value back to memory that has been read, besides those in which others make room for it, part by part.
 const PROMOTIONS_MAX: usize = 64;
 
@@ -88,21 +86,15 @@ pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
 /// The value that a reply lacks, and the place it was last found at: while it was waited for, it may have been written once more
 /// elsewhere, or have come back to memory.
 async fn load_hole(ring: &RingContext, hole: &Hole) -> Result<(Bytes, Place), (Fault, Place)> {
-    let mut stub = hole.stub;
-    let mut looks_left = LOOKS_MAX;
+    let mut search = Search::new(hole.stub);
     loop {
-        let fault = match load(ring, &hole.key, stub.place).await {
-            Ok(value) => return Ok((value, stub.place)),
+        let fault = match load(ring, &hole.key, search.place()).await {
+            Ok(value) => return Ok((value, search.place())),
             Err(fault) => fault,
         };
-        looks_left -= 1;
-        if looks_left == 0 {
-            return Err((fault, stub.place));
-        }
-        match ring.engine.borrow_mut().fresh().look_again(&hole.key, stub) {
-            Whereabouts::Flash(moved) => stub = moved,
-            Whereabouts::Memory(value) => return Ok((value, stub.place)),
-            Whereabouts::Gone => return Err((fault, stub.place)),
+        if let Some(found) = search.failed(&mut ring.engine.borrow_mut().fresh(), &hole.key, fault) {
+            let place = search.place();
+            return found.map(|value| (value, place)).map_err(|fault| (fault, place));
         }
     }
 }
