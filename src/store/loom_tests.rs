@@ -228,12 +228,16 @@ impl Shared {
         }
         let replaying = self.replaying.lock().unwrap();
         if self.log.applied(0) < tail {
-            let table = self.table.lock().unwrap();
-            self.entry.write(0);
-            drop(table);
-            self.log.set_applied(0, tail);
+            self.apply(tail);
         }
         drop(replaying);
+    }
+
+    fn apply(&self, tail: u64) {
+        let table = self.table.lock().unwrap();
+        self.entry.write(0);
+        drop(table);
+        self.log.set_applied(0, tail);
     }
 
     /// One section of `ring`: `Shard::fresh`, a look-up, what it finds is read, `Fresh` is dropped.
@@ -261,14 +265,17 @@ impl Shared {
     /// Ring 0 removes the item in a transaction, and after it uses the memory again if it may.
     fn remove_and_reuse(&self) {
         self.log.enter(0, 0);
+        // `WriteTxn::lock`, which tries this and waits without the writer lock.
+        let replaying = self.replaying.lock().unwrap();
         self.log.append(Delta::Entry { hash: Hash(1), old: ItemRef::from_bits(1), new: ItemRef::NONE });
-        self.bring(1);
+        self.apply(1);
         assert_eq!(
             self.log.quiescent_position(),
             0,
             "nothing is used again in the transaction that retires it"
         );
         self.log.hold(0, 1);
+        drop(replaying);
         if self.log.quiescent_position() >= 1 && !self.placement.0.is_held() {
             self.placement.1.write(8);
         }

@@ -12,13 +12,17 @@
 //! A ring uses a shared index only in a *section*, from [`Replica::enter`] to [`Replica::leave`]: one batch of commands, 100 µs
 //! or so at most. In a section the ring may hold references to items; outside it holds none, whatever it does or waits for
 //! (`log`, "Positions").
+//!
+//! Deltas are applied by one ring of a replica at a time. A transaction has that right from its beginning to its end, so that it
+//! never waits for a replay with the writer lock held: if a neighbour does not end its own soon, it lets go of the writer lock
+//! and waits without it.
 
 use super::base::Base;
 use super::index::Index;
 use super::item::Item;
 use super::item_ref::ItemRef;
 use super::log::{Delta, Log};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -27,6 +31,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How many deltas ahead a replay prefetches tables.
 const REPLAY_AHEAD: u64 = 8;
+/// How often a ring looks whether another's replay is over before it sleeps, or lets go of the writer lock: a microsecond or
+/// less, in which a few deltas are replayed.
+const LOOKS: usize = 256;
 
 /// An index, and the rings it belongs to.
 #[derive(Debug)]
@@ -148,23 +155,56 @@ impl Group {
     }
 
     /// Applies the log at least up to `tail`, for all rings of this replica. If another ring is doing so, waits for it: at most
-    /// for the deltas that are in the log.
+    /// for the deltas that are in the log, and for a slice of its transaction.
     fn bring(&self, base: &Arc<Base>, log: &Log, tail: u64) {
         if log.applied(self.number) >= tail {
             return;
         }
-        let replaying = self.replaying.try_lock().unwrap_or_else(|| {
+        let replaying = self.replaying.try_lock().or_else(|| {
             self.waits.fetch_add(1, Ordering::Relaxed);
-            self.replaying.lock()
+            // A transaction keeps the lock after it has applied its own delta.
+            let is_done = look(|| (log.applied(self.number) >= tail).then_some(())).is_some();
+            (!is_done).then(|| self.replaying.lock())
         });
+        if let Some(replaying) = replaying {
+            self.bring_locked(&Replaying { _locked: Some(replaying) }, base, log, tail);
+        }
+    }
+
+    fn bring_locked(&self, _replaying: &Replaying<'_>, base: &Arc<Base>, log: &Log, tail: u64) {
         let from = log.applied(self.number);
         if from < tail {
             self.apply(base, log, from..tail);
             log.set_applied(self.number, tail);
             self.replays.fetch_add(1, Ordering::Relaxed);
         }
-        drop(replaying);
     }
+
+    /// For a transaction: the right to apply deltas to this replica, which the other rings then lack; `None` if one of them
+    /// does not give it up within a microsecond.
+    pub(super) fn try_replaying(&self) -> Option<Replaying<'_>> {
+        if !self.is_shared() {
+            return Some(Replaying { _locked: None });
+        }
+        look(|| self.replaying.try_lock()).map(|locked| Replaying { _locked: Some(locked) })
+    }
+
+    /// Waits until no ring of this replica replays. The caller does not hold the writer lock.
+    #[cold]
+    pub(super) fn wait_for_replay(&self) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        drop(self.replaying.lock());
+    }
+}
+
+/// The right to apply deltas to a replica. A ring with a replica of its own always has it.
+pub(super) struct Replaying<'g> {
+    _locked: Option<MutexGuard<'g, ()>>,
+}
+
+/// Asks until there is an answer, but not for long.
+fn look<T>(answer: impl FnMut() -> Option<T>) -> Option<T> {
+    std::iter::repeat_with(answer).take(LOOKS).flatten().next()
 }
 
 /// One ring's handle on its replica.
@@ -187,6 +227,11 @@ impl Replica {
 
     pub(super) fn index(&self) -> &Index {
         &self.group.index
+    }
+
+    /// Number of the replica among all.
+    pub(super) fn number(&self) -> usize {
+        self.group.number
     }
 
     /// Begins a section, which [`Replica::leave`] ends. A ring with an index of its own needs none: its cursor tells what it
@@ -219,15 +264,27 @@ impl Replica {
         let log = base.log();
         let tail = log.tail();
         if tail != self.cursor {
-            self.replay(base, log, tail);
+            self.replay(base, log, tail, None);
+        }
+    }
+
+    /// The same at the beginning of a transaction, without waiting.
+    pub(super) fn catch_up_in_txn(&mut self, replaying: &Replaying<'_>, base: &Arc<Base>) {
+        let log = base.log();
+        let tail = log.tail();
+        if tail != self.cursor {
+            self.replay(base, log, tail, Some(replaying));
         }
     }
 
     // A function of its own, so that `Shard::fresh` inlines to a few instructions.
     #[inline(never)]
-    fn replay(&mut self, base: &Arc<Base>, log: &Log, tail: u64) {
+    fn replay(&mut self, base: &Arc<Base>, log: &Log, tail: u64, replaying: Option<&Replaying<'_>>) {
         if self.is_shared {
-            self.group.bring(base, log, tail);
+            match replaying {
+                Some(replaying) => self.group.bring_locked(replaying, base, log, tail),
+                None => self.group.bring(base, log, tail),
+            }
         } else {
             self.group.apply(base, log, self.cursor..tail);
         }
@@ -236,12 +293,12 @@ impl Replica {
     }
 
     /// Applies the delta that has just been appended. Older references stay valid until [`Replica::settle`].
-    pub(super) fn apply_own(&mut self, base: &Arc<Base>, delta: Delta) {
+    pub(super) fn apply_own(&mut self, _replaying: &Replaying<'_>, base: &Arc<Base>, delta: Delta) {
         self.cursor += 1;
+        self.group.index.apply(base, delta);
         if self.is_shared {
-            self.group.bring(base, base.log(), self.cursor);
-        } else {
-            self.group.index.apply(base, delta);
+            // Now, so that the other rings of this replica wait no longer.
+            base.log().set_applied(self.group.number, self.cursor);
         }
     }
 

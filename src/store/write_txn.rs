@@ -13,7 +13,7 @@ use super::item::{self, Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
 use super::log::Delta;
 use super::pace::Effort;
-use super::replica::Replica;
+use super::replica::{Replaying, Replica};
 use super::reservation::ReservedItem;
 use super::segment_table::{Need, Purpose, Queue, SegmentTable};
 use super::shared::Store;
@@ -29,6 +29,8 @@ const GHOST_HITS: u8 = 2;
 pub(super) struct WriteTxn<'t> {
     store: &'t Store,
     base: &'t Arc<Base>,
+    /// Declared before the writer lock, so that it is released first: the next writer may share this replica.
+    replaying: Replaying<'t>,
     pub(super) segments: MutexGuard<'t, SegmentTable>,
     replica: &'t mut Replica,
     pub(super) now: Timestamp,
@@ -43,10 +45,10 @@ impl<'t> WriteTxn<'t> {
     /// Takes the writer lock and replays to the tail.
     pub(super) fn begin(store: &'t Store, replica: &'t mut Replica) -> Self {
         let base = &store.base;
-        let segments = store.segments.lock();
-        replica.catch_up(base);
+        let (segments, replaying) = Self::lock(store, replica);
+        replica.catch_up_in_txn(&replaying, base);
         let now = store.now();
-        let mut txn = Self { store, base, segments, replica, now, effort: Effort::default() };
+        let mut txn = Self { store, base, replaying, segments, replica, now, effort: Effort::default() };
         if store.reservations.has_abandoned() {
             txn.take_abandoned();
         }
@@ -54,6 +56,20 @@ impl<'t> WriteTxn<'t> {
         txn.segments.now = now;
         txn.segments.lower_over_limit();
         txn
+    }
+
+    /// Takes the writer lock, and the right to apply deltas to the replica. Never waits for the second with the first: then all
+    /// writers would wait for a ring that has been preempted in the middle of a replay.
+    fn lock(store: &'t Store, replica: &Replica) -> (MutexGuard<'t, SegmentTable>, Replaying<'t>) {
+        let group = &store.replicas[replica.number()];
+        loop {
+            let segments = store.segments.lock();
+            if let Some(replaying) = group.try_replaying() {
+                return (segments, replaying);
+            }
+            drop(segments);
+            group.wait_for_replay();
+        }
     }
 
     #[cold]
@@ -367,7 +383,7 @@ impl<'t> WriteTxn<'t> {
             "room in the log was checked before the transaction began to change anything"
         );
         self.arena().log().append(delta);
-        self.replica.apply_own(self.base, delta);
+        self.replica.apply_own(&self.replaying, self.base, delta);
     }
 
     /// If the memory file could not be given more memory, the limit is lower than others think.

@@ -21,6 +21,7 @@ mod restart;
 mod restart_speed;
 mod sizes;
 mod sweeping;
+mod waiting;
 mod widths;
 
 pub(super) const NOW: Timestamp = Timestamp(2);
