@@ -103,6 +103,8 @@ pub const PINNED_PART_WITH_DATAGRAMS: u64 = 4;
 /// Part of `-m` that large items with pages of their own may hold in addition, one part in this many: copied in parts, such a
 /// value is lost to its reader when it is replaced. A client that holds some of it and takes nothing is closed.
 pub const PINNED_PART_LARGE: u64 = 2;
+/// What all rings together may pin beyond these bounds, one part in this many: each knows what the others hold only about.
+pub const PINNED_SLACK_PART: u64 = 64;
 /// A client that takes no byte of a pinned value for this long is closed while pins hold more than [`PINNED_PART`], seconds.
 pub const PINNED_SILENT_SECS: u32 = 5;
 /// Part of `-m` that values may hold for one send, one part in this many.

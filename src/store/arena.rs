@@ -1,4 +1,4 @@
-//! What every ring shares without a lock: the mapping, the pin counts, and the log.
+//! What every ring shares without a lock: the mapping, the pin counts, the log, and some sums.
 
 #![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
 
@@ -6,7 +6,9 @@ use super::geometry::{Geometry, PAGE_BYTES};
 use super::item_ref::ItemRef;
 use super::log::Log;
 use super::pin_counts::PinCounts;
+use super::pinned::Pinned;
 use super::region::Region;
+use crate::limits::PINNED_SLACK_PART;
 use nix::errno::Errno;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -35,21 +37,24 @@ pub(super) struct Arena {
     region: Region,
     geometry: Geometry,
     counts: Box<[PinCounts]>,
-    held: Held,
+    memory_limit: AtomicU64,
+    pinned: Pinned,
+    sums: Sums,
     log: Log,
 }
 
-/// Sums over all placements of what pins and reservations hold. On cache lines of its own: every pin writes it.
+/// What all rings sum up together, when they reserve and when an index grows. On cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Held {
-    /// Pins and reservations of all placements, for statistics.
-    counts: PinCounts,
-    /// Bytes of the placements with pins, and with reservations.
-    pinned_bytes: AtomicU64,
+struct Sums {
+    /// Values being received.
+    reservations: AtomicU64,
+    /// Bytes of the placements with reservations.
     bytes_reserved: AtomicU64,
     /// The part of `bytes_reserved` that is in segments.
     reserved_segment_bytes: AtomicU64,
+    /// Bytes of all indexes.
+    index_bytes: AtomicU64,
 }
 
 /// The counts of a placement, and its length.
@@ -60,8 +65,13 @@ struct Holdable<'s> {
 }
 
 impl Arena {
-    /// Reserves the address space for a store of `memory_limit` bytes.
-    pub(super) fn reserve(memory_limit: u64, address_space: Option<u64>, log: Log) -> nix::Result<Self> {
+    /// Reserves the address space for a store of `memory_limit` bytes and this many rings.
+    pub(super) fn reserve(
+        memory_limit: u64,
+        address_space: Option<u64>,
+        rings: usize,
+        log: Log,
+    ) -> nix::Result<Self> {
         let (wanted, least) = Geometry::of_memory(memory_limit, address_space).ok_or(Errno::ENOMEM)?;
         let mut geometry = wanted;
         let region = loop {
@@ -72,13 +82,14 @@ impl Arena {
                 Err(_) => geometry = geometry.halved(memory_limit, least),
             }
         };
-        Ok(Self::new(region, geometry, log))
+        Ok(Self::new(region, geometry, rings, log))
     }
 
     /// An arena over `region`, whose sizes are those of `geometry`.
-    pub(super) fn new(region: Region, geometry: Geometry, log: Log) -> Self {
+    pub(super) fn new(region: Region, geometry: Geometry, rings: usize, log: Log) -> Self {
         let counts = (0..geometry.segment_ids()).map(|_| PinCounts::default()).collect();
-        Self { region, geometry, counts, held: Held::default(), log }
+        let (memory_limit, pinned) = (AtomicU64::new(0), Pinned::new(rings));
+        Self { region, geometry, counts, memory_limit, pinned, sums: Sums::default(), log }
     }
 
     /// Asks the kernel for large pages for the segments.
@@ -189,7 +200,7 @@ impl Arena {
 
     /// Values being sent and values being received, of all placements.
     pub(super) fn held_counts(&self) -> (u64, u64) {
-        self.held.counts.read()
+        (self.pinned.values(), self.sums.reservations.load(Ordering::Relaxed))
     }
 
     /// The segment that `item`, which is not large, lies in.
@@ -212,64 +223,90 @@ impl Arena {
         &self.counts[id as usize]
     }
 
-    /// Bytes of all placements that values are being sent from; each placement counts once.
+    /// `-m`, bytes.
+    pub(super) fn memory_limit(&self) -> u64 {
+        self.memory_limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets what [`Arena::memory_limit`] tells; the segment table goes by a number of its own.
+    pub(super) fn set_memory_limit(&self, bytes: u64) {
+        self.memory_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of all indexes.
+    pub(super) fn index_bytes(&self) -> u64 {
+        self.sums.index_bytes.load(Ordering::Relaxed)
+    }
+
+    /// An index of `before` bytes has now `after`.
+    pub(super) fn index_resized(&self, before: u64, after: u64) {
+        self.sums.index_bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Bytes of all placements that values are being sent from; each placement counts once. Reads a cache line of each ring.
     pub(super) fn pinned_bytes(&self) -> u64 {
-        self.held.pinned_bytes.load(Ordering::Relaxed)
+        self.pinned.bytes()
+    }
+
+    /// True if pins would hold `bytes_max` or less after `ring` has pinned `bytes` more, give or take the slack of all rings.
+    pub(super) fn pins_fit(&self, ring: usize, bytes: u64, bytes_max: u64) -> bool {
+        self.pinned.fits(ring, bytes, bytes_max, self.slack())
+    }
+
+    /// Bytes that a ring may pin without a look at what others hold.
+    fn slack(&self) -> u64 {
+        self.memory_limit() / (PINNED_SLACK_PART * self.pinned.rings())
     }
 
     /// Bytes of all placements that values are being received into.
     pub(super) fn bytes_reserved(&self) -> u64 {
-        self.held.bytes_reserved.load(Ordering::Relaxed)
+        self.sums.bytes_reserved.load(Ordering::Relaxed)
     }
 
     /// The part of [`Arena::bytes_reserved`] that is in segments, which contain other items too.
     pub(super) fn reserved_segment_bytes(&self) -> u64 {
-        self.held.reserved_segment_bytes.load(Ordering::Relaxed)
+        self.sums.reserved_segment_bytes.load(Ordering::Relaxed)
     }
 
-    /// Pins the placement of the item at `at`. Refuses if something is held already and pins would then hold more than
-    /// `bytes_max`. Returns the bytes that this pin added to what is held. The caller holds a borrow of the item. Rings that
-    /// pin at the same moment may exceed the bound by one placement each.
-    pub(super) fn try_pin(&self, at: NonNull<u8>, bytes_max: u64) -> Option<u64> {
+    /// Pins the placement of the item at `at` for `ring`. Refuses if something is held already and pins would then hold more
+    /// than `bytes_max`. Returns the bytes that this pin added to what is held. The caller holds a borrow of the item. The rings
+    /// together may exceed the bound by a [`PINNED_SLACK_PART`]th of memory, and those that pin at the same moment by one
+    /// placement each.
+    pub(super) fn try_pin(&self, ring: usize, at: NonNull<u8>, bytes_max: u64) -> Option<u64> {
         let placement = self.holdable(at);
-        let pinned_bytes = self.pinned_bytes();
-        let is_over = pinned_bytes + placement.bytes > bytes_max;
-        if is_over && pinned_bytes + self.bytes_reserved() > 0 && !placement.counts.is_pinned() {
+        let is_over = !placement.counts.is_pinned() && !self.pins_fit(ring, placement.bytes, bytes_max);
+        if is_over && self.pinned_bytes() + self.bytes_reserved() > 0 {
             return None;
         }
-        let is_first = placement.counts.pin();
-        if is_first {
-            self.held.pinned_bytes.fetch_add(placement.bytes, Ordering::Relaxed);
-        }
-        self.held.counts.pin();
-        Some(if is_first { placement.bytes } else { 0 })
+        let bytes = if placement.counts.pin() { placement.bytes } else { 0 };
+        self.pinned.add(ring, bytes);
+        Some(bytes)
     }
 
-    pub(super) fn unpin(&self, at: NonNull<u8>) {
+    /// Ends a pin that `ring` has taken.
+    pub(super) fn unpin(&self, ring: usize, at: NonNull<u8>) {
         let placement = self.holdable(at);
         // Read the length before the count goes down: after that the memory may be reused for another placement.
-        if placement.counts.unpin() {
-            self.held.pinned_bytes.fetch_sub(placement.bytes, Ordering::Relaxed);
-        }
-        self.held.counts.unpin();
+        let bytes = if placement.counts.unpin() { placement.bytes } else { 0 };
+        self.pinned.remove(ring, bytes, self.slack());
     }
 
     pub(super) fn reservation(&self, at: NonNull<u8>) {
         let placement = self.holdable(at);
         if placement.counts.reservation() {
-            self.held.bytes_reserved.fetch_add(placement.bytes, Ordering::Relaxed);
-            self.held.reserved_segment_bytes.fetch_add(placement.segment_bytes(), Ordering::Relaxed);
+            self.sums.bytes_reserved.fetch_add(placement.bytes, Ordering::Relaxed);
+            self.sums.reserved_segment_bytes.fetch_add(placement.segment_bytes(), Ordering::Relaxed);
         }
-        self.held.counts.reservation();
+        self.sums.reservations.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn unreserve(&self, at: NonNull<u8>) {
         let placement = self.holdable(at);
         if placement.counts.unreserve() {
-            self.held.bytes_reserved.fetch_sub(placement.bytes, Ordering::Relaxed);
-            self.held.reserved_segment_bytes.fetch_sub(placement.segment_bytes(), Ordering::Relaxed);
+            self.sums.bytes_reserved.fetch_sub(placement.bytes, Ordering::Relaxed);
+            self.sums.reserved_segment_bytes.fetch_sub(placement.segment_bytes(), Ordering::Relaxed);
         }
-        self.held.counts.unreserve();
+        self.sums.reservations.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn offset_of(&self, at: NonNull<u8>) -> u64 {

@@ -1,7 +1,7 @@
 //! The lower half of the store, as far as items, pins, indexes and reservations know it.
 //!
-//! It holds the arena, the key hash and the flash tier, and knows `-m` and the bytes of all indexes. Nothing here takes
-//! a lock or decides anything; what the writer lock guards lies above (`segment_table`).
+//! It holds the arena, the key hash and the flash tier, and knows `-m`. Nothing here takes a lock or decides anything; what the
+//! writer lock guards lies above (`segment_table`).
 
 use super::arena::Arena;
 use super::flash::Flash;
@@ -10,29 +10,31 @@ use super::key_hash::KeyHasher;
 use super::log::Log;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The lower half.
+/// The lower half, as one ring has it: what rings count by themselves is counted for this one.
 #[derive(Debug)]
 pub(super) struct Base {
-    arena: Arena,
+    arena: Arc<Arena>,
     hasher: KeyHasher,
-    memory_limit: AtomicU64,
-    index_bytes: AtomicU64,
     flash: Option<Arc<Flash>>,
+    ring: usize,
 }
 
 impl Base {
-    /// The lower half of a store with `-m` of `memory_limit` bytes, and with indexes of `index_bytes`.
-    pub(super) fn new(
-        arena: Arena,
-        hasher: KeyHasher,
-        memory_limit: u64,
-        index_bytes: u64,
-        flash: Option<Arc<Flash>>,
-    ) -> Self {
-        let (memory_limit, index_bytes) = (AtomicU64::new(memory_limit), AtomicU64::new(index_bytes));
-        Self { arena, hasher, memory_limit, index_bytes, flash }
+    /// The lower half, for ring 0.
+    pub(super) fn new(arena: Arena, hasher: KeyHasher, flash: Option<Arc<Flash>>) -> Self {
+        Self { arena: Arc::new(arena), hasher, flash, ring: 0 }
+    }
+
+    /// The same for `ring`. Each ring has its own, also so that their pins do not all count the references of one.
+    pub(super) fn of_ring(&self, ring: usize) -> Arc<Self> {
+        let (arena, hasher, flash) = (Arc::clone(&self.arena), self.hasher.clone(), self.flash.clone());
+        Arc::new(Self { arena, hasher, flash, ring })
+    }
+
+    /// The ring.
+    pub(super) fn ring(&self) -> usize {
+        self.ring
     }
 
     #[inline]
@@ -63,21 +65,6 @@ impl Base {
 
     /// `-m`, bytes.
     pub(super) fn memory_limit(&self) -> u64 {
-        self.memory_limit.load(Ordering::Relaxed)
-    }
-
-    /// Sets what [`Base::memory_limit`] tells; the segment table goes by a number of its own.
-    pub(super) fn set_memory_limit(&self, bytes: u64) {
-        self.memory_limit.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Bytes of all indexes.
-    pub(super) fn index_bytes(&self) -> u64 {
-        self.index_bytes.load(Ordering::Relaxed)
-    }
-
-    /// An index of `before` bytes has now `after`.
-    pub(super) fn index_resized(&self, before: u64, after: u64) {
-        self.index_bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        self.arena.memory_limit()
     }
 }

@@ -25,12 +25,12 @@
 //! reader needs no protection but that the memory is not reused: see `segment_table`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `base`, `index`, `replica`, `segment_table`,
+//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `pinned`, `base`, `index`, `replica`, `segment_table`,
 //! `shared`, `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `shard`, `fresh`, `edit`; then `memory_file` and `restore` (-e),
 //! `flash` and `stow` (`ext_path`).
 //!
 //! Each module imports only modules named before it: `sync`, `item_ref`, `prefetch`, `pace`, `faults`, `region`,
-//! `geometry`, `log`, `time`, `key_hash`, `ghost`, `written`, `pin_counts`, `arena`, `large`, `memory_file`, `flash`,
+//! `geometry`, `log`, `time`, `key_hash`, `ghost`, `written`, `pin_counts`, `pinned`, `arena`, `large`, `memory_file`, `flash`,
 //! `base`, `start`, `pin`, `item`, `host`, `index`, `replica`, `totals`, `segment_table`, `reservation`, `restore`,
 //! `request`, `shared`, `statistics`, `write_txn`, `check`, `evict`, `sweep`, `shard`, `whole`, `fresh`, `edit`, `stow`.
 //! From outside the store they import only `classes`, `clock` and `limits`.
@@ -68,6 +68,7 @@ mod memory_file;
 mod pace;
 mod pin;
 mod pin_counts;
+mod pinned;
 mod prefetch;
 mod region;
 mod replica;

@@ -53,7 +53,7 @@ impl Pin {
     pub(super) fn new(base: &Arc<Base>, at: NonNull<u8>, value: &[u8], share: Share) -> Option<Self> {
         let is_large = !base.arena().is_in_segment(at);
         let share = share.of(base.memory_limit(), is_large, base.arena().bytes_reserved());
-        let held_bytes = base.arena().try_pin(at, share)?;
+        let held_bytes = base.arena().try_pin(base.ring(), at, share)?;
         Some(Self { base: Arc::clone(base), at, value: NonNull::from(value), held_bytes })
     }
 
@@ -76,6 +76,6 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.base.arena().unpin(self.at);
+        self.base.arena().unpin(self.base.ring(), self.at);
     }
 }

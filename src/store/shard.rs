@@ -27,7 +27,7 @@ const MAINTAIN_RECORDS: usize = 128;
 #[derive(Debug)]
 pub struct Shard {
     pub(super) store: Arc<Store>,
-    /// The store's, one step nearer: every look-up needs it.
+    /// The store's lower half, for this ring.
     pub(super) base: Arc<Base>,
     pub(super) replica: Replica,
     ring: usize,
@@ -50,7 +50,7 @@ impl Store {
 impl Shard {
     fn new(store: Arc<Store>, ring: usize) -> Self {
         let replica = store.replicas[store.replica_of[ring]].replica(ring);
-        let base = Arc::clone(&store.base);
+        let base = store.base.of_ring(ring);
         Self {
             store,
             base,
@@ -97,7 +97,7 @@ impl Shard {
             // Another ring is writing or maintaining; it does the same work.
             return more;
         }
-        let mut txn = WriteTxn::begin(&self.store, &mut self.replica);
+        let mut txn = WriteTxn::begin(&self.store, &self.base, &mut self.replica);
         let arena = txn.arena();
         txn.segments.collect(arena);
         more |= txn.segments.has_collectable(arena);
@@ -136,7 +136,7 @@ impl Shard {
     }
 
     pub(super) fn write_txn(&mut self) -> WriteTxn<'_> {
-        WriteTxn::begin(&self.store, &mut self.replica)
+        WriteTxn::begin(&self.store, &self.base, &mut self.replica)
     }
 
     /// Wakes rings that lag; after a transaction.

@@ -67,7 +67,9 @@ impl Store {
         let flash = books.as_ref().map(|books| Arc::clone(books.flash()));
         segments.flash = books;
         let index_bytes = replicas.iter().map(|replica| replica.bytes()).sum();
-        let base = Arc::new(Base::new(arena, hasher, segments.limit, index_bytes, flash));
+        arena.set_memory_limit(segments.limit);
+        arena.index_resized(0, index_bytes);
+        let base = Arc::new(Base::new(arena, hasher, flash));
         let time = Time::default();
         time.set(now);
         time.set_flush_at(due_flush);
@@ -190,7 +192,7 @@ impl Store {
         }
         let mut segments = self.segments.lock();
         segments.set_limit(bytes);
-        self.base.set_memory_limit(bytes);
+        self.base.arena().set_memory_limit(bytes);
         true
     }
 

@@ -50,7 +50,7 @@ impl Store {
             segments: in_use * arena.segment_bytes(),
             large: segments.large_bytes(),
             large_free: segments.large_free_bytes(),
-            index: self.base.index_bytes(),
+            index: arena.index_bytes(),
             replicas: self.replicas.iter().map(|replica| replica.memory()).collect(),
             ghost: segments.ghost_bytes(),
             log: arena.log().bytes(),

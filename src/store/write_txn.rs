@@ -43,8 +43,7 @@ pub(super) type Current<'t> = Option<(ItemRef, Item<'t>)>;
 
 impl<'t> WriteTxn<'t> {
     /// Takes the writer lock and replays to the tail.
-    pub(super) fn begin(store: &'t Store, replica: &'t mut Replica) -> Self {
-        let base = &store.base;
+    pub(super) fn begin(store: &'t Store, base: &'t Arc<Base>, replica: &'t mut Replica) -> Self {
         let (segments, replaying) = Self::lock(store, replica);
         replica.catch_up_in_txn(&replaying, base);
         let now = store.now();
@@ -52,7 +51,7 @@ impl<'t> WriteTxn<'t> {
         if store.reservations.has_abandoned() {
             txn.take_abandoned();
         }
-        txn.segments.index_bytes = base.index_bytes();
+        txn.segments.index_bytes = base.arena().index_bytes();
         txn.segments.now = now;
         txn.segments.lower_over_limit();
         txn
@@ -89,7 +88,7 @@ impl<'t> WriteTxn<'t> {
 
     /// Bytes of all indexes, as the store has them and as these have them.
     pub(super) fn index_bytes(&self) -> (u64, u64) {
-        (self.base.index_bytes(), self.store.replicas.iter().map(|replica| replica.bytes()).sum())
+        (self.arena().index_bytes(), self.store.replicas.iter().map(|replica| replica.bytes()).sum())
     }
 
     /// When the next flush is due, as a number.
@@ -256,9 +255,10 @@ impl<'t> WriteTxn<'t> {
         } else {
             others > 0 && others + value_bytes > limit / DRAFTED_PART
         };
-        let held = bytes_reserved + self.arena().pinned_bytes();
+        let left = (limit - limit / UNHELD_PART).saturating_sub(bytes_reserved);
         are_too_many
-            || held > 0 && held + value_bytes > limit - limit / UNHELD_PART
+            || !self.arena().pins_fit(self.base.ring(), value_bytes, left)
+                && bytes_reserved + self.arena().pinned_bytes() > 0
             // With -M an extent of its own might be more than the old version frees.
             || !self.evicts() && self.has_too_many_reserved_segments()
     }
@@ -390,7 +390,7 @@ impl<'t> WriteTxn<'t> {
     pub(super) fn note_lowered_limit(&self) {
         let limit = self.segments.limit;
         if limit < self.store.memory_limit() {
-            self.base.set_memory_limit(limit);
+            self.arena().set_memory_limit(limit);
             self.store.host.lacks_room(limit);
         }
     }

@@ -207,7 +207,7 @@ impl Index {
     #[cold]
     fn resized(&self, base: &Base, before: usize, after: usize) {
         self.bytes.fetch_add((after as u64).wrapping_sub(before as u64), Ordering::Relaxed);
-        base.index_resized(before as u64, after as u64);
+        base.arena().index_resized(before as u64, after as u64);
     }
 
     /// Applies the next delta. One thread at a time.

@@ -63,7 +63,7 @@ fn empty(arena: &Arena, options: &Options) -> Empty {
 /// [`StartError`]
 pub(super) fn nothing(options: &Options, log: Log) -> Result<Parts, StartError> {
     let memory_limit = options.memory_limit;
-    let arena = Arena::reserve(memory_limit, options.address_space, log)
+    let arena = Arena::reserve(memory_limit, options.address_space, options.rings, log)
         .map_err(|errno| StartError::AddressSpace { memory_limit, errno })?;
     let Empty { segments, replicas, flash } = empty(&arena, options);
     let due_flush = Timestamp::NEVER;
@@ -96,7 +96,7 @@ pub(super) fn open(
     let (headers, region) = file.map().map_err(|errno| StartError::MemoryFileMap { bytes, errno })?;
     let headers = Arc::new(headers);
     begin(file, &headers, is_new)?;
-    let arena = Arena::new(region, file.geometry(), log);
+    let arena = Arena::new(region, file.geometry(), options.rings, log);
     let mut parts = empty(&arena, options);
     let mut lost_on_flash = None;
     if !is_new {

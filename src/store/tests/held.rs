@@ -1,7 +1,7 @@
 //! Memory that sends and receives hold, and what others may do meanwhile.
 
 use super::*;
-use crate::limits::UNHELD_PART;
+use crate::limits::{PINNED_PART, PINNED_SLACK_PART, UNHELD_PART};
 use std::sync::atomic::AtomicBool;
 
 fn pin(shard: &mut Shard, key: &str) -> Option<Pin> {
@@ -45,6 +45,29 @@ pub(super) fn pinned_items_stay_and_cost_no_others() {
         set(&mut shard, &format!("newer-{n}"), &value).unwrap();
     }
     assert_eq!(get(&mut shard, &format!("key-{held_from}")), None, "it goes like any other");
+}
+
+/// Each ring counts by itself what it pins: together they hold the share of readers, and a bounded part of memory more.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn rings_together_pin_their_share() {
+    const MEMORY: u64 = 64 << 20;
+    for rings in [1, 4, 16] {
+        let store = store(Options { replicas: 1, ..options(MEMORY, rings) });
+        let mut shards: Vec<Checked> = (0..rings).map(|ring| shard(&store, ring)).collect();
+        let count = fill_until_evicting(&mut shards[0], "key", &[b'v'; 1_000]);
+        // Two in each segment, by one ring after the other, until no more may be held.
+        let pins: Vec<Pin> =
+            (0..count / 60).filter_map(|n| pin(&mut shards[n % rings], &format!("key-{}", n * 60))).collect();
+        let arena = store.base.arena();
+        let held = arena.pinned_bytes();
+        let (share, slack) = (MEMORY / PINNED_PART, if rings == 1 { 0 } else { MEMORY / PINNED_SLACK_PART });
+        assert!((share..=share + slack).contains(&held), "{rings} rings hold {held}");
+        assert_eq!(arena.held_counts(), (pins.len() as u64, 0));
+        // Whichever ring ends a pin, none is held in the end.
+        drop(pins);
+        assert_eq!((arena.pinned_bytes(), arena.held_counts()), (0, (0, 0)));
+    }
 }
 
 /// Item memory is reserved for values on their way up to an eighth of the limit; beyond that they get room as they come, up to

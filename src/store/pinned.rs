@@ -1,0 +1,166 @@
+//! What pins hold, counted by each ring on cache lines of its own: every reply that is sent from item memory is counted twice.
+//!
+//! A placement counts once, for the ring that pinned it first; what a ring unpins last is subtracted from what it holds itself,
+//! which may then be less than nothing. Only the sum means something, and it costs a cache line per ring. So a ring decides on
+//! what the others held when it last *looked*, and looks again before it refuses, and before it holds `slack` bytes more than
+//! the least that it has held since.
+//!
+//! Then no more is held than the bound and one `slack` for each ring. Take the last look that let a ring pin: what was held then
+//! and the new placement kept the bound. Every other ring has risen by at most `slack` since, as it has not looked, or was
+//! refused and has not risen at all; and the ring that looked by at most `slack` as well. With one ring the bound is exact.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// What one ring holds.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct OfRing {
+    /// Values being sent.
+    values: AtomicU64,
+    /// Bytes of placements pinned first by this ring, less those unpinned last.
+    bytes: AtomicI64,
+    /// What the others held at the last look. This and the next are read and written by the ring alone.
+    others: AtomicI64,
+    /// When `bytes` would exceed this, the ring must look again.
+    bytes_max: AtomicI64,
+}
+
+/// What all rings hold.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    rings: Box<[OfRing]>,
+}
+
+impl Pinned {
+    pub(super) fn new(rings: usize) -> Self {
+        Self { rings: (0..rings).map(|_| OfRing::default()).collect() }
+    }
+
+    /// Number of rings.
+    pub(super) fn rings(&self) -> u64 {
+        self.rings.len() as u64
+    }
+
+    /// Bytes of all placements with pins.
+    pub(super) fn bytes(&self) -> u64 {
+        // While rings pin and unpin it may miss the one and see the other.
+        self.sum().max(0) as u64
+    }
+
+    fn sum(&self) -> i64 {
+        self.rings.iter().map(|ring| ring.bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Values being sent.
+    pub(super) fn values(&self) -> u64 {
+        self.rings.iter().map(|ring| ring.values.load(Ordering::Relaxed)).sum()
+    }
+
+    /// True if `ring` may pin a placement of `bytes`, so that all hold `bytes_max` and some `slack` at most.
+    pub(super) fn fits(&self, ring: usize, bytes: u64, bytes_max: u64, slack: u64) -> bool {
+        let own = &self.rings[ring];
+        let (held, bytes, bytes_max) = (own.bytes.load(Ordering::Relaxed), bytes as i64, bytes_max as i64);
+        let others = own.others.load(Ordering::Relaxed);
+        if held + bytes <= own.bytes_max.load(Ordering::Relaxed) && others + held + bytes <= bytes_max {
+            return true;
+        }
+        let all = self.sum();
+        let fits = all + bytes <= bytes_max;
+        own.others.store(all - held, Ordering::Relaxed);
+        own.bytes_max.store(held + if fits { slack as i64 } else { 0 }, Ordering::Relaxed);
+        fits
+    }
+
+    /// `ring` pins a value, and with it a placement of `bytes` that nobody had pinned, or 0.
+    pub(super) fn add(&self, ring: usize, bytes: u64) {
+        let own = &self.rings[ring];
+        own.values.fetch_add(1, Ordering::Relaxed);
+        if bytes > 0 {
+            own.bytes.fetch_add(bytes as i64, Ordering::Relaxed);
+        }
+    }
+
+    /// A value that `ring` had pinned has been sent, and nobody pins its placement of `bytes` any more, or 0.
+    pub(super) fn remove(&self, ring: usize, bytes: u64, slack: u64) {
+        let own = &self.rings[ring];
+        own.values.fetch_sub(1, Ordering::Relaxed);
+        if bytes > 0 {
+            let held = own.bytes.fetch_sub(bytes as i64, Ordering::Relaxed) - bytes as i64;
+            if held + (slack as i64) < own.bytes_max.load(Ordering::Relaxed) {
+                own.bytes_max.store(held + slack as i64, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: u64 = 100;
+    const BYTES_MAX: u64 = 10_000;
+    const SLACK: u64 = 250;
+
+    /// Rings pin and unpin in any order; how much was held at most.
+    fn most_held(rings: usize, slack: u64, seed: u64) -> u64 {
+        let (pinned, mut random) = (Pinned::new(rings), fastrand::Rng::with_seed(seed));
+        let mut held = vec![0_u64; rings];
+        let mut most = 0;
+        for step in 0..60_000 {
+            // One ring after the other takes all that it may, and gives back part of it.
+            let ring = if random.bool() { step / 500 % rings } else { random.usize(..rings) };
+            let all: u64 = held.iter().sum();
+            if random.u32(..10) < if step / 3_000 % 2 == 0 { 7 } else { 3 } {
+                let fits = pinned.fits(ring, SEGMENT, BYTES_MAX, slack);
+                assert!(fits || all + SEGMENT > BYTES_MAX, "refused with {all} bytes held");
+                if fits {
+                    pinned.add(ring, SEGMENT);
+                    held[ring] += SEGMENT;
+                }
+            } else if held[ring] > 0 {
+                pinned.remove(ring, SEGMENT, slack);
+                held[ring] -= SEGMENT;
+            }
+            let all = held.iter().sum();
+            assert_eq!((pinned.bytes(), pinned.values()), (all, all / SEGMENT));
+            most = most.max(all);
+        }
+        most
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
+    fn rings_hold_no_more_than_the_bound_and_their_slack() {
+        for rings in [1, 2, 5, 16] {
+            let most: Vec<u64> = (0..20).map(|seed| most_held(rings, SLACK, seed)).collect();
+            let (least, most) = (*most.iter().min().unwrap(), *most.iter().max().unwrap());
+            assert!(least >= BYTES_MAX, "{rings} rings hold {least}: the bound is not reached");
+            let bound = BYTES_MAX + if rings == 1 { 0 } else { rings as u64 * SLACK };
+            assert!(most <= bound, "{rings} rings hold {most}");
+        }
+    }
+
+    /// A ring that pins and unpins the same amount all the time reads no other ring's count.
+    #[test]
+    fn a_ring_looks_only_when_it_holds_more_than_before() {
+        let pinned = Pinned::new(2);
+        for _ in 0..10 {
+            assert!(pinned.fits(0, SEGMENT, BYTES_MAX, SLACK));
+            pinned.add(0, SEGMENT);
+            pinned.remove(0, SEGMENT, SLACK);
+        }
+        // It does not see that the other holds everything, until it holds more itself.
+        pinned.add(1, BYTES_MAX);
+        for _ in 0..SLACK / SEGMENT {
+            assert!(pinned.fits(0, SEGMENT, BYTES_MAX, SLACK));
+            pinned.add(0, SEGMENT);
+        }
+        assert!(!pinned.fits(0, SEGMENT, BYTES_MAX, SLACK));
+        pinned.remove(0, SEGMENT, SLACK);
+        assert!(!pinned.fits(0, SEGMENT, BYTES_MAX, SLACK), "it has been refused and remembers it");
+        // What was pinned by one ring and unpinned by the other is gone.
+        pinned.remove(0, BYTES_MAX, SLACK);
+        assert!(pinned.fits(1, SEGMENT, BYTES_MAX, SLACK));
+        assert_eq!(pinned.bytes(), SEGMENT);
+    }
+}
