@@ -2,7 +2,7 @@
 //!
 //! What is looked up is borrowed from it, so nothing found before a replay outlives it.
 
-use super::index::Found;
+use super::index::{Found, Position};
 use super::item::Item;
 use super::item_ref::Hash;
 use super::request::{Lookup, ReserveError, Retry, Walk, Wanted};
@@ -282,13 +282,17 @@ impl Fresh<'_> {
         if walk.table >= index.tables() {
             return false;
         }
-        for item_ref in index.items_of(walk.table) {
+        let (items, next) = index.items_at(walk.table, walk.position);
+        for item_ref in items {
             let item = self.shard.item(item_ref);
             if !item.expired(self.now) {
                 visit(&item);
             }
         }
-        walk.table += 1;
+        walk.position = next;
+        if next.is_end() {
+            *walk = Walk { table: walk.table + 1, position: Position::default() };
+        }
         true
     }
 }

@@ -1,6 +1,7 @@
 //! What a caller asks of the store, and what comes of it.
 
 use super::flash::Place;
+use super::index::Position;
 use super::item::Item;
 use super::reservation::Reservation;
 use crate::clock::Timestamp;
@@ -22,6 +23,7 @@ pub enum Lookup<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Walk {
     pub(super) table: usize,
+    pub(super) position: Position,
 }
 
 /// The request's value.

@@ -33,9 +33,7 @@ impl Tables<'_> {
     pub(in crate::store) fn reserve(&mut self, expected: usize, items: &impl Items) {
         for (at, table) in self.range.iter_mut().enumerate() {
             let share = share_of(self.first + at, self.count) * expected as f64;
-            let entries = table.entries.get_mut();
-            entries
-                .reserve((share as usize).saturating_sub(entries.len()), |entry| items.hash(entry.item()).0);
+            table.entries.get_mut().reserve(share as usize, &|entry| items.hash(entry.item()).0);
         }
     }
 
@@ -45,7 +43,7 @@ impl Tables<'_> {
         let Entrant { hash, item } = entrant;
         let entries = self.range[table_of(hash, self.count) - self.first].entries.get_mut();
         let is_same = |entry: &Entry| entry.tag_matches(hash) && items.is_same_key(entry.item(), item);
-        if let Some(entry) = entries.find_mut(hash.0, is_same) {
+        if let Some(entry) = entries.part_mut(hash).find_mut(hash.0, is_same) {
             let other = entry.item();
             if items.is_newer(item, other) {
                 *entry = Entry::new(item, hash);
@@ -53,17 +51,15 @@ impl Tables<'_> {
             }
             return Some(item);
         }
-        entries.insert_unique(hash.0, Entry::new(item, hash), |entry| items.hash(entry.item()).0);
+        // The memory is counted when all are in: `Index::recount`.
+        let _resized = entries.insert(hash, Entry::new(item, hash), &|entry| items.hash(entry.item()).0);
         None
     }
 
     /// Shrinks sparse tables, as a running index would.
     pub(in crate::store) fn shrink(&mut self, items: &impl Items) {
         for table in self.range.iter_mut() {
-            let entries = table.entries.get_mut();
-            if super::is_sparse(entries) {
-                super::shrink(entries, |entry| items.hash(entry.item()).0);
-            }
+            table.entries.get_mut().shrink_all(&|entry| items.hash(entry.item()).0);
         }
     }
 

@@ -7,7 +7,8 @@
 //!
 //! One large table would double in one step, with a pause, and then be half empty. Small tables double one by one, and at
 //! different times, because their shares differ by up to a factor of two. So the whole is always about 60 % full, takes 9.7 to
-//! 10.5 bytes per item at any number of items, and growing one table takes tens of microseconds.
+//! 10.5 bytes per item at any number of items, and growing one table takes tens of microseconds. There are enough tables for
+//! `-m`; if that is raised, those that get too large are divided (`entries`).
 //!
 //! A table that holds less than 3/8 of what it could is halved immediately, so that the index also shrinks with the number of
 //! items, and its memory goes to fewer, larger ones. A table that is full of tombstones rather than entries is rebuilt instead
@@ -29,8 +30,12 @@
 
 #![expect(unsafe_code, reason = "tables are reached through shared references, under their locks")]
 
+mod entries;
 mod fill;
 
+#[cfg(test)]
+pub(super) use entries::CAPACITY_MAX;
+pub(super) use entries::Position;
 pub(super) use fill::{Entrant, Items, Tables};
 
 use super::base::Base;
@@ -38,6 +43,7 @@ use super::item::Item;
 use super::item_ref::{Entry, Hash, ItemRef};
 use super::log::Delta;
 use super::prefetch::prefetch;
+use entries::{Entries, Resized};
 use hashbrown::HashTable;
 use parking_lot::RawMutex;
 use parking_lot::lock_api::RawMutex as _;
@@ -50,14 +56,12 @@ const BYTES_PER_TABLE: u64 = 64 << 10;
 const CACHE_LINE_BYTES: usize = 64;
 /// Cache lines of an item that are prefetched: all of one with a 30-byte key and a value of 100 bytes.
 const PREFETCHED_LINES: usize = 3;
-/// A table for this many entries or fewer does not shrink.
-const CAPACITY_KEPT: usize = 64;
 const TABLES_MIN: usize = 64;
 const TABLES_MAX: usize = 1 << 22;
 
 #[derive(Default)]
 struct Table {
-    entries: UnsafeCell<HashTable<Entry>>,
+    entries: UnsafeCell<Entries>,
     generation: AtomicU32,
     lock: Lock,
 }
@@ -116,21 +120,21 @@ struct Open<'i> {
 
 impl Open<'_> {
     #[inline]
-    fn entries(&self) -> &HashTable<Entry> {
+    fn entries(&self) -> &Entries {
         // SAFETY: as long as this value lives the entries are its own (see `Index::open`); borrowed as it is.
         unsafe { &*self.table.entries.get() }
     }
 
     #[inline]
-    fn entries_mut(&mut self) -> &mut HashTable<Entry> {
+    fn entries_mut(&mut self) -> &mut Entries {
         // SAFETY: as above, borrowed mutably as it is.
         unsafe { &mut *self.table.entries.get() }
     }
 
     /// Empties the table and gives it `generation`; returns the bytes that this frees.
-    fn empty(&mut self, generation: u32) -> usize {
+    fn empty(&mut self, generation: u32) -> Resized {
         self.table.generation.store(generation, Ordering::Relaxed);
-        std::mem::take(self.entries_mut()).allocation_size()
+        Resized { before: std::mem::take(self.entries_mut()).allocation_size(), after: 0 }
     }
 }
 
@@ -203,11 +207,12 @@ impl Index {
         table.table.generation.load(Ordering::Relaxed) == self.generation.load(Ordering::Relaxed)
     }
 
-    /// A table of `before` bytes has become one of `after`.
+    /// A table has been resized.
     #[cold]
-    fn resized(&self, base: &Base, before: usize, after: usize) {
-        self.bytes.fetch_add((after as u64).wrapping_sub(before as u64), Ordering::Relaxed);
-        base.arena().index_resized(before as u64, after as u64);
+    fn count_resized(&self, base: &Base, resized: &Resized) {
+        let (before, after) = (resized.before as u64, resized.after as u64);
+        self.bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        base.arena().index_resized(before, after);
     }
 
     /// Applies the next delta. One thread at a time.
@@ -222,30 +227,23 @@ impl Index {
         let mut table = self.open(hash);
         if !self.is_current(&table) {
             let freed = table.empty(self.generation.load(Ordering::Relaxed));
-            self.resized(base, freed, 0);
+            self.count_resized(base, &freed);
         }
         let entries = table.entries_mut();
+        let rehash = |entry: &Entry| rehash(base, *entry);
         if old == ItemRef::NONE {
-            let is_full = entries.len() == entries.capacity();
-            let before = if is_full { entries.allocation_size() } else { 0 };
-            if is_full && has_tombstones(entries) {
-                rebuild(base, entries);
-            }
-            entries.insert_unique(hash.0, Entry::new(new, hash), |entry| rehash(base, *entry));
-            if is_full {
-                self.resized(base, before, entries.allocation_size());
+            if let Some(resized) = entries.insert(hash, Entry::new(new, hash), &rehash) {
+                self.count_resized(base, &resized);
             }
             return;
         }
         let wanted = Entry::new(old, hash);
-        let slot = entries.find_entry(hash.0, |entry| *entry == wanted);
+        let slot = entries.part_mut(hash).find_entry(hash.0, |entry| *entry == wanted);
         match (slot, new == ItemRef::NONE) {
             (Ok(slot), true) => {
                 let _removed = slot.remove();
-                if is_sparse(entries) {
-                    let before = entries.allocation_size();
-                    shrink(entries, |entry| rehash(base, *entry));
-                    self.resized(base, before, entries.allocation_size());
+                if let Some(resized) = entries.shrink(hash, &rehash) {
+                    self.count_resized(base, &resized);
                 }
             }
             (Ok(mut slot), false) => *slot.get_mut() = Entry::new(new, hash),
@@ -260,10 +258,14 @@ impl Index {
     pub(super) fn find(&self, base: &Arc<Base>, hash: Hash, key: &[u8]) -> Found {
         let table = self.open(hash);
         if !self.is_current(&table) {
-            return Self::find_flushed(table.entries(), hash);
+            return Self::find_flushed(table.entries().part(hash), hash);
         }
         let same = |entry: &Entry| entry.tag_matches(hash) && item(base, *entry).key() == key;
-        table.entries().find(hash.0, same).map_or(Found::Nothing, |entry| Found::Item(entry.item()))
+        table
+            .entries()
+            .part(hash)
+            .find(hash.0, same)
+            .map_or(Found::Nothing, |entry| Found::Item(entry.item()))
     }
 
     /// The items of a stale table may be gone from memory; 11 bits of hash say whether the key was there.
@@ -283,7 +285,9 @@ impl Index {
         if self.is_current(&table) {
             return;
         }
-        if let Ok(slot) = table.entries_mut().find_entry(hash.0, |entry| entry.tag_matches(hash)) {
+        if let Ok(slot) =
+            table.entries_mut().part_mut(hash).find_entry(hash.0, |entry| entry.tag_matches(hash))
+        {
             slot.remove();
         }
     }
@@ -293,7 +297,7 @@ impl Index {
     pub(super) fn contains(&self, hash: Hash, item: ItemRef) -> bool {
         let wanted = Entry::new(item, hash);
         let table = self.open(hash);
-        self.is_current(&table) && table.entries().find(hash.0, |entry| *entry == wanted).is_some()
+        self.is_current(&table) && table.entries().part(hash).find(hash.0, |entry| *entry == wanted).is_some()
     }
 
     /// Prefetches what a lookup of `hash` will touch.
@@ -307,7 +311,7 @@ impl Index {
     #[inline]
     pub(super) fn prefetch_item(&self, base: &Arc<Base>, hash: Hash) {
         let table = self.open(hash);
-        if let Some(entry) = table.entries().find(hash.0, |entry| entry.tag_matches(hash)) {
+        if let Some(entry) = table.entries().part(hash).find(hash.0, |entry| entry.tag_matches(hash)) {
             let at = base.address(entry.item()).as_ptr().cast_const();
             for line in 0..PREFETCHED_LINES {
                 prefetch(at.wrapping_add(line * CACHE_LINE_BYTES));
@@ -315,13 +319,12 @@ impl Index {
         }
     }
 
-    /// The items of table `table`.
-    pub(super) fn items_of(&self, table: usize) -> Vec<ItemRef> {
+    /// The items of table `table` from `position` on, a few thousand at most, and the position after them.
+    pub(super) fn items_at(&self, table: usize, position: Position) -> (Vec<ItemRef>, Position) {
         let table = self.open_at(table);
-        if !self.is_current(&table) {
-            return Vec::new();
-        }
-        table.entries().iter().map(|entry| entry.item()).collect()
+        let (part, next) = table.entries().part_at(position);
+        let is_current = self.is_current(&table);
+        (part.iter().filter(|_| is_current).map(|entry| entry.item()).collect(), next)
     }
 
     /// Checks the next few tables, and empties those of an older generation.
@@ -336,7 +339,7 @@ impl Index {
             let mut table = self.open_at(at);
             if !self.is_current(&table) {
                 let freed = table.empty(self.generation.load(Ordering::Relaxed));
-                self.resized(base, freed, 0);
+                self.count_resized(base, &freed);
             }
         }
         self.tidied.store((from + tables) % self.tables.len(), Ordering::Relaxed);
@@ -344,7 +347,16 @@ impl Index {
 
     /// Every entry's table and item ref, for comparing replicas and for [`WriteTxn::check`](super::write_txn::WriteTxn).
     pub(super) fn entries(&self) -> impl Iterator<Item = (usize, ItemRef)> + '_ {
-        (0..self.tables.len()).flat_map(|at| self.items_of(at).into_iter().map(move |item| (at, item)))
+        (0..self.tables.len()).flat_map(|at| {
+            let mut items = Vec::new();
+            let mut position = Position::default();
+            while !position.is_end() {
+                let (more, next) = self.items_at(at, position);
+                items.extend(more.into_iter().map(|item| (at, item)));
+                position = next;
+            }
+            items
+        })
     }
 
     /// True if table `table` is that of `hash` and finds `item` there.
@@ -358,43 +370,6 @@ impl Index {
             (0..self.tables.len()).map(|at| self.open_at(at).entries().allocation_size()).sum();
         (size_of_val(&*self.tables) + entries) as u64
     }
-}
-
-/// True if half of the table's size would hold its entries and a third more.
-#[inline]
-fn is_sparse(entries: &HashTable<Entry>) -> bool {
-    entries.len() < entries.capacity() / 8 * 3 && entries.capacity() > CAPACITY_KEPT
-}
-
-/// Shrinks a sparse table.
-#[cold]
-fn shrink(entries: &mut HashTable<Entry>, hash: impl Fn(&Entry) -> u64) {
-    entries.shrink_to(entries.len() + entries.len() / 3, hash);
-}
-
-/// The number of entries that a table of this size can hold.
-fn full_capacity(entries: &HashTable<Entry>) -> usize {
-    entries.num_buckets() / 8 * 7
-}
-
-/// True if a full table has so many tombstones that removing them makes room for a while.
-///
-/// hashbrown would double a full table that is more than half full of entries. In a store that evicts as much as it takes
-/// in, that keeps half of the tables twice as large as their entries need: 12.9 bytes an item instead of 11, and twice as
-/// many entries hashed again.
-#[cold]
-fn has_tombstones(entries: &HashTable<Entry>) -> bool {
-    entries.len() <= full_capacity(entries) / 16 * 15
-}
-
-/// Rebuilds a table in the same size, without tombstones.
-#[cold]
-fn rebuild(base: &Arc<Base>, entries: &mut HashTable<Entry>) {
-    let mut rebuilt = HashTable::with_capacity(full_capacity(entries));
-    for entry in entries.drain() {
-        rebuilt.insert_unique(rehash(base, entry), entry, |entry| rehash(base, *entry));
-    }
-    *entries = rebuilt;
 }
 
 /// The item of an entry of an open table of the current generation.

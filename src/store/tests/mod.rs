@@ -16,6 +16,7 @@ mod held;
 mod kills;
 mod paced;
 mod policy;
+mod raised;
 mod refusing;
 mod restart;
 mod restart_speed;

@@ -1,0 +1,300 @@
+//! The entries of one table: a hash table, which is divided into sixteen when it has become large, and so on.
+//!
+//! ```text
+//!   at most 3,584 entries: HashTable           more: ┌ HashTable   hashes with 0 in bits 18 to 21
+//!                                                    ├ HashTable   with 1
+//!                                                    ┆             the parts of part 1: bits 22 to 25
+//! ```
+//!
+//! The number of tables follows from the `-m` of the start. If `cache_memlimit` raises that a hundredfold, a table has a
+//! hundred times as many entries: doubling it in one step would take milliseconds under the writer lock. As it is, growing
+//! moves 3,584 entries at most; a look-up in a divided table reads one more cache line.
+//!
+//! Parts are put together again when the table is emptied, by a flush.
+
+use crate::store::item_ref::{Entry, Hash};
+use hashbrown::HashTable;
+
+/// A hash table that is full of this many is not doubled but divided: the capacity of 4,096 buckets.
+pub(in crate::store) const CAPACITY_MAX: usize = 3_584;
+/// A table for this many entries or fewer does not shrink.
+const CAPACITY_KEPT: usize = 64;
+/// Bits of the hash that choose one of the parts.
+const PART_BITS: u32 = 4;
+const PARTS: usize = 1 << PART_BITS;
+/// How often what is divided is divided again: the bits are those that choose the table, from the last on.
+const LEVELS_MAX: u32 = 5;
+
+/// The entries of a table, or of a part of it.
+#[derive(Clone)]
+pub(super) enum Entries {
+    Whole(HashTable<Entry>),
+    Divided(Box<[Self; PARTS]>),
+}
+
+const _: () = assert!(size_of::<Entries>() == size_of::<HashTable<Entry>>());
+
+/// Bytes of memory before a change and after it.
+pub(super) struct Resized {
+    pub(super) before: usize,
+    pub(super) after: usize,
+}
+
+/// A position in a walk over a table: a number whose digits are those of the parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::store) struct Position(u32);
+
+impl Position {
+    const END: u32 = 1 << (PART_BITS * LEVELS_MAX);
+
+    /// True if the table has been walked.
+    pub(in crate::store) fn is_end(self) -> bool {
+        self.0 >= Self::END
+    }
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        Self::Whole(HashTable::new())
+    }
+}
+
+fn part_of(hash: Hash, level: u32) -> usize {
+    (hash.table_bits() >> (PART_BITS * level)) as usize & (PARTS - 1)
+}
+
+impl Entries {
+    /// The hash table that contains the entries of `hash`.
+    #[inline]
+    pub(super) fn part(&self, hash: Hash) -> &HashTable<Entry> {
+        match self {
+            Self::Whole(table) => table,
+            Self::Divided(parts) => Self::part_below(parts, hash),
+        }
+    }
+
+    #[cold]
+    fn part_below(mut parts: &[Self; PARTS], hash: Hash) -> &HashTable<Entry> {
+        let mut level = 0;
+        loop {
+            match &parts[part_of(hash, level)] {
+                Self::Whole(table) => return table,
+                Self::Divided(below) => parts = below,
+            }
+            level += 1;
+        }
+    }
+
+    /// The same, to be changed: not for inserting.
+    #[inline]
+    pub(super) fn part_mut(&mut self, hash: Hash) -> &mut HashTable<Entry> {
+        match self {
+            Self::Whole(table) => table,
+            Self::Divided(parts) => Self::part_mut_below(parts, hash),
+        }
+    }
+
+    #[cold]
+    fn part_mut_below(mut parts: &mut [Self; PARTS], hash: Hash) -> &mut HashTable<Entry> {
+        let mut level = 0;
+        loop {
+            match &mut parts[part_of(hash, level)] {
+                Self::Whole(table) => return table,
+                Self::Divided(below) => parts = below,
+            }
+            level += 1;
+        }
+    }
+
+    /// Inserts an entry whose key is not there. `rehash` tells the hash of an entry's key.
+    #[inline]
+    pub(super) fn insert(
+        &mut self,
+        hash: Hash,
+        entry: Entry,
+        rehash: &impl Fn(&Entry) -> u64,
+    ) -> Option<Resized> {
+        if let Self::Whole(table) = self
+            && table.len() < table.capacity()
+        {
+            table.insert_unique(hash.0, entry, rehash);
+            return None;
+        }
+        self.insert_at(0, hash, entry, rehash)
+    }
+
+    #[cold]
+    fn insert_at(
+        &mut self,
+        level: u32,
+        hash: Hash,
+        entry: Entry,
+        rehash: &impl Fn(&Entry) -> u64,
+    ) -> Option<Resized> {
+        let table = match self {
+            Self::Divided(parts) => {
+                return parts[part_of(hash, level)].insert_at(level + 1, hash, entry, rehash);
+            }
+            Self::Whole(table) => table,
+        };
+        if table.len() < table.capacity() {
+            table.insert_unique(hash.0, entry, rehash);
+            return None;
+        }
+        let before = table.allocation_size();
+        let has_tombstones = has_tombstones(table);
+        if has_tombstones {
+            rebuild(table, rehash);
+        }
+        if !has_tombstones && full_capacity(table) >= CAPACITY_MAX && level < LEVELS_MAX {
+            *self = Self::divided(table, level, rehash);
+            let _grown = self.insert_at(level, hash, entry, rehash);
+        } else {
+            table.insert_unique(hash.0, entry, rehash);
+        }
+        Some(Resized { before, after: self.allocation_size() })
+    }
+
+    fn divided(table: &mut HashTable<Entry>, level: u32, rehash: &impl Fn(&Entry) -> u64) -> Self {
+        // As large in all as if the table were doubled.
+        let capacity = table.len() / PARTS / 4 * 5;
+        let mut parts: [_; PARTS] = std::array::from_fn(|_| HashTable::with_capacity(capacity));
+        for entry in table.drain() {
+            let hash = rehash(&entry);
+            parts[part_of(Hash(hash), level)].insert_unique(hash, entry, rehash);
+        }
+        Self::Divided(Box::new(parts.map(Self::Whole)))
+    }
+
+    /// Shrinks the part of `hash` if it is sparse.
+    #[inline]
+    pub(super) fn shrink(&mut self, hash: Hash, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
+        let table = self.part_mut(hash);
+        is_sparse(table).then(|| shrink(table, rehash))
+    }
+
+    /// Shrinks all parts that are.
+    pub(super) fn shrink_all(&mut self, rehash: &impl Fn(&Entry) -> u64) {
+        match self {
+            Self::Divided(parts) => parts.iter_mut().for_each(|part| part.shrink_all(rehash)),
+            Self::Whole(table) if is_sparse(table) => drop(shrink(table, rehash)),
+            Self::Whole(_) => {}
+        }
+    }
+
+    /// Makes room for `count` entries, if a hash table may have as many.
+    pub(super) fn reserve(&mut self, count: usize, rehash: &impl Fn(&Entry) -> u64) {
+        if let Self::Whole(table) = self {
+            table.reserve(count.min(CAPACITY_MAX).saturating_sub(table.len()), rehash);
+        }
+    }
+
+    /// Bytes of memory.
+    pub(super) fn allocation_size(&self) -> usize {
+        match self {
+            Self::Whole(table) => table.allocation_size(),
+            Self::Divided(parts) => {
+                size_of_val(&**parts) + parts.iter().map(Self::allocation_size).sum::<usize>()
+            }
+        }
+    }
+
+    /// The hash table at a position, and the position after it. What is divided between two steps of a walk is visited
+    /// once all the same.
+    pub(super) fn part_at(&self, position: Position) -> (&HashTable<Entry>, Position) {
+        let (mut entries, mut digits) = (self, LEVELS_MAX);
+        while let Self::Divided(parts) = entries {
+            digits -= 1;
+            entries = &parts[(position.0 >> (PART_BITS * digits)) as usize & (PARTS - 1)];
+        }
+        let Self::Whole(table) = entries else { unreachable!("what is not divided is whole") };
+        (table, Position((position.0 | ((1 << (PART_BITS * digits)) - 1)) + 1))
+    }
+}
+
+/// True if half of the table's size would hold its entries and a third more.
+#[inline]
+fn is_sparse(table: &HashTable<Entry>) -> bool {
+    table.len() < table.capacity() / 8 * 3 && table.capacity() > CAPACITY_KEPT
+}
+
+/// Shrinks a sparse table.
+#[cold]
+fn shrink(table: &mut HashTable<Entry>, rehash: impl Fn(&Entry) -> u64) -> Resized {
+    let before = table.allocation_size();
+    table.shrink_to(table.len() + table.len() / 3, rehash);
+    Resized { before, after: table.allocation_size() }
+}
+
+/// The number of entries that a table of this size can hold.
+fn full_capacity(table: &HashTable<Entry>) -> usize {
+    table.num_buckets() / 8 * 7
+}
+
+/// True if a full table has so many tombstones that removing them makes room for a while.
+///
+/// hashbrown would double a full table that is more than half full of entries. In a store that evicts as much as it takes
+/// in, that keeps half of the tables twice as large as their entries need: 12.9 bytes an item instead of 11, and twice as
+/// many entries hashed again.
+#[cold]
+fn has_tombstones(table: &HashTable<Entry>) -> bool {
+    table.len() <= full_capacity(table) / 16 * 15
+}
+
+/// Rebuilds a table in the same size, without tombstones.
+#[cold]
+fn rebuild(table: &mut HashTable<Entry>, rehash: &impl Fn(&Entry) -> u64) {
+    let mut rebuilt = HashTable::with_capacity(full_capacity(table));
+    for entry in table.drain() {
+        rebuilt.insert_unique(rehash(&entry), entry, rehash);
+    }
+    *table = rebuilt;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::item_ref::ItemRef;
+    use std::cell::Cell;
+
+    /// However many entries come, an insert hashes no more of them again than a hash table may have, and those of one part
+    /// that grows in addition.
+    #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
+    fn no_insert_moves_many_entries() {
+        let mut random = fastrand::Rng::with_seed(9);
+        // As in one of 128 tables: the first bits are the same.
+        let hashes: Vec<u64> = (0..300_000).map(|_| random.u64(..) & !(0x7f << 43)).collect();
+        let moved = Cell::new(0);
+        let rehash = |entry: &Entry| {
+            moved.set(moved.get() + 1);
+            hashes[entry.item().bits() as usize - 1]
+        };
+        let (mut entries, mut most) = (Entries::default(), 0);
+        let mut bytes = 0;
+        let entry_of = |n: usize| Entry::new(ItemRef::from_bits(n as u64 + 1), Hash(hashes[n]));
+        for (n, &hash) in hashes.iter().enumerate() {
+            moved.set(0);
+            if let Some(resized) = entries.insert(Hash(hash), entry_of(n), &rehash) {
+                bytes = bytes + resized.after - resized.before;
+            }
+            most = most.max(moved.get());
+        }
+        assert!((CAPACITY_MAX / 2..=CAPACITY_MAX / 16 * 17).contains(&most), "{most} entries moved");
+        assert_eq!(bytes, entries.allocation_size());
+        let bytes_per_item = bytes as f64 / hashes.len() as f64;
+        assert!(bytes_per_item < 15.0, "{bytes_per_item} bytes an item");
+        for (n, &hash) in hashes.iter().enumerate() {
+            let (entry, hash) = (entry_of(n), Hash(hash));
+            assert!(entries.part(hash).find(hash.0, |other| *other == entry).is_some());
+            assert!(entries.part_mut(hash).find_entry(hash.0, |other| *other == entry).is_ok());
+        }
+        let (mut position, mut visited) = (Position::default(), 0);
+        while !position.is_end() {
+            let (table, next) = entries.part_at(position);
+            assert!(next.0 > position.0 && table.capacity() <= CAPACITY_MAX);
+            (visited, position) = (visited + table.len(), next);
+        }
+        assert_eq!(visited, hashes.len());
+    }
+}

@@ -1,0 +1,66 @@
+//! A store whose limit is raised far above that of its start.
+
+use super::*;
+use crate::store::Walk;
+use crate::store::index::{CAPACITY_MAX, Position};
+
+const KEYS: usize = 800_000;
+
+fn key(n: usize) -> String {
+    format!("key-{n}")
+}
+
+/// The number of an index's tables follows from `-m`: where that had been raised a hundredfold, one table grew by a hundred
+/// thousand entries in one step.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+pub(super) fn tables_stay_small_when_the_limit_is_raised() {
+    let mut shard = alone(options(8 << 20, 1));
+    let before = shard.store().memory().index;
+    assert!(shard.store().set_memory_limit(800 << 20));
+    let mut visits = vec![0_u8; KEYS];
+    let mut walk = Walk::default();
+    for n in 0..KEYS {
+        set(&mut shard, &key(n), b"").unwrap();
+        // From the half on a walk goes on meanwhile, through tables that are divided before and after it has come by.
+        if n > KEYS / 2 && n % 1_000 == 0 {
+            shard.fresh(NOW).walk(&mut walk, |item| {
+                let number: usize = std::str::from_utf8(&item.key()[4..]).unwrap().parse().unwrap();
+                visits[number] += 1;
+            });
+        }
+    }
+    while shard.fresh(NOW).walk(&mut walk, |item| {
+        visits[std::str::from_utf8(&item.key()[4..]).unwrap().parse::<usize>().unwrap()] += 1;
+    }) {}
+    assert!(visits[..=KEYS / 2].iter().all(|&visits| visits == 1), "each was visited once");
+    assert!(visits.iter().all(|&visits| visits <= 1));
+
+    let index = shard.replica.index();
+    let mut largest = 0;
+    for table in 0..index.tables() {
+        let mut position = Position::default();
+        while !position.is_end() {
+            let (items, next) = index.items_at(table, position);
+            (largest, position) = (largest.max(items.len()), next);
+        }
+    }
+    assert!(KEYS / index.tables() > CAPACITY_MAX, "whole tables would be larger");
+    assert!(largest <= CAPACITY_MAX, "growing one would move {largest} entries");
+
+    for n in (0..KEYS).step_by(1_001) {
+        assert!(get(&mut shard, &key(n)).is_some());
+        shard.fresh(NOW).edit(key(n).as_bytes(), &mut Data::None, |_| (Edit::Remove, ())).unwrap();
+        assert!(get(&mut shard, &key(n)).is_none());
+    }
+    assert_eq!(shard.check(NOW), Ok(()));
+    shard.fresh(NOW).flush().unwrap();
+    let mut now = NOW;
+    while shard.store().memory().index > before {
+        now = Timestamp(now.0 + 1);
+        assert!(now.0 < 100, "what a flush has emptied is freed");
+        while shard.maintain(now) {}
+    }
+    set(&mut shard, &key(0), b"").unwrap();
+    assert!(get(&mut shard, &key(0)).is_some() && get(&mut shard, &key(1)).is_none());
+}
