@@ -53,15 +53,21 @@ pub(super) fn all() -> Vec<Row> {
         ),
     ];
     rows.extend(open_loop());
-    for id in ["get-text", "get-text-16", "mixed-16", "set-text-16"] {
-        let Some(one) = rows.iter().find(|row| row.id == id) else { continue };
-        let two = Row {
-            id: format!("{id}-t2"),
-            title: format!("{}, -t 2", one.title),
-            server_threads: 2,
+    let more_threads = [
+        ("get-text", &[2][..]),
+        ("get-text-16", &[2]),
+        ("mixed-16", &[2]),
+        ("set-text-16", &[2, 4, 16]),
+        ("mixed", &[4, 16]),
+    ];
+    for (id, threads) in more_threads {
+        let Some(one) = rows.iter().find(|row| row.id == id).cloned() else { continue };
+        rows.extend(threads.iter().map(|&server_threads| Row {
+            id: format!("{id}-t{server_threads}"),
+            title: format!("{}, -t {server_threads}", one.title),
+            server_threads,
             plan: one.plan.clone(),
-        };
-        rows.push(two);
+        }));
     }
     rows
 }
@@ -121,6 +127,6 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), count);
-        assert_eq!(count, 26);
+        assert_eq!(count, 30);
     }
 }
