@@ -7,8 +7,9 @@
 //!   +--------+--------+--------+--------+
 //! ```
 //!
-//! On io_uring the free slots are in a ring shared with the kernel, which takes one when bytes arrive. On epoll they are in a
-//! stack: the slot used last is the warmest. Either way a waiting connection holds none.
+//! On io_uring the free slots are in a ring shared with the kernel, which takes one when bytes arrive. The kernel takes them in
+//! turn, so all that are in the ring become resident: it gets a few at first, and more when it runs out ([`Arena::give_more`]).
+//! On epoll they are in a stack: the slot used last is the warmest. Either way a waiting connection holds none.
 //!
 //! Nothing ever waits for a slot, since an idle holder could make that a deadlock: when all are lent, reads use the heap.
 #![expect(unsafe_code, reason = "slots of one mapping are handed to the kernel and to the caller")]
@@ -22,6 +23,9 @@ use std::rc::Rc;
 
 /// Size of a heap buffer: small, since thousands of busy connections may each hold one.
 const HEAP_BYTES_MAX: usize = 4096;
+
+/// Slots that the kernel is given at first, and each time that it runs out.
+const GIVEN_TOGETHER: usize = 32;
 
 /// Reply buffers kept for reuse, and the largest that is kept, bytes.
 const SPARES_MAX: usize = 64;
@@ -37,6 +41,8 @@ pub(crate) struct Arena {
     mapping: Mapping,
     buffer_bytes: usize,
     count: usize,
+    /// Slots that have been given to the kernel; those behind them have not been used yet.
+    given: Cell<usize>,
     lent: Cell<usize>,
     free: Free,
 }
@@ -258,17 +264,32 @@ impl Drop for Buffer {
 impl Arena {
     fn new(count: usize, buffer_bytes: usize, free: Free) -> io::Result<Self> {
         let len = NonZeroUsize::new(count * buffer_bytes).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Self { mapping: Mapping::new(len)?, buffer_bytes, count, lent: Cell::new(0), free })
+        let mapping = Mapping::new(len)?;
+        Ok(Self { mapping, buffer_bytes, count, given: Cell::new(0), lent: Cell::new(0), free })
     }
 
-    /// All of `count` buffers are in `free`.
+    /// The first of `count` buffers are in `free`.
     ///
     /// # Errors
     /// `ENOMEM`: out of memory.
     pub(crate) fn with_free_ring(count: usize, buffer_bytes: usize, free: FreeRing) -> io::Result<Self> {
         let arena = Self::new(count, buffer_bytes, Free::Ring(free))?;
-        (0..count as u32).for_each(|slot| arena.take_back(slot));
+        arena.give_more();
         Ok(arena)
+    }
+
+    /// Gives the kernel slots that have not been used yet; false if there are none.
+    pub(crate) fn give_more(&self) -> bool {
+        let from = self.given.get();
+        let to = self.count.min(from + GIVEN_TOGETHER);
+        (from..to).for_each(|slot| self.take_back(slot as u32));
+        self.given.set(to);
+        to > from
+    }
+
+    #[cfg(test)]
+    pub(crate) fn given(&self) -> usize {
+        self.given.get()
     }
 
     fn take_back(&self, slot: u32) {

@@ -3,11 +3,16 @@
 use crate::buf::{Arena, Buffer, Buffers};
 use crate::provided::FreeRing;
 use io_uring::{IoUring, cqueue};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
 /// The receive buffers of a ring.
-pub(super) struct Pool(Rc<Arena>);
+pub(super) struct Pool {
+    arena: Rc<Arena>,
+    /// The driver's pass in which the kernel was given more of them.
+    grown_in: Cell<u32>,
+}
 
 impl Pool {
     /// Maps and registers `count` buffers of `buffer_bytes`.
@@ -16,16 +21,33 @@ impl Pool {
     /// The kernel does not support buffer rings, or refuses; or out of memory.
     pub(super) fn register(ring: &IoUring, count: usize, buffer_bytes: usize) -> io::Result<Self> {
         let free = FreeRing::register(ring, count)?;
-        Arena::with_free_ring(count, buffer_bytes, free).map(|arena| Self(Rc::new(arena)))
+        let arena = Rc::new(Arena::with_free_ring(count, buffer_bytes, free)?);
+        Ok(Self { arena, grown_in: Cell::new(0) })
     }
 
     /// The same buffers, for the rest of the crate.
     pub(super) fn buffers(&self, bytes_max: usize) -> Buffers {
-        Buffers::of(Rc::clone(&self.0), bytes_max)
+        Buffers::of(Rc::clone(&self.arena), bytes_max)
+    }
+
+    /// Buffers that the kernel has been given so far.
+    #[cfg(test)]
+    pub(super) fn given(&self) -> usize {
+        self.arena.given()
+    }
+
+    /// The kernel has no buffer left, in the driver's pass `pass`: gives it more, once for all receives that failed in one pass.
+    /// False if it has been given all.
+    pub(super) fn grow(&self, pass: u32) -> bool {
+        self.grown_in.get() == pass
+            || self.arena.give_more() && {
+                self.grown_in.set(pass);
+                true
+            }
     }
 
     /// The buffer that a completion with these flags has filled with `count` bytes.
     pub(super) fn filled(&self, flags: u32, count: usize) -> Option<Buffer> {
-        cqueue::buffer_select(flags).map(|slot| Buffer::in_slot(&self.0, u32::from(slot), count))
+        cqueue::buffer_select(flags).map(|slot| Buffer::in_slot(&self.arena, u32::from(slot), count))
     }
 }

@@ -143,6 +143,32 @@ mod tests {
         std::mem::ManuallyDrop::new(Runtime::new(driver).expect("a runtime"))
     }
 
+    /// The kernel takes buffers in turn and so would touch all of them, however few are in use at a time.
+    #[test]
+    fn the_kernel_is_given_more_buffers_when_it_has_none() {
+        const BUFFERS: usize = 100;
+        for flags in Flags::BEST_FIRST {
+            let runtime = runtime(Setup { flags, ..BEST }, 1024, BUFFERS);
+            runtime.block_on(async {
+                let given = || Driver::current().resources.pool.as_ref().map(Pool::given);
+                let mut lent = Vec::new();
+                for (bytes, expected) in
+                    [(1, 32), (20, 32), (40, 64), (BUFFERS, BUFFERS), (BUFFERS + 5, BUFFERS)]
+                {
+                    while lent.len() < bytes {
+                        let (ours, theirs) = UnixStream::pair().expect("a pair");
+                        (&theirs).write_all(b"x").expect("a write");
+                        let connection = Handle::new(socket2::Socket::from(ours));
+                        lent.push((connection.read().await.expect("bytes"), connection));
+                    }
+                    assert_eq!(given(), Some(expected), "for {bytes} buffers");
+                    let pooled = lent.iter().filter(|(buffer, _)| buffer.is_pooled()).count();
+                    assert_eq!(pooled, bytes.min(BUFFERS));
+                }
+            });
+        }
+    }
+
     /// Far more completions than the queue has room for: the kernel keeps the rest, and none is lost.
     #[test]
     fn an_overflowing_completion_queue_loses_nothing() {

@@ -242,6 +242,11 @@ impl Driver {
         has_woken
     }
 
+    /// The kernel has no receive buffer left; true if it has more now.
+    pub(super) fn grow_pool(&self) -> bool {
+        self.resources.pool.as_ref().is_some_and(|pool| pool.grow(self.pass()))
+    }
+
     /// The number of the current pass; it grows whenever all ready tasks have run.
     pub(super) fn pass(&self) -> u32 {
         self.pass.get()

@@ -191,7 +191,10 @@ impl Handle {
             },
             _ => match -arrival.result {
                 libc::ENOBUFS => {
-                    self.poll_readable();
+                    // The caller arms it again, or waits without a buffer.
+                    if !self.driver.grow_pool() {
+                        self.poll_readable();
+                    }
                     None
                 }
                 // Interrupted, or cancelled to receive a large value. The caller arms it again.
