@@ -2,6 +2,7 @@
 
 use super::counters::add;
 use super::desk::{Buffer, Drain, Drained, DrainedRecord, State};
+use super::place::record_bytes;
 use super::{BUFFERS_MAX, Flash, FlashPage, FlashTotals, Place};
 use crate::store::memory_file::{Headers, Word};
 use bytes::BytesMut;
@@ -132,7 +133,8 @@ impl Books {
     /// Begins to copy a value of `value_bytes` to the open chunk, in place of one that was begun and not finished; `None` if there
     /// is no room, or the device is out of use. True: there is work for the thread of the tier.
     pub(in crate::store) fn begin(&mut self, key: &[u8], value_bytes: usize) -> (Option<Place>, bool) {
-        if self.flash.is_out_of_use() {
+        let is_too_long = record_bytes(key.len(), value_bytes) as u64 > self.flash.geometry.chunk_bytes;
+        if is_too_long || self.flash.is_out_of_use() {
             return (None, false);
         }
         let flash = Arc::clone(&self.flash);

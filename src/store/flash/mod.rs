@@ -38,7 +38,7 @@ pub use record::Fault;
 use crate::store::memory_file::{Headers, Word};
 use bytes::{Bytes, BytesMut};
 use counters::{Counters, add, get};
-use desk::{BUFFERS_MAX, Desk, Drain, Drained, State};
+use desk::{BUFFERS_MAX, Buffer, Desk, Drain, Drained, State};
 use parking_lot::Mutex;
 use place::Geometry;
 use std::hash::{BuildHasher as _, RandomState};
@@ -163,7 +163,8 @@ impl Flash {
     /// Has the open chunk written, though it is not full: the process is about to end, and the next one reads what is on the
     /// device.
     pub fn seal(&self) {
-        if let Some(open) = self.desk.lock().buffers.back_mut().filter(|buffer| buffer.state == State::Open) {
+        let is_full = |buffer: &&mut Buffer| buffer.state == State::Open && buffer.used > 0;
+        if let Some(open) = self.desk.lock().buffers.back_mut().filter(is_full) {
             open.state = State::Sealed;
         }
     }

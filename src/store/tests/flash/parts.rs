@@ -16,9 +16,11 @@ fn long_tier() -> Options {
     Options { item_size_max: CHUNK - 1000, ..tiered(16 << 20, 64 << 20) }
 }
 
-/// A store in which the value of `long` is on its way to flash.
+/// A store in which the value of `long` is on its way to flash, and another one is there.
 fn under_way() -> Tiered {
     let mut tiered = Tiered::new(long_tier());
+    tiered.set("first", &value(1));
+    assert!(tiered.shard.fresh(NOW).stow(b"first"));
     tiered.set("long", &long(1));
     assert!(tiered.shard.fresh(NOW).stow_part(Some(b"long")));
     assert!(tiered.shard.fresh(NOW).stow_part(None));
@@ -40,9 +42,8 @@ impl Tiered {
         self.shard.fresh(NOW).edit(key.as_bytes(), &mut Data::None, remove).unwrap();
     }
 
-    fn is_nothing_on_flash(&self) -> bool {
-        let totals = self.totals();
-        (totals.objects_written, totals.objects_used) == (0, 0)
+    fn has_only_first(&self) -> bool {
+        self.totals().objects_written == 1
     }
 }
 
@@ -86,17 +87,17 @@ fn a_transaction_copies_a_part_of_a_long_value() {
 fn a_value_stays_in_memory_until_all_of_it_is_copied() {
     let mut tiered = under_way();
     assert_eq!((tiered.place("long"), tiered.get("long")), (None, Some(long(1))));
-    assert!(tiered.is_nothing_on_flash());
+    assert!(tiered.has_only_first());
     // Another one waits for its turn.
     tiered.set("other", &long(2));
-    assert_eq!(tiered.totals().objects_used, 1, "a ring that has time goes on with it");
+    assert_eq!(tiered.totals().objects_used, 2, "a ring that has time goes on with it");
     assert!(tiered.place("long").is_some());
     assert!(tiered.shard.fresh(NOW).stow(b"other"));
     assert_eq!((tiered.get("long"), tiered.get("other")), (Some(long(1)), Some(long(2))));
     tiered.flash().seal();
     tiered.work();
     assert_eq!((tiered.get("long"), tiered.get("other")), (Some(long(1)), Some(long(2))));
-    assert_eq!((tiered.copy_rest(), tiered.totals().objects_written), (1, 2));
+    assert_eq!((tiered.copy_rest(), tiered.totals().objects_written), (1, 3));
 }
 
 /// The memory of the old version may be used again for the new one: the place that was meant for the one is not the other's.
@@ -117,13 +118,13 @@ fn an_item_that_goes_meanwhile_is_not_moved() {
             set(&mut tiered.shard, "long", &long(n)).unwrap();
             assert_eq!(tiered.copy_rest(), 1);
             assert_eq!((tiered.place("long"), tiered.get("long")), (None, Some(long(n))));
-            assert!(tiered.is_nothing_on_flash());
+            assert!(tiered.has_only_first());
             assert!(tiered.shard.fresh(NOW).stow(b"long"), "its room in the chunk is used again");
             assert_eq!(tiered.get("long"), Some(long(n)));
             tiered.flash().seal();
             tiered.work();
             assert_eq!(tiered.get("long"), Some(long(n)));
-            assert_eq!(tiered.totals().objects_written, 1);
+            assert_eq!(tiered.totals().objects_written, 2);
         }
     }
 }
@@ -145,7 +146,8 @@ fn what_changes_of_an_item_meanwhile_is_its_stubs() {
 
 #[test]
 fn what_expires_meanwhile_is_not_moved() {
-    let mut tiered = Tiered::new(long_tier());
+    let mut tiered = under_way();
+    tiered.delete("long");
     let mut fresh = tiered.shard.fresh(NOW);
     let expires = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp(NOW.0 + 5)), ());
     fresh.edit(b"long", &mut Data::Bytes(&long(1)), expires).unwrap();
@@ -154,7 +156,7 @@ fn what_expires_meanwhile_is_not_moved() {
     let mut later = tiered.shard.fresh(Timestamp(NOW.0 + 6));
     while later.stow_part(None) {}
     drop(later);
-    assert!(tiered.is_nothing_on_flash());
+    assert!(tiered.has_only_first());
 }
 
 /// The chunk is handed to the device, as at the end of the process, or the device is not used any more.
@@ -182,7 +184,7 @@ fn a_chunk_that_goes_meanwhile_leaves_the_value_in_memory() {
             end(&mut tiered);
             assert_eq!(tiered.copy_rest(), 1);
             assert_eq!((tiered.place("long"), tiered.get("long")), (None, Some(long(1))));
-            assert!(tiered.is_nothing_on_flash());
+            assert!(tiered.has_only_first());
             assert!(tiered.shard.fresh(NOW).stow(b"long"));
             tiered.flash().seal();
             tiered.work();
@@ -194,7 +196,28 @@ fn a_chunk_that_goes_meanwhile_leaves_the_value_in_memory() {
     assert_eq!(tiered.copy_rest(), 1);
     assert!(!tiered.shard.fresh(NOW).stow(b"long"));
     assert_eq!(tiered.get("long"), Some(long(1)));
-    assert!(tiered.is_nothing_on_flash());
+    assert!(tiered.has_only_first());
+}
+
+/// A chunk without a record was written all the same, with a length of 0.
+#[test]
+fn a_chunk_without_values_is_not_written() {
+    let mut tiered = Tiered::new(Options { item_size_max: 2 * CHUNK, ..long_tier() });
+    tiered.set("long", &long(1));
+    // Longer than a chunk, with what stands in front of it.
+    tiered.set("longest", &vec![7; CHUNK as usize - 8]);
+    for _ in 0..2 {
+        assert!(!tiered.shard.fresh(NOW).stow(b"longest"));
+        assert_eq!(tiered.totals().pages_used, 0);
+    }
+    assert!(tiered.shard.fresh(NOW).stow_part(Some(b"long")));
+    let flash = tiered.flash();
+    flash.seal();
+    assert!(!tiered.device.work(&flash));
+    assert_eq!(tiered.copy_rest(), PARTS - 1, "the chunk is still open");
+    flash.seal();
+    assert!(tiered.device.work(&flash));
+    assert_eq!(tiered.get("long"), Some(long(1)));
 }
 
 /// What is on its way when the device is taken out of use is the next to be evicted.
