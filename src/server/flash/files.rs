@@ -6,7 +6,7 @@ use crate::config::{Config, EX_BAD_VALUE, FlashPath, StartupError};
 use crate::logging;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::time::Duration;
@@ -59,9 +59,21 @@ fn open_one(FlashPath { path, bytes }: &FlashPath) -> io::Result<File> {
     Ok(file)
 }
 
-/// Locks a file as memcached does, so that neither takes the other's. The lock is the open file's: it stays through a fork,
-/// and goes with the last descriptor.
+/// Locks a file as memcached does, so that neither takes the other's, and as -e does (`process::memory_file`), so that no file is
+/// both. The locks are the open file's: they stay through a fork, and go with the last descriptor.
 fn lock(file: &File) -> io::Result<()> {
+    for _ in 1..TRIES {
+        match lock_once(file) {
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+    Err(Errno::EAGAIN.into())
+}
+
+/// # Errors
+/// `EAGAIN`: another has it.
+fn lock_once(file: &File) -> io::Result<()> {
     let whole = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
@@ -69,13 +81,14 @@ fn lock(file: &File) -> io::Result<()> {
         l_len: 0,
         l_pid: 0,
     };
-    for _ in 1..TRIES {
-        match fcntl(file, FcntlArg::F_OFD_SETLK(&whole)) {
-            Err(Errno::EAGAIN | Errno::EACCES) => std::thread::sleep(PAUSE),
-            result => return Ok(result.map(drop)?),
-        }
-    }
-    Err(Errno::EAGAIN.into())
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole)) {
+        Err(Errno::EACCES) => return Err(Errno::EAGAIN.into()),
+        result => result?,
+    };
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => Errno::EAGAIN.into(),
+        TryLockError::Error(error) => error,
+    })
 }
 
 #[cfg(test)]
