@@ -50,15 +50,14 @@ impl Loader {
             Fault::Other
         })?;
         self.counters.latency.record(Kind::FlashRead, since.elapsed(), 1);
-        let value = self.device.flash.check(place, key, &record).map_err(|fault| {
+        let value = self.device.flash.check(place, key, &record).map_err(|_| {
             // Its room may have been used again while it was read.
             if matches!(self.device.flash.read(place, key), Source::Gone) {
                 return Fault::Other;
             }
-            if fault == Fault::Checksum {
-                self.device.note_failed_read(extent, &io::ErrorKind::InvalidData.into());
-            }
-            fault
+            // Otherwise somebody else has written there, whatever stands there now.
+            self.device.note_failed_read(extent, &io::ErrorKind::InvalidData.into());
+            Fault::Checksum
         })?;
         Ok(record.slice(value))
     }

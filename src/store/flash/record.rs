@@ -23,7 +23,7 @@ pub(super) const KEY_LENGTH: usize = 16;
 pub enum Fault {
     /// It is another record, or none: its room has been used again, or it never got there.
     Other,
-    /// Its bytes have changed.
+    /// Its room has other bytes than were written.
     Checksum,
 }
 
