@@ -3,7 +3,8 @@
 //! Commands are generated from the input's bytes over a few keys, so that they collide, each in text or meta form. They are
 //! sent in pieces whose lengths come from the input too. The replies must be the model's, byte for byte.
 
-use super::{Peer, flash};
+use super::flash;
+use super::peer::Peer;
 use crate::config::Config;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! A session over a flash tier whose device fails, compared with a map: a value is right or missing, and what is missing stays so.
 
-use super::Peer;
 use super::flash::{Trouble, options};
+use super::peer::Peer;
 use crate::config::Config;
 use crate::store::FlashOptions;
 use std::collections::BTreeMap;

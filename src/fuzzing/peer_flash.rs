@@ -1,0 +1,154 @@
+//! What a [`Peer`] does with the flash tier of its server: it reads what replies and commands lack, as a ring does but without
+//! waiting, and moves values there and back.
+
+use super::flash::MemoryDevice;
+use super::peer::{Peer, store_with};
+use crate::config::Config;
+use crate::engine::Search;
+use crate::output::{Hole, Output};
+use crate::session::udp::Exchange;
+use crate::store::{Flash, FlashOptions, Lookup, Place, Walk, Wanted};
+use std::sync::Arc;
+
+impl Peer {
+    /// A client of a server with a flash tier on a device in memory.
+    pub fn with_flash(config: Config, options: FlashOptions) -> Self {
+        let store = store_with(&config, 1, Some(options));
+        Self::on_store(config, &store)
+    }
+
+    /// The server's tier.
+    ///
+    /// # Panics
+    /// It has none.
+    pub fn flash(&mut self) -> Arc<Flash> {
+        Arc::clone(self.engine.shard_mut().store().flash().expect("a server with a tier"))
+    }
+
+    /// The device it is on.
+    pub fn device_mut(&mut self) -> &mut MemoryDevice {
+        &mut self.device
+    }
+
+    /// Where the value of `key` is, if it is on flash.
+    pub fn place(&mut self, key: &[u8]) -> Option<Place> {
+        let mut fresh = self.engine.shard_mut().latest();
+        match fresh.find(key) {
+            Lookup::Hit(item) => item.place(),
+            _ => None,
+        }
+    }
+
+    /// Moves the value of `key` to flash; false if it stays where it is.
+    pub fn stow(&mut self, key: &[u8]) -> bool {
+        self.engine.shard_mut().latest().stow(key)
+    }
+
+    /// Copies the next part of the value that is on its way to flash, or else the first one of that of `key`.
+    pub fn stow_part(&mut self, key: &[u8]) {
+        self.engine.shard_mut().latest().stow_part(Some(key));
+    }
+
+    /// Moves all values to flash.
+    pub fn stow_all(&mut self) {
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        let mut walk = Walk::default();
+        let mut fresh = self.engine.shard_mut().latest();
+        while fresh.walk(&mut walk, |item| keys.push(item.key().into())) {}
+        for key in keys {
+            fresh.stow(&key);
+        }
+    }
+
+    /// Has all values written that are on their way to flash.
+    pub fn write_all(&mut self) {
+        let flash = self.flash();
+        flash.seal();
+        self.device.work(&flash);
+    }
+
+    /// Does all background work that there is.
+    pub fn maintain(&mut self) {
+        let now = self.engine.shard_mut().store().now();
+        while self.engine.shard_mut().maintain(now) {}
+    }
+
+    /// Has the value of `key` moved to flash again each time it comes back for a command.
+    pub fn stows_again(&mut self, key: &[u8]) {
+        self.stowed_again = key.into();
+    }
+
+    /// Reads what the replies lack.
+    pub(super) fn fill(&mut self, out: &mut Output) {
+        let mut holes = out.take_holes();
+        self.load(&mut holes);
+        out.fill(holes);
+    }
+
+    /// Reads what the replies to a datagram lack.
+    pub(super) fn fill_exchange(&mut self, exchange: &mut Exchange) {
+        let mut holes = exchange.take_holes();
+        self.load(&mut holes);
+        exchange.fill(holes);
+    }
+
+    fn load(&mut self, holes: &mut [Hole]) {
+        if holes.is_empty() {
+            return;
+        }
+        if let Some(others) = self.meanwhile.take() {
+            others(self);
+        }
+        let flash = self.flash();
+        for hole in holes {
+            let (mut search, mut executor) = (Search::new(hole.stub), self.engine.fresh());
+            let found = loop {
+                let loaded = self.device.load(&flash, &hole.key, search.place());
+                let found = loaded
+                    .map_or_else(|fault| search.failed(&mut executor, &hole.key, fault), |it| Some(Ok(it)));
+                if let Some(found) = found {
+                    break found;
+                }
+            };
+            let place = search.place();
+            match found {
+                Ok(value) => {
+                    executor.loaded(&hole.key, place);
+                    if hole.stub.promotes {
+                        // If others are in the way it is read from flash once more.
+                        let _ = executor.promote(&hole.key, place, &value);
+                    }
+                    hole.value = Some(value);
+                }
+                Err(fault) => executor.lost(&hole.key, place, fault),
+            }
+        }
+    }
+
+    /// Has this happen between the next look-up that lacks values and the reads of these.
+    pub fn set_meanwhile(&mut self, others: fn(&mut Self)) {
+        self.meanwhile = Some(others);
+    }
+
+    /// Reads what a command lacks.
+    pub(super) fn load_wanted(&mut self, wanted: Option<Box<Wanted>>) {
+        let Wanted { key, place } = *wanted.expect("the session says what it lacks");
+        if let Some(others) = self.meanwhile.take() {
+            others(self);
+        }
+        let flash = self.flash();
+        match self.device.load(&flash, &key, place) {
+            Ok(value) => {
+                let mut executor = self.engine.fresh();
+                executor.loaded(&key, place);
+                let promoted = executor.promote(&key, place, &value);
+                drop(executor);
+                assert_eq!(promoted, Ok(()), "nobody is in the way");
+                if key == self.stowed_again {
+                    assert!(self.stow(&key));
+                }
+            }
+            Err(fault) => self.engine.fresh().unloadable(&key, place, fault),
+        }
+    }
+}
