@@ -46,20 +46,20 @@ impl Executor<'_> {
     ///
     /// # Errors
     /// [`Retry`]: run the command again.
-    pub fn count(&mut self, count: &Arith<'_>) -> Result<ArithResult, Retry> {
-        let touch = count.touch.map(|exptime| self.deadline(exptime));
+    pub fn arith(&mut self, arith: &Arith<'_>) -> Result<ArithResult, Retry> {
+        let touch = arith.touch.map(|exptime| self.deadline(exptime));
         let (now, shared) = (self.now(), self.shared);
         let mut padded = Vec::new();
         let mut padded_for = 0;
         // The second try stores what the first has padded, unless another ring has changed the number in between.
         for _ in 0..TRIES_MAX {
             let mut data = if padded.is_empty() { Data::None } else { Data::Bytes(&padded) };
-            let edited = self.fresh.edit(count.key, &mut data, |old| {
+            let edited = self.fresh.edit(arith.key, &mut data, |old| {
                 let Some(old) = old else { return (Edit::Keep, Look::Missing) };
                 if old.place().is_some() {
                     return (Edit::Load, Look::Missing);
                 }
-                let (number, value) = match next_value(old, count, padded_for) {
+                let (number, value) = match next_value(old, arith, padded_for) {
                     Ok(next) => next,
                     Err(look) => return (Edit::Keep, look),
                 };
@@ -70,7 +70,7 @@ impl Executor<'_> {
                     ttl: ttl(old, now),
                 };
                 let exptime = touch.unwrap_or(old.exptime());
-                (Edit::Put(Put { exptime, ..again(old, value, count.cas) }), look)
+                (Edit::Put(Put { exptime, ..again(old, value, arith.cas) }), look)
             });
             let Ok(edited) = self.settle(edited)? else { return Ok(ArithResult::NoMemory) };
             let (look, cas) = (edited.outcome, edited.cas);
@@ -81,7 +81,7 @@ impl Executor<'_> {
                     Look::Done { class, value_bytes, .. } => Found::Yes(class, value_bytes),
                     _ => Found::No,
                 };
-                observer.looked_up(count.key, found);
+                observer.looked_up(arith.key, found);
             }
             match look {
                 Look::Long { number, value_bytes, cas } => {
@@ -90,11 +90,11 @@ impl Executor<'_> {
                     padded.resize(value_bytes, b' ');
                     padded_for = cas;
                 }
-                Look::Missing => return self.count_missing(count),
+                Look::Missing => return self.count_missing(arith),
                 Look::NotNumeric => return Ok(ArithResult::NotNumeric),
                 Look::Exists => return Ok(ArithResult::Exists),
                 Look::Done { number, class, ttl, .. } => {
-                    match count.direction {
+                    match arith.direction {
                         Direction::Up => self.class(class).incr_hits.add(1),
                         Direction::Down => self.class(class).decr_hits.add(1),
                     }
@@ -105,16 +105,16 @@ impl Executor<'_> {
         Err(Retry::Soon)
     }
 
-    fn count_missing(&mut self, count: &Arith<'_>) -> Result<ArithResult, Retry> {
-        let Some((initial, exptime)) = count.create else {
-            match count.direction {
+    fn count_missing(&mut self, arith: &Arith<'_>) -> Result<ArithResult, Retry> {
+        let Some((initial, exptime)) = arith.create else {
+            match arith.direction {
                 Direction::Up => self.counters.ring.incr_misses.add(1),
                 Direction::Down => self.counters.ring.decr_misses.add(1),
             }
             return Ok(ArithResult::NotFound);
         };
         let deadline = self.deadline(exptime);
-        let edited = self.fresh.edit(count.key, &mut Data::None, |old| {
+        let edited = self.fresh.edit(arith.key, &mut Data::None, |old| {
             if old.is_some() {
                 return (Edit::Keep, false);
             }
@@ -123,10 +123,10 @@ impl Executor<'_> {
                 flags: 0,
                 exptime: deadline,
                 value,
-                cas: count.cas,
+                cas: arith.cas,
                 stale: false,
                 won: false,
-                key_is_binary: count.key_is_binary,
+                key_is_binary: arith.key_is_binary,
             };
             (Edit::Put(put), true)
         });
@@ -140,31 +140,31 @@ impl Executor<'_> {
                     deadline => Some(deadline.0.wrapping_sub(self.now().0)),
                 },
             }),
-            // Another ring was faster: the item is there, so count on it.
-            Ok(_) => self.count(&Arith { create: None, ..*count }),
+            // Another ring was faster: the item is there, so add to it.
+            Ok(_) => self.arith(&Arith { create: None, ..*arith }),
             Err(_) => Ok(ArithResult::NoMemoryToCreate),
         }
     }
 }
 
-/// The number that `count` makes of `old`, and the value that says so. `padded_for` is the cas of the item for which a value
+/// The number that `arith` makes of `old`, and the value that says so. `padded_for` is the cas of the item for which a value
 /// longer than [`DIGITS`] stands ready.
 ///
 /// # Errors
 /// Why there is none.
 #[inline]
-fn next_value(old: &Item<'_>, count: &Arith<'_>, padded_for: u64) -> Result<(u64, Value), Look> {
+fn next_value(old: &Item<'_>, arith: &Arith<'_>, padded_for: u64) -> Result<(u64, Value), Look> {
     let (text, cas) = (old.value(), old.cas());
     if text.is_empty() {
         return Err(Look::NotNumeric);
     }
-    if count.compare != 0 && count.compare != cas {
+    if arith.compare != 0 && arith.compare != cas {
         return Err(Look::Exists);
     }
     let number = number::c_unsigned(text).ok_or(Look::NotNumeric)?;
-    let number = match count.direction {
-        Direction::Up => number.wrapping_add(count.delta),
-        Direction::Down => number.saturating_sub(count.delta),
+    let number = match arith.direction {
+        Direction::Up => number.wrapping_add(arith.delta),
+        Direction::Down => number.saturating_sub(arith.delta),
     };
     match digits(number, text.len()) {
         Some(value) => Ok((number, value)),

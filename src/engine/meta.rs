@@ -24,7 +24,7 @@ pub struct MetaGet<'a> {
     /// Cas of a created item, if the client chooses it.
     pub cas: Option<u64>,
     /// Does not count as a use (`u`).
-    pub unused: bool,
+    pub no_bump: bool,
 }
 
 /// An item as a meta get found it.
@@ -105,7 +105,7 @@ impl Executor<'_> {
                 if fetch.touch.is_none() && fetch.recache.is_none() && (!item.stale() || item.won()) {
                     let seen = seen(&item, cas_enabled, now, false);
                     show(&seen, Some(&item));
-                    if !fetch.unused {
+                    if !fetch.no_bump {
                         item.record_access(now);
                     }
                     let class = shared.class_of(&item);
@@ -210,7 +210,7 @@ impl Executor<'_> {
             observer.fetched(fetch.key, found);
         }
         let now = self.now();
-        if !fetch.unused
+        if !fetch.no_bump
             && let Lookup::Hit(item) = self.fresh.find(fetch.key)
         {
             item.record_access(now);

@@ -51,7 +51,7 @@ pub fn meta(data: &[u8]) {
             let _ = line.debug_key(&mut buffer);
             if let Ok((key, request)) = line.request(verb, &mut buffer) {
                 assert!(!key.is_empty());
-                let _ = (request.store(key), request.count(key));
+                let _ = (request.store(key), request.arith(key));
             }
         }
     }

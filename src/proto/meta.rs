@@ -27,7 +27,7 @@ pub struct Request<'a> {
     /// `b`: the key is in base64.
     pub key_is_binary: bool,
     /// `u`: do not count as an access.
-    pub unused: bool,
+    pub no_bump: bool,
     /// `I`.
     pub stale: bool,
     /// `x`.
@@ -182,7 +182,7 @@ fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
         replies: Replies::Sent,
         value: false,
         key_is_binary: false,
-        unused: false,
+        no_bump: false,
         stale: false,
         empty: false,
         compare: None,
@@ -228,7 +228,7 @@ impl Request<'_> {
             b'q' => self.replies = Replies::Quiet,
             b'v' => self.value = true,
             b'b' => self.key_is_binary = true,
-            b'u' => self.unused = true,
+            b'u' => self.no_bump = true,
             b'I' => self.stale = true,
             b'x' => self.empty = true,
             b'O' => self.opaque_is_too_long = token.len() > OPAQUE_BYTES_MAX,
@@ -295,7 +295,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// The reply to a mode that ma does not have, and to an opaque that is too long.
-    pub fn count<'k>(&self, key: &'k [u8]) -> Result<Arith<'k>, &'static [u8]> {
+    pub fn arith<'k>(&self, key: &'k [u8]) -> Result<Arith<'k>, &'static [u8]> {
         let direction = match self.mode {
             None | Some(b'I' | b'+') => Direction::Up,
             Some(b'D' | b'-') => Direction::Down,

@@ -2,7 +2,7 @@
 
 use super::admission::{ConnLimits, ConnPermit};
 use super::flash::{Device, Loader};
-use super::room::Room;
+use super::load_budget::LoadBudget;
 use super::stall::{LastStall, RunClock};
 use super::watchdog::Heartbeats;
 use crate::clock::Timestamp;
@@ -288,7 +288,7 @@ pub(super) struct RingContext {
     /// Reads values on flash, if there is a tier.
     pub(super) loader: Option<Loader>,
     /// Bounds the memory of values that were read from flash and have not been sent yet.
-    pub(super) room: Room,
+    pub(super) load_budget: LoadBudget,
     pub(super) entries: RefCell<slab::Slab<Rc<Entry>>>,
     /// A connection has been read from since the last background work.
     pub(super) has_read: Cell<bool>,
@@ -321,7 +321,7 @@ impl RingContext {
         let counters = Arc::clone(shared.ring_counters(index));
         let bell = Bell::default();
         let loader = flash.map(|device| Loader::new(device, Arc::clone(&counters), bell.clone()));
-        let room = Room::new(shared.loaded_bytes_max());
+        let load_budget = LoadBudget::new(shared.loaded_bytes_max());
         let context = Self {
             index,
             engine: RefCell::new(engine),
@@ -338,7 +338,7 @@ impl RingContext {
             bell,
             certificates,
             loader,
-            room,
+            load_budget,
             entries: RefCell::default(),
             has_read: Cell::new(true),
             now: Cell::default(),

@@ -2,10 +2,10 @@
 //! connections.
 //!
 //! A long value stays in the buffer it was read into until the client has taken it. The memory of these buffers is
-//! bounded ([`super::room`]): a reply waits for it, and is sent without its long values if the wait takes too long.
+//! bounded ([`super::load_budget`]): a reply waits for it, and is sent without its long values if the wait takes too long.
 
 use super::context::RingContext;
-use super::room::{UNIT_BYTES, hold};
+use super::load_budget::{UNIT_BYTES, hold};
 use super::stall::{PAUSE_MAX, PAUSE_MIN};
 use crate::engine::Search;
 use crate::limits::{COPY_BYTES_MAX, FLASH_PART_BYTES, RESERVATION_WAIT_MAX};
@@ -28,11 +28,11 @@ fn units_for(hole: &Hole) -> u32 {
 /// Room for `units`, or for as many as there ever are; `None` if it takes too long. All that a reply needs is taken together, so
 /// nobody waits for more while holding some.
 async fn take_room(ring: &RingContext, units: u32) -> Option<OwnedSemaphorePermit> {
-    let units = units.min(ring.room.units_max());
+    let units = units.min(ring.load_budget.units_max());
     let since = ring.run_clock.now();
     let mut pause = PAUSE_MIN;
     loop {
-        let room = ring.room.try_take(units);
+        let room = ring.load_budget.try_take(units);
         if room.is_some() || ring.run_clock.since(since) >= RESERVATION_WAIT_MAX || ring.is_stopping() {
             return room;
         }

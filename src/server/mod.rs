@@ -12,7 +12,7 @@
 //! Start: what the kernel allows, store, ports, threads; connections are accepted once all rings are built. Stop: listeners,
 //! idle connections, replies in flight, the memory file, then the process, since rings are never taken down (see `uring::Ring`).
 //!
-//! Each module imports only modules named before it: `admission`, `client`, `error`, `flash`, `metrics`, `room`,
+//! Each module imports only modules named before it: `admission`, `client`, `error`, `flash`, `metrics`, `load_budget`,
 //! `signals`, `stall`, `backends`, `health`, `listen`, `pinning`, `watchdog`, `context`, `backoff`, `load`, `host`,
 //! `copy`, `sweeps`, `conn`, `udp`, `accept`, `ring`, `spawner`, `storage`. This file starts all of them.
 
@@ -30,10 +30,10 @@ mod health;
 mod host;
 mod listen;
 mod load;
+mod load_budget;
 mod metrics;
 mod pinning;
 mod ring;
-mod room;
 mod signals;
 mod spawner;
 mod stall;

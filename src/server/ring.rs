@@ -133,7 +133,7 @@ async fn sweep(ring: &RingContext) {
     let (now, instant) = (ring.now(), Instant::now());
     let timeout_secs = ring.settings.idle_timeout_secs;
     let is_short_of_reservations = ring.is_short_of_reservations();
-    let is_short_of_room = ring.room.is_short();
+    let is_short_of_room = ring.load_budget.is_short();
     let is_short_of_pins = ring.is_short_of_pins() || is_short_of_room;
     let mut held_bytes = 0;
     let mut next = 0;

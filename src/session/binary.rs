@@ -142,7 +142,7 @@ impl Session {
                 };
                 conclude(feed, echo, replies, status, 0);
             }
-            Command::Arith(count) => match feed.executor.count(&count)? {
+            Command::Arith(count) => match feed.executor.arith(&count)? {
                 ArithResult::Number { number, cas, .. } => {
                     if !replies.quiet() {
                         binary::push_reply(

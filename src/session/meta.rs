@@ -174,14 +174,14 @@ impl Session {
         key: &[u8],
         request: &Request<'_>,
     ) -> Result<(), Retry> {
-        let count = match request.count(key) {
+        let count = match request.arith(key) {
             Ok(count) => count,
             Err(error) => {
                 self.push_line(feed, error);
                 return Ok(());
             }
         };
-        match feed.executor.count(&count)? {
+        match feed.executor.arith(&count)? {
             ArithResult::Number { .. } if request.replies.quiet() => {}
             counted @ ArithResult::Number { .. } => push_counted(feed, key, request, counted),
             ArithResult::NotFound => code_line(feed, *b"NF", request, key),
@@ -234,7 +234,7 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
         recache: request.recache,
         recache_sees_touch: request.recache_sees_touch,
         cas: request.cas,
-        unused: request.unused,
+        no_bump: request.no_bump,
     };
     let now = feed.executor.now();
     let touched = request.touch.map(|exptime| feed.executor.deadline(exptime));

@@ -1,7 +1,7 @@
 //! Sockets of datagrams.
 
+use crate::backend::Backend;
 use crate::completion;
-use crate::engine::Backend;
 use crate::readiness;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::io;

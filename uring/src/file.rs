@@ -1,8 +1,8 @@
 //! Files that all rings read.
 
 use crate::aligned::{AlignedBuffer, AlignedBuffers};
+use crate::backend::Backend;
 use crate::disk::{Disk, WideRange};
-use crate::engine::Backend;
 use crate::{completion, readiness};
 use std::io;
 use std::ops::Range;
@@ -24,7 +24,7 @@ impl File {
         Self(Arc::new(Disk::cached(file)))
     }
 
-    /// Starts the threads that read for rings on `engine`, if it takes any, before threads can no longer be started. Without
+    /// Starts the threads that read for rings on `backend`, if it takes any, before threads can no longer be started. Without
     /// this call the first read starts them.
     pub fn start_readers(engine: Backend) {
         if engine == Backend::Epoll {

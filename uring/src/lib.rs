@@ -16,9 +16,9 @@
 //! A [`Background`] thread runs what need not be fast, on tokio-uring's runtime.
 //!
 //! `stream`, `listener`, `datagram`, `file`, `mail` and `ring` call one of the backends, `completion` or `readiness`,
-//! which `engine` has chosen; `background` uses neither. Each module imports only modules named before it: `aligned`,
+//! which `backend` has chosen; `background` uses neither. Each module imports only modules named before it: `aligned`,
 //! `mapping`, `memory`, `options`, `sync`, `doorbell`, `provided`, `sys`, `buf`, `disk`, `start_error`, `bell`,
-//! `completion`, `readiness`, `engine`, `datagram`, `file`, `listener`, `mail`, `ring`, `background`, `stream`.
+//! `completion`, `readiness`, `backend`, `datagram`, `file`, `listener`, `mail`, `ring`, `background`, `stream`.
 //!
 //! Rules:
 //!
@@ -30,6 +30,7 @@
 //! - The bytes of a read are those of that read alone ([`Buffer::bytes`]), whatever the memory held before.
 
 mod aligned;
+mod backend;
 mod background;
 mod bell;
 mod buf;
@@ -37,7 +38,6 @@ mod completion;
 mod datagram;
 mod disk;
 mod doorbell;
-mod engine;
 mod file;
 mod listener;
 mod mail;
@@ -53,12 +53,12 @@ mod sync;
 mod sys;
 
 pub use aligned::{AlignedBuffer, AlignedBuffers};
+pub use backend::{Backend, Support};
 pub use background::{Background, BackgroundFile, BackgroundListener, BackgroundStream};
 pub use bell::Bell;
 pub use buf::{Buffer, Buffers};
 pub use datagram::{DatagramSender, DatagramSocket, Datagrams};
 pub use disk::WideRange;
-pub use engine::{Backend, Support};
 pub use file::File;
 pub use listener::{ActiveListener, Listener, Socket, is_exhaustion};
 pub use mail::{Mail, Mailbox, Waker, mailbox};

@@ -1,7 +1,7 @@
 //! Listeners, and the sockets they accept.
 
+use crate::backend::Backend;
 use crate::completion;
-use crate::engine::Backend;
 use crate::readiness::Acceptor;
 pub use crate::sys::is_exhaustion;
 use socket2::{Domain, Protocol, SockAddr, Type};

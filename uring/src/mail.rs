@@ -1,8 +1,8 @@
 //! A ring's mailbox, for other threads: messages, and wakes that coalesce.
 
+use crate::backend::Backend;
 use crate::completion::Driver;
 use crate::doorbell::Doorbell;
-use crate::engine::Backend;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;

@@ -8,9 +8,9 @@
 //! task that keeps itself ready therefore delays every other task's operations; [`yield_now`] lets others run. A submission
 //! that fails (kernel out of memory) is retried a thousand times a second, and nothing else runs meanwhile.
 
+use crate::backend::{Backend, BackendSetup, Support};
 use crate::buf::Buffers;
 use crate::completion;
-use crate::engine::{Backend, BackendSetup, Support};
 use crate::options::Options;
 use crate::readiness;
 use crate::start_error::StartError;

@@ -1,6 +1,6 @@
 //! A connection. Every operation takes ownership of its memory and returns it with the result.
 
-use crate::engine::Backend;
+use crate::backend::Backend;
 use crate::memory::{IoVecs, OPERATION_BYTES_MAX};
 use crate::{Buffer, Buffers, GatherBuf, Receive, Socket, completion, readiness, sys};
 use std::cell::Cell;
@@ -68,7 +68,7 @@ impl Stream {
 
     /// Stops receiving into buffers; await it between a read and the first [`Stream::recv_into`]. True if bytes have already
     /// been received: read them first.
-    pub async fn has_read_ahead(&self) -> bool {
+    pub async fn stop_receiving(&self) -> bool {
         match &self.socket {
             Connected::Completion(connection) => connection.stop_receiving().await,
             Connected::Readiness(_) => false,

@@ -244,7 +244,7 @@ impl Connection {
                 }
                 Next::Receive => {
                     self.entry.start_receiving();
-                    if self.channel.is_some() || self.entry.stream.has_read_ahead().await {
+                    if self.channel.is_some() || self.entry.stream.stop_receiving().await {
                         self.drop_used(used);
                         return Ok(());
                     }

@@ -2,7 +2,7 @@
 
 use super::Device;
 use super::beat::unless;
-use super::turn::Turns;
+use super::read_limiter::ReadLimiter;
 use crate::engine::counters::RingCounters;
 use crate::engine::latency::Kind;
 use crate::limits::FLASH_READ_TIMEOUT;
@@ -22,7 +22,7 @@ pub(in crate::server) struct Loader {
     device: Arc<Device>,
     counters: Arc<RingCounters>,
     buffers: AlignedBuffers,
-    turns: Turns,
+    limiter: ReadLimiter,
     bell: Bell,
 }
 
@@ -30,7 +30,7 @@ impl Loader {
     /// `bell` rings once a second at least: that is when reads are found to be overdue.
     pub(in crate::server) fn new(device: Arc<Device>, counters: Arc<RingCounters>, bell: Bell) -> Self {
         let buffers = AlignedBuffers::new(KEPT_BYTES_MAX);
-        Self { device, counters, buffers, turns: Turns::new(), bell }
+        Self { device, counters, buffers, limiter: ReadLimiter::new(), bell }
     }
 
     /// The value of `key` at `place`, wherever it is by now.
@@ -67,19 +67,19 @@ impl Loader {
     async fn read(&self, extent: Extent) -> io::Result<Bytes> {
         let file = self.device.file(extent);
         // A device that is out of use gets no new read until the overdue ones have been answered.
-        if self.device.flash.is_out_of_use() && self.turns.has_overdue() {
+        if self.device.flash.is_out_of_use() && self.limiter.has_overdue() {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let bytes = file.widen(extent.offset, extent.bytes).len;
         let asked = Instant::now();
-        let Some(turn) = self.turns.take(bytes, &self.bell).await else {
+        let Some(permit) = self.limiter.take(bytes, &self.bell).await else {
             self.device.note_silence(asked);
             return Err(io::ErrorKind::TimedOut.into());
         };
-        let (since, ours) = (Instant::now(), Arc::downgrade(&turn));
-        let read = file.read_range(&self.buffers, extent.offset, extent.bytes, turn);
+        let (since, ours) = (Instant::now(), Arc::downgrade(&permit));
+        let read = file.read_range(&self.buffers, extent.offset, extent.bytes, permit);
         let Some(result) = unless(read, &self.bell, || since.elapsed() >= FLASH_READ_TIMEOUT).await else {
-            self.turns.note_overdue(ours);
+            self.limiter.note_overdue(ours);
             self.device.note_silence(since);
             return Err(io::ErrorKind::TimedOut.into());
         };

@@ -12,10 +12,10 @@
 mod beat;
 mod files;
 mod loader;
-mod seldom;
+mod log_limit;
+mod read_limiter;
 mod silence;
 mod tier;
-mod turn;
 
 pub use files::open_flash;
 pub(super) use loader::Loader;
@@ -24,7 +24,7 @@ pub(super) use tier::{Tier, Work};
 use crate::config;
 use crate::limits::FLASH_READ_TIMEOUT;
 use crate::store::{Extent, Flash};
-use seldom::Seldom;
+use log_limit::LogLimit;
 use silence::Silence;
 use std::io;
 use std::sync::Arc;
@@ -57,14 +57,14 @@ impl Files {
 pub(super) struct Device {
     flash: Arc<Flash>,
     files: Files,
-    failed_reads: Seldom,
-    failed_writes: Seldom,
+    failed_reads: LogLimit,
+    failed_writes: LogLimit,
     silence: Silence,
 }
 
 impl Device {
     pub(super) fn new(flash: Arc<Flash>, files: Files) -> Arc<Self> {
-        let (failed_reads, failed_writes) = (Seldom::default(), Seldom::default());
+        let (failed_reads, failed_writes) = (LogLimit::default(), LogLimit::default());
         Arc::new(Self { flash, files, failed_reads, failed_writes, silence: Silence::default() })
     }
 

@@ -197,7 +197,7 @@ impl Session {
             create: None,
             key_is_binary: false,
         };
-        let line = match feed.executor.count(&count)? {
+        let line = match feed.executor.arith(&count)? {
             ArithResult::Number { number, .. } => {
                 if !replies.quiet() {
                     reply::number_line(&mut feed.out.staged, number);

@@ -8,7 +8,7 @@
 mod file;
 
 use crate::File;
-use crate::engine::Backend;
+use crate::backend::Backend;
 use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;

@@ -298,7 +298,7 @@ fn bytes_received_ahead_come_before_those_received_in_place(on: Support) {
                 }
                 let buffer = stream.read(&buffers).await.expect("a read");
                 let mut long = buffer.bytes().to_vec();
-                while stream.has_read_ahead().await {
+                while stream.stop_receiving().await {
                     long.extend_from_slice(stream.read(&buffers).await.expect("a read").bytes());
                 }
                 let mut value = Value { bytes: vec![0; LONG - long.len()], filled: 0 };

@@ -18,7 +18,7 @@ async fn settle() {
 #[test]
 fn a_client_that_takes_no_replies_is_not_received_from() {
     let support = crate::probe().expect("tests need io_uring");
-    let crate::engine::BackendSetup::Completion(setup) = support.0 else { unreachable!("that was probed") };
+    let crate::backend::BackendSetup::Completion(setup) = support.0 else { unreachable!("that was probed") };
     let options = Options { rings: 1, buffer_bytes: 16 << 10, buffers_max: 128, read_bytes_max: 0 };
     let (runtime, _) = completion::build(setup, &options).expect("a ring");
     ManuallyDrop::new(runtime).block_on(async {

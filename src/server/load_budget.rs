@@ -9,12 +9,12 @@ pub(super) const UNIT_BYTES: usize = 4096;
 
 /// Memory of a ring for values that have been read and not been sent.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct LoadBudget {
     units: Arc<Semaphore>,
     units_max: u32,
 }
 
-impl Room {
+impl LoadBudget {
     /// `bytes` of it; a reply that needs more waits until it is alone.
     pub(super) fn new(bytes: u64) -> Self {
         let units_max = u32::try_from(bytes / UNIT_BYTES as u64).unwrap_or(u32::MAX);
@@ -60,14 +60,14 @@ mod tests {
 
     #[test]
     fn room_comes_back_with_the_last_of_a_value() {
-        let room = Room::new(100 * UNIT_BYTES as u64);
-        let value = hold(Bytes::from_static(b"value"), room.try_take(80).unwrap());
-        assert!(room.is_short() && room.try_take(30).is_none());
+        let budget = LoadBudget::new(100 * UNIT_BYTES as u64);
+        let value = hold(Bytes::from_static(b"value"), budget.try_take(80).unwrap());
+        assert!(budget.is_short() && budget.try_take(30).is_none());
         let part = value.slice(1..2);
         drop(value);
-        assert!(room.is_short(), "a part of it is still there");
+        assert!(budget.is_short(), "a part of it is still there");
         drop(part);
-        assert!(!room.is_short() && room.try_take(room.units_max()).is_some());
-        assert!(room.try_take(0).is_some(), "short values need none");
+        assert!(!budget.is_short() && budget.try_take(budget.units_max()).is_some());
+        assert!(budget.try_take(0).is_some(), "short values need none");
     }
 }

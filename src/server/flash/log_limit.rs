@@ -8,7 +8,7 @@ const PAUSE: Duration = Duration::from_mins(1);
 
 /// One kind of line, which is logged once a minute at most.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<Last>);
+pub(super) struct LogLimit(Mutex<Last>);
 
 #[derive(Debug, Default)]
 struct Last {
@@ -17,7 +17,7 @@ struct Last {
     others: u64,
 }
 
-impl Seldom {
+impl LogLimit {
     /// Calls `log`, with the number of events that were not logged since the last one that was, if it is time again.
     pub(super) fn log(&self, log: impl FnOnce(u64)) {
         self.log_at(Instant::now(), log);
@@ -42,10 +42,10 @@ mod tests {
 
     #[test]
     fn a_line_comes_once_a_minute_and_counts_the_others() {
-        let (seldom, start) = (Seldom::default(), Instant::now());
+        let (limit, start) = (LogLimit::default(), Instant::now());
         let mut lines = Vec::new();
         for secs in [0, 1, 59, 60, 61, 200] {
-            seldom.log_at(start + Duration::from_secs(secs), |others| lines.push((secs, others)));
+            limit.log_at(start + Duration::from_secs(secs), |others| lines.push((secs, others)));
         }
         assert_eq!(lines, [(0, 0), (60, 2), (200, 1)]);
     }

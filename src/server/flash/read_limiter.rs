@@ -1,0 +1,134 @@
+//! Limits the reads that a ring has in flight, by number and by memory.
+//!
+//! ```text
+//!   take ──► ReadPermit ──► goes with its read to the kernel ──► dropped with the buffer
+//!              └─ the read's time is up: nobody waits for it any more, the permit stays taken (overdue)
+//! ```
+//!
+//! So a device that has stopped answering holds as much memory as one that answers, and no more.
+
+use super::beat::unless;
+use crate::limits::{FLASH_READ_BYTES_MAX, FLASH_READS_MAX};
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uring::Bell;
+
+/// Memory that is read into is counted in units; a value longer than all of it has to wait until it is alone.
+const UNIT_BYTES: usize = 4096;
+const UNITS_MAX: usize = FLASH_READ_BYTES_MAX / UNIT_BYTES;
+
+/// Limits the reads of a ring that are with the device.
+#[derive(Debug)]
+pub(super) struct ReadLimiter {
+    reads: Arc<Semaphore>,
+    units: Arc<Semaphore>,
+    /// Permits of reads that took too long, until the kernel is done with them.
+    overdue: RefCell<Vec<Weak<ReadPermit>>>,
+}
+
+/// The right to one read, and the memory it reads into.
+#[derive(Debug)]
+pub(super) struct ReadPermit {
+    units: OwnedSemaphorePermit,
+    _read: OwnedSemaphorePermit,
+}
+
+impl ReadLimiter {
+    pub(super) fn new() -> Self {
+        Self {
+            reads: Arc::new(Semaphore::new(FLASH_READS_MAX)),
+            units: Arc::new(Semaphore::new(UNITS_MAX)),
+            overdue: RefCell::default(),
+        }
+    }
+
+    /// A permit for a read of `bytes`; `None` if none can be free before the kernel finishes overdue reads. Reads that are not
+    /// overdue end in time, so waiting for them is safe; each ring of `bell` repeats the check.
+    pub(super) async fn take(&self, bytes: usize, bell: &Bell) -> Option<Arc<ReadPermit>> {
+        let units = bytes.div_ceil(UNIT_BYTES).min(UNITS_MAX);
+        if self.are_held_up(units) {
+            return None;
+        }
+        unless(self.acquire(units), bell, || self.are_held_up(units)).await.flatten()
+    }
+
+    async fn acquire(&self, units: usize) -> Option<Arc<ReadPermit>> {
+        // Neither semaphore is ever closed. Units are taken before a read permit, so the holder of a permit waits for nothing.
+        let units = Arc::clone(&self.units).acquire_many_owned(units as u32).await.ok()?;
+        let read = Arc::clone(&self.reads).acquire_owned().await.ok()?;
+        Some(Arc::new(ReadPermit { units, _read: read }))
+    }
+
+    /// Nobody waits for the read of this permit any more.
+    pub(super) fn note_overdue(&self, permit: Weak<ReadPermit>) {
+        self.overdue.borrow_mut().push(permit);
+    }
+
+    /// True if the kernel has reads that are overdue.
+    pub(super) fn has_overdue(&self) -> bool {
+        let mut overdue = self.overdue.borrow_mut();
+        overdue.retain(|permit| permit.strong_count() > 0);
+        !overdue.is_empty()
+    }
+
+    /// True if a read of `units` cannot begin before one of those is done.
+    fn are_held_up(&self, units: usize) -> bool {
+        if !self.has_overdue() {
+            return false;
+        }
+        let overdue = self.overdue.borrow();
+        let held: usize =
+            overdue.iter().filter_map(Weak::upgrade).map(|permit| permit.units.num_permits()).sum();
+        overdue.len() >= FLASH_READS_MAX || held + units > UNITS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use std::task::Poll;
+
+    fn take(limiter: &ReadLimiter, bytes: usize) -> Poll<Option<Arc<ReadPermit>>> {
+        limiter.take(bytes, &Bell::default()).now_or_never().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn taken(limiter: &ReadLimiter, bytes: usize) -> Arc<ReadPermit> {
+        match take(limiter, bytes) {
+            Poll::Ready(Some(permit)) => permit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// With all permits taken by reads that the device does not answer, others queued for ever.
+    #[test]
+    fn who_could_not_begin_is_told_at_once() {
+        let limiter = ReadLimiter::new();
+        let all: Vec<_> = (0..FLASH_READS_MAX).map(|_| taken(&limiter, 1)).collect();
+        assert!(take(&limiter, 1).is_pending(), "they may end yet");
+        assert!(!limiter.has_overdue());
+        for permit in &all {
+            assert!(take(&limiter, 1).is_pending());
+            limiter.note_overdue(Arc::downgrade(permit));
+        }
+        assert!(matches!(take(&limiter, 1), Poll::Ready(None)));
+        assert!(limiter.has_overdue());
+        drop(all);
+        assert!(!limiter.has_overdue());
+        drop(taken(&limiter, 1));
+    }
+
+    #[test]
+    fn what_is_overdue_keeps_its_memory() {
+        let limiter = ReadLimiter::new();
+        let half = FLASH_READ_BYTES_MAX / 2;
+        let permit = taken(&limiter, half);
+        limiter.note_overdue(Arc::downgrade(&permit));
+        assert!(matches!(take(&limiter, 2 * half), Poll::Ready(None)));
+        let other = taken(&limiter, half);
+        assert!(take(&limiter, 1).is_pending(), "the other may end");
+        drop((other, permit));
+        drop(taken(&limiter, 5 * half));
+    }
+}
