@@ -152,7 +152,7 @@ impl WriteTxn<'_> {
         let fields = Fields { hits: 0, is_stub: true, ..item.fields() };
         let layout = stub_layout(item);
         let value = [&place.to_bytes()[..], &[]];
-        let written = self.write(Queue::Stubs, layout, item.key(), value, &fields, Purpose::Copy);
+        let written = self.write(Queue::Stubs, layout, item.key(), value, &fields, Purpose::Spare);
         let Ok((stub_ref, stub)) = written else { return false };
         if item.fetched() {
             stub.set_fetched();

@@ -234,8 +234,8 @@ impl<'t> WriteTxn<'t> {
     ) -> Option<(ItemRef, Item<'t>)> {
         let fields = Fields { hits, ..item.fields() };
         let layout = Layout::new(item.key().len(), item.stored().len(), fields.flags, fields.cas);
-        let copied =
-            self.write(queue, layout, item.key(), [item.stored(), &[]], &fields, Purpose::Copy).ok()?;
+        let purpose = if self.is_short(item) { Purpose::Spare } else { Purpose::Copy };
+        let copied = self.write(queue, layout, item.key(), [item.stored(), &[]], &fields, purpose).ok()?;
         if item.fetched() {
             copied.1.set_fetched();
         }

@@ -52,10 +52,12 @@ impl WriteTxn<'_> {
 
     /// Memory is needed: what of the victim is left is evicted as others are.
     pub(super) fn take_idle_victim(&mut self) {
-        if let Some(victim) = &mut self.segments.victim
+        if let Some(victim) = self.segments.victim
             && victim.mode == VictimMode::StowIdle
         {
-            victim.mode = VictimMode::Evict;
+            let spares_short = self.segments.has_few_short_items();
+            let mode = if spares_short { VictimMode::EvictLong } else { VictimMode::Evict };
+            self.segments.victim = Some(Victim { mode, ..victim });
         }
     }
 

@@ -20,8 +20,8 @@
 //!
 //! Where there is a flash tier, what would be dropped goes there if it is long enough, and leaves a stub in a queue of its own
 //! (`stow`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or nothing else is left. What is
-//! too short for flash is kept while all that is short, stubs and indexes take less than half of it, since a read from flash costs
-//! less than a miss.
+//! too short for flash is kept while all that is short, stubs and indexes take less than half of it (`short`), since a read from
+//! flash costs less than a miss.
 //!
 //! A large item is a unit by itself: it is never copied, surviving moves its entry to the end of main.
 //!
@@ -40,6 +40,7 @@
 //! `evict`, `stow` and `whole` call one another.
 
 mod idle;
+mod short;
 
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
@@ -225,9 +226,10 @@ impl<'t> WriteTxn<'t> {
         for &line in self.segments.lines() {
             match self.segments.pop(line, arena) {
                 Popped::EvictionUnit(EvictionUnit::Segment(id)) => {
-                    let spares_short = line.queue() != Queue::Stubs && self.segments.has_few_short_items();
-                    let mode = if spares_short { VictimMode::EvictLong } else { VictimMode::Evict };
-                    self.segments.victim = Some(Victim::new(id, mode, 1));
+                    match self.mode_of(id, line) {
+                        Some(mode) => self.segments.victim = Some(Victim::new(id, mode, 1)),
+                        None => self.segments.put_last(line, id, arena),
+                    }
                     return Slice::Worked;
                 }
                 Popped::EvictionUnit(EvictionUnit::Large(id)) => {
@@ -280,6 +282,9 @@ impl<'t> WriteTxn<'t> {
         if mode.is_evicting() {
             let limit = self.segments.limit;
             self.segments.credit.earn(bytes, limit);
+            if bytes > 0 {
+                self.segments.fruitless = 0;
+            }
         }
     }
 
@@ -322,15 +327,13 @@ impl<'t> WriteTxn<'t> {
                 return Done::Not(Slice::Idle);
             }
         }
-        if mode != VictimMode::Clean {
-            match self.stow(item_ref, &item, hash) {
-                Stowed::Done => return Done::Gone,
-                Stowed::UnderWay => {
-                    self.effort.looked(1, 0);
-                    return Done::Not(Slice::Worked);
-                }
-                Stowed::Not => {}
+        match self.stow(item_ref, &item, hash) {
+            Stowed::Done => return Done::Gone,
+            Stowed::UnderWay => {
+                self.effort.looked(1, 0);
+                return Done::Not(Slice::Worked);
             }
+            Stowed::Not => {}
         }
         if mode == VictimMode::StowIdle && !item.expired(self.now) {
             // It waits for the device, or until memory is short.
@@ -357,16 +360,11 @@ impl<'t> WriteTxn<'t> {
                 Queue::Small => EvictDecision::Keep { queue: Queue::Main, hits: 0 },
                 queue => EvictDecision::Keep { queue, hits: hits - 1 },
             },
-            (VictimMode::EvictLong, _) if self.is_short(bytes) && self.can_afford(1) => {
+            (VictimMode::EvictLong, _) if self.is_short(item) => {
                 EvictDecision::Keep { queue: Queue::Main, hits: 0 }
             }
             _ => EvictDecision::Drop,
         }
-    }
-
-    /// True if there is a flash tier and an item of `bytes` is too short for it.
-    fn is_short(&self, bytes: u64) -> bool {
-        self.tier().is_some_and(|flash| !flash.takes(bytes))
     }
 
     /// Rule 5.

@@ -37,12 +37,12 @@ impl SegmentTable {
         Ok(ItemRef::new(offset, self.unit_shift))
     }
 
-    /// True if the next item of `queue`, a copy of this layout, finds room in a segment.
+    /// True if the next item of `queue`, one of this layout that is spared, finds room in a segment.
     pub(in crate::store) fn make_room(&mut self, arena: &Arena, queue: Queue, layout: Layout) -> bool {
         let bytes = self.padded_bytes(layout);
         let has_room = |id: u32| u64::from(self.segments[id as usize].used) + bytes <= self.segment_bytes;
         self.open[queue as usize].is_some_and(has_room)
-            || self.open_segment(arena, queue, Purpose::Copy).is_ok()
+            || self.open_segment(arena, queue, Purpose::Spare).is_ok()
     }
 
     fn open_segment(&mut self, arena: &Arena, queue: Queue, purpose: Purpose) -> Result<u32, Need> {
@@ -93,7 +93,7 @@ impl SegmentTable {
         let bytes = arena.extent_bytes(bytes);
         let frees = match purpose {
             Purpose::Write { frees } | Purpose::WriteApart { frees } => frees,
-            Purpose::Copy => 0,
+            Purpose::Copy | Purpose::Spare => 0,
         };
         if !self.accepts(bytes, frees) {
             return Err(Need::Deletions);

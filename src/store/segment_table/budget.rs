@@ -8,6 +8,9 @@ use crate::store::written::WrittenKeys;
 
 /// Bytes of free memory discarded under the lock at a time.
 const SHED_BYTES: u64 = 1 << 20;
+/// Segments by which stubs and items too short for flash may exceed the limit until the victim that they come from is free: one
+/// more for each of the two.
+const SPARE_SEGMENTS: u64 = 3;
 
 impl SegmentTable {
     /// Bytes of the budget in use.
@@ -101,7 +104,17 @@ impl SegmentTable {
         let is_full = |queue| self.open_room(queue).is_some_and(|room| room < self.segment_bytes / 4);
         let is_open = self.open[Queue::Small as usize].is_some();
         self.coming() < wanted
-            && (!is_open || is_full(Queue::Small) || is_full(Queue::Main) || self.over_limit_bytes > 0)
+            && (!is_open
+                || is_full(Queue::Small)
+                || is_full(Queue::Main)
+                || self.over_limit_bytes > 0
+                || self.is_reserve_in_use())
+    }
+
+    /// True if there is a flash tier, and less is left than writers leave to the evictor. Its copies have taken that, and it must get
+    /// its victims free before writers fill the segments that it opened: else it runs out of room for what it is to keep.
+    fn is_reserve_in_use(&self) -> bool {
+        self.flash.is_some() && self.coming() < self.segment_bytes as i64 / 2
     }
 
     /// Bytes left in the open segment of `queue`.
@@ -131,7 +144,8 @@ impl SegmentTable {
                 self.room() >= self.wanted_for(need) && !self.must_decommit(need) && self.fits(need)
             }
             // The index may have grown into the reserve: a little over the limit, or nothing could be freed any more.
-            Purpose::Copy => self.room() + self.segment_bytes as i64 >= 0,
+            Purpose::Spare if self.evicts => self.room() + (SPARE_SEGMENTS * self.segment_bytes) as i64 >= 0,
+            Purpose::Copy | Purpose::Spare => self.room() + self.segment_bytes as i64 >= 0,
         }
     }
 

@@ -23,6 +23,9 @@ pub(in crate::store) enum Purpose {
     WriteApart { frees: u64 },
     /// The evictor's copy of a survivor.
     Copy,
+    /// The same of an item too short for flash, or a stub: what would be evicted otherwise although flash has room. It may go
+    /// further over the limit.
+    Spare,
 }
 
 /// Bytes that are kept for the writer of a key: see `promise`.

@@ -121,6 +121,21 @@ impl SegmentTable {
         Popped::Passed
     }
 
+    /// Puts the segment that has just been popped from `line` at its end.
+    pub(in crate::store) fn put_last(&mut self, line: Line, id: u32, arena: &Arena) {
+        let segment = &mut self.segments[id as usize];
+        segment.state = State::Sealed;
+        self.queue_bytes[segment.queue as usize] += self.segment_bytes;
+        self.tail_bytes += self.segment_bytes - u64::from(segment.used);
+        self.queues[line as usize].push_back((EvictionUnit::Segment(id), segment.epoch));
+        self.reclassify(id, arena);
+    }
+
+    /// Entries in small and in main, those of units that have gone included.
+    pub(in crate::store) fn queues_len(&self) -> usize {
+        [Line::Small, Line::Main].into_iter().map(|line| self.queues[line as usize].len()).sum()
+    }
+
     /// Puts the large item back that has just been popped from `line`.
     pub(in crate::store) fn put_back(&mut self, line: Line, id: u32) {
         let entry = (EvictionUnit::Large(id), self.large_items[id as usize].epoch);

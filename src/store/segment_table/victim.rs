@@ -11,7 +11,7 @@ pub(in crate::store) enum VictimMode {
     Clean,
     /// Keep or drop them by their use and size.
     Evict,
-    /// As `Evict`, but items that are too short for flash stay, as long as that can be afforded.
+    /// As `Evict`, but items that are too short for flash stay.
     EvictLong,
     /// Move those to flash that have not been used for as long, and keep the others.
     StowIdle,

@@ -3,6 +3,7 @@
 mod device;
 mod idle;
 mod parts;
+mod spared;
 
 use super::*;
 use crate::fuzzing::flash::{MemoryDevice, Trouble};

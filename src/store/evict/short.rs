@@ -1,0 +1,82 @@
+//! Items too short for flash stay in memory while they take little of it: longer ones make room, which can move.
+//!
+//! They are copied to main, and a victim that has been begun is finished, whatever that costs. But when the credit is used up, a
+//! segment of which the first items are all short is not begun: it goes to the end of its queue, at the price of a few look-ups,
+//! and the search goes on behind it. So the credit is overdrawn by no more than one victim, however many short items stand together.
+//!
+//! The search ends, since `fruitless` counts the victims in a row that gained nothing. As many as stand in the queues are put back
+//! at most; then as many are begun; then short items are evicted like others. To come to that, nothing else in memory may go.
+
+use super::LOOK_AHEAD;
+use crate::store::item::Item;
+use crate::store::segment_table::{Line, Queue, Victim, VictimMode};
+use crate::store::write_txn::WriteTxn;
+
+impl WriteTxn<'_> {
+    /// How segment `id`, popped from `line`, is to be emptied; `None` if it is to be put back.
+    pub(super) fn mode_of(&mut self, id: u32, line: Line) -> Option<VictimMode> {
+        if line.queue() == Queue::Stubs || !self.segments.has_few_short_items() {
+            return Some(VictimMode::Evict);
+        }
+        let rounds = self.segments.fruitless / (self.segments.queues_len() + 1);
+        if rounds > 1 {
+            return Some(VictimMode::Evict);
+        }
+        self.segments.fruitless += 1;
+        let is_put_back = rounds == 0 && !self.can_afford(1) && self.begins_with_short_items(id);
+        (!is_put_back).then_some(VictimMode::EvictLong)
+    }
+
+    /// True if the first items of segment `id` are all alive and too short for flash.
+    fn begins_with_short_items(&mut self, id: u32) -> bool {
+        let used = self.segments.segments[id as usize].used;
+        let mut first = [None; LOOK_AHEAD];
+        self.look_ahead(Victim::new(id, VictimMode::EvictLong, 1), used, &mut first);
+        self.effort.looked(LOOK_AHEAD, 0);
+        let stays = |item: &Item<'_>| !item.expired(self.now) && self.is_short(item);
+        first.iter().flatten().all(|candidate| candidate.live && stays(&candidate.item))
+    }
+
+    /// True if there is a flash tier and `item` is too short for it.
+    pub(in crate::store) fn is_short(&self, item: &Item<'_>) -> bool {
+        let Some(flash) = self.tier() else { return false };
+        let (_, bytes) = self.segments.class_of(item);
+        !flash.takes(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{alone, options, set};
+    use crate::store::{FlashOptions, Options};
+
+    /// Nothing else makes room: segments of short items are put back first, then copied, and in the end evicted.
+    #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
+    fn a_search_that_gains_nothing_ends() {
+        let flash = FlashOptions {
+            files: vec![16 << 20],
+            page_bytes: 1 << 20,
+            chunk_bytes: 1 << 20,
+            item_bytes_min: 512,
+            item_age: u32::MAX,
+            promotes: true,
+            part_bytes: 10_000,
+        };
+        let mut shard = alone(Options { item_size_max: 500_000, flash: Some(flash), ..options(16 << 20, 1) });
+        for n in 0..10_000 {
+            set(&mut shard, &format!("short-{n}"), &[b'v'; 300]).unwrap();
+        }
+        let mut txn = shard.write_txn();
+        let id = txn.segments.open[Queue::Small as usize].unwrap();
+        assert_eq!(txn.mode_of(id, Line::Stubs), Some(VictimMode::Evict));
+        assert_eq!(txn.mode_of(id, Line::Small), Some(VictimMode::EvictLong), "it can be afforded");
+        txn.segments.credit.spend(1 << 40);
+        let mut modes: Vec<_> = (0..10_000).map(|_| txn.mode_of(id, Line::Small)).collect();
+        modes.dedup();
+        assert_eq!(modes, [None, Some(VictimMode::EvictLong), Some(VictimMode::Evict)]);
+        txn.earn(VictimMode::EvictLong, 1);
+        assert_eq!(txn.mode_of(id, Line::Small), None);
+    }
+}
