@@ -130,6 +130,11 @@ impl Group {
         self.index.bytes()
     }
 
+    /// The part of [`Group::bytes`] that stays when all items have gone.
+    pub(super) fn bytes_when_empty(&self) -> u64 {
+        self.index.bytes_when_empty()
+    }
+
     pub(super) fn memory(&self) -> ReplicaMemory {
         ReplicaMemory {
             rings: self.rings(),

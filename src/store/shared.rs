@@ -184,12 +184,16 @@ impl Store {
         self.segments.lock().written.as_ref().is_some_and(|written| !written.has_all())
     }
 
-    /// Changes `-m`; memory above a lowered limit is freed a little with every write and by [`Shard::maintain`](super::Shard::maintain). False if
-    /// `bytes` is more than the reserved address space can serve.
+    /// Changes `-m`, but not to less than twice what the indexes take when they are empty. Memory above a lowered limit is freed a little
+    /// with every write and by [`Shard::maintain`](super::Shard::maintain). False if `bytes` is more than the reserved address space can
+    /// serve.
     pub fn set_memory_limit(&self, bytes: u64) -> bool {
         if bytes > self.base.arena().limit_max() {
             return false;
         }
+        // Half of it at least is for items, whatever the indexes take when they are empty.
+        let bytes =
+            bytes.max(2 * self.replicas.iter().map(|replica| replica.bytes_when_empty()).sum::<u64>());
         let mut segments = self.segments.lock();
         segments.set_limit(bytes);
         self.base.arena().set_memory_limit(bytes);

@@ -10,15 +10,16 @@
 //! hundred times as many entries: doubling it in one step would take milliseconds under the writer lock. As it is, growing
 //! moves 3,584 entries at most; a look-up in a divided table reads one more cache line.
 //!
-//! Parts are put together again when the table is emptied, by a flush.
+//! Parts that have few entries are joined again, so that a store whose limit is lowered gets their memory back: an index that keeps
+//! more than the limit would leave no room for any item. A walk may visit what is joined between two of its steps twice.
 
 use crate::store::item_ref::{Entry, Hash};
 use hashbrown::HashTable;
 
 /// A hash table that is full of this many is not doubled but divided: the capacity of 4,096 buckets.
 pub(in crate::store) const CAPACITY_MAX: usize = 3_584;
-/// A table for this many entries or fewer does not shrink.
-const CAPACITY_KEPT: usize = 64;
+/// Parts that have this many entries or fewer, all together, are joined.
+const JOINED_MAX: usize = CAPACITY_MAX / 4;
 /// Bits of the hash that choose one of the parts.
 const PART_BITS: u32 = 4;
 const PARTS: usize = 1 << PART_BITS;
@@ -166,11 +167,44 @@ impl Entries {
         Self::Divided(Box::new(parts.map(Self::Whole)))
     }
 
-    /// Shrinks the part of `hash` if it is sparse.
+    /// Shrinks the part of `hash` if it is sparse, and joins it with its neighbours if these are as well.
     #[inline]
     pub(super) fn shrink(&mut self, hash: Hash, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
-        let table = self.part_mut(hash);
-        is_sparse(table).then(|| shrink(table, rehash))
+        match self {
+            Self::Whole(table) => is_sparse(table).then(|| shrink(table, rehash)),
+            Self::Divided(_) => self.shrink_at(0, hash, rehash),
+        }
+    }
+
+    #[cold]
+    fn shrink_at(&mut self, level: u32, hash: Hash, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
+        let parts = match self {
+            Self::Whole(table) => return is_sparse(table).then(|| shrink(table, rehash)),
+            Self::Divided(parts) => parts,
+        };
+        let resized = parts[part_of(hash, level)].shrink_at(level + 1, hash, rehash)?;
+        let Some(joined) = Self::joined(parts, rehash) else { return Some(resized) };
+        let before = self.allocation_size() - resized.after + resized.before;
+        *self = Self::Whole(joined);
+        Some(Resized { before, after: self.allocation_size() })
+    }
+
+    /// The entries of all parts, if they are few; the parts keep them.
+    fn joined(parts: &[Self; PARTS], rehash: &impl Fn(&Entry) -> u64) -> Option<HashTable<Entry>> {
+        let mut count = 0;
+        for part in parts {
+            let Self::Whole(table) = part else { return None };
+            count += table.len();
+        }
+        if count > JOINED_MAX {
+            return None;
+        }
+        let mut joined = HashTable::with_capacity(count + count / 3);
+        for part in parts {
+            let Self::Whole(table) = part else { return None };
+            table.iter().for_each(|entry| _ = joined.insert_unique(rehash(entry), *entry, rehash));
+        }
+        Some(joined)
     }
 
     /// Shrinks all parts that are.
@@ -212,10 +246,11 @@ impl Entries {
     }
 }
 
-/// True if half of the table's size would hold its entries and a third more.
+/// True if half of the table's size would hold its entries and a third more, or if it is empty and has memory.
 #[inline]
 fn is_sparse(table: &HashTable<Entry>) -> bool {
-    table.len() < table.capacity() / 8 * 3 && table.capacity() > CAPACITY_KEPT
+    let (len, capacity) = (table.len(), table.capacity());
+    len < capacity / 8 * 3 || len == 0 && capacity > 0
 }
 
 /// Shrinks a sparse table.
@@ -256,6 +291,43 @@ mod tests {
     use super::*;
     use crate::store::item_ref::ItemRef;
     use std::cell::Cell;
+
+    /// Emptied tables and parts kept some memory each, of which there was more than a lowered limit.
+    #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
+    fn what_is_emptied_gives_its_memory_back() {
+        let mut random = fastrand::Rng::with_seed(10);
+        let hashes: Vec<u64> = (0..100_000).map(|_| random.u64(..) & !(0x7f << 43)).collect();
+        let moved = Cell::new(0);
+        let rehash = |entry: &Entry| {
+            moved.set(moved.get() + 1);
+            hashes[entry.item().bits() as usize - 1]
+        };
+        let entry_of = |n: usize| Entry::new(ItemRef::from_bits(n as u64 + 1), Hash(hashes[n]));
+        let mut entries = Entries::default();
+        let mut bytes = 0;
+        let mut count = |resized: Option<Resized>| {
+            bytes = resized.map_or(bytes, |resized| bytes + resized.after - resized.before);
+            bytes
+        };
+        for (n, &hash) in hashes.iter().enumerate() {
+            count(entries.insert(Hash(hash), entry_of(n), &rehash));
+        }
+        for (n, &hash) in hashes.iter().enumerate() {
+            let slot = entries.part_mut(Hash(hash)).find_entry(hash, |other| *other == entry_of(n));
+            let (_entry, _vacant) = slot.unwrap_or_else(|_| panic!("{n} is there")).remove();
+            moved.set(0);
+            let bytes = count(entries.shrink(Hash(hash), &rehash));
+            assert_eq!(bytes, entries.allocation_size());
+            assert!(moved.get() <= CAPACITY_MAX, "{} entries moved", moved.get());
+            let left = hashes.len() - n - 1;
+            assert!(bytes <= 40 * left + 16 * size_of_val(&entries) * 40, "{bytes} bytes for {left} entries");
+            if let Some((later, &hash)) = hashes.iter().enumerate().nth(n + 1) {
+                assert!(entries.part(Hash(hash)).find(hash, |other| *other == entry_of(later)).is_some());
+            }
+        }
+        assert_eq!(count(None), 0);
+    }
 
     /// However many entries come, an insert hashes no more of them again than a hash table may have, and those of one part
     /// that grows in addition.

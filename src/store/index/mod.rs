@@ -160,6 +160,10 @@ pub(super) fn table_of(hash: Hash, tables: usize) -> usize {
     ((y * tables as u64) >> 32) as usize
 }
 
+fn heads_bytes(tables: &[Table]) -> u64 {
+    size_of_val(tables) as u64
+}
+
 impl Index {
     /// An empty index for a store of `memory_limit` bytes.
     ///
@@ -169,13 +173,18 @@ impl Index {
         let count = (memory_limit / BYTES_PER_TABLE) as usize;
         let count = count.next_power_of_two().clamp(TABLES_MIN, TABLES_MAX);
         let tables: Box<[Table]> = (0..count).map(|_| Table::default()).collect();
-        let bytes = AtomicU64::new(size_of_val(&*tables) as u64);
+        let bytes = AtomicU64::new(heads_bytes(&tables));
         Self { tables, is_shared, generation: AtomicU32::new(0), bytes, tidied: AtomicUsize::new(0) }
     }
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of an index without entries.
+    pub(super) fn bytes_when_empty(&self) -> u64 {
+        heads_bytes(&self.tables)
     }
 
     /// Number of tables, for walks.

@@ -64,3 +64,43 @@ pub(super) fn tables_stay_small_when_the_limit_is_raised() {
     set(&mut shard, &key(0), b"").unwrap();
     assert!(get(&mut shard, &key(0)).is_some() && get(&mut shard, &key(1)).is_none());
 }
+
+/// Lowers the limit to `bytes`, and evicts until the store is within.
+fn lower(shard: &mut Shard, bytes: u64) {
+    assert!(shard.store().set_memory_limit(bytes));
+    let mut now = NOW;
+    let used = |shard: &Shard| {
+        let memory = shard.store().memory();
+        memory.segments + memory.large + memory.index + memory.ghost
+    };
+    while used(shard) > bytes {
+        now = Timestamp(now.0 + 1);
+        assert!(now.0 < 1_000, "it comes down");
+        while shard.maintain(now) {}
+    }
+}
+
+/// A table that was emptied kept some memory, and what had been divided stayed so: where there were many, they alone took more than
+/// a lowered limit. Then no item could stay, though every set was answered with STORED.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn a_lowered_limit_has_room_for_items() {
+    for (start, raised) in [(8 << 20, 800 << 20), (512 << 20, 512 << 20)] {
+        let mut shard = alone(options(start, 1));
+        assert!(shard.store().set_memory_limit(raised));
+        for n in 0..KEYS {
+            set(&mut shard, &key(n), b"").unwrap();
+        }
+        lower(&mut shard, 8 << 20);
+        assert!(
+            shard.store().totals().curr_items > 50_000,
+            "{} items are left",
+            shard.store().totals().curr_items
+        );
+        for n in 0..1_000 {
+            set(&mut shard, &key(n), b"new").unwrap();
+        }
+        assert!((0..1_000).all(|n| get(&mut shard, &key(n)).is_some()));
+        assert_eq!(shard.check(NOW), Ok(()));
+    }
+}
