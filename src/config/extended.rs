@@ -1,6 +1,7 @@
 //! `-o`: a comma separated list of `name` and `name=value`, as getsubopt(3) reads it.
 //!
-//! A value for a name that takes none is ignored, the last of repeated settings wins, and every error exits with 1.
+//! A value for a name that takes none is ignored, the last of repeated settings wins (but every `ext_path` adds a
+//! file), and every error exits with 1.
 
 use super::number::{atof, atoi, exact};
 use super::suboption::{bad, bytes, integer, number};

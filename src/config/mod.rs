@@ -9,8 +9,9 @@
 //! only modules named before it: `number`, `parts`, `values`, `request`, `suboption`, `options`, `getopt`, `listen`,
 //! `settings`, `flash`, `help`, `documents`, `extended`, `validate`.
 //!
-//! Meaning, defaults, messages and exit statuses are those of memcached 1.6.45. Everything here is pure: the machine and
-//! the environment come in as [`Environment`], an error goes out as lines and a status.
+//! Meaning, defaults, messages and exit statuses are those of memcached 1.6.45. Parsing is pure: the machine and the
+//! environment come in as [`Environment`], an error goes out as lines and a status. Only [`Endpoint::addresses`] asks
+//! the resolver.
 //!
 //! Options for memcached's slab allocator, LRU threads and hash table are parsed, checked and shown like the rest; `-h`
 //! lists them as without effect.

@@ -75,12 +75,13 @@ pub(super) fn atof(text: &str) -> f64 {
     text[..end].parse().unwrap_or(0.0)
 }
 
-/// A 32-bit integer followed by nothing but white space, as memcached's `safe_strtoul` accepts it.
+/// A 32-bit integer that ends at white space or at the end of `text`, as memcached's `safe_strtoul` accepts it; what
+/// follows the white space is ignored.
 pub(super) fn exact(text: &str) -> Option<u32> {
     digits_only(text)?.parse().ok()
 }
 
-/// A 64-bit integer with a sign, followed by nothing but white space, as memcached's `safe_strtol` accepts it.
+/// A 64-bit integer with an optional sign, as memcached's `safe_strtol` accepts it; it ends as in [`exact`].
 pub(super) fn exact_signed(text: &str) -> Option<i64> {
     match text.trim_start().strip_prefix('-') {
         Some(magnitude) if magnitude.starts_with(|first: char| first.is_ascii_digit()) => {
@@ -91,7 +92,7 @@ pub(super) fn exact_signed(text: &str) -> Option<i64> {
     }
 }
 
-/// The digits of a number that nothing but white space follows, without its `+`.
+/// The digits of a number that white space or nothing follows, without its `+`.
 fn digits_only(text: &str) -> Option<&str> {
     let text = text.trim_start();
     let digits = text.strip_prefix('+').unwrap_or(text);
@@ -100,7 +101,7 @@ fn digits_only(text: &str) -> Option<&str> {
     if after.is_some_and(|byte| !byte.is_ascii_whitespace()) { None } else { Some(&digits[..end]) }
 }
 
-/// A number followed by nothing but white space, as memcached's `safe_strtod` accepts it, if it is finite.
+/// A finite number, as memcached's `safe_strtod` accepts it; it ends as in [`exact`].
 pub(super) fn exact_float(text: &str) -> Option<f64> {
     text.split_whitespace().next()?.parse().ok().filter(|number: &f64| number.is_finite())
 }

@@ -1,4 +1,5 @@
-//! The types of settings that are more than a number or a word: plain data, which all of the folder may import.
+//! Types of settings for which a number or a string is not enough, and [`ProbeTarget`]: plain data. It imports nothing;
+//! the modules that `mod.rs` names after it may import it.
 
 /// Which protocol a listener speaks (-B).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

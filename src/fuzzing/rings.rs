@@ -1,4 +1,5 @@
-//! All rings on one thread: a ring that a write waits for catches up where it is woken.
+//! Simulates the rings of a store on one thread: waking a ring makes it replay the log at once. It owns, per thread,
+//! the shards, their clock, and which ring is stuck (hears no wakes).
 
 use crate::clock::Timestamp;
 use crate::store::{Host, Options, Shard, Store};

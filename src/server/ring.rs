@@ -28,8 +28,9 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// At the end, after that: time for connections that were cut off.
 const CUT: Duration = Duration::from_millis(200);
 
-/// Runs `io` until [`Message::Stop`] comes and the ring's connections have ended. Seconds begin at whole seconds from
-/// `epoch`, when the server's clock started. `opened` is told whether all that is `bound` could be opened.
+/// Runs `io` until [`Message::Stop`] comes and the ring's connections have ended. The ring's heartbeats are at whole
+/// seconds after `epoch`, the start of the server's clock. Sends to `opened` whether everything in `bound` could be
+/// opened.
 pub(super) fn run(
     io: uring::Ring,
     parts: Parts,

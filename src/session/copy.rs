@@ -1,6 +1,7 @@
-//! The session that a copy of another server (`--copy-from`) stores its items through.
+//! The session through which a copy of another server (`--copy-from`) stores its items, and what the replies to it
+//! mean.
 //!
-//! Makes a session: imports the state, and no command.
+//! It only makes the session: it imports `state`, and no module of commands.
 
 use super::state::{Session, State};
 use crate::config::Protocol;

@@ -28,7 +28,7 @@
 //! - `auth`, `stats`: commands of both protocols
 //! - `binary`, `admin`, `meta`, `text`: the protocols; a line that is an administrative or a meta command is passed on to those
 //! - `feed`: a session at work
-//! - `copy`, `udp`: what makes sessions of its own, for a copy and for a datagram.
+//! - `copy`, `udp`: the modules that make sessions themselves, for a copy and for a datagram.
 
 mod admin;
 mod auth;

@@ -1,4 +1,5 @@
-//! A shard that has replayed the log: the only way to look up and to write.
+//! [`Fresh`], a shard that has replayed the log: the only way for callers to look up, walk, reserve, flush and write (the writes
+//! themselves are in `edit`).
 //!
 //! What is looked up is borrowed from it, so nothing found before a replay outlives it.
 

@@ -6,7 +6,8 @@ use crate::clock::Timestamp;
 
 /// What the store asks of the outside.
 pub trait Host: Send + Sync {
-    /// Wakes ring `ring` so that it calls [`Shard::fresh`](super::Shard::fresh) soon. May be spurious and frequent, must not block.
+    /// Wakes ring `ring` so that it calls [`Shard::fresh`](super::Shard::fresh) soon. The store may call it often and
+    /// without need; it must not block.
     fn wake(&self, ring: usize);
     /// True while somebody wants [`Host::evicted`].
     fn watches_evictions(&self) -> bool {

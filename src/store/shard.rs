@@ -1,6 +1,7 @@
 //! A ring's handle on the store, its background work, and its part in making room.
 //!
-//! It never waits: what needs other rings or more slices comes back as [`Retry`], and the caller tries again.
+//! It waits for nothing but locks: what needs other rings or more slices comes back as [`Retry`], and the caller tries
+//! again.
 
 use super::base::Base;
 use super::evict::Slice;

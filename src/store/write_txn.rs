@@ -268,7 +268,7 @@ impl<'t> WriteTxn<'t> {
         value_bytes > self.segments.limit / DRAFTED_PART
     }
 
-    /// True if values that are slow to come hold as many segments as they may: each holds a whole one.
+    /// True if values still being received hold as many segments as they may; one such value keeps its whole segment.
     fn has_too_many_reserved_segments(&self) -> bool {
         self.arena().reserved_segment_bytes() >= self.segments.limit / DRAFTED_SEGMENTS_PART
     }

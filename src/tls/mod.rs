@@ -1,4 +1,5 @@
-//! TLS without I/O: certificates to configurations, records to bytes and back. Knows no socket and no protocol.
+//! TLS without sockets: certificates to configurations, records to bytes and back. Only `files` reads files. Knows no
+//! protocol.
 //!
 //! ```text
 //!   files ──► Certificates ──(one per kind of listener)──► Channel      one per connection
@@ -7,6 +8,8 @@
 //! ```
 //!
 //! TLS 1.2 and 1.3 by rustls with AWS-LC's cryptography; rustls chooses the cipher suites.
+//!
+//! Each module imports only modules named before it: `der`, `files`, `lenient`, `no_authority`, `channel`, `certificates`.
 
 mod certificates;
 mod channel;

@@ -5,8 +5,8 @@
 //!                                                                                   └──► lines  (anything else)
 //! ```
 //!
-//! It works with any memcached; latencies, hot keys, parts of the memory and rings are what memcrsd alone reports.
-//! It shares nothing with the server but this binary.
+//! It works with any memcached; latencies, hot keys, parts of the memory and rings are what memcrsd alone reports. Of
+//! the server's code it uses only `server::Client`, which connects.
 
 mod lines;
 mod sample;

@@ -1,4 +1,5 @@
-//! Computes what is shown from two samples: rates, shares and sizes. Does no I/O, so that tests can make up samples.
+//! Computes what is shown from two samples: rates, shares and sizes; also writes numbers in short (`short`, `bytes`,
+//! `percent`). Does no I/O, so that tests can make up samples.
 
 use super::sample::{List, Sample};
 use std::fmt::Write as _;

@@ -191,11 +191,11 @@ impl Connection {
         }
     }
 
-    /// Feeds what has been read, in `buffer` or else in the carry, and does what it asks for; what is not used up is then in
-    /// the carry.
+    /// Feeds the session what has been read (`buffer`, or the carry if there is none) and does what the session asks
+    /// for. What it has not used is in the carry afterwards.
     ///
-    /// The buffer is given back before anything is waited for that takes the client's doing: clients that do not read their
-    /// replies must not keep the memory that others are read into.
+    /// Gives the buffer back before waiting for anything that depends on the client: one that does not read its replies
+    /// must not keep memory that others are read into.
     async fn serve(&mut self, mut buffer: Option<Buffer>) -> Result<(), CloseReason> {
         let mut used = 0;
         if self.out.staged.capacity() == 0 {

@@ -24,7 +24,7 @@ struct Signals {
 }
 
 impl Work {
-    /// There is some. Never waits.
+    /// Tells the thread that there is work. Never waits.
     pub(in crate::server) fn announce(&self) {
         // Kept until the thread waits again, so that none is lost that comes while it works.
         self.0.is_there.notify_one();

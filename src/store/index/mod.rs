@@ -8,7 +8,9 @@
 //! One large table would double in one step, with a pause, and then be half empty. Small tables double one by one, and at
 //! different times, because their shares differ by up to a factor of two. So the whole is always about 60 % full, takes 9.7 to
 //! 10.5 bytes per item at any number of items, and growing one table takes tens of microseconds. There are enough tables for
-//! `-m`; if that is raised, those that get too large are divided (`entries`).
+//! `-m`; if that is raised, those that get too large are divided.
+//!
+//! Files: `entries` is one table's contents and knows no [`Index`]; `fill` fills an index before its rings run.
 //!
 //! A table that holds less than 3/8 of what it could is halved immediately, so that the index also shrinks with the number of
 //! items, and its memory goes to fewer, larger ones. A table that is full of tombstones rather than entries is rebuilt instead

@@ -90,7 +90,7 @@ impl SegmentTable {
         self.schedule.note(unit, at);
     }
 
-    /// The last delta of the log took an item out of the index: its bytes are dead.
+    /// Takes an item off the books that the log's last delta took out of the index: its bytes are dead.
     pub(in crate::store) fn unlink(&mut self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>) {
         let (class, bytes) = self.class_of(item);
         let class = &mut self.class_totals[class];

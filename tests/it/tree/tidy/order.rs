@@ -17,6 +17,7 @@ const ORDERED: &[&str] = &[
     "src/session",
     "src/store",
     "src/store/segment_table",
+    "src/tls",
     "uring/src",
     "uring/src/completion",
 ];
