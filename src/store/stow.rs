@@ -123,11 +123,21 @@ impl WriteTxn<'_> {
         self.tier().is_some_and(Flash::has_leaving)
     }
 
+    /// Whether `item` is long enough for flash; `None` if there is none.
+    fn is_taken(&self, item: &Item<'_>) -> Option<bool> {
+        let flash = self.tier()?;
+        let (_, bytes) = self.segments.class_of(item);
+        Some(flash.takes(bytes))
+    }
+
+    /// True if there is a flash tier and `item` is too short for it.
+    pub(super) fn is_short(&self, item: &Item<'_>) -> bool {
+        self.is_taken(item) == Some(false)
+    }
+
     /// True for a value that is to go to flash if it has to go.
     pub(super) fn may_stow(&self, item: &Item<'_>) -> bool {
-        let Some(flash) = self.tier() else { return false };
-        let (_, bytes) = self.segments.class_of(item);
-        flash.takes(bytes) && !item.is_stub() && !item.expired(self.now)
+        self.is_taken(item) == Some(true) && !item.is_stub() && !item.expired(self.now)
     }
 
     /// A place in the open chunk for a value.

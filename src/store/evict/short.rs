@@ -36,35 +36,19 @@ impl WriteTxn<'_> {
         let stays = |item: &Item<'_>| !item.expired(self.now) && self.is_short(item);
         first.iter().flatten().all(|candidate| candidate.live && stays(&candidate.item))
     }
-
-    /// True if there is a flash tier and `item` is too short for it.
-    pub(in crate::store) fn is_short(&self, item: &Item<'_>) -> bool {
-        let Some(flash) = self.tier() else { return false };
-        let (_, bytes) = self.segments.class_of(item);
-        !flash.takes(bytes)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::{alone, options, set};
-    use crate::store::{FlashOptions, Options};
+    use crate::store::tests::flash::tiered;
+    use crate::store::tests::{alone, set};
 
     /// Nothing else makes room: segments of short items are put back first, then copied, and in the end evicted.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn a_search_that_gains_nothing_ends() {
-        let flash = FlashOptions {
-            files: vec![16 << 20],
-            page_bytes: 1 << 20,
-            chunk_bytes: 1 << 20,
-            item_bytes_min: 512,
-            item_age: u32::MAX,
-            promotes: true,
-            part_bytes: 10_000,
-        };
-        let mut shard = alone(Options { item_size_max: 500_000, flash: Some(flash), ..options(16 << 20, 1) });
+        let mut shard = alone(tiered(16 << 20, 16 << 20));
         for n in 0..10_000 {
             set(&mut shard, &format!("short-{n}"), &[b'v'; 300]).unwrap();
         }

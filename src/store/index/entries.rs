@@ -171,7 +171,7 @@ impl Entries {
     #[inline]
     pub(super) fn shrink(&mut self, hash: Hash, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
         match self {
-            Self::Whole(table) => is_sparse(table).then(|| shrink(table, rehash)),
+            Self::Whole(table) => shrink_sparse(table, rehash),
             Self::Divided(_) => self.shrink_at(0, hash, rehash),
         }
     }
@@ -179,7 +179,7 @@ impl Entries {
     #[cold]
     fn shrink_at(&mut self, level: u32, hash: Hash, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
         let parts = match self {
-            Self::Whole(table) => return is_sparse(table).then(|| shrink(table, rehash)),
+            Self::Whole(table) => return shrink_sparse(table, rehash),
             Self::Divided(parts) => parts,
         };
         let resized = parts[part_of(hash, level)].shrink_at(level + 1, hash, rehash)?;
@@ -189,20 +189,23 @@ impl Entries {
         Some(Resized { before, after: self.allocation_size() })
     }
 
+    /// The hash table, unless it is divided.
+    fn whole(&self) -> Option<&HashTable<Entry>> {
+        match self {
+            Self::Whole(table) => Some(table),
+            Self::Divided(_) => None,
+        }
+    }
+
     /// The entries of all parts, if they are few; the parts keep them.
     fn joined(parts: &[Self; PARTS], rehash: &impl Fn(&Entry) -> u64) -> Option<HashTable<Entry>> {
-        let mut count = 0;
-        for part in parts {
-            let Self::Whole(table) = part else { return None };
-            count += table.len();
-        }
+        let count: usize = parts.iter().map(|part| part.whole().map(HashTable::len)).sum::<Option<_>>()?;
         if count > JOINED_MAX {
             return None;
         }
         let mut joined = HashTable::with_capacity(count + count / 3);
-        for part in parts {
-            let Self::Whole(table) = part else { return None };
-            table.iter().for_each(|entry| _ = joined.insert_unique(rehash(entry), *entry, rehash));
+        for entry in parts.iter().filter_map(Self::whole).flatten() {
+            joined.insert_unique(rehash(entry), *entry, rehash);
         }
         Some(joined)
     }
@@ -211,8 +214,7 @@ impl Entries {
     pub(super) fn shrink_all(&mut self, rehash: &impl Fn(&Entry) -> u64) {
         match self {
             Self::Divided(parts) => parts.iter_mut().for_each(|part| part.shrink_all(rehash)),
-            Self::Whole(table) if is_sparse(table) => drop(shrink(table, rehash)),
-            Self::Whole(_) => {}
+            Self::Whole(table) => drop(shrink_sparse(table, rehash)),
         }
     }
 
@@ -253,7 +255,12 @@ fn is_sparse(table: &HashTable<Entry>) -> bool {
     len < capacity / 8 * 3 || len == 0 && capacity > 0
 }
 
-/// Shrinks a sparse table.
+/// Shrinks a table if it is sparse.
+#[inline]
+fn shrink_sparse(table: &mut HashTable<Entry>, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
+    is_sparse(table).then(|| shrink(table, rehash))
+}
+
 #[cold]
 fn shrink(table: &mut HashTable<Entry>, rehash: impl Fn(&Entry) -> u64) -> Resized {
     let before = table.allocation_size();
@@ -292,38 +299,63 @@ mod tests {
     use crate::store::item_ref::ItemRef;
     use std::cell::Cell;
 
+    /// Keys of one of 128 tables: the first bits of their hashes are the same.
+    struct Keys {
+        hashes: Vec<u64>,
+        /// Entries that have been hashed again.
+        moved: Cell<usize>,
+    }
+
+    impl Keys {
+        fn new(count: usize, seed: u64) -> Self {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let hashes = (0..count).map(|_| random.u64(..) & !(0x7f << 43)).collect();
+            Self { hashes, moved: Cell::new(0) }
+        }
+
+        fn rehash(&self, entry: Entry) -> u64 {
+            self.moved.set(self.moved.get() + 1);
+            self.hashes[entry.item().bits() as usize - 1]
+        }
+
+        fn hash(&self, n: usize) -> Hash {
+            Hash(self.hashes[n])
+        }
+
+        fn entry(&self, n: usize) -> Entry {
+            Entry::new(ItemRef::from_bits(n as u64 + 1), self.hash(n))
+        }
+    }
+
     /// Emptied tables and parts kept some memory each, of which there was more than a lowered limit.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn what_is_emptied_gives_its_memory_back() {
-        let mut random = fastrand::Rng::with_seed(10);
-        let hashes: Vec<u64> = (0..100_000).map(|_| random.u64(..) & !(0x7f << 43)).collect();
-        let moved = Cell::new(0);
-        let rehash = |entry: &Entry| {
-            moved.set(moved.get() + 1);
-            hashes[entry.item().bits() as usize - 1]
-        };
-        let entry_of = |n: usize| Entry::new(ItemRef::from_bits(n as u64 + 1), Hash(hashes[n]));
+        const COUNT: usize = 100_000;
+        let keys = Keys::new(COUNT, 10);
+        let rehash = |entry: &Entry| keys.rehash(*entry);
         let mut entries = Entries::default();
         let mut bytes = 0;
         let mut count = |resized: Option<Resized>| {
             bytes = resized.map_or(bytes, |resized| bytes + resized.after - resized.before);
             bytes
         };
-        for (n, &hash) in hashes.iter().enumerate() {
-            count(entries.insert(Hash(hash), entry_of(n), &rehash));
+        for n in 0..COUNT {
+            count(entries.insert(keys.hash(n), keys.entry(n), &rehash));
         }
-        for (n, &hash) in hashes.iter().enumerate() {
-            let slot = entries.part_mut(Hash(hash)).find_entry(hash, |other| *other == entry_of(n));
+        for n in 0..COUNT {
+            let (hash, entry) = (keys.hash(n), keys.entry(n));
+            let slot = entries.part_mut(hash).find_entry(hash.0, |other| *other == entry);
             let (_entry, _vacant) = slot.unwrap_or_else(|_| panic!("{n} is there")).remove();
-            moved.set(0);
-            let bytes = count(entries.shrink(Hash(hash), &rehash));
+            keys.moved.set(0);
+            let bytes = count(entries.shrink(hash, &rehash));
             assert_eq!(bytes, entries.allocation_size());
-            assert!(moved.get() <= CAPACITY_MAX, "{} entries moved", moved.get());
-            let left = hashes.len() - n - 1;
+            assert!(keys.moved.get() <= CAPACITY_MAX, "{} entries moved", keys.moved.get());
+            let left = COUNT - n - 1;
             assert!(bytes <= 40 * left + 16 * size_of_val(&entries) * 40, "{bytes} bytes for {left} entries");
-            if let Some((later, &hash)) = hashes.iter().enumerate().nth(n + 1) {
-                assert!(entries.part(Hash(hash)).find(hash, |other| *other == entry_of(later)).is_some());
+            if left > 0 {
+                let (hash, entry) = (keys.hash(n + 1), keys.entry(n + 1));
+                assert!(entries.part(hash).find(hash.0, |other| *other == entry).is_some());
             }
         }
         assert_eq!(count(None), 0);
@@ -334,30 +366,24 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn no_insert_moves_many_entries() {
-        let mut random = fastrand::Rng::with_seed(9);
-        // As in one of 128 tables: the first bits are the same.
-        let hashes: Vec<u64> = (0..300_000).map(|_| random.u64(..) & !(0x7f << 43)).collect();
-        let moved = Cell::new(0);
-        let rehash = |entry: &Entry| {
-            moved.set(moved.get() + 1);
-            hashes[entry.item().bits() as usize - 1]
-        };
+        const COUNT: usize = 300_000;
+        let keys = Keys::new(COUNT, 9);
         let (mut entries, mut most) = (Entries::default(), 0);
         let mut bytes = 0;
-        let entry_of = |n: usize| Entry::new(ItemRef::from_bits(n as u64 + 1), Hash(hashes[n]));
-        for (n, &hash) in hashes.iter().enumerate() {
-            moved.set(0);
-            if let Some(resized) = entries.insert(Hash(hash), entry_of(n), &rehash) {
+        for n in 0..COUNT {
+            keys.moved.set(0);
+            let inserted = entries.insert(keys.hash(n), keys.entry(n), &|entry| keys.rehash(*entry));
+            if let Some(resized) = inserted {
                 bytes = bytes + resized.after - resized.before;
             }
-            most = most.max(moved.get());
+            most = most.max(keys.moved.get());
         }
         assert!((CAPACITY_MAX / 2..=CAPACITY_MAX / 16 * 17).contains(&most), "{most} entries moved");
         assert_eq!(bytes, entries.allocation_size());
-        let bytes_per_item = bytes as f64 / hashes.len() as f64;
+        let bytes_per_item = bytes as f64 / COUNT as f64;
         assert!(bytes_per_item < 15.0, "{bytes_per_item} bytes an item");
-        for (n, &hash) in hashes.iter().enumerate() {
-            let (entry, hash) = (entry_of(n), Hash(hash));
+        for n in 0..COUNT {
+            let (entry, hash) = (keys.entry(n), keys.hash(n));
             assert!(entries.part(hash).find(hash.0, |other| *other == entry).is_some());
             assert!(entries.part_mut(hash).find_entry(hash.0, |other| *other == entry).is_ok());
         }
@@ -367,6 +393,6 @@ mod tests {
             assert!(next.0 > position.0 && table.capacity() <= CAPACITY_MAX);
             (visited, position) = (visited + table.len(), next);
         }
-        assert_eq!(visited, hashes.len());
+        assert_eq!(visited, COUNT);
     }
 }

@@ -11,7 +11,7 @@ mod density;
 mod disk;
 mod evicting;
 mod filed;
-mod flash;
+pub(super) mod flash;
 mod held;
 mod kills;
 mod paced;

@@ -1,4 +1,4 @@
-//! Whom a ring that is preempted keeps waiting.
+//! Which rings wait while one of them is preempted.
 
 use super::*;
 

@@ -117,7 +117,7 @@ fn statistics_have_memcacheds_names_in_its_order() {
     assert_eq!(names(&ours, "stats settings")[..settings.len()], settings);
 }
 
-/// The next values are stored, and what the watcher has been told of one that was moved is returned.
+/// Stores values under the keys of `items`; returns the first line of the watcher that reports a moved value.
 fn moved(client: &mut Client, watcher: &mut Client, items: Range<usize>) -> Option<String> {
     let value = "v".repeat(50_000);
     items.for_each(|item| client.set(&format!("key{item}"), &value));

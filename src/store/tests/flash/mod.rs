@@ -11,7 +11,8 @@ use std::collections::HashMap;
 
 const CHUNK: u64 = 64 << 10;
 
-fn tiered(memory_limit: u64, flash_bytes: u64) -> Options {
+/// Options of a store with a tier.
+pub(in crate::store) fn tiered(memory_limit: u64, flash_bytes: u64) -> Options {
     let flash = FlashOptions {
         files: vec![flash_bytes],
         page_bytes: 4 * CHUNK,
