@@ -1,11 +1,13 @@
-//! Values of replies that are on flash: the replies are staged without them, and the values are put in before they are sent.
+//! Holes: values of replies that are still on flash. The replies are staged without them, and the values are put in before
+//! the output is sent.
 //!
 //! ```text
 //!   staged:  … VALUE key 0 9000\r\n \r\n END\r\n …      filled:  the value at `at`
 //!              └ reply.start        └ at └ reply.end    missed:  `on_miss` instead of `reply`
 //! ```
 //!
-//! So replies keep their order by themselves, and all values of an output are read at the same time.
+//! So replies keep their order, and all values of an output are read at the same time. A [`Hole`] belongs to one output; the
+//! connection takes the holes, reads the values, and gives them back.
 
 use super::{Held, Output};
 use crate::limits::{COPY_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_HOLES_BYTES_MAX, OUTPUT_HOLES_MAX};
@@ -13,25 +15,26 @@ use crate::store::Stub;
 use bytes::Bytes;
 use std::ops::Range;
 
-/// A value that a staged reply lacks.
+/// A value on flash that a staged reply lacks.
 #[derive(Debug)]
 pub struct Hole {
-    /// Its key.
+    /// The key of the value.
     pub key: Box<[u8]>,
-    /// Where it is, and whose.
+    /// Where the value is on flash, and of which version.
     pub stub: Stub,
-    /// The value, once it has been read; `None` is a miss.
+    /// The value, once it has been read; `None` if it could not be read, which makes the reply a miss.
     pub value: Option<Bytes>,
-    /// Where the value belongs in what is staged.
+    /// Position in `staged` at which the value belongs.
     at: usize,
-    /// The bytes of its reply in what is staged.
+    /// The bytes of its reply in `staged`.
     reply: Range<usize>,
+    /// The reply if the value cannot be read.
     on_miss: Vec<u8>,
 }
 
 impl Output {
-    /// Says that the reply which begins at `from` in what is staged, and ends here, lacks the value of `key` at `at`. If the value
-    /// cannot be read the reply is `on_miss`.
+    /// Notes that the reply in `staged` from `from` to the end lacks the value of `key` at position `at`. If the value
+    /// cannot be read, `on_miss` is sent instead of that reply.
     #[cold]
     pub fn push_hole(&mut self, key: &[u8], stub: Stub, from: usize, at: usize, on_miss: Vec<u8>) {
         assert!(from <= at && at <= self.staged.len(), "the value is a part of its reply");
@@ -58,13 +61,14 @@ impl Output {
         self.holes.len()
     }
 
-    /// Takes the holes, in order: their values are to be read, and the holes given back with [`Output::fill`] before anything
-    /// else is done with the output.
+    /// Takes the holes, in order. Read their values, and give the holes back with [`Output::fill`] before anything else is
+    /// done with the output.
     pub fn take_holes(&mut self) -> Vec<Hole> {
         std::mem::take(&mut self.holes)
     }
 
-    /// True if as much is to be read as one send may take. Short values will be copied to what is staged.
+    /// True if the holes are as many or as large as one send may take. Short values count as staged bytes, because they will
+    /// be copied there.
     fn has_enough_holes(&self) -> bool {
         let (mut short, mut long) = (0, 0);
         for bytes in self.holes.iter().map(|hole| hole.stub.place.value_bytes()) {
@@ -75,7 +79,7 @@ impl Output {
             || self.staged.len() + short >= OUTPUT_BYTES_MAX
     }
 
-    /// Drops the holes of replies that begin at `from` or behind.
+    /// Drops the holes of replies that begin at `from` or later.
     #[cold]
     pub(super) fn drop_holes(&mut self, from: usize) {
         while let Some(hole) = self.holes.pop_if(|hole| hole.reply.start >= from) {
@@ -83,7 +87,7 @@ impl Output {
         }
     }
 
-    /// Takes over the holes of an output that is appended to what is staged up to `from`.
+    /// Takes over the holes of an output that is appended to `staged` at position `from`.
     pub(super) fn append_holes(&mut self, holes: Vec<Hole>, from: usize) {
         let moved = |hole: Hole| Hole {
             at: from + hole.at,

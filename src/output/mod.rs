@@ -1,4 +1,4 @@
-//! The output of a connection: staged bytes, and values that are sent from where they are.
+//! The output of one connection: staged bytes, and values that are sent from where they lie in memory.
 //!
 //! Pieces are in wire order. Small replies are copied into one growing buffer; a large value is a piece of its own, which
 //! pins the item until the kernel has sent it. While pins hold their share of memory large values are copied as
@@ -6,6 +6,9 @@
 //! the output is sent.
 //!
 //! It knows no protocol: sessions stage bytes and items in it, connections send what it holds.
+//!
+//! Each connection and each datagram owns its [`Output`], and only its ring touches it. Pins and holes in it refer to memory
+//! and files of the store, which all rings share; a pin is counted there until it is dropped.
 
 mod hole;
 
@@ -15,61 +18,61 @@ use crate::limits::{COPY_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_PIECES_MAX};
 use crate::store::{Item, Pin, Share, Version};
 use bytes::Bytes;
 
-/// The bytes a connection has staged since its last send.
+/// The replies that one connection has staged since its last send.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Copied replies. Encoders append here.
+    /// Bytes that are copied into the output; encoders append here.
     pub staged: Vec<u8>,
-    /// Values that are sent from where they are, in order, each with its position in `staged`.
+    /// Values that are sent from where they lie, in order, each with its position in `staged`.
     values: Vec<(usize, Held)>,
-    /// Values that have to be read first, in order.
+    /// Values that have to be read from flash before the output can be sent, in order.
     holes: Vec<Hole>,
-    /// Bytes of both.
+    /// Bytes of the values in `values` and `holes`.
     values_bytes: usize,
     /// Memory that the pins keep from being reused, bytes.
     pinned_bytes: u64,
-    /// They are as many, or hold as much, as those of one send may.
+    /// The values are as many, or hold as much memory, as one send may take: the output counts as full.
     holds_enough: bool,
     part: Option<Part>,
     receiver: Receiver,
 }
 
-/// Who the bytes are for.
+/// Who receives the bytes, which decides how much memory its values may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Receiver {
-    /// A connection, which may read them when it likes.
+    /// A connection, whose client may read slowly or not at all.
     #[default]
     Connection,
-    /// Datagrams, which wait for nobody.
+    /// Datagrams, whose sends wait for no client.
     Datagrams,
 }
 
-/// A value of which the front is staged and the rest has to follow.
+/// A value that is too long to copy and may not be pinned: its front is staged, the rest follows in later sends.
 #[derive(Debug)]
 pub struct Part {
-    /// The item.
+    /// The key of the item.
     pub key: Box<[u8]>,
-    /// What was copied so far is of this version.
+    /// The version that the copied bytes belong to; if the key has another one, the rest is lost.
     pub version: Version,
     /// Bytes copied so far.
     pub copied: usize,
-    /// What follows the value in the output.
+    /// Staged bytes that follow the value.
     pub behind: Vec<u8>,
-    /// Where in `staged` the copied part ends.
+    /// Position in `staged` where the copied part ends.
     at: usize,
 }
 
-/// A value that is sent from where it is.
+/// A value that is sent from where it lies.
 #[derive(Debug)]
 pub enum Held {
-    /// In the memory of its item.
+    /// In item memory, kept in place by a pin.
     Pinned(Pin),
-    /// Read from flash.
+    /// In the buffer it was read into from flash.
     Loaded(Bytes),
 }
 
 impl Held {
-    /// The value.
+    /// The bytes of the value.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
@@ -86,7 +89,7 @@ impl Held {
     }
 }
 
-/// A position in an [`Output`], to return to.
+/// A position in an [`Output`] to which [`Output::rewind`] can return.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     staged: usize,
@@ -94,13 +97,13 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Bytes that were staged.
+    /// Length of `staged` at the mark.
     pub fn staged(self) -> usize {
         self.staged
     }
 }
 
-/// A read position in an [`Output`].
+/// A position up to which an [`Output`] has been read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
     staged: usize,
@@ -126,8 +129,9 @@ impl Output {
         }
     }
 
-    /// Stages an item's value from `from` on, if it may be pinned or can be copied whole. One that the evictor may move
-    /// has to be: the version is known again by its place.
+    /// Stages an item's value from offset `from` on, if it may be pinned or can be copied whole; else stages nothing and
+    /// returns false. The value of an item that the evictor may move is always copied whole: a version is recognized by its
+    /// place.
     pub fn push_rest(&mut self, item: &Item<'_>, from: usize) -> bool {
         let share = if self.receiver == Receiver::Connection { Share::OfReaders } else { Share::OfAll };
         if let Some(pin) = item.pin(from, share) {
@@ -146,7 +150,7 @@ impl Output {
         is_whole
     }
 
-    /// Stages the front of a value, which makes the output full.
+    /// Stages the front of a value as a [`Part`], which makes the output full.
     #[cold]
     fn push_part(&mut self, item: &Item<'_>, value: &[u8]) {
         self.staged.extend_from_slice(&value[..OUTPUT_BYTES_MAX]);
@@ -159,7 +163,7 @@ impl Output {
         });
     }
 
-    /// Takes the value that has been staged in part, and what is staged behind it.
+    /// Takes the value that has been staged in part, with the bytes that were staged behind it.
     #[inline]
     pub fn take_part(&mut self) -> Option<Part> {
         let mut part = self.part.take()?;
@@ -191,12 +195,12 @@ impl Output {
         self.staged.is_empty() && self.values.is_empty()
     }
 
-    /// True if `staged` is the whole output.
+    /// True if `staged` is the whole output: no pinned values and no holes.
     pub fn is_flat(&self) -> bool {
         self.values.is_empty() && self.holes.is_empty()
     }
 
-    /// Bytes to send.
+    /// Bytes to send, values included.
     pub fn len(&self) -> usize {
         self.staged.len() + self.values_bytes
     }
@@ -206,7 +210,7 @@ impl Output {
         self.staged.len() >= OUTPUT_BYTES_MAX || self.holds_enough
     }
 
-    /// The bytes to send, in wire order; pieces may be empty. There are no holes any more.
+    /// The bytes to send, in wire order; pieces may be empty. All holes must have been filled.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         debug_assert!(self.holes.is_empty(), "they are filled first");
         let mut from = 0;
@@ -229,18 +233,18 @@ impl Output {
         self.values.extend(other.take_values().into_iter().map(|(at, held)| (from + at, held)));
     }
 
-    /// Position in `staged` and length of each value that is sent from where it is.
+    /// Position in `staged` and length of each value that is sent from where it lies.
     pub fn values(&self) -> impl Iterator<Item = (usize, usize)> {
         self.values.iter().map(|(at, held)| (*at, held.bytes().len()))
     }
 
-    /// The longest of them, and of those that have to be read, bytes.
+    /// Length of the longest value that is not copied, in memory or on flash, bytes.
     pub fn longest_value(&self) -> usize {
         let held = self.values.iter().map(|(_, held)| held.bytes().len());
         held.chain(self.holes.iter().map(|hole| hole.stub.place.value_bytes())).max().unwrap_or(0)
     }
 
-    /// Passes the next `bytes` after `cursor`, fewer at the end, in pieces, and advances the cursor.
+    /// Passes the next `bytes` after `cursor` to `show`, in pieces, and advances the cursor; fewer bytes at the end.
     pub fn read(&self, cursor: &mut Cursor, mut bytes: usize, mut show: impl FnMut(&[u8])) {
         while bytes > 0 {
             let next = self.values.get(cursor.values);
@@ -264,13 +268,13 @@ impl Output {
         }
     }
 
-    /// Takes the values that are sent from where they are, with their positions; the sender takes `staged` itself.
+    /// Takes the values that are sent from where they lie, with their positions; the sender takes `staged` itself.
     pub fn take_values(&mut self) -> Vec<(usize, Held)> {
         (self.values_bytes, self.pinned_bytes, self.holds_enough) = (0, 0, false);
         std::mem::take(&mut self.values)
     }
 
-    /// Clears what has been sent, and lets go of the values.
+    /// Empties the output after a send, and drops the values with their pins.
     pub fn clear(&mut self) {
         self.staged.clear();
         self.holes.clear();

@@ -1,4 +1,8 @@
-//! Administrative commands. Those for slabs and LRUs, which do not exist here, are checked and accepted.
+//! Administrative commands of the text protocol. Those for slabs and LRU lists, which do not exist here, are checked and
+//! accepted.
+//!
+//! They read and change what all rings share: `engine::Shared` (settings behind a lock, flags in atomics) and the store's
+//! memory limit.
 //!
 //! Runs `stats` and may import it, `slices` and what is below them; called by `text`.
 
@@ -60,6 +64,7 @@ impl Session {
         Step::Done
     }
 
+    /// Makes the connection a watcher, or says why it may not be one.
     fn watch(&mut self, feed: &mut InputBatch<'_, '_>, words: Words<'_>) -> Step {
         let shared = feed.executor.shared();
         let mut streams = 0;
@@ -90,6 +95,7 @@ impl Session {
         Step::Done
     }
 
+    /// Runs `lru_crawler`; returns the reply line.
     fn lru_crawler(&mut self, feed: &InputBatch<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
         let shared = feed.executor.shared();
         match (words.next(), words.next(), words.next()) {
@@ -149,7 +155,7 @@ impl Session {
     }
 }
 
-/// How the server is to stop, or the error reply.
+/// Parses `shutdown`: how the server is to stop, or the error reply.
 fn shutdown(shared: &Shared, mut words: Words<'_>) -> Result<Stop, &'static [u8]> {
     match words.next() {
         _ if !shared.config.shutdown_command => Err(reply::SHUTDOWN_NOT_ENABLED),
@@ -159,7 +165,7 @@ fn shutdown(shared: &Shared, mut words: Words<'_>) -> Result<Stop, &'static [u8]
     }
 }
 
-/// The classes to dump, or the error reply.
+/// Checks whether a dump may begin: the classes to dump, or the error reply.
 fn may_dump(
     feed: &InputBatch<'_, '_>,
     classes: &[u8],
@@ -179,12 +185,12 @@ fn may_dump(
     }
 }
 
-/// Parses a 32-bit number.
+/// Parses an unsigned 32-bit number.
 fn small_number(word: &[u8]) -> Option<u64> {
     number::unsigned_32(word).map(u64::from)
 }
 
-/// Expired items are swept all the time, so a requested crawl is already done.
+/// Answers `lru_crawler crawl`. Expired items are swept all the time, so there is nothing to start.
 fn crawl(shared: &Shared, classes: &[u8]) -> &'static [u8] {
     if !shared.crawler() {
         return reply::CRAWLER_DISABLED;
@@ -196,6 +202,7 @@ fn crawl(shared: &Shared, classes: &[u8]) -> &'static [u8] {
     }
 }
 
+/// Runs `cache_memlimit <megabytes>`; returns the reply line.
 fn memory_limit(feed: &InputBatch<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
     match words.next().and_then(small_number) {
         None => reply::ERROR,
@@ -206,6 +213,7 @@ fn memory_limit(feed: &InputBatch<'_, '_>, mut words: Words<'_>) -> &'static [u8
     }
 }
 
+/// Runs `lru tune`, `mode` and `temp_ttl`, which change only what is shown; returns the reply line.
 fn lru(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
     let (Some(word), Some(first)) = (words.next(), words.next()) else { return reply::ERROR };
     if names(b"tune", word) {
@@ -245,6 +253,7 @@ fn factor(word: &[u8]) -> Option<f64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
+/// Runs `slabs reassign` and `automove`, which change only what is shown; returns the reply line.
 fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
     match (words.next(), words.next(), words.next()) {
         (Some(word), Some(from), Some(to)) if names(b"reassign", word) && words.is_at_end() => {
@@ -293,7 +302,7 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
     }
 }
 
-/// `extstore NAME NUMBER`, also without a flash tier.
+/// Runs `extstore NAME NUMBER`, which is accepted without a flash tier too; returns the reply line.
 fn extstore(executor: &Executor<'_>, mut words: Words<'_>) -> &'static [u8] {
     let (Some(name), Some(value)) = (words.next(), words.next()) else { return reply::ERROR };
     let is_good = if names(b"free_memchunks", name) {
@@ -306,7 +315,7 @@ fn extstore(executor: &Executor<'_>, mut words: Words<'_>) -> &'static [u8] {
     if is_good { reply::OK } else { reply::ERROR }
 }
 
-/// Sets what `name` names; false if there is none, or it does not take the value.
+/// Sets the option that `name` is a prefix of; false if there is none, or the option does not accept `value`.
 fn tune(ext: &mut Ext, name: &[u8], value: &[u8]) -> bool {
     type Set = fn(&mut Ext, u32);
     const NUMBERS: [(&[u8], Set); 8] = [

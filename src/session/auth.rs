@@ -1,4 +1,5 @@
-//! Logins: by a set in the text protocol (-Y), by SASL PLAIN in the binary one (-S).
+//! Logins: by a `set` in the text protocol (-Y), by SASL PLAIN in the binary one (-S). Whether the client is logged in is
+//! the session's state; the users are in `engine::Shared` behind a read lock.
 //!
 //! May import the state, `staging` and `body`; the steps of the text protocol are run by `feed`, those of SASL by `binary`.
 
@@ -16,7 +17,7 @@ const LOGIN_LINE_BYTES_MIN: usize = 6;
 pub(super) const MECHANISM: &[u8] = b"PLAIN";
 
 impl Session {
-    /// Waits for `set <any> <any> <any> <bytes>`.
+    /// Reads the login line `set <any> <any> <any> <bytes>`; anything else is answered with an error.
     pub(super) fn login(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let rest = feed.rest();
         let Some(end) = memchr::memchr(b'\n', rest) else {
@@ -40,7 +41,7 @@ impl Session {
         Step::Done
     }
 
-    /// Waits for `user password`, which is `bytes` long.
+    /// Reads `user password`, which is `bytes` long, and checks it.
     pub(super) fn token(&mut self, feed: &mut InputBatch<'_, '_>, bytes: usize) -> Step {
         let Some(block) = feed.rest().get(..bytes + LINE_END.len()) else { return Step::Need };
         feed.at += block.len();
@@ -63,7 +64,7 @@ impl Session {
         Step::Done
     }
 
-    /// SASL auth and step.
+    /// Runs the SASL commands auth and step: `value` holds the user and the password.
     pub(super) fn sasl(&mut self, feed: &mut InputBatch<'_, '_>, echo: Echo, mechanism: &[u8], value: &[u8]) {
         if mechanism.len() > SASL_MECHANISM_BYTES_MAX {
             return refuse_packet(feed, echo, Status::Invalid);
@@ -90,6 +91,7 @@ impl Session {
     }
 }
 
+/// Checks a login, and counts it.
 fn authenticates(feed: &InputBatch<'_, '_>, user: &[u8], password: &[u8]) -> bool {
     let counters = feed.executor.counters();
     counters.auth_cmds.add(1);

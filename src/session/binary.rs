@@ -1,4 +1,5 @@
-//! Binary packets on a connection.
+//! The binary protocol on a session: runs packets, and stages reply packets. Methods of [`Session`] and functions over one
+//! [`InputBatch`].
 //!
 //! Run by `feed`; may import every module of the session but `feed`, those above it, and the text protocols.
 
@@ -49,6 +50,7 @@ impl Session {
         step
     }
 
+    /// Runs a parsed packet; a command that takes a value may wait for it or skip it.
     #[inline]
     fn run_packet(&mut self, feed: &mut InputBatch<'_, '_>, packet: Packet<'_>) -> Result<Step, Retry> {
         let Packet { echo, replies, head_bytes, value_bytes, .. } = packet;
@@ -113,12 +115,12 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Whether `command` is served to a client that may not have logged in.
+    /// Whether `command` is served to this client, who may not have logged in.
     fn may(&self, command: &Command<'_>) -> bool {
         self.authenticated || matches!(command, Command::SaslList | Command::SaslAuth(_) | Command::Version)
     }
 
-    /// Skips a value that means nothing.
+    /// Skips a value that the command does not use.
     fn skip(&mut self, value_bytes: usize) {
         if value_bytes > 0 {
             self.discard_body(value_bytes, DeferredReply::Nothing);
@@ -183,6 +185,7 @@ impl Session {
         Ok(Step::Done)
     }
 
+    /// Runs a storage command once its value has come; receives or skips the value until then.
     fn packet_block(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -208,7 +211,7 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// The value whose packet head is in `self.head` has come.
+    /// Runs the storage command whose value has been received; its packet head is in `self.head`.
     pub(super) fn binary_received(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         let State::Receive(Some(reservation)) = std::mem::take(&mut self.state) else {
             return Ok(Step::Stop(Next::Reject));
@@ -237,6 +240,7 @@ impl Session {
     }
 }
 
+/// Stores a complete value, and stages the reply.
 fn packet_store(
     feed: &mut InputBatch<'_, '_>,
     (echo, replies): (Echo, Replies),
@@ -266,7 +270,7 @@ fn packet_store(
     Ok(())
 }
 
-/// Stages the end of a command: quiet ones only say what went wrong.
+/// Stages the reply of a command: an error always, a success unless the command is quiet.
 fn conclude(feed: &mut InputBatch<'_, '_>, echo: Echo, replies: Replies, status: Status, cas: u64) {
     if status != Status::Ok {
         refuse_packet(feed, echo, status);
@@ -275,10 +279,12 @@ fn conclude(feed: &mut InputBatch<'_, '_>, echo: Echo, replies: Replies, status:
     }
 }
 
+/// Stages an out-of-memory error with `text`.
 fn no_memory(feed: &mut InputBatch<'_, '_>, echo: Echo, text: &[u8]) {
     binary::push_reply(&mut feed.out.staged, echo, Status::NoMemory, text, 0);
 }
 
+/// Looks a key up, with `touch` also changes its expiry, and stages the value or the miss.
 #[inline]
 fn packet_get(
     feed: &mut InputBatch<'_, '_>,
@@ -312,7 +318,7 @@ fn packet_get(
     Ok(())
 }
 
-/// What the answer to a get looks like.
+/// What the reply to a get consists of.
 struct HitForm<'k> {
     echo: Echo,
     replies: Replies,
@@ -321,8 +327,8 @@ struct HitForm<'k> {
     cas_enabled: bool,
 }
 
-/// Stages what stands in front of the value.
-// Always: twice, and one of them is cold.
+/// Stages header, flags and key of a hit, which stand in front of the value.
+// Always inline: it has two callers, and one of them is cold.
 #[inline(always)]
 fn push_hit_head(out: &mut Output, form: &HitForm<'_>, item: &Item<'_>, value_bytes: usize) {
     let parts = Parts {
@@ -338,7 +344,7 @@ fn push_hit_head(out: &mut Output, form: &HitForm<'_>, item: &Item<'_>, value_by
     }
 }
 
-/// Stages a hit whose value is on flash. If it cannot be read it is a miss.
+/// Stages a hit whose value is on flash, with a hole for the value. If it cannot be read, the reply becomes a miss.
 #[cold]
 #[inline(never)]
 fn push_stub(out: &mut Output, form: &HitForm<'_>, item: &Item<'_>, stub: Stub) {
@@ -362,6 +368,7 @@ fn push_missed(out: &mut Vec<u8>, echo: Echo, replies: Replies, key: &[u8], with
     out.extend_from_slice(key);
 }
 
+/// Touches an item, and stages the reply.
 fn packet_touch(
     feed: &mut InputBatch<'_, '_>,
     echo: Echo,

@@ -1,4 +1,5 @@
-//! Values on their way in: where the bytes of a command's value are, and what is done until all of them have come.
+//! Values on their way in: where the bytes of a command's value are, and what is done until all of them have come. Works on
+//! one session's `State::Receive` and `State::DiscardBody`.
 //!
 //! A short value is waited for in the input. A long one is received into memory that is reserved for it, and one that cannot be
 //! stored is skipped. What the command does with its value is the protocol's (`text`, `meta`, `binary`). May import the state and
@@ -12,29 +13,30 @@ use crate::limits::{DRAFT_BYTES_MIN, RESERVATION_WAIT_MAX};
 use crate::store::{Data, Reservation, Retry};
 use std::time::Duration;
 
-/// Turns of eviction that a value may take besides the first before others have theirs: about 100 µs.
+/// Turns of eviction that a command may spend on memory for its value, besides the first, before other connections are
+/// served: about 100 µs.
 const RESERVE_TURNS: u32 = 1;
 
-/// Where a value is.
+/// Where the bytes of a command's value are.
 pub(super) enum BodySource<'i> {
-    /// All of its block is in the input.
+    /// All of the value, with its line end if it has one, is in the input.
     Here(&'i [u8]),
-    /// Not all of it is, and it is to be waited for.
+    /// Not all of it is in the input, and the value is short: wait for the rest in the input.
     Need,
-    /// It is too long to wait for: the session receives it.
+    /// Not all of it is in the input, and the value is long: it is received into a reservation from here on.
     Receiving,
-    /// It cannot be stored: the block is being skipped.
+    /// It cannot be stored: the caller must skip it and answer.
     Refused(Stored),
 }
 
-/// A command's own bytes, and how long the block behind them is.
+/// The bytes of a command before its value, and the length of the value with its line end.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'a> {
     pub(super) head: &'a [u8],
     pub(super) bytes: usize,
 }
 
-/// A refused set leaves nothing stale behind.
+/// True if a refusal of `store` must remove the old item: a refused set must not leave a stale value behind.
 pub(super) fn drops_old(store: &StorageRequest<'_>) -> bool {
     store.mode == Mode::Set
 }
@@ -81,7 +83,7 @@ impl Session {
         self.state = State::DiscardBody { left: bytes as u64, then };
     }
 
-    /// What of a value the client owes before anything else.
+    /// What the client has to send next: a command, or the rest of a value.
     #[inline]
     pub fn owes(&self) -> Owed {
         if !matches!(self.state, State::Command) {
@@ -90,6 +92,7 @@ impl Session {
         if self.lacks_value { Owed::Value } else { Owed::Nothing }
     }
 
+    /// [`Session::owes`] for the states in which a command is unfinished.
     #[inline(never)]
     fn owes_amid_command(&self) -> Owed {
         match &self.state {
@@ -100,24 +103,25 @@ impl Session {
         }
     }
 
-    /// How long the value at hand has waited for its memory.
+    /// How long the command at hand has waited for memory for its value.
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// It has waited for `time` more.
+    /// Adds `time` to [`Session::waited`], after a pause that [`Next::Wait`] asked for.
     pub fn note_waited(&mut self, time: Duration) {
         self.waited += time;
     }
 
-    /// Others wait for the memory of the value that is being received, if one is: it is refused when the rest of it has come.
+    /// Gives up the memory of the value being received, because other values wait for memory. The rest of the value is
+    /// skipped, and its command then refused.
     pub fn give_up_value(&mut self) {
         if let State::Receive(Some(reservation)) = &mut self.state {
             reservation.give_up();
         }
     }
 
-    /// Skips input that means nothing, and answers at its end.
+    /// Skips the rest of a refused value, and answers at its end.
     pub(super) fn skip_body(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let State::DiscardBody { left, then } = &mut self.state else { return Step::Done };
         let skipped = (*left).min(feed.rest().len() as u64);
@@ -136,9 +140,9 @@ impl Session {
         Step::Done
     }
 
-    /// Fills the reservation from the input; what to do next if that does not complete the value.
+    /// Fills the reservation from the input. `None` if the value is complete, otherwise what to do next.
     ///
-    /// It ends: each round takes input, or finds room for more.
+    /// The loop ends: each round takes input, or finds room for more.
     pub(super) fn receive_body(&mut self, feed: &mut InputBatch<'_, '_>) -> Option<Step> {
         let State::Receive(reservation) = &mut self.state else { return None };
         let Some(filling) = reservation else { return Some(Step::Stop(Next::Receive)) };
@@ -162,7 +166,7 @@ impl Session {
         }
     }
 
-    /// Ends a command whose value has been received; or keeps the value for when it is tried again.
+    /// Ends a command whose value has been received; if it must be tried again, puts the reservation back.
     pub(super) fn received(&mut self, done: Result<(), Retry>, data: Data<'_>) -> Result<Step, Retry> {
         if done.is_err()
             && let Data::Reservation(reservation) = data
@@ -174,7 +178,7 @@ impl Session {
         done.map(|()| Step::Done)
     }
 
-    /// The reservation of the value being received, for the kernel to write into.
+    /// Takes the reservation of the value being received out of the session, for the kernel to write into.
     pub fn lend_reservation(&mut self) -> Option<Reservation> {
         match &mut self.state {
             State::Receive(reservation) => reservation.take(),

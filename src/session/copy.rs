@@ -1,7 +1,7 @@
-//! The session through which a copy of another server (`--copy-from`) stores its items, and what the replies to it
-//! mean.
+//! Makes the session through which a copy of another server (`--copy-from`) stores its items, and reads the replies to it.
 //!
-//! It only makes the session: it imports `state`, and no module of commands.
+//! The session belongs to a connection of ring 0 like any other; its client is the thread of `server::copy`. Imports
+//! `state`, and no module of commands.
 
 use super::state::{Session, State};
 use crate::config::Protocol;
@@ -22,7 +22,7 @@ pub enum Copied {
 }
 
 impl Copied {
-    /// What the reply to its `ms` says.
+    /// Parses the reply to the item's `ms`; `None` for a line that no session sends there.
     pub fn of_reply(line: &[u8]) -> Option<Self> {
         let without_end = |reply: &'static [u8]| reply.trim_ascii_end();
         Some(match line {
@@ -36,8 +36,8 @@ impl Copied {
 }
 
 impl Session {
-    /// A session of meta commands that needs no login. It stores only what no client has written: see
-    /// [`crate::store::Store::begin_copy`].
+    /// A session in the text protocol that needs no login. It stores an item only if no client has written its key
+    /// meanwhile: see [`crate::store::Store::begin_copy`].
     pub fn for_copy(engine: &Engine, id: u32) -> Self {
         let session = Self::new(engine, id, Protocol::Ascii);
         Self { is_special: true, is_copy: true, state: State::Command, authenticated: true, ..session }

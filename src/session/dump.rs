@@ -1,6 +1,7 @@
-//! Dumps of all items, in slices: `lru_crawler metadump` and `mgdump`, `stats cachedump`, `stats sizes`.
+//! Dumps of all items, one slice at a time: `lru_crawler metadump` and `mgdump`, `stats cachedump`, `stats sizes`.
 //!
-//! Knows items and output, and no session: `slices` has one staged. Imports no other module of the session.
+//! A [`Dump`] is the progress of one session's dump, kept in its `State::Dump`. It knows items and output, and no session:
+//! `slices` calls it once per slice. Imports no other module of the session.
 
 use crate::engine::{ClassSet, Executor};
 use crate::escape;
@@ -22,21 +23,22 @@ pub(super) struct Dump {
     pub(super) form: Form,
 }
 
-/// The output of a dump.
+/// What a dump writes for each item.
 #[derive(Debug)]
 pub(super) enum Form {
     /// A line with all metadata of each item.
     Everything,
-    /// Each key as an mg.
+    /// The key as an `mg` command.
     Keys,
-    /// Key, length and expiry of at most this many items, in at most this many bytes.
+    /// Key, value length and expiry of at most `items_left` more items, in at most `bytes_left` more bytes.
     Cachedump { items_left: u64, bytes_left: usize },
-    /// Number of items by size; as packets in the binary protocol.
+    /// Nothing: items are counted by size. The counts are sent afterwards, as packets if there is an [`Echo`] (binary
+    /// protocol).
     Sizes(BTreeMap<u64, u64>, Option<Echo>),
 }
 
 impl Form {
-    /// The sizes of all items, before counting.
+    /// A form that counts all items by size, from zero.
     pub(super) fn sizes(packets: Option<Echo>) -> Self {
         Self::Sizes(BTreeMap::new(), packets)
     }
@@ -96,6 +98,7 @@ impl Dump {
     }
 }
 
+/// Appends a metadump line but for the place of the value and the line end.
 fn push_everything(
     out: &mut Vec<u8>,
     item: &Item<'_>,
@@ -115,7 +118,7 @@ fn push_everything(
     );
 }
 
-/// Ends the line, with the page of a value on flash and where in it it is.
+/// Ends a metadump line; for a value on flash, first its page and its offset in the page.
 fn push_place(out: &mut Vec<u8>, item: &Item<'_>, flash: Option<&Flash>) {
     if let (Some(place), Some(flash)) = (item.place(), flash) {
         let (page, offset) = flash.page_of(place);

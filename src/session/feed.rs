@@ -1,6 +1,8 @@
-//! A session at work: runs the commands at the front of the input, and goes on with what the last call has left.
+//! [`Session::feed`]: runs the commands at the front of the input, and goes on with what the last call has left. Called by
+//! the connection (`server::conn`) each time input arrives or the session has asked to be resumed.
 //!
-//! The top of what a connection needs: it may import every module of the session but those that make sessions, `copy` and `udp`.
+//! The top of what a connection needs: it may import every module of the session but those that make sessions, `copy` and
+//! `udp`.
 
 use super::progress::{Next, Progress};
 use super::state::{Dialect, InputBatch, Session, State, Step};
@@ -43,7 +45,7 @@ impl Session {
         let mut timing = None;
         let next = loop {
             if feed.rest().is_empty() && matches!(self.state, State::Command) {
-                // What nearly every feed ends with, told from nothing but the length.
+                // How nearly every feed ends; seen without looking at the input's bytes.
                 self.searched = 0;
                 break Next::Read;
             }
@@ -74,7 +76,7 @@ impl Session {
         Progress { consumed: feed.at, next }
     }
 
-    /// Tells the executor what is special about this feed.
+    /// Prepares a feed for what `is_special` announces: tells the executor what to refuse, and whose commands these are.
     #[cold]
     fn prepare(&mut self, feed: &mut InputBatch<'_, '_>) {
         if self.refuses_stalls {
@@ -88,13 +90,13 @@ impl Session {
         self.is_special = self.is_copy || self.refuses_stalls;
         feed.loads = std::mem::take(&mut self.loads);
         if feed.loads >= LOADS_MAX {
-            // Only this command: those that follow may have values read again.
+            // Only the first command is refused: those that follow may have values read again.
             feed.executor.refuse_loads();
             feed.budget = 1;
         }
     }
 
-    /// Goes on with the value that has been staged in part; what to do next if that is not its end.
+    /// Stages more of the value that was staged in part; `None` at its end, otherwise what to do next.
     #[cold]
     fn stage_part(&mut self, feed: &mut InputBatch<'_, '_>) -> Option<Next> {
         let mut part = self.part.take()?;
@@ -154,7 +156,7 @@ impl Session {
         })
     }
 
-    /// The command at hand lacks a value that is on flash.
+    /// Notes that the command at hand needs a value that is on flash.
     #[cold]
     fn note_wanted(&mut self, feed: &mut InputBatch<'_, '_>) {
         let is_first = feed.at == 0;
@@ -163,24 +165,24 @@ impl Session {
         self.wanted = feed.executor.take_wanted().map(Box::new);
     }
 
-    /// The value that is to be read after [`Next::Load`].
+    /// Takes the value to read from flash after [`Next::Load`].
     pub fn take_wanted(&mut self) -> Option<Box<Wanted>> {
         self.wanted.take()
     }
 
-    /// The next feed refuses what would have to wait for other rings ([`Next::Stall`]).
+    /// Makes the next feed refuse commands that would have to wait for other rings ([`Next::Stall`]).
     pub fn refuse_stalls(&mut self) {
         (self.is_special, self.refuses_stalls) = (true, true);
     }
 
-    /// Watchers: has `wake` called when log lines are pending.
+    /// For watchers: has `wake` called when log lines are pending.
     pub fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
         if let State::Watch(watching) = &self.state {
             watching.wake_with(wake);
         }
     }
 
-    /// Watchers: stages pending log lines.
+    /// For watchers: stages the pending log lines.
     pub fn pump(&mut self, engine: &mut Engine, out: &mut Output) {
         if let State::Watch(watching) = &self.state {
             watching.take(engine.shared(), out);

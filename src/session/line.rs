@@ -1,17 +1,18 @@
-//! Lines of the input.
+//! Finds the next text line in the input, without searching the same bytes twice: the session remembers how far it has
+//! searched.
 //!
 //! Imports nothing of the session but its state.
 
 use super::state::{InputBatch, Session};
 
-/// A line without its end, and how long it is with it.
+/// A line without its line end, and its length in bytes with the line end.
 pub(super) struct Line<'i> {
     pub(super) text: &'i [u8],
     pub(super) bytes: usize,
 }
 
 impl Session {
-    /// The next line, if it is all there.
+    /// The next line of the input, if its end has come; else remembers that there is none yet.
     #[inline]
     pub(super) fn line<'i>(&mut self, feed: &InputBatch<'i, '_>) -> Option<Line<'i>> {
         let rest = feed.rest();

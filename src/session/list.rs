@@ -1,6 +1,7 @@
-//! Long lists, in slices: prefixes, connections, sizes, pages on flash.
+//! Lists that may be long, one slice at a time: key prefixes, connections, item sizes, pages on flash.
 //!
-//! Knows what is listed and output, and no session: `slices` has one staged. Imports no other module of the session.
+//! A [`List`] is the progress of one session's list, kept in its `State::List`. It knows what is listed and the output, and
+//! no session: `slices` calls it once per slice. Imports no other module of the session.
 
 use crate::engine::prefixes::PrefixCounts;
 use crate::engine::{Executor, Shared};
@@ -15,15 +16,17 @@ pub(super) const SLICE: usize = 64;
 /// A list in progress.
 #[derive(Debug)]
 pub(super) enum List {
-    /// The prefixes after this one.
+    /// `stats detail dump`: the prefixes after this one, or from the first.
     Prefixes(Option<Box<[u8]>>),
-    /// The same as one value of a packet, which ends at a bound because its length stands in front: the lines so far.
+    /// The same in the binary protocol, as one value of a packet: the last prefix, and the lines so far. They are collected,
+    /// and bounded, because the packet's length stands in front of them.
     PrefixPacket(Echo, Option<Box<[u8]>>, Vec<u8>),
-    /// The connections from this number on.
+    /// `stats conns`: the connections from this number on.
     Connections(u32),
-    /// The pages of the flash tier from this number on.
+    /// `stats extstore`: the pages of the flash tier from this number on.
     Pages(u64),
-    /// Number of items by size; as packets in the binary protocol.
+    /// `stats sizes`: the sizes not sent yet with their numbers of items; as packets if there is an [`Echo`] (binary
+    /// protocol).
     Sizes(BTreeMap<u64, u64>, Option<Echo>),
 }
 

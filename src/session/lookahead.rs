@@ -1,4 +1,5 @@
-//! Lookahead: prefetches what the next commands in the input will access.
+//! Lookahead: prefetches the index entries and items that the next commands in the input will access. It stages and changes
+//! nothing.
 //!
 //! A lookup misses the CPU caches three or four times in sequence, which takes longer than all the rest of a small command.
 //! In a pipeline the misses can overlap, because all keys are known when the first command runs. Parsing the keys twice
@@ -30,9 +31,10 @@ impl Session {
     }
 }
 
+/// Returns the key of the command at the start of the input, and the command's length in bytes.
 type Peek = fn(&[u8]) -> Option<(&[u8], usize)>;
 
-/// Parses the commands after the one with `key`, which is `bytes` long.
+/// Prefetches for the command with `key`, which is `bytes` long, and for those after it, up to [`BATCH`].
 fn look_further<'f>(feed: &mut InputBatch<'f, '_>, key: &'f [u8], bytes: usize, peek: Peek) {
     let rest = feed.rest();
     let mut keys = [key; BATCH];

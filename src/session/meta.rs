@@ -1,4 +1,5 @@
-//! The meta commands on a connection.
+//! The meta commands on a session: runs them, and stages their replies. Methods of [`Session`] and functions over one
+//! [`InputBatch`].
 //!
 //! Run by `text`, which reads their lines; may import `body`, `line`, `staging` and the state.
 
@@ -61,6 +62,7 @@ impl Session {
         Ok(Step::Done)
     }
 
+    /// Stages the reply to `me`.
     fn meta_debug(&self, feed: &mut InputBatch<'_, '_>, key: &[u8]) {
         let (now, shared) = (feed.executor.now(), feed.executor.shared());
         let Some((item, class)) = feed.executor.inspect(key) else { return self.push_line(feed, reply::EN) };
@@ -79,6 +81,7 @@ impl Session {
         out.extend_from_slice(LINE_END);
     }
 
+    /// Runs an `ms` once its value has come; receives or skips the value until then.
     fn meta_set(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -114,7 +117,7 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// The value of the ms on `line`, which has no line end, has come.
+    /// Runs the `ms` on `line` (without its line end), whose value has been received.
     pub(super) fn meta_received(
         &self,
         feed: &mut InputBatch<'_, '_>,
@@ -128,6 +131,7 @@ impl Session {
         self.meta_store(feed, &store, &request, (meta.value_bytes, data, end))
     }
 
+    /// Stores a complete value, and stages the reply. `end` are the two bytes after the value.
     fn meta_store(
         &self,
         feed: &mut InputBatch<'_, '_>,
@@ -168,6 +172,7 @@ impl Session {
         Ok(())
     }
 
+    /// Runs an `ma`.
     fn meta_count(
         &self,
         feed: &mut InputBatch<'_, '_>,
@@ -194,7 +199,7 @@ impl Session {
     }
 }
 
-/// Answers with the number that was stored.
+/// Stages the reply to an `ma` that has stored a number.
 fn push_counted(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>, counted: ArithResult) {
     let ArithResult::Number { number, cas, created, ttl } = counted else { return };
     let mut ttl_now = if created { None } else { ttl };
@@ -226,6 +231,7 @@ fn push_counted(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>
     }
 }
 
+/// Runs an `mg`.
 fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
     let fetch = MetaGet {
         key,
@@ -270,7 +276,8 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
     Ok(())
 }
 
-/// Stages the end of a reply that begins at `from`, whose value is on flash. If it cannot be read it is a miss.
+/// Ends the reply of an `mg` whose value is on flash, with a hole for the value; `from` is where the reply begins. If the
+/// value cannot be read, the reply becomes a miss.
 #[cold]
 fn push_stub(out: &mut Output, request: &Request<'_>, key: &[u8], (stub, from): (Stub, usize)) {
     let mut on_miss = Vec::new();
@@ -282,7 +289,7 @@ fn push_stub(out: &mut Output, request: &Request<'_>, key: &[u8], (stub, from): 
     out.push_hole(key, stub, from, at, on_miss);
 }
 
-/// The expiries that `T` and `N` set, and the time.
+/// The expiries that the flags `T` and `N` ask for, and the time.
 #[derive(Clone, Copy)]
 struct Expiries {
     touched: Option<Timestamp>,
@@ -331,6 +338,7 @@ fn push_flags(
     out.extend_from_slice(LINE_END);
 }
 
+/// Runs an `md`.
 fn meta_delete(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
     let discard = MetaDelete {
         key,
@@ -351,19 +359,19 @@ fn meta_delete(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>)
     Ok(())
 }
 
-/// Stages a code with the opaque and the key.
+/// Stages a reply that is only a code, with the opaque and the key if the request asks for them.
 fn code_line(feed: &mut InputBatch<'_, '_>, code: [u8; 2], request: &Request<'_>, key: &[u8]) {
     push_code_line(&mut feed.out.staged, code, request, key);
 }
 
-/// Appends a code with the opaque and the key.
+/// Appends a reply that is only a code, with the opaque and the key if the request asks for them.
 fn push_code_line(out: &mut Vec<u8>, code: [u8; 2], request: &Request<'_>, key: &[u8]) {
     out.extend_from_slice(&code);
     meta::push_opaque_and_key(out, request, key);
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends `HD`, or `VA` and the length of the value that follows the line.
+/// Appends the start of a hit's first line: `VA` and the value's length if `value`, else `HD`.
 fn push_head(out: &mut Vec<u8>, value: bool, value_bytes: usize) {
     if value {
         out.extend_from_slice(b"VA ");

@@ -1,4 +1,9 @@
-//! One connection without I/O: bytes in, bytes out.
+//! One connection's protocol state without I/O: received bytes in, reply bytes out.
+//!
+//! A session belongs to one connection (`server::conn`), to one datagram ([`udp`]), or to the copy of another server
+//! (`copy`). Only the thread of that owner's ring touches it, so it has no locks. All its fields are in `state`; the other
+//! modules add methods to [`Session`]. For each call of `feed` the ring lends its [`Engine`](crate::engine::Engine); what
+//! rings share is reached through it: the store, and [`Shared`](crate::engine::Shared).
 //!
 //! [`Session::feed`] runs every complete command at the front of its input and stages the replies. An incomplete
 //! command is left in the input, to be fed again when more has arrived, except for two kinds of value:

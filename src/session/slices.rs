@@ -1,6 +1,7 @@
-//! Dumps and lists on a connection: one slice a step, until the end, and nothing else meanwhile.
+//! Runs dumps and lists on a session: one slice per step, until the end; no other command runs on the connection meanwhile.
 //!
-//! What is staged is the business of `dump` and `list`. Imports those, the state, and `staging`.
+//! The progress is in the session's `State::Dump` or `State::List`; what a slice holds is the business of `dump` and `list`.
+//! Imports those, the state, and `staging`.
 
 use super::dump::{Dump, Form};
 use super::list::{List, SLICE};

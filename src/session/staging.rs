@@ -1,4 +1,5 @@
-//! How replies are staged, in all protocols: lines, error packets, and what is shown of an item that was touched.
+//! How replies are staged, in all protocols: lines, error packets, and what is shown of an item that was touched. Methods of
+//! the session, and functions over an [`InputBatch`], which borrows the connection's output.
 //!
 //! Imports nothing of the session but its state.
 
@@ -28,6 +29,7 @@ impl Session {
         }
     }
 
+    /// Logs a reply line (-vv).
     pub(super) fn trace_reply(&self, line: &[u8]) {
         tracing::debug!(target: "wire", ">{} {}", self.id, escape::for_log(line.trim_ascii_end()));
     }
@@ -38,7 +40,7 @@ pub(super) fn deferred_reply(line: &'static [u8], replies: Replies) -> DeferredR
     if replies.quiet() { DeferredReply::Nothing } else { DeferredReply::Line(line) }
 }
 
-/// The line for a store that failed for want of room.
+/// The error line for a value that is too large or finds no memory.
 pub(super) fn refusal(why: Stored) -> &'static [u8] {
     if why == Stored::TooLarge { reply::TOO_LARGE } else { reply::NO_MEMORY_STORING }
 }
@@ -48,7 +50,7 @@ pub(super) fn refuse_packet(feed: &mut InputBatch<'_, '_>, echo: Echo, status: S
     binary::push_reply(&mut feed.out.staged, echo, status, status.text(), 0);
 }
 
-/// Touches an item and stages it; nothing is staged unless it was touched.
+/// Touches an item and stages its reply with `stage`; what was staged is dropped again unless the item was touched.
 pub(super) fn touch_and_stage(
     feed: &mut InputBatch<'_, '_>,
     key: &[u8],

@@ -1,7 +1,8 @@
-//! The state of a connection, which the commands work on, and one call of [`Session::feed`] as they see it.
+//! The fields of a session, which all commands work on, and one call of [`Session::feed`] as they see it.
 //!
-//! Owns [`Session`], [`State`], [`InputBatch`] and [`Step`]. May import what a state is made of (`dump`, `list`, `watching`,
-//! `progress`), and no command.
+//! Owns [`Session`], [`State`], [`InputBatch`] and [`Step`]. A `Session` lives as long as its connection; an `InputBatch`
+//! lives for one call of `feed`. Both are touched only by the ring that serves the connection. May import what a state is
+//! made of (`dump`, `list`, `watching`, `progress`), and no command.
 
 use super::dump::Dump;
 use super::list::List;
@@ -23,27 +24,28 @@ pub(super) enum Dialect {
     Binary,
 }
 
-/// What the next bytes are.
+/// What the next bytes of the input are.
 #[derive(Debug, Default)]
 pub(super) enum State {
     /// A command.
     #[default]
     Command,
-    /// The rest of a get's line.
+    /// More keys of a get whose line is being answered in pieces.
     Keys(Keys),
-    /// Bytes that mean nothing, then an answer.
+    /// The rest of a refused value: `left` bytes to skip, then the answer to send.
     DiscardBody { left: u64, then: DeferredReply },
-    /// The rest of a value whose command is in `Session::head`. None while the reservation is lent.
+    /// The rest of a value that is received into item memory; its command is in `Session::head`. `None` while the
+    /// reservation is lent.
     Receive(Option<Reservation>),
-    /// Nothing, until all items have been walked.
+    /// Left unread until the dump has walked all items.
     Dump(Box<Dump>),
-    /// Nothing, until a list has been staged.
+    /// Left unread until the list has been staged.
     List(Box<List>),
-    /// Nothing, ever: the connection is a watcher.
+    /// Discarded: the connection is a watcher.
     Watch(Watching),
-    /// A user and a password, in the text protocol.
+    /// The line of a login in the text protocol (-Y): `set <any> <any> <any> <bytes>`.
     Login,
-    /// They are on the way: this many bytes.
+    /// User and password of the login, this many bytes.
     Token(usize),
 }
 
@@ -52,11 +54,11 @@ pub(super) enum State {
 pub(super) struct Keys {
     pub(super) with_cas: bool,
     pub(super) touch: Option<Exptime>,
-    /// A key was bad: the rest of the line is skipped.
+    /// A key was too long, or memory was short: the rest of the line is skipped.
     pub(super) bad: bool,
 }
 
-/// An answer that has to wait for the end of the value it refuses.
+/// The answer to a refused value, sent when the value has been skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeferredReply {
     Nothing,
@@ -64,7 +66,7 @@ pub(super) enum DeferredReply {
     Packet(Echo, Status),
 }
 
-/// One connection.
+/// The protocol state of one connection.
 #[derive(Debug)]
 pub struct Session {
     pub(super) id: u32,
@@ -72,29 +74,30 @@ pub struct Session {
     pub(super) state: State,
     /// Bytes at the front of the unconsumed input that are known to hold no line end.
     pub(super) searched: usize,
-    /// The command line or packet head of the value being received.
+    /// The command line (text) or packet head (binary) of the value being received.
     pub(super) head: Vec<u8>,
-    /// How long the value at hand has waited for its memory.
+    /// How long the command at hand has waited for memory for its value.
     pub(super) waited: Duration,
-    /// The value that has been staged in part.
+    /// A large value of which the front has been staged; the rest goes out before anything else.
     pub(super) part: Option<Box<Part>>,
-    /// The next feed has something to be prepared for: it refuses stalls, it is the copy's, or a value has been read for it.
+    /// The next feed has to be prepared for (`Session::prepare`): it refuses stalls, it is the copy's, or a value has been
+    /// read for it.
     pub(super) is_special: bool,
-    /// The next feed refuses what must wait for other rings.
+    /// The next feed refuses commands that would have to wait for other rings.
     pub(super) refuses_stalls: bool,
     /// Whether commands and replies are logged (-vv).
     pub(super) verbose: bool,
-    /// Whether binary commands are served.
+    /// Whether commands of the binary protocol are served: always true without -S.
     pub(super) authenticated: bool,
-    /// For a datagram, which no further input follows: items that its dumps may still visit. None on a connection.
+    /// For a session of a datagram: how many items its dumps may still examine. `None` for a connection.
     pub(super) datagram: Option<u32>,
-    /// What the last feed left unused is a command whose value has not all come.
+    /// The input that the last feed left unused is a command whose value has not all come.
     pub(super) lacks_value: bool,
-    /// The client is the server's own copy of another.
+    /// The client is the server itself, which copies the items of another server (--copy-from).
     pub(super) is_copy: bool,
-    /// Values that the command at the front of the input has had read from flash.
+    /// How many times a value has been read from flash for the command at the front of the input.
     pub(super) loads: u8,
-    /// The one it lacks now.
+    /// The value on flash that this command needs in memory next.
     pub(super) wanted: Option<Box<Wanted>>,
 }
 
@@ -104,11 +107,11 @@ pub(super) struct InputBatch<'f, 'e> {
     pub(super) input: &'f [u8],
     /// Bytes of `input` used up.
     pub(super) at: usize,
-    /// The keys of the commands before this place have been announced to the store.
+    /// Lookahead has already prefetched the keys of the commands before this offset of `input`.
     pub(super) looked: usize,
     /// Commands that may still run before other connections have their turn.
     pub(super) budget: u32,
-    /// Values that the first command has had read from flash.
+    /// [`Session::loads`] when the feed began: reads from flash for the first command of `input`.
     pub(super) loads: u8,
     pub(super) out: &'f mut Output,
 }
@@ -119,13 +122,14 @@ impl<'f> InputBatch<'f, '_> {
     }
 }
 
-/// What became of a command. A command that fails with [`Retry`](crate::store::Retry) has changed nothing, and runs again from its front.
+/// Result of one step of a session, usually one command. A command that fails with [`Retry`](crate::store::Retry) has
+/// changed nothing, and runs again from its front.
 pub(super) enum Step {
     /// Done, go on.
     Done,
-    /// More input is needed before anything can be done.
+    /// More input is needed; the feed ends with `Next::Read`.
     Need,
-    /// Stop here.
+    /// The feed ends with this.
     Stop(Next),
 }
 

@@ -1,4 +1,5 @@
-//! `stats` and its subcommands, in both protocols.
+//! `stats` and its subcommands, in both protocols: chooses the list, and writes it as lines or packets. The figures come
+//! from `engine::Report`, which reads the counters of all rings.
 //!
 //! Run by `admin` and `binary`; may import `slices`, `dump`, `list`, `staging` and the state.
 
@@ -15,7 +16,7 @@ use crate::proto::text::{Words, reply};
 pub(super) const CLASS_MAX: u64 = 63;
 
 impl Session {
-    /// `stats …`.
+    /// Runs `stats` in the text protocol; `words` are its arguments.
     pub(super) fn stats(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) -> Step {
         let Some(word) = words.next() else { return self.list(feed, Report::stats) };
         // memcached compares only the length of the word, in this order.
@@ -54,6 +55,7 @@ impl Session {
         Step::Done
     }
 
+    /// Stages a whole list, and END.
     fn list<'e>(&self, feed: &mut InputBatch<'_, 'e>, list: Sheet<'e>) -> Step {
         let out = &mut feed.out.staged;
         list(&feed.executor.report(), &mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
@@ -61,6 +63,7 @@ impl Session {
         Step::Done
     }
 
+    /// Runs `stats detail on`, `off` or `dump`.
     fn detail(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) {
         let shared = feed.executor.shared();
         if !shared.config.dump_enabled {
@@ -75,6 +78,7 @@ impl Session {
         self.push_line(feed, reply::OK);
     }
 
+    /// Starts `stats cachedump <class> <limit>`.
     fn cachedump(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) {
         if !feed.executor.shared().config.dump_enabled {
             return self.push_line(feed, reply::CACHEDUMP_NOT_ALLOWED);
@@ -94,7 +98,7 @@ impl Session {
         }
     }
 
-    /// The binary stat command.
+    /// Runs the stat command of the binary protocol; `key` names the list.
     pub(super) fn packet_stat(feed: &mut InputBatch<'_, '_>, echo: Echo, key: &[u8]) {
         let dump_enabled = feed.executor.shared().config.dump_enabled;
         match key {
@@ -122,7 +126,7 @@ impl Session {
     }
 }
 
-/// A list of names and values.
+/// A function of [`Report`] that writes one list of names and values.
 type Sheet<'e> = fn(&Report<'e>, &mut Sink<'_>);
 
 /// The list that both protocols return for `name`.

@@ -1,4 +1,4 @@
-//! Timing of requests in sampled inputs. See `engine::latency`.
+//! Times requests in sampled inputs and records the times in the ring's histograms (`engine::latency`).
 //!
 //! The cost for every request is two branches: timed and untimed requests run the same code, because a second copy would
 //! keep the compiler from inlining the first.
@@ -11,11 +11,11 @@ use crate::engine::latency::Kind;
 use crate::proto::binary::{self, Parsed};
 use crate::proto::text::{self, Verb};
 
-/// A step that is being timed.
+/// A step that is being timed; lives until the step ends.
 #[derive(Clone, Copy)]
 pub(super) struct Timing {
     kind: Kind,
-    /// The budget before it.
+    /// The command budget before the step.
     budget: u32,
     watch: Stopwatch,
 }

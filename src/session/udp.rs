@@ -1,4 +1,6 @@
-//! A client of datagrams: each is a conversation of its own, whose replies are datagrams again.
+//! A client over UDP: each datagram is served by a session of its own, and the replies are cut into datagrams.
+//!
+//! An [`Exchange`] is one datagram being served. It belongs to a task of the ring whose socket received it (`server::udp`).
 //!
 //! The sender of a datagram may forge its address and needs no reply, so the cost of a datagram is bounded by its
 //! length: values are counted and never copied before their reply is cut, dumps look at a bounded number of items, and
@@ -15,17 +17,17 @@ use crate::output::{Cursor, Hole, Output, Receiver};
 use crate::proto::udp::{self, Gap, Messages, PART_BYTES_MAX};
 use crate::store::Wanted;
 
-/// Datagrams, one behind the other.
+/// Datagrams to send, one behind the other in one buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Datagrams {
-    /// Their bytes.
+    /// The bytes of all datagrams.
     pub bytes: Vec<u8>,
-    /// Where each ends.
+    /// The offset in `bytes` at which each datagram ends.
     pub ends: Vec<usize>,
 }
 
 impl Datagrams {
-    /// Forgets them.
+    /// Removes all datagrams; keeps the buffers.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
@@ -35,15 +37,15 @@ impl Datagrams {
 /// What is to be done after a step of an [`Exchange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// The next step.
+    /// Call [`Exchange::step`] again.
     Go,
-    /// The next step, after [`Next::Load`].
+    /// Read the value of [`Exchange::take_wanted`], as after [`Next::Load`], then call [`Exchange::step`] again.
     Load,
-    /// The replies are complete but for [`Exchange::take_holes`].
+    /// The replies are complete but for values on flash: fill [`Exchange::take_holes`], then cut and send.
     Send,
 }
 
-/// A request and its replies: run with [`Exchange::step`], filled with [`Exchange::fill`], then cut with [`Exchange::cut`].
+/// A datagram being served: run with [`Exchange::step`], filled with [`Exchange::fill`], then cut with [`Exchange::cut`].
 #[derive(Debug)]
 pub struct Exchange {
     request: u16,
@@ -53,20 +55,21 @@ pub struct Exchange {
     replies: Output,
     /// The largest value in `replies`, bytes.
     largest_value: usize,
-    /// The client has said quit and nothing else.
+    /// The datagram is a `quit` that has no reply; it is answered with an empty datagram.
     is_goodbye: bool,
     gaps: Vec<Gap>,
     messages: Messages,
-    /// How much of `replies` has been cut.
+    /// How far [`Exchange::cut`] has come in `replies`.
     cut: Cursor,
-    /// Of the message that is being cut: bytes left, the number of its next datagram, and how many it takes.
+    /// Of the message being cut: bytes left, the number of its next datagram, and how many datagrams it takes.
     left: usize,
     sequence: u16,
     total: u16,
 }
 
 impl Session {
-    /// The session of one datagram, which speaks what it begins with whatever `-B` says; `id` is the number of its socket.
+    /// Makes the session of one datagram. It detects the protocol from the first byte, whatever `-B` says; `id` is the
+    /// number of its socket.
     fn for_datagram(engine: &Engine, id: u32) -> Self {
         let datagram = Some(DATAGRAM_DUMP_ITEMS_MAX);
         Self { datagram, is_special: true, refuses_stalls: true, ..Self::new(engine, id, Protocol::Auto) }
@@ -93,9 +96,9 @@ impl Exchange {
         })
     }
 
-    /// Runs some of the commands in `datagram`, which is the one it began with.
+    /// Runs some of the commands in `datagram`, which must be the one given to [`Exchange::new`].
     ///
-    /// What is unfinished at its end is passed over in silence. Watching needs a connection: it is ended.
+    /// An unfinished command at its end is ignored. Watching needs a connection: a `watch` ends the exchange.
     pub fn step(&mut self, engine: &mut Engine, datagram: &[u8]) -> Then {
         let mut out = Output::for_receiver(Receiver::Datagrams);
         let progress = self.session.feed(engine, &datagram[self.at..], &mut out);
@@ -117,32 +120,33 @@ impl Exchange {
         Then::Send
     }
 
+    /// Notes where values belong that are not copied into the replies.
     fn note_gaps(&mut self) {
         self.gaps = self.replies.values().map(|(at, bytes)| Gap { at, bytes }).collect();
     }
 
-    /// The value that is to be read after [`Then::Load`].
+    /// Takes the value to read from flash after [`Then::Load`].
     pub fn take_wanted(&mut self) -> Option<Box<Wanted>> {
         self.session.take_wanted()
     }
 
-    /// True if the replies lack values.
+    /// True if the replies still need values from flash.
     pub fn has_holes(&self) -> bool {
         self.replies.has_holes()
     }
 
-    /// Takes the values that the replies lack: see [`Output::take_holes`].
+    /// Takes the holes of the replies, to be filled: see [`Output::take_holes`].
     pub fn take_holes(&mut self) -> Vec<Hole> {
         self.replies.take_holes()
     }
 
-    /// Gives them back.
+    /// Gives the holes back, with the values that could be read.
     pub fn fill(&mut self, holes: Vec<Hole>) {
         self.replies.fill(holes);
         self.note_gaps();
     }
 
-    /// Appends the next replies to `answers`, until there are `count` datagrams in it or none is left.
+    /// Appends datagrams of the replies to `answers`, until it holds `count` of them or none is left.
     pub fn cut(&mut self, answers: &mut Datagrams, count: usize) {
         while answers.ends.len() < count && (self.left > 0 || self.next_message()) {
             let part_bytes = self.left.min(PART_BYTES_MAX);
@@ -158,7 +162,7 @@ impl Exchange {
         }
     }
 
-    /// Goes on to the next message, past those of which the datagrams cannot be counted; false if there is none.
+    /// Begins the next message; skips messages too long for the frame's count of datagrams. False if there is none.
     fn next_message(&mut self) -> bool {
         while let Some(bytes) = self.messages.next_bytes(&self.replies.staged, &self.gaps) {
             if let Some(total) = udp::datagrams(bytes) {

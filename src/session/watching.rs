@@ -1,4 +1,5 @@
-//! A connection's place among the watchers.
+//! A session's registration as a watcher (`watch`), with the watchers' registry in `engine::watch`. The registration belongs
+//! to one session; the registry is shared by all rings and has a lock of its own.
 //!
 //! Imports no other module of the session.
 
@@ -7,7 +8,7 @@ use crate::engine::watch::WatcherId;
 use crate::output::Output;
 use std::sync::Arc;
 
-/// A connection's registration as a watcher, removed when the connection closes.
+/// A session's registration as a watcher; dropping it, when the connection closes, removes the watcher.
 #[derive(Debug)]
 pub(super) struct Watching {
     shared: Arc<Shared>,
@@ -21,7 +22,7 @@ impl Watching {
         Some(Self { shared: Arc::clone(shared), id })
     }
 
-    /// Has `wake` called when log lines are pending.
+    /// Calls `wake` whenever the first log line is added to the watcher's empty buffer.
     pub(super) fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
         self.shared.watch.wake_with(self.id, wake);
     }

@@ -1,4 +1,4 @@
-//! Administration. Source: protocol.txt, and memcached 1.6.45 itself.
+//! Tests of administration: `stats`, dumps, watching, settings. Source: protocol.txt, and memcached 1.6.45 itself.
 
 use super::{Values, check, check_values, check_with};
 use crate::clock::Timestamp;

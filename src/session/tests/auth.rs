@@ -1,4 +1,4 @@
-//! Logging in.
+//! Tests of logins, in the text protocol (-Y) and by SASL (-S).
 
 use crate::auth::Users;
 use crate::config::{Config, Protocol};
@@ -35,8 +35,8 @@ fn text_logs_in_with_a_set() {
     assert!(peer.is_closed());
 }
 
-/// A second blank was skipped and what stood behind a third ignored: no password with a blank let its user in, and `secret`
-/// was as good as `secret anything`.
+/// A second blank in a login was skipped and what followed a third was ignored: a user whose password has a blank could not
+/// log in, and `secret` was as good as `secret anything`.
 #[test]
 fn a_password_is_all_behind_the_first_blank() {
     let config = Config { auth_file: Some("users".into()), protocol: Protocol::Ascii, ..Config::default() };

@@ -1,4 +1,4 @@
-//! The binary protocol. Source: protocol-binary.txt, and memcached 1.6.45 itself.
+//! Tests of the binary protocol. Source: protocol-binary.txt, and memcached 1.6.45 itself.
 
 use super::{assert_same, check_with};
 use crate::config::{Config, Protocol};

@@ -1,4 +1,5 @@
-//! Values on flash that cannot be read, and how many are read for one send.
+//! Tests of values on flash: how they are answered, what happens when they cannot be read, and how many are read for one
+//! send.
 
 use super::assert_same;
 use crate::clock::Timestamp;
@@ -64,8 +65,8 @@ fn readers() -> Vec<Vec<u8>> {
     all
 }
 
-/// A value that cannot be read is answered as a key that is not there, whatever asks for it and whatever the reason; then it is
-/// not there.
+/// Whatever command asks for a value that cannot be read, and whatever the reason, it answers as for a key that is not
+/// there; then the key is not there.
 #[test]
 fn what_cannot_be_read_is_a_miss() {
     for reader in readers() {
@@ -151,7 +152,7 @@ fn what_cannot_be_read_cannot_be_changed() {
     }
 }
 
-/// What does not need the value reads nothing.
+/// A command that does not need the value reads nothing from flash.
 #[test]
 fn only_what_needs_the_value_reads_it() {
     let mut peer = tiered();
@@ -231,7 +232,7 @@ fn many_values_are_read_at_once() {
     assert!(stat(&mut peer, "get_extstore") > 100);
 }
 
-/// Those that cannot be read are left out, and the others stay where they are.
+/// Values that cannot be read are left out of a reply, and the others keep their order.
 #[test]
 fn misses_among_hits_are_left_out() {
     let mut peer = tiered();
@@ -328,7 +329,7 @@ fn what_has_been_moved_meanwhile_is_found() {
     }
 }
 
-/// A command that needs the value finds it where it is by then.
+/// A command that needs the value finds it wherever it is by then.
 #[test]
 fn a_command_finds_what_has_been_moved_meanwhile() {
     let tier = FlashOptions { files: vec![16 << 20], promotes: false, ..options() };

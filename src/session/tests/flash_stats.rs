@@ -1,4 +1,5 @@
-//! What is shown of the flash tier, and `extstore`. Nobody writes the chunks here: values are moved as long as there are some.
+//! Tests of the flash tier's statistics and of `extstore`. Nobody writes the chunks here: values are moved as long as there
+//! are chunks in memory.
 
 use super::check;
 use crate::config::{Config, Flash, FlashPath};

@@ -1,4 +1,4 @@
-//! The meta protocol. Source: protocol.txt, "Meta Commands", and memcached 1.6.45 itself.
+//! Tests of the meta protocol. Source: protocol.txt, "Meta Commands", and memcached 1.6.45 itself.
 
 use super::check;
 use crate::clock::Timestamp;

@@ -1,5 +1,6 @@
-//! Scripts of bytes sent and expected. Each runs line by line, whole, and byte by byte, with values in memory and on flash, and
-//! must answer the same.
+//! Tests of sessions by scripts of bytes sent and expected. Each script runs line by line, whole, and byte by byte, with
+//! values in memory and on flash, and must answer the same. Each run has a server of its own (`fuzzing::Peer`), without
+//! rings and sockets.
 
 mod admin;
 mod auth;

@@ -1,4 +1,4 @@
-//! `stats memory`, `latency` and `hotkeys`.
+//! Tests of the lists for operators: `stats memory`, `latency` and `hotkeys`.
 
 use crate::config::Config;
 use crate::fuzzing::Peer;

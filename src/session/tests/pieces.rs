@@ -1,4 +1,4 @@
-//! Random conversations: however they are cut, they are answered the same, and nothing panics.
+//! Tests by random conversations: however they are cut into pieces, they are answered the same, and nothing panics.
 
 use crate::fuzzing;
 

@@ -1,4 +1,5 @@
-//! Commands that cannot run because another ring lags: they stop in front of themselves, and run or are refused later.
+//! Tests of commands that cannot run because another ring lags: they stay unconsumed in the input, and run or are refused
+//! later.
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
@@ -143,7 +144,7 @@ fn commands_that_must_wait_stop_in_front_of_themselves() {
     }
 }
 
-/// What changes nothing waits for nobody.
+/// A command that changes nothing waits for nobody.
 #[test]
 fn commands_that_change_nothing_run() {
     let mut halves = Halves::new();

@@ -1,4 +1,4 @@
-//! The classic text protocol. Source: protocol.txt, and memcached 1.6.45 itself.
+//! Tests of the classic text protocol. Source: protocol.txt, and memcached 1.6.45 itself.
 
 use super::{check, check_with};
 use crate::clock::Timestamp;

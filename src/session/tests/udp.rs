@@ -1,4 +1,4 @@
-//! Datagrams: which are requests, and what comes back.
+//! Tests of datagrams: which are requests, and what comes back.
 
 use crate::config::Config;
 use crate::fuzzing::{self, Peer};

@@ -1,4 +1,5 @@
-//! Values that get no memory, or have to give theirs up: their commands are refused, and what follows them is understood.
+//! Tests of values that get no memory, or have to give theirs up: their commands are refused, and the commands that follow
+//! are understood.
 
 use super::assert_same;
 use crate::config::Config;
@@ -50,7 +51,7 @@ fn conversations() -> Vec<Conversation> {
     ]
 }
 
-/// Each of them sends half of its value and stops. Others needed its memory, and it was closed.
+/// Each client sends half of its value and stops. Others needed its memory, and it was closed.
 #[test]
 fn a_value_that_is_given_up_is_refused_when_it_has_come() {
     for (head, before, behind, answers) in conversations() {
@@ -76,7 +77,7 @@ fn a_value_that_is_given_up_is_refused_when_it_has_come() {
     }
 }
 
-/// Others hold all that may be held, and do not come.
+/// Other clients hold all the memory that unfinished values may hold, and send nothing more.
 #[test]
 fn a_value_that_gets_no_memory_is_refused() {
     for (head, before, behind, answers) in conversations() {

@@ -1,4 +1,6 @@
-//! Gets: of one key, several in a row, and of lines of any length, whose keys are answered as they come.
+//! Gets in the text protocol: of one key, several in a row, and lines of any length, whose keys are answered as they arrive.
+//!
+//! Methods of [`Session`]; the progress of a long line is in its `State::Keys`.
 
 use crate::command::Touched;
 use crate::engine::Hit;
@@ -35,7 +37,8 @@ impl Session {
         Ok(self.keys(feed, keys, words, line.bytes - line.text.len()))
     }
 
-    /// Answers a get of one key, and the gets of one key behind it that are in the input too.
+    /// Answers a get of one key, and the single-key gets behind it in the input, up to [`BATCH`]. `line_bytes` is the length
+    /// of the first one.
     #[inline]
     pub(super) fn gets(&mut self, feed: &mut InputBatch<'_, '_>, key: &[u8], line_bytes: usize) -> Step {
         self.searched = 0;
@@ -75,7 +78,8 @@ impl Session {
         Step::Done
     }
 
-    /// A line whose end has not come. Only a get may be longer than [`LINE_BYTES_MAX`]; its keys are answered as they come.
+    /// Handles a line whose end has not come. Only a get may be longer than [`LINE_BYTES_MAX`]; its keys are answered as
+    /// they come.
     pub(super) fn unfinished_line(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let rest = feed.rest();
         if rest.len() <= LINE_BYTES_MAX {
@@ -95,7 +99,7 @@ impl Session {
             return Step::Stop(Next::Reject);
         }
         if spaces > 0 {
-            // It may be long all the same, though a space in front makes it no command.
+            // memcached too lets such a line be long, though the leading space makes it no command.
             self.push_line(feed, reply::ERROR);
             feed.at += spaces + name.len();
             return self.text_keys(feed, Keys { with_cas, touch: None, bad: true });
@@ -104,7 +108,7 @@ impl Session {
         self.text_keys(feed, Keys { with_cas, touch: None, bad: false })
     }
 
-    /// Goes on with a get's line.
+    /// Answers the keys of a get's line that have come, and remembers to go on with the rest.
     pub(in crate::session) fn text_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys) -> Step {
         if let Some(line) = self.line(feed) {
             return self.keys(feed, keys, line.text, line.bytes - line.text.len());
@@ -112,7 +116,7 @@ impl Session {
         self.searched = 0;
         self.state = State::Keys(keys);
         let rest = feed.rest();
-        // The last word may go on; so may a line end.
+        // The last word may be incomplete; so may a line end.
         let whole = memchr::memrchr(b' ', rest).map_or(0, |space| space + 1);
         if keys.bad {
             feed.at += rest.len();
@@ -127,7 +131,7 @@ impl Session {
         }
     }
 
-    /// Answers the keys that end a line, and its end.
+    /// Answers the last keys of a line, then ends the get. `line_end_bytes` is the length of the line end.
     #[inline]
     fn keys(
         &mut self,
@@ -153,7 +157,8 @@ impl Session {
         Step::Done
     }
 
-    /// Answers `words`, the next bytes of the input, and uses them up; `Err` if it stops before their end.
+    /// Answers the keys in `words`, which are the next bytes of the input, and consumes them; `Err` if it has to stop before
+    /// their end.
     #[inline]
     fn serve_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys, words: &[u8]) -> Result<(), Step> {
         let mut words = Words::of(words);
@@ -196,7 +201,7 @@ impl Session {
         }
     }
 
-    /// Answers a key; one that is not to be touched counts as touched if it is there.
+    /// Answers one key. Without a touch, a hit returns [`Touched::Touched`] too.
     #[inline]
     fn serve_key(
         &self,
@@ -221,7 +226,7 @@ impl Session {
         Ok(touched)
     }
 
-    /// Looks up what stands in front of a bad key and drops the answers: those keys have been used, touched and counted.
+    /// Looks up the keys in front of a bad one and drops the answers: as in memcached, those keys count as used and touched.
     fn drop_hits(&self, feed: &mut InputBatch<'_, '_>, keys: Keys, words: Words<'_>) -> Result<(), Retry> {
         let mark = feed.out.mark();
         for key in words.into_iter().take_while(|key| key.len() <= KEY_BYTES_MAX) {
@@ -234,7 +239,7 @@ impl Session {
         Ok(())
     }
 
-    /// Says why a key cannot be answered, and skips the rest of the line.
+    /// Sends the error `why`, and skips the rest of the line.
     fn skip_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys, why: &'static [u8]) -> Step {
         self.push_line(feed, why);
         self.state = State::Keys(Keys { bad: true, ..keys });
@@ -258,7 +263,7 @@ fn stage_get(feed: &mut InputBatch<'_, '_>, hash: Hash, key: &[u8]) {
     feed.out.staged.extend_from_slice(reply::VALUE_END);
 }
 
-/// Stages one hit: a short value is copied, a long one sent from where it is.
+/// Stages one hit: a short value is copied, a long one is pinned and sent from item memory.
 #[inline]
 fn stage_value(out: &mut Output, item: &Item<'_>, stub: Option<Stub>, cas: Option<u64>) {
     if let Some(stub) = stub {
@@ -270,7 +275,7 @@ fn stage_value(out: &mut Output, item: &Item<'_>, stub: Option<Stub>, cas: Optio
     out.staged.extend_from_slice(LINE_END);
 }
 
-/// Stages one hit whose value is on flash. If it cannot be read the key is left out.
+/// Stages one hit whose value is on flash, with a hole for the value. If it cannot be read, the key is left out.
 #[cold]
 fn stage_stub(out: &mut Output, item: &Item<'_>, stub: Stub, cas: Option<u64>) {
     let (from, key) = (out.staged.len(), item.key());
@@ -280,6 +285,7 @@ fn stage_stub(out: &mut Output, item: &Item<'_>, stub: Stub, cas: Option<u64>) {
     out.push_hole(key, stub, from, at, Vec::new());
 }
 
+/// True if a key is too long.
 fn has_bad_key(keys: Words<'_>) -> bool {
     keys.into_iter().any(|key| key.len() > KEY_BYTES_MAX)
 }

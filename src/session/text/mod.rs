@@ -1,4 +1,4 @@
-//! The classic text commands on a connection.
+//! The classic text commands on a session, and the entry for all text lines. Methods of [`Session`].
 //!
 //! Run by `feed`; runs `meta` and `admin`, and may import those, `lookahead`, `body`, `line`, `staging` and the state.
 
@@ -41,7 +41,7 @@ impl Session {
         }
     }
 
-    /// Runs a storage command.
+    /// Runs a storage command once its value has come; receives or skips the value until then.
     fn block(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -75,7 +75,7 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// The value whose command is in `self.head` has come.
+    /// Runs the storage command in `self.head`, whose value has been received, once the line end has come too.
     pub(super) fn text_received(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         let Some(end) = feed.rest().get(..LINE_END.len()) else { return Ok(Step::Need) };
         let State::Receive(Some(reservation)) = std::mem::take(&mut self.state) else {
@@ -98,7 +98,7 @@ impl Session {
         self.received(done, data)
     }
 
-    /// Stores a value that is there, and answers. `end` is what stands where its line end must.
+    /// Stores a complete value, and answers. `end` are the two bytes after the value, where its line end must be.
     fn store(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -125,7 +125,7 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a command that is all on its line.
+    /// Runs a command that consists of its line alone.
     fn simple(&mut self, feed: &mut InputBatch<'_, '_>, command: Command<'_>) -> Result<Step, Retry> {
         match command {
             Command::Delete(key, replies) => {
@@ -181,6 +181,7 @@ impl Session {
         Ok(Step::Done)
     }
 
+    /// Runs incr or decr.
     fn count(
         &self,
         feed: &mut InputBatch<'_, '_>,
