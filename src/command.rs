@@ -1,4 +1,5 @@
-//! The vocabulary between protocols and engine: requests and their results. Independent of protocol bytes and of the store.
+//! The vocabulary between protocols and engine: requests and their results. Plain values that live for one command,
+//! independent of protocol bytes and of the store.
 
 /// An expiry time as sent by clients: 0 = never, negative = already expired, up to 30 days = relative, more = Unix time.
 ///
@@ -142,7 +143,7 @@ pub enum Deleted {
     NotFound,
     /// The cas differs.
     Exists,
-    /// No memory for the tombstone.
+    /// The log has no room, because another ring lags.
     NoMemory,
 }
 
@@ -164,7 +165,7 @@ pub enum Flushed {
     Done,
     /// The server was started with -F.
     NotAllowed,
-    /// No memory for the tombstone.
+    /// The log has no room, because another ring lags.
     NoMemory,
 }
 

@@ -1,9 +1,9 @@
-//! incr and decr, decided under the writer lock.
+//! incr and decr, decided in the store's write transaction, under the writer lock.
 //!
 //! A value of more than [`DIGITS`] bytes is padded outside the lock, and the command is then decided again. The padded
 //! value is stored only if the CAS unique shows that the item has not changed meanwhile.
 //!
-//! It extends `executor`, and may import what is below it, but no other command.
+//! It extends [`Executor`], owns no state, and may import what is below it, but no other command.
 
 use crate::clock::Timestamp;
 use crate::command::{Arith, ArithResult, Direction};
@@ -12,13 +12,13 @@ use crate::engine::observe::Found;
 use crate::number;
 use crate::store::{Data, Edit, Item, Put, Retry, Value};
 
-/// Length of [`Value::Digits`]' buffer.
+/// Length of the buffer in [`Value::Digits`].
 const DIGITS: usize = 24;
 
-/// Times a number is padded before other connections have their turn.
+/// How often a number is padded before other connections have their turn.
 const TRIES_MAX: usize = 8;
 
-/// What one look at the item came to.
+/// What one decision about the item came to.
 #[derive(Clone, Copy, Debug)]
 enum Look {
     Missing,
@@ -30,8 +30,8 @@ enum Look {
         value_bytes: usize,
         ttl: Option<u32>,
     },
-    /// The padded number is longer than [`DIGITS`]: it has to be brought along as data of this length, for the item with
-    /// this cas.
+    /// The padded number is longer than [`DIGITS`]: it has to be padded outside the lock to this length, and stored if the
+    /// item still has this cas.
     Long {
         number: u64,
         value_bytes: usize,
@@ -40,7 +40,7 @@ enum Look {
 }
 
 impl Executor<'_> {
-    /// Adds to or takes from a number.
+    /// Adds to a number, or subtracts from it.
     ///
     /// A number that is not longer than what it replaces is padded with spaces to the old length.
     ///
@@ -105,6 +105,7 @@ impl Executor<'_> {
         Err(Retry::Soon)
     }
 
+    /// Creates the item if the command asks for that; else counts a miss.
     fn count_missing(&mut self, arith: &Arith<'_>) -> Result<ArithResult, Retry> {
         let Some((initial, exptime)) = arith.create else {
             match arith.direction {
@@ -147,8 +148,8 @@ impl Executor<'_> {
     }
 }
 
-/// The number that `arith` makes of `old`, and the value that says so. `padded_for` is the cas of the item for which a value
-/// longer than [`DIGITS`] stands ready.
+/// Computes the number that `arith` makes of `old`, and the value to store. `padded_for` is the cas of the item for which a
+/// padded value longer than [`DIGITS`] has been prepared, or 0.
 ///
 /// # Errors
 /// Why there is none.
@@ -173,12 +174,13 @@ fn next_value(old: &Item<'_>, arith: &Arith<'_>, padded_for: u64) -> Result<(u64
     }
 }
 
-/// `old` with another value. A number that has become longer makes a new item, which is neither stale nor won.
+/// A version of `old` with another value. A number that has become longer makes a new item, which is neither stale nor won.
 fn again(old: &Item<'_>, value: Value, cas: Option<u64>) -> Put {
     let longer = matches!(value, Value::Digits(_, length) if usize::from(length) > old.value().len());
     Put { stale: old.stale() && !longer, won: old.won() && !longer, ..Put::again(old, value, cas) }
 }
 
+/// Seconds that `item` has left to live; `None` is for ever.
 fn ttl(item: &Item<'_>, now: Timestamp) -> Option<u32> {
     match item.exptime() {
         Timestamp::NEVER => None,

@@ -1,16 +1,16 @@
-//! `stats items`, `stats slabs` and `stats conns`.
+//! The lists of `stats items`, `stats slabs` and `stats conns`.
 //!
 //! There are no slabs. An item counts under the class that memcached would use for it, so that tools which show classes get
 //! true figures: items, their bytes, and the pages memcached would need.
 //!
-//! Extends `report`; may import what is below it.
+//! Extends [`Report`], owns no state; may import what is below it.
 
 use crate::engine::connections::Address;
 use crate::engine::report::{Report, Sink, Writer};
 use crate::limits::SLAB_PAGE_BYTES;
 
 impl Report<'_> {
-    /// `stats items`.
+    /// Writes `stats items`.
     pub fn stats_items(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let config = &self.shared.config;
@@ -59,7 +59,7 @@ impl Report<'_> {
         }
     }
 
-    /// `stats slabs`.
+    /// Writes `stats slabs`.
     pub fn stats_slabs(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let sums = self.shared.sums();
@@ -96,7 +96,8 @@ impl Report<'_> {
         to.put("total_malloced", memory.segments + memory.large);
     }
 
-    /// `stats conns`: the next `most` connections from the number `from` on; the number to go on with, if there may be more.
+    /// Writes the next part of `stats conns`: `most` connections from the number `from` on. Returns the number to go on
+    /// with, if there may be more.
     pub fn stats_conns(&self, from: u32, most: usize, sink: &mut Sink<'_>) -> Option<u32> {
         let mut to = Writer::new(sink);
         let slice = self.shared.connections.slice(from, most);

@@ -1,4 +1,6 @@
-//! The open connections and listeners, as `stats conns` shows them. The server keeps the list.
+//! The open connections and listeners, as `stats conns` shows them. There is one list, [`Connections`], in `engine::Shared`,
+//! behind a lock: the server enters and removes connections, any ring may read it. The state in an entry is atomic, and only
+//! the ring that serves the connection writes it.
 
 use crate::clock::Timestamp;
 use parking_lot::Mutex;
@@ -20,7 +22,7 @@ pub enum Address {
     Udp(SocketAddr),
     /// A unix socket's path.
     Unix(String),
-    /// A client of a unix socket, which has no address.
+    /// A client of a unix socket, which has no address of its own.
     UnixPeer,
 }
 
@@ -55,18 +57,18 @@ pub enum State {
     Writing,
     /// Watching.
     Watching,
-    /// On the way out.
+    /// Closing.
     Closing,
     /// Waiting for datagrams.
     Receptive,
 }
 
-/// An open connection or listener.
+/// An entry of the list: an open connection or a listener.
 #[derive(Debug)]
 pub struct Connection {
-    /// The other end; a listener's own.
+    /// The client's address; for a listener, its own.
     pub address: Address,
-    /// The listener's address; None for listeners.
+    /// The address of the listener that accepted the connection; `None` for listeners.
     pub listener: Option<Address>,
     state: AtomicU8,
     last_command: AtomicU32,
@@ -79,7 +81,7 @@ impl Connection {
         Self { address, listener, state: AtomicU8::new(state as u8), last_command: AtomicU32::new(now.0) }
     }
 
-    /// Its address as memcached shows it: of a listener's path the first bytes only.
+    /// The address as memcached shows it: of a unix listener's path only the first bytes.
     pub fn shown_address(&self) -> Address {
         match &self.address {
             Address::Unix(path) if self.listener.is_none() => {
@@ -96,13 +98,13 @@ impl Connection {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    /// Notes that commands were run.
+    /// Notes that commands were run at `now`.
     #[inline]
     pub fn set_last_command(&self, now: Timestamp) {
         self.last_command.store(now.0, Ordering::Relaxed);
     }
 
-    /// The name of what it is doing, as memcached has it.
+    /// memcached's name for what the connection is doing.
     pub fn state_name(&self) -> &'static str {
         const NAMES: [&str; 9] = [
             "conn_listening",

@@ -1,4 +1,7 @@
-//! How far the copy of another server's items is (`--copy-from`), for `stats memcrsd` and the log.
+//! The progress of the copy of another server's items (`--copy-from`), for `stats memcrsd` and the log.
+//!
+//! There is one, in [`Shared`](super::Shared). Only the thread of the copy writes it once the copy runs; any thread may read
+//! it.
 //!
 //! Imports no other module of the engine but `counter`.
 
@@ -10,42 +13,42 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CopyState {
-    /// There is none.
+    /// There is no copy.
     None,
-    /// Items come.
+    /// Items are being copied.
     Running,
-    /// All have come.
+    /// All items have been copied.
     Done,
-    /// It has ended before.
+    /// The copy has ended before that.
     Failed,
 }
 
-/// What has been copied, and what not. Only the thread of the copy writes it.
+/// What has been copied, and what was left out and why.
 #[derive(Debug, Default)]
 pub struct CopyProgress {
     state: AtomicU8,
     /// Items that the other server said it had at the start.
     pub expected: Counter,
-    /// Items that are here.
+    /// Items that have been stored here.
     pub copied: Counter,
     /// Bytes of their values.
     pub value_bytes: Counter,
-    /// Written, deleted or flushed here by a client meanwhile.
+    /// Items left out because a client has written, deleted or flushed their keys here meanwhile.
     pub superseded: Counter,
-    /// Expired or deleted there since they were listed.
+    /// Items left out because they expired or were deleted on the other server after it listed them.
     pub gone: Counter,
-    /// Marked stale there.
+    /// Items left out because they are marked stale on the other server.
     pub stale: Counter,
-    /// Over `-I`.
+    /// Items left out because they are over `-I`.
     pub too_large: Counter,
-    /// Not given by the other server.
+    /// Items that the other server refused to return.
     pub refused: Counter,
 }
 
 impl CopyProgress {
     // Relaxed: numbers for `stats`, in no order.
 
-    /// The copy has begun, or ended.
+    /// Sets what the copy is doing.
     pub fn set_state(&self, state: CopyState) {
         self.state.store(state as u8, Ordering::Relaxed);
     }
@@ -58,7 +61,7 @@ impl CopyProgress {
         NAMED.into_iter().find(|(named, _)| *named as u8 == state).map(|(_, name)| name)
     }
 
-    /// What was left out: how many, the statistic's name, and the reason.
+    /// The items left out, by reason: how many, the statistic's name, and the reason for the log.
     pub(super) fn left_out(&self) -> [(u64, &'static str, &'static str); 5] {
         [
             (self.superseded.get(), "superseded", "written here meanwhile"),

@@ -1,8 +1,9 @@
-//! One counter.
+//! [`Counter`]: one number that one thread counts and any thread may read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter that one thread writes and any thread may read.
+/// A counter that one thread writes and any thread may read. Relaxed: it orders nothing, and a reader may see it a moment
+/// late.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 

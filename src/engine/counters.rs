@@ -1,4 +1,5 @@
-//! Counters of a ring. Each ring writes its own, so counting is a load and a store; `stats` adds them up.
+//! The counters of one ring: [`RingCounters`]. Only the ring's thread counts in them, so counting is a load and a store; any
+//! thread may read them, and `stats` adds those of all rings up into [`Sums`].
 
 use crate::engine::counter::Counter;
 use crate::engine::hotkeys::HotKeys;
@@ -11,6 +12,7 @@ use std::time::Duration;
 /// Classes are numbered from 1 to 63.
 pub const CLASSES: usize = 64;
 
+/// Defines a struct of counters, and one of the same numbers as plain values.
 macro_rules! counters {
     ($(#[$meta:meta])* $name:ident, $sum:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
         $(#[$meta])*
@@ -43,7 +45,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Per size class; one cache line.
+    /// Counts of one size class on one ring; one cache line.
     #[repr(align(64))]
     ClassCounters, ClassCounts {
         /// Hits of get and its variants, except those that touch.
@@ -66,7 +68,7 @@ counters! {
 }
 
 counters! {
-    /// Per ring.
+    /// Counts of one ring that belong to no class.
     #[repr(align(128))]
     Counters, Counts {
         /// Misses of lookups.
@@ -77,19 +79,19 @@ counters! {
         get_flushed,
         /// Reads of values on flash.
         get_extstore,
-        /// Of them, those that were dropped with their answers before they began.
+        /// Of the reads in `get_extstore`, those that were dropped with their answers before they began.
         get_aborted_extstore,
-        /// Of them, those that there was no memory for.
+        /// Of the reads in `get_extstore`, those that there was no memory for.
         get_oom_extstore,
-        /// Of them, those whose value came back to memory.
+        /// Of the reads in `get_extstore`, those whose value came back to memory.
         recache_from_extstore,
-        /// Of them, those that did not find their value, or not as it was written.
+        /// Of the reads in `get_extstore`, those that did not find their value, or not as it was written.
         miss_from_extstore,
-        /// Of those, the ones whose value had changed on flash.
+        /// Of the reads in `miss_from_extstore`, those whose value had changed on flash.
         badcrc_from_extstore,
         /// Misses of touches.
         touch_misses,
-        /// Misses of deletes, and deletes whose cas did not match.
+        /// Misses of deletes, and `md` commands whose cas did not match.
         delete_misses,
         /// Misses of increments.
         incr_misses,
@@ -123,17 +125,18 @@ counters! {
         read_buf_oom,
         /// Connections refused because of `-c`.
         rejected_connections,
-        /// Connections closed for being idle.
+        /// Connections closed for being idle, or for not taking values whose memory others needed.
         idle_kicks,
         /// New TLS sessions, not resumed.
         ssl_new_sessions,
-        /// Failed TLS handshakes.
+        /// TLS connections that ended before their handshake was complete.
         ssl_handshake_errors,
         /// TLS connections that failed after their handshake.
         ssl_proto_errors,
-        /// Log lines written to watchers' buffers.
+        /// Log lines about commands that this ring has sent to the watchers; one line counts once, however many watch.
         log_worker_written,
-        /// Log lines dropped because a buffer was full.
+        /// Shown as memcached's statistic; always 0. Lines that a watcher lost are counted by
+        /// [`WatcherRegistry`](super::watch::WatcherRegistry).
         log_worker_dropped,
     }
 }
@@ -151,12 +154,12 @@ pub struct RingCounters {
     pub hotkeys: HotKeys,
     /// Memory of the ring's connections.
     pub held: Held,
-    /// The ring's thread; 0 before it runs.
+    /// Thread id of the ring's thread; 0 before it runs.
     thread: AtomicI32,
 }
 
 impl RingCounters {
-    /// The calling thread is the ring's.
+    /// Notes that the calling thread is the ring's.
     pub fn set_thread(&self) {
         self.thread.store(gettid().as_raw(), Ordering::Relaxed);
     }
@@ -190,7 +193,7 @@ impl Default for RingCounters {
     }
 }
 
-/// Memory of a ring's connections at its last check.
+/// Memory that a ring's connections held at its last sweep, once a second. Written by the ring.
 #[derive(Debug, Default)]
 pub struct Held {
     connections: AtomicU64,
@@ -212,7 +215,7 @@ impl Held {
     }
 }
 
-/// The sum over rings.
+/// The counters of all rings, added up: a copy that belongs to whoever asked.
 #[derive(Clone, Debug)]
 pub struct Sums {
     /// Counts of the rings as a whole.
@@ -236,7 +239,7 @@ impl Sums {
         }
     }
 
-    /// Subtracts the values at the last reset.
+    /// Subtracts `base`, the values at the last reset.
     pub fn subtract(&mut self, base: &Self) {
         self.ring.subtract(&base.ring);
         for (sum, class) in self.classes.iter_mut().zip(&base.classes) {

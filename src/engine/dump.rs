@@ -1,6 +1,6 @@
-//! Walks over all items in slices.
+//! Walks over all items in slices, for dumps.
 //!
-//! Extends `executor`, and may import what is below it.
+//! Extends [`Executor`]; the progress of a walk is the caller's. May import what is below `executor`.
 
 use crate::clock::Timestamp;
 use crate::engine::Executor;
@@ -33,8 +33,8 @@ impl ClassSet {
 }
 
 impl Executor<'_> {
-    /// Passes on the live items of `classes` in the next slice of `walk`, with their classes; returns the number of items
-    /// examined, or `None` at the end of the walk.
+    /// Passes the live items of `classes` in the next slice of `walk` to `show`, with their classes. Returns the number of
+    /// items examined, or `None` at the end of the walk.
     pub fn walk(
         &mut self,
         walk: &mut Walk,

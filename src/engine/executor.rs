@@ -1,7 +1,8 @@
-//! A ring's executor: what every command runs on. It knows none of them.
+//! [`Engine`] and [`Executor`]: what every command runs on. They know no command.
 //!
-//! Owns [`Engine`] and [`Executor`]; may import `counters`, `latency`, `observe`, `sample` and `shared`. The commands extend
-//! [`Executor`]: `get`, `storage`, `arith`, `meta`, `dump`, `load` and `flash`.
+//! A ring's thread owns its `Engine`; an `Executor` borrows it for one piece of input. May import `counters`, `latency`,
+//! `observe`, `sample` and `shared`. The commands extend [`Executor`]: `get`, `storage`, `arith`, `meta`, `dump`, `load` and
+//! `flash`.
 
 use crate::clock::Timestamp;
 use crate::command::Exptime;
@@ -15,7 +16,7 @@ use crate::store::{EditError, Fresh, Hash, Item, Retry, Shard, Store};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a ring runs commands with.
+/// What a ring runs commands with: its shard of the store, its counters, and what all rings share.
 #[derive(Debug)]
 pub struct Engine {
     shard: Shard,
@@ -26,7 +27,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The executor of `ring`, which must be below the number of rings `shared` was made for.
+    /// The engine of ring number `ring`, which must be below the number of rings `shared` was made for.
     pub fn new(shared: Arc<Shared>, shard: Shard, ring: usize) -> Self {
         let counters = Arc::clone(shared.ring_counters(ring));
         let store = Arc::clone(shard.store());
@@ -34,7 +35,7 @@ impl Engine {
         Self { shard, store, shared, counters, sampler: Sampler::new(ring) }
     }
 
-    /// The ring has read its clock; once a second.
+    /// Passes the time to the store; the ring calls it once a second, when it has read the clock.
     pub fn advance(&self, now: Timestamp) {
         self.store.advance(now);
     }
@@ -54,7 +55,7 @@ impl Engine {
         &self.shared
     }
 
-    /// Brings the replica up to date and opens it for commands.
+    /// Brings the ring's replica up to date and opens it for commands.
     #[inline]
     pub fn fresh(&mut self) -> Executor<'_> {
         let sample = self.sampler.next();
@@ -72,31 +73,32 @@ impl Engine {
     }
 }
 
-/// A ring's turn to run commands on an up-to-date replica.
+/// A borrow of a ring's engine, whose replica is up to date, for the commands of one piece of input.
 #[expect(missing_debug_implementations, reason = "a loan of the store")]
 pub struct Executor<'e> {
     pub(super) fresh: Fresh<'e>,
     pub(super) store: &'e Store,
     pub(super) counters: &'e RingCounters,
     pub(super) shared: &'e Arc<Shared>,
-    /// Who wants to know of commands: bits of `watch::Stream`, `shared::PREFIXES` and [`KEYS`]; nearly always 0.
+    /// What commands are reported to: bits of `watch::Stream`, `shared::PREFIXES` and [`KEYS`]; nearly always 0.
     observers: u32,
+    /// The requests of this input are timed.
     is_timed: bool,
     /// Number of the connection whose commands these are.
     connection: u32,
-    /// What must wait for other rings is tried again later, not refused.
+    /// Commands that must wait for other rings are tried again later; if false, they are refused.
     is_patient: bool,
-    /// What must wait for a value on flash is, too.
+    /// Commands that need a value from flash are tried again later; if false, they are refused.
     may_load: bool,
 }
 
 impl<'e> Executor<'e> {
-    /// The coarse time.
+    /// The time, in whole seconds.
     pub fn now(&self) -> Timestamp {
         self.fresh.now()
     }
 
-    /// Takes the clock's time, which `debugtime` has changed, for all rings.
+    /// Passes the clock's time, which `debugtime` has changed, to this executor and to the store.
     #[cold]
     pub fn follow_clock(&mut self) {
         let now = self.shared.clock.now();
@@ -110,25 +112,26 @@ impl<'e> Executor<'e> {
         self.connection = id;
     }
 
-    /// The commands of this turn are those of a copy: see [`Store::begin_copy`].
+    /// Marks the commands of this input as those of a copy: see [`Store::begin_copy`].
     #[cold]
     pub fn set_copy(&mut self) {
         self.fresh.set_copy();
     }
 
-    /// Refuses, for the rest of this turn, what must wait for other rings.
+    /// From here on, refuses commands of this input that would have to wait for other rings.
     #[cold]
     pub fn refuse_stalls(&mut self) {
         self.is_patient = false;
     }
 
-    /// Refuses, for the rest of this turn, what needs a value in memory that is on flash.
+    /// From here on, refuses commands of this input that need a value which is on flash.
     #[cold]
     pub fn refuse_loads(&mut self) {
         self.may_load = false;
     }
 
-    /// What came of a try to change something: an error that is not the end of it is one to try again.
+    /// Sorts the result of a change: the outer error is one to try again, the inner one is final. What this executor may not
+    /// wait for is final.
     #[inline]
     pub(super) fn settle<T, E>(&self, tried: Result<T, E>) -> Result<Result<T, E>, Retry>
     where
@@ -144,13 +147,13 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// Whether this turn's requests are to be timed, with [`Executor::record`].
+    /// Whether the requests of this input are to be timed, with [`Executor::record`].
     #[inline]
     pub fn is_timed(&self) -> bool {
         self.is_timed
     }
 
-    /// Notes that `requests` took `time` together.
+    /// Records that `requests` requests took `time` together.
     pub fn record(&self, kind: Kind, time: Duration, requests: u32) {
         self.counters.latency.record(kind, time, requests);
     }
@@ -170,7 +173,7 @@ impl<'e> Executor<'e> {
         &self.counters.classes[usize::from(class) % counters::CLASSES]
     }
 
-    /// The second at which something with `exptime` expires.
+    /// The second of the server's clock at which an item with `exptime` expires.
     ///
     /// Source: memcached's `realtime`: a Unix time before the server's start has passed.
     pub fn deadline(&self, exptime: Exptime) -> Timestamp {
@@ -187,7 +190,7 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// Seconds `item` has left to live; None is for ever.
+    /// Seconds that `item` has left to live; `None` is for ever.
     pub fn ttl(&self, item: &Item<'_>) -> Option<u32> {
         match item.exptime() {
             Timestamp::NEVER => None,
@@ -195,7 +198,8 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// Says which keys are looked up next, so that they can be fetched from memory together, and tells their hashes.
+    /// Prefetches for the lookups of `keys` that follow, so that their cache misses overlap; writes the hash of each key to
+    /// `hashes`.
     #[inline]
     pub fn prefetch(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
         self.fresh.prefetch(keys, hashes);
@@ -213,13 +217,13 @@ impl<'e> Executor<'e> {
         if self.shared.config.cas_enabled { cas } else { 0 }
     }
 
-    /// `stats detail on` and `off`.
+    /// Runs `stats detail on` and `off`, for all rings.
     pub fn set_detail(&mut self, on: bool) {
         self.shared.set_detail(on);
         self.observers = self.shared.observers() | self.observers & KEYS;
     }
 
-    /// `Some` if commands are watched or counted.
+    /// The observer to report commands to; `None` if nothing observes them.
     #[inline(always)]
     pub(super) fn observer(&self) -> Option<Observer<'e>> {
         if self.observers == 0 {

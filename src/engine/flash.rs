@@ -3,7 +3,7 @@
 //! Where memcached compacts pages, the tier rewrites a value when its chunk has to go, if the value has been read since
 //! it was written. Such values are counted as rescues, those that nobody read as skipped.
 //!
-//! Extends `executor` and `report`; may import what is below them.
+//! Extends [`Executor`] and [`Report`], owns no state; may import what is below them. The tier itself is `store::Flash`.
 
 use crate::config::{Config, Ext};
 use crate::engine::Executor;
@@ -12,10 +12,11 @@ use crate::engine::report::{Report, Sink, Writer};
 use crate::limits::{FLASH_PART_BYTES, FLASH_READ_BYTES_MAX};
 use crate::store::{Flash, FlashOptions, FlashTotals};
 
-/// Chunks that are in memory at most: three on their way, one being written, one read back.
+/// Most chunks of the tier in memory: three that are filled or wait to be written, one in the write buffer of the tier's
+/// thread, and one read back.
 const CHUNKS_IN_MEMORY: u64 = 5;
 
-/// The tier that `config` asks for.
+/// The flash tier that `config` asks for, as the store takes it.
 pub fn flash_options(config: &Config) -> Option<FlashOptions> {
     config.flash.as_ref().map(|flash| FlashOptions {
         files: flash.paths.iter().map(|path| path.bytes).collect(),
@@ -34,7 +35,8 @@ impl<'e> Executor<'e> {
         self.store.flash().map(|flash| &**flash)
     }
 
-    /// `extstore`: changes a setting if `change` says so, and the tier follows, if there is one.
+    /// Runs `extstore`: `change` sets one of the run-time settings, or returns false; then the tier, if there is one, takes
+    /// them over.
     pub fn tune_flash(&self, change: impl FnOnce(&mut Ext) -> bool) -> bool {
         self.shared.change(|live| {
             let is_changed = change(&mut live.ext);
@@ -49,7 +51,7 @@ impl<'e> Executor<'e> {
 }
 
 impl Report<'_> {
-    /// The part of `stats` that is about reads, if there is a tier.
+    /// Writes the part of `stats` about reads from flash, if there is a tier.
     pub(super) fn flash_reads(&self, to: &mut Writer<'_, '_>, ring: &Counts) {
         if self.store.flash().is_none() {
             return;
@@ -62,7 +64,7 @@ impl Report<'_> {
         to.put("badcrc_from_extstore", ring.badcrc_from_extstore);
     }
 
-    /// The part of `stats` that is about the tier itself, if there is one.
+    /// Writes the part of `stats` about the tier itself, if there is one.
     pub(super) fn flash(&self, to: &mut Writer<'_, '_>) {
         let Some(totals) = self.store.flash_totals() else { return };
         to.put("extstore_memory_pressure", format_args!("{:.2}", self.memory_pressure(&totals)));
@@ -76,8 +78,8 @@ impl Report<'_> {
         100.0 * totals.short_bytes as f64 / self.store.memory_limit().max(1) as f64
     }
 
-    /// `stats extstore`: the next `most` pages from the number `from` on; the number to go on with, if there may be more. All
-    /// pages are of the default bucket.
+    /// Writes the next part of `stats extstore`: `most` pages from the number `from` on. Returns the number to go on with,
+    /// if there may be more. All pages are shown as of the default bucket.
     pub fn stats_extstore(&self, from: u64, most: usize, sink: &mut Sink<'_>) -> Option<u64> {
         let mut to = Writer::new(sink);
         let pages = self.store.flash_pages(from, most);
@@ -90,7 +92,7 @@ impl Report<'_> {
         (pages.len() == most).then(|| from + most as u64)
     }
 
-    /// What of `stats memcrsd` is about the tier, if there is one.
+    /// Writes the part of `stats memcrsd` about the tier, if there is one.
     pub(super) fn flash_troubles(&self, to: &mut Writer<'_, '_>) {
         let Some(totals) = self.store.flash_totals() else { return };
         to.put("memcrsd_flash_write_errors", totals.write_errors);
@@ -99,7 +101,7 @@ impl Report<'_> {
         to.put("memcrsd_flash_promote_secs", self.store.flash().map_or(0, |flash| flash.promote_age()));
     }
 
-    /// Bound of the memory for chunks, reads, and values that have been read, bytes.
+    /// Most memory that chunks, reads in flight, and values that were read take together, bytes.
     pub(super) fn flash_memory_bound(&self) -> u64 {
         let reads =
             self.shared.rings() as u64 * (FLASH_READ_BYTES_MAX as u64 + self.shared.loaded_bytes_max());

@@ -8,7 +8,8 @@
 //!
 //! All counts are halved every `HALVED_AFTER` records, so the figures cover the last minutes under load, not all time.
 //!
-//! A ring never waits: if its sketch is being read, it drops the key.
+//! Each ring has one [`HotKeys`]: a sketch behind a lock. The ring never waits for the lock: while another thread reads the
+//! sketch, the ring drops the key.
 //!
 //! Source: Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005.
 
@@ -24,11 +25,11 @@ const HALVED_AFTER: u64 = 1 << 16;
 #[derive(Debug, Default)]
 struct Held {
     key: Vec<u8>,
-    /// The inherited part of the count.
+    /// The part of the count that was inherited from the key it replaced.
     error: u64,
 }
 
-/// One ring's sketch.
+/// One ring's Space-Saving sketch; index `n` of its three arrays is one key.
 #[derive(Debug, Default)]
 struct Sketch {
     hasher: RandomState,
@@ -43,6 +44,7 @@ struct Sketch {
 }
 
 impl Sketch {
+    /// Records one request for `key`.
     fn note(&mut self, key: &[u8]) {
         self.fresh_notes += 1;
         if self.fresh_notes == HALVED_AFTER {
@@ -91,7 +93,7 @@ impl HotKeys {
         }
     }
 
-    /// Clears it.
+    /// Clears the sketch (`stats reset`).
     pub(super) fn reset(&self) {
         *self.0.lock() = Sketch::default();
     }
@@ -107,7 +109,7 @@ pub struct Hottest {
 }
 
 impl Hottest {
-    /// The `most` hottest keys of `rings`. A key recorded only once is not hot.
+    /// Merges the sketches of `rings` into their `most` hottest keys. A key recorded only once is not hot.
     pub(super) fn of<'r>(rings: impl Iterator<Item = &'r HotKeys>, most: usize) -> Self {
         let mut notes = 0;
         let mut all: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
@@ -124,7 +126,7 @@ impl Hottest {
         Self { notes, keys }
     }
 
-    /// A count as a share of all records.
+    /// `count` as a share of all records.
     pub fn share(&self, count: u64) -> f64 {
         count as f64 / self.notes.max(1) as f64
     }

@@ -8,7 +8,8 @@
 //! Reads from flash are timed apart from that, all of them: from asking the device until the value is there.
 //!
 //! Histograms are log-linear: buckets are 1 ns wide below 16 ns, then 1/16 of their power of two, so a value reads at most
-//! 6.25 % too high. Each ring has its own; `stats` adds them up.
+//! 6.25 % too high. Each ring has its own [`Latency`], which only its thread writes; `stats` adds them up into [`Times`], on
+//! whichever thread asks.
 //!
 //! ```text
 //! value, ns   0 … 15 │ 16 … 31 │ 32 … 63 │ … │ 2^33 and more
@@ -87,7 +88,7 @@ fn bucket(ns: u64) -> usize {
     }
 }
 
-/// The largest value of a bucket; of the last one, its smallest.
+/// The largest value that falls into a bucket; for the last bucket, which has no end, the smallest.
 fn highest(bucket: usize) -> u64 {
     if bucket < FINE {
         return bucket as u64;
@@ -126,7 +127,7 @@ impl Latency {
     }
 }
 
-/// The latencies of all rings, added up.
+/// The latencies of all rings, added up: a copy that belongs to whoever asked.
 #[derive(Clone, Debug)]
 pub struct Times {
     buckets: Box<[[u64; BUCKETS]]>,
@@ -150,7 +151,7 @@ impl Times {
         }
     }
 
-    /// Subtracts the values at the last reset.
+    /// Subtracts `base`, the values at the last reset.
     pub fn subtract(&mut self, base: &Self) {
         for (sum, base) in self.buckets.iter_mut().flatten().zip(base.buckets.iter().flatten()) {
             *sum = sum.wrapping_sub(*base);
@@ -160,7 +161,7 @@ impl Times {
         }
     }
 
-    /// Summary of a kind.
+    /// The summary of the requests of `kind`.
     pub fn of(&self, kind: Kind) -> Summary {
         let buckets = &self.buckets[kind as usize];
         let count: u64 = buckets.iter().sum();

@@ -1,22 +1,23 @@
-//! Values on flash that have been read, or could not be: counting, and what becomes of their items.
+//! Values on flash that have been read, or could not be: counts the reads, and decides what becomes of the items. Extends
+//! [`Executor`], whose ring has done the read.
 
 use crate::engine::Executor;
 use crate::store::{EditError, Fault, Item, Lookup, Place, Retry, Stub, Wanted};
 use bytes::Bytes;
 
-/// What a get finds.
+/// An item that a get has found.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit<'a> {
     /// The item.
     pub item: Item<'a>,
-    /// Its value is on flash.
+    /// `Some` if the item's value is on flash.
     pub stub: Option<Stub>,
 }
 
-/// Places at which a value is read that is moved away each time.
+/// How many places are tried for a value that is moved away each time.
 const LOOKS_MAX: u32 = 4;
 
-/// The search for a value that others may move while it is read.
+/// The search of one reply for a value on flash, which others may move while it is read.
 #[derive(Debug)]
 pub struct Search {
     stub: Stub,
@@ -24,19 +25,19 @@ pub struct Search {
 }
 
 impl Search {
-    /// It was on flash.
+    /// A search that begins at the place of `stub`.
     pub fn new(stub: Stub) -> Self {
         Self { stub, looks_left: LOOKS_MAX }
     }
 
-    /// Where it is to be read.
+    /// Where to read the value next.
     pub fn place(&self) -> Place {
         self.stub.place
     }
 
-    /// It could not be read there. `None` if it has been moved, and is to be read at [`Search::place`] again; else the value, which
-    /// is in memory, or `fault`, which is the end of it. Whatever is found fits the reply that was staged for the stub: flags, CAS
-    /// unique and length are the same.
+    /// Notes that the value could not be read at [`Search::place`], and looks it up again. Returns `None` if it has been
+    /// moved and is to be read at the new [`Search::place`]; the value, if it has come back to memory; or `fault`, if it is
+    /// lost. What is returned fits the reply that was staged for the stub: flags, CAS unique and length are the same.
     pub fn failed(
         &mut self,
         executor: &mut Executor<'_>,
@@ -68,7 +69,7 @@ impl Executor<'_> {
         }
     }
 
-    /// The value of `key` has been read at `place`.
+    /// Counts that the value of `key` has been read at `place`.
     pub fn loaded(&mut self, key: &[u8], place: Place) {
         self.counters.ring.get_extstore.add(1);
         if let Some(flash) = self.store.flash() {
@@ -82,17 +83,17 @@ impl Executor<'_> {
         counters.get_extstore.add(1);
         counters.miss_from_extstore.add(1);
         counters.badcrc_from_extstore.add(u64::from(fault == Fault::Checksum));
-        // If others are in the way it is found out once more.
+        // If the item cannot be removed right now, the next read finds it lost once more.
         let _ = self.fresh.lose(key, place);
     }
 
-    /// `count` values that gets need are not read, since those gets have no answer any more.
+    /// Counts `count` reads of gets that were dropped, since their gets are not answered any more.
     pub fn aborted(&mut self, count: usize) {
         self.counters.ring.get_extstore.add(count as u64);
         self.counters.ring.get_aborted_extstore.add(count as u64);
     }
 
-    /// A value that a get needs was not read, since there was no room for it.
+    /// Counts a value that a get needs and that was not read, since there was no room for it.
     pub fn left_out(&mut self) {
         self.counters.ring.get_extstore.add(1);
         self.counters.ring.get_oom_extstore.add(1);
@@ -112,7 +113,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// The value that the last command lacked which ended with [`Retry::Load`].
+    /// Takes the value that the last command needed which ended with [`Retry::Load`].
     pub fn take_wanted(&mut self) -> Option<Wanted> {
         self.fresh.take_wanted()
     }

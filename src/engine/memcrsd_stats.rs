@@ -1,6 +1,6 @@
-//! `stats memcrsd`, `memory`, `latency` and `hotkeys`, which memcached does not have.
+//! The lists that memcached does not have: `stats memcrsd`, `memory`, `latency` and `hotkeys`.
 //!
-//! Extends `report`; may import what is below it. The lines about the flash tier are from `flash`.
+//! Extends [`Report`], owns no state; may import what is below it. The lines about the flash tier are from `flash`.
 
 use crate::config::OWN_VERSION;
 use crate::engine::hotkeys::Hottest;
@@ -32,7 +32,7 @@ pub struct MemoryParts {
 }
 
 impl Report<'_> {
-    /// `stats memcrsd`: what memcached has no names for.
+    /// Writes `stats memcrsd`: figures that memcached has no names for.
     pub fn stats_memcrsd(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let memory = self.store.memory();
@@ -63,7 +63,7 @@ impl Report<'_> {
         self.copy_progress(&mut to);
     }
 
-    /// What of `stats memcrsd` is about the copy of another server's items, if there is one.
+    /// Writes the part of `stats memcrsd` about the copy of another server's items, if there is one.
     fn copy_progress(&self, to: &mut Writer<'_, '_>) {
         let copy = &self.shared.copy;
         let Some(state) = copy.state_name() else { return };
@@ -114,7 +114,7 @@ impl Report<'_> {
         MemoryParts { parts, store: memory }
     }
 
-    /// `stats memory`: see [`Report::memory_parts`].
+    /// Writes `stats memory`: see [`Report::memory_parts`].
     pub fn stats_memory(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let MemoryParts { parts, store } = self.memory_parts();
@@ -135,7 +135,7 @@ impl Report<'_> {
         to.put("drafts", store.reservations);
     }
 
-    /// `stats latency`: see [`crate::engine::latency`].
+    /// Writes `stats latency`: see [`crate::engine::latency`].
     pub fn stats_latency(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         to.put("sampled_one_in", sample::TIMED_ONE_IN);
@@ -151,7 +151,7 @@ impl Report<'_> {
         }
     }
 
-    /// `stats hotkeys`: see [`crate::engine::hotkeys`].
+    /// Writes `stats hotkeys`: see [`crate::engine::hotkeys`].
     pub fn stats_hotkeys(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let hottest: Hottest = self.shared.hottest(HOTKEYS_SHOWN);

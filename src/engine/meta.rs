@@ -1,6 +1,6 @@
-//! What the meta commands do that the classic ones cannot.
+//! Meta commands: what they do that the classic ones cannot.
 //!
-//! It extends `executor`, and may import what is below it, but no other command.
+//! It extends [`Executor`], owns no state, and may import what is below it, but no other command.
 
 use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime};
@@ -8,7 +8,7 @@ use crate::engine::Executor;
 use crate::engine::observe::Found;
 use crate::store::{Data, Edit, EditError, Item, Lookup, Put, Retry, Stub, UpdateMetadata, Value};
 
-/// A meta get.
+/// What an `mg` asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaGet<'a> {
     /// 1 to 250 bytes.
@@ -61,11 +61,11 @@ pub enum MetaGetResult {
     Hit,
     /// It is not there, or there is no room to create it.
     Miss,
-    /// It cannot be changed as it was asked for.
+    /// The item cannot be changed as asked: the log has no room, because another ring lags.
     NoMemory,
 }
 
-/// How an md treats an item that it finds.
+/// What an `md` asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaDelete<'a> {
     /// 1 to 250 bytes.
@@ -85,7 +85,7 @@ pub struct MetaDelete<'a> {
 }
 
 impl Executor<'_> {
-    /// Looks `fetch.key` up with all that a meta get may change on the way, and shows the item.
+    /// Looks `fetch.key` up, makes the changes that the `mg` asks for, and shows the item.
     ///
     /// `show` may be called more than once: the last call counts, and only of a hit. It gets no item if the get has created
     /// it, empty.
@@ -101,7 +101,7 @@ impl Executor<'_> {
         let cas_enabled = shared.config.cas_enabled;
         match self.fresh.find(fetch.key) {
             Lookup::Hit(item) => {
-                // Almost all gets change nothing and need no writer's lock.
+                // Almost all `mg` change nothing and take no writer lock.
                 if fetch.touch.is_none() && fetch.recache.is_none() && (!item.stale() || item.won()) {
                     let seen = seen(&item, cas_enabled, now, false);
                     show(&seen, Some(&item));
@@ -140,6 +140,7 @@ impl Executor<'_> {
         self.fetch_and_change(fetch, show)
     }
 
+    /// [`Executor::fetch`] for an `mg` that may change or create the item: decided under the writer lock.
     fn fetch_and_change(
         &mut self,
         fetch: &MetaGet<'_>,
@@ -203,7 +204,7 @@ impl Executor<'_> {
         Ok(MetaGetResult::Hit)
     }
 
-    /// Counts a hit of `fetch`, and what it says about the item's use.
+    /// Counts a hit of `fetch`, and marks the item as used.
     fn note_hit(&mut self, fetch: &MetaGet<'_>, seen: &MetaHit, class: u8) {
         if let Some(observer) = self.observer() {
             let found = if seen.created { Found::No } else { Found::Yes(class, seen.value_bytes) };
@@ -271,7 +272,7 @@ impl Executor<'_> {
         Ok(deleted)
     }
 
-    /// Looks at an item without using it or counting anything but the question.
+    /// Looks at an item for `me`: counts only the command, and does not mark the item as used.
     pub fn inspect(&mut self, key: &[u8]) -> Option<(Item<'_>, u8)> {
         let shared = self.shared;
         self.counters.ring.cmd_meta.add(1);
@@ -285,7 +286,8 @@ impl Executor<'_> {
     }
 }
 
-// Always: most of it is never looked at.
+// Always inline: most fields are never looked at.
+/// What an `mg` sees of `item`.
 #[inline(always)]
 fn seen(item: &Item<'_>, cas_enabled: bool, now: Timestamp, won: bool) -> MetaHit {
     let stub = item.stub(now);

@@ -1,4 +1,10 @@
-//! What commands mean. Sees items and numbers, no bytes of any protocol.
+//! What commands mean: lookups, stores and the rest, on items and numbers. Knows no bytes of any protocol.
+//!
+//! A ring has one [`Engine`], which only its thread uses. For each piece of input a session takes an [`Executor`] from it:
+//! the replica is brought up to date once, and every command in that input runs on it. [`Shared`] is one for all rings:
+//! settings and lists behind locks, flags in atomics, and the counters, of which each ring writes its own and any thread may
+//! read all. Items are the store's: they are replaced in its write transactions, under its writer lock, and only their
+//! access marks are set without it.
 //!
 //! A ring has one [`Engine`]. A session takes an [`Executor`] for each piece of input: the replica is brought up to date once,
 //! and every command in that input runs on it.

@@ -1,7 +1,9 @@
-//! Events for watchers, and counts by key prefix. Nothing here runs unless one of them is enabled.
+//! Events: reports commands and other events to watchers and to the counts by key prefix. Nothing here runs unless one of
+//! them is enabled.
 //!
-//! Owns the [`Observer`] that an executor hands to its commands, and extends `shared` by the events that are not commands. May
-//! import `shared` and what is below it; it knows no executor.
+//! Owns the [`Observer`] that an executor hands to its commands, and extends `shared` by the events that are not commands.
+//! It only sends: the state is that of `watch`, `prefixes` and `hotkeys`. May import `shared` and what is below it; it knows
+//! no executor.
 
 use crate::command::Mode;
 use crate::engine::counters::RingCounters;
@@ -25,17 +27,18 @@ pub(super) enum Found {
 /// Why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The connection broke, or was closed for what the client sent.
+    /// The connection broke, or was closed because of what the client sent.
     Error,
     /// The client has hung up, or asked for the end.
     Normal,
     /// Idle for too long.
     IdleTimeout,
-    /// The server is going.
+    /// The server stops.
     Shutdown,
 }
 
-/// Reports events. A copy of an executor's references, so that it can be used while the executor lends an item.
+/// Reports events of commands. It is a copy of an executor's references, so that it can be used while the executor lends an
+/// item.
 #[derive(Clone, Copy)]
 pub(super) struct Observer<'e> {
     pub(super) shared: &'e Shared,
@@ -45,13 +48,14 @@ pub(super) struct Observer<'e> {
 }
 
 impl Observer<'_> {
-    /// A lookup by a client's command; also counted by prefix.
+    /// Reports a lookup by a command that reads, and counts it by prefix.
     #[cold]
     pub(super) fn fetched(&self, key: &[u8], found: Found) {
         self.count(key, Use::Get(matches!(found, Found::Yes(..))));
         self.looked_up(key, found);
     }
 
+    /// Counts a use of `key` for `stats hotkeys` and `stats detail`.
     fn count(&self, key: &[u8], used: Use) {
         if self.observers & KEYS != 0 {
             self.counters.hotkeys.note(key);
@@ -61,7 +65,7 @@ impl Observer<'_> {
         }
     }
 
-    /// A lookup.
+    /// Reports a lookup to the watchers of fetchers.
     #[cold]
     pub(super) fn looked_up(&self, key: &[u8], found: Found) {
         if self.observers & Stream::Fetchers as u32 != 0 {
@@ -80,7 +84,7 @@ impl Observer<'_> {
         }
     }
 
-    /// A storage command of this class, value length and seconds to live.
+    /// Reports a storage command, with the class, value length and seconds to live of its item.
     #[cold]
     pub(super) fn stored(&self, key: &[u8], mode: Mode, status: &str, (class, bytes, ttl): (u8, usize, u32)) {
         self.count(key, Use::Set);
@@ -124,12 +128,12 @@ impl Observer<'_> {
 }
 
 impl Shared {
-    /// A live item is evicted.
+    /// Reports the eviction of a live item; called by the store's host.
     pub fn log_eviction(&self, item: &Item<'_>) {
         self.log_leaving("eviction", item, format_args!("size={}", item.value_bytes()));
     }
 
-    /// The value of a live item is moved to flash.
+    /// Reports that the value of a live item is moved to flash; called by the store's host.
     pub fn log_flash_write(&self, item: &Item<'_>) {
         self.log_leaving("extwrite", item, format_args!("bucket=0"));
     }
@@ -153,8 +157,8 @@ impl Shared {
         self.watch.send(&self.clock, Stream::Evictions, line);
     }
 
-    /// Expired items were removed during the last second. The line is that of memcached's crawler, which runs once for each
-    /// class, while there is one sweep here.
+    /// Reports the expired items that were removed during the last second. The line is that of memcached's crawler, which
+    /// runs once for each class, while there is one sweep here.
     pub fn log_sweep(&self, examined: u64, reclaimed: u64) {
         let line = format_args!(
             "type=lru_crawler crawler=0 lru=all low_mark=0 next_reclaims=0 since_run=1 next_run=1 elapsed=0 \
@@ -163,7 +167,7 @@ impl Shared {
         self.watch.send(&self.clock, Stream::System, line);
     }
 
-    /// A new connection; `peer` is `None` on UNIX sockets.
+    /// Reports a new connection; `peer` is `None` on UNIX sockets.
     pub fn log_connection(&self, id: u32, peer: Option<SocketAddr>) {
         if self.watch.wants(Stream::Connections) {
             let line = format_args!("type=conn_new {} cfd={id}", Peer(peer));
@@ -171,7 +175,7 @@ impl Shared {
         }
     }
 
-    /// A connection was closed.
+    /// Reports that a connection was closed.
     pub fn log_disconnection(&self, id: u32, peer: Option<SocketAddr>, reason: Reason) {
         if self.watch.wants(Stream::Connections) {
             let reason = match reason {

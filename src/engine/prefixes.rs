@@ -1,4 +1,6 @@
-//! `stats detail`: counts by key prefix, while they are enabled. How they are written is the protocol's.
+//! `stats detail`: counts uses of keys by key prefix, while it is on. How they are shown is the protocol's.
+//!
+//! There is one [`Prefixes`], in `engine::Shared`: a map behind a lock that every ring takes for each use it counts.
 //!
 //! Imports no other module of the engine.
 
@@ -47,7 +49,7 @@ pub enum Use {
 
 /// The first [`PREFIXES_MAX`] prefixes seen, and how often.
 ///
-/// Only prefixes that are words of a line, so that none can forge a line of the list.
+/// Prefixes that would not stay one word of one line are not counted, so that none can forge a line of the list.
 #[derive(Debug, Default)]
 pub struct Prefixes {
     counts: Mutex<BTreeMap<Box<[u8]>, PrefixCounts>>,

@@ -1,14 +1,15 @@
-//! What every kind of `stats` is made of: the sources it reads, and the sink that takes names and values, whatever the protocol.
+//! [`Report`]: the sources of every kind of `stats`, and the sink that takes names and values, whatever the protocol.
 //!
-//! May import `executor` and what is below it. The kinds of `stats` extend [`Report`]: `stats` (memcached's own list), `class_stats`,
-//! `flash`, `memcrsd_stats` and `ring_stats`.
+//! A report only reads, from any thread: counters are atomics, lists have their locks. May import `executor` and what is
+//! below it. The kinds of `stats` extend [`Report`]: `stats` (memcached's own list), `class_stats`, `flash`, `memcrsd_stats`
+//! and `ring_stats`.
 
 use crate::clock::Timestamp;
 use crate::engine::{Executor, Shared};
 use crate::store::Store;
 use std::fmt::{Display, Write as _};
 
-/// Takes statistics one by one: name and value.
+/// A function that takes statistics one by one: name and value.
 pub type Sink<'s> = dyn FnMut(&str, &str) + 's;
 
 /// Writes statistics of any type into a sink.
@@ -54,7 +55,7 @@ impl<'e> Executor<'e> {
         Report { store: self.store, shared: self.shared, now: self.now() }
     }
 
-    /// `stats reset`.
+    /// Runs `stats reset`.
     pub fn reset_stats(&self) {
         self.shared.reset_counters();
         self.store.reset_counters();

@@ -3,7 +3,7 @@
 //! Requests are those that hit or miss; commands without a key are not counted. CPU time is that of the
 //! thread's own clock: a client that asks makes its ring walk through no files of /proc.
 //!
-//! Extends `report`; may import what is below it.
+//! Extends [`Report`], owns no state; may import what is below it.
 
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::report::{Report, Sink, Writer};
@@ -31,7 +31,7 @@ impl Report<'_> {
         (0..self.shared.rings()).map(|ring| load(self.shared.ring_counters(ring))).collect()
     }
 
-    /// `stats rings`: see [`RingLoad`].
+    /// Writes `stats rings`: see [`RingLoad`].
     pub fn stats_rings(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         for (ring, load) in self.ring_loads().iter().enumerate() {
@@ -46,7 +46,7 @@ impl Report<'_> {
     }
 }
 
-/// What the counters of a ring say of its load.
+/// Computes the load of a ring from its counters.
 fn load(counters: &RingCounters) -> RingLoad {
     let mut sums = Sums::default();
     sums.add(counters);

@@ -1,10 +1,10 @@
-//! Sampling of inputs: about one in 64 of a ring, at random distances.
+//! Chooses which inputs of a ring are sampled: about one in 64, at random distances.
 //!
 //! On average half of those are timed ([`super::latency`]), and the keys of one in 16 are recorded ([`super::hotkeys`]);
 //! never both, so that neither disturbs the other. An input is chosen regardless of its content, so each request has the
 //! same chance, and random distances avoid resonance with periodic clients.
 //!
-//! The cost for every input is one decrement and one branch.
+//! The cost for every input is one decrement and one branch. Each ring's [`Engine`](super::Engine) owns its [`Sampler`].
 
 /// One input in this many is sampled, on average.
 const FEEDS: u64 = 64;
@@ -29,11 +29,12 @@ pub(super) enum Sample {
 pub(super) struct Sampler {
     /// Inputs up to and including the next sample.
     left: u32,
+    /// State of the random number generator; never 0.
     state: u64,
 }
 
 impl Sampler {
-    /// Rings with different numbers sample differently.
+    /// A sampler for ring number `ring`; rings with different numbers sample differently.
     pub(super) fn new(ring: usize) -> Self {
         // Any odd multiplier spreads the numbers over the state, which must not be 0.
         let mut sampler = Self { left: 0, state: (ring as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) };

@@ -1,7 +1,11 @@
-//! What all rings share besides the store.
+//! [`Shared`]: what all rings share besides the store.
 //!
-//! Owns [`Shared`], which holds the counters, lists and watchers of the modules below it; it may import those, and knows neither
-//! executors nor events nor `stats`.
+//! There is one per server, in an `Arc`. What is set at start (`config`, `clock`, `classes`) is only read afterwards;
+//! settings that commands change are behind a lock; flags and gauges are atomics; each ring writes its own counters, and any
+//! thread reads all of them.
+//!
+//! It holds the counters, lists and watchers of the modules below it; it may import those, and knows neither executors nor
+//! events nor `stats`.
 
 use crate::auth::Users;
 use crate::classes::{Classes, item_bytes};
@@ -21,12 +25,12 @@ use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Beside the bits of [`crate::engine::watch::Stream`]: keys are counted by prefix.
+/// A bit of [`Shared::observers`] beside those of [`crate::engine::watch::Stream`]: keys are counted by prefix.
 pub(super) const PREFIXES: u32 = 1 << 31;
-/// Likewise: keys are noted for `stats hotkeys`.
+/// A bit that an executor adds to [`Shared::observers`]: keys are noted for `stats hotkeys`.
 pub(super) const KEYS: u32 = 1 << 30;
 
-/// Configuration, run-time settings, and every ring's counters.
+/// Configuration, run-time settings, lists, and every ring's counters.
 #[derive(Debug)]
 pub struct Shared {
     /// The settings the server was started with.
@@ -47,15 +51,20 @@ pub struct Shared {
     pub prefixes: Prefixes,
     /// [`PREFIXES`], or 0.
     detail: AtomicU32,
-    /// What commands have changed. Much of it steers machinery that is not there, and is only shown.
+    /// Settings that commands change. Most of them steer machinery that does not exist here, and are only shown.
     live: Mutex<RuntimeSettings>,
+    /// The [`Stop`] that a client has asked for, or 0.
     stop: AtomicU8,
+    /// The users of -Y or -S; replaced as a whole when the file is reloaded.
     users: RwLock<Users>,
+    /// Set once at start, with -Z; the certificates inside can be reloaded.
     certificates: OnceLock<Arc<Certificates>>,
+    /// The counters of each ring.
     counters: Vec<Arc<RingCounters>>,
-    /// What the counters stood at when `stats reset` was last run: rings never write each other's counters.
+    /// The sums of the counters at the last `stats reset`, which later sums are reduced by: no ring ever writes another
+    /// ring's counters.
     base: Mutex<Sums>,
-    /// The same of the times.
+    /// The sums of the latencies at the last `stats reset`.
     times_base: Mutex<Times>,
     verbosity: AtomicU8,
 }
@@ -70,18 +79,18 @@ pub enum Stop {
     Graceful = 2,
 }
 
-/// Gauges that the server sets and `stats` shows.
+/// Gauges that the server's threads set and `stats` shows.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Rings that do not accept, because the connection limit is reached.
+    /// Number of rings that do not accept connections, because the connection limit is reached or descriptors have run out.
     full_rings: AtomicU32,
-    /// Times the first of them stopped accepting.
+    /// How often accepting stopped: times the number of such rings rose from zero.
     pub listen_disabled_count: AtomicU64,
-    /// Microseconds until the last of them went on.
+    /// Microseconds that rings did not accept, added when the last of them accepts again.
     pub listen_disabled_us: AtomicU64,
-    /// Rings that do not turn.
+    /// Number of rings that make no progress, as the watchdog sees it.
     pub stuck_rings: AtomicU32,
-    /// Times a ring was found not to turn.
+    /// How often the watchdog has found a ring without progress.
     pub ring_stall_count: AtomicU64,
 }
 
@@ -93,27 +102,27 @@ impl Gauges {
         self.full_rings.load(Ordering::Relaxed) == 0
     }
 
-    /// A ring stops accepting.
+    /// Notes that a ring stops accepting connections.
     pub fn disable_listening(&self) {
         if self.full_rings.fetch_add(1, Ordering::Relaxed) == 0 {
             self.listen_disabled_count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// A ring accepts again, after this many microseconds.
+    /// Notes that a ring accepts again, after `rested_us` microseconds.
     pub fn enable_listening(&self, rested_us: u64) {
         if self.full_rings.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.listen_disabled_us.fetch_add(rested_us, Ordering::Relaxed);
         }
     }
 
-    /// A ring has stopped turning.
+    /// Notes that a ring makes no progress.
     pub fn ring_is_stuck(&self) {
         self.stuck_rings.fetch_add(1, Ordering::Relaxed);
         self.ring_stall_count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It makes progress again.
+    /// Notes that a ring makes progress again.
     pub fn ring_recovers(&self) {
         self.stuck_rings.fetch_sub(1, Ordering::Relaxed);
     }
@@ -150,14 +159,14 @@ impl Shared {
 
     /// What all rings have counted since the last reset.
     pub fn sums(&self) -> Sums {
-        // Counted under the lock: a reset in between would take away more than was counted.
+        // The counters are read under the lock: a reset between reading and subtracting would subtract more than was read.
         let base = self.base.lock();
         let mut sums = self.absolute_sums();
         sums.subtract(&base);
         sums
     }
 
-    /// Sets all counters to zero.
+    /// `stats reset`: notes the current sums, so that later sums begin at zero; clears the hot keys.
     pub fn reset_counters(&self) {
         let mut base = self.base.lock();
         *base = self.absolute_sums();
@@ -212,7 +221,7 @@ impl Shared {
         sums
     }
 
-    /// Who wants to know of commands.
+    /// What commands have to be reported to: bits of the watched streams, and [`PREFIXES`]; nearly always 0.
     #[inline]
     pub(super) fn observers(&self) -> u32 {
         self.watch.streams() | self.detail.load(Ordering::Relaxed)
@@ -227,12 +236,12 @@ impl Shared {
         self.detail.load(Ordering::Relaxed) != 0
     }
 
-    /// Changes a setting.
+    /// Runs `change` on the run-time settings, under their lock.
     pub fn change<R>(&self, change: impl FnOnce(&mut RuntimeSettings) -> R) -> R {
         change(&mut self.live.lock())
     }
 
-    /// The settings at this moment.
+    /// A copy of the run-time settings at this moment; `maxbytes` is the store's memory limit.
     pub fn runtime_settings(&self, maxbytes: u64) -> RuntimeSettings {
         RuntimeSettings {
             maxbytes,
@@ -242,7 +251,7 @@ impl Shared {
         }
     }
 
-    /// Whether the crawler is on. The sweep for expired items goes on without it.
+    /// Whether `lru_crawler` accepts crawls and dumps. The sweep for expired items goes on without it.
     pub fn crawler(&self) -> bool {
         self.live.lock().lru_crawler
     }
@@ -272,7 +281,7 @@ impl Shared {
         self.users.read().allows(user, password)
     }
 
-    /// Says which certificates connections are encrypted with; without them there is no TLS.
+    /// Sets the certificates, once at start; without them there is no TLS.
     pub fn set_certificates(&self, certificates: Arc<Certificates>) {
         // A second call would be a second server in one.
         let _ = self.certificates.set(certificates);
@@ -294,12 +303,12 @@ impl Shared {
         self.verbosity.store(level.min(2) as u8, Ordering::Relaxed);
     }
 
-    /// Bytes that values which were read from flash may hold of a ring until clients have taken them.
+    /// Most bytes of memory that values read from flash may hold on one ring until clients have taken them.
     pub fn loaded_bytes_max(&self) -> u64 {
         (self.config.maxbytes / LOADED_PART / self.rings().max(1) as u64).max(LOADED_BYTES_MIN)
     }
 
-    /// What memcached counts for an item, bytes.
+    /// The size that memcached would account for an item, bytes.
     #[inline]
     pub fn item_bytes(&self, item: &Item<'_>) -> u64 {
         self.bytes_with(item, item.value_bytes())
@@ -309,13 +318,13 @@ impl Shared {
         self.bytes_of(item.key().len(), item.flags(), value_bytes)
     }
 
-    /// What memcached would count for an item of these parts, bytes.
+    /// The size that memcached would account for an item of these parts, bytes.
     #[inline]
     pub fn bytes_of(&self, key_bytes: usize, flags: u32, value_bytes: usize) -> u64 {
         item_bytes(key_bytes, flags, value_bytes) - if self.config.cas_enabled { 0 } else { 8 }
     }
 
-    /// The class an item is counted in; a stub in that of its own length.
+    /// The class in which an item is counted; an item on flash counts by what is left of it in memory.
     #[inline]
     pub fn class_of(&self, item: &Item<'_>) -> u8 {
         self.classes.of(self.bytes_with(item, item.stored_bytes()))

@@ -1,6 +1,6 @@
-//! `stats` and `stats settings`: names and values, in memcached's order.
+//! The lists of `stats` and `stats settings`: names and values, in memcached's order.
 //!
-//! Extends `report`; may import what is below it. The lines about the flash tier are from `flash`.
+//! Extends [`Report`], owns no state; may import what is below it. The lines about the flash tier are from `flash`.
 
 use crate::config::settings;
 use crate::engine::counters::Sums;
@@ -13,7 +13,7 @@ use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
 impl Report<'_> {
-    /// `stats`.
+    /// Writes `stats`.
     pub fn stats(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let (sums, memory, totals) = (self.shared.sums(), self.store.memory(), self.store.totals());
@@ -180,7 +180,7 @@ impl Report<'_> {
         }
     }
 
-    /// `stats settings`.
+    /// Writes `stats settings`.
     pub fn settings(&self, sink: &mut Sink<'_>) {
         let live = self.shared.runtime_settings(self.store.memory_limit());
         for (name, value) in settings(&self.shared.config, &live) {

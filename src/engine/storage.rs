@@ -1,6 +1,7 @@
-//! Storing, deleting, touching, flushing, and the limit of memory.
+//! Storing, deleting, touching, flushing, and the memory limit.
 //!
-//! It extends `executor`, and may import what is below it, but no other command.
+//! It extends [`Executor`], owns no state, and may import what is below it, but no other command. Stores, deletes and
+//! touches are decided in a closure that the store calls in a write transaction, under the writer lock.
 
 use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime, Flushed, Mode, StorageRequest, Stored, Touched, Written};
@@ -10,20 +11,20 @@ use crate::store::{
     Data, Edit, EditError, Item, Put, Reservation, ReserveError, Retry, Stub, UpdateMetadata, Value,
 };
 
-/// How a store's cas compared.
+/// How the cas of a storage command compares with that of the item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Compared {
-    /// Nothing was to be compared.
+    /// The command compares nothing.
     None,
     Match,
-    /// The given one is older, and that is allowed.
+    /// The given cas is older, and the command allows that.
     Stale,
     Differs,
-    /// There is nothing to compare with.
+    /// There is no item to compare with.
     Missing,
 }
 
-/// What the store decided, for counting.
+/// What a storage command decided under the writer lock, to be counted afterwards.
 #[derive(Clone, Copy, Debug)]
 struct Decision {
     stored: Stored,
@@ -33,7 +34,7 @@ struct Decision {
 }
 
 impl Executor<'_> {
-    /// Whether an item of this store and `value_bytes` is over the item size limit.
+    /// Whether an item for `store` with a value of `value_bytes` is over the item size limit.
     pub fn is_too_large(&self, store: &StorageRequest<'_>, value_bytes: usize) -> bool {
         self.shared.bytes_of(store.key.len(), store.flags, value_bytes) > self.shared.config.item_size_max
     }
@@ -49,7 +50,7 @@ impl Executor<'_> {
         why: Stored,
         drop_old: bool,
     ) -> Result<(), Retry> {
-        // With -M what was accepted stays, whatever is refused; and what is copied replaces nothing.
+        // With -M accepted items stay, whatever is refused; and a copy replaces nothing.
         if drop_old && self.shared.config.evictions && !self.fresh.is_copy() {
             let removed = self
                 .fresh
@@ -68,7 +69,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Item memory for a value that has still to be received. At most `turns` turns of eviction are spent on it.
+    /// Reserves item memory for a value that has still to be received. At most `turns` turns of eviction are spent on it.
     ///
     /// # Errors
     /// [`Retry`]: run the command again. Inside, there is no memory.
@@ -82,7 +83,8 @@ impl Executor<'_> {
         self.settle(reserved)
     }
 
-    /// Makes room for more of a value of which [`Reservation::needs_room`], with at most `turns` turns of eviction.
+    /// Makes room for more of a value whose reservation [needs it](Reservation::needs_room), with at most `turns` turns of
+    /// eviction.
     ///
     /// # Errors
     /// [`Retry`]: run the command again. Inside, there is no memory.
@@ -95,7 +97,7 @@ impl Executor<'_> {
         self.settle(extended)
     }
 
-    /// Counts a storage command whose value was read.
+    /// Counts a storage command whose value has been received.
     pub fn count_set(&self, store: &StorageRequest<'_>, value_bytes: usize) {
         let class = self.shared.classes.of(self.shared.bytes_of(store.key.len(), store.flags, value_bytes));
         self.class(class).cmd_set.add(1);
@@ -159,6 +161,7 @@ impl Executor<'_> {
         })
     }
 
+    /// Counts how the cas compared.
     fn count_compared(&self, store: &StorageRequest<'_>, decision: Decision) {
         let class = decision.old.map_or(0, |(class, _)| class);
         match decision.compared {
@@ -169,6 +172,7 @@ impl Executor<'_> {
         }
     }
 
+    /// Reports the command to watchers and prefix counts.
     fn observe(&self, store: &StorageRequest<'_>, value_bytes: usize, decision: Decision) {
         let Some(observer) = self.observer() else { return };
         observer
@@ -248,12 +252,12 @@ impl Executor<'_> {
         Ok(if found.is_some() { Touched::Touched } else { Touched::NotFound })
     }
 
-    /// `cache_memlimit`: false if the store cannot have that limit.
+    /// `cache_memlimit`: sets the memory limit of the store; false if the store cannot have that limit.
     pub fn set_memory_limit(&self, bytes: u64) -> bool {
         self.store.set_memory_limit(bytes)
     }
 
-    /// `flush_all`.
+    /// `flush_all`: invalidates all items, now or at a later time.
     ///
     /// # Errors
     /// [`Retry`]: run the command again.
@@ -278,7 +282,7 @@ impl Executor<'_> {
         Ok(Flushed::Done)
     }
 
-    /// Counts a flush; bad ones count too.
+    /// Counts a `flush_all`; refused ones count too.
     pub fn count_flush(&self) {
         self.counters.ring.cmd_flush.add(1);
     }
@@ -296,7 +300,7 @@ fn compare(store: &StorageRequest<'_>, old: Option<&Item<'_>>) -> Compared {
     }
 }
 
-/// What to put, or why nothing is.
+/// What a storage command puts in place of `old`, or why it stores nothing.
 fn decide(
     store: &StorageRequest<'_>,
     old: Option<&Item<'_>>,

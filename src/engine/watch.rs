@@ -1,8 +1,10 @@
-//! Watchers: connections that receive log lines about other connections.
+//! Watchers: connections that receive log lines about commands and other connections.
 //!
-//! A ring checks [`WatcherRegistry::wants`] before it formats a line, which is one relaxed load. A line is formatted once, under the
-//! hub's lock, and copied to the buffer of each watcher of its stream. The first line in a buffer wakes the ring that sends
-//! it. A watcher that does not keep up loses lines and gets their number.
+//! A ring checks [`WatcherRegistry::wants`] before it formats a line, which is one relaxed load. A line is formatted once,
+//! under the registry's lock, and copied to the buffer of each watcher of its stream. The first line in a buffer wakes the
+//! ring that serves the watcher. A watcher that does not keep up loses lines and gets their number.
+//!
+//! There is one [`WatcherRegistry`], in `engine::Shared`, for all rings.
 
 use crate::clock::Clock;
 use crate::limits::WATCHERS_MAX;
@@ -71,15 +73,15 @@ impl std::fmt::Debug for Watcher {
     }
 }
 
-/// All watchers.
+/// All watchers with their buffers.
 #[derive(Debug)]
 pub struct WatcherRegistry {
-    /// Union of the watched streams.
+    /// Union of the streams that any watcher watches, for a look without the lock.
     streams: AtomicU32,
     watchers: Mutex<Vec<Watcher>>,
-    /// Number of the last line.
+    /// Number of the last line sent.
     line: AtomicU64,
-    /// Number of the last watcher.
+    /// Number of the next watcher.
     watcher: AtomicU64,
     buffer_bytes: usize,
     skipped: AtomicU64,
@@ -87,7 +89,7 @@ pub struct WatcherRegistry {
 }
 
 impl WatcherRegistry {
-    /// A hub whose watchers have buffers of `buffer_bytes`.
+    /// A registry whose watchers have buffers of `buffer_bytes` each.
     pub fn new(buffer_bytes: usize) -> Self {
         Self {
             streams: AtomicU32::new(0),
@@ -138,12 +140,13 @@ impl WatcherRegistry {
         self.publish(&watchers);
     }
 
+    /// Recomputes the union of the watched streams; the caller holds the lock.
     fn publish(&self, watchers: &[Watcher]) {
         let streams = watchers.iter().fold(0, |streams, watcher| streams | watcher.streams);
         self.streams.store(streams, Ordering::Relaxed);
     }
 
-    /// Sends a line of `stream`: the part after time and number.
+    /// Sends a line to the watchers of `stream`; `line` is the part after time and number.
     pub fn send(&self, clock: &Clock, stream: Stream, line: impl Display) {
         let mut watchers = self.watchers.lock();
         let number = self.line.fetch_add(1, Ordering::Relaxed) + 1;
@@ -167,7 +170,7 @@ impl WatcherRegistry {
         }
     }
 
-    /// Moves a watcher's lines to the end of `out`.
+    /// Moves a watcher's lines to the end of `out`, followed by the number of lines lost since the last call.
     pub fn take(&self, id: WatcherId, out: &mut Vec<u8>) {
         let mut watchers = self.watchers.lock();
         let Some(watcher) = watchers.iter_mut().find(|watcher| watcher.id == id) else { return };
