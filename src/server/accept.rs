@@ -1,4 +1,5 @@
-//! Accepting: permits, refusals, and handing connections over to the ring they will live on.
+//! Accepting: takes new connections, gives them permits or refuses them, and hands them over to the ring they will live on.
+//! One task per listener of a ring.
 
 use super::admission::ConnPermit;
 use super::conn;
@@ -12,7 +13,7 @@ use uring::{ActiveListener, Socket};
 /// The reply to a client over the limit. Source: memcached.c, `drive_machine`, `conn_listening`.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
-/// Connections refused between two looks for descriptors.
+/// Connections refused between two checks for free descriptors.
 const REFUSED_TOGETHER: usize = 256;
 
 /// Pause in accepting when descriptors, memory or permits have run out.
@@ -47,12 +48,13 @@ pub(super) async fn accept_all(ring: Rc<RingContext>, accepts: Rc<ActiveListener
     }
 }
 
-/// True for errors that say nothing about the next client: retry immediately.
+/// True for errors that concern only one client: accepting is retried immediately.
 fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
     matches!(error.kind(), ConnectionAborted | Interrupted | WouldBlock)
 }
 
+/// Logs a failure to accept, within the rate limit.
 fn warn(ring: &RingContext, error: &io::Error) {
     if ring.limits.may_warn(ring.now()) {
         tracing::warn!("cannot accept connections: {}", logging::reason(error));
@@ -77,7 +79,7 @@ async fn wait_for_descriptors(ring: &RingContext, accepts: &ActiveListener) {
     }
 }
 
-/// Waits for `what`; in the statistics the server does not accept meanwhile.
+/// Waits for `what`; meanwhile the statistics say that this ring does not accept.
 async fn while_full<T>(ring: &RingContext, what: impl Future<Output = T>) -> T {
     let since = Instant::now();
     ring.shared.gauges.disable_listening();

@@ -1,4 +1,8 @@
-//! Admission: how many connections there are, which ring a new one goes to, and how often failures to accept are logged.
+//! Admission: limits the number of connections, chooses the ring for a new one, and limits how often failures to accept are
+//! logged.
+//!
+//! [`ConnLimits`] is one for all rings, made of atomics; a [`ConnPermit`] belongs to one connection and moves with it from
+//! ring to ring.
 
 use crate::clock::Timestamp;
 use std::sync::Arc;
@@ -11,13 +15,13 @@ const WARNING_SECS: u32 = 10;
 /// rings could pass connections to and fro.
 const HAND_OVER_DIFFERENCE: usize = 2;
 
-/// Connections of each ring, and the limit for all of them. Read by every ring when it accepts, and only then.
+/// The number of connections of each ring, and the limit for all of them.
 #[derive(Debug)]
 pub(super) struct ConnLimits {
     rings: Box<[AtomicUsize]>,
     total: AtomicUsize,
     connections_max: usize,
-    /// When the next failure to accept may be logged.
+    /// Second from which the next failure to accept may be logged.
     warning_at: AtomicU32,
 }
 
@@ -38,7 +42,7 @@ impl ConnLimits {
         Some(ConnPermit { limits: Arc::clone(self), ring })
     }
 
-    /// Log rate limit: true for one caller per window.
+    /// True if a failure to accept may be logged; for one caller per window.
     pub(super) fn may_warn(&self, now: Timestamp) -> bool {
         let at = self.warning_at.load(Ordering::Relaxed);
         let next = now.0 + WARNING_SECS;
@@ -56,7 +60,7 @@ impl ConnLimits {
     }
 }
 
-/// The right to one connection; dropping it makes room for another.
+/// The right to have one connection open; dropping it makes room for another.
 #[derive(Debug)]
 pub(super) struct ConnPermit {
     limits: Arc<ConnLimits>,
@@ -64,7 +68,7 @@ pub(super) struct ConnPermit {
 }
 
 impl ConnPermit {
-    /// Counts the connection on `ring`, which it is handed over to.
+    /// Counts the connection on `ring` from here on, to which it is handed over.
     pub(super) fn move_to(&mut self, ring: usize) {
         self.limits.rings[self.ring].fetch_sub(1, Ordering::Relaxed);
         self.limits.rings[ring].fetch_add(1, Ordering::Relaxed);

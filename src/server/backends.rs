@@ -1,20 +1,21 @@
-//! Choice of the I/O engine: the one requested, or the best one that the machine allows.
+//! Chooses the I/O engine of all rings, once at start: the one requested, or the best one that the machine allows.
 //!
-//! What the machine allows shows at two points: when it is probed, and when all rings are built, because the memory that
-//! may be locked can be enough for the former and not for the latter. Either way all rings get the same engine.
+//! What the machine allows shows at two points: when it is probed, and when all rings are built, because the memory that may
+//! be locked can suffice for the probe and not for all rings. Either way all rings get the same engine. [`settle`] runs on
+//! the main thread, [`build`] on each ring's thread; they talk through channels.
 
 use super::error::StartError;
 use crate::config::IoEngine;
 use std::sync::mpsc::{Receiver, Sender};
 use uring::{Backend, Options, Ring, Support};
 
-/// Instruction to a ring's thread once all have reported whether their rings could be built.
+/// The main thread's instruction to a ring's thread, once all have reported whether their rings could be built.
 pub(super) enum Order {
     Run,
     Rebuild(Support),
 }
 
-/// Report of a ring's thread.
+/// A ring thread's report: whether its ring could be built.
 pub(super) type Report = Result<(), uring::StartError>;
 
 /// The engine to build rings with.
@@ -29,6 +30,7 @@ pub(super) fn choose(wish: IoEngine) -> Result<Support, StartError> {
     }
 }
 
+/// Falls back to epoll with a warning.
 fn instead(why: &uring::StartError) -> Support {
     tracing::warn!("I/O engine: epoll, since the server {why}");
     Support::epoll()

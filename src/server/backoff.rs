@@ -1,15 +1,16 @@
-//! Waiting for rings that lag, while the others are served.
+//! Waits for rings that lag behind the log, while this ring serves its other connections.
 //!
-//! A command that needs room in the log, or memory that a ring may still be reading, is retried when the slowest ring has
-//! moved. That ring has been woken and usually moves within microseconds. If it does not move within [`STALL_MAX`] the
-//! command is refused, and from then on every such command immediately, on all rings, until it moves.
+//! A command that needs room in the log, or memory that another ring may still be reading, is retried when the slowest ring
+//! has moved. That ring has been woken and usually moves within microseconds. If it does not move within [`STALL_MAX`], the
+//! command is refused, and from then on every such command on all rings is refused immediately, until it moves. The
+//! bookkeeping is in `stall`.
 
 use super::context::RingContext;
 use super::stall::{PAUSE_MAX, PAUSE_MIN};
 use crate::limits::STALL_MAX;
 use std::time::Duration;
 
-/// Checks of the slowest ring without a pause in between.
+/// How often the slowest ring is checked without a pause in between.
 const EAGER_CHECKS: u32 = 16;
 
 /// Waits until a command that has been stalled since `since`, by the ring's [`RunClock`](super::stall::RunClock), is worth a

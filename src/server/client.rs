@@ -1,5 +1,7 @@
-//! A blocking connection to a server: lines and values, with a limit on their length and on the time that they take. For
-//! `--copy-from` and `top`, which have a thread of their own.
+//! A blocking client of a memcached server: lines and values, with a limit on their length and on the time they take.
+//!
+//! For `--copy-from` and `top`, which have a thread of their own; that thread owns the [`Client`]. No ring uses it, because
+//! it blocks.
 
 use crate::config::ProbeTarget;
 use crate::logging;
@@ -12,13 +14,13 @@ use std::time::Duration;
 
 /// Longest line that is read, bytes; a key of a dump is thrice as long as the key.
 const LINE_BYTES_MAX: u64 = 2048;
-/// Longest list of `stats` that is read, lines: `stats rings` of 1,024 rings has 5,120.
+/// Longest list of `stats` that is read, lines: `stats rings` has five lines per ring.
 const STATS_LINES_MAX: usize = 10_000;
 /// Bytes that are received, and of a value passed on, at a time.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// The first byte of a TLS alert. Source: RFC 8446, section 5.1.
 pub(super) const TLS_ALERT: u8 = 0x15;
-/// What every command is answered where a login is required.
+/// The answer to every command where a login is required.
 pub(super) const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
 /// Bytes of an unexpected answer that are shown.
 const SHOWN_BYTES: usize = 80;
@@ -27,7 +29,7 @@ const SHOWN_BYTES: usize = 80;
 pub(super) trait Wire: Read + Write + Send {}
 impl<W: Read + Write + Send> Wire for W {}
 
-/// A connection that is read by lines and values.
+/// A blocking connection that is read by lines and values.
 pub struct Client {
     wire: BufReader<Box<dyn Wire>>,
     /// How long the server may take to connect, and for each piece of an answer.
@@ -50,7 +52,7 @@ impl Client {
         Ok(Self::new(wire, Some(time_max)))
     }
 
-    /// Over a stream that is connected, to this server, which may take its time.
+    /// A client over `stream`, which is connected to this server; without a time limit.
     pub(super) fn over(stream: UnixStream) -> Self {
         Self::new(Box::new(stream), None)
     }
@@ -119,11 +121,12 @@ impl Client {
         to.send(b"\r\n").map_err(within)
     }
 
-    /// Reads over a value.
+    /// Reads a value and discards it.
     pub(super) fn skip_value(&mut self, bytes: u64, passed: impl FnMut(u64)) -> Result<(), String> {
         self.value(bytes, |_| Ok(()), passed)
     }
 
+    /// Reads a value of `bytes` and its line end; gives the pieces to `take`.
     fn value(
         &mut self,
         bytes: u64,
@@ -155,6 +158,7 @@ impl Client {
         Ok(())
     }
 
+    /// Words for the user about an I/O error.
     fn trouble(&self, error: &io::Error) -> String {
         match (error.kind(), self.time_max) {
             (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(time_max)) => {
@@ -175,6 +179,7 @@ pub(super) fn unexpected(line: &[u8]) -> String {
     format!("it answered \"{}\", which is not what memcached says there", shown.escape_ascii())
 }
 
+/// Connects to `target`; a name with several addresses is tried in order.
 fn dial(target: &ProbeTarget, time_max: Duration) -> io::Result<Box<dyn Wire>> {
     match target {
         ProbeTarget::Unix(path) => {

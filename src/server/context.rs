@@ -1,4 +1,8 @@
 //! What the tasks of one ring share: its engine, its clock, its open connections, and the way to the other rings.
+//!
+//! A [`RingContext`] and its [`Entry`]s live on the ring's thread and are touched only by its tasks, hence `Rc`, `Cell` and
+//! `RefCell`. A connection's task and the ring's sweep talk through the fields of its entry. [`Message`]s are what other
+//! threads may send.
 
 use super::admission::{ConnLimits, ConnPermit};
 use super::flash::{Device, Loader};
@@ -21,17 +25,17 @@ use uring::{Bell, Buffers, Socket, Stream, Waker};
 /// A message from another thread to a ring.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Serve a connection that another ring has accepted.
+    /// Serve this connection, which another ring has accepted.
     Adopt(AcceptedConn),
-    /// Stop.
+    /// Close all connections and end.
     Stop,
 }
 
-/// A connection that has a permit but no task yet.
+/// An accepted connection that has no task yet.
 #[derive(Debug)]
 pub(super) struct AcceptedConn {
     pub(super) socket: Socket,
-    /// The server's own connection needs none.
+    /// The permit; `None` for the server's own connection, which needs none.
     pub(super) permit: Option<ConnPermit>,
     pub(super) origin: Origin,
 }
@@ -50,19 +54,19 @@ pub(super) struct Origin {
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
-    /// The client closed, or asked to be closed.
+    /// The client closed the connection, or asked to be closed.
     Normal,
     /// The client sent something that cannot be parsed.
     Rejected,
     /// The connection broke.
     Broken,
-    /// Silent for longer than the idle timeout.
+    /// The client was silent for longer than the idle timeout, or holds values whose memory others need and takes nothing.
     Idle,
     /// The server stops.
     Stopped,
 }
 
-/// What the configuration says about connections.
+/// The settings of connections, from the configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     /// What the log calls the connections of each listener.
@@ -94,46 +98,46 @@ pub(super) struct Entry {
     pub(super) phase: Cell<Phase>,
     /// When bytes last arrived.
     pub(super) last_active: Cell<Timestamp>,
-    /// Memory of the connection's buffers, without the ring's, at its last wait.
+    /// Memory of the buffers that are the connection's own, at its last wait, bytes.
     pub(super) held_bytes: Cell<usize>,
     /// When a command, or a part of one, was last consumed.
     pub(super) last_command: Cell<Timestamp>,
-    /// The client is in the middle of a value.
+    /// The client is in the middle of sending a value.
     pub(super) is_mid_value: Cell<bool>,
-    /// The large value that is being received into item memory.
+    /// Progress of the large value that is being received into item memory, if there is one.
     receiving: Cell<Option<Receiving>>,
-    /// Its memory is to be given up.
+    /// Set by the sweep: the connection is to give up the memory of that value.
     pub(super) gives_way: Cell<bool>,
-    /// A send has not completed.
+    /// A send is in progress.
     pub(super) awaits_send: Cell<bool>,
-    /// It sends values from item memory.
+    /// The send in progress holds values in item memory, or in buffers they were read into from flash.
     pub(super) holds_pins: Cell<bool>,
     /// Bytes that the client had acknowledged at the last sweep.
     acknowledged_bytes: Cell<u64>,
-    /// How fast it takes replies with values that are held for it.
+    /// How fast the client takes replies with such values.
     taking: Cell<Option<Taking>>,
-    /// Why the ring ended the connection, if it did.
+    /// Why the ring ended the connection, if it did; otherwise the connection ends by itself.
     pub(super) closed_for: Cell<Option<CloseReason>>,
     is_tcp: bool,
 }
 
-/// Progress of a large value, measured from one sweep to the next: one that began fast may have stopped.
+/// How fast a large value arrives, measured from one sweep to the next: a value that began fast may have stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiving {
     since: Instant,
-    /// Bytes since then.
+    /// Bytes that have arrived since then.
     bytes: usize,
-    /// What the last measurement has come to.
+    /// Result of the last measurement.
     is_slow: bool,
 }
 
-/// Progress of a client that values are held for, from one measurement to the next.
+/// How fast a client takes values that are held for it, from one measurement to the next.
 #[derive(Clone, Copy, Debug)]
 struct Taking {
     since: Timestamp,
-    /// Bytes that it had acknowledged then.
+    /// Bytes that the client had acknowledged then.
     acknowledged_bytes: u64,
-    /// What the last measurement has come to.
+    /// Result of the last measurement.
     is_slow: bool,
 }
 
@@ -146,7 +150,7 @@ impl Receiving {
         Self { bytes: self.bytes.saturating_add(count), ..self }
     }
 
-    /// Ends a measurement, which counts if it was long enough, and begins another.
+    /// Ends a measurement and begins another; the result counts only if the measurement was long enough.
     fn measured(self, now: Instant) -> Self {
         let time = now.saturating_duration_since(self.since);
         let due = u128::from(SLOW_BYTES_PER_SEC) * time.as_millis() / 1000;
@@ -174,7 +178,7 @@ impl Entry {
         }
     }
 
-    /// A large value is being received, for the first time or still.
+    /// Notes that a large value is being received; starts measuring it if it is a new one.
     pub(super) fn start_receiving(&self) {
         if self.receiving.get().is_none() {
             self.receiving.set(Some(Receiving::new(Instant::now())));
@@ -182,7 +186,7 @@ impl Entry {
         }
     }
 
-    /// None is, or it waits for memory.
+    /// Notes that no large value is being received, or that it waits for memory.
     pub(super) fn end_receiving(&self) {
         self.receiving.set(None);
     }
@@ -194,14 +198,15 @@ impl Entry {
         }
     }
 
-    /// Looks how fast a large value arrives; once a second.
+    /// Measures how fast a large value arrives; called once a second.
     pub(super) fn measure_receiving(&self, now: Instant) {
         if let Some(value) = self.receiving.get() {
             self.receiving.set(Some(value.measured(now)));
         }
     }
 
-    /// Others wait for the memory of a large value that is being received: it is to be given up.
+    /// Asks the connection to give up the memory of the large value being received, because other values wait for memory.
+    /// Called by the sweep.
     pub(super) fn give_way(&self) {
         self.gives_way.set(true);
         self.stream.interrupt();
@@ -227,7 +232,7 @@ impl Entry {
         }
     }
 
-    /// Looks how fast a client takes what is held for it, after [`Entry::note_acknowledged`].
+    /// Measures how fast a client takes what is held for it; called after [`Entry::note_acknowledged`].
     pub(super) fn measure_taking(&self, now: Timestamp) {
         let acknowledged_bytes = self.acknowledged_bytes.get();
         let begun = Taking { since: now, acknowledged_bytes, is_slow: false };
@@ -259,14 +264,14 @@ impl Entry {
         timeout_secs > 0 && idle_secs > timeout_secs && self.is_tcp
     }
 
-    /// Ends the connection: pending operations on it complete.
+    /// Ends the connection for the reason `why`: pending operations on its stream complete.
     pub(super) fn close(&self, why: CloseReason) {
         self.closed_for.set(Some(why));
         self.stream.shutdown();
     }
 }
 
-/// What the tasks of one ring share.
+/// The state that the tasks of one ring share.
 pub(super) struct RingContext {
     pub(super) index: usize,
     /// Borrowed for one call at a time, never across an await.
@@ -282,23 +287,26 @@ pub(super) struct RingContext {
     pub(super) run_clock: RunClock,
     pub(super) settings: Settings,
     pub(super) buffers: Buffers,
-    /// Rung when another thread wakes the ring, and every second.
+    /// Rung when another thread wakes the ring, and every second; tasks wait for it.
     pub(super) bell: Bell,
     pub(super) certificates: Option<Arc<Certificates>>,
     /// Reads values on flash, if there is a tier.
     pub(super) loader: Option<Loader>,
     /// Bounds the memory of values that were read from flash and have not been sent yet.
     pub(super) load_budget: LoadBudget,
+    /// The open connections; each connection's task is entered and removed here.
     pub(super) entries: RefCell<slab::Slab<Rc<Entry>>>,
-    /// A connection has been read from since the last background work.
+    /// True if a connection has been read from since the last background work.
     pub(super) has_read: Cell<bool>,
+    /// See [`RingContext::now`].
     now: Cell<Timestamp>,
-    /// Whole seconds since the start.
+    /// Heartbeats since the start, one a second.
     pub(super) beats: Cell<u32>,
+    /// The ring is to end: tasks stop at their next look.
     pub(super) stopping: Cell<bool>,
 }
 
-/// What a ring's context is made of.
+/// What [`RingContext::new`] needs.
 pub(super) struct Parts {
     pub(super) index: usize,
     pub(super) engine: Engine,
@@ -350,19 +358,19 @@ impl RingContext {
         context
     }
 
-    /// The second that the ring is in.
+    /// The time by the ring's last heartbeat, in whole seconds.
     pub(super) fn now(&self) -> Timestamp {
         self.now.get()
     }
 
-    /// Reads the clock.
+    /// Reads the clock, and passes the time to the engine.
     pub(super) fn tick(&self) {
         let now = self.shared.clock.now();
         self.engine.borrow().advance(now);
         self.now.set(now);
     }
 
-    /// Replays what other rings have written.
+    /// Replays what other rings have written to the log.
     pub(super) fn catch_up(&self) {
         self.engine.borrow_mut().shard_mut().latest();
     }
@@ -380,7 +388,7 @@ impl RingContext {
         self.engine.borrow_mut().shard_mut().store().slowest()
     }
 
-    /// True if pins hold so much memory that clients which take nothing must let go of theirs.
+    /// True if pins hold so much memory that clients which take nothing are closed.
     pub(super) fn is_short_of_pins(&self) -> bool {
         self.engine.borrow_mut().shard_mut().store().is_short_of_pins()
     }

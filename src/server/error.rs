@@ -1,4 +1,4 @@
-//! Why the server cannot start.
+//! [`StartError`]: why the server cannot start. A plain value.
 
 use std::fmt;
 

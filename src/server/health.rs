@@ -1,6 +1,7 @@
 //! `--health`: checks whether a server answers, for probes in containers that have only this binary.
 //!
-//! It requests the version. These replies count as healthy:
+//! It asks for the server's version, in a process of its own (`memcrsd --health`) with no rings. These replies count as
+//! healthy:
 //!
 //! ```text
 //!  text `version` ──► VERSION …                          it serves
@@ -19,15 +20,15 @@ use std::sync::mpsc;
 
 /// Longest reply that is read, bytes.
 const REPLY_BYTES_MAX: usize = 512;
-/// As long as a binary header, so that a binary-only server can see that it is not one.
+/// As long as a binary header, so that a server that speaks only the binary protocol can see that this is no packet.
 const TEXT: &[u8; 24] = b"version\r\nversion\r\nquit\r\n";
 /// A binary version request. Source: protocol-binary.txt, "Version".
 const BINARY: [u8; 24] = [0x80, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// The start of its reply.
+/// The start of the reply to [`BINARY`].
 const BINARY_REPLY: &[u8] = &[0x81, 0x0b];
 
-/// Runs the check and returns a line about it: `Ok` if the server is healthy. Takes no longer than the probe allows, whatever
-/// the server, the network or the name resolver does.
+/// Runs the check on a thread of its own, and returns a line about the result: `Ok` if the server is healthy. Takes no
+/// longer than the probe allows, whatever the server, the network or the name resolver does.
 ///
 /// # Errors
 /// The line about an unhealthy server.

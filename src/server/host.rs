@@ -1,4 +1,5 @@
-//! The callbacks of the store.
+//! The callbacks of the store: [`Host`] implements `store::Host`. There is one, owned by the store. Once rings run, any of
+//! them may call it, often under the writer lock: so it neither blocks nor calls the store.
 
 use super::context::Message;
 use super::flash::Work;
@@ -12,13 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use uring::Waker;
 
-/// Wakes rings and the thread of the flash tier for the store, reports evictions to watchers, and what becomes of the memory file to the log.
+/// Wakes rings and the thread of the flash tier, reports evictions to watchers, and logs what becomes of the memory file.
 pub(super) struct Host {
     wakers: Arc<[Waker<Message>]>,
     shared: Arc<Shared>,
     flash_work: Work,
+    /// The full file system has been logged.
     has_warned: AtomicBool,
-    /// The files of the flash tier, to look into at the start.
+    /// The files of the flash tier; read only at the start, to check what the memory file says of them.
     flash_files: Vec<File>,
 }
 
@@ -60,7 +62,7 @@ impl store::Host for Host {
         self.shared.log_flash_write(item);
     }
 
-    // Once: a limit that goes down does so a segment at a time, and this is called under the writer lock.
+    // Logged once: the limit goes down a segment at a time, and this is called under the writer lock.
     fn lacks_room(&self, memory_limit: u64) {
         if !self.has_warned.swap(true, Ordering::Relaxed) {
             let kib = memory_limit >> 10;

@@ -1,5 +1,5 @@
-//! Binds the listeners that the configuration asks for, registers them for `stats conns`, and reports failures in
-//! memcached's words.
+//! Binds the listeners that the configuration asks for, enters them in the list of `stats conns`, and reports failures in
+//! memcached's words. Runs once at start, on the main thread; each ring then owns its [`Bound`].
 
 use super::error::StartError;
 use crate::config::{Config, Endpoint, Protocol};
@@ -12,15 +12,15 @@ use std::path::Path;
 use std::sync::Arc;
 use uring::{DatagramSocket, Listener};
 
-/// What one ring listens to.
+/// The bound listeners and UDP sockets of one ring.
 #[derive(Debug, Default)]
 pub(super) struct Bound {
-    /// Each with its place in the configuration.
+    /// Each listener with its position in the configuration.
     pub(super) listeners: Vec<(usize, Listener)>,
     pub(super) sockets: Vec<DatagramSocket>,
 }
 
-/// All that is bound.
+/// All bound listeners, by ring, and their addresses.
 #[derive(Debug)]
 pub(super) struct Listeners {
     pub(super) by_ring: Vec<Bound>,
@@ -59,8 +59,8 @@ pub(super) fn listen(config: &Config, rings: usize) -> Result<Listeners, StartEr
 }
 
 impl Listeners {
-    /// Enters the listeners in the list of connections, a group that shares a port once; returns their addresses, each
-    /// with its place in the configuration.
+    /// Enters the listeners in the list of connections; listeners of several rings that share a port are one entry. Returns
+    /// their addresses, each with its position in the configuration.
     pub(super) fn register(&self, shared: &Shared) -> Arc<[(usize, Address)]> {
         let register = |(place, listener): &(usize, Listener)| {
             let address = match listener.local() {
@@ -85,7 +85,7 @@ impl Listeners {
         self.by_ring[0].listeners.iter().map(register).collect()
     }
 
-    /// Binds those of `addresses` that can be had.
+    /// Binds a TCP listener per ring to each of `addresses` that is free.
     fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
         let rings = self.by_ring.len();
         for bound in each_free(addresses, |address| Listener::bind_each(address, rings, backlog))? {
@@ -97,7 +97,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// As [`Listeners::bind_tcp`], for the first `count` rings.
+    /// Binds a UDP socket for each of the first `count` rings to each of `addresses` that is free.
     fn bind_udp(&mut self, addresses: &[SocketAddr], count: usize) -> std::io::Result<()> {
         let count = count.min(self.by_ring.len());
         for bound in each_free(addresses, |address| DatagramSocket::bind_each(address, count))? {
@@ -141,7 +141,7 @@ fn each_free<B>(
     Ok(all)
 }
 
-/// For a port that is bound, and of whose connections nobody would hear.
+/// The error for a port that is bound, but whose connections the kernel will not report.
 pub(super) fn unwatched(error: &std::io::Error) -> StartError {
     let reason = logging::reason(error);
     StartError::new(format!(

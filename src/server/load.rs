@@ -1,8 +1,8 @@
-//! Reads values from flash, for replies and for commands that need them in memory, while the ring serves other
-//! connections.
+//! Reads values from flash, for replies and for commands that need them in memory, while the ring serves other connections.
 //!
-//! A long value stays in the buffer it was read into until the client has taken it. The memory of these buffers is
-//! bounded ([`super::load_budget`]): a reply waits for it, and is sent without its long values if the wait takes too long.
+//! A long value stays in the buffer it was read into until the client has taken it. The memory of these buffers is bounded
+//! ([`super::load_budget`]): a reply waits for it, and is sent without its long values if the wait takes too long. All
+//! functions run in the task of the connection or datagram that needs the values.
 
 use super::context::RingContext;
 use super::load_budget::{UNIT_BYTES, hold};
@@ -15,18 +15,18 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Tries to bring a value back to memory that has been read, besides those in which others make room for it, part by part.
+/// How often it is tried to bring a value back to memory, besides the tries in which others make room for it, part by part.
 const PROMOTIONS_MAX: usize = 64;
 
-/// Units for a value; none if it is copied into its reply.
+/// Units of the budget that a value needs; none if it is copied into its reply.
 fn units_for(hole: &Hole) -> u32 {
     let bytes = hole.stub.place.value_bytes();
     let units = if bytes > COPY_BYTES_MAX { bytes.div_ceil(UNIT_BYTES) } else { 0 };
     u32::try_from(units).unwrap_or(u32::MAX)
 }
 
-/// Room for `units`, or for as many as there ever are; `None` if it takes too long. All that a reply needs is taken together, so
-/// nobody waits for more while holding some.
+/// Waits for `units` of the budget, or for all of it if that is less; `None` if it takes too long. All that a reply needs is
+/// taken together, so nobody waits for more while holding some.
 async fn take_room(ring: &RingContext, units: u32) -> Option<OwnedSemaphorePermit> {
     let units = units.min(ring.load_budget.units_max());
     let since = ring.run_clock.now();
@@ -48,7 +48,7 @@ pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
     let has_room = room.is_some();
     let is_left_out = |hole: &Hole| !has_room && units_for(hole) > 0;
     let loaded = match &*holes {
-        // Nearly always.
+        // One hole is by far the most frequent case.
         [hole] if !is_left_out(hole) => vec![Some(load_hole(ring, hole).await)],
         holes => {
             let one = |hole| async move {
@@ -69,7 +69,7 @@ pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
                 if hole.stub.promotes {
                     promote(ring, key, place, &value, false).await;
                 }
-                // Nothing is left of a reply that takes all of the room there ever is.
+                // The last values of a reply that takes the whole budget may find none of it left.
                 let units = units_for(hole) as usize;
                 let room = room.as_mut().filter(|_| units > 0);
                 let room = room.and_then(|room| room.split(units.min(room.num_permits())));
@@ -83,8 +83,8 @@ pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
     }
 }
 
-/// The value that a reply lacks, and the place it was last found at: while it was waited for, it may have been written once more
-/// elsewhere, or have come back to memory.
+/// Reads the value that a reply lacks, and returns it with the place it was last found at: meanwhile it may have been
+/// written once more elsewhere, or have come back to memory.
 async fn load_hole(ring: &RingContext, hole: &Hole) -> Result<(Bytes, Place), (Fault, Place)> {
     let mut search = Search::new(hole.stub);
     loop {
@@ -99,7 +99,7 @@ async fn load_hole(ring: &RingContext, hole: &Hole) -> Result<(Bytes, Place), (F
     }
 }
 
-/// Brings a value to memory that a command needs there, if that can be; the command finds out when it is run again.
+/// Brings a value to memory that a command needs there, if possible; the command finds out when it is run again.
 pub(super) async fn load_wanted(ring: &RingContext, wanted: Option<Box<Wanted>>) {
     let Some(wanted) = wanted else { return };
     let Wanted { key, place } = *wanted;
@@ -111,7 +111,8 @@ pub(super) async fn load_wanted(ring: &RingContext, wanted: Option<Box<Wanted>>)
     promote(ring, &key, place, &value, true).await;
 }
 
-/// Brings a value that has been read back to memory, if room can be made for it; `must_wait` for other rings as well.
+/// Brings a value that has been read back to memory, if room can be made for it; with `must_wait` it also waits for other
+/// rings.
 async fn promote(ring: &RingContext, key: &[u8], place: Place, value: &[u8], must_wait: bool) {
     for _ in 0..PROMOTIONS_MAX + value.len() / FLASH_PART_BYTES {
         let promoted = ring.engine.borrow_mut().fresh().promote(key, place, value);
@@ -124,7 +125,7 @@ async fn promote(ring: &RingContext, key: &[u8], place: Place, value: &[u8], mus
     }
 }
 
-/// The value of `key` at `place`.
+/// Reads the value of `key` at `place`.
 async fn load(ring: &RingContext, key: &[u8], place: Place) -> Result<Bytes, Fault> {
     match &ring.loader {
         Some(loader) => loader.load(key, place).await,

@@ -1,13 +1,16 @@
-//! Memory for values that were read from flash, until their clients have taken them.
+//! Bounds the memory of one ring for values that were read from flash, until their clients have taken them.
+//!
+//! Each ring has one [`LoadBudget`] in its `RingContext`, and its tasks take from it. A share is given back when the
+//! [`Bytes`] that [`hold`] returned are dropped.
 
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Room is counted in pages.
+/// Memory is counted in units of this many bytes.
 pub(super) const UNIT_BYTES: usize = 4096;
 
-/// Memory of a ring for values that have been read and not been sent.
+/// The memory of a ring for values that have been read from flash and not been sent.
 #[derive(Debug)]
 pub(super) struct LoadBudget {
     units: Arc<Semaphore>,
@@ -15,29 +18,29 @@ pub(super) struct LoadBudget {
 }
 
 impl LoadBudget {
-    /// `bytes` of it; a reply that needs more waits until it is alone.
+    /// A budget of `bytes`. A reply that needs more than all of it waits until it has all.
     pub(super) fn new(bytes: u64) -> Self {
         let units_max = u32::try_from(bytes / UNIT_BYTES as u64).unwrap_or(u32::MAX);
         Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max }
     }
 
-    /// Takes `units` of it, if they are there.
+    /// Takes `units` of the budget; `None` if they are not free.
     pub(super) fn try_take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.units).try_acquire_many_owned(units).ok()
     }
 
-    /// All units that there are.
+    /// Size of the budget in units.
     pub(super) fn units_max(&self) -> u32 {
         self.units_max
     }
 
-    /// True if there is so little left that clients which take nothing must let go of what is theirs.
+    /// True if less than a quarter of the budget is free: then clients that take nothing are closed.
     pub(super) fn is_short(&self) -> bool {
         self.units.available_permits() < self.units_max as usize / 4
     }
 }
 
-/// A value and the room it takes.
+/// A value together with the part of the budget that it uses.
 struct Held {
     value: Bytes,
     _room: OwnedSemaphorePermit,
@@ -49,7 +52,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// The value takes this room for as long as it is there.
+/// Ties `room` to the value: it goes back to the budget when the value is dropped.
 pub(super) fn hold(value: Bytes, room: OwnedSemaphorePermit) -> Bytes {
     Bytes::from_owner(Held { value, _room: room })
 }

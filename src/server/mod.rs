@@ -1,4 +1,11 @@
-//! The async edge: rings, accepting, connections, signals, shutdown. Everything below it runs to completion.
+//! The async edge: threads, rings, accepting, connections, signals, shutdown. The code below it (session, engine, store)
+//! never waits.
+//!
+//! Who owns what: the main thread owns the [`Server`] and waits for signals. Each ring is a thread with a `RingContext`
+//! (`context`) that its tasks share through `Rc` and `Cell`; no other thread touches it, and the others reach it only
+//! through its mailbox. Each connection is a task of one ring and owns its session and its output. Shared by all threads,
+//! through `Arc`: the store, `engine::Shared`, `ConnLimits` (`admission`), `Heartbeats` (`watchdog`), the `Device` of the
+//! flash tier, and the wakers of the mailboxes.
 //!
 //! ```text
 //!   main thread ── signals ──────────────────────────┐ Stop
@@ -67,10 +74,10 @@ pub use health::health;
 pub use signals::Request;
 pub use storage::{Storage, inspect};
 
-/// How long a stop waits for the rings; each gives itself less.
+/// How long a stop waits for the rings; each gives itself less time than this.
 const STOP_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// Bound ports. No connection is served yet: this is when privileges are dropped.
+/// The bound ports, before any connection is served: between binding and starting, privileges are dropped.
 #[derive(Debug)]
 pub struct Ports {
     listeners: Listeners,
@@ -98,7 +105,7 @@ impl Ports {
         &self.listeners.addresses
     }
 
-    /// The bound UDP addresses, likewise.
+    /// The bound UDP addresses, with the ports that the kernel chose.
     pub fn udp_addresses(&self) -> &[SocketAddr] {
         &self.listeners.udp_addresses
     }
@@ -167,11 +174,12 @@ impl Ports {
     }
 }
 
+/// Number of rings.
 fn rings(config: &Config) -> usize {
     config.num_threads.max(1)
 }
 
-/// A running server.
+/// A running server, owned by the main thread.
 #[derive(Debug)]
 pub struct Server {
     wakers: Arc<[Waker<Message>]>,
@@ -199,7 +207,7 @@ impl Server {
     /// rings are never torn down.
     pub fn stop(self) {
         self.heartbeats.stop();
-        // A ring that is stuck may still write when it goes on. Its file is as after a kill.
+        // A ring that is stuck may still write later, so the file must be left as after a kill.
         if !stop(&self.wakers, &self.threads) {
             return;
         }
@@ -213,7 +221,7 @@ impl Server {
     }
 }
 
-/// Ends the rings; false if one does not end.
+/// Tells all rings to stop; false if one has not ended in time.
 fn stop(wakers: &[Waker<Message>], threads: &[std::thread::JoinHandle<()>]) -> bool {
     for waker in wakers {
         // A ring that has ended needs no message.

@@ -1,4 +1,4 @@
-//! `--pin-rings`: each ring on a core of its own.
+//! `--pin-rings`: keeps each ring's thread on a core of its own. Called once per ring, on its thread; holds no state.
 
 use super::error::StartError;
 use nix::errno::Errno;
@@ -15,8 +15,8 @@ pub(super) fn allowed_cores() -> Result<Vec<usize>, StartError> {
     Ok((0..CpuSet::count()).filter(|&core| allowed.is_set(core) == Ok(true)).collect())
 }
 
-/// Keeps the calling thread on the core of `ring`: the first ring on the first of `cores`, and so on, from the beginning
-/// again where there are more rings. Without cores it goes where the kernel puts it.
+/// Keeps the calling thread on the core of `ring`: the first ring on the first of `cores`, and so on; with more rings than
+/// cores it begins again. If `cores` is empty, the kernel decides.
 pub(super) fn pin(ring: usize, cores: &[usize]) {
     let Some(&core) = cores.get(ring % cores.len().max(1)) else { return };
     let mut only = CpuSet::new();

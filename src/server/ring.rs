@@ -1,4 +1,7 @@
-//! One ring's thread: its mailbox, its seconds, its background work, its end.
+//! One ring's thread: makes its [`RingContext`], starts its tasks, reads its mailbox, and ends it.
+//!
+//! The tasks: one per listener (`accept`), UDP socket (`udp`) and connection (`conn`), the heartbeat (clock and sweep, once
+//! a second), and the background work of the store. All of them run on this thread and share the context.
 
 use super::accept;
 use super::conn;
@@ -13,24 +16,23 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use uring::{ActiveListener, DatagramSocket, Datagrams, Listener, Mail, Mailbox};
 
-/// Interval of the clock, the bell and the sweep over connections.
+/// Interval of the heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Interval of background work while connections are active and there was nothing to do.
 const MAINTENANCE: Duration = Duration::from_millis(100);
 /// Slices of background work per heartbeat while no connection is active.
 const SLICES_PER_BEAT: u32 = 10;
-/// A connection that is silent for this long gives up its buffers, seconds.
+/// A connection that has been silent for this long gives up its buffers, seconds.
 const HOLD_SECS: u32 = 2;
 /// Connections swept before others get a turn.
 const SWEEP_SLICE: usize = 1024;
-/// At the end: time for replies that are being sent.
+/// Time that replies in flight get when the ring ends.
 const DRAIN: Duration = Duration::from_millis(500);
-/// At the end, after that: time for connections that were cut off.
+/// Time that connections which were cut off get after that.
 const CUT: Duration = Duration::from_millis(200);
 
-/// Runs `io` until [`Message::Stop`] comes and the ring's connections have ended. The ring's heartbeats are at whole
-/// seconds after `epoch`, the start of the server's clock. Sends to `opened` whether everything in `bound` could be
-/// opened.
+/// Runs `io` until [`Message::Stop`] comes and the ring's connections have ended. The heartbeats of all rings are at whole
+/// seconds after `epoch`, the start of the server's clock. Sends to `opened` whether everything in `bound` could be opened.
 pub(super) fn run(
     io: uring::Ring,
     parts: Parts,
@@ -44,7 +46,7 @@ pub(super) fn run(
         let (listeners, sockets) = match bound.open() {
             Ok(all) => all,
             Err(error) => {
-                // Whoever does not listen any more does not start the server either.
+                // A receiver that is gone does not start the server either.
                 let _ = opened.send(Err(error));
                 return;
             }
@@ -77,7 +79,7 @@ pub(super) fn run(
 type Listening = Vec<(usize, Rc<ActiveListener>)>;
 
 impl Bound {
-    /// Brings everything to this thread's ring.
+    /// Opens all listeners and sockets on this thread's ring.
     fn open(self) -> io::Result<(Listening, Vec<Datagrams>)> {
         let open = |(index, listener): (usize, Listener)| Ok((index, Rc::new(listener.open()?)));
         let listeners = self.listeners.into_iter().map(open).collect::<io::Result<_>>()?;
@@ -86,7 +88,8 @@ impl Bound {
     }
 }
 
-/// Every whole second of the clock: time, bell, sweep. Also the timer that a ring must have (see `uring`).
+/// The heartbeat, every whole second of the clock: reads the time, rings the bell, sweeps the connections. Also the timer
+/// that a ring must have (see `uring`).
 async fn heartbeat(ring: Rc<RingContext>, epoch: Instant) {
     let mut sweeps = Sweeps::default();
     loop {
@@ -100,7 +103,7 @@ async fn heartbeat(ring: Rc<RingContext>, epoch: Instant) {
         ring.beats.set(ring.beats.get().wrapping_add(1));
         ring.bell.ring();
         sweep(&ring).await;
-        // There and back through the ring, so that the beat says that completions arrive.
+        // A trip through the kernel's queue, so that the beat shows that completions arrive.
         uring::yield_now().await;
         ring.heartbeats.beat(ring.index);
     }
@@ -129,7 +132,8 @@ async fn maintain(ring: Rc<RingContext>) {
     }
 }
 
-/// Sums up what connections hold, closes idle ones, and makes those that have become idle release their buffers.
+/// The sweep over connections: sums up the memory they hold, closes idle ones and those in the way of others, and makes
+/// those that have become idle release their buffers.
 async fn sweep(ring: &RingContext) {
     let (now, instant) = (ring.now(), Instant::now());
     let timeout_secs = ring.settings.idle_timeout_secs;
@@ -167,7 +171,8 @@ async fn sweep(ring: &RingContext) {
     ring.set_held_bytes(held_bytes);
 }
 
-/// Stops accepting, closes idle connections with nothing unacknowledged, waits for replies in flight, then closes the rest.
+/// Ends the ring: stops accepting, closes idle connections whose replies are acknowledged, waits for replies in flight, then
+/// closes the rest.
 async fn stop(ring: &RingContext, listeners: &[Rc<ActiveListener>]) {
     ring.stopping.set(true);
     for accepts in listeners {
@@ -184,8 +189,8 @@ async fn stop(ring: &RingContext, listeners: &[Rc<ActiveListener>]) {
     }
 }
 
-/// Closes connections that are not being served; returns those among them whose replies are not acknowledged yet. An
-/// interrupted read makes these see that the server is stopping.
+/// Closes connections that are not being served, but for those whose replies are not acknowledged yet: these are returned.
+/// An interrupted read makes them see that the server is stopping.
 fn close_idle(ring: &RingContext) -> Vec<Rc<Entry>> {
     let mut unacknowledged = Vec::new();
     for (_, entry) in ring.entries.borrow().iter() {

@@ -1,9 +1,9 @@
-//! Signals; only the main thread waits for them.
+//! Signals of the process. All threads block them; only the main thread waits for them, in [`next`].
 
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-/// A request by signal.
+/// What a signal asks the main thread to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// INT or TERM: stop.
@@ -18,7 +18,7 @@ const HANDLED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, 
 
 /// Blocks the signals, so that [`next`] gets them. Call it before starting other threads, which inherit the mask.
 ///
-/// With them the one that says that a file would get longer than `ulimit -f` allows: the error says so too.
+/// Also blocks SIGXFSZ, which says that a file would get longer than `ulimit -f` allows: the failed write reports that too.
 pub(super) fn block() {
     let mut blocked = handled();
     blocked.add(Signal::SIGXFSZ);

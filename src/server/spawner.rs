@@ -1,4 +1,4 @@
-//! Starts the threads of all rings, with one I/O engine for all of them.
+//! Starts the threads of all rings, with one I/O engine for all of them. Used once at start, on the main thread.
 
 use super::admission::ConnLimits;
 use super::backends;
@@ -24,7 +24,7 @@ use uring::{Mailbox, Support, Waker};
 /// Registered read buffers per ring, if locked memory allows; busier rings read into heap memory besides.
 const BUFFERS_MAX: usize = 128;
 
-/// What all rings are started with.
+/// What the rings are started with: borrowed from the main thread's start, cloned into each thread.
 pub(super) struct RingSpawner<'a> {
     pub(super) support: Support,
     pub(super) connections_max: u32,
@@ -105,6 +105,7 @@ impl RingSpawner<'_> {
     }
 }
 
+/// The settings that each ring keeps for its connections.
 fn settings(config: &Config) -> Settings {
     Settings {
         idle_timeout_secs: config.idle_timeout,

@@ -1,13 +1,15 @@
-//! Waiting for a ring that does not replay: how long each ring has waited, and the position on which all have given up.
+//! Bookkeeping for waits on a ring that does not replay the log: how long each ring has waited, and the log position on
+//! which all have given up.
 //!
-//! A ring that waits counts only time in which it runs itself ([`RunClock`]). If no core is to spare, or the machine
-//! was suspended, the other ring has not run either, and refusing commands would be wrong.
+//! [`Stalls`] is one for all rings, an atomic; [`RunClock`] and [`LastStall`] belong to one ring and are touched only by its
+//! tasks. A ring that waits counts only time in which it runs itself. If no core is to spare, or the machine was suspended,
+//! the other ring has not run either, and refusing commands would be wrong.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Shared by all rings: the position of a slowest ring that is no longer waited for.
+/// Shared by all rings: the log position of a slowest ring that is not waited for any more; `u64::MAX` if there is none.
 #[derive(Debug)]
 pub(super) struct Stalls {
     given_up_at: AtomicU64,
@@ -31,14 +33,15 @@ impl Stalls {
     }
 }
 
-/// Pause between two looks of whoever waits: the first, longer each time up to the longest.
+/// First pause between two looks of a task that waits; later pauses are longer, up to [`PAUSE_MAX`].
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(1);
 pub(super) const PAUSE_MAX: Duration = Duration::from_millis(16);
 
-/// The longest time between two readings of a [`RunClock`] that it counts: twice the longest pause of whoever waits by it.
+/// The longest time between two readings of a [`RunClock`] that it counts: twice the longest pause of a task that waits by
+/// it.
 const GAP_MAX: Duration = PAUSE_MAX.saturating_mul(2);
 
-/// A clock of one ring that those who wait read at every step; it stands still while the ring does not run.
+/// A clock of one ring, read at every step by the tasks that wait; it stands still while the ring does not run.
 #[derive(Debug)]
 pub(super) struct RunClock {
     read_at: Cell<Instant>,
@@ -57,7 +60,7 @@ impl RunClock {
         self.at(Instant::now())
     }
 
-    /// The time since it said `start`.
+    /// The time since the clock said `start`.
     pub(super) fn since(&self, start: Duration) -> Duration {
         self.now().saturating_sub(start)
     }
@@ -69,13 +72,13 @@ impl RunClock {
     }
 }
 
-/// A ring's last wait: for which position of the slowest ring, and since when.
+/// A ring's last wait: for which position of the slowest ring it waited, and since when.
 #[derive(Debug, Default)]
 pub(super) struct LastStall(Cell<Option<(u64, Duration)>>);
 
 impl LastStall {
-    /// Since when the slowest ring has been seen at `position`, by the ring's [`RunClock`], which says `now`: all commands that
-    /// wait for it share one deadline.
+    /// Since when the slowest ring has been seen at `position`, by this ring's [`RunClock`], which says `now`. So all
+    /// commands that wait for one position share one deadline.
     pub(super) fn since(&self, position: u64, now: Duration) -> Duration {
         if let Some((at, since)) = self.0.get()
             && at == position

@@ -1,5 +1,5 @@
-//! Opens the store and what else all rings share, before there are rings and ports. With -e the items are restored here:
-//! the ports are bound later, so that no client has to wait and no load balancer takes the server for ready too early.
+//! Opens the store and everything else that all rings share, before there are rings and ports. Runs once, on the main
+//! thread.
 
 use super::backends;
 use super::context::Message;
@@ -22,7 +22,7 @@ use uring::{Mailbox, Support, Waker};
 /// Where Linux says which boot this is. Source: `proc_sys_kernel(5)`.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// A store that rings can be started on.
+/// The store and what belongs to it, ready for rings to be started.
 #[derive(Debug)]
 pub struct Storage {
     pub(super) support: Support,
@@ -36,10 +36,10 @@ pub struct Storage {
     pub(super) flash: Option<(Arc<Device>, Work)>,
 }
 
-/// Looks into `file`, the open and locked one of -e, and changes nothing.
+/// Examines `file`, the memory file (-e), open and locked, and changes nothing.
 ///
 /// # Errors
-/// There is something else in it.
+/// The file holds something else.
 pub fn inspect(file: File, config: &Config) -> Result<MemoryFile, StartError> {
     let occasion = Occasion {
         memory_limit: config.maxbytes,
@@ -53,7 +53,8 @@ pub fn inspect(file: File, config: &Config) -> Result<MemoryFile, StartError> {
         .map_err(|error| StartError::new(format!("the memory file {path} {error}")))
 }
 
-/// The boot's identity. Where it cannot be told it is another one each time: then only what was stopped cleanly is used.
+/// The identity of this boot of the machine. Where the kernel does not tell, it is a new random one, so that only a file
+/// that was closed cleanly is used.
 fn boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default().replace('-', "");
     let id = u128::from_str_radix(text.trim(), 16).unwrap_or_else(|_| {
@@ -64,8 +65,8 @@ fn boot_id() -> [u8; 16] {
 }
 
 impl Storage {
-    /// Makes the store, with what `memory_file` holds, and a tier of `flash_files`, the open and locked ones of the
-    /// configuration.
+    /// Opens the store with the items of `memory_file`, and a flash tier on `flash_files`: the files of the configuration,
+    /// open and locked.
     ///
     /// Blocks the signals that [`super::Server::next_request`] waits for; so it is called before other threads are started.
     ///
@@ -101,7 +102,7 @@ impl Storage {
     }
 }
 
-/// One line about the start, which ends as memcached's does where there is nothing.
+/// Logs what became of the memory file; the line ends as memcached's does where nothing was restored.
 fn tell(restored: &Restored, path: &str) {
     match &restored.outcome {
         RestoreOutcome::New => tracing::warn!("[restart] {path} is new, starting with a clean cache"),

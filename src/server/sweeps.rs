@@ -1,16 +1,17 @@
-//! Reports expired items that the sweep has reclaimed, to clients that watch the system.
+//! Reports expired items that the store's sweep has reclaimed, to clients that watch the system. Each ring's heartbeat task
+//! has one, but only that of ring 0 reports, once a second for all rings.
 
 use super::context::RingContext;
 use crate::engine::watch::Stream;
 
-/// Items examined and reclaimed when the last second began.
+/// The totals at the last report: items examined, and items reclaimed.
 #[derive(Debug, Default)]
 pub(super) struct Sweeps {
     last: (u64, u64),
 }
 
 impl Sweeps {
-    /// Reports what has been reclaimed since the last call, of all rings.
+    /// Reports what all rings have reclaimed since the last call.
     pub(super) fn report(&mut self, ring: &RingContext) {
         let totals = ring.engine.borrow_mut().shard_mut().store().totals();
         // The evictor too removes what has expired, and does not count what it examines.

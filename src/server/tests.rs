@@ -1,4 +1,5 @@
-//! The edge inside the test's process: real rings, real sockets, real sessions, and the server's clock and counters at hand.
+//! Tests of the edge inside the test's process: real rings, real sockets, real sessions, and the server's clock and counters
+//! at hand.
 
 use super::{Ports, Server, Storage};
 use crate::auth::Users;

@@ -1,9 +1,9 @@
-//! UDP: receives a datagram, replies, and repeats. A socket serves one datagram at a time: requests arrive whole, and sends
-//! do not wait for the receiver. Between the steps of a request, and between its replies, the ring's connections are
-//! served.
+//! UDP: receives a datagram, replies, and repeats. One task per socket of a ring, which owns the socket. It serves one
+//! datagram at a time: requests arrive whole, and sends do not wait for the receiver. Between the steps of a request, and
+//! between its replies, the ring's connections are served.
 //!
-//! Only those that need a value on flash are served aside, since a device may take seconds, or for ever. Of these each socket
-//! has a few; what others need from flash is left out of their replies.
+//! Only datagrams that need a value on flash get a task of their own, since a device may take seconds, or for ever. Each
+//! socket has a few of those; beyond that, values on flash are left out of the replies.
 
 use super::context::RingContext;
 use super::load::{load_holes, load_wanted};
@@ -16,7 +16,7 @@ use uring::DatagramSender;
 
 /// Pause in receiving when the kernel is out of memory.
 const RECEIVE_BACKOFF: Duration = Duration::from_millis(10);
-/// Datagrams sent before the ring serves others; a send that completes immediately does not yield.
+/// Datagrams sent before the ring serves others; a send that completes immediately does not let others run.
 const BATCH: usize = 64;
 
 /// Serves a socket as long as the ring runs.
@@ -56,7 +56,7 @@ pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
                 continue;
             }
             if then == Then::Load {
-                // As if the datagram had got no further.
+                // Treated as if the datagram ended before this command.
                 continue;
             }
             leave_out(&ring, &mut exchange);
@@ -65,7 +65,7 @@ pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
     }
 }
 
-/// Runs the commands of `datagram` until a value on flash is needed, or all has been said.
+/// Runs the commands of `datagram` until one needs a value on flash, or all have run.
 async fn run(ring: &RingContext, exchange: &mut Exchange, datagram: &[u8]) -> Then {
     loop {
         let then = exchange.step(&mut ring.engine.borrow_mut(), datagram);
@@ -76,7 +76,7 @@ async fn run(ring: &RingContext, exchange: &mut Exchange, datagram: &[u8]) -> Th
     }
 }
 
-/// Answers what is on flash with a miss.
+/// Answers the values on flash as misses, without reading them.
 fn leave_out(ring: &RingContext, exchange: &mut Exchange) {
     let holes = exchange.take_holes();
     for _ in &holes {
@@ -85,7 +85,7 @@ fn leave_out(ring: &RingContext, exchange: &mut Exchange) {
     exchange.fill(holes);
 }
 
-/// A datagram that needs values on flash.
+/// A datagram that needs values on flash, served by a task of its own.
 struct Waiting {
     ring: Rc<RingContext>,
     sender: DatagramSender,
@@ -93,7 +93,7 @@ struct Waiting {
     datagram: Box<[u8]>,
     exchange: Exchange,
     then: Then,
-    /// Counts it.
+    /// Counted by its `Rc`: one of [`FLASH_DATAGRAMS_MAX`].
     _aside: Rc<()>,
 }
 

@@ -1,4 +1,4 @@
-//! The watchdog: detects a ring that makes no progress, logs it, and in the end aborts the process.
+//! The watchdog: detects a ring that makes no progress, logs it, and after the time limit aborts the process.
 //!
 //! A ring beats once a second, with an operation that goes through its kernel queue and back. A beat therefore shows that the
 //! thread runs, that tasks are scheduled, and that completions arrive. A thread of its own checks the beats, since any ring
@@ -12,8 +12,9 @@
 //!
 //! Staleness counts watchdog ticks, so suspending the process or the machine does not trip it.
 //!
-//! [`Heartbeats`] also carries [`Stalls`], the position of the log on which all rings have given up; only `backoff` uses
-//! it.
+//! [`Heartbeats`] is one for all threads, made of atomics: each ring counts its own beats, and only the watchdog's thread
+//! writes how long a ring has been silent. It also carries [`Stalls`], the position of the log on which all rings have given
+//! up; only `backoff` uses it.
 
 use super::stall::Stalls;
 use crate::engine::Shared;
@@ -30,20 +31,20 @@ const NOTICE_SECS: u32 = 10;
 /// A ring that has not beaten for this many ticks is given no connections.
 const SILENT_TICKS: u32 = 3;
 
-/// One ring's beats.
+/// The heartbeats of one ring.
 #[derive(Debug, Default)]
 struct Heartbeat {
     beats: AtomicU32,
-    /// Ticks since the last beat.
+    /// Ticks of the watchdog since the last beat.
     silent_ticks: AtomicU32,
 }
 
-/// The beats of all rings.
+/// The heartbeats of all rings.
 #[derive(Debug)]
 pub(super) struct Heartbeats {
     rings: Box<[Heartbeat]>,
     pub(super) stalls: Stalls,
-    /// The server is stopping: silence is no fault any more.
+    /// The server is stopping: a silent ring is not stuck.
     has_stopped: AtomicBool,
 }
 
@@ -58,12 +59,12 @@ impl Heartbeats {
 
     // Relaxed, in all of them: the numbers stand for themselves.
 
-    /// Ends the watch.
+    /// Makes the watchdog's thread end, because the server stops.
     pub(super) fn stop(&self) {
         self.has_stopped.store(true, Ordering::Relaxed);
     }
 
-    /// `ring` makes progress.
+    /// Counts a beat of `ring`; called by that ring.
     pub(super) fn beat(&self, ring: usize) {
         self.rings[ring].beats.fetch_add(1, Ordering::Relaxed);
     }
@@ -82,7 +83,7 @@ impl Heartbeats {
     }
 }
 
-/// What a check of a ring finds.
+/// What the watchdog has found out about a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Diagnosis {
     /// No progress for this many seconds, reported once.
@@ -93,16 +94,16 @@ enum Diagnosis {
     Lost(u32),
 }
 
-/// What the watchdog knows about one ring.
+/// What the watchdog remembers about one ring between two checks.
 #[derive(Clone, Copy, Debug, Default)]
 struct RingHealth {
     beats: u32,
-    /// Ticks since the last beat.
+    /// Ticks of the watchdog since the last beat.
     silent_ticks: u32,
 }
 
 impl RingHealth {
-    /// One check, one tick after the last; a `limit_secs` of 0 is no limit.
+    /// Checks a ring, one tick after the last check; `beats` is its count, and a `limit_secs` of 0 means no limit.
     fn check(&mut self, beats: u32, limit_secs: u32) -> Option<Diagnosis> {
         let notice_secs = if limit_secs == 0 { NOTICE_SECS } else { NOTICE_SECS.min(limit_secs.div_ceil(2)) };
         if beats != self.beats {

@@ -1,4 +1,6 @@
-//! Memory that a connection lends to the kernel: unfinished values, and replies with values pinned in the store.
+//! Memory that a connection lends to the kernel: reservations that a value is received into, and replies with values pinned
+//! in the store. While lent it belongs to the I/O operation, and comes back with the result. The `unsafe impl`s say why that
+//! is sound.
 
 use crate::output::Held;
 use crate::store::Reservation;
@@ -12,7 +14,7 @@ unsafe impl uring::Receive for Reservation {
     }
 }
 
-/// A reply with values in it that are sent from where they are.
+/// A reply with values in it that are sent from where they lie.
 pub(super) struct Reply {
     pub(super) staged: Vec<u8>,
     pub(super) values: Vec<(usize, Held)>,
@@ -23,7 +25,8 @@ pub(super) struct Reply {
 // away); the vector's bytes are on the heap, a pin keeps its value's bytes in place and unchanged until it is dropped, and so
 // does `Bytes`, which does not move what it owns.
 unsafe impl uring::GatherBuf for Reply {
-    // A loop beside `Output::pieces`, whose iterator takes more than 1 % of the instructions of a get of a large value.
+    // A loop of its own beside `Output::pieces`: that iterator takes more than 1 % of the instructions of a get of a large
+    // value.
     fn each(&self, visit: &mut dyn FnMut(&[u8])) {
         let mut from = 0;
         for (at, held) in &self.values {

@@ -1,4 +1,5 @@
-//! A connection's entry in the list that `stats conns` shows, and the log lines about its beginning and end.
+//! A connection's entry in the list that `stats conns` shows, and the log lines about its beginning and end. Owned by the
+//! connection; the list is shared by all rings (`engine::connections`).
 
 use crate::engine::connections::{Address, Connection, State};
 use crate::engine::{Reason, Shared};
@@ -6,7 +7,7 @@ use crate::server::context::{CloseReason, Origin, RingContext};
 use crate::session::{Next, Owed, Session};
 use std::sync::Arc;
 
-/// Keeps a connection on the list.
+/// Keeps a connection on the list; dropping it removes the entry.
 pub(super) struct Listing {
     shared: Arc<Shared>,
     connection: Arc<Connection>,

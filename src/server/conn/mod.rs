@@ -1,4 +1,4 @@
-//! One connection: read, feed, send, and again.
+//! One connection: a task that reads, feeds its session, sends the replies, and repeats.
 //!
 //! ```text
 //!        ┌──────────────── Read ────────────────────────┐        Resume ──► feed the rest
@@ -12,8 +12,11 @@
 //! one output. A command is parsed where it was read; what is left of an unfinished one moves to the carry, a small heap
 //! buffer, so that the read buffer is free between commands.
 //!
-//! Of the server a connection imports `context`, `load`, `backoff`, `stall` and `signals` only. It reaches the store
-//! through its session; `lend` alone names types of the store.
+//! The task owns its `Connection`: session, output, carry and TLS channel. Only it touches them; with the ring's sweep it
+//! shares its `Entry` (`context`). The ring's engine is borrowed for one call at a time.
+//!
+//! Of the server a connection imports `context`, `load`, `backoff`, `stall` and `signals` only. It reaches the store through
+//! its session; `lend` alone names types of the store.
 
 mod lend;
 mod listing;
@@ -36,13 +39,13 @@ use std::io;
 use std::rc::Rc;
 use uring::{Buffer, Stream};
 
-/// A carry or an output that grew beyond this is given back once it is empty, bytes.
+/// A carry or an output that has grown beyond this is freed once it is empty, bytes.
 const KEPT_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 
 /// The last words to a client whose request there is no memory for.
 const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 
-/// Turns that a request waits for memory to be read into.
+/// How often a request lets others run while it waits for memory to be read into.
 const READ_TURNS_MAX: u32 = 1000;
 
 /// Starts the task of a connection.
@@ -88,7 +91,7 @@ pub(super) fn spawn(ring: &Rc<RingContext>, accepted: AcceptedConn) {
     });
 }
 
-/// Serves one client to the end.
+/// One client's connection, owned by its task.
 struct Connection {
     listing: Listing,
     ring: Rc<RingContext>,
@@ -97,9 +100,9 @@ struct Connection {
     /// The client has asked the server to stop.
     ends_server: bool,
     out: Output,
-    /// The front of an unfinished command, and what came behind it.
+    /// Input that the session has not used: the front of an unfinished command, and what came behind it.
     carry: Vec<u8>,
-    /// The encryption, if there is any. Boxed, so that a plain connection does not pay for it.
+    /// The TLS state of an encrypted connection. Boxed, so that a plain connection does not pay for it.
     channel: Option<Box<Channel>>,
 }
 
@@ -112,7 +115,7 @@ impl Connection {
             }
         };
         if end != CloseReason::Broken {
-            // Replies come before the end.
+            // Queued replies leave before the connection ends.
             let _ = self.entry.stream.settled().await;
         }
         if self.channel.is_some() {
@@ -121,14 +124,14 @@ impl Connection {
         if end == CloseReason::Stopped {
             self.drain_until_close().await;
         }
-        // Before all else goes, since whatever still waits on the socket would keep it open.
+        // Before anything else is dropped, since an operation that still waits on the socket would keep it open.
         self.entry.stream.shutdown();
         self.listing.log_close(end, self.ends_server);
         end
     }
 
-    /// Discards input until the client closes too, or the ring closes the connection, which it does immediately if all replies
-    /// are acknowledged: closing a socket with unread input resets it, and replies that have not left are lost.
+    /// Discards input until the client closes too, or the ring closes the connection, which it does at once if all replies
+    /// are acknowledged. Why: closing a socket with unread input resets it, and replies that have not left are lost.
     async fn drain_until_close(&mut self) {
         self.entry.stream.finish();
         self.entry.phase.set(Phase::Leaving);
@@ -152,7 +155,7 @@ impl Connection {
         self.serve(None).await
     }
 
-    /// The next bytes of the client. While it waits it holds no memory for reading or sending.
+    /// Reads the next bytes of the client. While it waits it holds no memory for reading or sending.
     async fn read(&mut self) -> Result<Buffer, CloseReason> {
         let owed = self.session.owes();
         self.entry.is_mid_value.set(owed != Owed::Nothing);
@@ -173,12 +176,12 @@ impl Connection {
                     self.note_read();
                     return Ok(buffer);
                 }
-                // The sweeper has found it idle, or slow.
+                // The sweep has found the connection idle, or its value slow.
                 Err(error) if Stream::is_interrupted(&error) => {
                     self.release_buffers();
                     self.give_way();
                 }
-                // Others give theirs back as soon as they have used up what is in it.
+                // Other connections give their buffers back as soon as they have used the bytes in them.
                 Err(error) if Stream::is_out_of_read_memory(&error) && turns_left > 0 => {
                     turns_left -= 1;
                     uring::yield_now().await;
@@ -191,8 +194,8 @@ impl Connection {
         }
     }
 
-    /// Feeds the session what has been read (`buffer`, or the carry if there is none) and does what the session asks
-    /// for. What it has not used is in the carry afterwards.
+    /// Feeds the session what has been read (`buffer`, or the carry if there is none) and does what the session asks for.
+    /// Unused input is in the carry afterwards.
     ///
     /// Gives the buffer back before waiting for anything that depends on the client: one that does not read its replies
     /// must not keep memory that others are read into.
@@ -257,7 +260,7 @@ impl Connection {
         }
     }
 
-    /// Runs the commands that stand in `buffer`, or else in the carry, behind the first `used` bytes.
+    /// Feeds the session the bytes of `buffer`, or else of the carry, behind the first `used` bytes.
     fn feed(&mut self, buffer: Option<&Buffer>, used: usize) -> Progress {
         let input = buffer.map_or(&self.carry[..], Buffer::bytes);
         self.listing.start_commands(&self.ring);
@@ -276,7 +279,7 @@ impl Connection {
         progress
     }
 
-    /// Gives a read buffer back; what of it is behind the first `used` bytes moves to the carry, which is empty.
+    /// Gives the read buffer back; its bytes behind the first `used` move to the carry, which must be empty.
     fn set_aside(&mut self, buffer: &mut Option<Buffer>, used: &mut usize) {
         if let Some(buffer) = buffer.take() {
             self.carry.extend_from_slice(&buffer.bytes()[*used..]);
@@ -295,7 +298,8 @@ impl Connection {
         }
     }
 
-    /// Sends all that is staged; returns before it has left if `is_last` and no value is pinned by it.
+    /// Sends all that is staged. If `is_last`, plain bytes without pinned values are only queued: it returns before they
+    /// have left.
     async fn send(&mut self, is_last: bool) -> Result<(), CloseReason> {
         if self.out.is_empty() {
             return Ok(());
@@ -336,14 +340,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads the values that the replies lack.
+    /// Reads the values on flash that the replies lack, and puts them in.
     async fn fill_holes(&mut self) {
         let mut holes = self.out.take_holes();
         load_holes(&self.ring, &mut holes).await;
         self.out.fill(holes);
     }
 
-    /// The client has sent something, and has the ring's attention.
+    /// Notes that the client has sent something.
     fn note_read(&mut self) {
         self.entry.phase.set(Phase::Working);
         self.entry.last_active.set(self.ring.now());
@@ -360,7 +364,7 @@ impl Connection {
         self.send(false).await.err().unwrap_or(CloseReason::Broken)
     }
 
-    /// Gives back the memory that only a busy connection needs.
+    /// Frees the memory that only a busy connection needs.
     fn release_buffers(&mut self) {
         self.out.staged = Vec::new();
         self.entry.stream.trim();
@@ -372,7 +376,7 @@ impl Connection {
         }
     }
 
-    /// Memory of the buffers that are this connection's own.
+    /// Memory of the carry and of the staged output, bytes.
     fn own_bytes(&self) -> usize {
         self.carry.capacity() + self.out.staged.capacity()
     }
@@ -393,7 +397,7 @@ impl Connection {
     }
 }
 
-/// Reads and forgets what a client says, until it has gone.
+/// Reads and discards what a client sends, until it has gone.
 async fn drain(ring: &RingContext, entry: &Entry) {
     loop {
         match entry.stream.read(&ring.buffers).await {

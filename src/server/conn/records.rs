@@ -1,4 +1,5 @@
-//! TLS records on their way out: sealed a piece at a time, and sent. Knows the stream and the channel, no connection.
+//! TLS records on their way out: seals an output a piece at a time, and sends the records. Functions over one connection's
+//! stream and channel, which the caller owns.
 
 use crate::output::Output;
 use crate::tls::Channel;
@@ -27,7 +28,7 @@ async fn seal(stream: &Stream, channel: &mut Channel, bytes: &[u8]) -> io::Resul
     Ok(())
 }
 
-/// Sends what is outgoing.
+/// Sends the records that are ready.
 pub(super) async fn flush(stream: &Stream, channel: &mut Channel) -> io::Result<()> {
     if channel.outgoing_bytes() == 0 {
         return Ok(());

@@ -4,9 +4,9 @@
 //!   read into a buffer ──► open in place ──► send what TLS has to say ──► feed the carry ──► seal, send
 //! ```
 //!
-//! Decrypted bytes go through the carry. A large value is not received into its place, since it arrives encrypted: it
-//! is fed, and the session copies it there. The handshake is nothing but rounds that give no bytes to feed, so it waits
-//! as every read does, and only its arithmetic (0.1 ms) holds up the ring.
+//! Decrypted bytes go through the carry. A large value is not received straight into item memory, since it arrives
+//! encrypted: it is fed, and the session copies it there. The handshake is nothing but rounds that give no bytes to feed, so
+//! it waits as every read does, and only its arithmetic (0.1 ms) holds up the ring.
 
 use super::Connection;
 use super::records::flush;
@@ -15,7 +15,7 @@ use crate::tls::Ended;
 use uring::Buffer;
 
 impl Connection {
-    /// What `buffer` has received, decrypted and served.
+    /// Decrypts what has been read into `buffer`, and serves it.
     pub(super) async fn open(&mut self, mut buffer: Buffer) -> Result<(), CloseReason> {
         let Some(channel) = &mut self.channel else { return Ok(()) };
         let before = self.carry.len();
@@ -46,7 +46,7 @@ impl Connection {
         }
     }
 
-    /// The last thing that is said, if anybody may still listen.
+    /// Sends the close alert, if the client may still listen.
     pub(super) async fn close_notify(&mut self, end: CloseReason) {
         let Some(channel) = &mut self.channel else { return };
         if !channel.is_established() {

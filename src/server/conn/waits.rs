@@ -1,4 +1,4 @@
-//! What a connection does in the middle of a command: it receives a long value into reserved memory, or waits for
+//! What a connection's task does in the middle of a command: it receives a long value into reserved memory, or waits for
 //! memory, for lagging rings, or for a read from flash.
 
 use super::Connection;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use uring::Stream;
 
 impl Connection {
-    /// Lets others do what `next` needs before the command at hand can go on. `stalled_since` is on the clock of the ring (`run_clock`).
+    /// Waits for what `next` needs before the command at hand can go on. `stalled_since` is on the ring's `run_clock`.
     pub(super) async fn wait_for_others(
         &mut self,
         next: Next,
@@ -32,16 +32,17 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets time pass in which others may give back the memory that a value needs: as long again as it has waited, within bounds.
+    /// Pauses, so that others may give back the memory that a value needs: for as long again as it has waited so far, within
+    /// bounds.
     async fn wait_for_memory(&mut self) {
-        // It is not the client that makes others wait.
+        // The wait is not the client's fault: its value must not count as slow.
         self.entry.end_receiving();
         let since = self.ring.run_clock.now();
         uring::sleep(self.session.waited().clamp(PAUSE_MIN, PAUSE_MAX)).await;
         self.session.note_waited(self.ring.run_clock.since(since));
     }
 
-    /// Gives up the value that is being received, if the sweeper wants it so; true if it does.
+    /// Gives up the value that is being received, if the sweep has asked for that; true if so.
     pub(super) fn give_way(&mut self) -> bool {
         let gives_way = self.entry.gives_way.replace(false);
         if gives_way {
@@ -64,7 +65,7 @@ impl Connection {
             let count = match result {
                 Ok(0) => return Err(self.entry.closed_for.get().unwrap_or(CloseReason::Normal)),
                 Ok(count) => count,
-                // The sweeper wants something.
+                // The sweep wants something.
                 Err(error) if Stream::is_interrupted(&error) => 0,
                 Err(error) => return Err(self.broken(&error)),
             };

@@ -1,4 +1,5 @@
-//! A connection that watches: log lines go out as they come, and what the client says is discarded.
+//! A connection that watches: log lines go out as they come, and what the client sends is discarded. The lines wait in the
+//! shared registry (`engine::watch`), which wakes this ring.
 
 use super::{Connection, drain};
 use crate::server::context::{CloseReason, Entry, Phase, RingContext};
@@ -30,7 +31,7 @@ impl Connection {
             if has_gone.get() {
                 break self.entry.closed_for.get().unwrap_or(CloseReason::Normal);
             }
-            // A stop that came while the reply to `watch` was sent has taken this connection for a busy one.
+            // A stop that came while the reply to `watch` was being sent did not close this connection, which looked busy.
             if let Err(end) = self.check_stop() {
                 break end;
             }
@@ -43,7 +44,7 @@ impl Connection {
     }
 }
 
-/// Waits until a watcher has gone, and rings.
+/// Discards input until the client of a watcher has gone, then rings the bell.
 async fn discard_input(ring: Rc<RingContext>, entry: Rc<Entry>, has_gone: Rc<Cell<bool>>) {
     drain(&ring, &entry).await;
     has_gone.set(true);

@@ -8,11 +8,11 @@
 //!                                        HD, NS, … ◄───────────────────────────┘
 //! ```
 //!
-//! One thread is a client of both servers; it holds no more than the keys of a batch and a piece of a value. Its
-//! connection to this server is an ordinary one, so a value is received, and memory made for it, as for any client; but
-//! its session stores nothing under a key that a client has written, deleted, touched or flushed since the start
-//! ([`crate::store::Store::begin_copy`]). That is decided in the write transaction of the item, so it holds for a client
-//! that comes between the answer of the other server and the store here.
+//! One thread, which owns the `Copy`, is a client of both servers; it holds no more than the keys of a batch and a piece of
+//! a value. Its connection to this server is an ordinary one of ring 0, so a value is received, and memory made for it, as
+//! for any client; but its session stores nothing under a key that a client has written, deleted, touched or flushed since
+//! the start ([`crate::store::Store::begin_copy`]). That is decided in the write transaction of the item, so it also holds
+//! for a client that writes between the answer of the other server and the store here.
 //!
 //! A copy that fails keeps what it has stored, and the server continues.
 
@@ -39,10 +39,10 @@ use wire::{Answer, Dumped, Head};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time between two lines about the progress.
 const PROGRESS: Duration = Duration::from_secs(10);
-/// Tries to begin a dump while another one runs, and the time between two.
+/// How often it is tried to begin a dump while another one runs, and the time between two tries.
 const BUSY_TRIES: u32 = 100;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
-/// Debt below which the copy does not pause.
+/// The copy pauses only when it is this far ahead of its rate.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// What the copy is made from and how fast.
@@ -53,8 +53,8 @@ pub(super) struct Plan {
     pub(super) rate: u32,
 }
 
-/// Starts the thread of the copy, whose connection `ring` serves. [`Store::begin_copy`] has been called, before the first
-/// client was.
+/// Starts the thread of the copy, whose connection `ring` serves. [`Store::begin_copy`] must have been called before the
+/// first client was served.
 ///
 /// # Errors
 /// There is no socket or no thread to be had.
@@ -66,7 +66,7 @@ pub(super) fn start(
 ) -> io::Result<()> {
     let (own, served) = UnixStream::pair()?;
     let origin = Origin { id: served.as_raw_fd() as u32, peer: None, listener: None };
-    // Before anyone can ask.
+    // Before a client can ask for the state.
     shared.copy.set_state(CopyState::Running);
     let body = move || {
         let mut copy = Copy { pace: Pace::new(plan.rate), own: Client::over(own), shared };
@@ -92,7 +92,7 @@ pub(super) fn start(
 #[derive(Debug)]
 struct Pace {
     rate: u32,
-    /// When all that has been copied would be over at that rate.
+    /// When all that has been copied so far would be done at that rate.
     paid_at: Instant,
 }
 
@@ -101,13 +101,13 @@ impl Pace {
         Self { rate, paid_at: Instant::now() }
     }
 
-    /// `items` more; pauses if that is too fast.
+    /// Counts `items` as copied; pauses if that is too fast.
     fn spend(&mut self, items: f64) {
         if self.rate == 0 {
             return;
         }
         let now = Instant::now();
-        // Time in which nothing was copied is not made up for.
+        // Time in which nothing was copied is not made up for later.
         self.paid_at = self.paid_at.max(now) + Duration::from_secs_f64(items / f64::from(self.rate));
         let debt = self.paid_at - now;
         if debt > PAUSE_MIN {
@@ -116,17 +116,18 @@ impl Pace {
     }
 }
 
-/// A copy that runs.
+/// A running copy, owned by its thread.
 #[derive(Debug)]
 struct Copy {
     pace: Pace,
     /// The connection to this server.
     own: Client,
-    /// Its progress is counted here.
+    /// Holds the progress of the copy, for `stats`.
     shared: Arc<Shared>,
 }
 
 impl Copy {
+    /// Copies all items of the server at `from`.
     fn run(&mut self, from: &ProbeTarget, store: &Store) -> Result<(), String> {
         let mut peer = Client::connect(from, ANSWER_TIME_MAX)?;
         let total = items_of(&mut peer)?;
@@ -154,7 +155,7 @@ impl Copy {
         }
     }
 
-    /// Asks for `keys` and stores what comes.
+    /// Asks the other server for `keys`, and stores the items that it returns.
     fn batch(&mut self, peer: &mut Client, keys: &[Vec<u8>]) -> Result<(), String> {
         let mut request = Vec::new();
         for key in keys {
@@ -226,14 +227,14 @@ impl Copy {
     }
 }
 
-/// How many items the other server says it has.
+/// Asks how many items the other server has.
 fn items_of(peer: &mut Client) -> Result<u64, String> {
     let stats = peer.stats("stats")?.ok_or("it does not know stats")?;
     Ok(stats.get("curr_items").and_then(|value| value.parse().ok()).unwrap_or(0))
 }
 
-/// Has the other server list its keys in the order of its hash table, because an item that moves between two LRU lists
-/// can be missing in a dump of those; returns the first line.
+/// Begins a dump of the other server's keys, in the order of its hash table, because an item that moves between two LRU
+/// lists can be missing in a dump of those; returns the first line.
 fn begin_dump(dump: &mut Client) -> Result<Vec<u8>, String> {
     for tries_left in (0..BUSY_TRIES).rev() {
         dump.send(b"lru_crawler metadump hash\r\n")?;
@@ -251,7 +252,8 @@ fn begin_dump(dump: &mut Client) -> Result<Vec<u8>, String> {
     Err("it is busy with another dump".to_owned())
 }
 
-/// The keys of the next batch, and whether they are the last. `next_line` is the line that has been read already, if one has.
+/// Reads the keys of the next batch, and whether they are the last. `next_line` is a line that has been read already, or
+/// empty.
 fn read_keys(dump: &mut Client, next_line: &mut Vec<u8>) -> Result<(Vec<Vec<u8>>, bool), String> {
     let (mut keys, mut bytes) = (Vec::new(), 0);
     while keys.len() < COPY_KEYS_MAX && bytes < COPY_REQUEST_BYTES_MAX {

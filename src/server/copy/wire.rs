@@ -1,4 +1,4 @@
-//! The lines of the text protocol that the copy sends and receives, without I/O.
+//! The lines of the text protocol that the copy sends and receives. Pure functions.
 
 use crate::limits::{EXPTIME_RELATIVE_MAX, ITEM_SIZE_MAX, KEY_BYTES_MAX};
 use base64::Engine as _;
@@ -12,7 +12,7 @@ pub(super) enum Dumped {
     End,
 }
 
-/// Reads `key=KEY exp=…`, whose key is percent-encoded; `None` if it is something else.
+/// Parses `key=KEY exp=…`, whose key is percent-encoded, or `END`; `None` for anything else.
 pub(super) fn dumped(line: &[u8]) -> Option<Dumped> {
     if line == b"END" {
         return Some(Dumped::End);
@@ -22,7 +22,7 @@ pub(super) fn dumped(line: &[u8]) -> Option<Dumped> {
     (1..=KEY_BYTES_MAX).contains(&key.len()).then_some(Dumped::Key(key))
 }
 
-/// True for a key that a line of text cannot carry as it is. The binary protocol allows it.
+/// True for a key that a line of text cannot carry as it is; the binary protocol allows such keys.
 fn needs_base64(key: &[u8]) -> bool {
     key.iter().any(|byte| matches!(byte, b' ' | b'\r' | b'\n' | 0))
 }
@@ -34,7 +34,7 @@ fn push_base64(out: &mut Vec<u8>, key: &[u8]) {
     let _ = BASE64.encode_slice(key, &mut out[start..]);
 }
 
-/// Asks for an item. Whether its key came in base64 is asked only if the answer cannot break its line.
+/// Appends the request for an item. Whether its key came in base64 is asked only if the answer cannot break its line.
 pub(super) fn push_get(out: &mut Vec<u8>, key: &[u8]) {
     out.extend_from_slice(b"mg ");
     if needs_base64(key) {
@@ -46,17 +46,17 @@ pub(super) fn push_get(out: &mut Vec<u8>, key: &[u8]) {
     }
 }
 
-/// The answer's first line.
+/// The first line of the answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// A value follows.
     Item(Head),
     Miss,
-    /// The server cannot give it.
+    /// The server refuses to return the item.
     Refused,
 }
 
-/// An item but for its key and its value.
+/// What the answer says of an item, apart from its key and its value.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) value_bytes: u64,
@@ -64,7 +64,7 @@ pub(super) struct Head {
     /// Seconds to live; `None` if it never expires.
     ttl: Option<u32>,
     key_is_binary: bool,
-    /// A client is making a new version.
+    /// The item is stale, or a client has been chosen to replace it.
     pub(super) is_stale: bool,
 }
 
@@ -99,12 +99,12 @@ fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
 }
 
 impl Head {
-    /// True if it expires before it can be stored: stored with a TTL of 0 it would never expire.
+    /// True if the item expires before it can be stored. Stored with a TTL of 0 it would never expire.
     pub(super) fn has_expired(&self) -> bool {
         self.ttl == Some(0)
     }
 
-    /// Stores the item, unless there is one; the value follows. `unix_now` is the time in seconds.
+    /// Appends the `ms` that stores the item unless there is one; the value must follow. `unix_now` is the time in seconds.
     pub(super) fn push_set(&self, out: &mut Vec<u8>, key: &[u8], unix_now: u64) {
         let is_encoded = self.key_is_binary || needs_base64(key);
         out.extend_from_slice(b"ms ");

@@ -1,10 +1,10 @@
-//! Awaits a future, but gives up if a condition holds when a bell rings.
+//! Awaits a future, but gives up if a condition holds when a bell rings. Holds no state.
 
 use futures_util::future::{Either, select};
 use std::pin::pin;
 use uring::Bell;
 
-/// What `future` comes to, or `None` if `is_over` when `bell` rings: then it is dropped.
+/// The result of `future`; or `None` if `is_over` holds when `bell` rings: then the future is dropped.
 pub(super) async fn unless<F: Future>(
     future: F,
     bell: &Bell,

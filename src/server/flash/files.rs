@@ -1,6 +1,6 @@
 //! -o `ext_path`: opens the files of the flash tier for this process alone.
 //!
-//! It runs before the server starts, so its errors are startup errors.
+//! It runs once, on the main thread before the server starts, so its errors are startup errors.
 
 use crate::config::{Config, EX_BAD_VALUE, FlashPath, StartupError};
 use crate::logging;
@@ -11,13 +11,13 @@ use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::time::Duration;
 
-/// Tries to lock a file, and the pause between two: the kernel keeps what a killed process had open until its last reads are
-/// done.
+/// How often it is tried to lock a file, and the pause between two tries: the kernel keeps the locks of a killed process
+/// until its last reads are done.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Opens the files of the flash tier, or makes them, and locks them until this process and those forked from it have ended. A
-/// file becomes as long as it is to be, and keeps what is in it; a block device has to be long enough.
+/// Opens or creates the files of the flash tier, and locks them until this process and those forked from it have ended. A
+/// file gets the length of its option and keeps its content; a block device has to be long enough.
 ///
 /// # Errors
 /// memcached's lines: a file cannot be opened, or another server has it. Exit status 1.
@@ -35,7 +35,7 @@ fn refusal(error: &io::Error) -> StartupError {
 }
 
 fn open_one(FlashPath { path, bytes }: &FlashPath) -> io::Result<File> {
-    // A pipe would block.
+    // Opening a pipe would block without O_NONBLOCK.
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -59,8 +59,9 @@ fn open_one(FlashPath { path, bytes }: &FlashPath) -> io::Result<File> {
     Ok(file)
 }
 
-/// Locks a file as memcached does, so that neither takes the other's, and as -e does (`process::memory_file`), so that no file is
-/// both. The locks are the open file's: they stay through a fork, and go with the last descriptor.
+/// Takes two locks on a file: memcached's, so that neither server takes the other's file, and that of -e
+/// (`process::memory_file`), so that no file is used for both. The locks belong to the open file: they stay through a fork,
+/// and go with the last descriptor.
 fn lock(file: &File) -> io::Result<()> {
     for _ in 1..TRIES {
         match lock_once(file) {

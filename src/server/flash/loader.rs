@@ -1,4 +1,5 @@
-//! Reads values from flash for the replies and commands of one ring.
+//! Reads values from flash for the replies and commands of one ring. Each ring has one [`Loader`] in its `RingContext`; its
+//! tasks share it.
 
 use super::Device;
 use super::beat::unless;
@@ -13,10 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 use uring::{AlignedBuffer, AlignedBuffers, Bell};
 
-/// Memory that is kept for later reads, bytes.
+/// Memory of read buffers that is kept for later reads, bytes.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
-/// The reads of a ring.
+/// Does the reads of one ring, within its limits.
 #[derive(Debug)]
 pub(in crate::server) struct Loader {
     device: Arc<Device>,
@@ -27,13 +28,13 @@ pub(in crate::server) struct Loader {
 }
 
 impl Loader {
-    /// `bell` rings once a second at least: that is when reads are found to be overdue.
+    /// Makes a ring's loader. `bell` must ring at least once a second: that is when overdue reads are noticed.
     pub(in crate::server) fn new(device: Arc<Device>, counters: Arc<RingCounters>, bell: Bell) -> Self {
         let buffers = AlignedBuffers::new(KEPT_BYTES_MAX);
         Self { device, counters, buffers, limiter: ReadLimiter::new(), bell }
     }
 
-    /// The value of `key` at `place`, wherever it is by now.
+    /// Returns the value of `key` at `place`, from the chunk in memory or from the file.
     ///
     /// # Errors
     /// It is there no more, or could not be read in time.
@@ -51,11 +52,11 @@ impl Loader {
         })?;
         self.counters.latency.record(Kind::FlashRead, since.elapsed(), 1);
         let value = self.device.flash.check(place, key, &record).map_err(|_| {
-            // Its room may have been used again while it was read.
+            // The chunk may have been used again during the read.
             if matches!(self.device.flash.read(place, key), Source::Gone) {
                 return Fault::Other;
             }
-            // Otherwise somebody else has written there, whatever stands there now.
+            // Otherwise the file holds what this server has not written there.
             self.device.note_failed_read(extent, &io::ErrorKind::InvalidData.into());
             Fault::Checksum
         })?;

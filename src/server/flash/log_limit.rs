@@ -1,4 +1,4 @@
-//! Limits a kind of log line to one a minute, and counts those left out.
+//! Limits one kind of log line to one a minute, and counts those left out. Shared by all threads that log it; a lock.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ pub(super) struct LogLimit(Mutex<Last>);
 #[derive(Debug, Default)]
 struct Last {
     at: Option<Instant>,
-    /// Events since then that were not logged.
+    /// Events since the last line that were not logged.
     others: u64,
 }
 
 impl LogLimit {
-    /// Calls `log`, with the number of events that were not logged since the last one that was, if it is time again.
+    /// Calls `log` if a minute has passed since the last line, with the number of events left out since then.
     pub(super) fn log(&self, log: impl FnOnce(u64)) {
         self.log_at(Instant::now(), log);
     }

@@ -1,5 +1,9 @@
 //! The I/O of the flash tier: its files, the thread that moves chunks, and the reads of the rings.
 //!
+//! [`Device`] is one for all threads: files that are only read and written by offset, and log limits with locks of their
+//! own. The tier's thread alone writes chunks; each ring reads through its own `Loader`. Which chunk holds what is the
+//! business of `store::Flash`, which has its own lock.
+//!
 //! ```text
 //!   store::Flash ◄── next_job, finish ── thread of the tier ◄──► files ──► Loader of each ring ──► connections
 //!        └─ Host::flash_work ──► Work ─────────┘ wakes
@@ -36,7 +40,7 @@ use uring::File;
 pub(super) struct Files(Vec<(String, File)>);
 
 impl Files {
-    /// `files` have been opened and locked, and are as long as they will be.
+    /// Takes the files of the configuration, which have been opened and locked and have their final length.
     pub(super) fn new(tier: &config::Flash, files: Vec<std::fs::File>) -> Self {
         let file = |(path, file): (&config::FlashPath, std::fs::File)| {
             let file = File::new(file);
@@ -52,7 +56,7 @@ impl Files {
     }
 }
 
-/// The tier and its files, as its thread and all rings share them.
+/// The tier of the store and its files, shared by the tier's thread and all rings.
 #[derive(Debug)]
 pub(super) struct Device {
     flash: Arc<Flash>,
@@ -76,12 +80,12 @@ impl Device {
         self.failed_reads.log(|others| self.tell("read from", extent, error, others));
     }
 
-    /// A read has been answered, if only with an error.
+    /// Notes that a read has been answered, if only with an error.
     fn note_answer(&self) {
         self.silence.end();
     }
 
-    /// A read that was asked for at `since` has not been answered in time, or could not begin.
+    /// Notes that a read asked for at `since` has not been answered in time, or could not begin.
     fn note_silence(&self, since: Instant) {
         if self.silence.go_on(since) && self.flash.take_out_of_use() {
             tracing::error!("flash: the device does not answer: nothing is moved there any more");
@@ -92,7 +96,7 @@ impl Device {
         self.failed_writes.log(|others| self.tell("write to", extent, error, others));
     }
 
-    /// Words a failure; `others` of its kind were not logged.
+    /// Logs a failure; `others` failures of its kind were not logged.
     fn tell(&self, what: &str, extent: Extent, error: &io::Error, others: u64) {
         let (path, Extent { offset, bytes, .. }) = (&self.files.0[extent.file].0, extent);
         let reason = match error.kind() {

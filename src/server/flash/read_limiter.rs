@@ -1,11 +1,11 @@
-//! Limits the reads that a ring has in flight, by number and by memory.
+//! Limits the reads from flash that a ring has in flight, by number and by memory. One per ring, used by its tasks.
 //!
 //! ```text
 //!   take ──► ReadPermit ──► goes with its read to the kernel ──► dropped with the buffer
 //!              └─ the read's time is up: nobody waits for it any more, the permit stays taken (overdue)
 //! ```
 //!
-//! So a device that has stopped answering holds as much memory as one that answers, and no more.
+//! So a device that does not answer holds no more memory than one that does.
 
 use super::beat::unless;
 use crate::limits::{FLASH_READ_BYTES_MAX, FLASH_READS_MAX};
@@ -14,11 +14,11 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uring::Bell;
 
-/// Memory that is read into is counted in units; a value longer than all of it has to wait until it is alone.
+/// Memory of read buffers is counted in units; a value longer than the whole limit waits until it is alone.
 const UNIT_BYTES: usize = 4096;
 const UNITS_MAX: usize = FLASH_READ_BYTES_MAX / UNIT_BYTES;
 
-/// Limits the reads of a ring that are with the device.
+/// The limits on a ring's reads.
 #[derive(Debug)]
 pub(super) struct ReadLimiter {
     reads: Arc<Semaphore>,
@@ -43,8 +43,8 @@ impl ReadLimiter {
         }
     }
 
-    /// A permit for a read of `bytes`; `None` if none can be free before the kernel finishes overdue reads. Reads that are not
-    /// overdue end in time, so waiting for them is safe; each ring of `bell` repeats the check.
+    /// Waits for a permit for a read of `bytes`. `None` if none can be free before the kernel finishes overdue reads; this
+    /// is checked again each time `bell` rings. Reads that are not overdue end in time, so waiting for them is safe.
     pub(super) async fn take(&self, bytes: usize, bell: &Bell) -> Option<Arc<ReadPermit>> {
         let units = bytes.div_ceil(UNIT_BYTES).min(UNITS_MAX);
         if self.are_held_up(units) {
@@ -60,19 +60,19 @@ impl ReadLimiter {
         Some(Arc::new(ReadPermit { units, _read: read }))
     }
 
-    /// Nobody waits for the read of this permit any more.
+    /// Notes that the read of this permit took too long and is not waited for any more.
     pub(super) fn note_overdue(&self, permit: Weak<ReadPermit>) {
         self.overdue.borrow_mut().push(permit);
     }
 
-    /// True if the kernel has reads that are overdue.
+    /// True if the kernel has not finished some overdue reads.
     pub(super) fn has_overdue(&self) -> bool {
         let mut overdue = self.overdue.borrow_mut();
         overdue.retain(|permit| permit.strong_count() > 0);
         !overdue.is_empty()
     }
 
-    /// True if a read of `units` cannot begin before one of those is done.
+    /// True if a read of `units` cannot begin before one of the overdue reads is finished.
     fn are_held_up(&self, units: usize) -> bool {
         if !self.has_overdue() {
             return false;

@@ -1,4 +1,5 @@
-//! Detects a device that has left all reads unanswered for too long.
+//! Detects a device that has left all reads unanswered for too long. One per device, shared by all rings: an atomic for the
+//! frequent case, and a lock.
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How long a device may leave all reads unanswered.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Since when a device has left reads unanswered.
+/// Since when a device has answered no read.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     /// True while `since` is set, so that the many answers of a working device take no lock.
@@ -16,7 +17,7 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// A read was answered.
+    /// Notes that a read was answered.
     pub(super) fn end(&self) {
         if self.is_one.load(Ordering::Relaxed) {
             let mut since = self.since.lock();
@@ -26,8 +27,8 @@ impl Silence {
         }
     }
 
-    /// A read that began at `since` timed out, or could not begin because earlier ones had; true if no read has been answered
-    /// for too long.
+    /// Notes that a read begun at `since` timed out, or could not begin because earlier ones had; true if no read has been
+    /// answered for too long.
     pub(super) fn go_on(&self, since: Instant) -> bool {
         self.go_on_at(since, Instant::now())
     }

@@ -1,4 +1,5 @@
-//! The thread of the tier: writes chunks that are full, and reads those that have to go.
+//! The thread of the flash tier: writes chunks that are full, and reads back those that have to go. There is one; it takes
+//! its jobs from `store::Flash`.
 
 use super::Device;
 use crate::store::{Job, Read, Write};
@@ -10,10 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use uring::{AlignedBuffer, Backend, Background, BackgroundFile};
 
-/// How long an end waits for chunks to be written.
+/// How long [`Tier::finish`] waits for chunks to be written.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What wakes the thread; clones share it.
+/// Wakes the thread of the tier; clones wake the same thread. Any thread may call it.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Work(Arc<Signals>);
 
@@ -26,12 +27,12 @@ struct Signals {
 impl Work {
     /// Tells the thread that there is work. Never waits.
     pub(in crate::server) fn announce(&self) {
-        // Kept until the thread waits again, so that none is lost that comes while it works.
+        // The notification is kept until the thread waits again, so that none is lost that comes while it works.
         self.0.is_there.notify_one();
     }
 }
 
-/// The running thread.
+/// The running thread of the tier, as the main thread holds it.
 #[derive(Debug)]
 pub(in crate::server) struct Tier {
     device: Arc<Device>,
@@ -58,7 +59,7 @@ impl Tier {
         Ok(Self { device: Arc::clone(device), work, thread })
     }
 
-    /// Has everything written that is still in memory, for the next process. The rings have ended.
+    /// Writes everything that is still in memory, for the next process. The rings must have ended.
     pub(in crate::server) fn finish(self) {
         self.device.flash.seal();
         self.work.0.is_ending.store(true, Ordering::Release);
@@ -78,7 +79,7 @@ impl Tier {
     }
 }
 
-/// Works until there is nothing left to do and the server ends.
+/// Does the jobs of the tier until there is none left and the server ends.
 async fn run(files: Vec<BackgroundFile>, device: &Device, work: &Work) {
     let flash = &device.flash;
     let mut buffer = AlignedBuffer::zeroed(flash.chunk_bytes() as usize);
@@ -92,7 +93,7 @@ async fn run(files: Vec<BackgroundFile>, device: &Device, work: &Work) {
     }
 }
 
-/// Writes a chunk from `buffer`, which is as long as the longest.
+/// Writes a chunk from `buffer`, which is as long as the longest chunk, and returns the buffer.
 async fn write_chunk(
     files: &[BackgroundFile],
     device: &Device,
@@ -111,6 +112,7 @@ async fn write_chunk(
     buffer
 }
 
+/// Reads a chunk that has to go, for its values that are to be kept.
 async fn read_chunk(files: &[BackgroundFile], device: &Device, read: Read) {
     let extent = read.extent;
     let (result, buffer) =

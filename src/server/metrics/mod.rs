@@ -1,7 +1,8 @@
 //! `--metrics-port`: the statistics as a page for Prometheus, by HTTP on a thread of its own.
 //!
-//! The thread reads the rings' counters and delays none of them. The number of connections is bounded, and each has one
-//! request and a few seconds, so that slow or numerous clients cost little; connections over the bound wait in the backlog.
+//! The thread owns its listener and connections. It only reads the counters of the rings and of the store, and delays no
+//! ring. The number of connections is bounded, and each has one request and a few seconds, so that slow or numerous clients
+//! cost little; connections over the bound wait in the backlog.
 
 mod page;
 mod rows;
@@ -94,6 +95,7 @@ async fn accept(listener: BackgroundListener, store: Arc<Store>, shared: Arc<Sha
     }
 }
 
+/// Answers a request: the page, a pointer to it, or an error.
 fn answer(request: &Request<Incoming>, store: &Store, shared: &Shared) -> Response<Full<Bytes>> {
     let (status, kind, text) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, METRICS) => {

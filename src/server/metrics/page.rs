@@ -2,8 +2,8 @@
 //! `prometheus/memcached_exporter` exports, under its names, types and labels, so that its dashboards and alerts work; then
 //! memcrsd's own as `memcrsd_*`.
 //!
-//! The figures come from the same functions as the replies to `stats`, so the two can differ only by the time between
-//! them.
+//! The figures come from the same functions as the replies to `stats`, so the two can differ only by the time between them.
+//! A [`Page`] is built per request and holds nothing afterwards.
 //!
 //! Source: `memcached_exporter` 0.16.0, pkg/exporter/exporter.go; Prometheus, "Exposition formats", text format 0.0.4.
 
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Commands counted by hits and misses; hits by class too.
+/// Commands that are counted by hits and misses; their hits also by class.
 const COMMANDS: [&str; 6] = ["get", "delete", "incr", "decr", "cas", "touch"];
 
 /// Bounds of the histogram's buckets as powers of two, ns: 255 ns to 1.07 s.
@@ -56,7 +56,7 @@ impl Page {
         }
     }
 
-    /// The same, with a sample for each class.
+    /// [`Page::rows`] with a sample for each class.
     fn class_rows(&mut self, rows: &[Row], classes: &BTreeMap<u32, Values>) {
         for (name, metric, kind, help) in rows {
             let found: Vec<_> =
@@ -84,7 +84,7 @@ fn count(values: &Values, name: &str) -> u64 {
     values.get(name).and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
-/// The current page.
+/// Builds the current page.
 pub(super) fn page(report: &Report<'_>, shared: &Shared) -> String {
     let mut general = Values::new();
     report.stats(&mut into(&mut general));
@@ -114,12 +114,14 @@ pub(super) fn page(report: &Report<'_>, shared: &Shared) -> String {
     page.text
 }
 
+/// A sink that collects statistics in `values`.
 fn into(values: &mut Values) -> impl FnMut(&str, &str) {
     |name, value| {
         values.insert(name.to_owned(), value.to_owned());
     }
 }
 
+/// Commands of the whole server, by kind and outcome.
 fn commands(page: &mut Page, general: &Values) {
     const METRIC: &str = "memcached_commands_total";
     page.family(METRIC, COUNTER, "Commands by kind and outcome.");
@@ -137,6 +139,7 @@ fn commands(page: &mut Page, general: &Values) {
     put("set", "hit", count(general, "cmd_set").saturating_sub(cas));
 }
 
+/// Metrics of items and slabs, by class.
 fn by_class(page: &mut Page, items: &Values, slabs: &Values) {
     let (items, slabs) = (classes(items, "items:"), classes(slabs, ""));
     page.class_rows(ITEMS, &items);
@@ -185,6 +188,7 @@ fn classes(values: &Values, prefix: &str) -> BTreeMap<u32, Values> {
     classes
 }
 
+/// memcrsd's own metrics.
 fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) {
     let engine = shared.change(|live| live.io_engine);
     page.family("memcrsd_info", GAUGE, "The server's own version and its I/O engine.");

@@ -1,6 +1,6 @@
-//! Which statistic becomes which metric.
+//! Tables: which statistic becomes which metric of the page, with type and help text. Constants only.
 
-/// A statistic and its metric: name, type, help.
+/// A statistic's name, then the name, type and help text of its metric.
 pub(super) type Row = (&'static str, &'static str, &'static str, &'static str);
 
 pub(super) const COUNTER: &str = "counter";
@@ -176,7 +176,7 @@ pub(super) const OWN: &[Row] = &[
     ("memcrsd_restore_ms", "memcrsd_restore_milliseconds", GAUGE, "Time that the start took to find them."),
 ];
 
-/// From `stats`, of the flash tier: there are none without it.
+/// From `stats`, of the flash tier: these are missing without a tier.
 pub(super) const FLASH: &[Row] = &[
     (
         "extstore_compact_lost",
@@ -228,7 +228,7 @@ pub(super) const FLASH: &[Row] = &[
     ("extstore_bytes_evicted", "memcached_extstore_bytes_evicted_total", COUNTER, "Bytes of evicted values."),
     ("extstore_bytes_written", "memcached_extstore_bytes_written_total", COUNTER, "Bytes written to flash."),
     ("extstore_bytes_read", "memcached_extstore_bytes_read_total", COUNTER, "Bytes of values read."),
-    // A counter to the exporter.
+    // The exporter declares it a counter.
     ("extstore_bytes_used", "memcached_extstore_bytes_used", COUNTER, "Bytes of values on flash."),
     (
         "extstore_bytes_fragmented",
@@ -240,7 +240,7 @@ pub(super) const FLASH: &[Row] = &[
     ("extstore_io_queue", "memcached_extstore_io_queue_depth", GAUGE, "Chunks that wait for the device."),
 ];
 
-/// Likewise, from `stats` and `stats memcrsd`, what the exporter leaves out.
+/// Statistics of the flash tier in `stats` and `stats memcrsd` that the exporter leaves out; none without a tier.
 pub(super) const OWN_FLASH: &[Row] = &[
     ("get_extstore", "memcrsd_flash_gets_total", COUNTER, "Reads of values on flash."),
     (
