@@ -1,4 +1,4 @@
-//! Users and passwords: the files that hold them, and the check. Knows no protocol.
+//! Users and passwords of clients: the files that hold them, and the check of a login. Knows no protocol.
 //!
 //! Two files, two grammars, both memcached's:
 //!
@@ -8,6 +8,9 @@
 //!
 //! A check compares every entry, in time that depends only on lengths, so the time of a reply reveals neither the user names
 //! nor how much of a password was right.
+//!
+//! A [`Users`] value is never changed: `process` reads it at start and on SIGHUP, and the main thread replaces the one in
+//! `engine::Shared`, which all rings read under its lock.
 //!
 //! Source: memcached 1.6.45, `authfile.c` and `sasl_defs.c`.
 
@@ -44,7 +47,7 @@ impl fmt::Display for UserFileError {
 
 impl std::error::Error for UserFileError {}
 
-/// A password file, read at startup and again on request.
+/// The path and grammar of a password file, which is read at startup and again on request.
 #[derive(Clone, Debug)]
 pub struct UserFile {
     path: PathBuf,
@@ -57,7 +60,7 @@ impl UserFile {
         Self { path: path.into(), parse: Users::ascii }
     }
 
-    /// The file of `MEMCACHED_SASL_PWDB`; no line invalidates it.
+    /// The file of `MEMCACHED_SASL_PWDB`; lines that do not parse are ignored.
     pub fn sasl(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), parse: |text| Some(Users::sasl(text)) }
     }
@@ -89,9 +92,9 @@ impl fmt::Debug for Users {
 #[derive(Clone, PartialEq, Eq)]
 struct Entry {
     user: Vec<u8>,
-    /// Everything after the user's colon.
+    /// The rest of the line after the user's colon: the password, and in a SASL file what may follow it.
     rest: Vec<u8>,
-    /// The password may end at a colon in `rest`.
+    /// True for a SASL file: the password may also be the part of `rest` before one of its colons.
     tokens: bool,
 }
 

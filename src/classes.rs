@@ -1,10 +1,13 @@
-//! memcached's slab class table, as a scale of sizes: statistics, dumps and log lines refer to classes; the store has none.
+//! memcached's slab classes, used only as a scale of sizes: statistics, dumps and log lines name them; the store has no
+//! slabs.
+//!
+//! The table is built once at start and then only read.
 
 /// The chunk sizes of memcached's classes, which are numbered from 1.
 #[derive(Clone, Debug)]
 pub struct Classes {
     chunk_bytes: Vec<u32>,
-    /// Class by size / 8, up to [`SMALL_BYTES`]; exact, because chunk sizes are multiples of 8.
+    /// Class by size divided by 8, up to [`SMALL_BYTES`]; exact, because chunk sizes are multiples of 8.
     small: [u8; SMALL_BYTES / 8 + 1],
 }
 

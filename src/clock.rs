@@ -1,4 +1,7 @@
-//! Coarse time, passed to its users as a value. The only code that reads the operating system's clock.
+//! Coarse time, passed to its users as a value. The only code that reads the operating system's clock for the cache.
+//!
+//! The process has one [`Clock`], in `engine::Shared`. Any thread may read it; only the `debugtime` command of debug builds
+//! changes it, through atomics.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,7 +17,7 @@ impl Timestamp {
     pub const PAST: Self = Self(1);
 }
 
-/// What a clock shows first: as expiry times 0 and 1 have their own meaning.
+/// The first second of a clock: as expiry times 0 and 1 have their own meaning.
 const FIRST_SECOND: u64 = 2;
 
 /// The Unix time, seconds; 0 if the system's clock stands before 1970.
@@ -24,12 +27,12 @@ pub fn unix_now() -> u64 {
 
 /// The process's clock: monotonic seconds, and the Unix time at which they began to count.
 ///
-/// It counts from the start of the process, or goes on where the clock of an earlier process has been: what that has called
-/// expired stays expired, and what has not expires when its second comes.
+/// It counts from the start of the process or, with a memory file (-e), goes on where the clock of the earlier process has
+/// been: an item that had expired for that process stays expired, and the others expire when their second comes.
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
-    /// What it showed then.
+    /// The time that the clock showed at `started`.
     first: Timestamp,
     /// Unix time at which this clock read 0.
     unix_start: u64,
@@ -56,7 +59,7 @@ impl Clock {
         }
     }
 
-    /// Seconds since it began to count, plus 2.
+    /// The time: seconds since the clock began to count, plus 2.
     pub fn now(&self) -> Timestamp {
         let secs = match self.paused.load(Ordering::Relaxed) {
             0 => {
@@ -101,13 +104,13 @@ impl Clock {
         self.paused.store(i64::from(self.now().0), Ordering::Relaxed);
     }
 
-    /// Lets it continue from the time it would show by now.
+    /// Lets the clock continue from the time it would show had it not been stopped.
     pub fn resume(&self) {
         self.paused.store(0, Ordering::Relaxed);
     }
 }
 
-/// Measures a short time.
+/// Measures a short time by the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 

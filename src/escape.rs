@@ -1,8 +1,8 @@
-//! Bytes that clients choose, as lists, dumps, watchers' lines and logs show them.
+//! Ways to show bytes that clients choose in lists, dumps, watchers' lines and logs. Pure functions.
 //!
 //! A key of the text protocol holds no space and no line feed. A key in base64 or of the binary protocol may hold any byte:
-//! shown as it is, it ends its line and forges the next one. Whoever shows a key does it through this module;
-//! `tests/it/tidy.rs` lists where the keys of items are used.
+//! shown as it is, it could end its line and forge the next one. All code that shows a key does it through this module;
+//! `tests/it/tree/tidy/mod.rs` lists where the keys of items are used.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::fmt::Display;
@@ -15,12 +15,12 @@ pub fn percent(bytes: &[u8]) -> impl Display {
     percent_encode(bytes, ENCODED)
 }
 
-/// `bytes` as the log shows them.
+/// `bytes` with Rust's escapes, as the log shows them.
 pub fn for_log(bytes: &[u8]) -> impl Display {
     bytes.escape_ascii()
 }
 
-/// `key` as a word of a line; `None` if it would not stay one word of one line.
+/// `key` if it can be shown as it is; `None` if it would not stay one word of one line.
 #[inline]
 pub fn word(key: &[u8]) -> Option<&[u8]> {
     memchr::memchr2(b' ', b'\n', key).is_none().then_some(key)

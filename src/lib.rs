@@ -31,6 +31,14 @@
 //! on the newest state and one delta is appended to the log ([`store::Fresh::edit`]); then the reply is staged. A large value
 //! is received straight into item memory ([`store::Reservation`]).
 //!
+//! # Threads and state
+//!
+//! Each ring is a thread. It owns its connections, their sessions and outputs, and its engine; none of that has locks. All rings
+//! share the store (items, segments and log change under its writer lock), [`engine::Shared`] (settings and lists behind locks,
+//! counters that each ring writes for itself) and the TLS certificates. The main thread starts everything and waits for signals.
+//! The watchdog, the flash tier, the metrics and `--copy-from` have a thread each. `proto`, `command`, `limits`, `classes`,
+//! `number` and `escape` are pure functions and plain values; `config` is read once at start.
+//!
 //! # Where to read on
 //!
 //! [`store`] is the design essay, [`session`] the seam where tests, fuzzers and the simulation plug in, [`limits`] every bound a

@@ -1,4 +1,5 @@
-//! Every bound that a client or an operator can reach, with its unit and its reason.
+//! Every bound that a client or an operator can reach, with its unit and its reason. Constants only; each module enforces
+//! the bounds it imports.
 //!
 //! Sizes that only tune the speed of one module stay in that module; those that several modules must agree on are at the
 //! end. What a client sees at each bound is in [`crate::manual::limits`].
@@ -13,9 +14,9 @@ pub const KEY_BYTES_MAX: usize = 250;
 pub const LINE_BYTES_MAX: usize = 2048;
 /// Most spaces before a `get` or `gets` that is longer than other lines may be, as in memcached.
 pub const LEADING_SPACES_MAX: usize = 100;
-/// Tokens of a text line that are parsed (`get` and its kin parse the whole line).
+/// Most tokens of a text line that are parsed; `get`, `gets`, `gat` and `gats` parse the whole line.
 pub const LINE_TOKENS_MAX: usize = 23;
-/// Tokens of a meta command line, command and key included.
+/// Most tokens of a meta command line, command and key included.
 pub const META_TOKENS_MAX: usize = 20;
 /// Longest opaque token of a meta command, bytes after the `O`.
 pub const OPAQUE_BYTES_MAX: usize = 31;
@@ -34,14 +35,15 @@ pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 pub const OUTPUT_PIECES_MAX: usize = 64;
 /// Values on flash of one connection at which its next command waits for the send, which reads them all at once.
 pub const OUTPUT_HOLES_MAX: usize = 64;
-/// Bytes of them at which it does: they are held in memory until the client has taken them.
+/// Total bytes of such values at which it waits too: they are held in memory until the client has taken them.
 pub const OUTPUT_HOLES_BYTES_MAX: usize = 1 << 20;
-/// Values on flash that one command has read: others may have moved them away again each time. Then it is refused.
+/// Reads from flash that one command may ask for. Other commands may move its value away again after each of them; then it
+/// is refused.
 pub const LOADS_MAX: u8 = 3;
 /// Length at which `stats cachedump` ends, bytes, as in memcached.
 pub const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Prefixes that `stats detail` counts, as in memcached; those that come later are not counted. With the longest
-/// keys they take some 24 MB besides `-m`.
+/// Most prefixes that `stats detail` counts, as in memcached; those that come later are not counted. With the longest keys
+/// they take some 24 MB besides `-m`.
 pub const PREFIXES_MAX: usize = 65_536;
 /// Connections that may `watch` at a time, as in memcached.
 pub const WATCHERS_MAX: usize = 20;
@@ -52,7 +54,7 @@ pub const WATCHERS_MAX: usize = 20;
 pub const DATAGRAM_BYTES_MAX: usize = 1400;
 /// Longest reply to a datagram besides its largest value, bytes: a whole cachedump and a little more.
 pub const DATAGRAM_REPLY_BYTES_MAX: usize = CACHEDUMP_BYTES_MAX + 128 * 1024;
-/// Items that the dumps of one datagram examine, about; in slices, some 2 ms in all.
+/// Items that the dumps of one datagram examine, at most about this many; in slices, some 2 ms in all.
 pub const DATAGRAM_DUMP_ITEMS_MAX: u32 = 32 * 1024;
 
 // Logins.
@@ -87,55 +89,58 @@ pub const HEALTH_SECS_MAX: f64 = 3600.0;
 
 // The store.
 
-/// How long a command waits for rings that lag. Once a ring has not moved for that long, commands that need it to move
-/// are refused without waiting.
+/// How long a command waits for other rings to catch up with the log. Once the slowest ring has not moved for that long,
+/// commands that need it to move are refused without waiting.
 pub const STALL_MAX: Duration = Duration::from_secs(1);
-/// Deltas that the log holds at least, which is how far a ring may lag behind the writers.
+/// Least length of the log, deltas: how far a ring may lag behind the writers.
 pub const LOG_ENTRIES: usize = 16 * 1024;
-/// Deltas that it holds for each ring, rounded up to a power of two in all. The more rings there are, the more others may
-/// write, and the longer a ring may wait for a core.
+/// Length of the log for each ring, deltas; the total is rounded up to a power of two. The more rings there are, the more
+/// others may write, and the longer a ring may wait for a core.
 pub const LOG_ENTRIES_PER_RING: usize = 4 * 1024;
 
-/// Part of `-m` that values may hold while connections are sent them, one part in this many; beyond it values are copied.
+/// Share of `-m` that values of small items may hold while connections are sent them: one part in this many. Beyond it
+/// values are copied.
 pub const PINNED_PART: u64 = 8;
-/// The same together with what datagrams hold, which wait for no client.
+/// The same bound for datagrams, whose sends wait for no client; it counts what connections hold too.
 pub const PINNED_PART_WITH_DATAGRAMS: u64 = 4;
-/// Part of `-m` that large items with pages of their own may hold in addition, one part in this many: copied in parts, such a
-/// value is lost to its reader when it is replaced. A client that holds some of it and takes nothing is closed.
+/// Share of `-m` that large items may hold in addition: one part in this many. A large value that is copied part by part
+/// instead is lost to its reader when it is replaced. A client that holds such memory and takes nothing is closed.
 pub const PINNED_PART_LARGE: u64 = 2;
-/// What all rings together may pin beyond these bounds, one part in this many: each knows what the others hold only about.
+/// Share of `-m` by which all rings together may exceed the bounds on pins: one part in this many. Each ring knows only
+/// roughly what the others hold.
 pub const PINNED_SLACK_PART: u64 = 64;
-/// A client that takes no byte of a pinned value for this long is closed while pins hold more than [`PINNED_PART`], seconds.
+/// Seconds after which a client that takes no byte of a pinned value is closed, while pins hold more than [`PINNED_PART`] or
+/// values from flash little less than [`LOADED_PART`].
 pub const PINNED_SILENT_SECS: u32 = 5;
-/// Part of `-m` that values may hold for one send, one part in this many.
+/// Share of `-m` that the pinned values of one send may hold: one part in this many.
 pub const PINNED_PART_EACH: u64 = 64;
-/// Part of `-m` that may be reserved for values that are being received, one part in this many. One longer value has its
-/// memory besides.
+/// Share of `-m` that may be reserved for values that are being received: one part in this many. One value at a time that is
+/// longer than this has memory of its own beside it.
 pub const DRAFTED_PART: u64 = 8;
-/// Part of `-m` that may be segments reserved for them, one part in this many: one value holds all others in its segment.
+/// With -M: share of `-m` that segments may hold in which values are being received: one part in this many. Such a value
+/// keeps its whole segment, with all other items in it, from being freed.
 pub const DRAFTED_SEGMENTS_PART: u64 = 32;
-/// Part of `-m` that buffers may take for values for which none is reserved, one part in this many.
+/// Share of `-m` that heap buffers may take for values that are being received without a reservation: one part in this many.
 pub const BUFFERED_PART: u64 = 8;
-/// Part of `-m` that is left to others by values that are being sent and values that are being received, one part in this
-/// many: these are neither sent nor received out of more.
+/// Share of `-m` that pins and reservations together must leave to other items: one part in this many.
 pub const UNHELD_PART: u64 = 4;
-/// The same together with what datagrams hold.
+/// The same bound for pins of datagrams.
 pub const UNHELD_PART_WITH_DATAGRAMS: u64 = 8;
-/// How long a value waits, in all, for memory that unfinished values hold, before it is refused. Those that do not come give
-/// theirs up within two seconds.
+/// How long a value waits, in all, for memory that unfinished values hold, before it is refused. Values that arrive too
+/// slowly give theirs up within two seconds.
 pub const RESERVATION_WAIT_MAX: Duration = Duration::from_millis(2500);
-/// While values wait, those that come more slowly are refused, bytes a second.
+/// While values wait for memory, those that arrive more slowly than this are refused, bytes a second.
 pub const SLOW_BYTES_PER_SEC: u64 = 32 * 1024;
-/// How fast one comes is taken over at least this long: the second between two beats of a ring, or nearly.
+/// Least time over which the speed of a value is measured: a little less than the second between two heartbeats of a ring.
 pub const SLOW_TIME: Duration = Duration::from_millis(900);
 
 // The metrics port.
 
-/// Connections that are served at a time; more wait in the backlog.
+/// Most connections that are served at a time; more wait in the backlog.
 pub const METRICS_CONNECTIONS_MAX: usize = 16;
 /// Longest request, bytes; hyper needs at least this much.
 pub const METRICS_REQUEST_BYTES_MAX: usize = 8192;
-/// Longest wait for a request.
+/// How long a connection may take to send its request.
 pub const METRICS_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest life of a connection.
 pub const METRICS_CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -144,33 +149,33 @@ pub const METRICS_CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Items a second that are copied without --copy-rate.
 pub const COPY_RATE: u32 = 50_000;
-/// Bytes of a value that count as one of them.
+/// Bytes of a value that count as one item of that rate.
 pub const COPY_UNIT_BYTES: u64 = 1024;
-/// Keys asked for together.
+/// Most keys of the other server that are asked for together.
 pub const COPY_KEYS_MAX: usize = 256;
-/// Bytes of the requests for them; both servers' socket buffers hold more.
+/// Most bytes of the keys asked for together; both servers' socket buffers hold more.
 pub const COPY_REQUEST_BYTES_MAX: usize = 16 * 1024;
 
 // The flash tier.
 
-/// Values that were read from flash hold as much as this part of `-m`, besides it, until clients have taken them: one part in
-/// this many, shared by the rings.
+/// Share of `-m`, besides it, that values read from flash may hold until clients have taken them: one part in this many,
+/// divided among the rings.
 pub const LOADED_PART: u64 = 16;
-/// What they may hold of each ring at least, bytes.
+/// Least that such values may hold on each ring, bytes.
 pub const LOADED_BYTES_MIN: u64 = 4 << 20;
 /// Longest `ext_wbuf_size`, which is a chunk of the tier. A place has 24 bits for units of 16 bytes in it.
 pub const FLASH_CHUNK_BYTES_MAX: u64 = 256 << 20;
-/// Bytes that the reads of a ring have on their way together.
+/// Most bytes that a ring's reads from flash have in flight together.
 pub const FLASH_READ_BYTES_MAX: usize = 16 << 20;
-/// Reads of a ring that are on their way at the same time; others wait for their turn.
+/// Most reads from flash that a ring has in flight; others wait for their turn.
 pub const FLASH_READS_MAX: usize = 128;
-/// How long a read may take, and up to a second more; then it is a miss.
+/// How long a read from flash may take; it is noticed up to a second later, and is then a miss.
 pub const FLASH_READ_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes of a value that are copied under the writer lock at a time while it moves to flash.
+/// Bytes of a value that are copied under the writer lock at a time while the value moves to flash.
 pub const FLASH_PART_BYTES: usize = 64 << 10;
-/// Datagrams of a socket that wait for reads at the same time.
+/// Most datagrams of a socket that wait for reads from flash at the same time.
 pub const FLASH_DATAGRAMS_MAX: usize = 8;
-/// Most pages, as in memcached.
+/// Most pages of the flash tier, as in memcached.
 pub const FLASH_PAGES_MAX: u64 = 65_534;
 
 // What several modules must agree on.
@@ -184,7 +189,7 @@ pub const SLAB_PAGE_BYTES: u32 = 1 << 20;
 pub const EXPTIME_RELATIVE_MAX: u32 = 60 * 60 * 24 * 30;
 /// Size of one registered read buffer, bytes.
 pub const READ_BUFFER_BYTES: usize = 16 * 1024;
-/// A value at least this long that is not wholly in the read buffer is received straight into item memory, bytes.
+/// Shortest value, bytes, that is received straight into item memory if it is not wholly in the read buffer.
 pub const DRAFT_BYTES_MIN: usize = 8 * 1024;
 /// Values up to this length are copied into the connection's output, longer ones are sent from item memory; bytes.
 pub const COPY_BYTES_MAX: usize = 4 * 1024;

@@ -7,7 +7,9 @@
 //! | 2 (-vv) | `DEBUG`: commands and replies |
 //! | 3 (-vvv) | `TRACE`: state changes |
 //!
-//! The `verbosity` command changes it at run time. A disabled event costs one relaxed load.
+//! The `verbosity` command changes the level at run time. A disabled event costs one relaxed load.
+//!
+//! The state is process-wide: an atomic that any thread reads, and a filter that is set once at start.
 
 use std::fmt;
 use std::io;
@@ -49,7 +51,7 @@ pub fn set_verbosity(verbosity: u8) {
     }
 }
 
-/// The message of strerror(3), without Rust's `(os error 2)`.
+/// The message of `error` as strerror(3) gives it, without Rust's `(os error 2)`.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match error.raw_os_error().and_then(|errno| text.strip_suffix(&format!(" (os error {errno})"))) {

@@ -1,4 +1,5 @@
-//! The memcrsd binary: parses the command line, sets the process up, runs the server, returns an exit status.
+//! The memcrsd binary: parses the command line, sets the process up, runs the server, returns an exit status. All of it runs
+//! on the main thread, which owns the settings and waits for signals while the server runs.
 
 use memcrsd::config::{self, Config, EX_BAD_VALUE, Environment, StartupError};
 use memcrsd::logging;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// Does what the command line asks for: serve, check a server's health, watch a server, or print a text.
 fn run() -> Result<(), StartupError> {
     let (program, words) = config::words(std::env::args_os())?;
     match config::parse(&words, &Environment::probe(program))? {
@@ -39,6 +41,8 @@ fn run() -> Result<(), StartupError> {
     }
 }
 
+/// Sets up the process, starts the server, and handles signals until it is to stop. The order of the steps is explained in
+/// [`process`].
 fn serve(config: &Config) -> Result<(), StartupError> {
     let denied = |error: StartError| StartupError::denied(error.to_string());
     let mut prepared = process::prepare(config)?;

@@ -1,4 +1,4 @@
-//! Decimal numbers in requests and values: the two grammars that memcached parses, and the writer.
+//! Decimal numbers in requests and values: the two grammars that memcached parses, and the writer. Pure functions.
 
 /// Most characters of a 32-bit number, sign included.
 const DIGITS_32_MAX: usize = 11;
@@ -55,7 +55,7 @@ pub fn c_signed(token: &[u8]) -> Option<i64> {
     }
 }
 
-/// Whether there is a minus sign, and the number after it.
+/// Splits a number into whether there is a minus sign, and its magnitude.
 #[inline]
 fn c_number(token: &[u8]) -> Option<(bool, u64)> {
     match token {
@@ -66,7 +66,7 @@ fn c_number(token: &[u8]) -> Option<(bool, u64)> {
     }
 }
 
-/// Like [`c_number`], for input that is not only digits.
+/// [`c_number`] for input that is not only digits.
 #[cold]
 fn odd_number(token: &[u8]) -> Option<(bool, u64)> {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
@@ -88,6 +88,7 @@ pub fn push(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
+/// Parses digits only; `None` for any other byte and for an overflow.
 fn digits(token: &[u8]) -> Option<u64> {
     let mut number = 0u64;
     if token.len() < OVERFLOW_DIGITS {

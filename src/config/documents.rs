@@ -1,4 +1,5 @@
-//! The man page and the completions of shells (`--print`), made from the table of options that `-h` shows.
+//! The man page and the shell completions that `--print` prints, made from the table of options that `-h` shows. Pure
+//! functions.
 //!
 //! So none of them can name an option that the server does not take. Source: man(7); bash(1), "Programmable
 //! Completion"; zshcompsys(1), `_arguments`; fish's `complete`.
@@ -21,12 +22,12 @@ pub(super) fn document(name: &str) -> Option<String> {
     })
 }
 
-/// Options that exist for users.
+/// The options that users are told of; the others exist only to be refused.
 fn shown() -> impl Iterator<Item = &'static Spec> {
     SPECS.iter().filter(|spec| !spec.help.is_empty())
 }
 
-/// The words that an option takes, where they are few.
+/// The values that an option accepts, if they are a few fixed words.
 fn choices(spec: &Spec) -> &'static [&'static str] {
     match spec.long {
         "protocol" => &["auto", "ascii", "binary"],
@@ -47,7 +48,7 @@ fn extended() -> Vec<&'static str> {
     names
 }
 
-/// The man page but for what the table of options says.
+/// The man page, without what the table of options says.
 const MAN: &str = include_str!("memcrsd.1.in");
 
 /// `text` as man(7) prints it: no character is a command, and a dash is the one that can be copied.

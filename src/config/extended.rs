@@ -1,4 +1,5 @@
-//! `-o`: a comma separated list of `name` and `name=value`, as getsubopt(3) reads it.
+//! The option `-o`: a comma separated list of `name` and `name=value`, as getsubopt(3) reads it. Each function stores what
+//! it accepts in the [`Config`] being built.
 //!
 //! A value for a name that takes none is ignored, the last of repeated settings wins (but every `ext_path` adds a
 //! file), and every error exits with 1.
@@ -73,7 +74,7 @@ fn flag(config: &mut Config, name: &str) -> bool {
     true
 }
 
-/// The defaults of memcached 1.4.
+/// Sets the defaults of memcached 1.4 (`no_modern`).
 fn no_modern(config: &mut Config) {
     config.slab_chunk_size_max = 1 << 20;
     config.slab_reassign = false;

@@ -1,4 +1,5 @@
-//! The flash tier: `-o ext_*`, and `slab_automove_freeratio`, which memcached has only with it.
+//! The options of the flash tier: `-o ext_*`, and `slab_automove_freeratio`, which memcached has only with it. Parses and
+//! checks them; opens no files.
 //!
 //! `ext_path` is the switch; what the other options say is kept and shown without it. Messages, exit statuses and the order
 //! of checks are memcached's, where memcached does not crash or wrap.
@@ -10,9 +11,9 @@ use super::suboption::{bad, bytes, number, ratio};
 use super::values::Config;
 use crate::limits::{FLASH_CHUNK_BYTES_MAX, FLASH_PAGES_MAX};
 
-/// Both are multiples of this; memcached aligns to the erase blocks of flash. Source: its extstore.c.
+/// Pages and chunks are multiples of this; memcached aligns to the erase blocks of flash. Source: its extstore.c.
 const ALIGNMENT_BYTES: u64 = 2 << 20;
-/// What a path may be reserved for in memcached.
+/// The kinds of values that a path may be reserved for in memcached.
 const BUCKETS: [&str; 6] = ["default", "compact", "lowttl", "chunked", "coldcompact", "old"];
 
 /// Applies `name` if it is an option of the flash tier; returns whether it was.
@@ -41,7 +42,7 @@ pub(super) fn apply(config: &mut Config, name: &str, value: Option<&str>) -> Res
     Ok(true)
 }
 
-/// `ext_path=FILE:SIZE[:BUCKET]`. As with strtok(3), colons too many are skipped.
+/// Parses `ext_path=FILE:SIZE[:BUCKET]`. As with strtok(3), repeated colons count as one.
 fn path(config: &mut Config, value: Option<&str>) -> Result<(), StartupError> {
     let unparsed = |lines: &[String]| {
         let mut lines = lines.to_vec();
@@ -134,10 +135,10 @@ pub(super) fn tier(config: &Config) -> Result<Option<Flash>, StartupError> {
 }
 
 impl Config {
-    /// The pages that `ext_compact_under` and `ext_drop_under` are unless given: one in a hundred of the last path's.
+    /// The default of `ext_compact_under` and `ext_drop_under`, pages: a hundredth of the last path.
     pub(super) fn ext_pages_under(&self) -> u32 {
         let last = self.flash.as_ref().and_then(|flash| Some(flash.paths.last()?.bytes / flash.page_bytes));
-        // There are fewer than 65,535.
+        // The total is below 65,535, so it fits.
         last.map_or(0, |pages| (pages / 100).max(1) as u32)
     }
 }

@@ -1,4 +1,4 @@
-//! glibc's `getopt_long` in front of argh: reduces every spelling of the command line to one.
+//! glibc's `getopt_long` in front of argh: reduces every spelling of the command line to one. Pure functions.
 //!
 //! memcached's users write `-vv`, `-m64`, `-dp 11211`, `--port=11211`, `--po 11211`, and stray words. argh accepts only
 //! `--port 11211`, so the output is `--name` or `--name value`, in the order given, values without leading spaces. What
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 pub(super) enum Takes {
     Nothing,
     Value,
-    /// Optional, as `--name=value`; dropped.
+    /// An optional one, as `--name=value`, which is dropped.
     Ignored,
 }
 
@@ -42,7 +42,7 @@ pub(super) enum End {
     Refused(StartupError),
 }
 
-/// The words in argh's spelling, up to the first that takes effect immediately.
+/// The words in argh's spelling, up to the first that ends the scan, and what the scan ended with.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) words: Vec<String>,

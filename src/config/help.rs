@@ -1,4 +1,5 @@
-//! The text of `-h`, `-V` and `-i`, and the table of options that help and getopt share.
+//! The text of `-h`, `-V` and `-i`, and the table of options that help, getopt and `documents` share. Constants and pure
+//! functions.
 
 use super::getopt::{Spec, Takes};
 use std::fmt::Write as _;
@@ -47,7 +48,7 @@ pub(super) fn help(tls: bool) -> String {
     text
 }
 
-/// What the help says of `-o`, in its order; the last part lists names without effect.
+/// The texts of the help about `-o`, in its order; the last part lists names without effect.
 pub(super) fn extended_texts() -> [&'static str; 4] {
     [EXTENDED, EXTENDED_FLASH, EXTENDED_TLS, EXTENDED_WITHOUT_EFFECT]
 }

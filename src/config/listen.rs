@@ -1,7 +1,8 @@
-//! Listeners: the grammar of `-l`, and name resolution.
+//! Listeners: the grammar of `-l`, and name resolution. Pure but for [`Endpoint::addresses`], which asks the resolver; the
+//! sockets are created in `server::listen`.
 //!
-//! An element is `[notls:|btls:|mtls:][proto[NAME]:][tag[NAME]:|tag_NAME_:]HOST[:PORT]`; HOST is a name, an IPv4
-//! address, `[IPv6]`, a bare IPv6 address (then without a port), or `*`. No sockets are created here.
+//! An element is `[notls:|btls:|mtls:][proto[NAME]:][tag[NAME]:|tag_NAME_:]HOST[:PORT]`; HOST is a name, an IPv4 address,
+//! `[IPv6]`, a bare IPv6 address (then without a port), or `*`.
 
 use super::parts::{Endpoint, ListenSpec, ListenTls, Protocol};
 use super::request::{EX_OSERR, StartupError};
@@ -75,7 +76,7 @@ pub(super) fn specs(config: &Config) -> Result<Vec<ListenSpec>, StartupError> {
     Ok(specs)
 }
 
-/// What a listener speaks: with -Y only text, since the binary protocol would pass the login by.
+/// Which protocol a listener speaks: with -Y only text, since the binary protocol would bypass the login.
 fn protocol(config: &Config, element: &Element<'_>) -> Result<Protocol, String> {
     match element.protocol.unwrap_or(config.protocol) {
         Protocol::Binary if config.auth_file.is_some() => {

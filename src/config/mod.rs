@@ -1,5 +1,8 @@
 //! Turns the command line into a configuration that is known to be valid.
 //!
+//! A [`Config`] is built once on the main thread and then only read: `engine::Shared` holds it for all rings. Settings that
+//! commands change while the server runs are in [`RuntimeSettings`], behind a lock there.
+//!
 //! ```text
 //! words ─ getopt: one spelling for all ─► options: argh's struct ─► validate: defaults, checks, listeners ─► Config
 //!         (help: the table of options)     (number: C's numbers)     (extended: -o; flash: ext_*; listen: -l)  settings ─► `stats settings`

@@ -1,4 +1,5 @@
-//! Numbers as C parses them, because memcached's command line does: `atoi`, `atof`, checked `strtoul`, `-I`'s suffix.
+//! Numbers as C parses them, because memcached's command line does: `atoi`, `atof`, checked `strtoul`, and the suffixes of
+//! `-I`. Pure functions.
 //!
 //! Garbage is 0 and not an error, and anything after the number is ignored. Only [`exact`] and its kin reject.
 

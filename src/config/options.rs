@@ -1,4 +1,4 @@
-//! The options as argh parses them: each field holds the values given, in order, not yet validated.
+//! The options as argh parses them: each field holds the values given, in order, not yet validated. Read by `validate`.
 
 use super::number::{Bytes, Float, Int, Octal};
 use argh::FromArgs;

@@ -1,4 +1,4 @@
-//! Types of settings for which a number or a string is not enough, and [`ProbeTarget`]: plain data. It imports nothing;
+//! The types of settings for which a number or a string is not enough, and [`ProbeTarget`]: plain data. It imports nothing;
 //! the modules that `mod.rs` names after it may import it.
 
 /// Which protocol a listener speaks (-B).
@@ -56,19 +56,19 @@ pub struct Tls {
     pub key: Option<String>,
     /// File of the CAs that sign client certificates, PEM.
     pub ca_cert: Option<String>,
-    /// OpenSSL's cipher list.
+    /// OpenSSL's cipher list; without effect but for a warning.
     pub ciphers: Option<String>,
-    /// Client certificates.
+    /// Which client certificates a listener asks for.
     pub verify_mode: VerifyMode,
     /// OpenSSL's number of the key's format; 1 is PEM.
     pub keyformat: u32,
-    /// Output buffer of one connection, bytes.
+    /// Shown only, bytes.
     pub wbuf_bytes: u32,
-    /// Clients may resume sessions.
+    /// Clients may resume sessions, with tickets.
     pub session_cache: bool,
-    /// The kernel may encrypt.
+    /// Shown only.
     pub kernel_tls: bool,
-    /// Oldest protocol accepted: 0 to 3 for TLS 1.0 to 1.3.
+    /// Oldest protocol accepted: 3 for TLS 1.3; 0 to 2 all stand for TLS 1.2, since none older is spoken.
     pub min_version: u32,
 }
 
@@ -98,7 +98,7 @@ pub struct ListenSpec {
     pub protocol: Protocol,
     /// Its TLS mode.
     pub tls: ListenTls,
-    /// Its name in `stats conns`, 1 to 8 bytes.
+    /// The name given by `tag[NAME]:`, 1 to 8 bytes; checked, and without effect.
     pub tag: Option<String>,
 }
 
@@ -112,7 +112,7 @@ pub enum Endpoint {
         /// Port.
         port: u16,
     },
-    /// A UDP port, likewise.
+    /// A UDP port; port 0 and host `None` mean the same as for TCP.
     Udp {
         /// Name or address.
         host: Option<String>,
@@ -131,7 +131,7 @@ pub enum Endpoint {
 /// TLS mode of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenTls {
-    /// Plain.
+    /// No TLS.
     Off,
     /// TLS; client certificates by `-o ssl_verify_mode`.
     On,
@@ -141,7 +141,7 @@ pub enum ListenTls {
     Mutual,
 }
 
-/// `-o ext_*` but for the paths, as `stats settings` shows them. What is not in [`Flash`] has no effect.
+/// The options `-o ext_*` but for the paths, as `stats settings` shows them. What is not in [`Flash`] has no effect.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ext {
     /// Unit of allocation and eviction, bytes.
@@ -154,7 +154,7 @@ pub struct Ext {
     pub item_age: u32,
     /// Shown only, seconds.
     pub low_ttl: u32,
-    /// 0: values that are read often stay on flash.
+    /// If 0, values that are read often stay on flash; otherwise they come back to memory.
     pub recache_rate: u32,
     /// Shown only, pages; `None` = by the size of the paths.
     pub compact_under: Option<u32>,
@@ -194,7 +194,7 @@ impl Default for Ext {
 pub struct FlashPath {
     /// The file.
     pub path: String,
-    /// Its size: whole pages, bytes.
+    /// Its size, bytes; in [`Flash::paths`] rounded down to whole pages.
     pub bytes: u64,
 }
 
@@ -222,7 +222,7 @@ impl Flash {
     }
 }
 
-/// Address of another server: to check, or to copy.
+/// Address of another server: to check (--health), to watch (`top`), or to copy (--copy-from).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeTarget {
     /// A TCP port.

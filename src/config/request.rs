@@ -1,4 +1,4 @@
-//! What goes into reading a command line and what comes out of it: the environment, the request, or a refusal.
+//! What reading a command line takes and returns: the environment, the request, or a refusal. Plain data.
 
 use super::parts::ProbeTarget;
 use super::values::Config;
@@ -27,9 +27,9 @@ pub struct Environment {
     pub large_pages: bool,
     /// The build has TLS ([`HAS_TLS`]).
     pub tls: bool,
-    /// `MEMCACHED_SASL_PWDB`.
+    /// The environment variable `MEMCACHED_SASL_PWDB`.
     pub sasl_pwdb: Option<String>,
-    /// `MEMCACHED_PORT_FILENAME`.
+    /// The environment variable `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<String>,
 }
 
@@ -58,7 +58,7 @@ pub struct Probe {
 /// Why the server does not start: lines for standard error, and the exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartupError {
-    /// Without line ends.
+    /// The lines, without line ends.
     pub lines: Vec<String>,
     /// [`EX_BAD_VALUE`], [`EX_USAGE`], [`EX_NOUSER`] or [`EX_OSERR`].
     pub status: u8,
@@ -77,7 +77,7 @@ impl StartupError {
 }
 
 impl Environment {
-    /// Reads machine and environment. `program` is the first word of the command line.
+    /// Asks the machine, and reads the environment. `program` is the first word of the command line.
     pub fn probe(program: String) -> Self {
         let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
         Self {

@@ -1,17 +1,18 @@
-//! The lines of `stats settings`, in memcached's order.
+//! The lines of `stats settings`, in memcached's order, and [`RuntimeSettings`]: the settings that commands change while the
+//! server runs, kept in `engine::Shared` behind a lock.
 
 use super::{Config, Ext, Protocol, VerifyMode};
 
 /// The settings that commands change at run time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuntimeSettings {
-    /// `cache_memlimit`, bytes.
+    /// The memory limit, bytes; filled in from the store when shown (`cache_memlimit`).
     pub maxbytes: u64,
-    /// `verbosity`.
+    /// The verbosity; filled in when shown.
     pub verbosity: u8,
-    /// Server time of the oldest item that `flush_all` left.
+    /// Second of the server's clock: items stored up to then are gone by `flush_all`.
     pub oldest: u32,
-    /// `stats detail on`.
+    /// Whether `stats detail` is on; filled in when shown.
     pub detail_enabled: bool,
     /// `slabs automove`.
     pub slab_automove: u32,
@@ -42,7 +43,7 @@ pub struct RuntimeSettings {
 }
 
 impl RuntimeSettings {
-    /// Their values at startup.
+    /// The values at startup.
     pub fn new(config: &Config) -> Self {
         Self {
             maxbytes: config.maxbytes,

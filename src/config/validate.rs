@@ -1,4 +1,5 @@
-//! Validation: first each value by itself ([`values`]), then the combination ([`combinations`]).
+//! Validation: first each value by itself ([`values`]), then their combination ([`combinations`]). Turns the parsed options
+//! into a [`Config`], or into a refusal.
 //!
 //! The order is memcached's: an invalid value fails even if `-h` follows it, a contradiction between settings is found
 //! at the end.
@@ -17,12 +18,12 @@ use std::time::Duration;
 
 /// Most replicas unless more are asked for: each costs an index, and every write a replay.
 const REPLICAS_DEFAULT_MAX: usize = 4;
-/// The same where there is a flash tier: what memory can hold then is keys, of which indexes are the larger part, and a read from
-/// flash takes far longer than an index that is shared.
+/// The same limit with a flash tier: what memory can hold then is keys, of which indexes are the larger part, and a read
+/// from flash takes far longer than a lookup in a shared index.
 const REPLICAS_WITH_FLASH_MAX: usize = 2;
 /// memcached warns about more threads than this.
 const THREADS_ADVISED_MAX: usize = 64;
-/// Most classes in memcached, besides the last, which is the largest chunk.
+/// Most sizes in `-o slab_sizes`; the last class, the largest chunk, comes on top.
 const SLAB_SIZES_MAX: usize = 62;
 const SLAB_SIZE_STEP_BYTES: u32 = 8;
 
@@ -139,7 +140,7 @@ fn above_zero(number: i32, line: &str) -> Result<u32, StartupError> {
     }
 }
 
-/// The server at `address`, a host and a port or the path of a UNIX socket.
+/// Parses the address of a server: a host and a port, or the path of a UNIX socket.
 fn target(address: &str) -> Option<ProbeTarget> {
     let address = address.strip_prefix("unix:").unwrap_or(address);
     if address.contains('/') {
@@ -156,7 +157,7 @@ fn bad_target(option: &str, given: &str) -> StartupError {
     StartupError { lines: vec![line, form], status: EX_BAD_VALUE }
 }
 
-/// What stands behind `top`: one address, or none for the default port of this machine.
+/// Parses the words after `top`: one address, or none for the default port of this machine.
 pub(super) fn top(rest: &[String]) -> Result<ProbeTarget, StartupError> {
     let default = || ProbeTarget::Tcp { host: "127.0.0.1".to_owned(), port: 11211 };
     match rest {
@@ -166,7 +167,7 @@ pub(super) fn top(rest: &[String]) -> Result<ProbeTarget, StartupError> {
     }
 }
 
-/// --copy-from and --copy-rate.
+/// Validates --copy-from and --copy-rate.
 fn copy(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     for given in &options.copy_from {
         config.copy_from = Some(target(given).ok_or_else(|| bad_target("--copy-from", given))?);
@@ -202,7 +203,7 @@ pub(super) fn document(options: &Options) -> Result<String, StartupError> {
     })
 }
 
-/// --metrics-port and --metrics-address.
+/// Validates --metrics-port and --metrics-address.
 fn metrics(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     if let Some(number) = options.metrics_port.last() {
         config.metrics_port = port(number.0)?;
@@ -371,7 +372,7 @@ fn slab_sizes(config: &Config) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// -U other than 0, whether or not that is a port.
+/// True if -U is other than 0, whether or not that is a valid port.
 fn has_udp(options: &Options) -> bool {
     options.udp_port.last().is_some_and(|port| port.0 != 0)
 }
@@ -403,7 +404,7 @@ fn authentication(config: &mut Config, options: &Options) -> Result<(), StartupE
     Ok(())
 }
 
-/// A port: 0 = off, -1 = any free one.
+/// Parses a port: 0 = off, -1 = any free one.
 fn port(number: i32) -> Result<Option<u16>, StartupError> {
     match number {
         0 => Ok(None),
@@ -414,7 +415,7 @@ fn port(number: i32) -> Result<Option<u16>, StartupError> {
     }
 }
 
-/// -p and -U: 0 = off, -1 = any free port; -U alone sets the TCP port too.
+/// Validates -p and -U: 0 = off, -1 = any free port; -U alone sets the TCP port too.
 fn ports(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     if let Some(number) = options.udp_port.last() {
         config.udpport = port(number.0)?;

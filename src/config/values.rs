@@ -1,6 +1,6 @@
-//! The configuration: every setting under its name, and memcached's defaults.
+//! [`Config`]: every setting under its name, with memcached's defaults.
 //!
-//! It is plain data. What a value may be is checked where it is read (`validate`, `extended`, `flash`, `listen`).
+//! Plain data, filled by `validate`, `extended`, `flash` and `listen`, which also check the values; then only read.
 
 use super::parts::{
     Endpoint, Ext, Flash, FlashPath, IoEngine, ListenSpec, ListenTls, ProbeTarget, Protocol, Tls,
@@ -14,9 +14,9 @@ pub struct Config {
     pub maxbytes: u64,
     /// -c.
     pub maxconns: u32,
-    /// -p; None = off, Some(0) = ephemeral. With `-s`, `listen` has no TCP even so.
+    /// -p; `None` = off, `Some(0)` = any free port. With `-s` there is no TCP listener in `listen` all the same.
     pub tcpport: Option<u16>,
-    /// -U, likewise.
+    /// -U, with the same meanings.
     pub udpport: Option<u16>,
     /// -l as given, several joined by commas.
     pub inter: Option<String>,
@@ -26,11 +26,11 @@ pub struct Config {
     pub access: u32,
     /// The listeners that follow from the settings above.
     pub listen: Vec<ListenSpec>,
-    /// Threads that serve one UDP port.
+    /// Rings that serve one UDP port.
     pub num_threads_per_udp: usize,
     /// -v, counted.
     pub verbosity: u8,
-    /// Not -M.
+    /// True without -M: items are evicted when memory is full.
     pub evictions: bool,
     /// -A.
     pub shutdown_command: bool,
@@ -48,7 +48,7 @@ pub struct Config {
     pub pin_rings: bool,
     /// --ring-timeout: a ring that makes no progress for this long aborts the process, seconds; 0 = never.
     pub ring_timeout_secs: u32,
-    /// --metrics-port; None = no metrics, Some(0) = ephemeral.
+    /// --metrics-port; `None` = no metrics, `Some(0)` = any free port.
     pub metrics_port: Option<u16>,
     /// --metrics-address: a name or an address.
     pub metrics_address: String,
@@ -58,11 +58,11 @@ pub struct Config {
     pub copy_rate: u32,
     /// -D.
     pub prefix_delimiter: u8,
-    /// -D turns `stats detail` on.
+    /// `stats detail` is on from the start; -D turns it on.
     pub detail_enabled: bool,
     /// -R.
     pub reqs_per_event: u32,
-    /// Not -C.
+    /// True without -C.
     pub cas_enabled: bool,
     /// -b.
     pub backlog: i32,
@@ -92,7 +92,7 @@ pub struct Config {
     pub slab_chunk_size_max: u32,
     /// The size classes given by `-o slab_sizes`, bytes; empty if -f and -n define them.
     pub slab_sizes: Vec<u32>,
-    /// Expired items are swept in the background.
+    /// `lru_crawler` accepts crawls and dumps from the start. Expired items are swept in the background all the same.
     pub lru_crawler: bool,
     /// Shown only, microseconds.
     pub lru_crawler_sleep: u32,
@@ -100,11 +100,11 @@ pub struct Config {
     pub lru_crawler_tocrawl: u32,
     /// Shown only, seconds.
     pub tail_repair_time: u32,
-    /// Not -F.
+    /// True without -F: `flush_all` is allowed.
     pub flush_enabled: bool,
-    /// Not -X.
+    /// True without -X: dumps are allowed.
     pub dump_enabled: bool,
-    /// Not -W.
+    /// True without -W: watching is allowed.
     pub watch_enabled: bool,
     /// Shown only.
     pub hash_algorithm: &'static str,
@@ -128,7 +128,7 @@ pub struct Config {
     pub idle_timeout: u32,
     /// Buffer of one watcher, bytes.
     pub logger_watcher_buf_size: u32,
-    /// Log buffer of one thread, bytes.
+    /// Shown only, bytes.
     pub logger_buf_size: u32,
     /// Limit on read buffers, bytes; 0 = none.
     pub read_buf_mem_limit: u64,
@@ -136,9 +136,9 @@ pub struct Config {
     pub track_sizes: bool,
     /// `-o ext_*` but for the paths.
     pub ext: Ext,
-    /// `-o ext_path`, sizes as given.
+    /// The files of `-o ext_path`, with their sizes as given.
     pub ext_paths: Vec<FlashPath>,
-    /// The flash tier that follows from them; `None` without paths.
+    /// The flash tier that follows from `ext` and `ext_paths`; `None` without paths.
     pub flash: Option<Flash>,
     /// -Z.
     pub ssl_enabled: bool,

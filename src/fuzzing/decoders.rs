@@ -1,4 +1,5 @@
-//! Targets that feed arbitrary bytes to what reads them first: the command line, the parsers, and sessions.
+//! Targets that feed arbitrary bytes to the code that reads them first: the command line, the parsers, and sessions. Each
+//! builds what it needs and drops it.
 
 use super::peer::Peer;
 use crate::config::{self, Config, Environment};

@@ -1,4 +1,5 @@
-//! A device in memory for the flash tier, with faults on demand.
+//! A device in memory for the flash tier, with faults on demand. A test owns it and does the work of the tier's thread with
+//! it.
 
 use crate::store::{Extent, Fault, Flash, FlashOptions, Job, Place, Source};
 use bytes::Bytes;
@@ -18,17 +19,17 @@ pub enum Trouble {
     Tears,
 }
 
-/// Files in memory. It does the work of the tier's thread when it is told to.
+/// The files of the tier, in memory. [`MemoryDevice::work`] does what the tier's thread does.
 #[derive(Debug, Default)]
 pub struct MemoryDevice {
-    /// What has been written, by file and offset: chunks, whose places are the same in every lap.
+    /// The chunks that have been written, by file and offset; a chunk that is used again has the same offset.
     chunks: BTreeMap<(usize, u64), Vec<u8>>,
-    /// What is wrong with it.
+    /// The fault that the device shows at present.
     pub trouble: Trouble,
 }
 
 impl MemoryDevice {
-    /// Does all that there is to do; true if there was anything.
+    /// Does all jobs of the tier; true if there was any.
     pub fn work(&mut self, flash: &Flash) -> bool {
         let mut has_worked = false;
         while self.step(flash) {
@@ -37,7 +38,7 @@ impl MemoryDevice {
         has_worked
     }
 
-    /// Does one thing; false if there is nothing to do.
+    /// Does one job of the tier; false if there is none.
     pub fn step(&mut self, flash: &Flash) -> bool {
         let Some(job) = flash.next_job() else { return false };
         match job {
@@ -59,7 +60,7 @@ impl MemoryDevice {
         true
     }
 
-    /// The value of `key` at `place`.
+    /// Reads the value of `key` at `place`.
     ///
     /// # Errors
     /// [`Fault`]: it is not there.
@@ -84,14 +85,14 @@ impl MemoryDevice {
         })
     }
 
-    /// Puts `bytes` where they belong.
+    /// Writes `bytes` at the extent.
     fn put(&mut self, at: Extent, bytes: &[u8]) {
         let there = self.chunks.entry((at.file, at.offset)).or_default();
         there.resize(there.len().max(bytes.len()), 0);
         there[..bytes.len()].copy_from_slice(bytes);
     }
 
-    /// What stands there; shorter where nothing was ever written.
+    /// The bytes at the extent; shorter where nothing was ever written.
     fn at(&mut self, extent: Extent) -> &mut [u8] {
         let chunks = self.chunks.range_mut((extent.file, 0)..=(extent.file, extent.offset));
         let Some((&(_, from), chunk)) = chunks.last() else { return &mut [] };
@@ -101,7 +102,7 @@ impl MemoryDevice {
     }
 }
 
-/// A tier to which values of any length can be moved.
+/// Options of a tier to which values of any length can be moved.
 pub fn options() -> FlashOptions {
     FlashOptions {
         files: vec![1 << 30],

@@ -1,5 +1,5 @@
-//! A memory file in which anything may have been changed: it is refused, or emptied, or restored; and what was restored is
-//! a store whose books add up.
+//! Target: a memory file in which anything may have been changed. It is refused, or emptied, or restored; and what was
+//! restored is a store whose books add up.
 
 use crate::classes::Classes;
 use crate::clock::Timestamp;
@@ -40,7 +40,7 @@ fn options(rings: usize) -> Options {
     }
 }
 
-/// A process starts over `file`; `None` if it refuses to.
+/// Opens a store on `file`, as a new process does; `None` if the file is refused.
 fn start(file: &File, rings: usize, seconds: u64) -> Option<Arc<Store>> {
     let occasion = Occasion {
         memory_limit: MEMORY_LIMIT,
@@ -67,7 +67,7 @@ fn set(shard: &mut Shard, now: Timestamp, key: &[u8], value: &[u8], exptime: Tim
     }
 }
 
-/// Items of all kinds, as a process leaves them that is killed: the pages that are not zero.
+/// The pages of a memory file with items of all kinds, as a killed process leaves it. Made once.
 fn template() -> &'static Vec<u8> {
     static TEMPLATE: OnceLock<Vec<u8>> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
@@ -98,7 +98,7 @@ fn blank() -> File {
     File::from(memfd_create("memory-file", MFdFlags::MFD_CLOEXEC).expect("a file in memory"))
 }
 
-/// Changes some of the bytes; 8 of `data` say which: a part of the file, a place in it, four new bytes.
+/// Changes some bytes of the file; 8 of `data` describe a change: a part of the file, a place in it, four new bytes.
 fn spoil(bytes: &mut [u8], data: &[u8]) {
     let sections = store::memory_file_sections(MEMORY_LIMIT, ADDRESS_SPACE);
     for change in data.as_chunks::<8>().0 {
@@ -112,7 +112,7 @@ fn spoil(bytes: &mut [u8], data: &[u8]) {
     }
 }
 
-/// The first byte says how the file is opened, the others what has been changed in it.
+/// Runs the target: the first byte says how the file is opened, the others what has been changed in it.
 ///
 /// # Panics
 /// A promise is broken.
@@ -153,7 +153,7 @@ pub fn memory_file(data: &[u8]) {
     go_on(&file, u64::from(how & 0x20), items);
 }
 
-/// Every item can be found by its key; how many there are.
+/// Checks that every item can be found by its key; returns how many there are.
 fn count(shard: &mut Shard, now: Timestamp) -> u64 {
     let mut keys = Vec::new();
     let mut walk = Walk::default();
@@ -165,7 +165,7 @@ fn count(shard: &mut Shard, now: Timestamp) -> u64 {
     keys.len() as u64
 }
 
-/// The next process finds the same, and its store works.
+/// Checks that the next process finds the same items, and that its store works.
 fn go_on(file: &File, seconds: u64, items: u64) {
     let store = start(file, 1, seconds).expect("it is ours");
     let now = store.now();

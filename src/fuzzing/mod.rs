@@ -1,6 +1,8 @@
 //! Bodies of the fuzz targets, and what they share with tests and benchmarks: an engine without a server, and a client of
 //! a session.
 //!
+//! Nothing here is part of the server: tests, benchmarks and fuzzers call it, and own what it makes.
+//!
 //! Each target takes arbitrary bytes and panics if a promise is broken.
 //!
 //! Each module imports only modules named before it: `seed`, `rings`, `flash`, `peer`, `peer_flash`, `decoders`, `memory_file`,

@@ -1,4 +1,4 @@
-//! A session compared with a model: a map that behaves as protocol.txt says.
+//! Target: a session compared with a model, a map that behaves as protocol.txt says.
 //!
 //! Commands are generated from the input's bytes over a few keys, so that they collide, each in text or meta form. They are
 //! sent in pieces whose lengths come from the input too. The replies must be the model's, byte for byte.
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 const KEYS: u8 = 6;
 
-/// The input, byte by byte, then zeros.
+/// The fuzzer's input, byte by byte, then zeros.
 struct Bytes<'d>(&'d [u8]);
 
 impl Bytes<'_> {
@@ -26,7 +26,7 @@ impl Bytes<'_> {
     }
 }
 
-/// The expected content of the server: flags and value by key.
+/// The model: the items the server must have, as flags and value by key, the requests, and the expected replies.
 #[derive(Debug, Default)]
 struct Model {
     items: BTreeMap<u8, (u16, Vec<u8>)>,

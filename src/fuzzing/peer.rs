@@ -1,4 +1,5 @@
-//! A client of a session, with the server behind it: an engine on a store, without rings and sockets.
+//! A client of a session, together with the server behind it: an engine on a store, without rings and sockets. A [`Peer`]
+//! owns all of it.
 
 use super::flash::MemoryDevice;
 use crate::clock::{Clock, Timestamp};
@@ -11,7 +12,7 @@ use crate::session::{Next, Session};
 use crate::store::{FlashOptions, Host, Options, Store};
 use std::sync::Arc;
 
-/// A host without other rings.
+/// The host of a store with one ring.
 struct Alone;
 
 impl Host for Alone {
@@ -58,7 +59,7 @@ fn engine_on(config: Config, store: &Arc<Store>) -> Engine {
     engine
 }
 
-/// A client connected to a session.
+/// A client connected to a session, and its server.
 #[derive(Debug)]
 pub struct Peer {
     pub(super) engine: Engine,
@@ -69,7 +70,7 @@ pub struct Peer {
     /// Replies not yet taken.
     answers: Vec<u8>,
     closed: bool,
-    /// Of the flash tier, if there is one.
+    /// The device of the flash tier, if there is one.
     pub(super) device: MemoryDevice,
     /// See [`Peer::stows_again`].
     pub(super) stowed_again: Box<[u8]>,
@@ -128,7 +129,7 @@ impl Peer {
         Exchange::new(&self.engine, 33, datagram)
     }
 
-    /// Continues serving it; false if it has been served.
+    /// Continues serving a datagram; false if it has been served.
     pub fn step(&mut self, exchange: &mut Exchange, datagram: &[u8]) -> bool {
         match exchange.step(&mut self.engine, datagram) {
             Then::Go => return true,
@@ -186,7 +187,7 @@ impl Peer {
                     let wanted = self.session.take_wanted();
                     self.load_wanted(wanted);
                 }
-                // Nobody gives any back meanwhile.
+                // No other value gives memory back, so the whole wait passes at once.
                 Next::Wait => self.session.note_waited(RESERVATION_WAIT_MAX),
                 Next::Read | Next::Resume | Next::Watch => {}
             }
@@ -196,7 +197,7 @@ impl Peer {
         }
     }
 
-    /// Others need the memory of the value that is being received.
+    /// Gives up the memory of the value being received, as if others needed it.
     pub fn give_up_value(&mut self) {
         self.session.give_up_value();
     }
@@ -215,7 +216,7 @@ impl Peer {
         self.collect();
     }
 
-    /// Another client of the same server, with its own session; `other` runs with it as the current one.
+    /// Runs `other` as another client of the same server, with its own session.
     pub fn aside(&mut self, other: impl FnOnce(&mut Self)) {
         let aside = self.new_session(32);
         let session = std::mem::replace(&mut self.session, aside);

@@ -1,5 +1,5 @@
-//! What a [`Peer`] does with the flash tier of its server: it reads what replies and commands lack, as a ring does but without
-//! waiting, and moves values there and back.
+//! What a [`Peer`] does with the flash tier of its server: it reads the values that replies and commands lack, as a ring
+//! does but without waiting, and moves values there and back.
 
 use super::flash::MemoryDevice;
 use super::peer::{Peer, store_with};
@@ -44,7 +44,7 @@ impl Peer {
         self.engine.shard_mut().latest().stow(key)
     }
 
-    /// Copies the next part of the value that is on its way to flash, or else the first one of that of `key`.
+    /// Copies the next part of the value that is on its way to flash, or else the first part of the value of `key`.
     pub fn stow_part(&mut self, key: &[u8]) {
         self.engine.shard_mut().latest().stow_part(Some(key));
     }
@@ -60,7 +60,7 @@ impl Peer {
         }
     }
 
-    /// Has all values written that are on their way to flash.
+    /// Writes all values that are on their way to flash.
     pub fn write_all(&mut self) {
         let flash = self.flash();
         flash.seal();
@@ -73,19 +73,19 @@ impl Peer {
         while self.engine.shard_mut().maintain(now) {}
     }
 
-    /// Has the value of `key` moved to flash again each time it comes back for a command.
+    /// Makes the value of `key` move to flash again each time it comes back for a command.
     pub fn stows_again(&mut self, key: &[u8]) {
         self.stowed_again = key.into();
     }
 
-    /// Reads what the replies lack.
+    /// Reads the values that the replies lack.
     pub(super) fn fill(&mut self, out: &mut Output) {
         let mut holes = out.take_holes();
         self.load(&mut holes);
         out.fill(holes);
     }
 
-    /// Reads what the replies to a datagram lack.
+    /// Reads the values that the replies to a datagram lack.
     pub(super) fn fill_exchange(&mut self, exchange: &mut Exchange) {
         let mut holes = exchange.take_holes();
         self.load(&mut holes);
@@ -125,12 +125,12 @@ impl Peer {
         }
     }
 
-    /// Has this happen between the next look-up that lacks values and the reads of these.
+    /// Runs `others` once, between the next lookup that finds values on flash and the reads of these.
     pub fn set_meanwhile(&mut self, others: fn(&mut Self)) {
         self.meanwhile = Some(others);
     }
 
-    /// Reads what a command lacks.
+    /// Brings the value that a command needs back to memory.
     pub(super) fn load_wanted(&mut self, wanted: Option<Box<Wanted>>) {
         let Wanted { key, place } = *wanted.expect("the session says what it lacks");
         if let Some(others) = self.meanwhile.take() {

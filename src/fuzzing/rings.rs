@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 thread_local! {
-    /// Each is taken out while it is used.
+    /// The shards by ring; one is taken out while it is used.
     static SHARDS: RefCell<Vec<Option<Shard>>> = const { RefCell::new(Vec::new()) };
     static NOW: Cell<Timestamp> = const { Cell::new(Timestamp(2)) };
     /// A ring that hears no wakes.
@@ -27,12 +27,12 @@ pub fn open(options: Options, host: impl Host + 'static) -> Arc<Store> {
     store
 }
 
-/// Lets the shards go, which hold the store. Pins are dropped before.
+/// Drops the shards, which hold the store. Pins must have been dropped before.
 pub fn close() {
     SHARDS.take();
 }
 
-/// The time at which a ring that is woken catches up.
+/// This thread's time, at which a woken ring catches up.
 pub fn now() -> Timestamp {
     NOW.get()
 }
@@ -47,12 +47,12 @@ pub fn stuck() -> Option<usize> {
     STUCK.get()
 }
 
-/// Chooses it.
+/// Chooses the ring that hears no wakes.
 pub fn set_stuck(ring: Option<usize>) {
     STUCK.set(ring);
 }
 
-/// What a [`Host`] does to wake a ring: it catches up at once, unless it is in use or stuck.
+/// Wakes a ring, as a [`Host`] does: the ring catches up at once, unless it is in use or stuck.
 pub fn wake(ring: usize) {
     if stuck() == Some(ring) {
         return;

@@ -1,12 +1,12 @@
-//! The seed of a randomized test: the same in every run, so that only the change under test can make it fail, unless
-//! `MEMCRSD_TEST_SEED` overrides it.
+//! The seed of a randomized test: the same in every run, so that only a change of the code can make the test fail, unless
+//! the environment variable `MEMCRSD_TEST_SEED` overrides it.
 
 use std::hash::{BuildHasher, RandomState};
 
 const VARIABLE: &str = "MEMCRSD_TEST_SEED";
 
-/// `fixed`; or the number in `MEMCRSD_TEST_SEED`; or, if that says `random`, a new one. Printed, so that a failure can be
-/// repeated.
+/// Returns `fixed`; or the number in `MEMCRSD_TEST_SEED`; or, if that says `random`, a new one. Prints it, so that a failure
+/// can be repeated.
 ///
 /// # Panics
 /// The variable is neither a number nor `random`.

@@ -1,5 +1,5 @@
-//! Operations on a store of three rings against a map, with a log so short and memory so scarce that both are used up
-//! again and again.
+//! Target: operations on a store of three rings compared with a map, with a log so short and memory so scarce that both are
+//! used up again and again.
 
 use super::rings::{self, with_shard};
 use crate::classes::Classes;
@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::store::{Data, Edit, EditError, Host, Item, Lookup, Options, Pin, Put, Share, Value};
 use std::collections::HashMap;
 
-/// One with two rings and one with one.
+/// Two replicas: one for two rings, one for the third.
 const REPLICAS: usize = 2;
 const RINGS: usize = 3;
 /// A turn of maintenance and one of eviction append this many deltas at most, beside the write.
@@ -32,7 +32,7 @@ impl Host for Rings {
     }
 }
 
-/// What was stored, as far as it is known: eviction may have taken it.
+/// The state of a run: what was stored, as far as eviction has not taken it, and the pins held.
 #[derive(Debug, Default)]
 struct World {
     values: HashMap<u8, (u8, usize, Timestamp)>,
@@ -61,7 +61,7 @@ impl World {
         Self { evicts, now: rings::now(), ..Self::default() }
     }
 
-    /// All rings catch up, so that nobody has to be waited for.
+    /// Makes all rings catch up, so that nobody has to be waited for.
     fn catch_up(&self) {
         for ring in 0..RINGS {
             with_shard(ring, |shard| {
@@ -185,7 +185,7 @@ impl World {
     }
 }
 
-/// Four bytes are one operation; the first byte says whether the store evicts.
+/// Runs the target: four bytes are one operation; the first byte says whether the store evicts.
 ///
 /// # Panics
 /// A read finds what it should not, or all rings do not agree.

@@ -1,4 +1,5 @@
-//! A session over a flash tier whose device fails, compared with a map: a value is right or missing, and what is missing stays so.
+//! Target: a session over a flash tier whose device fails, compared with a map. A value is right or missing, and what is
+//! missing stays so.
 
 use super::flash::{Trouble, options};
 use super::peer::Peer;
@@ -22,7 +23,7 @@ struct World {
 }
 
 impl World {
-    /// What comes back for `commands`.
+    /// Sends `commands` and returns the replies.
     fn ask(&mut self, commands: &[u8]) -> Vec<u8> {
         self.peer.send(commands);
         self.peer.answers()
@@ -57,7 +58,7 @@ impl World {
         assert_eq!(rest.escape_ascii().to_string(), "END\\r\\n", "a value is wrong, or was missing before");
     }
 
-    /// `key` is missing, from here on.
+    /// Notes that `key` is missing from here on; panics if there is no reason for that.
     fn miss(&mut self, key: u8) {
         if self.values.remove(&key).is_none() || self.has_failed {
             return;
@@ -94,7 +95,7 @@ impl World {
         }
     }
 
-    /// Everything goes to flash between look-up and read, and chunks there go.
+    /// Between the next lookup and its read, moves everything to flash, so that chunks are used again.
     fn move_meanwhile(&mut self) {
         self.peer.set_meanwhile(|peer| {
             for _ in 0..4 {

@@ -1,4 +1,5 @@
-//! The files written at startup: the pid file (-P) and the port file (`MEMCACHED_PORT_FILENAME`).
+//! Writes the files of the startup: the pid file (-P) and the port file (`MEMCACHED_PORT_FILENAME`). Called once, on the
+//! main thread.
 //!
 //! Both are written under a temporary name and renamed, so a reader sees all or nothing.
 

@@ -1,4 +1,5 @@
-//! Resource limits: descriptors for -c, core files for -r, lockable memory for the rings.
+//! Raises resource limits of the process: descriptors for -c, core files for -r, lockable memory for the rings. Called once,
+//! at start.
 
 use crate::config::{Config, StartupError};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -35,7 +36,7 @@ pub(super) fn raise_descriptors(config: &Config) -> Result<u32, StartupError> {
     connections_within(reached, config).ok_or_else(refusal)
 }
 
-/// The connections that fit under a limit of `descriptors`; `None` if memcached would refuse -c too.
+/// The number of connections that fit under a limit of `descriptors`; `None` if memcached would refuse -c too.
 fn connections_within(descriptors: u64, config: &Config) -> Option<u32> {
     let maxconns = u64::from(config.maxconns);
     if descriptors < maxconns {

@@ -1,16 +1,17 @@
-//! -e: opens the memory file for this process alone.
+//! Opens and locks the memory file (-e) for this process alone. Runs once, before the process goes into the background; what
+//! is in the file is the store's business.
 
 use crate::config::StartupError;
 use crate::logging;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-/// Opens `path`, or makes an empty file, and locks it until this process and those forked from it have ended. Writes nothing.
+/// Opens or creates `path`, and locks it until this process and those forked from it have ended. Writes nothing.
 ///
 /// # Errors
 /// Exit status 71. memcached's line: the file cannot be opened. Our own: another process has it.
 pub(super) fn lock(path: &str) -> Result<File, StartupError> {
-    // A pipe would block. The mode is memcached's, but for the right to run it.
+    // Opening a pipe would block without O_NONBLOCK. The mode is memcached's, but for the right to execute.
     let opened = OpenOptions::new()
         .read(true)
         .write(true)

@@ -1,5 +1,8 @@
 //! Process setup: limits, daemonizing, privileges, password and certificate files, pid and port files.
 //!
+//! All of it runs on the main thread; all but [`Prepared::after_start`], [`Prepared::reload`] and [`Prepared::end`] before
+//! the rings start. [`Prepared`] owns what one step leaves for a later one.
+//!
 //! ```text
 //! prepare: certificates ─ look -u up ─ limits ─ (become -u, if it will own files) ─ memory file: open, lock
 //!    the server looks into the memory file, and opens the files of the flash tier
@@ -13,8 +16,8 @@
 //! ```
 //!
 //! The user changes after the ports are bound, so that low ports can be used, but before files are created for that user
-//! (`-s`, `-e`, `-o ext_path`): in systemd's usual sandbox root may not write to the user's directories, and the user's clients cannot
-//! connect to a socket owned by root.
+//! (`-s`, `-e`, `-o ext_path`): in systemd's usual sandbox root may not write to the user's directories, and the user's clients
+//! cannot connect to a socket owned by root.
 //!
 //! [`Prepared::detach`] forks, so it must run before there are threads. Errors that occur before it are still reported
 //! to whoever started the server.
@@ -38,10 +41,10 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A process that is ready to bind ports.
+/// What the setup has prepared so far; owned by `main`, which calls the next steps in order.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Connections that the descriptors allow; at most -c.
+    /// Connections for which there are descriptors; at most -c.
     pub connections_max: u32,
     /// Users that may log in, by -Y or -S.
     pub users: Users,
@@ -50,9 +53,9 @@ pub struct Prepared {
     pub certificates: Option<Arc<Certificates>>,
     /// The memory file (-e), open and locked.
     pub memory_file: Option<File>,
-    /// The user to become, until it is done.
+    /// The user to become; taken when it is done.
     user: Option<user::Identity>,
-    /// Locked memory that the limit allows.
+    /// Bytes of locked memory that the limit allows.
     lockable_bytes: u64,
 }
 
@@ -90,7 +93,8 @@ pub fn prepare(config: &Config) -> Result<Prepared, StartupError> {
 }
 
 impl Prepared {
-    /// The rest before ports are bound. With -d this returns in the child; the parent has exited with status 0.
+    /// Goes into the background, locks memory, and reads the password file: the steps before ports are bound. With -d this
+    /// returns in the child; the parent has exited with status 0.
     ///
     /// # Errors
     /// memcached's message and exit status: a password file that cannot be read.
@@ -161,7 +165,7 @@ impl Prepared {
         }
     }
 
-    /// Drops root, once.
+    /// Becomes the user of -u, unless that has been done.
     fn become_user(&mut self, config: &Config) -> Result<(), StartupError> {
         match self.user.take() {
             Some(identity) => identity.assume(config.core_dumps, complain),

@@ -1,4 +1,5 @@
-//! `-o drop_privileges`: from the end of the start on, the process may only make the system calls that serving takes.
+//! The filter of `-o drop_privileges`: from the end of the start on, the process may only make the system calls that serving
+//! takes. Set once for all threads, and cannot be removed.
 //!
 //! What is forbidden fails with `EPERM`: starting programs or processes, new connections and listeners, changing users,
 //! tracing, mounting, loading, and all the rest that is not listed here. memcached kills itself instead; a call that a library
@@ -15,7 +16,7 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
-/// Allowed whatever their arguments are.
+/// System calls that are allowed with any arguments.
 const ALLOWED: &[libc::c_long] = &[
     // The rings. None is built later, but the thread of the metrics may still be building its own.
     libc::SYS_io_uring_enter,
@@ -111,7 +112,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_sysinfo,
 ];
 
-/// The same under the names that only older architectures have.
+/// System calls that only older architectures have; allowed too.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[libc::c_long] = &[
     libc::SYS_epoll_wait,
@@ -128,19 +129,20 @@ const OLDER: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[libc::c_long] = &[];
 
-/// Besides, while `--copy-from` connects to the other server and looks its name up.
+/// System calls allowed in addition with `--copy-from`, which connects to the other server and looks its name up.
 const TO_CONNECT: &[libc::c_long] = &[libc::SYS_socket, libc::SYS_connect, libc::SYS_bind];
 
-/// Allowed with one value of their first argument: signals to the process itself, and names of threads that start late.
+/// System calls allowed with one value of their first argument: signals to the process itself, and names of threads that
+/// start late.
 fn with_argument() -> [(libc::c_long, u64); 3] {
     let own = u64::from(std::process::id());
     [(libc::SYS_kill, own), (libc::SYS_tgkill, own), (libc::SYS_prctl, libc::PR_SET_NAME as u64)]
 }
 
-/// Forbids all threads of the process what is not allowed.
+/// Forbids all threads of the process the system calls that are not listed.
 ///
 /// # Errors
-/// The kernel has no filters, or a thread is filtered otherwise.
+/// The kernel has no filters, or a thread already has a different one.
 pub(super) fn drop_privileges(config: &Config) -> Result<(), seccompiler::Error> {
     seccompiler::apply_filter_all_threads(&program(config.copy_from.is_some())?)
 }

@@ -1,4 +1,4 @@
-//! The steps on a real process, each in a child, because a test process can change its user only once.
+//! Tests of the steps on a real process, each in a child, because a test process can change its user only once.
 
 use super::*;
 use crate::config::Config;

@@ -1,4 +1,4 @@
-//! -u: the user that a process started as root becomes.
+//! The user that a process started as root becomes (-u). A change of user holds for all threads and cannot be undone.
 
 use crate::config::{EX_NOUSER, EX_USAGE, StartupError};
 use nix::errno::Errno;
@@ -36,7 +36,7 @@ fn find(name: &str) -> Result<Identity, StartupError> {
     found.ok_or_else(|| StartupError::new(EX_NOUSER, format!("can't find the user {name} to switch to")))
 }
 
-/// The user `name` of a passwd file. Source: passwd(5).
+/// Finds the user `name` in the text of a passwd file. Source: passwd(5).
 fn listed(file: &str, name: &str) -> Option<Identity> {
     let fields_of = |line: &str| {
         let mut fields = line.split(':');
@@ -52,7 +52,7 @@ fn listed(file: &str, name: &str) -> Option<Identity> {
 }
 
 impl Identity {
-    /// True if it is root, so that nothing changes.
+    /// True if the user is root, so that nothing changes.
     pub(super) fn is_root(&self) -> bool {
         self.uid.is_root()
     }

@@ -1,4 +1,4 @@
-//! Keys in base64, decoded as memcached decodes them.
+//! Keys in base64, decoded as memcached decodes them. Pure functions.
 //!
 //! Its decoder skips bytes that are no digits, ignores the bits of a digit that belong to no byte, and ends at the first
 //! group of four with padding, wherever in it the padding stands. So `YR==`, `YWI=YWI=` and `Y-Q==` are keys.
@@ -8,7 +8,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Digits of a group, which stands for three bytes.
+/// Digits of a group; a group stands for three bytes.
 const GROUP: usize = 4;
 
 /// The six bits of a digit; padding counts as one of value 0.
@@ -24,7 +24,7 @@ fn digit(byte: u8) -> Option<u32> {
     }))
 }
 
-/// Decodes `text` into `out`; the number of bytes, or `None` if it is no base64 or does not fit.
+/// Decodes `text` into `out` and returns the number of bytes, or `None` if it is no base64 or does not fit.
 pub fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
     let digits = text.iter().filter(|&&byte| digit(byte).is_some()).count();
     if digits == 0 || digits % GROUP != 0 || digits / GROUP * 3 > out.len() {
@@ -51,7 +51,7 @@ pub fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
     Some(bytes)
 }
 
-/// Encodes `bytes` into `out`; the number of digits, or `None` if it does not fit.
+/// Encodes `bytes` into `out` and returns the number of digits, or `None` if it does not fit.
 pub fn encode(bytes: &[u8], out: &mut [u8]) -> Option<usize> {
     STANDARD.encode_slice(bytes, out).ok()
 }

@@ -1,4 +1,5 @@
-//! The binary protocol: packets to commands, results to packets.
+//! The binary protocol: parses packets into commands, and writes results as packets. Pure functions; a [`Packet`] borrows
+//! from the input.
 //!
 //! ```text
 //!   0 magic   1 opcode   2 key length (2)   4 extras length   5 data type   6 vbucket or status (2)
@@ -79,7 +80,7 @@ pub const AUTHENTICATED: &[u8] = b"Authenticated";
 /// The fields of a request that its reply repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Echo {
-    /// The opcode, also if quiet.
+    /// The opcode as sent, quiet or not.
     pub opcode: u8,
     /// The client's own number.
     pub opaque: [u8; 4],
@@ -92,7 +93,7 @@ pub struct Packet<'a> {
     pub echo: Echo,
     /// The command.
     pub command: Command<'a>,
-    /// Whether success (a miss, for retrievals) gets a reply.
+    /// Whether a success gets a reply; for retrievals, whether a miss does.
     pub replies: Replies,
     /// Length of header, extras and key, bytes.
     pub head_bytes: usize,
@@ -215,7 +216,7 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     Parsed::Packet(packet)
 }
 
-/// Commands by opcode, without the difference of quiet ones.
+/// The kinds of commands; a quiet opcode is of the same kind as the loud one.
 #[derive(Clone, Copy)]
 enum Kind {
     Get { with_key: bool, touch: bool },
@@ -233,6 +234,7 @@ enum Kind {
     Unknown,
 }
 
+/// The kind of an opcode, and whether it is quiet.
 fn opcode_kind(opcode: u8) -> (Kind, Replies) {
     let (loud, quiet) = (Replies::Sent, Replies::Quiet);
     match opcode {
@@ -287,7 +289,7 @@ fn command<'a>(kind: Kind, extras: &[u8], key: &'a [u8], value_bytes: usize, cas
         }
         (Kind::Store(Mode::Append | Mode::Prepend), ..) => Command::Invalid,
         (Kind::Store(mode), &[f0, f1, f2, f3, e0, e1, e2, e3], [_, ..], _) => {
-            // With a cas each of them replaces exactly that version.
+            // With a cas, set, add and replace all replace exactly that version.
             let mode = if cas == 0 { mode } else { Mode::Cas };
             let flags = u32::from_be_bytes([f0, f1, f2, f3]);
             Command::Store(store(key, mode, flags, exptime([e0, e1, e2, e3]), cas))
@@ -328,6 +330,7 @@ fn store(key: &[u8], mode: Mode, flags: u32, exptime: Exptime, compare: u64) -> 
     }
 }
 
+/// Parses the extras of an increment or decrement.
 fn count<'a>(key: &'a [u8], direction: Direction, extras: &[u8], compare: u64) -> Option<Arith<'a>> {
     let (delta, extras) = extras.split_first_chunk::<8>()?;
     let (initial, extras) = extras.split_first_chunk::<8>()?;

@@ -1,4 +1,5 @@
-//! The meta commands: flags to a request, and the parts of a reply.
+//! The meta commands: parses the flags of a request, and writes the parts of a reply. Pure functions; a [`Request`] borrows
+//! from its line.
 //!
 //! A line is `<verb> <key> [<datalen>] <flag>*`; a flag is a letter, some followed by a token without a space. Every verb
 //! accepts every letter and ignores those without a meaning for it. The reply returns the requested flags in the order of
@@ -20,7 +21,7 @@ use crate::proto::text::{Verb, Words, reply, value_length};
 pub struct Request<'a> {
     /// The flags in the order of the request.
     pub flags: Words<'a>,
-    /// `q`.
+    /// `q`: whether successes and misses are answered.
     pub replies: Replies,
     /// `v`: return the value.
     pub value: bool,
@@ -28,32 +29,35 @@ pub struct Request<'a> {
     pub key_is_binary: bool,
     /// `u`: do not count as an access.
     pub no_bump: bool,
-    /// `I`.
+    /// `I`: an md marks the item stale instead of deleting it; an ms with an old cas stores anyway.
     pub stale: bool,
-    /// `x`.
+    /// `x`: an md removes the value and keeps the item.
     pub empty: bool,
-    /// `C`.
+    /// `C`: the cas that the item must have.
     pub compare: Option<u64>,
-    /// `E`.
+    /// `E`: the cas that the new version gets.
     pub cas: Option<u64>,
-    /// `T`.
+    /// `T`: a new expiry.
     pub touch: Option<Exptime>,
-    /// `N`.
+    /// `N`: create a missing item with this expiry.
     pub vivify: Option<Exptime>,
-    /// `R`.
+    /// `R`: hand out a win if the item expires before this.
     pub recache: Option<Exptime>,
     /// `T` comes before `R`, which therefore sees its effect.
     pub recache_sees_touch: bool,
     /// `T` comes after `N`, and therefore overrides it.
     pub touch_follows_vivify: bool,
-    /// `F`.
+    /// `F`: client flags.
     pub client_flags: u32,
-    /// `M`: the first byte of its token, 0 if there is none; None without `M`.
+    /// `M`: the first byte of its token, a space if it has none; `None` without `M`.
     mode: Option<u8>,
+    /// `J`: the value of a number that is created.
     initial: u64,
+    /// `D`: the amount to add or subtract.
     delta: u64,
-    /// An error that all others come before.
+    /// The opaque is too long: an error that is reported only if there is no other.
     opaque_is_too_long: bool,
+    /// The letters of the flags: bit `n` is the letter with code `n`.
     seen: u128,
 }
 
@@ -67,7 +71,7 @@ pub struct Line<'a> {
     flags: Words<'a>,
 }
 
-/// Flags without an effect on the first line of a reply: a mask like `Request::seen`.
+/// Flags without an effect on the first line of a reply, as a mask for `Request::seen`.
 const SILENT: u128 = 1 << b'v' | 1 << b'q' | 1 << b'b' | 1 << b'u' | 1 << b'E' | 1 << b'C' | 1 << b'R';
 
 /// Buffer for a decoded key.
@@ -90,7 +94,7 @@ pub fn line(verb: Verb, text: &[u8]) -> Option<Line<'_>> {
         _ => 0,
     };
     let line = Line { key, value_bytes, flags: words };
-    // ms: it decides whether a value follows. For the others, checking after an error is enough.
+    // For an ms the flags decide whether a value follows. For the others, it is enough to check them after an error.
     (verb != Verb::Set || line.has_plain_flags()).then_some(line)
 }
 
@@ -118,7 +122,7 @@ impl<'a> Line<'a> {
                 _ => return Err(said_by(verb, reply::BAD_KEY_ENCODING)),
             };
         }
-        // Those of ms and ma also have a mode, which is checked first.
+        // The opaque of ms and ma is checked after their mode.
         if !matches!(verb, Verb::Set | Verb::Arith) {
             request.check_opaque()?;
         }
@@ -165,7 +169,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The reply of `verb` to `error`: ma has one text for all errors.
+/// The reply of `verb` to `error`; ma has one text for all errors.
 fn said_by(verb: Verb, error: &'static [u8]) -> &'static [u8] {
     if verb == Verb::Arith { reply::INVALID_OR_DUPLICATE_FLAG } else { error }
 }
@@ -199,8 +203,8 @@ fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
         opaque_is_too_long: false,
         seen: 0,
     };
-    // A bad token is reported only if all letters are valid. The last one wins, except F's, for which memcached has no
-    // message.
+    // A bad token is reported only if all letters are valid. Of several the last one wins, but an error of F, for which
+    // memcached has no message of its own, gives way to any other.
     let mut error = None;
     let mut count = 0;
     for word in words {
@@ -258,7 +262,7 @@ impl Request<'_> {
         if self.opaque_is_too_long { Err(reply::OPAQUE_TOO_LONG) } else { Ok(()) }
     }
 
-    /// The requested ms.
+    /// The storage request of an ms.
     ///
     /// # Errors
     /// The reply to a mode that ms does not have, and to an opaque that is too long.
@@ -291,7 +295,7 @@ impl Request<'_> {
         })
     }
 
-    /// The requested ma.
+    /// The arithmetic request of an ma.
     ///
     /// # Errors
     /// The reply to a mode that ma does not have, and to an opaque that is too long.

@@ -1,9 +1,10 @@
-//! Finds the ends of words, eight bytes at a time. Words are short, so a search with a set-up cost would not pay.
+//! Finds the ends of words, eight bytes at a time. Words are short, so a search with a set-up cost would not pay. Pure
+//! functions.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Position of the first space, or the length.
+/// Position of the first space in `bytes`, or their length if there is none.
 #[inline]
 pub fn space(bytes: &[u8]) -> usize {
     // A byte that is a space becomes 0, and the lowest 0 sets the lowest high bit.
@@ -17,14 +18,15 @@ pub fn space(bytes: &[u8]) -> usize {
     )
 }
 
-/// Position of the first space or control byte, or the length.
+/// Position of the first space or control byte in `bytes`, or their length if there is none.
 #[inline]
 pub fn blank(bytes: &[u8]) -> usize {
     // Exact for the lowest byte that is below 0x21.
     find(bytes, |&byte| byte < 0x21, |eight| eight.wrapping_sub(ONES * 0x21) & !eight & HIGHS)
 }
 
-/// Position of the first byte for which `is` holds, which must also be the first whose high bit `mark` sets; or the length.
+/// Position of the first byte for which `is` holds, or the length. `mark` must set the high bit of that byte in a word of
+/// eight, and of no byte before it.
 #[inline(always)]
 fn find(bytes: &[u8], is: impl Fn(&u8) -> bool, mark: impl Fn(u64) -> u64) -> usize {
     let Some(last) = bytes.last_chunk::<8>() else { return bytes.iter().position(is).unwrap_or(bytes.len()) };

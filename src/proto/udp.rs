@@ -1,4 +1,5 @@
-//! Framing of datagrams: one for a request, as many as needed for a reply.
+//! Framing of datagrams: one for a request, as many as needed for a reply. Pure functions, and a position in the replies
+//! ([`Messages`]), which belongs to one exchange.
 //!
 //! ```text
 //!   byte  0 1         2 3        4 5         6 7        8 ..
@@ -21,8 +22,8 @@ pub const PART_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - FRAME_BYTES;
 /// The binary command whose reply is several packets.
 const OPCODE_STAT: u8 = 0x10;
 
-/// The id and the commands of a request; `None` if it must be ignored: truncated, empty, one of several datagrams, or a
-/// server's reply.
+/// Splits a request into its id and its commands; `None` if it must be ignored: truncated, empty, one of several datagrams,
+/// or a server's reply.
 pub fn request(datagram: &[u8]) -> Option<(u16, &[u8])> {
     let (frame, commands) = datagram.split_first_chunk::<FRAME_BYTES>()?;
     let [id_high, id_low, _, _, total_high, total_low, _, _] = *frame;
@@ -37,7 +38,7 @@ fn is_reply(first: u8) -> bool {
     first == MAGIC_REPLY || first.is_ascii_uppercase() || first.is_ascii_digit()
 }
 
-/// A datagram's frame.
+/// The frame at the start of a datagram.
 pub type Frame = [u8; FRAME_BYTES];
 
 /// The frame of datagram `sequence` of `total` in the reply to request `id`.
@@ -54,20 +55,21 @@ pub fn datagrams(bytes: usize) -> Option<u16> {
     u16::try_from(bytes.div_ceil(PART_BYTES_MAX)).ok()
 }
 
-/// A value that is not among the copied bytes of the replies.
+/// A value that is sent from where it lies instead of being copied into the replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Its position among the copied bytes.
+    /// The position in the copied bytes where the value belongs.
     pub at: usize,
-    /// Its length.
+    /// Its length, bytes.
     pub bytes: usize,
 }
 
-/// Splits replies into messages, one for each.
+/// Splits replies into messages, one for each request that they answer.
 #[derive(Debug, Default)]
 pub struct Messages {
-    /// Copied bytes and gaps in the messages so far.
+    /// Number of copied bytes in the messages so far.
     at: usize,
+    /// Number of gaps in the messages so far.
     gap: usize,
 }
 
@@ -84,7 +86,7 @@ impl Messages {
     }
 }
 
-/// The replies from some position on.
+/// The replies from position `at` on.
 #[derive(Clone, Copy)]
 struct Replies<'r> {
     copied: &'r [u8],
@@ -99,7 +101,7 @@ impl<'r> Replies<'r> {
         &self.copied[self.at..]
     }
 
-    /// The replies after the next `bytes`; gaps are passed whole.
+    /// The replies after the next `bytes`; a gap is passed as a whole.
     fn behind(mut self, mut bytes: usize) -> Self {
         while let Some((gap, further)) = self.gaps.split_first()
             && gap.at - self.at < bytes
@@ -127,7 +129,7 @@ fn behind_reply(replies: Replies<'_>) -> Option<Replies<'_>> {
 const VALUE: &[u8] = b"VALUE ";
 const END: &[u8] = b"END\r\n";
 
-/// The end of a packet; of statistics, the end of all packets up to the final one without a key.
+/// The replies after a packet; after all packets of a list of statistics, up to the final one without a key.
 fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
     loop {
         let Some(header) = replies.text().first_chunk::<HEADER_BYTES>() else {
@@ -142,7 +144,7 @@ fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
     }
 }
 
-/// The end of a line, with its value if it announces one. A list of statistics includes its end, and so does the last value
+/// The replies after a line, with the value it announces. A list of statistics includes its end, and so does the last value
 /// of a get.
 fn behind_text(replies: Replies<'_>) -> Replies<'_> {
     let mut behind = behind_item(replies);
@@ -167,7 +169,7 @@ fn behind_end(replies: Replies<'_>) -> Replies<'_> {
 /// Lines that belong to the line before them.
 const LISTED: [&[u8]; 3] = [b"STAT ", b"ITEM ", b"PREFIX "];
 
-/// The end of a line with its value.
+/// The replies after a line, and after its value if it announces one.
 fn behind_item(replies: Replies<'_>) -> Replies<'_> {
     let line_bytes = line_bytes(replies.text());
     let mut words = replies.text()[..line_bytes].trim_ascii_end().split(|&byte| byte == b' ');
@@ -184,6 +186,7 @@ fn behind_item(replies: Replies<'_>) -> Replies<'_> {
     }
 }
 
+/// Length of the first line, with its line end.
 fn line_bytes(replies: &[u8]) -> usize {
     memchr::memchr(b'\n', replies).map_or(replies.len(), |at| at + 1)
 }

@@ -1,4 +1,5 @@
-//! The server's certificates: loaded at startup, and reloaded on request for later connections.
+//! The server's certificates: loaded at startup, and reloaded on request for later connections. There is one
+//! [`Certificates`] for all rings; its lock is taken to open a connection, and to replace what was loaded.
 
 use crate::config::{Config, ListenTls, Tls, VerifyMode};
 use crate::tls::Channel;
@@ -20,9 +21,9 @@ use std::time::Instant;
 
 /// OpenSSL's number for a PEM file in `ssl_keyformat`.
 const KEY_PEM: u32 = 1;
-/// OpenSSL's number for a DER file.
+/// OpenSSL's number for a DER file in `ssl_keyformat`.
 const KEY_DER: u32 = 2;
-/// The keys that can be used.
+/// For messages: the kinds of keys that can be used.
 const KEYS: &str = "supported are RSA of 2,048 to 8,192 bits, ECDSA on P-256, P-384 and P-521, and Ed25519";
 /// `ssl_min_version` for TLS 1.3.
 const VERSION_TLS13: u32 = 3;
@@ -51,7 +52,7 @@ impl fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
-/// Client certificates that a listener asks for.
+/// Which client certificates a listener asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clients {
     /// None.
@@ -63,7 +64,7 @@ enum Clients {
 }
 
 impl Clients {
-    /// For a listener with `tls`; `None` if it does not encrypt.
+    /// The rule of a listener with `tls`; `None` if it does not encrypt.
     fn of(tls: ListenTls, settings: &Tls) -> Option<Self> {
         match (tls, settings.verify_mode) {
             (ListenTls::Off, _) => None,
@@ -76,7 +77,7 @@ impl Clients {
     }
 }
 
-/// A configuration for each kind of listener.
+/// The loaded configurations, one for each kind of listener.
 #[derive(Debug)]
 struct Loaded {
     at: Instant,
@@ -114,7 +115,7 @@ pub struct Certificates {
     chain: PathBuf,
     key: PathBuf,
     authorities: Option<PathBuf>,
-    /// Indexed by the listener's position in the configuration.
+    /// What each listener asks for, by its position in the configuration; `None` if it does not encrypt.
     listeners: Vec<Option<Clients>>,
     loaded: RwLock<Loaded>,
 }
@@ -237,7 +238,7 @@ impl Certificates {
         Ok(config)
     }
 
-    /// The verifier for the certificates of `clients`.
+    /// The verifier for client certificates; `None` if none are asked for.
     fn verifier(
         &self,
         clients: Clients,

@@ -1,4 +1,4 @@
-//! TLS for one connection: records in, plain bytes out, and back. No I/O.
+//! TLS for one connection: records in, plain bytes out, and back. No I/O. The connection's task owns its [`Channel`].
 //!
 //! ```text
 //!   read ──► open ─┬─► plain bytes                  of whole records; a partial record is kept
@@ -6,7 +6,7 @@
 //!   reply ─► seal ───► outgoing ──► send
 //! ```
 //!
-//! The owner need not track the handshake: until it is complete, `open` yields no plain bytes.
+//! The owner need not track the handshake: until it is complete, `open` returns no plain bytes.
 
 use rustls::HandshakeKind;
 use rustls::ServerConfig;
@@ -136,7 +136,7 @@ impl Channel {
         let _ = self.write(RECORD_OVERHEAD_BYTES, |traffic, to| traffic.queue_close_notify(to));
     }
 
-    /// Bytes to send.
+    /// Number of bytes to send.
     pub fn outgoing_bytes(&self) -> usize {
         self.outgoing.len()
     }
@@ -219,7 +219,7 @@ impl Channel {
         }
     }
 
-    /// Runs `write` if rustls is ready to send.
+    /// Runs `write` on rustls's buffers if rustls is ready to send.
     fn write(
         &mut self,
         room: usize,
@@ -262,8 +262,9 @@ type Traffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerCo
 
 /// Why rustls wrote nothing.
 enum Refused {
-    /// It needs this many bytes of room.
+    /// It needs a buffer of at least this many bytes.
     Room(usize),
+    /// It will not write at all.
     Never,
 }
 
@@ -289,7 +290,7 @@ impl From<EncryptError> for Refused {
     }
 }
 
-/// Appends to `outgoing` what `write` puts into `room` bytes, or into as many as it then asks for; false if it fails.
+/// Appends to `outgoing` what `write` puts into `room` bytes, or into as many as it then asks for; false if `write` fails.
 fn encode(
     outgoing: &mut Vec<u8>,
     room: usize,

@@ -1,4 +1,5 @@
-//! Enough of DER to find the parts of a certificate, of whatever version it is.
+//! Reads enough of DER to find the parts of a certificate of any version. Pure functions; a [`Certificate`] borrows from the
+//! bytes.
 //!
 //! Source: X.690, section 8.1; RFC 5280, section 4.1.
 
@@ -7,7 +8,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 /// The tag of a certificate's version, which version 1 leaves out.
 const VERSION: u8 = 0xa0;
 
-/// The lengths of the head and of the content of the first element.
+/// The lengths of the head and of the content of the first element in `der`, bytes.
 fn lengths(der: &[u8]) -> Option<(usize, usize)> {
     let (&length, rest) = der.get(1..)?.split_first()?;
     let (head, content) = match length {
@@ -22,26 +23,26 @@ fn lengths(der: &[u8]) -> Option<(usize, usize)> {
     (der.len() >= head + content).then_some((head, content))
 }
 
-/// The first element, with its head.
+/// The first element of `der`, with its head.
 pub(super) fn first_element(der: &[u8]) -> Option<&[u8]> {
     let (head, content) = lengths(der)?;
     der.get(..head + content)
 }
 
-/// The first element, with its head, which is taken from the front of `der`.
+/// Takes the first element, with its head, from the front of `der`.
 fn take_element<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
     let (element, rest) = der.split_at(first_element(der)?.len());
     *der = rest;
     Some(element)
 }
 
-/// The content of the first element, which is taken from the front of `der`.
+/// Takes the first element from the front of `der`, and returns its content.
 fn take_content<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
     let (head, _) = lengths(der)?;
     take_element(der)?.get(head..)
 }
 
-/// The bits of a bit string that is taken from the front of `der`; `None` if they are no whole bytes.
+/// Takes a bit string from the front of `der`, and returns its bits; `None` if they are no whole bytes.
 fn take_bits<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
     take_content(der)?.strip_prefix(&[0])
 }
@@ -50,7 +51,7 @@ fn take_bits<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
 #[derive(Debug)]
 pub(super) struct Certificate<'d> {
     pub(super) is_version_1: bool,
-    /// What the signature is over, with its head.
+    /// The part that the signature covers, with its head.
     pub(super) signed: &'d [u8],
     pub(super) signature_algorithm: &'d [u8],
     pub(super) signature: &'d [u8],
@@ -61,7 +62,7 @@ pub(super) struct Certificate<'d> {
 }
 
 impl<'d> Certificate<'d> {
-    /// `None` if it is none.
+    /// Parses `der`; `None` if it is no certificate.
     pub(super) fn read(mut der: &'d [u8]) -> Option<Self> {
         let mut body = take_content(&mut der)?;
         let signed = first_element(body)?;
@@ -73,7 +74,7 @@ impl<'d> Certificate<'d> {
             take_content(&mut fields)?;
         }
         take_content(&mut fields)?; // the serial number
-        // Named twice, so that the signature covers it.
+        // The algorithm is named twice, so that the signature covers its name too.
         if take_content(&mut fields)? != signature_algorithm {
             return None;
         }
@@ -82,19 +83,19 @@ impl<'d> Certificate<'d> {
         Some(Self { is_version_1, signed, signature_algorithm, signature, issuer, validity, subject, key })
     }
 
-    /// The first and the last second of its life, Unix time.
+    /// The first and the last second at which the certificate is valid, Unix time.
     pub(super) fn lifetime(&self) -> Option<(u64, u64)> {
         let mut times = self.validity;
         Some((unix_secs(take_element(&mut times)?)?, unix_secs(take_element(&mut times)?)?))
     }
 }
 
-/// The algorithm and the bits of a public key.
+/// Splits a public key into its algorithm and its bits.
 pub(super) fn key_parts(mut key: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((take_content(&mut key)?, take_bits(&mut key)?))
 }
 
-/// A time as Unix time; 0 if it is earlier.
+/// Parses a time element; 0 if it is before 1970.
 fn unix_secs(mut element: &[u8]) -> Option<u64> {
     let tag = *element.first()?;
     let text = take_content(&mut element)?.strip_suffix(b"Z")?;

@@ -1,7 +1,9 @@
-//! Certificates and keys from files, as widely as OpenSSL reads them: what starts memcached should start memcrsd.
+//! Reads certificates and keys from files, as widely as OpenSSL does: a file that starts memcached should start memcrsd.
+//! Called when certificates are loaded or reloaded; holds no state.
 //!
 //! rustls judges a server's own certificate by the rules for those of others: it wants version 3 and knows every critical
-//! extension. Whether to accept it is the client's business, so here only its key is compared.
+//! extension. Whether to accept the server's certificate is the client's business, so here it is only checked that the key
+//! belongs to it.
 
 use super::der::{Certificate, first_element};
 use crate::logging;
@@ -12,7 +14,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What OpenSSL reads as a certificate besides `CERTIFICATE`. Source: OpenSSL, `pem.h`.
+/// PEM labels that OpenSSL accepts for a certificate besides `CERTIFICATE`. Source: OpenSSL, `pem.h`.
 const OTHER_LABELS: [&str; 2] = ["TRUSTED CERTIFICATE-----", "X509 CERTIFICATE-----"];
 
 /// All certificates in a PEM file, at least one; or the reason as text.
@@ -29,7 +31,7 @@ pub(super) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>
     if found.is_empty() { Err(none.to_owned()) } else { Ok(found) }
 }
 
-/// The text of a PEM file, without the mark that some editors put in front.
+/// The text of a PEM file, without a byte order mark at its start.
 fn text_of(path: &Path) -> Result<String, String> {
     let bytes = std::fs::read(path).map_err(|error| logging::reason(&error))?;
     let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
@@ -44,7 +46,7 @@ fn without_trust(found: CertificateDer<'static>) -> CertificateDer<'static> {
     }
 }
 
-/// Adds a CA that the operator trusts, whatever rustls thinks of its extensions.
+/// Adds a CA that the operator trusts to `roots`, even if rustls does not accept its extensions.
 pub(super) fn add_root(roots: &mut RootCertStore, certificate: CertificateDer<'static>) -> Result<(), Error> {
     let anchor = anchor(&certificate);
     let Err(unreadable) = roots.add(certificate) else { return Ok(()) };
@@ -52,7 +54,7 @@ pub(super) fn add_root(roots: &mut RootCertStore, certificate: CertificateDer<'s
     Ok(())
 }
 
-/// The name and the key of a certificate.
+/// The name and the key of a CA certificate, as rustls needs them.
 fn anchor(certificate: &[u8]) -> Option<TrustAnchor<'static>> {
     let certificate = Certificate::read(certificate)?;
     let owned = |content: &[u8]| Der::from(content.to_vec());
@@ -68,7 +70,7 @@ pub(super) fn pem_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> 
     }
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes())
         .map_err(|error| reason(&error, "it contains no private key"))?;
-    // By what it is, not by what its label says: OpenSSL looks into it too.
+    // The kind of key is recognized by its content, not by its label, as OpenSSL does.
     Ok(PrivateKeyDer::try_from(key.secret_der().to_vec()).unwrap_or(key))
 }
 
@@ -78,7 +80,7 @@ pub(super) fn der_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> 
     PrivateKeyDer::try_from(bytes).map_err(str::to_owned)
 }
 
-/// A chain with its key, if they belong together.
+/// Combines a chain and its key, if they belong together.
 pub(super) fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: Arc<dyn SigningKey>,

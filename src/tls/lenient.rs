@@ -1,4 +1,5 @@
-//! Client certificates that OpenSSL accepts and rustls does not.
+//! Accepts client certificates that OpenSSL accepts and rustls does not. A [`Lenient`] is part of a configuration: built
+//! when certificates are loaded, then only read by the handshakes of all rings.
 //!
 //! - Those of version 1, which home-made CAs issue; rustls knows version 3 only. Such a certificate has no extensions: it says
 //!   nothing about what it is for, and can issue none. So it is accepted if it is valid now and signed by a CA that the
@@ -22,7 +23,7 @@ use std::sync::Arc;
 /// The extension that limits what a key is for, as it stands in a certificate: `extKeyUsage`. Source: RFC 5280, section 4.2.1.12.
 const KEY_PURPOSES: &[u8] = &[6, 3, 0x55, 0x1d, 0x25];
 
-/// Accepts more than `others` does.
+/// A verifier that accepts what `others` accepts, and the two kinds of certificates above.
 #[derive(Debug)]
 pub(super) struct Lenient {
     pub(super) others: Arc<dyn ClientCertVerifier>,
@@ -66,7 +67,7 @@ impl ClientCertVerifier for Lenient {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         match version_1(certificate) {
-            // A hash goes with any curve.
+            // In TLS 1.2 a scheme's hash goes with any curve, so all algorithms of the scheme are tried.
             Some(own) => self.verify_handshake(message, &own, signed, usize::MAX),
             None => self.others.verify_tls12_signature(message, certificate, signed),
         }
@@ -79,7 +80,8 @@ impl ClientCertVerifier for Lenient {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         match version_1(certificate) {
-            // A scheme is a hash and a curve. Source: `WebPkiSupportedAlgorithms::mapping`.
+            // In TLS 1.3 a scheme fixes hash and curve, so only its first algorithm is tried. Source:
+            // `WebPkiSupportedAlgorithms::mapping`.
             Some(own) => self.verify_handshake(message, &own, signed, 1),
             None => self.others.verify_tls13_signature(message, certificate, signed),
         }
@@ -99,9 +101,10 @@ impl Lenient {
             && Certificate::read(certificate).as_ref().is_some_and(is_own)
     }
 
+    /// Checks a certificate of version 1: valid now, and signed by a trusted CA.
     fn verify(&self, certificate: &Certificate<'_>, unix_now: u64) -> Result<(), CertificateError> {
         is_alive(certificate, unix_now)?;
-        // Constraints of names are for extensions, which this has none of.
+        // Name constraints apply to extensions, which a certificate of version 1 does not have.
         let may_have_issued = |root: &&TrustAnchor<'_>| {
             root.subject.as_ref() == certificate.issuer && root.name_constraints.is_none()
         };
@@ -149,12 +152,12 @@ fn is_alive(certificate: &Certificate<'_>, unix_now: u64) -> Result<(), Certific
     if unix_now > last { Err(CertificateError::Expired) } else { Ok(()) }
 }
 
-/// The parts of a certificate of version 1.
+/// Parses a certificate of version 1; `None` for any other.
 fn version_1<'d>(certificate: &'d CertificateDer<'_>) -> Option<Certificate<'d>> {
     Certificate::read(certificate).filter(|certificate| certificate.is_version_1)
 }
 
-/// True if `algorithm` is for this key and confirms the signature.
+/// True if `algorithm` fits this key and confirms the signature.
 fn verify_with(
     algorithm: &dyn SignatureVerificationAlgorithm,
     key: &[u8],

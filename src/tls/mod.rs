@@ -1,5 +1,8 @@
-//! TLS without sockets: certificates to configurations, records to bytes and back. Only `files` reads files. Knows no
-//! protocol.
+//! TLS without sockets: turns certificate files into configurations, records into bytes and back. Only `files` reads files.
+//! Knows no protocol above TLS.
+//!
+//! [`Certificates`] is one for all threads: a lock around the loaded configurations, which a reload replaces as a whole. A
+//! [`Channel`] belongs to one connection and is touched only by its task; it keeps the configuration it began with.
 //!
 //! ```text
 //!   files ──► Certificates ──(one per kind of listener)──► Channel      one per connection

@@ -1,7 +1,8 @@
-//! Client certificates where there is no CA to check them against: none is accepted.
+//! The verifier for client certificates where there is no CA to check them against (no `ssl_ca_cert`): none is accepted.
+//! Built when certificates are loaded, then only read.
 //!
-//! A client that shows one fails; so does one that shows none, where a certificate is required. Source: what memcached's
-//! TLS library does without `ssl_ca_cert`.
+//! A client that shows a certificate fails; so does one that shows none, where a certificate is required. Source: what
+//! memcached's TLS library does without `ssl_ca_cert`.
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};

@@ -1,4 +1,4 @@
-//! A channel connected to a rustls client.
+//! Tests of a channel connected to a rustls client.
 
 use super::{Channel, Ended};
 use rcgen::{CertifiedKey, generate_simple_self_signed};

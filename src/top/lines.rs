@@ -1,4 +1,4 @@
-//! The view as one line, for pipes and files.
+//! Writes a view as one line, for pipes and files. Pure functions.
 
 use super::view::{View, bytes, percent, short};
 
@@ -9,7 +9,7 @@ pub(super) const HEADER_EVERY: usize = 20;
 pub(super) const HEADER: &str =
     "  req/s   get/s   set/s   hits  p50us  p99us      used   items evict/s  conns busiest\n";
 
-/// One line without its end.
+/// The view as one line, without its line end.
 pub(super) fn line(view: &View) -> String {
     let first = view.latencies.first();
     let micros = |of: Option<f64>| of.map_or_else(|| "-".to_owned(), |us| format!("{us:.0}"));

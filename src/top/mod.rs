@@ -1,5 +1,7 @@
 //! `memcrsd top HOST:PORT`: what a server does, every second.
 //!
+//! It is a process of its own with one thread, which owns everything: the connection, the last two samples, the terminal.
+//!
 //! ```text
 //!  source: lists of `stats` ──► sample: numbers ──► view: rates between two samples ──► screen (a terminal)
 //!                                                                                   └──► lines  (anything else)

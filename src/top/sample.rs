@@ -1,4 +1,4 @@
-//! What a server reported: names and values, uninterpreted.
+//! A [`Sample`]: what a server reported at one time, names and values, uninterpreted.
 
 use std::collections::HashMap;
 use std::time::Instant;

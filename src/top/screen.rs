@@ -1,4 +1,4 @@
-//! The view on a terminal: blocks that fit 80 by 24 and grow with it. `q`, Esc and ^C leave it as it was.
+//! Shows the view on a terminal: blocks that fit 80 by 24 and grow with it. `q`, Esc and ^C end it and restore the terminal.
 
 use super::sample::Sample;
 use super::source::{PERIOD, Source};
@@ -22,7 +22,7 @@ const KEY_TIME_MAX: Duration = Duration::from_millis(200);
 /// # Errors
 /// What the terminal refuses.
 pub(super) fn run(source: Source<'_>, first: Sample) -> io::Result<()> {
-    // A signal must leave the terminal as it was: it is taken between two keys.
+    // A signal must leave the terminal restored, so it is read between two keys.
     let ending = SigSet::from_iter([Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT]);
     ending.thread_block()?;
     let signals = SignalFd::with_flags(&ending, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
@@ -43,7 +43,7 @@ fn watch(
     let mut due = old.at + PERIOD;
     loop {
         terminal.draw(|frame| draw(frame, &view, trouble.as_deref()))?;
-        // Keys that draw nothing new do not put the next sample off.
+        // Keys do not delay the next sample.
         loop {
             let left = due.saturating_duration_since(std::time::Instant::now());
             if left.is_zero() {
@@ -110,7 +110,7 @@ fn halves(area: Rect) -> (Rect, Rect) {
     (halves[0], halves[1])
 }
 
-/// A table with a heading in a frame, or `none` in it when there is no row.
+/// Draws a table with a heading in a frame, or the text `none` when there is no row.
 fn table<const N: usize>(
     frame: &mut Frame<'_>,
     area: Rect,

@@ -1,4 +1,5 @@
-//! Lists of `stats`, as the server that is watched gives them.
+//! Asks the watched server for its lists of `stats`, once a second, over one connection that is opened again after a
+//! failure.
 
 use super::sample::{List, Sample};
 use crate::config::ProbeTarget;
@@ -10,7 +11,7 @@ pub(super) const PERIOD: Duration = Duration::from_secs(1);
 /// How long the server may take to connect, and for each piece of an answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Samples of one server, connecting again after a failure.
+/// Takes samples of one server, connecting again after a failure.
 #[derive(Debug)]
 pub(super) struct Source<'t> {
     target: &'t ProbeTarget,
@@ -48,14 +49,14 @@ impl<'t> Source<'t> {
     }
 }
 
-/// The reply to `command`, fit for a terminal; none if the server does not know it.
+/// The reply to `command`, made harmless for a terminal; `None` if the server does not know it.
 fn list(client: &mut Client, command: &str) -> Result<Option<List>, String> {
     let list = client.stats(command)?;
     Ok(list.map(|list| list.iter().map(|(name, value)| (harmless(name), harmless(value))).collect()))
 }
 
-/// What the server says, unable to steer the terminal: controls, and marks that change the direction of text, are shown
-/// as `?`.
+/// Text of the server that cannot steer the terminal: control characters, and marks that change the direction of text, are
+/// shown as `?`.
 fn harmless(text: &str) -> String {
     let is_mark =
         |char| matches!(char, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

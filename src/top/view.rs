@@ -1,5 +1,5 @@
-//! Computes what is shown from two samples: rates, shares and sizes; also writes numbers in short (`short`, `bytes`,
-//! `percent`). Does no I/O, so that tests can make up samples.
+//! Computes a [`View`], which is what is shown, from two samples: rates, shares and sizes; also writes numbers in short form
+//! (`short`, `bytes`, `percent`). Does no I/O, so that tests can make up samples.
 
 use super::sample::{List, Sample};
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 pub(super) struct Rate {
     pub(super) name: &'static str,
     pub(super) per_sec: f64,
-    /// Share of hits; none if there was no request, or hits are not counted.
+    /// Share of hits; `None` if there was no request, or hits are not counted.
     pub(super) hits: Option<f64>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Latency {
 pub(super) struct Ring {
     pub(super) connections: u64,
     pub(super) per_sec: f64,
-    /// Share of the time on the CPU.
+    /// Share of the period that the ring's thread was on the CPU.
     pub(super) busy: Option<f64>,
 }
 
@@ -64,7 +64,8 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("cas", &["cas_hits"], &["cas_misses", "cas_badval"]),
 ];
 
-/// Kinds whose requests add up to all: a store with a cas is in `cmd_set` too, a hit of gat in both.
+/// How many kinds, from the first, add up to all requests: a store with a cas is in `cmd_set` too, a hit of gat in both get
+/// and touch.
 const COUNTED_ONCE: usize = 5;
 
 /// Kinds of `stats latency`.
@@ -82,7 +83,7 @@ fn number(list: &List, name: &str) -> f64 {
 }
 
 impl View {
-    /// What happened from `old` to `new`.
+    /// The view of what happened from `old` to `new`.
     pub(super) fn between(old: &Sample, new: &Sample) -> Self {
         let secs = new.at.duration_since(old.at).as_secs_f64().max(1e-3);
         // A counter that went back was reset, or the server is another one.
@@ -190,7 +191,7 @@ fn hotkeys(list: &List) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A count in at most five characters.
+/// Writes a count in at most five characters.
 pub(super) fn short(number: f64) -> String {
     match number {
         n if n < 999.5 => format!("{n:.0}"),
@@ -204,7 +205,7 @@ fn scaled(number: f64, unit: char) -> String {
     if number < 9.995 { format!("{number:.2}{unit}") } else { format!("{number:.0}{unit}") }
 }
 
-/// A number of bytes, in binary units.
+/// Writes a number of bytes, in binary units.
 pub(super) fn bytes(number: f64) -> String {
     let mut number = number;
     for unit in ["B", "KiB", "MiB", "GiB"] {
@@ -216,7 +217,7 @@ pub(super) fn bytes(number: f64) -> String {
     format!("{number:.1} TiB")
 }
 
-/// A share in percent, or a dash.
+/// Writes a share in percent, or a dash if there is none.
 pub(super) fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), |share| format!("{:.1}%", 100.0 * share))
 }

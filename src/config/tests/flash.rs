@@ -1,4 +1,4 @@
-//! `-o ext_*`.
+//! Tests of the options `-o ext_*`.
 
 use super::*;
 

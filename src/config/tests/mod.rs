@@ -1,5 +1,5 @@
-//! The command line as a whole: which lines are accepted, with which settings, and which are refused, with which message
-//! and status.
+//! Tests of the command line as a whole: which lines are accepted, with which settings, and which are refused, with which
+//! message and status.
 
 mod flash;
 mod options;

@@ -1,4 +1,4 @@
-//! The options of one letter, and how errors in them are worded.
+//! Tests of the options of one letter, and of the words of errors in them.
 
 use super::*;
 use crate::limits::COPY_RATE;

@@ -1,4 +1,4 @@
-//! Random command lines: either a refusal with a message, or a consistent configuration.
+//! Tests with random command lines: either a refusal with a message, or a consistent configuration.
 
 use super::*;
 

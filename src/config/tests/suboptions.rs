@@ -1,4 +1,4 @@
-//! The names that `-o` takes, and how errors in them are worded.
+//! Tests of the names that `-o` takes, and of the words of errors in them.
 
 use super::*;
 

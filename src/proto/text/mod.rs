@@ -1,4 +1,4 @@
-//! The classic text protocol: lines to commands.
+//! The classic text protocol: parses lines into commands. Pure functions.
 //!
 //! A line is `command word word …`; only spaces separate words. Nothing is copied: a command borrows from its line.
 //!
@@ -42,7 +42,7 @@ impl<'a> Words<'a> {
         self.next().is_none()
     }
 
-    /// The last word, or if more than `room` words are left, the last of those that are parsed.
+    /// The last word; if more than `room` words are left, the last one of those, because the others are not parsed.
     fn last_of(self, room: usize) -> Option<&'a [u8]> {
         // `room` words need at least twice that many bytes, so for almost every line its end is enough.
         if self.rest.len() < room * 2 {
@@ -101,7 +101,7 @@ pub enum Command<'a> {
     Verbosity(u32, Replies),
     /// `stats`, `lru_crawler` and other administrative commands, with their words.
     Admin(Admin, Words<'a>),
-    /// Rejected with this reply.
+    /// An invalid command, to be answered with this reply.
     Refused(&'static [u8], Replies),
     /// An HTTP request: close without a reply.
     Http,
@@ -169,8 +169,8 @@ pub struct Block<'a> {
     pub replies: Replies,
 }
 
-/// A fast path for the most frequent command: the key of a get of one key at the start of `input`, and the length of its
-/// line; `None` if it is anything else. One search finds both the end of the key and the end of the line.
+/// A fast path for the most frequent command: returns the key of a get of one key at the start of `input`, and the length of
+/// its line; `None` if it is anything else. One search finds both the end of the key and the end of the line.
 #[inline]
 pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     let words = input.strip_prefix(GET)?;
@@ -184,8 +184,8 @@ pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     (!key.is_empty() && key.len() <= KEY_BYTES_MAX).then_some((key, GET.len() + end + line_end_bytes))
 }
 
-/// The first word after the command at the start of `input`, which is its key if it has one, and the length of the command
-/// with its data block; `None` if both ends of the line do not tell. For lookahead: not everything is checked.
+/// Returns the first word after the command at the start of `input`, which is its key if it has one, and the length of the
+/// command with its data block; `None` if the line does not tell. For lookahead: not everything is checked.
 pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memchr(b'\n', &input[..input.len().min(LINE_BYTES_MAX)])?;
     let line = &input[..end];
@@ -249,6 +249,7 @@ pub fn parse(line: &[u8], line_end_bytes: usize) -> Command<'_> {
     }
 }
 
+/// Parses the commands that are rare: `flush_all`, `verbosity` and the administrative ones.
 fn administration<'a>(name: &[u8], mut words: Words<'a>) -> Command<'a> {
     // A line with spaces in front reaches only the commands that memcached's older parser knows.
     let name = match name {
@@ -284,7 +285,7 @@ fn administration<'a>(name: &[u8], mut words: Words<'a>) -> Command<'a> {
     }
 }
 
-/// `noreply` counts only as the last word of a line. `taken` words precede `words`.
+/// Whether a line asks for no replies: `noreply` counts only as its last word. `taken` words precede `words`.
 pub fn replies(words: Words<'_>, taken: usize) -> Replies {
     match words.last_of(LINE_TOKENS_MAX - taken) {
         Some(NOREPLY) => Replies::Quiet,
@@ -353,7 +354,7 @@ pub fn value_length(token: &[u8]) -> Option<usize> {
     (bytes <= VALUE_BYTES_ANNOUNCED_MAX).then_some(bytes as usize)
 }
 
-/// The first of `words` as a key, and whether replies are sent; `Err` is the reply to an invalid key.
+/// Takes the first of `words` as a key, and says whether replies are sent; `Err` is the reply to an invalid key.
 fn key<'a>(words: &mut Words<'a>) -> Result<(&'a [u8], Replies), Command<'static>> {
     let all = *words;
     let key = words.next().ok_or_else(too_few)?;
@@ -364,7 +365,7 @@ fn key<'a>(words: &mut Words<'a>) -> Result<(&'a [u8], Replies), Command<'static
     Ok((key, replies))
 }
 
-/// A time after the key, and `noreply` after that, are old usage and ignored; more words are an error.
+/// Parses a delete. A time after the key, and `noreply` after that, are old usage and ignored; more words are an error.
 fn delete(mut words: Words<'_>) -> Command<'_> {
     match key(&mut words) {
         Ok((_, replies)) if words.nth(2).is_some() => Command::Refused(reply::DELETE_USAGE, replies),

@@ -1,4 +1,5 @@
-//! Replies of the text protocols: every reply line, once, and the writers of those with parameters.
+//! Replies of the text protocols: every reply line, once, and the writers of those with parameters. Constants and pure
+//! functions.
 
 use crate::limits::MEMCACHED_VERSION;
 use crate::number;
@@ -95,7 +96,7 @@ const HEAD_BYTES_MAX: usize = "VALUE  4294967295 1073741824 18446744073709551615
 /// Appends `VALUE <key> <flags> <bytes>[ <cas>]\r\n`.
 #[inline]
 pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>) {
-    // One growth at most: the longest numbers take less than this.
+    // Reserved at once: a line never needs more than this.
     out.reserve(key.len() + HEAD_BYTES_MAX);
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
@@ -124,7 +125,8 @@ pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize,
 /// Values below this length take the fast path, bytes.
 const SHORT_VALUE_BYTES: usize = 10_000;
 
-/// ` 0 <bytes>\r\n`, and the number of padding bytes after it.
+/// The bytes ` 0 <bytes>\r
+/// ` padded to a fixed length, and the number of padding bytes.
 #[inline]
 fn short_end(value_bytes: usize) -> ([u8; 9], usize) {
     let digit = |place: usize| b'0' + (value_bytes / place % 10) as u8;
