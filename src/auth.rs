@@ -25,7 +25,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 /// Why a password file cannot be used; its text is memcached's message.
 #[derive(Debug)]
 pub enum UserFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable(PathBuf, io::Error),
     /// A line is not `user:password`.
     Malformed(PathBuf),

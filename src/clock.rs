@@ -1,4 +1,4 @@
-//! Coarse time, passed to its users as a value. The only code that reads the operating system's clock for the cache.
+//! Coarse time, passed to its users as a value. Store, engine and sessions take the time from here alone.
 //!
 //! The process has one [`Clock`], in `engine::Shared`. Any thread may read it; only the `debugtime` command of debug builds
 //! changes it, through atomics.
@@ -36,7 +36,7 @@ pub struct Clock {
     first: Timestamp,
     /// Unix time at which this clock read 0.
     unix_start: u64,
-    /// Seconds added by `debugtime`.
+    /// Seconds that `debugtime` has moved the clock by.
     moved: AtomicI64,
     /// The time at which `debugtime p` stopped it; 0 while it runs.
     paused: AtomicI64,
@@ -86,7 +86,7 @@ impl Clock {
         self.unix_start + u64::from(at.0)
     }
 
-    /// The Unix time in microseconds, for log lines.
+    /// The Unix time with fractions of a second, for log lines.
     pub fn precise_unix(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
     }

@@ -72,7 +72,7 @@ pub enum Stored {
 /// A stored version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Its cas.
+    /// The cas of the stored version.
     pub cas: u64,
     /// Length of its value, bytes.
     pub value_bytes: usize,
@@ -152,7 +152,7 @@ pub enum Deleted {
 pub enum Touched {
     /// The item has its new expiry.
     Touched,
-    /// Nothing is there.
+    /// The key is absent.
     NotFound,
     /// No memory to say so to the other rings.
     NoMemory,

@@ -101,7 +101,8 @@ pub const LOG_ENTRIES_PER_RING: usize = 4 * 1024;
 /// Share of `-m` that values of small items may hold while connections are sent them: one part in this many. Beyond it
 /// values are copied.
 pub const PINNED_PART: u64 = 8;
-/// The same bound for datagrams, whose sends wait for no client; it counts what connections hold too.
+/// Share of `-m` that values of small items may hold when a datagram sends one, counting those of connections: one part in
+/// this many. Sends of datagrams wait for no client.
 pub const PINNED_PART_WITH_DATAGRAMS: u64 = 4;
 /// Share of `-m` that large items may hold in addition: one part in this many. A large value that is copied part by part
 /// instead is lost to its reader when it is replaced. A client that holds such memory and takes nothing is closed.
@@ -124,7 +125,7 @@ pub const DRAFTED_SEGMENTS_PART: u64 = 32;
 pub const BUFFERED_PART: u64 = 8;
 /// Share of `-m` that pins and reservations together must leave to other items: one part in this many.
 pub const UNHELD_PART: u64 = 4;
-/// The same bound for pins of datagrams.
+/// The share that pins of datagrams and reservations together must leave: one part in this many.
 pub const UNHELD_PART_WITH_DATAGRAMS: u64 = 8;
 /// How long a value waits, in all, for memory that unfinished values hold, before it is refused. Values that arrive too
 /// slowly give theirs up within two seconds.

@@ -9,7 +9,8 @@
 //!
 //! The `verbosity` command changes the level at run time. A disabled event costs one relaxed load.
 //!
-//! The state is process-wide: an atomic that any thread reads, and a filter that is set once at start.
+//! The state is process-wide: the verbosity is an atomic that any thread reads, and the subscriber is installed once at
+//! start. Any ring may change both, for the `verbosity` command.
 
 use std::fmt;
 use std::io;

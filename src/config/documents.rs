@@ -8,7 +8,7 @@ use super::getopt::{Spec, Takes};
 use super::help::{self, OWN_VERSION, SPECS};
 use std::fmt::Write as _;
 
-/// What `--print` takes.
+/// The documents that `--print` can print.
 pub(super) const NAMES: &[&str] = &["man", "bash", "zsh", "fish"];
 
 /// The document called `name`, one of [`NAMES`].

@@ -63,7 +63,7 @@ fn path(config: &mut Config, value: Option<&str>) -> Result<(), StartupError> {
         Some(b'p' | b'P') => 1 << 50,
         _ => return without_size("m|g|t|p"),
     };
-    // A negative size is one too large, as in memcached.
+    // A negative size counts as one that is too large, as in memcached.
     let bytes = u64::try_from(atoi(size)).map_or(u64::MAX, |count| count.saturating_mul(unit));
     if let Some(bucket) = parts.next() {
         if !BUCKETS.contains(&bucket) {
@@ -121,7 +121,7 @@ pub(super) fn tier(config: &Config) -> Result<Option<Flash>, StartupError> {
     let mut paths = config.ext_paths.clone();
     for (at, path) in paths.iter_mut().enumerate() {
         path.bytes -= path.bytes % page_bytes;
-        // memcached writes such a file from two places at a time.
+        // memcached would write a file that is given twice from two places.
         if config.ext_paths[..at].iter().any(|other| other.path == path.path) {
             return failed(&format!("{} is given twice", path.path));
         }

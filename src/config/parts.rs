@@ -24,7 +24,7 @@ pub enum IoEngine {
 }
 
 impl IoEngine {
-    /// Its name on the command line.
+    /// The engine's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -37,13 +37,13 @@ impl IoEngine {
 /// Client certificates that a TLS listener asks for (`-o ssl_verify_mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyMode {
-    /// None.
+    /// Clients are asked for no certificate.
     None,
-    /// Optional.
+    /// A client may show a certificate.
     Request,
-    /// Required.
+    /// A client must show a certificate.
     Require,
-    /// Required, at the first handshake only.
+    /// A client must show a certificate, at the first handshake only.
     Once,
 }
 
@@ -92,11 +92,11 @@ impl Default for Tls {
 /// A requested listener; its name may resolve to several addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenSpec {
-    /// Its address.
+    /// The address to listen to.
     pub endpoint: Endpoint,
-    /// Its protocol; `-B` unless the element overrides it.
+    /// The protocol it speaks: that of `-B` unless the element of `-l` overrides it.
     pub protocol: Protocol,
-    /// Its TLS mode.
+    /// Whether it encrypts, and which client certificates it asks for.
     pub tls: ListenTls,
     /// The name given by `tag[NAME]:`, 1 to 8 bytes; checked, and without effect.
     pub tag: Option<String>,
@@ -141,7 +141,8 @@ pub enum ListenTls {
     Mutual,
 }
 
-/// The options `-o ext_*` but for the paths, as `stats settings` shows them. What is not in [`Flash`] has no effect.
+/// The options `-o ext_*` but for the paths, as `stats settings` shows them. What is not in [`Flash`] is only shown and has
+/// no effect.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ext {
     /// Unit of allocation and eviction, bytes.
@@ -150,7 +151,7 @@ pub struct Ext {
     pub wbuf_bytes: u32,
     /// Items of more than about this many bytes go to flash.
     pub item_size: u32,
-    /// Idle seconds after which an item goes to flash without need; `u32::MAX` = never.
+    /// Seconds without use after which an item goes to flash even if memory is free; `u32::MAX` = never.
     pub item_age: u32,
     /// Shown only, seconds.
     pub low_ttl: u32,

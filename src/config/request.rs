@@ -55,7 +55,7 @@ pub struct Probe {
     pub timeout: Duration,
 }
 
-/// Why the server does not start: lines for standard error, and the exit status.
+/// A refusal to start: lines for standard error, and the exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartupError {
     /// The lines, without line ends.

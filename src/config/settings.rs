@@ -14,29 +14,29 @@ pub struct RuntimeSettings {
     pub oldest: u32,
     /// Whether `stats detail` is on; filled in when shown.
     pub detail_enabled: bool,
-    /// `slabs automove`.
+    /// Mode of slab moving, as set by `slabs automove`; only shown.
     pub slab_automove: u32,
-    /// `lru_crawler enable`.
+    /// Whether crawls and dumps are accepted (`lru_crawler enable`, `disable`).
     pub lru_crawler: bool,
-    /// `lru_crawler sleep`, microseconds.
+    /// Set by `lru_crawler sleep`, microseconds; only shown.
     pub lru_crawler_sleep: u32,
-    /// `lru_crawler tocrawl`.
+    /// Set by `lru_crawler tocrawl`, items; only shown.
     pub lru_crawler_tocrawl: u32,
-    /// `lru mode`.
+    /// Set by `lru mode`; only shown.
     pub lru_segmented: bool,
-    /// `lru tune`.
+    /// Set by `lru tune`; only shown.
     pub hot_lru_pct: u32,
-    /// `lru tune`.
+    /// Set by `lru tune`; only shown.
     pub warm_lru_pct: u32,
-    /// `lru tune`.
+    /// Set by `lru tune`; only shown.
     pub hot_max_factor: f64,
-    /// `lru tune`.
+    /// Set by `lru tune`; only shown.
     pub warm_max_factor: f64,
-    /// `lru temp_ttl`.
+    /// Whether `lru temp_ttl` has enabled a queue for short-lived items; only shown.
     pub temp_lru: bool,
-    /// `lru temp_ttl`, seconds.
+    /// The limit of such items, seconds, set by `lru temp_ttl`; only shown.
     pub temporary_ttl: u32,
-    /// `extstore`, `slabs automove freeratio`.
+    /// Options of the flash tier, as changed by `extstore` and `slabs automove freeratio`.
     pub ext: Ext,
     /// The I/O engine: the one requested until the server has started, then the one in use.
     pub io_engine: &'static str,

@@ -7,76 +7,77 @@ use super::parts::{
 };
 use crate::limits::COPY_RATE;
 
-/// The server's settings, under memcached's names in `stats settings` where it has one.
+/// The server's settings, under memcached's names in `stats settings` where it has one. "Shown only" means that `stats
+/// settings` shows the value and nothing else uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// -m, bytes.
+    /// Memory limit, bytes (-m).
     pub maxbytes: u64,
-    /// -c.
+    /// Most connections at a time (-c).
     pub maxconns: u32,
-    /// -p; `None` = off, `Some(0)` = any free port. With `-s` there is no TCP listener in `listen` all the same.
+    /// TCP port (-p); `None` = off, `Some(0)` = any free port. With `-s` there is no TCP listener in `listen` all the same.
     pub tcpport: Option<u16>,
-    /// -U, with the same meanings.
+    /// UDP port (-U), with the same meanings.
     pub udpport: Option<u16>,
-    /// -l as given, several joined by commas.
+    /// Addresses to listen to (-l), as given; several are joined by commas.
     pub inter: Option<String>,
-    /// -s.
+    /// Path of the UNIX socket (-s).
     pub socketpath: Option<String>,
-    /// -a.
+    /// Permissions of the UNIX socket (-a).
     pub access: u32,
-    /// The listeners that follow from the settings above.
+    /// The listeners that follow from `tcpport`, `udpport`, `inter` and `socketpath`.
     pub listen: Vec<ListenSpec>,
     /// Rings that serve one UDP port.
     pub num_threads_per_udp: usize,
-    /// -v, counted.
+    /// Verbosity: the number of -v.
     pub verbosity: u8,
-    /// True without -M: items are evicted when memory is full.
+    /// Items are evicted when memory is full; false with -M.
     pub evictions: bool,
-    /// -A.
+    /// The `shutdown` command is allowed (-A).
     pub shutdown_command: bool,
-    /// -f.
+    /// Growth factor of the size classes (-f).
     pub factor: f64,
-    /// -n, bytes.
+    /// Smallest size class without the item's header, bytes (-n).
     pub chunk_size: u32,
-    /// -t.
+    /// Number of rings (-t).
     pub num_threads: usize,
-    /// --io-engine.
+    /// I/O engine (--io-engine).
     pub io_engine: IoEngine,
-    /// --replicas: indexes, which neighbouring rings share; at most as many as threads.
+    /// Number of replicas of the index (--replicas), which neighbouring rings share; at most as many as rings.
     pub replicas: usize,
-    /// --pin-rings: each ring stays on a core of its own.
+    /// Each ring stays on a core of its own (--pin-rings).
     pub pin_rings: bool,
-    /// --ring-timeout: a ring that makes no progress for this long aborts the process, seconds; 0 = never.
+    /// Seconds without progress of a ring after which the process aborts (--ring-timeout); 0 = never.
     pub ring_timeout_secs: u32,
-    /// --metrics-port; `None` = no metrics, `Some(0)` = any free port.
+    /// Port of the metrics page (--metrics-port); `None` = no metrics, `Some(0)` = any free port.
     pub metrics_port: Option<u16>,
-    /// --metrics-address: a name or an address.
+    /// Address of the metrics page, a name or an address (--metrics-address).
     pub metrics_address: String,
-    /// --copy-from.
+    /// The server whose items are copied (--copy-from).
     pub copy_from: Option<ProbeTarget>,
-    /// --copy-rate: items a second; 0 = no limit.
+    /// Items a second that are copied (--copy-rate); 0 = no limit.
     pub copy_rate: u32,
-    /// -D.
+    /// Byte that ends a key's prefix for `stats detail` (-D).
     pub prefix_delimiter: u8,
     /// `stats detail` is on from the start; -D turns it on.
     pub detail_enabled: bool,
-    /// -R.
+    /// Commands that a connection may run before others have their turn (-R).
     pub reqs_per_event: u32,
-    /// True without -C.
+    /// Items have a CAS unique; false with -C.
     pub cas_enabled: bool,
-    /// -b.
+    /// Length of the listeners' backlog (-b).
     pub backlog: i32,
-    /// -B, as -S and -Y change it.
+    /// Protocol of the listeners (-B), as -S and -Y change it.
     pub protocol: Protocol,
-    /// -S.
+    /// Clients log in by SASL (-S).
     pub sasl: bool,
     /// The file of SASL users and passwords, from `MEMCACHED_SASL_PWDB`.
     pub sasl_pwdb: Option<String>,
-    /// -Y.
+    /// The file of users and passwords of text logins (-Y).
     pub auth_file: Option<String>,
-    /// -I, bytes.
+    /// Size limit of an item, bytes (-I).
     pub item_size_max: u64,
-    /// Connections over -c get an error and are closed; otherwise they wait in the backlog.
+    /// A connection over -c is closed with an error; otherwise it waits in the backlog.
     pub maxconns_fast: bool,
     /// Shown only.
     pub hashpower_init: u32,
@@ -100,11 +101,11 @@ pub struct Config {
     pub lru_crawler_tocrawl: u32,
     /// Shown only, seconds.
     pub tail_repair_time: u32,
-    /// True without -F: `flush_all` is allowed.
+    /// `flush_all` is allowed; false with -F.
     pub flush_enabled: bool,
-    /// True without -X: dumps are allowed.
+    /// Dumps are allowed; false with -X.
     pub dump_enabled: bool,
-    /// True without -W: watching is allowed.
+    /// `watch` is allowed; false with -W.
     pub watch_enabled: bool,
     /// Shown only.
     pub hash_algorithm: &'static str,
@@ -134,31 +135,31 @@ pub struct Config {
     pub read_buf_mem_limit: u64,
     /// `stats sizes` is enabled.
     pub track_sizes: bool,
-    /// `-o ext_*` but for the paths.
+    /// Options of the flash tier (`-o ext_*`) but for the paths.
     pub ext: Ext,
     /// The files of `-o ext_path`, with their sizes as given.
     pub ext_paths: Vec<FlashPath>,
     /// The flash tier that follows from `ext` and `ext_paths`; `None` without paths.
     pub flash: Option<Flash>,
-    /// -Z.
+    /// Listeners speak TLS (-Z).
     pub ssl_enabled: bool,
-    /// `-o ssl_*`.
+    /// TLS settings (`-o ssl_*`).
     pub ssl: Tls,
-    /// -u.
+    /// User that a process started as root becomes (-u).
     pub user: Option<String>,
-    /// `-o drop_privileges`.
+    /// System calls are filtered once the server runs (`-o drop_privileges`).
     pub drop_privileges: bool,
-    /// -d.
+    /// The server goes into the background (-d).
     pub daemonize: bool,
-    /// -P.
+    /// The pid file (-P).
     pub pid_file: Option<String>,
-    /// -r.
+    /// Core dumps are enabled (-r).
     pub core_dumps: bool,
-    /// -k.
+    /// All memory is locked (-k).
     pub lock_memory: bool,
-    /// -L.
+    /// Large pages are asked for (-L).
     pub large_pages: bool,
-    /// -e.
+    /// The memory file, from which items are restored after a restart (-e).
     pub memory_file: Option<String>,
     /// File that lists the bound ports, from `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<String>,

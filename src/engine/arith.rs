@@ -188,7 +188,7 @@ fn ttl(item: &Item<'_>, now: Timestamp) -> Option<u32> {
     }
 }
 
-/// `number` in decimal, padded with spaces to `length`; None if that is too long for [`Value::Digits`].
+/// Writes `number` in decimal, padded with spaces to `length`; `None` if that is too long for [`Value::Digits`].
 fn digits(number: u64, length: usize) -> Option<Value> {
     if length > DIGITS {
         return None;

@@ -14,7 +14,7 @@ impl ClassSet {
     /// All classes.
     pub const ALL: Self = Self(u64::MAX);
 
-    /// Parses a comma-separated list of classes from 1 to 63; `None` if it is invalid. Commas too many are ignored.
+    /// Parses a comma-separated list of classes from 1 to 63; `None` if it is invalid. Repeated commas count as one.
     pub fn parse(list: &[u8]) -> Option<Self> {
         let mut set = 0;
         for number in list.split(|&byte| byte == b',').filter(|number| !number.is_empty()) {

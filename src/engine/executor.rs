@@ -45,12 +45,12 @@ impl Engine {
         &mut self.shard
     }
 
-    /// What this ring counts.
+    /// The counters of this ring.
     pub fn counters(&self) -> &Counters {
         &self.counters.ring
     }
 
-    /// What all rings share.
+    /// The state that all rings share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -158,12 +158,12 @@ impl<'e> Executor<'e> {
         self.counters.latency.record(kind, time, requests);
     }
 
-    /// What all rings share.
+    /// The state that all rings share.
     pub fn shared(&self) -> &'e Arc<Shared> {
         self.shared
     }
 
-    /// What this ring counts.
+    /// The counters of this ring.
     pub fn counters(&self) -> &'e Counters {
         &self.counters.ring
     }

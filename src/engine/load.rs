@@ -107,7 +107,7 @@ impl Executor<'_> {
         match self.fresh.promote(key, place, value) {
             Ok(is_promoted) => self.counters.ring.recache_from_extstore.add(u64::from(is_promoted)),
             Err(EditError::Retry(retry)) => return Err(retry),
-            // A command that needs it will find out itself.
+            // A command that needs the value finds out when it runs again.
             Err(_) => {}
         }
         Ok(())

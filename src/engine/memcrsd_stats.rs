@@ -25,7 +25,7 @@ const CONNECTION_BYTES: u64 = 3 << 9;
 /// Memory by use, bytes.
 #[derive(Clone, Debug)]
 pub struct MemoryParts {
-    /// The parts with their names and descriptions, in the order of `stats memory`.
+    /// The parts with their names, in the order of `stats memory`.
     pub parts: Vec<(&'static str, u64)>,
     /// The store's figures, of which most parts are made.
     pub store: Memory,

@@ -17,17 +17,17 @@ pub struct MetaGet<'a> {
     pub touch: Option<Exptime>,
     /// Create a missing item with this expiry (`N`).
     pub vivify: Option<Exptime>,
-    /// Hand out a win if the item expires before this (`R`).
+    /// If the item expires before this, choose this client to recreate its value (`R`).
     pub recache: Option<Exptime>,
     /// [`MetaGet::recache`] looks at the expiry that [`MetaGet::touch`] has set.
     pub recache_sees_touch: bool,
     /// Cas of a created item, if the client chooses it.
     pub cas: Option<u64>,
-    /// Does not count as a use (`u`).
+    /// The get does not count as a use of the item (`u`).
     pub no_bump: bool,
 }
 
-/// An item as a meta get found it.
+/// An item as an `mg` found it.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaHit {
     /// Client flags.
@@ -38,28 +38,28 @@ pub struct MetaHit {
     pub value_bytes: usize,
     /// The value is on flash.
     pub stub: Option<Stub>,
-    /// When it expires, before this get changed that.
+    /// When the item expires, before this get changed that.
     pub exptime: Timestamp,
-    /// When it was last used before this get.
+    /// When the item was last used before this get.
     pub last_access: Timestamp,
-    /// Whether it had been fetched before this get.
+    /// Whether the item had been fetched before this get.
     pub fetched: bool,
-    /// It is stale.
+    /// The item is marked stale (`X`).
     pub stale: bool,
-    /// The win had been handed out before this get.
+    /// Another client had been chosen to recreate the value before this get (`Z`).
     pub was_won: bool,
-    /// This get has won.
+    /// This client is chosen to recreate the value (`W`).
     pub won: bool,
-    /// This get has created it.
+    /// This get has created the item.
     pub created: bool,
 }
 
-/// What came of a meta get.
+/// Result of an `mg`.
 #[derive(Clone, Copy, Debug)]
 pub enum MetaGetResult {
     /// The item was shown.
     Hit,
-    /// It is not there, or there is no room to create it.
+    /// The item is not there, or there is no room to create it.
     Miss,
     /// The item cannot be changed as asked: the log has no room, because another ring lags.
     NoMemory,
@@ -70,17 +70,17 @@ pub enum MetaGetResult {
 pub struct MetaDelete<'a> {
     /// 1 to 250 bytes.
     pub key: &'a [u8],
-    /// The cas that it must have.
+    /// The cas that the item must have.
     pub compare: Option<u64>,
-    /// Keep it, marked stale (`I`).
+    /// Keep the item, marked stale (`I`).
     pub stale: bool,
-    /// Keep it without its value (`x`).
+    /// Keep the item without its value (`x`).
     pub empty: bool,
-    /// A new expiry for what is kept.
+    /// A new expiry for an item that is kept (`T`).
     pub touch: Option<Exptime>,
-    /// Client flags of what is kept empty.
+    /// Client flags of an item that is kept without its value.
     pub flags: u32,
-    /// Cas of what is kept, if the client chooses it.
+    /// Cas of an item that is kept, if the client chooses it (`E`).
     pub cas: Option<u64>,
 }
 
@@ -245,7 +245,7 @@ impl Executor<'_> {
             let edit = match (discard.empty, discard.stale) {
                 (false, false) => Edit::Remove,
                 (false, true) => Edit::Put(kept),
-                // What is emptied keeps its cas, unless it is also marked stale.
+                // An item that loses only its value keeps its cas, unless it is also marked stale.
                 (true, stale) => Edit::Put(Put {
                     flags: discard.flags,
                     exptime: touch.unwrap_or(Timestamp::NEVER),
@@ -264,7 +264,7 @@ impl Executor<'_> {
             observer.deleted(discard.key, "md", (deleted == Deleted::Deleted).then_some((class, bytes)));
         }
         match deleted {
-            // What is marked stale is not counted at all.
+            // An item that is marked stale is not counted at all.
             Deleted::Deleted if discard.stale => {}
             Deleted::Deleted => self.class(class).delete_hits.add(1),
             _ => self.counters.ring.delete_misses.add(1),
@@ -306,7 +306,7 @@ fn seen(item: &Item<'_>, cas_enabled: bool, now: Timestamp, won: bool) -> MetaHi
     }
 }
 
-/// A created item before `N` has given it an expiry.
+/// What an `mg` sees of an item that it creates, but for the expiry that `N` gives it.
 fn created(now: Timestamp) -> MetaHit {
     MetaHit {
         flags: 0,

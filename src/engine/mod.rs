@@ -6,8 +6,6 @@
 //! read all. Items are the store's: they are replaced in its write transactions, under its writer lock, and only their
 //! access marks are set without it.
 //!
-//! A ring has one [`Engine`]. A session takes an [`Executor`] for each piece of input: the replica is brought up to date once,
-//! and every command in that input runs on it.
 //!
 //! Each module imports only modules named before it:
 //!

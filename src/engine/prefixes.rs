@@ -71,7 +71,7 @@ impl Prefixes {
     /// Forgets all counts.
     pub fn reset(&self) {
         let all = std::mem::take(&mut *self.counts.lock());
-        // Outside the lock, which every ring's requests take.
+        // Dropped outside the lock, which every ring's requests take.
         drop(all);
     }
 
@@ -111,7 +111,7 @@ mod tests {
         shown
     }
 
-    /// Keys with new prefixes took memory without end: 300,000 of them 68 MB.
+    /// Keys with ever new prefixes took memory without bound: 300,000 of them 68 MB.
     #[test]
     fn the_first_prefixes_are_counted_and_no_more() {
         let prefixes = Prefixes::default();

@@ -18,9 +18,9 @@ pub(super) const NOTED_ONE_IN: u64 = 16 * FEEDS;
 pub(super) enum Sample {
     /// Nothing.
     None,
-    /// Its requests are timed.
+    /// Time its requests.
     Times,
-    /// Its keys are recorded.
+    /// Record its keys.
     Keys,
 }
 

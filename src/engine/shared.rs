@@ -39,11 +39,11 @@ pub struct Shared {
     pub clock: Clock,
     /// Size classes by which statistics are kept.
     pub classes: Classes,
-    /// The connections' and listeners' share of the statistics, kept by the server.
+    /// Figures about connections, listeners and rings that the server's threads set.
     pub gauges: Gauges,
     /// The open connections.
     pub connections: Connections,
-    /// How far the copy of another server's items is.
+    /// Progress of the copy of another server's items (--copy-from).
     pub copy: CopyProgress,
     /// The watchers.
     pub watch: WatcherRegistry,
@@ -73,9 +73,9 @@ pub struct Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stop {
-    /// As SIGINT does.
+    /// At once, as on SIGINT.
     Now = 1,
-    /// As SIGUSR1 does.
+    /// Gracefully, as on SIGUSR1.
     Graceful = 2,
 }
 
@@ -191,7 +191,7 @@ impl Shared {
         times
     }
 
-    /// The `most` keys that are asked for most.
+    /// The `most` hottest keys of all rings.
     pub fn hottest(&self, most: usize) -> Hottest {
         Hottest::of(self.counters.iter().map(|ring| &ring.hotkeys), most)
     }
@@ -283,7 +283,7 @@ impl Shared {
 
     /// Sets the certificates, once at start; without them there is no TLS.
     pub fn set_certificates(&self, certificates: Arc<Certificates>) {
-        // A second call would be a second server in one.
+        // A second call has no effect: a process has one server.
         let _ = self.certificates.set(certificates);
     }
 
@@ -345,7 +345,8 @@ mod tests {
     use super::*;
     use std::thread;
 
-    /// A reset between counting and taking away left a sum below zero, which wrapped: `get_misses 18446744073709551615`.
+    /// A reset between reading the counters and subtracting left a sum below zero, which wrapped: `get_misses
+    /// 18446744073709551615`.
     #[test]
     fn no_sum_wraps_when_counters_are_reset_meanwhile() {
         const COUNTS: u64 = 200_000;

@@ -43,7 +43,7 @@ impl Executor<'_> {
     /// the store.
     ///
     /// # Errors
-    /// The item is still there.
+    /// [`Retry`]: run the command again; the item is still there.
     pub fn refuse_store(
         &mut self,
         store: &StorageRequest<'_>,

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    /// Lines lay in their buffer until the next second began: at 20,000 gets a second six of seven were lost.
+    /// Lines stayed in their buffer until the next second began: at 20,000 gets a second six of seven were lost.
     #[test]
     fn the_first_line_in_a_buffer_wakes() {
         let hub = WatcherRegistry::new(100);

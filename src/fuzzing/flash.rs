@@ -5,10 +5,10 @@ use crate::store::{Extent, Fault, Flash, FlashOptions, Job, Place, Source};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// What is wrong with a device.
+/// The faults of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trouble {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
     /// Reads fail.

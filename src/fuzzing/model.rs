@@ -66,7 +66,7 @@ impl Model {
         }
     }
 
-    /// A value: usually short, sometimes long enough for a reservation, sometimes a number.
+    /// Makes a value: usually short, sometimes long enough for a reservation, sometimes a number.
     fn value(bytes: &mut Bytes<'_>) -> Vec<u8> {
         let (kind, fill) = (bytes.next(), bytes.next());
         match kind {
@@ -102,7 +102,7 @@ impl Model {
         self.reply(quiet, if stored { "STORED" } else { "NOT_STORED" });
     }
 
-    /// A number of keys given by the next byte.
+    /// Gets some keys; their number is the next byte.
     fn get(&mut self, bytes: &mut Bytes<'_>) {
         let count = bytes.next() % 20 + 1;
         let mut line = "get".to_owned();

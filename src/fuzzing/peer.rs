@@ -101,7 +101,7 @@ impl Peer {
         }
     }
 
-    /// What all rings share.
+    /// The shared state of its server.
     pub fn shared(&self) -> &Arc<Shared> {
         self.engine.shared()
     }

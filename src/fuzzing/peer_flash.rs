@@ -20,7 +20,7 @@ impl Peer {
     /// The server's tier.
     ///
     /// # Panics
-    /// It has none.
+    /// The server has no tier.
     pub fn flash(&mut self) -> Arc<Flash> {
         Arc::clone(self.engine.shard_mut().store().flash().expect("a server with a tier"))
     }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 /// Two replicas: one for two rings, one for the third.
 const REPLICAS: usize = 2;
 const RINGS: usize = 3;
-/// A turn of maintenance and one of eviction append this many deltas at most, beside the write.
+/// Short, but long enough for one turn of maintenance and one of eviction beside the write.
 const LOG_ENTRIES: usize = 256;
 /// Operations after which everything is compared.
 const CHECK_STEPS: usize = 512;

@@ -4,9 +4,9 @@
 use crate::config::{Config, StartupError};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-/// Descriptors of the process itself: standard streams, timers, files, and some to spare.
+/// Descriptors that the process needs for itself: standard streams, timers, files, and some to spare.
 const DESCRIPTORS_BASE: u64 = 32;
-/// Descriptors of one ring, without its listeners: the ring, its wakers, and a spare one for rejecting connections.
+/// Descriptors that one ring needs without its listeners: the ring, its wakers, and a spare one for rejecting connections.
 const DESCRIPTORS_PER_RING: u64 = 8;
 
 /// Descriptors the server needs besides its connections.

@@ -117,7 +117,7 @@ impl Prepared {
         Ok(())
     }
 
-    /// Once the ports are bound: drops root.
+    /// Becomes the user of -u; called once the ports are bound.
     ///
     /// # Errors
     /// Exit status 71 if the user cannot be changed.
@@ -125,8 +125,8 @@ impl Prepared {
         self.become_user(config)
     }
 
-    /// Once connections are accepted: writes the pid file and the port file, then forbids the process what it will not do any
-    /// more (`-o drop_privileges`). A file that cannot be written is only reported.
+    /// Called once connections are accepted: writes the pid file and the port file, then forbids the process what it will
+    /// not do any more (`-o drop_privileges`). A file that cannot be written is only reported.
     ///
     /// # Errors
     /// Exit status 71 if the kernel does not filter system calls.

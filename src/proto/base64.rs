@@ -72,7 +72,7 @@ mod tests {
         }
     }
 
-    /// Each was tried on memcached 1.6.45, which shows the key it took in regular base64.
+    /// Each key was tried on memcached 1.6.45, which shows the key it took in regular base64.
     #[test]
     fn irregular_text_is_decoded_as_memcached_does() {
         for (text, key) in [

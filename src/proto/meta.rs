@@ -41,7 +41,7 @@ pub struct Request<'a> {
     pub touch: Option<Exptime>,
     /// `N`: create a missing item with this expiry.
     pub vivify: Option<Exptime>,
-    /// `R`: hand out a win if the item expires before this.
+    /// `R`: if the item expires before this, choose this client to recreate its value.
     pub recache: Option<Exptime>,
     /// `T` comes before `R`, which therefore sees its effect.
     pub recache_sees_touch: bool,
@@ -66,7 +66,7 @@ pub struct Request<'a> {
 pub struct Line<'a> {
     /// The key as received.
     pub key: &'a [u8],
-    /// ms: the value's length, bytes.
+    /// The value's length of an ms, bytes; 0 for the others.
     pub value_bytes: usize,
     flags: Words<'a>,
 }

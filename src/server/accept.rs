@@ -61,7 +61,7 @@ fn warn(ring: &RingContext, error: &io::Error) {
     }
 }
 
-/// Refuses new connections until there are descriptors again. Pauses at least once, since it may be memory that is short.
+/// Refuses new connections until there are free descriptors. Pauses at least once, since it may be memory that is short.
 async fn wait_for_descriptors(ring: &RingContext, accepts: &ActiveListener) {
     loop {
         // Bounded: clients that come as fast as they are refused must not keep this from seeing that there are descriptors.

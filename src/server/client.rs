@@ -12,11 +12,11 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Longest line that is read, bytes; a key of a dump is thrice as long as the key.
+/// Longest line that is read, bytes; a percent-encoded key of a dump is up to three times as long as the key.
 const LINE_BYTES_MAX: u64 = 2048;
 /// Longest list of `stats` that is read, lines: `stats rings` has five lines per ring.
 const STATS_LINES_MAX: usize = 10_000;
-/// Bytes that are received, and of a value passed on, at a time.
+/// Most bytes that are received, and of a value passed on, at a time.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// The first byte of a TLS alert. Source: RFC 8446, section 5.1.
 pub(super) const TLS_ALERT: u8 = 0x15;

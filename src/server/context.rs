@@ -71,7 +71,7 @@ pub(super) enum CloseReason {
 pub(super) struct Settings {
     /// What the log calls the connections of each listener.
     pub(super) connection_words: Arc<[&'static str]>,
-    /// A TCP connection that gives no command for longer is closed, seconds; 0 is never.
+    /// Seconds without a command after which a TCP connection is closed; 0 = never.
     pub(super) idle_timeout_secs: u32,
     /// Reject connections over the limit; otherwise leave them in the backlog.
     pub(super) refuse_when_full: bool,
@@ -315,7 +315,7 @@ pub(super) struct Parts {
     pub(super) wakers: Arc<[Waker<Message>]>,
     pub(super) heartbeats: Arc<Heartbeats>,
     pub(super) settings: Settings,
-    /// What connections of TLS listeners are encrypted with.
+    /// The certificates for connections of TLS listeners.
     pub(super) certificates: Option<Arc<Certificates>>,
     /// The flash tier.
     pub(super) flash: Option<Arc<Device>>,
@@ -423,7 +423,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// How fast a value comes was taken over all of its time: one of which megabytes came at once had minutes to stand still.
+    /// The speed of a value was taken over all of its time: a client that had sent megabytes at once could then stand still
+    /// for minutes.
     #[test]
     fn a_value_that_has_stopped_is_slow_whatever_came_before() {
         let start = Instant::now();

@@ -28,7 +28,7 @@ pub(super) struct Listeners {
     pub(super) udp_addresses: Vec<SocketAddr>,
 }
 
-/// Binds what `config` asks for: TCP once per ring, UDP as often as there are threads for it, a path once.
+/// Binds what `config` asks for: a TCP port once per ring, a UDP port once per thread that serves it, a path once.
 pub(super) fn listen(config: &Config, rings: usize) -> Result<Listeners, StartError> {
     let by_ring = (0..rings).map(|_| Bound::default()).collect();
     let mut listeners = Listeners { by_ring, addresses: Vec::new(), udp_addresses: Vec::new() };
@@ -110,8 +110,8 @@ impl Listeners {
     }
 }
 
-/// Binds each of `addresses`, which one element of `-l` stands for. One that is taken, or of a family this machine does not
-/// have, is passed over as long as there is another. Source: memcached.c, `server_socket`.
+/// Binds each of `addresses`, which are those of one element of `-l`. An address that is taken, or of a family that this
+/// machine does not have, is skipped as long as another can be bound. Source: memcached.c, `server_socket`.
 fn each_free<B>(
     addresses: &[SocketAddr],
     bind: impl Fn(SocketAddr) -> std::io::Result<B>,
@@ -149,7 +149,7 @@ pub(super) fn unwatched(error: &std::io::Error) -> StartError {
     ))
 }
 
-/// memcached's words for a port that cannot be had, and what helps.
+/// The error for a port that cannot be bound, in memcached's words, with advice.
 fn refused(transport: &str, host: Option<&str>, port: u16, error: &std::io::Error) -> StartError {
     let reason = logging::reason(error);
     let what = match host {

@@ -1,5 +1,5 @@
 //! The async edge: threads, rings, accepting, connections, signals, shutdown. The code below it (session, engine, store)
-//! never waits.
+//! runs to completion: it waits for no I/O and for no other ring.
 //!
 //! Who owns what: the main thread owns the [`Server`] and waits for signals. Each ring is a thread with a `RingContext`
 //! (`context`) that its tasks share through `Rc` and `Cell`; no other thread touches it, and the others reach it only
@@ -134,7 +134,7 @@ impl Ports {
             shared.set_certificates(Arc::clone(certificates));
         }
         if config.copy_from.is_some() {
-            // Before the first client can write.
+            // Called before the first client can write.
             store.begin_copy();
         }
         let heartbeats = Heartbeats::new(mailboxes.len());
@@ -153,7 +153,7 @@ impl Ports {
         let (threads, engine) = spawner.start(mailboxes, self.listeners.by_ring)?;
         shared.change(|live| live.io_engine = engine.name());
         if flash.is_some() {
-            // Later, it could be forbidden.
+            // Now, because `-o drop_privileges` forbids new threads later.
             uring::File::start_readers(engine);
         }
         watchdog::start(Arc::clone(&heartbeats), Arc::clone(&shared), Arc::clone(&store))

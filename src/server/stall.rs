@@ -106,7 +106,7 @@ mod tests {
         stalls.give_up(7);
         assert!(stalls.is_given_up(7) && !stalls.is_given_up(8));
     }
-    /// Commands were refused for lack of memory where all rings had to wait for cores for a second.
+    /// Commands were refused for lack of memory on a machine where all rings had waited a second for cores.
     #[test]
     fn a_ring_that_does_not_run_does_not_lose_patience() {
         let clock = RunClock::default();

@@ -143,7 +143,7 @@ fn replies_larger_than_an_output_come_in_parts() {
     running.stop();
 }
 
-/// Hundreds of megabytes are asked for and not read: the server sends what the sockets hold, then serves others.
+/// A client that asks for hundreds of megabytes and reads nothing costs only what its socket holds; the others are served.
 #[test]
 fn a_client_that_never_reads_holds_up_nobody_and_is_cut_at_the_end() {
     let running = Running::start(1, |_| {});
@@ -212,7 +212,7 @@ fn connections_spread_evenly_over_rings() {
     running.stop();
 }
 
-/// The server's clock is moved: no test waits for an idle timeout.
+/// The test moves the server's clock instead of waiting for the idle timeout.
 #[test]
 fn silent_clients_are_closed_after_the_idle_timeout_but_not_in_a_value() {
     let running = Running::start(1, |config| config.idle_timeout = 5);
@@ -247,7 +247,7 @@ fn idle_clients_release_their_buffers_and_wake_up() {
     running.stop();
 }
 
-/// Far more busy clients than registered buffers.
+/// More busy clients than registered buffers are all served.
 #[test]
 fn nine_hundred_clients_talk_at_once() {
     let running = Running::start(1, |_| {});

@@ -42,8 +42,8 @@ pub(super) fn drops_old(store: &StorageRequest<'_>) -> bool {
 }
 
 impl Session {
-    /// Decides how the value of `store` is taken in. `block.bytes` is the length of the value with its line end; `block.head`
-    /// is kept while the value is received.
+    /// Decides how the value of `store` is received. `block.bytes` is the length of the value with its line end;
+    /// `block.head` is kept while the value is received.
     pub(super) fn body_source<'i>(
         &mut self,
         feed: &mut InputBatch<'i, '_>,

@@ -11,13 +11,13 @@ use crate::proto::text::reply;
 /// What became of an item that was to be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
-    /// It is here.
+    /// The item has been stored.
     Stored,
     /// A client has written its key.
     Superseded,
-    /// It is over `-I`.
+    /// The item is over `-I`.
     TooLarge,
-    /// There is no memory for it.
+    /// There is no memory for the item.
     NoMemory,
 }
 

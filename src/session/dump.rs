@@ -71,7 +71,7 @@ impl Dump {
                 out.extend_from_slice(if is_encoded { b" b\r\n" } else { b"\r\n" });
             }
             Form::Cachedump { items_left, bytes_left } => {
-                // As in memcached, keys in base64 are left out; here all keys that would break their line.
+                // Keys in base64 are left out, as in memcached; so are all other keys that would break their line.
                 let key = escape::word(item.key()).filter(|_| !item.key_is_binary());
                 if let Some(key) = key
                     && *items_left > 0

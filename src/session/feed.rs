@@ -80,7 +80,7 @@ impl Session {
     #[cold]
     fn prepare(&mut self, feed: &mut InputBatch<'_, '_>) {
         if self.refuses_stalls {
-            // Datagrams wait for nothing.
+            // Stays set for datagrams, which wait for nothing.
             self.refuses_stalls = self.datagram.is_some();
             feed.executor.refuse_stalls();
         }
@@ -115,7 +115,7 @@ impl Session {
         Some(Next::Resume)
     }
 
-    // Always: it has one caller, and is too large for the compiler to see that by itself.
+    // Always inline: it has one caller, and is so large that the compiler would not inline it.
     #[inline(always)]
     fn step(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let mut front = feed.at;

@@ -66,7 +66,7 @@ impl Session {
         Step::Done
     }
 
-    /// True if a dump or a list goes on after this many more items; in a datagram their number is bounded.
+    /// Counts `items` against the bound of a datagram; true if the dump or list may go on.
     fn may_look_further(&mut self, items: u32) -> bool {
         let Some(left) = &mut self.datagram else { return true };
         *left = left.saturating_sub(items);

@@ -49,7 +49,7 @@ pub(super) enum State {
     Token(usize),
 }
 
-/// How the keys of a get are answered, while its line is worked through.
+/// How the keys of a get are answered; kept while its line is answered in pieces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keys {
     pub(super) with_cas: bool,

@@ -34,7 +34,7 @@ impl Datagrams {
     }
 }
 
-/// What is to be done after a step of an [`Exchange`].
+/// What the caller must do after a step of an [`Exchange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// Call [`Exchange::step`] again.
@@ -53,7 +53,7 @@ pub struct Exchange {
     /// Bytes of the datagram that are used up.
     at: usize,
     replies: Output,
-    /// The largest value in `replies`, bytes.
+    /// Length of the largest value in `replies`, bytes.
     largest_value: usize,
     /// The datagram is a `quit` that has no reply; it is answered with an empty datagram.
     is_goodbye: bool,

@@ -55,11 +55,11 @@ impl std::error::Error for CertificateError {}
 /// Which client certificates a listener asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clients {
-    /// None.
+    /// No certificate.
     Anyone,
-    /// Optional.
+    /// A client may show one.
     MayShow,
-    /// Required.
+    /// A client must show one.
     MustShow,
 }
 

@@ -60,11 +60,11 @@ impl std::fmt::Debug for Channel {
     }
 }
 
-/// What rustls does next.
+/// What rustls wants to do next.
 enum Step {
-    /// It continues.
+    /// Continue with the same input.
     More,
-    /// It needs more input, or is ready to send.
+    /// Stop: it needs more input, or is ready to send.
     Idle,
     Ended(Ended),
 }

@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    /// Clients choose the bytes.
+    /// The bytes come from clients, so any input must be survived.
     #[test]
     fn no_certificate_is_too_broken_to_be_looked_at() {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();

@@ -38,7 +38,7 @@ fn text_of(path: &Path) -> Result<String, String> {
     Ok(String::from_utf8_lossy(text).into_owned())
 }
 
-/// The certificate itself: in a `TRUSTED CERTIFICATE`, OpenSSL's trust settings follow it.
+/// Returns the certificate alone: in a `TRUSTED CERTIFICATE`, OpenSSL's trust settings follow it.
 fn without_trust(found: CertificateDer<'static>) -> CertificateDer<'static> {
     match first_element(&found) {
         Some(certificate) if certificate.len() < found.len() => CertificateDer::from(certificate.to_vec()),

@@ -55,7 +55,7 @@ impl Pair {
     }
 }
 
-/// The bytes the client wants to send.
+/// Takes the bytes that the client wants to send.
 fn said(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     while client.wants_write() {
@@ -71,7 +71,7 @@ fn hear(client: &mut ClientConnection, mut bytes: &[u8]) {
     }
 }
 
-/// The bytes the client has received.
+/// Takes the bytes that the client has received.
 fn heard(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = client.reader().read_to_end(&mut bytes);

@@ -14,13 +14,13 @@ use ratatui::widgets::{Block, Gauge, Paragraph, Row, Table};
 use std::io;
 use std::time::Duration;
 
-/// Longest wait for a key before signals are looked at.
+/// Longest wait for a key before signals are checked.
 const KEY_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// Draws every second until the user quits.
 ///
 /// # Errors
-/// What the terminal refuses.
+/// The terminal cannot be read, drawn on, or restored.
 pub(super) fn run(source: Source<'_>, first: Sample) -> io::Result<()> {
     // A signal must leave the terminal restored, so it is read between two keys.
     let ending = SigSet::from_iter([Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT]);

@@ -31,7 +31,7 @@ pub(super) struct Ring {
     pub(super) busy: Option<f64>,
 }
 
-/// All that is shown.
+/// All figures that are shown.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct View {
     pub(super) title: String,
@@ -68,7 +68,7 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
 /// and touch.
 const COUNTED_ONCE: usize = 5;
 
-/// Kinds of `stats latency`.
+/// The kinds of request in `stats latency`.
 const TIMED: &[&str] =
     &["get", "set", "delete", "arith", "touch", "meta_get", "meta_set", "meta_delete", "meta_arith", "other"];
 
@@ -165,7 +165,7 @@ fn latencies(list: &List) -> Vec<Latency> {
     found.into_iter().map(|(_, latency)| latency).collect()
 }
 
-/// More rings than this are not looked for.
+/// Most rings that are looked for.
 const RINGS_MAX: usize = 1024;
 
 fn rings(old: &List, new: &List, secs: f64) -> Vec<Ring> {
@@ -287,7 +287,7 @@ pub(super) mod tests {
         assert_eq!(view.hotkeys[0], ("user%3A1".to_owned(), "12.50".to_owned()));
     }
 
-    /// memcached has none of memcrsd's lists, and a counter may go back.
+    /// A watched memcached has none of memcrsd's lists, and a counter may go back.
     #[test]
     fn what_a_server_does_not_say_is_left_out() {
         let (mut old, mut new) = samples();

@@ -42,7 +42,7 @@ use uring::{Buffer, Stream};
 /// A carry or an output that has grown beyond this is freed once it is empty, bytes.
 const KEPT_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 
-/// The last words to a client whose request there is no memory for.
+/// The error for a client whose request there is no memory for; the connection is then closed.
 const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 
 /// How often a request lets others run while it waits for memory to be read into.
@@ -107,7 +107,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Runs until the connection ends, and says how it did.
+    /// Serves the client until the connection ends, and says how it ended.
     pub(super) async fn run(&mut self) -> CloseReason {
         let end = loop {
             if let Err(end) = self.round().await {
@@ -214,10 +214,10 @@ impl Connection {
             if progress.consumed > 0 {
                 self.entry.last_command.set(self.ring.now());
             }
-            // A client that only has to let others run gets its replies together with those that follow.
+            // If the session only lets others run, the replies so far are sent together with those that follow.
             let makes_way = progress.next == Next::Resume && !self.out.is_full();
             if !makes_way || self.check_stop().is_err() {
-                // A read follows, which waits for what was queued, and lets the others run.
+                // A read follows, which waits for the queued bytes and lets others run.
                 let is_last = progress.next == Next::Read;
                 if !is_last || !self.out.is_flat() {
                     self.set_aside(&mut buffer, &mut used);
@@ -382,7 +382,7 @@ impl Connection {
     }
 
     /// # Errors
-    /// The server is stopping, or the sweeper has ended this connection.
+    /// The server is stopping, or the sweep has ended this connection.
     fn check_stop(&self) -> Result<(), CloseReason> {
         match self.entry.closed_for.get() {
             Some(end) => Err(end),

@@ -52,7 +52,7 @@ impl Connection {
         gives_way
     }
 
-    /// Receives into the reservation until it is full.
+    /// Receives bytes of a large value straight into its reservation, until that is full.
     pub(super) async fn receive(&mut self) -> Result<(), CloseReason> {
         self.entry.phase.set(Phase::Receiving);
         while let Some(mut reservation) = self.session.lend_reservation() {

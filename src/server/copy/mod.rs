@@ -45,7 +45,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// The copy pauses only when it is this far ahead of its rate.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// What the copy is made from and how fast.
+/// Which server is copied, and how fast.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) from: ProbeTarget,
@@ -135,7 +135,7 @@ impl Copy {
         let mut dump = Client::connect(from, ANSWER_TIME_MAX)?;
         let mut next_line = begin_dump(&mut dump)?;
         let mut reported_at = Instant::now();
-        // Each turn takes a batch of a dump that ends; a server that stops in the middle of it times out.
+        // Each turn takes a batch of the dump, which ends; a server that stops in the middle of it times out.
         loop {
             let (keys, is_last) = read_keys(&mut dump, &mut next_line)?;
             if !store.takes_copies() {

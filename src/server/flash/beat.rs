@@ -12,7 +12,7 @@ pub(super) async fn unless<F: Future>(
 ) -> Option<F::Output> {
     let mut future = pin!(future);
     loop {
-        // Before the future is looked at, so that no ring of the bell is missed.
+        // The bell is heard before the future is polled, so that no ring of it is missed.
         let beat = pin!(bell.heard());
         match select(future.as_mut(), beat).await {
             Either::Left((output, _)) => return Some(output),

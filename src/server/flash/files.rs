@@ -73,7 +73,7 @@ fn lock(file: &File) -> io::Result<()> {
 }
 
 /// # Errors
-/// `EAGAIN`: another has it.
+/// `EAGAIN`: another process has locked the file.
 fn lock_once(file: &File) -> io::Result<()> {
     let whole = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,

@@ -37,7 +37,7 @@ impl Loader {
     /// Returns the value of `key` at `place`, from the chunk in memory or from the file.
     ///
     /// # Errors
-    /// It is there no more, or could not be read in time.
+    /// The value is no longer there, or could not be read in time.
     pub(in crate::server) async fn load(&self, key: &[u8], place: Place) -> Result<Bytes, Fault> {
         let extent = match self.device.flash.read(place, key) {
             // The client may take its time, and a part of a chunk keeps all of its memory.
@@ -64,7 +64,7 @@ impl Loader {
     }
 
     /// # Errors
-    /// The device's; `TimedOut`: it does not answer.
+    /// The error of the device, or `TimedOut` if it does not answer.
     async fn read(&self, extent: Extent) -> io::Result<Bytes> {
         let file = self.device.file(extent);
         // A device that is out of use gets no new read until the overdue ones have been answered.

@@ -2,7 +2,7 @@
 //!
 //! [`Device`] is one for all threads: files that are only read and written by offset, and log limits with locks of their
 //! own. The tier's thread alone writes chunks; each ring reads through its own `Loader`. Which chunk holds what is the
-//! business of `store::Flash`, which has its own lock.
+//! business of `store::Flash`, which has a lock for its chunks in memory and shares the store's writer lock for the rest.
 //!
 //! ```text
 //!   store::Flash ◄── next_job, finish ── thread of the tier ◄──► files ──► Loader of each ring ──► connections

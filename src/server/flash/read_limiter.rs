@@ -23,7 +23,7 @@ const UNITS_MAX: usize = FLASH_READ_BYTES_MAX / UNIT_BYTES;
 pub(super) struct ReadLimiter {
     reads: Arc<Semaphore>,
     units: Arc<Semaphore>,
-    /// Permits of reads that took too long, until the kernel is done with them.
+    /// The permits of reads that took too long, until the kernel has finished the reads.
     overdue: RefCell<Vec<Weak<ReadPermit>>>,
 }
 
@@ -101,7 +101,7 @@ mod tests {
         }
     }
 
-    /// With all permits taken by reads that the device does not answer, others queued for ever.
+    /// When reads that the device did not answer had taken all permits, later reads queued for ever.
     #[test]
     fn who_could_not_begin_is_told_at_once() {
         let limiter = ReadLimiter::new();

@@ -22,7 +22,7 @@ impl Silence {
         if self.is_one.load(Ordering::Relaxed) {
             let mut since = self.since.lock();
             *since = None;
-            // Under the lock, so that a silence which begins now is not forgotten.
+            // Cleared under the lock, so that a silence which begins at this moment is not forgotten.
             self.is_one.store(false, Ordering::Relaxed);
         }
     }

@@ -44,7 +44,7 @@ impl Tier {
     /// Starts the thread, on the engine of the rings if it can be had.
     ///
     /// # Errors
-    /// It cannot be created.
+    /// The thread cannot be created.
     pub(in crate::server) fn start(device: &Arc<Device>, engine: Backend, work: Work) -> io::Result<Self> {
         let (theirs, signals) = (Arc::clone(device), work.clone());
         let body = move || {

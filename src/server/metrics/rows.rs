@@ -6,7 +6,7 @@ pub(super) type Row = (&'static str, &'static str, &'static str, &'static str);
 pub(super) const COUNTER: &str = "counter";
 pub(super) const GAUGE: &str = "gauge";
 
-/// From `stats` and `stats slabs`, for the whole server.
+/// Metrics of the whole server, made from `stats` and `stats slabs`.
 pub(super) const GENERAL: &[Row] = &[
     ("uptime", "memcached_uptime_seconds", COUNTER, "Seconds since the start."),
     ("time", "memcached_time_seconds", GAUGE, "Unix time of the server."),
@@ -68,7 +68,7 @@ pub(super) const GENERAL: &[Row] = &[
     ("accepting_conns", "memcached_accepting_connections", GAUGE, "1 while connections are accepted."),
 ];
 
-/// From `stats settings`; those of the crawler only while it is enabled.
+/// Metrics made from `stats settings`; those of the crawler only while it is enabled.
 pub(super) const SETTINGS: &[Row] = &[
     ("maxconns", "memcached_max_connections", GAUGE, "Most connections (-c)."),
     ("lru_crawler", "memcached_lru_crawler_enabled", GAUGE, "1 while the sweep for expired items is on."),
@@ -81,7 +81,7 @@ pub(super) const SETTINGS: &[Row] = &[
     ("warm_max_factor", "memcached_lru_crawler_warm_max_factor", GAUGE, "Setting without effect."),
 ];
 
-/// From `stats items`, by class.
+/// Metrics by class, made from `stats items`.
 pub(super) const ITEMS: &[Row] = &[
     ("number", "memcached_slab_current_items", GAUGE, "Items of the class."),
     ("age", "memcached_slab_items_age_seconds", GAUGE, "Age of the oldest segment."),
@@ -136,7 +136,7 @@ pub(super) const ITEMS: &[Row] = &[
     ("age_warm", "memcached_slab_warm_age_seconds", GAUGE, "Always 0."),
 ];
 
-/// From `stats slabs`, by class.
+/// Metrics by class, made from `stats slabs`.
 pub(super) const SLABS: &[Row] = &[
     ("chunk_size", "memcached_slab_chunk_size_bytes", GAUGE, "Largest item of the class."),
     ("chunks_per_page", "memcached_slab_chunks_per_page", GAUGE, "Items of that size in 1 MiB."),
@@ -147,7 +147,7 @@ pub(super) const SLABS: &[Row] = &[
     ("free_chunks_end", "memcached_slab_chunks_free_end", GAUGE, "Always 0."),
 ];
 
-/// memcrsd's own.
+/// Metrics that only memcrsd has, made from `stats memcrsd` and `stats`.
 pub(super) const OWN: &[Row] = &[
     ("threads", "memcrsd_rings", GAUGE, "Rings, one thread each."),
     ("get_expired", "memcrsd_get_expired_total", COUNTER, "Misses that found an expired item."),
@@ -176,7 +176,7 @@ pub(super) const OWN: &[Row] = &[
     ("memcrsd_restore_ms", "memcrsd_restore_milliseconds", GAUGE, "Time that the start took to find them."),
 ];
 
-/// From `stats`, of the flash tier: these are missing without a tier.
+/// Metrics of the flash tier, made from `stats`; none without a tier.
 pub(super) const FLASH: &[Row] = &[
     (
         "extstore_compact_lost",
@@ -240,7 +240,7 @@ pub(super) const FLASH: &[Row] = &[
     ("extstore_io_queue", "memcached_extstore_io_queue_depth", GAUGE, "Chunks that wait for the device."),
 ];
 
-/// Statistics of the flash tier in `stats` and `stats memcrsd` that the exporter leaves out; none without a tier.
+/// Metrics of the flash tier that the exporter does not have, made from `stats` and `stats memcrsd`; none without a tier.
 pub(super) const OWN_FLASH: &[Row] = &[
     ("get_extstore", "memcrsd_flash_gets_total", COUNTER, "Reads of values on flash."),
     (

@@ -12,14 +12,14 @@ fn tiered() -> Peer {
     Peer::with_flash(Config::default(), options())
 }
 
-/// A set of `key`; the value is its name over and over.
+/// A set of `key`; its value is the key repeated.
 fn set(peer: &mut Peer, key: &str, bytes: usize) -> String {
     let value: String = key.chars().cycle().take(bytes).collect();
     peer.send(format!("set {key} 0 0 {bytes} noreply\r\n{value}\r\n").as_bytes());
     value
 }
 
-/// The number behind `STAT name`.
+/// The number after `STAT name`.
 fn stat(peer: &mut Peer, name: &str) -> u64 {
     let counters = peer.shared().sums().ring;
     match name {
@@ -40,7 +40,7 @@ fn packet(opcode: u8, extras: &[u8], key: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Every command that reads `k`, with another command behind it.
+/// Every command that reads `k`, with another command after it.
 fn readers() -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = [
         "get k\r\n",
@@ -264,7 +264,7 @@ fn misses_among_hits_are_left_out() {
     assert!(stat(&mut peer, "badcrc_from_extstore") > 3);
 }
 
-/// Has the chunk of `k`, which has been read, used for others.
+/// Makes the chunk of `k`, which has been read, be used again for other values.
 fn use_its_chunk_again(peer: &mut Peer) {
     let (before, flash) = (peer.place(b"k").unwrap(), peer.flash());
     for n in 0..100 {
@@ -282,8 +282,8 @@ fn use_its_chunk_again(peer: &mut Peer) {
     assert!(peer.place(b"k").is_some_and(|place| place != before), "it has been written once more");
 }
 
-/// A value whose chunk was used again between the look-up and the read was a miss, though it had been written once more elsewhere,
-/// or had come back to memory.
+/// A value whose chunk was used again between the lookup and the read was answered as a miss, though it had been written
+/// once more elsewhere, or had come back to memory.
 #[test]
 fn what_has_been_moved_meanwhile_is_found() {
     let is_elsewhere: fn(&mut Peer) = use_its_chunk_again;
@@ -367,7 +367,7 @@ fn a_command_reads_a_bounded_number_of_values() {
     }
 }
 
-/// Datagrams get the values they lack before they are cut.
+/// Replies to datagrams get the values they lack before they are cut.
 #[test]
 fn datagrams_show_values_on_flash() {
     let mut peer = Peer::with_flash(Config::default(), FlashOptions { promotes: false, ..options() });

@@ -5,10 +5,10 @@ use super::check;
 use crate::config::{Config, Flash, FlashPath};
 use crate::fuzzing::Peer;
 
-/// Bytes of the values that are moved.
+/// Length of the values that are moved, bytes.
 const VALUE_BYTES: usize = 20_000;
 
-/// 8 MB of memory, and 16 MB of flash in pages of 4.
+/// A server with 8 MB of memory and 16 MB of flash in pages of 4 MB.
 fn config() -> Config {
     let mut config = Config { maxbytes: 8 << 20, item_size_max: 1 << 20, ..Config::default() };
     config.ext.item_age = 7;
@@ -28,7 +28,7 @@ fn ask(peer: &mut Peer, request: &str) -> String {
     String::from_utf8(peer.answers()).unwrap()
 }
 
-/// The names and values of a list.
+/// Runs a command that answers with a list, and returns its names and values.
 fn stats(peer: &mut Peer, which: &str) -> Vec<(String, String)> {
     let answer = ask(peer, &format!("stats {which}\r\n"));
     let lines = answer.strip_suffix("END\r\n").unwrap().lines();
@@ -208,7 +208,8 @@ fn what_cannot_be_tuned_is_refused() {
     ]);
 }
 
-/// Answers that are dropped for a bad key at the end of the line: the reads that they lack never begin. memcached counts the same.
+/// Gets whose answers are dropped for a bad key at the end of the line never begin their reads from flash. memcached counts
+/// the same.
 #[test]
 fn reads_of_dropped_answers_are_aborted() {
     let mut peer = Peer::with_flash(Config::default(), crate::fuzzing::flash::options());

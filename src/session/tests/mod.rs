@@ -18,10 +18,10 @@ mod waits;
 use crate::config::Config;
 use crate::fuzzing::{Peer, flash::options};
 
-/// Sent, and what must come back.
+/// Bytes to send, and the bytes that must come back.
 type Exchange<'a> = (&'a [u8], &'a [u8]);
 
-/// Where the values are when the next bytes come.
+/// Where the values are when the next bytes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Values {
     InMemory,

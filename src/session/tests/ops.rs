@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::fuzzing::Peer;
 use std::collections::BTreeMap;
 
-/// So many feeds that what is sampled is sampled some hundred times.
+/// Number of feeds: enough that some hundreds are sampled.
 const FEEDS: usize = 40_000;
 
 fn stats(peer: &mut Peer, which: &str) -> BTreeMap<String, String> {

@@ -75,7 +75,7 @@ const WORDS: &[&[u8]] = &[
     b"\0",
 ];
 
-/// Text that is often nearly right.
+/// Random text that is often nearly a valid conversation.
 fn text(random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..random.usize(1..12) {
@@ -98,7 +98,7 @@ fn text(random: &mut fastrand::Rng) -> Vec<u8> {
     bytes
 }
 
-/// Storage and retrieval that is right, with values around the bounds.
+/// Random valid storage and retrieval commands, with values around the bounds.
 fn orderly(random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..random.usize(1..8) {
@@ -120,7 +120,7 @@ fn orderly(random: &mut fastrand::Rng) -> Vec<u8> {
     bytes
 }
 
-/// Packets that are often nearly right.
+/// Random packets that are often nearly valid.
 fn binary(random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..random.usize(1..10) {
@@ -179,7 +179,7 @@ fn parsers_take_anything() {
     }
 }
 
-/// Commands over a few keys are answered as a map says, with values in memory and on flash.
+/// Commands over a few keys are answered as a map of key to value says, with values in memory and on flash.
 #[test]
 fn commands_behave_as_the_model() {
     let mut random = random();

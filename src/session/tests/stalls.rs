@@ -9,7 +9,7 @@ use crate::output::Output;
 use crate::session::{Next, Progress, Session, udp};
 use crate::store::{Data, Edit, Put, Shard, Value};
 
-/// A session on one ring, and another ring that does not turn.
+/// A session on one ring, and another ring that makes no progress.
 struct Halves {
     engine: Engine,
     stuck: Shard,
@@ -48,7 +48,7 @@ impl Halves {
         self.stuck.fresh(Timestamp(100));
     }
 
-    /// Feeds `input`, and what is left of it when the session wants to go on.
+    /// Feeds `input`, and feeds the unused rest again while the session asks to be resumed.
     fn feed<'i>(&mut self, mut input: &'i [u8]) -> (&'i [u8], Next) {
         loop {
             let Progress { consumed, next } = self.session.feed(&mut self.engine, input, &mut self.out);
@@ -74,7 +74,7 @@ fn packet(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
     [&packet[..], extras, key, value].concat()
 }
 
-/// Commands, with their replies if they run and if they are refused. `n` is a number, `k` a value that stay.
+/// Commands, with their replies if they run and if they are refused. The keys `n` (a number) and `k` are stored before.
 fn commands() -> Vec<(Vec<u8>, &'static [u8], &'static [u8])> {
     const STORING: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
     const OTHER: &[u8] = b"SERVER_ERROR out of memory\r\n";
@@ -190,7 +190,7 @@ fn packets_that_must_wait_stop_in_front_of_themselves() {
     }
 }
 
-/// Datagrams wait for nothing.
+/// Commands in datagrams are refused instead of waiting for other rings.
 #[test]
 fn datagrams_are_refused_at_once() {
     let mut halves = Halves::new();

@@ -58,8 +58,8 @@ fn a_datagram_is_a_conversation() {
     assert_eq!(ask(&mut peer, b"stats\r\nstats settings\r\n").len(), 2);
 }
 
-/// A datagram of 141 bytes asked 64 times for a value of 1 MB, all of which was copied before it was seen to be too much:
-/// 64 MB, for no reply. Now values are counted first, and a reply is cut from where they lie.
+/// A datagram of 141 bytes asked 64 times for a value of 1 MB, all of which was copied before it was seen to be too much: 64
+/// MB, for no reply. Values are counted first, and a reply is cut from where they lie.
 #[test]
 fn values_are_counted_before_they_are_copied() {
     let mut peer = Peer::new(Config::default());

@@ -51,7 +51,7 @@ fn conversations() -> Vec<Conversation> {
     ]
 }
 
-/// Each client sends half of its value and stops. Others needed its memory, and it was closed.
+/// A client that had sent half of its value and stopped was closed when others needed its memory.
 #[test]
 fn a_value_that_is_given_up_is_refused_when_it_has_come() {
     for (head, before, behind, answers) in conversations() {
