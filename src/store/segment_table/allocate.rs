@@ -1,6 +1,7 @@
 //! Claims memory for items: space in the open segment of a queue, a new segment, or an extent for a large item.
 //!
-//! It takes what is free and asks the budget (`budget`); it evicts nothing. What is lacking is told as a [`Need`].
+//! Methods of [`SegmentTable`], under the writer lock. They take what is free and what the budget allows (`budget`), and evict
+//! nothing: what an allocation lacks is returned as a [`Need`].
 
 use super::need::{Need, Purpose};
 use super::table::SegmentTable;
@@ -37,7 +38,8 @@ impl SegmentTable {
         Ok(ItemRef::new(offset, self.unit_shift))
     }
 
-    /// True if the next item of `queue`, one of this layout that is spared, finds room in a segment.
+    /// Opens a segment for `queue` if the open one has no room for an item of this layout, which [`Purpose::Spare`] is to write.
+    /// False if there is no room.
     pub(in crate::store) fn make_room(&mut self, arena: &Arena, queue: Queue, layout: Layout) -> bool {
         let bytes = self.padded_bytes(layout);
         let has_room = |id: u32| u64::from(self.segments[id as usize].used) + bytes <= self.segment_bytes;
@@ -45,6 +47,7 @@ impl SegmentTable {
             || self.open_segment(arena, queue, Purpose::Spare).is_ok()
     }
 
+    /// Opens a free segment for `queue`, and seals the one that is open.
     fn open_segment(&mut self, arena: &Arena, queue: Queue, purpose: Purpose) -> Result<u32, Need> {
         self.collect(arena);
         if !self.has(Need::Segment, purpose) {
@@ -65,7 +68,7 @@ impl SegmentTable {
         Ok(id)
     }
 
-    /// A free segment without memory.
+    /// The number of a segment that has never been used, and has no memory; `None` if there are no more.
     pub(super) fn new_segment(&mut self) -> Option<u32> {
         let id = self.segments.len() as u32;
         (u64::from(id) < self.segment_ids).then(|| {
@@ -74,14 +77,14 @@ impl SegmentTable {
         })
     }
 
-    /// Closes the open segment of `queue`, if there is one.
+    /// Seals the open segment of `queue`, if there is one; frees it if nothing in it is alive.
     pub(in crate::store) fn seal(&mut self, queue: Queue, arena: &Arena) {
         let Some(id) = self.open[queue as usize] else { return };
         self.close(id);
         self.reclassify(id, arena);
     }
 
-    /// Makes an open segment a sealed one.
+    /// Makes an open segment a sealed one, without looking at how much of it is alive.
     pub(super) fn close(&mut self, id: u32) {
         let segment = &mut self.segments[id as usize];
         segment.state = State::Sealed;
@@ -89,6 +92,7 @@ impl SegmentTable {
         self.tail_bytes += self.segment_bytes - u64::from(segment.used);
     }
 
+    /// Claims an extent for a large item of `bytes`.
     fn allocate_large(&mut self, arena: &Arena, bytes: u64, purpose: Purpose) -> Result<ItemRef, Need> {
         let bytes = arena.extent_bytes(bytes);
         let frees = match purpose {

@@ -1,4 +1,5 @@
-//! What the limit allows: how much is in use, what is free, what must be given back first.
+//! What the limit allows: how much is in use, what is free, what must be given back first. Methods of [`SegmentTable`], under the
+//! writer lock; most only compute.
 
 use super::need::{Need, Purpose};
 use super::table::SegmentTable;
@@ -18,6 +19,7 @@ impl SegmentTable {
         self.segments_in_use.get() * self.segment_bytes + self.large_bytes.get() + self.overhead()
     }
 
+    /// Bytes of the budget that are not item memory: indexes and ghosts.
     pub(super) fn overhead(&self) -> u64 {
         self.index_bytes + self.ghost_bytes()
     }
@@ -38,20 +40,20 @@ impl SegmentTable {
         self.over_limit_bytes = self.excess();
     }
 
-    /// Bytes by which less than two free segments are left under the limit: more than writers need to go on. With -M at
-    /// least what no compaction brings under it.
+    /// Bytes by which fewer than two segments' worth is free under the limit; writers need less than that to go on. With -M it is
+    /// at least what compaction cannot free.
     fn excess(&self) -> u64 {
         (self.used() + 2 * self.segment_bytes).saturating_sub(self.limit).max(self.lasting_excess())
     }
 
-    /// Does not tolerate again what has been freed.
+    /// Tolerates less above a lowered limit once some of that has been freed.
     pub(in crate::store) fn lower_over_limit(&mut self) {
         if self.over_limit_bytes > 0 {
             self.over_limit_bytes = self.over_limit_bytes.min(self.excess());
         }
     }
 
-    /// Memory behind items, used and free.
+    /// Bytes of segments and extents that have memory, in use or free.
     pub(super) fn committed(&self) -> u64 {
         let warm = self.free_warm.len() as u64 + self.segments_in_use.get();
         warm * self.segment_bytes + self.large_bytes.get() + self.extents.committed_bytes()
@@ -62,22 +64,22 @@ impl SegmentTable {
         self.pending_bytes.get()
     }
 
-    /// The part of it that waits for rings only.
+    /// The part of [`SegmentTable::pending_bytes`] that waits for other rings to replay, and not for sends or receives.
     fn unheld_bytes(&self) -> u64 {
         self.pending_bytes.get() - self.held_bytes.get()
     }
 
-    /// True while something is retired that only cursors hold back.
+    /// True while something retired waits for other rings to replay.
     pub(in crate::store) fn awaits_cursors(&self) -> bool {
         !self.retired.is_empty()
     }
 
-    /// Bytes held by large items.
+    /// Bytes of the extents in use.
     pub(in crate::store) fn large_bytes(&self) -> u64 {
         self.large_bytes.get()
     }
 
-    /// Memory that large items have left behind and that is kept for the next.
+    /// Bytes of free extents that still have memory, which is kept for the next large item.
     pub(in crate::store) fn large_free_bytes(&self) -> u64 {
         self.extents.committed_bytes()
     }
@@ -92,8 +94,8 @@ impl SegmentTable {
         self.over_limit_bytes > self.lasting_excess() + self.pending_bytes.get()
     }
 
-    /// True if eviction should run ahead of need: the next segment is not there, and the open one of a queue is mostly used,
-    /// or more is in use than the limit allows.
+    /// True if eviction should run ahead of need: no further segment is free, and the open segment of a queue is mostly full, or
+    /// more is in use than a lowered limit allows.
     pub(in crate::store) fn is_below_watermark(&self) -> bool {
         if !self.evicts {
             let coming = self.coming() + self.over_limit_bytes as i64;
@@ -111,8 +113,9 @@ impl SegmentTable {
                 || self.is_reserve_in_use())
     }
 
-    /// True if there is a flash tier, and less is left than writers leave to the evictor. Its copies have taken that, and it must get
-    /// its victims free before writers fill the segments that it opened: else it runs out of room for what it is to keep.
+    /// True if there is a flash tier, and less is free than writers leave to the evictor. Then the evictor's copies have used its
+    /// reserve, and it must free its victims before writers fill the segments that it opened: else it runs out of room for items
+    /// that it is to keep.
     fn is_reserve_in_use(&self) -> bool {
         self.flash.is_some() && self.coming() < self.segment_bytes as i64 / 2
     }
@@ -122,12 +125,13 @@ impl SegmentTable {
         self.open[queue as usize].map(|id| self.segment_bytes - u64::from(self.segments[id as usize].used))
     }
 
-    /// Bytes that are free under the limit, or will be when the rings have moved on.
+    /// Bytes that are free under the limit, or will be when all rings have replayed.
     fn coming(&self) -> i64 {
         self.room() - self.over_limit_bytes as i64 + self.unheld_bytes() as i64
     }
 
-    /// Bytes that must be free for a writer's `need`: half a segment is left to the evictor, and what another was promised.
+    /// Bytes that must be free for a writer's `need`, including what it leaves to others: half a segment to the evictor, and what
+    /// another writer was promised.
     fn wanted_for(&self, need: Need) -> i64 {
         let bytes = match need {
             Need::Segment => self.segment_bytes as i64,
@@ -137,24 +141,25 @@ impl SegmentTable {
         bytes + (self.segment_bytes / 2 + self.promised_bytes()) as i64
     }
 
-    /// True if an allocation that lacked `need` would succeed.
+    /// True if there is room for `need`: an allocation for `purpose` that lacked it would succeed.
     pub(in crate::store) fn has(&self, need: Need, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Write { .. } | Purpose::WriteApart { .. } => {
                 self.room() >= self.wanted_for(need) && !self.must_decommit(need) && self.fits(need)
             }
-            // The index may have grown into the reserve: a little over the limit, or nothing could be freed any more.
+            // The evictor may go a little over the limit: the index may have grown into its reserve, and without copying it could
+            // free nothing.
             Purpose::Spare if self.evicts => self.room() + (SPARE_SEGMENTS * self.segment_bytes) as i64 >= 0,
             Purpose::Copy | Purpose::Spare => self.room() + self.segment_bytes as i64 >= 0,
         }
     }
 
-    /// True if `need` will be there as soon as the other rings have caught up: nothing more has to be evicted.
+    /// True if there will be room for `need` as soon as the other rings have replayed: nothing more has to be evicted.
     pub(in crate::store) fn reclaim_suffices(&self, need: Need) -> bool {
         self.awaits_cursors() && self.is_coming(need) && self.fits(need)
     }
 
-    /// True if there are addresses for `need`, in one piece.
+    /// True if address space for `need` is free, in one piece.
     pub(in crate::store) fn fits(&self, need: Need) -> bool {
         match need {
             Need::Segment => {
@@ -166,12 +171,12 @@ impl SegmentTable {
         }
     }
 
-    /// True if what is free, and what is retired and not held, is enough for `need`.
+    /// True if there is enough for `need` among what is free and what only waits for other rings to replay.
     pub(in crate::store) fn is_coming(&self, need: Need) -> bool {
         self.room() + self.unheld_bytes() as i64 >= self.wanted_for(need)
     }
 
-    /// True if there is free memory for `need` that need not be claimed.
+    /// True if a free segment or extent for `need` has memory already.
     pub(super) fn is_warm(&self, need: Need) -> bool {
         match need {
             Need::Segment => !self.free_warm.is_empty(),
@@ -180,7 +185,8 @@ impl SegmentTable {
         }
     }
 
-    /// True if free memory of the other kind must be given back before `need` can be committed.
+    /// True if free memory must be given back to the kernel before memory for `need` may be taken from it: free extents for a
+    /// segment, free segments or extents that are too short for an extent.
     pub(in crate::store) fn must_decommit(&self, need: Need) -> bool {
         let bytes = match need {
             Need::Segment => self.segment_bytes,
@@ -204,14 +210,16 @@ impl SegmentTable {
         true
     }
 
-    /// The part of [`SegmentTable::decommit`] that is about large items. What has no memory behind it is one piece with its neighbours.
+    /// Gives the memory of some free extents back to the kernel; false if none has any. Free extents without memory are merged
+    /// with their neighbours, so this also makes longer ones.
     pub(in crate::store) fn decommit_extents(&mut self, arena: &Arena) -> bool {
         let Some((offset, bytes)) = self.extents.decommit(SHED_BYTES) else { return false };
         arena.discard(offset, bytes);
         true
     }
 
-    /// Gives back some of what no longer fits a lowered limit or a grown index; false if there is nothing to give.
+    /// Gives back some free memory if there is more than fits beside the indexes under the limit; false if there is nothing to
+    /// give.
     pub(in crate::store) fn decommit_excess(&mut self, arena: &Arena) -> bool {
         self.committed() + self.overhead() > self.limit && self.decommit(arena)
     }

@@ -1,4 +1,5 @@
-//! Recounts the segment table: its part of `store/check`, which walks the index for it.
+//! Recounts the segment table and compares: its part of `store/check`, which walks the index for it. For tests, the simulation
+//! and the fuzzers; changes nothing.
 
 use super::sum::Sum;
 use super::table::SegmentTable;
@@ -9,18 +10,18 @@ use crate::store::faults::Faults;
 use crate::store::flash::Place;
 use std::collections::HashMap;
 
-/// What the index says of the items; the table's own sums must agree with it.
+/// What a walk over the index says of the items; the table's own sums must agree with it.
 #[derive(Debug)]
 pub(in crate::store) struct Recount {
     /// Bytes of live items by segment.
     pub(in crate::store) live: Vec<u64>,
-    /// Entries by large item.
+    /// Number of index entries by large item.
     pub(in crate::store) large_items: HashMap<u32, u32>,
     /// Items and bytes by class.
     pub(in crate::store) classes: Vec<(u64, u64)>,
     /// Items that expire: what they lie in, where they begin in it, and when.
     pub(in crate::store) expiries: Vec<(EvictionUnit, u32, Timestamp)>,
-    /// Values on flash and the bytes of their keys.
+    /// Values on flash, and how long their keys are.
     pub(in crate::store) places: Vec<(Place, usize)>,
 }
 

@@ -1,21 +1,21 @@
-//! Finds the large items to evict to make one contiguous extent.
+//! Finds the large items to evict to make one contiguous extent, for `store/whole`. Only reads; under the writer lock.
 
 use super::table::SegmentTable;
 use super::unit::EvictionUnit;
 use crate::store::arena::Arena;
 
-/// Most starting points tried of each kind: the largest free extents with memory, the largest without, and retired
-/// large items.
+/// The most starting points tried of each kind: the largest free extents with memory, the largest without, and large items
+/// that are retired.
 const STARTS_MAX: usize = 8;
 /// Extents examined from one starting point on.
 const WALK_MAX: usize = 4096;
 
-/// A range of extents that is long enough.
+/// A range of neighbouring extents, in use or free, that is long enough.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Window {
-    /// The live large items in it.
+    /// The live large items in the range.
     pub(in crate::store) ids: Vec<u32>,
-    /// Their bytes.
+    /// Bytes of their extents.
     bytes: u64,
 }
 
@@ -32,6 +32,7 @@ impl SegmentTable {
         starts.filter_map(|start| self.window_at(arena, start, bytes)).min_by_key(|window| window.bytes)
     }
 
+    /// The range of `bytes` from `start` on, or from the start of the free space that ends there.
     fn window_at(&self, arena: &Arena, start: u64, bytes: u64) -> Option<Window> {
         let mut window = Window::default();
         let start = self.extents.start_of_free(start);

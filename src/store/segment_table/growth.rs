@@ -11,7 +11,7 @@
 //! about a 16th dead, and some 16 bytes are copied for each byte written. An overwrite does not change the sum of free and dead
 //! bytes, so there is always room for the next.
 //!
-//! Growth is refused on these sums alone, before anything is copied.
+//! Growth is refused on these sums alone, before anything is copied. The methods only compute, under the writer lock.
 
 use super::sum::Sum;
 use super::table::SegmentTable;
@@ -28,14 +28,14 @@ impl SegmentTable {
         self.evicts || bytes <= frees || self.lasting() + bytes - frees + self.kept(bytes) <= self.limit
     }
 
-    /// Bytes that neither compaction nor other rings can free.
+    /// Bytes in use that neither compaction nor a wait for other rings can free.
     fn lasting(&self) -> u64 {
         let in_use = (self.segments_in_use.get() - self.retired_segments.get()) * self.segment_bytes;
         let kept = [self.live_bytes, self.tail_bytes, self.reserved_bytes, self.held_bytes];
         self.used() + kept.map(Sum::get).iter().sum::<u64>() - in_use - self.pending_bytes.get()
     }
 
-    /// Bytes above a lowered limit; they stay until something is deleted.
+    /// With -M: bytes above a lowered limit that stay until something is deleted.
     pub(super) fn lasting_excess(&self) -> u64 {
         if self.evicts { 0 } else { (self.lasting() + self.kept(0)).saturating_sub(self.limit) }
     }

@@ -1,4 +1,5 @@
-//! A FIFO of units with lazy deletion: a unit that is removed from the middle leaves a stale entry.
+//! A FIFO of units (segments and large items) with lazy deletion: a unit that is removed from the middle leaves a stale entry.
+//! Fields of the segment table are such queues, under the writer lock.
 //!
 //! ```text
 //! front ─► kept kept kept │ nothing nothing … │ not yet examined …
@@ -14,7 +15,7 @@ use std::collections::VecDeque;
 /// A unit, and its epoch, which tells a current entry from a stale one.
 pub(super) type FifoEntry = (EvictionUnit, u32);
 
-/// Replaces an entry that was moved. Segment 0 is never in use.
+/// Stands where an entry was that has been moved. Segment 0 is never in use.
 const NOTHING: FifoEntry = (EvictionUnit::Segment(0), u32::MAX);
 /// Entries examined for each unit that is retired while there are stale entries.
 const STEP: usize = 8;
@@ -23,12 +24,14 @@ const STEP: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct LazyFifo {
     queue: VecDeque<FifoEntry>,
-    /// Where the next current entry is moved to, and the next entry to examine; both 0 between rounds.
+    /// Where the next current entry is moved to in this round of cleaning up; 0 between rounds.
     write: usize,
+    /// The next entry to examine in this round; 0 between rounds.
     read: usize,
 }
 
 impl LazyFifo {
+    /// Number of entries, stale ones included.
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
@@ -41,7 +44,7 @@ impl LazyFifo {
         self.queue.push_back(entry);
     }
 
-    /// Puts the entry back that has just been taken.
+    /// Puts the entry back to the front that [`LazyFifo::pop_front`] has just returned.
     pub(super) fn push_front(&mut self, entry: FifoEntry) {
         if self.read > 0 {
             (self.write, self.read) = (self.write + 1, self.read + 1);
@@ -55,7 +58,7 @@ impl LazyFifo {
         self.queue.pop_front()
     }
 
-    /// Examines a few entries if there are more than `len_max`, or if a round is under way.
+    /// Drops stale entries: examines a few entries if there are more than `len_max`, or if a round is under way.
     pub(super) fn drop_old(&mut self, len_max: usize, is_current: impl Fn(FifoEntry) -> bool) {
         if self.read == 0 && self.queue.len() <= len_max {
             return;

@@ -1,5 +1,7 @@
 //! Counts an item in when it is published, and out when its entry is gone: live bytes, classes, queues of large items, expiry,
 //! values on flash.
+//!
+//! Methods of [`SegmentTable`]; a write transaction calls them when it has appended the item's delta to the log.
 
 use super::sum;
 use super::table::SegmentTable;
@@ -22,7 +24,7 @@ impl SegmentTable {
                 let segment = &mut self.segments[id as usize];
                 segment.live += bytes as u32;
                 if segment.state == State::Sealed {
-                    // Its value was still being received when the segment was sealed.
+                    // The item's value was still being received when the segment was sealed.
                     self.reclaim_list.update(id, &mut self.segments);
                 }
             }
@@ -40,12 +42,13 @@ impl SegmentTable {
         }
     }
 
-    /// Puts a large item at the end of `queue`, where it is not yet.
+    /// Puts a large item that stands in no queue at the end of `queue`.
     pub(in crate::store) fn enqueue_large(&mut self, id: u32, queue: Queue) {
         self.ledger.requeue_slot(id, queue as u8);
         self.enter_queue(id, queue);
     }
 
+    /// As [`SegmentTable::enqueue_large`], without a record in the memory file.
     pub(super) fn enter_queue(&mut self, id: u32, queue: Queue) {
         let entry = (EvictionUnit::Large(id), self.large_items[id as usize].epoch);
         self.queues[queue as usize].push_back(entry);
@@ -55,7 +58,7 @@ impl SegmentTable {
         self.requeued(id, queue);
     }
 
-    /// Books a large item into `queue`, where its entries are.
+    /// Counts a large item in at `queue`, which has its entry already.
     pub(super) fn requeued(&mut self, id: u32, queue: Queue) {
         let large = &mut self.large_items[id as usize];
         large.queue = Some(queue);
@@ -66,12 +69,12 @@ impl SegmentTable {
         }
     }
 
-    /// An item's expiry changed.
+    /// Notes that the item at `item_ref` expires at `exptime`, which has just been changed.
     pub(in crate::store) fn expires(&mut self, arena: &Arena, item_ref: ItemRef, exptime: Timestamp) {
         self.note_expiry(self.placement(arena, item_ref), exptime);
     }
 
-    /// Something in `placement` expires at `at`.
+    /// Notes in the schedule that an item in `placement` expires at `at`.
     #[inline]
     fn note_expiry(&mut self, placement: Placement, at: Timestamp) {
         if at == Timestamp::NEVER {
@@ -90,7 +93,7 @@ impl SegmentTable {
         self.schedule.note(unit, at);
     }
 
-    /// Takes an item off the books that the log's last delta took out of the index: its bytes are dead.
+    /// Counts out an item that the log's last delta removed from the index: its bytes are dead.
     pub(in crate::store) fn unlink(&mut self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>) {
         let (class, bytes) = self.class_of(item);
         let class = &mut self.class_totals[class];

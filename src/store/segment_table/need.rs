@@ -1,4 +1,5 @@
-//! Questions for memory: who asks, what an allocation lacks, and what has been promised to whom.
+//! Requests for memory: who asks ([`Purpose`]), what an allocation lacks ([`Need`]), and what a writer has been promised. Plain
+//! values.
 
 use crate::clock::Timestamp;
 use crate::store::item_ref::Hash;
@@ -8,9 +9,9 @@ use crate::store::item_ref::Hash;
 pub(in crate::store) enum Need {
     /// A free segment.
     Segment,
-    /// An extent of `bytes`, for a value whose old version gives `frees` back (counted with -M only).
+    /// An extent of `bytes`, for a value whose old version gives `frees` bytes back (counted with -M only).
     Extent { bytes: u64, frees: u64 },
-    /// With -M: that less is in the store; see `growth`.
+    /// With -M: clients must delete something first; see `growth`.
     Deletions,
 }
 
@@ -19,16 +20,16 @@ pub(in crate::store) enum Need {
 pub(in crate::store) enum Purpose {
     /// A client's item: leaves half a segment's worth for the evictor. Its old version gives `frees` bytes back.
     Write { frees: u64 },
-    /// The same for an item that shares memory with no other, whatever its size.
+    /// As `Write`, for an item that gets an extent of its own, whatever its size.
     WriteApart { frees: u64 },
-    /// The evictor's copy of a survivor.
+    /// The evictor's copy of an item that it keeps.
     Copy,
-    /// The same of an item too short for flash, or a stub: what would be evicted otherwise although flash has room. It may go
-    /// further over the limit.
+    /// The evictor's copy of an item too short for flash, or a stub: without it, something would be evicted although flash has
+    /// room. So it may go further over the limit than `Copy`.
     Spare,
 }
 
-/// Bytes that are kept for the writer of a key: see `promise`.
+/// Bytes that are kept for the writer of a key, since the second `at`: see `promise`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Promise {
     pub(super) hash: Hash,

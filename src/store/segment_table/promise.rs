@@ -1,4 +1,4 @@
-//! Keeps room for one writer until it retries.
+//! Keeps room for one writer until it retries. Methods of [`SegmentTable`], under the writer lock.
 //!
 //! Room for a large value is made in many transactions. Other writers would take it in between, and there might never
 //! be enough. So the first writer that lacks room gets a promise: for all others that much less memory counts as free,
@@ -13,13 +13,13 @@ use crate::store::item_ref::Hash;
 const LAPSE_SECS: u32 = 1;
 
 impl SegmentTable {
-    /// Bytes that are kept for another writer.
+    /// Bytes that are kept for a writer other than the present one, which has redeemed its own promise.
     #[inline]
     pub(super) fn promised_bytes(&self) -> u64 {
         self.promise.map_or(0, |promise| promise.bytes)
     }
 
-    /// The writer of this key retries: what was kept for it becomes free for it. Also ends a promise that has lapsed.
+    /// Called when the writer of this key retries: what was kept for it becomes free for it. Also ends a promise that has lapsed.
     #[inline]
     pub(in crate::store) fn redeem(&mut self, hash: Hash) {
         if let Some(promise) = self.promise

@@ -1,4 +1,6 @@
-//! The queues and the list of segments that are dead in part: which is next to go.
+//! The queues, and the list of segments that are dead in part: which unit is the next victim.
+//!
+//! Methods of [`SegmentTable`], under the writer lock. `evict` asks for a victim and empties it.
 
 use super::lazy_fifo::FifoEntry;
 use super::table::SegmentTable;
@@ -9,8 +11,9 @@ use crate::store::flash::{Books, Flash};
 
 /// Share of the limit that small is held to: one part in this many.
 const SMALL_PART: u64 = 10;
-/// What stubs and all indexes may take together, and what stubs may always take: the limit divided by these.
+/// What stubs and all indexes may take together before stubs are evicted first: the limit divided by this.
 const STUBS_PART: u64 = 2;
+/// What stubs may take in any case: the limit divided by this.
 const STUBS_PART_MIN: u64 = 8;
 /// What items too short for flash may take, stubs and all indexes included, before they are evicted like others: the limit
 /// divided by this.
@@ -22,14 +25,14 @@ const LOOKS_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Popped {
     EvictionUnit(EvictionUnit),
-    /// Nothing yet; more of the queue is to be looked at.
+    /// No victim so far: the units looked at are in use. There are more in the queue.
     Passed,
     /// The queue has nothing that may be evicted.
     Nothing,
 }
 
 impl SegmentTable {
-    /// A sealed segment that is all dead is free at once; one that is dead enough is listed for copying the rest.
+    /// Retires segment `id` if it is sealed and all dead; lists it for copying what is left if it is dead enough.
     pub(super) fn reclassify(&mut self, id: u32, arena: &Arena) {
         let segment = &mut self.segments[id as usize];
         if segment.state != State::Sealed {
@@ -42,21 +45,23 @@ impl SegmentTable {
         }
     }
 
-    /// The deadest segment that is worth copying; those that values are being sent from or received into are passed over.
+    /// The deadest segment whose rest is worth copying. Segments that values are being sent from or received into are passed
+    /// over.
     pub(in crate::store) fn deadest(&self, arena: &Arena) -> Option<u32> {
         self.reclaim_list.iter().take(LOOKS_MAX).find(|&id| !arena.counts(id).is_held())
     }
 
-    /// Bytes of segment `id` to look at for each that this frees.
+    /// How many bytes of segment `id` are looked at for each byte that emptying it frees.
     pub(in crate::store) fn effort_of(&self, id: u32) -> u64 {
         let segment = &self.segments[id as usize];
         u64::from(segment.used) / u64::from(segment.used - segment.live).max(1)
     }
 
-    /// Where the next victim is looked for: the first of these that has one.
+    /// Where the next victim is looked for: in the first of these lines that has one.
     ///
-    /// New items keep a fair time in small whatever the sizes of others: while small holds more than its share, large items
-    /// may have half of that and segments the other. A large item that stands alone there may have all of the share.
+    /// New items keep a fair time in the small queue, whatever the sizes of others. While that queue holds more than its share of
+    /// memory, large items may have half of the share and segments the other half. A large item that is the only one there may
+    /// have all of the share.
     pub(in crate::store) fn lines(&self) -> &'static [Line] {
         let share = self.limit / SMALL_PART;
         let small_bytes = self.queue_bytes[Queue::Small as usize].get();
@@ -91,10 +96,10 @@ impl SegmentTable {
         self.class_totals.iter().take(short).map(|class| class.bytes).sum()
     }
 
-    /// Takes the oldest unit of `line` out of its queue. Units that values are being sent from or received into are passed over,
-    /// to the end of the queue: nothing would be gained by their items.
+    /// Takes the oldest unit of `line` out of its queue. Units that values are being sent from or received into go to the end of
+    /// the queue: evicting their items would free nothing.
     ///
-    /// Every look takes an entry off the queue or passes one; when all of the queue has been passed, there is nothing.
+    /// Every step takes an entry off the queue or passes over one; when all of the queue has been passed over, there is nothing.
     pub(in crate::store) fn pop(&mut self, line: Line, arena: &Arena) -> Popped {
         for _ in 0..LOOKS_MAX {
             if self.passed[line as usize] >= self.queues[line as usize].len() {
@@ -121,7 +126,7 @@ impl SegmentTable {
         Popped::Passed
     }
 
-    /// Puts the segment that has just been popped from `line` at its end.
+    /// Puts the segment that has just been popped from `line` to the end of its queue.
     pub(in crate::store) fn put_last(&mut self, line: Line, id: u32, arena: &Arena) {
         let segment = &mut self.segments[id as usize];
         segment.state = State::Sealed;
@@ -131,20 +136,20 @@ impl SegmentTable {
         self.reclassify(id, arena);
     }
 
-    /// Entries in small and in main, those of units that have gone included.
+    /// Number of entries in the small and the main queue, stale ones included.
     pub(in crate::store) fn queues_len(&self) -> usize {
         [Line::Small, Line::Main].into_iter().map(|line| self.queues[line as usize].len()).sum()
     }
 
-    /// Puts the large item back that has just been popped from `line`.
+    /// Puts the large item that has just been popped from `line` back to the front of its queue.
     pub(in crate::store) fn put_back(&mut self, line: Line, id: u32) {
         let entry = (EvictionUnit::Large(id), self.large_items[id as usize].epoch);
         self.queues[line as usize].push_front(entry);
         self.requeued(id, line.queue());
     }
 
-    /// The front segment of main, else of small, if it was opened before `since`; it is sealed if it was open. Segments in use
-    /// by a send or receive are passed over.
+    /// The oldest segment of the main queue, else of the small one, if it was opened before `since`. If it is still open, it is
+    /// sealed. Segments that values are being sent from or received into are passed over.
     pub(in crate::store) fn oldest_segment(&mut self, since: Timestamp, arena: &Arena) -> Option<u32> {
         let oldest = |line: Line| {
             self.front(line).find_map(|unit| match unit {
@@ -160,7 +165,7 @@ impl SegmentTable {
         Some(id)
     }
 
-    /// Some of the large items that have been in their queues longest.
+    /// The large items among the first units of the main and the small queue.
     pub(in crate::store) fn oldest_larges(&self) -> Vec<u32> {
         let large = |unit| match unit {
             EvictionUnit::Large(id) => Some(id),
@@ -169,18 +174,18 @@ impl SegmentTable {
         [Line::Main, Line::Small].into_iter().flat_map(|line| self.front(line)).filter_map(large).collect()
     }
 
-    /// The first units of `line`.
+    /// The first units of `line`, up to [`LOOKS_MAX`] entries.
     fn front(&self, line: Line) -> impl Iterator<Item = EvictionUnit> + '_ {
         let entries = self.queues[line as usize].iter().take(LOOKS_MAX);
         entries.filter(move |&&entry| self.is_current(line.queue(), entry)).map(|&(unit, _)| unit)
     }
 
-    /// The next search for a victim begins anew.
+    /// Forgets which units were passed over, so that the next search for a victim looks at all again.
     pub(in crate::store) fn look_again(&mut self) {
         self.passed = [0; LINES];
     }
 
-    /// True if evicting the unit would gain nothing: something holds it, or it is open and empty.
+    /// True if evicting the unit would gain nothing: a send or receive holds its memory, or it is a segment without items.
     fn is_in_use(&self, unit: EvictionUnit, arena: &Arena) -> bool {
         match unit {
             EvictionUnit::Segment(id) => arena.counts(id).is_held() || self.segments[id as usize].used == 0,
@@ -188,11 +193,12 @@ impl SegmentTable {
         }
     }
 
-    /// Books a segment out of its queue as the evictor's victim; its entry in the queue is recognised as old later.
+    /// Makes a sealed segment in the middle of its queue the evictor's victim; its entry in the queue becomes stale.
     pub(in crate::store) fn detach(&mut self, id: u32) {
         self.dequeued(EvictionUnit::Segment(id));
     }
 
+    /// Counts a unit out of its queue; a segment becomes a victim.
     pub(super) fn dequeued(&mut self, unit: EvictionUnit) {
         match unit {
             EvictionUnit::Segment(id) => {
@@ -215,7 +221,7 @@ impl SegmentTable {
         }
     }
 
-    /// True if `entry` is of a unit that stands in `queue`.
+    /// True unless the entry is stale: its unit stands in `queue`, and has not left it since the entry was made.
     pub(super) fn is_current(&self, queue: Queue, (unit, epoch): FifoEntry) -> bool {
         match unit {
             EvictionUnit::Segment(id) => {
@@ -234,7 +240,7 @@ impl SegmentTable {
         self.large_items.iter().filter(|(_, large)| large.is_published()).map(|(id, _)| id as u32)
     }
 
-    /// The queue a large item stands in.
+    /// The queue that a large item stands in; `None` if it is not published yet, or is retired.
     pub(in crate::store) fn large_queue(&self, id: u32) -> Option<Queue> {
         self.large_items[id as usize].queue
     }

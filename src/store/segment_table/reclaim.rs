@@ -1,4 +1,5 @@
-//! Sealed segments, ordered by how much of them is dead: the first gains the most for copying what is left.
+//! The reclaim list: sealed segments, ordered by how much of them is dead. Emptying the first gains the most for what must be
+//! copied. A field of the segment table, under the writer lock.
 //!
 //! ```text
 //! level       0 │ 1 …                31 │ 32 …         64     dead bytes, in 64ths of the bytes used
@@ -83,7 +84,7 @@ impl ReclaimList {
         self.levels.iter().rev().flat_map(|list| list.iter().rev().copied())
     }
 
-    /// True if a segment is where its entry says, and at the right level.
+    /// For the check: true if a segment is listed where its [`Listing`] says, at the right level.
     pub(super) fn is_right(&self, id: u32, segment: &Segment, is_sealed: bool) -> bool {
         let Listing { level, position } = segment.listing;
         let expected = if is_sealed { self.level_of(segment) } else { 0 };

@@ -1,4 +1,5 @@
-//! Records items, and the memory they lie in, in the memory file, if there is one.
+//! Records items, and the memory they lie in, in the memory file, if there is one; and takes memory for segments and extents from
+//! its file system, or from the kernel. Methods of [`SegmentTable`], under the writer lock.
 
 use super::need::Need;
 use super::table::SegmentTable;
@@ -8,7 +9,7 @@ use crate::store::arena::{Arena, Placement};
 use crate::store::item::Item;
 use crate::store::item_ref::ItemRef;
 
-/// The limit does not go below this for lack of room on the file system, in segments.
+/// The least limit, in segments, to which a lack of room on the file system lowers it.
 const SEGMENTS_MIN: u64 = 8;
 
 impl SegmentTable {
@@ -26,6 +27,7 @@ impl SegmentTable {
         }
     }
 
+    /// [`SegmentTable::record`], when there is a memory file.
     #[inline(never)]
     fn write_down(
         &mut self,
@@ -54,7 +56,8 @@ impl SegmentTable {
         }
     }
 
-    /// Records that the head of a reserved item has been written: its length leads to the items after it.
+    /// Records that the head of a reserved item has been written. From here on the next process can pass over it to the items
+    /// behind it.
     pub(in crate::store) fn cover(&self, arena: &Arena, item_ref: ItemRef) {
         if let Placement::Segment(id) = self.placement(arena, item_ref) {
             self.ledger.cover(id, self.segments[id as usize].used);
@@ -76,7 +79,8 @@ impl SegmentTable {
         self.ledger.flush(due);
     }
 
-    /// Closes segments that were opened before a flush: items written after it must not go there.
+    /// Seals the open segments after a flush, if there is a memory file: the next process ignores what was opened before the
+    /// flush, so items written after it must not go there.
     pub(super) fn close_open(&mut self) {
         if self.ledger.is_on() {
             for id in self.open.into_iter().flatten() {
@@ -85,7 +89,7 @@ impl SegmentTable {
         }
     }
 
-    /// Called when the last write is done.
+    /// Called at a clean stop, when the last write is done.
     pub(in crate::store) fn close_ledger(&mut self) {
         self.ledger.close(self.cas);
     }
@@ -98,7 +102,7 @@ impl SegmentTable {
         }
     }
 
-    /// Takes a free segment without memory, and commits its memory.
+    /// Takes a free segment without memory, and gives it memory; `None` if there is no memory for it.
     #[cold]
     pub(super) fn commit_segment(&mut self, arena: &Arena) -> Option<u32> {
         if self.is_starved_of(Need::Segment) {
@@ -113,7 +117,8 @@ impl SegmentTable {
         None
     }
 
-    /// Takes an extent with memory for a large item, and makes sure that the item has a slot in the extent table.
+    /// Takes an extent for a large item, gives it memory if it has none, and makes sure that the item has a slot in the extent
+    /// table; `None` if there is no memory for that.
     pub(super) fn commit_extent(&mut self, arena: &Arena, bytes: u64) -> Option<u64> {
         if self.ledger.is_on() && self.ledger.commit_slot(self.large_items.vacant_key() as u32).is_err() {
             self.note_lack(arena, self.segment_bytes);
@@ -132,8 +137,9 @@ impl SegmentTable {
         None
     }
 
-    /// The file system has no room for `bytes`: lowers the limit by what is missing, but not below what has memory already. For a
-    /// second nothing is committed, because each attempt may free memory of the other kind, which another process could take.
+    /// Called when the file system has no room for `bytes`: lowers the limit by what is missing, but not below what has memory
+    /// already. For a second no new memory is asked for: each attempt may give free memory back first, and another process could
+    /// take that.
     #[cold]
     pub(in crate::store) fn note_lack(&mut self, arena: &Arena, bytes: u64) {
         let missing = bytes.saturating_sub(arena.available()).max(self.segment_bytes);
@@ -142,7 +148,7 @@ impl SegmentTable {
         self.set_limit(self.limit.saturating_sub(missing).max(least).min(self.limit));
     }
 
-    /// True if `need` would have to commit memory, and that failed within the last second.
+    /// True if no free memory fits `need`, and asking the file system for more failed within the last second.
     pub(in crate::store) fn is_starved_of(&self, need: Need) -> bool {
         let is_starved = self.starved_until != Timestamp::NEVER && self.now <= self.starved_until;
         is_starved && !self.is_warm(need)

@@ -1,4 +1,5 @@
-//! Rebuilds the segment table of a store that continues with a memory file.
+//! Rebuilds the segment table of a store that goes on with a memory file. Runs once at the start, before rings do
+//! (`store/restore`).
 
 use super::table::SegmentTable;
 use super::unit::{EvictionUnit, Large, Line, Queue, Segment, State};
@@ -8,10 +9,10 @@ use crate::store::large::Extents;
 use crate::store::memory_file::Ledger;
 use std::collections::BTreeMap;
 
-/// The units in use, and their live items.
+/// What was found in the memory file: the units in use, and sums over their live items.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Books {
-    /// By id.
+    /// In the order of their numbers.
     pub(in crate::store) segments: Vec<RestoredSegment>,
     pub(in crate::store) larges: Vec<RestoredLarge>,
     /// Items and bytes by class.
@@ -28,6 +29,7 @@ pub(in crate::store) struct RestoredSegment {
     pub(in crate::store) used: u32,
     pub(in crate::store) live: u32,
     pub(in crate::store) opened: Timestamp,
+    /// When the first of its items expires; NEVER if none does.
     pub(in crate::store) earliest: Timestamp,
 }
 
@@ -51,7 +53,7 @@ fn queue_of(number: u8) -> Queue {
 }
 
 impl SegmentTable {
-    /// From now on changes are recorded in the memory file.
+    /// From here on changes are recorded in the memory file, through `ledger`.
     pub(in crate::store) fn keep_ledger(&mut self, ledger: Ledger) {
         self.ledger = ledger;
     }
@@ -94,7 +96,7 @@ impl SegmentTable {
             self.segments.push(Segment::free());
             self.free_cold.push(id);
         }
-        // It is the last segment so far: they come in the order of their ids.
+        // It is the last segment so far: they come in the order of their numbers.
         let listed = self.free_cold.pop();
         assert_eq!(listed, Some(id), "segments come in their order");
         self.segments[id as usize] =
@@ -127,7 +129,7 @@ impl SegmentTable {
         }
     }
 
-    /// Appends a unit to its queue.
+    /// Appends a restored unit to its queue.
     fn restore_place(&mut self, unit: EvictionUnit) {
         match unit {
             EvictionUnit::Segment(id) => {
@@ -172,6 +174,7 @@ impl SegmentTable {
         self.extents.iter().for_each(|(offset, bytes)| arena.discard(offset, bytes));
     }
 
+    /// Bytes of the limit for which there is no memory yet.
     fn unclaimed_bytes(&self) -> u64 {
         self.limit.saturating_sub(self.committed() + self.overhead())
     }
@@ -181,10 +184,11 @@ impl SegmentTable {
         self.note_lack(arena, self.unclaimed_bytes());
     }
 
-    /// Gives memory to free segments, up to the limit. Memory in use above the limit is tolerated for a while.
+    /// Gives memory to free segments, up to the limit, so that the store cannot run out of it later. If more is in use than the
+    /// limit allows, that is tolerated until it has been evicted.
     ///
     /// # Errors
-    /// There is not so much.
+    /// The file system has no room for all of it. What could be had is kept.
     pub(in crate::store) fn claim(&mut self, arena: &Arena) -> nix::Result<()> {
         self.over_limit_bytes = self.used().saturating_sub(self.limit);
         let mut ids = Vec::new();
@@ -201,7 +205,7 @@ impl SegmentTable {
             });
             if result.is_ok() { self.free_warm.extend(run) } else { self.free_cold.extend(run) }
         }
-        // They are taken from the end.
+        // Segments are taken from the end of the list: so those with the lowest numbers come first.
         self.free_warm.reverse();
         result
     }

@@ -1,5 +1,5 @@
 //! How memory is freed. A unit is *retired* when no up-to-date index can find an item in it any more; it is *collected*, and may
-//! be reused, when no ring and no pin can still reach it.
+//! be reused, when no ring and no pin can still reach it. Methods of [`SegmentTable`], under the writer lock.
 
 use super::sum::Sum;
 use super::table::SegmentTable;
@@ -12,7 +12,8 @@ use crate::store::item_ref::ItemRef;
 const COLLECT_UNITS: usize = 256;
 
 impl SegmentTable {
-    /// Retires `unit`: a ring that has applied the log up to its present tail finds no item in it any more.
+    /// Retires `unit`. The caller knows that a replica that has applied the log up to its present tail has no entry for an item
+    /// in it.
     pub(in crate::store) fn retire(&mut self, unit: EvictionUnit, arena: &Arena) {
         match unit {
             EvictionUnit::Segment(id) => {
@@ -63,7 +64,7 @@ impl SegmentTable {
             self.retired.pop_front();
             self.release(unit, arena);
         }
-        // Otherwise as much again would be evicted, although this memory has just been freed.
+        // Else as much as has just been freed would be evicted once more.
         self.lower_over_limit();
     }
 
@@ -81,6 +82,7 @@ impl SegmentTable {
         (place <= self.let_go).then_some(unit)
     }
 
+    /// Frees the memory of a retired unit that no ring can reach, or lists it as held if a send or receive still uses it.
     pub(super) fn release(&mut self, unit: EvictionUnit, arena: &Arena) {
         let counts = match unit {
             EvictionUnit::Segment(id) => arena.counts(id),
@@ -109,7 +111,7 @@ impl SegmentTable {
         }
     }
 
-    /// Bytes of a unit; 0 for a large item that does not exist.
+    /// Bytes of a unit's memory; 0 for a large item that does not exist.
     pub(super) fn unit_bytes(&self, unit: EvictionUnit) -> u64 {
         match unit {
             EvictionUnit::Segment(_) => self.segment_bytes,
@@ -126,7 +128,7 @@ impl SegmentTable {
         }
     }
 
-    /// Retires everything published: the last delta of the log is a flush.
+    /// Retires everything that is published, after a flush: the log's last delta has emptied the index.
     pub(in crate::store) fn flush(&mut self, arena: &Arena) {
         self.victim = None;
         self.transfer = None;

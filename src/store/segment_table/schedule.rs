@@ -1,4 +1,5 @@
-//! Segments and large items, ordered by the earliest time at which something in them may expire.
+//! Segments and large items, ordered by the earliest time at which something in them may expire. A field of the segment table,
+//! under the writer lock; the sweep (`store/sweep`) takes the first.
 //!
 //! ```text
 //!   heap        [ at 7, segment 3 ] [ at 9, large 0 ] [ at 8, segment 1 ] …    the earliest first
@@ -31,14 +32,16 @@ struct Entry {
 /// The heap, and where each unit is in it.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Schedule {
-    /// Binary: the children of position p are at 2p + 1 and 2p + 2, and no earlier.
+    /// A binary heap: the children of position p are at 2p + 1 and 2p + 2, and their times are no earlier.
     heap: Vec<Entry>,
+    /// By segment: the position of its entry.
     segments: Vec<u32>,
+    /// By large item: the position of its entry.
     large_items: Vec<u32>,
 }
 
 impl Schedule {
-    /// Something in `unit` expires at `at`, which is not [`Timestamp::NEVER`].
+    /// Notes that an item in `unit` expires at `at`, which is not [`Timestamp::NEVER`].
     #[inline]
     pub(in crate::store) fn note(&mut self, unit: EvictionUnit, at: Timestamp) {
         let position = self.position(unit);
@@ -78,7 +81,7 @@ impl Schedule {
         self.heap.get(self.position(unit) as usize).map(|entry| entry.at)
     }
 
-    /// Puts `entry` at `position`, or further to the front if its parents are later.
+    /// Fills the gap at `position` with `entry`; parents with later times move back to make room for it further in front.
     fn rise(&mut self, mut position: usize, entry: Entry) {
         while position > 0 {
             let parent = (position - 1) / 2;
@@ -91,7 +94,7 @@ impl Schedule {
         self.put(position, entry);
     }
 
-    /// Puts `entry` first, or further back if its children are earlier.
+    /// Fills the gap at the front with `entry`; children with earlier times move forward to make room for it further back.
     fn sink(&mut self, entry: Entry) {
         let mut position = 0;
         loop {

@@ -1,4 +1,4 @@
-//! Sums that the budget is computed from.
+//! Checked arithmetic for the sums that the budget is computed from. Plain values.
 
 use std::ops::{AddAssign, SubAssign};
 

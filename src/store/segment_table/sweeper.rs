@@ -1,28 +1,33 @@
-//! The position of the sweep: see `store/sweep.rs`.
+//! How far the sweep for expired items has come: the state of `store/sweep.rs`. A field of the segment table, under the writer
+//! lock.
 
 use crate::clock::Timestamp;
 
-/// The position of the sweep, and what it may still do in this second.
+/// The state of the sweep, and what it may still do in this second.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Sweep {
-    /// The second that the other fields are about.
+    /// The second that the next three fields are about.
     pub(in crate::store) second: Timestamp,
     /// The ring that sweeps in this second.
     pub(in crate::store) ring: usize,
+    /// Items that may still be examined in this second, without having expired.
     pub(in crate::store) looks_left: u64,
+    /// Items that may still be removed in this second.
     pub(in crate::store) removals_left: u64,
+    /// The segment that is being walked, if one is.
     pub(in crate::store) walk: Option<Walk>,
 }
 
-/// A segment that is being walked. The schedule contains it only for items that the walk has seen, or that came since.
+/// A segment that is being walked. Items that the walk has yet to reach are not in the schedule: they have been taken out with
+/// the segment's entry, and are noted again when the walk finds them.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Walk {
     pub(in crate::store) id: u32,
-    /// The segment's epoch when the walk began. If it differs, the segment has been emptied since.
+    /// The segment's epoch when the walk began. If the segment has another now, it has been emptied since.
     pub(in crate::store) epoch: u32,
     /// Offset of the next item.
     pub(in crate::store) offset: u32,
-    /// Items that expired up to then were removed by the previous walk.
+    /// The second of the previous walk: items that had expired by then were removed by it.
     pub(in crate::store) removed_by: Timestamp,
 }
 
@@ -32,6 +37,7 @@ impl Sweep {
         self.walk.is_some_and(|walk| walk.id == id && walk.epoch == epoch && walk.offset <= offset)
     }
 
+    /// True if the sweep may do more in this second.
     pub(in crate::store) fn may_go_on(&self) -> bool {
         self.looks_left > 0 && self.removals_left > 0
     }

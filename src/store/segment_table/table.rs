@@ -1,7 +1,7 @@
-//! The books that the writer lock guards, and what is asked of them most.
+//! [`SegmentTable`]: the struct that the writer lock guards, and the questions asked of it most.
 //!
 //! The struct and its sums stand here. Each kind of change has a file of its own beside this one, which keeps the sums right;
-//! `check` recounts them all.
+//! `check` recounts them all. Everything here is read and changed under the writer lock.
 
 use super::lazy_fifo::LazyFifo;
 use super::need::Promise;
@@ -26,66 +26,86 @@ use crate::store::written::WrittenKeys;
 use slab::Slab;
 use std::collections::VecDeque;
 
-/// The books.
+/// All that the writer lock guards.
 #[derive(Debug)]
 pub(in crate::store) struct SegmentTable {
+    /// `-m`, bytes, or less if the memory file's file system has no room.
     pub(in crate::store) limit: u64,
-    /// Without -M.
+    /// True without -M.
     pub(super) evicts: bool,
     /// Bytes above a lowered limit that are still tolerated; shrinks to 0.
     pub(super) over_limit_bytes: u64,
-    /// Bytes of the rings' indexes, as last seen.
+    /// Bytes of all indexes when the transaction began.
     pub(in crate::store) index_bytes: u64,
+    /// By number, from 1 on. Segments with higher numbers than the last one here are free and have no memory.
     pub(in crate::store) segments: Vec<Segment>,
+    /// Number of segments that are not free.
     pub(super) segments_in_use: Sum,
-    /// Those of them that are retired.
+    /// Number of segments that are retired, a part of those in use.
     pub(super) retired_segments: Sum,
     /// Bytes of live items in segments.
     pub(super) live_bytes: Sum,
     /// Bytes behind the last items of sealed segments.
     pub(super) tail_bytes: Sum,
-    /// Bytes of segments that values are being received into.
+    /// Bytes of items in segments whose values are being received.
     pub(super) reserved_bytes: Sum,
+    /// Those in `segments` that are free and have memory.
     pub(super) free_warm: Vec<u32>,
+    /// Those in `segments` that are free and have no memory.
     pub(super) free_cold: Vec<u32>,
+    /// The open segment of each queue.
     pub(in crate::store) open: [Option<u32>; QUEUES],
+    /// By number; those that are being received and those that are retired included.
     pub(in crate::store) large_items: Slab<Large>,
+    /// Bytes of their extents.
     pub(super) large_bytes: Sum,
+    /// The epoch that the last large item got.
     pub(super) epochs: u32,
     /// Time of the transaction.
     pub(in crate::store) now: Timestamp,
+    /// The free extents.
     pub(super) extents: Extents,
     /// By [`Line`](super::unit::Line).
     pub(super) queues: [LazyFifo; LINES],
+    /// Bytes of the units in each queue.
     pub(super) queue_bytes: [Sum; QUEUES],
-    /// The large items in small: how many, and their bytes.
+    /// Number of large items in the small queue.
     pub(super) small_larges: Sum,
+    /// Bytes of their extents.
     pub(super) small_large_bytes: Sum,
     pub(super) reclaim_list: ReclaimList,
     /// Entries of each queue that the present search for a victim has passed over.
     pub(super) passed: [usize; LINES],
+    /// Units that wait until all rings have replayed, with the log's tail when they were retired; oldest first.
     pub(super) retired: VecDeque<(EvictionUnit, u64)>,
-    /// Cached from the rings' positions, which are read again only when these do not suffice: the log has room up to `log_end`,
-    /// and nobody holds what was retired up to `let_go`.
+    /// Up to this position the log had room when the rings' positions were last read. They are read again only when that is not
+    /// enough.
     pub(in crate::store) log_end: u64,
+    /// What was retired up to this log position no ring can reach, as of when the rings' positions were last read.
     pub(super) let_go: u64,
+    /// Retired units that no ring can reach, but whose memory a send or receive still uses.
     pub(super) held: VecDeque<EvictionUnit>,
-    /// Bytes of `retired` and of `held`.
+    /// Bytes of the units in `retired` and in `held`.
     pub(super) pending_bytes: Sum,
+    /// Bytes of the units in `held`.
     pub(super) held_bytes: Sum,
     pub(in crate::store) ghost: Ghost,
+    /// The segment that the evictor is emptying, if there is one.
     pub(in crate::store) victim: Option<Victim>,
-    /// Victims begun or put back, for the sake of items too short for flash, since one has gained something.
+    /// How many segments in a row have been begun as victims or put back, for the sake of items too short for flash, without
+    /// gaining anything: see `evict/short`.
     pub(in crate::store) fruitless: usize,
+    /// The value that is on its way to flash, if there is one.
     pub(in crate::store) transfer: Option<Transfer>,
     pub(in crate::store) schedule: Schedule,
     pub(in crate::store) sweep: Sweep,
     pub(in crate::store) credit: Credit,
     pub(super) promise: Option<Promise>,
-    /// While a copy runs.
+    /// The keys that clients have written, while a copy runs (`--copy-from`).
     pub(in crate::store) written: Option<WrittenKeys>,
-    /// Of the flash tier, if there is one.
+    /// The chunks of the flash tier, if there is one.
     pub(in crate::store) flash: Option<FlashBooks>,
+    /// The last CAS unique that was handed out.
     pub(super) cas: u64,
     pub(super) classes: Classes,
     pub(in crate::store) class_totals: Vec<ClassTotals>,
@@ -94,13 +114,14 @@ pub(in crate::store) struct SegmentTable {
     pub(super) segment_bytes: u64,
     /// One more than the last segment there is address space for.
     pub(super) segment_ids: u64,
-    /// What the memory file is told.
+    /// Records changes in the memory file, if there is one.
     pub(in crate::store) ledger: Ledger,
-    /// Until then no memory is committed, because the file system had no room; NEVER if it had.
+    /// Up to this second no memory is asked for, because the file system had no room; NEVER if it always had.
     pub(super) starved_until: Timestamp,
 }
 
 impl SegmentTable {
+    /// A table of a store without items.
     pub(in crate::store) fn new(arena: &Arena, limit: u64, evicts: bool, classes: Classes) -> Self {
         let count = classes.chunk_bytes().len() + 1;
         Self {
@@ -167,12 +188,12 @@ impl SegmentTable {
         self.cas
     }
 
-    /// Bytes that an item takes in a segment.
+    /// Bytes that an item of `layout` takes in a segment.
     pub(in crate::store) fn padded_bytes(&self, layout: Layout) -> u64 {
         layout.bytes().next_multiple_of(1 << self.unit_shift) as u64
     }
 
-    /// Bytes that an item of `layout` takes, in a segment or as a large item.
+    /// Bytes that an item of `layout` takes: in a segment, or as a large item if it is that long.
     pub(in crate::store) fn cost(&self, arena: &Arena, layout: Layout) -> u64 {
         let bytes = self.padded_bytes(layout);
         if bytes > arena.large_item_bytes() { arena.extent_bytes(bytes) } else { bytes }
@@ -186,7 +207,7 @@ impl SegmentTable {
         }
     }
 
-    /// A value of `layout` is being received into `item_ref`, or no longer is.
+    /// Counts an item of `layout` at `item_ref` whose value begins to be received, or ends to be.
     pub(in crate::store) fn reserve(
         &mut self,
         arena: &Arena,
@@ -204,12 +225,12 @@ impl SegmentTable {
         }
     }
 
-    /// The item of large `id`.
+    /// The ref of large item `id`.
     pub(in crate::store) fn large_ref(&self, arena: &Arena, id: u32) -> ItemRef {
         ItemRef::new(self.large_items[id as usize].offset + arena.extent_head_bytes(), self.unit_shift)
     }
 
-    /// What the item at `item_ref` lies in.
+    /// The segment or extent that the item at `item_ref` lies in.
     #[inline]
     pub(in crate::store) fn placement(&self, arena: &Arena, item_ref: ItemRef) -> Placement {
         let placement = arena.placement(item_ref);
@@ -219,7 +240,7 @@ impl SegmentTable {
         placement
     }
 
-    /// hits > 0 and hits² × 1.5 × mean size ≥ size.
+    /// True if an item of `bytes` is used enough for its size to be kept: hits > 0 and hits² × 1.5 × mean size ≥ its size.
     pub(in crate::store) fn is_worth_its_size(&self, bytes: u64, hits: u8) -> bool {
         let weight = u64::from(hits) * u64::from(hits) * 3;
         hits > 0
@@ -243,7 +264,7 @@ impl SegmentTable {
         self.queues.iter().filter_map(|queue| queue.iter().find_map(opened)).min().unwrap_or(self.now)
     }
 
-    /// An item of `bytes`, as memcached counts, was refused for lack of memory.
+    /// Counts an item of `bytes`, as memcached counts them, that was refused for lack of memory.
     pub(in crate::store) fn count_no_room(&mut self, bytes: u64) {
         self.totals.no_room += 1;
         let class = usize::from(self.classes.of(bytes));

@@ -1,4 +1,5 @@
-//! The rows of the segment table: segments and large items, and the queues they stand in.
+//! The rows of the segment table: segments and large items, and the queues they stand in. Plain values; those in the table change
+//! under the writer lock.
 
 use crate::clock::Timestamp;
 
@@ -43,7 +44,7 @@ impl Line {
     }
 }
 
-/// Where a segment is in its life.
+/// Where a segment is in its life: see the drawing in `segment_table`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum State {
     Free,
@@ -53,35 +54,39 @@ pub(in crate::store) enum State {
     Retired,
 }
 
-/// One segment's books.
+/// One segment.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Segment {
     pub(in crate::store) state: State,
     pub(in crate::store) queue: Queue,
-    /// Bytes handed out.
+    /// Bytes handed out to items, from the front.
     pub(in crate::store) used: u32,
-    /// Bytes of items that the index names.
+    /// Bytes of the items in it that the index names.
     pub(in crate::store) live: u32,
     /// When it was opened.
     pub(super) opened: Timestamp,
-    /// What in it expired by then has been removed, or will be by the walk that is under way: see `sweep`.
+    /// Items in it that had expired by this second have been removed, or will be by the walk that is under way: see `sweep`.
     pub(in crate::store) removed_by: Timestamp,
-    /// Number of retirements, so that an old entry in a queue is recognised.
+    /// How often it has been retired. An entry in a queue that has another epoch is stale.
     pub(in crate::store) epoch: u32,
     /// Where it stands in `reclaim_list`.
     pub(super) listing: Listing,
 }
 
-/// One large item's books.
+/// One large item.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Large {
+    /// Where its extent begins in the mapping.
     pub(in crate::store) offset: u64,
+    /// Length of its extent.
     pub(in crate::store) bytes: u64,
+    /// The queue that it stands in; `None` before it is published and after it is retired.
     pub(super) queue: Option<Queue>,
+    /// Tells it from other large items that have had its number. An entry in a queue that has another epoch is stale.
     pub(super) epoch: u32,
 }
 
-/// A member of a queue, or of the list of the retired.
+/// What is evicted and freed as a whole: a segment or a large item, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::store) enum EvictionUnit {
     Segment(u32),

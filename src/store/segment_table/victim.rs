@@ -1,5 +1,5 @@
-//! The segment that is being emptied, and the value that is being moved to flash, and how far that has come. What is done with
-//! the items is decided by `evict` and `stow`.
+//! The segment that is being emptied, the value that is being moved to flash, and how far that has come. Fields of the segment
+//! table, under the writer lock; `evict` and `stow` decide what is done with the items.
 
 use crate::store::flash::{DrainedRecord, Place};
 use crate::store::item_ref::{Hash, ItemRef};
@@ -13,12 +13,12 @@ pub(in crate::store) enum VictimMode {
     Evict,
     /// As `Evict`, but items that are too short for flash stay.
     EvictLong,
-    /// Move those to flash that have not been used for as long, and keep the others.
+    /// Move those to flash that have not been used for `ext_item_age`, and keep the others.
     StowIdle,
 }
 
 impl VictimMode {
-    /// True if items go that need not.
+    /// True if items are evicted to make room.
     pub(in crate::store) fn is_evicting(self) -> bool {
         matches!(self, Self::Evict | Self::EvictLong)
     }
@@ -31,7 +31,7 @@ pub(in crate::store) struct Victim {
     /// Where the next item to look at begins.
     pub(in crate::store) offset: u32,
     pub(in crate::store) mode: VictimMode,
-    /// Bytes to look at for each that is gained.
+    /// How many of its bytes must be looked at for each byte gained.
     pub(in crate::store) effort: u64,
 }
 
@@ -42,27 +42,28 @@ impl Victim {
     }
 }
 
-/// A value that is being copied to the open chunk on flash. It ends when its item goes, whatever for.
+/// A value that is being copied to the open chunk. The transfer ends without result if its item is removed meanwhile.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Transfer {
-    /// The item, or the stub of a record that leaves its chunk.
+    /// The item whose value is copied; or the stub of a record that has to leave its chunk.
     pub(in crate::store) item_ref: ItemRef,
+    /// The hash of its key.
     pub(in crate::store) hash: Hash,
-    /// That record.
+    /// That record; `None` if the value comes from memory.
     pub(in crate::store) leaving: Option<DrainedRecord>,
-    /// Where to.
+    /// Where the value is copied to.
     pub(in crate::store) place: Place,
-    /// Bytes of the value that are there.
+    /// Bytes of the value that have been copied.
     pub(in crate::store) copied: usize,
 }
 
 /// What came of moving a value to flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Stowed {
-    /// It is there.
+    /// The value is on flash, and its stub is published.
     Done,
     /// There is more to copy, in further transactions.
     UnderWay,
-    /// It stays what it was: it is too short, or there is no room.
+    /// The item stays as it was: it is too short or a stub already, or there is no room.
     Not,
 }
