@@ -1,5 +1,8 @@
 //! Values on their way to flash, from chunk to chunk, and back.
 //!
+//! Methods of the write transaction: under the writer lock, on whichever ring evicts or maintains. The state that they change is
+//! in the segment table (`transfer`, `flash`). Only bringing values back begins at a [`Fresh`], as an edit.
+//!
 //! ```text
 //!   evictor: a value has to go ──► pushed to the open chunk, stub published ──► memory is free at once
 //!                  a long one: a part of it in each transaction
@@ -8,10 +11,10 @@
 //!   read twice while memory holds such values ──► promoted: a value in memory again
 //! ```
 //!
-//! What is pushed is copied under the writer lock; it counts as copied by the transaction, which so has its bounds. A longer value
-//! is a [`Transfer`] until all of it has been copied: one at a time, which goes before all other work for flash. Its item stays what
-//! and where it is until then; if that goes, or the chunk does, nothing has happened. If the open chunk is full and the device is
-//! behind, nothing is pushed, and the value is evicted as without a tier.
+//! What is pushed is copied under the writer lock; it counts as copied by the transaction, which so has its bounds. A longer
+//! value is a [`Transfer`] until all of it has been copied: one at a time, which goes before all other work for flash. Its item
+//! stays what and where it is until then; if that goes, or the chunk does, nothing has happened. If the open chunk is full and
+//! the device is behind, nothing is pushed, and the value is evicted as without a tier.
 
 use super::arena::Placement;
 use super::flash::{DrainedRecord, Flash, Leaving, PLACE_BYTES, Place};
@@ -28,7 +31,8 @@ fn stub_layout(item: &Item<'_>) -> Layout {
 }
 
 impl WriteTxn<'_> {
-    /// Moves a live value that has to go to flash, or begins to. No other is on its way.
+    /// Moves the value of a live item to flash, or begins to: a long value takes several transactions. No other may be on its
+    /// way.
     pub(super) fn stow(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) -> Stowed {
         if self.may_stow(item) && self.begin_transfer(item_ref, item, hash, None) {
             self.continue_transfer()
@@ -37,7 +41,8 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// Finds a place for a value of `item`, or of its record that is `leaving`; false if there is none.
+    /// Begins to copy the value of `item` to the open chunk, or that of the record that is `leaving` its chunk, of which `item`
+    /// is the stub. False if there is no room.
     fn begin_transfer(
         &mut self,
         item_ref: ItemRef,
@@ -46,7 +51,7 @@ impl WriteTxn<'_> {
         leaving: Option<&DrainedRecord>,
     ) -> bool {
         assert!(self.segments.transfer.is_none(), "one value at a time is on its way");
-        // What is pushed and gets no stub is in the way of others until its chunk goes, and would be pushed again at the next try.
+        // A value that is copied and gets no stub takes room in its chunk for nothing, and would be copied again at the next try.
         if !self.has_room_for_stub(item) {
             return false;
         }
@@ -61,10 +66,11 @@ impl WriteTxn<'_> {
         self.segments.transfer.is_some()
     }
 
-    /// Copies the next part of the value that is on its way to flash, if there is one. There must be room in the log for its stub.
+    /// Copies the next part of the value that is on its way to flash, if one is. The caller has seen to room in the log for a
+    /// stub.
     pub(super) fn continue_transfer(&mut self) -> Stowed {
         let Some(transfer) = self.segments.transfer.take() else { return Stowed::Not };
-        // Had it gone, the transfer had ended.
+        // The item is still there: its removal would have ended the transfer.
         let item = self.item(transfer.item_ref);
         let value = match &transfer.leaving {
             Some(record) => &record.value[..],
@@ -89,7 +95,8 @@ impl WriteTxn<'_> {
         Stowed::Not
     }
 
-    /// All of a value has been copied: its stub is published; false if there is no memory for one, or no use.
+    /// Ends a transfer of which all of the value has been copied: publishes its stub. False if there is no memory for one, or the
+    /// item has expired.
     fn end_transfer(&mut self, transfer: &Transfer, item: &Item<'_>) -> bool {
         let &Transfer { item_ref, hash, place, .. } = transfer;
         if item.expired(self.now) || !self.has_room_for_stub(item) {
@@ -113,7 +120,7 @@ impl WriteTxn<'_> {
         true
     }
 
-    /// What all threads share of the tier, if there is one.
+    /// The flash tier, if there is one.
     pub(super) fn tier(&self) -> Option<&Flash> {
         self.segments.flash.as_ref().map(|books| &**books.flash())
     }
@@ -123,7 +130,7 @@ impl WriteTxn<'_> {
         self.tier().is_some_and(Flash::has_leaving)
     }
 
-    /// Whether `item` is long enough for flash; `None` if there is none.
+    /// Whether `item` is long enough for flash; `None` if there is no tier.
     fn is_taken(&self, item: &Item<'_>) -> Option<bool> {
         let flash = self.tier()?;
         let (_, bytes) = self.segments.class_of(item);
@@ -135,15 +142,15 @@ impl WriteTxn<'_> {
         self.is_taken(item) == Some(false)
     }
 
-    /// True for a value that is to go to flash if it has to go.
+    /// True if the value of `item` may be moved to flash: it is long enough, not there yet, and has not expired.
     pub(super) fn may_stow(&self, item: &Item<'_>) -> bool {
         self.is_taken(item) == Some(true) && !item.is_stub() && !item.expired(self.now)
     }
 
-    /// A place in the open chunk for a value.
+    /// Begins a record in the open chunk; `None` if there is no room.
     fn begin_record(&mut self, key: &[u8], value_bytes: usize) -> Option<Place> {
         let (place, has_work) = self.segments.flash.as_mut()?.begin(key, value_bytes);
-        // A chunk has been begun, or there was none for it.
+        // A chunk has been begun, or none was free.
         if has_work {
             self.free_chunks();
             self.wake_tier();
@@ -171,7 +178,7 @@ impl WriteTxn<'_> {
         true
     }
 
-    /// Looks through `count` records of chunks that have to go; true if there are more.
+    /// Deals with up to `count` records of chunks that have to go; true if there are more.
     pub(super) fn empty_chunks(&mut self, count: usize) -> bool {
         for _ in 0..count {
             if !self.has_leaving() || self.effort.is_spent() {
@@ -190,14 +197,15 @@ impl WriteTxn<'_> {
                 self.leave(&leaving);
             } else {
                 self.free_chunks();
-                // Even if it has nothing to read, it gives back memory.
+                // Even if there is nothing to read, it frees the memory of the chunk that is done.
                 self.wake_tier();
             }
         }
         self.has_leaving()
     }
 
-    /// A record has to leave its chunk: if its stub lives it is rescued, or evicted.
+    /// Deals with a record that has to leave its chunk. Nothing if no stub names it any more; else it is copied to the open chunk
+    /// if it was read, and evicted if not.
     fn leave(&mut self, leaving: &Leaving) {
         let Leaving { record, is_lost } = leaving;
         let hash = self.hash(&record.key);
@@ -222,7 +230,8 @@ impl WriteTxn<'_> {
         self.drop_leaving(record, item_ref, &stub, hash, *is_lost);
     }
 
-    /// A value is gone with its chunk, which could not be written if `is_lost`.
+    /// Removes the stub of a record that goes with its chunk, and counts it: as lost if the chunk could not be written, else as
+    /// evicted.
     fn drop_leaving(
         &mut self,
         record: &DrainedRecord,
@@ -239,7 +248,7 @@ impl WriteTxn<'_> {
         self.drop_item(stub_ref, stub, hash, Queue::Stubs);
     }
 
-    /// Gives back chunks without values, or has the oldest one read, if few are free.
+    /// Gives back chunks without live values; has the oldest one read if too few are free.
     fn free_chunks(&mut self) {
         let evicts = self.evicts();
         if self.segments.flash.as_mut().is_some_and(|books| books.advance(evicts)) {
@@ -247,7 +256,8 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// Has the oldest chunks read if room is short; for a ring that has time.
+    /// Work for the tier in the background: gives chunks back, goes on with a transfer, moves idle values, and deals with up to
+    /// `count` records that have to leave their chunk. True if there is more to do at once.
     pub(super) fn maintain_tier(&mut self, count: usize) -> bool {
         if self.segments.flash.is_none() {
             return false;
@@ -266,8 +276,8 @@ impl WriteTxn<'_> {
 }
 
 impl Fresh<'_> {
-    /// Brings the value of `key`, which was read at `place`, back to memory; false if the key no longer has its value
-    /// at `place`. The CAS unique is kept.
+    /// Brings the value of `key`, which was read from `place`, back to memory. False if the key has another value by then. The
+    /// CAS unique is kept.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.
@@ -281,7 +291,7 @@ impl Fresh<'_> {
         Ok(edited.outcome)
     }
 
-    /// The value of `key` at `place` cannot be read: the key is gone, if it still is there.
+    /// Removes `key`, because its value at `place` cannot be read. False if the key has another value by then.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.

@@ -1,4 +1,7 @@
-//! What the writer lock guards of the tier: which chunks there are, and how many values of each are alive.
+//! [`Books`]: which chunks of the flash tier there are, and how many values in each are alive. It fills the open chunk and gives
+//! old chunks back.
+//!
+//! A field of the segment table: changed and read only under the writer lock. It takes the desk's lock inside that.
 
 use super::counters::add;
 use super::desk::{Buffer, Drain, Drained, DrainedRecord, State};
@@ -11,16 +14,16 @@ use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Chunks that are kept free: all divided by this, within these bounds.
+/// Chunks that are kept free: the number of all chunks divided by this, but at least [`FREE_MIN`] and at most [`FREE_MAX`].
 const FREE_PART: u64 = 64;
 const FREE_MIN: u64 = 2;
 const FREE_MAX: u64 = 8;
 /// Empty chunks given back at a time.
 const EMPTY_MAX: usize = 64;
-/// Bytes that may be written once more when a chunk is drained: the chunk's divided by this.
+/// Bytes of records that may be written once more when a chunk has to go: its length divided by this.
 const RESCUED_PART: u64 = 2;
 
-/// What is alive in a chunk.
+/// The live values in a chunk: how many, and the bytes of their records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Chunk {
     objects: u64,
@@ -48,7 +51,7 @@ impl SubAssign for Chunk {
     }
 }
 
-/// What stubs name, by chunk.
+/// The live values of each chunk, as the stubs of a restored store name them. Belongs to the thread that restores.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct Live(HashMap<u64, Chunk>);
 
@@ -70,18 +73,19 @@ impl Live {
     }
 }
 
-/// The books.
+/// Which chunks there are, and what is alive in them.
 #[derive(Debug)]
 pub(in crate::store) struct Books {
     flash: Arc<Flash>,
-    /// From the oldest to the open one.
+    /// The chunks in use, from the oldest to the open one.
     chunks: VecDeque<Chunk>,
-    /// The number of the first.
+    /// The number of the oldest chunk.
     oldest: u64,
-    /// Bytes that may still be rescued from the chunk that is being drained.
+    /// Bytes of records that may still be written once more of the oldest chunk, which has to go.
     rescue_bytes: u64,
-    /// A chunk of the oldest page had to go with live values in it.
+    /// A chunk of the oldest page had to go while it held live values.
     had_live: bool,
+    /// The sum of `chunks`.
     used: Chunk,
 }
 
@@ -89,7 +93,7 @@ pub(in crate::store) struct Books {
 #[derive(Debug)]
 pub(in crate::store) struct Leaving {
     pub(in crate::store) record: DrainedRecord,
-    /// Its chunk was not written.
+    /// True if its chunk could not be written.
     pub(in crate::store) is_lost: bool,
 }
 
@@ -106,7 +110,7 @@ impl Books {
         }
     }
 
-    /// The books of a tier that goes on with what is `live`.
+    /// The books of a tier that goes on with the `live` values of an earlier process.
     pub(in crate::store) fn resume(flash: Flash, live: &Live) -> Self {
         let chunks = flash.chunks();
         let mut books = Self::new(flash);
@@ -118,10 +122,10 @@ impl Books {
         books
     }
 
-    /// Says from here on in a memory file which chunks there are.
+    /// [`Flash::keep`], before the tier is shared with others.
     ///
     /// # Panics
-    /// The tier is in use.
+    /// If it is shared already.
     pub(in crate::store) fn keep(&mut self, headers: &Arc<Headers>) {
         Arc::get_mut(&mut self.flash).expect("it has just been made").keep(headers);
     }
@@ -130,8 +134,9 @@ impl Books {
         &self.flash
     }
 
-    /// Begins to copy a value of `value_bytes` to the open chunk, in place of one that was begun and not finished; `None` if there
-    /// is no room, or the device is out of use. True: there is work for the thread of the tier.
+    /// Begins the record of a value of `value_bytes` in the open chunk, and replaces one that was begun and not finished. Opens a
+    /// new chunk if the open one is full. No place if there is no room, or the device is out of use. The second result is true if
+    /// there is work for the thread of the tier.
     pub(in crate::store) fn begin(&mut self, key: &[u8], value_bytes: usize) -> (Option<Place>, bool) {
         let is_too_long = record_bytes(key.len(), value_bytes) as u64 > self.flash.geometry.chunk_bytes;
         if is_too_long || self.flash.is_out_of_use() {
@@ -161,19 +166,21 @@ impl Books {
         (place, true)
     }
 
-    /// Copies the next part of the value that was begun at `place`; false if that cannot go on: its chunk has been sealed, or the
-    /// device is out of use.
+    /// Appends the next part of the value to the record that was begun at `place`. False if it cannot be finished: its chunk has
+    /// been sealed, or the device is out of use.
     pub(in crate::store) fn extend(&self, place: Place, part: &[u8]) -> bool {
         self.with_begun(place, |open| open.extend(part))
     }
 
-    /// The value that was begun at `place` is whole; false if it is in no chunk, as with [`Books::extend`].
+    /// Finishes the record that was begun at `place`, whose value is complete. False if that cannot be done, as in
+    /// [`Books::extend`].
     pub(in crate::store) fn finish(&self, place: Place, key_bytes: usize) -> bool {
         let is_finished = self.with_begun(place, |open| open.finish(place, key_bytes));
         add(&self.flash.counters.objects_written, u64::from(is_finished));
         is_finished
     }
 
+    /// Changes the open chunk, to which the record at `place` is being copied; false if it cannot be finished.
     fn with_begun(&self, place: Place, change: impl FnOnce(&mut Buffer)) -> bool {
         let mut desk = self.flash.desk.lock();
         let open = desk.buffer_mut(place.chunk).filter(|buffer| buffer.state == State::Open);
@@ -200,7 +207,7 @@ impl Books {
         self.chunks.get_mut(chunk.checked_sub(self.oldest)? as usize)
     }
 
-    /// A stub of `place` has been published.
+    /// Counts in the value at `place`, whose stub has been published.
     pub(in crate::store) fn link(&mut self, place: Place, key_bytes: usize) {
         let value = Chunk::of(place, key_bytes);
         if let Some(chunk) = self.chunk_mut(place.chunk) {
@@ -209,7 +216,7 @@ impl Books {
         }
     }
 
-    /// A stub of `place` has gone.
+    /// Counts out the value at `place`, whose stub has left the index.
     pub(in crate::store) fn unlink(&mut self, place: Place, key_bytes: usize) {
         let value = Chunk::of(place, key_bytes);
         if let Some(chunk) = self.chunk_mut(place.chunk) {
@@ -218,14 +225,14 @@ impl Books {
         }
     }
 
-    /// All stubs have gone.
+    /// Counts out all values: a flush has removed all stubs.
     pub(in crate::store) fn flush(&mut self) {
         self.chunks.iter_mut().for_each(|chunk| *chunk = Chunk::default());
         self.used = Chunk::default();
     }
 
-    /// Gives back the oldest chunks in which nothing is alive, and has the oldest one read if more must be free. True: there is
-    /// work for the thread of the tier. Unless the store `evicts`, what is alive stays.
+    /// Gives back the oldest chunks as long as nothing in them is alive. If still too few chunks are free, it has the oldest one
+    /// read, so that its records can leave it, unless the store may not evict. True if there is work for the thread of the tier.
     pub(in crate::store) fn advance(&mut self, evicts: bool) -> bool {
         let wanted = (self.flash.geometry.chunks() / FREE_PART).clamp(FREE_MIN, FREE_MAX);
         let flash = Arc::clone(&self.flash);
@@ -257,7 +264,7 @@ impl Books {
         false
     }
 
-    /// The oldest chunk is free for others. Stubs that still name it miss from here on.
+    /// Gives back the oldest chunk. Gets of stubs that still name it miss from here on.
     fn drop_oldest(&mut self) {
         let Some(chunk) = self.chunks.pop_front() else { return };
         self.used -= chunk;
@@ -271,7 +278,7 @@ impl Books {
         }
     }
 
-    /// The next record of a chunk that has to go, and whether its chunk was lost.
+    /// The next record that has to leave its chunk. `None` if there is none at the moment; a chunk that is empty is given back.
     pub(in crate::store) fn next_leaving(&mut self) -> Option<Leaving> {
         let flash = Arc::clone(&self.flash);
         let mut desk = flash.desk.lock();
@@ -302,7 +309,7 @@ impl Books {
         }
     }
 
-    /// Takes a record's bytes from what may be rescued of its chunk; false if it has been used up.
+    /// True if a record of the oldest chunk may be written once more; its bytes are taken from those that may.
     pub(in crate::store) fn may_rescue(&mut self, place: Place, key_bytes: usize) -> bool {
         let bytes = place.record_bytes(key_bytes) as u64;
         let is_allowed = bytes <= self.rescue_bytes;
@@ -329,7 +336,7 @@ impl Books {
         }
     }
 
-    /// The next `most` pages from the number `from` on.
+    /// Pages for `stats extstore`: at most `most` of them, from the number `from` on.
     pub(in crate::store) fn pages(&self, from: u64, most: usize) -> Vec<FlashPage> {
         let geometry = &self.flash.geometry;
         let (chunks, per_page) = (geometry.chunks(), geometry.chunks_per_page());

@@ -1,4 +1,5 @@
-//! What the tier counts.
+//! The flash tier's statistics. [`Counters`] are atomics that rings and the thread of the tier add to at any time; the other
+//! types are copies for whoever asks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,20 +33,20 @@ pub(super) fn get(counter: &AtomicU64) -> u64 {
 /// A page as `stats extstore` shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlashPage {
-    /// It was begun as this one, counted from 1; 0 if it is free.
+    /// How many pages had been begun when this one was, itself included; 0 if it is free.
     pub version: u64,
     /// Bytes of values in it.
     pub bytes: u64,
 }
 
-/// What the tier tells of itself. Bytes are those of records: head, key and value.
+/// The statistics of the tier. Unless said otherwise, bytes are those of records: head, key and value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlashTotals {
     /// Pages that were begun, since the start.
     pub pages_allocated: u64,
-    /// Pages that were emptied of values that were still alive.
+    /// Pages that became free and had held live values, which had to go.
     pub pages_evicted: u64,
-    /// Pages that became free, whatever for.
+    /// Pages that became free, for whatever reason.
     pub pages_reclaimed: u64,
     /// Pages without values.
     pub pages_free: u64,
@@ -67,17 +68,17 @@ pub struct FlashTotals {
     pub bytes_read: u64,
     /// Bytes of values on flash.
     pub bytes_used: u64,
-    /// Bytes of used pages without a value that is alive.
+    /// Bytes of used pages that hold no live value.
     pub bytes_fragmented: u64,
     /// Bytes of all pages.
     pub limit_maxbytes: u64,
-    /// Bytes of the items in memory that are too short for flash, stubs among them.
+    /// Bytes of the items in memory that are too short for flash, as memcached counts them; stubs are among them.
     pub short_bytes: u64,
     /// Chunks and chunk reads that wait for the device.
     pub io_queue: u64,
     /// Values that were written once more because they had been read.
     pub rescued: u64,
-    /// Values that went because nobody had read them.
+    /// Values that were dropped with their chunk because nobody had read them.
     pub dropped_unread: u64,
     /// Values that were lost with a chunk that could not be written.
     pub lost: u64,

@@ -1,4 +1,5 @@
-//! Chunks between memory and the device: filled under the writer lock, written by the thread of the tier, read by anyone.
+//! Chunks of flash that are still in memory: filled under the writer lock, written by the thread of the tier, read by any ring.
+//! The mutex `Flash::desk` guards all of this.
 //!
 //! ```text
 //!   Open ──seal──► Sealed ──take──► Writing ──written──► gone: rings read the file
@@ -19,6 +20,7 @@ use std::sync::Arc;
 /// Chunks that may be in memory: one is filled while others are written.
 pub(super) const BUFFERS_MAX: usize = 3;
 
+/// Where a chunk in memory is in its life, as drawn above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Open,
@@ -32,10 +34,11 @@ pub(super) enum State {
 pub(super) struct Buffer {
     pub(super) chunk: u64,
     pub(super) state: State,
-    /// Bytes of records, with their padding.
+    /// Bytes of finished records, with their padding.
     pub(super) used: usize,
-    /// By place, and their bytes; all are parts of one allocation.
+    /// The finished records, in order: offset in the chunk, and bytes. All are parts of one allocation.
     pub(super) records: Arc<Vec<(u32, Bytes)>>,
+    /// The rest of that allocation; it begins with the record that has been begun, if there is one.
     room: BytesMut,
 }
 
@@ -44,7 +47,7 @@ impl Buffer {
         Self { chunk, state: State::Open, used: 0, records: Arc::default(), room }
     }
 
-    /// Begins a record, in place of one that was begun and not finished; `None` if it does not fit.
+    /// Begins a record, and replaces one that was begun and not finished; `None` if it does not fit.
     pub(super) fn begin(&mut self, key: &[u8], value_bytes: usize) -> Option<Place> {
         self.room.clear();
         if self.room.capacity() < record_bytes(key.len(), value_bytes).next_multiple_of(RECORD_ALIGN) {
@@ -62,7 +65,7 @@ impl Buffer {
         self.room.extend_from_slice(part);
     }
 
-    /// The record that was begun at `place` is whole, but for its checksum.
+    /// Finishes the record that was begun at `place`, but for its checksum, which [`Flash::fill`](super::Flash::fill) adds.
     pub(super) fn finish(&mut self, place: Place, key_bytes: usize) {
         let bytes = place.record_bytes(key_bytes);
         assert_eq!(self.room.len(), bytes, "all of its value has been copied");
@@ -70,11 +73,11 @@ impl Buffer {
         let mut written = self.room.split().freeze();
         self.used += written.len();
         written.truncate(bytes);
-        // Shared only once it is sealed.
+        // Not cloned: others hold the vector only once the chunk is sealed.
         Arc::make_mut(&mut self.records).push((place.offset, written));
     }
 
-    /// All of its records.
+    /// All of its records, for a chunk that could not be written.
     pub(super) fn drained(&self) -> VecDeque<DrainedRecord> {
         let record = |(offset, bytes): &(u32, Bytes)| {
             let key_bytes = usize::from(bytes[KEY_LENGTH]);
@@ -100,36 +103,38 @@ impl Buffer {
     }
 }
 
-/// The chunks in memory, oldest first, and room for more.
+/// What the tier has in memory.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
+    /// Chunks that are not on the device yet, oldest first.
     pub(super) buffers: VecDeque<Buffer>,
-    /// Room that has memory behind it already.
+    /// Memory for further chunks, which the kernel has already given us.
     pub(super) spare: Vec<BytesMut>,
-    /// A chunk of the oldest page that is to be read, is being read, or has been.
+    /// The oldest chunk, if it has to go: whether it is to be read, is being read, or has been.
     pub(super) drain: Drain,
     /// Chunks that could not be written.
     pub(super) lost: VecDeque<Drained>,
-    /// What nobody needs any more.
+    /// Memory that nobody needs any more.
     pub(super) trash: Trash,
 }
 
-/// Chunks whose memory is to be given back.
+/// Chunks whose memory the thread of the tier is to free.
 #[derive(Debug, Default)]
 pub(super) struct Trash {
     buffers: Vec<Buffer>,
     drained: Vec<Bytes>,
 }
 
-/// Where the oldest chunk is on its way to be free.
+/// How far the oldest chunk is on its way to be free.
 #[derive(Debug, Default)]
 pub(super) enum Drain {
+    /// It need not go.
     #[default]
     Nothing,
-    /// The thread of the tier is to read it.
+    /// The thread of the tier is to read the chunk of this number.
     Wanted(u64),
     Reading,
-    /// Its records, for the rings to look through.
+    /// It has been read: these records are left for the rings to look through.
     Read(Drained),
 }
 
@@ -142,7 +147,7 @@ pub(super) struct Drained {
     pub(super) whole: Bytes,
 }
 
-/// One of them.
+/// A record of a chunk that has to go.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct DrainedRecord {
     pub(in crate::store) place: Place,
@@ -161,13 +166,13 @@ impl Desk {
         self.buffers.remove(at)
     }
 
-    /// A chunk that could not be written has no records any more.
+    /// Gives up the first chunk that could not be written: all its records have left it.
     pub(super) fn drop_lost(&mut self) {
         let buffer = self.lost.pop_front().and_then(|lost| self.take_buffer(lost.chunk));
         self.trash.buffers.extend(buffer);
     }
 
-    /// The chunk that was read has no records any more.
+    /// Gives up the memory of the chunk that was read: all its records have left it.
     pub(super) fn drop_drained(&mut self) {
         if let Drain::Read(drained) = std::mem::take(&mut self.drain) {
             self.trash.drained.push(drained.whole);

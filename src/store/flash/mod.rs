@@ -12,8 +12,12 @@
 //! with another number is not the one that was meant. Which values of a chunk are alive is known by their stubs alone;
 //! [`Books`] counts them, under the writer lock.
 //!
-//! Nothing here does I/O. A thread outside asks for jobs ([`Flash::next_job`]) and says what came of them; rings read for
-//! themselves, where [`Flash::read`] says.
+//! Nothing here does I/O. A thread outside, the *thread of the tier*, asks for jobs ([`Flash::next_job`]) and says what came of
+//! them; rings read for themselves, where [`Flash::read`] says.
+//!
+//! [`Flash`] is shared by all rings and the thread of the tier: its numbers are atomics, and a mutex of its own guards the chunks
+//! in memory ([`Desk`]). [`Books`] is a part of the segment table: changed only under the writer lock, which is taken before the
+//! desk's.
 //!
 //! # Promises
 //! 1. A value is never wrong: place, key and checksum must agree, or it is a miss.
@@ -50,7 +54,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 const FAILURES_MAX: u32 = 8;
 /// Chunks are written in multiples of this many bytes.
 const WRITE_ALIGN: usize = 4096;
-/// Values over which their age is averaged.
+/// The weight of one value in the mean age of those that are moved: one part in this many.
 const AGE_PARTS: u32 = 64;
 
 /// What a tier is made with.
@@ -75,11 +79,11 @@ pub struct FlashOptions {
 /// Where a value is to be read.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// It has not been written yet: this is it.
+    /// In memory, since its chunk has not been written yet: these are its bytes.
     Buffer(Bytes),
-    /// Its record is here; what is read there is to be passed to [`Flash::check`].
+    /// In a file: its record is here. Pass what is read there to [`Flash::check`].
     File(Extent),
-    /// It is there no more.
+    /// Nowhere: its chunk has been given up.
     Gone,
 }
 
@@ -96,7 +100,7 @@ pub enum Job {
 #[derive(Debug)]
 pub struct Write {
     chunk: u64,
-    /// Where to; its length is a multiple of 4096.
+    /// Where to write it; the length is a multiple of 4096.
     pub extent: Extent,
 }
 
@@ -108,28 +112,32 @@ pub struct Read {
     pub extent: Extent,
 }
 
-/// What all threads share of the tier. Locks of its own are short, and taken inside the writer lock.
+/// What all threads share of the tier. The lock of the desk is held for a short time, and may be taken inside the writer lock.
 #[derive(Debug)]
 pub struct Flash {
     geometry: Geometry,
+    /// Checksums of records begin with it, so that those of another tier are not taken for ours.
     salt: u32,
     item_bytes_min: AtomicU64,
     item_age: AtomicU32,
     promotes: AtomicBool,
     part_bytes: usize,
-    /// How long values had not been used that were moved of late, in 1/64 seconds.
+    /// For how long the values that were moved lately had not been used: a moving mean, in 1/64 seconds. Changed under the writer
+    /// lock.
     stowed_age: AtomicU32,
-    /// Chunks below this number are not in memory any more.
+    /// Chunks with lower numbers are not in memory any more. Changed under the desk's lock.
     written: AtomicU64,
-    /// Chunks below this number are gone.
+    /// Chunks with lower numbers have been given back. Changed under the writer lock.
     oldest: AtomicU64,
+    /// Failed writes in a row.
     failures: AtomicU32,
+    /// Set once and for all: see [`Flash::take_out_of_use`].
     is_out_of_use: AtomicBool,
-    /// There is a chunk whose records have to leave it.
+    /// True if there is a chunk whose records have to leave it.
     has_leaving: AtomicBool,
     desk: Mutex<Desk>,
     counters: Counters,
-    /// Of the memory file.
+    /// The headers of the memory file, if there is one.
     headers: Option<Arc<Headers>>,
 }
 
@@ -160,8 +168,8 @@ impl Flash {
         }
     }
 
-    /// Has the open chunk written, though it is not full: the process is about to end, and the next one reads what is on the
-    /// device.
+    /// Seals the open chunk although it is not full, so that it is written. For the end of the process: the next one can use what
+    /// is on the device.
     pub fn seal(&self) {
         let is_full = |buffer: &&mut Buffer| buffer.state == State::Open && buffer.used > 0;
         if let Some(open) = self.desk.lock().buffers.back_mut().filter(is_full) {
@@ -169,7 +177,8 @@ impl Flash {
         }
     }
 
-    /// Where the value of `key` at `place` is.
+    /// Says where the bytes of the value of `key` at `place` can be read. Any ring may ask; takes the desk's lock only for a
+    /// chunk that is still in memory.
     pub fn read(&self, place: Place, key: &[u8]) -> Source {
         if place.chunk < self.oldest.load(Ordering::Acquire) {
             return Source::Gone;
@@ -190,27 +199,27 @@ impl Flash {
         Source::File(self.geometry.extent(place.chunk, place.offset, bytes))
     }
 
-    /// The value in `record`, which was read where [`Flash::read`] said, and may be longer.
+    /// Where the value of `key` is in `record`, which was read from where [`Flash::read`] said; `record` may be longer than that.
     ///
     /// # Errors
-    /// [`Fault`]: it is not that value.
+    /// [`Fault`]: these bytes are not the record of that value.
     pub fn check(&self, place: Place, key: &[u8], record: &[u8]) -> Result<Range<usize>, Fault> {
         record::check(place, key, record, self.salt)
     }
 
-    /// A value has been read.
+    /// Counts a value that has been read from `place`.
     pub fn count_read(&self, place: Place, key_bytes: usize) {
         add(&self.counters.objects_read, 1);
         add(&self.counters.bytes_read, place.record_bytes(key_bytes) as u64);
     }
 
-    /// The page of `place`, and where in it it is, bytes.
+    /// The number of the page that `place` is in, and its offset in the page, bytes.
     pub fn page_of(&self, place: Place) -> (u64, u64) {
         let (page, in_page) = self.geometry.page_of(place.chunk);
         (page, in_page + u64::from(place.offset))
     }
 
-    /// Shorter items are not moved; bytes, as memcached counts them.
+    /// See [`FlashOptions::item_bytes_min`].
     pub fn item_bytes_min(&self) -> u64 {
         get(&self.item_bytes_min)
     }
@@ -230,7 +239,7 @@ impl Flash {
         self.item_age.load(Ordering::Relaxed)
     }
 
-    /// Sets it.
+    /// Sets [`FlashOptions::item_age`].
     pub fn set_item_age(&self, secs: u32) {
         self.item_age.store(secs, Ordering::Relaxed);
     }
@@ -240,7 +249,7 @@ impl Flash {
         self.promotes.load(Ordering::Relaxed)
     }
 
-    /// Sets it.
+    /// Sets [`FlashOptions::promotes`].
     pub fn set_promotes(&self, promotes: bool) {
         self.promotes.store(promotes, Ordering::Relaxed);
     }
@@ -250,15 +259,15 @@ impl Flash {
         self.part_bytes
     }
 
-    /// A value that had not been used for `secs` has been moved; under the writer lock.
+    /// Adds to the mean age a value that has been moved and had not been used for `secs`. Under the writer lock.
     pub(super) fn note_stowed(&self, secs: u32) {
         let age = self.stowed_age.load(Ordering::Relaxed);
         let secs = secs.min(u32::MAX / AGE_PARTS);
         self.stowed_age.store(age - age / AGE_PARTS + secs, Ordering::Relaxed);
     }
 
-    /// What is read twice within this many seconds is worth its memory: half of how long values go unused there before they
-    /// are moved, as it was of late.
+    /// A value on flash that is read twice within this many seconds is worth its memory, and comes back. It is half of the time
+    /// for which the values that were moved lately had not been used.
     pub fn promote_age(&self) -> u32 {
         self.stowed_age.load(Ordering::Relaxed) / AGE_PARTS / 2
     }
@@ -268,12 +277,14 @@ impl Flash {
         self.is_out_of_use.load(Ordering::Relaxed)
     }
 
-    /// Bytes that are written at once.
+    /// Length of a chunk, which is written at once, bytes.
     pub fn chunk_bytes(&self) -> u64 {
         self.geometry.chunk_bytes
     }
 
-    /// The next thing to do for the thread of the tier, which does one thing at a time; `None` until there is work again.
+    /// The next job for the thread of the tier, the only caller; `None` until [`Host::flash_work`](super::Host::flash_work) says
+    /// that there is work. It finishes one job before it asks for another. Also frees and allocates the memory of chunks, so that
+    /// nobody does so under a lock.
     pub fn next_job(&self) -> Option<Job> {
         let trash = std::mem::take(&mut self.desk.lock().trash);
         drop(trash);
@@ -292,7 +303,7 @@ impl Flash {
         let lacks_room = desk.spare.len() + desk.buffers.len() < BUFFERS_MAX;
         drop(desk);
         if lacks_room {
-            // Written to, so that it has memory before the writer lock is held. Zeros would be had without.
+            // Filled with ones, so that the pages have memory before the writer lock is held; zeroed pages would get none.
             let mut room = BytesMut::with_capacity(self.geometry.chunk_bytes as usize);
             room.resize(self.geometry.chunk_bytes as usize, 0xff);
             room.clear();
@@ -301,10 +312,10 @@ impl Flash {
         None
     }
 
-    /// Puts the bytes of a chunk into `bytes`, which are as many as its extent has.
+    /// Copies the chunk that `write` is about into `bytes`, with the checksums of its records.
     ///
     /// # Panics
-    /// `bytes` have another length.
+    /// `bytes` is not as long as the extent of `write`.
     pub fn fill(&self, write: &Write, bytes: &mut [u8]) {
         assert_eq!(bytes.len(), write.extent.bytes, "as long as it is to be written");
         let records = self.desk.lock().buffer(write.chunk).map(|buffer| Arc::clone(&buffer.records));
@@ -319,8 +330,8 @@ impl Flash {
         bytes[at..].fill(0);
     }
 
-    /// The chunk has been written, or could not be: then its values are lost. True if it was the failure after which the device
-    /// is out of use.
+    /// Ends a job: the chunk has been written, or could not be; then its values are lost. True if this failure was one too many,
+    /// so that the device is out of use from here on.
     #[expect(clippy::needless_pass_by_value, reason = "it is done")]
     pub fn finish_write(&self, write: Write, is_written: bool) -> bool {
         let mut desk = self.desk.lock();
@@ -344,12 +355,13 @@ impl Flash {
         failures >= FAILURES_MAX && self.take_out_of_use()
     }
 
-    /// From here on nothing is moved to the device; false if that was so already.
+    /// Stops moving values to the device, for good; false if that was so already. What is on the device can still be read.
     pub fn take_out_of_use(&self) -> bool {
         !self.is_out_of_use.swap(true, Ordering::Relaxed)
     }
 
-    /// The chunk has been read; `None` if it could not be.
+    /// Ends a job: `bytes` of the chunk have been read, `None` if it could not be read. Its records wait for the rings to look
+    /// through.
     #[expect(clippy::needless_pass_by_value, reason = "it is done")]
     pub fn finish_read(&self, read: Read, bytes: Option<Vec<u8>>) {
         let bytes = Bytes::from(bytes.unwrap_or_default());
@@ -364,31 +376,32 @@ impl Flash {
         self.has_leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Chunks that are not in memory any more; `next` is the number behind the last there is.
+    /// Brings [`Flash::written`] up to date with the `desk`; if no chunk is in memory, it is `next`.
     fn note_written(&self, desk: &Desk, next: u64) {
         let written = desk.buffers.front().map_or(next, |buffer| buffer.chunk);
         self.written.fetch_max(written, Ordering::Release);
         self.record(Word::FlashWritten, get(&self.written));
     }
 
-    /// True if records have to leave their chunk.
+    /// True if there is a chunk whose records have to leave it: it is needed for others, or could not be written.
     #[inline]
     pub(super) fn has_leaving(&self) -> bool {
         self.has_leaving.load(Ordering::Relaxed)
     }
 
-    /// A value is gone with its chunk, which could not be written.
+    /// Counts a value that is gone with its chunk, which could not be written.
     pub(super) fn count_lost(&self) {
         add(&self.counters.lost, 1);
     }
 
-    /// A value is gone, since its chunk was needed.
+    /// Counts a value that is gone because its chunk was needed for others.
     pub(super) fn count_evicted(&self, place: Place, key_bytes: usize, is_unread: bool) {
         add(&self.counters.objects_evicted, 1);
         add(&self.counters.bytes_evicted, place.record_bytes(key_bytes) as u64);
         add(&self.counters.dropped_unread, u64::from(is_unread));
     }
 
+    /// Counts a value that has been written once more because it had been read.
     pub(super) fn count_rescued(&self) {
         add(&self.counters.rescued, 1);
     }

@@ -1,18 +1,19 @@
-//! Where a value is on flash, and how a chunk's number becomes a file and an offset.
+//! Where a value is on flash ([`Place`]), and how a chunk's number becomes a file and an offset ([`Geometry`], made at the start,
+//! then read only). No state.
 
 use crate::limits::{FLASH_CHUNK_BYTES_MAX, KEY_BYTES_MAX};
 use std::ops::Range;
 
 /// Bytes of a record in front of its key; see `record`.
 pub(super) const RECORD_HEAD_BYTES: usize = 24;
-/// Where the place is in it.
+/// Offset of the place in that head.
 const PLACE_AT: u32 = 8;
 /// Records start at multiples of this many bytes of their chunk.
 pub(super) const RECORD_ALIGN: usize = 16;
 /// At a restart, how many of a file's newest chunks are looked for in it. It exceeds the number of failed writes after
 /// which the tier is taken out of use.
 const PROBES: usize = 16;
-/// Bits of the number of a chunk, which counts all chunks ever written: at 1 GB a second they last for ever.
+/// Bits of a chunk's number, which counts all chunks ever written: enough for longer than any device lasts.
 const CHUNK_BITS: u32 = 40;
 /// Bits of an offset in units of [`RECORD_ALIGN`] bytes.
 const OFFSET_BITS: u32 = 24;
@@ -23,13 +24,14 @@ const _: () = assert!(CHUNK_BITS + OFFSET_BITS == u64::BITS && FLASH_CHUNK_BYTES
 /// Bytes of a [`Place`] in memory: it is the value of a stub.
 pub(in crate::store) const PLACE_BYTES: usize = 12;
 
-/// Whether a file holds these bytes there, or nobody can tell.
+/// True if the file of this extent holds these bytes there, or if nobody can tell.
 pub(in crate::store) type IsThere<'a> = &'a dyn Fn(Extent, &[u8]) -> bool;
 
 /// Where a value is on flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// The number of its chunk, counted from the first one ever written: another lap of the file is another number.
+    /// The number of its chunk. Chunks are counted from the first one ever written, so a chunk that is overwritten in a later lap
+    /// over the files gets a new number.
     pub(super) chunk: u64,
     /// Where its record begins in the chunk, bytes.
     pub(super) offset: u32,
@@ -48,18 +50,18 @@ impl Place {
         self.chunk
     }
 
-    /// Chunk and offset in one word, as records and stubs have it.
+    /// Chunk and offset in one word, as records and stubs contain it.
     pub(super) fn word(self) -> u64 {
         self.chunk << OFFSET_BITS | (u64::from(self.offset) / RECORD_ALIGN as u64)
     }
 
-    /// The place that `word` says, of a value of this length.
+    /// The place whose [`Place::word`] is `word`, of a value of `value_bytes`.
     pub(super) fn of(word: u64, value_bytes: u32) -> Self {
         let units = word & ((1 << OFFSET_BITS) - 1);
         Self { chunk: word >> OFFSET_BITS, offset: (units * RECORD_ALIGN as u64) as u32, value_bytes }
     }
 
-    /// As the value of a stub.
+    /// The place as bytes, which are the value of a stub.
     pub(in crate::store) fn to_bytes(self) -> [u8; PLACE_BYTES] {
         let mut bytes = [0; PLACE_BYTES];
         bytes[..8].copy_from_slice(&self.word().to_ne_bytes());
@@ -74,13 +76,13 @@ impl Place {
         Some(Self::of(u64::from_ne_bytes(*word), u32::from_ne_bytes(value_bytes)))
     }
 
-    /// Bytes of its record, with a key of `key_bytes`.
+    /// Bytes of the record at this place, if its key is `key_bytes` long.
     pub(in crate::store) fn record_bytes(self, key_bytes: usize) -> usize {
         record_bytes(key_bytes, self.value_bytes as usize)
     }
 }
 
-/// Bytes of a record.
+/// Bytes of a record, without padding.
 pub(super) fn record_bytes(key_bytes: usize, value_bytes: usize) -> usize {
     assert!(key_bytes <= KEY_BYTES_MAX, "the length of a key is a byte");
     RECORD_HEAD_BYTES + key_bytes + value_bytes
@@ -91,7 +93,7 @@ pub(super) fn record_bytes(key_bytes: usize, value_bytes: usize) -> usize {
 pub struct Extent {
     /// Which file, in the order of the options.
     pub file: usize,
-    /// Where in it, bytes.
+    /// Where in the file, bytes.
     pub offset: u64,
     /// Length, bytes.
     pub bytes: usize,
@@ -136,7 +138,7 @@ impl Geometry {
         self.page_bytes / self.chunk_bytes
     }
 
-    /// A number that is another one, most likely, if the files are cut in another way; never 0.
+    /// A checksum of how the files are cut: almost certainly different if they are cut in another way; never 0.
     pub(super) fn checksum(&self) -> u64 {
         let words = self.pages.iter().flat_map(|&(file, offset)| [u64::from(file), offset]);
         let words = words.chain([self.page_bytes, self.chunk_bytes]);
@@ -144,15 +146,15 @@ impl Geometry {
         u64::from(words.fold(0, sum)) | 1 << 32
     }
 
-    /// True if there may be chunks of these numbers.
+    /// True if chunks of all these numbers can exist at the same time.
     pub(super) fn may_hold(&self, chunks: &Range<u64>) -> bool {
         chunks.start <= chunks.end
             && chunks.end - chunks.start <= self.chunks()
             && chunks.end < 1 << (CHUNK_BITS - 1)
     }
 
-    /// True if `file` holds one of the newest of the `written` chunks that belong there, or none does. The newest of all may not have
-    /// been written, if the device failed.
+    /// True if `file` holds one of the newest of the `written` chunks that belong into it, or if none belongs there. Several are
+    /// tried, because the very newest is missing if the device failed.
     pub(super) fn holds_newest(&self, file: usize, written: Range<u64>, is_there: IsThere<'_>) -> bool {
         let starts = written.rev().map(|chunk| (chunk, self.extent(chunk, PLACE_AT, size_of::<u64>())));
         let mut newest = starts.filter(|(_, extent)| extent.file == file).take(PROBES).peekable();

@@ -1,4 +1,4 @@
-//! What stands on flash: a record for each value, one behind the other.
+//! The format of a record on flash, one for each value; records stand one behind the other in a chunk. Pure functions.
 //!
 //! ```text
 //!  0  u32  CRC-32C of all that follows, begun with the tier's salt
@@ -15,19 +15,19 @@
 use super::place::{Place, RECORD_ALIGN, RECORD_HEAD_BYTES, record_bytes};
 use std::ops::Range;
 
-/// Where the length of its key is in a record.
+/// Offset of the byte of a record that says how long its key is.
 pub(super) const KEY_LENGTH: usize = 16;
 
 /// Why a record is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is another record, or none: its room has been used again, or it never got there.
+    /// Another record or no record is in its place: the place has been used again, or the record was never written.
     Other,
-    /// Its room has other bytes than were written.
+    /// The record is in its place, but its bytes are not those that were written.
     Checksum,
 }
 
-/// Writes all but the checksum of a record in front of its key.
+/// The head of a record, which stands in front of its key; without the checksum.
 pub(super) fn head(place: Place, key_bytes: usize) -> [u8; RECORD_HEAD_BYTES] {
     let mut head = [0; RECORD_HEAD_BYTES];
     head[4..8].copy_from_slice(&place.value_bytes.to_ne_bytes());
@@ -42,7 +42,7 @@ pub(super) fn seal(record: &mut [u8], salt: u32) {
     record[..4].copy_from_slice(&sum.to_ne_bytes());
 }
 
-/// The value in `record`, the bytes that were read where the record of `key` at `place` should be.
+/// Where the value is in `record`: the bytes that were read where the record of `key` at `place` should be.
 ///
 /// # Errors
 /// [`Fault`].
@@ -68,7 +68,7 @@ pub(super) struct Found {
     pub(super) key: Range<usize>,
 }
 
-/// The records of chunk number `chunk`, of which `bytes` were read, up to the first that is not whole.
+/// The records in `bytes`, which were read from chunk number `chunk`, up to the first that is damaged.
 pub(super) fn walk(chunk: u64, bytes: &[u8], salt: u32) -> impl Iterator<Item = Found> {
     let mut at = 0;
     std::iter::from_fn(move || {

@@ -1,4 +1,5 @@
-//! The tier over restarts: what a memory file says of it, and whether its files are those that were written to.
+//! The tier over restarts: what a memory file says of it, and whether its files are those that were written to. Runs at the
+//! start, before rings do; only [`Flash::record`] is called later, by whoever changes the number that it records.
 
 use super::counters::get;
 use super::place::IsThere;
@@ -9,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 impl Flash {
-    /// The tier that another process has left behind, if the memory file says that there is one, of these files.
+    /// The tier that an earlier process has left behind in these files; `None` if the memory file names no tier.
     ///
     /// # Errors
-    /// There is one, but not of these files; says why.
+    /// The memory file names a tier, but these files are not its files; says why.
     pub(in crate::store) fn resume(
         options: &FlashOptions,
         headers: &Headers,
@@ -43,14 +44,14 @@ impl Flash {
         Ok(Some(flash))
     }
 
-    /// Chunks that are on the device.
+    /// The numbers of the chunks that are on the device.
     pub(in crate::store) fn chunks(&self) -> Range<u64> {
         get(&self.oldest)..get(&self.written)
     }
 
-    /// Says from here on in a memory file which chunks there are.
+    /// Writes into the memory file which chunks there are, and does so from here on whenever that changes.
     pub(super) fn keep(&mut self, headers: &Arc<Headers>) {
-        // What the words say together is not to be believed before the last of them.
+        // The last word makes the others valid: a process that is killed in between leaves no tier.
         headers.set(Word::FlashFiles, 0);
         headers.set(Word::FlashSalt, self.salt.into());
         headers.set(Word::FlashOldest, get(&self.oldest));
@@ -59,6 +60,7 @@ impl Flash {
         self.headers = Some(Arc::clone(headers));
     }
 
+    /// Writes a chunk's number into `word` of the memory file, if there is one.
     pub(super) fn record(&self, word: Word, chunk: u64) {
         if let Some(headers) = &self.headers {
             headers.set(word, chunk);
