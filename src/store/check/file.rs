@@ -1,4 +1,5 @@
-//! Compares the memory file with the segment table: the next process would find exactly the items that are live now.
+//! Compares the memory file with the segment table and the index: the next process must find exactly the items that are live
+//! now. A part of [`WriteTxn::check`]; under the writer lock, changes nothing.
 
 use crate::store::faults::Faults;
 use crate::store::geometry::PAGE_BYTES;
@@ -8,7 +9,7 @@ use crate::store::write_txn::WriteTxn;
 use std::collections::HashSet;
 
 impl WriteTxn<'_> {
-    /// `named` are the items in the index.
+    /// Compares the memory file, if there is one, with the segment table; `named` are the bits of all refs in the index.
     pub(super) fn check_file(&self, named: &HashSet<u64>, faults: &mut Faults) {
         let Some(headers) = self.segments.ledger.headers() else { return };
         for id in 1..self.segments.segments.len() as u32 {

@@ -1,5 +1,5 @@
 //! Checks the store's accounts, for tests, the simulation and the fuzzers: recomputes every sum from its parts, and
-//! follows every reference to its target.
+//! follows every reference to its target. Runs in one write transaction, so under the writer lock; changes nothing.
 //!
 //! 1. The segments are walked: their items end where the segment does.
 //! 2. The replica is walked: each entry names an item found in 1, or a large item in a queue, whose key hashes to the
@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use std::collections::{HashMap, HashSet};
 
 impl WriteTxn<'_> {
-    /// Compares all that is kept with what is; an error names each difference.
+    /// Recounts everything that the store keeps account of; an error names each difference.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut faults = Faults::default();
         let starts = self.walk_segments(&mut faults);
@@ -30,7 +30,7 @@ impl WriteTxn<'_> {
         faults.into_result()
     }
 
-    /// Where the items of all segments in use begin, dead ones included; 1.
+    /// Step 1: returns where items begin in the segments in use, dead ones included, as the bits of their refs.
     fn walk_segments(&self, faults: &mut Faults) -> HashSet<u64> {
         let mut starts = HashSet::new();
         for id in 1..self.segments.segments.len() as u32 {
@@ -60,7 +60,7 @@ impl WriteTxn<'_> {
         self.segments.victim.filter(|victim| victim.id == id).map(|victim| victim.offset)
     }
 
-    /// 2.
+    /// Step 2: follows every entry of the index, whose items in segments begin at `starts`.
     fn walk_index(&self, starts: &HashSet<u64>, faults: &mut Faults) -> Recount {
         let large_items: HashMap<u64, u32> =
             self.segments.large_items_in_queues().map(|id| (self.item_of_large(id).0.bits(), id)).collect();

@@ -1,4 +1,5 @@
-//! The entries of one table: a hash table, which is divided into sixteen when it has become large, and so on.
+//! The entries of one table of an index: a hash table, which is divided into sixteen parts when it has become large; large parts
+//! are divided again. Whoever has opened the table (`Index::open`) has exclusive access.
 //!
 //! ```text
 //!   at most 3,584 entries: HashTable           more: ┌ HashTable   hashes with 0 in bits 18 to 21
@@ -10,8 +11,8 @@
 //! hundred times as many entries: doubling it in one step would take milliseconds under the writer lock. As it is, growing
 //! moves 3,584 entries at most; a look-up in a divided table reads one more cache line.
 //!
-//! Parts that have few entries are joined again, so that a store whose limit is lowered gets their memory back: an index that keeps
-//! more than the limit would leave no room for any item. A walk may visit what is joined between two of its steps twice.
+//! Parts that have few entries are joined again, so that a store whose limit is lowered gets their memory back: an index that
+//! keeps more than the limit would leave no room for any item. A walk may visit what is joined between two of its steps twice.
 
 use crate::store::item_ref::{Entry, Hash};
 use hashbrown::HashTable;
@@ -23,10 +24,11 @@ const JOINED_MAX: usize = CAPACITY_MAX / 4;
 /// Bits of the hash that choose one of the parts.
 const PART_BITS: u32 = 4;
 const PARTS: usize = 1 << PART_BITS;
-/// How often what is divided is divided again: the bits are those that choose the table, from the last on.
+/// How often entries are divided at most. The parts are chosen by the bits of the hash that also choose the table, from the
+/// lowest on.
 const LEVELS_MAX: u32 = 5;
 
-/// The entries of a table, or of a part of it.
+/// The entries of a table, or of a part of it: in one hash table, or divided into parts.
 #[derive(Clone)]
 pub(super) enum Entries {
     Whole(HashTable<Entry>),
@@ -41,7 +43,7 @@ pub(super) struct Resized {
     pub(super) after: usize,
 }
 
-/// A position in a walk over a table: a number whose digits are those of the parts.
+/// A position in a walk over a table: a number with a hexadecimal digit for each level, which is the number of the part there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::store) struct Position(u32);
 
@@ -60,6 +62,7 @@ impl Default for Entries {
     }
 }
 
+/// The number of the part that `hash` belongs to, among the parts of this level; the table's own are level 0.
 fn part_of(hash: Hash, level: u32) -> usize {
     (hash.table_bits() >> (PART_BITS * level)) as usize & (PARTS - 1)
 }
@@ -86,7 +89,7 @@ impl Entries {
         }
     }
 
-    /// The same, to be changed: not for inserting.
+    /// As [`Entries::part`], for changing or removing an entry. To insert one, use [`Entries::insert`], which bounds its size.
     #[inline]
     pub(super) fn part_mut(&mut self, hash: Hash) -> &mut HashTable<Entry> {
         match self {
@@ -107,7 +110,7 @@ impl Entries {
         }
     }
 
-    /// Inserts an entry whose key is not there. `rehash` tells the hash of an entry's key.
+    /// Inserts an entry whose key has none. `rehash` tells the hash of an entry's key.
     #[inline]
     pub(super) fn insert(
         &mut self,
@@ -156,6 +159,7 @@ impl Entries {
         Some(Resized { before, after: self.allocation_size() })
     }
 
+    /// Moves the entries of `table` to parts of the given level.
     fn divided(table: &mut HashTable<Entry>, level: u32, rehash: &impl Fn(&Entry) -> u64) -> Self {
         // As large in all as if the table were doubled.
         let capacity = table.len() / PARTS / 4 * 5;
@@ -167,7 +171,8 @@ impl Entries {
         Self::Divided(Box::new(parts.map(Self::Whole)))
     }
 
-    /// Shrinks the part of `hash` if it is sparse, and joins it with its neighbours if these are as well.
+    /// Called after a removal: shrinks the part of `hash` if it is sparse, and joins it with its neighbours if all have few
+    /// entries.
     #[inline]
     pub(super) fn shrink(&mut self, hash: Hash, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
         match self {
@@ -197,7 +202,7 @@ impl Entries {
         }
     }
 
-    /// The entries of all parts, if they are few; the parts keep them.
+    /// A hash table with copies of the entries of all parts; `None` if there are too many, or if a part is divided.
     fn joined(parts: &[Self; PARTS], rehash: &impl Fn(&Entry) -> u64) -> Option<HashTable<Entry>> {
         let count: usize = parts.iter().map(|part| part.whole().map(HashTable::len)).sum::<Option<_>>()?;
         if count > JOINED_MAX {
@@ -210,7 +215,7 @@ impl Entries {
         Some(joined)
     }
 
-    /// Shrinks all parts that are.
+    /// Shrinks all parts that are sparse.
     pub(super) fn shrink_all(&mut self, rehash: &impl Fn(&Entry) -> u64) {
         match self {
             Self::Divided(parts) => parts.iter_mut().for_each(|part| part.shrink_all(rehash)),
@@ -218,7 +223,7 @@ impl Entries {
         }
     }
 
-    /// Makes room for `count` entries, if a hash table may have as many.
+    /// Makes room for `count` entries, or as many as one hash table may have.
     pub(super) fn reserve(&mut self, count: usize, rehash: &impl Fn(&Entry) -> u64) {
         if let Self::Whole(table) = self {
             table.reserve(count.min(CAPACITY_MAX).saturating_sub(table.len()), rehash);
@@ -235,8 +240,8 @@ impl Entries {
         }
     }
 
-    /// The hash table at a position, and the position after it. What is divided between two steps of a walk is visited
-    /// once all the same.
+    /// The hash table at a position, and the position after it. If entries are divided between two steps of a walk, it still
+    /// visits each of them once.
     pub(super) fn part_at(&self, position: Position) -> (&HashTable<Entry>, Position) {
         let (mut entries, mut digits) = (self, LEVELS_MAX);
         while let Self::Divided(parts) = entries {
@@ -361,8 +366,8 @@ mod tests {
         assert_eq!(count(None), 0);
     }
 
-    /// However many entries come, an insert hashes no more of them again than a hash table may have, and those of one part
-    /// that grows in addition.
+    /// However many entries there are, one insert hashes again at most as many as a hash table may have, and in addition those
+    /// of one part that grows.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn no_insert_moves_many_entries() {

@@ -1,4 +1,5 @@
-//! Fills an index before its rings run, by several threads, each with tables of its own.
+//! Fills an index at the start, before its rings run (`restore`): by several threads, each of which has a range of tables to
+//! itself, without locks.
 
 use super::{Index, Table, table_of};
 use crate::store::item_ref::{Entry, Hash, ItemRef};
@@ -18,18 +19,18 @@ pub(in crate::store) struct Entrant {
     pub(in crate::store) item: ItemRef,
 }
 
-/// What filling needs to know about items.
+/// What filling an index needs to know about items, which are in a memory file.
 pub(in crate::store) trait Items: Sync {
     /// The hash of the item's key.
     fn hash(&self, item: ItemRef) -> Hash;
     /// True if both have the same key.
     fn is_same_key(&self, one: ItemRef, other: ItemRef) -> bool;
-    /// True if of two items with the same key the first is to be kept.
+    /// True if `one` is to be kept of two items with the same key.
     fn is_newer(&self, one: ItemRef, other: ItemRef) -> bool;
 }
 
 impl Tables<'_> {
-    /// Makes room in each table for its share of `expected` entries in all tables.
+    /// Makes room in each table of the range for its share of the `expected` entries of the whole index.
     pub(in crate::store) fn reserve(&mut self, expected: usize, items: &impl Items) {
         for (at, table) in self.range.iter_mut().enumerate() {
             let share = share_of(self.first + at, self.count) * expected as f64;
@@ -37,7 +38,7 @@ impl Tables<'_> {
         }
     }
 
-    /// Inserts an item. If there is one with the same key, keeps one of the two and returns the other.
+    /// Inserts an item. If there is one with the same key, keeps the newer of the two and returns the other.
     #[inline]
     pub(in crate::store) fn insert(&mut self, entrant: Entrant, items: &impl Items) -> Option<ItemRef> {
         let Entrant { hash, item } = entrant;
@@ -51,7 +52,7 @@ impl Tables<'_> {
             }
             return Some(item);
         }
-        // The memory is counted when all are in: `Index::recount`.
+        // The memory is counted when all items have been inserted: `Index::recount`.
         let _resized = entries.insert(hash, Entry::new(item, hash), &|entry| items.hash(entry.item()).0);
         None
     }

@@ -12,6 +12,9 @@
 //!
 //! Files: `entries` is one table's contents and knows no [`Index`]; `fill` fills an index before its rings run.
 //!
+//! Each index belongs to a replica (`replica`). It changes only when a ring of that replica applies deltas, or drops entries from
+//! before a flush.
+//!
 //! A table that holds less than 3/8 of what it could is halved immediately, so that the index also shrinks with the number of
 //! items, and its memory goes to fewer, larger ones. A table that is full of tombstones rather than entries is rebuilt instead
 //! of doubled.
@@ -61,14 +64,16 @@ const PREFETCHED_LINES: usize = 3;
 const TABLES_MIN: usize = 64;
 const TABLES_MAX: usize = 1 << 22;
 
+/// One of an index's hash tables.
 #[derive(Default)]
 struct Table {
     entries: UnsafeCell<Entries>,
+    /// The index's generation when the table was last emptied: if that has changed since, the table counts as empty.
     generation: AtomicU32,
     lock: Lock,
 }
 
-/// The lock of a table, in three bytes that would otherwise be padding.
+/// The lock of a table, in a byte that would otherwise be padding. Used only if several rings share the index.
 struct Lock(RawMutex);
 
 impl Default for Lock {
@@ -79,11 +84,12 @@ impl Default for Lock {
 
 const _: () = assert!(size_of::<Table>() == 40);
 
-/// An index.
+/// An index over all items.
 pub(super) struct Index {
     tables: Box<[Table]>,
     /// True if several rings use it.
     is_shared: bool,
+    /// How many flushes it has applied.
     generation: AtomicU32,
     /// Bytes of all tables.
     bytes: AtomicU64,
@@ -108,13 +114,13 @@ impl std::fmt::Debug for Index {
 pub(super) enum Found {
     /// The newest version of the key, expired or not.
     Item(ItemRef),
-    /// The key was there, and has been flushed.
+    /// The key had an entry before the last flush.
     Flushed,
-    /// Nothing.
+    /// The key has no entry.
     Nothing,
 }
 
-/// Exclusive access to a table.
+/// Exclusive access to a table. Ends when it is dropped.
 struct Open<'i> {
     table: &'i Table,
     is_locked: bool,
@@ -150,7 +156,7 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Which of `tables` holds `hash`.
+/// The number of the table that `hash` belongs to, of an index of this many tables.
 ///
 /// The shares follow dx/dy of y = x (1 + b - b x), a cheap stand-in for y = log2(1 + x); b = 0.3465 makes the largest
 /// share twice the smallest.
@@ -162,6 +168,7 @@ pub(super) fn table_of(hash: Hash, tables: usize) -> usize {
     ((y * tables as u64) >> 32) as usize
 }
 
+/// Bytes of `tables` without their entries.
 fn heads_bytes(tables: &[Table]) -> u64 {
     size_of_val(tables) as u64
 }
@@ -170,7 +177,7 @@ impl Index {
     /// An empty index for a store of `memory_limit` bytes.
     ///
     /// # Safety
-    /// - Unless it `is_shared`, one thread at a time uses it, but for [`Index::bytes`].
+    /// - Unless the index `is_shared`, one thread at a time uses it, except that any thread may call [`Index::bytes`].
     pub(super) unsafe fn new(memory_limit: u64, is_shared: bool) -> Self {
         let count = (memory_limit / BYTES_PER_TABLE) as usize;
         let count = count.next_power_of_two().clamp(TABLES_MIN, TABLES_MAX);
@@ -218,7 +225,7 @@ impl Index {
         table.table.generation.load(Ordering::Relaxed) == self.generation.load(Ordering::Relaxed)
     }
 
-    /// A table has been resized.
+    /// Counts a table that has been resized.
     #[cold]
     fn count_resized(&self, base: &Base, resized: &Resized) {
         let (before, after) = (resized.before as u64, resized.after as u64);
@@ -226,7 +233,7 @@ impl Index {
         base.arena().index_resized(before, after);
     }
 
-    /// Applies the next delta. One thread at a time.
+    /// Applies the next delta of the log. Callers see to it that one thread at a time does so: see `replica`.
     pub(super) fn apply(&self, base: &Arc<Base>, delta: Delta) {
         let Delta::Entry { hash, old, new } = delta else {
             self.generation.fetch_add(1, Ordering::Relaxed);
@@ -279,7 +286,8 @@ impl Index {
             .map_or(Found::Nothing, |entry| Found::Item(entry.item()))
     }
 
-    /// The items of a stale table may be gone from memory; 11 bits of hash say whether the key was there.
+    /// Looks up a key in a table from before the last flush. Its items may be gone from memory, so 11 bits of the hash decide
+    /// whether the key was there.
     #[cold]
     fn find_flushed(entries: &HashTable<Entry>, hash: Hash) -> Found {
         match entries.find(hash.0, |entry| entry.tag_matches(hash)) {
@@ -303,7 +311,7 @@ impl Index {
         }
     }
 
-    /// True if the index has `hash` at `item`.
+    /// True if the index has an entry for a key of `hash` that names `item`.
     #[inline]
     pub(super) fn contains(&self, hash: Hash, item: ItemRef) -> bool {
         let wanted = Entry::new(item, hash);
@@ -338,7 +346,7 @@ impl Index {
         (part.iter().filter(|_| is_current).map(|entry| entry.item()).collect(), next)
     }
 
-    /// Checks the next few tables, and empties those of an older generation.
+    /// Checks the next few tables, and empties those that are from before the last flush, to free their memory.
     pub(super) fn drop_stale_tables(&self, base: &Base, tables: usize) {
         // Two rings that do this at the same time check the same tables.
         let from = self.tidied.load(Ordering::Relaxed);
@@ -370,12 +378,12 @@ impl Index {
         })
     }
 
-    /// True if table `table` is that of `hash` and finds `item` there.
+    /// True if `hash` belongs to table `table`, and has an entry there that names `item`.
     pub(super) fn is_in(&self, table: usize, hash: Hash, item: ItemRef) -> bool {
         table_of(hash, self.tables.len()) == table && self.contains(hash, item)
     }
 
-    /// [`Index::bytes`], recounted.
+    /// [`Index::bytes`], recounted from all tables.
     pub(super) fn counted_bytes(&self) -> u64 {
         let entries: usize =
             (0..self.tables.len()).map(|at| self.open_at(at).entries().allocation_size()).sum();

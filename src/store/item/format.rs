@@ -1,4 +1,5 @@
-//! The format of an item, as `item` draws it: where its fields are, and how long it is. It reads and writes nothing.
+//! The format of an item, as `item` draws it: offsets of its fields, bits of its marks, and how long it is ([`Layout`]).
+//! Constants and pure functions.
 
 use crate::limits::KEY_BYTES_MAX;
 
@@ -17,9 +18,9 @@ const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(CAS_MIDDLE.is_multiple_of(2));
 const _: () = assert!(HEADER_BYTES <= 20 && EXPTIME.is_multiple_of(4) && LAST_ACCESS.is_multiple_of(4));
 
-/// Bits of the cas without the extension.
+/// Bits of a CAS unique that has room in the header without the extension.
 pub(super) const CAS_BITS: u32 = 46;
-/// In [`CAS_MIDDLE`].
+/// This and the next two are bits of the field at [`CAS_MIDDLE`].
 pub(super) const ALIVE: u16 = 0x8000;
 pub(super) const STUB: u16 = 0x4000;
 pub(super) const CAS_MASK: u16 = !(ALIVE | STUB);
@@ -51,12 +52,13 @@ impl Layout {
         Self { key_bytes, value_bytes, has_flags: flags != 0, extended }
     }
 
-    /// A layout with room for any flags and cas, for a value that is received before they are decided.
+    /// A layout with room for any flags and CAS unique: for a value that is received before these are known.
     pub(in crate::store) fn reservation(key_bytes: usize, value_bytes: usize) -> Self {
         assert!(key_bytes <= KEY_BYTES_MAX, "the length of a key is a byte");
         Self { key_bytes, value_bytes, has_flags: true, extended: true }
     }
 
+    /// Offset of the key.
     #[inline]
     pub(super) fn key_at(self) -> usize {
         HEADER_BYTES
@@ -71,7 +73,7 @@ impl Layout {
     }
 }
 
-/// Where the extension is.
+/// Offset of the extension.
 #[inline]
 pub(super) fn extension_at(has_flags: bool) -> usize {
     HEADER_BYTES + usize::from(has_flags) * FLAGS_BYTES

@@ -1,4 +1,4 @@
-//! Heads of items that may be anything: those of a memory file. Read when no ring runs yet.
+//! Reads the heads of items in a memory file, whose bytes may be corrupt in any way. For `restore`, when no ring runs yet.
 
 use super::format::{
     ALIVE, CAS_BITS, CAS_LOW, CAS_MASK, CAS_MIDDLE, EXPTIME, EXTENSION_BYTES, FLAGS_BYTES, HEADER_BYTES,
@@ -21,21 +21,22 @@ pub(in crate::store) struct Head<'a> {
     pub(in crate::store) cas: u64,
     pub(in crate::store) is_alive: bool,
     pub(in crate::store) is_stub: bool,
-    /// Of a stub whose place is one.
+    /// Where the value is on flash: of a stub, if its bytes have the length of a place.
     pub(in crate::store) place: Option<Place>,
 }
 
-/// The number that the bytes at `at` are.
+/// The `N` bytes at `at`, as a number.
 fn number<const N: usize>(head: &[u8], at: usize) -> u64 {
     head[at..at + N].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
 impl Head<'_> {
-    /// Reads the head of an item that has `room` bytes at `at`; `None` if there can be no such item.
+    /// Reads the head of the item at `at`, which has at most `room` bytes; `None` if it needs more, or its key has no valid
+    /// length.
     ///
     /// # Safety
     /// - `at` is a multiple of 4, and starts `room` bytes of the mapping.
-    /// - Nobody writes them while the result lasts, but [`mark_dead`].
+    /// - Nobody but [`mark_dead`] writes them while the result lasts.
     #[inline]
     pub(in crate::store) unsafe fn read(at: NonNull<u8>, room: usize) -> Option<Self> {
         const LONGEST: usize = HEADER_BYTES + FLAGS_BYTES + EXTENSION_BYTES;
@@ -85,7 +86,7 @@ impl Head<'_> {
     }
 }
 
-/// Takes the mark of life from the item at `at`.
+/// Clears the alive mark of the item at `at`, so that no later process finds it.
 ///
 /// # Safety
 /// - `at` starts an item whose head has been read.

@@ -25,9 +25,10 @@
 //!
 //! plus an index entry per replica (`index`: about 10 bytes).
 //!
-//! Everything but the atomics is written once, before the item's ref is published in the log, and never again until
-//! the memory is reused, which the store allows only when no ring and no pin can reach the item any more (`segment_table`,
-//! "When memory is reused"). Bytes are read and written unaligned; the atomics lie at multiples of four because units do.
+//! Everything but the atomics is written once, before the item's ref is published in the log, and never again until the memory is
+//! reused, which the store allows only when no ring and no pin can reach the item any more (`segment_table`, "When memory is
+//! reused"). Of the atomics, any ring may set last access, hits and the fetched mark while it borrows an item; the others change
+//! only under the writer lock. Bytes are read and written unaligned; the atomics are aligned because units are.
 
 #![expect(unsafe_code, reason = "reads and writes items in the mapping")]
 
@@ -57,7 +58,7 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 /// A live item, borrowed from a replica that has replayed.
 ///
-/// Its key and value never change; its exptime and marks may, at any time, by another ring.
+/// Its key and value never change. Another ring may change its exptime and marks at any time.
 #[derive(Clone, Copy)]
 pub struct Item<'a> {
     at: NonNull<u8>,
@@ -123,15 +124,15 @@ impl<'a> Item<'a> {
         unsafe { self.at.add(CAS_MIDDLE).cast::<AtomicU16>().as_ref() }
     }
 
-    /// Alive for the next process, if it finds the item in a memory file; under the writer lock. What has been written of the
-    /// item is there before the mark is.
+    /// Sets or clears the alive mark, which decides whether the next process finds the item in a memory file. All bytes of the
+    /// item that were written before become visible before the mark does. Under the writer lock.
     pub(super) fn set_alive(&self, alive: bool) {
         let middle = self.cas_middle();
         let dead = middle.load(Ordering::Relaxed) & !ALIVE;
         durable::store_short(middle, if alive { dead | ALIVE } else { dead });
     }
 
-    /// True if a memory file would say so.
+    /// True if the alive mark is set: the next process would find the item in a memory file.
     pub(super) fn is_alive(&self) -> bool {
         self.cas_middle().load(Ordering::Relaxed) & ALIVE != 0
     }
@@ -141,6 +142,7 @@ impl<'a> Item<'a> {
         self.marks().load(Ordering::Relaxed) & mark != 0
     }
 
+    /// Where the item's parts are, read from its header.
     #[inline]
     pub(super) fn layout(&self) -> Layout {
         let marks = self.marks().load(Ordering::Relaxed);
@@ -174,14 +176,14 @@ impl<'a> Item<'a> {
         self.stored()
     }
 
-    /// What stands behind the key: the value, or the bytes of its place.
+    /// The bytes behind the key: the value, or, of a stub, the value's place on flash.
     #[inline]
     pub(super) fn stored(&self) -> &'a [u8] {
         let layout = self.layout();
         self.bytes(layout.key_at() + layout.key_bytes, layout.value_bytes)
     }
 
-    /// Bytes that stand behind the key in memory.
+    /// Length of [`Item::stored`], bytes.
     #[inline]
     pub fn stored_bytes(&self) -> usize {
         self.layout().value_bytes
@@ -240,39 +242,40 @@ impl<'a> Item<'a> {
         Timestamp(self.atomic_u32(LAST_ACCESS).load(Ordering::Relaxed))
     }
 
-    /// Has been fetched since it was stored.
+    /// True if it has been fetched since it was stored.
     pub fn fetched(&self) -> bool {
         self.has(MARK_FETCHED)
     }
 
-    /// Was marked stale (meta delete with `I`).
+    /// True if it was marked stale (meta delete with `I`).
     pub fn stale(&self) -> bool {
         self.has(MARK_STALE)
     }
 
-    /// Somebody was told to recache it.
+    /// True if a client has been told to recache it.
     pub fn won(&self) -> bool {
         self.has(MARK_WON)
     }
 
-    /// Its key came in base64.
+    /// True if its key came in base64.
     pub fn key_is_binary(&self) -> bool {
         self.has(MARK_BINARY_KEY)
     }
 
-    /// Uses since it was stored or last passed by the evictor, 0 to 3.
+    /// How often it was used since it was stored or the evictor last kept it; counts up to 3.
     pub(super) fn hits(&self) -> u8 {
         self.marks().load(Ordering::Relaxed) >> HITS_SHIFT
     }
 
-    /// Records at `now` that somebody cared for it without fetching it: last access only.
+    /// Sets the last access to `now`, without counting a use: for what touches the item but does not fetch it.
     pub fn refresh(&self, now: Timestamp) {
         self.atomic_u32(LAST_ACCESS).store(now.0, Ordering::Relaxed);
     }
 
-    /// Records a use at `now`: last access, fetched, and the evictor's hit counter.
+    /// Records a use at `now`: sets the last access and the fetched mark, and increments the hits, by which the evictor decides.
     ///
-    /// A hot item's cache line is written once a second and three times per pass of the evictor, not at every use.
+    /// The cache line of an item that is used all the time is written once a second, and three times for each pass of the
+    /// evictor; not at every use.
     #[inline]
     pub fn record_access(&self, now: Timestamp) {
         let last_access = self.atomic_u32(LAST_ACCESS);
@@ -297,7 +300,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Sets the expiry; under the writer lock, so that the log orders it.
+    /// Sets the expiry. Under the writer lock: the caller then appends a delta, which orders the change among the writes.
     pub(super) fn set_exptime(&self, exptime: Timestamp) {
         self.atomic_u32(EXPTIME).store(exptime.0, Ordering::Relaxed);
         durable::stored();
@@ -314,26 +317,26 @@ impl<'a> Item<'a> {
             }
         }
         if set | clear != 0 {
-            // Both or none, whatever becomes of the process. It ends: only a use that is counted comes in between, three
-            // times at most.
+            // In one store, so that a memory file never has one mark without the other. It ends: all that can come in between is
+            // a use that is counted, three times at most.
             let changed = |marks| Some(marks & !clear | set);
             let _ = self.marks().try_update(Ordering::Relaxed, Ordering::Relaxed, changed);
             durable::stored();
         }
     }
 
-    /// Sets the hit counter; under the writer lock. A use counted at the same moment may be lost.
+    /// Sets the hits. Under the writer lock. A use that is counted at the same moment may be lost.
     pub(super) fn set_hits(&self, hits: u8) {
         let marks = self.marks().load(Ordering::Relaxed) & !(HITS_MAX << HITS_SHIFT);
         self.marks().store(marks | hits << HITS_SHIFT, Ordering::Relaxed);
     }
 
-    /// Carries the fetched mark over to a copy, which nobody else can reach yet.
+    /// Sets the fetched mark: on a copy of an item that has it, before the copy is published.
     pub(super) fn set_fetched(&self) {
         self.marks().fetch_or(MARK_FETCHED, Ordering::Relaxed);
     }
 
-    /// Everything but key and value.
+    /// The header fields, for a copy: everything but key and value.
     pub(super) fn fields(&self) -> Fields {
         Fields {
             flags: self.flags(),
@@ -348,24 +351,24 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Keeps the value's bytes from `from` on as they are, whatever happens to the key, until the pin is dropped. `None`
-    /// while pins hold their `share` of memory: then the value has to be copied.
+    /// Keeps the value's bytes from offset `from` on in place, whatever happens to the key, until the pin is dropped. `None` if
+    /// pins already hold their `share` of memory: then the value has to be copied.
     pub fn pin(&self, from: usize, share: Share) -> Option<Pin> {
         Pin::new(self.base, self.at, &self.value()[from..], share)
     }
 
-    /// True if the evictor may move it: it lies in a segment.
+    /// True if the evictor may copy it elsewhere, because it lies in a segment. Large items never move.
     pub fn may_move(&self) -> bool {
         self.base.arena().is_in_segment(self.at)
     }
 
-    /// This version of the item, to be known again.
+    /// A name for this version of the item, to recognise it later.
     pub fn version(&self) -> Version {
         Version { at: self.at.addr().get(), cas: self.cas() }
     }
 }
 
-/// Which version of a key's item a part of a value has been copied from.
+/// A name for one version of a key's item: a reply that copies a value in parts goes on only with the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     at: usize,

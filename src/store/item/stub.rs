@@ -1,4 +1,4 @@
-//! What a get needs to know of a value on flash.
+//! What a get needs to know of a value on flash: a copy of what its stub says. No state.
 
 use super::{Item, Place};
 use crate::clock::Timestamp;
@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 pub struct Stub {
     /// Where it is.
     pub place: Place,
-    /// Once it has been read it is to come back to memory: it is read often.
+    /// True if the value is to come back to memory once it has been read, because it is read often.
     pub promotes: bool,
     /// The item's client flags and CAS unique, which it keeps wherever its value is moved.
     pub flags: u32,
@@ -17,7 +17,7 @@ pub struct Stub {
 }
 
 impl Item<'_> {
-    /// Says that the value is on flash, if it is. To be asked before the get is recorded as a use.
+    /// The stub, if the value is on flash. Ask before the get is recorded as a use ([`Item::record_access`]).
     #[inline]
     pub fn stub(&self, now: Timestamp) -> Option<Stub> {
         if self.is_stub() { self.read_stub(now) } else { None }

@@ -1,4 +1,4 @@
-//! Writes new items into memory that nobody else can reach yet.
+//! Writes new items into memory that belongs to the caller alone until the item is published.
 
 #![expect(unsafe_code, reason = "writes items into the mapping")]
 
@@ -21,11 +21,11 @@ pub(in crate::store) struct Fields {
     pub(in crate::store) won: bool,
     pub(in crate::store) key_is_binary: bool,
     pub(in crate::store) hits: u8,
-    /// What is stored is the [`Place`](crate::store::Place) of the value.
+    /// True if what is stored is not the value but its [`Place`](crate::store::Place) on flash.
     pub(in crate::store) is_stub: bool,
 }
 
-/// Writes an item's header and key at `at`, value left as it is.
+/// Writes an item's header and key at `at`; leaves its value as it is.
 ///
 /// # Safety
 /// - `at` is a multiple of 4 and starts `layout.bytes()` bytes of the mapping that the caller alone can reach.
@@ -77,7 +77,7 @@ pub(in crate::store) unsafe fn write_value(at: NonNull<u8>, layout: Layout, part
     }
 }
 
-/// The value's first byte of an item of `layout` at `at`.
+/// The address of the value of an item of `layout` at `at`.
 ///
 /// # Safety
 /// - `at` starts `layout.bytes()` bytes of the mapping.

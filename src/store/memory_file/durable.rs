@@ -1,4 +1,5 @@
-//! The order in which a memory file is written.
+//! Stores to a memory file in an order that survives a kill. Functions without state. Callers hold the writer lock or are alone
+//! at the start, except for words that are right whatever else the file says.
 //!
 //! A killed process has carried out a prefix of its stores, in the order in which they became visible. That prefix contains
 //! every store that another thread has seen, and all stores before it. So at every moment the file must say only what the next
@@ -10,15 +11,16 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering, fence};
 
 #[cfg(test)]
 thread_local! {
-    /// For tests: called after each store of this thread.
+    /// For tests: a function that is called after each store of this thread.
     pub(in crate::store) static AFTER_STORE: std::cell::RefCell<Option<Box<dyn FnMut()>>> =
         const { std::cell::RefCell::new(None) };
     /// For tests: delays each mark of death until the next write, which the test of kills must detect.
     pub(in crate::store) static IS_LATE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// For tests: the item whose mark of death is delayed.
     pub(in crate::store) static LATE: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
-/// A point at which a test may kill the process.
+/// Called after each store: a point at which a test may kill the process. Does nothing otherwise.
 #[inline]
 pub(in crate::store) fn stored() {
     #[cfg(test)]
@@ -31,21 +33,21 @@ pub(in crate::store) fn stored() {
     }
 }
 
-/// Stores a word after everything that was stored before.
+/// Stores a word. It becomes visible after everything that was stored before.
 #[inline]
 pub(in crate::store) fn store(word: &AtomicU64, value: u64) {
     word.store(value, Ordering::Release);
     stored();
 }
 
-/// As [`store`], for half a word or less.
+/// As [`store`], for a 16-bit word.
 #[inline]
 pub(in crate::store) fn store_short(word: &AtomicU16, value: u16) {
     word.store(value, Ordering::Release);
     stored();
 }
 
-/// As [`store`], and also before everything that is stored later.
+/// As [`store`], and the word also becomes visible before everything that is stored later.
 pub(in crate::store) fn store_first(word: &AtomicU64, value: u64) {
     store(word, value);
     fence(Ordering::Release);

@@ -1,4 +1,7 @@
-//! The segment headers and the extent table of a memory file.
+//! The words of a memory file outside of item memory: superblock, segment headers and extent table.
+//!
+//! One [`Headers`] per store, shared without a lock of its own. Segment headers and slots change only under the writer lock
+//! (through `Ledger`) or at the start. A few words of the superblock may change at any time, each in one atomic store.
 //!
 //! ```text
 //!  file      [superblock, a page] [segment headers] [extent table] … [segments, extents of large items]
@@ -34,13 +37,16 @@ const SLOTS_STEP: u64 = 2048;
 const IN_USE: u64 = 1 << 40;
 const QUEUE_SHIFT: u32 = 32;
 
-/// The layout of a memory file.
+/// The layout of a memory file: where its sections begin, as offsets in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Sections {
+    /// The segment headers.
     segments: u64,
+    /// The extent table.
     extents: u64,
-    /// Start of the segments and extents.
+    /// Item memory.
     pub(in crate::store) region: u64,
+    /// Number of slots of the extent table.
     slots: u64,
     /// Length of the file.
     pub(in crate::store) bytes: u64,
@@ -75,7 +81,7 @@ pub(in crate::store) struct SegmentHeader {
     pub(in crate::store) is_intact: bool,
 }
 
-/// The slot of a large item.
+/// A used slot of the extent table: what the file says of a large item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Slot {
     pub(in crate::store) offset: u64,
@@ -85,13 +91,14 @@ pub(in crate::store) struct Slot {
     pub(in crate::store) flushes: u64,
 }
 
-/// Superblock, headers and extent table.
+/// The mapping of superblock, segment headers and extent table.
 #[derive(Debug)]
 pub(in crate::store) struct Headers {
     map: Region,
     sections: Sections,
 }
 
+/// The checksum of a segment header.
 pub(super) fn check_of(id: u32, queue: u8, sequence: u64, flushes: u64, opened: Timestamp) -> u64 {
     checksum(&[u64::from(id) << 8 | u64::from(queue), sequence, flushes, u64::from(opened.0)]) >> 32
 }
@@ -118,17 +125,17 @@ impl Headers {
         self.word(self.sections.extents + u64::from(id) * HEADER_BYTES + word * 8)
     }
 
-    /// A word of the superblock.
+    /// The value of a word of the superblock.
     pub(in crate::store) fn get(&self, word: Word) -> u64 {
         self.word(word as u64 * 8).load(Ordering::Relaxed)
     }
 
-    /// Sets it, after everything that was stored before.
+    /// Sets a word of the superblock, after everything that was stored before.
     pub(in crate::store) fn set(&self, word: Word, value: u64) {
         store(self.word(word as u64 * 8), value);
     }
 
-    /// Sets it to `new` if it is `old`.
+    /// Sets a word of the superblock to `new` if it is `old`.
     pub(in crate::store) fn replace(&self, word: Word, old: u64, new: u64) {
         let word = self.word(word as u64 * 8);
         // Any other value is newer.
@@ -136,13 +143,15 @@ impl Headers {
         super::durable::stored();
     }
 
-    /// Writes the fixed words of a new file. The first makes it ours; the last makes it valid ([`Headers::finish_identity`]).
+    /// Writes the fixed words of a new file. The first one marks the file as ours; it is not valid before
+    /// [`Headers::finish_identity`].
     pub(super) fn write_identity(&self, identity: Identity) {
         for (at, word) in identity.words().into_iter().enumerate() {
             store_first(self.word(at as u64 * 8), word);
         }
     }
 
+    /// Writes the checksum of the fixed words: from here on the file is valid.
     pub(super) fn finish_identity(&self, identity: Identity) {
         self.set(Word::Checksum, checksum(&identity.words()));
     }
@@ -188,17 +197,17 @@ impl Headers {
         store_first(self.segment_word(id, 0), 0);
     }
 
-    /// Slots that have memory.
+    /// Number of slots that have memory.
     fn slots(&self) -> u64 {
         self.get(Word::ExtentSlots).min(self.sections.slots)
     }
 
-    /// The slots that may be in use.
+    /// The slots that may be in use: all that have memory.
     pub(in crate::store) fn slot_ids(&self) -> std::ops::Range<u32> {
         0..self.slots() as u32
     }
 
-    /// Gives slot `id` memory.
+    /// Makes sure that slot `id` has memory.
     pub(super) fn commit_slot(&self, id: u32) -> nix::Result<()> {
         let slots = self.slots();
         if u64::from(id) < slots {
@@ -229,7 +238,7 @@ impl Headers {
         })
     }
 
-    /// Records large item `id`, which is still dead.
+    /// Records large item `id`, whose alive mark is not set yet.
     pub(super) fn open_slot(&self, id: u32, slot: &Slot) {
         let &Slot { offset, pages, queue, sequence, flushes } = slot;
         store_first(self.slot_word(id, 0), 0);

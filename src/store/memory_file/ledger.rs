@@ -1,4 +1,6 @@
-//! The segment table's records in the memory file. Without a memory file it records nothing.
+//! [`Ledger`]: through it the segment table records its changes in the memory file. Without a memory file it records nothing.
+//!
+//! A field of the segment table: used only under the writer lock.
 
 use super::headers::{Headers, SegmentHeader, Slot};
 use super::superblock::Word;
@@ -13,14 +15,16 @@ const CAS_STEP: u64 = 1 << 20;
 #[derive(Debug, Default)]
 pub(in crate::store) struct Ledger {
     headers: Option<Arc<Headers>>,
-    /// The sequence number of the next unit, which orders its queue.
+    /// The last sequence number given to a segment or large item. They say in which order these stand in their queues.
     sequence: u64,
+    /// The file says that CAS uniques up to this one may have been handed out.
     cas_reserved: u64,
+    /// The number of flushes that the file says.
     flushes: u64,
 }
 
 impl Ledger {
-    /// Continues from the file's state; `sequence` is above all in it.
+    /// Goes on from what the file says; no sequence number in it is above `sequence`.
     pub(in crate::store) fn new(headers: Arc<Headers>, sequence: u64) -> Self {
         let (cas_reserved, flushes) = (headers.get(Word::CasReserved), headers.get(Word::Flushes));
         Self { headers: Some(headers), sequence, cas_reserved, flushes }
@@ -68,7 +72,8 @@ impl Ledger {
         }
     }
 
-    /// False if there was a flush after segment `id` was opened: an item that is published in it now would not count.
+    /// False if there was a flush after segment `id` was opened: the next process would ignore an item that is published in it
+    /// now.
     pub(in crate::store) fn is_current(&self, id: u32) -> bool {
         self.headers
             .as_ref()
@@ -104,7 +109,8 @@ impl Ledger {
         }
     }
 
-    /// Reserves CAS uniques up to `cas`, before a client sees it.
+    /// Makes sure that the file says that CAS uniques up to `cas` may have been handed out; before a client sees that one. So the
+    /// next process hands out none of them again.
     #[inline]
     pub(in crate::store) fn reserve_cas(&mut self, cas: u64) {
         if cas > self.cas_reserved {

@@ -1,4 +1,4 @@
-//! For the fuzzer: locates the parts of a memory file, and recomputes its checksums.
+//! For the fuzzer: locates the parts of a memory file, and recomputes its checksums. Pure functions over a file's bytes.
 
 use super::headers::{Sections, check_of};
 use super::superblock::checksum;

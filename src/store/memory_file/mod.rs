@@ -25,6 +25,10 @@
 //!
 //! Nothing here knows items: the segment table writes here through [`Ledger`], and `item` and `flash` use `durable` and
 //! the headers.
+//!
+//! Who changes the file: the start, alone; then transactions, under the writer lock. Two words of the superblock may change
+//! without that: any ring sets the last second, and the thread of the flash tier says which chunks it has written. A
+//! [`MemoryFile`] is the file before a store is made of it.
 
 pub(in crate::store) mod durable;
 mod headers;
@@ -60,7 +64,7 @@ pub struct Occasion {
     pub item_size_max: u64,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: [u8; 16],
-    /// The time of the system's clock.
+    /// The time of the system's clock, as Unix time.
     pub unix_now: u64,
     /// Bytes of address space; `None` chooses. Tests set it low.
     pub address_space: Option<u64>,
@@ -69,11 +73,11 @@ pub struct Occasion {
 /// What was found in a memory file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing: it is new.
+    /// Nothing: the file is new.
     Empty,
-    /// Its superblock is valid and fits the settings.
+    /// A superblock that is valid and fits the settings.
     Usable,
-    /// It is ours, but cannot be used, for this reason.
+    /// A memory file of memcrsd that cannot be used, for this reason.
     Useless(String),
 }
 
@@ -82,6 +86,7 @@ pub(super) enum Verdict {
 pub struct MemoryFile {
     file: File,
     geometry: Geometry,
+    /// What its superblock must say to be used.
     identity: Identity,
     verdict: Verdict,
     boot_id: [u64; 2],
@@ -89,14 +94,14 @@ pub struct MemoryFile {
     now: Timestamp,
 }
 
-/// Why a memory file is not touched, and the server does not start.
+/// Why a memory file is left as it is, and the server does not start.
 #[derive(Debug)]
 pub enum MemoryFileError {
     /// It is a directory or a device.
     NotAFile,
-    /// It contains something else.
+    /// It is neither empty nor a memory file of memcrsd.
     Foreign,
-    /// The address space is too small for it.
+    /// Item refs cannot address as much memory as `-m` asks for.
     TooMuchMemory,
     /// It cannot be read.
     Unreadable(io::Error),
@@ -157,7 +162,7 @@ impl MemoryFile {
             None => Verdict::Usable,
         };
         if memory_file.verdict == Verdict::Usable {
-            // Expired items stay expired when the system's clock was set back.
+            // Expired items stay expired even if the system's clock was set back.
             memory_file.unix_start = found.unix_start.min(unix_now.saturating_sub(found.last_second));
             let now = (unix_now - memory_file.unix_start).min(u64::from(u32::MAX));
             memory_file.now = Timestamp(now as u32);

@@ -1,4 +1,5 @@
-//! The first page of a memory file: whose it is, what it was made for, and the few words that the whole store has.
+//! The first page of a memory file: whose file it is, which settings it was made for, and the few words that concern the whole
+//! store. Here are its format and how it is checked; `headers` reads and writes the words.
 //!
 //! ```text
 //!  word 0  magic            never changes, nor do the others up to the checksum
@@ -31,11 +32,12 @@ pub(super) const SUPERBLOCK_BYTES: usize = 4096;
 pub(super) const LAYOUT_VERSION: u64 = 2;
 const MAGIC: u64 = u64::from_ne_bytes(*b"memcrsd\0");
 const WORDS: usize = 21;
-/// The last second that a store's clock can show, and more CAS uniques and flushes than any server comes to.
+/// The last second that a store's clock can show.
 const SECOND_MAX: u64 = u32::MAX as u64;
+/// More CAS uniques or flushes than any server comes to.
 const COUNT_MAX: u64 = 1 << 62;
 
-/// A word of the superblock that is used by itself.
+/// A word of the superblock that is read and written by itself, as opposed to the fixed ones ([`Identity`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Word {
     Checksum = 6,
@@ -55,7 +57,7 @@ pub(in crate::store) enum Word {
 }
 const CONSTANT_WORDS: usize = 6;
 
-/// What never changes in a file.
+/// The words that never change in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) memory_limit: u64,
@@ -74,7 +76,7 @@ pub(super) struct Found {
     pub(super) is_clean: bool,
     pub(super) unix_start: u64,
     pub(super) last_second: u64,
-    /// The words that change all the time have values that they can have.
+    /// True if the words that change have values that they can have.
     pub(super) is_in_range: bool,
 }
 
@@ -84,7 +86,7 @@ impl Identity {
     }
 }
 
-/// A checksum that any changed bit changes.
+/// A checksum of `words`, to find damage.
 pub(super) fn checksum(words: &[u64]) -> u64 {
     words.iter().fold(0x9e37_79b9_7f4a_7c15, |sum: u64, &word| {
         let mixed = (sum ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -92,7 +94,7 @@ pub(super) fn checksum(words: &[u64]) -> u64 {
     })
 }
 
-/// Reads a superblock; `None` if it is none.
+/// Reads a superblock; `None` if the bytes do not begin like one.
 pub(super) fn read(bytes: &[u8]) -> Option<Found> {
     let (words, _) = bytes.as_chunks();
     let word = |at: usize| u64::from_ne_bytes(words[at]);

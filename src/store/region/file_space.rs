@@ -1,4 +1,5 @@
-//! Claims and frees the memory of a file, range by range.
+//! Claims and frees the memory of a file, range by range (fallocate). No state of its own; the file belongs to its
+//! [`Region`](super::Region).
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};

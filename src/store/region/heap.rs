@@ -1,4 +1,4 @@
-//! Memory from the heap, for Miri, which does not support mappings.
+//! Under Miri, which does not support mappings: the same functions as in `mapped`, over memory from the heap. No state.
 
 #![expect(unsafe_code, reason = "owns the allocation")]
 
@@ -35,7 +35,7 @@ pub(super) fn advise_large(_start: NonNull<u8>, _bytes: usize) -> nix::Result<()
 /// # Safety
 /// The range lies in one reservation, and nothing in it is referred to.
 pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller promises that the range is inside one reservation and that nobody refers to it.
     unsafe { start.write_bytes(0, bytes) };
 }
 

@@ -1,4 +1,5 @@
-//! Memory mapped by the kernel: reserved as address space, and used as it is touched.
+//! Memory mapped by the kernel: reserved as address space, and used as it is touched. System calls only; the mapping belongs to
+//! its [`Region`](super::Region).
 
 #![expect(unsafe_code, reason = "owns the mapping")]
 
@@ -29,14 +30,14 @@ pub(super) fn map(file: &File, offset: u64, bytes: usize) -> nix::Result<NonNull
     Ok(base.cast())
 }
 
-/// Maps all pages of a range that have memory, in one call; a hint.
+/// Enters the pages of a range into the page table before they are read, in one call. A hint: it may fail.
 pub(super) fn load(start: NonNull<u8>, bytes: usize) {
     const MADV_POPULATE_READ: i32 = 22;
     // SAFETY: the advice changes the contents of no memory, whosever it is.
     unsafe { libc::madvise(start.as_ptr().cast(), bytes, MADV_POPULATE_READ) };
 }
 
-/// Asks for large pages.
+/// Asks the kernel to use large pages for a range.
 pub(super) fn advise_large(start: NonNull<u8>, bytes: usize) -> nix::Result<()> {
     // SAFETY: the advice changes the contents of no memory, whosever it is.
     unsafe { madvise(start.cast(), bytes, MmapAdvise::MADV_HUGEPAGE) }
@@ -72,7 +73,7 @@ pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
 /// # Safety
 /// It was reserved with this length, and nothing in it is referred to.
 pub(super) unsafe fn release(base: NonNull<u8>, bytes: usize) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller promises that this is a whole mapping and that nobody refers to it.
     let result = unsafe { munmap(base.cast(), bytes) };
     debug_assert!(result.is_ok(), "munmap of our own mapping");
 }

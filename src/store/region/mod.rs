@@ -10,7 +10,10 @@
 //! touching a page for which the file system has no room would kill the process.
 //!
 //! Relies on anonymous memory being zero and on the kernel overcommitting a `MAP_NORESERVE` mapping; where address
-//! space is limited (`ulimit -v`, strict overcommit) the caller asks for less. Does not know what it holds.
+//! space is limited (`ulimit -v`, strict overcommit) the caller asks for less.
+//!
+//! A region belongs to the arena, or to the headers of a memory file, and stays mapped until that is dropped. It has no lock and
+//! does not know what it holds: who may touch which bytes is decided above.
 
 #![expect(unsafe_code, reason = "owns the mapping and hands out its addresses")]
 
@@ -60,7 +63,7 @@ impl Region {
         file_space::allocate(file, start + offset, bytes)
     }
 
-    /// Free bytes of the file system; `u64::MAX` for anonymous memory.
+    /// Free bytes of the mapped file's file system; `u64::MAX` for anonymous memory.
     pub(super) fn available(&self) -> u64 {
         self.backing.as_ref().map_or(u64::MAX, |(file, _)| file_space::available(file))
     }
@@ -113,7 +116,8 @@ fn errno_of(error: &std::io::Error) -> nix::errno::Errno {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: `base` and `bytes` are the mapping made in `reserve` or `map`; pins and reservations hold the store, so none is left.
+        // SAFETY: `base` and `bytes` are the mapping made in `reserve` or `map`; pins and reservations hold the store, so none is
+        // left.
         unsafe { pages::release(self.base, self.bytes) };
     }
 }

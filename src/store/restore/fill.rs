@@ -1,4 +1,5 @@
-//! Builds an index from the items of all segments, by several threads.
+//! Builds an index from the items of all segments of a memory file, by several threads. In turns, each thread walks segments of
+//! its own and collects items, then inserts the items of its own range of tables; so they share nothing that they write.
 
 use super::survey::Survey;
 use super::walk::{Tally, Walker};
@@ -17,24 +18,33 @@ use std::time::Duration;
 
 /// Items that all threads together collect in one round, 16 bytes each.
 const ROUND_ITEMS: usize = 1 << 20;
+/// How often [`Host::restoring`] is called.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// The content of the file.
 #[derive(Debug, Default)]
 pub(super) struct Found {
+    /// The segments in use, by number.
     segments: Vec<(u32, SegmentHeader, Tally)>,
+    /// The live large items.
     larges: Vec<(u32, Slot, ItemRef, Tally)>,
+    /// Items and bytes by class.
     classes: Vec<(u64, u64)>,
+    /// Slots of the extent table whose items are dead.
     dead_slots: Vec<u32>,
+    /// The live values on flash.
     live: Live,
 }
 
-/// A thread's results.
+/// What one thread has collected.
 struct Worker {
-    /// Items for each range of tables.
+    /// Items to insert, by range of tables.
     out: Vec<Vec<Entrant>>,
+    /// Sums over the segments that it walked in this round.
     tallies: Vec<(usize, Tally)>,
+    /// Items and bytes by class.
     classes: Vec<(u64, u64)>,
+    /// Items collected in this round.
     items: usize,
     live: Live,
     fault: Option<String>,
@@ -53,6 +63,7 @@ impl Worker {
         }
     }
 
+    /// Collects an item.
     fn enter(&mut self, walker: &Walker<'_>, entrant: Entrant, head: &Head<'_>, tables: usize) {
         let (class, bytes) = walker.class_of(head);
         self.classes[class].0 += 1;
@@ -65,7 +76,8 @@ impl Worker {
         self.items += 1;
     }
 
-    /// Walks segments until it has enough items for a round, or there are no more segments.
+    /// Walks segments until it has enough items for a round, or there are no more segments. `next` is the next segment for
+    /// whichever thread comes first.
     fn walk(
         &mut self,
         walker: &Walker<'_>,
@@ -90,7 +102,7 @@ impl Worker {
     }
 }
 
-/// Fills `index` with all live items.
+/// Fills `index` with all live items of the units that `survey` found.
 pub(super) fn fill(
     walker: &Walker<'_>,
     survey: Survey,
@@ -155,7 +167,8 @@ pub(super) fn fill(
     Ok(found)
 }
 
-/// Inserts the items that the workers have collected; first makes room for `expected` items in all.
+/// Inserts the items that the workers have collected in this round. In the first, makes room for the `expected` items of all
+/// rounds. Adds to `losers` the items whose key another item has.
 fn enter(
     walker: &Walker<'_>,
     index: &mut Index,
@@ -200,7 +213,7 @@ fn enter_part(
     losers
 }
 
-/// Shrinks tables that got too much room.
+/// Shrinks tables for which too much room was made.
 fn shrink(walker: &Walker<'_>, index: &mut Index, threads: usize) {
     thread::scope(|scope| {
         for mut tables in index.parts(threads) {
@@ -241,7 +254,8 @@ impl Found {
         Ok(())
     }
 
-    /// Drops an item whose key another item has, which is kept: the process was killed between two marks.
+    /// Drops an item whose key another item has, which is kept: the process was killed after it had marked the new version alive,
+    /// and before it marked the old one dead.
     fn lose(&mut self, walker: &Walker<'_>, item: ItemRef) {
         let head = walker.found(item);
         let (class, bytes) = walker.class_of(&head);
@@ -276,11 +290,12 @@ impl Found {
         self.dead_slots.drain(..).for_each(|id| headers.free_slot(id));
     }
 
-    /// What lives on flash.
+    /// Takes the live values on flash.
     pub(super) fn take_live(&mut self) -> Live {
         std::mem::take(&mut self.live)
     }
 
+    /// What the segment table is made of.
     pub(super) fn into_books(self) -> Books {
         let segment = |(id, header, tally): (u32, SegmentHeader, Tally)| RestoredSegment {
             id,

@@ -1,6 +1,9 @@
 //! Makes the parts of a store at its start. With a memory file, what the previous process left is found and checked, and becomes
 //! the store.
 //!
+//! It runs once, in the thread that makes the store, and in helpers that end before it does. No ring runs yet, so it needs no
+//! locks: it owns the file and all parts until it hands them over as [`Parts`].
+//!
 //! ```text
 //!   survey   headers and extent table: which units are in use
 //!   walk     threads take segment after segment, and collect the items that are alive    ┐ in rounds, so that
@@ -29,19 +32,21 @@ use crate::clock::{Stopwatch, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// A store's parts.
+/// The parts that a store is made of.
 pub(super) struct Parts {
     pub(super) arena: Arena,
     pub(super) segments: SegmentTable,
     pub(super) replicas: Box<[Arc<Group>]>,
-    /// Of the memory file, if there is one.
+    /// The headers of the memory file, if there is one, and what was found in it.
     pub(super) file: Option<(Arc<Headers>, Restored)>,
+    /// The store's first second.
     pub(super) now: Timestamp,
+    /// When a delayed flush is due; NEVER if none is.
     pub(super) due_flush: Timestamp,
     pub(super) flash: Option<flash::Books>,
 }
 
-/// The parts that are rebuilt if the file turns out to be useless.
+/// The parts that begin empty and are filled from the file; they are made anew if the file turns out to be useless.
 struct Empty {
     segments: SegmentTable,
     replicas: Box<[Arc<Group>]>,
@@ -125,7 +130,7 @@ pub(super) fn open(
         if outcome != RestoreOutcome::Restored {
             return Err(StartError::MemoryFileRoom { bytes: options.memory_limit, errno });
         }
-        // Serve what is there; the rest of -m follows when there is room for it.
+        // Serve what has been restored, with a limit for which there is memory.
         segments.note_unclaimed(&arena);
         host.lacks_room(segments.limit);
     }
@@ -144,13 +149,14 @@ pub(super) fn open(
     })
 }
 
+/// Gives the headers memory and marks the file as used by this process.
 fn begin(file: &MemoryFile, headers: &Headers, is_new: bool) -> Result<(), StartError> {
     let bytes = file.length();
     headers.commit().map_err(|errno| StartError::MemoryFileRoom { bytes, errno })?;
     file.begin(headers, is_new).map_err(|errno| StartError::MemoryFileRoom { bytes, errno })
 }
 
-/// Begins without what was found.
+/// Empties the file and begins anew, with empty parts.
 fn begin_anew(
     file: &MemoryFile,
     headers: &Headers,
@@ -172,8 +178,8 @@ fn flush_what_is_due(headers: &Headers, now: Timestamp) {
     }
 }
 
-/// Fills the index of the first replica and the segment table, then the other indexes. Returns what of the flash tier is lost; an
-/// error says what is inconsistent.
+/// Fills all indexes and the segment table with the items of the file. Returns the items that are lost because their values could
+/// not be found on flash; an error says what in the file is inconsistent.
 fn restore(
     arena: &Arena,
     headers: &Arc<Headers>,

@@ -1,4 +1,4 @@
-//! Finds the segments and extents of a memory file that are in use.
+//! Finds the segments and extents of a memory file that are in use. The first step of a restart, in one thread.
 
 use crate::store::arena::Arena;
 use crate::store::geometry::PAGE_BYTES;
@@ -14,7 +14,8 @@ pub(super) struct Survey {
     pub(super) sequence: u64,
 }
 
-/// Reads all headers; frees what was opened before the last flush.
+/// Reads and checks all headers; frees segments and extents that were opened before the last flush. An error says what is
+/// damaged.
 pub(super) fn survey(headers: &Headers, arena: &Arena) -> Result<Survey, String> {
     let flushes = headers.get(Word::Flushes);
     let mut survey = Survey::default();

@@ -1,4 +1,5 @@
-//! Reads the items of a segment whose bytes may be corrupt in any way.
+//! Reads the items of a memory file, whose bytes may be corrupt in any way. Each thread that restores has a [`Walker`]; they work
+//! on different segments.
 
 #![expect(unsafe_code, reason = "reads items of a memory file")]
 
@@ -13,25 +14,26 @@ use crate::store::memory_file::Slot;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What reading takes. No ring runs: what is read is written by these threads alone, and they do not share a unit.
+/// What reading items takes. No ring runs yet: only the threads that restore write to the mapping (alive marks), and never two of
+/// them to the same segment or extent.
 #[derive(Clone)]
 pub(super) struct Walker<'w> {
     pub(super) arena: &'w Arena,
     pub(super) hasher: &'w KeyHasher,
     pub(super) classes: &'w Classes,
     pub(super) now: Timestamp,
-    /// Chunks that are on flash.
+    /// The chunks that are on flash.
     pub(super) chunks: Range<u64>,
-    /// Items whose values are in others.
+    /// Counts the items that are lost because their values are in chunks that are not on flash.
     pub(super) lost: &'w AtomicU64,
 }
 
-/// Sums over items.
+/// Sums over the live items of a segment, or over one large item.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
-    /// Bytes in their segment.
+    /// Bytes that they take in their segment; 0 for a large item.
     pub(super) live: u64,
-    /// When the first of them expires; never, if none does.
+    /// When the first of them expires; NEVER if none does.
     pub(super) earliest: Timestamp,
 }
 
@@ -54,13 +56,13 @@ impl<'w> Walker<'w> {
         unsafe { Head::read(self.arena.address(item), (end - offset) as usize) }
     }
 
-    /// The head of an item that has been found.
+    /// The head of an item that has been read before.
     pub(super) fn found(&self, item: ItemRef) -> Head<'w> {
         let offset = item.offset(self.arena.unit_shift());
         self.head(offset, self.arena.large_base() + self.arena.large_bytes()).expect("it has been checked")
     }
 
-    /// An item is not to be found again.
+    /// Marks an item dead, so that no later process finds it.
     pub(super) fn bury(&self, item: ItemRef) {
         // SAFETY: callers name items whose heads have been read.
         unsafe { mark_dead(self.arena.address(item)) };
@@ -72,12 +74,12 @@ impl<'w> Walker<'w> {
         (usize::from(self.classes.of(bytes)), bytes)
     }
 
-    /// Bytes that it takes in a segment.
+    /// Bytes that the item takes in a segment.
     pub(super) fn padded_bytes(&self, head: &Head<'_>) -> u64 {
         (head.layout.bytes() as u64).next_multiple_of(1 << self.arena.unit_shift())
     }
 
-    /// True if it has expired, or its value was in a chunk that is not there.
+    /// True if the item has expired, or is a stub whose value is in a chunk that is not on flash; that is counted.
     fn is_over(&self, head: &Head<'_>) -> bool {
         if head.exptime != Timestamp::NEVER && head.exptime <= self.now {
             return true;
@@ -87,7 +89,8 @@ impl<'w> Walker<'w> {
         is_lost
     }
 
-    /// Hands the living items in the first `used` bytes of segment `id` to `enter`. What has expired dies.
+    /// Calls `enter` with each live item in the first `used` bytes of segment `id`. Marks those dead that have expired or are
+    /// lost. An error says what is damaged.
     pub(super) fn segment(
         &self,
         id: u32,
@@ -117,7 +120,7 @@ impl<'w> Walker<'w> {
         if offset == end { Ok(tally) } else { Err(format!("segment {id} ends in an item")) }
     }
 
-    /// The living item of a large item's slot, if there is one.
+    /// The live item in the extent of a slot; `None` if it is dead, has expired or is lost. An error says what is damaged.
     pub(super) fn large(&self, id: u32, slot: &Slot) -> Result<Option<(Entrant, Head<'w>)>, String> {
         let offset = slot.offset + self.arena.extent_head_bytes();
         let end = slot.offset + u64::from(slot.pages) * crate::store::geometry::PAGE_BYTES;
