@@ -1,4 +1,4 @@
-//! Rings whose clocks are not read at the same moment.
+//! Tests of rings that read their clocks at different moments: what has expired for one has expired for all.
 
 use super::*;
 
@@ -22,8 +22,7 @@ pub(super) fn what_has_expired_on_one_ring_is_gone_on_all() {
     assert!(matches!(late.fresh(NOW).find(b"key"), Lookup::Expired), "the late ring's clock is at {NOW:?}");
 }
 
-/// The same within a batch that was begun before: it sees what the other ring wrote afterwards, so it must not see what
-/// was gone by then.
+/// A batch that began before, but sees what the other ring wrote afterwards, must not find what had expired by then.
 #[test]
 fn a_batch_that_sees_a_later_write_sees_the_later_second() {
     let store = store(options(2 << 20, 2));

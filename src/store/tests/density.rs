@@ -1,8 +1,8 @@
-//! How many items a store holds.
+//! Tests of how many items a store holds before it evicts.
 
 use super::*;
 
-/// Items of `value_bytes` that a store of `memory_limit` holds when it evicts for the first time.
+/// The number of items of `value_bytes` that a store of `memory_limit` holds when it evicts for the first time.
 fn held_at_first_eviction(memory_limit: u64, rings: usize, replicas: usize, value_bytes: usize) -> u64 {
     let store = store(Options { replicas, ..options(memory_limit, rings) });
     let mut shards: Vec<Checked> = (0..rings).map(|ring| shard(&store, ring)).collect();

@@ -1,4 +1,4 @@
-//! A memory file in memory, and the processes that come and go over it.
+//! For tests with a memory file: a file in memory, and stores that are opened over it one after the other, as processes would do.
 
 use super::*;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -14,7 +14,7 @@ pub(super) struct Disk {
     pub(super) file: File,
 }
 
-/// What the system says at a start.
+/// What the system says when a process starts: its clock, and the boot id, which changes when the machine is started again.
 #[derive(Clone, Copy)]
 pub(super) struct At {
     pub(super) unix_now: u64,
@@ -32,7 +32,7 @@ impl Disk {
         Self { file: File::from(memfd_create("memory-file", MFdFlags::empty()).unwrap()) }
     }
 
-    /// One with these bytes.
+    /// A memory file that consists of these bytes.
     pub(super) fn with(bytes: &[u8]) -> Self {
         let disk = Self::new();
         disk.file.set_len(bytes.len() as u64).unwrap();
@@ -61,7 +61,7 @@ impl Disk {
         MemoryFile::open(self.file.try_clone().unwrap(), &occasion)
     }
 
-    /// A process starts.
+    /// The store of a process that starts with this file.
     pub(super) fn start(&self, options: Options, at: At) -> Arc<Store> {
         self.start_with(options, at, Box::new(Quiet))
     }

@@ -1,4 +1,4 @@
-//! How much a write evicts, what stays when the same keys are rewritten, and how a lowered limit is reached.
+//! Tests of eviction: how much a write evicts, what stays when the same keys are rewritten, and how a lowered limit is reached.
 
 use super::*;
 
@@ -15,7 +15,7 @@ pub(super) fn rewriting_the_same_keys_does_not_push_the_rest_out() {
     assert!(after * 10 >= before * 9, "{before} items, then {after}");
 }
 
-/// Items that the costliest try of `writes` evicts; values of `bytes`.
+/// The most items that one try of `writes` sets evicts; their values are `bytes` long.
 fn most_evicted_in_one_go(shard: &mut Shard, name: &str, bytes: usize, writes: usize) -> u64 {
     let value = vec![b'v'; bytes];
     let mut before = shard.store().totals().evictions;

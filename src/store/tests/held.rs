@@ -1,4 +1,4 @@
-//! Memory that sends and receives hold, and what others may do meanwhile.
+//! Tests of memory that is held by sends (pins) and receives (reservations), and of what others may do meanwhile.
 
 use super::*;
 use crate::limits::{PINNED_PART, PINNED_SLACK_PART, UNHELD_PART};
@@ -70,8 +70,8 @@ fn rings_together_pin_their_share() {
     }
 }
 
-/// Item memory is reserved for values on their way up to an eighth of the limit; beyond that they get room as they come, up to
-/// as much again.
+/// Up to an eighth of the limit is reserved as item memory for values that are being received. Beyond that they are received into
+/// buffers that grow as bytes arrive, up to another eighth.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn values_on_their_way_hold_a_bounded_part_of_memory() {
@@ -137,7 +137,7 @@ fn a_value_longer_than_the_share_of_all_takes_nothing_of_it() {
     assert_eq!(shard.store().reservations.lone_bytes(), 0);
 }
 
-/// Readers that do not read and values that do not come, of both as many as there may be, in the smallest store.
+/// As many clients as there may be that do not read their replies, and values that do not arrive, in the smallest store.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn all_that_is_held_leaves_a_part_of_memory_to_others() {
@@ -227,8 +227,8 @@ fn long_values_are_copied_outside_of_the_lock() {
     assert!(value.len() == 900_001 && value.ends_with(b"ab"));
 }
 
-/// Writers on two rings append to one value and prepend to it: whatever comes between one's copy and its publication, no
-/// byte is lost and none is there twice.
+/// Writers on two rings append to one value and prepend to it: whatever comes between a writer's copy and its publication, no
+/// byte is lost or there twice.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn concurrent_appends_to_a_long_value_lose_nothing() {

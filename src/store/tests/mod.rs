@@ -1,4 +1,5 @@
-//! Promises of the store as a whole, kept by one thread with one to four shards.
+//! Tests of what the store as a whole promises. Each test makes stores of its own; unless it says otherwise, one thread drives
+//! all of a store's shards, one to four. When a [`Checked`] shard is dropped, the store's books are recounted.
 
 use super::*;
 use crate::classes::Classes;
@@ -78,7 +79,7 @@ impl Drop for Checked {
     }
 }
 
-/// A store; over a memory file while [`filed`] says so.
+/// A store with these options; over a memory file if this thread's tests are to run so (`filed`).
 fn store(options: Options) -> Arc<Store> {
     Store::new(filed::over_a_file(options), Box::new(Quiet)).unwrap()
 }
@@ -106,10 +107,10 @@ pub(super) fn set_at(
     at_last(|| shard.fresh(now).edit(key.as_bytes(), &mut Data::Bytes(value), edit)).map(|done| done.cas)
 }
 
-/// Most turns that a write takes: it has more to evict, but not for ever.
+/// The most turns that a write may take until enough has been evicted for it.
 const TURNS_MAX: u32 = 10_000;
 
-/// Tries again as long as there is only more to evict.
+/// Tries again as long as the answer is that more must be evicted.
 pub(super) fn at_last<T, E: Copy>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E>
 where
     EditError: From<E>,
@@ -134,7 +135,7 @@ fn get(shard: &mut Shard, key: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// Stores `value` under `name-0`, `name-1`, … until an item is evicted; how many there were.
+/// Stores `value` under `name-0`, `name-1` and so on until an item is evicted; returns how many it stored.
 fn fill_until_evicting(shard: &mut Shard, name: &str, value: &[u8]) -> usize {
     let mut count = 0;
     while shard.store().totals().evictions == 0 {
@@ -176,7 +177,7 @@ fn a_reply_in_flight_outlives_its_item() {
             Lookup::Hit(item) => item.pin(0, Share::OfReaders).expect("nothing else is pinned"),
             other => panic!("{other:?}"),
         };
-        // Under Miri just enough that the memory would be used again.
+        // Under Miri just enough for the memory to be used again.
         for n in 0..if cfg!(miri) { 2_000_000 } else { 60_000_000 } / bytes {
             set(&mut shard, "key", &vec![b'n'; bytes]).unwrap();
             set(&mut shard, &format!("other-{n}"), &vec![b'x'; bytes]).unwrap();
@@ -264,8 +265,8 @@ fn a_flushed_key_is_reported_once() {
     assert!(matches!(shard.fresh(Timestamp(3)).find(b"key"), Lookup::Miss));
 }
 
-/// Rings on threads of their own: what is read is what some write of that key wrote, whole, and stays so while it is
-/// pinned, with memory used again all the time.
+/// Rings on threads of their own: every value that is read is whole and was written to that key, and a pinned one stays as it
+/// was, while memory is used again all the time.
 #[test]
 fn rings_on_threads_read_whole_values() {
     for replicas in 1..=3 {

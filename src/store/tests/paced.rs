@@ -1,8 +1,8 @@
-//! What one write may cost those beside it: a bounded number of copies in each turn, and for each byte that it needs.
+//! Tests of what one write may cost others: a bounded number of bytes copied in each turn, and for each byte that it needs.
 
 use super::*;
 
-/// Stores keys of `bytes` until an item is evicted, then reads all that are left `reads` times.
+/// Stores values of `bytes` until an item is evicted, then reads all that are left `reads` times.
 fn fill_and_read(shard: &mut Shard, bytes: usize, reads: u32) -> usize {
     let count = fill_until_evicting(shard, "old", &vec![b'v'; bytes]);
     for n in 0..count {
@@ -20,8 +20,8 @@ fn moves(shard: &Shard) -> u64 {
     totals.moves_to_warm + totals.moves_within_lru
 }
 
-/// Once a first set after all had been read copied nearly all of the store: nothing is gained before the first item goes
-/// that nobody has read. That took seconds, in which the ring served nobody, and on several rings it was refused at last.
+/// When all items had been read, the next set once copied nearly all of the store, since eviction gains nothing before it comes
+/// to an item that nobody has read. That took seconds, in which the ring served nobody; with several rings the set was refused.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn no_set_copies_much_whatever_has_been_read() {
@@ -56,8 +56,8 @@ pub(super) fn no_set_copies_much_whatever_has_been_read() {
     }
 }
 
-/// Overwrites go to the queue of the old version, and eviction ran ahead of need only for the other: each segment's worth of
-/// them made one of them evict a segment by itself.
+/// Overwrites of items in main go to main, but eviction ran ahead of need only for the small queue: for each segment's worth of
+/// overwrites, one of them had to evict a segment by itself.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn eviction_runs_ahead_of_overwrites_in_main() {
@@ -78,7 +78,7 @@ fn eviction_runs_ahead_of_overwrites_in_main() {
     assert!(by_themselves < 10, "{by_themselves} turns");
 }
 
-/// Between the turns in which room is made for a large value others took it, for as long as they wrote.
+/// Room for a large value is made in several turns. Other writers once took it in between, for as long as they wrote.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn a_large_value_finds_its_room_beside_others_writes() {
@@ -98,7 +98,7 @@ pub(super) fn a_large_value_finds_its_room_beside_others_writes() {
     panic!("it has waited for a thousand rounds");
 }
 
-/// What nobody comes back for is others' again.
+/// Room that a writer was promised is free for others if the writer does not come back.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn room_is_kept_for_a_while_only() {

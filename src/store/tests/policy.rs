@@ -1,9 +1,9 @@
-//! Which items the evictor favours.
+//! Tests of which items the evictor keeps.
 
 use super::super::segment_table::Queue;
 use super::*;
 
-/// Stores a value the way one comes that is longer than a read: its memory is reserved before it is there.
+/// Stores a value as one that is longer than a read: its memory is reserved before its bytes arrive.
 fn receive(shard: &mut Shard, key: &str, bytes: usize) {
     let mut reservation = loop {
         match shard.fresh(NOW).reserve(key.as_bytes(), bytes, 1) {
@@ -78,7 +78,7 @@ pub(super) fn new_items_keep_their_time_beside_a_stream_of_large_values() {
     assert_eq!(misses, 0, "of {} second reads", 40_000 - LATER);
 }
 
-/// Nor do small items push out a large one before its time: it is as old as they are.
+/// A stream of small items does not push out a large one that is no older than they are.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn a_large_value_keeps_its_time_beside_a_stream_of_new_items() {

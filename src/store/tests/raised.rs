@@ -1,4 +1,4 @@
-//! A store whose limit is raised far above that of its start.
+//! Tests of a store whose limit is raised far above that of its start, and lowered again.
 
 use super::*;
 use crate::store::Walk;
@@ -22,7 +22,7 @@ pub(super) fn tables_stay_small_when_the_limit_is_raised() {
     let mut walk = Walk::default();
     for n in 0..KEYS {
         set(&mut shard, &key(n), b"").unwrap();
-        // From the half on a walk goes on meanwhile, through tables that are divided before and after it has come by.
+        // From the half on a walk runs beside the writes: some tables are divided before it reaches them, some after.
         if n > KEYS / 2 && n % 1_000 == 0 {
             shard.fresh(NOW).walk(&mut walk, |item| {
                 let number: usize = std::str::from_utf8(&item.key()[4..]).unwrap().parse().unwrap();
@@ -80,8 +80,8 @@ fn lower(shard: &mut Shard, bytes: u64) {
     }
 }
 
-/// A table that was emptied kept some memory, and what had been divided stayed so: where there were many, they alone took more than
-/// a lowered limit. Then no item could stay, though every set was answered with STORED.
+/// A table that was emptied kept some memory, and what had been divided stayed so: where there were many, they alone took more
+/// than a lowered limit. Then no item could stay, though every set was answered with STORED.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_lowered_limit_has_room_for_items() {

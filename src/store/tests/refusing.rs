@@ -1,4 +1,5 @@
-//! -M: what was accepted stays, what needs no more than it frees is accepted, and the rest is refused without work.
+//! Tests of -M: what was accepted stays, a write that needs no more than it frees is accepted, and others are refused without
+//! work.
 
 use super::*;
 
@@ -6,7 +7,7 @@ fn refusing(memory_limit: u64) -> Checked {
     alone(Options { evict: false, ..options(memory_limit, 1) })
 }
 
-/// Stores new keys of values of `bytes(n)` until one is refused; the sizes of the others.
+/// Stores new keys with values of `bytes(n)` until one is refused; returns the sizes of the others.
 fn fill(shard: &mut Shard, bytes: impl Fn(usize) -> usize) -> Vec<usize> {
     let value = vec![b'v'; 1 << 20];
     (0..)
@@ -14,12 +15,12 @@ fn fill(shard: &mut Shard, bytes: impl Fn(usize) -> usize) -> Vec<usize> {
         .collect()
 }
 
-/// A size between 1 and `max` that `n` decides.
+/// A size between 1 and `max`, which depends on `n` alone.
 fn any_size(n: usize, max: usize) -> usize {
     fastrand::Rng::with_seed(n as u64).usize(1..=max)
 }
 
-/// Overwrites keys at random, then finds all keys as they were written last; `sizes` are those of their values.
+/// Overwrites keys at random, then checks that all keys have what was written last; `sizes` are the lengths of their values.
 fn overwrite(shard: &mut Shard, sizes: &mut [usize], writes: usize, bytes: impl Fn(usize) -> usize) {
     let mut random = fastrand::Rng::with_seed(sizes.len() as u64);
     let value = vec![b'w'; 1 << 20];
@@ -74,7 +75,7 @@ pub(super) fn a_full_store_takes_whatever_needs_no_more_than_it_frees() {
     }
 }
 
-/// Tails of segments, into which nothing fits, differ from one packing to the next.
+/// Values of mixed sizes leave unused tails of segments, whose lengths change whenever segments are compacted.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn a_full_store_of_mixed_sizes_takes_overwrites() {
@@ -142,8 +143,8 @@ pub(super) fn a_store_over_a_lowered_limit_takes_what_fits_under_it() {
     }
 }
 
-/// What is received as it comes is stored with a longer header, once cost more than the same value that came in one piece,
-/// and was refused.
+/// A value that is received in pieces is stored with a longer header. So it once cost more than the old version, which had come
+/// in one piece, and was refused.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn a_full_store_takes_overwrites_as_they_come() {

@@ -1,4 +1,4 @@
-//! A process ends in whatever way, and the next goes on with its memory file.
+//! Tests of a restart: a process ends in any way, and the next one goes on with its memory file.
 
 use super::disk::{At, Disk, UNIX_NOW};
 use super::*;
@@ -85,7 +85,7 @@ fn what_was_stored_is_there_for_the_next_process() {
     }
 }
 
-/// A file with a few items, as a process leaves it that is killed, or one that is stopped cleanly.
+/// A file with a few items, left behind by a process that was stopped cleanly if `is_clean`, else killed.
 fn left_behind(is_clean: bool) -> Disk {
     let disk = Disk::new();
     let store = disk.start(small(), At::seconds_later(0));
@@ -255,7 +255,7 @@ fn a_flush_stays_a_flush() {
     assert_eq!(shard.check(Timestamp(112)), Ok(()));
 }
 
-/// Queues, hits, and the marks of use are as they were, so that the next victims are the same.
+/// After a restart, queues, hits and last accesses are as they were, so that the next victims are the same.
 #[test]
 #[cfg_attr(miri, ignore = "Miri maps no files")]
 fn the_order_of_eviction_survives() {
@@ -295,7 +295,7 @@ fn the_order_of_eviction_survives() {
     assert!(same * 10 > without.len() * 8, "{same} of {} and {}", with.len(), without.len());
 }
 
-/// Each start once would have left two segments with tails, which without eviction nobody gives back.
+/// If each start opened new segments, it would leave two with unused tails, which nobody frees without eviction.
 #[test]
 #[cfg_attr(miri, ignore = "Miri maps no files")]
 fn many_starts_leave_no_tails() {
@@ -309,7 +309,8 @@ fn many_starts_leave_no_tails() {
     }
 }
 
-/// What is in use above a lower limit is served, and goes little by little.
+/// After a restart the limit is -m again, whatever it was changed to. If more is in use, all of it is served at first, and goes
+/// little by little.
 #[test]
 #[cfg_attr(miri, ignore = "Miri maps no files")]
 fn a_limit_that_was_changed_is_minus_m_again() {
@@ -394,7 +395,7 @@ fn a_start_without_room_is_refused() {
     drop(disk.start(small(), At::seconds_later(1)));
 }
 
-/// What others have taken meanwhile is missing at the next start; what is there is served.
+/// If others have taken memory of the file system meanwhile, the next start goes on with less, and serves what it has restored.
 #[test]
 #[cfg_attr(miri, ignore = "Miri maps no files")]
 fn a_restart_without_room_serves_what_is_there() {

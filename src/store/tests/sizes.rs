@@ -1,4 +1,4 @@
-//! Values of any size, in any order of sizes and in caches of any size, with eviction and without.
+//! Tests of values of any size, in any order of sizes and in caches of any size, with eviction and without.
 
 use super::*;
 
@@ -16,7 +16,7 @@ pub(super) fn a_value_grows_by_appends_for_ever() {
     }
 }
 
-/// memcached strands memory in the size class it once went to.
+/// In memcached, memory stays in the size class to which it once went; here it must not.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn any_mix_of_sizes_can_follow_any_other() {

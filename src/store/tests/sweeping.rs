@@ -1,8 +1,8 @@
-//! What has expired goes without traffic, at a bounded cost.
+//! Tests of the sweep: expired items are removed without traffic, at a bounded cost.
 
 use super::*;
 
-/// Items examined, and removed, by `work`.
+/// The numbers of items that the sweep examined and removed during `work`.
 fn swept(shard: &mut Shard, work: impl FnOnce(&mut Shard)) -> (u64, u64) {
     let before = shard.store().totals();
     work(shard);
@@ -62,7 +62,7 @@ pub(super) fn a_second_of_sweeping_is_shared_by_all_rings() {
     }
 }
 
-/// Each is removed in the end, also when the ring that has swept turns no more.
+/// All expired items are removed in the end, even if the ring that swept first stops.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn whichever_ring_comes_sweeps() {

@@ -1,4 +1,4 @@
-//! Which rings wait while one of them is preempted.
+//! Tests of which rings wait while another one is preempted.
 
 use super::*;
 

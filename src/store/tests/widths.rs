@@ -1,4 +1,5 @@
-//! Every width of an item ref's unit, at its edges.
+//! Tests of items under every width of an item ref's unit, which depends on `-m`, with lengths around those that decide an item's
+//! shape.
 
 use super::*;
 
@@ -94,7 +95,7 @@ fn an_item_costs_the_same_in_a_large_cache() {
     assert!(large <= small + 8, "{large}, {small}");
 }
 
-/// Where no unit reaches, the server says so at its start.
+/// If `-m` is more than item refs can address with the widest unit, the server refuses to start.
 #[test]
 #[cfg_attr(miri, ignore = "the heap has no more than there is")]
 fn a_limit_beyond_the_widest_unit_is_refused() {

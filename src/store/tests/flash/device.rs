@@ -1,9 +1,9 @@
-//! Devices that fail, and devices with values of an earlier start.
+//! Tests of flash devices that fail, and of devices with values of an earlier process.
 
 use super::super::disk::{At, Disk};
 use super::*;
 
-/// Values of chunks that cannot be written are gone, not wrong; after some failures none are moved any more.
+/// Values of chunks that cannot be written are missing, not wrong; after some failures no more values are moved to flash.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_device_that_fails_is_taken_out_of_use() {
@@ -47,8 +47,8 @@ fn a_chunk_that_cannot_be_read_is_given_up() {
     }
 }
 
-/// The next process finds what is on the device; what had not been written when this one was killed is gone, and what is of
-/// another device as well.
+/// The next process finds the values on the device. Values that had not been written when this one was killed are gone; so are
+/// all if the device is another one.
 #[test]
 #[cfg_attr(miri, ignore = "Miri maps no files")]
 fn a_restart_keeps_what_is_on_flash() {

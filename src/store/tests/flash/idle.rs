@@ -1,8 +1,8 @@
-//! `ext_item_age`: values that nobody uses go to flash while memory has room.
+//! Tests of `ext_item_age`: values that nobody uses go to flash while memory has room.
 
 use super::*;
 
-/// `ext_item_age`: what nobody uses goes although there is room, large items too; what is used stays.
+/// Values that nobody uses go to flash although memory has room, large ones too; values that are used stay.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn idle_values_go_before_memory_is_full() {
@@ -36,7 +36,7 @@ fn idle_values_go_before_memory_is_full() {
     assert_eq!(tiered.shard.store().totals().evictions, 0);
 }
 
-/// A victim that the evictor has left half-way is no work for a ring that has time: it would never come to rest.
+/// If the evictor has left a victim half-way, the search for idle values reports no work, or a ring would never come to rest.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn looking_for_idle_values_leaves_the_evictors_victim_alone() {
@@ -53,7 +53,8 @@ fn looking_for_idle_values_leaves_the_evictors_victim_alone() {
     assert!(are_left > 0, "victims were left half-way");
 }
 
-/// Moving idle large items takes room in the log, and copies them: a transaction ends when it has no more of either.
+/// Moving idle large items needs room in the log and copies bytes: a transaction ends when the log is full or it has copied its
+/// share.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn idle_large_items_wait_for_the_log_and_take_turns() {

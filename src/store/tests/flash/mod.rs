@@ -1,4 +1,4 @@
-//! The flash tier over a device in memory: where values are, that they are right, and that the books are.
+//! Tests of the flash tier over a device in memory: that values are where they should be and right, and that the books are right.
 
 mod device;
 mod idle;
@@ -53,7 +53,7 @@ impl Tiered {
         self.work();
     }
 
-    /// The tier's thread and the rings do what there is.
+    /// Does all work that the tier's thread and the rings have to do.
     fn work(&mut self) {
         let flash = self.flash();
         for _ in 0..1000 {
@@ -233,7 +233,7 @@ fn a_stub_keeps_what_its_item_had_and_gives_it_back() {
     assert_eq!((tiered.place("one"), tiered.get("one")), (None, Some(value(5))));
 }
 
-/// What appends needs the value; what only marks does not.
+/// An append needs the old value and says so; an edit that only changes marks does not need it.
 #[test]
 fn an_edit_says_what_it_lacks() {
     let mut tiered = Tiered::new(tiered(2 << 20, 16 << 20));
@@ -283,7 +283,8 @@ fn a_flush_empties_the_device() {
     }
 }
 
-/// Without memory for their stubs values were pushed to chunks again and again, and chunks without a value were written.
+/// Values for whose stubs there was no memory were once copied to chunks again and again, and chunks without a value were
+/// written.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn what_gets_no_stub_is_not_written() {
@@ -310,7 +311,7 @@ fn what_gets_no_stub_is_not_written() {
     assert!((0..200).all(|n| is_right(&mut tiered, n)));
 }
 
-/// With -M what was accepted stays: a full device takes no more.
+/// With -M what was accepted stays: when the device is full, no more values are moved to it.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn nothing_leaves_a_device_without_eviction() {

@@ -1,4 +1,4 @@
-//! Long values on their way to flash, which are copied a part at a time: what others do meanwhile.
+//! Tests of long values on their way to flash, which are copied a part at a time, and of what others do meanwhile.
 
 use super::super::disk::{At, Disk};
 use super::*;
@@ -100,7 +100,8 @@ fn a_value_stays_in_memory_until_all_of_it_is_copied() {
     assert_eq!((tiered.copy_rest(), tiered.totals().objects_written), (1, 3));
 }
 
-/// The memory of the old version may be used again for the new one: the place that was meant for the one is not the other's.
+/// If an item is removed while its value is being copied, nothing is moved: its memory may already hold another item, which must
+/// not get the place on flash that was meant for the first.
 #[test]
 fn an_item_that_goes_meanwhile_is_not_moved() {
     let deleted: fn(&mut Tiered) = |tiered| tiered.delete("long");
@@ -159,7 +160,7 @@ fn what_expires_meanwhile_is_not_moved() {
     assert!(tiered.has_only_first());
 }
 
-/// The chunk is handed to the device, as at the end of the process, or the device is not used any more.
+/// The value stays in memory if its chunk is sealed meanwhile, as at the end of the process, or the device is taken out of use.
 #[test]
 fn a_chunk_that_goes_meanwhile_leaves_the_value_in_memory() {
     let sealed: fn(&mut Tiered) = |tiered| tiered.flash().seal();
@@ -220,7 +221,7 @@ fn a_chunk_without_values_is_not_written() {
     assert_eq!(tiered.get("long"), Some(long(1)));
 }
 
-/// What is on its way when the device is taken out of use is the next to be evicted.
+/// The item whose value is on its way when the device is taken out of use is the next to be evicted.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn the_evictor_goes_on_without_the_device() {
@@ -249,7 +250,8 @@ fn the_evictor_goes_on_without_the_device() {
     }
 }
 
-/// Values that were read are written once more, however long they are; those of which the copy came to nothing are evicted.
+/// Values that were read are written once more when their chunk has to go, however long they are; if the copy fails, they are
+/// evicted.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_full_device_keeps_long_values_that_are_read() {

@@ -1,4 +1,5 @@
-//! What is evicted while flash has room: nothing that is long enough for it, and nothing too short while that takes little memory.
+//! Tests of what is evicted while flash has room: nothing that is long enough for it, and nothing too short while that takes
+//! little memory.
 
 use super::*;
 

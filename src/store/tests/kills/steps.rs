@@ -193,7 +193,7 @@ impl World {
             let (key, value, reservation) = self.receiving.swap_remove(at);
             if self.random.u8(..4) > 0 {
                 let entry = Entry { value, flags: 5, exptime: Timestamp::NEVER, cas: 0, stale: false };
-                // Taken by the first try that gets as far.
+                // The first try that gets as far as publishing takes it.
                 self.store(&key, Data::Reservation(reservation), || Value::Data, entry, None);
             }
         }
