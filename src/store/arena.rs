@@ -1,4 +1,9 @@
-//! What every ring shares without a lock: the mapping, the pin counts, the log, and some sums.
+//! The arena: what every ring shares without a lock. It contains the mapping that items lie in, the pin counts, the log, and
+//! sums over all rings.
+//!
+//! One arena per store. The mapping and its geometry do not change after the start; all else is atomics that any ring may
+//! change at any time, unless a method says that its caller holds the writer lock. It hands out addresses and counts; who may
+//! read or write the bytes there is decided by `item`, `segment_table` and `reservation`.
 
 #![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
 
@@ -13,43 +18,47 @@ use nix::errno::Errno;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// The head of a large item's extent.
+/// The head of a large item's extent. Id and length are set when the extent is allocated; then only the counts change.
 #[repr(C)]
 struct ExtentHead {
+    /// The large item's number in the segment table.
     id: AtomicU32,
-    /// Length of the extent, for pins, which do not take the lock.
+    /// Length of the extent: pins need it, and do not take the writer lock.
     pages: AtomicU32,
     counts: PinCounts,
 }
 
 const _: () = assert!(PAGE_BYTES.is_multiple_of(align_of::<ExtentHead>() as u64));
 
-/// The unit of memory that an item is in.
+/// The unit of memory that an item lies in: a segment, or an extent of its own. Segments and large items are numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placement {
     Segment(u32),
     Large(u32),
 }
 
-/// The shared space.
+/// What every ring shares without a lock.
 #[derive(Debug)]
 pub(super) struct Arena {
     region: Region,
     geometry: Geometry,
+    /// By segment.
     counts: Box<[PinCounts]>,
+    /// `-m`, bytes, for those that do not hold the writer lock. The segment table has a copy of its own.
     memory_limit: AtomicU64,
     pinned: Pinned,
     sums: Sums,
     log: Log,
 }
 
-/// What all rings sum up together, when they reserve and when an index grows. On cache lines of its own.
+/// Sums over all rings, which change when a value begins or ends to be received and when an index changes its size. On cache
+/// lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Sums {
-    /// Values being received.
+    /// Number of values being received into item memory.
     reservations: AtomicU64,
-    /// Bytes of the placements with reservations.
+    /// Bytes of the segments and extents that they are received into; each counts once, with its whole length.
     bytes_reserved: AtomicU64,
     /// The part of `bytes_reserved` that is in segments.
     reserved_segment_bytes: AtomicU64,
@@ -57,7 +66,7 @@ struct Sums {
     index_bytes: AtomicU64,
 }
 
-/// The counts of a placement, and its length.
+/// A segment or extent that pins and reservations can hold: its counts and its length.
 struct Holdable<'s> {
     counts: &'s PinCounts,
     bytes: u64,
@@ -65,7 +74,8 @@ struct Holdable<'s> {
 }
 
 impl Arena {
-    /// Reserves the address space for a store of `memory_limit` bytes and this many rings.
+    /// An arena in anonymous memory, for a store of `memory_limit` bytes and this many rings. Reserves `address_space` bytes; if
+    /// that is `None`, several times the limit. Where the system refuses so much, less.
     pub(super) fn reserve(
         memory_limit: u64,
         address_space: Option<u64>,
@@ -133,6 +143,7 @@ impl Arena {
         self.geometry.large_base / 5 * 4
     }
 
+    /// The address of an item.
     #[inline]
     pub(super) fn address(&self, item: ItemRef) -> NonNull<u8> {
         self.region.at(item.offset(self.geometry.unit_shift))
@@ -142,12 +153,12 @@ impl Arena {
         self.geometry.segment_offset(id)
     }
 
-    /// Makes sure that a range of whole pages has memory.
+    /// Makes sure that a range of whole pages has memory: see [`Region::commit`].
     pub(super) fn commit(&self, offset: u64, bytes: u64) -> nix::Result<()> {
         self.region.commit(offset, bytes)
     }
 
-    /// Bytes that can still be committed; `u64::MAX` if there is no limit.
+    /// Bytes that the memory file's file system can still give; `u64::MAX` without a memory file.
     pub(super) fn available(&self) -> u64 {
         self.region.available()
     }
@@ -157,11 +168,12 @@ impl Arena {
         self.region.load(offset, bytes);
     }
 
+    /// Gives the memory of a range of whole pages back: see [`Region::discard`].
     pub(super) fn discard(&self, offset: u64, bytes: u64) {
         self.region.discard(offset, bytes);
     }
 
-    /// Bytes of an extent before its item: whole units.
+    /// Bytes of an extent before its item: the head, rounded up to whole units.
     pub(super) fn extent_head_bytes(&self) -> u64 {
         (size_of::<ExtentHead>() as u64).next_multiple_of(1 << self.geometry.unit_shift)
     }
@@ -181,7 +193,8 @@ impl Arena {
         unsafe { self.region.at(offset).cast::<ExtentHead>().as_ref() }
     }
 
-    /// Makes the extent of `bytes` at `offset` the placement of large item `id`, with all counts 0.
+    /// Makes the extent of `bytes` at `offset`, which nobody uses yet, that of large item `id`, with all counts 0. Under the
+    /// writer lock, or before rings run.
     pub(super) fn write_extent_head(&self, offset: u64, bytes: u64, id: u32) {
         let head = self.extent_head(offset);
         head.id.store(id, Ordering::Relaxed);
@@ -189,7 +202,7 @@ impl Arena {
         head.counts.reset();
     }
 
-    /// The large item whose extent begins at `offset`.
+    /// The number of the large item whose extent begins at `offset`.
     pub(super) fn large_at(&self, offset: u64) -> u32 {
         self.extent_head(offset).id.load(Ordering::Relaxed)
     }
@@ -198,7 +211,7 @@ impl Arena {
         &self.extent_head(offset).counts
     }
 
-    /// Values being sent and values being received, of all placements.
+    /// How many values are being sent from item memory, and how many received into it.
     pub(super) fn held_counts(&self) -> (u64, u64) {
         (self.pinned.values(), self.sums.reservations.load(Ordering::Relaxed))
     }
@@ -208,7 +221,7 @@ impl Arena {
         (item.offset(self.geometry.unit_shift) >> self.geometry.segment_shift) as u32
     }
 
-    /// The placement of the item at `item`.
+    /// The segment or extent that `item` lies in.
     #[inline]
     pub(super) fn placement(&self, item: ItemRef) -> Placement {
         let offset = item.offset(self.geometry.unit_shift);
@@ -228,7 +241,7 @@ impl Arena {
         self.memory_limit.load(Ordering::Relaxed)
     }
 
-    /// Sets what [`Arena::memory_limit`] tells; the segment table goes by a number of its own.
+    /// Sets what [`Arena::memory_limit`] tells. Under the writer lock, by whoever changes the segment table's limit as well.
     pub(super) fn set_memory_limit(&self, bytes: u64) {
         self.memory_limit.store(bytes, Ordering::Relaxed);
     }
@@ -238,40 +251,41 @@ impl Arena {
         self.sums.index_bytes.load(Ordering::Relaxed)
     }
 
-    /// An index of `before` bytes has now `after`.
+    /// Counts an index that was resized from `before` to `after` bytes.
     pub(super) fn index_resized(&self, before: u64, after: u64) {
         self.sums.index_bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
     }
 
-    /// Bytes of all placements that values are being sent from; each placement counts once. Reads a cache line of each ring.
+    /// Bytes of the segments and extents that values are being sent from; each counts once. Reads a cache line of each ring.
     pub(super) fn pinned_bytes(&self) -> u64 {
         self.pinned.bytes()
     }
 
-    /// True if pins would hold `bytes_max` or less after `ring` has pinned `bytes` more, give or take the slack of all rings.
+    /// True if all pins together would hold at most `bytes_max` after `ring` has pinned `bytes` more, with an error of up to
+    /// [`Arena::slack`] for each ring.
     pub(super) fn pins_fit(&self, ring: usize, bytes: u64, bytes_max: u64) -> bool {
         self.pinned.fits(ring, bytes, bytes_max, self.slack())
     }
 
-    /// Bytes that a ring may pin without a look at what others hold.
+    /// Bytes by which what a ring has pinned may grow before it looks again at what the other rings hold: see `pinned`.
     fn slack(&self) -> u64 {
         self.memory_limit() / (PINNED_SLACK_PART * self.pinned.rings())
     }
 
-    /// Bytes of all placements that values are being received into.
+    /// Bytes of the segments and extents that values are being received into; each counts once.
     pub(super) fn bytes_reserved(&self) -> u64 {
         self.sums.bytes_reserved.load(Ordering::Relaxed)
     }
 
-    /// The part of [`Arena::bytes_reserved`] that is in segments, which contain other items too.
+    /// The part of [`Arena::bytes_reserved`] that is segments. These contain other items as well.
     pub(super) fn reserved_segment_bytes(&self) -> u64 {
         self.sums.reserved_segment_bytes.load(Ordering::Relaxed)
     }
 
-    /// Pins the placement of the item at `at` for `ring`. Refuses if something is held already and pins would then hold more
-    /// than `bytes_max`. Returns the bytes that this pin added to what is held. The caller holds a borrow of the item. The rings
-    /// together may exceed the bound by a [`PINNED_SLACK_PART`]th of memory, and those that pin at the same moment by one
-    /// placement each.
+    /// Pins the segment or extent of the item at `at` for `ring`, and returns the bytes that this added to what pins hold: its
+    /// length, or 0 if it was pinned already. `None` if pins would then hold more than `bytes_max`, unless nothing at all is
+    /// held. The caller holds a borrow of the item. All rings together may exceed the bound by a [`PINNED_SLACK_PART`]th of
+    /// memory, and rings that pin at the same moment by one segment or extent each.
     pub(super) fn try_pin(&self, ring: usize, at: NonNull<u8>, bytes_max: u64) -> Option<u64> {
         let placement = self.holdable(at);
         let is_over = !placement.counts.is_pinned() && !self.pins_fit(ring, placement.bytes, bytes_max);
@@ -283,7 +297,7 @@ impl Arena {
         Some(bytes)
     }
 
-    /// Ends a pin that `ring` has taken.
+    /// Ends a pin that `ring` has taken. May be called on any thread.
     pub(super) fn unpin(&self, ring: usize, at: NonNull<u8>) {
         let placement = self.holdable(at);
         // Read the length before the count goes down: after that the memory may be reused for another placement.
@@ -291,6 +305,7 @@ impl Arena {
         self.pinned.remove(ring, bytes, self.slack());
     }
 
+    /// Counts a value that begins to be received into the item at `at`. Under the writer lock.
     pub(super) fn reservation(&self, at: NonNull<u8>) {
         let placement = self.holdable(at);
         if placement.counts.reservation() {
@@ -300,6 +315,7 @@ impl Arena {
         self.sums.reservations.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Ends what [`Arena::reservation`] began. Needs no lock.
     pub(super) fn unreserve(&self, at: NonNull<u8>) {
         let placement = self.holdable(at);
         if placement.counts.unreserve() {
@@ -318,7 +334,7 @@ impl Arena {
         self.offset_of(at) < self.geometry.large_base
     }
 
-    /// The placement that the item at address `at` lies in.
+    /// The segment or extent that the item at address `at` lies in.
     fn holdable(&self, at: NonNull<u8>) -> Holdable<'_> {
         let offset = self.offset_of(at);
         if offset < self.geometry.large_base {

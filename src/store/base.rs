@@ -1,7 +1,7 @@
-//! The lower half of the store, as far as items, pins, indexes and reservations know it.
+//! [`Base`]: the part of the store that needs no lock, as items, pins, indexes and reservations see it.
 //!
-//! It holds the arena, the key hash and the flash tier, and knows `-m`. Nothing here takes a lock or decides anything; what the
-//! writer lock guards lies above (`segment_table`).
+//! It refers to the arena, the key hash and the flash tier. Each ring has a [`Base`] of its own, which does not change after the
+//! start; what it refers to is shared by all rings. What the writer lock guards is not here but in `segment_table`.
 
 use super::arena::Arena;
 use super::flash::Flash;
@@ -11,7 +11,7 @@ use super::log::Log;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// The lower half, as one ring has it: what rings count by themselves is counted for this one.
+/// The part of the store that needs no lock, as one ring has it: pins taken through it are counted for that ring.
 #[derive(Debug)]
 pub(super) struct Base {
     arena: Arc<Arena>,
@@ -21,18 +21,18 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// The lower half, for ring 0.
+    /// The base of ring 0.
     pub(super) fn new(arena: Arena, hasher: KeyHasher, flash: Option<Arc<Flash>>) -> Self {
         Self { arena: Arc::new(arena), hasher, flash, ring: 0 }
     }
 
-    /// The same for `ring`. Each ring has its own, also so that their pins do not all count the references of one.
+    /// The base of `ring`. Each ring has its own `Arc`, so that pins of different rings do not write the same reference count.
     pub(super) fn of_ring(&self, ring: usize) -> Arc<Self> {
         let (arena, hasher, flash) = (Arc::clone(&self.arena), self.hasher.clone(), self.flash.clone());
         Arc::new(Self { arena, hasher, flash, ring })
     }
 
-    /// The ring.
+    /// The number of the ring.
     pub(super) fn ring(&self) -> usize {
         self.ring
     }

@@ -1,4 +1,5 @@
-//! Edits: decided under the writer lock on the newest state, with long values copied outside of it.
+//! Edits: every command that changes one key. An edit is decided under the writer lock on the newest state; long values are
+//! copied without it. It runs on the ring of the connection that writes, and owns the memory that it copies to.
 //!
 //! ```text
 //!   lock ─ decide ─ short value: write, publish ──────────────────────────────► done
@@ -25,17 +26,18 @@ use std::mem::{Discriminant, discriminant};
 
 /// Values up to this length are copied under the lock, bytes: that takes some 2 µs.
 const LOCKED_COPY_BYTES_MAX: usize = 16 * 1024;
-/// Turns in which room is made before others are served.
+/// How many turns of eviction an edit waits for before it ends with [`Retry::Soon`], so that other connections are served.
 const EDIT_TURNS: u32 = 1;
-/// Times a long value is copied outside of the lock.
+/// How often a long value is copied without the lock before it is copied under it.
 const COPIES_MAX: u32 = 3;
 
-/// What an edit is about.
+/// What an edit is about: its key, and what the index had under it when this transaction began.
 struct Target<'k, 't> {
     key: &'k [u8],
     hash: Hash,
-    /// The newest version, and the same if it has not expired.
+    /// The newest version, expired or not.
     old: Current<'t>,
+    /// The newest version, if it has not expired.
     live: Current<'t>,
 }
 
@@ -49,29 +51,34 @@ impl Target<'_, '_> {
         self.live.and_then(|(_, item)| item.place())
     }
 
-    /// Which version the bytes of `value` are taken from, besides the request's.
+    /// The version whose bytes become part of `value`, if any do.
     fn source(&self, value: &Value) -> Option<ItemRef> {
         self.live.filter(|_| value.needs_old()).map(|(item_ref, _)| item_ref)
     }
 }
 
-/// A long value that has been copied into its place.
+/// A long value that has been copied into item memory, without the lock.
 #[derive(Debug)]
 struct Copied {
     reserved: ReservedItem,
+    /// The kind of value that was copied.
     kind: Discriminant<Value>,
+    /// The old version that a part of it was copied from, if any was.
     source: Option<ItemRef>,
 }
 
-/// What the new version may be made of.
+/// What the new version may be made of. It lives as long as the edit, over all its transactions.
 struct Material<'m, 'd> {
+    /// The request's data.
     data: &'m mut Data<'d>,
     copied: Option<Copied>,
+    /// How often the value may still be copied without the lock.
     copies_left: u32,
 }
 
 impl Material<'_, '_> {
-    /// Item memory that holds all bytes of `value` already.
+    /// The item memory that holds all bytes of `value` already, if there is any: where the request's data was received, or where
+    /// the same value was copied from the same old version.
     fn complete(&self, target: &Target<'_, '_>, value: &Value) -> Option<&ReservedItem> {
         if let (Value::Data, Data::Reservation(reservation)) = (value, &*self.data)
             && let Some(reserved) = reservation.as_reserved()
@@ -88,7 +95,7 @@ impl Material<'_, '_> {
         is_same.then_some(&copied.reserved)
     }
 
-    /// What was complete has been published.
+    /// Gives up the item memory that [`Material::complete`] returned: it has been published.
     fn publish(&mut self) {
         if let Some(copied) = self.copied.take() {
             copied.reserved.publish();
@@ -100,23 +107,17 @@ impl Material<'_, '_> {
 
 /// What one attempt at an edit came to.
 enum Attempt {
-    /// `written`: bytes of the new version, if one was written.
-    Done {
-        cas: u64,
-        written: u64,
-    },
+    /// The edit is carried out. `cas` is that of the item after it; `written` are the bytes of the new version, 0 if none was
+    /// written.
+    Done { cas: u64, written: u64 },
+    /// The new version is over `-I`.
     TooLarge,
-    /// The old value must be read first.
+    /// The old value is needed and on flash: it must be read first.
     OnFlash(Place),
-    Lacks {
-        need: Need,
-        item_bytes: u64,
-    },
-    /// The value is to be copied into this memory, from this old version.
-    Copy {
-        reserved: ReservedItem,
-        source: Option<ItemRef>,
-    },
+    /// There is no memory for the new version, of `item_bytes` as memcached counts them.
+    Lacks { need: Need, item_bytes: u64 },
+    /// The value is to be copied into `reserved` without the lock, a part of it from the old version `source`.
+    Copy { reserved: ReservedItem, source: Option<ItemRef> },
 }
 
 impl Attempt {
@@ -145,7 +146,7 @@ impl Value {
         matches!(self, Self::OldThenData | Self::DataThenOld | Self::Old)
     }
 
-    /// Its bytes, one part behind the other.
+    /// The value's bytes, made of the old value and the request's data: two parts, one behind the other.
     fn parts<'b>(&'b self, old_value: &'b [u8], data: &'b [u8]) -> [&'b [u8]; 2] {
         match self {
             Self::Data | Self::Padded | Self::Loaded => [data, &[]],
@@ -159,10 +160,10 @@ impl Value {
 }
 
 impl Fresh<'_> {
-    /// Decides under the writer lock, on the newest state, and applies what `decide` says.
+    /// Calls `decide` under the writer lock, on the newest state, and carries out the [`Edit`] that it returns.
     ///
-    /// `decide` gets the live item (an expired one is `None`) and may be called more than once; the last call counts.
-    /// `data` is what [`Value::Data`] and its kin refer to; a reservation that is published is taken.
+    /// `decide` gets the live item (`None` if it has expired) and may be called more than once; the last call counts. `data` is
+    /// the request's data, which [`Value`] refers to; a reservation that is published is taken out of it.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.
@@ -213,7 +214,7 @@ impl Fresh<'_> {
         }
     }
 
-    /// Fills `reserved` with the value of `edit`, outside of any transaction.
+    /// Fills `reserved` with the value of `edit`, a part of it from the old version `source`, outside of any transaction.
     fn copy(
         &self,
         edit: &Edit,
@@ -234,8 +235,8 @@ impl Fresh<'_> {
 }
 
 impl WriteTxn<'_> {
-    /// False for a copied item whose key somebody has written since the copy began. What others edit is remembered, whatever
-    /// comes of it: a delete that finds nothing is a delete too.
+    /// False for an item of `--copy-from` whose key a client has edited since the copy began. Also remembers the keys that
+    /// clients edit, whatever comes of the edit: a delete that finds nothing is a delete too.
     fn admits(&mut self, hash: Hash, is_copy: bool) -> bool {
         match &mut self.segments.written {
             Some(written) if is_copy => !written.contains(hash),
@@ -247,6 +248,7 @@ impl WriteTxn<'_> {
         }
     }
 
+    /// Carries out `edit`, or says what it lacks.
     fn apply(&mut self, target: &Target<'_, '_>, edit: &Edit, material: &mut Material<'_, '_>) -> Attempt {
         match edit {
             Edit::Keep => Attempt::unwritten(target.live.map_or(0, |(_, item)| item.cas())),
@@ -265,6 +267,7 @@ impl WriteTxn<'_> {
         }
     }
 
+    /// Changes fields of the live item in place.
     fn amend(&mut self, target: &Target<'_, '_>, amend: &UpdateMetadata) -> Attempt {
         let Some((item_ref, item)) = target.live else { return Attempt::unwritten(0) };
         if let Some(exptime) = amend.exptime {
@@ -277,6 +280,7 @@ impl WriteTxn<'_> {
         Attempt::unwritten(item.cas())
     }
 
+    /// Writes and publishes a new version.
     fn put(&mut self, target: &Target<'_, '_>, put: &Put, material: &mut Material<'_, '_>) -> Attempt {
         let &Target { key, hash, old, live } = target;
         self.segments.redeem(hash);
@@ -293,7 +297,7 @@ impl WriteTxn<'_> {
         }
         let complete = material.complete(target, &put.value).filter(|reserved| self.is_current(reserved));
         let queue = match complete {
-            // Its memory was taken from this queue, and the ghost may have been forgotten since.
+            // Its memory lies in a segment of the queue chosen then; asking the ghosts again might choose another.
             Some(reserved) if old.is_none() => reserved.queue(),
             _ if put.is_stub(target) => Queue::Stubs,
             _ if matches!(put.value, Value::Loaded) => Queue::Main,
@@ -304,7 +308,7 @@ impl WriteTxn<'_> {
             let fields = self.fields(put, target);
             Ok((self.finish(reserved, key, &fields), fields.cas))
         } else if value_bytes > LOCKED_COPY_BYTES_MAX && material.copies_left > 0 {
-            // What has been copied for another decision goes first.
+            // What has been copied for another decision is freed first.
             material.copied = None;
             match self.reserve(queue, key, value_bytes, old) {
                 Ok(reserved) => return Attempt::Copy { reserved, source: target.source(&put.value) },
@@ -332,7 +336,8 @@ impl WriteTxn<'_> {
         Attempt::Done { cas, written: item_bytes }
     }
 
-    // Always: what it makes is written at once.
+    /// The header fields of the new version.
+    // Inlined, since the fields are written at once.
     #[inline(always)]
     fn fields(&mut self, put: &Put, target: &Target<'_, '_>) -> Fields {
         let &Target { old, live, .. } = target;

@@ -1,8 +1,9 @@
-//! The list of differences that a recount finds, for tests, the simulation and the fuzzers.
+//! A list of differences between what the store keeps account of and what a recount finds (`check`), for tests, the simulation
+//! and the fuzzers. Belongs to the recount that fills it.
 
 use std::fmt::{Debug, Display};
 
-/// Faults shown of those found.
+/// Faults that an error message shows; further ones are only counted.
 const FAULTS_SHOWN: usize = 12;
 
 /// What does not add up.
@@ -14,12 +15,14 @@ impl Faults {
         self.0.push(fault.to_string());
     }
 
+    /// Adds `fault` unless it `holds` that all is well.
     pub(super) fn unless(&mut self, holds: bool, fault: impl FnOnce() -> String) {
         if !holds {
             self.0.push(fault());
         }
     }
 
+    /// Adds a fault if the value that is `kept` differs from the one that has just been `counted`.
     #[expect(clippy::needless_pass_by_value, reason = "most are numbers")]
     pub(super) fn compare<T: PartialEq + Debug>(&mut self, what: impl Display, kept: T, counted: T) {
         self.unless(kept == counted, || format!("{what}: the books say {kept:?}, counted {counted:?}"));

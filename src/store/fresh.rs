@@ -1,7 +1,8 @@
 //! [`Fresh`], a shard that has replayed the log: the only way for callers to look up, walk, reserve, flush and write (the writes
 //! themselves are in `edit`).
 //!
-//! What is looked up is borrowed from it, so nothing found before a replay outlives it.
+//! It borrows its ring's [`Shard`] for one batch of commands. Items that are looked up are borrowed from it in turn, so none
+//! outlives the next replay. Look-ups take no writer lock; what removes, reserves or flushes does, for one transaction.
 
 use super::index::{Found, Position};
 use super::item::Item;
@@ -14,13 +15,13 @@ use crate::classes::item_bytes;
 use crate::clock::Timestamp;
 
 impl Shard {
-    /// As [`Shard::latest`], at `now` or later.
+    /// Says that the ring's clock reads `now`, then as [`Shard::latest`].
     pub fn fresh(&mut self, now: Timestamp) -> Fresh<'_> {
         self.store.advance(now);
         self.latest()
     }
 
-    /// Replays the log to its tail. The result is the only way to look up or to write.
+    /// Replays the log to its tail, and carries out a flush that has come due. The result is the only way to look up or to write.
     #[inline]
     pub fn latest(&mut self) -> Fresh<'_> {
         self.replica.enter(&self.base);
@@ -38,23 +39,24 @@ impl Shard {
 #[derive(Debug)]
 pub struct Fresh<'s> {
     pub(super) shard: &'s mut Shard,
+    /// The store's second at the replay. Look-ups and transactions read the store's time anew.
     pub(super) now: Timestamp,
     /// The edits come from `--copy-from`; see [`Store::begin_copy`](super::Store::begin_copy).
     pub(super) is_copy: bool,
 }
 
 impl Fresh<'_> {
-    /// The edits that follow are those of a copy.
+    /// Says that the edits that follow are those of a copy (`--copy-from`).
     pub fn set_copy(&mut self) {
         self.is_copy = true;
     }
 
-    /// Whether they are.
+    /// True after [`Fresh::set_copy`].
     pub fn is_copy(&self) -> bool {
         self.is_copy
     }
 
-    /// The time at which it was taken.
+    /// The store's second at the replay, unless [`Fresh::set_now`] changed it.
     #[inline]
     pub fn now(&self) -> Timestamp {
         self.now
@@ -65,7 +67,7 @@ impl Fresh<'_> {
         self.shard.take_wanted()
     }
 
-    /// Moves the value of `key` to flash, for tests; false if it stays where it is.
+    /// For tests: moves the value of `key` to flash; false if it stays where it is.
     #[doc(hidden)]
     pub fn stow(&mut self, key: &[u8]) -> bool {
         while self.stow_part(None) {}
@@ -79,8 +81,8 @@ impl Fresh<'_> {
         self.shard.write_txn().find(hash, key).is_some_and(|(_, item)| item.is_stub())
     }
 
-    /// Moves the next part of the value that is on its way to flash, else the first one of that of `key`, for tests; true if there
-    /// are more.
+    /// For tests: copies one more part of the value that is on its way to flash; if none is, the first part of the value of
+    /// `key`. True if more parts follow.
     #[doc(hidden)]
     pub fn stow_part(&mut self, key: Option<&[u8]>) -> bool {
         let found = key.map(|key| (self.hash(key), key));
@@ -96,12 +98,12 @@ impl Fresh<'_> {
         stowed == Stowed::UnderWay
     }
 
-    /// Takes another time, which the store has been set to.
+    /// Goes on with another time: that which the store has just been set to.
     pub fn set_now(&mut self, now: Timestamp) {
         self.now = now;
     }
 
-    /// Finds the live item of `key`. Does not count as a use: see [`Item::record_access`].
+    /// Finds the live item of `key`. Removes it if it has expired. Does not count as a use: see [`Item::record_access`].
     #[inline]
     pub fn find(&mut self, key: &[u8]) -> Lookup<'_> {
         self.find_hashed(self.hash(key), key)
@@ -130,8 +132,8 @@ impl Fresh<'_> {
         }
     }
 
-    /// Starts loading what looking up `keys` will touch, and tells their hashes, in order: for pipelines and multigets,
-    /// called a few keys ahead.
+    /// Starts loading into the cache what looking up `keys` will touch, and writes their hashes to `hashes`, in the same order.
+    /// For pipelines and multigets, which call it a few keys ahead.
     pub fn prefetch(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
         for (hash, key) in hashes.iter_mut().zip(keys) {
             *hash = self.hash(key);
@@ -142,7 +144,7 @@ impl Fresh<'_> {
         }
     }
 
-    /// Removes an expired item, if it still is what the index names.
+    /// Removes the item of `key` if it has expired: another ring may have replaced it since it was looked up.
     #[cold]
     fn purge(&mut self, hash: Hash, key: &[u8]) {
         let mut txn = self.shard.write_txn();
@@ -175,10 +177,10 @@ impl Fresh<'_> {
         }
     }
 
-    /// Makes room for more of a value of which [`Reservation::needs_room`].
+    /// Makes room for more bytes of a value whose reservation says [`Reservation::needs_room`].
     ///
     /// # Errors
-    /// [`ReserveError`]; what has come is kept.
+    /// [`ReserveError`]; the bytes received so far are kept.
     pub fn extend(&mut self, reservation: &mut Reservation, turns: u32) -> Result<(), ReserveError> {
         let Some(key) = reservation.unplaced_key() else { return Ok(()) };
         match self.reserve_item(&key, reservation.len(), turns) {
@@ -190,7 +192,7 @@ impl Fresh<'_> {
         Ok(())
     }
 
-    /// Item memory; `None` if as much of it as may be is held for values on their way.
+    /// Item memory for a value that is to be received; `None` if values on their way hold as much of it as they may.
     fn reserve_item(
         &mut self,
         key: &[u8],
@@ -218,11 +220,14 @@ impl Fresh<'_> {
         }
     }
 
+    /// The error of a value that has to wait for others to arrive, which is noted for
+    /// [`Store::is_short_of_reservations`](super::Store::is_short_of_reservations).
     fn must_wait(&self) -> ReserveError {
         self.shard.store.reservations.note_refused(self.now);
         Retry::Later.into()
     }
 
+    /// [`Shard::make_room`], which counts the item of `item_bytes` if it is refused.
     pub(super) fn make_room(
         &mut self,
         hash: Hash,
@@ -237,17 +242,17 @@ impl Fresh<'_> {
         made
     }
 
-    /// Every item acknowledged before is gone, at once (`flush_all`).
+    /// Removes every item, at once, and cancels a delayed flush (`flush_all`).
     ///
     /// # Errors
-    /// The log is full.
+    /// [`Retry::Stalled`]: the log is full.
     pub fn flush(&mut self) -> Result<(), Retry> {
         self.flush_now(Timestamp::NEVER)?;
         self.shard.store.set_flush_at(Timestamp::NEVER);
         Ok(())
     }
 
-    /// Flushes; this was to be done at `due`.
+    /// Flushes. `due` is the second for which a delayed flush was scheduled, else [`Timestamp::NEVER`].
     fn flush_now(&mut self, due: Timestamp) -> Result<(), Retry> {
         loop {
             let mut txn = self.shard.write_txn();
@@ -260,14 +265,15 @@ impl Fresh<'_> {
         }
     }
 
-    /// The flush happens when the clock reaches `at`; a later call replaces it (`flush_all` with a delay).
+    /// Schedules a flush for the second `at`; a later call replaces it (`flush_all` with a delay).
     pub fn flush_at(&mut self, at: Timestamp) {
         self.shard.store.set_flush_at(at);
     }
 
+    /// Carries out a delayed flush that has come due, unless another ring is doing so.
     #[cold]
     fn flush_due(&mut self) {
-        // While another ring is stuck it stays due, and every command tries again.
+        // While another ring is stuck and the log is full, the flush stays due, and every batch tries again.
         if let Some(due) = self.shard.store.time.take_due_flush(self.now)
             && self.flush_now(due).is_err()
         {
@@ -277,7 +283,8 @@ impl Fresh<'_> {
 
     /// Visits the live items of the next slice of a walk; false when the walk is over.
     ///
-    /// An item that is present throughout the walk is visited once, however often it is moved meanwhile.
+    /// An item that is present throughout the walk is visited, however often it is moved meanwhile; once, unless parts of a table
+    /// are joined meanwhile (`index::entries`), then perhaps twice.
     pub fn walk(&mut self, walk: &mut Walk, mut visit: impl FnMut(&Item<'_>)) -> bool {
         let index = self.shard.replica.index();
         if walk.table >= index.tables() {
@@ -299,7 +306,7 @@ impl Fresh<'_> {
 }
 
 impl Drop for Fresh<'_> {
-    /// What was looked up is borrowed from it, and held no longer.
+    /// All borrows of items have ended: the ring holds no references any more.
     #[inline]
     fn drop(&mut self) {
         self.shard.replica.leave(&self.shard.base);

@@ -1,4 +1,4 @@
-//! How the mapping is divided into segments and extents.
+//! How the mapping is divided into segments and extents: sizes computed from `-m` once at the start, which never change then.
 //!
 //! | | segments | large items |
 //! |---|---|---|
@@ -21,7 +21,7 @@ const SEGMENTS: u64 = 512;
 const LARGE_PART: u64 = 8;
 /// Address space reserved, as a multiple of `-m`: half for segments, half for large items.
 const RESERVE_FACTOR: u64 = 4;
-/// Less address space than this is not reserved unless the system refuses, so that `cache_memlimit` can grow the store.
+/// The least address space reserved, unless the system refuses that much: room for `cache_memlimit` to grow the store.
 const RESERVE_BYTES_MIN: u64 = 32 << 30;
 
 const UNIT_BYTES_MAX: u64 = 1 << UNIT_SHIFT_MAX;
@@ -32,11 +32,13 @@ const _: () = assert!(SEGMENT_BYTES_MIN.is_multiple_of(PAGE_BYTES) && SEGMENT_BY
 /// The sizes of one mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
-    /// Length of the whole mapping.
+    /// Length of the whole mapping, bytes.
     pub(super) bytes: u64,
-    /// Where the extents of large items begin.
+    /// Offset in the mapping at which the extents of large items begin.
     pub(super) large_base: u64,
+    /// A segment is `1 << segment_shift` bytes long.
     pub(super) segment_shift: u32,
+    /// The unit of item refs is `1 << unit_shift` bytes.
     pub(super) unit_shift: u32,
 }
 
@@ -83,7 +85,7 @@ impl Geometry {
             .then(|| Self::new(memory_limit, bytes))
     }
 
-    /// Half of this geometry, or `least`.
+    /// The geometry of a mapping half as long as this one, or `least` if that is longer.
     pub(super) fn halved(self, memory_limit: u64, least: Self) -> Self {
         let half = Self::new(memory_limit, self.bytes / 2);
         if half.bytes < least.bytes { least } else { half }

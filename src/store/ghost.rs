@@ -15,7 +15,7 @@
 //! A fingerprint alone determines its bucket, so that it can be moved when its part grows. A part has a few hundred buckets,
 //! which leaves more than 20 of the 32 bits to tell keys apart.
 //!
-//! The segment table owns the ghosts, so the writer lock guards them.
+//! The segment table owns the ghosts: they are read and changed only under the writer lock. The evictor inserts, writes look up.
 
 use super::item_ref::Hash;
 use super::prefetch::prefetch;
@@ -35,6 +35,7 @@ pub(super) struct Ghost {
     bytes: u64,
 }
 
+/// The ghosts of a share of all hashes.
 #[derive(Clone, Debug, Default)]
 struct Part {
     /// Empty before the first insertion.
@@ -43,7 +44,7 @@ struct Part {
     inserted: usize,
 }
 
-/// Never 0, which marks an empty way.
+/// The part of a hash that is remembered. Never 0, which marks an empty place of a bucket.
 fn fingerprint(hash: Hash) -> u32 {
     hash.0 as u32 | 1
 }

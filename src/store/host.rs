@@ -1,15 +1,16 @@
-//! What the store asks of whoever runs it.
+//! [`Host`]: what the store asks of whoever runs it (the server, a test, the simulation). Set at the start and shared by all
+//! rings; the store calls it on whichever thread it runs, often under the writer lock.
 
 use super::flash::Extent;
 use super::item::Item;
 use crate::clock::Timestamp;
 
-/// What the store asks of the outside.
+/// What the store asks of whoever runs it.
 pub trait Host: Send + Sync {
     /// Wakes ring `ring` so that it calls [`Shard::fresh`](super::Shard::fresh) soon. The store may call it often and
     /// without need; it must not block.
     fn wake(&self, ring: usize);
-    /// True while somebody wants [`Host::evicted`].
+    /// True while somebody wants [`Host::evicted`] and [`Host::stowed`] to be called.
     fn watches_evictions(&self) -> bool {
         false
     }
@@ -22,9 +23,10 @@ pub trait Host: Send + Sync {
     fn is_on_flash(&self, _extent: Extent, _bytes: &[u8]) -> bool {
         true
     }
-    /// A live value is being moved to flash. As [`Host::evicted`].
+    /// A live value has been moved to flash; for the rest as [`Host::evicted`].
     fn stowed(&self, _item: &Item<'_>, _now: Timestamp) {}
-    /// The file system of the memory file has no more room: the store goes on with `memory_limit` bytes.
+    /// The file system of the memory file has no more room: the store goes on with a limit of `memory_limit` bytes. May be called
+    /// with the writer lock held.
     fn lacks_room(&self, _memory_limit: u64) {}
     /// A memory file is being restored: `done` of `total` bytes. Called about once a second, before any ring runs.
     fn restoring(&self, _done: u64, _total: u64) {}

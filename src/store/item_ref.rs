@@ -1,4 +1,5 @@
-//! Item refs, the addresses of items as numbers; and index entries, which are five bytes.
+//! Item refs: the addresses of items as 36-bit numbers. Index entries: an item ref and four bits of hash in five bytes. Plain
+//! values, no state.
 //!
 //! ```text
 //! ItemRef   address of the item in units of 4 << n bytes, 36 bits; 0 = none
@@ -48,13 +49,13 @@ impl ItemRef {
         Self(units)
     }
 
-    /// A ref that went through the log.
+    /// The ref whose [`ItemRef::bits`] are `bits`.
     #[inline]
     pub(super) fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// As a number.
+    /// The ref as a number, as it stands in the log.
     #[inline]
     pub(super) fn bits(self) -> u64 {
         self.0
@@ -105,6 +106,7 @@ impl Entry {
 pub struct Hash(pub(super) u64);
 
 impl Hash {
+    /// The four bits that an [`Entry`] contains.
     #[inline]
     fn tag(self) -> u64 {
         self.0 >> 50 & FRAGMENT_MASK

@@ -1,4 +1,5 @@
-//! The hash of a key. It uses secrets that are random in every process, so that no set of keys collides in all processes.
+//! The hash of a key. It uses secrets that are random in every process, so that no set of keys collides in all processes. They
+//! are drawn once at the start and then only read; each ring has a copy.
 //!
 //! ```text
 //!  key    pairs of 8-byte words; the last pair is the key's last 16 bytes and may overlap the one before
@@ -38,8 +39,9 @@ const PAIRS_MAX: usize = (KEY_BYTES_MAX - 1) / PAIR_BYTES;
 /// The hash with its secrets.
 #[derive(Clone)]
 pub(super) struct KeyHasher {
-    /// The secrets of the last pair, then those of the pairs before it.
+    /// The secrets of a key's last pair of words.
     last: [u64; 2],
+    /// The secrets of the pairs before it.
     pairs: [[u64; 2]; PAIRS_MAX],
     /// The factors a and b.
     factors: [u128; 2],
@@ -107,7 +109,8 @@ impl KeyHasher {
         Hash(folded(low.wrapping_add(high).wrapping_add(summand)))
     }
 
-    /// The sum of the products of all pairs but the last. Input longer than a key may collide: it is in no index.
+    /// The sum of the products of all pairs but the last. Of an input that is too long for a key, further pairs are ignored: no
+    /// index contains it.
     fn front_sum(&self, key: &[u8]) -> u128 {
         let (pairs, _) = key[..key.len() - 1].as_chunks();
         let products = pairs.iter().zip(&self.pairs).map(|(pair, secrets)| product(*pair, *secrets));
@@ -131,7 +134,7 @@ fn product(pair: [u8; PAIR_BYTES], secrets: [u64; 2]) -> u128 {
     factor(pair as u64, secrets[0]) * factor((pair >> 64) as u64, secrets[1])
 }
 
-/// All bytes of a key of up to a pair.
+/// All bytes of a key that is no longer than a pair, in two words.
 #[inline]
 fn short_words(key: &[u8]) -> [u64; 2] {
     if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {

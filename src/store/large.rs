@@ -1,7 +1,8 @@
-//! Allocates extents of whole pages, one for each large item, in the upper half of the mapping.
+//! Allocates extents of whole pages, one for each large item, in the upper half of the mapping. It keeps the list of free
+//! extents, which is a field of the segment table: changed and read only under the writer lock.
 //!
 //! ```text
-//! extent   [u32 id][u32 0][u32 pins][u32 reservations] item …    (the item begins at the first unit after the head)
+//! extent   [u32 id][u32 pages][u32 pins][u32 reservations] item …    (the item begins at the first unit after the head)
 //! ```
 //!
 //! Address space is plentiful (twice `-m`), memory is not, so free extents with memory and without are kept apart. Those with
@@ -12,15 +13,18 @@ use super::faults::Faults;
 use super::geometry::PAGE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A free extent.
 #[derive(Clone, Copy, Debug)]
 struct Free {
     bytes: u64,
+    /// True if all of it has memory.
     committed: bool,
 }
 
 /// The free extents.
 #[derive(Debug)]
 pub(super) struct Extents {
+    /// All of them, by offset in the mapping. Neighbours with memory are one extent, and so are neighbours without.
     by_offset: BTreeMap<u64, Free>,
     /// (bytes, offset) of the extents without memory, and of those with.
     by_size: [BTreeSet<(u64, u64)>; 2],
@@ -84,12 +88,13 @@ impl Extents {
         start
     }
 
-    /// The starts of the largest free extents.
+    /// The starts of the largest free extents: `count` of those without memory, and `count` of those with.
     pub(super) fn largest(&self, count: usize) -> impl Iterator<Item = u64> + '_ {
         self.by_size.iter().flat_map(move |set| set.iter().rev().take(count)).map(|&(_, offset)| offset)
     }
 
-    /// Allocates an extent: the best fitting one with memory, else one without.
+    /// Allocates an extent of `bytes`: from the shortest one with memory that is long enough, else from one without. Returns its
+    /// offset.
     pub(super) fn take(&mut self, bytes: u64) -> Option<u64> {
         let fitting = |set: &BTreeSet<(u64, u64)>| set.range((bytes, 0)..).next().map(|&(_, offset)| offset);
         let offset = fitting(&self.by_size[1]).or_else(|| fitting(&self.by_size[0]))?;

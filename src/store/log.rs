@@ -7,6 +7,7 @@
 //!   read │ not yet read for replica 1                   │    the slot of position p is p mod capacity
 //! ```
 //!
+//! One log per store, shared by all rings without a lock.
 //! Only the holder of the writer lock appends ([`Log::append`]); it fills the slot, then moves the tail (Release).
 //! A ring reads the tail (Acquire), applies the slots before it to its replica, and publishes how far it has come
 //! ([`Log::set_applied`], Release). A slot is overwritten only when every replica is past it: the writer reads their positions
@@ -34,8 +35,8 @@ use super::item_ref::{Hash, ItemRef};
 use super::sync::{AtomicU64, Ordering, fence};
 use crate::limits::{LOG_ENTRIES, LOG_ENTRIES_PER_RING};
 
-/// "Where the index has `old`, put `new`". Without `old` it inserts, without `new` it removes; if both are equal, it only orders
-/// the change of a field in the item's header.
+/// A change of the index: "where it has `old`, put `new`". Without `old` it inserts, without `new` it removes; if both are equal,
+/// the index stays, and the delta only gives a change of the item's header its place among the writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delta {
     /// One key's entry changes.
@@ -71,7 +72,7 @@ pub(super) fn entries_for(rings: usize) -> usize {
     (rings * LOG_ENTRIES_PER_RING).next_power_of_two().max(LOG_ENTRIES)
 }
 
-/// The position of a ring that holds nothing.
+/// What [`Log::held`] tells of a ring that holds no references.
 const NOTHING: u64 = u64::MAX;
 
 /// The log and the positions of all replicas and rings.
@@ -122,7 +123,7 @@ impl Log {
         self.applied[replica].0.load(Ordering::Acquire)
     }
 
-    /// How far all replicas have applied the log: slots before that are free.
+    /// The position up to which all replicas have applied the log: slots before it may be overwritten.
     pub(super) fn applied_min(&self) -> u64 {
         (0..self.applied.len()).map(|replica| self.applied(replica)).min().unwrap_or(0)
     }
@@ -168,8 +169,8 @@ impl Log {
         (0..self.held.len()).any(|ring| ring != except && self.held(ring) < position)
     }
 
-    /// Nobody holds, or will hold, references from before this position: every replica has applied the log up to it, and no
-    /// ring is in a section that began earlier.
+    /// The position before which nobody holds references, or ever will: every replica has applied the log up to it, and no ring
+    /// is in a section that began earlier.
     pub(super) fn quiescent_position(&self) -> u64 {
         let applied = self.applied_min();
         // Pairs with the fence in `Log::enter`.

@@ -12,7 +12,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-/// What is written into an item's memory and named by the `n`th delta.
+/// The `n`th delta of a model; `n` is also what is written into the item's memory.
 fn delta(n: u64) -> Delta {
     Delta::Entry { hash: Hash(n), old: ItemRef::from_bits(n), new: ItemRef::from_bits(n + 1) }
 }

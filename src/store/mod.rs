@@ -1,4 +1,4 @@
-//! The store: items once in shared segments, a few indexes of them, a log that keeps the indexes equal.
+//! The store: every item lies once in shared segments, a few indexes find it, and a log keeps the indexes equal.
 //!
 //! ```text
 //!        ring 0                 ring 1                         one for all
@@ -25,9 +25,9 @@
 //! reader needs no protection but that the memory is not reused: see `segment_table`, "When memory is reused". Replies may go
 //! on reading an item that has been overwritten or evicted: [`Pin`].
 //!
-//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `pinned`, `base`, `index`, `replica`, `segment_table`,
-//! `shared`, `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `shard`, `fresh`, `edit`; then `memory_file` and `restore` (-e),
-//! `flash` and `stow` (`ext_path`).
+//! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `pinned`, `base`, `index`, `replica`,
+//! `segment_table`, `shared`, `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `shard`, `fresh`, `edit`; then `memory_file`
+//! and `restore` (-e), `flash` and `stow` (`ext_path`).
 //!
 //! Each module imports only modules named before it: `sync`, `item_ref`, `prefetch`, `pace`, `faults`, `region`,
 //! `geometry`, `log`, `time`, `key_hash`, `ghost`, `written`, `pin_counts`, `pinned`, `arena`, `large`, `memory_file`, `flash`,
@@ -35,12 +35,30 @@
 //! `request`, `shared`, `statistics`, `write_txn`, `check`, `evict`, `sweep`, `shard`, `whole`, `fresh`, `edit`, `stow`.
 //! From outside the store they import only `classes`, `clock` and `limits`.
 //!
+//! # Who owns what, and who may change it
+//! "The writer lock" is the mutex `Store::segments`. A [`WriteTxn`](write_txn::WriteTxn) holds it from beginning to end.
+//!
+//! - An item's key, value and fixed header fields (`item`): its writer, before the item is published; then nobody. Expiry and the
+//!   stale, won and alive marks: a transaction. Last access, hits and the fetched mark: any ring at any time (atomics).
+//! - An index (`index`, `replica`): the one ring that it belongs to, without a lock. If several rings share it, one of them at a
+//!   time applies deltas, under the lock of each table that it touches.
+//! - The log's deltas and its tail (`log`): a transaction; read without a lock. A position in the log: the ring that replays.
+//! - `segment_table`, and what its struct contains (of `ghost`, `large`, `pace`, `written`, `totals`, `memory_file::Ledger` and
+//!   `flash::Books`): changed and read only under the writer lock.
+//! - Pin counts and sums (`arena`), the time, the flash tier's counters: any ring at any time (atomics).
+//! - Chunks of the flash tier in memory (`flash::Desk`): under a mutex of their own, which may be taken inside the writer lock.
+//! - The bytes of a value that is being received (`reservation`): the ring of the connection that receives it.
+//! - The mapping, its geometry, the secrets of the key hash and most options: made at the start, then read only.
+//!
+//! Before the first ring runs, `restore` fills all of this from the memory file, if there is one.
+//!
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
 //! 2. An entry names an item whose memory is not reused before its replica has applied the delta that removes it, nor while
 //!    a ring may hold what it found before.
 //! 3. A key has at most one entry per replica; the CAS uniques of its versions grow.
-//! 4. Segments in use + large items + indexes + ghosts ≤ limit, except for what one slice of eviction has yet to free.
+//! 4. Segments in use + large items + indexes + ghosts ≤ limit, except for what one slice of eviction has yet to free, and what
+//!    a lowered limit has left over.
 //!
 //! # Assumed
 //! Of the kernel: anonymous memory reads as zero, a discarded page too.

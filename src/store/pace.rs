@@ -6,12 +6,14 @@
 //! far overdrawn, no item does. So the bytes examined for a write are bounded by what it needs, whatever has been read.
 //!
 //! An [`Effort`] bounds one transaction. It counts bytes, because a few large survivors cost as much as a thousand small ones.
+//!
+//! The credit is a field of the segment table (under the writer lock), an effort one of its transaction.
 
 /// Bytes of survivors copied for each byte gained.
 const COPIED_PER_GAINED: i64 = 8;
 /// The most credit, as a part of the limit: a run of good victims pays for bad ones.
 const CREDIT_PART: u64 = 256;
-/// The least that this bound may be, bytes.
+/// The least that the bound on credit may be, bytes.
 const CREDIT_MIN: u64 = 256 << 10;
 /// What the second chance of a large item counts as, bytes: it is not copied, but it is a step of the search.
 pub(super) const RELINK_BYTES: u64 = 16 << 10;
@@ -20,16 +22,21 @@ const RECENT_BYTES: u64 = 1 << 20;
 /// The most bytes of victims to examine for a byte gained.
 const EFFORT_MAX: u64 = COPIED_PER_GAINED as u64;
 
-/// Per transaction: items of victims examined, their bytes, and bytes copied. The last item may exceed it.
+/// What one transaction may do at most: items of victims examined. The last item may exceed this and the next two.
 const TURN_ITEMS: usize = 256;
+/// Bytes of victims examined.
 const TURN_LOOKED_BYTES: u64 = 256 << 10;
+/// Bytes copied.
 const TURN_COPIED_BYTES: u64 = 64 << 10;
 
-/// The credit for copying, and the present cost of gaining a byte.
+/// The credit for copying, and what it has lately cost to gain a byte.
 #[derive(Debug)]
 pub(super) struct Credit {
+    /// Bytes that may be copied; negative when it is overdrawn.
     bytes: i64,
+    /// Bytes of victims examined lately; older ones count less.
     looked: u64,
+    /// Bytes gained from these.
     gained: u64,
 }
 
@@ -38,14 +45,14 @@ impl Credit {
         Self { bytes: most(limit), looked: 0, gained: 0 }
     }
 
-    /// Bytes of a victim were gained.
+    /// Adds the credit for `bytes` of a victim that were gained.
     pub(super) fn earn(&mut self, bytes: u64, limit: u64) {
         let earned = COPIED_PER_GAINED.saturating_mul(signed(bytes));
         self.bytes = self.bytes.saturating_add(earned).min(most(limit));
         self.note(bytes, bytes);
     }
 
-    /// Bytes of a victim had to be copied.
+    /// Takes off the credit for `bytes` of a victim that had to be copied.
     pub(super) fn spend(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(signed(bytes));
         self.note(bytes, 0);
@@ -69,12 +76,13 @@ impl Credit {
         }
     }
 
-    /// Bytes of victims to examine to gain one, judging by recent evictions.
+    /// How many bytes of victims must be examined to gain one, judging by recent evictions.
     pub(super) fn effort(&self) -> u64 {
         (self.looked / self.gained.max(1)).clamp(1, EFFORT_MAX)
     }
 }
 
+/// The most credit that a store of this limit can have, bytes.
 fn most(limit: u64) -> i64 {
     signed((limit / CREDIT_PART).max(CREDIT_MIN))
 }
@@ -92,7 +100,7 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// `items` of `bytes` in all have been examined.
+    /// Counts `items`, of `bytes` in all, that have been examined.
     pub(super) fn looked(&mut self, items: usize, bytes: u64) {
         self.items += items;
         self.looked += bytes;

@@ -1,7 +1,8 @@
 //! A pin keeps the bytes of a value in place while they are sent.
 //!
 //! A pin is one count on the item's placement (its segment or its large extent); memory whose count is not zero is not reused.
-//! Dropping a pin touches only counters, so it may happen while completions are dispatched.
+//! It belongs to the reply that is sent. Taking and dropping one needs no lock, since it touches only counters (`pin_counts`,
+//! `pinned`); so it may also be dropped while completions are dispatched.
 
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 
@@ -13,17 +14,19 @@ use crate::limits::{
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// How much memory pins may hold; beyond that, values are copied. The evictor skips what pins hold.
+/// How much memory all pins together may hold after one more; if that is exceeded, the value is copied. The evictor skips what
+/// pins hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// An eighth, and half of memory more for large items: for readers that may be slow.
+    /// For replies on a connection, whose client may be slow: an eighth of the limit, and half of it more if the item is large.
     OfReaders,
-    /// An eighth more: for pins that end without a client's help. Clients that do not read must not prevent these.
+    /// For sends that end without a client's help (datagrams): an eighth of the limit more than that, so that clients that do not
+    /// read cannot prevent them.
     OfAll,
 }
 
 impl Share {
-    /// Bytes that pins may hold, including a new one of an item in a segment or of a large item. `reserved` bytes are held for
+    /// Bytes that all pins may hold, the new one included, which is for a large item if `is_large`. `reserved` bytes are held for
     /// values that are being received.
     fn of(self, memory_limit: u64, is_large: bool, reserved: u64) -> u64 {
         let (part, unheld) = match self {
@@ -39,7 +42,9 @@ impl Share {
 #[derive(Debug)]
 pub struct Pin {
     base: Arc<Base>,
+    /// The address of the item.
     at: NonNull<u8>,
+    /// The bytes to be sent.
     value: NonNull<[u8]>,
     held_bytes: u64,
 }
@@ -49,7 +54,7 @@ unsafe impl Send for Pin {}
 
 impl Pin {
     /// Pins the item at `at`, of which `value` is a part; `None` if pins hold their `share` of memory. The caller holds a
-    /// borrow of the item, so its placement cannot be reused before the count is up.
+    /// borrow of the item, so its memory cannot be reused before it is counted.
     pub(super) fn new(base: &Arc<Base>, at: NonNull<u8>, value: &[u8], share: Share) -> Option<Self> {
         let is_large = !base.arena().is_in_segment(at);
         let share = share.of(base.memory_limit(), is_large, base.arena().bytes_reserved());
@@ -57,12 +62,12 @@ impl Pin {
         Some(Self { base: Arc::clone(base), at, value: NonNull::from(value), held_bytes })
     }
 
-    /// Bytes that this pin added to what is held: its whole placement, or 0 if something held that already.
+    /// Bytes that this pin added to what pins hold: its whole segment or extent, or 0 if that was pinned already.
     pub fn held_bytes(&self) -> u64 {
         self.held_bytes
     }
 
-    /// Bytes that the pins of one connection may hold; beyond that it must send first.
+    /// Bytes that the pins for one send of a connection may hold; beyond that it must send first.
     pub fn held_bytes_max(&self) -> u64 {
         self.base.memory_limit() / PINNED_PART_EACH
     }

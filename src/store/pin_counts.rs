@@ -1,4 +1,7 @@
-//! The counts that keep memory from being reused: values that are being sent from it, or received into it.
+//! The counts that keep memory from being reused: how many values are being sent from a segment or extent, or received into it.
+//!
+//! Atomics in the arena. Any ring may pin, any thread may end a pin or a reservation; a reservation begins under the writer lock.
+//! `segment_table::retire` reads the counts before it reuses memory.
 //!
 //! ```text
 //!   ring:     catch up ─ find item ─ pin ─ move the cursor on ─ … the kernel sends … ─ unpin
@@ -8,7 +11,7 @@
 
 use super::sync::{AtomicU32, Ordering};
 
-/// The counts of one placement of items.
+/// The counts of one segment or extent.
 #[derive(Debug, Default)]
 pub(super) struct PinCounts {
     /// Values being sent.
@@ -18,7 +21,7 @@ pub(super) struct PinCounts {
 }
 
 impl PinCounts {
-    /// Counts a value that is being sent; true if it is the first. The caller holds a borrow of its item, so the placement cannot
+    /// Counts a value that is being sent; true if it is the only one. The caller holds a borrow of its item, so the memory cannot
     /// be reused before the count is incremented.
     pub(super) fn pin(&self) -> bool {
         // Relaxed: ordered before this ring's next cursor store (Release), which reclaiming reads first (Acquire).
@@ -27,12 +30,12 @@ impl PinCounts {
 
     /// Uncounts a value that has been sent; true if it was the last.
     pub(super) fn unpin(&self) -> bool {
-        // Release; pairs with the Acquire in `is_held`, so that our reads are done before the memory is reused.
+        // Release; pairs with the Acquire in `is_held`, so that the sender's reads are done before the memory is reused.
         self.pins.fetch_sub(1, Ordering::Release) == 1
     }
 
-    /// Counts a value that is being received; true if it is the first. The caller holds the writer lock, as do all callers of
-    /// `is_reserved`.
+    /// Counts a value that is being received; true if it is the only one. The caller holds the writer lock, as do all callers of
+    /// [`PinCounts::is_reserved`].
     pub(super) fn reservation(&self) -> bool {
         self.reservations.fetch_add(1, Ordering::Relaxed) == 0
     }
@@ -50,7 +53,7 @@ impl PinCounts {
 
     /// True while a send or a receive uses the memory.
     pub(super) fn is_held(&self) -> bool {
-        // Acquire; pairs with the Release of `unpin`: its accesses are over before ours begin.
+        // Acquire; pairs with the Release of `unpin`: the sender's accesses are over before the caller's begin.
         self.pins.load(Ordering::Acquire) != 0 || self.is_reserved()
     }
 

@@ -1,4 +1,6 @@
-//! What pins hold, counted by each ring on cache lines of its own: every reply that is sent from item memory is counted twice.
+//! How much memory pins hold, counted by each ring on cache lines of its own, because every reply that is sent from item memory
+//! changes it twice. Atomics without a lock: a ring writes its own counts (a pin may be dropped on another thread), all read
+//! them.
 //!
 //! A placement counts once, for the ring that pinned it first; what a ring unpins last is subtracted from what it holds itself,
 //! which may then be less than nothing. Only the sum means something, and it costs a cache line per ring. So a ring decides on
@@ -19,13 +21,13 @@ struct OfRing {
     values: AtomicU64,
     /// Bytes of placements pinned first by this ring, less those unpinned last.
     bytes: AtomicI64,
-    /// What the others held at the last look. This and the next are read and written by the ring alone.
+    /// What the other rings held when this one last looked.
     others: AtomicI64,
     /// When `bytes` would exceed this, the ring must look again.
     bytes_max: AtomicI64,
 }
 
-/// What all rings hold.
+/// What the pins of all rings hold.
 #[derive(Debug)]
 pub(super) struct Pinned {
     rings: Box<[OfRing]>,
@@ -43,7 +45,7 @@ impl Pinned {
 
     /// Bytes of all placements with pins.
     pub(super) fn bytes(&self) -> u64 {
-        // While rings pin and unpin it may miss the one and see the other.
+        // Read while rings change their counts, the sum may miss a pin and contain its end.
         self.sum().max(0) as u64
     }
 
@@ -51,12 +53,13 @@ impl Pinned {
         self.rings.iter().map(|ring| ring.bytes.load(Ordering::Relaxed)).sum()
     }
 
-    /// Values being sent.
+    /// Number of values being sent.
     pub(super) fn values(&self) -> u64 {
         self.rings.iter().map(|ring| ring.values.load(Ordering::Relaxed)).sum()
     }
 
-    /// True if `ring` may pin a placement of `bytes`, so that all hold `bytes_max` and some `slack` at most.
+    /// True if `ring` may pin a segment or extent of `bytes`: then all rings together hold at most `bytes_max`, and a `slack` for
+    /// each ring.
     pub(super) fn fits(&self, ring: usize, bytes: u64, bytes_max: u64, slack: u64) -> bool {
         let own = &self.rings[ring];
         let (held, bytes, bytes_max) = (own.bytes.load(Ordering::Relaxed), bytes as i64, bytes_max as i64);
@@ -71,7 +74,7 @@ impl Pinned {
         fits
     }
 
-    /// `ring` pins a value, and with it a placement of `bytes` that nobody had pinned, or 0.
+    /// Counts a value that `ring` pins. `bytes` is the length of its segment or extent if that was not pinned before, else 0.
     pub(super) fn add(&self, ring: usize, bytes: u64) {
         let own = &self.rings[ring];
         own.values.fetch_add(1, Ordering::Relaxed);
@@ -80,7 +83,8 @@ impl Pinned {
         }
     }
 
-    /// A value that `ring` had pinned has been sent, and nobody pins its placement of `bytes` any more, or 0.
+    /// Counts a value that `ring` had pinned and that has been sent. `bytes` is the length of its segment or extent if that is
+    /// not pinned any more, else 0.
     pub(super) fn remove(&self, ring: usize, bytes: u64, slack: u64) {
         let own = &self.rings[ring];
         own.values.fetch_sub(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Prefetching: a hint to the processor.
+//! Prefetching: a hint to the processor that memory is about to be read. No state.
 
 #![cfg_attr(
     all(target_arch = "x86_64", not(miri)),

@@ -31,13 +31,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How many deltas ahead a replay prefetches tables.
 const REPLAY_AHEAD: u64 = 8;
-/// How often a ring looks whether another's replay is over before it sleeps, or lets go of the writer lock: a microsecond or
-/// less, in which a few deltas are replayed.
+/// How often a ring looks whether another ring's replay is over, before it sleeps or lets go of the writer lock. That takes a
+/// microsecond or less, in which a few deltas are replayed.
 const LOOKS: usize = 256;
 
-/// An index, and the rings it belongs to.
+/// An index, and the rings it belongs to. Shared by these rings, and by whoever asks for its size.
 #[derive(Debug)]
 pub(super) struct Group {
+    /// The replica's number.
     number: usize,
     rings: Range<usize>,
     index: Index,
@@ -45,8 +46,9 @@ pub(super) struct Group {
     replaying: Mutex<()>,
     /// How many rings have taken their handle.
     taken: AtomicU32,
-    /// Counts replays, and waits for another ring's replay; if there are several rings.
+    /// Replays so far; counted if there are several rings.
     replays: AtomicU64,
+    /// How often a ring has waited for another ring's replay.
     waits: AtomicU64,
 }
 
@@ -63,7 +65,7 @@ pub struct ReplicaMemory {
     pub waits: u64,
 }
 
-/// True if this is the fault that `MEMCRSD_CANARY` names, which the simulation must detect.
+/// True if the simulation has planted this fault, to see that it is detected: the variable `MEMCRSD_CANARY` names it.
 fn is_canary(fault: &str) -> bool {
     cfg!(feature = "canary") && std::env::var("MEMCRSD_CANARY").is_ok_and(|named| named == fault)
 }
@@ -75,7 +77,7 @@ fn rings_of(number: usize, replicas: usize, rings: usize) -> Range<usize> {
 }
 
 impl Group {
-    /// Empty replicas for a store of `memory_limit` bytes; every ring has one.
+    /// Empty replicas, which share out all rings among them, for a store of `memory_limit` bytes.
     pub(super) fn all(replicas: usize, rings: usize, memory_limit: u64) -> Box<[Arc<Self>]> {
         assert!((1..=rings).contains(&replicas), "every replica has a ring");
         (0..replicas)
@@ -144,6 +146,7 @@ impl Group {
         }
     }
 
+    /// Applies the deltas at these positions to the index.
     fn apply(&self, base: &Arc<Base>, log: &Log, positions: Range<u64>) {
         let tail = positions.end;
         for position in positions {
@@ -159,8 +162,8 @@ impl Group {
         }
     }
 
-    /// Applies the log at least up to `tail`, for all rings of this replica. If another ring is doing so, waits for it: at most
-    /// for the deltas that are in the log, and for a slice of its transaction.
+    /// Brings a shared index up to `tail` at least, for all its rings. If another ring is doing so, waits for it: at most for the
+    /// deltas that are in the log, and for one transaction.
     fn bring(&self, base: &Arc<Base>, log: &Log, tail: u64) {
         if log.applied(self.number) >= tail {
             return;
@@ -176,6 +179,7 @@ impl Group {
         }
     }
 
+    /// Brings a shared index up to `tail`; the caller has the right to do so.
     fn bring_locked(&self, _replaying: &Replaying<'_>, base: &Arc<Base>, log: &Log, tail: u64) {
         let from = log.applied(self.number);
         if from < tail {
@@ -185,8 +189,8 @@ impl Group {
         }
     }
 
-    /// For a transaction: the right to apply deltas to this replica, which the other rings then lack; `None` if one of them
-    /// does not give it up within a microsecond.
+    /// Takes, for a transaction, the right to apply deltas to this replica, which only one ring has at a time. `None` if another
+    /// ring has it and does not give it up within a microsecond.
     pub(super) fn try_replaying(&self) -> Option<Replaying<'_>> {
         if !self.is_shared() {
             return Some(Replaying { _locked: None });
@@ -202,21 +206,22 @@ impl Group {
     }
 }
 
-/// The right to apply deltas to a replica. A ring with a replica of its own always has it.
+/// The right to apply deltas to a replica: its mutex is locked if several rings share it. A ring with a replica of its own always
+/// has the right.
 pub(super) struct Replaying<'g> {
     _locked: Option<MutexGuard<'g, ()>>,
 }
 
-/// Asks until there is an answer, but not for long.
+/// Asks again and again until there is an answer, up to [`LOOKS`] times.
 fn look<T>(answer: impl FnMut() -> Option<T>) -> Option<T> {
     std::iter::repeat_with(answer).take(LOOKS).flatten().next()
 }
 
-/// One ring's handle on its replica.
+/// One ring's handle on its replica. Stays on the ring's thread.
 #[derive(Debug)]
 pub(super) struct Replica {
     ring: usize,
-    /// Everything before this position of the log has been applied, and no older reference is held.
+    /// Up to this position the ring knows that the log has been applied. It holds no references from before.
     cursor: u64,
     is_shared: bool,
     group: Arc<Group>,
@@ -239,8 +244,8 @@ impl Replica {
         self.group.number
     }
 
-    /// Begins a section, which [`Replica::leave`] ends. A ring with an index of its own needs none: its cursor tells what it
-    /// holds.
+    /// Begins a section, which [`Replica::leave`] ends. Does nothing for a ring with an index of its own: its cursor tells which
+    /// references it may hold.
     #[inline]
     pub(super) fn enter(&mut self, base: &Base) {
         if self.is_shared {
@@ -263,7 +268,7 @@ impl Replica {
         }
     }
 
-    /// Applies the log up to its tail, and declares that no older reference is held. Called in a section.
+    /// Applies the log up to its tail, and declares that the ring holds no older references. Called in a section.
     #[inline]
     pub(super) fn catch_up(&mut self, base: &Arc<Base>) {
         let log = base.log();
@@ -273,7 +278,7 @@ impl Replica {
         }
     }
 
-    /// The same at the beginning of a transaction, without waiting.
+    /// As [`Replica::catch_up`], at the beginning of a transaction; does not wait, since the caller has the right to replay.
     pub(super) fn catch_up_in_txn(&mut self, replaying: &Replaying<'_>, base: &Arc<Base>) {
         let log = base.log();
         let tail = log.tail();
@@ -297,17 +302,17 @@ impl Replica {
         self.settle(log);
     }
 
-    /// Applies the delta that has just been appended. Older references stay valid until [`Replica::settle`].
+    /// Applies the delta that this ring has just appended. The ring's older references stay valid until [`Replica::settle`].
     pub(super) fn apply_own(&mut self, _replaying: &Replaying<'_>, base: &Arc<Base>, delta: Delta) {
         self.cursor += 1;
         self.group.index.apply(base, delta);
         if self.is_shared {
-            // Now, so that the other rings of this replica wait no longer.
+            // At once, so that other rings of this replica stop waiting.
             base.log().set_applied(self.group.number, self.cursor);
         }
     }
 
-    /// Declares that no reference from before the cursor is held.
+    /// Declares that the ring holds no references from before its cursor.
     #[inline]
     pub(super) fn settle(&self, log: &Log) {
         if self.is_shared {

@@ -1,4 +1,4 @@
-//! What a caller asks of the store, and what comes of it.
+//! The types in which a caller asks the store for something, and in which the store answers. Plain data; belongs to the request.
 
 use super::flash::Place;
 use super::index::Position;
@@ -11,9 +11,9 @@ use crate::clock::Timestamp;
 pub enum Lookup<'a> {
     /// The live item.
     Hit(Item<'a>),
-    /// It was there, its time had passed. Reported once, then it is a miss.
+    /// The key's item has expired. It is removed (unless the log is full), so that further look-ups miss.
     Expired,
-    /// It was there, but is older than the last flush. Reported once, as long as the index has not been tidied.
+    /// The key's item was removed by the last flush. Reported once at most, and only until the index forgets flushed entries.
     Flushed,
     /// Nothing.
     Miss,
@@ -26,19 +26,19 @@ pub struct Walk {
     pub(super) position: Position,
 }
 
-/// The request's value.
+/// The value that came with a request.
 #[derive(Debug)]
 pub enum Data<'d> {
-    /// It has none.
+    /// No value came.
     None,
-    /// In the read buffer.
+    /// It lies in the connection's read buffer.
     Bytes(&'d [u8]),
     /// Received into item memory; published in place if the edit's value is [`Value::Data`].
     Reservation(Reservation),
 }
 
 impl Data<'_> {
-    /// The bytes.
+    /// The bytes of the value; empty if none came.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::None => &[],
@@ -57,9 +57,9 @@ pub enum Edit {
     Remove,
     /// Stores a new version.
     Put(Put),
-    /// Changes the item's fields in place: ordered like a write, cas stays.
+    /// Changes the item's fields in place. All rings see it in the order of writes; the CAS unique stays.
     UpdateMetadata(UpdateMetadata),
-    /// Nothing before the value, which is on flash, is in memory: see [`Retry::Load`].
+    /// Decides nothing yet, because the value is needed and on flash: ends with [`Retry::Load`]. Nothing if it is in memory.
     Load,
 }
 
@@ -72,7 +72,7 @@ pub struct Put {
     pub exptime: Timestamp,
     /// Its value.
     pub value: Value,
-    /// An explicit CAS unique (meta `E`), else the next number.
+    /// The CAS unique that the client chose (meta `E`); `None` for the next number.
     pub cas: Option<u64>,
     /// Marked stale.
     pub stale: bool,
@@ -83,7 +83,7 @@ pub struct Put {
 }
 
 impl Put {
-    /// `old` with another value.
+    /// A new version with all fields of `old`, but another value and CAS unique.
     pub fn again(old: &Item<'_>, value: Value, cas: Option<u64>) -> Self {
         Self {
             flags: old.flags(),
@@ -97,14 +97,14 @@ impl Put {
     }
 }
 
-/// A new version's value.
+/// What a new version's value consists of.
 #[derive(Debug)]
 pub enum Value {
     /// The request's data.
     Data,
-    /// The request's data, which is the old value counted on, in its old length.
+    /// The request's data: the number of an incr or decr, padded with spaces to the length of the old value.
     Padded,
-    /// The request's data, which is the old value as it was read from flash.
+    /// The request's data: the old value as it was read from flash.
     Loaded,
     /// The old value, then the data (append).
     OldThenData,
@@ -114,14 +114,13 @@ pub enum Value {
     Old,
     /// Nothing.
     Empty,
-    /// The front of this buffer, of this length in bytes (incr, decr).
+    /// The first bytes of this buffer, as many as the second number says (incr, decr).
     Digits([u8; 24], u8),
 }
 
 impl Value {
-    /// A counted item and one marked stale are the same item to its users, whose past uses are kept: memcached writes both
-    /// in place.
-    /// A number that has become longer is another item.
+    /// True if clients see the new version as the same item with a changed value, so that its past uses are kept: where memcached
+    /// changes the item in place. A number that becomes longer than the old value is a new item.
     pub(super) fn is_same_item(&self, old_value_bytes: usize) -> bool {
         match self {
             Self::Old | Self::Padded | Self::Loaded => true,
@@ -151,35 +150,36 @@ pub struct Edited<R> {
     pub cas: u64,
 }
 
-/// A value that has to be brought from flash to memory before its command can run.
+/// A value that has to be brought from flash to memory before a command can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Its key.
+    /// The key.
     pub key: Box<[u8]>,
-    /// Where it is.
+    /// Where its value is on flash.
     pub place: Place,
 }
 
-/// Why nothing was done yet: try again.
+/// Why nothing was done yet, and when to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// When others have had their turn: more has to be evicted than one call may.
+    /// More has to be evicted than one call may: try again when other connections have had their turn.
     Soon,
-    /// In a while, when some of the values have come that are on their way: they hold all the memory that they may.
+    /// Values that are being received hold all the memory that they may: try again in a while, when some of them are complete.
     Later,
-    /// When other rings have replayed, which have been woken: the log is full, or memory waits for them. See
-    /// [`Store::slowest`](super::Store::slowest).
+    /// The log is full, or memory cannot be reused before other rings have replayed; they have been woken. Try again when they
+    /// have replayed: see [`Store::slowest`](super::Store::slowest).
     Stalled,
-    /// When the old value has been read from flash and promoted: [`Shard::take_wanted`](super::Shard::take_wanted) says which.
+    /// The old value is on flash: try again when it has been read and promoted.
+    /// [`Shard::take_wanted`](super::Shard::take_wanted) says which value.
     Load,
 }
 
 /// Why no memory was reserved for a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReserveError {
-    /// No memory: -M and full, or everything is in use.
+    /// The store is full and may evict nothing: with -M, or because all memory is in use.
     OutOfMemory,
-    /// There may be some later.
+    /// There may be memory later.
     Retry(Retry),
 }
 
@@ -190,7 +190,7 @@ pub enum EditError {
     OutOfMemory,
     /// The new version is over `-I`.
     TooLarge,
-    /// A copied item, whose key has been written since the copy began.
+    /// The item came from `--copy-from`, and a client has written its key since the copy began.
     Superseded,
     /// It may be carried out later.
     Retry(Retry),

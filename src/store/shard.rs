@@ -1,7 +1,7 @@
 //! A ring's handle on the store, its background work, and its part in making room.
 //!
-//! It waits for nothing but locks: what needs other rings or more slices comes back as [`Retry`], and the caller tries
-//! again.
+//! A [`Shard`] belongs to one ring and stays on its thread, so its own fields need no lock; the store behind it is shared. It
+//! waits for nothing but locks: what needs other rings or more slices comes back as [`Retry`], and the caller tries again.
 
 use super::base::Base;
 use super::evict::Slice;
@@ -21,28 +21,29 @@ const LAG_MAX: u64 = 1024;
 const LAG_CHECK: u64 = 256;
 /// Tables looked at in one call of [`Shard::maintain`].
 const MAINTAIN_TABLES: usize = 16;
-/// Records of a chunk on flash looked at in one.
+/// Records of chunks that have to leave flash looked at in one call of [`Shard::maintain`].
 const MAINTAIN_RECORDS: usize = 128;
 
 /// One ring's handle: its replica and the shared store. Stays on its thread.
 #[derive(Debug)]
 pub struct Shard {
     pub(super) store: Arc<Store>,
-    /// The store's lower half, for this ring.
+    /// The store's part without locks, as this ring has it.
     pub(super) base: Arc<Base>,
     pub(super) replica: Replica,
     ring: usize,
-    /// Place of the log at which laggards are looked for next.
+    /// The log position at which [`Shard::wake_laggards`] next looks for rings that lag.
     lag_check_at: u64,
-    /// The second for which it has been decided how many tables are looked at, and how many are left.
+    /// The second in which the search for stale tables last began: each second [`Shard::maintain`] checks a 16th of all.
     tidied: Timestamp,
+    /// Tables that are still to be checked in that second.
     tables_left: usize,
-    /// Of the last edit that ended with [`Retry::Load`].
+    /// The value on flash that the last edit lacked which ended with [`Retry::Load`].
     pub(super) wanted: Option<Wanted>,
 }
 
 impl Store {
-    /// The shard of `ring`, which must be taken once: the log waits for every ring.
+    /// The shard of `ring`. Every ring must take its own, once: the log waits for all rings to replay it.
     pub fn shard(self: &Arc<Self>, ring: usize) -> Shard {
         Shard::new(Arc::clone(self), ring)
     }
@@ -69,7 +70,7 @@ impl Shard {
         &self.store
     }
 
-    /// The value that the last edit lacked which ended with [`Retry::Load`].
+    /// Takes the value that the last edit lacked which ended with [`Retry::Load`].
     pub fn take_wanted(&mut self) -> Option<Wanted> {
         self.wanted.take()
     }
@@ -131,7 +132,7 @@ impl Shard {
         fresh.shard.write_txn().check()
     }
 
-    /// The item that the index named when the last transaction ended, or names now.
+    /// The item at `item_ref`, which this ring's index names, or named when the last transaction ended.
     pub(super) fn item(&self, item_ref: ItemRef) -> Item<'_> {
         self.replica.item(&self.base, item_ref)
     }
@@ -140,7 +141,7 @@ impl Shard {
         WriteTxn::begin(&self.store, &self.base, &mut self.replica)
     }
 
-    /// Wakes rings that lag; after a transaction.
+    /// Called after a transaction: wakes rings that lag, but looks for them only every [`LAG_CHECK`] deltas.
     #[inline]
     pub(super) fn wake_laggards(&mut self) {
         if self.replica.cursor() >= self.lag_check_at {
@@ -149,17 +150,18 @@ impl Shard {
         }
     }
 
-    /// After a transaction that could not go on before other rings have replayed: wakes them. None if they have, so that the next
-    /// turn gets further.
+    /// Called after a transaction that could not go on before other rings had replayed: wakes those rings. `None` if all have
+    /// replayed by now, so that the caller gets further at once.
     #[cold]
     pub(super) fn stalled(&self) -> Option<Retry> {
         let is_lagging = self.store.wake_rings_before(self.replica.cursor(), self.ring, true);
         is_lagging.then_some(Retry::Stalled)
     }
 
-    /// Evicts until an allocation that lacked `need`, for the key of `hash`, has a chance, for up to `turns` turns.
+    /// Evicts, for up to `turns` turns, until the writer of the key of `hash` may try its allocation again, which lacked `need`.
     ///
-    /// It ends: each round takes a transaction, breaks a promise, or collects some of what was retired.
+    /// It ends: each round uses up a turn, breaks a promise, or finds that other rings have replayed, so that the next round can
+    /// collect what was retired.
     #[cold]
     pub(super) fn make_room(&mut self, hash: Hash, need: Need, turns: &mut u32) -> Result<(), ReserveError> {
         loop {

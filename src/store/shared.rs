@@ -1,7 +1,8 @@
-//! The part of the store that all rings share.
+//! [`Store`]: the part of the store that all rings share. It makes a store at the start, and reads and changes its settings.
 //!
-//! It owns the lower half ([`Base`]), what the writer lock guards ([`SegmentTable`]), and the indexes. It reads no item and
-//! writes none: that is a shard's (`shard`), under the lock a transaction's (`write_txn`).
+//! It owns what needs no lock ([`Base`]), what the writer lock guards ([`SegmentTable`]), and the indexes. Its methods may be
+//! called on any thread; those that touch the segment table take the writer lock for a moment. It reads no item and writes
+//! none: shards read (`shard`), transactions write (`write_txn`).
 
 use super::base::Base;
 use super::flash::Flash;
@@ -22,20 +23,25 @@ use crate::limits::PINNED_PART;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// The part of the store that all rings share.
+/// The part of the store that all rings share. Fields without a lock or an atomic are set at the start and only read then.
 pub struct Store {
     pub(super) base: Arc<Base>,
+    /// The writer lock, and all that it guards.
     pub(super) segments: Apart<Mutex<SegmentTable>>,
     pub(super) host: Box<dyn Host>,
+    /// False with `-M`.
     pub(super) evict: bool,
+    /// `-I`, bytes.
     pub(super) item_size_max: u64,
+    /// All replicas, by number.
     pub(super) replicas: Box<[Arc<Group>]>,
-    /// The replica of each ring.
+    /// By ring: the number of its replica.
     pub(super) replica_of: Box<[usize]>,
     pub(super) time: Time,
     pub(super) reservations: Arc<ReservationBooks>,
-    /// Of the memory file.
+    /// The headers of the memory file, if there is one.
     headers: Option<Arc<Headers>>,
+    /// What the start found in the memory file, if there is one.
     restored: Option<Restored>,
 }
 
@@ -103,11 +109,11 @@ impl Store {
         self.restored.as_ref()
     }
 
-    /// The last act of a clean stop, when no ring runs any more: the memory file is complete, on its device as well, and says
-    /// so. Nothing without a memory file.
+    /// The last act of a clean stop, when no ring runs any more: writes the memory file to its device and marks it as complete.
+    /// Does nothing without a memory file.
     ///
     /// # Errors
-    /// It could not be written to its device: it counts only until the machine is started again.
+    /// The file could not be written to its device. The next process can use it, but only until the machine is started again.
     pub fn close_cleanly(&self) -> nix::Result<()> {
         let Some(headers) = &self.headers else { return Ok(()) };
         self.segments.lock().close_ledger();
@@ -129,14 +135,14 @@ impl Store {
         self.time.now()
     }
 
-    /// A ring has read its clock. What has expired by `now` is gone for all rings from here on.
+    /// Says that a ring has read `now` from its clock: from here on all rings treat what expires by then as gone.
     pub fn advance(&self, now: Timestamp) {
         if self.time.advance(now) {
             self.note_second(now);
         }
     }
 
-    /// A restart goes on from there, whatever the system's clock says then.
+    /// Writes `now` into the memory file. The clock of the next process starts no earlier, whatever the system's clock says.
     #[cold]
     fn note_second(&self, now: Timestamp) {
         if let Some(headers) = &self.headers {
@@ -144,15 +150,15 @@ impl Store {
         }
     }
 
-    /// Sets the time, back as well: then what had expired may be there again. For `debugtime`.
+    /// Sets the time, for `debugtime`. If it goes back, items that had expired may be found again.
     pub fn set_now(&self, now: Timestamp) {
         self.time.set(now);
         self.note_second(now);
     }
 
-    /// Everything is flushed when the clock reaches `at`; never, if that is [`Timestamp::NEVER`].
+    /// Schedules a flush of everything for the second `at`, instead of any other; none if that is [`Timestamp::NEVER`].
     pub(super) fn set_flush_at(&self, at: Timestamp) {
-        // Under the lock, so that the file and the rings come to know the same.
+        // Under the writer lock, so that two calls leave the same time in the file and in memory.
         let _segments = self.segments.lock();
         self.time.set_flush_at(at);
         if let Some(headers) = &self.headers {
@@ -165,33 +171,33 @@ impl Store {
         self.base.memory_limit()
     }
 
-    /// Begins a copy: from here on items of [`Fresh::is_copy`](super::Fresh::is_copy) are stored only for keys that nobody else has written,
-    /// deleted or flushed.
+    /// Begins a copy from another server (`--copy-from`): from here on what the copy stores
+    /// ([`Fresh::is_copy`](super::Fresh::is_copy)) is refused for keys that a client has written, deleted or flushed since.
     pub fn begin_copy(&self) {
         let written = WrittenKeys::new(self.memory_limit());
         self.segments.lock().written = Some(written);
     }
 
-    /// Ends it; nothing is copied any more.
+    /// Ends the copy: from here on everything that a copy stores is refused.
     pub fn end_copy(&self) {
         let written = self.segments.lock().written.take();
-        // Its memory goes back outside of the lock.
+        // Its memory is freed without holding the lock.
         drop(written);
     }
 
-    /// True if a copy has been begun that can still store something: a flush is the end of it.
+    /// True while a copy runs that can still store something. After a flush it cannot: all keys count as written by clients.
     pub fn takes_copies(&self) -> bool {
         self.segments.lock().written.as_ref().is_some_and(|written| !written.has_all())
     }
 
-    /// Changes `-m`, but not to less than twice what the indexes take when they are empty. Memory above a lowered limit is freed a little
-    /// with every write and by [`Shard::maintain`](super::Shard::maintain). False if `bytes` is more than the reserved address space can
-    /// serve.
+    /// Changes `-m` to `bytes`, or to twice what the empty indexes take if that is more. Memory in use above a lowered limit is
+    /// freed a little with every write and by [`Shard::maintain`](super::Shard::maintain). Returns false and changes nothing if
+    /// the reserved address space is too small for `bytes`.
     pub fn set_memory_limit(&self, bytes: u64) -> bool {
         if bytes > self.base.arena().limit_max() {
             return false;
         }
-        // Half of it at least is for items, whatever the indexes take when they are empty.
+        // So at least half of the limit can hold items.
         let bytes =
             bytes.max(2 * self.replicas.iter().map(|replica| replica.bytes_when_empty()).sum::<u64>());
         let mut segments = self.segments.lock();
@@ -204,12 +210,12 @@ impl Store {
         self.base.log()
     }
 
-    /// An item of `bytes` was refused for lack of memory.
+    /// Counts an item of `bytes` (as memcached counts them) that was refused for lack of memory.
     pub(super) fn count_no_room(&self, bytes: u64) {
         self.segments.lock().count_no_room(bytes);
     }
 
-    /// Writes that `ring` has still to replay, and how many the log holds: at that many, writers wait for it.
+    /// The number of deltas that `ring` has still to replay, and the log's capacity: at that many, all writers wait for the ring.
     pub fn lag(&self, ring: usize) -> (u64, u64) {
         let log = self.log();
         // The position first, so that the lag is never negative.
@@ -217,31 +223,33 @@ impl Store {
         (log.tail() - position, log.capacity())
     }
 
-    /// True if pins hold more than their share of memory in segments, so that those of clients that take nothing must go.
+    /// True if pins hold more memory than readers may hold of items in segments ([`PINNED_PART`]): then connections that hold
+    /// pins and take no bytes are to be closed.
     pub fn is_short_of_pins(&self) -> bool {
         self.base.arena().pinned_bytes() > self.memory_limit() / PINNED_PART
     }
 
-    /// True if values have lately had to wait for memory that is held for others which do not come.
+    /// True if a value had to wait lately because others, whose bytes have not arrived, hold all memory that reservations may.
     pub fn is_short_of_reservations(&self, now: Timestamp) -> bool {
         self.reservations.is_short(now)
     }
 
+    /// True while some ring holds the writer lock.
     pub(super) fn is_busy(&self) -> bool {
         self.segments.is_locked()
     }
 
-    /// How far the ring that lags most has replayed; `None` if none lags. What was told [`Retry::Stalled`](super::Retry::Stalled) need not be
-    /// tried again while this stays the same.
+    /// The log position before which no ring holds references: that of the ring that lags most. `None` if no ring lags. A command
+    /// that was answered [`Retry::Stalled`](super::Retry::Stalled) need not be tried again while this stays the same.
     pub fn slowest(&self) -> Option<u64> {
         let log = self.log();
         let (slowest, tail) = (log.quiescent_position(), log.tail());
         (slowest < tail).then_some(slowest)
     }
 
-    /// For each replica, but that of ring `except`, that has not applied the log up to `place`: wakes one of its rings, chosen
-    /// by `place`, or all of them if `urgent`. True if there is such a replica, or a ring but `except` that holds references
-    /// from before.
+    /// Wakes rings whose replica has not applied the log up to `place`, so that they replay it: all rings of such a replica if
+    /// `urgent`, else one of them, chosen by `place`. The replica of ring `except` is left out. True if there is such a replica,
+    /// or if a ring other than `except` holds references from before `place`.
     pub(super) fn wake_rings_before(&self, place: u64, except: usize, urgent: bool) -> bool {
         let log = self.log();
         let mut is_any = false;

@@ -1,4 +1,5 @@
-//! The options of a store, and the outcome of a start: an error, or what was found in the memory file.
+//! The options of a store, and the outcome of a start: an error, or what was found in the memory file. Plain data, read once at
+//! the start.
 
 use super::flash::FlashOptions;
 use super::memory_file::MemoryFile;
@@ -9,7 +10,7 @@ use std::time::Duration;
 /// The options of a store.
 #[derive(Debug)]
 pub struct Options {
-    /// `-m`, bytes: everything that grows with items.
+    /// `-m`, bytes: bounds everything that grows with items.
     pub memory_limit: u64,
     /// `-I`, bytes, counted as memcached counts an item ([`crate::classes::item_bytes`]).
     pub item_size_max: u64,
@@ -25,11 +26,11 @@ pub struct Options {
     pub seed: Option<u64>,
     /// Deltas the log holds, a power of two; `None` for the default. Small ones are for tests.
     pub log_entries: Option<usize>,
-    /// Bytes of address space; `None` chooses. Tests set it low.
+    /// Bytes of address space; `None` for as many as the sizes ask for. Tests set it low.
     pub address_space: Option<u64>,
     /// The file that contains all items (`-e`), opened with the same limits; `None` for memory that ends with the process.
     pub memory_file: Option<MemoryFile>,
-    /// Where values go that memory has no room for (`ext_path`).
+    /// The flash tier (`ext_path`), for values that memory has no room for; `None` for none.
     pub flash: Option<FlashOptions>,
 }
 
@@ -128,7 +129,7 @@ pub struct LostOnFlash {
 pub enum RestoreOutcome {
     /// It was empty.
     New,
-    /// The store continues with it.
+    /// The store goes on with its items.
     Restored,
     /// It could not be used, for this reason, and was emptied.
     Rejected(String),

@@ -1,4 +1,4 @@
-//! Reads and resets the statistics of a store.
+//! Reads and resets the statistics of a store. May be called on any thread; takes the writer lock to copy or clear the sums.
 
 use super::flash::{Books, FlashPage, FlashTotals};
 use super::shared::Store;
@@ -26,7 +26,7 @@ impl Store {
         segments.class_totals.iter().map(|class| ClassTotals { oldest, ..class.clone() }).collect()
     }
 
-    /// Clears the counters, not the gauges.
+    /// Clears what counts events; keeps what says how much there is.
     pub fn reset_counters(&self) {
         if let Some(flash) = self.flash() {
             flash.reset_counters();
@@ -39,7 +39,7 @@ impl Store {
         segments.totals = Totals { curr_items, bytes, ..Totals::default() };
     }
 
-    /// The parts of the budget, and what else the store holds.
+    /// How much memory the store takes for what: the parts of the budget, and what is outside of it.
     pub fn memory(&self) -> Memory {
         let segments = self.segments.lock();
         let (in_use, free) = segments.segment_counts();
@@ -73,7 +73,7 @@ impl Store {
         segments.flash.as_ref().map(totals)
     }
 
-    /// The next `most` pages of the flash tier from the number `from` on.
+    /// Pages of the flash tier for `stats extstore`: at most `most` of them, from the number `from` on.
     pub fn flash_pages(&self, from: u64, most: usize) -> Vec<FlashPage> {
         self.segments.lock().flash.as_ref().map_or_else(Vec::new, |books| books.pages(from, most))
     }

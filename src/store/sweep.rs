@@ -1,4 +1,5 @@
-//! The sweep: frees the memory of expired items that no client asks for.
+//! The sweep: frees the memory of expired items that no client asks for. Methods of the write transaction, called by a ring's
+//! background work; how far it has come is in the segment table (`segment_table/sweeper.rs`), under the writer lock.
 //!
 //! A heap orders segments and large items by the earliest time at which something in them may expire
 //! (`segment_table/schedule.rs`). The sweep walks the first one if its time has come: it removes what has expired, and puts the
@@ -23,13 +24,17 @@ const LOOKS_MIN: u64 = 8192;
 const REMOVALS_PART: u64 = 16;
 const REMOVALS_MIN: u64 = 65_536;
 
-/// What one slice may cost, in units of about 10 ns, and what each kind of work costs.
+/// What one slice may cost. This and the next costs are in units of about 10 ns.
 const SLICE_COST: u32 = 1000;
+/// Examining an item close behind the previous one.
 const LOOK_COST: u32 = 1;
 /// Examining an item whose header is not on the same cache line or page as the previous one.
 const FAR_LOOK_COST: u32 = 8;
+/// Items longer than this count as far ones.
 const FAR_BYTES: u32 = 128;
+/// Looking up an item in the index.
 const LOOK_UP_COST: u32 = 10;
+/// Removing an item.
 const REMOVAL_COST: u32 = 40;
 /// Expired items that are looked up together.
 const LOOK_AHEAD: usize = 8;
@@ -45,7 +50,7 @@ struct Expired<'t> {
 }
 
 impl<'t> WriteTxn<'t> {
-    /// Removes what has expired, for some 10 µs, unless another ring sweeps in this second; true if `ring` should continue soon.
+    /// Removes expired items for some 10 µs, unless another ring sweeps in this second; true if `ring` should continue soon.
     ///
     /// It ends: each step takes from what is left of the slice.
     pub(super) fn sweep(&mut self, ring: usize) -> bool {
@@ -83,7 +88,7 @@ impl<'t> WriteTxn<'t> {
         sweep.ring == ring
     }
 
-    /// Begins with the first unit of the schedule; returns the cost.
+    /// Takes `unit`, which is the first, out of the schedule, and begins to sweep it; returns the cost.
     fn begin_unit(&mut self, unit: EvictionUnit) -> u32 {
         self.segments.schedule.pop();
         match unit {
@@ -109,7 +114,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// The evictor is emptying the segment, unless it has to stop.
+    /// Puts a segment off for a second that the evictor is emptying: it may have to stop, and leave expired items in it.
     fn look_again_later(&mut self, id: u32) {
         self.segments.schedule.note(EvictionUnit::Segment(id), Timestamp(self.now.0 + 1));
     }
@@ -127,7 +132,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Continues a walk; returns the cost, of `left`.
+    /// Continues a walk for a cost of about `left` at most; returns what it cost.
     fn walk_on(&mut self, walk: Walk, left: u32) -> u32 {
         let segment = &self.segments.segments[walk.id as usize];
         let is_gone = segment.epoch != walk.epoch || segment.live == 0;
@@ -157,7 +162,7 @@ impl<'t> WriteTxn<'t> {
         cost + removed * REMOVAL_COST
     }
 
-    /// Walks until some expired items are found; returns the new position and the cost.
+    /// Walks until `expired` is full of items to look up, or the cost is `left`; returns the new position and the cost.
     fn gather(
         &mut self,
         mut walk: Walk,
@@ -178,7 +183,7 @@ impl<'t> WriteTxn<'t> {
             self.segments.totals.crawler_items_checked += 1;
             cost += if bytes > FAR_BYTES { FAR_LOOK_COST } else { LOOK_COST };
             let exptime = item.exptime();
-            // The item may be dead: then the entry is too early, which only costs a walk.
+            // The item may be dead. If it has not expired, its time is noted all the same, which costs a walk in vain at most.
             if item.expired(self.now) && exptime > walk.removed_by {
                 let hash = self.hash(item.key());
                 self.prefetch(hash);

@@ -1,12 +1,12 @@
 //! The atomics of the store's protocols: the standard library's, or loom's, which runs through every order of their
-//! operations that the memory model allows (`just loom`).
+//! operations that the memory model allows (`just loom`). No state.
 
 #[cfg(memcrsd_loom)]
 pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(memcrsd_loom))]
 pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// Keeps what writers write on other cache lines than what all rings read.
+/// Aligns `T` so that writers who change it and rings that read its neighbours do not share cache lines.
 #[repr(align(128))]
 pub(super) struct Apart<T>(pub(super) T);
 

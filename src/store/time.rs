@@ -1,4 +1,5 @@
-//! The time that all rings share: the second it is, and when a delayed flush is due.
+//! The time that all rings share: the second it is, and when a delayed flush is due. One per store; two atomics that any ring may
+//! set (the time of a flush is set under the writer lock, taken without it).
 //!
 //! Rings read the system's clock at different moments, so one may be a second ahead of another. If each used its own reading, a
 //! client that has seen a key expire on one ring could find it again on another. So the first ring that reads a new second writes
@@ -55,6 +56,7 @@ impl Time {
         self.now.store(now.0, Ordering::Relaxed);
     }
 
+    /// True if a flush is due at `now`.
     #[inline]
     pub(super) fn flush_is_due(&self, now: Timestamp) -> bool {
         let at = self.flush_at.load(Ordering::Relaxed);
@@ -70,7 +72,8 @@ impl Time {
         self.flush_at.store(at.0, Ordering::Relaxed);
     }
 
-    /// The time of a flush that has come due; returned to one caller, which must carry it out.
+    /// Takes the flush that is due at `now`, and returns for which second it was scheduled. Only one caller gets it, and must
+    /// carry it out.
     pub(super) fn take_due_flush(&self, now: Timestamp) -> Option<Timestamp> {
         let at = self.flush_at.load(Ordering::Relaxed);
         let (never, relaxed) = (Timestamp::NEVER.0, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! What the store's statistics consist of: counters, gauges and the parts of its memory.
+//! What the store's statistics consist of: counters, gauges and the parts of its memory. The segment table keeps [`Totals`] and
+//! [`ClassTotals`], under the writer lock; callers get copies.
 
 use super::replica::ReplicaMemory;
 use crate::clock::Timestamp;
@@ -16,13 +17,13 @@ pub struct Totals {
     pub reclaimed: u64,
     pub crawler_reclaimed: u64,
     pub crawler_items_checked: u64,
-    /// Survivors copied from small to main.
+    /// Items that eviction copied from the small queue to the main queue.
     pub moves_to_warm: u64,
-    /// Items copied within a queue.
+    /// Items that eviction copied within a queue.
     pub moves_within_lru: u64,
-    /// Slices of eviction that a write had to wait for.
+    /// Slices of eviction that a write had to do, or to wait for, before it found memory.
     pub direct_reclaims: u64,
-    /// Writes that had to make room themselves and failed.
+    /// Writes that were refused for lack of memory.
     pub no_room: u64,
 }
 
@@ -53,7 +54,7 @@ pub struct Memory {
     pub segments: u64,
     /// Large items.
     pub large: u64,
-    /// Memory of free extents, kept for the next large item.
+    /// Free extents that still have memory, which is kept for the next large item.
     pub large_free: u64,
     /// All indexes.
     pub index: u64,
@@ -69,7 +70,7 @@ pub struct Memory {
     pub segments_in_use: u64,
     /// Number of free segments that have memory.
     pub segments_free: u64,
-    /// Retired, waiting for rings and sends.
+    /// Segments and extents whose items are gone, and which wait until no ring and no send can still read them.
     pub pending: u64,
     /// Number of values being sent from item memory.
     pub pins: u64,

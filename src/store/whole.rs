@@ -1,4 +1,5 @@
-//! Makes one contiguous extent for a large item when enough is free, but in pieces.
+//! Makes one contiguous extent for a large item when enough is free, but in pieces. A method of the write transaction; no state
+//! of its own.
 //!
 //! The address space for large items alone is twice the limit, so this happens only where the system allowed less (`ulimit -v`,
 //! strict overcommit). Then items between free extents are evicted: as few bytes as possible, and fewer than the new item has.
@@ -12,7 +13,8 @@ use super::write_txn::WriteTxn;
 const ITEMS_MAX: usize = 64;
 
 impl WriteTxn<'_> {
-    /// Makes some of the free space contiguous. Each call leaves less memory in free extents, or fewer large items.
+    /// Does a part of the work that makes the extent of `need` contiguous. Each call that returns [`Slice::Worked`] leaves less
+    /// memory in free extents, or fewer large items, so that repeating it ends.
     pub(super) fn make_whole(&mut self, need: Need) -> Slice {
         let Need::Extent { bytes, .. } = need else { return Slice::Idle };
         let arena = self.arena();
@@ -20,7 +22,7 @@ impl WriteTxn<'_> {
             return Slice::Worked;
         }
         match self.segments.window(arena, bytes) {
-            // Everything in the range has been evicted.
+            // Everything in the range has been evicted, and waits for other rings.
             Some(window) if window.ids.is_empty() && self.segments.awaits_cursors() => Slice::Stalled,
             Some(window) if !window.ids.is_empty() && self.evicts() => {
                 for &id in window.ids.iter().take(ITEMS_MAX) {

@@ -1,8 +1,8 @@
 //! A write transaction: the writer lock held, the own replica at the log's tail.
 //!
-//! Whoever holds a transaction decides on the newest state. Its length is bounded: a few items of eviction and one
-//! write. Nobody waits for another ring during a transaction; if the log or the memory needs other rings to move on
-//! first, the transaction ends, and the caller is told to retry ([`super::Retry`]).
+//! Whoever holds a transaction decides on the newest state, and is the only one to change the segment table and to append to the
+//! log. Its length is bounded: a slice of eviction and one write. Nobody waits for another ring during a transaction; if the log
+//! or the memory needs other rings to move on first, the transaction ends, and the caller is told to retry ([`super::Retry`]).
 
 #![expect(unsafe_code, reason = "reads and writes items under the lock that protects them")]
 
@@ -25,16 +25,18 @@ use std::sync::Arc;
 /// Uses that a key counts as having had when it comes back: it was stored twice.
 const GHOST_HITS: u8 = 2;
 
-/// The lock, the replica, the time.
+/// A write transaction, from [`WriteTxn::begin`] until it is dropped.
 pub(super) struct WriteTxn<'t> {
     store: &'t Store,
     base: &'t Arc<Base>,
     /// Declared before the writer lock, so that it is released first: the next writer may share this replica.
     replaying: Replaying<'t>,
+    /// The writer lock, and what it guards.
     pub(super) segments: MutexGuard<'t, SegmentTable>,
     replica: &'t mut Replica,
+    /// The store's second when it began.
     pub(super) now: Timestamp,
-    /// What has been done for memory.
+    /// How much eviction it has done.
     pub(super) effort: Effort,
 }
 
@@ -57,8 +59,8 @@ impl<'t> WriteTxn<'t> {
         txn
     }
 
-    /// Takes the writer lock, and the right to apply deltas to the replica. Never waits for the second with the first: then all
-    /// writers would wait for a ring that has been preempted in the middle of a replay.
+    /// Takes the writer lock, and the right to apply deltas to the replica. Never waits for the right while it holds the lock:
+    /// else all writers would wait for a ring that has been preempted in the middle of a replay.
     fn lock(store: &'t Store, replica: &Replica) -> (MutexGuard<'t, SegmentTable>, Replaying<'t>) {
         let group = &store.replicas[replica.number()];
         loop {
@@ -71,6 +73,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
+    /// Frees the memory of reservations that were dropped unpublished.
     #[cold]
     fn take_abandoned(&mut self) {
         for (item, layout) in self.store.reservations.take_abandoned() {
@@ -86,16 +89,17 @@ impl<'t> WriteTxn<'t> {
         self.replica
     }
 
-    /// Bytes of all indexes, as the store has them and as these have them.
+    /// For the check: bytes of all indexes, as the arena counts them and as the indexes themselves do.
     pub(super) fn index_bytes(&self) -> (u64, u64) {
         (self.arena().index_bytes(), self.store.replicas.iter().map(|replica| replica.bytes()).sum())
     }
 
-    /// When the next flush is due, as a number.
+    /// For the check: when the next flush is due, as the memory file says it; 0 if none is.
     pub(super) fn due_flush(&self) -> u64 {
         self.store.time.flush_at().0.into()
     }
 
+    /// False with `-M`.
     pub(super) fn evicts(&self) -> bool {
         self.store.evict
     }
@@ -133,11 +137,12 @@ impl<'t> WriteTxn<'t> {
         self.replica.index().prefetch_table(hash);
     }
 
-    /// True if the index names this very item, whose key has this hash.
+    /// True if the index names this very item; `hash` is that of its key.
     pub(super) fn is_live(&self, item_ref: ItemRef, hash: Hash) -> bool {
         self.replica.index().contains(hash, item_ref)
     }
 
+    /// The item at `item_ref`, which the index names, which lies in a unit that is not free, or which has just been written.
     pub(super) fn item(&self, item_ref: ItemRef) -> Item<'t> {
         // SAFETY: callers name items that the index names, that lie in a unit which is not free, or that were just
         // allocated. Memory retired in this transaction or later is not collected before this ring's cursor moves, which
@@ -159,7 +164,7 @@ impl<'t> WriteTxn<'t> {
         (item_ref, self.item(item_ref))
     }
 
-    /// The queue an item stands in.
+    /// The queue that an item stands in: that of its segment, or its own if it is large.
     pub(super) fn queue_of(&self, item_ref: ItemRef) -> Queue {
         match self.segments.placement(self.arena(), item_ref) {
             Placement::Segment(id) => self.segments.segments[id as usize].queue,
@@ -167,8 +172,9 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// The queue a new version of a key goes to: that of the old one, or main for a key that comes back and is worth its
-    /// size. `bytes` is the new version's size as memcached counts it.
+    /// The queue that a new version of a key goes to. A key in the store stays in its queue; a stub's goes to main if it was
+    /// used, else to small. A key that is not in the store goes to main if it was evicted recently and is worth its size, else to
+    /// small. `bytes` is the new version's size as memcached counts it.
     pub(super) fn queue_for(&self, hash: Hash, old: Current<'_>, bytes: u64) -> Queue {
         match old {
             Some((item_ref, old)) => match self.queue_of(item_ref) {
@@ -185,14 +191,14 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Bytes that a write gives back which replaces `old`; counted with -M only.
+    /// With -M: bytes that a write which replaces `old` gives back; else 0, since nobody asks.
     fn freed_by_replacing(&self, old: Current<'_>) -> u64 {
         let freed =
             |(item_ref, item): (ItemRef, Item<'_>)| self.segments.freed_bytes(self.arena(), item_ref, &item);
         if self.evicts() { 0 } else { old.map_or(0, freed) }
     }
 
-    /// Writes a new item that nobody can find yet, and that is to replace `old`.
+    /// Writes a new item that is to replace `old`; nobody finds it before [`WriteTxn::publish`]. An error says what memory lacks.
     pub(super) fn write_item(
         &mut self,
         queue: Queue,
@@ -206,6 +212,7 @@ impl<'t> WriteTxn<'t> {
         self.write(queue, layout, key, value, fields, purpose)
     }
 
+    /// As [`WriteTxn::write_item`], with a given layout and purpose.
     pub(super) fn write(
         &mut self,
         queue: Queue,
@@ -225,7 +232,7 @@ impl<'t> WriteTxn<'t> {
         Ok((item_ref, self.item(item_ref)))
     }
 
-    /// Copies an item for the evictor, with other hits; `None` if there is no memory for it.
+    /// Copies an item for the evictor to the open segment of `queue`, with `hits`; `None` if there is no memory for it.
     pub(super) fn copy_item(
         &mut self,
         item: &Item<'_>,
@@ -244,7 +251,8 @@ impl<'t> WriteTxn<'t> {
 
     /// True if a value of `value_bytes` has to wait because reservations and pins already hold all the memory they may.
     ///
-    /// One that is longer than their share waits only for another such, and the others do not wait for it.
+    /// A value that is longer than the share of all reservations waits only for another one as long; shorter ones do not wait for
+    /// it.
     pub(super) fn has_too_many_reservations(&self, value_bytes: usize) -> bool {
         let (limit, value_bytes) = (self.segments.limit, value_bytes as u64);
         let bytes_reserved = self.arena().bytes_reserved();
@@ -263,17 +271,18 @@ impl<'t> WriteTxn<'t> {
             || !self.evicts() && self.has_too_many_reserved_segments()
     }
 
-    /// True if a value of `value_bytes` is longer than all others on their way together may be.
+    /// True if a value of `value_bytes` is longer than all other reservations together may be.
     fn takes_alone(&self, value_bytes: u64) -> bool {
         value_bytes > self.segments.limit / DRAFTED_PART
     }
 
-    /// True if values still being received hold as many segments as they may; one such value keeps its whole segment.
+    /// True if values that are being received hold as many segments as they may: even a short one keeps a whole segment from
+    /// being reused.
     fn has_too_many_reserved_segments(&self) -> bool {
         self.arena().reserved_segment_bytes() >= self.segments.limit / DRAFTED_SEGMENTS_PART
     }
 
-    /// Reserves an item whose value is still to come, and that is to replace `old`.
+    /// Reserves memory for an item whose value is still to be received, and that is to replace `old`.
     pub(super) fn reserve(
         &mut self,
         queue: Queue,
@@ -286,7 +295,7 @@ impl<'t> WriteTxn<'t> {
         let mut frees = self.freed_by_replacing(old);
         let shortest = Layout::new(key.len(), value_bytes, 0, 0);
         if frees >= self.segments.cost(arena, shortest) {
-            // That its header may be longer than the old one's is no growth.
+            // An overwrite of the same length is accepted although the header reserved for it may be longer than the old one's.
             frees = frees.max(self.segments.cost(arena, layout));
         }
         let is_apart = self.evicts() && self.has_too_many_reserved_segments();
@@ -316,12 +325,13 @@ impl<'t> WriteTxn<'t> {
         Ok(ReservedItem::new(&self.store.reservations, item_ref, layout, queue, is_alone))
     }
 
-    /// False if an item whose value is complete must not be published where it is.
+    /// False if a reserved item must not be published where it is, because a memory file would not count it there: a flush came
+    /// in between.
     pub(super) fn is_current(&self, reserved: &ReservedItem) -> bool {
         self.segments.counts_at(self.arena(), reserved.item())
     }
 
-    /// Writes the final head of an item whose value is complete.
+    /// Writes the final head of a reserved item whose value is complete.
     pub(super) fn finish(
         &mut self,
         reserved: &ReservedItem,
@@ -337,7 +347,8 @@ impl<'t> WriteTxn<'t> {
         (reserved.item(), self.item(reserved.item()))
     }
 
-    /// Appends the delta that makes the index say `new` where it said `old`, and keeps the books.
+    /// Appends the delta that puts `new` where the index has `old`, applies it, and does all accounting for it. There must be
+    /// room in the log.
     pub(super) fn publish(
         &mut self,
         hash: Hash,
@@ -361,12 +372,13 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Orders a change of the item's own fields for readers on other rings.
+    /// Appends a delta that leaves the index as it is: it gives a change of the item's header, made before, its place among the
+    /// writes.
     pub(super) fn publish_amended(&mut self, hash: Hash, item_ref: ItemRef) {
         self.append(Delta::Entry { hash, old: item_ref, new: item_ref });
     }
 
-    /// Removes every item, as was to be done at `due`.
+    /// Removes every item. `due` is the second for which a delayed flush was scheduled, else [`Timestamp::NEVER`].
     pub(super) fn flush(&mut self, due: Timestamp) {
         self.segments.record_flush(due);
         self.append(Delta::Flush);
@@ -377,6 +389,7 @@ impl<'t> WriteTxn<'t> {
         self.segments.flush(arena);
     }
 
+    /// Appends a delta to the log, and applies it to this ring's replica.
     fn append(&mut self, delta: Delta) {
         assert!(
             self.has_log_room(1),
@@ -386,7 +399,8 @@ impl<'t> WriteTxn<'t> {
         self.replica.apply_own(&self.replaying, self.base, delta);
     }
 
-    /// If the memory file could not be given more memory, the limit is lower than others think.
+    /// Tells the arena and the host if the segment table has lowered its limit, because the memory file could not get more
+    /// memory.
     pub(super) fn note_lowered_limit(&self) {
         let limit = self.segments.limit;
         if limit < self.store.memory_limit() {
@@ -395,18 +409,20 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// There is work for the thread of the flash tier.
+    /// Tells the host that there is work for the thread of the flash tier.
     #[cold]
     pub(super) fn wake_tier(&self) {
         self.store.host.flash_work();
     }
 
+    /// Tells the host of a value that has been moved to flash, if it wants to know.
     pub(super) fn host_stowed(&self, item: &Item<'_>) {
         if self.store.host.watches_evictions() {
             self.store.host.stowed(item, self.now);
         }
     }
 
+    /// Tells the host of an item that is being evicted, if it wants to know.
     pub(super) fn host_evicted(&self, item: &Item<'_>) {
         if self.store.host.watches_evictions() {
             self.store.host.evicted(item, self.now);
@@ -415,7 +431,7 @@ impl<'t> WriteTxn<'t> {
 }
 
 impl Drop for WriteTxn<'_> {
-    /// References into the store end with the transaction: the cursor may move on.
+    /// All references into the store have ended with the transaction: this ring's position in the log moves on.
     fn drop(&mut self) {
         self.replica.settle(self.arena().log());
     }

@@ -1,4 +1,5 @@
-//! Keys that clients have written or deleted since a copy began: the copy's items for them are older, and are not stored.
+//! Keys that clients have written or deleted since a copy (`--copy-from`) began: the copy's items for them are older, and are not
+//! stored. A field of the segment table while a copy runs: used only under the writer lock.
 //!
 //! A Bloom filter of fixed size, so that it does not grow with the number of keys. It has no false negatives, so the copy never
 //! replaces or resurrects anything. A false positive makes the copy skip an item, which is then a miss: one key in 100 if as many
@@ -13,7 +14,7 @@ const MEMORY_PART: u64 = 64;
 const BYTES_MIN: u64 = 64 << 10;
 const BYTES_MAX: u64 = 64 << 20;
 
-/// The filter.
+/// The filter of keys.
 #[derive(Debug)]
 pub(super) struct WrittenKeys {
     words: Box<[u64]>,
@@ -41,6 +42,7 @@ impl WrittenKeys {
         })
     }
 
+    /// Remembers a key.
     pub(super) fn insert(&mut self, hash: Hash) {
         for (word, bit) in self.probes(hash) {
             self.words[word] |= bit;
@@ -52,6 +54,7 @@ impl WrittenKeys {
         self.has_all = true;
     }
 
+    /// True if the key has been written; rarely also if it has not.
     pub(super) fn contains(&self, hash: Hash) -> bool {
         self.has_all || self.probes(hash).into_iter().all(|(word, bit)| self.words[word] & bit != 0)
     }

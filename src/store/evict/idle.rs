@@ -1,4 +1,5 @@
-//! Values that nobody uses go to flash before memory is short, if `ext_item_age` says so.
+//! Values that nobody uses go to flash before memory is short, if `ext_item_age` says so. Methods of the write transaction,
+//! called by a ring's background work; the victim that they work on is a field of the segment table.
 //!
 //! Once the oldest segment of a queue has reached that age it is examined: idle values go to flash, the rest is copied to
 //! the open segment and is examined again when that has reached the age.
@@ -10,8 +11,8 @@ use crate::store::segment_table::{Stowed, Victim, VictimMode};
 use crate::store::write_txn::WriteTxn;
 
 impl WriteTxn<'_> {
-    /// Moves values to flash that have been unused for `ext_item_age`, although there is room: goes on with a segment in which there
-    /// may be some, or begins with one. True if there may be more at once.
+    /// Moves values to flash that have been unused for `ext_item_age`, although memory has room. Goes on with the segment that it
+    /// is emptying, or begins with the oldest one if that is old enough. True if it should be called again soon.
     pub(in crate::store) fn stow_idle(&mut self) -> bool {
         let Some(age) = self.idle_age() else { return false };
         if self.segments.victim.is_none() {
@@ -50,7 +51,8 @@ impl WriteTxn<'_> {
         true
     }
 
-    /// Memory is needed: what of the victim is left is evicted as others are.
+    /// Called when memory is needed: what is left of a segment that [`WriteTxn::stow_idle`] was emptying is evicted like any
+    /// other.
     pub(super) fn take_idle_victim(&mut self) {
         if let Some(victim) = self.segments.victim
             && victim.mode == VictimMode::StowIdle
@@ -67,7 +69,7 @@ impl WriteTxn<'_> {
         (flash.item_age() != u32::MAX && !flash.is_out_of_use()).then(|| flash.item_age())
     }
 
-    /// True if an item has been unused for longer.
+    /// True if an item has been unused for longer than `ext_item_age`.
     pub(super) fn is_idle(&self, item: &Item<'_>) -> bool {
         let idle = self.now.0.saturating_sub(item.last_access().0);
         self.idle_age().is_some_and(|age| idle > age)

@@ -19,9 +19,9 @@
 //! 5. While copying has cost more than it gained, fewer items are copied, and in the end none: see `pace`.
 //!
 //! Where there is a flash tier, what would be dropped goes there if it is long enough, and leaves a stub in a queue of its own
-//! (`stow`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or nothing else is left. What is
-//! too short for flash is kept while all that is short, stubs and indexes take less than half of it (`short`), since a read from
-//! flash costs less than a miss.
+//! (`stow`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or nothing else is left. What
+//! is too short for flash is kept while all that is short, stubs and indexes take less than half of it (`short`), since a read
+//! from flash costs less than a miss.
 //!
 //! A large item is a unit by itself: it is never copied, surviving moves its entry to the end of main.
 //!
@@ -36,8 +36,9 @@
 //! Source: Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023; the size rule, packing and
 //! cleaning were chosen by simulation on production traces.
 //!
-//! It owns no state. `evict`, `stow`, `whole`, `sweep` and `check` add methods to the write transaction; those of
-//! `evict`, `stow` and `whole` call one another.
+//! It owns no state: the victim, the queues and the credit are fields of the segment table, under the writer lock. `evict`,
+//! `stow`, `whole`, `sweep` and `check` add methods to the write transaction; those of `evict`, `stow` and `whole` call one
+//! another.
 
 mod idle;
 mod short;
@@ -51,15 +52,16 @@ use super::segment_table::{
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
 
-/// Items of a victim that are looked up together, and bytes after which no further one is.
+/// Items of a victim that are looked up together.
 const LOOK_AHEAD: usize = 8;
+/// Bytes of a victim after which no further item is looked up together with the first.
 const LOOK_AHEAD_BYTES: u32 = 4096;
-/// Bytes gained for each byte written while memory is low. It is when a quarter of a segment is left: at this rate the next
-/// is free in time.
+/// Bytes to gain for each byte written while memory is low. Memory is low when a quarter of a segment is left: at this rate the
+/// next segment is free in time.
 const AHEAD_FACTOR: u64 = 4;
-/// Bytes of victims looked at with every write besides: survivors, ghosts and the index may take some of what is freed.
+/// Bytes of victims looked at with every write in addition: survivors, ghosts and the index may take some of what is freed.
 const AHEAD_BYTES: u64 = 512;
-/// Records of a chunk on flash looked at with one write.
+/// Records of chunks that have to leave flash looked at with one write.
 const CHUNK_RECORDS: usize = 8;
 /// Bytes of victims looked at with one write at most with -M.
 const COMPACTED_BYTES_MAX: u64 = 256 << 10;
@@ -81,11 +83,13 @@ struct Candidate<'t> {
     item_ref: ItemRef,
     item: Item<'t>,
     hash: Hash,
-    /// Where the next one begins in the segment.
+    /// Offset in the segment of the item after it.
     end: u32,
+    /// True if the index names it.
     live: bool,
 }
 
+/// What is to become of a live item.
 enum EvictDecision {
     Keep { queue: Queue, hits: u8 },
     Drop,
@@ -94,14 +98,14 @@ enum EvictDecision {
 /// What has been done with an item of a victim.
 enum Done {
     Kept,
-    /// It is dropped, or was dead.
+    /// It was dropped or moved to flash, or had been dead.
     Gone,
-    /// Nothing, and why.
+    /// Nothing could be done; the slice ends with this.
     Not(Slice),
 }
 
 impl<'t> WriteTxn<'t> {
-    /// Looks at items of victims until there is `enough`, or the transaction has done its share.
+    /// Empties victims, item by item, until the segment table has `enough`, or the transaction has done its share.
     pub(super) fn evict(&mut self, enough: impl Fn(&SegmentTable) -> bool) -> Slice {
         self.take_idle_victim();
         let before = self.effort.items();
@@ -140,7 +144,7 @@ impl<'t> WriteTxn<'t> {
         Some(slice)
     }
 
-    /// The memory file cannot grow: a segment is freed by evicting another, and large values are refused for now.
+    /// Makes room while the memory file cannot grow: only by evicting a segment that has memory; large values are refused.
     #[cold]
     fn evict_starved(&mut self, need: Need) -> Slice {
         match need {
@@ -166,7 +170,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Bytes of victims to look at so that compaction keeps up with `written` bytes: twice what it takes.
+    /// With -M: bytes of victims to look at so that compaction keeps up with `written` bytes; twice what that takes.
     #[cold]
     fn bytes_to_compact(&self, written: u64) -> u64 {
         let deadest = || self.segments.deadest(self.arena()).map(|id| self.segments.effort_of(id));
@@ -179,7 +183,7 @@ impl<'t> WriteTxn<'t> {
         self.segments.is_over_limit() && self.evict(|segments| !segments.is_over_limit()) == Slice::Worked
     }
 
-    /// Looks at `bytes` of victims, or at as many as are left to the transaction.
+    /// Looks at `bytes` of victims, as long as memory is low and the transaction has not done its share.
     fn evict_bytes(&mut self, bytes: u64) {
         self.take_idle_victim();
         let enough = self.effort.looked_bytes().saturating_add(bytes);
@@ -193,7 +197,8 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Processes the next few items of the victim, or chooses a victim. On `Worked` at least one item has been counted.
+    /// Processes the next few items of the victim; chooses a victim if there is none. Whenever it returns [`Slice::Worked`], the
+    /// transaction's effort has grown, so that a loop over it ends.
     fn evict_step(&mut self) -> Slice {
         if !self.has_log_room(1) {
             return Slice::Stalled;
@@ -244,6 +249,7 @@ impl<'t> WriteTxn<'t> {
         if self.segments.awaits_cursors() { Slice::Stalled } else { Slice::Idle }
     }
 
+    /// Processes the next few items of `victim`; retires it behind its last live item.
     fn evict_next(&mut self, victim: Victim) -> Slice {
         let segment = &self.segments.segments[victim.id as usize];
         let (queue, used, live) = (segment.queue, segment.used, segment.live);
@@ -251,7 +257,7 @@ impl<'t> WriteTxn<'t> {
             self.segments.victim = None;
             let arena = self.arena();
             self.segments.retire(EvictionUnit::Segment(victim.id), arena);
-            // What is not looked at any more is gained as well.
+            // What is left in it, all dead, is gained as well.
             self.earn(victim.mode, u64::from(used.saturating_sub(victim.offset)));
             self.effort.looked(1, 0);
             return Slice::Worked;
@@ -277,7 +283,8 @@ impl<'t> WriteTxn<'t> {
         Slice::Worked
     }
 
-    /// Bytes of a victim are free. Cleaning is not paid from credit and earns none: it gains as much as it copies.
+    /// Adds `bytes` gained from a victim to the credit for copying. Cleaning neither earns credit nor is paid from it, since it
+    /// gains as much as it copies.
     pub(super) fn earn(&mut self, mode: VictimMode, bytes: u64) {
         if mode.is_evicting() {
             let limit = self.segments.limit;
@@ -288,7 +295,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Looks up the victim's next items, as many as `candidates` has places for.
+    /// Fills `candidates` with the victim's next items, and whether they are live.
     fn look_ahead(&self, victim: Victim, used: u32, candidates: &mut [Option<Candidate<'t>>]) {
         let mut offset = victim.offset;
         for place in candidates.iter_mut() {
@@ -309,7 +316,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Moves or drops an item of a victim, if it is live.
+    /// Copies, moves to flash or drops an item of a victim, if it is live.
     fn decide(&mut self, candidate: &Candidate<'_>, queue: Queue, mode: VictimMode) -> Done {
         let &Candidate { item_ref, item, hash, .. } = candidate;
         if !candidate.live {
@@ -336,14 +343,14 @@ impl<'t> WriteTxn<'t> {
             Stowed::Not => {}
         }
         if mode == VictimMode::StowIdle && !item.expired(self.now) {
-            // It waits for the device, or until memory is short.
+            // The item stays until the device takes it, or memory is short.
             return Done::Not(Slice::Idle);
         }
         self.drop_item(item_ref, &item, hash, queue);
         Done::Gone
     }
 
-    /// Rules 3 to 5.
+    /// Decides by rules 3 to 5 what becomes of a live item of `queue`.
     fn fate(&self, item: &Item<'_>, queue: Queue, mode: VictimMode) -> EvictDecision {
         if item.expired(self.now) {
             return EvictDecision::Drop;
@@ -367,7 +374,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Rule 5.
+    /// Rule 5: true if an item that was read `hits` times may be copied, as far as the credit goes.
     fn can_afford(&self, hits: u8) -> bool {
         self.segments.credit.hits_wanted(self.segments.limit).is_some_and(|wanted| hits >= wanted)
     }
@@ -385,7 +392,7 @@ impl<'t> WriteTxn<'t> {
                 let hash = self.hash(item.key());
                 match self.stow(item_ref, &item, hash) {
                     Stowed::Done => {}
-                    // It is next again if this does not come to its end.
+                    // Back to the front: it is the next victim again if the transfer fails.
                     Stowed::UnderWay => self.segments.put_back(line, id),
                     Stowed::Not => {
                         self.drop_item(item_ref, &item, hash, line.queue());

@@ -1,11 +1,14 @@
-//! Items too short for flash stay in memory while they take little of it: longer ones make room, which can move.
+//! Items too short for flash stay in memory while they take little of it: longer ones, which can move to flash, make room.
+//! Methods of the write transaction; the count `fruitless` is a field of the segment table.
 //!
 //! They are copied to main, and a victim that has been begun is finished, whatever that costs. But when the credit is used up, a
 //! segment of which the first items are all short is not begun: it goes to the end of its queue, at the price of a few look-ups,
-//! and the search goes on behind it. So the credit is overdrawn by no more than one victim, however many short items stand together.
+//! and the search goes on behind it. So the credit is overdrawn by no more than one victim, however many short items stand
+//! together.
 //!
-//! The search ends, since `fruitless` counts the victims in a row that gained nothing. As many as stand in the queues are put back
-//! at most; then as many are begun; then short items are evicted like others. To come to that, nothing else in memory may go.
+//! The search ends, since `fruitless` counts the victims in a row that gained nothing. As many as stand in the queues are put
+//! back at most; then as many are begun; then short items are evicted like others. To come to that, nothing else in memory may
+//! go.
 
 use super::LOOK_AHEAD;
 use crate::store::item::Item;
@@ -13,7 +16,7 @@ use crate::store::segment_table::{Line, Queue, Victim, VictimMode};
 use crate::store::write_txn::WriteTxn;
 
 impl WriteTxn<'_> {
-    /// How segment `id`, popped from `line`, is to be emptied; `None` if it is to be put back.
+    /// How segment `id`, popped from `line`, is to be emptied; `None` if it is to go to the end of its queue instead.
     pub(super) fn mode_of(&mut self, id: u32, line: Line) -> Option<VictimMode> {
         if line.queue() == Queue::Stubs || !self.segments.has_few_short_items() {
             return Some(VictimMode::Evict);

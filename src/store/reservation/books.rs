@@ -1,4 +1,5 @@
 //! What the reservations of all rings have in common: how much they may still take, and which memory they have left behind.
+//! One per store. Any ring may change it at any time: numbers are atomics, and the list of memory left behind has a mutex.
 
 use crate::clock::Timestamp;
 use crate::limits::BUFFERED_PART;
@@ -14,14 +15,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[derive(Debug)]
 pub(in crate::store) struct ReservationBooks {
     base: Arc<Base>,
-    /// Reservations that were dropped unpublished, for the next transaction to take back.
+    /// Items whose reservations were dropped unpublished: the next transaction frees their memory.
     abandoned: Mutex<Vec<(ItemRef, Layout)>>,
+    /// The length of that list, to look at without its mutex.
     abandoned_count: AtomicU32,
-    /// When a value last had to wait for others to come.
+    /// When a value last had to wait for others to arrive; NEVER if none has.
     refused_at: AtomicU32,
     /// Bytes of the buffers that values are received into.
     buffer_bytes: AtomicU64,
-    /// Bytes reserved for a value that is longer than all others together may be; written under the lock, but for 0.
+    /// Bytes reserved for the one value that is longer than all other reservations together may be; 0 if there is none. Set under
+    /// the writer lock, cleared without it.
     lone_bytes: AtomicU64,
 }
 
@@ -42,6 +45,7 @@ impl ReservationBooks {
         self.base.arena()
     }
 
+    /// Leaves the memory of a reserved item to the next transaction, which frees it.
     pub(super) fn abandon(&self, item: ItemRef, layout: Layout) {
         self.abandoned.lock().push((item, layout));
         self.abandoned_count.fetch_add(1, Ordering::Release);
@@ -53,20 +57,21 @@ impl ReservationBooks {
         self.abandoned_count.load(Ordering::Acquire) != 0
     }
 
-    /// The memory to take back; the caller frees it.
+    /// Takes the list of items whose memory is to be freed; the caller frees it.
     pub(in crate::store) fn take_abandoned(&self) -> Vec<(ItemRef, Layout)> {
         let mut abandoned = self.abandoned.lock();
         self.abandoned_count.store(0, Ordering::Relaxed);
         std::mem::take(&mut abandoned)
     }
 
-    /// Charges `bytes` more for a buffer that a value is received into; false if that were too many.
+    /// Counts `bytes` more of a buffer that a value is received into; false, and nothing is counted, if buffers may take no more.
     pub(super) fn charge_buffer(&self, bytes: u64) -> bool {
         let bytes_max = self.buffer_bytes_max();
         let charged = |held: u64| (held + bytes <= bytes_max).then_some(held + bytes);
         self.buffer_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, charged).is_ok()
     }
 
+    /// Ends what [`ReservationBooks::charge_buffer`] counted.
     pub(super) fn discharge_buffer(&self, bytes: u64) {
         self.buffer_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -82,7 +87,7 @@ impl ReservationBooks {
         self.buffer_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes reserved for the one value that is longer than all others together may be; 0 if there is none.
+    /// Bytes reserved for the one value that is longer than all other reservations together may be; 0 if there is none.
     pub(in crate::store) fn lone_bytes(&self) -> u64 {
         self.lone_bytes.load(Ordering::Relaxed)
     }
@@ -92,12 +97,13 @@ impl ReservationBooks {
         self.lone_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// A value had to wait at `now`.
+    /// Notes that a value had to wait at `now`.
     pub(in crate::store) fn note_refused(&self, now: Timestamp) {
         self.refused_at.store(now.0, Ordering::Relaxed);
     }
 
-    /// True if values have lately had to wait for memory that is held for others which do not come.
+    /// True if a value had to wait in this second or the one before, because others, whose bytes have not arrived, hold all
+    /// memory that reservations may.
     pub(in crate::store) fn is_short(&self, now: Timestamp) -> bool {
         let refused_at = self.refused_at.load(Ordering::Relaxed);
         refused_at != Timestamp::NEVER.0 && now.0.saturating_sub(refused_at) <= 1

@@ -6,6 +6,9 @@
 //!                 └─ Buffer: grows as bytes arrive ─────────────┘    else copied when it is complete
 //! ```
 //!
+//! A [`Reservation`] belongs to the connection that receives the value; its bytes are that connection's alone until they are
+//! published under the writer lock. Filling or dropping it needs no lock but that of the list of memory left behind (`books`).
+//!
 //! A reservation whose value has stalled gives its memory up if others wait for it; the rest of the value is then discarded.
 //!
 //! Reserved memory keeps its placement (a segment or a large extent) from being evicted and reused, and a client may
@@ -33,10 +36,10 @@ pub(super) struct ReservedItem {
     item: ItemRef,
     at: NonNull<u8>,
     layout: Layout,
-    /// The queue that was chosen for it: its memory is in a segment of that queue.
+    /// The queue that was chosen for it: if it is not large, its memory is in a segment of that queue.
     queue: Queue,
     published: bool,
-    /// True if it is longer than what all others together may take.
+    /// True if it is longer than all other reservations together may be.
     is_alone: bool,
 }
 
@@ -68,7 +71,7 @@ impl ReservedItem {
         self.queue
     }
 
-    /// The item has been published: its memory is no longer this value's.
+    /// Called when the item has been published: gives up the memory without freeing it.
     pub(super) fn publish(mut self) {
         self.published = true;
         self.unreserve();
@@ -93,7 +96,7 @@ impl ReservedItem {
         unsafe { NonNull::slice_from_raw_parts(self.value_at(), filled).as_ref() }
     }
 
-    /// The address for the value's bytes from `filled` on.
+    /// Where the value's bytes from `filled` on are to be written: address and length.
     fn spare(&mut self, filled: usize) -> (*mut u8, usize) {
         assert!(filled <= self.layout.value_bytes, "a value is not longer than its item");
         // SAFETY: `filled` is at most the value's length (asserted), so the result is inside the item or just after it.
@@ -121,7 +124,7 @@ impl Drop for ReservedItem {
     }
 }
 
-/// Memory outside of the arena. The vector's length is what has arrived.
+/// Memory outside of the arena that a value is received into. The length of `bytes` is what has arrived.
 #[derive(Debug)]
 struct Buffer {
     books: Arc<ReservationBooks>,
@@ -168,11 +171,12 @@ impl Drop for Buffer {
     }
 }
 
+/// Where a value is received into.
 #[derive(Debug)]
 enum Body {
     ReservedItem(ReservedItem),
     Buffer(Buffer),
-    /// The reservation has been given up.
+    /// Nowhere: the reservation has been given up.
     Nothing,
 }
 
@@ -190,7 +194,7 @@ impl Reservation {
         Self { body: Body::ReservedItem(reserved), value_bytes, filled: 0 }
     }
 
-    /// A reservation in a buffer; `None` if buffers may take no more memory, or could not take all of the value.
+    /// A reservation in a buffer; `None` if buffers may take no more memory now, or never as much as all of the value.
     pub(super) fn buffered(books: &Arc<ReservationBooks>, key: &[u8], value_bytes: usize) -> Option<Self> {
         if value_bytes as u64 > books.buffer_bytes_max() {
             return None;
@@ -199,22 +203,23 @@ impl Reservation {
         buffer.grow(value_bytes).then_some(Self { body: Body::Buffer(buffer), value_bytes, filled: 0 })
     }
 
-    /// Frees the memory. The rest of the value is discarded as it arrives, and the write is refused at its end.
+    /// Frees the memory, because others wait for it. The rest of the value is discarded as it arrives, and the write is refused
+    /// at its end.
     pub fn give_up(&mut self) {
         self.body = Body::Nothing;
     }
 
-    /// True if it has been given up.
+    /// True after [`Reservation::give_up`].
     pub fn is_given_up(&self) -> bool {
         matches!(self.body, Body::Nothing)
     }
 
-    /// The item memory that it fills, if it has any.
+    /// The item memory that the value is received into; `None` if that is a buffer.
     pub(super) fn as_reserved(&self) -> Option<&ReservedItem> {
         if let Body::ReservedItem(reserved) = &self.body { Some(reserved) } else { None }
     }
 
-    /// The item has been published.
+    /// Called when the item has been published: its memory is not freed.
     pub(super) fn publish(self) {
         if let Body::ReservedItem(reserved) = self.body {
             reserved.publish();
@@ -244,7 +249,7 @@ impl Reservation {
         }
     }
 
-    /// True if the value is incomplete and there is no room for more of it: see [`Fresh::extend`](super::Fresh::extend).
+    /// True if the value is incomplete and there is no room for more of it: then call [`Fresh::extend`](super::Fresh::extend).
     pub fn needs_room(&self) -> bool {
         match &self.body {
             Body::ReservedItem(_) | Body::Nothing => false,
@@ -303,7 +308,7 @@ impl Reservation {
         }
     }
 
-    /// `count` more bytes have been written to the front of [`Reservation::spare`].
+    /// Says that `count` more bytes have been written to the front of [`Reservation::spare`].
     ///
     /// # Panics
     /// If that is more than the spare room.
