@@ -1,4 +1,5 @@
-//! Accepting connections.
+//! Accepting connections, and the epoll instance that listeners and datagram sockets are waited for with. An [`Acceptor`] belongs
+//! to its ring's thread.
 //!
 //! An operation holds a reference to its file until the kernel has torn the ring down, which is some milliseconds after a
 //! killed process is gone. A listener held that long would accept connections that nobody serves. So the operation polls an
@@ -37,6 +38,7 @@ impl AsRawFd for Watch {
 pub(crate) struct Acceptor {
     socket: socket2::Socket,
     watch: Rc<Watch>,
+    /// Set by [`Acceptor::will_close`].
     is_closed: Cell<bool>,
 }
 
@@ -73,7 +75,7 @@ impl Acceptor {
         self.socket.accept().map(|(socket, _)| socket)
     }
 
-    /// It is being shut down.
+    /// Called before the listener is shut down: a waiting [`Acceptor::accept`] fails when it next wakes.
     pub(crate) fn will_close(&self) {
         self.is_closed.set(true);
     }

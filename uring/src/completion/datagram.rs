@@ -1,4 +1,4 @@
-//! Datagrams, with the address of the other end.
+//! Datagrams, with the address of the other end. A handle belongs to one task of the ring; an operation owns its memory.
 //!
 //! No receive is left pending in the kernel: it would hold the port for some milliseconds after the process is gone (see
 //! `accept`).
@@ -34,7 +34,7 @@ impl Default for MsgHdr {
 }
 
 impl MsgHdr {
-    /// Describes `bytes`, and room for `address_bytes` of the address.
+    /// Describes `len` bytes at `start`, and an address of `address_bytes`.
     fn describe(&mut self, start: *mut u8, len: usize, address_bytes: libc::socklen_t) {
         self.vector = libc::iovec { iov_base: start.cast(), iov_len: len };
         self.header.msg_name = (&raw mut self.address).cast();
@@ -59,12 +59,13 @@ impl MsgHdr {
     }
 }
 
-/// A datagram socket.
+/// A handle on a datagram socket: receives and sends, one of each at a time.
 pub(crate) struct Datagrams {
     socket: Rc<socket2::Socket>,
     watch: Rc<Watch>,
-    /// Kept between operations.
+    /// What receives use, kept between them.
     received: Option<Box<MsgHdr>>,
+    /// What sends use, kept between them.
     sent: Option<Box<MsgHdr>>,
 }
 
@@ -98,7 +99,7 @@ impl Datagrams {
             let (result, bytes, mut message) =
                 receive_now(Rc::clone(&self.socket), std::mem::take(room), message).await;
             *room = bytes;
-            // Longer than any datagram over IP.
+            // Cut off: it was longer than any datagram over IP. It is ignored.
             let sender = if message.is_cut() { None } else { message.take_address() };
             self.received = Some(message);
             match (result, sender) {

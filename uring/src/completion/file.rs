@@ -1,4 +1,4 @@
-//! Reading a file at a place.
+//! Reading a file at an offset. The operation owns its buffer; the file is shared with other threads.
 
 use super::driver::Driver;
 use super::operation::submit;
@@ -10,8 +10,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-/// Fills `buffer` from `offset` on, or up to the end of the file. Whatever becomes of the future, `lease` stays as long as
-/// the kernel has the buffer.
+/// Fills `buffer` from `offset` on, or up to the end of the file. The future may be dropped: buffer and `lease` are then kept
+/// until the kernel has no more use for the buffer.
 pub(crate) async fn read_at<L: Unpin + 'static>(
     file: Arc<Disk>,
     mut buffer: AlignedBuffer,

@@ -1,4 +1,5 @@
-//! The operations of a ring that have been submitted and have not completed, or whose task has not seen the result.
+//! The operations of a ring that have been submitted and have not completed, or whose task has not seen the result. A part of the
+//! driver, on its ring's thread alone.
 
 use slab::Slab;
 use std::any::Any;
@@ -6,20 +7,22 @@ use std::cell::RefCell;
 use std::io;
 use std::task::Waker;
 
-/// An operation in flight.
+/// The state of an operation in flight.
 pub(super) enum State {
+    /// Submitted; its task waits.
     Submitted(Waker),
     /// Its future was dropped: its memory is kept here until the completion.
     Abandoned(Box<dyn Any>),
+    /// Completed with this result, which its task has not seen yet.
     Completed(i32),
 }
 
-/// The operations in flight of one ring.
+/// The operations in flight of one ring, by the index that is in the user data of their entries.
 #[derive(Default)]
 pub(super) struct Operations(pub(super) RefCell<Slab<State>>);
 
 impl Operations {
-    /// The operation `index` has completed; true if its task was woken.
+    /// Called by the driver when operation `index` has completed; true if its task was woken.
     pub(super) fn complete(&self, index: usize, result: i32) -> bool {
         let mut all = self.0.borrow_mut();
         match std::mem::replace(&mut all[index], State::Completed(result)) {

@@ -14,6 +14,8 @@
 //! `datagram`, `file`, `handle`, `receive`.
 //!
 //! An operation owns its memory until it completes, even if its future is dropped.
+//!
+//! Everything here belongs to one ring, and is used on its thread alone: no locks.
 #![expect(unsafe_code, reason = "the kernel reads and writes memory that operations name by address")]
 
 mod accept;

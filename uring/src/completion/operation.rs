@@ -1,4 +1,4 @@
-//! Operations that complete once, and the memory they own until then.
+//! Operations that complete once, and the memory they own until then: a future owns it, or, once that is dropped, the driver.
 #![expect(unsafe_code, reason = "entries name memory by address")]
 
 use super::driver::Driver;
@@ -10,12 +10,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// Completes with the result and the data.
+/// The future of an operation: completes with the result and the data.
 pub(super) struct Operation<D: Unpin + 'static> {
     driver: Rc<Driver>,
+    /// What the kernel reads and writes; `None` when it has been returned.
     data: Option<D>,
-    /// Before the first poll the entry, then the place among the operations.
+    /// The entry to submit; `None` from the first poll on.
     entry: Option<squeue::Entry>,
+    /// From the first poll on: its index among the driver's operations.
     index: usize,
 }
 
@@ -64,7 +66,7 @@ impl<D: Unpin + 'static> Drop for Operation<D> {
 }
 
 impl<D: Unpin + 'static> Operation<D> {
-    /// Cancels it if it has been submitted; it still completes once.
+    /// Cancels the operation if it has been submitted. It still completes once.
     pub(super) fn cancel(&self) {
         if self.entry.is_none() && self.data.is_some() {
             self.driver.resources.queue.cancel(user_data(OPERATION, self.index));

@@ -1,4 +1,5 @@
-//! The receive buffers of a ring: an arena whose free slots are provided to the kernel.
+//! The receive buffers of a ring: an arena whose free slots are provided to the kernel. A part of the driver, on its ring's
+//! thread alone.
 
 use crate::buf::{Arena, Buffer, Buffers};
 use crate::provided::FreeRing;
@@ -10,7 +11,7 @@ use std::rc::Rc;
 /// The receive buffers of a ring.
 pub(super) struct Pool {
     arena: Rc<Arena>,
-    /// The driver's pass in which the kernel was given more of them.
+    /// The driver's pass in which the kernel was last given more slots.
     grown_in: Cell<u32>,
 }
 
@@ -25,7 +26,7 @@ impl Pool {
         Ok(Self { arena, grown_in: Cell::new(0) })
     }
 
-    /// The same buffers, for the rest of the crate.
+    /// The same buffers as [`Buffers`], for the rest of the crate.
     pub(super) fn buffers(&self, bytes_max: usize) -> Buffers {
         Buffers::of(Rc::clone(&self.arena), bytes_max)
     }
@@ -36,8 +37,8 @@ impl Pool {
         self.arena.given()
     }
 
-    /// The kernel has no buffer left, in the driver's pass `pass`: gives it more, once for all receives that failed in one pass.
-    /// False if it has been given all.
+    /// Called when a receive failed for lack of a buffer, in the driver's pass `pass`: gives the kernel more slots, once for all
+    /// receives that failed in the same pass. False if it has been given all.
     pub(super) fn grow(&self, pass: u32) -> bool {
         self.grown_in.get() == pass
             || self.arena.give_more() && {

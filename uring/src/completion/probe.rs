@@ -1,4 +1,5 @@
-//! Finds out what the kernel and the container allow io_uring to do, before any ring is built.
+//! Finds out what the kernel and the container allow io_uring to do, before any ring is built. Uses a ring of its own, which it
+//! drops.
 
 use super::trial;
 use crate::start_error::StartError;
@@ -6,13 +7,13 @@ use io_uring::{IoUring, Probe, opcode};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Features that rings on this machine use. Each is probed separately and left out if refused.
+/// Features that rings on this machine use. Each is probed separately and left out if the kernel refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(super) flags: Flags,
-    /// 6.0: multishot receive.
+    /// Since Linux 6.0: multishot receive.
     pub(super) multishot: bool,
-    /// 5.17: a send that succeeds posts no completion; 6.1: a non-blocking one that is short says how much it sent.
+    /// A send that succeeds posts no completion (since Linux 5.17), and one that would block says how much it sent (6.1).
     pub(super) silent_sends: bool,
 }
 
@@ -105,7 +106,7 @@ fn best_flags<T>(mut make: impl FnMut(Flags) -> io::Result<T>) -> io::Result<(Fl
     Err(refused)
 }
 
-/// Runs one no-op: some filters allow the setup and nothing else.
+/// Runs one no-op: some seccomp filters allow io_uring to be set up, but not used.
 fn round_trip(ring: &mut IoUring) -> io::Result<()> {
     trial::push(ring, &opcode::Nop::new().build());
     ring.submit_and_wait(1)?;

@@ -1,4 +1,4 @@
-//! A ring's submission and completion queues.
+//! A ring's submission and completion queues: the only way to the kernel. A part of the driver, on its ring's thread alone.
 //!
 //! Entries for which the submission queue has no room wait in a backlog. The user data of an entry says what its completion
 //! belongs to: a kind in the low bits, an index above.
@@ -40,7 +40,7 @@ pub(super) struct Queue {
     ring: RefCell<IoUring>,
     /// Entries for which the submission queue had no room.
     backlog: RefCell<VecDeque<squeue::Entry>>,
-    /// This many submissions fail.
+    /// For tests: how many of the next submissions fail.
     #[cfg(test)]
     pub(super) refusals: std::cell::Cell<u32>,
 }
@@ -84,7 +84,7 @@ impl Queue {
         unsafe { self.ring.borrow_mut().submission().push(entry) }.is_ok()
     }
 
-    /// Submits what is queued, without waiting. A refusal is retried when the thread next waits.
+    /// Submits what is queued, without waiting. If the kernel refuses, that is tried again when the thread next waits.
     pub(super) fn submit(&self) {
         let _ = self.enter_kernel(0, EnterFlags::empty());
     }
@@ -146,7 +146,7 @@ impl Queue {
             let before = self.backlog.borrow().len();
             self.push_backlog();
             self.submit();
-            // Ends when the backlog no longer shrinks.
+            // Ends when the backlog is empty, or does not shrink.
             if matches!(self.backlog.borrow().len(), left if left == 0 || left == before) {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Receiving into the caller's memory.
+//! Receiving into the caller's memory, for long values. The operation owns that memory meanwhile.
 
 use super::handle::Handle;
 use super::operation::submit;

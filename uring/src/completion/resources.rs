@@ -1,4 +1,5 @@
-//! What the connections of a ring share: its queues, its buffers, and what its kernel supports.
+//! What the connections of a ring share: its queues, its buffers, and what its kernel supports. A part of the driver, on its
+//! ring's thread alone.
 
 use super::pool::Pool;
 use super::probe::Setup;
@@ -8,15 +9,16 @@ use io_uring::IoUring;
 use std::cell::Cell;
 use std::io;
 
-/// A part of the driver.
+/// What the connections of a ring share.
 pub(super) struct Resources {
     pub(super) queue: Queue,
+    /// What the kernel supports.
     pub(super) setup: Cell<Setup>,
     /// Provided buffers for receives; `None` if they cannot be registered.
     pub(super) pool: Option<Pool>,
     /// Where heap memory comes from when no buffer is free.
     pub(super) buffers: Buffers,
-    /// A task waits for a queued send. The ring must not sleep then: the send may succeed without a completion.
+    /// True if a task waits for a queued send. The ring must not sleep then: the send may succeed without a completion.
     pub(super) is_settling: Cell<bool>,
 }
 
@@ -31,7 +33,7 @@ impl Resources {
         }
     }
 
-    /// The kernel refused a multishot receive: use none from now on.
+    /// Called when the kernel refused a multishot receive: from here on none is used.
     pub(super) fn no_more_multishot(&self) {
         self.setup.set(Setup { multishot: false, ..self.setup.get() });
     }
@@ -44,7 +46,7 @@ impl Resources {
         self.buffers.heap().ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
-    /// A task waits for a queued send.
+    /// Notes that a task waits for a queued send.
     pub(super) fn must_settle(&self) {
         self.is_settling.set(true);
     }

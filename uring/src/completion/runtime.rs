@@ -1,4 +1,4 @@
-//! The executor: tokio on one thread, without its I/O and timers. When no task is ready, it runs the driver.
+//! The executor of one ring: tokio on one thread, without its I/O and timers. When no task is ready, it runs the driver.
 
 use super::driver::Driver;
 use std::future::poll_fn;

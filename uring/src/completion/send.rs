@@ -1,4 +1,4 @@
-//! Sending bytes: one buffer, or many pieces gathered by the kernel.
+//! Sending bytes: one buffer, or many pieces gathered by the kernel. Operations own the bytes; no other state.
 
 use super::driver::Driver;
 use super::operation::submit;

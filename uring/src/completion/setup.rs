@@ -1,4 +1,5 @@
-//! Building a ring: queues as large as the limit on locked memory allows, and buffers, which are not counted against it.
+//! Building a ring: queues as large as the limit on locked memory allows, and buffers, which are not counted against it. Runs
+//! once on each ring's thread, before the ring does.
 
 use super::driver::Driver;
 use super::pool::Pool;
@@ -12,8 +13,8 @@ use io_uring::IoUring;
 use std::io;
 use std::sync::Once;
 
-/// Entries of submission and completion queue, and bytes the pair is charged against the limit on locked memory (measured
-/// on Linux 6.18).
+/// Entries of submission and completion queue, and bytes that the kernel charges for the pair against the limit on locked memory
+/// (measured on Linux 6.18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Queues {
     submissions: u32,
@@ -60,7 +61,7 @@ pub(crate) fn build(setup: Setup, options: &Options) -> Result<(Runtime, Buffers
     Ok((Runtime::new(driver).map_err(|error| fail(&error))?, buffers))
 }
 
-/// A ring with `queues`, or with smaller ones if memory is refused; only the smallest is retried.
+/// A ring with `queues`, or with smaller ones if the kernel refuses memory; [`patiently`] with the smallest.
 fn ring(flags: Flags, queues: Queues) -> io::Result<IoUring> {
     let make = |queues: Queues| flags.builder(queues.completions).build(queues.submissions);
     for queues in QUEUES.into_iter().filter(|smaller| smaller.submissions <= queues.submissions) {

@@ -1,4 +1,4 @@
-//! Waiting for a time.
+//! The future that waits for a time; its waker and deadline are in the ring's `timers`.
 
 use super::driver::Driver;
 use super::timers::Sleeper;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Sleep {
     driver: Rc<Driver>,
     at: Instant,
+    /// Its index among the sleepers; `None` before the first poll and after the deadline.
     index: Option<usize>,
 }
 
@@ -55,7 +56,7 @@ impl Drop for Sleep {
         if matches!(sleepers[index], Sleeper::Over) {
             sleepers.remove(index);
         } else {
-            // Its deadline stays in the heap, and removes it when due.
+            // Its deadline stays in the heap: when that is due, the sleeper is removed.
             sleepers[index] = Sleeper::Gone;
         }
     }

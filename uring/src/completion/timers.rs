@@ -1,4 +1,5 @@
-//! Timers: a heap of deadlines, and one timeout operation for the earliest.
+//! Timers of a ring: a heap of deadlines, and one timeout operation for the earliest. A part of the driver, on its ring's thread
+//! alone.
 #![expect(unsafe_code, reason = "an operation names its time by address")]
 
 use super::queue::{Queue, TIMER, user_data};
@@ -13,34 +14,41 @@ use std::time::Instant;
 /// The timers of one ring.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// Earliest first. A deadline stays until its time, even if its sleeper is dropped.
+    /// Deadlines, the earliest first, each with the index of its sleeper. A deadline stays until its time, even if its sleeper is
+    /// dropped.
     pub(super) due: RefCell<BinaryHeap<Reverse<(Instant, usize)>>>,
     pub(super) sleepers: RefCell<Slab<Sleeper>>,
     /// Timeout operations in flight, seldom more than two.
     armed: RefCell<Slab<Armed>>,
+    /// True if one has completed since [`Timers::fire`] was last called.
     has_rung: Cell<bool>,
 }
 
+/// A timeout operation in flight.
 struct Armed {
     at: Instant,
     /// Read by the kernel when the operation is submitted.
     _time: Box<types::Timespec>,
 }
 
+/// The state of a sleep.
 pub(super) enum Sleeper {
+    /// Its task waits.
     Waiting(Waker),
+    /// Its deadline has passed; its task has not seen that yet.
     Over,
+    /// Its future was dropped before the deadline.
     Gone,
 }
 
 impl Timers {
-    /// Operation `index` has completed.
+    /// Called by the driver when timeout operation `index` has completed.
     pub(super) fn rang(&self, index: usize) {
         self.armed.borrow_mut().remove(index);
         self.has_rung.set(true);
     }
 
-    /// After a timeout has completed: wakes the sleepers that are due; true if there was one.
+    /// If a timeout has completed, wakes the sleepers that are due; true if a task was woken.
     pub(super) fn fire(&self, queue: &Queue) -> bool {
         if !self.has_rung.replace(false) {
             return false;
@@ -67,20 +75,21 @@ impl Timers {
         self.has_rung.get()
     }
 
-    /// Whether the earliest deadline has a timeout operation, or there is none.
+    /// True if a timeout operation is in flight for the earliest deadline, or there is no deadline.
     #[cfg(debug_assertions)]
     pub(super) fn is_armed(&self) -> bool {
         let due = self.due.borrow();
         due.peek().is_none_or(|Reverse((at, _))| self.armed.borrow().iter().any(|(_, armed)| armed.at <= *at))
     }
 
+    /// Takes the earliest deadline if it has passed; returns the index of its sleeper.
     fn pop_due(&self, now: Instant) -> Option<usize> {
         let mut due = self.due.borrow_mut();
         due.peek().filter(|Reverse((at, _))| *at <= now)?;
         due.pop().map(|Reverse((_, index))| index)
     }
 
-    /// Starts a timeout for the earliest deadline unless one is in flight.
+    /// Starts a timeout operation for the earliest deadline, unless one that ends no later is in flight.
     pub(super) fn arm(&self, queue: &Queue, now: Instant) {
         let Some(at) = self.due.borrow().peek().map(|Reverse((at, _))| *at) else { return };
         let mut armed = self.armed.borrow_mut();

@@ -1,4 +1,4 @@
-//! Features that the kernel does not list, tried on a socket pair.
+//! Features that the kernel does not list, tried on a socket pair, on the ring that `probe` made.
 #![expect(unsafe_code, reason = "entries are trusted by the kernel interface")]
 
 use super::pool::Pool;
@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 /// More than a socket buffer takes, bytes.
 const TOO_LONG: usize = 1 << 20;
 
-/// Pushes `entry` to the queue, which has room.
+/// Pushes `entry` to the submission queue, which has room.
 pub(super) fn push(ring: &mut IoUring, entry: &squeue::Entry) {
     // SAFETY: entries of this module name memory of their functions, which wait for them before they return.
     let pushed = unsafe { ring.submission().push(entry) };

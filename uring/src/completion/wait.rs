@@ -1,4 +1,4 @@
-//! Waiting: for readiness, for a time, for other tasks.
+//! Waiting: until a file is readable, for a time, for other tasks. No state of its own.
 
 use super::driver::Driver;
 use super::operation::submit;
@@ -18,15 +18,15 @@ pub(super) async fn readable<F: AsRawFd + 'static>(driver: Rc<Driver>, file: Rc<
     result.map(drop)
 }
 
-/// Lets every other ready task run once and submits what is queued; about 2 µs.
+/// Lets every other ready task run once and submits what is queued; takes about 2 µs.
 ///
-/// Implemented by a no-op operation. A task that merely wakes itself (as tokio's `yield_now` does) would run again before
+/// It waits for a no-op operation. A task that merely wakes itself (as tokio's `yield_now` does) would run again before
 /// anything is submitted.
 pub(crate) async fn yield_now() {
     let entry = opcode::Nop::new().build();
     // SAFETY: the entry names nothing; it completes once.
     let (_result, ()) = unsafe { submit(Driver::current(), (), entry) }.await;
-    // A no-op does not fail; and if the kernel refused it, others have run as well.
+    // A no-op does not fail; and even if the kernel refused it, other tasks have run.
 }
 
 /// Waits for `time`.

@@ -1,12 +1,13 @@
-//! A task that waits for a connection, and is woken only while it does.
+//! A place for one task that waits for a connection: it is woken only while it waits. A field of the connection, on its ring's
+//! thread alone.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
-/// A task that waits for a connection.
+/// A place for a task that waits for a connection.
 #[derive(Default)]
 pub(super) struct Waiter {
-    /// Kept between waits, mostly of the same task.
+    /// Wakes the task that waits or last waited; kept, since it is mostly the same.
     waker: RefCell<Option<Waker>>,
     is_waiting: Cell<bool>,
 }
@@ -18,11 +19,12 @@ impl Waiter {
         self.is_waiting.get()
     }
 
-    /// Lets go of the task: it may hold what holds this.
+    /// Drops the waker: the task that it refers to may own the connection, which then would own itself.
     pub(super) fn forget(&self) {
         self.waker.take();
     }
 
+    /// Notes that the task of `cx` waits.
     pub(super) fn wait(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &mut *waker {
@@ -32,7 +34,7 @@ impl Waiter {
         self.is_waiting.set(true);
     }
 
-    /// True if a task was woken.
+    /// Wakes the task if it waits; true if it did.
     pub(super) fn wake(&self) -> bool {
         if !self.is_waiting.replace(false) {
             return false;
@@ -44,7 +46,7 @@ impl Waiter {
     }
 }
 
-/// Guard of a wait: a task whose future was dropped is not woken.
+/// Ends a wait when it is dropped, so that a task whose future was dropped is not woken.
 pub(super) struct Waiting<'a>(pub(super) &'a Waiter);
 
 impl Drop for Waiting<'_> {

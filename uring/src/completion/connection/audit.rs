@@ -1,11 +1,11 @@
-//! What a debug build knows of a connection whose ring is about to sleep.
+//! For debug builds: whether a connection whose ring is about to sleep waits although it could go on. Only reads.
 
 use super::{Connection, QueuedSend, Receiving};
 use std::fmt;
 use std::mem::MaybeUninit;
 
 impl Connection {
-    /// Why its task should not be waiting, if it waits and should not.
+    /// If a task waits for the connection and could go on, says why.
     pub(in crate::completion) fn could_go_on(&self, silent_sends: bool) -> Option<&'static str> {
         let state = self.queued_send.borrow();
         let reads = self.reader.is_waiting();
@@ -20,7 +20,7 @@ impl Connection {
         } else if reads && has_failed {
             Some("its queued send has failed")
         } else if reads && is_settled && self.can_read() && self.receiving.get() != Receiving::Ending {
-            // Whoever ends a receive waits for its end, whatever comes before.
+            // A task that ends a receive waits for the end, whatever arrives before.
             Some("there is something to read")
         } else if reads && self.receiving.get() == Receiving::Idle && self.arrivals.borrow().is_empty() {
             Some("no receive is under way")
@@ -29,7 +29,7 @@ impl Connection {
         }
     }
 
-    /// Whether a receive is under way for bytes that have come.
+    /// True if bytes have come that the receive under way should have completed with.
     pub(in crate::completion) fn is_deaf(&self) -> bool {
         let is_armed =
             matches!(self.receiving.get(), Receiving::Selecting | Receiving::Multishot | Receiving::Polling);

@@ -1,5 +1,8 @@
 //! A connection's receive and its queued send: operations that wake the task only when it has something to do.
 //!
+//! A [`Connection`] belongs to its ring's thread and needs no lock. Two sides change it there: the driver, when completions come;
+//! and the task that uses the stream, through `handle`.
+//!
 //! ```text
 //!            receive                                     queued send
 //!   Idle ──► Selecting ──► a completion                  Idle ──► Queued ──► submitted, in silence ──► Idle
@@ -24,12 +27,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
-/// Completions of a multishot receive that may wait for their task; one that gets further ahead is cancelled.
+/// How many completions of a multishot receive may wait for their task; if more come, the receive is cancelled.
 const AHEAD_MAX: usize = 2;
 
-/// The state of the receive.
+/// Which receive of a connection is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receiving {
+    /// None.
     Idle,
     /// One receive into a provided buffer.
     Selecting,
@@ -39,11 +43,11 @@ pub(super) enum Receiving {
     Ending,
     /// A poll without a buffer, since none was free.
     Polling,
-    /// An operation of its own, into the caller's memory.
+    /// A receive into the caller's memory, which completes as an operation: see `receive`.
     Direct,
 }
 
-/// A completion of a receive.
+/// A completion of a receive that its task has not looked at yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
     pub(super) result: i32,
@@ -53,42 +57,48 @@ pub(super) struct Arrival {
 /// The state of a send that its task does not wait for.
 #[derive(Debug)]
 pub(super) enum QueuedSend {
+    /// There is none.
     Idle,
-    /// In flight; emptied by a completion that reports success.
+    /// In flight, with these bytes. A completion that reports success empties them.
     Queued(Vec<u8>),
-    /// Short: the bytes, and how many of them were sent.
+    /// The socket took only a part: the bytes, and how many of them were sent.
     Unsent(Vec<u8>, usize),
-    /// The task that found it short is sending the rest; bytes of memory it holds.
+    /// The task that found it unsent is sending the rest, which takes this many bytes of memory.
     Resumed(usize),
+    /// It failed with this error number.
     Broken(i32),
 }
 
 /// The bytes of a queued send, and how many of them have been sent.
 pub(super) type Rest = (Vec<u8>, usize);
 
-/// One connection, the driver's side.
+/// One connection. The driver's list keeps it until its stream is dropped and nothing of it is in flight.
 pub(super) struct Connection {
     pub(super) socket: Rc<socket2::Socket>,
     pub(super) receiving: Cell<Receiving>,
+    /// Completions of receives that the task has not looked at yet, in order.
     pub(super) arrivals: RefCell<VecDeque<Arrival>>,
     pub(super) queued_send: RefCell<QueuedSend>,
+    /// The task that waits for bytes.
     pub(super) reader: Waiter,
-    /// Waits for the queued send to finish.
+    /// The task that waits for the queued send to finish.
     pub(super) settler: Waiter,
+    /// True if the next read is to fail: see [`Stream::interrupt`](crate::Stream::interrupt).
     pub(super) is_interrupted: Cell<bool>,
-    /// The driver's pass in which bytes were last returned.
+    /// The driver's pass in which a read last returned bytes.
     pub(super) read_in_pass: Cell<u32>,
+    /// How many receives in a row did not fill their buffer.
     pub(super) short_receives: Cell<u8>,
-    /// It has been shut down: its receive ends by itself.
+    /// True if it has been shut down: its receive ends by itself.
     pub(super) is_shut: Cell<bool>,
-    /// The last receive left bytes in the socket.
+    /// True if the last receive left bytes in the socket.
     pub(super) has_more: Cell<bool>,
-    /// Its stream was dropped.
+    /// True if its stream was dropped.
     pub(super) is_over: Cell<bool>,
 }
 
 impl Connection {
-    /// With nothing under way; `pass` is the driver's present one.
+    /// A connection with nothing in flight; `pass` is the number of the driver's present pass.
     pub(super) fn new(socket: socket2::Socket, pass: u32) -> Self {
         Self {
             socket: Rc::new(socket),
@@ -106,7 +116,7 @@ impl Connection {
         }
     }
 
-    /// A completion of its receive; true if its task was woken.
+    /// Called by the driver for each completion of its receive; true if a task was woken.
     pub(super) fn received(&self, resources: &Resources, index: usize, result: i32, flags: u32) -> bool {
         let receiving = self.receiving.get();
         if !cqueue::more(flags) {
@@ -138,19 +148,20 @@ impl Connection {
         self.reader.wake()
     }
 
+    /// Cancels the multishot receive.
     pub(super) fn end_multishot(&self, resources: &Resources, index: usize) {
         self.receiving.set(Receiving::Ending);
         self.short_receives.set(0);
         resources.queue.cancel(user_data(RECEIVE, index));
     }
 
-    /// The queued send has completed: short, with an error, or, where the kernel reports that too, in full; true if its task
-    /// was woken.
+    /// Called by the driver for the completion of the queued send: it was short or failed; or all was sent, if the kernel reports
+    /// that too. True if a task was woken.
     pub(super) fn queued_send_completed(&self, resources: &Resources, index: usize, result: i32) -> bool {
         let mut state = self.queued_send.borrow_mut();
         let QueuedSend::Queued(bytes) = &mut *state else { return false };
         match to_result(result) {
-            // Known to be done by `settle_queued_send`.
+            // `settle_queued_send` ends it.
             Ok(count) if count == bytes.len() => {
                 bytes.clear();
                 return false;
@@ -172,8 +183,8 @@ impl Connection {
         self.reader.wake()
     }
 
-    /// Called when everything is submitted and all completions are dispatched; `None` if the send is still in flight, else
-    /// whether the task was woken.
+    /// Ends the queued send if it is over. Called when everything is submitted and all completions are dispatched: then a send
+    /// without a completion has succeeded. `None` if it is still in flight, else whether a task was woken.
     pub(super) fn settle_queued_send(&self, resources: &Resources) -> Option<bool> {
         let mut state = self.queued_send.borrow_mut();
         if let QueuedSend::Queued(bytes) = &mut *state {
@@ -188,14 +199,14 @@ impl Connection {
         Some(false)
     }
 
-    /// Whether a read would return if there were no queued send.
+    /// True if a read would return at once if there were no queued send.
     pub(super) fn can_read(&self) -> bool {
         self.is_interrupted.get() || !self.arrivals.borrow().is_empty()
     }
 
+    /// Drops completions that nobody will look at, and returns their buffers.
     pub(super) fn forget_arrivals(&self, resources: &Resources) {
         for arrival in self.arrivals.take() {
-            // A buffer goes back.
             drop(buffer_of(resources, arrival));
         }
     }
@@ -213,10 +224,12 @@ impl Connection {
     }
 }
 
+/// True for the error of a call that would block, or was interrupted.
 pub(super) fn is_short_of_room(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR))
 }
 
+/// The buffer that `arrival` has filled, if it has one.
 pub(super) fn buffer_of(resources: &Resources, arrival: Arrival) -> Option<Buffer> {
     let count = usize::try_from(arrival.result).unwrap_or(0);
     resources.pool.as_ref()?.filled(arrival.flags, count)

@@ -1,5 +1,6 @@
-//! Debug builds check before each sleep of the ring that no task waits that could run. A lost wake would otherwise show as a
-//! delay until the next timer, if at all; here it fails the test that lost it.
+//! For debug builds: checks before each sleep of the ring that no task waits that could run. A lost wake would otherwise show as
+//! a delay until the next timer, if at all; here it fails the test that lost it. A part of the driver; changes only its own
+//! position.
 
 use crate::completion::connection::Connection;
 use crate::completion::resources::Resources;
@@ -11,20 +12,21 @@ use std::time::Duration;
 
 /// Connections checked before each sleep, in rotation.
 const AT_A_TIME: usize = 64;
-/// How long another processor may take between the arrival of bytes and the end of a wait for them.
+/// How long it may take from the arrival of bytes on another processor until the wait for them ends.
 const ARRIVAL: Duration = Duration::from_millis(20);
 
 /// How far the checks have come.
 #[derive(Default)]
 pub(super) struct Audit {
+    /// The connection to check next.
     next: Cell<usize>,
 }
 
 impl Audit {
-    /// The ring is about to submit what is queued and sleep until a completion.
+    /// Called when the ring is about to submit what is queued and sleep until a completion.
     ///
     /// # Panics
-    /// Some task could run.
+    /// If some task waits and could run.
     pub(super) fn before_sleep(
         &self,
         resources: &Resources,
@@ -40,10 +42,10 @@ impl Audit {
         });
     }
 
-    /// The sleep ended by its timeout: no socket may have bytes that its receive missed.
+    /// Called when a timeout alone ended the sleep: no socket may have bytes that its receive missed.
     ///
     /// # Panics
-    /// One has.
+    /// If one has.
     pub(super) fn after_timeout(&self, resources: &Resources, connections: &Slab<Rc<Connection>>) {
         self.some(connections, |connection| {
             if connection.is_deaf() {

@@ -9,6 +9,9 @@
 //! `park` is the executor's hook: it runs on the ring's thread when no task is ready, and returns only once it has woken
 //! one, since the executor would otherwise sleep forever. The submission queue is short, so that it fills and is submitted
 //! while tasks still run: the first of a thousand ready connections does not wait for the last.
+//!
+//! There is one driver per thread, and it is used on that thread alone: `Cell` and `RefCell`, no locks. Only its doorbell is
+//! shared with other threads. Tasks reach it through [`Driver::current`].
 #![expect(unsafe_code, reason = "entries name memory by address")]
 
 #[cfg(debug_assertions)]
@@ -40,6 +43,7 @@ const REFUSED_REST: Duration = Duration::from_millis(1);
 pub(crate) struct Driver {
     pub(super) resources: Resources,
     pub(super) operations: Operations,
+    /// All connections, by the index that is in the user data of their entries.
     pub(super) connections: RefCell<Slab<Rc<Connection>>>,
     pub(super) timers: Timers,
     /// Connections whose queued send is not known to be done.
@@ -53,13 +57,15 @@ pub(crate) struct Driver {
     doorbell: Arc<Doorbell>,
     /// Where the kernel writes the doorbell's count. On the heap, and never freed, like the driver.
     doorbell_count: Box<Cell<u64>>,
-    /// Wakes the ring's main future, for when no other task was woken.
+    /// Wakes the ring's main future. Used when the doorbell has rung, so that the executor runs and finds the tasks that other
+    /// threads have woken.
     main: OnceCell<Waker>,
     #[cfg(debug_assertions)]
     audit: audit::Audit,
 }
 
 thread_local! {
+    /// The driver of the ring that runs on this thread.
     static CURRENT: RefCell<Option<Rc<Driver>>> = const { RefCell::new(None) };
 }
 
@@ -180,6 +186,7 @@ impl Driver {
         (has_woken, count)
     }
 
+    /// Wakes the readers of connections that yielded; true if there was one.
     fn wake_yielded(&self) -> bool {
         let mut yielded = self.yielded.take();
         let mut has_woken = false;
@@ -212,12 +219,12 @@ impl Driver {
         }
     }
 
-    /// Connection `index` has a queued send.
+    /// Notes that connection `index` has a queued send.
     pub(super) fn send_is_queued(&self, index: usize) {
         self.queued_sends.borrow_mut().push(index);
     }
 
-    /// After a submission: queued sends without a completion are done. True if a task was woken.
+    /// Ends queued sends that are over. Called after everything was submitted. True if a task was woken.
     fn settle_sends(&self) -> bool {
         self.resources.is_settling.set(false);
         if self.queued_sends.borrow().is_empty() {
@@ -242,12 +249,12 @@ impl Driver {
         has_woken
     }
 
-    /// The kernel has no receive buffer left; true if it has more now.
+    /// Called when the kernel has no receive buffer left: gives it more. False if there are none.
     pub(super) fn grow_pool(&self) -> bool {
         self.resources.pool.as_ref().is_some_and(|pool| pool.grow(self.pass()))
     }
 
-    /// The number of the current pass; it grows whenever all ready tasks have run.
+    /// The number of the present pass: it is incremented by each call of [`Driver::park`], when all ready tasks have run.
     pub(super) fn pass(&self) -> u32 {
         self.pass.get()
     }

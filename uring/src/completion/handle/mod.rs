@@ -1,4 +1,5 @@
-//! A connection as its stream uses it: reads, queued sends, the end.
+//! A connection as its stream uses it: reads, queued sends, the end. Called by the connection's task; the state is in
+//! `connection`.
 #![expect(unsafe_code, reason = "operations name memory by address")]
 
 #[cfg(test)]
@@ -19,12 +20,12 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// The flag of a receive that waits before it tries. Source: `linux/io_uring.h`, `IORING_RECVSEND_POLL_FIRST`.
+/// The flag of a receive that first waits until the socket is readable. Source: `linux/io_uring.h`, `IORING_RECVSEND_POLL_FIRST`.
 const POLL_FIRST: u16 = 1;
-/// Short receives in a row after which one is expected to be worth leaving armed.
+/// After this many receives in a row that did not fill their buffer, a multishot receive is used, which stays armed.
 const SHORT_RECEIVES: u8 = 4;
 
-/// A connection and its index in the driver, for its stream.
+/// A connection and its index in the driver's list, for its stream. Dropping it ends the connection.
 pub(crate) struct Handle {
     driver: Rc<Driver>,
     connection: Rc<Connection>,
@@ -44,10 +45,11 @@ impl std::fmt::Debug for Handle {
 /// What a read found.
 enum Found {
     Bytes(Buffer),
+    /// The end of the stream.
     End,
-    /// Readable, but without a buffer.
+    /// The socket is readable, but no buffer was free: the bytes are still in the socket.
     Readable,
-    /// The rest of a short queued send.
+    /// The rest of a queued send of which the socket took only a part: it must be sent first.
     Unsent(Rest),
 }
 
@@ -103,19 +105,20 @@ impl Handle {
         }
     }
 
+    /// Sends the rest of a queued send, and ends that.
     async fn send_rest(&self, (bytes, sent): Rest) -> io::Result<()> {
         let connection = &*self.connection;
         let (result, bytes) = send(&self.driver, &connection.socket, bytes, sent).await;
         self.driver.resources.buffers.reuse(bytes);
         let broken = result.as_ref().err().and_then(io::Error::raw_os_error).map(QueuedSend::Broken);
         connection.queued_send.replace(broken.unwrap_or(QueuedSend::Idle));
-        // Another task may wait for the same.
+        // Another task may wait for the same send.
         connection.reader.wake();
         connection.settler.wake();
         result
     }
 
-    /// Ready once no queued send is under way; with what is left of it, if the socket did not take all.
+    /// Ready once no queued send is in flight; with the rest of it, if the socket took only a part.
     fn poll_queued_send(&self) -> Poll<io::Result<Option<Rest>>> {
         let mut state = self.connection.queued_send.borrow_mut();
         match &mut *state {
@@ -130,6 +133,7 @@ impl Handle {
         }
     }
 
+    /// One look at what there is to read; starts a receive if there is nothing.
     fn poll_read(&self, cx: &Context<'_>) -> Poll<io::Result<Found>> {
         let connection = &*self.connection;
         match self.poll_queued_send() {
@@ -169,7 +173,7 @@ impl Handle {
         self.connection.arrivals.borrow_mut().pop_front()
     }
 
-    /// What `arrival` means for a read; `None` if nothing.
+    /// What a completion means for a read; `None` if the read must go on waiting.
     fn found(&self, arrival: Arrival) -> Option<io::Result<Found>> {
         let connection = &*self.connection;
         match arrival.result {
@@ -186,18 +190,18 @@ impl Handle {
                     connection.has_more.set(cqueue::sock_nonempty(arrival.flags));
                     Some(Ok(Found::Bytes(buffer)))
                 }
-                // From a poll: the result is an event mask.
+                // A completion of a poll: the result is an event mask.
                 None => Some(Ok(Found::Readable)),
             },
             _ => match -arrival.result {
                 libc::ENOBUFS => {
-                    // The caller arms it again, or waits without a buffer.
+                    // The caller arms a receive again, or waits without a buffer.
                     if !self.driver.grow_pool() {
                         self.poll_readable();
                     }
                     None
                 }
-                // Interrupted, or cancelled to receive a large value. The caller arms it again.
+                // Interrupted, or cancelled to receive a large value. The caller arms a receive again.
                 libc::EINTR | libc::EAGAIN | libc::ECANCELED => None,
                 errno => Some(Err(io::Error::from_raw_os_error(errno))),
             },
@@ -218,7 +222,7 @@ impl Handle {
         let (receiving, entry) = if setup.multishot && connection.short_receives.get() >= SHORT_RECEIVES {
             (Receiving::Multishot, opcode::RecvMulti::new(fd, GROUP).build())
         } else {
-            // Nearly always nothing has arrived yet, except from a client that pipelines.
+            // Nearly always nothing has arrived yet, except from a client that pipelines: so wait before the first try.
             let first = if connection.has_more.get() { 0 } else { POLL_FIRST };
             let entry = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(GROUP).ioprio(first).build();
             (Receiving::Selecting, entry.flags(squeue::Flags::BUFFER_SELECT))
@@ -236,6 +240,7 @@ impl Handle {
         self.receive(Receiving::Polling, opcode::PollAdd::new(fd, events).build());
     }
 
+    /// Queues the receive or poll `entry`.
     fn receive(&self, receiving: Receiving, entry: squeue::Entry) {
         self.connection.receiving.set(receiving);
         // SAFETY: the entry names no memory but that of the pool, which lives as long as the driver; the connection keeps
@@ -254,10 +259,10 @@ impl Handle {
         Ok(buffer)
     }
 
-    /// Sends all of `bytes` without waiting: the next read reports an error.
+    /// Sends all of `bytes` without waiting for that: the next read does, and reports an error.
     ///
     /// # Panics
-    /// If a queued send is in flight.
+    /// If the last queued send has not ended.
     pub(crate) fn queue_send(&self, bytes: Vec<u8>) {
         let connection = &*self.connection;
         // A send that would block fails, so that it is over once submitted.
@@ -275,7 +280,7 @@ impl Handle {
         unsafe { self.driver.resources.queue.push(entry.user_data(user_data(SEND, self.index))) };
     }
 
-    /// Whether a queued send may still be in flight.
+    /// True if a queued send may still be in flight, is unsent in part, or has failed.
     pub(crate) fn is_sending(&self) -> bool {
         !matches!(*self.connection.queued_send.borrow(), QueuedSend::Idle)
     }
@@ -289,8 +294,8 @@ impl Handle {
         }
     }
 
-    /// Ends the armed receive, before one into the caller's memory; true if it has received something, which must be read
-    /// first.
+    /// Ends the receive that is in flight, so that one into the caller's memory can begin. True if it has received something:
+    /// that must be read first.
     pub(crate) async fn stop_receiving(&self) -> bool {
         while self.connection.receiving.get() != Receiving::Idle {
             if self.connection.receiving.get() == Receiving::Multishot {
@@ -331,7 +336,7 @@ impl Handle {
         .await
     }
 
-    /// Makes a waiting read return, or the next one that would wait; likewise a direct receive.
+    /// Makes a waiting read or direct receive fail; if none waits, the next one that would wait.
     pub(crate) fn interrupt(&self) {
         self.connection.is_interrupted.set(true);
         if self.is_sending() {
@@ -341,7 +346,7 @@ impl Handle {
         }
     }
 
-    /// Called before a shutdown: submits what is queued.
+    /// Called before a shutdown: submits a queued send, so that its bytes go out before.
     pub(crate) fn will_shut(&self, which: Shutdown) {
         if which != Shutdown::Write {
             self.connection.is_shut.set(true);
@@ -365,14 +370,14 @@ impl Drop for Handle {
         connection.settler.forget();
         connection.forget_arrivals(&self.driver.resources);
         if connection.receiving.get() != Receiving::Idle && !connection.is_shut.get() {
-            // Otherwise the receive would keep the socket open until the peer does something.
+            // Else the receive would keep the socket open until the peer does something.
             self.driver.resources.queue.cancel(user_data(RECEIVE, self.index));
         }
         self.driver.remove_if_unused(self.index);
     }
 }
 
-/// Guard of a direct receive.
+/// Ends a direct receive when it is dropped.
 struct Direct<'a>(&'a Cell<Receiving>);
 
 impl Drop for Direct<'_> {

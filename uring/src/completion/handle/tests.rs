@@ -1,4 +1,4 @@
-//! Connections without a server.
+//! Tests of connections over a socket pair, without a server.
 
 use super::*;
 use crate::completion;
@@ -7,14 +7,14 @@ use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::os::unix::net::UnixStream;
 
-/// Lets everything that can happen happen.
+/// Lets other tasks and the kernel do all that they can.
 async fn settle() {
     for _ in 0..4 {
         completion::yield_now().await;
     }
 }
 
-/// Its receive went on beside the reply that it did not take, and filled up to 32 buffers in one go.
+/// While a client did not take its reply, a receive from it once went on, and filled up to 32 buffers in one go.
 #[test]
 fn a_client_that_takes_no_replies_is_not_received_from() {
     let support = crate::probe().expect("tests need io_uring");
