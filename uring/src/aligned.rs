@@ -1,4 +1,5 @@
-//! Memory that files are read into and written from: whole pages at page boundaries, as direct I/O takes them.
+//! Memory that files are read into and written from: whole pages at page boundaries, as direct I/O takes them. A buffer belongs
+//! to one read or write; the memory of returned buffers is kept under a mutex, and may be used by any thread.
 #![expect(unsafe_code, reason = "the kernel fills memory that was not initialised before")]
 
 use std::mem::MaybeUninit;
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Size and boundary of a page, bytes.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
-/// Pages of the largest buffer that is kept for reuse: beyond, an allocation costs little beside the read.
+/// Pages of the largest buffer that is kept for reuse: for longer ones an allocation costs little beside the read.
 const KEPT_PAGES_MAX: usize = 16;
 /// Buffers are kept by their size: 1, 2, 4, 8 and 16 pages.
 const SIZES: usize = KEPT_PAGES_MAX.ilog2() as usize + 1;
@@ -23,16 +24,20 @@ type Pages = Box<[MaybeUninit<Page>]>;
 #[derive(Clone)]
 pub struct AlignedBuffers(Arc<Shelf>);
 
+/// Where returned buffers are kept.
 struct Shelf {
     /// Most bytes that are kept.
     bytes_max: usize,
-    // A lock, since a buffer may be given back by another thread; nearly always nobody else has it.
+    /// Under a lock, since a buffer may be returned by another thread; it is nearly always free.
     kept: Mutex<Kept>,
 }
 
+/// The memory that is kept.
 #[derive(Default)]
 struct Kept {
+    /// By the logarithm of the number of pages.
     by_size: [Vec<Pages>; SIZES],
+    /// Bytes of all of it.
     bytes: usize,
 }
 
@@ -43,12 +48,12 @@ impl std::fmt::Debug for AlignedBuffers {
 }
 
 impl AlignedBuffers {
-    /// No buffers yet, and of those given back at most `bytes_max` bytes are kept.
+    /// An empty set, which keeps at most `bytes_max` bytes of returned buffers.
     pub fn new(bytes_max: usize) -> Self {
         Self(Arc::new(Shelf { bytes_max, kept: Mutex::default() }))
     }
 
-    /// An empty buffer with room for `room` bytes. Dropping it gives it back.
+    /// An empty buffer with room for `room` bytes. Dropping it returns its memory, to be kept for reuse.
     pub fn take(&self, room: usize) -> AlignedBuffer {
         let pages = room.div_ceil(PAGE_BYTES).max(1);
         let pages = if pages > KEPT_PAGES_MAX { pages } else { pages.next_power_of_two() };
@@ -57,7 +62,7 @@ impl AlignedBuffers {
         AlignedBuffer { pages, room, filled: 0, home: Some(Arc::clone(&self.0)) }
     }
 
-    /// Bytes of the buffers that are kept.
+    /// Bytes of memory that is kept for reuse.
     pub fn kept_bytes(&self) -> usize {
         self.0.kept().bytes
     }
@@ -93,8 +98,9 @@ pub struct AlignedBuffer {
     pages: Pages,
     /// Most bytes that a read may fill.
     room: usize,
-    /// Bytes that have been filled: initialised, and what the buffer shows.
+    /// Bytes that have been filled: they are initialised, and are what [`AlignedBuffer::bytes`] returns.
     filled: usize,
+    /// Where its memory is kept after use; `None` if it is freed.
     home: Option<Arc<Shelf>>,
 }
 
@@ -108,18 +114,18 @@ impl std::fmt::Debug for AlignedBuffer {
 }
 
 impl AlignedBuffer {
-    /// An empty buffer with room for `room` bytes, which nobody keeps.
+    /// An empty buffer with room for `room` bytes, whose memory is freed after use.
     pub fn with_room(room: usize) -> Self {
         Self { pages: Box::new_uninit_slice(room.div_ceil(PAGE_BYTES)), room, filled: 0, home: None }
     }
 
-    /// `len` zeros, which nobody keeps.
+    /// A buffer of `len` zeros, whose memory is freed after use.
     pub fn zeroed(len: usize) -> Self {
         let pages = Box::new_zeroed_slice(len.div_ceil(PAGE_BYTES));
         Self { pages, room: len, filled: len, home: None }
     }
 
-    /// The bytes of the last read, and no other.
+    /// The bytes of the last read only: what the memory held before is out of reach.
     pub fn bytes(&self) -> &[u8] {
         assert!(self.filled <= self.memory_bytes());
         // SAFETY: the bytes are inside the pages (asserted) and initialised: as zeros, or by the kernel, whose count
@@ -134,12 +140,12 @@ impl AlignedBuffer {
         unsafe { std::slice::from_raw_parts_mut(self.pages.as_mut_ptr().cast(), self.filled) }
     }
 
-    /// Memory of the buffer, bytes.
+    /// Bytes of memory that the buffer takes.
     pub fn memory_bytes(&self) -> usize {
         size_of_val(&*self.pages)
     }
 
-    /// Forgets what it held.
+    /// Empties it.
     pub(crate) fn clear(&mut self) {
         self.filled = 0;
     }
@@ -151,7 +157,7 @@ impl AlignedBuffer {
         (self.pages.as_mut_ptr().cast::<u8>().wrapping_add(self.filled), self.room - self.filled)
     }
 
-    /// The kernel wrote `count` bytes to the front of what [`AlignedBuffer::spare`] gave it.
+    /// Says that `count` bytes have been written to the front of what [`AlignedBuffer::spare`] returned.
     pub(crate) fn advance(&mut self, count: usize) {
         assert!(count <= self.room - self.filled);
         self.filled += count;

@@ -1,9 +1,9 @@
 //! The two backends, and which of them this thread runs.
 //!
-//! The backends differ in who waits: on io_uring the kernel is handed an operation with its memory and says when it is
-//! complete ([`completion`](crate::completion)); on epoll it says when an operation would not wait, and the thread does it
-//! then ([`readiness`](crate::readiness)). A thread has one backend; each operation matches on the one its socket was opened
-//! with.
+//! The backends differ in who waits. On io_uring the kernel is handed an operation with its memory and says when it is complete
+//! ([`completion`](crate::completion)). On epoll the kernel says when a call would not block, and the thread makes the call then
+//! ([`readiness`](crate::readiness)). A thread has one backend, set when its ring begins to run and never changed; sockets
+//! remember on which one they were opened.
 
 use crate::completion::Setup;
 use std::cell::Cell;
@@ -35,7 +35,7 @@ impl Backend {
         CURRENT.get().expect("a ring runs on this thread")
     }
 
-    /// Makes this the thread's backend, for [`Backend::current`].
+    /// Makes this the thread's backend, which [`Backend::current`] returns.
     pub(crate) fn enter(self) {
         CURRENT.set(Some(self));
     }
@@ -48,10 +48,11 @@ impl fmt::Display for Backend {
 }
 
 thread_local! {
+    /// The backend of the ring that runs on this thread.
     static CURRENT: Cell<Option<Backend>> = const { Cell::new(None) };
 }
 
-/// How rings are built on this machine: found by [`probe`](crate::probe), or [`Support::epoll`].
+/// How rings are built on this machine: what [`probe`](crate::probe) found, or [`Support::epoll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Support(pub(crate) BackendSetup);
 
@@ -71,7 +72,7 @@ impl Support {
         Self(BackendSetup::Readiness)
     }
 
-    /// The backend that is used.
+    /// The backend that rings will use.
     pub fn engine(&self) -> Backend {
         match self.0 {
             BackendSetup::Completion(_) => Backend::Uring,

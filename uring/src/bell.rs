@@ -1,4 +1,4 @@
-//! A notification for tasks of one ring.
+//! A notification for tasks of one ring, from tasks of the same ring.
 
 use std::rc::Rc;
 use tokio::sync::Notify;
@@ -13,8 +13,8 @@ impl Bell {
         self.0.notify_waiters();
     }
 
-    /// A future that completes at the next [`Bell::ring`] after this call (not after its first poll). It may be dropped at
-    /// any time.
+    /// A future that completes at the next [`Bell::ring`] after this call, even if it has not been polled by then. It may be
+    /// dropped at any time.
     pub fn heard(&self) -> impl Future<Output = ()> + '_ {
         self.0.notified()
     }

@@ -12,6 +12,8 @@
 //! On epoll they are in a stack: the slot used last is the warmest. Either way a waiting connection holds none.
 //!
 //! Nothing ever waits for a slot, since an idle holder could make that a deadlock: when all are lent, reads use the heap.
+//!
+//! Buffers belong to one ring and are used on its thread alone, without locks.
 #![expect(unsafe_code, reason = "slots of one mapping are handed to the kernel and to the caller")]
 
 use crate::mapping::Mapping;
@@ -27,22 +29,29 @@ const HEAP_BYTES_MAX: usize = 4096;
 /// Slots that the kernel is given at first, and each time that it runs out.
 const GIVEN_TOGETHER: usize = 32;
 
-/// Reply buffers kept for reuse, and the largest that is kept, bytes.
+/// Most reply buffers kept for reuse.
 const SPARES_MAX: usize = 64;
+/// The largest reply buffer that is kept, bytes.
 const SPARE_BYTES_MAX: usize = 32 * 1024;
 
 /// Where free slots are.
 enum Free {
+    /// On epoll: the numbers of the free slots.
     Stack(RefCell<Vec<u32>>),
+    /// On io_uring: in the ring shared with the kernel.
     Ring(FreeRing),
 }
 
+/// The slots of one ring.
 pub(crate) struct Arena {
     mapping: Mapping,
+    /// Length of a slot.
     buffer_bytes: usize,
+    /// Number of slots.
     count: usize,
-    /// Slots that have been given to the kernel; those behind them have not been used yet.
+    /// On io_uring: number of slots that the kernel has been given so far; those behind them have not been used yet.
     given: Cell<usize>,
+    /// Number of slots that are in a [`Buffer`].
     lent: Cell<usize>,
     free: Free,
 }
@@ -51,11 +60,13 @@ pub(crate) struct Arena {
 #[derive(Clone)]
 pub struct Buffers {
     arena: Option<Rc<Arena>>,
+    /// Length of a buffer of the pool.
     buffer_bytes: usize,
     /// Most bytes that may be lent; 0 is no limit.
     bytes_max: usize,
-    /// Heap bytes that are lent.
+    /// Bytes of heap buffers that are lent.
     heap_bytes: Rc<Cell<usize>>,
+    /// Memory for replies, kept for reuse.
     spares: Rc<RefCell<Vec<Vec<u8>>>>,
 }
 
@@ -66,7 +77,7 @@ impl std::fmt::Debug for Buffers {
 }
 
 impl Buffers {
-    /// Buffers of `buffer_bytes` on the heap alone.
+    /// Buffers on the heap alone, of up to `buffer_bytes`.
     pub(crate) fn on_heap(buffer_bytes: usize, bytes_max: usize) -> Self {
         Self { arena: None, buffer_bytes, bytes_max, heap_bytes: Rc::default(), spares: Rc::default() }
     }
@@ -83,12 +94,13 @@ impl Buffers {
         Ok(Self::of(Rc::new(Arena::new(count, buffer_bytes, free)?), bytes_max))
     }
 
+    /// The buffers of `arena`, and of the heap when all its slots are lent.
     pub(crate) fn of(arena: Rc<Arena>, bytes_max: usize) -> Self {
         let buffer_bytes = arena.buffer_bytes;
         Self { arena: Some(arena), buffer_bytes, bytes_max, heap_bytes: Rc::default(), spares: Rc::default() }
     }
 
-    /// A buffer to read into: from the pool if one is free, else from the heap; `None` at the limit on read memory.
+    /// A buffer to read into, for epoll: from the pool if one is free, else from the heap; `None` at the limit on read memory.
     pub(crate) fn take(&self) -> Option<Buffer> {
         if let Some(arena) = &self.arena
             && let Free::Stack(free) = &arena.free
@@ -150,6 +162,7 @@ impl Buffers {
     }
 }
 
+/// The memory of a buffer.
 enum Memory {
     Slot { arena: Rc<Arena>, slot: u32 },
     Heap { bytes: Vec<u8>, lent: Rc<Cell<usize>> },
@@ -179,7 +192,7 @@ impl Buffer {
         Self { memory: Memory::Slot { arena: Rc::clone(arena), slot }, filled }
     }
 
-    /// What is read at the end.
+    /// A buffer without bytes or memory: what a read at the end of the stream returns.
     pub(crate) fn empty() -> Self {
         Self { memory: Memory::Heap { bytes: Vec::new(), lent: Rc::default() }, filled: 0 }
     }
@@ -234,7 +247,7 @@ impl Buffer {
         }
     }
 
-    /// The whole memory, to be written by the kernel; forgets what it held.
+    /// Empties the buffer and returns its whole memory, to be written by the kernel.
     pub(crate) fn lend(&mut self) -> (*mut u8, u32) {
         self.filled = 0;
         match &mut self.memory {
@@ -243,7 +256,7 @@ impl Buffer {
         }
     }
 
-    /// The kernel wrote `count` bytes to the front of what [`Buffer::lend`] gave it.
+    /// Says that `count` bytes have been written to the front of what [`Buffer::lend`] returned.
     pub(crate) fn returned(&mut self, count: usize) {
         self.filled = count;
     }
@@ -268,7 +281,7 @@ impl Arena {
         Ok(Self { mapping, buffer_bytes, count, given: Cell::new(0), lent: Cell::new(0), free })
     }
 
-    /// The first of `count` buffers are in `free`.
+    /// `count` slots, whose free ones are in `free`; the kernel is given the first of them.
     ///
     /// # Errors
     /// `ENOMEM`: out of memory.
@@ -292,6 +305,7 @@ impl Arena {
         self.given.get()
     }
 
+    /// Makes a slot free that nobody uses any more.
     fn take_back(&self, slot: u32) {
         match &self.free {
             Free::Stack(free) => free.borrow_mut().push(slot),

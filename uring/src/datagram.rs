@@ -1,4 +1,5 @@
-//! Sockets of datagrams.
+//! Datagram sockets (UDP). A [`DatagramSocket`] belongs to no ring yet; [`Datagrams`] and its senders belong to one ring, and are
+//! used by one task each.
 
 use crate::backend::Backend;
 use crate::completion;
@@ -12,7 +13,7 @@ use std::os::fd::{AsRawFd, RawFd};
 /// Longest datagram there is over IP, rounded up, bytes.
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
 
-/// A bound socket of datagrams. It may be made on one thread and used on another.
+/// A bound datagram socket, not yet on a ring. It may be made on one thread and put on another thread's ring.
 #[derive(Debug)]
 pub struct DatagramSocket {
     socket: socket2::Socket,
@@ -48,7 +49,7 @@ impl DatagramSocket {
         self.local
     }
 
-    /// The number of the descriptor.
+    /// The number of the file descriptor.
     pub fn id(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
@@ -77,16 +78,19 @@ fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// A datagram socket on this thread's ring, with room for one datagram: receives. Senders are made from it.
+/// A datagram socket on this thread's ring: receives one datagram at a time. [`Datagrams::sender`] makes what sends.
 ///
-/// As everywhere in this crate, a future must not be dropped before it is ready: the room would be lost.
+/// As everywhere in this crate, a future must not be dropped before it is ready: the memory to receive into would be lost.
 #[derive(Debug)]
 pub struct Datagrams {
     socket: Side,
+    /// Where datagrams are received.
     room: Vec<u8>,
+    /// Length of the last datagram.
     filled: usize,
 }
 
+/// The socket, as the thread's backend has it.
 #[derive(Debug)]
 enum Side {
     Completion(completion::Datagrams),
@@ -105,7 +109,7 @@ impl Datagrams {
     /// Waits for the next datagram and returns its sender. [`Datagrams::bytes`] holds it until the next call.
     ///
     /// # Errors
-    /// An error of the kernel's; also a peer's answer to an earlier send (`ECONNREFUSED`).
+    /// An error of the kernel's, which may be a peer's answer to an earlier send (`ECONNREFUSED`).
     pub async fn receive(&mut self) -> io::Result<SocketAddr> {
         let (count, sender) = match &mut self.socket {
             Side::Completion(socket) => socket.receive(&mut self.room).await?,
@@ -120,7 +124,7 @@ impl Datagrams {
         &self.room[..self.filled]
     }
 
-    /// Sends from the same socket, also while this waits for a datagram.
+    /// A sender on the same socket, which may send while this waits for a datagram.
     pub fn sender(&self) -> DatagramSender {
         let socket = match &self.socket {
             Side::Completion(socket) => Side::Completion(socket.share()),

@@ -1,4 +1,5 @@
-//! A file for direct or cached I/O: which ranges may be read or written, and what a short or failed operation means.
+//! A file for direct or cached I/O: which ranges may be read or written, and what a short or failed operation means. Does not
+//! change after the file was opened, and is shared by all threads.
 //!
 //! Direct I/O moves bytes between the device and the caller's memory. Ranges, and addresses of memory, must then be multiples
 //! of what the device and the file system want, which newer kernels tell.
@@ -13,20 +14,20 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-/// Most bytes one operation moves: a long one keeps others from the device, and the thread that copies from the page cache
-/// from its work.
+/// Most bytes one operation moves: a long one keeps the device, or the thread that copies from the page cache, from serving
+/// others.
 pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
-/// Operations in a row that may come to nothing before a transfer fails.
+/// How many operations in a row may fail or move nothing before the transfer fails.
 const ATTEMPTS_MAX: u32 = 16;
 /// Pause before an operation that the kernel had no room for is tried again.
 pub(crate) const REST: Duration = Duration::from_millis(1);
 
-/// A file and how it is read.
+/// A file, and how it is read and written.
 #[derive(Debug)]
 pub(crate) struct Disk {
     file: File,
-    /// Direct I/O: what ranges are multiples of, bytes.
+    /// With direct I/O: what offsets, lengths and addresses must be multiples of, bytes.
     direct: Option<usize>,
 }
 
@@ -39,7 +40,7 @@ impl Disk {
             && disk.set_direct(true).is_ok()
         {
             disk.direct = Some(alignment);
-            // Some file systems take the flag and refuse the reads.
+            // Some file systems accept the flag and then refuse the reads.
             if disk.read(&mut AlignedBuffer::with_room(alignment), 0).is_err() {
                 let _ = disk.set_direct(false);
                 disk.direct = None;
@@ -67,7 +68,7 @@ impl Disk {
         &self.file
     }
 
-    /// What ranges must be multiples of, bytes.
+    /// What offsets and lengths must be multiples of, bytes; 1 without direct I/O.
     pub(crate) fn alignment(&self) -> usize {
         self.direct.unwrap_or(1)
     }
@@ -75,7 +76,7 @@ impl Disk {
     /// Size of the file or the block device, bytes.
     ///
     /// # Errors
-    /// It is neither.
+    /// It is neither a file nor a block device.
     pub(crate) fn len(&self) -> io::Result<u64> {
         (&self.file).seek(SeekFrom::End(0))
     }
@@ -94,7 +95,7 @@ impl Disk {
         }
     }
 
-    /// One read, to the memory that is left in `buffer`.
+    /// One read call, into the memory that is left in `buffer`; blocks.
     pub(crate) fn read_once(&self, buffer: &mut AlignedBuffer, offset: u64) -> io::Result<usize> {
         let (start, len) = buffer.spare();
         let (fd, len) = (self.file.as_raw_fd(), len.min(OPERATION_BYTES_MAX));
@@ -115,16 +116,19 @@ impl AsRawFd for Disk {
 /// What a transfer does after one of its operations.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// The next operation.
+    /// It makes the next operation.
     Again,
-    /// The next operation, after [`REST`].
+    /// It makes the next operation after [`REST`].
     Rest,
+    /// It ends, with this result.
     End(io::Result<()>),
 }
 
-/// The operations of one transfer: short ones are continued, interrupted and refused ones are tried again, not for ever.
+/// Judges the operations of one transfer: short ones are continued; interrupted and refused ones are tried again, but not for
+/// ever.
 #[derive(Debug)]
 pub(crate) struct Attempts {
+    /// Attempts left until one makes progress.
     left: u32,
 }
 
@@ -135,17 +139,18 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// After a read, which may have made the buffer full, from a file with this alignment.
+    /// What comes after a read with this result, from a file with this `alignment`; `is_full` says that the buffer is.
     pub(crate) fn judge_read(&mut self, result: io::Result<usize>, is_full: bool, alignment: usize) -> Step {
         match result {
-            // A count that is no multiple ends at the end of the file, where nothing more could be asked for.
+            // A count that is no multiple of the alignment ends at the end of the file: nothing more can be asked for.
             Ok(count) if is_full || count == 0 || !count.is_multiple_of(alignment) => Step::End(Ok(())),
             Ok(_) => self.progress(),
             Err(error) => self.judge_error(error),
         }
     }
 
-    /// After a write behind the first `written` bytes, to a file with this alignment.
+    /// What comes after a write with this result, to a file with this `alignment`; adds to `written` what was written in whole
+    /// multiples of that.
     pub(crate) fn judge_write(
         &mut self,
         result: io::Result<usize>,
@@ -178,14 +183,14 @@ impl Attempts {
     }
 }
 
-/// A range of a file, widened to what may be asked for.
+/// A range of a file, widened so that its offset and length are multiples of the file's alignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WideRange {
     /// Where it begins in the file.
     pub offset: u64,
     /// Its length, bytes.
     pub len: usize,
-    /// Where the bytes that are wanted lie in it.
+    /// Where in the range the bytes lie that were asked for.
     pub wanted: Range<usize>,
 }
 

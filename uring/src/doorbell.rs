@@ -8,6 +8,9 @@
 //! Both sides write their own flag before they read the other's, with a fence (`SeqCst`) in between, so at least one of
 //! them sees the other: either the ring does not fall asleep or the event is written. A caller that finds the bell rung
 //! already leaves the write to the one that rang first. Waking a ring that is awake costs no system call.
+//!
+//! Each ring on io_uring has a doorbell, shared with all threads that wake it: any thread may ring; the ring's thread alone goes
+//! to sleep and clears the flags.
 
 use crate::sync::{AtomicBool, Ordering, fence};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -21,10 +24,12 @@ pub(crate) struct Doorbell {
     event: EventFd,
 }
 
-/// Its flags, apart from the descriptor so that loom can model them.
+/// The flags of a doorbell, apart from the descriptor so that loom can model them.
 #[derive(Debug)]
 pub(crate) struct Flags {
+    /// Set by whoever rings, cleared by the ring.
     has_rung: AtomicBool,
+    /// Set and cleared by the ring: it sleeps in the kernel, or is about to.
     is_asleep: AtomicBool,
 }
 
@@ -33,7 +38,7 @@ impl Flags {
         Self { has_rung: AtomicBool::new(false), is_asleep: AtomicBool::new(false) }
     }
 
-    /// Rings; true if the event must be written.
+    /// Called by whoever rings; true if it must write the event.
     pub(crate) fn ring(&self) -> bool {
         // AcqRel: the ring sees what was posted before this, whoever rang first.
         if self.has_rung.swap(true, Ordering::AcqRel) {
@@ -43,14 +48,14 @@ impl Flags {
         self.is_asleep.load(Ordering::Relaxed)
     }
 
-    /// The ring is about to sleep; false if it must not.
+    /// Called by the ring when it is about to sleep; false if it must not, since somebody has rung.
     pub(crate) fn may_sleep(&self) -> bool {
         self.is_asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         !self.has_rung.load(Ordering::Relaxed)
     }
 
-    /// The ring is awake; true if it was rung. Clears the ring.
+    /// Called by the ring when it is awake again; true if somebody has rung since the last call.
     pub(crate) fn awake(&self) -> bool {
         self.is_asleep.store(false, Ordering::Relaxed);
         // The swap comes before the ring looks at its mail: whoever rings from now on rings anew.
@@ -62,7 +67,7 @@ impl Doorbell {
     /// # Errors
     /// There are no descriptors left.
     pub(crate) fn new() -> io::Result<Self> {
-        // Blocking: the read in flight waits for a write.
+        // A blocking descriptor: the ring's read in flight completes at a write.
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
         Ok(Self { flags: Flags::new(), event })
     }
@@ -97,7 +102,7 @@ mod tests {
     use loom::sync::{Arc, Condvar, Mutex};
     use loom::thread;
 
-    /// The flags with what they guard: mail, and the event that a sleeping ring waits for.
+    /// The flags, the mail that they announce, and the event that a sleeping ring waits for.
     struct Model {
         flags: Flags,
         mail: AtomicUsize,
@@ -132,7 +137,7 @@ mod tests {
     #[test]
     fn no_wake_is_lost() {
         let mut orders = loom::model::Builder::new();
-        // All orders with so few switches that nothing forces; more take minutes.
+        // All orders with this many preemptions at most; more take minutes.
         orders.preemption_bound = Some(3);
         orders.check(|| {
             let model = Arc::new(Model {

@@ -1,4 +1,4 @@
-//! Files that all rings read.
+//! Files that all rings read. A [`File`] does not change and may be shared by all threads; each read owns its buffer.
 
 use crate::aligned::{AlignedBuffer, AlignedBuffers};
 use crate::backend::Backend;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 pub struct File(Arc<Disk>);
 
 impl File {
-    /// Turns direct I/O on for `file`, which is as long as it will be; without, if the file system or the device takes none:
-    /// see [`File::is_direct`].
+    /// A file with direct I/O; through the page cache if the file system or the device does not support that (see
+    /// [`File::is_direct`]). `file` must have its final length.
     pub fn new(file: std::fs::File) -> Self {
         Self(Arc::new(Disk::new(file)))
     }
@@ -24,8 +24,8 @@ impl File {
         Self(Arc::new(Disk::cached(file)))
     }
 
-    /// Starts the threads that read for rings on `backend`, if it takes any, before threads can no longer be started. Without
-    /// this call the first read starts them.
+    /// Starts the threads that read files, if rings on this backend need any (epoll). To be called before the process gives up
+    /// the right to start threads; otherwise the first read starts them.
     pub fn start_readers(engine: Backend) {
         if engine == Backend::Epoll {
             readiness::start_readers();
@@ -45,7 +45,7 @@ impl File {
     /// Size of the file or the block device, bytes.
     ///
     /// # Errors
-    /// It is neither.
+    /// It is neither a file nor a block device.
     #[expect(clippy::len_without_is_empty, reason = "a file that is empty is nothing special")]
     pub fn len(&self) -> io::Result<u64> {
         self.0.len()
@@ -59,13 +59,13 @@ impl File {
         self.0.file().sync_data()
     }
 
-    /// `len` bytes at `offset`, widened to what may be asked for.
+    /// The range of `len` bytes at `offset`, widened to multiples of [`File::alignment`].
     pub fn widen(&self, offset: u64, len: usize) -> WideRange {
         WideRange::new(offset, len, self.alignment())
     }
 
-    /// Fills `buffer` from `offset` on, up to its room or to the end of the file; both must be multiples of
-    /// [`File::alignment`]. Returns how many bytes there were.
+    /// Fills `buffer` from `offset` on, up to its room or to the end of the file. Offset and room must be multiples of
+    /// [`File::alignment`]. Returns how many bytes were read.
     ///
     /// The future may be dropped: the kernel, or the thread that reads, keeps the buffer until it has no more use for it.
     ///
@@ -78,7 +78,7 @@ impl File {
         self.read_with(buffer, offset, ()).await
     }
 
-    /// As [`File::read_at`]; `lease` is dropped when the buffer is given back, or comes back.
+    /// As [`File::read_at`]; `lease` is kept as long as the kernel, or the thread that reads, has the buffer.
     async fn read_with<L: Send + Unpin + 'static>(
         &self,
         buffer: AlignedBuffer,
@@ -95,11 +95,11 @@ impl File {
 
     /// Reads `len` bytes at `offset`, whatever the alignment, into a buffer of `buffers`; returns where in it they lie.
     ///
-    /// The future may be dropped; `lease`, which stands for the memory and the place that the read takes, is not dropped
-    /// before the kernel has no more use for the buffer.
+    /// The future may be dropped. `lease` stands for the memory and the place in a queue that the read takes: it is not dropped
+    /// before the kernel, or the thread that reads, has no more use for the buffer.
     ///
     /// # Errors
-    /// As [`File::read_at`]; `UnexpectedEof`: the file ends before.
+    /// As [`File::read_at`]; `UnexpectedEof`: the file ends within the range.
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
@@ -118,7 +118,7 @@ impl File {
         Ok((buffer, wide.wanted))
     }
 
-    /// For the file of a background thread.
+    /// The file, for a [`BackgroundFile`](crate::BackgroundFile).
     pub(crate) fn disk(&self) -> &Arc<Disk> {
         &self.0
     }

@@ -20,6 +20,12 @@
 //! `mapping`, `memory`, `options`, `sync`, `doorbell`, `provided`, `sys`, `buf`, `disk`, `start_error`, `bell`,
 //! `completion`, `readiness`, `backend`, `datagram`, `file`, `listener`, `mail`, `ring`, `background`, `stream`.
 //!
+//! # Who owns what
+//! A ring and everything on it belong to one thread: [`Buffers`], [`Stream`], [`ActiveListener`], [`Datagrams`], timers and tasks
+//! are used on that thread alone, with `Rc` and `Cell` instead of locks. What threads share: [`Waker`]s and the flags of a ring's
+//! doorbell (atomics), [`File`] (read only), [`AlignedBuffers`] (a mutex), the threads that read files on epoll. A [`Listener`],
+//! [`Socket`] or [`DatagramSocket`] belongs to nobody until it is put on a ring.
+//!
 //! Rules:
 //!
 //! - Memory lent to the kernel is owned by the operation until it completes. A [`Ring`] is never torn down: it is

@@ -1,4 +1,5 @@
-//! Listeners, and the sockets they accept.
+//! Listeners, and the sockets they accept. A [`Listener`] or [`Socket`] belongs to no ring yet and may go to another thread; an
+//! [`ActiveListener`] belongs to one ring.
 
 use crate::backend::Backend;
 use crate::completion;
@@ -32,7 +33,7 @@ impl Socket {
         self.0.peer_addr().ok()?.as_socket()
     }
 
-    /// Sends `words` if the socket takes them without blocking, then closes.
+    /// Sends `words` if the socket takes them without blocking, then closes the connection.
     pub fn refuse(self, words: &[u8]) {
         let _ = self.0.send_with_flags(words, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
         let _ = self.0.shutdown(Shutdown::Both);
@@ -51,12 +52,13 @@ impl From<std::net::TcpStream> for Socket {
     }
 }
 
-/// A listening socket, not yet on a ring. It may be made on one thread and used on another.
+/// A listening socket, not yet on a ring. It may be made on one thread and put on another thread's ring.
 #[derive(Debug)]
 pub struct Listener {
     socket: socket2::Socket,
     local: Option<SocketAddr>,
-    /// A spare descriptor: closed for a moment, it lets one connection be accepted and refused with a message.
+    /// A spare descriptor. When the process has no others left, it is closed for a moment, so that one connection can be accepted
+    /// and refused with a message.
     spare: Option<File>,
 }
 
@@ -96,7 +98,7 @@ impl Listener {
     /// Binds one listener to a path, replacing a socket that is already there. `mode` is the file's permissions, within 0777.
     ///
     /// # Errors
-    /// Also when something other than a socket is at `path`.
+    /// An error of the kernel's; also if something other than a socket is at `path`.
     pub fn bind_path(path: &Path, mode: u32, backlog: i32) -> io::Result<Self> {
         if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
             std::fs::remove_file(path)?;
@@ -163,6 +165,7 @@ pub struct ActiveListener {
     spare: RefCell<Option<File>>,
 }
 
+/// The listening socket, as the thread's backend has it.
 #[derive(Debug)]
 enum Listening {
     Completion(completion::Acceptor),
@@ -187,7 +190,7 @@ impl ActiveListener {
     pub fn refuse_one(&self, words: &[u8]) -> bool {
         let mut spare = self.spare.borrow_mut();
         if spare.take().is_none() {
-            // Something else in the process took the descriptor the last time.
+            // It could not be opened again the last time: something else had taken the descriptor.
             *spare = File::open("/dev/null").ok();
             return false;
         }
@@ -200,7 +203,7 @@ impl ActiveListener {
         refused
     }
 
-    /// Whether a descriptor is free for a connection, besides the spare one.
+    /// True if a descriptor is free for a connection, besides the spare one.
     pub fn has_descriptors(&self) -> bool {
         let mut spare = self.spare.borrow_mut();
         if spare.is_none() {

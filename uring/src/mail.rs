@@ -1,4 +1,5 @@
-//! A ring's mailbox, for other threads: messages, and wakes that coalesce.
+//! A ring's mailbox, for other threads: messages, and wakes that coalesce. Any thread may send, through clones of a [`Waker`];
+//! the [`Mailbox`] belongs to one task of the ring. No locks but those of tokio's channel.
 
 use crate::backend::Backend;
 use crate::completion::Driver;
@@ -20,9 +21,9 @@ pub enum Mail<M> {
 #[derive(Debug)]
 pub struct Waker<M> {
     sender: mpsc::UnboundedSender<Mail<M>>,
-    /// A wake is in the mailbox.
+    /// True while a wake is in the mailbox.
     woken: Arc<AtomicBool>,
-    /// Rings when dropped, after the sender (field order): the ring may be waiting for the last one to go.
+    /// Rings when it is dropped, which is after the sender (field order): the ring may be waiting for the last sender to go.
     bellpull: Bellpull,
 }
 
@@ -95,7 +96,7 @@ impl<M: Send> Waker<M> {
 }
 
 impl<M> Mailbox<M> {
-    /// The next mail, in order; `None` once all wakers are gone. May be dropped early.
+    /// Waits for the next mail, in order; `None` once all wakers are gone. The future may be dropped before it is ready.
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].

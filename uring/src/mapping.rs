@@ -1,4 +1,4 @@
-//! Memory mapped for the kernel to write to.
+//! Memory mapped for the kernel to write to. A mapping belongs to the arena or the ring of free buffers of one ring.
 #![expect(unsafe_code, reason = "memory is mapped and unmapped by address")]
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};

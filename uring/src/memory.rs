@@ -1,4 +1,5 @@
-//! The traits by which callers lend memory to an operation, and the iovecs that describe it to the kernel.
+//! The traits by which callers lend memory to an operation, and the iovecs that describe it to the kernel. The operation owns
+//! both until it completes.
 #![expect(unsafe_code, reason = "memory is described to the kernel by address")]
 
 /// Most bytes one operation moves: about 80 µs of copying in the kernel, during which the ring's other connections wait.
@@ -31,9 +32,10 @@ unsafe impl GatherBuf for Vec<u8> {
     }
 }
 
-/// The `msghdr` and `iovec`s of a gathering send, kept for reuse. They point into the pieces they were last made from, and
-/// are used only while those live.
+/// The `msghdr` and `iovec`s of a gathering send, kept for reuse by its stream. They point into the pieces that
+/// [`IoVecs::describe`] was last called with, and are used only while those live.
 pub(crate) struct IoVecs {
+    /// Points to `list`.
     header: libc::msghdr,
     list: Vec<libc::iovec>,
 }
@@ -68,8 +70,8 @@ impl IoVecs {
         len
     }
 
-    /// What sendmsg(2) takes; valid until this is moved (which a box's contents are not), dropped, or describes something
-    /// else.
+    /// The header for sendmsg(2). It is valid until `self` is moved (moving a box that contains it is not), dropped, or describes
+    /// other pieces.
     pub(crate) fn header(&self) -> *const libc::msghdr {
         &raw const self.header
     }

@@ -1,4 +1,4 @@
-//! What a process asks of its rings.
+//! What a process asks of its rings: values that are set before the first ring is built, and only read then.
 
 /// How rings are made; the same for all of a process.
 #[derive(Clone, Copy, Debug)]

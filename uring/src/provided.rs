@@ -1,4 +1,5 @@
-//! Provided buffers: a ring of free ones, shared with the kernel.
+//! Provided buffers: the ring of free ones, shared with the kernel. Only the ring's thread adds to it, only the kernel takes from
+//! it.
 //!
 //! ```text
 //!   free ones, in order         tail (ours)
@@ -20,10 +21,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 /// The buffer group under which the ring of free buffers is registered.
 pub(crate) const GROUP: u16 = 0;
 
-/// The ring of free buffers, our side.
+/// Our side of the ring of free buffers.
 pub(crate) struct FreeRing {
+    /// The memory shared with the kernel.
     entries: Mapping,
+    /// The number of entries, a power of two, less one.
     mask: u16,
+    /// How many buffers have been given so far, modulo 2^16: the position of the next entry.
     tail: Cell<u16>,
 }
 

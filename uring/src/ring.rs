@@ -1,4 +1,5 @@
-//! One thread's ring: built from what [`probe`] found, run once, never taken down.
+//! One thread's ring: built from what [`probe`] found, run once, never taken down. A [`Ring`] belongs to the thread that builds
+//! it; the functions here act on the ring of the thread that calls them.
 //!
 //! Shutdown. [`Ring::run`] leaks the runtime and everything in flight: memory lent to the kernel stays lent until the
 //! process exits. A server closes its connections first, so little is left. On epoll nothing is lent, but the runtime is
@@ -17,7 +18,7 @@ use crate::start_error::StartError;
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-/// A ring, on the thread that will run it. Dropping one that has not run frees it.
+/// A ring, on the thread that will run it. Dropping a ring that has not run frees it.
 #[derive(Debug)]
 pub struct Ring {
     runtime: Runtime,
@@ -86,7 +87,7 @@ impl Ring {
     }
 }
 
-/// A spawned task; await it to join it.
+/// A spawned task. Await it to wait for its end.
 pub type Task = tokio::task::JoinHandle<()>;
 
 /// Spawns `task` on this thread's ring.
@@ -108,7 +109,7 @@ pub async fn yield_now() {
     }
 }
 
-/// Waits for `time`. May be dropped early.
+/// Waits for `time`. The future may be dropped before it is ready.
 ///
 /// # Panics
 /// Outside of [`Ring::run`].

@@ -1,4 +1,5 @@
-//! Why a ring cannot be started, and what the operator can do about it.
+//! Why a ring cannot be started, and what the operator can do about it: turns an error number into a message. Reads `/proc`,
+//! keeps no state.
 
 use crate::sys;
 use std::fmt;
@@ -56,13 +57,13 @@ fn errno_name(errno: i32) -> Option<&'static str> {
     })
 }
 
-/// Facts that tell one cause from another.
+/// Facts about this machine that tell one cause from another.
 struct Facts {
     /// Kernel version, major and minor.
     kernel: (u32, u32),
-    /// The sysctl `kernel.io_uring_disabled` (6.6 and newer).
+    /// The sysctl `kernel.io_uring_disabled` (6.6 and newer); `None` if the kernel has no such sysctl.
     disabled: Option<u32>,
-    /// This process has a seccomp filter.
+    /// True if this process has a seccomp filter.
     filtered: bool,
     /// The limit on locked memory, for the message.
     memlock: String,

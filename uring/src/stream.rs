@@ -1,4 +1,5 @@
-//! A connection. Every operation takes ownership of its memory and returns it with the result.
+//! A connection. Every operation takes ownership of its memory and returns it with the result. A [`Stream`] belongs to one ring
+//! and is used on its thread alone.
 
 use crate::backend::Backend;
 use crate::memory::{IoVecs, OPERATION_BYTES_MAX};
@@ -16,9 +17,11 @@ use std::rc::Rc;
 /// [`Stream::shutdown`] and let its task finish.
 pub struct Stream {
     socket: Connected,
+    /// Kept between gathering sends.
     vectors: Cell<Option<Box<IoVecs>>>,
 }
 
+/// The connected socket, as the thread's backend has it.
 #[derive(Debug)]
 enum Connected {
     Completion(completion::Handle),
@@ -52,8 +55,8 @@ impl Stream {
         }
     }
 
-    /// Waits for bytes and returns them in a buffer; an empty one is the end of the stream. The buffer is taken when the
-    /// bytes arrive: a waiting connection holds none.
+    /// Waits for bytes and returns them in a buffer; an empty buffer means the end of the stream. The buffer is taken from
+    /// `buffers`, or the ring's pool, when the bytes arrive: a waiting connection holds none.
     ///
     /// # Errors
     /// [`is_interrupted`](Self::is_interrupted): [`Stream::interrupt`] was called, or the kernel was interrupted; no bytes
@@ -75,7 +78,8 @@ impl Stream {
         }
     }
 
-    /// Receives into the spare memory of `target`; 0 is the end of the stream. The caller marks the bytes as filled.
+    /// Receives once into the spare memory of `target`, and returns how many bytes came; 0 is the end of the stream. The caller
+    /// must mark the bytes as filled.
     ///
     /// # Errors
     /// [`is_interrupted`](Self::is_interrupted), as for [`Stream::read`]. Any other error: the connection is broken.
@@ -102,8 +106,8 @@ impl Stream {
         }
     }
 
-    /// Sends all of `bytes`, and may be ready before they are sent: the next read waits for the send and reports its error.
-    /// This lets the send and the next receive reach the kernel in one submission.
+    /// Sends all of `bytes`, but may return before they are sent: the next read waits for the send and reports its error.
+    /// So the send and the next receive reach the kernel in one submission.
     ///
     /// # Errors
     /// As [`Stream::send`].
@@ -124,7 +128,7 @@ impl Stream {
         }
     }
 
-    /// Waits until the queued send is done.
+    /// Waits until the [queued send](Stream::queue_send), if there is one, is done.
     ///
     /// # Errors
     /// As [`Stream::send`].
@@ -143,6 +147,7 @@ impl Stream {
         }
     }
 
+    /// Sends all of `bytes` on epoll.
     async fn send_ready(socket: &readiness::Socket, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         let mut sent = 0;
         while sent < bytes.len() {
@@ -210,7 +215,7 @@ impl Stream {
         error.raw_os_error().is_none() && error.kind() == io::ErrorKind::OutOfMemory
     }
 
-    /// True for the error of an interrupted wait.
+    /// True for the error of a wait that [`Stream::interrupt`] or a signal has ended.
     pub fn is_interrupted(error: &io::Error) -> bool {
         sys::is_interrupted(error)
     }
@@ -237,7 +242,7 @@ impl Stream {
         };
     }
 
-    /// Whether the peer's machine has acknowledged everything sent.
+    /// True if nothing is being sent, and the peer's machine has acknowledged everything that was.
     pub fn has_arrived(&self) -> bool {
         let is_sending = match &self.socket {
             Connected::Completion(connection) => connection.is_sending(),
@@ -258,7 +263,7 @@ impl Stream {
         }
     }
 
-    /// Frees memory kept for reuse; for a connection that has gone idle.
+    /// Frees memory that is kept for reuse. For a connection that has become idle.
     pub fn trim(&self) {
         self.vectors.set(None);
     }

@@ -1,4 +1,4 @@
-//! What the operating system says about this process, its sockets and its files.
+//! What the operating system says about this process, its sockets and its files. System calls without state, on any thread.
 #![expect(unsafe_code, reason = "calls for which there is no safe wrapper")]
 
 use crate::aligned::PAGE_BYTES;
@@ -13,8 +13,7 @@ const CAP_IPC_LOCK: u64 = 1 << 14;
 /// Bytes this process may lock, for all its rings together; `None` is no limit. Raises the soft limit to the hard one
 /// first.
 ///
-/// The kernel counts per user, over all processes, so less may be left; and a capability in a user namespace does
-/// not count. What is said here is a plan, not a promise.
+/// Less may really be left: the kernel counts per user, over all processes, and ignores a capability in a user namespace.
 pub(crate) fn lockable_bytes() -> Option<u64> {
     if status_field("CapEff:")
         .and_then(|set| u64::from_str_radix(&set, 16).ok())
@@ -28,7 +27,7 @@ pub(crate) fn lockable_bytes() -> Option<u64> {
     (limit != RLIM_INFINITY).then_some(limit)
 }
 
-/// The limits on locked memory as they are, in bytes, for messages.
+/// The soft limit on locked memory, for messages.
 pub(crate) fn memlock_text() -> String {
     match getrlimit(Resource::RLIMIT_MEMLOCK) {
         Ok((RLIM_INFINITY, _)) => "unlimited".to_owned(),
@@ -43,8 +42,8 @@ pub(crate) fn status_field(name: &str) -> Option<String> {
     status.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.trim().to_owned())
 }
 
-/// True for accept errors that mean "out of descriptors or memory". They return immediately until something is closed,
-/// so the caller must back off.
+/// True for errors of accept that mean "out of descriptors or memory". Accept then fails at once, again and again, until
+/// something is closed, so the caller must pause before it retries.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
@@ -54,7 +53,8 @@ pub(crate) fn is_interrupted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ECANCELED | libc::EINTR))
 }
 
-/// Bytes that were sent to a socket and have not been acknowledged by its peer; 0 if the kernel does not say. Source: tcp(7), SIOCOUTQ.
+/// Bytes that were sent on a socket and that its peer has not acknowledged; 0 if the kernel does not say. Source: tcp(7),
+/// SIOCOUTQ.
 pub(crate) fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor is open, being borrowed; the kernel writes one int to where `bytes` is, and keeps nothing.
@@ -62,8 +62,9 @@ pub(crate) fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> usize {
     if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
-/// Bytes of a `tcp_info` up to and with `tcpi_bytes_acked`, and where that begins. Source: linux/tcp.h.
+/// Bytes of a `tcp_info` up to the end of its field `tcpi_bytes_acked`. Source: linux/tcp.h.
 const INFO_BYTES: usize = 128;
+/// Offset of that field.
 const BYTES_ACKED: usize = 120;
 
 /// Bytes that a TCP socket's peer has acknowledged; 0 if the kernel does not say.
@@ -79,8 +80,8 @@ pub(crate) fn acknowledged_bytes(socket: BorrowedFd<'_>) -> u64 {
     if result == 0 { u64::from_ne_bytes(bytes) } else { 0 }
 }
 
-/// What direct I/O on `file` must be aligned to, in memory and in the file, bytes; `None` if it takes none. A kernel that does
-/// not say is asked for pages. Source: statx(2).
+/// What direct I/O on `file` must be aligned to, in memory and in the file, bytes; `None` if the file does not support it. The
+/// size of a page if the kernel does not say. Source: statx(2).
 pub(crate) fn direct_alignment(file: &std::fs::File) -> Option<usize> {
     // SAFETY: a statx is integers, for all of which zero is a value.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };

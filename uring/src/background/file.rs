@@ -1,4 +1,5 @@
-//! Files on the runtime of a background thread.
+//! Files on the runtime of a background thread. A [`BackgroundFile`] belongs to that thread; the file behind it is shared with
+//! the rings.
 //!
 //! On tokio's own runtime the calls block the thread, which has nothing else to do meanwhile.
 #![expect(unsafe_code, reason = "the kernel is lent memory by address")]
@@ -52,7 +53,7 @@ unsafe impl IoBufMut for AlignedBuffer {
 }
 
 impl BackgroundFile {
-    /// `file` for this thread; `has_ring` on tokio-uring's runtime.
+    /// `file` for this thread, whose runtime is tokio-uring's if `has_ring`, else tokio's own.
     pub(super) fn new(file: &File, has_ring: bool) -> io::Result<Self> {
         let disk = Arc::clone(file.disk());
         // A descriptor of its own: the runtime closes it.
@@ -61,7 +62,7 @@ impl BackgroundFile {
         Ok(Self { disk, ring })
     }
 
-    /// As [`File::read_at`], but for dropping the future.
+    /// As [`File::read_at`], but the future must not be dropped before it is ready.
     ///
     /// # Errors
     /// As [`File::read_at`].
@@ -99,7 +100,7 @@ impl BackgroundFile {
     /// An error of the kernel's or the device's; some of the bytes may have been written.
     ///
     /// # Panics
-    /// The buffer is shorter.
+    /// `buffer` holds fewer than `len` bytes.
     pub async fn write_at(
         &self,
         mut buffer: AlignedBuffer,

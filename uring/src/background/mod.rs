@@ -4,6 +4,8 @@
 //! request, which does not matter here, and tokio's timers and tasks work on it. Where io_uring is refused it is tokio's own.
 //! Either way the runtime is never dropped, because tokio-uring would free the memory of operations in flight; and a stream
 //! is shut down before it is dropped, because its operations would keep it open.
+//!
+//! Everything here belongs to the one thread that runs the runtime.
 
 mod file;
 
@@ -21,7 +23,7 @@ use tokio::task::LocalSet;
 
 pub use file::BackgroundFile;
 
-/// Entries of its submission queue.
+/// Entries of the submission queue of tokio-uring's ring.
 const ENTRIES: u32 = 32;
 /// Most bytes of one read.
 const READ_BYTES_MAX: usize = 4096;
@@ -147,12 +149,15 @@ impl std::fmt::Debug for BackgroundStream {
 
 type Operation = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>>>;
 
-/// Adapts operations that own their memory to calls that borrow it: bytes are copied in between.
+/// A stream on tokio-uring, whose operations own their memory, for callers that lend memory to a call: bytes are copied in
+/// between.
 struct Operations {
     stream: Rc<tokio_uring::net::TcpStream>,
+    /// The read in flight, if one is.
     reading: Option<Operation>,
     /// Bytes read and not yet returned.
     read: Vec<u8>,
+    /// The write in flight, if one is.
     writing: Option<Operation>,
 }
 
@@ -181,7 +186,7 @@ impl Operations {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let stream = &self.stream;
-        // While it is in flight, callers pass the same bytes again.
+        // While a write is in flight, callers pass the same bytes again.
         let writing = self.writing.get_or_insert_with(|| {
             let (stream, bytes) = (Rc::clone(stream), bytes.to_vec());
             Box::pin(async move { stream.write(bytes).submit().await })
@@ -194,7 +199,7 @@ impl Operations {
 
 impl Drop for Operations {
     fn drop(&mut self) {
-        // Operations in flight complete, so that the socket closes.
+        // Makes operations in flight complete, so that the socket closes.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }

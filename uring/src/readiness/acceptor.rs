@@ -1,4 +1,4 @@
-//! Accepting connections.
+//! Accepting connections on epoll. An [`Acceptor`] belongs to its ring's thread.
 
 use super::pace::CoopBudget;
 use super::watched::{AsyncSocket, used_up};
@@ -36,7 +36,7 @@ impl Acceptor {
                     used_up(&mut readiness)?;
                     self.pace.has_waited();
                 }
-                // Returned before the kernel checks for connections.
+                // The kernel returns this error before it checks whether a connection waits.
                 Err(error) if is_exhaustion(&error) && !self.is_waited_for() => used_up(&mut readiness)?,
                 result => return result,
             }

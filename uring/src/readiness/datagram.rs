@@ -1,4 +1,4 @@
-//! A datagram socket: receives and sends now, or waits for readiness.
+//! A datagram socket on epoll: receives and sends now, or waits until it can. A handle belongs to one task of the ring.
 #![expect(unsafe_code, reason = "what is watched must stay the same socket")]
 
 use super::pace::CoopBudget;
@@ -9,7 +9,7 @@ use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// One socket.
+/// A handle on a datagram socket.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     watched: Rc<AsyncFd<UdpSocket>>,

@@ -1,4 +1,5 @@
-//! Reading files, for which epoll knows no readiness: a few threads, shared by all rings, make calls that block.
+//! Reading files, for which epoll knows no readiness: a few threads, shared by all rings of the process, make calls that block. A
+//! read is handed to a thread with its buffer, and comes back through a channel; no other state is shared.
 
 use crate::aligned::AlignedBuffer;
 use crate::disk::Disk;
@@ -7,12 +8,12 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Enough to keep a device busy; more would only wait for it.
+/// Number of threads: enough to keep a device busy; more would only wait for it.
 const THREADS: usize = 4;
-/// Most reads that threads have been given; others wait as tasks.
+/// Most reads that the threads have been given and not finished; further ones wait as tasks.
 const READS_MAX: usize = 1024;
 
-/// The threads, from the first use on. They end with the process.
+/// The threads; they are started at the first use, and end with the process.
 static READERS: LazyLock<Readers> = LazyLock::new(Readers::start);
 
 /// A read that a thread is to make, and where it leaves the result.
@@ -21,8 +22,9 @@ struct Job {
     buffer: AlignedBuffer,
     offset: u64,
     done: oneshot::Sender<Outcome>,
+    /// Its place among [`READS_MAX`].
     _place: Option<OwnedSemaphorePermit>,
-    /// Given back with the buffer.
+    /// What the caller wants kept as long as the buffer is in use.
     _lease: Box<dyn Send>,
 }
 
@@ -34,11 +36,12 @@ impl Job {
             return;
         }
         let result = self.file.read(&mut self.buffer, self.offset);
-        // Nobody may want it any more.
+        // Fails if nobody wants the result any more.
         let _ = self.done.send((result, self.buffer));
     }
 }
 
+/// The threads, as rings see them.
 struct Readers {
     jobs: Sender<Job>,
     places: Arc<Semaphore>,
@@ -54,7 +57,7 @@ impl Readers {
             let waiting = Arc::clone(&waiting);
             std::thread::Builder::new().name(format!("reader-{number}")).spawn(move || read(&waiting))
         });
-        // All of them, whatever becomes of the first.
+        // `fold` tries to start all of them, even if the first fails.
         let has_threads = threads.fold(false, |has, thread| match thread {
             Ok(_) => true,
             Err(error) => {
@@ -66,7 +69,7 @@ impl Readers {
     }
 }
 
-/// A thread's work: one of them waits for the next read, the others for their turn to do so.
+/// The work of a thread. One of the threads waits for the next read, the others for the lock that lets them wait for it.
 fn read(waiting: &Mutex<Receiver<Job>>) {
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -82,7 +85,7 @@ pub(crate) fn start_readers() {
     LazyLock::force(&READERS);
 }
 
-/// Fills `buffer` from `offset` on, or up to the end of the file. Whatever becomes of the future, `lease` stays as long as a
+/// Fills `buffer` from `offset` on, or up to the end of the file. The future may be dropped: `lease` is then kept as long as a
 /// thread has the buffer.
 pub(crate) async fn read_at<L: Send + 'static>(
     file: Arc<Disk>,
@@ -94,7 +97,7 @@ pub(crate) async fn read_at<L: Send + 'static>(
     if !readers.has_threads {
         return (file.read(&mut buffer, offset), buffer);
     }
-    // Never closed.
+    // The semaphore is never closed, so this succeeds.
     let place = Arc::clone(&readers.places).acquire_owned().await.ok();
     let (done, outcome) = oneshot::channel();
     let job = Job { file, buffer, offset, done, _place: place, _lease: Box::new(lease) };

@@ -8,6 +8,8 @@
 //! - A call that does not block never lets another task run, unlike an operation of the other backend ([`pace`]).
 //!
 //! Files are always ready for epoll, and block: threads read them, which own what they read into ([`mod@file`]).
+//!
+//! Everything else here belongs to one ring, and is used on its thread alone: no locks.
 
 mod acceptor;
 mod datagram;

@@ -1,18 +1,18 @@
-//! Keeps one busy connection from monopolizing the thread.
+//! Keeps one busy connection from monopolizing the thread: a counter in each connection, on its ring's thread alone.
 
 use std::cell::Cell;
 
-/// Calls a connection makes without blocking before it yields: a read and a send, as on the completion backend.
+/// Calls that a connection makes without waiting before it yields: a read and a send, as on the completion backend.
 const CALLS_PER_TURN: u32 = 2;
 
-/// Counts a connection's calls since it last blocked or yielded.
+/// Counts a connection's calls since its task last waited or yielded.
 #[derive(Debug, Default)]
 pub(super) struct CoopBudget {
     calls: Cell<u32>,
 }
 
 impl CoopBudget {
-    /// Before a call: yields if the budget is used up.
+    /// Called before each call: yields to other tasks if the budget is used up.
     pub(super) async fn step(&self) {
         if self.calls.get() >= CALLS_PER_TURN {
             self.calls.set(0);
@@ -21,7 +21,7 @@ impl CoopBudget {
         self.calls.set(self.calls.get() + 1);
     }
 
-    /// The call blocked, so other tasks have run.
+    /// Called when the task had to wait for the socket, so that other tasks have run.
     pub(super) fn has_waited(&self) {
         self.calls.set(0);
     }

@@ -1,4 +1,4 @@
-//! tokio's own event loop on one thread, and unregistered buffers.
+//! The runtime of a ring on epoll: tokio's own event loop on one thread, and buffers that are not registered with the kernel.
 
 use crate::buf::Buffers;
 use crate::options::Options;

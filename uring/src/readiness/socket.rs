@@ -1,4 +1,5 @@
-//! A connection's calls: each moves what it can now, or waits for readiness.
+//! A connection on epoll: each call moves what it can now, or waits until the socket is ready. A [`Socket`] belongs to its ring's
+//! thread.
 #![expect(unsafe_code, reason = "receives into and gathers from memory that is named by address")]
 
 use super::pace::CoopBudget;
@@ -134,7 +135,7 @@ impl Socket {
         .await
     }
 
-    /// One send call, now or when the socket is writable.
+    /// Makes one send call that does not fail for lack of room: now, else when the socket is writable.
     async fn drain(&self, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
         self.pace.step().await;
         // There is nearly always room: try before waiting for an event.

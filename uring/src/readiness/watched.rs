@@ -1,4 +1,4 @@
-//! A socket registered with epoll.
+//! A socket registered with epoll. Belongs to the listener or connection on its ring's thread.
 #![expect(unsafe_code, reason = "what is watched must stay the same socket")]
 
 use std::io;
@@ -34,7 +34,7 @@ impl AsyncSocket {
         }
     }
 
-    /// Its events.
+    /// The registered socket, to wait for its events.
     ///
     /// # Errors
     /// `ENOSPC`, `ENOMEM`: it could not be registered.
@@ -49,7 +49,8 @@ impl AsyncSocket {
     }
 }
 
-/// Call this when a call would block although `event` said ready: clears `event`, to wait for the next one.
+/// To be called when a call would block although `event` said that the socket is ready: clears `event`, so that the next wait
+/// waits for a new one.
 ///
 /// # Errors
 /// The socket has been shut down, so there will be no further event. (accept(2) on a unix socket then keeps returning `EAGAIN`.)
