@@ -4,7 +4,7 @@
 use crate::backend::Backend;
 use crate::completion::Driver;
 use crate::doorbell::Doorbell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 
@@ -34,6 +34,9 @@ struct Bellpull(Arc<OnceLock<Arc<Doorbell>>>);
 impl Bellpull {
     /// Wakes the ring's thread. A ring that has not begun to read finds its mail when it does.
     fn ring(&self) {
+        // Between sending the mail and looking for the doorbell. Pairs with the fence in `Mailbox::next`: either this thread sees
+        // the doorbell, or the ring, which has just set it, sees the mail.
+        fence(Ordering::SeqCst);
         if let Some(doorbell) = self.0.get() {
             doorbell.ring();
         }
@@ -103,6 +106,8 @@ impl<M> Mailbox<M> {
     pub async fn next(&mut self) -> Option<Mail<M>> {
         if self.doorbell.get().is_none() && Backend::current() == Backend::Uring {
             let _ = self.doorbell.set(Driver::current().doorbell());
+            // Between setting the doorbell and looking for mail. Pairs with the fence in `Bellpull::ring`.
+            fence(Ordering::SeqCst);
         }
         let mail = self.receiver.recv().await;
         if matches!(mail, Some(Mail::Wake)) {
