@@ -197,8 +197,8 @@ pub(super) const SPECS: &[Spec] = &[
         "num",
         &[
             "number of indexes over all items, each shared by",
-            "neighbouring threads (default: one per thread, up to 4,",
-            "or up to 2 with -o ext_path)",
+            "neighbouring threads (default: one per thread, up to 4",
+            "and up to the cores; up to 2 with -o ext_path)",
         ],
     ),
     Spec {

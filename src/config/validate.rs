@@ -16,7 +16,8 @@ use crate::limits::{
 };
 use std::time::Duration;
 
-/// Most replicas unless more are asked for: each costs an index, and every write a replay.
+/// Most replicas unless more are asked for: each costs an index, and every write a replay. No more than there are cores either:
+/// rings that cannot run at the same time gain nothing from an index each.
 const REPLICAS_DEFAULT_MAX: usize = 4;
 /// The same limit with a flash tier: what memory can hold then is keys, of which indexes are the larger part, and a read
 /// from flash takes far longer than a lookup in a shared index.
@@ -35,7 +36,7 @@ pub(super) fn values(options: &Options, environment: &Environment) -> Result<Con
         ..Config::default()
     };
     switches(&mut config, options);
-    numbers(&mut config, options)?;
+    numbers(&mut config, options, environment.cores)?;
     texts(&mut config, options)?;
     if config.large_pages && !environment.large_pages {
         return Err(StartupError::new(EX_BAD_VALUE, "Cannot enable large pages on this system"));
@@ -74,7 +75,7 @@ fn switches(config: &mut Config, options: &Options) {
 }
 
 /// Validates numeric options; each occurrence is checked, and the last one wins.
-fn numbers(config: &mut Config, options: &Options) -> Result<(), StartupError> {
+fn numbers(config: &mut Config, options: &Options, cores: usize) -> Result<(), StartupError> {
     for mask in &options.unix_mask {
         config.access = mask.0;
     }
@@ -110,7 +111,7 @@ fn numbers(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     for backlog in &options.listen_backlog {
         config.backlog = backlog.0;
     }
-    config.replicas = config.num_threads.min(REPLICAS_DEFAULT_MAX);
+    config.replicas = config.num_threads.min(cores.clamp(1, REPLICAS_DEFAULT_MAX));
     for replicas in &options.replicas {
         config.replicas = above_zero(replicas.0, "Number of replicas must be greater than 0")? as usize;
     }

@@ -5,8 +5,8 @@
 //!                                   └─ index 0 ─┘       └─ index 1 ─┘       └─ index 2 ─┘
 //! ```
 //!
-//! A replica costs about 10 bytes per item, and one replay of every write. Up to four rings each have their own: no lock, and
-//! the log's tail is the only shared word to read. With more rings, neighbours share one: the first of them that finds it stale
+//! A replica costs about 10 bytes per item, and one replay of every write. Up to four rings each have their own, on as many cores:
+//! no lock, and the log's tail is the only shared word to read. With more rings, neighbours share one: the first of them that finds it stale
 //! replays for all, and a look-up takes the lock of its table (`index`).
 //!
 //! A ring uses a shared index only in a *section*, from [`Replica::enter`] to [`Replica::leave`]: one batch of commands, 100 µs

@@ -65,6 +65,12 @@ fn machine_and_environment_count() {
     };
     assert_eq!(threads(&[]), 2, "no more rings than cores");
     assert_eq!(threads(&["-t", "6"]), 6, "unless asked for");
+    let replicas = |args| match parse_in(args) {
+        Ok(Request::Run(config)) => config.replicas,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(replicas(&["-t", "4"]), 2, "no more indexes than cores");
+    assert_eq!(replicas(&["-t", "4", "--replicas=4"]), 4, "unless asked for");
     assert_eq!(parse_in(&["-L"]), Err(StartupError::new(1, "Cannot enable large pages on this system")));
     assert_eq!(parse_in(&["-Z"]), Err(StartupError::new(64, "This server is not built with TLS support.")));
 }

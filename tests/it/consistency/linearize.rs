@@ -240,7 +240,7 @@ fn one(worker: &mut Worker, start: Instant) -> (usize, Event) {
 /// Rounds of 8 connections by 30 operations; more with `MEMCRSD_LINEARIZE_ROUNDS`.
 #[test]
 fn histories_over_all_rings_are_linearizable() {
-    check_histories(&["-t", "4"], rounds());
+    check_histories(&["-t", "4", "--replicas=4"], rounds());
 }
 
 /// As many rounds in all, with every ring on the one replica, and with fewer and fewer on each.
