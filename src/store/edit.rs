@@ -134,14 +134,14 @@ impl Attempt {
 }
 
 impl Put {
-    /// True if the new version is a stub as the old one is.
+    /// True if the new version keeps its value on flash, as the old one does.
     fn is_stub(&self, target: &Target<'_, '_>) -> bool {
         matches!(self.value, Value::Old) && target.place().is_some()
     }
 }
 
 impl Value {
-    /// True if the old value's bytes are part of it.
+    /// True if the old value's bytes are a part of this value.
     fn needs_old(&self) -> bool {
         matches!(self, Self::OldThenData | Self::DataThenOld | Self::Old)
     }

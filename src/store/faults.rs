@@ -6,7 +6,7 @@ use std::fmt::{Debug, Display};
 /// Faults that an error message shows; further ones are only counted.
 const FAULTS_SHOWN: usize = 12;
 
-/// What does not add up.
+/// The differences found, a line each.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<String>);
 

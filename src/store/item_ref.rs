@@ -35,7 +35,7 @@ const _: () = assert!((1_usize << UNIT_SHIFT_MIN).is_multiple_of(align_of::<Atom
 pub(super) struct ItemRef(u64);
 
 impl ItemRef {
-    /// No item.
+    /// The ref that names no item.
     pub(super) const NONE: Self = Self(0);
 
     /// The item at `offset`.

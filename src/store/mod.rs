@@ -36,7 +36,7 @@
 //! From outside the store they import only `classes`, `clock` and `limits`.
 //!
 //! # Who owns what, and who may change it
-//! "The writer lock" is the mutex `Store::segments`. A [`WriteTxn`](write_txn::WriteTxn) holds it from beginning to end.
+//! "The writer lock" is the mutex `Store::segments`. A `WriteTxn` (`write_txn`) holds it from beginning to end.
 //!
 //! - An item's key, value and fixed header fields (`item`): its writer, before the item is published; then nobody. Expiry and the
 //!   stale, won and alive marks: a transaction. Last access, hits and the fetched mark: any ring at any time (atomics).

@@ -15,9 +15,9 @@ const COPIED_PER_GAINED: i64 = 8;
 const CREDIT_PART: u64 = 256;
 /// The least that the bound on credit may be, bytes.
 const CREDIT_MIN: u64 = 256 << 10;
-/// What the second chance of a large item counts as, bytes: it is not copied, but it is a step of the search.
+/// What keeping a large item counts as, in bytes copied: it is only put into another queue, but it is a step of the search.
 pub(super) const RELINK_BYTES: u64 = 16 << 10;
-/// Bytes examined after which earlier results count half.
+/// After this many bytes of victims examined, all that was counted before counts half.
 const RECENT_BYTES: u64 = 1 << 20;
 /// The most bytes of victims to examine for a byte gained.
 const EFFORT_MAX: u64 = COPIED_PER_GAINED as u64;

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 struct OfRing {
     /// Values being sent.
     values: AtomicU64,
-    /// Bytes of placements pinned first by this ring, less those unpinned last.
+    /// Bytes of the segments and extents that this ring pinned first, less those that it unpinned last.
     bytes: AtomicI64,
     /// What the other rings held when this one last looked.
     others: AtomicI64,
@@ -43,7 +43,7 @@ impl Pinned {
         self.rings.len() as u64
     }
 
-    /// Bytes of all placements with pins.
+    /// Bytes of all segments and extents with pins.
     pub(super) fn bytes(&self) -> u64 {
         // Read while rings change their counts, the sum may miss a pin and contain its end.
         self.sum().max(0) as u64

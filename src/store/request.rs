@@ -15,7 +15,7 @@ pub enum Lookup<'a> {
     Expired,
     /// The key's item was removed by the last flush. Reported once at most, and only until the index forgets flushed entries.
     Flushed,
-    /// Nothing.
+    /// The key has no item.
     Miss,
 }
 
@@ -51,7 +51,7 @@ impl Data<'_> {
 /// What an edit does to its key.
 #[derive(Debug)]
 pub enum Edit {
-    /// Nothing.
+    /// Leaves the key as it is.
     Keep,
     /// Removes the item.
     Remove,
@@ -76,7 +76,7 @@ pub struct Put {
     pub cas: Option<u64>,
     /// Marked stale.
     pub stale: bool,
-    /// Somebody has been told to recache it.
+    /// A client has been told to recache it.
     pub won: bool,
     /// The key came in base64.
     pub key_is_binary: bool,
@@ -112,7 +112,7 @@ pub enum Value {
     DataThenOld,
     /// The old value.
     Old,
-    /// Nothing.
+    /// No bytes.
     Empty,
     /// The first bytes of this buffer, as many as the second number says (incr, decr).
     Digits([u8; 24], u8),

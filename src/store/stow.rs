@@ -125,7 +125,7 @@ impl WriteTxn<'_> {
         self.segments.flash.as_ref().map(|books| &**books.flash())
     }
 
-    /// True if records have to leave their chunk.
+    /// True if there is a chunk on flash whose records have to leave it.
     fn has_leaving(&self) -> bool {
         self.tier().is_some_and(Flash::has_leaving)
     }

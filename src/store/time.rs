@@ -17,7 +17,7 @@
 use super::sync::{AtomicU32, Ordering};
 use crate::clock::Timestamp;
 
-/// On cache lines of its own: read all the time, written once a second.
+/// The time that all rings share. On cache lines of its own: read all the time, written once a second.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Time {

@@ -22,7 +22,7 @@ use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART, UNHELD_PART};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 
-/// Uses that a key counts as having had when it comes back: it was stored twice.
+/// How often a key counts as used that is stored again soon after its eviction.
 const GHOST_HITS: u8 = 2;
 
 /// A write transaction, from [`WriteTxn::begin`] until it is dropped.

@@ -168,7 +168,7 @@ enum Memory {
     Heap { bytes: Vec<u8>, lent: Rc<Cell<usize>> },
 }
 
-/// One read buffer; dropping it gives it back.
+/// One read buffer; dropping it returns its memory.
 ///
 /// Dropping is bookkeeping alone, because it can happen inside the runtime's dispatch of completions.
 pub struct Buffer {
@@ -239,7 +239,7 @@ impl Buffer {
         matches!(self.memory, Memory::Slot { .. })
     }
 
-    /// Memory of the buffer that is not the pool's, bytes.
+    /// Bytes of memory that the buffer takes on the heap; 0 if it is of the pool.
     pub fn heap_bytes(&self) -> usize {
         match &self.memory {
             Memory::Slot { .. } => 0,

@@ -63,7 +63,7 @@ const AHEAD_FACTOR: u64 = 4;
 const AHEAD_BYTES: u64 = 512;
 /// Records of chunks that have to leave flash looked at with one write.
 const CHUNK_RECORDS: usize = 8;
-/// Bytes of victims looked at with one write at most with -M.
+/// With -M: the most bytes of victims looked at with one write.
 const COMPACTED_BYTES_MAX: u64 = 256 << 10;
 
 /// What a slice of eviction achieved.
@@ -216,7 +216,7 @@ impl<'t> WriteTxn<'t> {
         slice
     }
 
-    /// Rules 1 and 2; a large item is dealt with at once.
+    /// Chooses what goes next by rules 1 and 2. A segment becomes the victim; a large item is dealt with at once.
     fn choose_victim(&mut self) -> Slice {
         let arena = self.arena();
         if let Some(id) = self.segments.deadest(arena) {

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 const FREE_PART: u64 = 64;
 const FREE_MIN: u64 = 2;
 const FREE_MAX: u64 = 8;
-/// Empty chunks given back at a time.
+/// The most empty chunks given back in one call of [`Books::advance`].
 const EMPTY_MAX: usize = 64;
 /// Bytes of records that may be written once more when a chunk has to go: its length divided by this.
 const RESCUED_PART: u64 = 2;
@@ -31,7 +31,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    /// One value at `place`.
+    /// One live value: that at `place`, with a key of `key_bytes`.
     fn of(place: Place, key_bytes: usize) -> Self {
         Self { objects: 1, bytes: place.record_bytes(key_bytes) as u64 }
     }

@@ -17,7 +17,7 @@
 use crate::store::item_ref::{Entry, Hash};
 use hashbrown::HashTable;
 
-/// A hash table that is full of this many is not doubled but divided: the capacity of 4,096 buckets.
+/// A hash table with this many entries that is full is divided, and not doubled. It is the capacity of 4,096 buckets.
 pub(in crate::store) const CAPACITY_MAX: usize = 3_584;
 /// Parts that have this many entries or fewer, all together, are joined.
 const JOINED_MAX: usize = CAPACITY_MAX / 4;
@@ -332,7 +332,7 @@ mod tests {
         }
     }
 
-    /// Emptied tables and parts kept some memory each, of which there was more than a lowered limit.
+    /// Emptied tables and parts once kept some memory each, which added up to more than a lowered limit.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn what_is_emptied_gives_its_memory_back() {

@@ -7,8 +7,9 @@ use crate::store::item_ref::{Entry, Hash, ItemRef};
 /// A range of an index's tables, which one thread fills.
 pub(in crate::store) struct Tables<'i> {
     range: &'i mut [Table],
-    /// The number of the first table of this range, and how many tables the index has.
+    /// The number of the first table of this range.
     first: usize,
+    /// How many tables the index has.
     count: usize,
 }
 

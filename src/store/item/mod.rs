@@ -183,7 +183,7 @@ impl<'a> Item<'a> {
         self.bytes(layout.key_at() + layout.key_bytes, layout.value_bytes)
     }
 
-    /// Length of [`Item::stored`], bytes.
+    /// Length of the bytes behind the key: the value, or, of a stub, the value's place on flash.
     #[inline]
     pub fn stored_bytes(&self) -> usize {
         self.layout().value_bytes

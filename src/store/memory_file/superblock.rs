@@ -28,7 +28,7 @@
 
 /// Bytes of the superblock.
 pub(super) const SUPERBLOCK_BYTES: usize = 4096;
-/// Which layout of superblock, headers and items this is. Another one's files are not read.
+/// The version of the layout of superblock, headers and items. Files with another version are not read.
 pub(super) const LAYOUT_VERSION: u64 = 2;
 const MAGIC: u64 = u64::from_ne_bytes(*b"memcrsd\0");
 const WORDS: usize = 21;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// The books of all reservations.
+/// What the reservations of all rings have in common.
 #[derive(Debug)]
 pub(in crate::store) struct ReservationBooks {
     base: Arc<Base>,
@@ -51,7 +51,7 @@ impl ReservationBooks {
         self.abandoned_count.fetch_add(1, Ordering::Release);
     }
 
-    /// True if there is memory to take back.
+    /// True if memory of dropped reservations is to be freed.
     #[inline]
     pub(in crate::store) fn has_abandoned(&self) -> bool {
         self.abandoned_count.load(Ordering::Acquire) != 0

@@ -47,7 +47,7 @@ pub(super) struct ReservedItem {
 unsafe impl Send for ReservedItem {}
 
 impl ReservedItem {
-    /// An item whose head has been written and whose placement's reservation count includes it.
+    /// An item whose head has been written, and which the reservation count of its segment or extent includes.
     pub(super) fn new(
         books: &Arc<ReservationBooks>,
         item: ItemRef,

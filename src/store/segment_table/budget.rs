@@ -9,8 +9,8 @@ use crate::store::written::WrittenKeys;
 
 /// Bytes of free memory discarded under the lock at a time.
 const SHED_BYTES: u64 = 1 << 20;
-/// Segments by which stubs and items too short for flash may exceed the limit until the victim that they come from is free: one
-/// more for each of the two.
+/// How many segments the evictor's copies may take above the limit, until their victim is free, if they are stubs or items too
+/// short for flash: one more for each of these two kinds than other copies.
 const SPARE_SEGMENTS: u64 = 3;
 
 impl SegmentTable {
@@ -34,7 +34,7 @@ impl SegmentTable {
         (self.limit + self.over_limit_bytes) as i64 - self.used() as i64
     }
 
-    /// Changes the limit. What is in use above a lower one is tolerated until it has been evicted, or compacted.
+    /// Changes the limit. If more is in use than a lower limit allows, that is tolerated until it has been evicted or compacted.
     pub(in crate::store) fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
         self.over_limit_bytes = self.excess();

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::store::arena::Arena;
 use crate::store::flash::{Books, Flash};
 
-/// Share of the limit that small is held to: one part in this many.
+/// The small queue's share of the limit: one part in this many. Beyond it, victims are taken from that queue.
 const SMALL_PART: u64 = 10;
 /// What stubs and all indexes may take together before stubs are evicted first: the limit divided by this.
 const STUBS_PART: u64 = 2;

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 pub(in crate::store) enum Queue {
     /// Items on probation.
     Small,
-    /// Items that were used, or came back.
+    /// Items that were used, or were stored again after they had been evicted.
     Main,
     /// Stubs of values on flash, which are never large.
     Stubs,
@@ -26,7 +26,7 @@ pub(in crate::store) enum Line {
     Main,
     /// All stubs.
     Stubs,
-    /// The large items of small, which stand in the first line as well.
+    /// The large items of the small queue, which stand in [`Line::Small`] as well.
     SmallLarges,
 }
 

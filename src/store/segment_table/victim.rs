@@ -7,7 +7,7 @@ use crate::store::item_ref::{Hash, ItemRef};
 /// What is done with a victim's live items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum VictimMode {
-    /// Copy them all within their queue.
+    /// Copy all of them, within their queue.
     Clean,
     /// Keep or drop them by their use and size.
     Evict,

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
-/// A descriptor that is readable whenever the watched one is, without holding its file.
+/// An epoll instance that is readable whenever the watched socket is, and does not keep that socket open.
 #[derive(Debug)]
 pub(super) struct Watch(Epoll);
 

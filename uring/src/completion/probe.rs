@@ -20,11 +20,11 @@ pub(crate) struct Setup {
 /// Setup flags by kernel version, best first; each step asks for less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flags {
-    /// 6.1: `DEFER_TASKRUN`: task work runs in one batch when the thread waits.
+    /// Since Linux 6.1: `DEFER_TASKRUN`: task work runs in one batch when the thread waits.
     Deferred,
-    /// 6.0: the flags below and `SINGLE_ISSUER`.
+    /// Since Linux 6.0: `SINGLE_ISSUER`, and the flags of `Cooperative`.
     SingleIssuer,
-    /// 5.19: `COOP_TASKRUN`: task work runs when the thread enters the kernel anyway, instead of interrupting it.
+    /// Since Linux 5.19: `COOP_TASKRUN`: task work runs when the thread enters the kernel anyway, instead of interrupting it.
     /// `SUBMIT_ALL` (5.18): a bad entry does not stop a batch.
     Cooperative,
     /// Anything older.

@@ -46,9 +46,9 @@ pub(crate) struct Driver {
     /// All connections, by the index that is in the user data of their entries.
     pub(super) connections: RefCell<Slab<Rc<Connection>>>,
     pub(super) timers: Timers,
-    /// Connections whose queued send is not known to be done.
+    /// The indexes of connections whose queued send may still be in flight.
     queued_sends: RefCell<Vec<usize>>,
-    /// Connections whose reader is woken in the next pass.
+    /// The indexes of connections whose reader is to be woken in the next pass.
     yielded: RefCell<Vec<usize>>,
     /// Completions taken from the queue; kept to reuse its memory.
     taken: Cell<Vec<(u64, i32, u32)>>,
@@ -103,7 +103,7 @@ impl Driver {
         self.watch_doorbell();
     }
 
-    /// The executor's hook, for the driver of this thread.
+    /// The hook that the executor calls: parks the driver of this thread.
     pub(super) fn park_current() {
         // Cloned: waking may look up the driver.
         if let Some(driver) = CURRENT.with_borrow(Clone::clone) {
