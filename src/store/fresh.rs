@@ -227,7 +227,7 @@ impl Fresh<'_> {
         Retry::Later.into()
     }
 
-    /// [`Shard::make_room`], which counts the item of `item_bytes` if it is refused.
+    /// As [`Shard::make_room`]; also counts the item of `item_bytes` if it is refused for lack of memory.
     pub(super) fn make_room(
         &mut self,
         hash: Hash,

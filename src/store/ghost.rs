@@ -31,7 +31,7 @@ const PARTS_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Ghost {
     parts: Box<[Part]>,
-    /// Bytes of all parts.
+    /// Bytes of memory that all parts take.
     bytes: u64,
 }
 

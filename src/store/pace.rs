@@ -45,14 +45,14 @@ impl Credit {
         Self { bytes: most(limit), looked: 0, gained: 0 }
     }
 
-    /// Adds the credit for `bytes` of a victim that were gained.
+    /// Adds the credit that `bytes` gained from a victim earn.
     pub(super) fn earn(&mut self, bytes: u64, limit: u64) {
         let earned = COPIED_PER_GAINED.saturating_mul(signed(bytes));
         self.bytes = self.bytes.saturating_add(earned).min(most(limit));
         self.note(bytes, bytes);
     }
 
-    /// Takes off the credit for `bytes` of a victim that had to be copied.
+    /// Subtracts `bytes` of a victim that had to be copied from the credit.
     pub(super) fn spend(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(signed(bytes));
         self.note(bytes, 0);

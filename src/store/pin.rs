@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// pins hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// For replies on a connection, whose client may be slow: an eighth of the limit, and half of it more if the item is large.
+    /// For replies on a connection, whose client may be slow: an eighth of the limit; for a large item half of the limit more.
     OfReaders,
     /// For sends that end without a client's help (datagrams): an eighth of the limit more than that, so that clients that do not
     /// read cannot prevent them.

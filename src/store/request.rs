@@ -74,11 +74,11 @@ pub struct Put {
     pub value: Value,
     /// The CAS unique that the client chose (meta `E`); `None` for the next number.
     pub cas: Option<u64>,
-    /// Marked stale.
+    /// True if it is marked stale.
     pub stale: bool,
-    /// A client has been told to recache it.
+    /// True if a client has been told to recache it.
     pub won: bool,
-    /// The key came in base64.
+    /// True if the key came in base64.
     pub key_is_binary: bool,
 }
 

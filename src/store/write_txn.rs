@@ -142,7 +142,7 @@ impl<'t> WriteTxn<'t> {
         self.replica.index().contains(hash, item_ref)
     }
 
-    /// The item at `item_ref`, which the index names, which lies in a unit that is not free, or which has just been written.
+    /// The item at `item_ref`. Callers name items that the index names, that lie in a unit in use, or that were just written.
     pub(super) fn item(&self, item_ref: ItemRef) -> Item<'t> {
         // SAFETY: callers name items that the index names, that lie in a unit which is not free, or that were just
         // allocated. Memory retired in this transaction or later is not collected before this ring's cursor moves, which

@@ -23,8 +23,8 @@
 //! # Who owns what
 //! A ring and everything on it belong to one thread: [`Buffers`], [`Stream`], [`ActiveListener`], [`Datagrams`], timers and tasks
 //! are used on that thread alone, with `Rc` and `Cell` instead of locks. What threads share: [`Waker`]s and the flags of a ring's
-//! doorbell (atomics), [`File`] (read only), [`AlignedBuffers`] (a mutex), the threads that read files on epoll. A [`Listener`],
-//! [`Socket`] or [`DatagramSocket`] belongs to nobody until it is put on a ring.
+//! doorbell (atomics), [`File`] (which does not change), [`AlignedBuffers`] (a mutex), the threads that read files on epoll. A
+//! [`Listener`], [`Socket`] or [`DatagramSocket`] belongs to nobody until it is put on a ring.
 //!
 //! Rules:
 //!

@@ -249,7 +249,7 @@ impl<'t> WriteTxn<'t> {
         if self.segments.awaits_cursors() { Slice::Stalled } else { Slice::Idle }
     }
 
-    /// Processes the next few items of `victim`; retires it behind its last live item.
+    /// Processes the next few items of `victim`; retires it when nothing in it is alive any more.
     fn evict_next(&mut self, victim: Victim) -> Slice {
         let segment = &self.segments.segments[victim.id as usize];
         let (queue, used, live) = (segment.queue, segment.used, segment.live);

@@ -194,7 +194,7 @@ impl Books {
         }
     }
 
-    /// The number that the next chunk gets.
+    /// The number that the next chunk to be opened gets.
     fn next_chunk(&self) -> u64 {
         self.oldest + self.chunks.len() as u64
     }

@@ -1,5 +1,5 @@
-//! Reads the items of a memory file, whose bytes may be corrupt in any way. Each thread that restores has a [`Walker`]; they work
-//! on different segments.
+//! Reads the items of a memory file, whose bytes may be corrupt in any way. All threads that restore share one [`Walker`], and
+//! work on different segments.
 
 #![expect(unsafe_code, reason = "reads items of a memory file")]
 
@@ -79,7 +79,8 @@ impl<'w> Walker<'w> {
         (head.layout.bytes() as u64).next_multiple_of(1 << self.arena.unit_shift())
     }
 
-    /// True if the item has expired, or is a stub whose value is in a chunk that is not on flash; that is counted.
+    /// True if the item has expired, or is a stub whose value is in a chunk that is not on flash. The latter are counted in
+    /// `lost`.
     fn is_over(&self, head: &Head<'_>) -> bool {
         if head.exptime != Timestamp::NEVER && head.exptime <= self.now {
             return true;

@@ -1,7 +1,8 @@
 //! Counts an item in when it is published, and out when its entry is gone: live bytes, classes, queues of large items, expiry,
 //! values on flash.
 //!
-//! Methods of [`SegmentTable`]; a write transaction calls them when it has appended the item's delta to the log.
+//! Methods of [`SegmentTable`], under the writer lock. A transaction calls [`SegmentTable::link`] and [`SegmentTable::unlink`]
+//! when it has appended the item's delta to the log.
 
 use super::sum;
 use super::table::SegmentTable;

@@ -39,7 +39,7 @@ fn holds_more_than_memcached() {
     }
 }
 
-/// A table that was full of tombstones was doubled, though half of them are enough for its entries: in a store that has long
+/// A table that was full of tombstones was once doubled, though half of them are enough for its entries: in a store that has long
 /// been full, an item's index took 12.9 bytes in each replica, and there was room for 4 % fewer items of 100 bytes.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]

@@ -50,7 +50,7 @@ fn no_write_evicts_much_in_one_go() {
     }
 }
 
-/// A large item is a unit of its own: looking at 64 of them for one that was to come once evicted half the store.
+/// A large item is a unit of its own: a write that made room by looking at 64 units once evicted half the store.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_large_value_evicts_about_its_own_size() {
@@ -111,7 +111,7 @@ pub(super) fn the_limit_can_shrink_and_grow() {
     assert!(!shard.store().set_memory_limit(1 << 50));
 }
 
-/// A write once had to evict everything above a lowered limit, and a server without writes kept it.
+/// A write once had to evict everything above a lowered limit at a time; a server without writes evicted nothing.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn a_lowered_limit_is_reached_little_by_little() {

@@ -11,7 +11,8 @@ fn pin(shard: &mut Shard, key: &str) -> Option<Pin> {
     }
 }
 
-/// A segment with a pinned value was emptied like any other and gave nothing, so the next was emptied as well, and so on.
+/// A segment with a pinned value was once emptied like any other. That freed nothing, so the next one was emptied as well, and so
+/// on.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn pinned_items_stay_and_cost_no_others() {
@@ -113,7 +114,8 @@ pub(super) fn values_on_their_way_hold_a_bounded_part_of_memory() {
     assert_eq!(shard.store().reservations.buffer_bytes(), 0);
 }
 
-/// A value longer than the share of all had to wait until none was on its way, and then all others had to wait for it.
+/// A value longer than all reservations together may be once had to wait until no other value was being received, and then all
+/// others had to wait for it.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_value_longer_than_the_share_of_all_takes_nothing_of_it() {
@@ -189,7 +191,7 @@ fn all_that_is_held_leaves_a_part_of_memory_to_others() {
     }
 }
 
-/// Many small values on their way once held a segment each.
+/// Many small values that were being received once held a segment each.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn small_values_on_their_way_hold_few_segments() {
@@ -206,7 +208,7 @@ pub(super) fn small_values_on_their_way_hold_few_segments() {
     assert!(held <= (64 << 20) / 32 + 131_072, "{held}");
 }
 
-/// An append copied the old value under the lock: other rings waited for megabytes of it.
+/// An append once copied the old value under the writer lock: other rings waited until megabytes were copied.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn long_values_are_copied_outside_of_the_lock() {

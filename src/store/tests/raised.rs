@@ -10,8 +10,8 @@ fn key(n: usize) -> String {
     format!("key-{n}")
 }
 
-/// The number of an index's tables follows from `-m`: where that had been raised a hundredfold, one table grew by a hundred
-/// thousand entries in one step.
+/// The number of an index's tables follows from the `-m` of the start. Where the limit was then raised a hundredfold, one table
+/// once grew by a hundred thousand entries in one step.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn tables_stay_small_when_the_limit_is_raised() {

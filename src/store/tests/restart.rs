@@ -9,7 +9,7 @@ fn outcome(store: &Store) -> RestoreOutcome {
     store.restored().unwrap().outcome.clone()
 }
 
-/// Everything that can be found, by key.
+/// Everything that can be found in the store: by key, the value and the CAS unique.
 fn contents(shard: &mut Shard, now: Timestamp) -> std::collections::BTreeMap<Vec<u8>, (Vec<u8>, u64)> {
     let mut found = std::collections::BTreeMap::new();
     let mut walk = Walk::default();
@@ -180,7 +180,7 @@ fn what_is_not_ours_is_left_alone() {
     assert!(matches!(MemoryFile::open(device, &occasion), Err(MemoryFileError::NotAFile)));
 }
 
-/// Time goes on by the wall clock, and never back: neither does what has expired come again.
+/// Over restarts time goes on by the wall clock, and never back: what has expired does not come back.
 #[test]
 #[cfg_attr(miri, ignore = "Miri maps no files")]
 fn expiry_goes_on_by_the_clock_and_never_back() {

@@ -13,7 +13,7 @@ fn swept(shard: &mut Shard, work: impl FnOnce(&mut Shard)) -> (u64, u64) {
     )
 }
 
-/// A store of `items`, each of which expires at `expiry` of its number.
+/// A store of `items`; the item with number n expires at `expiry(n)`.
 fn filled(rings: usize, items: u32, expiry: impl Fn(u32) -> u32) -> Vec<Checked> {
     let store = store(options(64 << 20, rings));
     let mut shards: Vec<Checked> = (0..rings).map(|ring| shard(&store, ring)).collect();
@@ -76,7 +76,7 @@ fn whichever_ring_comes_sweeps() {
     assert_eq!(shards[0].store().totals().crawler_reclaimed, 100_000);
 }
 
-/// The writer lock was held for 256 items, however many of them had to be removed.
+/// The writer lock was once held for 256 items at a time, however many of them had to be removed.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn one_slice_removes_few_and_passes_over_many() {

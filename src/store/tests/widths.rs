@@ -5,9 +5,10 @@ use super::*;
 
 const MIB: u64 = 1 << 20;
 
-/// Bytes of values around what decides an item's shape: none, flags or not, a large item at each size of segment.
+/// Lengths of values, around those that decide an item's shape: no value, with and without the extension, and large items for
+/// each size of segment.
 const SIZES: [usize; 12] = [0, 1, 5, 100, 8_000, 8_300, 65_535, 65_536, 262_000, 262_144, 300_000, 1_000_000];
-/// The first of these are short: this many.
+/// How many of these lengths, from the first on, are short.
 const SHORT_SIZES: usize = 6;
 /// Keys with values of all sizes come first, then those with short ones.
 const KEYS_OF_ALL_SIZES: usize = 5 * SIZES.len();
@@ -35,8 +36,8 @@ fn write_as_it_comes(shard: &mut Shard, key: &str, value: &[u8]) {
     shard.fresh(NOW).edit(key.as_bytes(), &mut Data::Reservation(reservation), edit).unwrap();
 }
 
-/// Above -m 32768 units are 32 bytes, and a large item lay 16 bytes into its extent: its ref named the extent's head, which
-/// was overwritten, and its memory was never freed, or another item's was.
+/// Above -m 32768 units are 32 bytes, but a large item once lay 16 bytes into its extent. So its ref named the extent's head,
+/// which was overwritten, and its memory was never freed, or another item's was.
 #[test]
 #[cfg_attr(miri, ignore = "the heap has no more than there is")]
 fn items_of_every_size_come_and_go_at_every_width() {

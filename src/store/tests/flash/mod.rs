@@ -65,7 +65,7 @@ impl Tiered {
         panic!("it does not come to rest");
     }
 
-    /// The value, from wherever it is.
+    /// The value of `key`, from memory or flash.
     fn get(&mut self, key: &str) -> Option<Vec<u8>> {
         let place = match self.shard.fresh(NOW).find(key.as_bytes()) {
             Lookup::Hit(item) => match item.place() {
@@ -111,7 +111,7 @@ fn what_memory_has_no_room_for_is_on_flash() {
     }
 }
 
-/// Short items were evicted by the thousand beside longer ones that had a place on flash to go to.
+/// Short items were once evicted by the thousand, beside longer ones for which there was room on flash.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn short_items_stay_while_longer_ones_can_make_room() {

@@ -28,7 +28,7 @@ fn under_way() -> Tiered {
 }
 
 impl Tiered {
-    /// Copies the rest of what is on its way; how many parts there were.
+    /// Copies the rest of the value that is on its way to flash; returns how many parts that took.
     fn copy_rest(&mut self) -> usize {
         let mut parts = 1;
         while self.shard.fresh(NOW).stow_part(None) {
@@ -47,7 +47,7 @@ impl Tiered {
     }
 }
 
-/// A value of 8 MB was copied whole under the writer lock, and nobody could write meanwhile.
+/// A value of 8 MB was once copied as a whole under the writer lock, and nobody could write meanwhile.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn a_transaction_copies_a_part_of_a_long_value() {
@@ -200,7 +200,7 @@ fn a_chunk_that_goes_meanwhile_leaves_the_value_in_memory() {
     assert!(tiered.has_only_first());
 }
 
-/// A chunk without a record was written all the same, with a length of 0.
+/// A chunk without a record was once written all the same, with a length of 0.
 #[test]
 fn a_chunk_without_values_is_not_written() {
     let mut tiered = Tiered::new(Options { item_size_max: 2 * CHUNK, ..long_tier() });

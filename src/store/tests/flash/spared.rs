@@ -4,7 +4,7 @@
 use super::*;
 
 impl Tiered {
-    /// Evictions of items that are too short for flash, and of others.
+    /// The number of evictions of items that are too short for flash, and of others.
     fn evictions(&self) -> (u64, u64) {
         let flash = self.flash();
         let short = usize::from(Classes::new(1.25, 48, 512 << 10).of(flash.item_bytes_min()));
@@ -49,7 +49,7 @@ fn overwriting_evicts_nothing_that_flash_has_room_for() {
     }
 }
 
-/// Values that came back from flash, and were read, used up the credit for copies, and then short items were evicted.
+/// Values that came back from flash and were read once used up the credit for copies, so that short items were evicted.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn bringing_values_back_evicts_nothing_that_flash_has_room_for() {
