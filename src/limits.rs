@@ -33,8 +33,9 @@ pub const PACKET_BODY_BYTES_MAX: u32 = 1 << 30;
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Pinned values of one connection at which its next command waits for the send.
 pub const OUTPUT_PIECES_MAX: usize = 64;
-/// Values on flash of one connection at which its next command waits for the send, which reads them all at once.
-pub const OUTPUT_HOLES_MAX: usize = 64;
+/// Values on flash of one connection at which its next command waits for the send, which reads them all at once. A ring reads
+/// as many at a time, and multigets of 100 keys are common.
+pub const OUTPUT_HOLES_MAX: usize = 128;
 /// Total bytes of such values at which it waits too: they are held in memory until the client has taken them.
 pub const OUTPUT_HOLES_BYTES_MAX: usize = 1 << 20;
 /// Reads from flash that one command may ask for. Other commands may move its value away again after each of them; then it

@@ -66,12 +66,14 @@ pub struct Peer {
     session: Session,
     /// Sent, not yet consumed.
     carry: Vec<u8>,
-    out: Output,
+    pub(super) out: Output,
     /// Replies not yet taken.
     answers: Vec<u8>,
     closed: bool,
     /// The device of the flash tier, if there is one.
     pub(super) device: MemoryDevice,
+    /// See [`Peer::reads_at_once`].
+    pub(super) reads_at_once: usize,
     /// See [`Peer::stows_again`].
     pub(super) stowed_again: Box<[u8]>,
     /// See [`Peer::set_meanwhile`].
@@ -96,6 +98,7 @@ impl Peer {
             answers: Vec::new(),
             closed: false,
             device: MemoryDevice::default(),
+            reads_at_once: 0,
             stowed_again: Box::default(),
             meanwhile: None,
         }

@@ -14,7 +14,9 @@ impl Peer {
     /// A client of a server with a flash tier on a device in memory.
     pub fn with_flash(config: Config, options: FlashOptions) -> Self {
         let store = store_with(&config, 1, Some(options));
-        Self::on_store(config, &store)
+        let mut peer = Self::on_store(config, &store);
+        peer.set_holds_short(true);
+        peer
     }
 
     /// The server's tier.
@@ -92,7 +94,13 @@ impl Peer {
         exchange.fill(holes);
     }
 
+    /// The most values that have been read for one send.
+    pub fn reads_at_once(&self) -> usize {
+        self.reads_at_once
+    }
+
     fn load(&mut self, holes: &mut [Hole]) {
+        self.reads_at_once = self.reads_at_once.max(holes.len());
         if holes.is_empty() {
             return;
         }
@@ -123,6 +131,11 @@ impl Peer {
                 Err(fault) => executor.lost(&hole.key, place, fault),
             }
         }
+    }
+
+    /// Behaves as if there were much or little memory for values that have been read from flash.
+    pub fn set_holds_short(&mut self, holds_short: bool) {
+        self.out.set_holds_short(holds_short);
     }
 
     /// Runs `others` once, between the next lookup that finds values on flash and the reads of these.

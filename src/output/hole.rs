@@ -8,8 +8,11 @@
 //!
 //! So replies keep their order, and all values of an output are read at the same time. A [`Hole`] belongs to one output; the
 //! connection takes the holes, reads the values, and gives them back.
+//!
+//! Short values are copied into the staged bytes. Once these are to hold as much as they may, further short values stay in the
+//! memory they were read to and are sent from there, as long values are.
 
-use super::{Held, Output};
+use super::{Held, MissingBytes, Output};
 use crate::limits::{COPY_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_HOLES_BYTES_MAX, OUTPUT_HOLES_MAX};
 use crate::store::Stub;
 use bytes::Bytes;
@@ -24,6 +27,8 @@ pub struct Hole {
     pub stub: Stub,
     /// The value, once it has been read; `None` if it could not be read, which makes the reply a miss.
     pub value: Option<Bytes>,
+    /// True if the value will be copied into `staged`, false if it will be sent from the memory it was read to.
+    is_copied: bool,
     /// Position in `staged` at which the value belongs.
     at: usize,
     /// The bytes of its reply in `staged`.
@@ -32,21 +37,40 @@ pub struct Hole {
     on_miss: Vec<u8>,
 }
 
+impl Hole {
+    /// True if the value will be copied into the staged bytes, and the memory it was read to is free then.
+    pub fn is_copied(&self) -> bool {
+        self.is_copied
+    }
+}
+
 impl Output {
+    /// Sets whether short values may stay in the memory they were read to, so that more of them are read at once. If not, the
+    /// output is full when the values to be copied fill it.
+    #[inline]
+    pub fn set_holds_short(&mut self, holds_short: bool) {
+        self.holds_short = holds_short;
+    }
+
     /// Notes that the reply in `staged` from `from` to the end lacks the value of `key` at position `at`. If the value
     /// cannot be read, `on_miss` is sent instead of that reply.
     #[cold]
     pub fn push_hole(&mut self, key: &[u8], stub: Stub, from: usize, at: usize, on_miss: Vec<u8>) {
         assert!(from <= at && at <= self.staged.len(), "the value is a part of its reply");
+        let bytes = stub.place.value_bytes();
+        let fits = self.staged.len() + self.missing.copied + bytes <= OUTPUT_BYTES_MAX;
+        let is_copied = bytes <= COPY_BYTES_MAX && (fits || !self.holds_short);
+        *self.missing.of(is_copied) += bytes;
         self.holes.push(Hole {
             key: key.into(),
             stub,
             value: None,
+            is_copied,
             at,
             reply: from..self.staged.len(),
             on_miss,
         });
-        self.values_bytes += stub.place.value_bytes();
+        self.values_bytes += bytes;
         self.holds_enough |= self.has_enough_holes();
     }
 
@@ -64,26 +88,24 @@ impl Output {
     /// Takes the holes, in order. Read their values, and give the holes back with [`Output::fill`] before anything else is
     /// done with the output.
     pub fn take_holes(&mut self) -> Vec<Hole> {
+        self.missing = MissingBytes::default();
         std::mem::take(&mut self.holes)
     }
 
-    /// True if the holes are as many or as large as one send may take. Short values count as staged bytes, because they will
-    /// be copied there.
+    /// True if the holes are as many or as large as one send may take.
     fn has_enough_holes(&self) -> bool {
-        let (mut short, mut long) = (0, 0);
-        for bytes in self.holes.iter().map(|hole| hole.stub.place.value_bytes()) {
-            *(if bytes <= COPY_BYTES_MAX { &mut short } else { &mut long }) += bytes;
-        }
         self.holes.len() >= OUTPUT_HOLES_MAX
-            || long >= OUTPUT_HOLES_BYTES_MAX
-            || self.staged.len() + short >= OUTPUT_BYTES_MAX
+            || self.missing.held >= OUTPUT_HOLES_BYTES_MAX
+            || !self.holds_short && self.staged.len() + self.missing.copied >= OUTPUT_BYTES_MAX
     }
 
     /// Drops the holes of replies that begin at `from` or later.
     #[cold]
     pub(super) fn drop_holes(&mut self, from: usize) {
         while let Some(hole) = self.holes.pop_if(|hole| hole.reply.start >= from) {
-            self.values_bytes -= hole.stub.place.value_bytes();
+            let bytes = hole.stub.place.value_bytes();
+            self.values_bytes -= bytes;
+            *self.missing.of(hole.is_copied) -= bytes;
         }
     }
 
@@ -115,7 +137,7 @@ impl Output {
                 debug_assert_eq!(value.len(), value_bytes, "as announced");
                 self.staged.extend_from_slice(&staged[from..hole.at]);
                 from = hole.at;
-                if value_bytes > COPY_BYTES_MAX {
+                if !hole.is_copied {
                     self.values.push((self.staged.len(), Held::Loaded(value)));
                     continue;
                 }

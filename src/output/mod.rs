@@ -27,14 +27,33 @@ pub struct Output {
     values: Vec<(usize, Held)>,
     /// Values that have to be read from flash before the output can be sent, in order.
     holes: Vec<Hole>,
+    /// Bytes of the values that belong in `holes`.
+    missing: MissingBytes,
     /// Bytes of the values in `values` and `holes`.
     values_bytes: usize,
     /// Memory that the pins keep from being reused, bytes.
     pinned_bytes: u64,
     /// The values are as many, or hold as much memory, as one send may take: the output counts as full.
     holds_enough: bool,
+    /// See [`Output::set_holds_short`].
+    holds_short: bool,
     part: Option<Part>,
     receiver: Receiver,
+}
+
+/// Bytes of the values that belong in the holes of an output.
+#[derive(Debug, Default)]
+struct MissingBytes {
+    /// Bytes of the values that will be copied into `staged`.
+    copied: usize,
+    /// Bytes of the values that will be sent from the memory they were read to.
+    held: usize,
+}
+
+impl MissingBytes {
+    fn of(&mut self, is_copied: bool) -> &mut usize {
+        if is_copied { &mut self.copied } else { &mut self.held }
+    }
 }
 
 /// Who receives the bytes, which decides how much memory its values may hold.
@@ -277,7 +296,7 @@ impl Output {
     /// Empties the output after a send, and drops the values with their pins.
     pub fn clear(&mut self) {
         self.staged.clear();
-        self.holes.clear();
+        self.take_holes();
         self.take_values();
     }
 }

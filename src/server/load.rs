@@ -1,14 +1,14 @@
 //! Reads values from flash, for replies and for commands that need them in memory, while the ring serves other connections.
 //!
-//! A long value stays in the buffer it was read into until the client has taken it. The memory of these buffers is bounded
-//! ([`super::load_budget`]): a reply waits for it, and is sent without its long values if the wait takes too long. All
-//! functions run in the task of the connection or datagram that needs the values.
+//! A value that is not copied into its reply stays in the buffer it was read into until the client has taken it. The memory of
+//! these buffers is bounded ([`super::load_budget`]): a reply waits for it, and is sent without these values if the wait takes
+//! too long. All functions run in the task of the connection or datagram that needs the values.
 
 use super::context::RingContext;
 use super::load_budget::{UNIT_BYTES, hold};
 use super::stall::{PAUSE_MAX, PAUSE_MIN};
 use crate::engine::Search;
-use crate::limits::{COPY_BYTES_MAX, FLASH_PART_BYTES, RESERVATION_WAIT_MAX};
+use crate::limits::{FLASH_PART_BYTES, RESERVATION_WAIT_MAX};
 use crate::output::Hole;
 use crate::store::{Fault, Place, Retry, Wanted};
 use bytes::Bytes;
@@ -18,11 +18,14 @@ use tokio::sync::OwnedSemaphorePermit;
 /// How often it is tried to bring a value back to memory, besides the tries in which others make room for it, part by part.
 const PROMOTIONS_MAX: usize = 64;
 
+/// Fewest units of the budget that a value needs which stays in its buffer: what is read begins and ends at a boundary of the
+/// device, so the record of a value of one page may take two.
+const UNITS_MIN: usize = 2;
+
 /// Units of the budget that a value needs; none if it is copied into its reply.
 fn units_for(hole: &Hole) -> u32 {
-    let bytes = hole.stub.place.value_bytes();
-    let units = if bytes > COPY_BYTES_MAX { bytes.div_ceil(UNIT_BYTES) } else { 0 };
-    u32::try_from(units).unwrap_or(u32::MAX)
+    let units = hole.stub.place.value_bytes().div_ceil(UNIT_BYTES).max(UNITS_MIN);
+    if hole.is_copied() { 0 } else { u32::try_from(units).unwrap_or(u32::MAX) }
 }
 
 /// Waits for `units` of the budget, or for all of it if that is less; `None` if it takes too long. All that a reply needs is

@@ -264,6 +264,9 @@ impl Connection {
     fn feed(&mut self, buffer: Option<&Buffer>, used: usize) -> Progress {
         let input = buffer.map_or(&self.carry[..], Buffer::bytes);
         self.listing.start_commands(&self.ring);
+        if self.ring.loader.is_some() {
+            self.out.set_holds_short(!self.ring.load_budget.is_short());
+        }
         let engine = &mut self.ring.engine.borrow_mut();
         let progress = self.session.feed(engine, &input[used..], &mut self.out);
         self.listing.finish_commands(progress.next, &self.session);

@@ -225,11 +225,38 @@ fn many_values_are_read_at_once() {
     let gets: String = (0..200).map(|n| format!("get key{n}\r\n")).collect();
     let mixed: String = (0..200).map(|n| format!("mg key{n} v k\r\ngets key{n} x key0\r\nmn\r\n")).collect();
     for bytes in [&line, &gets, &mixed, &format!("{line}{gets}{mixed}")] {
-        peer.send(bytes.as_bytes());
-        without.send(bytes.as_bytes());
-        assert_same(&peer.answers(), &without.answers(), "many values");
+        for holds_short in [false, true] {
+            peer.set_holds_short(holds_short);
+            peer.send(bytes.as_bytes());
+            without.send(bytes.as_bytes());
+            assert_same(&peer.answers(), &without.answers(), "many values");
+        }
     }
     assert!(stat(&mut peer, "get_extstore") > 100);
+}
+
+/// Values of 4 KB were read 15 at a time, since more of them do not fit into one output: a multiget of 50 took the device four times
+/// as long as it need have.
+#[test]
+fn all_values_of_a_multiget_are_read_at_once() {
+    let mut peer = tiered();
+    let (mut line, mut expected) = ("get".to_owned(), String::new());
+    for n in 0..100 {
+        let key = format!("key{n}");
+        let value = set(&mut peer, &key, 4096);
+        assert!(peer.stow(key.as_bytes()));
+        line.extend([" ", &key]);
+        expected += format!("VALUE {key} 0 4096\r\n{value}\r\n").as_str();
+    }
+    line += "\r\n";
+    expected += "END\r\n";
+    peer.flash().set_promotes(false);
+    for (holds_short, at_once) in [(false, 16), (true, 100)] {
+        peer.set_holds_short(holds_short);
+        peer.send(line.as_bytes());
+        assert_same(&peer.answers(), expected.as_bytes(), "a multiget");
+        assert_eq!(peer.reads_at_once(), at_once, "much room: {holds_short}");
+    }
 }
 
 /// Values that cannot be read are left out of a reply, and the others keep their order.

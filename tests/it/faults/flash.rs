@@ -237,6 +237,39 @@ fn a_slow_device_delays_who_asked() {
     assert!(since.elapsed() < Duration::from_secs(10));
 }
 
+/// However long a device takes for a read, a multiget waits for it once: all of its reads have begun before the first ends. Those
+/// of short values once began 15 at a time, since no more fit into what is sent at once.
+#[test]
+fn the_reads_of_a_multiget_are_in_flight_together() {
+    const READS: usize = 100;
+    if is_skipped() {
+        return;
+    }
+    let short = |number: usize| value(number)[..4000].to_owned();
+    let tiered = Tiered::start("uring");
+    let mut client = tiered.server.connect();
+    for number in 0..READS {
+        client.set(&format!("short-{number}"), &short(number));
+    }
+    // More than is kept in memory until it is written.
+    for number in 0..2500 {
+        client.set(&format!("newer-{number}"), &short(number));
+    }
+    wait_until("all has been written that is to be", || client.count("extstore_io_queue") == 0);
+    let keys: Vec<_> = (0..READS).map(|number| format!("short-{number}")).collect();
+    let double = FaultInjector::of(&tiered.server);
+    double.order(&[READ], None, Fate::IsLate(Duration::from_millis(100)), READS as u32);
+    client.send(format!("get {}\r\n", keys.join(" ")).as_bytes());
+    for (number, key) in keys.iter().enumerate() {
+        assert_eq!(client.line(), format!("VALUE {key} 0 4000"));
+        assert_eq!(client.line(), short(number));
+    }
+    assert_eq!(client.line(), "END");
+    assert_eq!((double.met(), double.most_late()), (READS as u32, READS as u32));
+    drop(double);
+    ends_unharmed(tiered);
+}
+
 /// What cannot be written is evicted, as it is without a tier; after some failures in a row no more is tried.
 #[test]
 fn a_device_that_takes_nothing_is_done_without() {

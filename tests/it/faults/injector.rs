@@ -90,6 +90,8 @@ struct Orders {
     pending: Mutex<Vec<Order>>,
     /// How many operations have met their fate.
     met: AtomicU32,
+    /// The most that have been late at the same time.
+    most_late: AtomicU32,
     is_over: AtomicBool,
 }
 
@@ -161,6 +163,11 @@ impl FaultInjector {
     /// How many operations have met their fate.
     pub fn met(&self) -> u32 {
         self.orders.met.load(Ordering::Relaxed)
+    }
+
+    /// The most operations that have been late at the same time.
+    pub fn most_late(&self) -> u32 {
+        self.orders.most_late.load(Ordering::Relaxed)
     }
 
     /// Nothing happens any more.
@@ -359,6 +366,7 @@ impl Ring {
                     self.write(entry.address, time.as_secs());
                     self.write(entry.address + 8, u64::from(time.subsec_nanos()));
                     self.late.insert(entry.user_data);
+                    orders.most_late.fetch_max(self.late.len() as u32, Ordering::Relaxed);
                     *entry = Entry {
                         opcode: IoringOp::Timeout as u8,
                         descriptor: -1,
