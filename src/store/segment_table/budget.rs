@@ -113,11 +113,10 @@ impl SegmentTable {
                 || self.is_reserve_in_use())
     }
 
-    /// True if there is a flash tier, and less is free than writers leave to the evictor. Then the evictor's copies have used its
-    /// reserve, and it must free its victims before writers fill the segments that it opened: else it runs out of room for items
-    /// that it is to keep.
+    /// True if less is free than writers leave to the evictor. Then the evictor's copies have used its reserve, and it must free
+    /// its victims before writers fill the segments that it opened: else it runs out of room for items that it is to keep.
     fn is_reserve_in_use(&self) -> bool {
-        self.flash.is_some() && self.coming() < self.segment_bytes as i64 / 2
+        self.coming() < self.segment_bytes as i64 / 2
     }
 
     /// Bytes left in the open segment of `queue`.

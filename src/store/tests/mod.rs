@@ -15,6 +15,7 @@ mod filed;
 pub(super) mod flash;
 mod held;
 mod kills;
+mod overwriting;
 mod paced;
 mod policy;
 mod raised;
