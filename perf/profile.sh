@@ -8,7 +8,8 @@
 #
 # The server has -t 1 and MEMORY MiB (default: 1024): `MEMORY=64 perf/profile.sh turns --op set --choice sequential --keys
 # 3000000 --requests 3000000 --no-preload --value-bytes 10 --connections 10 --depth 4` shows what eviction costs at worst.
-# The server is SERVER (default: memcrsd of the target directory), e.g. SERVER=$(tests/yardstick path); results go to perf/out.
+# The server is SERVER (default: memcrsd of the target directory), e.g. SERVER=$(tests/yardstick path), and has the FLAGS besides;
+# results go to perf/out.
 set -eu
 
 mode=${1:?record, stat, callgrind or turns}
@@ -27,7 +28,7 @@ if [ "$mode" = callgrind ]; then
     conns=1024
     ulimit -Sn $conns
 fi
-flags="-p $port -t 1 -m ${MEMORY:-1024} -c $conns -U 0 -l 127.0.0.1 $user"
+flags="-p $port -t 1 -m ${MEMORY:-1024} -c $conns -U 0 -l 127.0.0.1 $user ${FLAGS:-}"
 mkdir -p "$out"
 
 # start WRAPPER...: the server under a wrapper, on core 0; returns when it answers
