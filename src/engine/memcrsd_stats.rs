@@ -79,9 +79,10 @@ impl Report<'_> {
     /// Memory by use.
     ///
     /// `used` is the sum of the four after it, `free` what is left of `limit`. `segments_idle` and `large_idle` is memory
-    /// kept for new items; `pending` is the part of `used` that slow rings or sends still refer to. Outside the limit are
-    /// `log`, `read_buffers`, and `connections`, which is the connections' own buffers, updated once a second. `resident`
-    /// is the kernel's figure, and `promised` the bound it stays below.
+    /// kept for new items; `pending` is the part of `used` that slow rings or sends still refer to, and `held` the part of that
+    /// which only sends refer to, and which is outside the limit. So are `log`, `read_buffers`, and `connections`, which is
+    /// the connections' own buffers, updated once a second. `resident` is the kernel's figure, and `promised` the bound it
+    /// stays below.
     pub fn memory_parts(&self) -> MemoryParts {
         let memory = self.store.memory();
         let (connections, read_buffers) = self.shared.held();
@@ -89,6 +90,7 @@ impl Report<'_> {
         // 1.08 times the limit, for what the kernel and the allocator add.
         let promised = memory.limit
             + memory.limit / 25 * 2
+            + memory.held
             + BASE_BYTES
             + RING_BYTES * self.shared.rings() as u64
             + CONNECTION_BYTES * self.shared.open_connections()
@@ -101,8 +103,9 @@ impl Report<'_> {
             ("large", memory.large),
             ("index", memory.index),
             ("ghosts", memory.ghost),
-            ("free", memory.limit.saturating_sub(used)),
+            ("free", (memory.limit + memory.held).saturating_sub(used)),
             ("pending", memory.pending),
+            ("held", memory.held),
             ("segments_idle", memory.segments_free * memory.segment_bytes),
             ("large_idle", memory.large_free),
             ("log", memory.log),

@@ -57,8 +57,8 @@
 //! 2. An entry names an item whose memory is not reused before its replica has applied the delta that removes it, nor while
 //!    a ring may hold what it found before.
 //! 3. A key has at most one entry per replica; the CAS uniques of its versions grow.
-//! 4. Segments in use + large items + indexes + ghosts ≤ limit, except for what one slice of eviction has yet to free, and what
-//!    a lowered limit has left over.
+//! 4. Segments in use + large items + indexes + ghosts ≤ limit, except for what one slice of eviction has yet to free, what a
+//!    lowered limit has left over, and retired memory that only sends hold, of which there is no more than pins may hold.
 //!
 //! # Assumed
 //! Of the kernel: anonymous memory reads as zero, a discarded page too.

@@ -58,6 +58,7 @@ impl Store {
             segments_in_use: in_use,
             segments_free: free,
             pending: segments.pending_bytes(),
+            held: segments.beside_bytes(),
             pins,
             reservations,
         }

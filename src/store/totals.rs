@@ -72,6 +72,8 @@ pub struct Memory {
     pub segments_free: u64,
     /// Segments and extents whose items are gone, and which wait until no ring and no send can still read them.
     pub pending: u64,
+    /// The part of it that only sends wait for, which is beside the budget.
+    pub held: u64,
     /// Number of values being sent from item memory.
     pub pins: u64,
     /// Number of values being received into item memory.

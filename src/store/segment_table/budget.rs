@@ -3,7 +3,7 @@
 
 use super::need::{Need, Purpose};
 use super::table::SegmentTable;
-use super::unit::Queue;
+use super::unit::{EvictionUnit, Queue};
 use crate::store::arena::Arena;
 use crate::store::written::WrittenKeys;
 
@@ -16,7 +16,13 @@ const SPARE_SEGMENTS: u64 = 3;
 impl SegmentTable {
     /// Bytes of the budget in use.
     pub(in crate::store) fn used(&self) -> u64 {
-        self.segments_in_use.get() * self.segment_bytes + self.large_bytes.get() + self.overhead()
+        let items = self.segments_in_use.get() * self.segment_bytes + self.large_bytes.get();
+        items - self.beside_bytes() + self.overhead()
+    }
+
+    /// Bytes beside the budget: retired memory that only sends still hold. A memory file has room for the budget and no more.
+    pub(in crate::store) fn beside_bytes(&self) -> u64 {
+        if self.ledger.is_on() { 0 } else { self.held_bytes.get() }
     }
 
     /// Bytes of the budget that are not item memory: indexes and ghosts.
@@ -53,10 +59,11 @@ impl SegmentTable {
         }
     }
 
-    /// Bytes of segments and extents that have memory, in use or free.
+    /// Bytes of segments and extents that have memory, in use or free, but for those beside the budget.
     pub(super) fn committed(&self) -> u64 {
         let warm = self.free_warm.len() as u64 + self.segments_in_use.get();
-        warm * self.segment_bytes + self.large_bytes.get() + self.extents.committed_bytes()
+        let items = warm * self.segment_bytes + self.large_bytes.get();
+        items - self.beside_bytes() + self.extents.committed_bytes()
     }
 
     /// Bytes that are retired and wait for rings or pins.
@@ -64,8 +71,9 @@ impl SegmentTable {
         self.pending_bytes.get()
     }
 
-    /// The part of [`SegmentTable::pending_bytes`] that waits for other rings to replay, and not for sends or receives.
-    fn unheld_bytes(&self) -> u64 {
+    /// The part of [`SegmentTable::pending_bytes`] that waits for other rings to replay, and not for sends or receives. When they
+    /// have, it is free or beside the budget.
+    pub(super) fn unheld_bytes(&self) -> u64 {
         self.pending_bytes.get() - self.held_bytes.get()
     }
 
@@ -91,7 +99,7 @@ impl SegmentTable {
 
     /// True if more must be evicted to come under a lowered limit.
     pub(in crate::store) fn is_over_limit(&self) -> bool {
-        self.over_limit_bytes > self.lasting_excess() + self.pending_bytes.get()
+        self.over_limit_bytes > self.lasting_excess() + self.pending_bytes.get() - self.beside_bytes()
     }
 
     /// True if eviction should run ahead of need: no further segment is free, and the open segment of a queue is mostly full, or
@@ -155,7 +163,7 @@ impl SegmentTable {
 
     /// True if there will be room for `need` as soon as the other rings have replayed: nothing more has to be evicted.
     pub(in crate::store) fn reclaim_suffices(&self, need: Need) -> bool {
-        self.awaits_cursors() && self.is_coming(need) && self.fits(need)
+        self.awaits_cursors() && self.is_coming(need) && (need == Need::Segment || self.fits(need))
     }
 
     /// True if address space for `need` is free, in one piece.
@@ -170,9 +178,16 @@ impl SegmentTable {
         }
     }
 
-    /// True if there is enough for `need` among what is free and what only waits for other rings to replay.
+    /// True if there is enough for `need` among what is free and what only waits for other rings to replay. Segments beside the
+    /// budget leave too few addresses only where the system allows few.
     pub(in crate::store) fn is_coming(&self, need: Need) -> bool {
-        self.room() + self.unheld_bytes() as i64 >= self.wanted_for(need)
+        let has_place = need != Need::Segment || self.fits(need) || self.retires_segments();
+        has_place && self.room() + self.unheld_bytes() as i64 >= self.wanted_for(need)
+    }
+
+    /// True if a retired segment waits for rings.
+    fn retires_segments(&self) -> bool {
+        self.retired.iter().any(|(unit, _)| matches!(unit, EvictionUnit::Segment(_)))
     }
 
     /// True if a free segment or extent for `need` has memory already.

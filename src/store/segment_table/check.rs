@@ -10,6 +10,11 @@ use crate::store::faults::Faults;
 use crate::store::flash::Place;
 use std::collections::HashMap;
 
+/// What may be in use above the limit until it has been evicted, one part in this many of it, and segments: the index grows, and
+/// survivors are copied.
+const UNFREED_PART: u64 = 16;
+const UNFREED_SEGMENTS: u64 = 4;
+
 /// What a walk over the index says of the items; the table's own sums must agree with it.
 #[derive(Debug)]
 pub(in crate::store) struct Recount {
@@ -37,6 +42,7 @@ impl SegmentTable {
         self.check_free(arena, faults);
         self.check_totals(recount, faults);
         self.check_held(arena, faults);
+        self.check_budget(faults);
         self.check_schedule(recount, faults);
         faults.compare("bytes of ghosts", self.ghost.bytes(), self.ghost.counted_bytes());
     }
@@ -239,6 +245,11 @@ impl SegmentTable {
             faults.unless(!is_free || pins + reservations == 0, || format!("{unit:?} is free and held"));
         }
         faults.compare("values being sent and received", arena.held_counts(), sum);
+        let pinned = self.held.iter().filter(|&&unit| self.counts_of(unit, arena).is_pinned());
+        let pinned_bytes: u64 = pinned.map(|&unit| self.unit_bytes(unit)).sum();
+        faults.unless(pinned_bytes <= arena.pinned_bytes(), || {
+            format!("{pinned_bytes} bytes are retired and held, and pins hold {}", arena.pinned_bytes())
+        });
         for (id, large) in &self.large_items {
             let is_waited_for = self.retired.iter().any(|&(unit, _)| unit == EvictionUnit::Large(id as u32))
                 || self.held.contains(&EvictionUnit::Large(id as u32));
@@ -251,6 +262,16 @@ impl SegmentTable {
 }
 
 impl SegmentTable {
+    /// What is in use fits the limit, whatever sends hold beside it; but for what a slice of eviction has yet to free.
+    fn check_budget(&self, faults: &mut Faults) {
+        let large_max = self.large_items.iter().map(|(_, large)| large.bytes).max().unwrap_or(0);
+        let replaced = if self.evicts { 0 } else { self.replaced_bytes(large_max) };
+        let most = self.limit + self.over_limit_bytes + self.limit / UNFREED_PART + replaced;
+        faults.unless(self.used() <= most + UNFREED_SEGMENTS * self.segment_bytes, || {
+            format!("{} bytes of {} are in use, {} held beside", self.used(), self.limit, self.beside_bytes())
+        });
+    }
+
     /// Checks that the sweep will reach every item that expires and will skip none that is alive.
     fn check_schedule(&self, recount: &Recount, faults: &mut Faults) {
         for &(unit, offset, at) in &recount.expiries {
@@ -303,7 +324,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn every_planted_error_is_found() {
-        let planted: [(&str, Plant); 23] = [
+        let planted: [(&str, Plant); 24] = [
             ("live bytes of segment 1", |segments| segments.segments[1].live += 4),
             ("bytes used of segment 1", |segments| segments.segments[1].used -= 4),
             ("segments in the reclaim list", |segments| segments.segments[1].listing = Listing::misplaced()),
@@ -321,6 +342,7 @@ mod tests {
             ("bytes of queues", |segments| segments.queue_bytes[1] += 1),
             ("bytes pending", |segments| segments.pending_bytes += 1),
             ("bytes held", |segments| segments.held_bytes += 1),
+            ("are in use", |segments| segments.limit = 1 << 20),
             ("free segments", |segments| segments.free_cold.push(3)),
             ("an extent of", |segments| segments.large_items[0].offset += 4096),
             ("items, bytes of class 1", |segments| segments.class_totals[1].items += 1),

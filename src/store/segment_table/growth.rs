@@ -1,8 +1,8 @@
 //! Which writes `-M` accepts: all that need no more than they free, and others while enough is left for compaction.
 //!
 //! ```text
-//! ├── live items, tails of sealed segments, indexes, large items, what pins hold ──┼─ dead, free, retired ─┼ kept ┤ limit
-//!                               stays                                                  growth goes here
+//! ├── live items, tails of sealed segments, indexes, large items ──┼─ dead, free, retired ─┼ kept ┤ limit
+//!                       stays                                          growth goes here
 //! ```
 //!
 //! A store that is full to the last byte could not take an overwrite: the new version needs memory before the old one is freed,
@@ -31,8 +31,8 @@ impl SegmentTable {
     /// Bytes in use that neither compaction nor a wait for other rings can free.
     fn lasting(&self) -> u64 {
         let in_use = (self.segments_in_use.get() - self.retired_segments.get()) * self.segment_bytes;
-        let kept = [self.live_bytes, self.tail_bytes, self.reserved_bytes, self.held_bytes];
-        self.used() + kept.map(Sum::get).iter().sum::<u64>() - in_use - self.pending_bytes.get()
+        let kept = [self.live_bytes, self.tail_bytes, self.reserved_bytes];
+        self.used() + kept.map(Sum::get).iter().sum::<u64>() - in_use - self.unheld_bytes()
     }
 
     /// With -M: bytes above a lowered limit that stay until something is deleted.

@@ -25,6 +25,9 @@
 //! reuse only while that fits under the limit as well. What exceeds a lowered limit (`over_limit_bytes`) is evicted gradually, so
 //! that no single write has to evict it all.
 //!
+//! Retired memory that only sends hold is not counted (`beside_bytes`), or clients that do not read would take it from the items of
+//! others; there is no more of it than pins may hold. With a memory file, whose room is claimed at the start, it is counted.
+//!
 //! # Files
 //! `table` holds the struct; the files behind it in this list each add one kind of change as methods on it. Each module
 //! imports only modules named before it: `need`, `sum`, `sweeper`, `unit`, `victim`, `lazy_fifo`, `reclaim`, `schedule`,

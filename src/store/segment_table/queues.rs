@@ -45,10 +45,14 @@ impl SegmentTable {
         }
     }
 
-    /// The deadest segment whose rest is worth copying. Segments that values are being sent from or received into are passed
-    /// over.
+    /// The deadest segment whose rest is worth copying. Segments that values are being received into are passed over. One that
+    /// values are being sent from leaves the budget once it has been emptied.
     pub(in crate::store) fn deadest(&self, arena: &Arena) -> Option<u32> {
-        self.reclaim_list.iter().take(LOOKS_MAX).find(|&id| !arena.counts(id).is_held())
+        let gains_nothing = |id: u32| {
+            let counts = arena.counts(id);
+            if self.ledger.is_on() { counts.is_held() } else { counts.is_reserved() }
+        };
+        self.reclaim_list.iter().take(LOOKS_MAX).find(|&id| !gains_nothing(id))
     }
 
     /// How many bytes of segment `id` are looked at for each byte that emptying it frees.

@@ -7,6 +7,7 @@ use super::unit::{EvictionUnit, Line, State};
 use crate::store::arena::{Arena, Placement};
 use crate::store::item::Layout;
 use crate::store::item_ref::ItemRef;
+use crate::store::pin_counts::PinCounts;
 
 /// Units collected under the lock at a time: after a flush, all units may be waiting.
 const COLLECT_UNITS: usize = 256;
@@ -84,11 +85,7 @@ impl SegmentTable {
 
     /// Frees the memory of a retired unit that no ring can reach, or lists it as held if a send or receive still uses it.
     pub(super) fn release(&mut self, unit: EvictionUnit, arena: &Arena) {
-        let counts = match unit {
-            EvictionUnit::Segment(id) => arena.counts(id),
-            EvictionUnit::Large(id) => arena.extent_counts(self.large_items[id as usize].offset),
-        };
-        if counts.is_held() {
+        if self.counts_of(unit, arena).is_held() {
             self.held.push_back(unit);
             self.held_bytes += self.unit_bytes(unit);
             return;
@@ -108,6 +105,14 @@ impl SegmentTable {
                 self.large_bytes -= large.bytes;
                 self.extents.give(large.offset, large.bytes);
             }
+        }
+    }
+
+    /// What holds the memory of a unit.
+    pub(super) fn counts_of<'a>(&self, unit: EvictionUnit, arena: &'a Arena) -> &'a PinCounts {
+        match unit {
+            EvictionUnit::Segment(id) => arena.counts(id),
+            EvictionUnit::Large(id) => arena.extent_counts(self.large_items[id as usize].offset),
         }
     }
 

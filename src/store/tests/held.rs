@@ -48,6 +48,95 @@ pub(super) fn pinned_items_stay_and_cost_no_others() {
     assert_eq!(get(&mut shard, &format!("key-{held_from}")), None, "it goes like any other");
 }
 
+/// Versions that had been overwritten while they were sent took the memory of other items: 26 values of 900 KB in flight were
+/// overwritten, and 22 of the new ones were evicted; with -M 28 of 52 sets were refused.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn old_versions_in_flight_cost_nobody_an_item() {
+    const MEMORY: u64 = 64 << 20;
+    for (evict, bytes) in [(true, 900_000), (false, 900_000), (true, 70_000), (false, 70_000)] {
+        let store = Store::new(Options { evict, ..options(MEMORY, 1) }, Box::new(Quiet)).unwrap();
+        let mut shard = shard(&store, 0);
+        let (larges, others) = (45_000_000 / bytes, 1_000);
+        let name = |n: usize| format!("large-{n}");
+        for n in 0..larges {
+            set(&mut shard, &name(n), &vec![b'1'; bytes]).unwrap();
+        }
+        for n in 0..others {
+            set(&mut shard, &format!("other-{n}"), &[b'o'; 6_000]).unwrap();
+        }
+        let mut pins: Vec<_> = (0..larges).filter_map(|n| pin(&mut shard, &name(n))).collect();
+        for round in [b'2', b'3'] {
+            for n in 0..larges {
+                set(&mut shard, &name(n), &vec![round; bytes]).unwrap();
+                // The new versions are in flight as well, as far as there may be more.
+                pins.extend(pin(&mut shard, &name(n)));
+            }
+        }
+        let memory = store.memory();
+        assert!(memory.held > MEMORY / 2 && memory.held <= store.base.arena().pinned_bytes(), "{memory:?}");
+        assert!(used(&memory) <= MEMORY + memory.held, "{memory:?}");
+        assert!((0..others).all(|n| get(&mut shard, &format!("other-{n}")).is_some()));
+        assert!((0..larges).all(|n| get(&mut shard, &name(n)).is_some_and(|value| value[0] == b'3')));
+        assert_eq!(store.totals().evictions, 0);
+        assert!(pins.iter().all(|pin| pin.bytes().iter().all(|&byte| byte == pin.bytes()[0])));
+        // What comes back goes to the kernel.
+        drop(pins);
+        while shard.maintain(NOW) {}
+        let memory = store.memory();
+        assert_eq!((memory.held, memory.pending), (0, 0));
+        let idle = memory.large_free + memory.segments_free * memory.segment_bytes;
+        assert!(used(&memory) + idle <= MEMORY, "{memory:?}");
+        assert_eq!(store.totals().evictions, 0);
+    }
+}
+
+/// A segment of which one value was being sent was not cleaned, however little of it was alive.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn what_dies_beside_a_value_in_flight_is_room_for_others() {
+    for evict in [true, false] {
+        let store = Store::new(Options { evict, ..options(64 << 20, 1) }, Box::new(Quiet)).unwrap();
+        let mut shard = shard(&store, 0);
+        let (count, in_segment) = (5_900, 13);
+        for n in 0..count {
+            set(&mut shard, &format!("key-{n}"), &[b'1'; 10_000]).unwrap();
+        }
+        let pins: Vec<_> = (0..)
+            .step_by(in_segment)
+            .map_while(|n| pin(&mut shard, &format!("key-{n}")).map(|pin| (n, pin)))
+            .collect();
+        assert_eq!(pins.len(), 64, "an eighth of memory");
+        for n in (0..pins.len() * in_segment).filter(|n| n % in_segment != 0) {
+            set(&mut shard, &format!("key-{n}"), &[b'2'; 10_000]).unwrap();
+        }
+        assert_eq!(store.totals().evictions, 0);
+        assert!((0..count).all(|n| get(&mut shard, &format!("key-{n}")).is_some()));
+        for (n, pin) in pins {
+            assert_eq!(get(&mut shard, &format!("key-{n}")).as_deref(), Some(pin.bytes()));
+        }
+        while shard.maintain(NOW) {}
+        assert_eq!(store.memory().pending, 0);
+    }
+}
+
+/// What is in flight takes addresses that the budget would have. Where there are few, others make way for it.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn what_is_in_flight_may_take_the_last_addresses() {
+    let mut shard = alone(Options { address_space: Some(32 << 20), ..options(16 << 20, 1) });
+    let count = fill_until_evicting(&mut shard, "key", &[b'1'; 6_000]);
+    let mut pins = Vec::new();
+    for n in 0..20 * count {
+        set(&mut shard, &format!("key-{}", n % count), &[b'2'; 6_000]).unwrap();
+        if n % 10 == 0 {
+            pins.extend(pin(&mut shard, &format!("key-{}", n % count)));
+        }
+    }
+    assert!(shard.store().memory().held > 1 << 20, "{:?}", shard.store().memory());
+    set(&mut shard, "large", &vec![b'l'; 1_000_000]).unwrap();
+}
+
 /// Each ring counts by itself what it pins: together they hold the share of readers, and a bounded part of memory more.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]

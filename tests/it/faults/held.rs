@@ -121,6 +121,48 @@ fn readers_of_large_values_that_do_not_read_are_closed() {
     }
 }
 
+/// A server, and readers that hold old versions of its large values: of 26 values of 900 KB, beside 3,000 of 6 KB.
+fn overwritten_in_flight(args: &[&str]) -> (Server, Client, Vec<Client>) {
+    let server = Server::start(&[&["-t", "2", "-m", "64", "-U", "0"], args].concat());
+    let mut client = server.connect();
+    fill(&mut client, "large", 26, 900_000);
+    fill(&mut client, "other", 3_000, 6_000);
+    let mut readers: Vec<_> = (0..104).map(|_| small_reader(&server)).collect();
+    for (number, reader) in readers.iter_mut().enumerate() {
+        reader.send(format!("get large-{}\r\n", number % 26).repeat(9).as_bytes());
+    }
+    let pins = |client: &mut Client| client.stats("stats memory")["pins"].parse::<u64>().unwrap();
+    wait_until("they are being served", || pins(&mut client) >= 104);
+    for digit in ["n", "m"] {
+        for number in 0..26 {
+            store(&mut client, &format!("large-{number}"), &digit.repeat(900_000));
+        }
+    }
+    (server, client, readers)
+}
+
+/// Versions of large values that readers held and others overwrote counted as used for as long: 22 of 26 new versions were
+/// evicted, and with -M 28 of 52 sets were refused.
+#[test]
+fn old_versions_that_readers_hold_cost_nobody_an_item() {
+    for args in [&[][..], &["-M"]] {
+        let (server, mut client, readers) = overwritten_in_flight(args);
+        let memory =
+            |client: &mut Client, name: &str| client.stats("stats memory")[name].parse::<usize>().unwrap();
+        let held = memory(&mut client, "held_bytes");
+        assert!(held > 16 << 20, "{held} bytes are held");
+        assert!(server.resident_bytes() < memory(&mut client, "promised_bytes"));
+        assert_eq!(present(&mut client, "large", 26).len(), 26);
+        assert_eq!(present(&mut client, "other", 3_000).len(), 3_000);
+        assert_eq!(client.count("evictions"), 0);
+        wait_until("they are closed", || memory(&mut client, "held_bytes") == 0);
+        wait_until("their memory is the kernel's", || {
+            server.resident_bytes() < memory(&mut client, "promised_bytes")
+        });
+        drop(readers);
+    }
+}
+
 /// Values of several megabytes were sent in parts as soon as readers held an eighth of memory, and a reader whose value was
 /// replaced meanwhile was cut off in the middle of its reply, however fast it read.
 #[test]
