@@ -393,6 +393,11 @@ impl RingContext {
         self.engine.borrow_mut().shard_mut().store().is_short_of_pins()
     }
 
+    /// True if pins hold so much of old versions that clients which take theirs slowly must let go of them.
+    pub(super) fn holds_much_beside(&self) -> bool {
+        self.engine.borrow_mut().shard_mut().store().holds_much_beside()
+    }
+
     /// True if values have lately had to wait for memory that unfinished values hold.
     pub(super) fn is_short_of_reservations(&self) -> bool {
         self.engine.borrow_mut().shard_mut().store().is_short_of_reservations(self.now())

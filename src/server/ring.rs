@@ -140,6 +140,7 @@ async fn sweep(ring: &RingContext) {
     let is_short_of_reservations = ring.is_short_of_reservations();
     let is_short_of_room = ring.load_budget.is_short();
     let is_short_of_pins = ring.is_short_of_pins() || is_short_of_room;
+    let must_take_fast = is_short_of_room || ring.holds_much_beside();
     let mut held_bytes = 0;
     let mut next = 0;
     while next < ring.entries.borrow().capacity() {
@@ -157,7 +158,7 @@ async fn sweep(ring: &RingContext) {
             let silent_secs = now.0.saturating_sub(entry.last_active.get().0);
             let is_silent = is_short_of_pins && silent_secs >= PINNED_SILENT_SECS;
             let is_in_the_way =
-                entry.holds_pins.get() && (is_silent || is_short_of_room && entry.takes_slowly());
+                entry.holds_pins.get() && (is_silent || must_take_fast && entry.takes_slowly());
             if entry.is_overdue(now, timeout_secs) || is_in_the_way {
                 entry.close(CloseReason::Idle);
             } else if entry.phase.get() == Phase::Reading && silent_secs == HOLD_SECS {

@@ -229,6 +229,13 @@ impl Store {
         self.base.arena().pinned_bytes() > self.memory_limit() / PINNED_PART
     }
 
+    /// True if old versions of values that clients have not taken hold more than an eighth of `-m` beside it, so that those who take
+    /// theirs slowly must go too.
+    pub fn holds_much_beside(&self) -> bool {
+        let beside_bytes = self.segments.lock().beside_bytes();
+        beside_bytes > self.memory_limit() / PINNED_PART
+    }
+
     /// True if a value had to wait lately because others, whose bytes have not arrived, hold all memory that reservations may.
     pub fn is_short_of_reservations(&self, now: Timestamp) -> bool {
         self.reservations.is_short(now)

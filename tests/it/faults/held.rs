@@ -163,6 +163,23 @@ fn old_versions_that_readers_hold_cost_nobody_an_item() {
     }
 }
 
+/// Readers that take a byte now and then keep old versions no longer than others.
+#[test]
+fn old_versions_that_readers_take_slowly_are_let_go() {
+    let (_server, mut client, mut readers) = overwritten_in_flight(&[]);
+    for reader in &readers {
+        reader.stream.set_nonblocking(true).unwrap();
+    }
+    wait_until("they are closed", || {
+        for reader in &mut readers {
+            // As much as there is, if that is little.
+            let _ = reader.stream.read(&mut [0; 16]);
+        }
+        let held: u64 = client.stats("stats memory")["held_bytes"].parse().unwrap();
+        held <= 8 << 20
+    });
+}
+
 /// Values of several megabytes were sent in parts as soon as readers held an eighth of memory, and a reader whose value was
 /// replaced meanwhile was cut off in the middle of its reply, however fast it read.
 #[test]
