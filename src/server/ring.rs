@@ -20,6 +20,9 @@ use uring::{ActiveListener, DatagramSocket, Datagrams, Listener, Mail, Mailbox};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Interval of background work while connections are active and there was nothing to do.
 const MAINTENANCE: Duration = Duration::from_millis(100);
+/// The same while the store comes down to a lowered limit, and how often nothing has been freed before that counts as its end.
+const DESCENT: Duration = Duration::from_millis(10);
+const DESCENT_LOOKS: u32 = 10;
 /// Slices of background work per heartbeat while no connection is active.
 const SLICES_PER_BEAT: u32 = 10;
 /// A connection that has been silent for this long gives up its buffers, seconds.
@@ -109,16 +112,39 @@ async fn heartbeat(ring: Rc<RingContext>, epoch: Instant) {
     }
 }
 
-/// Background work of the store: continuously while there is some, ten times a second while connections are active, and
-/// once a second otherwise.
+/// How a store comes down to a lowered limit: what is still above it, and how often that has been seen unchanged.
+#[derive(Default)]
+struct Descent {
+    bytes: u64,
+    idle_looks: u32,
+}
+
+impl Descent {
+    /// True while some of what is above the limit, `bytes` by now, has been freed lately. It goes in steps: the log may be full of
+    /// evictions that other rings have still to replay.
+    fn goes_on(&mut self, bytes: u64) -> bool {
+        let is_unchanged = std::mem::replace(&mut self.bytes, bytes) == bytes;
+        self.idle_looks = if is_unchanged { self.idle_looks + 1 } else { 0 };
+        bytes > 0 && self.idle_looks < DESCENT_LOOKS
+    }
+}
+
+fn bytes_over_limit(ring: &RingContext) -> u64 {
+    ring.engine.borrow_mut().shard_mut().store().bytes_over_limit()
+}
+
+/// Background work of the store: continuously while there is some, a hundred times a second while it comes down to a lowered
+/// limit, ten times a second while connections are active, and once a second otherwise.
 async fn maintain(ring: Rc<RingContext>) {
-    let mut slices = 1;
+    let (mut slices, mut descent) = (1, Descent::default());
     while !ring.is_stopping() {
         if ring.maintain() {
             uring::yield_now().await;
         } else if slices > 1 {
             slices -= 1;
             uring::yield_now().await;
+        } else if descent.goes_on(bytes_over_limit(&ring)) {
+            uring::sleep(DESCENT).await;
         } else if ring.has_read.replace(false) {
             uring::sleep(MAINTENANCE).await;
         } else {
@@ -218,5 +244,23 @@ async fn is_empty_within(ring: &RingContext, time: Duration, may_go: impl Fn(&En
             return false;
         }
         uring::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that nobody used evicted once a second what the log could hold: 100 MB in 8 s.
+    #[test]
+    fn a_descent_goes_on_while_something_is_freed() {
+        let mut descent = Descent::default();
+        assert!(!descent.goes_on(0));
+        for bytes in (1..1_000).rev() {
+            assert!((0..DESCENT_LOOKS).all(|_| descent.goes_on(bytes)), "others take their time");
+        }
+        assert!(!descent.goes_on(1), "nothing can be freed");
+        assert!(!descent.goes_on(0), "it is over");
+        assert!(descent.goes_on(1), "the limit has been lowered again");
     }
 }

@@ -229,6 +229,11 @@ impl Store {
         self.base.arena().pinned_bytes() > self.memory_limit() / PINNED_PART
     }
 
+    /// Bytes above a lowered limit that maintenance has yet to free.
+    pub fn bytes_over_limit(&self) -> u64 {
+        self.segments.lock().bytes_over_limit()
+    }
+
     /// True if old versions of values that clients have not taken hold more than an eighth of `-m` beside it, so that those who take
     /// theirs slowly must go too.
     pub fn holds_much_beside(&self) -> bool {

@@ -102,6 +102,11 @@ impl SegmentTable {
         self.over_limit_bytes > self.lasting_excess() + self.pending_bytes.get() - self.beside_bytes()
     }
 
+    /// Bytes above a lowered limit that are to be freed; what only waits for other rings is among them.
+    pub(in crate::store) fn bytes_over_limit(&self) -> u64 {
+        self.over_limit_bytes.saturating_sub(self.lasting_excess())
+    }
+
     /// True if eviction should run ahead of need: no further segment is free, and the open segment of a queue is mostly full, or
     /// more is in use than a lowered limit allows.
     pub(in crate::store) fn is_below_watermark(&self) -> bool {
