@@ -16,6 +16,7 @@ impl WriteTxn<'_> {
     pub(in crate::store) fn stow_idle(&mut self) -> bool {
         let Some(age) = self.idle_age() else { return false };
         if self.segments.victim.is_none() {
+            self.segments.drop_stale_fronts();
             for id in self.segments.oldest_larges() {
                 if self.effort.is_spent() {
                     return true;

@@ -178,6 +178,19 @@ impl SegmentTable {
         [Line::Main, Line::Small].into_iter().flat_map(|line| self.front(line)).filter_map(large).collect()
     }
 
+    /// Drops stale entries at the front of main and small. Idle units leave them, and nothing pops them before memory is short.
+    pub(in crate::store) fn drop_stale_fronts(&mut self) {
+        for line in [Line::Main, Line::Small] {
+            for _ in 0..LOOKS_MAX {
+                let first = self.queues[line as usize].iter().next();
+                if first.is_none_or(|&entry| self.is_current(line.queue(), entry)) {
+                    break;
+                }
+                self.queues[line as usize].pop_front();
+            }
+        }
+    }
+
     /// The first units of `line`, up to [`LOOKS_MAX`] entries.
     fn front(&self, line: Line) -> impl Iterator<Item = EvictionUnit> + '_ {
         let entries = self.queues[line as usize].iter().take(LOOKS_MAX);

@@ -36,6 +36,29 @@ fn idle_values_go_before_memory_is_full() {
     assert_eq!(tiered.shard.store().totals().evictions, 0);
 }
 
+/// The search for idle values looks at a few units at the front of a queue, where those that had been moved had left their
+/// entries: after 64 segments, or large items, no more was moved.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn all_idle_values_go() {
+    for (keys, bytes) in [(3_000, 4_000), (300, 40_000)] {
+        let mut options = Options { item_size_max: CHUNK - 1000, ..tiered(16 << 20, 64 << 20) };
+        options.flash.as_mut().unwrap().item_age = 10;
+        let mut tiered = Tiered::new(options);
+        for n in 0..keys {
+            tiered.set(&format!("key-{n}"), &vec![n as u8; bytes]);
+        }
+        let now = Timestamp(NOW.0 + 20);
+        let flash = tiered.flash();
+        // A long value takes a few turns.
+        for _ in 0..5 * keys {
+            tiered.shard.maintain(now);
+            tiered.device.work(&flash);
+        }
+        assert_eq!(tiered.totals().objects_used, keys as u64, "values of {bytes} bytes");
+    }
+}
+
 /// If the evictor has left a victim half-way, the search for idle values reports no work, or a ring would never come to rest.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
