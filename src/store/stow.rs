@@ -6,7 +6,7 @@
 //! ```text
 //!   evictor: a value has to go ──► pushed to the open chunk, stub published ──► memory is free at once
 //!                  a long one: a part of it in each transaction
-//!   a chunk has to go: its stub was read since ──► pushed to the open chunk again, at most half of the chunk
+//!   a chunk has to go: its stub was read since, or flash is nearly empty ──► pushed to the open chunk again, as far as may be
 //!                      nobody did, or too many ──► evicted
 //!   read twice while memory holds such values ──► promoted: a value in memory again
 //! ```
@@ -205,7 +205,7 @@ impl WriteTxn<'_> {
     }
 
     /// Deals with a record that has to leave its chunk. Nothing if no stub names it any more; else it is copied to the open chunk
-    /// if it was read, and evicted if not.
+    /// if it was read or flash is nearly empty, and evicted if not.
     fn leave(&mut self, leaving: &Leaving) {
         let Leaving { record, is_lost } = leaving;
         let hash = self.hash(&record.key);
@@ -215,15 +215,13 @@ impl WriteTxn<'_> {
         }
         if !is_lost
             && !stub.expired(self.now)
-            && stub.hits() > 0
             && self
                 .segments
                 .flash
                 .as_mut()
-                .is_some_and(|books| books.may_rescue(record.place, record.key.len()))
+                .is_some_and(|books| books.may_rescue(record.place, record.key.len(), stub.hits() > 0))
             && self.begin_transfer(item_ref, &stub, hash, Some(record))
         {
-            // It was read, so it is written once more.
             self.continue_transfer();
             return;
         }

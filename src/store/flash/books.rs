@@ -22,6 +22,12 @@ const FREE_MAX: u64 = 8;
 const EMPTY_MAX: usize = 64;
 /// Bytes of records that may be written once more when a chunk has to go: its length divided by this.
 const RESCUED_PART: u64 = 2;
+/// Flash holds little if live records take less than its size divided by this. Then records that nobody has read are written once
+/// more as well: over a lap of the files that adds less than a quarter to what is written.
+const SPARSE_PART: u64 = 5;
+/// Bytes that a chunk gains at least all the same: its length divided by this. Without that, nothing new could be written while
+/// chunks full of live records pass.
+const GAINED_PART: u64 = 4;
 
 /// The live values in a chunk: how many, and the bytes of their records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +89,8 @@ pub(in crate::store) struct Books {
     oldest: u64,
     /// Bytes of records that may still be written once more of the oldest chunk, which has to go.
     rescue_bytes: u64,
+    /// True if records of that chunk may be written once more although nobody has read them.
+    rescues_unread: bool,
     /// A chunk of the oldest page had to go while it held live values.
     had_live: bool,
     /// The sum of `chunks`.
@@ -105,6 +113,7 @@ impl Books {
             chunks: VecDeque::new(),
             oldest: 0,
             rescue_bytes: 0,
+            rescues_unread: false,
             had_live: false,
             used: Chunk::default(),
         }
@@ -251,7 +260,7 @@ impl Books {
                 Some(chunk) if chunk.objects > 0 => {
                     desk.drain = Drain::Wanted(self.oldest);
                     self.had_live = true;
-                    self.rescue_bytes = flash.geometry.chunk_bytes / RESCUED_PART;
+                    self.start_rescue();
                     return true;
                 }
                 Some(_) => {
@@ -262,6 +271,14 @@ impl Books {
             }
         }
         false
+    }
+
+    /// Decides which records of the oldest chunk may be written once more.
+    fn start_rescue(&mut self) {
+        let (chunks, chunk_bytes) = (self.flash.geometry.chunks(), self.flash.geometry.chunk_bytes);
+        self.rescues_unread = self.used.bytes < chunks * chunk_bytes / SPARSE_PART;
+        let lost_bytes = chunk_bytes / if self.rescues_unread { GAINED_PART } else { RESCUED_PART };
+        self.rescue_bytes = chunk_bytes - lost_bytes;
     }
 
     /// Gives back the oldest chunk. Gets of stubs that still name it miss from here on.
@@ -309,10 +326,11 @@ impl Books {
         }
     }
 
-    /// True if a record of the oldest chunk may be written once more; its bytes are taken from those that may.
-    pub(in crate::store) fn may_rescue(&mut self, place: Place, key_bytes: usize) -> bool {
+    /// True if a record of the oldest chunk, which somebody has read if `is_read`, may be written once more; its bytes are
+    /// taken from those that may.
+    pub(in crate::store) fn may_rescue(&mut self, place: Place, key_bytes: usize, is_read: bool) -> bool {
         let bytes = place.record_bytes(key_bytes) as u64;
-        let is_allowed = bytes <= self.rescue_bytes;
+        let is_allowed = (is_read || self.rescues_unread) && bytes <= self.rescue_bytes;
         if is_allowed {
             self.rescue_bytes -= bytes;
         }

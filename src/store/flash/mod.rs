@@ -3,8 +3,9 @@
 //! ```text
 //!   evictor ──► open chunk ──► sealed ──► written by the tier's thread ──► chunk on flash
 //!      │            (Desk: chunks in memory)                                     │ oldest
-//!      └─► stub in memory: key, flags, expiry, Place            drained: what was read goes to the open chunk again,
-//!                                                               the rest is gone, with its stubs
+//!      └─► stub in memory: key, flags, expiry, Place            drained: what was read goes to the open chunk again, and
+//!                                                               what was not while there is little on flash; the rest
+//!                                                               is gone, with its stubs
 //! ```
 //!
 //! The files are one ring of chunks, written from front to back and round again; a chunk is written whole and never

@@ -92,3 +92,31 @@ fn short_items_that_stand_together_stay_and_hold_nobody_up() {
     // Eight bytes for each that is gained, and a segment is gained at a time.
     assert!(most < 3_000, "{most} of 400 bytes were copied for one");
 }
+
+/// Values that nobody read were evicted when the writer had come round the files once, though nearly all else on flash was dead.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn values_that_nobody_reads_stay_while_flash_is_nearly_empty() {
+    const CHUNKS: usize = 64;
+    const COLD: usize = 500;
+    const RECORD_BYTES: usize = 1040;
+    const HOT: usize = CHUNKS * CHUNK as usize / RECORD_BYTES * 5;
+    let mut tiered = Tiered::new(tiered(16 << 20, CHUNKS as u64 * CHUNK));
+    let stow = |tiered: &mut Tiered, key: String| {
+        tiered.set(&key, &[b'v'; 1000]);
+        assert!(tiered.shard.fresh(NOW).stow(key.as_bytes()));
+        tiered.work();
+    };
+    for n in 0..COLD {
+        stow(&mut tiered, format!("cold-{n}"));
+    }
+    for n in 0..HOT {
+        stow(&mut tiered, format!("hot-{}", n % 20));
+    }
+    // Of a chunk that is full of them some go.
+    let left = (0..COLD).filter(|n| tiered.place(&format!("cold-{n}")).is_some()).count();
+    assert!(left >= COLD * 7 / 10, "{left}");
+    let totals = tiered.totals();
+    let needed = (COLD + HOT) * RECORD_BYTES;
+    assert!(totals.bytes_written < needed as u64 * 5 / 4, "{totals:?} for {needed} bytes");
+}
