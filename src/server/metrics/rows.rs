@@ -71,7 +71,12 @@ pub(super) const GENERAL: &[Row] = &[
 /// Metrics made from `stats settings`; those of the crawler only while it is enabled.
 pub(super) const SETTINGS: &[Row] = &[
     ("maxconns", "memcached_max_connections", GAUGE, "Most connections (-c)."),
-    ("lru_crawler", "memcached_lru_crawler_enabled", GAUGE, "1 while the sweep for expired items is on."),
+    (
+        "lru_crawler",
+        "memcached_lru_crawler_enabled",
+        GAUGE,
+        "1 while lru_crawler crawl and metadump are allowed.",
+    ),
     ("lru_crawler_sleep", "memcached_lru_crawler_sleep", GAUGE, "Setting without effect."),
     ("lru_crawler_tocrawl", "memcached_lru_crawler_to_crawl", GAUGE, "Setting without effect."),
     ("lru_maintainer_thread", "memcached_lru_crawler_maintainer_thread", GAUGE, "Setting without effect."),
@@ -247,7 +252,7 @@ pub(super) const OWN_FLASH: &[Row] = &[
         "get_aborted_extstore",
         "memcrsd_flash_gets_aborted_total",
         COUNTER,
-        "Of them, those whose connection was gone before they ended.",
+        "Of them, those of gets that were refused for a later key.",
     ),
     (
         "get_oom_extstore",
