@@ -60,7 +60,7 @@
 //! | replica | an index of all items: key hash → item; of one ring, or shared by neighbours (`--replicas`) |
 //! | section | the time in which a ring that shares its replica may hold references to items: one batch |
 //! | table | one of the many small hash tables of a replica; they double at different times |
-//! | tag | the seven bits of a key's hash beside an item's address in the index |
+//! | tag | four bits of a key's hash, beside the item's address in an index entry |
 //! | log | the replication log: a bounded circular array of deltas |
 //! | delta | one entry of the log: where the index has `old`, put `new` |
 //! | cursor | how far a ring's replica has applied the log; also says which items the ring may still be reading |
@@ -75,7 +75,8 @@
 //! | victim | the segment or large item to evict from next |
 //! | ghost | the remembered hash of an evicted key; if the key returns, it goes to the main queue |
 //! | small and main queue | the two FIFOs of S3-FIFO: new items, and items that were read again |
-//! | reclaim list | evicted memory that waits until no ring reads it |
+//! | retired | said of memory whose items have gone, until no ring and no pin may read it |
+//! | reclaim list | segments of which enough is dead that copying their live items frees memory |
 //! | flash tier | files that hold values for which memory has no room (`ext_path`) |
 //! | stub | what stays of such an item in memory: header, key and place |
 //! | place | where a value is on flash: the number of its chunk, and the offset in it |

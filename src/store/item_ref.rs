@@ -25,9 +25,9 @@ pub(super) const UNIT_SHIFT_MIN: u32 = 2;
 pub(super) const UNIT_SHIFT_MAX: u32 = 5;
 /// The longest mapping that refs can address, bytes.
 pub(super) const REACH_MAX: u64 = 1 << (UNIT_BITS + UNIT_SHIFT_MAX);
-const FRAGMENT_BITS: u32 = 4;
-const FRAGMENT_MASK: u64 = (1 << FRAGMENT_BITS) - 1;
-const _: () = assert!(UNIT_BITS + FRAGMENT_BITS == 40 && size_of::<Entry>() == 5);
+const TAG_BITS: u32 = 4;
+const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+const _: () = assert!(UNIT_BITS + TAG_BITS == 40 && size_of::<Entry>() == 5);
 const _: () = assert!((1_usize << UNIT_SHIFT_MIN).is_multiple_of(align_of::<AtomicU32>()));
 
 /// The address of an item: its offset in the mapping divided by the unit. 0 is no item.
@@ -76,7 +76,7 @@ impl Entry {
     /// The entry of the item at `item` whose key hashes to `hash`.
     #[inline]
     pub(super) fn new(item: ItemRef, hash: Hash) -> Self {
-        let bits = item.0 << FRAGMENT_BITS | hash.tag();
+        let bits = item.0 << TAG_BITS | hash.tag();
         let bytes = bits.to_le_bytes();
         Self([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4]])
     }
@@ -91,13 +91,13 @@ impl Entry {
     /// The item.
     #[inline]
     pub(super) fn item(self) -> ItemRef {
-        ItemRef(self.bits() >> FRAGMENT_BITS)
+        ItemRef(self.bits() >> TAG_BITS)
     }
 
     /// False if the item's key cannot have this hash.
     #[inline]
     pub(super) fn tag_matches(self, hash: Hash) -> bool {
-        u64::from(self.0[0]) & FRAGMENT_MASK == hash.tag()
+        u64::from(self.0[0]) & TAG_MASK == hash.tag()
     }
 }
 
@@ -109,7 +109,7 @@ impl Hash {
     /// The four bits that an [`Entry`] contains.
     #[inline]
     fn tag(self) -> u64 {
-        self.0 >> 50 & FRAGMENT_MASK
+        self.0 >> 50 & TAG_MASK
     }
 
     /// The 32 bits that choose the table.
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entry_keeps_item_and_fragment() {
+    fn entry_keeps_item_and_tag() {
         for unit in [1, 2, 0xa_2345_6789, (1 << UNIT_BITS) - 1] {
             let item = ItemRef::new(unit << UNIT_SHIFT_MIN, UNIT_SHIFT_MIN);
             for hash in [0, 1 << 50, 0xf << 50, u64::MAX] {
