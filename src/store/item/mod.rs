@@ -40,7 +40,7 @@ mod write;
 pub(super) use format::Layout;
 pub(super) use head::{Head, mark_dead};
 pub use stub::Stub;
-pub(super) use write::{Fields, value_at, write_head, write_value};
+pub(super) use write::{Fields, copy, value_at, write_head, write_value};
 
 use super::base::Base;
 use super::flash::Place;

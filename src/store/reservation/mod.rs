@@ -19,7 +19,7 @@
 
 mod books;
 
-use super::item::{Layout, value_at};
+use super::item::{self, Layout, value_at};
 use super::item_ref::ItemRef;
 use super::segment_table::Queue;
 pub(super) use books::ReservationBooks;
@@ -97,11 +97,11 @@ impl ReservedItem {
     }
 
     /// Where the value's bytes from `filled` on are to be written: address and length.
-    fn spare(&mut self, filled: usize) -> (*mut u8, usize) {
+    fn spare(&mut self, filled: usize) -> (NonNull<u8>, usize) {
         assert!(filled <= self.layout.value_bytes, "a value is not longer than its item");
         // SAFETY: `filled` is at most the value's length (asserted), so the result is inside the item or just after it.
         let at = unsafe { self.value_at().add(filled) };
-        (at.as_ptr(), self.layout.value_bytes - filled)
+        (at, self.layout.value_bytes - filled)
     }
 
     /// Writes as much of `from` as fits after the first `filled` bytes of the value; returns how much.
@@ -109,7 +109,7 @@ impl ReservedItem {
         let (to, room) = self.spare(filled);
         let count = room.min(from.len());
         // SAFETY: `spare` is `room` bytes of this value; `from` is a shared slice, so it is not among them.
-        unsafe { to.copy_from_nonoverlapping(from.as_ptr(), count) };
+        unsafe { item::copy(to, &from[..count]) };
         count
     }
 }
@@ -299,7 +299,10 @@ impl Reservation {
     /// Where the kernel may write the next bytes: address and length. Valid until the reservation is used again or dropped.
     pub fn spare(&mut self) -> (*mut u8, usize) {
         match &mut self.body {
-            Body::ReservedItem(reserved) => reserved.spare(self.filled),
+            Body::ReservedItem(reserved) => {
+                let (at, room) = reserved.spare(self.filled);
+                (at.as_ptr(), room)
+            }
             Body::Buffer(buffer) => {
                 let (at, room) = buffer.spare();
                 (at, room.min(self.value_bytes - self.filled))

@@ -73,7 +73,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("src/store/index/mod.rs", 6),
     ("src/store/item/head.rs", 6),
     ("src/store/item/mod.rs", 7),
-    ("src/store/item/write.rs", 7),
+    ("src/store/item/write.rs", 14),
     ("src/store/loom_tests.rs", 2),
     ("src/store/pin.rs", 2),
     ("src/store/prefetch.rs", 1),
