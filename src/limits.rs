@@ -41,6 +41,9 @@ pub const OUTPUT_HOLES_BYTES_MAX: usize = 1 << 20;
 /// Reads from flash that one command may ask for. Other commands may move its value away again after each of them; then it
 /// is refused.
 pub const LOADS_MAX: u8 = 3;
+/// Longest value that `incr` and `decr` take for a number, bytes: in memcached longer ones are chunked, and never numbers. It bounds
+/// the zeros and spaces that one command has to read.
+pub const NUMBER_BYTES_MAX: usize = 512 * 1024;
 /// Length at which `stats cachedump` ends, bytes, as in memcached.
 pub const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Most prefixes that `stats detail` counts, as in memcached; those that come later are not counted. With the longest keys

@@ -61,12 +61,14 @@ fn c_number(token: &[u8]) -> Option<(bool, u64)> {
     match token {
         // Most flags and expiries are 0.
         [b'0'] => Some((false, 0)),
-        [b'0'..=b'9', ..] => digits(token).map(|number| (false, number)).or_else(|| odd_number(token)),
+        [b'0'..=b'9', ..] if token.len() < OVERFLOW_DIGITS => {
+            digits(token).map(|number| (false, number)).or_else(|| odd_number(token))
+        }
         _ => odd_number(token),
     }
 }
 
-/// [`c_number`] for input that is not only digits.
+/// [`c_number`] for input that is long or not only digits. Reads each byte once at most: values that clients stored are parsed too.
 #[cold]
 fn odd_number(token: &[u8]) -> Option<(bool, u64)> {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
@@ -75,12 +77,15 @@ fn odd_number(token: &[u8]) -> Option<(bool, u64)> {
         [b'-', magnitude @ ..] => (true, magnitude),
         [b'+', magnitude @ ..] | magnitude => (false, magnitude),
     };
-    let end = token.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    match token.get(end) {
-        Some(byte) if *byte != 0 && !is_space(byte) => None,
-        _ if end == 0 => None,
-        _ => Some((negative, digits(&token[..end])?)),
+    let mut number = 0u64;
+    for (at, byte) in token.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?,
+            _ if at > 0 && (*byte == 0 || is_space(byte)) => return Some((negative, number)),
+            _ => return None,
+        }
     }
+    (!token.is_empty()).then_some((negative, number))
 }
 
 /// Appends `number` in decimal.

@@ -1,7 +1,8 @@
 //! incr and decr, decided in the store's write transaction, under the writer lock.
 //!
-//! A value of more than [`DIGITS`] bytes is padded outside the lock, and the command is then decided again. The padded
-//! value is stored only if the CAS unique shows that the item has not changed meanwhile.
+//! A value of more than [`DIGITS`] bytes is parsed and padded outside the lock, and the command is then decided again. The padded
+//! value is stored only if the CAS unique shows that the item has not changed meanwhile. A value of more than
+//! [`NUMBER_BYTES_MAX`] bytes is no number, whatever it contains.
 //!
 //! It extends [`Executor`], owns no state, and may import what is below it, but no other command.
 
@@ -9,8 +10,9 @@ use crate::clock::Timestamp;
 use crate::command::{Arith, ArithResult, Direction};
 use crate::engine::Executor;
 use crate::engine::observe::Found;
+use crate::limits::NUMBER_BYTES_MAX;
 use crate::number;
-use crate::store::{Data, Edit, Item, Put, Retry, Value};
+use crate::store::{Data, Edit, Item, Lookup, Put, Retry, Value};
 
 /// Length of the buffer in [`Value::Digits`].
 const DIGITS: usize = 24;
@@ -30,13 +32,18 @@ enum Look {
         value_bytes: usize,
         ttl: Option<u32>,
     },
-    /// The padded number is longer than [`DIGITS`]: it has to be padded outside the lock to this length, and stored if the
-    /// item still has this cas.
+    /// The value is longer than [`DIGITS`]: it has to be parsed and padded outside the lock, and the number stored if the item
+    /// still has this cas.
     Long {
-        number: u64,
-        value_bytes: usize,
         cas: u64,
     },
+}
+
+/// The number to store if the item still has the cas. It has been padded already.
+#[derive(Clone, Copy, Debug)]
+struct Prepared {
+    cas: u64,
+    number: u64,
 }
 
 impl Executor<'_> {
@@ -50,16 +57,19 @@ impl Executor<'_> {
         let touch = arith.touch.map(|exptime| self.deadline(exptime));
         let (now, shared) = (self.now(), self.shared);
         let mut padded = Vec::new();
-        let mut padded_for = 0;
+        let mut prepared: Option<Prepared> = None;
         // The second try stores what the first has padded, unless another ring has changed the number in between.
         for _ in 0..TRIES_MAX {
-            let mut data = if padded.is_empty() { Data::None } else { Data::Bytes(&padded) };
+            let mut data = if prepared.is_some() { Data::Bytes(&padded) } else { Data::None };
             let edited = self.fresh.edit(arith.key, &mut data, |old| {
                 let Some(old) = old else { return (Edit::Keep, Look::Missing) };
+                if old.value_bytes() > NUMBER_BYTES_MAX {
+                    return (Edit::Keep, Look::NotNumeric);
+                }
                 if old.place().is_some() {
                     return (Edit::Load, Look::Missing);
                 }
-                let (number, value) = match next_value(old, arith, padded_for) {
+                let (number, value) = match next_value(old, arith, prepared) {
                     Ok(next) => next,
                     Err(look) => return (Edit::Keep, look),
                 };
@@ -84,12 +94,10 @@ impl Executor<'_> {
                 observer.looked_up(arith.key, found);
             }
             match look {
-                Look::Long { number, value_bytes, cas } => {
-                    padded.clear();
-                    padded.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-                    padded.resize(value_bytes, b' ');
-                    padded_for = cas;
-                }
+                Look::Long { cas } => match self.prepare(arith, cas, &mut padded) {
+                    Ok(next) => prepared = next,
+                    Err(NotNumeric) => return Ok(ArithResult::NotNumeric),
+                },
                 Look::Missing => return self.count_missing(arith),
                 Look::NotNumeric => return Ok(ArithResult::NotNumeric),
                 Look::Exists => return Ok(ArithResult::Exists),
@@ -103,6 +111,25 @@ impl Executor<'_> {
             }
         }
         Err(Retry::Soon)
+    }
+
+    /// Parses the value of the item that has this `cas`, and pads the number that `arith` makes of it into `padded`; `None` if
+    /// that item is not the newest any more.
+    fn prepare(
+        &mut self,
+        arith: &Arith<'_>,
+        cas: u64,
+        padded: &mut Vec<u8>,
+    ) -> Result<Option<Prepared>, NotNumeric> {
+        let Lookup::Hit(old) = self.fresh.find(arith.key) else { return Ok(None) };
+        if old.cas() != cas || old.place().is_some() {
+            return Ok(None);
+        }
+        let number = next_number(old.value(), arith)?;
+        padded.clear();
+        padded.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        padded.resize(old.value_bytes(), b' ');
+        Ok(Some(Prepared { cas, number }))
     }
 
     /// Creates the item if the command asks for that; else counts a miss.
@@ -119,11 +146,10 @@ impl Executor<'_> {
             if old.is_some() {
                 return (Edit::Keep, false);
             }
-            let Some(value) = digits(initial, 0) else { return (Edit::Keep, false) };
             let put = Put {
                 flags: 0,
                 exptime: deadline,
-                value,
+                value: digits(initial, 0),
                 cas: arith.cas,
                 stale: false,
                 won: false,
@@ -148,13 +174,27 @@ impl Executor<'_> {
     }
 }
 
-/// Computes the number that `arith` makes of `old`, and the value to store. `padded_for` is the cas of the item for which a
-/// padded value longer than [`DIGITS`] has been prepared, or 0.
+/// The value is not a number.
+#[derive(Debug)]
+struct NotNumeric;
+
+/// The number that `arith` makes of the one in `text`.
+#[inline]
+fn next_number(text: &[u8], arith: &Arith<'_>) -> Result<u64, NotNumeric> {
+    let number = number::c_unsigned(text).ok_or(NotNumeric)?;
+    Ok(match arith.direction {
+        Direction::Up => number.wrapping_add(arith.delta),
+        Direction::Down => number.saturating_sub(arith.delta),
+    })
+}
+
+/// Computes the number that `arith` makes of `old`, and the value to store. `prepared` is that number for a value longer than
+/// [`DIGITS`], if it has been prepared.
 ///
 /// # Errors
 /// Why there is none.
 #[inline]
-fn next_value(old: &Item<'_>, arith: &Arith<'_>, padded_for: u64) -> Result<(u64, Value), Look> {
+fn next_value(old: &Item<'_>, arith: &Arith<'_>, prepared: Option<Prepared>) -> Result<(u64, Value), Look> {
     let (text, cas) = (old.value(), old.cas());
     if text.is_empty() {
         return Err(Look::NotNumeric);
@@ -162,16 +202,14 @@ fn next_value(old: &Item<'_>, arith: &Arith<'_>, padded_for: u64) -> Result<(u64
     if arith.compare != 0 && arith.compare != cas {
         return Err(Look::Exists);
     }
-    let number = number::c_unsigned(text).ok_or(Look::NotNumeric)?;
-    let number = match arith.direction {
-        Direction::Up => number.wrapping_add(arith.delta),
-        Direction::Down => number.saturating_sub(arith.delta),
-    };
-    match digits(number, text.len()) {
-        Some(value) => Ok((number, value)),
-        None if padded_for == cas => Ok((number, Value::Padded)),
-        None => Err(Look::Long { number, value_bytes: text.len(), cas }),
+    if text.len() > DIGITS {
+        return match prepared {
+            Some(prepared) if prepared.cas == cas => Ok((prepared.number, Value::Padded)),
+            _ => Err(Look::Long { cas }),
+        };
     }
+    let number = next_number(text, arith).map_err(|NotNumeric| Look::NotNumeric)?;
+    Ok((number, digits(number, text.len())))
 }
 
 /// A version of `old` with another value. A number that has become longer makes a new item, which is neither stale nor won.
@@ -188,14 +226,11 @@ fn ttl(item: &Item<'_>, now: Timestamp) -> Option<u32> {
     }
 }
 
-/// Writes `number` in decimal, padded with spaces to `length`; `None` if that is too long for [`Value::Digits`].
-fn digits(number: u64, length: usize) -> Option<Value> {
-    if length > DIGITS {
-        return None;
-    }
+/// `number` in decimal, padded with spaces to `length`, which is [`DIGITS`] at most.
+fn digits(number: u64, length: usize) -> Value {
     let mut bytes = [b' '; DIGITS];
     let mut buffer = itoa::Buffer::new();
     let text = buffer.format(number).as_bytes();
     bytes[..text.len()].copy_from_slice(text);
-    Some(Value::Digits(bytes, text.len().max(length) as u8))
+    Value::Digits(bytes, text.len().max(length) as u8)
 }
