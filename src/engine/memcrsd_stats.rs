@@ -117,6 +117,13 @@ impl Report<'_> {
         MemoryParts { parts, store: memory }
     }
 
+    /// True if the resident set is above the bound that is promised for it.
+    pub fn is_too_large(&self) -> bool {
+        let parts = self.memory_parts().parts;
+        let bytes = |wanted| parts.iter().find(|&&(name, _)| name == wanted).map(|&(_, bytes)| bytes);
+        bytes("resident") > bytes("promised")
+    }
+
     /// Writes `stats memory`: see [`Report::memory_parts`].
     pub fn stats_memory(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);

@@ -20,7 +20,7 @@
 //! idle connections, replies in flight, the memory file, then the process, since rings are never taken down (see `uring::Ring`).
 //!
 //! Each module imports only modules named before it: `admission`, `client`, `error`, `flash`, `metrics`, `load_budget`,
-//! `signals`, `stall`, `backends`, `health`, `listen`, `pinning`, `watchdog`, `context`, `backoff`, `load`, `host`,
+//! `signals`, `stall`, `backends`, `health`, `listen`, `pinning`, `watchdog`, `trim`, `context`, `backoff`, `load`, `host`,
 //! `copy`, `sweeps`, `conn`, `udp`, `accept`, `ring`, `spawner`, `storage`. This file starts all of them.
 
 mod accept;
@@ -48,6 +48,7 @@ mod storage;
 mod sweeps;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod udp;
 mod watchdog;
 
@@ -157,6 +158,7 @@ impl Ports {
             uring::File::start_readers(engine);
         }
         watchdog::start(Arc::clone(&heartbeats), Arc::clone(&shared), Arc::clone(&store))
+            .and_then(|()| trim::start(Arc::clone(&heartbeats), Arc::clone(&shared), Arc::clone(&store)))
             .map_err(|error| StartError::new(format!("can't create thread: {error}")))?;
         if let Some(from) = config.copy_from.clone() {
             let plan = copy::Plan { from, rate: config.copy_rate };

@@ -64,6 +64,11 @@ impl Heartbeats {
         self.has_stopped.store(true, Ordering::Relaxed);
     }
 
+    /// True if the server stops.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.has_stopped.load(Ordering::Relaxed)
+    }
+
     /// Counts a beat of `ring`; called by that ring.
     pub(super) fn beat(&self, ring: usize) {
         self.rings[ring].beats.fetch_add(1, Ordering::Relaxed);
@@ -132,7 +137,7 @@ pub(super) fn start(
         let mut rings = vec![RingHealth::default(); heartbeats.rings.len()];
         loop {
             std::thread::sleep(TICK);
-            if heartbeats.has_stopped.load(Ordering::Relaxed) {
+            if heartbeats.has_stopped() {
                 return;
             }
             for (ring, health) in rings.iter_mut().enumerate() {

@@ -163,6 +163,11 @@ impl Arena {
         self.region.available()
     }
 
+    /// Gives the kernel what is free in the heap.
+    pub(super) fn trim_heap(&self) {
+        self.region.trim_heap();
+    }
+
     /// Loads a range of whole pages that is about to be read.
     pub(super) fn load(&self, offset: u64, bytes: u64) {
         self.region.load(offset, bytes);

@@ -229,6 +229,11 @@ impl Store {
         self.base.arena().pinned_bytes() > self.memory_limit() / PINNED_PART
     }
 
+    /// Gives the kernel what the C library keeps of the heap although nothing uses it. Others who allocate may wait meanwhile.
+    pub fn trim_heap(&self) {
+        self.base.arena().trim_heap();
+    }
+
     /// Bytes above a lowered limit that maintenance has yet to free.
     pub fn bytes_over_limit(&self) -> u64 {
         self.segments.lock().bytes_over_limit()

@@ -68,6 +68,15 @@ pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
     }
 }
 
+/// Gives the kernel the pages of the heap that are wholly free, if the C library can.
+pub(super) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: free memory of the heap is nobody's, and the C library locks it.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Unmaps what [`reserve`] returned.
 ///
 /// # Safety

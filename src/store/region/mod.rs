@@ -79,6 +79,12 @@ impl Region {
         pages::load(self.at(offset), bytes as usize);
     }
 
+    /// Gives the kernel what is free in the heap.
+    #[expect(clippy::unused_self, reason = "memory is got and given back here only")]
+    pub(super) fn trim_heap(&self) {
+        pages::trim_heap();
+    }
+
     /// The address of `offset`.
     ///
     /// # Panics

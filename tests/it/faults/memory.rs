@@ -151,3 +151,25 @@ fn a_set_after_all_has_been_read_moves_little() {
         assert!(moved <= 10 * SETS + 300, "{moved} moves for {SETS} sets, -t {threads}");
     }
 }
+
+/// The C library kept the memory of index tables that had been emptied: 100 MB were resident where 35 are promised.
+#[test]
+fn a_lowered_limit_gives_the_heap_back() {
+    const BATCH: usize = 1_000;
+    if dialect() == Dialect::Memcached || cfg!(not(target_env = "gnu")) {
+        return;
+    }
+    let server = Server::start(&["-t", "2", "-m", "128", "-U", "0"]);
+    let mut client = server.connect();
+    for batch in 0..1_000 {
+        let sets: String =
+            (0..BATCH).map(|n| format!("set key-{} 0 0 1 noreply\r\nv\r\n", batch * BATCH + n)).collect();
+        client.send(sets.as_bytes());
+        assert_eq!(client.ask("mn"), "MN");
+    }
+    assert_eq!(client.ask("cache_memlimit 8"), "OK");
+    wait_until("the process is as small as promised", || {
+        let promised: usize = client.stats("stats memory")["promised_bytes"].parse().unwrap();
+        server.resident_bytes() < promised
+    });
+}

@@ -79,7 +79,7 @@ const UNSAFE: &[(&str, usize)] = &[
     ("src/store/prefetch.rs", 1),
     ("src/store/region/mod.rs", 6),
     ("src/store/region/heap.rs", 5),
-    ("src/store/region/mapped.rs", 9),
+    ("src/store/region/mapped.rs", 10),
     ("src/store/memory_file/headers.rs", 1),
     ("src/store/replica.rs", 2),
     ("src/store/restore/walk.rs", 2),
