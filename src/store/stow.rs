@@ -31,8 +31,8 @@ fn stub_layout(item: &Item<'_>) -> Layout {
 }
 
 impl WriteTxn<'_> {
-    /// Moves the value of a live item to flash, or begins to: a long value takes several transactions. No other may be on its
-    /// way.
+    /// Moves the value of a live item to flash, or begins to: a long value takes several transactions. Not to be called while
+    /// another value is on its way.
     pub(super) fn stow(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) -> Stowed {
         if self.may_stow(item) && self.begin_transfer(item_ref, item, hash, None) {
             self.continue_transfer()
@@ -41,8 +41,8 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// Begins to copy the value of `item` to the open chunk, or that of the record that is `leaving` its chunk, of which `item`
-    /// is the stub. False if there is no room.
+    /// Begins to copy a value to the open chunk: that of `item`; or, if a record is `leaving` its chunk, the value of this
+    /// record, of which `item` is the stub. False if there is no room.
     fn begin_transfer(
         &mut self,
         item_ref: ItemRef,
@@ -147,7 +147,7 @@ impl WriteTxn<'_> {
         self.is_taken(item) == Some(true) && !item.is_stub() && !item.expired(self.now)
     }
 
-    /// Begins a record in the open chunk; `None` if there is no room.
+    /// Begins a record in the open chunk; `None` if there is no room. Wakes the thread of the tier if it gets work by that.
     fn begin_record(&mut self, key: &[u8], value_bytes: usize) -> Option<Place> {
         let (place, has_work) = self.segments.flash.as_mut()?.begin(key, value_bytes);
         // A chunk has been begun, or none was free.
@@ -158,7 +158,7 @@ impl WriteTxn<'_> {
         place
     }
 
-    /// True if there is memory for a stub of `item`.
+    /// True if there is memory for a stub of `item`; opens a segment for stubs if necessary.
     fn has_room_for_stub(&mut self, item: &Item<'_>) -> bool {
         let arena = self.arena();
         self.segments.make_room(arena, Queue::Stubs, stub_layout(item))
@@ -204,8 +204,8 @@ impl WriteTxn<'_> {
         self.has_leaving()
     }
 
-    /// Deals with a record that has to leave its chunk. Nothing if no stub names it any more; else it is copied to the open chunk
-    /// if it was read or flash is nearly empty, and evicted if not.
+    /// Deals with a record that has to leave its chunk: copies it to the open chunk if it was read or flash is nearly empty, and
+    /// the bounds allow it; else removes its stub. Does nothing if no stub names it any more.
     fn leave(&mut self, leaving: &Leaving) {
         let Leaving { record, is_lost } = leaving;
         let hash = self.hash(&record.key);
@@ -274,8 +274,8 @@ impl WriteTxn<'_> {
 }
 
 impl Fresh<'_> {
-    /// Brings the value of `key`, which was read from `place`, back to memory. False if the key has another value by then. The
-    /// CAS unique is kept.
+    /// Brings the value of `key`, which was read from `place`, back to memory; the CAS unique is kept. False, and nothing is
+    /// changed, if by then the key has no value at `place`.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.
@@ -289,7 +289,8 @@ impl Fresh<'_> {
         Ok(edited.outcome)
     }
 
-    /// Removes `key`, because its value at `place` cannot be read. False if the key has another value by then.
+    /// Removes `key`, because its value at `place` cannot be read. False, and nothing is changed, if by then the key has no value
+    /// at `place`.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.

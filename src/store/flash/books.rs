@@ -20,13 +20,13 @@ const FREE_MIN: u64 = 2;
 const FREE_MAX: u64 = 8;
 /// The most empty chunks given back in one call of [`Books::advance`].
 const EMPTY_MAX: usize = 64;
-/// Bytes of records that may be written once more when a chunk has to go: its length divided by this.
+/// When a chunk has to go, at least its length divided by this is gained; up to the rest is copied to the open chunk.
 const RESCUED_PART: u64 = 2;
-/// Flash holds little if live records take less than its size divided by this. Then records that nobody has read are written once
-/// more as well: over a lap of the files that adds less than a quarter to what is written.
+/// Flash holds little if live records take less than its size divided by this. Then records that nobody has read are copied to
+/// the open chunk as well: over a lap of the files that adds less than a quarter to what is written.
 const SPARSE_PART: u64 = 5;
-/// Bytes that a chunk gains at least all the same: its length divided by this. Without that, nothing new could be written while
-/// chunks full of live records pass.
+/// In place of [`RESCUED_PART`] while flash holds little. Were nothing gained, nothing new could be written while chunks full of
+/// live records pass.
 const GAINED_PART: u64 = 4;
 
 /// The live values in a chunk: how many, and the bytes of their records.
@@ -37,7 +37,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    /// One live value: that at `place`, with a key of `key_bytes`.
+    /// The sums for one live value: the one at `place`, with a key of `key_bytes`.
     fn of(place: Place, key_bytes: usize) -> Self {
         Self { objects: 1, bytes: place.record_bytes(key_bytes) as u64 }
     }
@@ -87,11 +87,11 @@ pub(in crate::store) struct Books {
     chunks: VecDeque<Chunk>,
     /// The number of the oldest chunk.
     oldest: u64,
-    /// Bytes of records that may still be written once more of the oldest chunk, which has to go.
+    /// While the oldest chunk is being emptied: bytes of its records that may still be copied to the open chunk.
     rescue_bytes: u64,
-    /// True if records of that chunk may be written once more although nobody has read them.
+    /// True if records of the oldest chunk may be copied to the open chunk although nobody has read them.
     rescues_unread: bool,
-    /// A chunk of the oldest page had to go while it held live values.
+    /// True if a chunk of the oldest page had to go while it held live values: then the page will count as evicted.
     had_live: bool,
     /// The sum of `chunks`.
     used: Chunk,
@@ -101,7 +101,7 @@ pub(in crate::store) struct Books {
 #[derive(Debug)]
 pub(in crate::store) struct Leaving {
     pub(in crate::store) record: DrainedRecord,
-    /// True if its chunk could not be written.
+    /// True if its chunk could not be written: the value is lost, and only the stub is still to be removed.
     pub(in crate::store) is_lost: bool,
 }
 
@@ -131,7 +131,7 @@ impl Books {
         books
     }
 
-    /// [`Flash::keep`], before the tier is shared with others.
+    /// Records in the memory file from here on which chunks there are ([`Flash::keep`]). Called before the tier is shared.
     ///
     /// # Panics
     /// If it is shared already.
@@ -144,7 +144,7 @@ impl Books {
     }
 
     /// Begins the record of a value of `value_bytes` in the open chunk, and replaces one that was begun and not finished. Opens a
-    /// new chunk if the open one is full. No place if there is no room, or the device is out of use. The second result is true if
+    /// new chunk if the open one is full. `None` if there is no room, or the device is out of use. The second result is true if
     /// there is work for the thread of the tier.
     pub(in crate::store) fn begin(&mut self, key: &[u8], value_bytes: usize) -> (Option<Place>, bool) {
         let is_too_long = record_bytes(key.len(), value_bytes) as u64 > self.flash.geometry.chunk_bytes;
@@ -175,8 +175,8 @@ impl Books {
         (place, true)
     }
 
-    /// Appends the next part of the value to the record that was begun at `place`. False if it cannot be finished: its chunk has
-    /// been sealed, or the device is out of use.
+    /// Appends the next part of the value to the record that was begun at `place`. False if the record cannot be finished: its
+    /// chunk has been sealed, or the device is out of use.
     pub(in crate::store) fn extend(&self, place: Place, part: &[u8]) -> bool {
         self.with_begun(place, |open| open.extend(part))
     }
@@ -189,7 +189,8 @@ impl Books {
         is_finished
     }
 
-    /// Changes the open chunk, to which the record at `place` is being copied; false if it cannot be finished.
+    /// Calls `change` with the open chunk, to which the record at `place` is being copied. False, without a call, if the record
+    /// cannot be finished: its chunk has been sealed, or the device is out of use.
     fn with_begun(&self, place: Place, change: impl FnOnce(&mut Buffer)) -> bool {
         let mut desk = self.flash.desk.lock();
         let open = desk.buffer_mut(place.chunk).filter(|buffer| buffer.state == State::Open);
@@ -216,7 +217,7 @@ impl Books {
         self.chunks.get_mut(chunk.checked_sub(self.oldest)? as usize)
     }
 
-    /// Counts in the value at `place`, whose stub has been published.
+    /// Counts the value at `place` as alive: its stub has been published.
     pub(in crate::store) fn link(&mut self, place: Place, key_bytes: usize) {
         let value = Chunk::of(place, key_bytes);
         if let Some(chunk) = self.chunk_mut(place.chunk) {
@@ -225,7 +226,7 @@ impl Books {
         }
     }
 
-    /// Counts out the value at `place`, whose stub has left the index.
+    /// Counts the value at `place` as dead: its stub has left the index.
     pub(in crate::store) fn unlink(&mut self, place: Place, key_bytes: usize) {
         let value = Chunk::of(place, key_bytes);
         if let Some(chunk) = self.chunk_mut(place.chunk) {
@@ -234,14 +235,15 @@ impl Books {
         }
     }
 
-    /// Counts out all values: a flush has removed all stubs.
+    /// Counts all values as dead: a flush has removed all stubs.
     pub(in crate::store) fn flush(&mut self) {
         self.chunks.iter_mut().for_each(|chunk| *chunk = Chunk::default());
         self.used = Chunk::default();
     }
 
-    /// Gives back the oldest chunks as long as nothing in them is alive. If still too few chunks are free, it has the oldest one
-    /// read, so that its records can leave it, unless the store may not evict. True if there is work for the thread of the tier.
+    /// Gives back the oldest chunks as long as nothing in them is alive. If too few chunks are free then, asks the thread of the
+    /// tier to read the oldest one, so that its records can leave it; never if the store may not evict. True if that thread has
+    /// work.
     pub(in crate::store) fn advance(&mut self, evicts: bool) -> bool {
         let wanted = (self.flash.geometry.chunks() / FREE_PART).clamp(FREE_MIN, FREE_MAX);
         let flash = Arc::clone(&self.flash);
@@ -273,7 +275,7 @@ impl Books {
         false
     }
 
-    /// Decides which records of the oldest chunk may be written once more.
+    /// Decides which records of the oldest chunk may be copied to the open chunk, and how many bytes of them.
     fn start_rescue(&mut self) {
         let (chunks, chunk_bytes) = (self.flash.geometry.chunks(), self.flash.geometry.chunk_bytes);
         self.rescues_unread = self.used.bytes < chunks * chunk_bytes / SPARSE_PART;
@@ -295,7 +297,8 @@ impl Books {
         }
     }
 
-    /// The next record that has to leave its chunk. `None` if there is none at the moment; a chunk that is empty is given back.
+    /// Takes the next record that has to leave its chunk; `None` if there is none at the moment. Gives a chunk back when all of
+    /// its records have been taken.
     pub(in crate::store) fn next_leaving(&mut self) -> Option<Leaving> {
         let flash = Arc::clone(&self.flash);
         let mut desk = flash.desk.lock();
@@ -326,8 +329,8 @@ impl Books {
         }
     }
 
-    /// True if a record of the oldest chunk, which somebody has read if `is_read`, may be written once more; its bytes are
-    /// taken from those that may.
+    /// True if the record at `place`, in the oldest chunk, may be copied to the open chunk; its bytes are then subtracted from
+    /// those that still may. `is_read` if somebody has read it since it was written.
     pub(in crate::store) fn may_rescue(&mut self, place: Place, key_bytes: usize, is_read: bool) -> bool {
         let bytes = place.record_bytes(key_bytes) as u64;
         let is_allowed = (is_read || self.rescues_unread) && bytes <= self.rescue_bytes;
@@ -337,7 +340,7 @@ impl Books {
         is_allowed
     }
 
-    /// The state of the tier.
+    /// The statistics of the tier, except `short_bytes`.
     pub(in crate::store) fn totals(&self) -> FlashTotals {
         let geometry = &self.flash.geometry;
         let pages_used =
@@ -373,7 +376,7 @@ impl Books {
         (from..geometry.pages()).take(most).map(page).collect()
     }
 
-    /// Live values and their bytes by chunk, for the check.
+    /// For the check: the number of each chunk, how many of its values are alive, and the bytes of their records.
     pub(in crate::store) fn live(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
         (self.oldest..).zip(&self.chunks).map(|(number, chunk)| (number, chunk.objects, chunk.bytes))
     }

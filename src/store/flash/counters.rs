@@ -35,57 +35,58 @@ pub(super) fn get(counter: &AtomicU64) -> u64 {
 pub struct FlashPage {
     /// How many pages had been begun when this one was, itself included; 0 if it is free.
     pub version: u64,
-    /// Bytes of values in it.
+    /// Bytes of the live records in it.
     pub bytes: u64,
 }
 
 /// The statistics of the tier. Unless said otherwise, bytes are those of records: head, key and value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlashTotals {
-    /// Pages that were begun, since the start.
+    /// Pages of which the first chunk was begun, since the start.
     pub pages_allocated: u64,
-    /// Pages that became free and had held live values, which had to go.
+    /// Of `pages_reclaimed`, the pages that still held live values when a chunk of theirs had to go.
     pub pages_evicted: u64,
-    /// Pages that became free, for whatever reason.
+    /// Pages that became free, because all of their chunks were given back.
     pub pages_reclaimed: u64,
-    /// Pages without values.
+    /// Pages of which no chunk is in use.
     pub pages_free: u64,
-    /// Pages with values.
+    /// Pages with chunks in use, even if nothing in them is alive.
     pub pages_used: u64,
-    /// Values that had to go because their room was needed.
+    /// Values that were dropped because their chunk was needed for others.
     pub objects_evicted: u64,
-    /// Values that were read.
+    /// Values that commands have read from flash.
     pub objects_read: u64,
-    /// Values that were moved to flash.
+    /// Values that were copied to a chunk, `rescued` ones included.
     pub objects_written: u64,
-    /// Values on flash.
+    /// Live values on flash.
     pub objects_used: u64,
-    /// Bytes of values that had to go.
+    /// Bytes of `objects_evicted`.
     pub bytes_evicted: u64,
     /// Bytes written to the device, whole chunks.
     pub bytes_written: u64,
-    /// Bytes of values that were read.
+    /// Bytes of `objects_read`.
     pub bytes_read: u64,
-    /// Bytes of values on flash.
+    /// Bytes of `objects_used`.
     pub bytes_used: u64,
     /// Bytes of used pages that hold no live value.
     pub bytes_fragmented: u64,
-    /// Bytes of all pages.
+    /// Length of all pages together, used or not.
     pub limit_maxbytes: u64,
     /// Bytes of the items in memory that are too short for flash, as memcached counts them; stubs are among them.
     pub short_bytes: u64,
-    /// Chunks and chunk reads that wait for the device.
+    /// Chunks that are to be written or read back, or are being so.
     pub io_queue: u64,
-    /// Values that were written once more because they had been read.
+    /// Values whose chunk had to go and that were copied to the open one, because they had been read, or little was on flash.
     pub rescued: u64,
-    /// Values that were dropped with their chunk because nobody had read them.
+    /// Values that were dropped because their chunk was needed for others, and that nobody had read.
     pub dropped_unread: u64,
     /// Values that were lost with a chunk that could not be written.
     pub lost: u64,
     /// Chunks that could not be written.
     pub write_errors: u64,
-    /// Chunks that could not be read back.
+    /// Chunks that had to go and of which live values could not be read back.
     pub read_errors: u64,
-    /// The device has failed too often: nothing is moved to it any more.
+    /// True if the device is out of use, because it failed too often or did not answer: its values can still be read, but no
+    /// further ones are moved to it.
     pub is_out_of_use: bool,
 }

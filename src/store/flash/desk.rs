@@ -38,7 +38,7 @@ pub(super) struct Buffer {
     pub(super) used: usize,
     /// The finished records, in order: offset in the chunk, and bytes. All are parts of one allocation.
     pub(super) records: Arc<Vec<(u32, Bytes)>>,
-    /// The rest of that allocation; it begins with the record that has been begun, if there is one.
+    /// The rest of the allocation that `records` are parts of: the record that has been begun, if there is one, and room.
     room: BytesMut,
 }
 
@@ -47,7 +47,7 @@ impl Buffer {
         Self { chunk, state: State::Open, used: 0, records: Arc::default(), room }
     }
 
-    /// Begins a record, and replaces one that was begun and not finished; `None` if it does not fit.
+    /// Begins a record, and replaces one that was begun and not finished; `None` if the chunk has no room for it.
     pub(super) fn begin(&mut self, key: &[u8], value_bytes: usize) -> Option<Place> {
         self.room.clear();
         if self.room.capacity() < record_bytes(key.len(), value_bytes).next_multiple_of(RECORD_ALIGN) {
@@ -59,7 +59,7 @@ impl Buffer {
         Some(place)
     }
 
-    /// Appends a part of its value to the record that was begun.
+    /// Appends `part` of the value to the record that was begun.
     pub(super) fn extend(&mut self, part: &[u8]) {
         assert!(self.room.len() + part.len() <= self.room.capacity(), "there was room for the whole value");
         self.room.extend_from_slice(part);
@@ -77,7 +77,7 @@ impl Buffer {
         Arc::make_mut(&mut self.records).push((place.offset, written));
     }
 
-    /// All of its records, for a chunk that could not be written.
+    /// The finished records, taken apart into key and value, because their chunk could not be written and they have to leave it.
     pub(super) fn drained(&self) -> VecDeque<DrainedRecord> {
         let record = |(offset, bytes): &(u32, Bytes)| {
             let key_bytes = usize::from(bytes[KEY_LENGTH]);
@@ -92,7 +92,7 @@ impl Buffer {
         self.records.iter().map(record).collect()
     }
 
-    /// The value of the record of `key` at `place`.
+    /// The value of the record of `key` at `place`; `None` if that record is not there.
     pub(super) fn value(&self, place: Place, key: &[u8]) -> Option<Bytes> {
         let at = self.records.binary_search_by_key(&place.offset, |&(offset, _)| offset).ok()?;
         let (_, record) = &self.records[at];
@@ -103,18 +103,18 @@ impl Buffer {
     }
 }
 
-/// What the tier has in memory.
+/// The chunks that are in memory, memory for further ones, and what has to be done with chunks.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     /// Chunks that are not on the device yet, oldest first.
     pub(super) buffers: VecDeque<Buffer>,
-    /// Memory for further chunks, which the kernel has already given us.
+    /// Memory for further chunks, which has been touched already, so that filling it under the writer lock causes no page faults.
     pub(super) spare: Vec<BytesMut>,
     /// The oldest chunk, if it has to go: whether it is to be read, is being read, or has been.
     pub(super) drain: Drain,
-    /// Chunks that could not be written.
+    /// Chunks that could not be written, each with the records that have still to leave it.
     pub(super) lost: VecDeque<Drained>,
-    /// Memory that nobody needs any more.
+    /// Chunks whose memory the thread of the tier is to free, outside of the lock.
     pub(super) trash: Trash,
 }
 
@@ -128,13 +128,13 @@ pub(super) struct Trash {
 /// How far the oldest chunk is on its way to be free.
 #[derive(Debug, Default)]
 pub(super) enum Drain {
-    /// It need not go.
+    /// The oldest chunk need not go.
     #[default]
     Nothing,
     /// The thread of the tier is to read the chunk of this number.
     Wanted(u64),
     Reading,
-    /// It has been read: these records are left for the rings to look through.
+    /// The chunk has been read: these records are left for the rings to look through.
     Read(Drained),
 }
 
@@ -143,7 +143,8 @@ pub(super) enum Drain {
 pub(super) struct Drained {
     pub(super) chunk: u64,
     pub(super) records: VecDeque<DrainedRecord>,
-    /// Keeps the memory of the records until there are no more.
+    /// The bytes that the records are slices of, kept so that the thread of the tier frees them in the end, and no ring. Empty
+    /// for a chunk that could not be written, whose buffer has them.
     pub(super) whole: Bytes,
 }
 
@@ -160,19 +161,19 @@ impl Desk {
         self.buffers.iter().find(|buffer| buffer.chunk == chunk)
     }
 
-    /// Takes out the buffer of `chunk`, whose memory the caller gives back without the lock.
+    /// Removes the buffer of `chunk`. The caller drops it outside of the lock, since that frees the memory of a whole chunk.
     pub(super) fn take_buffer(&mut self, chunk: u64) -> Option<Buffer> {
         let at = self.buffers.iter().position(|buffer| buffer.chunk == chunk)?;
         self.buffers.remove(at)
     }
 
-    /// Gives up the first chunk that could not be written: all its records have left it.
+    /// Moves the first chunk that could not be written to the trash: all its records have left it.
     pub(super) fn drop_lost(&mut self) {
         let buffer = self.lost.pop_front().and_then(|lost| self.take_buffer(lost.chunk));
         self.trash.buffers.extend(buffer);
     }
 
-    /// Gives up the memory of the chunk that was read: all its records have left it.
+    /// Moves the chunk that was read to the trash: all its records have left it. From then on another one may be wanted.
     pub(super) fn drop_drained(&mut self) {
         if let Drain::Read(drained) = std::mem::take(&mut self.drain) {
             self.trash.drained.push(drained.whole);

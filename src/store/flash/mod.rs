@@ -58,22 +58,22 @@ const WRITE_ALIGN: usize = 4096;
 /// The weight of one value in the mean age of those that are moved: one part in this many.
 const AGE_PARTS: u32 = 64;
 
-/// What a tier is made with.
+/// The options of a flash tier.
 #[derive(Clone, Debug)]
 pub struct FlashOptions {
-    /// Bytes of each file; whole pages of them are used.
+    /// Length of each file, bytes; what is left behind its last whole page is not used.
     pub files: Vec<u64>,
     /// `ext_page_size`, bytes: a multiple of `chunk_bytes`.
     pub page_bytes: u64,
-    /// `ext_wbuf_size`, bytes: what is written at once, at least as long as the longest item.
+    /// `ext_wbuf_size`, bytes: the length of a chunk, which is written at once. At least that of the longest item.
     pub chunk_bytes: u64,
     /// `ext_item_size`: shorter items, as memcached counts them, are not moved; bytes.
     pub item_bytes_min: u64,
-    /// `ext_item_age`: what has not been used for this long is moved although there is room; seconds, [`u32::MAX`] for never.
+    /// `ext_item_age`, seconds: values unused for longer are moved although memory has room; [`u32::MAX`] for never.
     pub item_age: u32,
-    /// `ext_recache_rate` is not 0: what is read often comes back to memory.
+    /// True if `ext_recache_rate` is not 0: what is read often comes back to memory.
     pub promotes: bool,
-    /// Bytes of a value that are copied at a time.
+    /// A value on its way to flash is copied in parts of this many bytes, each in a transaction of its own.
     pub part_bytes: usize,
 }
 
@@ -82,9 +82,9 @@ pub struct FlashOptions {
 pub enum Source {
     /// In memory, since its chunk has not been written yet: these are its bytes.
     Buffer(Bytes),
-    /// In a file: its record is here. Pass what is read there to [`Flash::check`].
+    /// In a file: read this extent, and pass what is read to [`Flash::check`].
     File(Extent),
-    /// Nowhere: its chunk has been given up.
+    /// Nowhere: its chunk has been given up, or holds another record there.
     Gone,
 }
 
@@ -109,7 +109,7 @@ pub struct Write {
 #[derive(Debug)]
 pub struct Read {
     chunk: u64,
-    /// What to read.
+    /// Where the chunk is; all of it is to be read.
     pub extent: Extent,
 }
 
@@ -117,7 +117,7 @@ pub struct Read {
 #[derive(Debug)]
 pub struct Flash {
     geometry: Geometry,
-    /// Checksums of records begin with it, so that those of another tier are not taken for ours.
+    /// Checksums of records begin with this number, so that records of another tier are not taken for ours.
     salt: u32,
     item_bytes_min: AtomicU64,
     item_age: AtomicU32,
@@ -130,7 +130,7 @@ pub struct Flash {
     written: AtomicU64,
     /// Chunks with lower numbers have been given back. Changed under the writer lock.
     oldest: AtomicU64,
-    /// Failed writes in a row.
+    /// Writes that have failed in a row; at [`FAILURES_MAX`] the device is taken out of use.
     failures: AtomicU32,
     /// Set once and for all: see [`Flash::take_out_of_use`].
     is_out_of_use: AtomicBool,
@@ -138,12 +138,12 @@ pub struct Flash {
     has_leaving: AtomicBool,
     desk: Mutex<Desk>,
     counters: Counters,
-    /// The headers of the memory file, if there is one.
+    /// The headers of the memory file, if there is one: `oldest` and `written` are recorded there.
     headers: Option<Arc<Headers>>,
 }
 
 impl Flash {
-    /// A tier of files without values.
+    /// A tier whose files hold no values yet.
     ///
     /// # Panics
     /// The sizes do not fit each other, or there is not a whole page.
@@ -208,7 +208,7 @@ impl Flash {
         record::check(place, key, record, self.salt)
     }
 
-    /// Counts a value that has been read from `place`.
+    /// Counts a value that a command has read from `place`, whose key is `key_bytes` long, for the statistics.
     pub fn count_read(&self, place: Place, key_bytes: usize) {
         add(&self.counters.objects_read, 1);
         add(&self.counters.bytes_read, place.record_bytes(key_bytes) as u64);
@@ -230,7 +230,7 @@ impl Flash {
         bytes >= self.item_bytes_min()
     }
 
-    /// Sets [`FlashOptions::item_bytes_min`].
+    /// Changes `ext_item_size`: from now on items shorter than `bytes`, as memcached counts them, are not moved to flash.
     pub fn set_item_bytes_min(&self, bytes: u64) {
         self.item_bytes_min.store(bytes, Ordering::Relaxed);
     }
@@ -240,7 +240,8 @@ impl Flash {
         self.item_age.load(Ordering::Relaxed)
     }
 
-    /// Sets [`FlashOptions::item_age`].
+    /// Changes `ext_item_age`: from now on, what has not been used for longer than `secs` seconds is moved to flash although
+    /// memory has room; [`u32::MAX`] for never.
     pub fn set_item_age(&self, secs: u32) {
         self.item_age.store(secs, Ordering::Relaxed);
     }
@@ -250,7 +251,7 @@ impl Flash {
         self.promotes.load(Ordering::Relaxed)
     }
 
-    /// Sets [`FlashOptions::promotes`].
+    /// Changes whether a value on flash that is read often comes back to memory (`ext_recache_rate` is not 0).
     pub fn set_promotes(&self, promotes: bool) {
         self.promotes.store(promotes, Ordering::Relaxed);
     }
@@ -260,20 +261,21 @@ impl Flash {
         self.part_bytes
     }
 
-    /// Adds to the mean age a value that has been moved and had not been used for `secs`. Under the writer lock.
+    /// Adds a value that has just been moved, `secs` after its last use, to the mean that [`Flash::promote_age`] halves. Under
+    /// the writer lock.
     pub(super) fn note_stowed(&self, secs: u32) {
         let age = self.stowed_age.load(Ordering::Relaxed);
         let secs = secs.min(u32::MAX / AGE_PARTS);
         self.stowed_age.store(age - age / AGE_PARTS + secs, Ordering::Relaxed);
     }
 
-    /// A value on flash that is read twice within this many seconds is worth its memory, and comes back. It is half of the time
-    /// for which the values that were moved lately had not been used.
+    /// Seconds: a value on flash that is read twice within this time is worth its memory, and comes back. Half of the time for
+    /// which the values that were moved lately had been unused.
     pub fn promote_age(&self) -> u32 {
         self.stowed_age.load(Ordering::Relaxed) / AGE_PARTS / 2
     }
 
-    /// True if the device has failed too often: nothing is moved to it any more.
+    /// True if the device is out of use, because it failed too often or did not answer: nothing is moved to it any more.
     pub fn is_out_of_use(&self) -> bool {
         self.is_out_of_use.load(Ordering::Relaxed)
     }
@@ -283,9 +285,9 @@ impl Flash {
         self.geometry.chunk_bytes
     }
 
-    /// The next job for the thread of the tier, the only caller; `None` until [`Host::flash_work`](super::Host::flash_work) says
-    /// that there is work. It finishes one job before it asks for another. Also frees and allocates the memory of chunks, so that
-    /// nobody does so under a lock.
+    /// The next job for the thread of the tier, which alone calls this, and finishes a job before it asks for another. `None` if
+    /// there is nothing to do until [`Host::flash_work`](super::Host::flash_work) is called. Also frees and allocates the memory
+    /// of chunks, so that nobody does so under a lock.
     pub fn next_job(&self) -> Option<Job> {
         let trash = std::mem::take(&mut self.desk.lock().trash);
         drop(trash);
@@ -331,8 +333,8 @@ impl Flash {
         bytes[at..].fill(0);
     }
 
-    /// Ends a job: the chunk has been written, or could not be; then its values are lost. True if this failure was one too many,
-    /// so that the device is out of use from here on.
+    /// Ends a job. If the chunk `is_written`, its memory is freed, and rings read the file from here on. If not, its values are
+    /// lost, and the rings remove their stubs. True if this failure took the device out of use.
     #[expect(clippy::needless_pass_by_value, reason = "it is done")]
     pub fn finish_write(&self, write: Write, is_written: bool) -> bool {
         let mut desk = self.desk.lock();
@@ -361,8 +363,8 @@ impl Flash {
         !self.is_out_of_use.swap(true, Ordering::Relaxed)
     }
 
-    /// Ends a job: `bytes` of the chunk have been read, `None` if it could not be read. Its records wait for the rings to look
-    /// through.
+    /// Ends a job: `bytes` are the content of the chunk, `None` if it could not be read. From here on the rings look through its
+    /// records, copy those that are to be kept to the open chunk, and evict the others.
     #[expect(clippy::needless_pass_by_value, reason = "it is done")]
     pub fn finish_read(&self, read: Read, bytes: Option<Vec<u8>>) {
         let bytes = Bytes::from(bytes.unwrap_or_default());
@@ -377,7 +379,8 @@ impl Flash {
         self.has_leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Brings [`Flash::written`] up to date with the `desk`; if no chunk is in memory, it is `next`.
+    /// Sets [`Flash::written`] to the oldest chunk that is still in memory (in `desk`), or to `next` if there is none; also in
+    /// the memory file.
     fn note_written(&self, desk: &Desk, next: u64) {
         let written = desk.buffers.front().map_or(next, |buffer| buffer.chunk);
         self.written.fetch_max(written, Ordering::Release);
@@ -395,19 +398,19 @@ impl Flash {
         add(&self.counters.lost, 1);
     }
 
-    /// Counts a value that is gone because its chunk was needed for others.
+    /// Counts a value that is gone because its chunk was needed for others; `is_unread` if nobody had read it.
     pub(super) fn count_evicted(&self, place: Place, key_bytes: usize, is_unread: bool) {
         add(&self.counters.objects_evicted, 1);
         add(&self.counters.bytes_evicted, place.record_bytes(key_bytes) as u64);
         add(&self.counters.dropped_unread, u64::from(is_unread));
     }
 
-    /// Counts a value that has been written once more because it had been read.
+    /// Counts a value whose chunk had to go, and that was copied to the open one instead of being evicted.
     pub(super) fn count_rescued(&self) {
         add(&self.counters.rescued, 1);
     }
 
-    /// Clears what `stats reset` clears in memcached.
+    /// Sets the counters to 0 that memcached's `stats reset` resets; the others count from the start.
     pub(super) fn reset_counters(&self) {
         for counter in [&self.counters.rescued, &self.counters.dropped_unread, &self.counters.lost] {
             counter.store(0, Ordering::Relaxed);

@@ -6,11 +6,11 @@ use std::ops::Range;
 
 /// Bytes of a record in front of its key; see `record`.
 pub(super) const RECORD_HEAD_BYTES: usize = 24;
-/// Offset of the place in that head.
+/// Offset of the place, a word, in the head of a record.
 const PLACE_AT: u32 = 8;
 /// Records start at multiples of this many bytes of their chunk.
 pub(super) const RECORD_ALIGN: usize = 16;
-/// At a restart, how many of a file's newest chunks are looked for in it. It exceeds the number of failed writes after
+/// At a restart, so many of the newest chunks that belong into a file are looked for in it: more than the failed writes after
 /// which the tier is taken out of use.
 const PROBES: usize = 16;
 /// Bits of a chunk's number, which counts all chunks ever written: enough for longer than any device lasts.
@@ -24,7 +24,7 @@ const _: () = assert!(CHUNK_BITS + OFFSET_BITS == u64::BITS && FLASH_CHUNK_BYTES
 /// Bytes of a [`Place`] in memory: it is the value of a stub.
 pub(in crate::store) const PLACE_BYTES: usize = 12;
 
-/// True if the file of this extent holds these bytes there, or if nobody can tell.
+/// A function that is true if the file of this extent holds these bytes there, or if that cannot be found out.
 pub(in crate::store) type IsThere<'a> = &'a dyn Fn(Extent, &[u8]) -> bool;
 
 /// Where a value is on flash.
@@ -88,12 +88,12 @@ pub(super) fn record_bytes(key_bytes: usize, value_bytes: usize) -> usize {
     RECORD_HEAD_BYTES + key_bytes + value_bytes
 }
 
-/// A range of a file.
+/// A range of bytes in one of the files of the tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Which file, in the order of the options.
+    /// Index of the file in [`FlashOptions::files`](super::FlashOptions::files).
     pub file: usize,
-    /// Where in the file, bytes.
+    /// Where the range begins in the file, bytes.
     pub offset: u64,
     /// Length, bytes.
     pub bytes: usize,
@@ -109,7 +109,7 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    /// `files` are their sizes in bytes. What is left of a file behind its last whole page is not used.
+    /// `files` are the lengths of the files, bytes. What is left of a file behind its last whole page is not used.
     pub(super) fn new(files: &[u64], page_bytes: u64, chunk_bytes: u64) -> Self {
         assert!(chunk_bytes > 0 && chunk_bytes <= CHUNK_BYTES_MAX && page_bytes.is_multiple_of(chunk_bytes));
         let most = files.iter().map(|bytes| bytes / page_bytes).max().unwrap_or(0);
@@ -124,7 +124,7 @@ impl Geometry {
         Self { page_bytes, chunk_bytes, pages }
     }
 
-    /// Number of chunks.
+    /// Number of chunks that the files have room for.
     pub(super) fn chunks(&self) -> u64 {
         self.pages.len() as u64 * self.chunks_per_page()
     }
@@ -172,7 +172,7 @@ impl Geometry {
         (chunk / per_page, chunk % per_page * self.chunk_bytes)
     }
 
-    /// `bytes` of chunk number `chunk`, from `offset` on.
+    /// The range of the file where `bytes` bytes of chunk number `chunk` are, from `offset` in the chunk on.
     pub(super) fn extent(&self, chunk: u64, offset: u32, bytes: usize) -> Extent {
         assert!(u64::from(offset) + bytes as u64 <= self.chunk_bytes, "a record lies in its chunk");
         let (page, in_page) = self.page_of(chunk);

@@ -18,7 +18,7 @@ use std::ops::Range;
 /// Offset of the byte of a record that says how long its key is.
 pub(super) const KEY_LENGTH: usize = 16;
 
-/// Why a record is not what it should be.
+/// Why the bytes that were read are not the record that was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Another record or no record is in its place: the place has been used again, or the record was never written.
@@ -36,13 +36,14 @@ pub(super) fn head(place: Place, key_bytes: usize) -> [u8; RECORD_HEAD_BYTES] {
     head
 }
 
-/// Puts the checksum into a whole record.
+/// Computes the checksum of a complete record, begun with the tier's `salt`, and writes it into the record's head.
 pub(super) fn seal(record: &mut [u8], salt: u32) {
     let sum = crc32c::crc32c_append(salt, &record[4..]);
     record[..4].copy_from_slice(&sum.to_ne_bytes());
 }
 
-/// Where the value is in `record`: the bytes that were read where the record of `key` at `place` should be.
+/// Checks `record`, the bytes that were read where the record of `key` at `place` should be, and returns where in them the value
+/// is.
 ///
 /// # Errors
 /// [`Fault`].

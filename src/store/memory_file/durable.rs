@@ -33,7 +33,7 @@ pub(in crate::store) fn stored() {
     }
 }
 
-/// Stores a word. It becomes visible after everything that was stored before.
+/// Stores a word, which becomes visible after everything that was stored before.
 #[inline]
 pub(in crate::store) fn store(word: &AtomicU64, value: u64) {
     word.store(value, Ordering::Release);

@@ -77,7 +77,7 @@ pub(in crate::store) struct SegmentHeader {
     pub(in crate::store) sequence: u64,
     pub(in crate::store) flushes: u64,
     pub(in crate::store) opened: Timestamp,
-    /// True if its checksum is right.
+    /// True if the checksum in the header is right; else no field can be relied on.
     pub(in crate::store) is_intact: bool,
 }
 
@@ -98,7 +98,7 @@ pub(in crate::store) struct Headers {
     sections: Sections,
 }
 
-/// The checksum of a segment header.
+/// The checksum of a segment header: of everything in it but `used`, which changes as the segment fills.
 pub(super) fn check_of(id: u32, queue: u8, sequence: u64, flushes: u64, opened: Timestamp) -> u64 {
     checksum(&[u64::from(id) << 8 | u64::from(queue), sequence, flushes, u64::from(opened.0)]) >> 32
 }
@@ -135,7 +135,7 @@ impl Headers {
         store(self.word(word as u64 * 8), value);
     }
 
-    /// Sets a word of the superblock to `new` if it is `old`.
+    /// Sets a word of the superblock to `new` if it is still `old`.
     pub(in crate::store) fn replace(&self, word: Word, old: u64, new: u64) {
         let word = self.word(word as u64 * 8);
         // Any other value is newer.
@@ -143,7 +143,7 @@ impl Headers {
         super::durable::stored();
     }
 
-    /// Writes the fixed words of a new file. The first one marks the file as ours; it is not valid before
+    /// Writes the fixed words of a new file. The first word marks the file as ours; the file is not valid before
     /// [`Headers::finish_identity`].
     pub(super) fn write_identity(&self, identity: Identity) {
         for (at, word) in identity.words().into_iter().enumerate() {
@@ -170,7 +170,7 @@ impl Headers {
         Some(SegmentHeader { used: first as u32, queue, sequence, flushes, opened, is_intact })
     }
 
-    /// Records that segment `id`, which was free, is in use.
+    /// Records that segment `id`, which was free, is in use, and has no items yet.
     pub(super) fn open_segment(&self, id: u32, header: &SegmentHeader) {
         let &SegmentHeader { queue, sequence, flushes, opened, .. } = header;
         store_first(self.segment_word(id, 0), 0);
@@ -181,7 +181,7 @@ impl Headers {
         store(self.segment_word(id, 0), IN_USE | u64::from(queue) << QUEUE_SHIFT);
     }
 
-    /// Records that the first `used` bytes of segment `id` are items.
+    /// Records that the first `used` bytes of segment `id` are items: the next process walks so far.
     pub(super) fn cover(&self, id: u32, used: u32) {
         let word = self.segment_word(id, 0);
         // Relaxed: written only under the writer lock.
@@ -192,7 +192,7 @@ impl Headers {
         }
     }
 
-    /// Records that segment `id` is free.
+    /// Records that segment `id` is free, before its memory is reused.
     pub(in crate::store) fn free_segment(&self, id: u32) {
         store_first(self.segment_word(id, 0), 0);
     }
@@ -268,7 +268,7 @@ impl Headers {
         self.map.commit(0, self.sections.extents + self.slots() * HEADER_BYTES)
     }
 
-    /// Writes the whole file to its device.
+    /// Writes the whole file to its device, and returns when it is there.
     pub(in crate::store) fn sync(&self) -> nix::Result<()> {
         self.map.sync()
     }

@@ -15,11 +15,11 @@ const CAS_STEP: u64 = 1 << 20;
 #[derive(Debug, Default)]
 pub(in crate::store) struct Ledger {
     headers: Option<Arc<Headers>>,
-    /// The last sequence number given to a segment or large item. They say in which order these stand in their queues.
+    /// The last sequence number given to a segment or large item; at a restart the numbers give the order of the queues.
     sequence: u64,
     /// The file says that CAS uniques up to this one may have been handed out.
     cas_reserved: u64,
-    /// The number of flushes that the file says.
+    /// The number of flushes that the file has recorded. What is opened is marked with it.
     flushes: u64,
 }
 
@@ -109,8 +109,8 @@ impl Ledger {
         }
     }
 
-    /// Makes sure that the file says that CAS uniques up to `cas` may have been handed out; before a client sees that one. So the
-    /// next process hands out none of them again.
+    /// Makes sure, before a client sees the CAS unique `cas`, that the file counts it as handed out, so that no later process
+    /// hands it out again. Reserves many of them at a time.
     #[inline]
     pub(in crate::store) fn reserve_cas(&mut self, cas: u64) {
         if cas > self.cas_reserved {
@@ -131,7 +131,7 @@ impl Ledger {
         }
     }
 
-    /// Called when the last write is done: no CAS unique above this one has been handed out.
+    /// Called when the last write is done: records that no CAS unique above `cas` has been handed out.
     pub(in crate::store) fn close(&mut self, cas: u64) {
         self.cas_reserved = cas;
         if let Some(headers) = &self.headers {

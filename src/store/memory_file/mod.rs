@@ -66,7 +66,7 @@ pub struct Occasion {
     pub boot_id: [u8; 16],
     /// The time of the system's clock, as Unix time.
     pub unix_now: u64,
-    /// Bytes of address space; `None` chooses. Tests set it low.
+    /// Length of the item memory in the file, bytes; `None` for a multiple of `-m`. Tests set it low.
     pub address_space: Option<u64>,
 }
 
@@ -86,7 +86,7 @@ pub(super) enum Verdict {
 pub struct MemoryFile {
     file: File,
     geometry: Geometry,
-    /// What its superblock must say to be used.
+    /// What the superblock must say for the file to be used: it follows from the settings of this process.
     identity: Identity,
     verdict: Verdict,
     boot_id: [u64; 2],
@@ -97,13 +97,13 @@ pub struct MemoryFile {
 /// Why a memory file is left as it is, and the server does not start.
 #[derive(Debug)]
 pub enum MemoryFileError {
-    /// It is a directory or a device.
+    /// The path names a directory or a device.
     NotAFile,
-    /// It is neither empty nor a memory file of memcrsd.
+    /// The file is neither empty nor a memory file of memcrsd.
     Foreign,
     /// Item refs cannot address as much memory as `-m` asks for.
     TooMuchMemory,
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable(io::Error),
 }
 
@@ -186,7 +186,7 @@ impl MemoryFile {
         if is_blank { Ok(None) } else { Err(MemoryFileError::Foreign) }
     }
 
-    /// Why the file whose superblock is `found` cannot be used.
+    /// Why the file whose superblock is `found` cannot be used; `None` if it can.
     fn fault_of(&self, found: &superblock::Found, length: u64) -> Option<String> {
         let (was, is) = (&found.identity, &self.identity);
         let mib = |bytes: u64| bytes >> 20;
@@ -216,7 +216,7 @@ impl MemoryFile {
         (!found.is_in_range).then(|| "its superblock is out of range".to_owned())
     }
 
-    /// Length of the file, bytes.
+    /// The length that the file must have, bytes.
     pub(super) fn length(&self) -> u64 {
         Sections::of(self.geometry).bytes
     }

@@ -14,7 +14,7 @@ thread_local! {
     pub(in crate::store) static LEFT: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
-/// Claims memory for a range.
+/// Claims room on the file system for a range, so that touching it cannot fail. Keeps nothing of the range if there is no room.
 pub(super) fn allocate(file: &File, offset: u64, bytes: u64) -> nix::Result<()> {
     #[cfg(test)]
     if let Some(left) = LEFT.get() {

@@ -68,12 +68,12 @@ impl Region {
         self.backing.as_ref().map_or(u64::MAX, |(file, _)| file_space::available(file))
     }
 
-    /// Writes the file to its device.
+    /// Writes the file to its device; does nothing for anonymous memory.
     pub(super) fn sync(&self) -> nix::Result<()> {
         self.backing.as_ref().map_or(Ok(()), |(file, _)| file.sync_all().map_err(|error| errno_of(&error)))
     }
 
-    /// Loads whole pages that are about to be read in order.
+    /// Maps whole pages that are about to be read in one call, if the kernel can.
     pub(super) fn load(&self, offset: u64, bytes: u64) {
         assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
         pages::load(self.at(offset), bytes as usize);
@@ -96,7 +96,7 @@ impl Region {
         unsafe { self.base.add(offset as usize) }
     }
 
-    /// Asks for large pages in the first `bytes`.
+    /// Asks the kernel for large pages in the first `bytes`.
     pub(super) fn advise_large_pages(&self, bytes: u64) -> nix::Result<()> {
         assert!(bytes <= self.bytes as u64, "range is inside the mapping");
         pages::advise_large(self.base, bytes as usize)

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 /// Items that all threads together collect in one round, 16 bytes each.
 const ROUND_ITEMS: usize = 1 << 20;
-/// How often [`Host::restoring`] is called.
+/// The least time between two calls of [`Host::restoring`].
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// The content of the file.
+/// What the memory file holds, counted.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The segments in use, by number.
@@ -63,7 +63,7 @@ impl Worker {
         }
     }
 
-    /// Collects an item.
+    /// Collects a live item, for the range of tables that its hash belongs to, and counts it.
     fn enter(&mut self, walker: &Walker<'_>, entrant: Entrant, head: &Head<'_>, tables: usize) {
         let (class, bytes) = walker.class_of(head);
         self.classes[class].0 += 1;
@@ -102,7 +102,7 @@ impl Worker {
     }
 }
 
-/// Fills `index` with all live items of the units that `survey` found.
+/// Fills `index` with all live items of the units that `survey` found. An error says what in the file is damaged.
 pub(super) fn fill(
     walker: &Walker<'_>,
     survey: Survey,
@@ -167,8 +167,8 @@ pub(super) fn fill(
     Ok(found)
 }
 
-/// Inserts the items that the workers have collected in this round. In the first, makes room for the `expected` items of all
-/// rounds. Adds to `losers` the items whose key another item has.
+/// Inserts the items that the workers have collected in this round. In the first round, makes room for the `expected` items of
+/// all rounds. Of two items with the same key, the older one is added to `losers`.
 fn enter(
     walker: &Walker<'_>,
     index: &mut Index,
@@ -254,8 +254,8 @@ impl Found {
         Ok(())
     }
 
-    /// Drops an item whose key another item has, which is kept: the process was killed after it had marked the new version alive,
-    /// and before it marked the old one dead.
+    /// Drops `item`, because a newer item with the same key is kept: the process was killed after it had marked the new version
+    /// alive, and before it marked the old one dead.
     fn lose(&mut self, walker: &Walker<'_>, item: ItemRef) {
         let head = walker.found(item);
         let (class, bytes) = walker.class_of(&head);
@@ -279,7 +279,7 @@ impl Found {
         walker.bury(item);
     }
 
-    /// Frees units without live items.
+    /// Frees units without live items, in the memory file and here.
     pub(super) fn free_dead(&mut self, headers: &Headers) {
         self.segments.retain(|(id, _, tally)| {
             if tally.live == 0 {
@@ -290,12 +290,12 @@ impl Found {
         self.dead_slots.drain(..).for_each(|id| headers.free_slot(id));
     }
 
-    /// Takes the live values on flash.
+    /// Takes out how many values are alive in each chunk on flash.
     pub(super) fn take_live(&mut self) -> Live {
         std::mem::take(&mut self.live)
     }
 
-    /// What the segment table is made of.
+    /// The units and sums that the segment table is filled with.
     pub(super) fn into_books(self) -> Books {
         let segment = |(id, header, tally): (u32, SegmentHeader, Tally)| RestoredSegment {
             id,

@@ -37,9 +37,9 @@ pub(super) struct Parts {
     pub(super) arena: Arena,
     pub(super) segments: SegmentTable,
     pub(super) replicas: Box<[Arc<Group>]>,
-    /// The headers of the memory file, if there is one, and what was found in it.
+    /// The headers of the memory file, if there is one, and the outcome of restoring it.
     pub(super) file: Option<(Arc<Headers>, Restored)>,
-    /// The store's first second.
+    /// The second at which the store's clock starts.
     pub(super) now: Timestamp,
     /// When a delayed flush is due; NEVER if none is.
     pub(super) due_flush: Timestamp,

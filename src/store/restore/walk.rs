@@ -14,7 +14,7 @@ use crate::store::memory_file::Slot;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What reading items takes. No ring runs yet: only the threads that restore write to the mapping (alive marks), and never two of
+/// What reading items needs. No ring runs yet: only the threads that restore write to the mapping (alive marks), and never two of
 /// them to the same segment or extent.
 #[derive(Clone)]
 pub(super) struct Walker<'w> {
@@ -56,7 +56,7 @@ impl<'w> Walker<'w> {
         unsafe { Head::read(self.arena.address(item), (end - offset) as usize) }
     }
 
-    /// The head of an item that has been read before.
+    /// The head of an item that has been read before, and found valid.
     pub(super) fn found(&self, item: ItemRef) -> Head<'w> {
         let offset = item.offset(self.arena.unit_shift());
         self.head(offset, self.arena.large_base() + self.arena.large_bytes()).expect("it has been checked")
