@@ -15,20 +15,21 @@ impl Faults {
         self.0.push(fault.to_string());
     }
 
-    /// Adds `fault` unless it `holds` that all is well.
+    /// Adds `fault` unless the condition `holds`.
     pub(super) fn unless(&mut self, holds: bool, fault: impl FnOnce() -> String) {
         if !holds {
             self.0.push(fault());
         }
     }
 
-    /// Adds a fault if the value that is `kept` differs from the one that has just been `counted`.
+    /// Adds a fault if `kept`, a value from the store's accounts, differs from `counted`, its recount; `what` names the value.
     #[expect(clippy::needless_pass_by_value, reason = "most are numbers")]
     pub(super) fn compare<T: PartialEq + Debug>(&mut self, what: impl Display, kept: T, counted: T) {
         self.unless(kept == counted, || format!("{what}: the books say {kept:?}, counted {counted:?}"));
     }
 
-    /// An error with a difference per line, if there is any.
+    /// `Ok` if there is no difference; else a text with a line for each of the first [`FAULTS_SHOWN`], and the number of the
+    /// others.
     pub(super) fn into_result(self) -> Result<(), String> {
         if self.0.is_empty() {
             return Ok(());

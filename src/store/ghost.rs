@@ -40,7 +40,8 @@ pub(super) struct Ghost {
 struct Part {
     /// Empty before the first insertion.
     buckets: Box<[Bucket]>,
-    /// Insertions since the part last changed its size.
+    /// Insertions since the part last changed its size. When they come to a third to two thirds of its places, the size is
+    /// adapted to the number of items.
     inserted: usize,
 }
 
@@ -83,7 +84,7 @@ impl Ghost {
         Self { bytes: size_of_val(&*parts) as u64, parts: parts.into() }
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory that the table takes, a part of the budget.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -93,7 +94,7 @@ impl Ghost {
         size_of_val(&*self.parts) as u64 + self.parts.iter().map(Part::bytes).sum::<u64>()
     }
 
-    /// Remembers a key that was evicted; `live` is the number of items in the store.
+    /// Remembers a key that was evicted; `live` is the number of items in the store, which the table's size follows.
     pub(super) fn insert(&mut self, hash: Hash, live: usize) {
         let (number, count) = (self.part_of(hash), self.parts.len());
         // The first part doubles when a third full, the last when two thirds full.

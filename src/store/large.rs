@@ -33,12 +33,12 @@ pub(super) struct Extents {
 }
 
 impl Extents {
-    /// All of `offset..offset + bytes` is free and has no memory.
+    /// A list in which all of `offset..offset + bytes` is free and without memory.
     pub(super) fn new(offset: u64, bytes: u64) -> Self {
         Self::around(&[], offset..offset + bytes)
     }
 
-    /// All of `range` except `used` is free and has no memory; `used` are offsets and lengths, in order.
+    /// A list in which all of `range` except `used` is free and without memory; `used` are offsets and lengths, in order.
     pub(super) fn around(used: &[(u64, u64)], range: std::ops::Range<u64>) -> Self {
         let mut extents =
             Self { by_offset: BTreeMap::new(), by_size: Default::default(), committed_bytes: 0 };
@@ -62,22 +62,23 @@ impl Extents {
         self.committed_bytes
     }
 
-    /// True if an extent of `bytes` is free and has memory.
+    /// True if a free extent with memory has at least `bytes`.
     pub(super) fn has_warm(&self, bytes: u64) -> bool {
         self.by_size[1].range((bytes, 0)..).next().is_some()
     }
 
-    /// True if an extent of `bytes` is free.
+    /// True if a free extent has at least `bytes`.
     pub(super) fn fits(&self, bytes: u64) -> bool {
         self.by_size.iter().any(|set| set.range((bytes, 0)..).next().is_some())
     }
 
-    /// The length of the free extent at `offset`.
+    /// The length of the free extent at `offset`; `None` if none begins there.
     pub(super) fn free_at(&self, offset: u64) -> Option<u64> {
         self.by_offset.get(&offset).map(|free| free.bytes)
     }
 
-    /// The start of the free space that ends at `offset`.
+    /// Where the free space that ends at `offset` begins: at the first of the free extents that follow one another up to there.
+    /// `offset` itself if there is none.
     pub(super) fn start_of_free(&self, offset: u64) -> u64 {
         let mut start = offset;
         while let Some((&before, left)) = self.by_offset.range(..start).next_back()
@@ -93,8 +94,8 @@ impl Extents {
         self.by_size.iter().flat_map(move |set| set.iter().rev().take(count)).map(|&(_, offset)| offset)
     }
 
-    /// Allocates an extent of `bytes`: from the shortest one with memory that is long enough, else from one without. Returns its
-    /// offset.
+    /// Allocates an extent of `bytes`: from the shortest one with memory that is long enough, else from the shortest such one
+    /// without. Returns its offset; `None` if no free extent is that long.
     pub(super) fn take(&mut self, bytes: u64) -> Option<u64> {
         let fitting = |set: &BTreeSet<(u64, u64)>| set.range((bytes, 0)..).next().map(|&(_, offset)| offset);
         let offset = fitting(&self.by_size[1]).or_else(|| fitting(&self.by_size[0]))?;
@@ -115,7 +116,8 @@ impl Extents {
         self.merge(offset, Free { bytes, committed: false });
     }
 
-    /// Takes up to `bytes_max` of the memory of a free extent, which the caller must now decommit: offset and length.
+    /// Marks up to `bytes_max`, rounded up to pages, of the shortest free extent with memory as being without, and returns their
+    /// offset and length: the caller must now give their memory back to the kernel.
     pub(super) fn decommit(&mut self, bytes_max: u64) -> Option<(u64, u64)> {
         let &(_, offset) = self.by_size[1].first()?;
         let free = self.pull(offset)?;

@@ -9,34 +9,34 @@
 //!
 //! The credit is a field of the segment table (under the writer lock), an effort one of its transaction.
 
-/// Bytes of survivors copied for each byte gained.
+/// Bytes of survivors that may be copied for each byte gained.
 const COPIED_PER_GAINED: i64 = 8;
 /// The most credit, as a part of the limit: a run of good victims pays for bad ones.
 const CREDIT_PART: u64 = 256;
 /// The least that the bound on credit may be, bytes.
 const CREDIT_MIN: u64 = 256 << 10;
-/// What keeping a large item counts as, in bytes copied: it is only put into another queue, but it is a step of the search.
+/// The price of keeping a large item, in bytes copied: the item is only put into another queue, but that is a step of the search.
 pub(super) const RELINK_BYTES: u64 = 16 << 10;
 /// After this many bytes of victims examined, all that was counted before counts half.
 const RECENT_BYTES: u64 = 1 << 20;
 /// The most bytes of victims to examine for a byte gained.
 const EFFORT_MAX: u64 = COPIED_PER_GAINED as u64;
 
-/// What one transaction may do at most: items of victims examined. The last item may exceed this and the next two.
+/// Items of victims that one transaction examines at most. The last item may exceed this bound and the next two.
 const TURN_ITEMS: usize = 256;
-/// Bytes of victims examined.
+/// Bytes of victims that one transaction examines at most.
 const TURN_LOOKED_BYTES: u64 = 256 << 10;
-/// Bytes copied.
+/// Bytes that one transaction copies at most.
 const TURN_COPIED_BYTES: u64 = 64 << 10;
 
-/// The credit for copying, and what it has lately cost to gain a byte.
+/// The credit for copying, and the recent cost of gaining a byte.
 #[derive(Debug)]
 pub(super) struct Credit {
     /// Bytes that may be copied; negative when it is overdrawn.
     bytes: i64,
     /// Bytes of victims examined lately; older ones count less.
     looked: u64,
-    /// Bytes gained from these.
+    /// Bytes gained from the victims that `looked` counts.
     gained: u64,
 }
 
@@ -45,7 +45,7 @@ impl Credit {
         Self { bytes: most(limit), looked: 0, gained: 0 }
     }
 
-    /// Adds the credit that `bytes` gained from a victim earn.
+    /// Adds credit for `bytes` that were gained from a victim, up to the most that a store of this `limit` can have.
     pub(super) fn earn(&mut self, bytes: u64, limit: u64) {
         let earned = COPIED_PER_GAINED.saturating_mul(signed(bytes));
         self.bytes = self.bytes.saturating_add(earned).min(most(limit));

@@ -24,7 +24,7 @@ const LOOKS_MIN: u64 = 8192;
 const REMOVALS_PART: u64 = 16;
 const REMOVALS_MIN: u64 = 65_536;
 
-/// What one slice may cost. This and the next costs are in units of about 10 ns.
+/// What one slice may cost, in units of about 10 ns, as all costs here.
 const SLICE_COST: u32 = 1000;
 /// Examining an item close behind the previous one.
 const LOOK_COST: u32 = 1;
@@ -45,7 +45,7 @@ struct Expired<'t> {
     item_ref: ItemRef,
     item: Item<'t>,
     hash: Hash,
-    /// Its offset in the segment.
+    /// Offset of the item in the segment, where the walk goes on if the log is full.
     offset: u32,
 }
 
@@ -114,7 +114,8 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Puts a segment off for a second that the evictor is emptying: it may have to stop, and leave expired items in it.
+    /// Puts off segment `id`, which the evictor is emptying, for a second: the evictor may have to stop and leave expired items
+    /// in it.
     fn look_again_later(&mut self, id: u32) {
         self.segments.schedule.note(EvictionUnit::Segment(id), Timestamp(self.now.0 + 1));
     }

@@ -9,7 +9,8 @@ use crate::store::write_txn::WriteTxn;
 use std::collections::HashSet;
 
 impl WriteTxn<'_> {
-    /// Compares the memory file, if there is one, with the segment table; `named` are the bits of all refs in the index.
+    /// Compares the memory file, if there is one, with the segment table; `named` are the refs of all items in the index, as
+    /// bits.
     pub(super) fn check_file(&self, named: &HashSet<u64>, faults: &mut Faults) {
         let Some(headers) = self.segments.ledger.headers() else { return };
         for id in 1..self.segments.segments.len() as u32 {

@@ -30,7 +30,7 @@ impl WriteTxn<'_> {
         faults.into_result()
     }
 
-    /// Step 1: returns where items begin in the segments in use, dead ones included, as the bits of their refs.
+    /// Step 1: walks the segments in use and returns where their items begin, dead ones included, as the bits of their refs.
     fn walk_segments(&self, faults: &mut Faults) -> HashSet<u64> {
         let mut starts = HashSet::new();
         for id in 1..self.segments.segments.len() as u32 {
@@ -60,7 +60,7 @@ impl WriteTxn<'_> {
         self.segments.victim.filter(|victim| victim.id == id).map(|victim| victim.offset)
     }
 
-    /// Step 2: follows every entry of the index, whose items in segments begin at `starts`.
+    /// Step 2: follows every entry of the index and sums up the items found; `starts` is the result of step 1.
     fn walk_index(&self, starts: &HashSet<u64>, faults: &mut Faults) -> Recount {
         let large_items: HashMap<u64, u32> =
             self.segments.large_items_in_queues().map(|id| (self.item_of_large(id).0.bits(), id)).collect();

@@ -52,8 +52,8 @@ impl WriteTxn<'_> {
         true
     }
 
-    /// Called when memory is needed: what is left of a segment that [`WriteTxn::stow_idle`] was emptying is evicted like any
-    /// other.
+    /// Called when memory is needed: from here on the rest of a segment that [`WriteTxn::stow_idle`] was emptying is evicted like
+    /// any other.
     pub(super) fn take_idle_victim(&mut self) {
         if let Some(victim) = self.segments.victim
             && victim.mode == VictimMode::StowIdle
@@ -64,13 +64,13 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// `ext_item_age`, if values go to flash by age.
+    /// `ext_item_age`, seconds; `None` if it is "never", there is no tier, or the device is out of use.
     fn idle_age(&self) -> Option<u32> {
         let flash = self.tier()?;
         (flash.item_age() != u32::MAX && !flash.is_out_of_use()).then(|| flash.item_age())
     }
 
-    /// True if an item has been unused for longer than `ext_item_age`.
+    /// True if an item has been unused for longer than `ext_item_age`; false if values do not go to flash by age.
     pub(super) fn is_idle(&self, item: &Item<'_>) -> bool {
         let idle = self.now.0.saturating_sub(item.last_access().0);
         self.idle_age().is_some_and(|age| idle > age)

@@ -59,9 +59,9 @@ const LOOK_AHEAD_BYTES: u32 = 4096;
 /// Bytes to gain for each byte written while memory is low. Memory is low when a quarter of a segment is left: at this rate the
 /// next segment is free in time.
 const AHEAD_FACTOR: u64 = 4;
-/// Bytes of victims looked at with every write in addition: survivors, ghosts and the index may take some of what is freed.
+/// Bytes of victims looked at besides with every write: survivors, ghosts and the index may take some of the memory freed.
 const AHEAD_BYTES: u64 = 512;
-/// Records of chunks that have to leave flash looked at with one write.
+/// The most records that are looked at with one write because they have to leave their chunk on flash.
 const CHUNK_RECORDS: usize = 8;
 /// With -M: the most bytes of victims looked at with one write.
 const COMPACTED_BYTES_MAX: u64 = 256 << 10;
@@ -77,7 +77,7 @@ pub(super) enum Slice {
     Idle,
 }
 
-/// An item of a victim.
+/// An item of a victim, with what the evictor needs to decide on it.
 #[derive(Clone, Copy)]
 struct Candidate<'t> {
     item_ref: ItemRef,
@@ -98,14 +98,15 @@ enum EvictDecision {
 /// What has been done with an item of a victim.
 enum Done {
     Kept,
-    /// It was dropped or moved to flash, or had been dead.
+    /// The item was dropped or moved to flash, or it had been dead.
     Gone,
     /// Nothing could be done; the slice ends with this.
     Not(Slice),
 }
 
 impl<'t> WriteTxn<'t> {
-    /// Empties victims, item by item, until the segment table has `enough`, or the transaction has done its share.
+    /// Empties victims, item by item, until the segment table has `enough`, or the transaction has done its share. If the result
+    /// is not [`Slice::Worked`], nothing could be done.
     pub(super) fn evict(&mut self, enough: impl Fn(&SegmentTable) -> bool) -> Slice {
         self.take_idle_victim();
         let before = self.effort.items();
@@ -170,7 +171,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// With -M: bytes of victims to look at so that compaction keeps up with `written` bytes; twice what that takes.
+    /// With -M: bytes of victims to look at, twice as many as compaction needs to keep up with `written` bytes.
     #[cold]
     fn bytes_to_compact(&self, written: u64) -> u64 {
         let deadest = || self.segments.deadest(self.arena()).map(|id| self.segments.effort_of(id));
@@ -178,7 +179,7 @@ impl<'t> WriteTxn<'t> {
         (2 * effort * written).min(COMPACTED_BYTES_MAX)
     }
 
-    /// Evicts some of what a lowered limit left over; true if there may be more.
+    /// Evicts some of the memory in use above a lowered limit; true if there may be more to evict.
     pub(super) fn evict_over_limit(&mut self) -> bool {
         self.segments.is_over_limit() && self.evict(|segments| !segments.is_over_limit()) == Slice::Worked
     }
@@ -216,7 +217,7 @@ impl<'t> WriteTxn<'t> {
         slice
     }
 
-    /// Chooses what goes next by rules 1 and 2. A segment becomes the victim; a large item is dealt with at once.
+    /// Chooses the next unit to evict by rules 1 and 2. A segment becomes the victim; a large item is dealt with at once.
     fn choose_victim(&mut self) -> Slice {
         let arena = self.arena();
         if let Some(id) = self.segments.deadest(arena) {
@@ -379,7 +380,7 @@ impl<'t> WriteTxn<'t> {
         self.segments.credit.hits_wanted(self.segments.limit).is_some_and(|wanted| hits >= wanted)
     }
 
-    /// Deals with a large item that has been popped from `line`.
+    /// Keeps, moves to flash or drops large item `id`, which has been popped from `line`.
     fn evict_large(&mut self, id: u32, line: Line) {
         let (item_ref, item) = self.item_of_large(id);
         match self.fate(&item, line.queue(), VictimMode::Evict) {
@@ -403,14 +404,15 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Removes a large item that stands in a queue.
+    /// Removes large item `id`, which stands in a queue, and counts it as expired or evicted.
     pub(super) fn drop_large(&mut self, id: u32) {
         let (item_ref, item) = self.item_of_large(id);
         let queue = self.queue_of(item_ref);
         self.drop_item(item_ref, &item, self.hash(item.key()), queue);
     }
 
-    /// Removes a live item that no client asked to remove, and counts it as expired or evicted.
+    /// Removes a live item that no client asked to remove, and counts it as expired or evicted. If it is evicted the host is
+    /// told, and the key of an item of the small queue becomes a ghost.
     pub(super) fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue) {
         let (class, _) = self.segments.class_of(item);
         let expired = item.expired(self.now);
@@ -432,7 +434,7 @@ impl<'t> WriteTxn<'t> {
         self.publish(hash, Some((item_ref, *item)), None);
     }
 
-    /// Copies a live item to the open segment of `queue`; false if there is no room for it.
+    /// Copies a live item to the open segment of `queue` and publishes the copy instead; false if there is no room for it.
     fn move_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue, hits: u8) -> bool {
         let Some((copy_ref, copy)) = self.copy_item(item, queue, hits) else { return false };
         self.effort.copied(item.layout().bytes() as u64);

@@ -16,7 +16,8 @@ use crate::store::segment_table::{Line, Queue, Victim, VictimMode};
 use crate::store::write_txn::WriteTxn;
 
 impl WriteTxn<'_> {
-    /// How segment `id`, popped from `line`, is to be emptied; `None` if it is to go to the end of its queue instead.
+    /// How segment `id`, popped from `line`, is to be emptied; `None` if it is to go to the end of its queue instead. Counts the
+    /// segment in `fruitless` if short items are to stay.
     pub(super) fn mode_of(&mut self, id: u32, line: Line) -> Option<VictimMode> {
         if line.queue() == Queue::Stubs || !self.segments.has_few_short_items() {
             return Some(VictimMode::Evict);

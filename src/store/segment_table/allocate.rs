@@ -11,7 +11,8 @@ use crate::store::item::Layout;
 use crate::store::item_ref::ItemRef;
 
 impl SegmentTable {
-    /// Claims memory for an item of `layout` in `queue`.
+    /// Claims memory for an item of `layout`: in the open segment of `queue`, or an extent if the item is large or `purpose` asks
+    /// for one. Nobody else knows of it until the item is published.
     pub(in crate::store) fn allocate(
         &mut self,
         arena: &Arena,
@@ -38,8 +39,8 @@ impl SegmentTable {
         Ok(ItemRef::new(offset, self.unit_shift))
     }
 
-    /// Opens a segment for `queue` if the open one has no room for an item of this layout, which [`Purpose::Spare`] is to write.
-    /// False if there is no room.
+    /// Makes sure that the open segment of `queue` has room for an item of `layout`, and opens another segment if it has not.
+    /// False if there is no segment for [`Purpose::Spare`].
     pub(in crate::store) fn make_room(&mut self, arena: &Arena, queue: Queue, layout: Layout) -> bool {
         let bytes = self.padded_bytes(layout);
         let has_room = |id: u32| u64::from(self.segments[id as usize].used) + bytes <= self.segment_bytes;
@@ -68,7 +69,8 @@ impl SegmentTable {
         Ok(id)
     }
 
-    /// The number of a segment that has never been used, and has no memory; `None` if there are no more.
+    /// Adds a segment that has never been used, and has no memory, to the table, and returns its number; `None` if there are no
+    /// more.
     pub(super) fn new_segment(&mut self) -> Option<u32> {
         let id = self.segments.len() as u32;
         (u64::from(id) < self.segment_ids).then(|| {

@@ -9,8 +9,8 @@ use crate::store::written::WrittenKeys;
 
 /// Bytes of free memory discarded under the lock at a time.
 const SHED_BYTES: u64 = 1 << 20;
-/// How many segments the evictor's copies may take above the limit, until their victim is free, if they are stubs or items too
-/// short for flash: one more for each of these two kinds than other copies.
+/// Segments above the limit that the evictor may take for stubs and for copies of items too short for flash, until their victim
+/// is free: one more for each of these two kinds than for other copies.
 const SPARE_SEGMENTS: u64 = 3;
 
 impl SegmentTable {
@@ -20,7 +20,8 @@ impl SegmentTable {
         items - self.beside_bytes() + self.overhead()
     }
 
-    /// Bytes beside the budget: retired memory that only sends still hold. A memory file has room for the budget and no more.
+    /// Bytes beside the budget: retired memory that only sends or receives still hold. 0 with a memory file, which has room for
+    /// the budget and no more.
     pub(in crate::store) fn beside_bytes(&self) -> u64 {
         if self.ledger.is_on() { 0 } else { self.held_bytes.get() }
     }
@@ -35,19 +36,19 @@ impl SegmentTable {
         self.ghost.bytes() + self.written.as_ref().map_or(0, WrittenKeys::bytes)
     }
 
-    /// Bytes of the budget that are free; negative after the index grew.
+    /// Bytes that are free under the limit and what is tolerated above it; negative if the indexes have grown beyond that.
     pub(in crate::store) fn room(&self) -> i64 {
         (self.limit + self.over_limit_bytes) as i64 - self.used() as i64
     }
 
-    /// Changes the limit. If more is in use than a lower limit allows, that is tolerated until it has been evicted or compacted.
+    /// Changes the limit. What is in use above a lower limit is tolerated until it has been evicted or compacted.
     pub(in crate::store) fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
         self.over_limit_bytes = self.excess();
     }
 
-    /// Bytes by which fewer than two segments' worth is free under the limit; writers need less than that to go on. With -M it is
-    /// at least what compaction cannot free.
+    /// Bytes to tolerate above the limit so that two segments' worth counts as free, which writers need to go on; 0 if so much is
+    /// free. With -M at least the bytes that compaction cannot free.
     fn excess(&self) -> u64 {
         (self.used() + 2 * self.segment_bytes).saturating_sub(self.limit).max(self.lasting_excess())
     }
@@ -71,8 +72,8 @@ impl SegmentTable {
         self.pending_bytes.get()
     }
 
-    /// The part of [`SegmentTable::pending_bytes`] that waits for other rings to replay, and not for sends or receives. When they
-    /// have, it is free or beside the budget.
+    /// The part of [`SegmentTable::pending_bytes`] that waits for other rings to replay, and not for sends or receives. When
+    /// those rings have replayed, this memory is free or beside the budget.
     pub(super) fn unheld_bytes(&self) -> u64 {
         self.pending_bytes.get() - self.held_bytes.get()
     }
@@ -107,8 +108,9 @@ impl SegmentTable {
         self.over_limit_bytes.saturating_sub(self.lasting_excess())
     }
 
-    /// True if eviction should run ahead of need: no further segment is free, and the open segment of a queue is mostly full, or
-    /// more is in use than a lowered limit allows.
+    /// True if eviction should run ahead of need: when no further segment is free and, besides, an open segment is mostly full or
+    /// missing, a lowered limit is exceeded, or the evictor's reserve is in use. With -M: when fewer than two segments are free,
+    /// or a lowered limit is exceeded.
     pub(in crate::store) fn is_below_watermark(&self) -> bool {
         if !self.evicts {
             let coming = self.coming() + self.over_limit_bytes as i64;
@@ -126,13 +128,14 @@ impl SegmentTable {
                 || self.is_reserve_in_use())
     }
 
-    /// True if less is free than writers leave to the evictor. Then the evictor's copies have used its reserve, and it must free
-    /// its victims before writers fill the segments that it opened: else it runs out of room for items that it is to keep.
+    /// True if less is free than the half segment that writers leave to the evictor: its copies have used that reserve. It must
+    /// then free its victims before writers fill the segments opened for the copies; else it would have no room for items that
+    /// are to be kept.
     fn is_reserve_in_use(&self) -> bool {
         self.coming() < self.segment_bytes as i64 / 2
     }
 
-    /// Bytes left in the open segment of `queue`.
+    /// Bytes left in the open segment of `queue`; `None` if no segment is open.
     fn open_room(&self, queue: Queue) -> Option<u64> {
         self.open[queue as usize].map(|id| self.segment_bytes - u64::from(self.segments[id as usize].used))
     }
@@ -142,8 +145,8 @@ impl SegmentTable {
         self.room() - self.over_limit_bytes as i64 + self.unheld_bytes() as i64
     }
 
-    /// Bytes that must be free for a writer's `need`, including what it leaves to others: half a segment to the evictor, and what
-    /// another writer was promised.
+    /// Bytes that must be free for a writer to get what `need` says: the bytes of that, half a segment for the evictor, and what
+    /// another writer was promised. [`i64::MAX`] for [`Need::Deletions`], for which nothing is enough.
     fn wanted_for(&self, need: Need) -> i64 {
         let bytes = match need {
             Need::Segment => self.segment_bytes as i64,
@@ -183,8 +186,8 @@ impl SegmentTable {
         }
     }
 
-    /// True if there is enough for `need` among what is free and what only waits for other rings to replay. Segments beside the
-    /// budget leave too few addresses only where the system allows few.
+    /// True if there is enough for `need` among what is free and what only waits for other rings to replay. For a
+    /// segment, there must be an address for it too: segments beside the budget may take them where the system allows few.
     pub(in crate::store) fn is_coming(&self, need: Need) -> bool {
         let has_place = need != Need::Segment || self.fits(need) || self.retires_segments();
         has_place && self.room() + self.unheld_bytes() as i64 >= self.wanted_for(need)
@@ -204,8 +207,8 @@ impl SegmentTable {
         }
     }
 
-    /// True if free memory must be given back to the kernel before memory for `need` may be taken from it: free extents for a
-    /// segment, free segments or extents that are too short for an extent.
+    /// True if new memory for `need` would exceed the limit unless free memory that does not serve `need` is first given back to
+    /// the kernel. For a segment that is free extents; for an extent it is free segments, and free extents that are too short.
     pub(in crate::store) fn must_decommit(&self, need: Need) -> bool {
         let bytes = match need {
             Need::Segment => self.segment_bytes,
@@ -218,7 +221,8 @@ impl SegmentTable {
             && self.committed() + bytes + self.overhead() > self.limit + self.over_limit_bytes
     }
 
-    /// Gives a bounded amount of free memory back to the kernel; false if there is none.
+    /// Gives a bounded amount of free memory back to the kernel: of extents first, then a segment. False if no free memory is
+    /// left.
     pub(in crate::store) fn decommit(&mut self, arena: &Arena) -> bool {
         if self.decommit_extents(arena) {
             return true;
@@ -237,8 +241,8 @@ impl SegmentTable {
         true
     }
 
-    /// Gives back some free memory if there is more than fits beside the indexes under the limit; false if there is nothing to
-    /// give.
+    /// Gives back some free memory if the memory of the budget and the indexes together exceed the limit. False if they do not, or if nothing
+    /// is free.
     pub(in crate::store) fn decommit_excess(&mut self, arena: &Arena) -> bool {
         self.committed() + self.overhead() > self.limit && self.decommit(arena)
     }

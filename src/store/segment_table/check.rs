@@ -24,7 +24,7 @@ pub(in crate::store) struct Recount {
     pub(in crate::store) large_items: HashMap<u32, u32>,
     /// Items and bytes by class.
     pub(in crate::store) classes: Vec<(u64, u64)>,
-    /// Items that expire: what they lie in, where they begin in it, and when.
+    /// Items that expire: the unit that each lies in, its offset there, and its expiry.
     pub(in crate::store) expiries: Vec<(EvictionUnit, u32, Timestamp)>,
     /// Values on flash, and how long their keys are.
     pub(in crate::store) places: Vec<(Place, usize)>,

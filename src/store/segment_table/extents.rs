@@ -10,12 +10,12 @@ const STARTS_MAX: usize = 8;
 /// Extents examined from one starting point on.
 const WALK_MAX: usize = 4096;
 
-/// A range of neighbouring extents, in use or free, that is long enough.
+/// A range of neighbouring extents, in use or free, that is long enough for the extent wanted.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Window {
     /// The live large items in the range.
     pub(in crate::store) ids: Vec<u32>,
-    /// Bytes of their extents.
+    /// Bytes of the extents of `ids`: what would be evicted.
     bytes: u64,
 }
 

@@ -23,7 +23,8 @@ const KEPT_PART: u64 = 32;
 const REPLACED_PART: u64 = 32;
 
 impl SegmentTable {
-    /// True if a write of `bytes` may be carried out; its old version frees `frees` bytes.
+    /// With -M: true if a write that takes `bytes`, and whose old version gives `frees` bytes back, may be carried out. Without
+    /// -M always true.
     pub(super) fn accepts(&self, bytes: u64, frees: u64) -> bool {
         self.evicts || bytes <= frees || self.lasting() + bytes - frees + self.kept(bytes) <= self.limit
     }

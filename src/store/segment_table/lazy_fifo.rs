@@ -20,7 +20,7 @@ const NOTHING: FifoEntry = (EvictionUnit::Segment(0), u32::MAX);
 /// Entries examined for each unit that is retired while there are stale entries.
 const STEP: usize = 8;
 
-/// The queue.
+/// A queue of units, in which some entries may be stale.
 #[derive(Debug, Default)]
 pub(super) struct LazyFifo {
     queue: VecDeque<FifoEntry>,
@@ -44,7 +44,7 @@ impl LazyFifo {
         self.queue.push_back(entry);
     }
 
-    /// Puts the entry back to the front that [`LazyFifo::pop_front`] has just returned.
+    /// Puts `entry`, which [`LazyFifo::pop_front`] has just returned, back to the front.
     pub(super) fn push_front(&mut self, entry: FifoEntry) {
         if self.read > 0 {
             (self.write, self.read) = (self.write + 1, self.read + 1);
@@ -58,7 +58,8 @@ impl LazyFifo {
         self.queue.pop_front()
     }
 
-    /// Drops stale entries: examines a few entries if there are more than `len_max`, or if a round is under way.
+    /// Goes on with a round of cleaning up, or begins one if there are more than `len_max` entries: examines a few entries, and
+    /// drops those that are not current.
     pub(super) fn drop_old(&mut self, len_max: usize, is_current: impl Fn(FifoEntry) -> bool) {
         if self.read == 0 && self.queue.len() <= len_max {
             return;

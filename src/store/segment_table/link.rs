@@ -59,7 +59,7 @@ impl SegmentTable {
         self.requeued(id, queue);
     }
 
-    /// Counts a large item in at `queue`, which has its entry already.
+    /// Counts large item `id` as standing in `queue`, where it has its entry already.
     pub(super) fn requeued(&mut self, id: u32, queue: Queue) {
         let large = &mut self.large_items[id as usize];
         large.queue = Some(queue);
@@ -94,7 +94,8 @@ impl SegmentTable {
         self.schedule.note(unit, at);
     }
 
-    /// Counts out an item that the log's last delta removed from the index: its bytes are dead.
+    /// Counts out an item that the log's last delta removed from the index: its bytes are dead. Retires a large item, and a
+    /// sealed segment in which nothing is alive any more.
     pub(in crate::store) fn unlink(&mut self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>) {
         let (class, bytes) = self.class_of(item);
         let class = &mut self.class_totals[class];

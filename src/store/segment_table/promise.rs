@@ -19,7 +19,8 @@ impl SegmentTable {
         self.promise.map_or(0, |promise| promise.bytes)
     }
 
-    /// Called when the writer of this key retries: what was kept for it becomes free for it. Also ends a promise that has lapsed.
+    /// Called when the writer of this key retries: ends its promise, so that the room kept counts as free for it. Also ends a
+    /// promise that has lapsed.
     #[inline]
     pub(in crate::store) fn redeem(&mut self, hash: Hash) {
         if let Some(promise) = self.promise
@@ -42,7 +43,7 @@ impl SegmentTable {
         }
     }
 
-    /// Breaks another writer's promise when no more room can be made; false if there is none.
+    /// Ends the promise of another writer, because no more room can be made; false if there is no promise.
     pub(in crate::store) fn break_promise(&mut self) -> bool {
         self.promise.take().is_some()
     }

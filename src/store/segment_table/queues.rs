@@ -32,7 +32,8 @@ pub(in crate::store) enum Popped {
 }
 
 impl SegmentTable {
-    /// Retires segment `id` if it is sealed and all dead; lists it for copying what is left if it is dead enough.
+    /// Retires segment `id` if it is sealed and nothing in it is alive or being received. Otherwise gives a sealed segment its
+    /// place in the reclaim list, if it is dead enough for that.
     pub(super) fn reclassify(&mut self, id: u32, arena: &Arena) {
         let segment = &mut self.segments[id as usize];
         if segment.state != State::Sealed {
@@ -45,8 +46,8 @@ impl SegmentTable {
         }
     }
 
-    /// The deadest segment whose rest is worth copying. Segments that values are being received into are passed over. One that
-    /// values are being sent from leaves the budget once it has been emptied.
+    /// The deadest segment in the reclaim list, which is worth emptying; segments that values are being received into are passed
+    /// over. So are, with a memory file, those that values are being sent from; without one these leave the budget once emptied.
     pub(in crate::store) fn deadest(&self, arena: &Arena) -> Option<u32> {
         let gains_nothing = |id: u32| {
             let counts = arena.counts(id);
@@ -80,7 +81,7 @@ impl SegmentTable {
         }
     }
 
-    /// True if stubs take so much of memory, with their entries in the indexes, that they go before values do.
+    /// True if stubs and the indexes take so much memory that stubs are evicted before values.
     fn has_too_many_stubs(&self) -> bool {
         let stub_bytes = self.queue_bytes[Queue::Stubs as usize].get();
         stub_bytes > self.limit / STUBS_PART_MIN && stub_bytes + self.index_bytes > self.limit / STUBS_PART
@@ -130,7 +131,7 @@ impl SegmentTable {
         Popped::Passed
     }
 
-    /// Puts the segment that has just been popped from `line` to the end of its queue.
+    /// Puts segment `id`, which has just been popped from `line`, at the end of its queue.
     pub(in crate::store) fn put_last(&mut self, line: Line, id: u32, arena: &Arena) {
         let segment = &mut self.segments[id as usize];
         segment.state = State::Sealed;
@@ -145,7 +146,7 @@ impl SegmentTable {
         [Line::Small, Line::Main].into_iter().map(|line| self.queues[line as usize].len()).sum()
     }
 
-    /// Puts the large item that has just been popped from `line` back to the front of its queue.
+    /// Puts large item `id`, which has just been popped from `line`, back to the front of its queue.
     pub(in crate::store) fn put_back(&mut self, line: Line, id: u32) {
         let entry = (EvictionUnit::Large(id), self.large_items[id as usize].epoch);
         self.queues[line as usize].push_front(entry);
@@ -178,7 +179,8 @@ impl SegmentTable {
         [Line::Main, Line::Small].into_iter().flat_map(|line| self.front(line)).filter_map(large).collect()
     }
 
-    /// Drops stale entries at the front of main and small. Idle units leave them, and nothing pops them before memory is short.
+    /// Drops stale entries at the front of main and small: idle units leave such entries behind when they move to flash, and nothing
+    /// else removes them before memory is short.
     pub(in crate::store) fn drop_stale_fronts(&mut self) {
         for line in [Line::Main, Line::Small] {
             for _ in 0..LOOKS_MAX {
@@ -252,7 +254,7 @@ impl SegmentTable {
         }
     }
 
-    /// The published large items.
+    /// The numbers of the published large items.
     pub(in crate::store) fn large_items_in_queues(&self) -> impl Iterator<Item = u32> + '_ {
         self.large_items.iter().filter(|(_, large)| large.is_published()).map(|(id, _)| id as u32)
     }

@@ -45,7 +45,7 @@ impl ReclaimList {
         (dead * LEVELS / used) as u8
     }
 
-    /// Lists sealed segment `id` at its present level.
+    /// Lists sealed segment `id` at its present level, or takes it off the list if that is 0.
     #[inline]
     pub(super) fn update(&mut self, id: u32, segments: &mut [Segment]) {
         let segment = &segments[id as usize];

@@ -89,7 +89,7 @@ impl SegmentTable {
         }
     }
 
-    /// Called at a clean stop, when the last write is done.
+    /// Called at a clean stop, when the last write is done: records which CAS unique was the last.
     pub(in crate::store) fn close_ledger(&mut self) {
         self.ledger.close(self.cas);
     }
@@ -137,9 +137,9 @@ impl SegmentTable {
         None
     }
 
-    /// Called when the file system has no room for `bytes`: lowers the limit by what is missing, but not below what has memory
-    /// already. For a second no new memory is asked for: each attempt may give free memory back first, and another process could
-    /// take that.
+    /// Called when the file system has no room for `bytes`: lowers the limit by the bytes missing, but not below the memory that
+    /// it has given already. For a second no new memory is asked for: each attempt may give free memory back first, and another
+    /// process could take it.
     #[cold]
     pub(in crate::store) fn note_lack(&mut self, arena: &Arena, bytes: u64) {
         let missing = bytes.saturating_sub(arena.available()).max(self.segment_bytes);

@@ -24,7 +24,7 @@ pub(in crate::store) struct Books {
 pub(in crate::store) struct RestoredSegment {
     pub(in crate::store) id: u32,
     pub(in crate::store) queue: u8,
-    /// Its sequence number, which orders the queues.
+    /// The sequence number in the file, which gives the order of the queues.
     pub(in crate::store) sequence: u64,
     pub(in crate::store) used: u32,
     pub(in crate::store) live: u32,
@@ -179,7 +179,7 @@ impl SegmentTable {
         self.limit.saturating_sub(self.committed() + self.overhead())
     }
 
-    /// Called when memory could not be claimed for all of the limit.
+    /// Called when memory could not be claimed for all of the limit: lowers the limit by what is missing.
     pub(in crate::store) fn note_unclaimed(&mut self, arena: &Arena) {
         self.note_lack(arena, self.unclaimed_bytes());
     }

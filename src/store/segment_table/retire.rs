@@ -13,8 +13,8 @@ use crate::store::pin_counts::PinCounts;
 const COLLECT_UNITS: usize = 256;
 
 impl SegmentTable {
-    /// Retires `unit`. The caller knows that a replica that has applied the log up to its present tail has no entry for an item
-    /// in it.
+    /// Retires `unit` at the present tail of the log. The caller knows that no replica that has applied the log up to there has
+    /// an entry for an item in `unit`.
     pub(in crate::store) fn retire(&mut self, unit: EvictionUnit, arena: &Arena) {
         match unit {
             EvictionUnit::Segment(id) => {
@@ -108,7 +108,7 @@ impl SegmentTable {
         }
     }
 
-    /// What holds the memory of a unit.
+    /// The counts of the sends and receives that hold a unit's memory.
     pub(super) fn counts_of<'a>(&self, unit: EvictionUnit, arena: &'a Arena) -> &'a PinCounts {
         match unit {
             EvictionUnit::Segment(id) => arena.counts(id),

@@ -23,11 +23,11 @@ pub(in crate::store) struct Sweep {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Walk {
     pub(in crate::store) id: u32,
-    /// The segment's epoch when the walk began. If the segment has another now, it has been emptied since.
+    /// The segment's epoch when the walk began. If it has changed, the segment has been emptied since.
     pub(in crate::store) epoch: u32,
     /// Offset of the next item.
     pub(in crate::store) offset: u32,
-    /// The second of the previous walk: items that had expired by then were removed by it.
+    /// When the previous walk of the segment began: that walk removed the items that had expired by then.
     pub(in crate::store) removed_by: Timestamp,
 }
 

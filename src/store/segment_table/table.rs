@@ -47,41 +47,41 @@ pub(in crate::store) struct SegmentTable {
     pub(super) live_bytes: Sum,
     /// Bytes behind the last items of sealed segments.
     pub(super) tail_bytes: Sum,
-    /// Bytes of items in segments whose values are being received.
+    /// Bytes of the reserved items in segments: their values are still being received.
     pub(super) reserved_bytes: Sum,
-    /// Those in `segments` that are free and have memory.
+    /// The numbers of free segments that have memory, which is kept for reuse.
     pub(super) free_warm: Vec<u32>,
-    /// Those in `segments` that are free and have no memory.
+    /// The numbers of free segments that have no memory.
     pub(super) free_cold: Vec<u32>,
     /// The open segment of each queue.
     pub(in crate::store) open: [Option<u32>; QUEUES],
-    /// By number; those that are being received and those that are retired included.
+    /// All large items by number, including those that are being received and those that are retired.
     pub(in crate::store) large_items: Slab<Large>,
-    /// Bytes of their extents.
+    /// Bytes of the extents of `large_items`.
     pub(super) large_bytes: Sum,
     /// The epoch that the last large item got.
     pub(super) epochs: u32,
-    /// Time of the transaction.
+    /// The second of the transaction that holds the lock.
     pub(in crate::store) now: Timestamp,
     /// The free extents.
     pub(super) extents: Extents,
-    /// By [`Line`](super::unit::Line).
+    /// The queues, by [`Line`](super::unit::Line).
     pub(super) queues: [LazyFifo; LINES],
     /// Bytes of the units in each queue.
     pub(super) queue_bytes: [Sum; QUEUES],
     /// Number of large items in the small queue.
     pub(super) small_larges: Sum,
-    /// Bytes of their extents.
+    /// Bytes of the extents of the large items in the small queue.
     pub(super) small_large_bytes: Sum,
     pub(super) reclaim_list: ReclaimList,
     /// Entries of each queue that the present search for a victim has passed over.
     pub(super) passed: [usize; LINES],
     /// Units that wait until all rings have replayed, with the log's tail when they were retired; oldest first.
     pub(super) retired: VecDeque<(EvictionUnit, u64)>,
-    /// Up to this position the log had room when the rings' positions were last read. They are read again only when that is not
-    /// enough.
+    /// The log has room up to this position, judging by what all replicas had applied when their positions were last read. They
+    /// are read again only when more room is needed.
     pub(in crate::store) log_end: u64,
-    /// What was retired up to this log position no ring can reach, as of when the rings' positions were last read.
+    /// No ring can reach what was retired up to this log position, judging by the positions of rings when they were last read.
     pub(super) let_go: u64,
     /// Retired units that no ring can reach, but whose memory a send or receive still uses.
     pub(super) held: VecDeque<EvictionUnit>,
@@ -121,7 +121,7 @@ pub(in crate::store) struct SegmentTable {
 }
 
 impl SegmentTable {
-    /// A table of a store without items.
+    /// The table of a store without items.
     pub(in crate::store) fn new(arena: &Arena, limit: u64, evicts: bool, classes: Classes) -> Self {
         let count = classes.chunk_bytes().len() + 1;
         Self {
@@ -207,7 +207,8 @@ impl SegmentTable {
         }
     }
 
-    /// Counts an item of `layout` at `item_ref` whose value begins to be received, or ends to be.
+    /// Counts the bytes of a reserved item in a segment: adds them if its reservation `is_begun`, subtracts them if it has ended.
+    /// Large items are not counted.
     pub(in crate::store) fn reserve(
         &mut self,
         arena: &Arena,
@@ -248,14 +249,14 @@ impl SegmentTable {
                 >= u128::from(bytes) * 2 * u128::from(self.totals.curr_items)
     }
 
-    /// Size class and memcached's size of an item.
+    /// The size class of an item, and its bytes as memcached counts them.
     pub(in crate::store) fn class_of(&self, item: &Item<'_>) -> (usize, u64) {
         let layout = item.layout();
         let bytes = item_bytes(layout.key_bytes, item.flags(), layout.value_bytes);
         (usize::from(self.classes.of(bytes)), bytes)
     }
 
-    /// When the oldest segment was opened.
+    /// When the oldest segment in any queue was opened; the present second if there is none.
     pub(in crate::store) fn oldest(&self) -> Timestamp {
         let opened = |(unit, _): &(EvictionUnit, u32)| match unit {
             EvictionUnit::Segment(id) => Some(self.segments[*id as usize].opened),
@@ -264,7 +265,7 @@ impl SegmentTable {
         self.queues.iter().filter_map(|queue| queue.iter().find_map(opened)).min().unwrap_or(self.now)
     }
 
-    /// Counts an item of `bytes`, as memcached counts them, that was refused for lack of memory.
+    /// Counts a write that was refused for lack of memory; `bytes` is the item's size as memcached counts it.
     pub(in crate::store) fn count_no_room(&mut self, bytes: u64) {
         self.totals.no_room += 1;
         let class = usize::from(self.classes.of(bytes));

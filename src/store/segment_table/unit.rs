@@ -3,7 +3,7 @@
 
 use crate::clock::Timestamp;
 
-/// The two queues of S3-FIFO, and one for what is on flash.
+/// The two queues of S3-FIFO, and one for stubs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Queue {
     /// Items on probation.
@@ -17,7 +17,7 @@ pub(in crate::store) enum Queue {
 /// Number of queues.
 pub(in crate::store) const QUEUES: usize = 3;
 
-/// An order in which units may be evicted.
+/// A FIFO of units in the order in which they may be evicted: a whole queue, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Line {
     /// All of small.
@@ -54,7 +54,7 @@ pub(in crate::store) enum State {
     Retired,
 }
 
-/// One segment.
+/// What the table knows of one segment.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Segment {
     pub(in crate::store) state: State,
@@ -63,7 +63,7 @@ pub(in crate::store) struct Segment {
     pub(in crate::store) used: u32,
     /// Bytes of the items in it that the index names.
     pub(in crate::store) live: u32,
-    /// When it was opened.
+    /// When it became the open segment of its queue: none of its items was written earlier.
     pub(super) opened: Timestamp,
     /// Items in it that had expired by this second have been removed, or will be by the walk that is under way: see `sweep`.
     pub(in crate::store) removed_by: Timestamp,
@@ -73,7 +73,7 @@ pub(in crate::store) struct Segment {
     pub(super) listing: Listing,
 }
 
-/// One large item.
+/// What the table knows of one large item.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Large {
     /// Where its extent begins in the mapping.

@@ -49,7 +49,7 @@ pub(in crate::store) struct Transfer {
     pub(in crate::store) item_ref: ItemRef,
     /// The hash of its key.
     pub(in crate::store) hash: Hash,
-    /// That record; `None` if the value comes from memory.
+    /// The record that has to leave its chunk; `None` if the value comes from memory.
     pub(in crate::store) leaving: Option<DrainedRecord>,
     /// Where the value is copied to.
     pub(in crate::store) place: Place,
