@@ -23,26 +23,26 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 struct ExtentHead {
     /// The large item's number in the segment table.
     id: AtomicU32,
-    /// Length of the extent: pins need it, and do not take the writer lock.
+    /// Length of the extent in units of [`PAGE_BYTES`]. It stands here because a pin needs it without the writer lock.
     pages: AtomicU32,
     counts: PinCounts,
 }
 
 const _: () = assert!(PAGE_BYTES.is_multiple_of(align_of::<ExtentHead>() as u64));
 
-/// The unit of memory that an item lies in: a segment, or an extent of its own. Segments and large items are numbered.
+/// Where an item lies: in a segment, or in an extent of its own. The number is that of the segment or of the large item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placement {
     Segment(u32),
     Large(u32),
 }
 
-/// What every ring shares without a lock.
+/// The mapping, the pin counts, the log and the sums: all that every ring uses without a lock.
 #[derive(Debug)]
 pub(super) struct Arena {
     region: Region,
     geometry: Geometry,
-    /// By segment.
+    /// The pin counts of segments, by their numbers. Those of a large item are in the head of its extent.
     counts: Box<[PinCounts]>,
     /// `-m`, bytes, for those that do not hold the writer lock. The segment table has a copy of its own.
     memory_limit: AtomicU64,
@@ -58,7 +58,7 @@ pub(super) struct Arena {
 struct Sums {
     /// Number of values being received into item memory.
     reservations: AtomicU64,
-    /// Bytes of the segments and extents that they are received into; each counts once, with its whole length.
+    /// Bytes of the segments and extents that these values are received into; each counts once, with its whole length.
     bytes_reserved: AtomicU64,
     /// The part of `bytes_reserved` that is in segments.
     reserved_segment_bytes: AtomicU64,
@@ -74,8 +74,8 @@ struct Holdable<'s> {
 }
 
 impl Arena {
-    /// An arena in anonymous memory, for a store of `memory_limit` bytes and this many rings. Reserves `address_space` bytes; if
-    /// that is `None`, several times the limit. Where the system refuses so much, less.
+    /// An arena in anonymous memory, for `rings` rings. Reserves `address_space` bytes of addresses; if that is `None`, several
+    /// times `memory_limit`, or less where the kernel refuses so much.
     pub(super) fn reserve(
         memory_limit: u64,
         address_space: Option<u64>,
@@ -95,14 +95,14 @@ impl Arena {
         Ok(Self::new(region, geometry, rings, log))
     }
 
-    /// An arena over `region`, whose sizes are those of `geometry`.
+    /// An arena over `region`, which is divided into segments and extents as `geometry` says.
     pub(super) fn new(region: Region, geometry: Geometry, rings: usize, log: Log) -> Self {
         let counts = (0..geometry.segment_ids()).map(|_| PinCounts::default()).collect();
         let (memory_limit, pinned) = (AtomicU64::new(0), Pinned::new(rings));
         Self { region, geometry, counts, memory_limit, pinned, sums: Sums::default(), log }
     }
 
-    /// Asks the kernel for large pages for the segments.
+    /// Asks the kernel to keep segments in large pages; large items stay in small ones.
     pub(super) fn use_large_pages(&self) -> nix::Result<()> {
         self.region.advise_large_pages(self.geometry.large_base)
     }
@@ -143,7 +143,7 @@ impl Arena {
         self.geometry.large_base / 5 * 4
     }
 
-    /// The address of an item.
+    /// The address in memory of the item that `item` names.
     #[inline]
     pub(super) fn address(&self, item: ItemRef) -> NonNull<u8> {
         self.region.at(item.offset(self.geometry.unit_shift))
@@ -168,7 +168,7 @@ impl Arena {
         self.region.trim_heap();
     }
 
-    /// Loads a range of whole pages that is about to be read.
+    /// Maps a range of whole pages in one call, because it is about to be read: see [`Region::load`].
     pub(super) fn load(&self, offset: u64, bytes: u64) {
         self.region.load(offset, bytes);
     }
@@ -198,8 +198,8 @@ impl Arena {
         unsafe { self.region.at(offset).cast::<ExtentHead>().as_ref() }
     }
 
-    /// Makes the extent of `bytes` at `offset`, which nobody uses yet, that of large item `id`, with all counts 0. Under the
-    /// writer lock, or before rings run.
+    /// Writes the head of the extent of `bytes` at `offset`, which nobody uses yet: from here on the extent is that of large item
+    /// `id`, with all counts 0. Under the writer lock, or before rings run.
     pub(super) fn write_extent_head(&self, offset: u64, bytes: u64, id: u32) {
         let head = self.extent_head(offset);
         head.id.store(id, Ordering::Relaxed);
@@ -241,12 +241,13 @@ impl Arena {
         &self.counts[id as usize]
     }
 
-    /// `-m`, bytes.
+    /// The limit (`-m`), bytes, as [`Arena::set_memory_limit`] last set it.
     pub(super) fn memory_limit(&self) -> u64 {
         self.memory_limit.load(Ordering::Relaxed)
     }
 
-    /// Sets what [`Arena::memory_limit`] tells. Under the writer lock, by whoever changes the segment table's limit as well.
+    /// Called under the writer lock by whoever changes the segment table's limit, so that shares of the limit that are computed
+    /// without the lock follow.
     pub(super) fn set_memory_limit(&self, bytes: u64) {
         self.memory_limit.store(bytes, Ordering::Relaxed);
     }
@@ -272,7 +273,7 @@ impl Arena {
         self.pinned.fits(ring, bytes, bytes_max, self.slack())
     }
 
-    /// Bytes by which what a ring has pinned may grow before it looks again at what the other rings hold: see `pinned`.
+    /// How many bytes more a ring may pin before it must read again what the other rings have pinned: see `pinned`.
     fn slack(&self) -> u64 {
         self.memory_limit() / (PINNED_SLACK_PART * self.pinned.rings())
     }
@@ -287,10 +288,10 @@ impl Arena {
         self.sums.reserved_segment_bytes.load(Ordering::Relaxed)
     }
 
-    /// Pins the segment or extent of the item at `at` for `ring`, and returns the bytes that this added to what pins hold: its
-    /// length, or 0 if it was pinned already. `None` if pins would then hold more than `bytes_max`, unless nothing at all is
-    /// held. The caller holds a borrow of the item. All rings together may exceed the bound by a [`PINNED_SLACK_PART`]th of
-    /// memory, and rings that pin at the same moment by one segment or extent each.
+    /// Pins the segment or extent of the item at `at` for `ring`, and returns by how many bytes this raises the sum of all pins:
+    /// the length of the segment or extent, or 0 if it was pinned already. `None` if the sum would exceed `bytes_max`, unless
+    /// nothing at all is held. The caller holds a borrow of the item. All rings together may exceed the bound by a
+    /// [`PINNED_SLACK_PART`]th of memory, and rings that pin at the same moment by one segment or extent each.
     pub(super) fn try_pin(&self, ring: usize, at: NonNull<u8>, bytes_max: u64) -> Option<u64> {
         let placement = self.holdable(at);
         let is_over = !placement.counts.is_pinned() && !self.pins_fit(ring, placement.bytes, bytes_max);
@@ -302,7 +303,8 @@ impl Arena {
         Some(bytes)
     }
 
-    /// Ends a pin that `ring` has taken. May be called on any thread.
+    /// Ends a pin that `ring` has taken on the item at `at`; once nothing holds its segment or extent, the memory may be reused.
+    /// May be called on any thread.
     pub(super) fn unpin(&self, ring: usize, at: NonNull<u8>) {
         let placement = self.holdable(at);
         // Read the length before the count goes down: after that the memory may be reused for another placement.
@@ -310,7 +312,8 @@ impl Arena {
         self.pinned.remove(ring, bytes, self.slack());
     }
 
-    /// Counts a value that begins to be received into the item at `at`. Under the writer lock.
+    /// Counts a value that begins to be received into the item at `at`: until [`Arena::unreserve`] its segment or extent is not
+    /// reused. Under the writer lock.
     pub(super) fn reservation(&self, at: NonNull<u8>) {
         let placement = self.holdable(at);
         if placement.counts.reservation() {
@@ -320,7 +323,7 @@ impl Arena {
         self.sums.reservations.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Ends what [`Arena::reservation`] began. Needs no lock.
+    /// Ends what [`Arena::reservation`] began: the value has been published, or its reservation dropped. Needs no lock.
     pub(super) fn unreserve(&self, at: NonNull<u8>) {
         let placement = self.holdable(at);
         if placement.counts.unreserve() {

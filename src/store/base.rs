@@ -21,7 +21,7 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// The base of ring 0.
+    /// The base of ring 0, from which [`Base::of_ring`] makes those of the shards.
     pub(super) fn new(arena: Arena, hasher: KeyHasher, flash: Option<Arc<Flash>>) -> Self {
         Self { arena: Arc::new(arena), hasher, flash, ring: 0 }
     }
@@ -32,7 +32,7 @@ impl Base {
         Arc::new(Self { arena, hasher, flash, ring })
     }
 
-    /// The number of the ring.
+    /// The number of the ring that pins taken through this base are counted for.
     pub(super) fn ring(&self) -> usize {
         self.ring
     }
@@ -52,7 +52,7 @@ impl Base {
         self.arena.address(item)
     }
 
-    /// The hash of `key`.
+    /// The hash of `key` with the secrets of this process.
     #[inline]
     pub(super) fn hash(&self, key: &[u8]) -> Hash {
         self.hasher.hash(key)
@@ -63,7 +63,7 @@ impl Base {
         self.flash.as_ref()
     }
 
-    /// `-m`, bytes.
+    /// The present limit (`-m`), bytes; `cache_memlimit` and a full file system change it.
     pub(super) fn memory_limit(&self) -> u64 {
         self.arena.memory_limit()
     }

@@ -24,14 +24,14 @@ use super::{Data, Edit, EditError, Edited, Put, Retry, UpdateMetadata, Value, Wa
 use crate::classes::item_bytes;
 use std::mem::{Discriminant, discriminant};
 
-/// Values up to this length are copied under the lock, bytes: that takes some 2 µs.
+/// Bytes: a value up to this length is copied under the lock, which takes some 2 µs.
 const LOCKED_COPY_BYTES_MAX: usize = 16 * 1024;
 /// How many turns of eviction an edit waits for before it ends with [`Retry::Soon`], so that other connections are served.
 const EDIT_TURNS: u32 = 1;
 /// How often a long value is copied without the lock before it is copied under it.
 const COPIES_MAX: u32 = 3;
 
-/// What an edit is about: its key, and what the index had under it when this transaction began.
+/// The key that an edit is about, and its version in the index when this transaction began.
 struct Target<'k, 't> {
     key: &'k [u8],
     hash: Hash,
@@ -51,7 +51,7 @@ impl Target<'_, '_> {
         self.live.and_then(|(_, item)| item.place())
     }
 
-    /// The version whose bytes become part of `value`, if any do.
+    /// The old version, if its bytes become a part of `value`.
     fn source(&self, value: &Value) -> Option<ItemRef> {
         self.live.filter(|_| value.needs_old()).map(|(item_ref, _)| item_ref)
     }
@@ -63,7 +63,7 @@ struct Copied {
     reserved: ReservedItem,
     /// The kind of value that was copied.
     kind: Discriminant<Value>,
-    /// The old version that a part of it was copied from, if any was.
+    /// The old version, if a part of the value was copied from it.
     source: Option<ItemRef>,
 }
 
@@ -107,16 +107,17 @@ impl Material<'_, '_> {
 
 /// What one attempt at an edit came to.
 enum Attempt {
-    /// The edit is carried out. `cas` is that of the item after it; `written` are the bytes of the new version, 0 if none was
-    /// written.
+    /// The edit is carried out. `cas` is the item's CAS unique after the edit; `written` is the size of the new version as
+    /// memcached counts it, 0 if none was written.
     Done { cas: u64, written: u64 },
     /// The new version is over `-I`.
     TooLarge,
     /// The old value is needed and on flash: it must be read first.
     OnFlash(Place),
-    /// There is no memory for the new version, of `item_bytes` as memcached counts them.
+    /// There is no memory for the new version; `item_bytes` is its size as memcached counts it.
     Lacks { need: Need, item_bytes: u64 },
-    /// The value is to be copied into `reserved` without the lock, a part of it from the old version `source`.
+    /// The value is to be copied into `reserved` without the lock; a part of it comes from the old version `source`, if there is
+    /// one.
     Copy { reserved: ReservedItem, source: Option<ItemRef> },
 }
 
@@ -214,7 +215,8 @@ impl Fresh<'_> {
         }
     }
 
-    /// Fills `reserved` with the value of `edit`, a part of it from the old version `source`, outside of any transaction.
+    /// Fills `reserved` with the value of `edit`, outside of any transaction; a part comes from the old version `source`, if
+    /// there is one. `None` if `edit` stores no value.
     fn copy(
         &self,
         edit: &Edit,
@@ -235,8 +237,9 @@ impl Fresh<'_> {
 }
 
 impl WriteTxn<'_> {
-    /// False for an item of `--copy-from` whose key a client has edited since the copy began. Also remembers the keys that
-    /// clients edit, whatever comes of the edit: a delete that finds nothing is a delete too.
+    /// False for an item of `--copy-from` if a client has edited its key since the copy began, or if the copy has ended. While a
+    /// copy runs, also remembers the keys that clients edit, whatever comes of the edit: a delete that finds nothing is a delete
+    /// too.
     fn admits(&mut self, hash: Hash, is_copy: bool) -> bool {
         match &mut self.segments.written {
             Some(written) if is_copy => !written.contains(hash),
@@ -248,7 +251,7 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// Carries out `edit`, or says what it lacks.
+    /// Carries out `edit`, or returns why that cannot be done, or not yet.
     fn apply(&mut self, target: &Target<'_, '_>, edit: &Edit, material: &mut Material<'_, '_>) -> Attempt {
         match edit {
             Edit::Keep => Attempt::unwritten(target.live.map_or(0, |(_, item)| item.cas())),
@@ -267,7 +270,8 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// Changes fields of the live item in place.
+    /// Changes expiry and marks of the live item in place, and appends a delta that gives the change its place among the writes.
+    /// Does nothing if there is no live item.
     fn amend(&mut self, target: &Target<'_, '_>, amend: &UpdateMetadata) -> Attempt {
         let Some((item_ref, item)) = target.live else { return Attempt::unwritten(0) };
         if let Some(exptime) = amend.exptime {
@@ -280,7 +284,8 @@ impl WriteTxn<'_> {
         Attempt::unwritten(item.cas())
     }
 
-    /// Writes and publishes a new version.
+    /// Writes and publishes a new version, or returns what it lacks. For a long value that is not in item memory yet, only
+    /// reserves that memory ([`Attempt::Copy`]).
     fn put(&mut self, target: &Target<'_, '_>, put: &Put, material: &mut Material<'_, '_>) -> Attempt {
         let &Target { key, hash, old, live } = target;
         self.segments.redeem(hash);
@@ -336,7 +341,7 @@ impl WriteTxn<'_> {
         Attempt::Done { cas, written: item_bytes }
     }
 
-    /// The header fields of the new version.
+    /// The header fields of the new version. Takes the next CAS unique, unless `put` brings one.
     // Inlined, since the fields are written at once.
     #[inline(always)]
     fn fields(&mut self, put: &Put, target: &Target<'_, '_>) -> Fields {

@@ -15,13 +15,14 @@ use crate::classes::item_bytes;
 use crate::clock::Timestamp;
 
 impl Shard {
-    /// Says that the ring's clock reads `now`, then as [`Shard::latest`].
+    /// Advances the store's time to `now`, which the ring has read from its clock; then does what [`Shard::latest`] does.
     pub fn fresh(&mut self, now: Timestamp) -> Fresh<'_> {
         self.store.advance(now);
         self.latest()
     }
 
-    /// Replays the log to its tail, and carries out a flush that has come due. The result is the only way to look up or to write.
+    /// Replays the log to its tail, and carries out a flush that has come due. Only through the result can a ring look up or
+    /// write. If the ring shares its replica, its section lasts until the result is dropped.
     #[inline]
     pub fn latest(&mut self) -> Fresh<'_> {
         self.replica.enter(&self.base);
@@ -46,7 +47,8 @@ pub struct Fresh<'s> {
 }
 
 impl Fresh<'_> {
-    /// Says that the edits that follow are those of a copy (`--copy-from`).
+    /// Says that the edits that follow are those of a copy (`--copy-from`): each is refused if a client has edited its key since
+    /// the copy began.
     pub fn set_copy(&mut self) {
         self.is_copy = true;
     }
@@ -98,12 +100,12 @@ impl Fresh<'_> {
         stowed == Stowed::UnderWay
     }
 
-    /// Goes on with another time: that which the store has just been set to.
+    /// For `debugtime`: goes on with `now`, which the store has just been set to.
     pub fn set_now(&mut self, now: Timestamp) {
         self.now = now;
     }
 
-    /// Finds the live item of `key`. Removes it if it has expired. Does not count as a use: see [`Item::record_access`].
+    /// Finds the live item of `key`; an item that has expired is removed. Does not count as a use: see [`Item::record_access`].
     #[inline]
     pub fn find(&mut self, key: &[u8]) -> Lookup<'_> {
         self.find_hashed(self.hash(key), key)
@@ -144,7 +146,8 @@ impl Fresh<'_> {
         }
     }
 
-    /// Removes the item of `key` if it has expired: another ring may have replaced it since it was looked up.
+    /// Removes the item of `key` if it is still an expired one: another ring may have replaced it since the look-up. Does nothing
+    /// if the log is full.
     #[cold]
     fn purge(&mut self, hash: Hash, key: &[u8]) {
         let mut txn = self.shard.write_txn();
@@ -160,7 +163,8 @@ impl Fresh<'_> {
         self.shard.wake_laggards();
     }
 
-    /// Memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` turns of some 20 µs.
+    /// Reserves memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` turns of some 20 µs.
+    /// If reservations hold all the item memory that they may, the value is received into a buffer at first.
     ///
     /// # Errors
     /// [`ReserveError`].
@@ -192,7 +196,8 @@ impl Fresh<'_> {
         Ok(())
     }
 
-    /// Item memory for a value that is to be received; `None` if values on their way hold as much of it as they may.
+    /// Reserves item memory for a value that is to be received; `None` if reservations and pins hold all the item memory that
+    /// they may.
     fn reserve_item(
         &mut self,
         key: &[u8],
@@ -220,8 +225,8 @@ impl Fresh<'_> {
         }
     }
 
-    /// The error of a value that has to wait for others to arrive, which is noted for
-    /// [`Store::is_short_of_reservations`](super::Store::is_short_of_reservations).
+    /// The error for a value that has to wait until others have arrived. Notes that, so that
+    /// [`Store::is_short_of_reservations`](super::Store::is_short_of_reservations) is true for a second or two.
     fn must_wait(&self) -> ReserveError {
         self.shard.store.reservations.note_refused(self.now);
         Retry::Later.into()
@@ -252,7 +257,7 @@ impl Fresh<'_> {
         Ok(())
     }
 
-    /// Flushes. `due` is the second for which a delayed flush was scheduled, else [`Timestamp::NEVER`].
+    /// Removes every item now. `due` is the second for which a delayed flush was scheduled, else [`Timestamp::NEVER`].
     fn flush_now(&mut self, due: Timestamp) -> Result<(), Retry> {
         loop {
             let mut txn = self.shard.write_txn();
@@ -265,7 +270,7 @@ impl Fresh<'_> {
         }
     }
 
-    /// Schedules a flush for the second `at`; a later call replaces it (`flush_all` with a delay).
+    /// Schedules a flush for the second `at` (`flush_all` with a delay), instead of one that is scheduled already.
     pub fn flush_at(&mut self, at: Timestamp) {
         self.shard.store.set_flush_at(at);
     }
@@ -281,7 +286,7 @@ impl Fresh<'_> {
         }
     }
 
-    /// Visits the live items of the next slice of a walk; false when the walk is over.
+    /// Calls `visit` with the live items of the next slice of `walk`, and moves `walk` on; false when the walk is over.
     ///
     /// An item that is present throughout the walk is visited, however often it is moved meanwhile; once, unless parts of a table
     /// are joined meanwhile (`index::entries`), then perhaps twice.

@@ -17,7 +17,7 @@ const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const SEGMENT_BYTES_MAX: u64 = 2 << 20;
 /// Segments in `-m`, unless that makes them too small or too large.
 const SEGMENTS: u64 = 512;
-/// An item above this part of a segment is large.
+/// An item longer than a segment divided by this is large.
 const LARGE_PART: u64 = 8;
 /// Address space reserved, as a multiple of `-m`: half for segments, half for large items.
 const RESERVE_FACTOR: u64 = 4;

@@ -61,7 +61,7 @@ impl ItemRef {
         self.0
     }
 
-    /// Offset in the mapping, bytes.
+    /// Offset of the item in the mapping, bytes; units are `1 << shift` bytes.
     #[inline]
     pub(super) fn offset(self, shift: u32) -> u64 {
         self.0 << shift
@@ -88,7 +88,7 @@ impl Entry {
         u64::from_le_bytes(bytes)
     }
 
-    /// The item.
+    /// The item that the entry names.
     #[inline]
     pub(super) fn item(self) -> ItemRef {
         ItemRef(self.bits() >> TAG_BITS)

@@ -36,12 +36,12 @@ const PAIR_BYTES: usize = 16;
 /// Pairs of the longest key, not counting its last pair, which has secrets of its own.
 const PAIRS_MAX: usize = (KEY_BYTES_MAX - 1) / PAIR_BYTES;
 
-/// The hash with its secrets.
+/// The hash function with its secrets.
 #[derive(Clone)]
 pub(super) struct KeyHasher {
     /// The secrets of a key's last pair of words.
     last: [u64; 2],
-    /// The secrets of the pairs before it.
+    /// The secrets of the pairs before the last one.
     pairs: [[u64; 2]; PAIRS_MAX],
     /// The factors a and b.
     factors: [u128; 2],
@@ -50,7 +50,7 @@ pub(super) struct KeyHasher {
 }
 
 impl std::fmt::Debug for KeyHasher {
-    /// Without the secrets.
+    /// Leaves the secrets out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyHasher").finish_non_exhaustive()
     }
@@ -109,8 +109,7 @@ impl KeyHasher {
         Hash(folded(low.wrapping_add(high).wrapping_add(summand)))
     }
 
-    /// The sum of the products of all pairs but the last. Of an input that is too long for a key, further pairs are ignored: no
-    /// index contains it.
+    /// The sum of the products of all pairs but the last. Pairs beyond the longest key are ignored: no index contains such a key.
     fn front_sum(&self, key: &[u8]) -> u128 {
         let (pairs, _) = key[..key.len() - 1].as_chunks();
         let products = pairs.iter().zip(&self.pairs).map(|(pair, secrets)| product(*pair, *secrets));

@@ -43,9 +43,9 @@ pub(super) enum Delta {
     Entry {
         /// Hash of the key.
         hash: Hash,
-        /// The item in the index before.
+        /// The item that the index has before; [`ItemRef::NONE`] if the delta inserts.
         old: ItemRef,
-        /// The item in the index after.
+        /// The item that the index has afterwards; [`ItemRef::NONE`] if the delta removes.
         new: ItemRef,
     },
     /// Removes every entry (`flush_all`).
@@ -67,7 +67,7 @@ struct Slot {
 #[repr(align(128))]
 struct Padded(AtomicU64);
 
-/// Capacity of the log of `rings` rings.
+/// Capacity of the log of a store with `rings` rings, in deltas: a power of two.
 pub(super) fn entries_for(rings: usize) -> usize {
     (rings * LOG_ENTRIES_PER_RING).next_power_of_two().max(LOG_ENTRIES)
 }
@@ -82,7 +82,7 @@ pub(super) struct Log {
     tail: Padded,
     /// By replica: the position up to which it has applied the log.
     applied: Box<[Padded]>,
-    /// By ring, if some share a replica: it holds no reference from before this position.
+    /// By ring: the ring holds no reference from before this position. Empty if every ring has a replica of its own.
     held: Box<[Padded]>,
 }
 
@@ -147,13 +147,13 @@ impl Log {
         self.applied(replica)
     }
 
-    /// `ring` holds no references obtained before `position`. Release; pairs with the Acquire in [`Log::held`].
+    /// Publishes that `ring` holds no references obtained before `position`. Release; pairs with the Acquire in [`Log::held`].
     #[inline]
     pub(super) fn hold(&self, ring: usize, position: u64) {
         self.held[ring].0.store(position, Ordering::Release);
     }
 
-    /// `ring` holds nothing, until it enters again. Release; pairs with the Acquire in [`Log::held`].
+    /// Publishes that `ring` holds no references until it enters again. Release; pairs with the Acquire in [`Log::held`].
     #[inline]
     pub(super) fn leave(&self, ring: usize) {
         self.held[ring].0.store(NOTHING, Ordering::Release);

@@ -42,7 +42,8 @@
 //!   stale, won and alive marks: a transaction. Last access, hits and the fetched mark: any ring at any time (atomics).
 //! - An index (`index`, `replica`): the one ring that it belongs to, without a lock. If several rings share it, one of them at a
 //!   time applies deltas, under the lock of each table that it touches.
-//! - The log's deltas and its tail (`log`): a transaction; read without a lock. A position in the log: the ring that replays.
+//! - The log's deltas and its tail (`log`): a transaction; read without a lock. How far a replica has applied the log: the ring
+//!   that replays for it. From where on a ring may hold references: that ring alone. (Both are atomics in the log.)
 //! - `segment_table`, and what its struct contains (of `ghost`, `large`, `pace`, `written`, `totals`, `memory_file::Ledger` and
 //!   `flash::Books`): changed and read only under the writer lock.
 //! - Pin counts and sums (`arena`), the time, the flash tier's counters: any ring at any time (atomics).

@@ -14,20 +14,21 @@ use crate::limits::{
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// How much memory all pins together may hold after one more; if that is exceeded, the value is copied. The evictor skips what
-/// pins hold.
+/// The bound on the memory that all pins together hold. A value whose pin would exceed it is copied instead: the evictor has to
+/// skip pinned memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// For replies on a connection, whose client may be slow: an eighth of the limit; for a large item half of the limit more.
+    /// For replies on a connection, whose client may be slow: an eighth of the limit, and for a large item half of the limit in
+    /// addition.
     OfReaders,
-    /// For sends that end without a client's help (datagrams): an eighth of the limit more than that, so that clients that do not
-    /// read cannot prevent them.
+    /// For sends that end without a client's help (datagrams): an eighth of the limit more than [`Share::OfReaders`], so that
+    /// clients that do not read cannot prevent them.
     OfAll,
 }
 
 impl Share {
-    /// Bytes that all pins may hold, the new one included, which is for a large item if `is_large`. `reserved` bytes are held for
-    /// values that are being received.
+    /// Bytes that all pins together may hold once the new one is taken, which is for a large item if `is_large`. `reserved` bytes
+    /// are held for values that are being received.
     fn of(self, memory_limit: u64, is_large: bool, reserved: u64) -> u64 {
         let (part, unheld) = match self {
             Self::OfReaders => (PINNED_PART, UNHELD_PART),
@@ -62,7 +63,7 @@ impl Pin {
         Some(Self { base: Arc::clone(base), at, value: NonNull::from(value), held_bytes })
     }
 
-    /// Bytes that this pin added to what pins hold: its whole segment or extent, or 0 if that was pinned already.
+    /// Bytes by which this pin raised the sum of all pins: its whole segment or extent, or 0 if that was pinned already.
     pub fn held_bytes(&self) -> u64 {
         self.held_bytes
     }

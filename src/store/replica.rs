@@ -31,8 +31,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How many deltas ahead a replay prefetches tables.
 const REPLAY_AHEAD: u64 = 8;
-/// How often a ring looks whether another ring's replay is over, before it sleeps or lets go of the writer lock. That takes a
-/// microsecond or less, in which a few deltas are replayed.
+/// How often a ring checks whether another ring's replay is over, before it sleeps or lets go of the writer lock. So many checks
+/// take a microsecond or less, in which a few deltas are replayed.
 const LOOKS: usize = 256;
 
 /// An index, and the rings it belongs to. Shared by these rings, and by whoever asks for its size.
@@ -77,7 +77,7 @@ fn rings_of(number: usize, replicas: usize, rings: usize) -> Range<usize> {
 }
 
 impl Group {
-    /// Empty replicas, which share out all rings among them, for a store of `memory_limit` bytes.
+    /// All replicas of a store of `memory_limit` bytes, empty; each belongs to a range of neighbouring rings.
     pub(super) fn all(replicas: usize, rings: usize, memory_limit: u64) -> Box<[Arc<Self>]> {
         assert!((1..=rings).contains(&replicas), "every replica has a ring");
         (0..replicas)
@@ -101,7 +101,7 @@ impl Group {
         }
     }
 
-    /// The handle of `ring`.
+    /// The handle through which `ring` uses this replica.
     ///
     /// # Panics
     /// If all rings have taken theirs.
@@ -114,7 +114,7 @@ impl Group {
         Replica { ring, cursor: 0, is_shared: self.is_shared(), group: Arc::clone(self), stays: PhantomData }
     }
 
-    /// The index of a replica that no ring has taken yet.
+    /// The index, to fill it at the start. Panics if a ring has taken its handle on this replica.
     pub(super) fn index_mut(group: &mut Arc<Self>) -> &mut Index {
         &mut Arc::get_mut(group).expect("no ring has taken it").index
     }
@@ -212,7 +212,7 @@ pub(super) struct Replaying<'g> {
     _locked: Option<MutexGuard<'g, ()>>,
 }
 
-/// Asks again and again until there is an answer, up to [`LOOKS`] times.
+/// Calls `answer` up to [`LOOKS`] times, until it returns something.
 fn look<T>(answer: impl FnMut() -> Option<T>) -> Option<T> {
     std::iter::repeat_with(answer).take(LOOKS).flatten().next()
 }
@@ -221,7 +221,8 @@ fn look<T>(answer: impl FnMut() -> Option<T>) -> Option<T> {
 #[derive(Debug)]
 pub(super) struct Replica {
     ring: usize,
-    /// Up to this position the ring knows that the log has been applied. It holds no references from before.
+    /// The ring knows that its replica has applied the log up to this position. Outside of a transaction it holds no references
+    /// from before.
     cursor: u64,
     is_shared: bool,
     group: Arc<Group>,
@@ -230,7 +231,7 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// The position up to which the log has been applied.
+    /// The position up to which, as this ring knows, its replica has applied the log.
     pub(super) fn cursor(&self) -> u64 {
         self.cursor
     }
@@ -312,7 +313,8 @@ impl Replica {
         }
     }
 
-    /// Declares that the ring holds no references from before its cursor.
+    /// Publishes in the log that the ring holds no references from before its cursor; for a ring with an index of its own, also
+    /// that everything before it has been applied.
     #[inline]
     pub(super) fn settle(&self, log: &Log) {
         if self.is_shared {

@@ -31,7 +31,7 @@ pub struct Walk {
 pub enum Data<'d> {
     /// No value came.
     None,
-    /// It lies in the connection's read buffer.
+    /// The value lies in the connection's read buffer.
     Bytes(&'d [u8]),
     /// Received into item memory; published in place if the edit's value is [`Value::Data`].
     Reservation(Reservation),
@@ -57,9 +57,10 @@ pub enum Edit {
     Remove,
     /// Stores a new version.
     Put(Put),
-    /// Changes the item's fields in place. All rings see it in the order of writes; the CAS unique stays.
+    /// Changes the item's expiry and marks in place. All rings see the change in the order of writes; the CAS unique stays.
     UpdateMetadata(UpdateMetadata),
-    /// Decides nothing yet, because the value is needed and on flash: ends with [`Retry::Load`]. Nothing if it is in memory.
+    /// Decides nothing yet, because the value is needed: ends with [`Retry::Load`] if it is on flash. Otherwise the same as
+    /// [`Edit::Keep`].
     Load,
 }
 
@@ -68,17 +69,17 @@ pub enum Edit {
 pub struct Put {
     /// Client flags.
     pub flags: u32,
-    /// When it expires.
+    /// When it expires, or [`Timestamp::NEVER`].
     pub exptime: Timestamp,
-    /// Its value.
+    /// What its value consists of.
     pub value: Value,
     /// The CAS unique that the client chose (meta `E`); `None` for the next number.
     pub cas: Option<u64>,
-    /// True if it is marked stale.
+    /// True if the new version is marked stale (flag `X` of a meta get).
     pub stale: bool,
-    /// True if a client has been told to recache it.
+    /// True if a client has been told to recache it, so that others are not told.
     pub won: bool,
-    /// True if the key came in base64.
+    /// True if the key came in base64 (flag `b` of the meta protocol).
     pub key_is_binary: bool,
 }
 
@@ -110,7 +111,7 @@ pub enum Value {
     OldThenData,
     /// The data, then the old value (prepend).
     DataThenOld,
-    /// The old value.
+    /// The old value; if it is on flash, it stays there.
     Old,
     /// No bytes.
     Empty,
@@ -133,11 +134,11 @@ impl Value {
 /// Changes of an item's own fields.
 #[derive(Debug, Default)]
 pub struct UpdateMetadata {
-    /// Sets the expiry.
+    /// The new expiry; `None` leaves it as it is.
     pub exptime: Option<Timestamp>,
-    /// Sets or clears the stale mark.
+    /// True sets the stale mark, false clears it; `None` leaves it as it is.
     pub stale: Option<bool>,
-    /// Sets or clears the won mark.
+    /// True sets the won mark, false clears it; `None` leaves it as it is.
     pub won: Option<bool>,
 }
 
@@ -179,7 +180,7 @@ pub enum Retry {
 pub enum ReserveError {
     /// The store is full and may evict nothing: with -M, or because all memory is in use.
     OutOfMemory,
-    /// There may be memory later.
+    /// Not yet: [`Retry`] says when to try again.
     Retry(Retry),
 }
 
@@ -190,9 +191,9 @@ pub enum EditError {
     OutOfMemory,
     /// The new version is over `-I`.
     TooLarge,
-    /// The item came from `--copy-from`, and a client has written its key since the copy began.
+    /// The item came from `--copy-from`, and a client has edited its key since the copy began, or the copy has ended.
     Superseded,
-    /// It may be carried out later.
+    /// Not yet: [`Retry`] says when to try again.
     Retry(Retry),
 }
 

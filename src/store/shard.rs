@@ -21,7 +21,7 @@ const LAG_MAX: u64 = 1024;
 const LAG_CHECK: u64 = 256;
 /// Tables looked at in one call of [`Shard::maintain`].
 const MAINTAIN_TABLES: usize = 16;
-/// Records of chunks that have to leave flash looked at in one call of [`Shard::maintain`].
+/// The most records that one call of [`Shard::maintain`] looks at because they have to leave their chunk on flash.
 const MAINTAIN_RECORDS: usize = 128;
 
 /// One ring's handle: its replica and the shared store. Stays on its thread.
@@ -38,7 +38,7 @@ pub struct Shard {
     tidied: Timestamp,
     /// Tables that are still to be checked in that second.
     tables_left: usize,
-    /// The value on flash that the last edit lacked which ended with [`Retry::Load`].
+    /// The value on flash for lack of which the last edit ended with [`Retry::Load`], until it is taken.
     pub(super) wanted: Option<Wanted>,
 }
 
@@ -70,13 +70,14 @@ impl Shard {
         &self.store
     }
 
-    /// Takes the value that the last edit lacked which ended with [`Retry::Load`].
+    /// Takes the value on flash for lack of which the last edit ended with [`Retry::Load`]; `None` if there was none, or it has
+    /// been taken.
     pub fn take_wanted(&mut self) -> Option<Wanted> {
         self.wanted.take()
     }
 
-    /// A slice (at most about 100 µs) of background work: catching up, expiry, eviction ahead of need, index upkeep.
-    /// True if it should be called again soon; call it at least once a second.
+    /// Does a slice (at most about 100 µs) of background work: catching up, expiry, eviction ahead of need, index upkeep. True if
+    /// the ring should call it again soon; it must be called at least once a second.
     pub fn maintain(&mut self, now: Timestamp) -> bool {
         let fresh = self.fresh(now);
         let now = fresh.now;
@@ -158,7 +159,7 @@ impl Shard {
         is_lagging.then_some(Retry::Stalled)
     }
 
-    /// Evicts, for up to `turns` turns, until the writer of the key of `hash` may try its allocation again, which lacked `need`.
+    /// Evicts, for up to `turns` turns, until the writer of the key of `hash` may try again the allocation that lacked `need`.
     ///
     /// It ends: each round uses up a turn, breaks a promise, or finds that other rings have replayed, so that the next round can
     /// collect what was retired.

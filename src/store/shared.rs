@@ -23,7 +23,7 @@ use crate::limits::PINNED_PART;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// The part of the store that all rings share. Fields without a lock or an atomic are set at the start and only read then.
+/// The part of the store that all rings share. Fields without a lock or an atomic are set at the start, and only read afterwards.
 pub struct Store {
     pub(super) base: Arc<Base>,
     /// The writer lock, and all that it guards.
@@ -135,7 +135,8 @@ impl Store {
         self.time.now()
     }
 
-    /// Says that a ring has read `now` from its clock: from here on all rings treat what expires by then as gone.
+    /// Advances the store's time to `now`, which a ring has read from its clock: from here on items that expire by then have
+    /// expired on all rings.
     pub fn advance(&self, now: Timestamp) {
         if self.time.advance(now) {
             self.note_second(now);
@@ -156,7 +157,8 @@ impl Store {
         self.note_second(now);
     }
 
-    /// Schedules a flush of everything for the second `at`, instead of any other; none if that is [`Timestamp::NEVER`].
+    /// Schedules a flush of everything for the second `at`, instead of one that is scheduled already. If `at` is
+    /// [`Timestamp::NEVER`], none is scheduled any more.
     pub(super) fn set_flush_at(&self, at: Timestamp) {
         // Under the writer lock, so that two calls leave the same time in the file and in memory.
         let _segments = self.segments.lock();
@@ -171,21 +173,21 @@ impl Store {
         self.base.memory_limit()
     }
 
-    /// Begins a copy from another server (`--copy-from`): from here on what the copy stores
-    /// ([`Fresh::is_copy`](super::Fresh::is_copy)) is refused for keys that a client has written, deleted or flushed since.
+    /// Begins a copy from another server (`--copy-from`): an edit of the copy ([`Fresh::is_copy`](super::Fresh::is_copy)) is
+    /// refused from here on if a client has edited or flushed its key since.
     pub fn begin_copy(&self) {
         let written = WrittenKeys::new(self.memory_limit());
         self.segments.lock().written = Some(written);
     }
 
-    /// Ends the copy: from here on everything that a copy stores is refused.
+    /// Ends the copy: from here on every edit of a copy is refused.
     pub fn end_copy(&self) {
         let written = self.segments.lock().written.take();
         // Its memory is freed without holding the lock.
         drop(written);
     }
 
-    /// True while a copy runs that can still store something. After a flush it cannot: all keys count as written by clients.
+    /// True while a copy runs whose edits may still be stored. After a flush none may: all keys count as written by clients.
     pub fn takes_copies(&self) -> bool {
         self.segments.lock().written.as_ref().is_some_and(|written| !written.has_all())
     }
@@ -215,7 +217,8 @@ impl Store {
         self.segments.lock().count_no_room(bytes);
     }
 
-    /// The number of deltas that `ring` has still to replay, and the log's capacity: at that many, all writers wait for the ring.
+    /// The number of deltas that the replica of `ring` has still to apply, and the log's capacity: at that many, all writers wait
+    /// for this replica.
     pub fn lag(&self, ring: usize) -> (u64, u64) {
         let log = self.log();
         // The position first, so that the lag is never negative.
@@ -239,8 +242,8 @@ impl Store {
         self.segments.lock().bytes_over_limit()
     }
 
-    /// True if old versions of values that clients have not taken hold more than an eighth of `-m` beside it, so that those who take
-    /// theirs slowly must go too.
+    /// True if memory beside the budget exceeds an eighth of `-m`: old versions of values that are still being sent. Then clients
+    /// that take their values slowly are to be disconnected too.
     pub fn holds_much_beside(&self) -> bool {
         let beside_bytes = self.segments.lock().beside_bytes();
         beside_bytes > self.memory_limit() / PINNED_PART

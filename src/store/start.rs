@@ -16,7 +16,7 @@ pub struct Options {
     pub item_size_max: u64,
     /// True without `-M`.
     pub evict: bool,
-    /// Number of shards that will be taken.
+    /// Number of rings; each takes one shard, its handle on the store.
     pub rings: usize,
     /// Number of indexes, at least 1 and at most as many as there are rings: neighbouring rings share one.
     pub replicas: usize,
@@ -46,21 +46,21 @@ pub enum StartError {
     },
     /// The memory file could not be given its length.
     MemoryFileLength {
-        /// Bytes.
+        /// The length that the file needs, bytes.
         bytes: u64,
         /// What the kernel said.
         errno: Errno,
     },
     /// The memory file could not be given the memory of `-m`.
     MemoryFileRoom {
-        /// Bytes.
+        /// Bytes of memory that were asked for.
         bytes: u64,
         /// What the kernel said.
         errno: Errno,
     },
     /// The memory file could not be mapped.
     MemoryFileMap {
-        /// Bytes.
+        /// The length of the file, bytes.
         bytes: u64,
         /// What the kernel said.
         errno: Errno,
@@ -107,9 +107,9 @@ pub struct Restored {
     pub items: u64,
     /// Their bytes, as memcached counts them.
     pub bytes: u64,
-    /// How long that took.
+    /// How long the start took to open, check and restore the file.
     pub elapsed: Duration,
-    /// The outcome.
+    /// Whether the file was new, was restored, or was rejected.
     pub outcome: RestoreOutcome,
     /// Items that were lost because their values could not be found on flash.
     pub lost_on_flash: Option<LostOnFlash>,
@@ -118,19 +118,19 @@ pub struct Restored {
 /// Items that were not restored, because their values could not be found on flash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostOnFlash {
-    /// How many.
+    /// How many items.
     pub items: u64,
-    /// Why they are not.
+    /// Why their values could not be found, for the log.
     pub why: String,
 }
 
 /// What became of a memory file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestoreOutcome {
-    /// It was empty.
+    /// The file was empty, and so is the store.
     New,
     /// The store goes on with its items.
     Restored,
-    /// It could not be used, for this reason, and was emptied.
+    /// The file could not be used, for this reason, and was emptied.
     Rejected(String),
 }

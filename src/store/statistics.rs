@@ -26,7 +26,7 @@ impl Store {
         segments.class_totals.iter().map(|class| ClassTotals { oldest, ..class.clone() }).collect()
     }
 
-    /// Clears what counts events; keeps what says how much there is.
+    /// Sets the counters of events to 0, as `stats reset` does; the gauges stay.
     pub fn reset_counters(&self) {
         if let Some(flash) = self.flash() {
             flash.reset_counters();
@@ -39,7 +39,7 @@ impl Store {
         segments.totals = Totals { curr_items, bytes, ..Totals::default() };
     }
 
-    /// How much memory the store takes for what: the parts of the budget, and what is outside of it.
+    /// How much memory the store takes, by purpose: the parts of the budget, and what is outside of it.
     pub fn memory(&self) -> Memory {
         let segments = self.segments.lock();
         let (in_use, free) = segments.segment_counts();
@@ -64,7 +64,7 @@ impl Store {
         }
     }
 
-    /// What the flash tier holds and has done; `None` without one.
+    /// The statistics of the flash tier; `None` without one.
     pub fn flash_totals(&self) -> Option<FlashTotals> {
         let segments = self.segments.lock();
         let totals = |books: &Books| FlashTotals {

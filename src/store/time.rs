@@ -39,7 +39,7 @@ impl Time {
         Timestamp(self.now.load(Ordering::Relaxed))
     }
 
-    /// True if what expires at `exptime` has expired.
+    /// True if an item with this expiry has expired by now.
     #[inline]
     pub(super) fn is_past(&self, exptime: Timestamp) -> bool {
         exptime != Timestamp::NEVER && exptime <= self.now()

@@ -50,17 +50,17 @@ pub struct ClassTotals {
 pub struct Memory {
     /// `-m`.
     pub limit: u64,
-    /// Segments in use.
+    /// Segments in use, with their whole length.
     pub segments: u64,
-    /// Large items.
+    /// Extents of large items, with their whole length.
     pub large: u64,
     /// Free extents that still have memory, which is kept for the next large item.
     pub large_free: u64,
     /// All indexes.
     pub index: u64,
-    /// Each index.
+    /// Each replica: its rings, the bytes of its index, and its replays.
     pub replicas: Box<[ReplicaMemory]>,
-    /// The ghost table.
+    /// The ghost table, and while a copy runs the filter of keys that clients have edited.
     pub ghost: u64,
     /// The replication log, not part of the budget.
     pub log: u64,
@@ -70,7 +70,7 @@ pub struct Memory {
     pub segments_in_use: u64,
     /// Number of free segments that have memory.
     pub segments_free: u64,
-    /// Segments and extents whose items are gone, and which wait until no ring and no send can still read them.
+    /// Segments and extents without live items, until no ring and no send can read them any more.
     pub pending: u64,
     /// The part of it that only sends wait for, which is beside the budget.
     pub held: u64,

@@ -22,7 +22,7 @@ use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART, UNHELD_PART};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 
-/// How often a key counts as used that is stored again soon after its eviction.
+/// The number of uses that a key is credited with if it is stored again soon after its eviction.
 const GHOST_HITS: u8 = 2;
 
 /// A write transaction, from [`WriteTxn::begin`] until it is dropped.
@@ -36,7 +36,7 @@ pub(super) struct WriteTxn<'t> {
     replica: &'t mut Replica,
     /// The store's second when it began.
     pub(super) now: Timestamp,
-    /// How much eviction it has done.
+    /// How much eviction the transaction has done, which bounds how much it still may.
     pub(super) effort: Effort,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct WriteTxn<'t> {
 pub(super) type Current<'t> = Option<(ItemRef, Item<'t>)>;
 
 impl<'t> WriteTxn<'t> {
-    /// Takes the writer lock and replays to the tail.
+    /// Takes the writer lock, replays to the tail, and frees the memory of reservations that were dropped.
     pub(super) fn begin(store: &'t Store, base: &'t Arc<Base>, replica: &'t mut Replica) -> Self {
         let (segments, replaying) = Self::lock(store, replica);
         replica.catch_up_in_txn(&replaying, base);
@@ -94,7 +94,7 @@ impl<'t> WriteTxn<'t> {
         (self.arena().index_bytes(), self.store.replicas.iter().map(|replica| replica.bytes()).sum())
     }
 
-    /// For the check: when the next flush is due, as the memory file says it; 0 if none is.
+    /// For the check: when the next flush is due, in the form in which the memory file has it; 0 if none is.
     pub(super) fn due_flush(&self) -> u64 {
         self.store.time.flush_at().0.into()
     }
@@ -113,7 +113,7 @@ impl<'t> WriteTxn<'t> {
         self.base.hash(key)
     }
 
-    /// True if `count` deltas can be appended.
+    /// True if `count` deltas can be appended: every replica has applied the deltas whose slots they take.
     pub(super) fn has_log_room(&mut self, count: u64) -> bool {
         let log = self.arena().log();
         // This replica is at the tail.
@@ -132,7 +132,7 @@ impl<'t> WriteTxn<'t> {
         Some((item_ref, self.item(item_ref)))
     }
 
-    /// Starts loading what [`WriteTxn::is_live`] will touch.
+    /// Starts loading into the cache what [`WriteTxn::is_live`] will touch.
     pub(super) fn prefetch(&self, hash: Hash) {
         self.replica.index().prefetch_table(hash);
     }
@@ -158,7 +158,7 @@ impl<'t> WriteTxn<'t> {
         (item_ref, item, item.layout().bytes().next_multiple_of(1 << arena.unit_shift()) as u32)
     }
 
-    /// The item of large `id`.
+    /// Large item `id`: its ref and its item.
     pub(super) fn item_of_large(&self, id: u32) -> (ItemRef, Item<'t>) {
         let item_ref = self.segments.large_ref(self.arena(), id);
         (item_ref, self.item(item_ref))
@@ -191,14 +191,15 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// With -M: bytes that a write which replaces `old` gives back; else 0, since nobody asks.
+    /// With -M: bytes that a write which replaces `old` gives back. Without -M 0, since only -M counts them.
     fn freed_by_replacing(&self, old: Current<'_>) -> u64 {
         let freed =
             |(item_ref, item): (ItemRef, Item<'_>)| self.segments.freed_bytes(self.arena(), item_ref, &item);
         if self.evicts() { 0 } else { old.map_or(0, freed) }
     }
 
-    /// Writes a new item that is to replace `old`; nobody finds it before [`WriteTxn::publish`]. An error says what memory lacks.
+    /// Writes a new item that is to replace `old`; nobody finds it before [`WriteTxn::publish`]. An error says which memory is
+    /// lacking.
     pub(super) fn write_item(
         &mut self,
         queue: Queue,
@@ -325,13 +326,13 @@ impl<'t> WriteTxn<'t> {
         Ok(ReservedItem::new(&self.store.reservations, item_ref, layout, queue, is_alone))
     }
 
-    /// False if a reserved item must not be published where it is, because a memory file would not count it there: a flush came
-    /// in between.
+    /// False if a reserved item must not be published in its reserved memory: a flush came in between, and the next process would
+    /// ignore what is published there.
     pub(super) fn is_current(&self, reserved: &ReservedItem) -> bool {
         self.segments.counts_at(self.arena(), reserved.item())
     }
 
-    /// Writes the final head of a reserved item whose value is complete.
+    /// Writes the final head of a reserved item whose value is complete. The item is still to be published.
     pub(super) fn finish(
         &mut self,
         reserved: &ReservedItem,

@@ -18,7 +18,7 @@ const BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct WrittenKeys {
     words: Box<[u64]>,
-    /// All keys count as written, because everything was flushed.
+    /// True after a flush: from then on all keys count as written.
     has_all: bool,
 }
 

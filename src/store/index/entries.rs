@@ -17,7 +17,7 @@
 use crate::store::item_ref::{Entry, Hash};
 use hashbrown::HashTable;
 
-/// A hash table with this many entries that is full is divided, and not doubled. It is the capacity of 4,096 buckets.
+/// A full hash table of this capacity is divided instead of doubled. It is the capacity of 4,096 buckets.
 pub(in crate::store) const CAPACITY_MAX: usize = 3_584;
 /// Parts that have this many entries or fewer, all together, are joined.
 const JOINED_MAX: usize = CAPACITY_MAX / 4;
@@ -37,20 +37,21 @@ pub(super) enum Entries {
 
 const _: () = assert!(size_of::<Entries>() == size_of::<HashTable<Entry>>());
 
-/// Bytes of memory before a change and after it.
+/// A change of the memory that entries take: bytes before and after.
 pub(super) struct Resized {
     pub(super) before: usize,
     pub(super) after: usize,
 }
 
-/// A position in a walk over a table: a number with a hexadecimal digit for each level, which is the number of the part there.
+/// A position in a walk over a table. It has a hexadecimal digit for each level of division, the first level's foremost: the
+/// number of the part at that level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::store) struct Position(u32);
 
 impl Position {
     const END: u32 = 1 << (PART_BITS * LEVELS_MAX);
 
-    /// True if the table has been walked.
+    /// True if the walk is past the last part of the table.
     pub(in crate::store) fn is_end(self) -> bool {
         self.0 >= Self::END
     }
@@ -89,7 +90,8 @@ impl Entries {
         }
     }
 
-    /// As [`Entries::part`], for changing or removing an entry. To insert one, use [`Entries::insert`], which bounds its size.
+    /// As [`Entries::part`], for changing or removing an entry. To insert one, use [`Entries::insert`], which divides what gets
+    /// too large.
     #[inline]
     pub(super) fn part_mut(&mut self, hash: Hash) -> &mut HashTable<Entry> {
         match self {
@@ -110,7 +112,8 @@ impl Entries {
         }
     }
 
-    /// Inserts an entry whose key has none. `rehash` tells the hash of an entry's key.
+    /// Inserts an entry whose key has none; returns how the memory changed, if it did. `rehash` returns the hash of an entry's
+    /// key.
     #[inline]
     pub(super) fn insert(
         &mut self,
@@ -172,7 +175,7 @@ impl Entries {
     }
 
     /// Called after a removal: shrinks the part of `hash` if it is sparse, and joins it with its neighbours if all have few
-    /// entries.
+    /// entries. Returns how the memory changed, if it did.
     #[inline]
     pub(super) fn shrink(&mut self, hash: Hash, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
         match self {
@@ -194,7 +197,7 @@ impl Entries {
         Some(Resized { before, after: self.allocation_size() })
     }
 
-    /// The hash table, unless it is divided.
+    /// The hash table; `None` if the entries are divided into parts.
     fn whole(&self) -> Option<&HashTable<Entry>> {
         match self {
             Self::Whole(table) => Some(table),
@@ -230,7 +233,7 @@ impl Entries {
         }
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory that the hash tables and the arrays of parts take.
     pub(super) fn allocation_size(&self) -> usize {
         match self {
             Self::Whole(table) => table.allocation_size(),
@@ -240,8 +243,8 @@ impl Entries {
         }
     }
 
-    /// The hash table at a position, and the position after it. If entries are divided between two steps of a walk, it still
-    /// visits each of them once.
+    /// The hash table at a position, and the position after it. A walk visits each entry once even if entries are divided between
+    /// two of its steps.
     pub(super) fn part_at(&self, position: Position) -> (&HashTable<Entry>, Position) {
         let (mut entries, mut digits) = (self, LEVELS_MAX);
         while let Self::Divided(parts) = entries {

@@ -26,7 +26,7 @@ pub(in crate::store) trait Items: Sync {
     fn hash(&self, item: ItemRef) -> Hash;
     /// True if both have the same key.
     fn is_same_key(&self, one: ItemRef, other: ItemRef) -> bool;
-    /// True if `one` is to be kept of two items with the same key.
+    /// Of two items with the same key: true if `one` is to be kept.
     fn is_newer(&self, one: ItemRef, other: ItemRef) -> bool;
 }
 
@@ -109,7 +109,7 @@ impl Index {
         }
     }
 
-    /// Recounts the memory after filling.
+    /// Recounts the bytes of all tables, which filling does not count.
     pub(in crate::store) fn recount(&self) {
         self.bytes.store(self.counted_bytes(), std::sync::atomic::Ordering::Relaxed);
     }

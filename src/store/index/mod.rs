@@ -87,11 +87,11 @@ const _: () = assert!(size_of::<Table>() == 40);
 /// An index over all items.
 pub(super) struct Index {
     tables: Box<[Table]>,
-    /// True if several rings use it.
+    /// True if several rings use the index: then each access to a table takes the table's lock.
     is_shared: bool,
-    /// How many flushes it has applied.
+    /// How many flushes the index has applied. Tables of an older generation count as empty.
     generation: AtomicU32,
-    /// Bytes of all tables.
+    /// Bytes of all tables, with their entries.
     bytes: AtomicU64,
     /// The table that [`Index::drop_stale_tables`] checks next.
     tidied: AtomicUsize,
@@ -186,7 +186,7 @@ impl Index {
         Self { tables, is_shared, generation: AtomicU32::new(0), bytes, tidied: AtomicUsize::new(0) }
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory that the index takes. Any thread may ask.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -201,7 +201,7 @@ impl Index {
         self.tables.len()
     }
 
-    /// Exclusive access to the table of `hash`. Drop it before opening another table of this index.
+    /// Exclusive access to the table of `hash`. The caller must drop the result before it opens another table of this index.
     #[inline]
     fn open(&self, hash: Hash) -> Open<'_> {
         self.open_at(table_of(hash, self.tables.len()))
@@ -225,7 +225,7 @@ impl Index {
         table.table.generation.load(Ordering::Relaxed) == self.generation.load(Ordering::Relaxed)
     }
 
-    /// Counts a table that has been resized.
+    /// Adds the change of a table's memory to the bytes of this index and to those of all indexes.
     #[cold]
     fn count_resized(&self, base: &Base, resized: &Resized) {
         let (before, after) = (resized.before as u64, resized.after as u64);
@@ -233,7 +233,8 @@ impl Index {
         base.arena().index_resized(before, after);
     }
 
-    /// Applies the next delta of the log. Callers see to it that one thread at a time does so: see `replica`.
+    /// Applies the next delta of the log; panics if the index lacks the delta's old entry. Callers see to it that one thread at a
+    /// time applies deltas: see `replica`.
     pub(super) fn apply(&self, base: &Arc<Base>, delta: Delta) {
         let Delta::Entry { hash, old, new } = delta else {
             self.generation.fetch_add(1, Ordering::Relaxed);
@@ -319,7 +320,7 @@ impl Index {
         self.is_current(&table) && table.entries().part(hash).find(hash.0, |entry| *entry == wanted).is_some()
     }
 
-    /// Prefetches what a lookup of `hash` will touch.
+    /// Starts loading into the cache the table that a lookup of `hash` will open.
     #[inline]
     pub(super) fn prefetch_table(&self, hash: Hash) {
         let table = &self.tables[table_of(hash, self.tables.len())];
@@ -391,7 +392,7 @@ impl Index {
     }
 }
 
-/// The item of an entry of an open table of the current generation.
+/// The item that `entry` names, which stands in an open table of the current generation.
 fn item(base: &Arc<Base>, entry: Entry) -> Item<'_> {
     // SAFETY: an entry of the current generation names a published item; its memory is reused only after every index has
     // applied the delta that removes the entry, which takes this table's lock, or this thread.

@@ -18,9 +18,9 @@ const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(CAS_MIDDLE.is_multiple_of(2));
 const _: () = assert!(HEADER_BYTES <= 20 && EXPTIME.is_multiple_of(4) && LAST_ACCESS.is_multiple_of(4));
 
-/// Bits of a CAS unique that has room in the header without the extension.
+/// The longest CAS unique, in bits, that fits into the header without the extension.
 pub(super) const CAS_BITS: u32 = 46;
-/// This and the next two are bits of the field at [`CAS_MIDDLE`].
+/// This and the next two are masks for the field at [`CAS_MIDDLE`].
 pub(super) const ALIVE: u16 = 0x8000;
 pub(super) const STUB: u16 = 0x4000;
 pub(super) const CAS_MASK: u16 = !(ALIVE | STUB);
@@ -73,7 +73,7 @@ impl Layout {
     }
 }
 
-/// Offset of the extension.
+/// Offset of the extension: behind the client flags, if they are stored.
 #[inline]
 pub(super) fn extension_at(has_flags: bool) -> usize {
     HEADER_BYTES + usize::from(has_flags) * FLAGS_BYTES

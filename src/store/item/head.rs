@@ -21,7 +21,7 @@ pub(in crate::store) struct Head<'a> {
     pub(in crate::store) cas: u64,
     pub(in crate::store) is_alive: bool,
     pub(in crate::store) is_stub: bool,
-    /// Where the value is on flash: of a stub, if its bytes have the length of a place.
+    /// Of a stub, where its value is on flash; `None` if the stub's bytes are not as long as a place, and for other items.
     pub(in crate::store) place: Option<Place>,
 }
 

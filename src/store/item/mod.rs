@@ -27,8 +27,10 @@
 //!
 //! Everything but the atomics is written once, before the item's ref is published in the log, and never again until the memory is
 //! reused, which the store allows only when no ring and no pin can reach the item any more (`segment_table`, "When memory is
-//! reused"). Of the atomics, any ring may set last access, hits and the fetched mark while it borrows an item; the others change
-//! only under the writer lock. Bytes are read and written unaligned; the atomics are aligned because units are.
+//! reused"). Of the atomics, any ring may set last access, hits and the fetched mark while it borrows an item; expiry and the
+//! stale, won and alive marks change only under the writer lock. The other bits of the same words (cas, stub, "flags stored",
+//! "extended", "key is binary") never change after publication. Bytes are read and written unaligned; the atomics are aligned
+//! because units are.
 
 #![expect(unsafe_code, reason = "reads and writes items in the mapping")]
 
@@ -169,7 +171,7 @@ impl<'a> Item<'a> {
         self.bytes(key_at, self.key_bytes())
     }
 
-    /// The value, which must be in memory.
+    /// The value; not to be asked of a stub, whose value is on flash.
     #[inline]
     pub fn value(&self) -> &'a [u8] {
         debug_assert!(!self.is_stub(), "the value of {self:?} is on flash");
@@ -206,13 +208,13 @@ impl<'a> Item<'a> {
         self.place().map_or_else(|| self.layout().value_bytes, Place::value_bytes)
     }
 
-    /// Client flags.
+    /// Client flags; 0 if the client gave none.
     #[inline]
     pub fn flags(&self) -> u32 {
         if self.has(MARK_FLAGS) { self.u32(HEADER_BYTES) } else { 0 }
     }
 
-    /// The CAS unique.
+    /// The CAS unique of this version.
     #[inline]
     pub fn cas(&self) -> u64 {
         let middle = self.cas_middle().load(Ordering::Relaxed) & CAS_MASK;
@@ -229,14 +231,14 @@ impl<'a> Item<'a> {
         Timestamp(self.atomic_u32(EXPTIME).load(Ordering::Relaxed))
     }
 
-    /// True if its time has passed.
+    /// True if the item's expiry is `now` or earlier.
     #[inline]
     pub fn expired(&self, now: Timestamp) -> bool {
         let exptime = self.exptime();
         exptime != Timestamp::NEVER && exptime <= now
     }
 
-    /// When it was last fetched, or stored.
+    /// When the item was last used or touched; at first, when it was stored.
     #[inline]
     pub fn last_access(&self) -> Timestamp {
         Timestamp(self.atomic_u32(LAST_ACCESS).load(Ordering::Relaxed))
@@ -252,12 +254,12 @@ impl<'a> Item<'a> {
         self.has(MARK_STALE)
     }
 
-    /// True if a client has been told to recache it.
+    /// True if a client has been told to recache the item (flag `W` of the meta protocol), so that others are not told.
     pub fn won(&self) -> bool {
         self.has(MARK_WON)
     }
 
-    /// True if its key came in base64.
+    /// True if the key came in base64 (flag `b` of the meta protocol).
     pub fn key_is_binary(&self) -> bool {
         self.has(MARK_BINARY_KEY)
     }
@@ -267,7 +269,7 @@ impl<'a> Item<'a> {
         self.marks().load(Ordering::Relaxed) >> HITS_SHIFT
     }
 
-    /// Sets the last access to `now`, without counting a use: for what touches the item but does not fetch it.
+    /// Sets the last access to `now` without counting a use: for commands that touch the item but do not fetch it.
     pub fn refresh(&self, now: Timestamp) {
         self.atomic_u32(LAST_ACCESS).store(now.0, Ordering::Relaxed);
     }
@@ -306,7 +308,7 @@ impl<'a> Item<'a> {
         durable::stored();
     }
 
-    /// Sets or clears the stale and won marks; under the writer lock.
+    /// Sets or clears the stale and won marks, both in one store; `None` leaves a mark as it is. Under the writer lock.
     pub(super) fn set_marks(&self, stale: Option<bool>, won: Option<bool>) {
         let (mut set, mut clear) = (0, 0);
         for (value, mark) in [(stale, MARK_STALE), (won, MARK_WON)] {

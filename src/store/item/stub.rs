@@ -6,18 +6,19 @@ use crate::clock::Timestamp;
 /// A value on flash, as a get finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stub {
-    /// Where it is.
+    /// Where the value is.
     pub place: Place,
     /// True if the value is to come back to memory once it has been read, because it is read often.
     pub promotes: bool,
-    /// The item's client flags and CAS unique, which it keeps wherever its value is moved.
+    /// The item's client flags.
     pub flags: u32,
-    /// See `flags`.
+    /// The item's CAS unique, which stays the same when the value is moved between memory and flash.
     pub cas: u64,
 }
 
 impl Item<'_> {
-    /// The stub, if the value is on flash. Ask before the get is recorded as a use ([`Item::record_access`]).
+    /// A copy of what the stub says; `None` if the value is in memory. Ask before [`Item::record_access`], since `promotes`
+    /// depends on the use before this one.
     #[inline]
     pub fn stub(&self, now: Timestamp) -> Option<Stub> {
         if self.is_stub() { self.read_stub(now) } else { None }

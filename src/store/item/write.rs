@@ -27,7 +27,7 @@ pub(in crate::store) struct Fields {
     pub(in crate::store) won: bool,
     pub(in crate::store) key_is_binary: bool,
     pub(in crate::store) hits: u8,
-    /// True if what is stored is not the value but its [`Place`](crate::store::Place) on flash.
+    /// True for a stub: the stored bytes are not the value but its [`Place`](crate::store::Place) on flash.
     pub(in crate::store) is_stub: bool,
 }
 

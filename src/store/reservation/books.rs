@@ -57,7 +57,7 @@ impl ReservationBooks {
         self.abandoned_count.load(Ordering::Acquire) != 0
     }
 
-    /// Takes the list of items whose memory is to be freed; the caller frees it.
+    /// Takes the list of items whose reservations were dropped; the caller must free their memory.
     pub(in crate::store) fn take_abandoned(&self) -> Vec<(ItemRef, Layout)> {
         let mut abandoned = self.abandoned.lock();
         self.abandoned_count.store(0, Ordering::Relaxed);
@@ -71,7 +71,7 @@ impl ReservationBooks {
         self.buffer_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, charged).is_ok()
     }
 
-    /// Ends what [`ReservationBooks::charge_buffer`] counted.
+    /// Subtracts `bytes` that [`ReservationBooks::charge_buffer`] has counted: their buffer is gone.
     pub(super) fn discharge_buffer(&self, bytes: u64) {
         self.buffer_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -92,12 +92,13 @@ impl ReservationBooks {
         self.lone_bytes.load(Ordering::Relaxed)
     }
 
-    /// Sets [`ReservationBooks::lone_bytes`].
+    /// Sets [`ReservationBooks::lone_bytes`]: to the bytes of such a value when it is reserved, and to 0 when its reservation
+    /// ends.
     pub(in crate::store) fn set_lone_bytes(&self, bytes: u64) {
         self.lone_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Notes that a value had to wait at `now`.
+    /// Notes that a value had to wait at `now`: in this second and the next, [`ReservationBooks::is_short`] is true.
     pub(in crate::store) fn note_refused(&self, now: Timestamp) {
         self.refused_at.store(now.0, Ordering::Relaxed);
     }

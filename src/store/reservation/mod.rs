@@ -131,7 +131,7 @@ struct Buffer {
     /// The value's key, with which its memory is reserved later.
     key: Box<[u8]>,
     bytes: Vec<u8>,
-    /// Bytes charged for it.
+    /// Bytes that [`ReservationBooks::charge_buffer`] has counted for this buffer.
     charged: u64,
 }
 
@@ -171,7 +171,7 @@ impl Drop for Buffer {
     }
 }
 
-/// Where a value is received into.
+/// What a value is received into.
 #[derive(Debug)]
 enum Body {
     ReservedItem(ReservedItem),
@@ -194,7 +194,7 @@ impl Reservation {
         Self { body: Body::ReservedItem(reserved), value_bytes, filled: 0 }
     }
 
-    /// A reservation in a buffer; `None` if buffers may take no more memory now, or never as much as all of the value.
+    /// A reservation in a buffer; `None` if buffers may take no more memory now, or could never take all of the value.
     pub(super) fn buffered(books: &Arc<ReservationBooks>, key: &[u8], value_bytes: usize) -> Option<Self> {
         if value_bytes as u64 > books.buffer_bytes_max() {
             return None;
@@ -214,7 +214,7 @@ impl Reservation {
         matches!(self.body, Body::Nothing)
     }
 
-    /// The item memory that the value is received into; `None` if that is a buffer.
+    /// The item memory that the value is received into; `None` if it is received into a buffer or discarded.
     pub(super) fn as_reserved(&self) -> Option<&ReservedItem> {
         if let Body::ReservedItem(reserved) = &self.body { Some(reserved) } else { None }
     }
@@ -259,7 +259,7 @@ impl Reservation {
         }
     }
 
-    /// The key of a value that has no item memory yet.
+    /// The key of a value that is received into a buffer, to reserve item memory for it; otherwise `None`.
     pub(super) fn unplaced_key(&self) -> Option<Box<[u8]>> {
         if let Body::Buffer(buffer) = &self.body { Some(buffer.key.clone()) } else { None }
     }
@@ -272,7 +272,7 @@ impl Reservation {
         }
     }
 
-    /// Moves what has arrived from a buffer into `reserved`, which is for the same value.
+    /// Moves the bytes received so far from a buffer into `reserved`, which is memory for the same value.
     pub(super) fn move_to(&mut self, mut reserved: ReservedItem) {
         assert_eq!(reserved.layout.value_bytes, self.value_bytes, "the memory is for this value");
         let moved = reserved.fill(0, self.bytes());

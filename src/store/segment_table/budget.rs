@@ -241,8 +241,8 @@ impl SegmentTable {
         true
     }
 
-    /// Gives back some free memory if the memory of the budget and the indexes together exceed the limit. False if they do not, or if nothing
-    /// is free.
+    /// Gives back some free memory if the memory of the budget and the indexes together exceed the limit. False if they do not,
+    /// or if nothing is free.
     pub(in crate::store) fn decommit_excess(&mut self, arena: &Arena) -> bool {
         self.committed() + self.overhead() > self.limit && self.decommit(arena)
     }

@@ -179,8 +179,8 @@ impl SegmentTable {
         [Line::Main, Line::Small].into_iter().flat_map(|line| self.front(line)).filter_map(large).collect()
     }
 
-    /// Drops stale entries at the front of main and small: idle units leave such entries behind when they move to flash, and nothing
-    /// else removes them before memory is short.
+    /// Drops stale entries at the front of main and small: idle units leave such entries behind when they move to flash, and
+    /// nothing else removes them before memory is short.
     pub(in crate::store) fn drop_stale_fronts(&mut self) {
         for line in [Line::Main, Line::Small] {
             for _ in 0..LOOKS_MAX {
