@@ -24,20 +24,20 @@ type Pages = Box<[MaybeUninit<Page>]>;
 #[derive(Clone)]
 pub struct AlignedBuffers(Arc<Shelf>);
 
-/// Where returned buffers are kept.
+/// Returned buffers, until [`AlignedBuffers::take`] hands them out again.
 struct Shelf {
-    /// Most bytes that are kept.
+    /// Most bytes that are kept: a returned buffer that would exceed this is freed.
     bytes_max: usize,
     /// Under a lock, since a buffer may be returned by another thread; it is nearly always free.
     kept: Mutex<Kept>,
 }
 
-/// The memory that is kept.
+/// The memory of returned buffers.
 #[derive(Default)]
 struct Kept {
-    /// By the logarithm of the number of pages.
+    /// Entry `n` holds the buffers of 2^n pages.
     by_size: [Vec<Pages>; SIZES],
-    /// Bytes of all of it.
+    /// Bytes of all buffers in `by_size`.
     bytes: usize,
 }
 
@@ -53,7 +53,8 @@ impl AlignedBuffers {
         Self(Arc::new(Shelf { bytes_max, kept: Mutex::default() }))
     }
 
-    /// An empty buffer with room for `room` bytes. Dropping it returns its memory, to be kept for reuse.
+    /// An empty buffer with room for `room` bytes, in kept memory if some of that size is there. Dropping the buffer gives its
+    /// memory back.
     pub fn take(&self, room: usize) -> AlignedBuffer {
         let pages = room.div_ceil(PAGE_BYTES).max(1);
         let pages = if pages > KEPT_PAGES_MAX { pages } else { pages.next_power_of_two() };
@@ -62,7 +63,7 @@ impl AlignedBuffers {
         AlignedBuffer { pages, room, filled: 0, home: Some(Arc::clone(&self.0)) }
     }
 
-    /// Bytes of memory that is kept for reuse.
+    /// Bytes of the returned buffers that wait for reuse.
     pub fn kept_bytes(&self) -> usize {
         self.0.kept().bytes
     }
@@ -96,11 +97,11 @@ impl Shelf {
 /// Memory for one read or write at a time. It begins at a page boundary.
 pub struct AlignedBuffer {
     pages: Pages,
-    /// Most bytes that a read may fill.
+    /// Most bytes that reads may fill in all; the memory may be longer.
     room: usize,
     /// Bytes that have been filled: they are initialised, and are what [`AlignedBuffer::bytes`] returns.
     filled: usize,
-    /// Where its memory is kept after use; `None` if it is freed.
+    /// Gets the memory when the buffer is dropped; `None` if the memory is freed then.
     home: Option<Arc<Shelf>>,
 }
 
@@ -114,12 +115,12 @@ impl std::fmt::Debug for AlignedBuffer {
 }
 
 impl AlignedBuffer {
-    /// An empty buffer with room for `room` bytes, whose memory is freed after use.
+    /// An empty buffer with room for `room` bytes, whose memory is freed when it is dropped.
     pub fn with_room(room: usize) -> Self {
         Self { pages: Box::new_uninit_slice(room.div_ceil(PAGE_BYTES)), room, filled: 0, home: None }
     }
 
-    /// A buffer of `len` zeros, whose memory is freed after use.
+    /// A buffer filled with `len` zeros, whose memory is freed when it is dropped.
     pub fn zeroed(len: usize) -> Self {
         let pages = Box::new_zeroed_slice(len.div_ceil(PAGE_BYTES));
         Self { pages, room: len, filled: len, home: None }
@@ -140,24 +141,24 @@ impl AlignedBuffer {
         unsafe { std::slice::from_raw_parts_mut(self.pages.as_mut_ptr().cast(), self.filled) }
     }
 
-    /// Bytes of memory that the buffer takes.
+    /// Bytes of memory that the buffer takes: whole pages, so at least its room.
     pub fn memory_bytes(&self) -> usize {
         size_of_val(&*self.pages)
     }
 
-    /// Empties it.
+    /// Makes the buffer empty, for the next read; its memory stays.
     pub(crate) fn clear(&mut self) {
         self.filled = 0;
     }
 
-    /// The memory behind what is filled, to be written by the kernel.
+    /// Address and length of the room behind the filled bytes, for the kernel to write to.
     pub(crate) fn spare(&mut self) -> (*mut u8, usize) {
         assert!(self.filled <= self.room && self.room <= self.memory_bytes());
         // In the pages (asserted), or right behind the last of them if nothing is left.
         (self.pages.as_mut_ptr().cast::<u8>().wrapping_add(self.filled), self.room - self.filled)
     }
 
-    /// Says that `count` bytes have been written to the front of what [`AlignedBuffer::spare`] returned.
+    /// Counts `count` more bytes as filled: the kernel has written them to the front of what [`AlignedBuffer::spare`] returned.
     pub(crate) fn advance(&mut self, count: usize) {
         assert!(count <= self.room - self.filled);
         self.filled += count;
@@ -167,7 +168,7 @@ impl AlignedBuffer {
         self.filled == self.room
     }
 
-    /// Most bytes that a read may fill.
+    /// Most bytes that reads may fill in all.
     pub(crate) fn room(&self) -> usize {
         self.room
     }

@@ -14,12 +14,12 @@ use std::fmt;
 pub enum Backend {
     /// Completions of an io_uring.
     Uring,
-    /// Readiness told by epoll: for where io_uring is not allowed.
+    /// Readiness, as epoll reports it: for machines and containers that do not allow io_uring.
     Epoll,
 }
 
 impl Backend {
-    /// Its name in options and statistics.
+    /// The backend's name in options and statistics: `uring` or `epoll`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Uring => "uring",
@@ -35,7 +35,7 @@ impl Backend {
         CURRENT.get().expect("a ring runs on this thread")
     }
 
-    /// Makes this the thread's backend, which [`Backend::current`] returns.
+    /// Makes `self` the backend that [`Backend::current`] returns on this thread.
     pub(crate) fn enter(self) {
         CURRENT.set(Some(self));
     }
@@ -72,7 +72,7 @@ impl Support {
         Self(BackendSetup::Readiness)
     }
 
-    /// The backend that rings will use.
+    /// The backend of the rings that are built with this support.
     pub fn engine(&self) -> Backend {
         match self.0 {
             BackendSetup::Completion(_) => Backend::Uring,

@@ -13,8 +13,8 @@ impl Bell {
         self.0.notify_waiters();
     }
 
-    /// A future that completes at the next [`Bell::ring`] after this call, even if it has not been polled by then. It may be
-    /// dropped at any time.
+    /// A future that completes at the first [`Bell::ring`] after this call, even if the future has not been polled by then. It
+    /// may be dropped at any time.
     pub fn heard(&self) -> impl Future<Output = ()> + '_ {
         self.0.notified()
     }

@@ -23,10 +23,10 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-/// Size of a heap buffer: small, since thousands of busy connections may each hold one.
+/// Longest heap buffer, bytes: short, since thousands of busy connections may each hold one.
 const HEAP_BYTES_MAX: usize = 4096;
 
-/// Slots that the kernel is given at first, and each time that it runs out.
+/// Slots that the kernel is given at the start, and again each time that it has none left.
 const GIVEN_TOGETHER: usize = 32;
 
 /// Most reply buffers kept for reuse.
@@ -34,7 +34,7 @@ const SPARES_MAX: usize = 64;
 /// The largest reply buffer that is kept, bytes.
 const SPARE_BYTES_MAX: usize = 32 * 1024;
 
-/// Where free slots are.
+/// The free slots: a stack of ours (epoll), or a ring from which the kernel takes them (io_uring).
 enum Free {
     /// On epoll: the numbers of the free slots.
     Stack(RefCell<Vec<u32>>),
@@ -62,11 +62,11 @@ pub struct Buffers {
     arena: Option<Rc<Arena>>,
     /// Length of a buffer of the pool.
     buffer_bytes: usize,
-    /// Most bytes that may be lent; 0 is no limit.
+    /// A heap buffer is refused if more bytes than this would then be lent, the pool's included; 0 is no limit.
     bytes_max: usize,
     /// Bytes of heap buffers that are lent.
     heap_bytes: Rc<Cell<usize>>,
-    /// Memory for replies, kept for reuse.
+    /// Emptied reply buffers, which [`Buffers::spare`] hands out again.
     spares: Rc<RefCell<Vec<Vec<u8>>>>,
 }
 
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Buffers {
 }
 
 impl Buffers {
-    /// Buffers on the heap alone, of up to `buffer_bytes`.
+    /// Buffers without a pool: all are on the heap, `buffer_bytes` long or 4096 if that is less.
     pub(crate) fn on_heap(buffer_bytes: usize, bytes_max: usize) -> Self {
         Self { arena: None, buffer_bytes, bytes_max, heap_bytes: Rc::default(), spares: Rc::default() }
     }
@@ -100,7 +100,8 @@ impl Buffers {
         Self { arena: Some(arena), buffer_bytes, bytes_max, heap_bytes: Rc::default(), spares: Rc::default() }
     }
 
-    /// A buffer to read into, for epoll: from the pool if one is free, else from the heap; `None` at the limit on read memory.
+    /// A buffer to read into, for epoll: from the pool if one is free, else from the heap; `None` if more than `bytes_max` would
+    /// be lent.
     pub(crate) fn take(&self) -> Option<Buffer> {
         if let Some(arena) = &self.arena
             && let Free::Stack(free) = &arena.free
@@ -113,7 +114,7 @@ impl Buffers {
         self.heap()
     }
 
-    /// A heap buffer; `None` as for [`Buffers::take`].
+    /// A buffer on the heap; `None` if more than `bytes_max` would be lent.
     pub(crate) fn heap(&self) -> Option<Buffer> {
         let len = self.buffer_bytes.min(HEAP_BYTES_MAX);
         if self.bytes_max != 0 && self.lent_bytes() + len > self.bytes_max {
@@ -132,7 +133,7 @@ impl Buffers {
         self.spares.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Keeps a reply's memory for a later one.
+    /// Keeps the memory of a sent reply for [`Buffers::spare`]; frees it if it is too long, or enough is kept.
     pub fn reuse(&self, mut bytes: Vec<u8>) {
         let mut spares = self.spares.borrow_mut();
         if bytes.capacity() > 0 && bytes.capacity() <= SPARE_BYTES_MAX && spares.len() < SPARES_MAX {
@@ -141,7 +142,7 @@ impl Buffers {
         }
     }
 
-    /// Bytes of all buffers that are lent.
+    /// Bytes of all buffers that are lent, from the pool and the heap: their full length, however little was read into them.
     pub fn lent_bytes(&self) -> usize {
         (self.pooled() - self.free()) * self.buffer_bytes + self.heap_bytes.get()
     }
@@ -151,12 +152,12 @@ impl Buffers {
         self.arena.as_ref().map_or(0, |arena| arena.count)
     }
 
-    /// Memory of the pool, bytes.
+    /// Bytes that the pool takes, whether its buffers are free or not; 0 without a pool.
     pub fn pool_bytes(&self) -> usize {
         self.pooled() * self.buffer_bytes
     }
 
-    /// Number of free buffers in the pool.
+    /// Number of pool buffers that no [`Buffer`] uses. On io_uring some of these may hold bytes that no task has read yet.
     pub fn free(&self) -> usize {
         self.arena.as_ref().map_or(0, |arena| arena.count - arena.lent.get())
     }
@@ -247,7 +248,7 @@ impl Buffer {
         }
     }
 
-    /// Empties the buffer and returns its whole memory, to be written by the kernel.
+    /// Empties the buffer and returns address and length of all its memory, for the kernel to write to.
     pub(crate) fn lend(&mut self) -> (*mut u8, u32) {
         self.filled = 0;
         match &mut self.memory {
@@ -256,7 +257,7 @@ impl Buffer {
         }
     }
 
-    /// Says that `count` bytes have been written to the front of what [`Buffer::lend`] returned.
+    /// Counts `count` bytes as read: the kernel has written them to the front of what [`Buffer::lend`] returned.
     pub(crate) fn returned(&mut self, count: usize) {
         self.filled = count;
     }
@@ -281,7 +282,8 @@ impl Arena {
         Ok(Self { mapping, buffer_bytes, count, given: Cell::new(0), lent: Cell::new(0), free })
     }
 
-    /// `count` slots, whose free ones are in `free`; the kernel is given the first of them.
+    /// An arena of `count` slots whose free ones are shared with the kernel through `free`. The kernel is given the first few at
+    /// once.
     ///
     /// # Errors
     /// `ENOMEM`: out of memory.
@@ -291,7 +293,7 @@ impl Arena {
         Ok(arena)
     }
 
-    /// Gives the kernel slots that have not been used yet; false if there are none.
+    /// Gives the kernel some of the slots that it has not had yet; false if it has had all.
     pub(crate) fn give_more(&self) -> bool {
         let from = self.given.get();
         let to = self.count.min(from + GIVEN_TOGETHER);
@@ -305,7 +307,7 @@ impl Arena {
         self.given.get()
     }
 
-    /// Makes a slot free that nobody uses any more.
+    /// Makes `slot` free, which nobody uses any more; on io_uring that gives it to the kernel.
     fn take_back(&self, slot: u32) {
         match &self.free {
             Free::Stack(free) => free.borrow_mut().push(slot),

@@ -21,7 +21,8 @@ pub struct DatagramSocket {
 }
 
 impl DatagramSocket {
-    /// Binds `count` sockets to one address; the kernel spreads senders over them. Port 0 is one free port for all.
+    /// Binds `count` sockets to one address; the kernel spreads senders over them. Port 0 stands for a free port, the same for
+    /// all.
     ///
     /// # Errors
     /// `EADDRINUSE` even if the other socket set `SO_REUSEPORT`: an exclusive bind is tried first.
@@ -49,7 +50,7 @@ impl DatagramSocket {
         self.local
     }
 
-    /// The number of the file descriptor.
+    /// The number of the file descriptor, which no other open socket has.
     pub fn id(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
@@ -78,19 +79,19 @@ fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// A datagram socket on this thread's ring: receives one datagram at a time. [`Datagrams::sender`] makes what sends.
+/// A datagram socket on this thread's ring: receives one datagram at a time. Sends go through a [`Datagrams::sender`].
 ///
 /// As everywhere in this crate, a future must not be dropped before it is ready: the memory to receive into would be lost.
 #[derive(Debug)]
 pub struct Datagrams {
     socket: Side,
-    /// Where datagrams are received.
+    /// The memory that datagrams are received into.
     room: Vec<u8>,
-    /// Length of the last datagram.
+    /// Length of the last datagram, which is at the front of `room`.
     filled: usize,
 }
 
-/// The socket, as the thread's backend has it.
+/// The socket in the form that the thread's backend needs.
 #[derive(Debug)]
 enum Side {
     Completion(completion::Datagrams),
@@ -98,7 +99,7 @@ enum Side {
 }
 
 impl Datagrams {
-    /// The number of the descriptor.
+    /// The number of the file descriptor, which no other open socket has.
     pub fn id(&self) -> RawFd {
         match &self.socket {
             Side::Completion(socket) => socket.id(),
@@ -106,7 +107,7 @@ impl Datagrams {
         }
     }
 
-    /// Waits for the next datagram and returns its sender. [`Datagrams::bytes`] holds it until the next call.
+    /// Waits for the next datagram and returns its sender. [`Datagrams::bytes`] holds the datagram until the next call.
     ///
     /// # Errors
     /// An error of the kernel's, which may be a peer's answer to an earlier send (`ECONNREFUSED`).
@@ -119,7 +120,7 @@ impl Datagrams {
         Ok(sender)
     }
 
-    /// The last datagram received.
+    /// The last datagram that [`Datagrams::receive`] returned; empty before the first.
     pub fn bytes(&self) -> &[u8] {
         &self.room[..self.filled]
     }
@@ -139,7 +140,7 @@ impl Datagrams {
 pub struct DatagramSender(Side);
 
 impl DatagramSender {
-    /// Sends `bytes[range]` as one datagram.
+    /// Sends `bytes[range]` as one datagram to `to`; returns `bytes`, for reuse.
     ///
     /// # Errors
     /// An error of the kernel's.

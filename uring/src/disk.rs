@@ -14,20 +14,20 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-/// Most bytes one operation moves: a long one keeps the device, or the thread that copies from the page cache, from serving
-/// others.
+/// Most bytes that one operation moves: during a longer one the device, or the thread that copies from the page cache, would
+/// serve nobody else.
 pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
-/// How many operations in a row may fail or move nothing before the transfer fails.
+/// How many operations in a row may be interrupted or refused before the transfer fails.
 const ATTEMPTS_MAX: u32 = 16;
 /// Pause before an operation that the kernel had no room for is tried again.
 pub(crate) const REST: Duration = Duration::from_millis(1);
 
-/// A file, and how it is read and written.
+/// A file that is read and written with direct I/O, or else through the page cache.
 #[derive(Debug)]
 pub(crate) struct Disk {
     file: File,
-    /// With direct I/O: what offsets, lengths and addresses must be multiples of, bytes.
+    /// With direct I/O: offsets, lengths and addresses must be multiples of this, bytes. `None` if the page cache is used.
     direct: Option<usize>,
 }
 
@@ -68,7 +68,7 @@ impl Disk {
         &self.file
     }
 
-    /// What offsets and lengths must be multiples of, bytes; 1 without direct I/O.
+    /// Offsets and lengths must be multiples of this many bytes; 1 without direct I/O.
     pub(crate) fn alignment(&self) -> usize {
         self.direct.unwrap_or(1)
     }
@@ -81,7 +81,7 @@ impl Disk {
         (&self.file).seek(SeekFrom::End(0))
     }
 
-    /// Clears `buffer` and fills it with the file from `offset` on, as far as the file goes; blocks.
+    /// Empties `buffer`, then reads the file from `offset` on until the buffer is full or the file ends; blocks.
     pub(crate) fn read(&self, buffer: &mut AlignedBuffer, offset: u64) -> io::Result<()> {
         let mut attempts = Attempts::default();
         buffer.clear();
@@ -95,7 +95,7 @@ impl Disk {
         }
     }
 
-    /// One read call, into the memory that is left in `buffer`; blocks.
+    /// Makes one read call into the free part of `buffer`, at `offset` of the file; blocks. Returns how many bytes were read.
     pub(crate) fn read_once(&self, buffer: &mut AlignedBuffer, offset: u64) -> io::Result<usize> {
         let (start, len) = buffer.spare();
         let (fd, len) = (self.file.as_raw_fd(), len.min(OPERATION_BYTES_MAX));
@@ -113,14 +113,14 @@ impl AsRawFd for Disk {
     }
 }
 
-/// What a transfer does after one of its operations.
+/// What the caller must do after one operation of a transfer.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// It makes the next operation.
+    /// Make the next operation.
     Again,
-    /// It makes the next operation after [`REST`].
+    /// Make the next operation after a pause of [`REST`].
     Rest,
-    /// It ends, with this result.
+    /// End the transfer with this result.
     End(io::Result<()>),
 }
 
@@ -128,7 +128,7 @@ pub(crate) enum Step {
 /// ever.
 #[derive(Debug)]
 pub(crate) struct Attempts {
-    /// Attempts left until one makes progress.
+    /// How many more operations may be interrupted or refused; one that makes progress sets it back to [`ATTEMPTS_MAX`].
     left: u32,
 }
 
@@ -139,7 +139,7 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// What comes after a read with this result, from a file with this `alignment`; `is_full` says that the buffer is.
+    /// Judges a read with this `result` from a file with this `alignment`; `is_full` says that the buffer is full.
     pub(crate) fn judge_read(&mut self, result: io::Result<usize>, is_full: bool, alignment: usize) -> Step {
         match result {
             // A count that is no multiple of the alignment ends at the end of the file: nothing more can be asked for.
@@ -149,8 +149,8 @@ impl Attempts {
         }
     }
 
-    /// What comes after a write with this result, to a file with this `alignment`; adds to `written` what was written in whole
-    /// multiples of that.
+    /// Judges a write with this `result` to a file with this `alignment`, and adds the bytes that were written to `written`, in
+    /// whole multiples of the alignment.
     pub(crate) fn judge_write(
         &mut self,
         result: io::Result<usize>,
@@ -186,16 +186,16 @@ impl Attempts {
 /// A range of a file, widened so that its offset and length are multiples of the file's alignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WideRange {
-    /// Where it begins in the file.
+    /// Where the range begins in the file.
     pub offset: u64,
-    /// Its length, bytes.
+    /// Length of the range, bytes.
     pub len: usize,
-    /// Where in the range the bytes lie that were asked for.
+    /// Where the requested bytes lie in the range.
     pub wanted: Range<usize>,
 }
 
 impl WideRange {
-    /// `len` bytes at `offset`, widened to multiples of `alignment`.
+    /// The range of `len` bytes at `offset`, widened to multiples of `alignment`.
     pub(crate) fn new(offset: u64, len: usize, alignment: usize) -> Self {
         let from = (offset % alignment as u64) as usize;
         let wanted = from..from + len;

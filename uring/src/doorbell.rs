@@ -17,7 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// A ring's doorbell.
+/// Lets any thread wake a ring that sleeps in the kernel.
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     flags: Flags,
@@ -38,7 +38,8 @@ impl Flags {
         Self { has_rung: AtomicBool::new(false), is_asleep: AtomicBool::new(false) }
     }
 
-    /// Called by whoever rings; true if it must write the event.
+    /// Called by the thread that rings; true if it must write to the event descriptor, because it is the first to ring and the
+    /// ring sleeps or is about to.
     pub(crate) fn ring(&self) -> bool {
         // AcqRel: the ring sees what was posted before this, whoever rang first.
         if self.has_rung.swap(true, Ordering::AcqRel) {
@@ -72,7 +73,7 @@ impl Doorbell {
         Ok(Self { flags: Flags::new(), event })
     }
 
-    /// Wakes the ring. Never waits.
+    /// Wakes the ring if it sleeps, else keeps it from going to sleep. Never waits.
     pub(crate) fn ring(&self) {
         if self.flags.ring() {
             // Could fail only if the count were full; the ring's read empties it.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct File(Arc<Disk>);
 
 impl File {
-    /// A file with direct I/O; through the page cache if the file system or the device does not support that (see
+    /// A file with direct I/O, or through the page cache if the file system or the device does not support direct I/O (see
     /// [`File::is_direct`]). `file` must have its final length.
     pub fn new(file: std::fs::File) -> Self {
         Self(Arc::new(Disk::new(file)))
@@ -37,7 +37,7 @@ impl File {
         self.0.is_direct()
     }
 
-    /// What offsets and lengths must be multiples of, bytes.
+    /// Offsets and lengths must be multiples of this many bytes; 1 without direct I/O.
     pub fn alignment(&self) -> usize {
         self.0.alignment()
     }
@@ -78,7 +78,7 @@ impl File {
         self.read_with(buffer, offset, ()).await
     }
 
-    /// As [`File::read_at`]; `lease` is kept as long as the kernel, or the thread that reads, has the buffer.
+    /// As [`File::read_at`]; `lease` is dropped only once the kernel, or the thread that reads, has no more use for the buffer.
     async fn read_with<L: Send + Unpin + 'static>(
         &self,
         buffer: AlignedBuffer,

@@ -23,7 +23,7 @@ impl Socket {
         self.0
     }
 
-    /// The number of the descriptor.
+    /// The number of the file descriptor, which no other open socket has.
     pub fn id(&self) -> RawFd {
         self.0.as_raw_fd()
     }
@@ -57,13 +57,13 @@ impl From<std::net::TcpStream> for Socket {
 pub struct Listener {
     socket: socket2::Socket,
     local: Option<SocketAddr>,
-    /// A spare descriptor. When the process has no others left, it is closed for a moment, so that one connection can be accepted
-    /// and refused with a message.
+    /// A spare descriptor. When the process has no others left, the spare one is closed for a moment, so that one connection can
+    /// be accepted and refused with a message.
     spare: Option<File>,
 }
 
 impl Listener {
-    /// Binds `count` listeners to one address; the kernel spreads connections over them. Port 0 is one free port
+    /// Binds `count` listeners to one address; the kernel spreads connections over them. Port 0 stands for a free port, the same
     /// for all.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl Listener {
         Ok(Self { socket, local, spare: Some(File::open("/dev/null")?) })
     }
 
-    /// The number of the descriptor.
+    /// The number of the file descriptor, which no other open socket has.
     pub fn id(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
@@ -165,7 +165,7 @@ pub struct ActiveListener {
     spare: RefCell<Option<File>>,
 }
 
-/// The listening socket, as the thread's backend has it.
+/// The listening socket in the form that the thread's backend needs.
 #[derive(Debug)]
 enum Listening {
     Completion(completion::Acceptor),
@@ -173,7 +173,7 @@ enum Listening {
 }
 
 impl ActiveListener {
-    /// The next connection. Must be awaited to completion; [`ActiveListener::close`] makes it fail.
+    /// Waits for the next connection. Must be awaited to completion; [`ActiveListener::close`] makes it fail.
     ///
     /// # Errors
     /// [`is_exhaustion`]: back off, then retry. `ECONNABORTED`, `EINTR` and the like concern one connection only: retry

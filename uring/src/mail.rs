@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 /// What a ring finds in its mailbox.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mail<M> {
-    /// One or more [`Waker::wake`]s.
+    /// [`Waker::wake`] was called, once or several times.
     Wake,
-    /// A [`Waker::post`].
+    /// A message that [`Waker::post`] was given.
     Message(M),
 }
 
@@ -21,9 +21,9 @@ pub enum Mail<M> {
 #[derive(Debug)]
 pub struct Waker<M> {
     sender: mpsc::UnboundedSender<Mail<M>>,
-    /// True while a wake is in the mailbox.
+    /// True while a wake is in the mailbox, so that further wakes put none there.
     woken: Arc<AtomicBool>,
-    /// Rings when it is dropped, which is after the sender (field order): the ring may be waiting for the last sender to go.
+    /// Dropped after the sender (field order), and rings then: the ring may be waiting for the last sender to go.
     bellpull: Bellpull,
 }
 
@@ -63,7 +63,7 @@ pub struct Mailbox<M> {
     doorbell: Arc<OnceLock<Arc<Doorbell>>>,
 }
 
-/// A new mailbox and its waker.
+/// A new mailbox, and a waker for it that may be cloned for any number of threads.
 pub fn mailbox<M: Send>() -> (Waker<M>, Mailbox<M>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let woken = Arc::new(AtomicBool::new(false));

@@ -11,7 +11,7 @@ pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
 /// What [`Receive::spare`] returns is writable for that length, stays valid and in place until the implementor is
 /// dropped or mutated (moving it is neither), and is not accessed meanwhile by anyone but the receiver.
 pub unsafe trait Receive: Unpin + 'static {
-    /// Address and length of the memory that is still to be filled.
+    /// Address and length of the memory that is still to be filled; a length of 0 means that nothing is.
     fn spare(&mut self) -> (*mut u8, usize);
 }
 
@@ -21,7 +21,7 @@ pub unsafe trait Receive: Unpin + 'static {
 /// The slices passed to `visit` are the same at each call, and stay valid, in place and unchanged until the
 /// implementor is dropped or mutated (moving it is neither).
 pub unsafe trait GatherBuf: Unpin + 'static {
-    /// Visits the pieces in order.
+    /// Calls `visit` with each piece, in the order in which they are sent.
     fn each(&self, visit: &mut dyn FnMut(&[u8]));
 }
 
@@ -49,7 +49,7 @@ impl Default for IoVecs {
 }
 
 impl IoVecs {
-    /// Describes at most `len_max` bytes of `pieces` after the first `skip`; returns how many.
+    /// Describes at most `len_max` bytes of `pieces` after the first `skip`; returns how many bytes that are.
     pub(crate) fn describe<P: GatherBuf>(&mut self, pieces: &P, mut skip: usize, len_max: usize) -> usize {
         self.list.clear();
         let mut len = 0;

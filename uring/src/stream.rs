@@ -17,11 +17,11 @@ use std::rc::Rc;
 /// [`Stream::shutdown`] and let its task finish.
 pub struct Stream {
     socket: Connected,
-    /// Kept between gathering sends.
+    /// Memory for the next gathering send; `None` while one runs, and before the first.
     vectors: Cell<Option<Box<IoVecs>>>,
 }
 
-/// The connected socket, as the thread's backend has it.
+/// The connected socket in the form that the thread's backend needs.
 #[derive(Debug)]
 enum Connected {
     Completion(completion::Handle),
@@ -47,7 +47,7 @@ impl Stream {
         Self { socket, vectors: Cell::new(None) }
     }
 
-    /// The number of the descriptor.
+    /// The number of the file descriptor, which no other open socket has.
     pub fn id(&self) -> RawFd {
         match &self.socket {
             Connected::Completion(connection) => connection.socket().as_raw_fd(),
@@ -139,7 +139,7 @@ impl Stream {
         }
     }
 
-    /// Memory held by the queued send, bytes.
+    /// Memory held by the queued send, bytes; 0 if there is none, and always 0 on epoll.
     pub fn queued_bytes(&self) -> usize {
         match &self.socket {
             Connected::Completion(connection) => connection.queued_bytes(),
@@ -147,7 +147,7 @@ impl Stream {
         }
     }
 
-    /// Sends all of `bytes` on epoll.
+    /// Sends all of `bytes` over `socket`, waiting for room as often as needed; returns `bytes`, for reuse.
     async fn send_ready(socket: &readiness::Socket, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         let mut sent = 0;
         while sent < bytes.len() {

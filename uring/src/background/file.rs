@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use tokio_uring::buf::{BoundedBuf as _, IoBuf, IoBufMut};
 
-/// A file of the background thread. Its operations must be awaited to completion.
+/// A file as the background thread reads and writes it. A future of its operations must not be dropped before it is ready.
 pub struct BackgroundFile {
     disk: Arc<Disk>,
     ring: Option<tokio_uring::fs::File>,
@@ -53,7 +53,7 @@ unsafe impl IoBufMut for AlignedBuffer {
 }
 
 impl BackgroundFile {
-    /// `file` for this thread, whose runtime is tokio-uring's if `has_ring`, else tokio's own.
+    /// A handle on `file` for this thread, whose runtime is tokio-uring's if `has_ring`, else tokio's own.
     pub(super) fn new(file: &File, has_ring: bool) -> io::Result<Self> {
         let disk = Arc::clone(file.disk());
         // A descriptor of its own: the runtime closes it.

@@ -46,7 +46,7 @@ impl std::fmt::Debug for Background {
 }
 
 impl Background {
-    /// Builds this thread's runtime: on io_uring if the rings use it and one more is allowed.
+    /// Builds this thread's runtime: on io_uring if `engine` is io_uring and the kernel allows one more, else on epoll.
     ///
     /// # Errors
     /// Out of descriptors or memory.
@@ -61,7 +61,8 @@ impl Background {
         Ok(Self(Runtime::Tokio(runtime, LocalSet::new())))
     }
 
-    /// Runs the future that `main` makes from `files` to completion. Tasks still running after that are leaked.
+    /// Calls `main` with handles on `files`, and runs the future that `main` returns to completion. Tasks still running after
+    /// that are leaked.
     ///
     /// # Errors
     /// There are no descriptors left.
@@ -80,7 +81,8 @@ impl Background {
         })
     }
 
-    /// Runs the future that `main` makes from a listener on `socket`, to completion. Tasks still running after that are leaked.
+    /// Calls `main` with a listener on `socket`, and runs the future that `main` returns to completion. Tasks still running after
+    /// that are leaked.
     ///
     /// # Errors
     /// The listener cannot be watched.
@@ -103,7 +105,7 @@ impl Background {
     }
 }
 
-/// A listener of the background thread.
+/// A listening TCP socket on the background thread.
 pub struct BackgroundListener(Listening);
 
 enum Listening {
@@ -133,7 +135,7 @@ impl BackgroundListener {
     }
 }
 
-/// A connection of the background thread, as tokio's I/O traits. It may be dropped at any time.
+/// A connection of the background thread, which implements tokio's `AsyncRead` and `AsyncWrite`. It may be dropped at any time.
 pub struct BackgroundStream(Stream);
 
 enum Stream {
@@ -149,15 +151,15 @@ impl std::fmt::Debug for BackgroundStream {
 
 type Operation = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>>>;
 
-/// A stream on tokio-uring, whose operations own their memory, for callers that lend memory to a call: bytes are copied in
+/// A stream on tokio-uring. Its operations must own their memory, but tokio's traits only lend theirs: bytes are copied in
 /// between.
 struct Operations {
     stream: Rc<tokio_uring::net::TcpStream>,
-    /// The read in flight, if one is.
+    /// The read in flight; `None` if there is none.
     reading: Option<Operation>,
-    /// Bytes read and not yet returned.
+    /// Bytes that a finished read has brought and that the caller has not taken yet.
     read: Vec<u8>,
-    /// The write in flight, if one is.
+    /// The write in flight; `None` if there is none.
     writing: Option<Operation>,
 }
 

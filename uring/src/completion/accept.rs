@@ -33,12 +33,12 @@ impl AsRawFd for Watch {
     }
 }
 
-/// A listener.
+/// A listening socket on io_uring, of which the kernel holds no reference while a task waits.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     socket: socket2::Socket,
     watch: Rc<Watch>,
-    /// Set by [`Acceptor::will_close`].
+    /// True once [`Acceptor::will_close`] was called: a waiting [`Acceptor::accept`] then fails.
     is_closed: Cell<bool>,
 }
 
@@ -70,12 +70,12 @@ impl Acceptor {
         }
     }
 
-    /// The next connection, if one is there.
+    /// Accepts a connection that has arrived; fails with `WouldBlock` if there is none.
     pub(crate) fn accept_now(&self) -> io::Result<socket2::Socket> {
         self.socket.accept().map(|(socket, _)| socket)
     }
 
-    /// Called before the listener is shut down: a waiting [`Acceptor::accept`] fails when it next wakes.
+    /// Called before the listener is shut down, so that a waiting [`Acceptor::accept`] fails when the shutdown wakes it.
     pub(crate) fn will_close(&self) {
         self.is_closed.set(true);
     }

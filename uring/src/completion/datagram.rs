@@ -34,7 +34,7 @@ impl Default for MsgHdr {
 }
 
 impl MsgHdr {
-    /// Describes `len` bytes at `start`, and an address of `address_bytes`.
+    /// Makes the header point to `len` bytes at `start`, and to `address`, of which `address_bytes` count.
     fn describe(&mut self, start: *mut u8, len: usize, address_bytes: libc::socklen_t) {
         self.vector = libc::iovec { iov_base: start.cast(), iov_len: len };
         self.header.msg_name = (&raw mut self.address).cast();
@@ -44,7 +44,7 @@ impl MsgHdr {
         self.header.msg_flags = 0;
     }
 
-    /// The sender of the last datagram received.
+    /// Takes the sender of the last datagram received; `None` if that is no IP address.
     fn take_address(&mut self) -> Option<SocketAddr> {
         let address = std::mem::replace(&mut self.address, SockAddrStorage::zeroed());
         let len = self.address_bytes.min(address.size_of());
@@ -53,7 +53,7 @@ impl MsgHdr {
         unsafe { SockAddr::new(address, len) }.as_socket()
     }
 
-    /// Whether the last datagram received was truncated.
+    /// True if the last datagram received was longer than its memory.
     fn is_cut(&self) -> bool {
         self.header.msg_flags & libc::MSG_TRUNC != 0
     }
@@ -63,9 +63,9 @@ impl MsgHdr {
 pub(crate) struct Datagrams {
     socket: Rc<socket2::Socket>,
     watch: Rc<Watch>,
-    /// What receives use, kept between them.
+    /// The header for receives; `None` while a receive uses it, and before the first.
     received: Option<Box<MsgHdr>>,
-    /// What sends use, kept between them.
+    /// The header for sends; `None` while a send uses it, and before the first.
     sent: Option<Box<MsgHdr>>,
 }
 
@@ -87,12 +87,13 @@ impl Datagrams {
         self.socket.as_raw_fd()
     }
 
-    /// Another handle on the socket.
+    /// Another handle on the same socket, so that one task can send while another receives.
     pub(crate) fn share(&self) -> Self {
         Self { socket: Rc::clone(&self.socket), watch: Rc::clone(&self.watch), received: None, sent: None }
     }
 
-    /// Receives one datagram into `room`; returns its length and its sender.
+    /// Receives one datagram into `room`, up to its length; returns how many bytes came, and their sender. Longer datagrams are
+    /// discarded.
     pub(crate) async fn receive(&mut self, room: &mut Vec<u8>) -> io::Result<(usize, SocketAddr)> {
         loop {
             let message = self.received.take().unwrap_or_default();
@@ -113,7 +114,7 @@ impl Datagrams {
         }
     }
 
-    /// Sends `bytes[range]` as one datagram to `to`.
+    /// Sends `bytes[range]` as one datagram to `to`, and returns `bytes`.
     pub(crate) async fn send(
         &mut self,
         mut bytes: Vec<u8>,
@@ -138,7 +139,7 @@ impl Datagrams {
     }
 }
 
-/// Receives one datagram into `bytes`, all of which may be overwritten, if there is one.
+/// Receives one datagram into `bytes`, all of which may be overwritten; fails with `WouldBlock` if none is there.
 async fn receive_now(
     socket: Rc<socket2::Socket>,
     mut bytes: Vec<u8>,

@@ -10,8 +10,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-/// Fills `buffer` from `offset` on, or up to the end of the file. The future may be dropped: buffer and `lease` are then kept
-/// until the kernel has no more use for the buffer.
+/// Reads the file from `offset` on until `buffer` is full or the file ends. If the future is dropped, `buffer` and `lease` are
+/// kept until the kernel has no more use for the buffer.
 pub(crate) async fn read_at<L: Unpin + 'static>(
     file: Arc<Disk>,
     mut buffer: AlignedBuffer,

@@ -11,9 +11,9 @@ use std::task::Waker;
 pub(super) enum State {
     /// Submitted; its task waits.
     Submitted(Waker),
-    /// Its future was dropped: its memory is kept here until the completion.
+    /// The operation's future was dropped: its memory is kept here until the completion.
     Abandoned(Box<dyn Any>),
-    /// Completed with this result, which its task has not seen yet.
+    /// Completed with this result, which the operation's task has not seen yet.
     Completed(i32),
 }
 
@@ -22,7 +22,8 @@ pub(super) enum State {
 pub(super) struct Operations(pub(super) RefCell<Slab<State>>);
 
 impl Operations {
-    /// Called by the driver when operation `index` has completed; true if its task was woken.
+    /// Called by the driver when operation `index` has completed: keeps the result for its task, or frees the memory of an
+    /// abandoned one. True if a task was woken.
     pub(super) fn complete(&self, index: usize, result: i32) -> bool {
         let mut all = self.0.borrow_mut();
         match std::mem::replace(&mut all[index], State::Completed(result)) {

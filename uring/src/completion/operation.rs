@@ -13,11 +13,11 @@ use std::task::{Context, Poll};
 /// The future of an operation: completes with the result and the data.
 pub(super) struct Operation<D: Unpin + 'static> {
     driver: Rc<Driver>,
-    /// What the kernel reads and writes; `None` when it has been returned.
+    /// The memory that the kernel reads and writes; `None` once the future has returned it.
     data: Option<D>,
     /// The entry to submit; `None` from the first poll on.
     entry: Option<squeue::Entry>,
-    /// From the first poll on: its index among the driver's operations.
+    /// The operation's index among those of the driver; valid from the first poll on.
     index: usize,
 }
 
@@ -66,7 +66,7 @@ impl<D: Unpin + 'static> Drop for Operation<D> {
 }
 
 impl<D: Unpin + 'static> Operation<D> {
-    /// Cancels the operation if it has been submitted. It still completes once.
+    /// Asks the kernel to cancel the operation if it has been submitted; it still completes, once.
     pub(super) fn cancel(&self) {
         if self.entry.is_none() && self.data.is_some() {
             self.driver.resources.queue.cancel(user_data(OPERATION, self.index));
@@ -74,7 +74,8 @@ impl<D: Unpin + 'static> Operation<D> {
     }
 }
 
-/// Submits `entry` and waits for its completion; `data` is owned by the operation meanwhile, even if the future is dropped.
+/// A future that submits `entry` when it is first polled, and at its completion returns the result and `data`. Until then the
+/// operation owns `data`, even if the future is dropped.
 ///
 /// # Safety
 /// - Every address in `entry` lies in memory that `data` keeps alive, at the same place even when `data` is moved.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 /// The receive buffers of a ring.
 pub(super) struct Pool {
     arena: Rc<Arena>,
-    /// The driver's pass in which the kernel was last given more slots.
+    /// The driver's pass in which the kernel was last given more slots: further calls of [`Pool::grow`] in that pass give none.
     grown_in: Cell<u32>,
 }
 
@@ -26,7 +26,7 @@ impl Pool {
         Ok(Self { arena, grown_in: Cell::new(0) })
     }
 
-    /// The same buffers as [`Buffers`], for the rest of the crate.
+    /// A handle on these buffers for the rest of the crate, which adds heap buffers of at most `bytes_max`.
     pub(super) fn buffers(&self, bytes_max: usize) -> Buffers {
         Buffers::of(Rc::clone(&self.arena), bytes_max)
     }
@@ -47,7 +47,7 @@ impl Pool {
             }
     }
 
-    /// The buffer that a completion with these flags has filled with `count` bytes.
+    /// The buffer that a completion with these flags has filled with `count` bytes; `None` if the flags name no buffer.
     pub(super) fn filled(&self, flags: u32, count: usize) -> Option<Buffer> {
         cqueue::buffer_select(flags).map(|slot| Buffer::in_slot(&self.arena, u32::from(slot), count))
     }

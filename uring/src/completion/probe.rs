@@ -93,7 +93,7 @@ pub(crate) fn probe() -> Result<Setup, StartError> {
     Ok(Setup { flags, multishot, silent_sends })
 }
 
-/// The result of `make` with the best flags that the kernel accepts.
+/// Calls `make` with each of the flags, best first, until the kernel accepts them; returns these flags and the result.
 fn best_flags<T>(mut make: impl FnMut(Flags) -> io::Result<T>) -> io::Result<(Flags, T)> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
     for flags in Flags::BEST_FIRST {

@@ -25,7 +25,7 @@ pub(super) const TIMER: u64 = 4;
 pub(super) const IGNORED: u64 = 5;
 const KIND_BITS: u32 = 3;
 
-/// The user data of an entry.
+/// The user data of an entry, from which [`kind_and_index`] gets both values back.
 pub(super) fn user_data(kind: u64, index: usize) -> u64 {
     (index as u64) << KIND_BITS | kind
 }
@@ -55,7 +55,7 @@ impl Queue {
         }
     }
 
-    /// True if no entry waits for room.
+    /// True if the backlog is empty.
     pub(super) fn has_room(&self) -> bool {
         self.backlog.borrow().is_empty()
     }
@@ -84,12 +84,13 @@ impl Queue {
         unsafe { self.ring.borrow_mut().submission().push(entry) }.is_ok()
     }
 
-    /// Submits what is queued, without waiting. If the kernel refuses, that is tried again when the thread next waits.
+    /// Submits the queued entries without waiting. Entries that the kernel refuses stay queued until the thread next waits.
     pub(super) fn submit(&self) {
         let _ = self.enter_kernel(0, EnterFlags::empty());
     }
 
-    /// Submits and waits for `want` completions. The kernel's deferred task work runs here.
+    /// Submits the queued entries and waits until `want` completions are there. The kernel's deferred task work runs in this
+    /// call.
     pub(super) fn enter_kernel(&self, want: u32, flags: EnterFlags) -> io::Result<()> {
         #[cfg(test)]
         if let Some(left) = self.refusals.get().checked_sub(1) {
@@ -102,14 +103,14 @@ impl Queue {
         unsafe { ring.submitter().enter::<libc::sigset_t>(count, want, flags.bits(), None) }.map(drop)
     }
 
-    /// True if the kernel has every entry, and every completion is visible.
+    /// True if the kernel has taken every entry, and no completion is held back for lack of room in the queue.
     pub(super) fn is_settled(&self) -> bool {
         let mut ring = self.ring.borrow_mut();
         let submission = ring.submission();
         submission.is_empty() && !submission.cq_overflow() && self.backlog.borrow().is_empty()
     }
 
-    /// Flushes completions to the queue; true if there are any.
+    /// Enters the kernel, so that it posts the completions it has; true if any are in the queue.
     #[cfg(debug_assertions)]
     pub(super) fn has_completions(&self) -> bool {
         let _ = self.enter_kernel(0, EnterFlags::GETEVENTS);
@@ -127,13 +128,14 @@ impl Queue {
         }
     }
 
-    /// Takes the completions that are there: user data, result and flags of each.
+    /// Moves all completions from the queue to the end of `taken`: user data, result and flags of each.
     pub(super) fn take_completions(&self, taken: &mut Vec<(u64, i32, u32)>) {
         let take = |entry: cqueue::Entry| (entry.user_data(), entry.result(), entry.flags());
         taken.extend(self.ring.borrow_mut().completion().map(take));
     }
 
-    /// Cancels the operation with this user data, if there is one.
+    /// Queues a request to cancel the operation with user data `target`. A cancelled operation still completes; one that has
+    /// completed is not affected.
     pub(super) fn cancel(&self, target: u64) {
         let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(IGNORED, 0));
         // SAFETY: the entry names no memory and no descriptor.

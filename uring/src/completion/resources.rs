@@ -9,16 +9,16 @@ use io_uring::IoUring;
 use std::cell::Cell;
 use std::io;
 
-/// What the connections of a ring share.
+/// The parts of the driver that its connections use.
 pub(super) struct Resources {
     pub(super) queue: Queue,
-    /// What the kernel supports.
+    /// The features that the kernel supports; multishot receive is cleared if the kernel refuses one later.
     pub(super) setup: Cell<Setup>,
-    /// Provided buffers for receives; `None` if they cannot be registered.
+    /// Provided buffers for receives; `None` if the kernel could register none.
     pub(super) pool: Option<Pool>,
-    /// Where heap memory comes from when no buffer is free.
+    /// The ring's buffers: those of the pool, and heap buffers for when the pool has none free.
     pub(super) buffers: Buffers,
-    /// True if a task waits for a queued send. The ring must not sleep then: the send may succeed without a completion.
+    /// True if a task waits for a queued send. The ring then must not sleep: the send may succeed without a completion.
     pub(super) is_settling: Cell<bool>,
 }
 
@@ -33,7 +33,7 @@ impl Resources {
         }
     }
 
-    /// Called when the kernel refused a multishot receive: from here on none is used.
+    /// Called when the kernel refused a multishot receive: all later receives are single ones.
     pub(super) fn no_more_multishot(&self) {
         self.setup.set(Setup { multishot: false, ..self.setup.get() });
     }
@@ -46,7 +46,7 @@ impl Resources {
         self.buffers.heap().ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
-    /// Notes that a task waits for a queued send.
+    /// Keeps the ring from sleeping in its next pass, because a task waits for a queued send.
     pub(super) fn must_settle(&self) {
         self.is_settling.set(true);
     }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
-/// Tasks between two looks at tokio's own I/O, timers and cross-thread wakes, of which there are none: the doorbell
+/// Tasks that run between two looks at tokio's own I/O, timers and cross-thread wakes. There are none of these: the doorbell
 /// announces wakes from other threads.
 const TASKS_PER_TICK: u32 = 4096;
 
@@ -28,7 +28,7 @@ impl Runtime {
         Ok(Self { tasks, driver: Rc::new(driver) })
     }
 
-    /// Runs until `main` is ready.
+    /// Runs this thread's tasks until `main` is ready, and returns its output.
     pub(crate) fn block_on<F: Future>(&self, main: F) -> F::Output {
         let mut main = pin!(main);
         let mut has_entered = false;

@@ -33,7 +33,7 @@ const QUEUES: [Queues; 3] = [
 const PROCESS_PART: u64 = 8;
 
 impl Options {
-    /// The queue sizes of one ring, if `lockable` bytes may be locked.
+    /// The largest queue sizes that one ring may have if `lockable` bytes may be locked; `None` is no limit.
     fn queues(&self, lockable: Option<u64>) -> Queues {
         let Some(lockable) = lockable else { return QUEUES[0] };
         let mine = lockable / PROCESS_PART / self.rings.max(1) as u64;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Sleep {
     driver: Rc<Driver>,
     at: Instant,
-    /// Its index among the sleepers; `None` before the first poll and after the deadline.
+    /// Index among the sleepers of the driver's timers; `None` before the first poll and after the deadline.
     index: Option<usize>,
 }
 

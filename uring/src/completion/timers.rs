@@ -20,7 +20,7 @@ pub(super) struct Timers {
     pub(super) sleepers: RefCell<Slab<Sleeper>>,
     /// Timeout operations in flight, seldom more than two.
     armed: RefCell<Slab<Armed>>,
-    /// True if one has completed since [`Timers::fire`] was last called.
+    /// True if a timeout operation has completed since [`Timers::fire`] was last called.
     has_rung: Cell<bool>,
 }
 
@@ -42,13 +42,14 @@ pub(super) enum Sleeper {
 }
 
 impl Timers {
-    /// Called by the driver when timeout operation `index` has completed.
+    /// Called by the driver when timeout operation `index` has completed. Sleepers are not woken until [`Timers::fire`].
     pub(super) fn rang(&self, index: usize) {
         self.armed.borrow_mut().remove(index);
         self.has_rung.set(true);
     }
 
-    /// If a timeout has completed, wakes the sleepers that are due; true if a task was woken.
+    /// If a timeout operation has completed, wakes the sleepers whose deadline has passed and starts the next operation. True if
+    /// a task was woken.
     pub(super) fn fire(&self, queue: &Queue) -> bool {
         if !self.has_rung.replace(false) {
             return false;
@@ -75,14 +76,14 @@ impl Timers {
         self.has_rung.get()
     }
 
-    /// True if a timeout operation is in flight for the earliest deadline, or there is no deadline.
+    /// True if a timeout operation in flight ends no later than the earliest deadline, or there is no deadline.
     #[cfg(debug_assertions)]
     pub(super) fn is_armed(&self) -> bool {
         let due = self.due.borrow();
         due.peek().is_none_or(|Reverse((at, _))| self.armed.borrow().iter().any(|(_, armed)| armed.at <= *at))
     }
 
-    /// Takes the earliest deadline if it has passed; returns the index of its sleeper.
+    /// Removes the earliest deadline and returns the index of its sleeper; `None` if that deadline has not passed.
     fn pop_due(&self, now: Instant) -> Option<usize> {
         let mut due = self.due.borrow_mut();
         due.peek().filter(|Reverse((at, _))| *at <= now)?;

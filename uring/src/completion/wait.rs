@@ -29,7 +29,7 @@ pub(crate) async fn yield_now() {
     // A no-op does not fail; and even if the kernel refused it, other tasks have run.
 }
 
-/// Waits for `time`.
+/// A future that completes once `time` has passed; the time begins with this call.
 pub(crate) fn sleep(time: Duration) -> impl Future<Output = ()> {
     Sleep::new(Driver::current(), time)
 }

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
-/// A place for a task that waits for a connection.
+/// Remembers the task that waits for a connection, so that the driver can wake it.
 #[derive(Default)]
 pub(super) struct Waiter {
     /// Wakes the task that waits or last waited; kept, since it is mostly the same.
@@ -24,7 +24,7 @@ impl Waiter {
         self.waker.take();
     }
 
-    /// Notes that the task of `cx` waits.
+    /// Makes the task of `cx` the one that the next [`Waiter::wake`] wakes.
     pub(super) fn wait(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &mut *waker {
@@ -34,7 +34,7 @@ impl Waiter {
         self.is_waiting.set(true);
     }
 
-    /// Wakes the task if it waits; true if it did.
+    /// Wakes the task that waits; false, without a wake, if none does.
     pub(super) fn wake(&self) -> bool {
         if !self.is_waiting.replace(false) {
             return false;

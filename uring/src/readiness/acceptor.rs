@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use tokio::io::Interest;
 
-/// A listener.
+/// A listening socket on epoll.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     watched: AsyncSocket,
@@ -26,7 +26,7 @@ impl Acceptor {
         self.watched.socket()
     }
 
-    /// Waits for the next connection.
+    /// Waits for the next connection; lets other tasks run after a few that need no wait.
     pub(crate) async fn accept(&self) -> io::Result<socket2::Socket> {
         self.pace.step().await;
         loop {
@@ -43,12 +43,12 @@ impl Acceptor {
         }
     }
 
-    /// The next connection, if one is there.
+    /// Accepts a connection that has arrived; fails with `WouldBlock` if there is none.
     pub(crate) fn accept_now(&self) -> io::Result<socket2::Socket> {
         self.socket().accept().map(|(socket, _)| socket)
     }
 
-    /// True if there is a connection to accept, or the end of the listener.
+    /// True if a connection waits to be accepted, or the listener has been shut down.
     fn is_waited_for(&self) -> bool {
         let mut watched = [PollFd::new(self.socket().as_fd(), PollFlags::POLLIN)];
         poll(&mut watched, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A handle on a datagram socket.
+/// A handle on a datagram socket that epoll watches.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     watched: Rc<AsyncFd<UdpSocket>>,
@@ -35,12 +35,12 @@ impl Datagrams {
         self.watched.get_ref().as_raw_fd()
     }
 
-    /// Another handle on the socket.
+    /// Another handle on the same socket, so that one task can send while another receives.
     pub(crate) fn share(&self) -> Self {
         Self { watched: Rc::clone(&self.watched), pace: CoopBudget::default() }
     }
 
-    /// Receives one datagram, truncated to `room`.
+    /// Waits for one datagram, of which what `room` cannot hold is lost; returns how many bytes came, and their sender.
     pub(crate) async fn receive(&self, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.pace.step().await;
         self.watched.async_io(Interest::READABLE, |socket| socket.recv_from(room)).await

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Number of threads: enough to keep a device busy; more would only wait for it.
 const THREADS: usize = 4;
-/// Most reads that the threads have been given and not finished; further ones wait as tasks.
+/// Most reads that are with the threads, queued or running; the tasks of further reads wait.
 const READS_MAX: usize = 1024;
 
 /// The threads; they are started at the first use, and end with the process.
@@ -22,7 +22,7 @@ struct Job {
     buffer: AlignedBuffer,
     offset: u64,
     done: oneshot::Sender<Outcome>,
-    /// Its place among [`READS_MAX`].
+    /// The read's share of [`READS_MAX`], which the end of the job gives back.
     _place: Option<OwnedSemaphorePermit>,
     /// What the caller wants kept as long as the buffer is in use.
     _lease: Box<dyn Send>,
@@ -85,8 +85,8 @@ pub(crate) fn start_readers() {
     LazyLock::force(&READERS);
 }
 
-/// Fills `buffer` from `offset` on, or up to the end of the file. The future may be dropped: `lease` is then kept as long as a
-/// thread has the buffer.
+/// Reads the file from `offset` on until `buffer` is full or the file ends. If the future is dropped, `lease` is kept as long as
+/// a thread has the buffer.
 pub(crate) async fn read_at<L: Send + 'static>(
     file: Arc<Disk>,
     mut buffer: AlignedBuffer,

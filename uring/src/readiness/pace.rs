@@ -21,7 +21,7 @@ impl CoopBudget {
         self.calls.set(self.calls.get() + 1);
     }
 
-    /// Called when the task had to wait for the socket, so that other tasks have run.
+    /// Called when the task had to wait for the socket: the budget is full again, since other tasks have run.
     pub(super) fn has_waited(&self) {
         self.calls.set(0);
     }

@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFdReadyGuard;
 /// No SIGPIPE, and no blocking whatever the descriptor's mode.
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
-/// One connection.
+/// A connection on epoll.
 #[derive(Debug)]
 pub(crate) struct Socket {
     watched: AsyncSocket,
@@ -25,7 +25,7 @@ pub(crate) struct Socket {
     waiter: Waiter,
 }
 
-/// The task that waits for bytes, and whether it has been interrupted.
+/// The task that waits for bytes, and whether [`Socket::interrupt`] has ended its wait.
 #[derive(Default)]
 struct Waiter {
     task: Cell<Option<Waker>>,
@@ -52,7 +52,8 @@ impl Socket {
         self.watched.socket().as_raw_fd()
     }
 
-    /// One read into a buffer of `buffers`, taken once there are bytes.
+    /// Waits for bytes, then takes a buffer from `buffers` and reads into it once. Fails with `OutOfMemory` if there is no
+    /// buffer.
     pub(crate) async fn read(&self, buffers: &Buffers) -> io::Result<Buffer> {
         self.pace.step().await;
         loop {
@@ -68,7 +69,7 @@ impl Socket {
         }
     }
 
-    /// One receive of at most `len_max` bytes into the front of `target`'s spare memory.
+    /// Waits for bytes, and receives at most `len_max` of them into the front of `target`'s spare memory.
     pub(crate) async fn receive<T: Receive>(&self, target: &mut T, len_max: usize) -> io::Result<usize> {
         let (start, len) = target.spare();
         // SAFETY: `Receive` promises that the spare memory is writable and used by nobody else while `target` is, as here,
@@ -76,10 +77,10 @@ impl Socket {
         unsafe { self.fill(start, len.min(len_max)) }.await
     }
 
-    /// One receive into `len` bytes at `start`.
+    /// Waits for bytes, and receives once into the `len` bytes at `start`.
     ///
     /// # Safety
-    /// They are writable and used by nothing else until the future completes or is dropped.
+    /// The `len` bytes are writable and used by nothing else until the future completes or is dropped.
     async unsafe fn fill(&self, start: *mut u8, len: usize) -> io::Result<usize> {
         self.pace.step().await;
         loop {
@@ -92,7 +93,7 @@ impl Socket {
         }
     }
 
-    /// Waits until the socket may be readable, or is interrupted.
+    /// Waits until the socket may be readable; fails with `ECANCELED` if [`Socket::interrupt`] ends the wait.
     async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, socket2::Socket>> {
         let events = self.watched.events()?;
         std::future::poll_fn(|cx| {
@@ -111,7 +112,7 @@ impl Socket {
         .await
     }
 
-    /// Sends the front of `bytes`.
+    /// Sends as much of the front of `bytes` as the socket takes in one call; returns how many bytes.
     pub(crate) async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.drain(|| self.watched.socket().send_with_flags(bytes, SEND_FLAGS)).await
     }
@@ -135,7 +136,7 @@ impl Socket {
         .await
     }
 
-    /// Makes one send call that does not fail for lack of room: now, else when the socket is writable.
+    /// Calls `call`, and again each time that the socket becomes writable, until it does not fail with `WouldBlock`.
     async fn drain(&self, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
         self.pace.step().await;
         // There is nearly always room: try before waiting for an event.
@@ -151,7 +152,7 @@ impl Socket {
         result
     }
 
-    /// Makes a waiting [`Socket::read`] or [`Socket::receive`] fail with `ECANCELED`.
+    /// Makes a waiting [`Socket::read`] or [`Socket::receive`] fail with `ECANCELED`; has no effect if none waits.
     pub(crate) fn interrupt(&self) {
         if let Some(waiter) = self.waiter.task.take() {
             self.waiter.is_interrupted.set(true);
@@ -181,7 +182,7 @@ fn judge(
     }
 }
 
-/// Turns a C return value into a `Result`.
+/// The count that a C function returned, or, if that is negative, the error in `errno`.
 fn count_or_error(count: libc::ssize_t) -> io::Result<usize> {
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 
 impl Connection {
-    /// If a task waits for the connection and could go on, says why.
+    /// Why a task that waits for this connection could go on; `None` if no task waits, or it waits rightly.
     pub(in crate::completion) fn could_go_on(&self, silent_sends: bool) -> Option<&'static str> {
         let state = self.queued_send.borrow();
         let reads = self.reader.is_waiting();
@@ -29,7 +29,7 @@ impl Connection {
         }
     }
 
-    /// True if bytes have come that the receive under way should have completed with.
+    /// True if the socket holds bytes although a receive is in flight, which should have completed with them.
     pub(in crate::completion) fn is_deaf(&self) -> bool {
         let is_armed =
             matches!(self.receiving.get(), Receiving::Selecting | Receiving::Multishot | Receiving::Polling);

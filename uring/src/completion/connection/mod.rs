@@ -41,7 +41,7 @@ pub(super) enum Receiving {
     Multishot,
     /// A multishot receive that is being cancelled.
     Ending,
-    /// A poll without a buffer, since none was free.
+    /// A poll until the socket is readable: no provided buffer is free, or there is no pool.
     Polling,
     /// A receive into the caller's memory, which completes as an operation: see `receive`.
     Direct,
@@ -57,15 +57,17 @@ pub(super) struct Arrival {
 /// The state of a send that its task does not wait for.
 #[derive(Debug)]
 pub(super) enum QueuedSend {
-    /// There is none.
+    /// No send is queued or under way, so another one may be queued.
     Idle,
-    /// In flight, with these bytes. A completion that reports success empties them.
+    /// Handed to the kernel, with these bytes. If the kernel reports success they are emptied; with or without that report,
+    /// [`Connection::settle_queued_send`] then makes the state Idle.
     Queued(Vec<u8>),
-    /// The socket took only a part: the bytes, and how many of them were sent.
+    /// The socket took only a part, or nothing: all the bytes, and how many of them were sent. The next read, or wait for the
+    /// send, sends the rest.
     Unsent(Vec<u8>, usize),
-    /// The task that found it unsent is sending the rest, which takes this many bytes of memory.
+    /// A task is sending the rest of an `Unsent`, which takes this many bytes of memory.
     Resumed(usize),
-    /// It failed with this error number.
+    /// The send failed with this error number, with which all later reads fail.
     Broken(i32),
 }
 
@@ -85,15 +87,15 @@ pub(super) struct Connection {
     pub(super) settler: Waiter,
     /// True if the next read is to fail: see [`Stream::interrupt`](crate::Stream::interrupt).
     pub(super) is_interrupted: Cell<bool>,
-    /// The driver's pass in which a read last returned bytes.
+    /// The driver's pass in which a read last returned bytes: a second read in the same pass lets other connections go first.
     pub(super) read_in_pass: Cell<u32>,
-    /// How many receives in a row did not fill their buffer.
+    /// How many receives in a row did not fill their buffer. After enough of them the connection uses a multishot receive.
     pub(super) short_receives: Cell<u8>,
-    /// True if it has been shut down: its receive ends by itself.
+    /// True if reading was shut down: a receive in flight then ends by itself, and is not cancelled.
     pub(super) is_shut: Cell<bool>,
-    /// True if the last receive left bytes in the socket.
+    /// True if the last receive left bytes in the socket: the next one tries before it polls.
     pub(super) has_more: Cell<bool>,
-    /// True if its stream was dropped.
+    /// True if the connection's stream was dropped: completions that still come are discarded.
     pub(super) is_over: Cell<bool>,
 }
 
@@ -116,7 +118,8 @@ impl Connection {
         }
     }
 
-    /// Called by the driver for each completion of its receive; true if a task was woken.
+    /// Called by the driver for each completion of this connection's receive: keeps it in `arrivals` and wakes the reader, unless
+    /// a queued send must end first. True if a task was woken.
     pub(super) fn received(&self, resources: &Resources, index: usize, result: i32, flags: u32) -> bool {
         let receiving = self.receiving.get();
         if !cqueue::more(flags) {
@@ -148,15 +151,16 @@ impl Connection {
         self.reader.wake()
     }
 
-    /// Cancels the multishot receive.
+    /// Asks the kernel to cancel the multishot receive. Until its last completion comes the state is [`Receiving::Ending`], and
+    /// further bytes may arrive.
     pub(super) fn end_multishot(&self, resources: &Resources, index: usize) {
         self.receiving.set(Receiving::Ending);
         self.short_receives.set(0);
         resources.queue.cancel(user_data(RECEIVE, index));
     }
 
-    /// Called by the driver for the completion of the queued send: it was short or failed; or all was sent, if the kernel reports
-    /// that too. True if a task was woken.
+    /// Called by the driver for a completion of the queued send. A short or failed send always has one; a complete send has none
+    /// if the kernel supports that. True if a task was woken.
     pub(super) fn queued_send_completed(&self, resources: &Resources, index: usize, result: i32) -> bool {
         let mut state = self.queued_send.borrow_mut();
         let QueuedSend::Queued(bytes) = &mut *state else { return false };
@@ -178,13 +182,14 @@ impl Connection {
         self.reader.wake() | self.settler.wake()
     }
 
-    /// Wakes the task that reads; returns whether it was waiting.
+    /// Wakes the task that reads; false if none was waiting.
     pub(super) fn wake_reader(&self) -> bool {
         self.reader.wake()
     }
 
-    /// Ends the queued send if it is over. Called when everything is submitted and all completions are dispatched: then a send
-    /// without a completion has succeeded. `None` if it is still in flight, else whether a task was woken.
+    /// Makes a queued send Idle if it is over. Called when everything is submitted and all completions are dispatched: where
+    /// complete sends are silent, a send without a completion has then succeeded. `None` if the send is still in flight, else
+    /// whether a task was woken.
     pub(super) fn settle_queued_send(&self, resources: &Resources) -> Option<bool> {
         let mut state = self.queued_send.borrow_mut();
         if let QueuedSend::Queued(bytes) = &mut *state {
@@ -199,12 +204,12 @@ impl Connection {
         Some(false)
     }
 
-    /// True if a read would return at once if there were no queued send.
+    /// True if a read would return at once, provided that no queued send is under way.
     pub(super) fn can_read(&self) -> bool {
         self.is_interrupted.get() || !self.arrivals.borrow().is_empty()
     }
 
-    /// Drops completions that nobody will look at, and returns their buffers.
+    /// Discards the completions that the task has not looked at, and gives their buffers back.
     pub(super) fn forget_arrivals(&self, resources: &Resources) {
         for arrival in self.arrivals.take() {
             drop(buffer_of(resources, arrival));

@@ -10,12 +10,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Connections checked before each sleep, in rotation.
+/// Connections that are checked before each sleep; the next sleep goes on with those behind them.
 const AT_A_TIME: usize = 64;
-/// How long it may take from the arrival of bytes on another processor until the wait for them ends.
+/// How long a receive may take to complete when bytes arrive on another processor.
 const ARRIVAL: Duration = Duration::from_millis(20);
 
-/// How far the checks have come.
+/// Remembers which connections the next check is to look at.
 #[derive(Default)]
 pub(super) struct Audit {
     /// The connection to check next.
@@ -42,10 +42,10 @@ impl Audit {
         });
     }
 
-    /// Called when a timeout alone ended the sleep: no socket may have bytes that its receive missed.
+    /// Called when a timeout alone ended the sleep: checks that no socket holds bytes which its receive missed.
     ///
     /// # Panics
-    /// If one has.
+    /// If a socket does.
     pub(super) fn after_timeout(&self, resources: &Resources, connections: &Slab<Rc<Connection>>) {
         self.some(connections, |connection| {
             if connection.is_deaf() {

@@ -48,11 +48,11 @@ pub(crate) struct Driver {
     pub(super) timers: Timers,
     /// The indexes of connections whose queued send may still be in flight.
     queued_sends: RefCell<Vec<usize>>,
-    /// The indexes of connections whose reader is to be woken in the next pass.
+    /// The indexes of connections whose reads let other connections go first: their readers are woken in the next pass.
     yielded: RefCell<Vec<usize>>,
-    /// Completions taken from the queue; kept to reuse its memory.
+    /// Completions taken from the queue; empty between two calls of [`Driver::dispatch`], but keeps its memory.
     taken: Cell<Vec<(u64, i32, u32)>>,
-    /// Counts the calls of [`Driver::park`].
+    /// Counts the calls of [`Driver::park`]; wraps around.
     pass: Cell<u32>,
     doorbell: Arc<Doorbell>,
     /// Where the kernel writes the doorbell's count. On the heap, and never freed, like the driver.
@@ -96,14 +96,15 @@ impl Driver {
         CURRENT.with_borrow(Clone::clone).expect("a ring on io_uring runs on this thread")
     }
 
-    /// Makes this the thread's driver; `main` wakes the ring's main future.
+    /// Makes `self` the driver that [`Driver::current`] returns on this thread, and starts to read the doorbell; `main` wakes the
+    /// ring's main future.
     pub(super) fn enter(self: &Rc<Self>, main: Waker) {
         let _ = self.main.set(main);
         CURRENT.set(Some(Rc::clone(self)));
         self.watch_doorbell();
     }
 
-    /// The hook that the executor calls: parks the driver of this thread.
+    /// The hook that the executor calls when no task is ready: parks the driver of this thread.
     pub(super) fn park_current() {
         // Cloned: waking may look up the driver.
         if let Some(driver) = CURRENT.with_borrow(Clone::clone) {
@@ -111,7 +112,7 @@ impl Driver {
         }
     }
 
-    /// Submits, waits, and wakes tasks; returns once one was woken.
+    /// Submits everything, waits for completions and dispatches them, again and again until a task was woken.
     fn park(&self) {
         self.pass.set(self.pass.get().wrapping_add(1));
         let mut has_woken = false;
@@ -151,7 +152,8 @@ impl Driver {
         }
     }
 
-    /// Dispatches completions; returns whether a task was woken, and how many completions there were.
+    /// Takes all completions and passes each to the operation or connection that it belongs to; returns whether a task was woken,
+    /// and how many completions there were.
     fn dispatch(&self) -> (bool, usize) {
         let mut taken = self.taken.take();
         self.resources.queue.take_completions(&mut taken);
@@ -186,7 +188,7 @@ impl Driver {
         (has_woken, count)
     }
 
-    /// Wakes the readers of connections that yielded; true if there was one.
+    /// Wakes the readers of connections that yielded; true if one of them still waited.
     fn wake_yielded(&self) -> bool {
         let mut yielded = self.yielded.take();
         let mut has_woken = false;
@@ -208,7 +210,7 @@ impl Driver {
         Rc::clone(&self.connections.borrow()[index])
     }
 
-    /// Forgets connection `index` if its stream was dropped and nothing of it is in flight.
+    /// Drops connection `index`, which closes its socket, if its stream was dropped and nothing of it is in flight.
     pub(super) fn remove_if_unused(&self, index: usize) {
         let mut connections = self.connections.borrow_mut();
         if connections.get(index).is_some_and(|connection| connection.is_unused()) {
@@ -219,12 +221,13 @@ impl Driver {
         }
     }
 
-    /// Notes that connection `index` has a queued send.
+    /// Puts connection `index` on the list of those whose queued send is settled after the next submission.
     pub(super) fn send_is_queued(&self, index: usize) {
         self.queued_sends.borrow_mut().push(index);
     }
 
-    /// Ends queued sends that are over. Called after everything was submitted. True if a task was woken.
+    /// Settles the queued sends that are over, and keeps the others on the list. Called after everything was submitted. True if a
+    /// task was woken.
     fn settle_sends(&self) -> bool {
         self.resources.is_settling.set(false);
         if self.queued_sends.borrow().is_empty() {
@@ -249,7 +252,8 @@ impl Driver {
         has_woken
     }
 
-    /// Called when the kernel has no receive buffer left: gives it more. False if there are none.
+    /// Called when a receive failed because the kernel had no buffer left: gives the kernel more. False if it has all of them
+    /// already, or there is no pool.
     pub(super) fn grow_pool(&self) -> bool {
         self.resources.pool.as_ref().is_some_and(|pool| pool.grow(self.pass()))
     }
@@ -263,7 +267,7 @@ impl Driver {
         Arc::clone(&self.doorbell)
     }
 
-    /// Starts the next read of the doorbell: one is always in flight.
+    /// Queues the next read of the doorbell's event: one read is always in flight.
     fn watch_doorbell(&self) {
         let fd = types::Fd(self.doorbell.as_raw_fd());
         let entry = opcode::Read::new(fd, self.doorbell_count.as_ptr().cast(), size_of::<u64>() as u32)
@@ -275,7 +279,8 @@ impl Driver {
     }
 }
 
-/// The kernel ran out of memory and dropped completions. Tasks would wait for them forever, and perhaps the doorbell would too.
+/// Ends the process: the kernel ran out of memory and dropped completions, for which tasks would wait forever, and perhaps the
+/// doorbell too.
 fn give_up() -> ! {
     tracing::error!("the kernel is out of memory and has lost completions of io_uring: giving up");
     std::process::abort()
