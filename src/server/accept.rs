@@ -13,7 +13,7 @@ use uring::{ActiveListener, Socket};
 /// The reply to a client over the limit. Source: memcached.c, `drive_machine`, `conn_listening`.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
-/// Connections refused between two checks for free descriptors.
+/// How many connections are refused before the ring checks again whether descriptors are free.
 const REFUSED_TOGETHER: usize = 256;
 
 /// Pause in accepting when descriptors, memory or permits have run out.
@@ -54,7 +54,7 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | Interrupted | WouldBlock)
 }
 
-/// Logs a failure to accept, within the rate limit.
+/// Logs a failure to accept, unless another ring or this one did so lately.
 fn warn(ring: &RingContext, error: &io::Error) {
     if ring.limits.may_warn(ring.now()) {
         tracing::warn!("cannot accept connections: {}", logging::reason(error));
@@ -88,7 +88,8 @@ async fn while_full<T>(ring: &RingContext, what: impl Future<Output = T>) -> T {
     result
 }
 
-/// Gives a new connection a permit and a ring: this one or the least loaded. Without a permit it is refused, or waits.
+/// Gets a permit for a new connection, and gives the connection to this ring or the least loaded one. If there is no permit, the
+/// connection is refused or waits for one, as configured.
 async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize) {
     let mut permit = match ring.limits.acquire(ring.index) {
         Some(permit) => permit,

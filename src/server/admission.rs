@@ -21,7 +21,7 @@ pub(super) struct ConnLimits {
     rings: Box<[AtomicUsize]>,
     total: AtomicUsize,
     connections_max: usize,
-    /// Second from which the next failure to accept may be logged.
+    /// Time by the server's clock, in seconds, from which the next failure to accept may be logged.
     warning_at: AtomicU32,
 }
 
@@ -31,7 +31,7 @@ impl ConnLimits {
         Arc::new(Self { rings, total: AtomicUsize::new(0), connections_max, warning_at: AtomicU32::new(0) })
     }
 
-    /// A permit for one more connection on `ring`; `None` at the limit.
+    /// A permit for one more connection on `ring`; `None` if all rings together have as many as are allowed.
     pub(super) fn acquire(self: &Arc<Self>, ring: usize) -> Option<ConnPermit> {
         // Relaxed, here and below: the numbers order nothing but themselves.
         if self.total.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
@@ -42,7 +42,7 @@ impl ConnLimits {
         Some(ConnPermit { limits: Arc::clone(self), ring })
     }
 
-    /// True if a failure to accept may be logged; for one caller per window.
+    /// True for the first caller in each window of [`WARNING_SECS`]: that caller logs its failure to accept.
     pub(super) fn may_warn(&self, now: Timestamp) -> bool {
         let at = self.warning_at.load(Ordering::Relaxed);
         let next = now.0 + WARNING_SECS;
@@ -50,8 +50,8 @@ impl ConnLimits {
             && self.warning_at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// The ring to which a connection accepted by ring `own` should go: among those that are `alive` the least loaded, unless
-    /// `own` is about as good.
+    /// The ring that is to serve a connection which ring `own` has accepted: among those that are `alive` the one with the fewest
+    /// connections, but `own` if it has at most one more than that.
     pub(super) fn best(&self, own: usize, alive: impl Fn(usize) -> bool) -> usize {
         let load = |ring: usize| self.rings[ring].load(Ordering::Relaxed);
         let candidates = (0..self.rings.len()).filter(|&ring| alive(ring));
@@ -68,7 +68,7 @@ pub(super) struct ConnPermit {
 }
 
 impl ConnPermit {
-    /// Counts the connection on `ring` from here on, to which it is handed over.
+    /// Makes the permit count for `ring`, to which its connection is handed over.
     pub(super) fn move_to(&mut self, ring: usize) {
         self.limits.rings[self.ring].fetch_sub(1, Ordering::Relaxed);
         self.limits.rings[ring].fetch_add(1, Ordering::Relaxed);

@@ -15,10 +15,10 @@ pub(super) enum Order {
     Rebuild(Support),
 }
 
-/// A ring thread's report: whether its ring could be built.
+/// A ring thread's report: `Ok` if it could build its ring.
 pub(super) type Report = Result<(), uring::StartError>;
 
-/// The engine to build rings with.
+/// The engine that rings are to use: the one that `wish` names, or for `Auto` io_uring if the machine allows it, else epoll.
 ///
 /// # Errors
 /// io_uring is requested and refused.
@@ -30,13 +30,14 @@ pub(super) fn choose(wish: IoEngine) -> Result<Support, StartError> {
     }
 }
 
-/// Falls back to epoll with a warning.
+/// Support for epoll, with a warning that says why io_uring is not used.
 fn instead(why: &uring::StartError) -> Support {
     tracing::warn!("I/O engine: epoll, since the server {why}");
     Support::epoll()
 }
 
-/// On a ring's thread: builds its ring, reports, and follows instructions; `None` if the server does not start.
+/// On a ring's thread: builds its ring, reports, and waits for an order: to run, or to build the ring anew. `None` if the server
+/// does not start.
 pub(super) fn build(
     mut support: Support,
     options: &Options,
@@ -57,7 +58,8 @@ pub(super) fn build(
     }
 }
 
-/// Waits for all rings and starts them, on another engine if one could not be built and `wish` allows it.
+/// Waits until all rings are built, then lets them run; returns their engine. If a ring could not be built on io_uring and `wish`
+/// is `Auto`, all are first built anew on epoll.
 ///
 /// # Errors
 /// The reason why a ring could not be built.
@@ -86,7 +88,7 @@ pub(super) fn settle(
     Ok(engine)
 }
 
-/// The first error in `count` reports, once all are in.
+/// Waits for `count` reports and returns the first error among them.
 fn wait_for_all(reports: &Receiver<Report>, count: usize) -> Report {
     reports.iter().take(count).fold(Ok(()), Result::and)
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 /// How often the slowest ring is checked without a pause in between.
 const EAGER_CHECKS: u32 = 16;
 
-/// Waits until a command that has been stalled since `since`, by the ring's [`RunClock`](super::stall::RunClock), is worth a
-/// retry; false if it is to be refused.
+/// Waits until it is worth while to retry a command that has been stalled since `since`, a time of the ring's
+/// [`RunClock`](super::stall::RunClock). False if the command is to be refused instead.
 pub(super) async fn wait_for_rings(ring: &RingContext, since: Duration) -> bool {
     let Some(position) = ring.slowest() else {
         uring::yield_now().await;

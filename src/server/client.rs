@@ -16,7 +16,7 @@ use std::time::Duration;
 const LINE_BYTES_MAX: u64 = 2048;
 /// Longest list of `stats` that is read, lines: `stats rings` has five lines per ring.
 const STATS_LINES_MAX: usize = 10_000;
-/// Most bytes that are received, and of a value passed on, at a time.
+/// Most bytes that are received at a time, or passed on of a value.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// The first byte of a TLS alert. Source: RFC 8446, section 5.1.
 pub(super) const TLS_ALERT: u8 = 0x15;
@@ -52,7 +52,7 @@ impl Client {
         Ok(Self::new(wire, Some(time_max)))
     }
 
-    /// A client over `stream`, which is connected to this server; without a time limit.
+    /// A client without a time limit over `stream`, whose other end this server serves.
     pub(super) fn over(stream: UnixStream) -> Self {
         Self::new(Box::new(stream), None)
     }
@@ -61,12 +61,12 @@ impl Client {
         Self { wire: BufReader::with_capacity(PIECE_BYTES_MAX, wire), time_max }
     }
 
-    /// Sends all of `bytes`.
+    /// Sends all of `bytes`; blocks.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.wire.get_mut().write_all(bytes).map_err(|error| self.trouble(&error))
     }
 
-    /// The next line, without its end.
+    /// Waits for the next line and returns it without its line end.
     pub fn line(&mut self) -> Result<Vec<u8>, String> {
         let mut line = Vec::new();
         let read = (&mut self.wire).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
@@ -121,7 +121,7 @@ impl Client {
         to.send(b"\r\n").map_err(within)
     }
 
-    /// Reads a value and discards it.
+    /// Reads a value of `bytes` and its line end and discards both; calls `passed` with the length of each piece.
     pub(super) fn skip_value(&mut self, bytes: u64, passed: impl FnMut(u64)) -> Result<(), String> {
         self.value(bytes, |_| Ok(()), passed)
     }

@@ -60,7 +60,8 @@ pub(super) enum CloseReason {
     Rejected,
     /// The connection broke.
     Broken,
-    /// The client was silent for longer than the idle timeout, or holds values whose memory others need and takes nothing.
+    /// The client was silent for longer than the idle timeout, or took too little of replies whose values hold memory that others
+    /// need.
     Idle,
     /// The server stops.
     Stopped,
@@ -92,31 +93,31 @@ pub(super) enum Phase {
     Leaving,
 }
 
-/// A connection as its ring sees it.
+/// A connection as its ring sees it: the connection's task writes here what it does, and the sweep reads that.
 pub(super) struct Entry {
     pub(super) stream: Stream,
     pub(super) phase: Cell<Phase>,
-    /// When bytes last arrived.
+    /// When the client last sent bytes, or acknowledged some while replies waited for it.
     pub(super) last_active: Cell<Timestamp>,
-    /// Memory of the buffers that are the connection's own, at its last wait, bytes.
+    /// Bytes of input and replies in memory of the connection's own, as counted when it last began to read or send.
     pub(super) held_bytes: Cell<usize>,
     /// When a command, or a part of one, was last consumed.
     pub(super) last_command: Cell<Timestamp>,
     /// The client is in the middle of sending a value.
     pub(super) is_mid_value: Cell<bool>,
-    /// Progress of the large value that is being received into item memory, if there is one.
+    /// Progress of the large value that is being received into item memory; `None` if there is none.
     receiving: Cell<Option<Receiving>>,
-    /// Set by the sweep: the connection is to give up the memory of that value.
+    /// Set by the sweep: the connection is to give up the large value that it is receiving, and its memory.
     pub(super) gives_way: Cell<bool>,
-    /// A send is in progress.
+    /// True while the connection's task sends, as a rule waiting for the client.
     pub(super) awaits_send: Cell<bool>,
     /// The send in progress holds values in item memory, or in buffers they were read into from flash.
     pub(super) holds_pins: Cell<bool>,
-    /// Bytes that the client had acknowledged at the last sweep.
+    /// Bytes that the client had acknowledged at the last sweep that found replies waiting for it.
     acknowledged_bytes: Cell<u64>,
-    /// How fast the client takes replies with such values.
+    /// How fast the client takes replies that hold pins, from one measurement to the next.
     taking: Cell<Option<Taking>>,
-    /// Why the ring ended the connection, if it did; otherwise the connection ends by itself.
+    /// Why the ring closed the connection; `None` if it did not, and the connection ends by itself.
     pub(super) closed_for: Cell<Option<CloseReason>>,
     is_tcp: bool,
 }
@@ -125,9 +126,9 @@ pub(super) struct Entry {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiving {
     since: Instant,
-    /// Bytes that have arrived since then.
+    /// Bytes of the value that have arrived since `since`.
     bytes: usize,
-    /// Result of the last measurement.
+    /// True if the last measurement found fewer bytes than [`SLOW_BYTES_PER_SEC`].
     is_slow: bool,
 }
 
@@ -135,9 +136,9 @@ pub(super) struct Receiving {
 #[derive(Clone, Copy, Debug)]
 struct Taking {
     since: Timestamp,
-    /// Bytes that the client had acknowledged then.
+    /// Bytes that the client had acknowledged at `since`, since the connection began.
     acknowledged_bytes: u64,
-    /// Result of the last measurement.
+    /// True if the last measurement found fewer bytes than [`SLOW_BYTES_PER_SEC`].
     is_slow: bool,
 }
 
@@ -150,7 +151,7 @@ impl Receiving {
         Self { bytes: self.bytes.saturating_add(count), ..self }
     }
 
-    /// Ends a measurement and begins another; the result counts only if the measurement was long enough.
+    /// Judges the bytes since `since` and begins a new measurement. One that was shorter than [`SLOW_TIME`] never says slow.
     fn measured(self, now: Instant) -> Self {
         let time = now.saturating_duration_since(self.since);
         let due = u128::from(SLOW_BYTES_PER_SEC) * time.as_millis() / 1000;
@@ -186,7 +187,7 @@ impl Entry {
         }
     }
 
-    /// Notes that no large value is being received, or that it waits for memory.
+    /// Notes that no large value is being received, or that the value waits for memory: it is not measured.
     pub(super) fn end_receiving(&self) {
         self.receiving.set(None);
     }
@@ -217,12 +218,12 @@ impl Entry {
         self.receiving.get().is_some_and(|value| value.is_slow)
     }
 
-    /// True while replies wait for the client to take them.
+    /// True while replies wait for the client: the task sends, or a queued send is under way.
     fn is_sending(&self) -> bool {
         self.awaits_send.get() || self.stream.queued_bytes() > 0
     }
 
-    /// Counts a client as active if it has acknowledged bytes since the last call.
+    /// If replies wait for the client, and it has acknowledged bytes since the last call, counts the client as active.
     pub(super) fn note_acknowledged(&self, now: Timestamp) {
         if self.is_sending() {
             let bytes = self.stream.acknowledged_bytes();
@@ -251,9 +252,9 @@ impl Entry {
         self.taking.get().is_some_and(|taking| taking.is_slow)
     }
 
-    /// True for a client that has completed no command for longer than `timeout_secs`, even if it has sent a part of one, or
-    /// that has taken none of its replies for as long. A client in the middle of a value is spared. Source: memcached.c,
-    /// `conn_close_idle`.
+    /// True if the client has completed no command for longer than `timeout_secs`, even if it has sent a part of one; or, while
+    /// replies wait for it, has taken none of them for as long. A client in the middle of a value is spared, and 0 is no limit.
+    /// Source: memcached.c, `conn_close_idle`.
     pub(super) fn is_overdue(&self, now: Timestamp, timeout_secs: u32) -> bool {
         let idle_since = match self.phase.get() {
             Phase::Reading | Phase::Working if self.is_sending() => self.last_active.get(),
@@ -264,7 +265,7 @@ impl Entry {
         timeout_secs > 0 && idle_secs > timeout_secs && self.is_tcp
     }
 
-    /// Ends the connection for the reason `why`: pending operations on its stream complete.
+    /// Ends the connection for the reason `why`: shuts the socket down, so that pending operations complete and its task ends.
     pub(super) fn close(&self, why: CloseReason) {
         self.closed_for.set(Some(why));
         self.stream.shutdown();
@@ -287,16 +288,16 @@ pub(super) struct RingContext {
     pub(super) run_clock: RunClock,
     pub(super) settings: Settings,
     pub(super) buffers: Buffers,
-    /// Rung when another thread wakes the ring, and every second; tasks wait for it.
+    /// Rung when another thread wakes the ring, and every second: what tasks wait for may then have changed.
     pub(super) bell: Bell,
     pub(super) certificates: Option<Arc<Certificates>>,
-    /// Reads values on flash, if there is a tier.
+    /// Reads values from flash; `None` without a flash tier.
     pub(super) loader: Option<Loader>,
     /// Bounds the memory of values that were read from flash and have not been sent yet.
     pub(super) load_budget: LoadBudget,
-    /// The open connections; each connection's task is entered and removed here.
+    /// The open connections. An entry is made with its connection's task, which removes the entry at its end.
     pub(super) entries: RefCell<slab::Slab<Rc<Entry>>>,
-    /// True if a connection has been read from since the last background work.
+    /// True if a connection has been read from since the last background work, which then soon runs again.
     pub(super) has_read: Cell<bool>,
     /// See [`RingContext::now`].
     now: Cell<Timestamp>,
@@ -315,9 +316,9 @@ pub(super) struct Parts {
     pub(super) wakers: Arc<[Waker<Message>]>,
     pub(super) heartbeats: Arc<Heartbeats>,
     pub(super) settings: Settings,
-    /// The certificates for connections of TLS listeners.
+    /// The certificates for connections of TLS listeners; `None` without TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
-    /// The flash tier.
+    /// The files of the flash tier; `None` without a tier.
     pub(super) flash: Option<Arc<Device>>,
 }
 
@@ -375,7 +376,7 @@ impl RingContext {
         self.engine.borrow_mut().shard_mut().latest();
     }
 
-    /// A slice of background work, 100 µs at most; true if there is more.
+    /// Does background work of the store for at most 100 µs; true if there is more.
     pub(super) fn maintain(&self) -> bool {
         let mut engine = self.engine.borrow_mut();
         let shard = engine.shard_mut();
@@ -403,17 +404,17 @@ impl RingContext {
         self.engine.borrow_mut().shard_mut().store().is_short_of_reservations(self.now())
     }
 
-    /// The ring's counters.
+    /// The ring's counters, which it alone writes.
     pub(super) fn counters(&self) -> &Counters {
         &self.counters.ring
     }
 
-    /// Publishes the memory that the ring's connections hold, bytes.
+    /// Publishes for `stats` how many bytes the ring's connections hold, and how many its pool of read buffers.
     pub(super) fn set_held_bytes(&self, connections: usize) {
         self.counters.held.set(connections as u64, self.buffers.pool_bytes() as u64);
     }
 
-    /// Notes that a connection has been read from.
+    /// Notes that a connection has been read from, so that background work runs more often.
     pub(super) fn note_read(&self) {
         self.has_read.set(true);
     }

@@ -1,5 +1,6 @@
-//! The callbacks of the store: [`Host`] implements `store::Host`. There is one, owned by the store. Once rings run, any of
-//! them may call it, often under the writer lock: so it neither blocks nor calls the store.
+//! The callbacks of the store: [`Host`] implements `store::Host`. There is one, which the store owns. While a memory file is
+//! restored, the thread that makes the store calls it, and it may block. Once rings run, any of them may call it, often under
+//! the writer lock: so it neither blocks nor calls the store.
 
 use super::context::Message;
 use super::flash::Work;
@@ -18,7 +19,7 @@ pub(super) struct Host {
     wakers: Arc<[Waker<Message>]>,
     shared: Arc<Shared>,
     flash_work: Work,
-    /// The full file system has been logged.
+    /// True once a full file system has been logged, which is done once.
     has_warned: AtomicBool,
     /// The files of the flash tier; read only at the start, to check what the memory file says of them.
     flash_files: Vec<File>,

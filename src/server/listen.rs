@@ -59,8 +59,8 @@ pub(super) fn listen(config: &Config, rings: usize) -> Result<Listeners, StartEr
 }
 
 impl Listeners {
-    /// Enters the listeners in the list of connections; listeners of several rings that share a port are one entry. Returns
-    /// their addresses, each with its position in the configuration.
+    /// Puts the listeners on the list of connections; listeners of several rings that share a port are one entry. Returns their
+    /// addresses, each with its position in the configuration.
     pub(super) fn register(&self, shared: &Shared) -> Arc<[(usize, Address)]> {
         let register = |(place, listener): &(usize, Listener)| {
             let address = match listener.local() {
@@ -85,7 +85,7 @@ impl Listeners {
         self.by_ring[0].listeners.iter().map(register).collect()
     }
 
-    /// Binds a TCP listener per ring to each of `addresses` that is free.
+    /// Binds a TCP listener for each ring to each of `addresses` that is free; `place` is their position in the configuration.
     fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
         let rings = self.by_ring.len();
         for bound in each_free(addresses, |address| Listener::bind_each(address, rings, backlog))? {
@@ -141,7 +141,7 @@ fn each_free<B>(
     Ok(all)
 }
 
-/// The error for a port that is bound, but whose connections the kernel will not report.
+/// The error for a port that is bound, but that the kernel cannot watch for connections.
 pub(super) fn unwatched(error: &std::io::Error) -> StartError {
     let reason = logging::reason(error);
     StartError::new(format!(

@@ -15,14 +15,14 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// How often it is tried to bring a value back to memory, besides the tries in which others make room for it, part by part.
+/// Most tries to bring a value back to memory, not counting those in which room for it is made part by part.
 const PROMOTIONS_MAX: usize = 64;
 
-/// Fewest units of the budget that a value needs which stays in its buffer: what is read begins and ends at a boundary of the
-/// device, so the record of a value of one page may take two.
+/// Fewest units of the budget that a value takes which stays in its buffer. A read begins and ends at a boundary of the device,
+/// so that the record of a value of one page may take two.
 const UNITS_MIN: usize = 2;
 
-/// Units of the budget that a value needs; none if it is copied into its reply.
+/// Units of the budget that the value of `hole` takes while it is held; 0 if it is copied into its reply.
 fn units_for(hole: &Hole) -> u32 {
     let units = hole.stub.place.value_bytes().div_ceil(UNIT_BYTES).max(UNITS_MIN);
     if hole.is_copied() { 0 } else { u32::try_from(units).unwrap_or(u32::MAX) }
@@ -44,7 +44,8 @@ async fn take_room(ring: &RingContext, units: u32) -> Option<OwnedSemaphorePermi
     }
 }
 
-/// Reads the values of `holes`, all at the same time.
+/// Reads the values of `holes`, all at the same time. A hole stays without a value if the value cannot be read, or if there is no
+/// room to hold it.
 pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
     let units = holes.iter().map(units_for).fold(0, u32::saturating_add);
     let mut room = take_room(ring, units).await;
@@ -86,8 +87,8 @@ pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
     }
 }
 
-/// Reads the value that a reply lacks, and returns it with the place it was last found at: meanwhile it may have been
-/// written once more elsewhere, or have come back to memory.
+/// Reads the value that a reply lacks. Returns it with its place, or the fault; the place differs from that in `hole` if the
+/// value was written elsewhere meanwhile.
 async fn load_hole(ring: &RingContext, hole: &Hole) -> Result<(Bytes, Place), (Fault, Place)> {
     let mut search = Search::new(hole.stub);
     loop {
@@ -102,7 +103,8 @@ async fn load_hole(ring: &RingContext, hole: &Hole) -> Result<(Bytes, Place), (F
     }
 }
 
-/// Brings a value to memory that a command needs there, if possible; the command finds out when it is run again.
+/// Reads a value that a command needs in memory, and tries to bring it there. The command finds out whether that was done when it
+/// is run again.
 pub(super) async fn load_wanted(ring: &RingContext, wanted: Option<Box<Wanted>>) {
     let Some(wanted) = wanted else { return };
     let Wanted { key, place } = *wanted;
@@ -114,8 +116,7 @@ pub(super) async fn load_wanted(ring: &RingContext, wanted: Option<Box<Wanted>>)
     promote(ring, &key, place, &value, true).await;
 }
 
-/// Brings a value that has been read back to memory, if room can be made for it; with `must_wait` it also waits for other
-/// rings.
+/// Moves a value that was read from flash into memory, if room can be made for it; with `must_wait` also waits for other rings.
 async fn promote(ring: &RingContext, key: &[u8], place: Place, value: &[u8], must_wait: bool) {
     for _ in 0..PROMOTIONS_MAX + value.len() / FLASH_PART_BYTES {
         let promoted = ring.engine.borrow_mut().fresh().promote(key, place, value);
@@ -128,7 +129,7 @@ async fn promote(ring: &RingContext, key: &[u8], place: Place, value: &[u8], mus
     }
 }
 
-/// Reads the value of `key` at `place`.
+/// Reads the value of `key` at `place`; fails without a flash tier.
 async fn load(ring: &RingContext, key: &[u8], place: Place) -> Result<Bytes, Fault> {
     match &ring.loader {
         Some(loader) => loader.load(key, place).await,

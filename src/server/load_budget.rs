@@ -18,13 +18,13 @@ pub(super) struct LoadBudget {
 }
 
 impl LoadBudget {
-    /// A budget of `bytes`. A reply that needs more than all of it waits until it has all.
+    /// A budget of `bytes`. A reply that needs more than the whole budget waits until all of it is free.
     pub(super) fn new(bytes: u64) -> Self {
         let units_max = u32::try_from(bytes / UNIT_BYTES as u64).unwrap_or(u32::MAX);
         Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max }
     }
 
-    /// Takes `units` of the budget; `None` if they are not free.
+    /// Takes `units` of the budget, until the permit is dropped; `None` if so many are not free.
     pub(super) fn try_take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.units).try_acquire_many_owned(units).ok()
     }

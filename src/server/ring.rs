@@ -18,24 +18,24 @@ use uring::{ActiveListener, DatagramSocket, Datagrams, Listener, Mail, Mailbox};
 
 /// Interval of the heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Interval of background work while connections are active and there was nothing to do.
+/// Pause between two slices of background work while connections are active and the last slice had nothing to do.
 const MAINTENANCE: Duration = Duration::from_millis(100);
 /// The same while the store comes down to a lowered limit, and how often nothing has been freed before that counts as its end.
 const DESCENT: Duration = Duration::from_millis(10);
 const DESCENT_LOOKS: u32 = 10;
 /// Slices of background work per heartbeat while no connection is active.
 const SLICES_PER_BEAT: u32 = 10;
-/// A connection that has been silent for this long gives up its buffers, seconds.
+/// A connection that has been silent for this many seconds gives up its buffers.
 const HOLD_SECS: u32 = 2;
-/// Connections swept before others get a turn.
+/// Connections that are swept before other tasks get a turn.
 const SWEEP_SLICE: usize = 1024;
-/// Time that replies in flight get when the ring ends.
+/// How long replies in flight may take to leave when the ring ends.
 const DRAIN: Duration = Duration::from_millis(500);
-/// Time that connections which were cut off get after that.
+/// How long the remaining connections may take to end after the ring has closed them.
 const CUT: Duration = Duration::from_millis(200);
 
-/// Runs `io` until [`Message::Stop`] comes and the ring's connections have ended. The heartbeats of all rings are at whole
-/// seconds after `epoch`, the start of the server's clock. Sends to `opened` whether everything in `bound` could be opened.
+/// Runs `io`, the ring, until [`Message::Stop`] comes and the ring's connections have ended. The heartbeats of all rings are at
+/// whole seconds after `epoch`, the start of the server's clock. Sends to `opened` whether everything in `bound` could be opened.
 pub(super) fn run(
     io: uring::Ring,
     parts: Parts,
@@ -216,8 +216,8 @@ async fn stop(ring: &RingContext, listeners: &[Rc<ActiveListener>]) {
     }
 }
 
-/// Closes connections that are not being served, but for those whose replies are not acknowledged yet: these are returned.
-/// An interrupted read makes them see that the server is stopping.
+/// Closes the connections that are not being served, but returns those whose replies are not acknowledged yet: when the caller
+/// interrupts their reads, they see that the server is stopping.
 fn close_idle(ring: &RingContext) -> Vec<Rc<Entry>> {
     let mut unacknowledged = Vec::new();
     for (_, entry) in ring.entries.borrow().iter() {
@@ -230,7 +230,7 @@ fn close_idle(ring: &RingContext) -> Vec<Rc<Entry>> {
     unacknowledged
 }
 
-/// Waits until no connection is left, closing those that `may_go`; false if some are left after `time`.
+/// Waits until no connection is left, closing those for which `may_go` returns true; false if some are left after `time`.
 async fn is_empty_within(ring: &RingContext, time: Duration, may_go: impl Fn(&Entry) -> bool) -> bool {
     let deadline = Instant::now() + time;
     loop {

@@ -25,7 +25,7 @@ pub(super) fn block() {
     blocked.thread_block().expect("the set is valid");
 }
 
-/// Raises a request from any thread.
+/// Sends this process the signal for `request`, so that [`next`] returns it. Any thread may call it.
 pub(super) fn raise(request: Request) {
     let signal = match request {
         Request::Stop => Signal::SIGINT,
@@ -36,7 +36,7 @@ pub(super) fn raise(request: Request) {
     let _ = kill(Pid::this(), signal);
 }
 
-/// Waits for the next request.
+/// Waits for the next signal and returns what it asks for; for the main thread.
 pub(super) fn next() -> Request {
     loop {
         match handled().wait() {

@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use uring::{Mailbox, Support, Waker};
 
-/// Registered read buffers per ring, if locked memory allows; busier rings read into heap memory besides.
+/// Most read buffers per ring in its pool; a ring that needs more takes heap memory besides.
 const BUFFERS_MAX: usize = 128;
 
 /// What the rings are started with: borrowed from the main thread's start, cloned into each thread.
@@ -29,7 +29,7 @@ pub(super) struct RingSpawner<'a> {
     pub(super) support: Support,
     pub(super) connections_max: u32,
     pub(super) wakers: &'a Arc<[Waker<Message>]>,
-    /// When the server's clock started.
+    /// When the server's clock began: the heartbeats of all rings are at whole seconds after it.
     pub(super) epoch: Instant,
     pub(super) certificates: Option<Arc<Certificates>>,
     pub(super) heartbeats: &'a Arc<Heartbeats>,
@@ -41,7 +41,8 @@ pub(super) struct RingSpawner<'a> {
 }
 
 impl RingSpawner<'_> {
-    /// Starts one thread per mailbox. They accept once every ring is built, all on the I/O engine that is returned.
+    /// Starts one thread per mailbox, and returns the threads with their I/O engine, which is the same for all. They accept
+    /// connections once every ring is built.
     ///
     /// # Errors
     /// A thread or a ring cannot be created, or a listener cannot be watched.

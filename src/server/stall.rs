@@ -9,7 +9,8 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Shared by all rings: the log position of a slowest ring that is not waited for any more; `u64::MAX` if there is none.
+/// The log position at which the slowest ring was when some ring gave up waiting for it; `u64::MAX` if none did. Shared by all
+/// rings, none of which waits for that position again.
 #[derive(Debug)]
 pub(super) struct Stalls {
     given_up_at: AtomicU64,
@@ -37,8 +38,8 @@ impl Stalls {
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(1);
 pub(super) const PAUSE_MAX: Duration = Duration::from_millis(16);
 
-/// The longest time between two readings of a [`RunClock`] that it counts: twice the longest pause of a task that waits by
-/// it.
+/// Most time that a [`RunClock`] counts from one reading to the next: twice the longest pause of the tasks that read it while
+/// they wait.
 const GAP_MAX: Duration = PAUSE_MAX.saturating_mul(2);
 
 /// A clock of one ring, read at every step by the tasks that wait; it stands still while the ring does not run.
@@ -55,12 +56,12 @@ impl Default for RunClock {
 }
 
 impl RunClock {
-    /// The time since an arbitrary moment.
+    /// The time since an arbitrary moment, without the times in which the ring did not run.
     pub(super) fn now(&self) -> Duration {
         self.at(Instant::now())
     }
 
-    /// The time since the clock said `start`.
+    /// The time that this clock has counted since it said `start`.
     pub(super) fn since(&self, start: Duration) -> Duration {
         self.now().saturating_sub(start)
     }
@@ -72,13 +73,13 @@ impl RunClock {
     }
 }
 
-/// A ring's last wait: for which position of the slowest ring it waited, and since when.
+/// A ring's last wait for the slowest ring: at which log position that ring was, and since when.
 #[derive(Debug, Default)]
 pub(super) struct LastStall(Cell<Option<(u64, Duration)>>);
 
 impl LastStall {
-    /// Since when the slowest ring has been seen at `position`, by this ring's [`RunClock`], which says `now`. So all
-    /// commands that wait for one position share one deadline.
+    /// When this ring first saw the slowest ring at `position`, by its [`RunClock`], which says `now`: so all commands that wait
+    /// for one position share one deadline.
     pub(super) fn since(&self, position: u64, now: Duration) -> Duration {
         if let Some((at, since)) = self.0.get()
             && at == position

@@ -26,13 +26,13 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 #[derive(Debug)]
 pub struct Storage {
     pub(super) support: Support,
-    /// When the server's clock started.
+    /// When the server's clock began.
     pub(super) epoch: Instant,
     pub(super) shared: Arc<Shared>,
     pub(super) store: Arc<Store>,
     pub(super) wakers: Arc<[Waker<Message>]>,
     pub(super) mailboxes: Vec<Mailbox<Message>>,
-    /// The flash tier and what wakes its thread.
+    /// The flash tier and the handle that wakes its thread; `None` without a tier.
     pub(super) flash: Option<(Arc<Device>, Work)>,
 }
 
@@ -102,7 +102,7 @@ impl Storage {
     }
 }
 
-/// Logs what became of the memory file; the line ends as memcached's does where nothing was restored.
+/// Logs what was restored from the memory file; the line ends as memcached's does where nothing was.
 fn tell(restored: &Restored, path: &str) {
     match &restored.outcome {
         RestoreOutcome::New => tracing::warn!("[restart] {path} is new, starting with a clean cache"),

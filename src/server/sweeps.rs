@@ -11,7 +11,7 @@ pub(super) struct Sweeps {
 }
 
 impl Sweeps {
-    /// Reports what all rings have reclaimed since the last call.
+    /// Tells clients that watch the system what all rings have reclaimed since the last call, if they reclaimed anything.
     pub(super) fn report(&mut self, ring: &RingContext) {
         let totals = ring.engine.borrow_mut().shard_mut().store().totals();
         // The evictor too removes what has expired, and does not count what it examines.

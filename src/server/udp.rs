@@ -65,7 +65,7 @@ pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
     }
 }
 
-/// Runs the commands of `datagram` until one needs a value on flash, or all have run.
+/// Runs the commands of `datagram` until one needs a value on flash or all have run; returns which of the two.
 async fn run(ring: &RingContext, exchange: &mut Exchange, datagram: &[u8]) -> Then {
     loop {
         let then = exchange.step(&mut ring.engine.borrow_mut(), datagram);
@@ -76,7 +76,7 @@ async fn run(ring: &RingContext, exchange: &mut Exchange, datagram: &[u8]) -> Th
     }
 }
 
-/// Answers the values on flash as misses, without reading them.
+/// Makes the replies that lack values on flash misses, without reading the values.
 fn leave_out(ring: &RingContext, exchange: &mut Exchange) {
     let holes = exchange.take_holes();
     for _ in &holes {
@@ -93,7 +93,7 @@ struct Waiting {
     datagram: Box<[u8]>,
     exchange: Exchange,
     then: Then,
-    /// Counted by its `Rc`: one of [`FLASH_DATAGRAMS_MAX`].
+    /// Counts this datagram while it exists: the clones of one `Rc` are at most [`FLASH_DATAGRAMS_MAX`].
     _aside: Rc<()>,
 }
 

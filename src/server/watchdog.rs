@@ -25,17 +25,17 @@ use std::time::Duration;
 
 /// Interval of the checks.
 const TICK: Duration = Duration::from_secs(1);
-/// A ring that has not beaten for this long is logged, seconds; for half the time limit if that is less.
+/// A ring that has not beaten for this many seconds is logged; after half the time limit if that is less.
 const NOTICE_SECS: u32 = 10;
 
 /// A ring that has not beaten for this many ticks is given no connections.
 const SILENT_TICKS: u32 = 3;
 
-/// The heartbeats of one ring.
+/// The heartbeats of one ring, and how long the watchdog has seen none.
 #[derive(Debug, Default)]
 struct Heartbeat {
     beats: AtomicU32,
-    /// Ticks of the watchdog since the last beat.
+    /// Ticks of the watchdog since the last beat, as of its last check.
     silent_ticks: AtomicU32,
 }
 
@@ -44,7 +44,7 @@ struct Heartbeat {
 pub(super) struct Heartbeats {
     rings: Box<[Heartbeat]>,
     pub(super) stalls: Stalls,
-    /// The server is stopping: a silent ring is not stuck.
+    /// True once the server stops: a ring without a heartbeat is then not stuck.
     has_stopped: AtomicBool,
 }
 
@@ -59,7 +59,7 @@ impl Heartbeats {
 
     // Relaxed, in all of them: the numbers stand for themselves.
 
-    /// Makes the watchdog's thread end, because the server stops.
+    /// Makes the watchdog's thread end within a tick, because the server stops.
     pub(super) fn stop(&self) {
         self.has_stopped.store(true, Ordering::Relaxed);
     }
@@ -74,7 +74,7 @@ impl Heartbeats {
         self.rings[ring].beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// True if `ring` has beaten lately.
+    /// True if `ring` has beaten within the last [`SILENT_TICKS`]: it may be given connections.
     pub(super) fn is_alive(&self, ring: usize) -> bool {
         self.rings[ring].silent_ticks.load(Ordering::Relaxed) < SILENT_TICKS
     }
@@ -88,14 +88,14 @@ impl Heartbeats {
     }
 }
 
-/// What the watchdog has found out about a ring.
+/// A change in the state of a ring that the watchdog has to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Diagnosis {
-    /// No progress for this many seconds, reported once.
+    /// No progress for this many seconds; reported once for each silence.
     Stuck(u32),
     /// Progress again, after this many seconds.
     Recovered(u32),
-    /// No progress for this many seconds, which is the limit.
+    /// No progress for this many seconds, which is the limit: the process is aborted.
     Lost(u32),
 }
 
@@ -108,7 +108,8 @@ struct RingHealth {
 }
 
 impl RingHealth {
-    /// Checks a ring, one tick after the last check; `beats` is its count, and a `limit_secs` of 0 means no limit.
+    /// Judges a ring one tick after its last check; `beats` is its count of heartbeats, and a `limit_secs` of 0 means no limit.
+    /// `None` if there is nothing to report.
     fn check(&mut self, beats: u32, limit_secs: u32) -> Option<Diagnosis> {
         let notice_secs = if limit_secs == 0 { NOTICE_SECS } else { NOTICE_SECS.min(limit_secs.div_ceil(2)) };
         if beats != self.beats {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub(super) struct Listing {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
-    /// The connection's number on the list.
+    /// The connection's number on the list, which is that of its descriptor.
     id: u32,
 }
 
@@ -34,13 +34,13 @@ impl Listing {
         Self { shared, connection, id: origin.id }
     }
 
-    /// Notes that commands are being run.
+    /// Shows the connection as parsing, and its last command as run at this moment.
     pub(super) fn start_commands(&self, ring: &RingContext) {
         self.connection.set_state(State::Parsing);
         self.connection.set_last_command(ring.now());
     }
 
-    /// Notes what the connection does next.
+    /// Shows what the connection does until its next commands: wait for a request, receive a value, send, watch or close.
     pub(super) fn finish_commands(&self, next: Next, session: &Session) {
         self.connection.set_state(match next {
             Next::Read => match session.owes() {
@@ -55,7 +55,8 @@ impl Listing {
         });
     }
 
-    /// Logs the end. `ends_server` says that the client asked the server to stop.
+    /// Logs the end of the connection for watchers, with its reason. `ends_server`: the client asked the server to stop, which
+    /// counts as a shutdown.
     pub(super) fn log_close(&self, why: CloseReason, ends_server: bool) {
         let peer = match self.connection.address {
             Address::Tcp(peer) => Some(peer),

@@ -39,16 +39,16 @@ use std::io;
 use std::rc::Rc;
 use uring::{Buffer, Stream};
 
-/// A carry or an output that has grown beyond this is freed once it is empty, bytes.
+/// If a carry or an output had to grow beyond this many bytes, its memory is freed once it is empty.
 const KEPT_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 
 /// The error for a client whose request there is no memory for; the connection is then closed.
 const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 
-/// How often a request lets others run while it waits for memory to be read into.
+/// How often a connection lets other tasks run in the hope that they return read buffers, before its request is refused.
 const READ_TURNS_MAX: u32 = 1000;
 
-/// Starts the task of a connection.
+/// Lists an accepted connection and starts the task that serves it and takes it off the list at the end.
 pub(super) fn spawn(ring: &Rc<RingContext>, accepted: AcceptedConn) {
     let AcceptedConn { socket, permit, origin } = accepted;
     let words = origin.listener.map_or("connection for the copy", |of| ring.settings.connection_words[of]);
@@ -97,7 +97,7 @@ struct Connection {
     ring: Rc<RingContext>,
     entry: Rc<Entry>,
     session: Session,
-    /// The client has asked the server to stop.
+    /// The client has asked the server to stop: the log then calls the end of this connection a shutdown.
     ends_server: bool,
     out: Output,
     /// Input that the session has not used: the front of an unfinished command, and what came behind it.
@@ -130,8 +130,8 @@ impl Connection {
         end
     }
 
-    /// Discards input until the client closes too, or the ring closes the connection, which it does at once if all replies
-    /// are acknowledged. Why: closing a socket with unread input resets it, and replies that have not left are lost.
+    /// Discards input until the client closes too; but if all replies are acknowledged, the ring closes the connection at once. A
+    /// socket that is closed with unread input is reset, and replies that have not left are lost.
     async fn drain_until_close(&mut self) {
         self.entry.stream.finish();
         self.entry.phase.set(Phase::Leaving);
@@ -139,7 +139,7 @@ impl Connection {
         drain(&self.ring, &self.entry).await;
     }
 
-    /// One read and everything that follows from it.
+    /// Waits for input, runs the commands in it, and sends their replies.
     async fn round(&mut self) -> Result<(), CloseReason> {
         let buffer = self.read().await?;
         if self.channel.is_some() {
@@ -260,7 +260,8 @@ impl Connection {
         }
     }
 
-    /// Feeds the session the bytes of `buffer`, or else of the carry, behind the first `used` bytes.
+    /// Lets the session run commands from `buffer`, or else from the carry, behind the first `used` bytes. If a client asked the
+    /// server to stop, raises the signal for that.
     fn feed(&mut self, buffer: Option<&Buffer>, used: usize) -> Progress {
         let input = buffer.map_or(&self.carry[..], Buffer::bytes);
         self.listing.start_commands(&self.ring);
@@ -301,7 +302,7 @@ impl Connection {
         }
     }
 
-    /// Sends all that is staged. If `is_last`, plain bytes without pinned values are only queued: it returns before they
+    /// Sends all that is staged. If `is_last`, plain bytes without pinned values are only queued: the call returns before they
     /// have left.
     async fn send(&mut self, is_last: bool) -> Result<(), CloseReason> {
         if self.out.is_empty() {
@@ -350,7 +351,7 @@ impl Connection {
         self.out.fill(holes);
     }
 
-    /// Notes that the client has sent something.
+    /// Called when input has come: the client counts as active, and the ring as busy.
     fn note_read(&mut self) {
         self.entry.phase.set(Phase::Working);
         self.entry.last_active.set(self.ring.now());
@@ -367,7 +368,7 @@ impl Connection {
         self.send(false).await.err().unwrap_or(CloseReason::Broken)
     }
 
-    /// Frees the memory that only a busy connection needs.
+    /// Frees the memory that only a busy connection needs; input that is not used yet stays.
     fn release_buffers(&mut self) {
         self.out.staged = Vec::new();
         self.entry.stream.trim();

@@ -9,7 +9,7 @@ use uring::Stream;
 /// Bytes that are encrypted and sent at a time: what it takes (20 µs) is how long others of the ring wait.
 const SEAL_BYTES: usize = 64 * 1024;
 
-/// Encrypts and sends all of `out`.
+/// Encrypts and sends all of `out`, which keeps its bytes.
 pub(super) async fn send(stream: &Stream, channel: &mut Channel, out: &Output) -> io::Result<()> {
     for piece in out.pieces() {
         seal(stream, channel, piece).await?;
@@ -17,7 +17,7 @@ pub(super) async fn send(stream: &Stream, channel: &mut Channel, out: &Output) -
     flush(stream, channel).await
 }
 
-/// Encrypts `bytes`, and sends whenever there is enough.
+/// Encrypts `bytes`, and sends the records each time that there are [`SEAL_BYTES`] of them; the rest stays in `channel`.
 async fn seal(stream: &Stream, channel: &mut Channel, bytes: &[u8]) -> io::Result<()> {
     for piece in bytes.chunks(SEAL_BYTES) {
         channel.seal(piece).map_err(io::Error::other)?;
@@ -28,7 +28,7 @@ async fn seal(stream: &Stream, channel: &mut Channel, bytes: &[u8]) -> io::Resul
     Ok(())
 }
 
-/// Sends the records that are ready.
+/// Sends the records that wait in `channel`.
 pub(super) async fn flush(stream: &Stream, channel: &mut Channel) -> io::Result<()> {
     if channel.outgoing_bytes() == 0 {
         return Ok(());

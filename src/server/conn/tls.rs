@@ -15,7 +15,7 @@ use crate::tls::Ended;
 use uring::Buffer;
 
 impl Connection {
-    /// Decrypts what has been read into `buffer`, and serves it.
+    /// Decrypts the records in `buffer`, sends what TLS has to answer, and serves the decrypted bytes.
     pub(super) async fn open(&mut self, mut buffer: Buffer) -> Result<(), CloseReason> {
         let Some(channel) = &mut self.channel else { return Ok(()) };
         let before = self.carry.len();
@@ -46,7 +46,8 @@ impl Connection {
         }
     }
 
-    /// Sends the close alert, if the client may still listen.
+    /// Sends the close alert, unless the connection is broken or was closed by the ring. Without a handshake, counts that as
+    /// failed.
     pub(super) async fn close_notify(&mut self, end: CloseReason) {
         let Some(channel) = &mut self.channel else { return };
         if !channel.is_established() {

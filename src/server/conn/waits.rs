@@ -11,7 +11,8 @@ use std::time::Duration;
 use uring::Stream;
 
 impl Connection {
-    /// Waits for what `next` needs before the command at hand can go on. `stalled_since` is on the ring's `run_clock`.
+    /// Waits for what `next` names, before the command at hand can go on. The first stall sets `stalled_since`, a time of the
+    /// ring's `run_clock`.
     pub(super) async fn wait_for_others(
         &mut self,
         next: Next,
@@ -32,8 +33,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Pauses, so that others may give back the memory that a value needs: for as long again as it has waited so far, within
-    /// bounds.
+    /// Pauses, so that others may give back the memory that a value needs: for as long again as the value has waited so far,
+    /// within bounds.
     async fn wait_for_memory(&mut self) {
         // The wait is not the client's fault: its value must not count as slow.
         self.entry.end_receiving();
@@ -42,7 +43,8 @@ impl Connection {
         self.session.note_waited(self.ring.run_clock.since(since));
     }
 
-    /// Gives up the value that is being received, if the sweep has asked for that; true if so.
+    /// If the sweep has set `gives_way`, gives up the value that is being received, so that others can have its memory. True if
+    /// the value was given up.
     pub(super) fn give_way(&mut self) -> bool {
         let gives_way = self.entry.gives_way.replace(false);
         if gives_way {

@@ -44,7 +44,8 @@ impl Connection {
     }
 }
 
-/// Discards input until the client of a watcher has gone, then rings the bell.
+/// Discards input until the client of a watcher has gone, then sets `has_gone` and rings the bell, which wakes the watcher's
+/// task.
 async fn discard_input(ring: Rc<RingContext>, entry: Rc<Entry>, has_gone: Rc<Cell<bool>>) {
     drain(&ring, &entry).await;
     has_gone.set(true);

@@ -39,7 +39,7 @@ use wire::{Answer, Dumped, Head};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time between two lines about the progress.
 const PROGRESS: Duration = Duration::from_secs(10);
-/// How often it is tried to begin a dump while another one runs, and the time between two tries.
+/// How often a dump is asked for again, [`BUSY_PAUSE`] apart, while the other server is busy with another dump.
 const BUSY_TRIES: u32 = 100;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// The copy pauses only when it is this far ahead of its rate.
@@ -92,7 +92,7 @@ pub(super) fn start(
 #[derive(Debug)]
 struct Pace {
     rate: u32,
-    /// When all that has been copied so far would be done at that rate.
+    /// When the items copied so far would be done at exactly the allowed rate.
     paid_at: Instant,
 }
 
@@ -101,7 +101,7 @@ impl Pace {
         Self { rate, paid_at: Instant::now() }
     }
 
-    /// Counts `items` as copied; pauses if that is too fast.
+    /// Counts `items` as copied; sleeps if the copy is too far ahead of its rate.
     fn spend(&mut self, items: f64) {
         if self.rate == 0 {
             return;
@@ -233,8 +233,8 @@ fn items_of(peer: &mut Client) -> Result<u64, String> {
     Ok(stats.get("curr_items").and_then(|value| value.parse().ok()).unwrap_or(0))
 }
 
-/// Begins a dump of the other server's keys, in the order of its hash table, because an item that moves between two LRU
-/// lists can be missing in a dump of those; returns the first line.
+/// Begins a dump of the other server's keys and returns its first line. The dump is in the order of the hash table: one in the
+/// order of the LRU lists can miss an item that moves between two of them.
 fn begin_dump(dump: &mut Client) -> Result<Vec<u8>, String> {
     for tries_left in (0..BUSY_TRIES).rev() {
         dump.send(b"lru_crawler metadump hash\r\n")?;

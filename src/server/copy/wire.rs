@@ -34,7 +34,8 @@ fn push_base64(out: &mut Vec<u8>, key: &[u8]) {
     let _ = BASE64.encode_slice(key, &mut out[start..]);
 }
 
-/// Appends the request for an item. Whether its key came in base64 is asked only if the answer cannot break its line.
+/// Appends the `mg` that asks for an item, its flags, its TTL and its value. A key that a line cannot carry is sent in base64,
+/// and the answer then leaves the key out.
 pub(super) fn push_get(out: &mut Vec<u8>, key: &[u8]) {
     out.extend_from_slice(b"mg ");
     if needs_base64(key) {

@@ -4,7 +4,8 @@ use futures_util::future::{Either, select};
 use std::pin::pin;
 use uring::Bell;
 
-/// The result of `future`; or `None` if `is_over` holds when `bell` rings: then the future is dropped.
+/// Waits for `future`. Each time that `bell` rings meanwhile, calls `is_over`: if it returns true, drops the future and returns
+/// `None`.
 pub(super) async fn unless<F: Future>(
     future: F,
     bell: &Bell,

@@ -17,7 +17,7 @@ use uring::{AlignedBuffer, AlignedBuffers, Bell};
 /// Memory of read buffers that is kept for later reads, bytes.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
-/// Does the reads of one ring, within its limits.
+/// Reads values from flash for one ring, as many at a time as its limiter allows.
 #[derive(Debug)]
 pub(in crate::server) struct Loader {
     device: Arc<Device>,
@@ -34,7 +34,7 @@ impl Loader {
         Self { device, counters, buffers, limiter: ReadLimiter::new(), bell }
     }
 
-    /// Returns the value of `key` at `place`, from the chunk in memory or from the file.
+    /// Returns the value of `key` at `place`: from memory if its chunk is still to be written, else from the file.
     ///
     /// # Errors
     /// The value is no longer there, or could not be read in time.

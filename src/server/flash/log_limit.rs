@@ -13,7 +13,7 @@ pub(super) struct LogLimit(Mutex<Last>);
 #[derive(Debug, Default)]
 struct Last {
     at: Option<Instant>,
-    /// Events since the last line that were not logged.
+    /// How many events since the last line were not logged.
     others: u64,
 }
 

@@ -56,7 +56,7 @@ impl Files {
     }
 }
 
-/// The tier of the store and its files, shared by the tier's thread and all rings.
+/// The tier of the store and the files behind it, shared by the tier's thread and all rings.
 #[derive(Debug)]
 pub(super) struct Device {
     flash: Arc<Flash>,
@@ -80,12 +80,13 @@ impl Device {
         self.failed_reads.log(|others| self.tell("read from", extent, error, others));
     }
 
-    /// Notes that a read has been answered, if only with an error.
+    /// Called when the device has answered a read, even with an error: its silence is over.
     fn note_answer(&self) {
         self.silence.end();
     }
 
-    /// Notes that a read asked for at `since` has not been answered in time, or could not begin.
+    /// Notes that a read asked for at `since` was not answered in time, or could not begin. If no read has been answered for too
+    /// long, takes the tier out of use: nothing is moved there any more.
     fn note_silence(&self, since: Instant) {
         if self.silence.go_on(since) && self.flash.take_out_of_use() {
             tracing::error!("flash: the device does not answer: nothing is moved there any more");
@@ -96,7 +97,7 @@ impl Device {
         self.failed_writes.log(|others| self.tell("write to", extent, error, others));
     }
 
-    /// Logs a failure; `others` failures of its kind were not logged.
+    /// Logs a failed read or write; `others` is how many failures of the same kind were not logged before it.
     fn tell(&self, what: &str, extent: Extent, error: &io::Error, others: u64) {
         let (path, Extent { offset, bytes, .. }) = (&self.files.0[extent.file].0, extent);
         let reason = match error.kind() {

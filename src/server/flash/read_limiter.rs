@@ -23,11 +23,11 @@ const UNITS_MAX: usize = FLASH_READ_BYTES_MAX / UNIT_BYTES;
 pub(super) struct ReadLimiter {
     reads: Arc<Semaphore>,
     units: Arc<Semaphore>,
-    /// The permits of reads that took too long, until the kernel has finished the reads.
+    /// The permits of reads that took too long; each goes when the kernel has finished its read.
     overdue: RefCell<Vec<Weak<ReadPermit>>>,
 }
 
-/// The right to one read, and the memory it reads into.
+/// The right to make one read, and to hold the memory that it reads into.
 #[derive(Debug)]
 pub(super) struct ReadPermit {
     units: OwnedSemaphorePermit,
@@ -43,7 +43,7 @@ impl ReadLimiter {
         }
     }
 
-    /// Waits for a permit for a read of `bytes`. `None` if none can be free before the kernel finishes overdue reads; this
+    /// Waits for a permit for a read of `bytes`. `None` if there can be no permit before the kernel finishes overdue reads; this
     /// is checked again each time `bell` rings. Reads that are not overdue end in time, so waiting for them is safe.
     pub(super) async fn take(&self, bytes: usize, bell: &Bell) -> Option<Arc<ReadPermit>> {
         let units = bytes.div_ceil(UNIT_BYTES).min(UNITS_MAX);
@@ -60,7 +60,8 @@ impl ReadLimiter {
         Some(Arc::new(ReadPermit { units, _read: read }))
     }
 
-    /// Notes that the read of this permit took too long and is not waited for any more.
+    /// Notes that the read of `permit` took too long. Nobody waits for that read any more, but it keeps its permit until the
+    /// kernel has finished it.
     pub(super) fn note_overdue(&self, permit: Weak<ReadPermit>) {
         self.overdue.borrow_mut().push(permit);
     }
@@ -72,7 +73,7 @@ impl ReadLimiter {
         !overdue.is_empty()
     }
 
-    /// True if a read of `units` cannot begin before one of the overdue reads is finished.
+    /// True if a read that takes `units` of [`UNIT_BYTES`] cannot begin before one of the overdue reads is finished.
     fn are_held_up(&self, units: usize) -> bool {
         if !self.has_overdue() {
             return false;

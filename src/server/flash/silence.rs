@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How long a device may leave all reads unanswered.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Since when a device has answered no read.
+/// Since when a device has answered no read; empty while it answers.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     /// True while `since` is set, so that the many answers of a working device take no lock.
@@ -17,7 +17,7 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// Notes that a read was answered.
+    /// Notes that the device has answered a read: a silence, if there is one, is over.
     pub(super) fn end(&self) {
         if self.is_one.load(Ordering::Relaxed) {
             let mut since = self.since.lock();
@@ -27,8 +27,8 @@ impl Silence {
         }
     }
 
-    /// Notes that a read begun at `since` timed out, or could not begin because earlier ones had; true if no read has been
-    /// answered for too long.
+    /// Notes that a read begun at `since` timed out, or could not begin because earlier ones had. True if no read has been
+    /// answered for [`SILENCE_MAX`].
     pub(super) fn go_on(&self, since: Instant) -> bool {
         self.go_on_at(since, Instant::now())
     }

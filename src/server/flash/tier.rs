@@ -25,7 +25,7 @@ struct Signals {
 }
 
 impl Work {
-    /// Tells the thread that there is work. Never waits.
+    /// Wakes the tier's thread, or keeps it from going to sleep, because there is work. Never waits.
     pub(in crate::server) fn announce(&self) {
         // The notification is kept until the thread waits again, so that none is lost that comes while it works.
         self.0.is_there.notify_one();
@@ -41,7 +41,7 @@ pub(in crate::server) struct Tier {
 }
 
 impl Tier {
-    /// Starts the thread, on the engine of the rings if it can be had.
+    /// Starts the thread, which uses the I/O engine of the rings if one more ring can be had, else epoll.
     ///
     /// # Errors
     /// The thread cannot be created.
@@ -59,7 +59,8 @@ impl Tier {
         Ok(Self { device: Arc::clone(device), work, thread })
     }
 
-    /// Writes everything that is still in memory, for the next process. The rings must have ended.
+    /// Writes the chunks that are still in memory to the files, for the next process, and ends the thread; gives up with a
+    /// warning after [`FINISH_TIMEOUT`]. The rings must have ended.
     pub(in crate::server) fn finish(self) {
         self.device.flash.seal();
         self.work.0.is_ending.store(true, Ordering::Release);
@@ -93,7 +94,7 @@ async fn run(files: Vec<BackgroundFile>, device: &Device, work: &Work) {
     }
 }
 
-/// Writes a chunk from `buffer`, which is as long as the longest chunk, and returns the buffer.
+/// Fills `buffer`, which is as long as the longest chunk, with a chunk, writes that to its file, and returns the buffer.
 async fn write_chunk(
     files: &[BackgroundFile],
     device: &Device,
@@ -112,7 +113,7 @@ async fn write_chunk(
     buffer
 }
 
-/// Reads a chunk that has to go, for its values that are to be kept.
+/// Reads a chunk whose space is to be used again, and hands it to the tier, which keeps some of its values.
 async fn read_chunk(files: &[BackgroundFile], device: &Device, read: Read) {
     let extent = read.extent;
     let (result, buffer) =

@@ -36,7 +36,7 @@ const METRICS: &str = "/metrics";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Binds `host`, a name or an address, and `port`.
+/// Binds a TCP listener to `host`, a name or an address, and `port`; returns it with its address.
 pub(super) fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((without_brackets(host), port))?;
     let address = listener.local_addr()?;
@@ -95,7 +95,7 @@ async fn accept(listener: BackgroundListener, store: Arc<Store>, shared: Arc<Sha
     }
 }
 
-/// Answers a request: the page, a pointer to it, or an error.
+/// The response to a request: the page, a pointer to it, or an error.
 fn answer(request: &Request<Incoming>, store: &Store, shared: &Shared) -> Response<Full<Bytes>> {
     let (status, kind, text) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, METRICS) => {

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Commands that are counted by hits and misses; their hits also by class.
+/// Commands whose hits and misses are counted; their hits also by class.
 const COMMANDS: [&str; 6] = ["get", "delete", "incr", "decr", "cas", "touch"];
 
 /// Bounds of the histogram's buckets as powers of two, ns: 255 ns to 1.07 s.
@@ -26,15 +26,16 @@ const BUCKETS: [u32; 12] = [8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
 /// Statistics by name.
 type Values = BTreeMap<String, String>;
 
-/// A page under construction.
+/// The text of a page, to which metrics are appended.
 #[derive(Debug, Default)]
 struct Page {
     text: String,
 }
 
 impl Page {
-    /// Starts a metric. Writing to a String cannot fail, here and below.
+    /// Writes the `# HELP` and `# TYPE` lines of a metric. Its samples have to follow.
     fn family(&mut self, metric: &str, kind: &str, help: &str) {
+        // Writing to a String cannot fail, here and below.
         let _ = write!(self.text, "# HELP {metric} {help}\n# TYPE {metric} {kind}\n");
     }
 
@@ -46,7 +47,7 @@ impl Page {
         let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
-    /// A metric for each row whose statistic is present.
+    /// Writes a metric for each row whose statistic is in `values`; other rows are left out.
     fn rows(&mut self, rows: &[Row], values: &Values) {
         for (name, metric, kind, help) in rows {
             if let Some(value) = values.get(*name) {
@@ -56,7 +57,7 @@ impl Page {
         }
     }
 
-    /// [`Page::rows`] with a sample for each class.
+    /// Writes a metric for each row that some class has a statistic for, with a sample for each such class.
     fn class_rows(&mut self, rows: &[Row], classes: &BTreeMap<u32, Values>) {
         for (name, metric, kind, help) in rows {
             let found: Vec<_> =
@@ -84,7 +85,7 @@ fn count(values: &Values, name: &str) -> u64 {
     values.get(name).and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
-/// Builds the current page.
+/// Collects the figures of this moment, and returns the whole page.
 pub(super) fn page(report: &Report<'_>, shared: &Shared) -> String {
     let mut general = Values::new();
     report.stats(&mut into(&mut general));
@@ -114,14 +115,14 @@ pub(super) fn page(report: &Report<'_>, shared: &Shared) -> String {
     page.text
 }
 
-/// A sink that collects statistics in `values`.
+/// A callback that puts the statistics it is given into `values`.
 fn into(values: &mut Values) -> impl FnMut(&str, &str) {
     |name, value| {
         values.insert(name.to_owned(), value.to_owned());
     }
 }
 
-/// Commands of the whole server, by kind and outcome.
+/// Writes the metric of commands, counted for the whole server by kind and outcome.
 fn commands(page: &mut Page, general: &Values) {
     const METRIC: &str = "memcached_commands_total";
     page.family(METRIC, COUNTER, "Commands by kind and outcome.");
@@ -139,7 +140,7 @@ fn commands(page: &mut Page, general: &Values) {
     put("set", "hit", count(general, "cmd_set").saturating_sub(cas));
 }
 
-/// Metrics of items and slabs, by class.
+/// Writes the metrics of items and slabs, with a sample for each class.
 fn by_class(page: &mut Page, items: &Values, slabs: &Values) {
     let (items, slabs) = (classes(items, "items:"), classes(slabs, ""));
     page.class_rows(ITEMS, &items);
@@ -174,7 +175,7 @@ fn by_class(page: &mut Page, items: &Values, slabs: &Values) {
     }
 }
 
-/// Statistics of the form `PREFIXclass:name`, by class.
+/// Sorts the statistics named `PREFIXclass:name` by class; leaves out all others.
 fn classes(values: &Values, prefix: &str) -> BTreeMap<u32, Values> {
     let mut classes: BTreeMap<u32, Values> = BTreeMap::new();
     for (name, value) in values {
@@ -188,7 +189,7 @@ fn classes(values: &Values, prefix: &str) -> BTreeMap<u32, Values> {
     classes
 }
 
-/// memcrsd's own metrics.
+/// Writes the metrics that only memcrsd has, `memcrsd_*`.
 fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) {
     let engine = shared.change(|live| live.io_engine);
     page.family("memcrsd_info", GAUGE, "The server's own version and its I/O engine.");
@@ -205,7 +206,7 @@ fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) 
     times(page, shared, general.contains_key("extstore_limit_maxbytes"));
 }
 
-/// A series for each ring; see stats rings.
+/// Writes connections, requests and CPU time, with a sample for each ring; see stats rings.
 fn ring_loads(page: &mut Page, report: &Report<'_>) {
     let loads = report.ring_loads();
     let mut family = |metric: &str, kind, help, value: &dyn Fn(&RingLoad) -> Option<String>| {
@@ -263,7 +264,7 @@ fn times(page: &mut Page, shared: &Shared, has_flash: bool) {
     }
 }
 
-/// The samples of a histogram.
+/// Writes the buckets of a histogram, its sum and its count.
 fn histogram(page: &mut Page, metric: &str, labels: &[(&str, &str)], (times, kind): (&Times, Kind)) {
     let bucket = format!("{metric}_bucket");
     let mut put = |le: &str, count| page.sample(&bucket, &[labels, &[("le", le)]].concat(), count);
