@@ -23,22 +23,22 @@ use std::ops::Range;
 pub struct Hole {
     /// The key of the value.
     pub key: Box<[u8]>,
-    /// Where the value is on flash, and of which version.
+    /// Where the value is on flash, and which version of the item it belongs to.
     pub stub: Stub,
-    /// The value, once it has been read; `None` if it could not be read, which makes the reply a miss.
+    /// The value; `None` until it has been read. [`Output::fill`] turns a reply whose value is still `None` into a miss.
     pub value: Option<Bytes>,
     /// True if the value will be copied into `staged`, false if it will be sent from the memory it was read to.
     is_copied: bool,
     /// Position in `staged` at which the value belongs.
     at: usize,
-    /// The bytes of its reply in `staged`.
+    /// The range of `staged` that holds the reply to which the value belongs.
     reply: Range<usize>,
-    /// The reply if the value cannot be read.
+    /// Sent in place of `reply` if the value could not be read.
     on_miss: Vec<u8>,
 }
 
 impl Hole {
-    /// True if the value will be copied into the staged bytes, and the memory it was read to is free then.
+    /// True if the value will be copied into the staged bytes, which frees the memory it was read to.
     pub fn is_copied(&self) -> bool {
         self.is_copied
     }
@@ -46,14 +46,14 @@ impl Hole {
 
 impl Output {
     /// Sets whether short values may stay in the memory they were read to, so that more of them are read at once. If not, the
-    /// output is full when the values to be copied fill it.
+    /// output is full once the staged bytes and the short values that belong in them reach its limit.
     #[inline]
     pub fn set_holds_short(&mut self, holds_short: bool) {
         self.holds_short = holds_short;
     }
 
-    /// Notes that the reply in `staged` from `from` to the end lacks the value of `key` at position `at`. If the value
-    /// cannot be read, `on_miss` is sent instead of that reply.
+    /// Notes that the reply at the end of `staged`, which begins at `from`, lacks the value of `key` at position `at`. If the
+    /// value cannot be read, `on_miss` is sent instead of that reply.
     #[cold]
     pub fn push_hole(&mut self, key: &[u8], stub: Stub, from: usize, at: usize, on_miss: Vec<u8>) {
         assert!(from <= at && at <= self.staged.len(), "the value is a part of its reply");
@@ -85,8 +85,8 @@ impl Output {
         self.holes.len()
     }
 
-    /// Takes the holes, in order. Read their values, and give the holes back with [`Output::fill`] before anything else is
-    /// done with the output.
+    /// Takes the holes, in order. The caller reads their values, and gives the holes back with [`Output::fill`] before it does
+    /// anything else with the output.
     pub fn take_holes(&mut self) -> Vec<Hole> {
         self.missing = MissingBytes::default();
         std::mem::take(&mut self.holes)
@@ -109,7 +109,7 @@ impl Output {
         }
     }
 
-    /// Takes over the holes of an output that is appended to `staged` at position `from`.
+    /// Adds the holes of another output, whose staged bytes have been appended to `staged` at position `from`.
     pub(super) fn append_holes(&mut self, holes: Vec<Hole>, from: usize) {
         let moved = |hole: Hole| Hole {
             at: from + hole.at,
@@ -119,7 +119,7 @@ impl Output {
         self.holes.extend(holes.into_iter().map(moved));
     }
 
-    /// Puts the values that have been read into their replies, and answers the others with a miss.
+    /// Puts the values of `holes` in their places, all at once; a reply whose value was not read becomes a miss.
     pub fn fill(&mut self, holes: Vec<Hole>) {
         let staged = std::mem::take(&mut self.staged);
         let mut others = std::mem::take(&mut self.values).into_iter().peekable();

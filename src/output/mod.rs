@@ -21,7 +21,7 @@ use bytes::Bytes;
 /// The replies that one connection has staged since its last send.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Bytes that are copied into the output; encoders append here.
+    /// The bytes of all replies but for values in `values` and `holes`; encoders append here.
     pub staged: Vec<u8>,
     /// Values that are sent from where they lie, in order, each with its position in `staged`.
     values: Vec<(usize, Held)>,
@@ -33,9 +33,9 @@ pub struct Output {
     values_bytes: usize,
     /// Memory that the pins keep from being reused, bytes.
     pinned_bytes: u64,
-    /// The values are as many, or hold as much memory, as one send may take: the output counts as full.
+    /// True if the values are as many, or hold as much memory, as one send may take: the output then counts as full.
     holds_enough: bool,
-    /// See [`Output::set_holds_short`].
+    /// Set by [`Output::set_holds_short`]: short values may stay in the memory they were read to.
     holds_short: bool,
     part: Option<Part>,
     receiver: Receiver,
@@ -56,7 +56,7 @@ impl MissingBytes {
     }
 }
 
-/// Who receives the bytes, which decides how much memory its values may hold.
+/// The receiver of the replies, which decides how much memory pinned values may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Receiver {
     /// A connection, whose client may read slowly or not at all.
@@ -73,11 +73,11 @@ pub struct Part {
     pub key: Box<[u8]>,
     /// The version that the copied bytes belong to; if the key has another one, the rest is lost.
     pub version: Version,
-    /// Bytes copied so far.
+    /// How many bytes of the value have been copied so far: the rest begins at this offset.
     pub copied: usize,
-    /// Staged bytes that follow the value.
+    /// Staged bytes that follow the value, to be sent after its rest.
     pub behind: Vec<u8>,
-    /// Position in `staged` where the copied part ends.
+    /// Position in `staged` at which the copied part ends.
     at: usize,
 }
 
@@ -116,19 +116,19 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Length of `staged` at the mark.
+    /// Length of `staged` when the mark was taken: replies since then begin there.
     pub fn staged(self) -> usize {
         self.staged
     }
 }
 
-/// A position up to which an [`Output`] has been read.
+/// How far [`Output::read`] has passed an [`Output`] on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
     staged: usize,
-    /// Values already read.
+    /// Number of values that have been passed on.
     values: usize,
-    /// Bytes already read of the next value.
+    /// Bytes of the next value that have been passed on.
     in_value: usize,
 }
 
@@ -138,7 +138,8 @@ impl Output {
         Self { receiver, ..Self::default() }
     }
 
-    /// Stages the value of an item in memory.
+    /// Stages the value of an item in memory: copies a short one, and pins a long one, or stages its front alone if it may not be
+    /// pinned.
     #[inline]
     pub fn push_value(&mut self, item: &Item<'_>, value: &[u8]) {
         if value.len() <= COPY_BYTES_MAX {
@@ -148,9 +149,9 @@ impl Output {
         }
     }
 
-    /// Stages an item's value from offset `from` on, if it may be pinned or can be copied whole; else stages nothing and
-    /// returns false. The value of an item that the evictor may move is always copied whole: a version is recognized by its
-    /// place.
+    /// Stages an item's value from offset `from` on, if it may be pinned or can be copied whole; else stages nothing and returns
+    /// false. The value of an item that the evictor may move is copied whole whatever its length, because the rest could not be
+    /// found again: a version is recognized by its place.
     pub fn push_rest(&mut self, item: &Item<'_>, from: usize) -> bool {
         let share = if self.receiver == Receiver::Connection { Share::OfReaders } else { Share::OfAll };
         if let Some(pin) = item.pin(from, share) {
@@ -182,7 +183,8 @@ impl Output {
         });
     }
 
-    /// Takes the value that has been staged in part, with the bytes that were staged behind it.
+    /// Takes the value whose front alone is staged, with the bytes that were staged behind that; `None` if there is none. The
+    /// caller stages the rest after the next send.
     #[inline]
     pub fn take_part(&mut self) -> Option<Part> {
         let mut part = self.part.take()?;
@@ -190,12 +192,12 @@ impl Output {
         Some(part)
     }
 
-    /// The current position, for [`Output::rewind`].
+    /// The present end of the output, to which [`Output::rewind`] can return.
     pub fn mark(&self) -> Mark {
         Mark { staged: self.staged.len(), values: self.values.len() }
     }
 
-    /// Drops what was staged since `mark`.
+    /// Drops all that was staged since `mark`, values and holes included.
     pub fn rewind(&mut self, mark: Mark) {
         self.staged.truncate(mark.staged);
         for (_, held) in self.values.drain(mark.values..) {
@@ -209,7 +211,7 @@ impl Output {
         self.part = self.part.take().filter(|part| part.at <= mark.staged);
     }
 
-    /// True if nothing is staged.
+    /// True if there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.staged.is_empty() && self.values.is_empty()
     }
@@ -219,7 +221,7 @@ impl Output {
         self.values.is_empty() && self.holes.is_empty()
     }
 
-    /// Bytes to send, values included.
+    /// Bytes to send, including values that are pinned or still to be read.
     pub fn len(&self) -> usize {
         self.staged.len() + self.values_bytes
     }
@@ -242,7 +244,7 @@ impl Output {
         up_to_last_value.chain([&self.staged[last..]])
     }
 
-    /// Appends all of `other` and leaves it empty.
+    /// Moves all that `other` has staged to the end of this output.
     pub fn append(&mut self, mut other: Self) {
         let from = self.staged.len();
         self.staged.append(&mut other.staged);
@@ -263,7 +265,8 @@ impl Output {
         held.chain(self.holes.iter().map(|hole| hole.stub.place.value_bytes())).max().unwrap_or(0)
     }
 
-    /// Passes the next `bytes` after `cursor` to `show`, in pieces, and advances the cursor; fewer bytes at the end.
+    /// Calls `show` with pieces of the next `bytes` bytes after `cursor`, and moves the cursor behind them; at the end of the
+    /// output they are fewer.
     pub fn read(&self, cursor: &mut Cursor, mut bytes: usize, mut show: impl FnMut(&[u8])) {
         while bytes > 0 {
             let next = self.values.get(cursor.values);

@@ -25,12 +25,12 @@ pub enum Transport {
     Metrics,
 }
 
-/// A bound port.
+/// A port that the server has bound, for the port file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BoundPort {
-    /// Its transport.
+    /// How clients talk to the port.
     pub transport: Transport,
-    /// Its address, by getsockname.
+    /// The port's address as the kernel reports it (getsockname), with the number it chose for port 0.
     pub address: SocketAddr,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn write_pid(path: &Path, complain: impl Fn(&str)) {
     }
 }
 
-/// The process named in the pid file, if it runs.
+/// The process that the pid file names; `None` if no such process runs.
 fn running(path: &Path) -> Option<Pid> {
     let pid = fs::read_to_string(path).ok()?.trim().parse().ok().filter(|&pid| pid > 0).map(Pid::from_raw)?;
     // EPERM: the process runs as another user.

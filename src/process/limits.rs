@@ -9,7 +9,7 @@ const DESCRIPTORS_BASE: u64 = 32;
 /// Descriptors that one ring needs without its listeners: the ring, its wakers, and a spare one for rejecting connections.
 const DESCRIPTORS_PER_RING: u64 = 8;
 
-/// Descriptors the server needs besides its connections.
+/// Descriptors that the server needs besides those of its connections, by its rings and listeners.
 fn own_descriptors(config: &Config) -> u64 {
     // A name may resolve to both address families.
     let per_ring = DESCRIPTORS_PER_RING + 2 * config.listen.len() as u64;
@@ -61,8 +61,8 @@ pub(super) fn raise_core() -> Result<(), StartupError> {
     }
 }
 
-/// Raises the limit on locked memory as far as possible and returns it, bytes. Registered buffers and rings count against
-/// it; a low limit means fewer buffers, so it is no error.
+/// Raises the limit on locked memory as far as possible and returns it, bytes. Registered buffers and rings count against this
+/// limit; a low one means fewer buffers, so it is no error.
 pub(super) fn raise_lockable() -> u64 {
     if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err()
         && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK)

@@ -51,11 +51,11 @@ pub struct Prepared {
     user_file: Option<UserFile>,
     /// TLS certificates (-Z).
     pub certificates: Option<Arc<Certificates>>,
-    /// The memory file (-e), open and locked.
+    /// The memory file (-e), open and locked; `None` without -e.
     pub memory_file: Option<File>,
-    /// The user to become; taken when it is done.
+    /// The user to become; `None` if the process keeps its user, or has already become the new one.
     user: Option<user::Identity>,
-    /// Bytes of locked memory that the limit allows.
+    /// The limit on locked memory, bytes; `RLIM_INFINITY` for none.
     lockable_bytes: u64,
 }
 
@@ -156,7 +156,7 @@ impl Prepared {
         users.inspect_err(|error| complain(&error.to_string())).ok()
     }
 
-    /// At a normal exit: removes the pid file of a daemon.
+    /// To be called at a normal exit: removes the pid file of a daemon.
     pub fn end(&self, config: &Config) {
         if let Some(path) = config.pid_file.as_ref().filter(|_| config.daemonize)
             && let Err(error) = std::fs::remove_file(path)
@@ -165,7 +165,7 @@ impl Prepared {
         }
     }
 
-    /// Becomes the user of -u, unless that has been done.
+    /// Becomes the user of -u; does nothing if that has been done, or the process keeps its user.
     fn become_user(&mut self, config: &Config) -> Result<(), StartupError> {
         match self.user.take() {
             Some(identity) => identity.assume(config.core_dumps, complain),

@@ -112,7 +112,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_sysinfo,
 ];
 
-/// System calls that only older architectures have; allowed too.
+/// System calls that only older architectures have; allowed with any arguments too.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[libc::c_long] = &[
     libc::SYS_epoll_wait,

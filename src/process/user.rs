@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use nix::unistd::{self, Gid, Uid, User};
 use std::fs;
 
-/// A user to become.
+/// The user that the process is to run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     name: String,
@@ -52,7 +52,7 @@ fn listed(file: &str, name: &str) -> Option<Identity> {
 }
 
 impl Identity {
-    /// True if the user is root, so that nothing changes.
+    /// True if the user is root: becoming it takes no rights away.
     pub(super) fn is_root(&self) -> bool {
         self.uid.is_root()
     }

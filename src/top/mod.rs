@@ -37,7 +37,7 @@ pub fn top(target: &ProbeTarget) -> Result<(), String> {
     }
 }
 
-/// Prints a line a second, until the reader closes the pipe.
+/// Prints a line a second; returns when the reader closes the pipe.
 fn print(mut source: Source<'_>, mut old: Sample) -> Result<(), String> {
     let mut out = io::stdout();
     for number in 0_usize.. {

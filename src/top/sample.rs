@@ -6,7 +6,7 @@ use std::time::Instant;
 /// Names and values of one list of `stats`.
 pub(super) type List = HashMap<String, String>;
 
-/// What the server reported at one time; lists that it does not know are empty.
+/// What the server reported at one time; a list that the server does not know is empty.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) at: Instant,

@@ -49,7 +49,7 @@ impl<'t> Source<'t> {
     }
 }
 
-/// The reply to `command`, made harmless for a terminal; `None` if the server does not know it.
+/// The list that `command` asks for, in which nothing can steer a terminal; `None` if the server does not know the command.
 fn list(client: &mut Client, command: &str) -> Result<Option<List>, String> {
     let list = client.stats(command)?;
     Ok(list.map(|list| list.iter().map(|(name, value)| (harmless(name), harmless(value))).collect()))

@@ -4,12 +4,12 @@
 use super::sample::{List, Sample};
 use std::fmt::Write as _;
 
-/// Requests of one kind in the last period.
+/// How many requests of one kind there were in the last period, and how many hits.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Rate {
     pub(super) name: &'static str,
     pub(super) per_sec: f64,
-    /// Share of hits; `None` if there was no request, or hits are not counted.
+    /// Share of requests that were hits, from 0 to 1; `None` if there was no request, or hits are not counted.
     pub(super) hits: Option<f64>,
 }
 
@@ -22,12 +22,12 @@ pub(super) struct Latency {
     pub(super) p999: f64,
 }
 
-/// One ring in the last period.
+/// The load of one ring in the last period.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ring {
     pub(super) connections: u64,
     pub(super) per_sec: f64,
-    /// Share of the period that the ring's thread was on the CPU.
+    /// Share of the period, from 0 to 1, in which the ring's thread was on the CPU; `None` if the server does not say.
     pub(super) busy: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct View {
     pub(super) per_sec: f64,
     pub(super) get_hits: Option<f64>,
     pub(super) latencies: Vec<Latency>,
-    /// Parts with their bytes.
+    /// Parts of the memory in use, each with its bytes; empty for a server that does not report them.
     pub(super) memory: Vec<(&'static str, f64)>,
     pub(super) limit: f64,
     pub(super) used: f64,
@@ -50,11 +50,11 @@ pub(super) struct View {
     pub(super) connections: f64,
     pub(super) connections_max: f64,
     pub(super) rings: Vec<Ring>,
-    /// Keys with their share of requests in percent.
+    /// The most frequent keys, each with its share of requests in percent, as the server wrote it.
     pub(super) hotkeys: Vec<(String, String)>,
 }
 
-/// Kinds of requests, and the statistics that count their hits and misses.
+/// Kinds of requests, each with the statistics that count its hits and those that count its misses.
 const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("get", &["get_hits"], &["get_misses"]),
     ("set", &["cmd_set"], &[]),
@@ -64,8 +64,8 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("cas", &["cas_hits"], &["cas_misses", "cas_badval"]),
 ];
 
-/// How many kinds, from the first, add up to all requests: a store with a cas is in `cmd_set` too, a hit of gat in both get
-/// and touch.
+/// How many of [`KINDS`], from the first on, are added up to all requests. The last one, cas, is left out: a store with a cas is
+/// in `cmd_set` too. A hit of gat counts twice, as get and as touch.
 const COUNTED_ONCE: usize = 5;
 
 /// The kinds of request in `stats latency`.
@@ -165,7 +165,7 @@ fn latencies(list: &List) -> Vec<Latency> {
     found.into_iter().map(|(_, latency)| latency).collect()
 }
 
-/// Most rings that are looked for.
+/// Rings beyond this many are not shown.
 const RINGS_MAX: usize = 1024;
 
 fn rings(old: &List, new: &List, secs: f64) -> Vec<Ring> {
@@ -191,7 +191,7 @@ fn hotkeys(list: &List) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Writes a count in at most five characters.
+/// Writes a count in at most five characters, such as `1.50k`.
 pub(super) fn short(number: f64) -> String {
     match number {
         n if n < 999.5 => format!("{n:.0}"),
