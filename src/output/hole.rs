@@ -80,7 +80,7 @@ impl Output {
         !self.holes.is_empty()
     }
 
-    /// How many values have to be read.
+    /// How many values have to be read before the output can be sent.
     pub fn holes(&self) -> usize {
         self.holes.len()
     }

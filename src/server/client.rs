@@ -32,7 +32,7 @@ impl<W: Read + Write + Send> Wire for W {}
 /// A blocking connection that is read by lines and values.
 pub struct Client {
     wire: BufReader<Box<dyn Wire>>,
-    /// How long the server may take to connect, and for each piece of an answer.
+    /// How long the server may take to connect, and for each piece of an answer; `None` for ever.
     time_max: Option<Duration>,
 }
 

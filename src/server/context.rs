@@ -43,7 +43,7 @@ pub(super) struct AcceptedConn {
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
-    /// The number of its descriptor.
+    /// The number of the connection's descriptor, by which the log and `stats conns` name it.
     pub(super) id: u32,
     /// The client; `None` on a unix socket.
     pub(super) peer: Option<SocketAddr>,

@@ -25,7 +25,7 @@ pub(crate) const GROUP: u16 = 0;
 pub(crate) struct FreeRing {
     /// The memory shared with the kernel.
     entries: Mapping,
-    /// The number of entries, a power of two, less one.
+    /// One less than the number of entries, which is a power of two: masks a position to an index.
     mask: u16,
     /// How many buffers have been given so far, modulo 2^16: the position of the next entry.
     tail: Cell<u16>,

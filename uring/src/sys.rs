@@ -80,8 +80,8 @@ pub(crate) fn acknowledged_bytes(socket: BorrowedFd<'_>) -> u64 {
     if result == 0 { u64::from_ne_bytes(bytes) } else { 0 }
 }
 
-/// What direct I/O on `file` must be aligned to, in memory and in the file, bytes; `None` if the file does not support it. The
-/// size of a page if the kernel does not say. Source: statx(2).
+/// Direct I/O on `file` must be aligned to this many bytes, in memory and in the file; `None` if the file does not support direct
+/// I/O. The size of a page if the kernel does not say. Source: statx(2).
 pub(crate) fn direct_alignment(file: &std::fs::File) -> Option<usize> {
     // SAFETY: a statx is integers, for all of which zero is a value.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };

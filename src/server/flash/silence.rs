@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a device may leave all reads unanswered.
+/// How long a device may leave all reads unanswered before the tier is taken out of use.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Since when a device has answered no read; empty while it answers.

@@ -33,11 +33,11 @@ struct Armed {
 
 /// The state of a sleep.
 pub(super) enum Sleeper {
-    /// Its task waits.
+    /// The sleeper's task waits, and is woken at the deadline.
     Waiting(Waker),
-    /// Its deadline has passed; its task has not seen that yet.
+    /// The deadline has passed; the sleeper's task has not seen that yet.
     Over,
-    /// Its future was dropped before the deadline.
+    /// The sleeper's future was dropped before the deadline.
     Gone,
 }
 

@@ -24,7 +24,7 @@ struct Job {
     done: oneshot::Sender<Outcome>,
     /// The read's share of [`READS_MAX`], which the end of the job gives back.
     _place: Option<OwnedSemaphorePermit>,
-    /// What the caller wants kept as long as the buffer is in use.
+    /// What the caller wants kept as long as the buffer is in use; dropped with the job.
     _lease: Box<dyn Send>,
 }
 
