@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 /// Digits of a group; a group stands for three bytes.
 const GROUP: usize = 4;
 
-/// The six bits of a digit; padding counts as one of value 0.
+/// The six bits of a digit; 0 for the padding `=`, and `None` for any other byte.
 fn digit(byte: u8) -> Option<u32> {
     Some(u32::from(match byte {
         b'A'..=b'Z' => byte - b'A',
@@ -24,7 +24,8 @@ fn digit(byte: u8) -> Option<u32> {
     }))
 }
 
-/// Decodes `text` into `out` and returns the number of bytes, or `None` if it is no base64 or does not fit.
+/// Decodes `text` into `out` and returns the number of bytes. Bytes that are no digits are skipped. `None` if the digits form
+/// no whole groups or `out` is too short.
 pub fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
     let digits = text.iter().filter(|&&byte| digit(byte).is_some()).count();
     if digits == 0 || digits % GROUP != 0 || digits / GROUP * 3 > out.len() {
@@ -51,7 +52,7 @@ pub fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
     Some(bytes)
 }
 
-/// Encodes `bytes` into `out` and returns the number of digits, or `None` if it does not fit.
+/// Encodes `bytes` into `out` and returns the number of digits. `None` if `out` is too short.
 pub fn encode(bytes: &[u8], out: &mut [u8]) -> Option<usize> {
     STANDARD.encode_slice(bytes, out).ok()
 }

@@ -19,7 +19,7 @@ pub const MAGIC_REPLY: u8 = 0x81;
 pub const HEADER_BYTES: usize = 24;
 const GET: u8 = 0x00;
 const GETQ: u8 = 0x09;
-/// The expiry of an increment that must not create an item.
+/// The expiry by which an increment or decrement says that it must not create an item.
 const NO_CREATE: u32 = u32::MAX;
 
 /// Status of a reply.
@@ -28,25 +28,25 @@ const NO_CREATE: u32 = u32::MAX;
 pub enum Status {
     /// Success.
     Ok = 0x0000,
-    /// The key is absent.
+    /// The key is absent; also the reply to a `stat` with an unknown name.
     NotFound = 0x0001,
-    /// The cas differs, or the key is present.
+    /// The cas differs or, for an add, the key is present.
     Exists = 0x0002,
-    /// Over the item size limit.
+    /// The item is over the size limit (`-I`).
     TooLarge = 0x0003,
-    /// The packet's layout does not match its opcode.
+    /// The layout does not match the opcode, or the key or body is too long: error reply, then close.
     Invalid = 0x0004,
-    /// The condition failed.
+    /// An append or prepend found no item, or no memory.
     NotStored = 0x0005,
-    /// The value is not a number.
+    /// An increment or decrement found a value that is not a number.
     NotNumeric = 0x0006,
-    /// Not authenticated, or not allowed.
+    /// The client is not logged in, its login failed, or the command is disabled.
     Auth = 0x0020,
-    /// Authentication continues.
+    /// Further steps of a login would follow. Never sent, because PLAIN has one step.
     AuthContinue = 0x0021,
-    /// No such command.
+    /// The server has no such command.
     Unknown = 0x0081,
-    /// Out of memory.
+    /// There is no memory for the item, or no room in the log for the change.
     NoMemory = 0x0082,
 }
 
@@ -68,11 +68,11 @@ impl Status {
     }
 }
 
-/// Body of [`Status::NoMemory`] for an item.
+/// Body of [`Status::NoMemory`] if a storage command found no memory.
 pub const NO_MEMORY: &[u8] = b"Out of memory allocating item";
-/// Body of [`Status::NoMemory`] for a number that gets longer.
+/// Body of [`Status::NoMemory`] if a number becomes longer and there is no memory for it.
 pub const NO_MEMORY_COUNTING: &[u8] = b"Out of memory incrementing value";
-/// Body of [`Status::NoMemory`] for a number that would be created.
+/// Body of [`Status::NoMemory`] if an increment or decrement found no memory for the item it would create.
 pub const NO_MEMORY_CREATING: &[u8] = b"Out of memory allocating new item";
 /// Body of a successful authentication.
 pub const AUTHENTICATED: &[u8] = b"Authenticated";
@@ -82,26 +82,26 @@ pub const AUTHENTICATED: &[u8] = b"Authenticated";
 pub struct Echo {
     /// The opcode as sent, quiet or not.
     pub opcode: u8,
-    /// The client's own number.
+    /// A number that the client chose to recognise the reply.
     pub opaque: [u8; 4],
 }
 
-/// A request packet up to its value.
+/// A request packet without its value.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// Fields for the reply.
+    /// The fields that the reply repeats.
     pub echo: Echo,
-    /// The command.
+    /// The command, with the key and what the extras say.
     pub command: Command<'a>,
-    /// Whether a success gets a reply; for retrievals, whether a miss does.
+    /// [`Replies::Quiet`] for a quiet opcode: no reply to a success or, if the command is a retrieval, to a miss.
     pub replies: Replies,
-    /// Length of header, extras and key, bytes.
+    /// Length of header, extras and key together, bytes.
     pub head_bytes: usize,
-    /// Length of the value after them, bytes.
+    /// Length of the value that follows the key, bytes.
     pub value_bytes: usize,
 }
 
-/// The command of a packet.
+/// The command of a packet, by the names of the opcodes without `q`.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
     /// get, getk, gat, gatk.
@@ -110,12 +110,12 @@ pub enum Command<'a> {
         key: &'a [u8],
         /// True if the reply includes the key, even on a miss.
         with_key: bool,
-        /// A new expiry.
+        /// The item's new expiry (gat, gatk).
         touch: Option<Exptime>,
     },
-    /// set, add, replace, append, prepend; the value follows.
+    /// set, add, replace, append, prepend; the value follows the key.
     Store(StorageRequest<'a>),
-    /// delete: the key, and the cas it must have unless 0.
+    /// delete: the key, and the cas that the item must have; 0 for any.
     Delete(&'a [u8], u64),
     /// increment, decrement.
     Arith(Arith<'a>),
@@ -129,33 +129,33 @@ pub enum Command<'a> {
     Version,
     /// quit.
     Quit,
-    /// stat.
+    /// stat: the name of the list, empty for the general one.
     Stat(&'a [u8]),
     /// sasl list mechanisms.
     SaslList,
-    /// sasl auth and step: the mechanism; the value follows.
+    /// sasl auth and step: the name of the mechanism. The value that follows holds user and password.
     SaslAuth(&'a [u8]),
-    /// No such command.
+    /// An opcode that the server does not have.
     Unknown,
-    /// The lengths contradict each other: error reply, then close.
+    /// Extras and key are longer than the body they are part of: error reply, then close.
     Torn,
-    /// The layout does not match the opcode: error reply, then close.
+    /// The layout does not match the opcode, or the key or body is too long: error reply, then close.
     Invalid,
 }
 
 /// Result of parsing the start of the input.
 #[derive(Clone, Copy, Debug)]
 pub enum Parsed<'a> {
-    /// Header, extras and key are incomplete.
+    /// Header, extras and key have not all come.
     Need,
-    /// Not a packet, or longer than any command: close.
+    /// The first byte is not that of a request, or header, extras and key are too long: close.
     Bad,
-    /// A packet up to its value.
+    /// A packet, of which the value may not have come yet.
     Packet(Packet<'a>),
 }
 
-/// The key of the packet at the start of `input`, and the length of the packet with its value; `None` if its head is
-/// incomplete. For lookahead: not everything is checked.
+/// The key of the packet at the start of `input`, and the length of the packet with its value. `None` if its key has not all
+/// come, or it is no request. Not everything is checked: only for lookahead.
 #[inline]
 pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     let header = input.first_chunk::<HEADER_BYTES>()?;
@@ -165,8 +165,8 @@ pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     Some((key, HEADER_BYTES + u32::from_be_bytes([b0, b1, b2, b3]) as usize))
 }
 
-/// A fast path for the most frequent packets: a get or getq at the start of `input`, as the fields for its reply, whether a
-/// miss gets a reply, the key, and the length of the packet; `None` if it is anything else.
+/// A fast path for the most frequent packets, a get or getq at the start of `input`. Returns the fields for its reply, whether
+/// a miss gets a reply, the key, and the length of the packet. `None` for any other packet.
 #[inline]
 pub fn plain_get(input: &[u8]) -> Option<(Echo, Replies, &[u8], usize)> {
     let header = input.first_chunk::<HEADER_BYTES>()?;
@@ -184,7 +184,7 @@ pub fn plain_get(input: &[u8]) -> Option<(Echo, Replies, &[u8], usize)> {
     Some((Echo { opcode, opaque: [o0, o1, o2, o3] }, replies, key, HEADER_BYTES + key_bytes))
 }
 
-/// Parses the packet at the start of `input`.
+/// Parses header, extras and key of the packet at the start of `input`.
 pub fn parse(input: &[u8]) -> Parsed<'_> {
     let Some((header, behind)) = input.split_first_chunk::<HEADER_BYTES>() else { return Parsed::Need };
     let [magic, opcode, k0, k1, extras_bytes, _, _, _, b0, b1, b2, b3, o0, o1, o2, o3, cas @ ..] = *header;
@@ -234,7 +234,7 @@ enum Kind {
     Unknown,
 }
 
-/// The kind of an opcode, and whether it is quiet.
+/// The kind of an opcode, and [`Replies::Quiet`] for a quiet opcode.
 fn opcode_kind(opcode: u8) -> (Kind, Replies) {
     let (loud, quiet) = (Replies::Sent, Replies::Quiet);
     match opcode {
@@ -276,7 +276,7 @@ fn opcode_kind(opcode: u8) -> (Kind, Replies) {
     }
 }
 
-/// The command, if extras, key and value fit its opcode.
+/// The command of the given kind; [`Command::Invalid`] if extras, key or value do not fit its opcode.
 fn command<'a>(kind: Kind, extras: &[u8], key: &'a [u8], value_bytes: usize, cas: u64) -> Command<'a> {
     match (kind, extras, key, value_bytes) {
         (Kind::Get { with_key, touch: false }, [], [_, ..], 0) => Command::Get { key, with_key, touch: None },
@@ -330,7 +330,7 @@ fn store(key: &[u8], mode: Mode, flags: u32, exptime: Exptime, compare: u64) -> 
     }
 }
 
-/// Parses the extras of an increment or decrement.
+/// Parses the extras of an increment or decrement; `None` if their length is wrong.
 fn count<'a>(key: &'a [u8], direction: Direction, extras: &[u8], compare: u64) -> Option<Arith<'a>> {
     let (delta, extras) = extras.split_first_chunk::<8>()?;
     let (initial, extras) = extras.split_first_chunk::<8>()?;
@@ -347,7 +347,7 @@ fn count<'a>(key: &'a [u8], direction: Direction, extras: &[u8], compare: u64) -
     })
 }
 
-/// A reply's lengths and cas.
+/// The lengths of a reply's parts, and its cas.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Parts {
     /// Length of the extras, bytes.
@@ -356,11 +356,11 @@ pub struct Parts {
     pub key_bytes: usize,
     /// Length of the value, bytes.
     pub value_bytes: usize,
-    /// The item's cas.
+    /// The item's cas; 0 in a reply without an item.
     pub cas: u64,
 }
 
-/// Appends a reply's header; extras, key and value follow.
+/// Appends a reply's header. The caller appends extras, key and value.
 #[inline]
 pub fn push_header(out: &mut Vec<u8>, echo: Echo, status: Status, parts: Parts) {
     let mut header = [0; HEADER_BYTES];
@@ -376,13 +376,13 @@ pub fn push_header(out: &mut Vec<u8>, echo: Echo, status: Status, parts: Parts) 
     out.extend_from_slice(&header);
 }
 
-/// Appends a reply without extras and key.
+/// Appends a reply that has a value, `body`, but no extras and no key.
 pub fn push_reply(out: &mut Vec<u8>, echo: Echo, status: Status, body: &[u8], cas: u64) {
     push_header(out, echo, status, Parts { value_bytes: body.len(), cas, ..Parts::default() });
     out.extend_from_slice(body);
 }
 
-/// Appends one statistic; an empty name and value end the list.
+/// Appends one statistic as a packet. A packet with empty name and value ends the list.
 pub fn push_stat(out: &mut Vec<u8>, echo: Echo, name: &[u8], value: &[u8]) {
     let parts = Parts { key_bytes: name.len(), value_bytes: value.len(), ..Parts::default() };
     push_header(out, echo, Status::Ok, parts);

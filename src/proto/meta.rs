@@ -19,62 +19,63 @@ use crate::proto::text::{Verb, Words, reply, value_length};
 /// A parsed meta command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The flags in the order of the request.
+    /// The words of all flags, in the order of the request; the reply repeats this order.
     pub flags: Words<'a>,
-    /// `q`: whether successes and misses are answered.
+    /// `q`: [`Replies::Quiet`] if plain successes and misses get no reply.
     pub replies: Replies,
-    /// `v`: return the value.
+    /// `v`: the reply contains the value.
     pub value: bool,
-    /// `b`: the key is in base64.
+    /// `b`: the key came in base64.
     pub key_is_binary: bool,
-    /// `u`: do not count as an access.
+    /// `u`: the item does not count as used.
     pub no_bump: bool,
-    /// `I`: an md marks the item stale instead of deleting it; an ms with an old cas stores anyway.
+    /// `I`: an md marks the item stale instead of deleting it; an ms whose cas is older than the item's stores its value all
+    /// the same.
     pub stale: bool,
     /// `x`: an md removes the value and keeps the item.
     pub empty: bool,
-    /// `C`: the cas that the item must have.
+    /// `C`: the cas that the item must have, or the command fails.
     pub compare: Option<u64>,
-    /// `E`: the cas that the new version gets.
+    /// `E`: the cas that the item gets if the command changes it.
     pub cas: Option<u64>,
-    /// `T`: a new expiry.
+    /// `T`: the item's new expiry.
     pub touch: Option<Exptime>,
-    /// `N`: create a missing item with this expiry.
+    /// `N`: a missing item is created with this expiry.
     pub vivify: Option<Exptime>,
-    /// `R`: if the item expires before this, choose this client to recreate its value.
+    /// `R`: if the item expires before this, one client is told to recreate its value.
     pub recache: Option<Exptime>,
-    /// `T` comes before `R`, which therefore sees its effect.
+    /// True if `T` comes before `R`, which then looks at the expiry that `T` sets.
     pub recache_sees_touch: bool,
-    /// `T` comes after `N`, and therefore overrides it.
+    /// True if `T` comes after `N`: a created item then gets the expiry of `T`.
     pub touch_follows_vivify: bool,
-    /// `F`: client flags.
+    /// `F`: the client flags of a stored item.
     pub client_flags: u32,
-    /// `M`: the first byte of its token, a space if it has none; `None` without `M`.
+    /// `M`: the first byte of its token, a space for an empty token; `None` without `M`.
     mode: Option<u8>,
-    /// `J`: the value of a number that is created.
+    /// `J`: the value of a number that is created with `N`.
     initial: u64,
-    /// `D`: the amount to add or subtract.
+    /// `D`: the amount that an ma adds or subtracts.
     delta: u64,
-    /// The opaque is too long: an error that is reported only if there is no other.
+    /// The opaque (`O`) is too long. That error is reported only if there is no other.
     opaque_is_too_long: bool,
-    /// The letters of the flags: bit `n` is the letter with code `n`.
+    /// The flags that were present: bit `n` stands for the letter with code `n`.
     seen: u128,
 }
 
 /// The start of a meta line, before its flags.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
-    /// The key as received.
+    /// The key as received, perhaps in base64.
     pub key: &'a [u8],
-    /// The value's length of an ms, bytes; 0 for the others.
+    /// The length of the value that follows an ms, bytes; 0 for other commands.
     pub value_bytes: usize,
     flags: Words<'a>,
 }
 
-/// Flags without an effect on the first line of a reply, as a mask for `Request::seen`.
+/// Flags that add nothing to the first line of a reply, as a mask for `Request::seen`.
 const SILENT: u128 = 1 << b'v' | 1 << b'q' | 1 << b'b' | 1 << b'u' | 1 << b'E' | 1 << b'C' | 1 << b'R';
 
-/// Buffer for a decoded key.
+/// Memory for a key that is decoded from base64.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyBuffer([u8; KEY_BYTES_MAX]);
 
@@ -84,7 +85,7 @@ impl Default for KeyBuffer {
     }
 }
 
-/// Parses a line up to its flags; `None` if it is malformed, in which case no value follows.
+/// Parses a line up to its flags. `None` if the line is malformed; then no value follows.
 pub fn line(verb: Verb, text: &[u8]) -> Option<Line<'_>> {
     let mut words = Words::of(text);
     words.next()?;
@@ -99,10 +100,10 @@ pub fn line(verb: Verb, text: &[u8]) -> Option<Line<'_>> {
 }
 
 impl<'a> Line<'a> {
-    /// Parses the flags, and decodes a base64 key into `buffer`.
+    /// Parses the flags, and decodes a base64 key into `buffer`. Returns the decoded key.
     ///
     /// # Errors
-    /// The reply line. Errors are sent even with `q`.
+    /// The reply line, which must be sent even with `q`.
     pub fn request<'k>(
         &self,
         verb: Verb,
@@ -129,7 +130,7 @@ impl<'a> Line<'a> {
         Ok((key, request))
     }
 
-    /// The reply to a line with an error; `bad_flag` is the error in its flags.
+    /// The reply to a malformed line. `bad_flag` is the reply to its flags, if those are malformed.
     #[cold]
     fn mistake(&self, verb: Verb, bad_flag: Option<&'static [u8]>) -> &'static [u8] {
         if !self.has_plain_flags() {
@@ -144,12 +145,12 @@ impl<'a> Line<'a> {
         said_by(verb, bad_flag.unwrap_or(reply::BAD_FORMAT))
     }
 
-    /// True if every flag starts with a letter.
+    /// True if every flag begins with a digit or a byte from `A` to `z`; otherwise the whole line is malformed.
     fn has_plain_flags(&self) -> bool {
         self.flags.into_iter().all(|flag| matches!(flag[0], b'A'..=b'z' | b'0'..=b'9'))
     }
 
-    /// The key of a `me`, which ignores all other flags except `b`.
+    /// The decoded key of a `me`, which ignores all flags except `b`; or else the reply line.
     pub fn debug_key<'k>(&self, buffer: &'k mut KeyBuffer) -> Result<&'k [u8], &'static [u8]>
     where
         'a: 'k,
@@ -169,7 +170,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The reply of `verb` to `error`; ma has one text for all errors.
+/// The reply that `verb` gives to `error`: an ma has the same text for all errors.
 fn said_by(verb: Verb, error: &'static [u8]) -> &'static [u8] {
     if verb == Verb::Arith { reply::INVALID_OR_DUPLICATE_FLAG } else { error }
 }
@@ -179,7 +180,7 @@ fn flags_max(verb: Verb) -> usize {
     META_TOKENS_MAX - if verb == Verb::Set { 3 } else { 2 }
 }
 
-/// Parses the flags and counts them.
+/// Parses the flags, and returns them with their number. `Err` is the reply to the first bad flag.
 fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
     let mut request = Request {
         flags: words,
@@ -265,7 +266,7 @@ impl Request<'_> {
     /// The storage request of an ms.
     ///
     /// # Errors
-    /// The reply to a mode that ms does not have, and to an opaque that is too long.
+    /// The reply to a mode that an ms does not have, or to an opaque that is too long.
     pub fn store<'k>(&self, key: &'k [u8]) -> Result<StorageRequest<'k>, &'static [u8]> {
         let mode = match self.mode {
             None | Some(b'S') => Mode::Set,
@@ -298,7 +299,7 @@ impl Request<'_> {
     /// The arithmetic request of an ma.
     ///
     /// # Errors
-    /// The reply to a mode that ma does not have, and to an opaque that is too long.
+    /// The reply to a mode that an ma does not have, or to an opaque that is too long.
     pub fn arith<'k>(&self, key: &'k [u8]) -> Result<Arith<'k>, &'static [u8]> {
         let direction = match self.mode {
             None | Some(b'I' | b'+') => Direction::Up,
@@ -318,7 +319,7 @@ impl Request<'_> {
         })
     }
 
-    /// The expiry of an item that `N` with `exptime` creates.
+    /// The expiry of an item that `N` creates: `exptime`, that of `N`, unless a later `T` overrides it.
     pub fn expiry_of_created(&self, exptime: Exptime) -> Exptime {
         match self.touch {
             Some(touch) if self.touch_follows_vivify => touch,
@@ -326,18 +327,18 @@ impl Request<'_> {
         }
     }
 
-    /// True if a flag may add to the first line of the reply.
+    /// True if some flag may add to the first line of the reply.
     pub fn asks(&self) -> bool {
         self.seen & !SILENT != 0
     }
 }
 
-/// Parses a token as a signed 32-bit number of seconds.
+/// Parses a token as a signed 32-bit number of seconds. `Err` is the reply line.
 fn seconds(token: &[u8]) -> Result<Exptime, &'static [u8]> {
     numeric(token, number::signed_32, reply::BAD_TOKEN).map(|secs| Exptime(i64::from(secs)))
 }
 
-/// Parses a flag's token, which must be there; `error` is the reply to one that is no number.
+/// Parses a flag's token, which must not be empty. `error` is the reply if the token is no number.
 fn numeric<N>(
     token: &[u8],
     parse: impl FnOnce(&[u8]) -> Option<N>,
@@ -368,7 +369,7 @@ pub fn push_key(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) {
     }
 }
 
-/// Appends `key`, in base64 if it is binary or would break the line; true if it is in base64.
+/// Appends `key`, encoded in base64 if `key_is_binary` or if the key would break the line. True if it was encoded.
 pub fn push_key_text(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) -> bool {
     if let Some(key) = escape::word(key).filter(|_| !key_is_binary) {
         out.extend_from_slice(key);
@@ -382,13 +383,13 @@ pub fn push_key_text(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) -> bool
     true
 }
 
-/// Appends a flag as received.
+/// Appends a space and a flag as it was received.
 pub fn push_flag(out: &mut Vec<u8>, flag: &[u8]) {
     out.push(b' ');
     out.extend_from_slice(flag);
 }
 
-/// Appends opaque and key, if requested, in the order of the request.
+/// Appends the opaque and the key if the request asks for them, in the order of the request.
 pub fn push_opaque_and_key(out: &mut Vec<u8>, request: &Request<'_>, key: &[u8]) {
     for flag in request.flags {
         match flag[0] {

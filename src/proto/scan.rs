@@ -25,8 +25,8 @@ pub fn blank(bytes: &[u8]) -> usize {
     find(bytes, |&byte| byte < 0x21, |eight| eight.wrapping_sub(ONES * 0x21) & !eight & HIGHS)
 }
 
-/// Position of the first byte for which `is` holds, or the length. `mark` must set the high bit of that byte in a word of
-/// eight, and of no byte before it.
+/// Position of the first byte for which `is` holds, or the length if there is none. `mark` is the same test on a word of eight
+/// bytes: it sets the high bit of the first such byte, and of no byte before that one.
 #[inline(always)]
 fn find(bytes: &[u8], is: impl Fn(&u8) -> bool, mark: impl Fn(u64) -> u64) -> usize {
     let Some(last) = bytes.last_chunk::<8>() else { return bytes.iter().position(is).unwrap_or(bytes.len()) };

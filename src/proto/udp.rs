@@ -17,13 +17,13 @@ use crate::limits::DATAGRAM_BYTES_MAX;
 
 /// Length of the frame at the start of each datagram, bytes.
 pub const FRAME_BYTES: usize = 8;
-/// Most bytes of a reply in one datagram.
+/// Most bytes of replies in one datagram: what its frame leaves.
 pub const PART_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - FRAME_BYTES;
-/// The binary command whose reply is several packets.
+/// The opcode of stat, the only command of the binary protocol whose reply consists of several packets.
 const OPCODE_STAT: u8 = 0x10;
 
-/// Splits a request into its id and its commands; `None` if it must be ignored: truncated, empty, one of several datagrams,
-/// or a server's reply.
+/// Splits a datagram into the request's id and its commands. `None` if the datagram must be ignored: it is truncated, empty,
+/// one of several for a request, or a server's reply.
 pub fn request(datagram: &[u8]) -> Option<(u16, &[u8])> {
     let (frame, commands) = datagram.split_first_chunk::<FRAME_BYTES>()?;
     let [id_high, id_low, _, _, total_high, total_low, _, _] = *frame;
@@ -31,14 +31,13 @@ pub fn request(datagram: &[u8]) -> Option<(u16, &[u8])> {
     (total == 1 && !is_reply(*commands.first()?)).then(|| (u16::from_be_bytes([id_high, id_low]), commands))
 }
 
-/// True if a payload that starts with `first` is a server's reply: replies start with a capital or a digit, commands with
-/// neither. Replies must not be answered, or a request with a forged sender would make two servers answer each other for
-/// ever.
+/// True if a payload that starts with `first` is a server's reply: replies start with a capital or a digit, commands do not.
+/// Replies must not be answered, or one forged sender would make two servers answer each other for ever.
 fn is_reply(first: u8) -> bool {
     first == MAGIC_REPLY || first.is_ascii_uppercase() || first.is_ascii_digit()
 }
 
-/// The frame at the start of a datagram.
+/// The header at the start of each datagram: request id, number of the datagram, count of datagrams, and two zero bytes.
 pub type Frame = [u8; FRAME_BYTES];
 
 /// The frame of datagram `sequence` of `total` in the reply to request `id`.
@@ -50,31 +49,32 @@ pub fn frame(id: u16, sequence: u16, total: u16) -> Frame {
     frame
 }
 
-/// Number of datagrams for a message of `bytes`; `None` if it does not fit the frame.
+/// Number of datagrams that a message of `bytes` takes; `None` if the frame cannot count so many.
 pub fn datagrams(bytes: usize) -> Option<u16> {
     u16::try_from(bytes.div_ceil(PART_BYTES_MAX)).ok()
 }
 
-/// A value that is sent from where it lies instead of being copied into the replies.
+/// The place of a value in the replies that is not copied into them, but sent from item memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The position in the copied bytes where the value belongs.
+    /// The offset in the copied bytes at which the value belongs.
     pub at: usize,
-    /// Its length, bytes.
+    /// Length of the value, bytes.
     pub bytes: usize,
 }
 
-/// Splits replies into messages, one for each request that they answer.
+/// Splits replies into messages: one message for each reply to a request.
 #[derive(Debug, Default)]
 pub struct Messages {
-    /// Number of copied bytes in the messages so far.
+    /// Number of copied bytes in the messages so far. The next message begins there.
     at: usize,
     /// Number of gaps in the messages so far.
     gap: usize,
 }
 
 impl Messages {
-    /// Length of the next message in the replies made of `copied` and `gaps`; `None` after the last.
+    /// Returns the length of the next message, bytes, and goes on to the message behind it; `None` after the last one. `copied`
+    /// and `gaps` together are all replies.
     pub fn next_bytes(&mut self, copied: &[u8], gaps: &[Gap]) -> Option<usize> {
         let replies = Replies { copied, at: self.at, gaps: &gaps[self.gap..] };
         let behind = behind_reply(replies)?;
@@ -86,22 +86,22 @@ impl Messages {
     }
 }
 
-/// The replies from position `at` on.
+/// The replies that begin at position `at` of the copied bytes.
 #[derive(Clone, Copy)]
 struct Replies<'r> {
     copied: &'r [u8],
     at: usize,
-    /// The remaining gaps.
+    /// The gaps at or behind `at`.
     gaps: &'r [Gap],
 }
 
 impl<'r> Replies<'r> {
-    /// The copied bytes from here.
+    /// The copied bytes from `at` on.
     fn text(self) -> &'r [u8] {
         &self.copied[self.at..]
     }
 
-    /// The replies after the next `bytes`; a gap is passed as a whole.
+    /// The replies behind the next `bytes`. A gap is always passed as a whole.
     fn behind(mut self, mut bytes: usize) -> Self {
         while let Some((gap, further)) = self.gaps.split_first()
             && gap.at - self.at < bytes
@@ -120,7 +120,7 @@ impl<'r> Replies<'r> {
     }
 }
 
-/// The replies after the first one, which has at least one byte; `None` if there is none.
+/// The replies behind the first one; `None` if no reply is left.
 fn behind_reply(replies: Replies<'_>) -> Option<Replies<'_>> {
     let is_binary = *replies.text().first()? == MAGIC_REPLY;
     Some(if is_binary { behind_packets(replies) } else { behind_text(replies) })
@@ -129,7 +129,7 @@ fn behind_reply(replies: Replies<'_>) -> Option<Replies<'_>> {
 const VALUE: &[u8] = b"VALUE ";
 const END: &[u8] = b"END\r\n";
 
-/// The replies after a packet; after all packets of a list of statistics, up to the final one without a key.
+/// The replies behind the first packet. A list of statistics counts as one: all its packets up to the final one without a key.
 fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
     loop {
         let Some(header) = replies.text().first_chunk::<HEADER_BYTES>() else {
@@ -144,8 +144,8 @@ fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
     }
 }
 
-/// The replies after a line, with the value it announces. A list of statistics includes its end, and so does the last value
-/// of a get.
+/// The replies behind the first line and the value that the line announces. The `END` behind a list of statistics or a value
+/// belongs to it.
 fn behind_text(replies: Replies<'_>) -> Replies<'_> {
     let mut behind = behind_item(replies);
     if replies.text().starts_with(VALUE) {
@@ -161,15 +161,15 @@ fn behind_text(replies: Replies<'_>) -> Replies<'_> {
     behind_end(behind)
 }
 
-/// Skips the end of a list, if it comes next.
+/// Passes an `END` line, if it is next.
 fn behind_end(replies: Replies<'_>) -> Replies<'_> {
     if replies.text().starts_with(END) { replies.behind(END.len()) } else { replies }
 }
 
-/// Lines that belong to the line before them.
+/// The starts of lines that form a list together with the lines of their kind before them.
 const LISTED: [&[u8]; 3] = [b"STAT ", b"ITEM ", b"PREFIX "];
 
-/// The replies after a line, and after its value if it announces one.
+/// The replies behind the first line, and behind its value if the line announces one.
 fn behind_item(replies: Replies<'_>) -> Replies<'_> {
     let line_bytes = line_bytes(replies.text());
     let mut words = replies.text()[..line_bytes].trim_ascii_end().split(|&byte| byte == b' ');

@@ -19,18 +19,18 @@ use crate::number;
 use crate::proto::text::{Admin, Words, replies, reply};
 use crate::tls::Certificates;
 
-/// Longest sleep of memcached's crawler, microseconds.
+/// Largest value that `lru_crawler sleep` accepts, microseconds, as in memcached.
 const CRAWLER_SLEEP_US_MAX: u64 = 1_000_000;
-/// Largest sum of the percentages of `lru tune`.
+/// Largest sum of the first two percentages of `lru tune` (hot and warm queue), as in memcached.
 const LRU_PERCENT_MAX: u64 = 80;
 
-/// True if `word` is a prefix of `name`: memcached compares only the length of the word.
+/// True if `word` is a prefix of `name`. A prefix is enough because memcached compares only as many bytes as the word has.
 fn names(name: &[u8], word: &[u8]) -> bool {
     name.starts_with(word)
 }
 
 impl Session {
-    /// Runs an administrative command, whose line has been consumed.
+    /// Runs an administrative command and stages its reply. The command's line is consumed already.
     pub(super) fn admin(&mut self, feed: &mut InputBatch<'_, '_>, admin: Admin, words: Words<'_>) -> Step {
         let line = match admin {
             Admin::Stats => return self.stats(feed, words),
@@ -64,7 +64,8 @@ impl Session {
         Step::Done
     }
 
-    /// Makes the connection a watcher, or says why it may not be one.
+    /// Runs `watch`: makes the connection a watcher of the streams in `words`, or stages the line that says why it may not be
+    /// one.
     fn watch(&mut self, feed: &mut InputBatch<'_, '_>, words: Words<'_>) -> Step {
         let shared = feed.executor.shared();
         let mut streams = 0;
@@ -95,7 +96,8 @@ impl Session {
         Step::Done
     }
 
-    /// Runs `lru_crawler`; returns the reply line.
+    /// Runs `lru_crawler` and returns the reply line. A dump that may begin is only started here: its slices are staged in
+    /// later steps.
     fn lru_crawler(&mut self, feed: &InputBatch<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
         let shared = feed.executor.shared();
         match (words.next(), words.next(), words.next()) {
@@ -155,7 +157,7 @@ impl Session {
     }
 }
 
-/// Parses `shutdown`: how the server is to stop, or the error reply.
+/// Parses `shutdown`: returns the way in which the server is to stop, or else the error line.
 fn shutdown(shared: &Shared, mut words: Words<'_>) -> Result<Stop, &'static [u8]> {
     match words.next() {
         _ if !shared.config.shutdown_command => Err(reply::SHUTDOWN_NOT_ENABLED),
@@ -165,7 +167,8 @@ fn shutdown(shared: &Shared, mut words: Words<'_>) -> Result<Stop, &'static [u8]
     }
 }
 
-/// Checks whether a dump may begin: the classes to dump, or the error reply.
+/// Checks whether a dump may begin. Returns the classes to dump, or else the error line, which is `not_allowed` or `pipelined`
+/// for two of the causes.
 fn may_dump(
     feed: &InputBatch<'_, '_>,
     classes: &[u8],
@@ -185,7 +188,7 @@ fn may_dump(
     }
 }
 
-/// Parses an unsigned 32-bit number.
+/// Parses an unsigned 32-bit number; `None` if `word` is none.
 fn small_number(word: &[u8]) -> Option<u64> {
     number::unsigned_32(word).map(u64::from)
 }
@@ -302,7 +305,7 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
     }
 }
 
-/// Runs `extstore NAME NUMBER`, which is accepted without a flash tier too; returns the reply line.
+/// Runs `extstore NAME NUMBER` and returns the reply line. Without a flash tier the setting is only shown.
 fn extstore(executor: &Executor<'_>, mut words: Words<'_>) -> &'static [u8] {
     let (Some(name), Some(value)) = (words.next(), words.next()) else { return reply::ERROR };
     let is_good = if names(b"free_memchunks", name) {
@@ -315,7 +318,8 @@ fn extstore(executor: &Executor<'_>, mut words: Words<'_>) -> &'static [u8] {
     if is_good { reply::OK } else { reply::ERROR }
 }
 
-/// Sets the option that `name` is a prefix of; false if there is none, or the option does not accept `value`.
+/// Sets the setting in `ext` that `name` is a prefix of. False if no setting has such a name or the setting does not accept
+/// `value`.
 fn tune(ext: &mut Ext, name: &[u8], value: &[u8]) -> bool {
     type Set = fn(&mut Ext, u32);
     const NUMBERS: [(&[u8], Set); 8] = [
@@ -340,7 +344,8 @@ fn tune(ext: &mut Ext, name: &[u8], value: &[u8]) -> bool {
     }
 }
 
-/// Moves, stops or continues the clock, from the next command on. Only in builds with the feature `debug`.
+/// Runs `debugtime`, which moves, stops or continues the clock, and returns the reply line. All later commands see the new
+/// time. Only in builds with the feature `debug`.
 fn debug_time(executor: &mut Executor<'_>, mut words: Words<'_>) -> &'static [u8] {
     let clock = &executor.shared().clock;
     match words.next() {

@@ -11,13 +11,14 @@ use crate::number;
 use crate::proto::binary::{AUTHENTICATED, Echo, Status, push_reply};
 use crate::proto::text::{LINE_END, Words, reply};
 
-/// Shortest login line, bytes with its `\r` and without its `\n`.
+/// Shortest login line, bytes with the `\r` and without the `\n`. The connection is closed on a shorter one.
 const LOGIN_LINE_BYTES_MIN: usize = 6;
-/// The only mechanism offered.
+/// The only SASL mechanism that is offered, and the whole reply to `sasl list mechanisms`.
 pub(super) const MECHANISM: &[u8] = b"PLAIN";
 
 impl Session {
-    /// Reads the login line `set <any> <any> <any> <bytes>`; anything else is answered with an error.
+    /// Reads the login line `set <any> <any> <any> <bytes>`, after which the session waits for the token. Another line is
+    /// answered with an error, and the session waits for the next login line.
     pub(super) fn login(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let rest = feed.rest();
         let Some(end) = memchr::memchr(b'\n', rest) else {
@@ -41,7 +42,8 @@ impl Session {
         Step::Done
     }
 
-    /// Reads `user password`, which is `bytes` long, and checks it.
+    /// Reads the token, `user password` and a line end, of `bytes` without the line end, and checks it. After a failed login
+    /// the session waits for the next login line.
     pub(super) fn token(&mut self, feed: &mut InputBatch<'_, '_>, bytes: usize) -> Step {
         let Some(block) = feed.rest().get(..bytes + LINE_END.len()) else { return Step::Need };
         feed.at += block.len();
@@ -64,7 +66,8 @@ impl Session {
         Step::Done
     }
 
-    /// Runs the SASL commands auth and step: `value` holds the user and the password.
+    /// Runs the SASL commands auth and step. `value` holds user and password. A failed login also ends an earlier successful
+    /// one.
     pub(super) fn sasl(&mut self, feed: &mut InputBatch<'_, '_>, echo: Echo, mechanism: &[u8], value: &[u8]) {
         if mechanism.len() > SASL_MECHANISM_BYTES_MAX {
             return refuse_packet(feed, echo, Status::Invalid);
@@ -85,13 +88,13 @@ impl Session {
         }
     }
 
-    /// Skips a SASL value that is too long.
+    /// Skips a SASL value that is too long, after which the client gets [`Status::Auth`].
     pub(super) fn refuse_sasl(&mut self, value_bytes: usize, echo: Echo) {
         self.discard_body(value_bytes, DeferredReply::Packet(echo, Status::Auth));
     }
 }
 
-/// Checks a login, and counts it.
+/// Checks a login and counts it in `auth_cmds`, a failed one in `auth_errors` too. An empty user always fails.
 fn authenticates(feed: &InputBatch<'_, '_>, user: &[u8], password: &[u8]) -> bool {
     let counters = feed.executor.counters();
     counters.auth_cmds.add(1);

@@ -24,7 +24,7 @@ use crate::store::{Data, Item, Retry, Stub};
 const FLAGS_BYTES: usize = 4;
 
 impl Session {
-    /// Runs the packet at the front of the input.
+    /// Runs the packet at the front of the input. `Err` if the same packet must be run again later.
     pub(super) fn binary(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         self.look_ahead(feed);
         if let Some((echo, replies, key, bytes)) = binary::plain_get(feed.rest())
@@ -50,7 +50,8 @@ impl Session {
         step
     }
 
-    /// Runs a parsed packet; a command that takes a value may wait for it or skip it.
+    /// Runs a parsed packet. If the command takes a value that has not all come, this waits for the value, starts to receive
+    /// it, or skips it.
     #[inline]
     fn run_packet(&mut self, feed: &mut InputBatch<'_, '_>, packet: Packet<'_>) -> Result<Step, Retry> {
         let Packet { echo, replies, head_bytes, value_bytes, .. } = packet;
@@ -115,19 +116,19 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Whether `command` is served to this client, who may not have logged in.
+    /// Whether the client may use `command`: before a login with -S only version and the SASL commands are served.
     fn may(&self, command: &Command<'_>) -> bool {
         self.authenticated || matches!(command, Command::SaslList | Command::SaslAuth(_) | Command::Version)
     }
 
-    /// Skips a value that the command does not use.
+    /// Skips `value_bytes` of a value that the command does not use; no reply follows.
     fn skip(&mut self, value_bytes: usize) {
         if value_bytes > 0 {
             self.discard_body(value_bytes, DeferredReply::Nothing);
         }
     }
 
-    /// Runs a command that has no value.
+    /// Runs a command that has no value, and whose head is consumed already.
     fn packet(
         feed: &mut InputBatch<'_, '_>,
         echo: Echo,
@@ -185,7 +186,8 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Runs a storage command once its value has come; receives or skips the value until then.
+    /// Runs a storage command once its value has come. Until then the value is waited for, received into a reservation, or
+    /// skipped.
     fn packet_block(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -211,7 +213,7 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Runs the storage command whose value has been received; its packet head is in `self.head`.
+    /// Runs the storage command whose packet head is in `self.head` and whose value has been received.
     pub(super) fn binary_received(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         let State::Receive(Some(reservation)) = std::mem::take(&mut self.state) else {
             return Ok(Step::Stop(Next::Reject));
@@ -228,7 +230,7 @@ impl Session {
         self.received(done, data)
     }
 
-    /// Logs a packet's header as rows of four bytes.
+    /// Logs a packet's header (-vv) as rows of four bytes, in memcached's form. Logs nothing if the header is incomplete.
     fn trace_packet(&self, direction: char, what: &str, packet: &[u8]) {
         let Some(header) = packet.get(..HEADER_BYTES) else { return };
         let id = self.id;
@@ -270,7 +272,7 @@ fn packet_store(
     Ok(())
 }
 
-/// Stages the reply of a command: an error always, a success unless the command is quiet.
+/// Stages the reply of a command that returns no value. An error is always staged, a success only if `replies` asks for it.
 fn conclude(feed: &mut InputBatch<'_, '_>, echo: Echo, replies: Replies, status: Status, cas: u64) {
     if status != Status::Ok {
         refuse_packet(feed, echo, status);
@@ -279,12 +281,12 @@ fn conclude(feed: &mut InputBatch<'_, '_>, echo: Echo, replies: Replies, status:
     }
 }
 
-/// Stages an out-of-memory error with `text`.
+/// Stages a reply with [`Status::NoMemory`] and the body `text`.
 fn no_memory(feed: &mut InputBatch<'_, '_>, echo: Echo, text: &[u8]) {
     binary::push_reply(&mut feed.out.staged, echo, Status::NoMemory, text, 0);
 }
 
-/// Looks a key up, with `touch` also changes its expiry, and stages the value or the miss.
+/// Looks a key up and stages the value or the miss. With `touch` the item also gets that expiry.
 #[inline]
 fn packet_get(
     feed: &mut InputBatch<'_, '_>,
@@ -318,7 +320,7 @@ fn packet_get(
     Ok(())
 }
 
-/// What the reply to a get consists of.
+/// How a get is to be answered: the parts of a hit's packet besides the item.
 struct HitForm<'k> {
     echo: Echo,
     replies: Replies,
@@ -344,7 +346,7 @@ fn push_hit_head(out: &mut Output, form: &HitForm<'_>, item: &Item<'_>, value_by
     }
 }
 
-/// Stages a hit whose value is on flash, with a hole for the value. If it cannot be read, the reply becomes a miss.
+/// Stages a hit whose value is on flash, with a hole for the value. If the value cannot be read, the reply becomes a miss.
 #[cold]
 #[inline(never)]
 fn push_stub(out: &mut Output, form: &HitForm<'_>, item: &Item<'_>, stub: Stub) {

@@ -19,13 +19,13 @@ const RESERVE_TURNS: u32 = 1;
 
 /// Where the bytes of a command's value are.
 pub(super) enum BodySource<'i> {
-    /// All of the value, with its line end if it has one, is in the input.
+    /// All of the value is in the input, with its line end if it has one.
     Here(&'i [u8]),
-    /// Not all of it is in the input, and the value is short: wait for the rest in the input.
+    /// The value is short, and not all of it is in the input: read more, and run the command again from its front.
     Need,
-    /// Not all of it is in the input, and the value is long: it is received into a reservation from here on.
+    /// The value is long, and not all of it is in the input. The command's head is consumed, and the state is `State::Receive`.
     Receiving,
-    /// It cannot be stored: the caller must skip it and answer.
+    /// The value cannot be stored, for this reason: the caller must skip it and answer.
     Refused(Stored),
 }
 
@@ -36,14 +36,15 @@ pub(super) struct Block<'a> {
     pub(super) bytes: usize,
 }
 
-/// True if a refusal of `store` must remove the old item: a refused set must not leave a stale value behind.
+/// True if a refused `store` must remove the old item: after a failed set the client must not find the value that it meant to
+/// replace.
 pub(super) fn drops_old(store: &StorageRequest<'_>) -> bool {
     store.mode == Mode::Set
 }
 
 impl Session {
-    /// Decides how the value of `store` is received. `block.bytes` is the length of the value with its line end;
-    /// `block.head` is kept while the value is received.
+    /// Decides how the value of `store` is received. If it goes into a reservation, `block.head` is consumed and kept in
+    /// `Session::head`. `Err` if the command must be tried again because memory or another ring is waited for.
     pub(super) fn body_source<'i>(
         &mut self,
         feed: &mut InputBatch<'i, '_>,
@@ -78,12 +79,12 @@ impl Session {
         }
     }
 
-    /// Skips the next `bytes` of input, then answers.
+    /// Makes the session skip the next `bytes` of input, and answer with `then` at their end.
     pub(super) fn discard_body(&mut self, bytes: usize, then: DeferredReply) {
         self.state = State::DiscardBody { left: bytes as u64, then };
     }
 
-    /// What the client has to send next: a command, or the rest of a value.
+    /// Whether the client has begun to send a value and must send its rest, or may send a command next.
     #[inline]
     pub fn owes(&self) -> Owed {
         if !matches!(self.state, State::Command) {
@@ -92,7 +93,7 @@ impl Session {
         if self.lacks_value { Owed::Value } else { Owed::Nothing }
     }
 
-    /// [`Session::owes`] for the states in which a command is unfinished.
+    /// [`Session::owes`] for all states but `State::Command`.
     #[inline(never)]
     fn owes_amid_command(&self) -> Owed {
         match &self.state {
@@ -103,7 +104,8 @@ impl Session {
         }
     }
 
-    /// How long the command at hand has waited for memory for its value.
+    /// How long, in all pauses, the command at hand has waited for memory for its value. After [`RESERVATION_WAIT_MAX`] the
+    /// value is refused.
     pub fn waited(&self) -> Duration {
         self.waited
     }
@@ -113,15 +115,15 @@ impl Session {
         self.waited += time;
     }
 
-    /// Gives up the memory of the value being received, because other values wait for memory. The rest of the value is
-    /// skipped, and its command then refused.
+    /// Gives up the memory of the value being received, because other values wait for memory. The session skips the rest of the
+    /// value, then refuses its command. No effect if no value is being received or its reservation is lent.
     pub fn give_up_value(&mut self) {
         if let State::Receive(Some(reservation)) = &mut self.state {
             reservation.give_up();
         }
     }
 
-    /// Skips the rest of a refused value, and answers at its end.
+    /// Skips the rest of a refused value, and stages the answer once all of it has come.
     pub(super) fn skip_body(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let State::DiscardBody { left, then } = &mut self.state else { return Step::Done };
         let skipped = (*left).min(feed.rest().len() as u64);
@@ -140,9 +142,10 @@ impl Session {
         Step::Done
     }
 
-    /// Fills the reservation from the input. `None` if the value is complete, otherwise what to do next.
+    /// Moves input into the reservation, and finds more memory for it when it is full. `None` if the value is complete,
+    /// otherwise how the step ends.
     ///
-    /// The loop ends: each round takes input, or finds room for more.
+    /// The loop ends, because each round takes input or finds room for more.
     pub(super) fn receive_body(&mut self, feed: &mut InputBatch<'_, '_>) -> Option<Step> {
         let State::Receive(reservation) = &mut self.state else { return None };
         let Some(filling) = reservation else { return Some(Step::Stop(Next::Receive)) };
@@ -166,7 +169,8 @@ impl Session {
         }
     }
 
-    /// Ends a command whose value has been received; if it must be tried again, puts the reservation back.
+    /// Ends a command whose value has been received. If the command must be tried again (`done` is an error), the session keeps
+    /// the reservation until then.
     pub(super) fn received(&mut self, done: Result<(), Retry>, data: Data<'_>) -> Result<Step, Retry> {
         if done.is_err()
             && let Data::Reservation(reservation) = data
@@ -178,7 +182,8 @@ impl Session {
         done.map(|()| Step::Done)
     }
 
-    /// Takes the reservation of the value being received out of the session, for the kernel to write into.
+    /// Takes the reservation of the value being received out of the session, so that the kernel can write into it. `None` if no
+    /// value is being received or its reservation is lent already.
     pub fn lend_reservation(&mut self) -> Option<Reservation> {
         match &mut self.state {
             State::Receive(reservation) => reservation.take(),
@@ -186,7 +191,7 @@ impl Session {
         }
     }
 
-    /// Gives the reservation back, already `advance`d past the bytes that were received.
+    /// Gives the reservation back to the session. The caller has already `advance`d it past the bytes that were received.
     pub fn return_reservation(&mut self, reservation: Reservation) {
         if let State::Receive(place) = &mut self.state {
             *place = Some(reservation);

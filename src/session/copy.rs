@@ -13,16 +13,16 @@ use crate::proto::text::reply;
 pub enum Copied {
     /// The item has been stored.
     Stored,
-    /// A client has written its key.
+    /// The item has not been stored, since a client has written, deleted or flushed its key meanwhile.
     Superseded,
-    /// The item is over `-I`.
+    /// The item has not been stored, since it is over the size limit (`-I`).
     TooLarge,
-    /// There is no memory for the item.
+    /// The item has not been stored for lack of memory.
     NoMemory,
 }
 
 impl Copied {
-    /// Parses the reply to the item's `ms`; `None` for a line that no session sends there.
+    /// Parses the reply to the `ms` that copies an item; `None` if `line` is no such reply.
     pub fn of_reply(line: &[u8]) -> Option<Self> {
         let without_end = |reply: &'static [u8]| reply.trim_ascii_end();
         Some(match line {

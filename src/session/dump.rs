@@ -15,7 +15,7 @@ use std::io::Write as _;
 /// Item sizes are counted in steps of this many bytes.
 const SIZE_STEP_BYTES: u64 = 32;
 
-/// A dump in progress.
+/// The progress of one dump.
 #[derive(Debug)]
 pub(super) struct Dump {
     walk: Walk,
@@ -38,12 +38,12 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// A form that counts all items by size, from zero.
+    /// The form of a dump that counts all items by size. With `packets` the counts are sent as packets of the binary protocol.
     pub(super) fn sizes(packets: Option<Echo>) -> Self {
         Self::Sizes(BTreeMap::new(), packets)
     }
 
-    /// A cachedump of at most `items` items; 0 = all.
+    /// The form of a cachedump of at most `items` items; 0 for all. Its length is bounded too.
     pub(super) fn cachedump(items: u32) -> Self {
         let items_left = if items == 0 { u64::MAX } else { u64::from(items) };
         Self::Cachedump { items_left, bytes_left: CACHEDUMP_BYTES_MAX }
@@ -55,7 +55,8 @@ impl Dump {
         Self { walk: Walk::default(), classes, form }
     }
 
-    /// Stages the next slice; returns the number of items examined, or `None` if that was the last one.
+    /// Examines the next slice of items and appends what the form asks for to `out`. Returns the number of items examined, or
+    /// `None` if the dump has ended.
     pub(super) fn stage(&mut self, executor: &mut Executor<'_>, out: &mut Vec<u8>) -> Option<u32> {
         let (shared, flash) = (executor.shared(), executor.flash());
         let unix = |secs| shared.clock.unix(secs);
@@ -98,7 +99,7 @@ impl Dump {
     }
 }
 
-/// Appends a metadump line but for the place of the value and the line end.
+/// Appends the fields of a metadump line, without those of the value's place on flash and without the line end.
 fn push_everything(
     out: &mut Vec<u8>,
     item: &Item<'_>,
@@ -118,7 +119,7 @@ fn push_everything(
     );
 }
 
-/// Ends a metadump line; for a value on flash, first its page and its offset in the page.
+/// Ends a metadump line. If the item's value is on flash, the page and the offset in the page come first.
 fn push_place(out: &mut Vec<u8>, item: &Item<'_>, flash: Option<&Flash>) {
     if let (Some(place), Some(flash)) = (item.place(), flash) {
         let (page, offset) = flash.page_of(place);

@@ -13,7 +13,8 @@ use crate::proto::binary::MAGIC_REQUEST;
 use crate::store::{Retry, Wanted};
 
 impl Session {
-    /// Runs the complete commands at the front of `input` in place, staging replies in `out`.
+    /// Runs the complete commands at the front of `input` in place and stages their replies in `out`. Returns how much of
+    /// `input` was consumed and why it stopped.
     pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
         // Made in place: a function that returns it would copy it.
         let executor = engine.fresh();
@@ -76,7 +77,8 @@ impl Session {
         Progress { consumed: feed.at, next }
     }
 
-    /// Prepares a feed for what `is_special` announces: tells the executor what to refuse, and whose commands these are.
+    /// Prepares a feed for which `is_special` is set: tells the executor which commands to refuse, and whether they are those
+    /// of a copy.
     #[cold]
     fn prepare(&mut self, feed: &mut InputBatch<'_, '_>) {
         if self.refuses_stalls {
@@ -96,7 +98,7 @@ impl Session {
         }
     }
 
-    /// Stages more of the value that was staged in part; `None` at its end, otherwise what to do next.
+    /// Stages more of a value that was staged in part. `None` when all of it is staged, otherwise how the feed ends.
     #[cold]
     fn stage_part(&mut self, feed: &mut InputBatch<'_, '_>) -> Option<Next> {
         let mut part = self.part.take()?;
@@ -156,7 +158,7 @@ impl Session {
         })
     }
 
-    /// Notes that the command at hand needs a value that is on flash.
+    /// Takes over from the executor which value on flash the command at hand needs in memory, and counts the read.
     #[cold]
     fn note_wanted(&mut self, feed: &mut InputBatch<'_, '_>) {
         let is_first = feed.at == 0;
@@ -165,24 +167,25 @@ impl Session {
         self.wanted = feed.executor.take_wanted().map(Box::new);
     }
 
-    /// Takes the value to read from flash after [`Next::Load`].
+    /// After [`Next::Load`]: takes the key and the place of the value that must be read from flash. `None` at other times.
     pub fn take_wanted(&mut self) -> Option<Box<Wanted>> {
         self.wanted.take()
     }
 
-    /// Makes the next feed refuse commands that would have to wait for other rings ([`Next::Stall`]).
+    /// Makes the next call of `feed` refuse commands that would otherwise end it with [`Next::Stall`].
     pub fn refuse_stalls(&mut self) {
         (self.is_special, self.refuses_stalls) = (true, true);
     }
 
-    /// For watchers: has `wake` called when log lines are pending.
+    /// For watchers: has `wake` called, by any thread, whenever the empty buffer gets its first log line; then call
+    /// [`Session::pump`]. No effect on other sessions.
     pub fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
         if let State::Watch(watching) = &self.state {
             watching.wake_with(wake);
         }
     }
 
-    /// For watchers: stages the pending log lines.
+    /// For watchers: moves the log lines that have come to `out`. No effect on other sessions.
     pub fn pump(&mut self, engine: &mut Engine, out: &mut Output) {
         if let State::Watch(watching) = &self.state {
             watching.take(engine.shared(), out);

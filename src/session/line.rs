@@ -12,7 +12,8 @@ pub(super) struct Line<'i> {
 }
 
 impl Session {
-    /// The next line of the input, if its end has come; else remembers that there is none yet.
+    /// The next line of the input, which is not consumed. `None` if its end has not come; then the bytes searched are
+    /// remembered in `Session::searched`.
     #[inline]
     pub(super) fn line<'i>(&mut self, feed: &InputBatch<'i, '_>) -> Option<Line<'i>> {
         let rest = feed.rest();

@@ -10,28 +10,29 @@ use crate::proto::binary::{self, Echo};
 use crate::proto::text::reply;
 use std::collections::BTreeMap;
 
-/// Entries of a list that are staged together.
+/// Entries of a list that are staged in one step, after which other connections have their turn.
 pub(super) const SLICE: usize = 64;
 
-/// A list in progress.
+/// A list in progress: which one, and how far it has come.
 #[derive(Debug)]
 pub(super) enum List {
-    /// `stats detail dump`: the prefixes after this one, or from the first.
+    /// `stats detail dump`: the prefixes after the given one; `None` at the start.
     Prefixes(Option<Box<[u8]>>),
-    /// The same in the binary protocol, as one value of a packet: the last prefix, and the lines so far. They are collected,
-    /// and bounded, because the packet's length stands in front of them.
+    /// `stats detail dump` in the binary protocol, one packet: the last prefix appended, and the lines so far. The lines are
+    /// collected before they are staged, because the packet's header contains their length.
     PrefixPacket(Echo, Option<Box<[u8]>>, Vec<u8>),
-    /// `stats conns`: the connections from this number on.
+    /// `stats conns`: the connections with the given number and higher.
     Connections(u32),
-    /// `stats extstore`: the pages of the flash tier from this number on.
+    /// `stats extstore`: the pages of the flash tier with the given number and higher.
     Pages(u64),
-    /// `stats sizes`: the sizes not sent yet with their numbers of items; as packets if there is an [`Echo`] (binary
+    /// `stats sizes`: the sizes not yet sent, each with its number of items. Sent as packets if there is an [`Echo`] (binary
     /// protocol).
     Sizes(BTreeMap<u64, u64>, Option<Echo>),
 }
 
 impl List {
-    /// Stages the next entries; true if there may be more.
+    /// Stages the next [`SLICE`] entries, or collects them for a `PrefixPacket`. False if no entry is left or the packet is
+    /// full.
     pub(super) fn stage(&mut self, executor: &Executor<'_>, out: &mut Vec<u8>) -> bool {
         match self {
             Self::Prefixes(after) => {
@@ -69,7 +70,7 @@ impl List {
     }
 }
 
-/// Appends the next prefixes after `after`; returns the last one if there may be more.
+/// Appends a line for each of the next prefixes after `after`. Returns the last prefix, or `None` if the list has ended.
 fn push_prefixes(shared: &Shared, after: Option<&[u8]>, out: &mut Vec<u8>) -> Option<Box<[u8]>> {
     shared.prefixes.slice(after, SLICE, |prefix, counts| {
         let PrefixCounts { gets, hits, sets, deletes } = counts;

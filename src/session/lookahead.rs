@@ -11,11 +11,11 @@ use super::state::{Dialect, InputBatch, Session};
 use crate::proto::{binary, text};
 use crate::store::Hash;
 
-/// Keys prefetched together.
+/// Most keys that are prefetched together.
 pub(super) const BATCH: usize = 16;
 
 impl Session {
-    /// Prefetches for the next commands, unless that has been done or there is only one.
+    /// Prefetches for the next commands in the input. Does nothing if they were prefetched already or there is only one.
     #[inline]
     pub(super) fn look_ahead(&self, feed: &mut InputBatch<'_, '_>) {
         if feed.at < feed.looked {
@@ -31,10 +31,12 @@ impl Session {
     }
 }
 
-/// Returns the key of the command at the start of the input, and the command's length in bytes.
+/// Returns the key of the command at the start of the input, and the command's length in bytes with its value. `None` if they
+/// cannot be told.
 type Peek = fn(&[u8]) -> Option<(&[u8], usize)>;
 
-/// Prefetches for the command with `key`, which is `bytes` long, and for those after it, up to [`BATCH`].
+/// Prefetches for up to [`BATCH`] commands: the one with `key`, which is `bytes` long, and those behind it. Sets `feed.looked`
+/// to their end.
 fn look_further<'f>(feed: &mut InputBatch<'f, '_>, key: &'f [u8], bytes: usize, peek: Peek) {
     let rest = feed.rest();
     let mut keys = [key; BATCH];

@@ -62,7 +62,7 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Stages the reply to `me`.
+    /// Runs an `me`: stages a line with the item's metadata, or `EN`.
     fn meta_debug(&self, feed: &mut InputBatch<'_, '_>, key: &[u8]) {
         let (now, shared) = (feed.executor.now(), feed.executor.shared());
         let Some((item, class)) = feed.executor.inspect(key) else { return self.push_line(feed, reply::EN) };
@@ -81,7 +81,7 @@ impl Session {
         out.extend_from_slice(LINE_END);
     }
 
-    /// Runs an `ms` once its value has come; receives or skips the value until then.
+    /// Runs an `ms` once its value has come. Until then the value is waited for, received into a reservation, or skipped.
     fn meta_set(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -117,7 +117,7 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Runs the `ms` on `line` (without its line end), whose value has been received.
+    /// Runs the `ms` whose value has been received. `line` is its command line without the line end.
     pub(super) fn meta_received(
         &self,
         feed: &mut InputBatch<'_, '_>,
@@ -131,7 +131,8 @@ impl Session {
         self.meta_store(feed, &store, &request, (meta.value_bytes, data, end))
     }
 
-    /// Stores a complete value, and stages the reply. `end` are the two bytes after the value.
+    /// Stores a complete value and stages the reply. `end` holds the two bytes after the value; if they are no line end,
+    /// nothing is stored.
     fn meta_store(
         &self,
         feed: &mut InputBatch<'_, '_>,
@@ -199,7 +200,7 @@ impl Session {
     }
 }
 
-/// Stages the reply to an `ma` that has stored a number.
+/// Stages the reply to an `ma` that has changed or created a number.
 fn push_counted(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>, counted: ArithResult) {
     let ArithResult::Number { number, cas, created, ttl } = counted else { return };
     let mut ttl_now = if created { None } else { ttl };
@@ -276,8 +277,8 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
     Ok(())
 }
 
-/// Ends the reply of an `mg` whose value is on flash, with a hole for the value; `from` is where the reply begins. If the
-/// value cannot be read, the reply becomes a miss.
+/// Ends the reply of an `mg` whose value is on flash, with a hole for the value; `from` is the offset in `out` at which the
+/// reply begins. If the value cannot be read, the reply becomes a miss.
 #[cold]
 fn push_stub(out: &mut Output, request: &Request<'_>, key: &[u8], (stub, from): (Stub, usize)) {
     let mut on_miss = Vec::new();
@@ -289,7 +290,8 @@ fn push_stub(out: &mut Output, request: &Request<'_>, key: &[u8], (stub, from): 
     out.push_hole(key, stub, from, at, on_miss);
 }
 
-/// The expiries that the flags `T` and `N` ask for, and the time.
+/// The expiries that the flags `T` and `N` ask for, as times of the server's clock, and the current time. The flag `t` is
+/// answered from them.
 #[derive(Clone, Copy)]
 struct Expiries {
     touched: Option<Timestamp>,
@@ -297,7 +299,7 @@ struct Expiries {
     now: Timestamp,
 }
 
-/// Appends the rest of a hit's first line.
+/// Appends the rest of a hit's first line: a field for each flag of the request that returns one.
 fn push_flags(
     out: &mut Vec<u8>,
     request: &Request<'_>,
@@ -386,7 +388,7 @@ fn push_field(out: &mut Vec<u8>, name: &[u8], number: u64) {
     number::push(out, number);
 }
 
-/// Seconds from `now` to `exptime`, as an unsigned 32-bit number; None is for ever.
+/// Seconds from `now` to `exptime`; `None` if `exptime` is never. Wraps if `exptime` has passed.
 fn ttl(exptime: Timestamp, now: Timestamp) -> Option<u32> {
     match exptime {
         Timestamp::NEVER => None,

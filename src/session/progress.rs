@@ -8,17 +8,17 @@ use crate::store::Retry;
 /// What the caller of `feed` must do next, once everything in the output has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// More bytes: read. (Unconsumed input must be fed again, in front of them.)
+    /// Read more bytes from the client, and feed them behind the unconsumed rest of the input.
     Read,
-    /// Call `feed` again with the unconsumed rest (maybe empty) after the send: output was full, the -R limit was
-    /// reached, a dump goes on, or room is being made for a large value.
+    /// After the send, call `feed` again with the unconsumed rest, even if that is empty. The cause: output was full, the -R
+    /// limit was reached, a dump goes on, or room is being made for a large value.
     Resume,
-    /// As `Resume`, but after a pause: the value at hand waits for memory that other unfinished values hold. Report the
+    /// As `Resume`, but after a pause: the command's value waits for memory that other unfinished values hold. Report the
     /// length of the pause with [`note_waited`](super::Session::note_waited).
     Wait,
-    /// Other rings have to catch up before the next command can run. Call `feed` again with the unconsumed rest when they
-    /// have ([`crate::store::Store::slowest`]), or after [`refuse_stalls`](super::Session::refuse_stalls) when that takes
-    /// too long.
+    /// Other rings have to catch up before the next command can run. Call `feed` again with the unconsumed rest when
+    /// [`crate::store::Store::slowest`] shows that they have. If that takes too long, call
+    /// [`refuse_stalls`](super::Session::refuse_stalls) first.
     Stall,
     /// The next command needs a value in memory that is on flash: [`take_wanted`](super::Session::take_wanted) says which.
     /// Read it, have it [promoted](crate::engine::Executor::promote) or [given up](crate::engine::Executor::unloadable), and
@@ -27,12 +27,13 @@ pub enum Next {
     /// A large value is arriving: take its memory with `lend_reservation`, receive into it, give it back with
     /// `return_reservation`, then call `feed` again.
     Receive,
-    /// The connection has become a watcher: pass `wake_with` a function that wakes it, call `pump` each time it is woken,
-    /// and ignore what the client sends.
+    /// The connection has become a watcher. Pass [`wake_with`](super::Session::wake_with) a function that wakes its task, call
+    /// [`pump`](super::Session::pump) each time the task is woken, and ignore what the client sends.
     Watch,
-    /// The client asked to quit, or the rest of a partly sent value is gone: send what is staged, then close.
+    /// The client asked to quit, or an item whose value was sent in part is gone, so that the rest cannot follow: send what is
+    /// staged, then close.
     Close,
-    /// What the client has sent cannot be parsed: send what is staged, then close.
+    /// The client's input cannot be parsed, or may not be served: send what is staged, then close.
     Reject,
 }
 
@@ -47,12 +48,12 @@ pub enum Owed {
     RefusedValue,
 }
 
-/// Result of one call of `feed`.
+/// Result of one call of [`feed`](super::Session::feed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of the input that were used up.
+    /// Bytes at the front of the input that were used up; the caller keeps the others.
     pub consumed: usize,
-    /// What to do next.
+    /// The caller's next step.
     pub next: Next,
 }
 

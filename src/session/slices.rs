@@ -17,7 +17,7 @@ impl Session {
         self.state = State::Dump(Box::new(Dump::new(classes, form)));
     }
 
-    /// Dumps the next slice.
+    /// Stages the next slice of the dump. At its end stages the end line, or starts the list of sizes.
     pub(super) fn dump(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let State::Dump(dump) = &mut self.state else { return Step::Done };
         let looked_at = dump.stage(&mut feed.executor, &mut feed.out.staged);
@@ -44,7 +44,7 @@ impl Session {
         self.state = State::List(Box::new(list));
     }
 
-    /// Stages the next slice of the list.
+    /// Stages the next slice of the list, at its end also the end line or packet.
     pub(super) fn list_slice(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let State::List(list) = &mut self.state else { return Step::Done };
         let goes_on = list.stage(&feed.executor, &mut feed.out.staged);
@@ -66,7 +66,8 @@ impl Session {
         Step::Done
     }
 
-    /// Counts `items` against the bound of a datagram; true if the dump or list may go on.
+    /// For a session of a datagram: subtracts `items` from what it may still examine. True if the dump or list may go on; on a
+    /// connection always.
     fn may_look_further(&mut self, items: u32) -> bool {
         let Some(left) = &mut self.datagram else { return true };
         *left = left.saturating_sub(items);

@@ -12,7 +12,7 @@ use crate::proto::text::reply;
 use crate::store::{Item, Retry, Stub};
 
 impl Session {
-    /// Stages a reply line.
+    /// Stages a reply line, and logs it with -vv.
     pub(super) fn push_line(&self, feed: &mut InputBatch<'_, '_>, line: &'static [u8]) {
         feed.out.staged.extend_from_slice(line);
         if self.verbose {
@@ -20,7 +20,7 @@ impl Session {
         }
     }
 
-    /// Stages a reply line if replies are wanted.
+    /// Stages a reply line unless the command is quiet.
     pub(super) fn push_reply(&self, feed: &mut InputBatch<'_, '_>, replies: Replies, line: &'static [u8]) {
         if !replies.quiet() {
             self.push_line(feed, line);
@@ -29,13 +29,13 @@ impl Session {
         }
     }
 
-    /// Logs a reply line (-vv).
+    /// Logs a reply line without its line end.
     pub(super) fn trace_reply(&self, line: &[u8]) {
         tracing::debug!(target: "wire", ">{} {}", self.id, escape::for_log(line.trim_ascii_end()));
     }
 }
 
-/// The answer that waits for the end of a refused value.
+/// The answer to send when a refused value has been skipped; nothing for a quiet command.
 pub(super) fn deferred_reply(line: &'static [u8], replies: Replies) -> DeferredReply {
     if replies.quiet() { DeferredReply::Nothing } else { DeferredReply::Line(line) }
 }
@@ -45,12 +45,12 @@ pub(super) fn refusal(why: Stored) -> &'static [u8] {
     if why == Stored::TooLarge { reply::TOO_LARGE } else { reply::NO_MEMORY_STORING }
 }
 
-/// Stages an error packet.
+/// Stages an error packet, whose body is the text of `status`.
 pub(super) fn refuse_packet(feed: &mut InputBatch<'_, '_>, echo: Echo, status: Status) {
     binary::push_reply(&mut feed.out.staged, echo, status, status.text(), 0);
 }
 
-/// Touches an item and stages its reply with `stage`; what was staged is dropped again unless the item was touched.
+/// Touches an item and stages its reply with `stage`. Unless the item was touched, nothing stays staged.
 pub(super) fn touch_and_stage(
     feed: &mut InputBatch<'_, '_>,
     key: &[u8],

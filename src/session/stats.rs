@@ -12,11 +12,12 @@ use crate::number;
 use crate::proto::binary::{self, Echo, Status};
 use crate::proto::text::{Words, reply};
 
-/// Largest class number.
+/// Largest class number that `stats cachedump` accepts.
 pub(super) const CLASS_MAX: u64 = 63;
 
 impl Session {
-    /// Runs `stats` in the text protocol; `words` are its arguments.
+    /// Runs `stats` in the text protocol. `words` are the words after `stats`. A long list is only started here: its slices are
+    /// staged in later steps.
     pub(super) fn stats(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) -> Step {
         let Some(word) = words.next() else { return self.list(feed, Report::stats) };
         // memcached compares only the length of the word, in this order.
@@ -55,7 +56,7 @@ impl Session {
         Step::Done
     }
 
-    /// Stages a whole list, and END.
+    /// Stages all lines of a short list, and `END`.
     fn list<'e>(&self, feed: &mut InputBatch<'_, 'e>, list: Sheet<'e>) -> Step {
         let out = &mut feed.out.staged;
         list(&feed.executor.report(), &mut |name, value| reply::stat(out, name.as_bytes(), value.as_bytes()));
@@ -63,7 +64,7 @@ impl Session {
         Step::Done
     }
 
-    /// Runs `stats detail on`, `off` or `dump`.
+    /// Runs `stats detail on`, `off` or `dump`. A dump is only started here.
     fn detail(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) {
         let shared = feed.executor.shared();
         if !shared.config.dump_enabled {
@@ -78,7 +79,7 @@ impl Session {
         self.push_line(feed, reply::OK);
     }
 
-    /// Starts `stats cachedump <class> <limit>`.
+    /// Starts `stats cachedump <class> <limit>`, or stages the error line.
     fn cachedump(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) {
         if !feed.executor.shared().config.dump_enabled {
             return self.push_line(feed, reply::CACHEDUMP_NOT_ALLOWED);
@@ -98,7 +99,8 @@ impl Session {
         }
     }
 
-    /// Runs the stat command of the binary protocol; `key` names the list.
+    /// Runs the stat command of the binary protocol for all lists that are short; `key` is the name of the list, empty for
+    /// memcached's general one.
     pub(super) fn packet_stat(feed: &mut InputBatch<'_, '_>, echo: Echo, key: &[u8]) {
         let dump_enabled = feed.executor.shared().config.dump_enabled;
         match key {
@@ -129,7 +131,7 @@ impl Session {
 /// A function of [`Report`] that writes one list of names and values.
 type Sheet<'e> = fn(&Report<'e>, &mut Sink<'_>);
 
-/// The list that both protocols return for `name`.
+/// The function that writes the list called `name`; `None` if there is no list of that name which both protocols return.
 fn named_list<'e>(name: &[u8]) -> Option<Sheet<'e>> {
     let list: Sheet<'e> = match name {
         b"items" => Report::stats_items,

@@ -11,17 +11,17 @@ use crate::engine::latency::Kind;
 use crate::proto::binary::{self, Parsed};
 use crate::proto::text::{self, Verb};
 
-/// A step that is being timed; lives until the step ends.
+/// The start of a step that is being timed.
 #[derive(Clone, Copy)]
 pub(super) struct Timing {
     kind: Kind,
-    /// The command budget before the step.
+    /// The feed's command budget when the step began; the difference at the end says how many requests the step has run.
     budget: u32,
     watch: Stopwatch,
 }
 
 impl Session {
-    /// Starts timing if the next step may complete a request.
+    /// Starts timing if the input is one that is sampled and the next step may complete a request; `None` otherwise.
     #[cold]
     #[inline(never)]
     pub(super) fn begin_timing(&self, feed: &InputBatch<'_, '_>) -> Option<Timing> {
@@ -29,7 +29,7 @@ impl Session {
         Some(Timing { kind, budget: feed.budget, watch: Stopwatch::start() })
     }
 
-    /// Stops timing after the step.
+    /// Records the time of the step, if it was timed and has completed a request.
     #[cold]
     #[inline(never)]
     pub(super) fn end_timing(&self, feed: &InputBatch<'_, '_>, timing: Option<Timing>, step: &Step) {
@@ -42,7 +42,7 @@ impl Session {
         }
     }
 
-    /// Kind of the request that the next step may complete; `None` if it is not timed.
+    /// Kind of the request that the next step may complete; `None` if that step is not timed.
     fn kind(&self, rest: &[u8]) -> Option<Kind> {
         match &self.state {
             State::Command if self.dialect == Dialect::Text => text_kind(rest),

@@ -17,17 +17,17 @@ use crate::output::{Cursor, Hole, Output, Receiver};
 use crate::proto::udp::{self, Gap, Messages, PART_BYTES_MAX};
 use crate::store::Wanted;
 
-/// Datagrams to send, one behind the other in one buffer.
+/// Datagrams to send, all in one buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Datagrams {
-    /// The bytes of all datagrams.
+    /// The bytes of all datagrams, one datagram behind the other.
     pub bytes: Vec<u8>,
     /// The offset in `bytes` at which each datagram ends.
     pub ends: Vec<usize>,
 }
 
 impl Datagrams {
-    /// Removes all datagrams; keeps the buffers.
+    /// Removes all datagrams, and keeps the memory for the next ones.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
@@ -39,37 +39,39 @@ impl Datagrams {
 pub enum Then {
     /// Call [`Exchange::step`] again.
     Go,
-    /// Read the value of [`Exchange::take_wanted`], as after [`Next::Load`], then call [`Exchange::step`] again.
+    /// Read the value that [`Exchange::take_wanted`] names, as after [`Next::Load`], then call [`Exchange::step`] again.
     Load,
-    /// The replies are complete but for values on flash: fill [`Exchange::take_holes`], then cut and send.
+    /// All commands have run. Fill the holes ([`Exchange::take_holes`]) if there are any, then cut and send.
     Send,
 }
 
-/// A datagram being served: run with [`Exchange::step`], filled with [`Exchange::fill`], then cut with [`Exchange::cut`].
+/// A datagram being served. Call [`Exchange::step`] until it returns [`Then::Send`], fill the holes, then get the replies from
+/// [`Exchange::cut`].
 #[derive(Debug)]
 pub struct Exchange {
     request: u16,
     session: Session,
-    /// Bytes of the datagram that are used up.
+    /// Bytes of the datagram that are consumed, its frame included.
     at: usize,
     replies: Output,
     /// Length of the largest value in `replies`, bytes.
     largest_value: usize,
-    /// The datagram is a `quit` that has no reply; it is answered with an empty datagram.
+    /// The datagram is a `quit`, which has no reply in a stream: the client gets a datagram without commands as its reply.
     is_goodbye: bool,
     gaps: Vec<Gap>,
     messages: Messages,
-    /// How far [`Exchange::cut`] has come in `replies`.
+    /// The position in `replies` up to which [`Exchange::cut`] has come.
     cut: Cursor,
-    /// Of the message being cut: bytes left, the number of its next datagram, and how many datagrams it takes.
+    /// How many bytes of the message being cut are left. `sequence` is the number of its next datagram, `total` the number of
+    /// all its datagrams.
     left: usize,
     sequence: u16,
     total: u16,
 }
 
 impl Session {
-    /// Makes the session of one datagram. It detects the protocol from the first byte, whatever `-B` says; `id` is the
-    /// number of its socket.
+    /// Makes the session of one datagram, which detects the protocol from the first byte, whatever `-B` says. `id` is the
+    /// descriptor of the socket.
     fn for_datagram(engine: &Engine, id: u32) -> Self {
         let datagram = Some(DATAGRAM_DUMP_ITEMS_MAX);
         Self { datagram, is_special: true, refuses_stalls: true, ..Self::new(engine, id, Protocol::Auto) }
@@ -77,7 +79,8 @@ impl Session {
 }
 
 impl Exchange {
-    /// Begins to serve the request in `datagram`, if there is one. `id` is the socket's number in logs.
+    /// Begins to serve the request in `datagram`; `None` if it holds none that may be answered. `id` is the number of the
+    /// socket in logs.
     pub fn new(engine: &Engine, id: u32, datagram: &[u8]) -> Option<Self> {
         let (request, commands) = udp::request(datagram)?;
         Some(Self {
@@ -96,9 +99,10 @@ impl Exchange {
         })
     }
 
-    /// Runs some of the commands in `datagram`, which must be the one given to [`Exchange::new`].
+    /// Runs some of the commands in `datagram`, which must be the one that was given to [`Exchange::new`].
     ///
-    /// An unfinished command at its end is ignored. Watching needs a connection: a `watch` ends the exchange.
+    /// An unfinished command at the end of `datagram` is ignored. A `watch` ends the exchange, because watching needs a
+    /// connection. Replies that are too long are dropped.
     pub fn step(&mut self, engine: &mut Engine, datagram: &[u8]) -> Then {
         let mut out = Output::for_receiver(Receiver::Datagrams);
         let progress = self.session.feed(engine, &datagram[self.at..], &mut out);
@@ -120,17 +124,17 @@ impl Exchange {
         Then::Send
     }
 
-    /// Notes where values belong that are not copied into the replies.
+    /// Records the positions at which values belong that are not copied into the replies, for `Messages`.
     fn note_gaps(&mut self) {
         self.gaps = self.replies.values().map(|(at, bytes)| Gap { at, bytes }).collect();
     }
 
-    /// Takes the value to read from flash after [`Then::Load`].
+    /// After [`Then::Load`]: takes the key and the place of the value that must be read from flash. `None` at other times.
     pub fn take_wanted(&mut self) -> Option<Box<Wanted>> {
         self.session.take_wanted()
     }
 
-    /// True if the replies still need values from flash.
+    /// True if the replies lack values that have to be read from flash before [`Exchange::cut`].
     pub fn has_holes(&self) -> bool {
         self.replies.has_holes()
     }
@@ -140,13 +144,14 @@ impl Exchange {
         self.replies.take_holes()
     }
 
-    /// Gives the holes back, with the values that could be read.
+    /// Gives the holes back with the values that could be read. The reply for a value that could not be read becomes a miss.
     pub fn fill(&mut self, holes: Vec<Hole>) {
         self.replies.fill(holes);
         self.note_gaps();
     }
 
-    /// Appends datagrams of the replies to `answers`, until it holds `count` of them or none is left.
+    /// Cuts datagrams from the replies and appends them to `answers`, until `answers` holds `count` datagrams or all replies
+    /// are cut.
     pub fn cut(&mut self, answers: &mut Datagrams, count: usize) {
         while answers.ends.len() < count && (self.left > 0 || self.next_message()) {
             let part_bytes = self.left.min(PART_BYTES_MAX);
@@ -162,7 +167,8 @@ impl Exchange {
         }
     }
 
-    /// Begins the next message; skips messages too long for the frame's count of datagrams. False if there is none.
+    /// Begins the next message; false if there is none. A message that needs more datagrams than the frame can count is
+    /// skipped.
     fn next_message(&mut self) -> bool {
         while let Some(bytes) = self.messages.next_bytes(&self.replies.staged, &self.gaps) {
             if let Some(total) = udp::datagrams(bytes) {

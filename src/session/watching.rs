@@ -8,7 +8,7 @@ use crate::engine::watch::WatcherId;
 use crate::output::Output;
 use std::sync::Arc;
 
-/// A session's registration as a watcher; dropping it, when the connection closes, removes the watcher.
+/// A session's registration as a watcher. Dropping it removes the watcher from the registry.
 #[derive(Debug)]
 pub(super) struct Watching {
     shared: Arc<Shared>,
@@ -22,12 +22,12 @@ impl Watching {
         Some(Self { shared: Arc::clone(shared), id })
     }
 
-    /// Calls `wake` whenever the first log line is added to the watcher's empty buffer.
+    /// Calls `wake`, from any thread, whenever the watcher's empty buffer gets its first log line.
     pub(super) fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
         self.shared.watch.wake_with(self.id, wake);
     }
 
-    /// Stages the pending log lines.
+    /// Moves the watcher's log lines to `out`.
     pub(super) fn take(&self, shared: &Shared, out: &mut Output) {
         shared.watch.take(self.id, &mut out.staged);
     }

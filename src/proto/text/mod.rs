@@ -13,26 +13,26 @@ use crate::limits::{KEY_BYTES_MAX, LINE_BYTES_MAX, LINE_TOKENS_MAX, VALUE_BYTES_
 use crate::number;
 use crate::proto::scan;
 
-/// The shortest line that can be a command, its line end included, bytes.
+/// The shortest line that can be a command, bytes with its line end.
 const LINE_BYTES_MIN: usize = 4;
-/// The last word of a line that is an HTTP request begins with this.
+/// The start of the last word of an HTTP request's first line.
 const HTTP: &[u8] = b"HTTP/";
 const GET: &[u8] = b"get ";
 const NOREPLY: &[u8] = b"noreply";
 
-/// The remaining words of a line.
+/// The words of a line that have not been taken yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Words<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Words<'a> {
-    /// All words of `line`, which has no line end.
+    /// All words of `line`, which must have no line end.
     pub fn of(line: &'a [u8]) -> Self {
         Self { rest: line }
     }
 
-    /// The rest of the line after the last word taken.
+    /// The rest of the line behind the last word taken, with the spaces in front of it.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -42,7 +42,8 @@ impl<'a> Words<'a> {
         self.next().is_none()
     }
 
-    /// The last word; if more than `room` words are left, the last one of those, because the others are not parsed.
+    /// The last word. If more than `room` words are left, it is the last of the first `room`, because later ones are not
+    /// parsed.
     fn last_of(self, room: usize) -> Option<&'a [u8]> {
         // `room` words need at least twice that many bytes, so for almost every line its end is enough.
         if self.rest.len() < room * 2 {
@@ -81,13 +82,13 @@ pub enum Command<'a> {
     Get(Get<'a>),
     /// set, add, replace, append, prepend, cas; a data block follows.
     Store(Block<'a>),
-    /// delete.
+    /// delete: the key.
     Delete(&'a [u8], Replies),
-    /// incr, decr.
+    /// incr, decr: the key, the direction and the amount.
     Arith(&'a [u8], Direction, u64, Replies),
-    /// touch.
+    /// touch: the key and its new expiry.
     Touch(&'a [u8], Exptime, Replies),
-    /// mg, ms, md, ma, me; parsed by [`crate::proto::meta`].
+    /// mg, ms, md, ma, me. The line is parsed by [`crate::proto::meta`].
     Meta(Verb),
     /// mn.
     Noop,
@@ -97,13 +98,13 @@ pub enum Command<'a> {
     Quit,
     /// `flush_all`; `None` for an invalid number.
     Flush(Option<Exptime>, Replies),
-    /// verbosity.
+    /// verbosity: the new level.
     Verbosity(u32, Replies),
-    /// `stats`, `lru_crawler` and other administrative commands, with their words.
+    /// `stats`, `lru_crawler` and other administrative commands, with the words behind the name.
     Admin(Admin, Words<'a>),
-    /// An invalid command, to be answered with this reply.
+    /// An invalid command, which is answered with this line.
     Refused(&'static [u8], Replies),
-    /// An HTTP request: close without a reply.
+    /// An HTTP request: the connection is closed without a reply.
     Http,
 }
 
@@ -147,30 +148,30 @@ pub enum Admin {
     DebugTime,
 }
 
-/// A retrieval and its keys, of which there is at least one word.
+/// A retrieval and its keys, of which there is at least one.
 #[derive(Clone, Copy, Debug)]
 pub struct Get<'a> {
-    /// The keys, unchecked.
+    /// The keys; their lengths are not checked.
     pub keys: Words<'a>,
-    /// Return each item's cas.
+    /// True if the reply shows each item's cas (gets, gats).
     pub with_cas: bool,
     /// A new expiry for each item (gat, gats).
     pub touch: Option<Exptime>,
 }
 
-/// The line of a storage command, and what follows it.
+/// The line of a storage command, whose value and line end follow it.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
-    /// The command, or the error to send once its data block has been skipped.
+    /// The command, or the line that is sent after its value has been skipped.
     pub store: Result<StorageRequest<'a>, &'static [u8]>,
     /// Length of the value without its line end, bytes.
     pub value_bytes: usize,
-    /// `noreply`.
+    /// [`Replies::Quiet`] with `noreply`.
     pub replies: Replies,
 }
 
-/// A fast path for the most frequent command: returns the key of a get of one key at the start of `input`, and the length of
-/// its line; `None` if it is anything else. One search finds both the end of the key and the end of the line.
+/// A fast path for the most frequent command, a get of one key at the start of `input`. Returns the key and the length of the
+/// line; `None` for any other command. One search finds both the end of the key and the end of the line.
 #[inline]
 pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     let words = input.strip_prefix(GET)?;
@@ -184,8 +185,8 @@ pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     (!key.is_empty() && key.len() <= KEY_BYTES_MAX).then_some((key, GET.len() + end + line_end_bytes))
 }
 
-/// Returns the first word after the command at the start of `input`, which is its key if it has one, and the length of the
-/// command with its data block; `None` if the line does not tell. For lookahead: not everything is checked.
+/// Returns the first word after the name of the command at the start of `input`, which is the key if it has one, and the length
+/// of the command with its data block. `None` if the line does not tell. Not everything is checked: only for lookahead.
 pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memchr(b'\n', &input[..input.len().min(LINE_BYTES_MAX)])?;
     let line = &input[..end];
@@ -202,7 +203,7 @@ pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     Some((&words[..key_bytes], end + 1 + block_bytes))
 }
 
-/// The length at the end of a storage command's line.
+/// The value's length, which is the last number of a storage command's line; `None` if the line does not end with one.
 fn number_at_end(words: &[u8]) -> Option<usize> {
     let words = words.strip_suffix(b" noreply").unwrap_or(words);
     let start = words.iter().rposition(|byte| !byte.is_ascii_digit())? + 1;
@@ -210,7 +211,7 @@ fn number_at_end(words: &[u8]) -> Option<usize> {
     if start < words.len() { value_length(&words[start..]) } else { None }
 }
 
-/// Parses a line without its line end, whose length was `line_end_bytes` (1 or 2).
+/// Parses a command line. `line` is without its line end, which was `line_end_bytes` long (1 or 2).
 #[inline]
 pub fn parse(line: &[u8], line_end_bytes: usize) -> Command<'_> {
     if let Some(keys) = line.strip_prefix(b"get ") {
@@ -285,7 +286,8 @@ fn administration<'a>(name: &[u8], mut words: Words<'a>) -> Command<'a> {
     }
 }
 
-/// Whether a line asks for no replies: `noreply` counts only as its last word. `taken` words precede `words`.
+/// [`Replies::Quiet`] if the last word of the line is `noreply`. `taken` is the number of words in front of `words`: memcached
+/// parses only the first words of a line.
 pub fn replies(words: Words<'_>, taken: usize) -> Replies {
     match words.last_of(LINE_TOKENS_MAX - taken) {
         Some(NOREPLY) => Replies::Quiet,
@@ -348,13 +350,14 @@ fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
     Command::Store(Block { store, value_bytes, replies })
 }
 
-/// Parses the announced length of a value, bytes.
+/// Parses the announced length of a value, bytes; `None` if it is no number or too large.
 pub fn value_length(token: &[u8]) -> Option<usize> {
     let bytes = u32::try_from(number::signed_32(token)?).ok()?;
     (bytes <= VALUE_BYTES_ANNOUNCED_MAX).then_some(bytes as usize)
 }
 
-/// Takes the first of `words` as a key, and says whether replies are sent; `Err` is the reply to an invalid key.
+/// Takes the first of `words` as a key, and tells by the last one whether replies are sent. `Err` is the reply to an invalid
+/// key.
 fn key<'a>(words: &mut Words<'a>) -> Result<(&'a [u8], Replies), Command<'static>> {
     let all = *words;
     let key = words.next().ok_or_else(too_few)?;
@@ -365,7 +368,7 @@ fn key<'a>(words: &mut Words<'a>) -> Result<(&'a [u8], Replies), Command<'static
     Ok((key, replies))
 }
 
-/// Parses a delete. A time after the key, and `noreply` after that, are old usage and ignored; more words are an error.
+/// Parses a delete. Up to two words may follow the key, a time and `noreply`, as old clients send them; the time is ignored.
 fn delete(mut words: Words<'_>) -> Command<'_> {
     match key(&mut words) {
         Ok((_, replies)) if words.nth(2).is_some() => Command::Refused(reply::DELETE_USAGE, replies),

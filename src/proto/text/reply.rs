@@ -4,7 +4,7 @@
 use crate::limits::MEMCACHED_VERSION;
 use crate::number;
 
-/// The end of a line, and of a value.
+/// The end of each line and value that is sent. A client may end its lines with `\n` alone, but not its values.
 pub const LINE_END: &[u8] = b"\r\n";
 
 macro_rules! lines {
@@ -87,10 +87,10 @@ lines! {
     NO_MEMORY = "SERVER_ERROR out of memory";
 }
 
-/// The bytes after the value of a get of one key.
+/// The bytes behind the value in the reply to a get of one key.
 pub const VALUE_END: &[u8] = b"\r\nEND\r\n";
 
-/// Longest line of a hit without its key, bytes.
+/// Longest first line of a hit, without its key, bytes.
 const HEAD_BYTES_MAX: usize = "VALUE  4294967295 1073741824 18446744073709551615\r\n".len();
 
 /// Appends `VALUE <key> <flags> <bytes>[ <cas>]\r\n`.
@@ -122,7 +122,7 @@ pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize,
     out.extend_from_slice(LINE_END);
 }
 
-/// Values below this length take the fast path, bytes.
+/// Values below this length take the fast path of the encoder, bytes.
 const SHORT_VALUE_BYTES: usize = 10_000;
 
 /// The bytes ` 0 <bytes>\r
@@ -152,20 +152,20 @@ pub fn number_line(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends the reply to `version`.
+/// Appends the reply to `version`, with memcached's version.
 pub fn version(out: &mut Vec<u8>) {
     out.extend_from_slice(b"VERSION ");
     out.extend_from_slice(MEMCACHED_VERSION.as_bytes());
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends a message as a line.
+/// Appends a message that is made at run time as a line.
 pub fn sentence(out: &mut Vec<u8>, words: &impl std::fmt::Display) {
     out.extend_from_slice(words.to_string().as_bytes());
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends one statistic.
+/// Appends one statistic as a line.
 pub fn stat(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"STAT ");
     out.extend_from_slice(name);

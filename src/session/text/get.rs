@@ -16,7 +16,7 @@ use crate::session::state::{InputBatch, Keys, Session, State, Step};
 use crate::store::{Hash, Item, Retry, Stub};
 
 impl Session {
-    /// Runs a get, gets, gat or gats whose line is all there.
+    /// Runs a get, gets, gat or gats whose whole line is in the input.
     pub(super) fn get(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -37,8 +37,8 @@ impl Session {
         Ok(self.keys(feed, keys, words, line.bytes - line.text.len()))
     }
 
-    /// Answers a get of one key, and the single-key gets behind it in the input, up to [`BATCH`]. `line_bytes` is the length
-    /// of the first one.
+    /// Answers a get of one key and the single-key gets behind it in the input, up to [`BATCH`] in all. `key` and `line_bytes`
+    /// are those of the first.
     #[inline]
     pub(super) fn gets(&mut self, feed: &mut InputBatch<'_, '_>, key: &[u8], line_bytes: usize) -> Step {
         self.searched = 0;
@@ -78,8 +78,8 @@ impl Session {
         Step::Done
     }
 
-    /// Handles a line whose end has not come. Only a get may be longer than [`LINE_BYTES_MAX`]; its keys are answered as
-    /// they come.
+    /// Handles a line whose end has not come. A line over [`LINE_BYTES_MAX`] closes the connection, unless it is a get: its
+    /// keys are answered as they come.
     pub(super) fn unfinished_line(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let rest = feed.rest();
         if rest.len() <= LINE_BYTES_MAX {
@@ -108,7 +108,8 @@ impl Session {
         self.text_keys(feed, Keys { with_cas, touch: None, bad: false })
     }
 
-    /// Answers the keys of a get's line that have come, and remembers to go on with the rest.
+    /// Answers the keys of a get's line that are in the input. If the line's end has not come, the state becomes `State::Keys`
+    /// for the rest.
     pub(in crate::session) fn text_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys) -> Step {
         if let Some(line) = self.line(feed) {
             return self.keys(feed, keys, line.text, line.bytes - line.text.len());
@@ -131,7 +132,8 @@ impl Session {
         }
     }
 
-    /// Answers the last keys of a line, then ends the get. `line_end_bytes` is the length of the line end.
+    /// Answers the last keys of a line, then ends the get. `words` is the rest of the line, and `line_end_bytes` the length of
+    /// the line end behind it.
     #[inline]
     fn keys(
         &mut self,
@@ -157,8 +159,8 @@ impl Session {
         Step::Done
     }
 
-    /// Answers the keys in `words`, which are the next bytes of the input, and consumes them; `Err` if it has to stop before
-    /// their end.
+    /// Answers and consumes the keys in `words`, which are the next bytes of the input. `Err` if it had to stop before the last
+    /// key.
     #[inline]
     fn serve_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys, words: &[u8]) -> Result<(), Step> {
         let mut words = Words::of(words);
@@ -201,7 +203,7 @@ impl Session {
         }
     }
 
-    /// Answers one key. Without a touch, a hit returns [`Touched::Touched`] too.
+    /// Answers one key. A hit always returns [`Touched::Touched`], even if the get has no expiry to set.
     #[inline]
     fn serve_key(
         &self,
@@ -226,7 +228,8 @@ impl Session {
         Ok(touched)
     }
 
-    /// Looks up the keys in front of a bad one and drops the answers: as in memcached, those keys count as used and touched.
+    /// Looks up the keys in front of the first one that is too long, and drops their answers. As in memcached, those keys count
+    /// as used and are touched.
     fn drop_hits(&self, feed: &mut InputBatch<'_, '_>, keys: Keys, words: Words<'_>) -> Result<(), Retry> {
         let mark = feed.out.mark();
         for key in words.into_iter().take_while(|key| key.len() <= KEY_BYTES_MAX) {
@@ -247,7 +250,7 @@ impl Session {
     }
 }
 
-/// Stages the whole answer to a get of one key.
+/// Stages the whole answer to a get of one key, `END` included.
 #[inline]
 fn stage_get(feed: &mut InputBatch<'_, '_>, hash: Hash, key: &[u8]) {
     let Some(Hit { item, stub }) = feed.executor.get_hashed(hash, key) else {
@@ -263,7 +266,7 @@ fn stage_get(feed: &mut InputBatch<'_, '_>, hash: Hash, key: &[u8]) {
     feed.out.staged.extend_from_slice(reply::VALUE_END);
 }
 
-/// Stages one hit: a short value is copied, a long one is pinned and sent from item memory.
+/// Stages one hit, with the cas if it is given. A short value is copied, a long one is pinned and sent from item memory.
 #[inline]
 fn stage_value(out: &mut Output, item: &Item<'_>, stub: Option<Stub>, cas: Option<u64>) {
     if let Some(stub) = stub {
@@ -275,7 +278,8 @@ fn stage_value(out: &mut Output, item: &Item<'_>, stub: Option<Stub>, cas: Optio
     out.staged.extend_from_slice(LINE_END);
 }
 
-/// Stages one hit whose value is on flash, with a hole for the value. If it cannot be read, the key is left out.
+/// Stages one hit whose value is on flash, with a hole for the value. If the value cannot be read, the hit is left out of the
+/// reply.
 #[cold]
 fn stage_stub(out: &mut Output, item: &Item<'_>, stub: Stub, cas: Option<u64>) {
     let (from, key) = (out.staged.len(), item.key());
@@ -285,7 +289,7 @@ fn stage_stub(out: &mut Output, item: &Item<'_>, stub: Stub, cas: Option<u64>) {
     out.push_hole(key, stub, from, at, Vec::new());
 }
 
-/// True if a key is too long.
+/// True if one of the keys is longer than the protocol allows.
 fn has_bad_key(keys: Words<'_>) -> bool {
     keys.into_iter().any(|key| key.len() > KEY_BYTES_MAX)
 }

@@ -18,7 +18,7 @@ use crate::proto::text::{self, Command, LINE_END, Verb, reply};
 use crate::store::{Data, Retry};
 
 impl Session {
-    /// Runs the command line at the front of the input.
+    /// Runs the command line at the front of the input. `Err` if the same line must be run again later.
     pub(super) fn text(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         if let Some((key, line_bytes)) = text::single_get(feed.rest())
             && !self.verbose
@@ -41,7 +41,8 @@ impl Session {
         }
     }
 
-    /// Runs a storage command once its value has come; receives or skips the value until then.
+    /// Runs a storage command once its value has come. Until then the value is waited for, received into a reservation, or
+    /// skipped.
     fn block(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -75,7 +76,7 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Runs the storage command in `self.head`, whose value has been received, once the line end has come too.
+    /// Runs the storage command in `self.head`, whose value has been received. Waits for the line end behind the value first.
     pub(super) fn text_received(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         let Some(end) = feed.rest().get(..LINE_END.len()) else { return Ok(Step::Need) };
         let State::Receive(Some(reservation)) = std::mem::take(&mut self.state) else {
@@ -98,7 +99,8 @@ impl Session {
         self.received(done, data)
     }
 
-    /// Stores a complete value, and answers. `end` are the two bytes after the value, where its line end must be.
+    /// Stores a complete value and stages the reply. `end` holds the two bytes after the value; if they are no line end,
+    /// nothing is stored.
     fn store(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -125,7 +127,7 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a command that consists of its line alone.
+    /// Runs a command without a value, whose line is consumed already.
     fn simple(&mut self, feed: &mut InputBatch<'_, '_>, command: Command<'_>) -> Result<Step, Retry> {
         match command {
             Command::Delete(key, replies) => {
