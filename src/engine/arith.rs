@@ -4,7 +4,7 @@
 //! value is stored only if the CAS unique shows that the item has not changed meanwhile. A value of more than
 //! [`NUMBER_BYTES_MAX`] bytes is no number, whatever it contains.
 //!
-//! It extends [`Executor`], owns no state, and may import what is below it, but no other command.
+//! It extends [`Executor`], owns no state, and may import the modules named before it in `engine`, but no other command.
 
 use crate::clock::Timestamp;
 use crate::command::{Arith, ArithResult, Direction};
@@ -17,10 +17,11 @@ use crate::store::{Data, Edit, Item, Lookup, Put, Retry, Value};
 /// Length of the buffer in [`Value::Digits`].
 const DIGITS: usize = 24;
 
-/// How often a number is padded before other connections have their turn.
+/// How often one run of a command pads the number, because other rings keep changing it, before it is put off to serve other
+/// connections.
 const TRIES_MAX: usize = 8;
 
-/// What one decision about the item came to.
+/// The outcome of one decision about the item, made under the writer lock.
 #[derive(Clone, Copy, Debug)]
 enum Look {
     Missing,
@@ -39,7 +40,7 @@ enum Look {
     },
 }
 
-/// The number to store if the item still has the cas. It has been padded already.
+/// A number that has been computed and padded outside the lock. It is stored if the item still has this cas.
 #[derive(Clone, Copy, Debug)]
 struct Prepared {
     cas: u64,
@@ -47,12 +48,12 @@ struct Prepared {
 }
 
 impl Executor<'_> {
-    /// Adds to a number, or subtracts from it.
+    /// Adds to a number, or subtracts from it, and counts the hit or miss.
     ///
-    /// A number that is not longer than what it replaces is padded with spaces to the old length.
+    /// A number that is not longer than the text it replaces is padded with spaces to the old length.
     ///
     /// # Errors
-    /// [`Retry`]: run the command again.
+    /// [`Retry`]: nothing was changed; run the command again.
     pub fn arith(&mut self, arith: &Arith<'_>) -> Result<ArithResult, Retry> {
         let touch = arith.touch.map(|exptime| self.deadline(exptime));
         let (now, shared) = (self.now(), self.shared);
@@ -113,8 +114,8 @@ impl Executor<'_> {
         Err(Retry::Soon)
     }
 
-    /// Parses the value of the item that has this `cas`, and pads the number that `arith` makes of it into `padded`; `None` if
-    /// that item is not the newest any more.
+    /// Parses the value of the item that has this `cas`, and pads the number that `arith` makes of the value into `padded`. `None`
+    /// if the key has another item by this time, or the item's value is on flash.
     fn prepare(
         &mut self,
         arith: &Arith<'_>,
@@ -132,7 +133,7 @@ impl Executor<'_> {
         Ok(Some(Prepared { cas, number }))
     }
 
-    /// Creates the item if the command asks for that; else counts a miss.
+    /// Runs a command whose item is absent: creates the item if the command asks for that, else counts a miss.
     fn count_missing(&mut self, arith: &Arith<'_>) -> Result<ArithResult, Retry> {
         let Some((initial, exptime)) = arith.create else {
             match arith.direction {
@@ -192,7 +193,7 @@ fn next_number(text: &[u8], arith: &Arith<'_>) -> Result<u64, NotNumeric> {
 /// [`DIGITS`], if it has been prepared.
 ///
 /// # Errors
-/// Why there is none.
+/// The outcome to return instead: no number, another cas, or a number still to be prepared.
 #[inline]
 fn next_value(old: &Item<'_>, arith: &Arith<'_>, prepared: Option<Prepared>) -> Result<(u64, Value), Look> {
     let (text, cas) = (old.value(), old.cas());
@@ -212,13 +213,13 @@ fn next_value(old: &Item<'_>, arith: &Arith<'_>, prepared: Option<Prepared>) -> 
     Ok((number, digits(number, text.len())))
 }
 
-/// A version of `old` with another value. A number that has become longer makes a new item, which is neither stale nor won.
+/// A version of `old` with another value. If the number has become longer, the version is neither stale nor won.
 fn again(old: &Item<'_>, value: Value, cas: Option<u64>) -> Put {
     let longer = matches!(value, Value::Digits(_, length) if usize::from(length) > old.value().len());
     Put { stale: old.stale() && !longer, won: old.won() && !longer, ..Put::again(old, value, cas) }
 }
 
-/// Seconds that `item` has left to live; `None` is for ever.
+/// Seconds that `item` has left to live; `None` if it never expires.
 fn ttl(item: &Item<'_>, now: Timestamp) -> Option<u32> {
     match item.exptime() {
         Timestamp::NEVER => None,

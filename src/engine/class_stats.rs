@@ -3,7 +3,7 @@
 //! There are no slabs. An item counts under the class that memcached would use for it, so that tools which show classes get
 //! true figures: items, their bytes, and the pages memcached would need.
 //!
-//! Extends [`Report`], owns no state; may import what is below it.
+//! Extends [`Report`], owns no state; may import the modules named before it in `engine`.
 
 use crate::engine::connections::Address;
 use crate::engine::report::{Report, Sink, Writer};
@@ -96,8 +96,8 @@ impl Report<'_> {
         to.put("total_malloced", memory.segments + memory.large);
     }
 
-    /// Writes the next part of `stats conns`: `most` connections from the number `from` on. Returns the number to go on
-    /// with, if there may be more.
+    /// Writes the next part of `stats conns`: at most `most` connections, from the number `from` on. Returns the number from
+    /// which to go on; `None` if no connection is left.
     pub fn stats_conns(&self, from: u32, most: usize, sink: &mut Sink<'_>) -> Option<u32> {
         let mut to = Writer::new(sink);
         let slice = self.shared.connections.slice(from, most);

@@ -10,19 +10,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-/// Bytes of a listener's path in `stats conns`: what an IPv6 address has room for in memcached.
+/// Bytes of a UNIX listener's path that `stats conns` shows, as in memcached.
 const PATH_BYTES_SHOWN: usize = 26;
 
-/// One end of a connection.
+/// The address of a connection's client or of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// TCP.
+    /// An address that is shown with `tcp` or `tcp6`.
     Tcp(SocketAddr),
-    /// UDP.
+    /// The address of a UDP listener.
     Udp(SocketAddr),
-    /// A unix socket's path.
+    /// The path of a UNIX listener.
     Unix(String),
-    /// A client of a unix socket, which has no address of its own.
+    /// The client of a UNIX socket, which has no address of its own.
     UnixPeer,
 }
 
@@ -39,34 +39,34 @@ impl Display for Address {
     }
 }
 
-/// What a connection is doing.
+/// What a connection or listener is doing, as `stats conns` shows it under memcached's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
-    /// Accepting.
+    /// A listener accepts connections.
     Listening,
-    /// Waiting for a command.
+    /// The connection waits for a command.
     Waiting,
-    /// Running commands.
+    /// The connection runs commands.
     Parsing,
-    /// Receiving a value.
+    /// The connection receives a value that will be stored.
     Receiving,
-    /// Receiving a value that is not stored.
+    /// The connection receives a value that is not stored, and skips it.
     Swallowing,
-    /// Sending.
+    /// The connection sends replies.
     Writing,
-    /// Watching.
+    /// The client is a watcher.
     Watching,
-    /// Closing.
+    /// The connection is about to be closed.
     Closing,
-    /// Waiting for datagrams.
+    /// A UDP listener waits for datagrams.
     Receptive,
 }
 
 /// An entry of the list: an open connection or a listener.
 #[derive(Debug)]
 pub struct Connection {
-    /// The client's address; for a listener, its own.
+    /// The address of the client; for a listener, its own address.
     pub address: Address,
     /// The address of the listener that accepted the connection; `None` for listeners.
     pub listener: Option<Address>,
@@ -75,13 +75,14 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// An entry for a connection that is waiting, or a listener.
+    /// An entry for a connection that waits for its first command or, without `listener`, for a listener. `now` counts as the
+    /// time of its last command.
     pub fn new(address: Address, listener: Option<Address>, now: Timestamp) -> Self {
         let state = if listener.is_some() { State::Waiting } else { State::Listening };
         Self { address, listener, state: AtomicU8::new(state as u8), last_command: AtomicU32::new(now.0) }
     }
 
-    /// The address as memcached shows it: of a unix listener's path only the first bytes.
+    /// The address as memcached shows it: of a UNIX listener's path only the first bytes are shown.
     pub fn shown_address(&self) -> Address {
         match &self.address {
             Address::Unix(path) if self.listener.is_none() => {
@@ -92,19 +93,19 @@ impl Connection {
         }
     }
 
-    /// Notes what the connection is doing.
+    /// Stores what the connection is doing, for `stats conns`.
     #[inline]
     pub fn set_state(&self, state: State) {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    /// Notes that commands were run at `now`.
+    /// Stores `now` as the time at which commands were last run, for `stats conns`.
     #[inline]
     pub fn set_last_command(&self, now: Timestamp) {
         self.last_command.store(now.0, Ordering::Relaxed);
     }
 
-    /// memcached's name for what the connection is doing.
+    /// memcached's name for the state of the connection.
     pub fn state_name(&self) -> &'static str {
         const NAMES: [&str; 9] = [
             "conn_listening",
@@ -120,25 +121,25 @@ impl Connection {
         NAMES[usize::from(self.state.load(Ordering::Relaxed)).min(NAMES.len() - 1)]
     }
 
-    /// Seconds since commands were last run.
+    /// Seconds since commands were last run on the connection.
     pub fn idle_secs(&self, now: Timestamp) -> u32 {
         now.0.saturating_sub(self.last_command.load(Ordering::Relaxed))
     }
 }
 
-/// All open connections and listeners, by number.
+/// All open connections and listeners by number, for `stats conns`. Shared by all rings, behind a lock.
 #[derive(Debug, Default)]
 pub struct Connections {
     open: Mutex<BTreeMap<u32, Arc<Connection>>>,
 }
 
 impl Connections {
-    /// Adds a connection; `id` is its number in logs and statistics.
+    /// Adds a connection or listener. `id` is its number in logs and statistics.
     pub fn insert(&self, id: u32, connection: Arc<Connection>) {
         self.open.lock().insert(id, connection);
     }
 
-    /// Takes a connection away.
+    /// Removes the entry with the number `id`.
     pub fn remove(&self, id: u32) {
         self.open.lock().remove(&id);
     }

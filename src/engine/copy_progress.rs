@@ -9,21 +9,21 @@ use super::counter::Counter;
 use std::fmt::{Display, Formatter};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What a copy is doing.
+/// The state of a copy (--copy-from).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CopyState {
-    /// There is no copy.
+    /// The server was started without --copy-from.
     None,
     /// Items are being copied.
     Running,
-    /// All items have been copied.
+    /// Each item of the other server has been copied or left out.
     Done,
-    /// The copy has ended before that.
+    /// The copy has ended before all items were handled.
     Failed,
 }
 
-/// What has been copied, and what was left out and why.
+/// The counts of a copy: items copied, and items left out by reason.
 #[derive(Debug, Default)]
 pub struct CopyProgress {
     state: AtomicU8,
@@ -31,7 +31,7 @@ pub struct CopyProgress {
     pub expected: Counter,
     /// Items that have been stored here.
     pub copied: Counter,
-    /// Bytes of their values.
+    /// Bytes of the values of the copied items.
     pub value_bytes: Counter,
     /// Items left out because a client has written, deleted or flushed their keys here meanwhile.
     pub superseded: Counter,
@@ -41,19 +41,19 @@ pub struct CopyProgress {
     pub stale: Counter,
     /// Items left out because they are over `-I`.
     pub too_large: Counter,
-    /// Items that the other server refused to return.
+    /// Items left out because the other server refused to return them.
     pub refused: Counter,
 }
 
 impl CopyProgress {
     // Relaxed: numbers for `stats`, in no order.
 
-    /// Sets what the copy is doing.
+    /// Stores the state of the copy, for `stats memcrsd`.
     pub fn set_state(&self, state: CopyState) {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    /// What the copy is doing; `None` without one.
+    /// The state of the copy as `stats memcrsd` shows it; `None` if there is no copy.
     pub(super) fn state_name(&self) -> Option<&'static str> {
         const NAMED: [(CopyState, &str); 3] =
             [(CopyState::Running, "running"), (CopyState::Done, "done"), (CopyState::Failed, "failed")];

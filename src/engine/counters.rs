@@ -9,10 +9,10 @@ use nix::unistd::gettid;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Classes are numbered from 1 to 63.
+/// Length of arrays that are indexed by class number: classes have the numbers 1 to 63.
 pub const CLASSES: usize = 64;
 
-/// Defines a struct of counters, and one of the same numbers as plain values.
+/// Defines a struct of [`Counter`]s, and a struct of plain numbers with the same fields, which `read` fills.
 macro_rules! counters {
     ($(#[$meta:meta])* $name:ident, $sum:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
         $(#[$meta])*
@@ -24,19 +24,19 @@ macro_rules! counters {
         pub struct $sum { $($(#[$doc])* pub $field: u64,)* }
 
         impl $name {
-            /// The current values.
+            /// The values of all counters at about this moment.
             pub fn read(&self) -> $sum {
                 $sum { $($field: self.$field.get(),)* }
             }
         }
 
         impl $sum {
-            /// Adds `other` to each.
+            /// Adds each field of `other` to the same field here.
             pub fn add(&mut self, other: &Self) {
                 $(self.$field = self.$field.wrapping_add(other.$field);)*
             }
 
-            /// Subtracts `other` from each.
+            /// Subtracts each field of `other` from the same field here.
             pub fn subtract(&mut self, other: &Self) {
                 $(self.$field = self.$field.wrapping_sub(other.$field);)*
             }
@@ -45,67 +45,69 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Counts of one size class on one ring; one cache line.
+    /// The counts of one ring for one size class, in one cache line.
     #[repr(align(64))]
     ClassCounters, ClassCounts {
-        /// Hits of get and its variants, except those that touch.
+        /// Items found by gets of all protocols, except gets that touch.
         get_hits,
-        /// Storage commands whose item fits this class.
+        /// Storage commands whose item belongs to this class, whether or not they stored it.
         cmd_set,
-        /// Deletes that found an item.
+        /// Deletes that found an item, by the class of that item.
         delete_hits,
-        /// Increments that found a number.
+        /// Increments that found a number and changed it.
         incr_hits,
-        /// Decrements that found a number.
+        /// Decrements that found a number and changed it.
         decr_hits,
-        /// Stores whose cas matched.
+        /// Storage commands whose cas was that of the item; also an older cas if the command allows that (meta `I`).
         cas_hits,
-        /// Stores whose cas did not match.
+        /// Storage commands whose cas was not that of the item.
         cas_badval,
-        /// Hits of touch, gat and their variants.
+        /// Items found by touch, gat and other commands that change an expiry.
         touch_hits,
     }
 }
 
 counters! {
-    /// Counts of one ring that belong to no class.
+    /// The counts of one ring that belong to no class.
     #[repr(align(128))]
     Counters, Counts {
-        /// Misses of lookups.
+        /// Gets that found no item, whatever the reason.
         get_misses,
-        /// Misses that found an expired item.
+        /// Gets that found an item which has expired.
         get_expired,
-        /// Misses that found a flushed item.
+        /// Gets that found an item which has been flushed.
         get_flushed,
         /// Reads of values on flash.
         get_extstore,
-        /// Of the reads in `get_extstore`, those that were dropped with their answers before they began.
+        /// Of the reads in `get_extstore`, those that were dropped before they began, together with the answers they belonged
+        /// to.
         get_aborted_extstore,
-        /// Of the reads in `get_extstore`, those that there was no memory for.
+        /// Of the reads in `get_extstore`, those that were not made because there was no memory for the value.
         get_oom_extstore,
-        /// Of the reads in `get_extstore`, those whose value came back to memory.
+        /// Of the reads in `get_extstore`, those after which the value was moved back to memory.
         recache_from_extstore,
-        /// Of the reads in `get_extstore`, those that did not find their value, or not as it was written.
+        /// Of the reads in `get_extstore`, those that failed: the value was gone, could not be read in time, or had changed on
+        /// flash.
         miss_from_extstore,
-        /// Of the reads in `miss_from_extstore`, those whose value had changed on flash.
+        /// Of the reads in `miss_from_extstore`, those that found something else on flash than was written.
         badcrc_from_extstore,
-        /// Misses of touches.
+        /// Touches that found no item, by touch, gat and gats; an `mg` that touches counts as a get.
         touch_misses,
-        /// Misses of deletes, and `md` commands whose cas did not match.
+        /// Deletes that found no item, and `md` commands whose cas was not that of the item.
         delete_misses,
-        /// Misses of increments.
+        /// Increments that found no item and did not create one.
         incr_misses,
-        /// Misses of decrements.
+        /// Decrements that found no item and did not create one.
         decr_misses,
-        /// Misses of stores with a cas.
+        /// `cas` commands that found no item.
         cas_misses,
         /// `flush_all` commands, including refused ones.
         cmd_flush,
         /// `me` commands.
         cmd_meta,
-        /// Stores over the item size limit.
+        /// Storage commands refused because the item was over the size limit.
         store_too_large,
-        /// Stores that failed for lack of memory.
+        /// Storage commands refused for lack of memory.
         store_no_memory,
         /// Login attempts.
         auth_cmds,
@@ -115,19 +117,19 @@ counters! {
         bytes_read,
         /// Bytes sent to clients.
         bytes_written,
-        /// Times a connection had to yield after `-R` requests.
+        /// Times a connection had to let others go first after `-R` commands.
         conn_yields,
         /// Connections accepted.
         total_connections,
         /// Connections closed.
         closed_connections,
-        /// Requests refused for lack of read buffers.
+        /// Requests that could not be read for lack of memory for buffers; their connections are closed.
         read_buf_oom,
         /// Connections refused because of `-c`.
         rejected_connections,
         /// Connections closed for being idle, or for not taking values whose memory others needed.
         idle_kicks,
-        /// New TLS sessions, not resumed.
+        /// TLS sessions that were new, not resumed.
         ssl_new_sessions,
         /// TLS connections that ended before their handshake was complete.
         ssl_handshake_errors,
@@ -135,36 +137,36 @@ counters! {
         ssl_proto_errors,
         /// Log lines about commands that this ring has sent to the watchers; one line counts once, however many watch.
         log_worker_written,
-        /// Shown as memcached's statistic; always 0. Lines that a watcher lost are counted by
-        /// [`WatcherRegistry`](super::watch::WatcherRegistry).
+        /// Always 0, since it is a statistic of memcached's threads. [`WatcherRegistry`](super::watch::WatcherRegistry) counts
+        /// the lines that a watcher lost.
         log_worker_dropped,
     }
 }
 
-/// All counters of one ring.
+/// All counters of one ring. Only the ring's thread writes them; any thread may read them.
 #[derive(Debug)]
 pub struct RingCounters {
-    /// Counts of the ring as a whole.
+    /// The counts that belong to no class.
     pub ring: Counters,
-    /// Counts by class number.
+    /// The counts of each class; the index is the class number.
     pub classes: [ClassCounters; CLASSES],
-    /// Request latencies.
+    /// How long sampled requests took.
     pub latency: Latency,
-    /// The most requested keys.
+    /// The most requested keys, by sampling.
     pub hotkeys: HotKeys,
-    /// Memory of the ring's connections.
+    /// The memory that buffers of the ring hold.
     pub held: Held,
-    /// Thread id of the ring's thread; 0 before it runs.
+    /// Kernel thread id of the ring; 0 before its thread runs.
     thread: AtomicI32,
 }
 
 impl RingCounters {
-    /// Notes that the calling thread is the ring's.
+    /// Stores the calling thread as the one whose CPU time [`RingCounters::cpu`] returns.
     pub fn set_thread(&self) {
         self.thread.store(gettid().as_raw(), Ordering::Relaxed);
     }
 
-    /// CPU time of the ring's thread; `None` without one.
+    /// CPU time that the ring's thread has used. `None` before the thread runs, or if the kernel does not say.
     pub fn cpu(&self) -> Option<Duration> {
         match self.thread.load(Ordering::Relaxed) {
             0 => None,
@@ -173,7 +175,7 @@ impl RingCounters {
     }
 }
 
-/// The clock of a thread's CPU time. Source: the kernel's posix-timers.h, `MAKE_THREAD_CPUCLOCK`.
+/// The id of the clock that counts a thread's CPU time. Source: the kernel's posix-timers.h, `MAKE_THREAD_CPUCLOCK`.
 fn cpu_clock(thread: libc::pid_t) -> libc::clockid_t {
     const CPUCLOCK_SCHED: libc::clockid_t = 2;
     const CPUCLOCK_PERTHREAD: libc::clockid_t = 4;
@@ -193,7 +195,7 @@ impl Default for RingCounters {
     }
 }
 
-/// Memory that a ring's connections held at its last sweep, once a second. Written by the ring.
+/// Memory that a ring's buffers held when the ring last summed them up, which it does once a second.
 #[derive(Debug, Default)]
 pub struct Held {
     connections: AtomicU64,
@@ -203,24 +205,24 @@ pub struct Held {
 impl Held {
     // Relaxed, in both: figures for `stats`, which need no order.
 
-    /// Records the bytes in buffers of the ring's connections, and in its shared read buffers.
+    /// Stores the bytes held by buffers of single connections, and by read buffers that connections of the ring share.
     pub fn set(&self, connections: u64, read_buffers: u64) {
         self.connections.store(connections, Ordering::Relaxed);
         self.read_buffers.store(read_buffers, Ordering::Relaxed);
     }
 
-    /// The two numbers, bytes.
+    /// The two numbers of [`Held::set`], in the same order.
     pub fn get(&self) -> (u64, u64) {
         (self.connections.load(Ordering::Relaxed), self.read_buffers.load(Ordering::Relaxed))
     }
 }
 
-/// The counters of all rings, added up: a copy that belongs to whoever asked.
+/// The sums of all rings' counters. A copy: it does not change when the rings go on counting.
 #[derive(Clone, Debug)]
 pub struct Sums {
-    /// Counts of the rings as a whole.
+    /// The counts that belong to no class.
     pub ring: Counts,
-    /// Counts by class number.
+    /// The counts of each class; the index is the class number.
     pub classes: [ClassCounts; CLASSES],
 }
 
@@ -231,7 +233,7 @@ impl Default for Sums {
 }
 
 impl Sums {
-    /// Adds the counters of a ring.
+    /// Adds the current counters of one ring.
     pub fn add(&mut self, counters: &RingCounters) {
         self.ring.add(&counters.ring.read());
         for (sum, class) in self.classes.iter_mut().zip(&counters.classes) {
@@ -239,7 +241,7 @@ impl Sums {
         }
     }
 
-    /// Subtracts `base`, the values at the last reset.
+    /// Subtracts `base`, the sums at the last `stats reset`.
     pub fn subtract(&mut self, base: &Self) {
         self.ring.subtract(&base.ring);
         for (sum, class) in self.classes.iter_mut().zip(&base.classes) {
@@ -247,7 +249,7 @@ impl Sums {
         }
     }
 
-    /// The sum over all classes.
+    /// The counts of all classes added up.
     pub fn all_classes(&self) -> ClassCounts {
         self.classes.iter().fold(ClassCounts::default(), |mut sum, class| {
             sum.add(class);

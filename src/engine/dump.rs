@@ -1,6 +1,7 @@
 //! Walks over all items in slices, for dumps.
 //!
-//! Extends [`Executor`]; the progress of a walk is the caller's. May import what is below `executor`.
+//! Extends [`Executor`]; the progress of a walk is the caller's. May import `executor` and the modules named before it in
+//! `engine`.
 
 use crate::clock::Timestamp;
 use crate::engine::Executor;
@@ -14,7 +15,8 @@ impl ClassSet {
     /// All classes.
     pub const ALL: Self = Self(u64::MAX);
 
-    /// Parses a comma-separated list of classes from 1 to 63; `None` if it is invalid. Repeated commas count as one.
+    /// Parses a comma-separated list of class numbers from 1 to 63; `None` if another word is in it. Repeated commas count as
+    /// one.
     pub fn parse(list: &[u8]) -> Option<Self> {
         let mut set = 0;
         for number in list.split(|&byte| byte == b',').filter(|number| !number.is_empty()) {
@@ -26,15 +28,15 @@ impl ClassSet {
         Some(Self(set))
     }
 
-    /// True if it contains `class`.
+    /// True if the set contains `class`.
     pub fn has(self, class: u8) -> bool {
         class < 64 && self.0 & (1 << class) != 0
     }
 }
 
 impl Executor<'_> {
-    /// Passes the live items of `classes` in the next slice of `walk` to `show`, with their classes. Returns the number of
-    /// items examined, or `None` at the end of the walk.
+    /// Examines the next slice of `walk`, and passes the live items of `classes` to `show`, each with its class. Returns the
+    /// number of items examined, or `None` if the walk has ended.
     pub fn walk(
         &mut self,
         walk: &mut Walk,

@@ -16,7 +16,8 @@ use crate::store::{EditError, Fresh, Hash, Item, Retry, Shard, Store};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a ring runs commands with: its shard of the store, its counters, and what all rings share.
+/// Everything that a ring runs commands with: its shard of the store, its counters, and the state that all rings share. One per
+/// ring.
 #[derive(Debug)]
 pub struct Engine {
     shard: Shard,
@@ -35,7 +36,7 @@ impl Engine {
         Self { shard, store, shared, counters, sampler: Sampler::new(ring) }
     }
 
-    /// Passes the time to the store; the ring calls it once a second, when it has read the clock.
+    /// Sets the time by which the store lets items expire. The ring calls this once a second, when it has read the clock.
     pub fn advance(&self, now: Timestamp) {
         self.store.advance(now);
     }
@@ -45,7 +46,7 @@ impl Engine {
         &mut self.shard
     }
 
-    /// The counters of this ring.
+    /// The counters of this ring that belong to no class.
     pub fn counters(&self) -> &Counters {
         &self.counters.ring
     }
@@ -55,7 +56,7 @@ impl Engine {
         &self.shared
     }
 
-    /// Brings the ring's replica up to date and opens it for commands.
+    /// Replays the log on the ring's replica, and lends the engine to the commands of one piece of input.
     #[inline]
     pub fn fresh(&mut self) -> Executor<'_> {
         let sample = self.sampler.next();
@@ -73,32 +74,32 @@ impl Engine {
     }
 }
 
-/// A borrow of a ring's engine, whose replica is up to date, for the commands of one piece of input.
+/// A loan of a ring's engine, whose replica is up to date, to the commands of one piece of input.
 #[expect(missing_debug_implementations, reason = "a loan of the store")]
 pub struct Executor<'e> {
     pub(super) fresh: Fresh<'e>,
     pub(super) store: &'e Store,
     pub(super) counters: &'e RingCounters,
     pub(super) shared: &'e Arc<Shared>,
-    /// What commands are reported to: bits of `watch::Stream`, `shared::PREFIXES` and [`KEYS`]; nearly always 0.
+    /// Who has to be told of commands: bits of `watch::Stream`, `shared::PREFIXES` and [`KEYS`]; nearly always 0.
     observers: u32,
-    /// The requests of this input are timed.
+    /// True if this input is one whose requests are timed.
     is_timed: bool,
-    /// Number of the connection whose commands these are.
+    /// The number of the connection that sent the commands, for watchers.
     connection: u32,
-    /// Commands that must wait for other rings are tried again later; if false, they are refused.
+    /// True if a command that has to wait for other rings ends with [`Retry::Stalled`], false if it is refused.
     is_patient: bool,
-    /// Commands that need a value from flash are tried again later; if false, they are refused.
+    /// True if a command that needs a value from flash in memory ends with [`Retry::Load`], false if it is refused.
     may_load: bool,
 }
 
 impl<'e> Executor<'e> {
-    /// The time, in whole seconds.
+    /// The second of the server's clock at which this input's commands run.
     pub fn now(&self) -> Timestamp {
         self.fresh.now()
     }
 
-    /// Passes the clock's time, which `debugtime` has changed, to this executor and to the store.
+    /// After `debugtime`: passes the changed time of the clock to this executor and to the store.
     #[cold]
     pub fn follow_clock(&mut self) {
         let now = self.shared.clock.now();
@@ -106,32 +107,33 @@ impl<'e> Executor<'e> {
         self.fresh.set_now(now);
     }
 
-    /// Sets the connection whose commands follow, for the lines that watchers get.
+    /// Sets the number of the connection that sent the commands, which watchers are shown.
     #[inline]
     pub fn set_connection(&mut self, id: u32) {
         self.connection = id;
     }
 
-    /// Marks the commands of this input as those of a copy: see [`Store::begin_copy`].
+    /// Marks the commands of this input as those of a copy, which store only what no client has written: see
+    /// [`Store::begin_copy`].
     #[cold]
     pub fn set_copy(&mut self) {
         self.fresh.set_copy();
     }
 
-    /// From here on, refuses commands of this input that would have to wait for other rings.
+    /// From this call on, commands of this input that would have to wait for other rings are refused instead.
     #[cold]
     pub fn refuse_stalls(&mut self) {
         self.is_patient = false;
     }
 
-    /// From here on, refuses commands of this input that need a value which is on flash.
+    /// From this call on, commands of this input that need a value from flash in memory are refused instead.
     #[cold]
     pub fn refuse_loads(&mut self) {
         self.may_load = false;
     }
 
-    /// Sorts the result of a change: the outer error is one to try again, the inner one is final. What this executor may not
-    /// wait for is final.
+    /// Sorts the result of a change. The outer error says that the command has to be tried again, the inner one is final. A
+    /// wait that this executor does not allow becomes final.
     #[inline]
     pub(super) fn settle<T, E>(&self, tried: Result<T, E>) -> Result<Result<T, E>, Retry>
     where
@@ -147,13 +149,13 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// Whether the requests of this input are to be timed, with [`Executor::record`].
+    /// True if the requests of this input are to be timed, and reported with [`Executor::record`].
     #[inline]
     pub fn is_timed(&self) -> bool {
         self.is_timed
     }
 
-    /// Records that `requests` requests took `time` together.
+    /// Records that `requests` requests of the same kind took `time` together.
     pub fn record(&self, kind: Kind, time: Duration, requests: u32) {
         self.counters.latency.record(kind, time, requests);
     }
@@ -163,7 +165,7 @@ impl<'e> Executor<'e> {
         self.shared
     }
 
-    /// The counters of this ring.
+    /// The counters of this ring that belong to no class.
     pub fn counters(&self) -> &'e Counters {
         &self.counters.ring
     }
@@ -173,9 +175,9 @@ impl<'e> Executor<'e> {
         &self.counters.classes[usize::from(class) % counters::CLASSES]
     }
 
-    /// The second of the server's clock at which an item with `exptime` expires.
+    /// The second of the server's clock from which an item with `exptime` is expired.
     ///
-    /// Source: memcached's `realtime`: a Unix time before the server's start has passed.
+    /// Source: memcached's `realtime`, in which a Unix time before the server's start has passed.
     pub fn deadline(&self, exptime: Exptime) -> Timestamp {
         match exptime.0 {
             0 => Timestamp::NEVER,
@@ -190,7 +192,7 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// Seconds that `item` has left to live; `None` is for ever.
+    /// Seconds that `item` has left to live; `None` if it never expires.
     pub fn ttl(&self, item: &Item<'_>) -> Option<u32> {
         match item.exptime() {
             Timestamp::NEVER => None,
@@ -198,32 +200,32 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// Prefetches for the lookups of `keys` that follow, so that their cache misses overlap; writes the hash of each key to
-    /// `hashes`.
+    /// Prefetches index entries and items of `keys`, so that the cache misses of the lookups that follow overlap. Writes the
+    /// hash of each key to `hashes`.
     #[inline]
     pub fn prefetch(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
         self.fresh.prefetch(keys, hashes);
     }
 
-    /// The hash of `key`.
+    /// The hash of `key`, for [`Executor::get_hashed`].
     #[inline]
     pub fn hash(&self, key: &[u8]) -> Hash {
         self.fresh.hash(key)
     }
 
-    /// A cas as clients see it: 0 under -C.
+    /// The cas that clients are shown: `cas`, or 0 with -C.
     #[inline]
     pub fn shown_cas(&self, cas: u64) -> u64 {
         if self.shared.config.cas_enabled { cas } else { 0 }
     }
 
-    /// Runs `stats detail on` and `off`, for all rings.
+    /// Runs `stats detail on` and `off`, which say for all rings whether keys are counted by prefix from then on.
     pub fn set_detail(&mut self, on: bool) {
         self.shared.set_detail(on);
         self.observers = self.shared.observers() | self.observers & KEYS;
     }
 
-    /// The observer to report commands to; `None` if nothing observes them.
+    /// The observer to which commands report; `None`, nearly always, if nobody wants reports.
     #[inline(always)]
     pub(super) fn observer(&self) -> Option<Observer<'e>> {
         if self.observers == 0 {

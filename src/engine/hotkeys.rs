@@ -17,34 +17,34 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-/// Keys in a ring's sketch.
+/// Most keys that a ring's sketch holds.
 const KEYS_MAX: usize = 128;
-/// Records after which a ring's counts are halved.
+/// After this many records, all counts of a ring's sketch are halved.
 const HALVED_AFTER: u64 = 1 << 16;
 
 #[derive(Debug, Default)]
 struct Held {
     key: Vec<u8>,
-    /// The part of the count that was inherited from the key it replaced.
+    /// The count that this key took over from the key it replaced: as much of its count may be wrong.
     error: u64,
 }
 
-/// One ring's Space-Saving sketch; index `n` of its three arrays is one key.
+/// One ring's Space-Saving sketch. The element `n` of all three arrays belongs to the same key.
 #[derive(Debug, Default)]
 struct Sketch {
     hasher: RandomState,
-    /// Hashes and counts of the keys held, in arrays of their own, because each record searches all of them.
+    /// The hashes of the keys held. They and the counts have arrays of their own because each record searches them all.
     hashes: Vec<u64>,
     counts: Vec<u64>,
     held: Vec<Held>,
-    /// Keys recorded, halved like the counts.
+    /// Number of records, halved together with the counts.
     notes: u64,
-    /// Keys recorded since the counts were last halved.
+    /// Number of records since the counts were last halved.
     fresh_notes: u64,
 }
 
 impl Sketch {
-    /// Records one request for `key`.
+    /// Records one request for `key`, which may replace the key with the smallest count.
     fn note(&mut self, key: &[u8]) {
         self.fresh_notes += 1;
         if self.fresh_notes == HALVED_AFTER {
@@ -81,19 +81,19 @@ impl Sketch {
     }
 }
 
-/// One ring's sketch, readable by any thread.
+/// One ring's sketch. The ring records into it, and any thread may read it.
 #[derive(Debug, Default)]
 pub struct HotKeys(Mutex<Sketch>);
 
 impl HotKeys {
-    /// Records a request for a key, unless the sketch is being read.
+    /// Records a request for `key`. The record is dropped if another thread reads the sketch at that moment.
     pub(super) fn note(&self, key: &[u8]) {
         if let Some(mut sketch) = self.0.try_lock() {
             sketch.note(key);
         }
     }
 
-    /// Clears the sketch (`stats reset`).
+    /// Empties the sketch (`stats reset`).
     pub(super) fn reset(&self) {
         *self.0.lock() = Sketch::default();
     }
@@ -102,9 +102,9 @@ impl HotKeys {
 /// The most requested keys of all rings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hottest {
-    /// Keys recorded; old ones count less.
+    /// Number of records on all rings; old records count less.
     pub notes: u64,
-    /// Keys with their counts, highest first.
+    /// The keys with their counts, highest count first.
     pub keys: Vec<(Vec<u8>, u64)>,
 }
 
@@ -126,7 +126,7 @@ impl Hottest {
         Self { notes, keys }
     }
 
-    /// `count` as a share of all records.
+    /// The share of all records that `count` is, from 0 to 1.
     pub fn share(&self, count: u64) -> f64 {
         count as f64 / self.notes.max(1) as f64
     }

@@ -20,11 +20,11 @@
 use crate::engine::counter::Counter;
 use std::time::Duration;
 
-/// Kinds of requests.
+/// Kinds of requests whose latencies are kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// get, gets; the binary get family.
+    /// get, gets, and the gets of the binary protocol that do not touch.
     Get,
     /// set, add, replace, append, prepend, cas.
     Set,
@@ -49,7 +49,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Kinds of requests with their names, in order.
+    /// The kinds of requests, in order, with their names in `stats latency`.
     pub const REQUESTS: [(Self, &'static str); 10] = [
         (Self::Get, "get"),
         (Self::Set, "set"),
@@ -64,18 +64,18 @@ impl Kind {
     ];
 }
 
-/// Bits of a value that its bucket distinguishes after the highest one.
+/// A bucket holds values that agree in the highest set bit and in this many bits after it.
 const FINE_BITS: u32 = 4;
 const FINE: usize = 1 << FINE_BITS;
-/// Values of 2^this (8.6 s) and more share the last bucket.
+/// Values of 2 to the power of this (8.6 s) and more share the last bucket.
 const POWER_MAX: u32 = 33;
 const BUCKETS: usize = (POWER_MAX - FINE_BITS + 1) as usize * FINE + 1;
 
-/// Number of kinds.
+/// Number of histograms: one for each kind.
 const KINDS: usize = Kind::FlashRead as usize + 1;
 const _: () = assert!(Kind::REQUESTS.len() + 1 == KINDS);
 
-/// The bucket of a value.
+/// The number of the bucket that `ns` falls into.
 fn bucket(ns: u64) -> usize {
     let power = ns.max(1).ilog2();
     if power < FINE_BITS {
@@ -88,7 +88,7 @@ fn bucket(ns: u64) -> usize {
     }
 }
 
-/// The largest value that falls into a bucket; for the last bucket, which has no end, the smallest.
+/// The largest value that falls into a bucket. For the last bucket, which has no upper end, the smallest.
 fn highest(bucket: usize) -> u64 {
     if bucket < FINE {
         return bucket as u64;
@@ -100,11 +100,11 @@ fn highest(bucket: usize) -> u64 {
     ((FINE + bucket % FINE + 1) as u64 * (1 << shift)) - 1
 }
 
-/// One ring's latencies: a histogram for each kind. Only the ring writes it.
+/// One ring's latencies: for each kind a histogram and a sum. Only the ring writes them; any thread may read them.
 #[derive(Debug)]
 pub struct Latency {
     buckets: Box<[[Counter; BUCKETS]]>,
-    /// Total time by kind, ns.
+    /// For each kind the sum of all times, ns.
     sums: [Counter; KINDS],
 }
 
@@ -118,7 +118,7 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Records `requests` that took `time` together.
+    /// Records that `requests` requests took `time` together: each counts with an equal part of it.
     pub fn record(&self, kind: Kind, time: Duration, requests: u32) {
         let all_ns = time.as_nanos() as u64;
         self.sums[kind as usize].add(all_ns);
@@ -127,7 +127,7 @@ impl Latency {
     }
 }
 
-/// The latencies of all rings, added up: a copy that belongs to whoever asked.
+/// The sums of all rings' latencies. A copy: it does not change when the rings go on recording.
 #[derive(Clone, Debug)]
 pub struct Times {
     buckets: Box<[[u64; BUCKETS]]>,
@@ -141,7 +141,7 @@ impl Default for Times {
 }
 
 impl Times {
-    /// Adds the latencies of a ring.
+    /// Adds the current latencies of one ring.
     pub fn add(&mut self, ring: &Latency) {
         for (sum, count) in self.buckets.iter_mut().flatten().zip(ring.buckets.iter().flatten()) {
             *sum = sum.wrapping_add(count.get());
@@ -151,7 +151,7 @@ impl Times {
         }
     }
 
-    /// Subtracts `base`, the values at the last reset.
+    /// Subtracts `base`, the sums at the last `stats reset`.
     pub fn subtract(&mut self, base: &Self) {
         for (sum, base) in self.buckets.iter_mut().flatten().zip(base.buckets.iter().flatten()) {
             *sum = sum.wrapping_sub(*base);
@@ -161,7 +161,7 @@ impl Times {
         }
     }
 
-    /// The summary of the requests of `kind`.
+    /// The count and the percentiles of the requests of `kind`.
     pub fn of(&self, kind: Kind) -> Summary {
         let buckets = &self.buckets[kind as usize];
         let count: u64 = buckets.iter().sum();
@@ -178,12 +178,13 @@ impl Times {
         Summary { count, p50: at(500), p99: at(990), p999: at(999), max: at(1000) }
     }
 
-    /// Total time of the requests of `kind`.
+    /// The time that all timed requests of `kind` took together.
     pub fn sum(&self, kind: Kind) -> Duration {
         Duration::from_nanos(self.sums[kind as usize])
     }
 
-    /// Requests of `kind` that took at most `time`; exact if `time` is one less than a power of two ns.
+    /// Number of timed requests of `kind` that took at most `time`. Exact if `time` is one less than a power of two ns;
+    /// otherwise requests in the bucket of `time` are left out.
     pub fn within(&self, kind: Kind, time: Duration) -> u64 {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let buckets = &self.buckets[kind as usize];
@@ -191,18 +192,18 @@ impl Times {
     }
 }
 
-/// Latencies of one kind of request. Upper ends of buckets, so up to 6.25 % too high.
+/// The distribution of one kind's latencies. Each duration is the upper end of its bucket, so up to 6.25 % too high.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Requests timed.
+    /// Number of requests timed, a sample of all; of reads from flash, all.
     pub count: u64,
-    /// Median.
+    /// Half of the requests took at most this time.
     pub p50: Duration,
-    /// 99th percentile.
+    /// 99 % of the requests took at most this time.
     pub p99: Duration,
-    /// 99.9th percentile.
+    /// 99.9 % of the requests took at most this time.
     pub p999: Duration,
-    /// Maximum.
+    /// The longest time of any request; times beyond the last bucket are shown as its lower end.
     pub max: Duration,
 }
 

@@ -8,16 +8,16 @@ use bytes::Bytes;
 /// An item that a get has found.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit<'a> {
-    /// The item.
+    /// The item; if its value is on flash, only header and key of it are in memory.
     pub item: Item<'a>,
-    /// `Some` if the item's value is on flash.
+    /// The place of the value on flash and what the reply needs of the header; `None` if the value is in memory.
     pub stub: Option<Stub>,
 }
 
-/// How many places are tried for a value that is moved away each time.
+/// Most places at which a search reads a value that is moved away each time.
 const LOOKS_MAX: u32 = 4;
 
-/// The search of one reply for a value on flash, which others may move while it is read.
+/// The search for one value on flash that a reply lacks. Other rings may move the value while it is read.
 #[derive(Debug)]
 pub struct Search {
     stub: Stub,
@@ -25,19 +25,21 @@ pub struct Search {
 }
 
 impl Search {
-    /// A search that begins at the place of `stub`.
+    /// A search that begins at the place in `stub`.
     pub fn new(stub: Stub) -> Self {
         Self { stub, looks_left: LOOKS_MAX }
     }
 
-    /// Where to read the value next.
+    /// The place at which to read the value next.
     pub fn place(&self) -> Place {
         self.stub.place
     }
 
-    /// Notes that the value could not be read at [`Search::place`], and looks it up again. Returns `None` if it has been
-    /// moved and is to be read at the new [`Search::place`]; the value, if it has come back to memory; or `fault`, if it is
-    /// lost. What is returned fits the reply that was staged for the stub: flags, CAS unique and length are the same.
+    /// Looks the value up again after it could not be read at [`Search::place`].
+    ///
+    /// Returns `None` if the value has been moved: read it at the new [`Search::place`]. Otherwise returns the value, if it has
+    /// come back to memory, or `fault`, if it is lost. A value that is returned fits the reply staged for the stub: flags, CAS
+    /// unique and length are the same.
     pub fn failed(
         &mut self,
         executor: &mut Executor<'_>,
@@ -61,15 +63,15 @@ impl Search {
 }
 
 impl Executor<'_> {
-    /// Reports that the value of `key`, which a command needs in memory, could not be read at `place`. If the item is still
-    /// there, it is dropped; if it has moved, running the command again finds it.
+    /// Reports that the value of `key`, which a command needs in memory, could not be read at `place`. If the item is still at
+    /// that place, it is removed and counted as lost. If it has moved, the command finds it when it runs again.
     pub fn unloadable(&mut self, key: &[u8], place: Place, fault: Fault) {
         if matches!(self.fresh.find(key), Lookup::Hit(item) if item.place() == Some(place)) {
             self.lost(key, place, fault);
         }
     }
 
-    /// Counts that the value of `key` has been read at `place`.
+    /// Counts that the value of `key` was read at `place`, for this ring and for the tier.
     pub fn loaded(&mut self, key: &[u8], place: Place) {
         self.counters.ring.get_extstore.add(1);
         if let Some(flash) = self.store.flash() {
@@ -77,7 +79,8 @@ impl Executor<'_> {
         }
     }
 
-    /// Counts that the value of `key`, which a get needs, could not be read at `place`, and removes the item.
+    /// Counts that the value of `key` could not be read at `place`, and removes the item. If it cannot be removed at once, its
+    /// next read does.
     pub fn lost(&mut self, key: &[u8], place: Place, fault: Fault) {
         let counters = &self.counters.ring;
         counters.get_extstore.add(1);
@@ -87,22 +90,23 @@ impl Executor<'_> {
         let _ = self.fresh.lose(key, place);
     }
 
-    /// Counts `count` reads of gets that were dropped, since their gets are not answered any more.
+    /// Counts `count` reads that were dropped before they began, because their gets are not answered any more.
     pub fn aborted(&mut self, count: usize) {
         self.counters.ring.get_extstore.add(count as u64);
         self.counters.ring.get_aborted_extstore.add(count as u64);
     }
 
-    /// Counts a value that a get needs and that was not read, since there was no room for it.
+    /// Counts a value that a get needs, but that was not read for lack of memory.
     pub fn left_out(&mut self) {
         self.counters.ring.get_extstore.add(1);
         self.counters.ring.get_oom_extstore.add(1);
     }
 
-    /// Brings the value of `key`, which has been read at `place`, back to memory, if there is room.
+    /// Brings the value of `key`, which was read at `place`, back to memory if there is room for it and the item has not
+    /// changed.
     ///
     /// # Errors
-    /// [`Retry`]: it is not in memory, but may be if this is tried again.
+    /// [`Retry`]: other rings are in the way for the moment; try again.
     pub fn promote(&mut self, key: &[u8], place: Place, value: &[u8]) -> Result<(), Retry> {
         match self.fresh.promote(key, place, value) {
             Ok(is_promoted) => self.counters.ring.recache_from_extstore.add(u64::from(is_promoted)),
@@ -113,7 +117,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Takes the value that the last command needed which ended with [`Retry::Load`].
+    /// Takes the key and the place of the value that the last command with [`Retry::Load`] needs in memory.
     pub fn take_wanted(&mut self) -> Option<Wanted> {
         self.fresh.take_wanted()
     }

@@ -1,6 +1,7 @@
 //! The lists that memcached does not have: `stats memcrsd`, `memory`, `latency` and `hotkeys`.
 //!
-//! Extends [`Report`], owns no state; may import what is below it. The lines about the flash tier are from `flash`.
+//! Extends [`Report`], owns no state; may import the modules named before it in `engine`. The lines about the flash tier are
+//! from `flash`.
 
 use crate::config::OWN_VERSION;
 use crate::engine::hotkeys::Hottest;
@@ -13,26 +14,26 @@ use std::fmt::{Display, Formatter};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Hot keys shown.
+/// Most keys that `stats hotkeys` shows.
 const HOTKEYS_SHOWN: usize = 20;
-/// Memory of the process besides `-m`, rings and connections, bytes.
+/// Memory that the process takes besides `-m`, rings and connections, bytes. For the bound that is promised.
 const BASE_BYTES: u64 = 8 << 20;
-/// Memory of a ring: its io_uring, read buffers and stack, bytes.
+/// Memory that each ring takes for its io_uring, read buffers and stack, bytes. For the bound that is promised.
 const RING_BYTES: u64 = 5 << 19;
-/// Memory of a connection besides its buffers, bytes.
+/// Memory that each connection takes besides its buffers, bytes. For the bound that is promised.
 const CONNECTION_BYTES: u64 = 3 << 9;
 
-/// Memory by use, bytes.
+/// How the memory of the server is used, bytes.
 #[derive(Clone, Debug)]
 pub struct MemoryParts {
-    /// The parts with their names, in the order of `stats memory`.
+    /// Names and bytes, in the order of `stats memory`. For their meanings see [`Report::memory_parts`].
     pub parts: Vec<(&'static str, u64)>,
-    /// The store's figures, of which most parts are made.
+    /// The figures of the store from which most parts are made.
     pub store: Memory,
 }
 
 impl Report<'_> {
-    /// Writes `stats memcrsd`: figures that memcached has no names for.
+    /// Writes `stats memcrsd`: the figures that memcached has no statistics for.
     pub fn stats_memcrsd(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let memory = self.store.memory();
@@ -63,7 +64,7 @@ impl Report<'_> {
         self.copy_progress(&mut to);
     }
 
-    /// Writes the part of `stats memcrsd` about the copy of another server's items, if there is one.
+    /// Writes the lines of `stats memcrsd` about the copy of another server's items; nothing without a copy.
     fn copy_progress(&self, to: &mut Writer<'_, '_>) {
         let copy = &self.shared.copy;
         let Some(state) = copy.state_name() else { return };
@@ -76,13 +77,13 @@ impl Report<'_> {
         }
     }
 
-    /// Memory by use.
+    /// How the memory of the server is used.
     ///
-    /// `used` is the sum of the four after it, `free` what is left of `limit`. `segments_idle` and `large_idle` is memory
-    /// kept for new items; `pending` is the part of `used` that slow rings or sends still refer to, and `held` the part of that
-    /// which only sends refer to, and which is outside the limit. So are `log`, `read_buffers`, and `connections`, which is
-    /// the connections' own buffers, updated once a second. `resident` is the kernel's figure, and `promised` the bound it
-    /// stays below.
+    /// `used` is the sum of the four parts after it. `pending` is the part of `used` that slow rings or sends still refer to, and
+    /// `held` the part of `pending` that only sends refer to: `held` does not count against `limit`, of which `free` is the rest.
+    /// `segments_idle` and `large_idle` are memory that is kept for new items. The parts `log`, `read_buffers` and `connections`
+    /// (the connections' own buffers, updated once a second) are outside the limit. `resident` is the kernel's figure for the
+    /// whole process, and `promised` the bound that `resident` stays below.
     pub fn memory_parts(&self) -> MemoryParts {
         let memory = self.store.memory();
         let (connections, read_buffers) = self.shared.held();
@@ -174,7 +175,7 @@ impl Report<'_> {
     }
 }
 
-/// Resident memory of the process, bytes; `None` without /proc.
+/// Resident memory of the process, bytes; `None` if /proc cannot be read.
 fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;

@@ -1,6 +1,6 @@
 //! Meta commands: what they do that the classic ones cannot.
 //!
-//! It extends [`Executor`], owns no state, and may import what is below it, but no other command.
+//! It extends [`Executor`], owns no state, and may import the modules named before it in `engine`, but no other command.
 
 use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime};
@@ -11,87 +11,87 @@ use crate::store::{Data, Edit, EditError, Item, Lookup, Put, Retry, Stub, Update
 /// What an `mg` asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaGet<'a> {
-    /// 1 to 250 bytes.
+    /// The key, 1 to 250 bytes.
     pub key: &'a [u8],
-    /// A new expiry (`T`).
+    /// The new expiry (`T`).
     pub touch: Option<Exptime>,
-    /// Create a missing item with this expiry (`N`).
+    /// If the item is missing, create it with this expiry (`N`).
     pub vivify: Option<Exptime>,
     /// If the item expires before this, choose this client to recreate its value (`R`).
     pub recache: Option<Exptime>,
     /// [`MetaGet::recache`] looks at the expiry that [`MetaGet::touch`] has set.
     pub recache_sees_touch: bool,
-    /// Cas of a created item, if the client chooses it.
+    /// The cas of an item that is created; `None` if the server chooses it.
     pub cas: Option<u64>,
     /// The get does not count as a use of the item (`u`).
     pub no_bump: bool,
 }
 
-/// An item as an `mg` found it.
+/// An item as an `mg` found it, before the `mg` changed it.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaHit {
     /// Client flags.
     pub flags: u32,
-    /// Cas as clients see it.
+    /// The cas as clients see it: 0 with -C.
     pub cas: u64,
     /// Length of the value, bytes.
     pub value_bytes: usize,
-    /// The value is on flash.
+    /// The place of the value on flash; `None` if the value is in memory.
     pub stub: Option<Stub>,
-    /// When the item expires, before this get changed that.
+    /// When the item would have expired without this `mg`, which may change the expiry.
     pub exptime: Timestamp,
-    /// When the item was last used before this get.
+    /// When the item was last used before this `mg`.
     pub last_access: Timestamp,
-    /// Whether the item had been fetched before this get.
+    /// True if the item had been fetched before this `mg`.
     pub fetched: bool,
     /// The item is marked stale (`X`).
     pub stale: bool,
-    /// Another client had been chosen to recreate the value before this get (`Z`).
+    /// True if another client had been chosen to recreate the value before this `mg` (`Z`).
     pub was_won: bool,
-    /// This client is chosen to recreate the value (`W`).
+    /// True if this client is chosen to recreate the value (`W`).
     pub won: bool,
-    /// This get has created the item.
+    /// True if this `mg` has created the item, with an empty value.
     pub created: bool,
 }
 
 /// Result of an `mg`.
 #[derive(Clone, Copy, Debug)]
 pub enum MetaGetResult {
-    /// The item was shown.
+    /// The item was there, or has been created, and was shown.
     Hit,
-    /// The item is not there, or there is no room to create it.
+    /// The item is missing, and was not to be created or found no room.
     Miss,
-    /// The item cannot be changed as asked: the log has no room, because another ring lags.
+    /// Nothing was changed: the log has no room, because another ring lags.
     NoMemory,
 }
 
 /// What an `md` asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaDelete<'a> {
-    /// 1 to 250 bytes.
+    /// The key, 1 to 250 bytes.
     pub key: &'a [u8],
-    /// The cas that the item must have.
+    /// The cas that the item must have; `None` for any.
     pub compare: Option<u64>,
-    /// Keep the item, marked stale (`I`).
+    /// Keep the item and mark it stale (`I`).
     pub stale: bool,
-    /// Keep the item without its value (`x`).
+    /// Keep the item and remove its value (`x`).
     pub empty: bool,
-    /// A new expiry for an item that is kept (`T`).
+    /// The new expiry of an item that is kept (`T`).
     pub touch: Option<Exptime>,
-    /// Client flags of an item that is kept without its value.
+    /// The client flags that an item without its value gets.
     pub flags: u32,
-    /// Cas of an item that is kept, if the client chooses it (`E`).
+    /// The cas that an item which is kept gets; `None` if the server chooses it (`E`).
     pub cas: Option<u64>,
 }
 
 impl Executor<'_> {
-    /// Looks `fetch.key` up, makes the changes that the `mg` asks for, and shows the item.
+    /// Looks up `fetch.key`, makes the changes that the `mg` asks for, and passes the item to `show`.
     ///
-    /// `show` may be called more than once: the last call counts, and only of a hit. It gets no item if the get has created
-    /// it, empty.
+    /// `show` may be called more than once: only the last call counts, and only if the result is a hit. If the `mg` has created
+    /// the item, `show` gets no item, because its value is empty.
     ///
     /// # Errors
-    /// [`Retry`]: run the command again.
+    /// [`Retry`]: nothing was changed; run the command again.
     pub fn fetch(
         &mut self,
         fetch: &MetaGet<'_>,
@@ -140,7 +140,7 @@ impl Executor<'_> {
         self.fetch_and_change(fetch, show)
     }
 
-    /// [`Executor::fetch`] for an `mg` that may change or create the item: decided under the writer lock.
+    /// [`Executor::fetch`] for an `mg` that may change or create the item. It is decided under the writer lock.
     fn fetch_and_change(
         &mut self,
         fetch: &MetaGet<'_>,
@@ -204,7 +204,7 @@ impl Executor<'_> {
         Ok(MetaGetResult::Hit)
     }
 
-    /// Counts a hit of `fetch`, and marks the item as used.
+    /// Counts a hit of `fetch`, reports it to watchers, and marks the item as used unless the `mg` forbids that.
     fn note_hit(&mut self, fetch: &MetaGet<'_>, seen: &MetaHit, class: u8) {
         if let Some(observer) = self.observer() {
             let found = if seen.created { Found::No } else { Found::Yes(class, seen.value_bytes) };
@@ -224,10 +224,10 @@ impl Executor<'_> {
         }
     }
 
-    /// Deletes, marks stale, or empties an item.
+    /// Runs an `md`: deletes the item, marks it stale, or removes its value.
     ///
     /// # Errors
-    /// [`Retry`]: run the command again.
+    /// [`Retry`]: nothing was changed; run the command again.
     pub fn discard(&mut self, discard: &MetaDelete<'_>) -> Result<Deleted, Retry> {
         let shared = self.shared;
         let touch = discard.touch.map(|exptime| self.deadline(exptime));
@@ -272,7 +272,8 @@ impl Executor<'_> {
         Ok(deleted)
     }
 
-    /// Looks at an item for `me`: counts only the command, and does not mark the item as used.
+    /// Looks up an item for `me`, and returns it with its class. The command is counted, but no hit or miss, and the item does
+    /// not count as used.
     pub fn inspect(&mut self, key: &[u8]) -> Option<(Item<'_>, u8)> {
         let shared = self.shared;
         self.counters.ring.cmd_meta.add(1);
@@ -287,7 +288,7 @@ impl Executor<'_> {
 }
 
 // Always inline: most fields are never looked at.
-/// What an `mg` sees of `item`.
+/// The item as an `mg` sees it. `won` says that this client is chosen to recreate the value.
 #[inline(always)]
 fn seen(item: &Item<'_>, cas_enabled: bool, now: Timestamp, won: bool) -> MetaHit {
     let stub = item.stub(now);
@@ -306,7 +307,7 @@ fn seen(item: &Item<'_>, cas_enabled: bool, now: Timestamp, won: bool) -> MetaHi
     }
 }
 
-/// What an `mg` sees of an item that it creates, but for the expiry that `N` gives it.
+/// An item as the `mg` that creates it sees it, without the expiry that `N` gives it.
 fn created(now: Timestamp) -> MetaHit {
     MetaHit {
         flags: 0,

@@ -10,16 +10,16 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
-/// How often keys with a prefix were used.
+/// How often the keys with one prefix were used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrefixCounts {
-    /// Lookups.
+    /// Lookups by commands that read.
     pub gets: u64,
-    /// Lookups that found something.
+    /// Of the lookups in `gets`, those that found an item.
     pub hits: u64,
-    /// Stores.
+    /// Storage commands, whatever their result.
     pub sets: u64,
-    /// Deletes.
+    /// Deletes, whatever their result.
     pub deletes: u64,
 }
 
@@ -36,27 +36,28 @@ impl PrefixCounts {
     }
 }
 
-/// What is counted for a prefix.
+/// A use of a key, by the count it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// A lookup that found something, or not.
+    /// A lookup by a command that reads; true if it found an item.
     Get(bool),
-    /// A store.
+    /// A storage command.
     Set,
     /// A delete.
     Delete,
 }
 
-/// The first [`PREFIXES_MAX`] prefixes seen, and how often.
+/// The first [`PREFIXES_MAX`] prefixes that were seen, with their counts.
 ///
-/// Prefixes that would not stay one word of one line are not counted, so that none can forge a line of the list.
+/// A prefix with a space or line feed in it is not counted, because it could forge a line of `stats detail dump`.
 #[derive(Debug, Default)]
 pub struct Prefixes {
     counts: Mutex<BTreeMap<Box<[u8]>, PrefixCounts>>,
 }
 
 impl Prefixes {
-    /// Counts a use of `key`, if it has a prefix.
+    /// Counts a use of `key` under its prefix, the part in front of the first `delimiter`. Counts nothing if there is no
+    /// delimiter.
     pub fn count(&self, key: &[u8], delimiter: u8, used: Use) {
         let Some(end) = memchr::memchr(delimiter, key) else { return };
         let Some(prefix) = escape::word(&key[..end]) else { return };
@@ -68,14 +69,15 @@ impl Prefixes {
         }
     }
 
-    /// Forgets all counts.
+    /// Forgets all prefixes.
     pub fn reset(&self) {
         let all = std::mem::take(&mut *self.counts.lock());
         // Dropped outside the lock, which every ring's requests take.
         drop(all);
     }
 
-    /// Shows the next prefixes after `after` in order, at most `most`; returns the last one if there may be more.
+    /// Passes the next prefixes behind `after` to `show`, in order, at most `most` of them. Returns the last prefix if there
+    /// may be more.
     pub fn slice(
         &self,
         after: Option<&[u8]>,

@@ -3,7 +3,7 @@
 //! Requests are those that hit or miss; commands without a key are not counted. CPU time is that of the
 //! thread's own clock: a client that asks makes its ring walk through no files of /proc.
 //!
-//! Extends [`Report`], owns no state; may import what is below it.
+//! Extends [`Report`], owns no state; may import the modules named before it in `engine`.
 
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::report::{Report, Sink, Writer};
@@ -13,25 +13,25 @@ use std::time::Duration;
 /// The load of one ring since the start of the server; `stats reset` does not change it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RingLoad {
-    /// Connections open now.
+    /// Connections that the ring serves at this moment.
     pub connections: u64,
-    /// Requests served.
+    /// Commands served that have a key, hits and misses.
     pub requests: u64,
     /// Bytes received from clients.
     pub bytes_read: u64,
     /// Bytes sent to clients.
     pub bytes_written: u64,
-    /// CPU time of the thread; `None` where the kernel does not say.
+    /// CPU time that the ring's thread has used; `None` where the kernel does not say.
     pub cpu: Option<Duration>,
 }
 
 impl Report<'_> {
-    /// The load of each ring.
+    /// The loads of all rings, in the order of their numbers.
     pub fn ring_loads(&self) -> Vec<RingLoad> {
         (0..self.shared.rings()).map(|ring| load(self.shared.ring_counters(ring))).collect()
     }
 
-    /// Writes `stats rings`: see [`RingLoad`].
+    /// Writes `stats rings`: the fields of [`RingLoad`] for each ring.
     pub fn stats_rings(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         for (ring, load) in self.ring_loads().iter().enumerate() {

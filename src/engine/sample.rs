@@ -6,35 +6,35 @@
 //!
 //! The cost for every input is one decrement and one branch. Each ring's [`Engine`](super::Engine) owns its [`Sampler`].
 
-/// One input in this many is sampled, on average.
+/// One input in this many is chosen, on average.
 const FEEDS: u64 = 64;
 /// One request in this many is timed, on average.
 pub(super) const TIMED_ONE_IN: u64 = 2 * FEEDS;
 /// One key in this many is recorded, on average.
 pub(super) const NOTED_ONE_IN: u64 = 16 * FEEDS;
 
-/// What to do with an input besides running it.
+/// What a ring does with an input besides running it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
     /// Nothing.
     None,
-    /// Time its requests.
+    /// The requests of the input are timed, for `stats latency`.
     Times,
-    /// Record its keys.
+    /// The keys of the input are recorded, for `stats hotkeys`.
     Keys,
 }
 
-/// A ring's sampler.
+/// Chooses which inputs of one ring are sampled.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    /// Inputs up to and including the next sample.
+    /// How many inputs there are up to and including the one that is sampled next.
     left: u32,
     /// State of the random number generator; never 0.
     state: u64,
 }
 
 impl Sampler {
-    /// A sampler for ring number `ring`; rings with different numbers sample differently.
+    /// The sampler of ring number `ring`. Each number gives another sequence of samples.
     pub(super) fn new(ring: usize) -> Self {
         // Any odd multiplier spreads the numbers over the state, which must not be 0.
         let mut sampler = Self { left: 0, state: (ring as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) };
@@ -42,14 +42,14 @@ impl Sampler {
         sampler
     }
 
-    /// What to do with the next input.
+    /// Tells what to do with the next input of the ring.
     #[inline(always)]
     pub(super) fn next(&mut self) -> Sample {
         self.left -= 1;
         if self.left > 0 { Sample::None } else { self.draw() }
     }
 
-    /// Draws the next distance, 1 to 127 inputs, and what to do with this input.
+    /// Draws the distance to the next sample, 1 to 127 inputs, and what to do with the present one.
     ///
     /// Source of the generator: Marsaglia, "Xorshift RNGs", 2003 (xorshift64).
     #[cold]

@@ -4,8 +4,8 @@
 //! settings that commands change are behind a lock; flags and gauges are atomics; each ring writes its own counters, and any
 //! thread reads all of them.
 //!
-//! It holds the counters, lists and watchers of the modules below it; it may import those, and knows neither executors nor
-//! events nor `stats`.
+//! It holds the counters, lists and watchers of the modules named before it in `engine`; it may import those, and knows
+//! neither executors nor events nor `stats`.
 
 use crate::auth::Users;
 use crate::classes::{Classes, item_bytes};
@@ -25,51 +25,53 @@ use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// A bit of [`Shared::observers`] beside those of [`crate::engine::watch::Stream`]: keys are counted by prefix.
+/// The bit of [`Shared::observers`] that says that keys are counted by prefix. The other bits are those of
+/// [`crate::engine::watch::Stream`].
 pub(super) const PREFIXES: u32 = 1 << 31;
-/// A bit that an executor adds to [`Shared::observers`]: keys are noted for `stats hotkeys`.
+/// The bit that an executor adds to [`Shared::observers`] for an input whose keys are recorded for `stats hotkeys`.
 pub(super) const KEYS: u32 = 1 << 30;
 
-/// Configuration, run-time settings, lists, and every ring's counters.
+/// The state that all rings share besides the store: configuration, run-time settings, lists, and every ring's counters.
 #[derive(Debug)]
 pub struct Shared {
-    /// The settings the server was started with.
+    /// The settings that the server was started with; they never change.
     pub config: Config,
-    /// The server's clock.
+    /// The server's clock, by which items expire.
     pub clock: Clock,
-    /// Size classes by which statistics are kept.
+    /// The size classes of memcached that items are counted under.
     pub classes: Classes,
-    /// Figures about connections, listeners and rings that the server's threads set.
+    /// Figures about listeners and rings that the threads of the server set and `stats` shows.
     pub gauges: Gauges,
-    /// The open connections.
+    /// The open connections and listeners, for `stats conns`.
     pub connections: Connections,
     /// Progress of the copy of another server's items (--copy-from).
     pub copy: CopyProgress,
-    /// The watchers.
+    /// The watchers and the log lines that wait for them.
     pub watch: WatcherRegistry,
-    /// Counts by key prefix.
+    /// How often keys were used, by prefix (`stats detail`).
     pub prefixes: Prefixes,
-    /// [`PREFIXES`], or 0.
+    /// [`PREFIXES`] if keys are counted by prefix, otherwise 0.
     detail: AtomicU32,
-    /// Settings that commands change. Most of them steer machinery that does not exist here, and are only shown.
+    /// The settings that commands change. Most of them are only shown, because they are for parts of memcached that this server
+    /// does not have.
     live: Mutex<RuntimeSettings>,
-    /// The [`Stop`] that a client has asked for, or 0.
+    /// How a client has asked the server to stop, as a [`Stop`]; 0 if none has.
     stop: AtomicU8,
-    /// The users of -Y or -S; replaced as a whole when the file is reloaded.
+    /// The users of -Y or -S. The whole list is replaced when the file is read again.
     users: RwLock<Users>,
-    /// Set once at start, with -Z; the certificates inside can be reloaded.
+    /// The certificates, set once at start with -Z. They can be reloaded all the same.
     certificates: OnceLock<Arc<Certificates>>,
-    /// The counters of each ring.
+    /// The counters of each ring; the index is the number of the ring.
     counters: Vec<Arc<RingCounters>>,
-    /// The sums of the counters at the last `stats reset`, which later sums are reduced by: no ring ever writes another
-    /// ring's counters.
+    /// The sums of the counters at the last `stats reset`, which are subtracted from later sums. A ring's own counters are
+    /// never reset, because only the ring may write them.
     base: Mutex<Sums>,
-    /// The sums of the latencies at the last `stats reset`.
+    /// The sums of the latencies at the last `stats reset`, which are subtracted from later sums.
     times_base: Mutex<Times>,
     verbosity: AtomicU8,
 }
 
-/// How a client asked the server to stop.
+/// How a client has asked the server to stop (`shutdown`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stop {
@@ -79,57 +81,59 @@ pub enum Stop {
     Graceful = 2,
 }
 
-/// Gauges that the server's threads set and `stats` shows.
+/// Figures that the threads of the server set and `stats` shows.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Number of rings that do not accept connections, because the connection limit is reached or descriptors have run out.
+    /// Number of rings that do not accept connections at present, because the connection limit is reached or descriptors have
+    /// run out.
     full_rings: AtomicU32,
-    /// How often accepting stopped: times the number of such rings rose from zero.
+    /// How often accepting has stopped: each time the first of the rings stopped.
     pub listen_disabled_count: AtomicU64,
-    /// Microseconds that rings did not accept, added when the last of them accepts again.
+    /// Time during which some ring did not accept, microseconds. Whenever the last such ring accepts again, the time for which
+    /// it did not is added.
     pub listen_disabled_us: AtomicU64,
-    /// Number of rings that make no progress, as the watchdog sees it.
+    /// Number of rings that make no progress at present, as the watchdog sees it.
     pub stuck_rings: AtomicU32,
-    /// How often the watchdog has found a ring without progress.
+    /// How often the watchdog has found a ring that made no progress.
     pub ring_stall_count: AtomicU64,
 }
 
 impl Gauges {
     // Relaxed, in all of them: numbers for `stats`, in no order.
 
-    /// Whether all rings accept connections.
+    /// True if all rings accept connections.
     pub fn accepting(&self) -> bool {
         self.full_rings.load(Ordering::Relaxed) == 0
     }
 
-    /// Notes that a ring stops accepting connections.
+    /// A ring calls this when it stops accepting connections.
     pub fn disable_listening(&self) {
         if self.full_rings.fetch_add(1, Ordering::Relaxed) == 0 {
             self.listen_disabled_count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Notes that a ring accepts again, after `rested_us` microseconds.
+    /// A ring calls this when it accepts connections again, `rested_us` microseconds after it stopped.
     pub fn enable_listening(&self, rested_us: u64) {
         if self.full_rings.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.listen_disabled_us.fetch_add(rested_us, Ordering::Relaxed);
         }
     }
 
-    /// Notes that a ring makes no progress.
+    /// The watchdog calls this when it finds a ring that makes no progress.
     pub fn ring_is_stuck(&self) {
         self.stuck_rings.fetch_add(1, Ordering::Relaxed);
         self.ring_stall_count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that a ring makes progress again.
+    /// The watchdog calls this when a ring that was stuck makes progress again.
     pub fn ring_recovers(&self) {
         self.stuck_rings.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Shared {
-    /// Shared state for `rings` rings.
+    /// The state of a server with `rings` rings.
     pub fn new(config: Config, clock: Clock, rings: usize) -> Arc<Self> {
         Arc::new(Self {
             classes: classes(&config),
@@ -157,7 +161,7 @@ impl Shared {
         &self.counters[ring]
     }
 
-    /// What all rings have counted since the last reset.
+    /// The sums of all rings' counters since the last `stats reset`.
     pub fn sums(&self) -> Sums {
         // The counters are read under the lock: a reset between reading and subtracting would subtract more than was read.
         let base = self.base.lock();
@@ -166,7 +170,7 @@ impl Shared {
         sums
     }
 
-    /// `stats reset`: notes the current sums, so that later sums begin at zero; clears the hot keys.
+    /// Resets all counters and latencies: from then on their sums begin at zero. Also empties the sketches of hot keys.
     pub fn reset_counters(&self) {
         let mut base = self.base.lock();
         *base = self.absolute_sums();
@@ -177,7 +181,7 @@ impl Shared {
         self.counters.iter().for_each(|ring| ring.hotkeys.reset());
     }
 
-    /// How long requests took since the last reset.
+    /// The latencies of all rings since the last `stats reset`.
     pub fn times(&self) -> Times {
         let base = self.times_base.lock();
         let mut times = self.absolute_times();
@@ -196,18 +200,18 @@ impl Shared {
         Hottest::of(self.counters.iter().map(|ring| &ring.hotkeys), most)
     }
 
-    /// Buffers of all connections, and all rings' read buffers, bytes.
+    /// Memory of all rings' buffers, bytes: those of single connections, and the shared read buffers. Up to a second old.
     pub fn held(&self) -> (u64, u64) {
         let held = self.counters.iter().map(|ring| ring.held.get());
         held.fold((0, 0), |(connections, read), (c, r)| (connections + c, read + r))
     }
 
-    /// Number of rings.
+    /// Number of rings of the server.
     pub fn rings(&self) -> usize {
         self.counters.len()
     }
 
-    /// Connections open now.
+    /// Number of client connections that are open.
     pub fn open_connections(&self) -> u64 {
         let sums = self.absolute_sums();
         sums.ring.total_connections.saturating_sub(sums.ring.closed_connections)
@@ -221,7 +225,7 @@ impl Shared {
         sums
     }
 
-    /// What commands have to be reported to: bits of the watched streams, and [`PREFIXES`]; nearly always 0.
+    /// Who has to be told of commands: bits of the streams that are watched, and [`PREFIXES`]; nearly always 0.
     #[inline]
     pub(super) fn observers(&self) -> u32 {
         self.watch.streams() | self.detail.load(Ordering::Relaxed)
@@ -231,17 +235,17 @@ impl Shared {
         self.detail.store(if on { PREFIXES } else { 0 }, Ordering::Relaxed);
     }
 
-    /// Whether keys are counted by prefix.
+    /// True if keys are counted by prefix (`stats detail on`).
     pub fn detail(&self) -> bool {
         self.detail.load(Ordering::Relaxed) != 0
     }
 
-    /// Runs `change` on the run-time settings, under their lock.
+    /// Runs `change` on the run-time settings while it holds their lock.
     pub fn change<R>(&self, change: impl FnOnce(&mut RuntimeSettings) -> R) -> R {
         change(&mut self.live.lock())
     }
 
-    /// A copy of the run-time settings at this moment; `maxbytes` is the store's memory limit.
+    /// A copy of the run-time settings. `maxbytes` is the memory limit of the store, which only the store knows.
     pub fn runtime_settings(&self, maxbytes: u64) -> RuntimeSettings {
         RuntimeSettings {
             maxbytes,
@@ -251,17 +255,17 @@ impl Shared {
         }
     }
 
-    /// Whether `lru_crawler` accepts crawls and dumps. The sweep for expired items goes on without it.
+    /// True if `lru_crawler` accepts crawls and dumps. Expired items are removed in any case.
     pub fn crawler(&self) -> bool {
         self.live.lock().lru_crawler
     }
 
-    /// `shutdown`: asks the server to stop.
+    /// Runs `shutdown`: stores the request, which the server finds by [`Shared::stop_requested`].
     pub fn request_stop(&self, stop: Stop) {
         self.stop.store(stop as u8, Ordering::Release);
     }
 
-    /// Whether and how a client asked the server to stop.
+    /// How a client has asked the server to stop; `None` if none has.
     pub fn stop_requested(&self) -> Option<Stop> {
         // Acquire; pairs with the Release in `request_stop`.
         match self.stop.load(Ordering::Acquire) {
@@ -271,23 +275,23 @@ impl Shared {
         }
     }
 
-    /// Replaces the users who may log in; at first there are none.
+    /// Replaces the users who may log in. At the start there are none, and all logins fail.
     pub fn set_users(&self, users: Users) {
         *self.users.write() = users;
     }
 
-    /// Whether `user` may log in with `password`.
+    /// True if `user` may log in with `password`.
     pub fn authenticates(&self, user: &[u8], password: &[u8]) -> bool {
         self.users.read().allows(user, password)
     }
 
-    /// Sets the certificates, once at start; without them there is no TLS.
+    /// Sets the certificates; only the first call has an effect. Without certificates there is no TLS.
     pub fn set_certificates(&self, certificates: Arc<Certificates>) {
         // A second call has no effect: a process has one server.
         let _ = self.certificates.set(certificates);
     }
 
-    /// The certificates connections are encrypted with; `None` without TLS.
+    /// The certificates with which connections are encrypted; `None` without TLS.
     pub fn certificates(&self) -> Option<&Certificates> {
         self.certificates.get().map(|certificates| &**certificates)
     }
@@ -298,12 +302,12 @@ impl Shared {
         self.verbosity.load(Ordering::Relaxed)
     }
 
-    /// Sets the verbosity; above 2 is 2.
+    /// Sets how much is logged about commands; a level above 2 counts as 2.
     pub fn set_verbosity(&self, level: u32) {
         self.verbosity.store(level.min(2) as u8, Ordering::Relaxed);
     }
 
-    /// Most bytes of memory that values read from flash may hold on one ring until clients have taken them.
+    /// Most bytes that values read from flash may hold on one ring until clients have taken them.
     pub fn loaded_bytes_max(&self) -> u64 {
         (self.config.maxbytes / LOADED_PART / self.rings().max(1) as u64).max(LOADED_BYTES_MIN)
     }
@@ -324,14 +328,14 @@ impl Shared {
         item_bytes(key_bytes, flags, value_bytes) - if self.config.cas_enabled { 0 } else { 8 }
     }
 
-    /// The class in which an item is counted; an item on flash counts by what is left of it in memory.
+    /// The class under which an item is counted. For an item on flash it is the class of what is left in memory.
     #[inline]
     pub fn class_of(&self, item: &Item<'_>) -> u8 {
         self.classes.of(self.bytes_with(item, item.stored_bytes()))
     }
 }
 
-/// The size classes of `config`.
+/// The size classes that memcached would have with `config`.
 pub fn classes(config: &Config) -> Classes {
     if config.slab_sizes.is_empty() {
         Classes::new(config.factor, config.chunk_size, config.slab_chunk_size_max)

@@ -1,6 +1,7 @@
 //! The lists of `stats` and `stats settings`: names and values, in memcached's order.
 //!
-//! Extends [`Report`], owns no state; may import what is below it. The lines about the flash tier are from `flash`.
+//! Extends [`Report`], owns no state; may import the modules named before it in `engine`. The lines about the flash tier are
+//! from `flash`.
 
 use crate::config::settings;
 use crate::engine::counters::Sums;
@@ -13,7 +14,7 @@ use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
 impl Report<'_> {
-    /// Writes `stats`.
+    /// Writes `stats`: memcached's list, in memcached's order.
     pub fn stats(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let (sums, memory, totals) = (self.shared.sums(), self.store.memory(), self.store.totals());
@@ -180,7 +181,7 @@ impl Report<'_> {
         }
     }
 
-    /// Writes `stats settings`.
+    /// Writes `stats settings`, with the run-time settings as they are at this moment.
     pub fn settings(&self, sink: &mut Sink<'_>) {
         let live = self.shared.runtime_settings(self.store.memory_limit());
         for (name, value) in settings(&self.shared.config, &live) {
@@ -198,7 +199,7 @@ impl Display for Seconds {
     }
 }
 
-/// The power of two that memcached's hash table would have: it grows at one and a half items a bucket.
+/// The power of two of buckets that memcached's hash table would have: it doubles at one and a half items a bucket.
 fn hash_power(items: u64, initial: u32) -> u32 {
     let start = if initial == 0 { 16 } else { initial };
     start.max((items / 3 * 2).max(1).ilog2() + 1)

@@ -1,7 +1,7 @@
 //! Storing, deleting, touching, flushing, and the memory limit.
 //!
-//! It extends [`Executor`], owns no state, and may import what is below it, but no other command. Stores, deletes and
-//! touches are decided in a closure that the store calls in a write transaction, under the writer lock.
+//! It extends [`Executor`], owns no state, and may import the modules named before it in `engine`, but no other command.
+//! Stores, deletes and touches are decided in a closure that the store calls in a write transaction, under the writer lock.
 
 use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime, Flushed, Mode, StorageRequest, Stored, Touched, Written};
@@ -11,36 +11,36 @@ use crate::store::{
     Data, Edit, EditError, Item, Put, Reservation, ReserveError, Retry, Stub, UpdateMetadata, Value,
 };
 
-/// How the cas of a storage command compares with that of the item.
+/// The result of comparing the cas of a storage command with that of the item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Compared {
-    /// The command compares nothing.
+    /// The command has no cas to compare.
     None,
     Match,
-    /// The given cas is older, and the command allows that.
+    /// The command's cas is older than the item's, and the command allows that.
     Stale,
     Differs,
-    /// There is no item to compare with.
+    /// The command has a cas, but there is no item.
     Missing,
 }
 
-/// What a storage command decided under the writer lock, to be counted afterwards.
+/// The outcome of a storage command under the writer lock, from which it is counted and reported afterwards.
 #[derive(Clone, Copy, Debug)]
 struct Decision {
     stored: Stored,
     compared: Compared,
-    /// Class and value length of the item that was there.
+    /// Class and value length of the item that was there before the command.
     old: Option<(u8, usize)>,
 }
 
 impl Executor<'_> {
-    /// Whether an item for `store` with a value of `value_bytes` is over the item size limit.
+    /// True if an item for `store` with a value of `value_bytes` would be over the size limit.
     pub fn is_too_large(&self, store: &StorageRequest<'_>, value_bytes: usize) -> bool {
         self.shared.bytes_of(store.key.len(), store.flags, value_bytes) > self.shared.config.item_size_max
     }
 
-    /// Drops the item that a refused store would have replaced, so that a failed set leaves no stale data, and counts
-    /// the store.
+    /// Counts a store that is refused for the reason `why`. With `drop_old` the item of its key is removed, so that a failed
+    /// set leaves no old value behind; not with -M.
     ///
     /// # Errors
     /// [`Retry`]: run the command again; the item is still there.
@@ -72,7 +72,7 @@ impl Executor<'_> {
     /// Reserves item memory for a value that has still to be received. At most `turns` turns of eviction are spent on it.
     ///
     /// # Errors
-    /// [`Retry`]: run the command again. Inside, there is no memory.
+    /// The outer error, [`Retry`]: run the command again. The inner one: there is no memory.
     pub fn reserve(
         &mut self,
         key: &[u8],
@@ -83,11 +83,11 @@ impl Executor<'_> {
         self.settle(reserved)
     }
 
-    /// Makes room for more of a value whose reservation [needs it](Reservation::needs_room), with at most `turns` turns of
+    /// Finds memory for more of a value whose reservation [needs it](Reservation::needs_room), with at most `turns` turns of
     /// eviction.
     ///
     /// # Errors
-    /// [`Retry`]: run the command again. Inside, there is no memory.
+    /// The outer error, [`Retry`]: try again. The inner one: there is no memory.
     pub fn extend(
         &mut self,
         reservation: &mut Reservation,
@@ -97,16 +97,17 @@ impl Executor<'_> {
         self.settle(extended)
     }
 
-    /// Counts a storage command whose value has been received.
+    /// Counts a storage command whose value has come completely, in `cmd_set` of its class.
     pub fn count_set(&self, store: &StorageRequest<'_>, value_bytes: usize) {
         let class = self.shared.classes.of(self.shared.bytes_of(store.key.len(), store.flags, value_bytes));
         self.class(class).cmd_set.add(1);
     }
 
-    /// Stores `data`, which is `value_bytes` long.
+    /// Runs the storage command `store`, whose value `data` is `value_bytes` long. The decision is made under the writer lock,
+    /// then counted and reported.
     ///
     /// # Errors
-    /// [`Retry`]: run the command again; `data` is unchanged.
+    /// [`Retry`]: nothing was stored and `data` is unchanged; run the command again.
     pub fn store(
         &mut self,
         store: &StorageRequest<'_>,
@@ -161,7 +162,7 @@ impl Executor<'_> {
         })
     }
 
-    /// Counts how the cas compared.
+    /// Counts the result of comparing the cas.
     fn count_compared(&self, store: &StorageRequest<'_>, decision: Decision) {
         let class = decision.old.map_or(0, |(class, _)| class);
         match decision.compared {
@@ -172,7 +173,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Reports the command to watchers and prefix counts.
+    /// Reports a storage command to watchers and to the counts by key.
     fn observe(&self, store: &StorageRequest<'_>, value_bytes: usize, decision: Decision) {
         let Some(observer) = self.observer() else { return };
         observer
@@ -191,10 +192,10 @@ impl Executor<'_> {
         observer.stored(store.key, store.mode, status, (class, value_bytes, ttl));
     }
 
-    /// Deletes `key`; with `compare` only if its cas is that.
+    /// Deletes the item of `key`; with `compare` only if that is its cas.
     ///
     /// # Errors
-    /// [`Retry`]: run the command again.
+    /// [`Retry`]: nothing was deleted; run the command again.
     pub fn delete(&mut self, key: &[u8], compare: Option<u64>) -> Result<Deleted, Retry> {
         let shared = self.shared;
         let edited = self.fresh.edit(key, &mut Data::None, |old| match old {
@@ -217,11 +218,11 @@ impl Executor<'_> {
         Ok(deleted)
     }
 
-    /// Gives `key` a new expiry and shows the item. `show` may be called more than once: the last call counts, and only if
-    /// the item was touched.
+    /// Gives the item of `key` a new expiry, and passes the item to `show`. `show` may be called more than once: only the last
+    /// call counts, and only if the item was touched.
     ///
     /// # Errors
-    /// [`Retry`]: run the command again.
+    /// [`Retry`]: nothing was changed; run the command again.
     pub fn touch(
         &mut self,
         key: &[u8],
@@ -252,15 +253,16 @@ impl Executor<'_> {
         Ok(if found.is_some() { Touched::Touched } else { Touched::NotFound })
     }
 
-    /// `cache_memlimit`: sets the memory limit of the store; false if the store cannot have that limit.
+    /// Sets the memory limit of the store (`cache_memlimit`). False if the store cannot have that limit, which then stays as it
+    /// was.
     pub fn set_memory_limit(&self, bytes: u64) -> bool {
         self.store.set_memory_limit(bytes)
     }
 
-    /// `flush_all`: invalidates all items, now or at a later time.
+    /// Runs `flush_all`: all items stored so far become invalid, at once or at the time that `exptime` says.
     ///
     /// # Errors
-    /// [`Retry`]: run the command again.
+    /// [`Retry`]: nothing was flushed; run the command again.
     pub fn flush(&mut self, exptime: Exptime) -> Result<Flushed, Retry> {
         if !self.shared.config.flush_enabled {
             self.count_flush();
@@ -282,7 +284,7 @@ impl Executor<'_> {
         Ok(Flushed::Done)
     }
 
-    /// Counts a `flush_all`; refused ones count too.
+    /// Counts a `flush_all` in `cmd_flush`; refused ones count too.
     pub fn count_flush(&self) {
         self.counters.ring.cmd_flush.add(1);
     }
@@ -300,7 +302,7 @@ fn compare(store: &StorageRequest<'_>, old: Option<&Item<'_>>) -> Compared {
     }
 }
 
-/// What a storage command puts in place of `old`, or why it stores nothing.
+/// The version that a storage command puts in place of `old`, or the reason why it stores nothing.
 fn decide(
     store: &StorageRequest<'_>,
     old: Option<&Item<'_>>,

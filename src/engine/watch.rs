@@ -12,28 +12,28 @@ use parking_lot::Mutex;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Streams that can be watched.
+/// The streams of log lines that a client can watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
-    /// Lookups.
+    /// Lookups, by any command.
     Fetchers = 1,
-    /// Stores.
+    /// Storage commands.
     Mutations = 2,
-    /// Evictions.
+    /// Evictions, and values that are moved to flash.
     Evictions = 4,
-    /// Connections.
+    /// New and closed connections.
     Connections = 8,
-    /// Deletions.
+    /// Deletes that found an item.
     Deletions = 16,
     /// Background work: removal of expired items.
     System = 32,
-    /// Raw commands; nothing is sent.
+    /// Accepted for memcached's sake; no line is ever sent.
     Raw = 64,
 }
 
 impl Stream {
-    /// The first stream whose name begins with `word`.
+    /// The first stream whose name begins with `word`, as in memcached; `None` if there is none.
     pub fn named(word: &[u8]) -> Option<Self> {
         [
             (&b"fetchers"[..], Self::Fetchers),
@@ -49,11 +49,11 @@ impl Stream {
     }
 }
 
-/// A watcher's number.
+/// The number of a watcher in its registry; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatcherId(u64);
 
-/// Wakes the ring that serves a watcher.
+/// A function that wakes the ring which serves a watcher.
 type Wake = Box<dyn Fn() + Send>;
 
 struct Watcher {
@@ -73,15 +73,15 @@ impl std::fmt::Debug for Watcher {
     }
 }
 
-/// All watchers with their buffers.
+/// All watchers of the server, each with a buffer of log lines. Shared by all threads, behind a lock.
 #[derive(Debug)]
 pub struct WatcherRegistry {
-    /// Union of the streams that any watcher watches, for a look without the lock.
+    /// The union of the streams that are watched, so that a command need not take the lock to find that nobody watches.
     streams: AtomicU32,
     watchers: Mutex<Vec<Watcher>>,
-    /// Number of the last line sent.
+    /// Number of the last line sent, which the lines show as `gid`.
     line: AtomicU64,
-    /// Number of the next watcher.
+    /// Number that the next watcher gets.
     watcher: AtomicU64,
     buffer_bytes: usize,
     skipped: AtomicU64,
@@ -89,7 +89,7 @@ pub struct WatcherRegistry {
 }
 
 impl WatcherRegistry {
-    /// A registry whose watchers have buffers of `buffer_bytes` each.
+    /// A registry without watchers. The buffer of each watcher will hold `buffer_bytes`, and lines beyond that are lost.
     pub fn new(buffer_bytes: usize) -> Self {
         Self {
             streams: AtomicU32::new(0),
@@ -102,19 +102,19 @@ impl WatcherRegistry {
         }
     }
 
-    /// The watched streams: bits of [`Stream`].
+    /// The union of all watched streams, as bits of [`Stream`].
     #[inline(always)]
     pub fn streams(&self) -> u32 {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// True if `stream` is watched.
+    /// True if anyone watches `stream`.
     #[inline(always)]
     pub fn wants(&self, stream: Stream) -> bool {
         self.streams() & stream as u32 != 0
     }
 
-    /// Adds a watcher of `streams`; None if there are too many.
+    /// Adds a watcher of `streams` (bits of [`Stream`]); `None` if there are [`WATCHERS_MAX`] already.
     pub fn add(&self, streams: u32) -> Option<WatcherId> {
         let mut watchers = self.watchers.lock();
         if watchers.len() >= WATCHERS_MAX {
@@ -126,27 +126,29 @@ impl WatcherRegistry {
         Some(id)
     }
 
-    /// Calls `wake` whenever an empty buffer gets its first line to [`take`](Self::take).
+    /// From this call on, `wake` is called when the empty buffer of the watcher `id` gets its first line; then call
+    /// [`take`](Self::take). It runs under the registry's lock, on the thread that sends the line.
     pub fn wake_with(&self, id: WatcherId, wake: Wake) {
         if let Some(watcher) = self.watchers.lock().iter_mut().find(|watcher| watcher.id == id) {
             watcher.wake = Some(wake);
         }
     }
 
-    /// Removes a watcher.
+    /// Removes a watcher with the lines that wait for it.
     pub fn remove(&self, id: WatcherId) {
         let mut watchers = self.watchers.lock();
         watchers.retain(|watcher| watcher.id != id);
         self.publish(&watchers);
     }
 
-    /// Recomputes the union of the watched streams; the caller holds the lock.
+    /// Stores the union of the watched streams in `streams`. The caller holds the lock.
     fn publish(&self, watchers: &[Watcher]) {
         let streams = watchers.iter().fold(0, |streams, watcher| streams | watcher.streams);
         self.streams.store(streams, Ordering::Relaxed);
     }
 
-    /// Sends a line to the watchers of `stream`; `line` is the part after time and number.
+    /// Appends a line to the buffers of all watchers of `stream`, and wakes those whose buffer was empty. `line` is the part
+    /// behind time and number. A watcher whose buffer is full loses the line.
     pub fn send(&self, clock: &Clock, stream: Stream, line: impl Display) {
         let mut watchers = self.watchers.lock();
         let number = self.line.fetch_add(1, Ordering::Relaxed) + 1;
@@ -170,7 +172,8 @@ impl WatcherRegistry {
         }
     }
 
-    /// Moves a watcher's lines to the end of `out`, followed by the number of lines lost since the last call.
+    /// Moves the lines of a watcher to the end of `out`. If lines were lost since the last call, a line with their number
+    /// follows.
     pub fn take(&self, id: WatcherId, out: &mut Vec<u8>) {
         let mut watchers = self.watchers.lock();
         let Some(watcher) = watchers.iter_mut().find(|watcher| watcher.id == id) else { return };
@@ -181,7 +184,7 @@ impl WatcherRegistry {
         }
     }
 
-    /// Lines lost, lines sent, watchers.
+    /// Number of lines lost, of lines sent, and of watchers; each watcher's lines count separately.
     pub fn counts(&self) -> (u64, u64, usize) {
         (self.skipped.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed), self.watchers.lock().len())
     }
