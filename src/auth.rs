@@ -22,12 +22,12 @@ use std::io;
 use std::path::PathBuf;
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// Why a password file cannot be used; its text is memcached's message.
+/// Why a password file cannot be used. Its text is memcached's message.
 #[derive(Debug)]
 pub enum UserFileError {
     /// The file cannot be read.
     Unreadable(PathBuf, io::Error),
-    /// A line is not `user:password`.
+    /// A line is not `user:password`, or the file has none.
     Malformed(PathBuf),
 }
 
@@ -55,20 +55,20 @@ pub struct UserFile {
 }
 
 impl UserFile {
-    /// The file of -Y.
+    /// The file of `-Y`, in which every line must be `user:password`.
     pub fn ascii(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), parse: Users::ascii }
     }
 
-    /// The file of `MEMCACHED_SASL_PWDB`; lines that do not parse are ignored.
+    /// The file of `MEMCACHED_SASL_PWDB`, in which lines that do not parse are ignored.
     pub fn sasl(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), parse: |text| Some(Users::sasl(text)) }
     }
 
-    /// Reads the users.
+    /// Reads and parses the file.
     ///
     /// # Errors
-    /// [`UserFileError`].
+    /// The file cannot be read, or a line of a `-Y` file is malformed.
     pub fn read(&self) -> Result<Users, UserFileError> {
         let text =
             fs::read(&self.path).map_err(|error| UserFileError::Unreadable(self.path.clone(), error))?;
@@ -92,21 +92,21 @@ impl fmt::Debug for Users {
 #[derive(Clone, PartialEq, Eq)]
 struct Entry {
     user: Vec<u8>,
-    /// The rest of the line after the user's colon: the password, and in a SASL file what may follow it.
+    /// The rest of the line behind the user's colon: the password. In a SASL file more may follow it.
     rest: Vec<u8>,
-    /// True for a SASL file: the password may also be the part of `rest` before one of its colons.
+    /// True for a SASL file, where the part of `rest` in front of any of its colons is the password too.
     tokens: bool,
 }
 
 impl Users {
-    /// Parses a `-Y` file; `None` if a line is not `user:password`, or there is none.
+    /// Parses a `-Y` file. `None` if a line is not `user:password`, or there is no line.
     pub fn ascii(text: &[u8]) -> Option<Self> {
         let entry = |line: &[u8]| (line.len() < ASCII_LINE_BYTES_MAX).then(|| Entry::parse(line, false))?;
         let entries: Vec<_> = lines(text).take(ASCII_USERS_MAX).map(entry).collect::<Option<_>>()?;
         (!entries.is_empty()).then_some(Self { entries })
     }
 
-    /// Parses a SASL password file.
+    /// Parses a SASL password file, of which lines that do not parse are ignored.
     pub fn sasl(text: &[u8]) -> Self {
         let mut entries: Vec<Entry> = Vec::new();
         for entry in lines(text).filter_map(|line| Entry::parse(line, true)) {

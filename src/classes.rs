@@ -7,19 +7,19 @@
 #[derive(Clone, Debug)]
 pub struct Classes {
     chunk_bytes: Vec<u32>,
-    /// Class by size divided by 8, up to [`SMALL_BYTES`]; exact, because chunk sizes are multiples of 8.
+    /// The class of each size up to [`SMALL_BYTES`], by size divided by 8. Exact, because chunk sizes are multiples of 8.
     small: [u8; SMALL_BYTES / 8 + 1],
 }
 
-/// Sizes up to this are looked up, larger ones are searched for; bytes.
+/// The class of a size up to this is read from a table, that of a larger one is searched for; bytes.
 const SMALL_BYTES: usize = 2048;
 
-/// Bytes memcached adds to key, value and line end: item struct and key terminator (48 + 1).
+/// Bytes that memcached adds to key, value and line end: 48 of its item struct. The key's terminator comes on top.
 const ITEM_STRUCT_BYTES: u64 = 48;
 const CLASSES_MAX: usize = 63;
 
 impl Classes {
-    /// The default table: `-f factor`, `-n chunk_bytes_min`, `-o slab_chunk_max`.
+    /// The classes that follow from `-f factor`, `-n chunk_bytes_min` and `-o slab_chunk_max`.
     pub fn new(factor: f64, chunk_bytes_min: u32, chunk_bytes_max: u32) -> Self {
         let mut sizes = Vec::new();
         let mut size = ITEM_STRUCT_BYTES as u32 + chunk_bytes_min;
@@ -32,7 +32,7 @@ impl Classes {
         Self::of_chunks(sizes)
     }
 
-    /// The table of `-o slab_sizes`, and `-o slab_chunk_max`.
+    /// The classes that follow from `-o slab_sizes` and `-o slab_chunk_max`.
     pub fn with_sizes(sizes: &[u32], chunk_bytes_max: u32) -> Self {
         let sizes = sizes.iter().take(CLASSES_MAX - 1).map(|size| size.next_multiple_of(8));
         Self::of_chunks(sizes.filter(|&size| size < chunk_bytes_max).chain([chunk_bytes_max]).collect())
@@ -66,7 +66,8 @@ impl Classes {
     }
 }
 
-/// The size memcached accounts for an item: struct, key and its terminator, cas, flags if not zero, value, line end.
+/// The size that memcached would account for an item, bytes: its struct, the key and a terminator, the cas, the flags unless
+/// they are 0, the value and a line end.
 pub fn item_bytes(key_bytes: usize, flags: u32, value_bytes: usize) -> u64 {
     ITEM_STRUCT_BYTES + key_bytes as u64 + 1 + 8 + if flags == 0 { 0 } else { 4 } + value_bytes as u64 + 2
 }

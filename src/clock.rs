@@ -6,49 +6,51 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A time on the server's own clock, seconds. It starts at 2, so that as an expiry time 0 can mean "never".
+/// A time on the server's own clock, seconds. The clock starts at 2, so that as an expiry 0 can mean "never" and 1 "always
+/// passed".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u32);
 
 impl Timestamp {
-    /// "No expiry".
+    /// As an expiry: the item never expires.
     pub const NEVER: Self = Self(0);
-    /// An expiry that has always passed (the clock starts at 2).
+    /// As an expiry: the item has expired, whatever the clock shows.
     pub const PAST: Self = Self(1);
 }
 
-/// The first second of a clock: as expiry times 0 and 1 have their own meaning.
+/// The first second that a clock shows, since 0 and 1 have special meanings as expiries.
 const FIRST_SECOND: u64 = 2;
 
-/// The Unix time, seconds; 0 if the system's clock stands before 1970.
+/// The Unix time, seconds; 0 if the system's clock is set before 1970.
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
 /// The process's clock: monotonic seconds, and the Unix time at which they began to count.
 ///
-/// It counts from the start of the process or, with a memory file (-e), goes on where the clock of the earlier process has
-/// been: an item that had expired for that process stays expired, and the others expire when their second comes.
+/// It counts from the start of the process or, with a memory file (-e), from the start of the first process that wrote the
+/// file, including the time when no process ran. It never shows less than the earlier process saw, even if the system's clock
+/// was set back: an item that had expired stays expired.
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
-    /// The time that the clock showed at `started`.
+    /// The time that the clock showed when this process started it.
     first: Timestamp,
-    /// Unix time at which this clock read 0.
+    /// Unix time at which this clock read 0, or would have.
     unix_start: u64,
-    /// Seconds that `debugtime` has moved the clock by.
+    /// Seconds by which `debugtime` has moved the clock.
     moved: AtomicI64,
-    /// The time at which `debugtime p` stopped it; 0 while it runs.
+    /// The time that the clock shows while `debugtime p` has stopped it; 0 while it runs.
     paused: AtomicI64,
 }
 
 impl Clock {
-    /// A clock that reads 2 now.
+    /// A clock that reads 2 at this moment.
     pub fn start() -> Self {
         Self::going_on(unix_now().saturating_sub(FIRST_SECOND), Timestamp(FIRST_SECOND as u32))
     }
 
-    /// A clock that reads `now` now, and read or would have read 0 at the Unix time `unix_start`.
+    /// A clock that reads `now` at this moment, and has read 0 at the Unix time `unix_start`, or would have.
     pub fn going_on(unix_start: u64, now: Timestamp) -> Self {
         Self {
             started: Instant::now(),
@@ -59,7 +61,7 @@ impl Clock {
         }
     }
 
-    /// The time: seconds since the clock began to count, plus 2.
+    /// The time that the clock shows, at least 2.
     pub fn now(&self) -> Timestamp {
         let secs = match self.paused.load(Ordering::Relaxed) {
             0 => {
@@ -76,22 +78,22 @@ impl Clock {
         u64::from(now.0.saturating_sub(self.first.0)) + FIRST_SECOND
     }
 
-    /// Unix time at which this clock read 0.
+    /// Unix time at which this clock read 0, or would have. A Unix time minus this is a time of the clock.
     pub fn unix_start(&self) -> u64 {
         self.unix_start
     }
 
-    /// The Unix time of `at`.
+    /// The Unix time at which the clock shows `at`.
     pub fn unix(&self, at: Timestamp) -> u64 {
         self.unix_start + u64::from(at.0)
     }
 
-    /// The Unix time with fractions of a second, for log lines.
+    /// The Unix time of the system's clock with fractions of a second, for log lines.
     pub fn precise_unix(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
     }
 
-    /// Moves the clock by `secs`, even while it is paused; for tests.
+    /// Moves the clock by `secs`, even while it is stopped; for tests.
     pub fn shift(&self, secs: i64) {
         self.moved.fetch_add(secs, Ordering::Relaxed);
         if self.paused.load(Ordering::Relaxed) != 0 {
@@ -99,12 +101,12 @@ impl Clock {
         }
     }
 
-    /// Stops the clock; for tests.
+    /// Stops the clock at the time that it shows; for tests.
     pub fn pause(&self) {
         self.paused.store(i64::from(self.now().0), Ordering::Relaxed);
     }
 
-    /// Lets the clock continue from the time it would show had it not been stopped.
+    /// Lets the clock run again. It then shows the time it would show if it had not been stopped.
     pub fn resume(&self) {
         self.paused.store(0, Ordering::Relaxed);
     }
@@ -115,12 +117,12 @@ impl Clock {
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Starts this instant.
+    /// Begins to measure at this moment.
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// The time since the start.
+    /// The time since [`Stopwatch::start`].
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
     }

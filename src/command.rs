@@ -8,22 +8,22 @@
 pub struct Exptime(pub i64);
 
 impl Exptime {
-    /// No expiry.
+    /// The item never expires.
     pub const NEVER: Self = Self(0);
 }
 
-/// The condition and mode of a storage command.
+/// The condition under which a storage command stores, and what it does with the present value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Unconditional.
+    /// Stores whether or not the key is present.
     Set,
     /// Only if the key is absent.
     Add,
     /// Only if the key is present.
     Replace,
-    /// After the present value; flags and expiry stay.
+    /// Appends to the present value; flags and expiry stay.
     Append,
-    /// Before the present value; flags and expiry stay.
+    /// Puts the new value in front of the present one; flags and expiry stay.
     Prepend,
     /// Only if the present item has the given cas.
     Cas,
@@ -34,56 +34,56 @@ pub enum Mode {
 pub struct StorageRequest<'a> {
     /// 1 to 250 bytes.
     pub key: &'a [u8],
-    /// Condition and mode.
+    /// When to store, and what to do with the present value.
     pub mode: Mode,
-    /// Client flags.
+    /// The client flags that are stored with the item.
     pub flags: u32,
-    /// Expiry.
+    /// The expiry that is stored with the item.
     pub exptime: Exptime,
     /// The cas that the present item must have; 0 compares nothing (and never matches for [`Mode::Cas`]).
     pub compare: u64,
-    /// The new version's cas, if the client chooses it.
+    /// The cas that the new version gets; `None` if the server chooses it.
     pub cas: Option<u64>,
-    /// If `compare` is older than the item, store anyway and mark the item stale (meta `I`).
+    /// If `compare` is older than the item's cas, store all the same and mark the item stale (meta `I`).
     pub allow_stale: bool,
-    /// Append and prepend create a missing item with this expiry (meta `N`).
+    /// The expiry with which append and prepend create a missing item (meta `N`); `None` if they must not.
     pub vivify: Option<Exptime>,
-    /// The key came in base64 and is shown so.
+    /// The key came in base64, and is shown in base64.
     pub key_is_binary: bool,
 }
 
 /// Result of a storage command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// Stored under this cas.
+    /// The value has been stored.
     Stored(Written),
-    /// The condition of add, replace, append or prepend failed.
+    /// Nothing was stored: the condition of add, replace, append or prepend failed.
     NotStored,
-    /// The cas differs.
+    /// Nothing was stored: the item's cas is another one.
     Exists,
-    /// The cas of an absent key was compared.
+    /// Nothing was stored: the command has a cas, but the key is absent.
     NotFound,
-    /// No memory; nothing was stored.
+    /// Nothing was stored, for lack of memory.
     NoMemory,
-    /// Over the item size limit; nothing was stored.
+    /// Nothing was stored: the item would be over the size limit.
     TooLarge,
 }
 
-/// A stored version.
+/// The version of an item that a storage command has stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// The cas of the stored version.
+    /// The cas of that version; 0 with -C.
     pub cas: u64,
-    /// Length of its value, bytes.
+    /// Length of the whole value, bytes; after an append, with the old part.
     pub value_bytes: usize,
 }
 
-/// Up or down.
+/// Whether a number is incremented or decremented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Wraps at 2^64.
+    /// Incremented; wraps at 2^64.
     Up,
-    /// Stops at 0.
+    /// Decremented; stops at 0.
     Down,
 }
 
@@ -94,56 +94,56 @@ pub struct Arith<'a> {
     pub key: &'a [u8],
     /// Up or down.
     pub direction: Direction,
-    /// The amount.
+    /// The amount to add or subtract.
     pub delta: u64,
     /// The cas that the present item must have; 0 compares nothing.
     pub compare: u64,
-    /// The new version's cas, if the client chooses it.
+    /// The cas that the new version gets; `None` if the server chooses it.
     pub cas: Option<u64>,
-    /// A new expiry for a present item (meta `T`).
+    /// The new expiry of a present item (meta `T`).
     pub touch: Option<Exptime>,
-    /// Create a missing item: initial value and expiry.
+    /// The value and expiry with which a missing item is created; `None` if it must not be.
     pub create: Option<(u64, Exptime)>,
-    /// The key came in base64 and is shown so.
+    /// The key came in base64, and is shown in base64.
     pub key_is_binary: bool,
 }
 
 /// Result of an [`Arith`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArithResult {
-    /// Stored; `created` if it is the initial value.
+    /// The number has been stored.
     Number {
-        /// The new value.
+        /// The number after the change; for a created item, the initial value.
         number: u64,
-        /// The item's cas.
+        /// The cas of the stored version; 0 with -C.
         cas: u64,
-        /// True if the item was created.
+        /// True if the item was absent and has been created.
         created: bool,
-        /// Time to live before [`Arith::touch`] took effect, seconds; None = for ever.
+        /// Seconds that the item had left to live before [`Arith::touch`] took effect; `None` = for ever.
         ttl: Option<u32>,
     },
     /// The key is absent.
     NotFound,
     /// The value is not a number.
     NotNumeric,
-    /// The cas differs.
+    /// The item's cas is another one.
     Exists,
-    /// No memory for the longer number.
+    /// The longer number finds no memory, or the log has no room for the change.
     NoMemory,
-    /// No memory for the new item.
+    /// The item is absent, and there is no memory to create it.
     NoMemoryToCreate,
 }
 
 /// Result of a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    /// Deleted.
+    /// The item has been deleted, or changed instead of deleted as the command asked (`md`).
     Deleted,
     /// The key was absent.
     NotFound,
-    /// The cas differs.
+    /// The item's cas is another one.
     Exists,
-    /// The log has no room, because another ring lags.
+    /// Nothing was deleted: the log has no room, because another ring lags.
     NoMemory,
 }
 
@@ -154,25 +154,25 @@ pub enum Touched {
     Touched,
     /// The key is absent.
     NotFound,
-    /// No memory to say so to the other rings.
+    /// Nothing was changed: the log has no room, because another ring lags.
     NoMemory,
 }
 
 /// Result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
-    /// All items are invalid, now or at the given time.
+    /// All items are invalid at once, or will be at the time that was given.
     Done,
     /// The server was started with -F.
     NotAllowed,
-    /// The log has no room, because another ring lags.
+    /// Nothing was flushed: the log has no room, because another ring lags.
     NoMemory,
 }
 
-/// Which replies are sent.
+/// Whether a command gets all of its replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replies {
-    /// All.
+    /// All replies are sent.
     Sent,
     /// With `noreply`, none. For binary quiet commands and meta `q`, none for a plain success or, for retrievals, a
     /// miss.

@@ -7,7 +7,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::fmt::Display;
 
-/// Bytes that are not percent-encoded, besides letters and digits.
+/// The bytes that are percent-encoded: all but letters, digits and these four.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// `bytes`, percent-encoded as in memcached's dumps and watchers' lines.
@@ -15,12 +15,12 @@ pub fn percent(bytes: &[u8]) -> impl Display {
     percent_encode(bytes, ENCODED)
 }
 
-/// `bytes` with Rust's escapes, as the log shows them.
+/// `bytes` with Rust's escapes, as they are shown in the log.
 pub fn for_log(bytes: &[u8]) -> impl Display {
     bytes.escape_ascii()
 }
 
-/// `key` if it can be shown as it is; `None` if it would not stay one word of one line.
+/// `key` unchanged, or `None` if it contains a byte that would end a word or a line.
 #[inline]
 pub fn word(key: &[u8]) -> Option<&[u8]> {
     memchr::memchr2(b' ', b'\n', key).is_none().then_some(key)

@@ -27,7 +27,7 @@ use tracing_subscriber::{Registry, reload};
 static VERBOSITY: AtomicU8 = AtomicU8::new(0);
 static FILTER: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
-/// Starts logging to standard error. Only the first call in a process has an effect.
+/// Starts logging to standard error at `verbosity`, a count of -v. A later call in the same process only changes the verbosity.
 pub fn start(verbosity: u8) {
     let (filter, handle) = reload::Layer::new(level(verbosity));
     if FILTER.set(handle).is_ok() {
@@ -38,12 +38,12 @@ pub fn start(verbosity: u8) {
     set_verbosity(verbosity);
 }
 
-/// The verbosity, as a count of -v. Relaxed: a ring that sees a change late logs a line more or less.
+/// The verbosity, as a count of -v. Relaxed: a ring that sees a change late may log a line too many or too few.
 pub fn verbosity() -> u8 {
     VERBOSITY.load(Ordering::Relaxed)
 }
 
-/// Changes the verbosity of all threads.
+/// Changes the verbosity for all threads.
 pub fn set_verbosity(verbosity: u8) {
     VERBOSITY.store(verbosity, Ordering::Relaxed);
     if let Some(filter) = FILTER.get() {
@@ -78,7 +78,7 @@ where
     tracing_subscriber::registry().with(filter).with(lines)
 }
 
-/// Formats an event as its bare message.
+/// Formats a log event as its message alone, without time, level and target.
 struct BareLine;
 
 impl<S, N> FormatEvent<S, N> for BareLine

@@ -41,8 +41,8 @@ fn run() -> Result<(), StartupError> {
     }
 }
 
-/// Sets up the process, starts the server, and handles signals until it is to stop. The order of the steps is explained in
-/// [`process`].
+/// Sets up the process, starts the server, and handles signals until one of them, or a client, asks it to stop. The order of
+/// the steps is explained in [`process`].
 fn serve(config: &Config) -> Result<(), StartupError> {
     let denied = |error: StartError| StartupError::denied(error.to_string());
     let mut prepared = process::prepare(config)?;

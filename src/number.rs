@@ -2,10 +2,10 @@
 
 /// Most characters of a 32-bit number, sign included.
 const DIGITS_32_MAX: usize = 11;
-/// Most characters of a 64-bit number.
+/// Most characters of a 64-bit number; a longer token is no number, even if it has leading zeros.
 const DIGITS_64_MAX: usize = 22;
 
-/// Numbers with this many digits may exceed 2^64.
+/// Numbers of this many digits or more may exceed 2^64, so that their parsing checks for overflow.
 const OVERFLOW_DIGITS: usize = 20;
 
 /// Parses a token of digits only, at most 22 of them. No digits is 0, as in memcached's tokenizer.
@@ -33,10 +33,10 @@ pub fn signed_32(token: &[u8]) -> Option<i32> {
     i32::try_from(number).ok()
 }
 
-/// Parses what C's `strtoul` accepts: an optional sign, then at least one digit; no overflow. A negative number wraps, and
-/// is rejected if the result is 2^63 or more, as memcached does.
+/// Parses the numbers that C's `strtoul` accepts: an optional sign, then at least one digit; no overflow. A negative number
+/// wraps, and is rejected if the result is 2^63 or more, as in memcached.
 ///
-/// White space before the number is skipped; white space or a NUL after the digits ends it, whatever follows. Source:
+/// White space in front of the number is skipped; white space or a NUL behind the digits ends it, whatever follows. Source:
 /// memcached's util.c, `safe_strtoull`, which parses stored numbers too.
 #[inline]
 pub fn c_unsigned(token: &[u8]) -> Option<u64> {
@@ -46,7 +46,7 @@ pub fn c_unsigned(token: &[u8]) -> Option<u64> {
     }
 }
 
-/// Parses what C's `strtol` accepts, otherwise like [`c_unsigned`].
+/// Parses the numbers that C's `strtol` accepts, otherwise like [`c_unsigned`].
 #[inline]
 pub fn c_signed(token: &[u8]) -> Option<i64> {
     match c_number(token)? {
@@ -55,7 +55,7 @@ pub fn c_signed(token: &[u8]) -> Option<i64> {
     }
 }
 
-/// Splits a number into whether there is a minus sign, and its magnitude.
+/// Splits a number into its sign (true for minus) and its magnitude.
 #[inline]
 fn c_number(token: &[u8]) -> Option<(bool, u64)> {
     match token {
@@ -68,7 +68,8 @@ fn c_number(token: &[u8]) -> Option<(bool, u64)> {
     }
 }
 
-/// [`c_number`] for input that is long or not only digits. Reads each byte once at most: values that clients stored are parsed too.
+/// [`c_number`] for a token that is long or has other bytes than digits. Reads each byte once at most, because values that
+/// clients stored are parsed too.
 #[cold]
 fn odd_number(token: &[u8]) -> Option<(bool, u64)> {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
@@ -93,7 +94,7 @@ pub fn push(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Parses digits only; `None` for any other byte and for an overflow.
+/// Parses a number that consists of digits only; `None` if there is another byte, or for an overflow.
 fn digits(token: &[u8]) -> Option<u64> {
     let mut number = 0u64;
     if token.len() < OVERFLOW_DIGITS {

@@ -114,8 +114,8 @@ impl Executor<'_> {
         Err(Retry::Soon)
     }
 
-    /// Parses the value of the item that has this `cas`, and pads the number that `arith` makes of the value into `padded`. `None`
-    /// if the key has another item by this time, or the item's value is on flash.
+    /// Parses the value of the item that has this `cas`, and pads the number that `arith` makes of the value into `padded`.
+    /// `None` if the key has another item by this time, or the item's value is on flash.
     fn prepare(
         &mut self,
         arith: &Arith<'_>,
