@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// The documents that `--print` can print.
 pub(super) const NAMES: &[&str] = &["man", "bash", "zsh", "fish"];
 
-/// The document called `name`, one of [`NAMES`].
+/// The document called `name`; `None` if `name` is not one of [`NAMES`].
 pub(super) fn document(name: &str) -> Option<String> {
     Some(match name {
         "man" => man(),
@@ -22,12 +22,12 @@ pub(super) fn document(name: &str) -> Option<String> {
     })
 }
 
-/// The options that users are told of; the others exist only to be refused.
+/// The options that are documented; the others exist only to be refused.
 fn shown() -> impl Iterator<Item = &'static Spec> {
     SPECS.iter().filter(|spec| !spec.help.is_empty())
 }
 
-/// The values that an option accepts, if they are a few fixed words.
+/// The words that an option accepts, if it accepts only a few fixed ones; otherwise empty.
 fn choices(spec: &Spec) -> &'static [&'static str] {
     match spec.long {
         "protocol" => &["auto", "ascii", "binary"],
@@ -37,7 +37,7 @@ fn choices(spec: &Spec) -> &'static [&'static str] {
     }
 }
 
-/// The names that `-o` takes, as the help lists them: one to a line, and those without effect with commas.
+/// The names that `-o` takes, read from the text of its help.
 fn extended() -> Vec<&'static str> {
     let [with_effect @ .., without_effect] = help::extended_texts();
     let lines = with_effect.into_iter().flat_map(str::lines);
@@ -48,10 +48,11 @@ fn extended() -> Vec<&'static str> {
     names
 }
 
-/// The man page, without what the table of options says.
+/// The man page, with placeholders for the parts that are made from the table of options.
 const MAN: &str = include_str!("memcrsd.1.in");
 
-/// `text` as man(7) prints it: no character is a command, and a dash is the one that can be copied.
+/// `text` in the syntax of man(7): no line of it is taken for a command, and dashes are shown as ASCII dashes, which can be
+/// copied.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     let guarded = text
@@ -83,7 +84,7 @@ fn man() -> String {
         .replace("@EXTENDED@", &extended)
 }
 
-/// The spellings of an option, `-p` and `--port`.
+/// The spellings of an option, for example `-p` and `--port`.
 fn spellings(spec: &Spec) -> impl Iterator<Item = String> {
     spec.short.map(|letter| format!("-{letter}")).into_iter().chain([format!("--{}", spec.long)])
 }

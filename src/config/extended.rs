@@ -8,7 +8,7 @@ use super::number::{atof, atoi, exact};
 use super::suboption::{bad, bytes, integer, number};
 use super::{Config, EX_BAD_VALUE, StartupError, VerifyMode, flash};
 
-/// Applies one `-o` list.
+/// Applies the list of one `-o` to `config`. `Err` if an element is unknown or its value is invalid.
 pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), StartupError> {
     // As in getsubopt, a trailing comma adds nothing, but a double comma adds an empty name.
     let list = list.strip_suffix(',').unwrap_or(list);
@@ -38,7 +38,7 @@ pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), StartupError>
     Ok(())
 }
 
-/// Applies `name` if it is a plain switch; returns whether it was.
+/// Applies `name` if it is an option without a value; false if it is none of those.
 fn flag(config: &mut Config, name: &str) -> bool {
     match name {
         "maxconns_fast" => config.maxconns_fast = true,
@@ -74,7 +74,7 @@ fn flag(config: &mut Config, name: &str) -> bool {
     true
 }
 
-/// Sets the defaults of memcached 1.4 (`no_modern`).
+/// Sets the defaults that memcached 1.4 had (`no_modern`).
 fn no_modern(config: &mut Config) {
     config.slab_chunk_size_max = 1 << 20;
     config.slab_reassign = false;
@@ -86,7 +86,8 @@ fn no_modern(config: &mut Config) {
     config.lru_maintainer_thread = false;
 }
 
-/// Applies `name` if it tunes memcached's allocator, hash table or LRU; returns whether it did.
+/// Applies `name` if it is an option for memcached's allocator, hash table or LRU; false if it is none of those. `Err` if its
+/// value is invalid.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {
     let given = || value.map_or_else(|| bad(format!("Missing {name} argument")), Ok);
@@ -179,7 +180,7 @@ fn factor(name: &str, value: &str) -> Result<f64, StartupError> {
     if factor > 0.0 { Ok(factor) } else { bad(format!("{name} must be > 0")) }
 }
 
-/// Applies `name` if it limits time or memory of connections and logs; returns whether it did.
+/// Applies `name` if it limits the time or memory of connections and logs; false if it does not. `Err` if its value is invalid.
 fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {
     match name {
         "idle_timeout" => match value {
@@ -195,7 +196,7 @@ fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool,
     Ok(true)
 }
 
-/// Applies `name` if it configures TLS; returns whether it did.
+/// Applies `name` if it is an option for TLS; false if it is not. `Err` if its value is invalid.
 fn tls(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {
     let given = || value.map_or_else(|| bad(format!("Missing {name} argument")), |text| Ok(text.to_owned()));
     match name {

@@ -11,12 +11,13 @@ use super::suboption::{bad, bytes, number, ratio};
 use super::values::Config;
 use crate::limits::{FLASH_CHUNK_BYTES_MAX, FLASH_PAGES_MAX};
 
-/// Pages and chunks are multiples of this; memcached aligns to the erase blocks of flash. Source: its extstore.c.
+/// Lengths of pages and chunks must be multiples of this, bytes, as in memcached, which aligns to the erase blocks of flash.
+/// Source: its extstore.c.
 const ALIGNMENT_BYTES: u64 = 2 << 20;
-/// The kinds of values that a path may be reserved for in memcached.
+/// The names that may end an `ext_path`, as in memcached, where each reserves the path for one kind of values.
 const BUCKETS: [&str; 6] = ["default", "compact", "lowttl", "chunked", "coldcompact", "old"];
 
-/// Applies `name` if it is an option of the flash tier; returns whether it was.
+/// Applies `name` if it is an option of the flash tier; false if it is not. `Err` if its value is invalid.
 pub(super) fn apply(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {
     let ext = &mut config.ext;
     match name {
@@ -42,7 +43,7 @@ pub(super) fn apply(config: &mut Config, name: &str, value: Option<&str>) -> Res
     Ok(true)
 }
 
-/// Parses `ext_path=FILE:SIZE[:BUCKET]`. As with strtok(3), repeated colons count as one.
+/// Parses the value of one `ext_path`, `FILE:SIZE[:BUCKET]`. Repeated colons count as one, as with strtok(3).
 fn path(config: &mut Config, value: Option<&str>) -> Result<(), StartupError> {
     let unparsed = |lines: &[String]| {
         let mut lines = lines.to_vec();
@@ -78,7 +79,7 @@ fn path(config: &mut Config, value: Option<&str>) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// The checks that memcached makes after those of -I and -m.
+/// Checks the options `ext_*` against each other and against -m, with memcached's messages.
 pub(super) fn check(config: &Config) -> Result<(), StartupError> {
     let usage = |line: String| Err(StartupError::new(EX_USAGE, line));
     let ext = &config.ext;
@@ -100,7 +101,8 @@ pub(super) fn check(config: &Config) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// The flash tier that follows from the settings, which [`check`] has passed.
+/// The flash tier that follows from the settings, or `None` without `ext_path`. `Err` if they cannot make a tier. Call
+/// [`check`] first.
 pub(super) fn tier(config: &Config) -> Result<Option<Flash>, StartupError> {
     let failed = |why: &str| bad(format!("Failed to initialize external storage: {why}"));
     let ext = &config.ext;
@@ -135,7 +137,8 @@ pub(super) fn tier(config: &Config) -> Result<Option<Flash>, StartupError> {
 }
 
 impl Config {
-    /// The default of `ext_compact_under` and `ext_drop_under`, pages: a hundredth of the last path.
+    /// The value of `ext_compact_under` and `ext_drop_under` that is shown if they are not set, pages: a hundredth of the last
+    /// path.
     pub(super) fn ext_pages_under(&self) -> u32 {
         let last = self.flash.as_ref().and_then(|flash| Some(flash.paths.last()?.bytes / flash.page_bytes));
         // The total is below 65,535, so it fits.

@@ -14,44 +14,44 @@ use std::fmt::Write as _;
 pub(super) enum Takes {
     Nothing,
     Value,
-    /// An optional one, as `--name=value`, which is dropped.
+    /// A value may follow as `--name=value`, and is ignored.
     Ignored,
 }
 
-/// One option: its spellings, its value, and its lines in `-h`.
+/// One option: how it is spelled, whether it takes a value, and its lines in `-h`.
 #[derive(Debug)]
 pub(super) struct Spec {
     pub(super) short: Option<char>,
-    /// The long name, also argh's.
+    /// The long name, also in [`Options`](super::options::Options).
     pub(super) long: &'static str,
     pub(super) takes: Takes,
-    /// The value's name in the help.
+    /// The name of the value in the help.
     pub(super) value: &'static str,
     pub(super) help: &'static [&'static str],
 }
 
-/// The result of scanning the words.
+/// Why the scan of the command line ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// All words scanned: run the server.
+    /// All words have been scanned: the other options decide.
     Run,
     Help,
     Licence,
     Version,
-    /// A word that getopt rejects.
+    /// A word that getopt rejects, with its message.
     Refused(StartupError),
 }
 
-/// The words in argh's spelling, up to the first that ends the scan, and what the scan ended with.
+/// The command line as argh is to read it, up to the word that ended the scan, and why the scan ended.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) words: Vec<String>,
     pub(super) end: End,
 }
 
-/// Spells `args` (without the program's name) for argh.
+/// Rewrites `args` (without the program's name) for argh, which accepts only a part of getopt's spellings.
 ///
-/// getopt's messages begin with `program`.
+/// `program` is the name at the start of getopt's messages.
 pub(super) fn normalise(specs: &[Spec], program: &str, args: &[String]) -> Line {
     let mut words = Vec::with_capacity(args.len() * 2);
     let mut rest = args.iter();
@@ -83,7 +83,8 @@ pub(super) fn normalise(specs: &[Spec], program: &str, args: &[String]) -> Line 
     Line { words, end }
 }
 
-/// Scans `--name`, `--name=value` or `--name value`; an unambiguous prefix of a name is enough.
+/// Scans `--name`, `--name=value` or `--name value`, where `name` may be an unambiguous prefix, and appends the option to
+/// `words`. `Err` is getopt's message.
 fn long_option<'a>(
     specs: &[Spec],
     long: &str,
@@ -114,8 +115,8 @@ fn long_option<'a>(
     }
 }
 
-/// The option that `name` abbreviates. memcached's options, all of which have a letter, take precedence: an abbreviation
-/// that is valid for memcached keeps its meaning whatever options this server adds.
+/// The option whose long name begins with `name`; `Err` is getopt's message. memcached's options, all of which have a letter,
+/// take precedence, so that each abbreviation that memcached accepts keeps its meaning.
 fn only_match<'s>(specs: &'s [Spec], name: &str) -> Result<&'s Spec, String> {
     let begins = |spec: &&Spec| spec.long.starts_with(name);
     let is_common = specs.iter().any(|spec| begins(&spec) && spec.short.is_some());

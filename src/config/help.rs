@@ -4,24 +4,24 @@
 use super::getopt::{Spec, Takes};
 use std::fmt::Write as _;
 
-/// The version of memcached this server stands in for; clients and tools choose features by it.
+/// The version of memcached whose behaviour this server has; clients and tools choose features by it.
 pub use crate::limits::MEMCACHED_VERSION;
 /// This server's own version.
 pub const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const LICENCE: &str = include_str!("licence.txt");
 
-/// Text of `-V`. The first line matches memcached's byte for byte, because scripts parse it.
+/// The text of `-V`. Its first line is the same as memcached's, because scripts parse it.
 pub(super) fn version() -> String {
     format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n")
 }
 
-/// Text of `-i`.
+/// The text of `-i`.
 pub(super) fn licence() -> String {
     format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n\n{LICENCE}")
 }
 
-/// Text of `-h`, laid out like memcached's; without `tls` the TLS options are left out.
+/// The text of `-h`, laid out like memcached's. Without `tls` it has no TLS options.
 pub(super) fn help(tls: bool) -> String {
     let mut text = format!("memcached {MEMCACHED_VERSION}\n");
     let exists = |spec: &&Spec| !spec.help.is_empty() && (tls || spec.long != "enable-ssl");
@@ -48,7 +48,7 @@ pub(super) fn help(tls: bool) -> String {
     text
 }
 
-/// The texts of the help about `-o`, in its order; the last part lists names without effect.
+/// The help's paragraphs about the names that `-o` takes, in order. The last one lists the names without effect.
 pub(super) fn extended_texts() -> [&'static str; 4] {
     [EXTENDED, EXTENDED_FLASH, EXTENDED_TLS, EXTENDED_WITHOUT_EFFECT]
 }
@@ -61,12 +61,12 @@ const fn value(short: char, long: &'static str, value: &'static str, help: &'sta
     Spec { short: Some(short), long, takes: Takes::Value, value, help }
 }
 
-/// An option that memcached does not have.
+/// An option that memcached does not have. It has a value and no letter.
 const fn own(long: &'static str, value: &'static str, help: &'static [&'static str]) -> Spec {
     Spec { short: None, long, takes: Takes::Value, value, help }
 }
 
-/// Every option, in the order of the help. One without help text exists only to be refused by name.
+/// All options, in the order of the help. An option without help text exists only to be refused by its name.
 pub(super) const SPECS: &[Spec] = &[
     value('p', "port", "num", &["TCP port to listen on (default: 11211; 0: off, -1: any free one)"]),
     value('U', "udp-port", "num", &["UDP port to listen on (default: 0, off)"]),

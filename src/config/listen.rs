@@ -37,18 +37,18 @@ pub fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// The resolver's message without std's prefix.
+/// The resolver's message, without the text that std puts in front of it.
 fn gai_strerror(error: &io::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
 
-/// The listeners requested by `config`.
+/// The listeners that `config` asks for.
 ///
-/// `-s` disables TCP and UDP. Otherwise every element of `-l` listens on TCP and, with `-U`, on UDP.
+/// With `-s` there is only the UNIX socket. Otherwise each element of `-l` listens on TCP and, with `-U`, on UDP.
 ///
 /// # Errors
-/// memcached's message for an element that does not parse, with exit status 71, as for a port that is taken.
+/// memcached's message for an element that does not parse. The exit status is 71, as for a port that is taken.
 pub(super) fn specs(config: &Config) -> Result<Vec<ListenSpec>, StartupError> {
     if let Some(path) = &config.socketpath {
         let endpoint = Endpoint::Unix { path: path.clone(), mode: config.access };
@@ -76,7 +76,8 @@ pub(super) fn specs(config: &Config) -> Result<Vec<ListenSpec>, StartupError> {
     Ok(specs)
 }
 
-/// Which protocol a listener speaks: with -Y only text, since the binary protocol would bypass the login.
+/// The protocol of a listener. With -Y it is always text, because the binary protocol would bypass the login; `Err` is the
+/// message for a listener that asks for binary.
 fn protocol(config: &Config, element: &Element<'_>) -> Result<Protocol, String> {
     match element.protocol.unwrap_or(config.protocol) {
         Protocol::Binary if config.auth_file.is_some() => {

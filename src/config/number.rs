@@ -5,19 +5,19 @@
 
 use argh::FromArgValue;
 
-/// `atoi`: an i32, by C's rules.
+/// The value of an option that memcached parses with `atoi`: an i32, by C's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Int(pub(super) i32);
 
-/// `atof`: a double, by C's rules for decimal numbers.
+/// The value of an option that memcached parses with `atof`: a double, by C's rules for decimal numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Float(pub(super) f64);
 
-/// `strtol(…, 8)`: file permissions.
+/// The value of an option that memcached parses with `strtol(…, 8)`: file permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Octal(pub(super) u32);
 
-/// A number of bytes with an optional suffix k, K, m or M (no other: `2g` is 2).
+/// A number of bytes. Of suffixes only k, K, m and M count; others are ignored, so that `2g` is 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bytes(pub(super) i64);
 
@@ -50,8 +50,8 @@ impl FromArgValue for Bytes {
     }
 }
 
-/// The integer at the start of `text`, 0 if there is none. Out of range it behaves as glibc's: saturate at 64 bits, keep
-/// the lower 32.
+/// The integer at the start of `text`; 0 if there is none. Out of range it is what glibc makes of it: saturated at 64 bits, of
+/// which the lower 32 are kept.
 pub(super) fn atoi(text: &str) -> i32 {
     leading_integer(text, 10) as i32
 }
@@ -76,13 +76,13 @@ pub(super) fn atof(text: &str) -> f64 {
     text[..end].parse().unwrap_or(0.0)
 }
 
-/// A 32-bit integer that ends at white space or at the end of `text`, as memcached's `safe_strtoul` accepts it; what
-/// follows the white space is ignored.
+/// A 32-bit integer as memcached's `safe_strtoul` accepts it: digits up to white space or the end of `text`. Text behind the
+/// white space is ignored. `None` for anything else.
 pub(super) fn exact(text: &str) -> Option<u32> {
     digits_only(text)?.parse().ok()
 }
 
-/// A 64-bit integer with an optional sign, as memcached's `safe_strtol` accepts it; it ends as in [`exact`].
+/// A 64-bit integer with an optional sign, as memcached's `safe_strtol` accepts it; ends like [`exact`].
 pub(super) fn exact_signed(text: &str) -> Option<i64> {
     match text.trim_start().strip_prefix('-') {
         Some(magnitude) if magnitude.starts_with(|first: char| first.is_ascii_digit()) => {
@@ -93,7 +93,7 @@ pub(super) fn exact_signed(text: &str) -> Option<i64> {
     }
 }
 
-/// The digits of a number that white space or nothing follows, without its `+`.
+/// The digits at the start of `text`, without a `+` in front; `None` unless white space or nothing follows them.
 fn digits_only(text: &str) -> Option<&str> {
     let text = text.trim_start();
     let digits = text.strip_prefix('+').unwrap_or(text);
@@ -102,7 +102,7 @@ fn digits_only(text: &str) -> Option<&str> {
     if after.is_some_and(|byte| !byte.is_ascii_whitespace()) { None } else { Some(&digits[..end]) }
 }
 
-/// A finite number, as memcached's `safe_strtod` accepts it; it ends as in [`exact`].
+/// A finite number, as memcached's `safe_strtod` accepts it; ends like [`exact`].
 pub(super) fn exact_float(text: &str) -> Option<f64> {
     text.split_whitespace().next()?.parse().ok().filter(|number: &f64| number.is_finite())
 }

@@ -1,23 +1,23 @@
 //! The types of settings for which a number or a string is not enough, and [`ProbeTarget`]: plain data. It imports nothing;
 //! the modules that `mod.rs` names after it may import it.
 
-/// Which protocol a listener speaks (-B).
+/// The protocol that a listener speaks (-B).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// Detected from the first byte of each connection.
+    /// Text or binary, as the first byte of each connection shows.
     Auto,
-    /// Text and meta commands.
+    /// Only text and meta commands.
     Ascii,
-    /// Binary packets.
+    /// Only binary packets.
     Binary,
 }
 
-/// I/O engine (--io-engine).
+/// The kernel interface for I/O (--io-engine).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoEngine {
-    /// io_uring if it is allowed, otherwise epoll.
+    /// io_uring if the kernel allows it, otherwise epoll.
     Auto,
-    /// io_uring; startup fails without it.
+    /// io_uring; the server does not start without it.
     Uring,
     /// epoll.
     Epoll,
@@ -34,7 +34,7 @@ impl IoEngine {
     }
 }
 
-/// Client certificates that a TLS listener asks for (`-o ssl_verify_mode`).
+/// Whether listeners with TLS ask clients for certificates (`-o ssl_verify_mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyMode {
     /// Clients are asked for no certificate.
@@ -43,30 +43,30 @@ pub enum VerifyMode {
     Request,
     /// A client must show a certificate.
     Require,
-    /// A client must show a certificate, at the first handshake only.
+    /// The same as `Require`: a client must show a certificate at its handshake, and never again.
     Once,
 }
 
-/// TLS settings; they apply with `-Z`.
+/// TLS settings (`-o ssl_*`); without `-Z` they have no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Certificate chain file, PEM.
     pub chain_cert: Option<String>,
     /// Key file, if the key is not in the chain file.
     pub key: Option<String>,
-    /// File of the CAs that sign client certificates, PEM.
+    /// File of the CAs that may sign client certificates, PEM; `None` = no client certificate is accepted.
     pub ca_cert: Option<String>,
-    /// OpenSSL's cipher list; without effect but for a warning.
+    /// OpenSSL's list of ciphers. It is not applied; if it is set, a warning says so.
     pub ciphers: Option<String>,
-    /// Which client certificates a listener asks for.
+    /// Whether clients are asked for certificates, at listeners without a rule of their own.
     pub verify_mode: VerifyMode,
-    /// OpenSSL's number of the key's format; 1 is PEM.
+    /// Format of the key's file, by OpenSSL's number: 1 is PEM, 2 is DER.
     pub keyformat: u32,
-    /// Shown only, bytes.
+    /// A buffer of OpenSSL's, bytes; shown only.
     pub wbuf_bytes: u32,
     /// Clients may resume sessions, with tickets.
     pub session_cache: bool,
-    /// Shown only.
+    /// TLS in the kernel; shown only.
     pub kernel_tls: bool,
     /// Oldest protocol accepted: 3 for TLS 1.3; 0 to 2 all stand for TLS 1.2, since none older is spoken.
     pub min_version: u32,
@@ -89,51 +89,51 @@ impl Default for Tls {
     }
 }
 
-/// A requested listener; its name may resolve to several addresses.
+/// A listener that the settings ask for. Its host name may resolve to several addresses, each of which is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenSpec {
     /// The address to listen to.
     pub endpoint: Endpoint,
     /// The protocol it speaks: that of `-B` unless the element of `-l` overrides it.
     pub protocol: Protocol,
-    /// Whether it encrypts, and which client certificates it asks for.
+    /// Whether the listener encrypts, and whether it asks clients for certificates.
     pub tls: ListenTls,
-    /// The name given by `tag[NAME]:`, 1 to 8 bytes; checked, and without effect.
+    /// The name given by `tag[NAME]:` in `-l`, 1 to 8 bytes. It is checked, and has no effect.
     pub tag: Option<String>,
 }
 
-/// The address of a listener.
+/// The address that a listener is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A TCP port. Port 0 = any free one; host `None` = all addresses, IPv4 and IPv6.
+    /// A TCP port. Port 0 stands for any free port, host `None` for all addresses, IPv4 and IPv6.
     Tcp {
-        /// Name or address.
+        /// Host name or address.
         host: Option<String>,
-        /// Port.
+        /// Port number.
         port: u16,
     },
-    /// A UDP port; port 0 and host `None` mean the same as for TCP.
+    /// A UDP port; port 0 and host `None` as for TCP.
     Udp {
-        /// Name or address.
+        /// Host name or address.
         host: Option<String>,
-        /// Port.
+        /// Port number.
         port: u16,
     },
     /// A stream socket in the file system.
     Unix {
-        /// Its path; a stale socket there is replaced.
+        /// Path of the socket; a stale socket at that path is replaced.
         path: String,
-        /// Its permissions (-a).
+        /// Permissions of the socket (-a).
         mode: u32,
     },
 }
 
-/// TLS mode of a listener.
+/// Whether a listener encrypts, and its rule for client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenTls {
     /// No TLS.
     Off,
-    /// TLS; client certificates by `-o ssl_verify_mode`.
+    /// TLS; whether clients must show certificates is said by `-o ssl_verify_mode`.
     On,
     /// TLS without client certificates (`btls:`).
     Basic,
@@ -141,25 +141,25 @@ pub enum ListenTls {
     Mutual,
 }
 
-/// The options `-o ext_*` but for the paths, as `stats settings` shows them. What is not in [`Flash`] is only shown and has
-/// no effect.
+/// The options `-o ext_*` without the paths, as `stats settings` shows them. Those that are not in [`Flash`] too have no
+/// effect.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ext {
-    /// Unit of allocation and eviction, bytes.
+    /// Length of a page, bytes: space on flash is given to values and taken back in pages.
     pub page_bytes: u32,
-    /// Unit of writing, bytes.
+    /// Length of a chunk, bytes: as much is written to flash at a time.
     pub wbuf_bytes: u32,
-    /// Items of more than about this many bytes go to flash.
+    /// Items of more than about this many bytes may move to flash; changed by `extstore item_size`.
     pub item_size: u32,
-    /// Seconds without use after which an item goes to flash even if memory is free; `u32::MAX` = never.
+    /// Seconds without use after which an item is moved to flash even if memory has room; `u32::MAX` = never.
     pub item_age: u32,
     /// Shown only, seconds.
     pub low_ttl: u32,
-    /// If 0, values that are read often stay on flash; otherwise they come back to memory.
+    /// If 0, values that are read often stay on flash; if not, such values come back to memory.
     pub recache_rate: u32,
-    /// Shown only, pages; `None` = by the size of the paths.
+    /// Shown only, pages; `None` = computed from the size of the paths.
     pub compact_under: Option<u32>,
-    /// Shown only, pages; `None` = by the size of the paths.
+    /// Shown only, pages; `None` = computed from the size of the paths.
     pub drop_under: Option<u32>,
     /// Shown only, microseconds.
     pub max_sleep: u32,
@@ -190,23 +190,23 @@ impl Default for Ext {
     }
 }
 
-/// A file of the flash tier.
+/// A file for the flash tier (`ext_path`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlashPath {
-    /// The file.
+    /// Path of the file.
     pub path: String,
-    /// Its size, bytes; in [`Flash::paths`] rounded down to whole pages.
+    /// Size of the file, bytes; in [`Flash::paths`] rounded down to whole pages.
     pub bytes: u64,
 }
 
-/// The flash tier as it is set up: valid, and at least one page in every path.
+/// The settings of a flash tier, checked: there is at least one path, and each has at least one page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flash {
-    /// The files, in the order given.
+    /// The files, in the order given; the tier writes to all of them.
     pub paths: Vec<FlashPath>,
-    /// Unit of allocation and eviction, bytes: a multiple of `wbuf_bytes`.
+    /// Length of a page, bytes: a multiple of `wbuf_bytes`.
     pub page_bytes: u64,
-    /// Unit of writing, bytes; no item is longer.
+    /// Length of a chunk, bytes; a longer item cannot move to flash.
     pub wbuf_bytes: u64,
     /// See [`Ext::item_size`].
     pub item_size: u32,
@@ -217,20 +217,20 @@ pub struct Flash {
 }
 
 impl Flash {
-    /// Pages of all paths.
+    /// Number of pages in all files together.
     pub fn pages(&self) -> u64 {
         self.paths.iter().map(|path| path.bytes / self.page_bytes).sum()
     }
 }
 
-/// Address of another server: to check (--health), to watch (`top`), or to copy (--copy-from).
+/// Address of another server: the one to check (--health), to show (`top`), or to copy (--copy-from).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeTarget {
     /// A TCP port.
     Tcp {
-        /// Name or address.
+        /// Host name or address.
         host: String,
-        /// Port.
+        /// Port number.
         port: u16,
     },
     /// The path of a UNIX socket.

@@ -4,80 +4,81 @@ use super::parts::ProbeTarget;
 use super::values::Config;
 use std::time::Duration;
 
-/// Exit status for an invalid value.
+/// Exit status if the value of an option is invalid.
 pub const EX_BAD_VALUE: u8 = 1;
-/// Exit status for settings that contradict each other. Source: sysexits(3).
+/// Exit status if settings contradict each other. Source: sysexits(3).
 pub const EX_USAGE: u8 = 64;
-/// Exit status for an unknown `-u` user. Source: sysexits(3).
+/// Exit status if the user of `-u` does not exist. Source: sysexits(3).
 pub const EX_NOUSER: u8 = 67;
-/// Exit status when the operating system denies something. Source: sysexits(3).
+/// Exit status if the operating system denies something. Source: sysexits(3).
 pub const EX_OSERR: u8 = 71;
 
-/// Whether this build has TLS (`-Z`).
+/// True if this build has TLS, so that `-Z` is accepted.
 pub const HAS_TLS: bool = true;
 
-/// What the command line depends on besides its words: machine and environment.
+/// The properties of the machine, the build and the environment that decide how a command line is understood.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// The program's name as called; getopt's messages begin with it.
+    /// The name the program was called by; getopt's messages begin with it.
     pub program: String,
-    /// Cores available to this process.
+    /// Number of cores that this process may use; without --replicas there are never more replicas.
     pub cores: usize,
-    /// The kernel offers huge pages on request (-L).
+    /// True if the kernel offers huge pages on request, so that -L is accepted.
     pub large_pages: bool,
-    /// The build has TLS ([`HAS_TLS`]).
+    /// True if the build has TLS ([`HAS_TLS`]); tests set it otherwise.
     pub tls: bool,
-    /// The environment variable `MEMCACHED_SASL_PWDB`.
+    /// The value of the environment variable `MEMCACHED_SASL_PWDB`: the file of users for -S.
     pub sasl_pwdb: Option<String>,
-    /// The environment variable `MEMCACHED_PORT_FILENAME`.
+    /// The value of the environment variable `MEMCACHED_PORT_FILENAME`: the file to which the bound ports are written.
     pub port_file: Option<String>,
 }
 
-/// What the command line asks for.
+/// The task that the command line gives to the process.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// Run the server.
     Run(Box<Config>),
-    /// Check the health of another server (--health).
+    /// Check the health of another server, then exit (--health).
     Probe(Probe),
-    /// Show what another server does (`top`).
+    /// Show the load of another server until the user quits (`top`).
     Top(ProbeTarget),
-    /// Print this on standard output and exit with status 0.
+    /// Print this text on standard output, and exit with status 0.
     Print(String),
 }
 
-/// A health check.
+/// A health check of another server (--health).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// The server to check.
     pub target: ProbeTarget,
-    /// Time limit for the whole check.
+    /// Time limit for the whole check; after it the server counts as unhealthy.
     pub timeout: Duration,
 }
 
-/// A refusal to start: lines for standard error, and the exit status.
+/// A refusal to start: the lines for standard error and the exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartupError {
     /// The lines, without line ends.
     pub lines: Vec<String>,
-    /// [`EX_BAD_VALUE`], [`EX_USAGE`], [`EX_NOUSER`] or [`EX_OSERR`].
+    /// The exit status: [`EX_BAD_VALUE`], [`EX_USAGE`], [`EX_NOUSER`] or [`EX_OSERR`].
     pub status: u8,
 }
 
 impl StartupError {
-    /// A refusal of one line.
+    /// A refusal with one line.
     pub fn new(status: u8, line: impl Into<String>) -> Self {
         Self { lines: vec![line.into()], status }
     }
 
-    /// A refusal of one line, for something that the operating system denies.
+    /// A refusal with one line and [`EX_OSERR`], because the operating system denies something.
     pub fn denied(line: impl Into<String>) -> Self {
         Self::new(EX_OSERR, line)
     }
 }
 
 impl Environment {
-    /// Asks the machine, and reads the environment. `program` is the first word of the command line.
+    /// The properties of this machine, this build and this process's environment. `program` is the first word of the command
+    /// line.
     pub fn probe(program: String) -> Self {
         let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
         Self {

@@ -3,18 +3,18 @@
 
 use super::{Config, Ext, Protocol, VerifyMode};
 
-/// The settings that commands change at run time.
+/// The settings that commands change at run time, by memcached's names in `stats settings`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuntimeSettings {
-    /// The memory limit, bytes; filled in from the store when shown (`cache_memlimit`).
+    /// The memory limit (`cache_memlimit`), bytes. Filled in when the settings are shown, because the store has it.
     pub maxbytes: u64,
-    /// The verbosity; filled in when shown.
+    /// The verbosity (`verbosity`). Filled in when the settings are shown.
     pub verbosity: u8,
-    /// Second of the server's clock: items stored up to then are gone by `flush_all`.
+    /// Second of the server's clock: `flush_all` has removed, or will remove, all items stored up to then; 0 before the first.
     pub oldest: u32,
-    /// Whether `stats detail` is on; filled in when shown.
+    /// True if `stats detail` is on. Filled in when the settings are shown.
     pub detail_enabled: bool,
-    /// Mode of slab moving, as set by `slabs automove`; only shown.
+    /// memcached's mode of moving slabs, as set by `slabs automove`; only shown.
     pub slab_automove: u32,
     /// Whether crawls and dumps are accepted (`lru_crawler enable`, `disable`).
     pub lru_crawler: bool,
@@ -32,18 +32,18 @@ pub struct RuntimeSettings {
     pub hot_max_factor: f64,
     /// Set by `lru tune`; only shown.
     pub warm_max_factor: f64,
-    /// Whether `lru temp_ttl` has enabled a queue for short-lived items; only shown.
+    /// True if `lru temp_ttl` has asked for a queue for short-lived items; only shown.
     pub temp_lru: bool,
-    /// The limit of such items, seconds, set by `lru temp_ttl`; only shown.
+    /// Seconds that items in that queue may have to live (`lru temp_ttl`); only shown.
     pub temporary_ttl: u32,
-    /// Options of the flash tier, as changed by `extstore` and `slabs automove freeratio`.
+    /// The options of the flash tier, as changed by `extstore` and `slabs automove freeratio`.
     pub ext: Ext,
-    /// The I/O engine: the one requested until the server has started, then the one in use.
+    /// The kernel interface for I/O: the requested one until the server has started, then the one in use.
     pub io_engine: &'static str,
 }
 
 impl RuntimeSettings {
-    /// The values at startup.
+    /// The settings as they are when a server with `config` starts.
     pub fn new(config: &Config) -> Self {
         Self {
             maxbytes: config.maxbytes,
@@ -102,7 +102,7 @@ fn or(text: Option<&String>, none: &str) -> String {
     text.map_or_else(|| none.to_owned(), Clone::clone)
 }
 
-/// A port in the form of -p.
+/// A port in the form that -p takes: 0 = off, -1 = any free one.
 fn port(port: Option<u16>) -> String {
     match port {
         None => "0".to_owned(),

@@ -3,27 +3,28 @@
 use super::number::{exact, exact_float, exact_signed};
 use super::request::{EX_BAD_VALUE, StartupError};
 
-/// The refusal `line`, with exit status 1.
+/// An error with the one line `line` and exit status 1.
 pub(super) fn bad<T>(line: impl Into<String>) -> Result<T, StartupError> {
     Err(StartupError::new(EX_BAD_VALUE, line))
 }
 
-/// Parses the integer after `name=`, which must be there.
+/// Parses the value of the option `name` as an unsigned 32-bit integer. `Err` if there is no value or it is no such number.
 pub(super) fn number(name: &str, value: Option<&str>) -> Result<u32, StartupError> {
     parsed(name, value, exact)
 }
 
-/// Parses the integer after `name=`, which must be there. Its range is checked by the caller, who has a message for that.
+/// Parses the value of the option `name` as a signed integer. The caller checks the range, for which it has a message.
 pub(super) fn integer(name: &str, value: Option<&str>) -> Result<i64, StartupError> {
     parsed(name, value, exact_signed)
 }
 
-/// Parses a number in units of `unit` bytes; returns bytes.
+/// Parses the value of the option `name`, a number of units of `unit` bytes, and returns bytes. `Err` if the product exceeds 32
+/// bits.
 pub(super) fn bytes(name: &str, value: Option<&str>, unit: u32) -> Result<u32, StartupError> {
     parsed(name, value, |text| exact(text)?.checked_mul(unit))
 }
 
-/// Parses a number with a fraction.
+/// Parses the value of the option `name` as a number with a fraction.
 pub(super) fn ratio(name: &str, value: Option<&str>) -> Result<f64, StartupError> {
     parsed(name, value, exact_float)
 }

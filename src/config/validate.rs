@@ -16,19 +16,19 @@ use crate::limits::{
 };
 use std::time::Duration;
 
-/// Most replicas unless more are asked for: each costs an index, and every write a replay. No more than there are cores either:
-/// rings that cannot run at the same time gain nothing from an index each.
+/// Most replicas unless --replicas asks for more; there are never more than cores either. Each replica costs an index, and
+/// every write a replay; rings that cannot run at the same time gain nothing from an index each.
 const REPLICAS_DEFAULT_MAX: usize = 4;
-/// The same limit with a flash tier: what memory can hold then is keys, of which indexes are the larger part, and a read
-/// from flash takes far longer than a lookup in a shared index.
+/// The same limit with a flash tier. Memory then holds mostly keys, of which indexes are the larger part, and a read from flash
+/// takes far longer than a lookup in a shared index.
 const REPLICAS_WITH_FLASH_MAX: usize = 2;
-/// memcached warns about more threads than this.
+/// Number of threads above which memcached prints a warning.
 const THREADS_ADVISED_MAX: usize = 64;
-/// Most sizes in `-o slab_sizes`; the last class, the largest chunk, comes on top.
+/// Most sizes in `-o slab_sizes`; the largest chunk is one more class on top.
 const SLAB_SIZES_MAX: usize = 62;
 const SLAB_SIZE_STEP_BYTES: u32 = 8;
 
-/// Validates each value by itself and stores it.
+/// Validates the value of each option by itself, and stores it in a new `Config`.
 pub(super) fn values(options: &Options, environment: &Environment) -> Result<Config, StartupError> {
     let mut config = Config {
         num_threads: environment.cores.clamp(1, Config::default().num_threads),
@@ -74,7 +74,7 @@ fn switches(config: &mut Config, options: &Options) {
     config.ssl_enabled = options.enable_ssl > 0;
 }
 
-/// Validates numeric options; each occurrence is checked, and the last one wins.
+/// Validates the options whose value is a number. Each occurrence of an option is checked, and the last one counts.
 fn numbers(config: &mut Config, options: &Options, cores: usize) -> Result<(), StartupError> {
     for mask in &options.unix_mask {
         config.access = mask.0;
@@ -141,7 +141,7 @@ fn above_zero(number: i32, line: &str) -> Result<u32, StartupError> {
     }
 }
 
-/// Parses the address of a server: a host and a port, or the path of a UNIX socket.
+/// Parses the address of a server: a host and a port, or the path of a UNIX socket. `None` if it is neither.
 fn target(address: &str) -> Option<ProbeTarget> {
     let address = address.strip_prefix("unix:").unwrap_or(address);
     if address.contains('/') {
@@ -158,7 +158,7 @@ fn bad_target(option: &str, given: &str) -> StartupError {
     StartupError { lines: vec![line, form], status: EX_BAD_VALUE }
 }
 
-/// Parses the words after `top`: one address, or none for the default port of this machine.
+/// Parses the words after `top`: one address, or no word for the default port of this machine.
 pub(super) fn top(rest: &[String]) -> Result<ProbeTarget, StartupError> {
     let default = || ProbeTarget::Tcp { host: "127.0.0.1".to_owned(), port: 11211 };
     match rest {
@@ -168,7 +168,7 @@ pub(super) fn top(rest: &[String]) -> Result<ProbeTarget, StartupError> {
     }
 }
 
-/// Validates --copy-from and --copy-rate.
+/// Validates --copy-from and --copy-rate, and stores them in `config`.
 fn copy(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     for given in &options.copy_from {
         config.copy_from = Some(target(given).ok_or_else(|| bad_target("--copy-from", given))?);
@@ -192,7 +192,7 @@ pub(super) fn probe(options: &Options) -> Result<Option<Probe>, StartupError> {
     Ok(Some(Probe { target, timeout: Duration::from_secs_f64(secs) }))
 }
 
-/// The document that --print names.
+/// The document that --print names; `Err` if there is no such document.
 pub(super) fn document(options: &Options) -> Result<String, StartupError> {
     let name = options.print.last().map(String::as_str).unwrap_or_default();
     documents::document(name).ok_or_else(|| {
@@ -204,7 +204,7 @@ pub(super) fn document(options: &Options) -> Result<String, StartupError> {
     })
 }
 
-/// Validates --metrics-port and --metrics-address.
+/// Validates --metrics-port and --metrics-address, and stores them in `config`.
 fn metrics(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     if let Some(number) = options.metrics_port.last() {
         config.metrics_port = port(number.0)?;
@@ -215,7 +215,7 @@ fn metrics(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// Validates the options whose value is text.
+/// Validates the options whose value is text, and stores them in `config`.
 fn texts(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     let last = |given: &[String]| given.last().cloned();
     config.socketpath = last(&options.unix_socket);
@@ -272,7 +272,7 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// Validates the combination of settings, and derives what depends on several of them.
+/// Validates the settings against each other, and fills in those that follow from several of them.
 pub(super) fn combinations(mut config: Config, options: &Options) -> Result<Config, StartupError> {
     sizes(&mut config, options)?;
     flash::check(&config)?;
@@ -373,7 +373,7 @@ fn slab_sizes(config: &Config) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// True if -U is other than 0, whether or not that is a valid port.
+/// True if the value of -U is not 0, even if it is no valid port.
 fn has_udp(options: &Options) -> bool {
     options.udp_port.last().is_some_and(|port| port.0 != 0)
 }
@@ -405,7 +405,7 @@ fn authentication(config: &mut Config, options: &Options) -> Result<(), StartupE
     Ok(())
 }
 
-/// Parses a port: 0 = off, -1 = any free one.
+/// Parses a port: `None` for 0 (off), `Some(0)` for -1 (any free one). `Err` if it is out of range.
 fn port(number: i32) -> Result<Option<u16>, StartupError> {
     match number {
         0 => Ok(None),
@@ -416,7 +416,7 @@ fn port(number: i32) -> Result<Option<u16>, StartupError> {
     }
 }
 
-/// Validates -p and -U: 0 = off, -1 = any free port; -U alone sets the TCP port too.
+/// Validates -p and -U, where 0 is off and -1 any free port. Without -p, the value of -U is that of -p too.
 fn ports(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     if let Some(number) = options.udp_port.last() {
         config.udpport = port(number.0)?;

@@ -17,7 +17,7 @@ pub struct Config {
     pub maxconns: u32,
     /// TCP port (-p); `None` = off, `Some(0)` = any free port. With `-s` there is no TCP listener in `listen` all the same.
     pub tcpport: Option<u16>,
-    /// UDP port (-U), with the same meanings.
+    /// UDP port (-U); `None` = off, `Some(0)` = any free port.
     pub udpport: Option<u16>,
     /// Addresses to listen to (-l), as given; several are joined by commas.
     pub inter: Option<String>,
@@ -27,13 +27,13 @@ pub struct Config {
     pub access: u32,
     /// The listeners that follow from `tcpport`, `udpport`, `inter` and `socketpath`.
     pub listen: Vec<ListenSpec>,
-    /// Rings that serve one UDP port.
+    /// How many rings receive the datagrams of one UDP port.
     pub num_threads_per_udp: usize,
     /// Verbosity: the number of -v.
     pub verbosity: u8,
     /// Items are evicted when memory is full; false with -M.
     pub evictions: bool,
-    /// The `shutdown` command is allowed (-A).
+    /// The `shutdown` command is accepted (-A).
     pub shutdown_command: bool,
     /// Growth factor of the size classes (-f).
     pub factor: f64,
@@ -41,11 +41,11 @@ pub struct Config {
     pub chunk_size: u32,
     /// Number of rings (-t).
     pub num_threads: usize,
-    /// I/O engine (--io-engine).
+    /// The kernel interface for I/O (--io-engine).
     pub io_engine: IoEngine,
     /// Number of replicas of the index (--replicas), which neighbouring rings share; at most as many as rings.
     pub replicas: usize,
-    /// Each ring stays on a core of its own (--pin-rings).
+    /// Each ring's thread is bound to a core of its own (--pin-rings).
     pub pin_rings: bool,
     /// Seconds without progress of a ring after which the process aborts (--ring-timeout); 0 = never.
     pub ring_timeout_secs: u32,
@@ -55,7 +55,7 @@ pub struct Config {
     pub metrics_address: String,
     /// The server whose items are copied (--copy-from).
     pub copy_from: Option<ProbeTarget>,
-    /// Items a second that are copied (--copy-rate); 0 = no limit.
+    /// Items that are copied from the other server per second, at most (--copy-rate); 0 = no limit.
     pub copy_rate: u32,
     /// Byte that ends a key's prefix for `stats detail` (-D).
     pub prefix_delimiter: u8,
@@ -63,37 +63,37 @@ pub struct Config {
     pub detail_enabled: bool,
     /// Commands that a connection may run before others have their turn (-R).
     pub reqs_per_event: u32,
-    /// Items have a CAS unique; false with -C.
+    /// Items have a cas; false with -C.
     pub cas_enabled: bool,
     /// Length of the listeners' backlog (-b).
     pub backlog: i32,
     /// Protocol of the listeners (-B), as -S and -Y change it.
     pub protocol: Protocol,
-    /// Clients log in by SASL (-S).
+    /// Clients of the binary protocol must log in, by SASL (-S).
     pub sasl: bool,
     /// The file of SASL users and passwords, from `MEMCACHED_SASL_PWDB`.
     pub sasl_pwdb: Option<String>,
-    /// The file of users and passwords of text logins (-Y).
+    /// The file of users and passwords with which clients of the text protocol must log in (-Y).
     pub auth_file: Option<String>,
     /// Size limit of an item, bytes (-I).
     pub item_size_max: u64,
-    /// A connection over -c is closed with an error; otherwise it waits in the backlog.
+    /// If true, a connection over -c is closed with an error; otherwise it waits in the backlog.
     pub maxconns_fast: bool,
     /// Shown only.
     pub hashpower_init: u32,
-    /// `slabs reassign` is accepted.
+    /// `slabs reassign` is accepted; no slab is moved.
     pub slab_reassign: bool,
-    /// Shown, and set by `slabs automove`; no effect.
+    /// Shown, and changed by `slabs automove`; no slab is moved.
     pub slab_automove: u32,
     /// Shown only.
     pub slab_automove_ratio: f64,
     /// Shown only.
     pub slab_automove_window: u32,
-    /// The largest size class, bytes.
+    /// The largest size class, bytes; larger items count in it too.
     pub slab_chunk_size_max: u32,
     /// The size classes given by `-o slab_sizes`, bytes; empty if -f and -n define them.
     pub slab_sizes: Vec<u32>,
-    /// `lru_crawler` accepts crawls and dumps from the start. Expired items are swept in the background all the same.
+    /// `lru_crawler` accepts crawls and dumps from the start. Expired items are removed in the background in any case.
     pub lru_crawler: bool,
     /// Shown only, microseconds.
     pub lru_crawler_sleep: u32,
@@ -109,7 +109,7 @@ pub struct Config {
     pub watch_enabled: bool,
     /// Shown only.
     pub hash_algorithm: &'static str,
-    /// The statistics of memcached's LRU maintainer are shown.
+    /// `stats` shows the figures of memcached's LRU maintainer, and `lru mode` and `lru temp_ttl` are accepted.
     pub lru_maintainer_thread: bool,
     /// Shown only.
     pub lru_segmented: bool,
@@ -127,31 +127,31 @@ pub struct Config {
     pub temporary_ttl: u32,
     /// Idle seconds after which a TCP connection is closed; 0 = never.
     pub idle_timeout: u32,
-    /// Buffer of one watcher, bytes.
+    /// Length of the buffer of each watcher, bytes; log lines that find it full are lost.
     pub logger_watcher_buf_size: u32,
     /// Shown only, bytes.
     pub logger_buf_size: u32,
-    /// Limit on read buffers, bytes; 0 = none.
+    /// Limit on the memory of read buffers, bytes; 0 = none. A connection that finds no buffer is closed with an error.
     pub read_buf_mem_limit: u64,
-    /// `stats sizes` is enabled.
+    /// `stats sizes` counts the items by size; otherwise it says that it is disabled.
     pub track_sizes: bool,
     /// Options of the flash tier (`-o ext_*`) but for the paths.
     pub ext: Ext,
     /// The files of `-o ext_path`, with their sizes as given.
     pub ext_paths: Vec<FlashPath>,
-    /// The flash tier that follows from `ext` and `ext_paths`; `None` without paths.
+    /// The settings of the flash tier that follow from `ext` and `ext_paths`; `None` without paths.
     pub flash: Option<Flash>,
-    /// Listeners speak TLS (-Z).
+    /// Listeners speak TLS unless `-l` says otherwise (-Z).
     pub ssl_enabled: bool,
     /// TLS settings (`-o ssl_*`).
     pub ssl: Tls,
     /// User that a process started as root becomes (-u).
     pub user: Option<String>,
-    /// System calls are filtered once the server runs (`-o drop_privileges`).
+    /// System calls that the running server does not need are filtered out (`-o drop_privileges`).
     pub drop_privileges: bool,
     /// The server goes into the background (-d).
     pub daemonize: bool,
-    /// The pid file (-P).
+    /// The file to which the process id is written (-P).
     pub pid_file: Option<String>,
     /// Core dumps are enabled (-r).
     pub core_dumps: bool,
@@ -159,11 +159,11 @@ pub struct Config {
     pub lock_memory: bool,
     /// Large pages are asked for (-L).
     pub large_pages: bool,
-    /// The memory file, from which items are restored after a restart (-e).
+    /// The file that holds the items in memory, so that the next process can restore them (-e).
     pub memory_file: Option<String>,
-    /// File that lists the bound ports, from `MEMCACHED_PORT_FILENAME`.
+    /// The file to which the bound ports are written, from `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<String>,
-    /// Lines for standard error at startup.
+    /// Lines to print on standard error before the server starts.
     pub warnings: Vec<String>,
 }
 

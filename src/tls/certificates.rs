@@ -23,12 +23,12 @@ use std::time::Instant;
 const KEY_PEM: u32 = 1;
 /// OpenSSL's number for a DER file in `ssl_keyformat`.
 const KEY_DER: u32 = 2;
-/// For messages: the kinds of keys that can be used.
+/// The keys that can be used, for error messages.
 const KEYS: &str = "supported are RSA of 2,048 to 8,192 bits, ECDSA on P-256, P-384 and P-521, and Ed25519";
 /// `ssl_min_version` for TLS 1.3.
 const VERSION_TLS13: u32 = 3;
 
-/// Which certificate file cannot be used, and why. The text begins like memcached's.
+/// Says which certificate file cannot be used, and why. The text begins like memcached's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateError {
     message: String,
@@ -52,19 +52,19 @@ impl fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
-/// Which client certificates a listener asks for.
+/// Whether clients of a listener are asked for a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clients {
-    /// No certificate.
+    /// No client is asked for a certificate.
     Anyone,
-    /// A client may show one.
+    /// A client is asked for a certificate, and may show none.
     MayShow,
-    /// A client must show one.
+    /// A client must show a certificate.
     MustShow,
 }
 
 impl Clients {
-    /// The rule of a listener with `tls`; `None` if it does not encrypt.
+    /// The rule for a listener with the mode `tls`; `None` if it does not encrypt.
     fn of(tls: ListenTls, settings: &Tls) -> Option<Self> {
         match (tls, settings.verify_mode) {
             (ListenTls::Off, _) => None,
@@ -77,7 +77,7 @@ impl Clients {
     }
 }
 
-/// The loaded configurations, one for each kind of listener.
+/// The configurations made from the files: one for each [`Clients`] rule that a listener has.
 #[derive(Debug)]
 struct Loaded {
     at: Instant,
@@ -108,14 +108,14 @@ impl Loaded {
     }
 }
 
-/// The certificates of a server, and which of its listeners use them. Shared by all rings.
+/// The certificates of a server, and the rule of each listener. Shared by all rings.
 #[derive(Debug)]
 pub struct Certificates {
     settings: Tls,
     chain: PathBuf,
     key: PathBuf,
     authorities: Option<PathBuf>,
-    /// What each listener asks for, by its position in the configuration; `None` if it does not encrypt.
+    /// The rule of each listener, by its position in the configuration; `None` if the listener does not encrypt.
     listeners: Vec<Option<Clients>>,
     loaded: RwLock<Loaded>,
 }
@@ -123,7 +123,8 @@ pub struct Certificates {
 impl Certificates {
     /// Loads the files named in `config`; `None` without `-Z`.
     ///
-    /// Paths are made absolute, so that [`Certificates::refresh`] finds them after a daemon has changed its directory.
+    /// Their paths are made absolute, so that [`Certificates::refresh`] finds the files after a daemon has changed its
+    /// directory.
     ///
     /// # Errors
     /// A file is missing or unreadable, or the key does not match the certificate.
@@ -148,11 +149,11 @@ impl Certificates {
         Ok(Some(certificates))
     }
 
-    /// Reloads the files, for later connections; if that fails, everything stays as it was. Blocks for about half a
-    /// millisecond, plus the time to read the files.
+    /// Loads the files again, for connections that are accepted afterwards. If that fails, the old certificates stay in use.
+    /// Blocks for about half a millisecond, plus the time to read the files.
     ///
     /// # Errors
-    /// As [`Certificates::load`].
+    /// The same as those of [`Certificates::load`].
     pub fn refresh(&self) -> Result<(), CertificateError> {
         let chain = self.read_chain()?;
         let key = self.read_key()?;
@@ -167,11 +168,11 @@ impl Certificates {
         Ok(())
     }
 
-    /// A channel for a new connection of the listener at `place` in the configuration; `None` if that listener does not
+    /// A channel for a new connection to the listener at `place` in the configuration; `None` if that listener does not
     /// encrypt.
     ///
     /// # Errors
-    /// rustls's, for a configuration it cannot use; none is known.
+    /// rustls rejects its configuration; no case is known.
     pub fn channel(&self, place: usize) -> Option<Result<Channel, rustls::Error>> {
         let clients = self.listeners.get(place).copied().flatten()?;
         let config = Arc::clone(self.loaded.read().get(clients)?);
@@ -238,7 +239,7 @@ impl Certificates {
         Ok(config)
     }
 
-    /// The verifier for client certificates; `None` if none are asked for.
+    /// The verifier for client certificates; `None` if no client is asked for one.
     fn verifier(
         &self,
         clients: Clients,

@@ -16,41 +16,41 @@ use rustls::unbuffered::{
 };
 use std::sync::Arc;
 
-/// Overhead of a record: header, nonce, type and tag of any suite, rounded up; bytes.
+/// Bytes that encryption adds to a record, at most: header, nonce, type and tag of any suite, rounded up.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 /// Most plain bytes in one record. Source: RFC 8446, section 5.1.
 const RECORD_CONTENT_BYTES_MAX: usize = 16 * 1024;
-/// An empty buffer that has grown beyond this is freed, bytes.
+/// Capacity above which a buffer that has been sent is freed instead of reused, bytes.
 const KEPT_BYTES_MAX: usize = 128 * 1024;
 
-/// Why a channel has ended.
+/// Why a channel has ended: no byte can be received any more.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ended {
-    /// The client has closed it.
+    /// The client has closed the channel.
     ByPeer,
-    /// The client has violated TLS or failed authentication; an alert may be outgoing.
+    /// The client has violated TLS or failed authentication. The alert that tells it so may be among the outgoing bytes.
     Broken(rustls::Error),
 }
 
 /// Result of decrypting received bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Opened {
-    /// The handshake was completed by these bytes.
+    /// True if these bytes have completed the handshake.
     pub is_established: bool,
-    /// The channel has ended.
+    /// Why the channel has ended; `None` if it goes on.
     pub ended: Option<Ended>,
 }
 
-/// The TLS state of one connection.
+/// The TLS state of one connection: takes the bytes received, and makes the bytes to send.
 pub struct Channel {
     tls: UnbufferedServerConnection,
-    /// The start of a partial record. rustls remembers how far it has parsed it, so every call must pass these bytes
-    /// again.
+    /// The received bytes of a record that is not complete. rustls remembers how far it has parsed them, so every call must
+    /// pass them again.
     records: Vec<u8>,
-    /// Records to send.
+    /// Encrypted records and handshake bytes that the caller has still to send.
     outgoing: Vec<u8>,
     is_established: bool,
-    /// rustls has returned an error. It must not be called again, because it asserts that an error is not met twice.
+    /// True after an error of rustls. rustls must not be called again, because it asserts that it does not meet an error twice.
     is_broken: bool,
 }
 
@@ -60,37 +60,37 @@ impl std::fmt::Debug for Channel {
     }
 }
 
-/// What rustls wants to do next.
+/// How the loop over rustls's states goes on.
 enum Step {
-    /// Continue with the same input.
+    /// Call rustls again with the rest of the input.
     More,
-    /// Stop: it needs more input, or is ready to send.
+    /// Stop: rustls needs more input, or is ready to encrypt.
     Idle,
     Ended(Ended),
 }
 
 impl Channel {
-    /// A new channel.
+    /// A channel for a new connection.
     ///
     /// # Errors
-    /// rustls's, for a configuration it cannot use.
+    /// rustls rejects the configuration.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         let tls = UnbufferedServerConnection::new(config)?;
         Ok(Self { tls, records: Vec::new(), outgoing: Vec::new(), is_established: false, is_broken: false })
     }
 
-    /// True if the handshake is complete.
+    /// True if the handshake is complete, so that [`Channel::seal`] may be called.
     pub fn is_established(&self) -> bool {
         self.is_established
     }
 
-    /// True if the session is new, not resumed.
+    /// True unless an earlier session was resumed. Only meaningful once the handshake is complete.
     pub fn is_new_session(&self) -> bool {
         self.tls.handshake_kind() != Some(HandshakeKind::Resumed)
     }
 
-    /// Decrypts received bytes in place and appends the plain bytes to `plain`. Whatever the result, there may be handshake
-    /// bytes or alerts to send afterwards.
+    /// Decrypts received bytes in place, and appends the plain bytes to `plain`. Whatever it returns, handshake bytes or alerts
+    /// may have become outgoing.
     pub fn open(&mut self, received: &mut [u8], plain: &mut Vec<u8>) -> Opened {
         if self.is_broken {
             return Opened { is_established: false, ended: Some(Ended::Broken(rustls::Error::DecryptError)) };
@@ -116,17 +116,18 @@ impl Channel {
         Opened { is_established, ended }
     }
 
-    /// Encrypts `bytes` and appends them to the outgoing bytes.
+    /// Encrypts `bytes` and appends the records to the outgoing bytes.
     ///
     /// # Errors
-    /// The handshake is incomplete, or the keys are used up and the client has not agreed to new ones.
+    /// The handshake is not complete, the channel has failed, or its keys are used up and the client has not agreed to new
+    /// ones.
     pub fn seal(&mut self, bytes: &[u8]) -> Result<(), rustls::Error> {
         let records = bytes.len().div_ceil(RECORD_CONTENT_BYTES_MAX);
         let room = bytes.len() + records * RECORD_OVERHEAD_BYTES;
         self.write(room, |traffic, to| traffic.encrypt(bytes, to))
     }
 
-    /// Appends the close alert to the outgoing bytes; nothing can be sealed afterwards.
+    /// Appends the close alert to the outgoing bytes, if the handshake is complete. Nothing can be sealed afterwards.
     #[expect(
         clippy::redundant_closure_for_method_calls,
         reason = "the method is not general enough over lifetimes"
@@ -136,17 +137,18 @@ impl Channel {
         let _ = self.write(RECORD_OVERHEAD_BYTES, |traffic, to| traffic.queue_close_notify(to));
     }
 
-    /// Number of bytes to send.
+    /// Number of bytes that [`Channel::take_outgoing`] would return.
     pub fn outgoing_bytes(&self) -> usize {
         self.outgoing.len()
     }
 
-    /// Takes the bytes to send.
+    /// Takes the bytes to send; they count as sent.
     pub fn take_outgoing(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.outgoing)
     }
 
-    /// Returns the buffer of bytes that were sent, for reuse.
+    /// Gives back the buffer that [`Channel::take_outgoing`] has returned, after the send. It is reused unless it has grown
+    /// long.
     pub fn reuse(&mut self, mut sent: Vec<u8>) {
         sent.clear();
         if self.outgoing.is_empty() && sent.capacity() <= KEPT_BYTES_MAX {
@@ -154,14 +156,15 @@ impl Channel {
         }
     }
 
-    /// Frees the memory that only a busy connection needs.
+    /// Frees the empty buffer for outgoing bytes; for connections that wait for their client.
     pub fn trim(&mut self) {
         if self.outgoing.is_empty() {
             self.outgoing = Vec::new();
         }
     }
 
-    /// Runs rustls over the whole records in `input`; returns their length in bytes.
+    /// Runs rustls over the complete records in `input`. Returns how many bytes of `input` it has used, and why the channel has
+    /// ended, if it has.
     fn process(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> (usize, Option<Ended>) {
         let mut used = 0;
         loop {
@@ -206,7 +209,7 @@ impl Channel {
         }
     }
 
-    /// Queues the alert that follows an error. While there is something to write, rustls reads no input.
+    /// After an error: appends the alert for the client to the outgoing bytes. From then on rustls is not called any more.
     fn last_words(&mut self) {
         self.is_broken = true;
         while self.tls.wants_write() {
@@ -219,7 +222,8 @@ impl Channel {
         }
     }
 
-    /// Runs `write` on rustls's buffers if rustls is ready to send.
+    /// Runs `write`, with a buffer of at least `room` bytes, if rustls is ready to encrypt; first appends what rustls itself
+    /// has to send.
     fn write(
         &mut self,
         room: usize,
@@ -260,11 +264,11 @@ impl Channel {
 
 type Traffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
 
-/// Why rustls wrote nothing.
+/// Why rustls wrote nothing into the buffer.
 enum Refused {
-    /// It needs a buffer of at least this many bytes.
+    /// The buffer must have at least this many bytes.
     Room(usize),
-    /// It will not write at all.
+    /// rustls will not write this at all.
     Never,
 }
 
@@ -290,7 +294,8 @@ impl From<EncryptError> for Refused {
     }
 }
 
-/// Appends to `outgoing` what `write` puts into `room` bytes, or into as many as it then asks for; false if `write` fails.
+/// Appends to `outgoing` the bytes that `write` puts into a buffer of `room` bytes, or of as many as `write` then asks for.
+/// False, with nothing appended, if `write` fails.
 fn encode(
     outgoing: &mut Vec<u8>,
     room: usize,

@@ -5,10 +5,10 @@
 
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// The tag of a certificate's version, which version 1 leaves out.
+/// The tag of the field for a certificate's version. A certificate of version 1 does not have that field.
 const VERSION: u8 = 0xa0;
 
-/// The lengths of the head and of the content of the first element in `der`, bytes.
+/// The lengths of the head and of the content of the first element in `der`, bytes; `None` if the head is malformed.
 fn lengths(der: &[u8]) -> Option<(usize, usize)> {
     let (&length, rest) = der.get(1..)?.split_first()?;
     let (head, content) = match length {
@@ -23,35 +23,36 @@ fn lengths(der: &[u8]) -> Option<(usize, usize)> {
     (der.len() >= head + content).then_some((head, content))
 }
 
-/// The first element of `der`, with its head.
+/// The first element of `der` with its head; `None` if `der` does not begin with a whole element.
 pub(super) fn first_element(der: &[u8]) -> Option<&[u8]> {
     let (head, content) = lengths(der)?;
     der.get(..head + content)
 }
 
-/// Takes the first element, with its head, from the front of `der`.
+/// Takes the first element with its head from the front of `der`; `None` if there is no whole element.
 fn take_element<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
     let (element, rest) = der.split_at(first_element(der)?.len());
     *der = rest;
     Some(element)
 }
 
-/// Takes the first element from the front of `der`, and returns its content.
+/// Takes the first element from the front of `der`, and returns its content without the head; `None` if there is no whole
+/// element.
 fn take_content<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
     let (head, _) = lengths(der)?;
     take_element(der)?.get(head..)
 }
 
-/// Takes a bit string from the front of `der`, and returns its bits; `None` if they are no whole bytes.
+/// Takes a bit string from the front of `der`, and returns its bits as bytes; `None` if their number is no multiple of eight.
 fn take_bits<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
     take_content(der)?.strip_prefix(&[0])
 }
 
-/// The parts of a certificate, as contents of their elements.
+/// The parts of a certificate. Each is the content of its element, without the head.
 #[derive(Debug)]
 pub(super) struct Certificate<'d> {
     pub(super) is_version_1: bool,
-    /// The part that the signature covers, with its head.
+    /// The part that the signature covers; the only one with its head.
     pub(super) signed: &'d [u8],
     pub(super) signature_algorithm: &'d [u8],
     pub(super) signature: &'d [u8],
@@ -62,7 +63,7 @@ pub(super) struct Certificate<'d> {
 }
 
 impl<'d> Certificate<'d> {
-    /// Parses `der`; `None` if it is no certificate.
+    /// Parses `der`; `None` if `der` is no certificate.
     pub(super) fn read(mut der: &'d [u8]) -> Option<Self> {
         let mut body = take_content(&mut der)?;
         let signed = first_element(body)?;
@@ -83,19 +84,19 @@ impl<'d> Certificate<'d> {
         Some(Self { is_version_1, signed, signature_algorithm, signature, issuer, validity, subject, key })
     }
 
-    /// The first and the last second at which the certificate is valid, Unix time.
+    /// The first and the last second at which the certificate is valid, Unix time; `None` if they cannot be parsed.
     pub(super) fn lifetime(&self) -> Option<(u64, u64)> {
         let mut times = self.validity;
         Some((unix_secs(take_element(&mut times)?)?, unix_secs(take_element(&mut times)?)?))
     }
 }
 
-/// Splits a public key into its algorithm and its bits.
+/// Splits a public key into its algorithm and the bits of the key; `None` if it is malformed.
 pub(super) fn key_parts(mut key: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((take_content(&mut key)?, take_bits(&mut key)?))
 }
 
-/// Parses a time element; 0 if it is before 1970.
+/// Parses a time element as Unix time; 0 for a time before 1970, and `None` if it is malformed.
 fn unix_secs(mut element: &[u8]) -> Option<u64> {
     let tag = *element.first()?;
     let text = take_content(&mut element)?.strip_suffix(b"Z")?;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// PEM labels that OpenSSL accepts for a certificate besides `CERTIFICATE`. Source: OpenSSL, `pem.h`.
 const OTHER_LABELS: [&str; 2] = ["TRUSTED CERTIFICATE-----", "X509 CERTIFICATE-----"];
 
-/// All certificates in a PEM file, at least one; or the reason as text.
+/// All certificates in a PEM file, at least one; or else the reason for a message.
 pub(super) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let none = "it contains no certificate";
     let mut text = text_of(path)?;
@@ -31,14 +31,14 @@ pub(super) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>
     if found.is_empty() { Err(none.to_owned()) } else { Ok(found) }
 }
 
-/// The text of a PEM file, without a byte order mark at its start.
+/// The text of a PEM file, without a byte order mark. `Err` is the reason for a message.
 fn text_of(path: &Path) -> Result<String, String> {
     let bytes = std::fs::read(path).map_err(|error| logging::reason(&error))?;
     let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
     Ok(String::from_utf8_lossy(text).into_owned())
 }
 
-/// Returns the certificate alone: in a `TRUSTED CERTIFICATE`, OpenSSL's trust settings follow it.
+/// `found` without the trust settings of OpenSSL, which follow the certificate in a `TRUSTED CERTIFICATE`.
 fn without_trust(found: CertificateDer<'static>) -> CertificateDer<'static> {
     match first_element(&found) {
         Some(certificate) if certificate.len() < found.len() => CertificateDer::from(certificate.to_vec()),
@@ -46,7 +46,8 @@ fn without_trust(found: CertificateDer<'static>) -> CertificateDer<'static> {
     }
 }
 
-/// Adds a CA that the operator trusts to `roots`, even if rustls does not accept its extensions.
+/// Adds a CA that the operator trusts to `roots`. If rustls does not accept the extensions of its certificate, only its name
+/// and key are added.
 pub(super) fn add_root(roots: &mut RootCertStore, certificate: CertificateDer<'static>) -> Result<(), Error> {
     let anchor = anchor(&certificate);
     let Err(unreadable) = roots.add(certificate) else { return Ok(()) };
@@ -54,7 +55,7 @@ pub(super) fn add_root(roots: &mut RootCertStore, certificate: CertificateDer<'s
     Ok(())
 }
 
-/// The name and the key of a CA certificate, as rustls needs them.
+/// The name and the key of a CA certificate, as a root for rustls; `None` if it is no certificate.
 fn anchor(certificate: &[u8]) -> Option<TrustAnchor<'static>> {
     let certificate = Certificate::read(certificate)?;
     let owned = |content: &[u8]| Der::from(content.to_vec());
@@ -62,7 +63,7 @@ fn anchor(certificate: &[u8]) -> Option<TrustAnchor<'static>> {
     Some(TrustAnchor { subject, subject_public_key_info: key, name_constraints: None })
 }
 
-/// The private key in a PEM file, or the reason as text.
+/// The private key in a PEM file, or else the reason for a message.
 pub(super) fn pem_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let text = text_of(path)?;
     if text.contains("ENCRYPTED") {
@@ -74,13 +75,14 @@ pub(super) fn pem_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> 
     Ok(PrivateKeyDer::try_from(key.secret_der().to_vec()).unwrap_or(key))
 }
 
-/// The private key in a DER file, or the reason as text.
+/// The private key in a DER file, or else the reason for a message.
 pub(super) fn der_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let bytes = std::fs::read(path).map_err(|error| logging::reason(&error))?;
     PrivateKeyDer::try_from(bytes).map_err(str::to_owned)
 }
 
-/// Combines a chain and its key, if they belong together.
+/// Combines a certificate chain and the key of its first certificate. `Err` if the key belongs to another certificate or the
+/// first one is no certificate.
 pub(super) fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: Arc<dyn SigningKey>,
@@ -105,7 +107,7 @@ pub(super) fn certified(
     Ok(certified)
 }
 
-/// `error` as text; `none` is the text for an empty file.
+/// The text of `error` for a message; `none` is the text if the file contains nothing of the kind.
 fn reason(error: &pem::Error, none: &str) -> String {
     match error {
         pem::Error::Io(error) => logging::reason(error),

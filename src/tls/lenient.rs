@@ -23,12 +23,13 @@ use std::sync::Arc;
 /// The extension that limits what a key is for, as it stands in a certificate: `extKeyUsage`. Source: RFC 5280, section 4.2.1.12.
 const KEY_PURPOSES: &[u8] = &[6, 3, 0x55, 0x1d, 0x25];
 
-/// A verifier that accepts what `others` accepts, and the two kinds of certificates above.
+/// A verifier that accepts the certificates which `others` accepts, and besides the two kinds that the head of this file
+/// describes.
 #[derive(Debug)]
 pub(super) struct Lenient {
     pub(super) others: Arc<dyn ClientCertVerifier>,
     pub(super) roots: Arc<RootCertStore>,
-    /// The certificates that `roots` are made of.
+    /// The CA certificates from which `roots` was made.
     pub(super) trusted: Vec<CertificateDer<'static>>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
@@ -93,7 +94,8 @@ impl ClientCertVerifier for Lenient {
 }
 
 impl Lenient {
-    /// True if `certificate` is itself a CA that the operator trusts, and may be a client's.
+    /// True if `certificate` is one of the CAs that the operator trusts, is valid now, signed by itself, and not limited to
+    /// other purposes. Such a certificate may be a client's.
     fn trusts(&self, certificate: &CertificateDer<'_>, unix_now: u64) -> bool {
         let is_own = |read: &Certificate<'_>| read.issuer == read.subject && is_alive(read, unix_now).is_ok();
         self.trusted.iter().any(|trusted| **trusted == **certificate)
@@ -101,7 +103,7 @@ impl Lenient {
             && Certificate::read(certificate).as_ref().is_some_and(is_own)
     }
 
-    /// Checks a certificate of version 1: valid now, and signed by a trusted CA.
+    /// Checks that a certificate of version 1 is valid now and signed by a trusted CA.
     fn verify(&self, certificate: &Certificate<'_>, unix_now: u64) -> Result<(), CertificateError> {
         is_alive(certificate, unix_now)?;
         // Name constraints apply to extensions, which a certificate of version 1 does not have.
@@ -125,7 +127,7 @@ impl Lenient {
         if issuers.any(has_signed) { Ok(()) } else { Err(CertificateError::UnknownIssuer) }
     }
 
-    /// Checks the signature of the handshake by the first `algorithms_max` algorithms of its scheme.
+    /// Checks the signature of a handshake. Of the algorithms that fit its scheme, only the first `algorithms_max` are tried.
     fn verify_handshake(
         &self,
         message: &[u8],
@@ -152,12 +154,12 @@ fn is_alive(certificate: &Certificate<'_>, unix_now: u64) -> Result<(), Certific
     if unix_now > last { Err(CertificateError::Expired) } else { Ok(()) }
 }
 
-/// Parses a certificate of version 1; `None` for any other.
+/// Parses a certificate of version 1; `None` for a certificate of another version.
 fn version_1<'d>(certificate: &'d CertificateDer<'_>) -> Option<Certificate<'d>> {
     Certificate::read(certificate).filter(|certificate| certificate.is_version_1)
 }
 
-/// True if `algorithm` fits this key and confirms the signature.
+/// True if `algorithm` fits the kind of `key`, and `signature` is that of `message` by `key`.
 fn verify_with(
     algorithm: &dyn SignatureVerificationAlgorithm,
     key: &[u8],

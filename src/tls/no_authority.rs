@@ -11,11 +11,11 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use std::sync::Arc;
 
-/// Refuses every client certificate.
+/// A verifier that refuses every client certificate.
 #[derive(Debug)]
 pub(super) struct NoAuthority {
     pub(super) provider: Arc<CryptoProvider>,
-    /// Clients without a certificate are refused too.
+    /// True if a client that shows no certificate is refused too.
     pub(super) is_required: bool,
 }
 
