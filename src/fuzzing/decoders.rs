@@ -8,7 +8,7 @@ use crate::proto::meta::KeyBuffer;
 use crate::proto::text::{Command, Verb};
 use crate::session::udp::Datagrams;
 
-/// Any command line is rejected with a message, or accepted with settings within their bounds.
+/// Target: any command line is rejected with a message, or accepted with settings within their bounds. Panics if not.
 pub fn arguments(data: &[u8]) {
     let words: Vec<String> = String::from_utf8_lossy(data).split('\n').map(str::to_owned).collect();
     let environment = Environment {
@@ -34,7 +34,7 @@ pub fn arguments(data: &[u8]) {
     }
 }
 
-/// The text parser survives any line.
+/// Target: the text parser does not panic on any line.
 pub fn text(data: &[u8]) {
     for line in data.split(|&byte| byte == b'\n') {
         if let Command::Get(get) = crate::proto::text::parse(line, 2) {
@@ -43,7 +43,7 @@ pub fn text(data: &[u8]) {
     }
 }
 
-/// The meta parser survives any line.
+/// Target: the meta parser does not panic on any line.
 pub fn meta(data: &[u8]) {
     for line in data.split(|&byte| byte == b'\n') {
         for verb in [Verb::Get, Verb::Set, Verb::Delete, Verb::Arith, Verb::Debug] {
@@ -58,7 +58,7 @@ pub fn meta(data: &[u8]) {
     }
 }
 
-/// The binary parser survives any bytes, and never reads beyond the packet's head.
+/// Target: the binary parser does not panic on any bytes, and reads nothing behind the packet's head.
 pub fn binary(data: &[u8]) {
     use crate::proto::binary::{Parsed, parse};
     if let Parsed::Packet(packet) = parse(data) {
@@ -66,7 +66,7 @@ pub fn binary(data: &[u8]) {
     }
 }
 
-/// The reply to any datagram is datagrams that can be reassembled, or nothing.
+/// Target: the answer to any datagram is nothing, or datagrams that can be put together to whole replies.
 pub fn udp(data: &[u8]) {
     let mut peer = Peer::new(Config::default());
     for datagram in data.chunks(3000) {
@@ -74,7 +74,7 @@ pub fn udp(data: &[u8]) {
     }
 }
 
-/// Checks that messages are complete and their datagrams numbered.
+/// Checks that the datagrams of each message are all there and numbered in order.
 fn check(answers: &Datagrams) {
     use crate::limits::DATAGRAM_BYTES_MAX;
     use crate::proto::udp::FRAME_BYTES;
@@ -94,8 +94,8 @@ fn check(answers: &Datagrams) {
     assert!(last.0 + 1 >= last.1);
 }
 
-/// Replies to arbitrary bytes do not depend on how they are split. The first byte is the number of piece lengths that
-/// follow it.
+/// Target: the replies to arbitrary bytes do not depend on the pieces in which the bytes arrive. The first byte says how many
+/// of the next bytes are lengths of pieces.
 pub fn session(data: &[u8]) {
     let Some((&count, data)) = data.split_first() else { return };
     let (lengths, data) = data.split_at(usize::from(count).min(data.len()));

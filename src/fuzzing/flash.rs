@@ -5,7 +5,7 @@ use crate::store::{Extent, Fault, Flash, FlashOptions, Job, Place, Source};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// The faults of a device.
+/// A fault that a [`MemoryDevice`] can show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trouble {
     /// No fault.
@@ -19,17 +19,17 @@ pub enum Trouble {
     Tears,
 }
 
-/// The files of the tier, in memory. [`MemoryDevice::work`] does what the tier's thread does.
+/// A device in memory that holds the files of a flash tier. [`MemoryDevice::work`] does the work of the tier's thread.
 #[derive(Debug, Default)]
 pub struct MemoryDevice {
-    /// The chunks that have been written, by file and offset; a chunk that is used again has the same offset.
+    /// The chunks that have been written, by file and offset. A chunk that is used again replaces the earlier one.
     chunks: BTreeMap<(usize, u64), Vec<u8>>,
-    /// The fault that the device shows at present.
+    /// The fault that the device shows at present; may be changed at any time.
     pub trouble: Trouble,
 }
 
 impl MemoryDevice {
-    /// Does all jobs of the tier; true if there was any.
+    /// Does all jobs that the tier has for its thread. True if there was any.
     pub fn work(&mut self, flash: &Flash) -> bool {
         let mut has_worked = false;
         while self.step(flash) {
@@ -38,7 +38,7 @@ impl MemoryDevice {
         has_worked
     }
 
-    /// Does one job of the tier; false if there is none.
+    /// Does one job that the tier has for its thread. False if there is none.
     pub fn step(&mut self, flash: &Flash) -> bool {
         let Some(job) = flash.next_job() else { return false };
         match job {
@@ -60,10 +60,10 @@ impl MemoryDevice {
         true
     }
 
-    /// Reads the value of `key` at `place`.
+    /// Reads the value of `key` at `place`, from the tier's buffers or from the device.
     ///
     /// # Errors
-    /// [`Fault`]: it is not there.
+    /// [`Fault`]: the value is gone or damaged, or the device shows a fault.
     pub fn load(&mut self, flash: &Flash, key: &[u8], place: Place) -> Result<Bytes, Fault> {
         match flash.read(place, key) {
             Source::Buffer(value) => Ok(value),
@@ -75,7 +75,7 @@ impl MemoryDevice {
         }
     }
 
-    /// Flips the last bit of the record of `key` at `place`; false if it has not been written.
+    /// Flips one bit at the end of the record of `key` at `place`, on the device. False if the record has not been written yet.
     pub fn flip(&mut self, flash: &Flash, key: &[u8], place: Place) -> bool {
         let Source::File(extent) = flash.read(place, key) else { return false };
         let last = self.at(extent).last_mut();
@@ -85,14 +85,14 @@ impl MemoryDevice {
         })
     }
 
-    /// Writes `bytes` at the extent.
+    /// Writes `bytes` at the start of the extent.
     fn put(&mut self, at: Extent, bytes: &[u8]) {
         let there = self.chunks.entry((at.file, at.offset)).or_default();
         there.resize(there.len().max(bytes.len()), 0);
         there[..bytes.len()].copy_from_slice(bytes);
     }
 
-    /// The bytes at the extent; shorter where nothing was ever written.
+    /// The bytes of the extent that have been written; fewer than its length if the chunk was torn or never written.
     fn at(&mut self, extent: Extent) -> &mut [u8] {
         let chunks = self.chunks.range_mut((extent.file, 0)..=(extent.file, extent.offset));
         let Some((&(_, from), chunk)) = chunks.last() else { return &mut [] };

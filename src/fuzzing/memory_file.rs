@@ -40,7 +40,7 @@ fn options(rings: usize) -> Options {
     }
 }
 
-/// Opens a store on `file`, as a new process does; `None` if the file is refused.
+/// Opens a store on `file`, as a process does that starts `seconds` after the first one. `None` if the file is refused.
 fn start(file: &File, rings: usize, seconds: u64) -> Option<Arc<Store>> {
     let occasion = Occasion {
         memory_limit: MEMORY_LIMIT,
@@ -67,7 +67,7 @@ fn set(shard: &mut Shard, now: Timestamp, key: &[u8], value: &[u8], exptime: Tim
     }
 }
 
-/// The pages of a memory file with items of all kinds, as a killed process leaves it. Made once.
+/// The bytes of a memory file with items of all kinds, as a killed process leaves it. Made once, at the first call.
 fn template() -> &'static Vec<u8> {
     static TEMPLATE: OnceLock<Vec<u8>> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
@@ -98,7 +98,8 @@ fn blank() -> File {
     File::from(memfd_create("memory-file", MFdFlags::MFD_CLOEXEC).expect("a file in memory"))
 }
 
-/// Changes some bytes of the file; 8 of `data` describe a change: a part of the file, a place in it, four new bytes.
+/// Changes some bytes of the file. Each 8 of `data` are one change: the part of the file, the place in that part, and four new
+/// bytes.
 fn spoil(bytes: &mut [u8], data: &[u8]) {
     let sections = store::memory_file_sections(MEMORY_LIMIT, ADDRESS_SPACE);
     for change in data.as_chunks::<8>().0 {
@@ -112,10 +113,11 @@ fn spoil(bytes: &mut [u8], data: &[u8]) {
     }
 }
 
-/// Runs the target: the first byte says how the file is opened, the others what has been changed in it.
+/// Target: a start on a damaged memory file restores a sound store, or an empty one. The first byte says how the file is
+/// opened, the others are changes to it.
 ///
 /// # Panics
-/// A promise is broken.
+/// The store is not sound, or the next start finds other items.
 pub fn memory_file(data: &[u8]) {
     let Some((&how, changes)) = data.split_first() else { return };
     let mut bytes = template().clone();
@@ -153,7 +155,7 @@ pub fn memory_file(data: &[u8]) {
     go_on(&file, u64::from(how & 0x20), items);
 }
 
-/// Checks that every item can be found by its key; returns how many there are.
+/// Checks that every item can be found by its key, and returns the number of items.
 fn count(shard: &mut Shard, now: Timestamp) -> u64 {
     let mut keys = Vec::new();
     let mut walk = Walk::default();
@@ -165,7 +167,7 @@ fn count(shard: &mut Shard, now: Timestamp) -> u64 {
     keys.len() as u64
 }
 
-/// Checks that the next process finds the same items, and that its store works.
+/// Checks that the next process finds as many items on `file`, and that its store works.
 fn go_on(file: &File, seconds: u64, items: u64) {
     let store = start(file, 1, seconds).expect("it is ours");
     let now = store.now();

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 const KEYS: u8 = 6;
 
-/// The fuzzer's input, byte by byte, then zeros.
+/// The fuzzer's input, which is read byte by byte. At its end it goes on with zeros.
 struct Bytes<'d>(&'d [u8]);
 
 impl Bytes<'_> {
@@ -26,7 +26,8 @@ impl Bytes<'_> {
     }
 }
 
-/// The model: the items the server must have, as flags and value by key, the requests, and the expected replies.
+/// The items that the server must have, as flags and value by key, together with the requests to send and the replies that are
+/// expected.
 #[derive(Debug, Default)]
 struct Model {
     items: BTreeMap<u8, (u16, Vec<u8>)>,
@@ -45,7 +46,7 @@ impl Model {
         self.expected.extend_from_slice(b"\r\n");
     }
 
-    /// Expects `line` unless the command has noreply.
+    /// Expects the reply `line`, unless the command is `quiet`.
     fn reply(&mut self, quiet: bool, line: &str) {
         if !quiet {
             self.expect(line);
@@ -66,7 +67,7 @@ impl Model {
         }
     }
 
-    /// Makes a value: usually short, sometimes long enough for a reservation, sometimes a number.
+    /// Makes a value from the input: usually a short one, sometimes one long enough for a reservation, sometimes a number.
     fn value(bytes: &mut Bytes<'_>) -> Vec<u8> {
         let (kind, fill) = (bytes.next(), bytes.next());
         match kind {
@@ -102,7 +103,7 @@ impl Model {
         self.reply(quiet, if stored { "STORED" } else { "NOT_STORED" });
     }
 
-    /// Gets some keys; their number is the next byte.
+    /// Requests some keys and expects the model's values. How many is said by the next byte.
     fn get(&mut self, bytes: &mut Bytes<'_>) {
         let count = bytes.next() % 20 + 1;
         let mut line = "get".to_owned();
@@ -173,8 +174,8 @@ impl Model {
     }
 }
 
-/// Checks the replies to commands generated from `data`, split as `data` says. The first byte is the number of piece lengths
-/// that follow it; if it is odd all values are moved to flash before each piece.
+/// Target: the replies to commands generated from `data`, sent in pieces, are those of the model. The first byte says how many
+/// of the next bytes are lengths of pieces. If it is odd, all values are moved to flash before each piece.
 ///
 /// # Panics
 /// A reply differs from the model's.

@@ -12,14 +12,14 @@ use crate::session::{Next, Session};
 use crate::store::{FlashOptions, Host, Options, Store};
 use std::sync::Arc;
 
-/// The host of a store with one ring.
+/// The host of a store with one ring, which has no other ring to wake.
 struct Alone;
 
 impl Host for Alone {
     fn wake(&self, _ring: usize) {}
 }
 
-/// A store as the server opens it for `config`, without a server.
+/// A store such as the server opens for `config`, without the server.
 ///
 /// # Panics
 /// There is no address space.
@@ -44,7 +44,7 @@ pub(super) fn store_with(config: &Config, rings: usize, flash: Option<FlashOptio
     Store::new(options, Box::new(Alone)).expect("address space")
 }
 
-/// The engine of a server of one ring, 100 seconds after its start.
+/// The engine of a server with one ring, whose clock shows 100 seconds after its start.
 ///
 /// # Panics
 /// There is no address space.
@@ -59,18 +59,18 @@ fn engine_on(config: Config, store: &Arc<Store>) -> Engine {
     engine
 }
 
-/// A client connected to a session, and its server.
+/// A client, together with the session and the server that serve it, on one thread and without I/O.
 #[derive(Debug)]
 pub struct Peer {
     pub(super) engine: Engine,
     session: Session,
-    /// Sent, not yet consumed.
+    /// Bytes that the client has sent and the session has not consumed.
     carry: Vec<u8>,
     pub(super) out: Output,
-    /// Replies not yet taken.
+    /// Replies that the test has not taken.
     answers: Vec<u8>,
     closed: bool,
-    /// The device of the flash tier, if there is one.
+    /// The device of the flash tier; unused if the server has no tier.
     pub(super) device: MemoryDevice,
     /// See [`Peer::reads_at_once`].
     pub(super) reads_at_once: usize,
@@ -81,7 +81,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A client with a server of its own.
+    /// A client with a server of its own, which has one ring.
     pub fn new(config: Config) -> Self {
         let store = store(&config, 1);
         Self::on_store(config, &store)
@@ -104,7 +104,7 @@ impl Peer {
         }
     }
 
-    /// The shared state of its server.
+    /// The state that the rings of its server share.
     pub fn shared(&self) -> &Arc<Shared> {
         self.engine.shared()
     }
@@ -118,7 +118,7 @@ impl Peer {
         self.engine.shard_mut().check(now)
     }
 
-    /// Sends a datagram to the same server.
+    /// Sends a datagram to the server, and returns all datagrams of the answer.
     pub fn datagram(&mut self, datagram: &[u8]) -> Datagrams {
         let mut answers = Datagrams::default();
         let Some(mut exchange) = self.exchange(datagram) else { return answers };
@@ -127,12 +127,12 @@ impl Peer {
         answers
     }
 
-    /// Starts serving a datagram.
+    /// Begins to serve a datagram; `None` if the server ignores it.
     pub fn exchange(&self, datagram: &[u8]) -> Option<Exchange> {
         Exchange::new(&self.engine, 33, datagram)
     }
 
-    /// Continues serving a datagram; false if it has been served.
+    /// Serves some more of a datagram. False if the replies are complete.
     pub fn step(&mut self, exchange: &mut Exchange, datagram: &[u8]) -> bool {
         match exchange.step(&mut self.engine, datagram) {
             Then::Go => return true,
@@ -150,19 +150,20 @@ impl Peer {
         Session::new(&self.engine, id, self.shared().config.protocol)
     }
 
-    /// Disconnects and connects again.
+    /// Closes the connection and opens another one to the same server.
     pub fn reconnect(&mut self) {
         self.session = self.new_session(31);
         self.carry.clear();
         self.closed = false;
     }
 
-    /// Moves the clock.
+    /// Sets the time of the server's store.
     pub fn set_now(&mut self, now: Timestamp) {
         self.engine.advance(now);
     }
 
-    /// Sends `bytes` in one piece. Large values are received into their reservations, as from the kernel.
+    /// Sends `bytes` in one piece and runs the session on them. A large value is received into its reservation, as the kernel
+    /// would do it.
     pub fn send(&mut self, bytes: &[u8]) {
         if self.closed {
             return;
@@ -200,7 +201,7 @@ impl Peer {
         }
     }
 
-    /// Gives up the memory of the value being received, as if others needed it.
+    /// Makes the session give up the memory of the value being received, as if other values needed it.
     pub fn give_up_value(&mut self) {
         self.session.give_up_value();
     }
@@ -213,13 +214,13 @@ impl Peer {
         self.out.clear();
     }
 
-    /// Receives a watcher's lines.
+    /// Takes over the log lines that have come for this client, a watcher, as replies.
     pub fn pump(&mut self) {
         self.session.pump(&mut self.engine, &mut self.out);
         self.collect();
     }
 
-    /// Runs `other` as another client of the same server, with its own session.
+    /// Runs `other` with this peer as another client of the same server: with a session and replies of its own.
     pub fn aside(&mut self, other: impl FnOnce(&mut Self)) {
         let aside = self.new_session(32);
         let session = std::mem::replace(&mut self.session, aside);
@@ -229,7 +230,7 @@ impl Peer {
         (self.answers, self.carry) = (answers, carry);
     }
 
-    /// Takes the replies.
+    /// Takes the replies received since the last call.
     pub fn answers(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.answers)
     }

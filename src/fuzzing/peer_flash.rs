@@ -11,7 +11,7 @@ use crate::store::{Flash, FlashOptions, Lookup, Place, Walk, Wanted};
 use std::sync::Arc;
 
 impl Peer {
-    /// A client of a server with a flash tier on a device in memory.
+    /// A client of a server whose flash tier is on a device in memory.
     pub fn with_flash(config: Config, options: FlashOptions) -> Self {
         let store = store_with(&config, 1, Some(options));
         let mut peer = Self::on_store(config, &store);
@@ -19,7 +19,7 @@ impl Peer {
         peer
     }
 
-    /// The server's tier.
+    /// The flash tier of the server.
     ///
     /// # Panics
     /// The server has no tier.
@@ -27,12 +27,12 @@ impl Peer {
         Arc::clone(self.engine.shard_mut().store().flash().expect("a server with a tier"))
     }
 
-    /// The device it is on.
+    /// The device that the flash tier of the server is on.
     pub fn device_mut(&mut self) -> &mut MemoryDevice {
         &mut self.device
     }
 
-    /// Where the value of `key` is, if it is on flash.
+    /// The place of the value of `key` on flash; `None` if the value is in memory or the key is absent.
     pub fn place(&mut self, key: &[u8]) -> Option<Place> {
         let mut fresh = self.engine.shard_mut().latest();
         match fresh.find(key) {
@@ -41,17 +41,17 @@ impl Peer {
         }
     }
 
-    /// Moves the value of `key` to flash; false if it stays where it is.
+    /// Moves the value of `key` to the flash tier, which may write it later. False if the value stays in memory.
     pub fn stow(&mut self, key: &[u8]) -> bool {
         self.engine.shard_mut().latest().stow(key)
     }
 
-    /// Copies the next part of the value that is on its way to flash, or else the first part of the value of `key`.
+    /// Copies one more part of the value that is on its way to flash. If there is none, begins with the value of `key`.
     pub fn stow_part(&mut self, key: &[u8]) {
         self.engine.shard_mut().latest().stow_part(Some(key));
     }
 
-    /// Moves all values to flash.
+    /// Moves all values to the flash tier that can be moved.
     pub fn stow_all(&mut self) {
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         let mut walk = Walk::default();
@@ -62,39 +62,39 @@ impl Peer {
         }
     }
 
-    /// Writes all values that are on their way to flash.
+    /// Writes all chunks that wait, even one that is not full, to the device.
     pub fn write_all(&mut self) {
         let flash = self.flash();
         flash.seal();
         self.device.work(&flash);
     }
 
-    /// Does all background work that there is.
+    /// Does all of the store's background work that is due.
     pub fn maintain(&mut self) {
         let now = self.engine.shard_mut().store().now();
         while self.engine.shard_mut().maintain(now) {}
     }
 
-    /// Makes the value of `key` move to flash again each time it comes back for a command.
+    /// From this call on, the value of `key` is moved to flash again each time a command has brought it back to memory.
     pub fn stows_again(&mut self, key: &[u8]) {
         self.stowed_again = key.into();
     }
 
-    /// Reads the values that the replies lack.
+    /// Reads the values that the replies in `out` lack from the device, and fills them in.
     pub(super) fn fill(&mut self, out: &mut Output) {
         let mut holes = out.take_holes();
         self.load(&mut holes);
         out.fill(holes);
     }
 
-    /// Reads the values that the replies to a datagram lack.
+    /// Reads the values that the replies to a datagram lack from the device, and fills them in.
     pub(super) fn fill_exchange(&mut self, exchange: &mut Exchange) {
         let mut holes = exchange.take_holes();
         self.load(&mut holes);
         exchange.fill(holes);
     }
 
-    /// The most values that have been read for one send.
+    /// The largest number of values that had to be read for one send so far.
     pub fn reads_at_once(&self) -> usize {
         self.reads_at_once
     }
@@ -133,17 +133,18 @@ impl Peer {
         }
     }
 
-    /// Behaves as if there were much or little memory for values that have been read from flash.
+    /// With true, short values from flash may stay in the memory they were read to, as on a ring that has enough; with false
+    /// they are copied, as on a ring that is short of it.
     pub fn set_holds_short(&mut self, holds_short: bool) {
         self.out.set_holds_short(holds_short);
     }
 
-    /// Runs `others` once, between the next lookup that finds values on flash and the reads of these.
+    /// Runs `others` once: after the next lookup that finds values on flash, and before those are read.
     pub fn set_meanwhile(&mut self, others: fn(&mut Self)) {
         self.meanwhile = Some(others);
     }
 
-    /// Brings the value that a command needs back to memory.
+    /// Reads the value that a command needs, and brings it back to memory; reports it as lost if it cannot be read.
     pub(super) fn load_wanted(&mut self, wanted: Option<Box<Wanted>>) {
         let Wanted { key, place } = *wanted.expect("the session says what it lacks");
         if let Some(others) = self.meanwhile.take() {

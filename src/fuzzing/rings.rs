@@ -7,14 +7,14 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 thread_local! {
-    /// The shards by ring; one is taken out while it is used.
+    /// The shard of each ring; `None` while a shard is in use.
     static SHARDS: RefCell<Vec<Option<Shard>>> = const { RefCell::new(Vec::new()) };
     static NOW: Cell<Timestamp> = const { Cell::new(Timestamp(2)) };
-    /// A ring that hears no wakes.
+    /// The ring that does not catch up when it is woken, if there is one.
     static STUCK: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Opens a store whose shards this thread holds until [`close`]; the time is 2 seconds.
+/// Opens a store whose shards this thread holds until [`close`], and sets this thread's time to 2 seconds.
 ///
 /// # Panics
 /// There is no address space.
@@ -27,32 +27,32 @@ pub fn open(options: Options, host: impl Host + 'static) -> Arc<Store> {
     store
 }
 
-/// Drops the shards, which hold the store. Pins must have been dropped before.
+/// Drops this thread's shards, each of which holds the store. All pins must have been dropped before.
 pub fn close() {
     SHARDS.take();
 }
 
-/// This thread's time, at which a woken ring catches up.
+/// This thread's time, at which rings catch up when they are woken.
 pub fn now() -> Timestamp {
     NOW.get()
 }
 
-/// Moves the clock.
+/// Sets this thread's time.
 pub fn set_now(now: Timestamp) {
     NOW.set(now);
 }
 
-/// The ring that hears no wakes, if there is one.
+/// The ring that does not catch up when it is woken, if there is one.
 pub fn stuck() -> Option<usize> {
     STUCK.get()
 }
 
-/// Chooses the ring that hears no wakes.
+/// Chooses the ring that does not catch up when it is woken; `None` for no ring.
 pub fn set_stuck(ring: Option<usize>) {
     STUCK.set(ring);
 }
 
-/// Wakes a ring, as a [`Host`] does: the ring catches up at once, unless it is in use or stuck.
+/// Wakes a ring, as a [`Host`] does. The ring replays the log at once, unless it is stuck or its shard is in use.
 pub fn wake(ring: usize) {
     if stuck() == Some(ring) {
         return;
@@ -64,7 +64,7 @@ pub fn wake(ring: usize) {
     }
 }
 
-/// Runs `body` on the shard of `ring`.
+/// Runs `body` on the shard of `ring`, which hears no wakes meanwhile.
 ///
 /// # Panics
 /// The shard is in use already.

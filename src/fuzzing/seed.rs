@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 
 const VARIABLE: &str = "MEMCRSD_TEST_SEED";
 
-/// Returns `fixed`; or the number in `MEMCRSD_TEST_SEED`; or, if that says `random`, a new one. Prints it, so that a failure
-/// can be repeated.
+/// The seed for a test's random numbers: `fixed`, unless the variable `MEMCRSD_TEST_SEED` holds a number or, for a new seed
+/// each time, `random`. Prints the seed, so that a failure can be repeated.
 ///
 /// # Panics
 /// The variable is neither a number nor `random`.

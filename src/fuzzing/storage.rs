@@ -7,15 +7,16 @@ use crate::clock::Timestamp;
 use crate::store::{Data, Edit, EditError, Host, Item, Lookup, Options, Pin, Put, Share, Value};
 use std::collections::HashMap;
 
-/// Two replicas: one for two rings, one for the third.
+/// Replicas of the three rings: two rings share one, the third has its own.
 const REPLICAS: usize = 2;
 const RINGS: usize = 3;
-/// Short, but long enough for one turn of maintenance and one of eviction beside the write.
+/// Length of the log, deltas: so short that rings must be waited for, but enough for a write with one turn of maintenance and
+/// one of eviction.
 const LOG_ENTRIES: usize = 256;
-/// Operations after which everything is compared.
+/// Number of operations after which the store is compared with the model.
 const CHECK_STEPS: usize = 512;
 
-/// A value is one byte many times, so that a torn one is seen.
+/// True if all bytes are the same, as in every value that is stored: a torn value shows.
 fn is_whole(value: &[u8]) -> bool {
     value.windows(2).all(|pair| pair[0] == pair[1])
 }
@@ -32,7 +33,7 @@ impl Host for Rings {
     }
 }
 
-/// The state of a run: what was stored, as far as eviction has not taken it, and the pins held.
+/// The state of a run: the values stored, as far as they have not been found evicted, and the pins held.
 #[derive(Debug, Default)]
 struct World {
     values: HashMap<u8, (u8, usize, Timestamp)>,
@@ -61,7 +62,7 @@ impl World {
         Self { evicts, now: rings::now(), ..Self::default() }
     }
 
-    /// Makes all rings catch up, so that nobody has to be waited for.
+    /// Makes all rings replay the log, so that no write has to wait for one.
     fn catch_up(&self) {
         for ring in 0..RINGS {
             with_shard(ring, |shard| {
@@ -185,10 +186,10 @@ impl World {
     }
 }
 
-/// Runs the target: four bytes are one operation; the first byte says whether the store evicts.
+/// Target: four bytes of `data` are one operation on the store; the first byte says whether the store evicts.
 ///
 /// # Panics
-/// A read finds what it should not, or all rings do not agree.
+/// A read finds a wrong value, or the rings do not agree.
 pub fn storage(data: &[u8]) {
     let Some((&first, data)) = data.split_first() else { return };
     let mut world = World::new(first & 1 == 0);

@@ -8,16 +8,16 @@ use crate::store::FlashOptions;
 use std::collections::BTreeMap;
 
 const KEYS: u8 = 24;
-/// So small that chunks are used again and again.
+/// Length of a chunk, bytes: so small that chunks are used again and again.
 const CHUNK_BYTES: u64 = 64 << 10;
 const FLASH_BYTES: u64 = 8 * CHUNK_BYTES;
 const STEPS_MAX: usize = 400;
 
 struct World {
     peer: Peer,
-    /// The last value of each key, unless it has been found missing.
+    /// The last value of each key, unless the key has been found missing since.
     values: BTreeMap<u8, Vec<u8>>,
-    /// The device has failed, so that values may be missing that were not evicted.
+    /// True once the device has failed: then values may be missing that were not evicted.
     has_failed: bool,
     written: u8,
 }
@@ -39,7 +39,7 @@ impl World {
         self.values.insert(key, value);
     }
 
-    /// Reads `count` keys from `first` on in one line.
+    /// Reads `count` keys in one command, from number `first` on, and checks their values.
     fn get(&mut self, first: u8, count: u8) {
         let keys: Vec<u8> = (0..count).map(|n| (first + n) % KEYS).collect();
         let line: String = keys.iter().map(|key| format!(" k{key}")).collect();
@@ -58,7 +58,7 @@ impl World {
         assert_eq!(rest.escape_ascii().to_string(), "END\\r\\n", "a value is wrong, or was missing before");
     }
 
-    /// Notes that `key` is missing from here on; panics if there is no reason for that.
+    /// Accepts that `key` is missing from this moment on; panics if there is no reason for that.
     fn miss(&mut self, key: u8) {
         if self.values.remove(&key).is_none() || self.has_failed {
             return;
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// Between the next lookup and its read, moves everything to flash, so that chunks are used again.
+    /// Between the next lookup and its read from flash, moves all values to flash several times, so that chunks are used again.
     fn move_meanwhile(&mut self) {
         self.peer.set_meanwhile(|peer| {
             for _ in 0..4 {
@@ -126,7 +126,7 @@ impl World {
     }
 }
 
-/// Runs commands and faults generated from `data`, and checks every value.
+/// Target: runs commands and faults generated from `data`, and checks every value.
 ///
 /// # Panics
 /// A value is wrong, or missing without a reason, or is there again after it was missing; or the store's books do not add up.

@@ -4,7 +4,7 @@
 //! They read and change what all rings share: `engine::Shared` (settings behind a lock, flags in atomics) and the store's
 //! memory limit.
 //!
-//! Runs `stats` and may import it, `slices` and what is below them; called by `text`.
+//! Runs `stats`, and may import it, `slices`, and the modules named before `slices` in `session`; called by `text`.
 
 use super::dump::Form;
 use super::progress::Next;
