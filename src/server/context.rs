@@ -384,6 +384,11 @@ impl RingContext {
         shard.maintain(now)
     }
 
+    /// True if the next slice of background work should come a millisecond later.
+    pub(super) fn should_rest(&self) -> bool {
+        self.engine.borrow_mut().shard_mut().should_rest()
+    }
+
     /// Log position of the slowest ring; `None` if no ring lags.
     pub(super) fn slowest(&self) -> Option<u64> {
         self.engine.borrow_mut().shard_mut().store().slowest()

@@ -23,6 +23,8 @@ const MAINTENANCE: Duration = Duration::from_millis(100);
 /// The same while the store comes down to a lowered limit, and how often nothing has been freed before that counts as its end.
 const DESCENT: Duration = Duration::from_millis(10);
 const DESCENT_LOOKS: u32 = 10;
+/// Rest between two shares of what the store's sweep for expired items removes.
+const REST: Duration = Duration::from_millis(1);
 /// Slices of background work per heartbeat while no connection is active.
 const SLICES_PER_BEAT: u32 = 10;
 /// A connection that has been silent for this many seconds gives up its buffers.
@@ -133,12 +135,16 @@ fn bytes_over_limit(ring: &RingContext) -> u64 {
     ring.engine.borrow_mut().shard_mut().store().bytes_over_limit()
 }
 
-/// Background work of the store: continuously while there is some, a hundred times a second while it comes down to a lowered
-/// limit, ten times a second while connections are active, and once a second otherwise.
+/// Background work of the store: continuously while there is some, but with rests if that is the sweep for expired items; a hundred
+/// times a second while it comes down to a lowered limit, ten times a second while connections are active, and once a second
+/// otherwise.
 async fn maintain(ring: Rc<RingContext>) {
     let (mut slices, mut descent) = (1, Descent::default());
     while !ring.is_stopping() {
-        if ring.maintain() {
+        let more = ring.maintain();
+        if ring.should_rest() {
+            uring::sleep(REST).await;
+        } else if more {
             uring::yield_now().await;
         } else if slices > 1 {
             slices -= 1;

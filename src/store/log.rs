@@ -67,6 +67,9 @@ struct Slot {
 #[repr(align(128))]
 struct Padded(AtomicU64);
 
+/// Deltas a ring may lag before it is woken: catching up then takes about 100 µs.
+pub(super) const LAG_MAX: u64 = 1024;
+
 /// Capacity of the log of a store with `rings` rings, in deltas: a power of two.
 pub(super) fn entries_for(rings: usize) -> usize {
     (rings * LOG_ENTRIES_PER_RING).next_power_of_two().max(LOG_ENTRIES)

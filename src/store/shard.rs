@@ -7,16 +7,16 @@ use super::base::Base;
 use super::evict::Slice;
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
+use super::log::LAG_MAX;
 use super::replica::Replica;
 use super::request::{ReserveError, Retry, Wanted};
 use super::segment_table::Need;
 use super::shared::Store;
+use super::sweep::Pace;
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
 use std::sync::Arc;
 
-/// Deltas a ring may lag before it is woken: catching up then takes about 100 µs.
-const LAG_MAX: u64 = 1024;
 /// Writers look for laggards once in this many deltas.
 const LAG_CHECK: u64 = 256;
 /// Tables looked at in one call of [`Shard::maintain`].
@@ -38,6 +38,8 @@ pub struct Shard {
     tidied: Timestamp,
     /// Tables that are still to be checked in that second.
     tables_left: usize,
+    /// How the sweep for expired items goes on after the last call of [`Shard::maintain`].
+    sweep: Pace,
     /// The value on flash for lack of which the last edit ended with [`Retry::Load`], until it is taken.
     pub(super) wanted: Option<Wanted>,
 }
@@ -61,6 +63,7 @@ impl Shard {
             lag_check_at: LAG_CHECK,
             tidied: Timestamp(0),
             tables_left: 0,
+            sweep: Pace::Done,
             wanted: None,
         }
     }
@@ -84,6 +87,12 @@ impl Shard {
         fresh.shard.maintain_in_section(now)
     }
 
+    /// True if the last call of [`Shard::maintain`] left something to the sweep for expired items that others should not have to
+    /// bear at once: the next call should come about a millisecond later.
+    pub fn should_rest(&self) -> bool {
+        matches!(self.sweep, Pace::Rest | Pace::Lag)
+    }
+
     fn maintain_in_section(&mut self, now: Timestamp) -> bool {
         if self.tidied != now {
             self.tidied = now;
@@ -97,7 +106,10 @@ impl Shard {
             more = self.tables_left > 0;
         }
         if self.store.is_busy() {
-            // Another ring is writing or maintaining; it does the same work.
+            // Another ring is writing or maintaining; it does the same work, but for the sweep if that is this ring's.
+            if self.sweep == Pace::Soon {
+                self.sweep = Pace::Rest;
+            }
             return more;
         }
         let mut txn = WriteTxn::begin(&self.store, &self.base, &mut self.replica);
@@ -105,11 +117,15 @@ impl Shard {
         txn.segments.collect(arena);
         more |= txn.segments.has_collectable(arena);
         more |= txn.segments.decommit_excess(arena);
-        more |= txn.sweep(self.ring);
+        self.sweep = txn.sweep(self.ring);
+        more |= matches!(self.sweep, Pace::Soon | Pace::Rest);
         more |= txn.evict_over_limit();
         more |= txn.maintain_tier(MAINTAIN_RECORDS);
         txn.evict_proactively(0);
         drop(txn);
+        if self.sweep == Pace::Lag {
+            self.store.wake_rings_before(self.replica.cursor(), self.ring, false);
+        }
         self.wake_laggards();
         more
     }

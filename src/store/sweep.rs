@@ -10,9 +10,13 @@
 //! The work per second is bounded in proportion to the number of items, whatever the number of rings; in each second one ring
 //! does it, the first that comes. If expiries are spread evenly over the items of all segments, something is always due in each
 //! of them, and a round takes half a minute. The sweep runs in slices of some 10 µs under the writer lock.
+//!
+//! Every removal is a delta that all replicas have to apply, some 0.2 µs each. So a second's removals are done in small shares,
+//! and the ring rests for a millisecond after each; and the sweep waits while a replica lags by [`LAG_MAX`] or more.
 
 use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
+use super::log::LAG_MAX;
 use super::segment_table::{EvictionUnit, Large, Queue, State, Walk};
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
@@ -22,7 +26,9 @@ const LOOKS_PART: u64 = 32;
 const LOOKS_MIN: u64 = 8192;
 /// One in this many of all items may be removed per second.
 const REMOVALS_PART: u64 = 16;
-const REMOVALS_MIN: u64 = 65_536;
+const REMOVALS_MIN: u64 = 131_072;
+/// Shares into which a second's removals are divided. With the rests of a millisecond they take most of the second.
+const SHARES: u64 = 640;
 
 /// What one slice may cost, in units of about 10 ns, as all costs here.
 const SLICE_COST: u32 = 1000;
@@ -39,6 +45,19 @@ const REMOVAL_COST: u32 = 40;
 /// Expired items that are looked up together.
 const LOOK_AHEAD: usize = 8;
 
+/// How the sweep goes on after a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Nothing is left to do in this second, or another ring does it.
+    Done,
+    /// With the next slice.
+    Soon,
+    /// With the next slice, after a rest: a share has been removed.
+    Rest,
+    /// After a rest, when the replicas that lag have caught up.
+    Lag,
+}
+
 /// An expired item.
 #[derive(Clone, Copy)]
 struct Expired<'t> {
@@ -50,29 +69,51 @@ struct Expired<'t> {
 }
 
 impl<'t> WriteTxn<'t> {
-    /// Removes expired items for some 10 µs, unless another ring sweeps in this second; true if `ring` should continue soon.
+    /// Removes expired items for some 10 µs, unless another ring than `ring` sweeps in this second.
     ///
     /// It ends: each step takes from what is left of the slice.
-    pub(super) fn sweep(&mut self, ring: usize) -> bool {
+    pub(super) fn sweep(&mut self, ring: usize) -> Pace {
         if !self.is_sweeper(ring) {
-            return false;
+            return Pace::Done;
+        }
+        if self.is_due() && (self.is_outrun() || !self.has_log_room(1)) {
+            return Pace::Lag;
         }
         let mut left = SLICE_COST;
         while left > 0 {
-            // With a full log the sweep continues at the next call after other rings have replayed.
-            if !self.segments.sweep.may_go_on() || !self.has_log_room(1) {
-                return false;
+            if !self.segments.sweep.may_go_on() {
+                return Pace::Done;
             }
-            let cost = match self.segments.sweep.walk {
-                Some(walk) => self.walk_on(walk, left),
-                None => match self.segments.schedule.first() {
-                    Some((unit, at)) if at <= self.now => self.begin_unit(unit),
-                    _ => return false,
-                },
+            let cost = match (self.segments.sweep.walk, self.due_unit()) {
+                (Some(walk), _) => self.walk_on(walk, left),
+                (None, Some(unit)) => self.begin_unit(unit),
+                (None, None) => return Pace::Done,
             };
             left = left.saturating_sub(cost);
+            if self.segments.sweep.end_share() {
+                return Pace::Rest;
+            }
+            if !self.has_log_room(1) {
+                return Pace::Lag;
+            }
         }
-        true
+        Pace::Soon
+    }
+
+    /// The first unit in the schedule, if something in it may have expired.
+    fn due_unit(&self) -> Option<EvictionUnit> {
+        self.segments.schedule.first().filter(|&(_, at)| at <= self.now).map(|(unit, _)| unit)
+    }
+
+    /// True if there is something to sweep, and the sweep may do so in this second.
+    fn is_due(&self) -> bool {
+        let sweep = &self.segments.sweep;
+        sweep.may_go_on() && (sweep.walk.is_some() || self.due_unit().is_some())
+    }
+
+    /// True if a replica has so much of the log to apply that the sweep must not add to it.
+    fn is_outrun(&self) -> bool {
+        self.replica().cursor() - self.arena().log().applied_min() >= LAG_MAX
     }
 
     /// True if it is `ring` that sweeps in this second.
@@ -84,6 +125,8 @@ impl<'t> WriteTxn<'t> {
             sweep.ring = ring;
             sweep.looks_left = (items / LOOKS_PART).max(LOOKS_MIN);
             sweep.removals_left = (items / REMOVALS_PART).max(REMOVALS_MIN);
+            sweep.share = sweep.removals_left / SHARES;
+            sweep.share_left = sweep.share;
         }
         sweep.ring == ring
     }
@@ -223,8 +266,7 @@ impl<'t> WriteTxn<'t> {
         let counters = &mut self.segments.class_totals[class];
         counters.crawler_reclaimed += 1;
         counters.expired_unfetched += u64::from(!item.fetched());
-        let removals_left = &mut self.segments.sweep.removals_left;
-        *removals_left = removals_left.saturating_sub(1);
+        self.segments.sweep.count_removal();
         self.publish(hash, Some((item_ref, *item)), None);
     }
 }

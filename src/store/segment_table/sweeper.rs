@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 /// The state of the sweep, and what it may still do in this second.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Sweep {
-    /// The second that the next three fields are about.
+    /// The second that the next five fields are about.
     pub(in crate::store) second: Timestamp,
     /// The ring that sweeps in this second.
     pub(in crate::store) ring: usize,
@@ -14,6 +14,10 @@ pub(in crate::store) struct Sweep {
     pub(in crate::store) looks_left: u64,
     /// Items that may still be removed in this second.
     pub(in crate::store) removals_left: u64,
+    /// Items that are removed between two rests.
+    pub(in crate::store) share: u64,
+    /// Items that may still be removed before the next rest.
+    pub(in crate::store) share_left: u64,
     /// The segment that is being walked, if one is.
     pub(in crate::store) walk: Option<Walk>,
 }
@@ -40,5 +44,20 @@ impl Sweep {
     /// True if the sweep may do more in this second.
     pub(in crate::store) fn may_go_on(&self) -> bool {
         self.looks_left > 0 && self.removals_left > 0
+    }
+
+    /// Takes a removal from what may still be removed.
+    pub(in crate::store) fn count_removal(&mut self) {
+        self.removals_left = self.removals_left.saturating_sub(1);
+        self.share_left = self.share_left.saturating_sub(1);
+    }
+
+    /// True if the share is used up: then the next one begins.
+    pub(in crate::store) fn end_share(&mut self) -> bool {
+        let has_ended = self.share_left == 0;
+        if has_ended {
+            self.share_left = self.share;
+        }
+        has_ended
     }
 }
