@@ -28,6 +28,10 @@ const CONNECTION_BYTES: u64 = 3 << 9;
 pub struct MemoryParts {
     /// Names and bytes, in the order of `stats memory`. For their meanings see [`Report::memory_parts`].
     pub parts: Vec<(&'static str, u64)>,
+    /// The resident set of the process; `None` if it cannot be read.
+    resident: Option<u64>,
+    /// The bound that is promised for it.
+    promised: u64,
     /// The figures of the store from which most parts are made.
     pub store: Memory,
 }
@@ -113,22 +117,22 @@ impl Report<'_> {
             ("read_buffers", read_buffers),
             ("connections", connections),
         ];
-        parts.extend(resident_bytes().map(|bytes| ("resident", bytes)));
+        let resident = resident_bytes();
+        parts.extend(resident.map(|bytes| ("resident", bytes)));
         parts.push(("promised", promised));
-        MemoryParts { parts, store: memory }
+        MemoryParts { parts, resident, promised, store: memory }
     }
 
     /// True if the resident set is above the bound that is promised for it.
     pub fn is_too_large(&self) -> bool {
-        let parts = self.memory_parts().parts;
-        let bytes = |wanted| parts.iter().find(|&&(name, _)| name == wanted).map(|&(_, bytes)| bytes);
-        bytes("resident") > bytes("promised")
+        let MemoryParts { resident, promised, .. } = self.memory_parts();
+        resident.is_some_and(|resident| resident > promised)
     }
 
     /// Writes `stats memory`: see [`Report::memory_parts`].
     pub fn stats_memory(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
-        let MemoryParts { parts, store } = self.memory_parts();
+        let MemoryParts { parts, store, .. } = self.memory_parts();
         for (name, bytes) in parts {
             to.put(format_args!("{name}_bytes"), bytes);
         }

@@ -389,6 +389,11 @@ impl RingContext {
         self.engine.borrow_mut().shard_mut().should_rest()
     }
 
+    /// Bytes that the store has still to free to come down to a lowered limit.
+    pub(super) fn bytes_over_limit(&self) -> u64 {
+        self.engine.borrow_mut().shard_mut().store().bytes_over_limit()
+    }
+
     /// Log position of the slowest ring; `None` if no ring lags.
     pub(super) fn slowest(&self) -> Option<u64> {
         self.engine.borrow_mut().shard_mut().store().slowest()

@@ -131,10 +131,6 @@ impl Descent {
     }
 }
 
-fn bytes_over_limit(ring: &RingContext) -> u64 {
-    ring.engine.borrow_mut().shard_mut().store().bytes_over_limit()
-}
-
 /// Background work of the store: continuously while there is some, but with rests if that is the sweep for expired items; a hundred
 /// times a second while it comes down to a lowered limit, ten times a second while connections are active, and once a second
 /// otherwise.
@@ -149,7 +145,7 @@ async fn maintain(ring: Rc<RingContext>) {
         } else if slices > 1 {
             slices -= 1;
             uring::yield_now().await;
-        } else if descent.goes_on(bytes_over_limit(&ring)) {
+        } else if descent.goes_on(ring.bytes_over_limit()) {
             uring::sleep(DESCENT).await;
         } else if ring.has_read.replace(false) {
             uring::sleep(MAINTENANCE).await;
