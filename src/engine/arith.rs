@@ -41,10 +41,12 @@ enum Look {
 }
 
 /// A number that has been computed and padded outside the lock. It is stored if the item still has this cas.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Prepared {
     cas: u64,
     number: u64,
+    /// The number, padded with spaces to the length of the old value.
+    padded: Vec<u8>,
 }
 
 impl Executor<'_> {
@@ -57,11 +59,10 @@ impl Executor<'_> {
     pub fn arith(&mut self, arith: &Arith<'_>) -> Result<ArithResult, Retry> {
         let touch = arith.touch.map(|exptime| self.deadline(exptime));
         let (now, shared) = (self.now(), self.shared);
-        let mut padded = Vec::new();
         let mut prepared: Option<Prepared> = None;
         // The second try stores what the first has padded, unless another ring has changed the number in between.
         for _ in 0..TRIES_MAX {
-            let mut data = if prepared.is_some() { Data::Bytes(&padded) } else { Data::None };
+            let mut data = prepared.as_ref().map_or(Data::None, |prepared| Data::Bytes(&prepared.padded));
             let edited = self.fresh.edit(arith.key, &mut data, |old| {
                 let Some(old) = old else { return (Edit::Keep, Look::Missing) };
                 if old.value_bytes() > NUMBER_BYTES_MAX {
@@ -70,7 +71,7 @@ impl Executor<'_> {
                 if old.place().is_some() {
                     return (Edit::Load, Look::Missing);
                 }
-                let (number, value) = match next_value(old, arith, prepared) {
+                let (number, value) = match next_value(old, arith, prepared.as_ref()) {
                     Ok(next) => next,
                     Err(look) => return (Edit::Keep, look),
                 };
@@ -95,7 +96,7 @@ impl Executor<'_> {
                 observer.looked_up(arith.key, found);
             }
             match look {
-                Look::Long { cas } => match self.prepare(arith, cas, &mut padded) {
+                Look::Long { cas } => match self.prepare(arith, cas) {
                     Ok(next) => prepared = next,
                     Err(NotNumeric) => return Ok(ArithResult::NotNumeric),
                 },
@@ -114,23 +115,18 @@ impl Executor<'_> {
         Err(Retry::Soon)
     }
 
-    /// Parses the value of the item that has this `cas`, and pads the number that `arith` makes of the value into `padded`.
-    /// `None` if the key has another item by this time, or the item's value is on flash.
-    fn prepare(
-        &mut self,
-        arith: &Arith<'_>,
-        cas: u64,
-        padded: &mut Vec<u8>,
-    ) -> Result<Option<Prepared>, NotNumeric> {
+    /// Parses the value of the item that has this `cas`, and pads the number that `arith` makes of the value. `None` if the key has
+    /// another item by this time, or the item's value is on flash.
+    fn prepare(&mut self, arith: &Arith<'_>, cas: u64) -> Result<Option<Prepared>, NotNumeric> {
         let Lookup::Hit(old) = self.fresh.find(arith.key) else { return Ok(None) };
         if old.cas() != cas || old.place().is_some() {
             return Ok(None);
         }
         let number = next_number(old.value(), arith)?;
-        padded.clear();
-        padded.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        let mut padded = Vec::with_capacity(old.value_bytes());
+        number::push(&mut padded, number);
         padded.resize(old.value_bytes(), b' ');
-        Ok(Some(Prepared { cas, number }))
+        Ok(Some(Prepared { cas, number, padded }))
     }
 
     /// Runs a command whose item is absent: creates the item if the command asks for that, else counts a miss.
@@ -195,7 +191,7 @@ fn next_number(text: &[u8], arith: &Arith<'_>) -> Result<u64, NotNumeric> {
 /// # Errors
 /// The outcome to return instead: no number, another cas, or a number still to be prepared.
 #[inline]
-fn next_value(old: &Item<'_>, arith: &Arith<'_>, prepared: Option<Prepared>) -> Result<(u64, Value), Look> {
+fn next_value(old: &Item<'_>, arith: &Arith<'_>, prepared: Option<&Prepared>) -> Result<(u64, Value), Look> {
     let (text, cas) = (old.value(), old.cas());
     if text.is_empty() {
         return Err(Look::NotNumeric);
