@@ -39,8 +39,8 @@ pub const OUTPUT_HOLES_MAX: usize = 128;
 /// Bytes of the values for those holes at which the next command waits too: the values stay in memory until the client has
 /// taken them.
 pub const OUTPUT_HOLES_BYTES_MAX: usize = 1 << 20;
-/// Reads from flash that one command may ask for. Other commands may move its value back to flash after each read; after this
-/// many the command is refused.
+/// How often the value is read from flash for a command that needs it in memory (append, incr, …). Other commands may move the
+/// value back to flash before this one runs again; after this many reads the command is refused. Gets do not count here.
 pub const LOADS_MAX: u8 = 3;
 /// Longest value that `incr` and `decr` take for a number, bytes: in memcached longer ones are chunked, and never numbers. The
 /// limit bounds the zeros and spaces that one command has to read.

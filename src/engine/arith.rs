@@ -185,11 +185,11 @@ fn next_number(text: &[u8], arith: &Arith<'_>) -> Result<u64, NotNumeric> {
     })
 }
 
-/// Computes the number that `arith` makes of `old`, and the value to store. `prepared` is that number for a value longer than
-/// [`DIGITS`], if it has been prepared.
+/// Computes the number that `arith` makes of `old`, and the value to store. If the value is longer than [`DIGITS`], the number is
+/// not computed here but taken from `prepared`, provided that its cas is still that of `old`.
 ///
 /// # Errors
-/// The outcome to return instead: no number, another cas, or a number still to be prepared.
+/// The outcome to return instead: not a number, another cas than asked for, or [`Look::Long`] if `prepared` is missing or outdated.
 #[inline]
 fn next_value(old: &Item<'_>, arith: &Arith<'_>, prepared: Option<&Prepared>) -> Result<(u64, Value), Look> {
     let (text, cas) = (old.value(), old.cas());

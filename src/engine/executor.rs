@@ -81,7 +81,7 @@ pub struct Executor<'e> {
     pub(super) store: &'e Store,
     pub(super) counters: &'e RingCounters,
     pub(super) shared: &'e Arc<Shared>,
-    /// Who has to be told of commands: bits of `watch::Stream`, `shared::PREFIXES` and [`KEYS`]; nearly always 0.
+    /// What commands are reported to: bits of `watch::Stream`, `shared::PREFIXES` and [`KEYS`]; nearly always 0.
     observers: u32,
     /// True if this input is one whose requests are timed.
     is_timed: bool,

@@ -225,7 +225,7 @@ impl Shared {
         sums
     }
 
-    /// Who has to be told of commands: bits of the streams that are watched, and [`PREFIXES`]; nearly always 0.
+    /// What commands are reported to: bits of the streams that are watched, and [`PREFIXES`]; nearly always 0.
     #[inline]
     pub(super) fn observers(&self) -> u32 {
         self.watch.streams() | self.detail.load(Ordering::Relaxed)

@@ -44,10 +44,10 @@ pub(super) fn store_with(config: &Config, rings: usize, flash: Option<FlashOptio
     Store::new(options, Box::new(Alone)).expect("address space")
 }
 
-/// The engine of a server with one ring, whose clock shows 100 seconds after its start.
+/// Makes an engine on a new store, as in a server with one ring. Its clock is set to second 100.
 ///
 /// # Panics
-/// There is no address space.
+/// Address space for the store cannot be reserved.
 pub fn engine(config: Config) -> Engine {
     let store = store(&config, 1);
     engine_on(config, &store)

@@ -1,5 +1,6 @@
 //! Accepting: takes new connections, gives them permits or refuses them, and hands them over to the ring they will live on.
-//! One task per listener of a ring.
+//! One task per listener of a ring, on that ring's thread. With other rings it shares the limits of [`admission`](super::admission),
+//! made of atomics, and their mailboxes.
 
 use super::admission::ConnPermit;
 use super::conn;

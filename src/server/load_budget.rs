@@ -24,7 +24,7 @@ impl LoadBudget {
         Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max }
     }
 
-    /// Takes `units` of the budget, until the permit is dropped; `None` if so many are not free.
+    /// Takes `units` of the budget, until the permit is dropped; `None` if fewer are free.
     pub(super) fn try_take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.units).try_acquire_many_owned(units).ok()
     }

@@ -14,7 +14,7 @@
 //!
 //! [`Heartbeats`] is one for all threads, made of atomics: each ring counts its own beats, and only the watchdog's thread
 //! writes how long a ring has been silent. It also carries [`Stalls`], the position of the log on which all rings have given
-//! up; only `backoff` uses it.
+//! up; only `backoff` uses it. Of the store the watchdog only reads how far a stuck ring is behind in the log, to log it.
 
 use super::stall::Stalls;
 use crate::engine::Shared;

@@ -50,7 +50,8 @@ pub(super) fn refuse_packet(feed: &mut InputBatch<'_, '_>, echo: Echo, status: S
     binary::push_reply(&mut feed.out.staged, echo, status, status.text(), 0);
 }
 
-/// Touches an item and stages its reply with `stage`. Unless the item was touched, nothing stays staged.
+/// Touches an item and stages its reply with `stage`, which runs again each time the store decides the edit anew: only the last
+/// reply stays. If the item is not touched in the end, the output is as it was before.
 pub(super) fn touch_and_stage(
     feed: &mut InputBatch<'_, '_>,
     key: &[u8],

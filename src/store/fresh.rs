@@ -270,7 +270,7 @@ impl Fresh<'_> {
         }
     }
 
-    /// Schedules a flush for the second `at` (`flush_all` with a delay), instead of one that is scheduled already.
+    /// Schedules a flush at time `at` (`flush_all` with a delay), replacing the one that is scheduled, if any.
     pub fn flush_at(&mut self, at: Timestamp) {
         self.shard.store.set_flush_at(at);
     }

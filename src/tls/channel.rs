@@ -84,7 +84,7 @@ impl Channel {
         self.is_established
     }
 
-    /// True unless an earlier session was resumed. Only meaningful once the handshake is complete.
+    /// True unless an earlier TLS session was resumed. Only meaningful once the handshake is complete.
     pub fn is_new_session(&self) -> bool {
         self.tls.handshake_kind() != Some(HandshakeKind::Resumed)
     }

@@ -162,7 +162,7 @@ pub struct Get<'a> {
 /// The line of a storage command, whose value and line end follow it.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
-    /// The command, or the line that is sent after its value has been skipped.
+    /// The command; if it is refused, the error line to send after its value has been skipped.
     pub store: Result<StorageRequest<'a>, &'static [u8]>,
     /// Length of the value without its line end, bytes.
     pub value_bytes: usize,

@@ -80,7 +80,8 @@ impl Device {
         self.failed_reads.log(|others| self.tell("read from", extent, error, others));
     }
 
-    /// Called when the device has answered a read, even with an error: its silence is over.
+    /// Called when the device has answered a read, even with an error: ends the time in which no read was answered, if there was
+    /// one.
     fn note_answer(&self) {
         self.silence.end();
     }

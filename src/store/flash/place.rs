@@ -10,7 +10,7 @@ pub(super) const RECORD_HEAD_BYTES: usize = 24;
 const PLACE_AT: u32 = 8;
 /// Records start at multiples of this many bytes of their chunk.
 pub(super) const RECORD_ALIGN: usize = 16;
-/// At a restart, so many of the newest chunks that belong into a file are looked for in it: more than the failed writes after
+/// How many of the newest chunks that belong into a file are looked for in it at a restart: more than the failed writes after
 /// which the tier is taken out of use.
 const PROBES: usize = 16;
 /// Bits of a chunk's number, which counts all chunks ever written: enough for longer than any device lasts.

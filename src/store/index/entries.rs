@@ -174,8 +174,8 @@ impl Entries {
         Self::Divided(Box::new(parts.map(Self::Whole)))
     }
 
-    /// Called after a removal: shrinks the part of `hash` if it is sparse, and joins it with its neighbours if all have few
-    /// entries. Returns how the memory changed, if it did.
+    /// Called after a removal: shrinks the hash table of `hash` if it is sparse. If it shrank and is one of sixteen parts that have
+    /// [`JOINED_MAX`] entries or fewer in all, those become one hash table again. Returns how the memory changed, if it did.
     #[inline]
     pub(super) fn shrink(&mut self, hash: Hash, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
         match self {

@@ -308,7 +308,7 @@ impl<'a> Item<'a> {
         durable::stored();
     }
 
-    /// Sets or clears the stale and won marks, both in one store; `None` leaves a mark as it is. Under the writer lock.
+    /// Sets or clears the stale and won marks, both in one atomic write; `None` leaves a mark as it is. Under the writer lock.
     pub(super) fn set_marks(&self, stale: Option<bool>, won: Option<bool>) {
         let (mut set, mut clear) = (0, 0);
         for (value, mark) in [(stale, MARK_STALE), (won, MARK_WON)] {

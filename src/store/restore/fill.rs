@@ -28,7 +28,7 @@ pub(super) struct Found {
     segments: Vec<(u32, SegmentHeader, Tally)>,
     /// The live large items.
     larges: Vec<(u32, Slot, ItemRef, Tally)>,
-    /// Items and bytes by class.
+    /// For each size class ([`classes`](crate::classes)): the number of items, and their bytes.
     classes: Vec<(u64, u64)>,
     /// Slots of the extent table whose items are dead.
     dead_slots: Vec<u32>,
@@ -42,7 +42,7 @@ struct Worker {
     out: Vec<Vec<Entrant>>,
     /// Sums over the segments that it walked in this round.
     tallies: Vec<(usize, Tally)>,
-    /// Items and bytes by class.
+    /// For each size class ([`classes`](crate::classes)): the number of items, and their bytes.
     classes: Vec<(u64, u64)>,
     /// Items collected in this round.
     items: usize,

@@ -15,7 +15,7 @@ pub(in crate::store) struct Books {
     /// In the order of their numbers.
     pub(in crate::store) segments: Vec<RestoredSegment>,
     pub(in crate::store) larges: Vec<RestoredLarge>,
-    /// Items and bytes by class.
+    /// For each size class ([`classes`](crate::classes)): the number of items, and their bytes.
     pub(in crate::store) classes: Vec<(u64, u64)>,
 }
 

@@ -41,7 +41,7 @@ impl Job {
     }
 }
 
-/// The threads, as rings see them.
+/// What rings use to reach the threads: the queue of reads and the bound on their number. One per process.
 struct Readers {
     jobs: Sender<Job>,
     places: Arc<Semaphore>,
