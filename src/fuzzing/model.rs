@@ -198,7 +198,7 @@ pub fn model(data: &[u8]) {
         let (piece, behind) = rest.split_at((usize::from(length) * 8 + 1).min(rest.len()));
         peer.send(piece);
         if is_tiered {
-            peer.stow_all();
+            peer.demote_all();
         }
         if length % 8 == 7 && is_tiered {
             peer.write_all();

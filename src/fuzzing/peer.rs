@@ -74,8 +74,8 @@ pub struct Peer {
     pub(super) device: MemoryDevice,
     /// See [`Peer::reads_at_once`].
     pub(super) reads_at_once: usize,
-    /// See [`Peer::stows_again`].
-    pub(super) stowed_again: Box<[u8]>,
+    /// See [`Peer::demotes_again`].
+    pub(super) demoted_again: Box<[u8]>,
     /// See [`Peer::set_meanwhile`].
     pub(super) meanwhile: Option<fn(&mut Self)>,
 }
@@ -99,7 +99,7 @@ impl Peer {
             closed: false,
             device: MemoryDevice::default(),
             reads_at_once: 0,
-            stowed_again: Box::default(),
+            demoted_again: Box::default(),
             meanwhile: None,
         }
     }

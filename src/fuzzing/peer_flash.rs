@@ -42,23 +42,23 @@ impl Peer {
     }
 
     /// Moves the value of `key` to the flash tier, which may write it later. False if the value stays in memory.
-    pub fn stow(&mut self, key: &[u8]) -> bool {
-        self.engine.shard_mut().latest().stow(key)
+    pub fn demote(&mut self, key: &[u8]) -> bool {
+        self.engine.shard_mut().latest().demote(key)
     }
 
     /// Copies one more part of the value that is on its way to flash. If there is none, begins with the value of `key`.
-    pub fn stow_part(&mut self, key: &[u8]) {
-        self.engine.shard_mut().latest().stow_part(Some(key));
+    pub fn demote_part(&mut self, key: &[u8]) {
+        self.engine.shard_mut().latest().demote_part(Some(key));
     }
 
     /// Moves all values to the flash tier that can be moved.
-    pub fn stow_all(&mut self) {
+    pub fn demote_all(&mut self) {
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         let mut walk = Walk::default();
         let mut fresh = self.engine.shard_mut().latest();
         while fresh.walk(&mut walk, |item| keys.push(item.key().into())) {}
         for key in keys {
-            fresh.stow(&key);
+            fresh.demote(&key);
         }
     }
 
@@ -76,8 +76,8 @@ impl Peer {
     }
 
     /// From this call on, the value of `key` is moved to flash again each time a command has brought it back to memory.
-    pub fn stows_again(&mut self, key: &[u8]) {
-        self.stowed_again = key.into();
+    pub fn demotes_again(&mut self, key: &[u8]) {
+        self.demoted_again = key.into();
     }
 
     /// Reads the values that the replies in `out` lack from the device, and fills them in.
@@ -158,8 +158,8 @@ impl Peer {
                 let promoted = executor.promote(&key, place, &value);
                 drop(executor);
                 assert_eq!(promoted, Ok(()), "nobody is in the way");
-                if key == self.stowed_again {
-                    assert!(self.stow(&key));
+                if key == self.demoted_again {
+                    assert!(self.demote(&key));
                 }
             }
             Err(fault) => self.engine.fresh().unloadable(&key, place, fault),

@@ -99,7 +99,7 @@ impl World {
     fn move_meanwhile(&mut self) {
         self.peer.set_meanwhile(|peer| {
             for _ in 0..4 {
-                peer.stow_all();
+                peer.demote_all();
                 peer.write_all();
                 peer.maintain();
             }
@@ -112,9 +112,9 @@ impl World {
             0..=3 => self.set(key, more),
             4..=6 => self.get(key, more % 12 + 1),
             7 => self.delete(key),
-            8 | 9 => self.peer.stow_all(),
-            10 if more.is_multiple_of(2) => drop(self.peer.stow(format!("k{key}").as_bytes())),
-            10 => self.peer.stow_part(format!("k{key}").as_bytes()),
+            8 | 9 => self.peer.demote_all(),
+            10 if more.is_multiple_of(2) => drop(self.peer.demote(format!("k{key}").as_bytes())),
+            10 => self.peer.demote_part(format!("k{key}").as_bytes()),
             11 => self.peer.write_all(),
             12 => self.peer.maintain(),
             13 => self.append(key),

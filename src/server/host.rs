@@ -59,7 +59,7 @@ impl store::Host for Host {
         self.shared.log_eviction(item);
     }
 
-    fn stowed(&self, item: &Item<'_>, _now: Timestamp) {
+    fn demoted(&self, item: &Item<'_>, _now: Timestamp) {
         self.shared.log_flash_write(item);
     }
 

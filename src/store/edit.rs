@@ -205,7 +205,7 @@ impl Fresh<'_> {
                     return Err(Retry::Load.into());
                 }
                 Attempt::Lacks { need, item_bytes } => {
-                    self.make_room(hash, need, item_bytes, &mut turns)?;
+                    self.evict_for(hash, need, item_bytes, &mut turns)?;
                 }
                 Attempt::Copy { reserved, source } => {
                     material.copied = self.copy(&edit, reserved, source, material.data);

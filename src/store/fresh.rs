@@ -9,7 +9,7 @@ use super::item::Item;
 use super::item_ref::Hash;
 use super::request::{Lookup, ReserveError, Retry, Walk, Wanted};
 use super::reservation::{Reservation, ReservedItem};
-use super::segment_table::{Need, Stowed};
+use super::segment_table::{Demoted, Need};
 use super::shard::Shard;
 use crate::classes::item_bytes;
 use crate::clock::Timestamp;
@@ -71,10 +71,10 @@ impl Fresh<'_> {
 
     /// For tests: moves the value of `key` to flash; false if it stays where it is.
     #[doc(hidden)]
-    pub fn stow(&mut self, key: &[u8]) -> bool {
-        while self.stow_part(None) {}
+    pub fn demote(&mut self, key: &[u8]) -> bool {
+        while self.demote_part(None) {}
         let was_there = self.is_on_flash(key);
-        while self.stow_part((!was_there).then_some(key)) {}
+        while self.demote_part((!was_there).then_some(key)) {}
         !was_there && self.is_on_flash(key)
     }
 
@@ -86,18 +86,18 @@ impl Fresh<'_> {
     /// For tests: copies one more part of the value that is on its way to flash; if none is, the first part of the value of
     /// `key`. True if more parts follow.
     #[doc(hidden)]
-    pub fn stow_part(&mut self, key: Option<&[u8]>) -> bool {
+    pub fn demote_part(&mut self, key: Option<&[u8]>) -> bool {
         let found = key.map(|key| (self.hash(key), key));
         let mut txn = self.shard.write_txn();
         if !txn.has_log_room(1) {
             return false;
         }
-        let stowed = match found.and_then(|(hash, key)| Some((hash, txn.find(hash, key)?))) {
+        let demoted = match found.and_then(|(hash, key)| Some((hash, txn.find(hash, key)?))) {
             _ if txn.has_transfer() => txn.continue_transfer(),
-            Some((hash, (item_ref, item))) => txn.stow(item_ref, &item, hash),
-            None => Stowed::Not,
+            Some((hash, (item_ref, item))) => txn.demote(item_ref, &item, hash),
+            None => Demoted::Not,
         };
-        stowed == Stowed::UnderWay
+        demoted == Demoted::UnderWay
     }
 
     /// For `debugtime`: goes on with `now`, which the store has just been set to.
@@ -219,7 +219,7 @@ impl Fresh<'_> {
                 Err(need) => {
                     txn.segments.promise(hash, need);
                     drop(txn);
-                    self.make_room(hash, need, item_bytes, &mut turns)?;
+                    self.evict_for(hash, need, item_bytes, &mut turns)?;
                 }
             }
         }
@@ -232,15 +232,15 @@ impl Fresh<'_> {
         Retry::Later.into()
     }
 
-    /// As [`Shard::make_room`]; also counts the item of `item_bytes` if it is refused for lack of memory.
-    pub(super) fn make_room(
+    /// As [`Shard::evict_for`]; also counts the item of `item_bytes` if it is refused for lack of memory.
+    pub(super) fn evict_for(
         &mut self,
         hash: Hash,
         need: Need,
         item_bytes: u64,
         turns: &mut u32,
     ) -> Result<(), ReserveError> {
-        let made = self.shard.make_room(hash, need, turns);
+        let made = self.shard.evict_for(hash, need, turns);
         if made == Err(ReserveError::OutOfMemory) {
             self.shard.store.count_no_room(item_bytes);
         }

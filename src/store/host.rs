@@ -10,7 +10,7 @@ pub trait Host: Send + Sync {
     /// Wakes ring `ring` so that it calls [`Shard::fresh`](super::Shard::fresh) soon. Must not block; the store may call this
     /// often and without need.
     fn wake(&self, ring: usize);
-    /// True while somebody wants [`Host::evicted`] and [`Host::stowed`] to be called.
+    /// True while somebody wants [`Host::evicted`] and [`Host::demoted`] to be called.
     fn watches_evictions(&self) -> bool {
         false
     }
@@ -24,7 +24,7 @@ pub trait Host: Send + Sync {
         true
     }
     /// A live value has been moved to flash. Called with the writer lock held, as [`Host::evicted`] is.
-    fn stowed(&self, _item: &Item<'_>, _now: Timestamp) {}
+    fn demoted(&self, _item: &Item<'_>, _now: Timestamp) {}
     /// The file system of the memory file has no more room: the store goes on with a limit of `memory_limit` bytes. May be called
     /// with the writer lock held.
     fn lacks_room(&self, _memory_limit: u64) {}

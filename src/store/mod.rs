@@ -27,12 +27,12 @@
 //!
 //! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `pinned`, `base`, `index`, `replica`,
 //! `segment_table`, `shared`, `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `shard`, `fresh`, `edit`; then `memory_file`
-//! and `restore` (-e), `flash` and `stow` (`ext_path`).
+//! and `restore` (-e), `flash` and `demote` (`ext_path`).
 //!
 //! Each module imports only modules named before it: `sync`, `item_ref`, `prefetch`, `pace`, `faults`, `region`,
 //! `geometry`, `log`, `time`, `key_hash`, `ghost`, `written`, `pin_counts`, `pinned`, `arena`, `large`, `memory_file`, `flash`,
 //! `base`, `start`, `pin`, `item`, `host`, `index`, `replica`, `totals`, `segment_table`, `reservation`, `restore`,
-//! `request`, `shared`, `statistics`, `write_txn`, `check`, `evict`, `sweep`, `shard`, `whole`, `fresh`, `edit`, `stow`.
+//! `request`, `shared`, `statistics`, `write_txn`, `check`, `evict`, `sweep`, `shard`, `defragment`, `fresh`, `edit`, `demote`.
 //! From outside the store they import only `classes`, `clock` and `limits`.
 //!
 //! # Who owns what, and who may change it
@@ -45,7 +45,7 @@
 //! - The log's deltas and its tail (`log`): a transaction; read without a lock. How far a replica has applied the log: the ring
 //!   that replays for it. From where on a ring may hold references: that ring alone. (Both are atomics in the log.)
 //! - `segment_table`, and what its struct contains (of `ghost`, `large`, `pace`, `written`, `totals`, `memory_file::Ledger` and
-//!   `flash::Books`): changed and read only under the writer lock.
+//!   `flash::ChunkTable`): changed and read only under the writer lock.
 //! - Pin counts and sums (`arena`), the time, the flash tier's counters: any ring at any time (atomics).
 //! - Chunks of the flash tier in memory (`flash::Desk`): under a mutex of their own, which may be taken inside the writer lock.
 //! - The bytes of a value that is being received (`reservation`): the ring of the connection that receives it.
@@ -67,6 +67,8 @@
 mod arena;
 mod base;
 mod check;
+mod defragment;
+mod demote;
 mod edit;
 mod evict;
 mod faults;
@@ -99,14 +101,12 @@ mod shard;
 mod shared;
 mod start;
 mod statistics;
-mod stow;
 mod sweep;
 mod sync;
 #[cfg(test)]
 mod tests;
 mod time;
 mod totals;
-mod whole;
 mod write_txn;
 mod written;
 

@@ -180,7 +180,7 @@ impl Shard {
     /// It ends: each round uses up a turn, breaks a promise, or finds that other rings have replayed, so that the next round can
     /// collect what was retired.
     #[cold]
-    pub(super) fn make_room(&mut self, hash: Hash, need: Need, turns: &mut u32) -> Result<(), ReserveError> {
+    pub(super) fn evict_for(&mut self, hash: Hash, need: Need, turns: &mut u32) -> Result<(), ReserveError> {
         loop {
             let mut txn = self.write_txn();
             txn.segments.redeem(hash);

@@ -11,7 +11,7 @@ use super::key_hash::KeyHasher;
 use super::log::{self, Log};
 use super::memory_file::{Headers, Word};
 use super::replica::Group;
-use super::reservation::ReservationBooks;
+use super::reservation::SharedReservations;
 use super::restore::{self, Parts};
 use super::segment_table::SegmentTable;
 use super::start::{Options, Restored, StartError};
@@ -38,7 +38,7 @@ pub struct Store {
     /// By ring: the number of its replica.
     pub(super) replica_of: Box<[usize]>,
     pub(super) time: Time,
-    pub(super) reservations: Arc<ReservationBooks>,
+    pub(super) reservations: Arc<SharedReservations>,
     /// The headers of the memory file, if there is one.
     headers: Option<Arc<Headers>>,
     /// What the start found in the memory file, if there is one.
@@ -69,9 +69,9 @@ impl Store {
     }
 
     fn of(parts: Parts, options: &Options, hasher: KeyHasher, host: Box<dyn Host>) -> Self {
-        let Parts { arena, mut segments, replicas, file, now, due_flush, flash: books } = parts;
-        let flash = books.as_ref().map(|books| Arc::clone(books.flash()));
-        segments.flash = books;
+        let Parts { arena, mut segments, replicas, file, now, due_flush, flash: chunks } = parts;
+        let flash = chunks.as_ref().map(|chunks| Arc::clone(chunks.flash()));
+        segments.flash = chunks;
         let index_bytes = replicas.iter().map(|replica| replica.bytes()).sum();
         arena.set_memory_limit(segments.limit);
         arena.index_resized(0, index_bytes);
@@ -81,7 +81,7 @@ impl Store {
         time.set_flush_at(due_flush);
         let (headers, restored) = file.unzip();
         Self {
-            reservations: Arc::new(ReservationBooks::new(&base)),
+            reservations: Arc::new(SharedReservations::new(&base)),
             base,
             segments: Apart(Mutex::new(segments)),
             host,

@@ -1,6 +1,6 @@
 //! Reads and resets the statistics of a store. May be called on any thread; takes the writer lock to copy or clear the sums.
 
-use super::flash::{Books, FlashPage, FlashTotals};
+use super::flash::{ChunkTable, FlashPage, FlashTotals};
 use super::shared::Store;
 use super::totals::{ClassTotals, Memory, Totals};
 
@@ -67,15 +67,15 @@ impl Store {
     /// The statistics of the flash tier; `None` without one.
     pub fn flash_totals(&self) -> Option<FlashTotals> {
         let segments = self.segments.lock();
-        let totals = |books: &Books| FlashTotals {
-            short_bytes: segments.short_bytes(books.flash()),
-            ..books.totals()
+        let totals = |chunks: &ChunkTable| FlashTotals {
+            short_bytes: segments.short_bytes(chunks.flash()),
+            ..chunks.totals()
         };
         segments.flash.as_ref().map(totals)
     }
 
     /// Pages of the flash tier for `stats extstore`: at most `most` of them, from the number `from` on.
     pub fn flash_pages(&self, from: u64, most: usize) -> Vec<FlashPage> {
-        self.segments.lock().flash.as_ref().map_or_else(Vec::new, |books| books.pages(from, most))
+        self.segments.lock().flash.as_ref().map_or_else(Vec::new, |chunks| chunks.pages(from, most))
     }
 }

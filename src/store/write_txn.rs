@@ -417,9 +417,9 @@ impl<'t> WriteTxn<'t> {
     }
 
     /// Tells the host of a value that has been moved to flash, if it wants to know.
-    pub(super) fn host_stowed(&self, item: &Item<'_>) {
+    pub(super) fn host_demoted(&self, item: &Item<'_>) {
         if self.store.host.watches_evictions() {
-            self.store.host.stowed(item, self.now);
+            self.store.host.demoted(item, self.now);
         }
     }
 

@@ -90,7 +90,7 @@ fn what_cannot_be_read_is_a_miss() {
             if is_binary {
                 peer.reconnect();
             }
-            assert!(peer.stow(b"k"));
+            assert!(peer.demote(b"k"));
             let place = peer.place(b"k").unwrap();
             let flash = peer.flash();
             let when = format!("{} {fault}", reader.escape_ascii());
@@ -143,7 +143,7 @@ fn what_cannot_be_read_cannot_be_changed() {
     ] {
         let mut peer = tiered();
         peer.send(b"set k 0 0 2 noreply\r\n10\r\n");
-        assert!(peer.stow(b"k"));
+        assert!(peer.demote(b"k"));
         peer.write_all();
         peer.device_mut().trouble = Trouble::Reads;
         peer.send(command.as_bytes());
@@ -158,7 +158,7 @@ fn only_what_needs_the_value_reads_it() {
     let mut peer = tiered();
     let value = "v".repeat(5000);
     peer.send(format!("ms k 5000 E5 q\r\n{value}\r\n").as_bytes());
-    assert!(peer.stow(b"k"));
+    assert!(peer.demote(b"k"));
     peer.write_all();
     peer.device_mut().trouble = Trouble::Reads;
     for (command, expected) in [
@@ -188,7 +188,7 @@ fn what_is_read_twice_comes_back() {
     let mut peer = tiered();
     set(&mut peer, "k", 5000);
     peer.set_now(Timestamp(10_000));
-    assert!(peer.stow(b"k"));
+    assert!(peer.demote(b"k"));
     for (reads, is_back) in [(1, false), (2, true)] {
         peer.send(b"get k\r\n");
         assert_eq!(peer.place(b"k").is_none(), is_back, "{reads}");
@@ -196,7 +196,7 @@ fn what_is_read_twice_comes_back() {
     assert_eq!((stat(&mut peer, "get_extstore"), stat(&mut peer, "recache_from_extstore")), (2, 1));
     // Without ext_recache_rate it stays.
     peer.flash().set_promotes(false);
-    assert!(peer.stow(b"k"));
+    assert!(peer.demote(b"k"));
     for _ in 0..9 {
         peer.send(b"get k\r\n");
     }
@@ -214,7 +214,7 @@ fn many_values_are_read_at_once() {
         set(&mut peer, &key, bytes);
         set(&mut without, &key, bytes);
         if n % 3 != 0 {
-            assert!(peer.stow(key.as_bytes()));
+            assert!(peer.demote(key.as_bytes()));
         }
         if n == 50 {
             peer.write_all();
@@ -244,7 +244,7 @@ fn all_values_of_a_multiget_are_read_at_once() {
     for n in 0..100 {
         let key = format!("key{n}");
         let value = set(&mut peer, &key, 4096);
-        assert!(peer.stow(key.as_bytes()));
+        assert!(peer.demote(key.as_bytes()));
         line.extend([" ", &key]);
         expected += format!("VALUE {key} 0 4096\r\n{value}\r\n").as_str();
     }
@@ -267,7 +267,7 @@ fn misses_among_hits_are_left_out() {
     for n in 0..60 {
         let key = format!("k{n}");
         let value = set(&mut peer, &key, if n % 2 == 0 { 5000 } else { 100 });
-        assert!(n % 5 == 0 || peer.stow(key.as_bytes()));
+        assert!(n % 5 == 0 || peer.demote(key.as_bytes()));
         if n == 30 {
             peer.write_all();
         }
@@ -301,7 +301,7 @@ fn use_its_chunk_again(peer: &mut Peer) {
         peer.aside(|peer| {
             set(peer, &format!("filler{n}"), 3000);
         });
-        assert!(peer.stow(format!("filler{n}").as_bytes()));
+        assert!(peer.demote(format!("filler{n}").as_bytes()));
         peer.write_all();
         peer.maintain();
     }
@@ -335,7 +335,7 @@ fn what_has_been_moved_meanwhile_is_found() {
             let mut peer = Peer::with_flash(Config::default(), tier.clone());
             let value = "k".repeat(5000);
             peer.send(format!("ms k 5000 E7 q\r\n{value}\r\nmg k v\r\n").as_bytes());
-            assert!(peer.stow(b"k"));
+            assert!(peer.demote(b"k"));
             peer.write_all();
             peer.send(get.as_bytes());
             peer.answers();
@@ -362,7 +362,7 @@ fn a_command_finds_what_has_been_moved_meanwhile() {
     let tier = FlashOptions { files: vec![16 << 20], promotes: false, ..options() };
     let mut peer = Peer::with_flash(Config::default(), tier);
     peer.send(b"set k 0 0 2 noreply\r\n10\r\n");
-    assert!(peer.stow(b"k"));
+    assert!(peer.demote(b"k"));
     peer.write_all();
     peer.send(b"get k\r\nget k\r\n");
     peer.answers();
@@ -377,8 +377,8 @@ fn a_command_finds_what_has_been_moved_meanwhile() {
 fn a_command_reads_a_bounded_number_of_values() {
     let mut peer = tiered();
     peer.send(b"set n 0 0 2 noreply\r\n10\r\n");
-    assert!(peer.stow(b"n"));
-    peer.stows_again(b"n");
+    assert!(peer.demote(b"n"));
+    peer.demotes_again(b"n");
     peer.send(b"incr n 1\r\nappend n 0 0 1\r\n0\r\nma n\r\nmn\r\n");
     let no_memory = "SERVER_ERROR out of memory\r\n";
     assert_same(
@@ -386,9 +386,9 @@ fn a_command_reads_a_bounded_number_of_values() {
         format!("{no_memory}NOT_STORED\r\n{no_memory}MN\r\n").as_bytes(),
         "moved away",
     );
-    peer.stows_again(b"");
+    peer.demotes_again(b"");
     for n in 11..20 {
-        peer.stow(b"n");
+        peer.demote(b"n");
         peer.send(b"incr n 1\r\n");
         assert_same(&peer.answers(), format!("{n}\r\n").as_bytes(), "later commands");
     }
@@ -400,7 +400,7 @@ fn datagrams_show_values_on_flash() {
     let mut peer = Peer::with_flash(Config::default(), FlashOptions { promotes: false, ..options() });
     let value = set(&mut peer, "k", 5000);
     peer.send(b"set n 0 0 2 noreply\r\n10\r\n");
-    peer.stow_all();
+    peer.demote_all();
     peer.write_all();
     let ask = |peer: &mut Peer, commands: &str| {
         let answers = peer.datagram(&[b"\0\x07\0\0\0\x01\0\0", commands.as_bytes()].concat());

@@ -216,7 +216,7 @@ fn reads_of_dropped_answers_are_aborted() {
     for key in ["a", "b", "c"] {
         assert_eq!(ask(&mut peer, &format!("set {key} 0 0 5\r\nvalue\r\n")), "STORED\r\n");
     }
-    assert!(peer.stow(b"a") && peer.stow(b"b"));
+    assert!(peer.demote(b"a") && peer.demote(b"b"));
     let counts = |peer: &mut Peer| {
         let stats = stats(peer, "");
         ["get_extstore", "get_aborted_extstore", "get_hits", "miss_from_extstore"]

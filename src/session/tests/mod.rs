@@ -41,7 +41,7 @@ impl Values {
 
     fn send(self, peer: &mut Peer, bytes: &[u8]) {
         if self != Self::InMemory {
-            peer.stow_all();
+            peer.demote_all();
         }
         if self == Self::OnFlash {
             peer.write_all();

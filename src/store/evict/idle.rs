@@ -7,13 +7,13 @@
 use super::Slice;
 use crate::clock::Timestamp;
 use crate::store::item::Item;
-use crate::store::segment_table::{Stowed, Victim, VictimMode};
+use crate::store::segment_table::{Demoted, Victim, VictimMode};
 use crate::store::write_txn::WriteTxn;
 
 impl WriteTxn<'_> {
     /// Moves values to flash that have been unused for `ext_item_age`, although memory has room. Goes on with the segment that it
     /// is emptying, or begins with the oldest one if that is old enough. True if it should be called again soon.
-    pub(in crate::store) fn stow_idle(&mut self) -> bool {
+    pub(in crate::store) fn demote_idle(&mut self) -> bool {
         let Some(age) = self.idle_age() else { return false };
         if self.segments.victim.is_none() {
             self.segments.drop_stale_fronts();
@@ -26,7 +26,7 @@ impl WriteTxn<'_> {
                 }
                 let (item_ref, item) = self.item_of_large(id);
                 if self.is_idle(&item)
-                    && self.stow(item_ref, &item, self.hash(item.key())) == Stowed::UnderWay
+                    && self.demote(item_ref, &item, self.hash(item.key())) == Demoted::UnderWay
                 {
                     return true;
                 }
@@ -35,11 +35,11 @@ impl WriteTxn<'_> {
             let arena = self.arena();
             let Some(id) = self.segments.oldest_segment(since, arena) else { return false };
             self.segments.detach(id);
-            self.segments.victim = Some(Victim::new(id, VictimMode::StowIdle, 1));
+            self.segments.victim = Some(Victim::new(id, VictimMode::DemoteIdle, 1));
         }
         while let Some(victim) = self.segments.victim {
             // The evictor's own is the evictor's work.
-            if victim.mode != VictimMode::StowIdle {
+            if victim.mode != VictimMode::DemoteIdle {
                 return false;
             }
             if self.effort.is_spent() {
@@ -52,11 +52,11 @@ impl WriteTxn<'_> {
         true
     }
 
-    /// Called when memory is needed: from here on the rest of a segment that [`WriteTxn::stow_idle`] was emptying is evicted like
+    /// Called when memory is needed: from here on the rest of a segment that [`WriteTxn::demote_idle`] was emptying is evicted like
     /// any other.
     pub(super) fn take_idle_victim(&mut self) {
         if let Some(victim) = self.segments.victim
-            && victim.mode == VictimMode::StowIdle
+            && victim.mode == VictimMode::DemoteIdle
         {
             let spares_short = self.segments.has_few_short_items();
             let mode = if spares_short { VictimMode::EvictLong } else { VictimMode::Evict };

@@ -11,7 +11,7 @@
 //! 1. Before anything live is evicted, a segment that is at least half dead is cleaned: its live items are copied to the
 //!    open segment of the same queue, unaged. (Without this, overwrites fill the store with dead bytes.)
 //! 2. Else the oldest unit of small goes if small holds more than a tenth of the limit, or main is empty; else of main. In
-//!    small neither large items nor segments can push out all of the others: see [`SegmentTable::lines`].
+//!    small neither large items nor segments can push out all of the others: see [`SegmentTable::eviction_order`].
 //! 3. An item survives if hits > 0 and hits² × 1.5 × mean item size ≥ its size: a large item must be used more to be
 //!    worth its place. Survivors of all victims are packed into the same open segment of main. A key that comes back goes
 //!    to main by the same rule, as if it had been used twice.
@@ -19,7 +19,7 @@
 //! 5. While copying has cost more than it gained, fewer items are copied, and in the end none: see `pace`.
 //!
 //! Where there is a flash tier, what would be dropped goes there if it is long enough, and leaves a stub in a queue of its own
-//! (`stow`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or nothing else is left. What
+//! (`demote`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or nothing else is left. What
 //! is too short for flash is kept while all that is short, stubs and indexes take less than half of it (`short`), since a read
 //! from flash costs less than a miss.
 //!
@@ -37,7 +37,7 @@
 //! cleaning were chosen by simulation on production traces.
 //!
 //! It owns no state: the victim, the queues and the credit are fields of the segment table, under the writer lock. `evict`,
-//! `stow`, `whole`, `sweep` and `check` add methods to the write transaction; those of `evict`, `stow` and `whole` call one
+//! `demote`, `whole`, `sweep` and `check` add methods to the write transaction; those of `evict`, `demote` and `whole` call one
 //! another.
 
 mod idle;
@@ -47,7 +47,7 @@ use super::item::Item;
 use super::item_ref::{Hash, ItemRef};
 use super::pace::RELINK_BYTES;
 use super::segment_table::{
-    EvictionUnit, Line, Need, Popped, Purpose, Queue, SegmentTable, Stowed, Victim, VictimMode,
+    Demoted, EvictionUnit, Fifo, Need, Popped, Purpose, Queue, SegmentTable, Victim, VictimMode,
 };
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
@@ -139,7 +139,7 @@ impl<'t> WriteTxn<'t> {
         } else if !self.segments.is_coming(need) {
             self.evict(|segments| segments.is_coming(need))
         } else {
-            self.make_whole(need)
+            self.defragment(need)
         };
         self.segments.totals.direct_reclaims += u64::from(slice == Slice::Worked);
         Some(slice)
@@ -229,17 +229,17 @@ impl<'t> WriteTxn<'t> {
         if !self.evicts() {
             return if self.segments.awaits_cursors() { Slice::Stalled } else { Slice::Idle };
         }
-        for &line in self.segments.lines() {
-            match self.segments.pop(line, arena) {
+        for &fifo in self.segments.eviction_order() {
+            match self.segments.pop(fifo, arena) {
                 Popped::EvictionUnit(EvictionUnit::Segment(id)) => {
-                    match self.mode_of(id, line) {
+                    match self.mode_of(id, fifo) {
                         Some(mode) => self.segments.victim = Some(Victim::new(id, mode, 1)),
-                        None => self.segments.put_last(line, id, arena),
+                        None => self.segments.put_last(fifo, id, arena),
                     }
                     return Slice::Worked;
                 }
                 Popped::EvictionUnit(EvictionUnit::Large(id)) => {
-                    self.evict_large(id, line);
+                    self.evict_large(id, fifo);
                     return Slice::Worked;
                 }
                 Popped::Passed => return Slice::Worked,
@@ -335,15 +335,15 @@ impl<'t> WriteTxn<'t> {
                 return Done::Not(Slice::Idle);
             }
         }
-        match self.stow(item_ref, &item, hash) {
-            Stowed::Done => return Done::Gone,
-            Stowed::UnderWay => {
+        match self.demote(item_ref, &item, hash) {
+            Demoted::Done => return Done::Gone,
+            Demoted::UnderWay => {
                 self.effort.looked(1, 0);
                 return Done::Not(Slice::Worked);
             }
-            Stowed::Not => {}
+            Demoted::Not => {}
         }
-        if mode == VictimMode::StowIdle && !item.expired(self.now) {
+        if mode == VictimMode::DemoteIdle && !item.expired(self.now) {
             // The item stays until the device takes it, or memory is short.
             return Done::Not(Slice::Idle);
         }
@@ -360,10 +360,10 @@ impl<'t> WriteTxn<'t> {
         let (_, bytes) = self.segments.class_of(item);
         match (mode, queue) {
             (VictimMode::Clean, queue) => EvictDecision::Keep { queue, hits },
-            (VictimMode::StowIdle, queue) if !self.is_idle(item) || !self.may_stow(item) => {
+            (VictimMode::DemoteIdle, queue) if !self.is_idle(item) || !self.may_demote(item) => {
                 EvictDecision::Keep { queue, hits }
             }
-            (VictimMode::StowIdle, _) => EvictDecision::Drop,
+            (VictimMode::DemoteIdle, _) => EvictDecision::Drop,
             _ if self.segments.is_worth_its_size(bytes, hits) && self.can_afford(hits) => match queue {
                 Queue::Small => EvictDecision::Keep { queue: Queue::Main, hits: 0 },
                 queue => EvictDecision::Keep { queue, hits: hits - 1 },
@@ -380,10 +380,10 @@ impl<'t> WriteTxn<'t> {
         self.segments.credit.hits_wanted(self.segments.limit).is_some_and(|wanted| hits >= wanted)
     }
 
-    /// Keeps, moves to flash or drops large item `id`, which has been popped from `line`.
-    fn evict_large(&mut self, id: u32, line: Line) {
+    /// Keeps, moves to flash or drops large item `id`, which has been popped from `fifo`.
+    fn evict_large(&mut self, id: u32, fifo: Fifo) {
         let (item_ref, item) = self.item_of_large(id);
-        match self.fate(&item, line.queue(), VictimMode::Evict) {
+        match self.fate(&item, fifo.queue(), VictimMode::Evict) {
             EvictDecision::Keep { hits, .. } => {
                 item.set_hits(hits);
                 self.segments.enqueue_large(id, Queue::Main);
@@ -391,12 +391,12 @@ impl<'t> WriteTxn<'t> {
             }
             EvictDecision::Drop => {
                 let hash = self.hash(item.key());
-                match self.stow(item_ref, &item, hash) {
-                    Stowed::Done => {}
+                match self.demote(item_ref, &item, hash) {
+                    Demoted::Done => {}
                     // Back to the front: it is the next victim again if the transfer fails.
-                    Stowed::UnderWay => self.segments.put_back(line, id),
-                    Stowed::Not => {
-                        self.drop_item(item_ref, &item, hash, line.queue());
+                    Demoted::UnderWay => self.segments.put_back(fifo, id),
+                    Demoted::Not => {
+                        self.drop_item(item_ref, &item, hash, fifo.queue());
                         self.earn(VictimMode::Evict, item.layout().bytes() as u64);
                     }
                 }

@@ -12,14 +12,14 @@
 
 use super::LOOK_AHEAD;
 use crate::store::item::Item;
-use crate::store::segment_table::{Line, Queue, Victim, VictimMode};
+use crate::store::segment_table::{Fifo, Queue, Victim, VictimMode};
 use crate::store::write_txn::WriteTxn;
 
 impl WriteTxn<'_> {
-    /// How segment `id`, popped from `line`, is to be emptied; `None` if it is to go to the end of its queue instead. Counts the
+    /// How segment `id`, popped from `fifo`, is to be emptied; `None` if it is to go to the end of its queue instead. Counts the
     /// segment in `fruitless` if short items are to stay.
-    pub(super) fn mode_of(&mut self, id: u32, line: Line) -> Option<VictimMode> {
-        if line.queue() == Queue::Stubs || !self.segments.has_few_short_items() {
+    pub(super) fn mode_of(&mut self, id: u32, fifo: Fifo) -> Option<VictimMode> {
+        if fifo.queue() == Queue::Stubs || !self.segments.has_few_short_items() {
             return Some(VictimMode::Evict);
         }
         let rounds = self.segments.fruitless / (self.segments.queues_len() + 1);
@@ -58,13 +58,13 @@ mod tests {
         }
         let mut txn = shard.write_txn();
         let id = txn.segments.open[Queue::Small as usize].unwrap();
-        assert_eq!(txn.mode_of(id, Line::Stubs), Some(VictimMode::Evict));
-        assert_eq!(txn.mode_of(id, Line::Small), Some(VictimMode::EvictLong), "it can be afforded");
+        assert_eq!(txn.mode_of(id, Fifo::Stubs), Some(VictimMode::Evict));
+        assert_eq!(txn.mode_of(id, Fifo::Small), Some(VictimMode::EvictLong), "it can be afforded");
         txn.segments.credit.spend(1 << 40);
-        let mut modes: Vec<_> = (0..10_000).map(|_| txn.mode_of(id, Line::Small)).collect();
+        let mut modes: Vec<_> = (0..10_000).map(|_| txn.mode_of(id, Fifo::Small)).collect();
         modes.dedup();
         assert_eq!(modes, [None, Some(VictimMode::EvictLong), Some(VictimMode::Evict)]);
         txn.earn(VictimMode::EvictLong, 1);
-        assert_eq!(txn.mode_of(id, Line::Small), None);
+        assert_eq!(txn.mode_of(id, Fifo::Small), None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   evictor ──► open chunk ──► sealed ──► written by the tier's thread ──► chunk on flash
-//!      │            (Desk: chunks in memory)                                     │ oldest
+//!      │            (ChunkBuffers: chunks in memory)                                     │ oldest
 //!      └─► stub in memory: key, flags, expiry, Place            drained: what was read goes to the open chunk again, and
 //!                                                               what was not while there is little on flash; the rest
 //!                                                               is gone, with its stubs
@@ -11,14 +11,14 @@
 //! The files are one ring of chunks, written from front to back and round again; a chunk is written whole and never
 //! changed. Chunks are numbered in the order in which they are written, and a [`Place`] contains the number: a record
 //! with another number is not the one that was meant. Which values of a chunk are alive is known by their stubs alone;
-//! [`Books`] counts them, under the writer lock.
+//! [`ChunkTable`] counts them, under the writer lock.
 //!
 //! Nothing here does I/O. A thread outside, the *thread of the tier*, asks for jobs ([`Flash::next_job`]) and says what came of
 //! them; rings read for themselves, where [`Flash::read`] says.
 //!
 //! [`Flash`] is shared by all rings and the thread of the tier: its numbers are atomics, and a mutex of its own guards the chunks
-//! in memory ([`Desk`]). [`Books`] is a part of the segment table: changed only under the writer lock, which is taken before the
-//! desk's.
+//! in memory ([`ChunkBuffers`]). [`ChunkTable`] is a part of the segment table: changed only under the writer lock, which is taken before the
+//! lock of the chunk buffers.
 //!
 //! # Promises
 //! 1. A value is never wrong: place, key and checksum must agree, or it is a miss.
@@ -26,24 +26,24 @@
 //! 3. A chunk is not reused before its stubs are gone. If a chunk cannot be read back its stubs cannot be found, and a get of one
 //!    of them is a miss.
 
-mod books;
+mod chunk_buffers;
+mod chunk_table;
 mod counters;
-mod desk;
 mod place;
 mod record;
 mod resume;
 
-pub(super) use books::{Books, Leaving, Live};
+pub(super) use chunk_buffers::DrainedRecord;
+pub(super) use chunk_table::{ChunkTable, Leaving, Live};
 pub use counters::{FlashPage, FlashTotals};
-pub(super) use desk::DrainedRecord;
 pub(super) use place::PLACE_BYTES;
 pub use place::{Extent, Place};
 pub use record::Fault;
 
 use crate::store::memory_file::{Headers, Word};
 use bytes::{Bytes, BytesMut};
+use chunk_buffers::{BUFFERS_MAX, ChunkBuffer, ChunkBuffers, Drain, Drained, State};
 use counters::{Counters, add, get};
-use desk::{BUFFERS_MAX, Buffer, Desk, Drain, Drained, State};
 use parking_lot::Mutex;
 use place::Geometry;
 use std::hash::{BuildHasher as _, RandomState};
@@ -113,7 +113,8 @@ pub struct Read {
     pub extent: Extent,
 }
 
-/// What all threads share of the tier. The lock of the desk is held for a short time, and may be taken inside the writer lock.
+/// What all threads share of the tier. The lock of the chunk buffers is held for a short time, and
+/// may be taken inside the writer lock.
 #[derive(Debug)]
 pub struct Flash {
     geometry: Geometry,
@@ -125,8 +126,8 @@ pub struct Flash {
     part_bytes: usize,
     /// For how long the values that were moved lately had not been used: a moving mean, in 1/64 seconds. Changed under the writer
     /// lock.
-    stowed_age: AtomicU32,
-    /// Chunks with lower numbers are not in memory any more. Changed under the desk's lock.
+    demoted_age: AtomicU32,
+    /// Chunks with lower numbers are not in memory any more. Changed under the lock of the chunk buffers.
     written: AtomicU64,
     /// Chunks with lower numbers have been given back. Changed under the writer lock.
     oldest: AtomicU64,
@@ -136,7 +137,7 @@ pub struct Flash {
     is_out_of_use: AtomicBool,
     /// True if there is a chunk whose records have to leave it.
     has_leaving: AtomicBool,
-    desk: Mutex<Desk>,
+    chunk_buffers: Mutex<ChunkBuffers>,
     counters: Counters,
     /// The headers of the memory file, if there is one: `oldest` and `written` are recorded there.
     headers: Option<Arc<Headers>>,
@@ -157,13 +158,13 @@ impl Flash {
             item_age: AtomicU32::new(options.item_age),
             promotes: AtomicBool::new(options.promotes),
             part_bytes: options.part_bytes,
-            stowed_age: AtomicU32::new(0),
+            demoted_age: AtomicU32::new(0),
             written: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             is_out_of_use: AtomicBool::new(false),
             has_leaving: AtomicBool::new(false),
-            desk: Mutex::default(),
+            chunk_buffers: Mutex::default(),
             counters: Counters::default(),
             headers: None,
         }
@@ -172,21 +173,21 @@ impl Flash {
     /// Seals the open chunk although it is not full, so that it is written. For the end of the process: the next one can use what
     /// is on the device.
     pub fn seal(&self) {
-        let is_full = |buffer: &&mut Buffer| buffer.state == State::Open && buffer.used > 0;
-        if let Some(open) = self.desk.lock().buffers.back_mut().filter(is_full) {
+        let is_full = |buffer: &&mut ChunkBuffer| buffer.state == State::Open && buffer.used > 0;
+        if let Some(open) = self.chunk_buffers.lock().in_use.back_mut().filter(is_full) {
             open.state = State::Sealed;
         }
     }
 
-    /// Says where the bytes of the value of `key` at `place` can be read. Any ring may ask; takes the desk's lock only for a
+    /// Says where the bytes of the value of `key` at `place` can be read. Any ring may ask; takes the lock of the chunk buffers only for a
     /// chunk that is still in memory.
     pub fn read(&self, place: Place, key: &[u8]) -> Source {
         if place.chunk < self.oldest.load(Ordering::Acquire) {
             return Source::Gone;
         }
         if place.chunk >= self.written.load(Ordering::Acquire) {
-            let desk = self.desk.lock();
-            if let Some(buffer) = desk.buffer(place.chunk) {
+            let chunk_buffers = self.chunk_buffers.lock();
+            if let Some(buffer) = chunk_buffers.buffer(place.chunk) {
                 return buffer.value(place, key).map_or(Source::Gone, Source::Buffer);
             }
             if place.chunk >= self.written.load(Ordering::Acquire) {
@@ -263,16 +264,16 @@ impl Flash {
 
     /// Adds a value that has just been moved, `secs` after its last use, to the mean that [`Flash::promote_age`] halves. Under
     /// the writer lock.
-    pub(super) fn note_stowed(&self, secs: u32) {
-        let age = self.stowed_age.load(Ordering::Relaxed);
+    pub(super) fn note_demoted(&self, secs: u32) {
+        let age = self.demoted_age.load(Ordering::Relaxed);
         let secs = secs.min(u32::MAX / AGE_PARTS);
-        self.stowed_age.store(age - age / AGE_PARTS + secs, Ordering::Relaxed);
+        self.demoted_age.store(age - age / AGE_PARTS + secs, Ordering::Relaxed);
     }
 
     /// Seconds: a value on flash that is read twice within this time is worth its memory, and comes back. Half of the time for
     /// which the values that were moved lately had been unused.
     pub fn promote_age(&self) -> u32 {
-        self.stowed_age.load(Ordering::Relaxed) / AGE_PARTS / 2
+        self.demoted_age.load(Ordering::Relaxed) / AGE_PARTS / 2
     }
 
     /// True if the device is out of use, because it failed too often or did not answer: nothing is moved to it any more.
@@ -289,28 +290,28 @@ impl Flash {
     /// there is nothing to do until [`Host::flash_work`](super::Host::flash_work) is called. Also frees and allocates the memory
     /// of chunks, so that nobody does so under a lock.
     pub fn next_job(&self) -> Option<Job> {
-        let trash = std::mem::take(&mut self.desk.lock().trash);
+        let trash = std::mem::take(&mut self.chunk_buffers.lock().trash);
         drop(trash);
-        let mut desk = self.desk.lock();
-        if let Some(buffer) = desk.buffers.iter_mut().find(|buffer| buffer.state == State::Sealed) {
+        let mut chunk_buffers = self.chunk_buffers.lock();
+        if let Some(buffer) = chunk_buffers.in_use.iter_mut().find(|buffer| buffer.state == State::Sealed) {
             buffer.state = State::Writing;
             let bytes = buffer.used.next_multiple_of(WRITE_ALIGN).min(self.geometry.chunk_bytes as usize);
             let chunk = buffer.chunk;
             return Some(Job::Write(Write { chunk, extent: self.geometry.extent(chunk, 0, bytes) }));
         }
-        if let Drain::Wanted(chunk) = desk.drain {
-            desk.drain = Drain::Reading;
+        if let Drain::Wanted(chunk) = chunk_buffers.drain {
+            chunk_buffers.drain = Drain::Reading;
             let extent = self.geometry.extent(chunk, 0, self.geometry.chunk_bytes as usize);
             return Some(Job::Read(Read { chunk, extent }));
         }
-        let lacks_room = desk.spare.len() + desk.buffers.len() < BUFFERS_MAX;
-        drop(desk);
+        let lacks_room = chunk_buffers.spare.len() + chunk_buffers.in_use.len() < BUFFERS_MAX;
+        drop(chunk_buffers);
         if lacks_room {
             // Filled with ones, so that the pages have memory before the writer lock is held; zeroed pages would get none.
             let mut room = BytesMut::with_capacity(self.geometry.chunk_bytes as usize);
             room.resize(self.geometry.chunk_bytes as usize, 0xff);
             room.clear();
-            self.desk.lock().spare.push(room);
+            self.chunk_buffers.lock().spare.push(room);
         }
         None
     }
@@ -321,7 +322,7 @@ impl Flash {
     /// `bytes` is not as long as the extent of `write`.
     pub fn fill(&self, write: &Write, bytes: &mut [u8]) {
         assert_eq!(bytes.len(), write.extent.bytes, "as long as it is to be written");
-        let records = self.desk.lock().buffer(write.chunk).map(|buffer| Arc::clone(&buffer.records));
+        let records = self.chunk_buffers.lock().buffer(write.chunk).map(|buffer| Arc::clone(&buffer.records));
         let mut at = 0;
         for (offset, record) in records.iter().flat_map(|records| records.iter()) {
             let from = *offset as usize;
@@ -337,21 +338,21 @@ impl Flash {
     /// lost, and the rings remove their stubs. True if this failure took the device out of use.
     #[expect(clippy::needless_pass_by_value, reason = "it is done")]
     pub fn finish_write(&self, write: Write, is_written: bool) -> bool {
-        let mut desk = self.desk.lock();
+        let mut chunk_buffers = self.chunk_buffers.lock();
         if is_written {
             self.failures.store(0, Ordering::Relaxed);
             add(&self.counters.bytes_written, write.extent.bytes as u64);
-            let written = desk.take_buffer(write.chunk);
-            self.note_written(&desk, write.chunk + 1);
-            drop(desk);
+            let written = chunk_buffers.take_buffer(write.chunk);
+            self.note_written(&chunk_buffers, write.chunk + 1);
+            drop(chunk_buffers);
             drop(written);
             return false;
         }
         add(&self.counters.write_errors, 1);
-        if let Some(buffer) = desk.buffer_mut(write.chunk) {
+        if let Some(buffer) = chunk_buffers.buffer_mut(write.chunk) {
             buffer.state = State::Failed;
             let records = buffer.drained();
-            desk.lost.push_back(Drained { chunk: write.chunk, records, whole: Bytes::new() });
+            chunk_buffers.lost.push_back(Drained { chunk: write.chunk, records, whole: Bytes::new() });
             self.has_leaving.store(true, Ordering::Relaxed);
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
@@ -374,15 +375,15 @@ impl Flash {
             key: bytes.slice(found.key),
         };
         let records = record::walk(read.chunk, &bytes, self.salt).map(record).collect();
-        let mut desk = self.desk.lock();
-        desk.drain = Drain::Read(Drained { chunk: read.chunk, records, whole: bytes });
+        let mut chunk_buffers = self.chunk_buffers.lock();
+        chunk_buffers.drain = Drain::Read(Drained { chunk: read.chunk, records, whole: bytes });
         self.has_leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Sets [`Flash::written`] to the oldest chunk that is still in memory (in `desk`), or to `next` if there is none; also in
+    /// Sets [`Flash::written`] to the oldest chunk that is still in memory (in `chunk_buffers`), or to `next` if there is none; also in
     /// the memory file.
-    fn note_written(&self, desk: &Desk, next: u64) {
-        let written = desk.buffers.front().map_or(next, |buffer| buffer.chunk);
+    fn note_written(&self, chunk_buffers: &ChunkBuffers, next: u64) {
+        let written = chunk_buffers.in_use.front().map_or(next, |buffer| buffer.chunk);
         self.written.fetch_max(written, Ordering::Release);
         self.record(Word::FlashWritten, get(&self.written));
     }
@@ -419,9 +420,9 @@ impl Flash {
 
     fn totals(&self) -> FlashTotals {
         let counters = &self.counters;
-        let desk = self.desk.lock();
-        let waits = desk.buffers.iter().filter(|buffer| buffer.state != State::Open).count();
-        let drains = usize::from(matches!(desk.drain, Drain::Wanted(_) | Drain::Reading));
+        let chunk_buffers = self.chunk_buffers.lock();
+        let waits = chunk_buffers.in_use.iter().filter(|buffer| buffer.state != State::Open).count();
+        let drains = usize::from(matches!(chunk_buffers.drain, Drain::Wanted(_) | Drain::Reading));
         FlashTotals {
             pages_allocated: get(&counters.pages_allocated),
             pages_evicted: get(&counters.pages_evicted),

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A [`Reservation`] belongs to the connection that receives the value; its bytes are that connection's alone until they are
-//! published under the writer lock. Filling or dropping it needs no lock but that of the list of memory left behind (`books`).
+//! published under the writer lock. Filling or dropping it needs no lock but that of the list of memory left behind (`shared`).
 //!
 //! A reservation whose value has stalled gives its memory up if others wait for it; the rest of the value is then discarded.
 //!
@@ -17,12 +17,12 @@
 
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 
-mod books;
+mod shared;
 
 use super::item::{self, Layout, value_at};
 use super::item_ref::ItemRef;
 use super::segment_table::Queue;
-pub(super) use books::ReservationBooks;
+pub(super) use shared::SharedReservations;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ const BUFFER_BYTES_MIN: usize = 16 * 1024;
 /// An allocated item that nobody can find yet; dropping it unpublished frees the memory.
 #[derive(Debug)]
 pub(super) struct ReservedItem {
-    books: Arc<ReservationBooks>,
+    shared: Arc<SharedReservations>,
     item: ItemRef,
     at: NonNull<u8>,
     layout: Layout,
@@ -49,14 +49,14 @@ unsafe impl Send for ReservedItem {}
 impl ReservedItem {
     /// An item whose head has been written, and which the reservation count of its segment or extent includes.
     pub(super) fn new(
-        books: &Arc<ReservationBooks>,
+        shared: &Arc<SharedReservations>,
         item: ItemRef,
         layout: Layout,
         queue: Queue,
         is_alone: bool,
     ) -> Self {
-        let at = books.arena().address(item);
-        Self { books: Arc::clone(books), item, at, layout, queue, published: false, is_alone }
+        let at = shared.arena().address(item);
+        Self { shared: Arc::clone(shared), item, at, layout, queue, published: false, is_alone }
     }
 
     pub(super) fn item(&self) -> ItemRef {
@@ -78,9 +78,9 @@ impl ReservedItem {
     }
 
     fn unreserve(&self) {
-        self.books.arena().unreserve(self.at);
+        self.shared.arena().unreserve(self.at);
         if self.is_alone {
-            self.books.set_lone_bytes(0);
+            self.shared.set_lone_bytes(0);
         }
     }
 
@@ -119,7 +119,7 @@ impl Drop for ReservedItem {
         if !self.published {
             // In this order, because an abandoned large extent may be reused immediately, with its counts.
             self.unreserve();
-            self.books.abandon(self.item, self.layout);
+            self.shared.abandon(self.item, self.layout);
         }
     }
 }
@@ -127,24 +127,24 @@ impl Drop for ReservedItem {
 /// Memory outside of the arena that a value is received into. The length of `bytes` is what has arrived.
 #[derive(Debug)]
 struct Buffer {
-    books: Arc<ReservationBooks>,
+    shared: Arc<SharedReservations>,
     /// The value's key, with which its memory is reserved later.
     key: Box<[u8]>,
     bytes: Vec<u8>,
-    /// Bytes that [`ReservationBooks::charge_buffer`] has counted for this buffer.
+    /// Bytes that [`SharedReservations::charge_buffer`] has counted for this buffer.
     charged: u64,
 }
 
 impl Buffer {
-    fn new(books: &Arc<ReservationBooks>, key: &[u8]) -> Self {
-        Self { books: Arc::clone(books), key: key.into(), bytes: Vec::new(), charged: 0 }
+    fn new(shared: &Arc<SharedReservations>, key: &[u8]) -> Self {
+        Self { shared: Arc::clone(shared), key: key.into(), bytes: Vec::new(), charged: 0 }
     }
 
     /// Doubles its room, up to `value_bytes`; false if buffers may take no more memory.
     fn grow(&mut self, value_bytes: usize) -> bool {
         let wanted = (2 * self.bytes.len()).max(BUFFER_BYTES_MIN).min(value_bytes);
         let more = (wanted as u64).saturating_sub(self.charged);
-        if !self.books.charge_buffer(more) {
+        if !self.shared.charge_buffer(more) {
             return false;
         }
         self.charged += more;
@@ -167,7 +167,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.books.discharge_buffer(self.charged);
+        self.shared.discharge_buffer(self.charged);
     }
 }
 
@@ -195,11 +195,11 @@ impl Reservation {
     }
 
     /// A reservation in a buffer; `None` if buffers may take no more memory now, or could never take all of the value.
-    pub(super) fn buffered(books: &Arc<ReservationBooks>, key: &[u8], value_bytes: usize) -> Option<Self> {
-        if value_bytes as u64 > books.buffer_bytes_max() {
+    pub(super) fn buffered(shared: &Arc<SharedReservations>, key: &[u8], value_bytes: usize) -> Option<Self> {
+        if value_bytes as u64 > shared.buffer_bytes_max() {
             return None;
         }
-        let mut buffer = Buffer::new(books, key);
+        let mut buffer = Buffer::new(shared, key);
         buffer.grow(value_bytes).then_some(Self { body: Body::Buffer(buffer), value_bytes, filled: 0 })
     }
 

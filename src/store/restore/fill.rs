@@ -11,7 +11,7 @@ use crate::store::index::{Entrant, Index, Tables};
 use crate::store::item::Head;
 use crate::store::item_ref::ItemRef;
 use crate::store::memory_file::{Headers, SegmentHeader, Slot};
-use crate::store::segment_table::{Books, RestoredLarge, RestoredSegment};
+use crate::store::segment_table::{RestoredLarge, RestoredSegment, RestoredUnits};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -296,7 +296,7 @@ impl Found {
     }
 
     /// The units and sums that the segment table is filled with.
-    pub(super) fn into_books(self) -> Books {
+    pub(super) fn into_units(self) -> RestoredUnits {
         let segment = |(id, header, tally): (u32, SegmentHeader, Tally)| RestoredSegment {
             id,
             queue: header.queue,
@@ -314,7 +314,7 @@ impl Found {
             bytes: u64::from(slot.pages) * PAGE_BYTES,
             exptime: tally.earliest,
         };
-        Books {
+        RestoredUnits {
             segments: self.segments.into_iter().map(segment).collect(),
             larges: self.larges.into_iter().map(large).collect(),
             classes: self.classes,

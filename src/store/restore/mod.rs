@@ -43,14 +43,14 @@ pub(super) struct Parts {
     pub(super) now: Timestamp,
     /// When a delayed flush is due; NEVER if none is.
     pub(super) due_flush: Timestamp,
-    pub(super) flash: Option<flash::Books>,
+    pub(super) flash: Option<flash::ChunkTable>,
 }
 
 /// The parts that begin empty and are filled from the file; they are made anew if the file turns out to be useless.
 struct Empty {
     segments: SegmentTable,
     replicas: Box<[Arc<Group>]>,
-    flash: Option<flash::Books>,
+    flash: Option<flash::ChunkTable>,
 }
 
 fn empty(arena: &Arena, options: &Options) -> Empty {
@@ -58,7 +58,7 @@ fn empty(arena: &Arena, options: &Options) -> Empty {
     Empty {
         segments: SegmentTable::new(arena, memory_limit, evict, options.classes.clone()),
         replicas: Group::all(replicas, rings, memory_limit),
-        flash: options.flash.as_ref().map(|flash| flash::Books::new(Flash::new(flash))),
+        flash: options.flash.as_ref().map(|flash| flash::ChunkTable::new(Flash::new(flash))),
     }
 }
 
@@ -116,8 +116,8 @@ pub(super) fn open(
         }
     }
     let Empty { mut segments, replicas, mut flash } = parts;
-    if let Some(books) = &mut flash {
-        books.keep(&headers);
+    if let Some(chunks) = &mut flash {
+        chunks.keep(&headers);
     } else {
         headers.set(Word::FlashFiles, 0);
     }
@@ -211,10 +211,10 @@ fn restore(
     }
     found.free_dead(headers);
     if let Some(flash) = resumed {
-        parts.flash = Some(flash::Books::resume(flash, &found.take_live()));
+        parts.flash = Some(flash::ChunkTable::resume(flash, &found.take_live()));
     }
     parts.segments.keep_ledger(Ledger::new(Arc::clone(headers), sequence));
-    parts.segments.restore(arena, &found.into_books(), headers.get(Word::CasReserved));
+    parts.segments.restore(arena, &found.into_units(), headers.get(Word::CasReserved));
     let items = lost.into_inner();
     Ok((items > 0).then_some(LostOnFlash { items, why }))
 }

@@ -41,7 +41,12 @@ impl SegmentTable {
 
     /// Makes sure that the open segment of `queue` has room for an item of `layout`, and opens another segment if it has not.
     /// False if there is no segment for [`Purpose::Spare`].
-    pub(in crate::store) fn make_room(&mut self, arena: &Arena, queue: Queue, layout: Layout) -> bool {
+    pub(in crate::store) fn ensure_open_segment(
+        &mut self,
+        arena: &Arena,
+        queue: Queue,
+        layout: Layout,
+    ) -> bool {
         let bytes = self.padded_bytes(layout);
         let has_room = |id: u32| u64::from(self.segments[id as usize].used) + bytes <= self.segment_bytes;
         self.open[queue as usize].is_some_and(has_room)
@@ -63,7 +68,7 @@ impl SegmentTable {
         *segment = Segment { state: State::Open, queue, epoch, opened, ..Segment::free() };
         self.segments_in_use += 1;
         self.open[queue as usize] = Some(id);
-        self.queues[queue as usize].push_back((EvictionUnit::Segment(id), epoch));
+        self.fifos[queue as usize].push_back((EvictionUnit::Segment(id), epoch));
         self.queue_bytes[queue as usize] += self.segment_bytes;
         self.ledger.open_segment(id, queue as u8, opened);
         Ok(id)

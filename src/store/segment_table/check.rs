@@ -3,7 +3,7 @@
 
 use super::sum::Sum;
 use super::table::SegmentTable;
-use super::unit::{EvictionUnit, Large, Line, Listing, QUEUES, Queue, State};
+use super::unit::{EvictionUnit, Fifo, Large, Listing, QUEUES, Queue, State};
 use crate::clock::Timestamp;
 use crate::store::arena::Arena;
 use crate::store::faults::Faults;
@@ -95,11 +95,11 @@ impl SegmentTable {
 
     /// The values of each chunk on flash are those that stubs name.
     fn check_flash(&self, recount: &Recount, faults: &mut Faults) {
-        let Some(books) = &self.flash else {
+        let Some(chunks) = &self.flash else {
             return faults.compare("values on flash", 0, recount.places.len());
         };
         let live: HashMap<u64, (u64, u64)> =
-            books.live().map(|(chunk, objects, bytes)| (chunk, (objects, bytes))).collect();
+            chunks.live().map(|(chunk, objects, bytes)| (chunk, (objects, bytes))).collect();
         let mut counted: HashMap<u64, (u64, u64)> = live.keys().map(|&chunk| (chunk, (0, 0))).collect();
         for &(place, key_bytes) in &recount.places {
             // A stub whose chunk could not be read back is left to be found missing.
@@ -129,10 +129,10 @@ impl SegmentTable {
     /// Every member of a queue is in it once, and in no other.
     fn check_queues(&self, faults: &mut Faults) {
         let mut found: HashMap<EvictionUnit, Vec<Queue>> = HashMap::new();
-        for line in [Line::Small, Line::Main, Line::Stubs] {
-            for &entry in self.queues[line as usize].iter() {
-                if self.is_current(line.queue(), entry) {
-                    found.entry(entry.0).or_default().push(line.queue());
+        for fifo in [Fifo::Small, Fifo::Main, Fifo::Stubs] {
+            for &entry in self.fifos[fifo as usize].iter() {
+                if self.is_current(fifo.queue(), entry) {
+                    found.entry(entry.0).or_default().push(fifo.queue());
                 }
             }
         }
@@ -161,10 +161,10 @@ impl SegmentTable {
         self.check_small_large_items(faults);
     }
 
-    /// The large items of small stand once in the line of their own.
+    /// The large items of small stand once in the FIFO of their own.
     fn check_small_large_items(&self, faults: &mut Faults) {
-        let line = &self.queues[Line::SmallLarges as usize];
-        let mut listed: Vec<EvictionUnit> = line
+        let fifo = &self.fifos[Fifo::SmallLarges as usize];
+        let mut listed: Vec<EvictionUnit> = fifo
             .iter()
             .filter(|&&entry| self.is_current(Queue::Small, entry))
             .map(|&(unit, _)| unit)
@@ -176,7 +176,7 @@ impl SegmentTable {
         let bytes = self.large_items.iter().filter(is_small).map(|(_, large)| large.bytes).sum();
         faults.compare("large items of small", self.small_larges.get(), counted.len() as u64);
         faults.compare("bytes of large items of small", self.small_large_bytes.get(), bytes);
-        faults.compare("the line of the large items of small", listed, counted);
+        faults.compare("the FIFO of the large items of small", listed, counted);
     }
 
     /// Every retired unit is on one list once, and its bytes are pending.
@@ -338,7 +338,7 @@ mod tests {
             ("the victim", |segments| segments.segments[2].state = State::Victim),
             ("bytes of large items", |segments| segments.large_bytes += 1),
             ("large 0 is lost", |segments| segments.large_items[0].queue = None),
-            ("queues of Segment(2)", |segments| segments.queues[0].push_back((EvictionUnit::Segment(2), 0))),
+            ("queues of Segment(2)", |segments| segments.fifos[0].push_back((EvictionUnit::Segment(2), 0))),
             ("bytes of queues", |segments| segments.queue_bytes[1] += 1),
             ("bytes pending", |segments| segments.pending_bytes += 1),
             ("bytes held", |segments| segments.held_bytes += 1),

@@ -6,7 +6,7 @@
 
 use super::sum;
 use super::table::SegmentTable;
-use super::unit::{EvictionUnit, Line, Queue, State};
+use super::unit::{EvictionUnit, Fifo, Queue, State};
 use crate::clock::Timestamp;
 use crate::store::arena::{Arena, Placement};
 use crate::store::item::Item;
@@ -52,9 +52,9 @@ impl SegmentTable {
     /// As [`SegmentTable::enqueue_large`], without a record in the memory file.
     pub(super) fn enter_queue(&mut self, id: u32, queue: Queue) {
         let entry = (EvictionUnit::Large(id), self.large_items[id as usize].epoch);
-        self.queues[queue as usize].push_back(entry);
+        self.fifos[queue as usize].push_back(entry);
         if queue == Queue::Small {
-            self.queues[Line::SmallLarges as usize].push_back(entry);
+            self.fifos[Fifo::SmallLarges as usize].push_back(entry);
         }
         self.requeued(id, queue);
     }

@@ -4,10 +4,10 @@
 
 use super::lazy_fifo::FifoEntry;
 use super::table::SegmentTable;
-use super::unit::{EvictionUnit, LINES, Line, Queue, State};
+use super::unit::{EvictionUnit, FIFOS, Fifo, Queue, State};
 use crate::clock::Timestamp;
 use crate::store::arena::Arena;
-use crate::store::flash::{Books, Flash};
+use crate::store::flash::{ChunkTable, Flash};
 
 /// The small queue's share of the limit: one part in this many. Beyond it, victims are taken from that queue.
 const SMALL_PART: u64 = 10;
@@ -62,22 +62,22 @@ impl SegmentTable {
         u64::from(segment.used) / u64::from(segment.used - segment.live).max(1)
     }
 
-    /// Where the next victim is looked for: in the first of these lines that has one.
+    /// Where the next victim is looked for: in the first of these FIFOs that has one.
     ///
     /// New items keep a fair time in the small queue, whatever the sizes of others. While that queue holds more than its share of
     /// memory, large items may have half of the share and segments the other half. A large item that is the only one there may
     /// have all of the share.
-    pub(in crate::store) fn lines(&self) -> &'static [Line] {
+    pub(in crate::store) fn eviction_order(&self) -> &'static [Fifo] {
         let share = self.limit / SMALL_PART;
         let small_bytes = self.queue_bytes[Queue::Small as usize].get();
         let large_bytes = self.small_large_bytes.get();
         let too_many_larges = large_bytes > share / 2 && (self.small_larges.get() > 1 || large_bytes > share);
         match () {
-            () if self.has_too_many_stubs() => &[Line::Stubs, Line::Main, Line::Small],
-            () if small_bytes <= share => &[Line::Main, Line::Small, Line::Stubs],
-            () if too_many_larges => &[Line::SmallLarges, Line::Small, Line::Main, Line::Stubs],
-            () if small_bytes - large_bytes > share / 2 => &[Line::Small, Line::Main, Line::Stubs],
-            () => &[Line::Main, Line::Small, Line::Stubs],
+            () if self.has_too_many_stubs() => &[Fifo::Stubs, Fifo::Main, Fifo::Small],
+            () if small_bytes <= share => &[Fifo::Main, Fifo::Small, Fifo::Stubs],
+            () if too_many_larges => &[Fifo::SmallLarges, Fifo::Small, Fifo::Main, Fifo::Stubs],
+            () if small_bytes - large_bytes > share / 2 => &[Fifo::Small, Fifo::Main, Fifo::Stubs],
+            () => &[Fifo::Main, Fifo::Small, Fifo::Stubs],
         }
     }
 
@@ -90,7 +90,7 @@ impl SegmentTable {
     /// True if items too short for flash, with stubs and all indexes, still take so little memory that longer items should be
     /// evicted first: those can move to flash, while short ones can only be dropped.
     pub(in crate::store) fn has_few_short_items(&self) -> bool {
-        let Some(flash) = self.flash.as_ref().map(Books::flash) else { return false };
+        let Some(flash) = self.flash.as_ref().map(ChunkTable::flash) else { return false };
         let short_bytes = self.short_bytes(flash);
         !flash.is_out_of_use() && short_bytes + self.index_bytes <= self.limit / SHORT_PART
     }
@@ -101,22 +101,22 @@ impl SegmentTable {
         self.class_totals.iter().take(short).map(|class| class.bytes).sum()
     }
 
-    /// Takes the oldest unit of `line` out of its queue. Units that values are being sent from or received into go to the end of
+    /// Takes the oldest unit of `fifo` out of its queue. Units that values are being sent from or received into go to the end of
     /// the queue: evicting their items would free nothing.
     ///
     /// Every step takes an entry off the queue or passes over one; when all of the queue has been passed over, there is nothing.
-    pub(in crate::store) fn pop(&mut self, line: Line, arena: &Arena) -> Popped {
+    pub(in crate::store) fn pop(&mut self, fifo: Fifo, arena: &Arena) -> Popped {
         for _ in 0..LOOKS_MAX {
-            if self.passed[line as usize] >= self.queues[line as usize].len() {
+            if self.passed[fifo as usize] >= self.fifos[fifo as usize].len() {
                 return Popped::Nothing;
             }
-            let Some((unit, epoch)) = self.queues[line as usize].pop_front() else { return Popped::Nothing };
-            if !self.is_current(line.queue(), (unit, epoch)) {
+            let Some((unit, epoch)) = self.fifos[fifo as usize].pop_front() else { return Popped::Nothing };
+            if !self.is_current(fifo.queue(), (unit, epoch)) {
                 continue;
             }
             if self.is_in_use(unit, arena) {
-                self.queues[line as usize].push_back((unit, epoch));
-                self.passed[line as usize] += 1;
+                self.fifos[fifo as usize].push_back((unit, epoch));
+                self.passed[fifo as usize] += 1;
                 continue;
             }
             if let EvictionUnit::Segment(id) = unit
@@ -131,39 +131,39 @@ impl SegmentTable {
         Popped::Passed
     }
 
-    /// Puts segment `id`, which has just been popped from `line`, at the end of its queue.
-    pub(in crate::store) fn put_last(&mut self, line: Line, id: u32, arena: &Arena) {
+    /// Puts segment `id`, which has just been popped from `fifo`, at the end of its queue.
+    pub(in crate::store) fn put_last(&mut self, fifo: Fifo, id: u32, arena: &Arena) {
         let segment = &mut self.segments[id as usize];
         segment.state = State::Sealed;
         self.queue_bytes[segment.queue as usize] += self.segment_bytes;
         self.tail_bytes += self.segment_bytes - u64::from(segment.used);
-        self.queues[line as usize].push_back((EvictionUnit::Segment(id), segment.epoch));
+        self.fifos[fifo as usize].push_back((EvictionUnit::Segment(id), segment.epoch));
         self.reclassify(id, arena);
     }
 
     /// Number of entries in the small and the main queue, stale ones included.
     pub(in crate::store) fn queues_len(&self) -> usize {
-        [Line::Small, Line::Main].into_iter().map(|line| self.queues[line as usize].len()).sum()
+        [Fifo::Small, Fifo::Main].into_iter().map(|fifo| self.fifos[fifo as usize].len()).sum()
     }
 
-    /// Puts large item `id`, which has just been popped from `line`, back to the front of its queue.
-    pub(in crate::store) fn put_back(&mut self, line: Line, id: u32) {
+    /// Puts large item `id`, which has just been popped from `fifo`, back to the front of its queue.
+    pub(in crate::store) fn put_back(&mut self, fifo: Fifo, id: u32) {
         let entry = (EvictionUnit::Large(id), self.large_items[id as usize].epoch);
-        self.queues[line as usize].push_front(entry);
-        self.requeued(id, line.queue());
+        self.fifos[fifo as usize].push_front(entry);
+        self.requeued(id, fifo.queue());
     }
 
     /// The oldest segment of the main queue, else of the small one, if it was opened before `since`. If it is still open, it is
     /// sealed. Segments that values are being sent from or received into are passed over.
     pub(in crate::store) fn oldest_segment(&mut self, since: Timestamp, arena: &Arena) -> Option<u32> {
-        let oldest = |line: Line| {
-            self.front(line).find_map(|unit| match unit {
+        let oldest = |fifo: Fifo| {
+            self.front(fifo).find_map(|unit| match unit {
                 EvictionUnit::Segment(id) if !self.is_in_use(unit, arena) => Some(id),
                 _ => None,
             })
         };
         let is_old = |&id: &u32| self.segments[id as usize].opened < since;
-        let id = [Line::Main, Line::Small].into_iter().filter_map(oldest).find(is_old)?;
+        let id = [Fifo::Main, Fifo::Small].into_iter().filter_map(oldest).find(is_old)?;
         if self.segments[id as usize].state == State::Open {
             self.close(id);
         }
@@ -176,32 +176,32 @@ impl SegmentTable {
             EvictionUnit::Large(id) => Some(id),
             EvictionUnit::Segment(_) => None,
         };
-        [Line::Main, Line::Small].into_iter().flat_map(|line| self.front(line)).filter_map(large).collect()
+        [Fifo::Main, Fifo::Small].into_iter().flat_map(|fifo| self.front(fifo)).filter_map(large).collect()
     }
 
     /// Drops stale entries at the front of main and small: idle units leave such entries behind when they move to flash, and
     /// nothing else removes them before memory is short.
     pub(in crate::store) fn drop_stale_fronts(&mut self) {
-        for line in [Line::Main, Line::Small] {
+        for fifo in [Fifo::Main, Fifo::Small] {
             for _ in 0..LOOKS_MAX {
-                let first = self.queues[line as usize].iter().next();
-                if first.is_none_or(|&entry| self.is_current(line.queue(), entry)) {
+                let first = self.fifos[fifo as usize].iter().next();
+                if first.is_none_or(|&entry| self.is_current(fifo.queue(), entry)) {
                     break;
                 }
-                self.queues[line as usize].pop_front();
+                self.fifos[fifo as usize].pop_front();
             }
         }
     }
 
-    /// The first units of `line`, up to [`LOOKS_MAX`] entries.
-    fn front(&self, line: Line) -> impl Iterator<Item = EvictionUnit> + '_ {
-        let entries = self.queues[line as usize].iter().take(LOOKS_MAX);
-        entries.filter(move |&&entry| self.is_current(line.queue(), entry)).map(|&(unit, _)| unit)
+    /// The first units of `fifo`, up to [`LOOKS_MAX`] entries.
+    fn front(&self, fifo: Fifo) -> impl Iterator<Item = EvictionUnit> + '_ {
+        let entries = self.fifos[fifo as usize].iter().take(LOOKS_MAX);
+        entries.filter(move |&&entry| self.is_current(fifo.queue(), entry)).map(|&(unit, _)| unit)
     }
 
     /// Forgets which units were passed over, so that the next search for a victim looks at all again.
     pub(in crate::store) fn look_again(&mut self) {
-        self.passed = [0; LINES];
+        self.passed = [0; FIFOS];
     }
 
     /// True if evicting the unit would gain nothing: a send or receive holds its memory, or it is a segment without items.

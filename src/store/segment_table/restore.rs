@@ -2,7 +2,7 @@
 //! (`store/restore`).
 
 use super::table::SegmentTable;
-use super::unit::{EvictionUnit, Large, Line, Queue, Segment, State};
+use super::unit::{EvictionUnit, Fifo, Large, Queue, Segment, State};
 use crate::clock::Timestamp;
 use crate::store::arena::Arena;
 use crate::store::large::Extents;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// What was found in the memory file: the units in use, and sums over their live items.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Books {
+pub(in crate::store) struct RestoredUnits {
     /// In the order of their numbers.
     pub(in crate::store) segments: Vec<RestoredSegment>,
     pub(in crate::store) larges: Vec<RestoredLarge>,
@@ -58,17 +58,17 @@ impl SegmentTable {
         self.ledger = ledger;
     }
 
-    /// Moves `books` into an empty table; `cas` is the last CAS unique that may have been handed out.
-    pub(in crate::store) fn restore(&mut self, arena: &Arena, books: &Books, cas: u64) {
+    /// Moves `units` into an empty table; `cas` is the last CAS unique that may have been handed out.
+    pub(in crate::store) fn restore(&mut self, arena: &Arena, units: &RestoredUnits, cas: u64) {
         assert!(self.segments.len() == 1 && self.large_items.is_empty(), "an empty table");
         self.cas = cas;
         let mut order = BTreeMap::new();
-        for segment in &books.segments {
+        for segment in &units.segments {
             order.insert((segment.sequence, 0, segment.id), EvictionUnit::Segment(segment.id));
             self.restore_segment(segment);
         }
-        self.restore_larges(arena, &books.larges);
-        for large in &books.larges {
+        self.restore_larges(arena, &units.larges);
+        for large in &units.larges {
             order.insert((large.sequence, 1, large.id), EvictionUnit::Large(large.id));
         }
         for unit in order.into_values() {
@@ -81,7 +81,7 @@ impl SegmentTable {
                 self.reclaim_list.update(id, &mut self.segments);
             }
         }
-        for (totals, &(items, bytes)) in self.class_totals.iter_mut().zip(&books.classes) {
+        for (totals, &(items, bytes)) in self.class_totals.iter_mut().zip(&units.classes) {
             (totals.items, totals.bytes) = (items, bytes);
             self.totals.curr_items += items;
             self.totals.bytes += bytes;
@@ -134,7 +134,7 @@ impl SegmentTable {
         match unit {
             EvictionUnit::Segment(id) => {
                 let Segment { queue, epoch, .. } = self.segments[id as usize];
-                self.queues[queue as usize].push_back((unit, epoch));
+                self.fifos[queue as usize].push_back((unit, epoch));
                 self.queue_bytes[queue as usize] += self.segment_bytes;
             }
             EvictionUnit::Large(id) => {
@@ -146,10 +146,10 @@ impl SegmentTable {
 
     /// Reopens the last segment of each queue, so that starts do not leave unused tails.
     fn reopen(&mut self) {
-        for (queue, line) in
-            [(Queue::Small, Line::Small), (Queue::Main, Line::Main), (Queue::Stubs, Line::Stubs)]
+        for (queue, fifo) in
+            [(Queue::Small, Fifo::Small), (Queue::Main, Fifo::Main), (Queue::Stubs, Fifo::Stubs)]
         {
-            let last = self.queues[line as usize].iter().filter_map(|&(unit, _)| match unit {
+            let last = self.fifos[fifo as usize].iter().filter_map(|&(unit, _)| match unit {
                 EvictionUnit::Segment(id) => Some(id),
                 EvictionUnit::Large(_) => None,
             });

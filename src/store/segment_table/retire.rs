@@ -3,7 +3,7 @@
 
 use super::sum::Sum;
 use super::table::SegmentTable;
-use super::unit::{EvictionUnit, Line, State};
+use super::unit::{EvictionUnit, Fifo, State};
 use crate::store::arena::{Arena, Placement};
 use crate::store::item::Layout;
 use crate::store::item_ref::ItemRef;
@@ -41,13 +41,13 @@ impl SegmentTable {
     /// Drops some stale entries of the queues once they outnumber the units.
     pub(super) fn drop_stale_entries(&mut self) {
         let len_max = 2 * (self.segments_in_use.get() as usize + self.large_items.len()) + 64;
-        let mut queues = std::mem::take(&mut self.queues);
-        for (line, entries) in
-            [Line::Small, Line::Main, Line::Stubs, Line::SmallLarges].into_iter().zip(&mut queues)
+        let mut fifos = std::mem::take(&mut self.fifos);
+        for (fifo, entries) in
+            [Fifo::Small, Fifo::Main, Fifo::Stubs, Fifo::SmallLarges].into_iter().zip(&mut fifos)
         {
-            entries.drop_old(len_max, |entry| self.is_current(line.queue(), entry));
+            entries.drop_old(len_max, |entry| self.is_current(fifo.queue(), entry));
         }
-        self.queues = queues;
+        self.fifos = fifos;
     }
 
     /// Collects retired units that no ring and no pin can reach any more; a bounded number of them.

@@ -9,12 +9,12 @@ use super::reclaim::ReclaimList;
 use super::schedule::Schedule;
 use super::sum::Sum;
 use super::sweeper::Sweep;
-use super::unit::{EvictionUnit, LINES, Large, QUEUES, Segment};
+use super::unit::{EvictionUnit, FIFOS, Large, QUEUES, Segment};
 use super::victim::{Transfer, Victim};
 use crate::classes::{Classes, item_bytes};
 use crate::clock::Timestamp;
 use crate::store::arena::{Arena, Placement};
-use crate::store::flash::Books as FlashBooks;
+use crate::store::flash::ChunkTable;
 use crate::store::ghost::Ghost;
 use crate::store::item::{Item, Layout};
 use crate::store::item_ref::ItemRef;
@@ -65,8 +65,8 @@ pub(in crate::store) struct SegmentTable {
     pub(in crate::store) now: Timestamp,
     /// The free extents.
     pub(super) extents: Extents,
-    /// The queues, by [`Line`](super::unit::Line).
-    pub(super) queues: [LazyFifo; LINES],
+    /// The eviction FIFOs, by [`Fifo`](super::unit::Fifo).
+    pub(super) fifos: [LazyFifo; FIFOS],
     /// Bytes of the units in each queue.
     pub(super) queue_bytes: [Sum; QUEUES],
     /// Number of large items in the small queue.
@@ -74,8 +74,8 @@ pub(in crate::store) struct SegmentTable {
     /// Bytes of the extents of the large items in the small queue.
     pub(super) small_large_bytes: Sum,
     pub(super) reclaim_list: ReclaimList,
-    /// Entries of each queue that the present search for a victim has passed over.
-    pub(super) passed: [usize; LINES],
+    /// Entries of each FIFO that the present search for a victim has passed over.
+    pub(super) passed: [usize; FIFOS],
     /// Units that wait until all rings have replayed, with the log's tail when they were retired; oldest first.
     pub(super) retired: VecDeque<(EvictionUnit, u64)>,
     /// The log has room up to this position, judging by what all replicas had applied when their positions were last read. They
@@ -104,7 +104,7 @@ pub(in crate::store) struct SegmentTable {
     /// The keys that clients have written, while a copy runs (`--copy-from`).
     pub(in crate::store) written: Option<WrittenKeys>,
     /// The chunks of the flash tier, if there is one.
-    pub(in crate::store) flash: Option<FlashBooks>,
+    pub(in crate::store) flash: Option<ChunkTable>,
     /// The last CAS unique that was handed out.
     pub(super) cas: u64,
     pub(super) classes: Classes,
@@ -143,12 +143,12 @@ impl SegmentTable {
             epochs: 0,
             now: Timestamp(0),
             extents: Extents::new(arena.large_base(), arena.large_bytes()),
-            queues: Default::default(),
+            fifos: Default::default(),
             queue_bytes: Default::default(),
             small_larges: Sum::default(),
             small_large_bytes: Sum::default(),
             reclaim_list: ReclaimList::new(evicts),
-            passed: [0; LINES],
+            passed: [0; FIFOS],
             retired: VecDeque::new(),
             log_end: 0,
             let_go: 0,
@@ -262,7 +262,7 @@ impl SegmentTable {
             EvictionUnit::Segment(id) => Some(self.segments[*id as usize].opened),
             EvictionUnit::Large(_) => None,
         };
-        self.queues.iter().filter_map(|queue| queue.iter().find_map(opened)).min().unwrap_or(self.now)
+        self.fifos.iter().filter_map(|queue| queue.iter().find_map(opened)).min().unwrap_or(self.now)
     }
 
     /// Counts a write that was refused for lack of memory; `bytes` is the item's size as memcached counts it.

@@ -19,21 +19,21 @@ pub(in crate::store) const QUEUES: usize = 3;
 
 /// A FIFO of units in the order in which they may be evicted: a whole queue, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Line {
+pub(in crate::store) enum Fifo {
     /// All of small.
     Small,
     /// All of main.
     Main,
     /// All stubs.
     Stubs,
-    /// The large items of the small queue, which stand in [`Line::Small`] as well.
+    /// The large items of the small queue, which stand in [`Fifo::Small`] as well.
     SmallLarges,
 }
 
-/// Number of lines.
-pub(super) const LINES: usize = 4;
+/// Number of FIFOs.
+pub(super) const FIFOS: usize = 4;
 
-impl Line {
+impl Fifo {
     /// The queue that its units stand in.
     pub(in crate::store) fn queue(self) -> Queue {
         match self {

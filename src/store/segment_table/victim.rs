@@ -1,5 +1,5 @@
 //! The segment that is being emptied, the value that is being moved to flash, and how far that has come. Fields of the segment
-//! table, under the writer lock; `evict` and `stow` decide what is done with the items.
+//! table, under the writer lock; `evict` and `demote` decide what is done with the items.
 
 use crate::store::flash::{DrainedRecord, Place};
 use crate::store::item_ref::{Hash, ItemRef};
@@ -14,7 +14,7 @@ pub(in crate::store) enum VictimMode {
     /// As `Evict`, but items that are too short for flash stay.
     EvictLong,
     /// Move those to flash that have not been used for `ext_item_age`, and keep the others.
-    StowIdle,
+    DemoteIdle,
 }
 
 impl VictimMode {
@@ -59,7 +59,7 @@ pub(in crate::store) struct Transfer {
 
 /// What came of moving a value to flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Stowed {
+pub(in crate::store) enum Demoted {
     /// The value is on flash, and its stub is published.
     Done,
     /// There is more to copy, in further transactions.

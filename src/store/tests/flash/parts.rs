@@ -20,10 +20,10 @@ fn long_tier() -> Options {
 fn under_way() -> Tiered {
     let mut tiered = Tiered::new(long_tier());
     tiered.set("first", &value(1));
-    assert!(tiered.shard.fresh(NOW).stow(b"first"));
+    assert!(tiered.shard.fresh(NOW).demote(b"first"));
     tiered.set("long", &long(1));
-    assert!(tiered.shard.fresh(NOW).stow_part(Some(b"long")));
-    assert!(tiered.shard.fresh(NOW).stow_part(None));
+    assert!(tiered.shard.fresh(NOW).demote_part(Some(b"long")));
+    assert!(tiered.shard.fresh(NOW).demote_part(None));
     tiered
 }
 
@@ -31,7 +31,7 @@ impl Tiered {
     /// Copies the rest of the value that is on its way to flash; returns how many parts that took.
     fn copy_rest(&mut self) -> usize {
         let mut parts = 1;
-        while self.shard.fresh(NOW).stow_part(None) {
+        while self.shard.fresh(NOW).demote_part(None) {
             parts += 1;
         }
         parts
@@ -92,7 +92,7 @@ fn a_value_stays_in_memory_until_all_of_it_is_copied() {
     tiered.set("other", &long(2));
     assert_eq!(tiered.totals().objects_used, 2, "a ring that has time goes on with it");
     assert!(tiered.place("long").is_some());
-    assert!(tiered.shard.fresh(NOW).stow(b"other"));
+    assert!(tiered.shard.fresh(NOW).demote(b"other"));
     assert_eq!((tiered.get("long"), tiered.get("other")), (Some(long(1)), Some(long(2))));
     tiered.flash().seal();
     tiered.work();
@@ -120,7 +120,7 @@ fn an_item_that_goes_meanwhile_is_not_moved() {
             assert_eq!(tiered.copy_rest(), 1);
             assert_eq!((tiered.place("long"), tiered.get("long")), (None, Some(long(n))));
             assert!(tiered.has_only_first());
-            assert!(tiered.shard.fresh(NOW).stow(b"long"), "its room in the chunk is used again");
+            assert!(tiered.shard.fresh(NOW).demote(b"long"), "its room in the chunk is used again");
             assert_eq!(tiered.get("long"), Some(long(n)));
             tiered.flash().seal();
             tiered.work();
@@ -152,10 +152,10 @@ fn what_expires_meanwhile_is_not_moved() {
     let mut fresh = tiered.shard.fresh(NOW);
     let expires = |_: Option<&Item<'_>>| (put(Value::Data, Timestamp(NOW.0 + 5)), ());
     fresh.edit(b"long", &mut Data::Bytes(&long(1)), expires).unwrap();
-    assert!(fresh.stow_part(Some(b"long")));
+    assert!(fresh.demote_part(Some(b"long")));
     drop(fresh);
     let mut later = tiered.shard.fresh(Timestamp(NOW.0 + 6));
-    while later.stow_part(None) {}
+    while later.demote_part(None) {}
     drop(later);
     assert!(tiered.has_only_first());
 }
@@ -180,13 +180,13 @@ fn a_chunk_that_goes_meanwhile_leaves_the_value_in_memory() {
         for parts_left in [PARTS - 2, 1] {
             let mut tiered = under_way();
             for _ in parts_left..PARTS - 2 {
-                assert!(tiered.shard.fresh(NOW).stow_part(None));
+                assert!(tiered.shard.fresh(NOW).demote_part(None));
             }
             end(&mut tiered);
             assert_eq!(tiered.copy_rest(), 1);
             assert_eq!((tiered.place("long"), tiered.get("long")), (None, Some(long(1))));
             assert!(tiered.has_only_first());
-            assert!(tiered.shard.fresh(NOW).stow(b"long"));
+            assert!(tiered.shard.fresh(NOW).demote(b"long"));
             tiered.flash().seal();
             tiered.work();
             assert_eq!(tiered.get("long"), Some(long(1)));
@@ -195,7 +195,7 @@ fn a_chunk_that_goes_meanwhile_leaves_the_value_in_memory() {
     let mut tiered = under_way();
     assert!(tiered.flash().take_out_of_use());
     assert_eq!(tiered.copy_rest(), 1);
-    assert!(!tiered.shard.fresh(NOW).stow(b"long"));
+    assert!(!tiered.shard.fresh(NOW).demote(b"long"));
     assert_eq!(tiered.get("long"), Some(long(1)));
     assert!(tiered.has_only_first());
 }
@@ -208,10 +208,10 @@ fn a_chunk_without_values_is_not_written() {
     // Longer than a chunk, with what stands in front of it.
     tiered.set("longest", &vec![7; CHUNK as usize - 8]);
     for _ in 0..2 {
-        assert!(!tiered.shard.fresh(NOW).stow(b"longest"));
+        assert!(!tiered.shard.fresh(NOW).demote(b"longest"));
         assert_eq!(tiered.totals().pages_used, 0);
     }
-    assert!(tiered.shard.fresh(NOW).stow_part(Some(b"long")));
+    assert!(tiered.shard.fresh(NOW).demote_part(Some(b"long")));
     let flash = tiered.flash();
     flash.seal();
     assert!(!tiered.device.work(&flash));
@@ -303,9 +303,9 @@ fn a_restart_finds_what_was_under_way_in_memory() {
     let disk = Disk::new();
     let mut before = Tiered::over(&disk.start(long_tier(), At::seconds_later(0)), MemoryDevice::default());
     before.set("first", &long(0));
-    assert!(before.shard.fresh(NOW).stow(b"first"));
+    assert!(before.shard.fresh(NOW).demote(b"first"));
     before.set("long", &long(1));
-    assert!(before.shard.fresh(NOW).stow_part(Some(b"long")));
+    assert!(before.shard.fresh(NOW).demote_part(Some(b"long")));
     let flash = before.flash();
     flash.seal();
     before.device.work(&flash);

@@ -102,16 +102,16 @@ fn values_that_nobody_reads_stay_while_flash_is_nearly_empty() {
     const RECORD_BYTES: usize = 1040;
     const HOT: usize = CHUNKS * CHUNK as usize / RECORD_BYTES * 5;
     let mut tiered = Tiered::new(tiered(16 << 20, CHUNKS as u64 * CHUNK));
-    let stow = |tiered: &mut Tiered, key: String| {
+    let demote = |tiered: &mut Tiered, key: String| {
         tiered.set(&key, &[b'v'; 1000]);
-        assert!(tiered.shard.fresh(NOW).stow(key.as_bytes()));
+        assert!(tiered.shard.fresh(NOW).demote(key.as_bytes()));
         tiered.work();
     };
     for n in 0..COLD {
-        stow(&mut tiered, format!("cold-{n}"));
+        demote(&mut tiered, format!("cold-{n}"));
     }
     for n in 0..HOT {
-        stow(&mut tiered, format!("hot-{}", n % 20));
+        demote(&mut tiered, format!("hot-{}", n % 20));
     }
     // Of a chunk that is full of them some go.
     let left = (0..COLD).filter(|n| tiered.place(&format!("cold-{n}")).is_some()).count();

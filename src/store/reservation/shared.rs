@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// What the reservations of all rings have in common.
 #[derive(Debug)]
-pub(in crate::store) struct ReservationBooks {
+pub(in crate::store) struct SharedReservations {
     base: Arc<Base>,
     /// Items whose reservations were dropped unpublished: the next transaction frees their memory.
     abandoned: Mutex<Vec<(ItemRef, Layout)>>,
@@ -28,8 +28,8 @@ pub(in crate::store) struct ReservationBooks {
     lone_bytes: AtomicU64,
 }
 
-impl ReservationBooks {
-    /// The books of a store without reservations.
+impl SharedReservations {
+    /// The state of a store without reservations.
     pub(in crate::store) fn new(base: &Arc<Base>) -> Self {
         Self {
             base: Arc::clone(base),
@@ -71,7 +71,7 @@ impl ReservationBooks {
         self.buffer_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, charged).is_ok()
     }
 
-    /// Subtracts `bytes` that [`ReservationBooks::charge_buffer`] has counted: their buffer is gone.
+    /// Subtracts `bytes` that [`SharedReservations::charge_buffer`] has counted: their buffer is gone.
     pub(super) fn discharge_buffer(&self, bytes: u64) {
         self.buffer_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -92,13 +92,13 @@ impl ReservationBooks {
         self.lone_bytes.load(Ordering::Relaxed)
     }
 
-    /// Sets [`ReservationBooks::lone_bytes`]: to the bytes of such a value when it is reserved, and to 0 when its reservation
+    /// Sets [`SharedReservations::lone_bytes`]: to the bytes of such a value when it is reserved, and to 0 when its reservation
     /// ends.
     pub(in crate::store) fn set_lone_bytes(&self, bytes: u64) {
         self.lone_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Notes that a value had to wait at `now`: in this second and the next, [`ReservationBooks::is_short`] is true.
+    /// Notes that a value had to wait at `now`: in this second and the next, [`SharedReservations::is_short`] is true.
     pub(in crate::store) fn note_refused(&self, now: Timestamp) {
         self.refused_at.store(now.0, Ordering::Relaxed);
     }

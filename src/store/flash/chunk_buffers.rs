@@ -1,5 +1,5 @@
 //! Chunks of flash that are still in memory: filled under the writer lock, written by the thread of the tier, read by any ring.
-//! The mutex `Flash::desk` guards all of this.
+//! The mutex `Flash::chunk_buffers` guards all of this.
 //!
 //! ```text
 //!   Open ──seal──► Sealed ──take──► Writing ──written──► gone: rings read the file
@@ -31,7 +31,7 @@ pub(super) enum State {
 
 /// A chunk in memory.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(super) struct ChunkBuffer {
     pub(super) chunk: u64,
     pub(super) state: State,
     /// Bytes of finished records, with their padding.
@@ -42,7 +42,7 @@ pub(super) struct Buffer {
     room: BytesMut,
 }
 
-impl Buffer {
+impl ChunkBuffer {
     pub(super) fn new(chunk: u64, room: BytesMut) -> Self {
         Self { chunk, state: State::Open, used: 0, records: Arc::default(), room }
     }
@@ -105,9 +105,9 @@ impl Buffer {
 
 /// The chunks that are in memory, memory for further ones, and what has to be done with chunks.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct ChunkBuffers {
     /// Chunks that are not on the device yet, oldest first.
-    pub(super) buffers: VecDeque<Buffer>,
+    pub(super) in_use: VecDeque<ChunkBuffer>,
     /// Memory for further chunks, which has been touched already, so that filling it under the writer lock causes no page faults.
     pub(super) spare: Vec<BytesMut>,
     /// The oldest chunk, if it has to go: whether it is to be read, is being read, or has been.
@@ -121,7 +121,7 @@ pub(super) struct Desk {
 /// Chunks whose memory the thread of the tier is to free.
 #[derive(Debug, Default)]
 pub(super) struct Trash {
-    buffers: Vec<Buffer>,
+    buffers: Vec<ChunkBuffer>,
     drained: Vec<Bytes>,
 }
 
@@ -156,15 +156,15 @@ pub(in crate::store) struct DrainedRecord {
     pub(in crate::store) value: Bytes,
 }
 
-impl Desk {
-    pub(super) fn buffer(&self, chunk: u64) -> Option<&Buffer> {
-        self.buffers.iter().find(|buffer| buffer.chunk == chunk)
+impl ChunkBuffers {
+    pub(super) fn buffer(&self, chunk: u64) -> Option<&ChunkBuffer> {
+        self.in_use.iter().find(|buffer| buffer.chunk == chunk)
     }
 
     /// Removes the buffer of `chunk`. The caller drops it outside of the lock, since that frees the memory of a whole chunk.
-    pub(super) fn take_buffer(&mut self, chunk: u64) -> Option<Buffer> {
-        let at = self.buffers.iter().position(|buffer| buffer.chunk == chunk)?;
-        self.buffers.remove(at)
+    pub(super) fn take_buffer(&mut self, chunk: u64) -> Option<ChunkBuffer> {
+        let at = self.in_use.iter().position(|buffer| buffer.chunk == chunk)?;
+        self.in_use.remove(at)
     }
 
     /// Moves the first chunk that could not be written to the trash: all its records have left it.
@@ -180,7 +180,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn buffer_mut(&mut self, chunk: u64) -> Option<&mut Buffer> {
-        self.buffers.iter_mut().find(|buffer| buffer.chunk == chunk)
+    pub(super) fn buffer_mut(&mut self, chunk: u64) -> Option<&mut ChunkBuffer> {
+        self.in_use.iter_mut().find(|buffer| buffer.chunk == chunk)
     }
 }

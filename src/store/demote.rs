@@ -21,7 +21,7 @@ use super::flash::{DrainedRecord, Flash, Leaving, PLACE_BYTES, Place};
 use super::fresh::Fresh;
 use super::item::{Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
-use super::segment_table::{Purpose, Queue, Stowed, Transfer, VictimMode};
+use super::segment_table::{Demoted, Purpose, Queue, Transfer, VictimMode};
 use super::write_txn::WriteTxn;
 use super::{Data, Edit, EditError, Put, Value};
 
@@ -33,11 +33,11 @@ fn stub_layout(item: &Item<'_>) -> Layout {
 impl WriteTxn<'_> {
     /// Moves the value of a live item to flash, or begins to: a long value takes several transactions. Not to be called while
     /// another value is on its way.
-    pub(super) fn stow(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) -> Stowed {
-        if self.may_stow(item) && self.begin_transfer(item_ref, item, hash, None) {
+    pub(super) fn demote(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) -> Demoted {
+        if self.may_demote(item) && self.begin_transfer(item_ref, item, hash, None) {
             self.continue_transfer()
         } else {
-            Stowed::Not
+            Demoted::Not
         }
     }
 
@@ -68,31 +68,31 @@ impl WriteTxn<'_> {
 
     /// Copies the next part of the value that is on its way to flash, if one is. The caller has seen to room in the log for a
     /// stub.
-    pub(super) fn continue_transfer(&mut self) -> Stowed {
-        let Some(transfer) = self.segments.transfer.take() else { return Stowed::Not };
+    pub(super) fn continue_transfer(&mut self) -> Demoted {
+        let Some(transfer) = self.segments.transfer.take() else { return Demoted::Not };
         // The item is still there: its removal would have ended the transfer.
         let item = self.item(transfer.item_ref);
         let value = match &transfer.leaving {
             Some(record) => &record.value[..],
             None => item.value(),
         };
-        let Some(books) = &self.segments.flash else { return Stowed::Not };
-        let part_bytes = books.flash().part_bytes();
+        let Some(chunks) = &self.segments.flash else { return Demoted::Not };
+        let part_bytes = chunks.flash().part_bytes();
         let part = &value[transfer.copied..value.len().min(transfer.copied + part_bytes)];
-        let is_copied = books.extend(transfer.place, part);
+        let is_copied = chunks.extend(transfer.place, part);
         self.effort.copied(part.len() as u64);
         let copied = transfer.copied + part.len();
         if is_copied && copied < value.len() {
             self.segments.transfer = Some(Transfer { copied, ..transfer });
-            return Stowed::UnderWay;
+            return Demoted::UnderWay;
         }
-        let is_stowed = is_copied && self.end_transfer(&transfer, &item);
+        let is_demoted = is_copied && self.end_transfer(&transfer, &item);
         match &transfer.leaving {
-            _ if is_stowed => return Stowed::Done,
+            _ if is_demoted => return Demoted::Done,
             Some(record) => self.drop_leaving(record, transfer.item_ref, &item, transfer.hash, false),
             None => {}
         }
-        Stowed::Not
+        Demoted::Not
     }
 
     /// Ends a transfer of which all of the value has been copied: publishes its stub. False if there is no memory for one, or the
@@ -103,7 +103,7 @@ impl WriteTxn<'_> {
             return false;
         }
         let is_finished =
-            self.segments.flash.as_ref().is_some_and(|books| books.finish(place, item.key().len()));
+            self.segments.flash.as_ref().is_some_and(|chunks| chunks.finish(place, item.key().len()));
         if !is_finished || !self.publish_stub(item_ref, item, hash, place) {
             return false;
         }
@@ -112,8 +112,8 @@ impl WriteTxn<'_> {
             flash.count_rescued();
             return true;
         }
-        flash.note_stowed(self.now.0.saturating_sub(item.last_access().0));
-        self.host_stowed(item);
+        flash.note_demoted(self.now.0.saturating_sub(item.last_access().0));
+        self.host_demoted(item);
         if let Placement::Large(_) = self.segments.placement(self.arena(), item_ref) {
             self.earn(VictimMode::Evict, item.layout().bytes() as u64);
         }
@@ -122,7 +122,7 @@ impl WriteTxn<'_> {
 
     /// The flash tier, if there is one.
     pub(super) fn tier(&self) -> Option<&Flash> {
-        self.segments.flash.as_ref().map(|books| &**books.flash())
+        self.segments.flash.as_ref().map(|chunks| &**chunks.flash())
     }
 
     /// True if there is a chunk on flash whose records have to leave it.
@@ -143,7 +143,7 @@ impl WriteTxn<'_> {
     }
 
     /// True if the value of `item` may be moved to flash: it is long enough, not there yet, and has not expired.
-    pub(super) fn may_stow(&self, item: &Item<'_>) -> bool {
+    pub(super) fn may_demote(&self, item: &Item<'_>) -> bool {
         self.is_taken(item) == Some(true) && !item.is_stub() && !item.expired(self.now)
     }
 
@@ -161,7 +161,7 @@ impl WriteTxn<'_> {
     /// True if there is memory for a stub of `item`; opens a segment for stubs if necessary.
     fn has_room_for_stub(&mut self, item: &Item<'_>) -> bool {
         let arena = self.arena();
-        self.segments.make_room(arena, Queue::Stubs, stub_layout(item))
+        self.segments.ensure_open_segment(arena, Queue::Stubs, stub_layout(item))
     }
 
     /// Publishes a stub of `place` instead of `item`; false if there is no memory for one.
@@ -192,8 +192,8 @@ impl WriteTxn<'_> {
                 self.continue_transfer();
                 continue;
             }
-            let Some(books) = &mut self.segments.flash else { return false };
-            if let Some(leaving) = books.next_leaving() {
+            let Some(chunks) = &mut self.segments.flash else { return false };
+            if let Some(leaving) = chunks.next_leaving() {
                 self.leave(&leaving);
             } else {
                 self.free_chunks();
@@ -219,7 +219,7 @@ impl WriteTxn<'_> {
                 .segments
                 .flash
                 .as_mut()
-                .is_some_and(|books| books.may_rescue(record.place, record.key.len(), stub.hits() > 0))
+                .is_some_and(|chunks| chunks.may_rescue(record.place, record.key.len(), stub.hits() > 0))
             && self.begin_transfer(item_ref, &stub, hash, Some(record))
         {
             self.continue_transfer();
@@ -249,7 +249,7 @@ impl WriteTxn<'_> {
     /// Gives back chunks without live values; has the oldest one read if too few are free.
     fn free_chunks(&mut self) {
         let evicts = self.evicts();
-        if self.segments.flash.as_mut().is_some_and(|books| books.advance(evicts)) {
+        if self.segments.flash.as_mut().is_some_and(|chunks| chunks.advance(evicts)) {
             self.wake_tier();
         }
     }
@@ -268,7 +268,7 @@ impl WriteTxn<'_> {
             }
             return goes_on;
         }
-        let has_more = self.stow_idle();
+        let has_more = self.demote_idle();
         self.empty_chunks(count) || has_more
     }
 }

@@ -1,10 +1,11 @@
-//! [`Books`]: which chunks of the flash tier there are, and how many values in each are alive. It fills the open chunk and gives
+//! [`ChunkTable`]: which chunks of the flash tier there are, and how many values in each are alive. It fills the open chunk and gives
 //! old chunks back.
 //!
-//! A field of the segment table: changed and read only under the writer lock. It takes the desk's lock inside that.
+//! A field of the segment table: changed and read only under the writer lock. It takes the lock of the
+//! [`ChunkBuffers`](super::chunk_buffers::ChunkBuffers) inside that.
 
+use super::chunk_buffers::{ChunkBuffer, Drain, Drained, DrainedRecord, State};
 use super::counters::add;
-use super::desk::{Buffer, Drain, Drained, DrainedRecord, State};
 use super::place::record_bytes;
 use super::{BUFFERS_MAX, Flash, FlashPage, FlashTotals, Place};
 use crate::store::memory_file::{Headers, Word};
@@ -18,7 +19,7 @@ use std::sync::atomic::Ordering;
 const FREE_PART: u64 = 64;
 const FREE_MIN: u64 = 2;
 const FREE_MAX: u64 = 8;
-/// The most empty chunks given back in one call of [`Books::advance`].
+/// The most empty chunks given back in one call of [`ChunkTable::advance`].
 const EMPTY_MAX: usize = 64;
 /// When a chunk has to go, at least its length divided by this is gained; up to the rest is copied to the open chunk.
 const RESCUED_PART: u64 = 2;
@@ -81,7 +82,7 @@ impl Live {
 
 /// Which chunks there are, and what is alive in them.
 #[derive(Debug)]
-pub(in crate::store) struct Books {
+pub(in crate::store) struct ChunkTable {
     flash: Arc<Flash>,
     /// The chunks in use, from the oldest to the open one.
     chunks: VecDeque<Chunk>,
@@ -105,8 +106,8 @@ pub(in crate::store) struct Leaving {
     pub(in crate::store) is_lost: bool,
 }
 
-impl Books {
-    /// The books of a tier without values.
+impl ChunkTable {
+    /// The table of a tier without values.
     pub(in crate::store) fn new(flash: Flash) -> Self {
         Self {
             flash: Arc::new(flash),
@@ -119,16 +120,16 @@ impl Books {
         }
     }
 
-    /// The books of a tier that goes on with the `live` values of an earlier process.
+    /// The table of a tier that goes on with the `live` values of an earlier process.
     pub(in crate::store) fn resume(flash: Flash, live: &Live) -> Self {
         let chunks = flash.chunks();
-        let mut books = Self::new(flash);
-        books.oldest = chunks.start;
-        books.chunks = chunks.map(|chunk| live.0.get(&chunk).copied().unwrap_or_default()).collect();
-        for chunk in &books.chunks {
-            books.used += *chunk;
+        let mut table = Self::new(flash);
+        table.oldest = chunks.start;
+        table.chunks = chunks.map(|chunk| live.0.get(&chunk).copied().unwrap_or_default()).collect();
+        for chunk in &table.chunks {
+            table.used += *chunk;
         }
-        books
+        table
     }
 
     /// Records in the memory file from here on which chunks there are ([`Flash::keep`]). Called before the tier is shared.
@@ -152,25 +153,25 @@ impl Books {
             return (None, false);
         }
         let flash = Arc::clone(&self.flash);
-        let mut desk = flash.desk.lock();
-        if let Some(open) = desk.buffers.back_mut().filter(|buffer| buffer.state == State::Open) {
+        let mut chunk_buffers = flash.chunk_buffers.lock();
+        if let Some(open) = chunk_buffers.in_use.back_mut().filter(|buffer| buffer.state == State::Open) {
             if let Some(place) = open.begin(key, value_bytes) {
                 return (Some(place), false);
             }
             open.state = State::Sealed;
         }
-        if desk.buffers.len() >= BUFFERS_MAX || self.free_chunks() == 0 {
+        if chunk_buffers.in_use.len() >= BUFFERS_MAX || self.free_chunks() == 0 {
             return (None, true);
         }
         let chunk_bytes = flash.geometry.chunk_bytes as usize;
-        let room = desk.spare.pop().unwrap_or_else(|| BytesMut::with_capacity(chunk_bytes));
+        let room = chunk_buffers.spare.pop().unwrap_or_else(|| BytesMut::with_capacity(chunk_bytes));
         let chunk = self.next_chunk();
         if chunk.is_multiple_of(flash.geometry.chunks_per_page()) {
             add(&flash.counters.pages_allocated, 1);
         }
-        let mut open = Buffer::new(chunk, room);
+        let mut open = ChunkBuffer::new(chunk, room);
         let place = open.begin(key, value_bytes);
-        desk.buffers.push_back(open);
+        chunk_buffers.in_use.push_back(open);
         self.chunks.push_back(Chunk::default());
         (place, true)
     }
@@ -182,7 +183,7 @@ impl Books {
     }
 
     /// Finishes the record that was begun at `place`, whose value is complete. False if that cannot be done, as in
-    /// [`Books::extend`].
+    /// [`ChunkTable::extend`].
     pub(in crate::store) fn finish(&self, place: Place, key_bytes: usize) -> bool {
         let is_finished = self.with_begun(place, |open| open.finish(place, key_bytes));
         add(&self.flash.counters.objects_written, u64::from(is_finished));
@@ -191,9 +192,9 @@ impl Books {
 
     /// Calls `change` with the open chunk, to which the record at `place` is being copied. False, without a call, if the record
     /// cannot be finished: its chunk has been sealed, or the device is out of use.
-    fn with_begun(&self, place: Place, change: impl FnOnce(&mut Buffer)) -> bool {
-        let mut desk = self.flash.desk.lock();
-        let open = desk.buffer_mut(place.chunk).filter(|buffer| buffer.state == State::Open);
+    fn with_begun(&self, place: Place, change: impl FnOnce(&mut ChunkBuffer)) -> bool {
+        let mut chunk_buffers = self.flash.chunk_buffers.lock();
+        let open = chunk_buffers.buffer_mut(place.chunk).filter(|buffer| buffer.state == State::Open);
         match open {
             Some(open) if !self.flash.is_out_of_use() => {
                 assert_eq!(open.used, place.offset as usize, "one value at a time is copied");
@@ -253,20 +254,20 @@ impl Books {
             if is_enough || self.oldest >= flash.written.load(Ordering::Relaxed) {
                 return false;
             }
-            let mut desk = flash.desk.lock();
-            if !matches!(desk.drain, Drain::Nothing) {
+            let mut chunk_buffers = flash.chunk_buffers.lock();
+            if !matches!(chunk_buffers.drain, Drain::Nothing) {
                 return false;
             }
             match self.chunks.front() {
                 Some(chunk) if chunk.objects > 0 && !evicts => return false,
                 Some(chunk) if chunk.objects > 0 => {
-                    desk.drain = Drain::Wanted(self.oldest);
+                    chunk_buffers.drain = Drain::Wanted(self.oldest);
                     self.had_live = true;
                     self.start_rescue();
                     return true;
                 }
                 Some(_) => {
-                    drop(desk);
+                    drop(chunk_buffers);
                     self.drop_oldest();
                 }
                 None => return false,
@@ -301,17 +302,17 @@ impl Books {
     /// its records have been taken.
     pub(in crate::store) fn next_leaving(&mut self) -> Option<Leaving> {
         let flash = Arc::clone(&self.flash);
-        let mut desk = flash.desk.lock();
+        let mut chunk_buffers = flash.chunk_buffers.lock();
         loop {
-            if let Some(lost) = desk.lost.front_mut() {
+            if let Some(lost) = chunk_buffers.lost.front_mut() {
                 if let Some(record) = lost.records.pop_front() {
                     return Some(Leaving { record, is_lost: true });
                 }
-                desk.drop_lost();
-                flash.note_written(&desk, self.next_chunk());
+                chunk_buffers.drop_lost();
+                flash.note_written(&chunk_buffers, self.next_chunk());
                 continue;
             }
-            let Drain::Read(Drained { chunk, records, .. }) = &mut desk.drain else {
+            let Drain::Read(Drained { chunk, records, .. }) = &mut chunk_buffers.drain else {
                 flash.has_leaving.store(false, Ordering::Relaxed);
                 return None;
             };
@@ -319,11 +320,11 @@ impl Books {
                 return Some(Leaving { record, is_lost: false });
             }
             assert_eq!(*chunk, self.oldest, "no chunk is dropped while the oldest is being emptied");
-            desk.drop_drained();
+            chunk_buffers.drop_drained();
             if self.chunks.front().is_some_and(|chunk| chunk.objects > 0) {
                 add(&flash.counters.read_errors, 1);
             }
-            drop(desk);
+            drop(chunk_buffers);
             self.drop_oldest();
             return None;
         }

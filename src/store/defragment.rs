@@ -15,7 +15,7 @@ const ITEMS_MAX: usize = 64;
 impl WriteTxn<'_> {
     /// Does a part of the work that makes the extent of `need` contiguous. Each call that returns [`Slice::Worked`] leaves less
     /// memory in free extents, or fewer large items, so that repeating it ends.
-    pub(super) fn make_whole(&mut self, need: Need) -> Slice {
+    pub(super) fn defragment(&mut self, need: Need) -> Slice {
         let Need::Extent { bytes, .. } = need else { return Slice::Idle };
         let arena = self.arena();
         if self.segments.decommit_extents(arena) {
