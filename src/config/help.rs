@@ -197,8 +197,9 @@ pub(super) const SPECS: &[Spec] = &[
         "num",
         &[
             "number of indexes over all items, each shared by",
-            "neighbouring threads (default: one per thread, up to 4",
-            "and up to the cores; up to 2 with -o ext_path)",
+            "neighbouring threads (default: one per thread if that",
+            "is no more than 4 and the cores, else one per 2 cores,",
+            "up to 4; up to 2 with -o ext_path)",
         ],
     ),
     Spec {

@@ -16,8 +16,7 @@ use crate::limits::{
 };
 use std::time::Duration;
 
-/// Most replicas unless --replicas asks for more; there are never more than cores either. Each replica costs an index, and
-/// every write a replay; rings that cannot run at the same time gain nothing from an index each.
+/// Most replicas unless --replicas asks for more. Each costs the memory of an index, and CPU time for every write.
 const REPLICAS_DEFAULT_MAX: usize = 4;
 /// The same limit with a flash tier. Memory then holds mostly keys, of which indexes are the larger part, and a read from flash
 /// takes far longer than a lookup in a shared index.
@@ -74,6 +73,16 @@ fn switches(config: &mut Config, options: &Options) {
     config.ssl_enabled = options.enable_ssl > 0;
 }
 
+/// The number of replicas without --replicas: one for each ring while it need not be shared. Rings that cannot all run at the
+/// same time share one for every two cores, since each further index would cost memory and writes, and spare no lookup its lock.
+fn default_replicas(rings: usize, cores: usize) -> usize {
+    if rings <= cores.min(REPLICAS_DEFAULT_MAX) {
+        rings
+    } else {
+        cores.div_ceil(2).clamp(1, REPLICAS_DEFAULT_MAX)
+    }
+}
+
 /// Validates the options whose value is a number. Each occurrence of an option is checked, and the last one counts.
 fn numbers(config: &mut Config, options: &Options, cores: usize) -> Result<(), StartupError> {
     for mask in &options.unix_mask {
@@ -111,7 +120,7 @@ fn numbers(config: &mut Config, options: &Options, cores: usize) -> Result<(), S
     for backlog in &options.listen_backlog {
         config.backlog = backlog.0;
     }
-    config.replicas = config.num_threads.min(cores.clamp(1, REPLICAS_DEFAULT_MAX));
+    config.replicas = default_replicas(config.num_threads, cores);
     for replicas in &options.replicas {
         config.replicas = above_zero(replicas.0, "Number of replicas must be greater than 0")? as usize;
     }

@@ -69,7 +69,8 @@ fn machine_and_environment_count() {
         Ok(Request::Run(config)) => config.replicas,
         other => panic!("{other:?}"),
     };
-    assert_eq!(replicas(&["-t", "4"]), 2, "no more indexes than cores");
+    assert_eq!(replicas(&["-t", "2"]), 2, "each on a core of its own");
+    assert_eq!(replicas(&["-t", "3"]), 1, "they share in any case");
     assert_eq!(replicas(&["-t", "4", "--replicas=4"]), 4, "unless asked for");
     assert_eq!(parse_in(&["-L"]), Err(StartupError::new(1, "Cannot enable large pages on this system")));
     assert_eq!(parse_in(&["-Z"]), Err(StartupError::new(64, "This server is not built with TLS support.")));
