@@ -8,7 +8,7 @@
 //!  overwrite ─► the queue of the old version, with its hits
 //! ```
 //!
-//! 1. Before anything live is evicted, a segment that is at least half dead is cleaned: its live items are copied to the
+//! 1. Before anything live is evicted, a segment of which a quarter is dead is cleaned: its live items are copied to the
 //!    open segment of the same queue, unaged. (Without this, overwrites fill the store with dead bytes.)
 //! 2. Else the oldest unit of small goes if small holds more than a tenth of the limit, or main is empty; else of main. In
 //!    small neither large items nor segments can push out all of the others: see [`SegmentTable::eviction_order`].

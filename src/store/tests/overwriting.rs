@@ -2,12 +2,12 @@
 
 use super::*;
 
-/// Segments that are half dead are cleaned before anything live is evicted. What was alive in them was evicted all the same when
+/// Segments that are a quarter dead are cleaned before anything live is evicted. What was alive in them was evicted all the same when
 /// there was no room to copy it to: clients had filled the segments that the evictor had opened for its copies.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
-fn overwriting_evicts_nothing_while_segments_are_half_dead() {
-    for (memory, item_bytes_max, live_percent) in [(8, 4_000, 60), (16, 4_000, 65), (64, 600, 55)] {
+fn overwriting_evicts_nothing_while_segments_are_a_quarter_dead() {
+    for (memory, item_bytes_max, live_percent) in [(8, 4_000, 70), (16, 4_000, 78), (64, 600, 70)] {
         let mut shard = alone(options(memory << 20, 1));
         let mut random = fastrand::Rng::with_seed(7);
         // Most are shorter: a third of that long on average.
