@@ -1,9 +1,9 @@
 //! The arena: what every ring shares without a lock. It contains the mapping that items lie in, the pin counts, the log, and
 //! sums over all rings.
 //!
-//! One arena per store. The mapping and its geometry do not change after the start; all else is atomics that any ring may
-//! change at any time, unless a method says that its caller holds the writer lock. It hands out addresses and counts; who may
-//! read or write the bytes there is decided by `item`, `segment_table` and `reservation`.
+//! One arena per store. The mapping and its geometry do not change after the start. Everything else is atomics that any ring
+//! may change at any time, unless a method says that its caller holds the writer lock. The arena hands out addresses and
+//! counts; `item`, `segment_table` and `reservation` decide who may read or write the bytes there.
 
 #![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
 
@@ -18,19 +18,20 @@ use nix::errno::Errno;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// The head of a large item's extent. Id and length are set when the extent is allocated; then only the counts change.
+/// The head of a large item's extent. Number and length are set when the extent is allocated; after that, only the counts
+/// change.
 #[repr(C)]
 struct ExtentHead {
     /// The large item's number in the segment table.
     id: AtomicU32,
-    /// Length of the extent in units of [`PAGE_BYTES`]. It stands here because a pin needs it without the writer lock.
+    /// Length of the extent in units of [`PAGE_BYTES`]. It is stored here because a pin needs it without the writer lock.
     pages: AtomicU32,
     counts: PinCounts,
 }
 
 const _: () = assert!(PAGE_BYTES.is_multiple_of(align_of::<ExtentHead>() as u64));
 
-/// Where an item lies: in a segment, or in an extent of its own. The number is that of the segment or of the large item.
+/// Where an item lies: in a segment, or in an extent of its own. Contains the number of the segment or of the large item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placement {
     Segment(u32),
@@ -42,27 +43,28 @@ pub(super) enum Placement {
 pub(super) struct Arena {
     region: Region,
     geometry: Geometry,
-    /// The pin counts of segments, by their numbers. Those of a large item are in the head of its extent.
+    /// The pin counts of all segments, by number of the segment. Those of a large item are in the head of its extent.
     counts: Box<[PinCounts]>,
-    /// `-m`, bytes, for those that do not hold the writer lock. The segment table has a copy of its own.
+    /// The limit (`-m`), bytes, for callers that do not hold the writer lock. The segment table has a copy of its own.
     memory_limit: AtomicU64,
     pinned: Pinned,
     sums: Sums,
     log: Log,
 }
 
-/// Sums over all rings, which change when a value begins or ends to be received and when an index changes its size. On cache
-/// lines of their own.
+/// Sums over all rings. They change when the reception of a value begins or ends, and when an index changes its size. They have
+/// cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Sums {
     /// Number of values being received into item memory.
     reservations: AtomicU64,
-    /// Bytes of the segments and extents that these values are received into; each counts once, with its whole length.
+    /// Bytes of the segments and extents that these values are received into. Each segment or extent counts once, with its
+    /// whole length.
     bytes_reserved: AtomicU64,
     /// The part of `bytes_reserved` that is in segments.
     reserved_segment_bytes: AtomicU64,
-    /// Bytes of all indexes.
+    /// Bytes of memory of all indexes.
     index_bytes: AtomicU64,
 }
 
@@ -119,12 +121,12 @@ impl Arena {
         self.geometry.segment_bytes()
     }
 
-    /// Upper bound of segment ids, exclusive; id 0 is not used.
+    /// Upper bound of segment numbers, exclusive; number 0 is not used.
     pub(super) fn segment_ids(&self) -> u64 {
         self.counts.len() as u64
     }
 
-    /// Items longer than this are large, bytes.
+    /// Length of the longest item that is not large, bytes.
     pub(super) fn large_item_bytes(&self) -> u64 {
         self.geometry.large_item_bytes()
     }
@@ -163,7 +165,7 @@ impl Arena {
         self.region.available()
     }
 
-    /// Gives the kernel what is free in the heap.
+    /// Returns the free memory of the heap to the kernel.
     pub(super) fn trim_heap(&self) {
         self.region.trim_heap();
     }
@@ -173,17 +175,17 @@ impl Arena {
         self.region.load(offset, bytes);
     }
 
-    /// Gives the memory of a range of whole pages back: see [`Region::discard`].
+    /// Returns the memory of a range of whole pages to the kernel: see [`Region::discard`].
     pub(super) fn discard(&self, offset: u64, bytes: u64) {
         self.region.discard(offset, bytes);
     }
 
-    /// Bytes of an extent before its item: the head, rounded up to whole units.
+    /// Bytes of an extent in front of its item: the head, rounded up to whole units.
     pub(super) fn extent_head_bytes(&self) -> u64 {
         (size_of::<ExtentHead>() as u64).next_multiple_of(1 << self.geometry.unit_shift)
     }
 
-    /// Extent bytes that an item of `item_bytes` takes.
+    /// Length of the extent for an item of `item_bytes`, bytes.
     pub(super) fn extent_bytes(&self, item_bytes: u64) -> u64 {
         (item_bytes + self.extent_head_bytes()).next_multiple_of(PAGE_BYTES)
     }
@@ -193,13 +195,13 @@ impl Arena {
             offset >= self.geometry.large_base && offset.is_multiple_of(PAGE_BYTES),
             "extents are whole pages"
         );
-        // SAFETY: an extent starts at a page of the mapping (the line above), where its item does not begin yet and nothing
+        // SAFETY: an extent starts at a page of the mapping (asserted above). There its item does not begin yet, and nothing
         // but this head lies, whose fields are atomics (all zeros are valid); the mapping lives as long as `self`.
         unsafe { self.region.at(offset).cast::<ExtentHead>().as_ref() }
     }
 
-    /// Writes the head of the extent of `bytes` at `offset`, which nobody uses yet: from here on the extent is that of large item
-    /// `id`, with all counts 0. Under the writer lock, or before rings run.
+    /// Writes the head of the extent of `bytes` at `offset`, which nobody uses yet. From here on the extent is that of large
+    /// item `id`, with all counts 0. Called under the writer lock, or before rings run.
     pub(super) fn write_extent_head(&self, offset: u64, bytes: u64, id: u32) {
         let head = self.extent_head(offset);
         head.id.store(id, Ordering::Relaxed);
@@ -216,12 +218,12 @@ impl Arena {
         &self.extent_head(offset).counts
     }
 
-    /// How many values are being sent from item memory, and how many received into it.
+    /// The number of values that are being sent from item memory, and that of values being received into it.
     pub(super) fn held_counts(&self) -> (u64, u64) {
         (self.pinned.values(), self.sums.reservations.load(Ordering::Relaxed))
     }
 
-    /// The segment that `item`, which is not large, lies in.
+    /// The number of the segment that contains `item`, which is not large.
     pub(super) fn segment_of(&self, item: ItemRef) -> u32 {
         (item.offset(self.geometry.unit_shift) >> self.geometry.segment_shift) as u32
     }
@@ -241,23 +243,23 @@ impl Arena {
         &self.counts[id as usize]
     }
 
-    /// The limit (`-m`), bytes, as [`Arena::set_memory_limit`] last set it.
+    /// The limit (`-m`, unless it has been changed since the start), bytes.
     pub(super) fn memory_limit(&self) -> u64 {
         self.memory_limit.load(Ordering::Relaxed)
     }
 
-    /// Called under the writer lock by whoever changes the segment table's limit, so that shares of the limit that are computed
-    /// without the lock follow.
+    /// Sets [`Arena::memory_limit`]. Called under the writer lock whenever the segment table's limit changes, so that bounds
+    /// which are computed from the limit without the lock change too.
     pub(super) fn set_memory_limit(&self, bytes: u64) {
         self.memory_limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes of all indexes.
+    /// Bytes of memory of all indexes.
     pub(super) fn index_bytes(&self) -> u64 {
         self.sums.index_bytes.load(Ordering::Relaxed)
     }
 
-    /// Counts an index that was resized from `before` to `after` bytes.
+    /// Adjusts [`Arena::index_bytes`] for an index whose size has changed from `before` to `after` bytes.
     pub(super) fn index_resized(&self, before: u64, after: u64) {
         self.sums.index_bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
     }
@@ -273,7 +275,7 @@ impl Arena {
         self.pinned.fits(ring, bytes, bytes_max, self.slack())
     }
 
-    /// How many bytes more a ring may pin before it must read again what the other rings have pinned: see `pinned`.
+    /// How many more bytes a ring may pin before it must read again what the other rings have pinned: see `pinned`.
     fn slack(&self) -> u64 {
         self.memory_limit() / (PINNED_SLACK_PART * self.pinned.rings())
     }
@@ -283,15 +285,15 @@ impl Arena {
         self.sums.bytes_reserved.load(Ordering::Relaxed)
     }
 
-    /// The part of [`Arena::bytes_reserved`] that is segments. These contain other items as well.
+    /// The part of [`Arena::bytes_reserved`] that is in segments. These segments contain other items as well.
     pub(super) fn reserved_segment_bytes(&self) -> u64 {
         self.sums.reserved_segment_bytes.load(Ordering::Relaxed)
     }
 
-    /// Pins the segment or extent of the item at `at` for `ring`, and returns by how many bytes this raises the sum of all pins:
+    /// Pins the segment or extent of the item at `at` for `ring`. Returns by how many bytes this raises the sum of all pins:
     /// the length of the segment or extent, or 0 if it was pinned already. `None` if the sum would exceed `bytes_max`, unless
     /// nothing at all is held. The caller holds a borrow of the item. All rings together may exceed the bound by a
-    /// [`PINNED_SLACK_PART`]th of memory, and rings that pin at the same moment by one segment or extent each.
+    /// [`PINNED_SLACK_PART`]th of memory, and in addition each ring by one segment or extent, if rings pin at the same moment.
     pub(super) fn try_pin(&self, ring: usize, at: NonNull<u8>, bytes_max: u64) -> Option<u64> {
         let placement = self.holdable(at);
         let is_over = !placement.counts.is_pinned() && !self.pins_fit(ring, placement.bytes, bytes_max);
@@ -303,17 +305,17 @@ impl Arena {
         Some(bytes)
     }
 
-    /// Ends a pin that `ring` has taken on the item at `at`; once nothing holds its segment or extent, the memory may be reused.
-    /// May be called on any thread.
+    /// Ends a pin that `ring` has taken on the item at `at`. Once nothing holds its segment or extent, the memory may be
+    /// reused. May be called on any thread.
     pub(super) fn unpin(&self, ring: usize, at: NonNull<u8>) {
         let placement = self.holdable(at);
-        // Read the length before the count goes down: after that the memory may be reused for another placement.
+        // The length is read before the count goes down: after that the memory may be reused for another placement.
         let bytes = if placement.counts.unpin() { placement.bytes } else { 0 };
         self.pinned.remove(ring, bytes, self.slack());
     }
 
     /// Counts a value that begins to be received into the item at `at`: until [`Arena::unreserve`] its segment or extent is not
-    /// reused. Under the writer lock.
+    /// reused. The caller holds the writer lock.
     pub(super) fn reservation(&self, at: NonNull<u8>) {
         let placement = self.holdable(at);
         if placement.counts.reservation() {
@@ -342,7 +344,7 @@ impl Arena {
         self.offset_of(at) < self.geometry.large_base
     }
 
-    /// The segment or extent that the item at address `at` lies in.
+    /// The counts and the length of the segment or extent that contains the item at address `at`.
     fn holdable(&self, at: NonNull<u8>) -> Holdable<'_> {
         let offset = self.offset_of(at);
         if offset < self.geometry.large_base {

@@ -1,7 +1,7 @@
 //! [`Base`]: the part of the store that needs no lock, as items, pins, indexes and reservations see it.
 //!
-//! It refers to the arena, the key hash and the flash tier. Each ring has a [`Base`] of its own, which does not change after the
-//! start; what it refers to is shared by all rings. What the writer lock guards is not here but in `segment_table`.
+//! It refers to the arena and the flash tier, which all rings share, and contains the key hash. Each ring has a [`Base`] of its
+//! own, which does not change after the start. What the writer lock guards is not here but in `segment_table`.
 
 use super::arena::Arena;
 use super::flash::Flash;
@@ -11,7 +11,7 @@ use super::log::Log;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// The part of the store that needs no lock, as one ring has it: pins taken through it are counted for that ring.
+/// The part of the store that needs no lock, as one ring has it. Pins that are taken through it are counted for that ring.
 #[derive(Debug)]
 pub(super) struct Base {
     arena: Arc<Arena>,
@@ -21,7 +21,7 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// The base of ring 0, from which [`Base::of_ring`] makes those of the shards.
+    /// The base of ring 0. [`Base::of_ring`] makes the bases of all shards from it.
     pub(super) fn new(arena: Arena, hasher: KeyHasher, flash: Option<Arc<Flash>>) -> Self {
         Self { arena: Arc::new(arena), hasher, flash, ring: 0 }
     }

@@ -1,7 +1,7 @@
-//! Values on their way to flash, from chunk to chunk, and back.
+//! Moves values to flash, from chunk to chunk, and back.
 //!
-//! Methods of the write transaction: under the writer lock, on whichever ring evicts or maintains. The state that they change is
-//! in the segment table (`transfer`, `flash`). Only bringing values back begins at a [`Fresh`], as an edit.
+//! Methods of the write transaction: under the writer lock, on whichever ring evicts or maintains. The state that they change
+//! is in the segment table (`transfer`, `flash`). Only bringing values back begins at a [`Fresh`], as an edit.
 //!
 //! ```text
 //!   evictor: a value has to go ──► pushed to the open chunk, stub published ──► memory is free at once
@@ -11,10 +11,11 @@
 //!   read twice while memory holds such values ──► promoted: a value in memory again
 //! ```
 //!
-//! What is pushed is copied under the writer lock; it counts as copied by the transaction, which so has its bounds. A longer
-//! value is a [`Transfer`] until all of it has been copied: one at a time, which goes before all other work for flash. Its item
-//! stays what and where it is until then; if that goes, or the chunk does, nothing has happened. If the open chunk is full and
-//! the device is behind, nothing is pushed, and the value is evicted as without a tier.
+//! What is pushed is copied under the writer lock and counts as copied by the transaction, whose bounds apply. A longer value
+//! is a [`Transfer`] until all of it has been copied. There is one transfer at a time, and it goes before all other work for
+//! flash. Until it is complete, its item stays unchanged in its place; if the item is removed, or the chunk is given up, the
+//! transfer ends without effect. If the open chunk is full and the device cannot keep up, nothing is pushed, and the value is
+//! evicted as without a flash tier.
 
 use super::arena::Placement;
 use super::flash::{DrainedRecord, Flash, Leaving, PLACE_BYTES, Place};
@@ -25,13 +26,13 @@ use super::segment_table::{Demoted, Purpose, Queue, Transfer, VictimMode};
 use super::write_txn::WriteTxn;
 use super::{Data, Edit, EditError, Put, Value};
 
-/// The layout of a stub of `item`.
+/// The layout of a stub for `item`.
 fn stub_layout(item: &Item<'_>) -> Layout {
     Layout::new(item.key().len(), PLACE_BYTES, item.flags(), item.cas())
 }
 
 impl WriteTxn<'_> {
-    /// Moves the value of a live item to flash, or begins to: a long value takes several transactions. Not to be called while
+    /// Moves the value of a live item to flash, or begins to: a long value takes several transactions. Must not be called while
     /// another value is on its way.
     pub(super) fn demote(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash) -> Demoted {
         if self.may_demote(item) && self.begin_transfer(item_ref, item, hash, None) {
@@ -41,8 +42,8 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// Begins to copy a value to the open chunk: that of `item`; or, if a record is `leaving` its chunk, the value of this
-    /// record, of which `item` is the stub. False if there is no room.
+    /// Begins to copy a value to the open chunk: the value of `item`, or, if a record is `leaving` its chunk, the value of this
+    /// record, whose stub `item` is. False if there is no room.
     fn begin_transfer(
         &mut self,
         item_ref: ItemRef,
@@ -51,7 +52,8 @@ impl WriteTxn<'_> {
         leaving: Option<&DrainedRecord>,
     ) -> bool {
         assert!(self.segments.transfer.is_none(), "one value at a time is on its way");
-        // A value that is copied and gets no stub takes room in its chunk for nothing, and would be copied again at the next try.
+        // If a value were copied and then got no stub, it would take room in its chunk for nothing, and be copied again at the
+        // next try.
         if !self.has_room_for_stub(item) {
             return false;
         }
@@ -61,13 +63,13 @@ impl WriteTxn<'_> {
         place.is_some()
     }
 
-    /// True if a value is on its way to flash.
+    /// True if a value is on its way to flash: more of it has to be copied.
     pub(super) fn has_transfer(&self) -> bool {
         self.segments.transfer.is_some()
     }
 
-    /// Copies the next part of the value that is on its way to flash, if one is. The caller has seen to room in the log for a
-    /// stub.
+    /// Copies the next part of the value that is on its way to flash, if one is. The caller has checked that the log has room
+    /// for the delta of a stub.
     pub(super) fn continue_transfer(&mut self) -> Demoted {
         let Some(transfer) = self.segments.transfer.take() else { return Demoted::Not };
         // The item is still there: its removal would have ended the transfer.
@@ -95,8 +97,8 @@ impl WriteTxn<'_> {
         Demoted::Not
     }
 
-    /// Ends a transfer of which all of the value has been copied: publishes its stub. False if there is no memory for one, or the
-    /// item has expired.
+    /// Ends a transfer of which all of the value has been copied: publishes its stub. False if there is no memory for the stub,
+    /// the item has expired, or the record cannot be finished.
     fn end_transfer(&mut self, transfer: &Transfer, item: &Item<'_>) -> bool {
         let &Transfer { item_ref, hash, place, .. } = transfer;
         if item.expired(self.now) || !self.has_room_for_stub(item) {
@@ -125,12 +127,12 @@ impl WriteTxn<'_> {
         self.segments.flash.as_ref().map(|chunks| &**chunks.flash())
     }
 
-    /// True if there is a chunk on flash whose records have to leave it.
+    /// True if a chunk on flash has records that have to leave it.
     fn has_leaving(&self) -> bool {
         self.tier().is_some_and(Flash::has_leaving)
     }
 
-    /// Whether `item` is long enough for flash; `None` if there is no tier.
+    /// True if `item` is long enough for flash, false if it is too short; `None` if there is no flash tier.
     fn is_taken(&self, item: &Item<'_>) -> Option<bool> {
         let flash = self.tier()?;
         let (_, bytes) = self.segments.class_of(item);
@@ -142,15 +144,15 @@ impl WriteTxn<'_> {
         self.is_taken(item) == Some(false)
     }
 
-    /// True if the value of `item` may be moved to flash: it is long enough, not there yet, and has not expired.
+    /// True if the value of `item` may be moved to flash: it is long enough, not on flash yet, and has not expired.
     pub(super) fn may_demote(&self, item: &Item<'_>) -> bool {
         self.is_taken(item) == Some(true) && !item.is_stub() && !item.expired(self.now)
     }
 
-    /// Begins a record in the open chunk; `None` if there is no room. Wakes the thread of the tier if it gets work by that.
+    /// Begins a record in the open chunk; `None` if there is no room. Wakes the thread of the flash tier if this gives it work.
     fn begin_record(&mut self, key: &[u8], value_bytes: usize) -> Option<Place> {
         let (place, has_work) = self.segments.flash.as_mut()?.begin(key, value_bytes);
-        // A chunk has been begun, or none was free.
+        // A new chunk has been opened, or no chunk was free.
         if has_work {
             self.free_chunks();
             self.wake_tier();
@@ -158,13 +160,13 @@ impl WriteTxn<'_> {
         place
     }
 
-    /// True if there is memory for a stub of `item`; opens a segment for stubs if necessary.
+    /// True if there is memory for a stub of `item`. Opens a segment for stubs if necessary.
     fn has_room_for_stub(&mut self, item: &Item<'_>) -> bool {
         let arena = self.arena();
         self.segments.ensure_open_segment(arena, Queue::Stubs, stub_layout(item))
     }
 
-    /// Publishes a stub of `place` instead of `item`; false if there is no memory for one.
+    /// Publishes a stub of `place` in the place of `item`; false if there is no memory for the stub.
     fn publish_stub(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, place: Place) -> bool {
         let fields = Fields { hits: 0, is_stub: true, ..item.fields() };
         let layout = stub_layout(item);
@@ -178,7 +180,7 @@ impl WriteTxn<'_> {
         true
     }
 
-    /// Deals with up to `count` records of chunks that have to go; true if there are more.
+    /// Deals with up to `count` records that have to leave their chunk. True if there are more.
     pub(super) fn empty_chunks(&mut self, count: usize) -> bool {
         for _ in 0..count {
             if !self.has_leaving() || self.effort.is_spent() {
@@ -197,15 +199,15 @@ impl WriteTxn<'_> {
                 self.leave(&leaving);
             } else {
                 self.free_chunks();
-                // Even if there is nothing to read, it frees the memory of the chunk that is done.
+                // Even if the thread has no chunk to read, it frees the memory of the chunk whose records have all been taken.
                 self.wake_tier();
             }
         }
         self.has_leaving()
     }
 
-    /// Deals with a record that has to leave its chunk: copies it to the open chunk if it was read or flash is nearly empty, and
-    /// the bounds allow it; else removes its stub. Does nothing if no stub names it any more.
+    /// Deals with a record that has to leave its chunk. Copies it to the open chunk if it was read or flash is nearly empty,
+    /// and the bounds allow it; else removes its stub. Does nothing if no stub names the record any more.
     fn leave(&mut self, leaving: &Leaving) {
         let Leaving { record, is_lost } = leaving;
         let hash = self.hash(&record.key);
@@ -228,8 +230,8 @@ impl WriteTxn<'_> {
         self.drop_leaving(record, item_ref, &stub, hash, *is_lost);
     }
 
-    /// Removes the stub of a record that goes with its chunk, and counts it: as lost if the chunk could not be written, else as
-    /// evicted.
+    /// Removes the stub of a record that is given up with its chunk, and counts the item: as lost if the chunk could not be
+    /// written, else as evicted.
     fn drop_leaving(
         &mut self,
         record: &DrainedRecord,
@@ -246,7 +248,7 @@ impl WriteTxn<'_> {
         self.drop_item(stub_ref, stub, hash, Queue::Stubs);
     }
 
-    /// Gives back chunks without live values; has the oldest one read if too few are free.
+    /// Frees chunks without live values. If too few are free then, has the thread of the flash tier read the oldest chunk.
     fn free_chunks(&mut self) {
         let evicts = self.evicts();
         if self.segments.flash.as_mut().is_some_and(|chunks| chunks.advance(evicts)) {
@@ -254,8 +256,8 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// Work for the tier in the background: gives chunks back, goes on with a transfer, moves idle values, and deals with up to
-    /// `count` records that have to leave their chunk. True if there is more to do at once.
+    /// Does background work for the flash tier: frees chunks, goes on with a transfer, moves idle values, and deals with up to
+    /// `count` records that have to leave their chunk. True if there is more to do now.
     pub(super) fn maintain_tier(&mut self, count: usize) -> bool {
         if self.segments.flash.is_none() {
             return false;
@@ -274,8 +276,8 @@ impl WriteTxn<'_> {
 }
 
 impl Fresh<'_> {
-    /// Brings the value of `key`, which was read from `place`, back to memory; the CAS unique is kept. False, and nothing is
-    /// changed, if by then the key has no value at `place`.
+    /// Stores the value of `key`, which was read from `place` on flash, in memory again; the CAS unique stays the same. False,
+    /// and nothing is changed, if the key's value is not at `place` any more.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.
@@ -289,8 +291,8 @@ impl Fresh<'_> {
         Ok(edited.outcome)
     }
 
-    /// Removes `key`, because its value at `place` cannot be read. False, and nothing is changed, if by then the key has no value
-    /// at `place`.
+    /// Removes `key`, because its value at `place` on flash cannot be read. False, and nothing is changed, if the key's value
+    /// is not at `place` any more.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.

@@ -1,5 +1,5 @@
 //! Edits: every command that changes one key. An edit is decided under the writer lock on the newest state; long values are
-//! copied without it. It runs on the ring of the connection that writes, and owns the memory that it copies to.
+//! copied without the lock. An edit runs on the ring of the connection that writes, and owns the memory that it copies to.
 //!
 //! ```text
 //!   lock ─ decide ─ short value: write, publish ──────────────────────────────► done
@@ -8,10 +8,10 @@
 //!     └──────────────────────────────────────────────────────── ┘
 //! ```
 //!
-//! A long value that has been copied is published only if the next decision is for the same bytes: the same kind of value,
-//! from the same old version. The old version stays in memory, and its ref stays valid until the lock is taken again,
-//! because this ring's cursor does not move and no memory is reused before it does. If others keep writing the key, the
-//! value is finally copied under the lock.
+//! A long value that has been copied is published only if the next decision is for the same bytes: the same kind of value, from
+//! the same old version. The old version stays in memory, and its ref stays valid until the lock is taken again, because this
+//! ring's cursor does not move and no memory is reused before the cursor moves. If others keep writing the key, the value is
+//! finally copied under the lock.
 
 use super::flash::Place;
 use super::fresh::Fresh;
@@ -24,20 +24,20 @@ use super::{Data, Edit, EditError, Edited, Put, Retry, UpdateMetadata, Value, Wa
 use crate::classes::item_bytes;
 use std::mem::{Discriminant, discriminant};
 
-/// Bytes: a value up to this length is copied under the lock, which takes some 2 µs.
+/// Length of the longest value that is copied under the lock, bytes. Copying it takes some 2 µs.
 const LOCKED_COPY_BYTES_MAX: usize = 16 * 1024;
-/// How many turns of eviction an edit waits for before it ends with [`Retry::Soon`], so that other connections are served.
+/// How many turns of eviction an edit does before it ends with [`Retry::Soon`], so that other connections are served.
 const EDIT_TURNS: u32 = 1;
-/// How often a long value is copied without the lock before it is copied under it.
+/// How often an edit copies a long value without the lock before it copies the value under the lock.
 const COPIES_MAX: u32 = 3;
 
 /// The key that an edit is about, and its version in the index when this transaction began.
 struct Target<'k, 't> {
     key: &'k [u8],
     hash: Hash,
-    /// The newest version, expired or not.
+    /// The newest version, expired or not; `None` if the key has no item.
     old: Current<'t>,
-    /// The newest version, if it has not expired.
+    /// The newest version, if there is one and it has not expired.
     live: Current<'t>,
 }
 
@@ -46,18 +46,18 @@ impl Target<'_, '_> {
         self.live.map_or(&[][..], |(_, item)| item.stored())
     }
 
-    /// Where the old value is, if it is on flash.
+    /// Where the old value is on flash; `None` if it is in memory, or there is none.
     fn place(&self) -> Option<Place> {
         self.live.and_then(|(_, item)| item.place())
     }
 
-    /// The old version, if its bytes become a part of `value`.
+    /// The old version, if bytes of it become a part of `value`.
     fn source(&self, value: &Value) -> Option<ItemRef> {
         self.live.filter(|_| value.needs_old()).map(|(item_ref, _)| item_ref)
     }
 }
 
-/// A long value that has been copied into item memory, without the lock.
+/// A long value that has been copied into item memory without holding the lock.
 #[derive(Debug)]
 struct Copied {
     reserved: ReservedItem,
@@ -67,17 +67,17 @@ struct Copied {
     source: Option<ItemRef>,
 }
 
-/// What the new version may be made of. It lives as long as the edit, over all its transactions.
+/// What the new version may be made of. It lasts as long as the edit, through all of its transactions.
 struct Material<'m, 'd> {
     /// The request's data.
     data: &'m mut Data<'d>,
     copied: Option<Copied>,
-    /// How often the value may still be copied without the lock.
+    /// How many more times the value may be copied without the lock.
     copies_left: u32,
 }
 
 impl Material<'_, '_> {
-    /// The item memory that holds all bytes of `value` already, if there is any: where the request's data was received, or where
+    /// Item memory that already holds all bytes of `value`, if there is any: where the request's data was received, or where
     /// the same value was copied from the same old version.
     fn complete(&self, target: &Target<'_, '_>, value: &Value) -> Option<&ReservedItem> {
         if let (Value::Data, Data::Reservation(reservation)) = (value, &*self.data)
@@ -95,7 +95,7 @@ impl Material<'_, '_> {
         is_same.then_some(&copied.reserved)
     }
 
-    /// Gives up the item memory that [`Material::complete`] returned: it has been published.
+    /// Gives up the item memory that [`Material::complete`] returned, because the item in it has been published.
     fn publish(&mut self) {
         if let Some(copied) = self.copied.take() {
             copied.reserved.publish();
@@ -105,19 +105,19 @@ impl Material<'_, '_> {
     }
 }
 
-/// What one attempt at an edit came to.
+/// The result of one attempt at an edit.
 enum Attempt {
-    /// The edit is carried out. `cas` is the item's CAS unique after the edit; `written` is the size of the new version as
-    /// memcached counts it, 0 if none was written.
+    /// The edit has been carried out. `cas` is the item's CAS unique after the edit; `written` is the size of the new version
+    /// as memcached counts it, 0 if none was written.
     Done { cas: u64, written: u64 },
-    /// The new version is over `-I`.
+    /// The new version is larger than `-I` allows.
     TooLarge,
-    /// The old value is needed and on flash: it must be read first.
+    /// The edit needs the old value, which is on flash and must be read first.
     OnFlash(Place),
-    /// There is no memory for the new version; `item_bytes` is its size as memcached counts it.
+    /// There is no memory for the new version. `item_bytes` is its size as memcached counts it.
     Lacks { need: Need, item_bytes: u64 },
-    /// The value is to be copied into `reserved` without the lock; a part of it comes from the old version `source`, if there is
-    /// one.
+    /// The value is to be copied into `reserved` without the lock. If there is a `source`, a part of the value comes from that
+    /// old version.
     Copy { reserved: ReservedItem, source: Option<ItemRef> },
 }
 
@@ -135,7 +135,7 @@ impl Attempt {
 }
 
 impl Put {
-    /// True if the new version keeps its value on flash, as the old one does.
+    /// True if the new version leaves its value on flash, where the old version has it.
     fn is_stub(&self, target: &Target<'_, '_>) -> bool {
         matches!(self.value, Value::Old) && target.place().is_some()
     }
@@ -147,7 +147,7 @@ impl Value {
         matches!(self, Self::OldThenData | Self::DataThenOld | Self::Old)
     }
 
-    /// The value's bytes, made of the old value and the request's data: two parts, one behind the other.
+    /// The value's bytes, made of the old value and the request's data: two parts, the second of which may be empty.
     fn parts<'b>(&'b self, old_value: &'b [u8], data: &'b [u8]) -> [&'b [u8]; 2] {
         match self {
             Self::Data | Self::Padded | Self::Loaded => [data, &[]],
@@ -163,8 +163,8 @@ impl Value {
 impl Fresh<'_> {
     /// Calls `decide` under the writer lock, on the newest state, and carries out the [`Edit`] that it returns.
     ///
-    /// `decide` gets the live item (`None` if it has expired) and may be called more than once; the last call counts. `data` is
-    /// the request's data, which [`Value`] refers to; a reservation that is published is taken out of it.
+    /// `decide` gets the live item (`None` if there is none or it has expired). It may be called more than once; the last call
+    /// counts. `data` is the request's data, to which [`Value`] refers. A reservation that is published is taken out of `data`.
     ///
     /// # Errors
     /// [`EditError`]; nothing was changed.
@@ -237,9 +237,9 @@ impl Fresh<'_> {
 }
 
 impl WriteTxn<'_> {
-    /// False for an item of `--copy-from` if a client has edited its key since the copy began, or if the copy has ended. While a
-    /// copy runs, also remembers the keys that clients edit, whatever comes of the edit: a delete that finds nothing is a delete
-    /// too.
+    /// True if the edit may be carried out. False for an item of `--copy-from` if a client has edited its key since the copy
+    /// began, or if the copy has ended. While a copy runs, also remembers the key that a client edits, whatever comes of the
+    /// edit: a delete that finds nothing is a delete too.
     fn admits(&mut self, hash: Hash, is_copy: bool) -> bool {
         match &mut self.segments.written {
             Some(written) if is_copy => !written.contains(hash),
@@ -251,7 +251,7 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// Carries out `edit`, or returns why that cannot be done, or not yet.
+    /// Carries out `edit`, or returns why it cannot be carried out, or not yet.
     fn apply(&mut self, target: &Target<'_, '_>, edit: &Edit, material: &mut Material<'_, '_>) -> Attempt {
         match edit {
             Edit::Keep => Attempt::unwritten(target.live.map_or(0, |(_, item)| item.cas())),
@@ -270,8 +270,8 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// Changes expiry and marks of the live item in place, and appends a delta that gives the change its place among the writes.
-    /// Does nothing if there is no live item.
+    /// Changes expiry and marks of the live item in place, and appends a delta that gives the change its place among the
+    /// writes. Does nothing if there is no live item.
     fn amend(&mut self, target: &Target<'_, '_>, amend: &UpdateMetadata) -> Attempt {
         let Some((item_ref, item)) = target.live else { return Attempt::unwritten(0) };
         if let Some(exptime) = amend.exptime {
@@ -284,8 +284,8 @@ impl WriteTxn<'_> {
         Attempt::unwritten(item.cas())
     }
 
-    /// Writes and publishes a new version, or returns what it lacks. For a long value that is not in item memory yet, only
-    /// reserves that memory ([`Attempt::Copy`]).
+    /// Writes and publishes a new version, or returns what is lacking. If a long value is not in item memory yet, only reserves
+    /// that memory ([`Attempt::Copy`]).
     fn put(&mut self, target: &Target<'_, '_>, put: &Put, material: &mut Material<'_, '_>) -> Attempt {
         let &Target { key, hash, old, live } = target;
         self.segments.redeem(hash);
@@ -302,7 +302,8 @@ impl WriteTxn<'_> {
         }
         let complete = material.complete(target, &put.value).filter(|reserved| self.is_current(reserved));
         let queue = match complete {
-            // Its memory lies in a segment of the queue chosen then; asking the ghosts again might choose another.
+            // The memory lies in a segment of the queue chosen at the reservation; asking the ghosts again might choose another
+            // queue.
             Some(reserved) if old.is_none() => reserved.queue(),
             _ if put.is_stub(target) => Queue::Stubs,
             _ if matches!(put.value, Value::Loaded) => Queue::Main,
@@ -313,7 +314,7 @@ impl WriteTxn<'_> {
             let fields = self.fields(put, target);
             Ok((self.finish(reserved, key, &fields), fields.cas))
         } else if value_bytes > LOCKED_COPY_BYTES_MAX && material.copies_left > 0 {
-            // What has been copied for another decision is freed first.
+            // Memory into which a value was copied for another decision is freed first.
             material.copied = None;
             match self.reserve(queue, key, value_bytes, old) {
                 Ok(reserved) => return Attempt::Copy { reserved, source: target.source(&put.value) },
@@ -341,7 +342,7 @@ impl WriteTxn<'_> {
         Attempt::Done { cas, written: item_bytes }
     }
 
-    /// The header fields of the new version. Takes the next CAS unique, unless `put` brings one.
+    /// The header fields of the new version. Takes the next CAS unique, unless `put` specifies one.
     // Inlined, since the fields are written at once.
     #[inline(always)]
     fn fields(&mut self, put: &Put, target: &Target<'_, '_>) -> Fields {

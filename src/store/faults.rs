@@ -1,12 +1,12 @@
 //! A list of differences between what the store keeps account of and what a recount finds (`check`), for tests, the simulation
-//! and the fuzzers. Belongs to the recount that fills it.
+//! and the fuzzers. The list belongs to the recount that fills it.
 
 use std::fmt::{Debug, Display};
 
-/// Faults that an error message shows; further ones are only counted.
+/// How many differences an error message shows; the others are only counted.
 const FAULTS_SHOWN: usize = 12;
 
-/// The differences found, a line each.
+/// The differences that a recount has found, one text for each.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<String>);
 
@@ -15,20 +15,20 @@ impl Faults {
         self.0.push(fault.to_string());
     }
 
-    /// Adds `fault` unless the condition `holds`.
+    /// Adds the text of `fault` if `holds` is false.
     pub(super) fn unless(&mut self, holds: bool, fault: impl FnOnce() -> String) {
         if !holds {
             self.0.push(fault());
         }
     }
 
-    /// Adds a fault if `kept`, a value from the store's accounts, differs from `counted`, its recount; `what` names the value.
+    /// Adds a difference if `kept`, a value from the store's accounts, is not `counted`, its recount; `what` names the value.
     #[expect(clippy::needless_pass_by_value, reason = "most are numbers")]
     pub(super) fn compare<T: PartialEq + Debug>(&mut self, what: impl Display, kept: T, counted: T) {
         self.unless(kept == counted, || format!("{what}: the books say {kept:?}, counted {counted:?}"));
     }
 
-    /// `Ok` if there is no difference; else a text with a line for each of the first [`FAULTS_SHOWN`], and the number of the
+    /// `Ok` if there is no difference. Else a text with a line for each of the first [`FAULTS_SHOWN`], and the number of the
     /// others.
     pub(super) fn into_result(self) -> Result<(), String> {
         if self.0.is_empty() {

@@ -1,8 +1,8 @@
-//! [`Fresh`], a shard that has replayed the log: the only way for callers to look up, walk, reserve, flush and write (the writes
-//! themselves are in `edit`).
+//! [`Fresh`], a shard that has replayed the log: the only way for callers to look up, walk, reserve, flush and write (the
+//! writes themselves are in `edit`).
 //!
-//! It borrows its ring's [`Shard`] for one batch of commands. Items that are looked up are borrowed from it in turn, so none
-//! outlives the next replay. Look-ups take no writer lock; what removes, reserves or flushes does, for one transaction.
+//! A `Fresh` borrows its ring's [`Shard`] for one batch of commands. Items that are looked up are borrowed from the `Fresh`, so
+//! none outlives the next replay. Look-ups take no writer lock; what removes, reserves or flushes does, for one transaction.
 
 use super::index::{Found, Position};
 use super::item::Item;
@@ -21,8 +21,8 @@ impl Shard {
         self.latest()
     }
 
-    /// Replays the log to its tail, and carries out a flush that has come due. Only through the result can a ring look up or
-    /// write. If the ring shares its replica, its section lasts until the result is dropped.
+    /// Replays the log to its tail, and carries out a delayed flush whose time has come. Only through the result can a ring
+    /// look up or write. If the ring shares its replica, its section lasts until the result is dropped.
     #[inline]
     pub fn latest(&mut self) -> Fresh<'_> {
         self.replica.enter(&self.base);
@@ -36,19 +36,19 @@ impl Shard {
     }
 }
 
-/// A shard that has replayed: sees every write acknowledged before [`Shard::fresh`] was called.
+/// A shard that has replayed: it sees every write that was acknowledged before [`Shard::fresh`] was called.
 #[derive(Debug)]
 pub struct Fresh<'s> {
     pub(super) shard: &'s mut Shard,
-    /// The store's second at the replay. Look-ups and transactions read the store's time anew.
+    /// The store's time at the replay. Look-ups and transactions read the store's time anew.
     pub(super) now: Timestamp,
-    /// The edits come from `--copy-from`; see [`Store::begin_copy`](super::Store::begin_copy).
+    /// True if the edits come from `--copy-from`; see [`Store::begin_copy`](super::Store::begin_copy).
     pub(super) is_copy: bool,
 }
 
 impl Fresh<'_> {
-    /// Says that the edits that follow are those of a copy (`--copy-from`): each is refused if a client has edited its key since
-    /// the copy began.
+    /// Declares that the edits that follow are those of a copy (`--copy-from`). Each is refused if a client has edited its key
+    /// since the copy began.
     pub fn set_copy(&mut self) {
         self.is_copy = true;
     }
@@ -58,18 +58,18 @@ impl Fresh<'_> {
         self.is_copy
     }
 
-    /// The store's second at the replay, unless [`Fresh::set_now`] changed it.
+    /// The store's time at the replay, unless [`Fresh::set_now`] has changed it.
     #[inline]
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// See [`Shard::take_wanted`].
+    /// The same as [`Shard::take_wanted`].
     pub fn take_wanted(&mut self) -> Option<Wanted> {
         self.shard.take_wanted()
     }
 
-    /// For tests: moves the value of `key` to flash; false if it stays where it is.
+    /// For tests: moves the value of `key` to flash. False if it is not moved by this call.
     #[doc(hidden)]
     pub fn demote(&mut self, key: &[u8]) -> bool {
         while self.demote_part(None) {}
@@ -100,12 +100,13 @@ impl Fresh<'_> {
         demoted == Demoted::UnderWay
     }
 
-    /// For `debugtime`: goes on with `now`, which the store has just been set to.
+    /// For `debugtime`: changes the time of this batch to `now`, to which the store has just been set.
     pub fn set_now(&mut self, now: Timestamp) {
         self.now = now;
     }
 
-    /// Finds the live item of `key`; an item that has expired is removed. Does not count as a use: see [`Item::record_access`].
+    /// Finds the live item of `key`, and removes an item that has expired. Does not count as a use: see
+    /// [`Item::record_access`].
     #[inline]
     pub fn find(&mut self, key: &[u8]) -> Lookup<'_> {
         self.find_hashed(self.hash(key), key)
@@ -117,7 +118,7 @@ impl Fresh<'_> {
         self.shard.base.hash(key)
     }
 
-    /// As [`Fresh::find`]; `hash` must be that of `key`.
+    /// The same as [`Fresh::find`]; `hash` must be the hash of `key`.
     #[inline]
     pub fn find_hashed(&mut self, hash: Hash, key: &[u8]) -> Lookup<'_> {
         match self.shard.replica.index().find(&self.shard.base, hash, key) {
@@ -135,7 +136,7 @@ impl Fresh<'_> {
     }
 
     /// Starts loading into the cache what looking up `keys` will touch, and writes their hashes to `hashes`, in the same order.
-    /// For pipelines and multigets, which call it a few keys ahead.
+    /// For pipelines and multigets, which call this a few keys ahead.
     pub fn prefetch(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
         for (hash, key) in hashes.iter_mut().zip(keys) {
             *hash = self.hash(key);
@@ -146,8 +147,8 @@ impl Fresh<'_> {
         }
     }
 
-    /// Removes the item of `key` if it is still an expired one: another ring may have replaced it since the look-up. Does nothing
-    /// if the log is full.
+    /// Removes the item of `key` if it has expired. It may not have: another ring may have replaced it since the look-up. Does
+    /// nothing if the log is full.
     #[cold]
     fn purge(&mut self, hash: Hash, key: &[u8]) {
         let mut txn = self.shard.write_txn();
@@ -163,8 +164,8 @@ impl Fresh<'_> {
         self.shard.wake_laggards();
     }
 
-    /// Reserves memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` turns of some 20 µs.
-    /// If reservations hold all the item memory that they may, the value is received into a buffer at first.
+    /// Reserves memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` turns of some 20
+    /// µs. If reservations hold all the item memory that they may, the value is received into a buffer at first.
     ///
     /// # Errors
     /// [`ReserveError`].
@@ -181,7 +182,8 @@ impl Fresh<'_> {
         }
     }
 
-    /// Makes room for more bytes of a value whose reservation says [`Reservation::needs_room`].
+    /// Makes room for more bytes of a value whose reservation says [`Reservation::needs_room`], evicting for up to `turns`
+    /// turns.
     ///
     /// # Errors
     /// [`ReserveError`]; the bytes received so far are kept.
@@ -196,7 +198,7 @@ impl Fresh<'_> {
         Ok(())
     }
 
-    /// Reserves item memory for a value that is to be received; `None` if reservations and pins hold all the item memory that
+    /// Reserves item memory for a value that is to be received. `None` if reservations and pins hold all the item memory that
     /// they may.
     fn reserve_item(
         &mut self,
@@ -225,14 +227,14 @@ impl Fresh<'_> {
         }
     }
 
-    /// The error for a value that has to wait until others have arrived. Notes that, so that
-    /// [`Store::is_short_of_reservations`](super::Store::is_short_of_reservations) is true for a second or two.
+    /// Returns the error for a value that has to wait until other values have arrived, and notes the refusal:
+    /// [`Store::is_short_of_reservations`](super::Store::is_short_of_reservations) is then true for a second or two.
     fn must_wait(&self) -> ReserveError {
         self.shard.store.reservations.note_refused(self.now);
         Retry::Later.into()
     }
 
-    /// As [`Shard::evict_for`]; also counts the item of `item_bytes` if it is refused for lack of memory.
+    /// The same as [`Shard::evict_for`]. Also counts the refusal, if an item of `item_bytes` is refused for lack of memory.
     pub(super) fn evict_for(
         &mut self,
         hash: Hash,
@@ -247,7 +249,7 @@ impl Fresh<'_> {
         made
     }
 
-    /// Removes every item, at once, and cancels a delayed flush (`flush_all`).
+    /// Removes every item now, and cancels a delayed flush (`flush_all`).
     ///
     /// # Errors
     /// [`Retry::Stalled`]: the log is full.
@@ -257,7 +259,8 @@ impl Fresh<'_> {
         Ok(())
     }
 
-    /// Removes every item now. `due` is the second for which a delayed flush was scheduled, else [`Timestamp::NEVER`].
+    /// Removes every item now. `due` is the second for which the flush was scheduled, or [`Timestamp::NEVER`] if it was not
+    /// delayed.
     fn flush_now(&mut self, due: Timestamp) -> Result<(), Retry> {
         loop {
             let mut txn = self.shard.write_txn();
@@ -270,15 +273,15 @@ impl Fresh<'_> {
         }
     }
 
-    /// Schedules a flush at time `at` (`flush_all` with a delay), replacing the one that is scheduled, if any.
+    /// Schedules a flush for the second `at` (`flush_all` with a delay), which replaces a scheduled one.
     pub fn flush_at(&mut self, at: Timestamp) {
         self.shard.store.set_flush_at(at);
     }
 
-    /// Carries out a delayed flush that has come due, unless another ring is doing so.
+    /// Carries out a delayed flush whose time has come, unless another ring is doing so.
     #[cold]
     fn flush_due(&mut self) {
-        // While another ring is stuck and the log is full, the flush stays due, and every batch tries again.
+        // If another ring is stuck and the log is full, the flush is scheduled again, so that every batch tries it.
         if let Some(due) = self.shard.store.time.take_due_flush(self.now)
             && self.flush_now(due).is_err()
         {
@@ -286,10 +289,10 @@ impl Fresh<'_> {
         }
     }
 
-    /// Calls `visit` with the live items of the next slice of `walk`, and moves `walk` on; false when the walk is over.
+    /// Calls `visit` with the live items of the next slice of `walk`, and moves `walk` on; false if the walk is over.
     ///
-    /// An item that is present throughout the walk is visited, however often it is moved meanwhile; once, unless parts of a table
-    /// are joined meanwhile (`index::entries`), then perhaps twice.
+    /// An item that is present throughout the walk is visited, however often it is moved meanwhile. It is visited once, or
+    /// perhaps twice if parts of a table are joined meanwhile (`index::entries`).
     pub fn walk(&mut self, walk: &mut Walk, mut visit: impl FnMut(&Item<'_>)) -> bool {
         let index = self.shard.replica.index();
         if walk.table >= index.tables() {
@@ -311,7 +314,7 @@ impl Fresh<'_> {
 }
 
 impl Drop for Fresh<'_> {
-    /// All borrows of items have ended: the ring holds no references any more.
+    /// Ends the section: all borrows of items have ended, so the ring holds no references any more.
     #[inline]
     fn drop(&mut self) {
         self.shard.replica.leave(&self.shard.base);

@@ -1,4 +1,4 @@
-//! How the mapping is divided into segments and extents: sizes computed from `-m` once at the start, which never change then.
+//! How the mapping is divided into segments and extents. The sizes are computed from `-m` once, at the start, and never change.
 //!
 //! | | segments | large items |
 //! |---|---|---|
@@ -7,21 +7,23 @@
 //! | address space | half of the mapping | the other half |
 //!
 //! An item ref is a number of units; a unit is 4 to 32 bytes, depending on the length of the mapping. Segments and pages are
-//! whole numbers of units. Items in segments are padded to units; in an extent the item begins at the first unit after the head.
+//! whole numbers of units. Items in segments are padded to units; in an extent the item begins at the first unit after the
+//! head.
 
 use super::item_ref::{REACH_MAX, UNIT_BITS, UNIT_SHIFT_MAX, UNIT_SHIFT_MIN};
 
-/// Extents are multiples of this, bytes.
+/// Length of a page, bytes. Extents consist of whole pages.
 pub(super) const PAGE_BYTES: u64 = 4096;
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const SEGMENT_BYTES_MAX: u64 = 2 << 20;
-/// Segments in `-m`, unless that makes them too small or too large.
+/// Number of segments in `-m`, unless that makes segments too small or too large.
 const SEGMENTS: u64 = 512;
-/// An item longer than a segment divided by this is large.
+/// An item that is longer than the length of a segment divided by this is large.
 const LARGE_PART: u64 = 8;
-/// Address space reserved, as a multiple of `-m`: half for segments, half for large items.
+/// Address space to reserve, as a multiple of `-m`: half for segments, half for large items.
 const RESERVE_FACTOR: u64 = 4;
-/// The least address space reserved, unless the system refuses that much: room for `cache_memlimit` to grow the store.
+/// Address space to reserve at least, bytes, unless the system refuses that much. It leaves room for `cache_memlimit` to grow
+/// the store.
 const RESERVE_BYTES_MIN: u64 = 32 << 30;
 
 const UNIT_BYTES_MAX: u64 = 1 << UNIT_SHIFT_MAX;
@@ -42,7 +44,7 @@ pub(super) struct Geometry {
     pub(super) unit_shift: u32,
 }
 
-/// The smallest unit, as a shift, with which 36 bits can address all of a mapping of `bytes`.
+/// The smallest unit, as a shift, with which item refs can address all of a mapping of `bytes`.
 fn unit_shift(bytes: u64) -> u32 {
     let shift = bytes.next_power_of_two().trailing_zeros().saturating_sub(UNIT_BITS).max(UNIT_SHIFT_MIN);
     assert!(shift <= UNIT_SHIFT_MAX, "no longer mapping is reserved");
@@ -54,7 +56,7 @@ fn segment_bytes(memory_limit: u64) -> u64 {
 }
 
 impl Geometry {
-    /// The geometry of a mapping of `bytes`, or a little more, for a store of `memory_limit` bytes.
+    /// The geometry of a mapping of `bytes`, rounded up to whole segments, for a store of `memory_limit` bytes.
     fn new(memory_limit: u64, bytes: u64) -> Self {
         let segment_bytes = segment_bytes(memory_limit);
         let bytes = bytes.next_multiple_of(4 * segment_bytes);
@@ -62,8 +64,8 @@ impl Geometry {
         Self { bytes, large_base: bytes / 2, segment_shift, unit_shift: unit_shift(bytes) }
     }
 
-    /// The preferred geometry of a store of `memory_limit` bytes (in `address_space` bytes, if given), and the smallest that
-    /// works; `None` if item refs cannot address that much.
+    /// The preferred geometry of a store of `memory_limit` bytes, and the smallest that works. Both have a mapping of
+    /// `address_space` bytes if that is given. `None` if item refs cannot address that much.
     pub(super) fn of_memory(memory_limit: u64, address_space: Option<u64>) -> Option<(Self, Self)> {
         if memory_limit > REACH_MAX / 2 {
             return None;
@@ -76,8 +78,8 @@ impl Geometry {
         is_in_reach.then(|| (Self::new(memory_limit, wanted), Self::new(memory_limit, least)))
     }
 
-    /// The geometry of a memory file. It does not depend on what the system allows, so that the next start finds what this one
-    /// wrote.
+    /// The geometry of a memory file; `None` if item refs cannot address that much. It does not depend on what the system
+    /// allows, so that the next start finds what this one wrote.
     pub(super) fn of_file(memory_limit: u64, address_space: Option<u64>) -> Option<Self> {
         let bytes =
             address_space.unwrap_or(memory_limit.checked_mul(RESERVE_FACTOR)?.max(4 * SEGMENT_BYTES_MAX));
@@ -100,12 +102,12 @@ impl Geometry {
         self.bytes - self.large_base
     }
 
-    /// Upper bound of segment ids, exclusive; id 0 is not used.
+    /// Upper bound of segment numbers, exclusive; number 0 is not used.
     pub(super) fn segment_ids(self) -> u64 {
         self.large_base >> self.segment_shift
     }
 
-    /// Items longer than this are large, bytes.
+    /// Length of the longest item that is not large, bytes.
     pub(super) fn large_item_bytes(self) -> u64 {
         self.segment_bytes() / LARGE_PART
     }

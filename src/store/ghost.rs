@@ -5,17 +5,18 @@
 //! bucket = 8 fingerprints of 32 bits, newest first; an insertion pushes out the oldest of its bucket
 //! ```
 //!
-//! Each bucket is a FIFO, instead of one FIFO over all ghosts: 4 bytes per ghost instead of about 16, and no order to
-//! maintain. The table holds about as many ghosts as there are live items.
+//! Each bucket is a FIFO, instead of one FIFO over all ghosts: 4 bytes per ghost instead of about 16, and no order to maintain.
+//! The table holds about as many ghosts as there are live items.
 //!
-//! The table consists of small parts, each for a share of the hashes, that double independently. Doubling a single table
-//! would charge megabytes in one step, and the write that caused it would have to evict as much. The parts double at
+//! The table consists of small parts, each for a share of the hashes, that double independently. Doubling a single table would
+//! take megabytes from the budget in one step, and the write that caused it would have to evict as much. The parts double at
 //! different loads, from a third to two thirds full, so growth costs 6 to 24 bytes per eviction, less than any item frees.
 //!
 //! A fingerprint alone determines its bucket, so that it can be moved when its part grows. A part has a few hundred buckets,
 //! which leaves more than 20 of the 32 bits to tell keys apart.
 //!
-//! The segment table owns the ghosts: they are read and changed only under the writer lock. The evictor inserts, writes look up.
+//! The segment table owns the ghosts: they are read and changed only under the writer lock. The evictor inserts, writes look
+//! up.
 
 use super::item_ref::Hash;
 use super::prefetch::prefetch;
@@ -23,7 +24,7 @@ use super::prefetch::prefetch;
 const WAYS: usize = 8;
 type Bucket = [u32; WAYS];
 
-/// Bytes of `-m` per part: about 8,000 items of 64 bytes, and 32 KiB of ghosts.
+/// Bytes of `-m` for which the table has one part: about 8,000 items of 64 bytes, and 32 KiB of ghosts.
 const BYTES_PER_PART: u64 = 512 << 10;
 const PARTS_MAX: u64 = 1 << 20;
 
@@ -31,17 +32,17 @@ const PARTS_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Ghost {
     parts: Box<[Part]>,
-    /// Bytes of memory that all parts take.
+    /// Bytes of memory that the table takes.
     bytes: u64,
 }
 
 /// The ghosts of a share of all hashes.
 #[derive(Clone, Debug, Default)]
 struct Part {
-    /// Empty before the first insertion.
+    /// The fingerprints, 8 in a bucket. No buckets before the first insertion.
     buckets: Box<[Bucket]>,
-    /// Insertions since the part last changed its size. When they come to a third to two thirds of its places, the size is
-    /// adapted to the number of items.
+    /// Insertions since the part last changed its size. When they reach a share of the part's places, between a third and two
+    /// thirds, the size is adapted to the number of items.
     inserted: usize,
 }
 
@@ -55,7 +56,7 @@ impl Part {
         size_of_val(&*self.buckets) as u64
     }
 
-    /// The bucket that `fingerprint` belongs to.
+    /// The number of the bucket that `fingerprint` belongs to.
     fn bucket_of(&self, fingerprint: u32) -> usize {
         ((u64::from(fingerprint) * self.buckets.len() as u64) >> 32) as usize
     }
@@ -89,15 +90,15 @@ impl Ghost {
         self.bytes
     }
 
-    /// [`Ghost::bytes`], recounted.
+    /// The same as [`Ghost::bytes`], recounted.
     pub(super) fn counted_bytes(&self) -> u64 {
         size_of_val(&*self.parts) as u64 + self.parts.iter().map(Part::bytes).sum::<u64>()
     }
 
-    /// Remembers a key that was evicted; `live` is the number of items in the store, which the table's size follows.
+    /// Remembers a key that was evicted. `live` is the number of items in the store, to which the table's size is adapted.
     pub(super) fn insert(&mut self, hash: Hash, live: usize) {
         let (number, count) = (self.part_of(hash), self.parts.len());
-        // The first part doubles when a third full, the last when two thirds full.
+        // The first part doubles when it is a third full, the last when it is two thirds full.
         if self.parts[number].inserted
             >= self.parts[number].buckets.len() * WAYS * (count + number) / (3 * count)
         {
@@ -106,12 +107,12 @@ impl Ghost {
         self.parts[number].push(fingerprint(hash));
     }
 
-    /// The part that `hash` belongs to.
+    /// The number of the part that `hash` belongs to.
     fn part_of(&self, hash: Hash) -> usize {
         ((u128::from(hash.0) * self.parts.len() as u128) >> 64) as usize
     }
 
-    /// Grows or shrinks part `number` towards its share of `live` ghosts.
+    /// Grows or shrinks part `number` towards room for its share of `live` ghosts.
     fn follow(&mut self, number: usize, live: usize) {
         let count = self.parts.len();
         let part = &mut self.parts[number];
@@ -127,7 +128,7 @@ impl Ghost {
         self.bytes -= before;
     }
 
-    /// Prefetches what [`Ghost::insert`] of `hash` will touch.
+    /// Starts loading into the cache what [`Ghost::insert`] of `hash` will touch.
     #[inline]
     pub(super) fn prefetch(&self, hash: Hash) {
         let part = &self.parts[self.part_of(hash)];
@@ -143,7 +144,7 @@ impl Ghost {
         part.buckets.get(part.bucket_of(fingerprint)).is_some_and(|bucket| bucket.contains(&fingerprint))
     }
 
-    /// Forgets the key: it is in the store again.
+    /// Forgets the key, because it is in the store again.
     pub(super) fn remove(&mut self, hash: Hash) {
         let number = self.part_of(hash);
         let fingerprint = fingerprint(hash);
@@ -212,7 +213,7 @@ mod tests {
         assert!((3_000..=6_500).contains(&ghost.bytes()), "{}", ghost.bytes());
     }
 
-    /// One table of 3.8 MB, made at the first eviction, once held a write for 27 ms.
+    /// The table grows in small steps. Doubling one table of megabytes in one step would hold up a write.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn grows_by_less_than_evictions_free() {

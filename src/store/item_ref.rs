@@ -1,5 +1,5 @@
-//! Item refs: the addresses of items as 36-bit numbers. Index entries: an item ref and four bits of hash in five bytes. Plain
-//! values, no state.
+//! Item refs and index entries. An item ref is the address of an item as a 36-bit number. An index entry is an item ref and
+//! four bits of the key's hash, in five bytes. Plain values, no state.
 //!
 //! ```text
 //! ItemRef   address of the item in units of 4 << n bytes, 36 bits; 0 = none
@@ -8,29 +8,29 @@
 //!                     [49..18] table of the replica       [17..0]  bucket in the table
 //! ```
 //!
-//! With 4-byte units the 36 bits reach 256 GiB, which serves `-m` up to 64 GiB (the mapping is four times `-m`, half for
-//! segments and half for large items); each doubling of `-m` above that doubles the unit. Everything an item ref can name
-//! lies at a multiple of the unit, whatever the unit is: see `arena`.
+//! With 4-byte units the 36 bits reach 256 GiB, which serves `-m` up to 64 GiB: the mapping is four times `-m`, half for
+//! segments and half for large items. Each doubling of `-m` above that doubles the unit. Every item lies at a multiple of the
+//! unit, whatever the unit is: see `arena`.
 //!
-//! The tag saves a look-up from reading items with other keys. hashbrown's seven bits let one in 128 entries of a bucket's
-//! group pass, and the tag one in 16 of those, so that about one look-up in 150 compares a key in vain.
+//! The tag saves a look-up from reading items with other keys. hashbrown compares seven bits of hash, which one in 128 entries
+//! of a bucket's group passes, and the tag lets one in 16 of those pass. So about one look-up in 150 compares a key in vain.
 
 use std::sync::atomic::AtomicU32;
 
-/// Bits of an item's address.
+/// Bits of an item ref: of an item's address, counted in units.
 pub(super) const UNIT_BITS: u32 = 36;
-/// Smallest unit, as a shift: items are at least 4-byte aligned, because their header holds 32-bit atomics.
+/// Smallest unit, as a shift: 4 bytes, the alignment of the 32-bit atomics in an item's header.
 pub(super) const UNIT_SHIFT_MIN: u32 = 2;
-/// Largest unit, as a shift: 32 bytes, which reach 2 TiB.
+/// Largest unit, as a shift: 32 bytes. With it, item refs reach 2 TiB.
 pub(super) const UNIT_SHIFT_MAX: u32 = 5;
-/// The longest mapping that refs can address, bytes.
+/// Length of the longest mapping that item refs can address, bytes.
 pub(super) const REACH_MAX: u64 = 1 << (UNIT_BITS + UNIT_SHIFT_MAX);
 const TAG_BITS: u32 = 4;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
 const _: () = assert!(UNIT_BITS + TAG_BITS == 40 && size_of::<Entry>() == 5);
 const _: () = assert!((1_usize << UNIT_SHIFT_MIN).is_multiple_of(align_of::<AtomicU32>()));
 
-/// The address of an item: its offset in the mapping divided by the unit. 0 is no item.
+/// The address of an item: its offset in the mapping, counted in units. 0 names no item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ItemRef(u64);
 
@@ -38,7 +38,7 @@ impl ItemRef {
     /// The ref that names no item.
     pub(super) const NONE: Self = Self(0);
 
-    /// The item at `offset`.
+    /// The ref of the item at `offset` in the mapping, bytes; units are `1 << shift` bytes.
     ///
     /// # Panics
     /// If `offset` is not a multiple of `1 << shift`, or is too large for a ref.
@@ -55,7 +55,7 @@ impl ItemRef {
         Self(bits)
     }
 
-    /// The ref as a number, as it stands in the log.
+    /// The ref as a number: the form in which the log contains it.
     #[inline]
     pub(super) fn bits(self) -> u64 {
         self.0
@@ -68,12 +68,12 @@ impl ItemRef {
     }
 }
 
-/// An item ref and four more bits of its key's hash.
+/// An index entry: an item ref and the tag of the key's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry([u8; 5]);
 
 impl Entry {
-    /// The entry of the item at `item` whose key hashes to `hash`.
+    /// The index entry of `item`, whose key hashes to `hash`.
     #[inline]
     pub(super) fn new(item: ItemRef, hash: Hash) -> Self {
         let bits = item.0 << TAG_BITS | hash.tag();
@@ -94,25 +94,25 @@ impl Entry {
         ItemRef(self.bits() >> TAG_BITS)
     }
 
-    /// False if the item's key cannot have this hash.
+    /// True if the entry's tag is that of `hash`. If it is not, the item's key is another one.
     #[inline]
     pub(super) fn tag_matches(self, hash: Hash) -> bool {
         u64::from(self.0[0]) & TAG_MASK == hash.tag()
     }
 }
 
-/// The hash of a key: see `key_hash`.
+/// The hash of a key, made with secrets of this process: see `key_hash`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hash(pub(super) u64);
 
 impl Hash {
-    /// The four bits that an [`Entry`] contains.
+    /// The four bits of the hash that an [`Entry`] contains.
     #[inline]
     fn tag(self) -> u64 {
         self.0 >> 50 & TAG_MASK
     }
 
-    /// The 32 bits that choose the table.
+    /// The 32 bits of the hash that choose one of an index's tables.
     #[inline]
     pub(super) fn table_bits(self) -> u32 {
         (self.0 >> 18) as u32

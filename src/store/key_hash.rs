@@ -1,5 +1,5 @@
-//! The hash of a key. It uses secrets that are random in every process, so that no set of keys collides in all processes. They
-//! are drawn once at the start and then only read; each ring has a copy.
+//! The hash of a key. It uses secrets that are random in every process, so that no set of keys collides in all processes. The
+//! secrets are drawn once at the start and then only read; each ring has a copy.
 //!
 //! ```text
 //!  key    pairs of 8-byte words; the last pair is the key's last 16 bytes and may overlap the one before
@@ -8,19 +8,19 @@
 //!  hash   the upper 64 bits of T.high·T.low, xor the lower 64
 //! ```
 //!
-//! For a key of up to one pair, N is the key itself, and its length selects c.
+//! For a key of up to one pair, N is the key itself, and the key's length selects c.
 //!
 //! If a hash multiplies a word of the key by a constant that clients can know, there are keys for which the product is zero
-//! whatever the seed. Here every factor has its own secret, and most of the claim is proved, not only tested:
+//! whatever the seed. Here every factor has its own secret, so clients cannot find such keys. Most of this is proved, not only
+//! tested:
 //!
-//! - Two keys have the same N for at most one in 2^63 of the secrets: with equally many pairs by NH's proof (and if all
-//!   pairs agree, the lengths differ); else the longer key has a product that the shorter one lacks, and few pairs of
+//! - Two keys have the same N for at most one in 2^63 of the secrets. If they have equally many pairs, that is NH's proof (and
+//!   if all pairs agree, the lengths differ). If not, the longer key has a product that the shorter one lacks, and few pairs of
 //!   factors have a given product.
-//! - For two different N, T.high and its like are independent and uniform, whatever T.low is. (T.low is zero for one in
+//! - For two different N, the two T.high are independent and uniform, whatever the two T.low are. (T.low is zero for one in
 //!   2^64 of the secrets.) So any bits of the two hashes agree as often as those of random numbers.
-//! - T alone would be evenly spaced for numbered keys, and such series can resonate with the tables. The product is not
-//!   evenly spaced; the tests below check that.
-//!
+//! - T alone would be evenly spaced for numbered keys, and such series can resonate with the tables. The product is not evenly
+//!   spaced; the tests below check that.
 //! So a client that does not know the secrets cannot find keys that share a table, a tag or a bucket more often than random
 //! keys do, and keys that collide in one process do not collide in the next.
 //!
@@ -33,10 +33,10 @@ use std::hash::{BuildHasher, RandomState};
 
 /// Bytes of a pair of words.
 const PAIR_BYTES: usize = 16;
-/// Pairs of the longest key, not counting its last pair, which has secrets of its own.
+/// Number of pairs in the longest key, except its last pair, which has secrets of its own.
 const PAIRS_MAX: usize = (KEY_BYTES_MAX - 1) / PAIR_BYTES;
 
-/// The hash function with its secrets.
+/// The hash function of keys, with its secrets.
 #[derive(Clone)]
 pub(super) struct KeyHasher {
     /// The secrets of a key's last pair of words.
@@ -45,19 +45,19 @@ pub(super) struct KeyHasher {
     pairs: [[u64; 2]; PAIRS_MAX],
     /// The factors a and b.
     factors: [u128; 2],
-    /// The summand c: by length for keys of up to a pair, and at 0 for longer ones.
+    /// The summand c for each length of a key of up to one pair. Index 0 is that of all longer keys.
     summands: [u128; PAIR_BYTES + 1],
 }
 
 impl std::fmt::Debug for KeyHasher {
-    /// Leaves the secrets out.
+    /// Writes the name of the type, without the secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyHasher").finish_non_exhaustive()
     }
 }
 
 impl KeyHasher {
-    /// A hash with random secrets.
+    /// A hash function with random secrets.
     pub(super) fn random() -> Self {
         // The standard library's random state is a key from the kernel, and its hash of a number is pseudo-random.
         let state = RandomState::new();
@@ -65,7 +65,7 @@ impl KeyHasher {
         Self::new(|| state.hash_one(numbers.next()))
     }
 
-    /// A hash that is the same in every run, for tests.
+    /// A hash function that is the same in every run, for tests.
     pub(super) fn from_seed(mut seed: u64) -> Self {
         Self::new(|| {
             // splitmix64.
@@ -76,7 +76,7 @@ impl KeyHasher {
         })
     }
 
-    /// A hash whose secrets `random` draws.
+    /// A hash function whose secrets `random` draws.
     fn new(mut random: impl FnMut() -> u64) -> Self {
         let last = [random(), random()];
         let pairs = std::array::from_fn(|_| [random(), random()]);
@@ -109,7 +109,8 @@ impl KeyHasher {
         Hash(folded(low.wrapping_add(high).wrapping_add(summand)))
     }
 
-    /// The sum of the products of all pairs but the last. Pairs beyond the longest key are ignored: no index contains such a key.
+    /// The sum, modulo 2^128, of the products of all pairs of `key` but the last. Of a key over [`KEY_BYTES_MAX`], which no
+    /// index contains, only the first [`PAIRS_MAX`] pairs and the last one count.
     fn front_sum(&self, key: &[u8]) -> u128 {
         let (pairs, _) = key[..key.len() - 1].as_chunks();
         let products = pairs.iter().zip(&self.pairs).map(|(pair, secrets)| product(*pair, *secrets));
@@ -117,14 +118,14 @@ impl KeyHasher {
     }
 }
 
-/// The product of both halves, folded: its upper half xor its lower half.
+/// Multiplies the upper half of `number` by its lower half, and returns the upper half of the product xor the lower half.
 #[inline]
 fn folded(number: u128) -> u64 {
     let product = u128::from((number >> 64) as u64) * u128::from(number as u64);
     (product >> 64) as u64 ^ product as u64
 }
 
-/// The product of a pair with its secrets added.
+/// The product of a pair's two words, after each has had its secret added, modulo 2^64.
 #[inline]
 fn product(pair: [u8; PAIR_BYTES], secrets: [u64; 2]) -> u128 {
     let pair = u128::from_le_bytes(pair);
@@ -133,7 +134,7 @@ fn product(pair: [u8; PAIR_BYTES], secrets: [u64; 2]) -> u128 {
     factor(pair as u64, secrets[0]) * factor((pair >> 64) as u64, secrets[1])
 }
 
-/// All bytes of a key that is no longer than a pair, in two words.
+/// All bytes of a key that is no longer than a pair, in two words. Some bytes may be in both.
 #[inline]
 fn short_words(key: &[u8]) -> [u64; 2] {
     if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
@@ -173,7 +174,7 @@ mod tests {
         n.to_le_bytes().to_vec()
     }
 
-    /// Sets of [`KEYS`] keys that hashes have been known to stumble over.
+    /// Sets of [`KEYS`] keys, each with a name. Weak hash functions map many keys of such a set to the same place.
     fn patterns() -> Vec<(String, Vec<Vec<u8>>)> {
         let mut patterns = Vec::new();
         let mut add = |name: String, key: &dyn Fn(usize) -> Vec<u8>| {
@@ -210,19 +211,19 @@ mod tests {
                 key
             });
         }
-        // The same byte again and again, one more each time: all lengths of all bytes.
+        // The same byte repeated, once more in each key: all lengths of all bytes.
         add("lengths of runs".to_owned(), &|n| {
             repeat_n((n / KEY_BYTES_MAX) as u8, n % KEY_BYTES_MAX + 1).collect()
         });
         patterns
     }
 
-    /// A client could name keys that all hashed to 0: 40,000 of them made a set take 230 µs, and everybody wait.
-    /// No pattern fills a place more than random numbers would.
+    /// No pattern of keys fills a table, a tag or a bucket more than random numbers would. If thousands of keys had the same
+    /// hash, one set of them would make all rings wait.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn no_known_pattern_crowds_a_table_a_tag_or_a_bucket() {
-        /// Where a hash falls, among how many.
+        /// Returns the number of the table, tag or bucket that a hash belongs to.
         type Place = fn(u64) -> usize;
         let places: [(&str, usize, Place); 4] = [
             // The largest table's share is 1.45 times the mean.

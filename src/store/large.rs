@@ -1,13 +1,13 @@
-//! Allocates extents of whole pages, one for each large item, in the upper half of the mapping. It keeps the list of free
+//! Allocates extents of whole pages, one for each large item, in the upper half of the mapping. Contains the list of free
 //! extents, which is a field of the segment table: changed and read only under the writer lock.
 //!
 //! ```text
 //! extent   [u32 id][u32 pages][u32 pins][u32 reservations] item …    (the item begins at the first unit after the head)
 //! ```
 //!
-//! Address space is plentiful (twice `-m`), memory is not, so free extents with memory and without are kept apart. Those with
-//! memory are allocated first, since their pages need no faults, and give it back to the kernel as soon as the budget needs it
-//! elsewhere. Memory therefore does not fragment: only address space does.
+//! Address space is plentiful (twice `-m`), memory is not, so free extents with memory and free extents without are kept apart.
+//! Those with memory are allocated first, since their pages need no faults. They return their memory to the kernel as soon as
+//! the budget needs it elsewhere. Memory therefore does not fragment: only address space does.
 
 use super::faults::Faults;
 use super::geometry::PAGE_BYTES;
@@ -17,16 +17,17 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug)]
 struct Free {
     bytes: u64,
-    /// True if all of it has memory.
+    /// True if all of the extent has memory, false if none of it has.
     committed: bool,
 }
 
 /// The free extents.
 #[derive(Debug)]
 pub(super) struct Extents {
-    /// All of them, by offset in the mapping. Neighbours with memory are one extent, and so are neighbours without.
+    /// All free extents, by offset in the mapping. Adjacent extents with memory are merged, and so are adjacent extents
+    /// without.
     by_offset: BTreeMap<u64, Free>,
-    /// (bytes, offset) of the extents without memory, and of those with.
+    /// The lengths and offsets of the extents without memory (at index 0) and of those with memory (at index 1), bytes.
     by_size: [BTreeSet<(u64, u64)>; 2],
     /// Bytes of free extents with memory.
     committed_bytes: u64,
@@ -38,7 +39,8 @@ impl Extents {
         Self::around(&[], offset..offset + bytes)
     }
 
-    /// A list in which all of `range` except `used` is free and without memory; `used` are offsets and lengths, in order.
+    /// A list in which all of `range` except `used` is free and without memory. `used` contains offsets and lengths, in
+    /// ascending order.
     pub(super) fn around(used: &[(u64, u64)], range: std::ops::Range<u64>) -> Self {
         let mut extents =
             Self { by_offset: BTreeMap::new(), by_size: Default::default(), committed_bytes: 0 };
@@ -52,33 +54,33 @@ impl Extents {
         extents
     }
 
-    /// The free extents: offset and length.
+    /// Returns the offset and the length of each free extent, bytes, by ascending offset.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.by_offset.iter().map(|(&offset, free)| (offset, free.bytes))
     }
 
-    /// Bytes of memory of free extents.
+    /// Bytes of the free extents that have memory.
     pub(super) fn committed_bytes(&self) -> u64 {
         self.committed_bytes
     }
 
-    /// True if a free extent with memory has at least `bytes`.
+    /// True if there is a free extent with memory of at least `bytes`.
     pub(super) fn has_warm(&self, bytes: u64) -> bool {
         self.by_size[1].range((bytes, 0)..).next().is_some()
     }
 
-    /// True if a free extent has at least `bytes`.
+    /// True if there is a free extent of at least `bytes`, with memory or without.
     pub(super) fn fits(&self, bytes: u64) -> bool {
         self.by_size.iter().any(|set| set.range((bytes, 0)..).next().is_some())
     }
 
-    /// The length of the free extent at `offset`; `None` if none begins there.
+    /// The length of the free extent that begins at `offset`, bytes; `None` if none does.
     pub(super) fn free_at(&self, offset: u64) -> Option<u64> {
         self.by_offset.get(&offset).map(|free| free.bytes)
     }
 
-    /// Where the free space that ends at `offset` begins: at the first of the free extents that follow one another up to there.
-    /// `offset` itself if there is none.
+    /// The start of the free space that ends at `offset`: of the first of the adjacent free extents up to there. `offset`
+    /// itself if no free extent ends there.
     pub(super) fn start_of_free(&self, offset: u64) -> u64 {
         let mut start = offset;
         while let Some((&before, left)) = self.by_offset.range(..start).next_back()
@@ -89,13 +91,13 @@ impl Extents {
         start
     }
 
-    /// The starts of the largest free extents: `count` of those without memory, and `count` of those with.
+    /// The offsets of the largest free extents: of up to `count` without memory, and of up to `count` with memory.
     pub(super) fn largest(&self, count: usize) -> impl Iterator<Item = u64> + '_ {
         self.by_size.iter().flat_map(move |set| set.iter().rev().take(count)).map(|&(_, offset)| offset)
     }
 
-    /// Allocates an extent of `bytes`: from the shortest one with memory that is long enough, else from the shortest such one
-    /// without. Returns its offset; `None` if no free extent is that long.
+    /// Allocates an extent of `bytes` and returns its offset. Takes it from the shortest long enough free extent with memory,
+    /// else from the shortest long enough one without. `None` if no free extent is long enough.
     pub(super) fn take(&mut self, bytes: u64) -> Option<u64> {
         let fitting = |set: &BTreeSet<(u64, u64)>| set.range((bytes, 0)..).next().map(|&(_, offset)| offset);
         let offset = fitting(&self.by_size[1]).or_else(|| fitting(&self.by_size[0]))?;
@@ -116,8 +118,9 @@ impl Extents {
         self.merge(offset, Free { bytes, committed: false });
     }
 
-    /// Marks up to `bytes_max`, rounded up to pages, of the shortest free extent with memory as being without, and returns their
-    /// offset and length: the caller must now give their memory back to the kernel.
+    /// Marks up to `bytes_max`, rounded up to pages, of the shortest free extent with memory as having none. Returns the offset
+    /// and length of what it has marked; the caller must now return that memory to the kernel. `None` if no free extent has
+    /// memory.
     pub(super) fn decommit(&mut self, bytes_max: u64) -> Option<(u64, u64)> {
         let &(_, offset) = self.by_size[1].first()?;
         let free = self.pull(offset)?;
@@ -129,7 +132,7 @@ impl Extents {
         Some((offset, bytes))
     }
 
-    /// Checks that free and `used` extents together fill `range`, and that the sums are right.
+    /// Adds faults unless free and `used` extents together fill `range`, and the sums are right.
     pub(super) fn check(
         &self,
         used: impl Iterator<Item = (u64, u64)>,
@@ -166,7 +169,7 @@ impl Extents {
         Some(free)
     }
 
-    /// Inserts a free extent, merged with its neighbours of the same kind.
+    /// Inserts a free extent, merged with adjacent ones that have memory, if it has, or that have none.
     fn merge(&mut self, mut offset: u64, mut free: Free) {
         if let Some((&before, &left)) = self.by_offset.range(..offset).next_back()
             && before + left.bytes == offset

@@ -35,24 +35,24 @@ use super::item_ref::{Hash, ItemRef};
 use super::sync::{AtomicU64, Ordering, fence};
 use crate::limits::{LOG_ENTRIES, LOG_ENTRIES_PER_RING};
 
-/// A change of the index: "where it has `old`, put `new`". Without `old` it inserts, without `new` it removes; if both are equal,
-/// the index stays, and the delta only gives a change of the item's header its place among the writes.
+/// A change of the index: "where it has `old`, put `new`". Without `old` the delta inserts, without `new` it removes. If both
+/// are equal, the index stays as it is, and the delta only gives a change of the item's header its place among the writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delta {
-    /// One key's entry changes.
+    /// A change of one key's entry.
     Entry {
         /// Hash of the key.
         hash: Hash,
-        /// The item that the index has before; [`ItemRef::NONE`] if the delta inserts.
+        /// The item that the index names before the delta; [`ItemRef::NONE`] if the delta inserts.
         old: ItemRef,
-        /// The item that the index has afterwards; [`ItemRef::NONE`] if the delta removes.
+        /// The item that the index names after the delta; [`ItemRef::NONE`] if the delta removes.
         new: ItemRef,
     },
     /// Removes every entry (`flush_all`).
     Flush,
 }
 
-/// `old` of a slot that holds [`Delta::Flush`]; no item has this address.
+/// The value of `old` in a slot that holds [`Delta::Flush`]; no item has this address.
 const FLUSH: u64 = u64::MAX;
 
 #[derive(Debug)]
@@ -62,12 +62,12 @@ struct Slot {
     new: AtomicU64,
 }
 
-/// A position on its own pair of cache lines: it is written by its ring and read by writers.
+/// A position in the log. It has a pair of cache lines to itself, because one thread writes it while others read it.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Padded(AtomicU64);
 
-/// Deltas a ring may lag before it is woken: catching up then takes about 100 µs.
+/// How many deltas a replica may lag behind the tail before a ring of it is woken. Replaying as many takes about 100 µs.
 pub(super) const LAG_MAX: u64 = 1024;
 
 /// Capacity of the log of a store with `rings` rings, in deltas: a power of two.
@@ -75,7 +75,7 @@ pub(super) fn entries_for(rings: usize) -> usize {
     (rings * LOG_ENTRIES_PER_RING).next_power_of_two().max(LOG_ENTRIES)
 }
 
-/// What [`Log::held`] tells of a ring that holds no references.
+/// The position that [`Log::held`] returns for a ring that holds no references: it is past all others.
 const NOTHING: u64 = u64::MAX;
 
 /// The log and the positions of all replicas and rings.
@@ -83,14 +83,14 @@ const NOTHING: u64 = u64::MAX;
 pub(super) struct Log {
     slots: Box<[Slot]>,
     tail: Padded,
-    /// By replica: the position up to which it has applied the log.
+    /// For each replica: the position up to which it has applied the log.
     applied: Box<[Padded]>,
-    /// By ring: the ring holds no reference from before this position. Empty if every ring has a replica of its own.
+    /// For each ring: it holds no reference from before this position. Empty if every ring has a replica of its own.
     held: Box<[Padded]>,
 }
 
 impl Log {
-    /// An empty log of `capacity` slots (a power of two), for `replicas` replicas and `rings` rings in all.
+    /// An empty log of `capacity` slots (a power of two), for `rings` rings that have `replicas` replicas in all.
     pub(super) fn new(capacity: usize, replicas: usize, rings: usize) -> Self {
         assert!(capacity.is_power_of_two() && replicas > 0);
         let slot = || Slot { hash: AtomicU64::new(0), old: AtomicU64::new(0), new: AtomicU64::new(0) };
@@ -104,23 +104,24 @@ impl Log {
         }
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory that the log takes.
     pub(super) fn bytes(&self) -> u64 {
         (size_of_val(&*self.slots) + size_of_val(&*self.applied) + size_of_val(&*self.held)) as u64
     }
 
-    /// Number of slots.
+    /// Number of slots: how many deltas the log has room for.
     pub(super) fn capacity(&self) -> u64 {
         self.slots.len() as u64
     }
 
-    /// The position after the last delta. Acquire; pairs with the Release in [`Log::append`].
+    /// The position after the last delta. An Acquire load, which pairs with the Release in [`Log::append`].
     #[inline]
     pub(super) fn tail(&self) -> u64 {
         self.tail.0.load(Ordering::Acquire)
     }
 
-    /// How far `replica` has applied the log. Acquire; pairs with the Release in [`Log::set_applied`].
+    /// The position up to which `replica` has applied the log. An Acquire load, which pairs with the Release in
+    /// [`Log::set_applied`].
     #[inline]
     pub(super) fn applied(&self, replica: usize) -> u64 {
         self.applied[replica].0.load(Ordering::Acquire)
@@ -131,38 +132,42 @@ impl Log {
         (0..self.applied.len()).map(|replica| self.applied(replica)).min().unwrap_or(0)
     }
 
-    /// Publishes that `replica` has applied everything before `position`, and, if only one ring uses it, that this ring holds no
-    /// older references. Release; pairs with the Acquire in [`Log::applied`].
+    /// Publishes that `replica` has applied everything before `position`. If only one ring uses the replica, this also says
+    /// that the ring holds no reference from before `position`. A Release store, which pairs with the Acquire in
+    /// [`Log::applied`].
     #[inline]
     pub(super) fn set_applied(&self, replica: usize, position: u64) {
         self.applied[replica].0.store(position, Ordering::Release);
     }
 
-    /// `ring`, which shares `replica`, is about to look up: from here on it may hold references. Returns a position up to which
-    /// the replica has applied the log; the ring sees everything before it.
+    /// Begins a section of `ring`, which shares `replica`: from here on the ring may hold references. Returns a position up to
+    /// which the replica has applied the log; the ring sees every delta before it.
     #[inline]
     pub(super) fn enter(&self, ring: usize, replica: usize) -> u64 {
         // Release, as in `Log::hold`: the ring's accesses in earlier sections happened before.
         self.held[ring].0.store(self.applied(replica), Ordering::Release);
         // Pairs with the fence in `Log::quiescent_position`. Either that call sees this ring's store; or the next line sees
-        // everything that had been applied when that call looked, and what it released is in no index that this ring reads.
+        // everything that had been applied when that call read the positions, and memory that it lets others reuse is in no
+        // index that this ring reads.
         fence(Ordering::SeqCst);
         self.applied(replica)
     }
 
-    /// Publishes that `ring` holds no references obtained before `position`. Release; pairs with the Acquire in [`Log::held`].
+    /// Publishes that `ring` holds no references from before `position`. A Release store, which pairs with the Acquire in
+    /// [`Log::held`].
     #[inline]
     pub(super) fn hold(&self, ring: usize, position: u64) {
         self.held[ring].0.store(position, Ordering::Release);
     }
 
-    /// Publishes that `ring` holds no references until it enters again. Release; pairs with the Acquire in [`Log::held`].
+    /// Publishes that `ring` holds no references until its next section. A Release store, which pairs with the Acquire in
+    /// [`Log::held`].
     #[inline]
     pub(super) fn leave(&self, ring: usize) {
         self.held[ring].0.store(NOTHING, Ordering::Release);
     }
 
-    /// The position from which on `ring` may hold references; past all positions if it holds none.
+    /// The position from which on `ring` may hold references; greater than all positions of the log if the ring holds none.
     pub(super) fn held(&self, ring: usize) -> u64 {
         self.held[ring].0.load(Ordering::Acquire)
     }
@@ -172,8 +177,8 @@ impl Log {
         (0..self.held.len()).any(|ring| ring != except && self.held(ring) < position)
     }
 
-    /// The position before which nobody holds references, or ever will: every replica has applied the log up to it, and no ring
-    /// is in a section that began earlier.
+    /// The position before which no ring holds a reference, or will hold one again: every replica has applied the log up to it,
+    /// and no ring is in a section that began earlier.
     pub(super) fn quiescent_position(&self) -> u64 {
         let applied = self.applied_min();
         // Pairs with the fence in `Log::enter`.

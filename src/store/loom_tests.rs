@@ -1,6 +1,6 @@
 //! Model checks with loom: the log, its positions and the pins, in every interleaving that the memory model allows.
 //!
-//! Cells that loom watches stand for items: the test fails if nothing orders a read and a write, or if a value is wrong. The
+//! Cells that loom watches represent items: the test fails if nothing orders a read and a write, or if a value is wrong. The
 //! writer does the same steps as the store, in the same order. The writer lock itself is not checked: it is parking_lot's.
 
 use super::item_ref::{Hash, ItemRef};
@@ -12,7 +12,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-/// The `n`th delta of a model; `n` is also what is written into the item's memory.
+/// The delta number `n` of a model; `n` is also what is written into the item's memory.
 fn delta(n: u64) -> Delta {
     Delta::Entry { hash: Hash(n), old: ItemRef::from_bits(n), new: ItemRef::from_bits(n + 1) }
 }
@@ -38,7 +38,7 @@ impl Memory {
     }
 }
 
-/// What `WriteTxn::has_log_room` asks before it appends.
+/// The condition that `WriteTxn::has_log_room` checks before a delta is appended.
 fn has_room(log: &Log) -> bool {
     log.tail() - log.applied_min() < log.capacity()
 }
@@ -115,7 +115,7 @@ fn memory_is_not_reused_under_a_reader_or_a_send() {
         let ring = {
             let (log, placement) = (Arc::clone(&log), Arc::clone(&placement));
             thread::spawn(move || {
-                // The index named the item before the removal: it does until the removal is replayed.
+                // The index named the item before the removal, and does so until the removal is replayed.
                 if log.tail() == 0 {
                     assert_eq!(placement.1.read(), 7);
                     placement.0.pin();
@@ -130,7 +130,7 @@ fn memory_is_not_reused_under_a_reader_or_a_send() {
         log.append(Delta::Entry { hash: Hash(1), old: ItemRef::from_bits(1), new: ItemRef::NONE });
         log.set_applied(0, 1);
         let retired_at = log.tail();
-        // `SegmentTable::collect`, which is called now and then.
+        // The steps of `SegmentTable::collect`, which is called now and then.
         for _ in 0..2 {
             if log.quiescent_position() >= retired_at && !placement.0.is_held() {
                 placement.1.write(8);
@@ -169,7 +169,7 @@ fn memory_is_not_reused_under_a_receive() {
     });
 }
 
-/// Whoever observes an acknowledgement, by any channel, finds the write in the log.
+/// Whoever learns of an acknowledgement, in whatever way, finds the write in the log.
 #[test]
 fn an_acknowledged_write_is_seen_by_whoever_asks_next() {
     loom::model(|| {
@@ -189,7 +189,7 @@ fn an_acknowledged_write_is_seen_by_whoever_asks_next() {
     });
 }
 
-/// A replica that all rings share, of an index with one entry: 1 as long as it names the item in `placement`.
+/// A replica that all rings share. Its index has one entry, which is 1 as long as it names the item in `placement`.
 struct Shared {
     log: Log,
     replaying: Mutex<()>,
@@ -198,15 +198,15 @@ struct Shared {
     placement: (PinCounts, Memory),
 }
 
-/// A step that a ring leaves out, which must fail the model.
+/// A step that a ring leaves out. Without it the model must fail.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Omits {
     Nothing,
-    /// It looks up without having entered.
+    /// It looks up without having begun a section.
     Entering,
-    /// It says that it is up to date without a replay.
+    /// It claims to be up to date without a replay.
     Replaying,
-    /// It looks up without the table's lock.
+    /// It looks up without the lock of the table.
     Locking,
 }
 
@@ -221,7 +221,7 @@ impl Shared {
         })
     }
 
-    /// `Group::bring`, of the one delta there is.
+    /// The steps of `Group::bring`, for the one delta of the model.
     fn bring(&self, tail: u64) {
         if self.log.applied(0) >= tail {
             return;
@@ -240,7 +240,8 @@ impl Shared {
         self.log.set_applied(0, tail);
     }
 
-    /// One section of `ring`: `Shard::fresh`, a look-up, what it finds is read, `Fresh` is dropped.
+    /// One section of `ring`: the steps of `Shard::fresh`, a look-up, a read of the item that it finds, and the drop of the
+    /// `Fresh`.
     fn section(&self, ring: usize, omits: Omits) {
         if omits != Omits::Entering {
             self.log.enter(ring, 0);
@@ -262,7 +263,7 @@ impl Shared {
         self.log.leave(ring);
     }
 
-    /// Ring 0 removes the item in a transaction, and after it uses the memory again if it may.
+    /// Ring 0 removes the item in a transaction, and afterwards reuses the memory if it may.
     fn remove_and_reuse(&self) {
         self.log.enter(0, 0);
         // `WriteTxn::lock`, which tries this and waits without the writer lock.
@@ -283,7 +284,7 @@ impl Shared {
     }
 }
 
-/// Preemptions per execution that the model explores: beyond these there are too many executions.
+/// How many preemptions per execution the model explores: with more, there are too many executions.
 const PREEMPTIONS_MAX: usize = 3;
 
 fn rings_share_a_replica(all: &'static [Omits]) {
@@ -303,13 +304,13 @@ fn rings_share_a_replica(all: &'static [Omits]) {
     });
 }
 
-/// Memory is not reused while a ring still uses an item that it found; nobody waits for rings that wait for clients.
+/// Memory is not reused while a ring still uses an item that it has found. Nobody waits for rings that wait for clients.
 #[test]
 fn memory_is_not_reused_under_a_ring_that_shares_its_replica() {
     rings_share_a_replica(&[Omits::Nothing]);
 }
 
-/// The first stale ring replays for both.
+/// The first ring that is not up to date replays for both.
 #[test]
 fn one_ring_replays_for_all_that_share_its_replica() {
     rings_share_a_replica(&[Omits::Nothing, Omits::Nothing]);
@@ -333,7 +334,7 @@ fn a_ring_that_reads_an_open_table_is_found_out() {
     rings_share_a_replica(&[Omits::Locking]);
 }
 
-/// Whoever sees a write sees the second in which it was decided: the time is read after the replay.
+/// A ring that sees a write sees the second in which the write was decided: the time is read after the replay.
 #[test]
 fn a_delta_that_is_seen_brings_its_second_along() {
     loom::model(|| {

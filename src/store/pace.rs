@@ -1,9 +1,10 @@
 //! Bounds the cost of eviction: per byte that it gains, and per write transaction.
 //!
 //! Copying a survivor gains nothing. If every item of the store has been read, eviction would copy all of them before it gained
-//! a byte, and one small set would have to wait for that. So copying is paid from a [`Credit`]: each byte gained earns
-//! [`COPIED_PER_GAINED`] bytes of it. When the credit is used up, items that were read only once no longer survive; when it is
-//! far overdrawn, no item does. So the bytes examined for a write are bounded by what it needs, whatever has been read.
+//! a byte, and one small set would have to wait for all that copying. So copying is paid from a [`Credit`]: each byte gained
+//! earns [`COPIED_PER_GAINED`] bytes of it. When the credit is used up, items that were read only once do not survive; when it
+//! is far overdrawn, no item does. So the bytes examined for a write are bounded by what the write needs, whatever has been
+//! read.
 //!
 //! An [`Effort`] bounds one transaction. It counts bytes, because a few large survivors cost as much as a thousand small ones.
 //!
@@ -11,30 +12,32 @@
 
 /// Bytes of survivors that may be copied for each byte gained.
 const COPIED_PER_GAINED: i64 = 8;
-/// The most credit, as a part of the limit: a run of good victims pays for bad ones.
+/// The most credit that is saved up: the limit divided by this. Saved credit lets victims that free much pay for victims that
+/// free little.
 const CREDIT_PART: u64 = 256;
-/// The least that the bound on credit may be, bytes.
+/// The most credit of a store with a small limit, bytes.
 const CREDIT_MIN: u64 = 256 << 10;
-/// The price of keeping a large item, in bytes copied: the item is only put into another queue, but that is a step of the search.
+/// What it costs in credit, in bytes, to let a large item survive. Nothing is copied: the item goes to the end of a queue, but
+/// the search for a victim has taken a step.
 pub(super) const RELINK_BYTES: u64 = 16 << 10;
-/// After this many bytes of victims examined, all that was counted before counts half.
+/// When more bytes of victims than this have been examined, both sums of recent evictions are halved.
 const RECENT_BYTES: u64 = 1 << 20;
-/// The most bytes of victims to examine for a byte gained.
+/// The largest [`Credit::effort`]: bytes of victims to examine for each byte gained.
 const EFFORT_MAX: u64 = COPIED_PER_GAINED as u64;
 
-/// Items of victims that one transaction examines at most. The last item may exceed this bound and the next two.
+/// How many items of victims one transaction examines at most. The last item may exceed this bound and the next two.
 const TURN_ITEMS: usize = 256;
-/// Bytes of victims that one transaction examines at most.
+/// How many bytes of victims one transaction examines at most.
 const TURN_LOOKED_BYTES: u64 = 256 << 10;
-/// Bytes that one transaction copies at most.
+/// How many bytes one transaction copies at most.
 const TURN_COPIED_BYTES: u64 = 64 << 10;
 
 /// The credit for copying, and the recent cost of gaining a byte.
 #[derive(Debug)]
 pub(super) struct Credit {
-    /// Bytes that may be copied; negative when it is overdrawn.
+    /// How many bytes of survivors may be copied; negative when the credit is overdrawn.
     bytes: i64,
-    /// Bytes of victims examined lately; older ones count less.
+    /// Bytes of victims examined recently: halved now and then, so that older ones count less.
     looked: u64,
     /// Bytes gained from the victims that `looked` counts.
     gained: u64,
@@ -52,7 +55,7 @@ impl Credit {
         self.note(bytes, bytes);
     }
 
-    /// Subtracts `bytes` of a victim that had to be copied from the credit.
+    /// Subtracts from the credit `bytes` of a victim that had to be copied.
     pub(super) fn spend(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(signed(bytes));
         self.note(bytes, 0);
@@ -65,7 +68,7 @@ impl Credit {
         }
     }
 
-    /// How often an item must have been read to survive; `None` if no item survives.
+    /// How often an item must have been read to survive its victim's eviction: 1 to 3. `None` if no item survives.
     pub(super) fn hits_wanted(&self, limit: u64) -> Option<u8> {
         let most = most(limit);
         match self.bytes {
@@ -76,13 +79,13 @@ impl Credit {
         }
     }
 
-    /// How many bytes of victims must be examined to gain one, judging by recent evictions.
+    /// How many bytes of victims must be examined to gain one byte, judging by recent evictions: 1 to [`EFFORT_MAX`].
     pub(super) fn effort(&self) -> u64 {
         (self.looked / self.gained.max(1)).clamp(1, EFFORT_MAX)
     }
 }
 
-/// The most credit that a store of this limit can have, bytes.
+/// The most credit that a store of this `limit` can save up, bytes.
 fn most(limit: u64) -> i64 {
     signed((limit / CREDIT_PART).max(CREDIT_MIN))
 }
@@ -91,7 +94,7 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// The eviction work of one transaction.
+/// The eviction work that one transaction has done.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Effort {
     items: usize,
@@ -100,7 +103,7 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// Counts `items`, of `bytes` in all, that have been examined.
+    /// Counts `items` that have been examined; together they have `bytes`.
     pub(super) fn looked(&mut self, items: usize, bytes: u64) {
         self.items += items;
         self.looked += bytes;
@@ -118,7 +121,7 @@ impl Effort {
         self.looked
     }
 
-    /// True if the transaction must end, so that others get the lock.
+    /// True if the transaction must end, so that other rings get the writer lock.
     pub(super) fn is_spent(&self) -> bool {
         self.items >= TURN_ITEMS || self.looked >= TURN_LOOKED_BYTES || self.copied >= TURN_COPIED_BYTES
     }
@@ -130,7 +133,8 @@ mod tests {
 
     const LIMIT: u64 = 64 << 20;
 
-    /// However often everything is read, at most eight bytes are copied for each byte gained, plus the initial credit.
+    /// However often everything is read, at most eight bytes are copied for each byte gained, in addition to the initial
+    /// credit.
     #[test]
     fn copies_are_bounded_by_what_is_gained() {
         let mut credit = Credit::new(LIMIT);

@@ -11,58 +11,58 @@
 
 use super::sync::{AtomicU32, Ordering};
 
-/// The counts of one segment or extent.
+/// The counts of one segment or extent: it is not reused unless both are 0.
 #[derive(Debug, Default)]
 pub(super) struct PinCounts {
-    /// Values being sent.
+    /// Pins: values that are being sent from this memory.
     pins: AtomicU32,
-    /// Values being received.
+    /// Values that are being received into this memory.
     reservations: AtomicU32,
 }
 
 impl PinCounts {
-    /// Counts a value that is being sent; true if it is the only one. The caller holds a borrow of its item, so the memory cannot
-    /// be reused before the count is incremented.
+    /// Adds a pin; true if the memory had none before. The caller holds a borrow of the pinned item, so the memory cannot be
+    /// reused before the count is incremented.
     pub(super) fn pin(&self) -> bool {
         // Relaxed: ordered before this ring's next cursor store (Release), which reclaiming reads first (Acquire).
         self.pins.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// Uncounts a value that has been sent; true if it was the last.
+    /// Ends a pin: its value has been sent. True if it was the memory's last.
     pub(super) fn unpin(&self) -> bool {
         // Release; pairs with the Acquire in `is_held`, so that the sender's reads are done before the memory is reused.
         self.pins.fetch_sub(1, Ordering::Release) == 1
     }
 
-    /// Counts a value that is being received; true if it is the only one. The caller holds the writer lock, as do all callers of
-    /// [`PinCounts::is_reserved`].
+    /// Counts a value that begins to be received; true if it is the only one in this memory. The caller holds the writer lock,
+    /// as do all callers of [`PinCounts::is_reserved`].
     pub(super) fn reservation(&self) -> bool {
         self.reservations.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// Uncounts a value that has been received or abandoned; true if it was the last.
+    /// Uncounts a value that has been received or abandoned; true if it was the last one in this memory.
     pub(super) fn unreserve(&self) -> bool {
         // Release; pairs with the Acquire in `is_reserved`.
         self.reservations.fetch_sub(1, Ordering::Release) == 1
     }
 
-    /// True while a value is being sent from the memory. Only a hint: it may change at any moment.
+    /// True if a value is being sent from the memory. Only a hint: the answer may be out of date when the caller gets it.
     pub(super) fn is_pinned(&self) -> bool {
         self.pins.load(Ordering::Relaxed) != 0
     }
 
-    /// True while a send or a receive uses the memory.
+    /// True if values are being sent from the memory or received into it.
     pub(super) fn is_held(&self) -> bool {
         // Acquire; pairs with the Release of `unpin`: the sender's accesses are over before the caller's begin.
         self.pins.load(Ordering::Acquire) != 0 || self.is_reserved()
     }
 
-    /// True while a value is being received into the memory.
+    /// True if a value is being received into the memory.
     pub(super) fn is_reserved(&self) -> bool {
         self.reservations.load(Ordering::Acquire) != 0
     }
 
-    /// Values being sent, values being received; for statistics.
+    /// The number of values being sent, and that of values being received; for the recount (`check`).
     pub(super) fn read(&self) -> (u64, u64) {
         (u64::from(self.pins.load(Ordering::Relaxed)), u64::from(self.reservations.load(Ordering::Relaxed)))
     }

@@ -1,33 +1,35 @@
-//! How much memory pins hold, counted by each ring on cache lines of its own, because every reply that is sent from item memory
-//! changes it twice. Atomics without a lock: a ring writes its own counts (a pin may be dropped on another thread), all read
-//! them.
+//! How much memory pins hold. Each ring counts on cache lines of its own, because every reply that is sent from item memory
+//! changes the count twice. Atomics without a lock: a ring writes its own counts (a pin may be dropped on another thread), all
+//! read them.
 //!
-//! A placement counts once, for the ring that pinned it first; what a ring unpins last is subtracted from what it holds itself,
-//! which may then be less than nothing. Only the sum means something, and it costs a cache line per ring. So a ring decides on
-//! what the others held when it last *looked*, and looks again before it refuses, and before it holds `slack` bytes more than
-//! the least that it has held since.
+//! A segment or extent counts once. Its length is added to the count of the ring that pinned it first, and is subtracted from
+//! the count of the ring that unpins it last, which may so become negative. Only the sum of all counts means something, and
+//! reading it costs a cache line per ring. So a ring remembers what the others held when it last read their counts, and decides
+//! by that. It reads them again before it refuses a pin, and before it holds `slack` bytes more than the least that it has held
+//! since.
 //!
-//! Then no more is held than the bound and one `slack` for each ring. Take the last look that let a ring pin: what was held then
-//! and the new placement kept the bound. Every other ring has risen by at most `slack` since, as it has not looked, or was
-//! refused and has not risen at all; and the ring that looked by at most `slack` as well. With one ring the bound is exact.
+//! Then no more is held than the bound and one `slack` for each ring. Take the last time that a ring read all counts and was
+//! allowed to pin: what was held then and what it pinned were within the bound. Since then the count of every other ring has
+//! grown by at most `slack`: either the ring has not read the counts, or it has been refused and has not grown at all. The
+//! count of the ring that read has grown by at most `slack` as well. With one ring the bound is exact.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// What one ring holds.
+/// The counts of one ring.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct OfRing {
-    /// Values being sent.
+    /// Number of values being sent that this ring has pinned.
     values: AtomicU64,
-    /// Bytes of the segments and extents that this ring pinned first, less those that it unpinned last.
+    /// Bytes of the segments and extents that this ring pinned first, minus those that it unpinned last. May be negative.
     bytes: AtomicI64,
-    /// What the other rings held when this one last looked.
+    /// The sum of the other rings' `bytes` when this ring last read them.
     others: AtomicI64,
-    /// When `bytes` would exceed this, the ring must look again.
+    /// Before `bytes` exceeds this, the ring must read the other rings' counts again.
     bytes_max: AtomicI64,
 }
 
-/// What the pins of all rings hold.
+/// The counts of all rings.
 #[derive(Debug)]
 pub(super) struct Pinned {
     rings: Box<[OfRing]>,
@@ -43,9 +45,9 @@ impl Pinned {
         self.rings.len() as u64
     }
 
-    /// Bytes of all segments and extents with pins.
+    /// Bytes of all segments and extents that have pins.
     pub(super) fn bytes(&self) -> u64 {
-        // Read while rings change their counts, the sum may miss a pin and contain its end.
+        // If rings change their counts meanwhile, the sum may miss a pin and contain its end.
         self.sum().max(0) as u64
     }
 
@@ -58,8 +60,8 @@ impl Pinned {
         self.rings.iter().map(|ring| ring.values.load(Ordering::Relaxed)).sum()
     }
 
-    /// True if `ring` may pin a segment or extent of `bytes`: then all rings together hold at most `bytes_max`, and a `slack` for
-    /// each ring.
+    /// True if `ring` may pin a segment or extent of `bytes` that has no pins yet. All rings together then hold at most
+    /// `bytes_max`, and a `slack` for each ring.
     pub(super) fn fits(&self, ring: usize, bytes: u64, bytes_max: u64, slack: u64) -> bool {
         let own = &self.rings[ring];
         let (held, bytes, bytes_max) = (own.bytes.load(Ordering::Relaxed), bytes as i64, bytes_max as i64);
@@ -74,7 +76,7 @@ impl Pinned {
         fits
     }
 
-    /// Counts a value that `ring` pins. `bytes` is the length of its segment or extent if that was not pinned before, else 0.
+    /// Counts a value that `ring` pins. `bytes` is the length of its segment or extent if that had no pins before, else 0.
     pub(super) fn add(&self, ring: usize, bytes: u64) {
         let own = &self.rings[ring];
         own.values.fetch_add(1, Ordering::Relaxed);
@@ -83,8 +85,8 @@ impl Pinned {
         }
     }
 
-    /// Counts a value that `ring` had pinned and that has been sent. `bytes` is the length of its segment or extent if that is
-    /// not pinned any more, else 0.
+    /// Uncounts a value that `ring` has pinned and whose pin has ended. `bytes` is the length of its segment or extent if that
+    /// has no other pins, else 0. `slack` is that of [`Pinned::fits`].
     pub(super) fn remove(&self, ring: usize, bytes: u64, slack: u64) {
         let own = &self.rings[ring];
         own.values.fetch_sub(1, Ordering::Relaxed);
@@ -105,13 +107,13 @@ mod tests {
     const BYTES_MAX: u64 = 10_000;
     const SLACK: u64 = 250;
 
-    /// Rings pin and unpin in any order; how much was held at most.
+    /// Lets rings pin and unpin in any order, and returns how many bytes they held at most.
     fn most_held(rings: usize, slack: u64, seed: u64) -> u64 {
         let (pinned, mut random) = (Pinned::new(rings), fastrand::Rng::with_seed(seed));
         let mut held = vec![0_u64; rings];
         let mut most = 0;
         for step in 0..60_000 {
-            // One ring after the other takes all that it may, and gives back part of it.
+            // One ring after the other takes all that it may, and gives a part of it back.
             let ring = if random.bool() { step / 500 % rings } else { random.usize(..rings) };
             let all: u64 = held.iter().sum();
             if random.u32(..10) < if step / 3_000 % 2 == 0 { 7 } else { 3 } {
@@ -153,7 +155,7 @@ mod tests {
             pinned.add(0, SEGMENT);
             pinned.remove(0, SEGMENT, SLACK);
         }
-        // It does not see that the other holds everything, until it holds more itself.
+        // Ring 0 does not notice that ring 1 holds everything before it holds more itself.
         pinned.add(1, BYTES_MAX);
         for _ in 0..SLACK / SEGMENT {
             assert!(pinned.fits(0, SEGMENT, BYTES_MAX, SLACK));
@@ -162,7 +164,7 @@ mod tests {
         assert!(!pinned.fits(0, SEGMENT, BYTES_MAX, SLACK));
         pinned.remove(0, SEGMENT, SLACK);
         assert!(!pinned.fits(0, SEGMENT, BYTES_MAX, SLACK), "it has been refused and remembers it");
-        // What was pinned by one ring and unpinned by the other is gone.
+        // What one ring pinned and the other unpinned is not counted any more.
         pinned.remove(0, BYTES_MAX, SLACK);
         assert!(pinned.fits(1, SEGMENT, BYTES_MAX, SLACK));
         assert_eq!(pinned.bytes(), SEGMENT);

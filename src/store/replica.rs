@@ -5,17 +5,17 @@
 //!                                   └─ index 0 ─┘       └─ index 1 ─┘       └─ index 2 ─┘
 //! ```
 //!
-//! A replica costs about 10 bytes per item, and one replay of every write. Up to four rings each have their own, on as many cores:
-//! no lock, and the log's tail is the only shared word to read. With more rings, neighbours share one: the first of them that finds it stale
-//! replays for all, and a look-up takes the lock of its table (`index`).
+//! A replica costs about 10 bytes per item, and one replay of every write. By default up to four rings, on as many cores, have
+//! a replica each: no lock, and the log's tail is the only shared word to read. With more rings, neighbours share one. The
+//! first of them that finds it stale replays for all of them, and a look-up takes the lock of its table (`index`).
 //!
 //! A ring uses a shared index only in a *section*, from [`Replica::enter`] to [`Replica::leave`]: one batch of commands, 100 µs
 //! or so at most. In a section the ring may hold references to items; outside it holds none, whatever it does or waits for
 //! (`log`, "Positions").
 //!
-//! Deltas are applied by one ring of a replica at a time. A transaction has that right from its beginning to its end, so that it
-//! never waits for a replay with the writer lock held: if a neighbour does not end its own soon, it lets go of the writer lock
-//! and waits without it.
+//! Deltas are applied by one ring of a replica at a time. A transaction has that right from its beginning to its end, so that
+//! it never waits for another ring's replay with the writer lock held. If a neighbour is replaying and does not finish soon,
+//! the transaction's ring releases the writer lock and waits without it.
 
 use super::base::Base;
 use super::index::Index;
@@ -29,55 +29,56 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// How many deltas ahead a replay prefetches tables.
+/// How many deltas before it applies one a replay prefetches the delta's table.
 const REPLAY_AHEAD: u64 = 8;
-/// How often a ring checks whether another ring's replay is over, before it sleeps or lets go of the writer lock. So many checks
-/// take a microsecond or less, in which a few deltas are replayed.
+/// How often a ring checks whether another ring's replay has ended, before it sleeps or releases the writer lock. All these
+/// checks take a microsecond or less, in which a few deltas are replayed.
 const LOOKS: usize = 256;
 
-/// An index, and the rings it belongs to. Shared by these rings, and by whoever asks for its size.
+/// A replica: an index and the range of rings that use it. These rings share it with everybody who asks for its size.
 #[derive(Debug)]
 pub(super) struct Group {
-    /// The replica's number.
+    /// The number of this replica among all.
     number: usize,
     rings: Range<usize>,
     index: Index,
-    /// Locked while deltas are applied, if there are several rings.
+    /// Locked while deltas are applied, if several rings use the replica.
     replaying: Mutex<()>,
-    /// How many rings have taken their handle.
+    /// How many of the rings have taken their handle ([`Group::replica`]).
     taken: AtomicU32,
-    /// Replays so far; counted if there are several rings.
+    /// How often a ring has replayed for all rings of the replica; not counted if there is only one.
     replays: AtomicU64,
     /// How often a ring has waited for another ring's replay.
     waits: AtomicU64,
 }
 
-/// What `stats memory` shows of a replica.
+/// What `stats memory` shows about one replica.
 #[derive(Clone, Debug)]
 pub struct ReplicaMemory {
-    /// The rings that use it.
+    /// The numbers of the rings that use the replica.
     pub rings: Range<usize>,
-    /// Bytes of its index.
+    /// Bytes of memory of the replica's index.
     pub index_bytes: u64,
-    /// Replays by one of several rings for all of them; 0 if there is one ring.
+    /// How often one of several rings has replayed for all of them; 0 if only one ring uses the replica.
     pub replays: u64,
-    /// How often a ring waited for another ring's replay.
+    /// How often a ring has waited for another ring's replay; 0 if only one ring uses the replica.
     pub waits: u64,
 }
 
-/// True if the simulation has planted this fault, to see that it is detected: the variable `MEMCRSD_CANARY` names it.
+/// True if the simulation has planted this fault in the store, to see that it detects the fault. The environment variable
+/// `MEMCRSD_CANARY` names it.
 fn is_canary(fault: &str) -> bool {
     cfg!(feature = "canary") && std::env::var("MEMCRSD_CANARY").is_ok_and(|named| named == fault)
 }
 
-/// The rings of replica `number`: neighbours; all replicas have the same number of rings, give or take one.
+/// The rings that share replica `number`: neighbours. The numbers of rings that replicas have differ by one at most.
 fn rings_of(number: usize, replicas: usize, rings: usize) -> Range<usize> {
     let first = |number: usize| (number * rings).div_ceil(replicas);
     first(number)..first(number + 1)
 }
 
 impl Group {
-    /// All replicas of a store of `memory_limit` bytes, empty; each belongs to a range of neighbouring rings.
+    /// Makes all replicas, empty, for a store of `memory_limit` bytes. Each belongs to a range of neighbouring rings.
     pub(super) fn all(replicas: usize, rings: usize, memory_limit: u64) -> Box<[Arc<Self>]> {
         assert!((1..=rings).contains(&replicas), "every replica has a ring");
         (0..replicas)
@@ -87,8 +88,8 @@ impl Group {
 
     #[expect(unsafe_code, reason = "an index without locks is used by one thread")]
     fn new(number: usize, rings: Range<usize>, memory_limit: u64) -> Self {
-        // SAFETY: an index of one ring is used through that ring's `Replica` alone: `Group::replica` makes no second one, it
-        // cannot be cloned, and it is not Sync. (`Group::memory`, which others call, asks for `Index::bytes`.)
+        // SAFETY: an index of one ring is used through that ring's `Replica` alone: `Group::replica` makes no second one, a
+        // `Replica` cannot be cloned, and it is not Sync. (`Group::memory`, which others call, calls only `Index::bytes`.)
         let index = unsafe { Index::new(memory_limit, rings.len() > 1) };
         Self {
             number,
@@ -101,10 +102,10 @@ impl Group {
         }
     }
 
-    /// The handle through which `ring` uses this replica.
+    /// Makes the handle through which `ring` uses this replica.
     ///
     /// # Panics
-    /// If all rings have taken theirs.
+    /// If all rings have taken theirs, or `ring` is not one of this replica's.
     pub(super) fn replica(self: &Arc<Self>, ring: usize) -> Replica {
         let taken = self.taken.fetch_add(1, Ordering::Relaxed);
         assert!(
@@ -114,7 +115,7 @@ impl Group {
         Replica { ring, cursor: 0, is_shared: self.is_shared(), group: Arc::clone(self), stays: PhantomData }
     }
 
-    /// The index, to fill it at the start. Panics if a ring has taken its handle on this replica.
+    /// The index of `group`, to be filled at the start. Panics if a ring has taken its handle on this replica.
     pub(super) fn index_mut(group: &mut Arc<Self>) -> &mut Index {
         &mut Arc::get_mut(group).expect("no ring has taken it").index
     }
@@ -127,12 +128,12 @@ impl Group {
         self.rings.len() > 1
     }
 
-    /// Bytes of the index.
+    /// Bytes of memory of the replica's index.
     pub(super) fn bytes(&self) -> u64 {
         self.index.bytes()
     }
 
-    /// The part of [`Group::bytes`] that stays when all items have gone.
+    /// The part of [`Group::bytes`] that the index takes even without entries.
     pub(super) fn bytes_when_empty(&self) -> u64 {
         self.index.bytes_when_empty()
     }
@@ -146,7 +147,7 @@ impl Group {
         }
     }
 
-    /// Applies the deltas at these positions to the index.
+    /// Applies the deltas at `positions` of the log to the index.
     fn apply(&self, base: &Arc<Base>, log: &Log, positions: Range<u64>) {
         let tail = positions.end;
         for position in positions {
@@ -162,8 +163,8 @@ impl Group {
         }
     }
 
-    /// Brings a shared index up to `tail` at least, for all its rings. If another ring is doing so, waits for it: at most for the
-    /// deltas that are in the log, and for one transaction.
+    /// Brings a shared index up to `tail` at least, for all its rings. If another ring is doing so, waits for it: at most for
+    /// the deltas that are in the log, and for one transaction.
     fn bring(&self, base: &Arc<Base>, log: &Log, tail: u64) {
         if log.applied(self.number) >= tail {
             return;
@@ -179,7 +180,7 @@ impl Group {
         }
     }
 
-    /// Brings a shared index up to `tail`; the caller has the right to do so.
+    /// Brings a shared index up to `tail`, with the right `_replaying` to apply deltas.
     fn bring_locked(&self, _replaying: &Replaying<'_>, base: &Arc<Base>, log: &Log, tail: u64) {
         let from = log.applied(self.number);
         if from < tail {
@@ -189,8 +190,8 @@ impl Group {
         }
     }
 
-    /// Takes, for a transaction, the right to apply deltas to this replica, which only one ring has at a time. `None` if another
-    /// ring has it and does not give it up within a microsecond.
+    /// Takes, for a transaction, the right to apply deltas to this replica, which only one ring has at a time. `None` if
+    /// another ring has the right and does not give it up within a microsecond or so.
     pub(super) fn try_replaying(&self) -> Option<Replaying<'_>> {
         if !self.is_shared() {
             return Some(Replaying { _locked: None });
@@ -198,7 +199,7 @@ impl Group {
         look(|| self.replaying.try_lock()).map(|locked| Replaying { _locked: Some(locked) })
     }
 
-    /// Waits until no ring of this replica replays. The caller does not hold the writer lock.
+    /// Waits until no ring of this replica applies deltas. The caller does not hold the writer lock.
     #[cold]
     pub(super) fn wait_for_replay(&self) {
         self.waits.fetch_add(1, Ordering::Relaxed);
@@ -206,23 +207,23 @@ impl Group {
     }
 }
 
-/// The right to apply deltas to a replica: its mutex is locked if several rings share it. A ring with a replica of its own always
-/// has the right.
+/// The right to apply deltas to a replica, until this value is dropped. If several rings share the replica, its mutex is
+/// locked. A ring with a replica of its own always has the right.
 pub(super) struct Replaying<'g> {
     _locked: Option<MutexGuard<'g, ()>>,
 }
 
-/// Calls `answer` up to [`LOOKS`] times, until it returns something.
+/// Calls `answer` up to [`LOOKS`] times, until it returns something; `None` if it never does.
 fn look<T>(answer: impl FnMut() -> Option<T>) -> Option<T> {
     std::iter::repeat_with(answer).take(LOOKS).flatten().next()
 }
 
-/// One ring's handle on its replica. Stays on the ring's thread.
+/// One ring's handle on its replica. It stays on the ring's thread.
 #[derive(Debug)]
 pub(super) struct Replica {
     ring: usize,
-    /// The ring knows that its replica has applied the log up to this position. Outside of a transaction it holds no references
-    /// from before.
+    /// A position up to which the replica has applied the log, as far as this ring knows. Outside of a transaction the ring
+    /// holds no references from before this position.
     cursor: u64,
     is_shared: bool,
     group: Arc<Group>,
@@ -240,13 +241,13 @@ impl Replica {
         &self.group.index
     }
 
-    /// Number of the replica among all.
+    /// The number of the replica among all.
     pub(super) fn number(&self) -> usize {
         self.group.number
     }
 
-    /// Begins a section, which [`Replica::leave`] ends. Does nothing for a ring with an index of its own: its cursor tells which
-    /// references it may hold.
+    /// Begins a section, which [`Replica::leave`] ends. Does nothing for a ring with a replica of its own, whose cursor says
+    /// which references it may hold.
     #[inline]
     pub(super) fn enter(&mut self, base: &Base) {
         if self.is_shared {
@@ -261,7 +262,7 @@ impl Replica {
         }
     }
 
-    /// Ends a section: no reference from it is held any more.
+    /// Ends a section: from here on the ring holds no reference from it.
     #[inline]
     pub(super) fn leave(&self, base: &Base) {
         if self.is_shared {
@@ -269,7 +270,7 @@ impl Replica {
         }
     }
 
-    /// Applies the log up to its tail, and declares that the ring holds no older references. Called in a section.
+    /// Applies the log up to its tail, and publishes that the ring holds no older references. Called in a section.
     #[inline]
     pub(super) fn catch_up(&mut self, base: &Arc<Base>) {
         let log = base.log();
@@ -279,7 +280,8 @@ impl Replica {
         }
     }
 
-    /// As [`Replica::catch_up`], at the beginning of a transaction; does not wait, since the caller has the right to replay.
+    /// The same as [`Replica::catch_up`], at the beginning of a transaction. Does not wait, since the caller has the right to
+    /// apply deltas.
     pub(super) fn catch_up_in_txn(&mut self, replaying: &Replaying<'_>, base: &Arc<Base>) {
         let log = base.log();
         let tail = log.tail();
@@ -303,18 +305,18 @@ impl Replica {
         self.settle(log);
     }
 
-    /// Applies the delta that this ring has just appended. The ring's older references stay valid until [`Replica::settle`].
+    /// Applies the delta that this ring has just appended. References that the ring holds stay valid until [`Replica::settle`].
     pub(super) fn apply_own(&mut self, _replaying: &Replaying<'_>, base: &Arc<Base>, delta: Delta) {
         self.cursor += 1;
         self.group.index.apply(base, delta);
         if self.is_shared {
-            // At once, so that other rings of this replica stop waiting.
+            // Now rather than in `settle`, so that other rings of this replica stop waiting.
             base.log().set_applied(self.group.number, self.cursor);
         }
     }
 
-    /// Publishes in the log that the ring holds no references from before its cursor; for a ring with an index of its own, also
-    /// that everything before it has been applied.
+    /// Publishes in the log that the ring holds no references from before its cursor. If the ring has a replica of its own,
+    /// this also says that the replica has applied everything before the cursor.
     #[inline]
     pub(super) fn settle(&self, log: &Log) {
         if self.is_shared {
@@ -326,7 +328,7 @@ impl Replica {
         }
     }
 
-    /// The item of an entry of this replica's index.
+    /// The item that an entry of this replica's index names.
     #[inline]
     #[expect(clippy::unused_self, reason = "the borrow of the replica is what keeps the item")]
     #[expect(unsafe_code, reason = "borrows items whose memory the cursor protects")]

@@ -1,4 +1,5 @@
-//! The types in which a caller asks the store for something, and in which the store answers. Plain data; belongs to the request.
+//! The types in which a caller asks the store for something, and in which the store answers. Plain data that belongs to one
+//! request.
 
 use super::flash::Place;
 use super::index::Position;
@@ -11,15 +12,16 @@ use crate::clock::Timestamp;
 pub enum Lookup<'a> {
     /// The live item.
     Hit(Item<'a>),
-    /// The key's item has expired. It is removed (unless the log is full), so that further look-ups miss.
+    /// The key's item has expired. It has been removed (unless the log is full), so that further look-ups miss.
     Expired,
-    /// The key's item was removed by the last flush. Reported once at most, and only until the index forgets flushed entries.
+    /// The key's item was removed by the last flush. Reported at most once, and only until the index forgets flushed entries.
+    /// In rare cases also reported for a key that had no item.
     Flushed,
     /// The key has no item.
     Miss,
 }
 
-/// A place in a walk over all items; the default is the beginning.
+/// A position in a walk over all items; the default is the beginning.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Walk {
     pub(super) table: usize,
@@ -33,7 +35,7 @@ pub enum Data<'d> {
     None,
     /// The value lies in the connection's read buffer.
     Bytes(&'d [u8]),
-    /// Received into item memory; published in place if the edit's value is [`Value::Data`].
+    /// The value has been received into item memory. It is published there if the edit's value is [`Value::Data`].
     Reservation(Reservation),
 }
 
@@ -53,14 +55,15 @@ impl Data<'_> {
 pub enum Edit {
     /// Leaves the key as it is.
     Keep,
-    /// Removes the item.
+    /// Removes the key's item, if there is one.
     Remove,
     /// Stores a new version.
     Put(Put),
-    /// Changes the item's expiry and marks in place. All rings see the change in the order of writes; the CAS unique stays.
+    /// Changes the item's expiry and marks in place. All rings see the change in the order of writes; the CAS unique stays the
+    /// same.
     UpdateMetadata(UpdateMetadata),
-    /// Decides nothing yet, because the value is needed: ends with [`Retry::Load`] if it is on flash. Otherwise the same as
-    /// [`Edit::Keep`].
+    /// Decides nothing yet, because the old value is needed. If the value is on flash, the edit ends with [`Retry::Load`].
+    /// Otherwise the same as [`Edit::Keep`].
     Load,
 }
 
@@ -69,17 +72,17 @@ pub enum Edit {
 pub struct Put {
     /// Client flags.
     pub flags: u32,
-    /// When it expires, or [`Timestamp::NEVER`].
+    /// When the new version expires, or [`Timestamp::NEVER`].
     pub exptime: Timestamp,
-    /// What its value consists of.
+    /// What the new version's value consists of.
     pub value: Value,
-    /// The CAS unique that the client chose (meta `E`); `None` for the next number.
+    /// The CAS unique that the client chose (meta `E`); `None` for the store's next number.
     pub cas: Option<u64>,
-    /// True if the new version is marked stale (flag `X` of a meta get).
+    /// True if the new version is marked stale, which a meta get shows as flag `X`.
     pub stale: bool,
-    /// True if a client has been told to recache it, so that others are not told.
+    /// True if a client has been told to recache the item, so that other clients are not told.
     pub won: bool,
-    /// True if the key came in base64 (flag `b` of the meta protocol).
+    /// True if the client gave the key in base64 (flag `b` of the meta protocol).
     pub key_is_binary: bool,
 }
 
@@ -103,25 +106,25 @@ impl Put {
 pub enum Value {
     /// The request's data.
     Data,
-    /// The request's data: the number of an incr or decr, padded with spaces to the length of the old value.
+    /// The request's data, which is the number of an incr or decr, padded with spaces to the length of the old value.
     Padded,
-    /// The request's data: the old value as it was read from flash.
+    /// The request's data, which is the old value as it was read from flash.
     Loaded,
-    /// The old value, then the data (append).
+    /// The old value, followed by the request's data (append).
     OldThenData,
-    /// The data, then the old value (prepend).
+    /// The request's data, followed by the old value (prepend).
     DataThenOld,
     /// The old value; if it is on flash, it stays there.
     Old,
     /// No bytes.
     Empty,
-    /// The first bytes of this buffer, as many as the second number says (incr, decr).
+    /// The first bytes of this buffer; the second field says how many (incr, decr).
     Digits([u8; 24], u8),
 }
 
 impl Value {
-    /// True if clients see the new version as the same item with a changed value, so that its past uses are kept: where memcached
-    /// changes the item in place. A number that becomes longer than the old value is a new item.
+    /// True if memcached would change the item in place, so that clients see the same item with a changed value. Then its
+    /// fetched mark and last access are kept. A number that becomes longer than the old value is a new item.
     pub(super) fn is_same_item(&self, old_value_bytes: usize) -> bool {
         match self {
             Self::Old | Self::Padded | Self::Loaded => true,
@@ -131,44 +134,44 @@ impl Value {
     }
 }
 
-/// Changes of an item's own fields.
+/// Changes of an item's expiry and marks. The default changes nothing.
 #[derive(Debug, Default)]
 pub struct UpdateMetadata {
-    /// The new expiry; `None` leaves it as it is.
+    /// The new expiry; `None` leaves the expiry as it is.
     pub exptime: Option<Timestamp>,
-    /// True sets the stale mark, false clears it; `None` leaves it as it is.
+    /// True sets the stale mark, false clears it; `None` leaves the mark as it is.
     pub stale: Option<bool>,
-    /// True sets the won mark, false clears it; `None` leaves it as it is.
+    /// True sets the won mark, false clears it; `None` leaves the mark as it is.
     pub won: Option<bool>,
 }
 
-/// An edit that was carried out.
+/// The result of an edit that was carried out.
 #[derive(Debug)]
 pub struct Edited<R> {
-    /// What `decide` returned in its last call.
+    /// What `decide` returned beside the edit, in its last call.
     pub outcome: R,
-    /// The CAS unique of the item after the edit; 0 if there is none.
+    /// The CAS unique of the item after the edit; 0 if there is no item.
     pub cas: u64,
 }
 
 /// A value that has to be brought from flash to memory before a command can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The key.
+    /// The key of the value.
     pub key: Box<[u8]>,
-    /// Where its value is on flash.
+    /// Where the value is on flash.
     pub place: Place,
 }
 
-/// Why nothing was done yet, and when to try again.
+/// Why nothing has been done yet, and when the caller should try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// More has to be evicted than one call may: try again when other connections have had their turn.
+    /// More has to be evicted than one call may evict: try again when other connections have had their turn.
     Soon,
     /// Values that are being received hold all the memory that they may: try again in a while, when some of them are complete.
     Later,
-    /// The log is full, or memory cannot be reused before other rings have replayed; they have been woken. Try again when they
-    /// have replayed: see [`Store::slowest`](super::Store::slowest).
+    /// The log is full, or memory cannot be reused before other rings have replayed; these rings have been woken. Try again
+    /// when they have replayed: see [`Store::slowest`](super::Store::slowest).
     Stalled,
     /// The old value is on flash: try again when it has been read and promoted.
     /// [`Shard::take_wanted`](super::Shard::take_wanted) says which value.
@@ -180,20 +183,20 @@ pub enum Retry {
 pub enum ReserveError {
     /// The store is full and may evict nothing: with -M, or because all memory is in use.
     OutOfMemory,
-    /// Not yet: [`Retry`] says when to try again.
+    /// No memory has been reserved yet: [`Retry`] says when to try again.
     Retry(Retry),
 }
 
 /// Why an edit was not carried out. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EditError {
-    /// See [`ReserveError::OutOfMemory`].
+    /// The store is full and may evict nothing, as in [`ReserveError::OutOfMemory`].
     OutOfMemory,
-    /// The new version is over `-I`.
+    /// The new version is larger than `-I` allows.
     TooLarge,
     /// The item came from `--copy-from`, and a client has edited its key since the copy began, or the copy has ended.
     Superseded,
-    /// Not yet: [`Retry`] says when to try again.
+    /// The edit cannot be carried out yet: [`Retry`] says when to try again.
     Retry(Retry),
 }
 

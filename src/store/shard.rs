@@ -1,7 +1,8 @@
 //! A ring's handle on the store, its background work, and its part in making room.
 //!
-//! A [`Shard`] belongs to one ring and stays on its thread, so its own fields need no lock; the store behind it is shared. It
-//! waits for nothing but locks: what needs other rings or more slices comes back as [`Retry`], and the caller tries again.
+//! A [`Shard`] belongs to one ring and stays on its thread, so its own fields need no lock; the store that it uses is shared.
+//! It waits for nothing but locks. If other rings or more slices are needed first, it returns [`Retry`], and the caller tries
+//! again.
 
 use super::base::Base;
 use super::evict::Slice;
@@ -17,35 +18,35 @@ use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
 use std::sync::Arc;
 
-/// Writers look for laggards once in this many deltas.
+/// A writer looks for replicas that lag once in this many deltas.
 const LAG_CHECK: u64 = 256;
-/// Tables looked at in one call of [`Shard::maintain`].
+/// How many tables one call of [`Shard::maintain`] checks for entries from before a flush.
 const MAINTAIN_TABLES: usize = 16;
-/// The most records that one call of [`Shard::maintain`] looks at because they have to leave their chunk on flash.
+/// How many records that have to leave their chunk on flash one call of [`Shard::maintain`] deals with at most.
 const MAINTAIN_RECORDS: usize = 128;
 
-/// One ring's handle: its replica and the shared store. Stays on its thread.
+/// One ring's handle on the store: its replica, and the part that all rings share. It stays on the ring's thread.
 #[derive(Debug)]
 pub struct Shard {
     pub(super) store: Arc<Store>,
-    /// The store's part without locks, as this ring has it.
+    /// The part of the store that needs no lock, as this ring has it.
     pub(super) base: Arc<Base>,
     pub(super) replica: Replica,
     ring: usize,
-    /// The log position at which [`Shard::wake_laggards`] next looks for rings that lag.
+    /// The log position from which on [`Shard::wake_laggards`] next looks for replicas that lag.
     lag_check_at: u64,
-    /// The second in which the search for stale tables last began: each second [`Shard::maintain`] checks a 16th of all.
+    /// The second for which `tables_left` was last set. In each second [`Shard::maintain`] checks a 16th of all tables.
     tidied: Timestamp,
-    /// Tables that are still to be checked in that second.
+    /// How many tables are still to be checked in that second for entries from before a flush.
     tables_left: usize,
-    /// How the sweep for expired items goes on after the last call of [`Shard::maintain`].
+    /// When the sweep for expired items goes on after the last call of [`Shard::maintain`].
     sweep: Pace,
-    /// The value on flash for lack of which the last edit ended with [`Retry::Load`], until it is taken.
+    /// The value on flash for lack of which the last edit ended with [`Retry::Load`]; `None` once it has been taken.
     pub(super) wanted: Option<Wanted>,
 }
 
 impl Store {
-    /// The shard of `ring`. Every ring must take its own, once: the log waits for all rings to replay it.
+    /// Makes the shard of `ring`. Every ring must take its own, once: the log waits for all rings to replay it.
     pub fn shard(self: &Arc<Self>, ring: usize) -> Shard {
         Shard::new(Arc::clone(self), ring)
     }
@@ -68,27 +69,27 @@ impl Shard {
         }
     }
 
-    /// The store.
+    /// The part of the store that all rings share.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
 
-    /// Takes the value on flash for lack of which the last edit ended with [`Retry::Load`]; `None` if there was none, or it has
-    /// been taken.
+    /// Takes the value on flash for lack of which the last edit ended with [`Retry::Load`]. `None` if no edit did, or if the
+    /// value has been taken.
     pub fn take_wanted(&mut self) -> Option<Wanted> {
         self.wanted.take()
     }
 
-    /// Does a slice (at most about 100 µs) of background work: catching up, expiry, eviction ahead of need, index upkeep. True if
-    /// the ring should call it again soon; it must be called at least once a second.
+    /// Does a slice (at most about 100 µs) of background work: replays, removes expired items, evicts ahead of need, tidies the
+    /// index. True if the ring should call this again soon. It must call this at least once a second.
     pub fn maintain(&mut self, now: Timestamp) -> bool {
         let fresh = self.fresh(now);
         let now = fresh.now;
         fresh.shard.maintain_in_section(now)
     }
 
-    /// True if the last call of [`Shard::maintain`] left something to the sweep for expired items that others should not have to
-    /// bear at once: the next call should come about a millisecond later.
+    /// True if the last call of [`Shard::maintain`] left work that should not burden the other rings without a pause (the sweep
+    /// for expired items). Then the next call should come about a millisecond later.
     pub fn should_rest(&self) -> bool {
         matches!(self.sweep, Pace::Rest | Pace::Lag)
     }
@@ -106,7 +107,8 @@ impl Shard {
             more = self.tables_left > 0;
         }
         if self.store.is_busy() {
-            // Another ring is writing or maintaining; it does the same work, but for the sweep if that is this ring's.
+            // The ring that holds the lock is writing or maintaining, and does the same work. Only the sweep may be this ring's
+            // alone.
             if self.sweep == Pace::Soon {
                 self.sweep = Pace::Rest;
             }
@@ -130,7 +132,7 @@ impl Shard {
         more
     }
 
-    /// The refs of all index entries, in order, for comparing replicas in tests.
+    /// The refs of all index entries, sorted, to compare replicas in tests.
     #[doc(hidden)]
     pub fn index(&self) -> Vec<u64> {
         let mut refs: Vec<u64> = self.replica.index().entries().map(|(_, item)| item.bits()).collect();
@@ -138,11 +140,11 @@ impl Shard {
         refs
     }
 
-    /// Recounts all that the store keeps account of, and follows every entry of this ring's index: see `store/check`.
-    /// For tests; takes the writer lock for as long as it takes.
+    /// Recounts all that the store keeps account of, and follows every entry of this ring's index: see `store/check`. For
+    /// tests, because it holds the writer lock for long.
     ///
     /// # Errors
-    /// What does not add up, a difference a line.
+    /// What does not add up: a text with a line for each difference.
     #[doc(hidden)]
     pub fn check(&mut self, now: Timestamp) -> Result<(), String> {
         let fresh = self.fresh(now);
@@ -158,7 +160,7 @@ impl Shard {
         WriteTxn::begin(&self.store, &self.base, &mut self.replica)
     }
 
-    /// Called after a transaction: wakes rings that lag, but looks for them only every [`LAG_CHECK`] deltas.
+    /// Wakes rings whose replica lags, but looks for such replicas only every [`LAG_CHECK`] deltas. Called after a transaction.
     #[inline]
     pub(super) fn wake_laggards(&mut self) {
         if self.replica.cursor() >= self.lag_check_at {
@@ -167,8 +169,8 @@ impl Shard {
         }
     }
 
-    /// Called after a transaction that could not go on before other rings had replayed: wakes those rings. `None` if all have
-    /// replayed by now, so that the caller gets further at once.
+    /// Wakes the rings that have to replay before a transaction that failed can succeed. Called after the transaction. `None`
+    /// if all have replayed by now, so that the caller can go on immediately.
     #[cold]
     pub(super) fn stalled(&self) -> Option<Retry> {
         let is_lagging = self.store.wake_rings_before(self.replica.cursor(), self.ring, true);
@@ -177,8 +179,8 @@ impl Shard {
 
     /// Evicts, for up to `turns` turns, until the writer of the key of `hash` may try again the allocation that lacked `need`.
     ///
-    /// It ends: each round uses up a turn, breaks a promise, or finds that other rings have replayed, so that the next round can
-    /// collect what was retired.
+    /// The loop ends: each round uses up a turn, breaks a promise, or finds that other rings have replayed, so that the next
+    /// round can collect what was retired.
     #[cold]
     pub(super) fn evict_for(&mut self, hash: Hash, need: Need, turns: &mut u32) -> Result<(), ReserveError> {
         loop {

@@ -1,8 +1,9 @@
-//! [`Store`]: the part of the store that all rings share. It makes a store at the start, and reads and changes its settings.
+//! [`Store`]: the part of the store that all rings share. This module makes a store at the start, and reads and changes its
+//! settings.
 //!
-//! It owns what needs no lock ([`Base`]), what the writer lock guards ([`SegmentTable`]), and the indexes. Its methods may be
-//! called on any thread; those that touch the segment table take the writer lock for a moment. It reads no item and writes
-//! none: shards read (`shard`), transactions write (`write_txn`).
+//! A store owns what needs no lock ([`Base`]), what the writer lock guards ([`SegmentTable`]), and the indexes. Its methods may
+//! be called on any thread; those that touch the segment table take the writer lock for a moment. They read and write no items:
+//! shards read (`shard`), transactions write (`write_txn`).
 
 use super::base::Base;
 use super::flash::Flash;
@@ -23,19 +24,20 @@ use crate::limits::PINNED_PART;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// The part of the store that all rings share. Fields without a lock or an atomic are set at the start, and only read afterwards.
+/// The part of the store that all rings share. Fields without a lock or an atomic are set at the start, and only read
+/// afterwards.
 pub struct Store {
     pub(super) base: Arc<Base>,
-    /// The writer lock, and all that it guards.
+    /// The segment table, in the mutex that is the writer lock.
     pub(super) segments: Apart<Mutex<SegmentTable>>,
     pub(super) host: Box<dyn Host>,
-    /// False with `-M`.
+    /// True if the store may evict; false with `-M`.
     pub(super) evict: bool,
-    /// `-I`, bytes.
+    /// The size of the largest item (`-I`), bytes, as memcached counts an item.
     pub(super) item_size_max: u64,
-    /// All replicas, by number.
+    /// All replicas, in the order of their numbers.
     pub(super) replicas: Box<[Arc<Group>]>,
-    /// By ring: the number of its replica.
+    /// For each ring: the number of its replica.
     pub(super) replica_of: Box<[usize]>,
     pub(super) time: Time,
     pub(super) reservations: Arc<SharedReservations>,
@@ -52,7 +54,7 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// A store: empty, or with the items of the memory file if the options name one.
+    /// Makes a store: empty, or with the items of the memory file if the options name one.
     ///
     /// # Errors
     /// [`StartError`] if the address space cannot be reserved, or the memory file cannot be sized or mapped.
@@ -109,11 +111,11 @@ impl Store {
         self.restored.as_ref()
     }
 
-    /// The last act of a clean stop, when no ring runs any more: writes the memory file to its device and marks it as complete.
+    /// Writes the memory file to its device and marks it as complete: the last act of a clean stop, when no ring runs any more.
     /// Does nothing without a memory file.
     ///
     /// # Errors
-    /// The file could not be written to its device. The next process can use it, but only until the machine is started again.
+    /// The file could not be written to its device. The next process can use the file, but only until the machine is restarted.
     pub fn close_cleanly(&self) -> nix::Result<()> {
         let Some(headers) = &self.headers else { return Ok(()) };
         self.segments.lock().close_ledger();
@@ -130,20 +132,21 @@ impl Store {
         self.base.arena().use_large_pages()
     }
 
-    /// The latest second that any ring has seen: all rings use it.
+    /// The latest second that any ring has read from its clock. All rings use it as the present time.
     pub fn now(&self) -> Timestamp {
         self.time.now()
     }
 
-    /// Advances the store's time to `now`, which a ring has read from its clock: from here on items that expire by then have
-    /// expired on all rings.
+    /// Advances the store's time to `now`, which a ring has read from its clock, unless it is already later. From here on,
+    /// items whose expiry is `now` or earlier have expired on all rings.
     pub fn advance(&self, now: Timestamp) {
         if self.time.advance(now) {
             self.note_second(now);
         }
     }
 
-    /// Writes `now` into the memory file. The clock of the next process starts no earlier, whatever the system's clock says.
+    /// Writes `now` into the memory file, if there is one. The clock of the next process starts no earlier, whatever the
+    /// system's clock says.
     #[cold]
     fn note_second(&self, now: Timestamp) {
         if let Some(headers) = &self.headers {
@@ -151,14 +154,14 @@ impl Store {
         }
     }
 
-    /// Sets the time, for `debugtime`. If it goes back, items that had expired may be found again.
+    /// Sets the time to `now`, for `debugtime`. If the time goes back, items that had expired may be found again.
     pub fn set_now(&self, now: Timestamp) {
         self.time.set(now);
         self.note_second(now);
     }
 
-    /// Schedules a flush of everything for the second `at`, instead of one that is scheduled already. If `at` is
-    /// [`Timestamp::NEVER`], none is scheduled any more.
+    /// Schedules a flush of everything for the second `at`, which replaces a scheduled one. If `at` is [`Timestamp::NEVER`], no
+    /// flush is scheduled any more.
     pub(super) fn set_flush_at(&self, at: Timestamp) {
         // Under the writer lock, so that two calls leave the same time in the file and in memory.
         let _segments = self.segments.lock();
@@ -168,38 +171,38 @@ impl Store {
         }
     }
 
-    /// `-m`, bytes.
+    /// The present limit (`-m`, unless it has been changed since the start), bytes.
     pub fn memory_limit(&self) -> u64 {
         self.base.memory_limit()
     }
 
-    /// Begins a copy from another server (`--copy-from`): an edit of the copy ([`Fresh::is_copy`](super::Fresh::is_copy)) is
-    /// refused from here on if a client has edited or flushed its key since.
+    /// Begins a copy from another server (`--copy-from`). From here on, an edit of the copy
+    /// ([`Fresh::is_copy`](super::Fresh::is_copy)) is refused if a client has edited or flushed its key since this call.
     pub fn begin_copy(&self) {
         let written = WrittenKeys::new(self.memory_limit());
         self.segments.lock().written = Some(written);
     }
 
-    /// Ends the copy: from here on every edit of a copy is refused.
+    /// Ends a copy from another server. From here on, every edit of a copy is refused.
     pub fn end_copy(&self) {
         let written = self.segments.lock().written.take();
-        // Its memory is freed without holding the lock.
+        // The filter's memory is freed without holding the lock.
         drop(written);
     }
 
-    /// True while a copy runs whose edits may still be stored. After a flush none may: all keys count as written by clients.
+    /// True if a copy runs and its edits may be stored. After a flush they may not: all keys count as written by clients.
     pub fn takes_copies(&self) -> bool {
         self.segments.lock().written.as_ref().is_some_and(|written| !written.has_all())
     }
 
-    /// Changes `-m` to `bytes`, or to twice what the empty indexes take if that is more. Memory in use above a lowered limit is
-    /// freed a little with every write and by [`Shard::maintain`](super::Shard::maintain). Returns false and changes nothing if
-    /// the reserved address space is too small for `bytes`.
+    /// Changes the limit (`-m`) to `bytes`, or to twice what the empty indexes take if that is more. Memory in use above a
+    /// lowered limit is freed a little with every write and by [`Shard::maintain`](super::Shard::maintain). Returns false and
+    /// changes nothing if the reserved address space is too small for `bytes`.
     pub fn set_memory_limit(&self, bytes: u64) -> bool {
         if bytes > self.base.arena().limit_max() {
             return false;
         }
-        // So at least half of the limit can hold items.
+        // This leaves at least half of the limit for items.
         let bytes =
             bytes.max(2 * self.replicas.iter().map(|replica| replica.bytes_when_empty()).sum::<u64>());
         let mut segments = self.segments.lock();
@@ -212,55 +215,57 @@ impl Store {
         self.base.log()
     }
 
-    /// Counts an item of `bytes` (as memcached counts them) that was refused for lack of memory.
+    /// Counts an item that was refused for lack of memory. `bytes` is its size as memcached counts it.
     pub(super) fn count_no_room(&self, bytes: u64) {
         self.segments.lock().count_no_room(bytes);
     }
 
-    /// The number of deltas that the replica of `ring` has still to apply, and the log's capacity: at that many, all writers wait
-    /// for this replica.
+    /// The number of deltas that the replica of `ring` has yet to apply, and the log's capacity. If both are equal, all writers
+    /// wait for this replica.
     pub fn lag(&self, ring: usize) -> (u64, u64) {
         let log = self.log();
-        // The position first, so that the lag is never negative.
+        // The applied position is read before the tail, so that the lag is never negative.
         let position = log.applied(self.replica_of[ring]);
         (log.tail() - position, log.capacity())
     }
 
-    /// True if pins hold more memory than readers may hold of items in segments ([`PINNED_PART`]): then connections that hold
-    /// pins and take no bytes are to be closed.
+    /// True if pins hold more memory than connections may hold with items in segments ([`PINNED_PART`]). Then connections that
+    /// hold pins and take no bytes are to be closed.
     pub fn is_short_of_pins(&self) -> bool {
         self.base.arena().pinned_bytes() > self.memory_limit() / PINNED_PART
     }
 
-    /// Gives the kernel what the C library keeps of the heap although nothing uses it. Others who allocate may wait meanwhile.
+    /// Returns to the kernel the memory of the heap that the C library keeps although nothing uses it. Meanwhile, threads that
+    /// allocate may have to wait.
     pub fn trim_heap(&self) {
         self.base.arena().trim_heap();
     }
 
-    /// Bytes above a lowered limit that maintenance has yet to free.
+    /// Bytes in use above a lowered limit, which maintenance has yet to free.
     pub fn bytes_over_limit(&self) -> u64 {
         self.segments.lock().bytes_over_limit()
     }
 
-    /// True if memory beside the budget exceeds an eighth of `-m`: old versions of values that are still being sent. Then clients
-    /// that take their values slowly are to be disconnected too.
+    /// True if more than an eighth of `-m` is held outside of the budget: old versions of values that are still being sent.
+    /// Then clients that take their values slowly are to be disconnected too.
     pub fn holds_much_beside(&self) -> bool {
         let beside_bytes = self.segments.lock().beside_bytes();
         beside_bytes > self.memory_limit() / PINNED_PART
     }
 
-    /// True if a value had to wait lately because others, whose bytes have not arrived, hold all memory that reservations may.
+    /// True if a value had to wait in this second or the one before, because incomplete values hold all memory that
+    /// reservations may.
     pub fn is_short_of_reservations(&self, now: Timestamp) -> bool {
         self.reservations.is_short(now)
     }
 
-    /// True while some ring holds the writer lock.
+    /// True while a ring holds the writer lock.
     pub(super) fn is_busy(&self) -> bool {
         self.segments.is_locked()
     }
 
-    /// The log position before which no ring holds references: that of the ring that lags most. `None` if no ring lags. A command
-    /// that was answered [`Retry::Stalled`](super::Retry::Stalled) need not be tried again while this stays the same.
+    /// The log position before which no ring holds references; `None` if that is the tail. If a command was answered
+    /// [`Retry::Stalled`](super::Retry::Stalled), there is no use in trying it again while this position stays the same.
     pub fn slowest(&self) -> Option<u64> {
         let log = self.log();
         let (slowest, tail) = (log.quiescent_position(), log.tail());
@@ -268,8 +273,8 @@ impl Store {
     }
 
     /// Wakes rings whose replica has not applied the log up to `place`, so that they replay it: all rings of such a replica if
-    /// `urgent`, else one of them, chosen by `place`. The replica of ring `except` is left out. True if there is such a replica,
-    /// or if a ring other than `except` holds references from before `place`.
+    /// `urgent`, else one of them, chosen by `place`. The replica of ring `except` is left out. True if there is such a
+    /// replica, or if a ring other than `except` holds references from before `place`.
     pub(super) fn wake_rings_before(&self, place: u64, except: usize, urgent: bool) -> bool {
         let log = self.log();
         let mut is_any = false;

@@ -10,27 +10,28 @@ use std::time::Duration;
 /// The options of a store.
 #[derive(Debug)]
 pub struct Options {
-    /// `-m`, bytes: bounds everything that grows with items.
+    /// The limit (`-m`), bytes: bounds all memory that grows with items.
     pub memory_limit: u64,
-    /// `-I`, bytes, counted as memcached counts an item ([`crate::classes::item_bytes`]).
+    /// The size of the largest item (`-I`), bytes, as memcached counts an item ([`crate::classes::item_bytes`]).
     pub item_size_max: u64,
-    /// True without `-M`.
+    /// True if the store may evict; false with `-M`.
     pub evict: bool,
     /// Number of rings; each takes one shard, its handle on the store.
     pub rings: usize,
-    /// Number of indexes, at least 1 and at most as many as there are rings: neighbouring rings share one.
+    /// Number of replicas, at least 1 and at most as many as there are rings: neighbouring rings share one.
     pub replicas: usize,
-    /// Size classes for the per-class counters.
+    /// The size classes that items are counted by.
     pub classes: Classes,
-    /// Makes the key hash the same in every run, for tests; `None` draws random secrets.
+    /// Seed that makes the key hash the same in every run, for tests; `None` for random secrets.
     pub seed: Option<u64>,
-    /// Deltas the log holds, a power of two; `None` for the default. Small ones are for tests.
+    /// Capacity of the log in deltas, a power of two; `None` for the default. Tests use short logs.
     pub log_entries: Option<usize>,
-    /// Bytes of address space; `None` for as many as the sizes ask for. Tests set it low.
+    /// Address space to reserve, bytes; `None` for as much as the other options need. Tests set a small one.
     pub address_space: Option<u64>,
-    /// The file that contains all items (`-e`), opened with the same limits; `None` for memory that ends with the process.
+    /// The file that contains all items (`-e`), opened with the same limits as these. `None` for memory that ends with the
+    /// process.
     pub memory_file: Option<MemoryFile>,
-    /// The flash tier (`ext_path`), for values that memory has no room for; `None` for none.
+    /// The flash tier (`ext_path`), for values that memory has no room for; `None` for a store without one.
     pub flash: Option<FlashOptions>,
 }
 
@@ -39,30 +40,30 @@ pub struct Options {
 pub enum StartError {
     /// The address space could not be reserved.
     AddressSpace {
-        /// Bytes of `-m`.
+        /// The limit (`-m`) for which the address space was to be reserved, bytes.
         memory_limit: u64,
-        /// What the kernel said.
+        /// The error of the kernel.
         errno: Errno,
     },
     /// The memory file could not be given its length.
     MemoryFileLength {
         /// The length that the file needs, bytes.
         bytes: u64,
-        /// What the kernel said.
+        /// The error of the kernel.
         errno: Errno,
     },
-    /// The memory file could not be given the memory of `-m`.
+    /// The file system of the memory file could not give it the memory of `-m`.
     MemoryFileRoom {
         /// Bytes of memory that were asked for.
         bytes: u64,
-        /// What the kernel said.
+        /// The error of the kernel.
         errno: Errno,
     },
     /// The memory file could not be mapped.
     MemoryFileMap {
         /// The length of the file, bytes.
         bytes: u64,
-        /// What the kernel said.
+        /// The error of the kernel.
         errno: Errno,
     },
 }
@@ -103,34 +104,34 @@ impl std::error::Error for StartError {}
 /// What a start found in the memory file.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// Items that were restored.
+    /// Number of items that were restored.
     pub items: u64,
-    /// Their bytes, as memcached counts them.
+    /// Bytes of the restored items, as memcached counts them.
     pub bytes: u64,
     /// How long the start took to open, check and restore the file.
     pub elapsed: Duration,
     /// Whether the file was new, was restored, or was rejected.
     pub outcome: RestoreOutcome,
-    /// Items that were lost because their values could not be found on flash.
+    /// Items that were not restored, because their values could not be found on flash; `None` if there are none.
     pub lost_on_flash: Option<LostOnFlash>,
 }
 
 /// Items that were not restored, because their values could not be found on flash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostOnFlash {
-    /// How many items.
+    /// Number of items whose values could not be found on flash.
     pub items: u64,
-    /// Why their values could not be found, for the log.
+    /// Why the values could not be found, for the log.
     pub why: String,
 }
 
 /// What became of a memory file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestoreOutcome {
-    /// The file was empty, and so is the store.
+    /// The file was empty, so the store begins without items.
     New,
-    /// The store goes on with its items.
+    /// The store begins with the items of the file.
     Restored,
-    /// The file could not be used, for this reason, and was emptied.
+    /// The file could not be used and was emptied. The text says why.
     Rejected(String),
 }

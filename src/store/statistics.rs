@@ -5,7 +5,7 @@ use super::shared::Store;
 use super::totals::{ClassTotals, Memory, Totals};
 
 impl Store {
-    /// Sums over the whole store.
+    /// Returns sums over the whole store.
     pub fn totals(&self) -> Totals {
         let segments = self.segments.lock();
         let mut totals = segments.totals.clone();
@@ -19,14 +19,14 @@ impl Store {
         totals
     }
 
-    /// Per-class gauges and counters; the index is the class number, 0 is not used.
+    /// Returns the gauges and counters of each size class. The index is the number of the class; class 0 is not used.
     pub fn class_totals(&self) -> Vec<ClassTotals> {
         let segments = self.segments.lock();
         let oldest = segments.oldest();
         segments.class_totals.iter().map(|class| ClassTotals { oldest, ..class.clone() }).collect()
     }
 
-    /// Sets the counters of events to 0, as `stats reset` does; the gauges stay.
+    /// Sets the counters of events to 0, as `stats reset` does; the gauges keep their values.
     pub fn reset_counters(&self) {
         if let Some(flash) = self.flash() {
             flash.reset_counters();
@@ -39,7 +39,7 @@ impl Store {
         segments.totals = Totals { curr_items, bytes, ..Totals::default() };
     }
 
-    /// How much memory the store takes, by purpose: the parts of the budget, and what is outside of it.
+    /// Returns how much memory the store takes, by purpose: the parts of the budget, and what is outside of it.
     pub fn memory(&self) -> Memory {
         let segments = self.segments.lock();
         let (in_use, free) = segments.segment_counts();
@@ -64,7 +64,7 @@ impl Store {
         }
     }
 
-    /// The statistics of the flash tier; `None` without one.
+    /// Returns the statistics of the flash tier; `None` if there is none.
     pub fn flash_totals(&self) -> Option<FlashTotals> {
         let segments = self.segments.lock();
         let totals = |chunks: &ChunkTable| FlashTotals {
@@ -74,7 +74,8 @@ impl Store {
         segments.flash.as_ref().map(totals)
     }
 
-    /// Pages of the flash tier for `stats extstore`: at most `most` of them, from the number `from` on.
+    /// Returns pages of the flash tier for `stats extstore`: at most `most` of them, from page number `from` on. Empty without
+    /// a flash tier.
     pub fn flash_pages(&self, from: u64, most: usize) -> Vec<FlashPage> {
         self.segments.lock().flash.as_ref().map_or_else(Vec::new, |chunks| chunks.pages(from, most))
     }

@@ -1,15 +1,15 @@
 //! The sweep: frees the memory of expired items that no client asks for. Methods of the write transaction, called by a ring's
-//! background work; how far it has come is in the segment table (`segment_table/sweeper.rs`), under the writer lock.
+//! background work. How far the sweep has come is in the segment table (`segment_table/sweeper.rs`), under the writer lock.
 //!
 //! A heap orders segments and large items by the earliest time at which something in them may expire
-//! (`segment_table/schedule.rs`). The sweep walks the first one if its time has come: it removes what has expired, and puts the
-//! unit back with the earliest expiry among the rest. Examining an item that has not expired reads one word of its header. Only
-//! expired items are looked up in the index, several at a time, and only once: a segment remembers its last walk, so that items
-//! which that walk removed cost the next walk no look-up.
+//! (`segment_table/schedule.rs`). When the time of the first one has come, the sweep walks it, removes what has expired, and
+//! puts the unit back with the earliest expiry among its other items. Examining an item that has not expired reads one word of
+//! its header. Only expired items are looked up in the index, several at a time, and only once: a segment remembers its last
+//! walk, so that items which that walk removed cost the next walk no look-up.
 //!
-//! The work per second is bounded in proportion to the number of items, whatever the number of rings; in each second one ring
-//! does it, the first that comes. If expiries are spread evenly over the items of all segments, something is always due in each
-//! of them, and a round takes half a minute. The sweep runs in slices of some 10 µs under the writer lock.
+//! The work per second is bounded in proportion to the number of items, whatever the number of rings; in each second the first
+//! ring that calls the sweep does it alone. If expiries are spread evenly over the items of all segments, every segment always
+//! contains expired items, and a round takes half a minute. The sweep runs in slices of some 10 µs under the writer lock.
 //!
 //! Every removal is a delta that all replicas have to apply, some 0.2 µs each. So a second's removals are done in small shares,
 //! and the ring rests for a millisecond after each; and the sweep waits while a replica lags by [`LAG_MAX`] or more.
@@ -21,57 +21,58 @@ use super::segment_table::{EvictionUnit, Large, Queue, State, Walk};
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
 
-/// One in this many of all items may be examined per second without having expired.
+/// In each second the sweep may examine one in this many of all items that prove not to have expired.
 const LOOKS_PART: u64 = 32;
 const LOOKS_MIN: u64 = 8192;
-/// One in this many of all items may be removed per second.
+/// In each second the sweep may remove one in this many of all items.
 const REMOVALS_PART: u64 = 16;
 const REMOVALS_MIN: u64 = 131_072;
-/// Shares into which a second's removals are divided. With the rests of a millisecond they take most of the second.
+/// Number of shares into which a second's removals are divided. With a rest of a millisecond after each, they take most of the
+/// second.
 const SHARES: u64 = 640;
 
-/// What one slice may cost, in units of about 10 ns, as all costs here.
+/// What one slice may cost. Like all costs here, in units of about 10 ns.
 const SLICE_COST: u32 = 1000;
-/// Examining an item close behind the previous one.
+/// The cost of examining an item that lies close to the previous one.
 const LOOK_COST: u32 = 1;
-/// Examining an item whose header is not on the same cache line or page as the previous one.
+/// The cost of examining an item whose header is not on the same cache line or page as the previous item's.
 const FAR_LOOK_COST: u32 = 8;
-/// Items longer than this count as far ones.
+/// If an item is longer than this, the cost is [`FAR_LOOK_COST`], bytes.
 const FAR_BYTES: u32 = 128;
-/// Looking up an item in the index.
+/// The cost of looking up an item in the index.
 const LOOK_UP_COST: u32 = 10;
-/// Removing an item.
+/// The cost of removing an item.
 const REMOVAL_COST: u32 = 40;
-/// Expired items that are looked up together.
+/// How many expired items are looked up together.
 const LOOK_AHEAD: usize = 8;
 
-/// How the sweep goes on after a slice.
+/// When the ring is to do the next slice of the sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// Nothing is left to do in this second, or another ring does it.
+    /// The sweep has nothing more to do in this second, or another ring does it.
     Done,
-    /// With the next slice.
+    /// The ring should sweep on with its next slice of background work.
     Soon,
-    /// With the next slice, after a rest: a share has been removed.
+    /// The ring should rest before it sweeps on, because it has removed a share.
     Rest,
-    /// After a rest, when the replicas that lag have caught up.
+    /// The ring should rest before it sweeps on, so that replicas that lag can catch up.
     Lag,
 }
 
-/// An expired item.
+/// An expired item that the walk has found, whether live or dead.
 #[derive(Clone, Copy)]
 struct Expired<'t> {
     item_ref: ItemRef,
     item: Item<'t>,
     hash: Hash,
-    /// Offset of the item in the segment, where the walk goes on if the log is full.
+    /// Offset of the item in its segment. If the log is full, the walk goes on from here.
     offset: u32,
 }
 
 impl<'t> WriteTxn<'t> {
     /// Removes expired items for some 10 µs, unless another ring than `ring` sweeps in this second.
     ///
-    /// It ends: each step takes from what is left of the slice.
+    /// The loop ends: each step has a cost, which is subtracted from what the slice may still cost.
     pub(super) fn sweep(&mut self, ring: usize) -> Pace {
         if !self.is_sweeper(ring) {
             return Pace::Done;
@@ -105,18 +106,19 @@ impl<'t> WriteTxn<'t> {
         self.segments.schedule.first().filter(|&(_, at)| at <= self.now).map(|(unit, _)| unit)
     }
 
-    /// True if there is something to sweep, and the sweep may do so in this second.
+    /// True if there is something to sweep, and the bounds of this second allow it.
     fn is_due(&self) -> bool {
         let sweep = &self.segments.sweep;
         sweep.may_go_on() && (sweep.walk.is_some() || self.due_unit().is_some())
     }
 
-    /// True if a replica has so much of the log to apply that the sweep must not add to it.
+    /// True if a replica lags so far behind that the sweep must not append more deltas.
     fn is_outrun(&self) -> bool {
         self.replica().cursor() - self.arena().log().applied_min() >= LAG_MAX
     }
 
-    /// True if it is `ring` that sweeps in this second.
+    /// True if `ring` sweeps in this second. In a new second, the ring that calls this first does, and the second's bounds are
+    /// set.
     fn is_sweeper(&mut self, ring: usize) -> bool {
         let (now, items) = (self.now, self.segments.totals.curr_items);
         let sweep = &mut self.segments.sweep;
@@ -131,7 +133,7 @@ impl<'t> WriteTxn<'t> {
         sweep.ring == ring
     }
 
-    /// Takes `unit`, which is the first, out of the schedule, and begins to sweep it; returns the cost.
+    /// Takes `unit`, which is the first, from the schedule, and begins to sweep it; returns the cost.
     fn begin_unit(&mut self, unit: EvictionUnit) -> u32 {
         self.segments.schedule.pop();
         match unit {
@@ -157,8 +159,8 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Puts off segment `id`, which the evictor is emptying, for a second: the evictor may have to stop and leave expired items
-    /// in it.
+    /// Puts segment `id`, which the evictor is emptying, into the schedule for the next second: the evictor may have to stop
+    /// and leave expired items in it.
     fn look_again_later(&mut self, id: u32) {
         self.segments.schedule.note(EvictionUnit::Segment(id), Timestamp(self.now.0 + 1));
     }
@@ -176,7 +178,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Continues a walk for a cost of about `left` at most; returns what it cost.
+    /// Continues a walk for a cost of about `left` at most; returns the cost.
     fn walk_on(&mut self, walk: Walk, left: u32) -> u32 {
         let segment = &self.segments.segments[walk.id as usize];
         let is_gone = segment.epoch != walk.epoch || segment.live == 0;
@@ -206,7 +208,8 @@ impl<'t> WriteTxn<'t> {
         cost + removed * REMOVAL_COST
     }
 
-    /// Walks until `expired` is full of items to look up, or the cost is `left`; returns the new position and the cost.
+    /// Walks until `expired` is full of items to look up, or the cost reaches `left`, or the segment ends. Returns the new
+    /// position and the cost.
     fn gather(
         &mut self,
         mut walk: Walk,
@@ -227,7 +230,7 @@ impl<'t> WriteTxn<'t> {
             self.segments.totals.crawler_items_checked += 1;
             cost += if bytes > FAR_BYTES { FAR_LOOK_COST } else { LOOK_COST };
             let exptime = item.exptime();
-            // The item may be dead. If it has not expired, its time is noted all the same, which costs a walk in vain at most.
+            // The item may be dead. If it has not expired, its time is noted all the same, which at most causes a walk in vain.
             if item.expired(self.now) && exptime > walk.removed_by {
                 let hash = self.hash(item.key());
                 self.prefetch(hash);
@@ -248,7 +251,7 @@ impl<'t> WriteTxn<'t> {
         (walk, cost)
     }
 
-    /// Seals an open segment without live items, so that it is freed; otherwise it would stay until it is full.
+    /// Seals an open segment without live items, so that it is freed. Otherwise it would not be freed before it is full.
     fn seal_if_dead(&mut self, walk: Walk) {
         let segment = &self.segments.segments[walk.id as usize];
         if segment.epoch == walk.epoch

@@ -1,4 +1,4 @@
-//! The atomics of the store's protocols: the standard library's, or loom's, which runs through every order of their
+//! The atomics of the store's protocols: the standard library's, or those of loom, which runs through every order of their
 //! operations that the memory model allows (`just loom`). No state.
 
 #[cfg(memcrsd_loom)]
@@ -6,7 +6,7 @@ pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(memcrsd_loom))]
 pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// Aligns `T` so that writers who change it and rings that read its neighbours do not share cache lines.
+/// Aligns `T` to cache lines of its own, so that writers which change it do not slow down rings which read its neighbours.
 #[repr(align(128))]
 pub(super) struct Apart<T>(pub(super) T);
 

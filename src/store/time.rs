@@ -1,5 +1,5 @@
-//! The time that all rings share: the second it is, and when a delayed flush is due. One per store; two atomics that any ring may
-//! set (the time of a flush is set under the writer lock, taken without it).
+//! The time that all rings share: the present second, and the second for which a delayed flush is scheduled. One per store. Two
+//! atomics that any ring may set. A flush is scheduled under the writer lock, but begun without it.
 //!
 //! Rings read the system's clock at different moments, so one may be a second ahead of another. If each used its own reading, a
 //! client that has seen a key expire on one ring could find it again on another. So the first ring that reads a new second writes
@@ -10,19 +10,19 @@
 //!                             └─ append delta (Release) ─► tail (Acquire), replay ─ look up what it wrote ─┘
 //! ```
 //!
-//! Relaxed is enough. The word only grows, so it remains to show that ring 1's read comes after ring 0's. It does if the request
-//! follows the reply, and also if ring 1 has seen something that ring 0 wrote later, even in a batch that began earlier. A write
-//! transaction reads it under the lock, after its replay.
+//! Relaxed is enough. The word only grows, so it remains to show that ring 1's read comes after ring 0's. It does if the
+//! request follows the reply, and also if ring 1 has seen something that ring 0 wrote later, even in a batch that began
+//! earlier. A write transaction reads the word under the lock, after its replay.
 
 use super::sync::{AtomicU32, Ordering};
 use crate::clock::Timestamp;
 
-/// The time that all rings share. On cache lines of its own: read all the time, written once a second.
+/// The time that all rings share. It has cache lines of its own, because it is read all the time and written once a second.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Time {
     now: AtomicU32,
-    /// When a flush is due; 0 if none is.
+    /// The second for which a delayed flush is scheduled; 0 if none is.
     flush_at: AtomicU32,
 }
 
@@ -33,37 +33,37 @@ impl Default for Time {
 }
 
 impl Time {
-    /// The latest second that any ring has seen.
+    /// The latest second that any ring has read from its clock.
     #[inline]
     pub(super) fn now(&self) -> Timestamp {
         Timestamp(self.now.load(Ordering::Relaxed))
     }
 
-    /// True if an item with this expiry has expired by now.
+    /// True if `exptime`, an item's expiry, is the present second or earlier.
     #[inline]
     pub(super) fn is_past(&self, exptime: Timestamp) -> bool {
         exptime != Timestamp::NEVER && exptime <= self.now()
     }
 
-    /// Advances the time to `now`, unless it is later already; true if it advanced.
+    /// Advances the time to `now`, unless it is already later. True if this call advanced it.
     #[inline]
     pub(super) fn advance(&self, now: Timestamp) -> bool {
         self.now() < now && self.now.fetch_max(now.0, Ordering::Relaxed) < now.0
     }
 
-    /// Sets the time to `now`, even backwards.
+    /// Sets the time to `now`, even if `now` is earlier than the present time.
     pub(super) fn set(&self, now: Timestamp) {
         self.now.store(now.0, Ordering::Relaxed);
     }
 
-    /// True if a flush is due at `now`.
+    /// True if a delayed flush is scheduled for `now` or earlier.
     #[inline]
     pub(super) fn flush_is_due(&self, now: Timestamp) -> bool {
         let at = self.flush_at.load(Ordering::Relaxed);
         at != Timestamp::NEVER.0 && at <= now.0
     }
 
-    /// When a flush is due; `NEVER` if none is.
+    /// The second for which a delayed flush is scheduled; `NEVER` if none is.
     pub(super) fn flush_at(&self) -> Timestamp {
         Timestamp(self.flush_at.load(Ordering::Relaxed))
     }
@@ -72,8 +72,8 @@ impl Time {
         self.flush_at.store(at.0, Ordering::Relaxed);
     }
 
-    /// Takes the flush that is due at `now`, and returns for which second it was scheduled. Only one caller gets it, and must
-    /// carry it out.
+    /// Takes the delayed flush off the schedule if it is due at `now`, and returns the second for which it was scheduled. Only
+    /// one caller gets it, and must carry it out; other callers get `None`.
     pub(super) fn take_due_flush(&self, now: Timestamp) -> Option<Timestamp> {
         let at = self.flush_at.load(Ordering::Relaxed);
         let (never, relaxed) = (Timestamp::NEVER.0, Ordering::Relaxed);

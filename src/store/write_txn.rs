@@ -1,8 +1,9 @@
-//! A write transaction: the writer lock held, the own replica at the log's tail.
+//! A write transaction: the writer lock is held, and the ring's replica is at the log's tail.
 //!
-//! Whoever holds a transaction decides on the newest state, and is the only one to change the segment table and to append to the
-//! log. Its length is bounded: a slice of eviction and one write. Nobody waits for another ring during a transaction; if the log
-//! or the memory needs other rings to move on first, the transaction ends, and the caller is told to retry ([`super::Retry`]).
+//! Whoever holds a transaction decides on the newest state, and is the only one to change the segment table and to append to
+//! the log. Its length is bounded: a slice of eviction and one write. Nobody waits for another ring during a transaction. If
+//! other rings must replay before the log or the memory has room, the transaction ends, and the caller is told to retry
+//! ([`super::Retry`]).
 
 #![expect(unsafe_code, reason = "reads and writes items under the lock that protects them")]
 
@@ -22,25 +23,26 @@ use crate::limits::{DRAFTED_PART, DRAFTED_SEGMENTS_PART, UNHELD_PART};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 
-/// The number of uses that a key is credited with if it is stored again soon after its eviction.
+/// The number of uses with which a key is credited if it is stored again soon after its eviction.
 const GHOST_HITS: u8 = 2;
 
 /// A write transaction, from [`WriteTxn::begin`] until it is dropped.
 pub(super) struct WriteTxn<'t> {
     store: &'t Store,
     base: &'t Arc<Base>,
-    /// Declared before the writer lock, so that it is released first: the next writer may share this replica.
+    /// The right to apply deltas. Declared before the writer lock, so that it is released first: the next writer may share this
+    /// replica.
     replaying: Replaying<'t>,
-    /// The writer lock, and what it guards.
+    /// The segment table, and with it the writer lock.
     pub(super) segments: MutexGuard<'t, SegmentTable>,
     replica: &'t mut Replica,
-    /// The store's second when it began.
+    /// The store's time when the transaction began.
     pub(super) now: Timestamp,
-    /// How much eviction the transaction has done, which bounds how much it still may.
+    /// How much eviction the transaction has done. That bounds how much more it may do.
     pub(super) effort: Effort,
 }
 
-/// The key's newest version, if there is one.
+/// The newest version of a key, expired or not; `None` if the key has no item.
 pub(super) type Current<'t> = Option<(ItemRef, Item<'t>)>;
 
 impl<'t> WriteTxn<'t> {
@@ -59,7 +61,7 @@ impl<'t> WriteTxn<'t> {
         txn
     }
 
-    /// Takes the writer lock, and the right to apply deltas to the replica. Never waits for the right while it holds the lock:
+    /// Takes the writer lock and the right to apply deltas to the replica. Never waits for that right while it holds the lock:
     /// else all writers would wait for a ring that has been preempted in the middle of a replay.
     fn lock(store: &'t Store, replica: &Replica) -> (MutexGuard<'t, SegmentTable>, Replaying<'t>) {
         let group = &store.replicas[replica.number()];
@@ -89,22 +91,23 @@ impl<'t> WriteTxn<'t> {
         self.replica
     }
 
-    /// For the check: bytes of all indexes, as the arena counts them and as the indexes themselves do.
+    /// The bytes of all indexes, first as the arena counts them, then as the indexes themselves do: for the recount (`check`).
     pub(super) fn index_bytes(&self) -> (u64, u64) {
         (self.arena().index_bytes(), self.store.replicas.iter().map(|replica| replica.bytes()).sum())
     }
 
-    /// For the check: when the next flush is due, in the form in which the memory file has it; 0 if none is.
+    /// The second for which a delayed flush is scheduled, as a number of the memory file; 0 if none is. For the recount
+    /// (`check`).
     pub(super) fn due_flush(&self) -> u64 {
         self.store.time.flush_at().0.into()
     }
 
-    /// False with `-M`.
+    /// True if the store may evict; false with `-M`.
     pub(super) fn evicts(&self) -> bool {
         self.store.evict
     }
 
-    /// `-I`, bytes.
+    /// The size of the largest item (`-I`), bytes, as memcached counts an item.
     pub(super) fn item_size_max(&self) -> u64 {
         self.store.item_size_max
     }
@@ -113,7 +116,7 @@ impl<'t> WriteTxn<'t> {
         self.base.hash(key)
     }
 
-    /// True if `count` deltas can be appended: every replica has applied the deltas whose slots they take.
+    /// True if the log has room for `count` more deltas: every replica has applied the deltas whose slots they would take.
     pub(super) fn has_log_room(&mut self, count: u64) -> bool {
         let log = self.arena().log();
         // This replica is at the tail.
@@ -124,7 +127,7 @@ impl<'t> WriteTxn<'t> {
         end <= self.segments.log_end
     }
 
-    /// The key's newest version, expired or not.
+    /// The newest version of `key`, expired or not; `None` if it has none. `hash` is the hash of `key`.
     pub(super) fn find(&self, hash: Hash, key: &[u8]) -> Current<'t> {
         let Found::Item(item_ref) = self.replica.index().find(self.base, hash, key) else {
             return None;
@@ -137,20 +140,20 @@ impl<'t> WriteTxn<'t> {
         self.replica.index().prefetch_table(hash);
     }
 
-    /// True if the index names this very item; `hash` is that of its key.
+    /// True if the index names the item at `item_ref`: the item has not been removed or replaced. `hash` is that of its key.
     pub(super) fn is_live(&self, item_ref: ItemRef, hash: Hash) -> bool {
         self.replica.index().contains(hash, item_ref)
     }
 
     /// The item at `item_ref`. Callers name items that the index names, that lie in a unit in use, or that were just written.
     pub(super) fn item(&self, item_ref: ItemRef) -> Item<'t> {
-        // SAFETY: callers name items that the index names, that lie in a unit which is not free, or that were just
-        // allocated. Memory retired in this transaction or later is not collected before this ring's cursor moves, which
-        // happens at the end of the transaction ('t at the latest); memory retired earlier is named by nobody in the transaction.
+        // SAFETY: callers name items that the index names, that lie in a unit which is not free, or that were just allocated.
+        // Memory that is retired in this transaction or later is not collected before this ring's cursor moves, which happens
+        // at the end of the transaction ('t at the latest); no caller names memory that was retired earlier.
         unsafe { Item::new(self.arena().address(item_ref), self.base) }
     }
 
-    /// The item `offset` bytes into segment `id`, and the bytes it takes there.
+    /// The item that begins `offset` bytes into segment `id`: its ref, the item, and the bytes that it takes with its padding.
     pub(super) fn item_in_segment(&self, id: u32, offset: u32) -> (ItemRef, Item<'t>, u32) {
         let arena = self.arena();
         let item_ref = ItemRef::new(arena.segment_offset(id) + u64::from(offset), arena.unit_shift());
@@ -158,13 +161,13 @@ impl<'t> WriteTxn<'t> {
         (item_ref, item, item.layout().bytes().next_multiple_of(1 << arena.unit_shift()) as u32)
     }
 
-    /// Large item `id`: its ref and its item.
+    /// The ref and the item of large item `id`.
     pub(super) fn item_of_large(&self, id: u32) -> (ItemRef, Item<'t>) {
         let item_ref = self.segments.large_ref(self.arena(), id);
         (item_ref, self.item(item_ref))
     }
 
-    /// The queue that an item stands in: that of its segment, or its own if it is large.
+    /// The queue that an item is in: that of its segment, or the item's own if it is large.
     pub(super) fn queue_of(&self, item_ref: ItemRef) -> Queue {
         match self.segments.placement(self.arena(), item_ref) {
             Placement::Segment(id) => self.segments.segments[id as usize].queue,
@@ -172,9 +175,9 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// The queue that a new version of a key goes to. A key in the store stays in its queue; a stub's goes to main if it was
-    /// used, else to small. A key that is not in the store goes to main if it was evicted recently and is worth its size, else to
-    /// small. `bytes` is the new version's size as memcached counts it.
+    /// Chooses the queue for a new version of a key. A key in the store stays in its queue, except that a stub's key goes to
+    /// main if it was used, else to small. A key that is not in the store goes to main if it was evicted recently and is worth
+    /// its size, else to small. `bytes` is the new version's size as memcached counts it.
     pub(super) fn queue_for(&self, hash: Hash, old: Current<'_>, bytes: u64) -> Queue {
         match old {
             Some((item_ref, old)) => match self.queue_of(item_ref) {
@@ -191,15 +194,15 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// With -M: bytes that a write which replaces `old` gives back. Without -M 0, since only -M counts them.
+    /// The bytes that a write which replaces `old` gives back. Counted only with -M; else 0.
     fn freed_by_replacing(&self, old: Current<'_>) -> u64 {
         let freed =
             |(item_ref, item): (ItemRef, Item<'_>)| self.segments.freed_bytes(self.arena(), item_ref, &item);
         if self.evicts() { 0 } else { old.map_or(0, freed) }
     }
 
-    /// Writes a new item that is to replace `old`; nobody finds it before [`WriteTxn::publish`]. An error says which memory is
-    /// lacking.
+    /// Writes a new item that is to replace `old`; nobody can find it before [`WriteTxn::publish`]. An error says which memory
+    /// is lacking.
     pub(super) fn write_item(
         &mut self,
         queue: Queue,
@@ -213,7 +216,7 @@ impl<'t> WriteTxn<'t> {
         self.write(queue, layout, key, value, fields, purpose)
     }
 
-    /// As [`WriteTxn::write_item`], with a given layout and purpose.
+    /// The same as [`WriteTxn::write_item`], with a given layout and purpose.
     pub(super) fn write(
         &mut self,
         queue: Queue,
@@ -233,7 +236,8 @@ impl<'t> WriteTxn<'t> {
         Ok((item_ref, self.item(item_ref)))
     }
 
-    /// Copies an item for the evictor to the open segment of `queue`, with `hits`; `None` if there is no memory for it.
+    /// Copies an item for the evictor to the open segment of `queue`, and gives the copy `hits`; `None` if there is no memory
+    /// for it.
     pub(super) fn copy_item(
         &mut self,
         item: &Item<'_>,
@@ -252,8 +256,8 @@ impl<'t> WriteTxn<'t> {
 
     /// True if a value of `value_bytes` has to wait because reservations and pins already hold all the memory they may.
     ///
-    /// A value that is longer than the share of all reservations waits only for another one as long; shorter ones do not wait for
-    /// it.
+    /// A value that is longer than the share of all reservations waits only for another one of such a length; shorter values do
+    /// not wait for it.
     pub(super) fn has_too_many_reservations(&self, value_bytes: usize) -> bool {
         let (limit, value_bytes) = (self.segments.limit, value_bytes as u64);
         let bytes_reserved = self.arena().bytes_reserved();
@@ -268,7 +272,7 @@ impl<'t> WriteTxn<'t> {
         are_too_many
             || !self.arena().pins_fit(self.base.ring(), value_bytes, left)
                 && bytes_reserved + self.arena().pinned_bytes() > 0
-            // With -M an extent of its own might be more than the old version frees.
+            // With -M, a short value waits too: an extent of its own might be more than the old version frees.
             || !self.evicts() && self.has_too_many_reserved_segments()
     }
 
@@ -277,13 +281,14 @@ impl<'t> WriteTxn<'t> {
         value_bytes > self.segments.limit / DRAFTED_PART
     }
 
-    /// True if values that are being received hold as many segments as they may: even a short one keeps a whole segment from
+    /// True if values that are being received hold as many segments as they may: even a short value keeps a whole segment from
     /// being reused.
     fn has_too_many_reserved_segments(&self) -> bool {
         self.arena().reserved_segment_bytes() >= self.segments.limit / DRAFTED_SEGMENTS_PART
     }
 
-    /// Reserves memory for an item whose value is still to be received, and that is to replace `old`.
+    /// Reserves memory for an item that is to replace `old` and whose value is still to be received. An error says which memory
+    /// is lacking.
     pub(super) fn reserve(
         &mut self,
         queue: Queue,
@@ -326,13 +331,13 @@ impl<'t> WriteTxn<'t> {
         Ok(ReservedItem::new(&self.store.reservations, item_ref, layout, queue, is_alone))
     }
 
-    /// False if a reserved item must not be published in its reserved memory: a flush came in between, and the next process would
+    /// True if a reserved item may be published in its reserved memory. False after a flush, since the next process would
     /// ignore what is published there.
     pub(super) fn is_current(&self, reserved: &ReservedItem) -> bool {
         self.segments.counts_at(self.arena(), reserved.item())
     }
 
-    /// Writes the final head of a reserved item whose value is complete. The item is still to be published.
+    /// Writes the final head of a reserved item whose value is complete. The caller then publishes the item.
     pub(super) fn finish(
         &mut self,
         reserved: &ReservedItem,
@@ -348,8 +353,8 @@ impl<'t> WriteTxn<'t> {
         (reserved.item(), self.item(reserved.item()))
     }
 
-    /// Appends the delta that puts `new` where the index has `old`, applies it, and does all accounting for it. There must be
-    /// room in the log.
+    /// Appends the delta that puts `new` where the index has `old`, applies it, and does all accounting for it. The caller has
+    /// seen that the log has room.
     pub(super) fn publish(
         &mut self,
         hash: Hash,
@@ -373,13 +378,14 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Appends a delta that leaves the index as it is: it gives a change of the item's header, made before, its place among the
-    /// writes.
+    /// Appends a delta that leaves the index as it is. It gives a change of the item's header, which the caller has made, its
+    /// place among the writes.
     pub(super) fn publish_amended(&mut self, hash: Hash, item_ref: ItemRef) {
         self.append(Delta::Entry { hash, old: item_ref, new: item_ref });
     }
 
-    /// Removes every item. `due` is the second for which a delayed flush was scheduled, else [`Timestamp::NEVER`].
+    /// Removes every item. `due` is the second for which the flush was scheduled, or [`Timestamp::NEVER`] if it was not
+    /// delayed.
     pub(super) fn flush(&mut self, due: Timestamp) {
         self.segments.record_flush(due);
         self.append(Delta::Flush);
@@ -400,8 +406,8 @@ impl<'t> WriteTxn<'t> {
         self.replica.apply_own(&self.replaying, self.base, delta);
     }
 
-    /// Tells the arena and the host if the segment table has lowered its limit, because the memory file could not get more
-    /// memory.
+    /// Tells the arena and the host the new limit if the segment table has lowered it, because the memory file could not get
+    /// more memory.
     pub(super) fn note_lowered_limit(&self) {
         let limit = self.segments.limit;
         if limit < self.store.memory_limit() {
@@ -416,14 +422,14 @@ impl<'t> WriteTxn<'t> {
         self.store.host.flash_work();
     }
 
-    /// Tells the host of a value that has been moved to flash, if it wants to know.
+    /// Tells the host that the value of `item` has been moved to flash, if the host watches evictions.
     pub(super) fn host_demoted(&self, item: &Item<'_>) {
         if self.store.host.watches_evictions() {
             self.store.host.demoted(item, self.now);
         }
     }
 
-    /// Tells the host of an item that is being evicted, if it wants to know.
+    /// Tells the host that `item` is being evicted, if the host watches evictions.
     pub(super) fn host_evicted(&self, item: &Item<'_>) {
         if self.store.host.watches_evictions() {
             self.store.host.evicted(item, self.now);
@@ -432,7 +438,8 @@ impl<'t> WriteTxn<'t> {
 }
 
 impl Drop for WriteTxn<'_> {
-    /// All references into the store have ended with the transaction: this ring's position in the log moves on.
+    /// Publishes that this ring holds no references from before the tail: all references into the store have ended with the
+    /// transaction.
     fn drop(&mut self) {
         self.replica.settle(self.arena().log());
     }

@@ -1,20 +1,20 @@
-//! Keys that clients have written or deleted since a copy (`--copy-from`) began: the copy's items for them are older, and are not
-//! stored. A field of the segment table while a copy runs: used only under the writer lock.
+//! Keys that clients have written or deleted since a copy (`--copy-from`) began. The copy's items for these keys are older, and
+//! are not stored. A field of the segment table while a copy runs: used only under the writer lock.
 //!
 //! A Bloom filter of fixed size, so that it does not grow with the number of keys. It has no false negatives, so the copy never
-//! replaces or resurrects anything. A false positive makes the copy skip an item, which is then a miss: one key in 100 if as many
-//! keys have been written as `-m` holds items of 100 bytes.
+//! replaces or resurrects anything. A false positive makes the copy skip an item, whose key then misses: one key in 100 if as
+//! many keys have been written as `-m` holds items of 100 bytes.
 //!
 //! Source: Bloom, "Space/time trade-offs in hash coding with allowable errors", CACM 13 (1970).
 
 use super::item_ref::Hash;
 
-/// The filter takes one part in this many of `-m`.
+/// The memory of the filter: `-m` divided by this, within the bounds below.
 const MEMORY_PART: u64 = 64;
 const BYTES_MIN: u64 = 64 << 10;
 const BYTES_MAX: u64 = 64 << 20;
 
-/// The filter of keys.
+/// The filter: a set of keys that may also contain keys which were not inserted.
 #[derive(Debug)]
 pub(super) struct WrittenKeys {
     words: Box<[u64]>,
@@ -33,7 +33,8 @@ impl WrittenKeys {
         size_of_val(&*self.words) as u64
     }
 
-    /// Word and bit of both probes: from bits 0 to 31 and 32 to 63 of the hash, which are independent.
+    /// For each of the two bits of a key: the number of its word, and the bit in that word. They come from the lower and the
+    /// upper half of the hash, which are independent.
     fn probes(&self, hash: Hash) -> [(usize, u64); 2] {
         let bits = self.words.len() * u64::BITS as usize;
         [hash.0 as u32, (hash.0 >> 32) as u32].map(|half| {
@@ -42,19 +43,19 @@ impl WrittenKeys {
         })
     }
 
-    /// Remembers a key.
+    /// Counts the key of `hash` as written.
     pub(super) fn insert(&mut self, hash: Hash) {
         for (word, bit) in self.probes(hash) {
             self.words[word] |= bit;
         }
     }
 
-    /// From now on all keys count as written.
+    /// Counts all keys as written from here on.
     pub(super) fn insert_all(&mut self) {
         self.has_all = true;
     }
 
-    /// True if the key has been written; rarely also if it has not.
+    /// True if the key has been written; in rare cases also if it has not.
     pub(super) fn contains(&self, hash: Hash) -> bool {
         self.has_all || self.probes(hash).into_iter().all(|(word, bit)| self.words[word] & bit != 0)
     }

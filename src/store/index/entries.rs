@@ -7,25 +7,26 @@
 //!                                                    ┆             the parts of part 1: bits 22 to 25
 //! ```
 //!
-//! The number of tables follows from the `-m` of the start. If `cache_memlimit` raises that a hundredfold, a table has a
-//! hundred times as many entries: doubling it in one step would take milliseconds under the writer lock. As it is, growing
-//! moves 3,584 entries at most; a look-up in a divided table reads one more cache line.
+//! The number of tables follows from the `-m` of the start. If `cache_memlimit` raises the limit a hundredfold, a table has a
+//! hundred times as many entries: doubling it in one step would take milliseconds under the writer lock. Because tables are
+//! divided, growing moves 3,584 entries at most; a look-up in a divided table reads one more cache line.
 //!
 //! Parts that have few entries are joined again, so that a store whose limit is lowered gets their memory back: an index that
-//! keeps more than the limit would leave no room for any item. A walk may visit what is joined between two of its steps twice.
+//! took more memory than the limit would leave no room for any item. If parts are joined between two steps of a walk, the walk
+//! may visit their entries twice.
 
 use crate::store::item_ref::{Entry, Hash};
 use hashbrown::HashTable;
 
-/// A full hash table of this capacity is divided instead of doubled. It is the capacity of 4,096 buckets.
+/// The capacity, in entries, at which a full hash table is divided instead of doubled: that of 4,096 buckets.
 pub(in crate::store) const CAPACITY_MAX: usize = 3_584;
-/// Parts that have this many entries or fewer, all together, are joined.
+/// Sixteen parts that together have this many entries or fewer are joined.
 const JOINED_MAX: usize = CAPACITY_MAX / 4;
-/// Bits of the hash that choose one of the parts.
+/// Number of bits of the hash that choose one of the parts.
 const PART_BITS: u32 = 4;
 const PARTS: usize = 1 << PART_BITS;
-/// How often entries are divided at most. The parts are chosen by the bits of the hash that also choose the table, from the
-/// lowest on.
+/// How many times parts are divided into parts, at most. The parts are chosen by the bits of the hash that also choose the
+/// table, from the lowest bits on.
 const LEVELS_MAX: u32 = 5;
 
 /// The entries of a table, or of a part of it: in one hash table, or divided into parts.
@@ -37,14 +38,14 @@ pub(super) enum Entries {
 
 const _: () = assert!(size_of::<Entries>() == size_of::<HashTable<Entry>>());
 
-/// A change of the memory that entries take: bytes before and after.
+/// The bytes of memory that entries took before a change, and that they take after it.
 pub(super) struct Resized {
     pub(super) before: usize,
     pub(super) after: usize,
 }
 
-/// A position in a walk over a table. It has a hexadecimal digit for each level of division, the first level's foremost: the
-/// number of the part at that level.
+/// A position in a walk over a table. It has a hexadecimal digit for each level of division, that of the first level foremost:
+/// the number of the part at that level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::store) struct Position(u32);
 
@@ -63,7 +64,7 @@ impl Default for Entries {
     }
 }
 
-/// The number of the part that `hash` belongs to, among the parts of this level; the table's own are level 0.
+/// The number of the part that `hash` belongs to, among parts of this level. The parts of the table itself have level 0.
 fn part_of(hash: Hash, level: u32) -> usize {
     (hash.table_bits() >> (PART_BITS * level)) as usize & (PARTS - 1)
 }
@@ -90,8 +91,8 @@ impl Entries {
         }
     }
 
-    /// As [`Entries::part`], for changing or removing an entry. To insert one, use [`Entries::insert`], which divides what gets
-    /// too large.
+    /// The same as [`Entries::part`], but to change or remove an entry. To insert one, use [`Entries::insert`], which divides a
+    /// hash table that gets too large.
     #[inline]
     pub(super) fn part_mut(&mut self, hash: Hash) -> &mut HashTable<Entry> {
         match self {
@@ -112,8 +113,8 @@ impl Entries {
         }
     }
 
-    /// Inserts an entry whose key has none; returns how the memory changed, if it did. `rehash` returns the hash of an entry's
-    /// key.
+    /// Inserts an entry for a key that has none. Returns the change of memory; `None` if there was none. `rehash` returns the
+    /// hash of an entry's key.
     #[inline]
     pub(super) fn insert(
         &mut self,
@@ -162,9 +163,9 @@ impl Entries {
         Some(Resized { before, after: self.allocation_size() })
     }
 
-    /// Moves the entries of `table` to parts of the given level.
+    /// Moves the entries of `table` to sixteen new parts of the given level.
     fn divided(table: &mut HashTable<Entry>, level: u32, rehash: &impl Fn(&Entry) -> u64) -> Self {
-        // As large in all as if the table were doubled.
+        // The parts together get as much room as the table would have if it were doubled.
         let capacity = table.len() / PARTS / 4 * 5;
         let mut parts: [_; PARTS] = std::array::from_fn(|_| HashTable::with_capacity(capacity));
         for entry in table.drain() {
@@ -174,8 +175,9 @@ impl Entries {
         Self::Divided(Box::new(parts.map(Self::Whole)))
     }
 
-    /// Called after a removal: shrinks the hash table of `hash` if it is sparse. If it shrank and is one of sixteen parts that have
-    /// [`JOINED_MAX`] entries or fewer in all, those become one hash table again. Returns how the memory changed, if it did.
+    /// Shrinks the hash table of `hash` if it is sparse; called after a removal. If it shrank and is one of sixteen parts that
+    /// together have [`JOINED_MAX`] entries or fewer, these become one hash table again. Returns the change of memory; `None`
+    /// if there was none.
     #[inline]
     pub(super) fn shrink(&mut self, hash: Hash, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
         match self {
@@ -197,7 +199,7 @@ impl Entries {
         Some(Resized { before, after: self.allocation_size() })
     }
 
-    /// The hash table; `None` if the entries are divided into parts.
+    /// The hash table with all entries; `None` if the entries are divided into parts.
     fn whole(&self) -> Option<&HashTable<Entry>> {
         match self {
             Self::Whole(table) => Some(table),
@@ -205,7 +207,8 @@ impl Entries {
         }
     }
 
-    /// A hash table with copies of the entries of all parts; `None` if there are too many, or if a part is divided.
+    /// A hash table with copies of the entries of all parts. `None` if there are more than [`JOINED_MAX`], or if a part is
+    /// divided itself.
     fn joined(parts: &[Self; PARTS], rehash: &impl Fn(&Entry) -> u64) -> Option<HashTable<Entry>> {
         let count: usize = parts.iter().map(|part| part.whole().map(HashTable::len)).sum::<Option<_>>()?;
         if count > JOINED_MAX {
@@ -218,7 +221,7 @@ impl Entries {
         Some(joined)
     }
 
-    /// Shrinks all parts that are sparse.
+    /// Shrinks every hash table that is sparse.
     pub(super) fn shrink_all(&mut self, rehash: &impl Fn(&Entry) -> u64) {
         match self {
             Self::Divided(parts) => parts.iter_mut().for_each(|part| part.shrink_all(rehash)),
@@ -226,7 +229,7 @@ impl Entries {
         }
     }
 
-    /// Makes room for `count` entries, or as many as one hash table may have.
+    /// Makes room for `count` entries in all, or for [`CAPACITY_MAX`] if that is less. Does nothing if the entries are divided.
     pub(super) fn reserve(&mut self, count: usize, rehash: &impl Fn(&Entry) -> u64) {
         if let Self::Whole(table) = self {
             table.reserve(count.min(CAPACITY_MAX).saturating_sub(table.len()), rehash);
@@ -243,8 +246,8 @@ impl Entries {
         }
     }
 
-    /// The hash table at a position, and the position after it. A walk visits each entry once even if entries are divided between
-    /// two of its steps.
+    /// The hash table at a position, and the position of the next one. A walk visits each entry once even if entries are
+    /// divided between two of its steps.
     pub(super) fn part_at(&self, position: Position) -> (&HashTable<Entry>, Position) {
         let (mut entries, mut digits) = (self, LEVELS_MAX);
         while let Self::Divided(parts) = entries {
@@ -256,14 +259,14 @@ impl Entries {
     }
 }
 
-/// True if half of the table's size would hold its entries and a third more, or if it is empty and has memory.
+/// True if half of the table's size would hold its entries and a third more; also if the table is empty but has memory.
 #[inline]
 fn is_sparse(table: &HashTable<Entry>) -> bool {
     let (len, capacity) = (table.len(), table.capacity());
     len < capacity / 8 * 3 || len == 0 && capacity > 0
 }
 
-/// Shrinks a table if it is sparse.
+/// Shrinks a table if it is sparse. Returns the change of memory; `None` if the table is not sparse.
 #[inline]
 fn shrink_sparse(table: &mut HashTable<Entry>, rehash: &impl Fn(&Entry) -> u64) -> Option<Resized> {
     is_sparse(table).then(|| shrink(table, rehash))
@@ -276,22 +279,22 @@ fn shrink(table: &mut HashTable<Entry>, rehash: impl Fn(&Entry) -> u64) -> Resiz
     Resized { before, after: table.allocation_size() }
 }
 
-/// The number of entries that a table of this size can hold.
+/// The number of entries that fit into a table of this size when it has no tombstones.
 fn full_capacity(table: &HashTable<Entry>) -> usize {
     table.num_buckets() / 8 * 7
 }
 
 /// True if a full table has so many tombstones that removing them makes room for a while.
 ///
-/// hashbrown would double a full table that is more than half full of entries. In a store that evicts as much as it takes
-/// in, that keeps half of the tables twice as large as their entries need: 12.9 bytes an item instead of 11, and twice as
-/// many entries hashed again.
+/// hashbrown would double a full table that is more than half full of entries. In a store that evicts as much as it takes in,
+/// that keeps half of the tables twice as large as their entries need: 12.9 bytes an item instead of 11, and twice as many
+/// entries hashed again.
 #[cold]
 fn has_tombstones(table: &HashTable<Entry>) -> bool {
     table.len() <= full_capacity(table) / 16 * 15
 }
 
-/// Rebuilds a table in the same size, without tombstones.
+/// Replaces a table by one of the same size without tombstones.
 #[cold]
 fn rebuild(table: &mut HashTable<Entry>, rehash: &impl Fn(&Entry) -> u64) {
     let mut rebuilt = HashTable::with_capacity(full_capacity(table));
@@ -307,10 +310,10 @@ mod tests {
     use crate::store::item_ref::ItemRef;
     use std::cell::Cell;
 
-    /// Keys of one of 128 tables: the first bits of their hashes are the same.
+    /// Keys that belong to one of 128 tables: seven bits of their hashes are the same.
     struct Keys {
         hashes: Vec<u64>,
-        /// Entries that have been hashed again.
+        /// How many entries have been hashed again.
         moved: Cell<usize>,
     }
 
@@ -335,7 +338,7 @@ mod tests {
         }
     }
 
-    /// Emptied tables and parts once kept some memory each, which added up to more than a lowered limit.
+    /// Tables and parts that have been emptied keep no memory: together it might be more than a lowered limit.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn what_is_emptied_gives_its_memory_back() {
@@ -369,8 +372,8 @@ mod tests {
         assert_eq!(count(None), 0);
     }
 
-    /// However many entries there are, one insert hashes again at most as many as a hash table may have, and in addition those
-    /// of one part that grows.
+    /// However many entries there are, one insert hashes again at most as many as one hash table can have, and in addition
+    /// those of one part that grows.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn no_insert_moves_many_entries() {

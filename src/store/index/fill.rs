@@ -1,5 +1,5 @@
-//! Fills an index at the start, before its rings run (`restore`): by several threads, each of which has a range of tables to
-//! itself, without locks.
+//! Fills an index at the start, before its rings run (`restore`). Several threads do so without locks, each in a range of
+//! tables of its own.
 
 use super::{Index, Table, table_of};
 use crate::store::item_ref::{Entry, Hash, ItemRef};
@@ -20,18 +20,18 @@ pub(in crate::store) struct Entrant {
     pub(in crate::store) item: ItemRef,
 }
 
-/// What filling an index needs to know about items, which are in a memory file.
+/// What the filling of an index asks about items, which are in a memory file.
 pub(in crate::store) trait Items: Sync {
-    /// The hash of the item's key.
+    /// Returns the hash of the item's key.
     fn hash(&self, item: ItemRef) -> Hash;
-    /// True if both have the same key.
+    /// True if both items have the same key.
     fn is_same_key(&self, one: ItemRef, other: ItemRef) -> bool;
-    /// Of two items with the same key: true if `one` is to be kept.
+    /// True if `one` is to be kept of two items with the same key.
     fn is_newer(&self, one: ItemRef, other: ItemRef) -> bool;
 }
 
 impl Tables<'_> {
-    /// Makes room in each table of the range for its share of the `expected` entries of the whole index.
+    /// Makes room in each table of the range for its share of `expected` entries, which is how many the whole index will have.
     pub(in crate::store) fn reserve(&mut self, expected: usize, items: &impl Items) {
         for (at, table) in self.range.iter_mut().enumerate() {
             let share = share_of(self.first + at, self.count) * expected as f64;
@@ -39,7 +39,7 @@ impl Tables<'_> {
         }
     }
 
-    /// Inserts an item. If there is one with the same key, keeps the newer of the two and returns the other.
+    /// Inserts an item. If the index has one with the same key, keeps the newer of the two and returns the other; else `None`.
     #[inline]
     pub(in crate::store) fn insert(&mut self, entrant: Entrant, items: &impl Items) -> Option<ItemRef> {
         let Entrant { hash, item } = entrant;
@@ -58,14 +58,14 @@ impl Tables<'_> {
         None
     }
 
-    /// Shrinks sparse tables, as a running index would.
+    /// Shrinks sparse tables, as an index does in which rings remove entries.
     pub(in crate::store) fn shrink(&mut self, items: &impl Items) {
         for table in self.range.iter_mut() {
             table.entries.get_mut().shrink_all(&|entry| items.hash(entry.item()).0);
         }
     }
 
-    /// Copies the entries of the same tables of another index.
+    /// Copies the entries of the same tables of another index, `from`.
     pub(in crate::store) fn copy(&mut self, from: &mut Self) {
         for (table, from) in self.range.iter_mut().zip(from.range.iter_mut()) {
             table.entries.get_mut().clone_from(from.entries.get_mut());
@@ -73,7 +73,7 @@ impl Tables<'_> {
     }
 }
 
-/// The share of all hashes that belongs to table `table` of `count`.
+/// The share of all hashes, from 0 to 1, that belongs to table `table` of `count`.
 fn share_of(table: usize, count: usize) -> f64 {
     // The borders that `table_of` draws: y = x (1 + b - b x), solved for x.
     const B: f64 = 744_103_083.0 / (1_u64 << 31) as f64;
@@ -82,7 +82,7 @@ fn share_of(table: usize, count: usize) -> f64 {
 }
 
 impl Index {
-    /// Divides the tables into `parts` ranges with about the same number of entries each.
+    /// Divides the index's tables into `parts` ranges with about the same number of entries each.
     pub(in crate::store) fn parts(&mut self, parts: usize) -> Vec<Tables<'_>> {
         let count = self.tables.len();
         let mut rest = &mut *self.tables;
@@ -97,11 +97,12 @@ impl Index {
         result
     }
 
-    /// The number of the range of [`Index::parts`] that contains the table of `hash`.
+    /// The number of the range that contains the table of `hash`, of an index of `tables` tables that [`Index::parts`] divides
+    /// into `parts` ranges.
     #[inline]
     pub(in crate::store) fn part_of(hash: Hash, parts: usize, tables: usize) -> usize {
         let part = ((u64::from(hash.table_bits()) * parts as u64) >> 32) as usize;
-        // A range ends where a table ends.
+        // A range ends where a table ends, so this table may belong to the next range.
         if part + 1 < parts && table_of(hash, tables) >= first_table(part + 1, parts, tables) {
             part + 1
         } else {
@@ -109,13 +110,13 @@ impl Index {
         }
     }
 
-    /// Recounts the bytes of all tables, which filling does not count.
+    /// Recounts the bytes of all tables; while the index is filled, they are not counted.
     pub(in crate::store) fn recount(&self) {
         self.bytes.store(self.counted_bytes(), std::sync::atomic::Ordering::Relaxed);
     }
 }
 
-/// The first table of range `part`: the one that contains its first hash.
+/// The first table of range `part` of `parts`: the one that contains the range's first hash.
 fn first_table(part: usize, parts: usize, tables: usize) -> usize {
     let bits = ((part as u64) << 32).div_ceil(parts as u64);
     table_of(Hash(bits << 18), tables)

@@ -7,29 +7,29 @@
 //!
 //! One large table would double in one step, with a pause, and then be half empty. Small tables double one by one, and at
 //! different times, because their shares differ by up to a factor of two. So the whole is always about 60 % full, takes 9.7 to
-//! 10.5 bytes per item at any number of items, and growing one table takes tens of microseconds. There are enough tables for
-//! `-m`; if that is raised, those that get too large are divided.
+//! 10.5 bytes per item at any number of items, and growing one table takes tens of microseconds. The number of tables suits the
+//! `-m` of the start; if the limit is raised, tables that get too large are divided.
 //!
 //! Files: `entries` is one table's contents and knows no [`Index`]; `fill` fills an index before its rings run.
 //!
-//! Each index belongs to a replica (`replica`). It changes only when a ring of that replica applies deltas, or drops entries from
-//! before a flush.
+//! Each index belongs to a replica (`replica`). It changes only when a ring of that replica applies deltas, or drops entries
+//! from before a flush.
 //!
-//! A table that holds less than 3/8 of what it could is halved immediately, so that the index also shrinks with the number of
-//! items, and its memory goes to fewer, larger ones. A table that is full of tombstones rather than entries is rebuilt instead
-//! of doubled.
+//! A table that has fewer entries than 3/8 of its capacity is halved immediately. So the index also shrinks when there are
+//! fewer items, for instance because they are larger, and they get its memory. A table that is full of tombstones rather than
+//! entries is rebuilt instead of doubled.
 //!
-//! A lookup compares 11 bits of hash before it touches an item. Applying a delta touches no item, except that a table which
-//! changes its size reads the keys of its items to hash them again; they are still there, because memory is reused only
+//! A lookup compares 11 bits of hash before it touches an item. Applying a delta touches no item, except when a table changes
+//! its size: then the keys of its items are read and hashed again. Those items are still there, because memory is reused only
 //! after this index has applied the deltas that remove its items.
 //!
 //! A flush ([`Delta::Flush`]) only increments the generation. A table of an older generation counts as empty; it is emptied
 //! when it is next written, or by [`Index::drop_stale_tables`], a few tables at a time.
 //!
 //! # Several rings
-//! The index of one ring is touched by that ring alone: no lock. Where rings share one, each table has a lock of its own,
-//! held for one look-up or one delta, some 50 ns; only resizing a table takes longer. So a ring that replays waits for a ring
-//! that reads only if both need the same one of thousands of tables at the same moment. If the kernel preempts a ring that
+//! An index of one ring is touched by that ring alone, without a lock. Where rings share an index, each table has a lock of its
+//! own, held for one look-up or one delta, some 50 ns; only resizing a table takes longer. So a ring that replays waits for a
+//! ring that reads only if both need the same one of thousands of tables at the same moment. If the kernel preempts a ring that
 //! holds such a lock, the rings that need that table wait until it runs again. With one lock for the whole index, held for a
 //! batch of commands, every write would wait, under the writer lock, for the batches of the other rings of its group.
 
@@ -56,10 +56,10 @@ use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// Bytes of `-m` per table: about 1,000 items of 64 bytes.
+/// Bytes of `-m` for which an index has one table: about 1,000 items of 64 bytes.
 const BYTES_PER_TABLE: u64 = 64 << 10;
 const CACHE_LINE_BYTES: usize = 64;
-/// Cache lines of an item that are prefetched: all of one with a 30-byte key and a value of 100 bytes.
+/// How many cache lines of an item are prefetched: all of an item with a 30-byte key and a value of 100 bytes.
 const PREFETCHED_LINES: usize = 3;
 const TABLES_MIN: usize = 64;
 const TABLES_MAX: usize = 1 << 22;
@@ -68,12 +68,13 @@ const TABLES_MAX: usize = 1 << 22;
 #[derive(Default)]
 struct Table {
     entries: UnsafeCell<Entries>,
-    /// The index's generation when the table was last emptied: if that has changed since, the table counts as empty.
+    /// The index's generation when the table was last emptied. While the index has a later generation, the table counts as
+    /// empty.
     generation: AtomicU32,
     lock: Lock,
 }
 
-/// The lock of a table, in a byte that would otherwise be padding. Used only if several rings share the index.
+/// The lock of a table, one byte long, in place of padding. Used only if several rings share the index.
 struct Lock(RawMutex);
 
 impl Default for Lock {
@@ -84,21 +85,21 @@ impl Default for Lock {
 
 const _: () = assert!(size_of::<Table>() == 40);
 
-/// An index over all items.
+/// An index: finds an item by the hash of its key.
 pub(super) struct Index {
     tables: Box<[Table]>,
-    /// True if several rings use the index: then each access to a table takes the table's lock.
+    /// True if several rings use the index. Then each access to a table takes the table's lock.
     is_shared: bool,
-    /// How many flushes the index has applied. Tables of an older generation count as empty.
+    /// How many flushes the index has applied. Tables of an earlier generation count as empty.
     generation: AtomicU32,
-    /// Bytes of all tables, with their entries.
+    /// Bytes of memory of all tables and of their entries.
     bytes: AtomicU64,
-    /// The table that [`Index::drop_stale_tables`] checks next.
+    /// Number of the table at which [`Index::drop_stale_tables`] goes on.
     tidied: AtomicUsize,
 }
 
-// SAFETY: what is not atomic is the tables' entries. They are reached through `Index::open` alone: of a shared index under
-// the table's lock, of another by the one thread that uses it, which is what `Index::new` asks of its caller.
+// SAFETY: what is not atomic is the tables' entries. They are reached through `Index::open` alone: in a shared index under the
+// table's lock, in any other by the one thread that uses it, which is what `Index::new` asks of its caller.
 unsafe impl Sync for Index {}
 
 impl std::fmt::Debug for Index {
@@ -110,17 +111,17 @@ impl std::fmt::Debug for Index {
     }
 }
 
-/// What a lookup finds.
+/// What a look-up in an index finds.
 pub(super) enum Found {
     /// The newest version of the key, expired or not.
     Item(ItemRef),
-    /// The key had an entry before the last flush.
+    /// The key had an entry before the last flush. Not certain: only 11 bits of its hash were compared.
     Flushed,
     /// The key has no entry.
     Nothing,
 }
 
-/// Exclusive access to a table. Ends when it is dropped.
+/// Exclusive access to a table, until this value is dropped.
 struct Open<'i> {
     table: &'i Table,
     is_locked: bool,
@@ -129,17 +130,17 @@ struct Open<'i> {
 impl Open<'_> {
     #[inline]
     fn entries(&self) -> &Entries {
-        // SAFETY: as long as this value lives the entries are its own (see `Index::open`); borrowed as it is.
+        // SAFETY: as long as this value lives the entries are its own (see `Index::open`); they are borrowed as this value is.
         unsafe { &*self.table.entries.get() }
     }
 
     #[inline]
     fn entries_mut(&mut self) -> &mut Entries {
-        // SAFETY: as above, borrowed mutably as it is.
+        // SAFETY: as above; they are borrowed mutably, as this value is.
         unsafe { &mut *self.table.entries.get() }
     }
 
-    /// Empties the table and gives it `generation`; returns the bytes that this frees.
+    /// Empties the table and gives it `generation`; returns the change of memory.
     fn empty(&mut self, generation: u32) -> Resized {
         self.table.generation.store(generation, Ordering::Relaxed);
         Resized { before: std::mem::take(self.entries_mut()).allocation_size(), after: 0 }
@@ -150,16 +151,16 @@ impl Drop for Open<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.is_locked {
-            // SAFETY: locked by `Index::open`, by this thread.
+            // SAFETY: `Index::open` has locked it, on this thread.
             unsafe { self.table.lock.0.unlock() };
         }
     }
 }
 
-/// The number of the table that `hash` belongs to, of an index of this many tables.
+/// The number of the table that `hash` belongs to, in an index of `tables` tables.
 ///
-/// The shares follow dx/dy of y = x (1 + b - b x), a cheap stand-in for y = log2(1 + x); b = 0.3465 makes the largest
-/// share twice the smallest.
+/// The shares follow dx/dy of y = x (1 + b - b x), a cheap stand-in for y = log2(1 + x); b = 0.3465 makes the largest share
+/// twice the smallest.
 #[inline]
 pub(super) fn table_of(hash: Hash, tables: usize) -> usize {
     const B: u64 = 744_103_083;
@@ -168,7 +169,7 @@ pub(super) fn table_of(hash: Hash, tables: usize) -> usize {
     ((y * tables as u64) >> 32) as usize
 }
 
-/// Bytes of `tables` without their entries.
+/// Bytes of `tables` without the memory of their entries.
 fn heads_bytes(tables: &[Table]) -> u64 {
     size_of_val(tables) as u64
 }
@@ -186,22 +187,23 @@ impl Index {
         Self { tables, is_shared, generation: AtomicU32::new(0), bytes, tidied: AtomicUsize::new(0) }
     }
 
-    /// Bytes of memory that the index takes. Any thread may ask.
+    /// Bytes of memory that the index takes, entries included. Any thread may call this.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of an index without entries.
+    /// Bytes of memory that the index takes when it has no entries.
     pub(super) fn bytes_when_empty(&self) -> u64 {
         heads_bytes(&self.tables)
     }
 
-    /// Number of tables, for walks.
+    /// Number of tables, for walks over all of them.
     pub(super) fn tables(&self) -> usize {
         self.tables.len()
     }
 
-    /// Exclusive access to the table of `hash`. The caller must drop the result before it opens another table of this index.
+    /// Returns exclusive access to the table of `hash`; if the index is shared, waits for it. The caller must drop the result
+    /// before it opens another table of this index.
     #[inline]
     fn open(&self, hash: Hash) -> Open<'_> {
         self.open_at(table_of(hash, self.tables.len()))
@@ -216,12 +218,12 @@ impl Index {
         Open { table, is_locked: self.is_shared }
     }
 
-    /// False if `table` is older than the last flush. The answer holds while the table is locked: deltas are applied in order,
-    /// and none is applied to this table meanwhile.
+    /// True if `table` is of the index's generation: no flush has been applied since the table was last emptied. The answer
+    /// holds while the table is locked: deltas are applied in order, and none is applied to this table meanwhile.
     #[inline]
     fn is_current(&self, table: &Open<'_>) -> bool {
         // Relaxed: the ring that applied the flush published that with Release (`Log::set_applied`), and a look-up that must
-        // see the flush has read that with Acquire. For any other look-up both answers are right.
+        // see the flush has read the position with Acquire. For any other look-up both answers are right.
         table.table.generation.load(Ordering::Relaxed) == self.generation.load(Ordering::Relaxed)
     }
 
@@ -233,8 +235,8 @@ impl Index {
         base.arena().index_resized(before, after);
     }
 
-    /// Applies the next delta of the log; panics if the index lacks the delta's old entry. Callers see to it that one thread at a
-    /// time applies deltas: see `replica`.
+    /// Applies the next delta of the log. Panics if the index lacks the delta's old entry. The caller makes sure that one
+    /// thread at a time applies deltas to this index: see `replica`.
     pub(super) fn apply(&self, base: &Arc<Base>, delta: Delta) {
         let Delta::Entry { hash, old, new } = delta else {
             self.generation.fetch_add(1, Ordering::Relaxed);
@@ -272,7 +274,7 @@ impl Index {
         }
     }
 
-    /// Finds the key's entry. Does not check expiry.
+    /// Finds the entry of `key`, whose hash is `hash`. Finds expired items too.
     #[inline]
     pub(super) fn find(&self, base: &Arc<Base>, hash: Hash, key: &[u8]) -> Found {
         let table = self.open(hash);
@@ -287,8 +289,8 @@ impl Index {
             .map_or(Found::Nothing, |entry| Found::Item(entry.item()))
     }
 
-    /// Looks up a key in a table from before the last flush. Its items may be gone from memory, so 11 bits of the hash decide
-    /// whether the key was there.
+    /// Looks up a hash in a table from before the last flush. The memory of its items may have been reused, so their keys
+    /// cannot be compared: 11 bits of the hash decide whether the key was there.
     #[cold]
     fn find_flushed(entries: &HashTable<Entry>, hash: Hash) -> Found {
         match entries.find(hash.0, |entry| entry.tag_matches(hash)) {
@@ -297,11 +299,11 @@ impl Index {
         }
     }
 
-    /// Removes the entry that [`Found::Flushed`] reported, so that it is reported only once.
+    /// Removes the entry for which [`Index::find`] returned [`Found::Flushed`], so that it is reported only once.
     #[cold]
     pub(super) fn forget_flushed(&self, hash: Hash) {
         let mut table = self.open(hash);
-        // Another ring may have refilled the table since.
+        // Another ring may have emptied and refilled the table meanwhile.
         if self.is_current(&table) {
             return;
         }
@@ -320,14 +322,14 @@ impl Index {
         self.is_current(&table) && table.entries().part(hash).find(hash.0, |entry| *entry == wanted).is_some()
     }
 
-    /// Starts loading into the cache the table that a lookup of `hash` will open.
+    /// Starts loading into the cache the table that a look-up of `hash` will open.
     #[inline]
     pub(super) fn prefetch_table(&self, hash: Hash) {
         let table = &self.tables[table_of(hash, self.tables.len())];
         prefetch(std::ptr::from_ref(table).cast());
     }
 
-    /// Prefetches the item that `hash` probably belongs to: its header, its key and the front of its value.
+    /// Starts loading into the cache the item that `hash` probably belongs to: its header, its key and the front of its value.
     #[inline]
     pub(super) fn prefetch_item(&self, base: &Arc<Base>, hash: Hash) {
         let table = self.open(hash);
@@ -339,7 +341,7 @@ impl Index {
         }
     }
 
-    /// The items of table `table` from `position` on, a few thousand at most, and the position after them.
+    /// The items of the part of table `table` at `position`, a few thousand at most, and the position of the next part.
     pub(super) fn items_at(&self, table: usize, position: Position) -> (Vec<ItemRef>, Position) {
         let table = self.open_at(table);
         let (part, next) = table.entries().part_at(position);
@@ -347,9 +349,9 @@ impl Index {
         (part.iter().filter(|_| is_current).map(|entry| entry.item()).collect(), next)
     }
 
-    /// Checks the next few tables, and empties those that are from before the last flush, to free their memory.
+    /// Checks the next `tables` tables, and empties those of an earlier generation, to free their memory.
     pub(super) fn drop_stale_tables(&self, base: &Base, tables: usize) {
-        // Two rings that do this at the same time check the same tables.
+        // If two rings do this at the same time, both check the same tables.
         let from = self.tidied.load(Ordering::Relaxed);
         let generation = self.generation.load(Ordering::Relaxed);
         for at in (from..).take(tables.min(self.tables.len())).map(|at| at % self.tables.len()) {
@@ -365,7 +367,8 @@ impl Index {
         self.tidied.store((from + tables) % self.tables.len(), Ordering::Relaxed);
     }
 
-    /// Every entry's table and item ref, for comparing replicas and for [`WriteTxn::check`](super::write_txn::WriteTxn).
+    /// Returns the table and the item ref of every entry, to compare replicas and for
+    /// [`WriteTxn::check`](super::write_txn::WriteTxn).
     pub(super) fn entries(&self) -> impl Iterator<Item = (usize, ItemRef)> + '_ {
         (0..self.tables.len()).flat_map(|at| {
             let mut items = Vec::new();
@@ -384,7 +387,7 @@ impl Index {
         table_of(hash, self.tables.len()) == table && self.contains(hash, item)
     }
 
-    /// [`Index::bytes`], recounted from all tables.
+    /// The same as [`Index::bytes`], recounted from all tables.
     pub(super) fn counted_bytes(&self) -> u64 {
         let entries: usize =
             (0..self.tables.len()).map(|at| self.open_at(at).entries().allocation_size()).sum();
@@ -392,10 +395,10 @@ impl Index {
     }
 }
 
-/// The item that `entry` names, which stands in an open table of the current generation.
+/// The item that `entry` names. The entry is in an open table of the current generation.
 fn item(base: &Arc<Base>, entry: Entry) -> Item<'_> {
-    // SAFETY: an entry of the current generation names a published item; its memory is reused only after every index has
-    // applied the delta that removes the entry, which takes this table's lock, or this thread.
+    // SAFETY: an entry of the current generation names a published item. Its memory is reused only after every index has
+    // applied the delta that removes the entry; applying it takes the lock of this table, or happens on this thread.
     unsafe { Item::new(base.address(entry.item()), base) }
 }
 

@@ -11,7 +11,7 @@ use crate::store::memory_file::durable;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// What the head of an item says.
+/// The contents of an item's head: its header fields and its key.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Head<'a> {
     pub(in crate::store) layout: Layout,
@@ -21,22 +21,22 @@ pub(in crate::store) struct Head<'a> {
     pub(in crate::store) cas: u64,
     pub(in crate::store) is_alive: bool,
     pub(in crate::store) is_stub: bool,
-    /// Of a stub, where its value is on flash; `None` if the stub's bytes are not as long as a place, and for other items.
+    /// Where a stub's value is on flash. `None` if the item is not a stub, or if its bytes are not as long as a place.
     pub(in crate::store) place: Option<Place>,
 }
 
-/// The `N` bytes at `at`, as a number.
+/// The `N` bytes of `head` from offset `at` on, as a little-endian number.
 fn number<const N: usize>(head: &[u8], at: usize) -> u64 {
     head[at..at + N].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
 impl Head<'_> {
-    /// Reads the head of the item at `at`, which has at most `room` bytes; `None` if it needs more, or its key has no valid
+    /// Reads the head of the item at `at`. `None` if the item would be longer than `room` bytes, or if its key has no valid
     /// length.
     ///
     /// # Safety
     /// - `at` is a multiple of 4, and starts `room` bytes of the mapping.
-    /// - Nobody but [`mark_dead`] writes them while the result lasts.
+    /// - Nobody but [`mark_dead`] writes these bytes while the result lasts.
     #[inline]
     pub(in crate::store) unsafe fn read(at: NonNull<u8>, room: usize) -> Option<Self> {
         const LONGEST: usize = HEADER_BYTES + FLAGS_BYTES + EXTENSION_BYTES;
@@ -62,7 +62,7 @@ impl Head<'_> {
         if !(1..=KEY_BYTES_MAX).contains(&layout.key_bytes) || layout.bytes() > room {
             return None;
         }
-        // SAFETY: header, key and value are inside the room (the line above), and keys are not written (caller).
+        // SAFETY: header, key and value are inside the room (checked above), and keys are not written (caller).
         let key =
             unsafe { NonNull::slice_from_raw_parts(at.add(layout.key_at()), layout.key_bytes).as_ref() };
         let is_stub = middle & STUB != 0;
@@ -86,12 +86,12 @@ impl Head<'_> {
     }
 }
 
-/// Clears the alive mark of the item at `at`, so that no later process finds it.
+/// Clears the alive mark of the item at `at`, so that no later process finds the item.
 ///
 /// # Safety
 /// - `at` starts an item whose head has been read.
 pub(in crate::store) unsafe fn mark_dead(at: NonNull<u8>) {
-    // SAFETY: even and inside the head (caller), and as an atomic at most accessed by others.
+    // SAFETY: the address is even and inside the head (caller), and others access it only as an atomic, if at all.
     let middle: &AtomicU16 = unsafe { at.add(CAS_MIDDLE).cast().as_ref() };
     durable::store_short(middle, middle.load(Ordering::Relaxed) & !ALIVE);
 }

@@ -15,7 +15,7 @@
 //!     key, value; padded to the store's unit (4 bytes up to -m 64g)
 //! ```
 //!
-//! So an item costs 18 bytes and on average 1.5 of padding over its key and value:
+//! So an item takes 18 bytes, and on average 1.5 bytes of padding, in addition to its key and value:
 //!
 //! | key + value, bytes | item | memcached's item, chunk |
 //! |---|---|---|
@@ -23,7 +23,7 @@
 //! | 30 + 100   | 148    | 189, 192 |
 //! | 30 + 1,000 | 1,048  | 1,089, 1,184 |
 //!
-//! plus an index entry per replica (`index`: about 10 bytes).
+//! An index entry in each replica comes in addition: about 10 bytes (`index`).
 //!
 //! Everything but the atomics is written once, before the item's ref is published in the log, and never again until the memory is
 //! reused, which the store allows only when no ring and no pin can reach the item any more (`segment_table`, "When memory is
@@ -78,7 +78,7 @@ impl std::fmt::Debug for Item<'_> {
 }
 
 impl<'a> Item<'a> {
-    /// The item at `at`.
+    /// The item that begins at address `at`.
     ///
     /// # Safety
     /// - `at` starts an item whose head has been written.
@@ -127,7 +127,7 @@ impl<'a> Item<'a> {
     }
 
     /// Sets or clears the alive mark, which decides whether the next process finds the item in a memory file. All bytes of the
-    /// item that were written before become visible before the mark does. Under the writer lock.
+    /// item that were written before become visible before the mark does. The caller holds the writer lock.
     pub(super) fn set_alive(&self, alive: bool) {
         let middle = self.cas_middle();
         let dead = middle.load(Ordering::Relaxed) & !ALIVE;
@@ -144,7 +144,7 @@ impl<'a> Item<'a> {
         self.marks().load(Ordering::Relaxed) & mark != 0
     }
 
-    /// Where the item's parts are, read from its header.
+    /// The lengths of the item's parts, read from its header.
     #[inline]
     pub(super) fn layout(&self) -> Layout {
         let marks = self.marks().load(Ordering::Relaxed);
@@ -171,21 +171,21 @@ impl<'a> Item<'a> {
         self.bytes(key_at, self.key_bytes())
     }
 
-    /// The value; not to be asked of a stub, whose value is on flash.
+    /// The value. Must not be called on a stub, whose value is on flash.
     #[inline]
     pub fn value(&self) -> &'a [u8] {
         debug_assert!(!self.is_stub(), "the value of {self:?} is on flash");
         self.stored()
     }
 
-    /// The bytes behind the key: the value, or, of a stub, the value's place on flash.
+    /// The bytes that follow the key: the value, or, in a stub, the value's place on flash.
     #[inline]
     pub(super) fn stored(&self) -> &'a [u8] {
         let layout = self.layout();
         self.bytes(layout.key_at() + layout.key_bytes, layout.value_bytes)
     }
 
-    /// Length of the bytes behind the key: the value, or, of a stub, the value's place on flash.
+    /// Length of the bytes that follow the key: of the value, or, in a stub, of the value's place on flash.
     #[inline]
     pub fn stored_bytes(&self) -> usize {
         self.layout().value_bytes
@@ -196,13 +196,13 @@ impl<'a> Item<'a> {
         self.cas_middle().load(Ordering::Relaxed) & STUB != 0
     }
 
-    /// Where the value is, if it is on flash.
+    /// Where the value is on flash; `None` if the value is in memory.
     #[inline]
     pub fn place(&self) -> Option<Place> {
         if self.is_stub() { Place::from_bytes(self.stored()) } else { None }
     }
 
-    /// Length of the value, wherever it is, bytes.
+    /// Length of the value, bytes, whether it is in memory or on flash.
     #[inline]
     pub fn value_bytes(&self) -> usize {
         self.place().map_or_else(|| self.layout().value_bytes, Place::value_bytes)
@@ -225,7 +225,7 @@ impl<'a> Item<'a> {
         low | u64::from(self.u32(extension_at(self.has(MARK_FLAGS)) + 4)) << CAS_BITS
     }
 
-    /// When it expires, or [`Timestamp::NEVER`].
+    /// When the item expires, or [`Timestamp::NEVER`].
     #[inline]
     pub fn exptime(&self) -> Timestamp {
         Timestamp(self.atomic_u32(EXPTIME).load(Ordering::Relaxed))
@@ -238,33 +238,34 @@ impl<'a> Item<'a> {
         exptime != Timestamp::NEVER && exptime <= now
     }
 
-    /// When the item was last used or touched; at first, when it was stored.
+    /// When the item was last used or touched; if it has not been since it was stored, when it was stored.
     #[inline]
     pub fn last_access(&self) -> Timestamp {
         Timestamp(self.atomic_u32(LAST_ACCESS).load(Ordering::Relaxed))
     }
 
-    /// True if it has been fetched since it was stored.
+    /// True if the item has been fetched since it was stored.
     pub fn fetched(&self) -> bool {
         self.has(MARK_FETCHED)
     }
 
-    /// True if it was marked stale (meta delete with `I`).
+    /// True if the item is marked stale (by a meta delete or a meta set with flag `I`).
     pub fn stale(&self) -> bool {
         self.has(MARK_STALE)
     }
 
-    /// True if a client has been told to recache the item (flag `W` of the meta protocol), so that others are not told.
+    /// True if a client has been told to recache the item (flag `W` of the meta protocol), so that other clients are not told.
     pub fn won(&self) -> bool {
         self.has(MARK_WON)
     }
 
-    /// True if the key came in base64 (flag `b` of the meta protocol).
+    /// True if the client gave the key in base64 (flag `b` of the meta protocol).
     pub fn key_is_binary(&self) -> bool {
         self.has(MARK_BINARY_KEY)
     }
 
-    /// How often it was used since it was stored or the evictor last kept it; counts up to 3.
+    /// How often the item was used, up to 3. New versions of the key inherit the number; the evictor lowers it when it lets the
+    /// item survive.
     pub(super) fn hits(&self) -> u8 {
         self.marks().load(Ordering::Relaxed) >> HITS_SHIFT
     }
@@ -302,13 +303,14 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Sets the expiry. Under the writer lock: the caller then appends a delta, which orders the change among the writes.
+    /// Sets the expiry. The caller holds the writer lock, and then appends a delta, which orders the change among the writes.
     pub(super) fn set_exptime(&self, exptime: Timestamp) {
         self.atomic_u32(EXPTIME).store(exptime.0, Ordering::Relaxed);
         durable::stored();
     }
 
-    /// Sets or clears the stale and won marks, both in one atomic write; `None` leaves a mark as it is. Under the writer lock.
+    /// Sets or clears the stale and won marks, both in one atomic write; `None` leaves a mark as it is. The caller holds the
+    /// writer lock.
     pub(super) fn set_marks(&self, stale: Option<bool>, won: Option<bool>) {
         let (mut set, mut clear) = (0, 0);
         for (value, mark) in [(stale, MARK_STALE), (won, MARK_WON)] {
@@ -319,26 +321,26 @@ impl<'a> Item<'a> {
             }
         }
         if set | clear != 0 {
-            // In one store, so that a memory file never has one mark without the other. It ends: all that can come in between is
-            // a use that is counted, three times at most.
+            // In one store, so that a memory file never has one mark without the other. The loop ends: only uses that are
+            // counted can come in between, three times at most.
             let changed = |marks| Some(marks & !clear | set);
             let _ = self.marks().try_update(Ordering::Relaxed, Ordering::Relaxed, changed);
             durable::stored();
         }
     }
 
-    /// Sets the hits. Under the writer lock. A use that is counted at the same moment may be lost.
+    /// Sets the hits. The caller holds the writer lock. A use that another ring counts at the same moment may be lost.
     pub(super) fn set_hits(&self, hits: u8) {
         let marks = self.marks().load(Ordering::Relaxed) & !(HITS_MAX << HITS_SHIFT);
         self.marks().store(marks | hits << HITS_SHIFT, Ordering::Relaxed);
     }
 
-    /// Sets the fetched mark: on a copy of an item that has it, before the copy is published.
+    /// Sets the fetched mark of a copy or a new version, before it is published: the item that it replaces has the mark.
     pub(super) fn set_fetched(&self) {
         self.marks().fetch_or(MARK_FETCHED, Ordering::Relaxed);
     }
 
-    /// The header fields, for a copy: everything but key and value.
+    /// The fields of the header but the lengths, with which a copy of the item is written.
     pub(super) fn fields(&self) -> Fields {
         Fields {
             flags: self.flags(),
@@ -353,24 +355,25 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Keeps the value's bytes from offset `from` on in place, whatever happens to the key, until the pin is dropped. `None` if
-    /// pins already hold their `share` of memory: then the value has to be copied.
+    /// Pins the value's bytes from offset `from` to the end: they stay in place, even if the item is overwritten or evicted,
+    /// until the pin is dropped. `None` if pins already hold their `share` of memory; then the caller has to copy the value.
     pub fn pin(&self, from: usize, share: Share) -> Option<Pin> {
         Pin::new(self.base, self.at, &self.value()[from..], share)
     }
 
-    /// True if the evictor may copy it elsewhere, because it lies in a segment. Large items never move.
+    /// True if the evictor may copy the item to another address, because it lies in a segment. Large items never move.
     pub fn may_move(&self) -> bool {
         self.base.arena().is_in_segment(self.at)
     }
 
-    /// A name for this version of the item, to recognise it later.
+    /// A name for this version of the item, by which the caller can recognise it later.
     pub fn version(&self) -> Version {
         Version { at: self.at.addr().get(), cas: self.cas() }
     }
 }
 
-/// A name for one version of a key's item: a reply that copies a value in parts goes on only with the same version.
+/// A name for one version of a key's item. A reply that copies a value in parts goes on only if the key still has the same
+/// version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     at: usize,

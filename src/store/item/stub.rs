@@ -3,12 +3,12 @@
 use super::{Item, Place};
 use crate::clock::Timestamp;
 
-/// A value on flash, as a get finds it.
+/// What a get needs to know of a value on flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stub {
-    /// Where the value is.
+    /// Where the value is on flash.
     pub place: Place,
-    /// True if the value is to come back to memory once it has been read, because it is read often.
+    /// True if the value is to be stored in memory again once it has been read from flash, because clients use it often.
     pub promotes: bool,
     /// The item's client flags.
     pub flags: u32,
@@ -17,8 +17,8 @@ pub struct Stub {
 }
 
 impl Item<'_> {
-    /// A copy of what the stub says; `None` if the value is in memory. Ask before [`Item::record_access`], since `promotes`
-    /// depends on the use before this one.
+    /// A copy of what the stub says; `None` if the value is in memory. Call it before [`Item::record_access`], since `promotes`
+    /// depends on the previous use of the item.
     #[inline]
     pub fn stub(&self, now: Timestamp) -> Option<Stub> {
         if self.is_stub() { self.read_stub(now) } else { None }

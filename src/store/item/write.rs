@@ -11,12 +11,13 @@ use crate::clock::Timestamp;
 use std::ptr::NonNull;
 
 const PAGE_BYTES: usize = 4096;
-/// Target and source of a long copy are this far apart at least, modulo a page, or the copy is made in pieces.
+/// If the target of a long copy begins fewer bytes than this after its source, page offset against page offset, the copy is
+/// made in pieces.
 const SLOW_DISTANCE: usize = 64;
-/// Short enough for a copy without `rep movs`.
+/// Length of a piece, bytes: short enough that `memcpy` copies it without `rep movs`.
 const PIECE_BYTES: usize = 1024;
 
-/// The fields of a new item besides key and value.
+/// The fields that a new item has besides its key and its value.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Fields {
     pub(in crate::store) flags: u32,
@@ -27,11 +28,11 @@ pub(in crate::store) struct Fields {
     pub(in crate::store) won: bool,
     pub(in crate::store) key_is_binary: bool,
     pub(in crate::store) hits: u8,
-    /// True for a stub: the stored bytes are not the value but its [`Place`](crate::store::Place) on flash.
+    /// True for a stub: the bytes after the key are not the value but its [`Place`](crate::store::Place) on flash.
     pub(in crate::store) is_stub: bool,
 }
 
-/// Writes an item's header and key at `at`; leaves its value as it is.
+/// Writes the header and the key of an item at `at`, but not its value.
 ///
 /// # Safety
 /// - `at` is a multiple of 4 and starts `layout.bytes()` bytes of the mapping that the caller alone can reach.
@@ -68,7 +69,7 @@ pub(in crate::store) unsafe fn write_head(at: NonNull<u8>, layout: Layout, key: 
     unsafe { at.add(layout.key_at()).copy_from_nonoverlapping(NonNull::from(key).cast(), key.len()) };
 }
 
-/// Copies `parts`, one behind the other, into the value of the item at `at`.
+/// Copies `parts`, one after the other, into the value of the item at `at`.
 ///
 /// # Safety
 /// - `at` starts an item of `layout` that the caller alone can reach.
@@ -85,9 +86,10 @@ pub(in crate::store) unsafe fn write_value(at: NonNull<u8>, layout: Layout, part
 
 /// Copies `from` to `to`.
 ///
-/// `rep movs`, which `memcpy` uses for long copies, takes up to fifteen times as long if the target begins a few bytes after the
-/// source, page offset against page offset: it takes each load for one of what it has just stored. Prepending a few bytes to a large
-/// value, which begins at the same page offset as its old version, does that every time. Short copies do without `rep movs`.
+/// `rep movs`, which `memcpy` uses for long copies, takes up to fifteen times as long if the target begins a few bytes after
+/// the source, page offset against page offset: the processor takes each load for one of the bytes that it has just stored.
+/// Prepending a few bytes to a large value does that every time, because the value begins at the same page offset as its old
+/// version. So such a copy is made in pieces that are short enough for a copy without `rep movs`.
 ///
 /// # Safety
 /// - `to` starts `from.len()` bytes that the caller alone can reach, and none of them is in `from`.
@@ -104,7 +106,7 @@ pub(in crate::store) unsafe fn copy(to: NonNull<u8>, from: &[u8]) {
 }
 
 /// # Safety
-/// As [`copy`].
+/// The same as for [`copy`].
 #[cold]
 unsafe fn copy_in_pieces(to: NonNull<u8>, from: &[u8]) {
     for (n, piece) in from.chunks(PIECE_BYTES).enumerate() {

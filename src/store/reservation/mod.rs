@@ -6,14 +6,16 @@
 //!                 └─ Buffer: grows as bytes arrive ─────────────┘    else copied when it is complete
 //! ```
 //!
-//! A [`Reservation`] belongs to the connection that receives the value; its bytes are that connection's alone until they are
-//! published under the writer lock. Filling or dropping it needs no lock but that of the list of memory left behind (`shared`).
+//! A [`Reservation`] belongs to the connection that receives the value. Its bytes are that connection's alone until they are
+//! published under the writer lock. Filling it takes no lock; dropping it takes that of the list of abandoned memory
+//! (`shared`).
 //!
-//! A reservation whose value has stalled gives its memory up if others wait for it; the rest of the value is then discarded.
+//! If a value has stalled and others wait for memory, its reservation gives its memory up, and the rest of the value is
+//! discarded.
 //!
-//! Reserved memory keeps its placement (a segment or a large extent) from being evicted and reused, and a client may
-//! announce a value and never send it. So reservations may hold only a part of memory. Further values are received into
-//! buffers, each at most twice as long as what has arrived, and all together at most another part of the same size.
+//! Reserved memory keeps its placement (a segment or a large extent) from being evicted and reused, and a client may announce a
+//! value and never send it. So reservations may hold only a part of memory. Further values are received into buffers, each at
+//! most twice as long as what has arrived, and all together at most another part of the same size.
 
 #![expect(unsafe_code, reason = "lends item memory to the kernel beyond a borrow")]
 
@@ -26,20 +28,20 @@ pub(super) use shared::SharedReservations;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Initial length of a buffer, bytes.
+/// Initial length of a buffer, bytes; less for a shorter value.
 const BUFFER_BYTES_MIN: usize = 16 * 1024;
 
-/// An allocated item that nobody can find yet; dropping it unpublished frees the memory.
+/// An allocated item that nobody can find yet. Dropping it unpublished frees its memory.
 #[derive(Debug)]
 pub(super) struct ReservedItem {
     shared: Arc<SharedReservations>,
     item: ItemRef,
     at: NonNull<u8>,
     layout: Layout,
-    /// The queue that was chosen for it: if it is not large, its memory is in a segment of that queue.
+    /// The queue that was chosen for the item. Unless the item is large, its memory is in a segment of that queue.
     queue: Queue,
     published: bool,
-    /// True if it is longer than all other reservations together may be.
+    /// True if the item's value is longer than all other reservations together may be.
     is_alone: bool,
 }
 
@@ -47,7 +49,7 @@ pub(super) struct ReservedItem {
 unsafe impl Send for ReservedItem {}
 
 impl ReservedItem {
-    /// An item whose head has been written, and which the reservation count of its segment or extent includes.
+    /// A reserved item whose head has been written, and which is counted as a reservation of its segment or extent.
     pub(super) fn new(
         shared: &Arc<SharedReservations>,
         item: ItemRef,
@@ -71,7 +73,7 @@ impl ReservedItem {
         self.queue
     }
 
-    /// Called when the item has been published: gives up the memory without freeing it.
+    /// Called when the item has been published: ends the reservation without freeing the memory.
     pub(super) fn publish(mut self) {
         self.published = true;
         self.unreserve();
@@ -89,14 +91,14 @@ impl ReservedItem {
         unsafe { value_at(self.at, self.layout) }
     }
 
-    /// The first `filled` bytes of the value; they must have been written.
+    /// The first `filled` bytes of the value, which must have been written.
     fn bytes(&self, filled: usize) -> &[u8] {
         assert!(filled <= self.layout.value_bytes, "a value is not longer than its item");
         // SAFETY: the bytes are inside the item (asserted), have been written, and are this value's.
         unsafe { NonNull::slice_from_raw_parts(self.value_at(), filled).as_ref() }
     }
 
-    /// Where the value's bytes from `filled` on are to be written: address and length.
+    /// Where the value's bytes from offset `filled` on are to be written: address and length.
     fn spare(&mut self, filled: usize) -> (NonNull<u8>, usize) {
         assert!(filled <= self.layout.value_bytes, "a value is not longer than its item");
         // SAFETY: `filled` is at most the value's length (asserted), so the result is inside the item or just after it.
@@ -104,7 +106,8 @@ impl ReservedItem {
         (at, self.layout.value_bytes - filled)
     }
 
-    /// Writes as much of `from` as fits after the first `filled` bytes of the value; returns how much.
+    /// Writes `from`, or as much of it as fits, after the first `filled` bytes of the value. Returns how many bytes it has
+    /// written.
     pub(super) fn fill(&mut self, filled: usize, from: &[u8]) -> usize {
         let (to, room) = self.spare(filled);
         let count = room.min(from.len());
@@ -124,14 +127,14 @@ impl Drop for ReservedItem {
     }
 }
 
-/// Memory outside of the arena that a value is received into. The length of `bytes` is what has arrived.
+/// Memory outside of the arena that a value is received into. The length of `bytes` is how much has arrived.
 #[derive(Debug)]
 struct Buffer {
     shared: Arc<SharedReservations>,
-    /// The value's key, with which its memory is reserved later.
+    /// The value's key, for which item memory is reserved later.
     key: Box<[u8]>,
     bytes: Vec<u8>,
-    /// Bytes that [`SharedReservations::charge_buffer`] has counted for this buffer.
+    /// Bytes for which the buffer has been charged with [`SharedReservations::charge_buffer`].
     charged: u64,
 }
 
@@ -140,7 +143,8 @@ impl Buffer {
         Self { shared: Arc::clone(shared), key: key.into(), bytes: Vec::new(), charged: 0 }
     }
 
-    /// Doubles its room, up to `value_bytes`; false if buffers may take no more memory.
+    /// Makes the buffer twice as long as what has arrived, but no longer than `value_bytes`. False if buffers may take no more
+    /// memory.
     fn grow(&mut self, value_bytes: usize) -> bool {
         let wanted = (2 * self.bytes.len()).max(BUFFER_BYTES_MIN).min(value_bytes);
         let more = (wanted as u64).saturating_sub(self.charged);
@@ -171,12 +175,12 @@ impl Drop for Buffer {
     }
 }
 
-/// What a value is received into.
+/// The memory that a value is received into.
 #[derive(Debug)]
 enum Body {
     ReservedItem(ReservedItem),
     Buffer(Buffer),
-    /// Nowhere: the reservation has been given up.
+    /// No memory: the reservation has been given up.
     Nothing,
 }
 
@@ -194,7 +198,7 @@ impl Reservation {
         Self { body: Body::ReservedItem(reserved), value_bytes, filled: 0 }
     }
 
-    /// A reservation in a buffer; `None` if buffers may take no more memory now, or could never take all of the value.
+    /// A reservation in a buffer. `None` if buffers may take no more memory now, or could never take all of the value.
     pub(super) fn buffered(shared: &Arc<SharedReservations>, key: &[u8], value_bytes: usize) -> Option<Self> {
         if value_bytes as u64 > shared.buffer_bytes_max() {
             return None;
@@ -203,8 +207,8 @@ impl Reservation {
         buffer.grow(value_bytes).then_some(Self { body: Body::Buffer(buffer), value_bytes, filled: 0 })
     }
 
-    /// Frees the memory, because others wait for it. The rest of the value is discarded as it arrives, and the write is refused
-    /// at its end.
+    /// Frees the memory, because other values wait for it. What still arrives of this value is discarded, and the write is
+    /// refused at its end.
     pub fn give_up(&mut self) {
         self.body = Body::Nothing;
     }
@@ -219,7 +223,7 @@ impl Reservation {
         if let Body::ReservedItem(reserved) = &self.body { Some(reserved) } else { None }
     }
 
-    /// Called when the item has been published: its memory is not freed.
+    /// Called when the item has been published: ends the reservation without freeing the item's memory.
     pub(super) fn publish(self) {
         if let Body::ReservedItem(reserved) = self.body {
             reserved.publish();
@@ -235,12 +239,12 @@ impl Reservation {
         self.value_bytes
     }
 
-    /// Bytes received so far.
+    /// The number of bytes received so far.
     pub fn filled(&self) -> usize {
         self.filled
     }
 
-    /// The bytes received so far.
+    /// The bytes received so far; none after [`Reservation::give_up`].
     pub fn bytes(&self) -> &[u8] {
         match &self.body {
             Body::ReservedItem(reserved) => reserved.bytes(self.filled),
@@ -249,7 +253,8 @@ impl Reservation {
         }
     }
 
-    /// True if the value is incomplete and there is no room for more of it: then call [`Fresh::extend`](super::Fresh::extend).
+    /// True if the value is incomplete and its buffer is full. Then the caller has to call
+    /// [`Fresh::extend`](super::Fresh::extend).
     pub fn needs_room(&self) -> bool {
         match &self.body {
             Body::ReservedItem(_) | Body::Nothing => false,
@@ -259,12 +264,13 @@ impl Reservation {
         }
     }
 
-    /// The key of a value that is received into a buffer, to reserve item memory for it; otherwise `None`.
+    /// The key of a value that is received into a buffer, to reserve item memory for it; `None` for any other value.
     pub(super) fn unplaced_key(&self) -> Option<Box<[u8]>> {
         if let Body::Buffer(buffer) = &self.body { Some(buffer.key.clone()) } else { None }
     }
 
-    /// Grows a buffer; false if buffers may take no more memory.
+    /// Makes room in a buffer that is full; false if buffers may take no more memory. True, and nothing happens, if there is no
+    /// buffer.
     pub(super) fn grow(&mut self) -> bool {
         match &mut self.body {
             Body::ReservedItem(_) | Body::Nothing => true,
@@ -272,7 +278,7 @@ impl Reservation {
         }
     }
 
-    /// Moves the bytes received so far from a buffer into `reserved`, which is memory for the same value.
+    /// Moves the bytes received so far from the buffer to `reserved`, which is memory for the same value and receives the rest.
     pub(super) fn move_to(&mut self, mut reserved: ReservedItem) {
         assert_eq!(reserved.layout.value_bytes, self.value_bytes, "the memory is for this value");
         let moved = reserved.fill(0, self.bytes());
@@ -280,7 +286,7 @@ impl Reservation {
         self.body = Body::ReservedItem(reserved);
     }
 
-    /// Appends as many bytes of `from` as there is room for; returns how many.
+    /// Appends `from`, or as much of it as there is room for. Returns how many bytes it has taken.
     pub fn fill(&mut self, from: &[u8]) -> usize {
         let count = match &mut self.body {
             Body::ReservedItem(reserved) => reserved.fill(self.filled, from),
@@ -296,7 +302,8 @@ impl Reservation {
         count
     }
 
-    /// Where the kernel may write the next bytes: address and length. Valid until the reservation is used again or dropped.
+    /// Where the kernel may write the next bytes: address and length. Valid until the reservation is used again or dropped. The
+    /// length is 0 after [`Reservation::give_up`].
     pub fn spare(&mut self) -> (*mut u8, usize) {
         match &mut self.body {
             Body::ReservedItem(reserved) => {
@@ -311,10 +318,10 @@ impl Reservation {
         }
     }
 
-    /// Says that `count` more bytes have been written to the front of [`Reservation::spare`].
+    /// Declares that `count` more bytes have been written to the front of [`Reservation::spare`].
     ///
     /// # Panics
-    /// If that is more than the spare room.
+    /// If `count` is greater than the length of that room.
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.value_bytes - self.filled, "no more than the room that was lent");
         if let Body::Buffer(buffer) = &mut self.body {

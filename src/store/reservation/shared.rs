@@ -1,5 +1,5 @@
-//! What the reservations of all rings have in common: how much they may still take, and which memory they have left behind.
-//! One per store. Any ring may change it at any time: numbers are atomics, and the list of memory left behind has a mutex.
+//! What the reservations of all rings have in common: how much memory they may still take, and what memory they have abandoned.
+//! One per store. Any ring may change it at any time: numbers are atomics, and the list of abandoned memory has a mutex.
 
 use crate::clock::Timestamp;
 use crate::limits::BUFFERED_PART;
@@ -15,21 +15,22 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[derive(Debug)]
 pub(in crate::store) struct SharedReservations {
     base: Arc<Base>,
-    /// Items whose reservations were dropped unpublished: the next transaction frees their memory.
+    /// Items whose reservations were dropped unpublished. The next transaction frees their memory.
     abandoned: Mutex<Vec<(ItemRef, Layout)>>,
-    /// The length of that list, to look at without its mutex.
+    /// The length of `abandoned`, which can be read without the mutex.
     abandoned_count: AtomicU32,
-    /// When a value last had to wait for others to arrive; NEVER if none has.
+    /// The second in which a value last had to wait because incomplete values held all memory for reservations; NEVER if none
+    /// has.
     refused_at: AtomicU32,
-    /// Bytes of the buffers that values are received into.
+    /// Bytes of all buffers that values are received into.
     buffer_bytes: AtomicU64,
-    /// Bytes reserved for the one value that is longer than all other reservations together may be; 0 if there is none. Set under
-    /// the writer lock, cleared without it.
+    /// Bytes reserved for the one value that is longer than all other reservations together may be; 0 if there is none. Set
+    /// under the writer lock, cleared without it.
     lone_bytes: AtomicU64,
 }
 
 impl SharedReservations {
-    /// The state of a store without reservations.
+    /// The state of a store that has no reservations.
     pub(in crate::store) fn new(base: &Arc<Base>) -> Self {
         Self {
             base: Arc::clone(base),
@@ -45,38 +46,39 @@ impl SharedReservations {
         self.base.arena()
     }
 
-    /// Leaves the memory of a reserved item to the next transaction, which frees it.
+    /// Adds a reserved item to the list of abandoned ones; the next transaction frees its memory.
     pub(super) fn abandon(&self, item: ItemRef, layout: Layout) {
         self.abandoned.lock().push((item, layout));
         self.abandoned_count.fetch_add(1, Ordering::Release);
     }
 
-    /// True if memory of dropped reservations is to be freed.
+    /// True if the list of abandoned items is not empty.
     #[inline]
     pub(in crate::store) fn has_abandoned(&self) -> bool {
         self.abandoned_count.load(Ordering::Acquire) != 0
     }
 
-    /// Takes the list of items whose reservations were dropped; the caller must free their memory.
+    /// Takes the list of abandoned items. The caller must free their memory.
     pub(in crate::store) fn take_abandoned(&self) -> Vec<(ItemRef, Layout)> {
         let mut abandoned = self.abandoned.lock();
         self.abandoned_count.store(0, Ordering::Relaxed);
         std::mem::take(&mut abandoned)
     }
 
-    /// Counts `bytes` more of a buffer that a value is received into; false, and nothing is counted, if buffers may take no more.
+    /// Counts `bytes` more of a buffer that a value is received into. False, and nothing is counted, if buffers may take no
+    /// more memory.
     pub(super) fn charge_buffer(&self, bytes: u64) -> bool {
         let bytes_max = self.buffer_bytes_max();
         let charged = |held: u64| (held + bytes <= bytes_max).then_some(held + bytes);
         self.buffer_bytes.try_update(Ordering::Relaxed, Ordering::Relaxed, charged).is_ok()
     }
 
-    /// Subtracts `bytes` that [`SharedReservations::charge_buffer`] has counted: their buffer is gone.
+    /// Subtracts `bytes` that [`SharedReservations::charge_buffer`] has counted, because their buffer has been freed.
     pub(super) fn discharge_buffer(&self, bytes: u64) {
         self.buffer_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that all buffers together may have.
+    /// The bound on the bytes of all buffers together.
     pub(super) fn buffer_bytes_max(&self) -> u64 {
         self.base.memory_limit() / BUFFERED_PART
     }
@@ -92,19 +94,18 @@ impl SharedReservations {
         self.lone_bytes.load(Ordering::Relaxed)
     }
 
-    /// Sets [`SharedReservations::lone_bytes`]: to the bytes of such a value when it is reserved, and to 0 when its reservation
-    /// ends.
+    /// Sets [`SharedReservations::lone_bytes`]: to the bytes reserved for such a value, and to 0 when its reservation ends.
     pub(in crate::store) fn set_lone_bytes(&self, bytes: u64) {
         self.lone_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Notes that a value had to wait at `now`: in this second and the next, [`SharedReservations::is_short`] is true.
+    /// Notes that a value had to wait at `now`. In this second and the next, [`SharedReservations::is_short`] is true.
     pub(in crate::store) fn note_refused(&self, now: Timestamp) {
         self.refused_at.store(now.0, Ordering::Relaxed);
     }
 
-    /// True if a value had to wait in this second or the one before, because others, whose bytes have not arrived, hold all
-    /// memory that reservations may.
+    /// True if a value had to wait in this second or the one before, because incomplete values hold all memory that
+    /// reservations may.
     pub(in crate::store) fn is_short(&self, now: Timestamp) -> bool {
         let refused_at = self.refused_at.load(Ordering::Relaxed);
         refused_at != Timestamp::NEVER.0 && now.0.saturating_sub(refused_at) <= 1
