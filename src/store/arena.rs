@@ -292,8 +292,9 @@ impl Arena {
 
     /// Pins the segment or extent of the item at `at` for `ring`. Returns by how many bytes this raises the sum of all pins:
     /// the length of the segment or extent, or 0 if it was pinned already. `None` if the sum would exceed `bytes_max`, unless
-    /// nothing at all is held. The caller holds a borrow of the item. All rings together may exceed the bound by a
-    /// [`PINNED_SLACK_PART`]th of memory, and in addition each ring by one segment or extent, if rings pin at the same moment.
+    /// no memory is pinned or reserved at all. The caller holds a borrow of the item. All rings together may exceed the bound
+    /// by a [`PINNED_SLACK_PART`]th of memory; rings that pin at the same moment may exceed it by one segment or extent each in
+    /// addition.
     pub(super) fn try_pin(&self, ring: usize, at: NonNull<u8>, bytes_max: u64) -> Option<u64> {
         let placement = self.holdable(at);
         let is_over = !placement.counts.is_pinned() && !self.pins_fit(ring, placement.bytes, bytes_max);

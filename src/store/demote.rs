@@ -166,7 +166,7 @@ impl WriteTxn<'_> {
         self.segments.ensure_open_segment(arena, Queue::Stubs, stub_layout(item))
     }
 
-    /// Publishes a stub of `place` in the place of `item`; false if there is no memory for the stub.
+    /// Replaces `item` by a stub whose value is at `place` on flash; false if there is no memory for the stub.
     fn publish_stub(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, place: Place) -> bool {
         let fields = Fields { hits: 0, is_stub: true, ..item.fields() };
         let layout = stub_layout(item);

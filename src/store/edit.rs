@@ -51,7 +51,7 @@ impl Target<'_, '_> {
         self.live.and_then(|(_, item)| item.place())
     }
 
-    /// The old version, if bytes of it become a part of `value`.
+    /// The old version, if bytes of it become a part of `value`; else `None`.
     fn source(&self, value: &Value) -> Option<ItemRef> {
         self.live.filter(|_| value.needs_old()).map(|(item_ref, _)| item_ref)
     }

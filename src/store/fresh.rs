@@ -69,7 +69,7 @@ impl Fresh<'_> {
         self.shard.take_wanted()
     }
 
-    /// For tests: moves the value of `key` to flash. False if it is not moved by this call.
+    /// For tests: moves the value of `key` to flash. True if this call has moved it.
     #[doc(hidden)]
     pub fn demote(&mut self, key: &[u8]) -> bool {
         while self.demote_part(None) {}
@@ -147,8 +147,8 @@ impl Fresh<'_> {
         }
     }
 
-    /// Removes the item of `key` if it has expired. It may not have: another ring may have replaced it since the look-up. Does
-    /// nothing if the log is full.
+    /// Removes the item of `key` if it has expired; another ring may have replaced it since the look-up. Does nothing if the
+    /// log is full.
     #[cold]
     fn purge(&mut self, hash: Hash, key: &[u8]) {
         let mut txn = self.shard.write_txn();

@@ -17,11 +17,11 @@
 
 use std::sync::atomic::AtomicU32;
 
-/// Bits of an item ref: of an item's address, counted in units.
+/// Number of bits of an item ref, which is an item's address counted in units.
 pub(super) const UNIT_BITS: u32 = 36;
-/// Smallest unit, as a shift: 4 bytes, the alignment of the 32-bit atomics in an item's header.
+/// Smallest unit of item refs, as a shift: 4 bytes, the alignment of the 32-bit atomics in an item's header.
 pub(super) const UNIT_SHIFT_MIN: u32 = 2;
-/// Largest unit, as a shift: 32 bytes. With it, item refs reach 2 TiB.
+/// Largest unit of item refs, as a shift: 32 bytes. With it, item refs reach 2 TiB.
 pub(super) const UNIT_SHIFT_MAX: u32 = 5;
 /// Length of the longest mapping that item refs can address, bytes.
 pub(super) const REACH_MAX: u64 = 1 << (UNIT_BITS + UNIT_SHIFT_MAX);
@@ -38,7 +38,7 @@ impl ItemRef {
     /// The ref that names no item.
     pub(super) const NONE: Self = Self(0);
 
-    /// The ref of the item at `offset` in the mapping, bytes; units are `1 << shift` bytes.
+    /// The ref of the item that begins `offset` bytes into the mapping. The ref counts units of `1 << shift` bytes.
     ///
     /// # Panics
     /// If `offset` is not a multiple of `1 << shift`, or is too large for a ref.
@@ -61,7 +61,7 @@ impl ItemRef {
         self.0
     }
 
-    /// Offset of the item in the mapping, bytes; units are `1 << shift` bytes.
+    /// Offset of the item in the mapping, bytes. The ref counts units of `1 << shift` bytes.
     #[inline]
     pub(super) fn offset(self, shift: u32) -> u64 {
         self.0 << shift
@@ -94,7 +94,7 @@ impl Entry {
         ItemRef(self.bits() >> TAG_BITS)
     }
 
-    /// True if the entry's tag is that of `hash`. If it is not, the item's key is another one.
+    /// True if the entry's tag is that of `hash`. If the tags differ, the item's key does not have this hash.
     #[inline]
     pub(super) fn tag_matches(self, hash: Hash) -> bool {
         u64::from(self.0[0]) & TAG_MASK == hash.tag()

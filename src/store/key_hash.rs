@@ -43,9 +43,9 @@ pub(super) struct KeyHasher {
     last: [u64; 2],
     /// The secrets of the pairs before the last one.
     pairs: [[u64; 2]; PAIRS_MAX],
-    /// The factors a and b.
+    /// The factors a and b of T.
     factors: [u128; 2],
-    /// The summand c for each length of a key of up to one pair. Index 0 is that of all longer keys.
+    /// The summand c of T for each length of a key of up to one pair. Index 0 is that of all longer keys.
     summands: [u128; PAIR_BYTES + 1],
 }
 

@@ -79,7 +79,7 @@ impl Extents {
         self.by_offset.get(&offset).map(|free| free.bytes)
     }
 
-    /// The start of the free space that ends at `offset`: of the first of the adjacent free extents up to there. `offset`
+    /// The offset at which the free space that ends at `offset` begins; it may consist of several adjacent extents. `offset`
     /// itself if no free extent ends there.
     pub(super) fn start_of_free(&self, offset: u64) -> u64 {
         let mut start = offset;
@@ -96,8 +96,8 @@ impl Extents {
         self.by_size.iter().flat_map(move |set| set.iter().rev().take(count)).map(|&(_, offset)| offset)
     }
 
-    /// Allocates an extent of `bytes` and returns its offset. Takes it from the shortest long enough free extent with memory,
-    /// else from the shortest long enough one without. `None` if no free extent is long enough.
+    /// Allocates an extent of `bytes` and returns its offset. Prefers free extents with memory, and among these the shortest
+    /// that is long enough. `None` if no free extent is long enough.
     pub(super) fn take(&mut self, bytes: u64) -> Option<u64> {
         let fitting = |set: &BTreeSet<(u64, u64)>| set.range((bytes, 0)..).next().map(|&(_, offset)| offset);
         let offset = fitting(&self.by_size[1]).or_else(|| fitting(&self.by_size[0]))?;
@@ -132,7 +132,8 @@ impl Extents {
         Some((offset, bytes))
     }
 
-    /// Adds faults unless free and `used` extents together fill `range`, and the sums are right.
+    /// Adds to `faults` unless free and `used` extents together fill `range`, and the sums are right. `used` yields offsets and
+    /// lengths.
     pub(super) fn check(
         &self,
         used: impl Iterator<Item = (u64, u64)>,
@@ -169,7 +170,7 @@ impl Extents {
         Some(free)
     }
 
-    /// Inserts a free extent, merged with adjacent ones that have memory, if it has, or that have none.
+    /// Inserts a free extent, and merges it with each neighbour that is `committed` like it.
     fn merge(&mut self, mut offset: u64, mut free: Free) {
         if let Some((&before, &left)) = self.by_offset.range(..offset).next_back()
             && before + left.bytes == offset

@@ -7,21 +7,20 @@
 //!   read │ not yet read for replica 1                   │    the slot of position p is p mod capacity
 //! ```
 //!
-//! One log per store, shared by all rings without a lock.
-//! Only the holder of the writer lock appends ([`Log::append`]); it fills the slot, then moves the tail (Release).
-//! A ring reads the tail (Acquire), applies the slots before it to its replica, and publishes how far it has come
-//! ([`Log::set_applied`], Release). A slot is overwritten only when every replica is past it: the writer reads their positions
-//! with Acquire, so all reads of the slot happened before.
+//! One log per store, shared by all rings without a lock. Only the holder of the writer lock appends ([`Log::append`]): it
+//! fills the slot, then moves the tail (Release). A ring reads the tail (Acquire), applies the slots before it to its replica,
+//! and publishes how far the replica has come ([`Log::set_applied`], Release). A slot is overwritten only when every replica is
+//! past it: the writer reads the replicas' positions with Acquire, so all reads of the slot happened before.
 //!
 //! # Positions
 //! Two kinds of position decide when memory is reused ([`Log::quiescent_position`]). No index contains an item that was removed
 //! before the position up to which every replica has *applied* the log. No ring *holds* a reference from before its own
 //! position.
 //!
-//! A ring with a replica of its own needs only the first: it publishes what it has applied once it holds nothing older. A ring
-//! that shares its replica holds nothing between its sections ([`Log::enter`] to [`Log::leave`]): while it waits for clients,
-//! sleeps in the kernel or is preempted, nobody waits for it and nobody has to wake it. If all rings of a replica sleep, one
-//! of them is woken to replay.
+//! A ring with a replica of its own needs only the first kind: it publishes what it has applied once it holds no older
+//! reference. A ring that shares its replica holds no references between its sections ([`Log::enter`] to [`Log::leave`]): while
+//! it waits for clients, sleeps in the kernel or is preempted, nobody waits for it and nobody has to wake it. If all
+//! rings of a replica sleep, one of them is woken to replay.
 //!
 //! Slots are atomics, so a wrong position would yield a wrong delta, never undefined behaviour.
 //!
@@ -67,7 +66,7 @@ struct Slot {
 #[repr(align(128))]
 struct Padded(AtomicU64);
 
-/// How many deltas a replica may lag behind the tail before a ring of it is woken. Replaying as many takes about 100 µs.
+/// How many deltas a replica may lag behind the tail before one of its rings is woken. Replaying as many takes about 100 µs.
 pub(super) const LAG_MAX: u64 = 1024;
 
 /// Capacity of the log of a store with `rings` rings, in deltas: a power of two.
@@ -85,7 +84,7 @@ pub(super) struct Log {
     tail: Padded,
     /// For each replica: the position up to which it has applied the log.
     applied: Box<[Padded]>,
-    /// For each ring: it holds no reference from before this position. Empty if every ring has a replica of its own.
+    /// For each ring: the position before which it holds no references. Empty if every ring has a replica of its own.
     held: Box<[Padded]>,
 }
 

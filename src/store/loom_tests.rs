@@ -198,7 +198,7 @@ struct Shared {
     placement: (PinCounts, Memory),
 }
 
-/// A step that a ring leaves out. Without it the model must fail.
+/// A step that a ring leaves out. The model must fail without the step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Omits {
     Nothing,

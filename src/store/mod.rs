@@ -10,20 +10,20 @@
 //!          └──────────────◄───────┴───── deltas ◄──────────┘ WriteTxn (a writer's): decide, append, apply
 //! ```
 //!
-//! *Reading.* [`Shard::fresh`] replays the log to its tail; only the [`Fresh`] it returns can look up. So a read sees
-//! every write that was acknowledged before it began, on whichever ring: that is its place in the one order of all
-//! operations, the log's. A read takes no lock and shares no cache line but the log's tail, as long as its ring has an index
-//! of its own; where rings share one (`replica`), it takes the lock of a small table.
+//! *Reading.* [`Shard::fresh`] replays the log to its tail; only the [`Fresh`] it returns can look up. So a read sees every
+//! write that was acknowledged before the read began, on whichever ring. All operations have one order, that of the log, and
+//! the read's place in it is that tail. A read takes no lock and shares no cache line but the log's tail, as long as its ring
+//! has an index of its own; where rings share one (`replica`), it takes the lock of a small table.
 //!
-//! *Writing.* [`Fresh::edit`] takes the writer lock, replays to the tail, lets the caller decide on the newest state,
-//! writes the new item, appends one delta and applies it to the own replica. Add, replace, cas, append, incr are all such
-//! decisions, hence atomic. The lock is held for one decision and a slice of eviction. Nothing here waits: what other
-//! rings must make possible first (log full, memory not yet free) is refused with [`Retry::Stalled`], what takes more slices
-//! with [`Retry::Soon`], and the caller lets its thread serve others until it tries again.
+//! *Writing.* [`Fresh::edit`] takes the writer lock, replays to the tail, lets the caller decide on the newest state, writes
+//! the new item, appends one delta and applies it to the ring's replica. Add, replace, cas, append, incr are all such
+//! decisions, hence atomic. The lock is held for one decision and a slice of eviction. Nothing here waits for other rings. If
+//! they must replay first (log full, memory not yet free), the write is refused with [`Retry::Stalled`]; if it needs more
+//! slices of eviction, with [`Retry::Soon`]. The caller then lets its thread serve others until it tries again.
 //!
-//! *Memory.* An item is written once and never changed (but for its expiry and use marks, which are atomics), so a
-//! reader needs no protection but that the memory is not reused: see `segment_table`, "When memory is reused". Replies may go
-//! on reading an item that has been overwritten or evicted: [`Pin`].
+//! *Memory.* An item is written once and never changed (except its expiry and its marks, which are atomics), so a reader is
+//! safe as long as the item's memory is not reused: see `segment_table`, "When memory is reused". Replies may go on reading an
+//! item that has been overwritten or evicted: [`Pin`].
 //!
 //! Reading order: `item_ref`, `key_hash`, `item`, `log`, `time`, `pin_counts`, `pinned`, `base`, `index`, `replica`,
 //! `segment_table`, `shared`, `write_txn`, `pace`, `evict`, `sweep`, `reservation`, `shard`, `fresh`, `edit`; then `memory_file`
@@ -43,11 +43,12 @@
 //! - An index (`index`, `replica`): the one ring that it belongs to, without a lock. If several rings share it, one of them at a
 //!   time applies deltas, under the lock of each table that it touches.
 //! - The log's deltas and its tail (`log`): a transaction; read without a lock. How far a replica has applied the log: the ring
-//!   that replays for it. From where on a ring may hold references: that ring alone. (Both are atomics in the log.)
+//!   that replays for it. The position from which on a ring may hold references: that ring alone. (Both are atomics in the log.)
 //! - `segment_table`, and what its struct contains (of `ghost`, `large`, `pace`, `written`, `totals`, `memory_file::Ledger` and
 //!   `flash::ChunkTable`): changed and read only under the writer lock.
 //! - Pin counts and sums (`arena`), the time, the flash tier's counters: any ring at any time (atomics).
-//! - Chunks of the flash tier in memory (`flash::Desk`): under a mutex of their own, which may be taken inside the writer lock.
+//! - Chunks of the flash tier in memory (`flash::ChunkBuffers`): under a mutex of their own, which may be taken inside
+//!   the writer lock.
 //! - The bytes of a value that is being received (`reservation`): the ring of the connection that receives it.
 //! - The mapping, its geometry, the secrets of the key hash and most options: made at the start, then read only.
 //!
@@ -56,13 +57,13 @@
 //! # Invariants
 //! 1. All replicas that have applied the log to the same place hold the same entries.
 //! 2. An entry names an item whose memory is not reused before its replica has applied the delta that removes it, nor while
-//!    a ring may hold what it found before.
+//!    a ring may hold a reference that it obtained before.
 //! 3. A key has at most one entry per replica; the CAS uniques of its versions grow.
-//! 4. Segments in use + large items + indexes + ghosts ≤ limit, except for what one slice of eviction has yet to free, what a
-//!    lowered limit has left over, and retired memory that only sends hold, of which there is no more than pins may hold.
+//! 4. Segments in use + large items + indexes + ghosts ≤ limit, except for what one slice of eviction has yet to free, what is
+//!    in use above a lowered limit, and retired memory that only sends hold, which the bound on pins also bounds.
 //!
 //! # Assumed
-//! Of the kernel: anonymous memory reads as zero, a discarded page too.
+//! The kernel makes anonymous memory read as zero, and a discarded page too.
 
 mod arena;
 mod base;

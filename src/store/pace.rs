@@ -12,8 +12,8 @@
 
 /// Bytes of survivors that may be copied for each byte gained.
 const COPIED_PER_GAINED: i64 = 8;
-/// The most credit that is saved up: the limit divided by this. Saved credit lets victims that free much pay for victims that
-/// free little.
+/// The limit divided by this is the most credit that can be saved up, bytes. Saved credit lets victims that free much pay for
+/// victims that free little.
 const CREDIT_PART: u64 = 256;
 /// The most credit of a store with a small limit, bytes.
 const CREDIT_MIN: u64 = 256 << 10;
@@ -25,7 +25,7 @@ const RECENT_BYTES: u64 = 1 << 20;
 /// The largest [`Credit::effort`]: bytes of victims to examine for each byte gained.
 const EFFORT_MAX: u64 = COPIED_PER_GAINED as u64;
 
-/// How many items of victims one transaction examines at most. The last item may exceed this bound and the next two.
+/// How many items of victims one transaction examines at most. The last item examined may exceed this bound and the two below.
 const TURN_ITEMS: usize = 256;
 /// How many bytes of victims one transaction examines at most.
 const TURN_LOOKED_BYTES: u64 = 256 << 10;

@@ -1,7 +1,7 @@
 //! The counts that keep memory from being reused: how many values are being sent from a segment or extent, or received into it.
 //!
-//! Atomics in the arena. Any ring may pin, any thread may end a pin or a reservation; a reservation begins under the writer lock.
-//! `segment_table::retire` reads the counts before it reuses memory.
+//! The counts are atomics in the arena. Any ring may pin, and any thread may end a pin or a reservation; a reservation begins
+//! under the writer lock. `segment_table::retire` reads the counts before it reuses memory.
 //!
 //! ```text
 //!   ring:     catch up ─ find item ─ pin ─ move the cursor on ─ … the kernel sends … ─ unpin
@@ -28,14 +28,14 @@ impl PinCounts {
         self.pins.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// Ends a pin: its value has been sent. True if it was the memory's last.
+    /// Ends a pin, whose value has been sent. True if it was the last pin on this memory.
     pub(super) fn unpin(&self) -> bool {
         // Release; pairs with the Acquire in `is_held`, so that the sender's reads are done before the memory is reused.
         self.pins.fetch_sub(1, Ordering::Release) == 1
     }
 
-    /// Counts a value that begins to be received; true if it is the only one in this memory. The caller holds the writer lock,
-    /// as do all callers of [`PinCounts::is_reserved`].
+    /// Counts a value whose reception begins; true if it is the only one in this memory. The caller holds the writer lock, as
+    /// do all callers of [`PinCounts::is_reserved`].
     pub(super) fn reservation(&self) -> bool {
         self.reservations.fetch_add(1, Ordering::Relaxed) == 0
     }
@@ -62,7 +62,7 @@ impl PinCounts {
         self.reservations.load(Ordering::Acquire) != 0
     }
 
-    /// The number of values being sent, and that of values being received; for the recount (`check`).
+    /// The number of values being sent and the number of values being received; for the recount (`check`).
     pub(super) fn read(&self) -> (u64, u64) {
         (u64::from(self.pins.load(Ordering::Relaxed)), u64::from(self.reservations.load(Ordering::Relaxed)))
     }

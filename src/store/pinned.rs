@@ -61,7 +61,7 @@ impl Pinned {
     }
 
     /// True if `ring` may pin a segment or extent of `bytes` that has no pins yet. All rings together then hold at most
-    /// `bytes_max`, and a `slack` for each ring.
+    /// `bytes_max` bytes, plus `slack` bytes for each ring.
     pub(super) fn fits(&self, ring: usize, bytes: u64, bytes_max: u64, slack: u64) -> bool {
         let own = &self.rings[ring];
         let (held, bytes, bytes_max) = (own.bytes.load(Ordering::Relaxed), bytes as i64, bytes_max as i64);

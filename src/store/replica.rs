@@ -29,10 +29,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// How many deltas before it applies one a replay prefetches the delta's table.
+/// When a replay applies a delta, it prefetches the table of the delta that comes this many positions later.
 const REPLAY_AHEAD: u64 = 8;
-/// How often a ring checks whether another ring's replay has ended, before it sleeps or releases the writer lock. All these
-/// checks take a microsecond or less, in which a few deltas are replayed.
+/// How many times a ring checks whether another ring's replay has ended, before it sleeps or releases the writer lock. All
+/// these checks take a microsecond or less, in which a few deltas are replayed.
 const LOOKS: usize = 256;
 
 /// A replica: an index and the range of rings that use it. These rings share it with everybody who asks for its size.
@@ -46,9 +46,9 @@ pub(super) struct Group {
     replaying: Mutex<()>,
     /// How many of the rings have taken their handle ([`Group::replica`]).
     taken: AtomicU32,
-    /// How often a ring has replayed for all rings of the replica; not counted if there is only one.
+    /// How many times a ring has replayed for all rings of the replica; not counted if there is only one.
     replays: AtomicU64,
-    /// How often a ring has waited for another ring's replay.
+    /// How many times a ring has waited for another ring's replay.
     waits: AtomicU64,
 }
 
@@ -59,14 +59,14 @@ pub struct ReplicaMemory {
     pub rings: Range<usize>,
     /// Bytes of memory of the replica's index.
     pub index_bytes: u64,
-    /// How often one of several rings has replayed for all of them; 0 if only one ring uses the replica.
+    /// How many times one of several rings has replayed for all of them; 0 if only one ring uses the replica.
     pub replays: u64,
-    /// How often a ring has waited for another ring's replay; 0 if only one ring uses the replica.
+    /// How many times a ring has waited for another ring's replay; 0 if only one ring uses the replica.
     pub waits: u64,
 }
 
-/// True if the simulation has planted this fault in the store, to see that it detects the fault. The environment variable
-/// `MEMCRSD_CANARY` names it.
+/// True if `fault` has been planted in the store, to test that the simulation detects it. The environment variable
+/// `MEMCRSD_CANARY` names the planted fault.
 fn is_canary(fault: &str) -> bool {
     cfg!(feature = "canary") && std::env::var("MEMCRSD_CANARY").is_ok_and(|named| named == fault)
 }
@@ -105,7 +105,7 @@ impl Group {
     /// Makes the handle through which `ring` uses this replica.
     ///
     /// # Panics
-    /// If all rings have taken theirs, or `ring` is not one of this replica's.
+    /// If all rings of the replica have taken their handles, or `ring` is not one of these rings.
     pub(super) fn replica(self: &Arc<Self>, ring: usize) -> Replica {
         let taken = self.taken.fetch_add(1, Ordering::Relaxed);
         assert!(
@@ -180,7 +180,7 @@ impl Group {
         }
     }
 
-    /// Brings a shared index up to `tail`, with the right `_replaying` to apply deltas.
+    /// Brings a shared index up to `tail`. `_replaying` shows that the caller has the right to apply deltas.
     fn bring_locked(&self, _replaying: &Replaying<'_>, base: &Arc<Base>, log: &Log, tail: u64) {
         let from = log.applied(self.number);
         if from < tail {
@@ -232,7 +232,7 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// The position up to which, as this ring knows, its replica has applied the log.
+    /// A position up to which the replica has applied the log, as far as this ring knows.
     pub(super) fn cursor(&self) -> u64 {
         self.cursor
     }

@@ -141,7 +141,7 @@ impl Shard {
     }
 
     /// Recounts all that the store keeps account of, and follows every entry of this ring's index: see `store/check`. For
-    /// tests, because it holds the writer lock for long.
+    /// tests, because it holds the writer lock for a long time.
     ///
     /// # Errors
     /// What does not add up: a text with a line for each difference.
@@ -151,7 +151,7 @@ impl Shard {
         fresh.shard.write_txn().check()
     }
 
-    /// The item at `item_ref`, which this ring's index names, or named when the last transaction ended.
+    /// The item at `item_ref`. This ring's index names the item, or named it when the last transaction ended.
     pub(super) fn item(&self, item_ref: ItemRef) -> Item<'_> {
         self.replica.item(&self.base, item_ref)
     }

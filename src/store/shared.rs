@@ -160,8 +160,8 @@ impl Store {
         self.note_second(now);
     }
 
-    /// Schedules a flush of everything for the second `at`, which replaces a scheduled one. If `at` is [`Timestamp::NEVER`], no
-    /// flush is scheduled any more.
+    /// Schedules a flush of everything for the second `at`, instead of one that is scheduled already. If `at` is
+    /// [`Timestamp::NEVER`], no flush is scheduled any more.
     pub(super) fn set_flush_at(&self, at: Timestamp) {
         // Under the writer lock, so that two calls leave the same time in the file and in memory.
         let _segments = self.segments.lock();

@@ -28,8 +28,8 @@ pub struct Options {
     pub log_entries: Option<usize>,
     /// Address space to reserve, bytes; `None` for as much as the other options need. Tests set a small one.
     pub address_space: Option<u64>,
-    /// The file that contains all items (`-e`), opened with the same limits as these. `None` for memory that ends with the
-    /// process.
+    /// The file that contains all items (`-e`), opened for the same limits as these options. `None` for memory that ends with
+    /// the process.
     pub memory_file: Option<MemoryFile>,
     /// The flash tier (`ext_path`), for values that memory has no room for; `None` for a store without one.
     pub flash: Option<FlashOptions>,

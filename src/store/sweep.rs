@@ -21,23 +21,23 @@ use super::segment_table::{EvictionUnit, Large, Queue, State, Walk};
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
 
-/// In each second the sweep may examine one in this many of all items that prove not to have expired.
+/// How many items that have not expired the sweep may examine in each second: the number of all items divided by this.
 const LOOKS_PART: u64 = 32;
 const LOOKS_MIN: u64 = 8192;
-/// In each second the sweep may remove one in this many of all items.
+/// How many items the sweep may remove in each second: the number of all items divided by this.
 const REMOVALS_PART: u64 = 16;
 const REMOVALS_MIN: u64 = 131_072;
 /// Number of shares into which a second's removals are divided. With a rest of a millisecond after each, they take most of the
 /// second.
 const SHARES: u64 = 640;
 
-/// What one slice may cost. Like all costs here, in units of about 10 ns.
+/// What one slice may cost, in units of about 10 ns, like all costs in this module.
 const SLICE_COST: u32 = 1000;
 /// The cost of examining an item that lies close to the previous one.
 const LOOK_COST: u32 = 1;
 /// The cost of examining an item whose header is not on the same cache line or page as the previous item's.
 const FAR_LOOK_COST: u32 = 8;
-/// If an item is longer than this, the cost is [`FAR_LOOK_COST`], bytes.
+/// Length in bytes above which examining an item costs [`FAR_LOOK_COST`].
 const FAR_BYTES: u32 = 128;
 /// The cost of looking up an item in the index.
 const LOOK_UP_COST: u32 = 10;
@@ -117,8 +117,8 @@ impl<'t> WriteTxn<'t> {
         self.replica().cursor() - self.arena().log().applied_min() >= LAG_MAX
     }
 
-    /// True if `ring` sweeps in this second. In a new second, the ring that calls this first does, and the second's bounds are
-    /// set.
+    /// True if `ring` sweeps in this second, because it was the first to call this in the second. The first call also sets the
+    /// bounds of the second.
     fn is_sweeper(&mut self, ring: usize) -> bool {
         let (now, items) = (self.now, self.segments.totals.curr_items);
         let sweep = &mut self.segments.sweep;

@@ -72,8 +72,8 @@ impl Time {
         self.flush_at.store(at.0, Ordering::Relaxed);
     }
 
-    /// Takes the delayed flush off the schedule if it is due at `now`, and returns the second for which it was scheduled. Only
-    /// one caller gets it, and must carry it out; other callers get `None`.
+    /// Takes the delayed flush off the schedule if it is due at `now`, and returns the second for which it was scheduled. The
+    /// caller must carry the flush out. `None` if no flush is due, or if another caller has taken it.
     pub(super) fn take_due_flush(&self, now: Timestamp) -> Option<Timestamp> {
         let at = self.flush_at.load(Ordering::Relaxed);
         let (never, relaxed) = (Timestamp::NEVER.0, Ordering::Relaxed);

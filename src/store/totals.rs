@@ -48,7 +48,7 @@ pub struct ClassTotals {
 /// The parts of the `-m` budget, and what else the store holds. Bytes, unless the field says otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// The present limit (`-m`, unless it has been changed since the start).
+    /// The present limit: `-m`, unless it has been changed since the start.
     pub limit: u64,
     /// Segments in use, each with its whole length.
     pub segments: u64,

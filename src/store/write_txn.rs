@@ -96,8 +96,8 @@ impl<'t> WriteTxn<'t> {
         (self.arena().index_bytes(), self.store.replicas.iter().map(|replica| replica.bytes()).sum())
     }
 
-    /// The second for which a delayed flush is scheduled, as a number of the memory file; 0 if none is. For the recount
-    /// (`check`).
+    /// The second for which a delayed flush is scheduled, in the form in which the memory file stores it; 0 if none is. For the
+    /// recount (`check`).
     pub(super) fn due_flush(&self) -> u64 {
         self.store.time.flush_at().0.into()
     }
@@ -256,8 +256,8 @@ impl<'t> WriteTxn<'t> {
 
     /// True if a value of `value_bytes` has to wait because reservations and pins already hold all the memory they may.
     ///
-    /// A value that is longer than the share of all reservations waits only for another one of such a length; shorter values do
-    /// not wait for it.
+    /// A value that is longer than the share of all reservations waits only for another such value; shorter values do not wait
+    /// for it.
     pub(super) fn has_too_many_reservations(&self, value_bytes: usize) -> bool {
         let (limit, value_bytes) = (self.segments.limit, value_bytes as u64);
         let bytes_reserved = self.arena().bytes_reserved();
@@ -354,7 +354,7 @@ impl<'t> WriteTxn<'t> {
     }
 
     /// Appends the delta that puts `new` where the index has `old`, applies it, and does all accounting for it. The caller has
-    /// seen that the log has room.
+    /// checked that the log has room.
     pub(super) fn publish(
         &mut self,
         hash: Hash,

@@ -25,8 +25,8 @@ const JOINED_MAX: usize = CAPACITY_MAX / 4;
 /// Number of bits of the hash that choose one of the parts.
 const PART_BITS: u32 = 4;
 const PARTS: usize = 1 << PART_BITS;
-/// How many times parts are divided into parts, at most. The parts are chosen by the bits of the hash that also choose the
-/// table, from the lowest bits on.
+/// The most levels of parts that a table can have. The parts are chosen by the bits of the hash that also choose the table,
+/// from the lowest bits on.
 const LEVELS_MAX: u32 = 5;
 
 /// The entries of a table, or of a part of it: in one hash table, or divided into parts.
@@ -44,8 +44,8 @@ pub(super) struct Resized {
     pub(super) after: usize,
 }
 
-/// A position in a walk over a table. It has a hexadecimal digit for each level of division, that of the first level foremost:
-/// the number of the part at that level.
+/// A position in a walk over a table. For each level of division it has a hexadecimal digit, which is the number of the part at
+/// that level. The digit of the first level is the most significant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::store) struct Position(u32);
 
@@ -70,7 +70,7 @@ fn part_of(hash: Hash, level: u32) -> usize {
 }
 
 impl Entries {
-    /// The hash table that contains the entries of `hash`.
+    /// The hash table that contains the entries of keys with this hash.
     #[inline]
     pub(super) fn part(&self, hash: Hash) -> &HashTable<Entry> {
         match self {
@@ -259,7 +259,7 @@ impl Entries {
     }
 }
 
-/// True if half of the table's size would hold its entries and a third more; also if the table is empty but has memory.
+/// True if a table of half the size could hold the entries and a third more; also if the table is empty but has memory.
 #[inline]
 fn is_sparse(table: &HashTable<Entry>) -> bool {
     let (len, capacity) = (table.len(), table.capacity());

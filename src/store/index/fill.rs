@@ -20,13 +20,13 @@ pub(in crate::store) struct Entrant {
     pub(in crate::store) item: ItemRef,
 }
 
-/// What the filling of an index asks about items, which are in a memory file.
+/// Answers questions about the items of a memory file while an index is filled.
 pub(in crate::store) trait Items: Sync {
     /// Returns the hash of the item's key.
     fn hash(&self, item: ItemRef) -> Hash;
     /// True if both items have the same key.
     fn is_same_key(&self, one: ItemRef, other: ItemRef) -> bool;
-    /// True if `one` is to be kept of two items with the same key.
+    /// True if `one` is newer than `other`, which has the same key: then `one` is kept.
     fn is_newer(&self, one: ItemRef, other: ItemRef) -> bool;
 }
 
@@ -58,7 +58,7 @@ impl Tables<'_> {
         None
     }
 
-    /// Shrinks sparse tables, as an index does in which rings remove entries.
+    /// Shrinks the sparse tables of the range, as removals do in a running index.
     pub(in crate::store) fn shrink(&mut self, items: &impl Items) {
         for table in self.range.iter_mut() {
             table.entries.get_mut().shrink_all(&|entry| items.hash(entry.item()).0);

@@ -94,7 +94,7 @@ pub(super) struct Index {
     generation: AtomicU32,
     /// Bytes of memory of all tables and of their entries.
     bytes: AtomicU64,
-    /// Number of the table at which [`Index::drop_stale_tables`] goes on.
+    /// Number of the table that [`Index::drop_stale_tables`] checks next.
     tidied: AtomicUsize,
 }
 
@@ -115,7 +115,7 @@ impl std::fmt::Debug for Index {
 pub(super) enum Found {
     /// The newest version of the key, expired or not.
     Item(ItemRef),
-    /// The key had an entry before the last flush. Not certain: only 11 bits of its hash were compared.
+    /// The key had an entry before the last flush. This is not certain, because only 11 bits of its hash were compared.
     Flushed,
     /// The key has no entry.
     Nothing,

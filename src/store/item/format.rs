@@ -20,8 +20,8 @@ const _: () = assert!(HEADER_BYTES <= 20 && EXPTIME.is_multiple_of(4) && LAST_AC
 
 /// Bits of the longest CAS unique that fits into the header without the extension.
 pub(super) const CAS_BITS: u32 = 46;
-/// Mask, in the field at [`CAS_MIDDLE`], of the bit that marks a live item. The next two are masks in the same field: of the
-/// bit that marks a stub, and of the CAS unique's bits.
+/// Mask, in the field at [`CAS_MIDDLE`], of the bit that marks a live item. The next two constants are masks in the same field:
+/// of the bit that marks a stub, and of the CAS unique's bits.
 pub(super) const ALIVE: u16 = 0x8000;
 pub(super) const STUB: u16 = 0x4000;
 pub(super) const CAS_MASK: u16 = !(ALIVE | STUB);

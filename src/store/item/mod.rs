@@ -238,7 +238,7 @@ impl<'a> Item<'a> {
         exptime != Timestamp::NEVER && exptime <= now
     }
 
-    /// When the item was last used or touched; if it has not been since it was stored, when it was stored.
+    /// When the item was last used or touched. If it has not been used or touched, when it was stored.
     #[inline]
     pub fn last_access(&self) -> Timestamp {
         Timestamp(self.atomic_u32(LAST_ACCESS).load(Ordering::Relaxed))
@@ -275,10 +275,11 @@ impl<'a> Item<'a> {
         self.atomic_u32(LAST_ACCESS).store(now.0, Ordering::Relaxed);
     }
 
-    /// Records a use at `now`: sets the last access and the fetched mark, and increments the hits, by which the evictor decides.
+    /// Records a use at `now`: sets the last access and the fetched mark, and increments the hits, by which the evictor
+    /// decides.
     ///
-    /// The cache line of an item that is used all the time is written once a second, and three times for each pass of the
-    /// evictor; not at every use.
+    /// The cache line of an item that is used all the time is not written at every use, but once a second, and three times for
+    /// each pass of the evictor.
     #[inline]
     pub fn record_access(&self, now: Timestamp) {
         let last_access = self.atomic_u32(LAST_ACCESS);
@@ -340,7 +341,7 @@ impl<'a> Item<'a> {
         self.marks().fetch_or(MARK_FETCHED, Ordering::Relaxed);
     }
 
-    /// The fields of the header but the lengths, with which a copy of the item is written.
+    /// The item's header fields except the lengths, for writing a copy of the item.
     pub(super) fn fields(&self) -> Fields {
         Fields {
             flags: self.flags(),

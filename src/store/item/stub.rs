@@ -17,8 +17,8 @@ pub struct Stub {
 }
 
 impl Item<'_> {
-    /// A copy of what the stub says; `None` if the value is in memory. Call it before [`Item::record_access`], since `promotes`
-    /// depends on the previous use of the item.
+    /// A copy of what the stub says; `None` if the value is in memory. Must be called before [`Item::record_access`], since
+    /// `promotes` depends on the previous use of the item.
     #[inline]
     pub fn stub(&self, now: Timestamp) -> Option<Stub> {
         if self.is_stub() { self.read_stub(now) } else { None }

@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use std::ptr::NonNull;
 
 const PAGE_BYTES: usize = 4096;
-/// If the target of a long copy begins fewer bytes than this after its source, page offset against page offset, the copy is
-/// made in pieces.
+/// A long copy is made in pieces if the target's offset in its page exceeds the source's offset in its page by less than this,
+/// bytes.
 const SLOW_DISTANCE: usize = 64;
 /// Length of a piece, bytes: short enough that `memcpy` copies it without `rep movs`.
 const PIECE_BYTES: usize = 1024;
@@ -86,10 +86,10 @@ pub(in crate::store) unsafe fn write_value(at: NonNull<u8>, layout: Layout, part
 
 /// Copies `from` to `to`.
 ///
-/// `rep movs`, which `memcpy` uses for long copies, takes up to fifteen times as long if the target begins a few bytes after
-/// the source, page offset against page offset: the processor takes each load for one of the bytes that it has just stored.
-/// Prepending a few bytes to a large value does that every time, because the value begins at the same page offset as its old
-/// version. So such a copy is made in pieces that are short enough for a copy without `rep movs`.
+/// `rep movs`, which `memcpy` uses for long copies, takes up to fifteen times as long if the target's offset in its page is a
+/// few bytes greater than the source's: the processor takes each load for one of the bytes that it has just stored. Prepending
+/// a few bytes to a large value does that every time, because the value begins at the same offset in a page as its old version.
+/// Then the copy is made in pieces that are short enough to be copied without `rep movs`.
 ///
 /// # Safety
 /// - `to` starts `from.len()` bytes that the caller alone can reach, and none of them is in `from`.

@@ -73,7 +73,7 @@ impl ReservedItem {
         self.queue
     }
 
-    /// Called when the item has been published: ends the reservation without freeing the memory.
+    /// Ends the reservation without freeing the memory, because the item has been published.
     pub(super) fn publish(mut self) {
         self.published = true;
         self.unreserve();
@@ -134,7 +134,7 @@ struct Buffer {
     /// The value's key, for which item memory is reserved later.
     key: Box<[u8]>,
     bytes: Vec<u8>,
-    /// Bytes for which the buffer has been charged with [`SharedReservations::charge_buffer`].
+    /// Bytes that [`SharedReservations::charge_buffer`] has counted for this buffer.
     charged: u64,
 }
 
@@ -223,7 +223,7 @@ impl Reservation {
         if let Body::ReservedItem(reserved) = &self.body { Some(reserved) } else { None }
     }
 
-    /// Called when the item has been published: ends the reservation without freeing the item's memory.
+    /// Ends the reservation without freeing the item's memory, because the item has been published.
     pub(super) fn publish(self) {
         if let Body::ReservedItem(reserved) = self.body {
             reserved.publish();
