@@ -1,17 +1,17 @@
 //! Moves values to flash, from chunk to chunk, and back.
 //!
-//! Methods of the write transaction: under the writer lock, on whichever ring evicts or maintains. The state that they change
-//! is in the segment table (`transfer`, `flash`). Only bringing values back begins at a [`Fresh`], as an edit.
+//! These are methods of the write transaction. They run under the writer lock, on whichever ring evicts or maintains. The state
+//! that they change is in the segment table (`transfer`, `flash`). Only bringing values back begins at a [`Fresh`], as an edit.
 //!
 //! ```text
-//!   evictor: a value has to go ──► pushed to the open chunk, stub published ──► memory is free at once
-//!                  a long one: a part of it in each transaction
-//!   a chunk has to go: its stub was read since, or flash is nearly empty ──► pushed to the open chunk again, as far as may be
-//!                      nobody did, or too many ──► evicted
-//!   read twice while memory holds such values ──► promoted: a value in memory again
+//!   a value in memory has to go ──► pushed to the open chunk, its stub published ──► its memory is free
+//!                                   (a long value: a part of it in each transaction)
+//!   a chunk has to go; its record was read, or flash is nearly empty, and the bounds allow it ──► pushed to the open chunk
+//!                      any other record ──► evicted
+//!   a value on flash is read twice within `Flash::promote_age` ──► promoted: a value in memory again
 //! ```
 //!
-//! What is pushed is copied under the writer lock and counts as copied by the transaction, whose bounds apply. A longer value
+//! What is pushed is copied under the writer lock and counts as copied by the transaction, whose bounds apply. A long value
 //! is a [`Transfer`] until all of it has been copied. There is one transfer at a time, and it goes before all other work for
 //! flash. Until it is complete, its item stays unchanged in its place; if the item is removed, or the chunk is given up, the
 //! transfer ends without effect. If the open chunk is full and the device cannot keep up, nothing is pushed, and the value is

@@ -10,8 +10,8 @@
 //!
 //! A long value that has been copied is published only if the next decision is for the same bytes: the same kind of value, from
 //! the same old version. The old version stays in memory, and its ref stays valid until the lock is taken again, because this
-//! ring's cursor does not move and no memory is reused before the cursor moves. If others keep writing the key, the value is
-//! finally copied under the lock.
+//! ring's cursor does not move and no memory is reused before the cursor moves. If other rings keep writing the key, the value
+//! is finally copied under the lock.
 
 use super::flash::Place;
 use super::fresh::Fresh;
@@ -26,7 +26,8 @@ use std::mem::{Discriminant, discriminant};
 
 /// Length of the longest value that is copied under the lock, bytes. Copying it takes some 2 µs.
 const LOCKED_COPY_BYTES_MAX: usize = 16 * 1024;
-/// How many turns of eviction an edit does before it ends with [`Retry::Soon`], so that other connections are served.
+/// How many more slices of eviction an edit does after the first, before it ends with [`Retry::Soon`] so that other connections
+/// are served.
 const EDIT_TURNS: u32 = 1;
 /// How often an edit copies a long value without the lock before it copies the value under the lock.
 const COPIES_MAX: u32 = 3;
@@ -343,7 +344,7 @@ impl WriteTxn<'_> {
     }
 
     /// The header fields of the new version. Takes the next CAS unique, unless `put` specifies one.
-    // Inlined, since the fields are written at once.
+    // Inlined, since the caller writes the fields immediately.
     #[inline(always)]
     fn fields(&mut self, put: &Put, target: &Target<'_, '_>) -> Fields {
         let &Target { old, live, .. } = target;

@@ -164,8 +164,9 @@ impl Fresh<'_> {
         self.shard.wake_laggards();
     }
 
-    /// Reserves memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` turns of some 20
-    /// µs. If reservations hold all the item memory that they may, the value is received into a buffer at first.
+    /// Reserves memory for a value of `value_bytes` that is still to be received, evicting for up to `turns` slices of some 20
+    /// µs after the first. If reservations hold all the item memory that they may, the value is received into a buffer at
+    /// first.
     ///
     /// # Errors
     /// [`ReserveError`].
@@ -183,7 +184,7 @@ impl Fresh<'_> {
     }
 
     /// Makes room for more bytes of a value whose reservation says [`Reservation::needs_room`], evicting for up to `turns`
-    /// turns.
+    /// slices after the first.
     ///
     /// # Errors
     /// [`ReserveError`]; the bytes received so far are kept.

@@ -3,7 +3,7 @@
 //! | | segments | large items |
 //! |---|---|---|
 //! | unit | `clamp(-m / 512, 64 KiB, 2 MiB)`, power of two | whole pages |
-//! | an item is this if it is | at most an eighth of a segment | longer |
+//! | an item belongs here if it is | at most an eighth of a segment | longer |
 //! | address space | half of the mapping | the other half |
 //!
 //! An item ref is a number of units; a unit is 4 to 32 bytes, depending on the length of the mapping. Segments and pages are

@@ -12,8 +12,8 @@
 //! segments and half for large items. Each doubling of `-m` above that doubles the unit. Every item lies at a multiple of the
 //! unit, whatever the unit is: see `arena`.
 //!
-//! The tag saves a look-up from reading items with other keys. hashbrown compares seven bits of hash, which one in 128 entries
-//! of a bucket's group passes, and the tag lets one in 16 of those pass. So about one look-up in 150 compares a key in vain.
+//! The tag saves a look-up from reading items with other keys. hashbrown compares seven bits of the hash, which let one in 128
+//! entries of a bucket's group pass; the tag lets one in 16 of those pass. So about one look-up in 150 compares a key in vain.
 
 use std::sync::atomic::AtomicU32;
 

@@ -201,7 +201,7 @@ mod tests {
             add(format!("numbers shifted by {shift}"), &|n| number(n << shift));
         }
         for length in 2..=KEY_BYTES_MAX {
-            // One or two bits in keys that are else all zeros, at places spread over the key.
+            // One or two bits in keys that are otherwise all zeros, at places spread over the key.
             add(format!("two bits in {length} zeros"), &|n| {
                 let mut key = vec![0; length];
                 let bits = length * 8;

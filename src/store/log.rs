@@ -146,8 +146,8 @@ impl Log {
         // Release, as in `Log::hold`: the ring's accesses in earlier sections happened before.
         self.held[ring].0.store(self.applied(replica), Ordering::Release);
         // Pairs with the fence in `Log::quiescent_position`. Either that call sees this ring's store; or the next line sees
-        // everything that had been applied when that call read the positions, and memory that it lets others reuse is in no
-        // index that this ring reads.
+        // everything that had been applied when that call read the positions, so that memory which that call lets others reuse
+        // is in no index that this ring reads.
         fence(Ordering::SeqCst);
         self.applied(replica)
     }

@@ -155,7 +155,7 @@ mod tests {
             pinned.add(0, SEGMENT);
             pinned.remove(0, SEGMENT, SLACK);
         }
-        // Ring 0 does not notice that ring 1 holds everything before it holds more itself.
+        // Ring 0 does not notice that ring 1 holds everything, until ring 0 itself holds more.
         pinned.add(1, BYTES_MAX);
         for _ in 0..SLACK / SEGMENT {
             assert!(pinned.fits(0, SEGMENT, BYTES_MAX, SLACK));

@@ -13,9 +13,9 @@
 //! or so at most. In a section the ring may hold references to items; outside it holds none, whatever it does or waits for
 //! (`log`, "Positions").
 //!
-//! Deltas are applied by one ring of a replica at a time. A transaction has that right from its beginning to its end, so that
-//! it never waits for another ring's replay with the writer lock held. If a neighbour is replaying and does not finish soon,
-//! the transaction's ring releases the writer lock and waits without it.
+//! Deltas are applied by one ring of a replica at a time. A transaction has the right to apply them from its beginning to its
+//! end, so that it never waits for another ring's replay with the writer lock held. If a neighbour is replaying and does not
+//! finish soon, the transaction's ring releases the writer lock and waits without it.
 
 use super::base::Base;
 use super::index::Index;

@@ -177,10 +177,11 @@ impl Shard {
         is_lagging.then_some(Retry::Stalled)
     }
 
-    /// Evicts, for up to `turns` turns, until the writer of the key of `hash` may try again the allocation that lacked `need`.
+    /// Evicts until the writer of the key of `hash` may try again the allocation that lacked `need`: one slice, and up to
+    /// `turns` more.
     ///
-    /// The loop ends: each round uses up a turn, breaks a promise, or finds that other rings have replayed, so that the next
-    /// round can collect what was retired.
+    /// The loop ends: each round uses up one of `turns`, breaks a promise, or finds that other rings have replayed, so that the
+    /// next round can collect what was retired.
     #[cold]
     pub(super) fn evict_for(&mut self, hash: Hash, need: Need, turns: &mut u32) -> Result<(), ReserveError> {
         loop {

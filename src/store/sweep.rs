@@ -147,7 +147,7 @@ impl<'t> WriteTxn<'t> {
         let now = self.now;
         let segment = &mut self.segments.segments[id as usize];
         match segment.state {
-            // Items that are written to it from now on are noted in the schedule.
+            // Items that are written to the segment from now on are noted in the schedule.
             _ if segment.live == 0 => {}
             State::Open | State::Sealed => {
                 let removed_by = std::mem::replace(&mut segment.removed_by, now);
@@ -208,8 +208,8 @@ impl<'t> WriteTxn<'t> {
         cost + removed * REMOVAL_COST
     }
 
-    /// Walks until `expired` is full of items to look up, or the cost reaches `left`, or the segment ends. Returns the new
-    /// position and the cost.
+    /// Walks until `expired` is full of items to look up, the cost reaches `left`, or nothing more may be examined. Returns the
+    /// new position and the cost.
     fn gather(
         &mut self,
         mut walk: Walk,

@@ -1,5 +1,5 @@
 //! The time that all rings share: the present second, and the second for which a delayed flush is scheduled. One per store. Two
-//! atomics that any ring may set. A flush is scheduled under the writer lock, but begun without it.
+//! atomics that any ring may set. A flush is scheduled under the writer lock, and taken off the schedule without it.
 //!
 //! Rings read the system's clock at different moments, so one may be a second ahead of another. If each used its own reading, a
 //! client that has seen a key expire on one ring could find it again on another. So the first ring that reads a new second writes

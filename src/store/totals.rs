@@ -72,8 +72,8 @@ pub struct Memory {
     pub segments_free: u64,
     /// Segments and extents that have no live items, but that rings, sends or receives may still use.
     pub pending: u64,
-    /// The part of `pending` that only sends and receives still hold. It is not part of the budget, except with a memory file,
-    /// where this is 0.
+    /// The part of `pending` that only sends and receives still hold, which is outside of the budget. 0 with a memory file,
+    /// where all of `pending` is part of the budget.
     pub held: u64,
     /// Number of values being sent from item memory.
     pub pins: u64,

@@ -331,8 +331,8 @@ impl<'t> WriteTxn<'t> {
         Ok(ReservedItem::new(&self.store.reservations, item_ref, layout, queue, is_alone))
     }
 
-    /// True if a reserved item may be published in its reserved memory. False after a flush, since the next process would
-    /// ignore what is published there.
+    /// True if a reserved item may be published in its reserved memory. False if a flush has come since it was reserved: the
+    /// next process would ignore what is published there.
     pub(super) fn is_current(&self, reserved: &ReservedItem) -> bool {
         self.segments.counts_at(self.arena(), reserved.item())
     }

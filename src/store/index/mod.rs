@@ -15,9 +15,9 @@
 //! Each index belongs to a replica (`replica`). It changes only when a ring of that replica applies deltas, or drops entries
 //! from before a flush.
 //!
-//! A table that has fewer entries than 3/8 of its capacity is halved immediately. So the index also shrinks when there are
-//! fewer items, for instance because they are larger, and they get its memory. A table that is full of tombstones rather than
-//! entries is rebuilt instead of doubled.
+//! A table that has fewer entries than 3/8 of its capacity is halved immediately. So the index also shrinks when the number of
+//! items falls, and larger items can take its memory. A table that is full of tombstones rather than entries is rebuilt instead
+//! of doubled.
 //!
 //! A lookup compares 11 bits of hash before it touches an item. Applying a delta touches no item, except when a table changes
 //! its size: then the keys of its items are read and hashed again. Those items are still there, because memory is reused only
@@ -30,8 +30,9 @@
 //! An index of one ring is touched by that ring alone, without a lock. Where rings share an index, each table has a lock of its
 //! own, held for one look-up or one delta, some 50 ns; only resizing a table takes longer. So a ring that replays waits for a
 //! ring that reads only if both need the same one of thousands of tables at the same moment. If the kernel preempts a ring that
-//! holds such a lock, the rings that need that table wait until it runs again. With one lock for the whole index, held for a
-//! batch of commands, every write would wait, under the writer lock, for the batches of the other rings of its group.
+//! holds such a lock, the rings that need that table wait until the preempted ring runs again. With one lock for the whole
+//! index, held for a batch of commands, every write would wait, under the writer lock, for the batches of the other rings of
+//! its replica.
 
 #![expect(unsafe_code, reason = "tables are reached through shared references, under their locks")]
 

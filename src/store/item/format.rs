@@ -1,5 +1,5 @@
-//! The format of an item, as `item` draws it: offsets of its fields, bits of its marks, and how long it is ([`Layout`]).
-//! Constants and pure functions.
+//! The format of an item, which the header of `item` shows: offsets of its fields, bits of its marks, and how long it is
+//! ([`Layout`]). Constants and pure functions.
 
 use crate::limits::KEY_BYTES_MAX;
 

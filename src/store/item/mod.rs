@@ -23,7 +23,7 @@
 //! | 30 + 100   | 148    | 189, 192 |
 //! | 30 + 1,000 | 1,048  | 1,089, 1,184 |
 //!
-//! An index entry in each replica comes in addition: about 10 bytes (`index`).
+//! Each replica needs an index entry in addition, about 10 bytes (`index`).
 //!
 //! Everything but the atomics is written once, before the item's ref is published in the log, and never again until the memory is
 //! reused, which the store allows only when no ring and no pin can reach the item any more (`segment_table`, "When memory is

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A [`Reservation`] belongs to the connection that receives the value. Its bytes are that connection's alone until they are
-//! published under the writer lock. Filling it takes no lock; dropping it takes that of the list of abandoned memory
-//! (`shared`).
+//! published under the writer lock. Filling a reservation takes no lock; dropping one takes the lock of the list of abandoned
+//! memory (`shared`).
 //!
 //! If a value has stalled and others wait for memory, its reservation gives its memory up, and the rest of the value is
 //! discarded.
@@ -184,7 +184,7 @@ enum Body {
     Nothing,
 }
 
-/// A value that is being received. Dropping it frees its memory.
+/// A value that is being received. Dropping the reservation frees its memory.
 #[derive(Debug)]
 pub struct Reservation {
     body: Body,
