@@ -133,7 +133,7 @@ impl<'t> WriteTxn<'t> {
         sweep.ring == ring
     }
 
-    /// Takes `unit`, which is the first, from the schedule, and begins to sweep it; returns the cost.
+    /// Takes `unit`, the schedule's first, from the schedule and begins to sweep it; returns the cost.
     fn begin_unit(&mut self, unit: EvictionUnit) -> u32 {
         self.segments.schedule.pop();
         match unit {

@@ -278,7 +278,8 @@ impl Reservation {
         }
     }
 
-    /// Moves the bytes received so far from the buffer to `reserved`, which is memory for the same value and receives the rest.
+    /// Moves the bytes received so far from the buffer to `reserved`, which is memory for the same value. What still arrives
+    /// goes there too.
     pub(super) fn move_to(&mut self, mut reserved: ReservedItem) {
         assert_eq!(reserved.layout.value_bytes, self.value_bytes, "the memory is for this value");
         let moved = reserved.fill(0, self.bytes());
