@@ -11,8 +11,8 @@ use crate::store::item::Layout;
 use crate::store::item_ref::ItemRef;
 
 impl SegmentTable {
-    /// Claims memory for an item of `layout`: in the open segment of `queue`, or an extent if the item is large or `purpose` asks
-    /// for one. Nobody else knows of it until the item is published.
+    /// Claims memory for an item of `layout`: in the open segment of `queue`, or an extent if the item is large or `purpose`
+    /// asks for one. No reader can find the item until it is published. If there is no memory, the error says what is lacking.
     pub(in crate::store) fn allocate(
         &mut self,
         arena: &Arena,
@@ -39,8 +39,8 @@ impl SegmentTable {
         Ok(ItemRef::new(offset, self.unit_shift))
     }
 
-    /// Makes sure that the open segment of `queue` has room for an item of `layout`, and opens another segment if it has not.
-    /// False if there is no segment for [`Purpose::Spare`].
+    /// Makes sure that the open segment of `queue` has room for an item of `layout`: opens another segment if necessary. False
+    /// if it may not open one even for [`Purpose::Spare`].
     pub(in crate::store) fn ensure_open_segment(
         &mut self,
         arena: &Arena,
@@ -53,7 +53,7 @@ impl SegmentTable {
             || self.open_segment(arena, queue, Purpose::Spare).is_ok()
     }
 
-    /// Opens a free segment for `queue`, and seals the one that is open.
+    /// Opens a free segment for `queue`, seals the segment that was open, and returns the number of the new one.
     fn open_segment(&mut self, arena: &Arena, queue: Queue, purpose: Purpose) -> Result<u32, Need> {
         self.collect(arena);
         if !self.has(Need::Segment, purpose) {
@@ -74,8 +74,8 @@ impl SegmentTable {
         Ok(id)
     }
 
-    /// Adds a segment that has never been used, and has no memory, to the table, and returns its number; `None` if there are no
-    /// more.
+    /// Adds a segment that has never been used, and has no memory, to the table and returns its number. `None` if there is no
+    /// address space for another.
     pub(super) fn new_segment(&mut self) -> Option<u32> {
         let id = self.segments.len() as u32;
         (u64::from(id) < self.segment_ids).then(|| {
@@ -84,14 +84,14 @@ impl SegmentTable {
         })
     }
 
-    /// Seals the open segment of `queue`, if there is one; frees it if nothing in it is alive.
+    /// Seals the open segment of `queue`, if there is one. Retires it if nothing in it is alive or being received.
     pub(in crate::store) fn seal(&mut self, queue: Queue, arena: &Arena) {
         let Some(id) = self.open[queue as usize] else { return };
         self.close(id);
         self.reclassify(id, arena);
     }
 
-    /// Makes an open segment a sealed one, without looking at how much of it is alive.
+    /// Turns open segment `id` into a sealed one. Unlike [`SegmentTable::seal`], neither retires it nor lists it for reclaim.
     pub(super) fn close(&mut self, id: u32) {
         let segment = &mut self.segments[id as usize];
         segment.state = State::Sealed;

@@ -1,5 +1,5 @@
-//! What the limit allows: how much is in use, what is free, what must be given back first. Methods of [`SegmentTable`], under the
-//! writer lock; most only compute.
+//! Computes what the limit allows: how much is in use, how much is free, what must be given back first. Methods of
+//! [`SegmentTable`], under the writer lock; most only compute.
 
 use super::need::{Need, Purpose};
 use super::table::SegmentTable;
@@ -7,10 +7,10 @@ use super::unit::{EvictionUnit, Queue};
 use crate::store::arena::Arena;
 use crate::store::written::WrittenKeys;
 
-/// Bytes of free memory discarded under the lock at a time.
+/// The most bytes of free extents that one call gives back to the kernel, under the lock.
 const SHED_BYTES: u64 = 1 << 20;
-/// Segments above the limit that the evictor may take for stubs and for copies of items too short for flash, until their victim
-/// is free: one more for each of these two kinds than for other copies.
+/// How many segments above the limit the evictor may take, until its victim is free, for stubs and for copies of items too short
+/// for flash. For other copies it may take one; each of these two kinds adds one.
 const SPARE_SEGMENTS: u64 = 3;
 
 impl SegmentTable {
@@ -20,8 +20,8 @@ impl SegmentTable {
         items - self.beside_bytes() + self.overhead()
     }
 
-    /// Bytes beside the budget: retired memory that only sends or receives still hold. 0 with a memory file, which has room for
-    /// the budget and no more.
+    /// Bytes that the budget does not count: retired memory that only sends or receives still hold. 0 with a memory file, which
+    /// has room for the budget and no more.
     pub(in crate::store) fn beside_bytes(&self) -> u64 {
         if self.ledger.is_on() { 0 } else { self.held_bytes.get() }
     }
@@ -36,49 +36,51 @@ impl SegmentTable {
         self.ghost.bytes() + self.written.as_ref().map_or(0, WrittenKeys::bytes)
     }
 
-    /// Bytes that are free under the limit and what is tolerated above it; negative if the indexes have grown beyond that.
+    /// Bytes that may still be used, up to the limit plus what is tolerated above it. Negative if more than that is in use
+    /// because indexes have grown.
     pub(in crate::store) fn room(&self) -> i64 {
         (self.limit + self.over_limit_bytes) as i64 - self.used() as i64
     }
 
-    /// Changes the limit. What is in use above a lower limit is tolerated until it has been evicted or compacted.
+    /// Changes the limit to `limit` bytes. What is in use above a lower limit is tolerated until it has been evicted or
+    /// compacted.
     pub(in crate::store) fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
         self.over_limit_bytes = self.excess();
     }
 
-    /// Bytes to tolerate above the limit so that two segments' worth counts as free, which writers need to go on; 0 if so much is
-    /// free. With -M at least the bytes that compaction cannot free.
+    /// Bytes to tolerate above the limit so that two segments' worth counts as free, which writers need to go on; 0 if that much
+    /// is free already. With -M, no fewer than the bytes that compaction cannot free.
     fn excess(&self) -> u64 {
         (self.used() + 2 * self.segment_bytes).saturating_sub(self.limit).max(self.lasting_excess())
     }
 
-    /// Tolerates less above a lowered limit once some of that has been freed.
+    /// Lowers the bytes tolerated above a lowered limit, after some of the memory in use has been freed.
     pub(in crate::store) fn lower_over_limit(&mut self) {
         if self.over_limit_bytes > 0 {
             self.over_limit_bytes = self.over_limit_bytes.min(self.excess());
         }
     }
 
-    /// Bytes of segments and extents that have memory, in use or free, but for those beside the budget.
+    /// Bytes of all segments and extents that have memory, in use or free, without [`SegmentTable::beside_bytes`].
     pub(super) fn committed(&self) -> u64 {
         let warm = self.free_warm.len() as u64 + self.segments_in_use.get();
         let items = warm * self.segment_bytes + self.large_bytes.get();
         items - self.beside_bytes() + self.extents.committed_bytes()
     }
 
-    /// Bytes that are retired and wait for rings or pins.
+    /// Bytes of retired units, which wait for rings to replay or for sends and receives to end.
     pub(in crate::store) fn pending_bytes(&self) -> u64 {
         self.pending_bytes.get()
     }
 
-    /// The part of [`SegmentTable::pending_bytes`] that waits for other rings to replay, and not for sends or receives. When
-    /// those rings have replayed, this memory is free or beside the budget.
+    /// The part of [`SegmentTable::pending_bytes`] that waits for other rings to replay. When they have, each unit of it is
+    /// either free, or held by sends or receives and then part of [`SegmentTable::beside_bytes`].
     pub(super) fn unheld_bytes(&self) -> u64 {
         self.pending_bytes.get() - self.held_bytes.get()
     }
 
-    /// True while something retired waits for other rings to replay.
+    /// True if a retired unit waits for other rings to replay.
     pub(in crate::store) fn awaits_cursors(&self) -> bool {
         !self.retired.is_empty()
     }
@@ -98,19 +100,20 @@ impl SegmentTable {
         (self.segments_in_use.get(), self.free_warm.len() as u64)
     }
 
-    /// True if more must be evicted to come under a lowered limit.
+    /// True if more must be evicted to come under a lowered limit, even after all that is retired has been freed.
     pub(in crate::store) fn is_over_limit(&self) -> bool {
         self.over_limit_bytes > self.lasting_excess() + self.pending_bytes.get() - self.beside_bytes()
     }
 
-    /// Bytes above a lowered limit that are to be freed; what only waits for other rings is among them.
+    /// Bytes above a lowered limit that are yet to be freed, including retired ones that wait for other rings.
     pub(in crate::store) fn bytes_over_limit(&self) -> u64 {
         self.over_limit_bytes.saturating_sub(self.lasting_excess())
     }
 
-    /// True if eviction should run ahead of need: when no further segment is free and, besides, an open segment is mostly full or
-    /// missing, a lowered limit is exceeded, or the evictor's reserve is in use. With -M: when fewer than two segments are free,
-    /// or a lowered limit is exceeded.
+    /// True if eviction should run ahead of need. Without -M that is when less than one and a quarter segments are free and, in
+    /// addition, the open segment of small is missing, that of small or main is over three quarters full, a lowered limit is
+    /// exceeded, or the evictor's reserve is in use. With -M it is when fewer than two segments are free, or a lowered limit is
+    /// exceeded.
     pub(in crate::store) fn is_below_watermark(&self) -> bool {
         if !self.evicts {
             let coming = self.coming() + self.over_limit_bytes as i64;
@@ -128,9 +131,9 @@ impl SegmentTable {
                 || self.is_reserve_in_use())
     }
 
-    /// True if less is free than the half segment that writers leave to the evictor: its copies have used that reserve. It must
-    /// then free its victims before writers fill the segments opened for the copies; else it would have no room for items that
-    /// are to be kept.
+    /// True if less is free than the half segment that writers leave to the evictor, because its copies have used a part of that
+    /// reserve. The evictor must then free its victims before writers fill the segments opened for the copies; otherwise there
+    /// would be no room for items that are to be kept.
     fn is_reserve_in_use(&self) -> bool {
         self.coming() < self.segment_bytes as i64 / 2
     }
@@ -140,13 +143,13 @@ impl SegmentTable {
         self.open[queue as usize].map(|id| self.segment_bytes - u64::from(self.segments[id as usize].used))
     }
 
-    /// Bytes that are free under the limit, or will be when all rings have replayed.
+    /// Bytes that are free under the limit, or will be when all rings have replayed. Negative if more than the limit is in use.
     fn coming(&self) -> i64 {
         self.room() - self.over_limit_bytes as i64 + self.unheld_bytes() as i64
     }
 
-    /// Bytes that must be free for a writer to get what `need` says: the bytes of that, half a segment for the evictor, and what
-    /// another writer was promised. [`i64::MAX`] for [`Need::Deletions`], for which nothing is enough.
+    /// Bytes that must be free for a writer to get `need`: its size, half a segment for the evictor, and what another writer was
+    /// promised. [`i64::MAX`] for [`Need::Deletions`], for which no amount of free memory is enough.
     fn wanted_for(&self, need: Need) -> i64 {
         let bytes = match need {
             Need::Segment => self.segment_bytes as i64,
@@ -156,7 +159,7 @@ impl SegmentTable {
         bytes + (self.segment_bytes / 2 + self.promised_bytes()) as i64
     }
 
-    /// True if there is room for `need`: an allocation for `purpose` that lacked it would succeed.
+    /// True if an allocation for `purpose` that failed for lack of `need` would now succeed.
     pub(in crate::store) fn has(&self, need: Need, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Write { .. } | Purpose::WriteApart { .. } => {
@@ -169,7 +172,7 @@ impl SegmentTable {
         }
     }
 
-    /// True if there will be room for `need` as soon as the other rings have replayed: nothing more has to be evicted.
+    /// True if there will be room for `need` as soon as the other rings have replayed, so that nothing more has to be evicted.
     pub(in crate::store) fn reclaim_suffices(&self, need: Need) -> bool {
         self.awaits_cursors() && self.is_coming(need) && (need == Need::Segment || self.fits(need))
     }
@@ -186,14 +189,15 @@ impl SegmentTable {
         }
     }
 
-    /// True if there is enough for `need` among what is free and what only waits for other rings to replay. For a
-    /// segment, there must be an address for it too: segments beside the budget may take them where the system allows few.
+    /// True if there is enough for `need` in the memory that is free and the memory that waits only for other rings to replay. A
+    /// segment needs a free address as well, or a retired segment that waits for rings: where the system allows little address
+    /// space, segments outside the budget may occupy all of it.
     pub(in crate::store) fn is_coming(&self, need: Need) -> bool {
         let has_place = need != Need::Segment || self.fits(need) || self.retires_segments();
         has_place && self.room() + self.unheld_bytes() as i64 >= self.wanted_for(need)
     }
 
-    /// True if a retired segment waits for rings.
+    /// True if a retired segment waits for rings to replay.
     fn retires_segments(&self) -> bool {
         self.retired.iter().any(|(unit, _)| matches!(unit, EvictionUnit::Segment(_)))
     }
@@ -208,7 +212,8 @@ impl SegmentTable {
     }
 
     /// True if new memory for `need` would exceed the limit unless free memory that does not serve `need` is first given back to
-    /// the kernel. For a segment that is free extents; for an extent it is free segments, and free extents that are too short.
+    /// the kernel. Free extents do not serve a segment. Free segments, and free extents that are too short, do not serve an
+    /// extent.
     pub(in crate::store) fn must_decommit(&self, need: Need) -> bool {
         let bytes = match need {
             Need::Segment => self.segment_bytes,
@@ -221,8 +226,8 @@ impl SegmentTable {
             && self.committed() + bytes + self.overhead() > self.limit + self.over_limit_bytes
     }
 
-    /// Gives a bounded amount of free memory back to the kernel: of extents first, then a segment. False if no free memory is
-    /// left.
+    /// Gives a bounded amount of free memory back to the kernel: that of free extents, or that of one free segment if no free
+    /// extent has memory. False if there was none to give back.
     pub(in crate::store) fn decommit(&mut self, arena: &Arena) -> bool {
         if self.decommit_extents(arena) {
             return true;
@@ -233,16 +238,16 @@ impl SegmentTable {
         true
     }
 
-    /// Gives the memory of some free extents back to the kernel; false if none has any. Free extents without memory are merged
-    /// with their neighbours, so this also makes longer ones.
+    /// Gives the memory of some free extents back to the kernel. False if none has memory. Free extents without memory are
+    /// merged with their neighbours, so this also makes longer free extents.
     pub(in crate::store) fn decommit_extents(&mut self, arena: &Arena) -> bool {
         let Some((offset, bytes)) = self.extents.decommit(SHED_BYTES) else { return false };
         arena.discard(offset, bytes);
         true
     }
 
-    /// Gives back some free memory if the memory of the budget and the indexes together exceed the limit. False if they do not,
-    /// or if nothing is free.
+    /// Gives some free memory back to the kernel if memory in use, free memory, indexes and ghosts together exceed the limit.
+    /// False if they do not, or if there is no free memory.
     pub(in crate::store) fn decommit_excess(&mut self, arena: &Arena) -> bool {
         self.committed() + self.overhead() > self.limit && self.decommit(arena)
     }

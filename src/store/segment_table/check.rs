@@ -10,28 +10,28 @@ use crate::store::faults::Faults;
 use crate::store::flash::Place;
 use std::collections::HashMap;
 
-/// What may be in use above the limit until it has been evicted, one part in this many of it, and segments: the index grows, and
-/// survivors are copied.
+/// By how much memory in use may exceed the limit until it has been evicted: by the limit divided by this, plus
+/// [`UNFREED_SEGMENTS`] segments. The index grows, and survivors are copied.
 const UNFREED_PART: u64 = 16;
 const UNFREED_SEGMENTS: u64 = 4;
 
-/// What a walk over the index says of the items; the table's own sums must agree with it.
+/// Sums and lists of the items that a walk over the index found. The table's own must agree with them.
 #[derive(Debug)]
 pub(in crate::store) struct Recount {
     /// Bytes of live items by segment.
     pub(in crate::store) live: Vec<u64>,
-    /// Number of index entries by large item.
+    /// Number of index entries that name each large item, by its number.
     pub(in crate::store) large_items: HashMap<u32, u32>,
-    /// Items and bytes by class.
+    /// Number of items, and their bytes, by class.
     pub(in crate::store) classes: Vec<(u64, u64)>,
     /// Items that expire: the unit that each lies in, its offset there, and its expiry.
     pub(in crate::store) expiries: Vec<(EvictionUnit, u32, Timestamp)>,
-    /// Values on flash, and how long their keys are.
+    /// The places of values on flash, each with the length of its key in bytes.
     pub(in crate::store) places: Vec<(Place, usize)>,
 }
 
 impl SegmentTable {
-    /// Compares every sum and list with a recount.
+    /// Compares every sum and list with `recount`, and adds what differs to `faults`.
     pub(in crate::store) fn check(&self, arena: &Arena, recount: &Recount, faults: &mut Faults) {
         self.check_segments(recount, faults);
         self.check_sums(arena, recount, faults);
@@ -93,7 +93,7 @@ impl SegmentTable {
         });
     }
 
-    /// The values of each chunk on flash are those that stubs name.
+    /// Checks that each chunk on flash counts the values that stubs name, and no others.
     fn check_flash(&self, recount: &Recount, faults: &mut Faults) {
         let Some(chunks) = &self.flash else {
             return faults.compare("values on flash", 0, recount.places.len());
@@ -102,7 +102,7 @@ impl SegmentTable {
             chunks.live().map(|(chunk, objects, bytes)| (chunk, (objects, bytes))).collect();
         let mut counted: HashMap<u64, (u64, u64)> = live.keys().map(|&chunk| (chunk, (0, 0))).collect();
         for &(place, key_bytes) in &recount.places {
-            // A stub whose chunk could not be read back is left to be found missing.
+            // A stub whose chunk could not be read back stays until a read finds the value missing.
             if let Some(chunk) = counted.get_mut(&place.chunk()) {
                 *chunk = (chunk.0 + 1, chunk.1 + place.record_bytes(key_bytes) as u64);
             }
@@ -126,7 +126,7 @@ impl SegmentTable {
         }
     }
 
-    /// Every member of a queue is in it once, and in no other.
+    /// Checks that every unit has one current entry in its queue, and none in others.
     fn check_queues(&self, faults: &mut Faults) {
         let mut found: HashMap<EvictionUnit, Vec<Queue>> = HashMap::new();
         for fifo in [Fifo::Small, Fifo::Main, Fifo::Stubs] {
@@ -161,7 +161,7 @@ impl SegmentTable {
         self.check_small_large_items(faults);
     }
 
-    /// The large items of small stand once in the FIFO of their own.
+    /// Checks that each large item of the small queue stands once in the FIFO for these.
     fn check_small_large_items(&self, faults: &mut Faults) {
         let fifo = &self.fifos[Fifo::SmallLarges as usize];
         let mut listed: Vec<EvictionUnit> = fifo
@@ -179,7 +179,7 @@ impl SegmentTable {
         faults.compare("the FIFO of the large items of small", listed, counted);
     }
 
-    /// Every retired unit is on one list once, and its bytes are pending.
+    /// Checks that every retired unit is on one list once, and that its bytes count as pending.
     fn check_retired(&self, faults: &mut Faults) {
         let mut listed: HashMap<EvictionUnit, u32> = HashMap::new();
         let retired = self.retired.iter().map(|&(unit, _)| unit);
@@ -202,7 +202,7 @@ impl SegmentTable {
         faults.unless(listed.is_empty(), || format!("retired large items are listed amiss: {listed:?}"));
     }
 
-    /// Every free segment is listed once, and free extents fill what large items leave free.
+    /// Checks that every free segment is listed once, and that free extents fill the space between large items.
     fn check_free(&self, arena: &Arena, faults: &mut Faults) {
         let mut listed: Vec<u32> = self.free_warm.iter().chain(&self.free_cold).copied().collect();
         listed.sort_unstable();
@@ -230,7 +230,8 @@ impl SegmentTable {
         faults.compare("items, bytes", (self.totals.curr_items, self.totals.bytes), totals);
     }
 
-    /// Pins and reservations of all units add up to those of the store. Only while no other thread changes them.
+    /// Checks that the pins and reservations of all units add up to those of the store. No other thread may change them
+    /// meanwhile.
     fn check_held(&self, arena: &Arena, faults: &mut Faults) {
         let segments = (1..self.segments.len() as u32).map(|id| {
             let counts = arena.counts(id).read();
@@ -262,7 +263,8 @@ impl SegmentTable {
 }
 
 impl SegmentTable {
-    /// What is in use fits the limit, whatever sends hold beside it; but for what a slice of eviction has yet to free.
+    /// Checks that memory in use fits the limit, except for what a slice of eviction has yet to free. Memory that only sends
+    /// hold is not counted.
     fn check_budget(&self, faults: &mut Faults) {
         let large_max = self.large_items.iter().map(|(_, large)| large.bytes).max().unwrap_or(0);
         let replaced = if self.evicts { 0 } else { self.replaced_bytes(large_max) };
@@ -300,7 +302,7 @@ mod tests {
     use crate::store::log::Delta;
     use crate::store::tests::{Checked, NOW, alone, options, set, set_at};
 
-    /// Corrupts a sum or a list.
+    /// A function that corrupts a sum or a list.
     type Plant = fn(&mut SegmentTable);
 
     fn filled() -> Checked {

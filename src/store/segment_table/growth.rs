@@ -16,37 +16,38 @@
 use super::sum::Sum;
 use super::table::SegmentTable;
 
-/// Of the bytes of live items, one part in this many is kept for compaction.
+/// Memory kept for compaction: the bytes of live items divided by this.
 const KEPT_PART: u64 = 32;
-/// A large value and the one that it replaces are both in memory for a moment, or for as long as it takes to receive it. For
-/// that the limit may be exceeded by one value, and one part in this many of the limit.
+/// A large value and the one that it replaces are both in memory for a moment, or for as long as it takes to receive the new
+/// one. Therefore the limit may be exceeded by the size of the old value, and by the limit divided by this.
 const REPLACED_PART: u64 = 32;
 
 impl SegmentTable {
-    /// With -M: true if a write that takes `bytes`, and whose old version gives `frees` bytes back, may be carried out. Without
-    /// -M always true.
+    /// True if a write may be carried out that takes `bytes`, and whose old version gives `frees` bytes back. Always true
+    /// without -M.
     pub(super) fn accepts(&self, bytes: u64, frees: u64) -> bool {
         self.evicts || bytes <= frees || self.lasting() + bytes - frees + self.kept(bytes) <= self.limit
     }
 
-    /// Bytes in use that neither compaction nor a wait for other rings can free.
+    /// Bytes in use that can be freed neither by compaction nor by waiting for other rings.
     fn lasting(&self) -> u64 {
         let in_use = (self.segments_in_use.get() - self.retired_segments.get()) * self.segment_bytes;
         let kept = [self.live_bytes, self.tail_bytes, self.reserved_bytes];
         self.used() + kept.map(Sum::get).iter().sum::<u64>() - in_use - self.unheld_bytes()
     }
 
-    /// With -M: bytes above a lowered limit that stay until something is deleted.
+    /// Bytes above a lowered limit that stay in use until clients delete something. 0 without -M.
     pub(super) fn lasting_excess(&self) -> u64 {
         if self.evicts { 0 } else { (self.lasting() + self.kept(0)).saturating_sub(self.limit) }
     }
 
-    /// Bytes kept for compaction: the segment to write to, the segment to copy to, and the part that is dead.
+    /// Bytes to keep for compaction when `bytes` more become live: the segment to write to, the segment to copy to, half a
+    /// segment, and a part of the live bytes that must be free or dead.
     fn kept(&self, bytes: u64) -> u64 {
         2 * self.segment_bytes + self.segment_bytes / 2 + (self.live_bytes.get() + bytes) / KEPT_PART
     }
 
-    /// Bytes by which a value that replaces one of `frees` bytes may exceed the limit for a while.
+    /// Bytes by which a value that replaces one of `frees` bytes may exceed the limit for a while. 0 if it replaces none.
     pub(super) fn replaced_bytes(&self, frees: u64) -> u64 {
         if frees == 0 { 0 } else { frees + self.limit / REPLACED_PART }
     }

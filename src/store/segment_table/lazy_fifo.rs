@@ -1,5 +1,5 @@
 //! A FIFO of units (segments and large items) with lazy deletion: a unit that is removed from the middle leaves a stale entry.
-//! Fields of the segment table are such queues, under the writer lock.
+//! The segment table has one for each [`Fifo`](super::unit::Fifo), under the writer lock.
 //!
 //! ```text
 //! front ─► kept kept kept │ nothing nothing … │ not yet examined …
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Stale entries are dropped by moving the current ones together, a few at a time. With hundreds of thousands of large items,
-//! doing it all together would take milliseconds under the writer lock.
+//! moving all entries in one go would take milliseconds under the writer lock.
 
 use super::unit::EvictionUnit;
 use std::collections::VecDeque;
@@ -15,18 +15,18 @@ use std::collections::VecDeque;
 /// A unit, and its epoch, which tells a current entry from a stale one.
 pub(super) type FifoEntry = (EvictionUnit, u32);
 
-/// Stands where an entry was that has been moved. Segment 0 is never in use.
+/// What is left in the place of an entry that has been moved forward. Stale, since segment 0 is never in use.
 const NOTHING: FifoEntry = (EvictionUnit::Segment(0), u32::MAX);
-/// Entries examined for each unit that is retired while there are stale entries.
+/// Entries examined for each unit that is retired, during a round of cleaning up.
 const STEP: usize = 8;
 
 /// A queue of units, in which some entries may be stale.
 #[derive(Debug, Default)]
 pub(super) struct LazyFifo {
     queue: VecDeque<FifoEntry>,
-    /// Where the next current entry is moved to in this round of cleaning up; 0 between rounds.
+    /// Index to which this round of cleaning up moves the next current entry; 0 between rounds.
     write: usize,
-    /// The next entry to examine in this round; 0 between rounds.
+    /// Index of the next entry to examine in this round; 0 between rounds.
     read: usize,
 }
 
@@ -58,8 +58,8 @@ impl LazyFifo {
         self.queue.pop_front()
     }
 
-    /// Goes on with a round of cleaning up, or begins one if there are more than `len_max` entries: examines a few entries, and
-    /// drops those that are not current.
+    /// Examines the next few entries of the present round of cleaning up, and drops those that are not current. If no round is
+    /// under way, begins one if there are more than `len_max` entries, else does nothing.
     pub(super) fn drop_old(&mut self, len_max: usize, is_current: impl Fn(FifoEntry) -> bool) {
         if self.read == 0 && self.queue.len() <= len_max {
             return;

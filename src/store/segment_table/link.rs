@@ -1,8 +1,8 @@
-//! Counts an item in when it is published, and out when its entry is gone: live bytes, classes, queues of large items, expiry,
-//! values on flash.
+//! Counts an item in when it is published, and out when its index entry has been removed. Counted are live bytes, classes,
+//! queues of large items, expiry, and values on flash.
 //!
 //! Methods of [`SegmentTable`], under the writer lock. A transaction calls [`SegmentTable::link`] and [`SegmentTable::unlink`]
-//! when it has appended the item's delta to the log.
+//! after it has appended the item's delta to the log.
 
 use super::sum;
 use super::table::SegmentTable;
@@ -13,7 +13,7 @@ use crate::store::item::Item;
 use crate::store::item_ref::ItemRef;
 
 impl SegmentTable {
-    /// An item has been published: counts it, and puts a large one into its queue.
+    /// Counts an item that has just been published, and puts it at the end of `queue` if it is large.
     pub(in crate::store) fn link(&mut self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>, queue: Queue) {
         let (class, bytes) = self.class_of(item);
         let placement = self.placement(arena, item_ref);
@@ -49,7 +49,7 @@ impl SegmentTable {
         self.enter_queue(id, queue);
     }
 
-    /// As [`SegmentTable::enqueue_large`], without a record in the memory file.
+    /// As [`SegmentTable::enqueue_large`], but records nothing in the memory file.
     pub(super) fn enter_queue(&mut self, id: u32, queue: Queue) {
         let entry = (EvictionUnit::Large(id), self.large_items[id as usize].epoch);
         self.fifos[queue as usize].push_back(entry);
@@ -59,7 +59,7 @@ impl SegmentTable {
         self.requeued(id, queue);
     }
 
-    /// Counts large item `id` as standing in `queue`, where it has its entry already.
+    /// Counts large item `id` as standing in `queue`, which already has an entry for it.
     pub(super) fn requeued(&mut self, id: u32, queue: Queue) {
         let large = &mut self.large_items[id as usize];
         large.queue = Some(queue);
@@ -75,7 +75,7 @@ impl SegmentTable {
         self.note_expiry(self.placement(arena, item_ref), exptime);
     }
 
-    /// Notes in the schedule that an item in `placement` expires at `at`.
+    /// Notes in the schedule that an item in `placement` expires at `at`; nothing if that is NEVER.
     #[inline]
     fn note_expiry(&mut self, placement: Placement, at: Timestamp) {
         if at == Timestamp::NEVER {
@@ -108,7 +108,7 @@ impl SegmentTable {
         {
             flash.unlink(place, item.key().len());
         }
-        // Before its memory can be another item's.
+        // This must happen before the item's memory can be reused.
         self.transfer.take_if(|transfer| transfer.item_ref == item_ref);
         match self.placement(arena, item_ref) {
             Placement::Segment(id) => {

@@ -1,4 +1,4 @@
-//! The queues, and the list of segments that are dead in part: which unit is the next victim.
+//! Tells which unit is the next victim, by the queues and by the list of partly dead segments.
 //!
 //! Methods of [`SegmentTable`], under the writer lock. `evict` asks for a victim and empties it.
 
@@ -9,23 +9,23 @@ use crate::clock::Timestamp;
 use crate::store::arena::Arena;
 use crate::store::flash::{ChunkTable, Flash};
 
-/// The small queue's share of the limit: one part in this many. Beyond it, victims are taken from that queue.
+/// The small queue's share of memory: the limit divided by this. While the queue takes more, victims are taken from it.
 const SMALL_PART: u64 = 10;
-/// What stubs and all indexes may take together before stubs are evicted first: the limit divided by this.
+/// Memory that stubs and all indexes may take together before stubs are evicted first: the limit divided by this.
 const STUBS_PART: u64 = 2;
-/// What stubs may take in any case: the limit divided by this.
+/// Memory that stubs may take, however large the indexes are, before they are evicted first: the limit divided by this.
 const STUBS_PART_MIN: u64 = 8;
-/// What items too short for flash may take, stubs and all indexes included, before they are evicted like others: the limit
-/// divided by this.
+/// Memory that items too short for flash may take, stubs and all indexes included, before they are evicted like others: the
+/// limit divided by this.
 const SHORT_PART: u64 = 2;
-/// Entries looked at in one search for a victim.
+/// The most entries examined in one search for a victim.
 const LOOKS_MAX: usize = 64;
 
-/// What a search for a victim came to.
+/// The result of a search for a victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Popped {
     EvictionUnit(EvictionUnit),
-    /// No victim so far: the units looked at are in use. There are more in the queue.
+    /// No victim so far: the entries examined are stale or their units in use. The queue has more entries to examine.
     Passed,
     /// The queue has nothing that may be evicted.
     Nothing,
@@ -33,7 +33,7 @@ pub(in crate::store) enum Popped {
 
 impl SegmentTable {
     /// Retires segment `id` if it is sealed and nothing in it is alive or being received. Otherwise gives a sealed segment its
-    /// place in the reclaim list, if it is dead enough for that.
+    /// place in the reclaim list, if enough of it is dead.
     pub(super) fn reclassify(&mut self, id: u32, arena: &Arena) {
         let segment = &mut self.segments[id as usize];
         if segment.state != State::Sealed {
@@ -46,8 +46,9 @@ impl SegmentTable {
         }
     }
 
-    /// The deadest segment in the reclaim list, which is worth emptying; segments that values are being received into are passed
-    /// over. So are, with a memory file, those that values are being sent from; without one these leave the budget once emptied.
+    /// The segment in the reclaim list of which most is dead; `None` if the list has none to empty. Segments that values are
+    /// being received into are passed over. With a memory file, segments that values are being sent from are passed over too;
+    /// without one, they leave the budget once emptied.
     pub(in crate::store) fn deadest(&self, arena: &Arena) -> Option<u32> {
         let gains_nothing = |id: u32| {
             let counts = arena.counts(id);
@@ -56,16 +57,16 @@ impl SegmentTable {
         self.reclaim_list.iter().take(LOOKS_MAX).find(|&id| !gains_nothing(id))
     }
 
-    /// How many bytes of segment `id` are looked at for each byte that emptying it frees.
+    /// How many bytes of segment `id` are examined for each byte that emptying it frees.
     pub(in crate::store) fn effort_of(&self, id: u32) -> u64 {
         let segment = &self.segments[id as usize];
         u64::from(segment.used) / u64::from(segment.used - segment.live).max(1)
     }
 
-    /// Where the next victim is looked for: in the first of these FIFOs that has one.
+    /// The FIFOs to search for the next victim, in this order: the first that has one supplies it.
     ///
-    /// New items keep a fair time in the small queue, whatever the sizes of others. While that queue holds more than its share of
-    /// memory, large items may have half of the share and segments the other half. A large item that is the only one there may
+    /// New items get a fair time in the small queue, whatever the sizes of the other items there. While that queue holds more
+    /// than its share of memory, large items may have half of the share and segments the other half. A single large item may
     /// have all of the share.
     pub(in crate::store) fn eviction_order(&self) -> &'static [Fifo] {
         let share = self.limit / SMALL_PART;
@@ -87,8 +88,9 @@ impl SegmentTable {
         stub_bytes > self.limit / STUBS_PART_MIN && stub_bytes + self.index_bytes > self.limit / STUBS_PART
     }
 
-    /// True if items too short for flash, with stubs and all indexes, still take so little memory that longer items should be
-    /// evicted first: those can move to flash, while short ones can only be dropped.
+    /// True if items too short for flash, with stubs and all indexes, take so little memory that longer items should be evicted
+    /// first. Long items can move to flash, while short ones can only be dropped. False without a flash tier, or if it is out of
+    /// use.
     pub(in crate::store) fn has_few_short_items(&self) -> bool {
         let Some(flash) = self.flash.as_ref().map(ChunkTable::flash) else { return false };
         let short_bytes = self.short_bytes(flash);
@@ -104,7 +106,7 @@ impl SegmentTable {
     /// Takes the oldest unit of `fifo` out of its queue. Units that values are being sent from or received into go to the end of
     /// the queue: evicting their items would free nothing.
     ///
-    /// Every step takes an entry off the queue or passes over one; when all of the queue has been passed over, there is nothing.
+    /// Each step removes an entry or passes over one. When all entries have been passed over, the result is [`Popped::Nothing`].
     pub(in crate::store) fn pop(&mut self, fifo: Fifo, arena: &Arena) -> Popped {
         for _ in 0..LOOKS_MAX {
             if self.passed[fifo as usize] >= self.fifos[fifo as usize].len() {
@@ -153,8 +155,9 @@ impl SegmentTable {
         self.requeued(id, fifo.queue());
     }
 
-    /// The oldest segment of the main queue, else of the small one, if it was opened before `since`. If it is still open, it is
-    /// sealed. Segments that values are being sent from or received into are passed over.
+    /// The number of the oldest segment of the main queue if it was opened before `since`, else that of the oldest segment of
+    /// the small queue on the same condition. Seals it if it is still open. Segments that values are being sent from or received
+    /// into are passed over.
     pub(in crate::store) fn oldest_segment(&mut self, since: Timestamp, arena: &Arena) -> Option<u32> {
         let oldest = |fifo: Fifo| {
             self.front(fifo).find_map(|unit| match unit {
@@ -170,7 +173,7 @@ impl SegmentTable {
         Some(id)
     }
 
-    /// The large items among the first units of the main and the small queue.
+    /// The numbers of the large items among the first units of the main and the small queue.
     pub(in crate::store) fn oldest_larges(&self) -> Vec<u32> {
         let large = |unit| match unit {
             EvictionUnit::Large(id) => Some(id),
@@ -179,8 +182,8 @@ impl SegmentTable {
         [Fifo::Main, Fifo::Small].into_iter().flat_map(|fifo| self.front(fifo)).filter_map(large).collect()
     }
 
-    /// Drops stale entries at the front of main and small: idle units leave such entries behind when they move to flash, and
-    /// nothing else removes them before memory is short.
+    /// Drops stale entries at the front of the main and the small queue. Idle units leave such entries when they move to flash,
+    /// and nothing else removes them before memory is short.
     pub(in crate::store) fn drop_stale_fronts(&mut self) {
         for fifo in [Fifo::Main, Fifo::Small] {
             for _ in 0..LOOKS_MAX {
@@ -193,13 +196,13 @@ impl SegmentTable {
         }
     }
 
-    /// The first units of `fifo`, up to [`LOOKS_MAX`] entries.
+    /// The units of the first [`LOOKS_MAX`] entries of `fifo`, without those of stale entries.
     fn front(&self, fifo: Fifo) -> impl Iterator<Item = EvictionUnit> + '_ {
         let entries = self.fifos[fifo as usize].iter().take(LOOKS_MAX);
         entries.filter(move |&&entry| self.is_current(fifo.queue(), entry)).map(|&(unit, _)| unit)
     }
 
-    /// Forgets which units were passed over, so that the next search for a victim looks at all again.
+    /// Forgets which units were passed over, so that the next search for a victim examines all units again.
     pub(in crate::store) fn look_again(&mut self) {
         self.passed = [0; FIFOS];
     }
@@ -217,7 +220,7 @@ impl SegmentTable {
         self.dequeued(EvictionUnit::Segment(id));
     }
 
-    /// Counts a unit out of its queue; a segment becomes a victim.
+    /// Takes a unit out of the sums of its queue. A segment becomes a victim.
     pub(super) fn dequeued(&mut self, unit: EvictionUnit) {
         match unit {
             EvictionUnit::Segment(id) => {
@@ -240,7 +243,7 @@ impl SegmentTable {
         }
     }
 
-    /// True unless the entry is stale: its unit stands in `queue`, and has not left it since the entry was made.
+    /// True if the entry is not stale: its unit stands in `queue`, and has not left it since the entry was made.
     pub(super) fn is_current(&self, queue: Queue, (unit, epoch): FifoEntry) -> bool {
         match unit {
             EvictionUnit::Segment(id) => {

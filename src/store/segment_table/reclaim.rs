@@ -7,30 +7,31 @@
 //! ```
 //!
 //! Only dead bytes count: copying certainly frees them. The unused tail of a segment does not count, because the segment that
-//! the copies go to may get one as long. A segment is listed at most once, so the list is never longer than the number of
-//! segments. When an item dies, its segment moves by swapping with at most one entry in each of two levels.
+//! the copies go to may end with a tail just as long. A segment is listed at most once, so the list is never longer than the
+//! number of segments. When an item dies, its segment moves by swapping with at most one entry in each of two levels.
 
 use super::unit::{Listing, Segment};
 
 /// The number of levels, not counting 0.
 const LEVELS: u64 = 64;
-/// Level of a segment of which a quarter is dead: it is cleaned before anything live is evicted. Three bytes are then copied for
-/// each that is gained. Random overwrites keep finding such segments until live items take 87 % of memory.
+/// Level of a segment of which a quarter is dead. Such a segment is cleaned before anything live is evicted: three bytes are
+/// copied for each that is gained. Random overwrites keep producing such segments until live items take 87 % of memory.
 const QUARTER_DEAD: u8 = 16;
-/// With -M, copying a segment is not worth it below this level.
+/// The lowest level at which, with -M, copying a segment's live items is worth the effort.
 const WORTH_COPYING: u8 = 1;
 
-/// The list.
+/// The segments worth emptying, by how much of each is dead.
 #[derive(Debug)]
 pub(super) struct ReclaimList {
     /// The lowest level that is listed.
     lowest: u8,
-    /// Segments by level.
+    /// For each level: the numbers of the segments listed there, in no order.
     levels: Vec<Vec<u32>>,
 }
 
 impl ReclaimList {
-    /// An empty list, for a store that `evicts`, or one that only compacts.
+    /// An empty list. A store that `evicts` lists segments that are at least a quarter dead; one that only compacts lists all with a
+    /// 64th dead.
     pub(super) fn new(evicts: bool) -> Self {
         let lowest = if evicts { QUARTER_DEAD } else { WORTH_COPYING };
         Self { lowest, levels: vec![Vec::new(); LEVELS as usize + 1] }
@@ -80,12 +81,12 @@ impl ReclaimList {
         }
     }
 
-    /// The listed segments, the deadest first.
+    /// The numbers of the listed segments, from the highest level to the lowest.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.levels.iter().rev().flat_map(|list| list.iter().rev().copied())
     }
 
-    /// For the check: true if a segment is listed where its [`Listing`] says, at the right level.
+    /// True if segment `id` is listed where its [`Listing`] says, and at the right level. For `check` only.
     pub(super) fn is_right(&self, id: u32, segment: &Segment, is_sealed: bool) -> bool {
         let Listing { level, position } = segment.listing;
         let expected = if is_sealed { self.level_of(segment) } else { 0 };
@@ -131,8 +132,8 @@ mod tests {
         }
     }
 
-    /// A segment once got another entry each time it was filled, until memory was low. A store whose memory is never low grew by
-    /// 8 bytes for each segment written, outside of every budget, and then examined all entries at once.
+    /// If a segment got another entry each time it was filled, a store whose memory is never low would grow by 8 bytes for each
+    /// segment written, outside of every budget.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn is_no_longer_than_there_are_segments() {

@@ -1,5 +1,5 @@
-//! Records items, and the memory they lie in, in the memory file, if there is one; and takes memory for segments and extents from
-//! its file system, or from the kernel. Methods of [`SegmentTable`], under the writer lock.
+//! Records items and the memory they lie in, if there is a memory file. Also takes memory for segments and extents: from the
+//! file's file system, or from the kernel. Methods of [`SegmentTable`], under the writer lock.
 
 use super::need::Need;
 use super::table::SegmentTable;
@@ -9,12 +9,13 @@ use crate::store::arena::{Arena, Placement};
 use crate::store::item::Item;
 use crate::store::item_ref::ItemRef;
 
-/// The least limit, in segments, to which a lack of room on the file system lowers it.
+/// A lack of room on the file system never lowers the limit below this many segments.
 const SEGMENTS_MIN: u64 = 8;
 
 impl SegmentTable {
-    /// Records that `new` is about to replace `old` in the index: from here on the next process would find `new`. See
-    /// `memory_file`, "What the file says at any moment".
+    /// Records in the memory file that `new` is about to replace `old` in the index. From here on a restarted server finds
+    /// `new`. `old` is `None` if the key is new, `new` is `None` if the item is removed. See `memory_file`, "What the file says
+    /// at any moment".
     #[inline]
     pub(in crate::store) fn record(
         &mut self,
@@ -27,7 +28,7 @@ impl SegmentTable {
         }
     }
 
-    /// [`SegmentTable::record`], when there is a memory file.
+    /// Does what [`SegmentTable::record`] says, where there is a memory file.
     #[inline(never)]
     fn write_down(
         &mut self,
@@ -56,16 +57,16 @@ impl SegmentTable {
         }
     }
 
-    /// Records that the head of a reserved item has been written. From here on the next process can pass over it to the items
-    /// behind it.
+    /// Records that the head of a reserved item has been written. From here on a restarted server can skip the item, and reach
+    /// the items after it in the segment.
     pub(in crate::store) fn cover(&self, arena: &Arena, item_ref: ItemRef) {
         if let Placement::Segment(id) = self.placement(arena, item_ref) {
             self.ledger.cover(id, self.segments[id as usize].used);
         }
     }
 
-    /// False if the next process would ignore an item that is published at `item_ref`, because its segment was opened before the
-    /// last flush.
+    /// True if a restarted server would find an item that is published at `item_ref`. False if the item's segment was opened
+    /// before the last flush: a restarted server ignores whatever lies there.
     pub(in crate::store) fn counts_at(&self, arena: &Arena, item_ref: ItemRef) -> bool {
         match self.placement(arena, item_ref) {
             Placement::Segment(id) => self.ledger.is_current(id),
@@ -73,13 +74,13 @@ impl SegmentTable {
         }
     }
 
-    /// Records that everything published so far is flushed, before another ring can see that. This also carries out a delayed
-    /// flush that was due at `due`.
+    /// Records that everything published so far is flushed. Must be called before another ring can see the flush. Also records
+    /// that a delayed flush for the second `due` has been carried out.
     pub(in crate::store) fn record_flush(&mut self, due: Timestamp) {
         self.ledger.flush(due);
     }
 
-    /// Seals the open segments after a flush, if there is a memory file: the next process ignores what was opened before the
+    /// Seals the open segments after a flush, if there is a memory file: a restarted server ignores what was opened before the
     /// flush, so items written after it must not go there.
     pub(super) fn close_open(&mut self) {
         if self.ledger.is_on() {
@@ -89,7 +90,7 @@ impl SegmentTable {
         }
     }
 
-    /// Called at a clean stop, when the last write is done: records which CAS unique was the last.
+    /// Records which CAS unique was the last. Called at a clean stop, after the last write.
     pub(in crate::store) fn close_ledger(&mut self) {
         self.ledger.close(self.cas);
     }
@@ -102,7 +103,8 @@ impl SegmentTable {
         }
     }
 
-    /// Takes a free segment without memory, and gives it memory; `None` if there is no memory for it.
+    /// Takes a free segment without memory, gives it memory, and returns its number. `None` if there is no memory for it, or no
+    /// such segment.
     #[cold]
     pub(super) fn commit_segment(&mut self, arena: &Arena) -> Option<u32> {
         if self.is_starved_of(Need::Segment) {
@@ -117,8 +119,9 @@ impl SegmentTable {
         None
     }
 
-    /// Takes an extent for a large item, gives it memory if it has none, and makes sure that the item has a slot in the extent
-    /// table; `None` if there is no memory for that.
+    /// Takes an extent of `bytes` for a large item, gives it memory if it has none, and makes sure that the item has a slot in
+    /// the memory file's extent table. Returns the extent's offset in the mapping; `None` if there is no memory or no such
+    /// extent.
     pub(super) fn commit_extent(&mut self, arena: &Arena, bytes: u64) -> Option<u64> {
         if self.ledger.is_on() && self.ledger.commit_slot(self.large_items.vacant_key() as u32).is_err() {
             self.note_lack(arena, self.segment_bytes);
@@ -137,9 +140,9 @@ impl SegmentTable {
         None
     }
 
-    /// Called when the file system has no room for `bytes`: lowers the limit by the bytes missing, but not below the memory that
-    /// it has given already. For a second no new memory is asked for: each attempt may give free memory back first, and another
-    /// process could take it.
+    /// Lowers the limit, because the file system has no room for `bytes`: by the bytes that it lacks, but not below the memory
+    /// that it has provided already. For a second no new memory is asked for, because each attempt may first give free memory
+    /// back, which another process could then take.
     #[cold]
     pub(in crate::store) fn note_lack(&mut self, arena: &Arena, bytes: u64) {
         let missing = bytes.saturating_sub(arena.available()).max(self.segment_bytes);
@@ -160,7 +163,8 @@ impl SegmentTable {
     }
 }
 
-/// `old`, or nothing if its mark of death is to come late.
+/// Returns `old`, whose mark of death is to be written now. If the test wants that mark late, notes `old` for later and returns
+/// `None`.
 #[cfg(test)]
 fn late(old: Option<(ItemRef, Item<'_>)>) -> Option<(ItemRef, Item<'_>)> {
     use crate::store::memory_file::durable::{IS_LATE, LATE};

@@ -1,4 +1,4 @@
-//! Rebuilds the segment table of a store that goes on with a memory file. Runs once at the start, before rings do
+//! Rebuilds the segment table of a store that continues from a memory file. Runs once at the start, before rings run
 //! (`store/restore`).
 
 use super::table::SegmentTable;
@@ -12,14 +12,14 @@ use std::collections::BTreeMap;
 /// What was found in the memory file: the units in use, and sums over their live items.
 #[derive(Debug, Default)]
 pub(in crate::store) struct RestoredUnits {
-    /// In the order of their numbers.
+    /// The segments with live items, in the order of their numbers.
     pub(in crate::store) segments: Vec<RestoredSegment>,
     pub(in crate::store) larges: Vec<RestoredLarge>,
-    /// For each size class ([`classes`](crate::classes)): the number of items, and their bytes.
+    /// For each size class ([`classes`](crate::classes)): the number of live items, and their bytes.
     pub(in crate::store) classes: Vec<(u64, u64)>,
 }
 
-/// A segment with living items.
+/// A segment with live items.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct RestoredSegment {
     pub(in crate::store) id: u32,
@@ -29,11 +29,11 @@ pub(in crate::store) struct RestoredSegment {
     pub(in crate::store) used: u32,
     pub(in crate::store) live: u32,
     pub(in crate::store) opened: Timestamp,
-    /// When the first of its items expires; NEVER if none does.
+    /// When the first of the segment's items expires; NEVER if none does.
     pub(in crate::store) earliest: Timestamp,
 }
 
-/// A living large item.
+/// A live large item.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct RestoredLarge {
     pub(in crate::store) id: u32,
@@ -53,7 +53,7 @@ fn queue_of(number: u8) -> Queue {
 }
 
 impl SegmentTable {
-    /// From here on changes are recorded in the memory file, through `ledger`.
+    /// Sets the ledger, through which changes are recorded in the memory file from here on.
     pub(in crate::store) fn keep_ledger(&mut self, ledger: Ledger) {
         self.ledger = ledger;
     }
@@ -96,7 +96,7 @@ impl SegmentTable {
             self.segments.push(Segment::free());
             self.free_cold.push(id);
         }
-        // It is the last segment so far: they come in the order of their numbers.
+        // Segments come in the order of their numbers, so this one is the last so far.
         let listed = self.free_cold.pop();
         assert_eq!(listed, Some(id), "segments come in their order");
         self.segments[id as usize] =
@@ -144,7 +144,7 @@ impl SegmentTable {
         }
     }
 
-    /// Reopens the last segment of each queue, so that starts do not leave unused tails.
+    /// Reopens the last segment of each queue if it is not full, so that a restart does not waste its tail.
     fn reopen(&mut self) {
         for (queue, fifo) in
             [(Queue::Small, Fifo::Small), (Queue::Main, Fifo::Main), (Queue::Stubs, Fifo::Stubs)]
@@ -162,7 +162,7 @@ impl SegmentTable {
         }
     }
 
-    /// Frees the memory of everything that is not in use.
+    /// Gives the memory of everything that is not in use back to the system.
     fn discard_unused(&self, arena: &Arena) {
         for &id in &self.free_cold {
             arena.discard(arena.segment_offset(id), self.segment_bytes);
@@ -174,21 +174,21 @@ impl SegmentTable {
         self.extents.iter().for_each(|(offset, bytes)| arena.discard(offset, bytes));
     }
 
-    /// Bytes of the limit for which there is no memory yet.
+    /// Bytes of the limit for which no memory has been claimed yet.
     fn unclaimed_bytes(&self) -> u64 {
         self.limit.saturating_sub(self.committed() + self.overhead())
     }
 
-    /// Called when memory could not be claimed for all of the limit: lowers the limit by what is missing.
+    /// Lowers the limit by the memory that could not be claimed for it.
     pub(in crate::store) fn note_unclaimed(&mut self, arena: &Arena) {
         self.note_lack(arena, self.unclaimed_bytes());
     }
 
-    /// Gives memory to free segments, up to the limit, so that the store cannot run out of it later. If more is in use than the
-    /// limit allows, that is tolerated until it has been evicted.
+    /// Gives memory to free segments, up to the limit, so that the store cannot run out of memory later. If more is in use than
+    /// the limit allows, the excess is tolerated until it has been evicted.
     ///
     /// # Errors
-    /// The file system has no room for all of it. What could be had is kept.
+    /// The file system has no room for all of them. Segments that got memory keep it.
     pub(in crate::store) fn claim(&mut self, arena: &Arena) -> nix::Result<()> {
         self.over_limit_bytes = self.used().saturating_sub(self.limit);
         let mut ids = Vec::new();
@@ -205,7 +205,7 @@ impl SegmentTable {
             });
             if result.is_ok() { self.free_warm.extend(run) } else { self.free_cold.extend(run) }
         }
-        // Segments are taken from the end of the list: so those with the lowest numbers come first.
+        // Segments are taken from the end of the list, so now those with the lowest numbers are taken first.
         self.free_warm.reverse();
         result
     }

@@ -9,7 +9,7 @@ use crate::store::item::Layout;
 use crate::store::item_ref::ItemRef;
 use crate::store::pin_counts::PinCounts;
 
-/// Units collected under the lock at a time: after a flush, all units may be waiting.
+/// The most units that one call collects from each of two lists, under the lock: after a flush, all units may be waiting.
 const COLLECT_UNITS: usize = 256;
 
 impl SegmentTable {
@@ -50,7 +50,7 @@ impl SegmentTable {
         self.fifos = fifos;
     }
 
-    /// Collects retired units that no ring and no pin can reach any more; a bounded number of them.
+    /// Collects a bounded number of the retired units that no ring and no pin can reach any more.
     pub(in crate::store) fn collect(&mut self, arena: &Arena) {
         if self.retired.is_empty() && self.held.is_empty() {
             return;
@@ -65,16 +65,16 @@ impl SegmentTable {
             self.retired.pop_front();
             self.release(unit, arena);
         }
-        // Else as much as has just been freed would be evicted once more.
+        // Otherwise as much as has just been freed would be evicted again.
         self.lower_over_limit();
     }
 
-    /// True if more can be collected now.
+    /// True if there is a retired unit that no ring can reach any more, so that [`SegmentTable::collect`] would take it.
     pub(in crate::store) fn has_collectable(&mut self, arena: &Arena) -> bool {
         self.collectable(arena).is_some()
     }
 
-    /// The unit that was retired first, if every ring is past its retirement.
+    /// The unit that was retired first, if no ring can reach it any more; else `None`.
     fn collectable(&mut self, arena: &Arena) -> Option<EvictionUnit> {
         let &(unit, place) = self.retired.front()?;
         if place > self.let_go {
@@ -83,7 +83,8 @@ impl SegmentTable {
         (place <= self.let_go).then_some(unit)
     }
 
-    /// Frees the memory of a retired unit that no ring can reach, or lists it as held if a send or receive still uses it.
+    /// Frees the memory of a retired unit that no ring can reach, or lists the unit as held if a send or receive still uses its
+    /// memory.
     pub(super) fn release(&mut self, unit: EvictionUnit, arena: &Arena) {
         if self.counts_of(unit, arena).is_held() {
             self.held.push_back(unit);
@@ -124,7 +125,7 @@ impl SegmentTable {
         }
     }
 
-    /// Frees the memory of a reservation that was dropped unpublished.
+    /// Gives up the memory of a reservation that was dropped before its item was published.
     pub(in crate::store) fn abandon(&mut self, arena: &Arena, item: ItemRef, layout: Layout) {
         self.reserve(arena, item, layout, false);
         match self.placement(arena, item) {
@@ -133,7 +134,8 @@ impl SegmentTable {
         }
     }
 
-    /// Retires everything that is published, after a flush: the log's last delta has emptied the index.
+    /// Counts out all published items after a flush, whose delta has just emptied the index, and retires the units they lie in.
+    /// Open segments stay open, except with a memory file.
     pub(in crate::store) fn flush(&mut self, arena: &Arena) {
         self.victim = None;
         self.transfer = None;

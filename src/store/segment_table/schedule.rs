@@ -29,14 +29,14 @@ struct Entry {
     unit: EvictionUnit,
 }
 
-/// The heap, and where each unit is in it.
+/// The heap, and the position in it of each unit's entry.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Schedule {
     /// A binary heap: the children of position p are at 2p + 1 and 2p + 2, and their times are no earlier.
     heap: Vec<Entry>,
-    /// By segment: the position of its entry.
+    /// For each segment, by number: the position of its entry, or [`NOWHERE`].
     segments: Vec<u32>,
-    /// By large item: the position of its entry.
+    /// For each large item, by number: the position of its entry, or [`NOWHERE`].
     large_items: Vec<u32>,
 }
 
@@ -81,7 +81,8 @@ impl Schedule {
         self.heap.get(self.position(unit) as usize).map(|entry| entry.at)
     }
 
-    /// Fills the gap at `position` with `entry`; parents with later times move back to make room for it further in front.
+    /// Puts `entry` into the gap at `position`, or nearer to the front: each parent with a later time first moves back into the
+    /// gap.
     fn rise(&mut self, mut position: usize, entry: Entry) {
         while position > 0 {
             let parent = (position - 1) / 2;
@@ -94,7 +95,8 @@ impl Schedule {
         self.put(position, entry);
     }
 
-    /// Fills the gap at the front with `entry`; children with earlier times move forward to make room for it further back.
+    /// Puts `entry` into the gap at the front, or further back: each child with an earlier time first moves forward into the
+    /// gap.
     fn sink(&mut self, entry: Entry) {
         let mut position = 0;
         loop {

@@ -2,8 +2,8 @@
 
 use std::ops::{AddAssign, SubAssign};
 
-/// A number of bytes or units that never wraps, not even in release builds: a sum below zero would be an unlimited budget, so
-/// the process stops instead.
+/// A number of bytes or units. Panics instead of wrapping, in release builds too: a sum that wrapped below zero would make the
+/// budget unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::store) struct Sum(u64);
 
@@ -28,7 +28,7 @@ impl SubAssign<u64> for Sum {
     }
 }
 
-/// `sum` less `by`; stops the process instead of wrapping.
+/// Subtracts `by` from `sum`; panics instead of wrapping.
 #[inline]
 pub(super) fn less(sum: u32, by: u32) -> u32 {
     sum.checked_sub(by).unwrap_or_else(|| wrong(sum.into(), by.into()) as u32)

@@ -6,53 +6,53 @@ use crate::clock::Timestamp;
 /// The state of the sweep, and what it may still do in this second.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Sweep {
-    /// The second that the next five fields are about.
+    /// The second to which the next five fields apply.
     pub(in crate::store) second: Timestamp,
-    /// The ring that sweeps in this second.
+    /// The number of the ring that sweeps in this second.
     pub(in crate::store) ring: usize,
-    /// Items that may still be examined in this second, without having expired.
+    /// How many unexpired items the sweep may still examine in this second.
     pub(in crate::store) looks_left: u64,
-    /// Items that may still be removed in this second.
+    /// How many items the sweep may still remove in this second.
     pub(in crate::store) removals_left: u64,
-    /// Items that are removed between two rests.
+    /// How many items the sweep removes between two rests.
     pub(in crate::store) share: u64,
-    /// Items that may still be removed before the next rest.
+    /// How many items the sweep may still remove before its next rest.
     pub(in crate::store) share_left: u64,
-    /// The segment that is being walked, if one is.
+    /// The walk over a segment that is under way, if there is one.
     pub(in crate::store) walk: Option<Walk>,
 }
 
-/// A segment that is being walked. Items that the walk has yet to reach are not in the schedule: they have been taken out with
-/// the segment's entry, and are noted again when the walk finds them.
+/// A walk over the items of a segment. The segment's entry was taken out of the schedule when the walk began, so the schedule
+/// lacks the items that the walk has yet to reach; the walk notes them there again when it finds them.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Walk {
     pub(in crate::store) id: u32,
     /// The segment's epoch when the walk began. If it has changed, the segment has been emptied since.
     pub(in crate::store) epoch: u32,
-    /// Offset of the next item.
+    /// Offset in the segment of the next item to examine, bytes.
     pub(in crate::store) offset: u32,
-    /// When the previous walk of the segment began: that walk removed the items that had expired by then.
+    /// When the previous walk over the segment began. That walk removed the items that had expired by then.
     pub(in crate::store) removed_by: Timestamp,
 }
 
 impl Sweep {
-    /// True if the walk has yet to reach `offset` of segment `id`.
+    /// True if the present walk is over segment `id` in this `epoch`, and has yet to reach the item at `offset`.
     pub(super) fn is_ahead(&self, id: u32, epoch: u32, offset: u32) -> bool {
         self.walk.is_some_and(|walk| walk.id == id && walk.epoch == epoch && walk.offset <= offset)
     }
 
-    /// True if the sweep may do more in this second.
+    /// True if the sweep may still examine and remove items in this second.
     pub(in crate::store) fn may_go_on(&self) -> bool {
         self.looks_left > 0 && self.removals_left > 0
     }
 
-    /// Takes a removal from what may still be removed.
+    /// Counts a removal: one item less may be removed in this second, and before the next rest.
     pub(in crate::store) fn count_removal(&mut self) {
         self.removals_left = self.removals_left.saturating_sub(1);
         self.share_left = self.share_left.saturating_sub(1);
     }
 
-    /// True if the share is used up: then the next one begins.
+    /// True if no more items may be removed before the next rest. If so, begins the next share.
     pub(in crate::store) fn end_share(&mut self) -> bool {
         let has_ended = self.share_left == 0;
         if has_ended {

@@ -1,6 +1,6 @@
 //! [`SegmentTable`]: the struct that the writer lock guards, and the questions asked of it most.
 //!
-//! The struct and its sums stand here. Each kind of change has a file of its own beside this one, which keeps the sums right;
+//! This file has the struct and its sums. Each kind of change has a file of its own beside this one, and keeps the sums right;
 //! `check` recounts them all. Everything here is read and changed under the writer lock.
 
 use super::lazy_fifo::LazyFifo;
@@ -26,64 +26,69 @@ use crate::store::written::WrittenKeys;
 use slab::Slab;
 use std::collections::VecDeque;
 
-/// All that the writer lock guards.
+/// All state that the writer lock guards.
 #[derive(Debug)]
 pub(in crate::store) struct SegmentTable {
-    /// `-m`, bytes, or less if the memory file's file system has no room.
+    /// The limit of the budget, bytes: `-m` or what `cache_memlimit` has set, less if the memory file's file system has no room
+    /// for it.
     pub(in crate::store) limit: u64,
-    /// True without -M.
+    /// True if items are evicted to make room; false with -M, where a write without room is refused.
     pub(super) evicts: bool,
-    /// Bytes above a lowered limit that are still tolerated; shrinks to 0.
+    /// Bytes in use above a lowered limit that are tolerated until they have been freed. Shrinks towards 0.
     pub(super) over_limit_bytes: u64,
-    /// Bytes of all indexes when the transaction began.
+    /// Bytes of all indexes, as of the beginning of the transaction that holds the lock.
     pub(in crate::store) index_bytes: u64,
-    /// By number, from 1 on. Segments with higher numbers than the last one here are free and have no memory.
+    /// All segments used so far, by number. Number 0 is never used. Segments with numbers above the last one here are free and
+    /// have no memory.
     pub(in crate::store) segments: Vec<Segment>,
     /// Number of segments that are not free.
     pub(super) segments_in_use: Sum,
     /// Number of segments that are retired, a part of those in use.
     pub(super) retired_segments: Sum,
-    /// Bytes of live items in segments.
+    /// Bytes of the live items in segments, each padded to whole units.
     pub(super) live_bytes: Sum,
-    /// Bytes behind the last items of sealed segments.
+    /// Unused bytes at the ends of sealed segments, after their last items.
     pub(super) tail_bytes: Sum,
-    /// Bytes of the reserved items in segments: their values are still being received.
+    /// Bytes of the items in segments whose values are still being received.
     pub(super) reserved_bytes: Sum,
-    /// The numbers of free segments that have memory, which is kept for reuse.
+    /// The numbers of the free segments that still have memory.
     pub(super) free_warm: Vec<u32>,
-    /// The numbers of free segments that have no memory.
+    /// The numbers of the free segments that have no memory.
     pub(super) free_cold: Vec<u32>,
-    /// The open segment of each queue.
+    /// The number of each queue's open segment, by [`Queue`](super::unit::Queue); `None` if no segment of the queue is open.
     pub(in crate::store) open: [Option<u32>; QUEUES],
     /// All large items by number, including those that are being received and those that are retired.
     pub(in crate::store) large_items: Slab<Large>,
-    /// Bytes of the extents of `large_items`.
+    /// Bytes of the extents of all `large_items`.
     pub(super) large_bytes: Sum,
-    /// The epoch that the last large item got.
+    /// The epoch of the newest large item. The next large item gets this plus 1, wrapping.
     pub(super) epochs: u32,
-    /// The second of the transaction that holds the lock.
+    /// The second in which the transaction that holds the lock began.
     pub(in crate::store) now: Timestamp,
     /// The free extents.
     pub(super) extents: Extents,
-    /// The eviction FIFOs, by [`Fifo`](super::unit::Fifo).
+    /// The eviction FIFOs, indexed by [`Fifo`](super::unit::Fifo).
     pub(super) fifos: [LazyFifo; FIFOS],
-    /// Bytes of the units in each queue.
+    /// Bytes of the units in each queue: whole segments, and the extents of large items.
     pub(super) queue_bytes: [Sum; QUEUES],
     /// Number of large items in the small queue.
     pub(super) small_larges: Sum,
     /// Bytes of the extents of the large items in the small queue.
     pub(super) small_large_bytes: Sum,
     pub(super) reclaim_list: ReclaimList,
-    /// Entries of each FIFO that the present search for a victim has passed over.
+    /// For each FIFO: how many entries the present search for a victim has passed over because evicting their units would gain
+    /// nothing.
     pub(super) passed: [usize; FIFOS],
-    /// Units that wait until all rings have replayed, with the log's tail when they were retired; oldest first.
+    /// Retired units that a ring may still reach, each with the log's tail at its retirement. The unit that was retired first
+    /// comes first.
     pub(super) retired: VecDeque<(EvictionUnit, u64)>,
-    /// The log has room up to this position, judging by what all replicas had applied when their positions were last read. They
-    /// are read again only when more room is needed.
+    /// The log position up to which there is room for deltas, judging by what all replicas had applied when their positions were
+    /// last read. They are read again only when more room is needed.
     pub(in crate::store) log_end: u64,
-    /// No ring can reach what was retired up to this log position, judging by the positions of rings when they were last read.
+    /// The log position up to which no ring can reach retired units any more, judging by the positions of rings when they were
+    /// last read.
     pub(super) let_go: u64,
-    /// Retired units that no ring can reach, but whose memory a send or receive still uses.
+    /// Retired units that no ring can reach any more, but whose memory a send or receive still uses.
     pub(super) held: VecDeque<EvictionUnit>,
     /// Bytes of the units in `retired` and in `held`.
     pub(super) pending_bytes: Sum,
@@ -92,16 +97,16 @@ pub(in crate::store) struct SegmentTable {
     pub(in crate::store) ghost: Ghost,
     /// The segment that the evictor is emptying, if there is one.
     pub(in crate::store) victim: Option<Victim>,
-    /// How many segments in a row have been begun as victims or put back, for the sake of items too short for flash, without
-    /// gaining anything: see `evict/short`.
+    /// How many segments in a row the evictor has begun to empty, or put back into their queue, without gaining a byte, because
+    /// items too short for flash stay in memory: see `evict/short`.
     pub(in crate::store) fruitless: usize,
-    /// The value that is on its way to flash, if there is one.
+    /// The value that is being copied to flash, if there is one.
     pub(in crate::store) transfer: Option<Transfer>,
     pub(in crate::store) schedule: Schedule,
     pub(in crate::store) sweep: Sweep,
     pub(in crate::store) credit: Credit,
     pub(super) promise: Option<Promise>,
-    /// The keys that clients have written, while a copy runs (`--copy-from`).
+    /// The keys that clients have written since a copy (`--copy-from`) began; `None` if no copy runs.
     pub(in crate::store) written: Option<WrittenKeys>,
     /// The chunks of the flash tier, if there is one.
     pub(in crate::store) flash: Option<ChunkTable>,
@@ -112,11 +117,12 @@ pub(in crate::store) struct SegmentTable {
     pub(in crate::store) totals: Totals,
     pub(super) unit_shift: u32,
     pub(super) segment_bytes: u64,
-    /// One more than the last segment there is address space for.
+    /// One more than the highest number of a segment for which there is address space.
     pub(super) segment_ids: u64,
-    /// Records changes in the memory file, if there is one.
+    /// Records changes in the memory file; does nothing if there is none.
     pub(in crate::store) ledger: Ledger,
-    /// Up to this second no memory is asked for, because the file system had no room; NEVER if it always had.
+    /// Up to and including this second no new memory is asked for, because the memory file's file system had no room. NEVER if
+    /// it has never lacked room.
     pub(super) starved_until: Timestamp,
 }
 
@@ -177,29 +183,29 @@ impl SegmentTable {
         }
     }
 
-    /// The next CAS unique; the first is 2, as memcached's.
+    /// Hands out the next CAS unique. The first is 2, as in memcached.
     pub(in crate::store) fn next_cas(&mut self) -> u64 {
         self.cas += 1;
         self.cas
     }
 
-    /// The last CAS unique that has been given out.
+    /// The last CAS unique that was handed out; 1 if none was.
     pub(in crate::store) fn last_cas(&self) -> u64 {
         self.cas
     }
 
-    /// Bytes that an item of `layout` takes in a segment.
+    /// Bytes that an item of `layout` takes in a segment: its length, padded to whole units.
     pub(in crate::store) fn padded_bytes(&self, layout: Layout) -> u64 {
         layout.bytes().next_multiple_of(1 << self.unit_shift) as u64
     }
 
-    /// Bytes that an item of `layout` takes: in a segment, or as a large item if it is that long.
+    /// Bytes that an item of `layout` takes: its padded length in a segment, or the length of its extent if it is large.
     pub(in crate::store) fn cost(&self, arena: &Arena, layout: Layout) -> u64 {
         let bytes = self.padded_bytes(layout);
         if bytes > arena.large_item_bytes() { arena.extent_bytes(bytes) } else { bytes }
     }
 
-    /// Bytes that are free for other items once this one has been removed.
+    /// Bytes that removing an item makes free for others: its padded length in a segment, or the whole extent of a large item.
     pub(in crate::store) fn freed_bytes(&self, arena: &Arena, item_ref: ItemRef, item: &Item<'_>) -> u64 {
         match self.placement(arena, item_ref) {
             Placement::Segment(_) => self.padded_bytes(item.layout()),
@@ -207,8 +213,8 @@ impl SegmentTable {
         }
     }
 
-    /// Counts the bytes of a reserved item in a segment: adds them if its reservation `is_begun`, subtracts them if it has ended.
-    /// Large items are not counted.
+    /// Counts the bytes of a reserved item in a segment: adds them when its reservation begins (`is_begun`), and subtracts them
+    /// when it ends. Large items are not counted.
     pub(in crate::store) fn reserve(
         &mut self,
         arena: &Arena,
@@ -226,7 +232,7 @@ impl SegmentTable {
         }
     }
 
-    /// The ref of large item `id`.
+    /// The item ref of large item `id`.
     pub(in crate::store) fn large_ref(&self, arena: &Arena, id: u32) -> ItemRef {
         ItemRef::new(self.large_items[id as usize].offset + arena.extent_head_bytes(), self.unit_shift)
     }
@@ -249,7 +255,7 @@ impl SegmentTable {
                 >= u128::from(bytes) * 2 * u128::from(self.totals.curr_items)
     }
 
-    /// The size class of an item, and its bytes as memcached counts them.
+    /// The number of an item's size class, and the item's bytes as memcached counts them.
     pub(in crate::store) fn class_of(&self, item: &Item<'_>) -> (usize, u64) {
         let layout = item.layout();
         let bytes = item_bytes(layout.key_bytes, item.flags(), layout.value_bytes);

@@ -6,11 +6,11 @@ use crate::clock::Timestamp;
 /// The two queues of S3-FIFO, and one for stubs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Queue {
-    /// Items on probation.
+    /// New items, which have not been used yet when they come to be evicted.
     Small,
-    /// Items that were used, or were stored again after they had been evicted.
+    /// Items that were used while in the small queue, or were stored again after they had been evicted.
     Main,
-    /// Stubs of values on flash, which are never large.
+    /// Stubs of values on flash. A stub is never a large item.
     Stubs,
 }
 
@@ -20,11 +20,11 @@ pub(in crate::store) const QUEUES: usize = 3;
 /// A FIFO of units in the order in which they may be evicted: a whole queue, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Fifo {
-    /// All of small.
+    /// All units of the small queue.
     Small,
-    /// All of main.
+    /// All units of the main queue.
     Main,
-    /// All stubs.
+    /// All units of the queue of stubs.
     Stubs,
     /// The large items of the small queue, which stand in [`Fifo::Small`] as well.
     SmallLarges,
@@ -34,7 +34,7 @@ pub(in crate::store) enum Fifo {
 pub(super) const FIFOS: usize = 4;
 
 impl Fifo {
-    /// The queue that its units stand in.
+    /// The queue that this FIFO's units stand in.
     pub(in crate::store) fn queue(self) -> Queue {
         match self {
             Self::Small | Self::SmallLarges => Queue::Small,
@@ -59,30 +59,31 @@ pub(in crate::store) enum State {
 pub(in crate::store) struct Segment {
     pub(in crate::store) state: State,
     pub(in crate::store) queue: Queue,
-    /// Bytes handed out to items, from the front.
+    /// Bytes claimed for items, from the front of the segment on. The next item begins here.
     pub(in crate::store) used: u32,
-    /// Bytes of the items in it that the index names.
+    /// Bytes of the segment's live items: those that the index names.
     pub(in crate::store) live: u32,
-    /// When it became the open segment of its queue: none of its items was written earlier.
+    /// When the segment became the open one of its queue. None of its items was written earlier.
     pub(super) opened: Timestamp,
-    /// Items in it that had expired by this second have been removed, or will be by the walk that is under way: see `sweep`.
+    /// All of the segment's items that had expired by this second have been removed, or will be by the walk that is under way:
+    /// see `sweep`.
     pub(in crate::store) removed_by: Timestamp,
-    /// How often it has been retired. An entry in a queue that has another epoch is stale.
+    /// How often the segment has been retired. A queue entry with another epoch is stale.
     pub(in crate::store) epoch: u32,
-    /// Where it stands in `reclaim_list`.
+    /// The segment's place in `reclaim_list`.
     pub(super) listing: Listing,
 }
 
 /// What the table knows of one large item.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Large {
-    /// Where its extent begins in the mapping.
+    /// Offset in the mapping at which the item's extent begins, bytes.
     pub(in crate::store) offset: u64,
-    /// Length of its extent.
+    /// Length of the item's extent.
     pub(in crate::store) bytes: u64,
-    /// The queue that it stands in; `None` before it is published and after it is retired.
+    /// The queue that the item stands in; `None` before it is published and after it is retired.
     pub(super) queue: Option<Queue>,
-    /// Tells it from other large items that have had its number. An entry in a queue that has another epoch is stale.
+    /// Distinguishes the item from earlier large items of the same number. A queue entry with another epoch is stale.
     pub(super) epoch: u32,
 }
 
@@ -96,7 +97,7 @@ pub(in crate::store) enum EvictionUnit {
 /// A segment's entry in the reclaim list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing {
-    /// 0 if it is not listed.
+    /// Dead bytes, in 64ths of the bytes used; 0 if the segment is not listed.
     pub(super) level: u8,
     pub(super) position: u32,
 }
@@ -110,14 +111,14 @@ impl Listing {
 }
 
 impl Large {
-    /// True if it stands in a queue: its value is complete, and it has not been retired.
+    /// True if the item stands in a queue: its value is complete, and it has not been retired.
     pub(in crate::store) fn is_published(&self) -> bool {
         self.queue.is_some()
     }
 }
 
 impl Segment {
-    /// A segment that nothing uses.
+    /// A segment in its first state: free, without items.
     pub(super) fn free() -> Self {
         Self {
             state: State::Free,

@@ -1,5 +1,5 @@
-//! The segment that is being emptied, the value that is being moved to flash, and how far that has come. Fields of the segment
-//! table, under the writer lock; `evict` and `demote` decide what is done with the items.
+//! The segment that is being emptied and the value that is being moved to flash, and how far each has come. Fields of the
+//! segment table, under the writer lock; `evict` and `demote` decide what is done with the items.
 
 use crate::store::flash::{DrainedRecord, Place};
 use crate::store::item_ref::{Hash, ItemRef};
@@ -7,18 +7,18 @@ use crate::store::item_ref::{Hash, ItemRef};
 /// What is done with a victim's live items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum VictimMode {
-    /// Copy all of them, within their queue.
+    /// All are copied, within their queue.
     Clean,
-    /// Keep or drop them by their use and size.
+    /// They are kept or dropped by their use and size.
     Evict,
-    /// As `Evict`, but items that are too short for flash stay.
+    /// As `Evict`, but items too short for flash are kept whatever their use.
     EvictLong,
-    /// Move those to flash that have not been used for `ext_item_age`, and keep the others.
+    /// Those that have not been used for `ext_item_age` move to flash; the others are kept.
     DemoteIdle,
 }
 
 impl VictimMode {
-    /// True if items are evicted to make room.
+    /// True if the victim is emptied to make room, by evicting items.
     pub(in crate::store) fn is_evicting(self) -> bool {
         matches!(self, Self::Evict | Self::EvictLong)
     }
@@ -28,42 +28,42 @@ impl VictimMode {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Victim {
     pub(in crate::store) id: u32,
-    /// Where the next item to look at begins.
+    /// Offset in the segment at which the next item to examine begins, bytes.
     pub(in crate::store) offset: u32,
     pub(in crate::store) mode: VictimMode,
-    /// How many of its bytes must be looked at for each byte gained.
+    /// How many bytes of the segment must be examined for each byte that emptying it frees.
     pub(in crate::store) effort: u64,
 }
 
 impl Victim {
-    /// Segment `id`, from its first item on.
+    /// Makes segment `id` a victim of which no item has been examined yet.
     pub(in crate::store) fn new(id: u32, mode: VictimMode, effort: u64) -> Self {
         Self { id, offset: 0, mode, effort }
     }
 }
 
-/// A value that is being copied to the open chunk. The transfer ends without result if its item is removed meanwhile.
+/// A value that is being copied to the open chunk on flash. The transfer ends without result if its item is removed meanwhile.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Transfer {
-    /// The item whose value is copied; or the stub of a record that has to leave its chunk.
+    /// The item whose value is copied; if the value comes from a record that has to leave its chunk, the stub of this record.
     pub(in crate::store) item_ref: ItemRef,
-    /// The hash of its key.
+    /// The hash of the item's key.
     pub(in crate::store) hash: Hash,
     /// The record that has to leave its chunk; `None` if the value comes from memory.
     pub(in crate::store) leaving: Option<DrainedRecord>,
-    /// Where the value is copied to.
+    /// The place on flash that the value is copied to.
     pub(in crate::store) place: Place,
     /// Bytes of the value that have been copied.
     pub(in crate::store) copied: usize,
 }
 
-/// What came of moving a value to flash.
+/// The result of an attempt to move a value to flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Demoted {
     /// The value is on flash, and its stub is published.
     Done,
-    /// There is more to copy, in further transactions.
+    /// Part of the value has been copied; further transactions copy the rest of it.
     UnderWay,
-    /// The item stays as it was: it is too short or a stub already, or there is no room.
+    /// The value did not move: the item is too short or a stub already, or there is no room for it.
     Not,
 }
