@@ -1,8 +1,8 @@
-//! Values that nobody uses go to flash before memory is short, if `ext_item_age` says so. Methods of the write transaction,
-//! called by a ring's background work; the victim that they work on is a field of the segment table.
+//! Moves values to flash that have not been used for `ext_item_age`, although memory is not short. Methods of the write
+//! transaction, called by a ring's background work; the victim that they work on is a field of the segment table.
 //!
-//! Once the oldest segment of a queue has reached that age it is examined: idle values go to flash, the rest is copied to
-//! the open segment and is examined again when that has reached the age.
+//! Once the oldest segment of a queue has reached that age, it is examined. Idle values go to flash. The other items are copied
+//! to the open segment, and are examined again when that segment has reached the age.
 
 use super::Slice;
 use crate::clock::Timestamp;
@@ -11,8 +11,8 @@ use crate::store::segment_table::{Demoted, Victim, VictimMode};
 use crate::store::write_txn::WriteTxn;
 
 impl WriteTxn<'_> {
-    /// Moves values to flash that have been unused for `ext_item_age`, although memory has room. Goes on with the segment that it
-    /// is emptying, or begins with the oldest one if that is old enough. True if it should be called again soon.
+    /// Moves values to flash that have been unused for `ext_item_age`, although memory has room. Continues with the segment that
+    /// it is emptying, or begins with the oldest segment if that is old enough. True if the caller should call it again soon.
     pub(in crate::store) fn demote_idle(&mut self) -> bool {
         let Some(age) = self.idle_age() else { return false };
         if self.segments.victim.is_none() {
@@ -38,7 +38,7 @@ impl WriteTxn<'_> {
             self.segments.victim = Some(Victim::new(id, VictimMode::DemoteIdle, 1));
         }
         while let Some(victim) = self.segments.victim {
-            // The evictor's own is the evictor's work.
+            // A victim in another mode is the evictor's work.
             if victim.mode != VictimMode::DemoteIdle {
                 return false;
             }
@@ -52,8 +52,8 @@ impl WriteTxn<'_> {
         true
     }
 
-    /// Called when memory is needed: from here on the rest of a segment that [`WriteTxn::demote_idle`] was emptying is evicted like
-    /// any other.
+    /// Makes an ordinary victim of a segment that [`WriteTxn::demote_idle`] was emptying: the items in it that are yet to be
+    /// examined are evicted like any others. Called when memory is needed.
     pub(super) fn take_idle_victim(&mut self) {
         if let Some(victim) = self.segments.victim
             && victim.mode == VictimMode::DemoteIdle
@@ -70,7 +70,7 @@ impl WriteTxn<'_> {
         (flash.item_age() != u32::MAX && !flash.is_out_of_use()).then(|| flash.item_age())
     }
 
-    /// True if an item has been unused for longer than `ext_item_age`; false if values do not go to flash by age.
+    /// True if an item has been unused for longer than `ext_item_age`. False if values do not move to flash by age.
     pub(super) fn is_idle(&self, item: &Item<'_>) -> bool {
         let idle = self.now.0.saturating_sub(item.last_access().0);
         self.idle_age().is_some_and(|age| idle > age)

@@ -8,24 +8,24 @@
 //!  overwrite ─► the queue of the old version, with its hits
 //! ```
 //!
-//! 1. Before anything live is evicted, a segment of which a quarter is dead is cleaned: its live items are copied to the
-//!    open segment of the same queue, unaged. (Without this, overwrites fill the store with dead bytes.)
-//! 2. Else the oldest unit of small goes if small holds more than a tenth of the limit, or main is empty; else of main. In
-//!    small neither large items nor segments can push out all of the others: see [`SegmentTable::eviction_order`].
+//! 1. Before anything live is evicted, a segment that is at least a quarter dead is cleaned: its live items are copied to the open
+//!    segment of the same queue, and keep their hits. (Without this, overwrites fill the store with dead bytes.)
+//! 2. Else the oldest unit of small goes if small exceeds a tenth of the limit, or main is empty; else that of main. In small,
+//!    neither large items nor segments can push out all units of the other kind: see [`SegmentTable::eviction_order`].
 //! 3. An item survives if hits > 0 and hits² × 1.5 × mean item size ≥ its size: a large item must be used more to be
 //!    worth its place. Survivors of all victims are packed into the same open segment of main. A key that comes back goes
 //!    to main by the same rule, as if it had been used twice.
 //! 4. An expired item is never copied.
-//! 5. While copying has cost more than it gained, fewer items are copied, and in the end none: see `pace`.
+//! 5. While copying has cost more than eviction has gained, fewer items are copied, and in the end none: see `pace`.
 //!
-//! Where there is a flash tier, what would be dropped goes there if it is long enough, and leaves a stub in a queue of its own
-//! (`demote`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or nothing else is left. What
-//! is too short for flash is kept while all that is short, stubs and indexes take less than half of it (`short`), since a read
-//! from flash costs less than a miss.
+//! With a flash tier, an item that would be dropped moves there if it is long enough, and leaves a stub in a queue for stubs
+//! (`demote`). Stubs are evicted by the same rules, when they and the indexes take half of the limit, or when nothing else can
+//! be evicted. Items too short for flash are kept while they, stubs and indexes together take less than half of the limit
+//! (`short`), since a read from flash costs less than a miss.
 //!
-//! A large item is a unit by itself: it is never copied, surviving moves its entry to the end of main.
+//! A large item is a unit by itself. It is never copied: if it survives, its entry moves to the end of main.
 //!
-//! All of it runs in slices under the writer lock, bounded by items and bytes ([`Effort`](super::pace::Effort)), by whichever
+//! Eviction runs in slices under the writer lock, bounded by items and bytes ([`Effort`](super::pace::Effort)), by whichever
 //! ring writes. Once memory is low ([`SegmentTable::is_below_watermark`]), every write evicts about four times as many bytes as
 //! it takes. If an allocation still fails, room is made in further slices, between which other connections are served. With -M
 //! only rule 1 applies, to any segment of which a 64th is dead, the deadest first.
@@ -36,9 +36,9 @@
 //! Source: Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023; the size rule, packing and
 //! cleaning were chosen by simulation on production traces.
 //!
-//! It owns no state: the victim, the queues and the credit are fields of the segment table, under the writer lock. `evict`,
-//! `demote`, `whole`, `sweep` and `check` add methods to the write transaction; those of `evict`, `demote` and `whole` call one
-//! another.
+//! This module owns no state: the victim, the queues and the credit are fields of the segment table, under the writer lock.
+//! `evict`, `demote`, `defragment`, `sweep` and `check` add methods to the write transaction; those of `evict`, `demote` and
+//! `defragment` call one another.
 
 mod idle;
 mod short;
@@ -52,24 +52,24 @@ use super::segment_table::{
 use super::write_txn::WriteTxn;
 use crate::clock::Timestamp;
 
-/// Items of a victim that are looked up together.
+/// The most items of a victim that are looked up together.
 const LOOK_AHEAD: usize = 8;
 /// Bytes of a victim after which no further item is looked up together with the first.
 const LOOK_AHEAD_BYTES: u32 = 4096;
 /// Bytes to gain for each byte written while memory is low. Memory is low when a quarter of a segment is left: at this rate the
 /// next segment is free in time.
 const AHEAD_FACTOR: u64 = 4;
-/// Bytes of victims looked at besides with every write: survivors, ghosts and the index may take some of the memory freed.
+/// Further bytes of victims examined with every write: survivors, ghosts and the index may take some of the memory freed.
 const AHEAD_BYTES: u64 = 512;
-/// The most records that are looked at with one write because they have to leave their chunk on flash.
+/// The most flash records examined with one write because they have to leave their chunk.
 const CHUNK_RECORDS: usize = 8;
-/// With -M: the most bytes of victims looked at with one write.
+/// With -M: the most bytes of victims examined with one write.
 const COMPACTED_BYTES_MAX: u64 = 256 << 10;
 
 /// What a slice of eviction achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slice {
-    /// Something was freed or looked at; there may be more.
+    /// Something was freed or examined. There may be more to do.
     Worked,
     /// Other rings must catch up with the log first.
     Stalled,
@@ -85,28 +85,28 @@ struct Candidate<'t> {
     hash: Hash,
     /// Offset in the segment of the item after it.
     end: u32,
-    /// True if the index names it.
+    /// True if the index names the item.
     live: bool,
 }
 
-/// What is to become of a live item.
+/// What the evictor decides to do with a live item.
 enum EvictDecision {
     Keep { queue: Queue, hits: u8 },
     Drop,
 }
 
-/// What has been done with an item of a victim.
+/// The result of processing one item of a victim.
 enum Done {
     Kept,
     /// The item was dropped or moved to flash, or it had been dead.
     Gone,
-    /// Nothing could be done; the slice ends with this.
+    /// Nothing could be done with the item. The slice ends with this result.
     Not(Slice),
 }
 
 impl<'t> WriteTxn<'t> {
-    /// Empties victims, item by item, until the segment table has `enough`, or the transaction has done its share. If the result
-    /// is not [`Slice::Worked`], nothing could be done.
+    /// Empties victims, item by item, until `enough` is true of the segment table or the transaction has done its share. If the
+    /// result is not [`Slice::Worked`], nothing could be done.
     pub(super) fn evict(&mut self, enough: impl Fn(&SegmentTable) -> bool) -> Slice {
         self.take_idle_victim();
         let before = self.effort.items();
@@ -120,7 +120,7 @@ impl<'t> WriteTxn<'t> {
         Slice::Worked
     }
 
-    /// Does one transaction's share of the work that makes room for `need`; `None` if there is room already.
+    /// Does one transaction's share of making room for `need`, and returns what it achieved; `None` if there is room already.
     pub(super) fn approach(&mut self, need: Need) -> Option<Slice> {
         let arena = self.arena();
         self.segments.collect(arena);
@@ -145,7 +145,7 @@ impl<'t> WriteTxn<'t> {
         Some(slice)
     }
 
-    /// Makes room while the memory file cannot grow: only by evicting a segment that has memory; large values are refused.
+    /// Makes room while the memory file cannot grow: evicts until a free segment has memory. Does nothing for a large value.
     #[cold]
     fn evict_starved(&mut self, need: Need) -> Slice {
         match need {
@@ -155,7 +155,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Evicts ahead of need while memory is low, in proportion to the `written` bytes of an item.
+    /// Evicts ahead of need if memory is low, in proportion to the `written` bytes of an item. Also empties chunks of flash.
     #[inline]
     pub(super) fn evict_proactively(&mut self, written: u64) {
         if self.segments.flash.is_some() {
@@ -171,7 +171,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// With -M: bytes of victims to look at, twice as many as compaction needs to keep up with `written` bytes.
+    /// With -M: bytes of victims to examine, twice as many as compaction needs to keep up with `written` bytes, up to a bound.
     #[cold]
     fn bytes_to_compact(&self, written: u64) -> u64 {
         let deadest = || self.segments.deadest(self.arena()).map(|id| self.segments.effort_of(id));
@@ -184,7 +184,7 @@ impl<'t> WriteTxn<'t> {
         self.segments.is_over_limit() && self.evict(|segments| !segments.is_over_limit()) == Slice::Worked
     }
 
-    /// Looks at `bytes` of victims, as long as memory is low and the transaction has not done its share.
+    /// Examines `bytes` of victims. Stops earlier if memory is low no more, or if the transaction has done its share.
     fn evict_bytes(&mut self, bytes: u64) {
         self.take_idle_victim();
         let enough = self.effort.looked_bytes().saturating_add(bytes);
@@ -217,7 +217,7 @@ impl<'t> WriteTxn<'t> {
         slice
     }
 
-    /// Chooses the next unit to evict by rules 1 and 2. A segment becomes the victim; a large item is dealt with at once.
+    /// Chooses the next unit to evict by rules 1 and 2. A segment becomes the victim; a large item is processed here and now.
     fn choose_victim(&mut self) -> Slice {
         let arena = self.arena();
         if let Some(id) = self.segments.deadest(arena) {
@@ -258,7 +258,7 @@ impl<'t> WriteTxn<'t> {
             self.segments.victim = None;
             let arena = self.arena();
             self.segments.retire(EvictionUnit::Segment(victim.id), arena);
-            // What is left in it, all dead, is gained as well.
+            // The bytes not examined yet, all dead, are gained as well.
             self.earn(victim.mode, u64::from(used.saturating_sub(victim.offset)));
             self.effort.looked(1, 0);
             return Slice::Worked;
@@ -296,7 +296,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Fills `candidates` with the victim's next items, and whether they are live.
+    /// Fills `candidates` with the victim's next items, and with whether each is live. `used` is the end of the last item.
     fn look_ahead(&self, victim: Victim, used: u32, candidates: &mut [Option<Candidate<'t>>]) {
         let mut offset = victim.offset;
         for place in candidates.iter_mut() {
@@ -375,7 +375,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Rule 5: true if an item that was read `hits` times may be copied, as far as the credit goes.
+    /// True if the credit allows an item that was read `hits` times to be copied (rule 5).
     fn can_afford(&self, hits: u8) -> bool {
         self.segments.credit.hits_wanted(self.segments.limit).is_some_and(|wanted| hits >= wanted)
     }
@@ -411,8 +411,8 @@ impl<'t> WriteTxn<'t> {
         self.drop_item(item_ref, &item, self.hash(item.key()), queue);
     }
 
-    /// Removes a live item that no client asked to remove, and counts it as expired or evicted. If it is evicted the host is
-    /// told, and the key of an item of the small queue becomes a ghost.
+    /// Removes a live item that no client asked to remove, and counts it as expired or evicted. If it is evicted, the host is
+    /// told of it, and the key becomes a ghost if the item was in the small queue.
     pub(super) fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue) {
         let (class, _) = self.segments.class_of(item);
         let expired = item.expired(self.now);

@@ -1,14 +1,14 @@
-//! Items too short for flash stay in memory while they take little of it: longer ones, which can move to flash, make room.
+//! Keeps items too short for flash in memory while they take little of it: longer items, which can move to flash, make room.
 //! Methods of the write transaction; the count `fruitless` is a field of the segment table.
 //!
-//! They are copied to main, and a victim that has been begun is finished, whatever that costs. But when the credit is used up, a
-//! segment of which the first items are all short is not begun: it goes to the end of its queue, at the price of a few look-ups,
-//! and the search goes on behind it. So the credit is overdrawn by no more than one victim, however many short items stand
-//! together.
+//! The evictor copies such items to main, and finishes each victim that it has begun, whatever that costs. But when the credit
+//! is used up, it does not begin a segment whose first items are all short. It puts the segment at the end of its queue, at the
+//! price of a few look-ups, and searches on. So the credit is overdrawn by no more than one victim, however many short items
+//! stand together.
 //!
-//! The search ends, since `fruitless` counts the victims in a row that gained nothing. As many as stand in the queues are put
-//! back at most; then as many are begun; then short items are evicted like others. To come to that, nothing else in memory may
-//! go.
+//! The search ends because `fruitless` counts the segments in a row that gained nothing. For as many as the queues have entries,
+//! such segments are put back. For as many again, they are emptied and their short items copied. From then on short items are
+//! evicted like others. It only comes to that if nothing else in memory can be evicted.
 
 use super::LOOK_AHEAD;
 use crate::store::item::Item;
@@ -16,8 +16,8 @@ use crate::store::segment_table::{Fifo, Queue, Victim, VictimMode};
 use crate::store::write_txn::WriteTxn;
 
 impl WriteTxn<'_> {
-    /// How segment `id`, popped from `fifo`, is to be emptied; `None` if it is to go to the end of its queue instead. Counts the
-    /// segment in `fruitless` if short items are to stay.
+    /// Decides how segment `id`, popped from `fifo`, is to be emptied. `None` if the segment is to go to the end of its queue
+    /// instead. Counts the segment in `fruitless` if its short items are to stay.
     pub(super) fn mode_of(&mut self, id: u32, fifo: Fifo) -> Option<VictimMode> {
         if fifo.queue() == Queue::Stubs || !self.segments.has_few_short_items() {
             return Some(VictimMode::Evict);
@@ -48,7 +48,7 @@ mod tests {
     use crate::store::tests::flash::tiered;
     use crate::store::tests::{alone, set};
 
-    /// Nothing else makes room: segments of short items are put back first, then copied, and in the end evicted.
+    /// Where nothing else makes room, segments of short items are put back first, then copied, and in the end evicted.
     #[test]
     #[cfg_attr(miri, ignore = "takes hours")]
     fn a_search_that_gains_nothing_ends() {

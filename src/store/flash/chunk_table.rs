@@ -1,8 +1,8 @@
-//! [`ChunkTable`]: which chunks of the flash tier there are, and how many values in each are alive. It fills the open chunk and gives
-//! old chunks back.
+//! [`ChunkTable`]: knows which chunks of the flash tier exist, and how many values in each are alive. It fills the open chunk
+//! and gives old chunks back.
 //!
-//! A field of the segment table: changed and read only under the writer lock. It takes the lock of the
-//! [`ChunkBuffers`](super::chunk_buffers::ChunkBuffers) inside that.
+//! A field of the segment table: changed and read only under the writer lock. Inside that lock it takes the lock of the
+//! [`ChunkBuffers`](super::chunk_buffers::ChunkBuffers).
 
 use super::chunk_buffers::{ChunkBuffer, Drain, Drained, DrainedRecord, State};
 use super::counters::add;
@@ -15,22 +15,23 @@ use std::ops::{AddAssign, SubAssign};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Chunks that are kept free: the number of all chunks divided by this, but at least [`FREE_MIN`] and at most [`FREE_MAX`].
+/// Number of chunks that are kept free: that of all chunks divided by this, but at least [`FREE_MIN`] and at most [`FREE_MAX`].
 const FREE_PART: u64 = 64;
 const FREE_MIN: u64 = 2;
 const FREE_MAX: u64 = 8;
 /// The most empty chunks given back in one call of [`ChunkTable::advance`].
 const EMPTY_MAX: usize = 64;
-/// When a chunk has to go, at least its length divided by this is gained; up to the rest is copied to the open chunk.
+/// When a chunk is emptied, at least its length divided by this is gained. Records of up to the remaining length may be copied
+/// to the open chunk.
 const RESCUED_PART: u64 = 2;
-/// Flash holds little if live records take less than its size divided by this. Then records that nobody has read are copied to
-/// the open chunk as well: over a lap of the files that adds less than a quarter to what is written.
+/// Flash counts as sparsely filled if live records take less than its size divided by this. Then records that nobody has read
+/// are copied to the open chunk as well: over a lap of the files that adds less than a quarter to what is written.
 const SPARSE_PART: u64 = 5;
-/// In place of [`RESCUED_PART`] while flash holds little. Were nothing gained, nothing new could be written while chunks full of
-/// live records pass.
+/// Takes the place of [`RESCUED_PART`] while flash is sparsely filled. If nothing were gained, nothing new could be written
+/// while chunks full of live records come to be emptied.
 const GAINED_PART: u64 = 4;
 
-/// The live values in a chunk: how many, and the bytes of their records.
+/// The number of live values in a chunk, and the bytes of their records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Chunk {
     objects: u64,
@@ -38,7 +39,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    /// The sums for one live value: the one at `place`, with a key of `key_bytes`.
+    /// The sums for a single live value, which is at `place` and has a key of `key_bytes`.
     fn of(place: Place, key_bytes: usize) -> Self {
         Self { objects: 1, bytes: place.record_bytes(key_bytes) as u64 }
     }
@@ -58,7 +59,8 @@ impl SubAssign for Chunk {
     }
 }
 
-/// The live values of each chunk, as the stubs of a restored store name them. Belongs to the thread that restores.
+/// The sums of live values for each chunk, counted from the stubs of a store that is being restored. Each thread that restores
+/// has one of its own.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct Live(HashMap<u64, Chunk>);
 
@@ -80,19 +82,19 @@ impl Live {
     }
 }
 
-/// Which chunks there are, and what is alive in them.
+/// The chunks of the flash tier that exist, and the sums of the live values in them.
 #[derive(Debug)]
 pub(in crate::store) struct ChunkTable {
     flash: Arc<Flash>,
-    /// The chunks in use, from the oldest to the open one.
+    /// The live values of each chunk in use, from the oldest chunk to the open one.
     chunks: VecDeque<Chunk>,
     /// The number of the oldest chunk.
     oldest: u64,
-    /// While the oldest chunk is being emptied: bytes of its records that may still be copied to the open chunk.
+    /// While the oldest chunk is being emptied: how many bytes of its records may still be copied to the open chunk.
     rescue_bytes: u64,
     /// True if records of the oldest chunk may be copied to the open chunk although nobody has read them.
     rescues_unread: bool,
-    /// True if a chunk of the oldest page had to go while it held live values: then the page will count as evicted.
+    /// True if a chunk of the oldest page had to be emptied while it held live values. Then the page will count as evicted.
     had_live: bool,
     /// The sum of `chunks`.
     used: Chunk,
@@ -102,7 +104,7 @@ pub(in crate::store) struct ChunkTable {
 #[derive(Debug)]
 pub(in crate::store) struct Leaving {
     pub(in crate::store) record: DrainedRecord,
-    /// True if its chunk could not be written: the value is lost, and only the stub is still to be removed.
+    /// True if the record's chunk could not be written: the value is lost, and only its stub is yet to be removed.
     pub(in crate::store) is_lost: bool,
 }
 
@@ -120,7 +122,7 @@ impl ChunkTable {
         }
     }
 
-    /// The table of a tier that goes on with the `live` values of an earlier process.
+    /// The table of a tier that continues with the `live` values of an earlier process.
     pub(in crate::store) fn resume(flash: Flash, live: &Live) -> Self {
         let chunks = flash.chunks();
         let mut table = Self::new(flash);
@@ -132,10 +134,11 @@ impl ChunkTable {
         table
     }
 
-    /// Records in the memory file from here on which chunks there are ([`Flash::keep`]). Called before the tier is shared.
+    /// Records in the memory file which chunks exist, now and whenever that changes ([`Flash::keep`]). To be called before the
+    /// tier is shared.
     ///
     /// # Panics
-    /// If it is shared already.
+    /// The tier is shared already.
     pub(in crate::store) fn keep(&mut self, headers: &Arc<Headers>) {
         Arc::get_mut(&mut self.flash).expect("it has just been made").keep(headers);
     }
@@ -144,9 +147,9 @@ impl ChunkTable {
         &self.flash
     }
 
-    /// Begins the record of a value of `value_bytes` in the open chunk, and replaces one that was begun and not finished. Opens a
-    /// new chunk if the open one is full. `None` if there is no room, or the device is out of use. The second result is true if
-    /// there is work for the thread of the tier.
+    /// Begins the record of a value of `value_bytes` in the open chunk, and discards one that was begun and not finished. Opens
+    /// a new chunk if the open one is full. The first result is `None` if there is no room, or the device is out of use. The
+    /// second is true if there is work for the thread of the tier.
     pub(in crate::store) fn begin(&mut self, key: &[u8], value_bytes: usize) -> (Option<Place>, bool) {
         let is_too_long = record_bytes(key.len(), value_bytes) as u64 > self.flash.geometry.chunk_bytes;
         if is_too_long || self.flash.is_out_of_use() {
@@ -243,8 +246,8 @@ impl ChunkTable {
     }
 
     /// Gives back the oldest chunks as long as nothing in them is alive. If too few chunks are free then, asks the thread of the
-    /// tier to read the oldest one, so that its records can leave it; never if the store may not evict. True if that thread has
-    /// work.
+    /// tier to read the oldest chunk, so that its records can leave it; never does so if the store may not evict (`evicts` is
+    /// false). True if that thread has work.
     pub(in crate::store) fn advance(&mut self, evicts: bool) -> bool {
         let wanted = (self.flash.geometry.chunks() / FREE_PART).clamp(FREE_MIN, FREE_MAX);
         let flash = Arc::clone(&self.flash);
@@ -298,7 +301,7 @@ impl ChunkTable {
         }
     }
 
-    /// Takes the next record that has to leave its chunk; `None` if there is none at the moment. Gives a chunk back when all of
+    /// Takes the next record that has to leave its chunk; `None` if there is none at the moment. Gives a chunk back once all of
     /// its records have been taken.
     pub(in crate::store) fn next_leaving(&mut self) -> Option<Leaving> {
         let flash = Arc::clone(&self.flash);
@@ -330,8 +333,8 @@ impl ChunkTable {
         }
     }
 
-    /// True if the record at `place`, in the oldest chunk, may be copied to the open chunk; its bytes are then subtracted from
-    /// those that still may. `is_read` if somebody has read it since it was written.
+    /// True if the record at `place`, in the oldest chunk, may be copied to the open chunk; then subtracts its bytes from those
+    /// that may still be copied. `is_read` is true if somebody has read the record since it was written.
     pub(in crate::store) fn may_rescue(&mut self, place: Place, key_bytes: usize, is_read: bool) -> bool {
         let bytes = place.record_bytes(key_bytes) as u64;
         let is_allowed = (is_read || self.rescues_unread) && bytes <= self.rescue_bytes;
@@ -358,14 +361,14 @@ impl ChunkTable {
         }
     }
 
-    /// Pages for `stats extstore`: at most `most` of them, from the number `from` on.
+    /// Pages for `stats extstore`: those with the numbers from `from` on, at most `most` of them.
     pub(in crate::store) fn pages(&self, from: u64, most: usize) -> Vec<FlashPage> {
         let geometry = &self.flash.geometry;
         let (chunks, per_page) = (geometry.chunks(), geometry.chunks_per_page());
         let page = |page: u64| {
             let mut shown = FlashPage::default();
             for place in page * per_page..(page + 1) * per_page {
-                // How far the chunk at this place of the ring is behind the oldest.
+                // How many chunks after the oldest the chunk at this place in the files was written.
                 let behind = (place + chunks - self.oldest % chunks) % chunks;
                 if let Some(chunk) = self.chunks.get(behind as usize) {
                     shown.version = shown.version.max((self.oldest + behind) / per_page + 1);
@@ -377,7 +380,7 @@ impl ChunkTable {
         (from..geometry.pages()).take(most).map(page).collect()
     }
 
-    /// For the check: the number of each chunk, how many of its values are alive, and the bytes of their records.
+    /// For each chunk in use: its number, how many of its values are alive, and the bytes of their records. For `check` only.
     pub(in crate::store) fn live(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
         (self.oldest..).zip(&self.chunks).map(|(number, chunk)| (number, chunk.objects, chunk.bytes))
     }

@@ -8,13 +8,13 @@
 //!                                                               is gone, with its stubs
 //! ```
 //!
-//! The files are one ring of chunks, written from front to back and round again; a chunk is written whole and never
-//! changed. Chunks are numbered in the order in which they are written, and a [`Place`] contains the number: a record
-//! with another number is not the one that was meant. Which values of a chunk are alive is known by their stubs alone;
-//! [`ChunkTable`] counts them, under the writer lock.
+//! The files are one ring of chunks, written from front to back and round again; a chunk is written whole and never changed.
+//! Chunks are numbered in the order in which they are written, and a [`Place`] contains the number: a record with another number
+//! is not the one that was meant. Only stubs tell which values of a chunk are alive; [`ChunkTable`] counts them, under the
+//! writer lock.
 //!
-//! Nothing here does I/O. A thread outside, the *thread of the tier*, asks for jobs ([`Flash::next_job`]) and says what came of
-//! them; rings read for themselves, where [`Flash::read`] says.
+//! Nothing here does I/O. A thread outside, the *thread of the tier*, asks for jobs ([`Flash::next_job`]), does them and reports
+//! the result. Rings read values themselves, from where [`Flash::read`] says.
 //!
 //! [`Flash`] is shared by all rings and the thread of the tier: its numbers are atomics, and a mutex of its own guards the chunks
 //! in memory ([`ChunkBuffers`]). [`ChunkTable`] is a part of the segment table: changed only under the writer lock, which is taken before the
@@ -23,8 +23,8 @@
 //! # Promises
 //! 1. A value is never wrong: place, key and checksum must agree, or it is a miss.
 //! 2. Nobody waits for the device under the writer lock. If no chunk is free, values are evicted as they are without a tier.
-//! 3. A chunk is not reused before its stubs are gone. If a chunk cannot be read back its stubs cannot be found, and a get of one
-//!    of them is a miss.
+//! 3. A chunk is not reused before its stubs are gone. If a chunk cannot be read back, its stubs cannot be found, and stay; a
+//!    get of such a stub is a miss.
 
 mod chunk_buffers;
 mod chunk_table;
@@ -51,49 +51,49 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// Failures in a row after which the device is no longer written to.
+/// Number of failed writes in a row after which nothing more is written to the device.
 const FAILURES_MAX: u32 = 8;
 /// Chunks are written in multiples of this many bytes.
 const WRITE_ALIGN: usize = 4096;
-/// The weight of one value in the mean age of those that are moved: one part in this many.
+/// The weight of each newly moved value in the mean age of moved values: 1 divided by this.
 const AGE_PARTS: u32 = 64;
 
 /// The options of a flash tier.
 #[derive(Clone, Debug)]
 pub struct FlashOptions {
-    /// Length of each file, bytes; what is left behind its last whole page is not used.
+    /// Length of each file, bytes. Bytes after a file's last whole page are not used.
     pub files: Vec<u64>,
     /// `ext_page_size`, bytes: a multiple of `chunk_bytes`.
     pub page_bytes: u64,
-    /// `ext_wbuf_size`, bytes: the length of a chunk, which is written at once. At least that of the longest item.
+    /// `ext_wbuf_size`, bytes: the length of a chunk, which is written in one piece. At least the length of the longest item.
     pub chunk_bytes: u64,
-    /// `ext_item_size`: shorter items, as memcached counts them, are not moved; bytes.
+    /// `ext_item_size`, bytes: items shorter than this, as memcached counts them, are not moved to flash.
     pub item_bytes_min: u64,
-    /// `ext_item_age`, seconds: values unused for longer are moved although memory has room; [`u32::MAX`] for never.
+    /// `ext_item_age`, seconds: values unused for longer are moved to flash although memory has room; [`u32::MAX`] for never.
     pub item_age: u32,
-    /// True if `ext_recache_rate` is not 0: what is read often comes back to memory.
+    /// True if `ext_recache_rate` is not 0: values on flash that are read often come back to memory.
     pub promotes: bool,
     /// A value on its way to flash is copied in parts of this many bytes, each in a transaction of its own.
     pub part_bytes: usize,
 }
 
-/// Where a value is to be read.
+/// Where the bytes of a value are to be read.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// In memory, since its chunk has not been written yet: these are its bytes.
+    /// In memory, since the value's chunk has not been written yet. Holds the value's bytes.
     Buffer(Bytes),
-    /// In a file: read this extent, and pass what is read to [`Flash::check`].
+    /// In a file: the caller must read this extent, and pass the bytes read to [`Flash::check`].
     File(Extent),
-    /// Nowhere: its chunk has been given up, or holds another record there.
+    /// Nowhere: the value's chunk has been given back, or holds another record there. This is a miss.
     Gone,
 }
 
 /// Work for the thread of the tier.
 #[derive(Debug)]
 pub enum Job {
-    /// Write a chunk: [`Flash::fill`] a buffer, write it, then [`Flash::finish_write`].
+    /// Write a chunk: [`Flash::fill`] a buffer, write it to the extent, then call [`Flash::finish_write`].
     Write(Write),
-    /// Read a chunk, then [`Flash::finish_read`].
+    /// Read a chunk, then call [`Flash::finish_read`].
     Read(Read),
 }
 
@@ -101,7 +101,7 @@ pub enum Job {
 #[derive(Debug)]
 pub struct Write {
     chunk: u64,
-    /// Where to write it; the length is a multiple of 4096.
+    /// Where to write the chunk. The length is a multiple of 4096 bytes.
     pub extent: Extent,
 }
 
@@ -109,37 +109,37 @@ pub struct Write {
 #[derive(Debug)]
 pub struct Read {
     chunk: u64,
-    /// Where the chunk is; all of it is to be read.
+    /// Where the chunk is. All of this extent is to be read.
     pub extent: Extent,
 }
 
-/// What all threads share of the tier. The lock of the chunk buffers is held for a short time, and
-/// may be taken inside the writer lock.
+/// The part of the tier that all threads share. The lock of the chunk buffers is held for a short time, and may be taken inside
+/// the writer lock.
 #[derive(Debug)]
 pub struct Flash {
     geometry: Geometry,
-    /// Checksums of records begin with this number, so that records of another tier are not taken for ours.
+    /// The number that the checksum of each record begins with. It is random, so that records of another tier are not taken for
+    /// ours.
     salt: u32,
     item_bytes_min: AtomicU64,
     item_age: AtomicU32,
     promotes: AtomicBool,
     part_bytes: usize,
-    /// For how long the values that were moved lately had not been used: a moving mean, in 1/64 seconds. Changed under the writer
-    /// lock.
+    /// For how long recently moved values had been unused: a moving mean, in 1/64 seconds. Changed under the writer lock.
     demoted_age: AtomicU32,
-    /// Chunks with lower numbers are not in memory any more. Changed under the lock of the chunk buffers.
+    /// Chunks with lower numbers than this are not in memory any more. Changed under the lock of the chunk buffers.
     written: AtomicU64,
-    /// Chunks with lower numbers have been given back. Changed under the writer lock.
+    /// Chunks with lower numbers than this have been given back. Changed under the writer lock.
     oldest: AtomicU64,
-    /// Writes that have failed in a row; at [`FAILURES_MAX`] the device is taken out of use.
+    /// Number of writes in a row that have failed; at [`FAILURES_MAX`] the device is taken out of use.
     failures: AtomicU32,
-    /// Set once and for all: see [`Flash::take_out_of_use`].
+    /// True if nothing more may be moved to the device; never false again. See [`Flash::take_out_of_use`].
     is_out_of_use: AtomicBool,
-    /// True if there is a chunk whose records have to leave it.
+    /// True if the records of some chunk have to leave it.
     has_leaving: AtomicBool,
     chunk_buffers: Mutex<ChunkBuffers>,
     counters: Counters,
-    /// The headers of the memory file, if there is one: `oldest` and `written` are recorded there.
+    /// The headers of the memory file, where `oldest` and `written` are recorded; `None` if there is no such file.
     headers: Option<Arc<Headers>>,
 }
 
@@ -147,7 +147,7 @@ impl Flash {
     /// A tier whose files hold no values yet.
     ///
     /// # Panics
-    /// The sizes do not fit each other, or there is not a whole page.
+    /// The sizes do not fit each other, or no file has room for a whole page.
     pub(super) fn new(options: &FlashOptions) -> Self {
         let geometry = Geometry::new(&options.files, options.page_bytes, options.chunk_bytes);
         assert!(geometry.pages() > 0, "a page at least");
@@ -170,8 +170,8 @@ impl Flash {
         }
     }
 
-    /// Seals the open chunk although it is not full, so that it is written. For the end of the process: the next one can use what
-    /// is on the device.
+    /// Seals the open chunk although it is not full, so that it is written. Called before the server stops: a restarted server
+    /// can use only what is on the device.
     pub fn seal(&self) {
         let is_full = |buffer: &&mut ChunkBuffer| buffer.state == State::Open && buffer.used > 0;
         if let Some(open) = self.chunk_buffers.lock().in_use.back_mut().filter(is_full) {
@@ -179,7 +179,7 @@ impl Flash {
         }
     }
 
-    /// Says where the bytes of the value of `key` at `place` can be read. Any ring may ask; takes the lock of the chunk buffers only for a
+    /// Tells where to read the value of `key` at `place`. Any ring may call this. Takes the lock of the chunk buffers only for a
     /// chunk that is still in memory.
     pub fn read(&self, place: Place, key: &[u8]) -> Source {
         if place.chunk < self.oldest.load(Ordering::Acquire) {
@@ -201,15 +201,15 @@ impl Flash {
         Source::File(self.geometry.extent(place.chunk, place.offset, bytes))
     }
 
-    /// Where the value of `key` is in `record`, which was read from where [`Flash::read`] said; `record` may be longer than that.
+    /// Returns the range of the value of `key` in `record`, which was read from where [`Flash::read`] said, and may be longer.
     ///
     /// # Errors
-    /// [`Fault`]: these bytes are not the record of that value.
+    /// [`Fault`]: `record` is not the intact record of this value.
     pub fn check(&self, place: Place, key: &[u8], record: &[u8]) -> Result<Range<usize>, Fault> {
         record::check(place, key, record, self.salt)
     }
 
-    /// Counts a value that a command has read from `place`, whose key is `key_bytes` long, for the statistics.
+    /// Counts, for the statistics, a value that a command has read from `place`. Its key is `key_bytes` long.
     pub fn count_read(&self, place: Place, key_bytes: usize) {
         add(&self.counters.objects_read, 1);
         add(&self.counters.bytes_read, place.record_bytes(key_bytes) as u64);
@@ -226,12 +226,12 @@ impl Flash {
         get(&self.item_bytes_min)
     }
 
-    /// True if items of `bytes` are long enough to be moved.
+    /// True if items of `bytes`, as memcached counts them, are long enough to be moved to flash.
     pub(super) fn takes(&self, bytes: u64) -> bool {
         bytes >= self.item_bytes_min()
     }
 
-    /// Changes `ext_item_size`: from now on items shorter than `bytes`, as memcached counts them, are not moved to flash.
+    /// Changes `ext_item_size`: from here on items shorter than `bytes`, as memcached counts them, are not moved to flash.
     pub fn set_item_bytes_min(&self, bytes: u64) {
         self.item_bytes_min.store(bytes, Ordering::Relaxed);
     }
@@ -241,8 +241,8 @@ impl Flash {
         self.item_age.load(Ordering::Relaxed)
     }
 
-    /// Changes `ext_item_age`: from now on, what has not been used for longer than `secs` seconds is moved to flash although
-    /// memory has room; [`u32::MAX`] for never.
+    /// Changes `ext_item_age`: from here on, values that have not been used for longer than `secs` seconds are moved to flash
+    /// although memory has room; [`u32::MAX`] for never.
     pub fn set_item_age(&self, secs: u32) {
         self.item_age.store(secs, Ordering::Relaxed);
     }
@@ -252,7 +252,7 @@ impl Flash {
         self.promotes.load(Ordering::Relaxed)
     }
 
-    /// Changes whether a value on flash that is read often comes back to memory (`ext_recache_rate` is not 0).
+    /// Changes whether values on flash that are read often come back to memory (whether `ext_recache_rate` is not 0).
     pub fn set_promotes(&self, promotes: bool) {
         self.promotes.store(promotes, Ordering::Relaxed);
     }
@@ -262,33 +262,33 @@ impl Flash {
         self.part_bytes
     }
 
-    /// Adds a value that has just been moved, `secs` after its last use, to the mean that [`Flash::promote_age`] halves. Under
-    /// the writer lock.
+    /// Adds a value that has just been moved, `secs` seconds after its last use, to the mean that [`Flash::promote_age`] uses.
+    /// To be called under the writer lock.
     pub(super) fn note_demoted(&self, secs: u32) {
         let age = self.demoted_age.load(Ordering::Relaxed);
         let secs = secs.min(u32::MAX / AGE_PARTS);
         self.demoted_age.store(age - age / AGE_PARTS + secs, Ordering::Relaxed);
     }
 
-    /// Seconds: a value on flash that is read twice within this time is worth its memory, and comes back. Half of the time for
-    /// which the values that were moved lately had been unused.
+    /// The time in seconds within which a value on flash must be read twice to come back to memory. Half of the time for which
+    /// recently moved values had been unused.
     pub fn promote_age(&self) -> u32 {
         self.demoted_age.load(Ordering::Relaxed) / AGE_PARTS / 2
     }
 
-    /// True if the device is out of use, because it failed too often or did not answer: nothing is moved to it any more.
+    /// True if the device is out of use, because it failed too often or did not answer. Then nothing more is moved to it.
     pub fn is_out_of_use(&self) -> bool {
         self.is_out_of_use.load(Ordering::Relaxed)
     }
 
-    /// Length of a chunk, which is written at once, bytes.
+    /// Length of a chunk, bytes.
     pub fn chunk_bytes(&self) -> u64 {
         self.geometry.chunk_bytes
     }
 
-    /// The next job for the thread of the tier, which alone calls this, and finishes a job before it asks for another. `None` if
-    /// there is nothing to do until [`Host::flash_work`](super::Host::flash_work) is called. Also frees and allocates the memory
-    /// of chunks, so that nobody does so under a lock.
+    /// Returns the next job for the thread of the tier. Only that thread may call this, and must finish a job before it asks for
+    /// another. `None` if there is nothing to do until [`Host::flash_work`](super::Host::flash_work) is called. Also frees and
+    /// allocates the memory of chunks, so that nobody does so under a lock.
     pub fn next_job(&self) -> Option<Job> {
         let trash = std::mem::take(&mut self.chunk_buffers.lock().trash);
         drop(trash);
@@ -316,7 +316,7 @@ impl Flash {
         None
     }
 
-    /// Copies the chunk that `write` is about into `bytes`, with the checksums of its records.
+    /// Copies the chunk of `write` into `bytes`, with the checksums of its records.
     ///
     /// # Panics
     /// `bytes` is not as long as the extent of `write`.
@@ -334,8 +334,8 @@ impl Flash {
         bytes[at..].fill(0);
     }
 
-    /// Ends a job. If the chunk `is_written`, its memory is freed, and rings read the file from here on. If not, its values are
-    /// lost, and the rings remove their stubs. True if this failure took the device out of use.
+    /// Ends a write job. If the chunk `is_written`, its memory is freed, and from here on rings read the chunk from the file. If
+    /// not, its values are lost, and the rings remove their stubs. True if this failure took the device out of use.
     #[expect(clippy::needless_pass_by_value, reason = "it is done")]
     pub fn finish_write(&self, write: Write, is_written: bool) -> bool {
         let mut chunk_buffers = self.chunk_buffers.lock();
@@ -359,13 +359,13 @@ impl Flash {
         failures >= FAILURES_MAX && self.take_out_of_use()
     }
 
-    /// Stops moving values to the device, for good; false if that was so already. What is on the device can still be read.
+    /// Stops moving values to the device, for good. False if that had happened before. Values on the device can still be read.
     pub fn take_out_of_use(&self) -> bool {
         !self.is_out_of_use.swap(true, Ordering::Relaxed)
     }
 
-    /// Ends a job: `bytes` are the content of the chunk, `None` if it could not be read. From here on the rings look through its
-    /// records, copy those that are to be kept to the open chunk, and evict the others.
+    /// Ends a read job: `bytes` are the content of the chunk, `None` if it could not be read. From here on the rings process its
+    /// records: they copy those that are to be kept to the open chunk, and evict the others.
     #[expect(clippy::needless_pass_by_value, reason = "it is done")]
     pub fn finish_read(&self, read: Read, bytes: Option<Vec<u8>>) {
         let bytes = Bytes::from(bytes.unwrap_or_default());
@@ -380,38 +380,38 @@ impl Flash {
         self.has_leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Sets [`Flash::written`] to the oldest chunk that is still in memory (in `chunk_buffers`), or to `next` if there is none; also in
-    /// the memory file.
+    /// Sets [`Flash::written`] to the number of the oldest chunk in `chunk_buffers`, or to `next` if there is none, and records
+    /// it in the memory file.
     fn note_written(&self, chunk_buffers: &ChunkBuffers, next: u64) {
         let written = chunk_buffers.in_use.front().map_or(next, |buffer| buffer.chunk);
         self.written.fetch_max(written, Ordering::Release);
         self.record(Word::FlashWritten, get(&self.written));
     }
 
-    /// True if there is a chunk whose records have to leave it: it is needed for others, or could not be written.
+    /// True if the records of some chunk have to leave it: its space is needed for a new chunk, or it could not be written.
     #[inline]
     pub(super) fn has_leaving(&self) -> bool {
         self.has_leaving.load(Ordering::Relaxed)
     }
 
-    /// Counts a value that is gone with its chunk, which could not be written.
+    /// Counts a value that was lost with its chunk, which could not be written.
     pub(super) fn count_lost(&self) {
         add(&self.counters.lost, 1);
     }
 
-    /// Counts a value that is gone because its chunk was needed for others; `is_unread` if nobody had read it.
+    /// Counts a value that was dropped because its chunk had to be reused. `is_unread` is true if nobody had read the value.
     pub(super) fn count_evicted(&self, place: Place, key_bytes: usize, is_unread: bool) {
         add(&self.counters.objects_evicted, 1);
         add(&self.counters.bytes_evicted, place.record_bytes(key_bytes) as u64);
         add(&self.counters.dropped_unread, u64::from(is_unread));
     }
 
-    /// Counts a value whose chunk had to go, and that was copied to the open one instead of being evicted.
+    /// Counts a value whose chunk had to be reused, and that was copied to the open chunk instead of being evicted.
     pub(super) fn count_rescued(&self) {
         add(&self.counters.rescued, 1);
     }
 
-    /// Sets the counters to 0 that memcached's `stats reset` resets; the others count from the start.
+    /// Sets to 0 the counters that memcached's `stats reset` resets. All others count from the start of the server.
     pub(super) fn reset_counters(&self) {
         for counter in [&self.counters.rescued, &self.counters.dropped_unread, &self.counters.lost] {
             counter.store(0, Ordering::Relaxed);

@@ -6,12 +6,12 @@ use std::ops::Range;
 
 /// Bytes of a record in front of its key; see `record`.
 pub(super) const RECORD_HEAD_BYTES: usize = 24;
-/// Offset of the place, a word, in the head of a record.
+/// Offset in a record of the word that contains the record's place.
 const PLACE_AT: u32 = 8;
 /// Records start at multiples of this many bytes of their chunk.
 pub(super) const RECORD_ALIGN: usize = 16;
-/// How many of the newest chunks that belong into a file are looked for in it at a restart: more than the failed writes after
-/// which the tier is taken out of use.
+/// At a restart, this many of the newest chunks that belong in a file are looked for there. It is more than the number of failed
+/// writes after which the tier is taken out of use.
 const PROBES: usize = 16;
 /// Bits of a chunk's number, which counts all chunks ever written: enough for longer than any device lasts.
 const CHUNK_BITS: u32 = 40;
@@ -21,19 +21,19 @@ const OFFSET_BITS: u32 = 24;
 pub(super) const CHUNK_BYTES_MAX: u64 = (RECORD_ALIGN as u64) << OFFSET_BITS;
 const _: () = assert!(CHUNK_BITS + OFFSET_BITS == u64::BITS && FLASH_CHUNK_BYTES_MAX <= CHUNK_BYTES_MAX);
 
-/// Bytes of a [`Place`] in memory: it is the value of a stub.
+/// Bytes of a [`Place`] as the value of a stub in memory.
 pub(in crate::store) const PLACE_BYTES: usize = 12;
 
-/// A function that is true if the file of this extent holds these bytes there, or if that cannot be found out.
+/// A function that returns true if the file holds these bytes at this extent, or if that cannot be found out.
 pub(in crate::store) type IsThere<'a> = &'a dyn Fn(Extent, &[u8]) -> bool;
 
 /// Where a value is on flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// The number of its chunk. Chunks are counted from the first one ever written, so a chunk that is overwritten in a later lap
-    /// over the files gets a new number.
+    /// The number of the value's chunk. Chunks are counted from the first one ever written, so a chunk that is overwritten in a
+    /// later lap over the files gets a new number.
     pub(super) chunk: u64,
-    /// Where its record begins in the chunk, bytes.
+    /// Offset in the chunk at which the value's record begins, bytes. A multiple of [`RECORD_ALIGN`].
     pub(super) offset: u32,
     /// Length of the value, bytes.
     pub(super) value_bytes: u32,
@@ -45,7 +45,7 @@ impl Place {
         self.value_bytes as usize
     }
 
-    /// The number of its chunk.
+    /// The number of the value's chunk.
     pub(in crate::store) fn chunk(self) -> u64 {
         self.chunk
     }
@@ -69,7 +69,7 @@ impl Place {
         bytes
     }
 
-    /// What [`Place::to_bytes`] made; `None` if `bytes` have another length.
+    /// The place of which [`Place::to_bytes`] made `bytes`; `None` if they have another length.
     pub(in crate::store) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (word, value_bytes) = bytes.split_first_chunk::<8>()?;
         let value_bytes: [u8; 4] = value_bytes.try_into().ok()?;
@@ -99,17 +99,18 @@ pub struct Extent {
     pub bytes: usize,
 }
 
-/// How the files are cut: into pages, which are dealt to them in turn, and pages into chunks.
+/// How the files are divided into pages, which are numbered across the files in turn, and the pages into chunks.
 #[derive(Clone, Debug)]
 pub(super) struct Geometry {
     pub(super) page_bytes: u64,
     pub(super) chunk_bytes: u64,
-    /// File and offset of each page.
+    /// For each page: the index of its file, and its offset there in bytes.
     pages: Vec<(u32, u64)>,
 }
 
 impl Geometry {
-    /// `files` are the lengths of the files, bytes. What is left of a file behind its last whole page is not used.
+    /// Divides files of these lengths into pages and chunks; all arguments are bytes. Bytes after a file's last whole page are
+    /// not used.
     pub(super) fn new(files: &[u64], page_bytes: u64, chunk_bytes: u64) -> Self {
         assert!(chunk_bytes > 0 && chunk_bytes <= CHUNK_BYTES_MAX && page_bytes.is_multiple_of(chunk_bytes));
         let most = files.iter().map(|bytes| bytes / page_bytes).max().unwrap_or(0);
@@ -138,7 +139,7 @@ impl Geometry {
         self.page_bytes / self.chunk_bytes
     }
 
-    /// A checksum of how the files are cut: almost certainly different if they are cut in another way; never 0.
+    /// A checksum of the division of the files. Almost certainly different if they are divided in another way; never 0.
     pub(super) fn checksum(&self) -> u64 {
         let words = self.pages.iter().flat_map(|&(file, offset)| [u64::from(file), offset]);
         let words = words.chain([self.page_bytes, self.chunk_bytes]);
@@ -146,15 +147,15 @@ impl Geometry {
         u64::from(words.fold(0, sum)) | 1 << 32
     }
 
-    /// True if chunks of all these numbers can exist at the same time.
+    /// True if chunks with all of these numbers can exist at the same time.
     pub(super) fn may_hold(&self, chunks: &Range<u64>) -> bool {
         chunks.start <= chunks.end
             && chunks.end - chunks.start <= self.chunks()
             && chunks.end < 1 << (CHUNK_BITS - 1)
     }
 
-    /// True if `file` holds one of the newest of the `written` chunks that belong into it, or if none belongs there. Several are
-    /// tried, because the very newest is missing if the device failed.
+    /// True if `file` holds one of the newest of the `written` chunks that belong in it, or if none belongs there. Several are
+    /// tried, because the newest ones are missing if the device failed.
     pub(super) fn holds_newest(&self, file: usize, written: Range<u64>, is_there: IsThere<'_>) -> bool {
         let starts = written.rev().map(|chunk| (chunk, self.extent(chunk, PLACE_AT, size_of::<u64>())));
         let mut newest = starts.filter(|(_, extent)| extent.file == file).take(PROBES).peekable();
@@ -165,14 +166,14 @@ impl Geometry {
         newest.peek().is_none() || newest.any(holds)
     }
 
-    /// The page that chunk number `chunk` is a part of, and where it begins in the page, bytes.
+    /// The number of the page that chunk number `chunk` is a part of, and the chunk's offset in the page, bytes.
     pub(super) fn page_of(&self, chunk: u64) -> (u64, u64) {
         let chunk = chunk % self.chunks();
         let per_page = self.chunks_per_page();
         (chunk / per_page, chunk % per_page * self.chunk_bytes)
     }
 
-    /// The range of the file where `bytes` bytes of chunk number `chunk` are, from `offset` in the chunk on.
+    /// The extent of the `bytes` bytes that begin at `offset` in chunk number `chunk`.
     pub(super) fn extent(&self, chunk: u64, offset: u32, bytes: usize) -> Extent {
         assert!(u64::from(offset) + bytes as u64 <= self.chunk_bytes, "a record lies in its chunk");
         let (page, in_page) = self.page_of(chunk);

@@ -1,4 +1,4 @@
-//! The format of a record on flash, one for each value; records stand one behind the other in a chunk. Pure functions.
+//! The format of a record on flash. There is one record for each value; in a chunk they follow one another. Pure functions.
 //!
 //! ```text
 //!  0  u32  CRC-32C of all that follows, begun with the tier's salt
@@ -9,8 +9,8 @@
 //! 24  key, value; padded to 16 bytes
 //! ```
 //!
-//! A stub in memory has the rest (flags, expiry, CAS unique, marks), since that may change. A record belongs to a stub
-//! if place and key agree. A torn or corrupted record, or one of another store, fails the checksum.
+//! A stub in memory has the other fields of the item (flags, expiry, CAS unique, marks), since those may change. A record
+//! belongs to a stub if place and key agree. A torn or corrupted record, or one of another store, fails the checksum.
 
 use super::place::{Place, RECORD_ALIGN, RECORD_HEAD_BYTES, record_bytes};
 use std::ops::Range;
@@ -21,13 +21,13 @@ pub(super) const KEY_LENGTH: usize = 16;
 /// Why the bytes that were read are not the record that was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Another record or no record is in its place: the place has been used again, or the record was never written.
+    /// Another record or none is at the place, because the place was used again or the record was never written.
     Other,
-    /// The record is in its place, but its bytes are not those that were written.
+    /// The record is at the place, but its bytes are not those that were written.
     Checksum,
 }
 
-/// The head of a record, which stands in front of its key; without the checksum.
+/// The head of a record of a value at `place`, with 0 instead of the checksum.
 pub(super) fn head(place: Place, key_bytes: usize) -> [u8; RECORD_HEAD_BYTES] {
     let mut head = [0; RECORD_HEAD_BYTES];
     head[4..8].copy_from_slice(&place.value_bytes.to_ne_bytes());
@@ -42,11 +42,11 @@ pub(super) fn seal(record: &mut [u8], salt: u32) {
     record[..4].copy_from_slice(&sum.to_ne_bytes());
 }
 
-/// Checks `record`, the bytes that were read where the record of `key` at `place` should be, and returns where in them the value
-/// is.
+/// Checks `record`, the bytes that were read where the record of `key` at `place` should be, and returns the range of the value
+/// in them.
 ///
 /// # Errors
-/// [`Fault`].
+/// [`Fault`]: `record` is not the intact record of `key` at `place`.
 pub(super) fn check(place: Place, key: &[u8], record: &[u8], salt: u32) -> Result<Range<usize>, Fault> {
     let bytes = place.record_bytes(key.len());
     let Some(record) = record.get(..bytes) else { return Err(Fault::Other) };
@@ -61,15 +61,15 @@ pub(super) fn check(place: Place, key: &[u8], record: &[u8], salt: u32) -> Resul
     Ok(RECORD_HEAD_BYTES + key.len()..bytes)
 }
 
-/// A record found in a chunk that was read whole.
+/// A record found in a chunk of which all bytes were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) place: Place,
-    /// Where its key is in the chunk.
+    /// The range of the record's key in the chunk.
     pub(super) key: Range<usize>,
 }
 
-/// The records in `bytes`, which were read from chunk number `chunk`, up to the first that is damaged.
+/// The records in `bytes`, which were read from the beginning of chunk number `chunk`, up to the first damaged record.
 pub(super) fn walk(chunk: u64, bytes: &[u8], salt: u32) -> impl Iterator<Item = Found> {
     let mut at = 0;
     std::iter::from_fn(move || {

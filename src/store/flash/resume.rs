@@ -1,5 +1,6 @@
-//! The tier over restarts: what a memory file says of it, and whether its files are those that were written to. Runs at the
-//! start, before rings do; only [`Flash::record`] is called later, by whoever changes the number that it records.
+//! Keeps the tier across restarts: reads what a memory file says of it, and checks that its files are those that were written
+//! to. Runs at the start, before rings run. Only [`Flash::record`] is called later, by the code that changes the number
+//! recorded.
 
 use super::counters::get;
 use super::place::IsThere;
@@ -10,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 impl Flash {
-    /// The tier that an earlier process has left behind in these files; `None` if the memory file names no tier.
+    /// The tier whose values an earlier process has written to these files; `None` if the memory file names no tier.
     ///
     /// # Errors
-    /// The memory file names a tier, but these files are not its files; says why.
+    /// The memory file names a tier, but these files are not its files. The text says why.
     pub(in crate::store) fn resume(
         options: &FlashOptions,
         headers: &Headers,
@@ -49,9 +50,9 @@ impl Flash {
         get(&self.oldest)..get(&self.written)
     }
 
-    /// Writes into the memory file which chunks there are, and does so from here on whenever that changes.
+    /// Records in the memory file which chunks exist, now and from here on whenever that changes.
     pub(super) fn keep(&mut self, headers: &Arc<Headers>) {
-        // The last word makes the others valid: a process that is killed in between leaves no tier.
+        // The last word makes the others valid: if the process is killed in between, the memory file names no tier.
         headers.set(Word::FlashFiles, 0);
         headers.set(Word::FlashSalt, self.salt.into());
         headers.set(Word::FlashOldest, get(&self.oldest));
@@ -60,7 +61,7 @@ impl Flash {
         self.headers = Some(Arc::clone(headers));
     }
 
-    /// Writes a chunk's number into `word` of the memory file, if there is one.
+    /// Writes the number of a chunk into `word` of the memory file, if there is such a file.
     pub(super) fn record(&self, word: Word, chunk: u64) {
         if let Some(headers) = &self.headers {
             headers.set(word, chunk);
