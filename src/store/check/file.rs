@@ -1,4 +1,4 @@
-//! Compares the memory file with the segment table and the index: the next process must find exactly the items that are live
+//! Compares the memory file with the segment table and the index. The next process must find exactly the items that are live
 //! now. A part of [`WriteTxn::check`]; under the writer lock, changes nothing.
 
 use crate::store::faults::Faults;

@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use std::collections::{HashMap, HashSet};
 
 impl WriteTxn<'_> {
-    /// Recounts everything that the store keeps account of; an error names each difference.
+    /// Recounts every sum that the store keeps, and follows every reference. The error names each difference found.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut faults = Faults::default();
         let starts = self.walk_segments(&mut faults);

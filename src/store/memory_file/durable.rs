@@ -1,5 +1,5 @@
-//! Stores to a memory file in an order that survives a kill. Functions without state. Callers hold the writer lock or are alone
-//! at the start, except for words that are right whatever else the file says.
+//! Stores words in a memory file, in an order that survives a kill. Functions without state. Callers hold the writer lock or are
+//! alone at the start, unless they store a word that is right whatever else the file says.
 //!
 //! A killed process has carried out a prefix of its stores, in the order in which they became visible. That prefix contains
 //! every store that another thread has seen, and all stores before it. So at every moment the file must say only what the next
@@ -14,13 +14,13 @@ thread_local! {
     /// For tests: a function that is called after each store of this thread.
     pub(in crate::store) static AFTER_STORE: std::cell::RefCell<Option<Box<dyn FnMut()>>> =
         const { std::cell::RefCell::new(None) };
-    /// For tests: delays each mark of death until the next write, which the test of kills must detect.
+    /// For tests: true to delay each mark of death until the next write, an error that the test of kills must detect.
     pub(in crate::store) static IS_LATE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    /// For tests: the item whose mark of death is delayed.
+    /// For tests: the bits of the ref of the item whose mark of death is delayed.
     pub(in crate::store) static LATE: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
-/// Called after each store: a point at which a test may kill the process. Does nothing otherwise.
+/// Called after each store. Lets a test kill the process there; does nothing outside of tests.
 #[inline]
 pub(in crate::store) fn stored() {
     #[cfg(test)]

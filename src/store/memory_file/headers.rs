@@ -12,10 +12,10 @@
 //! ```
 //!
 //! The sequence numbers give the order of the queues. A segment or extent counts only if its `flushes` equals the superblock's.
-//! The first word of a header or slot is stored last when the segment or extent comes into use, and first when it is freed; its
-//! memory is not reused before that.
+//! The first word of a header or slot is stored last when the segment or extent comes into use. When the segment or extent is
+//! freed, that word is stored first, and the memory is not reused before.
 //!
-//! The extent table has a slot for every large item that there may ever be; it gets memory as slots are used.
+//! The extent table has a slot for as many large items as there may ever be. It gets memory as slots are used.
 
 #![expect(unsafe_code, reason = "reads and writes words of a mapping")]
 
@@ -31,24 +31,24 @@ const HEADER_WORDS: u64 = 4;
 const HEADER_BYTES: u64 = HEADER_WORDS * 8;
 /// The segments begin at a multiple of this, which is the largest page of most systems.
 const ALIGNMENT: u64 = 2 << 20;
-/// Slots of the extent table that get memory together.
+/// Number of slots of the extent table that get memory together.
 const SLOTS_STEP: u64 = 2048;
 
 const IN_USE: u64 = 1 << 40;
 const QUEUE_SHIFT: u32 = 32;
 
-/// The layout of a memory file: where its sections begin, as offsets in bytes.
+/// The layout of a memory file.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Sections {
-    /// The segment headers.
+    /// Offset at which the segment headers begin, bytes.
     segments: u64,
-    /// The extent table.
+    /// Offset at which the extent table begins, bytes.
     extents: u64,
-    /// Item memory.
+    /// Offset at which item memory begins, bytes.
     pub(in crate::store) region: u64,
     /// Number of slots of the extent table.
     slots: u64,
-    /// Length of the file.
+    /// Length of the file, bytes.
     pub(in crate::store) bytes: u64,
 }
 
@@ -63,7 +63,7 @@ impl Sections {
 }
 
 impl Sections {
-    /// Starts of the segment headers, the extent table, and item memory.
+    /// Offsets of the segment headers, the extent table, and item memory, bytes.
     pub(super) fn starts(&self) -> [u64; 3] {
         [self.segments, self.extents, self.region]
     }
@@ -77,7 +77,7 @@ pub(in crate::store) struct SegmentHeader {
     pub(in crate::store) sequence: u64,
     pub(in crate::store) flushes: u64,
     pub(in crate::store) opened: Timestamp,
-    /// True if the checksum in the header is right; else no field can be relied on.
+    /// True if the checksum in the header is right. If it is not, no field can be relied on.
     pub(in crate::store) is_intact: bool,
 }
 
@@ -98,13 +98,13 @@ pub(in crate::store) struct Headers {
     sections: Sections,
 }
 
-/// The checksum of a segment header: of everything in it but `used`, which changes as the segment fills.
+/// The checksum of the header of segment `id`. It covers everything except `used`, which changes as the segment fills.
 pub(super) fn check_of(id: u32, queue: u8, sequence: u64, flushes: u64, opened: Timestamp) -> u64 {
     checksum(&[u64::from(id) << 8 | u64::from(queue), sequence, flushes, u64::from(opened.0)]) >> 32
 }
 
 impl Headers {
-    /// The headers in `map`, which starts at the start of the file.
+    /// The headers in `map`, which begins at the beginning of the file.
     pub(super) fn new(map: Region, sections: Sections) -> Self {
         Self { map, sections }
     }
@@ -130,7 +130,7 @@ impl Headers {
         self.word(word as u64 * 8).load(Ordering::Relaxed)
     }
 
-    /// Sets a word of the superblock, after everything that was stored before.
+    /// Sets a word of the superblock. The change becomes visible after everything that was stored before.
     pub(in crate::store) fn set(&self, word: Word, value: u64) {
         store(self.word(word as u64 * 8), value);
     }
@@ -138,12 +138,12 @@ impl Headers {
     /// Sets a word of the superblock to `new` if it is still `old`.
     pub(in crate::store) fn replace(&self, word: Word, old: u64, new: u64) {
         let word = self.word(word as u64 * 8);
-        // Any other value is newer.
+        // If the word has another value, that one is newer.
         let _ = word.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed);
         super::durable::stored();
     }
 
-    /// Writes the fixed words of a new file. The first word marks the file as ours; the file is not valid before
+    /// Writes the words of a new file that never change. The first word marks the file as ours; the file is not valid before
     /// [`Headers::finish_identity`].
     pub(super) fn write_identity(&self, identity: Identity) {
         for (at, word) in identity.words().into_iter().enumerate() {
@@ -151,7 +151,7 @@ impl Headers {
         }
     }
 
-    /// Writes the checksum of the fixed words: from here on the file is valid.
+    /// Writes the checksum of the words that never change. From here on the file is valid.
     pub(super) fn finish_identity(&self, identity: Identity) {
         self.set(Word::Checksum, checksum(&identity.words()));
     }
@@ -181,7 +181,7 @@ impl Headers {
         store(self.segment_word(id, 0), IN_USE | u64::from(queue) << QUEUE_SHIFT);
     }
 
-    /// Records that the first `used` bytes of segment `id` are items: the next process walks so far.
+    /// Records that the first `used` bytes of segment `id` are items. The next process walks the segment up to there.
     pub(super) fn cover(&self, id: u32, used: u32) {
         let word = self.segment_word(id, 0);
         // Relaxed: written only under the writer lock.
@@ -192,7 +192,7 @@ impl Headers {
         }
     }
 
-    /// Records that segment `id` is free, before its memory is reused.
+    /// Records that segment `id` is free. Must be called before its memory is reused.
     pub(in crate::store) fn free_segment(&self, id: u32) {
         store_first(self.segment_word(id, 0), 0);
     }
@@ -202,12 +202,12 @@ impl Headers {
         self.get(Word::ExtentSlots).min(self.sections.slots)
     }
 
-    /// The slots that may be in use: all that have memory.
+    /// The numbers of the slots that may be in use, which are all that have memory.
     pub(in crate::store) fn slot_ids(&self) -> std::ops::Range<u32> {
         0..self.slots() as u32
     }
 
-    /// Makes sure that slot `id` has memory.
+    /// Makes sure that slot `id` has memory. Fails if the file system has no room for it.
     pub(super) fn commit_slot(&self, id: u32) -> nix::Result<()> {
         let slots = self.slots();
         if u64::from(id) < slots {
@@ -227,7 +227,7 @@ impl Headers {
     pub(in crate::store) fn slot(&self, id: u32) -> Option<Slot> {
         let word = |at| self.slot_word(id, at).load(Ordering::Acquire);
         let first = word(0);
-        // Every extent has pages.
+        // Every extent has pages, so 0 marks a corrupt slot.
         let pages = if first >> 40 == IN_USE >> 40 { first as u32 } else { 0 };
         (first != 0).then(|| Slot {
             pages,
@@ -238,7 +238,7 @@ impl Headers {
         })
     }
 
-    /// Records large item `id`, whose alive mark is not set yet.
+    /// Records large item `id` in its slot, before its alive mark is set.
     pub(super) fn open_slot(&self, id: u32, slot: &Slot) {
         let &Slot { offset, pages, queue, sequence, flushes } = slot;
         store_first(self.slot_word(id, 0), 0);
@@ -268,7 +268,7 @@ impl Headers {
         self.map.commit(0, self.sections.extents + self.slots() * HEADER_BYTES)
     }
 
-    /// Writes the whole file to its device, and returns when it is there.
+    /// Writes the whole file to its device, and returns when all of it is there.
     pub(in crate::store) fn sync(&self) -> nix::Result<()> {
         self.map.sync()
     }

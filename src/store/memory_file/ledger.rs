@@ -8,23 +8,23 @@ use crate::clock::Timestamp;
 use crate::store::geometry::PAGE_BYTES;
 use std::sync::Arc;
 
-/// CAS uniques reserved at a time.
+/// How many CAS uniques are reserved at a time.
 const CAS_STEP: u64 = 1 << 20;
 
 /// The headers of the memory file, and the next numbers to assign.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Ledger {
     headers: Option<Arc<Headers>>,
-    /// The last sequence number given to a segment or large item; at a restart the numbers give the order of the queues.
+    /// The last sequence number given to a segment or large item. At a restart the numbers give the order of the queues.
     sequence: u64,
-    /// The file says that CAS uniques up to this one may have been handed out.
+    /// The highest CAS unique that, as the file says, may have been handed out.
     cas_reserved: u64,
-    /// The number of flushes that the file has recorded. What is opened is marked with it.
+    /// The number of flushes that the file has recorded. Segments and extents are marked with it when they are opened.
     flushes: u64,
 }
 
 impl Ledger {
-    /// Goes on from what the file says; no sequence number in it is above `sequence`.
+    /// A ledger that continues from what the file says. `sequence` is the highest sequence number in the file.
     pub(in crate::store) fn new(headers: Arc<Headers>, sequence: u64) -> Self {
         let (cas_reserved, flushes) = (headers.get(Word::CasReserved), headers.get(Word::Flushes));
         Self { headers: Some(headers), sequence, cas_reserved, flushes }
@@ -72,8 +72,8 @@ impl Ledger {
         }
     }
 
-    /// False if there was a flush after segment `id` was opened: the next process would ignore an item that is published in it
-    /// now.
+    /// True if there was no flush after segment `id` was opened, or there is no memory file. If there was one, the next process
+    /// would ignore an item even if it is published in the segment now.
     pub(in crate::store) fn is_current(&self, id: u32) -> bool {
         self.headers
             .as_ref()
@@ -81,7 +81,7 @@ impl Ledger {
             .is_none_or(|header| header.flushes == self.flushes)
     }
 
-    /// Makes sure that large item `id` has a slot in the extent table.
+    /// Makes sure that large item `id` has a slot in the extent table. Fails if the file system has no room for it.
     pub(in crate::store) fn commit_slot(&self, id: u32) -> nix::Result<()> {
         self.headers.as_ref().map_or(Ok(()), |headers| headers.commit_slot(id))
     }
@@ -109,8 +109,8 @@ impl Ledger {
         }
     }
 
-    /// Makes sure, before a client sees the CAS unique `cas`, that the file counts it as handed out, so that no later process
-    /// hands it out again. Reserves many of them at a time.
+    /// Makes sure that the file counts the CAS unique `cas` as handed out, so that no later process hands it out again. Must be
+    /// called before a client sees `cas`. Reserves many uniques at a time.
     #[inline]
     pub(in crate::store) fn reserve_cas(&mut self, cas: u64) {
         if cas > self.cas_reserved {
@@ -131,7 +131,7 @@ impl Ledger {
         }
     }
 
-    /// Called when the last write is done: records that no CAS unique above `cas` has been handed out.
+    /// Records that no CAS unique above `cas` has been handed out. Called after the last write.
     pub(in crate::store) fn close(&mut self, cas: u64) {
         self.cas_reserved = cas;
         if let Some(headers) = &self.headers {

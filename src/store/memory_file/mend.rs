@@ -16,7 +16,7 @@ fn sections(memory_limit: u64, address_space: u64) -> (Sections, Geometry) {
     (Sections::of(geometry), geometry)
 }
 
-/// The ranges of superblock, segment headers, start of the extent table, and item memory in a file for these sizes.
+/// The byte ranges of superblock, segment headers, the extent table's first page, and item memory in a file for these sizes.
 #[doc(hidden)]
 pub fn memory_file_sections(memory_limit: u64, address_space: u64) -> [Range<usize>; 4] {
     let (sections, geometry) = sections(memory_limit, address_space);

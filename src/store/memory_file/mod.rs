@@ -4,9 +4,10 @@
 //! ([`headers`]). Indexes, queues and sums are rebuilt (`restore`).
 //!
 //! # What the file says at any moment
-//! The next process finds an item if its segment or extent is in use, if there was no flush since that was opened, and if the
-//! item is *alive*, which is a bit in its head. An item is written dead, becomes alive when it is published, and dead again when
-//! it leaves the index. A write does this under the writer lock, and each step is visible to others before the next (`durable`):
+//! The next process finds an item if its segment or extent is in use, if there was no flush since the segment or extent was
+//! opened, and if the item is *alive*, which is a bit in its head. An item is written dead, becomes alive when it is published,
+//! and dead again when it leaves the index. A write does this under the writer lock, and each step is visible to others before
+//! the next (`durable`):
 //!
 //! 1. head and value, dead
 //! 2. `used` of its segment covers it; or the slot of a large item is in use, at the end of its queue
@@ -15,20 +16,20 @@
 //! 5. the old version is dead
 //! 6. the delta is in the log, and other rings see the new version; then the client gets its reply
 //!
-//! So nothing is missing that a client has seen, and nothing is there that a client has seen gone. A process that is killed
+//! So no item is missing that a client has seen, and no item is found that a client has seen removed. A process that is killed
 //! between 4 and 5 leaves two versions. Either is right, because nobody has seen the new one; the next process keeps one of
-//! them. A removal has step 5 alone. A touch or a mark changes one word of the head, before its delta. A flush is one store
-//! before its delta: the superblock's number of flushes. Segments that were opened before a flush are closed, and a value that
-//! was being received into one of them is copied when it is complete.
+//! them. A removal has step 5 alone. A touch or a mark changes one word of the head, before its delta. A flush changes one word
+//! of the superblock, the number of flushes, before its delta. Segments that were opened before a flush are closed, and a value
+//! that was being received into one of them is copied when it is complete.
 //!
 //! Memory is reused only after its segment or extent is recorded as free.
 //!
 //! Nothing here knows items: the segment table writes here through [`Ledger`], and `item` and `flash` use `durable` and
 //! the headers.
 //!
-//! Who changes the file: the start, alone; then transactions, under the writer lock. Two words of the superblock may change
-//! without that: any ring sets the last second, and the thread of the flash tier says which chunks it has written. A
-//! [`MemoryFile`] is the file before a store is made of it.
+//! At the start, the thread that makes the store changes the file, alone. Then transactions do, under the writer lock. Two words
+//! of the superblock may change without that lock: any ring sets the last second, and the thread of the flash tier records which
+//! chunks it has written. A [`MemoryFile`] is the file before a store is made of it.
 
 pub(in crate::store) mod durable;
 mod headers;
@@ -52,19 +53,19 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use superblock::{Identity, LAYOUT_VERSION, SUPERBLOCK_BYTES};
 
-/// The first second of a new clock: `Timestamp` reserves 0 and 1.
+/// The first second that the clock of a new file shows: `Timestamp` reserves 0 and 1.
 const FIRST_SECOND: u64 = 2;
 
 /// The settings that a memory file is opened with.
 #[derive(Clone, Copy, Debug)]
 pub struct Occasion {
-    /// `-m`, bytes.
+    /// The value of `-m`, bytes.
     pub memory_limit: u64,
-    /// `-I`, bytes.
+    /// The value of `-I`, bytes.
     pub item_size_max: u64,
-    /// `/proc/sys/kernel/random/boot_id`.
+    /// The kernel's boot id, from `/proc/sys/kernel/random/boot_id`. It changes when the machine is started again.
     pub boot_id: [u8; 16],
-    /// The time of the system's clock, as Unix time.
+    /// The present time by the system's clock, in Unix seconds.
     pub unix_now: u64,
     /// Length of the item memory in the file, bytes; `None` for a multiple of `-m`. Tests set it low.
     pub address_space: Option<u64>,
@@ -73,7 +74,7 @@ pub struct Occasion {
 /// What was found in a memory file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing: the file is new.
+    /// No content: the file is new.
     Empty,
     /// A superblock that is valid and fits the settings.
     Usable,
@@ -94,7 +95,7 @@ pub struct MemoryFile {
     now: Timestamp,
 }
 
-/// Why a memory file is left as it is, and the server does not start.
+/// Why a memory file cannot be opened. The file stays as it is, and the server does not start.
 #[derive(Debug)]
 pub enum MemoryFileError {
     /// The path names a directory or a device.
@@ -127,7 +128,8 @@ impl From<io::Error> for MemoryFileError {
 }
 
 impl MemoryFile {
-    /// Reads the superblock of `file`, which is open for reading and writing. Never writes.
+    /// Reads the superblock of `file`, which must be open for reading and writing, and judges whether its content can be used.
+    /// Never writes.
     ///
     /// # Errors
     /// [`MemoryFileError`]: the file must not be touched.
@@ -229,7 +231,7 @@ impl MemoryFile {
         &self.verdict
     }
 
-    /// True if it was opened with these sizes.
+    /// True if the file was opened with these values of `-m` and `-I`, bytes.
     pub(super) fn is_for(&self, memory_limit: u64, item_size_max: u64) -> bool {
         self.identity.memory_limit == memory_limit && self.identity.item_size_max == item_size_max
     }
@@ -283,13 +285,13 @@ impl MemoryFile {
         if was_clean { headers.sync() } else { Ok(()) }
     }
 
-    /// Unix time of `Timestamp(0)`: that of the first process that wrote the file, or earlier if the system's clock has been set
-    /// back since.
+    /// Unix time of `Timestamp(0)`, seconds. The first process that wrote the file chose it; it is earlier if the system's clock
+    /// has been set back since.
     pub fn unix_start(&self) -> u64 {
         self.unix_start
     }
 
-    /// The present time of the store's clock; never before the last second that the previous process saw.
+    /// The time of the store's clock when the file was opened. Never before the last second that the previous process saw.
     pub fn now(&self) -> Timestamp {
         self.now
     }

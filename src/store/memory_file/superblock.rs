@@ -1,8 +1,8 @@
-//! The first page of a memory file: whose file it is, which settings it was made for, and the few words that concern the whole
-//! store. Here are its format and how it is checked; `headers` reads and writes the words.
+//! The first page of a memory file: marks it as a file of memcrsd, and holds the settings it was made for and the few words that
+//! concern the whole store. This module defines its format and checks it; `headers` reads and writes the words.
 //!
 //! ```text
-//!  word 0  magic            never changes, nor do the others up to the checksum
+//!  word 0  magic            never changes, nor do words 1 to 6
 //!       1  layout version
 //!       2  -m, bytes
 //!       3  -I, bytes
@@ -11,20 +11,20 @@
 //!       6  checksum of words 0 to 5
 //!       8  boot id, low      the kernel's, of the process that wrote last
 //!       9  boot id, high
-//!      10  clean             1 = stopped cleanly, and all of it has reached the device
+//!      10  clean             1 = stopped cleanly, and the whole file has reached the device
 //!      11  unix start        Unix time of Timestamp(0)
-//!      12  last second       that the store has seen
+//!      12  last second       the last one that the store has seen
 //!      13  cas reserved      no CAS unique above this one has been handed out
-//!      14  flushes           what was stored before the last of them is gone
-//!      15  due flush         when the next one is; 0 = none is due
-//!      16  extent slots      of the extent table that have memory
-//!      17  flash files       a checksum of how the files of the flash tier are cut; 0 = there is no tier
-//!      18  flash salt        which tier's records they are
-//!      19  flash oldest      chunks with lower numbers are gone
-//!      20  flash written     chunks with lower numbers have been written
+//!      14  flushes           how many there were; items stored before the last one are gone
+//!      15  due flush         the second of the next delayed flush; 0 = none is due
+//!      16  extent slots      number of slots of the extent table that have memory
+//!      17  flash files       a checksum of how the files of the flash tier are divided; 0 = there is no tier
+//!      18  flash salt        what the checksums of the tier's records begin with
+//!      19  flash oldest      chunks with lower numbers have been given back
+//!      20  flash written     chunks with lower numbers are not in memory any more
 //! ```
 //!
-//! Words are in the machine's own order: a file of another order has another magic.
+//! Words are in the machine's byte order. In a file of a machine with another byte order, the magic reads differently.
 
 /// Bytes of the superblock.
 pub(super) const SUPERBLOCK_BYTES: usize = 4096;
@@ -34,10 +34,10 @@ const MAGIC: u64 = u64::from_ne_bytes(*b"memcrsd\0");
 const WORDS: usize = 21;
 /// The last second that a store's clock can show.
 const SECOND_MAX: u64 = u32::MAX as u64;
-/// More CAS uniques or flushes than any server comes to.
+/// A bound on the numbers of CAS uniques and of flushes, which no server reaches.
 const COUNT_MAX: u64 = 1 << 62;
 
-/// A word of the superblock that is read and written by itself, as opposed to the fixed ones ([`Identity`]).
+/// A word of the superblock that is read and written by itself, by its number. The words of [`Identity`] are not among these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Word {
     Checksum = 6,
@@ -57,7 +57,7 @@ pub(in crate::store) enum Word {
 }
 const CONSTANT_WORDS: usize = 6;
 
-/// The words that never change in a file.
+/// The words that never change in a file, except for magic and layout version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) memory_limit: u64,
@@ -76,7 +76,7 @@ pub(super) struct Found {
     pub(super) is_clean: bool,
     pub(super) unix_start: u64,
     pub(super) last_second: u64,
-    /// True if the words that change have values that they can have.
+    /// True if each of the words that change has a value that it can have.
     pub(super) is_in_range: bool,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn checksum(words: &[u64]) -> u64 {
     })
 }
 
-/// Reads a superblock; `None` if the bytes do not begin like one.
+/// Reads a superblock; `None` if `bytes` do not begin with the magic of one.
 pub(super) fn read(bytes: &[u8]) -> Option<Found> {
     let (words, _) = bytes.as_chunks();
     let word = |at: usize| u64::from_ne_bytes(words[at]);

@@ -10,11 +10,11 @@ const TRIES: u32 = 64;
 
 #[cfg(test)]
 thread_local! {
-    /// For tests of a full file system: bytes that it still gives to files of this thread.
+    /// For tests of a full file system: how many more bytes it gives to files of this thread; `None` for no limit.
     pub(in crate::store) static LEFT: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
-/// Claims room on the file system for a range, so that touching it cannot fail. Keeps nothing of the range if there is no room.
+/// Claims room on the file system for a range, so that touching it cannot fail. If there is not, claims nothing.
 pub(super) fn allocate(file: &File, offset: u64, bytes: u64) -> nix::Result<()> {
     #[cfg(test)]
     if let Some(left) = LEFT.get() {
@@ -34,7 +34,7 @@ pub(super) fn allocate(file: &File, offset: u64, bytes: u64) -> nix::Result<()> 
     result
 }
 
-/// Frees the memory of a range; it reads as zero afterwards.
+/// Frees the memory of a range of the file, which reads as zero afterwards.
 pub(super) fn free(file: &File, offset: u64, bytes: u64) {
     let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     for _ in 0..TRIES {
@@ -45,7 +45,7 @@ pub(super) fn free(file: &File, offset: u64, bytes: u64) {
     }
 }
 
-/// Free bytes of the file system.
+/// Free bytes of the file system that holds `file`; 0 if they cannot be found out.
 pub(super) fn available(file: &File) -> u64 {
     #[cfg(test)]
     if let Some(left) = LEFT.get() {

@@ -45,7 +45,7 @@ pub(super) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
 /// Frees what [`reserve`] returned.
 ///
 /// # Safety
-/// It was reserved with this length, and nothing in it is referred to.
+/// `base` was returned by [`reserve`] for this length, and nothing in the range is referred to.
 pub(super) unsafe fn release(base: NonNull<u8>, bytes: usize) {
     // SAFETY: allocated with this layout.
     unsafe { dealloc(base.as_ptr(), layout(bytes).expect("as at the reservation")) };

@@ -1,5 +1,5 @@
-//! Memory mapped by the kernel: reserved as address space, and used as it is touched. System calls only; the mapping belongs to
-//! its [`Region`](super::Region).
+//! Memory mapped by the kernel: address space is reserved first, and pages get memory when they are touched. System calls only;
+//! the mapping belongs to its [`Region`](super::Region).
 
 #![expect(unsafe_code, reason = "owns the mapping")]
 
@@ -20,17 +20,17 @@ pub(super) fn reserve(bytes: usize) -> nix::Result<NonNull<u8>> {
     Ok(base.cast())
 }
 
-/// Maps `bytes` of a file from `offset` on, shared with it.
+/// Maps `bytes` of a file from `offset` on. The mapping is shared: stores to it change the file.
 pub(super) fn map(file: &File, offset: u64, bytes: usize) -> nix::Result<NonNull<u8>> {
     let length = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
     let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing in this process; the file is locked
-    // against other processes of ours, and of others we see no more than bytes.
+    // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing in this process. The file is locked against
+    // other memcrsd processes, and what other programs write to it appears here as mere bytes.
     let base = unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, file, offset as i64) }?;
     Ok(base.cast())
 }
 
-/// Enters the pages of a range into the page table before they are read, in one call. A hint: it may fail.
+/// Enters all pages of a range into the page table in one call, before they are read. This is only a hint, and may fail.
 pub(super) fn load(start: NonNull<u8>, bytes: usize) {
     const MADV_POPULATE_READ: i32 = 22;
     // SAFETY: the advice changes the contents of no memory, whosever it is.
@@ -43,7 +43,7 @@ pub(super) fn advise_large(start: NonNull<u8>, bytes: usize) -> nix::Result<()> 
     unsafe { madvise(start.cast(), bytes, MmapAdvise::MADV_HUGEPAGE) }
 }
 
-/// Frees the memory of a range, but keeps the addresses; it reads as zero afterwards.
+/// Frees the memory of a range, but keeps its addresses. The range reads as zero afterwards.
 ///
 /// # Safety
 /// The range is whole pages of one reservation, and nothing in it is referred to.
@@ -77,10 +77,10 @@ pub(super) fn trim_heap() {
     }
 }
 
-/// Unmaps what [`reserve`] returned.
+/// Unmaps what [`reserve`] or [`map`] returned.
 ///
 /// # Safety
-/// It was reserved with this length, and nothing in it is referred to.
+/// `base` was returned by [`reserve`] or [`map`] for this length, and nothing in the range is referred to.
 pub(super) unsafe fn release(base: NonNull<u8>, bytes: usize) {
     // SAFETY: the caller promises that this is a whole mapping and that nobody refers to it.
     let result = unsafe { munmap(base.cast(), bytes) };

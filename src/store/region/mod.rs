@@ -1,4 +1,4 @@
-//! The reserved mapping that contains every item: address space is claimed once, memory as it fills.
+//! The reserved mapping that contains every item: address space is reserved at the start, memory is taken as items fill it.
 //!
 //! ```text
 //! offset 0        one unused segment, so that offset 0 can mean "no item"
@@ -6,14 +6,14 @@
 //! large_base ...  extents of whole pages, one large item each
 //! ```
 //!
-//! A memory file is mapped as a whole, and shared. Its memory is claimed before it is touched ([`Region::commit`]), because
-//! touching a page for which the file system has no room would kill the process.
+//! The two parts of a memory file (headers and item memory) are regions too, mapped shared. The file's memory is claimed before
+//! it is touched ([`Region::commit`]), because touching a page for which the file system has no room would kill the process.
 //!
 //! Relies on anonymous memory being zero and on the kernel overcommitting a `MAP_NORESERVE` mapping; where address
 //! space is limited (`ulimit -v`, strict overcommit) the caller asks for less.
 //!
 //! A region belongs to the arena, or to the headers of a memory file, and stays mapped until that is dropped. It has no lock and
-//! does not know what it holds: who may touch which bytes is decided above.
+//! does not know what it holds: the modules above decide who may touch which bytes.
 
 #![expect(unsafe_code, reason = "owns the mapping and hands out its addresses")]
 
@@ -30,7 +30,7 @@ use std::ptr::NonNull;
 pub(super) struct Region {
     base: NonNull<u8>,
     bytes: usize,
-    /// The file that is mapped, and from which offset on; `None` for anonymous memory.
+    /// The file that is mapped, and the offset in it at which the mapping begins, bytes; `None` for anonymous memory.
     backing: Option<(File, u64)>,
 }
 
@@ -45,15 +45,15 @@ impl Region {
         Ok(Self { base: pages::reserve(bytes)?, bytes, backing: None })
     }
 
-    /// Maps `bytes` of `file` from `offset` on, shared.
+    /// Maps `bytes` of `file` from `offset` on. The mapping is shared: stores to it change the file.
     pub(super) fn map(file: &File, offset: u64, bytes: u64) -> nix::Result<Self> {
         let file = file.try_clone().map_err(|error| errno_of(&error))?;
         let base = pages::map(&file, offset, bytes as usize)?;
         Ok(Self { base, bytes: bytes as usize, backing: Some((file, offset)) })
     }
 
-    /// Makes sure that whole pages of a file have memory. Anonymous memory needs nothing: if there is none left, the kernel
-    /// kills the process.
+    /// Makes sure that whole pages of the mapped file have memory. Does nothing for anonymous memory; if none of that is left
+    /// when a page is touched, the kernel kills the process.
     ///
     /// # Errors
     /// The file system has no room.
@@ -73,13 +73,13 @@ impl Region {
         self.backing.as_ref().map_or(Ok(()), |(file, _)| file.sync_all().map_err(|error| errno_of(&error)))
     }
 
-    /// Maps whole pages that are about to be read in one call, if the kernel can.
+    /// Enters whole pages that are about to be read into the page table, in one call, if the kernel can do that.
     pub(super) fn load(&self, offset: u64, bytes: u64) {
         assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
         pages::load(self.at(offset), bytes as usize);
     }
 
-    /// Gives the kernel what is free in the heap.
+    /// Gives free pages of the heap back to the kernel, if the C library can.
     #[expect(clippy::unused_self, reason = "memory is got and given back here only")]
     pub(super) fn trim_heap(&self) {
         pages::trim_heap();
@@ -96,7 +96,7 @@ impl Region {
         unsafe { self.base.add(offset as usize) }
     }
 
-    /// Asks the kernel for large pages in the first `bytes`.
+    /// Asks the kernel to use large pages for the first `bytes` of the mapping. Fails if it refuses.
     pub(super) fn advise_large_pages(&self, bytes: u64) -> nix::Result<()> {
         assert!(bytes <= self.bytes as u64, "range is inside the mapping");
         pages::advise_large(self.base, bytes as usize)

@@ -1,5 +1,6 @@
-//! Builds an index from the items of all segments of a memory file, by several threads. In turns, each thread walks segments of
-//! its own and collects items, then inserts the items of its own range of tables; so they share nothing that they write.
+//! Builds an index from the items of all segments of a memory file, by several threads. In each round, a thread first walks
+//! segments of its own and collects their items. Then it inserts all collected items that belong to its own range of tables. So
+//! threads never write to the same place.
 
 use super::survey::Survey;
 use super::walk::{Tally, Walker};
@@ -16,35 +17,35 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Items that all threads together collect in one round, 16 bytes each.
+/// About how many items all threads together collect in one round. Each takes 16 bytes until it is inserted.
 const ROUND_ITEMS: usize = 1 << 20;
 /// The least time between two calls of [`Host::restoring`].
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// What the memory file holds, counted.
+/// The units that are in use in the memory file, and sums over their live items.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The segments in use, by number.
+    /// The segments in use, in the order of their numbers.
     segments: Vec<(u32, SegmentHeader, Tally)>,
     /// The live large items.
     larges: Vec<(u32, Slot, ItemRef, Tally)>,
     /// For each size class ([`classes`](crate::classes)): the number of items, and their bytes.
     classes: Vec<(u64, u64)>,
-    /// Slots of the extent table whose items are dead.
+    /// The numbers of the slots of the extent table whose items are dead.
     dead_slots: Vec<u32>,
-    /// The live values on flash.
+    /// Sums over the live values on flash.
     live: Live,
 }
 
-/// What one thread has collected.
+/// The items that one thread has collected, and sums over them.
 struct Worker {
-    /// Items to insert, by range of tables.
+    /// Items to insert, by the range of tables that they belong to.
     out: Vec<Vec<Entrant>>,
-    /// Sums over the segments that it walked in this round.
+    /// For each segment that the thread has walked in this round: its index in the survey, and the sums over its live items.
     tallies: Vec<(usize, Tally)>,
     /// For each size class ([`classes`](crate::classes)): the number of items, and their bytes.
     classes: Vec<(u64, u64)>,
-    /// Items collected in this round.
+    /// Number of items collected in this round.
     items: usize,
     live: Live,
     fault: Option<String>,
@@ -76,8 +77,8 @@ impl Worker {
         self.items += 1;
     }
 
-    /// Walks segments until it has enough items for a round, or there are no more segments. `next` is the next segment for
-    /// whichever thread comes first.
+    /// Walks segments until at least `items_max` items are collected for this round, or there are no more segments. `next` is
+    /// the index of the first segment that no thread has taken yet.
     fn walk(
         &mut self,
         walker: &Walker<'_>,
@@ -102,7 +103,8 @@ impl Worker {
     }
 }
 
-/// Fills `index` with all live items of the units that `survey` found. An error says what in the file is damaged.
+/// Fills `index` with all live items of the units in `survey`, and returns those units with their sums. An error says what in
+/// the file is damaged.
 pub(super) fn fill(
     walker: &Walker<'_>,
     survey: Survey,
@@ -167,8 +169,8 @@ pub(super) fn fill(
     Ok(found)
 }
 
-/// Inserts the items that the workers have collected in this round. In the first round, makes room for the `expected` items of
-/// all rounds. Of two items with the same key, the older one is added to `losers`.
+/// Inserts the items that the workers have collected in this round. In the first round, first makes room for the `expected`
+/// items of all rounds; in later rounds that is `None`. Of two items with the same key, the older one is added to `losers`.
 fn enter(
     walker: &Walker<'_>,
     index: &mut Index,
@@ -233,7 +235,7 @@ pub(super) fn copy(from: &mut Index, to: &mut Index, threads: usize) {
 }
 
 impl Found {
-    /// Collects the live large items.
+    /// Collects the live large items. An error says what in the file is damaged.
     fn take_larges(
         &mut self,
         walker: &Walker<'_>,
@@ -254,8 +256,8 @@ impl Found {
         Ok(())
     }
 
-    /// Drops `item`, because a newer item with the same key is kept: the process was killed after it had marked the new version
-    /// alive, and before it marked the old one dead.
+    /// Marks `item` dead and counts it out, because a newer item with the same key is kept: the process was killed after it had
+    /// marked the new version alive, and before it marked the old one dead.
     fn lose(&mut self, walker: &Walker<'_>, item: ItemRef) {
         let head = walker.found(item);
         let (class, bytes) = walker.class_of(&head);
@@ -279,7 +281,7 @@ impl Found {
         walker.bury(item);
     }
 
-    /// Frees units without live items, in the memory file and here.
+    /// Records in the memory file that units without live items are free, and removes such segments from `segments`.
     pub(super) fn free_dead(&mut self, headers: &Headers) {
         self.segments.retain(|(id, _, tally)| {
             if tally.live == 0 {
@@ -290,7 +292,7 @@ impl Found {
         self.dead_slots.drain(..).for_each(|id| headers.free_slot(id));
     }
 
-    /// Takes out how many values are alive in each chunk on flash.
+    /// Takes out the sums over the live values in each chunk on flash.
     pub(super) fn take_live(&mut self) -> Live {
         std::mem::take(&mut self.live)
     }

@@ -1,8 +1,8 @@
-//! Makes the parts of a store at its start. With a memory file, what the previous process left is found and checked, and becomes
-//! the store.
+//! Makes the parts of a store at its start. With a memory file, finds and checks the items that the previous process left there,
+//! and makes the store of them.
 //!
-//! It runs once, in the thread that makes the store, and in helpers that end before it does. No ring runs yet, so it needs no
-//! locks: it owns the file and all parts until it hands them over as [`Parts`].
+//! Runs once, in the thread that makes the store and in helper threads that end before the restore does. No ring runs yet, so no
+//! locks are needed: this module owns the file and all parts until it hands the parts over as [`Parts`].
 //!
 //! ```text
 //!   survey   headers and extent table: which units are in use
@@ -13,7 +13,7 @@
 //!
 //! Any bit of the file may be wrong. Everything is checked before it is used, and an inconsistency makes the whole file useless.
 //! A process that is killed while restoring has only marked items dead that must not be found, and freed units without live
-//! items; the next start arrives at the same store.
+//! items. The next start therefore arrives at the same store.
 
 mod fill;
 mod survey;
@@ -39,14 +39,14 @@ pub(super) struct Parts {
     pub(super) replicas: Box<[Arc<Group>]>,
     /// The headers of the memory file, if there is one, and the outcome of restoring it.
     pub(super) file: Option<(Arc<Headers>, Restored)>,
-    /// The second at which the store's clock starts.
+    /// The second that the store's clock shows at the start.
     pub(super) now: Timestamp,
-    /// When a delayed flush is due; NEVER if none is.
+    /// The second in which a delayed flush is due; NEVER if none is.
     pub(super) due_flush: Timestamp,
     pub(super) flash: Option<flash::ChunkTable>,
 }
 
-/// The parts that begin empty and are filled from the file; they are made anew if the file turns out to be useless.
+/// The parts that begin empty and are filled from the memory file. They are made anew if the file turns out to be useless.
 struct Empty {
     segments: SegmentTable,
     replicas: Box<[Arc<Group>]>,
@@ -75,7 +75,8 @@ pub(super) fn nothing(options: &Options, log: Log) -> Result<Parts, StartError> 
     Ok(Parts { arena, segments, replicas, flash, file: None, now: Timestamp(0), due_flush })
 }
 
-/// Opens `file` and restores its content.
+/// Makes the parts of a store from the content of `file`. Empties the file and begins with empty parts if the content is
+/// useless.
 ///
 /// # Errors
 /// [`StartError`]
@@ -130,7 +131,7 @@ pub(super) fn open(
         if outcome != RestoreOutcome::Restored {
             return Err(StartError::MemoryFileRoom { bytes: options.memory_limit, errno });
         }
-        // Serve what has been restored, with a limit for which there is memory.
+        // Serve the restored items, with a limit for which there is memory.
         segments.note_unclaimed(&arena);
         host.lacks_room(segments.limit);
     }
@@ -156,7 +157,7 @@ fn begin(file: &MemoryFile, headers: &Headers, is_new: bool) -> Result<(), Start
     file.begin(headers, is_new).map_err(|errno| StartError::MemoryFileRoom { bytes, errno })
 }
 
-/// Empties the file and begins anew, with empty parts.
+/// Empties a file that turned out to be useless, marks it as used by this process, and returns empty parts.
 fn begin_anew(
     file: &MemoryFile,
     headers: &Headers,
@@ -169,7 +170,7 @@ fn begin_anew(
     Ok(parts)
 }
 
-/// Carries out a delayed flush that came due while no process ran, or that the previous process did not get to.
+/// Carries out a delayed flush whose time came while no process ran, or that the previous process did not carry out any more.
 fn flush_what_is_due(headers: &Headers, now: Timestamp) {
     let due = headers.get(Word::DueFlush);
     if due != 0 && due <= u64::from(now.0) {
@@ -178,8 +179,8 @@ fn flush_what_is_due(headers: &Headers, now: Timestamp) {
     }
 }
 
-/// Fills all indexes and the segment table with the items of the file. Returns the items that are lost because their values could
-/// not be found on flash; an error says what in the file is inconsistent.
+/// Fills all indexes and the segment table with the items of the file. Returns how many items are lost because their values
+/// could not be found on flash, and why; `None` if none is. An error says what in the file is inconsistent.
 fn restore(
     arena: &Arena,
     headers: &Arc<Headers>,

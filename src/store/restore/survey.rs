@@ -5,17 +5,17 @@ use crate::store::geometry::PAGE_BYTES;
 use crate::store::memory_file::{Headers, SegmentHeader, Slot, Word};
 use crate::store::segment_table::QUEUES;
 
-/// The units in use, whose headers are consistent.
+/// The units in use, each with its number and its header. All headers are consistent.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) segments: Vec<(u32, SegmentHeader)>,
     pub(super) slots: Vec<(u32, Slot)>,
-    /// The largest sequence number of all.
+    /// The largest sequence number of all these units.
     pub(super) sequence: u64,
 }
 
-/// Reads and checks all headers; frees segments and extents that were opened before the last flush. An error says what is
-/// damaged.
+/// Reads and checks all headers. Frees segments and extents that were opened before the last flush, and segments without items.
+/// An error says what is damaged.
 pub(super) fn survey(headers: &Headers, arena: &Arena) -> Result<Survey, String> {
     let flushes = headers.get(Word::Flushes);
     let mut survey = Survey::default();

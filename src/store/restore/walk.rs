@@ -14,15 +14,15 @@ use crate::store::memory_file::Slot;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What reading items needs. No ring runs yet: only the threads that restore write to the mapping (alive marks), and never two of
-/// them to the same segment or extent.
+/// What is needed for reading items. No ring runs yet: only the threads that restore write to the mapping (alive marks), and
+/// never two of them to the same segment or extent.
 #[derive(Clone)]
 pub(super) struct Walker<'w> {
     pub(super) arena: &'w Arena,
     pub(super) hasher: &'w KeyHasher,
     pub(super) classes: &'w Classes,
     pub(super) now: Timestamp,
-    /// The chunks that are on flash.
+    /// The numbers of the chunks that are on flash.
     pub(super) chunks: Range<u64>,
     /// Counts the items that are lost because their values are in chunks that are not on flash.
     pub(super) lost: &'w AtomicU64,
@@ -31,9 +31,9 @@ pub(super) struct Walker<'w> {
 /// Sums over the live items of a segment, or over one large item.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
-    /// Bytes that they take in their segment; 0 for a large item.
+    /// Bytes that the live items take in their segment; 0 for a large item.
     pub(super) live: u64,
-    /// When the first of them expires; NEVER if none does.
+    /// When the first of the items expires; NEVER if none does.
     pub(super) earliest: Timestamp,
 }
 
@@ -62,13 +62,13 @@ impl<'w> Walker<'w> {
         self.head(offset, self.arena.large_base() + self.arena.large_bytes()).expect("it has been checked")
     }
 
-    /// Marks an item dead, so that no later process finds it.
+    /// Marks an item dead, so that no later process finds the item.
     pub(super) fn bury(&self, item: ItemRef) {
         // SAFETY: callers name items whose heads have been read.
         unsafe { mark_dead(self.arena.address(item)) };
     }
 
-    /// The class of an item, and its bytes as memcached counts them.
+    /// The number of an item's size class, and the item's bytes as memcached counts them.
     pub(super) fn class_of(&self, head: &Head<'_>) -> (usize, u64) {
         let bytes = item_bytes(head.layout.key_bytes, head.flags, head.layout.value_bytes);
         (usize::from(self.classes.of(bytes)), bytes)
@@ -79,8 +79,7 @@ impl<'w> Walker<'w> {
         (head.layout.bytes() as u64).next_multiple_of(1 << self.arena.unit_shift())
     }
 
-    /// True if the item has expired, or is a stub whose value is in a chunk that is not on flash. The latter are counted in
-    /// `lost`.
+    /// True if the item has expired, or is a stub whose value is in a chunk that is not on flash. Counts such stubs in `lost`.
     fn is_over(&self, head: &Head<'_>) -> bool {
         if head.exptime != Timestamp::NEVER && head.exptime <= self.now {
             return true;
@@ -90,8 +89,8 @@ impl<'w> Walker<'w> {
         is_lost
     }
 
-    /// Calls `enter` with each live item in the first `used` bytes of segment `id`. Marks those dead that have expired or are
-    /// lost. An error says what is damaged.
+    /// Calls `enter` with each live item in the first `used` bytes of segment `id`. Marks the items dead that have expired, or
+    /// whose values are lost. An error says what is damaged.
     pub(super) fn segment(
         &self,
         id: u32,
@@ -121,7 +120,8 @@ impl<'w> Walker<'w> {
         if offset == end { Ok(tally) } else { Err(format!("segment {id} ends in an item")) }
     }
 
-    /// The live item in the extent of a slot; `None` if it is dead, has expired or is lost. An error says what is damaged.
+    /// The live item in the extent of slot `id`; `None` if it is dead, has expired or its value is lost. In the last two cases
+    /// marks it dead. An error says what is damaged.
     pub(super) fn large(&self, id: u32, slot: &Slot) -> Result<Option<(Entrant, Head<'w>)>, String> {
         let offset = slot.offset + self.arena.extent_head_bytes();
         let end = slot.offset + u64::from(slot.pages) * crate::store::geometry::PAGE_BYTES;
