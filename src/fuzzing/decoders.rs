@@ -58,7 +58,7 @@ pub fn meta(data: &[u8]) {
     }
 }
 
-/// Target: the binary parser does not panic on any bytes, and reads nothing behind the packet's head.
+/// Target: the binary parser does not panic on any bytes, and needs no bytes after a packet's head.
 pub fn binary(data: &[u8]) {
     use crate::proto::binary::{Parsed, parse};
     if let Parsed::Packet(packet) = parse(data) {

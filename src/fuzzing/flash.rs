@@ -15,7 +15,7 @@ pub enum Trouble {
     Reads,
     /// Writes fail.
     Writes,
-    /// Writes are reported as done, but only their first 512 bytes are there.
+    /// Writes are reported as done, but only their first 512 bytes are stored.
     Tears,
 }
 
@@ -24,12 +24,12 @@ pub enum Trouble {
 pub struct MemoryDevice {
     /// The chunks that have been written, by file and offset. A chunk that is used again replaces the earlier one.
     chunks: BTreeMap<(usize, u64), Vec<u8>>,
-    /// The fault that the device shows at present; may be changed at any time.
+    /// The fault that the device shows at present. A test may change it at any time.
     pub trouble: Trouble,
 }
 
 impl MemoryDevice {
-    /// Does all jobs that the tier has for its thread. True if there was any.
+    /// Does all jobs that the tier has for its thread. True if there was at least one.
     pub fn work(&mut self, flash: &Flash) -> bool {
         let mut has_worked = false;
         while self.step(flash) {

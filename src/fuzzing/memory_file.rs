@@ -1,5 +1,5 @@
-//! Target: a memory file in which anything may have been changed. It is refused, or emptied, or restored; and what was
-//! restored is a store whose books add up.
+//! Target: a memory file in which anything may have been changed. A start on it refuses the file, empties it or restores it. If
+//! it restores items, all sums of the store are right.
 
 use crate::classes::Classes;
 use crate::clock::Timestamp;
@@ -40,7 +40,7 @@ fn options(rings: usize) -> Options {
     }
 }
 
-/// Opens a store on `file`, as a process does that starts `seconds` after the first one. `None` if the file is refused.
+/// Opens a store on `file`, like a process that starts `seconds` after the first one. `None` if the file is refused.
 fn start(file: &File, rings: usize, seconds: u64) -> Option<Arc<Store>> {
     let occasion = Occasion {
         memory_limit: MEMORY_LIMIT,
@@ -107,14 +107,14 @@ fn spoil(bytes: &mut [u8], data: &[u8]) {
         let place = usize::from(low) | usize::from(middle) << 8 | usize::from(high) << 16;
         let section = &sections[usize::from(part & 3)];
         let at = section.start + place % (section.len() - new.len());
-        // Mostly single bytes.
+        // Most changes are to a single byte.
         let length = if part & 0x10 == 0 { 1 } else { new.len() };
         bytes[at..at + length].copy_from_slice(&new[..length]);
     }
 }
 
-/// Target: a start on a damaged memory file restores a sound store, or an empty one. The first byte says how the file is
-/// opened, the others are changes to it.
+/// Target: a start on a damaged memory file restores a sound store, or an empty one. The first byte of `data` says how the file
+/// is mended, cut and opened; the others are changes to it.
 ///
 /// # Panics
 /// The store is not sound, or the next start finds other items.
@@ -167,7 +167,7 @@ fn count(shard: &mut Shard, now: Timestamp) -> u64 {
     keys.len() as u64
 }
 
-/// Checks that the next process finds as many items on `file`, and that its store works.
+/// Checks that the next process finds exactly `items` items in `file`, and that its store works.
 fn go_on(file: &File, seconds: u64, items: u64) {
     let store = start(file, 1, seconds).expect("it is ours");
     let now = store.now();

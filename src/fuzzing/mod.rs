@@ -3,7 +3,7 @@
 //!
 //! Nothing here is part of the server: tests, benchmarks and fuzzers call it, and own what it makes.
 //!
-//! Each target takes arbitrary bytes and panics if a promise is broken.
+//! Each target takes arbitrary bytes, and panics if the code breaks one of its promises.
 //!
 //! Each module imports only modules named before it: `seed`, `rings`, `flash`, `peer`, `peer_flash`, `decoders`, `memory_file`,
 //! `model`, `storage`, `tier`.

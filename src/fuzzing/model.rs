@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 const KEYS: u8 = 6;
 
-/// The fuzzer's input, which is read byte by byte. At its end it goes on with zeros.
+/// The fuzzer's input, which is read byte by byte. After its end, zeros are read.
 struct Bytes<'d>(&'d [u8]);
 
 impl Bytes<'_> {
@@ -103,7 +103,7 @@ impl Model {
         self.reply(quiet, if stored { "STORED" } else { "NOT_STORED" });
     }
 
-    /// Requests some keys and expects the model's values. How many is said by the next byte.
+    /// Requests some keys and expects the model's values. The next byte says how many keys.
     fn get(&mut self, bytes: &mut Bytes<'_>) {
         let count = bytes.next() % 20 + 1;
         let mut line = "get".to_owned();
@@ -175,7 +175,7 @@ impl Model {
 }
 
 /// Target: the replies to commands generated from `data`, sent in pieces, are those of the model. The first byte says how many
-/// of the next bytes are lengths of pieces. If it is odd, all values are moved to flash before each piece.
+/// of the next bytes are lengths of pieces. If that byte is odd, all values are moved to flash after each piece but the last.
 ///
 /// # Panics
 /// A reply differs from the model's.

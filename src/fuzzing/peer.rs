@@ -19,7 +19,7 @@ impl Host for Alone {
     fn wake(&self, _ring: usize) {}
 }
 
-/// A store such as the server opens for `config`, without the server.
+/// A store as the server opens it for `config`, for this number of rings, but without the server.
 ///
 /// # Panics
 /// There is no address space.
@@ -64,10 +64,10 @@ fn engine_on(config: Config, store: &Arc<Store>) -> Engine {
 pub struct Peer {
     pub(super) engine: Engine,
     session: Session,
-    /// Bytes that the client has sent and the session has not consumed.
+    /// Bytes that the client has sent and the session has not consumed yet.
     carry: Vec<u8>,
     pub(super) out: Output,
-    /// Replies that the test has not taken.
+    /// Replies that the test has not taken yet.
     answers: Vec<u8>,
     closed: bool,
     /// The device of the flash tier; unused if the server has no tier.
@@ -104,12 +104,12 @@ impl Peer {
         }
     }
 
-    /// The state that the rings of its server share.
+    /// The state that the rings of this client's server share.
     pub fn shared(&self) -> &Arc<Shared> {
         self.engine.shared()
     }
 
-    /// The store of its server.
+    /// The store of this client's server.
     pub fn store(&mut self) -> &Arc<Store> {
         self.engine.shard_mut().store()
     }
@@ -132,7 +132,7 @@ impl Peer {
         Exchange::new(&self.engine, 33, datagram)
     }
 
-    /// Serves some more of a datagram. False if the replies are complete.
+    /// Does the next step of serving a datagram. False once the replies are complete.
     pub fn step(&mut self, exchange: &mut Exchange, datagram: &[u8]) -> bool {
         match exchange.step(&mut self.engine, datagram) {
             Then::Go => return true,
@@ -191,7 +191,7 @@ impl Peer {
                     let wanted = self.session.take_wanted();
                     self.load_wanted(wanted);
                 }
-                // No other value gives memory back, so the whole wait passes at once.
+                // No other value gives memory back, so the whole wait is skipped.
                 Next::Wait => self.session.note_waited(RESERVATION_WAIT_MAX),
                 Next::Read | Next::Resume | Next::Watch => {}
             }
@@ -214,7 +214,7 @@ impl Peer {
         self.out.clear();
     }
 
-    /// Takes over the log lines that have come for this client, a watcher, as replies.
+    /// Adds the log lines that have come for this client, which is a watcher, to its replies.
     pub fn pump(&mut self) {
         self.session.pump(&mut self.engine, &mut self.out);
         self.collect();

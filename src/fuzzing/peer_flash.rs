@@ -94,7 +94,7 @@ impl Peer {
         exchange.fill(holes);
     }
 
-    /// The largest number of values that had to be read for one send so far.
+    /// The largest number of values so far that had to be read from flash for one send.
     pub fn reads_at_once(&self) -> usize {
         self.reads_at_once
     }
@@ -123,7 +123,7 @@ impl Peer {
                 Ok(value) => {
                     executor.loaded(&hole.key, place);
                     if hole.stub.promotes {
-                        // If others are in the way it is read from flash once more.
+                        // If that fails because of other rings, the next get reads the value from flash once more.
                         let _ = executor.promote(&hole.key, place, &value);
                     }
                     hole.value = Some(value);
@@ -133,13 +133,13 @@ impl Peer {
         }
     }
 
-    /// With true, short values from flash may stay in the memory they were read to, as on a ring that has enough; with false
-    /// they are copied, as on a ring that is short of it.
+    /// Chooses what happens to short values from flash. With true, they may stay in the memory that they were read into, as on a
+    /// ring with enough memory. With false, they are copied, as on a ring that is short of memory.
     pub fn set_holds_short(&mut self, holds_short: bool) {
         self.out.set_holds_short(holds_short);
     }
 
-    /// Runs `others` once: after the next lookup that finds values on flash, and before those are read.
+    /// Sets up that `others` runs once, after the next look-up that finds values on flash and before those values are read.
     pub fn set_meanwhile(&mut self, others: fn(&mut Self)) {
         self.meanwhile = Some(others);
     }

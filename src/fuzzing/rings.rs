@@ -1,5 +1,5 @@
-//! Simulates the rings of a store on one thread: waking a ring makes it replay the log at once. It owns, per thread,
-//! the shards, their clock, and which ring is stuck (hears no wakes).
+//! Simulates the rings of a store on one thread: a ring that is woken replays the log immediately. For each thread, this module
+//! owns the shards, their clock, and the choice of the stuck ring, which does not react when it is woken.
 
 use crate::clock::Timestamp;
 use crate::store::{Host, Options, Shard, Store};
@@ -52,7 +52,7 @@ pub fn set_stuck(ring: Option<usize>) {
     STUCK.set(ring);
 }
 
-/// Wakes a ring, as a [`Host`] does. The ring replays the log at once, unless it is stuck or its shard is in use.
+/// Wakes a ring, as a [`Host`] does. The ring replays the log immediately, unless it is stuck or its shard is in use.
 pub fn wake(ring: usize) {
     if stuck() == Some(ring) {
         return;
@@ -64,7 +64,7 @@ pub fn wake(ring: usize) {
     }
 }
 
-/// Runs `body` on the shard of `ring`, which hears no wakes meanwhile.
+/// Runs `body` on the shard of `ring`. Waking that ring has no effect meanwhile.
 ///
 /// # Panics
 /// The shard is in use already.

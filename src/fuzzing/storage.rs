@@ -10,13 +10,13 @@ use std::collections::HashMap;
 /// Replicas of the three rings: two rings share one, the third has its own.
 const REPLICAS: usize = 2;
 const RINGS: usize = 3;
-/// Length of the log, deltas: so short that rings must be waited for, but enough for a write with one turn of maintenance and
-/// one of eviction.
+/// Length of the log, deltas. It is so short that writers must wait for rings, but long enough for a write with one turn of
+/// maintenance and one of eviction.
 const LOG_ENTRIES: usize = 256;
 /// Number of operations after which the store is compared with the model.
 const CHECK_STEPS: usize = 512;
 
-/// True if all bytes are the same, as in every value that is stored: a torn value shows.
+/// True if all bytes of `value` are the same. That is so in every value stored, so that a torn value is noticed.
 fn is_whole(value: &[u8]) -> bool {
     value.windows(2).all(|pair| pair[0] == pair[1])
 }
@@ -33,7 +33,7 @@ impl Host for Rings {
     }
 }
 
-/// The state of a run: the values stored, as far as they have not been found evicted, and the pins held.
+/// The state of a run: the last value stored under each key that has not been removed since, and the pins held.
 #[derive(Debug, Default)]
 struct World {
     values: HashMap<u8, (u8, usize, Timestamp)>,
@@ -140,7 +140,7 @@ impl World {
         let Ok(mut reservation) = reservation else { return };
         for piece in vec![fill; bytes].chunks(5_000) {
             assert_eq!(reservation.fill(piece), piece.len());
-            // Others go on meanwhile.
+            // Other rings catch up meanwhile.
             self.catch_up();
         }
         if is_abandoned {
@@ -186,7 +186,7 @@ impl World {
     }
 }
 
-/// Target: four bytes of `data` are one operation on the store; the first byte says whether the store evicts.
+/// Target: the first byte of `data` says whether the store evicts; after it, each four bytes are one operation on the store.
 ///
 /// # Panics
 /// A read finds a wrong value, or the rings do not agree.
@@ -200,7 +200,7 @@ pub fn storage(data: &[u8]) {
         }
     }
     world.check();
-    // In this order: pins hold the store, shards hold it too.
+    // Pins are dropped first, then shards; both hold the store.
     drop(world);
     rings::close();
 }

@@ -1,5 +1,5 @@
-//! Target: a session over a flash tier whose device fails, compared with a map. A value is right or missing, and what is
-//! missing stays so.
+//! Target: a session over a flash tier whose device fails, compared with a map. A value is right or missing, and a missing value
+//! stays missing until it is set again.
 
 use super::flash::{Trouble, options};
 use super::peer::Peer;
@@ -8,7 +8,7 @@ use crate::store::FlashOptions;
 use std::collections::BTreeMap;
 
 const KEYS: u8 = 24;
-/// Length of a chunk, bytes: so small that chunks are used again and again.
+/// Length of a chunk, bytes. It is so small that chunks are reused again and again.
 const CHUNK_BYTES: u64 = 64 << 10;
 const FLASH_BYTES: u64 = 8 * CHUNK_BYTES;
 const STEPS_MAX: usize = 400;
@@ -58,7 +58,7 @@ impl World {
         assert_eq!(rest.escape_ascii().to_string(), "END\\r\\n", "a value is wrong, or was missing before");
     }
 
-    /// Accepts that `key` is missing from this moment on; panics if there is no reason for that.
+    /// Accepts that `key` is missing from now on; panics if nothing has happened that could be the reason.
     fn miss(&mut self, key: u8) {
         if self.values.remove(&key).is_none() || self.has_failed {
             return;
@@ -95,7 +95,8 @@ impl World {
         }
     }
 
-    /// Between the next lookup and its read from flash, moves all values to flash several times, so that chunks are used again.
+    /// Sets up that all values move to flash several times, between the next look-up and its read from flash, so that chunks are
+    /// reused.
     fn move_meanwhile(&mut self) {
         self.peer.set_meanwhile(|peer| {
             for _ in 0..4 {
