@@ -98,8 +98,8 @@ fn blank() -> File {
     File::from(memfd_create("memory-file", MFdFlags::MFD_CLOEXEC).expect("a file in memory"))
 }
 
-/// Changes some bytes of the file. Each 8 of `data` are one change: the part of the file, the place in that part, and four new
-/// bytes.
+/// Changes some bytes of the file. Each 8 bytes of `data` are one change: the part of the file, the place in that part, and up
+/// to four new bytes.
 fn spoil(bytes: &mut [u8], data: &[u8]) {
     let sections = store::memory_file_sections(MEMORY_LIMIT, ADDRESS_SPACE);
     for change in data.as_chunks::<8>().0 {
@@ -107,17 +107,17 @@ fn spoil(bytes: &mut [u8], data: &[u8]) {
         let place = usize::from(low) | usize::from(middle) << 8 | usize::from(high) << 16;
         let section = &sections[usize::from(part & 3)];
         let at = section.start + place % (section.len() - new.len());
-        // Most changes are to a single byte.
+        // Half of the changes are to a single byte.
         let length = if part & 0x10 == 0 { 1 } else { new.len() };
         bytes[at..at + length].copy_from_slice(&new[..length]);
     }
 }
 
-/// Target: a start on a damaged memory file restores a sound store, or an empty one. The first byte of `data` says how the file
-/// is mended, cut and opened; the others are changes to it.
+/// Target: a start on a damaged memory file makes a store whose sums are right, with restored items or without any. The first
+/// byte of `data` says how the file is mended, cut and opened; the others are changes to it.
 ///
 /// # Panics
-/// The store is not sound, or the next start finds other items.
+/// A sum of the store is wrong, or the next start finds another number of items.
 pub fn memory_file(data: &[u8]) {
     let Some((&how, changes)) = data.split_first() else { return };
     let mut bytes = template().clone();

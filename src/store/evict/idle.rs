@@ -11,8 +11,9 @@ use crate::store::segment_table::{Demoted, Victim, VictimMode};
 use crate::store::write_txn::WriteTxn;
 
 impl WriteTxn<'_> {
-    /// Moves values to flash that have been unused for `ext_item_age`, although memory has room. Continues with the segment that
-    /// it is emptying, or begins with the oldest segment if that is old enough. True if the caller should call it again soon.
+    /// Moves values that have been unused for `ext_item_age` to flash, although memory has room. Continues with the segment that
+    /// an earlier call began to empty, or begins with the oldest segment if that is old enough. True if the caller should call
+    /// it again soon.
     pub(in crate::store) fn demote_idle(&mut self) -> bool {
         let Some(age) = self.idle_age() else { return false };
         if self.segments.victim.is_none() {
@@ -64,7 +65,8 @@ impl WriteTxn<'_> {
         }
     }
 
-    /// `ext_item_age`, seconds; `None` if it is "never", there is no tier, or the device is out of use.
+    /// `ext_item_age`, seconds; `None` if values do not move to flash by age: it is "never", there is no tier, or the device is
+    /// out of use.
     fn idle_age(&self) -> Option<u32> {
         let flash = self.tier()?;
         (flash.item_age() != u32::MAX && !flash.is_out_of_use()).then(|| flash.item_age())

@@ -71,9 +71,9 @@ const COMPACTED_BYTES_MAX: u64 = 256 << 10;
 pub(super) enum Slice {
     /// Something was freed or examined. There may be more to do.
     Worked,
-    /// Other rings must catch up with the log first.
+    /// Nothing was done: other rings must catch up with the log first.
     Stalled,
-    /// There is nothing that may be evicted.
+    /// Nothing was done: there is nothing that may be evicted.
     Idle,
 }
 
@@ -83,7 +83,7 @@ struct Candidate<'t> {
     item_ref: ItemRef,
     item: Item<'t>,
     hash: Hash,
-    /// Offset in the segment of the item after it.
+    /// Offset in the segment at which the next item begins, bytes.
     end: u32,
     /// True if the index names the item.
     live: bool,
@@ -184,7 +184,7 @@ impl<'t> WriteTxn<'t> {
         self.segments.is_over_limit() && self.evict(|segments| !segments.is_over_limit()) == Slice::Worked
     }
 
-    /// Examines `bytes` of victims. Stops earlier if memory is low no more, or if the transaction has done its share.
+    /// Examines `bytes` of victims. Stops earlier if memory is not low any more, or if the transaction has done its share.
     fn evict_bytes(&mut self, bytes: u64) {
         self.take_idle_victim();
         let enough = self.effort.looked_bytes().saturating_add(bytes);
@@ -217,7 +217,7 @@ impl<'t> WriteTxn<'t> {
         slice
     }
 
-    /// Chooses the next unit to evict by rules 1 and 2. A segment becomes the victim; a large item is processed here and now.
+    /// Chooses the next unit to evict by rules 1 and 2. A segment becomes the victim; a large item is processed immediately.
     fn choose_victim(&mut self) -> Slice {
         let arena = self.arena();
         if let Some(id) = self.segments.deadest(arena) {
@@ -296,7 +296,7 @@ impl<'t> WriteTxn<'t> {
         }
     }
 
-    /// Fills `candidates` with the victim's next items, and with whether each is live. `used` is the end of the last item.
+    /// Fills `candidates` with the victim's next items, and notes which of them are live. `used` is where the last item ends.
     fn look_ahead(&self, victim: Victim, used: u32, candidates: &mut [Option<Candidate<'t>>]) {
         let mut offset = victim.offset;
         for place in candidates.iter_mut() {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// The most chunks that may be in memory: one is filled while others are written.
 pub(super) const BUFFERS_MAX: usize = 3;
 
-/// The state of a chunk in memory, as drawn above.
+/// The state of a chunk in memory, as drawn in this module's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Open,
@@ -39,7 +39,7 @@ pub(super) struct ChunkBuffer {
     pub(super) used: usize,
     /// The finished records in order, each as its offset in the chunk and its bytes. All are parts of one allocation.
     pub(super) records: Arc<Vec<(u32, Bytes)>>,
-    /// The rest of that allocation: the record that has been begun, if there is one, and free space.
+    /// The rest of the allocation that `records` are parts of: the record that has been begun, if there is one, and free space.
     room: BytesMut,
 }
 
@@ -78,7 +78,8 @@ impl ChunkBuffer {
         Arc::make_mut(&mut self.records).push((place.offset, written));
     }
 
-    /// The finished records, taken apart into key and value. For a chunk that could not be written, which they have to leave.
+    /// The finished records, taken apart into key and value. Called if the chunk could not be written, so that they have to
+    /// leave it.
     pub(super) fn drained(&self) -> VecDeque<DrainedRecord> {
         let record = |(offset, bytes): &(u32, Bytes)| {
             let key_bytes = usize::from(bytes[KEY_LENGTH]);

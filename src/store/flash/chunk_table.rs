@@ -96,7 +96,7 @@ pub(in crate::store) struct ChunkTable {
     rescues_unread: bool,
     /// True if a chunk of the oldest page had to be emptied while it held live values. Then the page will count as evicted.
     had_live: bool,
-    /// The sum of `chunks`.
+    /// The sums over all `chunks`.
     used: Chunk,
 }
 
@@ -368,7 +368,7 @@ impl ChunkTable {
         let page = |page: u64| {
             let mut shown = FlashPage::default();
             for place in page * per_page..(page + 1) * per_page {
-                // How many chunks after the oldest the chunk at this place in the files was written.
+                // How far the chunk at this place in the files is from the oldest one, in chunks.
                 let behind = (place + chunks - self.oldest % chunks) % chunks;
                 if let Some(chunk) = self.chunks.get(behind as usize) {
                     shown.version = shown.version.max((self.oldest + behind) / per_page + 1);

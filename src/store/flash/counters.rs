@@ -34,7 +34,8 @@ pub(super) fn get(counter: &AtomicU64) -> u64 {
 /// A page as `stats extstore` shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlashPage {
-    /// The number of pages ever begun up to and including this one, counted when it was begun; 0 if the page is free.
+    /// The number of this page among all pages ever begun, from 1 on; 0 if it is free. A page that is begun again gets a new
+    /// number.
     pub version: u64,
     /// Bytes of the live records in the page.
     pub bytes: u64,

@@ -3,22 +3,22 @@
 //! ```text
 //!   evictor ──► open chunk ──► sealed ──► written by the tier's thread ──► chunk on flash
 //!      │            (ChunkBuffers: chunks in memory)                                     │ oldest
-//!      └─► stub in memory: key, flags, expiry, Place            drained: what was read goes to the open chunk again, and
-//!                                                               what was not while there is little on flash; the rest
-//!                                                               is gone, with its stubs
+//!      └─► stub in memory: key, flags, expiry, Place            drained: records that were read go to the open chunk again,
+//!                                                               and unread ones too while flash is sparsely filled; all
+//!                                                               others are dropped, with their stubs
 //! ```
 //!
-//! The files are one ring of chunks, written from front to back and round again; a chunk is written whole and never changed.
-//! Chunks are numbered in the order in which they are written, and a [`Place`] contains the number: a record with another number
-//! is not the one that was meant. Only stubs tell which values of a chunk are alive; [`ChunkTable`] counts them, under the
-//! writer lock.
+//! The files are one circle of chunks, which is written round and round. A chunk is written whole and never changed. Chunks are
+//! numbered in the order in which they are written, and a [`Place`] contains the number: a record with another number is not the
+//! record that the place means. Only stubs tell which values of a chunk are alive; [`ChunkTable`] counts them, under the writer
+//! lock.
 //!
 //! Nothing here does I/O. A thread outside, the *thread of the tier*, asks for jobs ([`Flash::next_job`]), does them and reports
 //! the result. Rings read values themselves, from where [`Flash::read`] says.
 //!
-//! [`Flash`] is shared by all rings and the thread of the tier: its numbers are atomics, and a mutex of its own guards the chunks
-//! in memory ([`ChunkBuffers`]). [`ChunkTable`] is a part of the segment table: changed only under the writer lock, which is taken before the
-//! lock of the chunk buffers.
+//! [`Flash`] is shared by all rings and the thread of the tier. Its numbers are atomics, and a mutex of its own guards the
+//! chunks in memory ([`ChunkBuffers`]). [`ChunkTable`] is a part of the segment table: changed only under the writer lock, which
+//! is taken before the lock of the chunk buffers.
 //!
 //! # Promises
 //! 1. A value is never wrong: place, key and checksum must agree, or it is a miss.
@@ -119,7 +119,7 @@ pub struct Read {
 pub struct Flash {
     geometry: Geometry,
     /// The number that the checksum of each record begins with. It is random, so that records of another tier are not taken for
-    /// ours.
+    /// this tier's.
     salt: u32,
     item_bytes_min: AtomicU64,
     item_age: AtomicU32,
@@ -221,7 +221,7 @@ impl Flash {
         (page, in_page + u64::from(place.offset))
     }
 
-    /// See [`FlashOptions::item_bytes_min`].
+    /// The present `ext_item_size`, bytes: see [`FlashOptions::item_bytes_min`].
     pub fn item_bytes_min(&self) -> u64 {
         get(&self.item_bytes_min)
     }
@@ -236,7 +236,7 @@ impl Flash {
         self.item_bytes_min.store(bytes, Ordering::Relaxed);
     }
 
-    /// See [`FlashOptions::item_age`].
+    /// The present `ext_item_age`, seconds: see [`FlashOptions::item_age`].
     pub fn item_age(&self) -> u32 {
         self.item_age.load(Ordering::Relaxed)
     }
@@ -247,7 +247,7 @@ impl Flash {
         self.item_age.store(secs, Ordering::Relaxed);
     }
 
-    /// See [`FlashOptions::promotes`].
+    /// True if values on flash that are read often come back to memory: see [`FlashOptions::promotes`].
     pub fn promotes(&self) -> bool {
         self.promotes.load(Ordering::Relaxed)
     }
@@ -257,7 +257,7 @@ impl Flash {
         self.promotes.store(promotes, Ordering::Relaxed);
     }
 
-    /// See [`FlashOptions::part_bytes`].
+    /// Bytes of a value that one transaction copies: see [`FlashOptions::part_bytes`].
     pub(super) fn part_bytes(&self) -> usize {
         self.part_bytes
     }

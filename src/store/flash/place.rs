@@ -4,14 +4,14 @@
 use crate::limits::{FLASH_CHUNK_BYTES_MAX, KEY_BYTES_MAX};
 use std::ops::Range;
 
-/// Bytes of a record in front of its key; see `record`.
+/// Length of a record's head, which comes before the key, bytes; see `record`.
 pub(super) const RECORD_HEAD_BYTES: usize = 24;
 /// Offset in a record of the word that contains the record's place.
 const PLACE_AT: u32 = 8;
 /// Records start at multiples of this many bytes of their chunk.
 pub(super) const RECORD_ALIGN: usize = 16;
-/// At a restart, this many of the newest chunks that belong in a file are looked for there. It is more than the number of failed
-/// writes after which the tier is taken out of use.
+/// How many of the newest chunks of each file are looked for in that file at a restart. More than the number of failed writes
+/// after which the tier is taken out of use.
 const PROBES: usize = 16;
 /// Bits of a chunk's number, which counts all chunks ever written: enough for longer than any device lasts.
 const CHUNK_BITS: u32 = 40;
@@ -95,11 +95,11 @@ pub struct Extent {
     pub file: usize,
     /// Where the range begins in the file, bytes.
     pub offset: u64,
-    /// Length, bytes.
+    /// Length of the range, bytes.
     pub bytes: usize,
 }
 
-/// How the files are divided into pages, which are numbered across the files in turn, and the pages into chunks.
+/// The division of the files into pages, and of the pages into chunks. Pages are numbered across the files in turn.
 #[derive(Clone, Debug)]
 pub(super) struct Geometry {
     pub(super) page_bytes: u64,
@@ -139,7 +139,7 @@ impl Geometry {
         self.page_bytes / self.chunk_bytes
     }
 
-    /// A checksum of the division of the files. Almost certainly different if they are divided in another way; never 0.
+    /// A checksum of this division of the files. Any other division almost certainly has a different one. Never 0.
     pub(super) fn checksum(&self) -> u64 {
         let words = self.pages.iter().flat_map(|&(file, offset)| [u64::from(file), offset]);
         let words = words.chain([self.page_bytes, self.chunk_bytes]);

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const HEADER_WORDS: u64 = 4;
 const HEADER_BYTES: u64 = HEADER_WORDS * 8;
-/// The segments begin at a multiple of this, which is the largest page of most systems.
+/// Item memory begins at a multiple of this many bytes, which is the size of large pages on most systems.
 const ALIGNMENT: u64 = 2 << 20;
 /// Number of slots of the extent table that get memory together.
 const SLOTS_STEP: u64 = 2048;
@@ -156,7 +156,7 @@ impl Headers {
         self.set(Word::Checksum, checksum(&identity.words()));
     }
 
-    /// The header of segment `id`; `None` if it is not in use.
+    /// The header of segment `id`; `None` if the segment is not in use.
     pub(in crate::store) fn segment(&self, id: u32) -> Option<SegmentHeader> {
         let word = |at| self.segment_word(id, at).load(Ordering::Acquire);
         let first = word(0);
@@ -223,7 +223,7 @@ impl Headers {
         Ok(())
     }
 
-    /// The slot of large item `id`; `None` if it is not in use. Its words may be corrupt.
+    /// The slot of large item `id`; `None` if the slot is not in use. Its words may be corrupt.
     pub(in crate::store) fn slot(&self, id: u32) -> Option<Slot> {
         let word = |at| self.slot_word(id, at).load(Ordering::Acquire);
         let first = word(0);
@@ -248,7 +248,7 @@ impl Headers {
         store(self.slot_word(id, 0), IN_USE | u64::from(queue) << QUEUE_SHIFT | u64::from(pages));
     }
 
-    /// Records that large item `id` moves to the end of `queue`.
+    /// Records that large item `id` moves to the end of `queue`, and its new `sequence` number.
     pub(super) fn requeue_slot(&self, id: u32, queue: u8, sequence: u64) {
         store(self.slot_word(id, 2), sequence);
         let word = self.slot_word(id, 0);

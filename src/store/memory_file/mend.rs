@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::store::geometry::Geometry;
 use std::ops::Range;
 
-/// Words of the superblock that its checksum covers.
+/// Number of words of the superblock that its checksum covers: those from the first on.
 const IDENTITY_WORDS: usize = 6;
 const WORD_BYTES: usize = 8;
 const HEADER_BYTES: usize = 32;

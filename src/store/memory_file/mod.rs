@@ -264,7 +264,8 @@ impl MemoryFile {
         Ok((headers, Region::map(&self.file, sections.region, self.geometry.bytes)?))
     }
 
-    /// Marks the file as used by this process, and no longer as stopped cleanly.
+    /// Marks the file as used by this process and as not stopped cleanly. If it `is_new`, first writes the words that never
+    /// change.
     ///
     /// # Errors
     /// The mark could not be written to the device.

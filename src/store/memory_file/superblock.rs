@@ -37,7 +37,7 @@ const SECOND_MAX: u64 = u32::MAX as u64;
 /// A bound on the numbers of CAS uniques and of flushes, which no server reaches.
 const COUNT_MAX: u64 = 1 << 62;
 
-/// A word of the superblock that is read and written by itself, by its number. The words of [`Identity`] are not among these.
+/// A word of the superblock that is read and written by itself, unlike those of [`Identity`]. Its value is the word's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Word {
     Checksum = 6,
@@ -57,7 +57,7 @@ pub(in crate::store) enum Word {
 }
 const CONSTANT_WORDS: usize = 6;
 
-/// The words that never change in a file, except for magic and layout version.
+/// The settings that a file was made for: words 2 to 5 of the superblock, which never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) memory_limit: u64,

@@ -14,7 +14,7 @@ thread_local! {
     pub(in crate::store) static LEFT: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
 }
 
-/// Claims room on the file system for a range, so that touching it cannot fail. If there is not, claims nothing.
+/// Claims room on the file system for a range, so that touching it cannot fail. On an error nothing stays claimed.
 pub(super) fn allocate(file: &File, offset: u64, bytes: u64) -> nix::Result<()> {
     #[cfg(test)]
     if let Some(left) = LEFT.get() {
@@ -28,7 +28,7 @@ pub(super) fn allocate(file: &File, offset: u64, bytes: u64) -> nix::Result<()> 
         }
     }
     if result.is_err() {
-        // Some file systems keep what they allocated before they failed.
+        // Some file systems keep what they had allocated before the failure.
         free(file, offset, bytes);
     }
     result

@@ -34,7 +34,7 @@ pub(super) struct Region {
     backing: Option<(File, u64)>,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread; who may touch which bytes when is argued in `item`.
+// SAFETY: the mapping belongs to the process, not to a thread; `item` argues who may touch which bytes, and when.
 unsafe impl Send for Region {}
 // SAFETY: as above; `Region` itself has no interior state.
 unsafe impl Sync for Region {}
@@ -73,7 +73,7 @@ impl Region {
         self.backing.as_ref().map_or(Ok(()), |(file, _)| file.sync_all().map_err(|error| errno_of(&error)))
     }
 
-    /// Enters whole pages that are about to be read into the page table, in one call, if the kernel can do that.
+    /// Enters whole pages into the page table in one call, before they are read, if the kernel can do that.
     pub(super) fn load(&self, offset: u64, bytes: u64) {
         assert!(offset + bytes <= self.bytes as u64, "range is inside the mapping");
         pages::load(self.at(offset), bytes as usize);
@@ -96,7 +96,7 @@ impl Region {
         unsafe { self.base.add(offset as usize) }
     }
 
-    /// Asks the kernel to use large pages for the first `bytes` of the mapping. Fails if it refuses.
+    /// Asks the kernel to use large pages for the first `bytes` of the mapping. Fails if the kernel refuses.
     pub(super) fn advise_large_pages(&self, bytes: u64) -> nix::Result<()> {
         assert!(bytes <= self.bytes as u64, "range is inside the mapping");
         pages::advise_large(self.base, bytes as usize)
@@ -122,8 +122,8 @@ fn errno_of(error: &std::io::Error) -> nix::errno::Errno {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: `base` and `bytes` are the mapping made in `reserve` or `map`; pins and reservations hold the store, so none is
-        // left.
+        // SAFETY: `base` and `bytes` are the mapping made in `reserve` or `map`; pins and reservations hold the store, so no pin
+        // and no reservation is left.
         unsafe { pages::release(self.base, self.bytes) };
     }
 }

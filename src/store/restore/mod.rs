@@ -65,7 +65,7 @@ fn empty(arena: &Arena, options: &Options) -> Empty {
 /// The parts of a store without a memory file.
 ///
 /// # Errors
-/// [`StartError`]
+/// [`StartError`]: the system refuses the address space.
 pub(super) fn nothing(options: &Options, log: Log) -> Result<Parts, StartError> {
     let memory_limit = options.memory_limit;
     let arena = Arena::reserve(memory_limit, options.address_space, options.rings, log)
@@ -79,7 +79,7 @@ pub(super) fn nothing(options: &Options, log: Log) -> Result<Parts, StartError> 
 /// useless.
 ///
 /// # Errors
-/// [`StartError`]
+/// [`StartError`]: the file cannot be mapped or get its length, or the file system lacks room.
 pub(super) fn open(
     file: &MemoryFile,
     options: &Options,
@@ -170,7 +170,7 @@ fn begin_anew(
     Ok(parts)
 }
 
-/// Carries out a delayed flush whose time came while no process ran, or that the previous process did not carry out any more.
+/// Carries out a delayed flush whose time came while no process ran, or that the previous process did not carry out.
 fn flush_what_is_due(headers: &Headers, now: Timestamp) {
     let due = headers.get(Word::DueFlush);
     if due != 0 && due <= u64::from(now.0) {

@@ -14,7 +14,7 @@ const SHED_BYTES: u64 = 1 << 20;
 const SPARE_SEGMENTS: u64 = 3;
 
 impl SegmentTable {
-    /// Bytes of the budget in use.
+    /// Bytes of the budget in use: segments and extents in use (without [`SegmentTable::beside_bytes`]), indexes and ghosts.
     pub(in crate::store) fn used(&self) -> u64 {
         let items = self.segments_in_use.get() * self.segment_bytes + self.large_bytes.get();
         items - self.beside_bytes() + self.overhead()
@@ -31,7 +31,7 @@ impl SegmentTable {
         self.index_bytes + self.ghost_bytes()
     }
 
-    /// Bytes of ghosts, and of the keys that a copy must leave alone.
+    /// Bytes of the ghost table and, while a copy (`--copy-from`) runs, of the filter of the keys that clients have written.
     pub(in crate::store) fn ghost_bytes(&self) -> u64 {
         self.ghost.bytes() + self.written.as_ref().map_or(0, WrittenKeys::bytes)
     }
@@ -49,8 +49,8 @@ impl SegmentTable {
         self.over_limit_bytes = self.excess();
     }
 
-    /// Bytes to tolerate above the limit so that two segments' worth counts as free, which writers need to go on; 0 if that much
-    /// is free already. With -M, no fewer than the bytes that compaction cannot free.
+    /// Bytes to tolerate above the limit so that two segments' worth counts as free. Writers need that much to go on. 0 if it is
+    /// free already. With -M, no fewer than the bytes that compaction cannot free.
     fn excess(&self) -> u64 {
         (self.used() + 2 * self.segment_bytes).saturating_sub(self.limit).max(self.lasting_excess())
     }
@@ -105,15 +105,15 @@ impl SegmentTable {
         self.over_limit_bytes > self.lasting_excess() + self.pending_bytes.get() - self.beside_bytes()
     }
 
-    /// Bytes above a lowered limit that are yet to be freed, including retired ones that wait for other rings.
+    /// Bytes above a lowered limit that are yet to be freed, including those of retired units that wait for other rings.
     pub(in crate::store) fn bytes_over_limit(&self) -> u64 {
         self.over_limit_bytes.saturating_sub(self.lasting_excess())
     }
 
-    /// True if eviction should run ahead of need. Without -M that is when less than one and a quarter segments are free and, in
-    /// addition, the open segment of small is missing, that of small or main is over three quarters full, a lowered limit is
-    /// exceeded, or the evictor's reserve is in use. With -M it is when fewer than two segments are free, or a lowered limit is
-    /// exceeded.
+    /// True if eviction should run ahead of need. Without -M that is when a writer could not open a segment with a quarter
+    /// segment to spare and, in addition, the open segment of small is missing, that of small or main is over three quarters
+    /// full, a lowered limit is exceeded, or the evictor's reserve is in use. With -M it is when fewer than two segments are
+    /// free, or a lowered limit is exceeded.
     pub(in crate::store) fn is_below_watermark(&self) -> bool {
         if !self.evicts {
             let coming = self.coming() + self.over_limit_bytes as i64;

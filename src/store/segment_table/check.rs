@@ -10,15 +10,15 @@ use crate::store::faults::Faults;
 use crate::store::flash::Place;
 use std::collections::HashMap;
 
-/// By how much memory in use may exceed the limit until it has been evicted: by the limit divided by this, plus
-/// [`UNFREED_SEGMENTS`] segments. The index grows, and survivors are copied.
+/// Memory in use may exceed the limit by the limit divided by this, plus [`UNFREED_SEGMENTS`] segments, until the excess has
+/// been evicted. It comes from indexes that grow and survivors that are copied.
 const UNFREED_PART: u64 = 16;
 const UNFREED_SEGMENTS: u64 = 4;
 
-/// Sums and lists of the items that a walk over the index found. The table's own must agree with them.
+/// Sums and lists of the items that a walk over the index found. The table's own sums and lists must agree with them.
 #[derive(Debug)]
 pub(in crate::store) struct Recount {
-    /// Bytes of live items by segment.
+    /// For each segment, by number: the bytes of its live items.
     pub(in crate::store) live: Vec<u64>,
     /// Number of index entries that name each large item, by its number.
     pub(in crate::store) large_items: HashMap<u32, u32>,

@@ -16,15 +16,15 @@
 use super::sum::Sum;
 use super::table::SegmentTable;
 
-/// Memory kept for compaction: the bytes of live items divided by this.
+/// The part of memory kept free or dead for compaction: the bytes of live items divided by this.
 const KEPT_PART: u64 = 32;
-/// A large value and the one that it replaces are both in memory for a moment, or for as long as it takes to receive the new
-/// one. Therefore the limit may be exceeded by the size of the old value, and by the limit divided by this.
+/// The limit may be exceeded by the size of a large value that is being replaced, plus the limit divided by this. The old and
+/// the new value are both in memory for a moment, or for as long as it takes to receive the new one.
 const REPLACED_PART: u64 = 32;
 
 impl SegmentTable {
-    /// True if a write may be carried out that takes `bytes`, and whose old version gives `frees` bytes back. Always true
-    /// without -M.
+    /// True if a write that takes `bytes` may be carried out. Removing the key's old version gives `frees` bytes back. Always
+    /// true without -M.
     pub(super) fn accepts(&self, bytes: u64, frees: u64) -> bool {
         self.evicts || bytes <= frees || self.lasting() + bytes - frees + self.kept(bytes) <= self.limit
     }
@@ -42,12 +42,12 @@ impl SegmentTable {
     }
 
     /// Bytes to keep for compaction when `bytes` more become live: the segment to write to, the segment to copy to, half a
-    /// segment, and a part of the live bytes that must be free or dead.
+    /// segment, and the live bytes divided by [`KEPT_PART`].
     fn kept(&self, bytes: u64) -> u64 {
         2 * self.segment_bytes + self.segment_bytes / 2 + (self.live_bytes.get() + bytes) / KEPT_PART
     }
 
-    /// Bytes by which a value that replaces one of `frees` bytes may exceed the limit for a while. 0 if it replaces none.
+    /// Bytes by which a value may exceed the limit for a while if it replaces one of `frees` bytes. 0 if it replaces none.
     pub(super) fn replaced_bytes(&self, frees: u64) -> u64 {
         if frees == 0 { 0 } else { frees + self.limit / REPLACED_PART }
     }

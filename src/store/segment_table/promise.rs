@@ -44,7 +44,8 @@ impl SegmentTable {
         }
     }
 
-    /// Ends the promise to another writer, because no more room can be made. False if there is no promise.
+    /// Ends the promise to another writer, so that its room can be used. Called when no more room can be made. False if there is
+    /// no promise.
     pub(in crate::store) fn break_promise(&mut self) -> bool {
         self.promise.take().is_some()
     }

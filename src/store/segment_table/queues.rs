@@ -46,9 +46,9 @@ impl SegmentTable {
         }
     }
 
-    /// The segment in the reclaim list of which most is dead; `None` if the list has none to empty. Segments that values are
-    /// being received into are passed over. With a memory file, segments that values are being sent from are passed over too;
-    /// without one, they leave the budget once emptied.
+    /// The number of the segment in the reclaim list with the largest dead part; `None` if the list has none to empty. Segments
+    /// that values are being received into are passed over. With a memory file, segments that values are being sent from are
+    /// passed over too; without one, they leave the budget once emptied.
     pub(in crate::store) fn deadest(&self, arena: &Arena) -> Option<u32> {
         let gains_nothing = |id: u32| {
             let counts = arena.counts(id);
@@ -156,8 +156,8 @@ impl SegmentTable {
     }
 
     /// The number of the oldest segment of the main queue if it was opened before `since`, else that of the oldest segment of
-    /// the small queue on the same condition. Seals it if it is still open. Segments that values are being sent from or received
-    /// into are passed over.
+    /// the small queue on the same condition. `None` if neither was. Seals the segment if it is still open. Segments that values
+    /// are being sent from or received into are passed over.
     pub(in crate::store) fn oldest_segment(&mut self, since: Timestamp, arena: &Arena) -> Option<u32> {
         let oldest = |fifo: Fifo| {
             self.front(fifo).find_map(|unit| match unit {

@@ -30,8 +30,8 @@ pub(super) struct ReclaimList {
 }
 
 impl ReclaimList {
-    /// An empty list. A store that `evicts` lists segments that are at least a quarter dead; one that only compacts lists all with a
-    /// 64th dead.
+    /// An empty list. A store that `evicts` lists segments that are at least a quarter dead; one that only compacts lists all that
+    /// are at least a 64th dead.
     pub(super) fn new(evicts: bool) -> Self {
         let lowest = if evicts { QUARTER_DEAD } else { WORTH_COPYING };
         Self { lowest, levels: vec![Vec::new(); LEVELS as usize + 1] }

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 /// The two queues of S3-FIFO, and one for stubs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Queue {
-    /// New items, which have not been used yet when they come to be evicted.
+    /// New items, until eviction finds out whether they were used.
     Small,
     /// Items that were used while in the small queue, or were stored again after they had been evicted.
     Main,
@@ -63,7 +63,7 @@ pub(in crate::store) struct Segment {
     pub(in crate::store) used: u32,
     /// Bytes of the segment's live items: those that the index names.
     pub(in crate::store) live: u32,
-    /// When the segment became the open one of its queue. None of its items was written earlier.
+    /// When the segment became the open one of its queue. None of the segment's items was written earlier.
     pub(super) opened: Timestamp,
     /// All of the segment's items that had expired by this second have been removed, or will be by the walk that is under way:
     /// see `sweep`.
@@ -79,7 +79,7 @@ pub(in crate::store) struct Segment {
 pub(in crate::store) struct Large {
     /// Offset in the mapping at which the item's extent begins, bytes.
     pub(in crate::store) offset: u64,
-    /// Length of the item's extent.
+    /// Length of the item's extent, bytes.
     pub(in crate::store) bytes: u64,
     /// The queue that the item stands in; `None` before it is published and after it is retired.
     pub(super) queue: Option<Queue>,
