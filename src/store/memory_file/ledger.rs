@@ -121,7 +121,8 @@ impl Ledger {
         }
     }
 
-    /// Records that everything published so far is flushed, and that the delayed flush due at `due` has been carried out.
+    /// Records that everything published so far is flushed, and that the delayed flush for the second `due` (NEVER for none) has
+    /// been carried out.
     pub(in crate::store) fn flush(&mut self, due: Timestamp) {
         self.flushes += 1;
         if let Some(headers) = &self.headers {

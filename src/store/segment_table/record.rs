@@ -74,8 +74,8 @@ impl SegmentTable {
         }
     }
 
-    /// Records that everything published so far is flushed. Must be called before another ring can see the flush. Also records
-    /// that a delayed flush for the second `due` has been carried out.
+    /// Records that everything published so far is flushed. Must be called before another ring can see the flush. `due` is the
+    /// second for which the flush was scheduled, if it was delayed, else NEVER: that schedule is ended.
     pub(in crate::store) fn record_flush(&mut self, due: Timestamp) {
         self.ledger.flush(due);
     }
