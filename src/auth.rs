@@ -1,15 +1,15 @@
 //! Users and passwords of clients: the files that hold them, and the check of a login. Knows no protocol.
 //!
-//! Two files, two grammars, both memcached's:
+//! There are two files, each with memcached's grammar:
 //!
-//! - `-Y`: lines `user:password`, each under [`ASCII_LINE_BYTES_MAX`] bytes; those behind [`ASCII_USERS_MAX`] are ignored. A
-//!   line without a colon invalidates the file, and so does a file without a line.
-//! - `MEMCACHED_SASL_PWDB`: lines `user:password` or `user:password:anything`; a line without a colon is ignored.
+//! - `-Y`: lines `user:password`, each under [`ASCII_LINE_BYTES_MAX`] bytes. Lines after the first [`ASCII_USERS_MAX`] are
+//! ignored. A line without a colon makes the file invalid, and so does an empty file.
+//! - `MEMCACHED_SASL_PWDB`: lines `user:password` or `user:password:anything`. A line without a colon is ignored.
 //!
-//! A check compares every entry, in time that depends only on lengths, so the time of a reply reveals neither the user names
-//! nor how much of a password was right.
+//! A check compares the login with every entry, in a time that depends only on lengths. So the time of a reply reveals neither
+//! the user names nor how much of a password was right.
 //!
-//! A [`Users`] value is never changed: `process` reads it at start and on SIGHUP, and the main thread replaces the one in
+//! A [`Users`] value is never changed: `process` reads the file at start and on SIGHUP, and the main thread replaces the value in
 //! `engine::Shared`, which all rings read under its lock.
 //!
 //! Source: memcached 1.6.45, `authfile.c` and `sasl_defs.c`.
@@ -22,12 +22,12 @@ use std::io;
 use std::path::PathBuf;
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// Why a password file cannot be used. Its text is memcached's message.
+/// The reason why a password file cannot be used. Its text is memcached's message.
 #[derive(Debug)]
 pub enum UserFileError {
-    /// The file cannot be read.
+    /// The file of this path cannot be read.
     Unreadable(PathBuf, io::Error),
-    /// A line is not `user:password`, or the file has none.
+    /// A line of the file of this path is not `user:password` or is too long, or the file has no lines.
     Malformed(PathBuf),
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for UserFileError {
 
 impl std::error::Error for UserFileError {}
 
-/// The path and grammar of a password file, which is read at startup and again on request.
+/// The path and the grammar of a password file. The file is read at start and again on SIGHUP.
 #[derive(Clone, Debug)]
 pub struct UserFile {
     path: PathBuf,
@@ -55,20 +55,20 @@ pub struct UserFile {
 }
 
 impl UserFile {
-    /// The file of `-Y`, in which every line must be `user:password`.
+    /// Names the file of `-Y`, in which every line must be `user:password`.
     pub fn ascii(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), parse: Users::ascii }
     }
 
-    /// The file of `MEMCACHED_SASL_PWDB`, in which lines that do not parse are ignored.
+    /// Names the file of `MEMCACHED_SASL_PWDB`, in which lines without a colon are ignored.
     pub fn sasl(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), parse: |text| Some(Users::sasl(text)) }
     }
 
-    /// Reads and parses the file.
+    /// Reads and parses the file as it is at this moment.
     ///
     /// # Errors
-    /// The file cannot be read, or a line of a `-Y` file is malformed.
+    /// The file cannot be read, or it is a `-Y` file that [`Users::ascii`] rejects.
     pub fn read(&self) -> Result<Users, UserFileError> {
         let text =
             fs::read(&self.path).map_err(|error| UserFileError::Unreadable(self.path.clone(), error))?;
@@ -76,13 +76,13 @@ impl UserFile {
     }
 }
 
-/// Users and their passwords. The default has none and allows no login.
+/// Users and their passwords. The default value has no users, so it allows no login.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Users {
     entries: Vec<Entry>,
 }
 
-/// Keeps passwords out of logs.
+/// Shows only the number of users, so that passwords stay out of logs.
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Users").field("count", &self.entries.len()).finish_non_exhaustive()
@@ -92,21 +92,22 @@ impl fmt::Debug for Users {
 #[derive(Clone, PartialEq, Eq)]
 struct Entry {
     user: Vec<u8>,
-    /// The rest of the line behind the user's colon: the password. In a SASL file more may follow it.
+    /// The text after the first colon of the line, up to a `\r` or NUL: the password. In a SASL file, a colon and more text may
+    /// follow the password.
     rest: Vec<u8>,
-    /// True for a SASL file, where the part of `rest` in front of any of its colons is the password too.
+    /// True for a SASL file. Then the part of `rest` before any of its colons is accepted as the password too.
     tokens: bool,
 }
 
 impl Users {
-    /// Parses a `-Y` file. `None` if a line is not `user:password`, or there is no line.
+    /// Parses a `-Y` file. `None` if a line is not `user:password` or is too long, or if there is no line.
     pub fn ascii(text: &[u8]) -> Option<Self> {
         let entry = |line: &[u8]| (line.len() < ASCII_LINE_BYTES_MAX).then(|| Entry::parse(line, false))?;
         let entries: Vec<_> = lines(text).take(ASCII_USERS_MAX).map(entry).collect::<Option<_>>()?;
         (!entries.is_empty()).then_some(Self { entries })
     }
 
-    /// Parses a SASL password file, of which lines that do not parse are ignored.
+    /// Parses a SASL password file. Lines without a colon are ignored, and so are all lines of a user but the first.
     pub fn sasl(text: &[u8]) -> Self {
         let mut entries: Vec<Entry> = Vec::new();
         for entry in lines(text).filter_map(|line| Entry::parse(line, true)) {
@@ -146,7 +147,7 @@ impl Entry {
     }
 }
 
-/// The lines of `text`; the last one may lack its end.
+/// The lines of `text` without their line feeds. The last line may lack its line feed.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     text.split(|&byte| byte == b'\n').take(if text.is_empty() { 0 } else { usize::MAX })

@@ -1,25 +1,25 @@
-//! memcached's slab classes, used only as a scale of sizes: statistics, dumps and log lines name them; the store has no
-//! slabs.
+//! memcached's slab classes. They serve only as a scale of sizes in statistics, dumps and log lines; the store has no slabs.
 //!
 //! The table is built once at start and then only read.
 
-/// The chunk sizes of memcached's classes, which are numbered from 1.
+/// The chunk sizes of memcached's slab classes. The classes are numbered from 1.
 #[derive(Clone, Debug)]
 pub struct Classes {
     chunk_bytes: Vec<u32>,
-    /// The class of each size up to [`SMALL_BYTES`], by size divided by 8. Exact, because chunk sizes are multiples of 8.
+    /// The class of each size up to [`SMALL_BYTES`]; the index is the size divided by 8, rounded up. Exact, because chunk sizes
+    /// are multiples of 8.
     small: [u8; SMALL_BYTES / 8 + 1],
 }
 
-/// The class of a size up to this is read from a table, that of a larger one is searched for; bytes.
+/// The largest size whose class is read from the table `small`, bytes. The class of a larger size is found by binary search.
 const SMALL_BYTES: usize = 2048;
 
-/// Bytes that memcached adds to key, value and line end: 48 of its item struct. The key's terminator comes on top.
+/// Size of memcached's item struct, bytes. An item also has a key with a terminator, a value and a line end.
 const ITEM_STRUCT_BYTES: u64 = 48;
 const CLASSES_MAX: usize = 63;
 
 impl Classes {
-    /// The classes that follow from `-f factor`, `-n chunk_bytes_min` and `-o slab_chunk_max`.
+    /// The classes that follow from `-f factor`, `-n chunk_bytes_min` and `-o slab_chunk_max`; sizes in bytes.
     pub fn new(factor: f64, chunk_bytes_min: u32, chunk_bytes_max: u32) -> Self {
         let mut sizes = Vec::new();
         let mut size = ITEM_STRUCT_BYTES as u32 + chunk_bytes_min;
@@ -32,7 +32,7 @@ impl Classes {
         Self::of_chunks(sizes)
     }
 
-    /// The classes that follow from `-o slab_sizes` and `-o slab_chunk_max`.
+    /// The classes that follow from `-o slab_sizes` and `-o slab_chunk_max`; sizes in bytes.
     pub fn with_sizes(sizes: &[u32], chunk_bytes_max: u32) -> Self {
         let sizes = sizes.iter().take(CLASSES_MAX - 1).map(|size| size.next_multiple_of(8));
         Self::of_chunks(sizes.filter(|&size| size < chunk_bytes_max).chain([chunk_bytes_max]).collect())
@@ -46,12 +46,13 @@ impl Classes {
         classes
     }
 
-    /// Chunk sizes of classes 1, 2, …, bytes.
+    /// The chunk sizes of classes 1, 2, …, bytes.
     pub fn chunk_bytes(&self) -> &[u32] {
         &self.chunk_bytes
     }
 
-    /// The class of an item of `bytes` (see [`item_bytes`]); the last class takes all larger items.
+    /// Returns the class of an item whose size, as [`item_bytes`] counts it, is `bytes`. Items larger than the last class count
+    /// in the last class.
     #[inline]
     pub fn of(&self, bytes: u64) -> u8 {
         match self.small.get((bytes as usize).div_ceil(8)) {
@@ -66,8 +67,8 @@ impl Classes {
     }
 }
 
-/// The size that memcached would account for an item, bytes: its struct, the key and a terminator, the cas, the flags unless
-/// they are 0, the value and a line end.
+/// Returns the size that memcached would account for an item, bytes. It is the sum of memcached's item struct, the key and a
+/// terminator, the cas, the flags unless they are 0, the value and a line end.
 pub fn item_bytes(key_bytes: usize, flags: u32, value_bytes: usize) -> u64 {
     ITEM_STRUCT_BYTES + key_bytes as u64 + 1 + 8 + if flags == 0 { 0 } else { 4 } + value_bytes as u64 + 2
 }

@@ -1,4 +1,5 @@
-//! Coarse time, passed to its users as a value. Store, engine and sessions take the time from here alone.
+//! Coarse time, in whole seconds. Store, engine and sessions take the time from this module alone, as a value that callers pass
+//! on.
 //!
 //! The process has one [`Clock`], in `engine::Shared`. Any thread may read it; only the `debugtime` command of debug builds
 //! changes it, through atomics.
@@ -6,19 +7,19 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A time on the server's own clock, seconds. The clock starts at 2, so that as an expiry 0 can mean "never" and 1 "always
-/// passed".
+/// A time on the server's own clock, seconds. The clock starts at 2, so that two values are free for special expiries: 0 for
+/// "never" and 1 for "already passed".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u32);
 
 impl Timestamp {
-    /// As an expiry: the item never expires.
+    /// The expiry of an item that never expires.
     pub const NEVER: Self = Self(0);
-    /// As an expiry: the item has expired, whatever the clock shows.
+    /// An expiry that has passed whatever the clock shows.
     pub const PAST: Self = Self(1);
 }
 
-/// The first second that a clock shows, since 0 and 1 have special meanings as expiries.
+/// The first second that a clock shows. Seconds 0 and 1 have special meanings as expiries.
 const FIRST_SECOND: u64 = 2;
 
 /// The Unix time, seconds; 0 if the system's clock is set before 1970.
@@ -26,31 +27,31 @@ pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
-/// The process's clock: monotonic seconds, and the Unix time at which they began to count.
+/// The process's clock: it counts monotonic seconds, and knows the Unix time at which it read 0.
 ///
-/// It counts from the start of the process or, with a memory file (-e), from the start of the first process that wrote the
-/// file, including the time when no process ran. It never shows less than the earlier process saw, even if the system's clock
-/// was set back: an item that had expired stays expired.
+/// Its seconds count from the start of the process or, with a memory file (-e), from the start of the first process that wrote
+/// the file, including times when no process ran. It never shows less than the earlier process saw, even if the system's clock
+/// was set back, so an item that had expired stays expired.
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
-    /// The time that the clock showed when this process started it.
+    /// The time that this clock showed when the process started it.
     first: Timestamp,
-    /// Unix time at which this clock read 0, or would have.
+    /// The Unix time at which this clock read 0, or would have read 0 if it had existed.
     unix_start: u64,
-    /// Seconds by which `debugtime` has moved the clock.
+    /// The seconds by which `debugtime` has moved the clock.
     moved: AtomicI64,
-    /// The time that the clock shows while `debugtime p` has stopped it; 0 while it runs.
+    /// The second at which `debugtime p` has stopped the clock; 0 while it runs.
     paused: AtomicI64,
 }
 
 impl Clock {
-    /// A clock that reads 2 at this moment.
+    /// Starts a clock that reads 2 at this moment.
     pub fn start() -> Self {
         Self::going_on(unix_now().saturating_sub(FIRST_SECOND), Timestamp(FIRST_SECOND as u32))
     }
 
-    /// A clock that reads `now` at this moment, and has read 0 at the Unix time `unix_start`, or would have.
+    /// Starts a clock that reads `now` at this moment, or 2 if `now` is less. `unix_start` is the Unix time of its second 0.
     pub fn going_on(unix_start: u64, now: Timestamp) -> Self {
         Self {
             started: Instant::now(),
@@ -61,7 +62,7 @@ impl Clock {
         }
     }
 
-    /// The time that the clock shows, at least 2.
+    /// Returns the time that the clock shows, which is at least 2.
     pub fn now(&self) -> Timestamp {
         let secs = match self.paused.load(Ordering::Relaxed) {
             0 => {
@@ -73,27 +74,28 @@ impl Clock {
         Timestamp(secs.clamp(FIRST_SECOND as i64, i64::from(u32::MAX)) as u32)
     }
 
-    /// Seconds for which the process has run at `now`, plus 2, as memcached counts them.
+    /// Returns the seconds that the process has run at the time `now`, plus 2, as memcached counts them.
     pub fn uptime(&self, now: Timestamp) -> u64 {
         u64::from(now.0.saturating_sub(self.first.0)) + FIRST_SECOND
     }
 
-    /// Unix time at which this clock read 0, or would have. A Unix time minus this is a time of the clock.
+    /// The Unix time at which this clock read 0, or would have read 0 if it had existed. Subtracting it from a Unix time gives
+    /// the time on this clock.
     pub fn unix_start(&self) -> u64 {
         self.unix_start
     }
 
-    /// The Unix time at which the clock shows `at`.
+    /// Returns the Unix time at which the clock shows `at`, seconds.
     pub fn unix(&self, at: Timestamp) -> u64 {
         self.unix_start + u64::from(at.0)
     }
 
-    /// The Unix time of the system's clock with fractions of a second, for log lines.
+    /// Returns the Unix time of the system's clock with fractions of a second. Log lines show it.
     pub fn precise_unix(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
     }
 
-    /// Moves the clock by `secs`, even while it is stopped; for tests.
+    /// Moves the clock forward by `secs` seconds, or back if `secs` is negative, even while it is stopped. For tests only.
     pub fn shift(&self, secs: i64) {
         self.moved.fetch_add(secs, Ordering::Relaxed);
         if self.paused.load(Ordering::Relaxed) != 0 {
@@ -101,28 +103,28 @@ impl Clock {
         }
     }
 
-    /// Stops the clock at the time that it shows; for tests.
+    /// Stops the clock at the time that it shows. For tests only.
     pub fn pause(&self) {
         self.paused.store(i64::from(self.now().0), Ordering::Relaxed);
     }
 
-    /// Lets the clock run again. It then shows the time it would show if it had not been stopped.
+    /// Lets a stopped clock run again. It then shows the time it would show if it had never been stopped.
     pub fn resume(&self) {
         self.paused.store(0, Ordering::Relaxed);
     }
 }
 
-/// Measures a short time by the monotonic clock.
+/// Measures a short time with the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Begins to measure at this moment.
+    /// Starts measuring at this moment.
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// The time since [`Stopwatch::start`].
+    /// Returns the time since [`Stopwatch::start`].
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
     }

@@ -1,80 +1,81 @@
-//! The vocabulary between protocols and engine: requests and their results. Plain values that live for one command,
-//! independent of protocol bytes and of the store.
+//! The vocabulary between protocols and engine: requests and their results. These are plain values that live for one command and
+//! depend neither on protocol bytes nor on the store.
 
-/// An expiry time as sent by clients: 0 = never, negative = already expired, up to 30 days = relative, more = Unix time.
+/// An expiry as clients send it: 0 is never, a negative number is already expired. Up to 30 days it is a number of seconds from
+/// now, above that a Unix time.
 ///
 /// Source: protocol.txt, "Expiration times".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exptime(pub i64);
 
 impl Exptime {
-    /// The item never expires.
+    /// The expiry of an item that never expires.
     pub const NEVER: Self = Self(0);
 }
 
-/// The condition under which a storage command stores, and what it does with the present value.
+/// The storage commands. They differ in the condition for storing, and in what happens to the present value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Stores whether or not the key is present.
     Set,
-    /// Only if the key is absent.
+    /// Stores only if the key is absent.
     Add,
-    /// Only if the key is present.
+    /// Stores only if the key is present.
     Replace,
-    /// Appends to the present value; flags and expiry stay.
+    /// Appends the new value to the present one, if the key is present. Flags and expiry do not change.
     Append,
-    /// Puts the new value in front of the present one; flags and expiry stay.
+    /// Puts the new value in front of the present one, if the key is present. Flags and expiry do not change.
     Prepend,
-    /// Only if the present item has the given cas.
+    /// Stores only if the present item has the cas [`StorageRequest::compare`].
     Cas,
 }
 
-/// A storage command without its value.
+/// A storage command without its value, which is received separately.
 #[derive(Clone, Copy, Debug)]
 pub struct StorageRequest<'a> {
-    /// 1 to 250 bytes.
+    /// The key, 1 to 250 bytes.
     pub key: &'a [u8],
-    /// When to store, and what to do with the present value.
+    /// The condition for storing, and what happens to the present value.
     pub mode: Mode,
     /// The client flags that are stored with the item.
     pub flags: u32,
     /// The expiry that is stored with the item.
     pub exptime: Exptime,
-    /// The cas that the present item must have; 0 compares nothing (and never matches for [`Mode::Cas`]).
+    /// The cas that the present item must have. 0 stands for any cas, except with [`Mode::Cas`], where 0 never matches.
     pub compare: u64,
     /// The cas that the new version gets; `None` if the server chooses it.
     pub cas: Option<u64>,
-    /// If `compare` is older than the item's cas, store all the same and mark the item stale (meta `I`).
+    /// True if the command also stores when `compare` is less than the item's cas, and then marks the item as stale (meta `I`).
     pub allow_stale: bool,
-    /// The expiry with which append and prepend create a missing item (meta `N`); `None` if they must not.
+    /// The expiry of the item that append and prepend create if the key is absent (meta `N`); `None` if they must not create one.
     pub vivify: Option<Exptime>,
-    /// The key came in base64, and is shown in base64.
+    /// True if the client sent the key in base64. Replies and dumps then show it in base64 too.
     pub key_is_binary: bool,
 }
 
-/// Result of a storage command.
+/// Result of a storage command. Every variant but [`Stored::Stored`] means that nothing was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
     /// The value has been stored.
     Stored(Written),
-    /// Nothing was stored: the condition of add, replace, append or prepend failed.
+    /// The condition of add, replace, append or prepend failed.
     NotStored,
-    /// Nothing was stored: the item's cas is another one.
+    /// The item's cas is not the requested one.
     Exists,
-    /// Nothing was stored: the command has a cas, but the key is absent.
+    /// The command requires a cas, but the key is absent.
     NotFound,
-    /// Nothing was stored, for lack of memory.
+    /// There is no memory for the item, or no room in the log for the change.
     NoMemory,
-    /// Nothing was stored: the item would be over the size limit.
+    /// The item would exceed the size limit (`-I`).
     TooLarge,
 }
 
 /// The version of an item that a storage command has stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// The cas of that version; 0 with -C.
+    /// The cas of the new version; 0 with -C.
     pub cas: u64,
-    /// Length of the whole value, bytes; after an append, with the old part.
+    /// Length of the whole stored value, bytes. After an append or prepend it includes the old value.
     pub value_bytes: usize,
 }
 
@@ -90,21 +91,21 @@ pub enum Direction {
 /// An increment or decrement.
 #[derive(Clone, Copy, Debug)]
 pub struct Arith<'a> {
-    /// 1 to 250 bytes.
+    /// The key, 1 to 250 bytes.
     pub key: &'a [u8],
-    /// Up or down.
+    /// Whether `delta` is added or subtracted.
     pub direction: Direction,
     /// The amount to add or subtract.
     pub delta: u64,
-    /// The cas that the present item must have; 0 compares nothing.
+    /// The cas that the present item must have; 0 stands for any cas.
     pub compare: u64,
     /// The cas that the new version gets; `None` if the server chooses it.
     pub cas: Option<u64>,
-    /// The new expiry of a present item (meta `T`).
+    /// The new expiry of the item if the key is present (meta `T`); `None` leaves the expiry as it is.
     pub touch: Option<Exptime>,
-    /// The value and expiry with which a missing item is created; `None` if it must not be.
+    /// The number and the expiry of the item that is created if the key is absent; `None` if none must be created.
     pub create: Option<(u64, Exptime)>,
-    /// The key came in base64, and is shown in base64.
+    /// True if the client sent the key in base64. Replies and dumps then show it in base64 too.
     pub key_is_binary: bool,
 }
 
@@ -119,31 +120,31 @@ pub enum ArithResult {
         cas: u64,
         /// True if the item was absent and has been created.
         created: bool,
-        /// Seconds that the item had left to live before [`Arith::touch`] took effect; `None` = for ever.
+        /// Seconds that the item had to live before [`Arith::touch`] took effect; `None` if it never expires.
         ttl: Option<u32>,
     },
     /// The key is absent.
     NotFound,
-    /// The value is not a number.
+    /// The present value is not a number.
     NotNumeric,
-    /// The item's cas is another one.
+    /// The item's cas is not the requested one.
     Exists,
-    /// The longer number finds no memory, or the log has no room for the change.
+    /// There is no memory for the longer number, or no room in the log for the change.
     NoMemory,
-    /// The item is absent, and there is no memory to create it.
+    /// The key is absent, and there is no memory to create the item.
     NoMemoryToCreate,
 }
 
 /// Result of a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    /// The item has been deleted, or changed instead of deleted as the command asked (`md`).
+    /// The item has been deleted or, if a meta delete asked for it, marked as stale or emptied instead.
     Deleted,
     /// The key was absent.
     NotFound,
-    /// The item's cas is another one.
+    /// The item's cas is not the requested one.
     Exists,
-    /// Nothing was deleted: the log has no room, because another ring lags.
+    /// Nothing was deleted, because the log has no room: another ring has not replayed its deltas.
     NoMemory,
 }
 
@@ -154,28 +155,28 @@ pub enum Touched {
     Touched,
     /// The key is absent.
     NotFound,
-    /// Nothing was changed: the log has no room, because another ring lags.
+    /// Nothing was changed, because the log has no room: another ring has not replayed its deltas.
     NoMemory,
 }
 
 /// Result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
-    /// All items are invalid at once, or will be at the time that was given.
+    /// All items are invalid from now on, or will be from the requested time on.
     Done,
-    /// The server was started with -F.
+    /// Nothing was flushed, because the server was started with -F.
     NotAllowed,
-    /// Nothing was flushed: the log has no room, because another ring lags.
+    /// Nothing was flushed, because the log has no room: another ring has not replayed its deltas.
     NoMemory,
 }
 
-/// Whether a command gets all of its replies.
+/// Which of a command's replies are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replies {
     /// All replies are sent.
     Sent,
-    /// With `noreply`, none. For binary quiet commands and meta `q`, none for a plain success or, for retrievals, a
-    /// miss.
+    /// Some replies are suppressed. A text command with `noreply` gets none. A binary quiet command or one with meta `q` gets
+    /// none if it plainly succeeds or, if it is a retrieval, misses.
     Quiet,
 }
 

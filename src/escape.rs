@@ -1,26 +1,26 @@
 //! Ways to show bytes that clients choose in lists, dumps, watchers' lines and logs. Pure functions.
 //!
-//! A key of the text protocol holds no space and no line feed. A key in base64 or of the binary protocol may hold any byte:
-//! shown as it is, it could end its line and forge the next one. All code that shows a key does it through this module;
-//! `tests/it/tree/tidy/mod.rs` lists where the keys of items are used.
+//! A key of the text protocol contains no space and no line feed, but a key in base64 or of the binary protocol may contain any
+//! byte. Shown unescaped, such a key could end its line and forge the next one. So all code that shows a key does it through this
+//! module; `tests/it/tree/tidy/mod.rs` lists where the keys of items are used.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::fmt::Display;
 
-/// The bytes that are percent-encoded: all but letters, digits and these four.
+/// The bytes that are percent-encoded: all but letters, digits, `-`, `.`, `_` and `~`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// `bytes`, percent-encoded as in memcached's dumps and watchers' lines.
+/// Shows `bytes` percent-encoded, as in memcached's dumps and watchers' lines.
 pub fn percent(bytes: &[u8]) -> impl Display {
     percent_encode(bytes, ENCODED)
 }
 
-/// `bytes` with Rust's escapes, as they are shown in the log.
+/// Shows `bytes` with Rust's escapes, as log lines do.
 pub fn for_log(bytes: &[u8]) -> impl Display {
     bytes.escape_ascii()
 }
 
-/// `key` unchanged, or `None` if it contains a byte that would end a word or a line.
+/// Returns `key` unchanged, or `None` if it contains a space or a line feed, which would end a word or a line.
 #[inline]
 pub fn word(key: &[u8]) -> Option<&[u8]> {
     memchr::memchr2(b' ', b'\n', key).is_none().then_some(key)

@@ -1,4 +1,4 @@
-//! Logging to standard error in memcached's form: bare messages, and none unless something is wrong or -v is given.
+//! Logging to standard error in memcached's form: bare messages, and no message unless something is wrong or -v is given.
 //!
 //! | verbosity | tracing level |
 //! |---|---|
@@ -9,8 +9,8 @@
 //!
 //! The `verbosity` command changes the level at run time. A disabled event costs one relaxed load.
 //!
-//! The state is process-wide: the verbosity is an atomic that any thread reads, and the subscriber is installed once at
-//! start. Any ring may change both, for the `verbosity` command.
+//! The state is process-wide: the verbosity is an atomic that any thread reads, and the subscriber is installed once at start.
+//! For the `verbosity` command any ring may change the verbosity, and with it the subscriber's filter.
 
 use std::fmt;
 use std::io;
@@ -27,7 +27,8 @@ use tracing_subscriber::{Registry, reload};
 static VERBOSITY: AtomicU8 = AtomicU8::new(0);
 static FILTER: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
-/// Starts logging to standard error at `verbosity`, a count of -v. A later call in the same process only changes the verbosity.
+/// Starts logging to standard error at `verbosity`, the number of -v. A later call in the same process only changes the
+/// verbosity.
 pub fn start(verbosity: u8) {
     let (filter, handle) = reload::Layer::new(level(verbosity));
     if FILTER.set(handle).is_ok() {
@@ -38,12 +39,13 @@ pub fn start(verbosity: u8) {
     set_verbosity(verbosity);
 }
 
-/// The verbosity, as a count of -v. Relaxed: a ring that sees a change late may log a line too many or too few.
+/// Returns the verbosity, as a number of -v. The load is relaxed: a ring that sees a change late may log a line too many or too
+/// few.
 pub fn verbosity() -> u8 {
     VERBOSITY.load(Ordering::Relaxed)
 }
 
-/// Changes the verbosity for all threads.
+/// Changes the verbosity for all threads. `verbosity` is a number of -v.
 pub fn set_verbosity(verbosity: u8) {
     VERBOSITY.store(verbosity, Ordering::Relaxed);
     if let Some(filter) = FILTER.get() {
@@ -52,7 +54,7 @@ pub fn set_verbosity(verbosity: u8) {
     }
 }
 
-/// The message of `error` as strerror(3) gives it, without Rust's `(os error 2)`.
+/// Returns the message of `error` as strerror(3) gives it, without the suffix `(os error 2)` that Rust adds.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match error.raw_os_error().and_then(|errno| text.strip_suffix(&format!(" (os error {errno})"))) {

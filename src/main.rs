@@ -1,4 +1,4 @@
-//! The memcrsd binary: parses the command line, sets the process up, runs the server, returns an exit status. All of it runs
+//! The memcrsd binary: parses the command line, sets the process up, runs the server, and returns an exit status. All of it runs
 //! on the main thread, which owns the settings and waits for signals while the server runs.
 
 use memcrsd::config::{self, Config, EX_BAD_VALUE, Environment, StartupError};
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what the command line asks for: serve, check a server's health, watch a server, or print a text.
+/// Does what the command line asks for: runs the server, checks a server's health, watches a server, or prints a text.
 fn run() -> Result<(), StartupError> {
     let (program, words) = config::words(std::env::args_os())?;
     match config::parse(&words, &Environment::probe(program))? {
@@ -41,7 +41,7 @@ fn run() -> Result<(), StartupError> {
     }
 }
 
-/// Sets up the process, starts the server, and handles signals until one of them, or a client, asks it to stop. The order of
+/// Sets up the process, starts the server, and handles signals until a signal or a client asks the server to stop. The order of
 /// the steps is explained in [`process`].
 fn serve(config: &Config) -> Result<(), StartupError> {
     let denied = |error: StartError| StartupError::denied(error.to_string());

@@ -1,26 +1,27 @@
-//! Decimal numbers in requests and values: the two grammars that memcached parses, and the writer. Pure functions.
+//! Decimal numbers in requests and values: the two grammars that memcached parses, and a writer. Pure functions.
 
-/// Most characters of a 32-bit number, sign included.
+/// Most characters of a 32-bit number, its sign included.
 const DIGITS_32_MAX: usize = 11;
-/// Most characters of a 64-bit number; a longer token is no number, even if it has leading zeros.
+/// Most characters of a 64-bit number. A longer token is not a number, even if it has leading zeros.
 const DIGITS_64_MAX: usize = 22;
 
-/// Numbers of this many digits or more may exceed 2^64, so that their parsing checks for overflow.
+/// Number of digits from which a number may exceed 2^64. Such a number is parsed with a check for overflow.
 const OVERFLOW_DIGITS: usize = 20;
 
-/// Parses a token of digits only, at most 22 of them. No digits is 0, as in memcached's tokenizer.
+/// Parses an unsigned 64-bit number: a token of digits only, at most 22 of them. An empty token is 0, as in memcached's
+/// tokenizer.
 #[inline]
 pub fn unsigned(token: &[u8]) -> Option<u64> {
     if token.len() > DIGITS_64_MAX { None } else { digits(token) }
 }
 
-/// Parses an unsigned 32-bit number: digits only, at most 11 of them. No digits is 0.
+/// Parses an unsigned 32-bit number: a token of digits only, at most 11 of them. An empty token is 0.
 #[inline]
 pub fn unsigned_32(token: &[u8]) -> Option<u32> {
     if token.len() > DIGITS_32_MAX { None } else { u32::try_from(digits(token)?).ok() }
 }
 
-/// Parses a signed 32-bit number: digits with an optional `-`, at most 11 characters. No digits is 0.
+/// Parses a signed 32-bit number: digits with an optional `-` in front, at most 11 characters. No digits are 0.
 #[inline]
 pub fn signed_32(token: &[u8]) -> Option<i32> {
     if token.len() > DIGITS_32_MAX {
@@ -33,10 +34,10 @@ pub fn signed_32(token: &[u8]) -> Option<i32> {
     i32::try_from(number).ok()
 }
 
-/// Parses the numbers that C's `strtoul` accepts: an optional sign, then at least one digit; no overflow. A negative number
-/// wraps, and is rejected if the result is 2^63 or more, as in memcached.
+/// Parses a number as C's `strtoul` does: an optional sign, then at least one digit. `None` if there is none, or for an overflow.
+/// A negative number wraps, and is rejected if the result is 2^63 or more, as in memcached.
 ///
-/// White space in front of the number is skipped; white space or a NUL behind the digits ends it, whatever follows. Source:
+/// White space before the number is skipped. White space or a NUL after the digits ends the number, whatever follows. Source:
 /// memcached's util.c, `safe_strtoull`, which parses stored numbers too.
 #[inline]
 pub fn c_unsigned(token: &[u8]) -> Option<u64> {
@@ -46,7 +47,7 @@ pub fn c_unsigned(token: &[u8]) -> Option<u64> {
     }
 }
 
-/// Parses the numbers that C's `strtol` accepts, otherwise like [`c_unsigned`].
+/// Parses a number as C's `strtol` does, otherwise like [`c_unsigned`].
 #[inline]
 pub fn c_signed(token: &[u8]) -> Option<i64> {
     match c_number(token)? {
@@ -55,7 +56,7 @@ pub fn c_signed(token: &[u8]) -> Option<i64> {
     }
 }
 
-/// Splits a number into its sign (true for minus) and its magnitude.
+/// Splits a number into its sign (true for minus) and its magnitude. `None` if `token` is not a number.
 #[inline]
 fn c_number(token: &[u8]) -> Option<(bool, u64)> {
     match token {
@@ -68,8 +69,8 @@ fn c_number(token: &[u8]) -> Option<(bool, u64)> {
     }
 }
 
-/// [`c_number`] for a token that is long or has other bytes than digits. Reads each byte once at most, because values that
-/// clients stored are parsed too.
+/// Does what [`c_number`] does, for a token that is long or has other bytes than digits. Reads each byte at most once, because
+/// the token may be a value that a client stored.
 #[cold]
 fn odd_number(token: &[u8]) -> Option<(bool, u64)> {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
@@ -94,7 +95,7 @@ pub fn push(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Parses a number that consists of digits only; `None` if there is another byte, or for an overflow.
+/// Parses a number that consists of digits only. `None` if there is another byte or an overflow; an empty token is 0.
 fn digits(token: &[u8]) -> Option<u64> {
     let mut number = 0u64;
     if token.len() < OVERFLOW_DIGITS {
