@@ -162,7 +162,7 @@ pub enum Touched {
 /// Result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
-    /// All items are invalid from now on, or will be from the requested time on.
+    /// All items have become invalid, or will become so at the requested time.
     Done,
     /// Nothing was flushed, because the server was started with -F.
     NotAllowed,

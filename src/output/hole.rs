@@ -6,11 +6,11 @@
 //!              └ reply.start        └ at └ reply.end    missed:  `on_miss` instead of `reply`
 //! ```
 //!
-//! So replies keep their order, and all values of an output are read at the same time. A [`Hole`] belongs to one output; the
-//! connection takes the holes, reads the values, and gives them back.
+//! So replies keep their order, and all values of an output are read at the same time. A [`Hole`] belongs to one output. The
+//! connection takes the holes, reads the values, and gives the holes back.
 //!
-//! Short values are copied into the staged bytes. Once these are to hold as much as they may, further short values stay in the
-//! memory they were read to and are sent from there, as long values are.
+//! Short values are copied into the staged bytes. Once the staged bytes with these values would exceed their limit, further short
+//! values stay in the memory they were read to and are sent from there, as long values are.
 
 use super::{Held, MissingBytes, Output};
 use crate::limits::{COPY_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_HOLES_BYTES_MAX, OUTPUT_HOLES_MAX};
@@ -18,7 +18,7 @@ use crate::store::Stub;
 use bytes::Bytes;
 use std::ops::Range;
 
-/// A value on flash that a staged reply lacks.
+/// The place in a staged reply at which a value that is still on flash belongs, and all that is needed to fill it.
 #[derive(Debug)]
 pub struct Hole {
     /// The key of the value.
@@ -27,32 +27,33 @@ pub struct Hole {
     pub stub: Stub,
     /// The value; `None` until it has been read. [`Output::fill`] turns a reply whose value is still `None` into a miss.
     pub value: Option<Bytes>,
-    /// True if the value will be copied into `staged`, false if it will be sent from the memory it was read to.
+    /// True if the value will be copied into `staged`; false if it will be sent from the memory it was read to.
     is_copied: bool,
     /// Position in `staged` at which the value belongs.
     at: usize,
-    /// The range of `staged` that holds the reply to which the value belongs.
+    /// The range of `staged` that holds the reply without its value.
     reply: Range<usize>,
-    /// Sent in place of `reply` if the value could not be read.
+    /// The bytes that replace `reply` if the value could not be read: a miss.
     on_miss: Vec<u8>,
 }
 
 impl Hole {
-    /// True if the value will be copied into the staged bytes, which frees the memory it was read to.
+    /// True if the value will be copied into the staged bytes, so that the memory it was read to can be freed.
     pub fn is_copied(&self) -> bool {
         self.is_copied
     }
 }
 
 impl Output {
-    /// Sets whether short values may stay in the memory they were read to, so that more of them are read at once. If not, the
-    /// output is full once the staged bytes and the short values that belong in them reach its limit.
+    /// Sets whether short values may be sent from the memory they were read to, so that more values are read together. If they
+    /// may not, the output counts as full once the staged bytes and the short values that belong in them reach
+    /// `OUTPUT_BYTES_MAX`.
     #[inline]
     pub fn set_holds_short(&mut self, holds_short: bool) {
         self.holds_short = holds_short;
     }
 
-    /// Notes that the reply at the end of `staged`, which begins at `from`, lacks the value of `key` at position `at`. If the
+    /// Records that the reply at the end of `staged`, which begins at `from`, lacks the value of `key` at position `at`. If the
     /// value cannot be read, `on_miss` is sent instead of that reply.
     #[cold]
     pub fn push_hole(&mut self, key: &[u8], stub: Stub, from: usize, at: usize, on_miss: Vec<u8>) {
@@ -80,19 +81,19 @@ impl Output {
         !self.holes.is_empty()
     }
 
-    /// How many values have to be read before the output can be sent.
+    /// Number of values that have to be read before the output can be sent.
     pub fn holes(&self) -> usize {
         self.holes.len()
     }
 
-    /// Takes the holes, in order. The caller reads their values, and gives the holes back with [`Output::fill`] before it does
+    /// Takes the holes, in order. The caller reads their values and gives the holes back with [`Output::fill`], before it does
     /// anything else with the output.
     pub fn take_holes(&mut self) -> Vec<Hole> {
         self.missing = MissingBytes::default();
         std::mem::take(&mut self.holes)
     }
 
-    /// True if the holes are as many or as large as one send may take.
+    /// True if the holes are as many, or their values as large, as one send may take.
     fn has_enough_holes(&self) -> bool {
         self.holes.len() >= OUTPUT_HOLES_MAX
             || self.missing.held >= OUTPUT_HOLES_BYTES_MAX
@@ -109,7 +110,7 @@ impl Output {
         }
     }
 
-    /// Adds the holes of another output, whose staged bytes have been appended to `staged` at position `from`.
+    /// Adds the holes of another output. The staged bytes of that output have been appended to `staged` at position `from`.
     pub(super) fn append_holes(&mut self, holes: Vec<Hole>, from: usize) {
         let moved = |hole: Hole| Hole {
             at: from + hole.at,
@@ -119,14 +120,14 @@ impl Output {
         self.holes.extend(holes.into_iter().map(moved));
     }
 
-    /// Puts the values of `holes` in their places, all at once; a reply whose value was not read becomes a miss.
+    /// Puts the values of all `holes` in their places. A reply whose value was not read is replaced by its miss.
     pub fn fill(&mut self, holes: Vec<Hole>) {
         let staged = std::mem::take(&mut self.staged);
         let mut others = std::mem::take(&mut self.values).into_iter().peekable();
         self.staged.reserve(staged.len());
         let mut from = 0;
         for hole in holes {
-            // The value of a packet is its end, where the next reply begins.
+            // A value in `others` may stand at the end of a binary reply, which is where the next reply begins.
             while let Some((at, held)) = others.next_if(|(at, _)| *at <= hole.reply.start) {
                 self.staged.extend_from_slice(&staged[from..at]);
                 self.values.push((self.staged.len(), held));

@@ -1,14 +1,14 @@
-//! The output of one connection: staged bytes, and values that are sent from where they lie in memory.
+//! The output of one connection: staged bytes, and values that are sent from the memory they are in.
 //!
-//! Pieces are in wire order. Small replies are copied into one growing buffer; a large value is a piece of its own, which
-//! pins the item until the kernel has sent it. While pins hold their share of memory large values are copied as
-//! well, those too long for one send part by part: see [`Part`]. A value on flash leaves a [`Hole`], which is filled before
-//! the output is sent.
+//! Pieces are in wire order. Small replies are copied into one growing buffer. A large value is a piece of its own, whose item is
+//! pinned until the kernel has sent it. While pins hold all the memory they may, large values are copied as well, and those too
+//! long for one send are copied part by part: see [`Part`]. A value on flash leaves a [`Hole`], which is filled before the output
+//! is sent.
 //!
-//! It knows no protocol: sessions stage bytes and items in it, connections send what it holds.
+//! The module knows no protocol: sessions stage bytes and items in an output, and connections send its contents.
 //!
-//! Each connection and each datagram owns its [`Output`], and only its ring touches it. Pins and holes in it refer to memory
-//! and files of the store, which all rings share; a pin is counted there until it is dropped.
+//! Each connection and each datagram owns its [`Output`], and only its ring touches it. Its pins and holes refer to memory and
+//! files of the store, which all rings share; the store counts a pin until it is dropped.
 
 mod hole;
 
@@ -21,27 +21,27 @@ use bytes::Bytes;
 /// The replies that one connection has staged since its last send.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// The bytes of all replies but for values in `values` and `holes`; encoders append here.
+    /// The bytes of all replies except the values in `values` and `holes`. Encoders append here.
     pub staged: Vec<u8>,
-    /// Values that are sent from where they lie, in order, each with its position in `staged`.
+    /// Values that are sent from the memory they are in, in order, each with its position in `staged`.
     values: Vec<(usize, Held)>,
     /// Values that have to be read from flash before the output can be sent, in order.
     holes: Vec<Hole>,
-    /// Bytes of the values that belong in `holes`.
+    /// Bytes of the values that belong in `holes`, by whether they will be copied.
     missing: MissingBytes,
     /// Bytes of the values in `values` and `holes`.
     values_bytes: usize,
-    /// Memory that the pins keep from being reused, bytes.
+    /// Bytes of memory that the pins in `values` keep from being reused.
     pinned_bytes: u64,
-    /// True if the values are as many, or hold as much memory, as one send may take: the output then counts as full.
+    /// True if the values are as many, or hold as much memory, as one send may take. The output then counts as full.
     holds_enough: bool,
-    /// Set by [`Output::set_holds_short`]: short values may stay in the memory they were read to.
+    /// True if short values from flash may be sent from the memory they were read to; see [`Output::set_holds_short`].
     holds_short: bool,
     part: Option<Part>,
     receiver: Receiver,
 }
 
-/// Bytes of the values that belong in the holes of an output.
+/// Bytes of the values that belong in the holes of an output, by how they will be sent.
 #[derive(Debug, Default)]
 struct MissingBytes {
     /// Bytes of the values that will be copied into `staged`.
@@ -56,37 +56,37 @@ impl MissingBytes {
     }
 }
 
-/// The receiver of the replies, which decides how much memory pinned values may hold.
+/// The receiver of the replies. It decides how much memory pinned values may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Receiver {
     /// A connection, whose client may read slowly or not at all.
     #[default]
     Connection,
-    /// Datagrams, whose sends wait for no client.
+    /// Datagrams, whose sends never wait for a client.
     Datagrams,
 }
 
-/// A value that is too long to copy and may not be pinned: its front is staged, the rest follows in later sends.
+/// A value that is too long to copy at one time and may not be pinned. Its front is staged, and later sends take the rest.
 #[derive(Debug)]
 pub struct Part {
     /// The key of the item.
     pub key: Box<[u8]>,
-    /// The version that the copied bytes belong to; if the key has another one, the rest is lost.
+    /// The version that the copied bytes belong to. If the key has another version by then, the rest of the value is lost.
     pub version: Version,
-    /// How many bytes of the value have been copied so far: the rest begins at this offset.
+    /// Bytes of the value that have been copied so far. The rest begins at this offset.
     pub copied: usize,
-    /// Staged bytes that follow the value, to be sent after its rest.
+    /// Staged bytes that follow the value; they are sent after its last part.
     pub behind: Vec<u8>,
-    /// Position in `staged` at which the copied part ends.
+    /// Position in `staged` at which the copied bytes end.
     at: usize,
 }
 
-/// A value that is sent from where it lies.
+/// A value that is sent from the memory it is in.
 #[derive(Debug)]
 pub enum Held {
-    /// In item memory, kept in place by a pin.
+    /// A value in item memory, which a pin keeps in place.
     Pinned(Pin),
-    /// In the buffer it was read into from flash.
+    /// A value in the buffer that it was read into from flash.
     Loaded(Bytes),
 }
 
@@ -116,30 +116,30 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Length of `staged` when the mark was taken: replies since then begin there.
+    /// Length of `staged` when the mark was taken. Replies staged since then begin at this position.
     pub fn staged(self) -> usize {
         self.staged
     }
 }
 
-/// How far [`Output::read`] has passed an [`Output`] on.
+/// How much of an [`Output`] has been read by [`Output::read`]. The default is nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
     staged: usize,
-    /// Number of values that have been passed on.
+    /// Number of values that have been read whole.
     values: usize,
-    /// Bytes of the next value that have been passed on.
+    /// Bytes of the next value that have been read.
     in_value: usize,
 }
 
 impl Output {
-    /// An empty output for `receiver`.
+    /// Returns an empty output for `receiver`.
     pub fn for_receiver(receiver: Receiver) -> Self {
         Self { receiver, ..Self::default() }
     }
 
-    /// Stages the value of an item in memory: copies a short one, and pins a long one, or stages its front alone if it may not be
-    /// pinned.
+    /// Stages the value of an item in memory. A short value is copied and a long one is pinned. If a long one may not be pinned
+    /// and is too long to copy, only its front is staged, as a [`Part`].
     #[inline]
     pub fn push_value(&mut self, item: &Item<'_>, value: &[u8]) {
         if value.len() <= COPY_BYTES_MAX {
@@ -149,9 +149,9 @@ impl Output {
         }
     }
 
-    /// Stages an item's value from offset `from` on, if it may be pinned or can be copied whole; else stages nothing and returns
-    /// false. The value of an item that the evictor may move is copied whole whatever its length, because the rest could not be
-    /// found again: a version is recognized by its place.
+    /// Stages an item's value from offset `from` on, if it may be pinned or can be copied whole; otherwise stages nothing and
+    /// returns false. The value of an item that the evictor may move is copied whole whatever its length: a version is recognized
+    /// by its place in memory, so after a move the rest could not be found.
     pub fn push_rest(&mut self, item: &Item<'_>, from: usize) -> bool {
         let share = if self.receiver == Receiver::Connection { Share::OfReaders } else { Share::OfAll };
         if let Some(pin) = item.pin(from, share) {
@@ -170,7 +170,7 @@ impl Output {
         is_whole
     }
 
-    /// Stages the front of a value as a [`Part`], which makes the output full.
+    /// Stages the front of a value as a [`Part`]. The output is full afterwards.
     #[cold]
     fn push_part(&mut self, item: &Item<'_>, value: &[u8]) {
         self.staged.extend_from_slice(&value[..OUTPUT_BYTES_MAX]);
@@ -183,8 +183,8 @@ impl Output {
         });
     }
 
-    /// Takes the value whose front alone is staged, with the bytes that were staged behind that; `None` if there is none. The
-    /// caller stages the rest after the next send.
+    /// Takes the value of which only the front is staged, with the bytes staged after that front; `None` if there is no such
+    /// value. The caller stages the rest of the value after the next send.
     #[inline]
     pub fn take_part(&mut self) -> Option<Part> {
         let mut part = self.part.take()?;
@@ -192,12 +192,12 @@ impl Output {
         Some(part)
     }
 
-    /// The present end of the output, to which [`Output::rewind`] can return.
+    /// Returns the present end of the output, to which [`Output::rewind`] can return.
     pub fn mark(&self) -> Mark {
         Mark { staged: self.staged.len(), values: self.values.len() }
     }
 
-    /// Drops all that was staged since `mark`, values and holes included.
+    /// Drops everything that was staged since `mark`, values and holes included.
     pub fn rewind(&mut self, mark: Mark) {
         self.staged.truncate(mark.staged);
         for (_, held) in self.values.drain(mark.values..) {
@@ -216,12 +216,12 @@ impl Output {
         self.staged.is_empty() && self.values.is_empty()
     }
 
-    /// True if `staged` is the whole output: no pinned values and no holes.
+    /// True if `staged` is the whole output: there are no values in memory and no holes.
     pub fn is_flat(&self) -> bool {
         self.values.is_empty() && self.holes.is_empty()
     }
 
-    /// Bytes to send, including values that are pinned or still to be read.
+    /// Number of bytes to send. Values that are not copied are included, and so are those that are still to be read.
     pub fn len(&self) -> usize {
         self.staged.len() + self.values_bytes
     }
@@ -231,7 +231,7 @@ impl Output {
         self.staged.len() >= OUTPUT_BYTES_MAX || self.holds_enough
     }
 
-    /// The bytes to send, in wire order; pieces may be empty. All holes must have been filled.
+    /// The bytes to send, in wire order; a piece may be empty. All holes must have been filled before.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         debug_assert!(self.holes.is_empty(), "they are filled first");
         let mut from = 0;
@@ -244,7 +244,7 @@ impl Output {
         up_to_last_value.chain([&self.staged[last..]])
     }
 
-    /// Moves all that `other` has staged to the end of this output.
+    /// Moves everything that `other` has staged to the end of this output.
     pub fn append(&mut self, mut other: Self) {
         let from = self.staged.len();
         self.staged.append(&mut other.staged);
@@ -254,19 +254,19 @@ impl Output {
         self.values.extend(other.take_values().into_iter().map(|(at, held)| (from + at, held)));
     }
 
-    /// Position in `staged` and length of each value that is sent from where it lies.
+    /// The position in `staged` and the length in bytes of each value that is sent from the memory it is in.
     pub fn values(&self) -> impl Iterator<Item = (usize, usize)> {
         self.values.iter().map(|(at, held)| (*at, held.bytes().len()))
     }
 
-    /// Length of the longest value that is not copied, in memory or on flash, bytes.
+    /// Length of the longest value that is pinned or has a hole, bytes; 0 if there is none.
     pub fn longest_value(&self) -> usize {
         let held = self.values.iter().map(|(_, held)| held.bytes().len());
         held.chain(self.holes.iter().map(|hole| hole.stub.place.value_bytes())).max().unwrap_or(0)
     }
 
-    /// Calls `show` with pieces of the next `bytes` bytes after `cursor`, and moves the cursor behind them; at the end of the
-    /// output they are fewer.
+    /// Calls `show` with the pieces of the next `bytes` bytes after `cursor`, and moves the cursor past them. At the end of the
+    /// output there are fewer bytes.
     pub fn read(&self, cursor: &mut Cursor, mut bytes: usize, mut show: impl FnMut(&[u8])) {
         while bytes > 0 {
             let next = self.values.get(cursor.values);
@@ -290,13 +290,13 @@ impl Output {
         }
     }
 
-    /// Takes the values that are sent from where they lie, with their positions; the sender takes `staged` itself.
+    /// Takes the values that are sent from the memory they are in, with their positions. The sender takes `staged` itself.
     pub fn take_values(&mut self) -> Vec<(usize, Held)> {
         (self.values_bytes, self.pinned_bytes, self.holds_enough) = (0, 0, false);
         std::mem::take(&mut self.values)
     }
 
-    /// Empties the output after a send, and drops the values with their pins.
+    /// Empties the output after a send. Values and their pins are dropped.
     pub fn clear(&mut self) {
         self.staged.clear();
         self.take_holes();

@@ -1,17 +1,17 @@
 //! Keys in base64, decoded as memcached decodes them. Pure functions.
 //!
-//! Its decoder skips bytes that are no digits, ignores the bits of a digit that belong to no byte, and ends at the first
-//! group of four with padding, wherever in it the padding stands. So `YR==`, `YWI=YWI=` and `Y-Q==` are keys.
+//! memcached's decoder skips bytes that are not digits, ignores the bits of a digit that belong to no byte, and ends at the first
+//! group of four digits with padding, wherever the padding stands in it. So `YR==`, `YWI=YWI=` and `Y-Q==` are keys.
 //!
 //! Source: memcached 1.6.45, base64.c.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Digits of a group; a group stands for three bytes.
+/// Number of digits in a group. A group stands for three bytes.
 const GROUP: usize = 4;
 
-/// The six bits of a digit; 0 for the padding `=`, and `None` for any other byte.
+/// The six bits of a digit: 0 for the padding `=`, `None` for a byte that is not a digit.
 fn digit(byte: u8) -> Option<u32> {
     Some(u32::from(match byte {
         b'A'..=b'Z' => byte - b'A',
@@ -24,8 +24,8 @@ fn digit(byte: u8) -> Option<u32> {
     }))
 }
 
-/// Decodes `text` into `out` and returns the number of bytes. Bytes that are no digits are skipped. `None` if the digits form
-/// no whole groups or `out` is too short.
+/// Decodes `text` into `out` and returns the number of decoded bytes. Bytes that are not digits are skipped. `None` if the digits
+/// do not form whole groups, or if `out` is too short.
 pub fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
     let digits = text.iter().filter(|&&byte| digit(byte).is_some()).count();
     if digits == 0 || digits % GROUP != 0 || digits / GROUP * 3 > out.len() {
@@ -52,7 +52,7 @@ pub fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
     Some(bytes)
 }
 
-/// Encodes `bytes` into `out` and returns the number of digits. `None` if `out` is too short.
+/// Encodes `bytes` into `out` and returns the number of digits written. `None` if `out` is too short.
 pub fn encode(bytes: &[u8], out: &mut [u8]) -> Option<usize> {
     STANDARD.encode_slice(bytes, out).ok()
 }
@@ -73,7 +73,7 @@ mod tests {
         }
     }
 
-    /// Each key was tried on memcached 1.6.45, which shows the key it took in regular base64.
+    /// Each key was tried on memcached 1.6.45, which shows the keys that it accepts in regular base64.
     #[test]
     fn irregular_text_is_decoded_as_memcached_does() {
         for (text, key) in [

@@ -6,12 +6,12 @@
 //!   8 body length (4)    12 opaque (4)      16 cas (8)        24 extras, key, value
 //! ```
 //!
-//! Source: protocol-binary.txt (docs.memcached.org, "Binary Protocol"), and memcached 1.6.45 where that is silent.
+//! Source: protocol-binary.txt (docs.memcached.org, "Binary Protocol"), and memcached 1.6.45 for what that document leaves open.
 
 use crate::command::{Arith, Direction, Exptime, Mode, Replies, StorageRequest};
 use crate::limits::{KEY_BYTES_MAX, PACKET_BODY_BYTES_MAX, PACKET_HEAD_BYTES_MAX};
 
-/// First byte of a request, and so of a binary connection.
+/// The first byte of a request, and so of a binary connection.
 pub const MAGIC_REQUEST: u8 = 0x80;
 /// First byte of a reply.
 pub const MAGIC_REPLY: u8 = 0x81;
@@ -19,30 +19,30 @@ pub const MAGIC_REPLY: u8 = 0x81;
 pub const HEADER_BYTES: usize = 24;
 const GET: u8 = 0x00;
 const GETQ: u8 = 0x09;
-/// The expiry by which an increment or decrement says that it must not create an item.
+/// The expiry with which an increment or decrement says that it must not create an item.
 const NO_CREATE: u32 = u32::MAX;
 
-/// Status of a reply.
+/// The status of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Status {
     /// Success.
     Ok = 0x0000,
-    /// The key is absent; also the reply to a `stat` with an unknown name.
+    /// The key is absent, or a `stat` names an unknown list.
     NotFound = 0x0001,
-    /// The cas differs or, for an add, the key is present.
+    /// The item's cas is not the requested one or, for an add, the key is present.
     Exists = 0x0002,
     /// The item is over the size limit (`-I`).
     TooLarge = 0x0003,
-    /// The layout does not match the opcode, or the key or body is too long: error reply, then close.
+    /// The layout does not match the opcode, or the key or body is too long. The connection is closed after this reply.
     Invalid = 0x0004,
-    /// An append or prepend found no item, or no memory.
+    /// An append or prepend found no item, or no memory for the longer value.
     NotStored = 0x0005,
     /// An increment or decrement found a value that is not a number.
     NotNumeric = 0x0006,
     /// The client is not logged in, its login failed, or the command is disabled.
     Auth = 0x0020,
-    /// Further steps of a login would follow. Never sent, because PLAIN has one step.
+    /// A login needs further steps. Never sent, because PLAIN has one step.
     AuthContinue = 0x0021,
     /// The server has no such command.
     Unknown = 0x0081,
@@ -51,7 +51,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The body of an error reply.
+    /// Returns the body of an error reply with this status.
     pub fn text(self) -> &'static [u8] {
         match self {
             Self::Ok | Self::AuthContinue => b"",
@@ -68,21 +68,21 @@ impl Status {
     }
 }
 
-/// Body of [`Status::NoMemory`] if a storage command found no memory.
+/// The body of [`Status::NoMemory`] if a storage command found no memory.
 pub const NO_MEMORY: &[u8] = b"Out of memory allocating item";
-/// Body of [`Status::NoMemory`] if a number becomes longer and there is no memory for it.
+/// The body of [`Status::NoMemory`] if an increment or decrement found no memory for the longer number.
 pub const NO_MEMORY_COUNTING: &[u8] = b"Out of memory incrementing value";
-/// Body of [`Status::NoMemory`] if an increment or decrement found no memory for the item it would create.
+/// The body of [`Status::NoMemory`] if an increment or decrement found no memory for the item it would create.
 pub const NO_MEMORY_CREATING: &[u8] = b"Out of memory allocating new item";
-/// Body of a successful authentication.
+/// The body of the reply to a successful login.
 pub const AUTHENTICATED: &[u8] = b"Authenticated";
 
 /// The fields of a request that its reply repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Echo {
-    /// The opcode as sent, quiet or not.
+    /// The opcode as sent, so quiet or not.
     pub opcode: u8,
-    /// A number that the client chose to recognise the reply.
+    /// A number by which the client recognizes the reply. The server does not interpret it.
     pub opaque: [u8; 4],
 }
 
@@ -91,9 +91,9 @@ pub struct Echo {
 pub struct Packet<'a> {
     /// The fields that the reply repeats.
     pub echo: Echo,
-    /// The command, with the key and what the extras say.
+    /// The command, with the key and the fields of the extras.
     pub command: Command<'a>,
-    /// [`Replies::Quiet`] for a quiet opcode: no reply to a success or, if the command is a retrieval, to a miss.
+    /// [`Replies::Quiet`] for a quiet opcode: a success or, if the command is a retrieval, a miss gets no reply.
     pub replies: Replies,
     /// Length of header, extras and key together, bytes.
     pub head_bytes: usize,
@@ -101,61 +101,62 @@ pub struct Packet<'a> {
     pub value_bytes: usize,
 }
 
-/// The command of a packet, by the names of the opcodes without `q`.
+/// The command of a packet. An opcode and its quiet counterpart have the same command.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
-    /// get, getk, gat, gatk.
+    /// get, getk, gat and gatk.
     Get {
         /// The key.
         key: &'a [u8],
         /// True if the reply includes the key, even on a miss.
         with_key: bool,
-        /// The item's new expiry (gat, gatk).
+        /// The item's new expiry (gat, gatk); `None` leaves the expiry as it is.
         touch: Option<Exptime>,
     },
-    /// set, add, replace, append, prepend; the value follows the key.
+    /// set, add, replace, append and prepend. The value follows the key.
     Store(StorageRequest<'a>),
-    /// delete: the key, and the cas that the item must have; 0 for any.
+    /// delete: the key, and the cas that the item must have; 0 stands for any cas.
     Delete(&'a [u8], u64),
-    /// increment, decrement.
+    /// increment and decrement.
     Arith(Arith<'a>),
-    /// touch.
+    /// touch: the key and its new expiry.
     Touch(&'a [u8], Exptime),
-    /// flush.
+    /// flush: the time at which all items become invalid.
     Flush(Exptime),
-    /// noop.
+    /// noop, which only gets an empty reply.
     Noop,
     /// version.
     Version,
     /// quit.
     Quit,
-    /// stat: the name of the list, empty for the general one.
+    /// stat: the name of the requested list; an empty name stands for the general one.
     Stat(&'a [u8]),
     /// sasl list mechanisms.
     SaslList,
-    /// sasl auth and step: the name of the mechanism. The value that follows holds user and password.
+    /// sasl auth and sasl step: the name of the mechanism. The value that follows holds user and password.
     SaslAuth(&'a [u8]),
     /// An opcode that the server does not have.
     Unknown,
-    /// Extras and key are longer than the body they are part of: error reply, then close.
+    /// A packet whose extras and key are longer than its body. It gets an error reply, then the connection is closed.
     Torn,
-    /// The layout does not match the opcode, or the key or body is too long: error reply, then close.
+    /// A packet whose layout does not match the opcode, or whose key or body is too long. It gets an error reply, then the
+    /// connection is closed.
     Invalid,
 }
 
-/// Result of parsing the start of the input.
+/// Result of parsing the packet at the start of the input.
 #[derive(Clone, Copy, Debug)]
 pub enum Parsed<'a> {
-    /// Header, extras and key have not all come.
+    /// Header, extras and key have not been received completely.
     Need,
-    /// The first byte is not that of a request, or header, extras and key are too long: close.
+    /// The first byte is not that of a request, or header, extras and key are too long. The connection must be closed.
     Bad,
-    /// A packet, of which the value may not have come yet.
+    /// A packet. Its value may not have been received completely.
     Packet(Packet<'a>),
 }
 
-/// The key of the packet at the start of `input`, and the length of the packet with its value. `None` if its key has not all
-/// come, or it is no request. Not everything is checked: only for lookahead.
+/// Returns the key of the packet at the start of `input`, and the length of the packet with its value, bytes. `None` if the key
+/// has not been received completely or the packet is not a request. Not everything is checked, so this is only for lookahead.
 #[inline]
 pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     let header = input.first_chunk::<HEADER_BYTES>()?;
@@ -165,8 +166,8 @@ pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     Some((key, HEADER_BYTES + u32::from_be_bytes([b0, b1, b2, b3]) as usize))
 }
 
-/// A fast path for the most frequent packets, a get or getq at the start of `input`. Returns the fields for its reply, whether
-/// a miss gets a reply, the key, and the length of the packet. `None` for any other packet.
+/// Parses the most frequent packet, a get or getq, at the start of `input`. Returns the fields for its reply, whether a miss gets
+/// a reply, the key, and the length of the packet in bytes. `None` for any other packet, which [`parse`] handles.
 #[inline]
 pub fn plain_get(input: &[u8]) -> Option<(Echo, Replies, &[u8], usize)> {
     let header = input.first_chunk::<HEADER_BYTES>()?;
@@ -216,7 +217,7 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     Parsed::Packet(packet)
 }
 
-/// The kinds of commands; a quiet opcode is of the same kind as the loud one.
+/// The commands without their arguments. A quiet opcode has the same kind as the one that is not quiet.
 #[derive(Clone, Copy)]
 enum Kind {
     Get { with_key: bool, touch: bool },
@@ -234,7 +235,7 @@ enum Kind {
     Unknown,
 }
 
-/// The kind of an opcode, and [`Replies::Quiet`] for a quiet opcode.
+/// Returns the kind of an opcode, and [`Replies::Quiet`] for a quiet opcode.
 fn opcode_kind(opcode: u8) -> (Kind, Replies) {
     let (loud, quiet) = (Replies::Sent, Replies::Quiet);
     match opcode {
@@ -276,7 +277,7 @@ fn opcode_kind(opcode: u8) -> (Kind, Replies) {
     }
 }
 
-/// The command of the given kind; [`Command::Invalid`] if extras, key or value do not fit its opcode.
+/// Returns the command of the given kind; [`Command::Invalid`] if extras, key or value do not fit it.
 fn command<'a>(kind: Kind, extras: &[u8], key: &'a [u8], value_bytes: usize, cas: u64) -> Command<'a> {
     match (kind, extras, key, value_bytes) {
         (Kind::Get { with_key, touch: false }, [], [_, ..], 0) => Command::Get { key, with_key, touch: None },
@@ -289,7 +290,7 @@ fn command<'a>(kind: Kind, extras: &[u8], key: &'a [u8], value_bytes: usize, cas
         }
         (Kind::Store(Mode::Append | Mode::Prepend), ..) => Command::Invalid,
         (Kind::Store(mode), &[f0, f1, f2, f3, e0, e1, e2, e3], [_, ..], _) => {
-            // With a cas, set, add and replace all replace exactly that version.
+            // With a cas, set, add and replace all do the same: they replace the version with that cas.
             let mode = if cas == 0 { mode } else { Mode::Cas };
             let flags = u32::from_be_bytes([f0, f1, f2, f3]);
             Command::Store(store(key, mode, flags, exptime([e0, e1, e2, e3]), cas))
@@ -330,7 +331,7 @@ fn store(key: &[u8], mode: Mode, flags: u32, exptime: Exptime, compare: u64) -> 
     }
 }
 
-/// Parses the extras of an increment or decrement; `None` if their length is wrong.
+/// Parses the extras of an increment or decrement. `None` if their length is wrong.
 fn count<'a>(key: &'a [u8], direction: Direction, extras: &[u8], compare: u64) -> Option<Arith<'a>> {
     let (delta, extras) = extras.split_first_chunk::<8>()?;
     let (initial, extras) = extras.split_first_chunk::<8>()?;
@@ -356,11 +357,11 @@ pub struct Parts {
     pub key_bytes: usize,
     /// Length of the value, bytes.
     pub value_bytes: usize,
-    /// The item's cas; 0 in a reply without an item.
+    /// The item's cas; 0 in a reply about no item.
     pub cas: u64,
 }
 
-/// Appends a reply's header. The caller appends extras, key and value.
+/// Appends a reply's header. The caller then appends extras, key and value.
 #[inline]
 pub fn push_header(out: &mut Vec<u8>, echo: Echo, status: Status, parts: Parts) {
     let mut header = [0; HEADER_BYTES];
@@ -376,13 +377,13 @@ pub fn push_header(out: &mut Vec<u8>, echo: Echo, status: Status, parts: Parts) 
     out.extend_from_slice(&header);
 }
 
-/// Appends a reply that has a value, `body`, but no extras and no key.
+/// Appends a reply with the value `body`, without extras and key.
 pub fn push_reply(out: &mut Vec<u8>, echo: Echo, status: Status, body: &[u8], cas: u64) {
     push_header(out, echo, status, Parts { value_bytes: body.len(), cas, ..Parts::default() });
     out.extend_from_slice(body);
 }
 
-/// Appends one statistic as a packet. A packet with empty name and value ends the list.
+/// Appends one statistic as a packet. The packet with an empty name and an empty value ends a list.
 pub fn push_stat(out: &mut Vec<u8>, echo: Echo, name: &[u8], value: &[u8]) {
     let parts = Parts { key_bytes: name.len(), value_bytes: value.len(), ..Parts::default() };
     push_header(out, echo, Status::Ok, parts);

@@ -1,13 +1,13 @@
 //! The meta commands: parses the flags of a request, and writes the parts of a reply. Pure functions; a [`Request`] borrows
 //! from its line.
 //!
-//! A line is `<verb> <key> [<datalen>] <flag>*`; a flag is a letter, some followed by a token without a space. Every verb
-//! accepts every letter and ignores those without a meaning for it. The reply returns the requested flags in the order of
-//! the request, so a request keeps its flags as received.
+//! A line is `<verb> <key> [<datalen>] <flag>*`. A flag is a letter; some letters are directly followed by a token. Every verb
+//! accepts every letter, and ignores those that mean nothing to it. The reply returns the requested flags in the order of the
+//! request, so a request keeps its flags as received.
 //!
 //! Source: protocol.txt of memcached 1.6.45, "Meta Commands".
 //!
-//! Verbs, words and reply lines come from `text`, which knows the meta verbs but none of their flags.
+//! Verbs, words and reply lines come from `text`, which knows the meta verbs but not their flags.
 
 use crate::command::{Arith, Direction, Exptime, Mode, Replies, StorageRequest};
 use crate::escape;
@@ -19,7 +19,7 @@ use crate::proto::text::{Verb, Words, reply, value_length};
 /// A parsed meta command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The words of all flags, in the order of the request; the reply repeats this order.
+    /// The words of all flags, in the order of the request and of the reply.
     pub flags: Words<'a>,
     /// `q`: [`Replies::Quiet`] if plain successes and misses get no reply.
     pub replies: Replies,
@@ -27,42 +27,42 @@ pub struct Request<'a> {
     pub value: bool,
     /// `b`: the key came in base64.
     pub key_is_binary: bool,
-    /// `u`: the item does not count as used.
+    /// `u`: the command does not count as a use of the item.
     pub no_bump: bool,
-    /// `I`: an md marks the item stale instead of deleting it; an ms whose cas is older than the item's stores its value all
-    /// the same.
+    /// `I`: an md marks the item as stale instead of deleting it, and an ms whose cas is less than the item's stores its value
+    /// even so.
     pub stale: bool,
-    /// `x`: an md removes the value and keeps the item.
+    /// `x`: an md empties the value instead of deleting the item.
     pub empty: bool,
-    /// `C`: the cas that the item must have, or the command fails.
+    /// `C`: the cas that the item must have for the command to succeed.
     pub compare: Option<u64>,
     /// `E`: the cas that the item gets if the command changes it.
     pub cas: Option<u64>,
     /// `T`: the item's new expiry.
     pub touch: Option<Exptime>,
-    /// `N`: a missing item is created with this expiry.
+    /// `N`: the expiry with which a missing item is created.
     pub vivify: Option<Exptime>,
-    /// `R`: if the item expires before this, one client is told to recreate its value.
+    /// `R`: if the item expires earlier than this, one client is told to recreate its value.
     pub recache: Option<Exptime>,
-    /// True if `T` comes before `R`, which then looks at the expiry that `T` sets.
+    /// True if `T` comes before `R`. Then `R` is compared with the expiry that `T` sets.
     pub recache_sees_touch: bool,
-    /// True if `T` comes after `N`: a created item then gets the expiry of `T`.
+    /// True if `T` comes after `N`. A created item then gets the expiry of `T`.
     pub touch_follows_vivify: bool,
     /// `F`: the client flags of a stored item.
     pub client_flags: u32,
-    /// `M`: the first byte of its token, a space for an empty token; `None` without `M`.
+    /// `M`: the first byte of its token, or a space if the token is empty; `None` without `M`.
     mode: Option<u8>,
-    /// `J`: the value of a number that is created with `N`.
+    /// `J`: the number that an ma with `N` stores in an item it creates.
     initial: u64,
     /// `D`: the amount that an ma adds or subtracts.
     delta: u64,
-    /// The opaque (`O`) is too long. That error is reported only if there is no other.
+    /// True if the opaque (`O`) is too long. That error is reported only if there is no other.
     opaque_is_too_long: bool,
-    /// The flags that were present: bit `n` stands for the letter with code `n`.
+    /// The letters of all flags in the request: bit `n` stands for the letter with code `n`.
     seen: u128,
 }
 
-/// The start of a meta line, before its flags.
+/// The start of a meta line: everything before its flags is parsed.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     /// The key as received, perhaps in base64.
@@ -72,10 +72,10 @@ pub struct Line<'a> {
     flags: Words<'a>,
 }
 
-/// Flags that add nothing to the first line of a reply, as a mask for `Request::seen`.
+/// The flags that add nothing to the first line of a reply, as a mask for `Request::seen`.
 const SILENT: u128 = 1 << b'v' | 1 << b'q' | 1 << b'b' | 1 << b'u' | 1 << b'E' | 1 << b'C' | 1 << b'R';
 
-/// Memory for a key that is decoded from base64.
+/// A buffer for a key that is decoded from base64.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyBuffer([u8; KEY_BYTES_MAX]);
 
@@ -85,7 +85,7 @@ impl Default for KeyBuffer {
     }
 }
 
-/// Parses a line up to its flags. `None` if the line is malformed; then no value follows.
+/// Parses a line up to its flags. `None` if the line is malformed; such a line is not followed by a value.
 pub fn line(verb: Verb, text: &[u8]) -> Option<Line<'_>> {
     let mut words = Words::of(text);
     words.next()?;
@@ -95,15 +95,15 @@ pub fn line(verb: Verb, text: &[u8]) -> Option<Line<'_>> {
         _ => 0,
     };
     let line = Line { key, value_bytes, flags: words };
-    // For an ms the flags decide whether a value follows. For the others, it is enough to check them after an error.
+    // The flags of an ms decide whether a value follows. Those of the other verbs are checked only after another error.
     (verb != Verb::Set || line.has_plain_flags()).then_some(line)
 }
 
 impl<'a> Line<'a> {
-    /// Parses the flags, and decodes a base64 key into `buffer`. Returns the decoded key.
+    /// Parses the flags, and decodes a base64 key into `buffer`. Returns the key and the request.
     ///
     /// # Errors
-    /// The reply line, which must be sent even with `q`.
+    /// The reply line to a malformed line. It must be sent even with `q`.
     pub fn request<'k>(
         &self,
         verb: Verb,
@@ -130,7 +130,7 @@ impl<'a> Line<'a> {
         Ok((key, request))
     }
 
-    /// The reply to a malformed line. `bad_flag` is the reply to its flags, if those are malformed.
+    /// Returns the reply to a malformed line. `bad_flag` is the reply to its flags, if the flags are malformed.
     #[cold]
     fn mistake(&self, verb: Verb, bad_flag: Option<&'static [u8]>) -> &'static [u8] {
         if !self.has_plain_flags() {
@@ -145,12 +145,12 @@ impl<'a> Line<'a> {
         said_by(verb, bad_flag.unwrap_or(reply::BAD_FORMAT))
     }
 
-    /// True if every flag begins with a digit or a byte from `A` to `z`; otherwise the whole line is malformed.
+    /// True if every flag begins with a digit or a byte from `A` to `z`. If not, the whole line is malformed.
     fn has_plain_flags(&self) -> bool {
         self.flags.into_iter().all(|flag| matches!(flag[0], b'A'..=b'z' | b'0'..=b'9'))
     }
 
-    /// The decoded key of a `me`, which ignores all flags except `b`; or else the reply line.
+    /// Returns the decoded key of an `me`, which ignores all flags except `b`. `Err` is the reply to a malformed line.
     pub fn debug_key<'k>(&self, buffer: &'k mut KeyBuffer) -> Result<&'k [u8], &'static [u8]>
     where
         'a: 'k,
@@ -170,17 +170,17 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The reply that `verb` gives to `error`: an ma has the same text for all errors.
+/// Returns the reply that `verb` gives to `error`. An ma has the same reply to all errors.
 fn said_by(verb: Verb, error: &'static [u8]) -> &'static [u8] {
     if verb == Verb::Arith { reply::INVALID_OR_DUPLICATE_FLAG } else { error }
 }
 
-/// Most flags in a line of `verb`.
+/// Returns the number of flags that a line of `verb` may have.
 fn flags_max(verb: Verb) -> usize {
     META_TOKENS_MAX - if verb == Verb::Set { 3 } else { 2 }
 }
 
-/// Parses the flags, and returns them with their number. `Err` is the reply to the first bad flag.
+/// Parses the flags. Returns the request and the number of flags; `Err` is the reply to the first bad flag.
 fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
     let mut request = Request {
         flags: words,
@@ -204,8 +204,8 @@ fn flags(words: Words<'_>) -> Result<(Request<'_>, usize), &'static [u8]> {
         opaque_is_too_long: false,
         seen: 0,
     };
-    // A bad token is reported only if all letters are valid. Of several the last one wins, but an error of F, for which
-    // memcached has no message of its own, gives way to any other.
+    // A bad token is reported only if all letters are valid. Of several errors the last one wins, except that an error of F, for
+    // which memcached has no message of its own, gives way to any other.
     let mut error = None;
     let mut count = 0;
     for word in words {
@@ -252,7 +252,7 @@ impl Request<'_> {
             b'F' => self.client_flags = numeric(token, number::unsigned_32, reply::BAD_FORMAT)?,
             b'J' => self.initial = numeric(token, number::unsigned, reply::BAD_INITIAL)?,
             b'D' => self.delta = numeric(token, number::unsigned, reply::BAD_DELTA_FLAG)?,
-            // To memcached a NUL is no mode at all, and nothing is one that it does not know.
+            // To memcached a NUL is the same as no mode, and an empty token is a mode that it does not know.
             b'M' => self.mode = Some(token.first().copied().unwrap_or(b' ')).filter(|&mode| mode != 0),
             _ => return Err(reply::INVALID_FLAG),
         }
@@ -263,10 +263,10 @@ impl Request<'_> {
         if self.opaque_is_too_long { Err(reply::OPAQUE_TOO_LONG) } else { Ok(()) }
     }
 
-    /// The storage request of an ms.
+    /// Returns the storage request of an ms with `key`.
     ///
     /// # Errors
-    /// The reply to a mode that an ms does not have, or to an opaque that is too long.
+    /// The reply line if an ms does not have the requested mode, or if the opaque is too long.
     pub fn store<'k>(&self, key: &'k [u8]) -> Result<StorageRequest<'k>, &'static [u8]> {
         let mode = match self.mode {
             None | Some(b'S') => Mode::Set,
@@ -296,10 +296,10 @@ impl Request<'_> {
         })
     }
 
-    /// The arithmetic request of an ma.
+    /// Returns the arithmetic request of an ma with `key`.
     ///
     /// # Errors
-    /// The reply to a mode that an ma does not have, or to an opaque that is too long.
+    /// The reply line if an ma does not have the requested mode, or if the opaque is too long.
     pub fn arith<'k>(&self, key: &'k [u8]) -> Result<Arith<'k>, &'static [u8]> {
         let direction = match self.mode {
             None | Some(b'I' | b'+') => Direction::Up,
@@ -319,7 +319,7 @@ impl Request<'_> {
         })
     }
 
-    /// The expiry of an item that `N` creates: `exptime`, that of `N`, unless a later `T` overrides it.
+    /// Returns the expiry of an item that `N` creates: `exptime`, the token of `N`, unless a later `T` overrides it.
     pub fn expiry_of_created(&self, exptime: Exptime) -> Exptime {
         match self.touch {
             Some(touch) if self.touch_follows_vivify => touch,
@@ -327,7 +327,7 @@ impl Request<'_> {
         }
     }
 
-    /// True if some flag may add to the first line of the reply.
+    /// True if any flag may add something to the first line of the reply.
     pub fn asks(&self) -> bool {
         self.seen & !SILENT != 0
     }
@@ -338,7 +338,7 @@ fn seconds(token: &[u8]) -> Result<Exptime, &'static [u8]> {
     numeric(token, number::signed_32, reply::BAD_TOKEN).map(|secs| Exptime(i64::from(secs)))
 }
 
-/// Parses a flag's token, which must not be empty. `error` is the reply if the token is no number.
+/// Parses a flag's token, which must not be empty. `error` is the reply if the token is empty or not a number.
 fn numeric<N>(
     token: &[u8],
     parse: impl FnOnce(&[u8]) -> Option<N>,
@@ -353,7 +353,7 @@ pub fn push_number(out: &mut Vec<u8>, letter: u8, number: impl itoa::Integer) {
     number::push(out, number);
 }
 
-/// Appends ` t` and the seconds to live, -1 for no expiry.
+/// Appends ` t` and the seconds that the item has to live; -1 stands for an item that never expires.
 pub fn push_ttl(out: &mut Vec<u8>, ttl: Option<u32>) {
     match ttl {
         None => out.extend_from_slice(b" t-1"),
@@ -369,7 +369,8 @@ pub fn push_key(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) {
     }
 }
 
-/// Appends `key`, encoded in base64 if `key_is_binary` or if the key would break the line. True if it was encoded.
+/// Appends `key`, encoded in base64 if `key_is_binary` or if it contains a byte that would end a word or a line. True if it was
+/// encoded.
 pub fn push_key_text(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) -> bool {
     if let Some(key) = escape::word(key).filter(|_| !key_is_binary) {
         out.extend_from_slice(key);
@@ -389,7 +390,7 @@ pub fn push_flag(out: &mut Vec<u8>, flag: &[u8]) {
     out.extend_from_slice(flag);
 }
 
-/// Appends the opaque and the key if the request asks for them, in the order of the request.
+/// Appends those of opaque and key that the request asks for, in the order of the request.
 pub fn push_opaque_and_key(out: &mut Vec<u8>, request: &Request<'_>, key: &[u8]) {
     for flag in request.flags {
         match flag[0] {

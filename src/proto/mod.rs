@@ -1,5 +1,5 @@
-//! Parsers and writers of the protocols. Pure functions without state or I/O: they parse in place, borrow from the input,
-//! know no store, and allocate only reply bytes. `session` calls them.
+//! Parsers and writers of the protocols. They are pure functions without state or I/O: they parse in place, borrow from the
+//! input, know no store, and allocate only reply bytes. `session` calls them.
 
 pub mod base64;
 pub mod binary;

@@ -4,10 +4,10 @@
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Position of the first space in `bytes`, or their length if there is none.
+/// Returns the position of the first space in `bytes`, or the length of `bytes` if there is none.
 #[inline]
 pub fn space(bytes: &[u8]) -> usize {
-    // A byte that is a space becomes 0, and the lowest 0 sets the lowest high bit.
+    // In `zeros` a space has become 0. The lowest high bit that the result has set is that of the lowest such byte.
     find(
         bytes,
         |&byte| byte == b' ',
@@ -18,15 +18,15 @@ pub fn space(bytes: &[u8]) -> usize {
     )
 }
 
-/// Position of the first space or control byte in `bytes`, or their length if there is none.
+/// Returns the position of the first space or control byte in `bytes`, or the length of `bytes` if there is none.
 #[inline]
 pub fn blank(bytes: &[u8]) -> usize {
-    // Exact for the lowest byte that is below 0x21.
+    // Exact for the lowest byte that is below 0x21. Higher bytes may be marked wrongly.
     find(bytes, |&byte| byte < 0x21, |eight| eight.wrapping_sub(ONES * 0x21) & !eight & HIGHS)
 }
 
-/// Position of the first byte for which `is` holds, or the length if there is none. `mark` is the same test on a word of eight
-/// bytes: it sets the high bit of the first such byte, and of no byte before that one.
+/// Returns the position of the first byte for which `is` holds, or the length of `bytes` if there is none. `mark` is the same
+/// test on a word of eight bytes: it sets the high bit of the first such byte, and no high bit of an earlier byte.
 #[inline(always)]
 fn find(bytes: &[u8], is: impl Fn(&u8) -> bool, mark: impl Fn(u64) -> u64) -> usize {
     let Some(last) = bytes.last_chunk::<8>() else { return bytes.iter().position(is).unwrap_or(bytes.len()) };
@@ -40,7 +40,7 @@ fn find(bytes: &[u8], is: impl Fn(&u8) -> bool, mark: impl Fn(u64) -> u64) -> us
     if rest.is_empty() {
         return bytes.len();
     }
-    // The last eight bytes without those already searched; zeros are shifted in after the end.
+    // The last eight bytes without those already searched. Zeros are shifted in after the end.
     let marked = mark(u64::from_le_bytes(*last) >> (64 - 8 * rest.len()));
     bytes.len().min(eights.len() * 8 + marked.trailing_zeros() as usize / 8)
 }

@@ -1,4 +1,4 @@
-//! Framing of datagrams: one for a request, as many as needed for a reply. Pure functions, and a position in the replies
+//! Framing of datagrams: a request is one datagram, a reply as many as it needs. Pure functions, and a position in the replies
 //! ([`Messages`]), which belongs to one exchange.
 //!
 //! ```text
@@ -6,10 +6,10 @@
 //!         request id  sequence   datagrams   reserved   text or packets     all numbers big endian
 //! ```
 //!
-//! Each reply to a request is a message of its own with the request's id, split into datagrams numbered from 0. Values need
-//! not be copied for splitting: see [`Gap`].
+//! The reply to each request is a message of its own with the request's id. A message is split into datagrams numbered from 0.
+//! Values need not be copied for that: see [`Gap`].
 //!
-//! Source: protocol.txt, "UDP protocol"; memcached 1.6.45 for what counts as one reply.
+//! Source: protocol.txt, "UDP protocol"; memcached 1.6.45 for which bytes are one reply.
 
 use super::binary::{HEADER_BYTES, MAGIC_REPLY};
 use super::text::LINE_END;
@@ -17,13 +17,13 @@ use crate::limits::DATAGRAM_BYTES_MAX;
 
 /// Length of the frame at the start of each datagram, bytes.
 pub const FRAME_BYTES: usize = 8;
-/// Most bytes of replies in one datagram: what its frame leaves.
+/// Most bytes of replies in one datagram: its length without the frame.
 pub const PART_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - FRAME_BYTES;
 /// The opcode of stat, the only command of the binary protocol whose reply consists of several packets.
 const OPCODE_STAT: u8 = 0x10;
 
-/// Splits a datagram into the request's id and its commands. `None` if the datagram must be ignored: it is truncated, empty,
-/// one of several for a request, or a server's reply.
+/// Splits a datagram into the request's id and its commands. `None` if the datagram must be ignored: it is truncated, has no
+/// commands, is one of several datagrams of a request, or is a server's reply.
 pub fn request(datagram: &[u8]) -> Option<(u16, &[u8])> {
     let (frame, commands) = datagram.split_first_chunk::<FRAME_BYTES>()?;
     let [id_high, id_low, _, _, total_high, total_low, _, _] = *frame;
@@ -31,16 +31,16 @@ pub fn request(datagram: &[u8]) -> Option<(u16, &[u8])> {
     (total == 1 && !is_reply(*commands.first()?)).then(|| (u16::from_be_bytes([id_high, id_low]), commands))
 }
 
-/// True if a payload that starts with `first` is a server's reply: replies start with a capital or a digit, commands do not.
-/// Replies must not be answered, or one forged sender would make two servers answer each other for ever.
+/// True if a payload that starts with `first` is a server's reply. Text replies start with a capital or a digit, and commands do
+/// not. Replies must not be answered, or one sender with a forged address could make two servers answer each other for ever.
 fn is_reply(first: u8) -> bool {
     first == MAGIC_REPLY || first.is_ascii_uppercase() || first.is_ascii_digit()
 }
 
-/// The header at the start of each datagram: request id, number of the datagram, count of datagrams, and two zero bytes.
+/// The header at the start of each datagram: request id, number of the datagram, number of datagrams, and two zero bytes.
 pub type Frame = [u8; FRAME_BYTES];
 
-/// The frame of datagram `sequence` of `total` in the reply to request `id`.
+/// Returns the frame of datagram `sequence`, counted from 0, of `total` datagrams in the reply to request `id`.
 pub fn frame(id: u16, sequence: u16, total: u16) -> Frame {
     let mut frame = [0; FRAME_BYTES];
     for (field, value) in frame.chunks_exact_mut(2).zip([id, sequence, total]) {
@@ -49,12 +49,12 @@ pub fn frame(id: u16, sequence: u16, total: u16) -> Frame {
     frame
 }
 
-/// Number of datagrams that a message of `bytes` takes; `None` if the frame cannot count so many.
+/// Returns the number of datagrams that a message of `bytes` bytes takes; `None` if there are more than a frame can count.
 pub fn datagrams(bytes: usize) -> Option<u16> {
     u16::try_from(bytes.div_ceil(PART_BYTES_MAX)).ok()
 }
 
-/// The place of a value in the replies that is not copied into them, but sent from item memory.
+/// The place of a value that is not copied into the replies, but sent from item memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The offset in the copied bytes at which the value belongs.
@@ -66,15 +66,15 @@ pub struct Gap {
 /// Splits replies into messages: one message for each reply to a request.
 #[derive(Debug, Default)]
 pub struct Messages {
-    /// Number of copied bytes in the messages so far. The next message begins there.
+    /// Number of copied bytes in the messages so far. The next message begins at this offset.
     at: usize,
     /// Number of gaps in the messages so far.
     gap: usize,
 }
 
 impl Messages {
-    /// Returns the length of the next message, bytes, and goes on to the message behind it; `None` after the last one. `copied`
-    /// and `gaps` together are all replies.
+    /// Returns the length of the next message in bytes, and advances to the message after it; `None` after the last message.
+    /// `copied` and `gaps` together are all replies.
     pub fn next_bytes(&mut self, copied: &[u8], gaps: &[Gap]) -> Option<usize> {
         let replies = Replies { copied, at: self.at, gaps: &gaps[self.gap..] };
         let behind = behind_reply(replies)?;
@@ -86,12 +86,12 @@ impl Messages {
     }
 }
 
-/// The replies that begin at position `at` of the copied bytes.
+/// The replies that begin at offset `at` of the copied bytes.
 #[derive(Clone, Copy)]
 struct Replies<'r> {
     copied: &'r [u8],
     at: usize,
-    /// The gaps at or behind `at`.
+    /// The gaps at or after `at`.
     gaps: &'r [Gap],
 }
 
@@ -101,7 +101,7 @@ impl<'r> Replies<'r> {
         &self.copied[self.at..]
     }
 
-    /// The replies behind the next `bytes`. A gap is always passed as a whole.
+    /// Returns the replies that follow the next `bytes` bytes. A gap is always passed as a whole.
     fn behind(mut self, mut bytes: usize) -> Self {
         while let Some((gap, further)) = self.gaps.split_first()
             && gap.at - self.at < bytes
@@ -120,7 +120,7 @@ impl<'r> Replies<'r> {
     }
 }
 
-/// The replies behind the first one; `None` if no reply is left.
+/// Returns the replies that follow the first one; `None` if there is no reply.
 fn behind_reply(replies: Replies<'_>) -> Option<Replies<'_>> {
     let is_binary = *replies.text().first()? == MAGIC_REPLY;
     Some(if is_binary { behind_packets(replies) } else { behind_text(replies) })
@@ -129,7 +129,8 @@ fn behind_reply(replies: Replies<'_>) -> Option<Replies<'_>> {
 const VALUE: &[u8] = b"VALUE ";
 const END: &[u8] = b"END\r\n";
 
-/// The replies behind the first packet. A list of statistics counts as one: all its packets up to the final one without a key.
+/// Returns the replies that follow the first packet. A list of statistics counts as one reply: all its packets up to the last
+/// one, which has no key.
 fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
     loop {
         let Some(header) = replies.text().first_chunk::<HEADER_BYTES>() else {
@@ -144,8 +145,8 @@ fn behind_packets(mut replies: Replies<'_>) -> Replies<'_> {
     }
 }
 
-/// The replies behind the first line and the value that the line announces. The `END` behind a list of statistics or a value
-/// belongs to it.
+/// Returns the replies that follow the first line and the value that the line announces. An `END` after a list of statistics or
+/// after a value belongs to the same reply.
 fn behind_text(replies: Replies<'_>) -> Replies<'_> {
     let mut behind = behind_item(replies);
     if replies.text().starts_with(VALUE) {
@@ -161,15 +162,15 @@ fn behind_text(replies: Replies<'_>) -> Replies<'_> {
     behind_end(behind)
 }
 
-/// Passes an `END` line, if it is next.
+/// Passes an `END` line if it comes next.
 fn behind_end(replies: Replies<'_>) -> Replies<'_> {
     if replies.text().starts_with(END) { replies.behind(END.len()) } else { replies }
 }
 
-/// The starts of lines that form a list together with the lines of their kind before them.
+/// The starts of the lines that may form a list. Consecutive lines of these kinds belong to one reply.
 const LISTED: [&[u8]; 3] = [b"STAT ", b"ITEM ", b"PREFIX "];
 
-/// The replies behind the first line, and behind its value if the line announces one.
+/// Returns the replies that follow the first line and, if the line announces a value, that value.
 fn behind_item(replies: Replies<'_>) -> Replies<'_> {
     let line_bytes = line_bytes(replies.text());
     let mut words = replies.text()[..line_bytes].trim_ascii_end().split(|&byte| byte == b' ');
@@ -186,7 +187,7 @@ fn behind_item(replies: Replies<'_>) -> Replies<'_> {
     }
 }
 
-/// Length of the first line, with its line end.
+/// Returns the length of the first line, with its line end; that of all bytes if there is no line end.
 fn line_bytes(replies: &[u8]) -> usize {
     memchr::memchr(b'\n', replies).map_or(replies.len(), |at| at + 1)
 }

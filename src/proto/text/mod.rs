@@ -13,26 +13,26 @@ use crate::limits::{KEY_BYTES_MAX, LINE_BYTES_MAX, LINE_TOKENS_MAX, VALUE_BYTES_
 use crate::number;
 use crate::proto::scan;
 
-/// The shortest line that can be a command, bytes with its line end.
+/// The length of the shortest line that can be a command, bytes with its line end.
 const LINE_BYTES_MIN: usize = 4;
-/// The start of the last word of an HTTP request's first line.
+/// The start of the last word of an HTTP request's first line, by which such a request is recognized.
 const HTTP: &[u8] = b"HTTP/";
 const GET: &[u8] = b"get ";
 const NOREPLY: &[u8] = b"noreply";
 
-/// The words of a line that have not been taken yet.
+/// The words of a line that have not been taken yet. As an iterator, it takes them one by one.
 #[derive(Clone, Copy, Debug)]
 pub struct Words<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Words<'a> {
-    /// All words of `line`, which must have no line end.
+    /// Returns all words of `line`, which must not include the line end.
     pub fn of(line: &'a [u8]) -> Self {
         Self { rest: line }
     }
 
-    /// The rest of the line behind the last word taken, with the spaces in front of it.
+    /// Returns the part of the line after the last word taken, including the spaces at its start.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -42,10 +42,10 @@ impl<'a> Words<'a> {
         self.next().is_none()
     }
 
-    /// The last word. If more than `room` words are left, it is the last of the first `room`, because later ones are not
-    /// parsed.
+    /// Returns the last word, or the last of the first `room` words if there are more, because memcached does not parse further
+    /// words. `None` if no word is left.
     fn last_of(self, room: usize) -> Option<&'a [u8]> {
-        // `room` words need at least twice that many bytes, so for almost every line its end is enough.
+        // `room` words have about twice that many bytes at least, so for almost every line it is enough to look at its end.
         if self.rest.len() < room * 2 {
             let end = self.rest.iter().rposition(|&byte| byte != b' ')? + 1;
             let start = memchr::memrchr(b' ', &self.rest[..end]).map_or(0, |space| space + 1);
@@ -78,91 +78,91 @@ impl<'a> Iterator for Words<'a> {
 /// A command line.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
-    /// get, gets, gat, gats.
+    /// A retrieval: `get`, `gets`, `gat` or `gats`.
     Get(Get<'a>),
-    /// set, add, replace, append, prepend, cas; a data block follows.
+    /// A storage command: `set`, `add`, `replace`, `append`, `prepend` or `cas`. A data block follows the line.
     Store(Block<'a>),
-    /// delete: the key.
+    /// `delete`: the key.
     Delete(&'a [u8], Replies),
-    /// incr, decr: the key, the direction and the amount.
+    /// `incr` or `decr`: the key, the direction, and the amount.
     Arith(&'a [u8], Direction, u64, Replies),
-    /// touch: the key and its new expiry.
+    /// `touch`: the key and its new expiry.
     Touch(&'a [u8], Exptime, Replies),
-    /// mg, ms, md, ma, me. The line is parsed by [`crate::proto::meta`].
+    /// A meta command with a key. Its line must be parsed by [`crate::proto::meta`].
     Meta(Verb),
-    /// mn.
+    /// `mn`, the meta command without a key. It only gets the reply `MN`.
     Noop,
-    /// version.
+    /// `version`: asks for the server's version.
     Version,
-    /// quit.
+    /// `quit`: closes the connection.
     Quit,
-    /// `flush_all`; `None` for an invalid number.
+    /// `flush_all`: the time at which all items become invalid; `None` if the command's number is invalid.
     Flush(Option<Exptime>, Replies),
-    /// verbosity: the new level.
+    /// `verbosity`: the new level of logging, as a number of -v.
     Verbosity(u32, Replies),
-    /// `stats`, `lru_crawler` and other administrative commands, with the words behind the name.
+    /// An administrative command such as `stats`, with the words after its name.
     Admin(Admin, Words<'a>),
-    /// An invalid command, which is answered with this line.
+    /// An invalid command, with the reply line to send.
     Refused(&'static [u8], Replies),
-    /// An HTTP request: the connection is closed without a reply.
+    /// An HTTP request. The connection must be closed without a reply.
     Http,
 }
 
 /// The meta commands with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// mg.
+    /// `mg`: reads an item.
     Get,
-    /// ms.
+    /// `ms`: stores an item.
     Set,
-    /// md.
+    /// `md`: deletes an item or marks it as stale.
     Delete,
-    /// ma.
+    /// `ma`: increments or decrements a number.
     Arith,
-    /// me.
+    /// `me`: shows the internal state of an item.
     Debug,
 }
 
-/// Administrative commands.
+/// The administrative commands, which are parsed where they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admin {
-    /// `stats`.
+    /// `stats`: lists statistics.
     Stats,
-    /// `watch`.
+    /// `watch`: makes the connection a watcher.
     Watch,
-    /// `shutdown`.
+    /// `shutdown`: stops the server.
     Shutdown,
-    /// `cache_memlimit`.
+    /// `cache_memlimit`: changes the memory limit.
     CacheMemlimit,
-    /// `lru`.
+    /// `lru`: changes settings of memcached's LRU lists, which are only shown.
     Lru,
-    /// `lru_crawler`.
+    /// `lru_crawler`: dumps items, and changes settings of memcached's crawler.
     LruCrawler,
-    /// `slabs`.
+    /// `slabs`: checks and accepts memcached's commands for slabs, which do not exist here.
     Slabs,
-    /// `extstore`.
+    /// `extstore`: changes settings of the flash tier.
     Extstore,
-    /// `refresh_certs`.
+    /// `refresh_certs`: loads the TLS certificates again.
     RefreshCerts,
-    /// `debugtime`.
+    /// `debugtime`: moves, stops or continues the clock. Only in builds with the feature `debug`.
     DebugTime,
 }
 
-/// A retrieval and its keys, of which there is at least one.
+/// A retrieval of at least one key.
 #[derive(Clone, Copy, Debug)]
 pub struct Get<'a> {
-    /// The keys; their lengths are not checked.
+    /// The keys. Their lengths have not been checked.
     pub keys: Words<'a>,
     /// True if the reply shows each item's cas (gets, gats).
     pub with_cas: bool,
-    /// A new expiry for each item (gat, gats).
+    /// The new expiry of each item (gat, gats); `None` leaves the expiries as they are.
     pub touch: Option<Exptime>,
 }
 
-/// The line of a storage command, whose value and line end follow it.
+/// The line of a storage command. A data block, which is the value and a line end, follows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
-    /// The command; if it is refused, the error line to send after its value has been skipped.
+    /// The command or, if it is refused, the error line to send after the data block has been skipped.
     pub store: Result<StorageRequest<'a>, &'static [u8]>,
     /// Length of the value without its line end, bytes.
     pub value_bytes: usize,
@@ -170,8 +170,9 @@ pub struct Block<'a> {
     pub replies: Replies,
 }
 
-/// A fast path for the most frequent command, a get of one key at the start of `input`. Returns the key and the length of the
-/// line; `None` for any other command. One search finds both the end of the key and the end of the line.
+/// Parses the most frequent command, a get of one key, at the start of `input`. Returns the key and the length of the line,
+/// bytes; `None` for any other command, which [`parse`] handles. One search finds both the end of the key and the end of the
+/// line.
 #[inline]
 pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     let words = input.strip_prefix(GET)?;
@@ -185,8 +186,9 @@ pub fn single_get(input: &[u8]) -> Option<(&[u8], usize)> {
     (!key.is_empty() && key.len() <= KEY_BYTES_MAX).then_some((key, GET.len() + end + line_end_bytes))
 }
 
-/// Returns the first word after the name of the command at the start of `input`, which is the key if it has one, and the length
-/// of the command with its data block. `None` if the line does not tell. Not everything is checked: only for lookahead.
+/// Returns the first word after the name of the command at the start of `input`, which is the key if the command has one, and the
+/// length of the command with its data block, bytes. `None` if the line does not show that. Not everything is checked, so this is
+/// only for lookahead.
 pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memchr(b'\n', &input[..input.len().min(LINE_BYTES_MAX)])?;
     let line = &input[..end];
@@ -203,15 +205,15 @@ pub fn peek(input: &[u8]) -> Option<(&[u8], usize)> {
     Some((&words[..key_bytes], end + 1 + block_bytes))
 }
 
-/// The value's length, which is the last number of a storage command's line; `None` if the line does not end with one.
+/// Returns the value's length, the last number of a storage command's line, in bytes. `None` if the line does not end with one.
 fn number_at_end(words: &[u8]) -> Option<usize> {
     let words = words.strip_suffix(b" noreply").unwrap_or(words);
     let start = words.iter().rposition(|byte| !byte.is_ascii_digit())? + 1;
-    // No digits would be parsed as 0.
+    // An empty token would be parsed as 0.
     if start < words.len() { value_length(&words[start..]) } else { None }
 }
 
-/// Parses a command line. `line` is without its line end, which was `line_end_bytes` long (1 or 2).
+/// Parses a command line. `line` does not include its line end, whose length is `line_end_bytes` (1 or 2).
 #[inline]
 pub fn parse(line: &[u8], line_end_bytes: usize) -> Command<'_> {
     if let Some(keys) = line.strip_prefix(b"get ") {
@@ -250,9 +252,9 @@ pub fn parse(line: &[u8], line_end_bytes: usize) -> Command<'_> {
     }
 }
 
-/// Parses the commands that are rare: `flush_all`, `verbosity` and the administrative ones.
+/// Parses the rare commands: `version`, `quit`, `flush_all`, `verbosity`, and the administrative ones.
 fn administration<'a>(name: &[u8], mut words: Words<'a>) -> Command<'a> {
-    // A line with spaces in front reaches only the commands that memcached's older parser knows.
+    // A line that starts with spaces reaches only the commands of memcached's older parser.
     let name = match name {
         b"" => match words.next() {
             Some(
@@ -286,8 +288,8 @@ fn administration<'a>(name: &[u8], mut words: Words<'a>) -> Command<'a> {
     }
 }
 
-/// [`Replies::Quiet`] if the last word of the line is `noreply`. `taken` is the number of words in front of `words`: memcached
-/// parses only the first words of a line.
+/// Returns [`Replies::Quiet`] if the last word of the line is `noreply`. memcached parses only the first words of a line; `taken`
+/// is the number of those that precede `words`.
 pub fn replies(words: Words<'_>, taken: usize) -> Replies {
     match words.last_of(LINE_TOKENS_MAX - taken) {
         Some(NOREPLY) => Replies::Quiet,
@@ -350,14 +352,14 @@ fn store(mode: Mode, mut words: Words<'_>) -> Command<'_> {
     Command::Store(Block { store, value_bytes, replies })
 }
 
-/// Parses the announced length of a value, bytes; `None` if it is no number or too large.
+/// Parses the announced length of a value, bytes. `None` if it is not a number, is negative, or is too large.
 pub fn value_length(token: &[u8]) -> Option<usize> {
     let bytes = u32::try_from(number::signed_32(token)?).ok()?;
     (bytes <= VALUE_BYTES_ANNOUNCED_MAX).then_some(bytes as usize)
 }
 
-/// Takes the first of `words` as a key, and tells by the last one whether replies are sent. `Err` is the reply to an invalid
-/// key.
+/// Takes the first of `words` as a key. Returns it, and by the last word whether replies are sent. `Err` is the reply to an
+/// invalid key.
 fn key<'a>(words: &mut Words<'a>) -> Result<(&'a [u8], Replies), Command<'static>> {
     let all = *words;
     let key = words.next().ok_or_else(too_few)?;
@@ -368,7 +370,7 @@ fn key<'a>(words: &mut Words<'a>) -> Result<(&'a [u8], Replies), Command<'static
     Ok((key, replies))
 }
 
-/// Parses a delete. Up to two words may follow the key, a time and `noreply`, as old clients send them; the time is ignored.
+/// Parses a delete. Up to two words may follow the key, as old clients send them: a time, which is ignored, and `noreply`.
 fn delete(mut words: Words<'_>) -> Command<'_> {
     match key(&mut words) {
         Ok((_, replies)) if words.nth(2).is_some() => Command::Refused(reply::DELETE_USAGE, replies),

@@ -1,4 +1,4 @@
-//! Replies of the text protocols: every reply line, once, and the writers of those with parameters. Constants and pure
+//! Replies of the text protocols: every fixed reply line, and the writers of replies with parameters. Constants and pure
 //! functions.
 
 use crate::limits::MEMCACHED_VERSION;
@@ -87,21 +87,21 @@ lines! {
     NO_MEMORY = "SERVER_ERROR out of memory";
 }
 
-/// The bytes behind the value in the reply to a get of one key.
+/// The bytes that follow the value in the reply to a get of one key.
 pub const VALUE_END: &[u8] = b"\r\nEND\r\n";
 
-/// Longest first line of a hit, without its key, bytes.
+/// Length of the longest first line of a hit without its key, bytes.
 const HEAD_BYTES_MAX: usize = "VALUE  4294967295 1073741824 18446744073709551615\r\n".len();
 
 /// Appends `VALUE <key> <flags> <bytes>[ <cas>]\r\n`.
 #[inline]
 pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>) {
-    // Reserved at once: a line never needs more than this.
+    // Reserved in one step: a line never needs more than this.
     out.reserve(key.len() + HEAD_BYTES_MAX);
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     if flags == 0 && cas.is_none() && value_bytes < SHORT_VALUE_BYTES {
-        // Nearly every hit. One copy of fixed length and a truncation are cheaper than four copies of variable length.
+        // This is nearly every hit. One copy of fixed length and a truncation are cheaper than four copies of variable length.
         let (end, unused) = short_end(value_bytes);
         out.extend_from_slice(&end);
         out.truncate(out.len() - unused);
@@ -122,11 +122,10 @@ pub fn value_head(out: &mut Vec<u8>, key: &[u8], flags: u32, value_bytes: usize,
     out.extend_from_slice(LINE_END);
 }
 
-/// Values below this length take the fast path of the encoder, bytes.
+/// Length below which a value takes the fast path of [`value_head`], bytes.
 const SHORT_VALUE_BYTES: usize = 10_000;
 
-/// The bytes ` 0 <bytes>\r
-/// ` padded to a fixed length, and the number of padding bytes.
+/// Returns the bytes ` 0 <bytes>\r\n` padded to a fixed length, and the number of padding bytes.
 #[inline]
 fn short_end(value_bytes: usize) -> ([u8; 9], usize) {
     let digit = |place: usize| b'0' + (value_bytes / place % 10) as u8;
@@ -146,26 +145,26 @@ fn short_end(value_bytes: usize) -> ([u8; 9], usize) {
     (end, 4 - digits)
 }
 
-/// Appends a number as a line.
+/// Appends a line that consists of `number`.
 pub fn number_line(out: &mut Vec<u8>, number: u64) {
     number::push(out, number);
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends the reply to `version`, with memcached's version.
+/// Appends the reply to `version`, which names memcached's version.
 pub fn version(out: &mut Vec<u8>) {
     out.extend_from_slice(b"VERSION ");
     out.extend_from_slice(MEMCACHED_VERSION.as_bytes());
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends a message that is made at run time as a line.
+/// Appends a line with a message that is made at run time.
 pub fn sentence(out: &mut Vec<u8>, words: &impl std::fmt::Display) {
     out.extend_from_slice(words.to_string().as_bytes());
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends one statistic as a line.
+/// Appends the line of one statistic.
 pub fn stat(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"STAT ");
     out.extend_from_slice(name);
@@ -174,7 +173,7 @@ pub fn stat(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends one prefix of `stats detail dump`, with the number of its gets, hits, sets and deletes.
+/// Appends the line of one prefix in `stats detail dump`, with the numbers of its gets, hits, sets and deletes.
 pub fn prefix(out: &mut Vec<u8>, name: &[u8], counts: [u64; 4]) {
     out.extend_from_slice(b"PREFIX ");
     out.extend_from_slice(name);
