@@ -1,17 +1,17 @@
-//! The man page and the shell completions that `--print` prints, made from the table of options that `-h` shows. Pure
+//! The man page and the shell completions that `--print` prints. They are made from the table of options that `-h` shows. Pure
 //! functions.
 //!
-//! So none of them can name an option that the server does not take. Source: man(7); bash(1), "Programmable
-//! Completion"; zshcompsys(1), `_arguments`; fish's `complete`.
+//! So a document cannot name an option that the server does not take. Source: man(7); bash(1), "Programmable Completion";
+//! zshcompsys(1), `_arguments`; fish's `complete`.
 
 use super::getopt::{Spec, Takes};
 use super::help::{self, OWN_VERSION, SPECS};
 use std::fmt::Write as _;
 
-/// The documents that `--print` can print.
+/// The names of the documents that `--print` can print.
 pub(super) const NAMES: &[&str] = &["man", "bash", "zsh", "fish"];
 
-/// The document called `name`; `None` if `name` is not one of [`NAMES`].
+/// Returns the text of the document called `name`; `None` if `name` is not one of [`NAMES`].
 pub(super) fn document(name: &str) -> Option<String> {
     Some(match name {
         "man" => man(),
@@ -22,12 +22,12 @@ pub(super) fn document(name: &str) -> Option<String> {
     })
 }
 
-/// The options that are documented; the others exist only to be refused.
+/// The options that have a help text. An option without one exists only to be refused.
 fn shown() -> impl Iterator<Item = &'static Spec> {
     SPECS.iter().filter(|spec| !spec.help.is_empty())
 }
 
-/// The words that an option accepts, if it accepts only a few fixed ones; otherwise empty.
+/// Returns the words that an option accepts, if it accepts only fixed words; otherwise an empty list.
 fn choices(spec: &Spec) -> &'static [&'static str] {
     match spec.long {
         "protocol" => &["auto", "ascii", "binary"],
@@ -37,7 +37,7 @@ fn choices(spec: &Spec) -> &'static [&'static str] {
     }
 }
 
-/// The names that `-o` takes, read from the text of its help.
+/// Returns the names that `-o` takes, which are read from its help text.
 fn extended() -> Vec<&'static str> {
     let [with_effect @ .., without_effect] = help::extended_texts();
     let lines = with_effect.into_iter().flat_map(str::lines);
@@ -48,10 +48,10 @@ fn extended() -> Vec<&'static str> {
     names
 }
 
-/// The man page, with placeholders for the parts that are made from the table of options.
+/// The source of the man page, with placeholders for the parts that are made from the table of options.
 const MAN: &str = include_str!("memcrsd.1.in");
 
-/// `text` in the syntax of man(7): no line of it is taken for a command, and dashes are shown as ASCII dashes, which can be
+/// Returns `text` in the syntax of man(7): no line is taken for a command, and dashes are shown as ASCII dashes, which can be
 /// copied.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
@@ -84,7 +84,7 @@ fn man() -> String {
         .replace("@EXTENDED@", &extended)
 }
 
-/// The spellings of an option, for example `-p` and `--port`.
+/// Returns the spellings of an option, for example `-p` and `--port`.
 fn spellings(spec: &Spec) -> impl Iterator<Item = String> {
     spec.short.map(|letter| format!("-{letter}")).into_iter().chain([format!("--{}", spec.long)])
 }

@@ -1,8 +1,8 @@
-//! The option `-o`: a comma separated list of `name` and `name=value`, as getsubopt(3) reads it. Each function stores what
-//! it accepts in the [`Config`] being built.
+//! The option `-o`: a comma separated list of `name` and `name=value`, which is read as getsubopt(3) does. Each function stores
+//! what it accepts in the [`Config`] being built.
 //!
-//! A value for a name that takes none is ignored, the last of repeated settings wins (but every `ext_path` adds a
-//! file), and every error exits with 1.
+//! A value for a name that takes none is ignored. Of repeated settings the last one wins, except that every `ext_path` adds a
+//! file. Every error exits with status 1.
 
 use super::number::{atof, atoi, exact};
 use super::suboption::{bad, bytes, integer, number};
@@ -10,7 +10,7 @@ use super::{Config, EX_BAD_VALUE, StartupError, VerifyMode, flash};
 
 /// Applies the list of one `-o` to `config`. `Err` if an element is unknown or its value is invalid.
 pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), StartupError> {
-    // As in getsubopt, a trailing comma adds nothing, but a double comma adds an empty name.
+    // As in getsubopt, a trailing comma adds nothing, but two commas in a row add an empty name.
     let list = list.strip_suffix(',').unwrap_or(list);
     if list.is_empty() {
         return Ok(());
@@ -38,7 +38,7 @@ pub(super) fn apply(config: &mut Config, list: &str) -> Result<(), StartupError>
     Ok(())
 }
 
-/// Applies `name` if it is an option without a value; false if it is none of those.
+/// Applies `name` if it is an option without a value; false if it is not.
 fn flag(config: &mut Config, name: &str) -> bool {
     match name {
         "maxconns_fast" => config.maxconns_fast = true,
@@ -74,7 +74,7 @@ fn flag(config: &mut Config, name: &str) -> bool {
     true
 }
 
-/// Sets the defaults that memcached 1.4 had (`no_modern`).
+/// Sets the defaults of memcached 1.4 (`no_modern`).
 fn no_modern(config: &mut Config) {
     config.slab_chunk_size_max = 1 << 20;
     config.slab_reassign = false;
@@ -86,8 +86,8 @@ fn no_modern(config: &mut Config) {
     config.lru_maintainer_thread = false;
 }
 
-/// Applies `name` if it is an option for memcached's allocator, hash table or LRU; false if it is none of those. `Err` if its
-/// value is invalid.
+/// Applies `name` if it is an option for memcached's allocator, hash table or LRU; false if it is not. `Err` if its value is
+/// invalid.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {
     let given = || value.map_or_else(|| bad(format!("Missing {name} argument")), Ok);
@@ -141,7 +141,7 @@ fn tuning(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, 
             config.temporary_ttl = atoi(given()?) as u32;
         }
         "slab_sizes" => {
-            // What is not a number counts as 0, which is out of every range; so does a missing value.
+            // Text that is not a number counts as 0, which is out of every range. So does a missing value.
             config.slab_sizes = given()?.split('-').map(|size| exact(size).unwrap_or(0)).collect();
         }
         "slab_chunk_max" => match integer(name, value)? as i32 {
@@ -180,12 +180,13 @@ fn factor(name: &str, value: &str) -> Result<f64, StartupError> {
     if factor > 0.0 { Ok(factor) } else { bad(format!("{name} must be > 0")) }
 }
 
-/// Applies `name` if it limits the time or memory of connections and logs; false if it does not. `Err` if its value is invalid.
+/// Applies `name` if it limits the time or the memory of connections and logs; false if it does not. `Err` if its value is
+/// invalid.
 fn buffers(config: &mut Config, name: &str, value: Option<&str>) -> Result<bool, StartupError> {
     match name {
         "idle_timeout" => match value {
             None => return bad("Missing numeric argument for idle_timeout"),
-            // Negative means no timeout.
+            // A negative number means no timeout.
             Some(secs) => config.idle_timeout = u32::try_from(atoi(secs)).unwrap_or(0),
         },
         "watcher_logbuf_size" => config.logger_watcher_buf_size = bytes(name, value, 1 << 10)?,

@@ -1,8 +1,8 @@
-//! The options of the flash tier: `-o ext_*`, and `slab_automove_freeratio`, which memcached has only with it. Parses and
-//! checks them; opens no files.
+//! The options of the flash tier: `-o ext_*`, and `slab_automove_freeratio`, which memcached knows only in builds with one.
+//! Parses and checks the options; opens no files.
 //!
-//! `ext_path` is the switch; what the other options say is kept and shown without it. Messages, exit statuses and the order
-//! of checks are memcached's, where memcached does not crash or wrap.
+//! `ext_path` is the switch. Without it, the other options are still parsed and shown, but have no effect. Messages, exit
+//! statuses and the order of checks are memcached's, except where memcached crashes or a number wraps.
 
 use super::number::atoi;
 use super::parts::{Ext, Flash, FlashPath};
@@ -11,10 +11,10 @@ use super::suboption::{bad, bytes, number, ratio};
 use super::values::Config;
 use crate::limits::{FLASH_CHUNK_BYTES_MAX, FLASH_PAGES_MAX};
 
-/// Lengths of pages and chunks must be multiples of this, bytes, as in memcached, which aligns to the erase blocks of flash.
-/// Source: its extstore.c.
+/// The unit of pages and chunks, bytes: their lengths must be multiples of it, as in memcached, which aligns them to the erase
+/// blocks of flash. Source: memcached's extstore.c.
 const ALIGNMENT_BYTES: u64 = 2 << 20;
-/// The names that may end an `ext_path`, as in memcached, where each reserves the path for one kind of values.
+/// The words that may end an `ext_path`. In memcached each of them reserves the path for one kind of values.
 const BUCKETS: [&str; 6] = ["default", "compact", "lowttl", "chunked", "coldcompact", "old"];
 
 /// Applies `name` if it is an option of the flash tier; false if it is not. `Err` if its value is invalid.
@@ -34,7 +34,7 @@ pub(super) fn apply(config: &mut Config, name: &str, value: Option<&str>) -> Res
         "ext_max_frag" => ext.max_frag = ratio(name, value)?,
         "ext_drop_unread" => ext.drop_unread = true,
         "slab_automove_freeratio" => ext.slab_automove_freeratio = ratio(name, value)?,
-        // No statistic shows them.
+        // These are checked, but no statistic shows them.
         "ext_threads" | "ext_io_depth" => {
             number(name, value)?;
         }
@@ -64,7 +64,7 @@ fn path(config: &mut Config, value: Option<&str>) -> Result<(), StartupError> {
         Some(b'p' | b'P') => 1 << 50,
         _ => return without_size("m|g|t|p"),
     };
-    // A negative size counts as one that is too large, as in memcached.
+    // A negative size is handled like one that is too large, as in memcached.
     let bytes = u64::try_from(atoi(size)).map_or(u64::MAX, |count| count.saturating_mul(unit));
     if let Some(bucket) = parts.next() {
         if !BUCKETS.contains(&bucket) {
@@ -79,7 +79,7 @@ fn path(config: &mut Config, value: Option<&str>) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// Checks the options `ext_*` against each other and against -m, with memcached's messages.
+/// Checks the options `ext_*` against each other and against -I. `Err` has memcached's message.
 pub(super) fn check(config: &Config) -> Result<(), StartupError> {
     let usage = |line: String| Err(StartupError::new(EX_USAGE, line));
     let ext = &config.ext;
@@ -101,8 +101,8 @@ pub(super) fn check(config: &Config) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// The flash tier that follows from the settings, or `None` without `ext_path`. `Err` if they cannot make a tier. Call
-/// [`check`] first.
+/// Returns the flash tier that follows from the settings; `None` without `ext_path`. `Err` if no tier can be made from them. The
+/// caller must have called [`check`] first.
 pub(super) fn tier(config: &Config) -> Result<Option<Flash>, StartupError> {
     let failed = |why: &str| bad(format!("Failed to initialize external storage: {why}"));
     let ext = &config.ext;
@@ -137,11 +137,11 @@ pub(super) fn tier(config: &Config) -> Result<Option<Flash>, StartupError> {
 }
 
 impl Config {
-    /// The value of `ext_compact_under` and `ext_drop_under` that is shown if they are not set, pages: a hundredth of the last
-    /// path.
+    /// Returns the value of `ext_compact_under` and `ext_drop_under` that is shown if they are not set, pages. It is a hundredth
+    /// of the last path, but at least 1; 0 without a flash tier.
     pub(super) fn ext_pages_under(&self) -> u32 {
         let last = self.flash.as_ref().and_then(|flash| Some(flash.paths.last()?.bytes / flash.page_bytes));
-        // The total is below 65,535, so it fits.
+        // The total is below 65,535, so the number fits.
         last.map_or(0, |pages| (pages / 100).max(1) as u32)
     }
 }

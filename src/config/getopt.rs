@@ -1,8 +1,8 @@
-//! glibc's `getopt_long` in front of argh: reduces every spelling of the command line to one. Pure functions.
+//! Does what glibc's `getopt_long` does, before argh: reduces every spelling of the command line to one. Pure functions.
 //!
-//! memcached's users write `-vv`, `-m64`, `-dp 11211`, `--port=11211`, `--po 11211`, and stray words. argh accepts only
-//! `--port 11211`, so the output is `--name` or `--name value`, in the order given, values without leading spaces. What
-//! argh cannot do (getopt's own messages; `-h` taking effect where it stands) is done here.
+//! memcached's users write `-vv`, `-m64`, `-dp 11211`, `--port=11211`, `--po 11211`, and stray words. argh accepts only `--port
+//! 11211`. So the output consists of `--name` and `--name value`, in the order given, with values without leading spaces. What
+//! argh cannot do is done here too: getopt's own messages, and that `-h` takes effect where it stands.
 //!
 //! Source: getopt(3), "Argument scanning"; the messages are those of glibc's `getopt.c`.
 
@@ -18,40 +18,40 @@ pub(super) enum Takes {
     Ignored,
 }
 
-/// One option: how it is spelled, whether it takes a value, and its lines in `-h`.
+/// An option: how it is spelled, whether it takes a value, and its lines in `-h`.
 #[derive(Debug)]
 pub(super) struct Spec {
     pub(super) short: Option<char>,
-    /// The long name, also in [`Options`](super::options::Options).
+    /// The long name. It is also the name of the field in [`Options`](super::options::Options), with `_` for `-`.
     pub(super) long: &'static str,
     pub(super) takes: Takes,
-    /// The name of the value in the help.
+    /// The name of the value in the help; empty if the option takes none.
     pub(super) value: &'static str,
     pub(super) help: &'static [&'static str],
 }
 
-/// Why the scan of the command line ended.
+/// The reason why the scan of the command line ended. The variants without a text each print one and exit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// All words have been scanned: the other options decide.
+    /// All words have been scanned. The other options decide what the process does.
     Run,
     Help,
     Licence,
     Version,
-    /// A word that getopt rejects, with its message.
+    /// getopt rejects a word, with this message.
     Refused(StartupError),
 }
 
-/// The command line as argh is to read it, up to the word that ended the scan, and why the scan ended.
+/// The command line up to the word that ended the scan, in argh's spelling, and the reason for the end.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) words: Vec<String>,
     pub(super) end: End,
 }
 
-/// Rewrites `args` (without the program's name) for argh, which accepts only a part of getopt's spellings.
+/// Rewrites `args`, which must not include the program's name, for argh, which accepts only some of getopt's spellings.
 ///
-/// `program` is the name at the start of getopt's messages.
+/// `program` is the name with which getopt's messages begin.
 pub(super) fn normalise(specs: &[Spec], program: &str, args: &[String]) -> Line {
     let mut words = Vec::with_capacity(args.len() * 2);
     let mut rest = args.iter();
@@ -84,7 +84,7 @@ pub(super) fn normalise(specs: &[Spec], program: &str, args: &[String]) -> Line 
 }
 
 /// Scans `--name`, `--name=value` or `--name value`, where `name` may be an unambiguous prefix, and appends the option to
-/// `words`. `Err` is getopt's message.
+/// `words`. Takes the value from `rest` if it is a word of its own. `Err` is getopt's message.
 fn long_option<'a>(
     specs: &[Spec],
     long: &str,
@@ -115,8 +115,8 @@ fn long_option<'a>(
     }
 }
 
-/// The option whose long name begins with `name`; `Err` is getopt's message. memcached's options, all of which have a letter,
-/// take precedence, so that each abbreviation that memcached accepts keeps its meaning.
+/// Returns the option whose long name begins with `name`. `Err` is getopt's message. memcached's options, all of which have a
+/// letter, take precedence over others, so that each abbreviation that memcached accepts means the same here.
 fn only_match<'s>(specs: &'s [Spec], name: &str) -> Result<&'s Spec, String> {
     let begins = |spec: &&Spec| spec.long.starts_with(name);
     let is_common = specs.iter().any(|spec| begins(&spec) && spec.short.is_some());
@@ -135,8 +135,8 @@ fn only_match<'s>(specs: &'s [Spec], name: &str) -> Result<&'s Spec, String> {
     Err(complaint)
 }
 
-/// Scans a group of short options (`dvm64`): switches, then at most one option with a value. The value is the rest of
-/// the word or, if nothing is left, the next word.
+/// Scans a group of short options, for example `dvm64`: switches, then at most one option with a value. The value is the rest of
+/// the word or, if the word ends there, the next word.
 fn short_options<'a>(
     specs: &[Spec],
     group: &str,

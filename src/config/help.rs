@@ -1,17 +1,17 @@
-//! The text of `-h`, `-V` and `-i`, and the table of options that help, getopt and `documents` share. Constants and pure
+//! The texts of `-h`, `-V` and `-i`, and the table of options that help, getopt and `documents` share. Constants and pure
 //! functions.
 
 use super::getopt::{Spec, Takes};
 use std::fmt::Write as _;
 
-/// The version of memcached whose behaviour this server has; clients and tools choose features by it.
+/// The version of memcached whose behaviour this server has. Clients and tools choose features by it.
 pub use crate::limits::MEMCACHED_VERSION;
 /// This server's own version.
 pub const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const LICENCE: &str = include_str!("licence.txt");
 
-/// The text of `-V`. Its first line is the same as memcached's, because scripts parse it.
+/// Returns the text of `-V`. Its first line is the same as memcached's, because scripts parse it.
 pub(super) fn version() -> String {
     format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n")
 }
@@ -21,7 +21,7 @@ pub(super) fn licence() -> String {
     format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n\n{LICENCE}")
 }
 
-/// The text of `-h`, laid out like memcached's. Without `tls` it has no TLS options.
+/// Returns the text of `-h`, laid out like memcached's. Without `tls` it does not show the TLS options.
 pub(super) fn help(tls: bool) -> String {
     let mut text = format!("memcached {MEMCACHED_VERSION}\n");
     let exists = |spec: &&Spec| !spec.help.is_empty() && (tls || spec.long != "enable-ssl");
@@ -48,7 +48,7 @@ pub(super) fn help(tls: bool) -> String {
     text
 }
 
-/// The help's paragraphs about the names that `-o` takes, in order. The last one lists the names without effect.
+/// Returns the help's paragraphs about the names that `-o` takes, in order. The last paragraph lists the names without effect.
 pub(super) fn extended_texts() -> [&'static str; 4] {
     [EXTENDED, EXTENDED_FLASH, EXTENDED_TLS, EXTENDED_WITHOUT_EFFECT]
 }
@@ -61,7 +61,7 @@ const fn value(short: char, long: &'static str, value: &'static str, help: &'sta
     Spec { short: Some(short), long, takes: Takes::Value, value, help }
 }
 
-/// An option that memcached does not have. It has a value and no letter.
+/// An option that memcached does not have, with a value and without a letter.
 const fn own(long: &'static str, value: &'static str, help: &'static [&'static str]) -> Spec {
     Spec { short: None, long, takes: Takes::Value, value, help }
 }

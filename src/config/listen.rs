@@ -1,8 +1,8 @@
-//! Listeners: the grammar of `-l`, and name resolution. Pure but for [`Endpoint::addresses`], which asks the resolver; the
-//! sockets are created in `server::listen`.
+//! Listeners: the grammar of `-l`, and name resolution. All functions are pure except [`Endpoint::addresses`], which asks the
+//! resolver. The sockets are created in `server::listen`.
 //!
-//! An element is `[notls:|btls:|mtls:][proto[NAME]:][tag[NAME]:|tag_NAME_:]HOST[:PORT]`; HOST is a name, an IPv4 address,
-//! `[IPv6]`, a bare IPv6 address (then without a port), or `*`.
+//! An element is `[notls:|btls:|mtls:][proto[NAME]:][tag[NAME]:|tag_NAME_:]HOST[:PORT]`. HOST is a name, an IPv4 address,
+//! `[IPv6]`, `*`, or an IPv6 address without brackets, which no port may follow.
 
 use super::parts::{Endpoint, ListenSpec, ListenTls, Protocol};
 use super::request::{EX_OSERR, StartupError};
@@ -11,10 +11,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
 impl Endpoint {
-    /// The addresses to bind. Resolution may block on a name server, so call this before any ring runs.
+    /// Returns the addresses to bind. The resolver may block on a name server, so call this before any ring runs.
     ///
     /// # Errors
-    /// The error of getaddrinfo; a UNIX socket has no address.
+    /// getaddrinfo fails, or the endpoint is a UNIX socket, which has no address.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let (host, port) = match self {
             Self::Tcp { host, port } | Self::Udp { host, port } => (host, *port),
@@ -32,23 +32,23 @@ impl Endpoint {
     }
 }
 
-/// `host` without the brackets around an IPv6 address.
+/// Returns `host` without the brackets around an IPv6 address; any other host as it is.
 pub fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// The resolver's message, without the text that std puts in front of it.
+/// Returns the resolver's message, without the text that std puts before it.
 fn gai_strerror(error: &io::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
 
-/// The listeners that `config` asks for.
+/// Returns the listeners that `config` asks for.
 ///
-/// With `-s` there is only the UNIX socket. Otherwise each element of `-l` listens on TCP and, with `-U`, on UDP.
+/// With `-s` the only listener is the UNIX socket. Otherwise each element of `-l` listens on TCP and, with `-U`, on UDP.
 ///
 /// # Errors
-/// memcached's message for an element that does not parse. The exit status is 71, as for a port that is taken.
+/// An element does not parse. The message is memcached's, and the exit status is 71, as for a port that is taken.
 pub(super) fn specs(config: &Config) -> Result<Vec<ListenSpec>, StartupError> {
     if let Some(path) = &config.socketpath {
         let endpoint = Endpoint::Unix { path: path.clone(), mode: config.access };
@@ -76,8 +76,8 @@ pub(super) fn specs(config: &Config) -> Result<Vec<ListenSpec>, StartupError> {
     Ok(specs)
 }
 
-/// The protocol of a listener. With -Y it is always text, because the binary protocol would bypass the login; `Err` is the
-/// message for a listener that asks for binary.
+/// Returns the protocol of a listener. With -Y it is always text, because the binary protocol would bypass the login. `Err` is
+/// the message for a listener that asks for binary.
 fn protocol(config: &Config, element: &Element<'_>) -> Result<Protocol, String> {
     match element.protocol.unwrap_or(config.protocol) {
         Protocol::Binary if config.auth_file.is_some() => {
@@ -163,7 +163,7 @@ fn host_and_port(text: &str) -> Result<(&str, Option<&str>), String> {
         };
     }
     match text.split_once(':') {
-        // A second colon makes it a bare IPv6 address.
+        // If there is a second colon, the text is an IPv6 address without brackets.
         Some((host, port)) if !port.contains(':') => Ok((host, Some(port))),
         _ => Ok((text, None)),
     }

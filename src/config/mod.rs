@@ -1,23 +1,23 @@
 //! Turns the command line into a configuration that is known to be valid.
 //!
 //! A [`Config`] is built once on the main thread and then only read: `engine::Shared` holds it for all rings. Settings that
-//! commands change while the server runs are in [`RuntimeSettings`], behind a lock there.
+//! commands change while the server runs are in [`RuntimeSettings`], behind a lock in `engine::Shared`.
 //!
 //! ```text
 //! words ─ getopt: one spelling for all ─► options: argh's struct ─► validate: defaults, checks, listeners ─► Config
 //!         (help: the table of options)     (number: C's numbers)     (extended: -o; flash: ext_*; listen: -l)  settings ─► `stats settings`
 //! ```
 //!
-//! `parts` has the types of settings, `values` the settings, `request` what comes in and goes out. Each module imports
-//! only modules named before it: `number`, `parts`, `values`, `request`, `suboption`, `options`, `getopt`, `listen`,
-//! `settings`, `flash`, `help`, `documents`, `extended`, `validate`.
+//! `parts` has the types of settings, `values` the settings, `request` the input and the result of parsing. Each module imports
+//! only modules named before it: `number`, `parts`, `values`, `request`, `suboption`, `options`, `getopt`, `listen`, `settings`,
+//! `flash`, `help`, `documents`, `extended`, `validate`.
 //!
-//! Meaning, defaults, messages and exit statuses are those of memcached 1.6.45. Parsing is pure: the machine and the
-//! environment come in as [`Environment`], an error goes out as lines and a status. Only [`Endpoint::addresses`] asks
-//! the resolver.
+//! Meaning, defaults, messages and exit statuses are those of memcached 1.6.45. Parsing is pure: the properties of the machine
+//! are passed in as [`Environment`], and an error is returned as lines and a status. Only [`Endpoint::addresses`] asks the
+//! resolver.
 //!
-//! Options for memcached's slab allocator, LRU threads and hash table are parsed, checked and shown like the rest; `-h`
-//! lists them as without effect.
+//! Options for memcached's slab allocator, LRU threads and hash table are parsed, checked and shown like all others. `-h` lists
+//! them as without effect.
 
 mod documents;
 mod extended;
@@ -50,10 +50,10 @@ pub use values::Config;
 use argh::FromArgs as _;
 use std::ffi::OsString;
 
-/// The word in front of a server to watch. Other words that are no options are ignored, as memcached does.
+/// The word before the address of a server to watch. Other words that are not options are ignored, as memcached does.
 const TOP: &str = "top";
 
-/// The command line as text: the program's name, and the rest.
+/// Returns the command line as text: the program's name, and all further words.
 ///
 /// # Errors
 /// A word is not UTF-8.
@@ -65,10 +65,10 @@ pub fn words(words: impl Iterator<Item = OsString>) -> Result<(String, Vec<Strin
     Ok((program, words.collect::<Result<_, _>>()?))
 }
 
-/// Reads a command line, without the program's name.
+/// Parses a command line, which must not include the program's name.
 ///
 /// # Errors
-/// The [`StartupError`] for the first error found.
+/// The command line is invalid: the [`StartupError`] for the first error found.
 pub fn parse(args: &[String], environment: &Environment) -> Result<Request, StartupError> {
     if let [word, rest @ ..] = args
         && word == TOP

@@ -1,7 +1,8 @@
-//! Numbers as C parses them, because memcached's command line does: `atoi`, `atof`, checked `strtoul`, and the suffixes of
+//! Numbers as C parses them, because memcached parses its command line so: `atoi`, `atof`, checked `strtoul`, and the suffixes of
 //! `-I`. Pure functions.
 //!
-//! Garbage is 0 and not an error, and anything after the number is ignored. Only [`exact`] and its kin reject.
+//! Text that is not a number counts as 0, and text after a number is ignored. Only the functions whose name begins with `exact`
+//! reject text.
 
 use argh::FromArgValue;
 
@@ -17,7 +18,7 @@ pub(super) struct Float(pub(super) f64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Octal(pub(super) u32);
 
-/// A number of bytes. Of suffixes only k, K, m and M count; others are ignored, so that `2g` is 2.
+/// A number of bytes, with an optional suffix k, K, m or M. Other suffixes are ignored, so that `2g` is 2 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bytes(pub(super) i64);
 
@@ -50,13 +51,13 @@ impl FromArgValue for Bytes {
     }
 }
 
-/// The integer at the start of `text`; 0 if there is none. Out of range it is what glibc makes of it: saturated at 64 bits, of
-/// which the lower 32 are kept.
+/// Returns the integer at the start of `text`; 0 if there is none. A number out of range becomes what glibc makes of it: the
+/// lower 32 bits of the nearest 64-bit number.
 pub(super) fn atoi(text: &str) -> i32 {
     leading_integer(text, 10) as i32
 }
 
-/// The decimal number at the start of `text`, 0 if there is none.
+/// Returns the decimal number at the start of `text`; 0 if there is none.
 pub(super) fn atof(text: &str) -> f64 {
     let text = text.trim_start();
     let bytes = text.as_bytes();
@@ -76,13 +77,13 @@ pub(super) fn atof(text: &str) -> f64 {
     text[..end].parse().unwrap_or(0.0)
 }
 
-/// A 32-bit integer as memcached's `safe_strtoul` accepts it: digits up to white space or the end of `text`. Text behind the
+/// Parses a 32-bit integer as memcached's `safe_strtoul` does: digits up to white space or the end of `text`. Text after the
 /// white space is ignored. `None` for anything else.
 pub(super) fn exact(text: &str) -> Option<u32> {
     digits_only(text)?.parse().ok()
 }
 
-/// A 64-bit integer with an optional sign, as memcached's `safe_strtol` accepts it; ends like [`exact`].
+/// Parses a 64-bit integer with an optional sign, as memcached's `safe_strtol` does. The digits end as in [`exact`].
 pub(super) fn exact_signed(text: &str) -> Option<i64> {
     match text.trim_start().strip_prefix('-') {
         Some(magnitude) if magnitude.starts_with(|first: char| first.is_ascii_digit()) => {
@@ -93,7 +94,7 @@ pub(super) fn exact_signed(text: &str) -> Option<i64> {
     }
 }
 
-/// The digits at the start of `text`, without a `+` in front; `None` unless white space or nothing follows them.
+/// Returns the digits at the start of `text`, without a `+` before them. `None` if a byte other than white space follows them.
 fn digits_only(text: &str) -> Option<&str> {
     let text = text.trim_start();
     let digits = text.strip_prefix('+').unwrap_or(text);
@@ -102,7 +103,7 @@ fn digits_only(text: &str) -> Option<&str> {
     if after.is_some_and(|byte| !byte.is_ascii_whitespace()) { None } else { Some(&digits[..end]) }
 }
 
-/// A finite number, as memcached's `safe_strtod` accepts it; ends like [`exact`].
+/// Parses a finite number, as memcached's `safe_strtod` does. It ends at white space; text after the white space is ignored.
 pub(super) fn exact_float(text: &str) -> Option<f64> {
     text.split_whitespace().next()?.parse().ok().filter(|number: &f64| number.is_finite())
 }

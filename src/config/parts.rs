@@ -1,14 +1,14 @@
-//! The types of settings for which a number or a string is not enough, and [`ProbeTarget`]: plain data. It imports nothing;
-//! the modules that `mod.rs` names after it may import it.
+//! The types of settings for which a number or a string is not enough, and [`ProbeTarget`]. They are plain data. This module
+//! imports nothing; the modules that `mod.rs` names after it may import it.
 
 /// The protocol that a listener speaks (-B).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// Text or binary, as the first byte of each connection shows.
+    /// Text or binary, depending on the first byte of each connection.
     Auto,
-    /// Only text and meta commands.
+    /// Only the text protocol with its meta commands.
     Ascii,
-    /// Only binary packets.
+    /// Only the binary protocol.
     Binary,
 }
 
@@ -17,9 +17,9 @@ pub enum Protocol {
 pub enum IoEngine {
     /// io_uring if the kernel allows it, otherwise epoll.
     Auto,
-    /// io_uring; the server does not start without it.
+    /// io_uring only: if the kernel does not allow it, the server does not start.
     Uring,
-    /// epoll.
+    /// epoll, even if io_uring is allowed.
     Epoll,
 }
 
@@ -34,41 +34,42 @@ impl IoEngine {
     }
 }
 
-/// Whether listeners with TLS ask clients for certificates (`-o ssl_verify_mode`).
+/// The rule for client certificates at listeners with TLS that have no rule of their own (`-o ssl_verify_mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyMode {
-    /// Clients are asked for no certificate.
+    /// No client is asked for a certificate.
     None,
-    /// A client may show a certificate.
+    /// A client is asked for a certificate, and need not show one.
     Request,
     /// A client must show a certificate.
     Require,
-    /// The same as `Require`: a client must show a certificate at its handshake, and never again.
+    /// The same as `Require`, since a client shows its certificate only once, in the handshake.
     Once,
 }
 
-/// TLS settings (`-o ssl_*`); without `-Z` they have no effect.
+/// TLS settings (`-o ssl_*`). Without `-Z` they have no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// Certificate chain file, PEM.
+    /// Path of the certificate chain, a PEM file. TLS needs it.
     pub chain_cert: Option<String>,
-    /// Key file, if the key is not in the chain file.
+    /// Path of the key's file; `None` if the key is in the chain's file.
     pub key: Option<String>,
-    /// File of the CAs that may sign client certificates, PEM; `None` = no client certificate is accepted.
+    /// Path of the PEM file of the CAs that may sign client certificates. With `None` every client certificate is refused.
     pub ca_cert: Option<String>,
-    /// OpenSSL's list of ciphers. It is not applied; if it is set, a warning says so.
+    /// OpenSSL's list of ciphers. It has no effect, and a warning says so if it is set.
     pub ciphers: Option<String>,
-    /// Whether clients are asked for certificates, at listeners without a rule of their own.
+    /// Whether clients are asked for certificates at listeners without a rule of their own.
     pub verify_mode: VerifyMode,
-    /// Format of the key's file, by OpenSSL's number: 1 is PEM, 2 is DER.
+    /// Format of the key's file, as OpenSSL numbers it: 1 for PEM, 2 for DER.
     pub keyformat: u32,
-    /// A buffer of OpenSSL's, bytes; shown only.
+    /// Size of a buffer of OpenSSL, bytes. It is only shown.
     pub wbuf_bytes: u32,
-    /// Clients may resume sessions, with tickets.
+    /// True if clients may resume sessions by tickets.
     pub session_cache: bool,
-    /// TLS in the kernel; shown only.
+    /// True if TLS in the kernel is requested. It is only shown.
     pub kernel_tls: bool,
-    /// Oldest protocol accepted: 3 for TLS 1.3; 0 to 2 all stand for TLS 1.2, since none older is spoken.
+    /// Oldest version of TLS that is accepted: 3 stands for TLS 1.3, and 0 to 2 all stand for TLS 1.2, the oldest that the server
+    /// speaks.
     pub min_version: u32,
 }
 
@@ -92,82 +93,82 @@ impl Default for Tls {
 /// A listener that the settings ask for. Its host name may resolve to several addresses, each of which is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenSpec {
-    /// The address to listen to.
+    /// The address to listen on.
     pub endpoint: Endpoint,
-    /// The protocol it speaks: that of `-B` unless the element of `-l` overrides it.
+    /// The protocol of the listener: that of `-B`, unless its element of `-l` names another.
     pub protocol: Protocol,
-    /// Whether the listener encrypts, and whether it asks clients for certificates.
+    /// Whether the listener uses TLS, and whether it asks clients for certificates.
     pub tls: ListenTls,
-    /// The name given by `tag[NAME]:` in `-l`, 1 to 8 bytes. It is checked, and has no effect.
+    /// The name given by `tag[NAME]:` in `-l`, 1 to 8 bytes. It has no effect.
     pub tag: Option<String>,
 }
 
 /// The address that a listener is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A TCP port. Port 0 stands for any free port, host `None` for all addresses, IPv4 and IPv6.
+    /// A TCP port.
     Tcp {
-        /// Host name or address.
+        /// Host name or address; `None` stands for all addresses, IPv4 and IPv6.
         host: Option<String>,
-        /// Port number.
+        /// Port number; 0 stands for any free port.
         port: u16,
     },
-    /// A UDP port; port 0 and host `None` as for TCP.
+    /// A UDP port.
     Udp {
-        /// Host name or address.
+        /// Host name or address; `None` stands for all addresses, IPv4 and IPv6.
         host: Option<String>,
-        /// Port number.
+        /// Port number; 0 stands for any free port.
         port: u16,
     },
-    /// A stream socket in the file system.
+    /// A UNIX stream socket.
     Unix {
-        /// Path of the socket; a stale socket at that path is replaced.
+        /// Path of the socket. A stale socket at that path is replaced.
         path: String,
         /// Permissions of the socket (-a).
         mode: u32,
     },
 }
 
-/// Whether a listener encrypts, and its rule for client certificates.
+/// Whether a listener uses TLS, and its rule for client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenTls {
     /// No TLS.
     Off,
-    /// TLS; whether clients must show certificates is said by `-o ssl_verify_mode`.
+    /// TLS, with the rule of `-o ssl_verify_mode` for client certificates.
     On,
-    /// TLS without client certificates (`btls:`).
+    /// TLS without client certificates, whatever `-o ssl_verify_mode` says (`btls:`).
     Basic,
-    /// TLS with required client certificates (`mtls:`).
+    /// TLS with required client certificates, whatever `-o ssl_verify_mode` says (`mtls:`).
     Mutual,
 }
 
-/// The options `-o ext_*` without the paths, as `stats settings` shows them. Those that are not in [`Flash`] too have no
+/// The options `-o ext_*` without the paths, as `stats settings` shows them. Options that are not in [`Flash`] too have no
 /// effect.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ext {
-    /// Length of a page, bytes: space on flash is given to values and taken back in pages.
+    /// Length of a page, bytes. Space on flash is given to values and freed again page by page.
     pub page_bytes: u32,
-    /// Length of a chunk, bytes: as much is written to flash at a time.
+    /// Length of a chunk, bytes, which is the unit of writing to flash.
     pub wbuf_bytes: u32,
-    /// Items of more than about this many bytes may move to flash; changed by `extstore item_size`.
+    /// Length from about which items may move to flash, bytes. `extstore item_size` changes it.
     pub item_size: u32,
-    /// Seconds without use after which an item is moved to flash even if memory has room; `u32::MAX` = never.
+    /// Seconds without use after which an item moves to flash even if memory has room; `u32::MAX` stands for never.
     pub item_age: u32,
-    /// Shown only, seconds.
+    /// `ext_low_ttl`, seconds. It is only shown.
     pub low_ttl: u32,
-    /// If 0, values that are read often stay on flash; if not, such values come back to memory.
+    /// If 0, values that are read often stay on flash; otherwise they come back to memory.
     pub recache_rate: u32,
-    /// Shown only, pages; `None` = computed from the size of the paths.
+    /// `ext_compact_under`, pages; `None` if it follows from the size of the paths. It is only shown.
     pub compact_under: Option<u32>,
-    /// Shown only, pages; `None` = computed from the size of the paths.
+    /// `ext_drop_under`, pages; `None` if it follows from the size of the paths. It is only shown.
     pub drop_under: Option<u32>,
-    /// Shown only, microseconds.
+    /// `ext_max_sleep`, microseconds. It is only shown.
     pub max_sleep: u32,
-    /// Shown only.
+    /// `ext_max_frag`, a fraction of 1. It is only shown.
     pub max_frag: f64,
-    /// Shown only.
+    /// `ext_drop_unread`. It is only shown.
     pub drop_unread: bool,
-    /// Shown only.
+    /// `slab_automove_freeratio`, a fraction of 1. It is only shown.
     pub slab_automove_freeratio: f64,
 }
 
@@ -190,29 +191,29 @@ impl Default for Ext {
     }
 }
 
-/// A file for the flash tier (`ext_path`).
+/// A file of the flash tier (`ext_path`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlashPath {
     /// Path of the file.
     pub path: String,
-    /// Size of the file, bytes; in [`Flash::paths`] rounded down to whole pages.
+    /// Size of the file, bytes. In [`Flash::paths`] it is rounded down to whole pages.
     pub bytes: u64,
 }
 
-/// The settings of a flash tier, checked: there is at least one path, and each has at least one page.
+/// The settings of a flash tier. They have been checked: there is at least one path, and each path has at least one page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flash {
-    /// The files, in the order given; the tier writes to all of them.
+    /// The files, in the order given. The tier writes to all of them.
     pub paths: Vec<FlashPath>,
-    /// Length of a page, bytes: a multiple of `wbuf_bytes`.
+    /// Length of a page, bytes. It is a multiple of `wbuf_bytes`.
     pub page_bytes: u64,
-    /// Length of a chunk, bytes; a longer item cannot move to flash.
+    /// Length of a chunk, bytes. A longer item cannot move to flash.
     pub wbuf_bytes: u64,
-    /// See [`Ext::item_size`].
+    /// Length from about which items may move to flash, bytes: see [`Ext::item_size`].
     pub item_size: u32,
-    /// See [`Ext::item_age`].
+    /// Seconds without use after which an item moves to flash: see [`Ext::item_age`].
     pub item_age: u32,
-    /// See [`Ext::recache_rate`].
+    /// Whether values that are read often come back to memory: see [`Ext::recache_rate`].
     pub recache_rate: u32,
 }
 
@@ -223,7 +224,7 @@ impl Flash {
     }
 }
 
-/// Address of another server: the one to check (--health), to show (`top`), or to copy (--copy-from).
+/// The address of another server: the one to check (--health), to watch (`top`), or to copy from (--copy-from).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeTarget {
     /// A TCP port.

@@ -1,4 +1,4 @@
-//! What reading a command line takes and returns: the environment, the request, or a refusal. Plain data.
+//! The input and the results of parsing a command line: the environment, the request, and the refusal. Plain data.
 
 use super::parts::ProbeTarget;
 use super::values::Config;
@@ -16,24 +16,25 @@ pub const EX_OSERR: u8 = 71;
 /// True if this build has TLS, so that `-Z` is accepted.
 pub const HAS_TLS: bool = true;
 
-/// The properties of the machine, the build and the environment that decide how a command line is understood.
+/// The properties of the machine, the build and the environment that affect how a command line is understood.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// The name the program was called by; getopt's messages begin with it.
+    /// The name by which the program was called. getopt's messages begin with it.
     pub program: String,
-    /// Number of cores that this process may use; without --replicas there are never more replicas.
+    /// Number of cores that this process may use. The defaults of -t and --replicas depend on it.
     pub cores: usize,
-    /// True if the kernel offers huge pages on request, so that -L is accepted.
+    /// True if the kernel offers huge pages on request. Without them, -L is refused.
     pub large_pages: bool,
-    /// True if the build has TLS ([`HAS_TLS`]); tests set it otherwise.
+    /// True if the build has TLS ([`HAS_TLS`]). Tests also set it to false.
     pub tls: bool,
-    /// The value of the environment variable `MEMCACHED_SASL_PWDB`: the file of users for -S.
+    /// The value of the environment variable `MEMCACHED_SASL_PWDB`: the path of the password file for -S.
     pub sasl_pwdb: Option<String>,
-    /// The value of the environment variable `MEMCACHED_PORT_FILENAME`: the file to which the bound ports are written.
+    /// The value of the environment variable `MEMCACHED_PORT_FILENAME`: the path of the file to which the bound ports are
+    /// written.
     pub port_file: Option<String>,
 }
 
-/// The task that the command line gives to the process.
+/// The task that the command line gives the process.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// Run the server.
@@ -42,7 +43,7 @@ pub enum Request {
     Probe(Probe),
     /// Show the load of another server until the user quits (`top`).
     Top(ProbeTarget),
-    /// Print this text on standard output, and exit with status 0.
+    /// Print this text on standard output, then exit with status 0.
     Print(String),
 }
 
@@ -55,7 +56,7 @@ pub struct Probe {
     pub timeout: Duration,
 }
 
-/// A refusal to start: the lines for standard error and the exit status.
+/// A refusal to start: the lines for standard error, and the exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartupError {
     /// The lines, without line ends.
@@ -65,20 +66,20 @@ pub struct StartupError {
 }
 
 impl StartupError {
-    /// A refusal with one line.
+    /// Returns a refusal with one line.
     pub fn new(status: u8, line: impl Into<String>) -> Self {
         Self { lines: vec![line.into()], status }
     }
 
-    /// A refusal with one line and [`EX_OSERR`], because the operating system denies something.
+    /// Returns a refusal with one line and [`EX_OSERR`], for something that the operating system denies.
     pub fn denied(line: impl Into<String>) -> Self {
         Self::new(EX_OSERR, line)
     }
 }
 
 impl Environment {
-    /// The properties of this machine, this build and this process's environment. `program` is the first word of the command
-    /// line.
+    /// Returns the properties of this machine, this build and this process's environment. `program` is the first word of the
+    /// command line.
     pub fn probe(program: String) -> Self {
         let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
         Self {

@@ -1,49 +1,52 @@
 //! The lines of `stats settings`, in memcached's order, and [`RuntimeSettings`]: the settings that commands change while the
-//! server runs, kept in `engine::Shared` behind a lock.
+//! server runs, which are in `engine::Shared` behind a lock.
 
 use super::{Config, Ext, Protocol, VerifyMode};
 
-/// The settings that commands change at run time, by memcached's names in `stats settings`.
+/// The settings that commands change while the server runs, under memcached's names in `stats settings`. "Only shown" means that
+/// `stats settings` shows the value and nothing else uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuntimeSettings {
-    /// The memory limit (`cache_memlimit`), bytes. Filled in when the settings are shown, because the store has it.
+    /// The memory limit, which `cache_memlimit` changes, bytes. The store has the current value, so it is filled in when the
+    /// settings are shown.
     pub maxbytes: u64,
-    /// The verbosity (`verbosity`). Filled in when the settings are shown.
+    /// The number of -v, which `verbosity` changes. It is filled in when the settings are shown.
     pub verbosity: u8,
-    /// Second of the server's clock: `flush_all` has removed, or will remove, all items stored up to then; 0 before the first.
+    /// The second of the server's clock up to which `flush_all` has removed, or will remove, all stored items; 0 before the first
+    /// `flush_all`.
     pub oldest: u32,
-    /// True if `stats detail` is on. Filled in when the settings are shown.
+    /// True if `stats detail` is on. It is filled in when the settings are shown.
     pub detail_enabled: bool,
-    /// memcached's mode of moving slabs, as set by `slabs automove`; only shown.
+    /// memcached's mode of moving slabs, which `slabs automove` changes; only shown.
     pub slab_automove: u32,
-    /// Whether crawls and dumps are accepted (`lru_crawler enable`, `disable`).
+    /// True if crawls and dumps are accepted (`lru_crawler enable` and `disable`).
     pub lru_crawler: bool,
-    /// Set by `lru_crawler sleep`, microseconds; only shown.
+    /// `lru_crawler sleep`, microseconds; only shown.
     pub lru_crawler_sleep: u32,
-    /// Set by `lru_crawler tocrawl`, items; only shown.
+    /// `lru_crawler tocrawl`, items; only shown.
     pub lru_crawler_tocrawl: u32,
-    /// Set by `lru mode`; only shown.
+    /// True after `lru mode segmented`, false after `lru mode flat`; only shown.
     pub lru_segmented: bool,
-    /// Set by `lru tune`; only shown.
+    /// The first number of `lru tune`, percent; only shown.
     pub hot_lru_pct: u32,
-    /// Set by `lru tune`; only shown.
+    /// The second number of `lru tune`, percent; only shown.
     pub warm_lru_pct: u32,
-    /// Set by `lru tune`; only shown.
+    /// The third number of `lru tune`, a factor; only shown.
     pub hot_max_factor: f64,
-    /// Set by `lru tune`; only shown.
+    /// The fourth number of `lru tune`, a factor; only shown.
     pub warm_max_factor: f64,
-    /// True if `lru temp_ttl` has asked for a queue for short-lived items; only shown.
+    /// True if `lru temp_ttl` has requested a queue for items with a short time to live; only shown.
     pub temp_lru: bool,
-    /// Seconds that items in that queue may have to live (`lru temp_ttl`); only shown.
+    /// Longest time to live in that queue, seconds (`lru temp_ttl`); only shown.
     pub temporary_ttl: u32,
-    /// The options of the flash tier, as changed by `extstore` and `slabs automove freeratio`.
+    /// The options of the flash tier, which `extstore` and `slabs automove freeratio` change.
     pub ext: Ext,
     /// The kernel interface for I/O: the requested one until the server has started, then the one in use.
     pub io_engine: &'static str,
 }
 
 impl RuntimeSettings {
-    /// The settings as they are when a server with `config` starts.
+    /// Returns the settings at the start of a server with `config`.
     pub fn new(config: &Config) -> Self {
         Self {
             maxbytes: config.maxbytes,
@@ -67,10 +70,10 @@ impl RuntimeSettings {
     }
 }
 
-/// The names and values of `stats settings`.
+/// Returns the names and values of `stats settings`.
 ///
-/// Source: `process_stat_settings` of memcached 1.6.45, for a build with TLS and
-/// external storage, and without seccomp and proxy. memcrsd's own settings come last.
+/// Source: `process_stat_settings` of memcached 1.6.45, for a build with TLS and external storage, without seccomp and proxy.
+/// memcrsd's own settings come last.
 pub fn settings(config: &Config, live: &RuntimeSettings) -> impl Iterator<Item = (&'static str, String)> {
     let mut lines = Vec::with_capacity(96);
     connections(&mut lines, config, live);
@@ -102,7 +105,7 @@ fn or(text: Option<&String>, none: &str) -> String {
     text.map_or_else(|| none.to_owned(), Clone::clone)
 }
 
-/// A port in the form that -p takes: 0 = off, -1 = any free one.
+/// Returns a port in the form that -p takes: 0 for off, -1 for any free port.
 fn port(port: Option<u16>) -> String {
     match port {
         None => "0".to_owned(),

@@ -1,10 +1,10 @@
-//! Validation: first each value by itself ([`values`]), then their combination ([`combinations`]). Turns the parsed options
-//! into a [`Config`], or into a refusal.
+//! Validation: first each value by itself ([`values`]), then the values together ([`combinations`]). Turns the parsed options
+//! into a [`Config`] or a refusal.
 //!
-//! The order is memcached's: an invalid value fails even if `-h` follows it, a contradiction between settings is found
-//! at the end.
+//! The order of checks is memcached's: an invalid value is refused even if `-h` follows it, and a contradiction between settings
+//! is found only at the end.
 //!
-//! It also builds the requests that start no server: --health, top and --print.
+//! The module also builds the requests that start no server: --health, top and --print.
 
 use super::options::Options;
 use super::{
@@ -16,18 +16,18 @@ use crate::limits::{
 };
 use std::time::Duration;
 
-/// Most replicas unless --replicas asks for more. Each costs the memory of an index, and CPU time for every write.
+/// Most replicas unless --replicas asks for more. Each replica costs the memory of an index, and CPU time for every write.
 const REPLICAS_DEFAULT_MAX: usize = 4;
-/// The same limit with a flash tier. Memory then holds mostly keys, of which indexes are the larger part, and a read from flash
-/// takes far longer than a lookup in a shared index.
+/// Most replicas with a flash tier, unless --replicas asks for more. With a flash tier, memory holds mostly keys, beside which an
+/// index is large, and a read from flash takes far longer than a lookup in a shared index.
 const REPLICAS_WITH_FLASH_MAX: usize = 2;
 /// Number of threads above which memcached prints a warning.
 const THREADS_ADVISED_MAX: usize = 64;
-/// Most sizes in `-o slab_sizes`; the largest chunk is one more class on top.
+/// Most sizes in `-o slab_sizes`. The largest chunk is one more class.
 const SLAB_SIZES_MAX: usize = 62;
 const SLAB_SIZE_STEP_BYTES: u32 = 8;
 
-/// Validates the value of each option by itself, and stores it in a new `Config`.
+/// Validates the value of each option by itself, and stores it in a new `Config`. `Err` for the first invalid value.
 pub(super) fn values(options: &Options, environment: &Environment) -> Result<Config, StartupError> {
     let mut config = Config {
         num_threads: environment.cores.clamp(1, Config::default().num_threads),
@@ -73,8 +73,9 @@ fn switches(config: &mut Config, options: &Options) {
     config.ssl_enabled = options.enable_ssl > 0;
 }
 
-/// The number of replicas without --replicas: one for each ring while it need not be shared. Rings that cannot all run at the
-/// same time share one for every two cores, since each further index would cost memory and writes, and spare no lookup its lock.
+/// Returns the number of replicas without --replicas: one for each ring while no ring need share one. Rings that cannot all run
+/// at the same time share one replica for every two cores, since each further index would cost memory and writes, and would spare
+/// no lookup its lock.
 fn default_replicas(rings: usize, cores: usize) -> usize {
     if rings <= cores.min(REPLICAS_DEFAULT_MAX) {
         rings
@@ -83,7 +84,7 @@ fn default_replicas(rings: usize, cores: usize) -> usize {
     }
 }
 
-/// Validates the options whose value is a number. Each occurrence of an option is checked, and the last one counts.
+/// Validates the options whose value is a number. Each occurrence of an option is checked; the last one wins.
 fn numbers(config: &mut Config, options: &Options, cores: usize) -> Result<(), StartupError> {
     for mask in &options.unix_mask {
         config.access = mask.0;
@@ -150,7 +151,7 @@ fn above_zero(number: i32, line: &str) -> Result<u32, StartupError> {
     }
 }
 
-/// Parses the address of a server: a host and a port, or the path of a UNIX socket. `None` if it is neither.
+/// Parses the address of a server: a host and a port, or the path of a UNIX socket. `None` if it is neither of them.
 fn target(address: &str) -> Option<ProbeTarget> {
     let address = address.strip_prefix("unix:").unwrap_or(address);
     if address.contains('/') {
@@ -189,7 +190,7 @@ fn copy(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// Validates --health and --health-timeout; `None` without --health.
+/// Validates --health and --health-timeout. `None` without --health.
 pub(super) fn probe(options: &Options) -> Result<Option<Probe>, StartupError> {
     let Some(given) = options.health.last() else { return Ok(None) };
     let target = target(given).ok_or_else(|| bad_target("--health", given))?;
@@ -201,7 +202,7 @@ pub(super) fn probe(options: &Options) -> Result<Option<Probe>, StartupError> {
     Ok(Some(Probe { target, timeout: Duration::from_secs_f64(secs) }))
 }
 
-/// The document that --print names; `Err` if there is no such document.
+/// Returns the text of the document that --print names. `Err` if there is no such document.
 pub(super) fn document(options: &Options) -> Result<String, StartupError> {
     let name = options.print.last().map(String::as_str).unwrap_or_default();
     documents::document(name).ok_or_else(|| {
@@ -235,7 +236,7 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     for list in &options.listen {
         match &mut config.inter {
             None => config.inter = Some(list.clone()),
-            // memcached drops repetitions, found as substrings.
+            // memcached ignores a repetition, which it finds as a substring.
             Some(seen) if seen.contains(list.as_str()) => {}
             Some(seen) => {
                 seen.push(',');
@@ -281,7 +282,7 @@ fn texts(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// Validates the settings against each other, and fills in those that follow from several of them.
+/// Validates the settings against each other, and fills in those that follow from several others.
 pub(super) fn combinations(mut config: Config, options: &Options) -> Result<Config, StartupError> {
     sizes(&mut config, options)?;
     flash::check(&config)?;
@@ -326,7 +327,7 @@ pub(super) fn combinations(mut config: Config, options: &Options) -> Result<Conf
 fn sizes(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     let usage = |line: String| Err(StartupError::new(EX_USAGE, line));
     if let Some(megabytes) = options.memory_limit.last() {
-        // A negative limit holds no item, and is rejected below.
+        // With a negative limit no item would fit, so it is rejected below.
         config.maxbytes = u64::try_from(megabytes.0).unwrap_or(0) << 20;
     }
     let item = options.max_item_size.last().map_or(config.item_size_max as i64, |bytes| bytes.0);
@@ -382,7 +383,7 @@ fn slab_sizes(config: &Config) -> Result<(), StartupError> {
     Ok(())
 }
 
-/// True if the value of -U is not 0, even if it is no valid port.
+/// True if the value of -U is not 0, even if it is not a valid port.
 fn has_udp(options: &Options) -> bool {
     options.udp_port.last().is_some_and(|port| port.0 != 0)
 }
@@ -414,7 +415,7 @@ fn authentication(config: &mut Config, options: &Options) -> Result<(), StartupE
     Ok(())
 }
 
-/// Parses a port: `None` for 0 (off), `Some(0)` for -1 (any free one). `Err` if it is out of range.
+/// Parses a port: `None` for 0 (off), `Some(0)` for -1 (any free port). `Err` if the number is out of range.
 fn port(number: i32) -> Result<Option<u16>, StartupError> {
     match number {
         0 => Ok(None),
@@ -425,7 +426,7 @@ fn port(number: i32) -> Result<Option<u16>, StartupError> {
     }
 }
 
-/// Validates -p and -U, where 0 is off and -1 any free port. Without -p, the value of -U is that of -p too.
+/// Validates -p and -U, where 0 is off and -1 any free port. If -U is given without -p, its value is that of -p too.
 fn ports(config: &mut Config, options: &Options) -> Result<(), StartupError> {
     if let Some(number) = options.udp_port.last() {
         config.udpport = port(number.0)?;

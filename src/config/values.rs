@@ -1,167 +1,168 @@
-//! [`Config`]: every setting under its name, with memcached's defaults.
+//! [`Config`]: every setting under its own name, with memcached's defaults.
 //!
-//! Plain data, filled by `validate`, `extended`, `flash` and `listen`, which also check the values; then only read.
+//! It is plain data, filled by `validate`, `extended`, `flash` and `listen`, which also check the values. Afterwards it is only
+//! read.
 
 use super::parts::{
     Endpoint, Ext, Flash, FlashPath, IoEngine, ListenSpec, ListenTls, ProbeTarget, Protocol, Tls,
 };
 use crate::limits::COPY_RATE;
 
-/// The server's settings, under memcached's names in `stats settings` where it has one. "Shown only" means that `stats
-/// settings` shows the value and nothing else uses it.
+/// The server's settings, under memcached's names in `stats settings` where it has one. "Only shown" means that `stats settings`
+/// shows the value and nothing else uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Memory limit, bytes (-m).
     pub maxbytes: u64,
     /// Most connections at a time (-c).
     pub maxconns: u32,
-    /// TCP port (-p); `None` = off, `Some(0)` = any free port. With `-s` there is no TCP listener in `listen` all the same.
+    /// TCP port (-p); `None` is off, `Some(0)` any free port. With `-s` the value is ignored and `listen` has no TCP listener.
     pub tcpport: Option<u16>,
-    /// UDP port (-U); `None` = off, `Some(0)` = any free port.
+    /// UDP port (-U); `None` is off, `Some(0)` any free port.
     pub udpport: Option<u16>,
-    /// Addresses to listen to (-l), as given; several are joined by commas.
+    /// Addresses to listen on (-l), as given, joined by commas; `None` stands for all addresses.
     pub inter: Option<String>,
-    /// Path of the UNIX socket (-s).
+    /// Path of the UNIX socket (-s); `None` without -s.
     pub socketpath: Option<String>,
-    /// Permissions of the UNIX socket (-a).
+    /// Permissions of the UNIX socket, as mode bits (-a).
     pub access: u32,
     /// The listeners that follow from `tcpport`, `udpport`, `inter` and `socketpath`.
     pub listen: Vec<ListenSpec>,
-    /// How many rings receive the datagrams of one UDP port.
+    /// Number of rings that receive the datagrams of one UDP port.
     pub num_threads_per_udp: usize,
     /// Verbosity: the number of -v.
     pub verbosity: u8,
-    /// Items are evicted when memory is full; false with -M.
+    /// True if items are evicted when memory is full; false with -M.
     pub evictions: bool,
-    /// The `shutdown` command is accepted (-A).
+    /// True if the `shutdown` command is accepted (-A).
     pub shutdown_command: bool,
-    /// Growth factor of the size classes (-f).
+    /// Growth factor of the size classes in statistics (-f).
     pub factor: f64,
-    /// Smallest size class without the item's header, bytes (-n).
+    /// Smallest size class in statistics, bytes without the item's header (-n).
     pub chunk_size: u32,
     /// Number of rings (-t).
     pub num_threads: usize,
     /// The kernel interface for I/O (--io-engine).
     pub io_engine: IoEngine,
-    /// Number of replicas of the index (--replicas), which neighbouring rings share; at most as many as rings.
+    /// Number of replicas, which neighbouring rings share (--replicas). At most `num_threads`.
     pub replicas: usize,
-    /// Each ring's thread is bound to a core of its own (--pin-rings).
+    /// True if each ring's thread is bound to a core of its own (--pin-rings).
     pub pin_rings: bool,
-    /// Seconds without progress of a ring after which the process aborts (--ring-timeout); 0 = never.
+    /// Seconds without progress of a ring after which the process aborts (--ring-timeout); 0 stands for never.
     pub ring_timeout_secs: u32,
-    /// Port of the metrics page (--metrics-port); `None` = no metrics, `Some(0)` = any free port.
+    /// Port of the metrics page (--metrics-port); `None` is no page, `Some(0)` any free port.
     pub metrics_port: Option<u16>,
-    /// Address of the metrics page, a name or an address (--metrics-address).
+    /// Host name or address of the metrics page (--metrics-address).
     pub metrics_address: String,
-    /// The server whose items are copied (--copy-from).
+    /// The server whose items are copied (--copy-from); `None` to copy nothing.
     pub copy_from: Option<ProbeTarget>,
-    /// Items that are copied from the other server per second, at most (--copy-rate); 0 = no limit.
+    /// Most items that are copied from the other server per second (--copy-rate); 0 stands for no limit.
     pub copy_rate: u32,
-    /// Byte that ends a key's prefix for `stats detail` (-D).
+    /// The byte that ends a key's prefix in `stats detail` (-D).
     pub prefix_delimiter: u8,
-    /// `stats detail` is on from the start; -D turns it on.
+    /// True if `stats detail` is on from the start, as with -D.
     pub detail_enabled: bool,
-    /// Commands that a connection may run before others have their turn (-R).
+    /// Commands that a connection may run before other connections have their turn (-R).
     pub reqs_per_event: u32,
-    /// Items have a cas; false with -C.
+    /// True if items have a cas; false with -C.
     pub cas_enabled: bool,
-    /// Length of the listeners' backlog (-b).
+    /// Length of the backlog of each listener (-b).
     pub backlog: i32,
-    /// Protocol of the listeners (-B), as -S and -Y change it.
+    /// Protocol of the listeners (-B). -S makes it binary, and -Y text.
     pub protocol: Protocol,
-    /// Clients of the binary protocol must log in, by SASL (-S).
+    /// True if clients of the binary protocol must log in by SASL (-S).
     pub sasl: bool,
-    /// The file of SASL users and passwords, from `MEMCACHED_SASL_PWDB`.
+    /// Path of the password file for SASL, from `MEMCACHED_SASL_PWDB`; `None` without -S.
     pub sasl_pwdb: Option<String>,
-    /// The file of users and passwords with which clients of the text protocol must log in (-Y).
+    /// Path of the file of users and passwords with which clients of the text protocol must log in (-Y); `None` if they need not.
     pub auth_file: Option<String>,
     /// Size limit of an item, bytes (-I).
     pub item_size_max: u64,
-    /// If true, a connection over -c is closed with an error; otherwise it waits in the backlog.
+    /// True if a connection over -c is closed with an error; false if it waits in the backlog.
     pub maxconns_fast: bool,
-    /// Shown only.
+    /// `-o hashpower`; only shown.
     pub hashpower_init: u32,
-    /// `slabs reassign` is accepted; no slab is moved.
+    /// True if `slabs reassign` is accepted. It moves no slab.
     pub slab_reassign: bool,
-    /// Shown, and changed by `slabs automove`; no slab is moved.
+    /// The mode at the start, which `slabs automove` changes; only shown.
     pub slab_automove: u32,
-    /// Shown only.
+    /// `-o slab_automove_ratio`; only shown.
     pub slab_automove_ratio: f64,
-    /// Shown only.
+    /// `-o slab_automove_window`; only shown.
     pub slab_automove_window: u32,
-    /// The largest size class, bytes; larger items count in it too.
+    /// The largest size class in statistics, bytes. Larger items count in it too.
     pub slab_chunk_size_max: u32,
-    /// The size classes given by `-o slab_sizes`, bytes; empty if -f and -n define them.
+    /// The size classes given by `-o slab_sizes`, bytes. If there are none, -f and -n define the classes.
     pub slab_sizes: Vec<u32>,
-    /// `lru_crawler` accepts crawls and dumps from the start. Expired items are removed in the background in any case.
+    /// True if `lru_crawler` accepts crawls and dumps from the start. Expired items are removed in the background in any case.
     pub lru_crawler: bool,
-    /// Shown only, microseconds.
+    /// `-o lru_crawler_sleep`, microseconds; only shown.
     pub lru_crawler_sleep: u32,
-    /// Shown only.
+    /// `-o lru_crawler_tocrawl`, items; only shown.
     pub lru_crawler_tocrawl: u32,
-    /// Shown only, seconds.
+    /// `-o tail_repair_time`, seconds; only shown.
     pub tail_repair_time: u32,
-    /// `flush_all` is allowed; false with -F.
+    /// True if `flush_all` is allowed; false with -F.
     pub flush_enabled: bool,
-    /// Dumps are allowed; false with -X.
+    /// True if dumps are allowed; false with -X.
     pub dump_enabled: bool,
-    /// `watch` is allowed; false with -W.
+    /// True if `watch` is allowed; false with -W.
     pub watch_enabled: bool,
-    /// Shown only.
+    /// `-o hash_algorithm`; only shown.
     pub hash_algorithm: &'static str,
-    /// `stats` shows the figures of memcached's LRU maintainer, and `lru mode` and `lru temp_ttl` are accepted.
+    /// True if `stats` shows the figures of memcached's LRU maintainer, and if `lru mode` and `lru temp_ttl` are accepted.
     pub lru_maintainer_thread: bool,
-    /// Shown only.
+    /// False with `-o no_lru_maintainer` or `no_modern`; only shown.
     pub lru_segmented: bool,
-    /// Shown only.
+    /// `-o hot_lru_pct`, percent; only shown.
     pub hot_lru_pct: u32,
-    /// Shown only.
+    /// `-o warm_lru_pct`, percent; only shown.
     pub warm_lru_pct: u32,
-    /// Shown only.
+    /// `-o hot_max_factor`; only shown.
     pub hot_max_factor: f64,
-    /// Shown only.
+    /// `-o warm_max_factor`; only shown.
     pub warm_max_factor: f64,
-    /// Shown only.
+    /// True if `-o temporary_ttl` is given; only shown.
     pub temp_lru: bool,
-    /// Shown only, seconds.
+    /// `-o temporary_ttl`, seconds; only shown.
     pub temporary_ttl: u32,
-    /// Idle seconds after which a TCP connection is closed; 0 = never.
+    /// Seconds without input after which a TCP connection is closed; 0 stands for never.
     pub idle_timeout: u32,
-    /// Length of the buffer of each watcher, bytes; log lines that find it full are lost.
+    /// Length of each watcher's buffer, bytes. Log lines for which the buffer has no room are lost.
     pub logger_watcher_buf_size: u32,
-    /// Shown only, bytes.
+    /// `-o worker_logbuf_size`, bytes; only shown.
     pub logger_buf_size: u32,
-    /// Limit on the memory of read buffers, bytes; 0 = none. A connection that finds no buffer is closed with an error.
+    /// Limit on the memory of read buffers, bytes; 0 stands for none. A connection that finds no buffer is closed with an error.
     pub read_buf_mem_limit: u64,
-    /// `stats sizes` counts the items by size; otherwise it says that it is disabled.
+    /// True if `stats sizes` counts the items by size; if false, it says that it is disabled.
     pub track_sizes: bool,
-    /// Options of the flash tier (`-o ext_*`) but for the paths.
+    /// The options of the flash tier without its paths (`-o ext_*`).
     pub ext: Ext,
-    /// The files of `-o ext_path`, with their sizes as given.
+    /// The files of the flash tier with their sizes as given (`-o ext_path`).
     pub ext_paths: Vec<FlashPath>,
     /// The settings of the flash tier that follow from `ext` and `ext_paths`; `None` without paths.
     pub flash: Option<Flash>,
-    /// Listeners speak TLS unless `-l` says otherwise (-Z).
+    /// True if listeners use TLS unless `-l` says otherwise (-Z).
     pub ssl_enabled: bool,
     /// TLS settings (`-o ssl_*`).
     pub ssl: Tls,
-    /// User that a process started as root becomes (-u).
+    /// The user that a process started as root becomes (-u); `None` if not given.
     pub user: Option<String>,
-    /// System calls that the running server does not need are filtered out (`-o drop_privileges`).
+    /// True if system calls that the running server does not need are filtered out (`-o drop_privileges`).
     pub drop_privileges: bool,
-    /// The server goes into the background (-d).
+    /// True if the server runs in the background (-d).
     pub daemonize: bool,
-    /// The file to which the process id is written (-P).
+    /// Path of the file to which the process id is written (-P).
     pub pid_file: Option<String>,
-    /// Core dumps are enabled (-r).
+    /// True if core dumps are enabled (-r).
     pub core_dumps: bool,
-    /// All memory is locked (-k).
+    /// True if all memory is locked (-k).
     pub lock_memory: bool,
-    /// Large pages are asked for (-L).
+    /// True if large pages are requested for items (-L).
     pub large_pages: bool,
-    /// The file that holds the items in memory, so that the next process can restore them (-e).
+    /// Path of the file that holds the items in memory, from which the next process can restore them (-e).
     pub memory_file: Option<String>,
-    /// The file to which the bound ports are written, from `MEMCACHED_PORT_FILENAME`.
+    /// Path of the file to which the bound ports are written, from `MEMCACHED_PORT_FILENAME`.
     pub port_file: Option<String>,
     /// Lines to print on standard error before the server starts.
     pub warnings: Vec<String>,

@@ -1,5 +1,5 @@
-//! The server's certificates: loaded at startup, and reloaded on request for later connections. There is one
-//! [`Certificates`] for all rings; its lock is taken to open a connection, and to replace what was loaded.
+//! The server's certificates: loaded at start, and loaded again on request for later connections. All rings share one
+//! [`Certificates`]. Its lock is taken to open a connection, and to replace what was loaded.
 
 use crate::config::{Config, ListenTls, Tls, VerifyMode};
 use crate::tls::Channel;
@@ -23,12 +23,12 @@ use std::time::Instant;
 const KEY_PEM: u32 = 1;
 /// OpenSSL's number for a DER file in `ssl_keyformat`.
 const KEY_DER: u32 = 2;
-/// The keys that can be used, for error messages.
+/// The kinds of keys that can be used, for error messages.
 const KEYS: &str = "supported are RSA of 2,048 to 8,192 bits, ECDSA on P-256, P-384 and P-521, and Ed25519";
-/// `ssl_min_version` for TLS 1.3.
+/// The value of `ssl_min_version` that stands for TLS 1.3.
 const VERSION_TLS13: u32 = 3;
 
-/// Says which certificate file cannot be used, and why. The text begins like memcached's.
+/// The reason why TLS cannot be set up, with the file at fault if there is one. The text begins like memcached's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateError {
     message: String,
@@ -52,19 +52,19 @@ impl fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
-/// Whether clients of a listener are asked for a certificate.
+/// The rule of a listener for client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clients {
     /// No client is asked for a certificate.
     Anyone,
-    /// A client is asked for a certificate, and may show none.
+    /// A client is asked for a certificate, and need not show one.
     MayShow,
     /// A client must show a certificate.
     MustShow,
 }
 
 impl Clients {
-    /// The rule for a listener with the mode `tls`; `None` if it does not encrypt.
+    /// Returns the rule for a listener with the mode `tls`; `None` if the listener does not use TLS.
     fn of(tls: ListenTls, settings: &Tls) -> Option<Self> {
         match (tls, settings.verify_mode) {
             (ListenTls::Off, _) => None,
@@ -77,7 +77,7 @@ impl Clients {
     }
 }
 
-/// The configurations made from the files: one for each [`Clients`] rule that a listener has.
+/// The configurations made from the files: one for each [`Clients`] rule that any listener has, `None` for the other rules.
 #[derive(Debug)]
 struct Loaded {
     at: Instant,
@@ -108,26 +108,25 @@ impl Loaded {
     }
 }
 
-/// The certificates of a server, and the rule of each listener. Shared by all rings.
+/// The certificates of a server, and the rule of each listener. All rings share one.
 #[derive(Debug)]
 pub struct Certificates {
     settings: Tls,
     chain: PathBuf,
     key: PathBuf,
     authorities: Option<PathBuf>,
-    /// The rule of each listener, by its position in the configuration; `None` if the listener does not encrypt.
+    /// The rule of each listener, by its position in `Config::listen`; `None` if the listener does not use TLS.
     listeners: Vec<Option<Clients>>,
     loaded: RwLock<Loaded>,
 }
 
 impl Certificates {
-    /// Loads the files named in `config`; `None` without `-Z`.
+    /// Loads the files named in `config`. `None` without `-Z`.
     ///
-    /// Their paths are made absolute, so that [`Certificates::refresh`] finds the files after a daemon has changed its
-    /// directory.
+    /// The paths are made absolute, so that [`Certificates::refresh`] finds the files after a daemon has changed its directory.
     ///
     /// # Errors
-    /// A file is missing or unreadable, or the key does not match the certificate.
+    /// A file is missing or unreadable, or the key does not belong to the certificate.
     pub fn load(config: &Config) -> Result<Option<Self>, CertificateError> {
         if !config.ssl_enabled {
             return Ok(None);
@@ -149,8 +148,8 @@ impl Certificates {
         Ok(Some(certificates))
     }
 
-    /// Loads the files again, for connections that are accepted afterwards. If that fails, the old certificates stay in use.
-    /// Blocks for about half a millisecond, plus the time to read the files.
+    /// Loads the files again, for connections that are accepted afterwards. If an error occurs, the old certificates stay in use.
+    /// The call blocks for about half a millisecond, plus the time to read the files.
     ///
     /// # Errors
     /// The same as those of [`Certificates::load`].
@@ -168,8 +167,8 @@ impl Certificates {
         Ok(())
     }
 
-    /// A channel for a new connection to the listener at `place` in the configuration; `None` if that listener does not
-    /// encrypt.
+    /// Makes a channel for a new connection to the listener at `place` in `Config::listen`. `None` if that listener does not use
+    /// TLS.
     ///
     /// # Errors
     /// rustls rejects its configuration; no case is known.
@@ -239,7 +238,7 @@ impl Certificates {
         Ok(config)
     }
 
-    /// The verifier for client certificates; `None` if no client is asked for one.
+    /// Returns the verifier for client certificates; `None` if no client is asked for one.
     fn verifier(
         &self,
         clients: Clients,

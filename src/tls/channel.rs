@@ -1,4 +1,5 @@
-//! TLS for one connection: records in, plain bytes out, and back. No I/O. The connection's task owns its [`Channel`].
+//! TLS for one connection: records in, plain bytes out, and the reverse. It does no I/O. The connection's task owns its
+//! [`Channel`].
 //!
 //! ```text
 //!   read ──► open ─┬─► plain bytes                  of whole records; a partial record is kept
@@ -6,7 +7,7 @@
 //!   reply ─► seal ───► outgoing ──► send
 //! ```
 //!
-//! The owner need not track the handshake: until it is complete, `open` returns no plain bytes.
+//! The owner need not follow the handshake: until it is complete, `open` returns no plain bytes.
 
 use rustls::HandshakeKind;
 use rustls::ServerConfig;
@@ -16,41 +17,42 @@ use rustls::unbuffered::{
 };
 use std::sync::Arc;
 
-/// Bytes that encryption adds to a record, at most: header, nonce, type and tag of any suite, rounded up.
+/// Most bytes that encryption adds to a record: header, nonce, type and tag of any suite, rounded up.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 /// Most plain bytes in one record. Source: RFC 8446, section 5.1.
 const RECORD_CONTENT_BYTES_MAX: usize = 16 * 1024;
-/// Capacity above which a buffer that has been sent is freed instead of reused, bytes.
+/// Capacity above which a buffer whose bytes have been sent is freed instead of reused, bytes.
 const KEPT_BYTES_MAX: usize = 128 * 1024;
 
-/// Why a channel has ended: no byte can be received any more.
+/// The reason why a channel has ended, so that no more bytes can be received.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ended {
     /// The client has closed the channel.
     ByPeer,
-    /// The client has violated TLS or failed authentication. The alert that tells it so may be among the outgoing bytes.
+    /// The client has violated TLS or failed authentication. The alert that reports this to the client may be among the outgoing
+    /// bytes.
     Broken(rustls::Error),
 }
 
-/// Result of decrypting received bytes.
+/// Result of one call of [`Channel::open`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Opened {
-    /// True if these bytes have completed the handshake.
+    /// True if the received bytes have completed the handshake.
     pub is_established: bool,
-    /// Why the channel has ended; `None` if it goes on.
+    /// The reason why the channel has ended; `None` if it has not.
     pub ended: Option<Ended>,
 }
 
-/// The TLS state of one connection: takes the bytes received, and makes the bytes to send.
+/// The TLS state of one connection. It takes the bytes received, and makes the bytes to send.
 pub struct Channel {
     tls: UnbufferedServerConnection,
-    /// The received bytes of a record that is not complete. rustls remembers how far it has parsed them, so every call must
-    /// pass them again.
+    /// The received bytes of an incomplete record. rustls remembers how far it has parsed them, so each call must pass all of
+    /// them again.
     records: Vec<u8>,
-    /// Encrypted records and handshake bytes that the caller has still to send.
+    /// Encrypted records and handshake bytes that the caller has not taken yet.
     outgoing: Vec<u8>,
     is_established: bool,
-    /// True after an error of rustls. rustls must not be called again, because it asserts that it does not meet an error twice.
+    /// True after an error of rustls. rustls must not be called again, because it panics if it meets the same error twice.
     is_broken: bool,
 }
 
@@ -60,17 +62,17 @@ impl std::fmt::Debug for Channel {
     }
 }
 
-/// How the loop over rustls's states goes on.
+/// What the loop over rustls's states does next.
 enum Step {
     /// Call rustls again with the rest of the input.
     More,
-    /// Stop: rustls needs more input, or is ready to encrypt.
+    /// Stop, because rustls needs more input or is ready to encrypt.
     Idle,
     Ended(Ended),
 }
 
 impl Channel {
-    /// A channel for a new connection.
+    /// Makes the channel of a new connection.
     ///
     /// # Errors
     /// rustls rejects the configuration.
@@ -84,13 +86,13 @@ impl Channel {
         self.is_established
     }
 
-    /// True unless an earlier TLS session was resumed. Only meaningful once the handshake is complete.
+    /// True unless the handshake has resumed an earlier TLS session. Meaningful only once the handshake is complete.
     pub fn is_new_session(&self) -> bool {
         self.tls.handshake_kind() != Some(HandshakeKind::Resumed)
     }
 
-    /// Decrypts received bytes in place, and appends the plain bytes to `plain`. Whatever it returns, handshake bytes or alerts
-    /// may have become outgoing.
+    /// Decrypts received bytes in place, and appends the plain bytes to `plain`. In any case, handshake bytes or alerts may have
+    /// been added to the outgoing bytes.
     pub fn open(&mut self, received: &mut [u8], plain: &mut Vec<u8>) -> Opened {
         if self.is_broken {
             return Opened { is_established: false, ended: Some(Ended::Broken(rustls::Error::DecryptError)) };
@@ -119,8 +121,7 @@ impl Channel {
     /// Encrypts `bytes` and appends the records to the outgoing bytes.
     ///
     /// # Errors
-    /// The handshake is not complete, the channel has failed, or its keys are used up and the client has not agreed to new
-    /// ones.
+    /// The handshake is not complete, the channel has failed, or its keys are used up and the client has not agreed to new ones.
     pub fn seal(&mut self, bytes: &[u8]) -> Result<(), rustls::Error> {
         let records = bytes.len().div_ceil(RECORD_CONTENT_BYTES_MAX);
         let room = bytes.len() + records * RECORD_OVERHEAD_BYTES;
@@ -142,13 +143,13 @@ impl Channel {
         self.outgoing.len()
     }
 
-    /// Takes the bytes to send; they count as sent.
+    /// Takes the bytes to send, which the caller must send before any later bytes.
     pub fn take_outgoing(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.outgoing)
     }
 
-    /// Gives back the buffer that [`Channel::take_outgoing`] has returned, after the send. It is reused unless it has grown
-    /// long.
+    /// Gives back the buffer that [`Channel::take_outgoing`] has returned, after the send. It is reused unless its capacity is
+    /// large.
     pub fn reuse(&mut self, mut sent: Vec<u8>) {
         sent.clear();
         if self.outgoing.is_empty() && sent.capacity() <= KEPT_BYTES_MAX {
@@ -156,15 +157,15 @@ impl Channel {
         }
     }
 
-    /// Frees the empty buffer for outgoing bytes; for connections that wait for their client.
+    /// Frees the buffer for outgoing bytes if it is empty. Call this for a connection that waits for its client.
     pub fn trim(&mut self) {
         if self.outgoing.is_empty() {
             self.outgoing = Vec::new();
         }
     }
 
-    /// Runs rustls over the complete records in `input`. Returns how many bytes of `input` it has used, and why the channel has
-    /// ended, if it has.
+    /// Runs rustls over the complete records in `input`. Returns how many bytes of `input` were used, and why the channel has
+    /// ended; `None` if it has not.
     fn process(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> (usize, Option<Ended>) {
         let mut used = 0;
         loop {
@@ -185,13 +186,13 @@ impl Channel {
                     Step::More
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
-                    // Outgoing bytes are sent before anything else, so they count as sent.
+                    // Outgoing bytes are sent before anything else, so they may count as sent.
                     data.done();
                     Step::More
                 }
                 Ok(ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake) => Step::Idle,
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Step::Ended(Ended::ByPeer),
-                // Early data, which is never offered, and states added by later versions.
+                // Early data, which is never offered, and states that later versions of rustls add.
                 Ok(_) => Step::Ended(Ended::Broken(rustls::Error::General("unexpected state".to_owned()))),
                 Err(error) => Step::Ended(Ended::Broken(error)),
             };
@@ -209,7 +210,7 @@ impl Channel {
         }
     }
 
-    /// After an error: appends the alert for the client to the outgoing bytes. From then on rustls is not called any more.
+    /// Appends the alert for the client to the outgoing bytes after an error of rustls. rustls must not be called afterwards.
     fn last_words(&mut self) {
         self.is_broken = true;
         while self.tls.wants_write() {
@@ -222,8 +223,8 @@ impl Channel {
         }
     }
 
-    /// Runs `write`, with a buffer of at least `room` bytes, if rustls is ready to encrypt; first appends what rustls itself
-    /// has to send.
+    /// Appends the bytes that rustls itself has to send, then runs `write` with a buffer of at least `room` bytes. `Err` if
+    /// rustls is not ready to encrypt or `write` fails.
     fn write(
         &mut self,
         room: usize,
@@ -264,11 +265,11 @@ impl Channel {
 
 type Traffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
 
-/// Why rustls wrote nothing into the buffer.
+/// The reason why rustls wrote nothing into the buffer.
 enum Refused {
     /// The buffer must have at least this many bytes.
     Room(usize),
-    /// rustls will not write this at all.
+    /// rustls will not write these bytes at all.
     Never,
 }
 
@@ -294,8 +295,8 @@ impl From<EncryptError> for Refused {
     }
 }
 
-/// Appends to `outgoing` the bytes that `write` puts into a buffer of `room` bytes, or of as many as `write` then asks for.
-/// False, with nothing appended, if `write` fails.
+/// Appends to `outgoing` the bytes that `write` puts into a buffer. The buffer has `room` bytes, or more if `write` asks for
+/// more. False, with nothing appended, if `write` fails.
 fn encode(
     outgoing: &mut Vec<u8>,
     room: usize,

@@ -1,14 +1,15 @@
-//! Reads enough of DER to find the parts of a certificate of any version. Pure functions; a [`Certificate`] borrows from the
-//! bytes.
+//! Reads as much of DER as is needed to find the parts of a certificate of any version. Pure functions; a [`Certificate`] borrows
+//! from the bytes.
 //!
 //! Source: X.690, section 8.1; RFC 5280, section 4.1.
 
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// The tag of the field for a certificate's version. A certificate of version 1 does not have that field.
+/// The tag of the field for a certificate's version. A certificate of version 1 has no such field.
 const VERSION: u8 = 0xa0;
 
-/// The lengths of the head and of the content of the first element in `der`, bytes; `None` if the head is malformed.
+/// Returns the lengths of the head and of the content of the first element in `der`, bytes. `None` if the head is malformed or
+/// the element is not complete.
 fn lengths(der: &[u8]) -> Option<(usize, usize)> {
     let (&length, rest) = der.get(1..)?.split_first()?;
     let (head, content) = match length {
@@ -23,36 +24,37 @@ fn lengths(der: &[u8]) -> Option<(usize, usize)> {
     (der.len() >= head + content).then_some((head, content))
 }
 
-/// The first element of `der` with its head; `None` if `der` does not begin with a whole element.
+/// Returns the first element of `der` with its head; `None` if `der` does not begin with a complete element.
 pub(super) fn first_element(der: &[u8]) -> Option<&[u8]> {
     let (head, content) = lengths(der)?;
     der.get(..head + content)
 }
 
-/// Takes the first element with its head from the front of `der`; `None` if there is no whole element.
+/// Takes the first element with its head from the front of `der`; `None` if `der` does not begin with a complete element.
 fn take_element<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
     let (element, rest) = der.split_at(first_element(der)?.len());
     *der = rest;
     Some(element)
 }
 
-/// Takes the first element from the front of `der`, and returns its content without the head; `None` if there is no whole
-/// element.
+/// Takes the first element from the front of `der`, and returns its content without the head; `None` if `der` does not begin with
+/// a complete element.
 fn take_content<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
     let (head, _) = lengths(der)?;
     take_element(der)?.get(head..)
 }
 
-/// Takes a bit string from the front of `der`, and returns its bits as bytes; `None` if their number is no multiple of eight.
+/// Takes a bit string from the front of `der`, and returns its bits as bytes. `None` if the number of bits is not a multiple of
+/// 8.
 fn take_bits<'d>(der: &mut &'d [u8]) -> Option<&'d [u8]> {
     take_content(der)?.strip_prefix(&[0])
 }
 
-/// The parts of a certificate. Each is the content of its element, without the head.
+/// The parts of a certificate. Each part except `signed` is the content of its element, without the head.
 #[derive(Debug)]
 pub(super) struct Certificate<'d> {
     pub(super) is_version_1: bool,
-    /// The part that the signature covers; the only one with its head.
+    /// The element that the signature covers, with its head.
     pub(super) signed: &'d [u8],
     pub(super) signature_algorithm: &'d [u8],
     pub(super) signature: &'d [u8],
@@ -63,7 +65,7 @@ pub(super) struct Certificate<'d> {
 }
 
 impl<'d> Certificate<'d> {
-    /// Parses `der`; `None` if `der` is no certificate.
+    /// Parses `der`; `None` if `der` is not a certificate.
     pub(super) fn read(mut der: &'d [u8]) -> Option<Self> {
         let mut body = take_content(&mut der)?;
         let signed = first_element(body)?;
@@ -84,19 +86,19 @@ impl<'d> Certificate<'d> {
         Some(Self { is_version_1, signed, signature_algorithm, signature, issuer, validity, subject, key })
     }
 
-    /// The first and the last second at which the certificate is valid, Unix time; `None` if they cannot be parsed.
+    /// Returns the first and the last second at which the certificate is valid, Unix time. `None` if they cannot be parsed.
     pub(super) fn lifetime(&self) -> Option<(u64, u64)> {
         let mut times = self.validity;
         Some((unix_secs(take_element(&mut times)?)?, unix_secs(take_element(&mut times)?)?))
     }
 }
 
-/// Splits a public key into its algorithm and the bits of the key; `None` if it is malformed.
+/// Splits a public key into its algorithm and the bits of the key. `None` if it is malformed.
 pub(super) fn key_parts(mut key: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((take_content(&mut key)?, take_bits(&mut key)?))
 }
 
-/// Parses a time element as Unix time; 0 for a time before 1970, and `None` if it is malformed.
+/// Parses a time element as Unix time, seconds; 0 for a time before 1970. `None` if the element is malformed.
 fn unix_secs(mut element: &[u8]) -> Option<u64> {
     let tag = *element.first()?;
     let text = take_content(&mut element)?.strip_suffix(b"Z")?;
@@ -141,7 +143,7 @@ mod tests {
         }
     }
 
-    /// The bytes come from clients, so any input must be survived.
+    /// The bytes come from clients, so no input may cause a panic.
     #[test]
     fn no_certificate_is_too_broken_to_be_looked_at() {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();

@@ -1,8 +1,8 @@
-//! Reads certificates and keys from files, as widely as OpenSSL does: a file that starts memcached should start memcrsd.
-//! Called when certificates are loaded or reloaded; holds no state.
+//! Reads certificates and keys from files, and accepts what OpenSSL accepts, because files that start memcached should start
+//! memcrsd. The functions are called when certificates are loaded or reloaded, and hold no state.
 //!
-//! rustls judges a server's own certificate by the rules for those of others: it wants version 3 and knows every critical
-//! extension. Whether to accept the server's certificate is the client's business, so here it is only checked that the key
+//! rustls checks a server's own certificate as strictly as a peer's: it requires version 3 and must know every critical
+//! extension. Whether to accept the server's certificate is for the client to decide, so this module checks only that the key
 //! belongs to it.
 
 use super::der::{Certificate, first_element};
@@ -14,10 +14,10 @@ use rustls::{Error, InconsistentKeys, RootCertStore};
 use std::path::Path;
 use std::sync::Arc;
 
-/// PEM labels that OpenSSL accepts for a certificate besides `CERTIFICATE`. Source: OpenSSL, `pem.h`.
+/// PEM labels that OpenSSL accepts for a certificate, in addition to `CERTIFICATE`. Source: OpenSSL, `pem.h`.
 const OTHER_LABELS: [&str; 2] = ["TRUSTED CERTIFICATE-----", "X509 CERTIFICATE-----"];
 
-/// All certificates in a PEM file, at least one; or else the reason for a message.
+/// Returns all certificates in a PEM file, at least one. `Err` is the reason for a message.
 pub(super) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let none = "it contains no certificate";
     let mut text = text_of(path)?;
@@ -31,14 +31,14 @@ pub(super) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>
     if found.is_empty() { Err(none.to_owned()) } else { Ok(found) }
 }
 
-/// The text of a PEM file, without a byte order mark. `Err` is the reason for a message.
+/// Returns the text of a PEM file, without a byte order mark. `Err` is the reason for a message.
 fn text_of(path: &Path) -> Result<String, String> {
     let bytes = std::fs::read(path).map_err(|error| logging::reason(&error))?;
     let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
     Ok(String::from_utf8_lossy(text).into_owned())
 }
 
-/// `found` without the trust settings of OpenSSL, which follow the certificate in a `TRUSTED CERTIFICATE`.
+/// Returns `found` without OpenSSL's trust settings, which follow the certificate in a `TRUSTED CERTIFICATE`.
 fn without_trust(found: CertificateDer<'static>) -> CertificateDer<'static> {
     match first_element(&found) {
         Some(certificate) if certificate.len() < found.len() => CertificateDer::from(certificate.to_vec()),
@@ -46,8 +46,8 @@ fn without_trust(found: CertificateDer<'static>) -> CertificateDer<'static> {
     }
 }
 
-/// Adds a CA that the operator trusts to `roots`. If rustls does not accept the extensions of its certificate, only its name
-/// and key are added.
+/// Adds a CA that the operator trusts to `roots`. If rustls does not accept the extensions of the CA's certificate, only the name
+/// and the key are added.
 pub(super) fn add_root(roots: &mut RootCertStore, certificate: CertificateDer<'static>) -> Result<(), Error> {
     let anchor = anchor(&certificate);
     let Err(unreadable) = roots.add(certificate) else { return Ok(()) };
@@ -55,7 +55,7 @@ pub(super) fn add_root(roots: &mut RootCertStore, certificate: CertificateDer<'s
     Ok(())
 }
 
-/// The name and the key of a CA certificate, as a root for rustls; `None` if it is no certificate.
+/// Returns the name and the key of a CA certificate, as a root for rustls; `None` if it is not a certificate.
 fn anchor(certificate: &[u8]) -> Option<TrustAnchor<'static>> {
     let certificate = Certificate::read(certificate)?;
     let owned = |content: &[u8]| Der::from(content.to_vec());
@@ -63,7 +63,7 @@ fn anchor(certificate: &[u8]) -> Option<TrustAnchor<'static>> {
     Some(TrustAnchor { subject, subject_public_key_info: key, name_constraints: None })
 }
 
-/// The private key in a PEM file, or else the reason for a message.
+/// Returns the private key in a PEM file. `Err` is the reason for a message.
 pub(super) fn pem_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let text = text_of(path)?;
     if text.contains("ENCRYPTED") {
@@ -75,14 +75,14 @@ pub(super) fn pem_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> 
     Ok(PrivateKeyDer::try_from(key.secret_der().to_vec()).unwrap_or(key))
 }
 
-/// The private key in a DER file, or else the reason for a message.
+/// Returns the private key in a DER file. `Err` is the reason for a message.
 pub(super) fn der_key_in(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let bytes = std::fs::read(path).map_err(|error| logging::reason(&error))?;
     PrivateKeyDer::try_from(bytes).map_err(str::to_owned)
 }
 
-/// Combines a certificate chain and the key of its first certificate. `Err` if the key belongs to another certificate or the
-/// first one is no certificate.
+/// Combines a certificate chain and the key of its first certificate. `Err` if the key belongs to another certificate, or if the
+/// first element of the chain is not a certificate.
 pub(super) fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: Arc<dyn SigningKey>,
@@ -91,7 +91,7 @@ pub(super) fn certified(
     match certified.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
         Err(mismatch @ Error::InconsistentKeys(_)) => return Err(mismatch),
-        // rustls cannot read the certificate. The public key stands in it as one element.
+        // rustls cannot read the certificate. In it, the public key is one element, so its bytes can be searched for.
         Err(unreadable) => {
             let own = certified.end_entity_cert()?;
             if first_element(own).is_none() {
@@ -107,7 +107,7 @@ pub(super) fn certified(
     Ok(certified)
 }
 
-/// The text of `error` for a message; `none` is the text if the file contains nothing of the kind.
+/// Returns the text of `error` for a message. `none` is the text if the file contains nothing of the requested kind.
 fn reason(error: &pem::Error, none: &str) -> String {
     match error {
         pem::Error::Io(error) => logging::reason(error),

@@ -1,14 +1,14 @@
-//! Accepts client certificates that OpenSSL accepts and rustls does not. A [`Lenient`] is part of a configuration: built
-//! when certificates are loaded, then only read by the handshakes of all rings.
+//! Accepts two kinds of client certificates that OpenSSL accepts and rustls does not. A [`Lenient`] is part of a configuration:
+//! it is built when certificates are loaded, and then only read by the handshakes of all rings.
 //!
-//! - Those of version 1, which home-made CAs issue; rustls knows version 3 only. Such a certificate has no extensions: it says
-//!   nothing about what it is for, and can issue none. So it is accepted if it is valid now and signed by a CA that the
-//!   operator trusts, without any in between.
-//! - Those that are themselves in the file of trusted CAs, as when one certificate from `openssl req -x509` serves
-//!   every purpose: rustls accepts no CA certificate as a client's. It is accepted if it is valid now and does not
-//!   limit what its key is for.
+//! - Certificates of version 1, which home-made CAs issue; rustls knows only version 3. Such a certificate has no extensions, so
+//! it does not limit the use of its key, and it may not issue certificates. It is accepted if it is valid now and signed directly
+//! by a CA that the operator trusts.
+//! - Certificates that are themselves in the file of trusted CAs, as when one certificate from `openssl req -x509` serves every
+//! purpose; rustls never accepts a CA certificate as a client's. Such a certificate is accepted if it is valid now and does not
+//! limit the use of its key.
 //!
-//! All others are left to rustls.
+//! All other certificates are checked by rustls.
 
 use super::der::{Certificate, key_parts};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -20,11 +20,10 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// The extension that limits what a key is for, as it stands in a certificate: `extKeyUsage`. Source: RFC 5280, section 4.2.1.12.
+/// The encoded identifier of the extension that limits the use of a key, `extKeyUsage`. Source: RFC 5280, section 4.2.1.12.
 const KEY_PURPOSES: &[u8] = &[6, 3, 0x55, 0x1d, 0x25];
 
-/// A verifier that accepts the certificates which `others` accepts, and besides the two kinds that the head of this file
-/// describes.
+/// A verifier that accepts every certificate that `others` accepts, and the two kinds that the module's header describes.
 #[derive(Debug)]
 pub(super) struct Lenient {
     pub(super) others: Arc<dyn ClientCertVerifier>,
@@ -68,7 +67,7 @@ impl ClientCertVerifier for Lenient {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         match version_1(certificate) {
-            // In TLS 1.2 a scheme's hash goes with any curve, so all algorithms of the scheme are tried.
+            // In TLS 1.2 the hash of a scheme may be used with any curve, so all algorithms of the scheme are tried.
             Some(own) => self.verify_handshake(message, &own, signed, usize::MAX),
             None => self.others.verify_tls12_signature(message, certificate, signed),
         }
@@ -81,7 +80,7 @@ impl ClientCertVerifier for Lenient {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         match version_1(certificate) {
-            // In TLS 1.3 a scheme fixes hash and curve, so only its first algorithm is tried. Source:
+            // In TLS 1.3 a scheme fixes both hash and curve, so only its first algorithm is tried. Source:
             // `WebPkiSupportedAlgorithms::mapping`.
             Some(own) => self.verify_handshake(message, &own, signed, 1),
             None => self.others.verify_tls13_signature(message, certificate, signed),
@@ -94,8 +93,8 @@ impl ClientCertVerifier for Lenient {
 }
 
 impl Lenient {
-    /// True if `certificate` is one of the CAs that the operator trusts, is valid now, signed by itself, and not limited to
-    /// other purposes. Such a certificate may be a client's.
+    /// True if `certificate` is one of the CAs that the operator trusts, is valid now, is its own issuer, and does not limit the
+    /// use of its key. Such a certificate may be a client's.
     fn trusts(&self, certificate: &CertificateDer<'_>, unix_now: u64) -> bool {
         let is_own = |read: &Certificate<'_>| read.issuer == read.subject && is_alive(read, unix_now).is_ok();
         self.trusted.iter().any(|trusted| **trusted == **certificate)
@@ -103,10 +102,10 @@ impl Lenient {
             && Certificate::read(certificate).as_ref().is_some_and(is_own)
     }
 
-    /// Checks that a certificate of version 1 is valid now and signed by a trusted CA.
+    /// Checks that a certificate of version 1 is valid now and is signed by a trusted CA.
     fn verify(&self, certificate: &Certificate<'_>, unix_now: u64) -> Result<(), CertificateError> {
         is_alive(certificate, unix_now)?;
-        // Name constraints apply to extensions, which a certificate of version 1 does not have.
+        // Name constraints apply to extensions, and a certificate of version 1 has none.
         let may_have_issued = |root: &&TrustAnchor<'_>| {
             root.subject.as_ref() == certificate.issuer && root.name_constraints.is_none()
         };
@@ -127,7 +126,7 @@ impl Lenient {
         if issuers.any(has_signed) { Ok(()) } else { Err(CertificateError::UnknownIssuer) }
     }
 
-    /// Checks the signature of a handshake. Of the algorithms that fit its scheme, only the first `algorithms_max` are tried.
+    /// Checks the signature of a handshake. At most the first `algorithms_max` algorithms of its scheme are tried.
     fn verify_handshake(
         &self,
         message: &[u8],
@@ -159,7 +158,7 @@ fn version_1<'d>(certificate: &'d CertificateDer<'_>) -> Option<Certificate<'d>>
     Certificate::read(certificate).filter(|certificate| certificate.is_version_1)
 }
 
-/// True if `algorithm` fits the kind of `key`, and `signature` is that of `message` by `key`.
+/// True if `algorithm` is for keys like `key`, and `signature` is the signature of `message` by `key`.
 fn verify_with(
     algorithm: &dyn SignatureVerificationAlgorithm,
     key: &[u8],

@@ -1,7 +1,7 @@
-//! The verifier for client certificates where there is no CA to check them against (no `ssl_ca_cert`): none is accepted.
-//! Built when certificates are loaded, then only read.
+//! The verifier for client certificates where there is no CA to check them against (no `ssl_ca_cert`): it accepts none. It is
+//! built when certificates are loaded, and then only read.
 //!
-//! A client that shows a certificate fails; so does one that shows none, where a certificate is required. Source: what
+//! A client that shows a certificate fails. A client that shows none fails too where a certificate is required. Source: what
 //! memcached's TLS library does without `ssl_ca_cert`.
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct NoAuthority {
     pub(super) provider: Arc<CryptoProvider>,
-    /// True if a client that shows no certificate is refused too.
+    /// True if a client that shows no certificate is refused as well.
     pub(super) is_required: bool,
 }
 
