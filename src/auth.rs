@@ -3,7 +3,7 @@
 //! There are two files, each with memcached's grammar:
 //!
 //! - `-Y`: lines `user:password`, each under [`ASCII_LINE_BYTES_MAX`] bytes. Lines after the first [`ASCII_USERS_MAX`] are
-//! ignored. A line without a colon makes the file invalid, and so does an empty file.
+//!   ignored. A line without a colon makes the file invalid, and so does an empty file.
 //! - `MEMCACHED_SASL_PWDB`: lines `user:password` or `user:password:anything`. A line without a colon is ignored.
 //!
 //! A check compares the login with every entry, in a time that depends only on lengths. So the time of a reply reveals neither

@@ -52,7 +52,7 @@ pub enum Request {
 pub struct Probe {
     /// The server to check.
     pub target: ProbeTarget,
-    /// Time limit for the whole check; after it the server counts as unhealthy.
+    /// Time limit for the whole check. A server that takes longer counts as unhealthy.
     pub timeout: Duration,
 }
 

@@ -1,10 +1,10 @@
-//! Administrative commands of the text protocol. Those for slabs and LRU lists, which do not exist here, are checked and
+//! Administrative commands of the text protocol. Commands for slabs and LRU lists, which do not exist here, are checked and
 //! accepted.
 //!
-//! They read and change what all rings share: `engine::Shared` (settings behind a lock, flags in atomics) and the store's
-//! memory limit.
+//! The commands read and change state that all rings share: `engine::Shared` (settings behind a lock, flags in atomics) and the
+//! store's memory limit.
 //!
-//! Runs `stats`, and may import it, `slices`, and the modules named before `slices` in `session`; called by `text`.
+//! The module runs `stats`; it may import `stats`, `slices`, and the modules named before `slices` in `session`. `text` calls it.
 
 use super::dump::Form;
 use super::progress::Next;
@@ -21,16 +21,16 @@ use crate::tls::Certificates;
 
 /// Largest value that `lru_crawler sleep` accepts, microseconds, as in memcached.
 const CRAWLER_SLEEP_US_MAX: u64 = 1_000_000;
-/// Largest sum of the first two percentages of `lru tune` (hot and warm queue), as in memcached.
+/// Largest sum of the first two numbers of `lru tune`, the percentages of the hot and the warm queue, as in memcached.
 const LRU_PERCENT_MAX: u64 = 80;
 
-/// True if `word` is a prefix of `name`. A prefix is enough because memcached compares only as many bytes as the word has.
+/// True if `word` is a prefix of `name`. A prefix is enough, because memcached compares only as many bytes as `word` has.
 fn names(name: &[u8], word: &[u8]) -> bool {
     name.starts_with(word)
 }
 
 impl Session {
-    /// Runs an administrative command and stages its reply. The command's line is consumed already.
+    /// Runs an administrative command and stages its reply. The command's line has already been consumed.
     pub(super) fn admin(&mut self, feed: &mut InputBatch<'_, '_>, admin: Admin, words: Words<'_>) -> Step {
         let line = match admin {
             Admin::Stats => return self.stats(feed, words),
@@ -57,15 +57,14 @@ impl Session {
             },
             Admin::DebugTime => debug_time(&mut feed.executor, words),
         };
-        // memcached counts noreply among the words of the commands all the same.
+        // memcached counts noreply as one of the words of the command even so.
         if admin == Admin::RefreshCerts || !replies(words, 1).quiet() {
             self.push_line(feed, line);
         }
         Step::Done
     }
 
-    /// Runs `watch`: makes the connection a watcher of the streams in `words`, or stages the line that says why it may not be
-    /// one.
+    /// Runs `watch`: makes the connection a watcher of the streams in `words`, or stages the line that says why this is refused.
     fn watch(&mut self, feed: &mut InputBatch<'_, '_>, words: Words<'_>) -> Step {
         let shared = feed.executor.shared();
         let mut streams = 0;
@@ -96,8 +95,7 @@ impl Session {
         Step::Done
     }
 
-    /// Runs `lru_crawler` and returns the reply line. A dump that may begin is only started here: its slices are staged in
-    /// later steps.
+    /// Runs `lru_crawler` and returns the reply line. A dump is only started here; its slices are staged in later steps.
     fn lru_crawler(&mut self, feed: &InputBatch<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
         let shared = feed.executor.shared();
         match (words.next(), words.next(), words.next()) {
@@ -157,7 +155,7 @@ impl Session {
     }
 }
 
-/// Parses `shutdown`: returns the way in which the server is to stop, or else the error line.
+/// Parses `shutdown`: returns how the server is to stop. `Err` is the error line.
 fn shutdown(shared: &Shared, mut words: Words<'_>) -> Result<Stop, &'static [u8]> {
     match words.next() {
         _ if !shared.config.shutdown_command => Err(reply::SHUTDOWN_NOT_ENABLED),
@@ -167,8 +165,8 @@ fn shutdown(shared: &Shared, mut words: Words<'_>) -> Result<Stop, &'static [u8]
     }
 }
 
-/// Checks whether a dump may begin. Returns the classes to dump, or else the error line, which is `not_allowed` or `pipelined`
-/// for two of the causes.
+/// Checks whether a dump may begin, and returns the classes to dump. `Err` is the error line: `not_allowed` if dumps are
+/// disabled, `pipelined` if other replies are still staged, or another line.
 fn may_dump(
     feed: &InputBatch<'_, '_>,
     classes: &[u8],
@@ -188,12 +186,13 @@ fn may_dump(
     }
 }
 
-/// Parses an unsigned 32-bit number; `None` if `word` is none.
+/// Parses an unsigned 32-bit number; `None` if `word` is not such a number.
 fn small_number(word: &[u8]) -> Option<u64> {
     number::unsigned_32(word).map(u64::from)
 }
 
-/// Answers `lru_crawler crawl`. Expired items are swept all the time, so there is nothing to start.
+/// Returns the reply to `lru_crawler crawl`. Expired items are removed in the background all the time, so there is nothing to
+/// start.
 fn crawl(shared: &Shared, classes: &[u8]) -> &'static [u8] {
     if !shared.crawler() {
         return reply::CRAWLER_DISABLED;
@@ -205,7 +204,7 @@ fn crawl(shared: &Shared, classes: &[u8]) -> &'static [u8] {
     }
 }
 
-/// Runs `cache_memlimit <megabytes>`; returns the reply line.
+/// Runs `cache_memlimit <megabytes>` and returns the reply line.
 fn memory_limit(feed: &InputBatch<'_, '_>, mut words: Words<'_>) -> &'static [u8] {
     match words.next().and_then(small_number) {
         None => reply::ERROR,
@@ -216,7 +215,7 @@ fn memory_limit(feed: &InputBatch<'_, '_>, mut words: Words<'_>) -> &'static [u8
     }
 }
 
-/// Runs `lru tune`, `mode` and `temp_ttl`, which change only what is shown; returns the reply line.
+/// Runs `lru tune`, `mode` and `temp_ttl`, which change only what is shown, and returns the reply line.
 fn lru(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
     let (Some(word), Some(first)) = (words.next(), words.next()) else { return reply::ERROR };
     if names(b"tune", word) {
@@ -256,18 +255,18 @@ fn factor(word: &[u8]) -> Option<f64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-/// Runs `slabs reassign` and `automove`, which change only what is shown; returns the reply line.
+/// Runs `slabs reassign` and `automove`, which change only what is shown, and returns the reply line.
 fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
     match (words.next(), words.next(), words.next()) {
         (Some(word), Some(from), Some(to)) if names(b"reassign", word) && words.is_at_end() => {
             if !shared.config.slab_reassign {
                 return reply::SLABS_DISABLED;
             }
-            // Class 0 is memcached's pool of free pages.
+            // In memcached, class 0 is the pool of free pages.
             let classes = 0..=shared.classes.chunk_bytes().len() as i32;
             match (number::signed_32(from), number::signed_32(to)) {
                 (Some(from), Some(to)) if from == to => reply::SLABS_SAME,
-                // -1 is any class that has pages to spare.
+                // -1 stands for any class that has pages to spare.
                 (Some(from), Some(to)) if !classes.contains(&to) || !classes.contains(&from) => {
                     reply::SLABS_BAD_CLASS
                 }
@@ -309,7 +308,7 @@ fn slabs(shared: &Shared, mut words: Words<'_>) -> &'static [u8] {
 fn extstore(executor: &Executor<'_>, mut words: Words<'_>) -> &'static [u8] {
     let (Some(name), Some(value)) = (words.next(), words.next()) else { return reply::ERROR };
     let is_good = if names(b"free_memchunks", name) {
-        // Chunks that memcached keeps free in a slab class.
+        // The number of chunks that memcached leaves free in a slab class.
         small_number(value).is_some_and(|class| class <= CLASS_MAX)
             && words.next().and_then(small_number).is_some()
     } else {
@@ -318,8 +317,8 @@ fn extstore(executor: &Executor<'_>, mut words: Words<'_>) -> &'static [u8] {
     if is_good { reply::OK } else { reply::ERROR }
 }
 
-/// Sets the setting in `ext` that `name` is a prefix of. False if no setting has such a name or the setting does not accept
-/// `value`.
+/// Sets the setting in `ext` whose name begins with `name` to `value`. False if there is no such setting, or if `value` does not
+/// fit it.
 fn tune(ext: &mut Ext, name: &[u8], value: &[u8]) -> bool {
     type Set = fn(&mut Ext, u32);
     const NUMBERS: [(&[u8], Set); 8] = [

@@ -1,7 +1,7 @@
-//! Logins: by a `set` in the text protocol (-Y), by SASL PLAIN in the binary one (-S). Whether the client is logged in is
-//! the session's state; the users are in `engine::Shared` behind a read lock.
+//! Logins: by a `set` in the text protocol (-Y), by SASL PLAIN in the binary protocol (-S). Whether the client is logged in is
+//! part of the session's state; the users are in `engine::Shared` behind a read lock.
 //!
-//! May import the state, `staging` and `body`; the steps of the text protocol are run by `feed`, those of SASL by `binary`.
+//! The module may import the state, `staging` and `body`. `feed` runs the steps of the text protocol, `binary` those of SASL.
 
 use super::progress::Next;
 use super::staging::refuse_packet;
@@ -11,13 +11,13 @@ use crate::number;
 use crate::proto::binary::{AUTHENTICATED, Echo, Status, push_reply};
 use crate::proto::text::{LINE_END, Words, reply};
 
-/// Shortest login line, bytes with the `\r` and without the `\n`. The connection is closed on a shorter one.
+/// Least length of a login line, bytes with the `\r` and without the `\n`. A shorter line closes the connection.
 const LOGIN_LINE_BYTES_MIN: usize = 6;
 /// The only SASL mechanism that is offered, and the whole reply to `sasl list mechanisms`.
 pub(super) const MECHANISM: &[u8] = b"PLAIN";
 
 impl Session {
-    /// Reads the login line `set <any> <any> <any> <bytes>`, after which the session waits for the token. Another line is
+    /// Reads the login line `set <any> <any> <any> <bytes>`, after which the session waits for the token. Any other line is
     /// answered with an error, and the session waits for the next login line.
     pub(super) fn login(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let rest = feed.rest();
@@ -29,7 +29,7 @@ impl Session {
             return Step::Stop(Next::Reject);
         }
         let line = &rest[..end];
-        // A blank in front makes it no `set`.
+        // A line that begins with a space is not a `set`.
         let mut words = Words::of(line.strip_suffix(b"\r").unwrap_or(line));
         let is_set = line.starts_with(b"set") && words.next() == Some(b"set");
         match words.nth(3).and_then(number::unsigned_32) {
@@ -42,8 +42,8 @@ impl Session {
         Step::Done
     }
 
-    /// Reads the token, `user password` and a line end, of `bytes` without the line end, and checks it. After a failed login
-    /// the session waits for the next login line.
+    /// Reads the token, which is `user password` of `bytes` bytes and a line end, and checks it. After a failed login the session
+    /// waits for the next login line.
     pub(super) fn token(&mut self, feed: &mut InputBatch<'_, '_>, bytes: usize) -> Step {
         let Some(block) = feed.rest().get(..bytes + LINE_END.len()) else { return Step::Need };
         feed.at += block.len();
@@ -52,7 +52,7 @@ impl Session {
             self.push_line(feed, reply::AUTH_BAD_END);
             return Step::Done;
         };
-        // A password may hold blanks.
+        // A password may contain spaces.
         let Some(blank) = memchr::memchr(b' ', token) else {
             self.push_line(feed, reply::AUTH_BAD_TOKEN);
             return Step::Done;
@@ -66,8 +66,8 @@ impl Session {
         Step::Done
     }
 
-    /// Runs the SASL commands auth and step. `value` holds user and password. A failed login also ends an earlier successful
-    /// one.
+    /// Runs the SASL commands auth and step. `value` contains user and password. A failed login also ends an earlier successful
+    /// login.
     pub(super) fn sasl(&mut self, feed: &mut InputBatch<'_, '_>, echo: Echo, mechanism: &[u8], value: &[u8]) {
         if mechanism.len() > SASL_MECHANISM_BYTES_MAX {
             return refuse_packet(feed, echo, Status::Invalid);
@@ -88,13 +88,13 @@ impl Session {
         }
     }
 
-    /// Skips a SASL value that is too long, after which the client gets [`Status::Auth`].
+    /// Skips a SASL value that is too long, and then sends [`Status::Auth`].
     pub(super) fn refuse_sasl(&mut self, value_bytes: usize, echo: Echo) {
         self.discard_body(value_bytes, DeferredReply::Packet(echo, Status::Auth));
     }
 }
 
-/// Checks a login and counts it in `auth_cmds`, a failed one in `auth_errors` too. An empty user always fails.
+/// Checks a login, and counts it in `auth_cmds` and, if it fails, in `auth_errors`. An empty user always fails.
 fn authenticates(feed: &InputBatch<'_, '_>, user: &[u8], password: &[u8]) -> bool {
     let counters = feed.executor.counters();
     counters.auth_cmds.add(1);

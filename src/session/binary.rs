@@ -1,7 +1,8 @@
 //! The binary protocol on a session: runs packets, and stages reply packets. Methods of [`Session`] and functions over one
 //! [`InputBatch`].
 //!
-//! Run by `feed`; may import every module of the session but `feed`, those above it, and the text protocols.
+//! `feed` runs the module. It may import every module of the session except `feed`, the modules above `feed`, and the text
+//! protocols.
 
 use super::auth::MECHANISM;
 use super::body::{Block, BodySource, drops_old};
@@ -20,7 +21,7 @@ use crate::proto::binary::{self, Command, Echo, HEADER_BYTES, Packet, Parsed, Pa
 use crate::engine::{ClassSet, Hit};
 use crate::store::{Data, Item, Retry, Stub};
 
-/// Length of a hit's extras: the client flags, bytes.
+/// Length of the extras of a hit, bytes: they are the client flags.
 const FLAGS_BYTES: usize = 4;
 
 impl Session {
@@ -50,7 +51,7 @@ impl Session {
         step
     }
 
-    /// Runs a parsed packet. If the command takes a value that has not all come, this waits for the value, starts to receive
+    /// Runs a parsed packet. If the value of its command has not been received completely, waits for the value, begins to receive
     /// it, or skips it.
     #[inline]
     fn run_packet(&mut self, feed: &mut InputBatch<'_, '_>, packet: Packet<'_>) -> Result<Step, Retry> {
@@ -71,7 +72,7 @@ impl Session {
             Command::Get { key, with_key, touch } => {
                 feed.at += head_bytes;
                 packet_get(feed, echo, replies, (key, with_key, touch))?;
-                // A gat may carry a value that means nothing.
+                // A gat may have a value, which is ignored.
                 self.skip(value_bytes);
             }
             Command::Touch(key, exptime) => {
@@ -116,19 +117,19 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Whether the client may use `command`: before a login with -S only version and the SASL commands are served.
+    /// True if the client may use `command`. With -S, only version and the SASL commands may be used before the login.
     fn may(&self, command: &Command<'_>) -> bool {
         self.authenticated || matches!(command, Command::SaslList | Command::SaslAuth(_) | Command::Version)
     }
 
-    /// Skips `value_bytes` of a value that the command does not use; no reply follows.
+    /// Skips `value_bytes` bytes of a value that the command ignores. No reply follows.
     fn skip(&mut self, value_bytes: usize) {
         if value_bytes > 0 {
             self.discard_body(value_bytes, DeferredReply::Nothing);
         }
     }
 
-    /// Runs a command that has no value, and whose head is consumed already.
+    /// Runs a command that has no value and whose head has already been consumed.
     fn packet(
         feed: &mut InputBatch<'_, '_>,
         echo: Echo,
@@ -180,14 +181,14 @@ impl Session {
                 return Ok(Step::Stop(Next::Close));
             }
             Command::Stat(key) => Self::packet_stat(feed, echo, key),
-            // The rest was run by the caller.
+            // The caller has run all other commands.
             _ => refuse_packet(feed, echo, Status::Unknown),
         }
         Ok(Step::Done)
     }
 
-    /// Runs a storage command once its value has come. Until then the value is waited for, received into a reservation, or
-    /// skipped.
+    /// Runs a storage command if its value has been received. If not, waits for the value, begins to receive it into a
+    /// reservation, or skips it.
     fn packet_block(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -222,7 +223,7 @@ impl Session {
         let head = std::mem::take(&mut self.head);
         let Parsed::Packet(packet @ Packet { command: Command::Store(store), .. }) = binary::parse(&head)
         else {
-            // The head was a storage command when its value was announced.
+            // The head was that of a storage command when its value was announced.
             return Ok(Step::Stop(Next::Reject));
         };
         let done = packet_store(feed, (packet.echo, packet.replies), &store, packet.value_bytes, &mut data);
@@ -242,7 +243,7 @@ impl Session {
     }
 }
 
-/// Stores a complete value, and stages the reply.
+/// Stores a value that has been received completely, and stages the reply.
 fn packet_store(
     feed: &mut InputBatch<'_, '_>,
     (echo, replies): (Echo, Replies),
@@ -272,7 +273,7 @@ fn packet_store(
     Ok(())
 }
 
-/// Stages the reply of a command that returns no value. An error is always staged, a success only if `replies` asks for it.
+/// Stages the reply to a command that returns no value. An error is always staged, a success only if `replies` is not quiet.
 fn conclude(feed: &mut InputBatch<'_, '_>, echo: Echo, replies: Replies, status: Status, cas: u64) {
     if status != Status::Ok {
         refuse_packet(feed, echo, status);
@@ -286,7 +287,7 @@ fn no_memory(feed: &mut InputBatch<'_, '_>, echo: Echo, text: &[u8]) {
     binary::push_reply(&mut feed.out.staged, echo, Status::NoMemory, text, 0);
 }
 
-/// Looks a key up and stages the value or the miss. With `touch` the item also gets that expiry.
+/// Looks up `key`, and stages the hit or the miss. With `touch`, the item also gets this expiry.
 #[inline]
 fn packet_get(
     feed: &mut InputBatch<'_, '_>,
@@ -320,7 +321,7 @@ fn packet_get(
     Ok(())
 }
 
-/// How a get is to be answered: the parts of a hit's packet besides the item.
+/// The form of the reply to a get: what its packet needs in addition to the item.
 struct HitForm<'k> {
     echo: Echo,
     replies: Replies,
@@ -329,7 +330,7 @@ struct HitForm<'k> {
     cas_enabled: bool,
 }
 
-/// Stages header, flags and key of a hit, which stand in front of the value.
+/// Stages header, flags and key of a hit. The caller then stages the value.
 // Always inline: it has two callers, and one of them is cold.
 #[inline(always)]
 fn push_hit_head(out: &mut Output, form: &HitForm<'_>, item: &Item<'_>, value_bytes: usize) {
@@ -357,7 +358,7 @@ fn push_stub(out: &mut Output, form: &HitForm<'_>, item: &Item<'_>, stub: Stub) 
     out.push_hole(form.key, stub, from, out.staged.len(), on_miss);
 }
 
-/// Appends the answer to a get that finds nothing.
+/// Appends the reply to a get that finds no item; a quiet get has no such reply.
 fn push_missed(out: &mut Vec<u8>, echo: Echo, replies: Replies, key: &[u8], with_key: bool) {
     if replies.quiet() {
         return;
@@ -370,7 +371,7 @@ fn push_missed(out: &mut Vec<u8>, echo: Echo, replies: Replies, key: &[u8], with
     out.extend_from_slice(key);
 }
 
-/// Touches an item, and stages the reply.
+/// Runs a touch: gives the item of `key` a new expiry, and stages a reply with the item's flags and cas.
 fn packet_touch(
     feed: &mut InputBatch<'_, '_>,
     echo: Echo,

@@ -1,9 +1,9 @@
-//! Values on their way in: where the bytes of a command's value are, and what is done until all of them have come. Works on
-//! one session's `State::Receive` and `State::DiscardBody`.
+//! Values on their way in: where the bytes of a command's value are, and what happens until all of them have been received. Works
+//! on one session's `State::Receive` and `State::DiscardBody`.
 //!
-//! A short value is waited for in the input. A long one is received into memory that is reserved for it, and one that cannot be
-//! stored is skipped. What the command does with its value is the protocol's (`text`, `meta`, `binary`). May import the state and
-//! `staging`.
+//! The session waits for a short value in the input, receives a long one into memory that is reserved for it, and skips a value
+//! that cannot be stored. What a command does with its value is the business of its protocol (`text`, `meta`, `binary`). The
+//! module may import the state and `staging`.
 
 use super::progress::{Next, Owed};
 use super::staging::refuse_packet;
@@ -13,38 +13,39 @@ use crate::limits::{DRAFT_BYTES_MIN, RESERVATION_WAIT_MAX};
 use crate::store::{Data, Reservation, Retry};
 use std::time::Duration;
 
-/// Turns of eviction that a command may spend on memory for its value, besides the first, before other connections are
+/// Turns of eviction, in addition to the first, that a command may spend on memory for its value before other connections are
 /// served: about 100 µs.
 const RESERVE_TURNS: u32 = 1;
 
-/// Where the bytes of a command's value are.
+/// Says where the bytes of a command's value are, or why the value cannot be stored.
 pub(super) enum BodySource<'i> {
-    /// All of the value is in the input, with its line end if it has one.
+    /// The whole value is in the input, here with its line end if it has one.
     Here(&'i [u8]),
-    /// The value is short, and not all of it is in the input: read more, and run the command again from its front.
+    /// The value is short, and not all of it is in the input. The caller must read more and run the command again from its start.
     Need,
-    /// The value is long, and not all of it is in the input. The command's head is consumed, and the state is `State::Receive`.
+    /// The value is long, and not all of it is in the input. The command's head has been consumed, and the state is
+    /// `State::Receive`.
     Receiving,
-    /// The value cannot be stored, for this reason: the caller must skip it and answer.
+    /// The value cannot be stored, for this reason. The caller must skip the value and then send an error.
     Refused(Stored),
 }
 
-/// The bytes of a command before its value, and the length of the value with its line end.
+/// The bytes of a command before its value, and the length of the value with its line end in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'a> {
     pub(super) head: &'a [u8],
     pub(super) bytes: usize,
 }
 
-/// True if a refused `store` must remove the old item: after a failed set the client must not find the value that it meant to
+/// True if a refused `store` must remove the old item. After a failed set the client must not find the value that it wanted to
 /// replace.
 pub(super) fn drops_old(store: &StorageRequest<'_>) -> bool {
     store.mode == Mode::Set
 }
 
 impl Session {
-    /// Decides how the value of `store` is received. If it goes into a reservation, `block.head` is consumed and kept in
-    /// `Session::head`. `Err` if the command must be tried again because memory or another ring is waited for.
+    /// Decides how the value of `store` is received. If it goes into a reservation, `block.head` is consumed and stored in
+    /// `Session::head`. `Err` if the command must run again later, because it waits for memory or for another ring.
     pub(super) fn body_source<'i>(
         &mut self,
         feed: &mut InputBatch<'i, '_>,
@@ -79,12 +80,12 @@ impl Session {
         }
     }
 
-    /// Makes the session skip the next `bytes` of input, and answer with `then` at their end.
+    /// Makes the session skip the next `bytes` bytes of the input and then send `then`.
     pub(super) fn discard_body(&mut self, bytes: usize, then: DeferredReply) {
         self.state = State::DiscardBody { left: bytes as u64, then };
     }
 
-    /// Whether the client has begun to send a value and must send its rest, or may send a command next.
+    /// Says whether the client is in the middle of sending a value, or may send a command next.
     #[inline]
     pub fn owes(&self) -> Owed {
         if !matches!(self.state, State::Command) {
@@ -93,7 +94,7 @@ impl Session {
         if self.lacks_value { Owed::Value } else { Owed::Nothing }
     }
 
-    /// [`Session::owes`] for all states but `State::Command`.
+    /// Does what [`Session::owes`] does, for all states except `State::Command`.
     #[inline(never)]
     fn owes_amid_command(&self) -> Owed {
         match &self.state {
@@ -104,26 +105,26 @@ impl Session {
         }
     }
 
-    /// How long, in all pauses, the command at hand has waited for memory for its value. After [`RESERVATION_WAIT_MAX`] the
-    /// value is refused.
+    /// Returns how long, all pauses together, the command in progress has waited for memory for its value. After
+    /// [`RESERVATION_WAIT_MAX`] the value is refused.
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// Adds `time` to [`Session::waited`], after a pause that [`Next::Wait`] asked for.
+    /// Adds `time` to [`Session::waited`], after a pause that [`Next::Wait`] has requested.
     pub fn note_waited(&mut self, time: Duration) {
         self.waited += time;
     }
 
-    /// Gives up the memory of the value being received, because other values wait for memory. The session skips the rest of the
-    /// value, then refuses its command. No effect if no value is being received or its reservation is lent.
+    /// Gives up the memory of the value that is being received, because other values wait for memory. The session then skips the
+    /// rest of the value and refuses its command. No effect if no value is being received or its reservation is lent.
     pub fn give_up_value(&mut self) {
         if let State::Receive(Some(reservation)) = &mut self.state {
             reservation.give_up();
         }
     }
 
-    /// Skips the rest of a refused value, and stages the answer once all of it has come.
+    /// Skips input of a refused value. Stages the reply when all of the value has been skipped.
     pub(super) fn skip_body(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let State::DiscardBody { left, then } = &mut self.state else { return Step::Done };
         let skipped = (*left).min(feed.rest().len() as u64);
@@ -142,10 +143,10 @@ impl Session {
         Step::Done
     }
 
-    /// Moves input into the reservation, and finds more memory for it when it is full. `None` if the value is complete,
-    /// otherwise how the step ends.
+    /// Moves input into the reservation, and finds more memory for the reservation when it is full. `None` if the value is
+    /// complete; otherwise how the step ends.
     ///
-    /// The loop ends, because each round takes input or finds room for more.
+    /// The loop ends, because each round takes input or finds room for more input.
     pub(super) fn receive_body(&mut self, feed: &mut InputBatch<'_, '_>) -> Option<Step> {
         let State::Receive(reservation) = &mut self.state else { return None };
         let Some(filling) = reservation else { return Some(Step::Stop(Next::Receive)) };
@@ -169,8 +170,8 @@ impl Session {
         }
     }
 
-    /// Ends a command whose value has been received. If the command must be tried again (`done` is an error), the session keeps
-    /// the reservation until then.
+    /// Ends a command whose value has been received. If `done` is an error, the command must run again, and the session keeps the
+    /// reservation until then.
     pub(super) fn received(&mut self, done: Result<(), Retry>, data: Data<'_>) -> Result<Step, Retry> {
         if done.is_err()
             && let Data::Reservation(reservation) = data
@@ -182,8 +183,8 @@ impl Session {
         done.map(|()| Step::Done)
     }
 
-    /// Takes the reservation of the value being received out of the session, so that the kernel can write into it. `None` if no
-    /// value is being received or its reservation is lent already.
+    /// Takes the reservation of the value that is being received out of the session, so that the kernel can write into it. `None`
+    /// if no value is being received or its reservation is lent already.
     pub fn lend_reservation(&mut self) -> Option<Reservation> {
         match &mut self.state {
             State::Receive(reservation) => reservation.take(),
@@ -191,7 +192,7 @@ impl Session {
         }
     }
 
-    /// Gives the reservation back to the session. The caller has already `advance`d it past the bytes that were received.
+    /// Gives a lent reservation back to the session. The caller has already `advance`d it past the bytes that were received.
     pub fn return_reservation(&mut self, reservation: Reservation) {
         if let State::Receive(place) = &mut self.state {
             *place = Some(reservation);

@@ -1,6 +1,6 @@
-//! Makes the session through which a copy of another server (`--copy-from`) stores its items, and reads the replies to it.
+//! The session through which a copy of another server (`--copy-from`) stores its items, and the replies to that copy.
 //!
-//! The session belongs to a connection of ring 0 like any other; its client is the thread of `server::copy`. Imports
+//! The session belongs to a connection of ring 0 like any other; its client is the thread of `server::copy`. The module imports
 //! `state`, and no module of commands.
 
 use super::state::{Session, State};
@@ -8,21 +8,21 @@ use crate::config::Protocol;
 use crate::engine::Engine;
 use crate::proto::text::reply;
 
-/// What became of an item that was to be copied.
+/// What happened to an item that was to be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
     /// The item has been stored.
     Stored,
-    /// The item has not been stored, since a client has written, deleted or flushed its key meanwhile.
+    /// The item has not been stored, because a client has written, deleted or flushed its key meanwhile.
     Superseded,
-    /// The item has not been stored, since it is over the size limit (`-I`).
+    /// The item has not been stored, because it exceeds the size limit (`-I`).
     TooLarge,
-    /// The item has not been stored for lack of memory.
+    /// The item has not been stored, because there is no memory for it.
     NoMemory,
 }
 
 impl Copied {
-    /// Parses the reply to the `ms` that copies an item; `None` if `line` is no such reply.
+    /// Parses the reply, without its line end, to the `ms` that copies an item. `None` if `line` is not such a reply.
     pub fn of_reply(line: &[u8]) -> Option<Self> {
         let without_end = |reply: &'static [u8]| reply.trim_ascii_end();
         Some(match line {
@@ -36,7 +36,7 @@ impl Copied {
 }
 
 impl Session {
-    /// A session in the text protocol that needs no login. It stores an item only if no client has written its key
+    /// Makes a session in the text protocol that needs no login. It stores an item only if no client has written its key
     /// meanwhile: see [`crate::store::Store::begin_copy`].
     pub fn for_copy(engine: &Engine, id: u32) -> Self {
         let session = Self::new(engine, id, Protocol::Ascii);

@@ -1,7 +1,7 @@
 //! Dumps of all items, one slice at a time: `lru_crawler metadump` and `mgdump`, `stats cachedump`, `stats sizes`.
 //!
-//! A [`Dump`] is the progress of one session's dump, kept in its `State::Dump`. It knows items and output, and no session:
-//! `slices` calls it once per slice. Imports no other module of the session.
+//! A [`Dump`] is the progress of one session's dump, and is part of its `State::Dump`. It knows items and output, but no session:
+//! `slices` calls it once for each slice. The module imports no other module of the session.
 
 use crate::engine::{ClassSet, Executor};
 use crate::escape;
@@ -12,10 +12,10 @@ use crate::store::{Flash, Item, Walk};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
-/// Item sizes are counted in steps of this many bytes.
+/// Unit in which item sizes are counted, bytes.
 const SIZE_STEP_BYTES: u64 = 32;
 
-/// The progress of one dump.
+/// A dump in progress: how far it has come, which classes of items it covers, and what it writes.
 #[derive(Debug)]
 pub(super) struct Dump {
     walk: Walk,
@@ -23,27 +23,29 @@ pub(super) struct Dump {
     pub(super) form: Form,
 }
 
-/// What a dump writes for each item.
+/// What a dump writes about each item.
 #[derive(Debug)]
 pub(super) enum Form {
-    /// A line with all metadata of each item.
+    /// A line with all metadata of the item (`lru_crawler metadump`).
     Everything,
-    /// The key as an `mg` command.
+    /// The item's key as an `mg` command (`lru_crawler mgdump`).
     Keys,
-    /// Key, value length and expiry of at most `items_left` more items, in at most `bytes_left` more bytes.
+    /// At most `items_left` more lines with key, value length and expiry of an item, and about `bytes_left` more bytes.
     Cachedump { items_left: u64, bytes_left: usize },
-    /// Nothing: items are counted by size. The counts are sent afterwards, as packets if there is an [`Echo`] (binary
-    /// protocol).
+    /// Nothing: the dump counts the items by size. The counts are sent afterwards, as packets of the binary protocol if there is
+    /// an [`Echo`], otherwise as lines.
     Sizes(BTreeMap<u64, u64>, Option<Echo>),
 }
 
 impl Form {
-    /// The form of a dump that counts all items by size. With `packets` the counts are sent as packets of the binary protocol.
+    /// Returns the form of a dump that counts all items by size. With `packets`, the counts are sent as packets of the binary
+    /// protocol.
     pub(super) fn sizes(packets: Option<Echo>) -> Self {
         Self::Sizes(BTreeMap::new(), packets)
     }
 
-    /// The form of a cachedump of at most `items` items; 0 for all. Its length is bounded too.
+    /// Returns the form of a cachedump of at most `items` items, or of all items if `items` is 0. Its length in bytes is bounded
+    /// as well.
     pub(super) fn cachedump(items: u32) -> Self {
         let items_left = if items == 0 { u64::MAX } else { u64::from(items) };
         Self::Cachedump { items_left, bytes_left: CACHEDUMP_BYTES_MAX }
@@ -55,8 +57,8 @@ impl Dump {
         Self { walk: Walk::default(), classes, form }
     }
 
-    /// Examines the next slice of items and appends what the form asks for to `out`. Returns the number of items examined, or
-    /// `None` if the dump has ended.
+    /// Examines the next slice of items, and appends to `out` what the form writes about them. Returns the number of items
+    /// examined; `None` if the dump has ended.
     pub(super) fn stage(&mut self, executor: &mut Executor<'_>, out: &mut Vec<u8>) -> Option<u32> {
         let (shared, flash) = (executor.shared(), executor.flash());
         let unix = |secs| shared.clock.unix(secs);
@@ -72,7 +74,7 @@ impl Dump {
                 out.extend_from_slice(if is_encoded { b" b\r\n" } else { b"\r\n" });
             }
             Form::Cachedump { items_left, bytes_left } => {
-                // Keys in base64 are left out, as in memcached; so are all other keys that would break their line.
+                // Keys in base64 are omitted, as in memcached. So are all other keys that would break their line.
                 let key = escape::word(item.key()).filter(|_| !item.key_is_binary());
                 if let Some(key) = key
                     && *items_left > 0
@@ -99,7 +101,7 @@ impl Dump {
     }
 }
 
-/// Appends the fields of a metadump line, without those of the value's place on flash and without the line end.
+/// Appends the fields of a metadump line, without the place of a value on flash and without the line end.
 fn push_everything(
     out: &mut Vec<u8>,
     item: &Item<'_>,
@@ -119,7 +121,7 @@ fn push_everything(
     );
 }
 
-/// Ends a metadump line. If the item's value is on flash, the page and the offset in the page come first.
+/// Ends a metadump line. If the item's value is on flash, appends its page and its offset in the page first.
 fn push_place(out: &mut Vec<u8>, item: &Item<'_>, flash: Option<&Flash>) {
     if let (Some(place), Some(flash)) = (item.place(), flash) {
         let (page, offset) = flash.page_of(place);

@@ -1,8 +1,8 @@
-//! [`Session::feed`]: runs the commands at the front of the input, and goes on with what the last call has left. Called by
-//! the connection (`server::conn`) each time input arrives or the session has asked to be resumed.
+//! [`Session::feed`]: runs the commands at the front of the input, and continues what the last call has not finished. The
+//! connection (`server::conn`) calls it each time input arrives or the session has asked to be resumed.
 //!
-//! The top of what a connection needs: it may import every module of the session but those that make sessions, `copy` and
-//! `udp`.
+//! This is the top of what a connection needs: it may import every module of the session except those that make sessions, `copy`
+//! and `udp`.
 
 use super::progress::{Next, Progress};
 use super::state::{Dialect, InputBatch, Session, State, Step};
@@ -13,10 +13,10 @@ use crate::proto::binary::MAGIC_REQUEST;
 use crate::store::{Retry, Wanted};
 
 impl Session {
-    /// Runs the complete commands at the front of `input` in place and stages their replies in `out`. Returns how much of
-    /// `input` was consumed and why it stopped.
+    /// Runs the complete commands at the front of `input` in place, and stages their replies in `out`. Returns how many bytes of
+    /// `input` were consumed, and what the caller must do next.
     pub fn feed(&mut self, engine: &mut Engine, input: &[u8], out: &mut Output) -> Progress {
-        // Made in place: a function that returns it would copy it.
+        // Made in place: a function that returned it would have to copy it.
         let executor = engine.fresh();
         let budget = executor.shared().config.reqs_per_event;
         let mut feed = InputBatch { executor, input, at: 0, looked: 0, budget, loads: 0, out };
@@ -46,7 +46,7 @@ impl Session {
         let mut timing = None;
         let next = loop {
             if feed.rest().is_empty() && matches!(self.state, State::Command) {
-                // How nearly every feed ends; seen without looking at the input's bytes.
+                // This is how nearly every feed ends. It is recognized without looking at the input's bytes.
                 self.searched = 0;
                 break Next::Read;
             }
@@ -77,12 +77,12 @@ impl Session {
         Progress { consumed: feed.at, next }
     }
 
-    /// Prepares a feed for which `is_special` is set: tells the executor which commands to refuse, and whether they are those
-    /// of a copy.
+    /// Prepares a feed for which `is_special` is set: tells the executor which commands to refuse, and whether the commands are
+    /// those of a copy.
     #[cold]
     fn prepare(&mut self, feed: &mut InputBatch<'_, '_>) {
         if self.refuses_stalls {
-            // Stays set for datagrams, which wait for nothing.
+            // For datagrams, which must wait for nothing, the flag stays set.
             self.refuses_stalls = self.datagram.is_some();
             feed.executor.refuse_stalls();
         }
@@ -92,13 +92,14 @@ impl Session {
         self.is_special = self.is_copy || self.refuses_stalls;
         feed.loads = std::mem::take(&mut self.loads);
         if feed.loads >= LOADS_MAX {
-            // Only the first command is refused: those that follow may have values read again.
+            // Only the first command is refused. Later commands may have values read again.
             feed.executor.refuse_loads();
             feed.budget = 1;
         }
     }
 
-    /// Stages more of a value that was staged in part. `None` when all of it is staged, otherwise how the feed ends.
+    /// Stages more of a value of which only a part has been staged. `None` when the whole value is staged; otherwise how the feed
+    /// ends.
     #[cold]
     fn stage_part(&mut self, feed: &mut InputBatch<'_, '_>) -> Option<Next> {
         let mut part = self.part.take()?;
@@ -117,7 +118,7 @@ impl Session {
         Some(Next::Resume)
     }
 
-    // Always inline: it has one caller, and is so large that the compiler would not inline it.
+    // Always inline: it has one caller, and the compiler would not inline it because of its size.
     #[inline(always)]
     fn step(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let mut front = feed.at;
@@ -158,7 +159,7 @@ impl Session {
         })
     }
 
-    /// Takes over from the executor which value on flash the command at hand needs in memory, and counts the read.
+    /// Takes the executor's note of which value on flash the command needs in memory, and counts the read.
     #[cold]
     fn note_wanted(&mut self, feed: &mut InputBatch<'_, '_>) {
         let is_first = feed.at == 0;
@@ -167,25 +168,25 @@ impl Session {
         self.wanted = feed.executor.take_wanted().map(Box::new);
     }
 
-    /// After [`Next::Load`]: takes the key and the place of the value that must be read from flash. `None` at other times.
+    /// Takes the key and the place of the value that must be read from flash after [`Next::Load`]. `None` at other times.
     pub fn take_wanted(&mut self) -> Option<Box<Wanted>> {
         self.wanted.take()
     }
 
-    /// Makes the next call of `feed` refuse commands that would otherwise end it with [`Next::Stall`].
+    /// Makes the next call of `feed` refuse commands for which it would otherwise return [`Next::Stall`].
     pub fn refuse_stalls(&mut self) {
         (self.is_special, self.refuses_stalls) = (true, true);
     }
 
-    /// For watchers: has `wake` called, by any thread, whenever the empty buffer gets its first log line; then call
-    /// [`Session::pump`]. No effect on other sessions.
+    /// Makes `wake` be called, by any thread, whenever the watcher's empty buffer gets its first log line. The caller must then
+    /// call [`Session::pump`]. No effect unless the session is a watcher.
     pub fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
         if let State::Watch(watching) = &self.state {
             watching.wake_with(wake);
         }
     }
 
-    /// For watchers: moves the log lines that have come to `out`. No effect on other sessions.
+    /// Moves the watcher's log lines to `out`. No effect unless the session is a watcher.
     pub fn pump(&mut self, engine: &mut Engine, out: &mut Output) {
         if let State::Watch(watching) = &self.state {
             watching.take(engine.shared(), out);

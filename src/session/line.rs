@@ -1,7 +1,6 @@
-//! Finds the next text line in the input, without searching the same bytes twice: the session remembers how far it has
-//! searched.
+//! Finds the next text line in the input without searching any byte twice: the session remembers how far it has searched.
 //!
-//! Imports nothing of the session but its state.
+//! The module imports nothing of the session except its state.
 
 use super::state::{InputBatch, Session};
 
@@ -12,8 +11,8 @@ pub(super) struct Line<'i> {
 }
 
 impl Session {
-    /// The next line of the input, which is not consumed. `None` if its end has not come; then the bytes searched are
-    /// remembered in `Session::searched`.
+    /// Returns the next line of the input without consuming it. `None` if the input does not contain its end; then
+    /// `Session::searched` records how many bytes were searched.
     #[inline]
     pub(super) fn line<'i>(&mut self, feed: &InputBatch<'i, '_>) -> Option<Line<'i>> {
         let rest = feed.rest();

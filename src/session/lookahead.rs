@@ -1,11 +1,11 @@
-//! Lookahead: prefetches the index entries and items that the next commands in the input will access. It stages and changes
-//! nothing.
+//! Lookahead: prefetches the index entries and items that the next commands in the input will access. It stages nothing and
+//! changes nothing.
 //!
 //! A lookup misses the CPU caches three or four times in sequence, which takes longer than all the rest of a small command.
 //! In a pipeline the misses can overlap, because all keys are known when the first command runs. Parsing the keys twice
 //! costs a tenth of what it saves (`just micro`).
 //!
-//! Imports nothing of the session but its state.
+//! The module imports nothing of the session except its state.
 
 use super::state::{Dialect, InputBatch, Session};
 use crate::proto::{binary, text};
@@ -15,7 +15,8 @@ use crate::store::Hash;
 pub(super) const BATCH: usize = 16;
 
 impl Session {
-    /// Prefetches for the next commands in the input. Does nothing if they were prefetched already or there is only one.
+    /// Prefetches for the next commands in the input. Does nothing if they have been prefetched already, or if there is only one
+    /// command.
     #[inline]
     pub(super) fn look_ahead(&self, feed: &mut InputBatch<'_, '_>) {
         if feed.at < feed.looked {
@@ -31,12 +32,12 @@ impl Session {
     }
 }
 
-/// Returns the key of the command at the start of the input, and the command's length in bytes with its value. `None` if they
-/// cannot be told.
+/// A function that returns the key of the command at the start of the input, and the length in bytes of that command with its
+/// value. `None` if either is not clear.
 type Peek = fn(&[u8]) -> Option<(&[u8], usize)>;
 
-/// Prefetches for up to [`BATCH`] commands: the one with `key`, which is `bytes` long, and those behind it. Sets `feed.looked`
-/// to their end.
+/// Prefetches for up to [`BATCH`] commands: the command with `key`, whose length is `bytes`, and those that follow it. Sets
+/// `feed.looked` to the end of the last one.
 fn look_further<'f>(feed: &mut InputBatch<'f, '_>, key: &'f [u8], bytes: usize, peek: Peek) {
     let rest = feed.rest();
     let mut keys = [key; BATCH];

@@ -1,7 +1,7 @@
 //! The meta commands on a session: runs them, and stages their replies. Methods of [`Session`] and functions over one
 //! [`InputBatch`].
 //!
-//! Run by `text`, which reads their lines; may import `body`, `line`, `staging` and the state.
+//! `text` reads the lines and runs the module. It may import `body`, `line`, `staging` and the state.
 
 use super::body::{Block, BodySource};
 use super::line::Line;
@@ -17,7 +17,7 @@ use crate::proto::text::{LINE_END, Verb, Words, reply};
 use crate::store::{Data, Item, Retry, Stub};
 
 impl Session {
-    /// Runs a meta command.
+    /// Runs a meta command. `Err` if the same line must be run again later.
     pub(super) fn meta(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -62,7 +62,7 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Runs an `me`: stages a line with the item's metadata, or `EN`.
+    /// Runs an `me`: stages a line with the item's metadata, or `EN` if there is no item.
     fn meta_debug(&self, feed: &mut InputBatch<'_, '_>, key: &[u8]) {
         let (now, shared) = (feed.executor.now(), feed.executor.shared());
         let Some((item, class)) = feed.executor.inspect(key) else { return self.push_line(feed, reply::EN) };
@@ -81,7 +81,8 @@ impl Session {
         out.extend_from_slice(LINE_END);
     }
 
-    /// Runs an `ms` once its value has come. Until then the value is waited for, received into a reservation, or skipped.
+    /// Runs an `ms` if its value has been received. If not, waits for the value, begins to receive it into a reservation, or
+    /// skips it.
     fn meta_set(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -131,8 +132,8 @@ impl Session {
         self.meta_store(feed, &store, &request, (meta.value_bytes, data, end))
     }
 
-    /// Stores a complete value and stages the reply. `end` holds the two bytes after the value; if they are no line end,
-    /// nothing is stored.
+    /// Stores a value that has been received completely, and stages the reply. `end` is the two bytes after the value. If they
+    /// are not a line end, nothing is stored.
     fn meta_store(
         &self,
         feed: &mut InputBatch<'_, '_>,
@@ -173,7 +174,7 @@ impl Session {
         Ok(())
     }
 
-    /// Runs an `ma`.
+    /// Runs an `ma` and stages its reply.
     fn meta_count(
         &self,
         feed: &mut InputBatch<'_, '_>,
@@ -232,7 +233,7 @@ fn push_counted(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>
     }
 }
 
-/// Runs an `mg`.
+/// Runs an `mg` and stages its reply.
 fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
     let fetch = MetaGet {
         key,
@@ -250,7 +251,7 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
     let mark = out.mark();
     let fetched = feed.executor.fetch(&fetch, |seen, item| {
         out.rewind(mark);
-        // A client that has this version already wants no value.
+        // A client that already has this version gets no value.
         let value = request.value && request.compare != Some(seen.cas);
         push_head(&mut out.staged, value, seen.value_bytes);
         let expiries = Expiries { touched, vivified, now };
@@ -277,8 +278,8 @@ fn meta_get(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) ->
     Ok(())
 }
 
-/// Ends the reply of an `mg` whose value is on flash, with a hole for the value; `from` is the offset in `out` at which the
-/// reply begins. If the value cannot be read, the reply becomes a miss.
+/// Ends the reply of an `mg` whose value is on flash, with a hole for the value. The reply begins at offset `from` of `out`. If
+/// the value cannot be read, the reply becomes a miss.
 #[cold]
 fn push_stub(out: &mut Output, request: &Request<'_>, key: &[u8], (stub, from): (Stub, usize)) {
     let mut on_miss = Vec::new();
@@ -290,7 +291,7 @@ fn push_stub(out: &mut Output, request: &Request<'_>, key: &[u8], (stub, from): 
     out.push_hole(key, stub, from, at, on_miss);
 }
 
-/// The expiries that the flags `T` and `N` ask for, as times of the server's clock, and the current time. The flag `t` is
+/// The expiries that the flags `T` and `N` request, as times on the server's clock, and the current time. The flag `t` is
 /// answered from them.
 #[derive(Clone, Copy)]
 struct Expiries {
@@ -299,7 +300,8 @@ struct Expiries {
     now: Timestamp,
 }
 
-/// Appends the rest of a hit's first line: a field for each flag of the request that returns one.
+/// Appends the remainder of a hit's first line: a field for each requested flag that returns one, the marks of the item's state,
+/// and the line end.
 fn push_flags(
     out: &mut Vec<u8>,
     request: &Request<'_>,
@@ -322,7 +324,7 @@ fn push_flags(
             b'O' => meta::push_flag(out, flag),
             b'k' => match item {
                 Some(item) => meta::push_key(out, item.key(), item.key_is_binary()),
-                // As memcached: what N has created does not remember that its key came in base64.
+                // As in memcached, an item that N has created does not remember that its key came in base64.
                 None => meta::push_key(out, key, false),
             },
             _ => {}
@@ -340,7 +342,7 @@ fn push_flags(
     out.extend_from_slice(LINE_END);
 }
 
-/// Runs an `md`.
+/// Runs an `md` and stages its reply.
 fn meta_delete(feed: &mut InputBatch<'_, '_>, key: &[u8], request: &Request<'_>) -> Result<(), Retry> {
     let discard = MetaDelete {
         key,
@@ -373,7 +375,7 @@ fn push_code_line(out: &mut Vec<u8>, code: [u8; 2], request: &Request<'_>, key: 
     out.extend_from_slice(LINE_END);
 }
 
-/// Appends the start of a hit's first line: `VA` and the value's length if `value`, else `HD`.
+/// Appends the start of a hit's first line: `VA` and the value's length if the reply has a `value`, otherwise `HD`.
 fn push_head(out: &mut Vec<u8>, value: bool, value_bytes: usize) {
     if value {
         out.extend_from_slice(b"VA ");
@@ -388,7 +390,7 @@ fn push_field(out: &mut Vec<u8>, name: &[u8], number: u64) {
     number::push(out, number);
 }
 
-/// Seconds from `now` to `exptime`; `None` if `exptime` is never. Wraps if `exptime` has passed.
+/// Returns the seconds from `now` to `exptime`; `None` if `exptime` is never. The number wraps if `exptime` has passed.
 fn ttl(exptime: Timestamp, now: Timestamp) -> Option<u32> {
     match exptime {
         Timestamp::NEVER => None,

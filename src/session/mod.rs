@@ -1,12 +1,12 @@
 //! One connection's protocol state without I/O: received bytes in, reply bytes out.
 //!
-//! A session belongs to one connection (`server::conn`), to one datagram ([`udp`]), or to the copy of another server
-//! (`copy`). Only the thread of that owner's ring touches it, so it has no locks. All its fields are in `state`; the other
-//! modules add methods to [`Session`]. For each call of `feed` the ring lends its [`Engine`](crate::engine::Engine); what
-//! rings share is reached through it: the store, and [`Shared`](crate::engine::Shared).
+//! A session belongs to one connection (`server::conn`), to one datagram ([`udp`]), or to the copy of another server (`copy`).
+//! Only the thread of the ring that serves this owner touches the session, so it has no locks. All its fields are in `state`; the
+//! other modules add methods to [`Session`]. For each call of `feed` the ring lends its [`Engine`](crate::engine::Engine),
+//! through which the session reaches what rings share: the store, and [`Shared`](crate::engine::Shared).
 //!
-//! [`Session::feed`] runs every complete command at the front of its input and stages the replies. An incomplete
-//! command is left in the input, to be fed again when more has arrived, except for two kinds of value:
+//! [`Session::feed`] runs every complete command at the front of its input and stages the replies. An incomplete command stays in
+//! the input, to be fed again when more has arrived, except for two kinds of value:
 //!
 //! ```text
 //!                  ┌──────────── refused value: skipped, then answered ──────► DiscardBody ──┐
@@ -15,23 +15,23 @@
 //!      └─ a get whose output is full stops between two keys: Keys
 //! ```
 //!
-//! Dumps and lists go out slice by slice (Dump, List); a watcher stays a watcher (Watch). With -Y, nothing is served
-//! before the login (Login, Token).
+//! Dumps and lists are sent slice by slice (Dump, List). A watcher stays a watcher (Watch). With -Y, no command is served before
+//! the login (Login, Token).
 //!
-//! A feed runs no more commands than its budget (-R), stages no more than an output holds, and then asks to be resumed, so that
-//! the ring's other connections have their turn.
+//! A feed runs no more commands than its budget (-R) and stages no more than an output may hold. Then it asks to be resumed, so
+//! that the ring's other connections have their turn.
 //!
-//! A value that may not be pinned and is too long to be staged whole goes out part by part, whatever the state: the parts
-//! that follow are staged before anything else. If its version has gone meanwhile the connection is closed.
+//! A value that may not be pinned and is too long to be staged whole is sent part by part, in whatever state the session is: its
+//! next part is staged before anything else. If its version has been replaced or removed meanwhile, the connection is closed.
 //!
 //! Each module imports only modules named before it:
 //!
-//! - `progress`, `watching`, `dump`, `list`: what a state holds, which knows no session
-//! - `state`: the session, and one call of its feed, which all modules below work on
+//! - `progress`, `watching`, `dump`, `list`: the contents of states, which know no session
+//! - `state`: the session, and one call of its feed, on which all modules below work
 //! - `staging`, `line`: replies, and lines of the input
-//! - `lookahead`, `timing`, `body`, `slices`: what commands have done for them
+//! - `lookahead`, `timing`, `body`, `slices`: what commands have in common
 //! - `auth`, `stats`: commands of both protocols
-//! - `binary`, `admin`, `meta`, `text`: the protocols; a line that is an administrative or a meta command is passed on to those
+//! - `binary`, `admin`, `meta`, `text`: the protocols; the last one passes lines of administrative and meta commands on
 //! - `feed`: a session at work
 //! - `copy`, `udp`: the modules that make sessions themselves, for a copy and for a datagram.
 

@@ -1,7 +1,7 @@
-//! Runs dumps and lists on a session: one slice per step, until the end; no other command runs on the connection meanwhile.
+//! Runs dumps and lists on a session, one slice in each step. Until the end no other command runs on the connection.
 //!
-//! The progress is in the session's `State::Dump` or `State::List`; what a slice holds is the business of `dump` and `list`.
-//! Imports those, the state, and `staging`.
+//! The progress is in the session's `State::Dump` or `State::List`; what a slice contains is the business of `dump` and `list`.
+//! The module imports `dump`, `list`, the state, and `staging`.
 
 use super::dump::{Dump, Form};
 use super::list::{List, SLICE};
@@ -12,12 +12,12 @@ use crate::proto::binary;
 use crate::proto::text::reply;
 
 impl Session {
-    /// Starts a dump; nothing else runs on the connection until it ends.
+    /// Starts a dump. Until it ends, no other command runs on the connection.
     pub(super) fn start_dump(&mut self, classes: ClassSet, form: Form) {
         self.state = State::Dump(Box::new(Dump::new(classes, form)));
     }
 
-    /// Stages the next slice of the dump. At its end stages the end line, or starts the list of sizes.
+    /// Stages the next slice of the dump. At the dump's end, stages the end line or starts the list of sizes.
     pub(super) fn dump(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let State::Dump(dump) = &mut self.state else { return Step::Done };
         let looked_at = dump.stage(&mut feed.executor, &mut feed.out.staged);
@@ -39,12 +39,12 @@ impl Session {
         Step::Done
     }
 
-    /// Starts a list; nothing else runs on the connection until it ends.
+    /// Starts a list. Until it ends, no other command runs on the connection.
     pub(super) fn start_list(&mut self, list: List) {
         self.state = State::List(Box::new(list));
     }
 
-    /// Stages the next slice of the list, at its end also the end line or packet.
+    /// Stages the next slice of the list. At the list's end, stages the end line or packet as well.
     pub(super) fn list_slice(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let State::List(list) = &mut self.state else { return Step::Done };
         let goes_on = list.stage(&feed.executor, &mut feed.out.staged);
@@ -66,8 +66,8 @@ impl Session {
         Step::Done
     }
 
-    /// For a session of a datagram: subtracts `items` from what it may still examine. True if the dump or list may go on; on a
-    /// connection always.
+    /// True if the dump or list may continue. The session of a datagram first subtracts `items` from the number of items that it
+    /// may still examine; that of a connection has no such limit.
     fn may_look_further(&mut self, items: u32) -> bool {
         let Some(left) = &mut self.datagram else { return true };
         *left = left.saturating_sub(items);

@@ -1,7 +1,7 @@
-//! How replies are staged, in all protocols: lines, error packets, and what is shown of an item that was touched. Methods of
-//! the session, and functions over an [`InputBatch`], which borrows the connection's output.
+//! How replies are staged, in all protocols: lines, error packets, and replies about an item that was touched. Methods of the
+//! session, and functions over an [`InputBatch`], which borrows the connection's output.
 //!
-//! Imports nothing of the session but its state.
+//! The module imports nothing of the session except its state.
 
 use super::state::{DeferredReply, InputBatch, Session};
 use crate::command::{Exptime, Replies, Stored, Touched};
@@ -20,7 +20,7 @@ impl Session {
         }
     }
 
-    /// Stages a reply line unless the command is quiet.
+    /// Stages a reply line unless the command is quiet. With -vv logs the line in either case.
     pub(super) fn push_reply(&self, feed: &mut InputBatch<'_, '_>, replies: Replies, line: &'static [u8]) {
         if !replies.quiet() {
             self.push_line(feed, line);
@@ -35,12 +35,12 @@ impl Session {
     }
 }
 
-/// The answer to send when a refused value has been skipped; nothing for a quiet command.
+/// Returns the reply to send when a refused value has been skipped; no reply for a quiet command.
 pub(super) fn deferred_reply(line: &'static [u8], replies: Replies) -> DeferredReply {
     if replies.quiet() { DeferredReply::Nothing } else { DeferredReply::Line(line) }
 }
 
-/// The error line for a value that is too large or finds no memory.
+/// Returns the error line for a value that is too large or for which there is no memory.
 pub(super) fn refusal(why: Stored) -> &'static [u8] {
     if why == Stored::TooLarge { reply::TOO_LARGE } else { reply::NO_MEMORY_STORING }
 }
@@ -50,8 +50,8 @@ pub(super) fn refuse_packet(feed: &mut InputBatch<'_, '_>, echo: Echo, status: S
     binary::push_reply(&mut feed.out.staged, echo, status, status.text(), 0);
 }
 
-/// Touches an item and stages its reply with `stage`, which runs again each time the store decides the edit anew: only the last
-/// reply stays. If the item is not touched in the end, the output is as it was before.
+/// Touches an item and stages its reply with `stage`. The store may decide the edit several times and so run `stage` again; only
+/// the last reply stays. If the item is not touched in the end, the output is as it was before.
 pub(super) fn touch_and_stage(
     feed: &mut InputBatch<'_, '_>,
     key: &[u8],

@@ -1,8 +1,8 @@
-//! The fields of a session, which all commands work on, and one call of [`Session::feed`] as they see it.
+//! The fields of a session, on which all commands work, and those of one call of [`Session::feed`].
 //!
-//! Owns [`Session`], [`State`], [`InputBatch`] and [`Step`]. A `Session` lives as long as its connection; an `InputBatch`
-//! lives for one call of `feed`. Both are touched only by the ring that serves the connection. May import what a state is
-//! made of (`dump`, `list`, `watching`, `progress`), and no command.
+//! The module owns [`Session`], [`State`], [`InputBatch`] and [`Step`]. A `Session` lives as long as its connection; an
+//! `InputBatch` lives for one call of `feed`. Only the ring that serves the connection touches them. The module may import the
+//! contents of states (`dump`, `list`, `watching`, `progress`), and no command.
 
 use super::dump::Dump;
 use super::list::List;
@@ -16,7 +16,7 @@ use crate::proto::binary::{Echo, Status};
 use crate::store::{Reservation, Wanted};
 use std::time::Duration;
 
-/// The connection's protocol, fixed by its first byte unless the listener fixes it.
+/// The protocol of the connection: that of the listener or, if the listener allows both, that of the first byte received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     Undecided,
@@ -24,42 +24,42 @@ pub(super) enum Dialect {
     Binary,
 }
 
-/// The part of a command or login that the next bytes of the input belong to.
+/// What the next bytes of the input belong to.
 #[derive(Debug, Default)]
 pub(super) enum State {
     /// The start of a command.
     #[default]
     Command,
-    /// More keys of a get whose line is being answered in pieces.
+    /// More keys of a get whose line is answered in pieces.
     Keys(Keys),
-    /// The rest of a refused value: `left` more bytes are skipped, then `then` is sent.
+    /// The remainder of a refused value: `left` more bytes are skipped, then `then` is sent.
     DiscardBody { left: u64, then: DeferredReply },
-    /// The rest of a value that is received into item memory, whose command is in `Session::head`. `None` while the reservation
-    /// is lent to the caller.
+    /// The remainder of a value that is received into item memory. Its command is in `Session::head`. `None` while the
+    /// reservation is lent to the caller.
     Receive(Option<Reservation>),
-    /// A dump is in progress: the input is left unread until it has ended.
+    /// A dump in progress. The input is not read until the dump has ended.
     Dump(Box<Dump>),
-    /// A list is in progress: the input is left unread until it has ended.
+    /// A list in progress. The input is not read until the list has ended.
     List(Box<List>),
-    /// The connection is a watcher: the input is discarded.
+    /// The input of a watcher, which is discarded.
     Watch(Watching),
     /// The line of a login in the text protocol (-Y): `set <any> <any> <any> <bytes>`.
     Login,
-    /// User and password of a login (-Y), this many bytes without the line end.
+    /// User and password of a login (-Y), of this many bytes without the line end.
     Token(usize),
 }
 
-/// How the keys of a get are answered; kept while the line is answered in pieces.
+/// How the keys of a get are answered, while its line is answered in pieces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keys {
     pub(super) with_cas: bool,
     pub(super) touch: Option<Exptime>,
-    /// A key was too long, memory was short, or the line is no valid command. The error has been sent, and the rest of the line
-    /// is skipped.
+    /// True if a key was too long, memory was short, or the line is not a valid command. The error has been staged, and the
+    /// remainder of the line is skipped.
     pub(super) bad: bool,
 }
 
-/// The answer to a refused value, sent when all of the value has been skipped.
+/// The reply to a refused value, which is staged when all of the value has been skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeferredReply {
     Nothing,
@@ -73,36 +73,38 @@ pub struct Session {
     pub(super) id: u32,
     pub(super) dialect: Dialect,
     pub(super) state: State,
-    /// How many bytes at the front of the unconsumed input are known to hold no line end. The next search begins behind them.
+    /// Number of bytes at the front of the unconsumed input that contain no line end. The next search begins after them.
     pub(super) searched: usize,
-    /// The command line (text) or packet head (binary) of the value that is being received; the command is parsed from it once
-    /// more at the end.
+    /// The command line (text) or packet head (binary) whose value is being received. When the value is complete, the command is
+    /// parsed again from these bytes.
     pub(super) head: Vec<u8>,
-    /// How long the command at hand has waited for memory for its value.
+    /// How long the command in progress has waited for memory for its value.
     pub(super) waited: Duration,
-    /// A large value of which only the front has been staged; its rest is staged before the next command runs.
+    /// A large value of which only a part has been staged. More of it is staged before the next command runs.
     pub(super) part: Option<Box<Part>>,
-    /// The next feed calls `Session::prepare` first, because it refuses stalls, is part of a copy, or follows a read from
-    /// flash.
+    /// True if the next feed must call `Session::prepare` first, because it refuses stalls, belongs to a copy, or follows a read
+    /// from flash.
     pub(super) is_special: bool,
-    /// The next feed refuses commands that would have to wait for other rings; in the session of a datagram, every feed.
+    /// True if the next feed refuses commands that would have to wait for other rings. For the session of a datagram, every feed
+    /// does.
     pub(super) refuses_stalls: bool,
-    /// Whether commands and replies are logged (-vv). Read again at the start of each feed.
+    /// True if commands and replies are logged (-vv). The session reads the setting at the start of each feed.
     pub(super) verbose: bool,
-    /// The client may use all commands of the binary protocol; true from the start without -S.
+    /// True if the client may use all commands of the binary protocol. Without -S the field is true from the start.
     pub(super) authenticated: bool,
-    /// For the session of a datagram: how many items its dumps may still examine. `None` for a connection, which may examine
-    /// all.
+    /// For the session of a datagram, the number of items that its dumps may still examine. `None` for a connection, which may
+    /// examine all items.
     pub(super) datagram: Option<u32>,
-    /// The last feed left the start of a command in the input, because not all of its short value has come.
+    /// True if the last feed left the start of a command in the input because the command's short value has not been received
+    /// completely.
     pub(super) lacks_value: bool,
-    /// The client is the server itself, which copies the items of another server (--copy-from). Its commands store no item
-    /// whose key a client has written meanwhile.
+    /// True if the client is the server itself, which copies the items of another server (--copy-from). The session's commands
+    /// store no item whose key a client has written meanwhile.
     pub(super) is_copy: bool,
     /// How many times a value has been read from flash for the command at the front of the input. At `LOADS_MAX` the command is
     /// refused instead of waiting for another read.
     pub(super) loads: u8,
-    /// After [`Next::Load`]: the key and the place of the value that the command at the front of the input needs in memory.
+    /// The key and the place of the value that the command at the front of the input needs in memory, after [`Next::Load`].
     pub(super) wanted: Option<Box<Wanted>>,
 }
 
@@ -110,13 +112,13 @@ pub struct Session {
 pub(super) struct InputBatch<'f, 'e> {
     pub(super) executor: Executor<'e>,
     pub(super) input: &'f [u8],
-    /// How many bytes of `input` have been consumed.
+    /// Number of bytes of `input` that have been consumed.
     pub(super) at: usize,
     /// The offset in `input` up to which keys have been prefetched.
     pub(super) looked: usize,
-    /// How many commands may still run before other connections have their turn (-R).
+    /// Number of commands that may still run before other connections have their turn (-R).
     pub(super) budget: u32,
-    /// [`Session::loads`] as it was when the feed began. It belongs to the first command of `input` only.
+    /// [`Session::loads`] as it was when the feed began. It applies only to the first command of `input`.
     pub(super) loads: u8,
     pub(super) out: &'f mut Output,
 }
@@ -128,19 +130,19 @@ impl<'f> InputBatch<'f, '_> {
 }
 
 /// How one step of a session, usually one command, has ended. A command that fails with [`Retry`](crate::store::Retry) has
-/// changed nothing, and runs again from its front.
+/// changed nothing, and must run again from its start.
 pub(super) enum Step {
-    /// The feed goes on with the next step.
+    /// The step is done, and the feed continues with the next one.
     Done,
-    /// The step needs more input: the feed ends with `Next::Read`.
+    /// The step needs more input, so the feed ends with `Next::Read`.
     Need,
-    /// The feed ends, and returns this to the caller.
+    /// The feed ends, and returns this value to the caller.
     Stop(Next),
 }
 
 impl Session {
-    /// A session for a new connection. `id` is the connection's number in logs, `stats conns` and watch lines (its descriptor);
-    /// `protocol` is what its listener speaks.
+    /// Makes the session of a new connection. `id` is the connection's number in logs, `stats conns` and watch lines, which is
+    /// its descriptor. `protocol` is that of its listener.
     pub fn new(engine: &Engine, id: u32, protocol: Protocol) -> Self {
         let dialect = match protocol {
             Protocol::Auto => Dialect::Undecided,

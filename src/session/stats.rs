@@ -1,7 +1,7 @@
-//! `stats` and its subcommands, in both protocols: chooses the list, and writes it as lines or packets. The figures come
-//! from `engine::Report`, which reads the counters of all rings.
+//! `stats` and its subcommands, in both protocols: chooses the list, and writes it as lines or packets. The figures come from
+//! `engine::Report`, which reads the counters of all rings.
 //!
-//! Run by `admin` and `binary`; may import `slices`, `dump`, `list`, `staging` and the state.
+//! `admin` and `binary` run the module. It may import `slices`, `dump`, `list`, `staging` and the state.
 
 use super::dump::Form;
 use super::list::List;
@@ -16,11 +16,11 @@ use crate::proto::text::{Words, reply};
 pub(super) const CLASS_MAX: u64 = 63;
 
 impl Session {
-    /// Runs `stats` in the text protocol. `words` are the words after `stats`. A long list is only started here: its slices are
-    /// staged in later steps.
+    /// Runs `stats` in the text protocol, with `words` after it. A long list is only started here; its slices are staged in later
+    /// steps.
     pub(super) fn stats(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) -> Step {
         let Some(word) = words.next() else { return self.list(feed, Report::stats) };
-        // memcached compares only the length of the word, in this order.
+        // memcached compares as many bytes as the word has, in this order of names.
         let is = |name: &[u8]| name.starts_with(word);
         if is(b"reset") {
             feed.executor.reset_stats();
@@ -64,7 +64,7 @@ impl Session {
         Step::Done
     }
 
-    /// Runs `stats detail on`, `off` or `dump`. A dump is only started here.
+    /// Runs `stats detail on`, `off` or `dump`. A dump is only started here; its slices are staged in later steps.
     fn detail(&mut self, feed: &mut InputBatch<'_, '_>, mut words: Words<'_>) {
         let shared = feed.executor.shared();
         if !shared.config.dump_enabled {
@@ -99,8 +99,8 @@ impl Session {
         }
     }
 
-    /// Runs the stat command of the binary protocol for all lists that are short; `key` is the name of the list, empty for
-    /// memcached's general one.
+    /// Runs the stat command of the binary protocol for the lists that are short. `key` is the name of the list; an empty name
+    /// stands for memcached's general list.
     pub(super) fn packet_stat(feed: &mut InputBatch<'_, '_>, echo: Echo, key: &[u8]) {
         let dump_enabled = feed.executor.shared().config.dump_enabled;
         match key {
@@ -128,10 +128,10 @@ impl Session {
     }
 }
 
-/// A function of [`Report`] that writes one list of names and values.
+/// A function of [`Report`] that writes one list of names and values into a sink.
 type Sheet<'e> = fn(&Report<'e>, &mut Sink<'_>);
 
-/// The function that writes the list called `name`; `None` if there is no list of that name which both protocols return.
+/// Returns the function that writes the list called `name`; `None` if no list that both protocols return has this name.
 fn named_list<'e>(name: &[u8]) -> Option<Sheet<'e>> {
     let list: Sheet<'e> = match name {
         b"items" => Report::stats_items,

@@ -1,9 +1,9 @@
 //! Times requests in sampled inputs and records the times in the ring's histograms (`engine::latency`).
 //!
-//! The cost for every request is two branches: timed and untimed requests run the same code, because a second copy would
-//! keep the compiler from inlining the first.
+//! The cost for every request is two branches. Timed and untimed requests run the same code, because a second copy would keep the
+//! compiler from inlining the first.
 //!
-//! Imports nothing of the session but its state.
+//! The module imports nothing of the session except its state.
 
 use super::state::{Dialect, InputBatch, Session, State, Step};
 use crate::clock::Stopwatch;
@@ -11,17 +11,18 @@ use crate::engine::latency::Kind;
 use crate::proto::binary::{self, Parsed};
 use crate::proto::text::{self, Verb};
 
-/// The start of a step that is being timed.
+/// A step that is being timed, from its start.
 #[derive(Clone, Copy)]
 pub(super) struct Timing {
     kind: Kind,
-    /// The feed's command budget when the step began; the difference at the end says how many requests the step has run.
+    /// The feed's budget of commands when the step began. Its difference from the budget at the end is the number of requests run
+    /// so far.
     budget: u32,
     watch: Stopwatch,
 }
 
 impl Session {
-    /// Starts timing if the input is one that is sampled and the next step may complete a request; `None` otherwise.
+    /// Starts timing the next step. `None` if that step cannot complete a request. Call this only for a sampled input.
     #[cold]
     #[inline(never)]
     pub(super) fn begin_timing(&self, feed: &InputBatch<'_, '_>) -> Option<Timing> {
@@ -29,20 +30,20 @@ impl Session {
         Some(Timing { kind, budget: feed.budget, watch: Stopwatch::start() })
     }
 
-    /// Records the time of the step, if it was timed and has completed a request.
+    /// Records the time of the step, if the step was timed and has completed a request.
     #[cold]
     #[inline(never)]
     pub(super) fn end_timing(&self, feed: &InputBatch<'_, '_>, timing: Option<Timing>, step: &Step) {
         let Some(Timing { kind, budget, watch }) = timing else { return };
         let time = watch.elapsed();
-        // A request that is rejected or incomplete leaves the session in another state.
+        // A request that has been rejected or is incomplete leaves the session in another state.
         if matches!(step, Step::Done) && matches!(self.state, State::Command) {
-            // Several gets are served at a time; the caller counts the last one.
+            // A step may run several gets. The caller takes the last one from the budget afterwards, so it is added here.
             feed.executor.record(kind, time, budget - feed.budget + 1);
         }
     }
 
-    /// Kind of the request that the next step may complete; `None` if that step is not timed.
+    /// Returns the kind of the request that the next step may complete; `None` if that step is not timed.
     fn kind(&self, rest: &[u8]) -> Option<Kind> {
         match &self.state {
             State::Command if self.dialect == Dialect::Text => text_kind(rest),

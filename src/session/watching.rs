@@ -1,7 +1,7 @@
-//! A session's registration as a watcher (`watch`), with the watchers' registry in `engine::watch`. The registration belongs
-//! to one session; the registry is shared by all rings and has a lock of its own.
+//! A session's registration as a watcher (`watch`) in the registry of watchers, which is in `engine::watch`. The registration
+//! belongs to one session; all rings share the registry, which has a lock of its own.
 //!
-//! Imports no other module of the session.
+//! The module imports no other module of the session.
 
 use crate::engine::Shared;
 use crate::engine::watch::WatcherId;
@@ -16,13 +16,13 @@ pub(super) struct Watching {
 }
 
 impl Watching {
-    /// Registers a watcher of `streams`; `None` if there are too many.
+    /// Registers a watcher of `streams`, which are bits of `Stream`; `None` if there are too many watchers.
     pub(super) fn new(shared: &Arc<Shared>, streams: u32) -> Option<Self> {
         let id = shared.watch.add(streams)?;
         Some(Self { shared: Arc::clone(shared), id })
     }
 
-    /// Calls `wake`, from any thread, whenever the watcher's empty buffer gets its first log line.
+    /// Makes `wake` be called, by any thread, whenever the watcher's empty buffer gets its first log line.
     pub(super) fn wake_with(&self, wake: Box<dyn Fn() + Send>) {
         self.shared.watch.wake_with(self.id, wake);
     }

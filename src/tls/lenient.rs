@@ -2,11 +2,11 @@
 //! it is built when certificates are loaded, and then only read by the handshakes of all rings.
 //!
 //! - Certificates of version 1, which home-made CAs issue; rustls knows only version 3. Such a certificate has no extensions, so
-//! it does not limit the use of its key, and it may not issue certificates. It is accepted if it is valid now and signed directly
-//! by a CA that the operator trusts.
+//!   it does not limit the use of its key, and it may not issue certificates. It is accepted if it is valid now and signed
+//!   directly by a CA that the operator trusts.
 //! - Certificates that are themselves in the file of trusted CAs, as when one certificate from `openssl req -x509` serves every
-//! purpose; rustls never accepts a CA certificate as a client's. Such a certificate is accepted if it is valid now and does not
-//! limit the use of its key.
+//!   purpose; rustls never accepts a CA certificate as a client's. Such a certificate is accepted if it is valid now and does not
+//!   limit the use of its key.
 //!
 //! All other certificates are checked by rustls.
 

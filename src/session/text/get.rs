@@ -1,6 +1,6 @@
 //! Gets in the text protocol: of one key, several in a row, and lines of any length, whose keys are answered as they arrive.
 //!
-//! Methods of [`Session`]; the progress of a long line is in its `State::Keys`.
+//! The functions are methods of [`Session`]. The progress of a long line is in its `State::Keys`.
 
 use crate::command::Touched;
 use crate::engine::Hit;
@@ -16,7 +16,7 @@ use crate::session::state::{InputBatch, Keys, Session, State, Step};
 use crate::store::{Hash, Item, Retry, Stub};
 
 impl Session {
-    /// Runs a get, gets, gat or gats whose whole line is in the input.
+    /// Runs a get, gets, gat or gats whose whole line is in the input. `Err` if the same line must be run again later.
     pub(super) fn get(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -30,15 +30,15 @@ impl Session {
             self.push_line(feed, reply::BAD_FORMAT);
             return Ok(Step::Done);
         }
-        // The keys are the end of the line.
+        // The keys are at the end of the line.
         let key_bytes = get.keys.rest().len();
         feed.at += line.text.len() - key_bytes;
         let words = &line.text[line.text.len() - key_bytes..];
         Ok(self.keys(feed, keys, words, line.bytes - line.text.len()))
     }
 
-    /// Answers a get of one key and the single-key gets behind it in the input, up to [`BATCH`] in all. `key` and `line_bytes`
-    /// are those of the first.
+    /// Answers a get of one key and the gets of one key that follow it in the input, at most [`BATCH`] in all. `key` and
+    /// `line_bytes` are those of the first get.
     #[inline]
     pub(super) fn gets(&mut self, feed: &mut InputBatch<'_, '_>, key: &[u8], line_bytes: usize) -> Step {
         self.searched = 0;
@@ -65,7 +65,7 @@ impl Session {
         for (place, ((key, line_bytes), hash)) in
             keys.into_iter().zip(lines).zip(hashes).take(count).enumerate()
         {
-            // The last one is counted by the caller.
+            // The caller counts the last get.
             if place > 0 {
                 if feed.budget <= 1 || feed.out.is_full() {
                     break;
@@ -78,8 +78,8 @@ impl Session {
         Step::Done
     }
 
-    /// Handles a line whose end has not come. A line over [`LINE_BYTES_MAX`] closes the connection, unless it is a get: its
-    /// keys are answered as they come.
+    /// Handles a line whose end has not been received. A line longer than [`LINE_BYTES_MAX`] closes the connection, unless it is
+    /// a get, whose keys are answered as they arrive.
     pub(super) fn unfinished_line(&mut self, feed: &mut InputBatch<'_, '_>) -> Step {
         let rest = feed.rest();
         if rest.len() <= LINE_BYTES_MAX {
@@ -99,7 +99,7 @@ impl Session {
             return Step::Stop(Next::Reject);
         }
         if spaces > 0 {
-            // memcached too lets such a line be long, though the leading space makes it no command.
+            // memcached lets such a line be long as well, although the space at its start makes it an invalid command.
             self.push_line(feed, reply::ERROR);
             feed.at += spaces + name.len();
             return self.text_keys(feed, Keys { with_cas, touch: None, bad: true });
@@ -108,8 +108,8 @@ impl Session {
         self.text_keys(feed, Keys { with_cas, touch: None, bad: false })
     }
 
-    /// Answers the keys of a get's line that are in the input. If the line's end has not come, the state becomes `State::Keys`
-    /// for the rest.
+    /// Answers the keys of a get's line that are in the input. If the line's end has not been received, the state becomes
+    /// `State::Keys` for the keys to come.
     pub(in crate::session) fn text_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys) -> Step {
         if let Some(line) = self.line(feed) {
             return self.keys(feed, keys, line.text, line.bytes - line.text.len());
@@ -117,7 +117,7 @@ impl Session {
         self.searched = 0;
         self.state = State::Keys(keys);
         let rest = feed.rest();
-        // The last word may be incomplete; so may a line end.
+        // The last word may be incomplete, and so may be a line end.
         let whole = memchr::memrchr(b' ', rest).map_or(0, |space| space + 1);
         if keys.bad {
             feed.at += rest.len();
@@ -132,8 +132,8 @@ impl Session {
         }
     }
 
-    /// Answers the last keys of a line, then ends the get. `words` is the rest of the line, and `line_end_bytes` the length of
-    /// the line end behind it.
+    /// Answers the last keys of a line, then ends the get. `words` is the line without the keys answered so far, and
+    /// `line_end_bytes` the length of the line end after it.
     #[inline]
     fn keys(
         &mut self,
@@ -159,8 +159,8 @@ impl Session {
         Step::Done
     }
 
-    /// Answers and consumes the keys in `words`, which are the next bytes of the input. `Err` if it had to stop before the last
-    /// key.
+    /// Answers and consumes the keys in `words`, which are the next bytes of the input. `Err` says how the step ends if it must
+    /// stop before the last key.
     #[inline]
     fn serve_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys, words: &[u8]) -> Result<(), Step> {
         let mut words = Words::of(words);
@@ -203,7 +203,7 @@ impl Session {
         }
     }
 
-    /// Answers one key. A hit always returns [`Touched::Touched`], even if the get has no expiry to set.
+    /// Answers one key. A hit always returns [`Touched::Touched`], even if the get sets no expiry.
     #[inline]
     fn serve_key(
         &self,
@@ -228,8 +228,8 @@ impl Session {
         Ok(touched)
     }
 
-    /// Looks up the keys in front of the first one that is too long, and drops their answers. As in memcached, those keys count
-    /// as used and are touched.
+    /// Looks up the keys before the first one that is too long, and drops their replies. As in memcached, these keys count as
+    /// used and are touched.
     fn drop_hits(&self, feed: &mut InputBatch<'_, '_>, keys: Keys, words: Words<'_>) -> Result<(), Retry> {
         let mark = feed.out.mark();
         for key in words.into_iter().take_while(|key| key.len() <= KEY_BYTES_MAX) {
@@ -242,7 +242,7 @@ impl Session {
         Ok(())
     }
 
-    /// Sends the error `why`, and skips the rest of the line.
+    /// Stages the error `why`, and makes the session skip the remainder of the line.
     fn skip_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys, why: &'static [u8]) -> Step {
         self.push_line(feed, why);
         self.state = State::Keys(Keys { bad: true, ..keys });
@@ -250,7 +250,7 @@ impl Session {
     }
 }
 
-/// Stages the whole answer to a get of one key, `END` included.
+/// Stages the whole reply to a get of one key, including `END`.
 #[inline]
 fn stage_get(feed: &mut InputBatch<'_, '_>, hash: Hash, key: &[u8]) {
     let Some(Hit { item, stub }) = feed.executor.get_hashed(hash, key) else {
@@ -266,7 +266,7 @@ fn stage_get(feed: &mut InputBatch<'_, '_>, hash: Hash, key: &[u8]) {
     feed.out.staged.extend_from_slice(reply::VALUE_END);
 }
 
-/// Stages one hit, with the cas if it is given. A short value is copied, a long one is pinned and sent from item memory.
+/// Stages one hit, with `cas` if there is one. A short value is copied; a long one is pinned and sent from item memory.
 #[inline]
 fn stage_value(out: &mut Output, item: &Item<'_>, stub: Option<Stub>, cas: Option<u64>) {
     if let Some(stub) = stub {
@@ -278,8 +278,8 @@ fn stage_value(out: &mut Output, item: &Item<'_>, stub: Option<Stub>, cas: Optio
     out.staged.extend_from_slice(LINE_END);
 }
 
-/// Stages one hit whose value is on flash, with a hole for the value. If the value cannot be read, the hit is left out of the
-/// reply.
+/// Stages one hit whose value is on flash, with a hole for the value. If the value cannot be read, the reply is sent without the
+/// hit.
 #[cold]
 fn stage_stub(out: &mut Output, item: &Item<'_>, stub: Stub, cas: Option<u64>) {
     let (from, key) = (out.staged.len(), item.key());

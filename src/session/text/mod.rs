@@ -1,6 +1,7 @@
 //! The classic text commands on a session, and the entry for all text lines. Methods of [`Session`].
 //!
-//! Run by `feed`; runs `meta` and `admin`, and may import those, `lookahead`, `body`, `line`, `staging` and the state.
+//! `feed` runs the module. It runs `meta` and `admin`, and may import these, `lookahead`, `body`, `line`, `staging` and the
+//! state.
 
 mod get;
 
@@ -41,8 +42,8 @@ impl Session {
         }
     }
 
-    /// Runs a storage command once its value has come. Until then the value is waited for, received into a reservation, or
-    /// skipped.
+    /// Runs a storage command if its value has been received. If not, waits for the value, begins to receive it into a
+    /// reservation, or skips it.
     fn block(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -76,7 +77,8 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Runs the storage command in `self.head`, whose value has been received. Waits for the line end behind the value first.
+    /// Runs the storage command in `self.head`, whose value has been received, once the line end after the value has been
+    /// received too.
     pub(super) fn text_received(&mut self, feed: &mut InputBatch<'_, '_>) -> Result<Step, Retry> {
         let Some(end) = feed.rest().get(..LINE_END.len()) else { return Ok(Step::Need) };
         let State::Receive(Some(reservation)) = std::mem::take(&mut self.state) else {
@@ -92,15 +94,15 @@ impl Session {
                 self.store(feed, &store, &block, (&mut data, end))
             }
             Command::Meta(Verb::Set) => self.meta_received(feed, line, (&mut data, end)),
-            // The head was a storage command when its value was announced.
+            // The head was that of a storage command when its value was announced.
             _ => return Ok(Step::Stop(Next::Reject)),
         };
         self.head = head;
         self.received(done, data)
     }
 
-    /// Stores a complete value and stages the reply. `end` holds the two bytes after the value; if they are no line end,
-    /// nothing is stored.
+    /// Stores a value that has been received completely, and stages the reply. `end` is the two bytes after the value. If they
+    /// are not a line end, nothing is stored.
     fn store(
         &mut self,
         feed: &mut InputBatch<'_, '_>,
@@ -127,7 +129,7 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a command without a value, whose line is consumed already.
+    /// Runs a command that has no value and whose line has already been consumed.
     fn simple(&mut self, feed: &mut InputBatch<'_, '_>, command: Command<'_>) -> Result<Step, Retry> {
         match command {
             Command::Delete(key, replies) => {
@@ -183,7 +185,7 @@ impl Session {
         Ok(Step::Done)
     }
 
-    /// Runs incr or decr.
+    /// Runs incr or decr and stages its reply.
     fn count(
         &self,
         feed: &mut InputBatch<'_, '_>,
