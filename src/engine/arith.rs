@@ -1,10 +1,10 @@
-//! incr and decr, decided in the store's write transaction, under the writer lock.
+//! incr and decr. They are decided in the store's write transaction, under the writer lock.
 //!
-//! A value of more than [`DIGITS`] bytes is parsed and padded outside the lock, and the command is then decided again. The padded
+//! A value of more than [`DIGITS`] bytes is parsed and padded outside the lock, and then the command is decided again. The padded
 //! value is stored only if the CAS unique shows that the item has not changed meanwhile. A value of more than
-//! [`NUMBER_BYTES_MAX`] bytes is no number, whatever it contains.
+//! [`NUMBER_BYTES_MAX`] bytes counts as no number, whatever it contains.
 //!
-//! It extends [`Executor`], owns no state, and may import the modules named before it in `engine`, but no other command.
+//! The module extends [`Executor`], owns no state, and may import the modules named before it in `engine`, but no other command.
 
 use crate::clock::Timestamp;
 use crate::command::{Arith, ArithResult, Direction};
@@ -14,14 +14,14 @@ use crate::limits::NUMBER_BYTES_MAX;
 use crate::number;
 use crate::store::{Data, Edit, Item, Lookup, Put, Retry, Value};
 
-/// Length of the buffer in [`Value::Digits`].
+/// Length of the buffer in [`Value::Digits`], bytes.
 const DIGITS: usize = 24;
 
-/// How often one run of a command pads the number, because other rings keep changing it, before it is put off to serve other
-/// connections.
+/// How often one run of a command may pad the number because other rings keep changing it. Then the command ends with
+/// [`Retry::Soon`], so that other connections are served.
 const TRIES_MAX: usize = 8;
 
-/// The outcome of one decision about the item, made under the writer lock.
+/// The outcome of one decision about the item under the writer lock.
 #[derive(Clone, Copy, Debug)]
 enum Look {
     Missing,
@@ -33,34 +33,34 @@ enum Look {
         value_bytes: usize,
         ttl: Option<u32>,
     },
-    /// The value is longer than [`DIGITS`]: it has to be parsed and padded outside the lock, and the number stored if the item
-    /// still has this cas.
+    /// The value is longer than [`DIGITS`] bytes. It must be parsed and padded outside the lock, and the result stored if the
+    /// item then still has this cas.
     Long {
         cas: u64,
     },
 }
 
-/// A number that has been computed and padded outside the lock. It is stored if the item still has this cas.
+/// A number that has been computed and padded outside the lock. It may be stored only if the item still has the cas `cas`.
 #[derive(Debug)]
 struct Prepared {
     cas: u64,
     number: u64,
-    /// The number, padded with spaces to the length of the old value.
+    /// The number in decimal, padded with spaces to the length of the old value.
     padded: Vec<u8>,
 }
 
 impl Executor<'_> {
-    /// Adds to a number, or subtracts from it, and counts the hit or miss.
+    /// Adds to the number in an item or subtracts from it, and counts the hit or miss.
     ///
-    /// A number that is not longer than the text it replaces is padded with spaces to the old length.
+    /// A number that is no longer than the text it replaces is padded with spaces to the length of that text.
     ///
     /// # Errors
-    /// [`Retry`]: nothing was changed; run the command again.
+    /// [`Retry`]: nothing was changed, and the command must be run again.
     pub fn arith(&mut self, arith: &Arith<'_>) -> Result<ArithResult, Retry> {
         let touch = arith.touch.map(|exptime| self.deadline(exptime));
         let (now, shared) = (self.now(), self.shared);
         let mut prepared: Option<Prepared> = None;
-        // The second try stores what the first has padded, unless another ring has changed the number in between.
+        // The second try stores what the first has padded, unless another ring has changed the number meanwhile.
         for _ in 0..TRIES_MAX {
             let mut data = prepared.as_ref().map_or(Data::None, |prepared| Data::Bytes(&prepared.padded));
             let edited = self.fresh.edit(arith.key, &mut data, |old| {
@@ -115,8 +115,8 @@ impl Executor<'_> {
         Err(Retry::Soon)
     }
 
-    /// Parses the value of the item that has this `cas`, and pads the number that `arith` makes of the value. `None` if the key has
-    /// another item by this time, or the item's value is on flash.
+    /// Parses the value of the item that has this `cas`, computes the new number, and pads it. `None` if the key has another item
+    /// by now, or if the item's value is on flash.
     fn prepare(&mut self, arith: &Arith<'_>, cas: u64) -> Result<Option<Prepared>, NotNumeric> {
         let Lookup::Hit(old) = self.fresh.find(arith.key) else { return Ok(None) };
         if old.cas() != cas || old.place().is_some() {
@@ -129,7 +129,7 @@ impl Executor<'_> {
         Ok(Some(Prepared { cas, number, padded }))
     }
 
-    /// Runs a command whose item is absent: creates the item if the command asks for that, else counts a miss.
+    /// Runs a command whose item is absent: creates the item if the command asks for that, otherwise counts a miss.
     fn count_missing(&mut self, arith: &Arith<'_>) -> Result<ArithResult, Retry> {
         let Some((initial, exptime)) = arith.create else {
             match arith.direction {
@@ -164,18 +164,18 @@ impl Executor<'_> {
                     deadline => Some(deadline.0.wrapping_sub(self.now().0)),
                 },
             }),
-            // Another ring was faster: the item is there, so add to it.
+            // Another ring was faster: the item is present, so the command changes its number.
             Ok(_) => self.arith(&Arith { create: None, ..*arith }),
             Err(_) => Ok(ArithResult::NoMemoryToCreate),
         }
     }
 }
 
-/// The value is not a number.
+/// The error for a value that is not a number.
 #[derive(Debug)]
 struct NotNumeric;
 
-/// The number that `arith` makes of the one in `text`.
+/// Returns the number that `arith` makes of the number in `text`.
 #[inline]
 fn next_number(text: &[u8], arith: &Arith<'_>) -> Result<u64, NotNumeric> {
     let number = number::c_unsigned(text).ok_or(NotNumeric)?;
@@ -185,11 +185,12 @@ fn next_number(text: &[u8], arith: &Arith<'_>) -> Result<u64, NotNumeric> {
     })
 }
 
-/// Computes the number that `arith` makes of `old`, and the value to store. If the value is longer than [`DIGITS`], the number is
-/// not computed here but taken from `prepared`, provided that its cas is still that of `old`.
+/// Returns the number that `arith` makes of `old`, and the value to store. For a value longer than [`DIGITS`] bytes the number is
+/// taken from `prepared`, provided that its cas is that of `old`.
 ///
 /// # Errors
-/// The outcome to return instead: not a number, another cas than asked for, or [`Look::Long`] if `prepared` is missing or outdated.
+/// The outcome of the command: the value is not a number, the cas is not the requested one, or [`Look::Long`] if `prepared` is
+/// missing or outdated.
 #[inline]
 fn next_value(old: &Item<'_>, arith: &Arith<'_>, prepared: Option<&Prepared>) -> Result<(u64, Value), Look> {
     let (text, cas) = (old.value(), old.cas());
@@ -209,13 +210,13 @@ fn next_value(old: &Item<'_>, arith: &Arith<'_>, prepared: Option<&Prepared>) ->
     Ok((number, digits(number, text.len())))
 }
 
-/// A version of `old` with another value. If the number has become longer, the version is neither stale nor won.
+/// Returns a version of `old` with the value `value`. If the number has become longer, the version is neither stale nor won.
 fn again(old: &Item<'_>, value: Value, cas: Option<u64>) -> Put {
     let longer = matches!(value, Value::Digits(_, length) if usize::from(length) > old.value().len());
     Put { stale: old.stale() && !longer, won: old.won() && !longer, ..Put::again(old, value, cas) }
 }
 
-/// Seconds that `item` has left to live; `None` if it never expires.
+/// Returns the seconds that `item` has to live; `None` if it never expires.
 fn ttl(item: &Item<'_>, now: Timestamp) -> Option<u32> {
     match item.exptime() {
         Timestamp::NEVER => None,
@@ -223,7 +224,7 @@ fn ttl(item: &Item<'_>, now: Timestamp) -> Option<u32> {
     }
 }
 
-/// `number` in decimal, padded with spaces to `length`, which is [`DIGITS`] at most.
+/// Returns `number` in decimal, padded with spaces to `length` bytes, which must be at most [`DIGITS`].
 fn digits(number: u64, length: usize) -> Value {
     let mut bytes = [b' '; DIGITS];
     let mut buffer = itoa::Buffer::new();

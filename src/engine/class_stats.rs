@@ -1,16 +1,16 @@
 //! The lists of `stats items`, `stats slabs` and `stats conns`.
 //!
-//! There are no slabs. An item counts under the class that memcached would use for it, so that tools which show classes get
-//! true figures: items, their bytes, and the pages memcached would need.
+//! There are no slabs. An item counts under the class that memcached would use for it, so tools that show classes get true
+//! figures: the number of items, their bytes, and the pages that memcached would need.
 //!
-//! Extends [`Report`], owns no state; may import the modules named before it in `engine`.
+//! The module extends [`Report`] and owns no state; it may import the modules named before it in `engine`.
 
 use crate::engine::connections::Address;
 use crate::engine::report::{Report, Sink, Writer};
 use crate::limits::SLAB_PAGE_BYTES;
 
 impl Report<'_> {
-    /// Writes `stats items`.
+    /// Writes `stats items`: figures about the items of each class that has any.
     pub fn stats_items(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let config = &self.shared.config;
@@ -59,7 +59,7 @@ impl Report<'_> {
         }
     }
 
-    /// Writes `stats slabs`.
+    /// Writes `stats slabs`: the slabs that memcached would need, and the counts of commands, for each class in use.
     pub fn stats_slabs(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let sums = self.shared.sums();
@@ -96,8 +96,8 @@ impl Report<'_> {
         to.put("total_malloced", memory.segments + memory.large);
     }
 
-    /// Writes the next part of `stats conns`: at most `most` connections, from the number `from` on. Returns the number from
-    /// which to go on; `None` if no connection is left.
+    /// Writes the next part of `stats conns`: at most `most` connections, beginning with the number `from`. Returns the `from` of
+    /// the next part; `None` if no connection is left.
     pub fn stats_conns(&self, from: u32, most: usize, sink: &mut Sink<'_>) -> Option<u32> {
         let mut to = Writer::new(sink);
         let slice = self.shared.connections.slice(from, most);

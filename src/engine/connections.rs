@@ -1,6 +1,6 @@
 //! The open connections and listeners, as `stats conns` shows them. There is one list, [`Connections`], in `engine::Shared`,
-//! behind a lock: the server enters and removes connections, any ring may read it. The state in an entry is atomic, and only
-//! the ring that serves the connection writes it.
+//! behind a lock. The server adds and removes connections, and any ring may read the list. The state in an entry is atomic, and
+//! only the ring that serves the connection writes it.
 
 use crate::clock::Timestamp;
 use parking_lot::Mutex;
@@ -10,19 +10,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-/// Bytes of a UNIX listener's path that `stats conns` shows, as in memcached.
+/// Number of bytes of a UNIX listener's path that `stats conns` shows, as in memcached.
 const PATH_BYTES_SHOWN: usize = 26;
 
 /// The address of a connection's client or of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// An address that is shown with `tcp` or `tcp6`.
+    /// The address of a TCP client or listener, which is shown with `tcp` or `tcp6`.
     Tcp(SocketAddr),
     /// The address of a UDP listener.
     Udp(SocketAddr),
     /// The path of a UNIX listener.
     Unix(String),
-    /// The client of a UNIX socket, which has no address of its own.
+    /// A client of a UNIX socket, which has no address of its own.
     UnixPeer,
 }
 
@@ -39,7 +39,7 @@ impl Display for Address {
     }
 }
 
-/// What a connection or listener is doing, as `stats conns` shows it under memcached's names.
+/// The state of a connection or listener, which `stats conns` shows under memcached's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
@@ -51,7 +51,7 @@ pub enum State {
     Parsing,
     /// The connection receives a value that will be stored.
     Receiving,
-    /// The connection receives a value that is not stored, and skips it.
+    /// The connection receives a refused value, and skips it.
     Swallowing,
     /// The connection sends replies.
     Writing,
@@ -63,26 +63,26 @@ pub enum State {
     Receptive,
 }
 
-/// An entry of the list: an open connection or a listener.
+/// An entry of the list: an open connection, or a listener.
 #[derive(Debug)]
 pub struct Connection {
-    /// The address of the client; for a listener, its own address.
+    /// The address of the client or, for a listener, its own address.
     pub address: Address,
-    /// The address of the listener that accepted the connection; `None` for listeners.
+    /// The address of the listener that accepted the connection; `None` for a listener.
     pub listener: Option<Address>,
     state: AtomicU8,
     last_command: AtomicU32,
 }
 
 impl Connection {
-    /// An entry for a connection that waits for its first command or, without `listener`, for a listener. `now` counts as the
-    /// time of its last command.
+    /// Makes the entry of a connection that waits for its first command or, without `listener`, of a listener. `now` counts as
+    /// the time of its last command.
     pub fn new(address: Address, listener: Option<Address>, now: Timestamp) -> Self {
         let state = if listener.is_some() { State::Waiting } else { State::Listening };
         Self { address, listener, state: AtomicU8::new(state as u8), last_command: AtomicU32::new(now.0) }
     }
 
-    /// The address as memcached shows it: of a UNIX listener's path only the first bytes are shown.
+    /// Returns the address as memcached shows it: only the first bytes of a UNIX listener's path.
     pub fn shown_address(&self) -> Address {
         match &self.address {
             Address::Unix(path) if self.listener.is_none() => {
@@ -93,7 +93,7 @@ impl Connection {
         }
     }
 
-    /// Stores what the connection is doing, for `stats conns`.
+    /// Stores the state of the connection, for `stats conns`.
     #[inline]
     pub fn set_state(&self, state: State) {
         self.state.store(state as u8, Ordering::Relaxed);
@@ -105,7 +105,7 @@ impl Connection {
         self.last_command.store(now.0, Ordering::Relaxed);
     }
 
-    /// memcached's name for the state of the connection.
+    /// Returns memcached's name for the state of the connection.
     pub fn state_name(&self) -> &'static str {
         const NAMES: [&str; 9] = [
             "conn_listening",
@@ -121,13 +121,13 @@ impl Connection {
         NAMES[usize::from(self.state.load(Ordering::Relaxed)).min(NAMES.len() - 1)]
     }
 
-    /// Seconds since commands were last run on the connection.
+    /// Returns the seconds at `now` since commands were last run on the connection.
     pub fn idle_secs(&self, now: Timestamp) -> u32 {
         now.0.saturating_sub(self.last_command.load(Ordering::Relaxed))
     }
 }
 
-/// All open connections and listeners by number, for `stats conns`. Shared by all rings, behind a lock.
+/// All open connections and listeners by number, for `stats conns`. All rings share the list, which is behind a lock.
 #[derive(Debug, Default)]
 pub struct Connections {
     open: Mutex<BTreeMap<u32, Arc<Connection>>>,
@@ -139,12 +139,12 @@ impl Connections {
         self.open.lock().insert(id, connection);
     }
 
-    /// Removes the entry with the number `id`.
+    /// Removes the connection or listener with the number `id`.
     pub fn remove(&self, id: u32) {
         self.open.lock().remove(&id);
     }
 
-    /// The first `most` connections from the number `from` on, in order.
+    /// Returns the first `most` connections whose number is `from` or higher, in order.
     pub fn slice(&self, from: u32, most: usize) -> Vec<(u32, Arc<Connection>)> {
         let open = self.open.lock();
         open.range(from..).take(most).map(|(&id, connection)| (id, Arc::clone(connection))).collect()

@@ -1,9 +1,9 @@
-//! The progress of the copy of another server's items (`--copy-from`), for `stats memcrsd` and the log.
+//! The progress of the copy of another server's items (`--copy-from`), for `stats memcrsd` and for the log.
 //!
-//! There is one, in [`Shared`](super::Shared). Only the thread of the copy writes it once the copy runs; any thread may read
-//! it.
+//! There is one [`CopyProgress`], in [`Shared`](super::Shared). Once the copy runs, only its thread writes it; any thread may
+//! read it.
 //!
-//! Imports no other module of the engine but `counter`.
+//! The module imports no other module of the engine except `counter`.
 
 use super::counter::Counter;
 use std::fmt::{Display, Formatter};
@@ -17,43 +17,43 @@ pub enum CopyState {
     None,
     /// Items are being copied.
     Running,
-    /// Each item of the other server has been copied or left out.
+    /// Each item of the other server has been copied, or left out for a reason that is counted.
     Done,
-    /// The copy has ended before all items were handled.
+    /// The copy has ended before every item of the other server was copied or left out.
     Failed,
 }
 
-/// The counts of a copy: items copied, and items left out by reason.
+/// The counts of a copy: the items copied, and the items left out by reason.
 #[derive(Debug, Default)]
 pub struct CopyProgress {
     state: AtomicU8,
-    /// Items that the other server said it had at the start.
+    /// Number of items that the other server had at the start, by its own statistics.
     pub expected: Counter,
-    /// Items that have been stored here.
+    /// Items that have been stored on this server.
     pub copied: Counter,
     /// Bytes of the values of the copied items.
     pub value_bytes: Counter,
-    /// Items left out because a client has written, deleted or flushed their keys here meanwhile.
+    /// Items left out because a client has written, deleted or flushed their keys on this server meanwhile.
     pub superseded: Counter,
     /// Items left out because they expired or were deleted on the other server after it listed them.
     pub gone: Counter,
     /// Items left out because they are marked stale on the other server.
     pub stale: Counter,
-    /// Items left out because they are over `-I`.
+    /// Items left out because they exceed the size limit (`-I`).
     pub too_large: Counter,
     /// Items left out because the other server refused to return them.
     pub refused: Counter,
 }
 
 impl CopyProgress {
-    // Relaxed: numbers for `stats`, in no order.
+    // Relaxed: the numbers are only for `stats`, and are not ordered with anything.
 
     /// Stores the state of the copy, for `stats memcrsd`.
     pub fn set_state(&self, state: CopyState) {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    /// The state of the copy as `stats memcrsd` shows it; `None` if there is no copy.
+    /// Returns the state of the copy as `stats memcrsd` shows it; `None` if there is no copy.
     pub(super) fn state_name(&self) -> Option<&'static str> {
         const NAMED: [(CopyState, &str); 3] =
             [(CopyState::Running, "running"), (CopyState::Done, "done"), (CopyState::Failed, "failed")];
@@ -61,7 +61,7 @@ impl CopyProgress {
         NAMED.into_iter().find(|(named, _)| *named as u8 == state).map(|(_, name)| name)
     }
 
-    /// The items left out, by reason: how many, the statistic's name, and the reason for the log.
+    /// Returns the items left out, by reason: their number, the name of the statistic, and the reason for the log.
     pub(super) fn left_out(&self) -> [(u64, &'static str, &'static str); 5] {
         [
             (self.superseded.get(), "superseded", "written here meanwhile"),

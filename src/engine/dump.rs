@@ -1,13 +1,13 @@
 //! Walks over all items in slices, for dumps.
 //!
-//! Extends [`Executor`]; the progress of a walk is the caller's. May import `executor` and the modules named before it in
-//! `engine`.
+//! The module extends [`Executor`]; the caller owns the progress of a walk. It may import `executor` and the modules named before
+//! it in `engine`.
 
 use crate::clock::Timestamp;
 use crate::engine::Executor;
 use crate::store::{Item, Walk};
 
-/// A set of class numbers.
+/// A set of class numbers from 1 to 63.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClassSet(u64);
 
@@ -15,8 +15,8 @@ impl ClassSet {
     /// All classes.
     pub const ALL: Self = Self(u64::MAX);
 
-    /// Parses a comma-separated list of class numbers from 1 to 63; `None` if another word is in it. Repeated commas count as
-    /// one.
+    /// Parses a comma-separated list of class numbers from 1 to 63. `None` if the list contains anything else. Empty elements are
+    /// ignored.
     pub fn parse(list: &[u8]) -> Option<Self> {
         let mut set = 0;
         for number in list.split(|&byte| byte == b',').filter(|number| !number.is_empty()) {
@@ -35,8 +35,8 @@ impl ClassSet {
 }
 
 impl Executor<'_> {
-    /// Examines the next slice of `walk`, and passes the live items of `classes` to `show`, each with its class. Returns the
-    /// number of items examined, or `None` if the walk has ended.
+    /// Examines the next slice of `walk`, and passes each live item of `classes` to `show`, with its class. Returns the number of
+    /// items examined; `None` if the walk has ended.
     pub fn walk(
         &mut self,
         walk: &mut Walk,

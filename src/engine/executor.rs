@@ -1,8 +1,8 @@
-//! [`Engine`] and [`Executor`]: what every command runs on. They know no command.
+//! [`Engine`] and [`Executor`]: what every command runs on. This module knows no command.
 //!
-//! A ring's thread owns its `Engine`; an `Executor` borrows it for one piece of input. May import `counters`, `latency`,
-//! `observe`, `sample` and `shared`. The commands extend [`Executor`]: `get`, `storage`, `arith`, `meta`, `dump`, `load` and
-//! `flash`.
+//! A ring's thread owns its `Engine`; an `Executor` borrows it for one piece of input. The module may import `counters`,
+//! `latency`, `observe`, `sample` and `shared`. The commands extend [`Executor`]: `get`, `storage`, `arith`, `meta`, `dump`,
+//! `load` and `flash`.
 
 use crate::clock::Timestamp;
 use crate::command::Exptime;
@@ -16,8 +16,8 @@ use crate::store::{EditError, Fresh, Hash, Item, Retry, Shard, Store};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Everything that a ring runs commands with: its shard of the store, its counters, and the state that all rings share. One per
-/// ring.
+/// Everything on which a ring runs commands: its shard of the store, its counters, and the state that all rings share. Each ring
+/// has one engine.
 #[derive(Debug)]
 pub struct Engine {
     shard: Shard,
@@ -28,7 +28,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The engine of ring number `ring`, which must be below the number of rings `shared` was made for.
+    /// Makes the engine of ring number `ring`, which must be less than the number of rings that `shared` was made for.
     pub fn new(shared: Arc<Shared>, shard: Shard, ring: usize) -> Self {
         let counters = Arc::clone(shared.ring_counters(ring));
         let store = Arc::clone(shard.store());
@@ -36,22 +36,22 @@ impl Engine {
         Self { shard, store, shared, counters, sampler: Sampler::new(ring) }
     }
 
-    /// Sets the time by which the store lets items expire. The ring calls this once a second, when it has read the clock.
+    /// Sets the time by which the store expires items. The ring calls this once a second, when it has read the clock.
     pub fn advance(&self, now: Timestamp) {
         self.store.advance(now);
     }
 
-    /// The ring's handle on the store.
+    /// Returns the ring's handle on the store.
     pub fn shard_mut(&mut self) -> &mut Shard {
         &mut self.shard
     }
 
-    /// The counters of this ring that belong to no class.
+    /// Returns the counters of this ring that belong to no size class.
     pub fn counters(&self) -> &Counters {
         &self.counters.ring
     }
 
-    /// The state that all rings share.
+    /// Returns the state that all rings share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -74,32 +74,32 @@ impl Engine {
     }
 }
 
-/// A loan of a ring's engine, whose replica is up to date, to the commands of one piece of input.
+/// A loan of a ring's engine to the commands of one piece of input. Its replica is up to date.
 #[expect(missing_debug_implementations, reason = "a loan of the store")]
 pub struct Executor<'e> {
     pub(super) fresh: Fresh<'e>,
     pub(super) store: &'e Store,
     pub(super) counters: &'e RingCounters,
     pub(super) shared: &'e Arc<Shared>,
-    /// What commands are reported to: bits of `watch::Stream`, `shared::PREFIXES` and [`KEYS`]; nearly always 0.
+    /// The destinations of reports about commands: bits of `watch::Stream`, `shared::PREFIXES` and [`KEYS`]. Nearly always 0.
     observers: u32,
-    /// True if this input is one whose requests are timed.
+    /// True if the requests of this input are to be timed.
     is_timed: bool,
-    /// The number of the connection that sent the commands, for watchers.
+    /// The number of the connection that sent the commands, which watchers are shown.
     connection: u32,
-    /// True if a command that has to wait for other rings ends with [`Retry::Stalled`], false if it is refused.
+    /// True if a command that must wait for other rings ends with [`Retry::Stalled`]; false if it is refused.
     is_patient: bool,
-    /// True if a command that needs a value from flash in memory ends with [`Retry::Load`], false if it is refused.
+    /// True if a command that needs a value from flash in memory ends with [`Retry::Load`]; false if it is refused.
     may_load: bool,
 }
 
 impl<'e> Executor<'e> {
-    /// The second of the server's clock at which this input's commands run.
+    /// Returns the second of the server's clock at which this input's commands run.
     pub fn now(&self) -> Timestamp {
         self.fresh.now()
     }
 
-    /// After `debugtime`: passes the changed time of the clock to this executor and to the store.
+    /// Passes the time of the clock, which `debugtime` has changed, to this executor and to the store.
     #[cold]
     pub fn follow_clock(&mut self) {
         let now = self.shared.clock.now();
@@ -113,27 +113,27 @@ impl<'e> Executor<'e> {
         self.connection = id;
     }
 
-    /// Marks the commands of this input as those of a copy, which store only what no client has written: see
+    /// Marks the commands of this input as those of a copy. They then store an item only if no client has written its key: see
     /// [`Store::begin_copy`].
     #[cold]
     pub fn set_copy(&mut self) {
         self.fresh.set_copy();
     }
 
-    /// From this call on, commands of this input that would have to wait for other rings are refused instead.
+    /// Makes later commands of this input fail where they would have to wait for other rings.
     #[cold]
     pub fn refuse_stalls(&mut self) {
         self.is_patient = false;
     }
 
-    /// From this call on, commands of this input that need a value from flash in memory are refused instead.
+    /// Makes later commands of this input fail where they need a value from flash in memory.
     #[cold]
     pub fn refuse_loads(&mut self) {
         self.may_load = false;
     }
 
-    /// Sorts the result of a change. The outer error says that the command has to be tried again, the inner one is final. A
-    /// wait that this executor does not allow becomes final.
+    /// Sorts the result of a change. The outer error means that the command must be run again; the inner error is final. A wait
+    /// that this executor does not allow becomes a final error.
     #[inline]
     pub(super) fn settle<T, E>(&self, tried: Result<T, E>) -> Result<Result<T, E>, Retry>
     where
@@ -149,7 +149,7 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// True if the requests of this input are to be timed, and reported with [`Executor::record`].
+    /// True if the requests of this input are to be timed, and their times passed to [`Executor::record`].
     #[inline]
     pub fn is_timed(&self) -> bool {
         self.is_timed
@@ -160,12 +160,12 @@ impl<'e> Executor<'e> {
         self.counters.latency.record(kind, time, requests);
     }
 
-    /// The state that all rings share.
+    /// Returns the state that all rings share.
     pub fn shared(&self) -> &'e Arc<Shared> {
         self.shared
     }
 
-    /// The counters of this ring that belong to no class.
+    /// Returns the counters of this ring that belong to no size class.
     pub fn counters(&self) -> &'e Counters {
         &self.counters.ring
     }
@@ -175,9 +175,9 @@ impl<'e> Executor<'e> {
         &self.counters.classes[usize::from(class) % counters::CLASSES]
     }
 
-    /// The second of the server's clock from which an item with `exptime` is expired.
+    /// Returns the second of the server's clock from which an item with `exptime` has expired.
     ///
-    /// Source: memcached's `realtime`, in which a Unix time before the server's start has passed.
+    /// Source: memcached's `realtime`, for which a Unix time before the server's start has passed.
     pub fn deadline(&self, exptime: Exptime) -> Timestamp {
         match exptime.0 {
             0 => Timestamp::NEVER,
@@ -192,7 +192,7 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// Seconds that `item` has left to live; `None` if it never expires.
+    /// Returns the seconds that `item` has to live; `None` if it never expires.
     pub fn ttl(&self, item: &Item<'_>) -> Option<u32> {
         match item.exptime() {
             Timestamp::NEVER => None,
@@ -200,32 +200,32 @@ impl<'e> Executor<'e> {
         }
     }
 
-    /// Prefetches index entries and items of `keys`, so that the cache misses of the lookups that follow overlap. Writes the
-    /// hash of each key to `hashes`.
+    /// Prefetches index entries and items of `keys`, so that the cache misses of later lookups overlap. Writes the hash of each
+    /// key to `hashes`, which must be at least as long as `keys`.
     #[inline]
     pub fn prefetch(&mut self, keys: &[&[u8]], hashes: &mut [Hash]) {
         self.fresh.prefetch(keys, hashes);
     }
 
-    /// The hash of `key`, for [`Executor::get_hashed`].
+    /// Returns the hash of `key`, for [`Executor::get_hashed`].
     #[inline]
     pub fn hash(&self, key: &[u8]) -> Hash {
         self.fresh.hash(key)
     }
 
-    /// The cas that clients are shown: `cas`, or 0 with -C.
+    /// Returns the cas that clients are shown: `cas`, or 0 with -C.
     #[inline]
     pub fn shown_cas(&self, cas: u64) -> u64 {
         if self.shared.config.cas_enabled { cas } else { 0 }
     }
 
-    /// Runs `stats detail on` and `off`, which say for all rings whether keys are counted by prefix from then on.
+    /// Turns the counting of keys by prefix on or off, for all rings (`stats detail on` and `off`).
     pub fn set_detail(&mut self, on: bool) {
         self.shared.set_detail(on);
         self.observers = self.shared.observers() | self.observers & KEYS;
     }
 
-    /// The observer to which commands report; `None`, nearly always, if nobody wants reports.
+    /// Returns the observer to which commands report; `None` if no reports are wanted, which is nearly always.
     #[inline(always)]
     pub(super) fn observer(&self) -> Option<Observer<'e>> {
         if self.observers == 0 {

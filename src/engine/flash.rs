@@ -1,10 +1,10 @@
 //! The flash tier as clients and operators see it: its statistics under memcached's names, and `extstore`.
 //!
-//! Where memcached compacts pages, the tier rewrites a value when its chunk has to go, if the value has been read since
-//! it was written. Such values are counted as rescues, those that nobody read as skipped.
+//! Where memcached compacts pages, the tier rewrites a value when the value's chunk must be freed, if the value has been read
+//! since it was written. Such values are counted as rescued, and values that nobody has read as skipped.
 //!
-//! Extends [`Executor`] and [`Report`], owns no state; may import the modules named before it in `engine`. The tier itself is
-//! `store::Flash`.
+//! The module extends [`Executor`] and [`Report`] and owns no state; it may import the modules named before it in `engine`. The
+//! tier itself is `store::Flash`.
 
 use crate::config::{Config, Ext};
 use crate::engine::Executor;
@@ -13,11 +13,11 @@ use crate::engine::report::{Report, Sink, Writer};
 use crate::limits::{FLASH_PART_BYTES, FLASH_READ_BYTES_MAX};
 use crate::store::{Flash, FlashOptions, FlashTotals};
 
-/// Most chunks of the tier that are in memory: three that are filled or wait to be written, one in the write buffer of the
+/// Most chunks of the tier that are in memory: three that are being filled or wait to be written, one in the write buffer of the
 /// tier's thread, and one that was read back.
 const CHUNKS_IN_MEMORY: u64 = 5;
 
-/// The settings of the flash tier in the store's form; `None` if `config` has no tier.
+/// Returns the settings of the flash tier in the form that the store takes; `None` if `config` has no flash tier.
 pub fn flash_options(config: &Config) -> Option<FlashOptions> {
     config.flash.as_ref().map(|flash| FlashOptions {
         files: flash.paths.iter().map(|path| path.bytes).collect(),
@@ -31,13 +31,13 @@ pub fn flash_options(config: &Config) -> Option<FlashOptions> {
 }
 
 impl<'e> Executor<'e> {
-    /// The flash tier, if there is one.
+    /// Returns the flash tier; `None` if there is none.
     pub fn flash(&self) -> Option<&'e Flash> {
         self.store.flash().map(|flash| &**flash)
     }
 
     /// Runs `change` on the settings of the flash tier, then passes them to the tier, if there is one. Returns the result of
-    /// `change`, which is false if it has changed nothing.
+    /// `change`, which must be false if it has changed nothing.
     pub fn tune_flash(&self, change: impl FnOnce(&mut Ext) -> bool) -> bool {
         self.shared.change(|live| {
             let is_changed = change(&mut live.ext);
@@ -52,7 +52,7 @@ impl<'e> Executor<'e> {
 }
 
 impl Report<'_> {
-    /// Writes the lines of `stats` about reads from flash; nothing without a tier.
+    /// Writes the lines of `stats` about reads from flash. Writes nothing without a flash tier.
     pub(super) fn flash_reads(&self, to: &mut Writer<'_, '_>, ring: &Counts) {
         if self.store.flash().is_none() {
             return;
@@ -65,7 +65,7 @@ impl Report<'_> {
         to.put("badcrc_from_extstore", ring.badcrc_from_extstore);
     }
 
-    /// Writes the lines of `stats` about the tier itself; nothing without a tier.
+    /// Writes the lines of `stats` about the tier itself. Writes nothing without a flash tier.
     pub(super) fn flash(&self, to: &mut Writer<'_, '_>) {
         let Some(totals) = self.store.flash_totals() else { return };
         to.put("extstore_memory_pressure", format_args!("{:.2}", self.memory_pressure(&totals)));
@@ -74,13 +74,13 @@ impl Report<'_> {
         }
     }
 
-    /// Bytes of the items in memory that cannot move to flash, stubs among them, in percent of the memory limit.
+    /// Returns the bytes of items in memory that cannot move to flash, stubs included, in percent of the memory limit.
     fn memory_pressure(&self, totals: &FlashTotals) -> f64 {
         100.0 * totals.short_bytes as f64 / self.store.memory_limit().max(1) as f64
     }
 
-    /// Writes the next part of `stats extstore`: at most `most` pages, from the number `from` on. Returns the number from which
-    /// to go on; `None` if no page is left. Each page is shown in bucket 0.
+    /// Writes the next part of `stats extstore`: at most `most` pages, beginning with the number `from`. Returns the `from` of
+    /// the next part; `None` if no page is left. Each page is shown in bucket 0.
     pub fn stats_extstore(&self, from: u64, most: usize, sink: &mut Sink<'_>) -> Option<u64> {
         let mut to = Writer::new(sink);
         let pages = self.store.flash_pages(from, most);
@@ -93,7 +93,7 @@ impl Report<'_> {
         (pages.len() == most).then(|| from + most as u64)
     }
 
-    /// Writes the lines of `stats memcrsd` about the tier; nothing without a tier.
+    /// Writes the lines of `stats memcrsd` about the tier. Writes nothing without a flash tier.
     pub(super) fn flash_troubles(&self, to: &mut Writer<'_, '_>) {
         let Some(totals) = self.store.flash_totals() else { return };
         to.put("memcrsd_flash_write_errors", totals.write_errors);
@@ -102,7 +102,8 @@ impl Report<'_> {
         to.put("memcrsd_flash_promote_secs", self.store.flash().map_or(0, |flash| flash.promote_age()));
     }
 
-    /// Most memory that chunks, reads in flight, and values read from flash can take together, bytes; 0 without a tier.
+    /// Returns the most memory that chunks, reads in flight, and values read from flash can take together, bytes; 0 without a
+    /// flash tier.
     pub(super) fn flash_memory_bound(&self) -> u64 {
         let reads =
             self.shared.rings() as u64 * (FLASH_READ_BYTES_MAX as u64 + self.shared.loaded_bytes_max());
@@ -110,7 +111,7 @@ impl Report<'_> {
     }
 }
 
-/// The statistics of the tier, in memcached's order, by memcached's names without `extstore_`.
+/// Returns the statistics of the tier in memcached's order, under memcached's names without `extstore_`.
 fn named(totals: &FlashTotals) -> [(&'static str, u64); 21] {
     [
         ("compact_lost", totals.lost),

@@ -1,7 +1,7 @@
-//! Gets of the classic protocols: looks a key up, counts the hit or miss, and marks the item as used.
+//! Gets of the classic protocols: looks up a key, counts the hit or miss, and marks the item as used.
 //!
-//! It extends [`Executor`], owns no state, and may import the modules named before it in `engine`, but of other commands only
-//! what a get finds (`load::Hit`).
+//! The module extends [`Executor`], owns no state, and may import the modules named before it in `engine`. Of other commands it
+//! imports only the result of a get (`load::Hit`).
 
 use crate::engine::counters::{self, RingCounters};
 use crate::engine::executor::Executor;
@@ -10,13 +10,13 @@ use crate::engine::observe::Found;
 use crate::store::{Hash, Item, Lookup, Version};
 
 impl Executor<'_> {
-    /// Looks `key` up for a get, counts the hit or miss, and marks the item as used.
+    /// Looks up `key` for a get, counts the hit or miss, and marks the item as used. `None` for a miss.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<Hit<'_>> {
         self.get_hashed(self.fresh.hash(key), key)
     }
 
-    /// The item of `key` if it is still that version; `None` otherwise. Counts nothing and marks nothing.
+    /// Returns the item of `key` if it still is the version `version`, otherwise `None`. Counts nothing and marks nothing.
     pub fn find_version(&mut self, key: &[u8], version: Version) -> Option<Item<'_>> {
         match self.fresh.find(key) {
             Lookup::Hit(item) if item.version() == version => Some(item),
@@ -24,8 +24,8 @@ impl Executor<'_> {
         }
     }
 
-    /// [`Executor::get`] for a key whose hash is known, from [`Executor::prefetch`] or [`Executor::hash`].
-    // Always inline: the caller takes the result apart at once; otherwise it would go through memory.
+    /// Does what [`Executor::get`] does, for a key whose hash is known from [`Executor::prefetch`] or [`Executor::hash`].
+    // Always inline: the caller takes the result apart immediately. Without inlining the result would go through memory.
     #[inline(always)]
     pub fn get_hashed(&mut self, hash: Hash, key: &[u8]) -> Option<Hit<'_>> {
         let (counters, shared, observer) = (self.counters, self.shared, self.observer());
@@ -52,7 +52,7 @@ impl Executor<'_> {
     }
 }
 
-/// Counts a get that has not found its key, and returns the reason for watchers.
+/// Counts a get that has not found its key, and returns the result of the lookup for watchers.
 #[inline(never)]
 fn count_missed(missed: &Lookup<'_>, counters: &RingCounters) -> Found {
     counters.ring.get_misses.add(1);

@@ -1,15 +1,15 @@
-//! `stats hotkeys`: the most requested keys, by sampling.
+//! `stats hotkeys`: the most requested keys, found by sampling.
 //!
-//! Every key in a sampled input (`engine::sample`) is recorded in its ring's sketch, whatever the command, hit or miss. The
-//! sketch is Space-Saving: it holds `KEYS_MAX` keys with counts. A key that it does not hold replaces the one with the
-//! smallest count, inherits that count, and remembers it as its error. So a key with more than one request in `KEYS_MAX` is
-//! always held, and `count - error` requests of it were really seen. That is the figure reported, so a share is too high
-//! only by sampling error.
+//! Every key in a sampled input (`engine::sample`) is recorded in its ring's sketch, whatever the command is and whether it hits
+//! or misses. The sketch is a Space-Saving sketch: it holds `KEYS_MAX` keys with counts. A key that is not in the sketch replaces
+//! the key with the smallest count, inherits that count, and remembers it as its error. So a key that makes up more than one part
+//! in `KEYS_MAX` of the records is always in the sketch, and at least `count - error` records were really of that key. This
+//! difference is the figure that is reported, so a share is too high only by sampling error.
 //!
-//! All counts are halved every `HALVED_AFTER` records, so the figures cover the last minutes under load, not all time.
+//! All counts are halved every `HALVED_AFTER` records, so under load the figures cover the last minutes and not the whole run.
 //!
-//! Each ring has one [`HotKeys`]: a sketch behind a lock. The ring never waits for the lock: while another thread reads the
-//! sketch, the ring drops the key.
+//! Each ring has one [`HotKeys`]: a sketch behind a lock. The ring never waits for that lock. While another thread reads the
+//! sketch, the ring does not record keys.
 //!
 //! Source: Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005.
 
@@ -19,25 +19,25 @@ use std::hash::{BuildHasher as _, RandomState};
 
 /// Most keys that a ring's sketch holds.
 const KEYS_MAX: usize = 128;
-/// After this many records, all counts of a ring's sketch are halved.
+/// Number of records after which all counts of a ring's sketch are halved.
 const HALVED_AFTER: u64 = 1 << 16;
 
 #[derive(Debug, Default)]
 struct Held {
     key: Vec<u8>,
-    /// The count that this key took over from the key it replaced: as much of its count may be wrong.
+    /// The count that this key inherited from the key it replaced. The key's own count is too high by at most this number.
     error: u64,
 }
 
-/// One ring's Space-Saving sketch. The element `n` of all three arrays belongs to the same key.
+/// The Space-Saving sketch of one ring. In all three arrays, element `n` belongs to the same key.
 #[derive(Debug, Default)]
 struct Sketch {
     hasher: RandomState,
-    /// The hashes of the keys held. They and the counts have arrays of their own because each record searches them all.
+    /// The hashes of the keys in the sketch. Hashes and counts have arrays of their own because each record searches them all.
     hashes: Vec<u64>,
     counts: Vec<u64>,
     held: Vec<Held>,
-    /// Number of records, halved together with the counts.
+    /// Number of records. It is halved together with the counts.
     notes: u64,
     /// Number of records since the counts were last halved.
     fresh_notes: u64,
@@ -81,12 +81,12 @@ impl Sketch {
     }
 }
 
-/// One ring's sketch. The ring records into it, and any thread may read it.
+/// The sketch of one ring. The ring records keys in it, and any thread may read it.
 #[derive(Debug, Default)]
 pub struct HotKeys(Mutex<Sketch>);
 
 impl HotKeys {
-    /// Records a request for `key`. The record is dropped if another thread reads the sketch at that moment.
+    /// Records a request for `key`. The record is dropped if another thread is reading the sketch at this moment.
     pub(super) fn note(&self, key: &[u8]) {
         if let Some(mut sketch) = self.0.try_lock() {
             sketch.note(key);
@@ -102,14 +102,14 @@ impl HotKeys {
 /// The most requested keys of all rings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hottest {
-    /// Number of records on all rings; old records count less.
+    /// Number of records on all rings. Old records count less, because the numbers are halved from time to time.
     pub notes: u64,
-    /// The keys with their counts, highest count first.
+    /// The keys and their counts, highest count first.
     pub keys: Vec<(Vec<u8>, u64)>,
 }
 
 impl Hottest {
-    /// Merges the sketches of `rings` into their `most` hottest keys. A key recorded only once is not hot.
+    /// Merges the sketches of `rings`, and returns the `most` keys with the highest counts. A key recorded only once is left out.
     pub(super) fn of<'r>(rings: impl Iterator<Item = &'r HotKeys>, most: usize) -> Self {
         let mut notes = 0;
         let mut all: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
@@ -126,7 +126,7 @@ impl Hottest {
         Self { notes, keys }
     }
 
-    /// The share of all records that `count` is, from 0 to 1.
+    /// Returns the share of all records that `count` is, from 0 to 1.
     pub fn share(&self, count: u64) -> f64 {
         count as f64 / self.notes.max(1) as f64
     }
@@ -136,7 +136,7 @@ impl Hottest {
 mod tests {
     use super::*;
 
-    /// Records a synthetic stream: of 100 keys 10 are `hot`, 3 `warm`, and the others unique.
+    /// Records a synthetic stream. Of 100 keys, 10 are `hot`, 3 are `warm`, and the others are unique.
     fn stream(ring: &HotKeys, notes: u32) {
         for note in 0..notes {
             match note % 100 {

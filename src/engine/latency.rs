@@ -1,15 +1,15 @@
-//! `stats latency`: the time of requests inside the session, by kind.
+//! `stats latency`: the times of requests inside the session, by kind.
 //!
-//! Timed is the session's work on a request: parsing, looking up or storing, staging the reply. Not included: the kernel,
-//! waiting for the ring, encryption. Requests are sampled (`engine::sample`); in a sampled input the clock is read before
-//! and after each request. Gets that are served together share their time equally. A request that arrives in pieces is
-//! timed from its last piece.
+//! The time of a request is the session's work on it: parsing, looking up or storing, and staging the reply. It does not include
+//! the kernel, waiting for the ring, and encryption. Requests are sampled (`engine::sample`): in a sampled input the clock is
+//! read before and after each request. Gets that are served together share their time equally. The time of a request that arrives
+//! in pieces begins with its last piece.
 //!
-//! Reads from flash are timed apart from that, all of them: from asking the device until the value is there.
+//! Reads from flash are timed separately, and all of them are: from the request to the device until the value is in memory.
 //!
-//! Histograms are log-linear: buckets are 1 ns wide below 16 ns, then 1/16 of their power of two, so a value reads at most
-//! 6.25 % too high. Each ring has its own [`Latency`], which only its thread writes; `stats` adds them up into [`Times`], on
-//! whichever thread asks.
+//! Histograms are log-linear: buckets are 1 ns wide below 32 ns, and above that 1/16 of the power of two they are in. So a value
+//! is shown at most 6.25 % too high. Each ring has its own [`Latency`], which only its thread writes. `stats` adds up those of
+//! all rings in [`Times`], on the thread that runs it.
 //!
 //! ```text
 //! value, ns   0 … 15 │ 16 … 31 │ 32 … 63 │ … │ 2^33 and more
@@ -20,19 +20,19 @@
 use crate::engine::counter::Counter;
 use std::time::Duration;
 
-/// Kinds of requests whose latencies are kept apart.
+/// The kinds of requests. The latencies of each kind are recorded separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// get, gets, and the gets of the binary protocol that do not touch.
+    /// get and gets, and the gets of the binary protocol that do not touch.
     Get,
-    /// set, add, replace, append, prepend, cas.
+    /// set, add, replace, append, prepend and cas.
     Set,
     /// delete.
     Delete,
-    /// incr, decr.
+    /// incr and decr.
     Arith,
-    /// touch, gat, gats.
+    /// touch, gat and gats.
     Touch,
     /// mg.
     MetaGet,
@@ -42,14 +42,14 @@ pub enum Kind {
     MetaDelete,
     /// ma.
     MetaArith,
-    /// Everything else.
+    /// All other requests.
     Other,
-    /// No request, but a read of a value on flash.
+    /// The read of a value on flash, which is not a request.
     FlashRead,
 }
 
 impl Kind {
-    /// The kinds of requests, in order, with their names in `stats latency`.
+    /// The kinds of requests, each with its name in `stats latency`, in order.
     pub const REQUESTS: [(Self, &'static str); 10] = [
         (Self::Get, "get"),
         (Self::Set, "set"),
@@ -64,18 +64,18 @@ impl Kind {
     ];
 }
 
-/// A bucket holds values that agree in the highest set bit and in this many bits after it.
+/// Number of bits after the highest set bit in which the values of one bucket agree.
 const FINE_BITS: u32 = 4;
 const FINE: usize = 1 << FINE_BITS;
-/// Values of 2 to the power of this (8.6 s) and more share the last bucket.
+/// The power of two, in ns, from which all values share the last bucket (8.6 s).
 const POWER_MAX: u32 = 33;
 const BUCKETS: usize = (POWER_MAX - FINE_BITS + 1) as usize * FINE + 1;
 
-/// Number of histograms: one for each kind.
+/// Number of histograms, one for each kind.
 const KINDS: usize = Kind::FlashRead as usize + 1;
 const _: () = assert!(Kind::REQUESTS.len() + 1 == KINDS);
 
-/// The number of the bucket that `ns` falls into.
+/// Returns the number of the bucket for a time of `ns` nanoseconds.
 fn bucket(ns: u64) -> usize {
     let power = ns.max(1).ilog2();
     if power < FINE_BITS {
@@ -88,7 +88,8 @@ fn bucket(ns: u64) -> usize {
     }
 }
 
-/// The largest value that falls into a bucket. For the last bucket, which has no upper end, the smallest.
+/// Returns the largest value that belongs to a bucket, ns. For the last bucket, which has no upper end, returns its smallest
+/// value.
 fn highest(bucket: usize) -> u64 {
     if bucket < FINE {
         return bucket as u64;
@@ -100,11 +101,11 @@ fn highest(bucket: usize) -> u64 {
     ((FINE + bucket % FINE + 1) as u64 * (1 << shift)) - 1
 }
 
-/// One ring's latencies: for each kind a histogram and a sum. Only the ring writes them; any thread may read them.
+/// The latencies of one ring: for each kind a histogram and a sum. Only the ring writes them; any thread may read them.
 #[derive(Debug)]
 pub struct Latency {
     buckets: Box<[[Counter; BUCKETS]]>,
-    /// For each kind the sum of all times, ns.
+    /// The sum of all times of each kind, ns.
     sums: [Counter; KINDS],
 }
 
@@ -118,7 +119,7 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Records that `requests` requests took `time` together: each counts with an equal part of it.
+    /// Records that `requests` requests took `time` together. Each of them counts with an equal part of that time.
     pub fn record(&self, kind: Kind, time: Duration, requests: u32) {
         let all_ns = time.as_nanos() as u64;
         self.sums[kind as usize].add(all_ns);
@@ -127,7 +128,7 @@ impl Latency {
     }
 }
 
-/// The sums of all rings' latencies. A copy: it does not change when the rings go on recording.
+/// The sums of all rings' latencies. They are a copy, which does not change while the rings continue to record.
 #[derive(Clone, Debug)]
 pub struct Times {
     buckets: Box<[[u64; BUCKETS]]>,
@@ -141,7 +142,7 @@ impl Default for Times {
 }
 
 impl Times {
-    /// Adds the current latencies of one ring.
+    /// Adds the present latencies of one ring.
     pub fn add(&mut self, ring: &Latency) {
         for (sum, count) in self.buckets.iter_mut().flatten().zip(ring.buckets.iter().flatten()) {
             *sum = sum.wrapping_add(count.get());
@@ -161,12 +162,12 @@ impl Times {
         }
     }
 
-    /// The count and the percentiles of the requests of `kind`.
+    /// Returns the number of the requests of `kind`, and percentiles of their times.
     pub fn of(&self, kind: Kind) -> Summary {
         let buckets = &self.buckets[kind as usize];
         let count: u64 = buckets.iter().sum();
         let at = |per_mille: u64| {
-            // The smallest value that this share of all does not exceed.
+            // The smallest value that is not exceeded by this share of all values.
             let rank = (count * per_mille).div_ceil(1000).max(1);
             let mut seen = 0;
             let found = buckets.iter().position(|&in_bucket| {
@@ -178,13 +179,13 @@ impl Times {
         Summary { count, p50: at(500), p99: at(990), p999: at(999), max: at(1000) }
     }
 
-    /// The time that all timed requests of `kind` took together.
+    /// Returns the time that all timed requests of `kind` took together.
     pub fn sum(&self, kind: Kind) -> Duration {
         Duration::from_nanos(self.sums[kind as usize])
     }
 
-    /// Number of timed requests of `kind` that took at most `time`. Exact if `time` is one less than a power of two ns;
-    /// otherwise requests in the bucket of `time` are left out.
+    /// Returns the number of timed requests of `kind` that took at most `time`. It is exact if `time` is one less than a power of
+    /// two ns; otherwise the requests in the bucket of `time` are not counted.
     pub fn within(&self, kind: Kind, time: Duration) -> u64 {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let buckets = &self.buckets[kind as usize];
@@ -192,18 +193,18 @@ impl Times {
     }
 }
 
-/// The distribution of one kind's latencies. Each duration is the upper end of its bucket, so up to 6.25 % too high.
+/// The distribution of one kind's times. Each time is the upper end of its bucket, so it may be up to 6.25 % too high.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Number of requests timed, a sample of all; of reads from flash, all.
+    /// Number of timed requests. They are a sample, except that all reads from flash are timed.
     pub count: u64,
-    /// Half of the requests took at most this time.
+    /// The time within which half of the requests were done.
     pub p50: Duration,
-    /// 99 % of the requests took at most this time.
+    /// The time within which 99 % of the requests were done.
     pub p99: Duration,
-    /// 99.9 % of the requests took at most this time.
+    /// The time within which 99.9 % of the requests were done.
     pub p999: Duration,
-    /// The longest time of any request; times beyond the last bucket are shown as its lower end.
+    /// The longest time of any request. A time in the last bucket is shown as the lower end of that bucket.
     pub max: Duration,
 }
 

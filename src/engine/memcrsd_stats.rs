@@ -1,7 +1,7 @@
-//! The lists that memcached does not have: `stats memcrsd`, `memory`, `latency` and `hotkeys`.
+//! The lists of statistics that memcached does not have: `stats memcrsd`, `memory`, `latency` and `hotkeys`.
 //!
-//! Extends [`Report`], owns no state; may import the modules named before it in `engine`. The lines about the flash tier are
-//! from `flash`.
+//! The module extends [`Report`] and owns no state; it may import the modules named before it in `engine`. The lines about the
+//! flash tier come from `flash`.
 
 use crate::config::OWN_VERSION;
 use crate::engine::hotkeys::Hottest;
@@ -16,28 +16,28 @@ use std::time::Duration;
 
 /// Most keys that `stats hotkeys` shows.
 const HOTKEYS_SHOWN: usize = 20;
-/// Memory that the process takes besides `-m`, rings and connections, bytes. For the bound that is promised.
+/// Memory that the process takes in addition to `-m`, rings and connections, bytes. It is a part of the promised bound.
 const BASE_BYTES: u64 = 8 << 20;
-/// Memory that each ring takes for its io_uring, read buffers and stack, bytes. For the bound that is promised.
+/// Memory that each ring takes for its io_uring, read buffers and stack, bytes. It is a part of the promised bound.
 const RING_BYTES: u64 = 5 << 19;
-/// Memory that each connection takes besides its buffers, bytes. For the bound that is promised.
+/// Memory that each connection takes in addition to its buffers, bytes. It is a part of the promised bound.
 const CONNECTION_BYTES: u64 = 3 << 9;
 
-/// How the memory of the server is used, bytes.
+/// The memory of the server by use, bytes.
 #[derive(Clone, Debug)]
 pub struct MemoryParts {
-    /// Names and bytes, in the order of `stats memory`. For their meanings see [`Report::memory_parts`].
+    /// The names and the bytes of the parts, in the order of `stats memory`. [`Report::memory_parts`] explains them.
     pub parts: Vec<(&'static str, u64)>,
-    /// The resident set of the process; `None` if it cannot be read.
+    /// The resident set of the process, bytes; `None` if it cannot be read.
     resident: Option<u64>,
-    /// The bound that is promised for it.
+    /// The bound that is promised for the resident set, bytes.
     promised: u64,
-    /// The figures of the store from which most parts are made.
+    /// The figures of the store from which most parts are computed.
     pub store: Memory,
 }
 
 impl Report<'_> {
-    /// Writes `stats memcrsd`: the figures that memcached has no statistics for.
+    /// Writes `stats memcrsd`: figures for which memcached has no statistics.
     pub fn stats_memcrsd(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let memory = self.store.memory();
@@ -68,7 +68,7 @@ impl Report<'_> {
         self.copy_progress(&mut to);
     }
 
-    /// Writes the lines of `stats memcrsd` about the copy of another server's items; nothing without a copy.
+    /// Writes the lines of `stats memcrsd` about the copy of another server's items. Writes nothing without a copy.
     fn copy_progress(&self, to: &mut Writer<'_, '_>) {
         let copy = &self.shared.copy;
         let Some(state) = copy.state_name() else { return };
@@ -81,18 +81,18 @@ impl Report<'_> {
         }
     }
 
-    /// How the memory of the server is used.
+    /// Returns the memory of the server by use.
     ///
-    /// `used` is the sum of the four parts after it. `pending` is the part of `used` that slow rings or sends still refer to, and
-    /// `held` the part of `pending` that only sends refer to: `held` does not count against `limit`, of which `free` is the rest.
-    /// `segments_idle` and `large_idle` are memory that is kept for new items. The parts `log`, `read_buffers` and `connections`
-    /// (the connections' own buffers, updated once a second) are outside the limit. `resident` is the kernel's figure for the
-    /// whole process, and `promised` the bound that `resident` stays below.
+    /// `used` is the sum of the four parts after it. `pending` is the part of `used` to which slow rings or sends still refer,
+    /// and `held` the part of `pending` to which only sends refer. `held` does not count against `limit`, and `free` is what is
+    /// left of `limit`. `segments_idle` and `large_idle` are memory that is reserved for new items. The parts `log`,
+    /// `read_buffers` and `connections` (the connections' own buffers, updated once a second) are outside the limit. `resident`
+    /// is the kernel's figure for the whole process, and `promised` is the bound below which `resident` stays.
     pub fn memory_parts(&self) -> MemoryParts {
         let memory = self.store.memory();
         let (connections, read_buffers) = self.shared.held();
         let used = memory.segments + memory.large + memory.index + memory.ghost;
-        // 1.08 times the limit, for what the kernel and the allocator add.
+        // 1.08 times the limit; the surplus is for what the kernel and the allocator add.
         let promised = memory.limit
             + memory.limit / 25 * 2
             + memory.held
@@ -123,13 +123,13 @@ impl Report<'_> {
         MemoryParts { parts, resident, promised, store: memory }
     }
 
-    /// True if the resident set is above the bound that is promised for it.
+    /// True if the resident set is above the bound that is promised for it. False if the resident set cannot be read.
     pub fn is_too_large(&self) -> bool {
         let MemoryParts { resident, promised, .. } = self.memory_parts();
         resident.is_some_and(|resident| resident > promised)
     }
 
-    /// Writes `stats memory`: see [`Report::memory_parts`].
+    /// Writes `stats memory`. [`Report::memory_parts`] explains the figures.
     pub fn stats_memory(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let MemoryParts { parts, store, .. } = self.memory_parts();
@@ -150,7 +150,7 @@ impl Report<'_> {
         to.put("drafts", store.reservations);
     }
 
-    /// Writes `stats latency`: see [`crate::engine::latency`].
+    /// Writes `stats latency`. [`crate::engine::latency`] explains the figures.
     pub fn stats_latency(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         to.put("sampled_one_in", sample::TIMED_ONE_IN);
@@ -166,7 +166,7 @@ impl Report<'_> {
         }
     }
 
-    /// Writes `stats hotkeys`: see [`crate::engine::hotkeys`].
+    /// Writes `stats hotkeys`. [`crate::engine::hotkeys`] explains the figures.
     pub fn stats_hotkeys(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let hottest: Hottest = self.shared.hottest(HOTKEYS_SHOWN);
@@ -179,7 +179,7 @@ impl Report<'_> {
     }
 }
 
-/// Resident memory of the process, bytes; `None` if /proc cannot be read.
+/// Returns the resident memory of the process, bytes; `None` if /proc cannot be read.
 fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
@@ -187,7 +187,7 @@ fn resident_bytes() -> Option<u64> {
     Some(pages * page_bytes as u64)
 }
 
-/// A duration in microseconds, to the nanosecond.
+/// A duration that is shown in microseconds with three decimals.
 struct Micros(Duration);
 
 impl Display for Micros {

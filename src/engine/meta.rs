@@ -1,6 +1,6 @@
-//! Meta commands: what they do that the classic ones cannot.
+//! Meta commands: the part of them that the classic commands cannot do.
 //!
-//! It extends [`Executor`], owns no state, and may import the modules named before it in `engine`, but no other command.
+//! The module extends [`Executor`], owns no state, and may import the modules named before it in `engine`, but no other command.
 
 use crate::clock::Timestamp;
 use crate::command::{Deleted, Exptime};
@@ -8,43 +8,43 @@ use crate::engine::Executor;
 use crate::engine::observe::Found;
 use crate::store::{Data, Edit, EditError, Item, Lookup, Put, Retry, Stub, UpdateMetadata, Value};
 
-/// What an `mg` asks for.
+/// The arguments of an `mg`.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaGet<'a> {
     /// The key, 1 to 250 bytes.
     pub key: &'a [u8],
-    /// The new expiry (`T`).
+    /// The new expiry (`T`); `None` leaves the expiry as it is.
     pub touch: Option<Exptime>,
-    /// If the item is missing, create it with this expiry (`N`).
+    /// The expiry with which a missing item is created (`N`); `None` if none must be created.
     pub vivify: Option<Exptime>,
-    /// If the item expires before this, choose this client to recreate its value (`R`).
+    /// If the item expires earlier than this, this client is chosen to recreate the value, unless another client has been (`R`).
     pub recache: Option<Exptime>,
-    /// [`MetaGet::recache`] looks at the expiry that [`MetaGet::touch`] has set.
+    /// True if [`MetaGet::recache`] is compared with the expiry that [`MetaGet::touch`] sets.
     pub recache_sees_touch: bool,
     /// The cas of an item that is created; `None` if the server chooses it.
     pub cas: Option<u64>,
-    /// The get does not count as a use of the item (`u`).
+    /// True if the get does not count as a use of the item (`u`).
     pub no_bump: bool,
 }
 
 /// An item as an `mg` found it, before the `mg` changed it.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaHit {
-    /// Client flags.
+    /// The client flags.
     pub flags: u32,
     /// The cas as clients see it: 0 with -C.
     pub cas: u64,
     /// Length of the value, bytes.
     pub value_bytes: usize,
-    /// The place of the value on flash; `None` if the value is in memory.
+    /// The place of the value on flash, with the fields of the header that a reply needs; `None` if the value is in memory.
     pub stub: Option<Stub>,
-    /// When the item would have expired without this `mg`, which may change the expiry.
+    /// The expiry of the item before this `mg`, which may change it.
     pub exptime: Timestamp,
-    /// When the item was last used before this `mg`.
+    /// The time at which the item was last used before this `mg`.
     pub last_access: Timestamp,
     /// True if the item had been fetched before this `mg`.
     pub fetched: bool,
-    /// The item is marked stale (`X`).
+    /// True if the item is marked as stale (`X`).
     pub stale: bool,
     /// True if another client had been chosen to recreate the value before this `mg` (`Z`).
     pub was_won: bool,
@@ -57,41 +57,41 @@ pub struct MetaHit {
 /// Result of an `mg`.
 #[derive(Clone, Copy, Debug)]
 pub enum MetaGetResult {
-    /// The item was there, or has been created, and was shown.
+    /// The item was present or has been created, and has been shown.
     Hit,
-    /// The item is missing, and was not to be created or found no room.
+    /// The item is absent, and has not been created: the command did not ask for that, or there was no room.
     Miss,
-    /// Nothing was changed: the log has no room, because another ring lags.
+    /// Nothing was changed, because the log has no room: another ring has not replayed its deltas.
     NoMemory,
 }
 
-/// What an `md` asks for.
+/// The arguments of an `md`.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaDelete<'a> {
     /// The key, 1 to 250 bytes.
     pub key: &'a [u8],
-    /// The cas that the item must have; `None` for any.
+    /// The cas that the item must have; `None` stands for any cas.
     pub compare: Option<u64>,
-    /// Keep the item and mark it stale (`I`).
+    /// True if the item is marked as stale instead of being deleted (`I`).
     pub stale: bool,
-    /// Keep the item and remove its value (`x`).
+    /// True if the item's value is emptied instead of the item being deleted (`x`).
     pub empty: bool,
-    /// The new expiry of an item that is kept (`T`).
+    /// The new expiry of an item that is not deleted (`T`).
     pub touch: Option<Exptime>,
-    /// The client flags that an item without its value gets.
+    /// The client flags of an item whose value is emptied (`F`).
     pub flags: u32,
-    /// The cas that an item which is kept gets; `None` if the server chooses it (`E`).
+    /// The new cas of an item that is not deleted (`E`); `None` if the server chooses it.
     pub cas: Option<u64>,
 }
 
 impl Executor<'_> {
-    /// Looks up `fetch.key`, makes the changes that the `mg` asks for, and passes the item to `show`.
+    /// Looks up `fetch.key`, makes the changes that the `mg` requests, and passes the item to `show`.
     ///
-    /// `show` may be called more than once: only the last call counts, and only if the result is a hit. If the `mg` has created
-    /// the item, `show` gets no item, because its value is empty.
+    /// `show` may be called more than once. Only the last call counts, and only if the result is a hit. If the `mg` has created
+    /// the item, `show` gets no item, because the item's value is empty.
     ///
     /// # Errors
-    /// [`Retry`]: nothing was changed; run the command again.
+    /// [`Retry`]: nothing was changed, and the command must be run again.
     pub fn fetch(
         &mut self,
         fetch: &MetaGet<'_>,
@@ -101,7 +101,7 @@ impl Executor<'_> {
         let cas_enabled = shared.config.cas_enabled;
         match self.fresh.find(fetch.key) {
             Lookup::Hit(item) => {
-                // Almost all `mg` change nothing and take no writer lock.
+                // Almost all `mg` change nothing and do not take the writer lock.
                 if fetch.touch.is_none() && fetch.recache.is_none() && (!item.stale() || item.won()) {
                     let seen = seen(&item, cas_enabled, now, false);
                     show(&seen, Some(&item));
@@ -140,7 +140,7 @@ impl Executor<'_> {
         self.fetch_and_change(fetch, show)
     }
 
-    /// [`Executor::fetch`] for an `mg` that may change or create the item. It is decided under the writer lock.
+    /// Does what [`Executor::fetch`] does, for an `mg` that may change or create the item. It is decided under the writer lock.
     fn fetch_and_change(
         &mut self,
         fetch: &MetaGet<'_>,
@@ -224,10 +224,10 @@ impl Executor<'_> {
         }
     }
 
-    /// Runs an `md`: deletes the item, marks it stale, or removes its value.
+    /// Runs an `md`: deletes the item, marks it as stale, or empties its value.
     ///
     /// # Errors
-    /// [`Retry`]: nothing was changed; run the command again.
+    /// [`Retry`]: nothing was changed, and the command must be run again.
     pub fn discard(&mut self, discard: &MetaDelete<'_>) -> Result<Deleted, Retry> {
         let shared = self.shared;
         let touch = discard.touch.map(|exptime| self.deadline(exptime));
@@ -245,7 +245,7 @@ impl Executor<'_> {
             let edit = match (discard.empty, discard.stale) {
                 (false, false) => Edit::Remove,
                 (false, true) => Edit::Put(kept),
-                // An item that loses only its value keeps its cas, unless it is also marked stale.
+                // An item whose value is only emptied keeps its cas, unless it is also marked as stale.
                 (true, stale) => Edit::Put(Put {
                     flags: discard.flags,
                     exptime: touch.unwrap_or(Timestamp::NEVER),
@@ -264,7 +264,7 @@ impl Executor<'_> {
             observer.deleted(discard.key, "md", (deleted == Deleted::Deleted).then_some((class, bytes)));
         }
         match deleted {
-            // An item that is marked stale is not counted at all.
+            // An item that is marked as stale is not counted at all.
             Deleted::Deleted if discard.stale => {}
             Deleted::Deleted => self.class(class).delete_hits.add(1),
             _ => self.counters.ring.delete_misses.add(1),
@@ -272,8 +272,8 @@ impl Executor<'_> {
         Ok(deleted)
     }
 
-    /// Looks up an item for `me`, and returns it with its class. The command is counted, but no hit or miss, and the item does
-    /// not count as used.
+    /// Returns the item of `key` and its class, for `me`; `None` if it is absent. The command is counted, but neither as a hit
+    /// nor as a miss, and the item does not count as used.
     pub fn inspect(&mut self, key: &[u8]) -> Option<(Item<'_>, u8)> {
         let shared = self.shared;
         self.counters.ring.cmd_meta.add(1);
@@ -287,8 +287,8 @@ impl Executor<'_> {
     }
 }
 
-// Always inline: most fields are never looked at.
-/// The item as an `mg` sees it. `won` says that this client is chosen to recreate the value.
+// Always inline: most of the fields are never read.
+/// Returns the item as an `mg` sees it. `won` is true if this client is chosen to recreate the value.
 #[inline(always)]
 fn seen(item: &Item<'_>, cas_enabled: bool, now: Timestamp, won: bool) -> MetaHit {
     let stub = item.stub(now);
@@ -307,7 +307,7 @@ fn seen(item: &Item<'_>, cas_enabled: bool, now: Timestamp, won: bool) -> MetaHi
     }
 }
 
-/// An item as the `mg` that creates it sees it, without the expiry that `N` gives it.
+/// Returns a new item as the `mg` that creates it sees it, without the expiry that `N` gives it.
 fn created(now: Timestamp) -> MetaHit {
     MetaHit {
         flags: 0,

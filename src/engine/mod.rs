@@ -1,22 +1,21 @@
-//! What commands mean: lookups, stores and the rest, on items and numbers. Knows no bytes of any protocol.
+//! What commands mean: lookups, stores and all other commands, on items and numbers. Knows no bytes of any protocol.
 //!
-//! A ring has one [`Engine`], which only its thread uses. For each piece of input a session takes an [`Executor`] from it:
-//! the replica is brought up to date once, and every command in that input runs on it. [`Shared`] is one for all rings:
-//! settings and lists behind locks, flags in atomics, and the counters, of which each ring writes its own and any thread may
-//! read all. Items are the store's: they are replaced in its write transactions, under its writer lock, and only their
-//! access marks are set without it.
-//!
+//! A ring has one [`Engine`], which only its thread uses. For each piece of input a session takes an [`Executor`] from it: the
+//! replica is brought up to date once, and every command in that input runs on it. All rings share one [`Shared`]: settings and
+//! lists behind locks, flags in atomics, and the counters, of which each ring writes its own and any thread may read all. Items
+//! belong to the store: they are replaced in its write transactions, under its writer lock, and only their access marks are set
+//! without that lock.
 //!
 //! Each module imports only modules named before it:
 //!
 //! - `counter`, `sample`: one number that a ring counts, and which inputs are sampled
 //! - `latency`, `hotkeys`, `counters`, `copy_progress`, `connections`, `prefixes`, `watch`: what is counted and listed
-//! - `shared`: all of that, for all rings
+//! - `shared`: all of these, for all rings
 //! - `observe`: events for watchers
 //! - `executor`: a ring's engine, and the executor that commands and statistics extend
-//! - `load`, `get`, `storage`, `arith`, `meta`, `dump`: commands, which know nothing of each other but what a get finds
-//! - `report`: what statistics are made of
-//! - `class_stats`, `ring_stats`, `flash`, `memcrsd_stats`, `stats`: lists of them.
+//! - `load`, `get`, `storage`, `arith`, `meta`, `dump`: commands, which know nothing of each other except the result of a get
+//! - `report`: the sources of statistics
+//! - `class_stats`, `ring_stats`, `flash`, `memcrsd_stats`, `stats`: the lists of statistics.
 
 mod arith;
 mod class_stats;

@@ -1,9 +1,9 @@
-//! Events: reports commands and other events to watchers and to the counts by key prefix. Nothing here runs unless one of
-//! them is enabled.
+//! Events: reports commands and other events to watchers and to the counts by key prefix. Nothing in this module runs unless one
+//! of these is enabled.
 //!
-//! Owns the [`Observer`] that an executor hands to its commands, and extends `shared` by the events that are not commands. It
-//! only sends: the state is that of `watch`, `prefixes` and `hotkeys`. May import `shared` and the modules named before it in
-//! `engine`; it knows no executor.
+//! The module owns the [`Observer`] that an executor hands to its commands, and adds to `shared` the events that are not
+//! commands. It only sends: the state is that of `watch`, `prefixes` and `hotkeys`. It may import `shared` and the modules named
+//! before it in `engine`, and knows no executor.
 
 use crate::command::Mode;
 use crate::engine::counters::RingCounters;
@@ -14,31 +14,31 @@ use crate::escape;
 use crate::store::Item;
 use std::net::SocketAddr;
 
-/// The result of a lookup, as watchers are told it.
+/// The result of a lookup as watchers see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Found: class of the item, and length of the value in bytes.
+    /// The item was found: its class, and the length of its value in bytes.
     Yes(u8, usize),
     No,
     Flushed,
     Expired,
 }
 
-/// Why a connection was closed.
+/// The reason why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The connection broke, or the server closed it because of the client's input.
+    /// The connection failed, or the server closed it because of the client's input.
     Error,
-    /// The client has hung up, or asked for the end with `quit`.
+    /// The client has closed the connection, or has sent `quit`.
     Normal,
-    /// The connection was idle for longer than the limit.
+    /// The connection was idle for longer than the limit, or did not take values whose memory others needed.
     IdleTimeout,
-    /// The server stops.
+    /// The server is stopping.
     Shutdown,
 }
 
-/// Reports commands to watchers and counts. It has copies of an executor's references, so that it can be used while the
-/// executor lends an item.
+/// Reports commands to watchers and counts. It has copies of an executor's references, so that it can be used while an item
+/// borrows the executor.
 #[derive(Clone, Copy)]
 pub(super) struct Observer<'e> {
     pub(super) shared: &'e Shared,
@@ -48,14 +48,14 @@ pub(super) struct Observer<'e> {
 }
 
 impl Observer<'_> {
-    /// Reports a lookup by a command that reads: to the watchers of fetchers, and to the counts by key.
+    /// Reports a lookup by a command that reads, to the watchers of fetchers and to the counts by key.
     #[cold]
     pub(super) fn fetched(&self, key: &[u8], found: Found) {
         self.count(key, Use::Get(matches!(found, Found::Yes(..))));
         self.looked_up(key, found);
     }
 
-    /// Counts a use of `key` in `stats hotkeys` and `stats detail`, if they are enabled for this input.
+    /// Counts a use of `key` in `stats hotkeys` and `stats detail`, as far as they are enabled for this input.
     fn count(&self, key: &[u8], used: Use) {
         if self.observers & KEYS != 0 {
             self.counters.hotkeys.note(key);
@@ -65,7 +65,7 @@ impl Observer<'_> {
         }
     }
 
-    /// Reports a lookup to the watchers of fetchers only.
+    /// Reports a lookup to the watchers of fetchers, and not to the counts by key.
     #[cold]
     pub(super) fn looked_up(&self, key: &[u8], found: Found) {
         if self.observers & Stream::Fetchers as u32 != 0 {
@@ -84,8 +84,8 @@ impl Observer<'_> {
         }
     }
 
-    /// Reports a storage command to the watchers of mutations, and to the counts by key. `status` is its result; class, value
-    /// length and seconds to live are those of its item.
+    /// Reports a storage command to the watchers of mutations and to the counts by key. `status` is its result. The numbers are
+    /// the class and the value length of its item in bytes, and the seconds that the item has to live.
     #[cold]
     pub(super) fn stored(&self, key: &[u8], mode: Mode, status: &str, (class, bytes, ttl): (u8, usize, u32)) {
         self.count(key, Use::Set);
@@ -107,7 +107,8 @@ impl Observer<'_> {
         }
     }
 
-    /// Reports a delete. `item` is the class and value length of the deleted item; `None` if nothing was deleted.
+    /// Reports a delete to the watchers and to the counts by key. `item` is the class and the value length of the deleted item,
+    /// bytes; `None` if nothing was deleted.
     #[cold]
     pub(super) fn deleted(&self, key: &[u8], command: &str, item: Option<(u8, usize)>) {
         self.count(key, Use::Delete);
@@ -129,12 +130,12 @@ impl Observer<'_> {
 }
 
 impl Shared {
-    /// Reports the eviction of a live item to the watchers of evictions. The store's host calls it.
+    /// Reports the eviction of a live item to the watchers of evictions. `server` calls it for the store.
     pub fn log_eviction(&self, item: &Item<'_>) {
         self.log_leaving("eviction", item, format_args!("size={}", item.value_bytes()));
     }
 
-    /// Reports to the watchers of evictions that the value of a live item is moved to flash. The store's host calls it.
+    /// Reports to the watchers of evictions that the value of a live item moves to flash. `server` calls it for the store.
     pub fn log_flash_write(&self, item: &Item<'_>) {
         self.log_leaving("extwrite", item, format_args!("bucket=0"));
     }
@@ -158,8 +159,8 @@ impl Shared {
         self.watch.send(&self.clock, Stream::Evictions, line);
     }
 
-    /// Reports to the watchers of the system how many items were examined and how many expired ones removed in the last second.
-    /// The line is that of memcached's crawler.
+    /// Reports to the watchers of the system how many items were examined, and how many expired ones were removed, in the last
+    /// second. The line has the form of memcached's crawler.
     pub fn log_sweep(&self, examined: u64, reclaimed: u64) {
         let line = format_args!(
             "type=lru_crawler crawler=0 lru=all low_mark=0 next_reclaims=0 since_run=1 next_run=1 elapsed=0 \
@@ -168,7 +169,7 @@ impl Shared {
         self.watch.send(&self.clock, Stream::System, line);
     }
 
-    /// Reports a new connection to the watchers of connections. `peer` is `None` on UNIX sockets.
+    /// Reports a new connection to the watchers of connections. `peer` is the client's address; `None` on UNIX sockets.
     pub fn log_connection(&self, id: u32, peer: Option<SocketAddr>) {
         if self.watch.wants(Stream::Connections) {
             let line = format_args!("type=conn_new {} cfd={id}", Peer(peer));
@@ -176,7 +177,7 @@ impl Shared {
         }
     }
 
-    /// Reports the end of a connection to the watchers of connections. `peer` is `None` on UNIX sockets.
+    /// Reports the end of a connection to the watchers of connections. `peer` is the client's address; `None` on UNIX sockets.
     pub fn log_disconnection(&self, id: u32, peer: Option<SocketAddr>, reason: Reason) {
         if self.watch.wants(Stream::Connections) {
             let reason = match reason {

@@ -1,8 +1,8 @@
-//! `stats detail`: counts uses of keys by key prefix, while it is on. How they are shown is the protocol's.
+//! `stats detail`: counts uses of keys by key prefix while it is on. How the counts are shown is the protocol's business.
 //!
-//! There is one [`Prefixes`], in `engine::Shared`: a map behind a lock that every ring takes for each use it counts.
+//! There is one [`Prefixes`], in `engine::Shared`: a map behind a lock, which every ring takes for each use that it counts.
 //!
-//! Imports no other module of the engine.
+//! The module imports no other module of the engine.
 
 use crate::escape;
 use crate::limits::PREFIXES_MAX;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
-/// How often the keys with one prefix were used.
+/// The number of uses of the keys with one prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrefixCounts {
     /// Lookups by commands that read.
@@ -36,7 +36,7 @@ impl PrefixCounts {
     }
 }
 
-/// A use of a key, by the count it belongs to.
+/// A use of a key. The variant says which count it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     /// A lookup by a command that reads; true if it found an item.
@@ -49,15 +49,15 @@ pub enum Use {
 
 /// The first [`PREFIXES_MAX`] prefixes that were seen, with their counts.
 ///
-/// A prefix with a space or line feed in it is not counted, because it could forge a line of `stats detail dump`.
+/// A prefix that contains a space or a line feed is not counted, because it could forge a line of `stats detail dump`.
 #[derive(Debug, Default)]
 pub struct Prefixes {
     counts: Mutex<BTreeMap<Box<[u8]>, PrefixCounts>>,
 }
 
 impl Prefixes {
-    /// Counts a use of `key` under its prefix, the part in front of the first `delimiter`. Counts nothing if there is no
-    /// delimiter.
+    /// Counts a use of `key` under its prefix, which is the part before the first `delimiter`. Counts nothing if `key` contains
+    /// no delimiter.
     pub fn count(&self, key: &[u8], delimiter: u8, used: Use) {
         let Some(end) = memchr::memchr(delimiter, key) else { return };
         let Some(prefix) = escape::word(&key[..end]) else { return };
@@ -69,15 +69,15 @@ impl Prefixes {
         }
     }
 
-    /// Forgets all prefixes.
+    /// Removes all prefixes and their counts.
     pub fn reset(&self) {
         let all = std::mem::take(&mut *self.counts.lock());
-        // Dropped outside the lock, which every ring's requests take.
+        // Dropped outside of the lock, because requests of every ring take the lock.
         drop(all);
     }
 
-    /// Passes the next prefixes behind `after` to `show`, in order, at most `most` of them. Returns the last prefix if there
-    /// may be more.
+    /// Passes the next prefixes after `after` to `show`, in order, at most `most` of them. `after` is `None` at the start.
+    /// Returns the last prefix if there may be more, otherwise `None`.
     pub fn slice(
         &self,
         after: Option<&[u8]>,
@@ -101,7 +101,7 @@ impl Prefixes {
 mod tests {
     use super::*;
 
-    /// All prefixes with their counts, `most` at a time.
+    /// Returns all prefixes with their counts, taking `most` at a time.
     fn all(prefixes: &Prefixes, most: usize) -> Vec<(String, PrefixCounts)> {
         let mut shown = Vec::new();
         let mut show =
@@ -113,7 +113,7 @@ mod tests {
         shown
     }
 
-    /// Keys with ever new prefixes took memory without bound: 300,000 of them 68 MB.
+    /// Without the limit, keys with ever new prefixes took memory without bound: 68 MB for 300,000 of them.
     #[test]
     fn the_first_prefixes_are_counted_and_no_more() {
         let prefixes = Prefixes::default();

@@ -1,7 +1,7 @@
-//! [`Report`]: the sources of every kind of `stats`, and the sink that takes names and values, whatever the protocol.
+//! [`Report`]: the sources of every kind of `stats`, and the sink that takes names and values in whatever protocol.
 //!
-//! A report only reads, from any thread: counters are atomics, lists have their locks. May import `executor` and the modules
-//! named before it in `engine`. The kinds of `stats` extend [`Report`]: `stats` (memcached's own list), `class_stats`,
+//! A report only reads, on any thread: counters are atomics, and lists have their locks. The module may import `executor` and the
+//! modules named before it in `engine`. The kinds of `stats` extend [`Report`]: `stats` (memcached's own list), `class_stats`,
 //! `flash`, `memcrsd_stats` and `ring_stats`.
 
 use crate::clock::Timestamp;
@@ -9,10 +9,10 @@ use crate::engine::{Executor, Shared};
 use crate::store::Store;
 use std::fmt::{Display, Write as _};
 
-/// A function that takes statistics one by one: name and value.
+/// A function that takes statistics one at a time: a name and a value.
 pub type Sink<'s> = dyn FnMut(&str, &str) + 's;
 
-/// Writes names and values of any types into a sink.
+/// Writes names and values of any type into a sink.
 pub(super) struct Writer<'w, 's> {
     sink: &'w mut Sink<'s>,
     name: String,
@@ -34,7 +34,7 @@ impl<'w, 's> Writer<'w, 's> {
     }
 }
 
-/// The sources of all statistics. A report can be made on any thread; it reads the counters of the rings without delaying the
+/// The sources of all statistics. A report can be made on any thread. It reads the counters of the rings without delaying the
 /// rings.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'r> {
@@ -44,20 +44,20 @@ pub struct Report<'r> {
 }
 
 impl<'r> Report<'r> {
-    /// A report for which `now` is the current time.
+    /// Makes a report for which `now` is the current time.
     pub fn new(store: &'r Store, shared: &'r Shared, now: Timestamp) -> Self {
         Self { store, shared, now }
     }
 }
 
 impl<'e> Executor<'e> {
-    /// A report on the server at this moment.
+    /// Makes a report on the server at this moment.
     pub fn report(&self) -> Report<'e> {
         Report { store: self.store, shared: self.shared, now: self.now() }
     }
 
-    /// Runs `stats reset`: the counters start again at zero, and the counts by prefix are forgotten. Figures about the present
-    /// stay.
+    /// Runs `stats reset`: the counters begin at zero again, and the counts by prefix are removed. Figures about the present
+    /// state do not change.
     pub fn reset_stats(&self) {
         self.shared.reset_counters();
         self.store.reset_counters();

@@ -1,32 +1,32 @@
 //! `stats rings`: how busy each ring is. memcached has no such list.
 //!
-//! Requests are those that hit or miss; commands without a key are not counted. CPU time is that of the
-//! thread's own clock: a client that asks makes its ring walk through no files of /proc.
+//! Requests are commands that hit or miss a key; commands without a key are not counted. CPU time is read from the clock of the
+//! thread, so a client that asks for it does not make its ring read files of /proc.
 //!
-//! Extends [`Report`], owns no state; may import the modules named before it in `engine`.
+//! The module extends [`Report`] and owns no state; it may import the modules named before it in `engine`.
 
 use crate::engine::counters::{RingCounters, Sums};
 use crate::engine::report::{Report, Sink, Writer};
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
 
-/// The load of one ring since the start of the server; `stats reset` does not change it.
+/// The load of one ring since the server started. `stats reset` does not change it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RingLoad {
-    /// Connections that the ring serves at this moment.
+    /// Number of connections that the ring serves at this moment.
     pub connections: u64,
-    /// Commands served that have a key, hits and misses.
+    /// Number of commands with a key that the ring has served, hits and misses.
     pub requests: u64,
     /// Bytes received from clients.
     pub bytes_read: u64,
     /// Bytes sent to clients.
     pub bytes_written: u64,
-    /// CPU time that the ring's thread has used; `None` where the kernel does not say.
+    /// CPU time that the ring's thread has used; `None` if the kernel does not tell.
     pub cpu: Option<Duration>,
 }
 
 impl Report<'_> {
-    /// The loads of all rings, in the order of their numbers.
+    /// Returns the loads of all rings, in the order of their numbers.
     pub fn ring_loads(&self) -> Vec<RingLoad> {
         (0..self.shared.rings()).map(|ring| load(self.shared.ring_counters(ring))).collect()
     }
@@ -46,7 +46,7 @@ impl Report<'_> {
     }
 }
 
-/// Computes the load of a ring from its counters.
+/// Returns the load of the ring with these counters.
 fn load(counters: &RingCounters) -> RingLoad {
     let mut sums = Sums::default();
     sums.add(counters);
@@ -64,7 +64,7 @@ fn load(counters: &RingCounters) -> RingLoad {
     }
 }
 
-/// A duration in seconds, to the microsecond.
+/// A duration that is shown in seconds with six decimals.
 struct Seconds(Duration);
 
 impl Display for Seconds {

@@ -1,22 +1,22 @@
 //! Chooses which inputs of a ring are sampled: about one in 64, at random distances.
 //!
-//! On average half of those are timed ([`super::latency`]), and the keys of one in 16 are recorded ([`super::hotkeys`]);
-//! never both, so that neither disturbs the other. An input is chosen regardless of its content, so each request has the
-//! same chance, and random distances avoid resonance with periodic clients.
+//! On average half of the chosen inputs are timed ([`super::latency`]), and of one in 16 the keys are recorded
+//! ([`super::hotkeys`]). No input gets both, so that neither disturbs the other. An input is chosen regardless of its content, so
+//! each request has the same chance, and random distances avoid resonance with periodic clients.
 //!
 //! The cost for every input is one decrement and one branch. Each ring's [`Engine`](super::Engine) owns its [`Sampler`].
 
-/// One input in this many is chosen, on average.
+/// On average, one input in this many is chosen.
 const FEEDS: u64 = 64;
-/// One request in this many is timed, on average.
+/// On average, one request in this many is timed.
 pub(super) const TIMED_ONE_IN: u64 = 2 * FEEDS;
-/// One key in this many is recorded, on average.
+/// On average, one key in this many is recorded.
 pub(super) const NOTED_ONE_IN: u64 = 16 * FEEDS;
 
-/// What a ring does with an input besides running it.
+/// What a ring does with an input in addition to running it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
-    /// Nothing.
+    /// The ring does nothing more.
     None,
     /// The requests of the input are timed, for `stats latency`.
     Times,
@@ -24,17 +24,17 @@ pub(super) enum Sample {
     Keys,
 }
 
-/// Chooses which inputs of one ring are sampled.
+/// Chooses the inputs of one ring that are sampled.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    /// How many inputs there are up to and including the one that is sampled next.
+    /// Number of inputs up to and including the next one that is chosen.
     left: u32,
     /// State of the random number generator; never 0.
     state: u64,
 }
 
 impl Sampler {
-    /// The sampler of ring number `ring`. Each number gives another sequence of samples.
+    /// Makes the sampler of ring number `ring`. Each number gives another sequence of samples.
     pub(super) fn new(ring: usize) -> Self {
         // Any odd multiplier spreads the numbers over the state, which must not be 0.
         let mut sampler = Self { left: 0, state: (ring as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) };
@@ -42,14 +42,14 @@ impl Sampler {
         sampler
     }
 
-    /// Tells what to do with the next input of the ring.
+    /// Returns what to do with the next input of the ring.
     #[inline(always)]
     pub(super) fn next(&mut self) -> Sample {
         self.left -= 1;
         if self.left > 0 { Sample::None } else { self.draw() }
     }
 
-    /// Draws the distance to the next sample, 1 to 127 inputs, and what to do with the present one.
+    /// Draws the distance to the next chosen input, 1 to 127 inputs, and what to do with the present one.
     ///
     /// Source of the generator: Marsaglia, "Xorshift RNGs", 2003 (xorshift64).
     #[cold]
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn periodic_clients_are_sampled_evenly() {
-        // A client that alternates between two requests: both are sampled equally often.
+        // For a client that alternates between two requests, both are sampled equally often.
         let mut sampler = Sampler::new(0);
         let mut met = [0u64; 2];
         for feed in 0..1_000_000 {

@@ -1,7 +1,7 @@
 //! The lists of `stats` and `stats settings`: names and values, in memcached's order.
 //!
-//! Extends [`Report`], owns no state; may import the modules named before it in `engine`. The lines about the flash tier are
-//! from `flash`.
+//! The module extends [`Report`] and owns no state; it may import the modules named before it in `engine`. The lines about the
+//! flash tier come from `flash`.
 
 use crate::config::settings;
 use crate::engine::counters::Sums;
@@ -14,7 +14,7 @@ use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
 impl Report<'_> {
-    /// Writes `stats`: memcached's list, in memcached's order.
+    /// Writes `stats`: memcached's general list, in memcached's order.
     pub fn stats(&self, sink: &mut Sink<'_>) {
         let mut to = Writer::new(sink);
         let (sums, memory, totals) = (self.shared.sums(), self.store.memory(), self.store.totals());
@@ -108,7 +108,7 @@ impl Report<'_> {
         to.put("conn_yields", sums.ring.conn_yields);
     }
 
-    /// memcached's statistics about its hash table, slabs and threads, most of which are constant here.
+    /// Writes memcached's statistics about its hash table, slabs and threads. Most of them are constant here.
     fn mechanism(&self, to: &mut Writer<'_, '_>, sums: &Sums, memory: &Memory, totals: &Totals) {
         let config = &self.shared.config;
         to.put("hash_power_level", hash_power(totals.curr_items, config.hashpower_init));
@@ -190,7 +190,7 @@ impl Report<'_> {
     }
 }
 
-/// Seconds and microseconds, as `secs.micros`.
+/// A time that is shown as `seconds.microseconds`.
 struct Seconds(TimeVal);
 
 impl Display for Seconds {
@@ -199,7 +199,8 @@ impl Display for Seconds {
     }
 }
 
-/// The power of two of buckets that memcached's hash table would have: it doubles at one and a half items a bucket.
+/// Returns the exponent of the number of buckets, a power of two, that memcached's hash table would have. It doubles its buckets
+/// at one and a half items a bucket.
 fn hash_power(items: u64, initial: u32) -> u32 {
     let start = if initial == 0 { 16 } else { initial };
     start.max((items / 3 * 2).max(1).ilog2() + 1)

@@ -1,6 +1,6 @@
-//! Storing, deleting, touching, flushing, and the memory limit.
+//! Storing, deleting, touching, flushing, and changing the memory limit.
 //!
-//! It extends [`Executor`], owns no state, and may import the modules named before it in `engine`, but no other command.
+//! The module extends [`Executor`], owns no state, and may import the modules named before it in `engine`, but no other command.
 //! Stores, deletes and touches are decided in a closure that the store calls in a write transaction, under the writer lock.
 
 use crate::clock::Timestamp;
@@ -11,51 +11,51 @@ use crate::store::{
     Data, Edit, EditError, Item, Put, Reservation, ReserveError, Retry, Stub, UpdateMetadata, Value,
 };
 
-/// The result of comparing the cas of a storage command with that of the item.
+/// The result of comparing the cas of a storage command with the cas of the item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Compared {
-    /// The command has no cas to compare.
+    /// The command has no cas.
     None,
     Match,
-    /// The command's cas is older than the item's, and the command allows that.
+    /// The command's cas is less than the item's, and the command accepts that.
     Stale,
     Differs,
-    /// The command has a cas, but there is no item.
+    /// The command has a cas, but the key is absent.
     Missing,
 }
 
-/// The outcome of a storage command under the writer lock, from which it is counted and reported afterwards.
+/// The outcome of a storage command under the writer lock. It is counted and reported after the lock is released.
 #[derive(Clone, Copy, Debug)]
 struct Decision {
     stored: Stored,
     compared: Compared,
-    /// Class and value length of the item that was there before the command.
+    /// The class and the value length, in bytes, of the item that the command found; `None` if the key was absent.
     old: Option<(u8, usize)>,
 }
 
 impl Executor<'_> {
-    /// True if an item for `store` with a value of `value_bytes` would be over the size limit.
+    /// True if an item for `store` with a value of `value_bytes` bytes would exceed the size limit.
     pub fn is_too_large(&self, store: &StorageRequest<'_>, value_bytes: usize) -> bool {
         self.shared.bytes_of(store.key.len(), store.flags, value_bytes) > self.shared.config.item_size_max
     }
 
-    /// Counts a store that is refused for the reason `why`. With `drop_old` the item of its key is removed, so that a failed
-    /// set leaves no old value behind; not with -M.
+    /// Counts a store that is refused for the reason `why`. With `drop_old` the item of its key is removed, so that a failed set
+    /// leaves no old value. With -M, or for a copy, the item is never removed.
     ///
     /// # Errors
-    /// [`Retry`]: run the command again; the item is still there.
+    /// [`Retry`]: the item has not been removed, and the command must be run again.
     pub fn refuse_store(
         &mut self,
         store: &StorageRequest<'_>,
         why: Stored,
         drop_old: bool,
     ) -> Result<(), Retry> {
-        // With -M accepted items stay, whatever is refused; and a copy replaces nothing.
+        // With -M, stored items stay, whatever is refused. A copy replaces nothing.
         if drop_old && self.shared.config.evictions && !self.fresh.is_copy() {
             let removed = self
                 .fresh
                 .edit(store.key, &mut Data::None, |old| (old.map_or(Edit::Keep, |_| Edit::Remove), ()));
-            // Removing takes no memory. If other rings keep it from happening, the store is refused all the same.
+            // Removing takes no memory. If other rings prevent it, the store is refused even so.
             let _ = self.settle(removed)?;
         }
         match why {
@@ -69,10 +69,10 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Reserves item memory for a value that has still to be received. At most `turns` turns of eviction are spent on it.
+    /// Reserves item memory for a value that is still to be received. Spends at most `turns` turns of eviction on it.
     ///
     /// # Errors
-    /// The outer error, [`Retry`]: run the command again. The inner one: there is no memory.
+    /// The outer error, [`Retry`]: the command must be run again. The inner error: there is no memory.
     pub fn reserve(
         &mut self,
         key: &[u8],
@@ -83,11 +83,11 @@ impl Executor<'_> {
         self.settle(reserved)
     }
 
-    /// Finds memory for more of a value whose reservation [needs it](Reservation::needs_room), with at most `turns` turns of
-    /// eviction.
+    /// Finds memory for more of a value whose reservation [needs room](Reservation::needs_room). Spends at most `turns` turns of
+    /// eviction on it.
     ///
     /// # Errors
-    /// The outer error, [`Retry`]: try again. The inner one: there is no memory.
+    /// The outer error, [`Retry`]: the call must be repeated. The inner error: there is no memory.
     pub fn extend(
         &mut self,
         reservation: &mut Reservation,
@@ -97,17 +97,17 @@ impl Executor<'_> {
         self.settle(extended)
     }
 
-    /// Counts a storage command whose value has come completely, in `cmd_set` of its class.
+    /// Counts a storage command whose value has been received completely, in `cmd_set` of its class.
     pub fn count_set(&self, store: &StorageRequest<'_>, value_bytes: usize) {
         let class = self.shared.classes.of(self.shared.bytes_of(store.key.len(), store.flags, value_bytes));
         self.class(class).cmd_set.add(1);
     }
 
-    /// Runs the storage command `store`, whose value `data` is `value_bytes` long. The decision is made under the writer lock,
+    /// Runs the storage command `store`, whose value `data` has `value_bytes` bytes. The decision is made under the writer lock,
     /// then counted and reported.
     ///
     /// # Errors
-    /// [`Retry`]: nothing was stored and `data` is unchanged; run the command again.
+    /// [`Retry`]: nothing was stored and `data` is unchanged, so the command must be run again.
     pub fn store(
         &mut self,
         store: &StorageRequest<'_>,
@@ -151,7 +151,7 @@ impl Executor<'_> {
                     refused => refused,
                 }
             }
-            // An append that finds no room leaves what is there.
+            // An append for which there is no room leaves the present value as it is.
             Err(_) if matches!(store.mode, Mode::Append | Mode::Prepend) => {
                 self.count_set(store, value_bytes);
                 Stored::NotStored
@@ -162,7 +162,7 @@ impl Executor<'_> {
         })
     }
 
-    /// Counts the result of comparing the cas.
+    /// Counts the result of comparing the cas, under the class of the item that the command found.
     fn count_compared(&self, store: &StorageRequest<'_>, decision: Decision) {
         let class = decision.old.map_or(0, |(class, _)| class);
         match decision.compared {
@@ -192,10 +192,10 @@ impl Executor<'_> {
         observer.stored(store.key, store.mode, status, (class, value_bytes, ttl));
     }
 
-    /// Deletes the item of `key`; with `compare` only if that is its cas.
+    /// Deletes the item of `key`. With `compare`, deletes it only if that is its cas.
     ///
     /// # Errors
-    /// [`Retry`]: nothing was deleted; run the command again.
+    /// [`Retry`]: nothing was deleted, and the command must be run again.
     pub fn delete(&mut self, key: &[u8], compare: Option<u64>) -> Result<Deleted, Retry> {
         let shared = self.shared;
         let edited = self.fresh.edit(key, &mut Data::None, |old| match old {
@@ -218,11 +218,11 @@ impl Executor<'_> {
         Ok(deleted)
     }
 
-    /// Gives the item of `key` a new expiry, and passes the item to `show`. `show` may be called more than once: only the last
+    /// Gives the item of `key` a new expiry, and passes the item to `show`. `show` may be called more than once. Only the last
     /// call counts, and only if the item was touched.
     ///
     /// # Errors
-    /// [`Retry`]: nothing was changed; run the command again.
+    /// [`Retry`]: nothing was changed, and the command must be run again.
     pub fn touch(
         &mut self,
         key: &[u8],
@@ -253,16 +253,16 @@ impl Executor<'_> {
         Ok(if found.is_some() { Touched::Touched } else { Touched::NotFound })
     }
 
-    /// Sets the memory limit of the store (`cache_memlimit`). False if the store cannot have that limit, which then stays as it
-    /// was.
+    /// Sets the memory limit of the store, bytes (`cache_memlimit`). False if the store cannot have that limit; then the old
+    /// limit stays.
     pub fn set_memory_limit(&self, bytes: u64) -> bool {
         self.store.set_memory_limit(bytes)
     }
 
-    /// Runs `flush_all`: all items stored so far become invalid, at once or at the time that `exptime` says.
+    /// Runs `flush_all`: all items stored so far become invalid, immediately or at the time `exptime`.
     ///
     /// # Errors
-    /// [`Retry`]: nothing was flushed; run the command again.
+    /// [`Retry`]: nothing was flushed, and the command must be run again.
     pub fn flush(&mut self, exptime: Exptime) -> Result<Flushed, Retry> {
         if !self.shared.config.flush_enabled {
             self.count_flush();
@@ -284,7 +284,7 @@ impl Executor<'_> {
         Ok(Flushed::Done)
     }
 
-    /// Counts a `flush_all` in `cmd_flush`; refused ones count too.
+    /// Counts a `flush_all` in `cmd_flush`. Refused commands count too.
     pub fn count_flush(&self) {
         self.counters.ring.cmd_flush.add(1);
     }
@@ -302,7 +302,7 @@ fn compare(store: &StorageRequest<'_>, old: Option<&Item<'_>>) -> Compared {
     }
 }
 
-/// The version that a storage command puts in place of `old`, or the reason why it stores nothing.
+/// Returns the version that a storage command puts in place of `old`. `Err` is the reason why it stores nothing.
 fn decide(
     store: &StorageRequest<'_>,
     old: Option<&Item<'_>>,

@@ -1,10 +1,10 @@
 //! Watchers: connections that receive log lines about commands and other connections.
 //!
-//! A ring checks [`WatcherRegistry::wants`] before it formats a line, which is one relaxed load. A line is formatted once,
-//! under the registry's lock, and copied to the buffer of each watcher of its stream. The first line in a buffer wakes the
-//! ring that serves the watcher. A watcher that does not keep up loses lines and gets their number.
+//! A ring checks [`WatcherRegistry::wants`] before it formats a line, which is one relaxed load. A line is formatted once, under
+//! the registry's lock, and copied to the buffer of each watcher of its stream. The first line in an empty buffer wakes the ring
+//! that serves the watcher. A watcher that takes its lines too slowly loses some, and is told their number.
 //!
-//! There is one [`WatcherRegistry`], in `engine::Shared`, for all rings.
+//! All rings share one [`WatcherRegistry`], which is in `engine::Shared`.
 
 use crate::clock::Clock;
 use crate::limits::WATCHERS_MAX;
@@ -12,28 +12,28 @@ use parking_lot::Mutex;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// The streams of log lines that a client can watch.
+/// The streams of log lines that a client can watch. Each is one bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
-    /// Lookups, by any command.
+    /// Lookups by any command.
     Fetchers = 1,
     /// Storage commands.
     Mutations = 2,
-    /// Evictions, and values that are moved to flash.
+    /// Evictions, and values that move to flash.
     Evictions = 4,
     /// New and closed connections.
     Connections = 8,
     /// Deletes that found an item.
     Deletions = 16,
-    /// Background work: removal of expired items.
+    /// Background work: the removal of expired items.
     System = 32,
-    /// Accepted for memcached's sake; no line is ever sent.
+    /// Requested as `rawcmds`. It is accepted as in memcached, but no line is ever sent.
     Raw = 64,
 }
 
 impl Stream {
-    /// The first stream whose name begins with `word`, as in memcached; `None` if there is none.
+    /// Returns the first stream whose name begins with `word`, as memcached does; `None` if there is no such stream.
     pub fn named(word: &[u8]) -> Option<Self> {
         [
             (&b"fetchers"[..], Self::Fetchers),
@@ -49,7 +49,7 @@ impl Stream {
     }
 }
 
-/// The number of a watcher in its registry; never used again.
+/// The number of a watcher in its registry. A number is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatcherId(u64);
 
@@ -73,15 +73,15 @@ impl std::fmt::Debug for Watcher {
     }
 }
 
-/// All watchers of the server, each with a buffer of log lines. Shared by all threads, behind a lock.
+/// All watchers of the server, each with a buffer of log lines. All threads share them, behind a lock.
 #[derive(Debug)]
 pub struct WatcherRegistry {
-    /// The union of the streams that are watched, so that a command need not take the lock to find that nobody watches.
+    /// The union of the streams that are watched. With it a command sees without taking the lock that nobody watches.
     streams: AtomicU32,
     watchers: Mutex<Vec<Watcher>>,
-    /// Number of the last line sent, which the lines show as `gid`.
+    /// Number of the last line sent, which lines show as `gid`.
     line: AtomicU64,
-    /// Number that the next watcher gets.
+    /// The number that the next watcher gets.
     watcher: AtomicU64,
     buffer_bytes: usize,
     skipped: AtomicU64,
@@ -89,7 +89,8 @@ pub struct WatcherRegistry {
 }
 
 impl WatcherRegistry {
-    /// A registry without watchers. The buffer of each watcher will hold `buffer_bytes`, and lines beyond that are lost.
+    /// Makes a registry without watchers. The buffer of each watcher will hold at most `buffer_bytes` bytes; further lines are
+    /// lost.
     pub fn new(buffer_bytes: usize) -> Self {
         Self {
             streams: AtomicU32::new(0),
@@ -102,7 +103,7 @@ impl WatcherRegistry {
         }
     }
 
-    /// The union of all watched streams, as bits of [`Stream`].
+    /// Returns the union of all watched streams, as bits of [`Stream`].
     #[inline(always)]
     pub fn streams(&self) -> u32 {
         self.streams.load(Ordering::Relaxed)
@@ -114,7 +115,7 @@ impl WatcherRegistry {
         self.streams() & stream as u32 != 0
     }
 
-    /// Adds a watcher of `streams` (bits of [`Stream`]); `None` if there are [`WATCHERS_MAX`] already.
+    /// Adds a watcher of `streams`, which are bits of [`Stream`]. `None` if there are [`WATCHERS_MAX`] watchers already.
     pub fn add(&self, streams: u32) -> Option<WatcherId> {
         let mut watchers = self.watchers.lock();
         if watchers.len() >= WATCHERS_MAX {
@@ -126,15 +127,15 @@ impl WatcherRegistry {
         Some(id)
     }
 
-    /// From this call on, `wake` is called when the empty buffer of the watcher `id` gets its first line; then call
-    /// [`take`](Self::take). It runs under the registry's lock, on the thread that sends the line.
+    /// Makes `wake` be called whenever the empty buffer of the watcher `id` gets its first line; the woken task must then call
+    /// [`take`](Self::take). `wake` runs under the registry's lock, on the thread that sends the line.
     pub fn wake_with(&self, id: WatcherId, wake: Wake) {
         if let Some(watcher) = self.watchers.lock().iter_mut().find(|watcher| watcher.id == id) {
             watcher.wake = Some(wake);
         }
     }
 
-    /// Removes a watcher with the lines that wait for it.
+    /// Removes a watcher, and the lines in its buffer.
     pub fn remove(&self, id: WatcherId) {
         let mut watchers = self.watchers.lock();
         watchers.retain(|watcher| watcher.id != id);
@@ -147,8 +148,8 @@ impl WatcherRegistry {
         self.streams.store(streams, Ordering::Relaxed);
     }
 
-    /// Appends a line to the buffers of all watchers of `stream`, and wakes those whose buffer was empty. `line` is the part
-    /// behind time and number. A watcher whose buffer is full loses the line.
+    /// Appends a line to the buffers of all watchers of `stream`, and wakes the watchers whose buffer was empty. `line` does not
+    /// include the time and the number at the line's start. A watcher whose buffer is full loses the line.
     pub fn send(&self, clock: &Clock, stream: Stream, line: impl Display) {
         let mut watchers = self.watchers.lock();
         let number = self.line.fetch_add(1, Ordering::Relaxed) + 1;
@@ -172,8 +173,8 @@ impl WatcherRegistry {
         }
     }
 
-    /// Moves the lines of a watcher to the end of `out`. If lines were lost since the last call, a line with their number
-    /// follows.
+    /// Moves the lines of a watcher to the end of `out`. If lines were lost since the last call, appends a line with their
+    /// number.
     pub fn take(&self, id: WatcherId, out: &mut Vec<u8>) {
         let mut watchers = self.watchers.lock();
         let Some(watcher) = watchers.iter_mut().find(|watcher| watcher.id == id) else { return };
@@ -184,7 +185,8 @@ impl WatcherRegistry {
         }
     }
 
-    /// Number of lines lost, of lines sent, and of watchers; each watcher's lines count separately.
+    /// Returns the number of lines lost, of lines sent, and of watchers. A line counts once for each watcher that lost or
+    /// received it.
     pub fn counts(&self) -> (u64, u64, usize) {
         (self.skipped.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed), self.watchers.lock().len())
     }
@@ -195,7 +197,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    /// Lines stayed in their buffer until the next second began: at 20,000 gets a second six of seven were lost.
+    /// Without waking, lines stayed in their buffer until the next second began, and most of them were lost.
     #[test]
     fn the_first_line_in_a_buffer_wakes() {
         let hub = WatcherRegistry::new(100);
