@@ -196,7 +196,7 @@ fn line_bytes(replies: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// The messages of `replies`, with bytes `x` as gaps.
+    /// Returns the messages of `replies`, in which runs of the byte `x` are gaps.
     fn messages(replies: &[u8]) -> Vec<Vec<u8>> {
         let mut messages = Messages::default();
         let mut cut = Vec::new();
@@ -235,7 +235,7 @@ mod tests {
         for reply in ["END", "ERROR", "STORED", "VALUE a 0 1\r\n1", "HD", "42", "0", "STAT pid 1", "\u{81}"] {
             let datagram = [&b"\0\0\0\0\0\x01\0\0"[..], reply.as_bytes(), b"\r\n"].concat();
             let is_request = request(&datagram).is_some();
-            // The last is two bytes in UTF-8, and no packet begins like that.
+            // The last reply is two bytes in UTF-8, and no packet begins with the first of them.
             assert_eq!(is_request, reply == "\u{81}", "{reply}");
         }
         assert_eq!(request(b"\0\0\0\0\0\x01\0\0\x81\x0a"), None);

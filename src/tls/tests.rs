@@ -42,7 +42,7 @@ impl Pair {
         (Channel::new(Arc::clone(&self.server)).unwrap(), client)
     }
 
-    /// A connection with its handshake complete.
+    /// Returns the two ends of a connection whose handshake is complete.
     fn established(&self) -> (Channel, ClientConnection) {
         let (mut channel, mut client) = self.connect();
         let mut plain = Vec::new();

@@ -131,7 +131,7 @@ fn contradictions_are_worded_as_by_memcached() {
     let cases: &[(&str, &[&str], (String, u8))] = &[
         ("ext_path=/f:63m,slab_sizes=9", &["-I", "5m"], usage(large)),
         ("ext_path=/f:64m,ext_wbuf_size=0", &["-I", "5m"], usage(&large.replace("4194304", "0"))),
-        // Which memcached refuses as such.
+        // memcached refuses these with the same messages.
         ("ext_path=/f:63m", &["-U", "7"], usage("supplied ext_path has zero size, cannot use")),
         ("ext_path=/f:64m,ext_page_size=0", &[], usage("ext_page_size must be greater than 0")),
         ("ext_path=/f:63m", &["-p", "99999"], usage("supplied ext_path has zero size, cannot use")),
@@ -156,6 +156,6 @@ fn contradictions_are_worded_as_by_memcached() {
     for (list, more, expected) in cases {
         assert_eq!(refusal(list, more), *expected, "{list} {more:?}");
     }
-    // Without a path all of it is only shown.
+    // Without a path, all of these options are only shown.
     assert!(config(&["-o", "ext_page_size=0,ext_wbuf_size=0", "-U", "7"]).flash.is_none());
 }

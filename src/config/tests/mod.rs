@@ -96,8 +96,8 @@ fn listeners_follow_from_the_settings() {
     assert_eq!(config(&["-Y", "f", "-l", "proto[negotiating]:h"]).listen[0].protocol, Protocol::Ascii);
 }
 
-/// What Debian's `systemd-memcached-wrapper` makes of the stock `/etc/memcached.conf`: the file's lines that begin
-/// with a dash, without `-d` and comments, joined by spaces.
+/// The arguments are those that Debian's `systemd-memcached-wrapper` makes of the stock `/etc/memcached.conf`: the lines of the
+/// file that begin with a dash, without `-d` and comments, joined by spaces.
 #[test]
 fn debians_stock_configuration_is_accepted() {
     let stock = "-d\nlogfile /var/log/memcached.log\n# -v\n-m 64\n-p 11211\n-u memcache\n-l 127.0.0.1\n# -c 1024\n\
@@ -114,7 +114,7 @@ fn debians_stock_configuration_is_accepted() {
     assert!(!config.daemonize && config.maxbytes == 64 << 20);
 }
 
-/// The shipped settings file, as the wrapper reads it.
+/// The arguments are those that the wrapper makes of the shipped settings file.
 #[test]
 fn the_shipped_settings_are_accepted() {
     let lines = include_str!("../../ship/memcrsd.conf").lines();
@@ -180,7 +180,7 @@ fn health_takes_an_address_or_a_path() {
     assert_eq!(probe("--health h:1 --health-timeout 0.5").timeout, Duration::from_millis(500));
 }
 
-/// An abbreviation of a memcached option keeps its meaning beside the options memcrsd adds.
+/// An abbreviation of one of memcached's options means the same although memcrsd has more options.
 #[test]
 fn abbreviations_keep_memcacheds_meaning() {
     for line in ["--h", "--he", "--hel"] {

@@ -59,7 +59,7 @@ fn every_short_option_is_accepted() {
         ("--memory-l 100", |c| c.maxbytes == 100 << 20),
         ("--copy-from 10.0.0.1:11211", |c| c.copy_from.is_some() && c.copy_rate == COPY_RATE),
         ("--copy-from /run/a.sock --copy-rate=0", |c| c.copy_from.is_some() && c.copy_rate == 0),
-        // A stray word, which is not the first.
+        // `top` is a stray word unless it is the first word.
         ("-v top", |c| c.verbosity == 1),
         ("-D ,x", |c| c.prefix_delimiter == b',' && c.detail_enabled),
         ("-t 1", |c| c.num_threads == 1),
@@ -174,7 +174,7 @@ fn option_errors_are_worded_as_by_memcached() {
     }
 }
 
-/// The binary protocol would get around the login of -Y, so nothing may speak it.
+/// The binary protocol would bypass the login of -Y, so no listener may speak it.
 #[test]
 fn a_text_login_refuses_other_protocols() {
     for (line, status, message) in [

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Parts of random words, besides the options themselves.
+/// Parts of random words, in addition to the options themselves.
 #[rustfmt::skip]
 const PIECES: &[&str] = &[
     "-1", "0", "1", "2", "8", "12", "79", "1024", "11211", "65535", "65536", "2147483647", "99999999999", "-", "--",
@@ -48,7 +48,7 @@ fn holds_together(config: &Config) -> bool {
         && !(config.socketpath.is_some() && config.listen.len() != 1)
 }
 
-/// True for a refusal worded like memcached's, not like argh's.
+/// True if the refusal is worded like memcached's and not like argh's.
 fn is_in_words(refusal: &StartupError) -> bool {
     let of_argh = |line: &String| line.contains("rror parsing") || line.contains("nrecognized argument");
     [1, 64, 71].contains(&refusal.status)

@@ -45,7 +45,8 @@ impl<'a> Words<'a> {
     /// Returns the last word, or the last of the first `room` words if there are more, because memcached does not parse further
     /// words. `None` if no word is left.
     fn last_of(self, room: usize) -> Option<&'a [u8]> {
-        // `room` words have about twice that many bytes at least, so for almost every line it is enough to look at its end.
+        // `room` words, with the spaces before them, have at least twice that many bytes, so for almost every line it is enough
+        // to look at its end.
         if self.rest.len() < room * 2 {
             let end = self.rest.iter().rposition(|&byte| byte != b' ')? + 1;
             let start = memchr::memrchr(b' ', &self.rest[..end]).map_or(0, |space| space + 1);

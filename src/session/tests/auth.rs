@@ -35,8 +35,8 @@ fn text_logs_in_with_a_set() {
     assert!(peer.is_closed());
 }
 
-/// A second blank in a login was skipped and what followed a third was ignored: a user whose password has a blank could not
-/// log in, and `secret` was as good as `secret anything`.
+/// The password is everything after the first space. A parser that skips a second space and ignores the text after a third
+/// refuses a password with a space, and accepts `secret anything` for `secret`.
 #[test]
 fn a_password_is_all_behind_the_first_blank() {
     let config = Config { auth_file: Some("users".into()), protocol: Protocol::Ascii, ..Config::default() };

@@ -4,12 +4,12 @@ use super::{assert_same, check_with};
 use crate::config::{Config, Protocol};
 use crate::fuzzing::Peer;
 
-/// A request packet.
+/// Returns a request packet with these fields.
 fn packet(opcode: u8, cas: u64, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
     build(0x80, opcode, 0, cas, (extras, key, value))
 }
 
-/// A reply packet.
+/// Returns a reply packet with these fields.
 fn reply(opcode: u8, status: u16, cas: u64, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
     build(0x81, opcode, status, cas, (extras, key, value))
 }
@@ -43,7 +43,7 @@ const SET_5: &[u8] = &[0, 0, 0, 5, 0, 0, 0, 0];
 const EXISTS: &[u8] = b"Data exists for key.";
 const NOT_FOUND: &[u8] = b"Not found";
 
-/// Runs `script` as [`super::check`] does, with every cas that is not 0 shown as 1.
+/// Runs `script` as [`super::check`] does, but compares replies in which every cas other than 0 is replaced by 1.
 fn run(script: &[(Vec<u8>, Vec<u8>)]) {
     let all: Vec<u8> = script.iter().flat_map(|(sent, _)| sent.clone()).collect();
     let expected: Vec<u8> = script.iter().flat_map(|(_, expected)| expected.clone()).collect();
@@ -154,7 +154,7 @@ fn the_rest() {
         (packet(0x08, 0, b"", b"", b""), reply(0x08, 0, 0, b"", b"", b"")),
         (packet(0x18, 0, &[0; 4], b"", b""), vec![]),
         (packet(0x1b, 0, b"", b"", b""), reply(0x1b, 0x81, 0, b"", b"", b"Unknown command")),
-        // An unknown command's body is skipped once.
+        // The body of an unknown command is skipped.
         (packet(0x40, 0, b"ex", b"key", b"value"), reply(0x40, 0x81, 0, b"", b"", b"Unknown command")),
         (packet(0x20, 0, b"", b"", b""), reply(0x20, 0x81, 0, b"", b"", b"Unknown command")),
         (packet(0x21, 0, b"", b"PLAIN", b"\0u\0p"), reply(0x21, 0x81, 0, b"", b"", b"Unknown command")),
@@ -194,7 +194,7 @@ fn packets_that_close() {
             assert_eq!(peer.answers(), answer);
         }
     }
-    // Bad magic, on a connection that is binary and on a listener that is.
+    // The first byte is not that of a request: on a connection whose first packet was binary, and on a listener for binary only.
     let mut peer = Peer::new(Config::default());
     peer.send(&packet(0x0a, 0, b"", b"", b""));
     peer.send(b"get a\r\n                          ");

@@ -12,14 +12,14 @@ fn tiered() -> Peer {
     Peer::with_flash(Config::default(), options())
 }
 
-/// A set of `key`; its value is the key repeated.
+/// Stores under `key` a value of `bytes` bytes that repeats the key. Returns the value.
 fn set(peer: &mut Peer, key: &str, bytes: usize) -> String {
     let value: String = key.chars().cycle().take(bytes).collect();
     peer.send(format!("set {key} 0 0 {bytes} noreply\r\n{value}\r\n").as_bytes());
     value
 }
 
-/// The number after `STAT name`.
+/// Returns the value of the statistic `name` in `stats`.
 fn stat(peer: &mut Peer, name: &str) -> u64 {
     let counters = peer.shared().sums().ring;
     match name {
@@ -40,7 +40,7 @@ fn packet(opcode: u8, extras: &[u8], key: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Every command that reads `k`, with another command after it.
+/// Returns every command that reads `k`, each with another command after it.
 fn readers() -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = [
         "get k\r\n",
@@ -65,13 +65,13 @@ fn readers() -> Vec<Vec<u8>> {
     all
 }
 
-/// Whatever command asks for a value that cannot be read, and whatever the reason, it answers as for a key that is not
-/// there; then the key is not there.
+/// A command that asks for a value which cannot be read, for whatever reason, answers as if the key were absent. Afterwards the
+/// key is absent.
 #[test]
 fn what_cannot_be_read_is_a_miss() {
     for reader in readers() {
         let is_binary = reader[0] == 0x80;
-        // mg with N creates what it finds missing, which a value that turns out to be lost is too late for.
+        // An mg with N creates a missing item. When the value turns out to be lost, it is too late for that.
         let creates = reader.starts_with(b"mg k v N");
         let mut without = Peer::new(Config::default());
         set(&mut without, "j", 10);
@@ -103,7 +103,7 @@ fn what_cannot_be_read_is_a_miss() {
             match fault {
                 "failed" => peer.device_mut().trouble = Trouble::Reads,
                 "flipped" => assert!(peer.device_mut().flip(&flash, b"k", place)),
-                // It is in its buffer until the ring takes its stubs back.
+                // The value is in its buffer until the ring takes the stubs back.
                 "unwritten" => peer.maintain(),
                 _ => {}
             }
@@ -128,7 +128,7 @@ fn what_cannot_be_read_is_a_miss() {
     }
 }
 
-/// Commands that need the old value find it gone.
+/// A command that needs the old value finds the item gone.
 #[test]
 fn what_cannot_be_read_cannot_be_changed() {
     for (command, expected) in [
@@ -152,7 +152,7 @@ fn what_cannot_be_read_cannot_be_changed() {
     }
 }
 
-/// A command that does not need the value reads nothing from flash.
+/// A command that does not need the value on flash does not read it.
 #[test]
 fn only_what_needs_the_value_reads_it() {
     let mut peer = tiered();
@@ -194,7 +194,7 @@ fn what_is_read_twice_comes_back() {
         assert_eq!(peer.place(b"k").is_none(), is_back, "{reads}");
     }
     assert_eq!((stat(&mut peer, "get_extstore"), stat(&mut peer, "recache_from_extstore")), (2, 1));
-    // Without ext_recache_rate it stays.
+    // Without ext_recache_rate the value stays on flash.
     peer.flash().set_promotes(false);
     assert!(peer.demote(b"k"));
     for _ in 0..9 {
@@ -203,7 +203,7 @@ fn what_is_read_twice_comes_back() {
     assert!(peer.place(b"k").is_some());
 }
 
-/// Long and short values, in memory and on flash, in one line and in one pipeline.
+/// Long and short values, in memory and on flash, are read for one line and for one pipeline.
 #[test]
 fn many_values_are_read_at_once() {
     let mut peer = tiered();
@@ -235,8 +235,7 @@ fn many_values_are_read_at_once() {
     assert!(stat(&mut peer, "get_extstore") > 100);
 }
 
-/// Values of 4 KB were read 15 at a time, since more of them do not fit into one output: a multiget of 50 took the device four times
-/// as long as it need have.
+/// All values of a multiget are read together, even if they do not fit into one output.
 #[test]
 fn all_values_of_a_multiget_are_read_at_once() {
     let mut peer = tiered();
@@ -291,7 +290,7 @@ fn misses_among_hits_are_left_out() {
     assert!(stat(&mut peer, "badcrc_from_extstore") > 3);
 }
 
-/// Makes the chunk of `k`, which has been read, be used again for other values.
+/// Frees the chunk of `k` and fills it with other values. `k` has been read, so its value is written again elsewhere.
 fn use_its_chunk_again(peer: &mut Peer) {
     let (before, flash) = (peer.place(b"k").unwrap(), peer.flash());
     for n in 0..100 {
@@ -309,8 +308,7 @@ fn use_its_chunk_again(peer: &mut Peer) {
     assert!(peer.place(b"k").is_some_and(|place| place != before), "it has been written once more");
 }
 
-/// A value whose chunk was used again between the lookup and the read was answered as a miss, though it had been written
-/// once more elsewhere, or had come back to memory.
+/// A value whose chunk is used again between the lookup and the read is found in its new place, on flash or in memory.
 #[test]
 fn what_has_been_moved_meanwhile_is_found() {
     let is_elsewhere: fn(&mut Peer) = use_its_chunk_again;
@@ -356,7 +354,7 @@ fn what_has_been_moved_meanwhile_is_found() {
     }
 }
 
-/// A command that needs the value finds it wherever it is by then.
+/// A command that needs a value finds it in whatever place it has been moved to meanwhile.
 #[test]
 fn a_command_finds_what_has_been_moved_meanwhile() {
     let tier = FlashOptions { files: vec![16 << 20], promotes: false, ..options() };

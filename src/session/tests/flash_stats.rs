@@ -5,10 +5,10 @@ use super::check;
 use crate::config::{Config, Flash, FlashPath};
 use crate::fuzzing::Peer;
 
-/// Length of the values that are moved, bytes.
+/// Length of the values that move to flash, bytes.
 const VALUE_BYTES: usize = 20_000;
 
-/// A server with 8 MB of memory and 16 MB of flash in pages of 4 MB.
+/// The settings of a server with 8 MB of memory and 16 MB of flash in pages of 4 MB.
 fn config() -> Config {
     let mut config = Config { maxbytes: 8 << 20, item_size_max: 1 << 20, ..Config::default() };
     config.ext.item_age = 7;
@@ -28,7 +28,7 @@ fn ask(peer: &mut Peer, request: &str) -> String {
     String::from_utf8(peer.answers()).unwrap()
 }
 
-/// Runs a command that answers with a list, and returns its names and values.
+/// Runs `stats` for the list `which`, and returns its names and values.
 fn stats(peer: &mut Peer, which: &str) -> Vec<(String, String)> {
     let answer = ask(peer, &format!("stats {which}\r\n"));
     let lines = answer.strip_suffix("END\r\n").unwrap().lines();
@@ -44,7 +44,7 @@ fn number(stats: &[(String, String)], name: &str) -> u64 {
     value.parse().unwrap_or_else(|_| panic!("{name} {value}"))
 }
 
-/// A server with more values than its memory holds.
+/// Returns a server with more values than its memory holds.
 fn filled() -> Peer {
     let mut peer = Peer::new(config());
     let value = "v".repeat(VALUE_BYTES);
@@ -79,7 +79,7 @@ fn statistics_have_memcacheds_names_and_places() {
         (0, 0)
     );
     assert_eq!(number(&stats(&mut peer, "latency"), "flash_read:count"), 0);
-    // Without a tier there are none.
+    // Without a tier there are no such lines.
     let mut peer = Peer::new(Config::default());
     for which in ["", "memcrsd", "latency"] {
         let found = stats(&mut peer, which);
@@ -97,7 +97,7 @@ fn moved_values_are_counted() {
     let found = stats(&mut peer, "");
     let of = |name: &str| number(&found, name);
     let moved = of("extstore_objects_written");
-    // Three chunks of 2 MB, which nobody writes.
+    // The values fill three chunks of 2 MB, which nobody writes.
     assert!((200..=314).contains(&moved), "{moved}");
     assert_eq!((of("extstore_objects_used"), of("extstore_page_allocs")), (moved, 2));
     assert!(of("extstore_bytes_used") >= moved * VALUE_BYTES as u64, "{found:?}");
@@ -110,7 +110,7 @@ fn moved_values_are_counted() {
     assert_eq!(number(&pages, "0:bytes") + number(&pages, "1:bytes"), of("extstore_bytes_used"));
     let rest = ["0:bucket", "0:free_bucket", "2:version", "2:bytes", "3:version", "3:bytes"];
     assert!(rest.into_iter().all(|name| number(&pages, name) == 0), "{pages:?}");
-    // Totals stay, as in memcached.
+    // `stats reset` does not change totals, as in memcached.
     ask(&mut peer, "stats reset\r\n");
     assert_eq!(number(&stats(&mut peer, ""), "extstore_objects_written"), moved);
 }
@@ -161,13 +161,13 @@ fn the_tier_follows_what_is_tuned() {
     assert_eq!(tuned(&mut peer), (1000, 3, true));
 }
 
-/// Without a tier the numbers are shown all the same.
+/// Without a flash tier the settings are shown as well.
 #[test]
 fn what_is_tuned_is_shown() {
     let mut peer = Peer::new(Config::default());
     for (request, name, shown) in [
         ("extstore item_size 1000", "ext_item_size", "1000"),
-        // The first name that begins so, in memcached's order.
+        // In memcached's order, this is the first name with that beginning.
         ("extstore i 78", "ext_item_size", "78"),
         ("extstore item_age 5 6 7 8", "ext_item_age", "5"),
         ("extstore low_ttl 1", "ext_low_ttl", "1"),
@@ -208,8 +208,8 @@ fn what_cannot_be_tuned_is_refused() {
     ]);
 }
 
-/// Gets whose answers are dropped for a bad key at the end of the line never begin their reads from flash. memcached counts
-/// the same.
+/// Gets whose replies are dropped because of a bad key at the end of the line never begin their reads from flash. They are
+/// counted as in memcached.
 #[test]
 fn reads_of_dropped_answers_are_aborted() {
     let mut peer = Peer::with_flash(Config::default(), crate::fuzzing::flash::options());

@@ -52,11 +52,11 @@ fn vivify_recache_and_stale() {
         (b"mg a v t\r\n", b"VA 1 t30 Z X\r\nx\r\n"),
         (b"ms a 1\r\ny\r\n", b"HD\r\n"),
         (b"mg a v\r\n", b"VA 1\r\ny\r\n"),
-        // The order of T and R decides what R sees.
+        // The order of T and R decides which expiry R sees.
         (b"ms a 1 T10\r\nx\r\n", b"HD\r\n"),
         (b"mg a T60 R30\r\n", b"HD\r\n"),
         (b"mg a R100 T600\r\n", b"HD W\r\n"),
-        // So does that of N and T for what N creates.
+        // The order of N and T decides the expiry of a created item.
         (b"mg c N30 T60 t\r\n", b"HD t60 W\r\n"),
         (b"mg d T60 N30 t\r\n", b"HD t30 W\r\n"),
     ]);

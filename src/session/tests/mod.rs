@@ -18,14 +18,14 @@ mod waits;
 use crate::config::Config;
 use crate::fuzzing::{Peer, flash::options};
 
-/// Bytes to send, and the bytes that must come back.
+/// The bytes to send, and the bytes that must be the reply.
 type Exchange<'a> = (&'a [u8], &'a [u8]);
 
-/// Where the values are when the next bytes are sent.
+/// The place of all values when the next bytes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Values {
     InMemory,
-    /// On their way to flash.
+    /// The values are in chunks in memory that wait to be written to flash.
     InBuffers,
     OnFlash,
 }
@@ -50,7 +50,7 @@ impl Values {
     }
 }
 
-/// Runs `script` in three ways against servers of their own.
+/// Runs `script` line by line, whole, and byte by byte, each time against a server of its own.
 fn check(script: &[Exchange<'_>]) {
     check_with(&Config::default(), script);
 }
@@ -74,7 +74,7 @@ fn check_values(values: Values, config: &Config, script: &[Exchange<'_>]) {
     assert_same(&peer.answers(), &expected, &format!("{values:?}, sent whole"));
     let mut peer = values.peer(config);
     for byte in &all {
-        // Moved at each line.
+        // The values are moved at the end of each line.
         let moves = if *byte == b'\n' { values } else { Values::InMemory };
         moves.send(&mut peer, &[*byte]);
     }

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::fuzzing::Peer;
 use std::collections::BTreeMap;
 
-/// Number of feeds: enough that some hundreds are sampled.
+/// Number of feeds. It is large enough that some hundreds are sampled.
 const FEEDS: usize = 40_000;
 
 fn stats(peer: &mut Peer, which: &str) -> BTreeMap<String, String> {
@@ -77,11 +77,11 @@ fn requests_are_timed_by_kind() {
         let of = |name: &str| number(&found, &format!("{kind}:{name}"));
         let times = [of("p50_us"), of("p99_us"), of("p999_us"), of("max_us")];
         assert!(times[0] > 0.0 && times.is_sorted(), "{kind}: {times:?}");
-        // Of 4,000 requests 31 are expected, give or take 6.
+        // Of the 4,000 requests of a kind, 31 are expected to be sampled, give or take 6.
         assert!(of("count") >= 5.0 && of("count") < 100.0, "{kind}: {}", of("count"));
         sampled += of("count");
     }
-    // Of 40,000 requests 312.
+    // Of all 40,000 requests, 312 are expected.
     assert!(sampled > 200.0 && sampled < 450.0, "{sampled}");
     send(&mut peer, b"stats reset\r\n");
     assert_eq!(stats(&mut peer, "latency")["get:count"], "0");
@@ -92,7 +92,7 @@ fn packets_and_gets_in_one_piece_are_timed_too() {
     let packet = |opcode: u8| [&[0x80, opcode, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 12], b"k"].concat();
     let mut peer = Peer::new(Config::default());
     for _ in 0..FEEDS / 4 {
-        // get, delete, and a noop whose key is ignored.
+        // These are a get, a delete, and a noop whose key is ignored.
         send(&mut peer, &[packet(0x00), packet(0x04)].concat());
     }
     peer.reconnect();
@@ -119,7 +119,7 @@ fn hot_keys_are_found_whatever_asks_for_them() {
         }
     }
     let found = stats(&mut peer, "hotkeys");
-    // Of 160,000 keys 156.
+    // Of 160,000 keys, 156 are expected to be sampled.
     assert!(number(&found, "sampled_keys") > 80.0, "{found:?}");
     assert_eq!(found["1:key"], "hot%25key");
     assert_eq!(found["2:key"], "warm");

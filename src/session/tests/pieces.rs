@@ -75,7 +75,7 @@ const WORDS: &[&[u8]] = &[
     b"\0",
 ];
 
-/// Random text that is often nearly a valid conversation.
+/// Returns random text that is often nearly a valid conversation.
 fn text(random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..random.usize(1..12) {
@@ -98,7 +98,7 @@ fn text(random: &mut fastrand::Rng) -> Vec<u8> {
     bytes
 }
 
-/// Random valid storage and retrieval commands, with values around the bounds.
+/// Returns random valid storage and retrieval commands, with value lengths around the bounds.
 fn orderly(random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..random.usize(1..8) {
@@ -120,7 +120,7 @@ fn orderly(random: &mut fastrand::Rng) -> Vec<u8> {
     bytes
 }
 
-/// Random packets that are often nearly valid.
+/// Returns random packets that are often nearly valid.
 fn binary(random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..random.usize(1..10) {
@@ -179,7 +179,7 @@ fn parsers_take_anything() {
     }
 }
 
-/// Commands over a few keys are answered as a map of key to value says, with values in memory and on flash.
+/// Commands for a few keys give the replies that a map of keys to values predicts, with values in memory and on flash.
 #[test]
 fn commands_behave_as_the_model() {
     let mut random = random();

@@ -48,7 +48,8 @@ impl Halves {
         self.stuck.fresh(Timestamp(100));
     }
 
-    /// Feeds `input`, and feeds the unused rest again while the session asks to be resumed.
+    /// Feeds `input`, and feeds the unconsumed bytes again while the session asks to be resumed. Returns the bytes that are
+    /// unconsumed in the end, and what the session asks for then.
     fn feed<'i>(&mut self, mut input: &'i [u8]) -> (&'i [u8], Next) {
         loop {
             let Progress { consumed, next } = self.session.feed(&mut self.engine, input, &mut self.out);
@@ -74,7 +75,8 @@ fn packet(opcode: u8, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
     [&packet[..], extras, key, value].concat()
 }
 
-/// Commands, with their replies if they run and if they are refused. The keys `n` (a number) and `k` are stored before.
+/// Returns commands, each with its reply if it runs and its reply if it is refused. The keys `n` (a number) and `k` must be
+/// stored before.
 fn commands() -> Vec<(Vec<u8>, &'static [u8], &'static [u8])> {
     const STORING: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
     const OTHER: &[u8] = b"SERVER_ERROR out of memory\r\n";
@@ -104,7 +106,8 @@ fn commands() -> Vec<(Vec<u8>, &'static [u8], &'static [u8])> {
     ]
 }
 
-/// A write that had to wait for another ring slept on its own ring's thread, where it held up all other connections.
+/// A write that must wait for another ring ends the feed before the write. It must not sleep on its own ring's thread, where it
+/// would delay all other connections.
 #[test]
 fn commands_that_must_wait_stop_in_front_of_themselves() {
     for (sent, reply, refusal) in commands() {
@@ -113,7 +116,7 @@ fn commands_that_must_wait_stop_in_front_of_themselves() {
             let mut halves = Halves::new();
             halves.feed(b"set k 0 0 1 noreply\r\nv\r\nset n 0 0 1 noreply\r\n1\r\n");
             halves.fill_log();
-            // What is in front of it is answered.
+            // The command before it is answered.
             let all = [b"mn\r\n", &sent[..], b"get k\r\n"].concat();
             let (rest, next) = halves.feed(&all);
             assert_eq!((next, &halves.take_replies()[..]), (Next::Stall, &b"MN\r\n"[..]), "{shown}");
@@ -144,7 +147,7 @@ fn commands_that_must_wait_stop_in_front_of_themselves() {
     }
 }
 
-/// A command that changes nothing waits for nobody.
+/// A command that changes nothing does not wait for other rings.
 #[test]
 fn commands_that_change_nothing_run() {
     let mut halves = Halves::new();

@@ -51,18 +51,18 @@ fn cas_compares_with_what_gets_shows() {
 #[test]
 fn malformed_storage_lines() {
     check(&[
-        // The length is not known: what follows is a command.
+        // The length is not known, so the next line is taken for a command.
         (b"set a 0 0\r\n", BAD_FORMAT),
         (b"set a 0 0 x\r\nversion\r\n", b"CLIENT_ERROR bad command line format\r\nVERSION 1.6.45\r\n"),
         (b"set a 0 0 -1\r\n", BAD_FORMAT),
         (b"set a 0 0 2147483646\r\n", BAD_FORMAT),
-        // The length is known: the block is skipped.
+        // The length is known, so the data block is skipped.
         (b"set a x 0 1\r\nx\r\n", BAD_FORMAT),
         (b"set a -1 0 1\r\nx\r\n", BAD_FORMAT),
         (b"set a 0 5.5 1\r\nx\r\n", BAD_FORMAT),
         (b"cas a 0 0 1\r\nx\r\n", BAD_FORMAT),
         (b"cas a 0 0 1 x noreply\r\nx\r\n", b""),
-        // Exactly the block is taken.
+        // Exactly as many bytes as announced are taken.
         (
             b"set a 0 0 1\r\nxyz\r\n",
             b"CLIENT_ERROR bad data chunk\r\nCLIENT_ERROR bad command line format\r\n",
@@ -92,7 +92,7 @@ fn noreply_is_the_last_word() {
         (b"nonsense noreply\r\n", b""),
         (b"version noreply\r\n", b"VERSION 1.6.45\r\n"),
         (b"get noreply\r\n", b"END\r\n"),
-        // Words behind the twenty-third are not looked at.
+        // Words after the twenty-third are not examined.
         (b"set k 0 0 1 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 noreply\r\nx\r\n", b""),
         (b"set k 0 0 1 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 noreply\r\nx\r\n", b"STORED\r\n"),
     ]);
@@ -135,7 +135,7 @@ fn counting() {
         (b"incr n\r\n", BAD_FORMAT),
         (b"set t 0 0 3\r\nabc\r\n", b"STORED\r\n"),
         (b"incr t 1\r\n", b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"),
-        // A number with a long tail keeps its length.
+        // A number with other text after it keeps the length of the whole value.
         (b"set l 0 0 30\r\n12 345678901234567890123456789\r\n", b"STORED\r\n"),
         (b"incr l 8\r\n", b"20\r\n"),
         (b"get l\r\n", b"VALUE l 0 30\r\n20                            \r\nEND\r\n"),
@@ -203,7 +203,7 @@ fn a_get_may_be_longer_than_any_line() {
         (&line, b"VALUE a 0 1\r\nx\r\nEND\r\n"),
         (b"get a\r\n", b"VALUE a 0 1\r\nx\r\nEND\r\n"),
     ]);
-    // A bad key ends it; what is behind is skipped.
+    // A bad key ends the get, and the keys after it are skipped.
     line.truncate(line.len() - 2);
     line.extend_from_slice(&[b' '; 3]);
     line.extend_from_slice(&[b'k'; 300]);
@@ -309,7 +309,7 @@ fn counters_count_as_memcacheds() {
     assert_eq!((sums.ring.get_misses, sums.all_classes().get_hits), (0, 0));
 }
 
-/// A large value among many small items: room for it is made over several calls of `feed`, with the command unconsumed.
+/// A large value among many small items: room for it is made over several calls of `feed`, which do not consume the command.
 #[test]
 fn a_large_value_waits_for_its_room() {
     let small: Vec<u8> =

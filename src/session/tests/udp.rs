@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::fuzzing::{self, Peer};
 use crate::session::udp::Datagrams;
 
-/// The messages that answer `commands`.
+/// Sends `commands` in one datagram, and returns the messages of the reply.
 fn ask(peer: &mut Peer, commands: &[u8]) -> Vec<String> {
     let mut request = b"\x12\x34\0\x07\0\x01\x09\x09".to_vec();
     request.extend_from_slice(commands);
@@ -58,8 +58,8 @@ fn a_datagram_is_a_conversation() {
     assert_eq!(ask(&mut peer, b"stats\r\nstats settings\r\n").len(), 2);
 }
 
-/// A datagram of 141 bytes asked 64 times for a value of 1 MB, all of which was copied before it was seen to be too much: 64
-/// MB, for no reply. Values are counted first, and a reply is cut from where they lie.
+/// A datagram that asks 64 times for a value of 1 MB gets no reply. The values are counted before any of them is copied, and a
+/// reply is cut from where they are in memory.
 #[test]
 fn values_are_counted_before_they_are_copied() {
     let mut peer = Peer::new(Config::default());
@@ -74,8 +74,8 @@ fn values_are_counted_before_they_are_copied() {
     assert!(answers[2] == format!("VA 1000000\\r\\n{value}\\r\\n"));
 }
 
-/// A cachedump with another command behind it walked the whole index in one go (0.4 s of 5 million items); alone it
-/// was cut off without an END.
+/// A cachedump in a datagram examines a bounded number of items, in slices, also with another command after it, and ends with
+/// `END`.
 #[test]
 fn dumps_look_at_some_items_in_slices_and_end() {
     let mut peer = Peer::new(Config::default());
@@ -96,7 +96,7 @@ fn dumps_look_at_some_items_in_slices_and_end() {
     assert!(answers.bytes.ends_with(b"MN\r\n"));
 }
 
-/// A datagram of some 30 bytes that began a large set evicted items to make room for a value that could not come.
+/// A datagram that begins a large set evicts no items, because the value cannot follow.
 #[test]
 fn a_datagram_makes_no_room_for_a_value_that_is_not_in_it() {
     let mut peer = Peer::new(Config { maxbytes: 8 << 20, ..Config::default() });
@@ -118,7 +118,8 @@ fn a_datagram_makes_no_room_for_a_value_that_is_not_in_it() {
     assert_eq!(items(String::from_utf8(peer.answers()).unwrap()), before);
 }
 
-/// A request with a forged sender makes a server send its reply to another, whose ERROR is sent back, and so on for ever.
+/// A request with a forged sender address makes a server send its reply to another server. If that replied, the two would answer
+/// each other for ever.
 #[test]
 fn two_servers_do_not_answer_each_other() {
     let commands = [

@@ -23,8 +23,8 @@ fn status_2(opcode: u8) -> Vec<u8> {
     [&reply[..], text].concat()
 }
 
-/// The head of a command with a large value, what is sent before it, what is sent after the value, and all replies if the
-/// value gets no memory.
+/// The head of a command with a large value, the bytes sent before the head, the bytes sent after the value, and all replies if
+/// there is no memory for the value.
 type Conversation = (Vec<u8>, &'static [u8], &'static [u8], Vec<u8>);
 
 fn conversations() -> Vec<Conversation> {
@@ -51,7 +51,8 @@ fn conversations() -> Vec<Conversation> {
     ]
 }
 
-/// A client that had sent half of its value and stopped was closed when others needed its memory.
+/// A client that stops in the middle of its value stays connected when others need the value's memory. The value is refused once
+/// all of it has been received.
 #[test]
 fn a_value_that_is_given_up_is_refused_when_it_has_come() {
     for (head, before, behind, answers) in conversations() {
@@ -64,7 +65,7 @@ fn a_value_that_is_given_up_is_refused_when_it_has_come() {
             peer.give_up_value();
             let when = format!("{} at {given_up_at}", head.escape_ascii());
             if head[0] == 0x80 && given_up_at == BYTES {
-                // It was complete.
+                // The value was complete when it was to be given up.
                 continue;
             }
             assert_same(&peer.answers(), b"", &when);
@@ -77,13 +78,13 @@ fn a_value_that_is_given_up_is_refused_when_it_has_come() {
     }
 }
 
-/// Other clients hold all the memory that unfinished values may hold, and send nothing more.
+/// A value is refused while other clients hold all the memory that unfinished values may hold, and send nothing more.
 #[test]
 fn a_value_that_gets_no_memory_is_refused() {
     for (head, before, behind, answers) in conversations() {
         let mut peer = Peer::new(Config { maxbytes: 8 << 20, ..Config::default() });
         peer.send(before);
-        // One in item memory, one in a buffer.
+        // One of the two values is in item memory, the other in a buffer.
         behind_holders(&mut peer, 2, &mut |peer| {
             peer.send(&head);
             peer.send(&vec![b'v'; BYTES]);
