@@ -16,7 +16,7 @@ impl Exptime {
 /// The storage commands. They differ in the condition for storing, and in what happens to the present value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Stores whether or not the key is present.
+    /// Stores whether the key is present or absent.
     Set,
     /// Stores only if the key is absent.
     Add,
@@ -37,9 +37,9 @@ pub struct StorageRequest<'a> {
     pub key: &'a [u8],
     /// The condition for storing, and what happens to the present value.
     pub mode: Mode,
-    /// The client flags that are stored with the item.
+    /// The client flags to store with the item. The server does not interpret them.
     pub flags: u32,
-    /// The expiry that is stored with the item.
+    /// The expiry to store with the item. [`Mode::Append`] and [`Mode::Prepend`] ignore it.
     pub exptime: Exptime,
     /// The cas that the present item must have. 0 stands for any cas, except with [`Mode::Cas`], where 0 never matches.
     pub compare: u64,
@@ -56,7 +56,7 @@ pub struct StorageRequest<'a> {
 /// Result of a storage command. Every variant but [`Stored::Stored`] means that nothing was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// The value has been stored.
+    /// The value has been stored, as this version of the item.
     Stored(Written),
     /// The condition of add, replace, append or prepend failed.
     NotStored,
@@ -79,16 +79,16 @@ pub struct Written {
     pub value_bytes: usize,
 }
 
-/// Whether a number is incremented or decremented.
+/// Says whether a number is incremented or decremented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Incremented; wraps at 2^64.
+    /// The number is incremented, and wraps at 2^64.
     Up,
-    /// Decremented; stops at 0.
+    /// The number is decremented, and stops at 0.
     Down,
 }
 
-/// An increment or decrement.
+/// A command that increments or decrements the number in an item.
 #[derive(Clone, Copy, Debug)]
 pub struct Arith<'a> {
     /// The key, 1 to 250 bytes.
@@ -109,7 +109,7 @@ pub struct Arith<'a> {
     pub key_is_binary: bool,
 }
 
-/// Result of an [`Arith`].
+/// Result of an [`Arith`]. Every variant but [`ArithResult::Number`] means that nothing was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArithResult {
     /// The number has been stored.
@@ -140,7 +140,7 @@ pub enum ArithResult {
 pub enum Deleted {
     /// The item has been deleted or, if a meta delete asked for it, marked as stale or emptied instead.
     Deleted,
-    /// The key was absent.
+    /// Nothing was deleted, because the key is absent.
     NotFound,
     /// The item's cas is not the requested one.
     Exists,
@@ -173,7 +173,7 @@ pub enum Flushed {
 /// Which of a command's replies are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replies {
-    /// All replies are sent.
+    /// All replies of the command are sent.
     Sent,
     /// Some replies are suppressed. A text command with `noreply` gets none. A binary quiet command or one with meta `q` gets
     /// none if it plainly succeeds or, if it is a retrieval, misses.
@@ -181,7 +181,7 @@ pub enum Replies {
 }
 
 impl Replies {
-    /// True for [`Replies::Quiet`].
+    /// True if some replies are suppressed ([`Replies::Quiet`]).
     pub fn quiet(self) -> bool {
         self == Self::Quiet
     }

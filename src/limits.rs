@@ -37,8 +37,8 @@ pub const OUTPUT_PIECES_MAX: usize = 64;
 /// Number of holes in one connection's output at which its next command waits. All holes are then filled together and the output
 /// is sent. A ring has at most this many reads in flight, and multigets of 100 keys are common.
 pub const OUTPUT_HOLES_MAX: usize = 128;
-/// Bytes of the values for one connection's holes at which its next command waits as well. The values stay in memory until the
-/// client has taken them.
+/// Bytes of the values for one connection's holes at which its next command waits until the output has been sent. The values stay
+/// in memory until the client has taken them.
 pub const OUTPUT_HOLES_BYTES_MAX: usize = 1 << 20;
 /// How often a value is read from flash for one command that needs it in memory (append, incr, …). The value may be moved back to
 /// flash before the command runs again, so after this many reads the command is refused. The reads of gets do not count.
@@ -46,17 +46,17 @@ pub const LOADS_MAX: u8 = 3;
 /// Longest value that `incr` and `decr` accept as a number, bytes. memcached stores longer values in chunks and never takes them
 /// for numbers. The limit bounds the zeros and spaces that one command has to read.
 pub const NUMBER_BYTES_MAX: usize = 512 * 1024;
-/// Length of the reply at which `stats cachedump` ends, bytes, as in memcached.
+/// Length of its reply at which `stats cachedump` ends, bytes, as in memcached.
 pub const CACHEDUMP_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Most prefixes that `stats detail` counts, as in memcached; further prefixes are not counted. With the longest keys the
 /// counters take some 24 MB in addition to `-m`.
 pub const PREFIXES_MAX: usize = 65_536;
-/// Connections that may `watch` at a time, as in memcached.
+/// Most connections that may `watch` at a time, as in memcached.
 pub const WATCHERS_MAX: usize = 20;
 
 // Datagrams. A sender can forge its address, so what one datagram costs is bounded by its length.
 
-/// Largest datagram of a reply, bytes, as in memcached: it fits any usual path without fragmentation.
+/// Largest datagram of a reply, bytes, as in memcached. It passes any usual network path without fragmentation.
 pub const DATAGRAM_BYTES_MAX: usize = 1400;
 /// Most bytes of the replies to one datagram, not counting the longest value among them: a whole cachedump and 128 KiB more.
 /// Longer replies are dropped.
@@ -114,16 +114,17 @@ pub const PINNED_PART: u64 = 8;
 /// Share of `-m` that pins of small items may hold, those of connections included, when a datagram pins another value: one part
 /// in this many. It may be larger than [`PINNED_PART`] because sends of datagrams wait for no client.
 pub const PINNED_PART_WITH_DATAGRAMS: u64 = 4;
-/// Share of `-m` that pins of large items may hold in addition: one part in this many. Above it, a large value is copied part by
-/// part, and its reader is closed if the item is replaced meanwhile. A client that holds such memory and takes nothing is closed.
+/// Share of `-m` that pins of large items may hold in addition to [`PINNED_PART`]: one part in this many. Above it, a large value
+/// is copied part by part, and its reader is closed if the item is replaced meanwhile. A client that holds such memory and takes
+/// nothing is closed.
 pub const PINNED_PART_LARGE: u64 = 2;
-/// Share of `-m` by which the pins of all rings together may exceed those bounds: one part in this many. Each ring knows only
-/// roughly what the others hold.
+/// Share of `-m` by which the pins of all rings together may exceed the bounds on pins: one part in this many. Each ring knows
+/// only roughly what the others hold.
 pub const PINNED_SLACK_PART: u64 = 64;
 /// Seconds after which a client that takes no byte of a pinned value is closed. This applies only while pins hold more than
 /// [`PINNED_PART`], or values from flash hold nearly as much as [`LOADED_PART`].
 pub const PINNED_SILENT_SECS: u32 = 5;
-/// Share of `-m` that the pinned values of one send may hold: one part in this many.
+/// Share of `-m` that pins may hold for one send of a connection: one part in this many.
 pub const PINNED_PART_EACH: u64 = 64;
 /// Share of `-m` that may be reserved for values that are being received: one part in this many. A value longer than this share
 /// may be reserved in addition, but only one such value at a time.
@@ -131,11 +132,12 @@ pub const DRAFTED_PART: u64 = 8;
 /// With -M, the share of `-m` that may be held by segments in which values are being received: one part in this many. Such a
 /// value keeps its whole segment, with all other items in it, from being freed.
 pub const DRAFTED_SEGMENTS_PART: u64 = 32;
-/// Share of `-m` that heap buffers may take for values that are being received without a reservation: one part in this many.
+/// Share of `-m` that heap buffers may take for values that are received without a reservation: one part in this many.
 pub const BUFFERED_PART: u64 = 8;
-/// Share of `-m` that pins and reservations together must leave to other items: one part in this many.
+/// Share of `-m` that must remain free of pins and reservations, for other items: one part in this many.
 pub const UNHELD_PART: u64 = 4;
-/// Share of `-m` that pins of datagrams and reservations together must leave to other items: one part in this many.
+/// Share of `-m` that must remain free of pins and reservations when a datagram pins a value: one part in this many. It is
+/// smaller than [`UNHELD_PART`], because sends of datagrams wait for no client.
 pub const UNHELD_PART_WITH_DATAGRAMS: u64 = 8;
 /// How long a value waits, in all, for memory that unfinished values hold, before it is refused. Unfinished values that arrive
 /// too slowly give up their memory within two seconds.
@@ -161,7 +163,8 @@ pub const METRICS_CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most items a second that are copied from another server, unless --copy-rate sets another rate.
 pub const COPY_RATE: u32 = 50_000;
-/// Bytes of a value that count as one item of that rate. A longer value counts as several items: one for every this many bytes.
+/// Bytes of a value that count as one item of [`COPY_RATE`]. A longer value counts as several items: one for every this many
+/// bytes.
 pub const COPY_UNIT_BYTES: u64 = 1024;
 /// Most keys in one request to the server that is copied.
 pub const COPY_KEYS_MAX: usize = 256;
@@ -173,7 +176,7 @@ pub const COPY_REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// Share of `-m`, in addition to `-m` itself, that values read from flash may hold until clients have taken them: one part in
 /// this many, divided among the rings.
 pub const LOADED_PART: u64 = 16;
-/// Bytes that values read from flash may hold on each ring in any case, however small its part of that share is.
+/// Bytes that values read from flash may hold on each ring in any case, however small the ring's part of [`LOADED_PART`] is.
 pub const LOADED_BYTES_MIN: u64 = 4 << 20;
 /// Largest `ext_wbuf_size`, the length of a chunk, bytes. A place has 24 bits for the offset in the chunk, in units of 16 bytes.
 pub const FLASH_CHUNK_BYTES_MAX: u64 = 256 << 20;
@@ -200,7 +203,7 @@ pub const MEMCACHED_VERSION: &str = "1.6.45";
 pub const SLAB_PAGE_BYTES: u32 = 1 << 20;
 /// Largest exptime that is a number of seconds from now (30 days). Larger ones are Unix times.
 pub const EXPTIME_RELATIVE_MAX: u32 = 60 * 60 * 24 * 30;
-/// Size of one registered read buffer, bytes.
+/// Size of one read buffer, which is registered with the kernel if possible, bytes.
 pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Shortest value, bytes, that is received straight into item memory when only a part of it is in the read buffer.
 pub const DRAFT_BYTES_MIN: usize = 8 * 1024;

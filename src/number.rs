@@ -90,7 +90,7 @@ fn odd_number(token: &[u8]) -> Option<(bool, u64)> {
     (!token.is_empty()).then_some((negative, number))
 }
 
-/// Appends `number` in decimal.
+/// Appends `number` to `out` in decimal.
 pub fn push(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }

@@ -9,12 +9,12 @@
 use super::StartupError;
 use std::fmt::Write as _;
 
-/// Whether an option is followed by a value.
+/// Says whether an option is followed by a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Takes {
     Nothing,
     Value,
-    /// A value may follow as `--name=value`, and is ignored.
+    /// The option may have a value in the form `--name=value`, which is ignored.
     Ignored,
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 /// The version of memcached whose behaviour this server has. Clients and tools choose features by it.
 pub use crate::limits::MEMCACHED_VERSION;
-/// This server's own version.
+/// The version of memcrsd, which `-V` and `stats memcrsd` show.
 pub const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const LICENCE: &str = include_str!("licence.txt");
@@ -16,7 +16,7 @@ pub(super) fn version() -> String {
     format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n")
 }
 
-/// The text of `-i`.
+/// Returns the text of `-i`: the versions and the licence.
 pub(super) fn licence() -> String {
     format!("memcached {MEMCACHED_VERSION}\nmemcrsd {OWN_VERSION}\n\n{LICENCE}")
 }

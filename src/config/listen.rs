@@ -94,7 +94,7 @@ fn refusal(config: &Config, line: String) -> StartupError {
     StartupError { lines, status: EX_OSERR }
 }
 
-/// One parsed element of `-l`.
+/// A parsed element of `-l`. A `None` means that the element does not contain this part; host `None` also stands for `*`.
 #[derive(Debug, PartialEq, Eq)]
 struct Element<'a> {
     tls: ListenTls,

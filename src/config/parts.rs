@@ -15,7 +15,7 @@ pub enum Protocol {
 /// The kernel interface for I/O (--io-engine).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoEngine {
-    /// io_uring if the kernel allows it, otherwise epoll.
+    /// io_uring if the kernel allows it, otherwise epoll. This is the default.
     Auto,
     /// io_uring only: if the kernel does not allow it, the server does not start.
     Uring,
@@ -24,7 +24,7 @@ pub enum IoEngine {
 }
 
 impl IoEngine {
-    /// The engine's name on the command line.
+    /// Returns the name by which --io-engine selects the interface.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -41,7 +41,7 @@ pub enum VerifyMode {
     None,
     /// A client is asked for a certificate, and need not show one.
     Request,
-    /// A client must show a certificate.
+    /// A client must show a certificate, or its handshake fails.
     Require,
     /// The same as `Require`, since a client shows its certificate only once, in the handshake.
     Once,
@@ -106,7 +106,7 @@ pub struct ListenSpec {
 /// The address that a listener is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A TCP port.
+    /// A TCP port on the addresses of `host`.
     Tcp {
         /// Host name or address; `None` stands for all addresses, IPv4 and IPv6.
         host: Option<String>,
@@ -124,7 +124,7 @@ pub enum Endpoint {
     Unix {
         /// Path of the socket. A stale socket at that path is replaced.
         path: String,
-        /// Permissions of the socket (-a).
+        /// Permissions of the socket, as mode bits (-a).
         mode: u32,
     },
 }
@@ -132,7 +132,7 @@ pub enum Endpoint {
 /// Whether a listener uses TLS, and its rule for client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenTls {
-    /// No TLS.
+    /// No TLS: all bytes are sent in the clear.
     Off,
     /// TLS, with the rule of `-o ssl_verify_mode` for client certificates.
     On,
@@ -218,7 +218,7 @@ pub struct Flash {
 }
 
 impl Flash {
-    /// Number of pages in all files together.
+    /// Returns the number of pages in all files together.
     pub fn pages(&self) -> u64 {
         self.paths.iter().map(|path| path.bytes / self.page_bytes).sum()
     }
@@ -227,14 +227,14 @@ impl Flash {
 /// The address of another server: the one to check (--health), to watch (`top`), or to copy from (--copy-from).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeTarget {
-    /// A TCP port.
+    /// A server that listens on a TCP port.
     Tcp {
         /// Host name or address.
         host: String,
         /// Port number.
         port: u16,
     },
-    /// The path of a UNIX socket.
+    /// A server that listens on the UNIX socket with this path.
     Unix(String),
 }
 

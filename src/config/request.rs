@@ -37,7 +37,7 @@ pub struct Environment {
 /// The task that the command line gives the process.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// Run the server.
+    /// Run the server with this configuration.
     Run(Box<Config>),
     /// Check the health of another server, then exit (--health).
     Probe(Probe),
@@ -50,7 +50,7 @@ pub enum Request {
 /// A health check of another server (--health).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The server to check.
+    /// The address of the server to check.
     pub target: ProbeTarget,
     /// Time limit for the whole check. A server that takes longer counts as unhealthy.
     pub timeout: Duration,

@@ -12,9 +12,9 @@ use crate::limits::COPY_RATE;
 /// shows the value and nothing else uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Memory limit, bytes (-m).
+    /// Memory limit at the start, bytes (-m). `cache_memlimit` changes the limit.
     pub maxbytes: u64,
-    /// Most connections at a time (-c).
+    /// Most client connections at a time, on all rings together (-c).
     pub maxconns: u32,
     /// TCP port (-p); `None` is off, `Some(0)` any free port. With `-s` the value is ignored and `listen` has no TCP listener.
     pub tcpport: Option<u16>,
@@ -30,7 +30,7 @@ pub struct Config {
     pub listen: Vec<ListenSpec>,
     /// Number of rings that receive the datagrams of one UDP port.
     pub num_threads_per_udp: usize,
-    /// Verbosity: the number of -v.
+    /// Verbosity at the start: the number of -v.
     pub verbosity: u8,
     /// True if items are evicted when memory is full; false with -M.
     pub evictions: bool,
@@ -140,7 +140,7 @@ pub struct Config {
     pub ext: Ext,
     /// The files of the flash tier with their sizes as given (`-o ext_path`).
     pub ext_paths: Vec<FlashPath>,
-    /// The settings of the flash tier that follow from `ext` and `ext_paths`; `None` without paths.
+    /// The checked settings of the flash tier that follow from `ext` and `ext_paths`; `None` if there is no tier.
     pub flash: Option<Flash>,
     /// True if listeners use TLS unless `-l` says otherwise (-Z).
     pub ssl_enabled: bool,

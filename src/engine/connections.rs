@@ -45,7 +45,7 @@ impl Display for Address {
 pub enum State {
     /// A listener accepts connections.
     Listening,
-    /// The connection waits for a command.
+    /// The connection waits for the start of a command.
     Waiting,
     /// The connection runs commands.
     Parsing,
@@ -57,7 +57,7 @@ pub enum State {
     Writing,
     /// The client is a watcher.
     Watching,
-    /// The connection is about to be closed.
+    /// The connection is being closed.
     Closing,
     /// A UDP listener waits for datagrams.
     Receptive,

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum CopyState {
     /// The server was started without --copy-from.
     None,
-    /// Items are being copied.
+    /// The copy has not ended: items are still being copied.
     Running,
     /// Each item of the other server has been copied, or left out for a reason that is counted.
     Done,
@@ -31,7 +31,7 @@ pub struct CopyProgress {
     pub expected: Counter,
     /// Items that have been stored on this server.
     pub copied: Counter,
-    /// Bytes of the values of the copied items.
+    /// Sum of the lengths of the copied items' values, bytes.
     pub value_bytes: Counter,
     /// Items left out because a client has written, deleted or flushed their keys on this server meanwhile.
     pub superseded: Counter,

@@ -48,11 +48,11 @@ counters! {
     /// The counts of one ring for one size class. They fill one cache line.
     #[repr(align(64))]
     ClassCounters, ClassCounts {
-        /// Items found by gets of all protocols, except gets that touch.
+        /// Items found by gets of all protocols, but not by gets that touch.
         get_hits,
-        /// Storage commands whose item belongs to this class, whether or not they stored it.
+        /// Storage commands whose item has the size of this class, whether or not they stored it.
         cmd_set,
-        /// Deletes that found an item, by the class of that item.
+        /// Deletes that found an item of this class.
         delete_hits,
         /// Increments that found a number and changed it.
         incr_hits,
@@ -102,17 +102,17 @@ counters! {
         cas_misses,
         /// `flush_all` commands, including refused ones.
         cmd_flush,
-        /// `me` commands.
+        /// `me` commands, whether or not they found an item.
         cmd_meta,
-        /// Storage commands refused because the item was over the size limit.
+        /// Storage commands that were refused because the item exceeded the size limit (`-I`).
         store_too_large,
-        /// Storage commands refused for lack of memory.
+        /// Storage commands that were refused because there was no memory.
         store_no_memory,
         /// Login attempts, failed ones included.
         auth_cmds,
         /// Login attempts that failed.
         auth_errors,
-        /// Bytes received from clients.
+        /// Bytes received from clients, over connections and in datagrams.
         bytes_read,
         /// Bytes sent to clients.
         bytes_written,
@@ -133,7 +133,7 @@ counters! {
         ssl_new_sessions,
         /// TLS connections that ended before their handshake was complete.
         ssl_handshake_errors,
-        /// TLS connections that failed after their handshake.
+        /// TLS connections that failed after their handshake was complete.
         ssl_proto_errors,
         /// Log lines about commands that this ring has sent to watchers. A line counts once, however many watchers receive it.
         log_worker_written,

@@ -12,7 +12,7 @@ use crate::store::{Item, Walk};
 pub struct ClassSet(u64);
 
 impl ClassSet {
-    /// All classes.
+    /// The set of all classes.
     pub const ALL: Self = Self(u64::MAX);
 
     /// Parses a comma-separated list of class numbers from 1 to 63. `None` if the list contains anything else. Empty elements are

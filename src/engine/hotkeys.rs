@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-/// Most keys that a ring's sketch holds.
+/// Most keys that a ring's sketch holds at a time.
 const KEYS_MAX: usize = 128;
 /// Number of records after which all counts of a ring's sketch are halved.
 const HALVED_AFTER: u64 = 1 << 16;
@@ -99,7 +99,7 @@ impl HotKeys {
     }
 }
 
-/// The most requested keys of all rings.
+/// The most requested keys of all rings together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hottest {
     /// Number of records on all rings. Old records count less, because the numbers are halved from time to time.

@@ -28,19 +28,19 @@ pub enum Kind {
     Get,
     /// set, add, replace, append, prepend and cas.
     Set,
-    /// delete.
+    /// delete, of the text and the binary protocol.
     Delete,
     /// incr and decr.
     Arith,
     /// touch, gat and gats.
     Touch,
-    /// mg.
+    /// mg, the meta command that reads.
     MetaGet,
-    /// ms.
+    /// ms, the meta command that stores.
     MetaSet,
-    /// md.
+    /// md, the meta command that deletes.
     MetaDelete,
-    /// ma.
+    /// ma, the meta command that increments and decrements.
     MetaArith,
     /// All other requests.
     Other,

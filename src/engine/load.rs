@@ -5,7 +5,7 @@ use crate::engine::Executor;
 use crate::store::{EditError, Fault, Item, Lookup, Place, Retry, Stub, Wanted};
 use bytes::Bytes;
 
-/// An item that a get has found.
+/// The item that a get has found, and the place of its value if the value is on flash.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit<'a> {
     /// The item. If its value is on flash, only its header and key are in memory.

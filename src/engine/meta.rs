@@ -32,7 +32,7 @@ pub struct MetaGet<'a> {
 pub struct MetaHit {
     /// The client flags.
     pub flags: u32,
-    /// The cas as clients see it: 0 with -C.
+    /// The cas that clients are shown: that of the item, or 0 with -C.
     pub cas: u64,
     /// Length of the value, bytes.
     pub value_bytes: usize,
@@ -42,7 +42,7 @@ pub struct MetaHit {
     pub exptime: Timestamp,
     /// The time at which the item was last used before this `mg`.
     pub last_access: Timestamp,
-    /// True if the item had been fetched before this `mg`.
+    /// True if any client had fetched the item before this `mg`.
     pub fetched: bool,
     /// True if the item is marked as stale (`X`).
     pub stale: bool,

@@ -13,13 +13,13 @@ use std::ops::Bound::{Excluded, Unbounded};
 /// The number of uses of the keys with one prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrefixCounts {
-    /// Lookups by commands that read.
+    /// Lookups of keys with this prefix by commands that read.
     pub gets: u64,
     /// Of the lookups in `gets`, those that found an item.
     pub hits: u64,
-    /// Storage commands, whatever their result.
+    /// Storage commands for keys with this prefix, whatever their result.
     pub sets: u64,
-    /// Deletes, whatever their result.
+    /// Deletes of keys with this prefix, whatever their result.
     pub deletes: u64,
 }
 
@@ -41,9 +41,9 @@ impl PrefixCounts {
 pub enum Use {
     /// A lookup by a command that reads; true if it found an item.
     Get(bool),
-    /// A storage command.
+    /// A storage command, whatever its result.
     Set,
-    /// A delete.
+    /// A delete, whatever its result.
     Delete,
 }
 

@@ -17,9 +17,9 @@ pub struct RingLoad {
     pub connections: u64,
     /// Number of commands with a key that the ring has served, hits and misses.
     pub requests: u64,
-    /// Bytes received from clients.
+    /// Bytes that the ring has received from clients.
     pub bytes_read: u64,
-    /// Bytes sent to clients.
+    /// Bytes that the ring has sent to clients.
     pub bytes_written: u64,
     /// CPU time that the ring's thread has used; `None` if the kernel does not tell.
     pub cpu: Option<Duration>,

@@ -46,7 +46,7 @@ pub struct Shared {
     pub connections: Connections,
     /// The progress of the copy of another server's items (--copy-from).
     pub copy: CopyProgress,
-    /// The watchers and the log lines that wait for them.
+    /// The watchers, and the log lines that they have not taken yet.
     pub watch: WatcherRegistry,
     /// The counts of key uses by prefix (`stats detail`).
     pub prefixes: Prefixes,
@@ -101,7 +101,7 @@ pub struct Gauges {
 impl Gauges {
     // All accesses are relaxed: the numbers are only for `stats`, and are not ordered with anything.
 
-    /// True if all rings accept connections.
+    /// True if all rings accept connections at present.
     pub fn accepting(&self) -> bool {
         self.full_rings.load(Ordering::Relaxed) == 0
     }
@@ -238,7 +238,7 @@ impl Shared {
         self.detail.store(if on { PREFIXES } else { 0 }, Ordering::Relaxed);
     }
 
-    /// True if keys are counted by prefix (`stats detail on`).
+    /// True if keys are counted by prefix at present (`stats detail on`).
     pub fn detail(&self) -> bool {
         self.detail.load(Ordering::Relaxed) != 0
     }

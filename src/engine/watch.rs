@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub enum Stream {
     /// Lookups by any command.
     Fetchers = 1,
-    /// Storage commands.
+    /// Storage commands, whatever their result.
     Mutations = 2,
     /// Evictions, and values that move to flash.
     Evictions = 4,
@@ -109,7 +109,7 @@ impl WatcherRegistry {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// True if anyone watches `stream`.
+    /// True if any client watches `stream`.
     #[inline(always)]
     pub fn wants(&self, stream: Stream) -> bool {
         self.streams() & stream as u32 != 0

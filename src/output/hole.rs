@@ -21,7 +21,7 @@ use std::ops::Range;
 /// The place in a staged reply at which a value that is still on flash belongs, and all that is needed to fill it.
 #[derive(Debug)]
 pub struct Hole {
-    /// The key of the value.
+    /// The key of the item whose value is missing.
     pub key: Box<[u8]>,
     /// Where the value is on flash, and which version of the item it belongs to.
     pub stub: Stub,

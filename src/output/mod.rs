@@ -69,7 +69,7 @@ pub enum Receiver {
 /// A value that is too long to copy at one time and may not be pinned. Its front is staged, and later sends take the rest.
 #[derive(Debug)]
 pub struct Part {
-    /// The key of the item.
+    /// The key of the item whose value is sent in parts.
     pub key: Box<[u8]>,
     /// The version that the copied bytes belong to. If the key has another version by then, the rest of the value is lost.
     pub version: Version,
@@ -91,7 +91,7 @@ pub enum Held {
 }
 
 impl Held {
-    /// The bytes of the value.
+    /// The bytes of the value, or of the part of it that is to be sent.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
@@ -108,7 +108,7 @@ impl Held {
     }
 }
 
-/// A position in an [`Output`] to which [`Output::rewind`] can return.
+/// A position in an [`Output`]: [`Output::rewind`] drops what was staged after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     staged: usize,

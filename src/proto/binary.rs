@@ -13,7 +13,7 @@ use crate::limits::{KEY_BYTES_MAX, PACKET_BODY_BYTES_MAX, PACKET_HEAD_BYTES_MAX}
 
 /// The first byte of a request, and so of a binary connection.
 pub const MAGIC_REQUEST: u8 = 0x80;
-/// First byte of a reply.
+/// The first byte of a reply.
 pub const MAGIC_REPLY: u8 = 0x81;
 /// Length of a packet's header, bytes.
 pub const HEADER_BYTES: usize = 24;
@@ -26,13 +26,13 @@ const NO_CREATE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Status {
-    /// Success.
+    /// The command has been run; for a retrieval, the item was found.
     Ok = 0x0000,
     /// The key is absent, or a `stat` names an unknown list.
     NotFound = 0x0001,
     /// The item's cas is not the requested one or, for an add, the key is present.
     Exists = 0x0002,
-    /// The item is over the size limit (`-I`).
+    /// The item would exceed the size limit (`-I`).
     TooLarge = 0x0003,
     /// The layout does not match the opcode, or the key or body is too long. The connection is closed after this reply.
     Invalid = 0x0004,
@@ -89,7 +89,7 @@ pub struct Echo {
 /// A request packet without its value.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// The fields that the reply repeats.
+    /// The fields of the request that its reply repeats.
     pub echo: Echo,
     /// The command, with the key and the fields of the extras.
     pub command: Command<'a>,
@@ -106,9 +106,9 @@ pub struct Packet<'a> {
 pub enum Command<'a> {
     /// get, getk, gat and gatk.
     Get {
-        /// The key.
+        /// The key, 1 to 250 bytes.
         key: &'a [u8],
-        /// True if the reply includes the key, even on a miss.
+        /// True if the reply repeats the key, even on a miss.
         with_key: bool,
         /// The item's new expiry (gat, gatk); `None` leaves the expiry as it is.
         touch: Option<Exptime>,
@@ -125,17 +125,17 @@ pub enum Command<'a> {
     Flush(Exptime),
     /// noop, which only gets an empty reply.
     Noop,
-    /// version.
+    /// version, whose reply is the server's version.
     Version,
-    /// quit.
+    /// quit, after which the connection is closed.
     Quit,
     /// stat: the name of the requested list; an empty name stands for the general one.
     Stat(&'a [u8]),
-    /// sasl list mechanisms.
+    /// sasl list mechanisms, whose reply is the list of the mechanisms for a login.
     SaslList,
     /// sasl auth and sasl step: the name of the mechanism. The value that follows holds user and password.
     SaslAuth(&'a [u8]),
-    /// An opcode that the server does not have.
+    /// A packet whose opcode the server does not have.
     Unknown,
     /// A packet whose extras and key are longer than its body. It gets an error reply, then the connection is closed.
     Torn,

@@ -16,7 +16,7 @@ use crate::number;
 use crate::proto::base64;
 use crate::proto::text::{Verb, Words, reply, value_length};
 
-/// A parsed meta command line.
+/// The flags of a meta command line, parsed.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The words of all flags, in the order of the request and of the reply.
@@ -25,7 +25,7 @@ pub struct Request<'a> {
     pub replies: Replies,
     /// `v`: the reply contains the value.
     pub value: bool,
-    /// `b`: the key came in base64.
+    /// `b`: the key was sent in base64.
     pub key_is_binary: bool,
     /// `u`: the command does not count as a use of the item.
     pub no_bump: bool,
@@ -65,7 +65,7 @@ pub struct Request<'a> {
 /// The start of a meta line: everything before its flags is parsed.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
-    /// The key as received, perhaps in base64.
+    /// The key as it was received, in base64 if the line has the flag `b`.
     pub key: &'a [u8],
     /// The length of the value that follows an ms, bytes; 0 for other commands.
     pub value_bytes: usize,
@@ -361,7 +361,7 @@ pub fn push_ttl(out: &mut Vec<u8>, ttl: Option<u32>) {
     }
 }
 
-/// Appends ` k<key>`, or ` k<base64> b`.
+/// Appends ` k<key>`, or ` k<base64> b` if the key has to be encoded: see [`push_key_text`].
 pub fn push_key(out: &mut Vec<u8>, key: &[u8], key_is_binary: bool) {
     out.extend_from_slice(b" k");
     if push_key_text(out, key, key_is_binary) {

@@ -59,7 +59,7 @@ pub fn datagrams(bytes: usize) -> Option<u16> {
 pub struct Gap {
     /// The offset in the copied bytes at which the value belongs.
     pub at: usize,
-    /// Length of the value, bytes.
+    /// Length of the value that belongs in the gap, bytes.
     pub bytes: usize,
 }
 

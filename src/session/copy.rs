@@ -11,7 +11,7 @@ use crate::proto::text::reply;
 /// What happened to an item that was to be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
-    /// The item has been stored.
+    /// The item has been stored on this server.
     Stored,
     /// The item has not been stored, because a client has written, deleted or flushed its key meanwhile.
     Superseded,

@@ -4,7 +4,7 @@
 
 use super::state::{InputBatch, Session};
 
-/// A line without its line end, and its length in bytes with the line end.
+/// A line without its line end, and its length in bytes including the line end.
 pub(super) struct Line<'i> {
     pub(super) text: &'i [u8],
     pub(super) bytes: usize,

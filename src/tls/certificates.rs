@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// OpenSSL's number for a PEM file in `ssl_keyformat`.
+/// The value of `ssl_keyformat` that stands for a PEM file, as OpenSSL numbers it.
 const KEY_PEM: u32 = 1;
-/// OpenSSL's number for a DER file in `ssl_keyformat`.
+/// The value of `ssl_keyformat` that stands for a DER file, as OpenSSL numbers it.
 const KEY_DER: u32 = 2;
 /// The kinds of keys that can be used, for error messages.
 const KEYS: &str = "supported are RSA of 2,048 to 8,192 bits, ECDSA on P-256, P-384 and P-521, and Ed25519";
@@ -178,7 +178,7 @@ impl Certificates {
         Some(Channel::new(config))
     }
 
-    /// Seconds since the files were last loaded successfully.
+    /// Returns the seconds since the files were last loaded successfully.
     pub fn age_secs(&self) -> u64 {
         self.loaded.read().at.elapsed().as_secs()
     }

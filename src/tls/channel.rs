@@ -27,7 +27,7 @@ const KEPT_BYTES_MAX: usize = 128 * 1024;
 /// The reason why a channel has ended, so that no more bytes can be received.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ended {
-    /// The client has closed the channel.
+    /// The client has closed the channel properly, with a close alert.
     ByPeer,
     /// The client has violated TLS or failed authentication. The alert that reports this to the client may be among the outgoing
     /// bytes.

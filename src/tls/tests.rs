@@ -55,7 +55,7 @@ impl Pair {
     }
 }
 
-/// Takes the bytes that the client wants to send.
+/// Takes the bytes that the client's end of the channel wants to send.
 fn said(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     while client.wants_write() {
@@ -71,7 +71,7 @@ fn hear(client: &mut ClientConnection, mut bytes: &[u8]) {
     }
 }
 
-/// Takes the bytes that the client has received.
+/// Takes the plain bytes that the client's end of the channel has received.
 fn heard(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = client.reader().read_to_end(&mut bytes);
@@ -155,7 +155,8 @@ fn either_side_can_close_alone() {
     }
 }
 
-/// Corrupts every byte of a handshake and of the data after it in turn: the channel fails or continues, and after a
+/// Corrupts every byte of a handshake and of the data after it, one at a time. The channel fails or continues, and after a
+/// failure it neither opens nor seals.
 /// failure neither opens nor seals.
 #[test]
 fn no_corrupt_byte_is_fatal_to_the_server() {

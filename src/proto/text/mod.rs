@@ -76,7 +76,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// A command line.
+/// A parsed command line. What a data block contains is not part of it.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
     /// A retrieval: `get`, `gets`, `gat` or `gats`.
@@ -167,7 +167,7 @@ pub struct Block<'a> {
     pub store: Result<StorageRequest<'a>, &'static [u8]>,
     /// Length of the value without its line end, bytes.
     pub value_bytes: usize,
-    /// [`Replies::Quiet`] with `noreply`.
+    /// [`Replies::Quiet`] if the line ends with `noreply`.
     pub replies: Replies,
 }
 

@@ -370,7 +370,7 @@ fn a_command_finds_what_has_been_moved_meanwhile() {
     assert_eq!(stat(&mut peer, "miss_from_extstore"), 0);
 }
 
-/// A value that is moved away as often as it comes back makes its command fail, not the connection.
+/// A value that is moved away as often as it comes back makes its command fail. The connection stays open.
 #[test]
 fn a_command_reads_a_bounded_number_of_values() {
     let mut peer = tiered();
@@ -392,7 +392,7 @@ fn a_command_reads_a_bounded_number_of_values() {
     }
 }
 
-/// Replies to datagrams get the values they lack before they are cut.
+/// Replies to datagrams get their values from flash before they are cut.
 #[test]
 fn datagrams_show_values_on_flash() {
     let mut peer = Peer::with_flash(Config::default(), FlashOptions { promotes: false, ..options() });
