@@ -1,8 +1,8 @@
 //! Every bound that a client or an operator can reach, with its unit and its reason. Constants only; each module enforces
 //! the bounds it imports.
 //!
-//! Sizes that only tune the speed of one module stay in that module; those that several modules must agree on are at the
-//! end. What a client sees at each bound is in [`crate::manual::limits`].
+//! Sizes that only tune the speed of one module are in that module. Sizes that several modules must agree on are at the end of
+//! this one. What a client sees at each bound is in [`crate::manual::limits`].
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The options of the flash tier: `-o ext_*`, and `slab_automove_freeratio`, which memcached knows only in builds with one.
-//! Parses and checks the options; opens no files.
+//! The options of the flash tier: `-o ext_*`, and `slab_automove_freeratio`, which memcached knows only in builds with external
+//! storage. Parses and checks the options; opens no files.
 //!
 //! `ext_path` is the switch. Without it, the other options are still parsed and shown, but have no effect. Messages, exit
 //! statuses and the order of checks are memcached's, except where memcached crashes or a number wraps.

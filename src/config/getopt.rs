@@ -1,8 +1,8 @@
 //! Does what glibc's `getopt_long` does, before argh: reduces every spelling of the command line to one. Pure functions.
 //!
-//! memcached's users write `-vv`, `-m64`, `-dp 11211`, `--port=11211`, `--po 11211`, and stray words. argh accepts only `--port
-//! 11211`. So the output consists of `--name` and `--name value`, in the order given, with values without leading spaces. What
-//! argh cannot do is done here too: getopt's own messages, and that `-h` takes effect where it stands.
+//! memcached's users write `-vv`, `-m64`, `-dp 11211`, `--port=11211`, `--po 11211`, and stray words. The only form that argh
+//! accepts is `--port 11211`. So the output consists of `--name` and `--name value`, in the order given, with values without
+//! leading spaces. What argh cannot do is done here too: getopt's own messages, and that `-h` takes effect where it stands.
 //!
 //! Source: getopt(3), "Argument scanning"; the messages are those of glibc's `getopt.c`.
 
@@ -30,7 +30,8 @@ pub(super) struct Spec {
     pub(super) help: &'static [&'static str],
 }
 
-/// The reason why the scan of the command line ended. The variants without a text each print one and exit.
+/// The reason why the scan of the command line ended. For [`End::Help`], [`End::Licence`] and [`End::Version`] the process prints
+/// the text of that name and exits.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// All words have been scanned. The other options decide what the process does.

@@ -21,7 +21,7 @@ pub(super) struct Options {
     /// accept the command `shutdown` (-A)
     #[argh(switch)]
     pub(super) enable_shutdown: i32,
-    /// addresses to listen to (-l)
+    /// addresses to listen on (-l)
     #[argh(option)]
     pub(super) listen: Vec<String>,
     /// run in the background (-d)

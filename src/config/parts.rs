@@ -58,7 +58,7 @@ pub struct Tls {
     pub ca_cert: Option<String>,
     /// OpenSSL's list of ciphers. It has no effect, and a warning says so if it is set.
     pub ciphers: Option<String>,
-    /// Whether clients are asked for certificates at listeners without a rule of their own.
+    /// The rule for client certificates at listeners without a rule of their own.
     pub verify_mode: VerifyMode,
     /// Format of the key's file, as OpenSSL numbers it: 1 for PEM, 2 for DER.
     pub keyformat: u32,
@@ -213,7 +213,7 @@ pub struct Flash {
     pub item_size: u32,
     /// Seconds without use after which an item moves to flash: see [`Ext::item_age`].
     pub item_age: u32,
-    /// Whether values that are read often come back to memory: see [`Ext::recache_rate`].
+    /// If 0, values that are read often stay on flash: see [`Ext::recache_rate`].
     pub recache_rate: u32,
 }
 

@@ -7,15 +7,15 @@ use super::{Config, Ext, Protocol, VerifyMode};
 /// `stats settings` shows the value and nothing else uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuntimeSettings {
-    /// The memory limit, which `cache_memlimit` changes, bytes. The store has the current value, so it is filled in when the
+    /// The memory limit, bytes, which `cache_memlimit` changes. The store has the current limit, which is filled in when the
     /// settings are shown.
     pub maxbytes: u64,
-    /// The number of -v, which `verbosity` changes. It is filled in when the settings are shown.
+    /// The number of -v, which `verbosity` changes. The current number is filled in when the settings are shown.
     pub verbosity: u8,
     /// The second of the server's clock up to which `flush_all` has removed, or will remove, all stored items; 0 before the first
     /// `flush_all`.
     pub oldest: u32,
-    /// True if `stats detail` is on. It is filled in when the settings are shown.
+    /// True if `stats detail` is on. The current state is filled in when the settings are shown.
     pub detail_enabled: bool,
     /// memcached's mode of moving slabs, which `slabs automove` changes; only shown.
     pub slab_automove: u32,
@@ -37,7 +37,7 @@ pub struct RuntimeSettings {
     pub warm_max_factor: f64,
     /// True if `lru temp_ttl` has requested a queue for items with a short time to live; only shown.
     pub temp_lru: bool,
-    /// Longest time to live in that queue, seconds (`lru temp_ttl`); only shown.
+    /// Longest time to live of the items in the queue that `temp_lru` stands for, seconds (`lru temp_ttl`); only shown.
     pub temporary_ttl: u32,
     /// The options of the flash tier, which `extstore` and `slabs automove freeratio` change.
     pub ext: Ext,

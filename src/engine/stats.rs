@@ -199,8 +199,8 @@ impl Display for Seconds {
     }
 }
 
-/// Returns the exponent of the number of buckets, a power of two, that memcached's hash table would have. It doubles its buckets
-/// at one and a half items a bucket.
+/// Returns the binary logarithm of the number of buckets that memcached's hash table would have. The table doubles when it has
+/// one and a half items for each bucket.
 fn hash_power(items: u64, initial: u32) -> u32 {
     let start = if initial == 0 { 16 } else { initial };
     start.max((items / 3 * 2).max(1).ilog2() + 1)

@@ -1,9 +1,9 @@
 //! Lookahead: prefetches the index entries and items that the next commands in the input will access. It stages nothing and
 //! changes nothing.
 //!
-//! A lookup misses the CPU caches three or four times in sequence, which takes longer than all the rest of a small command.
-//! In a pipeline the misses can overlap, because all keys are known when the first command runs. Parsing the keys twice
-//! costs a tenth of what it saves (`just micro`).
+//! A lookup misses the CPU caches three or four times in sequence, which takes longer than everything else in a small command. In
+//! a pipeline the misses can overlap, because all keys are known when the first command runs. Parsing the keys twice costs a
+//! tenth of what it saves (`just micro`).
 //!
 //! The module imports nothing of the session except its state.
 

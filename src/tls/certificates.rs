@@ -108,7 +108,7 @@ impl Loaded {
     }
 }
 
-/// The certificates of a server, and the rule of each listener. All rings share one.
+/// The certificates of a server, and the rule of each listener. All rings share this value.
 #[derive(Debug)]
 pub struct Certificates {
     settings: Tls,

@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    /// The bytes come from clients, so no input may cause a panic.
+    /// The bytes of a certificate come from clients, so no bytes may cause a panic.
     #[test]
     fn no_certificate_is_too_broken_to_be_looked_at() {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();

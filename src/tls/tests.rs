@@ -157,7 +157,6 @@ fn either_side_can_close_alone() {
 
 /// Corrupts every byte of a handshake and of the data after it, one at a time. The channel fails or continues, and after a
 /// failure it neither opens nor seals.
-/// failure neither opens nor seals.
 #[test]
 fn no_corrupt_byte_is_fatal_to_the_server() {
     for version in [&TLS12, &TLS13] {

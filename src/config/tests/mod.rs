@@ -114,7 +114,7 @@ fn debians_stock_configuration_is_accepted() {
     assert!(!config.daemonize && config.maxbytes == 64 << 20);
 }
 
-/// The arguments are those that the wrapper makes of the shipped settings file.
+/// The arguments are those that Debian's wrapper makes of the shipped settings file.
 #[test]
 fn the_shipped_settings_are_accepted() {
     let lines = include_str!("../../ship/memcrsd.conf").lines();

@@ -1,5 +1,5 @@
-//! Tests of values on flash: how they are answered, what happens when they cannot be read, and how many are read for one
-//! send.
+//! Tests of values on flash: the replies to commands for them, what happens when they cannot be read, and how many are read for
+//! one send.
 
 use super::assert_same;
 use crate::clock::Timestamp;

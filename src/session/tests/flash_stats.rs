@@ -1,4 +1,4 @@
-//! Tests of the flash tier's statistics and of `extstore`. Nobody writes the chunks here: values are moved as long as there
+//! Tests of the flash tier's statistics and of `extstore`. Nobody writes the chunks in these tests: values move as long as there
 //! are chunks in memory.
 
 use super::check;

@@ -1,4 +1,4 @@
-//! Tests by random conversations: however they are cut into pieces, they are answered the same, and nothing panics.
+//! Tests with random conversations: however a conversation is cut into pieces, it is answered the same, and nothing panics.
 
 use crate::fuzzing;
 

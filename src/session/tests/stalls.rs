@@ -1,5 +1,5 @@
-//! Tests of commands that cannot run because another ring lags: they stay unconsumed in the input, and run or are refused
-//! later.
+//! Tests of commands that cannot run because another ring has not replayed the log: they stay unconsumed in the input, and run or
+//! are refused later.
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;

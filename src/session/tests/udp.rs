@@ -1,4 +1,4 @@
-//! Tests of datagrams: which are requests, and what comes back.
+//! Tests of datagrams: which datagrams are requests, and what is replied to them.
 
 use crate::config::Config;
 use crate::fuzzing::{self, Peer};

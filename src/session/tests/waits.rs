@@ -1,5 +1,5 @@
-//! Tests of values that get no memory, or have to give theirs up: their commands are refused, and the commands that follow
-//! are understood.
+//! Tests of values for which there is no memory, or which have to give up their memory: their commands are refused, and the
+//! commands after them are understood.
 
 use super::assert_same;
 use crate::config::Config;

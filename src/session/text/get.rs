@@ -109,7 +109,7 @@ impl Session {
     }
 
     /// Answers the keys of a get's line that are in the input. If the line's end has not been received, the state becomes
-    /// `State::Keys` for the keys to come.
+    /// `State::Keys`, for the keys that are still to be received.
     pub(in crate::session) fn text_keys(&mut self, feed: &mut InputBatch<'_, '_>, keys: Keys) -> Step {
         if let Some(line) = self.line(feed) {
             return self.keys(feed, keys, line.text, line.bytes - line.text.len());
