@@ -55,12 +55,12 @@ pub struct UserFile {
 }
 
 impl UserFile {
-    /// Names the file of `-Y`, in which every line must be `user:password`.
+    /// Describes the file of `-Y`, in which every line must be `user:password`.
     pub fn ascii(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), parse: Users::ascii }
     }
 
-    /// Names the file of `MEMCACHED_SASL_PWDB`, in which lines without a colon are ignored.
+    /// Describes the file of `MEMCACHED_SASL_PWDB`, in which lines without a colon are ignored.
     pub fn sasl(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), parse: |text| Some(Users::sasl(text)) }
     }
@@ -147,7 +147,7 @@ impl Entry {
     }
 }
 
-/// The lines of `text` without their line feeds. The last line may lack its line feed.
+/// Returns the lines of `text` without their line feeds. The last line may lack its line feed.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     text.split(|&byte| byte == b'\n').take(if text.is_empty() { 0 } else { usize::MAX })

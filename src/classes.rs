@@ -19,7 +19,7 @@ const ITEM_STRUCT_BYTES: u64 = 48;
 const CLASSES_MAX: usize = 63;
 
 impl Classes {
-    /// The classes that follow from `-f factor`, `-n chunk_bytes_min` and `-o slab_chunk_max`; sizes in bytes.
+    /// Makes the classes that follow from `-f factor`, `-n chunk_bytes_min` and `-o slab_chunk_max`. Sizes are in bytes.
     pub fn new(factor: f64, chunk_bytes_min: u32, chunk_bytes_max: u32) -> Self {
         let mut sizes = Vec::new();
         let mut size = ITEM_STRUCT_BYTES as u32 + chunk_bytes_min;
@@ -32,7 +32,7 @@ impl Classes {
         Self::of_chunks(sizes)
     }
 
-    /// The classes that follow from `-o slab_sizes` and `-o slab_chunk_max`; sizes in bytes.
+    /// Makes the classes that follow from `-o slab_sizes` and `-o slab_chunk_max`. Sizes are in bytes.
     pub fn with_sizes(sizes: &[u32], chunk_bytes_max: u32) -> Self {
         let sizes = sizes.iter().take(CLASSES_MAX - 1).map(|size| size.next_multiple_of(8));
         Self::of_chunks(sizes.filter(|&size| size < chunk_bytes_max).chain([chunk_bytes_max]).collect())
@@ -46,7 +46,7 @@ impl Classes {
         classes
     }
 
-    /// The chunk sizes of classes 1, 2, …, bytes.
+    /// Returns the chunk sizes of classes 1, 2, …, bytes.
     pub fn chunk_bytes(&self) -> &[u32] {
         &self.chunk_bytes
     }

@@ -22,7 +22,7 @@ impl Timestamp {
 /// The first second that a clock shows. Seconds 0 and 1 have special meanings as expiries.
 const FIRST_SECOND: u64 = 2;
 
-/// The Unix time, seconds; 0 if the system's clock is set before 1970.
+/// Returns the current Unix time, seconds; 0 if the system's clock is set before 1970.
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
@@ -41,7 +41,7 @@ pub struct Clock {
     unix_start: u64,
     /// The seconds by which `debugtime` has moved the clock.
     moved: AtomicI64,
-    /// The second at which `debugtime p` has stopped the clock; 0 while it runs.
+    /// The second at which `debugtime p` has stopped the clock; 0 while the clock runs.
     paused: AtomicI64,
 }
 
@@ -79,8 +79,8 @@ impl Clock {
         u64::from(now.0.saturating_sub(self.first.0)) + FIRST_SECOND
     }
 
-    /// The Unix time at which this clock read 0, or would have read 0 if it had existed. Subtracting it from a Unix time gives
-    /// the time on this clock.
+    /// Returns the Unix time at which this clock read 0, or would have read 0 if it had existed. A Unix time minus this one is a
+    /// time on the clock.
     pub fn unix_start(&self) -> u64 {
         self.unix_start
     }

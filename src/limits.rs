@@ -184,7 +184,7 @@ pub const FLASH_CHUNK_BYTES_MAX: u64 = 256 << 20;
 pub const FLASH_READ_BYTES_MAX: usize = 16 << 20;
 /// Most reads from flash that a ring has in flight; further reads wait for their turn.
 pub const FLASH_READS_MAX: usize = 128;
-/// How long a read from flash may take. A slower read is noticed up to a second later, and its get is then a miss.
+/// How long a read from flash may take. A slower read is noticed up to a second later, and the get that needs it is then a miss.
 pub const FLASH_READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of a value that are copied at a time under the writer lock while the value moves to flash.
 pub const FLASH_PART_BYTES: usize = 64 << 10;

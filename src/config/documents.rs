@@ -22,7 +22,7 @@ pub(super) fn document(name: &str) -> Option<String> {
     })
 }
 
-/// The options that have a help text. An option without one exists only to be refused.
+/// Returns the options that have a help text. An option without one exists only to be refused.
 fn shown() -> impl Iterator<Item = &'static Spec> {
     SPECS.iter().filter(|spec| !spec.help.is_empty())
 }

@@ -61,7 +61,7 @@ const fn value(short: char, long: &'static str, value: &'static str, help: &'sta
     Spec { short: Some(short), long, takes: Takes::Value, value, help }
 }
 
-/// An option that memcached does not have, with a value and without a letter.
+/// Returns an option that memcached does not have, with a value and without a letter.
 const fn own(long: &'static str, value: &'static str, help: &'static [&'static str]) -> Spec {
     Spec { short: None, long, takes: Takes::Value, value, help }
 }

@@ -81,7 +81,7 @@ impl Output {
         !self.holes.is_empty()
     }
 
-    /// Number of values that have to be read before the output can be sent.
+    /// Returns the number of values that have to be read before the output can be sent.
     pub fn holes(&self) -> usize {
         self.holes.len()
     }

@@ -91,7 +91,7 @@ pub enum Held {
 }
 
 impl Held {
-    /// The bytes of the value, or of the part of it that is to be sent.
+    /// Returns the bytes of the value, or of the part of it that is to be sent.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
@@ -116,7 +116,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Length of `staged` when the mark was taken. Replies staged since then begin at this position.
+    /// Returns the length of `staged` when the mark was taken. Replies staged since then begin at this position.
     pub fn staged(self) -> usize {
         self.staged
     }
@@ -221,7 +221,7 @@ impl Output {
         self.values.is_empty() && self.holes.is_empty()
     }
 
-    /// Number of bytes to send. Values that are not copied are included, and so are those that are still to be read.
+    /// Returns the number of bytes to send. Values that are not copied are included, and so are those that are still to be read.
     pub fn len(&self) -> usize {
         self.staged.len() + self.values_bytes
     }
@@ -231,7 +231,7 @@ impl Output {
         self.staged.len() >= OUTPUT_BYTES_MAX || self.holds_enough
     }
 
-    /// The bytes to send, in wire order; a piece may be empty. All holes must have been filled before.
+    /// Returns the bytes to send, in wire order; a piece may be empty. All holes must have been filled before.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         debug_assert!(self.holes.is_empty(), "they are filled first");
         let mut from = 0;
@@ -254,12 +254,12 @@ impl Output {
         self.values.extend(other.take_values().into_iter().map(|(at, held)| (from + at, held)));
     }
 
-    /// The position in `staged` and the length in bytes of each value that is sent from the memory it is in.
+    /// Returns the position in `staged` and the length in bytes of each value that is sent from the memory it is in.
     pub fn values(&self) -> impl Iterator<Item = (usize, usize)> {
         self.values.iter().map(|(at, held)| (*at, held.bytes().len()))
     }
 
-    /// Length of the longest value that is pinned or has a hole, bytes; 0 if there is none.
+    /// Returns the length of the longest value that is pinned or has a hole, bytes; 0 if there is none.
     pub fn longest_value(&self) -> usize {
         let held = self.values.iter().map(|(_, held)| held.bytes().len());
         held.chain(self.holes.iter().map(|hole| hole.stub.place.value_bytes())).max().unwrap_or(0)

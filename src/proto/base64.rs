@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 /// Number of digits in a group. A group stands for three bytes.
 const GROUP: usize = 4;
 
-/// The six bits of a digit: 0 for the padding `=`, `None` for a byte that is not a digit.
+/// Returns the six bits of a digit: 0 for the padding `=`, `None` for a byte that is not a digit.
 fn digit(byte: u8) -> Option<u32> {
     Some(u32::from(match byte {
         b'A'..=b'Z' => byte - b'A',

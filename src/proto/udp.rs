@@ -96,7 +96,7 @@ struct Replies<'r> {
 }
 
 impl<'r> Replies<'r> {
-    /// The copied bytes from `at` on.
+    /// Returns the copied bytes from offset `at` on.
     fn text(self) -> &'r [u8] {
         &self.copied[self.at..]
     }

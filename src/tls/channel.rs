@@ -138,7 +138,7 @@ impl Channel {
         let _ = self.write(RECORD_OVERHEAD_BYTES, |traffic, to| traffic.queue_close_notify(to));
     }
 
-    /// Number of bytes that [`Channel::take_outgoing`] would return.
+    /// Returns the number of bytes that [`Channel::take_outgoing`] would return.
     pub fn outgoing_bytes(&self) -> usize {
         self.outgoing.len()
     }

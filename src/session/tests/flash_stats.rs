@@ -8,7 +8,7 @@ use crate::fuzzing::Peer;
 /// Length of the values that move to flash, bytes.
 const VALUE_BYTES: usize = 20_000;
 
-/// The settings of a server with 8 MB of memory and 16 MB of flash in pages of 4 MB.
+/// Returns the settings of a server with 8 MB of memory and 16 MB of flash in pages of 4 MB.
 fn config() -> Config {
     let mut config = Config { maxbytes: 8 << 20, item_size_max: 1 << 20, ..Config::default() };
     config.ext.item_age = 7;
