@@ -189,7 +189,7 @@ pub const FLASH_READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of a value that are copied at a time under the writer lock while the value moves to flash.
 pub const FLASH_PART_BYTES: usize = 64 << 10;
 /// Most datagrams of one socket that wait for reads from flash at the same time. A further datagram gets misses for its values on
-/// flash, and ends before a command that needs such a value in memory.
+/// flash, and no reply at all if one of its commands needs such a value in memory.
 pub const FLASH_DATAGRAMS_MAX: usize = 8;
 /// Most pages of the flash tier, as in memcached.
 pub const FLASH_PAGES_MAX: u64 = 65_534;
