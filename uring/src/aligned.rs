@@ -1,16 +1,17 @@
-//! Memory that files are read into and written from: whole pages at page boundaries, as direct I/O takes them. A buffer belongs
-//! to one read or write; the memory of returned buffers is kept under a mutex, and may be used by any thread.
+//! Memory that files are read into and written from: whole pages at page boundaries, as direct I/O requires. A buffer belongs to
+//! one read or write at a time. The memory of dropped buffers is kept for reuse under a mutex; any thread may take it.
 #![expect(unsafe_code, reason = "the kernel fills memory that was not initialised before")]
 
 use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Size and boundary of a page, bytes.
+/// Size of a page, bytes. Every page begins at an address that is a multiple of this size.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
-/// Pages of the largest buffer that is kept for reuse: for longer ones an allocation costs little beside the read.
+/// Number of pages of the largest buffer whose memory is kept for reuse. For a longer buffer an allocation costs little compared
+/// with the read.
 const KEPT_PAGES_MAX: usize = 16;
-/// Buffers are kept by their size: 1, 2, 4, 8 and 16 pages.
+/// Number of sizes in which memory is kept: 1, 2, 4, 8 and 16 pages.
 const SIZES: usize = KEPT_PAGES_MAX.ilog2() as usize + 1;
 
 #[repr(C, align(4096))]
@@ -20,19 +21,20 @@ const _: () = assert!(align_of::<Page>() == PAGE_BYTES && size_of::<Page>() == P
 
 type Pages = Box<[MaybeUninit<Page>]>;
 
-/// Memory of buffers that are not in use; clones share it.
+/// A stock of memory for buffers. [`AlignedBuffers::take`] makes a buffer from it, and dropping that buffer returns the memory.
+/// Clones share one stock, on any thread.
 #[derive(Clone)]
 pub struct AlignedBuffers(Arc<Shelf>);
 
-/// Returned buffers, until [`AlignedBuffers::take`] hands them out again.
+/// The memory of dropped buffers until [`AlignedBuffers::take`] hands it out again, and the limit on it.
 struct Shelf {
-    /// Most bytes that are kept: a returned buffer that would exceed this is freed.
+    /// Most bytes in `kept`. The memory of a dropped buffer that would exceed this limit is freed instead.
     bytes_max: usize,
-    /// Under a lock, since a buffer may be returned by another thread; it is nearly always free.
+    /// Under a lock, since any thread may drop a buffer; the lock is rarely contended.
     kept: Mutex<Kept>,
 }
 
-/// The memory of returned buffers.
+/// The memory of dropped buffers, by size.
 #[derive(Default)]
 struct Kept {
     /// Entry `n` holds the buffers of 2^n pages.
@@ -48,13 +50,13 @@ impl std::fmt::Debug for AlignedBuffers {
 }
 
 impl AlignedBuffers {
-    /// An empty set, which keeps at most `bytes_max` bytes of returned buffers.
+    /// An empty stock, which keeps at most `bytes_max` bytes of dropped buffers.
     pub fn new(bytes_max: usize) -> Self {
         Self(Arc::new(Shelf { bytes_max, kept: Mutex::default() }))
     }
 
-    /// An empty buffer with room for `room` bytes, in kept memory if some of that size is there. Dropping the buffer gives its
-    /// memory back.
+    /// Returns an empty buffer with room for `room` bytes. Its memory comes from the stock if a piece of that size is there,
+    /// else it is newly allocated. Dropping the buffer returns its memory to the stock.
     pub fn take(&self, room: usize) -> AlignedBuffer {
         let pages = room.div_ceil(PAGE_BYTES).max(1);
         let pages = if pages > KEPT_PAGES_MAX { pages } else { pages.next_power_of_two() };
@@ -63,7 +65,7 @@ impl AlignedBuffers {
         AlignedBuffer { pages, room, filled: 0, home: Some(Arc::clone(&self.0)) }
     }
 
-    /// Bytes of the returned buffers that wait for reuse.
+    /// Bytes of memory in the stock, which no buffer uses.
     pub fn kept_bytes(&self) -> usize {
         self.0.kept().bytes
     }
@@ -94,14 +96,15 @@ impl Shelf {
     }
 }
 
-/// Memory for one read or write at a time. It begins at a page boundary.
+/// Memory for one read or write at a time, beginning at a page boundary.
 pub struct AlignedBuffer {
     pages: Pages,
-    /// Most bytes that reads may fill in all; the memory may be longer.
+    /// Most bytes that the buffer may hold, over all reads that fill it; its memory may be longer.
     room: usize,
-    /// Bytes that have been filled: they are initialised, and are what [`AlignedBuffer::bytes`] returns.
+    /// Number of bytes, from the front, that have been filled. They are initialised, and are what [`AlignedBuffer::bytes`]
+    /// returns.
     filled: usize,
-    /// Gets the memory when the buffer is dropped; `None` if the memory is freed then.
+    /// Where the memory goes when the buffer is dropped; `None` if the memory is freed instead.
     home: Option<Arc<Shelf>>,
 }
 
@@ -115,18 +118,19 @@ impl std::fmt::Debug for AlignedBuffer {
 }
 
 impl AlignedBuffer {
-    /// An empty buffer with room for `room` bytes, whose memory is freed when it is dropped.
+    /// An empty buffer with room for `room` bytes. Dropping it frees its memory.
     pub fn with_room(room: usize) -> Self {
         Self { pages: Box::new_uninit_slice(room.div_ceil(PAGE_BYTES)), room, filled: 0, home: None }
     }
 
-    /// A buffer filled with `len` zeros, whose memory is freed when it is dropped.
+    /// A buffer filled with `len` zeros. Dropping it frees its memory.
     pub fn zeroed(len: usize) -> Self {
         let pages = Box::new_zeroed_slice(len.div_ceil(PAGE_BYTES));
         Self { pages, room: len, filled: len, home: None }
     }
 
-    /// The bytes of the last read only: what the memory held before is out of reach.
+    /// The bytes that the last read has filled, or the zeros of [`AlignedBuffer::zeroed`]. What the memory held before cannot be
+    /// reached.
     pub fn bytes(&self) -> &[u8] {
         assert!(self.filled <= self.memory_bytes());
         // SAFETY: the bytes are inside the pages (asserted) and initialised: as zeros, or by the kernel, whose count
@@ -134,7 +138,7 @@ impl AlignedBuffer {
         unsafe { std::slice::from_raw_parts(self.pages.as_ptr().cast(), self.filled) }
     }
 
-    /// As [`AlignedBuffer::bytes`], to be changed in place.
+    /// The same bytes as [`AlignedBuffer::bytes`], to be changed in place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         assert!(self.filled <= self.memory_bytes());
         // SAFETY: as in `bytes`; and whoever holds the buffer mutably is alone with it.
@@ -151,14 +155,15 @@ impl AlignedBuffer {
         self.filled = 0;
     }
 
-    /// Address and length of the room behind the filled bytes, for the kernel to write to.
+    /// Address and length of the room after the filled bytes, for the kernel to write to.
     pub(crate) fn spare(&mut self) -> (*mut u8, usize) {
         assert!(self.filled <= self.room && self.room <= self.memory_bytes());
-        // In the pages (asserted), or right behind the last of them if nothing is left.
+        // The address is inside the pages (asserted), or just past the last of them if no room is left.
         (self.pages.as_mut_ptr().cast::<u8>().wrapping_add(self.filled), self.room - self.filled)
     }
 
-    /// Counts `count` more bytes as filled: the kernel has written them to the front of what [`AlignedBuffer::spare`] returned.
+    /// Marks `count` more bytes as filled. The kernel must have written them to the front of what [`AlignedBuffer::spare`]
+    /// returned.
     pub(crate) fn advance(&mut self, count: usize) {
         assert!(count <= self.room - self.filled);
         self.filled += count;
@@ -168,7 +173,7 @@ impl AlignedBuffer {
         self.filled == self.room
     }
 
-    /// Most bytes that reads may fill in all.
+    /// Most bytes that the buffer may hold, over all reads that fill it.
     pub(crate) fn room(&self) -> usize {
         self.room
     }

@@ -9,12 +9,13 @@ use crate::completion::Setup;
 use std::cell::Cell;
 use std::fmt;
 
-/// Which kernel interface does the I/O.
+/// The kernel interface that does a ring's I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
-    /// Completions of an io_uring.
+    /// io_uring: the kernel performs operations and reports their completion.
     Uring,
-    /// Readiness, as epoll reports it: for machines and containers that do not allow io_uring.
+    /// epoll: the kernel reports which sockets are ready, and the thread makes the calls. For machines and containers that do
+    /// not allow io_uring.
     Epoll,
 }
 
@@ -52,7 +53,8 @@ thread_local! {
     static CURRENT: Cell<Option<Backend>> = const { Cell::new(None) };
 }
 
-/// How rings are built on this machine: what [`probe`](crate::probe) found, or [`Support::epoll`].
+/// How rings are to be built on this machine: on io_uring with the features that [`probe`](crate::probe) found, or on epoll
+/// ([`Support::epoll`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Support(pub(crate) BackendSetup);
 
@@ -67,7 +69,7 @@ impl Support {
         Self(BackendSetup::Completion(setup))
     }
 
-    /// Rings without io_uring, which every machine supports.
+    /// Support for rings on epoll, which every machine can build.
     pub fn epoll() -> Self {
         Self(BackendSetup::Readiness)
     }

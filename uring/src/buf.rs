@@ -8,10 +8,11 @@
 //! ```
 //!
 //! On io_uring the free slots are in a ring shared with the kernel, which takes one when bytes arrive. The kernel takes them in
-//! turn, so all that are in the ring become resident: it gets a few at first, and more when it runs out ([`Arena::give_more`]).
-//! On epoll they are in a stack: the slot used last is the warmest. Either way a waiting connection holds none.
+//! turn, so the memory of all slots in the ring becomes resident. The kernel therefore gets a few slots at first, and more when
+//! it runs out ([`Arena::give_more`]). On epoll the free slots are in a stack: the slot used last is the warmest in the cache.
+//! Either way a waiting connection holds no slot.
 //!
-//! Nothing ever waits for a slot, since an idle holder could make that a deadlock: when all are lent, reads use the heap.
+//! No read waits for a slot, since that would be a deadlock if idle tasks held all slots. When all are lent, reads use the heap.
 //!
 //! Buffers belong to one ring and are used on its thread alone, without locks.
 #![expect(unsafe_code, reason = "slots of one mapping are handed to the kernel and to the caller")]
@@ -23,48 +24,49 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-/// Longest heap buffer, bytes: short, since thousands of busy connections may each hold one.
+/// Length of the longest heap buffer, bytes. It is small, since thousands of busy connections may each hold one.
 const HEAP_BYTES_MAX: usize = 4096;
 
-/// Slots that the kernel is given at the start, and again each time that it has none left.
+/// Number of slots that the kernel is given at the start, and again each time that it has used up those given before.
 const GIVEN_TOGETHER: usize = 32;
 
-/// Most reply buffers kept for reuse.
+/// Most reply buffers that a ring keeps for reuse.
 const SPARES_MAX: usize = 64;
-/// The largest reply buffer that is kept, bytes.
+/// Capacity of the largest reply buffer that is kept for reuse, bytes.
 const SPARE_BYTES_MAX: usize = 32 * 1024;
 
 /// The free slots: a stack of ours (epoll), or a ring from which the kernel takes them (io_uring).
 enum Free {
     /// On epoll: the numbers of the free slots.
     Stack(RefCell<Vec<u32>>),
-    /// On io_uring: in the ring shared with the kernel.
+    /// On io_uring: the free slots that the kernel has been given.
     Ring(FreeRing),
 }
 
-/// The slots of one ring.
+/// The memory of one ring's pool of read buffers, cut into slots of equal length.
 pub(crate) struct Arena {
     mapping: Mapping,
-    /// Length of a slot.
+    /// Length of a slot, bytes.
     buffer_bytes: usize,
     /// Number of slots.
     count: usize,
-    /// On io_uring: number of slots that the kernel has been given so far; those behind them have not been used yet.
+    /// On io_uring: number of slots, from the first on, that the kernel has been given so far. The slots after them are unused.
     given: Cell<usize>,
     /// Number of slots that are in a [`Buffer`].
     lent: Cell<usize>,
     free: Free,
 }
 
-/// A ring's buffers; clones share them.
+/// A ring's read buffers, and the emptied reply buffers that it keeps for reuse. Clones share all of them.
 #[derive(Clone)]
 pub struct Buffers {
     arena: Option<Rc<Arena>>,
-    /// Length of a buffer of the pool.
+    /// Length of a pool buffer, bytes. A heap buffer is no longer than that, either.
     buffer_bytes: usize,
-    /// A heap buffer is refused if more bytes than this would then be lent, the pool's included; 0 is no limit.
+    /// Most bytes that may be lent, pool and heap together. A heap buffer that would exceed this limit is refused. 0 means no
+    /// limit.
     bytes_max: usize,
-    /// Bytes of heap buffers that are lent.
+    /// Bytes of all heap buffers that are lent at present.
     heap_bytes: Rc<Cell<usize>>,
     /// Emptied reply buffers, which [`Buffers::spare`] hands out again.
     spares: Rc<RefCell<Vec<Vec<u8>>>>,
@@ -77,12 +79,12 @@ impl std::fmt::Debug for Buffers {
 }
 
 impl Buffers {
-    /// Buffers without a pool: all are on the heap, `buffer_bytes` long or 4096 if that is less.
+    /// Buffers without a pool. All are on the heap, `buffer_bytes` long but at most 4096 bytes.
     pub(crate) fn on_heap(buffer_bytes: usize, bytes_max: usize) -> Self {
         Self { arena: None, buffer_bytes, bytes_max, heap_bytes: Rc::default(), spares: Rc::default() }
     }
 
-    /// Maps `count` buffers of `buffer_bytes` that are not registered with the kernel.
+    /// Maps a pool of `count` buffers of `buffer_bytes` each, which are not registered with the kernel; no pool if `count` is 0.
     ///
     /// # Errors
     /// `ENOMEM`: out of memory.
@@ -94,14 +96,14 @@ impl Buffers {
         Ok(Self::of(Rc::new(Arena::new(count, buffer_bytes, free)?), bytes_max))
     }
 
-    /// The buffers of `arena`, and of the heap when all its slots are lent.
+    /// Buffers in the slots of `arena`, or on the heap while all these slots are lent.
     pub(crate) fn of(arena: Rc<Arena>, bytes_max: usize) -> Self {
         let buffer_bytes = arena.buffer_bytes;
         Self { arena: Some(arena), buffer_bytes, bytes_max, heap_bytes: Rc::default(), spares: Rc::default() }
     }
 
-    /// A buffer to read into, for epoll: from the pool if one is free, else from the heap; `None` if more than `bytes_max` would
-    /// be lent.
+    /// Takes a buffer to read into, for epoll: from the pool if one is free, else from the heap. `None` if a heap buffer would
+    /// make the lent bytes exceed `bytes_max`.
     pub(crate) fn take(&self) -> Option<Buffer> {
         if let Some(arena) = &self.arena
             && let Free::Stack(free) = &arena.free
@@ -114,7 +116,7 @@ impl Buffers {
         self.heap()
     }
 
-    /// A buffer on the heap; `None` if more than `bytes_max` would be lent.
+    /// Allocates a buffer on the heap; `None` if the lent bytes would then exceed `bytes_max`.
     pub(crate) fn heap(&self) -> Option<Buffer> {
         let len = self.buffer_bytes.min(HEAP_BYTES_MAX);
         if self.bytes_max != 0 && self.lent_bytes() + len > self.bytes_max {
@@ -127,13 +129,14 @@ impl Buffers {
         })
     }
 
-    /// An empty vector for a reply, reusing an earlier one's memory if possible. So a waiting connection keeps no reply
-    /// memory, and the one being served gets memory that is still in cache.
+    /// Returns an empty vector for a reply, with memory from [`Buffers::reuse`] if there is any. Thus a waiting connection need
+    /// not keep reply memory, and the connection being served gets memory that is still in the cache.
     pub fn spare(&self) -> Vec<u8> {
         self.spares.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Keeps the memory of a sent reply for [`Buffers::spare`]; frees it if it is too long, or enough is kept.
+    /// Keeps the memory of `bytes`, a reply that has been sent, for [`Buffers::spare`]. Frees the memory if it is larger than 32
+    /// KiB, or if 64 vectors are already kept.
     pub fn reuse(&self, mut bytes: Vec<u8>) {
         let mut spares = self.spares.borrow_mut();
         if bytes.capacity() > 0 && bytes.capacity() <= SPARE_BYTES_MAX && spares.len() < SPARES_MAX {
@@ -142,12 +145,13 @@ impl Buffers {
         }
     }
 
-    /// Bytes of all buffers that are lent, from the pool and the heap: their full length, however little was read into them.
+    /// Bytes of all buffers that are lent, from the pool and the heap. A buffer counts with its full length, however little was
+    /// read into it.
     pub fn lent_bytes(&self) -> usize {
         (self.pooled() - self.free()) * self.buffer_bytes + self.heap_bytes.get()
     }
 
-    /// Number of buffers in the pool; 0 if everything is on the heap.
+    /// Number of buffers in the pool, free or lent; 0 if there is no pool.
     pub fn pooled(&self) -> usize {
         self.arena.as_ref().map_or(0, |arena| arena.count)
     }
@@ -157,21 +161,21 @@ impl Buffers {
         self.pooled() * self.buffer_bytes
     }
 
-    /// Number of pool buffers that no [`Buffer`] uses. On io_uring some of these may hold bytes that no task has read yet.
+    /// Number of pool buffers that no [`Buffer`] uses. On io_uring some of them may hold bytes that no task has read yet.
     pub fn free(&self) -> usize {
         self.arena.as_ref().map_or(0, |arena| arena.count - arena.lent.get())
     }
 }
 
-/// The memory of a buffer.
+/// The memory of a buffer: a slot of the pool, or on the heap.
 enum Memory {
     Slot { arena: Rc<Arena>, slot: u32 },
     Heap { bytes: Vec<u8>, lent: Rc<Cell<usize>> },
 }
 
-/// One read buffer; dropping it returns its memory.
+/// One read buffer. Dropping it returns its memory to the pool, or to the heap.
 ///
-/// Dropping is bookkeeping alone, because it can happen inside the runtime's dispatch of completions.
+/// Dropping does bookkeeping only, because it can happen inside the runtime's dispatch of completions.
 pub struct Buffer {
     memory: Memory,
     filled: usize,
@@ -187,18 +191,18 @@ impl std::fmt::Debug for Buffer {
 }
 
 impl Buffer {
-    /// The buffer in `slot`, which nobody else has, with `filled` bytes in it.
+    /// Makes the buffer in `slot`, which holds `filled` bytes. No other [`Buffer`] may have the slot.
     pub(crate) fn in_slot(arena: &Rc<Arena>, slot: u32, filled: usize) -> Self {
         arena.lent.set(arena.lent.get() + 1);
         Self { memory: Memory::Slot { arena: Rc::clone(arena), slot }, filled }
     }
 
-    /// A buffer without bytes or memory: what a read at the end of the stream returns.
+    /// A buffer without bytes or memory, which a read at the end of the stream returns.
     pub(crate) fn empty() -> Self {
         Self { memory: Memory::Heap { bytes: Vec::new(), lent: Rc::default() }, filled: 0 }
     }
 
-    /// True if the read filled the buffer: more bytes may be in the socket.
+    /// True if the read filled the whole buffer, so that more bytes may be in the socket.
     pub(crate) fn is_full(&self) -> bool {
         self.filled
             == match &self.memory {
@@ -207,7 +211,7 @@ impl Buffer {
             }
     }
 
-    /// The bytes of the last read only: what earlier reads left in the memory is out of reach.
+    /// The bytes of the last read only. What earlier reads left in the memory cannot be reached.
     pub fn bytes(&self) -> &[u8] {
         match &self.memory {
             Memory::Slot { arena, slot } => {
@@ -222,7 +226,7 @@ impl Buffer {
         }
     }
 
-    /// As [`Buffer::bytes`], to be changed in place.
+    /// The same bytes as [`Buffer::bytes`], to be changed in place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         match &mut self.memory {
             Memory::Slot { arena, slot } => {
@@ -235,12 +239,12 @@ impl Buffer {
         }
     }
 
-    /// True if it belongs to the ring's pool, false if it was allocated because none was free.
+    /// True if the buffer belongs to the ring's pool; false if it is on the heap, because no pool buffer was free.
     pub fn is_pooled(&self) -> bool {
         matches!(self.memory, Memory::Slot { .. })
     }
 
-    /// Bytes of memory that the buffer takes on the heap; 0 if it is of the pool.
+    /// Bytes of memory that the buffer takes on the heap; 0 for a pool buffer.
     pub fn heap_bytes(&self) -> usize {
         match &self.memory {
             Memory::Slot { .. } => 0,
@@ -248,7 +252,7 @@ impl Buffer {
         }
     }
 
-    /// Empties the buffer and returns address and length of all its memory, for the kernel to write to.
+    /// Empties the buffer and returns the address and length of all its memory, for the kernel to write to.
     pub(crate) fn lend(&mut self) -> (*mut u8, u32) {
         self.filled = 0;
         match &mut self.memory {
@@ -257,7 +261,7 @@ impl Buffer {
         }
     }
 
-    /// Counts `count` bytes as read: the kernel has written them to the front of what [`Buffer::lend`] returned.
+    /// Marks `count` bytes as read. The kernel must have written them to the front of what [`Buffer::lend`] returned.
     pub(crate) fn returned(&mut self, count: usize) {
         self.filled = count;
     }
@@ -282,8 +286,8 @@ impl Arena {
         Ok(Self { mapping, buffer_bytes, count, given: Cell::new(0), lent: Cell::new(0), free })
     }
 
-    /// An arena of `count` slots whose free ones are shared with the kernel through `free`. The kernel is given the first few at
-    /// once.
+    /// Maps an arena of `count` slots whose free slots are shared with the kernel through `free`, and gives the kernel the first
+    /// [`GIVEN_TOGETHER`] of them.
     ///
     /// # Errors
     /// `ENOMEM`: out of memory.
@@ -293,7 +297,7 @@ impl Arena {
         Ok(arena)
     }
 
-    /// Gives the kernel some of the slots that it has not had yet; false if it has had all.
+    /// Gives the kernel up to [`GIVEN_TOGETHER`] slots that it has never had; false if it has had all of them.
     pub(crate) fn give_more(&self) -> bool {
         let from = self.given.get();
         let to = self.count.min(from + GIVEN_TOGETHER);
@@ -307,11 +311,11 @@ impl Arena {
         self.given.get()
     }
 
-    /// Makes `slot` free, which nobody uses any more; on io_uring that gives it to the kernel.
+    /// Makes `slot` free, which on io_uring gives it to the kernel. Nothing may use the slot any more.
     fn take_back(&self, slot: u32) {
         match &self.free {
             Free::Stack(free) => free.borrow_mut().push(slot),
-            // SAFETY: the slot is mapped as long as the arena is, which has the ring, and whoever had the slot has let go.
+            // SAFETY: the slot is mapped as long as the arena, which owns the ring, lives; and whoever had the slot has let go.
             Free::Ring(free) => unsafe { free.give(slot, self.start_of(slot), self.buffer_bytes as u32) },
         }
     }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// Longest datagram there is over IP, rounded up, bytes.
+/// Length of the longest datagram over IP, rounded up, bytes.
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
 
 /// A bound datagram socket, not yet on a ring. It may be made on one thread and put on another thread's ring.
@@ -21,11 +21,11 @@ pub struct DatagramSocket {
 }
 
 impl DatagramSocket {
-    /// Binds `count` sockets to one address; the kernel spreads senders over them. Port 0 stands for a free port, the same for
-    /// all.
+    /// Binds `count` sockets to one address; the kernel spreads senders over them. Port 0 means any free port, the same for all.
     ///
     /// # Errors
-    /// `EADDRINUSE` even if the other socket set `SO_REUSEPORT`: an exclusive bind is tried first.
+    /// Any error of bind(2). `EADDRINUSE` comes even if the other socket has set `SO_REUSEPORT`, because an exclusive bind is
+    /// tried first.
     pub fn bind_each(address: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
         let exclusive = unbound(address)?;
         exclusive.bind(&SockAddr::from(address))?;
@@ -33,7 +33,7 @@ impl DatagramSocket {
         if let Some(local) = exclusive.local_addr()?.as_socket() {
             bound.set_port(local.port());
         }
-        // Unlike listeners, sharing sockets cannot be bound beside an exclusive one.
+        // Unlike listeners, datagram sockets that share an address cannot be bound while an exclusive one is.
         drop(exclusive);
         (0..count)
             .map(|_| {
@@ -58,7 +58,7 @@ impl DatagramSocket {
     /// Puts the socket on this thread's ring.
     ///
     /// # Errors
-    /// The kernel cannot watch one more.
+    /// The kernel cannot watch one more socket.
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
@@ -79,9 +79,9 @@ fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// A datagram socket on this thread's ring: receives one datagram at a time. Sends go through a [`Datagrams::sender`].
+/// A datagram socket on this thread's ring, which receives one datagram at a time. To send, use a [`Datagrams::sender`].
 ///
-/// As everywhere in this crate, a future must not be dropped before it is ready: the memory to receive into would be lost.
+/// As everywhere in this crate, a future must not be dropped before it is ready. The memory to receive into would be lost.
 #[derive(Debug)]
 pub struct Datagrams {
     socket: Side,
@@ -110,7 +110,7 @@ impl Datagrams {
     /// Waits for the next datagram and returns its sender. [`Datagrams::bytes`] holds the datagram until the next call.
     ///
     /// # Errors
-    /// An error of the kernel's, which may be a peer's answer to an earlier send (`ECONNREFUSED`).
+    /// Any error of recvmsg(2), which may be a peer's answer to an earlier send (`ECONNREFUSED`).
     pub async fn receive(&mut self) -> io::Result<SocketAddr> {
         let (count, sender) = match &mut self.socket {
             Side::Completion(socket) => socket.receive(&mut self.room).await?,
@@ -125,7 +125,7 @@ impl Datagrams {
         &self.room[..self.filled]
     }
 
-    /// A sender on the same socket, which may send while this waits for a datagram.
+    /// Returns a sender on the same socket, which may send while `self` waits for a datagram.
     pub fn sender(&self) -> DatagramSender {
         let socket = match &self.socket {
             Side::Completion(socket) => Side::Completion(socket.share()),
@@ -143,7 +143,7 @@ impl DatagramSender {
     /// Sends `bytes[range]` as one datagram to `to`; returns `bytes`, for reuse.
     ///
     /// # Errors
-    /// An error of the kernel's.
+    /// Any error of sendmsg(2).
     pub async fn send(
         &mut self,
         bytes: Vec<u8>,

@@ -1,8 +1,8 @@
-//! A file for direct or cached I/O: which ranges may be read or written, and what a short or failed operation means. Does not
-//! change after the file was opened, and is shared by all threads.
+//! A file for direct or cached I/O: which ranges may be read or written, and what a short or failed operation means. A [`Disk`]
+//! does not change after the file was opened, and is shared by all threads.
 //!
-//! Direct I/O moves bytes between the device and the caller's memory. Ranges, and addresses of memory, must then be multiples
-//! of what the device and the file system want, which newer kernels tell.
+//! Direct I/O moves bytes between the device and the caller's memory. File offsets, lengths and memory addresses must then be
+//! multiples of a number that depends on the device and the file system, and that newer kernels report.
 #![expect(unsafe_code, reason = "reads into memory that is named by address")]
 
 use crate::aligned::{AlignedBuffer, PAGE_BYTES};
@@ -14,25 +14,26 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-/// Most bytes that one operation moves: during a longer one the device, or the thread that copies from the page cache, would
-/// serve nobody else.
+/// Most bytes that one operation on a file moves. During a longer one the device, or the thread that copies from the page cache,
+/// would serve no other operation.
 pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
-/// How many operations in a row may be interrupted or refused before the transfer fails.
+/// A transfer fails when this many operations in a row have been interrupted or refused.
 const ATTEMPTS_MAX: u32 = 16;
-/// Pause before an operation that the kernel had no room for is tried again.
+/// Pause before an operation is tried again for which the kernel had no room.
 pub(crate) const REST: Duration = Duration::from_millis(1);
 
 /// A file that is read and written with direct I/O, or else through the page cache.
 #[derive(Debug)]
 pub(crate) struct Disk {
     file: File,
-    /// With direct I/O: offsets, lengths and addresses must be multiples of this, bytes. `None` if the page cache is used.
+    /// The alignment that direct I/O requires, bytes: offsets, lengths and addresses must be multiples of it. `None` if the page
+    /// cache is used.
     direct: Option<usize>,
 }
 
 impl Disk {
-    /// Turns direct I/O on if it works; otherwise as [`Disk::cached`].
+    /// A file with direct I/O if that works, else through the page cache, like [`Disk::cached`].
     pub(crate) fn new(file: File) -> Self {
         let mut disk = Self::cached(file);
         if let Some(alignment) = sys::direct_alignment(&disk.file)
@@ -68,7 +69,7 @@ impl Disk {
         &self.file
     }
 
-    /// Offsets and lengths must be multiples of this many bytes; 1 without direct I/O.
+    /// The number of bytes of which offsets and lengths must be multiples; 1 without direct I/O.
     pub(crate) fn alignment(&self) -> usize {
         self.direct.unwrap_or(1)
     }
@@ -76,7 +77,7 @@ impl Disk {
     /// Size of the file or the block device, bytes.
     ///
     /// # Errors
-    /// It is neither a file nor a block device.
+    /// The descriptor refers neither to a file nor to a block device.
     pub(crate) fn len(&self) -> io::Result<u64> {
         (&self.file).seek(SeekFrom::End(0))
     }
@@ -124,11 +125,12 @@ pub(crate) enum Step {
     End(io::Result<()>),
 }
 
-/// Judges the operations of one transfer: short ones are continued; interrupted and refused ones are tried again, but not for
-/// ever.
+/// Judges the results of the operations of one transfer. A short operation is continued. An interrupted or refused one is tried
+/// again, until [`ATTEMPTS_MAX`] in a row have failed that way.
 #[derive(Debug)]
 pub(crate) struct Attempts {
-    /// How many more operations may be interrupted or refused; one that makes progress sets it back to [`ATTEMPTS_MAX`].
+    /// How many more operations must be interrupted or refused for the transfer to fail. An operation that makes progress sets
+    /// this back to [`ATTEMPTS_MAX`].
     left: u32,
 }
 
@@ -139,18 +141,18 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Judges a read with this `result` from a file with this `alignment`; `is_full` says that the buffer is full.
+    /// Judges a read with this `result` from a file with this `alignment`, bytes; `is_full` is true if the buffer is now full.
     pub(crate) fn judge_read(&mut self, result: io::Result<usize>, is_full: bool, alignment: usize) -> Step {
         match result {
-            // A count that is no multiple of the alignment ends at the end of the file: nothing more can be asked for.
+            // A count that is no multiple of the alignment means the end of the file: there is nothing more to read.
             Ok(count) if is_full || count == 0 || !count.is_multiple_of(alignment) => Step::End(Ok(())),
             Ok(_) => self.progress(),
             Err(error) => self.judge_error(error),
         }
     }
 
-    /// Judges a write with this `result` to a file with this `alignment`, and adds the bytes that were written to `written`, in
-    /// whole multiples of the alignment.
+    /// Judges a write with this `result` to a file with this `alignment`, bytes. Adds the number of bytes that were written,
+    /// rounded down to a multiple of the alignment, to `written`.
     pub(crate) fn judge_write(
         &mut self,
         result: io::Result<usize>,
@@ -186,16 +188,16 @@ impl Attempts {
 /// A range of a file, widened so that its offset and length are multiples of the file's alignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WideRange {
-    /// Where the range begins in the file.
+    /// Where the range begins in the file, bytes.
     pub offset: u64,
     /// Length of the range, bytes.
     pub len: usize,
-    /// Where the requested bytes lie in the range.
+    /// Where the requested bytes lie, in bytes from the beginning of the range.
     pub wanted: Range<usize>,
 }
 
 impl WideRange {
-    /// The range of `len` bytes at `offset`, widened to multiples of `alignment`.
+    /// The range of `len` bytes at `offset`, widened so that it begins and ends at multiples of `alignment`, bytes.
     pub(crate) fn new(offset: u64, len: usize, alignment: usize) -> Self {
         let from = (offset % alignment as u64) as usize;
         let wanted = from..from + len;

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Both sides write their own flag before they read the other's, with a fence (`SeqCst`) in between, so at least one of
-//! them sees the other: either the ring does not fall asleep or the event is written. A caller that finds the bell rung
-//! already leaves the write to the one that rang first. Waking a ring that is awake costs no system call.
+//! them sees the other: either the ring does not fall asleep or the event is written. A thread that finds `has_rung` set leaves
+//! the write to the thread that set it. Waking a ring that is awake costs no system call.
 //!
 //! Each ring on io_uring has a doorbell, shared with all threads that wake it: any thread may ring; the ring's thread alone goes
 //! to sleep and clears the flags.
@@ -27,9 +27,9 @@ pub(crate) struct Doorbell {
 /// The flags of a doorbell, apart from the descriptor so that loom can model them.
 #[derive(Debug)]
 pub(crate) struct Flags {
-    /// Set by whoever rings, cleared by the ring.
+    /// True once a thread has rung; the ring clears it when it is awake.
     has_rung: AtomicBool,
-    /// Set and cleared by the ring: it sleeps in the kernel, or is about to.
+    /// True while the ring sleeps in the kernel or is about to; set and cleared by the ring.
     is_asleep: AtomicBool,
 }
 
@@ -38,10 +38,10 @@ impl Flags {
         Self { has_rung: AtomicBool::new(false), is_asleep: AtomicBool::new(false) }
     }
 
-    /// Called by the thread that rings; true if it must write to the event descriptor, because it is the first to ring and the
-    /// ring sleeps or is about to.
+    /// Takes note that the calling thread rings. True if that thread must write to the event descriptor, because it is the first
+    /// to ring and the ring sleeps or is about to.
     pub(crate) fn ring(&self) -> bool {
-        // AcqRel: the ring sees what was posted before this, whoever rang first.
+        // AcqRel: the ring sees what was posted before this swap, even if another thread rang first.
         if self.has_rung.swap(true, Ordering::AcqRel) {
             return false;
         }
@@ -49,17 +49,17 @@ impl Flags {
         self.is_asleep.load(Ordering::Relaxed)
     }
 
-    /// Called by the ring when it is about to sleep; false if it must not, since somebody has rung.
+    /// Called by the ring when it is about to sleep; false if it must not sleep, because a thread has rung.
     pub(crate) fn may_sleep(&self) -> bool {
         self.is_asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         !self.has_rung.load(Ordering::Relaxed)
     }
 
-    /// Called by the ring when it is awake again; true if somebody has rung since the last call.
+    /// Called by the ring when it is awake again; true if a thread has rung since the previous call.
     pub(crate) fn awake(&self) -> bool {
         self.is_asleep.store(false, Ordering::Relaxed);
-        // The swap comes before the ring looks at its mail: whoever rings from now on rings anew.
+        // The swap comes before the ring takes its mail. A thread that rings after the swap sets the flag anew.
         self.has_rung.load(Ordering::Relaxed) && self.has_rung.swap(false, Ordering::AcqRel)
     }
 }
@@ -73,7 +73,7 @@ impl Doorbell {
         Ok(Self { flags: Flags::new(), event })
     }
 
-    /// Wakes the ring if it sleeps, else keeps it from going to sleep. Never waits.
+    /// Wakes the ring if it sleeps, else keeps it from going to sleep next time. Never waits.
     pub(crate) fn ring(&self) {
         if self.flags.ring() {
             // Could fail only if the count were full; the ring's read empties it.
@@ -133,8 +133,8 @@ mod tests {
         }
     }
 
-    /// In every order a ring gets all of its mail: no wake is lost (loom fails a wait that nothing ends), and what was put
-    /// before a wake is seen after it.
+    /// In every order of events a ring gets all of its mail. No wake is lost (loom fails a wait that nothing ends), and mail
+    /// posted before a wake is seen after the wake.
     #[test]
     fn no_wake_is_lost() {
         let mut orders = loom::model::Builder::new();

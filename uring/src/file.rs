@@ -13,8 +13,8 @@ use std::sync::Arc;
 pub struct File(Arc<Disk>);
 
 impl File {
-    /// A file with direct I/O, or through the page cache if the file system or the device does not support direct I/O (see
-    /// [`File::is_direct`]). `file` must have its final length.
+    /// A file that is read and written with direct I/O, or through the page cache if the file system or the device does not
+    /// support direct I/O (see [`File::is_direct`]). `file` must already have its final length.
     pub fn new(file: std::fs::File) -> Self {
         Self(Arc::new(Disk::new(file)))
     }
@@ -24,8 +24,8 @@ impl File {
         Self(Arc::new(Disk::cached(file)))
     }
 
-    /// Starts the threads that read files, if rings on this backend need any (epoll). To be called before the process gives up
-    /// the right to start threads; otherwise the first read starts them.
+    /// Starts the threads that read files for rings on epoll; does nothing for io_uring. Must be called before the process gives
+    /// up the right to start threads. Without this call, the first read starts them.
     pub fn start_readers(engine: Backend) {
         if engine == Backend::Epoll {
             readiness::start_readers();
@@ -37,7 +37,7 @@ impl File {
         self.0.is_direct()
     }
 
-    /// Offsets and lengths must be multiples of this many bytes; 1 without direct I/O.
+    /// The number of bytes of which offsets and lengths must be multiples; 1 without direct I/O.
     pub fn alignment(&self) -> usize {
         self.0.alignment()
     }
@@ -45,7 +45,7 @@ impl File {
     /// Size of the file or the block device, bytes.
     ///
     /// # Errors
-    /// It is neither a file nor a block device.
+    /// The descriptor refers neither to a file nor to a block device.
     #[expect(clippy::len_without_is_empty, reason = "a file that is empty is nothing special")]
     pub fn len(&self) -> io::Result<u64> {
         self.0.len()
@@ -54,23 +54,24 @@ impl File {
     /// Flushes all data written so far to the device (fdatasync); blocks until that is done.
     ///
     /// # Errors
-    /// An error of the device's, of this or an earlier write.
+    /// The device or the file system failed to store data of an earlier write.
     pub fn sync(&self) -> io::Result<()> {
         self.0.file().sync_data()
     }
 
-    /// The range of `len` bytes at `offset`, widened to multiples of [`File::alignment`].
+    /// The range of `len` bytes at `offset`, widened so that it begins and ends at multiples of [`File::alignment`].
     pub fn widen(&self, offset: u64, len: usize) -> WideRange {
         WideRange::new(offset, len, self.alignment())
     }
 
-    /// Fills `buffer` from `offset` on, up to its room or to the end of the file. Offset and room must be multiples of
-    /// [`File::alignment`]. Returns how many bytes were read.
+    /// Reads the file from `offset` on until the room of `buffer` is full or the file ends. Offset and room must be multiples of
+    /// [`File::alignment`]. Returns how many bytes were read, and `buffer`.
     ///
-    /// The future may be dropped: the kernel, or the thread that reads, keeps the buffer until it has no more use for it.
+    /// The future may be dropped early. The buffer is then kept until the kernel, or the thread that reads, has no more use for
+    /// it.
     ///
     /// # Errors
-    /// An error of the kernel's or the device's.
+    /// An error of the kernel or the device.
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
@@ -78,7 +79,8 @@ impl File {
         self.read_with(buffer, offset, ()).await
     }
 
-    /// As [`File::read_at`]; `lease` is dropped only once the kernel, or the thread that reads, has no more use for the buffer.
+    /// Reads like [`File::read_at`], and drops `lease` only once the kernel, or the thread that reads, has no more use for the
+    /// buffer.
     async fn read_with<L: Send + Unpin + 'static>(
         &self,
         buffer: AlignedBuffer,
@@ -93,10 +95,11 @@ impl File {
         (result.map(|()| buffer.bytes().len()), buffer)
     }
 
-    /// Reads `len` bytes at `offset`, whatever the alignment, into a buffer of `buffers`; returns where in it they lie.
+    /// Reads `len` bytes at `offset`, which need not be aligned, into a buffer of `buffers`. Returns the buffer, and the range
+    /// in it where the bytes lie.
     ///
-    /// The future may be dropped. `lease` stands for the memory and the place in a queue that the read takes: it is not dropped
-    /// before the kernel, or the thread that reads, has no more use for the buffer.
+    /// The future may be dropped early. `lease` stands for what the read takes from the caller's limits, such as memory and a
+    /// place in a queue. It is dropped only once the kernel, or the thread that reads, has no more use for the buffer.
     ///
     /// # Errors
     /// As [`File::read_at`]; `UnexpectedEof`: the file ends within the range.

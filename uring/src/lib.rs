@@ -10,10 +10,10 @@
 //!   File ─► read_at, read_range ─► AlignedBuffer    shared by all rings; written by a BackgroundFile
 //! ```
 //!
-//! Everything is "give me the memory, get it back with the result", so that two backends can stand behind one interface:
-//! io_uring, and epoll for where io_uring is refused (see [`Backend`]). Callers see no difference but the speed.
+//! Every operation takes ownership of its memory and returns it with the result. So two backends fit behind one interface:
+//! io_uring, and epoll for machines that refuse io_uring (see [`Backend`]). Callers see no difference but the speed.
 //!
-//! A [`Background`] thread runs what need not be fast, on tokio-uring's runtime.
+//! A [`Background`] thread does work that need not be fast, on tokio-uring's runtime or tokio's own.
 //!
 //! `stream`, `listener`, `datagram`, `file`, `mail` and `ring` call one of the backends, `completion` or `readiness`,
 //! which `backend` has chosen; `background` uses neither. Each module imports only modules named before it: `aligned`,
@@ -22,14 +22,14 @@
 //!
 //! # Who owns what
 //! A ring and everything on it belong to one thread: [`Buffers`], [`Stream`], [`ActiveListener`], [`Datagrams`], timers and tasks
-//! are used on that thread alone, with `Rc` and `Cell` instead of locks. What threads share: [`Waker`]s and the flags of a ring's
+//! are used on that thread alone, with `Rc` and `Cell` instead of locks. Threads share: [`Waker`]s and the flags of a ring's
 //! doorbell (atomics), [`File`] (which does not change), [`AlignedBuffers`] (a mutex), the threads that read files on epoll. A
 //! [`Listener`], [`Socket`] or [`DatagramSocket`] belongs to nobody until it is put on a ring.
 //!
 //! Rules:
 //!
 //! - Memory lent to the kernel is owned by the operation until it completes. A [`Ring`] is never torn down: it is
-//!   leaked when [`Ring::run`] ends, and the process exits. Why: at the top of `ring.rs`.
+//!   leaked when [`Ring::run`] ends, and the process exits. The header of `ring.rs` says why.
 //! - Futures of this crate must be awaited to completion unless documented otherwise. To end one, make it complete:
 //!   [`Stream::shutdown`], [`Stream::interrupt`], [`ActiveListener::close`].
 //! - To let other tasks run, await [`yield_now`] or any operation; a future that wakes itself starves the whole ring.

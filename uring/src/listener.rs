@@ -63,11 +63,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `count` listeners to one address; the kernel spreads connections over them. Port 0 stands for a free port, the same
-    /// for all.
+    /// Binds `count` listeners to one address; the kernel spreads connections over them. Port 0 means any free port, the same
+    /// for all. `backlog` is that of listen(2).
     ///
     /// # Errors
-    /// `EADDRINUSE` even if the other listener set `SO_REUSEPORT`: an exclusive bind is tried first.
+    /// Any error of bind(2) or listen(2). `EADDRINUSE` comes even if the other listener has set `SO_REUSEPORT`, because an
+    /// exclusive bind is tried first.
     pub fn bind_each(address: SocketAddr, count: usize, backlog: i32) -> io::Result<Vec<Self>> {
         // A second server could otherwise join the group unnoticed and take some of the connections.
         let exclusive = unbound(address)?;
@@ -95,16 +96,17 @@ impl Listener {
             .collect()
     }
 
-    /// Binds one listener to a path, replacing a socket that is already there. `mode` is the file's permissions, within 0777.
+    /// Binds one unix-socket listener to `path`, replacing a socket that is already there. `mode` is the permissions of the
+    /// socket file, at most 0777. `backlog` is that of listen(2).
     ///
     /// # Errors
-    /// An error of the kernel's; also if something other than a socket is at `path`.
+    /// Any error of the kernel, such as `EADDRINUSE` if something other than a socket is at `path`.
     pub fn bind_path(path: &Path, mode: u32, backlog: i32) -> io::Result<Self> {
         if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
             std::fs::remove_file(path)?;
         }
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // Umask rather than chmod: between bind and chmod the socket would be open to others.
+        // Umask rather than chmod, because the socket would be open to others between bind and chmod.
         let mask = nix::sys::stat::Mode::from_bits_truncate(!mode & 0o777);
         let before = nix::sys::stat::umask(mask);
         let bound = socket.bind(&SockAddr::unix(path)?);
@@ -123,7 +125,7 @@ impl Listener {
         self.socket.as_raw_fd()
     }
 
-    /// The bound address, with the port the kernel chose; `None` for a path.
+    /// The bound address, with the port that the kernel chose; `None` for a unix socket.
     pub fn local(&self) -> Option<SocketAddr> {
         self.local
     }
@@ -176,8 +178,8 @@ impl ActiveListener {
     /// Waits for the next connection. Must be awaited to completion; [`ActiveListener::close`] makes it fail.
     ///
     /// # Errors
-    /// [`is_exhaustion`]: back off, then retry. `ECONNABORTED`, `EINTR` and the like concern one connection only: retry
-    /// immediately.
+    /// After an error for which [`is_exhaustion`] is true, pause, then retry. Errors like `ECONNABORTED` and `EINTR` concern one
+    /// connection only: retry immediately.
     pub async fn accept(&self) -> io::Result<Socket> {
         match &self.socket {
             Listening::Completion(acceptor) => acceptor.accept().await.map(Socket),
@@ -185,12 +187,12 @@ impl ActiveListener {
         }
     }
 
-    /// Out of descriptors: accepts one waiting connection with the spare descriptor and refuses it with `words`.
-    /// False if none was waiting, or the accept failed.
+    /// Accepts one waiting connection with the spare descriptor, sends it `words` and closes it. For when the process is out of
+    /// descriptors. False if no connection was waiting, or it could not be accepted.
     pub fn refuse_one(&self, words: &[u8]) -> bool {
         let mut spare = self.spare.borrow_mut();
         if spare.take().is_none() {
-            // It could not be opened again the last time: something else had taken the descriptor.
+            // The spare could not be opened again the last time, because something else had taken the descriptor.
             *spare = File::open("/dev/null").ok();
             return false;
         }
@@ -203,7 +205,7 @@ impl ActiveListener {
         refused
     }
 
-    /// True if a descriptor is free for a connection, besides the spare one.
+    /// True if the process has a free descriptor for a connection, besides the spare one.
     pub fn has_descriptors(&self) -> bool {
         let mut spare = self.spare.borrow_mut();
         if spare.is_none() {

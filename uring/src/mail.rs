@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 
-/// What a ring finds in its mailbox.
+/// One piece of mail in a ring's mailbox.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mail<M> {
-    /// [`Waker::wake`] was called, once or several times.
+    /// [`Waker::wake`] was called, once or several times since the last wake was taken.
     Wake,
-    /// A message that [`Waker::post`] was given.
+    /// A message that was posted with [`Waker::post`].
     Message(M),
 }
 
@@ -21,21 +21,22 @@ pub enum Mail<M> {
 #[derive(Debug)]
 pub struct Waker<M> {
     sender: mpsc::UnboundedSender<Mail<M>>,
-    /// True while a wake is in the mailbox, so that further wakes put none there.
+    /// True while a wake is in the mailbox. Further wakes then add nothing to the mailbox.
     woken: Arc<AtomicBool>,
-    /// Dropped after the sender (field order), and rings then: the ring may be waiting for the last sender to go.
+    /// Rings when it is dropped, since the ring may be waiting for the last sender to go. It is dropped after `sender` (field
+    /// order).
     bellpull: Bellpull,
 }
 
-/// The doorbell of the ring that reads the mail; set once that ring has begun to read, on io_uring only.
+/// The doorbell of the ring that reads the mail. It is set once that ring has begun to read, and on io_uring only.
 #[derive(Clone, Debug, Default)]
 struct Bellpull(Arc<OnceLock<Arc<Doorbell>>>);
 
 impl Bellpull {
-    /// Wakes the ring's thread. A ring that has not begun to read finds its mail when it does.
+    /// Wakes the ring's thread. A ring that has not begun to read mail finds it when it begins.
     fn ring(&self) {
-        // Between sending the mail and looking for the doorbell. Pairs with the fence in `Mailbox::next`: either this thread sees
-        // the doorbell, or the ring, which has just set it, sees the mail.
+        // The fence is between sending the mail and reading the doorbell. It pairs with the fence in `Mailbox::next`: either
+        // this thread sees the doorbell, or the ring, which has just set the doorbell, sees the mail.
         fence(Ordering::SeqCst);
         if let Some(doorbell) = self.0.get() {
             doorbell.ring();
@@ -73,7 +74,8 @@ pub fn mailbox<M: Send>() -> (Waker<M>, Mailbox<M>) {
 }
 
 impl<M: Send> Waker<M> {
-    /// Wakes the ring. Never blocks; wakes coalesce until the ring looks.
+    /// Puts a [`Mail::Wake`] into the mailbox and wakes the ring. Never blocks. Until the ring takes that mail, further wakes
+    /// add nothing.
     pub fn wake(&self) {
         // AcqRel: pairs with the swap in `Mailbox::next`, so that the ring sees what was written before this wake even
         // if it takes an earlier one.
@@ -87,7 +89,7 @@ impl<M: Send> Waker<M> {
     /// Posts a message. Never blocks.
     ///
     /// # Errors
-    /// The ring has ended; returns the message.
+    /// The ring has ended; the error is the message.
     pub fn post(&self, message: M) -> Result<(), M> {
         self.sender.send(Mail::Message(message)).map_err(|refused| match refused.0 {
             Mail::Message(message) => message,
@@ -99,19 +101,20 @@ impl<M: Send> Waker<M> {
 }
 
 impl<M> Mailbox<M> {
-    /// Waits for the next mail, in order; `None` once all wakers are gone. The future may be dropped before it is ready.
+    /// Waits for the next piece of mail, in the order of sending; `None` once all wakers are gone. The future may be dropped
+    /// early.
     ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
     pub async fn next(&mut self) -> Option<Mail<M>> {
         if self.doorbell.get().is_none() && Backend::current() == Backend::Uring {
             let _ = self.doorbell.set(Driver::current().doorbell());
-            // Between setting the doorbell and looking for mail. Pairs with the fence in `Bellpull::ring`.
+            // The fence is between setting the doorbell and looking for mail. It pairs with the fence in `Bellpull::ring`.
             fence(Ordering::SeqCst);
         }
         let mail = self.receiver.recv().await;
         if matches!(mail, Some(Mail::Wake)) {
-            // Before the ring acts on the wake, so that a later wake is a new one. Pairs with the swap in `wake`.
+            // Cleared before the ring acts on the wake, so that a later wake is a new one. Pairs with the swap in `wake`.
             self.woken.swap(false, Ordering::AcqRel);
         }
         mail

@@ -6,7 +6,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
-/// An anonymous mapping, zeroed; unmapped on drop.
+/// An anonymous mapping, which is zeroed at first and unmapped when it is dropped.
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     len: NonZeroUsize,
@@ -17,7 +17,7 @@ impl Mapping {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing that exists.
         let start = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE) }?;
-        // A huge page would be resident as a whole. Kernels without them refuse, which is fine.
+        // A huge page would be resident as a whole. Kernels without huge pages refuse the advice, which does no harm.
         // SAFETY: the range is the mapping just made; the advice changes no contents.
         let _ = unsafe { madvise(start, len.get(), MmapAdvise::MADV_NOHUGEPAGE) };
         Ok(Self { start: start.cast(), len })
@@ -30,8 +30,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: start and length are those of the mapping, and its last owner is going. Should the kernel still have it
-        // registered, it holds the pages themselves, not these addresses.
+        // SAFETY: start and length are those of the mapping, and its last owner is being dropped. If the mapping is still
+        // registered with the kernel, the kernel holds the pages themselves, not these addresses.
         let _ = unsafe { munmap(self.start.cast(), self.len.get()) };
     }
 }

@@ -2,16 +2,17 @@
 //! both until it completes.
 #![expect(unsafe_code, reason = "memory is described to the kernel by address")]
 
-/// Most bytes one operation moves: about 80 µs of copying in the kernel, during which the ring's other connections wait.
+/// Most bytes that one operation on a connection moves. The kernel copies them in about 80 µs, during which the ring's other
+/// connections wait.
 pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
 /// Memory that a stream receives into: see [`Stream::recv_into`](crate::Stream::recv_into).
 ///
 /// # Safety
-/// What [`Receive::spare`] returns is writable for that length, stays valid and in place until the implementor is
-/// dropped or mutated (moving it is neither), and is not accessed meanwhile by anyone but the receiver.
+/// The memory that [`Receive::spare`] returns is writable over its whole length, stays valid and in place until the implementor
+/// is dropped or mutated (moving it is neither), and is not accessed meanwhile by anyone but the receiver.
 pub unsafe trait Receive: Unpin + 'static {
-    /// Address and length of the memory that is still to be filled; a length of 0 means that nothing is.
+    /// Address and length (bytes) of the memory that is still to be filled; length 0 means that all of it is filled.
     fn spare(&mut self) -> (*mut u8, usize);
 }
 
@@ -49,7 +50,8 @@ impl Default for IoVecs {
 }
 
 impl IoVecs {
-    /// Describes at most `len_max` bytes of `pieces` after the first `skip`; returns how many bytes that are.
+    /// Describes at most `len_max` bytes of `pieces`, beginning after the first `skip` bytes. Returns how many bytes are
+    /// described.
     pub(crate) fn describe<P: GatherBuf>(&mut self, pieces: &P, mut skip: usize, len_max: usize) -> usize {
         self.list.clear();
         let mut len = 0;
@@ -59,7 +61,7 @@ impl IoVecs {
             skip -= passed;
             let rest = &piece[passed..];
             let rest = &rest[..rest.len().min(len_max - len)];
-            // The kernel takes UIO_MAXIOV vectors; what does not fit goes with the next operation.
+            // The kernel takes at most UIO_MAXIOV vectors. Pieces that do not fit go with the next operation.
             if !rest.is_empty() && list.len() < libc::UIO_MAXIOV as usize {
                 len += rest.len();
                 list.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });

@@ -3,7 +3,7 @@
 //!
 //! Shutdown. [`Ring::run`] leaks the runtime and everything in flight: memory lent to the kernel stays lent until the
 //! process exits. A server closes its connections first, so little is left. On epoll nothing is lent, but the runtime is
-//! leaked all the same, so that both backends end alike.
+//! leaked too, so that both backends end alike.
 //!
 //! Submission. On io_uring, operations reach the kernel when the thread is about to wait or the submission queue is full. A
 //! task that keeps itself ready therefore delays every other task's operations; [`yield_now`] lets others run. A submission
@@ -48,10 +48,10 @@ pub fn probe() -> Result<Support, StartError> {
 }
 
 impl Ring {
-    /// Builds this thread's ring and its buffers. If io_uring refuses the buffer pool, logs one warning and goes without.
+    /// Builds this thread's ring and its buffers. If io_uring refuses the buffer pool, logs one warning and does without a pool.
     ///
     /// # Errors
-    /// Not even a small ring can be built; says why.
+    /// Not even a small ring can be built; the error says why.
     pub fn build(support: Support, options: &Options) -> Result<Self, StartError> {
         match support.0 {
             BackendSetup::Completion(setup) => {
@@ -70,8 +70,8 @@ impl Ring {
         self.buffers.clone()
     }
 
-    /// Runs `main` and the tasks it spawns until `main` is ready. Tasks and operations left then are leaked with all they
-    /// own; exit the process soon.
+    /// Runs `main` and the tasks it spawns until `main` is ready, and returns its output. Tasks and operations that have not
+    /// ended by then are leaked with all that they own, so the process should exit soon.
     pub fn run<F: Future>(self, main: F) -> F::Output {
         let runtime = ManuallyDrop::new(self.runtime);
         match &*runtime {

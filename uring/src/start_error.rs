@@ -5,7 +5,7 @@ use crate::sys;
 use std::fmt;
 use std::io;
 
-/// Why a ring cannot be started: cause and cure, for the operator.
+/// The reason why a ring cannot be started, as a message that tells the operator the cause and the cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
     message: String,
@@ -24,12 +24,12 @@ impl StartError {
         Self { message }
     }
 
-    /// `step` failed with `error`; inspects the machine for the likely cause.
+    /// The error for a `step` that failed with `error`. Inspects the machine for the likely cause.
     pub(crate) fn diagnose(step: &str, error: &io::Error) -> Self {
         Self::explain(step, error, &Facts::of_this_machine())
     }
 
-    /// io_uring is there, but lacks the operation `name`, without which no ring works.
+    /// The error for an io_uring that lacks the operation `name`, without which no ring works.
     pub(crate) fn does_not_know(name: &str) -> Self {
         let why = Facts::of_this_machine().too_old();
         Self { message: format!("cannot use io_uring: it does not know {name}: {why}") }

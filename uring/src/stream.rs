@@ -12,9 +12,13 @@ use std::rc::Rc;
 
 /// One connection of this thread's ring.
 ///
-/// At most one operation runs in each direction at a time. Operations own the descriptor and the memory they were given; one
-/// whose future is dropped early keeps both until the peer does something. So to close a connection, call
-/// [`Stream::shutdown`] and let its task finish.
+/// The caller must not begin a second operation in the same direction before the first is ready: nothing keeps the bytes of two
+/// sends apart, and of two waiting reads only one is woken. Only a [queued send](Stream::queue_send) may still be under way when
+/// the next send begins, which waits for it.
+///
+/// Operations own the descriptor and the memory they were given. On io_uring an operation whose future is dropped early keeps
+/// both until it completes, which may take until the peer does something. So to close a connection, call [`Stream::shutdown`]
+/// and let its task finish.
 pub struct Stream {
     socket: Connected,
     /// Memory for the next gathering send; `None` while one runs, and before the first.
@@ -55,8 +59,8 @@ impl Stream {
         }
     }
 
-    /// Waits for bytes and returns them in a buffer; an empty buffer means the end of the stream. The buffer is taken from
-    /// `buffers`, or the ring's pool, when the bytes arrive: a waiting connection holds none.
+    /// Waits for bytes and returns them in a buffer; an empty buffer means the end of the stream. The buffer is taken when the
+    /// bytes arrive, so that a waiting connection holds none: on epoll from `buffers`, on io_uring from the ring's own buffers.
     ///
     /// # Errors
     /// [`is_interrupted`](Self::is_interrupted): [`Stream::interrupt`] was called, or the kernel was interrupted; no bytes
@@ -92,7 +96,7 @@ impl Stream {
         }
     }
 
-    /// Sends all of `bytes`, however long the peer takes.
+    /// Sends all of `bytes`, however long the peer takes, and returns `bytes` for reuse.
     ///
     /// # Errors
     /// The connection is broken; some of the bytes may have been sent.
@@ -106,8 +110,9 @@ impl Stream {
         }
     }
 
-    /// Sends all of `bytes`, but may return before they are sent: the next read waits for the send and reports its error.
-    /// So the send and the next receive reach the kernel in one submission.
+    /// Sends all of `bytes`, but may return before they are sent. The next read or send waits for this send and reports its
+    /// error. Thus the send and the next receive reach the kernel in one submission. The memory of `bytes` is kept for reuse in
+    /// `buffers`.
     ///
     /// # Errors
     /// As [`Stream::send`].
@@ -139,7 +144,7 @@ impl Stream {
         }
     }
 
-    /// Memory held by the queued send, bytes; 0 if there is none, and always 0 on epoll.
+    /// Size of the memory that the queued send takes, bytes; 0 if no send is queued, and always 0 on epoll.
     pub fn queued_bytes(&self) -> usize {
         match &self.socket {
             Connected::Completion(connection) => connection.queued_bytes(),
@@ -161,7 +166,7 @@ impl Stream {
         (Ok(()), bytes)
     }
 
-    /// Sends all pieces in order, without copying them into one buffer.
+    /// Sends all pieces in order, without copying them into one buffer, and returns `pieces`.
     ///
     /// # Errors
     /// As [`Stream::send`].
@@ -202,7 +207,7 @@ impl Stream {
     }
 
     /// Makes a waiting [`Stream::read`] or [`Stream::recv_into`] fail with an error that
-    /// [`is_interrupted`](Self::is_interrupted); if none waits, the next one may fail. Sends are not affected.
+    /// [`is_interrupted`](Self::is_interrupted). If none waits, the next one may fail instead. Sends are not affected.
     pub fn interrupt(&self) {
         match &self.socket {
             Connected::Completion(connection) => connection.interrupt(),
@@ -220,8 +225,8 @@ impl Stream {
         sys::is_interrupted(error)
     }
 
-    /// Shuts the connection down both ways: its operations complete, and the peer sees the end after what was sent. Without
-    /// it, an operation whose future was dropped would keep the socket open.
+    /// Shuts the connection down both ways: its operations complete, and the peer sees the end of the stream after the bytes
+    /// that were sent. Without the shutdown, an operation whose future was dropped would keep the socket open.
     pub fn shutdown(&self) {
         self.end(Shutdown::Both);
     }
@@ -232,7 +237,7 @@ impl Stream {
     }
 
     fn end(&self, which: Shutdown) {
-        // Fails only if it is shut down already.
+        // Fails only if the connection is shut down already.
         let _ = match &self.socket {
             Connected::Completion(connection) => {
                 connection.will_shut(which);
@@ -242,7 +247,7 @@ impl Stream {
         };
     }
 
-    /// True if nothing is being sent, and the peer's machine has acknowledged everything that was.
+    /// True if nothing is being sent, and the peer's machine has acknowledged everything that was sent.
     pub fn has_arrived(&self) -> bool {
         let is_sending = match &self.socket {
             Connected::Completion(connection) => connection.is_sending(),
@@ -263,7 +268,7 @@ impl Stream {
         }
     }
 
-    /// Frees memory that is kept for reuse. For a connection that has become idle.
+    /// Frees the memory that this connection keeps for reuse; for a connection that has become idle.
     pub fn trim(&self) {
         self.vectors.set(None);
     }

@@ -10,10 +10,10 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 /// Bit of `CAP_IPC_LOCK` in a capability set. Source: capabilities(7).
 const CAP_IPC_LOCK: u64 = 1 << 14;
 
-/// Bytes this process may lock, for all its rings together; `None` is no limit. Raises the soft limit to the hard one
-/// first.
+/// Bytes of memory that this process may lock, for all its rings together; `None` means no limit. Raises the soft limit to the
+/// hard limit first.
 ///
-/// Less may really be left: the kernel counts per user, over all processes, and ignores a capability in a user namespace.
+/// Less may really be available: the kernel counts per user, over all processes, and ignores a capability in a user namespace.
 pub(crate) fn lockable_bytes() -> Option<u64> {
     if status_field("CapEff:")
         .and_then(|set| u64::from_str_radix(&set, 16).ok())
@@ -36,14 +36,15 @@ pub(crate) fn memlock_text() -> String {
     }
 }
 
-/// The rest of the line of /proc/self/status that begins with `name`.
+/// What follows `name` on the line of /proc/self/status that begins with `name`, without blanks around it; `None` without such a
+/// line.
 pub(crate) fn status_field(name: &str) -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix(name)).map(|rest| rest.trim().to_owned())
 }
 
-/// True for errors of accept that mean "out of descriptors or memory". Accept then fails at once, again and again, until
-/// something is closed, so the caller must pause before it retries.
+/// True for errors of accept that mean "out of descriptors or memory". Until something is closed, each further accept fails
+/// immediately, so the caller must pause before it retries.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
@@ -64,7 +65,7 @@ pub(crate) fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> usize {
 
 /// Bytes of a `tcp_info` up to the end of its field `tcpi_bytes_acked`. Source: linux/tcp.h.
 const INFO_BYTES: usize = 128;
-/// Offset of that field.
+/// Offset of the field `tcpi_bytes_acked` in a `tcp_info`, bytes.
 const BYTES_ACKED: usize = 120;
 
 /// Bytes that a TCP socket's peer has acknowledged; 0 if the kernel does not say.
@@ -80,8 +81,8 @@ pub(crate) fn acknowledged_bytes(socket: BorrowedFd<'_>) -> u64 {
     if result == 0 { u64::from_ne_bytes(bytes) } else { 0 }
 }
 
-/// Direct I/O on `file` must be aligned to this many bytes, in memory and in the file; `None` if the file does not support direct
-/// I/O. The size of a page if the kernel does not say. Source: statx(2).
+/// The number of bytes to which direct I/O on `file` must be aligned, in memory and in the file; the size of a page if the
+/// kernel does not say. `None` if the file does not support direct I/O. Source: statx(2).
 pub(crate) fn direct_alignment(file: &std::fs::File) -> Option<usize> {
     // SAFETY: a statx is integers, for all of which zero is a value.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };

@@ -12,7 +12,8 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use tokio_uring::buf::{BoundedBuf as _, IoBuf, IoBufMut};
 
-/// A file as the background thread reads and writes it. A future of its operations must not be dropped before it is ready.
+/// A background thread's handle on a [`File`], with which it reads and writes the file. The futures of these operations must not
+/// be dropped before they are ready.
 pub struct BackgroundFile {
     disk: Arc<Disk>,
     ring: Option<tokio_uring::fs::File>,
@@ -24,8 +25,8 @@ impl std::fmt::Debug for BackgroundFile {
     }
 }
 
-// SAFETY: the bytes are on the heap of the buffer, which does not move with it, and stay as they are while it is neither
-// dropped nor mutated; `filled` of them are initialised, and up to its room they are in its memory.
+// SAFETY: the bytes are on the heap, where they do not move when the buffer does, and stay unchanged while the buffer is neither
+// dropped nor mutated; the first `filled` of them are initialised, and all up to the buffer's room are in its memory.
 unsafe impl IoBuf for AlignedBuffer {
     fn stable_ptr(&self) -> *const u8 {
         self.bytes().as_ptr()
@@ -46,7 +47,7 @@ unsafe impl IoBufMut for AlignedBuffer {
         self.bytes_mut().as_mut_ptr()
     }
 
-    // SAFETY: the runtime calls it with what the kernel says it has written.
+    // SAFETY: the runtime calls this function with the number of bytes that the kernel says it has written.
     unsafe fn set_init(&mut self, len: usize) {
         self.advance(len.saturating_sub(self.bytes().len()));
     }
@@ -56,13 +57,13 @@ impl BackgroundFile {
     /// A handle on `file` for this thread, whose runtime is tokio-uring's if `has_ring`, else tokio's own.
     pub(super) fn new(file: &File, has_ring: bool) -> io::Result<Self> {
         let disk = Arc::clone(file.disk());
-        // A descriptor of its own: the runtime closes it.
+        // A separate descriptor, because the runtime closes it.
         let ring =
             if has_ring { Some(tokio_uring::fs::File::from_std(disk.file().try_clone()?)) } else { None };
         Ok(Self { disk, ring })
     }
 
-    /// As [`File::read_at`], but the future must not be dropped before it is ready.
+    /// Reads like [`File::read_at`], but the future must not be dropped before it is ready.
     ///
     /// # Errors
     /// As [`File::read_at`].
@@ -94,10 +95,11 @@ impl BackgroundFile {
         (result.map(|()| buffer.bytes().len()), buffer)
     }
 
-    /// Writes the first `len` bytes of `buffer` at `offset`; both must be multiples of [`File::alignment`].
+    /// Writes the first `len` bytes of `buffer` to the file at `offset`, and returns `buffer`. Both `len` and `offset` must be
+    /// multiples of [`File::alignment`].
     ///
     /// # Errors
-    /// An error of the kernel's or the device's; some of the bytes may have been written.
+    /// An error of the kernel or the device. Some of the bytes may have been written nevertheless.
     ///
     /// # Panics
     /// `buffer` holds fewer than `len` bytes.

@@ -1,9 +1,9 @@
-//! The runtime of a thread beside the rings, for work that need not be fast; TCP and files on it.
+//! The runtime of a background thread, which runs no ring and does work that need not be fast, with TCP and files.
 //!
-//! On io_uring it is tokio-uring's: a small ring whose completions wake tokio's event loop. That costs six system calls a
-//! request, which does not matter here, and tokio's timers and tasks work on it. Where io_uring is refused it is tokio's own.
-//! Either way the runtime is never dropped, because tokio-uring would free the memory of operations in flight; and a stream
-//! is shut down before it is dropped, because its operations would keep it open.
+//! On io_uring the runtime is tokio-uring's: a small ring whose completions wake tokio's event loop. That costs six system calls
+//! per request, which does not matter here, and tokio's timers and tasks work on it. Where io_uring is refused the runtime is
+//! tokio's own. Either way the runtime is never dropped, because tokio-uring would free the memory of operations in flight. A
+//! stream is shut down before it is dropped, because operations in flight would keep its socket open.
 //!
 //! Everything here belongs to the one thread that runs the runtime.
 
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Background {
 }
 
 impl Background {
-    /// Builds this thread's runtime: on io_uring if `engine` is io_uring and the kernel allows one more, else on epoll.
+    /// Builds this thread's runtime: on io_uring if `engine` is io_uring and the kernel allows one more ring, else on epoll.
     ///
     /// # Errors
     /// Out of descriptors or memory.
@@ -61,8 +61,8 @@ impl Background {
         Ok(Self(Runtime::Tokio(runtime, LocalSet::new())))
     }
 
-    /// Calls `main` with handles on `files`, and runs the future that `main` returns to completion. Tasks still running after
-    /// that are leaked.
+    /// Calls `main` with a handle on each of `files`, in the same order, and runs the future that `main` returns to completion.
+    /// Tasks still running after that are leaked.
     ///
     /// # Errors
     /// There are no descriptors left.
@@ -85,7 +85,7 @@ impl Background {
     /// that are leaked.
     ///
     /// # Errors
-    /// The listener cannot be watched.
+    /// The runtime cannot watch `socket` (on epoll only).
     pub fn run<F: Future>(
         self,
         socket: std::net::TcpListener,
@@ -120,10 +120,11 @@ impl std::fmt::Debug for BackgroundListener {
 }
 
 impl BackgroundListener {
-    /// The next connection. Must be awaited to completion: a dropped accept leaks the connection it gets.
+    /// Waits for the next connection. The future must be awaited to completion: if it is dropped early, the connection that it
+    /// would have returned is leaked.
     ///
     /// # Errors
-    /// An error of the kernel's.
+    /// Any error of accept(2).
     pub async fn accept(&self) -> io::Result<BackgroundStream> {
         Ok(match &self.0 {
             Listening::Uring(listener) => {
@@ -151,8 +152,8 @@ impl std::fmt::Debug for BackgroundStream {
 
 type Operation = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>>>;
 
-/// A stream on tokio-uring. Its operations must own their memory, but tokio's traits only lend theirs: bytes are copied in
-/// between.
+/// A stream on tokio-uring. Its operations must own their memory, but tokio's traits only lend memory, so bytes are copied from
+/// one to the other.
 struct Operations {
     stream: Rc<tokio_uring::net::TcpStream>,
     /// The read in flight; `None` if there is none.

@@ -1,9 +1,9 @@
-//! Accepting connections, and the epoll instance that listeners and datagram sockets are waited for with. An [`Acceptor`] belongs
-//! to its ring's thread.
+//! Accepting connections, and the epoll instance through which a task waits for a listener or a datagram socket. An [`Acceptor`]
+//! belongs to its ring's thread.
 //!
 //! An operation holds a reference to its file until the kernel has torn the ring down, which is some milliseconds after a
 //! killed process is gone. A listener held that long would accept connections that nobody serves. So the operation polls an
-//! epoll instance that watches the listener, and holds only that; the accept itself is a system call.
+//! epoll instance that watches the listener, and holds only the instance; the accept itself is a system call.
 
 use super::driver::Driver;
 use super::wait::readable;
@@ -33,7 +33,7 @@ impl AsRawFd for Watch {
     }
 }
 
-/// A listening socket on io_uring, of which the kernel holds no reference while a task waits.
+/// A listening socket on io_uring. The kernel holds no reference to it while a task waits for connections.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     socket: socket2::Socket,
@@ -56,7 +56,8 @@ impl Acceptor {
         &self.socket
     }
 
-    /// Waits for the next connection. Polls even if one is there, so that other tasks run in between.
+    /// Waits for the next connection and accepts it. Polls even if a connection is already there, so that other tasks run in
+    /// between. Fails with `NotConnected` after [`Acceptor::will_close`].
     pub(crate) async fn accept(&self) -> io::Result<socket2::Socket> {
         loop {
             readable(Driver::current(), Rc::clone(&self.watch)).await?;
@@ -75,7 +76,7 @@ impl Acceptor {
         self.socket.accept().map(|(socket, _)| socket)
     }
 
-    /// Called before the listener is shut down, so that a waiting [`Acceptor::accept`] fails when the shutdown wakes it.
+    /// Makes a waiting [`Acceptor::accept`] fail when the shutdown of the listener wakes it; to be called before the shutdown.
     pub(crate) fn will_close(&self) {
         self.is_closed.set(true);
     }

@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
-/// The `msghdr`, `iovec` and address of one datagram, kept for reuse. Boxed by its owner: the header points to the other
+/// The `msghdr`, `iovec` and address of one datagram, kept for reuse. The owner boxes it, because the header points to the other
 /// two.
 struct MsgHdr {
     header: libc::msghdr,
@@ -34,7 +34,7 @@ impl Default for MsgHdr {
 }
 
 impl MsgHdr {
-    /// Makes the header point to `len` bytes at `start`, and to `address`, of which `address_bytes` count.
+    /// Makes the header point to `len` bytes at `start`, and to the first `address_bytes` bytes of `address`.
     fn describe(&mut self, start: *mut u8, len: usize, address_bytes: libc::socklen_t) {
         self.vector = libc::iovec { iov_base: start.cast(), iov_len: len };
         self.header.msg_name = (&raw mut self.address).cast();
@@ -44,7 +44,7 @@ impl MsgHdr {
         self.header.msg_flags = 0;
     }
 
-    /// Takes the sender of the last datagram received; `None` if that is no IP address.
+    /// Takes the address of the last datagram's sender; `None` if it is not an IP address.
     fn take_address(&mut self) -> Option<SocketAddr> {
         let address = std::mem::replace(&mut self.address, SockAddrStorage::zeroed());
         let len = self.address_bytes.min(address.size_of());
@@ -59,7 +59,7 @@ impl MsgHdr {
     }
 }
 
-/// A handle on a datagram socket: receives and sends, one of each at a time.
+/// A handle on a datagram socket, for one receive and one send at a time.
 pub(crate) struct Datagrams {
     socket: Rc<socket2::Socket>,
     watch: Rc<Watch>,
@@ -92,15 +92,15 @@ impl Datagrams {
         Self { socket: Rc::clone(&self.socket), watch: Rc::clone(&self.watch), received: None, sent: None }
     }
 
-    /// Receives one datagram into `room`, up to its length; returns how many bytes came, and their sender. Longer datagrams are
-    /// discarded.
+    /// Waits for one datagram and receives it into `room`; a datagram longer than `room` is discarded. Returns the length of the
+    /// datagram, bytes, and its sender.
     pub(crate) async fn receive(&mut self, room: &mut Vec<u8>) -> io::Result<(usize, SocketAddr)> {
         loop {
             let message = self.received.take().unwrap_or_default();
             let (result, bytes, mut message) =
                 receive_now(Rc::clone(&self.socket), std::mem::take(room), message).await;
             *room = bytes;
-            // Cut off: it was longer than any datagram over IP. It is ignored.
+            // A datagram that was cut off is longer than any datagram over IP. It is ignored.
             let sender = if message.is_cut() { None } else { message.take_address() };
             self.received = Some(message);
             match (result, sender) {

@@ -22,8 +22,8 @@ pub(super) enum State {
 pub(super) struct Operations(pub(super) RefCell<Slab<State>>);
 
 impl Operations {
-    /// Called by the driver when operation `index` has completed: keeps the result for its task, or frees the memory of an
-    /// abandoned one. True if a task was woken.
+    /// Keeps the result of operation `index` for its task, or frees the memory of an abandoned operation. Called by the driver
+    /// when the operation has completed. True if a task was woken.
     pub(super) fn complete(&self, index: usize, result: i32) -> bool {
         let mut all = self.0.borrow_mut();
         match std::mem::replace(&mut all[index], State::Completed(result)) {

@@ -1,4 +1,5 @@
-//! Operations that complete once, and the memory they own until then: a future owns it, or, once that is dropped, the driver.
+//! Operations that complete once, and the memory they own until then. The operation's future holds that memory, or, if the
+//! future is dropped, the driver.
 #![expect(unsafe_code, reason = "entries name memory by address")]
 
 use super::driver::Driver;
@@ -74,8 +75,8 @@ impl<D: Unpin + 'static> Operation<D> {
     }
 }
 
-/// A future that submits `entry` when it is first polled, and at its completion returns the result and `data`. Until then the
-/// operation owns `data`, even if the future is dropped.
+/// Returns a future that submits `entry` when it is first polled, and at its completion returns the result and `data`. Until
+/// then the operation owns `data`, even if the future is dropped.
 ///
 /// # Safety
 /// - Every address in `entry` lies in memory that `data` keeps alive, at the same place even when `data` is moved.

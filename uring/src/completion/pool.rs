@@ -11,7 +11,8 @@ use std::rc::Rc;
 /// The receive buffers of a ring.
 pub(super) struct Pool {
     arena: Rc<Arena>,
-    /// The driver's pass in which the kernel was last given more slots: further calls of [`Pool::grow`] in that pass give none.
+    /// Number of the driver's pass in which the kernel was last given more slots. Further calls of [`Pool::grow`] in that pass
+    /// give none.
     grown_in: Cell<u32>,
 }
 
@@ -26,19 +27,20 @@ impl Pool {
         Ok(Self { arena, grown_in: Cell::new(0) })
     }
 
-    /// A handle on these buffers for the rest of the crate, which adds heap buffers of at most `bytes_max`.
+    /// A handle on these buffers for the rest of the crate. It adds heap buffers while at most `bytes_max` bytes are lent, pool
+    /// and heap together; 0 means no limit.
     pub(super) fn buffers(&self, bytes_max: usize) -> Buffers {
         Buffers::of(Rc::clone(&self.arena), bytes_max)
     }
 
-    /// Buffers that the kernel has been given so far.
+    /// Number of buffers that the kernel has been given so far.
     #[cfg(test)]
     pub(super) fn given(&self) -> usize {
         self.arena.given()
     }
 
-    /// Called when a receive failed for lack of a buffer, in the driver's pass `pass`: gives the kernel more slots, once for all
-    /// receives that failed in the same pass. False if it has been given all.
+    /// Gives the kernel more slots, once for all receives that failed in the same pass. Called when a receive failed for lack of
+    /// a buffer, in the driver's pass `pass`. False if the kernel has been given all slots.
     pub(super) fn grow(&self, pass: u32) -> bool {
         self.grown_in.get() == pass
             || self.arena.give_more() && {

@@ -7,27 +7,28 @@ use io_uring::{IoUring, Probe, opcode};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Features that rings on this machine use. Each is probed separately and left out if the kernel refuses it.
+/// The io_uring features that rings on this machine use. Each is probed separately, and not used if the kernel refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(super) flags: Flags,
-    /// Since Linux 6.0: multishot receive.
+    /// True if multishot receive works (since Linux 6.0).
     pub(super) multishot: bool,
-    /// A send that succeeds posts no completion (since Linux 5.17), and one that would block says how much it sent (6.1).
+    /// True if a complete send posts no completion (since Linux 5.17), and a send that would block reports how much it has sent
+    /// (since 6.1).
     pub(super) silent_sends: bool,
 }
 
-/// Setup flags by kernel version, best first; each step asks for less.
+/// The setup flags of a ring, best first. Each further variant asks less of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flags {
-    /// Since Linux 6.1: `DEFER_TASKRUN`: task work runs in one batch when the thread waits.
+    /// `SINGLE_ISSUER` and `DEFER_TASKRUN` (since Linux 6.1): task work runs in one batch when the thread waits.
     Deferred,
-    /// Since Linux 6.0: `SINGLE_ISSUER`, and the flags of `Cooperative`.
+    /// `SINGLE_ISSUER` (since Linux 6.0), and the flags of `Cooperative`.
     SingleIssuer,
-    /// Since Linux 5.19: `COOP_TASKRUN`: task work runs when the thread enters the kernel anyway, instead of interrupting it.
-    /// `SUBMIT_ALL` (5.18): a bad entry does not stop a batch.
+    /// `COOP_TASKRUN` (since Linux 5.19): task work runs when the thread enters the kernel anyway, instead of interrupting it.
+    /// `SUBMIT_ALL` (since 5.18): a bad entry does not stop a submission.
     Cooperative,
-    /// Anything older.
+    /// None of these flags, for older kernels.
     Plain,
 }
 
@@ -58,7 +59,7 @@ impl Flags {
     }
 }
 
-/// Operations a ring cannot do without.
+/// Operations without which a ring cannot work, by code and name.
 const NEEDED: [(u8, &str); 9] = [
     (opcode::Nop::CODE, "nop"),
     (opcode::Read::CODE, "read"),
@@ -114,8 +115,8 @@ fn round_trip(ring: &mut IoUring) -> io::Result<()> {
     Ok(())
 }
 
-/// Retries `make` for a second while memory is refused: the kernel releases a dead process's locked memory with a delay,
-/// which a restarted server can run into.
+/// Calls `make` again, for up to a second, while it fails with `ENOMEM`. The kernel releases the locked memory of a dead process
+/// with a delay, which a restarted server can run into.
 pub(crate) fn patiently<T>(mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let deadline = Instant::now() + Duration::from_secs(1);
     let mut pause = Duration::from_millis(5);

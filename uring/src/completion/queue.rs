@@ -80,7 +80,7 @@ impl Queue {
     }
 
     fn try_push(&self, entry: &squeue::Entry) -> bool {
-        // SAFETY: promised to `push`, the only way in.
+        // SAFETY: the caller of `push`, through which every entry has come, has promised that the entry is valid.
         unsafe { self.ring.borrow_mut().submission().push(entry) }.is_ok()
     }
 
@@ -89,8 +89,8 @@ impl Queue {
         let _ = self.enter_kernel(0, EnterFlags::empty());
     }
 
-    /// Submits the queued entries and waits until `want` completions are there. The kernel's deferred task work runs in this
-    /// call.
+    /// Submits the queued entries and waits until `want` completions are there; 0 means without waiting. The kernel's deferred
+    /// task work runs in this call.
     pub(super) fn enter_kernel(&self, want: u32, flags: EnterFlags) -> io::Result<()> {
         #[cfg(test)]
         if let Some(left) = self.refusals.get().checked_sub(1) {

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 
-/// One receive of at most `len_max` bytes into the front of `target`'s spare memory. An interrupt cancels it.
+/// Receives once, at most `len_max` bytes, into the front of `target`'s spare memory. An interrupt cancels the receive.
 pub(crate) async fn receive<T: Receive>(
     connection: &Handle,
     mut target: T,

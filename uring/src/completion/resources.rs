@@ -12,13 +12,13 @@ use std::io;
 /// The parts of the driver that its connections use.
 pub(super) struct Resources {
     pub(super) queue: Queue,
-    /// The features that the kernel supports; multishot receive is cleared if the kernel refuses one later.
+    /// The features that the kernel supports. `multishot` becomes false if the kernel later refuses a multishot receive.
     pub(super) setup: Cell<Setup>,
-    /// Provided buffers for receives; `None` if the kernel could register none.
+    /// Provided buffers for receives; `None` if none are wanted, or the kernel refused to register them.
     pub(super) pool: Option<Pool>,
     /// The ring's buffers: those of the pool, and heap buffers for when the pool has none free.
     pub(super) buffers: Buffers,
-    /// True if a task waits for a queued send. The ring then must not sleep: the send may succeed without a completion.
+    /// True if a task waits for a queued send. The ring then must not sleep, because the send may succeed without a completion.
     pub(super) is_settling: Cell<bool>,
 }
 
@@ -33,7 +33,7 @@ impl Resources {
         }
     }
 
-    /// Called when the kernel refused a multishot receive: all later receives are single ones.
+    /// Makes all later receives single ones. Called when the kernel refused a multishot receive.
     pub(super) fn no_more_multishot(&self) {
         self.setup.set(Setup { multishot: false, ..self.setup.get() });
     }

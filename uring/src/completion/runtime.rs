@@ -7,8 +7,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
-/// Tasks that run between two looks at tokio's own I/O, timers and cross-thread wakes. There are none of these: the doorbell
-/// announces wakes from other threads.
+/// Number of tasks that run before tokio next checks its own I/O, timers and cross-thread wakes. None of these are used, since
+/// the doorbell announces wakes from other threads; so tokio checks rarely.
 const TASKS_PER_TICK: u32 = 4096;
 
 /// A thread's ring and its tasks.
@@ -19,7 +19,7 @@ pub(crate) struct Runtime {
 
 impl Runtime {
     /// # Errors
-    /// An error of the kernel's.
+    /// Tokio cannot build its executor.
     pub(super) fn new(driver: Driver) -> io::Result<Self> {
         let tasks = Builder::new_current_thread()
             .event_interval(TASKS_PER_TICK)

@@ -10,11 +10,11 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
-/// No SIGPIPE; and the kernel continues a short send by itself when the peer makes room, so that a slow reader costs no
-/// completions.
+/// Flags of the sends in this file: no SIGPIPE, and the kernel itself continues a short send when the peer makes room, so that a
+/// slow reader costs no further completions.
 const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
-/// Sends all of `bytes` after the first `sent`, however long the peer takes.
+/// Sends what follows the first `sent` bytes of `bytes`, however long the peer takes, and returns `bytes`.
 pub(crate) async fn send(
     driver: &Rc<Driver>,
     socket: &Rc<socket2::Socket>,
@@ -31,7 +31,7 @@ pub(crate) async fn send(
         // `socket` keeps the descriptor open; a plain send completes once.
         (result, (_, bytes)) = unsafe { submit(Rc::clone(driver), (Rc::clone(socket), bytes), entry) }.await;
         match result {
-            // It may be short.
+            // The send may be short.
             Ok(count) => sent += count,
             Err(error) if is_interrupted(&error) => {}
             Err(error) => return (Err(error), bytes),
@@ -40,7 +40,8 @@ pub(crate) async fn send(
     (Ok(()), bytes)
 }
 
-/// Sends at most `len_max` bytes of `pieces` after the first `skip`; the result may be short, and is 0 if nothing is left.
+/// Sends at most `len_max` bytes of `pieces`, beginning after the first `skip` bytes. Returns how many bytes were sent, which
+/// may be fewer than asked; 0 if nothing is left to send.
 pub(crate) async fn gather<P: GatherBuf>(
     driver: &Rc<Driver>,
     socket: Rc<socket2::Socket>,

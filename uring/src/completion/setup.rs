@@ -13,8 +13,8 @@ use io_uring::IoUring;
 use std::io;
 use std::sync::Once;
 
-/// Entries of submission and completion queue, and bytes that the kernel charges for the pair against the limit on locked memory
-/// (measured on Linux 6.18).
+/// Number of entries of the submission queue and of the completion queue, and the bytes that the kernel charges for both against
+/// the limit on locked memory (measured on Linux 6.18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Queues {
     submissions: u32,
@@ -28,12 +28,13 @@ const QUEUES: [Queues; 3] = [
     Queues { submissions: 32, completions: 64, charged_bytes: 12 << 10 },
 ];
 
-/// A process takes at most one part in this many of the limit on locked memory: the limit is per user, and other servers of
-/// the same user, or this one restarted, need room for their rings.
+/// Divisor of the limit on locked memory: the rings of a process take at most this fraction of it. The limit is per user, and
+/// other servers of the same user, or this one restarted, need room for their rings.
 const PROCESS_PART: u64 = 8;
 
 impl Options {
-    /// The largest queue sizes that one ring may have if `lockable` bytes may be locked; `None` is no limit.
+    /// The largest queue sizes that one ring may have if `lockable` bytes may be locked (`None` means no limit); the smallest
+    /// ones if even these need more.
     fn queues(&self, lockable: Option<u64>) -> Queues {
         let Some(lockable) = lockable else { return QUEUES[0] };
         let mine = lockable / PROCESS_PART / self.rings.max(1) as u64;
@@ -44,7 +45,7 @@ impl Options {
 /// Builds this thread's ring and its buffers.
 ///
 /// # Errors
-/// Not even a small ring can be built; says why.
+/// Not even a ring with the smallest queues can be built; the error says why.
 pub(crate) fn build(setup: Setup, options: &Options) -> Result<(Runtime, Buffers), StartError> {
     let fail = |error: &io::Error| StartError::diagnose("starting a ring", error);
     let ring = ring(setup.flags, options.queues(sys::lockable_bytes())).map_err(|error| fail(&error))?;
@@ -61,7 +62,7 @@ pub(crate) fn build(setup: Setup, options: &Options) -> Result<(Runtime, Buffers
     Ok((Runtime::new(driver).map_err(|error| fail(&error))?, buffers))
 }
 
-/// A ring with `queues`, or with smaller ones if the kernel refuses memory; [`patiently`] with the smallest.
+/// Builds a ring with `queues`, or with smaller ones if the kernel refuses memory. Retries the smallest ones [`patiently`].
 fn ring(flags: Flags, queues: Queues) -> io::Result<IoUring> {
     let make = |queues: Queues| flags.builder(queues.completions).build(queues.submissions);
     for queues in QUEUES.into_iter().filter(|smaller| smaller.submissions <= queues.submissions) {

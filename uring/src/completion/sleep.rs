@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Completes at its deadline.
+/// A future that completes at its deadline.
 pub(super) struct Sleep {
     driver: Rc<Driver>,
     at: Instant,
@@ -56,7 +56,7 @@ impl Drop for Sleep {
         if matches!(sleepers[index], Sleeper::Over) {
             sleepers.remove(index);
         } else {
-            // Its deadline stays in the heap: when that is due, the sleeper is removed.
+            // The deadline stays in the heap. When it has passed, the sleeper is removed.
             sleepers[index] = Sleeper::Gone;
         }
     }

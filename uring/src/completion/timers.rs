@@ -14,11 +14,11 @@ use std::time::Instant;
 /// The timers of one ring.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// Deadlines, the earliest first, each with the index of its sleeper. A deadline stays until its time, even if its sleeper is
-    /// dropped.
+    /// Deadlines, the earliest first, each with the index of its sleeper. A deadline stays here until it has passed, even if its
+    /// sleeper is dropped.
     pub(super) due: RefCell<BinaryHeap<Reverse<(Instant, usize)>>>,
     pub(super) sleepers: RefCell<Slab<Sleeper>>,
-    /// Timeout operations in flight, seldom more than two.
+    /// The timeout operations in flight, seldom more than two at a time.
     armed: RefCell<Slab<Armed>>,
     /// True if a timeout operation has completed since [`Timers::fire`] was last called.
     has_rung: Cell<bool>,
@@ -42,7 +42,8 @@ pub(super) enum Sleeper {
 }
 
 impl Timers {
-    /// Called by the driver when timeout operation `index` has completed. Sleepers are not woken until [`Timers::fire`].
+    /// Takes note that timeout operation `index` has completed; called by the driver. Sleepers are not woken until
+    /// [`Timers::fire`].
     pub(super) fn rang(&self, index: usize) {
         self.armed.borrow_mut().remove(index);
         self.has_rung.set(true);

@@ -8,17 +8,17 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-/// More than a socket buffer takes, bytes.
+/// Length of a send that no socket buffer takes as a whole, bytes.
 const TOO_LONG: usize = 1 << 20;
 
 /// Pushes `entry` to the submission queue, which has room.
 pub(super) fn push(ring: &mut IoUring, entry: &squeue::Entry) {
-    // SAFETY: entries of this module name memory of their functions, which wait for them before they return.
+    // SAFETY: an entry names memory of the function that pushes it, which waits for the completion before it returns.
     let pushed = unsafe { ring.submission().push(entry) };
     assert!(pushed.is_ok(), "a new queue has room");
 }
 
-/// True if a complete send posts no completion, and a short one posts how much it sent.
+/// True if a complete send posts no completion, and a short send posts one that says how much was sent.
 pub(super) fn has_silent_sends(ring: &mut IoUring) -> io::Result<bool> {
     if !ring.params().is_feature_skip_cqe_on_success() {
         return Ok(false);
@@ -36,7 +36,7 @@ pub(super) fn has_silent_sends(ring: &mut IoUring) -> io::Result<bool> {
     ring.submit()?;
     let is_silent = ring.completion().next().is_none();
     push(ring, &send(TOO_LONG));
-    // It does not block, so it completes at submission.
+    // The send does not block, so it completes at submission.
     ring.submit_and_wait(0)?;
     let said: Vec<i32> = ring.completion().map(|completion| completion.result()).collect();
     let mut there = 0;

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Completes once `file` is readable, or at its end.
+/// Waits until `file` is readable or at its end.
 pub(super) async fn readable<F: AsRawFd + 'static>(driver: Rc<Driver>, file: Rc<F>) -> io::Result<()> {
     let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
     let entry = opcode::PollAdd::new(types::Fd(file.as_raw_fd()), events).build();
@@ -20,8 +20,8 @@ pub(super) async fn readable<F: AsRawFd + 'static>(driver: Rc<Driver>, file: Rc<
 
 /// Lets every other ready task run once and submits what is queued; takes about 2 µs.
 ///
-/// It waits for a no-op operation. A task that merely wakes itself (as tokio's `yield_now` does) would run again before
-/// anything is submitted.
+/// The function waits for a no-op operation. A task that merely wakes itself (as tokio's `yield_now` does) would run again
+/// before anything is submitted.
 pub(crate) async fn yield_now() {
     let entry = opcode::Nop::new().build();
     // SAFETY: the entry names nothing; it completes once.
@@ -29,7 +29,7 @@ pub(crate) async fn yield_now() {
     // A no-op does not fail; and even if the kernel refused it, other tasks have run.
 }
 
-/// A future that completes once `time` has passed; the time begins with this call.
+/// Returns a future that completes once `time` has passed, counted from this call.
 pub(crate) fn sleep(time: Duration) -> impl Future<Output = ()> {
     Sleep::new(Driver::current(), time)
 }

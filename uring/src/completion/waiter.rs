@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 /// Remembers the task that waits for a connection, so that the driver can wake it.
 #[derive(Default)]
 pub(super) struct Waiter {
-    /// Wakes the task that waits or last waited; kept, since it is mostly the same.
+    /// Wakes the task that waits, or that waited last. It is kept after a wake, since the next task to wait is mostly the same.
     waker: RefCell<Option<Waker>>,
     is_waiting: Cell<bool>,
 }
@@ -19,7 +19,7 @@ impl Waiter {
         self.is_waiting.get()
     }
 
-    /// Drops the waker: the task that it refers to may own the connection, which then would own itself.
+    /// Drops the waker. The task that it refers to may own the connection, which would then own itself.
     pub(super) fn forget(&self) {
         self.waker.take();
     }
@@ -34,7 +34,7 @@ impl Waiter {
         self.is_waiting.set(true);
     }
 
-    /// Wakes the task that waits; false, without a wake, if none does.
+    /// Wakes the task that waits; false if no task waits.
     pub(super) fn wake(&self) -> bool {
         if !self.is_waiting.replace(false) {
             return false;

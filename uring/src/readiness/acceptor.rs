@@ -17,7 +17,7 @@ pub(crate) struct Acceptor {
 
 impl Acceptor {
     pub(crate) fn new(socket: socket2::Socket) -> Self {
-        // accept(2) has no MSG_DONTWAIT. Fails only for an invalid descriptor.
+        // accept(2) has no MSG_DONTWAIT. The call fails only for an invalid descriptor.
         let _ = socket.set_nonblocking(true);
         Self { watched: AsyncSocket::new(socket, Interest::READABLE), pace: CoopBudget::default() }
     }
@@ -26,7 +26,7 @@ impl Acceptor {
         self.watched.socket()
     }
 
-    /// Waits for the next connection; lets other tasks run after a few that need no wait.
+    /// Waits for the next connection and accepts it. After a few connections that were already there, lets other tasks run first.
     pub(crate) async fn accept(&self) -> io::Result<socket2::Socket> {
         self.pace.step().await;
         loop {

@@ -1,4 +1,5 @@
-//! A datagram socket on epoll: receives and sends now, or waits until it can. A handle belongs to one task of the ring.
+//! A datagram socket on epoll: each call receives or sends now, or waits until the socket is ready. A handle belongs to one task
+//! of the ring.
 #![expect(unsafe_code, reason = "what is watched must stay the same socket")]
 
 use super::pace::CoopBudget;
@@ -40,13 +41,14 @@ impl Datagrams {
         Self { watched: Rc::clone(&self.watched), pace: CoopBudget::default() }
     }
 
-    /// Waits for one datagram, of which what `room` cannot hold is lost; returns how many bytes came, and their sender.
+    /// Waits for one datagram and receives it into `room`; bytes that do not fit are lost. Returns the number of bytes in
+    /// `room`, and the sender.
     pub(crate) async fn receive(&self, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.pace.step().await;
         self.watched.async_io(Interest::READABLE, |socket| socket.recv_from(room)).await
     }
 
-    /// Sends `bytes` as one datagram.
+    /// Sends `bytes` as one datagram to `to`; returns how many bytes were sent.
     pub(crate) async fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
         self.pace.step().await;
         self.watched.async_io(Interest::WRITABLE, |socket| socket.send_to(bytes, to)).await

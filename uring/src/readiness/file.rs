@@ -1,5 +1,5 @@
-//! Reading files, for which epoll knows no readiness: a few threads, shared by all rings of the process, make calls that block. A
-//! read is handed to a thread with its buffer, and comes back through a channel; no other state is shared.
+//! Reading files, for which epoll knows no readiness. A few threads, shared by all rings of the process, make the calls, which
+//! block. A read is handed to a thread with its buffer, and comes back through a channel; no other state is shared.
 
 use crate::aligned::AlignedBuffer;
 use crate::disk::Disk;
@@ -8,15 +8,15 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// Number of threads: enough to keep a device busy; more would only wait for it.
+/// Number of threads: enough to keep a device busy. More threads would only wait for the device.
 const THREADS: usize = 4;
-/// Most reads that are with the threads, queued or running; the tasks of further reads wait.
+/// Most reads that are with the threads of the process, queued or running. The tasks of further reads wait.
 const READS_MAX: usize = 1024;
 
-/// The threads; they are started at the first use, and end with the process.
+/// The threads that read files. They are started at the first use, and end with the process.
 static READERS: LazyLock<Readers> = LazyLock::new(Readers::start);
 
-/// A read that a thread is to make, and where it leaves the result.
+/// A read that a thread is to make, and the channel for its result.
 struct Job {
     file: Arc<Disk>,
     buffer: AlignedBuffer,
@@ -36,7 +36,7 @@ impl Job {
             return;
         }
         let result = self.file.read(&mut self.buffer, self.offset);
-        // Fails if nobody wants the result any more.
+        // Fails if the future of the read was dropped.
         let _ = self.done.send((result, self.buffer));
     }
 }
@@ -69,7 +69,7 @@ impl Readers {
     }
 }
 
-/// The work of a thread. One of the threads waits for the next read, the others for the lock that lets them wait for it.
+/// The work of a thread. One thread waits for the next read; the others wait for the lock, which that thread holds.
 fn read(waiting: &Mutex<Receiver<Job>>) {
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -80,7 +80,7 @@ fn read(waiting: &Mutex<Receiver<Job>>) {
     }
 }
 
-/// Starts the threads, if they have not been started.
+/// Starts the threads that read files, unless they have been started already.
 pub(crate) fn start_readers() {
     LazyLock::force(&READERS);
 }

@@ -7,7 +7,7 @@
 //!   itself, which saves the call that would find nothing ([`socket`]).
 //! - A call that does not block never lets another task run, unlike an operation of the other backend ([`pace`]).
 //!
-//! Files are always ready for epoll, and block: threads read them, which own what they read into ([`mod@file`]).
+//! To epoll a file is always ready, yet reading it blocks. So threads read files, and own the memory meanwhile ([`mod@file`]).
 //!
 //! Everything else here belongs to one ring, and is used on its thread alone: no locks.
 

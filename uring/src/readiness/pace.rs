@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// Calls that a connection makes without waiting before it yields: a read and a send, as on the completion backend.
+/// Number of calls that a connection makes without waiting before it yields: a read and a send, as on the completion backend.
 const CALLS_PER_TURN: u32 = 2;
 
 /// Counts a connection's calls since its task last waited or yielded.
@@ -21,7 +21,7 @@ impl CoopBudget {
         self.calls.set(self.calls.get() + 1);
     }
 
-    /// Called when the task had to wait for the socket: the budget is full again, since other tasks have run.
+    /// Makes the budget full again. Called when the task had to wait for the socket, since other tasks run meanwhile.
     pub(super) fn has_waited(&self) {
         self.calls.set(0);
     }

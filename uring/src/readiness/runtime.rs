@@ -12,7 +12,7 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// Runs until `main` is ready.
+    /// Runs this thread's tasks until `main` is ready, and returns its output.
     pub(crate) fn block_on<F: Future>(&self, main: F) -> F::Output {
         self.tasks.block_on(&self.runtime, main)
     }

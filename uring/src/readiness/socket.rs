@@ -1,5 +1,5 @@
-//! A connection on epoll: each call moves what it can now, or waits until the socket is ready. A [`Socket`] belongs to its ring's
-//! thread.
+//! A connection on epoll: each call moves the bytes that it can move now, or waits until the socket is ready. A [`Socket`]
+//! belongs to its ring's thread.
 #![expect(unsafe_code, reason = "receives into and gathers from memory that is named by address")]
 
 use super::pace::CoopBudget;
@@ -14,7 +14,7 @@ use std::task::{Poll, Waker};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFdReadyGuard;
 
-/// No SIGPIPE, and no blocking whatever the descriptor's mode.
+/// Flags of every send: no SIGPIPE, and no blocking, whatever the descriptor's mode.
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// A connection on epoll.
@@ -112,12 +112,13 @@ impl Socket {
         .await
     }
 
-    /// Sends as much of the front of `bytes` as the socket takes in one call; returns how many bytes.
+    /// Sends as much of the front of `bytes` as the socket takes in one call; returns how many bytes were sent.
     pub(crate) async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.drain(|| self.watched.socket().send_with_flags(bytes, SEND_FLAGS)).await
     }
 
-    /// Sends at most `len_max` bytes of `pieces` after the first `skip`; the result may be short, and is 0 if nothing is left.
+    /// Sends at most `len_max` bytes of `pieces`, beginning after the first `skip` bytes. Returns how many bytes were sent,
+    /// which may be fewer than asked; 0 if nothing is left to send.
     pub(crate) async fn gather<P: GatherBuf>(
         &self,
         pieces: &P,
@@ -136,7 +137,8 @@ impl Socket {
         .await
     }
 
-    /// Calls `call`, and again each time that the socket becomes writable, until it does not fail with `WouldBlock`.
+    /// Calls `call` until it succeeds, or fails with another error than `WouldBlock`. Before each further call, waits until the
+    /// socket is writable.
     async fn drain(&self, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
         self.pace.step().await;
         // There is nearly always room: try before waiting for an event.
@@ -165,7 +167,7 @@ impl Socket {
     }
 }
 
-/// The result of a receive into `len` bytes; `None` if it would block.
+/// Turns the `count` that a receive into `len` bytes returned into a result; `None` if the receive would block.
 fn judge(
     count: libc::ssize_t,
     len: usize,
@@ -173,7 +175,8 @@ fn judge(
 ) -> io::Result<Option<usize>> {
     match count_or_error(count) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => used_up(readiness).map(|()| None),
-        // A short receive took all there was: what follows is another event. The end of the stream stays ready.
+        // A short receive took all bytes that were there, and further bytes raise another event. The end of the stream stays
+        // ready.
         Ok(count) if count < len => {
             readiness.clear_ready();
             Ok(Some(count))

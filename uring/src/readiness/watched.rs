@@ -5,7 +5,7 @@ use std::io;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-/// A socket registered with epoll; or, if epoll refuses one more, the socket alone.
+/// A socket registered with epoll; or, if epoll refused one more, the socket and the error.
 pub(super) enum AsyncSocket {
     Events(AsyncFd<socket2::Socket>),
     Refused(socket2::Socket, io::Error),
@@ -37,7 +37,7 @@ impl AsyncSocket {
     /// The registered socket, to wait for its events.
     ///
     /// # Errors
-    /// `ENOSPC`, `ENOMEM`: it could not be registered.
+    /// `ENOSPC`, `ENOMEM`: the socket could not be registered.
     pub(super) fn events(&self) -> io::Result<&AsyncFd<socket2::Socket>> {
         match self {
             Self::Events(events) => Ok(events),
@@ -49,8 +49,8 @@ impl AsyncSocket {
     }
 }
 
-/// To be called when a call would block although `event` said that the socket is ready: clears `event`, so that the next wait
-/// waits for a new one.
+/// Clears `event`, so that the next wait waits for a new event. To be called when a call would block although `event` said that
+/// the socket is ready.
 ///
 /// # Errors
 /// The socket has been shut down, so there will be no further event. (accept(2) on a unix socket then keeps returning `EAGAIN`.)

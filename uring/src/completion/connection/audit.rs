@@ -1,11 +1,12 @@
-//! For debug builds: whether a connection whose ring is about to sleep waits although it could go on. Only reads.
+//! For debug builds: finds tasks that wait for a connection although they could go on, when their ring is about to sleep.
+//! Changes nothing.
 
 use super::{Connection, QueuedSend, Receiving};
 use std::fmt;
 use std::mem::MaybeUninit;
 
 impl Connection {
-    /// Why a task that waits for this connection could go on; `None` if no task waits, or it waits rightly.
+    /// Why a task that waits for this connection could go on; `None` if no task waits, or the waiting task cannot go on.
     pub(in crate::completion) fn could_go_on(&self, silent_sends: bool) -> Option<&'static str> {
         let state = self.queued_send.borrow();
         let reads = self.reader.is_waiting();

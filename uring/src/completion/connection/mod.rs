@@ -10,8 +10,8 @@
 //!        ──► Polling   ──► readable, without a buffer                   ──► an error ──► Broken ──► the next read
 //! ```
 //!
-//! Completions of a receive are kept as they came, in order, until the task reads them. A read returns nothing while a
-//! queued send is under way, so that a client that does not read its replies is not read from.
+//! Completions of a receive are kept in their order until the task reads them. A read returns nothing while a queued send is
+//! under way, so that the server reads nothing from a client that does not read its replies.
 
 #[cfg(debug_assertions)]
 mod audit;
@@ -33,7 +33,7 @@ const AHEAD_MAX: usize = 2;
 /// Which receive of a connection is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receiving {
-    /// None.
+    /// No receive is in flight.
     Idle,
     /// One receive into a provided buffer.
     Selecting,
@@ -41,33 +41,33 @@ pub(super) enum Receiving {
     Multishot,
     /// A multishot receive that is being cancelled.
     Ending,
-    /// A poll until the socket is readable: no provided buffer is free, or there is no pool.
+    /// A poll until the socket is readable, because no provided buffer is free or there is no pool.
     Polling,
-    /// A receive into the caller's memory, which completes as an operation: see `receive`.
+    /// A receive into the caller's memory. It completes as an operation: see `receive`.
     Direct,
 }
 
-/// A completion of a receive that its task has not looked at yet.
+/// A completion of a receive, which the connection's task has not processed yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
     pub(super) result: i32,
     pub(super) flags: u32,
 }
 
-/// The state of a send that its task does not wait for.
+/// The state of a connection's queued send, which is a send that its task does not wait for.
 #[derive(Debug)]
 pub(super) enum QueuedSend {
-    /// No send is queued or under way, so another one may be queued.
+    /// No send is queued or under way, so that a send may be queued.
     Idle,
-    /// Handed to the kernel, with these bytes. If the kernel reports success they are emptied; with or without that report,
-    /// [`Connection::settle_queued_send`] then makes the state Idle.
+    /// The send of these bytes was handed to the kernel. A completion that reports success empties the vector. After that, or
+    /// without a completion where complete sends are silent, [`Connection::settle_queued_send`] makes the state Idle.
     Queued(Vec<u8>),
-    /// The socket took only a part, or nothing: all the bytes, and how many of them were sent. The next read, or wait for the
-    /// send, sends the rest.
+    /// The socket took only a part of the bytes, or none. Holds all the bytes, and how many of them were sent. The next read, or
+    /// the next wait for the send, sends the rest.
     Unsent(Vec<u8>, usize),
-    /// A task is sending the rest of an `Unsent`, which takes this many bytes of memory.
+    /// A task is sending the rest of an `Unsent`. Holds the size of the memory that the send takes, bytes.
     Resumed(usize),
-    /// The send failed with this error number, with which all later reads fail.
+    /// The send failed with this error number. All later reads and sends fail with the same error.
     Broken(i32),
 }
 
@@ -78,7 +78,7 @@ pub(super) type Rest = (Vec<u8>, usize);
 pub(super) struct Connection {
     pub(super) socket: Rc<socket2::Socket>,
     pub(super) receiving: Cell<Receiving>,
-    /// Completions of receives that the task has not looked at yet, in order.
+    /// Completions of receives that the task has not processed yet, in order.
     pub(super) arrivals: RefCell<VecDeque<Arrival>>,
     pub(super) queued_send: RefCell<QueuedSend>,
     /// The task that waits for bytes.
@@ -87,20 +87,23 @@ pub(super) struct Connection {
     pub(super) settler: Waiter,
     /// True if the next read is to fail: see [`Stream::interrupt`](crate::Stream::interrupt).
     pub(super) is_interrupted: Cell<bool>,
-    /// The driver's pass in which a read last returned bytes: a second read in the same pass lets other connections go first.
+    /// Number of the driver's pass in which a read last returned bytes. A second read in the same pass lets other connections go
+    /// first.
     pub(super) read_in_pass: Cell<u32>,
-    /// How many receives in a row did not fill their buffer. After enough of them the connection uses a multishot receive.
+    /// Number of receives in a row that did not fill their buffer. After `SHORT_RECEIVES` of them the next receive is a
+    /// multishot one.
     pub(super) short_receives: Cell<u8>,
-    /// True if reading was shut down: a receive in flight then ends by itself, and is not cancelled.
+    /// True if reading was shut down. A receive in flight then ends by itself, and need not be cancelled.
     pub(super) is_shut: Cell<bool>,
-    /// True if the last receive left bytes in the socket: the next one tries before it polls.
+    /// True if the last receive left bytes in the socket. The next receive then tries immediately, instead of first waiting
+    /// until the socket is readable.
     pub(super) has_more: Cell<bool>,
-    /// True if the connection's stream was dropped: completions that still come are discarded.
+    /// True if the connection's stream was dropped. Completions that come after that are discarded.
     pub(super) is_over: Cell<bool>,
 }
 
 impl Connection {
-    /// A connection with nothing in flight; `pass` is the number of the driver's present pass.
+    /// A connection with nothing in flight; `pass` is the number of the driver's current pass.
     pub(super) fn new(socket: socket2::Socket, pass: u32) -> Self {
         Self {
             socket: Rc::new(socket),
@@ -118,8 +121,8 @@ impl Connection {
         }
     }
 
-    /// Called by the driver for each completion of this connection's receive: keeps it in `arrivals` and wakes the reader, unless
-    /// a queued send must end first. True if a task was woken.
+    /// Keeps a completion of this connection's receive in `arrivals`, and wakes the reader unless a queued send must end first.
+    /// Called by the driver for each such completion. True if a task was woken.
     pub(super) fn received(&self, resources: &Resources, index: usize, result: i32, flags: u32) -> bool {
         let receiving = self.receiving.get();
         if !cqueue::more(flags) {
@@ -159,13 +162,13 @@ impl Connection {
         resources.queue.cancel(user_data(RECEIVE, index));
     }
 
-    /// Called by the driver for a completion of the queued send. A short or failed send always has one; a complete send has none
-    /// if the kernel supports that. True if a task was woken.
+    /// Takes note of a completion of the queued send; called by the driver. A short or failed send always has a completion; a
+    /// complete send has none if the kernel supports silent sends. True if a task was woken.
     pub(super) fn queued_send_completed(&self, resources: &Resources, index: usize, result: i32) -> bool {
         let mut state = self.queued_send.borrow_mut();
         let QueuedSend::Queued(bytes) = &mut *state else { return false };
         match to_result(result) {
-            // `settle_queued_send` ends it.
+            // `settle_queued_send` ends the send.
             Ok(count) if count == bytes.len() => {
                 bytes.clear();
                 return false;
@@ -187,9 +190,9 @@ impl Connection {
         self.reader.wake()
     }
 
-    /// Makes a queued send Idle if it is over. Called when everything is submitted and all completions are dispatched: where
-    /// complete sends are silent, a send without a completion has then succeeded. `None` if the send is still in flight, else
-    /// whether a task was woken.
+    /// Makes the state of a finished queued send Idle. Called when everything is submitted and all completions are dispatched:
+    /// where complete sends are silent, a send that has no completion by then has succeeded. `None` if the send is still in
+    /// flight, else whether a task was woken.
     pub(super) fn settle_queued_send(&self, resources: &Resources) -> Option<bool> {
         let mut state = self.queued_send.borrow_mut();
         if let QueuedSend::Queued(bytes) = &mut *state {
@@ -204,24 +207,24 @@ impl Connection {
         Some(false)
     }
 
-    /// True if a read would return at once, provided that no queued send is under way.
+    /// True if a read would return immediately, provided that no queued send is under way.
     pub(super) fn can_read(&self) -> bool {
         self.is_interrupted.get() || !self.arrivals.borrow().is_empty()
     }
 
-    /// Discards the completions that the task has not looked at, and gives their buffers back.
+    /// Discards the completions that the task has not processed, and gives their buffers back.
     pub(super) fn forget_arrivals(&self, resources: &Resources) {
         for arrival in self.arrivals.take() {
             drop(buffer_of(resources, arrival));
         }
     }
 
-    /// True if its stream was dropped.
+    /// True if the connection's stream was dropped.
     pub(super) fn is_over(&self) -> bool {
         self.is_over.get()
     }
 
-    /// True if its stream was dropped and nothing is in flight.
+    /// True if the connection's stream was dropped and nothing of the connection is in flight.
     pub(super) fn is_unused(&self) -> bool {
         self.is_over.get()
             && self.receiving.get() == Receiving::Idle
@@ -234,7 +237,7 @@ pub(super) fn is_short_of_room(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR))
 }
 
-/// The buffer that `arrival` has filled, if it has one.
+/// The buffer that the kernel has filled for `arrival`; `None` if that completion names no buffer.
 pub(super) fn buffer_of(resources: &Resources, arrival: Arrival) -> Option<Buffer> {
     let count = usize::try_from(arrival.result).unwrap_or(0);
     resources.pool.as_ref()?.filled(arrival.flags, count)

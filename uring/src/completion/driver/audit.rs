@@ -1,6 +1,6 @@
-//! For debug builds: checks before each sleep of the ring that no task waits that could run. A lost wake would otherwise show as
-//! a delay until the next timer, if at all; here it fails the test that lost it. A part of the driver; changes only its own
-//! position.
+//! For debug builds: checks before each sleep of the ring that no task waits although it could run. A lost wake would otherwise
+//! show as a delay until the next timer, if at all; here it fails the test that lost it. A part of the driver; changes nothing
+//! but its own position in the list of connections.
 
 use crate::completion::connection::Connection;
 use crate::completion::resources::Resources;
@@ -10,7 +10,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Connections that are checked before each sleep; the next sleep goes on with those behind them.
+/// Number of connections that are checked before each sleep. The check before the next sleep continues with the connections
+/// after them.
 const AT_A_TIME: usize = 64;
 /// How long a receive may take to complete when bytes arrive on another processor.
 const ARRIVAL: Duration = Duration::from_millis(20);
@@ -18,15 +19,16 @@ const ARRIVAL: Duration = Duration::from_millis(20);
 /// Remembers which connections the next check is to look at.
 #[derive(Default)]
 pub(super) struct Audit {
-    /// The connection to check next.
+    /// Index of the connection to check next.
     next: Cell<usize>,
 }
 
 impl Audit {
-    /// Called when the ring is about to submit what is queued and sleep until a completion.
+    /// Checks that no task waits although it could run. Called when the ring is about to submit what is queued and sleep until a
+    /// completion.
     ///
     /// # Panics
-    /// If some task waits and could run.
+    /// If there is such a task.
     pub(super) fn before_sleep(
         &self,
         resources: &Resources,
@@ -42,10 +44,10 @@ impl Audit {
         });
     }
 
-    /// Called when a timeout alone ended the sleep: checks that no socket holds bytes which its receive missed.
+    /// Checks that no socket holds bytes which its receive missed. Called when nothing but a timeout ended the sleep.
     ///
     /// # Panics
-    /// If a socket does.
+    /// If a socket holds such bytes.
     pub(super) fn after_timeout(&self, resources: &Resources, connections: &Slab<Rc<Connection>>) {
         self.some(connections, |connection| {
             if connection.is_deaf() {

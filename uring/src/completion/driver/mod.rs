@@ -6,9 +6,9 @@
 //!       └──── wake ◄── dispatch ◄─────┘
 //! ```
 //!
-//! `park` is the executor's hook: it runs on the ring's thread when no task is ready, and returns only once it has woken
-//! one, since the executor would otherwise sleep forever. The submission queue is short, so that it fills and is submitted
-//! while tasks still run: the first of a thousand ready connections does not wait for the last.
+//! `park` is the executor's hook: it runs on the ring's thread when no task is ready, and returns only once it has woken a task,
+//! since the executor would otherwise sleep forever. The submission queue is short, so that it fills and is submitted while
+//! tasks still run: the first of a thousand ready connections does not wait for the last.
 //!
 //! There is one driver per thread, and it is used on that thread alone: `Cell` and `RefCell`, no locks. Only its doorbell is
 //! shared with other threads. Tasks reach it through [`Driver::current`].
@@ -50,12 +50,13 @@ pub(crate) struct Driver {
     queued_sends: RefCell<Vec<usize>>,
     /// The indexes of connections whose reads let other connections go first: their readers are woken in the next pass.
     yielded: RefCell<Vec<usize>>,
-    /// Completions taken from the queue; empty between two calls of [`Driver::dispatch`], but keeps its memory.
+    /// The completions that [`Driver::dispatch`] has taken from the queue: user data, result and flags of each. Empty between
+    /// two calls, but its memory is kept for reuse.
     taken: Cell<Vec<(u64, i32, u32)>>,
     /// Counts the calls of [`Driver::park`]; wraps around.
     pass: Cell<u32>,
     doorbell: Arc<Doorbell>,
-    /// Where the kernel writes the doorbell's count. On the heap, and never freed, like the driver.
+    /// Where the kernel writes the count of the doorbell's event. On the heap, and never freed, like the driver.
     doorbell_count: Box<Cell<u64>>,
     /// Wakes the ring's main future. Used when the doorbell has rung, so that the executor runs and finds the tasks that other
     /// threads have woken.
@@ -112,7 +113,7 @@ impl Driver {
         }
     }
 
-    /// Submits everything, waits for completions and dispatches them, again and again until a task was woken.
+    /// Submits everything, waits for completions and dispatches them, and repeats this until a task was woken.
     fn park(&self) {
         self.pass.set(self.pass.get().wrapping_add(1));
         let mut has_woken = false;
@@ -127,7 +128,7 @@ impl Driver {
                 self.audit.before_sleep(&self.resources, &self.timers, &self.connections.borrow());
             }
             let refused = self.resources.queue.enter_kernel(want, EnterFlags::GETEVENTS).err();
-            // Before dispatch, which may queue more.
+            // Read before the dispatch, which may queue more entries.
             let is_settled = self.resources.queue.is_settled();
             let has_rung = self.doorbell.awake();
             let count;
@@ -193,7 +194,7 @@ impl Driver {
         let mut yielded = self.yielded.take();
         let mut has_woken = false;
         for index in yielded.drain(..) {
-            // One that is gone or no longer waits does not count as woken: no task would be ready.
+            // A connection that is gone or does not wait does not count as woken: no task would be ready.
             let connection = self.connections.borrow().get(index).map(Rc::clone);
             has_woken |= connection.is_some_and(|connection| connection.wake_reader());
         }
@@ -252,13 +253,13 @@ impl Driver {
         has_woken
     }
 
-    /// Called when a receive failed because the kernel had no buffer left: gives the kernel more. False if it has all of them
-    /// already, or there is no pool.
+    /// Gives the kernel more buffers; called when a receive failed because it had none left. False if the kernel has been given
+    /// all buffers already, or there is no pool.
     pub(super) fn grow_pool(&self) -> bool {
         self.resources.pool.as_ref().is_some_and(|pool| pool.grow(self.pass()))
     }
 
-    /// The number of the present pass: it is incremented by each call of [`Driver::park`], when all ready tasks have run.
+    /// The number of the current pass. Each call of [`Driver::park`], when all ready tasks have run, adds one to it.
     pub(super) fn pass(&self) -> u32 {
         self.pass.get()
     }
@@ -267,7 +268,7 @@ impl Driver {
         Arc::clone(&self.doorbell)
     }
 
-    /// Queues the next read of the doorbell's event: one read is always in flight.
+    /// Queues the next read of the doorbell's event, so that one read is always in flight.
     fn watch_doorbell(&self) {
         let fd = types::Fd(self.doorbell.as_raw_fd());
         let entry = opcode::Read::new(fd, self.doorbell_count.as_ptr().cast(), size_of::<u64>() as u32)

@@ -1,4 +1,4 @@
-//! A connection as its stream uses it: reads, queued sends, the end. Called by the connection's task; the state is in
+//! A connection as its stream uses it: reads, queued sends, closing. Called by the connection's task; the state is in
 //! `connection`.
 #![expect(unsafe_code, reason = "operations name memory by address")]
 
@@ -49,7 +49,7 @@ enum Found {
     End,
     /// The socket is readable, but no buffer was free: the bytes are still in the socket.
     Readable,
-    /// The rest of a queued send of which the socket took only a part: it must be sent first.
+    /// The rest of a queued send of which the socket took only a part. The rest must be sent before the read goes on.
     Unsent(Rest),
 }
 
@@ -69,7 +69,7 @@ impl Handle {
         &self.driver
     }
 
-    /// Waits for bytes.
+    /// Waits for bytes and returns them; an empty buffer is the end of the stream.
     pub(crate) async fn read(&self) -> io::Result<Buffer> {
         loop {
             let _waiting = Waiting(&self.connection.reader);
@@ -86,7 +86,7 @@ impl Handle {
         }
     }
 
-    /// Waits until a queued send is done.
+    /// Waits until no queued send is in flight, and sends the rest if the socket took only a part.
     pub(crate) async fn settled(&self) -> io::Result<()> {
         loop {
             let _waiting = Waiting(&self.connection.settler);
@@ -105,7 +105,7 @@ impl Handle {
         }
     }
 
-    /// Sends the rest of a queued send, and ends that.
+    /// Sends the rest of a queued send, and makes its state Idle, or Broken if that fails.
     async fn send_rest(&self, (bytes, sent): Rest) -> io::Result<()> {
         let connection = &*self.connection;
         let (result, bytes) = send(&self.driver, &connection.socket, bytes, sent).await;
@@ -118,7 +118,8 @@ impl Handle {
         result
     }
 
-    /// Ready once no queued send is in flight; with the rest of it, if the socket took only a part.
+    /// Ready once no queued send is in flight. `Some` holds the rest of a send of which the socket took only a part; the caller
+    /// must send it.
     fn poll_queued_send(&self) -> Poll<io::Result<Option<Rest>>> {
         let mut state = self.connection.queued_send.borrow_mut();
         match &mut *state {
@@ -133,7 +134,7 @@ impl Handle {
         }
     }
 
-    /// One look at what there is to read; starts a receive if there is nothing.
+    /// Checks once whether there is something to read. If there is not, starts a receive and waits.
     fn poll_read(&self, cx: &Context<'_>) -> Poll<io::Result<Found>> {
         let connection = &*self.connection;
         match self.poll_queued_send() {
@@ -173,7 +174,7 @@ impl Handle {
         self.connection.arrivals.borrow_mut().pop_front()
     }
 
-    /// What a completion means for a read; `None` if the read must go on waiting.
+    /// What `arrival` means for a read; `None` if the read must go on waiting.
     fn found(&self, arrival: Arrival) -> Option<io::Result<Found>> {
         let connection = &*self.connection;
         match arrival.result {
@@ -208,7 +209,7 @@ impl Handle {
         }
     }
 
-    /// Starts a receive unless one is in flight.
+    /// Starts a receive unless one is in flight or there is something to read.
     fn arm(&self) {
         let connection = &*self.connection;
         if connection.receiving.get() != Receiving::Idle || !connection.arrivals.borrow().is_empty() {
@@ -230,7 +231,7 @@ impl Handle {
         self.receive(receiving, entry);
     }
 
-    /// Polls for bytes, without a buffer.
+    /// Starts a poll until the socket is readable, which needs no buffer; has no effect if a receive is in flight.
     fn poll_readable(&self) {
         if self.connection.receiving.get() != Receiving::Idle {
             return;
@@ -248,7 +249,7 @@ impl Handle {
         unsafe { self.driver.resources.queue.push(entry.user_data(user_data(RECEIVE, self.index))) };
     }
 
-    /// Receives what is there into a heap buffer.
+    /// Receives what the socket holds into a heap buffer, without waiting.
     fn receive_now(&self) -> io::Result<Buffer> {
         let mut buffer = self.driver.resources.heap_buffer()?;
         let (start, len) = buffer.lend();
@@ -259,7 +260,7 @@ impl Handle {
         Ok(buffer)
     }
 
-    /// Sends all of `bytes` without waiting for that: the next read does, and reports an error.
+    /// Queues a send of all `bytes` and does not wait for it. The next read waits for the send, and returns its error.
     ///
     /// # Panics
     /// If the last queued send has not ended.
@@ -280,12 +281,12 @@ impl Handle {
         unsafe { self.driver.resources.queue.push(entry.user_data(user_data(SEND, self.index))) };
     }
 
-    /// True if a queued send may still be in flight, is unsent in part, or has failed.
+    /// True if a queued send may still be in flight, has been sent only in part, or has failed.
     pub(crate) fn is_sending(&self) -> bool {
         !matches!(*self.connection.queued_send.borrow(), QueuedSend::Idle)
     }
 
-    /// Memory of a queued send, bytes.
+    /// Size of the memory that the queued send takes, bytes; 0 if there is none.
     pub(crate) fn queued_bytes(&self) -> usize {
         match &*self.connection.queued_send.borrow() {
             QueuedSend::Queued(bytes) | QueuedSend::Unsent(bytes, _) => bytes.capacity(),
@@ -294,8 +295,8 @@ impl Handle {
         }
     }
 
-    /// Ends the receive that is in flight, so that one into the caller's memory can begin. True if it has received something:
-    /// that must be read first.
+    /// Waits for the end of the receive that is in flight, and cancels a multishot one, so that a receive into the caller's
+    /// memory can begin. True if something has been received that must be read first.
     pub(crate) async fn stop_receiving(&self) -> bool {
         while self.connection.receiving.get() != Receiving::Idle {
             if self.connection.receiving.get() == Receiving::Multishot {
@@ -316,8 +317,8 @@ impl Handle {
         !self.connection.arrivals.borrow().is_empty()
     }
 
-    /// Polls a receive into the caller's memory until it is ready. `poll` gets whether the connection was interrupted since the
-    /// last call.
+    /// Calls `poll`, which polls a receive into the caller's memory, until it is ready. The second argument is true if the
+    /// connection was interrupted since the previous call.
     pub(crate) async fn receive_directly<T>(
         &self,
         mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<T>,
@@ -336,7 +337,7 @@ impl Handle {
         .await
     }
 
-    /// Makes a waiting read or direct receive fail; if none waits, the next one that would wait.
+    /// Makes a waiting read or direct receive fail. If none waits, the next one that would wait fails instead.
     pub(crate) fn interrupt(&self) {
         self.connection.is_interrupted.set(true);
         if self.is_sending() {
@@ -346,7 +347,8 @@ impl Handle {
         }
     }
 
-    /// Called before a shutdown: submits a queued send, so that its bytes go out before.
+    /// Submits a queued send, so that its bytes go out before the shutdown that follows. Called before each shutdown of the
+    /// socket.
     pub(crate) fn will_shut(&self, which: Shutdown) {
         if which != Shutdown::Write {
             self.connection.is_shut.set(true);
