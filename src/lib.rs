@@ -2,7 +2,7 @@
 //!
 //! # Layers
 //!
-//! Each imports only what is below it; `tests/it/tree/tidy/mod.rs` holds the table.
+//! Each layer imports only layers below it; `tests/it/tree/tidy/mod.rs` holds the table.
 //!
 //! ```text
 //! main ─► top, process
@@ -75,10 +75,10 @@
 //! | victim | the segment or large item to evict from next |
 //! | ghost | the remembered hash of an evicted key; if the key returns, it goes to the main queue |
 //! | small and main queue | the two FIFOs of S3-FIFO: new items, and items that were read again |
-//! | retired | said of memory whose items have gone, until no ring and no pin may read it |
+//! | retired | said of memory whose items have gone, but that some ring or pin may still read |
 //! | reclaim list | segments of which enough is dead that copying their live items frees memory |
 //! | flash tier | files that hold values for which memory has no room (`ext_path`) |
-//! | stub | what stays of such an item in memory: header, key and place |
+//! | stub | what stays in memory of an item whose value is on flash: header, key and place |
 //! | place | where a value is on flash: the number of its chunk, and the offset in it |
 //! | chunk | the unit of writing to flash (`ext_wbuf_size`), filled with records; a page (`ext_page_size`) consists of chunks |
 //! | hole | the place in an output for a value that is still to be read from flash |

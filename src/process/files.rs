@@ -14,14 +14,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// The transport of a bound port.
+/// How clients talk to a bound port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// TCP.
+    /// The memcached protocols over TCP.
     Tcp,
-    /// UDP.
+    /// The memcached protocols over UDP.
     Udp,
-    /// HTTP, for metrics.
+    /// HTTP over TCP, for the metrics page.
     Metrics,
 }
 
@@ -34,7 +34,7 @@ pub struct BoundPort {
     pub address: SocketAddr,
 }
 
-/// Writes the pid file. Errors go to `complain` and are otherwise ignored.
+/// Writes the pid file. An error is given to `complain` and otherwise ignored.
 pub(super) fn write_pid(path: &Path, complain: impl Fn(&str)) {
     if let Some(pid) = running(path) {
         complain(&format!("WARNING: The pid file contained the following (running) pid: {pid}"));
@@ -51,15 +51,15 @@ pub(super) fn write_pid(path: &Path, complain: impl Fn(&str)) {
     }
 }
 
-/// The process that the pid file names; `None` if no such process runs.
+/// The process that the pid file at `path` names; `None` if no such process runs.
 fn running(path: &Path) -> Option<Pid> {
     let pid = fs::read_to_string(path).ok()?.trim().parse().ok().filter(|&pid| pid > 0).map(Pid::from_raw)?;
     // EPERM: the process runs as another user.
     matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM)).then_some(pid)
 }
 
-/// Writes a line for each bound port in the form that memcached's test suite and init scripts read: `TCP INET: 11211`. They
-/// look for `TCP` and `UDP` and skip the rest.
+/// Writes a line for each bound port in the form that memcached's test suite and init scripts read: `TCP INET: 11211`. These
+/// look for `TCP` and `UDP` and skip other lines.
 pub(super) fn write_ports(path: &Path, ports: &[BoundPort]) -> io::Result<()> {
     let mut text = String::new();
     for port in ports {

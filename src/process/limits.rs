@@ -4,22 +4,24 @@
 use crate::config::{Config, StartupError};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-/// Descriptors that the process needs for itself: standard streams, timers, files, and some to spare.
+/// Number of descriptors that the process needs apart from its rings: standard streams, timers, files, and some to spare.
 const DESCRIPTORS_BASE: u64 = 32;
-/// Descriptors that one ring needs without its listeners: the ring, its wakers, and a spare one for rejecting connections.
+/// Number of descriptors that one ring needs apart from its listeners: the ring, its wakers, and a spare one for refusing
+/// connections.
 const DESCRIPTORS_PER_RING: u64 = 8;
 
-/// Descriptors that the server needs besides those of its connections, by its rings and listeners.
+/// Number of descriptors that the server needs apart from its connections; it depends on the rings and listeners.
 fn own_descriptors(config: &Config) -> u64 {
     // A name may resolve to both address families.
     let per_ring = DESCRIPTORS_PER_RING + 2 * config.listen.len() as u64;
     DESCRIPTORS_BASE + per_ring * config.num_threads as u64
 }
 
-/// Raises the limit on open files to fit -c connections and the server's own; returns the connections that fit.
+/// Raises the limit on open files to fit -c connections and the server's own descriptors; returns the number of connections that
+/// fit.
 ///
-/// memcached sets the limit to exactly -c, so its own descriptors are taken from the connections; here they are added. If
-/// the hard limit lies between the two, fewer connections fit, as in memcached.
+/// memcached sets the limit to exactly -c, so its own descriptors are taken from the connections; here they are added. If the
+/// hard limit lies between -c and this sum, fewer connections fit, as in memcached.
 pub(super) fn raise_descriptors(config: &Config) -> Result<u32, StartupError> {
     let refusal = || {
         StartupError::denied(
@@ -62,7 +64,7 @@ pub(super) fn raise_core() -> Result<(), StartupError> {
 }
 
 /// Raises the limit on locked memory as far as possible and returns it, bytes. Registered buffers and rings count against this
-/// limit; a low one means fewer buffers, so it is no error.
+/// limit. A low limit means fewer buffers, so it is no error.
 pub(super) fn raise_lockable() -> u64 {
     if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err()
         && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK)

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 /// Opens or creates `path`, and locks it until this process and those forked from it have ended. Writes nothing.
 ///
 /// # Errors
-/// Exit status 71. memcached's line: the file cannot be opened. Our own: another process has it.
+/// The file cannot be opened (memcached's line), or another process has locked it (a line of our own). The exit status is 71.
 pub(super) fn lock(path: &str) -> Result<File, StartupError> {
     // Opening a pipe would block without O_NONBLOCK. The mode is memcached's, but for the right to execute.
     let opened = OpenOptions::new()
@@ -23,7 +23,7 @@ pub(super) fn lock(path: &str) -> Result<File, StartupError> {
     let file = opened.map_err(|error| {
         StartupError::denied(format!("failed to open file for mmap: {} (-e {path})", logging::reason(&error)))
     })?;
-    // The lock is the open file's: it stays through a fork, and goes with the last descriptor.
+    // The lock belongs to the open file: it survives a fork, and ends with the last descriptor.
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StartupError::denied(format!(

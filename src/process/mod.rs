@@ -44,26 +44,26 @@ use std::sync::Arc;
 /// What the setup has prepared so far; owned by `main`, which calls the next steps in order.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Connections for which there are descriptors; at most -c.
+    /// Number of connections for which there are descriptors; at most -c.
     pub connections_max: u32,
-    /// Users that may log in, by -Y or -S.
+    /// The users of the password file (-Y or -S), who may log in; no users before [`Prepared::detach`].
     pub users: Users,
     user_file: Option<UserFile>,
-    /// TLS certificates (-Z).
+    /// The TLS certificates (-Z); `None` without TLS.
     pub certificates: Option<Arc<Certificates>>,
     /// The memory file (-e), open and locked; `None` without -e.
     pub memory_file: Option<File>,
     /// The user to become; `None` if the process keeps its user, or has already become the new one.
     user: Option<user::Identity>,
-    /// The limit on locked memory, bytes; `RLIM_INFINITY` for none.
+    /// The limit on locked memory, bytes; `RLIM_INFINITY` means no limit.
     lockable_bytes: u64,
 }
 
 /// Sets the process up as `config` says, up to [`Prepared::detach`].
 ///
 /// # Errors
-/// memcached's message and exit status: root without -u, an unknown user, a limit that cannot be raised, a memory file that
-/// cannot be opened or that another process has.
+/// Root without -u, an unknown user, a limit that cannot be raised, or a memory file that cannot be opened or that another
+/// process has locked. The message and the exit status are memcached's.
 pub fn prepare(config: &Config) -> Result<Prepared, StartupError> {
     for warning in &config.warnings {
         complain(warning);
@@ -97,7 +97,8 @@ impl Prepared {
     /// returns in the child; the parent has exited with status 0.
     ///
     /// # Errors
-    /// memcached's message and exit status: a password file that cannot be read.
+    /// The process cannot go into the background, or the password file cannot be read. The message and the exit status are
+    /// memcached's.
     pub fn detach(&mut self, config: &Config) -> Result<(), StartupError> {
         if config.daemonize {
             nix::unistd::daemon(config.core_dumps, config.verbosity > 0).map_err(|errno| {
@@ -117,7 +118,7 @@ impl Prepared {
         Ok(())
     }
 
-    /// Becomes the user of -u; called once the ports are bound.
+    /// Makes the process run as the user of -u; called once the ports are bound.
     ///
     /// # Errors
     /// Exit status 71 if the user cannot be changed.
@@ -125,8 +126,8 @@ impl Prepared {
         self.become_user(config)
     }
 
-    /// Called once connections are accepted: writes the pid file and the port file, then forbids the process what it will
-    /// not do any more (`-o drop_privileges`). A file that cannot be written is only reported.
+    /// Writes the pid file and the port file, then forbids the process all system calls that it does not need any more (`-o
+    /// drop_privileges`). Called once connections are accepted. A file that cannot be written is only reported.
     ///
     /// # Errors
     /// Exit status 71 if the kernel does not filter system calls.
@@ -146,8 +147,9 @@ impl Prepared {
         Ok(())
     }
 
-    /// Reloads (HUP): returns the users of the password file, or `None` if there is no file or it cannot be used, in which
-    /// case the old users stay. Also reloads the certificates for later connections, or keeps the old ones.
+    /// Reads the password file and the certificates again (HUP). Returns the users of the file, or `None` if there is no file or
+    /// it cannot be used; the old users then stay. New certificates are for later connections; if they cannot be used, the old
+    /// ones stay.
     pub fn reload(&self) -> Option<Users> {
         if let Some(Err(error)) = self.certificates.as_ref().map(|certificates| certificates.refresh()) {
             complain(&error.to_string());
@@ -156,7 +158,7 @@ impl Prepared {
         users.inspect_err(|error| complain(&error.to_string())).ok()
     }
 
-    /// To be called at a normal exit: removes the pid file of a daemon.
+    /// Removes the pid file of a daemon. To be called at a normal exit.
     pub fn end(&self, config: &Config) {
         if let Some(path) = config.pid_file.as_ref().filter(|_| config.daemonize)
             && let Err(error) = std::fs::remove_file(path)
@@ -165,7 +167,7 @@ impl Prepared {
         }
     }
 
-    /// Becomes the user of -u; does nothing if that has been done, or the process keeps its user.
+    /// Makes the process run as the user of -u; does nothing if that has been done, or the process keeps its user.
     fn become_user(&mut self, config: &Config) -> Result<(), StartupError> {
         match self.user.take() {
             Some(identity) => identity.assume(config.core_dumps, complain),
@@ -174,17 +176,17 @@ impl Prepared {
     }
 }
 
-/// Writes a line to standard error at any verbosity. Without a standard error it is lost.
+/// Writes a line to standard error at any verbosity. If standard error is closed, the line is lost.
 pub fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// The certificates of -Z.
+/// Loads the certificates of -Z; `None` without -Z.
 fn certificates(config: &Config) -> Result<Option<Certificates>, StartupError> {
     Certificates::load(config).map_err(|error| StartupError::new(EX_USAGE, error.to_string()))
 }
 
-/// The password file of -Y or -S, and its users.
+/// Reads the password file of -Y or -S, and returns it with its users; without these options, no file and no users.
 fn users(config: &Config) -> Result<(Option<UserFile>, Users), StartupError> {
     let refusal = |line: String, last: Option<&str>| {
         let lines = [Some(line), last.map(str::to_owned)].into_iter().flatten().collect();
@@ -208,9 +210,9 @@ fn users(config: &Config) -> Result<(Option<UserFile>, Users), StartupError> {
 
 /// Locks all memory, each page on first use. If that fails, memory stays unlocked, with a warning.
 ///
-/// Locking immediately would populate the whole reservation, which is far larger than -m. The reservation counts against
-/// the limit even so. Under a limit that will apply once root is dropped nothing is locked, because the kernel would
-/// accept the lock now and refuse the memory later.
+/// Locking immediately would populate the whole reserved address space, which is far larger than -m and counts against the limit
+/// even so. If a limit applies, or will apply once root is dropped (`is_unlimited` is false), nothing is locked, because the
+/// kernel would accept the lock now and refuse the memory later.
 fn lock_memory(is_unlimited: bool) {
     let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
     let locked = if is_unlimited {

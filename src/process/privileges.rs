@@ -1,9 +1,9 @@
 //! The filter of `-o drop_privileges`: from the end of the start on, the process may only make the system calls that serving
 //! takes. Set once for all threads, and cannot be removed.
 //!
-//! What is forbidden fails with `EPERM`: starting programs or processes, new connections and listeners, changing users,
-//! tracing, mounting, loading, and all the rest that is not listed here. memcached kills itself instead; a call that a library
-//! makes once in a while must not cost the cache.
+//! A forbidden call fails with `EPERM`: starting programs or processes, new connections and listeners, changing users, tracing,
+//! mounting, loading, and everything else that is not listed here. memcached's filter kills the process instead; here a call
+//! that a library makes once in a while must not cost the cache.
 //!
 //! The kernel does not ask a filter about operations of an io_uring, which can open files and connect too. Where that
 //! matters, use `--io-engine=epoll` and start the server under a filter that forbids io_uring.

@@ -57,9 +57,9 @@ impl Identity {
         self.uid.is_root()
     }
 
-    /// Becomes the user for good, in all threads, with its primary group and no other.
+    /// Makes all threads of the process run as this user for good, with its primary group and no other group.
     ///
-    /// With `core_dumps` the process stays dumpable, which a change of user would end.
+    /// A change of user makes a process undumpable; with `core_dumps` it is made dumpable again.
     pub(super) fn assume(self, core_dumps: bool, complain: impl Fn(&str)) -> Result<(), StartupError> {
         match unistd::setgroups(&[]) {
             Ok(()) => {}

@@ -1,6 +1,6 @@
 //! Accepting: takes new connections, gives them permits or refuses them, and hands them over to the ring they will live on.
-//! One task per listener of a ring, on that ring's thread. With other rings it shares the limits of [`admission`](super::admission),
-//! made of atomics, and their mailboxes.
+//! One task per listener of a ring, on that ring's thread. All that the tasks share with other rings is the limits of
+//! [`admission`](super::admission), made of atomics, and the mailboxes.
 
 use super::admission::ConnPermit;
 use super::conn;
@@ -14,18 +14,18 @@ use uring::{ActiveListener, Socket};
 /// The reply to a client over the limit. Source: memcached.c, `drive_machine`, `conn_listening`.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
-/// How many connections are refused before the ring checks again whether descriptors are free.
+/// Most connections that are refused before the ring checks again whether descriptors are free.
 const REFUSED_TOGETHER: usize = 256;
 
 /// Pause in accepting when descriptors, memory or permits have run out.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 
-/// Consecutive transient accept failures before backing off.
+/// After this many transient failures to accept in a row, the ring pauses before it accepts again.
 const TRANSIENT_MAX: u32 = 100;
 
-/// Accepts from one listener until it is closed.
+/// Accepts connections from one listener until the ring stops; `listener` is its index in the configuration.
 ///
-/// This is the only future that accepts from it, and it is never dropped: a dropped accept would leak the connection it
+/// No other future accepts from that listener, and this one is never dropped: a dropped accept would leak the connection that it
 /// still takes.
 pub(super) async fn accept_all(ring: Rc<RingContext>, accepts: Rc<ActiveListener>, listener: usize) {
     let mut transient = 0;
@@ -55,17 +55,17 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | Interrupted | WouldBlock)
 }
 
-/// Logs a failure to accept, unless another ring or this one did so lately.
+/// Logs a failure to accept, unless some ring has logged one in the last few seconds.
 fn warn(ring: &RingContext, error: &io::Error) {
     if ring.limits.may_warn(ring.now()) {
         tracing::warn!("cannot accept connections: {}", logging::reason(error));
     }
 }
 
-/// Refuses new connections until there are free descriptors. Pauses at least once, since it may be memory that is short.
+/// Refuses new connections until there are free descriptors. Pauses at least once, since the cause may be a lack of memory.
 async fn wait_for_descriptors(ring: &RingContext, accepts: &ActiveListener) {
     loop {
-        // Bounded: clients that come as fast as they are refused must not keep this from seeing that there are descriptors.
+        // Bounded: clients that come as fast as they are refused must not keep the ring from finding free descriptors.
         for _ in 0..REFUSED_TOGETHER {
             if !accepts.refuse_one(TOO_MANY) {
                 break;
@@ -80,7 +80,7 @@ async fn wait_for_descriptors(ring: &RingContext, accepts: &ActiveListener) {
     }
 }
 
-/// Waits for `what`; meanwhile the statistics say that this ring does not accept.
+/// Awaits `what` and returns its output. Meanwhile the statistics say that this ring does not accept.
 async fn while_full<T>(ring: &RingContext, what: impl Future<Output = T>) -> T {
     let since = Instant::now();
     ring.shared.gauges.disable_listening();
@@ -90,7 +90,7 @@ async fn while_full<T>(ring: &RingContext, what: impl Future<Output = T>) -> T {
 }
 
 /// Gets a permit for a new connection, and gives the connection to this ring or the least loaded one. If there is no permit, the
-/// connection is refused or waits for one, as configured.
+/// connection is refused, or waits for a permit, as configured.
 async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize) {
     let mut permit = match ring.limits.acquire(ring.index) {
         Some(permit) => permit,

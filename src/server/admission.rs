@@ -1,18 +1,18 @@
 //! Admission: limits the number of connections, chooses the ring for a new one, and limits how often failures to accept are
 //! logged.
 //!
-//! [`ConnLimits`] is one for all rings, made of atomics; a [`ConnPermit`] belongs to one connection and moves with it from
-//! ring to ring.
+//! All rings share one [`ConnLimits`], made of atomics. A [`ConnPermit`] belongs to one connection and moves with it from ring
+//! to ring.
 
 use crate::clock::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-/// Failures to accept are logged at most this often, by all rings together, seconds.
+/// Least time between two log lines about failures to accept, for all rings together, seconds.
 const WARNING_SECS: u32 = 10;
 
-/// A ring hands a new connection over if it has this many more than the least loaded ring. With a difference of one, two
-/// rings could pass connections to and fro.
+/// A ring hands a new connection over if it has at least this many more connections than the least loaded ring. With a
+/// difference of one, two rings could pass connections to and fro.
 const HAND_OVER_DIFFERENCE: usize = 2;
 
 /// The number of connections of each ring, and the limit for all of them.
@@ -31,7 +31,7 @@ impl ConnLimits {
         Arc::new(Self { rings, total: AtomicUsize::new(0), connections_max, warning_at: AtomicU32::new(0) })
     }
 
-    /// A permit for one more connection on `ring`; `None` if all rings together have as many as are allowed.
+    /// Takes a permit for one more connection on `ring`; `None` if all rings together have as many connections as are allowed.
     pub(super) fn acquire(self: &Arc<Self>, ring: usize) -> Option<ConnPermit> {
         // Relaxed, here and below: the numbers order nothing but themselves.
         if self.total.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
@@ -50,8 +50,8 @@ impl ConnLimits {
             && self.warning_at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// The ring that is to serve a connection which ring `own` has accepted: among those that are `alive` the one with the fewest
-    /// connections, but `own` if it has at most one more than that.
+    /// The ring that is to serve a connection which ring `own` has accepted: the one with the fewest connections among the rings
+    /// for which `alive` returns true, or `own` if it has at most one connection more than that ring.
     pub(super) fn best(&self, own: usize, alive: impl Fn(usize) -> bool) -> usize {
         let load = |ring: usize| self.rings[ring].load(Ordering::Relaxed);
         let candidates = (0..self.rings.len()).filter(|&ring| alive(ring));

@@ -18,7 +18,8 @@ pub(super) enum Order {
 /// A ring thread's report: `Ok` if it could build its ring.
 pub(super) type Report = Result<(), uring::StartError>;
 
-/// The engine that rings are to use: the one that `wish` names, or for `Auto` io_uring if the machine allows it, else epoll.
+/// Chooses the engine that rings are to use: the one that `wish` names, or for `Auto` io_uring if the machine allows it, else
+/// epoll.
 ///
 /// # Errors
 /// io_uring is requested and refused.
@@ -30,14 +31,14 @@ pub(super) fn choose(wish: IoEngine) -> Result<Support, StartError> {
     }
 }
 
-/// Support for epoll, with a warning that says why io_uring is not used.
+/// Logs a warning that gives `why` as the reason not to use io_uring, and returns support for epoll.
 fn instead(why: &uring::StartError) -> Support {
     tracing::warn!("I/O engine: epoll, since the server {why}");
     Support::epoll()
 }
 
-/// On a ring's thread: builds its ring, reports, and waits for an order: to run, or to build the ring anew. `None` if the server
-/// does not start.
+/// Builds this thread's ring, reports the result, and waits for an order to run the ring or to build it anew. Returns the ring
+/// once it is to run; `None` if the server does not start.
 pub(super) fn build(
     mut support: Support,
     options: &Options,

@@ -2,15 +2,15 @@
 //!
 //! A command that needs room in the log, or memory that another ring may still be reading, is retried when the slowest ring
 //! has moved. That ring has been woken and usually moves within microseconds. If it does not move within [`STALL_MAX`], the
-//! command is refused, and from then on every such command on all rings is refused immediately, until it moves. The
-//! bookkeeping is in `stall`.
+//! command is refused, and from then on every such command on all rings is refused immediately, until the slowest ring moves.
+//! The bookkeeping is in `stall`.
 
 use super::context::RingContext;
 use super::stall::{PAUSE_MAX, PAUSE_MIN};
 use crate::limits::STALL_MAX;
 use std::time::Duration;
 
-/// How often the slowest ring is checked without a pause in between.
+/// Number of checks of the slowest ring between which the task only yields; before each later check it pauses.
 const EAGER_CHECKS: u32 = 16;
 
 /// Waits until it is worth while to retry a command that has been stalled since `since`, a time of the ring's

@@ -16,13 +16,13 @@ use std::time::Duration;
 const LINE_BYTES_MAX: u64 = 2048;
 /// Longest list of `stats` that is read, lines: `stats rings` has five lines per ring.
 const STATS_LINES_MAX: usize = 10_000;
-/// Most bytes that are received at a time, or passed on of a value.
+/// Most bytes that are received at a time, which is also the longest piece of a value that is passed on at a time.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// The first byte of a TLS alert. Source: RFC 8446, section 5.1.
 pub(super) const TLS_ALERT: u8 = 0x15;
 /// The answer to every command where a login is required.
 pub(super) const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
-/// Bytes of an unexpected answer that are shown.
+/// Most bytes of an unexpected answer that an error message shows.
 const SHOWN_BYTES: usize = 80;
 
 /// A connection over TCP or a UNIX socket.
@@ -32,7 +32,7 @@ impl<W: Read + Write + Send> Wire for W {}
 /// A blocking connection that is read by lines and values.
 pub struct Client {
     wire: BufReader<Box<dyn Wire>>,
-    /// How long the server may take to connect, and for each piece of an answer; `None` for ever.
+    /// How long the server may take to connect, and for each piece of an answer; `None` means no limit.
     time_max: Option<Duration>,
 }
 
@@ -46,7 +46,7 @@ impl Client {
     /// Connects to the server at `target`, which may take `time_max` to connect and for each piece of an answer.
     ///
     /// # Errors
-    /// Words for the user, here and below.
+    /// The server cannot be reached. The error is a text for the user, as in all functions here.
     pub fn connect(target: &ProbeTarget, time_max: Duration) -> Result<Self, String> {
         let wire = dial(target, time_max).map_err(|error| logging::reason(&error))?;
         Ok(Self::new(wire, Some(time_max)))
@@ -87,7 +87,8 @@ impl Client {
         }
     }
 
-    /// The reply to `command`, which is `stats` or a list of it, as names and values; `None` if the server does not know it.
+    /// Sends `command`, which is `stats` or `stats` with the name of a list, and returns the reply as names and values; `None`
+    /// if the server does not know the command.
     pub fn stats(&mut self, command: &str) -> Result<Option<HashMap<String, String>>, String> {
         self.send(format!("{command}\r\n").as_bytes())?;
         let mut list = HashMap::new();
@@ -108,7 +109,8 @@ impl Client {
         Err(format!("its answer to {command} does not end"))
     }
 
-    /// Passes a value of `bytes` on to `to`, a piece at a time; `passed` is called with the length of each.
+    /// Reads a value of `bytes` bytes and its line end, and sends both to `to`, a piece at a time. Calls `passed` with the
+    /// length of each piece.
     pub(super) fn pass_value(
         &mut self,
         bytes: u64,
@@ -116,17 +118,17 @@ impl Client {
         passed: impl FnMut(u64),
     ) -> Result<(), String> {
         let within = |why| format!("this server: {why}");
-        // The end is sent only when the value has proved to be whole: what has not ended is not stored.
+        // The line end is sent only when the value has proved to be whole: without it the value is not stored.
         self.value(bytes, |piece| to.send(piece).map_err(within), passed)?;
         to.send(b"\r\n").map_err(within)
     }
 
-    /// Reads a value of `bytes` and its line end and discards both; calls `passed` with the length of each piece.
+    /// Reads a value of `bytes` bytes and its line end and discards both. Calls `passed` with the length of each piece.
     pub(super) fn skip_value(&mut self, bytes: u64, passed: impl FnMut(u64)) -> Result<(), String> {
         self.value(bytes, |_| Ok(()), passed)
     }
 
-    /// Reads a value of `bytes` and its line end; gives the pieces to `take`.
+    /// Reads a value of `bytes` bytes and its line end. Gives each piece to `take`, then its length to `passed`.
     fn value(
         &mut self,
         bytes: u64,
@@ -158,7 +160,7 @@ impl Client {
         Ok(())
     }
 
-    /// Words for the user about an I/O error.
+    /// The text for the user about an I/O error.
     fn trouble(&self, error: &io::Error) -> String {
         match (error.kind(), self.time_max) {
             (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, Some(time_max)) => {
@@ -170,7 +172,7 @@ impl Client {
     }
 }
 
-/// Words for an answer that no memcached gives.
+/// The text for the user about an answer that no memcached gives to such a command.
 pub(super) fn unexpected(line: &[u8]) -> String {
     if line.starts_with(UNAUTHENTICATED.as_bytes()) {
         return "it asks for a login, which is not supported here".to_owned();
@@ -179,7 +181,7 @@ pub(super) fn unexpected(line: &[u8]) -> String {
     format!("it answered \"{}\", which is not what memcached says there", shown.escape_ascii())
 }
 
-/// Connects to `target`; a name with several addresses is tried in order.
+/// Connects to `target`. If a name has several addresses, tries them in order.
 fn dial(target: &ProbeTarget, time_max: Duration) -> io::Result<Box<dyn Wire>> {
     match target {
         ProbeTarget::Unix(path) => {

@@ -35,7 +35,7 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct AcceptedConn {
     pub(super) socket: Socket,
-    /// The permit; `None` for the server's own connection, which needs none.
+    /// The permit; `None` for the connection of `--copy-from`, which needs none.
     pub(super) permit: Option<ConnPermit>,
     pub(super) origin: Origin,
 }
@@ -47,14 +47,14 @@ pub(super) struct Origin {
     pub(super) id: u32,
     /// The client; `None` on a unix socket.
     pub(super) peer: Option<SocketAddr>,
-    /// Index of its listener in the configuration; `None` for the server's own, which stores what `--copy-from` brings.
+    /// Index in the configuration of the listener that accepted the connection; `None` for the connection of `--copy-from`.
     pub(super) listener: Option<usize>,
 }
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
-    /// The client closed the connection, or asked to be closed.
+    /// The client closed the connection, or asked the server to close it.
     Normal,
     /// The client sent something that cannot be parsed.
     Rejected,
@@ -70,11 +70,11 @@ pub(super) enum CloseReason {
 /// The settings of connections, from the configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// What the log calls the connections of each listener.
+    /// What the log calls the connections of each listener, by the listener's index in the configuration.
     pub(super) connection_words: Arc<[&'static str]>,
     /// Seconds without a command after which a TCP connection is closed; 0 = never.
     pub(super) idle_timeout_secs: u32,
-    /// Reject connections over the limit; otherwise leave them in the backlog.
+    /// True if connections over the limit are refused; false if they wait in the backlog.
     pub(super) refuse_when_full: bool,
 }
 
@@ -93,25 +93,26 @@ pub(super) enum Phase {
     Leaving,
 }
 
-/// A connection as its ring sees it: the connection's task writes here what it does, and the sweep reads that.
+/// A connection as its ring sees it: the connection's task writes here what it does, and the sweep reads it.
 pub(super) struct Entry {
     pub(super) stream: Stream,
     pub(super) phase: Cell<Phase>,
     /// When the client last sent bytes, or acknowledged some while replies waited for it.
     pub(super) last_active: Cell<Timestamp>,
-    /// Bytes of input and replies in memory of the connection's own, as counted when it last began to read or send.
+    /// Size of the connection's own memory for input and replies, bytes, as of when it last began to read or send.
     pub(super) held_bytes: Cell<usize>,
     /// When a command, or a part of one, was last consumed.
     pub(super) last_command: Cell<Timestamp>,
-    /// The client is in the middle of sending a value.
+    /// True while the client is in the middle of sending a value.
     pub(super) is_mid_value: Cell<bool>,
     /// Progress of the large value that is being received into item memory; `None` if there is none.
     receiving: Cell<Option<Receiving>>,
-    /// Set by the sweep: the connection is to give up the large value that it is receiving, and its memory.
+    /// True if the connection is to give up the large value that it is receiving, with the memory of that value. Set by the
+    /// sweep.
     pub(super) gives_way: Cell<bool>,
-    /// True while the connection's task sends, as a rule waiting for the client.
+    /// True while the connection's task awaits a send, which as a rule waits for the client.
     pub(super) awaits_send: Cell<bool>,
-    /// The send in progress holds values in item memory, or in buffers they were read into from flash.
+    /// True while the send in progress holds values in item memory, or in buffers that they were read into from flash.
     pub(super) holds_pins: Cell<bool>,
     /// Bytes that the client had acknowledged at the last sweep that found replies waiting for it.
     acknowledged_bytes: Cell<u64>,
@@ -122,7 +123,7 @@ pub(super) struct Entry {
     is_tcp: bool,
 }
 
-/// How fast a large value arrives, measured from one sweep to the next: a value that began fast may have stopped.
+/// How fast a large value arrives, measured anew from each sweep to the next, since a value that began fast may stop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiving {
     since: Instant,
@@ -151,7 +152,8 @@ impl Receiving {
         Self { bytes: self.bytes.saturating_add(count), ..self }
     }
 
-    /// Judges the bytes since `since` and begins a new measurement. One that was shorter than [`SLOW_TIME`] never says slow.
+    /// Judges the bytes since `since` and begins a new measurement. A measurement shorter than [`SLOW_TIME`] never finds a value
+    /// slow.
     fn measured(self, now: Instant) -> Self {
         let time = now.saturating_duration_since(self.since);
         let due = u128::from(SLOW_BYTES_PER_SEC) * time.as_millis() / 1000;
@@ -179,7 +181,7 @@ impl Entry {
         }
     }
 
-    /// Notes that a large value is being received; starts measuring it if it is a new one.
+    /// Notes that a large value is being received, and starts to measure its speed if the value is new.
     pub(super) fn start_receiving(&self) {
         if self.receiving.get().is_none() {
             self.receiving.set(Some(Receiving::new(Instant::now())));
@@ -187,7 +189,7 @@ impl Entry {
         }
     }
 
-    /// Notes that no large value is being received, or that the value waits for memory: it is not measured.
+    /// Stops measuring a large value, because no value is being received any more, or the value waits for memory.
     pub(super) fn end_receiving(&self) {
         self.receiving.set(None);
     }
@@ -213,7 +215,7 @@ impl Entry {
         self.stream.interrupt();
     }
 
-    /// True if a large value arrives so slowly that it must not make others wait.
+    /// True if the large value being received arrives so slowly that it must not make other values wait.
     pub(super) fn is_slow(&self) -> bool {
         self.receiving.get().is_some_and(|value| value.is_slow)
     }
@@ -223,7 +225,7 @@ impl Entry {
         self.awaits_send.get() || self.stream.queued_bytes() > 0
     }
 
-    /// If replies wait for the client, and it has acknowledged bytes since the last call, counts the client as active.
+    /// Counts the client as active if replies wait for it and it has acknowledged bytes since the last call.
     pub(super) fn note_acknowledged(&self, now: Timestamp) {
         if self.is_sending() {
             let bytes = self.stream.acknowledged_bytes();
@@ -233,7 +235,7 @@ impl Entry {
         }
     }
 
-    /// Measures how fast a client takes what is held for it; called after [`Entry::note_acknowledged`].
+    /// Measures how fast the client takes the values that are held for it; called after [`Entry::note_acknowledged`].
     pub(super) fn measure_taking(&self, now: Timestamp) {
         let acknowledged_bytes = self.acknowledged_bytes.get();
         let begun = Taking { since: now, acknowledged_bytes, is_slow: false };
@@ -247,14 +249,14 @@ impl Entry {
         }));
     }
 
-    /// True if a client takes what is held for it so slowly that it must not make others wait.
+    /// True if the client takes the values that are held for it so slowly that it must not make others wait.
     pub(super) fn takes_slowly(&self) -> bool {
         self.taking.get().is_some_and(|taking| taking.is_slow)
     }
 
-    /// True if the client has completed no command for longer than `timeout_secs`, even if it has sent a part of one; or, while
-    /// replies wait for it, has taken none of them for as long. A client in the middle of a value is spared, and 0 is no limit.
-    /// Source: memcached.c, `conn_close_idle`.
+    /// True if the client has been idle for longer than `timeout_secs`; 0 means no limit. A client is idle while it completes no
+    /// command, even if it sends parts of one. While replies wait for the client, it is idle if it takes none of them. Clients
+    /// in the middle of a value, and those on a unix socket, never count as idle. Source: memcached.c, `conn_close_idle`.
     pub(super) fn is_overdue(&self, now: Timestamp, timeout_secs: u32) -> bool {
         let idle_since = match self.phase.get() {
             Phase::Reading | Phase::Working if self.is_sending() => self.last_active.get(),
@@ -288,7 +290,7 @@ pub(super) struct RingContext {
     pub(super) run_clock: RunClock,
     pub(super) settings: Settings,
     pub(super) buffers: Buffers,
-    /// Rung when another thread wakes the ring, and every second: what tasks wait for may then have changed.
+    /// Rung when another thread wakes the ring, and once a second. Tasks then check again what they wait for.
     pub(super) bell: Bell,
     pub(super) certificates: Option<Arc<Certificates>>,
     /// Reads values from flash; `None` without a flash tier.
@@ -303,7 +305,7 @@ pub(super) struct RingContext {
     now: Cell<Timestamp>,
     /// Heartbeats since the start, one a second.
     pub(super) beats: Cell<u32>,
-    /// The ring is to end: tasks stop at their next look.
+    /// True if the ring is to end. Tasks stop when they next check this.
     pub(super) stopping: Cell<bool>,
 }
 
@@ -359,7 +361,7 @@ impl RingContext {
         context
     }
 
-    /// The time by the ring's last heartbeat, in whole seconds.
+    /// The time of the ring's last heartbeat, in whole seconds of the server's clock.
     pub(super) fn now(&self) -> Timestamp {
         self.now.get()
     }
@@ -389,7 +391,7 @@ impl RingContext {
         self.engine.borrow_mut().shard_mut().should_rest()
     }
 
-    /// Bytes that the store has still to free to come down to a lowered limit.
+    /// Bytes that the store has yet to free to come down to a lowered limit; 0 if it is within its limit.
     pub(super) fn bytes_over_limit(&self) -> u64 {
         self.engine.borrow_mut().shard_mut().store().bytes_over_limit()
     }
@@ -399,17 +401,17 @@ impl RingContext {
         self.engine.borrow_mut().shard_mut().store().slowest()
     }
 
-    /// True if pins hold so much memory that clients which take nothing are closed.
+    /// True if pins hold so much memory that connections whose clients take nothing must be closed.
     pub(super) fn is_short_of_pins(&self) -> bool {
         self.engine.borrow_mut().shard_mut().store().is_short_of_pins()
     }
 
-    /// True if pins hold so much of old versions that clients which take theirs slowly must let go of them.
+    /// True if pins hold so many old versions of values that connections whose clients take their values slowly must be closed.
     pub(super) fn holds_much_beside(&self) -> bool {
         self.engine.borrow_mut().shard_mut().store().holds_much_beside()
     }
 
-    /// True if values have lately had to wait for memory that unfinished values hold.
+    /// True if values have recently had to wait for memory that unfinished values hold.
     pub(super) fn is_short_of_reservations(&self) -> bool {
         self.engine.borrow_mut().shard_mut().store().is_short_of_reservations(self.now())
     }
@@ -419,7 +421,7 @@ impl RingContext {
         &self.counters.ring
     }
 
-    /// Publishes for `stats` how many bytes the ring's connections hold, and how many its pool of read buffers.
+    /// Publishes for `stats` how many bytes the ring's connections hold, and how many bytes its pool of read buffers takes.
     pub(super) fn set_held_bytes(&self, connections: usize) {
         self.counters.held.set(connections as u64, self.buffers.pool_bytes() as u64);
     }

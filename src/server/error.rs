@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why the server cannot start: one line for the operator, exit status 71.
+/// Why the server cannot start, as one line for the operator. The exit status is then 71.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
     message: String,

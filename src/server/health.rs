@@ -20,18 +20,19 @@ use std::sync::mpsc;
 
 /// Longest reply that is read, bytes.
 const REPLY_BYTES_MAX: usize = 512;
-/// As long as a binary header, so that a server that speaks only the binary protocol can see that this is no packet.
+/// The text request. It is as long as a binary header, so that a server that speaks only the binary protocol can see that it is
+/// not a packet.
 const TEXT: &[u8; 24] = b"version\r\nversion\r\nquit\r\n";
 /// A binary version request. Source: protocol-binary.txt, "Version".
 const BINARY: [u8; 24] = [0x80, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// The start of the reply to [`BINARY`].
 const BINARY_REPLY: &[u8] = &[0x81, 0x0b];
 
-/// Runs the check on a thread of its own, and returns a line about the result: `Ok` if the server is healthy. Takes no
-/// longer than the probe allows, whatever the server, the network or the name resolver does.
+/// Runs the check on a thread of its own, and returns a line about the healthy server. Takes no longer than the probe allows,
+/// whatever the server, the network or the name resolver does.
 ///
 /// # Errors
-/// The line about an unhealthy server.
+/// The server is unhealthy; the error is a line that says why.
 pub fn health(probe: &Probe) -> Result<String, String> {
     let (result, results) = mpsc::channel();
     let target = probe.target.clone();
@@ -82,7 +83,8 @@ fn request(target: &ProbeTarget) -> Result<String, String> {
     Err("closes the connection".to_owned())
 }
 
-/// Sends `question` on a new connection and reads until the reply is complete, too long, or ended.
+/// Sends `question` on a new connection, and reads until `is_whole` is true of the reply, the reply is too long, or the server
+/// closes the connection.
 fn exchange(target: &ProbeTarget, question: &[u8], is_whole: impl Fn(&[u8]) -> bool) -> io::Result<Vec<u8>> {
     let mut wire = connect(target)?;
     let mut reply = Vec::new();

@@ -1,6 +1,6 @@
-//! The callbacks of the store: [`Host`] implements `store::Host`. There is one, which the store owns. While a memory file is
-//! restored, the thread that makes the store calls it, and it may block. Once rings run, any of them may call it, often under
-//! the writer lock: so it neither blocks nor calls the store.
+//! The callbacks of the store: [`Host`] implements `store::Host`. The store owns the one [`Host`] of the process. While a memory
+//! file is restored, the thread that makes the store calls the host, which may block then. Once rings run, any of them may call
+//! the host, often under the writer lock, so it neither blocks nor calls the store.
 
 use super::context::Message;
 use super::flash::Work;
@@ -19,9 +19,9 @@ pub(super) struct Host {
     wakers: Arc<[Waker<Message>]>,
     shared: Arc<Shared>,
     flash_work: Work,
-    /// True once a full file system has been logged, which is done once.
+    /// True once a full file system has been logged; it is logged only once.
     has_warned: AtomicBool,
-    /// The files of the flash tier; read only at the start, to check what the memory file says of them.
+    /// The files of the flash tier. They are read only at the start, to check what the memory file says about them.
     flash_files: Vec<File>,
 }
 

@@ -59,8 +59,8 @@ pub(super) fn listen(config: &Config, rings: usize) -> Result<Listeners, StartEr
 }
 
 impl Listeners {
-    /// Puts the listeners on the list of connections; listeners of several rings that share a port are one entry. Returns their
-    /// addresses, each with its position in the configuration.
+    /// Puts the listeners on the list of connections, where the listeners of all rings that share a port are one entry. Returns
+    /// their addresses, each with its position in the configuration.
     pub(super) fn register(&self, shared: &Shared) -> Arc<[(usize, Address)]> {
         let register = |(place, listener): &(usize, Listener)| {
             let address = match listener.local() {
@@ -85,7 +85,8 @@ impl Listeners {
         self.by_ring[0].listeners.iter().map(register).collect()
     }
 
-    /// Binds a TCP listener for each ring to each of `addresses` that is free; `place` is their position in the configuration.
+    /// Binds a TCP listener for each ring to each of `addresses` that is free; `place` is the listeners' position in the
+    /// configuration.
     fn bind_tcp(&mut self, place: usize, addresses: &[SocketAddr], backlog: i32) -> std::io::Result<()> {
         let rings = self.by_ring.len();
         for bound in each_free(addresses, |address| Listener::bind_each(address, rings, backlog))? {

@@ -15,11 +15,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Most tries to bring a value back to memory, not counting those in which room for it is made part by part.
+/// Most attempts to bring a value back to memory, not counting those in which room for it is made part by part.
 const PROMOTIONS_MAX: usize = 64;
 
-/// Fewest units of the budget that a value takes which stays in its buffer. A read begins and ends at a boundary of the device,
-/// so that the record of a value of one page may take two.
+/// Fewest units of the budget that a value takes if it stays in its buffer. A read begins and ends at a boundary of the device,
+/// so that the record of a value of one unit may take two.
 const UNITS_MIN: usize = 2;
 
 /// Units of the budget that the value of `hole` takes while it is held; 0 if it is copied into its reply.
@@ -28,8 +28,8 @@ fn units_for(hole: &Hole) -> u32 {
     if hole.is_copied() { 0 } else { u32::try_from(units).unwrap_or(u32::MAX) }
 }
 
-/// Waits for `units` of the budget, or for all of it if that is less; `None` if it takes too long. All that a reply needs is
-/// taken together, so nobody waits for more while holding some.
+/// Takes `units` of the budget, or all of it if that is less, and waits until they are free; `None` if the wait takes too long.
+/// A reply takes all the units that it needs together, so none waits for more units while it holds some.
 async fn take_room(ring: &RingContext, units: u32) -> Option<OwnedSemaphorePermit> {
     let units = units.min(ring.load_budget.units_max());
     let since = ring.run_clock.now();
@@ -44,8 +44,8 @@ async fn take_room(ring: &RingContext, units: u32) -> Option<OwnedSemaphorePermi
     }
 }
 
-/// Reads the values of `holes`, all at the same time. A hole stays without a value if the value cannot be read, or if there is no
-/// room to hold it.
+/// Reads the values of `holes`, all at the same time. A hole stays without a value if the value cannot be read, or if there is
+/// no room to hold the value.
 pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
     let units = holes.iter().map(units_for).fold(0, u32::saturating_add);
     let mut room = take_room(ring, units).await;
@@ -103,8 +103,8 @@ async fn load_hole(ring: &RingContext, hole: &Hole) -> Result<(Bytes, Place), (F
     }
 }
 
-/// Reads a value that a command needs in memory, and tries to bring it there. The command finds out whether that was done when it
-/// is run again.
+/// Reads a value that a command needs in memory, and tries to move it to memory. The command finds out whether that succeeded
+/// when it is run again.
 pub(super) async fn load_wanted(ring: &RingContext, wanted: Option<Box<Wanted>>) {
     let Some(wanted) = wanted else { return };
     let Wanted { key, place } = *wanted;
@@ -116,7 +116,8 @@ pub(super) async fn load_wanted(ring: &RingContext, wanted: Option<Box<Wanted>>)
     promote(ring, &key, place, &value, true).await;
 }
 
-/// Moves a value that was read from flash into memory, if room can be made for it; with `must_wait` also waits for other rings.
+/// Moves a value that was read from flash into memory, if room can be made for it. If `must_wait`, waits for other rings where
+/// they are in the way.
 async fn promote(ring: &RingContext, key: &[u8], place: Place, value: &[u8], must_wait: bool) {
     for _ in 0..PROMOTIONS_MAX + value.len() / FLASH_PART_BYTES {
         let promoted = ring.engine.borrow_mut().fresh().promote(key, place, value);

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Memory is counted in units of this many bytes.
 pub(super) const UNIT_BYTES: usize = 4096;
 
-/// The memory of a ring for values that have been read from flash and not been sent.
+/// The memory that a ring may use for values that have been read from flash and not yet been sent.
 #[derive(Debug)]
 pub(super) struct LoadBudget {
     units: Arc<Semaphore>,
@@ -24,7 +24,7 @@ impl LoadBudget {
         Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max }
     }
 
-    /// Takes `units` of the budget, until the permit is dropped; `None` if fewer are free.
+    /// Takes `units` of the budget until the permit is dropped; `None` if fewer are free.
     pub(super) fn try_take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.units).try_acquire_many_owned(units).ok()
     }
@@ -34,7 +34,7 @@ impl LoadBudget {
         self.units_max
     }
 
-    /// True if less than a quarter of the budget is free: then clients that take nothing are closed.
+    /// True if less than a quarter of the budget is free. Connections whose clients take nothing are then closed.
     pub(super) fn is_short(&self) -> bool {
         self.units.available_permits() < self.units_max as usize / 4
     }
@@ -52,7 +52,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Ties `room` to the value: it goes back to the budget when the value is dropped.
+/// Ties `room` to the value, so that it returns to the budget when the value is dropped.
 pub(super) fn hold(value: Bytes, room: OwnedSemaphorePermit) -> Bytes {
     Bytes::from_owner(Held { value, _room: room })
 }

@@ -16,8 +16,9 @@
 //!        └─► the thread of the flash tier
 //! ```
 //!
-//! Start: what the kernel allows, store, ports, threads; connections are accepted once all rings are built. Stop: listeners,
-//! idle connections, replies in flight, the memory file, then the process, since rings are never taken down (see `uring::Ring`).
+//! Start: find out what the kernel allows, open the store, bind the ports, start the threads; connections are accepted once all
+//! rings are built. Stop: close the listeners and the idle connections, wait for replies in flight, close the memory file, then
+//! exit, since rings are never taken down (see `uring::Ring`).
 //!
 //! Each module imports only modules named before it: `admission`, `client`, `error`, `flash`, `metrics`, `load_budget`,
 //! `signals`, `stall`, `backends`, `health`, `listen`, `pinning`, `watchdog`, `trim`, `context`, `backoff`, `load`, `host`,
@@ -75,10 +76,10 @@ pub use health::health;
 pub use signals::Request;
 pub use storage::{Storage, inspect};
 
-/// How long a stop waits for the rings; each gives itself less time than this.
+/// How long a stop waits for the rings to end. A ring that is not stuck ends in less time.
 const STOP_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// The bound ports, before any connection is served: between binding and starting, privileges are dropped.
+/// The ports of the server, bound but not yet served. Between binding and starting, the process drops its privileges.
 #[derive(Debug)]
 pub struct Ports {
     listeners: Listeners,
@@ -86,10 +87,10 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Binds what `config` asks for.
+    /// Binds the listeners, UDP sockets and metrics port that `config` asks for.
     ///
     /// # Errors
-    /// A port or path cannot be bound; in memcached's words.
+    /// A port or path cannot be bound. The message is in memcached's words.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let listeners = listen(config, rings(config))?;
         let metrics = config.metrics_port.map(|port| {
@@ -116,8 +117,8 @@ impl Ports {
         self.metrics.as_ref().map(|(_, address)| *address)
     }
 
-    /// Starts the server on `storage`. When this returns its listeners accept, up to `connections_max` connections at a time;
-    /// with -Y or -S only `users` may log in, and `certificates` are for the listeners of -Z.
+    /// Starts the server on `storage`. When the call returns, the listeners accept up to `connections_max` connections at a
+    /// time. With -Y or -S only `users` may log in, and `certificates` are for the listeners of -Z.
     ///
     /// # Errors
     /// The kernel or the container refuses what the server needs, or there is not enough memory.
@@ -176,7 +177,7 @@ impl Ports {
     }
 }
 
-/// Number of rings.
+/// Number of rings, at least 1.
 fn rings(config: &Config) -> usize {
     config.num_threads.max(1)
 }
@@ -198,15 +199,15 @@ impl Server {
         &self.shared
     }
 
-    /// Waits for the operator's next signal.
+    /// Waits for the next signal and returns what it asks for.
     pub fn next_request(&self) -> Request {
         signals::next()
     }
 
-    /// Closes all connections and ends the rings, within a second; clients that go on reading still get the replies in flight.
-    /// Then finishes the flash tier and closes the memory file, if there is one, which takes as long as writing it to its
-    /// device. If a ring does not end in time, the file is left as after a kill. The process must exit afterwards, because
-    /// rings are never torn down.
+    /// Closes all connections and ends the rings within a second; clients that go on reading still get the replies in flight. If
+    /// there is a memory file, then finishes the flash tier and closes the file, which takes as long as writing the file to its
+    /// device. If a ring does not end in time, the file is in the state that it would have after a kill. The process must exit
+    /// afterwards, because rings are never torn down.
     pub fn stop(self) {
         self.heartbeats.stop();
         // A ring that is stuck may still write later, so the file must be left as after a kill.

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 /// The cores that the calling thread may use, by number.
 ///
 /// # Errors
-/// The kernel does not say: there are more than nix knows of.
+/// The kernel does not say, because the machine has more cores than nix knows of.
 pub(super) fn allowed_cores() -> Result<Vec<usize>, StartError> {
     let refused = |errno: Errno| StartError::new(format!("failed to pin rings: {}", errno.desc()));
     let allowed = sched_getaffinity(Pid::from_raw(0)).map_err(refused)?;

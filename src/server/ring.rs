@@ -20,23 +20,24 @@ use uring::{ActiveListener, DatagramSocket, Datagrams, Listener, Mail, Mailbox};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Pause between two slices of background work while connections are active and the last slice had nothing to do.
 const MAINTENANCE: Duration = Duration::from_millis(100);
-/// The same while the store comes down to a lowered limit, and how often nothing has been freed before that counts as its end.
+/// Pause between two slices of background work while the store comes down to a lowered limit. When [`DESCENT_LOOKS`] checks in a
+/// row find that nothing has been freed, this counts as ended.
 const DESCENT: Duration = Duration::from_millis(10);
 const DESCENT_LOOKS: u32 = 10;
-/// Rest between two shares of what the store's sweep for expired items removes.
+/// Pause between two portions of expired items that the store's sweep removes.
 const REST: Duration = Duration::from_millis(1);
-/// Slices of background work per heartbeat while no connection is active.
+/// Number of slices of background work per heartbeat while no connection is active.
 const SLICES_PER_BEAT: u32 = 10;
 /// A connection that has been silent for this many seconds gives up its buffers.
 const HOLD_SECS: u32 = 2;
-/// Connections that are swept before other tasks get a turn.
+/// Number of connections that are swept before other tasks get a turn.
 const SWEEP_SLICE: usize = 1024;
 /// How long replies in flight may take to leave when the ring ends.
 const DRAIN: Duration = Duration::from_millis(500);
 /// How long the remaining connections may take to end after the ring has closed them.
 const CUT: Duration = Duration::from_millis(200);
 
-/// Runs `io`, the ring, until [`Message::Stop`] comes and the ring's connections have ended. The heartbeats of all rings are at
+/// Runs the ring `io` until [`Message::Stop`] comes and the ring's connections have ended. The heartbeats of all rings are at
 /// whole seconds after `epoch`, the start of the server's clock. Sends to `opened` whether everything in `bound` could be opened.
 pub(super) fn run(
     io: uring::Ring,
@@ -93,8 +94,7 @@ impl Bound {
     }
 }
 
-/// The heartbeat, every whole second of the clock: reads the time, rings the bell, sweeps the connections. Also the timer
-/// that a ring must have (see `uring`).
+/// The heartbeat: at every whole second of the clock, reads the time, rings the bell, and sweeps the connections.
 async fn heartbeat(ring: Rc<RingContext>, epoch: Instant) {
     let mut sweeps = Sweeps::default();
     loop {
@@ -114,7 +114,7 @@ async fn heartbeat(ring: Rc<RingContext>, epoch: Instant) {
     }
 }
 
-/// How a store comes down to a lowered limit: what is still above it, and how often that has been seen unchanged.
+/// How a store comes down to a lowered limit: the bytes still above it, and how many checks in a row found them unchanged.
 #[derive(Default)]
 struct Descent {
     bytes: u64,
@@ -122,8 +122,9 @@ struct Descent {
 }
 
 impl Descent {
-    /// True while some of what is above the limit, `bytes` by now, has been freed lately. It goes in steps: the log may be full of
-    /// evictions that other rings have still to replay.
+    /// True while the descent goes on: there are `bytes` above the limit, and their number has changed within the last
+    /// [`DESCENT_LOOKS`] checks. Memory is freed in steps, since the log may be full of evictions that other rings have yet to
+    /// replay.
     fn goes_on(&mut self, bytes: u64) -> bool {
         let is_unchanged = std::mem::replace(&mut self.bytes, bytes) == bytes;
         self.idle_looks = if is_unchanged { self.idle_looks + 1 } else { 0 };
@@ -131,9 +132,9 @@ impl Descent {
     }
 }
 
-/// Background work of the store: continuously while there is some, but with rests if that is the sweep for expired items; a hundred
-/// times a second while it comes down to a lowered limit, ten times a second while connections are active, and once a second
-/// otherwise.
+/// Does the background work of the store in slices. While there is work, one slice follows the other, with pauses if the work is
+/// the sweep for expired items. Otherwise there are a hundred slices a second while the store comes down to a lowered limit, ten
+/// a second while connections are active, and ten at the beginning of each second while none is.
 async fn maintain(ring: Rc<RingContext>) {
     let (mut slices, mut descent) = (1, Descent::default());
     while !ring.is_stopping() {
@@ -150,7 +151,7 @@ async fn maintain(ring: Rc<RingContext>) {
         } else if ring.has_read.replace(false) {
             uring::sleep(MAINTENANCE).await;
         } else {
-            // No connection is active: as many slices as usual, but all of a second at its beginning.
+            // No connection is active: as many slices a second as usual, but all at its beginning.
             let beats = ring.beats.get();
             while ring.beats.get() == beats && !ring.is_stopping() && !ring.has_read.get() {
                 ring.bell.heard().await;
@@ -160,8 +161,8 @@ async fn maintain(ring: Rc<RingContext>) {
     }
 }
 
-/// The sweep over connections: sums up the memory they hold, closes idle ones and those in the way of others, and makes
-/// those that have become idle release their buffers.
+/// The sweep over connections: sums up the memory that they hold, closes connections that are idle or hold memory that others
+/// need, and makes connections that have become silent release their buffers.
 async fn sweep(ring: &RingContext) {
     let (now, instant) = (ring.now(), Instant::now());
     let timeout_secs = ring.settings.idle_timeout_secs;
@@ -201,7 +202,7 @@ async fn sweep(ring: &RingContext) {
 }
 
 /// Ends the ring: stops accepting, closes idle connections whose replies are acknowledged, waits for replies in flight, then
-/// closes the rest.
+/// closes the remaining connections.
 async fn stop(ring: &RingContext, listeners: &[Rc<ActiveListener>]) {
     ring.stopping.set(true);
     for accepts in listeners {
@@ -218,8 +219,8 @@ async fn stop(ring: &RingContext, listeners: &[Rc<ActiveListener>]) {
     }
 }
 
-/// Closes the connections that are not being served, but returns those whose replies are not acknowledged yet: when the caller
-/// interrupts their reads, they see that the server is stopping.
+/// Closes the connections that are not being served, except those whose replies are not acknowledged yet. Returns the latter.
+/// The caller must interrupt their reads, so that their tasks find that the server is stopping.
 fn close_idle(ring: &RingContext) -> Vec<Rc<Entry>> {
     let mut unacknowledged = Vec::new();
     for (_, entry) in ring.entries.borrow().iter() {
@@ -232,7 +233,7 @@ fn close_idle(ring: &RingContext) -> Vec<Rc<Entry>> {
     unacknowledged
 }
 
-/// Waits until no connection is left, closing those for which `may_go` returns true; false if some are left after `time`.
+/// Waits until there are no connections, and closes those for which `may_go` returns true; false if some remain after `time`.
 async fn is_empty_within(ring: &RingContext, time: Duration, may_go: impl Fn(&Entry) -> bool) -> bool {
     let deadline = Instant::now() + time;
     loop {

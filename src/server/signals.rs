@@ -6,19 +6,20 @@ use nix::unistd::Pid;
 /// What a signal asks the main thread to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// INT or TERM: stop.
+    /// Stop, on INT or TERM.
     Stop,
-    /// USR1: stop gracefully.
+    /// Stop gracefully, on USR1.
     StopGracefully,
-    /// HUP: reload files.
+    /// Read the password file and the certificates again, on HUP.
     Reload,
 }
 
 const HANDLED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGHUP];
 
-/// Blocks the signals, so that [`next`] gets them. Call it before starting other threads, which inherit the mask.
+/// Blocks the signals in [`HANDLED`], so that [`next`] gets them. Must be called before other threads are started, since they
+/// inherit the mask.
 ///
-/// Also blocks SIGXFSZ, which says that a file would get longer than `ulimit -f` allows: the failed write reports that too.
+/// Also blocks SIGXFSZ, which says that a file would become longer than `ulimit -f` allows. The failed write reports that too.
 pub(super) fn block() {
     let mut blocked = handled();
     blocked.add(Signal::SIGXFSZ);

@@ -21,10 +21,10 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use uring::{Mailbox, Support, Waker};
 
-/// Most read buffers per ring in its pool; a ring that needs more takes heap memory besides.
+/// Most read buffers in a ring's pool. A ring that needs more takes heap memory as well.
 const BUFFERS_MAX: usize = 128;
 
-/// What the rings are started with: borrowed from the main thread's start, cloned into each thread.
+/// What the rings are started with. The main thread owns it; each ring's thread gets a clone.
 pub(super) struct RingSpawner<'a> {
     pub(super) support: Support,
     pub(super) connections_max: u32,
@@ -41,7 +41,7 @@ pub(super) struct RingSpawner<'a> {
 }
 
 impl RingSpawner<'_> {
-    /// Starts one thread per mailbox, and returns the threads with their I/O engine, which is the same for all. They accept
+    /// Starts one thread per mailbox, and returns the threads with their I/O engine, which is the same for all. The rings accept
     /// connections once every ring is built.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// How memcached's log calls a new connection.
+/// What memcached's log calls a new connection.
 fn connection_words(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Auto => "auto-negotiating client connection",

@@ -9,8 +9,8 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The log position at which the slowest ring was when some ring gave up waiting for it; `u64::MAX` if none did. Shared by all
-/// rings, none of which waits for that position again.
+/// The log position of the slowest ring when a ring gave up waiting for it; `u64::MAX` if no ring has given up. All rings share
+/// this, and none waits again while the slowest ring is at that position.
 #[derive(Debug)]
 pub(super) struct Stalls {
     given_up_at: AtomicU64,
@@ -34,7 +34,7 @@ impl Stalls {
     }
 }
 
-/// First pause between two looks of a task that waits; later pauses are longer, up to [`PAUSE_MAX`].
+/// First pause between two checks of a task that waits; later pauses are longer, up to [`PAUSE_MAX`].
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(1);
 pub(super) const PAUSE_MAX: Duration = Duration::from_millis(16);
 
@@ -61,7 +61,7 @@ impl RunClock {
         self.at(Instant::now())
     }
 
-    /// The time that this clock has counted since it said `start`.
+    /// The time that this clock has counted since [`RunClock::now`] returned `start`.
     pub(super) fn since(&self, start: Duration) -> Duration {
         self.now().saturating_sub(start)
     }
@@ -78,8 +78,8 @@ impl RunClock {
 pub(super) struct LastStall(Cell<Option<(u64, Duration)>>);
 
 impl LastStall {
-    /// When this ring first saw the slowest ring at `position`, by its [`RunClock`], which says `now`: so all commands that wait
-    /// for one position share one deadline.
+    /// When this ring first saw the slowest ring at `position`, by the [`RunClock`], whose present time is `now`. Thus all
+    /// commands that wait for one position share one deadline.
     pub(super) fn since(&self, position: u64, now: Duration) -> Duration {
         if let Some((at, since)) = self.0.get()
             && at == position

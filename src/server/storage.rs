@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use uring::{Mailbox, Support, Waker};
 
-/// Where Linux says which boot this is. Source: `proc_sys_kernel(5)`.
+/// The file in which Linux gives the identity of the current boot. Source: `proc_sys_kernel(5)`.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The store and what belongs to it, ready for rings to be started.
@@ -36,7 +36,7 @@ pub struct Storage {
     pub(super) flash: Option<(Arc<Device>, Work)>,
 }
 
-/// Examines `file`, the memory file (-e), open and locked, and changes nothing.
+/// Examines `file`, the memory file (-e), which must be open and locked. Changes nothing in it.
 ///
 /// # Errors
 /// The file holds something else.
@@ -53,7 +53,7 @@ pub fn inspect(file: File, config: &Config) -> Result<MemoryFile, StartError> {
         .map_err(|error| StartError::new(format!("the memory file {path} {error}")))
 }
 
-/// The identity of this boot of the machine. Where the kernel does not tell, it is a new random one, so that only a file
+/// The identity of the current boot of the machine. Where the kernel does not give one, it is random, so that only a memory file
 /// that was closed cleanly is used.
 fn boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default().replace('-', "");
@@ -65,10 +65,10 @@ fn boot_id() -> [u8; 16] {
 }
 
 impl Storage {
-    /// Opens the store with the items of `memory_file`, and a flash tier on `flash_files`: the files of the configuration,
-    /// open and locked.
+    /// Opens the store with the items of `memory_file`, and a flash tier on `flash_files`, which are the files of the
+    /// configuration, open and locked.
     ///
-    /// Blocks the signals that [`super::Server::next_request`] waits for; so it is called before other threads are started.
+    /// Blocks the signals that [`super::Server::next_request`] waits for, so it must be called before other threads are started.
     ///
     /// # Errors
     /// The kernel or the container refuses what the server needs, or there is not enough memory.
@@ -102,7 +102,7 @@ impl Storage {
     }
 }
 
-/// Logs what was restored from the memory file; the line ends as memcached's does where nothing was.
+/// Logs what was restored from the memory file. If nothing was restored, the line ends like memcached's.
 fn tell(restored: &Restored, path: &str) {
     match &restored.outcome {
         RestoreOutcome::New => tracing::warn!("[restart] {path} is new, starting with a clean cache"),

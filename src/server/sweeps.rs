@@ -1,5 +1,5 @@
-//! Reports expired items that the store's sweep has reclaimed, to clients that watch the system. Each ring's heartbeat task
-//! has one, but only that of ring 0 reports, once a second for all rings.
+//! Reports expired items that the store's sweep has reclaimed to clients that watch the system. Each ring's heartbeat task has a
+//! [`Sweeps`], but only ring 0 reports, once a second for all rings.
 
 use super::context::RingContext;
 use crate::engine::watch::Stream;
@@ -11,10 +11,10 @@ pub(super) struct Sweeps {
 }
 
 impl Sweeps {
-    /// Tells clients that watch the system what all rings have reclaimed since the last call, if they reclaimed anything.
+    /// Tells clients that watch the system how many items all rings have reclaimed since the last call, if any.
     pub(super) fn report(&mut self, ring: &RingContext) {
         let totals = ring.engine.borrow_mut().shard_mut().store().totals();
-        // The evictor too removes what has expired, and does not count what it examines.
+        // Eviction removes expired items too, and does not count what it examines.
         let (examined, reclaimed) =
             (totals.crawler_items_checked, totals.reclaimed + totals.crawler_reclaimed);
         // Counted without watchers too, so that the first report covers one second, and from the start of the server: another

@@ -1,9 +1,10 @@
-//! Gives memory that the C library keeps back to the kernel, if the process stays larger than it promises.
+//! Returns free memory of the C library's heap to the kernel, if the process stays larger than it promises.
 //!
-//! Tables of the indexes and the buffers of connections come from the heap. After a limit has been lowered far, or hundreds of slow
-//! readers have gone, most of what they had is free in it, between what is still used, and the C library returns only what is
-//! at its end. Returning all of it takes some 0.5 ms for each megabyte, during which rings that allocate may wait; hence it is
-//! done seldom, and when the store has come down to its limit. On a thread of its own, since the watchdog must wait for no lock.
+//! Tables of the indexes and the buffers of connections come from the heap. After a limit has been lowered far, or hundreds of
+//! slow readers have gone, most of their memory is free but lies between memory still in use, and the C library returns only
+//! memory at the end of the heap. Returning all free memory takes some 0.5 ms for each megabyte, during which rings that
+//! allocate may wait. Hence it is done seldom, and only when the store has come down to its limit. It has a thread of its own,
+//! since the watchdog must wait for no lock.
 
 use super::watchdog::Heartbeats;
 use crate::engine::{Report, Shared};
@@ -13,19 +14,19 @@ use std::time::Duration;
 
 /// Interval of the checks.
 const TICK: Duration = Duration::from_secs(1);
-/// Checks in a row that must find the process too large.
+/// Number of checks in a row that must find the process too large before memory is returned.
 const SETTLED_TICKS: u32 = 3;
-/// Checks after which it is tried again, if that did not help.
+/// Number of checks in a row after which memory is returned again, if the process is still too large.
 const AGAIN_TICKS: u32 = 60;
 
-/// How often in a row the process has been found too large.
+/// Counts the checks in a row that have found the process too large.
 #[derive(Debug, Default)]
 struct Patience {
     ticks: u32,
 }
 
 impl Patience {
-    /// True if memory is to be given back at this check.
+    /// Counts a check; true if memory is to be returned now.
     fn ends(&mut self, is_too_large: bool) -> bool {
         self.ticks = if is_too_large { self.ticks + 1 } else { 0 };
         if self.ticks > AGAIN_TICKS {

@@ -2,8 +2,8 @@
 //! datagram at a time: requests arrive whole, and sends do not wait for the receiver. Between the steps of a request, and
 //! between its replies, the ring's connections are served.
 //!
-//! Only datagrams that need a value on flash get a task of their own, since a device may take seconds, or for ever. Each
-//! socket has a few of those; beyond that, values on flash are left out of the replies.
+//! Only datagrams that need a value on flash get a task of their own, since a device may take seconds, or for ever. Each socket
+//! has a few such tasks; while all are busy, values on flash are left out of the replies to other datagrams.
 
 use super::context::RingContext;
 use super::load::{load_holes, load_wanted};
@@ -16,7 +16,7 @@ use uring::DatagramSender;
 
 /// Pause in receiving when the kernel is out of memory.
 const RECEIVE_BACKOFF: Duration = Duration::from_millis(10);
-/// Datagrams sent before the ring serves others; a send that completes immediately does not let others run.
+/// Number of datagrams sent before the ring serves others, since a send that completes immediately does not let others run.
 const BATCH: usize = 64;
 
 /// Serves a socket as long as the ring runs.
@@ -93,7 +93,7 @@ struct Waiting {
     datagram: Box<[u8]>,
     exchange: Exchange,
     then: Then,
-    /// Counts this datagram while it exists: the clones of one `Rc` are at most [`FLASH_DATAGRAMS_MAX`].
+    /// Counts this datagram among those of its socket: all are clones of one `Rc`, at most [`FLASH_DATAGRAMS_MAX`].
     _aside: Rc<()>,
 }
 
@@ -111,7 +111,7 @@ impl Waiting {
     }
 }
 
-/// Sends the replies of `exchange`, up to the first error, because a partial reply is useless.
+/// Sends the replies of `exchange`, and stops at the first error, because a partial reply is useless.
 async fn send_replies(
     ring: &RingContext,
     sender: &mut DatagramSender,

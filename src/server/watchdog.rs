@@ -25,17 +25,17 @@ use std::time::Duration;
 
 /// Interval of the checks.
 const TICK: Duration = Duration::from_secs(1);
-/// A ring that has not beaten for this many seconds is logged; after half the time limit if that is less.
+/// A ring that has not beaten for this many seconds is logged, or after half the time limit if that is shorter.
 const NOTICE_SECS: u32 = 10;
 
 /// A ring that has not beaten for this many ticks is given no connections.
 const SILENT_TICKS: u32 = 3;
 
-/// The heartbeats of one ring, and how long the watchdog has seen none.
+/// The count of one ring's heartbeats, and how long the watchdog has seen none.
 #[derive(Debug, Default)]
 struct Heartbeat {
     beats: AtomicU32,
-    /// Ticks of the watchdog since the last beat, as of its last check.
+    /// Number of the watchdog's checks, up to the last, that have seen no new beat.
     silent_ticks: AtomicU32,
 }
 
@@ -74,7 +74,7 @@ impl Heartbeats {
         self.rings[ring].beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// True if `ring` has beaten within the last [`SILENT_TICKS`]: it may be given connections.
+    /// True if `ring` has beaten within the last [`SILENT_TICKS`] ticks, so that it may be given connections.
     pub(super) fn is_alive(&self, ring: usize) -> bool {
         self.rings[ring].silent_ticks.load(Ordering::Relaxed) < SILENT_TICKS
     }
@@ -88,7 +88,7 @@ impl Heartbeats {
     }
 }
 
-/// A change in the state of a ring that the watchdog has to report.
+/// A change in the state of a ring, which the watchdog has to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Diagnosis {
     /// No progress for this many seconds; reported once for each silence.
@@ -103,7 +103,7 @@ enum Diagnosis {
 #[derive(Clone, Copy, Debug, Default)]
 struct RingHealth {
     beats: u32,
-    /// Ticks of the watchdog since the last beat.
+    /// Number of checks in a row that have seen no new beat.
     silent_ticks: u32,
 }
 

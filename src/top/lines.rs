@@ -2,7 +2,7 @@
 
 use super::view::{View, bytes, percent, short};
 
-/// Lines between two headers.
+/// Number of lines from one header to the next.
 pub(super) const HEADER_EVERY: usize = 20;
 
 /// Names of the columns.

@@ -1,4 +1,5 @@
-//! Shows the view on a terminal: blocks that fit 80 by 24 and grow with it. `q`, Esc and ^C end it and restore the terminal.
+//! Shows the view on a terminal, in blocks that fit 80 by 24 characters and grow with the terminal. `q`, Esc and ^C end the
+//! program and restore the terminal.
 
 use super::sample::Sample;
 use super::source::{PERIOD, Source};
@@ -14,7 +15,7 @@ use ratatui::widgets::{Block, Gauge, Paragraph, Row, Table};
 use std::io;
 use std::time::Duration;
 
-/// Longest wait for a key before signals are checked.
+/// Longest wait for a key before signals are checked again.
 const KEY_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// Draws every second until the user quits.

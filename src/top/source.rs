@@ -49,14 +49,14 @@ impl<'t> Source<'t> {
     }
 }
 
-/// The list that `command` asks for, in which nothing can steer a terminal; `None` if the server does not know the command.
+/// Asks for a list of `stats` by `command`, and makes its texts [`harmless`]; `None` if the server does not know the command.
 fn list(client: &mut Client, command: &str) -> Result<Option<List>, String> {
     let list = client.stats(command)?;
     Ok(list.map(|list| list.iter().map(|(name, value)| (harmless(name), harmless(value))).collect()))
 }
 
-/// Text of the server that cannot steer the terminal: control characters, and marks that change the direction of text, are
-/// shown as `?`.
+/// Replaces control characters, and marks that change the direction of text, by `?`, so that the server's text cannot steer the
+/// terminal.
 fn harmless(text: &str) -> String {
     let is_mark =
         |char| matches!(char, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

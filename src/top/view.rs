@@ -4,7 +4,7 @@
 use super::sample::{List, Sample};
 use std::fmt::Write as _;
 
-/// How many requests of one kind there were in the last period, and how many hits.
+/// Requests of one kind in the last period, and their share of hits.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Rate {
     pub(super) name: &'static str,
@@ -13,7 +13,7 @@ pub(super) struct Rate {
     pub(super) hits: Option<f64>,
 }
 
-/// Times of one kind of request since the last `stats reset`, microseconds.
+/// Percentiles of the time that one kind of request took since the last `stats reset`, microseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Latency {
     pub(super) name: String,
@@ -64,8 +64,8 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("cas", &["cas_hits"], &["cas_misses", "cas_badval"]),
 ];
 
-/// How many of [`KINDS`], from the first on, are added up to all requests. The last one, cas, is left out: a store with a cas is
-/// in `cmd_set` too. A hit of gat counts twice, as get and as touch.
+/// Number of [`KINDS`], from the first on, whose sum is shown as all requests. The last kind, cas, is not added, since a store
+/// with a cas is in `cmd_set` too. A hit of gat counts twice, as get and as touch.
 const COUNTED_ONCE: usize = 5;
 
 /// The kinds of request in `stats latency`.
@@ -129,7 +129,7 @@ fn title(sample: &Sample) -> String {
     let text = |list: &List, name: &str| list.get(name).cloned().unwrap_or_default();
     let general = &sample.general;
     let version = text(general, "version");
-    // Where general `stats` has exactly memcached's names, it is in a list of its own.
+    // Where general `stats` has exactly memcached's names, memcrsd's version is in a list of its own.
     let own = [general, &sample.memcrsd].into_iter().find_map(|list| list.get("memcrsd_version")).cloned();
     let mut title = match own.unwrap_or_default() {
         own if own.is_empty() => format!("memcached {version}"),
@@ -165,7 +165,7 @@ fn latencies(list: &List) -> Vec<Latency> {
     found.into_iter().map(|(_, latency)| latency).collect()
 }
 
-/// Rings beyond this many are not shown.
+/// Most rings that are shown.
 const RINGS_MAX: usize = 1024;
 
 fn rings(old: &List, new: &List, secs: f64) -> Vec<Ring> {
@@ -217,7 +217,7 @@ pub(super) fn bytes(number: f64) -> String {
     format!("{number:.1} TiB")
 }
 
-/// Writes a share in percent, or a dash if there is none.
+/// Writes a share (0 to 1) in percent, or a dash for `None`.
 pub(super) fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), |share| format!("{:.1}%", 100.0 * share))
 }

@@ -1,6 +1,6 @@
-//! Memory that a connection lends to the kernel: reservations that a value is received into, and replies with values pinned
-//! in the store. While lent it belongs to the I/O operation, and comes back with the result. The `unsafe impl`s say why that
-//! is sound.
+//! Memory that a connection lends to the kernel: reservations that a value is received into, and replies with values pinned in
+//! the store. While the memory is lent, it belongs to the I/O operation, which returns it with the result. The `unsafe impl`s
+//! say why that is sound.
 
 use crate::output::Held;
 use crate::store::Reservation;
@@ -14,7 +14,7 @@ unsafe impl uring::Receive for Reservation {
     }
 }
 
-/// A reply with values in it that are sent from where they lie.
+/// A reply with values that are sent from where they are in memory, each with its position in `staged`.
 pub(super) struct Reply {
     pub(super) staged: Vec<u8>,
     pub(super) values: Vec<(usize, Held)>,

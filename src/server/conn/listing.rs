@@ -7,7 +7,7 @@ use crate::server::context::{CloseReason, Origin, RingContext};
 use crate::session::{Next, Owed, Session};
 use std::sync::Arc;
 
-/// Keeps a connection on the list; dropping it removes the entry.
+/// Keeps a connection on the list. Dropping this value removes the entry.
 pub(super) struct Listing {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
@@ -34,13 +34,14 @@ impl Listing {
         Self { shared, connection, id: origin.id }
     }
 
-    /// Shows the connection as parsing, and its last command as run at this moment.
+    /// Makes the list show that the connection is parsing, and that its last command runs now.
     pub(super) fn start_commands(&self, ring: &RingContext) {
         self.connection.set_state(State::Parsing);
         self.connection.set_last_command(ring.now());
     }
 
-    /// Shows what the connection does until its next commands: wait for a request, receive a value, send, watch or close.
+    /// Makes the list show what the connection does until its next commands: wait for a request, receive a value, send, watch or
+    /// close.
     pub(super) fn finish_commands(&self, next: Next, session: &Session) {
         self.connection.set_state(match next {
             Next::Read => match session.owes() {
@@ -55,8 +56,8 @@ impl Listing {
         });
     }
 
-    /// Logs the end of the connection for watchers, with its reason. `ends_server`: the client asked the server to stop, which
-    /// counts as a shutdown.
+    /// Logs the end of the connection for watchers, with its reason. If the client has asked the server to stop (`ends_server`),
+    /// the reason is a shutdown.
     pub(super) fn log_close(&self, why: CloseReason, ends_server: bool) {
         let peer = match self.connection.address {
             Address::Tcp(peer) => Some(peer),

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A reply is sent before anything more is read: a client that does not read its replies stops being served, and costs
-//! one output. A command is parsed where it was read; what is left of an unfinished one moves to the carry, a small heap
-//! buffer, so that the read buffer is free between commands.
+//! one output. A command is parsed in the buffer it was read into. The bytes of an unfinished command move to the carry, a small
+//! heap buffer, so that the read buffer is free between commands.
 //!
 //! The task owns its `Connection`: session, output, carry and TLS channel. Only it touches them; with the ring's sweep it
 //! shares its `Entry` (`context`). The ring's engine is borrowed for one call at a time.
@@ -42,10 +42,10 @@ use uring::{Buffer, Stream};
 /// If a carry or an output had to grow beyond this many bytes, its memory is freed once it is empty.
 const KEPT_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 
-/// The error for a client whose request there is no memory for; the connection is then closed.
+/// The error that is sent to a client when there is no memory for its request; the connection is then closed.
 const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 
-/// How often a connection lets other tasks run in the hope that they return read buffers, before its request is refused.
+/// How often a connection lets other tasks run, so that they may return read buffers, before its request is refused.
 const READ_TURNS_MAX: u32 = 1000;
 
 /// Lists an accepted connection and starts the task that serves it and takes it off the list at the end.
@@ -97,10 +97,10 @@ struct Connection {
     ring: Rc<RingContext>,
     entry: Rc<Entry>,
     session: Session,
-    /// The client has asked the server to stop: the log then calls the end of this connection a shutdown.
+    /// True if the client has asked the server to stop. The log then calls the end of this connection a shutdown.
     ends_server: bool,
     out: Output,
-    /// Input that the session has not used: the front of an unfinished command, and what came behind it.
+    /// Input that the session has not used yet, such as the first part of an unfinished command.
     carry: Vec<u8>,
     /// The TLS state of an encrypted connection. Boxed, so that a plain connection does not pay for it.
     channel: Option<Box<Channel>>,
@@ -130,8 +130,9 @@ impl Connection {
         end
     }
 
-    /// Discards input until the client closes too; but if all replies are acknowledged, the ring closes the connection at once. A
-    /// socket that is closed with unread input is reset, and replies that have not left are lost.
+    /// Discards input until the client closes the connection too, or until the ring closes it because all replies are
+    /// acknowledged. Without this, a socket closed with unread input would be reset, and replies that have not left would be
+    /// lost.
     async fn drain_until_close(&mut self) {
         self.entry.stream.finish();
         self.entry.phase.set(Phase::Leaving);
@@ -155,7 +156,7 @@ impl Connection {
         self.serve(None).await
     }
 
-    /// Reads the next bytes of the client. While it waits it holds no memory for reading or sending.
+    /// Reads the client's next bytes. While it waits, the connection holds no read buffer and no memory for replies.
     async fn read(&mut self) -> Result<Buffer, CloseReason> {
         let owed = self.session.owes();
         self.entry.is_mid_value.set(owed != Owed::Nothing);
@@ -197,8 +198,8 @@ impl Connection {
     /// Feeds the session what has been read (`buffer`, or the carry if there is none) and does what the session asks for.
     /// Unused input is in the carry afterwards.
     ///
-    /// Gives the buffer back before waiting for anything that depends on the client: one that does not read its replies
-    /// must not keep memory that others are read into.
+    /// Gives the buffer back before waiting for anything that depends on the client: a client that does not read its replies
+    /// must not keep a buffer that others need.
     async fn serve(&mut self, mut buffer: Option<Buffer>) -> Result<(), CloseReason> {
         let mut used = 0;
         if self.out.staged.capacity() == 0 {
@@ -236,7 +237,7 @@ impl Connection {
                 }
                 Next::Resume => {
                     self.check_stop()?;
-                    // A send lets the others run; where there is none, this does.
+                    // A send lets other tasks run. Where there is no send, this yield does.
                     if makes_way {
                         uring::yield_now().await;
                     }
@@ -260,8 +261,8 @@ impl Connection {
         }
     }
 
-    /// Lets the session run commands from `buffer`, or else from the carry, behind the first `used` bytes. If a client asked the
-    /// server to stop, raises the signal for that.
+    /// Lets the session run commands from `buffer`, or from the carry if that is `None`, beginning after the first `used` bytes.
+    /// If the client has asked the server to stop, raises the signal that stops it.
     fn feed(&mut self, buffer: Option<&Buffer>, used: usize) -> Progress {
         let input = buffer.map_or(&self.carry[..], Buffer::bytes);
         self.listing.start_commands(&self.ring);
@@ -283,7 +284,8 @@ impl Connection {
         progress
     }
 
-    /// Gives the read buffer back; its bytes behind the first `used` move to the carry, which must be empty.
+    /// Gives the read buffer back, if there is one. Its bytes after the first `used` move to the carry, which must be empty, and
+    /// `used` becomes 0.
     fn set_aside(&mut self, buffer: &mut Option<Buffer>, used: &mut usize) {
         if let Some(buffer) = buffer.take() {
             self.carry.extend_from_slice(&buffer.bytes()[*used..]);
@@ -302,8 +304,8 @@ impl Connection {
         }
     }
 
-    /// Sends all that is staged. If `is_last`, plain bytes without pinned values are only queued: the call returns before they
-    /// have left.
+    /// Sends the whole output. If `is_last`, an output without pinned values is only queued, and the call returns before its
+    /// bytes have left.
     async fn send(&mut self, is_last: bool) -> Result<(), CloseReason> {
         if self.out.is_empty() {
             return Ok(());
@@ -344,21 +346,21 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads the values on flash that the replies lack, and puts them in.
+    /// Reads the values that the replies lack from flash, and puts them into their holes.
     async fn fill_holes(&mut self) {
         let mut holes = self.out.take_holes();
         load_holes(&self.ring, &mut holes).await;
         self.out.fill(holes);
     }
 
-    /// Called when input has come: the client counts as active, and the ring as busy.
+    /// Marks the client as active and the ring as busy; called when input has come.
     fn note_read(&mut self) {
         self.entry.phase.set(Phase::Working);
         self.entry.last_active.set(self.ring.now());
         self.ring.note_read();
     }
 
-    /// Tells the client that there is no memory to read its request into.
+    /// Tells the client that there is no memory to read its request into. Returns how the connection ends.
     async fn refuse_to_read(&mut self) -> CloseReason {
         self.ring.counters().read_buf_oom.add(1);
         if self.channel.as_ref().is_some_and(|channel| !channel.is_established()) {
@@ -368,7 +370,7 @@ impl Connection {
         self.send(false).await.err().unwrap_or(CloseReason::Broken)
     }
 
-    /// Frees the memory that only a busy connection needs; input that is not used yet stays.
+    /// Frees the memory that only a busy connection needs, but keeps input that is not used yet.
     fn release_buffers(&mut self) {
         self.out.staged = Vec::new();
         self.entry.stream.trim();
@@ -380,13 +382,15 @@ impl Connection {
         }
     }
 
-    /// Memory of the carry and of the staged output, bytes.
+    /// Size of the memory of the carry and of the staged output, bytes.
     fn own_bytes(&self) -> usize {
         self.carry.capacity() + self.out.staged.capacity()
     }
 
+    /// Checks whether the connection may go on.
+    ///
     /// # Errors
-    /// The server is stopping, or the sweep has ended this connection.
+    /// The server is stopping, or the ring has closed this connection.
     fn check_stop(&self) -> Result<(), CloseReason> {
         match self.entry.closed_for.get() {
             Some(end) => Err(end),

@@ -6,7 +6,7 @@ use crate::tls::Channel;
 use std::io;
 use uring::Stream;
 
-/// Bytes that are encrypted and sent at a time: what it takes (20 µs) is how long others of the ring wait.
+/// Bytes that are encrypted and sent at a time. This takes 20 µs, during which the ring's other connections wait.
 const SEAL_BYTES: usize = 64 * 1024;
 
 /// Encrypts and sends all of `out`, which keeps its bytes.
@@ -28,7 +28,7 @@ async fn seal(stream: &Stream, channel: &mut Channel, bytes: &[u8]) -> io::Resul
     Ok(())
 }
 
-/// Sends the records that wait in `channel`.
+/// Sends the records that wait in `channel`, if there are any.
 pub(super) async fn flush(stream: &Stream, channel: &mut Channel) -> io::Result<()> {
     if channel.outgoing_bytes() == 0 {
         return Ok(());

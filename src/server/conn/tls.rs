@@ -46,8 +46,8 @@ impl Connection {
         }
     }
 
-    /// Sends the close alert, unless the connection is broken or was closed by the ring. Without a handshake, counts that as
-    /// failed.
+    /// Sends the close alert, unless the connection is broken or was closed by the ring. If the handshake was never completed,
+    /// counts it as failed instead.
     pub(super) async fn close_notify(&mut self, end: CloseReason) {
         let Some(channel) = &mut self.channel else { return };
         if !channel.is_established() {

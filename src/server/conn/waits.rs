@@ -11,8 +11,8 @@ use std::time::Duration;
 use uring::Stream;
 
 impl Connection {
-    /// Waits for what `next` names, before the command at hand can go on. The first stall sets `stalled_since`, a time of the
-    /// ring's `run_clock`.
+    /// Waits for what the current command needs, as `next` says: memory, lagging rings, or a read from flash. The first stall
+    /// sets `stalled_since`, a time of the ring's `run_clock`.
     pub(super) async fn wait_for_others(
         &mut self,
         next: Next,
@@ -33,8 +33,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Pauses, so that others may give back the memory that a value needs: for as long again as the value has waited so far,
-    /// within bounds.
+    /// Pauses, so that other connections may give back the memory that a value needs. The pause is as long as the value has
+    /// waited so far, but within [`PAUSE_MIN`] and [`PAUSE_MAX`].
     async fn wait_for_memory(&mut self) {
         // The wait is not the client's fault: its value must not count as slow.
         self.entry.end_receiving();
@@ -43,7 +43,7 @@ impl Connection {
         self.session.note_waited(self.ring.run_clock.since(since));
     }
 
-    /// If the sweep has set `gives_way`, gives up the value that is being received, so that others can have its memory. True if
+    /// Gives up the value that is being received if the sweep has set `gives_way`, so that others can have its memory. True if
     /// the value was given up.
     pub(super) fn give_way(&mut self) -> bool {
         let gives_way = self.entry.gives_way.replace(false);
@@ -54,7 +54,7 @@ impl Connection {
         gives_way
     }
 
-    /// Receives bytes of a large value straight into its reservation, until that is full.
+    /// Receives the bytes of a large value straight into its reservation, until the reservation is full or given up.
     pub(super) async fn receive(&mut self) -> Result<(), CloseReason> {
         self.entry.phase.set(Phase::Receiving);
         while let Some(mut reservation) = self.session.lend_reservation() {
@@ -67,7 +67,7 @@ impl Connection {
             let count = match result {
                 Ok(0) => return Err(self.entry.closed_for.get().unwrap_or(CloseReason::Normal)),
                 Ok(count) => count,
-                // The sweep wants something.
+                // The sweep has interrupted the receive.
                 Err(error) if Stream::is_interrupted(&error) => 0,
                 Err(error) => return Err(self.broken(&error)),
             };

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long log lines are gathered, so that a busy watcher costs one send for many of them.
+/// How long log lines are gathered, so that a busy watcher costs one send for many lines.
 const GATHER: Duration = Duration::from_millis(1);
 
 impl Connection {
@@ -22,7 +22,7 @@ impl Connection {
         let waker = ring.wakers[ring.index].clone();
         self.session.wake_with(Box::new(move || waker.wake()));
         let end = loop {
-            // Before pumping, so that what is logged during the send is not slept over.
+            // Called before pumping, so that lines logged during the send end the wait below.
             let heard = ring.bell.heard();
             self.session.pump(&mut self.ring.engine.borrow_mut(), &mut self.out);
             if let Err(end) = self.send(false).await {

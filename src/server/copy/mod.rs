@@ -39,17 +39,17 @@ use wire::{Answer, Dumped, Head};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time between two lines about the progress.
 const PROGRESS: Duration = Duration::from_secs(10);
-/// How often a dump is asked for again, [`BUSY_PAUSE`] apart, while the other server is busy with another dump.
+/// How often a dump is requested, [`BUSY_PAUSE`] apart, while the other server is busy with another dump.
 const BUSY_TRIES: u32 = 100;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
-/// The copy pauses only when it is this far ahead of its rate.
+/// The copy pauses only when it is more than this far ahead of its rate.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// Which server is copied, and how fast.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) from: ProbeTarget,
-    /// Items a second; 0 = no limit.
+    /// Most items per second; 0 means no limit. A long value counts as several items.
     pub(super) rate: u32,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Plan {
 /// first client was served.
 ///
 /// # Errors
-/// There is no socket or no thread to be had.
+/// The sockets or the thread cannot be created.
 pub(super) fn start(
     plan: Plan,
     store: Arc<Store>,
@@ -83,7 +83,7 @@ pub(super) fn start(
         });
     };
     std::thread::Builder::new().name("copy".to_owned()).spawn(body)?;
-    // A ring that has ended takes nobody; the server is stopping then.
+    // A ring that has ended takes no connection; the server is stopping then.
     let _ = ring.post(Message::Adopt(AcceptedConn { socket: served.into(), permit: None, origin }));
     Ok(())
 }
@@ -92,7 +92,7 @@ pub(super) fn start(
 #[derive(Debug)]
 struct Pace {
     rate: u32,
-    /// When the items copied so far would be done at exactly the allowed rate.
+    /// The time at which the copy would have reached its present count of items at exactly the allowed rate.
     paid_at: Instant,
 }
 
@@ -227,14 +227,14 @@ impl Copy {
     }
 }
 
-/// Asks how many items the other server has.
+/// Asks how many items the other server has; 0 if it does not say.
 fn items_of(peer: &mut Client) -> Result<u64, String> {
     let stats = peer.stats("stats")?.ok_or("it does not know stats")?;
     Ok(stats.get("curr_items").and_then(|value| value.parse().ok()).unwrap_or(0))
 }
 
-/// Begins a dump of the other server's keys and returns its first line. The dump is in the order of the hash table: one in the
-/// order of the LRU lists can miss an item that moves between two of them.
+/// Begins a dump of the other server's keys and returns its first line. The dump is in the order of the hash table, because a
+/// dump in the order of the LRU lists can miss an item that moves from one list to another.
 fn begin_dump(dump: &mut Client) -> Result<Vec<u8>, String> {
     for tries_left in (0..BUSY_TRIES).rev() {
         dump.send(b"lru_crawler metadump hash\r\n")?;
@@ -252,8 +252,8 @@ fn begin_dump(dump: &mut Client) -> Result<Vec<u8>, String> {
     Err("it is busy with another dump".to_owned())
 }
 
-/// Reads the keys of the next batch, and whether they are the last. `next_line` is a line that has been read already, or
-/// empty.
+/// Reads the keys of the next batch; the flag is true if they are the last. `next_line` is a line that has been read already, or
+/// empty; it is empty afterwards.
 fn read_keys(dump: &mut Client, next_line: &mut Vec<u8>) -> Result<(Vec<Vec<u8>>, bool), String> {
     let (mut keys, mut bytes) = (Vec::new(), 0);
     while keys.len() < COPY_KEYS_MAX && bytes < COPY_REQUEST_BYTES_MAX {

@@ -47,7 +47,7 @@ pub(super) fn push_get(out: &mut Vec<u8>, key: &[u8]) {
     }
 }
 
-/// The first line of the answer.
+/// The first line of the answer to an `mg`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// A value follows.
@@ -57,7 +57,7 @@ pub(super) enum Answer {
     Refused,
 }
 
-/// What the answer says of an item, apart from its key and its value.
+/// What the answer says about an item, apart from its key and its value.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) value_bytes: u64,
@@ -65,12 +65,12 @@ pub(super) struct Head {
     /// Seconds to live; `None` if it never expires.
     ttl: Option<u32>,
     key_is_binary: bool,
-    /// The item is stale, or a client has been chosen to replace it.
+    /// True if the item is stale, or a client has been chosen to replace it.
     pub(super) is_stale: bool,
 }
 
-/// Parses the first line of an answer; `None` if no memcached sends that. Only spaces end a word: a key may contain any other
-/// byte.
+/// Parses the first line of an answer; `None` if no memcached sends such a line. Only spaces end a word, since a key may contain
+/// any other byte.
 pub(super) fn answer(line: &[u8]) -> Option<Answer> {
     let mut words = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
     match words.next()? {
@@ -105,7 +105,8 @@ impl Head {
         self.ttl == Some(0)
     }
 
-    /// Appends the `ms` that stores the item unless there is one; the value must follow. `unix_now` is the time in seconds.
+    /// Appends the `ms` that stores the item unless its key has an item already; the value must follow. `unix_now` is the Unix
+    /// time, seconds.
     pub(super) fn push_set(&self, out: &mut Vec<u8>, key: &[u8], unix_now: u64) {
         let is_encoded = self.key_is_binary || needs_base64(key);
         out.extend_from_slice(b"ms ");

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// file gets the length of its option and keeps its content; a block device has to be long enough.
 ///
 /// # Errors
-/// memcached's lines: a file cannot be opened, or another server has it. Exit status 1.
+/// A file cannot be opened, or another server has locked it. The lines are memcached's, and the exit status is 1.
 pub fn open_flash(config: &Config) -> Result<Vec<File>, StartupError> {
     let paths = config.flash.iter().flat_map(|tier| &tier.paths);
     paths.map(|path| open_one(path).map_err(|error| refusal(&error))).collect()
@@ -58,9 +58,9 @@ fn open_one(FlashPath { path, bytes }: &FlashPath) -> io::Result<File> {
     Ok(file)
 }
 
-/// Takes two locks on a file: memcached's, so that neither server takes the other's file, and that of -e
-/// (`process::memory_file`), so that no file is used for both. The locks belong to the open file: they stay through a fork,
-/// and go with the last descriptor.
+/// Takes two locks on a file: the lock that memcached takes, so that neither server takes the other's file, and the lock that -e
+/// takes (`process::memory_file`), so that no file is used for both. The locks belong to the open file: they survive a fork, and
+/// end with the last descriptor.
 fn lock(file: &File) -> io::Result<()> {
     for _ in 1..TRIES {
         match lock_once(file) {
@@ -71,6 +71,8 @@ fn lock(file: &File) -> io::Result<()> {
     Err(Errno::EAGAIN.into())
 }
 
+/// Tries once to take both locks.
+///
 /// # Errors
 /// `EAGAIN`: another process has locked the file.
 fn lock_once(file: &File) -> io::Result<()> {

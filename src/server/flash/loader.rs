@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use uring::{AlignedBuffer, AlignedBuffers, Bell};
 
-/// Memory of read buffers that is kept for later reads, bytes.
+/// Most bytes of read-buffer memory that a ring keeps for later reads.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// Reads values from flash for one ring, as many at a time as its limiter allows.
@@ -28,7 +28,7 @@ pub(in crate::server) struct Loader {
 }
 
 impl Loader {
-    /// Makes a ring's loader. `bell` must ring at least once a second: that is when overdue reads are noticed.
+    /// Makes a ring's loader. `bell` must ring at least once a second, since overdue reads are noticed only when it rings.
     pub(in crate::server) fn new(device: Arc<Device>, counters: Arc<RingCounters>, bell: Bell) -> Self {
         let buffers = AlignedBuffers::new(KEPT_BYTES_MAX);
         Self { device, counters, buffers, limiter: ReadLimiter::new(), bell }
@@ -40,7 +40,7 @@ impl Loader {
     /// The value is no longer there, or could not be read in time.
     pub(in crate::server) async fn load(&self, key: &[u8], place: Place) -> Result<Bytes, Fault> {
         let extent = match self.device.flash.read(place, key) {
-            // The client may take its time, and a part of a chunk keeps all of its memory.
+            // Copied, because the client may take its time, and a reference to a part of a chunk keeps the whole chunk.
             Source::Buffer(value) => return Ok(Bytes::copy_from_slice(&value)),
             Source::File(extent) => extent,
             Source::Gone => return Err(Fault::Other),
@@ -63,6 +63,8 @@ impl Loader {
         Ok(record.slice(value))
     }
 
+    /// Reads the bytes of `extent` from its file, within the limits on reads.
+    ///
     /// # Errors
     /// The error of the device, or `TimedOut` if it does not answer.
     async fn read(&self, extent: Extent) -> io::Result<Bytes> {

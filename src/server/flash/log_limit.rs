@@ -1,12 +1,13 @@
-//! Limits one kind of log line to one a minute, and counts those left out. Shared by all threads that log it; a lock.
+//! Limits one kind of log line to one a minute, and counts the lines left out. Shared by all threads that log this kind; under a
+//! lock.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-/// Least time between two lines.
+/// Least time between two lines of one kind.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// One kind of line, which is logged once a minute at most.
+/// One kind of log line, which is logged at most once a minute.
 #[derive(Debug, Default)]
 pub(super) struct LogLimit(Mutex<Last>);
 

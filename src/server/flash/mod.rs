@@ -1,8 +1,8 @@
 //! The I/O of the flash tier: its files, the thread that moves chunks, and the reads of the rings.
 //!
-//! [`Device`] is one for all threads: files that are only read and written by offset, and log limits with locks of their
-//! own. The tier's thread alone writes chunks; each ring reads through its own `Loader`. Which chunk holds what is the
-//! business of `store::Flash`, which has a lock for its chunks in memory and shares the store's writer lock for the rest.
+//! All threads share one [`Device`]: files that are only read and written by offset, and log limits with locks of their own. The
+//! tier's thread alone writes chunks; each ring reads through its own `Loader`. Which chunk holds what is the business of
+//! `store::Flash`, which has a lock for its chunks in memory and uses the store's writer lock for everything else.
 //!
 //! ```text
 //!   store::Flash ◄── next_job, finish ── thread of the tier ◄──► files ──► Loader of each ring ──► connections
@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use uring::File;
 
-/// The files of the tier, in the order of the options.
+/// The files of the tier, each with its path, in the order of the options.
 #[derive(Debug)]
 pub(super) struct Files(Vec<(String, File)>);
 
@@ -80,14 +80,14 @@ impl Device {
         self.failed_reads.log(|others| self.tell("read from", extent, error, others));
     }
 
-    /// Called when the device has answered a read, even with an error: ends the time in which no read was answered, if there was
-    /// one.
+    /// Ends the time in which no read was answered, if there is one. Called when the device has answered a read, even with an
+    /// error.
     fn note_answer(&self) {
         self.silence.end();
     }
 
-    /// Notes that a read asked for at `since` was not answered in time, or could not begin. If no read has been answered for too
-    /// long, takes the tier out of use: nothing is moved there any more.
+    /// Notes that a read requested at `since` was not answered in time, or could not begin. If no read has been answered for too
+    /// long, takes the tier out of use: no values are moved to it any more.
     fn note_silence(&self, since: Instant) {
         if self.silence.go_on(since) && self.flash.take_out_of_use() {
             tracing::error!("flash: the device does not answer: nothing is moved there any more");

@@ -14,16 +14,17 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uring::Bell;
 
-/// Memory of read buffers is counted in units; a value longer than the whole limit waits until it is alone.
+/// Size of the unit in which the memory of read buffers is counted, bytes. A read longer than the whole limit takes all units,
+/// so it waits until no other read is in flight.
 const UNIT_BYTES: usize = 4096;
 const UNITS_MAX: usize = FLASH_READ_BYTES_MAX / UNIT_BYTES;
 
-/// The limits on a ring's reads.
+/// The limits on the reads from flash that a ring has in flight.
 #[derive(Debug)]
 pub(super) struct ReadLimiter {
     reads: Arc<Semaphore>,
     units: Arc<Semaphore>,
-    /// The permits of reads that took too long; each goes when the kernel has finished its read.
+    /// The permits of reads that took too long. Each is dropped when the kernel has finished its read.
     overdue: RefCell<Vec<Weak<ReadPermit>>>,
 }
 
@@ -43,8 +44,8 @@ impl ReadLimiter {
         }
     }
 
-    /// Waits for a permit for a read of `bytes`. `None` if there can be no permit before the kernel finishes overdue reads; this
-    /// is checked again each time `bell` rings. Reads that are not overdue end in time, so waiting for them is safe.
+    /// Waits for a permit for a read of `bytes` bytes. `None` if there can be no permit before the kernel finishes overdue
+    /// reads, which is checked again each time `bell` rings. Reads that are not overdue end in time, so waiting for them is safe.
     pub(super) async fn take(&self, bytes: usize, bell: &Bell) -> Option<Arc<ReadPermit>> {
         let units = bytes.div_ceil(UNIT_BYTES).min(UNITS_MAX);
         if self.are_held_up(units) {

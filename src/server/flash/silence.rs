@@ -17,7 +17,7 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// Notes that the device has answered a read: a silence, if there is one, is over.
+    /// Ends the silence, if there is one; called when the device has answered a read.
     pub(super) fn end(&self) {
         if self.is_one.load(Ordering::Relaxed) {
             let mut since = self.since.lock();
@@ -27,8 +27,8 @@ impl Silence {
         }
     }
 
-    /// Notes that a read begun at `since` timed out, or could not begin because earlier ones had. True if no read has been
-    /// answered for [`SILENCE_MAX`].
+    /// Notes that a read begun at `since` timed out, or could not begin because earlier reads had timed out. True if no read has
+    /// been answered for [`SILENCE_MAX`].
     pub(super) fn go_on(&self, since: Instant) -> bool {
         self.go_on_at(since, Instant::now())
     }

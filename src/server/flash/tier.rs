@@ -1,5 +1,5 @@
-//! The thread of the flash tier: writes chunks that are full, and reads back those that have to go. There is one; it takes
-//! its jobs from `store::Flash`.
+//! The thread of the flash tier: writes chunks that are full, and reads back chunks whose space is to be used again. The server
+//! has one such thread; it takes its jobs from `store::Flash`.
 
 use super::Device;
 use crate::store::{Job, Read, Write};
@@ -14,7 +14,7 @@ use uring::{AlignedBuffer, Backend, Background, BackgroundFile};
 /// How long [`Tier::finish`] waits for chunks to be written.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Wakes the thread of the tier; clones wake the same thread. Any thread may call it.
+/// Wakes the thread of the tier; clones wake the same thread. Any thread may use it.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Work(Arc<Signals>);
 
@@ -41,7 +41,7 @@ pub(in crate::server) struct Tier {
 }
 
 impl Tier {
-    /// Starts the thread, which uses the I/O engine of the rings if one more ring can be had, else epoll.
+    /// Starts the thread, which uses the I/O engine of the rings if one more ring can be built, else epoll.
     ///
     /// # Errors
     /// The thread cannot be created.
@@ -59,8 +59,8 @@ impl Tier {
         Ok(Self { device: Arc::clone(device), work, thread })
     }
 
-    /// Writes the chunks that are still in memory to the files, for the next process, and ends the thread; gives up with a
-    /// warning after [`FINISH_TIMEOUT`]. The rings must have ended.
+    /// Writes the chunks that are still in memory to the files, for the next process, and ends the thread. Gives up with a
+    /// warning after [`FINISH_TIMEOUT`]. The rings must have ended before.
     pub(in crate::server) fn finish(self) {
         self.device.flash.seal();
         self.work.0.is_ending.store(true, Ordering::Release);
@@ -80,7 +80,7 @@ impl Tier {
     }
 }
 
-/// Does the jobs of the tier until there is none left and the server ends.
+/// Does the jobs of the tier until the server ends and no job is left.
 async fn run(files: Vec<BackgroundFile>, device: &Device, work: &Work) {
     let flash = &device.flash;
     let mut buffer = AlignedBuffer::zeroed(flash.chunk_bytes() as usize);
@@ -94,7 +94,7 @@ async fn run(files: Vec<BackgroundFile>, device: &Device, work: &Work) {
     }
 }
 
-/// Fills `buffer`, which is as long as the longest chunk, with a chunk, writes that to its file, and returns the buffer.
+/// Fills `buffer`, which is as long as the longest chunk, with a chunk, writes the chunk to its file, and returns the buffer.
 async fn write_chunk(
     files: &[BackgroundFile],
     device: &Device,

@@ -43,7 +43,8 @@ pub(super) fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr
     Ok((listener, address))
 }
 
-/// Serves the metrics of `store` and `shared` until the process ends, on the engine of the rings if it can be had.
+/// Starts a thread that serves the metrics of `store` and `shared` until the process ends, on the engine of the rings if one
+/// more ring can be built, else on epoll.
 ///
 /// # Errors
 /// The thread cannot be created.

@@ -1,6 +1,6 @@
 //! The metrics page: every figure of `stats`, `stats memcrsd`, `stats slabs`, `stats items` and `stats settings` that
 //! `prometheus/memcached_exporter` exports, under its names, types and labels, so that its dashboards and alerts work; then
-//! memcrsd's own as `memcrsd_*`.
+//! memcrsd's own figures as `memcrsd_*`.
 //!
 //! The figures come from the same functions as the replies to `stats`, so the two can differ only by the time between them.
 //! A [`Page`] is built per request and holds nothing afterwards.
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// Commands whose hits and misses are counted; their hits also by class.
 const COMMANDS: [&str; 6] = ["get", "delete", "incr", "decr", "cas", "touch"];
 
-/// Bounds of the histogram's buckets as powers of two, ns: 255 ns to 1.07 s.
+/// Upper bounds of a histogram's buckets: `n` stands for 2^n - 1 ns, so they go from 255 ns to 1.07 s.
 const BUCKETS: [u32; 12] = [8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
 
 /// Statistics by name.
@@ -72,7 +72,7 @@ impl Page {
     }
 }
 
-/// A statistic as a number; yes = 1, no = 0.
+/// The value of a statistic as a number: `yes` becomes 1, `no` becomes 0.
 fn number(value: &str) -> &str {
     match value {
         "yes" => "1",
@@ -206,7 +206,7 @@ fn own(page: &mut Page, report: &Report<'_>, shared: &Shared, general: &Values) 
     times(page, shared, general.contains_key("extstore_limit_maxbytes"));
 }
 
-/// Writes connections, requests and CPU time, with a sample for each ring; see stats rings.
+/// Writes the metrics of connections, requests and CPU time, with a sample for each ring; see `stats rings`.
 fn ring_loads(page: &mut Page, report: &Report<'_>) {
     let loads = report.ring_loads();
     let mut family = |metric: &str, kind, help, value: &dyn Fn(&RingLoad) -> Option<String>| {

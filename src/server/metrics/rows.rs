@@ -68,7 +68,7 @@ pub(super) const GENERAL: &[Row] = &[
     ("accepting_conns", "memcached_accepting_connections", GAUGE, "1 while connections are accepted."),
 ];
 
-/// Metrics made from `stats settings`; those of the crawler only while it is enabled.
+/// Metrics made from `stats settings`. All but the first are on the page only while the crawler is enabled.
 pub(super) const SETTINGS: &[Row] = &[
     ("maxconns", "memcached_max_connections", GAUGE, "Most connections (-c)."),
     (
