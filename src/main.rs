@@ -1,4 +1,4 @@
-//! The memcrsd binary: parses the command line, sets the process up, runs the server, and returns an exit status. All of it runs
+//! The memcrsd binary: parses the command line, sets the process up, runs the server, returns an exit status. All of it runs
 //! on the main thread, which owns the settings and waits for signals while the server runs.
 
 use memcrsd::config::{self, Config, EX_BAD_VALUE, Environment, StartupError};
@@ -41,8 +41,8 @@ fn run() -> Result<(), StartupError> {
     }
 }
 
-/// Sets up the process, starts the server, and handles signals until a signal or a client asks the server to stop. The order of
-/// the steps is explained in [`process`].
+/// Sets up the process, starts the server, and handles signals until a signal or a client asks the server to stop. The header of
+/// [`process`] explains the order of the steps.
 fn serve(config: &Config) -> Result<(), StartupError> {
     let denied = |error: StartError| StartupError::denied(error.to_string());
     let mut prepared = process::prepare(config)?;

@@ -38,7 +38,8 @@ pub(super) fn raise_descriptors(config: &Config) -> Result<u32, StartupError> {
     connections_within(reached, config).ok_or_else(refusal)
 }
 
-/// The number of connections that fit under a limit of `descriptors`; `None` if memcached would refuse -c too.
+/// The number of connections that fit under a limit of `descriptors`; `None` if not one fits, or if `descriptors` is less than
+/// -c, which memcached refuses too.
 fn connections_within(descriptors: u64, config: &Config) -> Option<u32> {
     let maxconns = u64::from(config.maxconns);
     if descriptors < maxconns {
@@ -50,7 +51,7 @@ fn connections_within(descriptors: u64, config: &Config) -> Option<u32> {
     }
 }
 
-/// Raises the limit on core files as far as possible.
+/// Raises the limit on the size of core files as far as possible; fails if it stays 0.
 pub(super) fn raise_core() -> Result<(), StartupError> {
     let refusal = || StartupError::denied("failed to ensure corefile creation");
     let (_, hard) = getrlimit(Resource::RLIMIT_CORE).map_err(|_| refusal())?;
@@ -77,7 +78,7 @@ pub(super) fn raise_lockable() -> u64 {
 /// Bit of `CAP_IPC_LOCK` in a capability set. Source: capabilities(7).
 const CAP_IPC_LOCK: u64 = 1 << 14;
 
-/// True if the process may lock memory beyond any limit while it keeps its user.
+/// True if the process has `CAP_IPC_LOCK`, with which it may lock memory beyond any limit while it keeps its user.
 pub(super) fn locks_beyond_limits() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));

@@ -112,7 +112,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_sysinfo,
 ];
 
-/// System calls that only older architectures have; allowed with any arguments too.
+/// System calls that only older architectures have. They too are allowed with any arguments.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[libc::c_long] = &[
     libc::SYS_epoll_wait,
@@ -132,8 +132,8 @@ const OLDER: &[libc::c_long] = &[];
 /// System calls allowed in addition with `--copy-from`, which connects to the other server and looks its name up.
 const TO_CONNECT: &[libc::c_long] = &[libc::SYS_socket, libc::SYS_connect, libc::SYS_bind];
 
-/// System calls allowed with one value of their first argument: signals to the process itself, and names of threads that
-/// start late.
+/// System calls that are allowed with one value of their first argument only: to send signals to the process itself, and to name
+/// threads that start late.
 fn with_argument() -> [(libc::c_long, u64); 3] {
     let own = u64::from(std::process::id());
     [(libc::SYS_kill, own), (libc::SYS_tgkill, own), (libc::SYS_prctl, libc::PR_SET_NAME as u64)]

@@ -13,7 +13,7 @@ pub(super) struct Identity {
     gid: Gid,
 }
 
-/// Looks up the user `name` (-u); `None` if the process is not root, where -u has no effect.
+/// Looks up the user `name` (-u). `None` if the process is not root; -u has no effect then.
 pub(super) fn to_become(name: Option<&str>) -> Result<Option<Identity>, StartupError> {
     if !unistd::getuid().is_root() && !unistd::geteuid().is_root() {
         return Ok(None);
@@ -52,7 +52,7 @@ fn listed(file: &str, name: &str) -> Option<Identity> {
 }
 
 impl Identity {
-    /// True if the user is root: becoming it takes no rights away.
+    /// True if the user is root, so that the process loses no rights.
     pub(super) fn is_root(&self) -> bool {
         self.uid.is_root()
     }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use uring::{ActiveListener, Socket};
 
-/// The reply to a client over the limit. Source: memcached.c, `drive_machine`, `conn_listening`.
+/// The reply to a client that is refused. Source: memcached.c, `drive_machine`, `conn_listening`.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
 /// Most connections that are refused before the ring checks again whether descriptors are free.
@@ -49,7 +49,7 @@ pub(super) async fn accept_all(ring: Rc<RingContext>, accepts: Rc<ActiveListener
     }
 }
 
-/// True for errors that concern only one client: accepting is retried immediately.
+/// True for errors that concern only one client. The ring then accepts again immediately.
 fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
     matches!(error.kind(), ConnectionAborted | Interrupted | WouldBlock)

@@ -42,7 +42,7 @@ impl ConnLimits {
         Some(ConnPermit { limits: Arc::clone(self), ring })
     }
 
-    /// True for the first caller in each window of [`WARNING_SECS`]: that caller logs its failure to accept.
+    /// True for the first caller in each window of [`WARNING_SECS`], which may then log its failure to accept.
     pub(super) fn may_warn(&self, now: Timestamp) -> bool {
         let at = self.warning_at.load(Ordering::Relaxed);
         let next = now.0 + WARNING_SECS;
@@ -68,7 +68,7 @@ pub(super) struct ConnPermit {
 }
 
 impl ConnPermit {
-    /// Makes the permit count for `ring`, to which its connection is handed over.
+    /// Counts the permit for `ring` from here on, because its connection is handed over to that ring.
     pub(super) fn move_to(&mut self, ring: usize) {
         self.limits.rings[self.ring].fetch_sub(1, Ordering::Relaxed);
         self.limits.rings[ring].fetch_add(1, Ordering::Relaxed);

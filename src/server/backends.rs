@@ -9,7 +9,8 @@ use crate::config::IoEngine;
 use std::sync::mpsc::{Receiver, Sender};
 use uring::{Backend, Options, Ring, Support};
 
-/// The main thread's instruction to a ring's thread, once all have reported whether their rings could be built.
+/// The main thread's instruction to a ring's thread, given once all these threads have reported whether they could build their
+/// rings.
 pub(super) enum Order {
     Run,
     Rebuild(Support),
@@ -59,8 +60,8 @@ pub(super) fn build(
     }
 }
 
-/// Waits until all rings are built, then lets them run; returns their engine. If a ring could not be built on io_uring and `wish`
-/// is `Auto`, all are first built anew on epoll.
+/// Waits until all rings are built, then lets them run; returns their engine. If a ring cannot be built on io_uring and `wish`
+/// is `Auto`, all rings are first built anew on epoll.
 ///
 /// # Errors
 /// The reason why a ring could not be built.

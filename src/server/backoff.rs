@@ -13,8 +13,8 @@ use std::time::Duration;
 /// Number of checks of the slowest ring between which the task only yields; before each later check it pauses.
 const EAGER_CHECKS: u32 = 16;
 
-/// Waits until it is worth while to retry a command that has been stalled since `since`, a time of the ring's
-/// [`RunClock`](super::stall::RunClock). False if the command is to be refused instead.
+/// Waits until the slowest ring has moved, so that a stalled command may be retried. The command has been stalled since `since`,
+/// a time of the ring's [`RunClock`](super::stall::RunClock). False if the command is to be refused instead.
 pub(super) async fn wait_for_rings(ring: &RingContext, since: Duration) -> bool {
     let Some(position) = ring.slowest() else {
         uring::yield_now().await;

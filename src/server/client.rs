@@ -12,9 +12,9 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Longest line that is read, bytes; a percent-encoded key of a dump is up to three times as long as the key.
+/// Longest line that is read, bytes. A dump has the longest: a percent-encoded key is up to three times as long as the key.
 const LINE_BYTES_MAX: u64 = 2048;
-/// Longest list of `stats` that is read, lines: `stats rings` has five lines per ring.
+/// Longest list of `stats` that is read, lines. The longest is `stats rings`, with five lines per ring.
 const STATS_LINES_MAX: usize = 10_000;
 /// Most bytes that are received at a time, which is also the longest piece of a value that is passed on at a time.
 const PIECE_BYTES_MAX: usize = 64 * 1024;

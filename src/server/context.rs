@@ -27,7 +27,7 @@ use uring::{Bell, Buffers, Socket, Stream, Waker};
 pub(super) enum Message {
     /// Serve this connection, which another ring has accepted.
     Adopt(AcceptedConn),
-    /// Close all connections and end.
+    /// End the ring: close its connections and stop.
     Stop,
 }
 
@@ -58,7 +58,7 @@ pub(super) enum CloseReason {
     Normal,
     /// The client sent something that cannot be parsed.
     Rejected,
-    /// The connection broke.
+    /// The connection failed: a read, a send, or TLS.
     Broken,
     /// The client was silent for longer than the idle timeout, or took too little of replies whose values hold memory that others
     /// need.
@@ -72,7 +72,7 @@ pub(super) enum CloseReason {
 pub(super) struct Settings {
     /// What the log calls the connections of each listener, by the listener's index in the configuration.
     pub(super) connection_words: Arc<[&'static str]>,
-    /// Seconds without a command after which a TCP connection is closed; 0 = never.
+    /// Seconds without a command after which a TCP connection is closed; 0 means never.
     pub(super) idle_timeout_secs: u32,
     /// True if connections over the limit are refused; false if they wait in the backlog.
     pub(super) refuse_when_full: bool,
@@ -97,11 +97,11 @@ pub(super) enum Phase {
 pub(super) struct Entry {
     pub(super) stream: Stream,
     pub(super) phase: Cell<Phase>,
-    /// When the client last sent bytes, or acknowledged some while replies waited for it.
+    /// When the client last sent bytes, or acknowledged bytes while replies waited for it.
     pub(super) last_active: Cell<Timestamp>,
     /// Size of the connection's own memory for input and replies, bytes, as of when it last began to read or send.
     pub(super) held_bytes: Cell<usize>,
-    /// When a command, or a part of one, was last consumed.
+    /// When the session last consumed a command or a part of a command.
     pub(super) last_command: Cell<Timestamp>,
     /// True while the client is in the middle of sending a value.
     pub(super) is_mid_value: Cell<bool>,
@@ -118,7 +118,7 @@ pub(super) struct Entry {
     acknowledged_bytes: Cell<u64>,
     /// How fast the client takes replies that hold pins, from one measurement to the next.
     taking: Cell<Option<Taking>>,
-    /// Why the ring closed the connection; `None` if it did not, and the connection ends by itself.
+    /// Why the ring has closed the connection; `None` if the ring has not closed it.
     pub(super) closed_for: Cell<Option<CloseReason>>,
     is_tcp: bool,
 }
@@ -194,7 +194,7 @@ impl Entry {
         self.receiving.set(None);
     }
 
-    /// Notes that `count` more bytes have arrived, of a large value if one is being received.
+    /// Adds `count` bytes that have arrived to the measurement of the large value, if one is being received.
     pub(super) fn note_received(&self, count: usize) {
         if let Some(value) = self.receiving.get() {
             self.receiving.set(Some(value.add(count)));
@@ -299,11 +299,11 @@ pub(super) struct RingContext {
     pub(super) load_budget: LoadBudget,
     /// The open connections. An entry is made with its connection's task, which removes the entry at its end.
     pub(super) entries: RefCell<slab::Slab<Rc<Entry>>>,
-    /// True if a connection has been read from since the last background work, which then soon runs again.
+    /// True if a connection has been read from since background work last ran; that work then runs again soon.
     pub(super) has_read: Cell<bool>,
     /// See [`RingContext::now`].
     now: Cell<Timestamp>,
-    /// Heartbeats since the start, one a second.
+    /// Number of heartbeats since the ring's start, one a second.
     pub(super) beats: Cell<u32>,
     /// True if the ring is to end. Tasks stop when they next check this.
     pub(super) stopping: Cell<bool>,
@@ -366,7 +366,7 @@ impl RingContext {
         self.now.get()
     }
 
-    /// Reads the clock, and passes the time to the engine.
+    /// Reads the server's clock, and passes the time to [`RingContext::now`] and the engine.
     pub(super) fn tick(&self) {
         let now = self.shared.clock.now();
         self.engine.borrow().advance(now);
@@ -396,7 +396,7 @@ impl RingContext {
         self.engine.borrow_mut().shard_mut().store().bytes_over_limit()
     }
 
-    /// Log position of the slowest ring; `None` if no ring lags.
+    /// Log position of the ring that lags most in its replay of the log; `None` if no ring lags.
     pub(super) fn slowest(&self) -> Option<u64> {
         self.engine.borrow_mut().shard_mut().store().slowest()
     }

@@ -28,7 +28,8 @@ pub(super) struct Listeners {
     pub(super) udp_addresses: Vec<SocketAddr>,
 }
 
-/// Binds what `config` asks for: a TCP port once per ring, a UDP port once per thread that serves it, a path once.
+/// Binds what `config` asks for: a TCP port once for each ring, a UDP port once for each ring that serves UDP, a unix socket
+/// once.
 pub(super) fn listen(config: &Config, rings: usize) -> Result<Listeners, StartError> {
     let by_ring = (0..rings).map(|_| Bound::default()).collect();
     let mut listeners = Listeners { by_ring, addresses: Vec::new(), udp_addresses: Vec::new() };
@@ -111,8 +112,8 @@ impl Listeners {
     }
 }
 
-/// Binds each of `addresses`, which are those of one element of `-l`. An address that is taken, or of a family that this
-/// machine does not have, is skipped as long as another can be bound. Source: memcached.c, `server_socket`.
+/// Binds each of `addresses`, which are those of one element of `-l`. An address that is taken, or whose family this machine
+/// does not have, is skipped if another can be bound. Source: memcached.c, `server_socket`.
 fn each_free<B>(
     addresses: &[SocketAddr],
     bind: impl Fn(SocketAddr) -> std::io::Result<B>,

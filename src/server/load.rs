@@ -87,8 +87,8 @@ pub(super) async fn load_holes(ring: &RingContext, holes: &mut [Hole]) {
     }
 }
 
-/// Reads the value that a reply lacks. Returns it with its place, or the fault; the place differs from that in `hole` if the
-/// value was written elsewhere meanwhile.
+/// Reads the value that a reply lacks. Returns the value or the fault, with the place that was read last. This place differs
+/// from that in `hole` if the value was written elsewhere meanwhile.
 async fn load_hole(ring: &RingContext, hole: &Hole) -> Result<(Bytes, Place), (Fault, Place)> {
     let mut search = Search::new(hole.stub);
     loop {

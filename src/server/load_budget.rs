@@ -7,7 +7,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Memory is counted in units of this many bytes.
+/// Size of the unit in which the budget is counted, bytes.
 pub(super) const UNIT_BYTES: usize = 4096;
 
 /// The memory that a ring may use for values that have been read from flash and not yet been sent.

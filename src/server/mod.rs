@@ -112,7 +112,7 @@ impl Ports {
         &self.listeners.udp_addresses
     }
 
-    /// The address of the metrics port, if there is one.
+    /// The address of the metrics port; `None` without one.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(|(_, address)| *address)
     }

@@ -15,8 +15,8 @@ pub(super) fn allowed_cores() -> Result<Vec<usize>, StartError> {
     Ok((0..CpuSet::count()).filter(|&core| allowed.is_set(core) == Ok(true)).collect())
 }
 
-/// Keeps the calling thread on the core of `ring`: the first ring on the first of `cores`, and so on; with more rings than cores
-/// the count starts over. If `cores` is empty, the kernel decides.
+/// Keeps the calling thread on the core of `ring`: the first ring on the first of `cores`, and so on. If there are more rings
+/// than cores, it starts over with the first core. If `cores` is empty, the kernel decides.
 pub(super) fn pin(ring: usize, cores: &[usize]) {
     let Some(&core) = cores.get(ring % cores.len().max(1)) else { return };
     let mut only = CpuSet::new();

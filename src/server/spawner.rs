@@ -29,7 +29,7 @@ pub(super) struct RingSpawner<'a> {
     pub(super) support: Support,
     pub(super) connections_max: u32,
     pub(super) wakers: &'a Arc<[Waker<Message>]>,
-    /// When the server's clock began: the heartbeats of all rings are at whole seconds after it.
+    /// When the server's clock began. The heartbeats of all rings are at whole seconds after this.
     pub(super) epoch: Instant,
     pub(super) certificates: Option<Arc<Certificates>>,
     pub(super) heartbeats: &'a Arc<Heartbeats>,

@@ -42,7 +42,7 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_millis(16);
 /// they wait.
 const GAP_MAX: Duration = PAUSE_MAX.saturating_mul(2);
 
-/// A clock of one ring, read at every step by the tasks that wait; it stands still while the ring does not run.
+/// A clock of one ring, which stands still while the ring does not run. The tasks that wait read it at every step.
 #[derive(Debug)]
 pub(super) struct RunClock {
     read_at: Cell<Instant>,
@@ -56,7 +56,7 @@ impl Default for RunClock {
 }
 
 impl RunClock {
-    /// The time since an arbitrary moment, without the times in which the ring did not run.
+    /// The time since an arbitrary moment, not counting times in which the ring did not run.
     pub(super) fn now(&self) -> Duration {
         self.at(Instant::now())
     }
@@ -73,7 +73,7 @@ impl RunClock {
     }
 }
 
-/// A ring's last wait for the slowest ring: at which log position that ring was, and since when.
+/// A ring's last wait for the slowest ring: the log position of that ring, and when the wait began.
 #[derive(Debug, Default)]
 pub(super) struct LastStall(Cell<Option<(u64, Duration)>>);
 

@@ -26,7 +26,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 #[derive(Debug)]
 pub struct Storage {
     pub(super) support: Support,
-    /// When the server's clock began.
+    /// When the server's clock began; the heartbeats of all rings are at whole seconds after this.
     pub(super) epoch: Instant,
     pub(super) shared: Arc<Shared>,
     pub(super) store: Arc<Store>,
@@ -39,7 +39,7 @@ pub struct Storage {
 /// Examines `file`, the memory file (-e), which must be open and locked. Changes nothing in it.
 ///
 /// # Errors
-/// The file holds something else.
+/// The file is not empty and not a memory file, cannot be read, or cannot hold as much memory as configured.
 pub fn inspect(file: File, config: &Config) -> Result<MemoryFile, StartError> {
     let occasion = Occasion {
         memory_limit: config.maxbytes,

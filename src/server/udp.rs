@@ -19,7 +19,7 @@ const RECEIVE_BACKOFF: Duration = Duration::from_millis(10);
 /// Number of datagrams sent before the ring serves others, since a send that completes immediately does not let others run.
 const BATCH: usize = 64;
 
-/// Serves a socket as long as the ring runs.
+/// Serves the datagrams that come to `socket`, as long as the ring runs.
 pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
     let id = socket.id() as u32;
     let mut sender = socket.sender();
@@ -65,7 +65,7 @@ pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
     }
 }
 
-/// Runs the commands of `datagram` until one needs a value on flash or all have run; returns which of the two.
+/// Runs the commands of `datagram` until one of them needs a value on flash in memory, or all have run; returns which of the two.
 async fn run(ring: &RingContext, exchange: &mut Exchange, datagram: &[u8]) -> Then {
     loop {
         let then = exchange.step(&mut ring.engine.borrow_mut(), datagram);
@@ -76,7 +76,7 @@ async fn run(ring: &RingContext, exchange: &mut Exchange, datagram: &[u8]) -> Th
     }
 }
 
-/// Makes the replies that lack values on flash misses, without reading the values.
+/// Turns replies that lack values on flash into misses, without reading the values.
 fn leave_out(ring: &RingContext, exchange: &mut Exchange) {
     let holes = exchange.take_holes();
     for _ in &holes {

@@ -44,7 +44,7 @@ struct Heartbeat {
 pub(super) struct Heartbeats {
     rings: Box<[Heartbeat]>,
     pub(super) stalls: Stalls,
-    /// True once the server stops: a ring without a heartbeat is then not stuck.
+    /// True once the server stops. A ring without a heartbeat does not count as stuck then.
     has_stopped: AtomicBool,
 }
 
@@ -91,11 +91,11 @@ impl Heartbeats {
 /// A change in the state of a ring, which the watchdog has to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Diagnosis {
-    /// No progress for this many seconds; reported once for each silence.
+    /// The ring has made no progress for this many seconds. Reported once for each silence.
     Stuck(u32),
-    /// Progress again, after this many seconds.
+    /// The ring makes progress again, after this many seconds without.
     Recovered(u32),
-    /// No progress for this many seconds, which is the limit: the process is aborted.
+    /// The ring has made no progress for this many seconds, which is the limit, so the process is aborted.
     Lost(u32),
 }
 
@@ -108,8 +108,8 @@ struct RingHealth {
 }
 
 impl RingHealth {
-    /// Judges a ring one tick after its last check; `beats` is its count of heartbeats, and a `limit_secs` of 0 means no limit.
-    /// `None` if there is nothing to report.
+    /// Judges a ring one tick after its last check. `beats` is the ring's count of heartbeats; a `limit_secs` of 0 means no
+    /// limit. `None` if there is nothing to report.
     fn check(&mut self, beats: u32, limit_secs: u32) -> Option<Diagnosis> {
         let notice_secs = if limit_secs == 0 { NOTICE_SECS } else { NOTICE_SECS.min(limit_secs.div_ceil(2)) };
         if beats != self.beats {
@@ -153,7 +153,7 @@ pub(super) fn start(
     std::thread::Builder::new().name("watchdog".to_owned()).spawn(watch).map(drop)
 }
 
-/// Logs and counts what was found; aborts the process if the ring is lost.
+/// Logs and counts what was found about `ring`, and aborts the process if the ring is lost.
 fn report(ring: usize, diagnosis: Diagnosis, shared: &Shared, store: &Store) {
     match diagnosis {
         Diagnosis::Stuck(secs) => {

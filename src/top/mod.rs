@@ -25,7 +25,7 @@ use view::View;
 /// Runs until the user quits, or the reader of the lines goes away.
 ///
 /// # Errors
-/// A line for the user: the server does not answer, or the terminal cannot be used.
+/// The server does not answer, or the terminal cannot be used. The error is a line for the user.
 pub fn top(target: &ProbeTarget) -> Result<(), String> {
     let mut source = Source::new(target);
     // Errors of the first sample go to the shell, not to a screen that is wiped.

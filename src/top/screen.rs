@@ -111,7 +111,7 @@ fn halves(area: Rect) -> (Rect, Rect) {
     (halves[0], halves[1])
 }
 
-/// Draws a table with a heading in a frame, or the text `none` when there is no row.
+/// Draws a table with a heading, or, if there are no rows, the text in `none`; either way in a box with a title.
 fn table<const N: usize>(
     frame: &mut Frame<'_>,
     area: Rect,

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 pub(super) struct Rate {
     pub(super) name: &'static str,
     pub(super) per_sec: f64,
-    /// Share of requests that were hits, from 0 to 1; `None` if there was no request, or hits are not counted.
+    /// Share of these requests that were hits, from 0 to 1; `None` if there was no request, or this kind has no misses.
     pub(super) hits: Option<f64>,
 }
 
@@ -50,11 +50,11 @@ pub(super) struct View {
     pub(super) connections: f64,
     pub(super) connections_max: f64,
     pub(super) rings: Vec<Ring>,
-    /// The most frequent keys, each with its share of requests in percent, as the server wrote it.
+    /// The most frequent keys, each with its share of requests in percent, which is shown as the server wrote it.
     pub(super) hotkeys: Vec<(String, String)>,
 }
 
-/// Kinds of requests, each with the statistics that count its hits and those that count its misses.
+/// Kinds of requests, each with the statistics that count its hits, and the statistics that count its misses.
 const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("get", &["get_hits"], &["get_misses"]),
     ("set", &["cmd_set"], &[]),
@@ -72,7 +72,7 @@ const COUNTED_ONCE: usize = 5;
 const TIMED: &[&str] =
     &["get", "set", "delete", "arith", "touch", "meta_get", "meta_set", "meta_delete", "meta_arith", "other"];
 
-/// Parts of the memory, as `stats memory` names them without `_bytes`.
+/// Parts of the memory, named as in `stats memory` but without `_bytes`.
 const PARTS: &[&str] = &["segments", "large", "index", "ghosts", "free", "resident", "promised"];
 
 fn number(list: &List, name: &str) -> f64 {

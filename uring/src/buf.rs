@@ -35,7 +35,7 @@ const SPARES_MAX: usize = 64;
 /// Capacity of the largest reply buffer that is kept for reuse, bytes.
 const SPARE_BYTES_MAX: usize = 32 * 1024;
 
-/// The free slots: a stack of ours (epoll), or a ring from which the kernel takes them (io_uring).
+/// The free slots: a stack that only this process uses (epoll), or a ring from which the kernel takes slots (io_uring).
 enum Free {
     /// On epoll: the numbers of the free slots.
     Stack(RefCell<Vec<u32>>),
@@ -52,7 +52,7 @@ pub(crate) struct Arena {
     count: usize,
     /// On io_uring: number of slots, from the first on, that the kernel has been given so far. The slots after them are unused.
     given: Cell<usize>,
-    /// Number of slots that are in a [`Buffer`].
+    /// Number of slots that are in use by a [`Buffer`].
     lent: Cell<usize>,
     free: Free,
 }

@@ -57,8 +57,8 @@ impl From<std::net::TcpStream> for Socket {
 pub struct Listener {
     socket: socket2::Socket,
     local: Option<SocketAddr>,
-    /// A spare descriptor. When the process has no others left, the spare one is closed for a moment, so that one connection can
-    /// be accepted and refused with a message.
+    /// A spare descriptor. When the process is out of descriptors, the spare one is closed for a moment, so that one connection
+    /// can be accepted and refused with a message.
     spare: Option<File>,
 }
 
@@ -148,7 +148,7 @@ impl Listener {
 
 /// A socket for `address` with the options that connections inherit from their listener: no delay, keepalive.
 ///
-/// `SO_LINGER` stays off, the default: close neither blocks nor resets.
+/// `SO_LINGER` stays off, which is the default, so that closing a connection neither blocks nor resets it.
 fn unbound(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -221,7 +221,7 @@ impl ActiveListener {
         }
     }
 
-    /// Stops listening: a waiting [`ActiveListener::accept`] fails; connections not yet accepted are reset.
+    /// Stops listening. A waiting [`ActiveListener::accept`] fails, and connections that are not yet accepted are reset.
     pub fn close(&self) {
         if let Listening::Completion(acceptor) = &self.socket {
             acceptor.will_close();

@@ -17,7 +17,7 @@ pub enum Mail<M> {
     Message(M),
 }
 
-/// The sending side of a ring's mailbox, for any thread. An idle ring notices within about 10 µs.
+/// The sending side of a ring's mailbox, for any thread. An idle ring takes new mail within about 10 µs.
 #[derive(Debug)]
 pub struct Waker<M> {
     sender: mpsc::UnboundedSender<Mail<M>>,

@@ -34,7 +34,7 @@ unsafe impl GatherBuf for Vec<u8> {
 }
 
 /// The `msghdr` and `iovec`s of a gathering send, kept for reuse by its stream. They point into the pieces that
-/// [`IoVecs::describe`] was last called with, and are used only while those live.
+/// [`IoVecs::describe`] was last called with, and are used only while these pieces live.
 pub(crate) struct IoVecs {
     /// Points to `list`.
     header: libc::msghdr,
@@ -72,8 +72,8 @@ impl IoVecs {
         len
     }
 
-    /// The header for sendmsg(2). It is valid until `self` is moved (moving a box that contains it is not), dropped, or describes
-    /// other pieces.
+    /// The header for sendmsg(2). It is valid until `self` is dropped, describes other pieces, or is moved (moving a box that
+    /// contains `self` does not move it).
     pub(crate) fn header(&self) -> *const libc::msghdr {
         &raw const self.header
     }

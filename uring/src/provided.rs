@@ -25,7 +25,7 @@ pub(crate) const GROUP: u16 = 0;
 pub(crate) struct FreeRing {
     /// The memory shared with the kernel.
     entries: Mapping,
-    /// One less than the number of entries, which is a power of two: masks a position to an index.
+    /// The number of entries, which is a power of two, minus one. It masks a position to an index.
     mask: u16,
     /// Position of the next entry: how many buffers the kernel has been given so far, modulo 2^16.
     tail: Cell<u16>,

@@ -57,7 +57,7 @@ fn errno_name(errno: i32) -> Option<&'static str> {
     })
 }
 
-/// Facts about this machine that tell one cause from another.
+/// Facts about this machine, by which one cause of an error is told from another.
 struct Facts {
     /// Kernel version, major and minor.
     kernel: (u32, u32),

@@ -73,8 +73,8 @@ impl Stream {
         }
     }
 
-    /// Stops receiving into buffers; await it between a read and the first [`Stream::recv_into`]. True if bytes have already
-    /// been received: read them first.
+    /// Stops receiving into buffers. Must be awaited between a read and the first [`Stream::recv_into`] after it. True if bytes
+    /// have already been received; they must be read before.
     pub async fn stop_receiving(&self) -> bool {
         match &self.socket {
             Connected::Completion(connection) => connection.stop_receiving().await,
@@ -133,7 +133,7 @@ impl Stream {
         }
     }
 
-    /// Waits until the [queued send](Stream::queue_send), if there is one, is done.
+    /// Waits until the bytes of the [queued send](Stream::queue_send) are sent; returns immediately if no send is queued.
     ///
     /// # Errors
     /// As [`Stream::send`].

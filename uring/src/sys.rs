@@ -27,7 +27,7 @@ pub(crate) fn lockable_bytes() -> Option<u64> {
     (limit != RLIM_INFINITY).then_some(limit)
 }
 
-/// The soft limit on locked memory, for messages.
+/// The soft limit on locked memory, as text for messages.
 pub(crate) fn memlock_text() -> String {
     match getrlimit(Resource::RLIMIT_MEMLOCK) {
         Ok((RLIM_INFINITY, _)) => "unlimited".to_owned(),

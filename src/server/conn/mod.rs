@@ -48,7 +48,8 @@ const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 /// How often a connection lets other tasks run, so that they may return read buffers, before its request is refused.
 const READ_TURNS_MAX: u32 = 1000;
 
-/// Lists an accepted connection and starts the task that serves it and takes it off the list at the end.
+/// Puts an accepted connection on the ring's list and starts its task, which serves the connection and at the end takes it off
+/// the list.
 pub(super) fn spawn(ring: &Rc<RingContext>, accepted: AcceptedConn) {
     let AcceptedConn { socket, permit, origin } = accepted;
     let words = origin.listener.map_or("connection for the copy", |of| ring.settings.connection_words[of]);
@@ -102,7 +103,7 @@ struct Connection {
     out: Output,
     /// Input that the session has not used yet, such as the first part of an unfinished command.
     carry: Vec<u8>,
-    /// The TLS state of an encrypted connection. Boxed, so that a plain connection does not pay for it.
+    /// The TLS state of an encrypted connection; `None` without TLS. Boxed, so that a connection without TLS stays small.
     channel: Option<Box<Channel>>,
 }
 
@@ -304,8 +305,8 @@ impl Connection {
         }
     }
 
-    /// Sends the whole output. If `is_last`, an output without pinned values is only queued, and the call returns before its
-    /// bytes have left.
+    /// Sends the whole output. If `is_last`, an unencrypted output without pinned values is only queued, and the call returns
+    /// before its bytes have left.
     async fn send(&mut self, is_last: bool) -> Result<(), CloseReason> {
         if self.out.is_empty() {
             return Ok(());

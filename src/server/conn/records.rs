@@ -9,7 +9,7 @@ use uring::Stream;
 /// Bytes that are encrypted and sent at a time. This takes 20 µs, during which the ring's other connections wait.
 const SEAL_BYTES: usize = 64 * 1024;
 
-/// Encrypts and sends all of `out`, which keeps its bytes.
+/// Encrypts and sends all of `out`, but leaves `out` as it is.
 pub(super) async fn send(stream: &Stream, channel: &mut Channel, out: &Output) -> io::Result<()> {
     for piece in out.pieces() {
         seal(stream, channel, piece).await?;
@@ -17,7 +17,8 @@ pub(super) async fn send(stream: &Stream, channel: &mut Channel, out: &Output) -
     flush(stream, channel).await
 }
 
-/// Encrypts `bytes`, and sends the records each time that there are [`SEAL_BYTES`] of them; the rest stays in `channel`.
+/// Encrypts `bytes`, and sends the records each time that [`SEAL_BYTES`] of them have gathered. Records not sent yet stay in
+/// `channel`.
 async fn seal(stream: &Stream, channel: &mut Channel, bytes: &[u8]) -> io::Result<()> {
     for piece in bytes.chunks(SEAL_BYTES) {
         channel.seal(piece).map_err(io::Error::other)?;

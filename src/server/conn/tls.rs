@@ -15,7 +15,7 @@ use crate::tls::Ended;
 use uring::Buffer;
 
 impl Connection {
-    /// Decrypts the records in `buffer`, sends what TLS has to answer, and serves the decrypted bytes.
+    /// Decrypts the records in `buffer`, sends the answers of TLS itself (such as its handshake), and serves the decrypted bytes.
     pub(super) async fn open(&mut self, mut buffer: Buffer) -> Result<(), CloseReason> {
         let Some(channel) = &mut self.channel else { return Ok(()) };
         let before = self.carry.len();

@@ -88,7 +88,7 @@ pub(super) fn start(
     Ok(())
 }
 
-/// Keeps the copy below its rate.
+/// Keeps the copy from exceeding its rate.
 #[derive(Debug)]
 struct Pace {
     rate: u32,
@@ -205,7 +205,7 @@ impl Copy {
         Ok(())
     }
 
-    /// Passes an item on to this server; true if it is to be stored.
+    /// Passes an item on to this server; true if the item was sent, so that a reply follows, and false if it was skipped.
     fn pass_item(&mut self, peer: &mut Client, key: &[u8], item: &Head) -> Result<bool, String> {
         let count = |bytes: u64| bytes as f64 / COPY_UNIT_BYTES as f64;
         self.pace.spend((1.0 - count(item.value_bytes)).max(0.0));

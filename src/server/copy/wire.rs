@@ -34,8 +34,8 @@ fn push_base64(out: &mut Vec<u8>, key: &[u8]) {
     let _ = BASE64.encode_slice(key, &mut out[start..]);
 }
 
-/// Appends the `mg` that asks for an item, its flags, its TTL and its value. A key that a line cannot carry is sent in base64,
-/// and the answer then leaves the key out.
+/// Appends the `mg` command that asks for an item's flags, TTL and value. A key that a line cannot carry is sent in base64, and
+/// the answer then omits the key.
 pub(super) fn push_get(out: &mut Vec<u8>, key: &[u8]) {
     out.extend_from_slice(b"mg ");
     if needs_base64(key) {
@@ -100,7 +100,8 @@ fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
 }
 
 impl Head {
-    /// True if the item expires before it can be stored. Stored with a TTL of 0 it would never expire.
+    /// True if the item expires before it can be stored. It must not be stored then, since a TTL of 0 would mean that it never
+    /// expires.
     pub(super) fn has_expired(&self) -> bool {
         self.ttl == Some(0)
     }

@@ -11,7 +11,8 @@ use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::time::Duration;
 
-/// How often a lock is tried, [`PAUSE`] apart: the kernel keeps the locks of a killed process until its last reads are done.
+/// How often a lock is tried, [`PAUSE`] apart. Several tries are needed, since the kernel keeps the locks of a killed process
+/// until its last reads are done.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -19,7 +19,8 @@ struct Last {
 }
 
 impl LogLimit {
-    /// Calls `log` if a minute has passed since the last line, with the number of events left out since then.
+    /// Calls `log` if a minute has passed since the last line, and gives it the number of events since then that were not
+    /// logged. Otherwise only counts the event.
     pub(super) fn log(&self, log: impl FnOnce(u64)) {
         self.log_at(Instant::now(), log);
     }

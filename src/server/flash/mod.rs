@@ -40,7 +40,7 @@ use uring::File;
 pub(super) struct Files(Vec<(String, File)>);
 
 impl Files {
-    /// Takes the files of the configuration, which have been opened and locked and have their final length.
+    /// Makes `files`, which have been opened and locked and have their final length, the files of the tier.
     pub(super) fn new(tier: &config::Flash, files: Vec<std::fs::File>) -> Self {
         let file = |(path, file): (&config::FlashPath, std::fs::File)| {
             let file = File::new(file);

@@ -32,7 +32,7 @@ impl Work {
     }
 }
 
-/// The running thread of the tier, as the main thread holds it.
+/// The main thread's handle on the running thread of the tier.
 #[derive(Debug)]
 pub(in crate::server) struct Tier {
     device: Arc<Device>,
@@ -113,7 +113,7 @@ async fn write_chunk(
     buffer
 }
 
-/// Reads a chunk whose space is to be used again, and hands it to the tier, which keeps some of its values.
+/// Reads a chunk whose space is to be used again, and hands it to `store::Flash`, which keeps some of its values.
 async fn read_chunk(files: &[BackgroundFile], device: &Device, read: Read) {
     let extent = read.extent;
     let (result, buffer) =

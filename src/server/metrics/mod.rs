@@ -96,7 +96,7 @@ async fn accept(listener: BackgroundListener, store: Arc<Store>, shared: Arc<Sha
     }
 }
 
-/// The response to a request: the page, a pointer to it, or an error.
+/// The response to a request: the metrics page, a text that says where the page is, or an error.
 fn answer(request: &Request<Incoming>, store: &Store, shared: &Shared) -> Response<Full<Bytes>> {
     let (status, kind, text) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, METRICS) => {

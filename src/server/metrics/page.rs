@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Commands whose hits and misses are counted; their hits also by class.
+/// Commands whose hits and misses are counted for the whole server, and whose hits are also counted by class.
 const COMMANDS: [&str; 6] = ["get", "delete", "incr", "decr", "cas", "touch"];
 
 /// Upper bounds of a histogram's buckets: `n` stands for 2^n - 1 ns, so they go from 255 ns to 1.07 s.
 const BUCKETS: [u32; 12] = [8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
 
-/// Statistics by name.
+/// The values of statistics as `stats` shows them, by name.
 type Values = BTreeMap<String, String>;
 
 /// The text of a page, to which metrics are appended.
@@ -85,7 +85,7 @@ fn count(values: &Values, name: &str) -> u64 {
     values.get(name).and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
-/// Collects the figures of this moment, and returns the whole page.
+/// Collects the present figures, and returns the whole page.
 pub(super) fn page(report: &Report<'_>, shared: &Shared) -> String {
     let mut general = Values::new();
     report.stats(&mut into(&mut general));
@@ -122,7 +122,7 @@ fn into(values: &mut Values) -> impl FnMut(&str, &str) {
     }
 }
 
-/// Writes the metric of commands, counted for the whole server by kind and outcome.
+/// Writes the metric of the whole server's commands, by kind and outcome.
 fn commands(page: &mut Page, general: &Values) {
     const METRIC: &str = "memcached_commands_total";
     page.family(METRIC, COUNTER, "Commands by kind and outcome.");

@@ -23,7 +23,7 @@ use tokio::task::LocalSet;
 
 pub use file::BackgroundFile;
 
-/// Entries of the submission queue of tokio-uring's ring.
+/// Number of entries in the submission queue of tokio-uring's ring.
 const ENTRIES: u32 = 32;
 /// Most bytes of one read.
 const READ_BYTES_MAX: usize = 4096;
@@ -158,7 +158,7 @@ struct Operations {
     stream: Rc<tokio_uring::net::TcpStream>,
     /// The read in flight; `None` if there is none.
     reading: Option<Operation>,
-    /// Bytes that a finished read has brought and that the caller has not taken yet.
+    /// Bytes that a finished read has received and that the caller has not taken yet.
     read: Vec<u8>,
     /// The write in flight; `None` if there is none.
     writing: Option<Operation>,

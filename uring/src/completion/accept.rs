@@ -38,7 +38,7 @@ impl AsRawFd for Watch {
 pub(crate) struct Acceptor {
     socket: socket2::Socket,
     watch: Rc<Watch>,
-    /// True once [`Acceptor::will_close`] was called: a waiting [`Acceptor::accept`] then fails.
+    /// True once [`Acceptor::will_close`] was called. A waiting [`Acceptor::accept`] then fails when it is woken.
     is_closed: Cell<bool>,
 }
 

@@ -9,11 +9,11 @@ use std::task::Waker;
 
 /// The state of an operation in flight.
 pub(super) enum State {
-    /// Submitted; its task waits.
+    /// The operation is submitted, and its task waits.
     Submitted(Waker),
-    /// The operation's future was dropped: its memory is kept here until the completion.
+    /// The operation's future was dropped. The memory of the operation is kept here until the completion.
     Abandoned(Box<dyn Any>),
-    /// Completed with this result, which the operation's task has not seen yet.
+    /// The operation has completed with this result, which its task has not seen yet.
     Completed(i32),
 }
 

@@ -20,7 +20,7 @@ impl Pool {
     /// Maps and registers `count` buffers of `buffer_bytes`.
     ///
     /// # Errors
-    /// The kernel does not support buffer rings, or refuses; or out of memory.
+    /// The kernel does not support buffer rings, or refuses this one; or memory cannot be mapped.
     pub(super) fn register(ring: &IoUring, count: usize, buffer_bytes: usize) -> io::Result<Self> {
         let free = FreeRing::register(ring, count)?;
         let arena = Rc::new(Arena::with_free_ring(count, buffer_bytes, free)?);
@@ -49,7 +49,7 @@ impl Pool {
             }
     }
 
-    /// The buffer that a completion with these flags has filled with `count` bytes; `None` if the flags name no buffer.
+    /// The buffer that a completion with these `flags` has filled with `count` bytes; `None` if `flags` name no buffer.
     pub(super) fn filled(&self, flags: u32, count: usize) -> Option<Buffer> {
         cqueue::buffer_select(flags).map(|slot| Buffer::in_slot(&self.arena, u32::from(slot), count))
     }

@@ -36,7 +36,7 @@ impl Flags {
     pub(super) const BEST_FIRST: [Self; 4] =
         [Self::Deferred, Self::SingleIssuer, Self::Cooperative, Self::Plain];
 
-    /// A builder with these flags and a completion queue of `completions`, clamped to what the kernel allows.
+    /// A builder for a ring with these flags and a completion queue of `completions` entries, or as many as the kernel allows.
     pub(super) fn builder(self, completions: u32) -> io_uring::Builder {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(completions);
@@ -72,7 +72,7 @@ const NEEDED: [(u8, &str); 9] = [
     (opcode::Timeout::CODE, "timeout"),
 ];
 
-/// Builds a small ring, probes what it supports, and runs one operation on it.
+/// Finds out what io_uring supports here: builds a small ring, probes it, and runs a few operations on it.
 ///
 /// # Errors
 /// This process may not use io_uring; the error says why and what to do.
@@ -107,7 +107,7 @@ fn best_flags<T>(mut make: impl FnMut(Flags) -> io::Result<T>) -> io::Result<(Fl
     Err(refused)
 }
 
-/// Runs one no-op: some seccomp filters allow io_uring to be set up, but not used.
+/// Runs one no-op, since some seccomp filters allow io_uring to be set up but not to be used.
 fn round_trip(ring: &mut IoUring) -> io::Result<()> {
     trial::push(ring, &opcode::Nop::new().build());
     ring.submit_and_wait(1)?;

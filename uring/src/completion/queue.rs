@@ -63,8 +63,8 @@ impl Queue {
     /// Queues `entry` for the next submission; submits now if the queue is full.
     ///
     /// # Safety
-    /// What the entry points to stays valid until its last completion, or, for one that may complete silently, until it is
-    /// submitted.
+    /// What the entry points to stays valid until the last completion of the entry, or, if the entry may complete silently,
+    /// until it is submitted.
     pub(super) unsafe fn push(&self, entry: squeue::Entry) {
         let mut backlog = self.backlog.borrow_mut();
         if backlog.is_empty() {
@@ -110,7 +110,7 @@ impl Queue {
         submission.is_empty() && !submission.cq_overflow() && self.backlog.borrow().is_empty()
     }
 
-    /// Enters the kernel, so that it posts the completions it has; true if any are in the queue.
+    /// Enters the kernel, so that it posts the completions that it has; true if the queue then holds any.
     #[cfg(debug_assertions)]
     pub(super) fn has_completions(&self) -> bool {
         let _ = self.enter_kernel(0, EnterFlags::GETEVENTS);
@@ -134,8 +134,8 @@ impl Queue {
         taken.extend(self.ring.borrow_mut().completion().map(take));
     }
 
-    /// Queues a request to cancel the operation with user data `target`. A cancelled operation still completes; one that has
-    /// completed is not affected.
+    /// Queues a request to cancel the operation with user data `target`. A cancelled operation still completes; an operation
+    /// that has completed is not affected.
     pub(super) fn cancel(&self, target: u64) {
         let entry = opcode::AsyncCancel::new(target).build().user_data(user_data(IGNORED, 0));
         // SAFETY: the entry names no memory and no descriptor.

@@ -16,7 +16,7 @@ pub(super) struct Resources {
     pub(super) setup: Cell<Setup>,
     /// Provided buffers for receives; `None` if none are wanted, or the kernel refused to register them.
     pub(super) pool: Option<Pool>,
-    /// The ring's buffers: those of the pool, and heap buffers for when the pool has none free.
+    /// The ring's buffers: the buffers of the pool, and heap buffers for when no pool buffer is free.
     pub(super) buffers: Buffers,
     /// True if a task waits for a queued send. The ring then must not sleep, because the send may succeed without a completion.
     pub(super) is_settling: Cell<bool>,
@@ -38,7 +38,7 @@ impl Resources {
         self.setup.set(Setup { multishot: false, ..self.setup.get() });
     }
 
-    /// A heap buffer.
+    /// Allocates a heap buffer to read into.
     ///
     /// # Errors
     /// The limit on read memory is reached.

@@ -74,7 +74,7 @@ fn ring(flags: Flags, queues: Queues) -> io::Result<IoUring> {
     patiently(|| make(QUEUES[QUEUES.len() - 1]))
 }
 
-/// Warns, once, that receives have no provided buffers.
+/// Logs a warning, once per process, that receives have no provided buffers because of `error`.
 fn warn(error: &io::Error) {
     static WARN: Once = Once::new();
     WARN.call_once(|| {

@@ -27,7 +27,7 @@ pub(super) struct Timers {
 /// A timeout operation in flight.
 struct Armed {
     at: Instant,
-    /// Read by the kernel when the operation is submitted.
+    /// The time until the timeout, which the kernel reads when the operation is submitted.
     _time: Box<types::Timespec>,
 }
 
@@ -49,8 +49,8 @@ impl Timers {
         self.has_rung.set(true);
     }
 
-    /// If a timeout operation has completed, wakes the sleepers whose deadline has passed and starts the next operation. True if
-    /// a task was woken.
+    /// Wakes the sleepers whose deadline has passed, and starts the next timeout operation, if a timeout operation has completed
+    /// since the last call. True if a task was woken.
     pub(super) fn fire(&self, queue: &Queue) -> bool {
         if !self.has_rung.replace(false) {
             return false;

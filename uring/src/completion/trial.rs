@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 /// Length of a send that no socket buffer takes as a whole, bytes.
 const TOO_LONG: usize = 1 << 20;
 
-/// Pushes `entry` to the submission queue, which has room.
+/// Pushes `entry` to the submission queue, which must have room.
 pub(super) fn push(ring: &mut IoUring, entry: &squeue::Entry) {
     // SAFETY: an entry names memory of the function that pushes it, which waits for the completion before it returns.
     let pushed = unsafe { ring.submission().push(entry) };

@@ -46,7 +46,7 @@ impl Waiter {
     }
 }
 
-/// Ends a wait when it is dropped, so that a task whose future was dropped is not woken.
+/// Ends the wait of a [`Waiter`] when it is dropped, so that a task whose future was dropped is not woken.
 pub(super) struct Waiting<'a>(pub(super) &'a Waiter);
 
 impl Drop for Waiting<'_> {

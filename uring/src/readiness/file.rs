@@ -24,7 +24,7 @@ struct Job {
     done: oneshot::Sender<Outcome>,
     /// The read's share of [`READS_MAX`], which the end of the job gives back.
     _place: Option<OwnedSemaphorePermit>,
-    /// What the caller wants kept as long as the buffer is in use; dropped with the job.
+    /// A value that the caller wants kept as long as the buffer is in use; dropped with the job.
     _lease: Box<dyn Send>,
 }
 
@@ -41,11 +41,11 @@ impl Job {
     }
 }
 
-/// What rings use to reach the threads: the queue of reads and the bound on their number. One per process.
+/// The rings' way to the threads that read files: the queue of reads, and the bound on their number. One per process.
 struct Readers {
     jobs: Sender<Job>,
     places: Arc<Semaphore>,
-    /// False if not even one thread could be started. Rings then make the calls themselves.
+    /// False if no thread could be started. Rings then make the calls themselves.
     has_threads: bool,
 }
 

@@ -27,7 +27,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
-/// How many completions of a multishot receive may wait for their task; if more come, the receive is cancelled.
+/// Most completions of a multishot receive that may wait for their task. If more come, the receive is cancelled.
 const AHEAD_MAX: usize = 2;
 
 /// Which receive of a connection is in flight.
@@ -74,7 +74,7 @@ pub(super) enum QueuedSend {
 /// The bytes of a queued send, and how many of them have been sent.
 pub(super) type Rest = (Vec<u8>, usize);
 
-/// One connection. The driver's list keeps it until its stream is dropped and nothing of it is in flight.
+/// One connection. It stays in the driver's list until its stream is dropped and none of its operations is in flight.
 pub(super) struct Connection {
     pub(super) socket: Rc<socket2::Socket>,
     pub(super) receiving: Cell<Receiving>,
@@ -85,7 +85,7 @@ pub(super) struct Connection {
     pub(super) reader: Waiter,
     /// The task that waits for the queued send to finish.
     pub(super) settler: Waiter,
-    /// True if the next read is to fail: see [`Stream::interrupt`](crate::Stream::interrupt).
+    /// True if the next read is to fail, because of [`Stream::interrupt`](crate::Stream::interrupt).
     pub(super) is_interrupted: Cell<bool>,
     /// Number of the driver's pass in which a read last returned bytes. A second read in the same pass lets other connections go
     /// first.

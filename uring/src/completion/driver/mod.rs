@@ -48,7 +48,7 @@ pub(crate) struct Driver {
     pub(super) timers: Timers,
     /// The indexes of connections whose queued send may still be in flight.
     queued_sends: RefCell<Vec<usize>>,
-    /// The indexes of connections whose reads let other connections go first: their readers are woken in the next pass.
+    /// The indexes of connections whose reads let other connections go first. Their readers are woken in the next pass.
     yielded: RefCell<Vec<usize>>,
     /// The completions that [`Driver::dispatch`] has taken from the queue: user data, result and flags of each. Empty between
     /// two calls, but its memory is kept for reuse.
@@ -189,7 +189,7 @@ impl Driver {
         (has_woken, count)
     }
 
-    /// Wakes the readers of connections that yielded; true if one of them still waited.
+    /// Wakes the readers of the connections in `yielded`; true if one of these readers still waited.
     fn wake_yielded(&self) -> bool {
         let mut yielded = self.yielded.take();
         let mut has_woken = false;
@@ -227,8 +227,8 @@ impl Driver {
         self.queued_sends.borrow_mut().push(index);
     }
 
-    /// Settles the queued sends that are over, and keeps the others on the list. Called after everything was submitted. True if a
-    /// task was woken.
+    /// Settles the queued sends that have ended, and keeps the remaining ones on the list. Called after everything was
+    /// submitted. True if a task was woken.
     fn settle_sends(&self) -> bool {
         self.resources.is_settling.set(false);
         if self.queued_sends.borrow().is_empty() {
@@ -280,8 +280,8 @@ impl Driver {
     }
 }
 
-/// Ends the process: the kernel ran out of memory and dropped completions, for which tasks would wait forever, and perhaps the
-/// doorbell too.
+/// Ends the process, because the kernel ran out of memory and dropped completions. Tasks would wait for these forever, and
+/// perhaps the doorbell is among them.
 fn give_up() -> ! {
     tracing::error!("the kernel is out of memory and has lost completions of io_uring: giving up");
     std::process::abort()

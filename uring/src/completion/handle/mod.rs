@@ -22,10 +22,12 @@ use std::task::{Context, Poll};
 
 /// The flag of a receive that first waits until the socket is readable. Source: `linux/io_uring.h`, `IORING_RECVSEND_POLL_FIRST`.
 const POLL_FIRST: u16 = 1;
-/// After this many receives in a row that did not fill their buffer, a multishot receive is used, which stays armed.
+/// After this many receives in a row that did not fill their buffer, a multishot receive is used, which stays in flight after
+/// each completion.
 const SHORT_RECEIVES: u8 = 4;
 
-/// A connection and its index in the driver's list, for its stream. Dropping it ends the connection.
+/// A stream's handle on its connection: the connection and its index in the driver's list. Dropping the handle ends the
+/// connection.
 pub(crate) struct Handle {
     driver: Rc<Driver>,
     connection: Rc<Connection>,
@@ -47,7 +49,7 @@ enum Found {
     Bytes(Buffer),
     /// The end of the stream.
     End,
-    /// The socket is readable, but no buffer was free: the bytes are still in the socket.
+    /// The socket is readable, but no provided buffer was free, so the bytes are still in the socket.
     Readable,
     /// The rest of a queued send of which the socket took only a part. The rest must be sent before the read goes on.
     Unsent(Rest),
@@ -356,7 +358,7 @@ impl Handle {
         self.flush();
     }
 
-    /// Submits a queued send now.
+    /// Submits the queued send now, if there is one.
     fn flush(&self) {
         if matches!(*self.connection.queued_send.borrow(), QueuedSend::Queued(_)) {
             self.driver.resources.queue.flush();
@@ -379,7 +381,7 @@ impl Drop for Handle {
     }
 }
 
-/// Ends a direct receive when it is dropped.
+/// Makes the connection's state `Idle` when it is dropped, which ends a direct receive.
 struct Direct<'a>(&'a Cell<Receiving>);
 
 impl Drop for Direct<'_> {
