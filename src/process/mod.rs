@@ -59,7 +59,7 @@ pub struct Prepared {
     lockable_bytes: u64,
 }
 
-/// Sets the process up as `config` says, up to [`Prepared::detach`].
+/// Does the steps of the setup that come before [`Prepared::detach`], as `config` says.
 ///
 /// # Errors
 /// Root without -u, an unknown user, a limit that cannot be raised, or a memory file that cannot be opened or that another
@@ -121,7 +121,7 @@ impl Prepared {
     /// Makes the process run as the user of -u; called once the ports are bound.
     ///
     /// # Errors
-    /// Exit status 71 if the user cannot be changed.
+    /// The user cannot be changed. The exit status is 71.
     pub fn after_bind(&mut self, config: &Config) -> Result<(), StartupError> {
         self.become_user(config)
     }
@@ -130,7 +130,7 @@ impl Prepared {
     /// drop_privileges`). Called once connections are accepted. A file that cannot be written is only reported.
     ///
     /// # Errors
-    /// Exit status 71 if the kernel does not filter system calls.
+    /// The kernel does not filter system calls. The exit status is 71.
     pub fn after_start(&self, config: &Config, ports: &[BoundPort]) -> Result<(), StartupError> {
         if let Some(path) = &config.pid_file {
             files::write_pid(Path::new(path), complain);

@@ -139,10 +139,10 @@ fn with_argument() -> [(libc::c_long, u64); 3] {
     [(libc::SYS_kill, own), (libc::SYS_tgkill, own), (libc::SYS_prctl, libc::PR_SET_NAME as u64)]
 }
 
-/// Forbids all threads of the process the system calls that are not listed.
+/// Forbids all threads of the process the system calls that are not in the lists above.
 ///
 /// # Errors
-/// The kernel has no filters, or a thread already has a different one.
+/// The kernel has no filters, or a thread already has a different filter.
 pub(super) fn drop_privileges(config: &Config) -> Result<(), seccompiler::Error> {
     seccompiler::apply_filter_all_threads(&program(config.copy_from.is_some())?)
 }

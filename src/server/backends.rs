@@ -23,7 +23,7 @@ pub(super) type Report = Result<(), uring::StartError>;
 /// epoll.
 ///
 /// # Errors
-/// io_uring is requested and refused.
+/// `wish` is io_uring, and the machine refuses it.
 pub(super) fn choose(wish: IoEngine) -> Result<Support, StartError> {
     match wish {
         IoEngine::Epoll => Ok(Support::epoll()),
@@ -64,7 +64,7 @@ pub(super) fn build(
 /// is `Auto`, all rings are first built anew on epoll.
 ///
 /// # Errors
-/// The reason why a ring could not be built.
+/// A ring could not be built; the error says why.
 pub(super) fn settle(
     wish: IoEngine,
     support: Support,

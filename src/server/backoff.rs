@@ -10,7 +10,7 @@ use super::stall::{PAUSE_MAX, PAUSE_MIN};
 use crate::limits::STALL_MAX;
 use std::time::Duration;
 
-/// Number of checks of the slowest ring between which the task only yields; before each later check it pauses.
+/// Number of the first checks of the slowest ring, between which a task only yields. Before each later check it pauses.
 const EAGER_CHECKS: u32 = 16;
 
 /// Waits until the slowest ring has moved, so that a stalled command may be retried. The command has been stalled since `since`,

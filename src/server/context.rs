@@ -129,7 +129,7 @@ pub(super) struct Receiving {
     since: Instant,
     /// Bytes of the value that have arrived since `since`.
     bytes: usize,
-    /// True if the last measurement found fewer bytes than [`SLOW_BYTES_PER_SEC`].
+    /// True if the last measurement found fewer bytes per second than [`SLOW_BYTES_PER_SEC`].
     is_slow: bool,
 }
 
@@ -139,7 +139,7 @@ struct Taking {
     since: Timestamp,
     /// Bytes that the client had acknowledged at `since`, since the connection began.
     acknowledged_bytes: u64,
-    /// True if the last measurement found fewer bytes than [`SLOW_BYTES_PER_SEC`].
+    /// True if the last measurement found fewer bytes per second than [`SLOW_BYTES_PER_SEC`].
     is_slow: bool,
 }
 
@@ -249,7 +249,7 @@ impl Entry {
         }));
     }
 
-    /// True if the client takes the values that are held for it so slowly that it must not make others wait.
+    /// True if the client takes the values that are held for it so slowly that it must not make other connections wait.
     pub(super) fn takes_slowly(&self) -> bool {
         self.taking.get().is_some_and(|taking| taking.is_slow)
     }
@@ -277,7 +277,7 @@ impl Entry {
 /// The state that the tasks of one ring share.
 pub(super) struct RingContext {
     pub(super) index: usize,
-    /// Borrowed for one call at a time, never across an await.
+    /// The ring's engine. It is borrowed for one call at a time, never across an await.
     pub(super) engine: RefCell<Engine>,
     pub(super) shared: Arc<Shared>,
     counters: Arc<RingCounters>,
@@ -373,7 +373,7 @@ impl RingContext {
         self.now.set(now);
     }
 
-    /// Replays what other rings have written to the log.
+    /// Replays the log to its tail.
     pub(super) fn catch_up(&self) {
         self.engine.borrow_mut().shard_mut().latest();
     }
@@ -416,7 +416,7 @@ impl RingContext {
         self.engine.borrow_mut().shard_mut().store().is_short_of_reservations(self.now())
     }
 
-    /// The ring's counters, which it alone writes.
+    /// The ring's counters, which only this ring writes.
     pub(super) fn counters(&self) -> &Counters {
         &self.counters.ring
     }

@@ -21,7 +21,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Pause between two slices of background work while connections are active and the last slice had nothing to do.
 const MAINTENANCE: Duration = Duration::from_millis(100);
 /// Pause between two slices of background work while the store comes down to a lowered limit. When [`DESCENT_LOOKS`] checks in a
-/// row find that nothing has been freed, this counts as ended.
+/// row find that nothing has been freed, the descent counts as ended.
 const DESCENT: Duration = Duration::from_millis(10);
 const DESCENT_LOOKS: u32 = 10;
 /// Pause between two portions of expired items that the store's sweep removes.

@@ -1,4 +1,4 @@
-//! Reports expired items that the store's sweep has reclaimed to clients that watch the system. Each ring's heartbeat task has a
+//! Tells clients that watch the system how many expired items the store's sweep has reclaimed. Each ring's heartbeat task has a
 //! [`Sweeps`], but only ring 0 reports, once a second for all rings.
 
 use super::context::RingContext;

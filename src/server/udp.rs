@@ -65,7 +65,8 @@ pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
     }
 }
 
-/// Runs the commands of `datagram` until one of them needs a value on flash in memory, or all have run; returns which of the two.
+/// Runs the commands of `datagram` until one of them needs in memory a value that is on flash, or all have run; returns which of
+/// the two.
 async fn run(ring: &RingContext, exchange: &mut Exchange, datagram: &[u8]) -> Then {
     loop {
         let then = exchange.step(&mut ring.engine.borrow_mut(), datagram);
@@ -93,7 +94,8 @@ struct Waiting {
     datagram: Box<[u8]>,
     exchange: Exchange,
     then: Then,
-    /// Counts this datagram among those of its socket: all are clones of one `Rc`, at most [`FLASH_DATAGRAMS_MAX`].
+    /// Counts this datagram among those of its socket that have a task: each holds a clone of one `Rc`, and there are at most
+    /// [`FLASH_DATAGRAMS_MAX`].
     _aside: Rc<()>,
 }
 

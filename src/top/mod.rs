@@ -22,7 +22,7 @@ use source::{PERIOD, Source};
 use std::io::{self, IsTerminal as _, Write as _};
 use view::View;
 
-/// Runs until the user quits, or the reader of the lines goes away.
+/// Shows every second what the server at `target` does, until the user quits or the reader of the lines closes the pipe.
 ///
 /// # Errors
 /// The server does not answer, or the terminal cannot be used. The error is a line for the user.

@@ -31,7 +31,7 @@ pub(super) struct Ring {
     pub(super) busy: Option<f64>,
 }
 
-/// All figures that are shown.
+/// All figures that the screen or a line shows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct View {
     pub(super) title: String,

@@ -20,7 +20,7 @@ pub(crate) const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
 /// A transfer fails when this many operations in a row have been interrupted or refused.
 const ATTEMPTS_MAX: u32 = 16;
-/// Pause before an operation is tried again for which the kernel had no room.
+/// Pause before an operation that the kernel refused for lack of room is tried again.
 pub(crate) const REST: Duration = Duration::from_millis(1);
 
 /// A file that is read and written with direct I/O, or else through the page cache.
@@ -125,8 +125,8 @@ pub(crate) enum Step {
     End(io::Result<()>),
 }
 
-/// Judges the results of the operations of one transfer. A short operation is continued. An interrupted or refused one is tried
-/// again, until [`ATTEMPTS_MAX`] in a row have failed that way.
+/// Judges the results of the operations of one transfer. After an operation that moved only a part, the transfer is continued.
+/// An interrupted or refused operation is tried again, until [`ATTEMPTS_MAX`] in a row have failed that way.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     /// How many more operations must be interrupted or refused for the transfer to fail. An operation that makes progress sets

@@ -49,14 +49,14 @@ impl Flags {
         self.is_asleep.load(Ordering::Relaxed)
     }
 
-    /// Called by the ring when it is about to sleep; false if it must not sleep, because a thread has rung.
+    /// Takes note that the ring is about to sleep; called by the ring. False if it must not sleep, because a thread has rung.
     pub(crate) fn may_sleep(&self) -> bool {
         self.is_asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         !self.has_rung.load(Ordering::Relaxed)
     }
 
-    /// Called by the ring when it is awake again; true if a thread has rung since the previous call.
+    /// Takes note that the ring is awake again; called by the ring. True if a thread has rung since the previous call.
     pub(crate) fn awake(&self) -> bool {
         self.is_asleep.store(false, Ordering::Relaxed);
         // The swap comes before the ring takes its mail. A thread that rings after the swap sets the flag anew.
@@ -65,8 +65,10 @@ impl Flags {
 }
 
 impl Doorbell {
+    /// Makes a doorbell that has not rung.
+    ///
     /// # Errors
-    /// There are no descriptors left.
+    /// The process is out of descriptors.
     pub(crate) fn new() -> io::Result<Self> {
         // A blocking descriptor: the ring's read in flight completes at a write.
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;

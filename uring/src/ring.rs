@@ -39,7 +39,7 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
-/// Builds a small io_uring, probes what it supports, and runs one operation on it.
+/// Finds out what io_uring supports here: builds a small one, probes it, and runs a few operations on it.
 ///
 /// # Errors
 /// This process may not use io_uring; the error says why and what to do.

@@ -347,7 +347,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads the values that the replies lack from flash, and puts them into their holes.
+    /// Reads from flash the values that the replies lack, and puts them into their holes.
     async fn fill_holes(&mut self) {
         let mut holes = self.out.take_holes();
         load_holes(&self.ring, &mut holes).await;
@@ -406,7 +406,7 @@ impl Connection {
     }
 }
 
-/// Reads and discards what a client sends, until it has gone.
+/// Reads and discards what a client sends, until the connection ends.
 async fn drain(ring: &RingContext, entry: &Entry) {
     loop {
         match entry.stream.read(&ring.buffers).await {

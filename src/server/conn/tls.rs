@@ -47,7 +47,7 @@ impl Connection {
     }
 
     /// Sends the close alert, unless the connection is broken or was closed by the ring. If the handshake was never completed,
-    /// counts it as failed instead.
+    /// counts a failed handshake instead.
     pub(super) async fn close_notify(&mut self, end: CloseReason) {
         let Some(channel) = &mut self.channel else { return };
         if !channel.is_established() {

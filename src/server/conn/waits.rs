@@ -34,7 +34,7 @@ impl Connection {
     }
 
     /// Pauses, so that other connections may give back the memory that a value needs. The pause is as long as the value has
-    /// waited so far, but within [`PAUSE_MIN`] and [`PAUSE_MAX`].
+    /// waited so far, but at least [`PAUSE_MIN`] and at most [`PAUSE_MAX`].
     async fn wait_for_memory(&mut self) {
         // The wait is not the client's fault: its value must not count as slow.
         self.entry.end_receiving();

@@ -11,7 +11,7 @@ use std::time::Duration;
 const GATHER: Duration = Duration::from_millis(1);
 
 impl Connection {
-    /// Sends log lines as they come, until the client goes.
+    /// Sends log lines as they come, until the connection ends; returns how it ended.
     pub(super) async fn watch(&mut self) -> CloseReason {
         self.entry.phase.set(Phase::Watching);
         self.release_buffers();

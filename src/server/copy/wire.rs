@@ -50,7 +50,7 @@ pub(super) fn push_get(out: &mut Vec<u8>, key: &[u8]) {
 /// The first line of the answer to an `mg`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// A value follows.
+    /// The item was found. Its value follows this line.
     Item(Head),
     Miss,
     /// The server refuses to return the item.

@@ -67,7 +67,7 @@ impl ReadLimiter {
         self.overdue.borrow_mut().push(permit);
     }
 
-    /// True if the kernel has not finished some overdue reads.
+    /// True if there are overdue reads that the kernel has not finished.
     pub(super) fn has_overdue(&self) -> bool {
         let mut overdue = self.overdue.borrow_mut();
         overdue.retain(|permit| permit.strong_count() > 0);

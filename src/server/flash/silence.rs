@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How long a device may leave all reads unanswered before the tier is taken out of use.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Since when a device has answered no read; empty while it answers.
+/// The time since which a device has answered no read; none while it answers.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     /// True while `since` is set, so that the many answers of a working device take no lock.

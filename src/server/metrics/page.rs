@@ -33,7 +33,7 @@ struct Page {
 }
 
 impl Page {
-    /// Writes the `# HELP` and `# TYPE` lines of a metric. Its samples have to follow.
+    /// Writes the `# HELP` and `# TYPE` lines of a metric. The samples of the metric must follow.
     fn family(&mut self, metric: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail, here and below.
         let _ = write!(self.text, "# HELP {metric} {help}\n# TYPE {metric} {kind}\n");

@@ -181,7 +181,7 @@ pub(super) const OWN: &[Row] = &[
     ("memcrsd_restore_ms", "memcrsd_restore_milliseconds", GAUGE, "Time that the start took to find them."),
 ];
 
-/// Metrics of the flash tier, made from `stats`; none without a tier.
+/// Metrics of the flash tier, made from `stats`; they are left out without a tier.
 pub(super) const FLASH: &[Row] = &[
     (
         "extstore_compact_lost",
@@ -245,7 +245,7 @@ pub(super) const FLASH: &[Row] = &[
     ("extstore_io_queue", "memcached_extstore_io_queue_depth", GAUGE, "Chunks that wait for the device."),
 ];
 
-/// Metrics of the flash tier that the exporter does not have, made from `stats` and `stats memcrsd`; none without a tier.
+/// Metrics of the flash tier that the exporter does not have, made from `stats` and `stats memcrsd`; left out without a tier.
 pub(super) const OWN_FLASH: &[Row] = &[
     ("get_extstore", "memcrsd_flash_gets_total", COUNTER, "Reads of values on flash."),
     (

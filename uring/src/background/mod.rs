@@ -65,7 +65,7 @@ impl Background {
     /// Tasks still running after that are leaked.
     ///
     /// # Errors
-    /// There are no descriptors left.
+    /// The process is out of descriptors.
     pub fn run_tasks<F: Future>(
         self,
         files: &[File],

@@ -18,6 +18,8 @@ use std::rc::Rc;
 pub(super) struct Watch(Epoll);
 
 impl Watch {
+    /// Makes an epoll instance that watches `socket`.
+    ///
     /// # Errors
     /// Out of descriptors or memory.
     pub(super) fn new(socket: &socket2::Socket) -> io::Result<Self> {
@@ -43,6 +45,8 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
+    /// Makes the listening `socket` non-blocking, and watches it.
+    ///
     /// # Errors
     /// Out of descriptors or memory.
     pub(crate) fn new(socket: socket2::Socket) -> io::Result<Self> {

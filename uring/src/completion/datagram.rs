@@ -76,6 +76,8 @@ impl std::fmt::Debug for Datagrams {
 }
 
 impl Datagrams {
+    /// Makes a handle on `socket`, for this thread's ring.
+    ///
     /// # Errors
     /// Out of descriptors or memory.
     pub(crate) fn new(socket: socket2::Socket) -> io::Result<Self> {

@@ -18,6 +18,8 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
+    /// Builds the executor that runs `driver` when no task is ready.
+    ///
     /// # Errors
     /// Tokio cannot build its executor.
     pub(super) fn new(driver: Driver) -> io::Result<Self> {

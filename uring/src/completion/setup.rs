@@ -28,8 +28,8 @@ const QUEUES: [Queues; 3] = [
     Queues { submissions: 32, completions: 64, charged_bytes: 12 << 10 },
 ];
 
-/// Divisor of the limit on locked memory: the rings of a process take at most this fraction of it. The limit is per user, and
-/// other servers of the same user, or this one restarted, need room for their rings.
+/// The rings of a process take at most the limit on locked memory divided by this number. The limit is per user, and other
+/// servers of the same user, or this one restarted, need room for their rings.
 const PROCESS_PART: u64 = 8;
 
 impl Options {

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 /// Remembers the task that waits for a connection, so that the driver can wake it.
 #[derive(Default)]
 pub(super) struct Waiter {
-    /// Wakes the task that waits, or that waited last. It is kept after a wake, since the next task to wait is mostly the same.
+    /// The waker of the task that waits, or that waited last. Kept after a wake, since the next task to wait is mostly the same.
     waker: RefCell<Option<Waker>>,
     is_waiting: Cell<bool>,
 }

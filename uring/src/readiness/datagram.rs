@@ -18,6 +18,8 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
+    /// Registers `socket` with epoll.
+    ///
     /// # Errors
     /// `ENOSPC`, `ENOMEM`: epoll refuses one more socket.
     ///

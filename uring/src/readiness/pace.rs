@@ -12,7 +12,7 @@ pub(super) struct CoopBudget {
 }
 
 impl CoopBudget {
-    /// Called before each call: yields to other tasks if the budget is used up.
+    /// Counts the call that follows, and first yields to other tasks if the budget is used up. Called before each call.
     pub(super) async fn step(&self) {
         if self.calls.get() >= CALLS_PER_TURN {
             self.calls.set(0);

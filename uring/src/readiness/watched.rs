@@ -12,6 +12,8 @@ pub(super) enum AsyncSocket {
 }
 
 impl AsyncSocket {
+    /// Registers `socket` with epoll; a refusal shows when [`AsyncSocket::events`] is called.
+    ///
     /// # Panics
     /// Outside of [`crate::Ring::run`].
     pub(super) fn new(socket: socket2::Socket, interest: Interest) -> Self {

@@ -74,7 +74,7 @@ pub(super) enum QueuedSend {
 /// The bytes of a queued send, and how many of them have been sent.
 pub(super) type Rest = (Vec<u8>, usize);
 
-/// One connection. It stays in the driver's list until its stream is dropped and none of its operations is in flight.
+/// One connection. It stays in the driver's list until its stream has been dropped and nothing of the connection is in flight.
 pub(super) struct Connection {
     pub(super) socket: Rc<socket2::Socket>,
     pub(super) receiving: Cell<Receiving>,

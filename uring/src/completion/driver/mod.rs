@@ -227,8 +227,8 @@ impl Driver {
         self.queued_sends.borrow_mut().push(index);
     }
 
-    /// Settles the queued sends that have ended, and keeps the remaining ones on the list. Called after everything was
-    /// submitted. True if a task was woken.
+    /// Makes the queued sends that have ended Idle (see [`Connection::settle_queued_send`]), and keeps the remaining ones on the
+    /// list. Called after everything was submitted. True if a task was woken.
     fn settle_sends(&self) -> bool {
         self.resources.is_settling.set(false);
         if self.queued_sends.borrow().is_empty() {
@@ -281,7 +281,7 @@ impl Driver {
 }
 
 /// Ends the process, because the kernel ran out of memory and dropped completions. Tasks would wait for these forever, and
-/// perhaps the doorbell is among them.
+/// perhaps the doorbell's is among them.
 fn give_up() -> ! {
     tracing::error!("the kernel is out of memory and has lost completions of io_uring: giving up");
     std::process::abort()
