@@ -13,6 +13,7 @@
 //! belongs to a stub if place and key agree. A torn or corrupted record, or one of another store, fails the checksum.
 
 use super::place::{Place, RECORD_ALIGN, RECORD_HEAD_BYTES, record_bytes};
+use crate::limits::KEY_BYTES_MAX;
 use std::ops::Range;
 
 /// Offset of the byte of a record that says how long its key is.
@@ -69,13 +70,17 @@ pub(super) struct Found {
     pub(super) key: Range<usize>,
 }
 
-/// The records in `bytes`, which were read from the beginning of chunk number `chunk`, up to the first damaged record.
+/// The records in `bytes`, which were read from the beginning of chunk number `chunk`, up to the first bytes that are no intact
+/// record. After the last record of a chunk any bytes may follow: the file keeps there what an earlier chunk left.
 pub(super) fn walk(chunk: u64, bytes: &[u8], salt: u32) -> impl Iterator<Item = Found> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let head = bytes.get(at..at + RECORD_HEAD_BYTES)?;
         let number = |from: usize| u32::from_ne_bytes([0, 1, 2, 3].map(|n| head[from + n]));
         let (value_bytes, key_bytes) = (number(4), usize::from(head[KEY_LENGTH]));
+        if key_bytes > KEY_BYTES_MAX {
+            return None;
+        }
         let place = Place { chunk, offset: at as u32, value_bytes };
         let key = at + RECORD_HEAD_BYTES..at + RECORD_HEAD_BYTES + key_bytes;
         let record = bytes.get(at..)?;
@@ -133,5 +138,18 @@ mod tests {
         torn[places[12].offset as usize + 30] ^= 1;
         assert_eq!(found(&torn), places[..12]);
         assert_eq!(found(&chunk[..places[5].offset as usize + 40]), places[..5]);
+    }
+
+    /// The bytes after the last record are those of an earlier chunk, and so of any value. Taken for the head of a record, they
+    /// said that its key had more than 250 bytes, and the server ended with an assertion.
+    #[test]
+    fn a_walk_ends_at_what_an_earlier_chunk_left() {
+        let place = Place { chunk: 3, offset: 0, value_bytes: 8 };
+        let whole = record(place, b"key", b"value 12", 1);
+        for byte in 0..=u8::MAX {
+            let mut chunk = whole.clone();
+            chunk.resize(4096, byte);
+            assert_eq!(walk(3, &chunk, 1).map(|found| found.place).collect::<Vec<_>>(), [place], "{byte}");
+        }
     }
 }
