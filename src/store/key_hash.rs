@@ -21,6 +21,7 @@
 //!   2^64 of the secrets.) So any bits of the two hashes agree as often as those of random numbers.
 //! - T alone would be evenly spaced for numbered keys, and such series can resonate with the tables. The product is not evenly
 //!   spaced; the tests below check that.
+//!
 //! So a client that does not know the secrets cannot find keys that share a table, a tag or a bucket more often than random
 //! keys do, and keys that collide in one process do not collide in the next.
 //!
