@@ -45,7 +45,7 @@ while [ $SECONDS -lt $end ]; do
             --connections 30 --seconds 12 --seed $round & loads+=($!)
         load --op multiget --keys 300000 --key-bytes 24 --value-bytes 600-20000 --connections 4 --seconds 12 --seed $round & loads+=($!)
     fi
-    for each in "${loads[@]}"; do wait "$each" || { echo "a load failed:"; tail -20 "$dir/out"; exit 1; }; done
+    for each in "${loads[@]}"; do wait "$each" || { echo "a load failed:"; tail -20 "$dir/out"; echo "the server said:"; cat "$dir/log"; exit 1; }; done
     [ $((round % 5)) -ne 0 ] || ask flush_all >/dev/null
     [ $round -ne 3 ] || first=$(rss)
     echo "round $round: $(rss) MiB RSS, $(stat curr_items) items, $(stat evictions) evictions, $(stat cmd_get) gets, $(stat cmd_set) sets${flash:+, $(stat extstore_bytes_used) bytes on flash, $(stat get_extstore) read}"
