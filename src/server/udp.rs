@@ -56,7 +56,7 @@ pub(super) async fn serve(ring: Rc<RingContext>, mut socket: uring::Datagrams) {
                 continue;
             }
             if then == Then::Load {
-                // Treated as if the datagram ended before this command.
+                // No reply, as if a datagram had been lost: the command cannot run without its value.
                 continue;
             }
             leave_out(&ring, &mut exchange);
