@@ -1,8 +1,8 @@
 //! Coarse time, in whole seconds. Store, engine and sessions take the time from this module alone, as a value that callers pass
 //! on.
 //!
-//! The process has one [`Clock`], in `engine::Shared`. Any thread may read it; only the `debugtime` command of debug builds
-//! changes it, through atomics.
+//! The process has one [`Clock`], in `engine::Shared`. Any thread may read it; only the `debugtime` command of builds with the
+//! feature `debug` changes it, through atomics.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

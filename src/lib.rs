@@ -67,7 +67,9 @@
 //! | replay | applying the deltas between cursor and tail; required before every read |
 //! | item | header, key and value, written once; only expiry and access marks change afterwards |
 //! | segment | a fixed-size piece of the mapping, filled with items from front to back |
-//! | large item | an item over an eighth of a segment; has pages of its own |
+//! | large item | an item over an eighth of a segment; has an extent of its own |
+//! | extent | contiguous whole pages of the mapping, for one large item; on flash ([`store::Extent`]) a range of a file |
+//! | unit | what is evicted as a whole: a segment or a large item |
 //! | reservation | item memory that a value is being received into, not yet published |
 //! | pin | keeps an item's memory while a reply that refers to it is sent |
 //! | write transaction | one decision under the writer lock: look up, decide, append, apply |
@@ -79,7 +81,7 @@
 //! | reclaim list | segments of which enough is dead that copying their live items frees memory |
 //! | flash tier | files that hold values for which memory has no room (`ext_path`) |
 //! | stub | what stays in memory of an item whose value is on flash: header, key and place |
-//! | place | where a value is on flash: the number of its chunk, and the offset in it |
+//! | place | where a value is on flash: the number of its chunk, the offset in the chunk, and the value's length |
 //! | chunk | the unit of writing to flash (`ext_wbuf_size`), filled with records; a page (`ext_page_size`) consists of chunks |
 //! | hole | the place in an output for a value that is still to be read from flash |
 //! | watcher | a connection that issued `watch` and receives log lines |

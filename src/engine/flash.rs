@@ -4,7 +4,7 @@
 //! since it was written. Such values are counted as rescued, and values that nobody has read as skipped.
 //!
 //! The module extends [`Executor`] and [`Report`] and owns no state; it may import the modules named before it in `engine`. The
-//! tier itself is `store::Flash`.
+//! tier itself is `store::Flash`, and its figures are copied under the store's writer lock.
 
 use crate::config::{Config, Ext};
 use crate::engine::Executor;

@@ -2,8 +2,9 @@
 //! of these is enabled.
 //!
 //! The module owns the [`Observer`] that an executor hands to its commands, and adds to `shared` the events that are not
-//! commands. It only sends: the state is that of `watch`, `prefixes` and `hotkeys`. It may import `shared` and the modules named
-//! before it in `engine`, and knows no executor.
+//! commands. It only sends: the state is that of `watch`, `prefixes` and `hotkeys`. Evictions and moves to flash are reported under
+//! the store's writer lock, so their functions take the lock of `watch` and call nothing of the store. The module may import
+//! `shared` and the modules named before it in `engine`, and knows no executor.
 
 use crate::command::Mode;
 use crate::engine::counters::RingCounters;

@@ -1,6 +1,7 @@
 //! [`Report`]: the sources of every kind of `stats`, and the sink that takes names and values in whatever protocol.
 //!
-//! A report only reads, on any thread: counters are atomics, and lists have their locks. The module may import `executor` and the
+//! A report only reads, on any thread: counters are atomics, lists have their locks, and the store's figures, those of the flash
+//! tier among them, are copied under its writer lock. The module may import `executor` and the
 //! modules named before it in `engine`. The kinds of `stats` extend [`Report`]: `stats` (memcached's own list), `class_stats`,
 //! `flash`, `memcrsd_stats` and `ring_stats`.
 

@@ -1,8 +1,8 @@
 //! [`Shared`]: the state that all rings share in addition to the store.
 //!
-//! There is one [`Shared`] per server, in an `Arc`. Fields that are set at start (`config`, `clock`, `classes`) are only read
-//! afterwards. Settings that commands change are behind a lock, and flags and gauges are atomics. Each ring writes its own
-//! counters, and any thread reads all of them.
+//! There is one [`Shared`] per server, in an `Arc`. Fields that are set at start (`config`, `classes`) are only read
+//! afterwards; the clock is made of atomics. Settings that commands change are behind a lock, and flags and gauges are atomics.
+//! Each ring writes its own counters, and any thread reads all of them.
 //!
 //! It contains the counters, lists and watchers of the modules named before it in `engine`. It may import these modules, and
 //! knows neither executors nor events nor `stats`.

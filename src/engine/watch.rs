@@ -4,7 +4,7 @@
 //! the registry's lock, and copied to the buffer of each watcher of its stream. The first line in an empty buffer wakes the ring
 //! that serves the watcher. A watcher that takes its lines too slowly loses some, and is told their number.
 //!
-//! All rings share one [`WatcherRegistry`], which is in `engine::Shared`.
+//! All rings share one [`WatcherRegistry`], which is in `engine::Shared`. Its lock may be taken under the store's writer lock.
 
 use crate::clock::Clock;
 use crate::limits::WATCHERS_MAX;

@@ -64,8 +64,8 @@ pub(super) fn raise_core() -> Result<(), StartupError> {
     }
 }
 
-/// Raises the limit on locked memory as far as possible and returns it, bytes. Registered buffers and rings count against this
-/// limit. A low limit means fewer buffers, so it is no error.
+/// Raises the limit on locked memory as far as possible and returns it, bytes. The queues of rings count against this
+/// limit, read buffers do not. A low limit means smaller queues, so it is no error.
 pub(super) fn raise_lockable() -> u64 {
     if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err()
         && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK)

@@ -178,8 +178,8 @@ mod tests {
         std::thread::scope(|scope| scope.spawn(body).join().unwrap())
     }
 
-    /// Runs a test of this module in a process of its own: where other tests change the user of all threads, glibc aborts if a
-    /// thread under a filter may not.
+    /// Runs `test`, the test of this module that is called `name`, in a process of its own. Other tests change the user, which
+    /// glibc does for all threads of the process; it aborts if a filter forbids that to one of them.
     fn in_own_process(name: &str, test: impl FnOnce()) {
         const ALONE: &str = "MEMCRSD_TEST_ALONE";
         if std::env::var_os(ALONE).is_some() {

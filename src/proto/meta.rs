@@ -130,7 +130,8 @@ impl<'a> Line<'a> {
         Ok((key, request))
     }
 
-    /// Returns the reply to a malformed line. `bad_flag` is the reply to its flags, if the flags are malformed.
+    /// Returns the reply to a malformed line: to the fault that memcached finds first. `bad_flag` is the reply to a flag that
+    /// cannot be parsed, which is the last fault to be looked for.
     #[cold]
     fn mistake(&self, verb: Verb, bad_flag: Option<&'static [u8]>) -> &'static [u8] {
         if !self.has_plain_flags() {

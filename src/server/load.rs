@@ -2,7 +2,8 @@
 //!
 //! A value that is not copied into its reply stays in the buffer it was read into until the client has taken it. The memory of
 //! these buffers is bounded ([`super::load_budget`]): a reply waits for it, and is sent without these values if the wait takes
-//! too long. All functions run in the task of the connection or datagram that needs the values.
+//! too long. All functions run in the task of the connection or datagram that needs the values; what they change
+//! is in the ring's [`RingContext`], whose engine they borrow for one call, never across an await.
 
 use super::context::RingContext;
 use super::load_budget::{UNIT_BYTES, hold};

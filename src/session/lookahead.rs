@@ -12,7 +12,7 @@ use crate::proto::{binary, text};
 use crate::store::Hash;
 
 /// Most keys that are prefetched together.
-pub(super) const BATCH: usize = 16;
+pub(super) const KEYS_TOGETHER_MAX: usize = 16;
 
 impl Session {
     /// Prefetches for the next commands in the input. Does nothing if they have been prefetched already, or if there is only one
@@ -36,13 +36,13 @@ impl Session {
 /// value. `None` if either is not clear.
 type Peek = fn(&[u8]) -> Option<(&[u8], usize)>;
 
-/// Prefetches for up to [`BATCH`] commands: the command with `key`, whose length is `bytes`, and those that follow it. Sets
-/// `feed.looked` to the end of the last one.
+/// Prefetches for up to [`KEYS_TOGETHER_MAX`] commands: the command with `key`, whose length is `bytes`, and those that follow
+/// it. Sets `feed.looked` to the end of the last one.
 fn look_further<'f>(feed: &mut InputBatch<'f, '_>, key: &'f [u8], bytes: usize, peek: Peek) {
     let rest = feed.rest();
-    let mut keys = [key; BATCH];
+    let mut keys = [key; KEYS_TOGETHER_MAX];
     let (mut count, mut end) = (1, bytes);
-    while count < BATCH
+    while count < KEYS_TOGETHER_MAX
         && let Some(behind) = rest.get(end..)
         && let Some((key, bytes)) = peek(behind)
     {
@@ -51,7 +51,7 @@ fn look_further<'f>(feed: &mut InputBatch<'f, '_>, key: &'f [u8], bytes: usize, 
         end += bytes;
     }
     feed.looked = feed.at + end;
-    feed.executor.prefetch(&keys[..count], &mut [Hash::default(); BATCH]);
+    feed.executor.prefetch(&keys[..count], &mut [Hash::default(); KEYS_TOGETHER_MAX]);
 }
 
 #[cfg(test)]

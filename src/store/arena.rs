@@ -155,7 +155,8 @@ impl Arena {
         self.geometry.segment_offset(id)
     }
 
-    /// Makes sure that a range of whole pages has memory: see [`Region::commit`].
+    /// Makes sure that the memory file has room on its file system for a range of whole pages, and does nothing without a
+    /// memory file. See [`Region::commit`].
     pub(super) fn commit(&self, offset: u64, bytes: u64) -> nix::Result<()> {
         self.region.commit(offset, bytes)
     }

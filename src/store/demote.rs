@@ -149,7 +149,8 @@ impl WriteTxn<'_> {
         self.is_taken(item) == Some(true) && !item.is_stub() && !item.expired(self.now)
     }
 
-    /// Begins a record in the open chunk; `None` if there is no room. Wakes the thread of the flash tier if this gives it work.
+    /// Begins a record in the open chunk, in the place of one that was begun and not finished. `None` if there is no tier, no
+    /// room, or the value is too long for a chunk. Wakes the thread of the flash tier if this gives it work.
     fn begin_record(&mut self, key: &[u8], value_bytes: usize) -> Option<Place> {
         let (place, has_work) = self.segments.flash.as_mut()?.begin(key, value_bytes);
         // A new chunk has been opened, or no chunk was free.

@@ -9,7 +9,7 @@ use crate::limits::{KEY_BYTES_MAX, LEADING_SPACES_MAX, LINE_BYTES_MAX};
 use crate::output::Output;
 use crate::proto::text::{self, LINE_END, Words, reply};
 use crate::session::line::Line;
-use crate::session::lookahead::BATCH;
+use crate::session::lookahead::KEYS_TOGETHER_MAX;
 use crate::session::progress::Next;
 use crate::session::staging::touch_and_stage;
 use crate::session::state::{InputBatch, Keys, Session, State, Step};
@@ -37,7 +37,7 @@ impl Session {
         Ok(self.keys(feed, keys, words, line.bytes - line.text.len()))
     }
 
-    /// Answers a get of one key and the gets of one key that follow it in the input, at most [`BATCH`] in all. `key` and
+    /// Answers a get of one key and the gets of one key that follow it in the input, at most [`KEYS_TOGETHER_MAX`] in all. `key` and
     /// `line_bytes` are those of the first get.
     #[inline]
     pub(super) fn gets(&mut self, feed: &mut InputBatch<'_, '_>, key: &[u8], line_bytes: usize) -> Step {
@@ -49,18 +49,18 @@ impl Session {
             stage_get(feed, hash, key);
             return Step::Done;
         };
-        let mut keys = [key; BATCH];
-        let mut lines = [line_bytes; BATCH];
+        let mut keys = [key; KEYS_TOGETHER_MAX];
+        let mut lines = [line_bytes; KEYS_TOGETHER_MAX];
         (keys[1], lines[1]) = (second, second_bytes);
         let (mut count, mut end) = (2, line_bytes + second_bytes);
-        while count < BATCH.min(feed.budget as usize)
+        while count < KEYS_TOGETHER_MAX.min(feed.budget as usize)
             && let Some((key, line_bytes)) = text::single_get(&rest[end..])
         {
             (keys[count], lines[count]) = (key, line_bytes);
             count += 1;
             end += line_bytes;
         }
-        let mut hashes = [Hash::default(); BATCH];
+        let mut hashes = [Hash::default(); KEYS_TOGETHER_MAX];
         feed.executor.prefetch(&keys[..count], &mut hashes);
         for (place, ((key, line_bytes), hash)) in
             keys.into_iter().zip(lines).zip(hashes).take(count).enumerate()
@@ -166,11 +166,11 @@ impl Session {
         let mut words = Words::of(words);
         let mut left = words.rest().len();
         loop {
-            let mut batch: [&[u8]; BATCH] = [b""; BATCH];
-            let mut bytes_behind = [0; BATCH];
-            let mut hashes = [Hash::default(); BATCH];
+            let mut batch: [&[u8]; KEYS_TOGETHER_MAX] = [b""; KEYS_TOGETHER_MAX];
+            let mut bytes_behind = [0; KEYS_TOGETHER_MAX];
+            let mut hashes = [Hash::default(); KEYS_TOGETHER_MAX];
             let mut count = 0;
-            while count < BATCH
+            while count < KEYS_TOGETHER_MAX
                 && let Some(key) = words.next()
             {
                 (batch[count], bytes_behind[count]) = (key, words.rest().len());
@@ -196,7 +196,7 @@ impl Session {
                     return Err(Step::Stop(Next::Resume));
                 }
             }
-            if count < BATCH {
+            if count < KEYS_TOGETHER_MAX {
                 feed.at += left;
                 return Ok(());
             }

@@ -27,7 +27,7 @@ pub(in crate::store) const PLACE_BYTES: usize = 12;
 /// A function that returns true if the file holds these bytes at this extent, or if that cannot be found out.
 pub(in crate::store) type IsThere<'a> = &'a dyn Fn(Extent, &[u8]) -> bool;
 
-/// Where a value is on flash.
+/// Where a value is on flash, and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The number of the value's chunk. Chunks are counted from the first one ever written, so a chunk that is overwritten in a

@@ -90,7 +90,7 @@ impl SegmentTable {
         self.large_bytes.get()
     }
 
-    /// Bytes of free extents that still have memory, which is kept for the next large item.
+    /// Bytes of free extents whose memory has not been given back to the kernel: it is kept for the next large item.
     pub(in crate::store) fn large_free_bytes(&self) -> u64 {
         self.extents.committed_bytes()
     }
