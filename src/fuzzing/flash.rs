@@ -53,7 +53,7 @@ impl MemoryDevice {
                 flash.finish_write(write, is_written);
             }
             Job::Read(read) => {
-                let bytes = (self.trouble != Trouble::Reads).then(|| self.at(read.extent).to_vec());
+                let bytes = (self.trouble != Trouble::Reads).then(|| self.chunk(read.extent));
                 flash.finish_read(read, bytes);
             }
         }
@@ -83,6 +83,13 @@ impl MemoryDevice {
             *byte ^= 1;
             true
         })
+    }
+
+    /// The bytes of a chunk as a file has them: what was written, then what was there before, which may be anything.
+    fn chunk(&mut self, extent: Extent) -> Vec<u8> {
+        let mut bytes = self.at(extent).to_vec();
+        bytes.resize(extent.bytes, 0xff);
+        bytes
     }
 
     /// Writes `bytes` at the start of the extent.

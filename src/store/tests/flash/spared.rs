@@ -89,8 +89,8 @@ fn short_items_that_stand_together_stay_and_hold_nobody_up() {
     }
     assert_eq!(tiered.evictions(), (0, 0), "{:?}", tiered.totals());
     assert!((0..count).all(|n| tiered.get(&format!("short-{n}")).is_some()));
-    // Eight bytes for each that is gained, and a segment is gained at a time.
-    assert!(most < 3_000, "{most} of 400 bytes were copied for one");
+    // Eight bytes for each that is gained; the few segments that two writes may need are gained one at a time.
+    assert!(most < 5_300, "{most} of 400 bytes were copied for one");
 }
 
 /// Values that nobody read were evicted when the writer had come round the files once, though nearly all else on flash was dead.
