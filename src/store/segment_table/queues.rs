@@ -173,6 +173,16 @@ impl SegmentTable {
         Some(id)
     }
 
+    /// When the oldest segment among the first units of the queues was opened; the present second if there is none.
+    pub(in crate::store) fn oldest(&self) -> Timestamp {
+        let opened = |unit| match unit {
+            EvictionUnit::Segment(id) => Some(self.segments[id as usize].opened),
+            EvictionUnit::Large(_) => None,
+        };
+        let first = |fifo| self.front(fifo).find_map(opened);
+        [Fifo::Small, Fifo::Main, Fifo::Stubs].into_iter().filter_map(first).min().unwrap_or(self.now)
+    }
+
     /// The numbers of the large items among the first units of the main and the small queue.
     pub(in crate::store) fn oldest_larges(&self) -> Vec<u32> {
         let large = |unit| match unit {

@@ -262,15 +262,6 @@ impl SegmentTable {
         (usize::from(self.classes.of(bytes)), bytes)
     }
 
-    /// When the oldest segment in any queue was opened; the present second if there is none.
-    pub(in crate::store) fn oldest(&self) -> Timestamp {
-        let opened = |(unit, _): &(EvictionUnit, u32)| match unit {
-            EvictionUnit::Segment(id) => Some(self.segments[*id as usize].opened),
-            EvictionUnit::Large(_) => None,
-        };
-        self.fifos.iter().filter_map(|queue| queue.iter().find_map(opened)).min().unwrap_or(self.now)
-    }
-
     /// Counts a write that was refused for lack of memory; `bytes` is the item's size as memcached counts it.
     pub(in crate::store) fn count_no_room(&mut self, bytes: u64) {
         self.totals.no_room += 1;
