@@ -196,6 +196,9 @@ impl Shard {
                 return Err(ReserveError::OutOfMemory);
             }
             txn.segments.promise(hash, need);
+            if slice == Some(Slice::Stalled) {
+                txn.segments.grow_slack();
+            }
             drop(txn);
             match slice {
                 None => return Ok(()),

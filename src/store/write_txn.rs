@@ -56,7 +56,7 @@ impl<'t> WriteTxn<'t> {
             txn.take_abandoned();
         }
         txn.segments.index_bytes = base.arena().index_bytes();
-        txn.segments.now = now;
+        txn.segments.set_now(now);
         txn.segments.lower_over_limit();
         txn
     }

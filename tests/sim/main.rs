@@ -89,7 +89,7 @@ fn values_on_flash() {
     for (rings, replicas) in [(1, 1), (3, 3), (6, 2)] {
         let kind = Kind { rings, replicas, keys: 4_000, value_bytes_max: 4_000, flash: true, ..FOUR };
         run(kind);
-        run(Kind { keys: 500, large: true, ..kind });
+        run(Kind { keys: 800, large: true, ..kind });
     }
 }
 

@@ -4,6 +4,7 @@
 use super::need::{Need, Purpose};
 use super::table::SegmentTable;
 use super::unit::{EvictionUnit, Queue};
+use crate::clock::Timestamp;
 use crate::store::arena::Arena;
 use crate::store::written::WrittenKeys;
 
@@ -12,6 +13,10 @@ const SHED_BYTES: u64 = 1 << 20;
 /// How many segments above the limit the evictor may take, until its victim is free, for stubs and for copies of items too short
 /// for flash. For other copies it may take one; each of these two kinds adds one.
 const SPARE_SEGMENTS: u64 = 3;
+/// The most slack, as a part of the limit.
+const SLACK_PART: u64 = 16;
+/// In each second the slack shrinks by itself divided by this number.
+const SLACK_DECAY: u64 = 8;
 
 impl SegmentTable {
     /// Bytes of the budget in use: segments and extents in use (without [`SegmentTable::beside_bytes`]), indexes and ghosts.
@@ -120,7 +125,7 @@ impl SegmentTable {
             return coming < 2 * self.segment_bytes as i64 || self.is_over_limit();
         }
         // A quarter of a segment ahead of need, since the index may grow before the evictor is done.
-        let wanted = self.wanted_for(Need::Segment) + self.segment_bytes as i64 / 4;
+        let wanted = self.wanted_for(Need::Segment) + self.segment_bytes as i64 / 4 + self.slack as i64;
         let is_full = |queue| self.open_room(queue).is_some_and(|room| room < self.segment_bytes / 4);
         let is_open = self.open[Queue::Small as usize].is_some();
         self.coming() < wanted
@@ -129,6 +134,22 @@ impl SegmentTable {
                 || is_full(Queue::Main)
                 || self.over_limit_bytes > 0
                 || self.is_reserve_in_use())
+    }
+
+    /// Adds a segment to the slack, because a writer has to wait until other rings let go of memory that has been freed. While a
+    /// ring is preempted, the others can write as much as the slack without waiting for that ring.
+    #[cold]
+    pub(in crate::store) fn grow_slack(&mut self) {
+        self.slack = (self.slack + self.segment_bytes).min(self.limit / SLACK_PART);
+    }
+
+    /// Sets the second of the transaction that has begun. In a new second some of the slack is given up.
+    #[inline]
+    pub(in crate::store) fn set_now(&mut self, now: Timestamp) {
+        if self.now != now {
+            self.now = now;
+            self.slack -= self.slack.div_ceil(SLACK_DECAY);
+        }
     }
 
     /// True if less is free than the half segment that writers leave to the evictor, because its copies have used a part of that

@@ -36,6 +36,8 @@ pub(in crate::store) struct SegmentTable {
     pub(super) evicts: bool,
     /// Bytes in use above a lowered limit that are tolerated until they have been freed. Shrinks towards 0.
     pub(super) over_limit_bytes: u64,
+    /// Bytes that eviction keeps free beyond what writers need next, because writers have had to wait for other rings.
+    pub(super) slack: u64,
     /// Bytes of all indexes, as of the beginning of the transaction that holds the lock.
     pub(in crate::store) index_bytes: u64,
     /// All segments used so far, by number. Number 0 is never used. Segments with numbers above the last one here are free and
@@ -134,6 +136,7 @@ impl SegmentTable {
             limit,
             evicts,
             over_limit_bytes: 0,
+            slack: 0,
             index_bytes: 0,
             segments: vec![Segment::free()],
             segments_in_use: Sum::default(),

@@ -25,3 +25,36 @@ pub(super) fn writers_do_not_wait_for_a_replay_of_other_rings() {
     });
     assert!(get(&mut near, "far").is_some() && get(&mut far, "near").is_some());
 }
+
+/// In a full store, writers had to wait for a preempted ring after a segment or two. The more often they have to, the more is kept
+/// free for the next time, up to a sixteenth of the limit; and less again when nobody has had to wait for a while.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn more_is_kept_free_where_writers_have_to_wait() {
+    let store = store(options(8 << 20, 2));
+    let (mut writer, mut other) = (shard(&store, 0), shard(&store, 1));
+    let mut number = 0;
+    // writes at most `most` times after one replay of the other ring, and returns how often that succeeded.
+    let mut write = |most: u32, secs: u32| {
+        let now = Timestamp(NOW.0 + secs);
+        other.fresh(now).find(b"none");
+        (0..most)
+            .take_while(|_| {
+                number += 1;
+                set_at(&mut writer, now, &format!("key-{number}"), &[b'v'; 1000], Timestamp::NEVER).is_ok()
+            })
+            .count()
+    };
+    while store.totals().evictions == 0 {
+        write(u32::MAX, 0);
+    }
+    let before = write(u32::MAX, 0);
+    let waited = (0..20).map(|_| write(u32::MAX, 0)).last().unwrap();
+    assert!(before < 100 && (400..1200).contains(&waited), "{before} writes at first, {waited} later");
+    for secs in 1..=60 {
+        assert_eq!(write(1, secs), 1);
+    }
+    write(u32::MAX, 60);
+    let rested = write(u32::MAX, 60);
+    assert!(rested < waited / 2, "{waited} writes while there were waits, {rested} after a minute without");
+}
