@@ -26,6 +26,7 @@ port=$(sed -n 's/^TCP INET: //p' "$dir/port" | head -1)
 ask() { exec 3<>"/dev/tcp/127.0.0.1/$port"; printf '%s\r\nquit\r\n' "$1" >&3; tr -d '\r' <&3; exec 3<&-; }
 stat() { { ask stats; ask 'stats memcrsd'; } | awk -v name="$1" '$2 == name { print $3 }'; }
 rss() { awk '/^VmRSS/ { print int($2 / 1024) }' /proc/$pid/status; }
+log() { [ ! -s "$dir/log" ] || { echo "the server said:"; cat "$dir/log"; }; }
 load() { "$target/release/perf" load --server "127.0.0.1:$port" --quiet --warmup 0.2 "$@" >>"$dir/out" 2>&1; }
 
 end=$((SECONDS + minutes * 60)) round=0 first=0
@@ -45,7 +46,7 @@ while [ $SECONDS -lt $end ]; do
             --connections 30 --seconds 12 --seed $round & loads+=($!)
         load --op multiget --keys 300000 --key-bytes 24 --value-bytes 600-20000 --connections 4 --seconds 12 --seed $round & loads+=($!)
     fi
-    for each in "${loads[@]}"; do wait "$each" || { echo "a load failed:"; tail -20 "$dir/out"; echo "the server said:"; cat "$dir/log"; exit 1; }; done
+    for each in "${loads[@]}"; do wait "$each" || { echo "a load failed:"; tail -20 "$dir/out"; log; exit 1; }; done
     [ $((round % 5)) -ne 0 ] || ask flush_all >/dev/null
     [ $round -ne 3 ] || first=$(rss)
     echo "round $round: $(rss) MiB RSS, $(stat curr_items) items, $(stat evictions) evictions, $(stat cmd_get) gets, $(stat cmd_set) sets${flash:+, $(stat extstore_bytes_used) bytes on flash, $(stat get_extstore) read}"
@@ -63,7 +64,7 @@ expect 'connections left' "$(stat curr_connections)" 2
 for name in badcrc_from_extstore memcrsd_flash_write_errors memcrsd_flash_read_errors; do
     [ -z "$flash" ] || expect $name "$(stat $name)" 0
 done
-[ ! -s "$dir/log" ] || { echo "the server said:"; cat "$dir/log"; }
+log
 kill $pid
 began=$EPOCHREALTIME
 wait $pid || { echo "exit status $?"; status=1; }
