@@ -116,3 +116,22 @@ fn a_counter_does_not_push_the_rest_out() {
     let after = shard.store().totals().curr_items;
     assert!(after * 10 >= before * 9, "{before} items, then {after}");
 }
+
+/// A segment that had been freed and opened again stood for the oldest of its queue, as new as it now was.
+#[test]
+fn a_segment_that_is_used_again_is_not_the_oldest() {
+    let mut shard = alone(options(8 << 20, 1));
+    for n in 0..1000 {
+        set(&mut shard, &format!("key-{n}"), &[b'v'; 1000]).unwrap();
+    }
+    for n in 0..200 {
+        let removed =
+            shard.fresh(NOW).edit(format!("key-{n}").as_bytes(), &mut Data::None, |_| (Edit::Remove, ()));
+        assert!(removed.is_ok(), "key-{n}");
+    }
+    let later = Timestamp(NOW.0 + 100);
+    for n in 0..200 {
+        set_at(&mut shard, later, &format!("later-{n}"), &[b'v'; 1000], Timestamp::NEVER).unwrap();
+    }
+    assert!(shard.store().class_totals().iter().all(|class| class.oldest == NOW));
+}
