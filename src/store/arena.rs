@@ -3,7 +3,7 @@
 //!
 //! One arena per store. The mapping and its geometry do not change after the start. Everything else is atomics that any ring
 //! may change at any time, unless a method says that its caller holds the writer lock. The arena hands out addresses and
-//! counts; `item`, `segment_table` and `reservation` decide who may read or write the bytes there.
+//! counts; `item`, `segment_table` and `reservation` decide when the bytes there may be read or written.
 
 #![expect(unsafe_code, reason = "the counts of a large item lie in the first bytes of its extent")]
 

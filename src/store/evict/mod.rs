@@ -411,8 +411,8 @@ impl<'t> WriteTxn<'t> {
         self.drop_item(item_ref, &item, self.hash(item.key()), queue);
     }
 
-    /// Removes a live item that no client asked to remove, and counts it as expired or evicted. If it is evicted, the host is
-    /// told of it, and the key becomes a ghost if the item was in the small queue.
+    /// Removes a live item that no client asked to remove, and counts it as expired or evicted. An eviction is reported to the
+    /// host, and the key becomes a ghost if the item was in the small queue.
     pub(super) fn drop_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue) {
         let (class, _) = self.segments.class_of(item);
         let expired = item.expired(self.now);

@@ -116,9 +116,9 @@ impl SegmentTable {
     }
 
     /// True if eviction should run ahead of need. Without -M that is when a writer could not open a segment with a quarter
-    /// segment to spare and, in addition, the open segment of small is missing, that of small or main is over three quarters
-    /// full, a lowered limit is exceeded, or the evictor's reserve is in use. With -M it is when fewer than two segments are
-    /// free, or a lowered limit is exceeded.
+    /// segment and the slack to spare and, in addition, the open segment of small is missing, that of small or main is over
+    /// three quarters full, a lowered limit is exceeded, or the evictor's reserve is in use. With -M it is when fewer than two
+    /// segments are free, or a lowered limit is exceeded.
     pub(in crate::store) fn is_below_watermark(&self) -> bool {
         if !self.evicts {
             let coming = self.coming() + self.over_limit_bytes as i64;

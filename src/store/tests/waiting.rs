@@ -26,15 +26,15 @@ pub(super) fn writers_do_not_wait_for_a_replay_of_other_rings() {
     assert!(get(&mut near, "far").is_some() && get(&mut far, "near").is_some());
 }
 
-/// In a full store, writers had to wait for a preempted ring after a segment or two. The more often they have to, the more is kept
-/// free for the next time, up to a sixteenth of the limit; and less again when nobody has had to wait for a while.
+/// In a full store, writers had to wait for a preempted ring after a segment or two. Each wait raises what is kept free, up to a
+/// sixteenth of the limit; without waits it falls again.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 fn more_is_kept_free_where_writers_have_to_wait() {
     let store = store(options(8 << 20, 2));
     let (mut writer, mut other) = (shard(&store, 0), shard(&store, 1));
     let mut number = 0;
-    // writes at most `most` times after one replay of the other ring, and returns how often that succeeded.
+    // Writes up to `most` times after one replay of the other ring, and returns how often that succeeded.
     let mut write = |most: u32, secs: u32| {
         let now = Timestamp(NOW.0 + secs);
         other.fresh(now).find(b"none");
