@@ -202,6 +202,15 @@ pub(super) const SPECS: &[Spec] = &[
             "up to 4; up to 2 with -o ext_path)",
         ],
     ),
+    own(
+        "serving-rings",
+        "num",
+        &[
+            "number of threads that serve connections; the others",
+            "are spares (default: as many as the cores that the",
+            "process may use)",
+        ],
+    ),
     Spec {
         short: None,
         long: "pin-rings",

@@ -111,6 +111,9 @@ pub(super) struct Options {
     /// number of replicas
     #[argh(option)]
     pub(super) replicas: Vec<Int>,
+    /// number of rings that serve connections
+    #[argh(option)]
+    pub(super) serving_rings: Vec<Int>,
     /// bind each ring to a core of its own
     #[argh(switch)]
     pub(super) pin_rings: i32,

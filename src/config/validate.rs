@@ -125,11 +125,14 @@ fn numbers(config: &mut Config, options: &Options, cores: usize) -> Result<(), S
     for replicas in &options.replicas {
         config.replicas = above_zero(replicas.0, "Number of replicas must be greater than 0")? as usize;
     }
-    if config.replicas > config.num_threads {
-        let line = format!(
-            "Number of replicas cannot be greater than the number of threads, {}",
-            config.num_threads
-        );
+    for rings in &options.serving_rings {
+        let rings = above_zero(rings.0, "Number of serving rings must be greater than 0")?;
+        config.serving_rings = Some(rings as usize);
+    }
+    let counts = [("replicas", Some(config.replicas)), ("serving rings", config.serving_rings)];
+    if let Some((what, _)) = counts.into_iter().find(|&(_, count)| count > Some(config.num_threads)) {
+        let line =
+            format!("Number of {what} cannot be greater than the number of threads, {}", config.num_threads);
         return Err(StartupError::new(EX_BAD_VALUE, line));
     }
     for secs in &options.ring_timeout {

@@ -46,6 +46,9 @@ pub struct Config {
     pub io_engine: IoEngine,
     /// Number of replicas, which neighbouring rings share (--replicas). At most `num_threads`.
     pub replicas: usize,
+    /// Number of rings that serve connections (--serving-rings), at most `num_threads`; `None` is as many as the cores that the
+    /// process may use.
+    pub serving_rings: Option<usize>,
     /// True if each ring's thread is bound to a core of its own (--pin-rings).
     pub pin_rings: bool,
     /// Seconds without progress of a ring after which the process aborts (--ring-timeout); 0 stands for never.
@@ -194,6 +197,7 @@ impl Default for Config {
             num_threads: 4,
             io_engine: IoEngine::Auto,
             replicas: 4,
+            serving_rings: None,
             pin_rings: false,
             ring_timeout_secs: 60,
             metrics_port: None,

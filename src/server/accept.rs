@@ -5,6 +5,7 @@
 use super::admission::ConnPermit;
 use super::conn;
 use super::context::{AcceptedConn, Message, Origin, RingContext};
+use super::placement::ServingRings;
 use crate::logging;
 use std::io;
 use std::rc::Rc;
@@ -29,11 +30,13 @@ const TRANSIENT_MAX: u32 = 100;
 /// still takes.
 pub(super) async fn accept_all(ring: Rc<RingContext>, accepts: Rc<ActiveListener>, listener: usize) {
     let mut transient = 0;
+    let mut serving = ring.settings.placement.all();
     while !ring.is_stopping() {
+        steer(&ring, &accepts, &mut serving);
         match accepts.accept().await {
             Ok(socket) => {
                 transient = 0;
-                admit(&ring, socket, listener).await;
+                admit(&ring, socket, listener, serving).await;
             }
             Err(_) if ring.is_stopping() => {}
             Err(error) if uring::is_exhaustion(&error) => {
@@ -46,6 +49,20 @@ pub(super) async fn accept_all(ring: Rc<RingContext>, accepts: Rc<ActiveListener
                 uring::sleep(ACCEPT_BACKOFF).await;
             }
         }
+    }
+}
+
+/// Counts the `serving` rings again. If they have changed, has the kernel give new connections to them alone, so that few
+/// connections must be handed over.
+fn steer(ring: &RingContext, accepts: &ActiveListener, serving: &mut ServingRings) {
+    let now = ring.settings.placement.serving();
+    if now == *serving {
+        return;
+    }
+    *serving = now;
+    if let Err(error) = accepts.steer(&now.iter().collect::<Vec<u32>>()) {
+        // A unix socket has only one listener.
+        tracing::debug!("connections are handed over to the rings that serve: {}", logging::reason(&error));
     }
 }
 
@@ -89,9 +106,9 @@ async fn while_full<T>(ring: &RingContext, what: impl Future<Output = T>) -> T {
     result
 }
 
-/// Gets a permit for a new connection, and gives the connection to this ring or the least loaded one. If there is no permit, the
+/// Gets a permit for a new connection, and gives the connection to this ring or the least loaded one that serves. If there is no permit, the
 /// connection is refused, or waits for a permit, as configured.
-async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize) {
+async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize, serving: ServingRings) {
     let mut permit = match ring.limits.acquire(ring.index) {
         Some(permit) => permit,
         None if ring.settings.refuse_when_full => {
@@ -104,7 +121,7 @@ async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize) {
         },
     };
     let origin = Origin { id: socket.id() as u32, peer: socket.peer(), listener: Some(listener) };
-    let best = ring.limits.best(ring.index, |index| ring.heartbeats.is_alive(index));
+    let best = ring.limits.best(ring.index, serving, |index| ring.heartbeats.is_alive(index));
     if best == ring.index {
         return conn::spawn(ring, AcceptedConn { socket, permit: Some(permit), origin });
     }

@@ -4,6 +4,7 @@
 //! All rings share one [`ConnLimits`], made of atomics. A [`ConnPermit`] belongs to one connection and moves with it from ring
 //! to ring.
 
+use super::placement::ServingRings;
 use crate::clock::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -50,13 +51,15 @@ impl ConnLimits {
             && self.warning_at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// The ring that is to serve a connection which ring `own` has accepted: the one with the fewest connections among the rings
-    /// for which `alive` returns true, or `own` if it has at most one connection more than that ring.
-    pub(super) fn best(&self, own: usize, alive: impl Fn(usize) -> bool) -> usize {
+    /// The ring that is to take a connection which ring `own` has accepted: the one with the fewest connections among the
+    /// `serving` rings for which `alive` returns true, or among all such rings if none of them serves; or `own` if it is as good,
+    /// with at most one connection more.
+    pub(super) fn best(&self, own: usize, serving: ServingRings, alive: impl Fn(usize) -> bool) -> usize {
         let load = |ring: usize| self.rings[ring].load(Ordering::Relaxed);
         let candidates = (0..self.rings.len()).filter(|&ring| alive(ring));
-        let least = candidates.min_by_key(|&ring| load(ring)).unwrap_or(own);
-        if load(own) >= load(least) + HAND_OVER_DIFFERENCE { least } else { own }
+        let least = candidates.min_by_key(|&ring| (!serving.contains(ring), load(ring))).unwrap_or(own);
+        let is_worse = serving.contains(least) && !serving.contains(own);
+        if is_worse || load(own) >= load(least) + HAND_OVER_DIFFERENCE { least } else { own }
     }
 }
 
@@ -85,6 +88,7 @@ impl Drop for ConnPermit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::placement::Placement;
     use super::*;
 
     #[test]
@@ -112,13 +116,27 @@ mod tests {
     fn a_ring_hands_over_only_what_evens_out() {
         let limits = ConnLimits::new(3, 100);
         let _own = limits.acquire(0);
-        let best = |own| limits.best(own, |_| true);
+        let all = Placement::new(3, None).all();
+        let best = |own| limits.best(own, all, |_| true);
         assert_eq!(best(0), 0, "a difference of one is even");
         let _second = limits.acquire(0);
         assert_eq!(best(0), 1);
         let _other = limits.acquire(1);
         assert_eq!(best(0), 2);
         assert_eq!(best(2), 2);
-        assert_eq!(limits.best(0, |ring| ring != 2), 0, "a stuck ring is given nothing");
+        assert_eq!(limits.best(0, all, |ring| ring != 2), 0, "a stuck ring is given nothing");
+    }
+
+    #[test]
+    fn a_spare_ring_gets_connections_only_if_no_serving_ring_is_alive() {
+        let limits = ConnLimits::new(4, 100);
+        let serving = Placement::new(4, Some(2)).serving();
+        let _two = [limits.acquire(0), limits.acquire(2)];
+        let best = |own, alive: &[usize]| limits.best(own, serving, |ring| alive.contains(&ring));
+        assert_eq!(best(1, &[0, 1, 2, 3]), 0);
+        assert_eq!(best(3, &[1, 2, 3]), 2);
+        assert_eq!(best(2, &[0, 1, 2, 3]), 2);
+        assert_eq!(best(1, &[1, 3]), 1);
+        assert_eq!(best(3, &[]), 3);
     }
 }

@@ -7,6 +7,7 @@
 use super::admission::{ConnLimits, ConnPermit};
 use super::flash::{Device, Loader};
 use super::load_budget::LoadBudget;
+use super::placement::Placement;
 use super::stall::{LastStall, RunClock};
 use super::watchdog::Heartbeats;
 use crate::clock::Timestamp;
@@ -76,6 +77,7 @@ pub(super) struct Settings {
     pub(super) idle_timeout_secs: u32,
     /// True if connections over the limit are refused; false if they wait in the backlog.
     pub(super) refuse_when_full: bool,
+    pub(super) placement: Placement,
 }
 
 /// What a connection is doing.

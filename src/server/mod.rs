@@ -20,9 +20,9 @@
 //! rings are built. Stop: close the listeners and the idle connections, wait for replies in flight, close the memory file, then
 //! exit, since rings are never taken down (see `uring::Ring`).
 //!
-//! Each module imports only modules named before it: `admission`, `client`, `error`, `flash`, `metrics`, `load_budget`,
-//! `signals`, `stall`, `backends`, `health`, `listen`, `pinning`, `watchdog`, `trim`, `context`, `backoff`, `load`, `host`,
-//! `copy`, `sweeps`, `conn`, `udp`, `accept`, `ring`, `spawner`, `storage`. This file starts all of them.
+//! Each module imports only modules named before it: `client`, `error`, `flash`, `metrics`, `load_budget`, `signals`, `stall`,
+//! `backends`, `health`, `listen`, `pinning`, `placement`, `admission`, `watchdog`, `trim`, `context`, `backoff`, `load`,
+//! `host`, `copy`, `sweeps`, `conn`, `udp`, `accept`, `ring`, `spawner`, `storage`. This file starts all of them.
 
 mod accept;
 mod admission;
@@ -41,6 +41,7 @@ mod load;
 mod load_budget;
 mod metrics;
 mod pinning;
+mod placement;
 mod ring;
 mod signals;
 mod spawner;

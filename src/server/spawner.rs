@@ -7,6 +7,7 @@ use super::error::StartError;
 use super::flash::Device;
 use super::listen::{Bound, unwatched};
 use super::pinning;
+use super::placement::Placement;
 use super::ring;
 use super::watchdog::Heartbeats;
 use crate::config::{Config, Protocol};
@@ -61,7 +62,9 @@ impl RingSpawner<'_> {
         };
         let cores: Arc<[usize]> =
             if config.pin_rings { pinning::allowed_cores()? } else { Vec::new() }.into();
-        let settings = settings(config);
+        // A pinned thread may use one core only, so all cores are counted here.
+        let fixed = config.serving_rings.or((!cores.is_empty()).then_some(cores.len()));
+        let settings = settings(config, Placement::new(rings, fixed));
         let limits = ConnLimits::new(rings, self.connections_max as usize);
         let (reports, readiness) = mpsc::channel();
         let (opened, openings) = mpsc::channel();
@@ -79,7 +82,7 @@ impl RingSpawner<'_> {
             let cores = Arc::clone(&cores);
             let flash = self.flash.cloned();
             let body = move || {
-                pinning::pin(index, &cores);
+                pinning::pin(index, rings, &cores);
                 let Some(io) = backends::build(support, &options, &reports, &orders) else { return };
                 // An engine belongs to its thread.
                 let engine = Engine::new(shared, shard, index);
@@ -107,10 +110,11 @@ impl RingSpawner<'_> {
 }
 
 /// The settings that each ring keeps for its connections.
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, placement: Placement) -> Settings {
     Settings {
         idle_timeout_secs: config.idle_timeout,
         refuse_when_full: config.maxconns_fast,
+        placement,
         connection_words: config.listen.iter().map(|spec| connection_words(spec.protocol)).collect(),
     }
 }

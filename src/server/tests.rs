@@ -19,7 +19,12 @@ impl Running {
     fn start(rings: usize, adjust: impl FnOnce(&mut Config)) -> Self {
         let endpoint = Endpoint::Tcp { host: Some("127.0.0.1".to_owned()), port: 0 };
         let listen_spec = ListenSpec { endpoint, protocol: Protocol::Auto, tls: ListenTls::Off, tag: None };
-        let mut config = Config { listen: vec![listen_spec], num_threads: rings, ..Config::default() };
+        let mut config = Config {
+            listen: vec![listen_spec],
+            num_threads: rings,
+            serving_rings: Some(rings),
+            ..Config::default()
+        };
         adjust(&mut config);
         let ports = Ports::bind(&config).expect("a free port");
         let address = ports.addresses()[0];

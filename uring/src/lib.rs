@@ -17,7 +17,7 @@
 //!
 //! `stream`, `listener`, `datagram`, `file`, `mail` and `ring` call one of the backends, `completion` or `readiness`,
 //! which `backend` has chosen; `background` uses neither. Each module imports only modules named before it: `aligned`,
-//! `mapping`, `memory`, `options`, `sync`, `doorbell`, `provided`, `sys`, `buf`, `disk`, `start_error`, `bell`,
+//! `mapping`, `memory`, `options`, `sync`, `doorbell`, `provided`, `steer`, `sys`, `buf`, `disk`, `start_error`, `bell`,
 //! `completion`, `readiness`, `backend`, `datagram`, `file`, `listener`, `mail`, `ring`, `background`, `stream`.
 //!
 //! # Who owns what
@@ -54,6 +54,7 @@ mod provided;
 mod readiness;
 mod ring;
 mod start_error;
+mod steer;
 mod stream;
 mod sync;
 mod sys;

@@ -4,6 +4,7 @@
 use crate::backend::Backend;
 use crate::completion;
 use crate::readiness::Acceptor;
+use crate::steer::steer;
 pub use crate::sys::is_exhaustion;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::cell::RefCell;
@@ -212,6 +213,16 @@ impl ActiveListener {
             *spare = File::open("/dev/null").ok();
         }
         spare.is_some() && self.socket().try_clone().is_ok()
+    }
+
+    /// From now on, gives the new connections of this listener's port in equal shares to the listeners `targets` of
+    /// [`Listener::bind_each`], numbered from 0. Without this, all of them get connections.
+    ///
+    /// # Errors
+    /// `InvalidInput` if there are no targets, or more than 2,000. Any other error means that this kernel, or this kind of
+    /// listener, cannot be steered.
+    pub fn steer(&self, targets: &[u32]) -> io::Result<()> {
+        steer(self.socket(), targets)
     }
 
     fn socket(&self) -> &socket2::Socket {

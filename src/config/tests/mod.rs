@@ -138,7 +138,7 @@ fn stats_settings_match_memcached_in_names_and_order() {
         hash_algorithm lru_maintainer_thread lru_segmented hot_lru_pct warm_lru_pct hot_max_factor warm_max_factor \
         temp_lru temporary_ttl idle_timeout watcher_logbuf_size worker_logbuf_size read_buf_mem_limit track_sizes \
         inline_ascii_response ext_item_size ext_item_age ext_low_ttl ext_recache_rate ext_wbuf_size \
-        ext_compact_under ext_drop_under ext_max_sleep ext_max_frag slab_automove_freeratio ext_drop_unread num_napi_ids memory_file client_flags_size io_engine replicas pin_rings ring_timeout metrics_port metrics_address";
+        ext_compact_under ext_drop_under ext_max_sleep ext_max_frag slab_automove_freeratio ext_drop_unread num_napi_ids memory_file client_flags_size io_engine replicas serving_rings pin_rings ring_timeout metrics_port metrics_address";
     let tls = names.iter().filter(|name| name.starts_with("ssl_")).count();
     assert_eq!(tls, if HAS_TLS { 11 } else { 0 });
     let plain: Vec<&str> = names.into_iter().filter(|name| !name.starts_with("ssl_")).collect();

@@ -240,7 +240,7 @@ fn one(worker: &mut Worker, start: Instant) -> (usize, Event) {
 /// Rounds of 8 connections by 30 operations; more with `MEMCRSD_LINEARIZE_ROUNDS`.
 #[test]
 fn histories_over_all_rings_are_linearizable() {
-    check_histories(&["-t", "4", "--replicas=4"], rounds());
+    check_histories("4", &["--replicas=4"], rounds());
 }
 
 /// As many rounds in all, with every ring on the one replica, and with fewer and fewer on each.
@@ -248,7 +248,7 @@ fn histories_over_all_rings_are_linearizable() {
 fn histories_over_shared_replicas_are_linearizable() {
     if dialect() == Dialect::Memcrsd {
         for replicas in ["--replicas=1", "--replicas=2", "--replicas=4", "--replicas=16"] {
-            check_histories(&["-t", "16", replicas], rounds().div_ceil(4));
+            check_histories("16", &[replicas], rounds().div_ceil(4));
         }
     }
 }
@@ -263,8 +263,8 @@ fn histories_of_values_on_flash_are_linearizable() {
             dir.path().join("flash").display()
         );
         for threads in ["1", "4"] {
-            let flags = ["-t", threads, "-m", "4", "-U", "0", "-o", &tier];
-            let server = check_histories_after(&flags, rounds().div_ceil(4), push_out);
+            let flags = ["-m", "4", "-U", "0", "-o", &tier];
+            let server = check_histories_after(threads, &flags, rounds().div_ceil(4), push_out);
             assert!(server.count("get_extstore") > 10, "values were on flash");
         }
     }
@@ -290,15 +290,20 @@ fn rounds() -> u32 {
     std::env::var("MEMCRSD_LINEARIZE_ROUNDS").map_or(200, |text| text.parse().unwrap())
 }
 
-fn check_histories(flags: &[&str], rounds: u32) {
-    check_histories_after(flags, rounds, |_| ());
+fn check_histories(threads: &str, flags: &[&str], rounds: u32) {
+    check_histories_after(threads, flags, rounds, |_| ());
 }
 
 /// `prepare` is called when the keys have been set. A round in which something was evicted is not checked: with a flash tier a key
 /// may be, while the device is behind.
-fn check_histories_after(flags: &[&str], rounds: u32, prepare: impl Fn(&mut Client)) -> Server {
+fn check_histories_after(
+    threads: &str,
+    flags: &[&str],
+    rounds: u32,
+    prepare: impl Fn(&mut Client),
+) -> Server {
     let seed = memcrsd::fuzzing::seed(1);
-    let server = Server::start(flags);
+    let server = Server::start_serving(threads, flags);
     let mut random = Random::new(seed);
     let mut checked = 0;
     for number in 0..rounds {
@@ -383,7 +388,7 @@ fn the_checker_refuses_a_lost_increment() {
 /// A real history with one reply changed must be rejected.
 #[test]
 fn the_checker_refuses_a_corrupted_recording() {
-    let server = Server::start(&["-t", "4"]);
+    let server = Server::start_serving("4", &[]);
     let mut random = Random::new(7);
     let mut worker = Worker {
         client: server.connect(),

@@ -22,7 +22,7 @@ fn connections(server: &Server) -> Vec<Client> {
 /// Another connection reads each acknowledged write, for every command that writes.
 #[test]
 fn an_acknowledged_write_is_read_on_every_ring() {
-    let server = Server::start(&["-t", "4"]);
+    let server = Server::start_serving("4", &[]);
     let mut clients = connections(&server);
     let mut pairs = 0;
     let mut round = 0;
@@ -89,7 +89,7 @@ fn cas_of(client: &mut Client, key: &str) -> u64 {
 fn concurrent_increments_all_count() {
     const TIMES: u64 = 2_000;
     const WRITERS: u64 = 16;
-    let server = Server::start(&["-t", "4"]);
+    let server = Server::start_serving("4", &[]);
     server.connect().set("counter", "0");
     std::thread::scope(|scope| {
         for _ in 0..WRITERS {
@@ -113,7 +113,7 @@ fn concurrent_increments_all_count() {
 fn each_cas_succeeds_once() {
     const TIMES: u64 = 300;
     const WRITERS: u64 = 8;
-    let server = Server::start(&["-t", "4"]);
+    let server = Server::start_serving("4", &[]);
     server.connect().set("counter", "0");
     std::thread::scope(|scope| {
         for _ in 0..WRITERS {

@@ -129,7 +129,7 @@ fn a_server_without_eviction_takes_what_fits_under_a_lowered_limit() {
 fn a_set_after_all_has_been_read_moves_little() {
     const SETS: u64 = 300;
     for threads in ["1", "4"] {
-        let server = Server::start(&["-m", "64", "-t", threads]);
+        let server = Server::start_serving(threads, &["-m", "64"]);
         let mut client = server.connect();
         let value = "x".repeat(10_000);
         let mut count = 0;

@@ -80,13 +80,13 @@ fn others_are_stored(server: &Server, bytes: usize) {
 /// clients held all. Those that had to make way were closed in the middle of their values.
 #[test]
 fn uploads_that_stop_make_way_however_many_they_are() {
-    for (flags, count, bytes) in [
-        (["-t", "4", "-m", "64", "-I", "1m"], 100, 1_000_000),
-        (["-t", "1", "-m", "8", "-I", "1m"], 60, 900_000),
-        (["-t", "4", "-m", "16", "-I", "4m"], 20, 3_500_000),
-        (["-t", "4", "-m", "8", "-I", "1m"], 600, 12_000),
+    for (rings, flags, count, bytes) in [
+        ("4", ["-m", "64", "-I", "1m"], 100, 1_000_000),
+        ("1", ["-m", "8", "-I", "1m"], 60, 900_000),
+        ("4", ["-m", "16", "-I", "4m"], 20, 3_500_000),
+        ("4", ["-m", "8", "-I", "1m"], 600, 12_000),
     ] {
-        let server = Server::start(&flags);
+        let server = Server::start_serving(rings, &flags);
         let uploads = uploads(&server, count, bytes, bytes / 10 * 9);
         others_are_stored(&server, bytes / 10 * 9);
         let answers: Vec<_> = uploads.into_iter().map(Upload::finish).collect();
@@ -102,7 +102,7 @@ fn uploads_that_stop_make_way_however_many_they_are() {
 fn uploads_that_trickle_make_way() {
     const PAUSE: Duration = Duration::from_millis(200);
     for rings in ["1", "4"] {
-        let server = Server::start(&["-t", rings, "-m", "64"]);
+        let server = Server::start_serving(rings, &["-m", "64"]);
         let mut uploads = uploads(&server, 60, 1_000_000, 20_000);
         thread::scope(|scope| {
             let others = scope.spawn(|| others_are_stored(&server, 900_000));

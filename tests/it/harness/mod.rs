@@ -143,6 +143,13 @@ impl Server {
         Self::start_program(program(), flags, TempDir::new())
     }
 
+    /// Like [`Server::start`], with `threads` rings, all of which serve, however few the cores are.
+    pub fn start_serving(threads: &str, flags: &[&str]) -> Self {
+        let all = ["-t", threads, "--serving-rings", threads];
+        let count = if dialect() == Dialect::Memcrsd { 4 } else { 2 };
+        Self::start(&[&all[..count], flags].concat())
+    }
+
     /// Starts `program`, with its port file and stderr in `dir`.
     pub fn start_program(program: &Path, flags: &[&str], dir: TempDir) -> Self {
         Self::start_with(program, flags, dir, &[])

@@ -8,6 +8,7 @@ mod engines;
 mod flash;
 mod lifecycle;
 mod operations;
+mod placement;
 mod privileges;
 mod surroundings;
 mod top;
