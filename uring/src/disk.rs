@@ -30,6 +30,8 @@ pub(crate) struct Disk {
     /// The alignment that direct I/O requires, bytes: offsets, lengths and addresses must be multiples of it. `None` if the page
     /// cache is used.
     direct: Option<usize>,
+    /// True if a read may block at submission, so that io_uring must hand it to a thread of its own.
+    blocks_submission: bool,
 }
 
 impl Disk {
@@ -52,7 +54,8 @@ impl Disk {
 
     /// A file that is read and written through the page cache.
     pub(crate) fn cached(file: File) -> Self {
-        Self { file, direct: None }
+        let blocks_submission = sys::blocks_submission(&file);
+        Self { file, direct: None, blocks_submission }
     }
 
     fn set_direct(&self, is_direct: bool) -> nix::Result<()> {
@@ -63,6 +66,11 @@ impl Disk {
 
     pub(crate) fn is_direct(&self) -> bool {
         self.direct.is_some()
+    }
+
+    /// True if a ring must not make reads of this file while it submits them.
+    pub(crate) fn blocks_submission(&self) -> bool {
+        self.blocks_submission
     }
 
     pub(crate) fn file(&self) -> &File {

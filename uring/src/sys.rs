@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, fstatfs};
 
 /// Bit of `CAP_IPC_LOCK` in a capability set. Source: capabilities(7).
 const CAP_IPC_LOCK: u64 = 1 << 14;
@@ -95,4 +96,40 @@ pub(crate) fn direct_alignment(file: &std::fs::File) -> Option<usize> {
     }
     let (memory, offset) = (found.stx_dio_mem_align as usize, found.stx_dio_offset_align as usize);
     (memory > 0 && offset > 0).then(|| memory.max(offset))
+}
+
+/// True if a read of `file` that io_uring submits may block the submitter.
+///
+/// io_uring makes a read at submission if the file is open with `O_NONBLOCK`, or can be polled, as all files on FUSE can. It asks
+/// the file system not to wait, but FUSE and network file systems wait all the same. The kernel knows which ones do not, and
+/// refuses `RWF_NOWAIT` on the others (preadv2(2)). Two that it refuses do not wait either: tmpfs has no device, and overlayfs
+/// passes the request on to the file system of its upper layer, which is a local one.
+pub(crate) fn blocks_submission(file: &std::fs::File) -> bool {
+    let mut byte = 0_u8;
+    let to = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: the descriptor is open, being borrowed; the kernel reads one iovec, writes at most the one byte that it names, and
+    // keeps nothing.
+    let result = unsafe { libc::preadv2(file.as_raw_fd(), &raw const to, 1, 0, libc::RWF_NOWAIT) };
+    let is_refused = result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EOPNOTSUPP);
+    let does_not_wait = |kind| [TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC].contains(&kind);
+    is_refused && !fstatfs(file).is_ok_and(|found| does_not_wait(found.filesystem_type()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    /// A file on FUSE whose server did not answer stopped the ring that read it, since the kernel waited within the submission.
+    #[test]
+    fn only_file_systems_that_may_wait_block_submission() {
+        let memory = nix::sys::memfd::memfd_create("file", nix::sys::memfd::MFdFlags::empty());
+        let memory = File::from(memory.expect("a file"));
+        memory.set_len(1).expect("a length");
+        assert!(!blocks_submission(&memory));
+        // Like FUSE and network file systems, procfs does not say that it will not wait.
+        assert!(blocks_submission(&File::open("/proc/self/status").expect("a file")));
+        // Of a block device, or a file on a disk, the kernel says so.
+        assert!(!blocks_submission(&File::open("/dev/zero").expect("a device")));
+    }
 }

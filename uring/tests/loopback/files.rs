@@ -17,6 +17,7 @@ use uring::{AlignedBuffer, AlignedBuffers, Background, BackgroundFile, File, Sup
 on_each_engine! {
     any_range_of_a_file_can_be_read,
     a_file_ends_where_it_ends,
+    a_file_system_that_may_wait_is_read_like_others,
     many_reads_are_in_flight_at_once,
     a_read_that_fails_is_an_error,
     a_read_that_nobody_waits_for_gives_its_buffer_back,
@@ -104,6 +105,20 @@ fn a_file_ends_where_it_ends(on: Support) {
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
             }
         }
+    });
+}
+
+/// Files of procfs, for which the kernel does not promise that a read will not wait.
+fn a_file_system_that_may_wait_is_read_like_others(on: Support) {
+    let content = std::fs::read("/proc/version").expect("a file");
+    ring_of(on, 1).run(async {
+        let file = File::cached(std::fs::File::open("/proc/version").expect("a file"));
+        let buffers = AlignedBuffers::new(1 << 20);
+        let read = file.read_range(&buffers, 3, content.len() - 3, ()).await;
+        let (buffer, range) = read.expect("bytes");
+        assert_eq!(&buffer.bytes()[range], &content[3..]);
+        let read = file.read_range(&buffers, 3, content.len(), ()).await;
+        assert_eq!(read.map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::UnexpectedEof));
     });
 }
 
