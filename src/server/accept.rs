@@ -60,10 +60,8 @@ fn steer(ring: &RingContext, accepts: &ActiveListener, serving: &mut ServingRing
         return;
     }
     *serving = now;
-    if let Err(error) = accepts.steer(&now.iter().collect::<Vec<u32>>()) {
-        // A unix socket has only one listener.
-        tracing::debug!("connections are handed over to the rings that serve: {}", logging::reason(&error));
-    }
+    // If this fails, as with a unix socket, which has only one listener, connections are handed over.
+    let _ = accepts.steer(&now.iter().collect::<Vec<u32>>());
 }
 
 /// True for errors that concern only one client. The ring then accepts again immediately.
