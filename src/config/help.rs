@@ -308,7 +308,8 @@ const EXTENDED_TLS: &str = "   - ssl_chain_cert:      certificate chain file in 
                           valid values are 0(tlsv1.0), 1(tlsv1.1), 2(tlsv1.2), or 3(tlsv1.3);
                           1.0 and 1.1 are not supported: 0 and 1 mean 2
    - ssl_keyformat:       format of the private key: 1(PEM, the default) or 2(DER)
-   - ssl_session_cache:   let clients resume sessions by tickets (default: off)
+   - ssl_session_cache:   count new sessions as ssl_new_sessions (default: off);
+                          clients may resume sessions by tickets in any case
 ";
 
 const EXTENDED_WITHOUT_EFFECT: &str =

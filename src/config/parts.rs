@@ -64,7 +64,7 @@ pub struct Tls {
     pub keyformat: u32,
     /// Size of a buffer of OpenSSL, bytes. It is only shown.
     pub wbuf_bytes: u32,
-    /// True if clients may resume sessions by tickets.
+    /// True if new sessions are counted in the statistics.
     pub session_cache: bool,
     /// True if TLS in the kernel is requested. It is only shown.
     pub kernel_tls: bool,

@@ -229,12 +229,8 @@ impl Certificates {
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         // Sessions are resumed by tickets, which the clients store; a session cache would be memory outside of -m.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        if self.settings.session_cache {
-            config.ticketer = aws_lc_rs::Ticketer::new()
-                .map_err(|error| CertificateError::new(format!("Error initializing TLS: {error}")))?;
-        } else {
-            config.send_tls13_tickets = 0;
-        }
+        config.ticketer = aws_lc_rs::Ticketer::new()
+            .map_err(|error| CertificateError::new(format!("Error initializing TLS: {error}")))?;
         Ok(config)
     }
 
