@@ -67,7 +67,7 @@
 //! | replay | applying the deltas between cursor and tail; required before every read |
 //! | item | header, key and value, written once; only expiry and access marks change afterwards |
 //! | segment | a fixed-size piece of the mapping, filled with items from front to back |
-//! | large item | an item over an eighth of a segment; has an extent of its own |
+//! | large item | an item over an eighth of a segment, unless it wastes less there; has an extent of its own |
 //! | extent | contiguous whole pages of the mapping, for one large item; on flash ([`store::Extent`]) a range of a file |
 //! | unit | what is evicted as a whole: a segment or a large item |
 //! | reservation | item memory that a value is being received into, not yet published |

@@ -126,9 +126,19 @@ impl Arena {
         self.counts.len() as u64
     }
 
-    /// Length of the longest item that is not large, bytes.
-    pub(super) fn large_item_bytes(&self) -> u64 {
-        self.geometry.large_item_bytes()
+    /// Up to this length an item is never large, bytes.
+    pub(super) fn never_large_bytes(&self) -> u64 {
+        self.geometry.never_large_bytes()
+    }
+
+    /// True if an item of `bytes` takes no more memory in a segment of such items than in an extent. Half an item of each
+    /// segment counts as dead: with 5 to 7 items a segment is cleaned when two are dead, so that random overwrites leave none
+    /// or one.
+    ///
+    /// That half outweighs whatever whole pages waste where segments are longer than 256 KiB, or hold fewer than 4 such items.
+    pub(super) fn packs_well(&self, bytes: u64) -> bool {
+        let items = self.segment_bytes() / bytes;
+        self.extent_bytes(bytes) * (2 * items).saturating_sub(1) >= 2 * self.segment_bytes()
     }
 
     pub(super) fn large_base(&self) -> u64 {

@@ -3,7 +3,7 @@
 //! | | segments | large items |
 //! |---|---|---|
 //! | unit | `clamp(-m / 512, 64 KiB, 2 MiB)`, power of two | whole pages |
-//! | an item belongs here if it is | at most an eighth of a segment | longer |
+//! | an item belongs here if | it is at most an eighth of a segment, or takes no more here than there | else |
 //! | address space | half of the mapping | the other half |
 //!
 //! An item ref is a number of units; a unit is 4 to 32 bytes, depending on the length of the mapping. Segments and pages are
@@ -18,7 +18,7 @@ const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const SEGMENT_BYTES_MAX: u64 = 2 << 20;
 /// Number of segments in `-m`, unless that makes segments too small or too large.
 const SEGMENTS: u64 = 512;
-/// An item that is longer than the length of a segment divided by this is large.
+/// An item of at most the length of a segment divided by this is never large.
 const LARGE_PART: u64 = 8;
 /// Address space to reserve, as a multiple of `-m`: half for segments, half for large items.
 const RESERVE_FACTOR: u64 = 4;
@@ -107,8 +107,8 @@ impl Geometry {
         self.large_base >> self.segment_shift
     }
 
-    /// Length of the longest item that is not large, bytes.
-    pub(super) fn large_item_bytes(self) -> u64 {
+    /// Up to this length an item is never large, bytes. Of longer ones the segment table decides.
+    pub(super) fn never_large_bytes(self) -> u64 {
         self.segment_bytes() / LARGE_PART
     }
 

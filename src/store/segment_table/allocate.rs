@@ -21,7 +21,7 @@ impl SegmentTable {
         purpose: Purpose,
     ) -> Result<ItemRef, Need> {
         let bytes = self.padded_bytes(layout);
-        if bytes > arena.large_item_bytes() || matches!(purpose, Purpose::WriteApart { .. }) {
+        if self.is_large(arena, bytes) || matches!(purpose, Purpose::WriteApart { .. }) {
             return self.allocate_large(arena, bytes, purpose);
         }
         if let Purpose::Write { frees } = purpose

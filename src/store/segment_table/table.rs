@@ -202,10 +202,18 @@ impl SegmentTable {
         layout.bytes().next_multiple_of(1 << self.unit_shift) as u64
     }
 
+    /// True if an item of `bytes` is to be large: it is longer than an eighth of a segment and, without -M, cheaper in an
+    /// extent. With -M the length alone decides: compaction must gain room whatever the mix of sizes, and the tails that it
+    /// leaves are up to as long as the longest item.
+    #[inline]
+    pub(in crate::store) fn is_large(&self, arena: &Arena, bytes: u64) -> bool {
+        bytes > arena.never_large_bytes() && !(self.evicts && arena.packs_well(bytes))
+    }
+
     /// Bytes that an item of `layout` takes: its padded length in a segment, or the length of its extent if it is large.
     pub(in crate::store) fn cost(&self, arena: &Arena, layout: Layout) -> u64 {
         let bytes = self.padded_bytes(layout);
-        if bytes > arena.large_item_bytes() { arena.extent_bytes(bytes) } else { bytes }
+        if self.is_large(arena, bytes) { arena.extent_bytes(bytes) } else { bytes }
     }
 
     /// Bytes that removing an item makes free for others: its padded length in a segment, or the whole extent of a large item.

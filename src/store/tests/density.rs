@@ -39,6 +39,37 @@ fn holds_more_than_memcached() {
     }
 }
 
+/// All values over an eighth of a segment once had pages of their own: -m 32 held 2,715 of 8,250 bytes, of which each wasted 4,000.
+/// `in_pages` is what was held then, also while overwriting.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn values_that_waste_pages_are_packed() {
+    for (megabytes, value_bytes, in_pages, expected) in [
+        (8, 8_250, 672, 850),
+        (32, 8_250, 2_715, 3_500),
+        (32, 10_800, 2_715, 3_000),
+        (32, 13_000, 2_036, 2_500),
+        (64, 16_500, 3_259, 3_500),
+        (64, 21_700, 2_716, 3_000),
+    ] {
+        let held = held_at_first_eviction(megabytes << 20, 1, 1, value_bytes);
+        assert!(held >= expected, "{value_bytes} B at -m {megabytes}: {held}");
+        let many = held_while_overwriting(megabytes << 20, value_bytes, 3 * in_pages / 2);
+        assert!(many >= in_pages, "{value_bytes} B at -m {megabytes}, overwriting: {many}");
+    }
+}
+
+/// The number of items held when each of `keys`, more than there is room for, has been set about eight times.
+fn held_while_overwriting(memory_limit: u64, value_bytes: usize, keys: u64) -> u64 {
+    let mut shard = alone(options(memory_limit, 1));
+    let mut random = fastrand::Rng::with_seed(1);
+    let value = vec![b'v'; value_bytes];
+    for _ in 0..8 * keys {
+        set(&mut shard, &format!("key-of-thirty-bytes-{:010}", random.u64(..keys)), &value).unwrap();
+    }
+    shard.store().totals().curr_items
+}
+
 /// A table that was full of tombstones was once doubled, though half of them are enough for its entries: in a store that has long
 /// been full, an item's index took 12.9 bytes in each replica, and there was room for 4 % fewer items of 100 bytes.
 #[test]

@@ -53,12 +53,14 @@ pub(super) fn a_full_store_takes_whatever_needs_no_more_than_it_frees() {
         (64, 9_000, 30_000),
         (64, 15_000, 20_000),
         (64, 15_900, 20_000),
+        (64, 16_500, 20_000),
         (64, 20_000, 10_000),
         (64, 300_000, 1_000),
         (64, 1_000_000, 300),
         (4, 1, 50_000),
         (4, 100, 50_000),
         (4, 7_000, 20_000),
+        (4, 9_000, 20_000),
         (2, 100, 50_000),
         (2, 7_000, 10_000),
     ] {
@@ -79,7 +81,16 @@ pub(super) fn a_full_store_takes_whatever_needs_no_more_than_it_frees() {
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn a_full_store_of_mixed_sizes_takes_overwrites() {
-    for (megabytes, max) in [(64, 200), (64, 16_000), (64, 40_000), (4, 7_900), (2, 7_900), (16, 1_000_000)] {
+    for (megabytes, max) in [
+        (64, 200),
+        (64, 16_000),
+        (64, 22_000),
+        (64, 40_000),
+        (4, 7_900),
+        (4, 13_000),
+        (2, 7_900),
+        (16, 1_000_000),
+    ] {
         let mut shard = refusing((megabytes << 20) as u64);
         let mut sizes = fill(&mut shard, |n| any_size(n, max));
         overwrite(&mut shard, &mut sizes, 200_000.min((100 << 20) / max), |key| any_size(key, max));

@@ -59,6 +59,33 @@ fn room_in_pieces_is_made_whole() {
     }
 }
 
+/// Where items just over an eighth of a segment lie. The sizes are those at which the choice changes, in whole units of 4 bytes.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours")]
+fn what_wastes_pages_lies_in_a_segment() {
+    const MAX: u64 = 1 << 30;
+    for (megabytes, edges) in [
+        // 6, 5 and 4 items in 64 KiB.
+        (32, &[10_920, 12_272, 13_104, 16_368, 16_384, MAX][..]),
+        // 7 and 6 items in 128 KiB, 7 in 256 KiB, and 8 in 512 KiB.
+        (64, &[18_724, 20_464, 21_844, MAX]),
+        (128, &[32_768, 36_848, 37_448, MAX]),
+        (256, &[65_536, MAX]),
+        (4_096, &[262_144, MAX]),
+    ] {
+        let shard = alone(options(megabytes << 20, 1));
+        let is_large = |bytes| shard.store().segments.lock().is_large(shard.base.arena(), bytes);
+        for (n, &edge) in edges.iter().enumerate() {
+            let (before, after) = (is_large(edge), is_large(edge + 4));
+            assert_eq!((before, after), (n % 2 == 1, n % 2 == 0 || edge == MAX), "-m {megabytes}, {edge}");
+        }
+    }
+    let shard = alone(Options { evict: false, ..options(32 << 20, 1) });
+    let segments = shard.store().segments.lock();
+    assert!(segments.is_large(shard.base.arena(), 8_196), "with -M");
+    drop(segments);
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "takes hours")]
 pub(super) fn very_small_caches_work() {

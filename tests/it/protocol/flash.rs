@@ -9,7 +9,7 @@ const NUMBERS: usize = 20;
 
 /// Short ones stay in memory, the others do not fit.
 fn value(number: usize) -> String {
-    let bytes = [50, 2_000, 9_000, 30_000][number % 4];
+    let bytes = [50, 2_000, 11_000, 30_000][number % 4];
     format!("{number:09},").repeat(bytes / 10)
 }
 

@@ -259,7 +259,8 @@ fn a_full_device_keeps_long_values_that_are_read() {
         let mut options = Options { item_size_max: CHUNK - 1000, ..tiered(8 << 20, 4 << 20) };
         options.flash.as_mut().unwrap().part_bytes = 1000;
         let mut tiered = Tiered::new(options);
-        let sized = |n: usize| -> Vec<u8> { long(n)[..9000 + n * 37 % 16_000].to_vec() };
+        // Large items: shorter ones would stay in segments, and never need to go to flash.
+        let sized = |n: usize| -> Vec<u8> { long(n)[..13_200 + n * 37 % 11_800].to_vec() };
         let (mut spoilt, mut are_hot) = (0, false);
         for n in 0..3000 {
             set(&mut tiered.shard, &format!("key-{n}"), &sized(n)).unwrap();
