@@ -236,24 +236,6 @@ impl<'t> WriteTxn<'t> {
         Ok((item_ref, self.item(item_ref)))
     }
 
-    /// Copies an item for the evictor to the open segment of `queue`, and gives the copy `hits`; `None` if there is no memory
-    /// for it.
-    pub(super) fn copy_item(
-        &mut self,
-        item: &Item<'_>,
-        queue: Queue,
-        hits: u8,
-    ) -> Option<(ItemRef, Item<'t>)> {
-        let fields = Fields { hits, ..item.fields() };
-        let layout = Layout::new(item.key().len(), item.stored().len(), fields.flags, fields.cas);
-        let purpose = if self.is_short(item) { Purpose::Spare } else { Purpose::Copy };
-        let copied = self.write(queue, layout, item.key(), [item.stored(), &[]], &fields, purpose).ok()?;
-        if item.fetched() {
-            copied.1.set_fetched();
-        }
-        Some(copied)
-    }
-
     /// True if a value of `value_bytes` has to wait because reservations and pins already hold all the memory they may.
     ///
     /// A value that is longer than the share of all reservations waits only for another such value; shorter values do not wait
@@ -362,20 +344,31 @@ impl<'t> WriteTxn<'t> {
         new: Option<(ItemRef, Item<'_>, Queue)>,
     ) {
         let arena = self.arena();
-        #[cfg(test)]
-        if let Some(late) = super::memory_file::durable::LATE.take() {
-            self.item(ItemRef::from_bits(late)).set_alive(false);
-        }
-        self.segments.record(arena, old, new);
-        let (old_ref, new_ref) =
-            (old.map_or(ItemRef::NONE, |old| old.0), new.map_or(ItemRef::NONE, |new| new.0));
-        self.append(Delta::Entry { hash, old: old_ref, new: new_ref });
+        self.replace(hash, old, new);
         if let Some((item_ref, item, queue)) = new {
             self.segments.link(arena, item_ref, &item, queue);
         }
         if let Some((item_ref, item)) = old {
             self.segments.unlink(arena, item_ref, &item);
         }
+    }
+
+    /// Appends and applies the delta that puts `new` where the index has `old`, and records it in the memory file.
+    pub(super) fn replace(
+        &mut self,
+        hash: Hash,
+        old: Option<(ItemRef, Item<'_>)>,
+        new: Option<(ItemRef, Item<'_>, Queue)>,
+    ) {
+        #[cfg(test)]
+        if let Some(late) = super::memory_file::durable::LATE.take() {
+            self.item(ItemRef::from_bits(late)).set_alive(false);
+        }
+        let arena = self.arena();
+        self.segments.record(arena, old, new);
+        let (old_ref, new_ref) =
+            (old.map_or(ItemRef::NONE, |old| old.0), new.map_or(ItemRef::NONE, |new| new.0));
+        self.append(Delta::Entry { hash, old: old_ref, new: new_ref });
     }
 
     /// Appends a delta that leaves the index as it is. It gives a change of the item's header, which the caller has made, its

@@ -40,6 +40,7 @@
 //! `evict`, `demote`, `defragment`, `sweep` and `check` add methods to the write transaction; those of `evict`, `demote` and
 //! `defragment` call one another.
 
+mod copy;
 mod idle;
 mod short;
 
@@ -324,7 +325,7 @@ impl<'t> WriteTxn<'t> {
             return Done::Gone;
         }
         if let EvictDecision::Keep { queue: to, hits } = self.fate(&item, queue, mode) {
-            if self.move_item(item_ref, &item, hash, to, hits) {
+            if self.move_item(candidate, queue, to, hits) {
                 return Done::Kept;
             }
             // There is no room for the survivor: does waiting for the other rings help?
@@ -357,9 +358,11 @@ impl<'t> WriteTxn<'t> {
             return EvictDecision::Drop;
         }
         let hits = item.hits();
+        if mode == VictimMode::Clean {
+            return EvictDecision::Keep { queue, hits };
+        }
         let (_, bytes) = self.segments.class_of(item);
         match (mode, queue) {
-            (VictimMode::Clean, queue) => EvictDecision::Keep { queue, hits },
             (VictimMode::DemoteIdle, queue) if !self.is_idle(item) || !self.may_demote(item) => {
                 EvictDecision::Keep { queue, hits }
             }
@@ -432,18 +435,5 @@ impl<'t> WriteTxn<'t> {
             self.host_evicted(item);
         }
         self.publish(hash, Some((item_ref, *item)), None);
-    }
-
-    /// Copies a live item to the open segment of `queue` and publishes the copy instead; false if there is no room for it.
-    fn move_item(&mut self, item_ref: ItemRef, item: &Item<'_>, hash: Hash, queue: Queue, hits: u8) -> bool {
-        let Some((copy_ref, copy)) = self.copy_item(item, queue, hits) else { return false };
-        self.effort.copied(item.layout().bytes() as u64);
-        let from = self.queue_of(item_ref);
-        self.publish(hash, Some((item_ref, *item)), Some((copy_ref, copy, queue)));
-        match (from, queue) {
-            (Queue::Small, Queue::Main) => self.segments.totals.moves_to_warm += 1,
-            _ => self.segments.totals.moves_within_lru += 1,
-        }
-        true
     }
 }

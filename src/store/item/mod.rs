@@ -156,6 +156,14 @@ impl<'a> Item<'a> {
         Layout { key_bytes: self.key_bytes(), value_bytes, has_flags, extended }
     }
 
+    /// True if an item of `layout` could not be shorter. False if it was received before its flags and its CAS unique were
+    /// known, and could do without the fields for them.
+    #[inline]
+    pub(super) fn is_compact(&self, layout: Layout) -> bool {
+        let is_plain = !layout.has_flags && !layout.extended;
+        is_plain || Layout::new(layout.key_bytes, layout.value_bytes, self.flags(), self.cas()) == layout
+    }
+
     #[inline]
     fn key_bytes(&self) -> usize {
         usize::from(self.bytes(KEY_LENGTH, 1)[0])

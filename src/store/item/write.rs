@@ -2,13 +2,15 @@
 
 #![expect(unsafe_code, reason = "writes items into the mapping")]
 
+use super::Item;
 use super::format::{
-    CAS_BITS, CAS_LOW, CAS_MASK, CAS_MIDDLE, EXPTIME, EXTENSION_BYTES, FLAGS_BYTES, HEADER_BYTES, HITS_MAX,
-    HITS_SHIFT, KEY_LENGTH, LAST_ACCESS, Layout, MARK_BINARY_KEY, MARK_EXTENDED, MARK_FLAGS, MARK_STALE,
-    MARK_WON, MARKS, STUB, VALUE_LENGTH,
+    ALIVE, CAS_BITS, CAS_LOW, CAS_MASK, CAS_MIDDLE, EXPTIME, EXTENSION_BYTES, FLAGS_BYTES, HEADER_BYTES,
+    HITS_MAX, HITS_SHIFT, KEY_LENGTH, LAST_ACCESS, Layout, MARK_BINARY_KEY, MARK_EXTENDED, MARK_FLAGS,
+    MARK_STALE, MARK_WON, MARKS, STUB, VALUE_LENGTH,
 };
 use crate::clock::Timestamp;
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 
 const PAGE_BYTES: usize = 4096;
 /// A long copy is made in pieces if the target's offset in its page exceeds the source's offset in its page by less than this,
@@ -67,6 +69,33 @@ pub(in crate::store) unsafe fn write_head(at: NonNull<u8>, layout: Layout, key: 
     unsafe { at.copy_from_nonoverlapping(NonNull::from(&head).cast(), layout.key_at()) };
     // SAFETY: as above.
     unsafe { at.add(layout.key_at()).copy_from_nonoverlapping(NonNull::from(key).cast(), key.len()) };
+}
+
+impl Item<'_> {
+    /// Writes a copy of the item at `to`: the same but for its hits, and not alive yet in a memory file.
+    ///
+    /// # Safety
+    /// - `to` is a multiple of 4 and starts as many bytes of the mapping as the item has; the caller alone can reach them.
+    /// - `layout` is the item's.
+    pub(in crate::store) unsafe fn copy_to(&self, to: NonNull<u8>, layout: Layout, hits: u8) {
+        assert!(to.as_ptr().addr().is_multiple_of(4), "items are aligned");
+        let mut head = [0; HEADER_BYTES];
+        head[EXPTIME..EXPTIME + 4].copy_from_slice(&self.exptime().0.to_ne_bytes());
+        head[LAST_ACCESS..LAST_ACCESS + 4].copy_from_slice(&self.last_access().0.to_ne_bytes());
+        head[CAS_LOW..CAS_LOW + 4].copy_from_slice(&self.u32(CAS_LOW).to_ne_bytes());
+        let middle = self.cas_middle().load(Ordering::Relaxed) & !ALIVE;
+        head[CAS_MIDDLE..CAS_MIDDLE + 2].copy_from_slice(&middle.to_ne_bytes());
+        head[VALUE_LENGTH..VALUE_LENGTH + 2].copy_from_slice(&self.u16(VALUE_LENGTH).to_ne_bytes());
+        head[KEY_LENGTH] = layout.key_bytes as u8;
+        let marks = self.marks().load(Ordering::Relaxed);
+        head[MARKS] = marks & !(HITS_MAX << HITS_SHIFT) | hits.min(HITS_MAX) << HITS_SHIFT;
+        // SAFETY: the caller owns `layout.bytes()` bytes at `to`, of which these are the first.
+        unsafe { to.copy_from_nonoverlapping(NonNull::from(&head).cast(), HEADER_BYTES) };
+        // The rest of an item never changes.
+        let rest = self.bytes(HEADER_BYTES, layout.bytes() - HEADER_BYTES);
+        // SAFETY: as above; the item, which others can reach, is not where the caller writes.
+        unsafe { copy(to.add(HEADER_BYTES), rest) };
+    }
 }
 
 /// Copies `parts`, one after the other, into the value of the item at `at`.

@@ -1,8 +1,8 @@
 //! Counts an item in when it is published, and out when its index entry has been removed. Counted are live bytes, classes,
 //! queues of large items, expiry, and values on flash.
 //!
-//! Methods of [`SegmentTable`], under the writer lock. A transaction calls [`SegmentTable::link`] and [`SegmentTable::unlink`]
-//! after it has appended the item's delta to the log.
+//! Methods of [`SegmentTable`], under the writer lock. A transaction calls [`SegmentTable::link`] and [`SegmentTable::unlink`],
+//! or for a copy [`SegmentTable::moved`], after it has appended the item's delta to the log.
 
 use super::sum;
 use super::table::SegmentTable;
@@ -120,5 +120,30 @@ impl SegmentTable {
             }
             Placement::Large(id) => self.retire(EvictionUnit::Large(id), arena),
         }
+    }
+
+    /// Counts a live item of the victim as moved: the log's last delta has put its copy `to` in the place of `from`. Counts of
+    /// items stay as they are, since the copy is the same item.
+    pub(in crate::store) fn moved(
+        &mut self,
+        arena: &Arena,
+        from: (ItemRef, &Item<'_>),
+        to: (ItemRef, &Item<'_>),
+    ) {
+        // This must happen before the item's memory can be reused.
+        self.transfer.take_if(|transfer| transfer.item_ref == from.0);
+        let (Placement::Segment(old), Placement::Segment(new)) =
+            (self.placement(arena, from.0), self.placement(arena, to.0))
+        else {
+            unreachable!("large items are not copied")
+        };
+        let (old_bytes, new_bytes) = (self.padded_bytes(from.1.layout()), self.padded_bytes(to.1.layout()));
+        self.live_bytes += new_bytes;
+        self.live_bytes -= old_bytes;
+        self.segments[new as usize].live += new_bytes as u32;
+        self.note_expiry(Placement::Segment(new), to.1.exptime());
+        let victim = &mut self.segments[old as usize];
+        assert_eq!(victim.state, State::Victim, "only victims are emptied");
+        victim.live = sum::less(victim.live, old_bytes as u32);
     }
 }
