@@ -5,6 +5,8 @@
     expect(unsafe_code, reason = "the intrinsic takes a raw pointer")
 )]
 
+pub(super) const CACHE_LINE_BYTES: usize = 64;
+
 /// Starts loading the cache line at `at`, which may be any address.
 #[inline]
 pub(super) fn prefetch(at: *const u8) {
@@ -15,4 +17,12 @@ pub(super) fn prefetch(at: *const u8) {
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = at;
+}
+
+/// Starts loading the cache lines of the `bytes` from `at` on.
+#[inline]
+pub(super) fn prefetch_range(at: *const u8, bytes: usize) {
+    for offset in (0..bytes).step_by(CACHE_LINE_BYTES) {
+        prefetch(at.wrapping_add(offset));
+    }
 }

@@ -14,6 +14,7 @@ use super::item::{self, Fields, Item, Layout};
 use super::item_ref::{Hash, ItemRef};
 use super::log::Delta;
 use super::pace::Effort;
+use super::prefetch::prefetch_range;
 use super::replica::{Replaying, Replica};
 use super::reservation::ReservedItem;
 use super::segment_table::{Need, Purpose, Queue, SegmentTable};
@@ -138,6 +139,16 @@ impl<'t> WriteTxn<'t> {
     /// Starts loading into the cache what [`WriteTxn::is_live`] will touch.
     pub(super) fn prefetch(&self, hash: Hash) {
         self.replica.index().prefetch_table(hash);
+    }
+
+    /// Starts loading `bytes` of segment `id` into the cache, from the item on that begins at `offset`.
+    pub(super) fn prefetch_items(&self, id: u32, offset: u32, bytes: u32) {
+        if bytes == 0 {
+            return;
+        }
+        let arena = self.arena();
+        let first = ItemRef::new(arena.segment_offset(id) + u64::from(offset), arena.unit_shift());
+        prefetch_range(arena.address(first).as_ptr(), bytes as usize);
     }
 
     /// True if the index names the item at `item_ref`: the item has not been removed or replaced. `hash` is that of its key.

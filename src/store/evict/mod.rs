@@ -310,6 +310,10 @@ impl<'t> WriteTxn<'t> {
             self.prefetch(hash);
             *place = Some(Candidate { item_ref, item, hash, end: offset, live: false });
         }
+        // The next items are probably as long as these. Their headers are read one after the other, each where the last item
+        // ends, and most of them are copied: the processor would begin to load each too late.
+        let bytes = (offset - victim.offset).min(used - offset).min(LOOK_AHEAD_BYTES);
+        self.prefetch_items(victim.id, offset, bytes);
         for candidate in candidates.iter_mut().flatten() {
             candidate.live = self.is_live(candidate.item_ref, candidate.hash);
             if candidate.live && candidate.item.hits() == 0 {

@@ -48,7 +48,7 @@ use super::base::Base;
 use super::item::Item;
 use super::item_ref::{Entry, Hash, ItemRef};
 use super::log::Delta;
-use super::prefetch::prefetch;
+use super::prefetch::{CACHE_LINE_BYTES, prefetch, prefetch_range};
 use entries::{Entries, Resized};
 use hashbrown::HashTable;
 use parking_lot::RawMutex;
@@ -59,9 +59,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Bytes of `-m` for which an index has one table: about 1,000 items of 64 bytes.
 const BYTES_PER_TABLE: u64 = 64 << 10;
-const CACHE_LINE_BYTES: usize = 64;
-/// How many cache lines of an item are prefetched: all of an item with a 30-byte key and a value of 100 bytes.
-const PREFETCHED_LINES: usize = 3;
+/// How many bytes of an item are prefetched: all of an item with a 30-byte key and a value of 100 bytes.
+const PREFETCHED_BYTES: usize = 3 * CACHE_LINE_BYTES;
 const TABLES_MIN: usize = 64;
 const TABLES_MAX: usize = 1 << 22;
 
@@ -335,10 +334,7 @@ impl Index {
     pub(super) fn prefetch_item(&self, base: &Arc<Base>, hash: Hash) {
         let table = self.open(hash);
         if let Some(entry) = table.entries().part(hash).find(hash.0, |entry| entry.tag_matches(hash)) {
-            let at = base.address(entry.item()).as_ptr().cast_const();
-            for line in 0..PREFETCHED_LINES {
-                prefetch(at.wrapping_add(line * CACHE_LINE_BYTES));
-            }
+            prefetch_range(base.address(entry.item()).as_ptr(), PREFETCHED_BYTES);
         }
     }
 
