@@ -76,6 +76,15 @@ impl Device {
         &self.files.0[extent.file].1
     }
 
+    /// Flushes the files to their devices; blocks until that is done.
+    fn sync(&self) {
+        for (path, file) in &self.files.0 {
+            if let Err(error) = file.sync() {
+                tracing::warn!("flash: can't write {path} to its device: {}", crate::logging::reason(&error));
+            }
+        }
+    }
+
     fn note_failed_read(&self, extent: Extent, error: &io::Error) {
         self.failed_reads.log(|others| self.tell("read from", extent, error, others));
     }

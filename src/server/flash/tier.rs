@@ -54,13 +54,15 @@ impl Tier {
             if let Err(error) = end {
                 tracing::error!("flash: nothing is moved there: {}", crate::logging::reason(&error));
             }
+            // On this thread, because a file system that does not answer would keep the main thread from ending the server.
+            theirs.sync();
         };
         let thread = std::thread::Builder::new().name("flash".to_owned()).spawn(body)?;
         Ok(Self { device: Arc::clone(device), work, thread })
     }
 
-    /// Writes the chunks that are still in memory to the files, for the next process, and ends the thread. Gives up with a
-    /// warning after [`FINISH_TIMEOUT`]. The rings must have ended before.
+    /// Writes the chunks that are still in memory to the files, for the next process, flushes the files, and ends the thread.
+    /// Gives up with a warning after [`FINISH_TIMEOUT`]. The rings must have ended before.
     pub(in crate::server) fn finish(self) {
         self.device.flash.seal();
         self.work.0.is_ending.store(true, Ordering::Release);
@@ -70,12 +72,7 @@ impl Tier {
             std::thread::sleep(Duration::from_millis(1));
         }
         if !self.thread.is_finished() {
-            return tracing::warn!("flash: the device is too slow: what it has not taken is lost");
-        }
-        for (path, file) in &self.device.files.0 {
-            if let Err(error) = file.sync() {
-                tracing::warn!("flash: can't write {path} to its device: {}", crate::logging::reason(&error));
-            }
+            tracing::warn!("flash: the device is too slow: what it has not taken is lost");
         }
     }
 }
