@@ -5,7 +5,6 @@
 use super::admission::ConnPermit;
 use super::conn;
 use super::context::{AcceptedConn, Message, Origin, RingContext};
-use super::placement::ServingRings;
 use crate::logging;
 use std::io;
 use std::rc::Rc;
@@ -24,19 +23,51 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 /// After this many transient failures to accept in a row, the ring pauses before it accepts again.
 const TRANSIENT_MAX: u32 = 100;
 
+/// Has the kernel give new connections to the rings that are to take them. So few must be handed over, and none waits for a ring
+/// that is stuck.
+///
+/// Every ring does this for its own listeners; each call is for the listeners of all rings that share the port.
+pub(super) struct Steering {
+    accepts: Vec<Rc<ActiveListener>>,
+    /// The rings that get new connections.
+    targets: Vec<u32>,
+}
+
+impl Steering {
+    /// Steers the ports of `accepts`, the listeners of `ring`.
+    pub(super) fn start(ring: &RingContext, accepts: Vec<Rc<ActiveListener>>) -> Self {
+        // Without a program the kernel gives them to all.
+        let mut steering = Self { accepts, targets: (0..).take(ring.wakers.len()).collect() };
+        steering.update(ring);
+        steering
+    }
+
+    /// Steers again if other rings serve than before, or are alive. To be called with every heartbeat.
+    pub(super) fn update(&mut self, ring: &RingContext) {
+        let alive = |index| ring.heartbeats.is_alive(index);
+        let targets = ring.settings.placement.serving().targets(alive);
+        if targets == self.targets {
+            return;
+        }
+        for accepts in &self.accepts {
+            // If this fails, as with a unix socket, which has only one listener, connections are handed over.
+            let _ = accepts.steer(&targets);
+        }
+        self.targets = targets;
+    }
+}
+
 /// Accepts connections from one listener until the ring stops; `listener` is its index in the configuration.
 ///
 /// No other future accepts from that listener, and this one is never dropped: a dropped accept would leak the connection that it
 /// still takes.
 pub(super) async fn accept_all(ring: Rc<RingContext>, accepts: Rc<ActiveListener>, listener: usize) {
     let mut transient = 0;
-    let mut serving = ring.settings.placement.all();
     while !ring.is_stopping() {
-        steer(&ring, &accepts, &mut serving);
         match accepts.accept().await {
             Ok(socket) => {
                 transient = 0;
-                admit(&ring, socket, listener, serving).await;
+                admit(&ring, socket, listener).await;
             }
             Err(_) if ring.is_stopping() => {}
             Err(error) if uring::is_exhaustion(&error) => {
@@ -50,18 +81,6 @@ pub(super) async fn accept_all(ring: Rc<RingContext>, accepts: Rc<ActiveListener
             }
         }
     }
-}
-
-/// Counts the `serving` rings again. If they have changed, has the kernel give new connections to them alone, so that few
-/// connections must be handed over.
-fn steer(ring: &RingContext, accepts: &ActiveListener, serving: &mut ServingRings) {
-    let now = ring.settings.placement.serving();
-    if now == *serving {
-        return;
-    }
-    *serving = now;
-    // If this fails, as with a unix socket, which has only one listener, connections are handed over.
-    let _ = accepts.steer(&now.iter().collect::<Vec<u32>>());
 }
 
 /// True for errors that concern only one client. The ring then accepts again immediately.
@@ -106,7 +125,7 @@ async fn while_full<T>(ring: &RingContext, what: impl Future<Output = T>) -> T {
 
 /// Gets a permit for a new connection, and gives the connection to this ring or the least loaded one that serves. If there is no permit, the
 /// connection is refused, or waits for a permit, as configured.
-async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize, serving: ServingRings) {
+async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize) {
     let mut permit = match ring.limits.acquire(ring.index) {
         Some(permit) => permit,
         None if ring.settings.refuse_when_full => {
@@ -119,6 +138,7 @@ async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize, serving:
         },
     };
     let origin = Origin { id: socket.id() as u32, peer: socket.peer(), listener: Some(listener) };
+    let serving = ring.settings.placement.serving();
     let best = ring.limits.best(ring.index, serving, |index| ring.heartbeats.is_alive(index));
     if best == ring.index {
         return conn::spawn(ring, AcceptedConn { socket, permit: Some(permit), origin });

@@ -116,7 +116,7 @@ mod tests {
     fn a_ring_hands_over_only_what_evens_out() {
         let limits = ConnLimits::new(3, 100);
         let _own = limits.acquire(0);
-        let all = Placement::new(3, None).all();
+        let all = Placement::new(3, Some(3)).serving();
         let best = |own| limits.best(own, all, |_| true);
         assert_eq!(best(0), 0, "a difference of one is even");
         let _second = limits.acquire(0);

@@ -6,7 +6,8 @@
 //! connection only if no serving ring is alive. The serving rings are spread evenly over all, so that each replica, and with
 //! `--pin-rings` each core, has its share of them.
 //!
-//! The cores are counted again for each new connection, because cpusets and the machine itself can change.
+//! The cores are counted again for each new connection and with every heartbeat, because cpusets and the machine itself can
+//! change.
 
 use super::pinning;
 
@@ -31,11 +32,6 @@ impl Placement {
         Self { rings, fixed }
     }
 
-    /// The rings if all of them serve.
-    pub(super) fn all(&self) -> ServingRings {
-        ServingRings { rings: self.rings, serving: self.rings }
-    }
-
     /// The rings that serve now. Without a fixed number, as many as the cores that the calling thread may use, or all rings if
     /// the kernel does not say how many those are.
     pub(super) fn serving(&self) -> ServingRings {
@@ -50,9 +46,16 @@ impl ServingRings {
         ring * self.serving % self.rings < self.serving
     }
 
-    /// The rings that serve, in ascending order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
-        (0_u32..).take(self.rings).filter(|&ring| self.contains(ring as usize))
+    /// The rings that are to get new connections, in ascending order: those that serve and are `alive`; or all that are alive if
+    /// none of these serves; or, if none is alive, those that serve.
+    pub(super) fn targets(&self, alive: impl Fn(usize) -> bool) -> Vec<u32> {
+        let select = |is_target: &dyn Fn(usize) -> bool| -> Vec<u32> {
+            (0_u32..).take(self.rings).filter(|&ring| is_target(ring as usize)).collect()
+        };
+        [select(&|ring| self.contains(ring) && alive(ring)), select(&alive)]
+            .into_iter()
+            .find(|targets| !targets.is_empty())
+            .unwrap_or_else(|| select(&|ring| self.contains(ring)))
     }
 }
 
@@ -62,7 +65,7 @@ mod tests {
 
     #[test]
     fn as_many_rings_serve_as_there_are_cores_evenly_spread() {
-        let serving = |rings, cores| Placement::new(rings, Some(cores)).serving().iter().collect::<Vec<_>>();
+        let serving = |rings, cores| Placement::new(rings, Some(cores)).serving().targets(|_| true);
         assert_eq!(serving(4, 4), [0, 1, 2, 3]);
         assert_eq!(serving(4, 64), [0, 1, 2, 3]);
         assert_eq!(serving(4, 1), [0]);
@@ -75,14 +78,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn new_connections_go_to_rings_that_are_alive() {
+        let serving = Placement::new(4, Some(2)).serving();
+        let targets = |alive: &[usize]| serving.targets(|ring| alive.contains(&ring));
+        assert_eq!(targets(&[0, 1, 2, 3]), [0, 2]);
+        assert_eq!(targets(&[1, 2, 3]), [2]);
+        assert_eq!(targets(&[1, 3]), [1, 3], "the spares");
+        assert_eq!(targets(&[]), [0, 2]);
+    }
+
     /// With --pin-rings no two serving rings share a core.
     #[test]
     fn serving_rings_are_pinned_to_different_cores() {
         for rings in 1..=64 {
             for cores in 1..=64 {
                 let serving = Placement::new(rings, Some(cores)).serving();
-                let mut used: Vec<usize> =
-                    serving.iter().map(|ring| pinning::core_of(ring as usize, rings, cores)).collect();
+                let mut used: Vec<usize> = serving
+                    .targets(|_| true)
+                    .into_iter()
+                    .map(|ring| pinning::core_of(ring as usize, rings, cores))
+                    .collect();
                 used.dedup();
                 assert_eq!(used.len(), rings.min(cores), "{rings} rings on {cores} cores");
             }
@@ -92,7 +108,7 @@ mod tests {
     #[test]
     fn without_a_fixed_number_the_cores_count() {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let count = Placement::new(4096, None).serving().iter().count();
+        let count = Placement::new(4096, None).serving().targets(|_| true).len();
         // A quota of CPU time, which the standard library counts as well, can only be lower.
         assert!((cores..4096).contains(&count), "{count} of {cores}");
     }

@@ -3,7 +3,7 @@
 //! The tasks: one per listener (`accept`), UDP socket (`udp`) and connection (`conn`), the heartbeat (clock and sweep, once
 //! a second), and the background work of the store. All of them run on this thread and share the context.
 
-use super::accept;
+use super::accept::{self, Steering};
 use super::conn;
 use super::context::{CloseReason, Entry, Message, Parts, Phase, RingContext};
 use super::listen::Bound;
@@ -58,13 +58,15 @@ pub(super) fn run(
             }
         };
         let _ = opened.send(Ok(()));
+        let accepts: Vec<_> = listeners.iter().map(|(_, accepts)| Rc::clone(accepts)).collect();
+        let steering = Steering::start(&ring, accepts.clone());
         for (listener, accepts) in &listeners {
             uring::spawn(accept::accept_all(Rc::clone(&ring), Rc::clone(accepts), *listener));
         }
         for socket in sockets {
             uring::spawn(udp::serve(Rc::clone(&ring), socket));
         }
-        uring::spawn(heartbeat(Rc::clone(&ring), epoch));
+        uring::spawn(heartbeat(Rc::clone(&ring), epoch, steering));
         uring::spawn(maintain(Rc::clone(&ring)));
         while let Some(mail) = mailbox.next().await {
             match mail {
@@ -76,7 +78,6 @@ pub(super) fn run(
                 Mail::Message(Message::Stop) => break,
             }
         }
-        let accepts: Vec<_> = listeners.into_iter().map(|(_, accepts)| accepts).collect();
         stop(&ring, &accepts).await;
     });
 }
@@ -94,8 +95,9 @@ impl Bound {
     }
 }
 
-/// The heartbeat: at every whole second of the clock, reads the time, rings the bell, and sweeps the connections.
-async fn heartbeat(ring: Rc<RingContext>, epoch: Instant) {
+/// The heartbeat: at every whole second of the clock, reads the time, rings the bell, steers new connections, and sweeps those
+/// that are open.
+async fn heartbeat(ring: Rc<RingContext>, epoch: Instant, mut steering: Steering) {
     let mut sweeps = Sweeps::default();
     loop {
         let into_second = Duration::from_nanos(u64::from(epoch.elapsed().subsec_nanos()));
@@ -107,6 +109,7 @@ async fn heartbeat(ring: Rc<RingContext>, epoch: Instant) {
         }
         ring.beats.set(ring.beats.get().wrapping_add(1));
         ring.bell.ring();
+        steering.update(&ring);
         sweep(&ring).await;
         // A trip through the kernel's queue, so that the beat shows that completions arrive.
         uring::yield_now().await;
