@@ -88,10 +88,8 @@ pub fn settings(config: &Config, live: &RuntimeSettings) -> impl Iterator<Item =
     lines.push(("client_flags_size", size_of::<u32>().to_string()));
     lines.push(("io_engine", live.io_engine.to_owned()));
     lines.push(("replicas", config.replicas.to_string()));
-    lines.push((
-        "serving_rings",
-        config.serving_rings.map_or_else(|| "auto".to_owned(), |rings| rings.to_string()),
-    ));
+    let serving_rings = config.serving_rings.map(|rings| rings.to_string());
+    lines.push(("serving_rings", or(serving_rings.as_ref(), "auto")));
     lines.push(("pin_rings", yes(config.pin_rings)));
     lines.push(("ring_timeout", config.ring_timeout_secs.to_string()));
     lines.push(("metrics_port", port(config.metrics_port)));

@@ -123,8 +123,8 @@ async fn while_full<T>(ring: &RingContext, what: impl Future<Output = T>) -> T {
     result
 }
 
-/// Gets a permit for a new connection, and gives the connection to this ring or the least loaded one that serves. If there is no permit, the
-/// connection is refused, or waits for a permit, as configured.
+/// Gets a permit for a new connection, and gives the connection to this ring or the least loaded one that serves. If there is no
+/// permit, the connection is refused, or waits for a permit, as configured.
 async fn admit(ring: &Rc<RingContext>, socket: Socket, listener: usize) {
     let mut permit = match ring.limits.acquire(ring.index) {
         Some(permit) => permit,

@@ -52,14 +52,15 @@ impl ConnLimits {
     }
 
     /// The ring that is to take a connection which ring `own` has accepted: the one with the fewest connections among the
-    /// `serving` rings for which `alive` returns true, or among all such rings if none of them serves; or `own` if it is as good,
-    /// with at most one connection more.
+    /// [targets](ServingRings::targets) of new connections; or `own` if it is one of these, with at most one connection more.
     pub(super) fn best(&self, own: usize, serving: ServingRings, alive: impl Fn(usize) -> bool) -> usize {
         let load = |ring: usize| self.rings[ring].load(Ordering::Relaxed);
-        let candidates = (0..self.rings.len()).filter(|&ring| alive(ring));
-        let least = candidates.min_by_key(|&ring| (!serving.contains(ring), load(ring))).unwrap_or(own);
-        let is_worse = serving.contains(least) && !serving.contains(own);
-        if is_worse || load(own) >= load(least) + HAND_OVER_DIFFERENCE { least } else { own }
+        // It has just accepted, so it is alive.
+        let targets = serving.targets(|ring| ring == own || alive(ring));
+        let targets = || targets.iter().map(|&ring| ring as usize);
+        let least = targets().min_by_key(|&ring| load(ring)).unwrap_or(own);
+        let is_even = load(own) < load(least) + HAND_OVER_DIFFERENCE;
+        if is_even && targets().any(|ring| ring == own) { own } else { least }
     }
 }
 

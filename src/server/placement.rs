@@ -20,7 +20,7 @@ pub(super) struct Placement {
 }
 
 /// The rings that serve at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct ServingRings {
     rings: usize,
     serving: usize,
@@ -42,20 +42,24 @@ impl Placement {
 
 impl ServingRings {
     /// True if `ring` serves.
-    pub(super) fn contains(&self, ring: usize) -> bool {
+    fn contains(&self, ring: usize) -> bool {
         ring * self.serving % self.rings < self.serving
     }
 
     /// The rings that are to get new connections, in ascending order: those that serve and are `alive`; or all that are alive if
     /// none of these serves; or, if none is alive, those that serve.
     pub(super) fn targets(&self, alive: impl Fn(usize) -> bool) -> Vec<u32> {
-        let select = |is_target: &dyn Fn(usize) -> bool| -> Vec<u32> {
-            (0_u32..).take(self.rings).filter(|&ring| is_target(ring as usize)).collect()
-        };
-        [select(&|ring| self.contains(ring) && alive(ring)), select(&alive)]
-            .into_iter()
-            .find(|targets| !targets.is_empty())
-            .unwrap_or_else(|| select(&|ring| self.contains(ring)))
+        let rings = || (0_u32..).take(self.rings);
+        let (serving, alive) =
+            (|&ring: &u32| self.contains(ring as usize), |&ring: &u32| alive(ring as usize));
+        let mut targets: Vec<u32> = rings().filter(serving).filter(alive).collect();
+        if targets.is_empty() {
+            targets = rings().filter(alive).collect();
+        }
+        if targets.is_empty() {
+            targets = rings().filter(serving).collect();
+        }
+        targets
     }
 }
 

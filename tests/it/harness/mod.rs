@@ -145,9 +145,12 @@ impl Server {
 
     /// Like [`Server::start`], with `threads` rings, all of which serve, however few the cores are.
     pub fn start_serving(threads: &str, flags: &[&str]) -> Self {
-        let all = ["-t", threads, "--serving-rings", threads];
-        let count = if dialect() == Dialect::Memcrsd { 4 } else { 2 };
-        Self::start(&[&all[..count], flags].concat())
+        let mut all = vec!["-t", threads];
+        if dialect() == Dialect::Memcrsd {
+            all.extend(["--serving-rings", threads]);
+        }
+        all.extend(flags);
+        Self::start(&all)
     }
 
     /// Starts `program`, with its port file and stderr in `dir`.
